@@ -1,0 +1,364 @@
+"""Labelled series for classification: from arrays, lists and files to one padded array.
+
+Shapes: n cases, C channels, L time steps of the longest case.
+"""
+
+from __future__ import annotations
+
+import gzip
+import zipfile
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from convtimenet.errors import DataError
+
+__all__ = ["Cases", "as_cases", "filled", "read_cases"]
+
+_SUFFIXES = (".ts", ".ts.gz", ".npz")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cases:
+    """A set of series, one per case, with or without a label each.
+
+    Attributes
+    ----------
+    values : ndarray of float32, shape (n, C, L)
+        Positions past a case's own length are NaN. A channel that ends before its case does
+        repeats its last value up to the length of the case.
+    lengths : ndarray of int64, shape (n,)
+        Time steps of the longest channel of each case; L is the largest of them.
+    labels : ndarray of shape (n,) or None
+        The labels as they were given.
+    notices : tuple of str
+        What was changed on the way, one sentence each.
+    """
+
+    values: np.ndarray
+    lengths: np.ndarray
+    labels: np.ndarray | None
+    notices: tuple[str, ...]
+
+
+def as_cases(X: Any, y: Any = None) -> Cases:  # noqa: N803 (scikit-learn's name)
+    """Bring series of equal or unequal length into one padded array.
+
+    Parameters
+    ----------
+    X : array of shape (n, C, L) or (n, L), or sequence of arrays of shape (C, L_i) or (L_i,)
+        Real numbers; never modified. Two axes in an array, or one axis in an item of a sequence,
+        mean one channel. NaN up to the end of a channel means that the channel ends earlier; NaN
+        before that is a missing value and stays (see `filled`).
+    y : array-like of shape (n,), optional
+        Labels of any type.
+
+    Returns
+    -------
+    Cases
+        Channels that end before the longest channel of their case repeat their last value up to
+        the case's length, and a notice says how many did.
+
+    Raises
+    ------
+    DataError
+        If there are no cases, channels or time steps, a channel has no finite number, cases differ
+        in their number of channels, numbers are not real or exceed float32, or the labels do not
+        match the cases.
+    """
+    ndim = getattr(X, "ndim", None)
+    if ndim is not None and not (ndim == 1 and np.asarray(X).dtype == object):
+        array = _real(X, "X")
+        if array.ndim not in (2, 3):
+            raise DataError(
+                "X must have shape (n, C, L) or (n, L), or be a list of arrays (C, L_i); found an "
+                f"array of shape {array.shape}; reshape it to cases x channels x time"
+            )
+        _check_not_empty(array.shape)
+        values = _float32(array[:, None, :] if array.ndim == 2 else array)
+    elif isinstance(X, Iterable) and not isinstance(X, str | bytes):
+        values = _stacked([_one_case(item, i) for i, item in enumerate(X)])
+    else:
+        raise DataError(
+            f"X must be an array or a list of arrays; found {type(X).__name__}; "
+            "pass cases x channels x time"
+        )
+    return _finished(values, None if y is None else _labels(y, len(values)))
+
+
+def read_cases(path: str | Path) -> Cases:
+    """Read the cases of a file.
+
+    Parameters
+    ----------
+    path : str or Path
+        A `.ts` or `.ts.gz` text of the UEA/UCR archive, or an `.npz` with the arrays ``X``
+        (see `as_cases`) and, if there are labels, ``y``. Pickled objects are never loaded.
+
+    Returns
+    -------
+    Cases
+        Labels of a `.ts` file are strings; without ``@classLabel true`` they are None.
+
+    Raises
+    ------
+    DataError
+        If the file is absent, of another kind, damaged, or holds cases that cannot be used; the
+        message gives the line of a `.ts` file.
+    """
+    path = Path(path)
+    if not path.name.lower().endswith(_SUFFIXES):
+        raise DataError(
+            f"expected a file ending in {', '.join(_SUFFIXES)}; found {path.name!r}; "
+            "convert it, or pass arrays to as_cases"
+        )
+    if not path.is_file():
+        raise DataError(f"expected a file at {path}; found none; check the path")
+    if path.suffix.lower() == ".npz":
+        return _read_npz(path)
+    opener = gzip.open if path.suffix.lower() == ".gz" else open
+    try:
+        # Comments in old archive files are not always UTF-8; the numbers are plain ASCII.
+        with opener(path, "rt", encoding="utf-8-sig", errors="replace") as lines:
+            values, labels = _parse_ts(lines, path)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise DataError(
+            f"expected a whole gzip file at {path}; found damage ({error}); copy or fetch it again"
+        ) from error
+    return _finished(values, labels)
+
+
+def filled(cases: Cases) -> Cases:
+    """Replace missing values inside the cases' own lengths.
+
+    Parameters
+    ----------
+    cases : Cases
+        Not modified.
+
+    Returns
+    -------
+    Cases
+        NaN and infinite values before the end of a case come from linear interpolation along
+        time, at either end from the nearest finite value; a notice gives their number. The padding
+        past the end stays NaN. Without missing values, `cases` itself.
+    """
+    steps = np.arange(cases.values.shape[2])
+    missing = ~np.isfinite(cases.values) & (steps < cases.lengths[:, None, None])
+    if not missing.any():
+        return cases
+    values = cases.values.copy()
+    for i, c in np.argwhere(missing.any(axis=2)):
+        gap = missing[i, c]
+        known = np.isfinite(values[i, c])
+        values[i, c, gap] = np.interp(steps[gap], steps[known], values[i, c, known])
+    notice = f"{int(missing.sum())} missing or infinite values were interpolated along time"
+    return replace(cases, values=values, notices=(*cases.notices, notice))
+
+
+def _real(item: Any, what: str) -> np.ndarray:
+    """The item as an array of real numbers, not copied where possible."""
+    try:
+        array = np.ma.filled(item.astype(float), np.nan) if np.ma.isMA(item) else np.asarray(item)
+    except ValueError as error:
+        raise DataError(
+            f"{what} must be rectangular, channels x time; found channels of unequal length; "
+            "fill the shorter ones with NaN at the end"
+        ) from error
+    if array.dtype.kind not in "biuf":
+        raise DataError(
+            f"{what} must hold real numbers; found dtype {array.dtype}; convert it, for example "
+            "with numpy.asarray(..., dtype=float)"
+        )
+    return array
+
+
+def _one_case(item: Any, index: int) -> np.ndarray:
+    array = _real(item, f"case {index}")
+    if array.ndim not in (1, 2):
+        raise DataError(
+            f"case {index} must have shape (C, L) or (L,); found {array.shape}; "
+            "pass one array per case"
+        )
+    return array[None] if array.ndim == 1 else array
+
+
+def _check_not_empty(shape: tuple[int, ...]) -> None:
+    if 0 in shape:
+        raise DataError(
+            "expected at least one case, one channel and one time step; "
+            f"found an empty set of shape {shape}; check how X was selected"
+        )
+
+
+def _float32(array: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        values = array.astype(np.float32)
+    if np.any(np.isinf(values) & np.isfinite(array)):
+        raise DataError(
+            f"numbers must fit float32 (at most {np.finfo(np.float32).max:.2g}); found "
+            f"{np.abs(array[np.isfinite(array)]).max():.3g}; rescale the series first"
+        )
+    return values
+
+
+def _stacked(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """Pad arrays of shape (C, L_i) with NaN at the end to one of shape (n, C, L)."""
+    if not arrays:
+        _check_not_empty((0,))
+    for i, array in enumerate(arrays):
+        _check_not_empty((len(arrays), *array.shape))
+        if len(array) != len(arrays[0]):
+            raise DataError(
+                f"all cases must have the same number of channels; found {len(arrays[0])} in case "
+                f"0 and {len(array)} in case {i}; leave out or add channels"
+            )
+    longest = max(array.shape[1] for array in arrays)
+    values = np.full((len(arrays), len(arrays[0]), longest), np.nan, np.float32)
+    for case, array in zip(values, arrays, strict=True):
+        case[:, : array.shape[1]] = _float32(array)
+    return values
+
+
+def _labels(y: Any, n: int) -> np.ndarray:
+    labels = np.asarray(y)
+    if labels.ndim != 1:
+        raise DataError(
+            f"labels must have shape ({n},); found {labels.shape}; flatten them with numpy.ravel"
+        )
+    if len(labels) != n:
+        raise DataError(
+            f"expected one label per case; found {len(labels)} labels for {n} cases; "
+            "pass X and y of the same selection"
+        )
+    for i, label in enumerate(labels.tolist()):
+        if label is None or type(label).__name__ in ("NAType", "NaTType") or label != label:
+            raise DataError(
+                f"every case needs a label; found none for case {i}; leave the case out"
+            )
+    return labels
+
+
+def _finished(values: np.ndarray, labels: np.ndarray | None) -> Cases:
+    """Find the lengths and complete short channels; `values` (n, C, L) is ours to change."""
+    unusable = np.argwhere(~np.isfinite(values).any(axis=2))
+    if len(unusable):
+        i, c = unusable[0]
+        raise DataError(
+            f"every channel of every case needs a number; found none in channel {c} of case {i} "
+            f"(entirely NaN; {len(unusable)} such channels in all); leave the case or channel out"
+        )
+    present = ~np.isnan(values)
+    own = values.shape[2] - np.argmax(present[..., ::-1], axis=2)
+    lengths = own.max(axis=1).astype(np.int64)
+    values = np.ascontiguousarray(values[:, :, : lengths.max()])
+    short = np.argwhere(own < lengths[:, None])
+    for i, c in short:
+        values[i, c, own[i, c] : lengths[i]] = values[i, c, own[i, c] - 1]
+    notices = ()
+    if len(short):
+        notices = (
+            f"{len(short)} channels end before their case does; their last value was repeated",
+        )
+    return Cases(values=values, lengths=lengths, labels=labels, notices=notices)
+
+
+def _read_npz(path: Path) -> Cases:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {key: archive[key] for key in ("X", "y") if key in archive}
+            found = sorted(archive.files)
+    except (ValueError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+        # numpy answers a bare .npy or pickled file with an array or a ValueError about pickles.
+        raise DataError(
+            f"expected an .npz of plain arrays at {path}; found damage or pickled objects "
+            f"({error}); save X padded with NaN and y as numbers or text using numpy.savez"
+        ) from error
+    if "X" not in arrays:
+        raise DataError(
+            f"expected an array named 'X' in {path}; found {found}; save it with "
+            "numpy.savez(path, X=..., y=...)"
+        )
+    return as_cases(arrays["X"], arrays.get("y"))
+
+
+def _parse_ts(lines: Iterable[str], path: Path) -> tuple[np.ndarray, np.ndarray | None]:
+    """Values padded with NaN, shape (n, C, L), and labels, shape (n,), of a `.ts` text."""
+    numbered = (
+        (number, line)
+        for number, line in enumerate((line.strip() for line in lines), start=1)
+        if line and not line.startswith("#")
+    )
+    header = _ts_header(numbered, path)
+    class_label = header.get("classlabel", "").split()
+    labelled = bool(class_label) and class_label[0].lower() == "true"
+    classes = set(class_label[1:])
+    channels = int(header["dimensions"]) if header.get("dimensions", "").isdigit() else None
+    if header.get("univariate", "").lower() == "true":
+        channels = 1
+
+    arrays: list[np.ndarray] = []
+    labels: list[str] = []
+    for number, line in numbered:
+        fields = line.split(":")
+        if labelled:
+            labels.append(fields.pop().strip())
+            if classes and labels[-1] not in classes:
+                raise DataError(
+                    f"line {number} of {path} must end in one of the labels of its @classLabel "
+                    f"line; found {labels[-1][:40]!r}; correct the line or the header"
+                )
+        channels = len(fields) if channels is None else channels
+        if len(fields) != channels:
+            raise DataError(
+                f"line {number} of {path} must have {channels} channels separated by ':' like the "
+                f"header or the lines before; found {len(fields)}; correct the line"
+            )
+        rows = [_ts_numbers(field, number, path) for field in fields]
+        case = np.full((channels, max(map(len, rows))), np.nan)
+        for channel, row in zip(case, rows, strict=True):
+            channel[: len(row)] = row
+        arrays.append(_float32(case))
+    return _stacked(arrays), np.asarray(labels) if labelled else None
+
+
+def _ts_header(numbered: Iterable[tuple[int, str]], path: Path) -> dict[str, str]:
+    """The lower-cased ``@key value`` pairs up to ``@data``; leaves the cases in `numbered`."""
+    header: dict[str, str] = {}
+    for number, line in numbered:
+        key, _, value = line.partition(" ")
+        key = key.lower()
+        if key == "@data":
+            break
+        if not key.startswith("@"):
+            raise DataError(
+                f"expected header lines starting with '@' and then @data in {path}; found line "
+                f"{number} before @data: {line[:40]!r}; is this a .ts file?"
+            )
+        header[key[1:]] = value.strip()
+    else:
+        raise DataError(
+            f"expected a line @data in {path}; found the end of the file; is this a .ts file?"
+        )
+    refused = {
+        "timestamps": "values without time stamps; resample to equal steps",
+        "targetlabel": "class labels, not regression targets; use @classLabel",
+    }
+    for key, remedy in refused.items():
+        if header.get(key, "").lower().startswith("true"):
+            raise DataError(f"{path} says @{key} true, which is not read; expected {remedy}")
+    return header
+
+
+def _ts_numbers(text: str, number: int, path: Path) -> list[float]:
+    try:
+        return list(map(float, text.replace("?", "nan").split(",")))
+    except ValueError as error:
+        raise DataError(
+            f"line {number} of {path} must hold numbers separated by ',' ('?' where missing); "
+            f"found something else ({error}); correct the line"
+        ) from error

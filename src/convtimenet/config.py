@@ -1,0 +1,262 @@
+"""What a network is made of and how it is trained: two frozen dataclasses, validated once.
+
+Both are saved as JSON beside the weights, and the command line's flags are made from them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, Self
+
+from convtimenet.errors import ConfigError
+
+Head = Literal["forecast", "classify"]
+Padding = Literal["repeat", "zeros", "none"]
+PredictorInit = Literal["last_zero", "zero", "default"]
+Norm = Literal["batch", "layer"]
+Residual = Literal["learnable", "plain"]
+Pooling = Literal["flatten", "max", "mean"]
+Precision = Literal["fp32", "bf16"]
+Protocol = Literal["honest", "paper"]
+
+
+def _require(holds: bool, setting: str, expected: str, found: object) -> None:
+    if not holds:
+        raise ConfigError(f"{setting} must be {expected}, found {found!r}")
+
+
+def _require_choice(setting: str, found: object, choices: tuple[str, ...]) -> None:
+    _require(found in choices, setting, "one of " + ", ".join(map(repr, choices)), found)
+
+
+class _Json:
+    """JSON in and out, refusing settings this version does not know."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for ``json.dumps``."""
+        return json.loads(json.dumps(asdict(self)))  # type: ignore[call-overload]
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Build from what `to_dict` gave.
+
+        Raises
+        ------
+        ConfigError
+            If a setting is unknown, absent though it has no default, or out of range.
+        """
+        known = {f.name for f in fields(cls)}  # type: ignore[arg-type]
+        if unknown := sorted(set(values) - known):
+            raise ConfigError(
+                f"{cls.__name__} has no setting {', '.join(unknown)}; it knows "
+                f"{', '.join(sorted(known))}"
+            )
+        try:
+            return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        except TypeError as error:
+            raise ConfigError(f"{cls.__name__}: {error}") from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig(_Json):
+    """The network, SPEC-complete: one class for both tasks, which differ by value only.
+
+    `forecasting` and `classification` give the paper's two settings.
+    """
+
+    head: Head
+    """"forecast": one row of `outputs` steps per series; "classify": `outputs` class scores."""
+    context_length: int
+    """L, time steps the network reads."""
+    outputs: int
+    """H, the horizon, or K, the number of classes."""
+    channels: int = 1
+    """Channels that one patch reads together: 1 keeps every channel a series of its own."""
+
+    patch_size: int = 32
+    """P, time steps in a patch."""
+    patch_stride: int = 16
+    """S, time steps from one patch to the next."""
+    padding: Padding = "repeat"
+    """What fills the end up to a whole patch: the last value, zeros, or nothing (no padding)."""
+    deformable: bool = True
+    """Move and stretch each patch by predicted offsets; False keeps the patches uniform."""
+    predictor_init: PredictorInit = "last_zero"
+    """Offset predictor at the start: last layer zero (plain patches, alive), all zero (the
+    authors' forecasting code: never leaves plain patching), or torch's default."""
+    embed_norm: bool = False
+    """GELU and BatchNorm after the patch projection."""
+
+    d_model: int = 64
+    """D, width of a token."""
+    d_ff: int = 256
+    """F, hidden width of the pointwise pair."""
+    kernel_sizes: tuple[int, ...] = (9, 11, 15, 21, 29, 39)
+    """One encoder block per entry, growing with depth: the hierarchy."""
+    small_kernel: int = 3
+    """Kernel merged into each large one while training; 0 trains the large one alone."""
+    norm: Norm = "batch"
+    """Normalisation inside the blocks."""
+    residual: Residual = "learnable"
+    """Residual branches scaled by a learnable number, or added as they are."""
+    residual_init: float = 1e-8
+    """Where the learnable residual scales start."""
+    dropout: float = 0.2
+    """Dropout probability inside the blocks."""
+    head_dropout: float = 0.0
+    """Dropout probability after the head's projection."""
+    pooling: Pooling = "flatten"
+    """How the tokens reach the head: all of them, their maximum or their mean over N."""
+
+    revin: bool = True
+    """Instance normalisation of the context, undone after the head (forecasting)."""
+    revin_subtract_last: bool = False
+    """Subtract the last value instead of the mean."""
+    revin_affine_channels: int = 0
+    """Channels with a learnable scale and shift in RevIN; 0 for none. When set, the network
+    serves exactly that many channels."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "kernel_sizes", tuple(self.kernel_sizes))
+        _require_choice("head", self.head, ("forecast", "classify"))
+        _require_choice("padding", self.padding, ("repeat", "zeros", "none"))
+        _require_choice("predictor_init", self.predictor_init, ("last_zero", "zero", "default"))
+        _require_choice("norm", self.norm, ("batch", "layer"))
+        _require_choice("residual", self.residual, ("learnable", "plain"))
+        _require_choice("pooling", self.pooling, ("flatten", "max", "mean"))
+        for name, least in (
+            ("context_length", 1),
+            ("outputs", 1),
+            ("channels", 1),
+            ("patch_size", 2),
+            ("patch_stride", 1),
+            ("d_model", 1),
+            ("d_ff", 1),
+            ("small_kernel", 0),
+            ("revin_affine_channels", 0),
+        ):
+            value = getattr(self, name)
+            whole = isinstance(value, int) and not isinstance(value, bool)
+            _require(whole and value >= least, name, f"a whole number of at least {least}", value)
+        for name in ("dropout", "head_dropout"):
+            value = getattr(self, name)
+            _require(0 <= value < 1, name, "at least 0 and below 1", value)
+        _require(
+            len(self.kernel_sizes) > 0
+            and all(isinstance(k, int) and k >= max(1, self.small_kernel) for k in self.kernel_sizes),
+            "kernel_sizes",
+            f"one or more whole numbers, none below small_kernel={self.small_kernel}",
+            self.kernel_sizes,
+        )
+        if self.padding == "none":
+            _require(
+                self.context_length >= self.patch_size,
+                "context_length",
+                f"at least patch_size={self.patch_size} when padding is 'none'",
+                self.context_length,
+            )
+        if self.head == "classify":
+            _require(not self.revin, "revin", "False for the classification head", self.revin)
+        else:
+            _require(self.channels == 1, "channels", "1 for the forecasting head", self.channels)
+        if self.revin_affine_channels:
+            _require(self.revin, "revin", "True when revin_affine_channels is set", self.revin)
+
+    @property
+    def n_patches(self) -> int:
+        """N, the number of patches."""
+        whole = (self.context_length - self.patch_size) // self.patch_stride
+        return max(1, whole + (1 if self.padding == "none" else 2))
+
+    @property
+    def padded_length(self) -> int:
+        """Time steps after padding."""
+        if self.padding == "none":
+            return self.context_length
+        return (self.n_patches - 1) * self.patch_stride + self.patch_size
+
+    @classmethod
+    def forecasting(cls, *, context_length: int, horizon: int, **settings: Any) -> Self:
+        """The paper's forecasting network: every channel a series of its own, RevIN, repeat
+        padding, residual scales from 1e-8 (SPEC sections 1 to 4)."""
+        return cls(head="forecast", context_length=context_length, outputs=horizon, **settings)
+
+    @classmethod
+    def classification(
+        cls, *, channels: int, context_length: int, n_classes: int, **settings: Any
+    ) -> Self:
+        """The paper's classification network: channels patched jointly, zero padding, GELU and
+        BatchNorm after the projection, residual scales from 0.5, maximum over the patches."""
+        values: dict[str, Any] = {
+            "padding": "zeros",
+            "predictor_init": "default",
+            "embed_norm": True,
+            "residual_init": 0.5,
+            "pooling": "max",
+            "revin": False,
+            "dropout": 0.1,
+        }
+        return cls(
+            head="classify",
+            channels=channels,
+            context_length=context_length,
+            outputs=n_classes,
+            **(values | settings),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig(_Json):
+    """How a network is trained; the same settings for both tasks."""
+
+    protocol: Protocol = "honest"
+    """"honest": a part of the training data chooses the epoch and every test window counts;
+    "paper": as the authors' scripts (classes: the test set chooses; forecasts: incomplete last
+    batches dropped)."""
+    epochs: int = 10
+    """Passes over the training data at most."""
+    batch_size: int = 256
+    """Windows (all channels each) or cases per step."""
+    lr: float = 5e-4
+    """Adam's learning rate at the start."""
+    lr_hold: int = 3
+    """Epochs before the learning rate starts to fall."""
+    lr_decay: float = 0.9
+    """Factor of each fall."""
+    lr_every: int = 1
+    """Epochs from one fall to the next."""
+    clip_norm: float | None = None
+    """Largest gradient norm; None leaves gradients as they are."""
+    patience: int | None = 3
+    """Epochs without a better validation score before stopping; None trains to the end."""
+    validation_fraction: float = 0.2
+    """Part of the training data that chooses the epoch where no official part exists."""
+    time_limit: float | None = None
+    """Seconds after which training stops and keeps the best epoch so far; None for no limit."""
+    precision: Precision = "fp32"
+    """Number format of the matrix products: "fp32" or "bf16"."""
+    device: str = "auto"
+    """"auto" (CUDA, then Apple's MPS, then CPU) or a torch device such as "cuda:1"."""
+    seed: int = 2023
+    """Seed of initial weights, batch order and dropout."""
+
+    def __post_init__(self) -> None:
+        _require_choice("protocol", self.protocol, ("honest", "paper"))
+        _require_choice("precision", self.precision, ("fp32", "bf16"))
+        for name in ("epochs", "batch_size", "lr_every"):
+            value = getattr(self, name)
+            _require(isinstance(value, int) and value >= 1, name, "a whole number from 1", value)
+        _require(self.lr > 0, "lr", "above 0", self.lr)
+        _require(self.lr_hold >= 0, "lr_hold", "at least 0", self.lr_hold)
+        _require(0 < self.lr_decay <= 1, "lr_decay", "above 0 and at most 1", self.lr_decay)
+        fraction = self.validation_fraction
+        _require(0 <= fraction < 1, "validation_fraction", "at least 0 and below 1", fraction)
+        for name in ("clip_norm", "patience", "time_limit"):
+            value = getattr(self, name)
+            _require(value is None or value > 0, name, "above 0, or None", value)
+
+    def learning_rate(self, epoch: int) -> float:
+        """Learning rate of an epoch, counted from 1 (SPEC section 5)."""
+        return self.lr * self.lr_decay ** (max(0, epoch - self.lr_hold) // self.lr_every)

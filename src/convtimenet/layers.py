@@ -1,0 +1,326 @@
+"""The parts of ConvTimeNet, in the order data passes through them.
+
+After `DeformablePatch` the tokens stay in one layout, (D, R, N): width first, so that the
+pointwise products, the depthwise convolution and the norms all run over contiguous memory and
+no layer transposes its input. Shape legend: `convtimenet._shapes`.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from convtimenet._shapes import Float
+from convtimenet.config import Padding, PredictorInit
+
+
+class RevIN(nn.Module):
+    """Instance normalisation over the context, and its inverse (SPEC section 1).
+
+    Parameters
+    ----------
+    subtract_last
+        Subtract the last value instead of the mean; the scale stays the standard deviation.
+    affine_channels
+        Channels with a learnable scale and shift, 0 for none.
+    """
+
+    def __init__(self, subtract_last: bool = False, affine_channels: int = 0):
+        super().__init__()
+        self.subtract_last = subtract_last
+        self.affine = affine_channels > 0
+        if self.affine:
+            self.weight = nn.Parameter(torch.ones(affine_channels, 1))
+            self.bias = nn.Parameter(torch.zeros(affine_channels, 1))
+
+    def forward(
+        self, x: Float[Tensor, "B C L"]
+    ) -> tuple[Float[Tensor, "B C L"], tuple[Float[Tensor, "B C 1"], Float[Tensor, "B C 1"]]]:
+        """Normalise; also return the (centre, scale) that `inverse` needs."""
+        fixed = x.detach()
+        scale = (fixed.var(-1, keepdim=True, correction=0) + 1e-5).sqrt()
+        # gradients pass through the last value but not through the mean, as in the golden files
+        centre = x[..., -1:] if self.subtract_last else fixed.mean(-1, keepdim=True)
+        x = (x - centre) / scale
+        if self.affine:
+            x = x * self.weight + self.bias
+        return x, (centre, scale)
+
+    def inverse(
+        self,
+        y: Float[Tensor, "B C H"],
+        statistics: tuple[Float[Tensor, "B C 1"], Float[Tensor, "B C 1"]],
+    ) -> Float[Tensor, "B C H"]:
+        """Bring the head's output back to the units of the context."""
+        centre, scale = statistics
+        if self.affine:
+            y = (y - self.bias) / (self.weight + 1e-10)
+        return y * scale + centre
+
+
+class DeformablePatch(nn.Module):
+    """Cut series into patches that move and stretch with the data ("DePatch", SPEC section 2).
+
+    Sampling positions are kept as offsets from whole time steps and in float32 at least, under
+    autocast too: absolute or half-precision positions lose the fraction that interpolation needs.
+
+    Parameters
+    ----------
+    channels, patch_size, patch_stride
+        C, P and S.
+    length, padded_length, n_patches
+        Time steps before and after padding, and N.
+    padding
+        What is appended: the last value, zeros, or nothing.
+    d_model
+        D.
+    deformable
+        False keeps every patch at its anchor.
+    predictor_init
+        How the offset predictor starts.
+    """
+
+    predictor_width = 64
+
+    def __init__(
+        self,
+        *,
+        channels: int,
+        patch_size: int,
+        patch_stride: int,
+        length: int,
+        padded_length: int,
+        n_patches: int,
+        padding: Padding,
+        d_model: int,
+        deformable: bool,
+        predictor_init: PredictorInit,
+    ):
+        super().__init__()
+        self.patch_size, self.patch_stride = patch_size, patch_stride
+        self.extra, self.padded_length, self.n_patches = (
+            padded_length - length,
+            padded_length,
+            n_patches,
+        )
+        self.padding = padding
+        self.project = nn.Linear(patch_size * channels, d_model)
+        self.predict = None
+        if deformable:
+            self.predict = nn.Sequential(
+                nn.Linear(channels * patch_size, self.predictor_width),
+                nn.GELU(),
+                nn.Linear(self.predictor_width, 2),
+            )
+            zeroed = {"default": (), "last_zero": (2,), "zero": (0, 2)}[predictor_init]
+            for layer in zeroed:
+                nn.init.zeros_(self.predict[layer].weight)
+                nn.init.zeros_(self.predict[layer].bias)
+
+    def forward(self, x: Float[Tensor, "R C L"]) -> Float[Tensor, "D R N"]:
+        """Patches, projected to the width of the tokens."""
+        patches = self.sample(self.pad(x))
+        R, N = patches.shape[:2]
+        tokens = torch.mm(self.project.weight, patches.reshape(R * N, -1).T)
+        return (tokens + self.project.bias[:, None]).view(-1, R, N)
+
+    def pad(self, x: Float[Tensor, "R C L"]) -> Float[Tensor, "R C padded"]:
+        """Fill the end up to a whole number of strides."""
+        if self.extra == 0:
+            return x
+        if self.padding == "zeros":
+            return F.pad(x, (0, self.extra))
+        return torch.cat([x, x[..., -1:].expand(-1, -1, self.extra)], dim=-1)
+
+    def sample(self, x: Float[Tensor, "R C padded"]) -> Float[Tensor, "R N P C"]:
+        """Read the P points of every patch, by linear interpolation where patches deform."""
+        if self.predict is None:
+            return self.uniform(x).permute(0, 2, 3, 1)
+        with torch.autocast(x.device.type, enabled=False):
+            left, right = self.boxes(x)
+            return interpolate(x, left, right, self.patch_size, self.patch_stride)
+
+    def uniform(self, x: Float[Tensor, "R C padded"]) -> Float[Tensor, "R C N P"]:
+        """Plain patches, a view of `x`."""
+        return x.unfold(-1, self.patch_size, self.patch_stride)
+
+    def boxes(
+        self, x: Float[Tensor, "R C padded"]
+    ) -> tuple[Float[Tensor, "R N"], Float[Tensor, "R N"]]:
+        """Left and right edge of every patch, in time steps from its first plain point.
+
+        Plain patching is left = 0, right = P - 1. Edges are clamped to the series.
+        """
+        assert self.predict is not None
+        half = (self.patch_size - 1) / 2
+        shift, stretch = self.predict(self.uniform(x).transpose(1, 2).flatten(2)).unbind(-1)
+        reach = F.relu(stretch + half)
+        first = torch.arange(self.n_patches, device=x.device) * self.patch_stride
+        lowest, highest = -first.to(x.dtype), (self.padded_length - 1 - first).to(x.dtype)
+        centre = shift + half
+        left = torch.minimum(torch.maximum(centre - reach, lowest), highest)
+        right = torch.minimum(torch.maximum(centre + reach, lowest), highest)
+        return left, right
+
+
+def interpolate(
+    x: Float[Tensor, "R C T"],
+    left: Float[Tensor, "R N"],
+    right: Float[Tensor, "R N"],
+    patch_size: int,
+    patch_stride: int,
+) -> Float[Tensor, "R N P C"]:
+    """Sample P evenly spaced points of each patch by linear interpolation between neighbours.
+
+    Parameters
+    ----------
+    left, right
+        Edges in time steps from the patch's first plain point i S, inside the series.
+    """
+    R, C, T = x.shape
+    N = left.shape[1]
+    steps = torch.arange(patch_size, device=x.device, dtype=x.dtype) / (patch_size - 1)
+    offset = left[..., None] + (right - left)[..., None] * steps
+    floor = offset.detach().floor()
+    first = torch.arange(N, device=x.device) * patch_stride
+    # The last point has no right neighbour; its weight there is zero, so any row will do.
+    below = (floor.long() + first[:, None]).clamp(0, T - 1)
+    above = (below + 1).clamp(max=T - 1)
+    rows = torch.arange(R, device=x.device)[:, None, None] * T
+    by_time = x.transpose(1, 2).reshape(R * T, C)
+    low = by_time[rows + below]
+    high = by_time[rows + above]
+    return torch.lerp(low, high, (offset - floor)[..., None])
+
+
+class DepthwiseConv(nn.Module):
+    """Depthwise 'same' convolution over tokens with a large kernel and a small one inside it.
+
+    Both kernels are trained; the small one is padded into the large one and the sum convolved
+    once, which is the same function as two parallel convolutions (SPEC section 3).
+    """
+
+    def __init__(self, width: int, kernel_size: int, small_kernel: int):
+        super().__init__()
+        self.kernel_size = kernel_size
+        like = nn.Conv1d(width, width, kernel_size, groups=width)
+        self.weight, self.bias = like.weight, like.bias
+        self.small_weight = self.small_bias = None
+        if small_kernel:
+            like = nn.Conv1d(width, width, small_kernel, groups=width)
+            self.small_weight, self.small_bias = like.weight, like.bias
+
+    def merged(self) -> tuple[Float[Tensor, "D k"], Float[Tensor, "D"]]:
+        """One kernel and bias that do the work of both."""
+        weight, bias = self.weight[:, 0], self.bias
+        assert bias is not None
+        if self.small_weight is not None and self.small_bias is not None:
+            small = self.small_weight[:, 0]
+            left = (self.kernel_size - 1) // 2 - (small.shape[1] - 1) // 2
+            right = self.kernel_size - small.shape[1] - left
+            weight, bias = weight + F.pad(small, (left, right)), bias + self.small_bias
+        return weight, bias
+
+    def forward(self, u: Float[Tensor, "D R N"]) -> Float[Tensor, "D R N"]:
+        """Convolve along N."""
+        weight, bias = self.merged()
+        return banded_conv(u, weight, bias)
+
+
+def banded_conv(
+    u: Float[Tensor, "D R N"], weight: Float[Tensor, "D k"], bias: Float[Tensor, "D"]
+) -> Float[Tensor, "D R N"]:
+    """Depthwise convolution with 'same' zero padding, as one matrix product per channel.
+
+    The kernel becomes an N x N banded (Toeplitz) matrix. With few tokens this is far quicker
+    than a convolution, forward and backward; long rows are cut into blocks that overlap by
+    k - 1 tokens, so that the work stays within about twice the convolution's own.
+    """
+    N, k = u.shape[-1], weight.shape[1]
+    left = (k - 1) // 2
+    block = _block_length(N, k)
+    if block >= N:
+        return torch.baddbmm(bias[:, None, None], u, _band(weight, N, N, left))
+    blocks = -(-N // block)
+    padded = F.pad(u, (left, blocks * block - N + k - 1 - left))
+    rows = padded.unfold(-1, block + k - 1, block).flatten(1, 2)
+    band = _band(weight, block + k - 1, block, 0)
+    v = torch.baddbmm(bias[:, None, None], rows, band)
+    return v.view(u.shape[0], u.shape[1], blocks * block)[..., :N]
+
+
+def _block_length(n_tokens: int, kernel_size: int) -> int:
+    """Tokens per block: all of them while the full matrix is the smaller work."""
+    block = max(32, kernel_size)
+    return n_tokens if n_tokens <= 2 * (block + kernel_size) else block
+
+
+def _band(
+    weight: Float[Tensor, "D k"], rows: int, columns: int, left: int
+) -> Float[Tensor, "D rows columns"]:
+    """Matrices with entry [d, i, j] = weight[d, i - j + left], zero outside the kernel."""
+    k = weight.shape[1]
+    # offsets i - j + left run from left - columns + 1 to left + rows - 1
+    line = F.pad(weight, (columns - 1 - left, left + rows - k))
+    return line.unfold(1, columns, 1).flip(-1)
+
+
+class TokenBatchNorm(nn.BatchNorm1d):
+    """BatchNorm over D, statistics over rows and tokens."""
+
+    def forward(self, input: Float[Tensor, "D R N"]) -> Float[Tensor, "D R N"]:
+        return super().forward(input.flatten(1)[None])[0].view_as(input)
+
+
+class TokenLayerNorm(nn.LayerNorm):
+    """LayerNorm over D, one token at a time."""
+
+    def forward(self, input: Float[Tensor, "D R N"]) -> Float[Tensor, "D R N"]:
+        return super().forward(input.movedim(0, -1)).movedim(-1, 0).contiguous()
+
+
+class Dropout(nn.Dropout):
+    """Dropout whose CPU path draws 16 random bits per value, four values from one number.
+
+    torch's own draws one number per value, which took a third of a CPU training step. The
+    probability is exact to 2 ** -16, and the scaling uses the probability really drawn with.
+    """
+
+    def forward(self, input: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        if input.device.type != "cpu" or not self.training or self.p == 0:
+            return super().forward(input)
+        numbers = torch.empty(-(-input.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
+        bits = numbers.view(torch.int16)[: input.numel()].view(input.shape)
+        dropped = round(self.p * 2**16)
+        keep = bits >= dropped - 2**15
+        return torch.where(keep, input * (2**16 / (2**16 - dropped)), 0.0)
+
+
+class PointwisePair(nn.Module):
+    """D -> F, GELU, dropout, F -> D on every token."""
+
+    def __init__(self, width: int, hidden: int, dropout: float):
+        super().__init__()
+        self.widen = nn.Linear(width, hidden)
+        self.narrow = nn.Linear(hidden, width)
+        self.dropout = Dropout(dropout)
+
+    def forward(self, v: Float[Tensor, "D R N"]) -> Float[Tensor, "D R N"]:
+        hidden = torch.addmm(self.widen.bias[:, None], self.widen.weight, v.flatten(1))
+        hidden = self.dropout(F.gelu(hidden))
+        return torch.addmm(self.narrow.bias[:, None], self.narrow.weight, hidden).view_as(v)
+
+
+class Residual(nn.Module):
+    """u + dropout(a * branch): a is learnable, or 1 for the plain residual (SPEC section 3)."""
+
+    def __init__(self, dropout: float, init: float | None):
+        super().__init__()
+        self.dropout = Dropout(dropout)
+        self.scale = None if init is None else nn.Parameter(torch.tensor(init))
+
+    def forward(
+        self, u: Float[Tensor, "D R N"], branch: Float[Tensor, "D R N"]
+    ) -> Float[Tensor, "D R N"]:
+        return u + self.dropout(branch if self.scale is None else self.scale * branch)

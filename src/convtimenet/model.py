@@ -1,0 +1,168 @@
+"""ConvTimeNet, top to bottom.
+
+Paper: Cheng et al., "ConvTimeNet: A Deep Hierarchical Fully Convolutional Model for Multivariate
+Time Series Analysis", WWW Companion 2025, arXiv:2403.01493. Written from the paper and from
+numbers computed by the authors' code; deviations are listed in ARCHITECTURE.md.
+
+    series -> RevIN -> deformable patches -> blocks of growing kernels -> head -> inverse RevIN
+
+One network does both tasks. Forecasting reads each channel as a series of its own, so channels
+are folded into the rows; classification reads all channels jointly. Nothing else depends on the
+task but the values in the config and the head. Shape legend: `convtimenet._shapes`.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from convtimenet._shapes import Float
+from convtimenet.config import ModelConfig
+from convtimenet.layers import (
+    DeformablePatch,
+    DepthwiseConv,
+    PointwisePair,
+    Residual,
+    RevIN,
+    TokenBatchNorm,
+    TokenLayerNorm,
+)
+
+
+class Block(nn.Module):
+    """One encoder stage (paper section 3.3): depthwise convolution, then a pointwise pair, each
+    behind a learnable residual and a norm."""
+
+    def __init__(self, config: ModelConfig, kernel_size: int):
+        super().__init__()
+        D = config.d_model
+        norm = TokenBatchNorm if config.norm == "batch" else TokenLayerNorm
+        init = config.residual_init if config.residual == "learnable" else None
+        self.conv = DepthwiseConv(D, kernel_size, config.small_kernel)
+        self.add_conv = Residual(config.dropout, init)
+        self.norm_conv = norm(D)
+        self.pointwise = PointwisePair(D, config.d_ff, config.dropout)
+        self.add_pointwise = Residual(config.dropout, init)
+        self.norm_pointwise = norm(D)
+
+    def forward(self, u: Float[Tensor, "D R N"]) -> Float[Tensor, "D R N"]:
+        v = self.norm_conv(self.add_conv(u, F.gelu(self.conv(u))))
+        return self.norm_pointwise(self.add_pointwise(v, self.pointwise(v)))
+
+
+class Embedding(nn.Module):
+    """Deformable patches, and GELU with BatchNorm behind the projection where asked for."""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.patch = DeformablePatch(
+            channels=config.channels,
+            patch_size=config.patch_size,
+            patch_stride=config.patch_stride,
+            length=config.context_length,
+            padded_length=config.padded_length,
+            n_patches=config.n_patches,
+            padding=config.padding,
+            d_model=config.d_model,
+            deformable=config.deformable,
+            predictor_init=config.predictor_init,
+        )
+        self.norm = TokenBatchNorm(config.d_model) if config.embed_norm else None
+
+    def forward(self, x: Float[Tensor, "R C L"]) -> Float[Tensor, "D R N"]:
+        u = self.patch(x)
+        return u if self.norm is None else self.norm(F.gelu(u))
+
+
+class Head(nn.Module):
+    """Tokens of a row to its outputs: all tokens, their maximum or their mean, projected."""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        D, N = config.d_model, config.n_patches
+        self.pooling = config.pooling
+        self.project = nn.Linear(D * N if config.pooling == "flatten" else D, config.outputs)
+        self.dropout = nn.Dropout(config.head_dropout)
+
+    def forward(self, w: Float[Tensor, "D R N"]) -> Float[Tensor, "R outputs"]:
+        if self.pooling == "flatten":
+            pooled = w.transpose(0, 1).flatten(1)
+        else:
+            pooled = (w.amax(-1) if self.pooling == "max" else w.mean(-1)).T
+        return self.dropout(self.project(pooled))
+
+
+class ConvTimeNet(nn.Module):
+    """The network.
+
+    Parameters
+    ----------
+    config
+        Its sizes and options; see `ModelConfig.forecasting` and `ModelConfig.classification`.
+
+    Notes
+    -----
+    Input (B, C, L). Output (B, C, H) for forecasting, in the units of the input, and (B, K)
+    class scores (logits) for classification. A forecasting network has no fixed channel count
+    unless RevIN's affine option is on.
+    """
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.config = config
+        self.revin = (
+            RevIN(config.revin_subtract_last, config.revin_affine_channels)
+            if config.revin
+            else None
+        )
+        self.embedding = Embedding(config)
+        self.blocks = nn.Sequential(*(Block(config, k) for k in config.kernel_sizes))
+        self.head = Head(config)
+        # what one row of outputs becomes per input: channels unfold again, classes are a row
+        self.output_shape = (-1, config.outputs) if config.head == "forecast" else (config.outputs,)
+
+    def forward(self, x: Float[Tensor, "B C L"]) -> Float[Tensor, "B ..."]:
+        statistics = None
+        if self.revin is not None:
+            x, statistics = self.revin(x)
+        y = self.head(self.tokens(x)).view(x.shape[0], *self.output_shape)
+        if self.revin is not None and statistics is not None:
+            y = self.revin.inverse(y, statistics)
+        return y
+
+    def tokens(self, x: Float[Tensor, "B C L"]) -> Float[Tensor, "D R N"]:
+        """Encode the (normalised) series: what the head reads."""
+        return self.blocks(self.embedding(self.rows(x)))
+
+    def rows(self, x: Float[Tensor, "B C L"]) -> Float[Tensor, "R c L"]:
+        """Fold channels that are not read together into the batch."""
+        return x.reshape(-1, self.config.channels, x.shape[-1])
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Number of trainable values."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+def deformation(model: ConvTimeNet, x: Float[Tensor, "B C L"]) -> tuple[Tensor, Tensor]:
+    """Where the patches of a batch lie: edges in time steps of the padded series.
+
+    Returns
+    -------
+    left, right
+        (B, C / c, N) each, for c channels read together.
+    """
+    patch = model.embedding.patch
+    with torch.no_grad():
+        if model.revin is not None:
+            x, _ = model.revin(x)
+        rows = patch.pad(model.rows(x))
+        first = torch.arange(patch.n_patches, device=x.device) * patch.patch_stride
+        if patch.predict is None:
+            left = first.expand(len(rows), -1).to(x.dtype)
+            right = left + patch.patch_size - 1
+        else:
+            left, right = (edge + first for edge in patch.boxes(rows))
+    shape = (x.shape[0], -1, patch.n_patches)
+    return left.reshape(shape), right.reshape(shape)
