@@ -11,14 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+
 from convtimenet.config import ModelConfig
 from convtimenet.fuse import fuse
 from convtimenet.model import ConvTimeNet
 from convtimenet.original import from_original, our_name
 
-FOLDER = Path(
-    os.environ.get("CONVTIMENET_GOLDEN", Path(__file__).parents[2] / "shared" / "golden")
-)
+FOLDER = Path(os.environ.get("CONVTIMENET_GOLDEN", Path(__file__).parents[2] / "shared" / "golden"))
 FILES = sorted(FOLDER.glob("*.npz"))
 if "CONVTIMENET_GOLDEN" in os.environ and not FILES:
     raise FileNotFoundError(f"CONVTIMENET_GOLDEN={FOLDER} holds no .npz file")
@@ -112,7 +111,10 @@ def intermediates(model: ConvTimeNet, x: torch.Tensor) -> dict[str, torch.Tensor
         jointly = model.config.head == "classify"
         found["bounds"] = edges if jointly else edges.view(B, C, N, 2).transpose(1, 2)
     jointly = model.config.head == "classify"
-    for name, tokens in (("embedding", model.embedding(model.rows(x))), ("tokens", model.tokens(x))):
+    for name, tokens in (
+        ("embedding", model.embedding(model.rows(x))),
+        ("tokens", model.tokens(x)),
+    ):
         rows = tokens.transpose(0, 1)
         found[name] = rows if jointly else rows.unflatten(0, (B, C))
     return found

@@ -11,17 +11,30 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOME = {
+    "ConvTimeNetClassifier": "classifier",
+    "ConvTimeNetForecaster": "forecaster",
     "ModelConfig": "config",
     "TrainConfig": "config",
     "ConvTimeNet": "model",
     "fuse": "fuse",
     "from_original": "original",
 }
-__all__ = ["ConvTimeNet", "ModelConfig", "TrainConfig", "__version__", "from_original", "fuse"]
+__all__ = [
+    "ConvTimeNet",
+    "ConvTimeNetClassifier",
+    "ConvTimeNetForecaster",
+    "ModelConfig",
+    "TrainConfig",
+    "__version__",
+    "from_original",
+    "fuse",
+]
 
 if TYPE_CHECKING:
+    from convtimenet.classifier import ConvTimeNetClassifier as ConvTimeNetClassifier
     from convtimenet.config import ModelConfig as ModelConfig
     from convtimenet.config import TrainConfig as TrainConfig
+    from convtimenet.forecaster import ConvTimeNetForecaster as ConvTimeNetForecaster
     from convtimenet.fuse import fuse as fuse
     from convtimenet.model import ConvTimeNet as ConvTimeNet
     from convtimenet.original import from_original as from_original

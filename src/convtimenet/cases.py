@@ -45,7 +45,7 @@ class Cases:
     notices: tuple[str, ...]
 
 
-def as_cases(X: Any, y: Any = None) -> Cases:  # noqa: N803 (scikit-learn's name)
+def as_cases(X: Any, y: Any = None) -> Cases:
     """Bring series of equal or unequal length into one padded array.
 
     Parameters
@@ -269,10 +269,11 @@ def _finished(values: np.ndarray, labels: np.ndarray | None) -> Cases:
 
 def _read_npz(path: Path) -> Cases:
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # Opened here: numpy leaves a damaged file open.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {key: archive[key] for key in ("X", "y") if key in archive}
             found = sorted(archive.files)
-    except (ValueError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+    except (ValueError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
         # numpy answers a bare .npy or pickled file with an array or a ValueError about pickles.
         raise DataError(
             f"expected an .npz of plain arrays at {path}; found damage or pickled objects "
@@ -330,7 +331,7 @@ def _ts_header(numbered: Iterable[tuple[int, str]], path: Path) -> dict[str, str
     """The lower-cased ``@key value`` pairs up to ``@data``; leaves the cases in `numbered`."""
     header: dict[str, str] = {}
     for number, line in numbered:
-        key, _, value = line.partition(" ")
+        key, *value = line.split(maxsplit=1)
         key = key.lower()
         if key == "@data":
             break
@@ -339,7 +340,7 @@ def _ts_header(numbered: Iterable[tuple[int, str]], path: Path) -> dict[str, str
                 f"expected header lines starting with '@' and then @data in {path}; found line "
                 f"{number} before @data: {line[:40]!r}; is this a .ts file?"
             )
-        header[key[1:]] = value.strip()
+        header[key[1:]] = "".join(value)
     else:
         raise DataError(
             f"expected a line @data in {path}; found the end of the file; is this a .ts file?"

@@ -145,7 +145,9 @@ class ModelConfig(_Json):
             _require(0 <= value < 1, name, "at least 0 and below 1", value)
         _require(
             len(self.kernel_sizes) > 0
-            and all(isinstance(k, int) and k >= max(1, self.small_kernel) for k in self.kernel_sizes),
+            and all(
+                isinstance(k, int) and k >= max(1, self.small_kernel) for k in self.kernel_sizes
+            ),
             "kernel_sizes",
             f"one or more whole numbers, none below small_kernel={self.small_kernel}",
             self.kernel_sizes,
@@ -164,15 +166,19 @@ class ModelConfig(_Json):
         if self.revin_affine_channels:
             _require(self.revin, "revin", "True when revin_affine_channels is set", self.revin)
 
-    @property
-    def n_patches(self) -> int:
-        """N, the number of patches."""
-        whole = (self.context_length - self.patch_size) // self.patch_stride
+    def patches_in(self, length: int) -> int:
+        """Number of patches of a series of `length` steps."""
+        whole = (length - self.patch_size) // self.patch_stride
         return max(1, whole + (1 if self.padding == "none" else 2))
 
     @property
+    def n_patches(self) -> int:
+        """N, the number of patches of a context."""
+        return self.patches_in(self.context_length)
+
+    @property
     def padded_length(self) -> int:
-        """Time steps after padding."""
+        """Time steps of a context after padding."""
         if self.padding == "none":
             return self.context_length
         return (self.n_patches - 1) * self.patch_stride + self.patch_size

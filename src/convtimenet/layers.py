@@ -69,16 +69,14 @@ class DeformablePatch(nn.Module):
     ----------
     channels, patch_size, patch_stride
         C, P and S.
-    length, padded_length, n_patches
-        Time steps before and after padding, and N.
     padding
-        What is appended: the last value, zeros, or nothing.
+        What is appended up to a whole patch: the last value, zeros, or nothing.
     d_model
         D.
     deformable
         False keeps every patch at its anchor.
     predictor_init
-        How the offset predictor starts.
+        How the offset predictor starts (`ModelConfig.predictor_init`).
     """
 
     predictor_width = 64
@@ -89,22 +87,13 @@ class DeformablePatch(nn.Module):
         channels: int,
         patch_size: int,
         patch_stride: int,
-        length: int,
-        padded_length: int,
-        n_patches: int,
         padding: Padding,
         d_model: int,
         deformable: bool,
         predictor_init: PredictorInit,
     ):
         super().__init__()
-        self.patch_size, self.patch_stride = patch_size, patch_stride
-        self.extra, self.padded_length, self.n_patches = (
-            padded_length - length,
-            padded_length,
-            n_patches,
-        )
-        self.padding = padding
+        self.patch_size, self.patch_stride, self.padding = patch_size, patch_stride, padding
         self.project = nn.Linear(patch_size * channels, d_model)
         self.predict = None
         if deformable:
@@ -127,11 +116,13 @@ class DeformablePatch(nn.Module):
 
     def pad(self, x: Float[Tensor, "R C L"]) -> Float[Tensor, "R C padded"]:
         """Fill the end up to a whole number of strides."""
-        if self.extra == 0:
+        if self.padding == "none":
             return x
+        L, P, S = x.shape[-1], self.patch_size, self.patch_stride
+        extra = max(0, (L - P) // S + 1) * S + P - L
         if self.padding == "zeros":
-            return F.pad(x, (0, self.extra))
-        return torch.cat([x, x[..., -1:].expand(-1, -1, self.extra)], dim=-1)
+            return F.pad(x, (0, extra))
+        return torch.cat([x, x[..., -1:].expand(-1, -1, extra)], dim=-1)
 
     def sample(self, x: Float[Tensor, "R C padded"]) -> Float[Tensor, "R N P C"]:
         """Read the P points of every patch, by linear interpolation where patches deform."""
@@ -156,8 +147,8 @@ class DeformablePatch(nn.Module):
         half = (self.patch_size - 1) / 2
         shift, stretch = self.predict(self.uniform(x).transpose(1, 2).flatten(2)).unbind(-1)
         reach = F.relu(stretch + half)
-        first = torch.arange(self.n_patches, device=x.device) * self.patch_stride
-        lowest, highest = -first.to(x.dtype), (self.padded_length - 1 - first).to(x.dtype)
+        first = torch.arange(shift.shape[-1], device=x.device) * self.patch_stride
+        lowest, highest = -first.to(x.dtype), (x.shape[-1] - 1 - first).to(x.dtype)
         centre = shift + half
         left = torch.minimum(torch.maximum(centre - reach, lowest), highest)
         right = torch.minimum(torch.maximum(centre + reach, lowest), highest)
@@ -211,7 +202,7 @@ class DepthwiseConv(nn.Module):
             like = nn.Conv1d(width, width, small_kernel, groups=width)
             self.small_weight, self.small_bias = like.weight, like.bias
 
-    def merged(self) -> tuple[Float[Tensor, "D k"], Float[Tensor, "D"]]:
+    def merged(self) -> tuple[Float[Tensor, "D k"], Float[Tensor, D]]:
         """One kernel and bias that do the work of both."""
         weight, bias = self.weight[:, 0], self.bias
         assert bias is not None
@@ -229,7 +220,7 @@ class DepthwiseConv(nn.Module):
 
 
 def banded_conv(
-    u: Float[Tensor, "D R N"], weight: Float[Tensor, "D k"], bias: Float[Tensor, "D"]
+    u: Float[Tensor, "D R N"], weight: Float[Tensor, "D k"], bias: Float[Tensor, D]
 ) -> Float[Tensor, "D R N"]:
     """Depthwise convolution with 'same' zero padding, as one matrix product per channel.
 
@@ -294,7 +285,7 @@ class Dropout(nn.Dropout):
         bits = numbers.view(torch.int16)[: input.numel()].view(input.shape)
         dropped = round(self.p * 2**16)
         keep = bits >= dropped - 2**15
-        return torch.where(keep, input * (2**16 / (2**16 - dropped)), 0.0)
+        return input * (keep.to(input.dtype) * (2**16 / (2**16 - dropped)))
 
 
 class PointwisePair(nn.Module):

@@ -60,9 +60,6 @@ class Embedding(nn.Module):
             channels=config.channels,
             patch_size=config.patch_size,
             patch_stride=config.patch_stride,
-            length=config.context_length,
-            padded_length=config.padded_length,
-            n_patches=config.n_patches,
             padding=config.padding,
             d_model=config.d_model,
             deformable=config.deformable,
@@ -158,11 +155,11 @@ def deformation(model: ConvTimeNet, x: Float[Tensor, "B C L"]) -> tuple[Tensor, 
         if model.revin is not None:
             x, _ = model.revin(x)
         rows = patch.pad(model.rows(x))
-        first = torch.arange(patch.n_patches, device=x.device) * patch.patch_stride
+        N = patch.uniform(rows).shape[-2]
+        first = torch.arange(N, device=x.device) * patch.patch_stride
         if patch.predict is None:
             left = first.expand(len(rows), -1).to(x.dtype)
             right = left + patch.patch_size - 1
         else:
             left, right = (edge + first for edge in patch.boxes(rows))
-    shape = (x.shape[0], -1, patch.n_patches)
-    return left.reshape(shape), right.reshape(shape)
+    return left.reshape(x.shape[0], -1, N), right.reshape(x.shape[0], -1, N)

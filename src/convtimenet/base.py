@@ -1,0 +1,169 @@
+"""What the forecaster and the classifier share: settings, training, saving."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from os import PathLike
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
+
+from convtimenet import artefact
+from convtimenet.config import ModelConfig, TrainConfig
+from convtimenet.fuse import fuse
+from convtimenet.model import ConvTimeNet
+from convtimenet.training import History, autocast, resolve_device, seeded, train
+from convtimenet.windows import Examples, Scaler
+
+log = logging.getLogger(__name__)
+
+
+class ConvTimeNetEstimator(BaseEstimator):
+    """Base of the estimators; not used by itself.
+
+    A subclass has the constructor parameters below, sets up its data in ``fit`` and calls
+    `_fit_network`.
+    """
+
+    preset: str
+    model: Mapping[str, Any] | None
+    training: Mapping[str, Any] | None
+    n_epochs: int | None
+    batch_size: int | None
+    lr: float | None
+    time_limit: float | None
+    precision: str
+    device: str
+    random_state: int
+    verbose: int
+
+    network_: ConvTimeNet
+    """The trained network with its best weights."""
+    fused_: ConvTimeNet
+    """Its inference form, which predictions use."""
+    train_config_: TrainConfig
+    """How it was trained, preset and own settings together."""
+    history_: History
+    """Scores of every epoch."""
+    scaler_: Scaler
+    """Scaling fitted to the training data."""
+    notices_: tuple[str, ...]
+    """What was changed or decided about the data on the way."""
+
+    def _train_config(self, preset: Mapping[str, Any]) -> TrainConfig:
+        """The preset's training settings with the estimator's own on top."""
+        own = {
+            "epochs": self.n_epochs,
+            "batch_size": self.batch_size,
+            "lr": self.lr,
+            "time_limit": self.time_limit,
+        }
+        fixed = {"precision": self.precision, "device": self.device, "seed": self.random_state}
+        given = {name: value for name, value in own.items() if value is not None}
+        return TrainConfig(**{**preset, **fixed, **given, **(self.training or {})})
+
+    def _fit_network(
+        self,
+        config: ModelConfig,
+        train_config: TrainConfig,
+        examples: Examples,
+        valid: Examples | None,
+        device: torch.device,
+    ) -> None:
+        """Build and train the network; sets every attribute that prediction needs."""
+        with seeded(train_config.seed, device):
+            network = ConvTimeNet(config).to(device)
+            self.history_ = train(
+                network, examples, valid, train_config, device=device, verbose=self.verbose
+            )
+        self.network_, self.train_config_ = network, train_config
+        self.fused_ = fuse(network)
+        for notice in self.notices_:
+            log.info(notice)
+
+    def _outputs(self, x: np.ndarray, batch_size: int | None = None) -> np.ndarray:
+        """What the inference network gives for scaled inputs (n, C, L): (n, C, H) or (n, K)."""
+        device = next(self.fused_.buffers()).device
+        results = []
+        with torch.inference_mode(), autocast(device, self.train_config_):
+            for part in torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32)).split(
+                batch_size or self.train_config_.batch_size
+            ):
+                results.append(self.fused_(part.to(device)).float().cpu())
+        return torch.cat(results).numpy()
+
+    def _remembered(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """What a saved model must know of its data: JSON values and arrays."""
+        raise NotImplementedError
+
+    def _remember(self, values: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+        """Inverse of `_remembered`."""
+        raise NotImplementedError
+
+    def save(self, folder: str | PathLike[str]) -> Path:
+        """Write the fitted model to a folder: safetensors and JSON, no pickle.
+
+        Parameters
+        ----------
+        folder
+            Made with its parents. A model already there is replaced, anything else refused.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            Before ``fit``.
+        ArtefactError
+            If something that is no model lies there.
+        """
+        check_is_fitted(self)
+        values, arrays = self._remembered()
+        return artefact.save(
+            folder,
+            kind=type(self).__name__,
+            model=self.network_,
+            arrays={
+                "scaler.centre": self.scaler_.centre,
+                "scaler.scale": self.scaler_.scale,
+                **arrays,
+            },
+            description={
+                "parameters": self.get_params(),
+                "train": self.train_config_.to_dict(),
+                "history": self.history_.to_dict(),
+                "notices": list(self.notices_),
+                "data": values,
+            },
+        )
+
+    @classmethod
+    def load(cls, folder: str | PathLike[str], device: str = "auto") -> Self:
+        """Read a saved model; it predicts exactly as before it was saved.
+
+        Parameters
+        ----------
+        folder
+            Where `save` put it.
+        device
+            Where it shall run, whatever it was trained on.
+
+        Raises
+        ------
+        ArtefactError
+            If the folder is absent, incomplete, damaged, of a newer format or of another kind.
+        """
+        network, description, arrays = artefact.load(folder, cls.__name__)
+        with artefact.damaged(folder):
+            estimator = cls(**description["parameters"])
+            estimator.network_ = network.to(resolve_device(device))
+            estimator.train_config_ = TrainConfig.from_dict(description["train"])
+            estimator.history_ = History.from_dict(description["history"])
+            estimator.notices_ = tuple(description["notices"])
+            estimator.scaler_ = Scaler(arrays.pop("scaler.centre"), arrays.pop("scaler.scale"))
+            estimator._remember(description["data"], arrays)
+        estimator.fused_ = fuse(estimator.network_)
+        return estimator

@@ -1,0 +1,364 @@
+"""`ConvTimeNetForecaster`: tables in, forecasts out in the data's own units."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+import torch
+from sklearn.utils.validation import check_is_fitted
+
+from convtimenet.base import ConvTimeNetEstimator
+from convtimenet.config import ModelConfig
+from convtimenet.errors import ConfigError, DataError
+from convtimenet.frequency import Frequency
+from convtimenet.metrics import Scores, outputs
+from convtimenet.presets import Preset, auto_forecast, paper_preset
+from convtimenet.tables import Origin, Table, future_frame, read_table, select_channels
+from convtimenet.training import autocast, resolve_device
+from convtimenet.windows import Scaler, Windows
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForecastEvaluation:
+    """Errors of every window of a table.
+
+    Attributes
+    ----------
+    scores
+        "mse" and "mae" in training standard deviations (as papers report them), "mae_<unit>" not
+        included; means over all windows, channels and steps.
+    naive
+        The same for repeating the last value.
+    mse_per_window, starts
+        (n,) each: mean squared error, and the first context row of the window in the table.
+    mse_per_step
+        (H,): mean squared error by step ahead.
+    mae_per_channel
+        Mean absolute error of each channel in its own units.
+    """
+
+    scores: Scores
+    naive: Scores
+    n_windows: int
+    mse_per_window: np.ndarray
+    starts: np.ndarray
+    mse_per_step: np.ndarray
+    mae_per_channel: dict[str, float]
+
+
+class ConvTimeNetForecaster(ConvTimeNetEstimator):
+    """Forecast every channel of a table with one ConvTimeNet.
+
+    Parameters
+    ----------
+    h
+        Horizon: steps to forecast.
+    input_size
+        Context: steps the network reads. By default the preset's: 336, less for short tables.
+    preset
+        "auto" derives patches, kernels and batch size from the data; a data set's name such as
+        "ETTh1" takes the paper's hyper-parameters for it.
+    scale
+        Standardise each channel with the training part's statistics. Without it the fitted model
+        forecasts tables with any number and names of channels.
+    time_col, target_cols, freq
+        Which column holds the time, which are to be forecast, and the step, where they cannot be
+        found from the table (see `convtimenet.tables.read_table`).
+    model
+        Settings of `ModelConfig` that replace the preset's.
+    training
+        Settings of `TrainConfig` that replace the preset's.
+    n_epochs, batch_size, lr, time_limit
+        The most used of them; None takes the preset's.
+    precision
+        "fp32" or "bf16".
+    device
+        "auto" or a torch device.
+    random_state
+        Seed of weights, batch order and dropout.
+    verbose
+        1 shows progress on a terminal, 0 is silent.
+
+    Attributes
+    ----------
+    channels_
+        Channel names, in order.
+    network_, fused_, history_, scaler_, train_config_, notices_
+        See `ConvTimeNetEstimator`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from convtimenet import ConvTimeNetForecaster
+    >>> waves = np.sin(np.arange(300)[:, None] / np.array([3.0, 5.0]))
+    >>> model = ConvTimeNetForecaster(h=12, n_epochs=1).fit(waves)
+    >>> model.predict().shape
+    (12, 2)
+    """
+
+    channels_: tuple[str, ...]
+    tail_: Table
+    """The last rows of the training table, from which `predict` without data starts."""
+
+    def __init__(
+        self,
+        h: int = 96,
+        input_size: int | None = None,
+        *,
+        preset: str = "auto",
+        scale: bool = True,
+        time_col: str | None = None,
+        target_cols: Sequence[str] | None = None,
+        freq: str | None = None,
+        model: Mapping[str, Any] | None = None,
+        training: Mapping[str, Any] | None = None,
+        n_epochs: int | None = None,
+        batch_size: int | None = None,
+        lr: float | None = None,
+        time_limit: float | None = None,
+        precision: str = "fp32",
+        device: str = "auto",
+        random_state: int = 2023,
+        verbose: int = 1,
+    ):
+        self.h = h
+        self.input_size = input_size
+        self.preset = preset
+        self.scale = scale
+        self.time_col = time_col
+        self.target_cols = target_cols
+        self.freq = freq
+        self.model = model
+        self.training = training
+        self.n_epochs = n_epochs
+        self.batch_size = batch_size
+        self.lr = lr
+        self.time_limit = time_limit
+        self.precision = precision
+        self.device = device
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def fit(self, X: Any, y: None = None, *, split: tuple[int, int] | None = None) -> Self:
+        """Train on a table.
+
+        Parameters
+        ----------
+        X
+            What `convtimenet.tables.read_table` takes: a CSV or Parquet path, a pandas, polars or
+            pyarrow frame, a numpy array (T,) or (T, C); or a `Table`.
+        y
+            Ignored; for scikit-learn.
+        split
+            Rows (train_end, valid_end): rows before the first train, those up to the second choose
+            the epoch, later ones are not looked at. By default the last fifth chooses.
+
+        Raises
+        ------
+        DataError
+            If the table cannot be used or is too short for one window.
+        ConfigError
+            If a setting is out of range.
+        """
+        _check_horizon(self.h)
+        table = self._table(X)
+        T = len(table.times)
+        train_end, valid_end = split or (T, T)
+        preset = self._preset(train_end)
+        config = self._model_config(preset, len(table.channels))
+        train_config = self._train_config(preset.train)
+        device = resolve_device(train_config.device)
+        L, H = config.context_length, config.outputs
+        notices = list(table.notices)
+        if split is None:
+            held_back = max(H, round(train_config.validation_fraction * T))
+            if train_config.validation_fraction == 0:
+                train_end = T
+            elif T - held_back >= L + H:
+                train_end = T - held_back
+            else:
+                notices.append(
+                    f"{T} rows are too few to hold some back: training runs all its epochs"
+                )
+        values = table.values.T
+        scaler = Scaler.standard(values[:, :train_end]) if self.scale else Scaler.identity()
+        scaled = torch.from_numpy(scaler.apply(values)).float().to(device)
+        examples = Windows.between(scaled, L, H, 0, train_end)
+        valid = None
+        if valid_end > train_end:
+            valid = Windows.between(scaled, L, H, train_end, valid_end)
+        self.notices_, self.scaler_, self.channels_ = tuple(notices), scaler, table.channels
+        self.tail_ = _rows(table, T - L, T)
+        self._fit_network(config, train_config, examples, valid, device)
+        return self
+
+    def predict(self, X: Any = None) -> Any:
+        """Forecast the `h` steps after the end of a table.
+
+        Parameters
+        ----------
+        X
+            A table with at least `input_size` rows; by default the one the model was fitted to.
+
+        Returns
+        -------
+        The same kind of object as the table: future time stamps and one column per channel, in the
+        data's units; (h, C) for a numpy array.
+
+        Raises
+        ------
+        DataError
+            If rows are too few, or channels differ from the fitted ones where that matters.
+        """
+        check_is_fitted(self)
+        table = self.tail_ if X is None else self._fitted_table(X)
+        return future_frame(table, self.forecast(table.values))
+
+    def forecast(self, values: np.ndarray) -> np.ndarray:
+        """Forecast from the last `input_size` rows of (T, C) values to (h, C), units kept."""
+        check_is_fitted(self)
+        L = self.network_.config.context_length
+        if len(values) < L:
+            raise DataError(
+                f"the model reads a context of {L} rows, the table has {len(values)}; give at least "
+                f"{L} rows"
+            )
+        scaled = self.scaler_.apply(values[-L:].T)
+        return self.scaler_.invert(self._outputs(scaled[None])[0].astype(np.float64)).T
+
+    def evaluate(
+        self, X: Any, *, first_row: int | None = None, end: int | None = None
+    ) -> ForecastEvaluation:
+        """Forecast every window of a table and compare with what followed.
+
+        Parameters
+        ----------
+        X
+            A table, as for `predict`.
+        first_row, end
+            Score only targets in rows [first_row, end); contexts may reach back before it. By
+            default every row that has a whole context before it.
+        """
+        check_is_fitted(self)
+        table = self._fitted_table(X)
+        config = self.network_.config
+        L, H = config.context_length, config.outputs
+        device = next(self.fused_.buffers()).device
+        scaled = torch.from_numpy(self.scaler_.apply(table.values.T)).float().to(device)
+        windows = Windows.between(scaled, L, H, first_row or 0, end or len(table.times))
+        batch_size = self.train_config_.batch_size
+        keep = len(windows)
+        if self.train_config_.protocol == "paper":  # their loader drops the incomplete last batch
+            keep = max(keep // batch_size * batch_size, min(keep, batch_size))
+        squared, absolute, per_window = 0.0, 0.0, []
+        naive = torch.zeros(2, device=device, dtype=torch.float64)
+        done = 0
+        with autocast(device, self.train_config_):
+            for output, target in outputs(self.fused_, windows, batch_size, device):
+                if done >= keep:
+                    break
+                error = (output - target).double()
+                squared = squared + error.square().sum(0)  # (C, H)
+                absolute = absolute + error.abs().sum((0, 2))  # (C,)
+                per_window.append(error.square().mean((1, 2)))
+                starts = windows.starts[done : done + len(target)]
+                last = scaled[:, starts + L - 1].T[..., None]
+                off = (target - last).double()
+                naive += torch.stack([off.square().sum(), off.abs().sum()])
+                done += len(target)
+        n, C = done, len(table.channels)
+        assert isinstance(squared, torch.Tensor) and isinstance(absolute, torch.Tensor)
+        count = n * C * H
+        units = (absolute.cpu().numpy() / (n * H)) * self.scaler_.scale[:, 0]
+        return ForecastEvaluation(
+            scores={"mse": float(squared.sum()) / count, "mae": float(absolute.sum()) / count},
+            naive={"mse": float(naive[0]) / count, "mae": float(naive[1]) / count},
+            n_windows=n,
+            mse_per_window=torch.cat(per_window).cpu().numpy(),
+            starts=windows.starts[:n].cpu().numpy(),
+            mse_per_step=squared.sum(0).cpu().numpy() / (n * C),
+            mae_per_channel=dict(zip(table.channels, units.tolist(), strict=True)),
+        )
+
+    def score(self, X: Any, y: None = None) -> float:
+        """Minus the mean squared error over every window, in training standard deviations: greater
+        is better, as scikit-learn expects."""
+        return -self.evaluate(X).scores["mse"]
+
+    def _table(self, X: Any) -> Table:
+        if isinstance(X, Table):
+            return X
+        return read_table(
+            X, time_col=self.time_col, target_cols=self.target_cols, frequency=self.freq
+        )
+
+    def _fitted_table(self, X: Any) -> Table:
+        """A table with the fitted channels in their order, where they matter."""
+        table = self._table(X)
+        affine = self.network_.config.revin_affine_channels
+        if self.scale:
+            return select_channels(table, self.channels_)
+        if affine and len(table.channels) != affine:
+            raise DataError(
+                f"the model was fitted with RevIN weights for {affine} channels, the table has "
+                f"{len(table.channels)}; give the same channels or fit without "
+                "revin_affine_channels"
+            )
+        return table
+
+    def _preset(self, rows: int) -> Preset:
+        if self.preset == "auto":
+            return auto_forecast(rows, self.h, self.input_size)
+        return paper_preset(self.preset)
+
+    def _model_config(self, preset: Preset, channels: int) -> ModelConfig:
+        context = self.input_size or preset.context_length
+        assert context is not None
+        config = ModelConfig.forecasting(
+            context_length=context, horizon=self.h, **{**preset.model, **(self.model or {})}
+        )
+        if config.revin_affine_channels not in (0, channels):
+            raise ConfigError(
+                f"revin_affine_channels is {config.revin_affine_channels}, the table has "
+                f"{channels} channels; they must be equal"
+            )
+        return config
+
+    def _remembered(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        tail = self.tail_
+        values = {
+            "channels": list(self.channels_),
+            "time_name": tail.time_name,
+            "frequency": tail.frequency.name,
+            "time_zone": tail.time_zone,
+            "origin": {"kind": tail.origin.kind, "indexed": tail.origin.indexed},
+            "datetime": tail.times.dtype.kind == "M",
+        }
+        return values, {"tail.values": tail.values, "tail.times": tail.times.astype(np.int64)}
+
+    def _remember(self, values: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+        times = arrays["tail.times"]
+        self.channels_ = tuple(values["channels"])
+        self.tail_ = Table(
+            times=times.astype("datetime64[ns]") if values["datetime"] else times,
+            values=arrays["tail.values"],
+            channels=self.channels_,
+            time_name=values["time_name"],
+            frequency=Frequency.parse(values["frequency"]),
+            time_zone=values["time_zone"],
+            origin=Origin(**values["origin"]),
+        )
+
+
+def _rows(table: Table, first: int, end: int) -> Table:
+    return replace(
+        table, times=table.times[first:end].copy(), values=table.values[first:end].copy()
+    )
+
+
+def _check_horizon(h: Any) -> None:
+    if not isinstance(h, (int, np.integer)) or isinstance(h, bool) or h < 1:
+        raise ConfigError(f"h, the horizon, must be a whole number of at least 1, found {h!r}")

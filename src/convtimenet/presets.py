@@ -1,0 +1,162 @@
+"""Hyper-parameters: the paper's, per data set, and defaults for data it did not see."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from convtimenet.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Settings that differ from the configs' own defaults."""
+
+    model: dict[str, Any]
+    train: dict[str, Any]
+    context_length: int | None = None
+    """Forecasting only."""
+    horizons: tuple[int, ...] = ()
+    """Forecasting only: the horizons the paper reports."""
+
+
+def _forecast(kernels: str, dropout: float, batch_size: int, lr: float, **model: Any) -> Preset:
+    return Preset(
+        model={"kernel_sizes": _sizes(kernels), "dropout": dropout} | model,
+        train={"epochs": 10, "patience": 3, "batch_size": batch_size, "lr": lr},
+        context_length=336,
+        horizons=(96, 192, 336, 720),
+    )
+
+
+def _classify(patch: int, stride: int, kernels: str, lr_every: int = 5) -> Preset:
+    return Preset(
+        model={
+            "patch_size": patch,
+            "patch_stride": stride,
+            "kernel_sizes": _sizes(kernels),
+            "dropout": 0.1,
+        },
+        train=CLASSIFY_TRAIN | {"lr_every": lr_every},
+    )
+
+
+def _sizes(text: str) -> tuple[int, ...]:
+    return tuple(int(size) for size in text.split())
+
+
+CLASSIFY_TRAIN: dict[str, Any] = {
+    "epochs": 100,
+    "batch_size": 32,
+    "lr": 1e-3,
+    "clip_norm": 4.0,
+    "patience": None,
+}
+
+# SPEC section 5, after the authors' scripts.
+PAPER: dict[str, Preset] = {
+    "ETTh1": _forecast("9 11 15 21 29 39", 0.2, 256, 5e-4),
+    "ETTh2": _forecast("5 7 9 11 13 15", 0.1, 256, 5e-4),
+    "ETTm1": _forecast("9 11 15 21 29 39", 0.2, 256, 5e-4),
+    "ETTm2": _forecast("11 15 19 25 33 43 55", 0.5, 256, 3e-4),
+    "Weather": _forecast("9 11 15 19 25 33 43", 0.5, 256, 5e-3),
+    "Electricity": _forecast("11 15 21 29 39 51", 0.1, 32, 4e-3, small_kernel=5),
+    "Traffic": _forecast("15 17 21 27 35 55", 0.1, 32, 4e-3),
+    "Exchange": _forecast("9 11 15 21 29 39", 0.4, 16, 1e-4),
+    "ILI": Preset(
+        model={"kernel_sizes": _sizes("9 11 15 21 29 39"), "dropout": 0.5},
+        train={"epochs": 10, "patience": 3, "batch_size": 64, "lr": 5e-3},
+        context_length=104,
+        horizons=(24, 36, 48, 60),
+    ),
+    "ArticularyWordRecognition": _classify(32, 16, "19 19 29 29 37 37"),
+    "Cricket": _classify(8, 4, "19 19 29 29 37 37", lr_every=20),
+    "CharacterTrajectories": _classify(32, 16, "7 7 13 13 19 19"),
+    "DuckDuckGeese": _classify(4, 2, "37 37 43 43 53 53"),
+    "EthanolConcentration": _classify(32, 16, "19 19 29 29 37 37"),
+    "Epilepsy": _classify(4, 2, "37 37 43 43 53 53"),
+    "FingerMovements": _classify(64, 32, "7 7 13 13 19 19", lr_every=20),
+    "JapaneseVowels": _classify(4, 2, "7 7 13 13 19 19"),
+    "PEMS-SF": _classify(16, 8, "19 19 29 29 37 37", lr_every=20),
+    "SelfRegulationSCP2": _classify(32, 16, "37 37 43 43 53 53", lr_every=20),
+}
+
+
+def paper_preset(name: str) -> Preset:
+    """The paper's hyper-parameters for a data set.
+
+    Raises
+    ------
+    ConfigError
+        If the paper has none for it.
+    """
+    if name not in PAPER:
+        raise ConfigError(
+            f"the paper gives no hyper-parameters for {name!r}; it does for "
+            f"{', '.join(PAPER)}. Use preset='auto' for settings derived from the data"
+        )
+    return PAPER[name]
+
+
+def auto_forecast(rows: int, horizon: int, context_length: int | None = None) -> Preset:
+    """Settings for a table the paper did not see, from its length.
+
+    The context is 336 steps as in the paper, less where rows are few: at least as many training
+    windows as steps in a window are kept where possible. Patches shrink with the context so that
+    there are always several, and the batch shrinks so that an epoch has at least 30 steps.
+    """
+    if context_length is None:
+        context_length = max(2, min(336, max(2 * horizon, rows // 8), rows // 2 - horizon))
+    patch, stride = patch_for(context_length)
+    windows = max(1, rows - context_length - horizon + 1)
+    n_patches = (context_length - patch) // stride + 2
+    return Preset(
+        model={"patch_size": patch, "patch_stride": stride, "kernel_sizes": kernels_for(n_patches)},
+        train={"epochs": 10, "patience": 3, "batch_size": batch_for(windows, 256), "lr": 5e-4},
+        context_length=context_length,
+    )
+
+
+def auto_classify(n_cases: int, length: int) -> Preset:
+    """Settings for labelled cases the paper did not see, from their length and number.
+
+    About 50 patches a case, half overlapping, of 4 to 64 steps; the paper's middle kernels.
+    """
+    patch = 2
+    while patch < 64 and length / patch > 25:
+        patch *= 2
+    patch = max(2, min(patch, length))
+    stride = max(1, patch // 2)
+    n_patches = max(1, (length - patch) // stride + 2)
+    return Preset(
+        model={
+            "patch_size": patch,
+            "patch_stride": stride,
+            "kernel_sizes": kernels_for(n_patches),
+            "dropout": 0.1,
+        },
+        train=CLASSIFY_TRAIN | {"batch_size": batch_for(n_cases, 32)},
+    )
+
+
+def patch_for(context_length: int) -> tuple[int, int]:
+    """Patch size and stride: 32 and 16 as in the paper, less for short contexts."""
+    patch = max(2, min(32, context_length // 4 // 2 * 2))
+    return patch, patch // 2
+
+
+def kernels_for(n_patches: int) -> tuple[int, ...]:
+    """Six kernels growing with depth; the largest reaches about the whole row, 7 to 37."""
+    largest = max(7, min(37, n_patches // 2 * 2 + 1))
+    return tuple(round(3 + (largest - 3) * share) // 2 * 2 + 1 for share in _GROWTH)
+
+
+_GROWTH = (0.4, 0.4, 0.7, 0.7, 1.0, 1.0)
+
+
+def batch_for(n_examples: int, most: int) -> int:
+    """Batch size for at least about 30 steps an epoch, from 8 to `most`."""
+    size = most
+    while size > 8 and n_examples / size < 30:
+        size //= 2
+    return size

@@ -1,0 +1,169 @@
+"""Arrays to batches: forecasting windows and labelled cases, both gathered on the device.
+
+Either kind gives ``len(examples)`` and ``examples.batch(index) -> (x, y)``, which is all that
+training and evaluation ask for. Shape legend: `convtimenet._shapes`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from convtimenet._shapes import Float, Int
+from convtimenet.errors import DataError
+
+
+class Examples(Protocol):
+    """What training and evaluation need to know of the data."""
+
+    def __len__(self) -> int: ...
+
+    def batch(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Inputs (B, C, L) and targets of the examples numbered `index` (B,)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Scaler:
+    """Standardisation, or scaling to [-1, 1], with statistics of the training data.
+
+    Attributes
+    ----------
+    centre, scale
+        (C, 1) each, float64: ``scaled = (x - centre) / scale``.
+    """
+
+    centre: np.ndarray
+    scale: np.ndarray
+
+    @classmethod
+    def standard(cls, values: np.ndarray) -> Self:
+        """Zero mean, unit deviation per channel of `values` (C, T); a constant channel keeps
+        its unit (scale 1)."""
+        deviation = values.std(axis=-1, keepdims=True)
+        return cls(values.mean(axis=-1, keepdims=True), np.where(deviation > 0, deviation, 1.0))
+
+    @classmethod
+    def identity(cls) -> Self:
+        """Leave values as they are, for any number of channels."""
+        return cls(np.zeros((1, 1)), np.ones((1, 1)))
+
+    @classmethod
+    def minus_one_to_one(cls, cases: np.ndarray) -> Self:
+        """Minimum to -1 and maximum to 1 per channel of `cases` (n, C, L), NaN ignored; the
+        1e-4 is the authors' guard for constant channels."""
+        lowest = np.nanmin(cases, axis=(0, 2))[:, None].astype(np.float64)
+        highest = np.nanmax(cases, axis=(0, 2))[:, None].astype(np.float64)
+        half = (highest - lowest + 1e-4) / 2
+        return cls(lowest + half, half)
+
+    def apply(self, values: np.ndarray) -> np.ndarray:
+        """Scale (..., C, T)."""
+        return (values - self.centre) / self.scale
+
+    def invert(self, values: np.ndarray) -> np.ndarray:
+        """Back to the data's units, (..., C, T)."""
+        return values * self.scale + self.centre
+
+
+class Windows:
+    """Pairs of context and horizon cut from one table by index.
+
+    The table stays one tensor on the device; a batch is one gather, whatever its size.
+
+    Parameters
+    ----------
+    values
+        (C, T), on the device that trains.
+    starts
+        First context step of every window.
+    context_length, horizon
+        L and H, time steps.
+    """
+
+    def __init__(
+        self,
+        values: Float[Tensor, "C T"],
+        starts: Int[Tensor, " n"],
+        context_length: int,
+        horizon: int,
+    ):
+        self.starts, self.context_length = starts, context_length
+        # a view: window s is column s, no window is copied before its batch
+        self.all = values.unfold(1, context_length + horizon, 1)
+
+    @classmethod
+    def between(
+        cls,
+        values: Float[Tensor, "C T"],
+        context_length: int,
+        horizon: int,
+        first_target: int,
+        end: int,
+    ) -> Self:
+        """Every window whose targets lie in rows [first_target, end); contexts may reach back.
+
+        Raises
+        ------
+        DataError
+            If no window fits.
+        """
+        first = max(first_target, context_length)
+        if end - first < horizon:
+            raise DataError(
+                f"no window fits: a context of {context_length} and a horizon of {horizon} steps "
+                f"need targets within rows {first} to {end}, which are {max(0, end - first)} "
+                "steps; use a shorter context or horizon, or more rows"
+            )
+        starts = torch.arange(
+            first - context_length, end - context_length - horizon + 1, device=values.device
+        )
+        return cls(values, starts, context_length, horizon)
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def batch(
+        self, index: Int[Tensor, " B"]
+    ) -> tuple[Float[Tensor, "B C L"], Float[Tensor, "B C H"]]:
+        """Contexts and what followed them."""
+        both = self.all[:, self.starts[index]].transpose(0, 1)
+        return both[..., : self.context_length], both[..., self.context_length :]
+
+
+class LabelledCases:
+    """Cases of equal length with class numbers, on the device that trains."""
+
+    def __init__(self, x: Float[Tensor, "n C L"], y: Int[Tensor, " n"]):
+        self.x, self.y = x, y
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def batch(self, index: Int[Tensor, " B"]) -> tuple[Float[Tensor, "B C L"], Int[Tensor, " B"]]:
+        """Cases and their classes."""
+        return self.x[index], self.y[index]
+
+
+def fill_cases(values: np.ndarray, scaler: Scaler, length: int) -> np.ndarray:
+    """Scaled cases of exactly `length` steps, zeros past a case's own end (SPEC section 5).
+
+    Parameters
+    ----------
+    values
+        (n, C, L), NaN past each case's own length.
+    length
+        Steps of the result; longer cases lose their end.
+
+    Returns
+    -------
+    (n, C, length) float32.
+    """
+    filled = np.zeros((*values.shape[:2], length), dtype=np.float32)
+    kept = min(length, values.shape[2])
+    filled[..., :kept] = np.nan_to_num(scaler.apply(values[..., :kept]), nan=0.0)
+    return filled

@@ -1,0 +1,273 @@
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from convtimenet.cases import Cases, as_cases, filled, read_cases
+from convtimenet.errors import DataError
+
+HEADER = "#a comment\n@problemName demo\n@univariate false\n@dimensions 2\n@classLabel true a b\n"
+
+finite = st.floats(-1e6, 1e6, width=32)
+
+
+@st.composite
+def ragged(draw: st.DrawFn) -> list[np.ndarray]:
+    """1 to 5 cases of 1 to 3 channels and 1 to 8 steps each, float32, finite."""
+    channels = draw(st.integers(1, 3))
+    lengths = draw(st.lists(st.integers(1, 8), min_size=1, max_size=5))
+    return [draw(hnp.arrays(np.float32, (channels, length), elements=finite)) for length in lengths]
+
+
+def write_ts(path: Path, cases: list[np.ndarray], labels: list[str] | None) -> None:
+    lines = ["@problemName demo", f"@dimensions {len(cases[0])}"]
+    if labels is None:
+        lines.append("@classLabel false")
+    else:
+        lines.append("@classLabel true " + " ".join(sorted(set(labels))))
+    lines.append("@data")
+    for i, case in enumerate(cases):
+        fields = [",".join(str(float(x)) for x in channel) for channel in case]
+        lines.append(":".join(fields if labels is None else [*fields, labels[i]]))
+    text = "\n".join(lines) + "\n"
+    if path.suffix == ".gz":
+        path.write_bytes(gzip.compress(text.encode()))
+    else:
+        path.write_text(text)
+
+
+def own(cases: Cases) -> list[np.ndarray]:
+    return [case[:, :n] for case, n in zip(cases.values, cases.lengths, strict=True)]
+
+
+def assert_same(found: list[np.ndarray], expected: list[np.ndarray]) -> None:
+    assert len(found) == len(expected)
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@given(ragged())
+def test_ragged_lists_round_trip(arrays: list[np.ndarray]) -> None:
+    before = [array.copy() for array in arrays]
+    cases = as_cases(arrays)
+    assert cases.values.dtype == np.float32
+    assert cases.lengths.dtype == np.int64
+    assert cases.values.shape == (len(arrays), len(arrays[0]), max(a.shape[1] for a in arrays))
+    assert_same(own(cases), before)
+    for case, n in zip(cases.values, cases.lengths, strict=True):
+        assert np.isnan(case[:, n:]).all()
+    assert cases.notices == ()
+    assert cases.labels is None
+    # The padded form means the same cases.
+    again = as_cases(cases.values)
+    np.testing.assert_array_equal(again.values, cases.values)
+    np.testing.assert_array_equal(again.lengths, cases.lengths)
+    assert_same(arrays, before)
+
+
+@given(arrays=ragged(), labelled=st.booleans(), compressed=st.booleans())
+def test_ts_files_round_trip(
+    arrays: list[np.ndarray],
+    labelled: bool,
+    compressed: bool,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    path = tmp_path_factory.mktemp("ts") / ("demo.ts.gz" if compressed else "demo.ts")
+    labels = [f"class{i % 2}" for i in range(len(arrays))] if labelled else None
+    write_ts(path, arrays, labels)
+    cases = read_cases(path)
+    assert_same(own(cases), arrays)
+    assert (None if cases.labels is None else cases.labels.tolist()) == labels
+
+
+@pytest.mark.parametrize("labels", [["x", "y"], [3, 1], [0.5, 1.5], [True, False]])
+def test_labels_stay_as_given(labels: list) -> None:
+    cases = as_cases(np.ones((2, 1, 3)), labels)
+    assert cases.labels is not None
+    assert cases.labels.tolist() == labels
+
+
+def test_two_axes_and_flat_items_are_univariate() -> None:
+    assert as_cases(np.ones((4, 5))).values.shape == (4, 1, 5)
+    assert as_cases([[1, 2, 3], [4.0]]).values.shape == (2, 1, 3)
+    assert as_cases([np.arange(3), np.arange(2)]).lengths.tolist() == [3, 2]
+
+
+def test_an_object_array_of_cases_is_a_list() -> None:
+    items = np.empty(2, dtype=object)
+    items[:] = [np.ones((2, 3)), np.ones((2, 4))]
+    assert as_cases(items).lengths.tolist() == [3, 4]
+
+
+def test_masked_entries_are_missing() -> None:
+    masked = np.ma.masked_equal(np.array([[1, 2, 9]]), 9)
+    assert as_cases(masked).lengths.tolist() == [2]
+
+
+def test_trailing_nan_is_length_and_short_channels_repeat_their_last_value() -> None:
+    X = np.full((2, 2, 5), np.nan)
+    X[0, 0, :4] = 1, np.nan, 3, 4
+    X[0, 1, :2] = 7, 8
+    X[1, :, :3] = 2
+    before = X.copy()
+    cases = as_cases(X)
+    np.testing.assert_array_equal(X, before)
+    assert cases.lengths.tolist() == [4, 3]
+    assert cases.values.shape == (2, 2, 4)
+    np.testing.assert_array_equal(cases.values[0], [[1, np.nan, 3, 4], [7, 8, 8, 8]])
+    assert cases.notices == (
+        "1 channels end before their case does; their last value was repeated",
+    )
+
+
+def test_filled_interpolates_inside_and_takes_the_nearest_at_the_ends() -> None:
+    cases = as_cases([np.array([np.nan, 1, np.nan, np.inf, 4, -np.inf]), np.ones(2)])
+    before = cases.values.copy()
+    done = filled(cases)
+    np.testing.assert_array_equal(cases.values, before)
+    np.testing.assert_allclose(done.values[0, 0], [1, 1, 2, 3, 4, 4])
+    np.testing.assert_array_equal(done.values[1, 0], [1, 1, *[np.nan] * 4])
+    assert done.notices == ("4 missing or infinite values were interpolated along time",)
+    assert filled(done) is done
+
+
+@given(ragged(), st.randoms(use_true_random=False))
+def test_filled_leaves_known_values_and_no_gap(arrays: list[np.ndarray], random) -> None:
+    holed = [array.copy() for array in arrays]
+    for array in holed:
+        for channel in array:
+            # The first and the last value stay, so that neither length nor range change.
+            for t in range(1, len(channel) - 1):
+                if random.random() < 0.5:
+                    channel[t] = np.nan
+    cases = filled(as_cases(holed))
+    for found, array in zip(own(cases), holed, strict=True):
+        known = ~np.isnan(array)
+        np.testing.assert_array_equal(found[known], array[known])
+        assert np.isfinite(found).all()
+
+
+@pytest.mark.parametrize(
+    ("X", "y", "words"),
+    [
+        ([], None, "empty"),
+        (np.empty((0, 2, 3)), None, "empty"),
+        (np.empty((2, 0, 3)), None, "one channel"),
+        (np.empty((2, 3, 0)), None, "time step"),
+        ([np.ones((2, 3)), np.ones((2, 0))], None, "empty"),
+        (np.ones(4), None, r"shape \(4,\)"),
+        (np.ones((1, 2, 3, 4)), None, r"\(1, 2, 3, 4\)"),
+        ([np.ones((1, 2, 3))], None, "case 0 must have shape"),
+        ([1.0, 2.0], None, "case 0 must have shape"),
+        ([[[1, 2], [3]]], None, "unequal length"),
+        (np.ones((1, 2, 3), complex), None, "complex128"),
+        (np.array([["a", "b"]]), None, "real numbers"),
+        ([np.ones((2, 3)), np.ones((3, 3))], None, "2 in case 0 and 3 in case 1"),
+        (np.array([[[1.0, 2.0], [np.nan, np.nan]]]), None, "channel 1 of case 0.*entirely NaN"),
+        (np.array([[1.0, 2.0], [np.nan, np.nan]]), None, "case 1"),
+        (np.array([[np.inf, np.nan]]), None, "case 0"),
+        (np.array([[1e300]]), None, "float32"),
+        ("text", None, "found str"),
+        (3, None, "found int"),
+        (np.ones((2, 3)), ["a"], "1 labels for 2 cases"),
+        (np.ones((2, 3)), [["a"], ["b"]], r"shape \(2,\)"),
+        (np.ones((2, 3)), ["a", None], "case 1"),
+        (np.ones((2, 3)), [1.0, np.nan], "case 1"),
+    ],
+)
+def test_unusable_arrays_are_refused(X, y, words: str) -> None:
+    with pytest.raises(DataError, match=words):
+        as_cases(X, y)
+
+
+def test_ts_missing_values_comments_and_unequal_channels(tmp_path: Path) -> None:
+    path = tmp_path / "x.ts"
+    path.write_text(HEADER + "@DATA\n# between\n1,?,3:4,5:a\n\nNaN,2:1,2:b\n")
+    cases = read_cases(path)
+    np.testing.assert_array_equal(cases.values[0], [[1, np.nan, 3], [4, 5, 5]])
+    np.testing.assert_array_equal(cases.values[1, 0], [np.nan, 2, np.nan])
+    assert cases.lengths.tolist() == [3, 2]
+    assert cases.labels is not None
+    assert cases.labels.tolist() == ["a", "b"]
+    assert len(cases.notices) == 1
+
+
+def test_ts_without_class_label_line_has_no_labels(tmp_path: Path) -> None:
+    path = tmp_path / "x.ts"
+    path.write_text("@univariate true\n@data\n1,2\n3\n")
+    cases = read_cases(path)
+    assert cases.labels is None
+    assert cases.values.shape == (2, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (HEADER, "@data"),
+        ("1,2,3\n", "line 1 before @data"),
+        (HEADER + "@data\n", "empty"),
+        (HEADER + "@data\n1:2:a\n1:2:3:a\n", "line 8 .*2 channels.*found 3"),
+        (HEADER + "@data\n1:a\n", "line 7 .*found 1"),
+        ("@classLabel true a\n@data\n1:2:a\n1:a\n", "line 4 .*found 1"),
+        ("@univariate true\n@data\n1:2\n", "line 3 .*1 channels"),
+        (HEADER + "@data\n1,x:2:a\n", "line 7 .*numbers.*'x'"),
+        (HEADER + "@data\n1,:2:a\n", "line 7 .*numbers"),
+        (HEADER + "@data\n1:2:c\n", "line 7 .*labels.*'c'"),
+        (HEADER + "@data\n?,?:2:a\n", "channel 0 of case 0"),
+        ("@timestamps true\n@data\n", "@timestamps true"),
+        ("@targetlabel true\n@data\n1:2\n", "@targetlabel"),
+    ],
+)
+def test_unusable_ts_files_are_refused(tmp_path: Path, text: str, words: str) -> None:
+    path = tmp_path / "x.ts"
+    path.write_text(text)
+    with pytest.raises(DataError, match=words):
+        read_cases(path)
+
+
+def test_npz_round_trip(tmp_path: Path) -> None:
+    X = np.arange(12.0).reshape(2, 2, 3)
+    np.savez(tmp_path / "x.npz", X=X, y=np.array(["u", "v"]))
+    cases = read_cases(str(tmp_path / "x.npz"))
+    np.testing.assert_array_equal(cases.values, X)
+    assert cases.labels is not None
+    assert cases.labels.tolist() == ["u", "v"]
+    np.savez(tmp_path / "x.npz", X=X)
+    assert read_cases(tmp_path / "x.npz").labels is None
+
+
+def test_absent_and_unknown_files_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="found none"):
+        read_cases(tmp_path / "absent.ts")
+    with pytest.raises(DataError, match=r"\.npz; found 'x\.arff'"):
+        read_cases(tmp_path / "x.arff")
+
+
+def test_damaged_files_are_refused(tmp_path: Path) -> None:
+    whole = gzip.compress((HEADER + "@data\n" + "1,2:3,4:a\n" * 500).encode())
+    (tmp_path / "cut.ts.gz").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "plain.ts.gz").write_bytes(b"@data")
+    (tmp_path / "x.npz").write_bytes(b"PK\x03\x04 nothing more")
+    for name in ("cut.ts.gz", "plain.ts.gz", "x.npz"):
+        with pytest.raises(DataError, match="damage"):
+            read_cases(tmp_path / name)
+
+
+def test_npz_needs_x_and_refuses_pickles(tmp_path: Path) -> None:
+    path = tmp_path / "x.npz"
+    np.savez(path, series=np.ones((1, 2)))
+    with pytest.raises(DataError, match=r"named 'X'.*\['series'\]"):
+        read_cases(path)
+    np.savez(path, X=np.array([np.ones(2), np.ones(3)], dtype=object))
+    with pytest.raises(DataError, match="pickle"):
+        read_cases(path)
+    with path.open("wb") as file:
+        np.save(file, np.ones(3))
+    with pytest.raises(DataError, match="plain arrays"):
+        read_cases(path)
