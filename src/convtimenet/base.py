@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import Any, Self
@@ -73,15 +75,43 @@ class ConvTimeNetEstimator(BaseEstimator):
         train_config: TrainConfig,
         examples: Examples,
         valid: Examples | None,
+        everything: Examples | None,
         device: torch.device,
     ) -> None:
-        """Build and train the network; sets every attribute that prediction needs."""
+        """Build and train the network; sets every attribute that prediction needs.
+
+        Parameters
+        ----------
+        examples, valid
+            What the weights are fitted to, and what chooses the epoch, if anything does.
+        everything
+            Both together, for `TrainConfig.refit`; None where that makes no sense.
+        """
+        begin = time.monotonic()
         with seeded(train_config.seed, device):
             network = ConvTimeNet(config).to(device)
-            self.history_ = train(
+            history = train(
                 network, examples, valid, train_config, device=device, verbose=self.verbose
             )
-        self.network_, self.train_config_ = network, train_config
+        if train_config.refit and everything is not None and history.best_epoch:
+            again, reason = _refit_config(train_config, history, time.monotonic() - begin)
+            if again is None:
+                self.notices_ += (reason,)
+            else:
+                with seeded(again.seed, device):
+                    network = ConvTimeNet(config).to(device)
+                    label = "training on all data"
+                    train(
+                        network,
+                        everything,
+                        None,
+                        again,
+                        device=device,
+                        verbose=self.verbose,
+                        label=label,
+                    )
+                history.refitted = True
+        self.network_, self.train_config_, self.history_ = network, train_config, history
         self.fused_ = fuse(network)
         for notice in self.notices_:
             log.info(notice)
@@ -167,3 +197,14 @@ class ConvTimeNetEstimator(BaseEstimator):
             estimator._remember(description["data"], arrays)
         estimator.fused_ = fuse(estimator.network_)
         return estimator
+
+
+def _refit_config(
+    config: TrainConfig, history: History, seconds: float
+) -> tuple[TrainConfig | None, str]:
+    """How to train again on all data, or None and why not."""
+    again = replace(config, epochs=history.best_epoch, patience=None, time_limit=None)
+    needed = seconds * history.best_epoch / len(history.epochs)
+    if config.time_limit is not None and seconds + needed > config.time_limit:
+        return None, "the time limit left no time to train again on all data"
+    return again, ""

@@ -145,12 +145,15 @@ class ConvTimeNetClassifier(ClassifierMixin, ConvTimeNetEstimator):
         x = torch.from_numpy(fill_cases(cases.values, scaler, L)).to(device)
         labels = torch.from_numpy(numbers).to(device)
         examples = LabelledCases(x[fitted], labels[fitted])
-        choosing = LabelledCases(x[held_back], labels[held_back]) if len(held_back) else None
+        choosing = everything = None
+        if len(held_back):
+            choosing = LabelledCases(x[held_back], labels[held_back])
+            everything = LabelledCases(x, labels)
         if valid is not None:
             choosing = self._choosing(*valid, classes, scaler, C, L, device)
         self.classes_, self.n_channels_, self.scaler_ = classes, C, scaler
         self.notices_ = tuple(notices)
-        self._fit_network(config, train_config, examples, choosing, device)
+        self._fit_network(config, train_config, examples, choosing, everything, device)
         return self
 
     def predict_proba(self, X: Any) -> np.ndarray:
@@ -215,8 +218,8 @@ class ConvTimeNetClassifier(ClassifierMixin, ConvTimeNetEstimator):
         found = cases.values.shape[1]
         if found != self.n_channels_:
             raise DataError(
-                f"the model was fitted to cases of {self.n_channels_} channels, found {found}; give "
-                "the same channels in the same order"
+                f"the model was fitted to cases of {self.n_channels_} channels, found {found}; "
+                "give the same channels in the same order"
             )
 
     def _remembered(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -228,7 +231,8 @@ class ConvTimeNetClassifier(ClassifierMixin, ConvTimeNetEstimator):
         }, {}
 
     def _remember(self, values: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
-        self.classes_ = np.array(values["classes"], dtype=np.dtype(values["dtype"]))
+        classes = values["classes"]
+        self.classes_ = np.array(classes["values"], dtype=np.dtype(classes["dtype"]))
         self.n_channels_ = int(values["channels"])
 
 
@@ -269,7 +273,5 @@ def _cases(X: Any, y: Any = None) -> Cases:
     if isinstance(X, (str, Path)):
         X = read_cases(X)
     if isinstance(X, Cases):
-        cases = X if y is None else as_cases(X.values, y)
-    else:
-        cases = as_cases(X, y)
-    return filled(cases)
+        return filled(X if y is None else as_cases(X.values, y))
+    return filled(as_cases(X, y))

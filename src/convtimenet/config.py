@@ -143,13 +143,14 @@ class ModelConfig(_Json):
         for name in ("dropout", "head_dropout"):
             value = getattr(self, name)
             _require(0 <= value < 1, name, "at least 0 and below 1", value)
+        small = self.small_kernel
         _require(
             len(self.kernel_sizes) > 0
             and all(
                 isinstance(k, int) and k >= max(1, self.small_kernel) for k in self.kernel_sizes
             ),
             "kernel_sizes",
-            f"one or more whole numbers, none below small_kernel={self.small_kernel}",
+            f"one or more whole numbers, none below small_kernel={small}",
             self.kernel_sizes,
         )
         if self.padding == "none":
@@ -239,6 +240,8 @@ class TrainConfig(_Json):
     """Epochs without a better validation score before stopping; None trains to the end."""
     validation_fraction: float = 0.2
     """Part of the training data that chooses the epoch where no official part exists."""
+    refit: bool = False
+    """Train again on all training data, for as many epochs as the held-back part chose."""
     time_limit: float | None = None
     """Seconds after which training stops and keeps the best epoch so far; None for no limit."""
     precision: Precision = "fp32"

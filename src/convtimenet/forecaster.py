@@ -192,7 +192,8 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
             valid = Windows.between(scaled, L, H, train_end, valid_end)
         self.notices_, self.scaler_, self.channels_ = tuple(notices), scaler, table.channels
         self.tail_ = _rows(table, T - L, T)
-        self._fit_network(config, train_config, examples, valid, device)
+        everything = Windows.between(scaled, L, H, 0, valid_end) if valid is not None else None
+        self._fit_network(config, train_config, examples, valid, everything, device)
         return self
 
     def predict(self, X: Any = None) -> Any:
@@ -223,8 +224,8 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
         L = self.network_.config.context_length
         if len(values) < L:
             raise DataError(
-                f"the model reads a context of {L} rows, the table has {len(values)}; give at least "
-                f"{L} rows"
+                f"the model reads a context of {L} rows, the table has {len(values)}; give at "
+                f"least {L} rows"
             )
         scaled = self.scaler_.apply(values[-L:].T)
         return self.scaler_.invert(self._outputs(scaled[None])[0].astype(np.float64)).T
@@ -270,7 +271,8 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
                 naive += torch.stack([off.square().sum(), off.abs().sum()])
                 done += len(target)
         n, C = done, len(table.channels)
-        assert isinstance(squared, torch.Tensor) and isinstance(absolute, torch.Tensor)
+        assert isinstance(squared, torch.Tensor)
+        assert isinstance(absolute, torch.Tensor)
         count = n * C * H
         units = (absolute.cpu().numpy() / (n * H)) * self.scaler_.scale[:, 0]
         return ForecastEvaluation(
@@ -296,8 +298,16 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
         )
 
     def _fitted_table(self, X: Any) -> Table:
-        """A table with the fitted channels in their order, where they matter."""
-        table = self._table(X)
+        return self.adapt(self._table(X))
+
+    def adapt(self, table: Table) -> Table:
+        """The table with the fitted channels in their order, where they matter.
+
+        Raises
+        ------
+        DataError
+            If channels are missing.
+        """
         affine = self.network_.config.revin_affine_channels
         if self.scale:
             return select_channels(table, self.channels_)

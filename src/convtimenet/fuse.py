@@ -83,6 +83,7 @@ def _folded(norm: nn.Module, like: Tensor) -> tuple[Tensor, Tensor, nn.Module]:
     D = like.shape[0]
     if not isinstance(norm, TokenBatchNorm):
         return like.new_ones(D), like.new_zeros(D), norm
-    assert norm.running_var is not None and norm.running_mean is not None
+    assert norm.running_var is not None
+    assert norm.running_mean is not None
     scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
     return scale, norm.bias - norm.running_mean * scale, nn.Identity()

@@ -51,6 +51,7 @@ CLASSIFY_TRAIN: dict[str, Any] = {
     "lr": 1e-3,
     "clip_norm": 4.0,
     "patience": None,
+    "refit": True,
 }
 
 # SPEC section 5, after the authors' scripts.

@@ -69,6 +69,11 @@ class DatasetInfo:
     note: str = ""
     files: tuple[DataFile, ...]
 
+    @property
+    def size(self) -> str:
+        """How much there is, for people."""
+        raise NotImplementedError
+
 
 @dataclass(frozen=True, kw_only=True)
 class ForecastingInfo(DatasetInfo):
@@ -79,7 +84,7 @@ class ForecastingInfo(DatasetInfo):
     rows : int
         Number of rows T.
     frequency : str
-        Time between rows.
+        Time between rows, as `Frequency.parse` reads it.
     split : tuple of int
         Rows of the training, validation and test parts, in this order from the first row; rows
         after them are not used by the benchmark.
@@ -89,6 +94,11 @@ class ForecastingInfo(DatasetInfo):
     rows: int
     frequency: str
     split: tuple[int, int, int]
+
+    @property
+    def size(self) -> str:
+        """For people."""
+        return f"{self.rows:,} rows, step {self.frequency}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +120,12 @@ class ClassificationInfo(DatasetInfo):
     length: int
     classes: int
 
+    @property
+    def size(self) -> str:
+        """For people."""
+        train, test = self.cases
+        return f"{train:,} + {test:,} cases of {self.length} steps, {self.classes} classes"
+
 
 _ETT = "https://raw.githubusercontent.com/zhouhaoyi/ETDataset/main/ETT-small/"
 _TSLIB = "https://huggingface.co/datasets/thuml/Time-Series-Library/resolve/main/"
@@ -126,7 +142,7 @@ def _ett(name: str, sha256: str) -> ForecastingInfo:
         name=name,
         channels=7,
         rows=17420 * per_hour,
-        frequency="15 min" if per_hour == 4 else "hourly",
+        frequency="15min" if per_hour == 4 else "1h",
         split=(8640 * per_hour, 2880 * per_hour, 2880 * per_hour),
         url=f"{_ETT}{name}.csv",
         licence="CC BY-ND 4.0",
@@ -210,7 +226,7 @@ _ENTRIES: tuple[DatasetInfo, ...] = (
         "weather/weather.csv",
         52696,
         21,
-        "10 min",
+        "10min",
         "Max Planck Institute for Biogeochemistry, Jena, weather station, 2020",
         "34ee981d07313e51da2a50bb600072c8ae4a69cb4b0651f4cb93a069d7a2ba63",
         aliases=("jena",),
@@ -221,7 +237,7 @@ _ENTRIES: tuple[DatasetInfo, ...] = (
         "electricity/electricity.csv",
         26304,
         321,
-        "hourly",
+        "1h",
         "Trindade, ElectricityLoadDiagrams20112014, UCI, 2015, doi:10.24432/C58C86",
         "7e45845d54c5219bad0ae6bc1b5316cf8ff9cead5d33fa998a5a51c2e4a497ad",
         aliases=("ECL",),
@@ -231,7 +247,7 @@ _ENTRIES: tuple[DatasetInfo, ...] = (
         "traffic/traffic.csv",
         17544,
         862,
-        "hourly",
+        "1h",
         "California Department of Transportation, Performance Measurement System (PeMS)",
         "cb06463d56fa17d87f47027cd9389ceae82a69eddee51cdb61480e120dab0b16",
         aliases=(),
@@ -241,7 +257,7 @@ _ENTRIES: tuple[DatasetInfo, ...] = (
         "exchange_rate/exchange_rate.csv",
         7588,
         8,
-        "daily",
+        "1D",
         "Lai et al., LSTNet, SIGIR 2018, arXiv:1703.07015",
         "48b4d9d3d508f5104162e85b9a6042e3557fde11aa9f2944eba8c0d0efc89842",
         "d55e7aa2641009814a18ba3279431b13f6d413b0eab195b9ff21988d8cf94e97",
@@ -252,7 +268,7 @@ _ENTRIES: tuple[DatasetInfo, ...] = (
         "illness/national_illness.csv",
         966,
         7,
-        "weekly",
+        "1W",
         "Centers for Disease Control and Prevention, FluView, influenza-like illness",
         "93601f64d2566dc796ca4305adad8b8560c2db1a1ff04543c3bd813a7263570a",
         "8594cecb98c6f2f9dc014eca11c4d5d1e38ad5ce6ed0592d4abe65b146fce395",

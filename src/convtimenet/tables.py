@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import logging
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy as np
 
 from convtimenet.csvfile import CsvColumns, listing, read_csv_columns
 from convtimenet.errors import DataError
+from convtimenet.files import whole_file
 from convtimenet.frequency import Frequency, infer_frequency
 from convtimenet.sources import Origin, read_source
 from convtimenet.timestamps import iso_times, show_time
@@ -234,20 +234,13 @@ def write_csv(path: str | Path, table: Table) -> None:
     path = Path(path)
     if path.suffix.lower() != ".csv":
         raise DataError(f"expected a file name that ends in .csv, found {path.name!r}")
-    if not path.parent.is_dir():
-        raise DataError(f"the folder {path.parent} does not exist; create it first")
     stamps = iso_times(table.times, table.time_zone)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with partial.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow([table.time_name, *table.channels])
-            # csv writes a float by its repr, which reads back to the same bits.
-            for stamp, row in zip(stamps, table.values.tolist(), strict=True):
-                writer.writerow([stamp, *row])
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with whole_file(path) as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow([table.time_name, *table.channels])
+        # csv writes a float by its repr, which reads back to the same bits.
+        for stamp, row in zip(stamps, table.values.tolist(), strict=True):
+            writer.writerow([stamp, *row])
 
 
 def _check_targets(targets: Sequence[str]) -> None:

@@ -61,6 +61,8 @@ class History:
     stopped: str = ""
     device: str = ""
     steps: int = 0
+    refitted: bool = False
+    """Whether the weights come from a second training on all data for `best_epoch` epochs."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for ``json.dumps``."""
@@ -112,6 +114,7 @@ def train(
     *,
     device: torch.device,
     verbose: int = 1,
+    label: str = "training",
 ) -> History:
     """Train a network in place and leave the weights of its best epoch in it.
 
@@ -127,6 +130,8 @@ def train(
         Its schedule, clipping and stopping follow SPEC section 5.
     verbose
         1 shows a progress bar where standard error is a terminal; 0 shows nothing.
+    label
+        What the progress bar calls the work.
 
     Returns
     -------
@@ -148,7 +153,7 @@ def train(
         return config.time_limit is not None and time.monotonic() - begin > config.time_limit
 
     with _progress(verbose) as bar:
-        task = bar.add_task("training", total=steps * config.epochs, note="")
+        task = bar.add_task(label, total=steps * config.epochs, note="")
         for epoch in range(1, config.epochs + 1):
             epoch_begin, lr = time.monotonic(), config.learning_rate(epoch)
             for group in optimiser.param_groups:
