@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -51,15 +51,13 @@ def save(
     ArtefactError
         If something that is not a model lies at `folder`.
     """
-    target = Path(folder)
-    if target.exists() and not (target / DESCRIPTION).is_file() and not _empty(target):
-        raise ArtefactError(
-            f"{target} exists and holds no saved model; give another folder or remove it first"
-        )
+    check_target(folder)
+    target = Path(folder).resolve()
     head = {"format": FORMAT, "kind": kind, "version": __version__, "model": model.config.to_dict()}
-    text = json.dumps(head | description, indent=1)
+    text = json.dumps(head | description, indent=1, default=_plain)
     target.parent.mkdir(parents=True, exist_ok=True)
     making = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}-"))
+    earlier = making.with_name(f"{making.name}-earlier")
     try:
         state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
         safetensors.torch.save_file(state, making / WEIGHTS)
@@ -69,11 +67,35 @@ def save(
         (making / DESCRIPTION).write_text(text, encoding="utf-8")
         making.chmod(0o755)
         if target.exists():
-            shutil.rmtree(target)
+            os.replace(target, earlier)
         os.replace(making, target)
+    except BaseException:
+        if earlier.exists() and not target.exists():
+            os.replace(earlier, target)
+        raise
     finally:
         shutil.rmtree(making, ignore_errors=True)
-    return target
+        shutil.rmtree(earlier, ignore_errors=True)
+    return Path(folder)
+
+
+def check_target(folder: str | os.PathLike[str]) -> None:
+    """Refuse a folder that `save` would not write to.
+
+    Raises
+    ------
+    ArtefactError
+        If something that is not a model, or not only a model, lies there.
+    """
+    target = Path(folder)
+    if not target.exists():
+        return
+    found = {path.name for path in target.iterdir()} if target.is_dir() else {target.name}
+    if found and not (DESCRIPTION in found and found <= {DESCRIPTION, WEIGHTS, ARRAYS}):
+        raise ArtefactError(
+            f"{target} exists and holds something other than a saved model; give another folder "
+            "or remove it first"
+        )
 
 
 def load(
@@ -125,11 +147,28 @@ def damaged(folder: str | os.PathLike[str]) -> Iterator[None]:
     """Report whatever goes wrong while taking a model folder apart as damage to it."""
     try:
         yield
-    except (ConfigError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (
+        ConfigError,
+        SafetensorError,
+        KeyError,
+        TypeError,
+        ValueError,
+        RuntimeError,
+        AttributeError,
+        IndexError,
+    ) as error:
         if isinstance(error, ArtefactError):
             raise
         raise ArtefactError(f"{folder} is damaged: {type(error).__name__}: {error}") from error
 
 
-def _empty(folder: Path) -> bool:
-    return folder.is_dir() and not any(folder.iterdir())
+def _plain(value: Any) -> Any:
+    """What a parameter may hold beside JSON's own types: numpy's numbers, other mappings."""
+    if isinstance(value, (np.generic, np.ndarray)):
+        return value.tolist()
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise ArtefactError(
+        f"{value!r} cannot be saved: expected text, numbers, lists or mappings of them, found "
+        f"{type(value).__name__}; convert it before fit"
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -17,6 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from convtimenet import artefact
 from convtimenet.config import ModelConfig, TrainConfig
+from convtimenet.errors import ConfigError
 from convtimenet.fuse import fuse
 from convtimenet.model import ConvTimeNet
 from convtimenet.training import History, autocast, resolve_device, seeded, train
@@ -67,7 +68,17 @@ class ConvTimeNetEstimator(BaseEstimator):
         }
         fixed = {"precision": self.precision, "device": self.device, "seed": self.random_state}
         given = {name: value for name, value in own.items() if value is not None}
-        return TrainConfig(**{**preset, **fixed, **given, **(self.training or {})})
+        return TrainConfig.from_dict({**preset, **fixed, **given, **(self.training or {})})
+
+    def _model_settings(self, preset: Mapping[str, Any]) -> dict[str, Any]:
+        """The preset's network settings with the estimator's own on top."""
+        decided = {"head", "context_length", "outputs", "channels"} & set(self.model or {})
+        if decided:
+            raise ConfigError(
+                f"model={{...}} holds {', '.join(sorted(decided))}, which the data and the "
+                "estimator's own parameters decide; leave it out"
+            )
+        return {**preset, **(self.model or {})}
 
     def _fit_network(
         self,
@@ -77,8 +88,9 @@ class ConvTimeNetEstimator(BaseEstimator):
         valid: Examples | None,
         everything: Examples | None,
         device: torch.device,
+        notices: Sequence[str],
     ) -> None:
-        """Build and train the network; sets every attribute that prediction needs.
+        """Build and train the network; no attribute changes before that has worked.
 
         Parameters
         ----------
@@ -86,6 +98,8 @@ class ConvTimeNetEstimator(BaseEstimator):
             What the weights are fitted to, and what chooses the epoch, if anything does.
         everything
             Both together, for `TrainConfig.refit`; None where that makes no sense.
+        notices
+            What was changed or decided about the data.
         """
         begin = time.monotonic()
         with seeded(train_config.seed, device):
@@ -96,7 +110,7 @@ class ConvTimeNetEstimator(BaseEstimator):
         if train_config.refit and everything is not None and history.best_epoch:
             again, reason = _refit_config(train_config, history, time.monotonic() - begin)
             if again is None:
-                self.notices_ += (reason,)
+                notices = [*notices, reason]
             else:
                 with seeded(again.seed, device):
                     network = ConvTimeNet(config).to(device)
@@ -112,7 +126,7 @@ class ConvTimeNetEstimator(BaseEstimator):
                     )
                 history.refitted = True
         self.network_, self.train_config_, self.history_ = network, train_config, history
-        self.fused_ = fuse(network)
+        self.fused_, self.notices_ = fuse(network), tuple(notices)
         for notice in self.notices_:
             log.info(notice)
 
@@ -150,7 +164,7 @@ class ConvTimeNetEstimator(BaseEstimator):
         ArtefactError
             If something that is no model lies there.
         """
-        check_is_fitted(self)
+        check_is_fitted(self, "fused_")
         values, arrays = self._remembered()
         return artefact.save(
             folder,
@@ -186,10 +200,11 @@ class ConvTimeNetEstimator(BaseEstimator):
         ArtefactError
             If the folder is absent, incomplete, damaged, of a newer format or of another kind.
         """
+        runs_on = resolve_device(device)
         network, description, arrays = artefact.load(folder, cls.__name__)
         with artefact.damaged(folder):
             estimator = cls(**description["parameters"])
-            estimator.network_ = network.to(resolve_device(device))
+            estimator.network_ = network.to(runs_on)
             estimator.train_config_ = TrainConfig.from_dict(description["train"])
             estimator.history_ = History.from_dict(description["history"])
             estimator.notices_ = tuple(description["notices"])

@@ -120,18 +120,26 @@ class ConvTimeNetClassifier(ClassifierMixin, ConvTimeNetEstimator):
         cases = self._labelled(X, y)
         assert cases.labels is not None
         n, C, L = cases.values.shape
-        classes, numbers = np.unique(cases.labels, return_inverse=True)
+        try:
+            classes, numbers = np.unique(cases.labels, return_inverse=True)
+        except TypeError as error:
+            raise DataError(
+                f"labels must be of one type, found several ({error}); make them all text, for "
+                "example with map(str, y)"
+            ) from error
         if len(classes) < 2:
             raise DataError(
                 f"classification needs at least two classes, found one: {classes[0]!r} for all "
                 f"{n} cases"
             )
-        preset = auto_classify(n, L) if self.preset == "auto" else paper_preset(self.preset)
+        preset = (
+            auto_classify(n, L) if self.preset == "auto" else paper_preset(self.preset, "classify")
+        )
         config = ModelConfig.classification(
             channels=C,
             context_length=L,
             n_classes=len(classes),
-            **{**preset.model, **(self.model or {})},
+            **self._model_settings(preset.model),
         )
         train_config = self._train_config(preset.train)
         device = resolve_device(train_config.device)
@@ -150,10 +158,9 @@ class ConvTimeNetClassifier(ClassifierMixin, ConvTimeNetEstimator):
             choosing = LabelledCases(x[held_back], labels[held_back])
             everything = LabelledCases(x, labels)
         if valid is not None:
-            choosing = self._choosing(*valid, classes, scaler, C, L, device)
+            choosing = self._choosing(*valid, classes, scaler, config, device)
+        self._fit_network(config, train_config, examples, choosing, everything, device, notices)
         self.classes_, self.n_channels_, self.scaler_ = classes, C, scaler
-        self.notices_ = tuple(notices)
-        self._fit_network(config, train_config, examples, choosing, everything, device)
         return self
 
     def predict_proba(self, X: Any) -> np.ndarray:
@@ -162,12 +169,13 @@ class ConvTimeNetClassifier(ClassifierMixin, ConvTimeNetEstimator):
         Raises
         ------
         DataError
-            If the cases have another number of channels than the fitted ones.
+            If the cases have another number of channels than the fitted ones, or are longer where
+        the network pools by "flatten".
         """
-        check_is_fitted(self)
+        check_is_fitted(self, "fused_")
         cases = _cases(X)
-        self._check_channels(cases)
         context = self.network_.config.context_length
+        _check_like_training(cases, self.n_channels_, self.network_.config)
         scores = np.empty((len(cases.values), len(self.classes_)), dtype=np.float32)
         # Cases longer than any training case are read whole, each at its own length, so that a
         # prediction never depends on the other cases beside it.
@@ -202,25 +210,17 @@ class ConvTimeNetClassifier(ClassifierMixin, ConvTimeNetEstimator):
         y: Any,
         classes: np.ndarray,
         scaler: Scaler,
-        channels: int,
-        length: int,
+        config: ModelConfig,
         device: torch.device,
     ) -> LabelledCases:
         cases = self._labelled(X, y)
         assert cases.labels is not None
         if unknown := sorted(set(cases.labels.tolist()) - set(classes.tolist())):
             raise DataError(f"the validation cases have classes the training cases lack: {unknown}")
-        x = fill_cases(cases.values, scaler, max(length, cases.values.shape[2]))
+        _check_like_training(cases, config.channels, config)
+        x = fill_cases(cases.values, scaler, max(config.context_length, cases.values.shape[2]))
         numbers = np.searchsorted(classes, cases.labels)
         return LabelledCases(torch.from_numpy(x).to(device), torch.from_numpy(numbers).to(device))
-
-    def _check_channels(self, cases: Cases) -> None:
-        found = cases.values.shape[1]
-        if found != self.n_channels_:
-            raise DataError(
-                f"the model was fitted to cases of {self.n_channels_} channels, found {found}; "
-                "give the same channels in the same order"
-            )
 
     def _remembered(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         kind = self.classes_.dtype
@@ -231,8 +231,7 @@ class ConvTimeNetClassifier(ClassifierMixin, ConvTimeNetEstimator):
         }, {}
 
     def _remember(self, values: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
-        classes = values["classes"]
-        self.classes_ = np.array(classes["values"], dtype=np.dtype(classes["dtype"]))
+        self.classes_ = np.array(values["classes"], dtype=np.dtype(values["dtype"]))
         self.n_channels_ = int(values["channels"])
 
 
@@ -267,6 +266,20 @@ def hold_back(numbers: np.ndarray, config: TrainConfig) -> tuple[np.ndarray, np.
         everything, test_size=size, stratify=numbers, random_state=config.seed
     )
     return np.sort(fitted), np.sort(held_back), ""
+
+
+def _check_like_training(cases: Cases, channels: int, config: ModelConfig) -> None:
+    _, found, length = cases.values.shape
+    if found != channels:
+        raise DataError(
+            f"the model was fitted to cases of {channels} channels, found {found}; "
+            "give the same channels in the same order"
+        )
+    if config.pooling == "flatten" and length > config.context_length:
+        raise DataError(
+            f"a network with pooling='flatten' reads cases of at most {config.context_length} "
+            f"steps, as in training; found {length}; cut them, or train with pooling='max'"
+        )
 
 
 def _cases(X: Any, y: Any = None) -> Cases:

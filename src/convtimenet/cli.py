@@ -48,6 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ConvTimeNetError as error:
         sys.stderr.write(f"convtimenet: {error}\n")
         return 2
+    except OSError as error:
+        sys.stderr.write(f"convtimenet: {error}\n")
+        return 2
     except KeyboardInterrupt:
         sys.stderr.write("convtimenet: stopped before the end; nothing more was written\n")
         return 130
@@ -173,7 +176,10 @@ def _estimator_settings(flags: Any) -> dict[str, Any]:
 
 
 def _forecast(flags: Any) -> None:
-    _check_outputs(flags, flags.data, out=_default_out(flags, flags.data, "forecast"))
+    out = _default_out(flags, flags.data, "forecast")
+    if not out.lower().endswith(".csv"):
+        raise ConfigError(f"--out: expected a file name that ends in .csv, found {out!r}")
+    _check_outputs(flags, flags.data, out=out)
     from convtimenet.evaluation import forecast_table
     from convtimenet.forecaster import ConvTimeNetForecaster
     from convtimenet.tables import future_table, read_table, write_csv
@@ -183,7 +189,7 @@ def _forecast(flags: Any) -> None:
     )
     console = _console()
     for notice in table.notices:
-        console.print(f"note: {notice}")
+        console.print(f"note: {notice}", markup=False, soft_wrap=True)
     run = None
     if flags.load is not None:
         model = ConvTimeNetForecaster.load(flags.load, device=flags.device)
@@ -197,7 +203,6 @@ def _forecast(flags: Any) -> None:
         )
         _show_result(console, run.result)
     future = future_table(table, model.forecast(table.values))
-    out = _default_out(flags, flags.data, "forecast")
     write_csv(out, future)
     _wrote(console, f"forecast of {len(future.times)} steps", out)
     _write_others(console, flags, run)
@@ -289,7 +294,7 @@ def _datasets(flags: Any) -> None:
             if datasets.is_local(name):
                 found[name] = {str(k): v for k, v in datasets.verify(name).items()}
                 for path, status in found[name].items():
-                    console.print(f"{status:9s} {path}", soft_wrap=True)
+                    console.print(f"{status:9s} {path}", markup=False, soft_wrap=True)
             else:
                 found[name] = {}
                 console.print(f"absent    {name}")
@@ -337,17 +342,18 @@ def _console() -> Console:
 
 
 def _show_result(console: Console, result: Result) -> None:
+    from rich.markup import escape
     from rich.table import Table as Grid
 
     from convtimenet.evaluation import comparison, facts
 
     for label, text in facts(result).items():
-        console.print(f"[bold]{label}:[/bold] {text}", soft_wrap=True)
+        console.print(f"[bold]{label}:[/bold] {escape(text)}", soft_wrap=True)
     rows = comparison(result)
     columns = list(dict.fromkeys(column for row in rows for column in row))
-    grid = Grid(*columns, title=f"{result.dataset} scores")
+    grid = Grid(*columns, title=escape(f"{result.dataset} scores"))
     for row in rows:
-        grid.add_row(*(row.get(column, "") for column in columns))
+        grid.add_row(*(escape(row.get(column, "")) for column in columns))
     console.print(grid)
 
 
@@ -367,7 +373,7 @@ def _write_others(
 
 
 def _wrote(console: Console, what: str, where: str | Path) -> None:
-    console.print(f"{what}: [bold]{where}[/bold]", soft_wrap=True)
+    console.print(f"{what}: {where}", markup=False, soft_wrap=True)
 
 
 def _write_json(path: str, value: Any) -> None:
@@ -384,9 +390,12 @@ def _default_out(flags: Any, data: str, what: str) -> str:
 
 def _check_outputs(flags: Any, *inputs: str | None, out: str | None = None) -> None:
     """Find out before hours of training that a result could not be written."""
-    if flags.get("report"):
-        if find_spec("matplotlib") is None:
-            raise MissingExtraError("matplotlib", "report", "the report")
+    if flags.get("report") and find_spec("matplotlib") is None:
+        raise MissingExtraError("matplotlib", "report", "the report")
+    if flags.get("save"):
+        from convtimenet.artefact import check_target
+
+        check_target(flags.save)
     taken = {Path(path).resolve() for path in inputs if path is not None}
     for name, target in (
         ("--out", out),

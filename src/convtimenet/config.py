@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, Self
+from numbers import Integral, Real
+from typing import Any, Literal, Self, TypeGuard
 
 from convtimenet.errors import ConfigError
 
@@ -25,6 +26,18 @@ Protocol = Literal["honest", "paper"]
 def _require(holds: bool, setting: str, expected: str, found: object) -> None:
     if not holds:
         raise ConfigError(f"{setting} must be {expected}, found {found!r}")
+
+
+def _require_whole(settings: Any, name: str, least: int) -> None:
+    """Check a setting, and keep numpy's whole numbers as Python's."""
+    value = getattr(settings, name)
+    whole = isinstance(value, Integral) and not isinstance(value, bool)
+    _require(whole and value >= least, name, f"a whole number of at least {least}", value)
+    object.__setattr__(settings, name, int(value))
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def _require_choice(setting: str, found: object, choices: tuple[str, ...]) -> None:
@@ -137,18 +150,15 @@ class ModelConfig(_Json):
             ("small_kernel", 0),
             ("revin_affine_channels", 0),
         ):
-            value = getattr(self, name)
-            whole = isinstance(value, int) and not isinstance(value, bool)
-            _require(whole and value >= least, name, f"a whole number of at least {least}", value)
+            _require_whole(self, name, least)
         for name in ("dropout", "head_dropout"):
             value = getattr(self, name)
-            _require(0 <= value < 1, name, "at least 0 and below 1", value)
+            _require(_is_number(value) and 0 <= value < 1, name, "at least 0 and below 1", value)
+        _require(_is_number(self.residual_init), "residual_init", "a number", self.residual_init)
         small = self.small_kernel
         _require(
             len(self.kernel_sizes) > 0
-            and all(
-                isinstance(k, int) and k >= max(1, self.small_kernel) for k in self.kernel_sizes
-            ),
+            and all(isinstance(k, int) and k >= max(1, small) for k in self.kernel_sizes),
             "kernel_sizes",
             f"one or more whole numbers, none below small_kernel={small}",
             self.kernel_sizes,
@@ -188,7 +198,8 @@ class ModelConfig(_Json):
     def forecasting(cls, *, context_length: int, horizon: int, **settings: Any) -> Self:
         """The paper's forecasting network: every channel a series of its own, RevIN, repeat
         padding, residual scales from 1e-8 (SPEC sections 1 to 4)."""
-        return cls(head="forecast", context_length=context_length, outputs=horizon, **settings)
+        fixed = {"head": "forecast", "context_length": context_length, "outputs": horizon}
+        return cls.from_dict({**settings, **fixed})
 
     @classmethod
     def classification(
@@ -205,13 +216,13 @@ class ModelConfig(_Json):
             "revin": False,
             "dropout": 0.1,
         }
-        return cls(
-            head="classify",
-            channels=channels,
-            context_length=context_length,
-            outputs=n_classes,
-            **(values | settings),
-        )
+        fixed = {
+            "head": "classify",
+            "channels": channels,
+            "context_length": context_length,
+            "outputs": n_classes,
+        }
+        return cls.from_dict({**values, **settings, **fixed})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -254,17 +265,21 @@ class TrainConfig(_Json):
     def __post_init__(self) -> None:
         _require_choice("protocol", self.protocol, ("honest", "paper"))
         _require_choice("precision", self.precision, ("fp32", "bf16"))
-        for name in ("epochs", "batch_size", "lr_every"):
-            value = getattr(self, name)
-            _require(isinstance(value, int) and value >= 1, name, "a whole number from 1", value)
-        _require(self.lr > 0, "lr", "above 0", self.lr)
-        _require(self.lr_hold >= 0, "lr_hold", "at least 0", self.lr_hold)
-        _require(0 < self.lr_decay <= 1, "lr_decay", "above 0 and at most 1", self.lr_decay)
-        fraction = self.validation_fraction
-        _require(0 <= fraction < 1, "validation_fraction", "at least 0 and below 1", fraction)
+        for name, least in (("epochs", 1), ("batch_size", 1), ("lr_every", 1), ("lr_hold", 0)):
+            _require_whole(self, name, least)
+        _require_whole(self, "seed", 0)
+        _require(self.seed < 2**32, "seed", "a whole number below 2**32", self.seed)
+        _require(isinstance(self.device, str), "device", "a name such as 'cpu'", self.device)
+        lr, decay, fraction = self.lr, self.lr_decay, self.validation_fraction
+        _require(_is_number(lr) and 0 < lr < float("inf"), "lr", "above 0", lr)
+        falls = _is_number(decay) and 0 < decay <= 1
+        _require(falls, "lr_decay", "above 0 and at most 1", decay)
+        holds = _is_number(fraction) and 0 <= fraction < 1
+        _require(holds, "validation_fraction", "at least 0 and below 1", fraction)
         for name in ("clip_norm", "patience", "time_limit"):
             value = getattr(self, name)
-            _require(value is None or value > 0, name, "above 0, or None", value)
+            above = value is None or (_is_number(value) and value > 0)
+            _require(above, name, "above 0, or None", value)
 
     def learning_rate(self, epoch: int) -> float:
         """Learning rate of an epoch, counted from 1 (SPEC section 5)."""

@@ -12,7 +12,6 @@ import gzip
 import hashlib
 import logging
 import os
-import sys
 import tempfile
 import zipfile
 import zlib
@@ -26,6 +25,7 @@ import numpy as np
 from convtimenet.cases import Cases, read_cases
 from convtimenet.csvfile import read_csv_columns
 from convtimenet.errors import DatasetError, MissingExtraError
+from convtimenet.files import cache_folder
 from convtimenet.registry import (
     REGISTRY,
     ClassificationInfo,
@@ -83,13 +83,7 @@ def data_home() -> Path:
     chosen = os.environ.get("CONVTIMENET_DATA")
     if chosen:
         return Path(chosen).expanduser()
-    if sys.platform == "win32":
-        cache = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
-    elif sys.platform == "darwin":
-        cache = Path.home() / "Library" / "Caches"
-    else:
-        cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "convtimenet"
+    return cache_folder()
 
 
 def names(task: Task | None = None) -> list[str]:

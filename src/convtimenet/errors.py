@@ -18,6 +18,10 @@ class DataError(ConvTimeNetError):
     """A table, a set of cases or a label vector cannot be used as it is."""
 
 
+class TrainingError(ConvTimeNetError):
+    """Training gave no usable weights."""
+
+
 class DatasetError(ConvTimeNetError):
     """A registered data set is unknown, absent, unreachable or damaged."""
 

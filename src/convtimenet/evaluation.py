@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.metrics import balanced_accuracy_score
 from sklearn.model_selection import train_test_split
 
 from convtimenet import __version__, datasets
@@ -185,7 +184,7 @@ def _forecasting(name: str, h: int | None, protocol: str, settings: dict[str, An
         frequency=Frequency.parse(info.frequency),
     )
     if h is None:
-        h = PAPER[name].horizons[0]
+        h = PAPER[name].horizons[0] if name in PAPER else 96
     model = ConvTimeNetForecaster(h=h, **settings)
     return fit_forecaster(
         model, table, (data.train_end, data.val_end), data.test_end, dataset=name, protocol=protocol
@@ -256,13 +255,18 @@ def fit_classifier(
         protocol=protocol,
         scores={
             "accuracy": float(np.mean(predicted == test.labels)),
-            "balanced_accuracy": float(balanced_accuracy_score(test.labels, predicted)),
+            "balanced_accuracy": _balanced_accuracy(test.labels, predicted),
         },
         baseline={"accuracy": float(np.mean(test.labels == labels[counts.argmax()]))},
         n_test=len(predicted),
         seconds=seconds,
     )
     return ClassificationRun(result=result, model=model, cases=test)
+
+
+def _balanced_accuracy(truth: np.ndarray, predicted: np.ndarray) -> float:
+    """Mean share of right answers over the classes that occur in `truth`."""
+    return float(np.mean([np.mean(predicted[truth == label] == label) for label in set(truth)]))
 
 
 def _result(model: ConvTimeNetEstimator, *, seconds: float, **known: Any) -> Result:

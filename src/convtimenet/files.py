@@ -1,14 +1,26 @@
-"""Writing files whole or not at all."""
+"""Where files are kept, and writing them whole or not at all."""
 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
 from convtimenet.errors import DataError
+
+
+def cache_folder() -> Path:
+    """The package's folder in the user's cache; it need not exist."""
+    if sys.platform == "win32":
+        cache = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
+    elif sys.platform == "darwin":
+        cache = Path.home() / "Library" / "Caches"
+    else:
+        cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "convtimenet"
 
 
 @contextmanager

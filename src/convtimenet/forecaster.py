@@ -163,10 +163,17 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
         ConfigError
             If a setting is out of range.
         """
-        _check_horizon(self.h)
+        _check_steps("h, the horizon,", self.h)
+        if self.input_size is not None:
+            _check_steps("input_size, the context,", self.input_size)
         table = self._table(X)
         T = len(table.times)
         train_end, valid_end = split or (T, T)
+        if not 0 < train_end <= valid_end <= T:
+            raise DataError(
+                f"split must be rows (train_end, valid_end) in that order within the table's {T}, "
+                f"found {split}"
+            )
         preset = self._preset(train_end)
         config = self._model_config(preset, len(table.channels))
         train_config = self._train_config(preset.train)
@@ -190,10 +197,10 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
         valid = None
         if valid_end > train_end:
             valid = Windows.between(scaled, L, H, train_end, valid_end)
-        self.notices_, self.scaler_, self.channels_ = tuple(notices), scaler, table.channels
-        self.tail_ = _rows(table, T - L, T)
         everything = Windows.between(scaled, L, H, 0, valid_end) if valid is not None else None
-        self._fit_network(config, train_config, examples, valid, everything, device)
+        self._fit_network(config, train_config, examples, valid, everything, device, notices)
+        self.scaler_, self.channels_ = scaler, table.channels
+        self.tail_ = _rows(table, T - L, T)
         return self
 
     def predict(self, X: Any = None) -> Any:
@@ -214,13 +221,13 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
         DataError
             If rows are too few, or channels differ from the fitted ones where that matters.
         """
-        check_is_fitted(self)
+        check_is_fitted(self, "fused_")
         table = self.tail_ if X is None else self._fitted_table(X)
         return future_frame(table, self.forecast(table.values))
 
     def forecast(self, values: np.ndarray) -> np.ndarray:
         """Forecast from the last `input_size` rows of (T, C) values to (h, C), units kept."""
-        check_is_fitted(self)
+        check_is_fitted(self, "fused_")
         L = self.network_.config.context_length
         if len(values) < L:
             raise DataError(
@@ -243,13 +250,20 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
             Score only targets in rows [first_row, end); contexts may reach back before it. By
             default every row that has a whole context before it.
         """
-        check_is_fitted(self)
+        check_is_fitted(self, "fused_")
         table = self._fitted_table(X)
         config = self.network_.config
         L, H = config.context_length, config.outputs
         device = next(self.fused_.buffers()).device
         scaled = torch.from_numpy(self.scaler_.apply(table.values.T)).float().to(device)
-        windows = Windows.between(scaled, L, H, first_row or 0, end or len(table.times))
+        T = len(table.times)
+        first_row, end = first_row or 0, T if end is None else end
+        if not 0 <= first_row < end <= T:
+            raise DataError(
+                f"first_row and end must be in that order within the table's {T} rows, found "
+                f"{first_row} and {end}"
+            )
+        windows = Windows.between(scaled, L, H, first_row, end)
         batch_size = self.train_config_.batch_size
         keep = len(windows)
         if self.train_config_.protocol == "paper":  # their loader drops the incomplete last batch
@@ -322,13 +336,13 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
     def _preset(self, rows: int) -> Preset:
         if self.preset == "auto":
             return auto_forecast(rows, self.h, self.input_size)
-        return paper_preset(self.preset)
+        return paper_preset(self.preset, "forecast")
 
     def _model_config(self, preset: Preset, channels: int) -> ModelConfig:
-        context = self.input_size or preset.context_length
+        context = preset.context_length if self.input_size is None else self.input_size
         assert context is not None
         config = ModelConfig.forecasting(
-            context_length=context, horizon=self.h, **{**preset.model, **(self.model or {})}
+            context_length=context, horizon=self.h, **self._model_settings(preset.model)
         )
         if config.revin_affine_channels not in (0, channels):
             raise ConfigError(
@@ -369,6 +383,6 @@ def _rows(table: Table, first: int, end: int) -> Table:
     )
 
 
-def _check_horizon(h: Any) -> None:
-    if not isinstance(h, (int, np.integer)) or isinstance(h, bool) or h < 1:
-        raise ConfigError(f"h, the horizon, must be a whole number of at least 1, found {h!r}")
+def _check_steps(what: str, steps: Any) -> None:
+    if not isinstance(steps, (int, np.integer)) or isinstance(steps, bool) or steps < 1:
+        raise ConfigError(f"{what} must be a whole number of at least 1, found {steps!r}")

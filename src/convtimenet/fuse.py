@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from convtimenet import native
 from convtimenet._shapes import Float
 from convtimenet.layers import TokenBatchNorm, banded_conv
 from convtimenet.model import Block, ConvTimeNet
@@ -26,8 +27,9 @@ class FusedBlock(nn.Module):
 
     def __init__(self, block: Block):
         super().__init__()
+        self.native = block.native
         weight, bias = block.conv.merged()
-        self.weight, self.bias = nn.Buffer(weight), nn.Buffer(bias)
+        self.weight, self.bias = nn.Buffer(weight.contiguous()), nn.Buffer(bias)
         s1, t1, self.norm_conv = _folded(block.norm_conv, weight)
         s2, t2, self.norm_pointwise = _folded(block.norm_pointwise, weight)
         self.s1, self.t1 = nn.Buffer(s1[:, None, None]), nn.Buffer(t1[:, None, None])
@@ -40,6 +42,8 @@ class FusedBlock(nn.Module):
         self.narrow_bias = nn.Buffer((a2 * narrow.bias + t2)[:, None])
 
     def forward(self, u: Float[Tensor, "D R N"]) -> Float[Tensor, "D R N"]:
+        if self.native and native.usable(u):
+            return native.fused_block(self, u)
         conv = F.gelu(banded_conv(u, self.weight, self.bias))
         v = self.norm_conv(torch.addcmul(torch.addcmul(self.t1, self.s1, u), self.c1, conv))
         flat = v.flatten(1)
@@ -68,10 +72,14 @@ def fuse(model: ConvTimeNet) -> ConvTimeNet:
     and the original is left alone.
     """
     fused = copy.deepcopy(model).eval().requires_grad_(False)
-    fused.blocks = nn.Sequential(*(FusedBlock(b) for b in fused.blocks if isinstance(b, Block)))
-    if fused.embedding.norm is not None:
+    fused.blocks = nn.Sequential(*(_fused(b) for b in fused.blocks))
+    if isinstance(fused.embedding.norm, TokenBatchNorm):
         fused.embedding.norm = FusedNorm(fused.embedding.norm)
     return fused
+
+
+def _fused(block: nn.Module) -> nn.Module:
+    return FusedBlock(block) if isinstance(block, Block) else block
 
 
 def _scale(parameter: Tensor | None) -> Tensor | float:

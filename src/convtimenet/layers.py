@@ -283,7 +283,7 @@ class Dropout(nn.Dropout):
             return super().forward(input)
         numbers = torch.empty(-(-input.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
         bits = numbers.view(torch.int16)[: input.numel()].view(input.shape)
-        dropped = round(self.p * 2**16)
+        dropped = min(round(self.p * 2**16), 2**16 - 1)
         keep = bits >= dropped - 2**15
         return input * (keep.to(input.dtype) * (2**16 / (2**16 - dropped)))
 

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from convtimenet import native
 from convtimenet._shapes import Float
 from convtimenet.config import ModelConfig
 from convtimenet.layers import (
@@ -45,8 +46,11 @@ class Block(nn.Module):
         self.pointwise = PointwisePair(D, config.d_ff, config.dropout)
         self.add_pointwise = Residual(config.dropout, init)
         self.norm_pointwise = norm(D)
+        self.native = config.norm == "batch"
 
     def forward(self, u: Float[Tensor, "D R N"]) -> Float[Tensor, "D R N"]:
+        if self.training and self.native and native.usable(u):
+            return native.train_block(self, u)
         v = self.norm_conv(self.add_conv(u, F.gelu(self.conv(u))))
         return self.norm_pointwise(self.add_pointwise(v, self.pointwise(v)))
 

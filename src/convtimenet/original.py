@@ -11,7 +11,7 @@ from convtimenet.config import ModelConfig
 from convtimenet.errors import ArtefactError
 from convtimenet.model import ConvTimeNet
 
-# Their names, after an optional "module." of DataParallel, to ours.
+# Their names, after an optional "module." (DataParallel) and "model." (whole forecaster), to ours.
 _RENAMED = (
     (r"revin_layer\.affine_(weight|bias)", r"revin.\1"),
     (
@@ -45,7 +45,7 @@ def our_name(name: str) -> str | None:
     ArtefactError
         If the authors' code has no such name.
     """
-    name = name.removeprefix("module.")
+    name = name.removeprefix("module.").removeprefix("model.")
     if _UNUSED.fullmatch(name):
         return None
     prefix, rest, table = "", name, _RENAMED

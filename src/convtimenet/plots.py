@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 INK, GREY, FAINT = "#222222", "#6e6e6e", "#d9d9d9"
 BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
 _MANY_POINTS = 6000  # a picture with more is drawn as pixels; as paths it would swell the page
+_MANY_PATCHES = 150  # the same for the boxes of patches
 _NUMBERED_CLASSES = 25  # counts of more classes do not fit their cells
 _WIDTH = 4.4  # inches; at this width 9 pt letters stay readable on a phone
 
@@ -73,9 +74,10 @@ def clean(text: str) -> str:
 
 
 def short(text: str, most: int = 24) -> str:
-    """One line of at most `most` characters."""
+    """One line of at most `most` characters; the middle goes, for names often differ at the end."""
     text = " ".join(clean(text).split())
-    return text if len(text) <= most else text[: most - 1] + "…"
+    kept = most - 1
+    return text if len(text) <= most else f"{text[: kept - kept // 2]}…{text[-(kept // 2) :]}"
 
 
 @contextmanager
@@ -94,7 +96,7 @@ def _drawing(width: float, height: float) -> Iterator[Figure]:
 def _svg(figure: Figure) -> str:
     target = StringIO()
     nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-    figure.savefig(target, format="svg", dpi=180, metadata=nothing)
+    figure.savefig(target, format="svg", dpi=120, metadata=nothing)
     text = target.getvalue()
     # Without the prologue, which names a document type at an outside address.
     return text[text.index("<svg") :]
@@ -103,7 +105,7 @@ def _svg(figure: Figure) -> str:
 def _whole_ticks(axis: Axis) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    axis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+    axis.set_major_locator(MaxNLocator(integer=True, nbins=8, min_n_ticks=1))
 
 
 def _time_axis(axes: Axes, times: np.ndarray) -> np.ndarray:
@@ -164,7 +166,9 @@ def by_epoch(
         _whole_ticks(axes.xaxis)
         axes.set_xlabel("epoch")
         axes.set_ylabel(ylabel)
-        axes.margins(x=0.03)
+        count = max(map(len, curves.values()))
+        room = max(0.03 * count, 0.2)
+        axes.set_xlim(1 - room, count + room)
         if len(curves) > 1 and ends:
             _label_ends(axes, ends)
         return _svg(figure)
@@ -196,7 +200,7 @@ def forecast_window(
         axes.plot(x[n - H - 1 :], joined, color=ORANGE, marker=dots, markersize=2.2)
         axes.set_xlim(x[0], x[-1])
         axes.set_ylabel(short(ylabel, 34))
-        axes.set_xlabel(short(xlabel, 40))
+        axes.set_xlabel(short(xlabel, 40), loc="left")  # right: the date
         _label_ends(
             axes, [(float(truth[-1]), "truth", INK), (float(forecast[-1]), "forecast", ORANGE)]
         )
@@ -227,7 +231,7 @@ def error_over_time(
             at = list(windows)
             axes.plot(x[at], errors[at], shape, color=colour, markersize=6, label=name)
         axes.set_ylim(bottom=0)
-        axes.set_xlabel(short(xlabel, 40))
+        axes.set_xlabel(short(xlabel, 40), loc="left")  # right: the date
         axes.set_ylabel(ylabel)
         figure.legend(loc="outside upper center", ncols=3, frameon=False, fontsize=8)
         return _svg(figure)
@@ -259,7 +263,7 @@ def confusion_matrix(counts: np.ndarray, labels: Sequence[str]) -> str:
         share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
         drawn = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
         axes.spines[:].set_visible(False)
-        names = [short(label, 14) for label in labels]
+        names = [short(label) for label in labels]
         upright = max(map(len, names)) * K > 45
         axes.set_xticks(range(K), names, rotation=90 if upright else 0)
         axes.set_yticks(range(K), names)
@@ -284,12 +288,13 @@ def _draw_series(axes: Axes, x: np.ndarray, values: np.ndarray) -> None:
     from matplotlib import colormaps
 
     C = len(values)
+    if values.size > _MANY_POINTS:
+        axes.set_rasterization_zorder(0)
     colours = [BLUE] if C == 1 else colormaps["viridis"](np.linspace(0, 0.9, C))
+    width, alpha = (1.2, 1.0) if C == 1 else (0.8, 0.8)
+    dot = "." if values.shape[1] == 1 else None
     for row, colour in zip(values, colours, strict=True):
-        axes.plot(
-            x, row, color=colour, linewidth=1.2 if C == 1 else 0.8, alpha=1 if C < 5 else 0.8,
-            rasterized=values.size > _MANY_POINTS, marker="." if values.shape[1] == 1 else None,
-        )  # fmt: skip
+        axes.plot(x, row, color=colour, linewidth=width, alpha=alpha, marker=dot, zorder=-1)
 
 
 def case_lines(values: np.ndarray, ylabel: str) -> str:
@@ -335,13 +340,12 @@ def patch_boxes(
         shift = (left + right) / 2 - (anchor + (patch_size - 1) / 2)
         reach = max(float(np.abs(shift).max()), 1e-6)
         norm, palette = colors.Normalize(-reach, reach), colormaps["PuOr"]
-        pixels = N > 150
-        bottom.barh(
-            rows, patch_size - 1, left=anchor, height=0.9, color="#ececec", rasterized=pixels
-        )
+        if N > _MANY_PATCHES:
+            bottom.set_rasterization_zorder(0)
+        bottom.barh(rows, patch_size - 1, left=anchor, height=0.9, color="#ececec", zorder=-2)
         bottom.barh(
             rows, right - left, left=left, height=0.45, color=palette(norm(shift)),
-            edgecolor=GREY, linewidth=0.3, rasterized=pixels,
+            edgecolor=GREY, linewidth=0.3, zorder=-1,
         )  # fmt: skip
         bottom.set_ylim(N + 0.8, 0.2)
         end = anchor[-1] + patch_size - 1
@@ -350,7 +354,7 @@ def patch_boxes(
             for axes in (top, bottom):
                 axes.axvspan(
                     values.shape[1] - 1, 1.01 * end, facecolor="none", edgecolor=FAINT, hatch="///",
-                    linewidth=0, zorder=0,
+                    linewidth=0, zorder=-3,
                 )  # fmt: skip
         _whole_ticks(bottom.yaxis)
         bottom.set_ylabel("patch")

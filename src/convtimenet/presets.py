@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from convtimenet.config import Head
 from convtimenet.errors import ConfigError
 
 
@@ -83,18 +84,19 @@ PAPER: dict[str, Preset] = {
 }
 
 
-def paper_preset(name: str) -> Preset:
+def paper_preset(name: str, head: Head) -> Preset:
     """The paper's hyper-parameters for a data set.
 
     Raises
     ------
     ConfigError
-        If the paper has none for it.
+        If the paper has none for it, or the set is for the other task.
     """
-    if name not in PAPER:
+    known = [n for n, p in PAPER.items() if (p.context_length is None) == (head == "classify")]
+    if name not in known:
         raise ConfigError(
-            f"the paper gives no hyper-parameters for {name!r}; it does for "
-            f"{', '.join(PAPER)}. Use preset='auto' for settings derived from the data"
+            f"the paper gives no hyper-parameters to {head} with for {name!r}; it does for "
+            f"{', '.join(known)}. Use preset='auto' for settings derived from the data"
         )
     return PAPER[name]
 

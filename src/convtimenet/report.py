@@ -63,7 +63,7 @@ a{color:var(--accent)}
 .tiles{grid-template-columns:repeat(auto-fit,minmax(min(100%,15rem),1fr))}
 .card{background:var(--card);border:1px solid var(--line);border-radius:.6rem;padding:1rem;
 min-width:0}
-.grid+.grid{margin-top:1rem}
+.grid+.grid,section>.card+.card{margin-top:1rem}
 .tile b{display:block;font-size:2rem;line-height:1.2;color:var(--accent);
 font-variant-numeric:tabular-nums}
 .tile p{margin:.2rem 0 0}
@@ -80,6 +80,7 @@ th,td{text-align:left;padding:.3rem .9rem .3rem 0;border-bottom:1px solid var(--
 vertical-align:top}
 thead th{color:var(--soft);font-weight:600}
 .number{text-align:right;white-space:nowrap}
+th.number{white-space:normal}
 .own th,.own td{font-weight:700;color:var(--accent)}
 dl{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,15rem),1fr));
 gap:.6rem 1.2rem;margin:0}
@@ -87,8 +88,10 @@ dt{color:var(--soft);font-size:.85rem}
 dd{margin:0;overflow-wrap:anywhere}
 footer{padding:2rem 1rem}
 @media print{:root{color-scheme:light;--ink:#000;--soft:#444;--page:#fff;--card:#fff;--line:#bbb;
---accent:#005a8d}nav{display:none}body{font-size:11pt}.card,tr{break-inside:avoid}
-h2,h3{break-after:avoid}.grid{grid-template-columns:1fr 1fr}.wide img{min-width:0}}
+--accent:#005a8d}nav{display:none}body{font-size:11pt}.card,tr,p{break-inside:avoid}
+h2,h3,section>p{break-after:avoid}.grid{grid-template-columns:1fr 1fr}.wide img{min-width:0}
+.small,.tiles{grid-template-columns:1fr 1fr 1fr}.scroll{overflow:visible}table{font-size:8pt}
+th,td{padding-right:.5rem}}
 """
 
 
@@ -142,8 +145,8 @@ def forecast_report(
     facts
         Label to text, shown in this order: data set, protocol, seed, versions and so on.
     published
-        Rows to compare with, keys as columns. This run's row is put first and marked; it knows
-        the columns "MSE", "MAE" and "windows", and names itself in the first column.
+        Rows of the comparison, keys as columns. Those with "this run" in the first column are
+        marked.
 
     Returns
     -------
@@ -182,10 +185,9 @@ def _forecast_page(
             f"the evaluation has windows up to row {needed}, the table {len(table.times)} rows; "
             "give the table that was evaluated"
         )
-    scores = {**evaluation.scores, "windows": evaluation.n_windows}
     sections = [
         _Section("scores", "Scores", _forecast_tiles(model, evaluation)),
-        *_facts_sections(model, facts, published, scores),
+        *_facts_sections(facts, published),
         _training_section(model),
         _windows_section(model, table, evaluation),
         _errors_section(model, table, evaluation),
@@ -215,7 +217,7 @@ def classification_report(
     cases
         Labelled test cases.
     title, facts, published
-        As for `forecast_report`; this run's row knows the columns "accuracy" and "cases".
+        As for `forecast_report`.
 
     Returns
     -------
@@ -250,10 +252,9 @@ def _classification_page(
     probabilities = model.predict_proba(cases)
     predicted = probabilities.argmax(1)
     counts = confusion(truth, predicted, len(model.classes_))
-    scores = {"accuracy": float((truth == predicted).mean()), "cases": len(truth)}
     sections = [
         _Section("scores", "Scores", _class_tiles(counts)),
-        *_facts_sections(model, facts, published, scores),
+        *_facts_sections(facts, published),
         _training_section(model),
         _classes_section(model, counts),
         _wrong_section(model, cases, truth, probabilities),
@@ -392,35 +393,21 @@ def _class_tiles(counts: np.ndarray) -> str:
 
 
 def _facts_sections(
-    model: ConvTimeNetEstimator,
-    facts: Mapping[str, str],
-    published: Sequence[Mapping[str, str]],
-    scores: Mapping[str, float],
+    facts: Mapping[str, str], published: Sequence[Mapping[str, str]]
 ) -> list[_Section]:
     rows = "".join(
         f"<div><dt>{_text(label)}</dt><dd>{_text(value)}</dd></div>"
         for label, value in facts.items()
     )
-    body = f'<div class="card"><dl>{rows}</dl></div>'
-    if model.notices_:
-        body += "<h3>Done to the training data</h3><ul>"
-        body += "".join(f"<li>{_text(notice)}</li>" for notice in model.notices_) + "</ul>"
-    sections = [_Section("facts", "This run", body)]
+    sections = [_Section("facts", "This run", f'<div class="card"><dl>{rows}</dl></div>')]
     if published:
         columns = list(dict.fromkeys(key for row in published for key in row))
-        own = [
-            "this run"
-            if i == 0
-            else (_number(scores[column.lower()]) if column.lower() in scores else "")
-            for i, column in enumerate(columns)
-        ]
-        rest = [[row.get(column, "") for column in columns] for row in published]
-        table = _table("This run and published results", columns, [own, *rest], own_row=True)
-        note = '<p class="soft">This run is the first row, in colour. Numbers compare only where '
-        note += "data, split and scored windows or cases are the same.</p>"
-        sections.append(
-            _Section("published", "Beside published results", _card(table, fit=True) + note)
-        )
+        cells = [[row.get(column, "") for column in columns] for row in published]
+        table = _table("This run and published results", columns, cells)
+        note = '<p class="soft">In colour: this run. Numbers compare only where data, split and '
+        note += "scored windows or cases are the same.</p>"
+        card = _card(table, fit=True)
+        sections.append(_Section("published", "Beside published results", card + note))
     return sections
 
 
@@ -509,7 +496,8 @@ def _windows_section(
     )
     words = "The windows with the largest and the smallest errors, and the one in the middle, each "
     words += "on the channel with the largest share of its error, in the data's units. Windows of "
-    words += f"one kind start at least {H} rows apart, so that they are not one event seen twice."
+    words += f"one kind start at least {_count(H, 'row')} apart, so that they are not one event "
+    words += "seen twice."
     grids = (
         _grid([overview, *cards["median"]])
         + _grid(cards["worst"], "small")
@@ -601,6 +589,7 @@ def _classes_section(model: ConvTimeNetClassifier, counts: np.ndarray) -> _Secti
     precision, recall, support = per_class(counts)
     off = counts - np.diag(np.diag(counts))
     i, j = np.unravel_index(int(off.argmax()), off.shape)
+    many = len(labels) > 9  # too many for half a page
     worst = "No mistake was made twice."
     if off[i, j] > 1:
         worst = f"Most frequent mistake: {off[i, j]} of class {labels[i]} taken for {labels[j]}."
@@ -611,7 +600,7 @@ def _classes_section(model: ConvTimeNetClassifier, counts: np.ndarray) -> _Secti
         "Rows are true classes, columns predictions; numbers count cases, and everything off the "
         f"diagonal is a mistake. {worst}",
         "Confusion matrix",
-        wide=len(labels) > 9,
+        wide=many,
     )
     rows = [
         [label, _percent(precision[k]), _percent(recall[k]), f"{support[k]:,}"]
@@ -621,8 +610,8 @@ def _classes_section(model: ConvTimeNetClassifier, counts: np.ndarray) -> _Secti
     note = "Precision: share of the cases given this label that deserve it. Recall: share of the "
     note += "cases of this class that were found."
     table = _table("Precision and recall per class", columns, rows, numbers=True)
-    card = _card(f'{table}<p class="soft">{note}</p>', "Per class")
-    body = picture + card if len(labels) > 9 else _grid([picture, card])
+    card = _card(f'{table}<p class="soft">{note}</p>', "Per class", fit=many)
+    body = picture + card if many else _grid([picture, card])
     return _Section("classes", "Classes", body)
 
 
@@ -805,7 +794,8 @@ def _residual_section(blocks: Sequence[Block], sizes: Sequence[int]) -> _Section
     all_values = np.array([*scales.values()])
     picture = _figure(
         plots.residual_bars(scales, sizes),
-        f"Residual scales of {_count(len(blocks), 'block')}, {_span(all_values)}; {len(dead)} near 0.",
+        f"Residual scales of {_count(len(blocks), 'block')}: {_span(all_values)}; {len(dead)} of "
+        "them near 0.",
         "The longer a bar, the more its block changes the tokens that pass through it.",
         "Scale per block",
     )
@@ -821,8 +811,8 @@ def _text(value: object) -> str:
 
 
 def _number(value: float) -> str:
-    if isinstance(value, int):
-        return f"{value:,}"
+    if 1000 <= abs(value) < 1e9:
+        return f"{value:,.0f}"
     return f"{value:.3f}" if 0.01 <= abs(value) < 1000 else f"{value:.3g}"
 
 
@@ -868,23 +858,18 @@ def _figure(svg: str, alt: str, caption: str, heading: str, wide: bool = False) 
 
 
 def _table(
-    caption: str,
-    columns: Sequence[str],
-    rows: Sequence[Sequence[str]],
-    *,
-    own_row: bool = False,
-    numbers: bool = False,
+    caption: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: bool = False
 ) -> str:
-    """The first cell of a row heads it. `own_row` marks the first row, `numbers` aligns every
-    other column to the right."""
+    """The first cell of a row heads it; with "this run" in it, the row is marked. `numbers`
+    aligns every other column to the right."""
     kind = ' class="number"' if numbers else ""
     head = "".join(
         f'<th scope="col"{kind if i else ""}>{_text(name)}</th>' for i, name in enumerate(columns)
     )
     body = ""
-    for at, (first, *rest) in enumerate(rows):
+    for first, *rest in rows:
         cells = "".join(f"<td{kind}>{_text(cell)}</td>" for cell in rest)
-        mark = ' class="own"' if own_row and at == 0 else ""
+        mark = ' class="own"' if "this run" in first else ""
         body += f'<tr{mark}><th scope="row">{_text(first)}</th>{cells}</tr>'
     return (
         f'<table aria-label="{_text(caption)}"><thead><tr>{head}</tr></thead>'

@@ -26,7 +26,8 @@ from rich.text import Text
 from torch import Tensor
 
 from convtimenet.config import Head, TrainConfig
-from convtimenet.errors import ConfigError
+from convtimenet.errors import ConfigError, TrainingError
+from convtimenet.fuse import fuse
 from convtimenet.metrics import Scores, evaluate
 from convtimenet.model import ConvTimeNet
 from convtimenet.windows import Examples
@@ -88,8 +89,8 @@ def resolve_device(name: str) -> torch.device:
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
+        torch.empty(0, device=device).cpu()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise ConfigError(
             f"device must be 'auto' or a torch device of this machine, found {name!r} "
             f"({str(error).splitlines()[0]}); use device='auto'"
@@ -136,6 +137,11 @@ def train(
     Returns
     -------
     History
+
+    Raises
+    ------
+    TrainingError
+        If no epoch gave finite weights and scores.
     """
     head = model.config.head
     loss_of = LOSSES[head]
@@ -179,7 +185,9 @@ def train(
             scores: Scores = {}
             if valid is not None:
                 with autocast(device, config):
-                    scores = evaluate(model, valid, head, config.batch_size, device, drop_last)
+                    scores = evaluate(
+                        fuse(model), valid, head, config.batch_size, device, drop_last
+                    )
             history.epochs.append(
                 Epoch(epoch, float(total) / seen, scores, lr, time.monotonic() - epoch_begin)
             )
@@ -205,6 +213,12 @@ def train(
                 break
         else:
             history.stopped = f"all {config.epochs} epochs done"
+    if not history.best_epoch or not all(v.isfinite().all() for v in best_state.values()):
+        raise TrainingError(
+            f"training did not converge: {history.stopped}, and no epoch before gave finite "
+            f"weights and scores; expected a smaller lr than {config.lr:g} or a clip_norm "
+            f"(found {config.clip_norm})"
+        )
     model.load_state_dict(best_state)
     model.eval()
     return history

@@ -7,7 +7,7 @@ training and evaluation ask for. Shape legend: `convtimenet._shapes`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol, Self
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from convtimenet._shapes import Float, Int
 from convtimenet.errors import DataError
 
 
+@runtime_checkable
 class Examples(Protocol):
     """What training and evaluation need to know of the data."""
 
@@ -41,19 +42,21 @@ class Scaler:
     scale: np.ndarray
 
     @classmethod
-    def standard(cls, values: np.ndarray) -> Self:
+    def standard(cls, values: np.ndarray) -> Scaler:
         """Zero mean, unit deviation per channel of `values` (C, T); a constant channel keeps
         its unit (scale 1)."""
         deviation = values.std(axis=-1, keepdims=True)
-        return cls(values.mean(axis=-1, keepdims=True), np.where(deviation > 0, deviation, 1.0))
+        # rounding alone can give a constant channel a deviation above 0
+        varies = (np.ptp(values, axis=-1, keepdims=True) > 0) & (deviation > 0)
+        return cls(values.mean(axis=-1, keepdims=True), np.where(varies, deviation, 1.0))
 
     @classmethod
-    def identity(cls) -> Self:
+    def identity(cls) -> Scaler:
         """Leave values as they are, for any number of channels."""
         return cls(np.zeros((1, 1)), np.ones((1, 1)))
 
     @classmethod
-    def minus_one_to_one(cls, cases: np.ndarray) -> Self:
+    def minus_one_to_one(cls, cases: np.ndarray) -> Scaler:
         """Minimum to -1 and maximum to 1 per channel of `cases` (n, C, L), NaN ignored; the
         1e-4 is the authors' guard for constant channels."""
         lowest = np.nanmin(cases, axis=(0, 2))[:, None].astype(np.float64)
@@ -104,7 +107,7 @@ class Windows:
         horizon: int,
         first_target: int,
         end: int,
-    ) -> Self:
+    ) -> Windows:
         """Every window whose targets lie in rows [first_target, end); contexts may reach back.
 
         Raises

@@ -1,0 +1,76 @@
+# All targets work in .venv, which `make install` makes and brings up to date when it has to.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+# The demo's recordings come out of this wheel; nothing of it is installed.
+AEON := 1.5.0
+WHEEL := .cache/wheels/aeon-$(AEON)-py3-none-any.whl
+
+# Benchmark data and golden values that lie beside the clone are used where there are any.
+ifneq ($(wildcard ../shared/data/.),)
+export CONVTIMENET_DATA ?= $(abspath ../shared/data)
+endif
+ifneq ($(wildcard ../shared/golden/.),)
+export CONVTIMENET_GOLDEN ?= $(abspath ../shared/golden)
+endif
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help install demo test test-slow lint format results bench clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' Makefile
+
+install: .venv/.installed ## make .venv with everything that the targets below need
+
+demo: install $(WHEEL) ## train on two real data sets, write reports to demo-output/ (3 minutes)
+	$(BIN)/python examples/demo.py
+
+test: lint ## lint, check types and run the quick tests
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "not slow"
+
+test-slow: install ## run the tests that train for a while
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m slow
+
+lint: install ## check style and types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/pyright
+
+format: install ## repair style where that is safe
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+results: install ## fit and score all that docs/results.md lists, and write it (hours)
+	$(BIN)/python benchmarks/results.py $(ARGS)
+
+bench: .cache/bench-venv/.installed ## measure speed against the authors' network (ARGS=--help)
+	.cache/bench-venv/bin/python benchmarks/speed.py $(ARGS)
+
+clean: ## delete all that the targets made
+	rm -rf .venv .cache build dist demo-output .pytest_cache .ruff_cache .hypothesis
+	rm -rf src/*.egg-info
+	find src tests benchmarks examples -name __pycache__ -exec rm -rf {} +
+
+# Makes a virtual environment in the folder $(1).
+define new_venv
+@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "make: needs Python \
+	3.11 or newer, found: $$($(PYTHON) --version 2>&1); try make PYTHON=python3.12" >&2; exit 1; }
+$(PYTHON) -m venv $(1)
+endef
+
+.venv/.installed: pyproject.toml constraints.txt Makefile
+	$(call new_venv,.venv)
+	$(PIP) install -c constraints.txt -e '.[dev]'
+	@touch $@
+
+# A venv of its own: sktime allows only older versions of pandas.
+.cache/bench-venv/.installed: pyproject.toml constraints.txt Makefile
+	$(call new_venv,.cache/bench-venv)
+	grep -v '^pandas==' constraints.txt > .cache/bench-constraints.txt
+	.cache/bench-venv/bin/python -m pip install -c .cache/bench-constraints.txt -e '.[bench]'
+	@touch $@
+
+$(WHEEL): | .venv/.installed
+	$(PIP) download --no-deps aeon==$(AEON) -d $(@D)

@@ -1,0 +1,152 @@
+"""Fit and score registered data sets, keep the raw results, and make docs/results.md from them.
+
+    python benchmarks/results.py                       # every set of the issue's table, one seed
+    python benchmarks/results.py ETTh1:96 Epilepsy     # some of them
+    python benchmarks/results.py --table               # only the page, from the kept results
+
+Each run writes docs/results/<set>[-<h>]-<preset>-<protocol>-<seed>.json: scores, settings,
+history, versions and the command. Sets without hyper-parameters in the paper use preset "auto".
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from convtimenet import datasets
+from convtimenet.config import Protocol
+from convtimenet.evaluation import evaluate_dataset
+from convtimenet.presets import PAPER
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS, PAGE = ROOT / "docs" / "results", ROOT / "docs" / "results.md"
+FORECASTS = ("ILI:24", "ETTh1:96", "ETTh2:96", "Exchange:96")
+
+HEAD = """# Results
+
+One seed each, on CPU. Protocol *honest*: a part of the training data chooses the epoch, the test
+part is read once, and every test window or case counts. For classification the network is then
+trained again on all training cases for the chosen number of epochs. Hyper-parameters are the
+paper's where it gives them ("paper"), else those that the package derives from the data's length
+and number ("auto"). Raw results, with every setting and the history of each epoch, are the JSON
+files in [results/](results/).
+
+Make them again with
+
+```
+make results
+```
+
+or one of them with its command, the last column.
+"""
+
+
+def main() -> None:
+    """Run what was asked for, then write the page."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("tasks", nargs="*", help="NAME or NAME:HORIZON; all by default")
+    parser.add_argument("--seed", type=int, default=2023)
+    parser.add_argument("--protocol", choices=("honest", "paper"), default="honest")
+    parser.add_argument("--table", action="store_true", help="only write the page")
+    given = parser.parse_args()
+    if not given.table:
+        local = [name for name in datasets.names("classification") if datasets.is_local(name)]
+        for task in given.tasks or (*FORECASTS, *local):
+            run(task, given.seed, given.protocol)
+    PAGE.write_text(page(), encoding="utf-8")
+
+
+def run(task: str, seed: int, protocol: Protocol) -> None:
+    """One fit and its result file."""
+    name, _, horizon = task.partition(":")
+    name = datasets.info(name).name
+    preset = "paper" if name in PAPER else "auto"
+    command = f"convtimenet evaluate {name}" + (f" --h {horizon}" if horizon else "")
+    command += f" --preset {preset} --protocol {protocol} --seed {seed}"
+    result = evaluate_dataset(
+        name,
+        h=int(horizon) if horizon else None,
+        preset=preset,
+        protocol=protocol,
+        settings={"random_state": seed},
+    ).result
+    stem = "-".join(filter(None, (name, horizon, preset, protocol, str(seed))))
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    text = json.dumps({"command": command} | result.to_dict(), indent=1)
+    (RESULTS / f"{stem}.json").write_text(text + "\n", encoding="utf-8")
+    print(command, result.scores, f"{result.train_seconds:.0f} s", file=sys.stderr, flush=True)
+
+
+def page() -> str:
+    """docs/results.md, from the kept results."""
+    found = [
+        json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("*.json"))
+    ]
+    forecasts = [r for r in found if r["task"] == "forecasting"]
+    classes = [r for r in found if r["task"] == "classification"]
+    lines = [HEAD, "## Forecasting", ""]
+    lines += table(
+        "| set | h | protocol | seed | MSE | MAE | test windows | repeat last value, MSE | "
+        "authors' code, same windows | best epoch | command |",
+        [
+            f"| {r['dataset']} | {r['horizon']} | {r['protocol']} | {r['seed']} "
+            f"| **{r['scores']['mse']:.4f}** | **{r['scores']['mae']:.4f}** | {r['n_test']:,} "
+            f"| {r['baseline']['mse']:.3f} | {theirs(r)} | {r['best_epoch']} of {r['epochs']} "
+            f"| `{r['command']}` |"
+            for r in forecasts
+        ],
+    )
+    lines += ["", "## Classification", ""]
+    lines += table(
+        "| set | preset | protocol | seed | accuracy | balanced | test cases | largest class | "
+        "authors' code, last epoch | epochs | command |",
+        [
+            f"| {r['dataset']} | {preset(r)} | {r['protocol']} | {r['seed']} "
+            f"| **{r['scores']['accuracy']:.4f}** | {r['scores']['balanced_accuracy']:.4f} "
+            f"| {r['n_test']:,} | {r['baseline']['accuracy']:.3f} | {theirs(r)} "
+            f"| {r['best_epoch']} | `{r['command']}` |"
+            for r in classes
+        ],
+    )
+    lines += ["", "## Beside published scores", "", published(found)]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def preset(result: dict[str, Any]) -> str:
+    """ "paper" or "auto"."""
+    return "auto" if result["preset"] == "auto" else "paper"
+
+
+def theirs(result: dict[str, Any]) -> str:
+    """The authors' scores on the same windows or cases, where known."""
+    for other in result["published"]:
+        if other["model"] == "ConvTimeNet (authors)":
+            return " / ".join(f"{value:g}" for value in other["scores"].values())
+    return ""
+
+
+def table(head: str, rows: list[str]) -> list[str]:
+    """Markdown lines."""
+    return [head, "|" + "---|" * (head.count("|") - 1), *rows]
+
+
+def published(results: list[dict[str, Any]]) -> str:
+    """Every other score we know of, each with what it counts and where it comes from."""
+    rows = []
+    for result in results:
+        name = result["dataset"] + (f", h {result['horizon']}" if result["horizon"] else "")
+        for other in result["published"]:
+            scores = " / ".join(f"{value:g}" for value in other["scores"].values())
+            rows.append(
+                f"| {name} | {other['model']} | {scores} | {other['counted']} | {other['source']} |"
+            )
+    return "\n".join(table("| set | model | MSE / MAE or accuracy | counted | source |", rows))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,266 @@
+"""Encoder blocks on CPU through the fused kernels of ``kernels.cpp``, in float32.
+
+The kernels are compiled at first use where a C++ compiler is at hand, and kept in the user's cache
+folder; without one, or with ``CONVTIMENET_NATIVE=0``, the plain torch code of `convtimenet.model`
+does the same work more slowly. The pointwise pair runs over chunks of tokens that stay in the
+core's cache, and its hidden values are computed again in the backward pass instead of kept.
+
+Shape legend: `convtimenet._shapes`; M = R x N tokens.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import logging
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from convtimenet._shapes import Float
+from convtimenet.files import cache_folder
+
+if TYPE_CHECKING:
+    from convtimenet.fuse import FusedBlock
+    from convtimenet.model import Block
+
+log = logging.getLogger(__name__)
+
+_SOURCE = Path(__file__).with_name("kernels.cpp")
+# No errno, no traps and fused multiply-adds; infinities and NaN keep their meaning.
+_FLAGS = (
+    *("-O3", "-march=native", "-std=c++17", "-fno-math-errno", "-fno-trapping-math"),
+    *("-ffp-contract=fast", "-fopenmp", "-fPIC", "-shared"),
+)
+_CHUNK_VALUES = 131_072  # hidden values at a time: two such buffers fit a core's second-level cache
+
+
+@functools.cache
+def library() -> ctypes.CDLL | None:
+    """The compiled kernels; None where they are switched off or cannot be built."""
+    if os.environ.get("CONVTIMENET_NATIVE", "1") == "0":
+        return None
+    compiler = shutil.which(os.environ.get("CXX", "c++"))
+    try:
+        return ctypes.CDLL(str(_built(compiler)))
+    except (OSError, subprocess.SubprocessError) as error:
+        log.info("the fused CPU kernels are not used: %s", error)
+        return None
+
+
+def _built(compiler: str | None) -> Path:
+    """The shared library of this source, these flags and this processor; built if not there."""
+    source = _SOURCE.read_bytes()
+    key = hashlib.sha256(source + " ".join(_FLAGS).encode() + _processor().encode()).hexdigest()
+    folder = cache_folder() / "native"
+    target = folder / f"kernels-{key[:16]}.so"
+    if target.is_file():
+        return target
+    if compiler is None:
+        raise FileNotFoundError("no C++ compiler (c++, or the one that CXX names) was found")
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    descriptor, making = tempfile.mkstemp(dir=folder, suffix=".so")
+    os.close(descriptor)
+    try:
+        command = [compiler, *_FLAGS, str(_SOURCE), "-o", making]
+        subprocess.run(command, check=True, capture_output=True, timeout=300)
+        os.replace(making, target)
+    finally:
+        Path(making).unlink(missing_ok=True)
+    return target
+
+
+def _processor() -> str:
+    """What code for "this processor" depends on."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() + platform.machine()
+    return "".join(sorted({x for x in lines if x.startswith(("flags", "model name", "Features"))}))
+
+
+def usable(u: Tensor) -> bool:
+    """Whether the kernels can take this tensor: float32 on CPU, not being traced, and built."""
+    return (
+        u.device.type == "cpu"
+        and u.dtype == torch.float32
+        and not torch.compiler.is_compiling()
+        and not torch.is_autocast_enabled("cpu")
+        and u.numel() > 0
+        and library() is not None
+    )
+
+
+def _call(name: str, *arguments: Any) -> None:
+    """Call a kernel: tensors as pointers, whole numbers as C long, the thread count added."""
+    loaded = library()
+    assert loaded is not None
+    converted: list[Any] = []
+    for argument in arguments:
+        if isinstance(argument, Tensor):
+            converted.append(ctypes.c_void_p(argument.data_ptr()))
+        elif isinstance(argument, int):
+            converted.append(ctypes.c_int64(argument))
+        else:
+            converted.append(argument)
+    getattr(loaded, name)(*converted, ctypes.c_int(torch.get_num_threads()))
+
+
+def _chunks(M: int, hidden: int) -> range:
+    """First columns of the chunks, whose step is their size."""
+    return range(0, M, max(64, _CHUNK_VALUES // hidden))
+
+
+class _TrainBlock(torch.autograd.Function):
+    """A whole block in training mode; the arithmetic of `Block.forward`."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        u: Float[Tensor, "D R N"],
+        kernel: Float[Tensor, "D k"],
+        kernel_bias: Float[Tensor, " D"],
+        a1: Float[Tensor, ""],
+        gamma1: Float[Tensor, " D"],
+        beta1: Float[Tensor, " D"],
+        widen: Float[Tensor, "F D"],
+        widen_bias: Float[Tensor, " F"],
+        narrow: Float[Tensor, "D F"],
+        narrow_bias: Float[Tensor, " D"],
+        a2: Float[Tensor, ""],
+        gamma2: Float[Tensor, " D"],
+        beta2: Float[Tensor, " D"],
+        dropout: float,
+        eps: float,
+        seeds: tuple[int, int, int],
+    ) -> tuple[Tensor, ...]:
+        D, R, N = u.shape
+        F, M = widen.shape[0], R * N
+        u, kernel = u.contiguous(), kernel.contiguous()
+        p, epsilon = ctypes.c_double(dropout), ctypes.c_float(eps)
+        x1, v, x2, w = (torch.empty_like(u) for _ in range(4))
+        mean1, variance1, mean2, variance2 = (u.new_empty(D) for _ in range(4))
+        _call(
+            "conv_forward", D, R, N, kernel.shape[1], u, kernel, kernel_bias,
+            ctypes.c_float(float(a1)), p, seeds[0], gamma1, beta1, epsilon, x1, v, mean1, variance1,
+        )  # fmt: skip
+        columns = _chunks(M, F)
+        hidden = u.new_empty(F * min(M, columns.step))
+        flat, branch = v.view(D, M), x2.view(D, M)
+        for first in columns:
+            part = flat[:, first : first + columns.step]
+            n = part.shape[1]
+            h = torch.mm(widen, part, out=hidden[: F * n].view(F, n))
+            _call("gelu_forward", F, n, h, widen_bias, p, seeds[1], first)
+            torch.mm(narrow, h, out=branch[:, first : first + n])
+        _call(
+            "residual_forward", D, M, v, x2, narrow_bias, ctypes.c_float(float(a2)), p, seeds[2],
+            gamma2, beta2, epsilon, w, mean2, variance2,
+        )  # fmt: skip
+        ctx.save_for_backward(
+            u, kernel, kernel_bias, a1, gamma1, widen, widen_bias, narrow, narrow_bias, a2, gamma2,
+            x1, v, x2, mean1, variance1, mean2, variance2,
+        )  # fmt: skip
+        ctx.settings = dropout, eps, seeds
+        ctx.mark_non_differentiable(mean1, variance1, mean2, variance2)
+        return w, mean1, variance1, mean2, variance2
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> tuple[Any, ...]:
+        (
+            u, kernel, kernel_bias, a1, gamma1, widen, widen_bias, narrow, narrow_bias, a2, gamma2,
+            x1, v, x2, mean1, variance1, mean2, variance2,
+        ) = ctx.saved_tensors  # fmt: skip
+        dropout, eps, seeds = ctx.settings
+        D, R, N = u.shape
+        F, M = widen.shape[0], R * N
+        p, epsilon = ctypes.c_double(dropout), ctypes.c_float(eps)
+        g = gradients[0].clone(memory_format=torch.contiguous_format)
+        through = torch.empty_like(g)
+        g_gamma2, g_beta2, sums = (u.new_empty(D) for _ in range(3))
+        _call(
+            "residual_backward", D, M, x2, p, seeds[2], gamma2, epsilon, mean2, variance2, g,
+            through, sums, g_gamma2, g_beta2,
+        )  # fmt: skip
+        # `through` is the gradient behind a2, so a2's own is <through, pair(v)>, which equals
+        # <outer, narrow> + <sums, bias> without the pair's output being kept.
+        outer, g_widen = torch.zeros_like(narrow), torch.zeros_like(widen)
+        g_widen_bias = torch.zeros_like(widen_bias)
+        scaled, transposed = (a2 * narrow).T.contiguous(), widen.T.contiguous()
+        columns = _chunks(M, F)
+        hidden = u.new_empty(2, F * min(M, columns.step))
+        flat, branch, total = v.view(D, M), through.view(D, M), g.view(D, M)
+        for first in columns:
+            part, behind = (t[:, first : first + columns.step] for t in (flat, branch))
+            n = part.shape[1]
+            h = torch.mm(widen, part, out=hidden[0, : F * n].view(F, n))
+            g_h = torch.mm(scaled, behind, out=hidden[1, : F * n].view(F, n))
+            _call("gelu_backward", F, n, h, g_h, widen_bias, p, seeds[1], first, g_widen_bias)
+            outer.addmm_(behind, h.T)
+            g_widen.addmm_(g_h, part.T)
+            total[:, first : first + n].addmm_(transposed, g_h)
+        g_a2 = (outer * narrow).sum() + (sums * narrow_bias).sum()
+        g_kernel, g_kernel_bias = torch.empty_like(kernel), torch.empty_like(kernel_bias)
+        g_gamma1, g_beta1 = torch.empty_like(gamma1), torch.empty_like(gamma1)
+        g_a1 = torch.empty(D, dtype=torch.float64)
+        _call(
+            "conv_backward", D, R, N, kernel.shape[1], u, kernel, kernel_bias,
+            ctypes.c_float(float(a1)), p, seeds[0], gamma1, epsilon, x1, mean1, variance1, g,
+            g_kernel, g_kernel_bias, g_a1, g_gamma1, g_beta1,
+        )  # fmt: skip
+        return (
+            g, g_kernel, g_kernel_bias, g_a1.sum().to(u.dtype), g_gamma1, g_beta1, g_widen,
+            g_widen_bias, a2 * outer, a2 * sums, g_a2, g_gamma2, g_beta2, None, None, None,
+        )  # fmt: skip
+
+
+def train_block(block: Block, u: Float[Tensor, "D R N"]) -> Float[Tensor, "D R N"]:
+    """`Block.forward` in training mode, running statistics updated."""
+    kernel, kernel_bias = block.conv.merged()
+    pair, norm1, norm2 = block.pointwise, block.norm_conv, block.norm_pointwise
+    one = u.new_ones(())
+    a1, a2 = (
+        r.scale if r.scale is not None else one for r in (block.add_conv, block.add_pointwise)
+    )
+    numbers = torch.randint(2**62, (3,))
+    w, mean1, variance1, mean2, variance2 = _TrainBlock.apply(
+        u, kernel, kernel_bias, a1, norm1.weight, norm1.bias, pair.widen.weight, pair.widen.bias,
+        pair.narrow.weight, pair.narrow.bias, a2, norm2.weight, norm2.bias, pair.dropout.p,
+        norm1.eps, tuple(numbers.tolist()),
+    )  # fmt: skip
+    M = u[0].numel()
+    for norm, mean, variance in ((norm1, mean1, variance1), (norm2, mean2, variance2)):
+        norm.running_mean.lerp_(mean, norm.momentum)
+        norm.running_var.lerp_(variance * (M / (M - 1)), norm.momentum)
+        norm.num_batches_tracked += 1
+    return w
+
+
+def fused_block(block: FusedBlock, u: Float[Tensor, "D R N"]) -> Float[Tensor, "D R N"]:
+    """`FusedBlock.forward` without LayerNorm."""
+    D, R, N = u.shape
+    F, M = block.widen_weight.shape[0], R * N
+    v, w = torch.empty_like(u), torch.empty_like(u)
+    _call(
+        "conv_eval", D, R, N, block.weight.shape[1], u.contiguous(), block.weight, block.bias,
+        block.s1, block.c1, block.t1, v,
+    )  # fmt: skip
+    columns = _chunks(M, F)
+    hidden = u.new_empty(F * min(M, columns.step))
+    flat, out = v.view(D, M), w.view(D, M)
+    for first in columns:
+        part = flat[:, first : first + columns.step]
+        n = part.shape[1]
+        h = torch.mm(block.widen_weight, part, out=hidden[: F * n].view(F, n))
+        _call("gelu_forward", F, n, h, block.widen_bias, ctypes.c_double(0.0), 0, 0)
+        kept = torch.addcmul(block.narrow_bias, block.s2, part)
+        torch.addmm(kept, block.narrow_weight, h, out=out[:, first : first + n])
+    return w

@@ -1,0 +1,271 @@
+"""`ConvTimeNetClassifier`: labelled cases in, labels as they were given out."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
+
+from convtimenet import ConvTimeNetClassifier, TrainConfig, base
+from convtimenet.cases import as_cases
+from convtimenet.classifier import hold_back
+from convtimenet.errors import DataError
+
+TINY = {"d_model": 8, "d_ff": 16, "kernel_sizes": (3, 5)}
+
+
+def classifier(**settings) -> ConvTimeNetClassifier:
+    given = {"model": TINY, "n_epochs": 1, "device": "cpu", "verbose": 0, **settings}
+    return ConvTimeNetClassifier(**given)
+
+
+def cases(n: int = 24, C: int = 2, L: int = 30, seed: int = 0) -> np.ndarray:
+    """Slow waves for even cases, fast ones for odd."""
+    draw = np.random.default_rng(seed)
+    speed = np.where(np.arange(n) % 2, 1.5, 0.3)[:, None, None]
+    phase = draw.uniform(0, 6, size=(n, C, 1))
+    return np.sin(np.arange(L) * speed + phase) + draw.normal(scale=0.1, size=(n, C, L))
+
+
+def labels(n: int = 24) -> np.ndarray:
+    return np.array(["slow", "fast"] * (n // 2))
+
+
+class TestScikitLearn:
+    def test_clone_and_parameters(self):
+        model = classifier(lr=1e-3)
+        assert clone(model).get_params() == model.get_params()
+        assert model.set_params(n_epochs=7).n_epochs == 7
+
+    def test_fit_leaves_parameters_alone_and_sets_only_trailing_underscores(self):
+        model = classifier()
+        before = {k: repr(v) for k, v in model.get_params().items()}
+        names = set(vars(model))
+        assert model.fit(cases(), labels()) is model
+        assert {k: repr(v) for k, v in model.get_params().items()} == before
+        added = set(vars(model)) - names
+        assert added == {
+            "classes_", "fused_", "history_", "n_channels_", "network_", "notices_", "scaler_",
+            "train_config_",
+        }  # fmt: skip
+
+    @pytest.mark.parametrize("act", ["predict", "predict_proba", "save"])
+    def test_before_fit_it_says_so(self, act, tmp_path):
+        argument = tmp_path / "m" if act == "save" else cases()
+        with pytest.raises(NotFittedError):
+            getattr(classifier(), act)(argument)
+
+    def test_grid_search_and_cross_validation(self):
+        search = GridSearchCV(
+            classifier(), {"lr": [1e-3, 1e-2], "n_epochs": [1, 2]}, cv=2, n_jobs=1
+        )
+        search.fit(cases(), labels())
+        assert set(search.best_params_) == {"lr", "n_epochs"}
+        assert len(search.cv_results_["mean_test_score"]) == 4
+        assert not np.isnan(search.cv_results_["mean_test_score"]).any()
+        assert set(search.predict(cases())) <= {"slow", "fast"}
+        pipeline = make_pipeline(classifier())
+        assert cross_val_score(pipeline, cases(), labels(), cv=2).shape == (2,)
+
+    def test_learns_what_is_easy(self):
+        model = classifier(n_epochs=30, lr=1e-2, training={"patience": None})
+        model.fit(cases(60), labels(60))
+        assert model.score(cases(40, seed=1), labels(40)) >= 0.95
+
+
+LABELS = {
+    "text": np.array(["b", "a", "a b"]),
+    "whole numbers": np.array([7, -2, 30]),
+    "small whole numbers": np.array([7, 2, 30], dtype=np.uint8),
+    "truth values": np.array([True, False]),
+    "numbers": np.array([0.5, 2.0]),
+    "objects": np.array(["x", "yy"], dtype=object),
+}
+
+
+@pytest.mark.parametrize("kind", LABELS)
+def test_labels_come_back_as_they_went_in(kind, tmp_path):
+    names = LABELS[kind]
+    y = names[np.arange(24) % len(names)]
+    model = classifier().fit(cases(), y)
+    assert model.classes_.tolist() == sorted(names.tolist())
+    loaded = ConvTimeNetClassifier.load(model.save(tmp_path / "m"))
+    for each in (model, loaded):
+        predicted = each.predict(cases())
+        assert predicted.dtype == y.dtype
+        assert set(predicted.tolist()) <= set(names.tolist())
+        assert each.classes_.dtype == y.dtype
+    np.testing.assert_array_equal(loaded.predict(cases()), model.predict(cases()))
+
+
+def test_a_list_of_labels_is_as_good():
+    model = classifier().fit(cases(), labels().tolist())
+    np.testing.assert_array_equal(
+        model.predict_proba(cases()), classifier().fit(cases(), labels()).predict_proba(cases())
+    )
+
+
+class TestPredict:
+    def test_probabilities_choose_the_class(self):
+        model = classifier(n_epochs=3).fit(cases(), labels())
+        p = model.predict_proba(cases())
+        assert p.shape == (24, 2)
+        assert (p >= 0).all()
+        np.testing.assert_allclose(p.sum(1), 1)
+        np.testing.assert_array_equal(model.predict(cases()), model.classes_[p.argmax(1)])
+
+    def test_a_prediction_does_not_depend_on_its_batch_mates(self):
+        model = classifier().fit(cases(), labels())
+        varied = [c[:, : 20 + 3 * i] for i, c in enumerate(cases(12, L=60))]
+        together = model.predict_proba(varied)
+        for i in (0, 5, 11):
+            np.testing.assert_allclose(model.predict_proba([varied[i]])[0], together[i], rtol=1e-5)
+        np.testing.assert_allclose(model.predict_proba(varied[::-1]), together[::-1], rtol=1e-5)
+
+    def test_longer_cases_than_in_training_are_read_whole(self):
+        model = classifier().fit(cases(), labels())
+        long = cases(6, L=75)
+        changed = long.copy()
+        changed[..., 50:] += 5
+        p = model.predict_proba(long)
+        assert not np.allclose(p, model.predict_proba(changed))
+        assert not np.allclose(p, model.predict_proba(long[..., :30]))
+
+    def test_shorter_cases_are_filled_with_zeros_after_scaling(self):
+        model = classifier().fit(cases(), labels())
+        short = cases(4, L=11)
+        zero = model.scaler_.invert(np.zeros((2, 1)))
+        by_hand = np.concatenate([short, np.broadcast_to(zero, (4, 2, 19))], axis=2)
+        np.testing.assert_allclose(
+            model.predict_proba(short), model.predict_proba(by_hand), rtol=1e-4
+        )
+
+    def test_score_is_accuracy_and_takes_weights(self):
+        model = classifier().fit(cases(), labels())
+        right = model.predict(cases()) == labels()
+        assert model.score(cases(), labels()) == right.mean()
+        weights = np.arange(24.0)
+        weighted = model.score(cases(), labels(), sample_weight=weights)
+        assert weighted == pytest.approx(np.average(right, weights=weights))
+        assert model.score(as_cases(cases(), labels())) == right.mean()
+
+
+class TestFit:
+    def test_unequal_lengths_and_padded_arrays_are_the_same(self):
+        varied = [c[:, : 15 + i % 10] for i, c in enumerate(cases())]
+        padded = np.full((24, 2, 24), np.nan)
+        for row, case in zip(padded, varied, strict=True):
+            row[:, : case.shape[1]] = case
+        one, two = (classifier().fit(X, labels()).predict_proba(varied) for X in (varied, padded))
+        np.testing.assert_array_equal(one, two)
+
+    def test_single_channel_arrays_need_no_channel_axis(self):
+        flat, full = cases(C=1)[:, 0], cases(C=1)
+        one, two = (classifier().fit(X, labels()).predict_proba(X) for X in (flat, full))
+        np.testing.assert_array_equal(one, two)
+
+    def test_same_seed_same_probabilities_and_another_seed_others(self):
+        first, same, other = (
+            classifier(random_state=seed).fit(cases(), labels()).predict_proba(cases())
+            for seed in (1, 1, 2)
+        )
+        np.testing.assert_array_equal(first, same)
+        assert not np.allclose(first, other)
+
+    def test_the_callers_data_and_random_numbers_stay_as_they_were(self):
+        X, y = cases(), labels()
+        X[3, 0, 4] = np.nan
+        before = X.copy()
+        torch.manual_seed(3)
+        expected = torch.rand(1)
+        torch.manual_seed(3)
+        classifier().fit(X, y).predict(X)
+        assert torch.rand(1) == expected
+        np.testing.assert_array_equal(X, before)
+
+    def test_refit_uses_every_case(self):
+        """The preset refits: after it, cases held back before have been trained on."""
+        model = classifier(n_epochs=2).fit(cases(), labels())
+        assert model.history_.refitted
+        kept = classifier(n_epochs=2, training={"refit": False}).fit(cases(), labels())
+        assert not kept.history_.refitted
+        assert kept.history_.best_epoch == model.history_.best_epoch
+        assert not np.array_equal(model.predict_proba(cases()), kept.predict_proba(cases()))
+
+    def test_given_validation_cases_choose_and_are_not_trained_on(self):
+        valid = cases(10, seed=4), labels(10)
+        other = cases(10, seed=4) * 3, labels(10)[::-1]
+        one, two = (classifier().fit(cases(), labels(), valid=v) for v in (valid, other))
+        assert not one.history_.refitted
+        np.testing.assert_array_equal(one.predict_proba(cases()), two.predict_proba(cases()))
+        assert one.history_.epochs[0].valid != two.history_.epochs[0].valid
+
+    def test_validation_cases_of_unknown_classes_are_refused(self):
+        with pytest.raises(DataError, match=r"classes the training cases lack: \['new'\]"):
+            classifier().fit(cases(), labels(), valid=(cases(2), np.array(["new", "slow"])))
+
+    def test_validation_cases_of_other_channels_are_refused(self):
+        with pytest.raises(DataError, match="cases of 2 channels, found 3"):
+            classifier().fit(cases(), labels(), valid=(cases(4, C=3), labels(4)))
+
+    def test_too_few_cases_of_a_class_are_all_trained_on_and_it_says_so(self):
+        y = np.array(["a"] * 23 + ["b"])
+        model = classifier().fit(cases(), y)
+        assert "the smallest class has 1 case(s), too few" in model.notices_[0]
+        assert model.history_.epochs[0].valid == {}
+        assert not model.history_.refitted
+
+    def test_two_cases_are_enough(self):
+        model = classifier().fit(cases(2), labels(2))
+        assert model.predict_proba(cases(4)).shape == (4, 2)
+
+    def test_a_failing_fit_leaves_the_earlier_model(self, monkeypatch):
+        model = classifier().fit(cases(), labels())
+        before = model.predict_proba(cases())
+
+        def interrupted(*_, **__):
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(base, "train", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            model.fit(cases() * 100, np.array(["x", "y", "z"] * 8))
+        np.testing.assert_array_equal(model.predict_proba(cases()), before)
+        assert model.classes_.tolist() == ["fast", "slow"]
+
+    def test_own_settings_go_over_the_presets(self):
+        model = classifier(preset="Cricket", batch_size=5).fit(cases(), labels())
+        assert (model.train_config_.batch_size, model.train_config_.lr_every) == (5, 20)
+        assert (model.network_.config.patch_size, model.network_.config.d_model) == (8, 8)
+
+
+class TestPredictRefuses:
+    def test_other_channels(self):
+        model = classifier().fit(cases(), labels())
+        with pytest.raises(DataError, match="cases of 2 channels, found 3; give the same"):
+            model.predict(cases(C=3))
+
+    def test_longer_cases_where_the_network_flattens(self):
+        model = classifier(model=TINY | {"pooling": "flatten"}).fit(cases(), labels())
+        assert len(model.predict(cases())) == 24
+        with pytest.raises(DataError, match="at most 30 steps.*found 31; cut them"):
+            model.predict(cases(L=31))
+
+
+class TestHoldBack:
+    def test_is_stratified_and_leaves_every_case_in_one_part(self):
+        numbers = np.array([0] * 50 + [1] * 30 + [2] * 20)
+        fitted, held_back, note = hold_back(numbers, TrainConfig())
+        assert sorted([*fitted, *held_back]) == list(range(100))
+        assert np.bincount(numbers[held_back]).tolist() == [10, 6, 4]
+        assert note == ""
+        same = hold_back(numbers, TrainConfig())
+        assert same[1].tolist() == held_back.tolist()
+        assert hold_back(numbers, TrainConfig(seed=1))[1].tolist() != held_back.tolist()
+
+    def test_holds_nothing_back_on_request(self):
+        fitted, held_back, note = hold_back(
+            np.array([0, 1] * 9), TrainConfig(validation_fraction=0)
+        )
+        assert (len(fitted), len(held_back), note) == (18, 0, "")

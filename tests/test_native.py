@@ -1,0 +1,185 @@
+"""The fused CPU kernels against the plain torch code they stand for."""
+
+import copy
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from convtimenet import native
+from convtimenet.config import ModelConfig
+from convtimenet.fuse import fuse
+from convtimenet.model import Block, ConvTimeNet
+
+pytestmark = pytest.mark.skipif(native.library() is None, reason="no C++ compiler here")
+
+
+def mix(x: torch.Tensor) -> torch.Tensor:
+    """The kernels' hash, in 64-bit whole numbers kept to 32 bits."""
+    x = ((x ^ (x >> 16)) * 0x7FEB352D) & 0xFFFFFFFF
+    x = ((x ^ (x >> 15)) * 0x846CA68B) & 0xFFFFFFFF
+    return x ^ (x >> 16)
+
+
+def mask(seed: int, rows: int, columns: int, p: float) -> torch.Tensor:
+    """What the kernels multiply with: 0 or 1 / (1 - p), (rows, columns)."""
+    row = torch.arange(rows)[:, None]
+    first = mix((row + mix(torch.tensor(seed & 0xFFFFFFFF))) & 0xFFFFFFFF)
+    second = mix(first ^ (seed >> 32))
+    x = ((torch.arange(columns) + first) * 0x9E3779B1) & 0xFFFFFFFF
+    bits = mix(((x ^ (x >> 15)) + second) & 0xFFFFFFFF)
+    threshold = int(p * 2**32)
+    return (bits >= threshold) / (1 - threshold / 2**32)
+
+
+class Masked(nn.Module):
+    """Dropout with a given mask."""
+
+    def __init__(self, values: torch.Tensor):
+        super().__init__()
+        self.values = values
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * self.values.view_as(x).to(x.dtype)
+
+
+def make(D=8, hidden=24, k=5, small=3, dropout=0.2, residual="learnable", init=0.5) -> Block:
+    config = ModelConfig.forecasting(
+        context_length=96, horizon=4, d_model=D, d_ff=hidden, kernel_sizes=(k,), small_kernel=small,
+        dropout=dropout, residual=residual, residual_init=init,
+    )  # fmt: skip
+    block = Block(config, k)
+    for name, parameter in block.named_parameters():
+        if "norm" in name:
+            nn.init.normal_(parameter, 1.0, 0.3)
+    return block
+
+
+def plain(block: Block, R: int, N: int, seeds: list[int]) -> Block:
+    """The same block in float64 torch code, with the masks the kernels draw from `seeds`."""
+    twin = copy.deepcopy(block).double()
+    twin.native = False
+    D, hidden = block.pointwise.narrow.weight.shape
+    p = block.pointwise.dropout.p
+    twin.add_conv.dropout = Masked(mask(seeds[0], D, R * N, p))  # type: ignore[assignment]
+    twin.pointwise.dropout = Masked(mask(seeds[1], hidden, R * N, p))  # type: ignore[assignment]
+    twin.add_pointwise.dropout = Masked(mask(seeds[2], D, R * N, p))  # type: ignore[assignment]
+    return twin
+
+
+def assert_close(
+    found: torch.Tensor, expected: torch.Tensor, what: str, scale: float | None = None
+):
+    largest = expected.abs().max().item() if scale is None else scale
+    assert (found.double() - expected).abs().max().item() <= 2e-5 * largest + 1e-7, what
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    R=st.integers(1, 9),
+    N=st.integers(1, 70),
+    k=st.integers(1, 45),
+    dropout=st.sampled_from([0.0, 0.1, 0.5]),
+    residual=st.sampled_from(["learnable", "plain"]),
+    threads=st.sampled_from([1, 2]),
+    seed=st.integers(0, 2**20),
+)
+def test_training_block(R, N, k, dropout, residual, threads, seed):
+    if R * N < 6:  # too few values for a BatchNorm that one can compare
+        R = 6
+    torch.manual_seed(seed)
+    block = make(k=k, small=min(3, k), dropout=dropout, residual=residual)
+    u = torch.randn(8, R, N, requires_grad=True)
+    state = torch.get_rng_state()
+    numbers = torch.randint(2**62, (3,)).tolist()
+    torch.set_rng_state(state)
+    twin = plain(block, R, N, numbers)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        w = block(u)
+        weight = torch.randn_like(w)
+        (w * weight).sum().backward()
+    finally:
+        torch.set_num_threads(before)
+    v = u.detach().double().requires_grad_()
+    expected = twin(v)
+    (expected * weight).sum().backward()
+    assert_close(w, expected.detach(), "output")
+    assert u.grad is not None
+    assert v.grad is not None
+    assert_close(u.grad, v.grad, "input gradient")
+    gradients = {name: p.grad for name, p in twin.named_parameters() if p.grad is not None}
+    largest = max(g.abs().max().item() for g in gradients.values())
+    assert {n for n, p in block.named_parameters() if p.grad is not None} == set(gradients)
+    for name, parameter in block.named_parameters():
+        assert parameter.grad is not None
+        # biases before a BatchNorm have gradient 0 but for rounding in the sums
+        assert_close(parameter.grad, gradients[name], name, scale=largest)
+    for name, buffer in block.named_buffers():
+        assert_close(buffer, twin.get_buffer(name).double(), name)
+
+
+@pytest.mark.parametrize("p", [0.0, 0.1, 0.5, 0.9])
+def test_dropout_keeps_its_share(p):
+    kept = mask(123456789012345, 64, 4096, p)
+    share = (kept > 0).double().mean().item()
+    assert abs(share - (1 - p)) < 5 * (p * (1 - p) / kept.numel()) ** 0.5 + 1e-12
+    assert abs((kept > 0).double().mean(0).std().item() - (p * (1 - p) / 64) ** 0.5) < 0.005
+
+
+@pytest.mark.parametrize(("length", "patch"), [(96, 16), (700, 8)])
+def test_fused_network(length, patch):
+    torch.manual_seed(0)
+    config = ModelConfig.forecasting(
+        context_length=length, horizon=7, patch_size=patch, patch_stride=patch // 2, d_model=16,
+        d_ff=300, kernel_sizes=(5, 39), residual_init=0.3,
+    )  # fmt: skip
+    model = ConvTimeNet(config).eval()
+    for name, buffer in model.named_buffers():
+        if "running" in name:
+            buffer.uniform_(0.5, 1.5)
+    fused, x = fuse(model), torch.randn(40, 3, length)
+    with torch.no_grad():
+        quick = fused(x)
+        slow = model.double()(x.double())
+    assert_close(quick, slow, "fused output")
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_same_seed_same_bits(threads):
+    block, u = make(D=16, hidden=64), torch.randn(16, 40, 21)
+    results = []
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        for _ in range(2):
+            torch.manual_seed(3)
+            twin, v = copy.deepcopy(block), u.clone().requires_grad_()
+            twin(v).square().sum().backward()
+            results.append([v.grad, *(p.grad for p in twin.parameters())])
+    finally:
+        torch.set_num_threads(before)
+    for first, second in zip(*results, strict=True):
+        assert torch.equal(first, second)
+
+
+def test_switched_off(monkeypatch):
+    native.library.cache_clear()
+    monkeypatch.setenv("CONVTIMENET_NATIVE", "0")
+    assert native.library() is None
+    assert not native.usable(torch.randn(4, 4, 4))
+    native.library.cache_clear()
+
+
+def test_no_compiler(monkeypatch, tmp_path, caplog):
+    native.library.cache_clear()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with caplog.at_level("INFO"):
+        assert native.library() is None
+    assert "no C++ compiler" in caplog.text
+    assert not list(tmp_path.rglob("*.so"))
+    native.library.cache_clear()

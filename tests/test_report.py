@@ -1,0 +1,342 @@
+"""The HTML page of a run: right numbers, whole, self-contained, safe against any name."""
+
+from __future__ import annotations
+
+import base64
+import copy
+import re
+import sys
+import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from convtimenet import plots, report
+from convtimenet.cases import Cases, as_cases
+from convtimenet.classifier import ConvTimeNetClassifier
+from convtimenet.errors import DataError, MissingExtraError
+from convtimenet.forecaster import ConvTimeNetForecaster, ForecastEvaluation
+from convtimenet.report import classification_report, forecast_report
+from convtimenet.tables import Table, read_table
+
+EVIL = "<script>alert('x')</script> & $m$"
+TINY = {"d_model": 8, "d_ff": 16, "kernel_sizes": (3, 5), "patch_size": 8, "patch_stride": 4}
+VOID = {"meta", "img", "br", "link"}
+Forecast = tuple[ConvTimeNetForecaster, Table, ForecastEvaluation]
+Classes = tuple[ConvTimeNetClassifier, Cases]
+
+
+class Page(HTMLParser):
+    """Checks that tags balance, and collects what the tests ask for."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(self.words)
+
+    def pictures(self) -> list[ElementTree.Element]:
+        sources = [attrs["src"] or "" for tag, attrs in self.tags if tag == "img"]
+        return [ElementTree.fromstring(base64.b64decode(s.split(",", 1)[1])) for s in sources]
+
+
+@pytest.fixture(scope="module")
+def forecast() -> Forecast:
+    torch.set_num_threads(1)
+    rng = np.random.default_rng(0)
+    steps = np.arange(300)
+    values = np.stack([np.sin(steps / 4), 10 * np.cos(steps / 7)], 1)
+    values += 0.1 * rng.standard_normal(values.shape)
+    values[250:255] += 30  # an event that makes a few windows far worse than the others
+    start = np.datetime64("2024-01-01", "ns")
+    table = replace(
+        read_table(values), times=start + steps * np.timedelta64(1, "h"), channels=(EVIL, "水位")
+    )
+    model = ConvTimeNetForecaster(
+        8, 32, n_epochs=2, verbose=0, device="cpu", model=TINY | {"predictor_init": "default"}
+    ).fit(table)
+    return model, table, model.evaluate(table, first_row=200)
+
+
+@pytest.fixture(scope="module")
+def classes() -> Classes:
+    torch.set_num_threads(1)
+    rng = np.random.default_rng(1)
+    time = np.arange(40)
+    labels = np.array([EVIL, "slow", "none"] * 20)
+    speed = {EVIL: 2.0, "slow": 6.0, "none": 1e9}
+    X = np.stack([[np.sin(time / speed[k] + rng.uniform(0, 6))] * 2 for k in labels])
+    X += 0.3 * rng.standard_normal(X.shape)
+    X[5:9, :, 30:] = np.nan
+    cases = as_cases(X, labels)
+    model = ConvTimeNetClassifier(n_epochs=2, verbose=0, device="cpu", model=TINY)
+    return model.fit(cases), cases
+
+
+def write_forecast(folder: Path, forecast: Forecast, name: str = "page.html") -> str:
+    path = forecast_report(
+        folder / name,
+        *forecast,
+        title=f"Run {EVIL}",
+        facts={"data set": EVIL, "seed": "2023"},
+        published=[
+            {"model": "ours (this run)", "MSE": "0.4"},
+            {"model": "paper", "MSE": "0.368", "source": EVIL},
+        ],
+    )
+    assert path == folder / name
+    return path.read_text(encoding="utf-8")
+
+
+def write_classes(folder: Path, classes: Classes) -> str:
+    path = classification_report(
+        folder / "page.html",
+        *classes,
+        title=f"Run {EVIL}",
+        facts={"seed": "2023"},
+        published=[{"model": "paper", "accuracy": "0.987"}],
+    )
+    return path.read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def pages(
+    tmp_path_factory: pytest.TempPathFactory, forecast: Forecast, classes: Classes
+) -> tuple[str, str]:
+    folder = tmp_path_factory.mktemp("pages")
+    return write_forecast(folder, forecast), write_classes(folder, classes)
+
+
+def test_pages_are_well_formed_and_accessible(pages: tuple[str, str]):
+    for text in pages:
+        page = Page(text)
+        assert len(text) < 2_000_000
+        images = [attrs for tag, attrs in page.tags if tag == "img"]
+        assert len(images) >= 8
+        assert all(len(attrs["alt"] or "") > 30 for attrs in images)
+        assert all(attrs.get("scope") in ("col", "row") for tag, attrs in page.tags if tag == "th")
+        assert [tag for tag, _ in page.tags if tag in ("h1", "h2")][:2] == ["h1", "h2"]
+        anchors = {attrs["id"] for _, attrs in page.tags if "id" in attrs}
+        links = [attrs["href"] or "" for tag, attrs in page.tags if tag == "a"]
+        assert links
+        assert {link.removeprefix("#") for link in links} == anchors
+
+
+def test_pages_ask_for_nothing_outside(pages: tuple[str, str]):
+    for text in pages:
+        page = Page(text)
+        assert "script" not in {tag for tag, _ in page.tags}
+        assert "url(" not in text
+        for _, attrs in page.tags:
+            assert (attrs.get("src") or "data:").startswith("data:image/svg+xml;base64,") or (
+                "src" not in attrs
+            )
+            assert (attrs.get("href") or "#").startswith("#")
+        for picture in page.pictures():
+            for element in picture.iter():
+                assert "metadata" not in element.tag
+                assert "script" not in element.tag
+                for name, value in element.attrib.items():
+                    if name.endswith("href"):
+                        assert value.startswith(("#", "data:"))
+                    assert "url(" not in value.replace("url(#", "")
+
+
+def test_names_are_escaped_and_kept(pages: tuple[str, str]):
+    for text in pages:
+        assert "<script" not in text
+        assert EVIL in Page(text).text
+        drawn = "".join("".join(picture.itertext()) for picture in Page(text).pictures())
+        assert "<script>" in drawn  # as text of the picture, its dollar signs too
+
+
+def test_forecast_page_tells_the_scores(pages: tuple[str, str], forecast: Forecast):
+    _, table, evaluation = forecast
+    text = Page(pages[0]).text
+    for value in (*evaluation.scores.values(), *evaluation.naive.values()):
+        assert f"{value:.3f}" in text
+    assert evaluation.n_windows == 93
+    assert "93" in text
+    for name, mae in evaluation.mae_per_channel.items():
+        assert f"{name} {mae:.3f}" in text
+    worst = int(evaluation.mse_per_window.argmax())
+    row = int(evaluation.starts[worst]) + 32
+    stamp = str(table.times[row].astype("datetime64[m]")).replace("T", " ")
+    first = text.index("Worst: forecast from")
+    assert text[first:].startswith(f"Worst: forecast from {stamp}")
+    own = '<tr class="own"><th scope="row">ours (this run)</th><td>0.4</td><td></td></tr>'
+    assert pages[0].count(own) == pages[0].count('class="own"') == 1
+
+
+def test_classification_page_tells_the_scores(pages: tuple[str, str], classes: Classes):
+    model, cases = classes
+    accuracy = model.score(cases)
+    text = Page(pages[1]).text
+    assert f"{100 * accuracy:.1f} %" in text
+    assert f"{round(60 * accuracy)} cases right" in text
+    assert "33.3 %" in text  # three classes of equal size
+    wrong = round(60 * (1 - accuracy))
+    assert f"{wrong} of 60 cases are wrong" in text
+    assert text.count("predicted") >= min(wrong, 4)
+    assert "taken for class" in text
+
+
+def test_same_run_gives_the_same_bytes(
+    pages: tuple[str, str], forecast: Forecast, classes: Classes, tmp_path: Path
+):
+    assert write_forecast(tmp_path, forecast) == pages[0]
+    assert write_classes(tmp_path, classes) == pages[1]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["page.html"]
+
+
+def test_uniform_patches_plain_residuals_and_integer_times(tmp_path: Path):
+    torch.set_num_threads(1)
+    values = np.sin(np.arange(120) / 5)
+    table = read_table(values)
+    settings = TINY | {"deformable": False, "residual": "plain"}
+    model = ConvTimeNetForecaster(
+        1, 24, n_epochs=1, verbose=0, scale=False, device="cpu", model=settings
+    ).fit(table)
+    evaluation = model.evaluate(table, first_row=119)
+    assert evaluation.n_windows == 1
+    text = Page(write_forecast(tmp_path, (model, table, evaluation))).text
+    assert "the patches are uniform and cannot move" in text
+    assert "no scales to show" in text
+    assert "in squares of the data's units" in text
+    assert "Worst: forecast from 119" in text
+    assert "Best: forecast" not in text
+
+
+def test_patches_that_never_moved_are_told(tmp_path: Path, forecast: Forecast):
+    model, table, evaluation = forecast
+    still = copy.deepcopy(model)
+    predict = still.network_.embedding.patch.predict
+    assert predict is not None
+    for parameter in predict.parameters():
+        torch.nn.init.zeros_(parameter)
+    text = Page(write_forecast(tmp_path, (still, table, evaluation))).text
+    assert "no patch of 93 windows moved" in text
+    assert "Where the patches lie" not in text
+
+
+def test_pick_windows():
+    mse = np.array([5.0, 1, 2, 9, 8, 0.5, 3, 4])
+    starts = np.arange(10, 18)
+    assert report.pick_windows(mse, starts, 2, each=2) == [
+        ("worst", 3),
+        ("worst", 0),  # not 4: it overlaps with 3
+        ("median", 6),  # sorted: 0.5 1 2 [3] 4 5 8 9
+        ("best", 5),
+        ("best", 1),
+    ]
+    assert report.pick_windows(np.array([1.0]), np.array([0]), 5) == [("worst", 0)]
+    ties = report.pick_windows(np.ones(9), np.arange(9), 1)
+    assert ties[0] == ("worst", 0)
+    assert len({window for _, window in ties}) == 7
+
+
+def test_wilson_interval():
+    # 81 of 263: the example of Newcombe (1998), Statistics in Medicine 17, table I
+    assert report.wilson(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
+    assert report.wilson(0, 20) == pytest.approx((0.0, 0.1611), abs=5e-5)
+    assert report.wilson(20, 20)[1] == pytest.approx(1.0)
+
+
+def test_per_class_numbers():
+    counts = np.array([[4, 1, 0], [2, 3, 0], [0, 0, 0]])
+    precision, recall, support = report.per_class(counts)
+    np.testing.assert_allclose(precision, [4 / 6, 3 / 4, np.nan])
+    np.testing.assert_allclose(recall, [4 / 5, 3 / 5, np.nan])
+    np.testing.assert_array_equal(support, [5, 5, 0])
+
+
+def test_patch_moves_by_hand(forecast: Forecast):
+    network = forecast[0].network_
+    moves = report.patch_moves(network, np.random.default_rng(2).standard_normal((3, 2, 32)))
+    assert moves.left.shape == (3, 2, network.config.n_patches)
+    assert not moves.still
+    middle = (moves.left[1, 0, 2] + moves.right[1, 0, 2]) / 2
+    assert moves.shift[1, 0, 2] == pytest.approx(middle - (2 * 4 + 3.5))
+    width = moves.right[1, 0, 2] - moves.left[1, 0, 2]
+    assert moves.widening[1, 0, 2] == pytest.approx(width - 7)
+
+
+def test_clean_and_short():
+    assert plots.clean("a\x00b\ud800c\n") == "a\ufffdb\ufffdc\n"
+    assert plots.short("a\n  b") == "a b"
+    assert plots.short("abcdefgh", 6) == "abc…gh"
+
+
+@pytest.mark.parametrize("n_classes", [2, 25, 40])
+def test_confusion_matrix_names_every_class(n_classes: int):
+    labels = [f"class {k}" for k in range(n_classes)]
+    counts = np.eye(n_classes, dtype=int) * 7
+    counts[0, 1] = 1234
+    drawn = ElementTree.fromstring(plots.confusion_matrix(counts, labels))
+    words = [text.strip() for text in drawn.itertext() if text.strip()]
+    assert all(words.count(label) == 2 for label in labels)
+    assert ("1234" in words) == (n_classes <= 25)
+
+
+def test_matplotlib_missing(tmp_path: Path, forecast: Forecast, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(MissingExtraError, match=r"convtimenet\[report\]"):
+        write_forecast(tmp_path, forecast)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_missing_folder(tmp_path: Path, forecast: Forecast, classes: Classes):
+    with pytest.raises(DataError, match="does not exist; create it first"):
+        write_forecast(tmp_path / "absent", forecast)
+    with pytest.raises(DataError, match="does not exist; create it first"):
+        write_classes(tmp_path / "absent", classes)
+
+
+def test_failure_leaves_the_old_page(
+    tmp_path: Path, forecast: Forecast, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "page.html").write_text("old")
+
+    def fail(weight: np.ndarray) -> str:
+        raise RuntimeError("no ink")
+
+    monkeypatch.setattr(plots, "kernel_map", fail)
+    with pytest.raises(RuntimeError, match="no ink"):
+        write_forecast(tmp_path, forecast)
+    assert [p.name for p in tmp_path.iterdir()] == ["page.html"]
+    assert (tmp_path / "page.html").read_text() == "old"
+
+
+def test_unusable_inputs(tmp_path: Path, forecast: Forecast, classes: Classes):
+    model, table, evaluation = forecast
+    shorter = replace(table, times=table.times[:250], values=table.values[:250])
+    with pytest.raises(DataError, match="the table that was evaluated"):
+        write_forecast(tmp_path, (model, shorter, evaluation))
+    classifier, cases = classes
+    with pytest.raises(DataError, match="found none"):
+        write_classes(tmp_path, (classifier, replace(cases, labels=None)))
+    with pytest.raises(DataError, match=re.escape("found other")):
+        write_classes(tmp_path, (classifier, replace(cases, labels=np.array(["other"] * 60))))
+    assert list(tmp_path.iterdir()) == []
