@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 from convtimenet import presets
 from convtimenet.config import ModelConfig
-from convtimenet.fuse import fuse
+from convtimenet.inference import fuse
 from convtimenet.model import ConvTimeNet
 from convtimenet.original import from_original
 

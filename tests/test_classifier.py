@@ -36,7 +36,10 @@ def labels(n: int = 24) -> np.ndarray:
 class TestScikitLearn:
     def test_clone_and_parameters(self):
         model = classifier(lr=1e-3)
-        assert clone(model).get_params() == model.get_params()
+        again = clone(model)
+        assert isinstance(again, ConvTimeNetClassifier)
+        assert again is not model
+        assert again.get_params() == model.get_params()
         assert model.set_params(n_epochs=7).n_epochs == 7
 
     def test_fit_leaves_parameters_alone_and_sets_only_trailing_underscores(self):
@@ -249,7 +252,7 @@ class TestPredictRefuses:
     def test_longer_cases_where_the_network_flattens(self):
         model = classifier(model=TINY | {"pooling": "flatten"}).fit(cases(), labels())
         assert len(model.predict(cases())) == 24
-        with pytest.raises(DataError, match="at most 30 steps.*found 31; cut them"):
+        with pytest.raises(DataError, match=r"at most 30 steps.*found 31; cut them"):
             model.predict(cases(L=31))
 
 

@@ -31,13 +31,15 @@ def waves(T: int = 120, C: int = 2, seed: int = 0) -> np.ndarray:
 def hourly(values: np.ndarray) -> pd.DataFrame:
     times = pd.date_range("2024-01-01", periods=len(values), freq="h", name="date")
     names = [f"c{i}" for i in range(values.shape[1])]
-    return pd.DataFrame(values, columns=names).assign(date=times)[["date", *names]]
+    columns = {name: values[:, i] for i, name in enumerate(names)}
+    return pd.DataFrame({"date": times, **columns})
 
 
 class TestScikitLearn:
     def test_parameters_round_trip(self):
         model = forecaster(input_size=20, lr=1e-3)
         again = clone(model)
+        assert isinstance(again, ConvTimeNetForecaster)
         assert again is not model
         assert again.get_params() == model.get_params()
         assert again.set_params(h=9, model={"d_model": 4}).h == 9
@@ -238,7 +240,7 @@ class TestKinds:
         assert isinstance(forecast, pd.DataFrame)
         assert list(forecast.columns) == ["date", "c0", "c1"]
         expected = pd.date_range("2024-01-06", periods=4, freq="h")
-        assert (forecast["date"].to_numpy() == expected.to_numpy()).all()
+        assert forecast["date"].tolist() == expected.tolist()
         np.testing.assert_array_equal(
             forecast[["c0", "c1"]].to_numpy(), forecaster().fit(waves()).predict()
         )
@@ -276,6 +278,7 @@ class TestKinds:
         model = forecaster().fit(frame)
         loaded = ConvTimeNetForecaster.load(model.save(tmp_path / "m"))
         assert model.predict()["ds"].to_list()[0] == date(2024, 4, 30)
+        assert loaded.predict().schema == model.predict().schema
         assert loaded.predict().equals(model.predict())
 
 

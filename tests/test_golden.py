@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from convtimenet.config import ModelConfig
-from convtimenet.fuse import fuse
+from convtimenet.inference import fuse
 from convtimenet.model import ConvTimeNet
 from convtimenet.original import from_original, our_name
 

@@ -49,6 +49,14 @@ def patches_of(**given_) -> DeformablePatch:
     return DeformablePatch(**(values | given_)).double()
 
 
+def last_bias(patch: DeformablePatch) -> torch.Tensor:
+    """Shift and stretch of every patch while the rest of the predictor is zero."""
+    assert patch.predict is not None
+    bias = patch.predict[2].bias
+    assert isinstance(bias, torch.Tensor)
+    return bias
+
+
 class TestBandedConv:
     @settings(deadline=None, max_examples=60)
     @given(st.integers(1, 300), st.integers(1, 60), st.integers(1, 3), st.integers(1, 3))
@@ -185,9 +193,8 @@ class TestDeformablePatch:
     @given(st.floats(-1e6, 1e6), st.floats(-1e6, 1e6), st.integers(1, 40))
     def test_boxes_stay_inside_the_series(self, shift, stretch, length):
         patch = patches_of()
-        assert patch.predict is not None
         with torch.no_grad():
-            patch.predict[2].bias.copy_(torch.tensor([shift, stretch]))
+            last_bias(patch).copy_(torch.tensor([shift, stretch]))
         x = patch.pad(random(2, 1, length))
         T, N = x.shape[-1], x.unfold(-1, 8, 4).shape[2]
         left, right = (edge + torch.arange(N) * 4 for edge in patch.boxes(x))
@@ -201,9 +208,8 @@ class TestDeformablePatch:
 
     def test_a_shift_of_one_step_reads_one_step_later(self):
         patch = patches_of()
-        assert patch.predict is not None
         with torch.no_grad():
-            patch.predict[2].bias.copy_(torch.tensor([1.0, 0.0]))
+            last_bias(patch).copy_(torch.tensor([1.0, 0.0]))
         x = torch.arange(30, dtype=torch.float64)[None, None]
         torch.testing.assert_close(
             patch.sample(x)[0, 0, :, 0], torch.arange(1, 9, dtype=torch.float64)
@@ -211,9 +217,8 @@ class TestDeformablePatch:
 
     def test_a_half_width_of_zero_reads_the_centre_only(self):
         patch = patches_of()
-        assert patch.predict is not None
         with torch.no_grad():
-            patch.predict[2].bias.copy_(torch.tensor([0.0, -50.0]))
+            last_bias(patch).copy_(torch.tensor([0.0, -50.0]))
         x = torch.arange(30, dtype=torch.float64)[None, None]
         expected = torch.full((8,), 3.5, dtype=torch.float64)
         torch.testing.assert_close(patch.sample(x)[0, 0, :, 0], expected)
@@ -324,7 +329,8 @@ class TestNorms:
         torch.testing.assert_close(ours.running_mean, plain.running_mean)
         torch.testing.assert_close(ours.running_var, plain.running_var)
         u = random(5, 4, 7, seed=2)
-        ours.eval(), plain.eval()
+        ours.eval()
+        plain.eval()
         torch.testing.assert_close(ours(u), plain(u.transpose(0, 1)).transpose(0, 1))
 
     def test_layer_norm_equals_torchs_per_token(self):

@@ -8,7 +8,7 @@ from torch import nn
 
 import convtimenet
 from convtimenet.config import ModelConfig
-from convtimenet.fuse import FusedBlock, FusedNorm, fuse
+from convtimenet.inference import FusedBlock, FusedNorm, fuse
 from convtimenet.layers import DepthwiseConv
 from convtimenet.model import ConvTimeNet, count_parameters, deformation
 
@@ -85,6 +85,7 @@ class TestEveryVariant:
     def test_gives_gradients_to_every_weight(self, build, settings):
         model = build(**settings).train()
         x = batch(model)
+        output = model(x)
         for _ in range(2):  # from the second step on, zero-started layers pass gradients back
             model.zero_grad()
             output = model(x)

@@ -10,7 +10,7 @@ from torch import nn
 
 from convtimenet import native
 from convtimenet.config import ModelConfig
-from convtimenet.fuse import fuse
+from convtimenet.inference import fuse
 from convtimenet.model import Block, ConvTimeNet
 
 pytestmark = pytest.mark.skipif(native.library() is None, reason="no C++ compiler here")

@@ -16,7 +16,7 @@ _HOME = {
     "ModelConfig": "config",
     "TrainConfig": "config",
     "ConvTimeNet": "model",
-    "fuse": "fuse",
+    "fuse": "inference",
     "from_original": "original",
 }
 __all__ = [
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from convtimenet.config import ModelConfig as ModelConfig
     from convtimenet.config import TrainConfig as TrainConfig
     from convtimenet.forecaster import ConvTimeNetForecaster as ConvTimeNetForecaster
-    from convtimenet.fuse import fuse as fuse
+    from convtimenet.inference import fuse as fuse
     from convtimenet.model import ConvTimeNet as ConvTimeNet
     from convtimenet.original import from_original as from_original
 

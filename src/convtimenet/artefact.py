@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +17,7 @@ from safetensors import SafetensorError
 from convtimenet import __version__
 from convtimenet.config import ModelConfig
 from convtimenet.errors import ArtefactError, ConfigError
+from convtimenet.files import whole_folder
 from convtimenet.model import ConvTimeNet
 
 FORMAT = 1
@@ -52,35 +51,32 @@ def save(
         If something that is not a model lies at `folder`.
     """
     check_target(folder)
-    target = Path(folder).resolve()
-    head = {"format": FORMAT, "kind": kind, "version": __version__, "model": model.config.to_dict()}
+    head = head_of(kind, model.config)
     text = json.dumps(head | description, indent=1, default=_plain)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    making = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}-"))
-    earlier = making.with_name(f"{making.name}-earlier")
-    try:
+    with whole_folder(folder) as making:
         state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
         safetensors.torch.save_file(state, making / WEIGHTS)
         safetensors.numpy.save_file(
             {name: np.ascontiguousarray(array) for name, array in arrays.items()}, making / ARRAYS
         )
         (making / DESCRIPTION).write_text(text, encoding="utf-8")
-        making.chmod(0o755)
-        if target.exists():
-            os.replace(target, earlier)
-        os.replace(making, target)
-    except BaseException:
-        if earlier.exists() and not target.exists():
-            os.replace(earlier, target)
-        raise
-    finally:
-        shutil.rmtree(making, ignore_errors=True)
-        shutil.rmtree(earlier, ignore_errors=True)
     return Path(folder)
 
 
-def check_target(folder: str | os.PathLike[str]) -> None:
-    """Refuse a folder that `save` would not write to.
+def head_of(kind: str, config: ModelConfig) -> dict[str, Any]:
+    """What every model folder's description begins with."""
+    return {"format": FORMAT, "kind": kind, "version": __version__, "model": config.to_dict()}
+
+
+def check_target(
+    folder: str | os.PathLike[str], known: frozenset[str] = frozenset({WEIGHTS, ARRAYS})
+) -> None:
+    """Refuse a folder that would not be written to.
+
+    Parameters
+    ----------
+    known
+        Files that a model there may consist of, beside its description.
 
     Raises
     ------
@@ -91,7 +87,7 @@ def check_target(folder: str | os.PathLike[str]) -> None:
     if not target.exists():
         return
     found = {path.name for path in target.iterdir()} if target.is_dir() else {target.name}
-    if found and not (DESCRIPTION in found and found <= {DESCRIPTION, WEIGHTS, ARRAYS}):
+    if found and not (DESCRIPTION in found and found <= known | {DESCRIPTION}):
         raise ArtefactError(
             f"{target} exists and holds something other than a saved model; give another folder "
             "or remove it first"

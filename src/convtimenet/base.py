@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 from convtimenet import artefact
 from convtimenet.config import ModelConfig, TrainConfig
 from convtimenet.errors import ConfigError
-from convtimenet.fuse import fuse
+from convtimenet.inference import fuse
 from convtimenet.model import ConvTimeNet
 from convtimenet.training import History, autocast, resolve_device, seeded, train
 from convtimenet.windows import Examples, Scaler
@@ -175,14 +175,18 @@ class ConvTimeNetEstimator(BaseEstimator):
                 "scaler.scale": self.scaler_.scale,
                 **arrays,
             },
-            description={
-                "parameters": self.get_params(),
-                "train": self.train_config_.to_dict(),
-                "history": self.history_.to_dict(),
-                "notices": list(self.notices_),
-                "data": values,
-            },
+            description=self.description(values),
         )
+
+    def description(self, values: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Everything about the fitted model that is not numbers, as plain JSON values."""
+        return {
+            "parameters": self.get_params(),
+            "train": self.train_config_.to_dict(),
+            "history": self.history_.to_dict(),
+            "notices": list(self.notices_),
+            "data": self._remembered()[0] if values is None else values,
+        }
 
     @classmethod
     def load(cls, folder: str | PathLike[str], device: str = "auto") -> Self:

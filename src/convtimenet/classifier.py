@@ -129,8 +129,8 @@ class ConvTimeNetClassifier(ClassifierMixin, ConvTimeNetEstimator):
             ) from error
         if len(classes) < 2:
             raise DataError(
-                f"classification needs at least two classes, found one: {classes[0]!r} for all "
-                f"{n} cases"
+                "classification needs at least two classes, found one: "
+                f"{classes.tolist()[0]!r} for all {n} cases"
             )
         preset = (
             auto_classify(n, L) if self.preset == "auto" else paper_preset(self.preset, "classify")
@@ -173,7 +173,7 @@ class ConvTimeNetClassifier(ClassifierMixin, ConvTimeNetEstimator):
         the network pools by "flatten".
         """
         check_is_fitted(self, "fused_")
-        cases = _cases(X)
+        cases = read(X)
         context = self.network_.config.context_length
         _check_like_training(cases, self.n_channels_, self.network_.config)
         scores = np.empty((len(cases.values), len(self.classes_)), dtype=np.float32)
@@ -189,7 +189,8 @@ class ConvTimeNetClassifier(ClassifierMixin, ConvTimeNetEstimator):
 
     def predict(self, X: Any) -> np.ndarray:
         """The most probable class of each case, (n,), with labels as they were given."""
-        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+        probabilities = self.predict_proba(X)
+        return self.classes_[probabilities.argmax(axis=1)]
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
         """Accuracy; `y` may be left out where `X` brings its own labels."""
@@ -199,7 +200,7 @@ class ConvTimeNetClassifier(ClassifierMixin, ConvTimeNetEstimator):
         return float(np.average(right, weights=sample_weight))
 
     def _labelled(self, X: Any, y: Any) -> Cases:
-        cases = _cases(X, y)
+        cases = read(X, y)
         if cases.labels is None:
             raise DataError("expected a label for every case, found none; give them as y")
         return cases
@@ -282,7 +283,8 @@ def _check_like_training(cases: Cases, channels: int, config: ModelConfig) -> No
         )
 
 
-def _cases(X: Any, y: Any = None) -> Cases:
+def read(X: Any, y: Any = None) -> Cases:
+    """The cases that `fit` would see."""
     if isinstance(X, (str, Path)):
         X = read_cases(X)
     if isinstance(X, Cases):

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import fields
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, get_type_hints
 
 from convtimenet import __version__, config
 from convtimenet.errors import ConfigError, ConvTimeNetError, DataError, MissingExtraError
@@ -69,13 +69,23 @@ def _parser() -> ArgumentParser:
     class Help(RawDescriptionHelpFormatter, DefaultHelpFormatter):
         """jsonargparse's help with our line breaks kept."""
 
+    class Parser(ArgumentParser):
+        """Says a mistake in one line, without the usage of all flags."""
+
+        def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+            raise ConfigError(f"{' '.join(message.split())} (see --help)") from ex
+
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
-    parser = ArgumentParser(
-        prog="convtimenet", description=_DESCRIPTION, version=__version__, formatter_class=Help
+    parser = Parser(
+        prog="convtimenet",
+        description=_DESCRIPTION,
+        version=__version__,
+        formatter_class=Help,
+        allow_abbrev=False,
     )
     commands = parser.add_subcommands(dest="command", title="commands")
     for name, (summary, add_flags, _) in _COMMANDS.items():
-        sub = ArgumentParser(description=summary, formatter_class=Help)
+        sub = Parser(description=summary, formatter_class=Help, allow_abbrev=False)
         add_flags(sub)
         commands.add_subcommand(name, sub, help=summary.splitlines()[0])
     return parser
@@ -392,6 +402,11 @@ def _check_outputs(flags: Any, *inputs: str | None, out: str | None = None) -> N
     """Find out before hours of training that a result could not be written."""
     if flags.get("report") and find_spec("matplotlib") is None:
         raise MissingExtraError("matplotlib", "report", "the report")
+    trained = [name for name in ("report", "save", "json") if flags.get(name)]
+    if flags.get("load") and trained:
+        raise ConfigError(
+            f"--{trained[0]} is about a training run and --load does none; leave one of them out"
+        )
     if flags.get("save"):
         from convtimenet.artefact import check_target
 

@@ -32,7 +32,7 @@ def _require_whole(settings: Any, name: str, least: int) -> None:
     """Check a setting, and keep numpy's whole numbers as Python's."""
     value = getattr(settings, name)
     whole = isinstance(value, Integral) and not isinstance(value, bool)
-    _require(whole and value >= least, name, f"a whole number of at least {least}", value)
+    _require(whole and int(value) >= least, name, f"a whole number of at least {least}", value)
     object.__setattr__(settings, name, int(value))
 
 

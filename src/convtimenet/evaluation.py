@@ -386,7 +386,8 @@ def hold_out(cases: Cases, fraction: float, seed: int) -> tuple[Cases, Cases]:
     if not 0 < fraction < 1 or counts.min() < 2 or len(numbers) - size < len(labels):
         raise DataError(
             f"cannot hold out {fraction:g} of {len(numbers)} cases for the score: the class "
-            f"{labels[counts.argmin()]!r} has {counts.min()}; give a test file, or more cases"
+            f"{labels.tolist()[counts.argmin()]!r} has {counts.min()}; give a test file, or more "
+            "cases"
         )
     train, test = train_test_split(
         numbers, test_size=size, stratify=cases.labels, random_state=seed

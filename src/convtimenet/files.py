@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,3 +46,28 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[TextIO]:
         os.replace(partial, target)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give an empty folder to fill, which takes the place of `folder` when the block ends.
+
+    If the block or the move fails, whatever lay at `folder` is there as before.
+    """
+    target = Path(folder).resolve()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    making = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}-"))
+    earlier = making.with_name(f"{making.name}-earlier")
+    try:
+        yield making
+        making.chmod(0o755)
+        if target.exists():
+            os.replace(target, earlier)
+        os.replace(making, target)
+    except BaseException:
+        if earlier.exists() and not target.exists():
+            os.replace(earlier, target)
+        raise
+    finally:
+        shutil.rmtree(making, ignore_errors=True)
+        shutil.rmtree(earlier, ignore_errors=True)

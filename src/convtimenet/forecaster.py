@@ -166,7 +166,7 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
         _check_steps("h, the horizon,", self.h)
         if self.input_size is not None:
             _check_steps("input_size, the context,", self.input_size)
-        table = self._table(X)
+        table = self.read(X)
         T = len(table.times)
         train_end, valid_end = split or (T, T)
         if not 0 < train_end <= valid_end <= T:
@@ -304,7 +304,8 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
         is better, as scikit-learn expects."""
         return -self.evaluate(X).scores["mse"]
 
-    def _table(self, X: Any) -> Table:
+    def read(self, X: Any) -> Table:
+        """The table that `fit` would see."""
         if isinstance(X, Table):
             return X
         return read_table(
@@ -312,7 +313,7 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
         )
 
     def _fitted_table(self, X: Any) -> Table:
-        return self.adapt(self._table(X))
+        return self.adapt(self.read(X))
 
     def adapt(self, table: Table) -> Table:
         """The table with the fitted channels in their order, where they matter.
@@ -359,6 +360,7 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
             "frequency": tail.frequency.name,
             "time_zone": tail.time_zone,
             "origin": {"kind": tail.origin.kind, "indexed": tail.origin.indexed},
+            "time_type": _described(tail.origin.time_dtype),
             "datetime": tail.times.dtype.kind == "M",
         }
         return values, {"tail.values": tail.values, "tail.times": tail.times.astype(np.int64)}
@@ -373,8 +375,27 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
             time_name=values["time_name"],
             frequency=Frequency.parse(values["frequency"]),
             time_zone=values["time_zone"],
-            origin=Origin(**values["origin"]),
+            origin=Origin(**values["origin"], time_dtype=_restored(values["time_type"])),
         )
+
+
+def _described(dtype: Any) -> dict[str, Any] | None:
+    """A narwhals type of time stamps as JSON values."""
+    if dtype is None:
+        return None
+    settings = {n: getattr(dtype, n) for n in ("time_unit", "time_zone") if hasattr(dtype, n)}
+    return {"name": type(dtype).__name__, "settings": settings}
+
+
+def _restored(described: dict[str, Any] | None) -> Any:
+    """Inverse of `_described`."""
+    if described is None:
+        return None
+    import narwhals.stable.v2 as nw
+
+    if described["name"] not in ("Date", "Datetime") and "Int" not in described["name"]:
+        raise ValueError(f"{described['name']!r} is no type of time stamps")
+    return getattr(nw, described["name"])(**described["settings"])
 
 
 def _rows(table: Table, first: int, end: int) -> Table:

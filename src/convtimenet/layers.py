@@ -104,8 +104,8 @@ class DeformablePatch(nn.Module):
             )
             zeroed = {"default": (), "last_zero": (2,), "zero": (0, 2)}[predictor_init]
             for layer in zeroed:
-                nn.init.zeros_(self.predict[layer].weight)
-                nn.init.zeros_(self.predict[layer].bias)
+                for parameter in self.predict[layer].parameters():
+                    nn.init.zeros_(parameter)
 
     def forward(self, x: Float[Tensor, "R C L"]) -> Float[Tensor, "D R N"]:
         """Patches, projected to the width of the tokens."""
@@ -262,6 +262,16 @@ class TokenBatchNorm(nn.BatchNorm1d):
 
     def forward(self, input: Float[Tensor, "D R N"]) -> Float[Tensor, "D R N"]:
         return super().forward(input.flatten(1)[None])[0].view_as(input)
+
+    def update(self, mean: Float[Tensor, " D"], variance: Float[Tensor, " D"]) -> None:
+        """Take a batch's statistics (unbiased variance) into the running ones."""
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
+        assert self.momentum is not None
+        self.running_mean.lerp_(mean, self.momentum)
+        self.running_var.lerp_(variance, self.momentum)
+        self.num_batches_tracked += 1
 
 
 class TokenLayerNorm(nn.LayerNorm):

@@ -69,7 +69,7 @@ class Embedding(nn.Module):
             deformable=config.deformable,
             predictor_init=config.predictor_init,
         )
-        self.norm = TokenBatchNorm(config.d_model) if config.embed_norm else None
+        self.norm: nn.Module | None = TokenBatchNorm(config.d_model) if config.embed_norm else None
 
     def forward(self, x: Float[Tensor, "R C L"]) -> Float[Tensor, "D R N"]:
         u = self.patch(x)

@@ -27,9 +27,10 @@ from torch import Tensor
 
 from convtimenet._shapes import Float
 from convtimenet.files import cache_folder
+from convtimenet.layers import TokenBatchNorm
 
 if TYPE_CHECKING:
-    from convtimenet.fuse import FusedBlock
+    from convtimenet.inference import FusedBlock
     from convtimenet.model import Block
 
 log = logging.getLogger(__name__)
@@ -88,13 +89,13 @@ def _processor() -> str:
 
 
 def usable(u: Tensor) -> bool:
-    """Whether the kernels can take this tensor: float32 on CPU, not being traced, and built."""
+    """Whether the kernels can take these tokens (D, R, N): float32 on CPU, not traced, built."""
     return (
         u.device.type == "cpu"
         and u.dtype == torch.float32
         and not torch.compiler.is_compiling()
         and not torch.is_autocast_enabled("cpu")
-        and u.numel() > 0
+        and u[0].numel() > 1  # BatchNorm refuses a single value with its own error
         and library() is not None
     )
 
@@ -226,6 +227,8 @@ def train_block(block: Block, u: Float[Tensor, "D R N"]) -> Float[Tensor, "D R N
     """`Block.forward` in training mode, running statistics updated."""
     kernel, kernel_bias = block.conv.merged()
     pair, norm1, norm2 = block.pointwise, block.norm_conv, block.norm_pointwise
+    assert isinstance(norm1, TokenBatchNorm)
+    assert isinstance(norm2, TokenBatchNorm)
     one = u.new_ones(())
     a1, a2 = (
         r.scale if r.scale is not None else one for r in (block.add_conv, block.add_pointwise)
@@ -238,9 +241,7 @@ def train_block(block: Block, u: Float[Tensor, "D R N"]) -> Float[Tensor, "D R N
     )  # fmt: skip
     M = u[0].numel()
     for norm, mean, variance in ((norm1, mean1, variance1), (norm2, mean2, variance2)):
-        norm.running_mean.lerp_(mean, norm.momentum)
-        norm.running_var.lerp_(variance * (M / (M - 1)), norm.momentum)
-        norm.num_batches_tracked += 1
+        norm.update(mean, variance * (M / (M - 1)))
     return w
 
 

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from convtimenet.config import Head, TrainConfig
 from convtimenet.errors import ConfigError, TrainingError
-from convtimenet.fuse import fuse
+from convtimenet.inference import fuse
 from convtimenet.metrics import Scores, evaluate
 from convtimenet.model import ConvTimeNet
 from convtimenet.windows import Examples
@@ -72,7 +72,8 @@ class History:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> History:
         """Build from what `to_dict` gave."""
-        return cls(**(values | {"epochs": [Epoch(**epoch) for epoch in values["epochs"]]}))
+        epochs = [Epoch(**epoch) for epoch in values["epochs"]]
+        return cls(**{**values, "epochs": epochs})
 
 
 def resolve_device(name: str) -> torch.device:

@@ -7,7 +7,6 @@ apart. Shape legend: `convtimenet._shapes`.
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from convtimenet.errors import MissingExtraError
+from convtimenet.report._html import clean
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,10 +33,8 @@ _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "convtimenet",
     "text.parse_math": False,  # names may hold dollar signs
-    "axes.unicode_minus": True,
     "font.family": "sans-serif",
     "font.size": 9,
-    "axes.titlesize": 9,
     "axes.labelsize": 9,
     "xtick.labelsize": 8,
     "ytick.labelsize": 8,
@@ -52,25 +49,7 @@ _STYLE: dict[Any, Any] = {
     "text.color": INK,
     "lines.linewidth": 1.4,
     "axes.formatter.limits": (-4, 5),
-    "axes.formatter.use_mathtext": False,
 }
-
-
-def require_matplotlib() -> None:
-    """Raise `MissingExtraError` where matplotlib is not installed."""
-    try:
-        import matplotlib as mpl  # noqa: F401
-    except ImportError as error:
-        raise MissingExtraError("matplotlib", "report", "the report") from error
-
-
-def clean(text: str) -> str:
-    """Text without the characters that neither HTML nor SVG may hold."""
-    return re.sub(
-        "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]",
-        "\N{REPLACEMENT CHARACTER}",
-        text,
-    )
 
 
 def short(text: str, most: int = 24) -> str:
@@ -83,7 +62,6 @@ def short(text: str, most: int = 24) -> str:
 @contextmanager
 def _drawing(width: float, height: float) -> Iterator[Figure]:
     """A figure of that many inches under the report's style."""
-    require_matplotlib()
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
@@ -148,7 +126,7 @@ def by_epoch(
     with _drawing(_WIDTH, 2.7) as figure:
         axes = figure.add_subplot()
         ends = []
-        for (name, values), colour in zip(curves.items(), (BLUE, ORANGE, GREEN), strict=False):
+        for (name, values), colour in zip(curves.items(), (BLUE, ORANGE), strict=False):
             epochs = np.arange(1, len(values) + 1)
             dots = "o" if len(values) <= 30 else None
             axes.plot(epochs, values, color=colour, marker=dots, markersize=3)
@@ -297,14 +275,14 @@ def _draw_series(axes: Axes, x: np.ndarray, values: np.ndarray) -> None:
         axes.plot(x, row, color=colour, linewidth=width, alpha=alpha, marker=dot, zorder=-1)
 
 
-def case_lines(values: np.ndarray, ylabel: str) -> str:
-    """Every channel of one case, (C, n)."""
+def case_lines(values: np.ndarray) -> str:
+    """Every channel of one case, scaled (C, n)."""
     with _drawing(_WIDTH, 2.4) as figure:
         axes = figure.add_subplot()
         _draw_series(axes, np.arange(values.shape[1]), values)
         axes.margins(x=0.01)
         axes.set_xlabel("time step")
-        axes.set_ylabel(ylabel)
+        axes.set_ylabel("scaled value")
         _whole_ticks(axes.xaxis)
         return _svg(figure)
 
@@ -313,6 +291,7 @@ def patch_boxes(
     values: np.ndarray,
     left: np.ndarray,
     right: np.ndarray,
+    shift: np.ndarray,
     *,
     stride: int,
     patch_size: int,
@@ -324,8 +303,8 @@ def patch_boxes(
     ----------
     values
         (C, n), n time steps without padding.
-    left, right
-        (N,) edges in time steps of the padded series.
+    left, right, shift
+        (N,) edges, and how far the middle moved, in time steps of the padded series.
     stride, patch_size
         S and P: patch i starts out at i S and spans P points.
     """
@@ -333,11 +312,10 @@ def patch_boxes(
 
     with _drawing(_WIDTH, 5.0) as figure:
         top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(2, 3))
-        _draw_series(top, np.arange(values.shape[1]), values)
+        n, N = values.shape[1], len(left)
+        _draw_series(top, np.arange(n), values)
         top.set_ylabel(short(ylabel, 30))
-        N = len(left)
         rows, anchor = np.arange(1, N + 1), np.arange(N) * stride
-        shift = (left + right) / 2 - (anchor + (patch_size - 1) / 2)
         reach = max(float(np.abs(shift).max()), 1e-6)
         norm, palette = colors.Normalize(-reach, reach), colormaps["PuOr"]
         if N > _MANY_PATCHES:
@@ -350,22 +328,17 @@ def patch_boxes(
         bottom.set_ylim(N + 0.8, 0.2)
         end = anchor[-1] + patch_size - 1
         bottom.set_xlim(-0.01 * end, 1.01 * end)
-        if end > values.shape[1] - 1:
+        if end > n - 1:
             for axes in (top, bottom):
                 axes.axvspan(
-                    values.shape[1] - 1, 1.01 * end, facecolor="none", edgecolor=FAINT, hatch="///",
-                    linewidth=0, zorder=-3,
+                    n - 1, 1.01 * end, facecolor="none", edgecolor=FAINT, hatch="///", linewidth=0,
+                    zorder=-3,
                 )  # fmt: skip
         _whole_ticks(bottom.yaxis)
         bottom.set_ylabel("patch")
         bottom.set_xlabel("time step of the padded series")
-        bar = figure.colorbar(
-            cm.ScalarMappable(norm, palette),
-            ax=bottom,
-            orientation="horizontal",
-            aspect=35,
-            pad=0.02,
-        )
+        drawn = cm.ScalarMappable(norm, palette)
+        bar = figure.colorbar(drawn, ax=bottom, orientation="horizontal", aspect=35, pad=0.02)
         bar.set_label("shift (time steps)")
         return _svg(figure)
 
@@ -400,13 +373,9 @@ def residual_bars(scales: Mapping[str, Sequence[float]], kernel_sizes: Sequence[
     with _drawing(_WIDTH, 2.7) as figure:
         axes = figure.add_subplot()
         blocks = np.arange(len(kernel_sizes))
-        largest = max(max(map(abs, values)) for values in scales.values())
-        axes.set_ylim(
-            *(
-                1.15 * bound
-                for bound in _around(np.concatenate([*map(np.asarray, scales.values())]))
-            )
-        )
+        everything = np.array([*scales.values()])
+        low, high = _around(everything)
+        axes.set_ylim(1.15 * low, 1.15 * high)
         for at, (name, values) in enumerate(scales.items()):
             axes.bar(
                 blocks + (at - 0.5) * 0.38, values, width=0.36, color=(BLUE, ORANGE)[at], label=name
@@ -415,7 +384,7 @@ def residual_bars(scales: Mapping[str, Sequence[float]], kernel_sizes: Sequence[
         axes.set_xticks(blocks, [f"{i + 1}\n{k}" for i, k in enumerate(kernel_sizes)])
         axes.set_xlabel("block, and its kernel size in tokens")
         axes.set_ylabel("residual scale a")
-        if largest < 1e-3:
+        if np.abs(everything).max() < 1e-3:
             axes.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
         figure.legend(loc="outside upper center", ncols=2, frameon=False, fontsize=8)
         return _svg(figure)

@@ -1,0 +1,222 @@
+"""Fitted models as graphs that run without this package's training code.
+
+The inference network is wrapped with its scaling, so that the graph takes and gives the data's own
+units, and traced whole with a free batch size (and free channel count where the fitted scaling
+allows it). The folder holds ``model.json`` as a saved model does, the graph, and ``parity.json``:
+how far the graph's answers lie from the estimator's on real data.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+import warnings
+from os import PathLike
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor, nn
+
+from convtimenet.artefact import DESCRIPTION, check_target, head_of
+from convtimenet.base import ConvTimeNetEstimator
+from convtimenet.classifier import ConvTimeNetClassifier, read
+from convtimenet.errors import ConfigError, DataError, MissingExtraError
+from convtimenet.files import whole_folder
+from convtimenet.forecaster import ConvTimeNetForecaster
+
+Format = Literal["onnx", "onnx-int8", "torch-export", "aoti"]
+FILES: dict[str, str] = {
+    "onnx": "model.onnx",
+    "onnx-int8": "model.onnx",
+    "torch-export": "model.pt2",
+    "aoti": "model.pt2",
+}
+PARITY = "parity.json"
+_MOST_WINDOWS = 256
+
+
+class Deployed(nn.Module):
+    """The inference network between its scaling, from the data's units to answers.
+
+    Forecasting takes (B, C, L) float64 and gives (B, C, H) float64, so that large values keep
+    their fraction. Classification takes (B, C, L) float32, NaN behind a case's own end, and gives
+    probabilities (B, K).
+    """
+
+    def __init__(self, estimator: ConvTimeNetEstimator):
+        super().__init__()
+        self.network = estimator.fused_.cpu()
+        self.centre = nn.Buffer(torch.from_numpy(estimator.scaler_.centre.copy()))
+        self.scale = nn.Buffer(torch.from_numpy(estimator.scaler_.scale.copy()))
+        self.forecasts = self.network.config.head == "forecast"
+
+    def forward(self, x: Tensor) -> Tensor:
+        scaled = (x.double() - self.centre) / self.scale
+        if self.forecasts:
+            return self.network(scaled.float()).double() * self.scale + self.centre
+        return self.network(torch.where(x.isnan(), 0.0, scaled).float()).softmax(-1)
+
+
+def export(
+    estimator: ConvTimeNetEstimator,
+    folder: str | PathLike[str],
+    format: Format = "onnx",
+    *,
+    data: Any = None,
+) -> dict[str, Any]:
+    """Write a fitted estimator as a graph, with a comparison of the two beside it.
+
+    Parameters
+    ----------
+    estimator
+        A fitted forecaster or classifier.
+    folder
+        Made with its parents; an earlier export there is replaced, anything else refused.
+    format
+        "onnx"; "onnx-int8" with weights in eight bits; "torch-export" for ``torch.export.load``;
+        "aoti" for ``torch._inductor.aoti_load_package`` (compiles, needs a C++ compiler).
+    data
+        Real data for the comparison: a table for a forecaster (by default the end of the one it
+        was fitted to), cases for a classifier.
+
+    Returns
+    -------
+    The comparison: "max_difference" and "mean_difference" of the answers, "largest_answer",
+    "inputs", for a classifier "same_class" (share of equal predictions), and "seconds".
+
+    Raises
+    ------
+    ConfigError
+        If the format is unknown.
+    DataError
+        If data for the comparison are needed or unusable.
+    MissingExtraError
+        If onnxscript or onnxruntime are needed and not installed.
+    """
+    check_is_fitted(estimator)
+    if format not in FILES:
+        raise ConfigError(f"format must be one of {', '.join(FILES)}, found {format!r}")
+    check_target(folder, frozenset({*FILES.values(), PARITY}))
+    inputs = _inputs(estimator, data)
+    begin = time.perf_counter()
+    deployed = Deployed(estimator).eval()
+    with torch.inference_mode():
+        expected = deployed(torch.from_numpy(inputs)).numpy()
+    with whole_folder(folder) as making:
+        found = _write(deployed, making / FILES[format], format, inputs)
+        parity = {
+            "format": format,
+            "inputs": len(inputs),
+            "max_difference": float(np.abs(found - expected).max()),
+            "mean_difference": float(np.abs(found - expected).mean()),
+            "largest_answer": float(np.abs(expected).max()),
+            "seconds": round(time.perf_counter() - begin, 1),
+        }
+        if not deployed.forecasts:
+            same = found.argmax(-1) == expected.argmax(-1)
+            parity["same_class"] = float(same.mean())
+        description = head_of(type(estimator).__name__, estimator.network_.config)
+        description |= estimator.description() | {"export": {"file": FILES[format], **parity}}
+        (making / DESCRIPTION).write_text(json.dumps(description, indent=1), encoding="utf-8")
+        (making / PARITY).write_text(json.dumps(parity, indent=1), encoding="utf-8")
+    return parity
+
+
+def _inputs(estimator: ConvTimeNetEstimator, data: Any) -> np.ndarray:
+    """Real inputs of the graph: windows (B, C, L) float64 or cases (B, C, L) float32."""
+    L = estimator.network_.config.context_length
+    if isinstance(estimator, ConvTimeNetForecaster):
+        table = estimator.tail_ if data is None else estimator.adapt(estimator.read(data))
+        if len(table.times) < L:
+            raise DataError(f"the comparison needs at least {L} rows, found {len(table.times)}")
+        windows = np.lib.stride_tricks.sliding_window_view(table.values, L, axis=0)  # (n, C, L)
+        step = max(1, len(windows) // _MOST_WINDOWS)
+        return np.ascontiguousarray(windows[::-1][::step][:_MOST_WINDOWS])
+    assert isinstance(estimator, ConvTimeNetClassifier)
+    if data is None:
+        raise DataError("a classifier keeps no cases; give some as data= for the comparison")
+    cases = read(data)
+    fitting = cases.values[cases.lengths <= L][:_MOST_WINDOWS, :, :L]
+    if not len(fitting):
+        raise DataError(f"the graph reads cases of up to {L} steps, all given ones are longer")
+    padded = np.full((*fitting.shape[:2], L), np.nan, dtype=np.float32)
+    padded[..., : fitting.shape[2]] = fitting
+    return padded
+
+
+def _write(deployed: Deployed, path: Path, format: Format, inputs: np.ndarray) -> np.ndarray:
+    """Write the graph and return its answers to `inputs`."""
+    config = deployed.network.config
+    batch = torch.export.Dim("batch", min=1)
+    dynamic: dict[int, Any] = {0: batch}
+    # an identity scaling (1, 1) fits any number of channels
+    if deployed.forecasts and deployed.scale.numel() == 1 and not config.revin_affine_channels:
+        dynamic[1] = torch.export.Dim("channels", min=1)
+    example = torch.from_numpy(np.resize(inputs[:2], (2, *inputs.shape[1:])))
+    if format in ("onnx", "onnx-int8"):
+        return _write_onnx(deployed, path, format == "onnx-int8", inputs, example, dynamic)
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's own deprecations while it traces
+        program = torch.export.export(deployed, (example,), dynamic_shapes=(dynamic,))
+        if format == "torch-export":
+            torch.export.save(program, path)
+            loaded = torch.export.load(path).module()
+        else:
+            torch._inductor.aoti_compile_and_package(program, package_path=str(path))
+            loaded = torch._inductor.aoti_load_package(str(path))
+        return loaded(torch.from_numpy(inputs)).numpy()
+
+
+def _write_onnx(
+    deployed: Deployed,
+    path: Path,
+    int8: bool,
+    inputs: np.ndarray,
+    example: Tensor,
+    dynamic: dict[int, Any],
+) -> np.ndarray:
+    try:
+        import onnxruntime
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise MissingExtraError(str(error.name), "export", "ONNX export") from error
+    quiet = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in quiet]
+    try:
+        for logger in quiet:
+            logger.setLevel(logging.CRITICAL)
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            program = torch.onnx.export(
+                deployed,
+                (example,),
+                dynamo=True,
+                dynamic_shapes=(dynamic,),
+                input_names=["x"],
+                output_names=["y"],
+                opset_version=20,
+                verbose=False,
+            )
+            assert program is not None
+            program.save(str(path))
+            if int8:
+                _quantise(path)
+    finally:
+        for logger, level in zip(quiet, levels, strict=True):
+            logger.setLevel(level)
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return np.asarray(session.run(None, {"x": inputs})[0])
+
+
+def _quantise(path: Path) -> None:
+    """Replace the float weights of the matrix products by eight-bit ones."""
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    plain = path.with_suffix(".float.onnx")
+    path.rename(plain)
+    quantize_dynamic(plain, path, weight_type=QuantType.QInt8, per_channel=True)
+    plain.unlink()

@@ -1,0 +1,165 @@
+"""One HTML page per run: scores, training, good and bad examples, patches, kernels.
+
+The page needs nothing but itself: pictures are part of it, it runs no script and asks nothing of
+any network. `_forecast` and `_classes` choose the numbers of a task and put them into words,
+`_network` those of any network; `_plots` draws, `_html` frames.
+Needs matplotlib (extra ``report``). Shape legend: `convtimenet._shapes`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+
+from sklearn.utils.validation import check_is_fitted
+
+from convtimenet.base import ConvTimeNetEstimator
+from convtimenet.cases import Cases
+from convtimenet.classifier import ConvTimeNetClassifier
+from convtimenet.errors import MissingExtraError
+from convtimenet.files import whole_file
+from convtimenet.forecaster import ConvTimeNetForecaster, ForecastEvaluation
+from convtimenet.report._classes import class_sections
+from convtimenet.report._forecast import forecast_sections
+from convtimenet.report._html import Section, card, escaped, page, score_table
+from convtimenet.report._network import training_section, weights_sections
+from convtimenet.tables import Table
+
+__all__ = ["classification_report", "forecast_report"]
+
+
+def forecast_report(
+    path: str | PathLike[str],
+    model: ConvTimeNetForecaster,
+    table: Table,
+    evaluation: ForecastEvaluation,
+    *,
+    title: str,
+    facts: Mapping[str, str],
+    published: Sequence[Mapping[str, str]] = (),
+) -> Path:
+    """Write the page of a forecasting run.
+
+    Parameters
+    ----------
+    path
+        The HTML file; replaced as a whole or not at all.
+    model
+        Fitted.
+    table, evaluation
+        What ``model.evaluate`` read, and what it gave.
+    title
+        Heading of the page.
+    facts
+        Label to text, shown in this order: data set, protocol, seed, versions and so on.
+    published
+        Rows of the comparison, keys as columns. Those with "this run" in the first column are
+        marked.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    DataError
+        If the folder does not exist, or `evaluation` was made of another table.
+    MissingExtraError
+        If matplotlib is not installed.
+    sklearn.exceptions.NotFittedError
+        Before ``fit``.
+    """
+    check_is_fitted(model)
+    _require_matplotlib()
+    with whole_file(path) as file:  # first, so that a wrong folder costs no work
+        own = forecast_sections(model, table, evaluation)
+        file.write(page(title, _sections(model, facts, published, own)))
+    return Path(path)
+
+
+def classification_report(
+    path: str | PathLike[str],
+    model: ConvTimeNetClassifier,
+    cases: Cases,
+    *,
+    title: str,
+    facts: Mapping[str, str],
+    published: Sequence[Mapping[str, str]] = (),
+) -> Path:
+    """Write the page of a classification run.
+
+    Parameters
+    ----------
+    path
+        The HTML file; replaced as a whole or not at all.
+    model
+        Fitted.
+    cases
+        Labelled test cases.
+    title, facts, published
+        As for `forecast_report`.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    DataError
+        If the folder does not exist, or cases have no labels or labels that the model lacks.
+    MissingExtraError
+        If matplotlib is not installed.
+    sklearn.exceptions.NotFittedError
+        Before ``fit``.
+    """
+    check_is_fitted(model)
+    _require_matplotlib()
+    with whole_file(path) as file:
+        own = class_sections(model, cases)
+        file.write(page(title, _sections(model, facts, published, own)))
+    return Path(path)
+
+
+def _require_matplotlib() -> None:
+    try:
+        import matplotlib as mpl  # noqa: F401
+    except ImportError as error:
+        raise MissingExtraError("matplotlib", "report", "the report") from error
+
+
+def _sections(
+    model: ConvTimeNetEstimator,
+    facts: Mapping[str, str],
+    published: Sequence[Mapping[str, str]],
+    own: Sequence[Section],
+) -> list[Section]:
+    """All sections in order; `own` are the task's, scores first."""
+    scores, *rest = own
+    return [
+        scores,
+        *_facts_sections(facts, published),
+        training_section(model.network_, model.history_),
+        *rest,
+        *weights_sections(model.network_),
+    ]
+
+
+def _facts_sections(
+    facts: Mapping[str, str], published: Sequence[Mapping[str, str]]
+) -> list[Section]:
+    rows = "".join(
+        f"<div><dt>{escaped(label)}</dt><dd>{escaped(value)}</dd></div>"
+        for label, value in facts.items()
+    )
+    sections = [Section("facts", "This run", f'<div class="card"><dl>{rows}</dl></div>')]
+    if published:
+        columns = list(dict.fromkeys(key for row in published for key in row))
+        cells = [[row.get(column, "") for column in columns] for row in published]
+        table = card(score_table("This run and published results", columns, cells), fit=True)
+        note = '<p class="soft">In colour: this run. Numbers compare only where data, split and '
+        note += "scored windows or cases are the same.</p>"
+        sections.append(Section("published", "Beside published results", table + note))
+    return sections

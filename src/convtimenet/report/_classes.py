@@ -1,0 +1,172 @@
+"""What only a classification page has: confusion, wrong cases, and its patches."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from convtimenet.cases import Cases, filled
+from convtimenet.classifier import ConvTimeNetClassifier
+from convtimenet.errors import DataError
+from convtimenet.metrics import confusion
+from convtimenet.report import _plots as plots
+from convtimenet.report._html import Section, card, count, figure, grid, percent, score_table, tile
+from convtimenet.report._network import middle, patches_section, sample
+from convtimenet.windows import fill_cases
+
+_WRONG_SHOWN = 4
+_Z = 1.959964  # standard normal quantile of a 95 % interval
+
+
+def class_sections(model: ConvTimeNetClassifier, cases: Cases) -> list[Section]:
+    """The scores first."""
+    truth = _class_numbers(cases, model.classes_)
+    cases = filled(cases)
+    probabilities = model.predict_proba(cases)
+    counts = confusion(truth, probabilities.argmax(1), len(model.classes_))
+    return [
+        _scores_section(counts),
+        _classes_section(model, counts),
+        _wrong_section(model, cases, truth, probabilities),
+        _patches_section(model, cases, truth, probabilities),
+    ]
+
+
+def _class_numbers(cases: Cases, classes: np.ndarray) -> np.ndarray:
+    if cases.labels is None:
+        raise DataError("expected a label for every case, found none; give labelled cases")
+    numbers = {label: i for i, label in enumerate(classes.tolist())}
+    labels = cases.labels.tolist()
+    if unknown := sorted({str(label) for label in labels if label not in numbers}):
+        raise DataError(
+            f"expected labels the model was fitted to, found {', '.join(unknown[:5])}; "
+            "leave such cases out"
+        )
+    return np.array([numbers[label] for label in labels])
+
+
+# --- scores --------------------------------------------------------------------------------------
+
+
+def wilson(right: int, n: int) -> tuple[float, float]:
+    """95 % Wilson interval of a share `right` / `n`."""
+    share, spread = right / n, _Z**2 / n
+    centre = (share + spread / 2) / (1 + spread)
+    half = _Z * np.sqrt(share * (1 - share) / n + spread / (4 * n)) / (1 + spread)
+    return float(centre - half), float(centre + half)
+
+
+def per_class(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Precision, recall (NaN where nothing was predicted or present) and support, (K,) each,
+    of a confusion matrix (K, K) with a row per true class."""
+    right, support, predicted = np.diag(counts), counts.sum(1), counts.sum(0)
+    with np.errstate(invalid="ignore"):
+        return right / predicted, right / support, support
+
+
+def _scores_section(counts: np.ndarray) -> Section:
+    n, right = int(counts.sum()), int(np.trace(counts))
+    low, high = wilson(right, n)
+    _, recall, support = per_class(counts)
+    interval = f"95 % interval {100 * low:.1f} to {100 * high:.1f} % (Wilson)."
+    tiles = [
+        tile(percent(right / n), "Accuracy", f"{right:,} cases right; {interval}"),
+        tile(f"{n:,}", "Cases", f"Of {int((support > 0).sum())} classes, all scored once."),
+        tile(
+            percent(float(np.nanmean(recall))),
+            "Balanced accuracy",
+            "Mean of the classes' own accuracies: every class counts alike.",
+        ),
+        tile(
+            percent(support.max() / n),
+            "Majority class",
+            "What one would get by giving every case the label that is most frequent here.",
+        ),
+    ]
+    return Section("scores", "Scores", grid(tiles, "tiles"))
+
+
+def _classes_section(model: ConvTimeNetClassifier, counts: np.ndarray) -> Section:
+    labels = [str(label) for label in model.classes_.tolist()]
+    precision, recall, support = per_class(counts)
+    off = counts - np.diag(np.diag(counts))
+    i, j = np.unravel_index(int(off.argmax()), off.shape)
+    many = len(labels) > 9  # too many for half a page
+    worst = "No mistake was made twice."
+    if off[i, j] > 1:
+        worst = f"Most frequent mistake: {off[i, j]} of class {labels[i]} taken for {labels[j]}."
+    picture = figure(
+        plots.confusion_matrix(counts, labels),
+        f"Confusion matrix of {len(labels)} classes, {np.trace(counts)} of {counts.sum()} cases on "
+        f"the diagonal. {worst}",
+        "Rows are true classes, columns predictions: everything off the diagonal is a mistake. "
+        f"{worst}",
+        "Confusion matrix",
+        wide=many,
+    )
+    rows = [
+        [label, percent(precision[k]), percent(recall[k]), f"{support[k]:,}"]
+        for k, label in enumerate(labels)
+    ]
+    columns = ["class", "precision", "recall", "cases"]
+    note = "Precision: share of the cases given this label that deserve it. Recall: share of the "
+    note += "cases of this class that were found."
+    table = score_table("Precision and recall per class", columns, rows, numbers=True)
+    scores = card(f'{table}<p class="soft">{note}</p>', "Per class", fit=many)
+    body = picture + scores if many else grid([picture, scores])
+    return Section("classes", "Classes", body)
+
+
+# --- cases ---------------------------------------------------------------------------------------
+
+
+def _wrong_section(
+    model: ConvTimeNetClassifier, cases: Cases, truth: np.ndarray, probabilities: np.ndarray
+) -> Section:
+    predicted, sure = probabilities.argmax(1), probabilities.max(1)
+    wrong = np.flatnonzero(predicted != truth)
+    order = wrong[np.argsort(-sure[wrong], kind="stable")][:_WRONG_SHOWN].tolist()
+    words = f"{len(wrong):,} of {len(truth):,} cases are wrong. "
+    if not order:
+        return Section("wrong", "Confidently wrong", f"<p>{words}</p>")
+    words += "Those below were wrong with the greatest confidence: mislabelled, or truly hard? One "
+    words += "line per channel, as the network reads it."
+    cards = []
+    for case in order:
+        own, given = (str(model.classes_[k]) for k in (truth[case], predicted[case]))
+        told = f"Probability {sure[case]:.2f} for {given}, "
+        told += f"{probabilities[case, truth[case]]:.2f} for {own}, which is true."
+        scaled = model.scaler_.apply(cases.values[case, :, : cases.lengths[case]])
+        cards.append(
+            figure(
+                plots.case_lines(scaled),
+                f"Case {case}, {count(len(scaled), 'channel')}, "
+                f"{count(int(cases.lengths[case]), 'time step')}. {told}",
+                told,
+                f"Case {case}: {own}, taken for {given}",
+            )
+        )
+    return Section("wrong", "Confidently wrong", f"<p>{words}</p>{grid(cards)}")
+
+
+def _patches_section(
+    model: ConvTimeNetClassifier, cases: Cases, truth: np.ndarray, probabilities: np.ndarray
+) -> Section:
+    L = model.network_.config.context_length
+    predicted, sure = probabilities.argmax(1), probabilities.max(1)
+    # where nothing is right, any case shows the patches
+    right = predicted == truth
+    among = np.flatnonzero(right if right.any() else ~right)
+    case = int(among[middle(sure[among])])
+    sampled = cases.values[sample(len(truth), cases.values.shape[1] * L)]
+    values, length = cases.values[case], int(cases.lengths[case])
+    verdict = "rightly" if right[case] else "wrongly"
+    return patches_section(
+        model.network_,
+        fill_cases(sampled, model.scaler_, L),
+        "cases",
+        fill_cases(values[None], model.scaler_, max(L, length))[0],
+        model.scaler_.apply(values[:, :length]),
+        row=0,
+        ylabel="scaled value",
+        title=f"Case {case}, {verdict} taken for class {model.classes_[predicted[case]]}",
+    )

@@ -1,0 +1,303 @@
+"""What users get wrong: an error that says expected, found and remedy, before any training."""
+
+import re
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+
+from convtimenet import ConvTimeNetClassifier, ConvTimeNetForecaster, base
+from convtimenet.errors import ConfigError, ConvTimeNetError, DataError
+
+TINY = {"d_model": 8, "d_ff": 16, "kernel_sizes": (3, 5)}
+
+
+@pytest.fixture
+def _no_training(monkeypatch):
+    def reached(*_, **__):
+        raise AssertionError("training began before the mistake was found")
+
+    monkeypatch.setattr(base, "train", reached)
+
+
+def forecaster(**settings) -> ConvTimeNetForecaster:
+    given = {"h": 4, "model": TINY, "n_epochs": 1, "device": "cpu", "verbose": 0, **settings}
+    return ConvTimeNetForecaster(**given)
+
+
+def classifier(**settings) -> ConvTimeNetClassifier:
+    given = {"model": TINY, "n_epochs": 1, "device": "cpu", "verbose": 0, **settings}
+    return ConvTimeNetClassifier(**given)
+
+
+def waves(T: int = 100, C: int = 2) -> np.ndarray:
+    return np.sin(np.arange(T)[:, None] / (2 + np.arange(C)))
+
+
+def frame(T: int = 100) -> pd.DataFrame:
+    times = pd.date_range("2024-01-01", periods=T, freq="h")
+    return pd.DataFrame({"date": times, "a": waves(T)[:, 0], "b": waves(T)[:, 1]})
+
+
+def cases(n: int = 20, C: int = 2, L: int = 30) -> np.ndarray:
+    return np.random.default_rng(0).normal(size=(n, C, L))
+
+
+def labels(n: int = 20) -> np.ndarray:
+    return np.array(["a", "b"] * (n // 2))
+
+
+def changed(**columns) -> pd.DataFrame:
+    return frame().assign(**columns)
+
+
+def with_time(row: int, hours: float) -> pd.DataFrame:
+    table = frame()
+    table.loc[row, "date"] += pd.Timedelta(hours=hours)
+    return table
+
+
+def with_text() -> pd.DataFrame:
+    table = frame().astype({"b": object})
+    table.loc[7, "b"] = "n/a?"
+    return table
+
+
+TABLES = {
+    "empty frame": (lambda: frame()[:0], r"expected rows, found an empty frame"),
+    "empty array": (lambda: np.empty((0, 2)), r"expected an array of shape .* found \(0, 2\)"),
+    "one row": (lambda: waves(1), r"expected at least 2 rows, found 1"),
+    "no time column": (
+        lambda: frame().drop(columns="date"),
+        r"no time column found.*pass time_col=",
+    ),
+    "no value column": (lambda: frame()[["date"]], r"expected value columns beside the time"),
+    "a repeated time stamp": (
+        lambda: with_time(5, -1),
+        r"duplicate time stamps: 2024-01-01T04:00:00.*keep one row for each",
+    ),
+    "an irregular time stamp": (
+        lambda: with_time(5, 0.5),
+        r"not regular: after 2024-01-01T04:00:00 expected a step of 1h.*resample",
+    ),
+    "a missing row": (
+        lambda: frame().drop(index=50),
+        r"not regular.*found a step of 2h.*add the missing rows",
+    ),
+    "text among the values": (with_text, r"'b'.*row 7.*'n/a\?'"),
+    "a channel of missing values": (
+        lambda: changed(a=np.nan),
+        r"no numbers in 'a': every value is missing; leave such channels out with target_cols",
+    ),
+    "complex numbers": (lambda: waves() + 0j, r"expected an array of numbers, found dtype complex"),
+    "three axes": (lambda: np.zeros((5, 4, 3)), r"shape \(T,\) or \(T, C\), found \(5, 4, 3\)"),
+    "a list": (lambda: [1.0, 2.0], r"expected a file path, a pandas.*found builtins\.list"),
+    "a lazy frame": (lambda: pl.LazyFrame({"date": [1], "a": [2]}), r"collect a lazy frame"),
+    "fewer rows than a window": (
+        lambda: waves(5),
+        r"no window fits: a context of \d+ and a horizon of 4 .* use a shorter context",
+    ),
+    "an absent file": (lambda: "nowhere/table.csv", r"nowhere/table\.csv"),
+    "a file of another kind": (lambda: "table.xlsx", r"\.csv"),
+}
+
+
+@pytest.mark.usefixtures("_no_training")
+@pytest.mark.parametrize("mistake", TABLES)
+def test_tables_that_cannot_be_used(mistake):
+    make, message = TABLES[mistake]
+    model = forecaster()
+    with pytest.raises(DataError, match=message):
+        model.fit(make())
+    assert not [name for name in vars(model) if name.endswith("_")]
+
+
+@pytest.mark.usefixtures("_no_training")
+@pytest.mark.parametrize("h", [0, -3, 1.5, True, None, "4"])
+def test_horizons_that_are_no_number_of_steps(h):
+    message = f"h, the horizon, must be a whole number of at least 1, found {h!r}"
+    with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
+        forecaster(h=h).fit(waves())
+
+
+@pytest.mark.usefixtures("_no_training")
+@pytest.mark.parametrize("preset", ["auto", "ETTh1"])
+@pytest.mark.parametrize("size", [0, -3, 1.5, True, "20"])
+def test_contexts_that_are_no_number_of_steps(size, preset):
+    with pytest.raises(ConfigError, match="input_size, the context, must be a whole number"):
+        forecaster(input_size=size, preset=preset).fit(waves())
+
+
+SETTINGS = {
+    "batch size 0": ({"batch_size": 0}, "batch_size must be a whole number of at least 1, found 0"),
+    "no epochs": ({"n_epochs": 0}, "epochs must be a whole number of at least 1, found 0"),
+    "half an epoch": ({"n_epochs": 1.5}, "epochs must be .* found 1.5"),
+    "learning rate 0": ({"lr": 0}, "lr must be above 0, found 0"),
+    "time limit 0": ({"time_limit": 0}, "time_limit must be above 0, or None, found 0"),
+    "precision": ({"precision": "fp8"}, "precision must be one of 'fp32', 'bf16', found 'fp8'"),
+    "device": ({"device": "warp"}, "device must be 'auto' or .* found 'warp'.* use device='auto'"),
+    "no device": ({"device": None}, "device must be a name such as 'cpu', found None"),
+    "seed": ({"random_state": -1}, "seed must be a whole number of at least 0, found -1"),
+    "no seed": ({"random_state": None}, "seed must be .* found None"),
+    "preset": ({"preset": "ETTh9"}, "no hyper-parameters .* 'ETTh9'; it does for .* preset='auto'"),
+    "no preset": ({"preset": None}, "no hyper-parameters .* None; it does for"),
+    "validation": (
+        {"training": {"validation_fraction": 1.5}},
+        "validation_fraction must be at least 0 and below 1, found 1.5",
+    ),
+    "training setting": ({"training": {"epoch": 3}}, "TrainConfig has no setting epoch; it knows"),
+    "model setting": ({"model": {"width": 3}}, "ModelConfig has no setting width; it knows"),
+    "dropout": ({"model": {"dropout": 1.0}}, "dropout must be at least 0 and below 1, found 1.0"),
+    "decided setting": ({"model": {"context_length": 9}}, "holds context_length.*leave it out"),
+    "kernel": ({"model": {"kernel_sizes": (1,)}}, "kernel_sizes must be .* small_kernel=3"),
+    "kernels": ({"model": {"kernel_sizes": 5}}, "'int' object is not iterable"),
+}
+
+
+@pytest.mark.usefixtures("_no_training")
+@pytest.mark.parametrize("mistake", SETTINGS)
+@pytest.mark.parametrize("task", ["forecast", "classify"])
+def test_settings_out_of_range(mistake, task):
+    settings, message = SETTINGS[mistake]
+    forecast = task == "forecast"
+    model = forecaster(**settings) if forecast else classifier(**settings)
+    given = (waves(),) if forecast else (cases(), labels())
+    with pytest.raises(ConfigError, match=message):
+        model.fit(*given)
+
+
+@pytest.mark.usefixtures("_no_training")
+def test_presets_of_the_other_task():
+    with pytest.raises(ConfigError, match=r"to forecast with for 'Epilepsy'.*preset='auto'"):
+        forecaster(preset="Epilepsy").fit(waves())
+    with pytest.raises(ConfigError, match=r"to classify with for 'ETTh1'.*preset='auto'"):
+        classifier(preset="ETTh1").fit(cases(), labels())
+
+
+@pytest.mark.usefixtures("_no_training")
+def test_affine_revin_for_another_number_of_channels():
+    with pytest.raises(ConfigError, match="is 3, the table has 2 channels; they must be equal"):
+        forecaster(model=TINY | {"revin_affine_channels": 3}).fit(waves())
+
+
+@pytest.mark.usefixtures("_no_training")
+def test_columns_that_are_not_there():
+    with pytest.raises(DataError, match=r"target_cols: .*'aa'"):
+        forecaster(target_cols=["aa"]).fit(frame())
+    with pytest.raises(DataError, match=r"time_col: .*'when'"):
+        forecaster(time_col="when").fit(frame())
+    with pytest.raises(DataError, match=r"expected the first|expected a step of 1D|not regular"):
+        forecaster(freq="1D").fit(frame())
+
+
+def with_hole(array: np.ndarray) -> np.ndarray:
+    array[3, 1] = np.nan
+    return array
+
+
+def mixed(n: int = 20) -> np.ndarray:
+    return np.array([1, "b"] * (n // 2), dtype=object)
+
+
+CASES = {
+    "a single class": (
+        lambda: (cases(), np.full(20, "a")),
+        r"at least two classes, found one: 'a' for all 20 cases",
+    ),
+    "fewer labels than cases": (
+        lambda: (cases(), labels(18)),
+        r"expected one label per case; found 18 labels for 20 cases; pass X and y of the same",
+    ),
+    "no labels": (lambda: (cases(), None), r"expected a label for every case, found none; give"),
+    "a missing label": (
+        lambda: (cases(), np.array(["a", None] * 10, dtype=object)),
+        r"every case needs a label; found none for case 1; leave the case out",
+    ),
+    "labels of two types": (lambda: (cases(), mixed()), r"labels must be of one type.*map\(str"),
+    "a matrix of labels": (
+        lambda: (cases(), labels()[:, None]),
+        r"labels must have shape \(20,\); found \(20, 1\); flatten",
+    ),
+    "no cases": (lambda: (cases(0), labels(0)), r"found an empty set of shape"),
+    "no steps": (lambda: (cases(L=0), labels()), r"found an empty set of shape"),
+    "text": (lambda: (cases().astype(str), labels()), r"X must hold real numbers; found dtype <U"),
+    "a channel of NaN": (
+        lambda: (with_hole(cases()), labels()),
+        r"found none in channel 1 of case 3 \(entirely NaN",
+    ),
+    "cases of different channels": (
+        lambda: ([np.ones((2, 9)), np.ones((3, 9))], ["a", "b"]),
+        r"same number of channels; found 2 in case 0 and 3 in case 1; leave out or add",
+    ),
+    "four axes": (lambda: (np.ones((2, 2, 2, 2)), ["a", "b"]), r"found an array of shape \(2, 2, "),
+    "an absent file": (lambda: ("nowhere/train.ts", None), r"expected a file at nowhere/train\.ts"),
+    "a file of another kind": (lambda: ("train.csv", None), r"ending in \.ts.*'train\.csv'"),
+}
+
+
+@pytest.mark.usefixtures("_no_training")
+@pytest.mark.parametrize("mistake", CASES)
+def test_cases_that_cannot_be_used(mistake):
+    make, message = CASES[mistake]
+    model = classifier()
+    X, y = make()
+    with pytest.raises(DataError, match=message):
+        model.fit(X, y)
+    assert not [name for name in vars(model) if name.endswith("_")]
+
+
+def test_every_error_is_a_value_error():
+    """So that scikit-learn's and users' own handlers catch them."""
+    assert issubclass(ConvTimeNetError, ValueError)
+    with pytest.raises(ValueError, match="horizon"):
+        forecaster(h=0).fit(waves())
+
+
+class TestAccepted:
+    """Odd input that is no mistake."""
+
+    def test_gaps_are_filled_with_a_notice(self):
+        values = waves()
+        values[10:13, 0] = np.nan
+        values[20, 1] = np.inf
+        model = forecaster().fit(values)
+        assert model.notices_ == (
+            "channel '0': filled by interpolation in time: 3 missing",
+            "channel '1': filled by interpolation in time: 1 infinite",
+        )
+        by_hand = waves()
+        steps = np.arange(100)
+        for c, gap in ((0, [10, 11, 12]), (1, [20])):
+            known = np.delete(steps, gap)
+            by_hand[gap, c] = np.interp(gap, known, waves()[known, c])
+        np.testing.assert_array_equal(model.predict(), forecaster().fit(by_hand).predict())
+
+    def test_gaps_in_cases_are_filled_with_a_notice(self):
+        X = cases()
+        X[2, 1, 4] = np.nan
+        X[3, 0, 5:7] = np.inf
+        model = classifier().fit(X, labels())
+        assert "3 missing or infinite values were interpolated along time" in model.notices_
+        assert np.isfinite(model.predict_proba(X)).all()
+
+    def test_unsorted_rows_are_sorted_with_a_notice(self):
+        shuffled = frame().sample(frac=1, random_state=0)
+        model = forecaster().fit(shuffled)
+        assert model.notices_ == ("rows sorted by time",)
+        pd.testing.assert_frame_equal(model.predict(), forecaster().fit(frame()).predict())
+
+    def test_constant_channels(self):
+        forecast = forecaster().fit(np.full((60, 2), 7.0)).predict()
+        np.testing.assert_allclose(forecast, 7, atol=0.1)
+        X = cases()
+        X[:, 0] = 5
+        assert np.isfinite(classifier().fit(X, labels()).predict_proba(X)).all()
+
+    def test_unequal_lengths(self):
+        varied = [c[:, : 10 + i] for i, c in enumerate(cases())]
+        assert classifier().fit(varied, labels()).predict(varied).shape == (20,)
+
+    def test_huge_and_tiny_units(self):
+        small, large = (forecaster().fit(waves() * unit).predict() for unit in (1e-9, 1e12))
+        np.testing.assert_allclose(small * 1e21, large, rtol=1e-3, atol=1e9)
