@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 
 from convtimenet import ConvTimeNetClassifier, ConvTimeNetForecaster, base
+from convtimenet.cases import as_cases
 from convtimenet.errors import ConfigError, ConvTimeNetError, DataError
 
 TINY = {"d_model": 8, "d_ff": 16, "kernel_sizes": (3, 5)}
@@ -161,10 +162,9 @@ SETTINGS = {
 def test_settings_out_of_range(mistake, task):
     settings, message = SETTINGS[mistake]
     forecast = task == "forecast"
-    model = forecaster(**settings) if forecast else classifier(**settings)
-    given = (waves(),) if forecast else (cases(), labels())
+    build, X = (forecaster, waves()) if forecast else (classifier, as_cases(cases(), labels()))
     with pytest.raises(ConfigError, match=message):
-        model.fit(*given)
+        build(**settings).fit(X)
 
 
 @pytest.mark.usefixtures("_no_training")

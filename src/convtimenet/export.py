@@ -218,5 +218,5 @@ def _quantise(path: Path) -> None:
 
     plain = path.with_suffix(".float.onnx")
     path.rename(plain)
-    quantize_dynamic(plain, path, weight_type=QuantType.QInt8, per_channel=True)
+    quantize_dynamic(plain, path, weight_type=QuantType.QInt8)
     plain.unlink()

@@ -202,7 +202,7 @@ class DepthwiseConv(nn.Module):
             like = nn.Conv1d(width, width, small_kernel, groups=width)
             self.small_weight, self.small_bias = like.weight, like.bias
 
-    def merged(self) -> tuple[Float[Tensor, "D k"], Float[Tensor, D]]:
+    def merged(self) -> tuple[Float[Tensor, "D k"], Float[Tensor, " D"]]:
         """One kernel and bias that do the work of both."""
         weight, bias = self.weight[:, 0], self.bias
         assert bias is not None
@@ -220,7 +220,7 @@ class DepthwiseConv(nn.Module):
 
 
 def banded_conv(
-    u: Float[Tensor, "D R N"], weight: Float[Tensor, "D k"], bias: Float[Tensor, D]
+    u: Float[Tensor, "D R N"], weight: Float[Tensor, "D k"], bias: Float[Tensor, " D"]
 ) -> Float[Tensor, "D R N"]:
     """Depthwise convolution with 'same' zero padding, as one matrix product per channel.
 

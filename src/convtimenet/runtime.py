@@ -82,8 +82,8 @@ class ClassifyRuntime(Runtime):
     @property
     def classes(self) -> np.ndarray:
         """Labels in the order of the probabilities."""
-        classes = self.description["data"]["classes"]
-        return np.array(classes["values"], dtype=np.dtype(classes["dtype"]))
+        remembered = self.description["data"]
+        return np.array(remembered["classes"], dtype=np.dtype(remembered["dtype"]))
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Class probabilities (n, K) of cases as `convtimenet.cases.as_cases` takes them.

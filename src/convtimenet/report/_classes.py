@@ -133,8 +133,8 @@ def _wrong_section(
     cards = []
     for case in order:
         own, given = (str(model.classes_[k]) for k in (truth[case], predicted[case]))
-        told = f"Probability {sure[case]:.2f} for {given}, "
-        told += f"{probabilities[case, truth[case]]:.2f} for {own}, which is true."
+        told = f"Probability {sure[case]:.2f} for class {given}, "
+        told += f"{probabilities[case, truth[case]]:.2f} for class {own}, the true one."
         scaled = model.scaler_.apply(cases.values[case, :, : cases.lengths[case]])
         cards.append(
             figure(
