@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import sys
 from pathlib import Path
 from typing import Any
@@ -27,12 +28,12 @@ FORECASTS = ("ILI:24", "ETTh1:96", "ETTh2:96", "Exchange:96")
 
 HEAD = """# Results
 
-One seed each, on CPU. Protocol *honest*: a part of the training data chooses the epoch, the test
-part is read once, and every test window or case counts. For classification the network is then
-trained again on all training cases for the chosen number of epochs. Hyper-parameters are the
-paper's where it gives them ("paper"), else those that the package derives from the data's length
-and number ("auto"). Raw results, with every setting and the history of each epoch, are the JSON
-files in [results/](results/).
+One seed each (2023), on CPU; further below some sets over several seeds. Protocol *honest*: a part
+of the training data chooses the epoch, the test part is read once, and every test window or case
+counts. For classification the network is then trained again on all training cases for the chosen
+number of epochs. Hyper-parameters are the paper's where it gives them ("paper"), else those that
+the package derives from the data's length and number ("auto"). Raw results, with every setting and
+the history of each epoch, are the JSON files in [results/](results/).
 
 Make them again with
 
@@ -40,7 +41,8 @@ Make them again with
 make results
 ```
 
-or one of them with its command, the last column.
+or one of them with its command, the last column. The data sets are read from the folder that
+`CONVTIMENET_DATA` names.
 """
 
 
@@ -113,8 +115,37 @@ def page() -> str:
             for r in classes
         ],
     )
+    lines += ["", "## Over seeds", "", SPREAD, "", *spread(kept)]
     lines += ["", "## Beside published scores", "", published(found)]
     return "\n".join(lines).rstrip() + "\n"
+
+
+SPREAD = """How far one seed can lie from another: mean, standard deviation and range over the seeds
+whose results are kept, the same settings otherwise."""
+
+
+def spread(results: list[dict[str, Any]]) -> list[str]:
+    """Scores over seeds, for the tasks that were run with several."""
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for r in results:
+        key = (r["dataset"], r["horizon"], preset(r), r["protocol"])
+        groups.setdefault(key, []).append(r)
+    rows = []
+    for (name, horizon, chosen, protocol), members in groups.items():
+        if len(members) > 1:
+            score = "mse" if horizon else "accuracy"
+            values = [r["scores"][score] for r in members]
+            seeds = " ".join(str(r["seed"]) for r in sorted(members, key=lambda r: r["seed"]))
+            rows.append(
+                f"| {name} | {horizon or ''} | {chosen} | {protocol} | {score} "
+                f"| {statistics.mean(values):.4f} | {statistics.stdev(values):.4f} "
+                f"| {min(values):.4f} to {max(values):.4f} | {theirs(members[0])} | {seeds} |"
+            )
+    return table(
+        "| set | h | preset | protocol | score | mean | sd | range | authors' code, one seed "
+        "| seeds |",
+        rows,
+    )
 
 
 def preset(result: dict[str, Any]) -> str:
