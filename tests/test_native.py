@@ -11,6 +11,7 @@ from torch import nn
 from convtimenet import native
 from convtimenet.config import ModelConfig
 from convtimenet.inference import fuse
+from convtimenet.layers import interpolate
 from convtimenet.model import Block, ConvTimeNet
 
 pytestmark = pytest.mark.skipif(native.library() is None, reason="no C++ compiler here")
@@ -120,6 +121,47 @@ def test_training_block(R, N, k, dropout, residual, threads, seed):
         assert_close(parameter.grad, gradients[name], name, scale=largest)
     for name, buffer in block.named_buffers():
         assert_close(buffer, twin.get_buffer(name).double(), name)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    C=st.integers(1, 4),
+    N=st.integers(1, 6),
+    P=st.integers(2, 9),
+    S=st.integers(1, 9),
+    wild=st.sampled_from([0.0, 1.0, 30.0]),
+    seed=st.integers(0, 2**20),
+)
+def test_interpolation(C, N, P, S, wild, seed):
+    torch.manual_seed(seed)
+    T = (N - 1) * S + P
+    x = torch.randn(3, C, T)
+    first = torch.arange(N) * S
+    edges = []
+    for at in (0, P - 1):
+        edge = at + wild * torch.randn(3, N)
+        edges.append(torch.minimum(torch.maximum(edge, -first), T - 1 - first))
+    quick = [edge.clone().requires_grad_() for edge in edges]
+    slow = [edge.double().requires_grad_() for edge in edges]
+    weight = torch.randn(3, N, P, C)
+    found = native.interpolate(x, quick[0], quick[1], P, S)
+    expected = interpolate(x.double(), slow[0], slow[1], P, S)
+    assert_close(found, expected.detach(), "points")
+    (found * weight).sum().backward()
+    (expected * weight).sum().backward()
+    # where a position is a whole number the two may take neighbouring slopes: both are right
+    offset = edges[0][..., None] + (edges[1] - edges[0])[..., None] * torch.arange(P) / (P - 1)
+    clear = ((offset - offset.round()).abs() > 1e-3).all(-1)
+    for a, b in zip(quick, slow, strict=True):
+        assert a.grad is not None
+        assert b.grad is not None
+        difference = (a.grad.double() - b.grad)[clear].abs()
+        assert (difference < 2e-5 * weight.abs().max() * P * x.abs().max()).all()
+
+
+def test_interpolation_of_positions_that_are_no_numbers():
+    x, edge = torch.randn(2, 1, 20), torch.full((2, 3), torch.nan)
+    assert native.interpolate(x, edge, edge, 4, 2).isnan().all()
 
 
 @pytest.mark.parametrize("p", [0.0, 0.1, 0.5, 0.9])

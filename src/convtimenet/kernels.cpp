@@ -159,21 +159,19 @@ struct Convolution {
     const float* operator()(const float* plane, const float* w) {
         for (long r = 0; r < R; ++r) {
             pad(plane + r * N);
-            long b = 0;
-            for (; b + 2 <= blocks; b += 2) {  // two at a time: two independent sums
-                Floats low = {}, high = {};
+            for (long b = 0; b < blocks; ++b) {
+                // taps that reach into the row from some of these lanes
+                const long first = std::max(0L, left - b * LANES - LANES + 1);
+                const long end = std::min(k, left + N - b * LANES);
                 const float* x = padded.data() + b * LANES;
-                for (long j = 0; j < k; ++j) {
-                    low += w[j] * load(x + j);
-                    high += w[j] * load(x + j + LANES);
+                Floats even = {}, odd = {};  // two sums that need not wait for each other
+                long j = first;
+                for (; j + 2 <= end; j += 2) {
+                    even += w[j] * load(x + j);
+                    odd += w[j + 1] * load(x + j + 1);
                 }
-                store(out.data() + r * N + b * LANES, low);
-                store(out.data() + r * N + (b + 1) * LANES, high, room(r, b + 1));
-            }
-            if (b < blocks) {
-                Floats low = {};
-                for (long j = 0; j < k; ++j) low += w[j] * load(padded.data() + b * LANES + j);
-                store(out.data() + r * N + b * LANES, low, room(r, b));
+                if (j < end) even += w[j] * load(x + j);
+                store(out.data() + r * N + b * LANES, even + odd, room(r, b));
             }
         }
         return out.data();
@@ -340,6 +338,33 @@ void gelu_backward(long F, long n, float* h, float* g, const float* bias, double
         });
         g_bias[f] += sum(s);
     }
+}
+
+// Points of deformed patches: out[r, n, j, :] = x at first = n S plus the offset, a value between two
+// neighbours in time; slope is their difference. x is (R, T, C), edges (R, N), out (R, N, P, C).
+void interpolate(long R, long T, long C, long N, long P, long S, const float* x, const float* left,
+                 const float* right, float* out, float* slope, int threads) {
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (long r = 0; r < R; ++r)
+        for (long n = 0; n < N; ++n) {
+            const float from = left[r * N + n], step = right[r * N + n] - from;
+            for (long j = 0; j < P; ++j) {
+                const float offset = from + step * (static_cast<float>(j) / (P - 1));
+                const float whole = std::floor(offset), part = offset - whole;
+                // a position that is no number must not read outside
+                const float bounded = std::min(std::max(whole, -1e9f), 1e9f);
+                const long at = static_cast<long>(bounded) + n * S;
+                const long below = std::min(std::max(at, 0L), T - 1);
+                const long above = std::min(below + 1, T - 1);
+                const float *low = x + (r * T + below) * C, *high = x + (r * T + above) * C;
+                const long to = ((r * N + n) * P + j) * C;
+                for (long c = 0; c < C; ++c) {
+                    const float difference = high[c] - low[c];
+                    out[to + c] = low[c] + part * difference;
+                    if (slope) slope[to + c] = difference;
+                }
+            }
+        }
 }
 
 // y = s u + c GELU(conv(u) + bias) + t per channel: a fused block's first half.

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from convtimenet import native
 from convtimenet._shapes import Float
 from convtimenet.config import Padding, PredictorInit
 
@@ -111,8 +112,8 @@ class DeformablePatch(nn.Module):
         """Patches, projected to the width of the tokens."""
         patches = self.sample(self.pad(x))
         R, N = patches.shape[:2]
-        tokens = torch.mm(self.project.weight, patches.reshape(R * N, -1).T)
-        return (tokens + self.project.bias[:, None]).view(-1, R, N)
+        weight, bias = self.project.weight, self.project.bias
+        return torch.addmm(bias[:, None], weight, patches.reshape(R * N, -1).T).view(-1, R, N)
 
     def pad(self, x: Float[Tensor, "R C L"]) -> Float[Tensor, "R C padded"]:
         """Fill the end up to a whole number of strides."""
@@ -130,6 +131,8 @@ class DeformablePatch(nn.Module):
             return self.uniform(x).permute(0, 2, 3, 1)
         with torch.autocast(x.device.type, enabled=False):
             left, right = self.boxes(x)
+            if native.usable(x) and not x.requires_grad:
+                return native.interpolate(x, left, right, self.patch_size, self.patch_stride)
             return interpolate(x, left, right, self.patch_size, self.patch_stride)
 
     def uniform(self, x: Float[Tensor, "R C padded"]) -> Float[Tensor, "R C N P"]:
@@ -145,7 +148,11 @@ class DeformablePatch(nn.Module):
         """
         assert self.predict is not None
         half = (self.patch_size - 1) / 2
-        shift, stretch = self.predict(self.uniform(x).transpose(1, 2).flatten(2)).unbind(-1)
+        plain = self.uniform(x).transpose(1, 2)
+        rows, N = plain.shape[:2]
+        # a copy: the view overlaps itself, and a product would copy it row by row
+        moves = self.predict(plain.reshape(rows * N, -1).contiguous()).view(rows, N, 2)
+        shift, stretch = moves.unbind(-1)
         reach = F.relu(stretch + half)
         first = torch.arange(shift.shape[-1], device=x.device) * self.patch_stride
         lowest, highest = -first.to(x.dtype), (x.shape[-1] - 1 - first).to(x.dtype)

@@ -20,17 +20,17 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
 
 from convtimenet._shapes import Float
 from convtimenet.files import cache_folder
-from convtimenet.layers import TokenBatchNorm
 
 if TYPE_CHECKING:
     from convtimenet.inference import FusedBlock
+    from convtimenet.layers import TokenBatchNorm
     from convtimenet.model import Block
 
 log = logging.getLogger(__name__)
@@ -89,7 +89,7 @@ def _processor() -> str:
 
 
 def usable(u: Tensor) -> bool:
-    """Whether the kernels can take these tokens (D, R, N): float32 on CPU, not traced, built."""
+    """Whether the kernels can take a tensor: float32 on CPU, not being traced, and built."""
     return (
         u.device.type == "cpu"
         and u.dtype == torch.float32
@@ -108,6 +108,8 @@ def _call(name: str, *arguments: Any) -> None:
     for argument in arguments:
         if isinstance(argument, Tensor):
             converted.append(ctypes.c_void_p(argument.data_ptr()))
+        elif argument is None:
+            converted.append(ctypes.c_void_p())
         elif isinstance(argument, int):
             converted.append(ctypes.c_int64(argument))
         else:
@@ -223,12 +225,58 @@ class _TrainBlock(torch.autograd.Function):
         )  # fmt: skip
 
 
+class _Interpolate(torch.autograd.Function):
+    """`convtimenet.layers.interpolate` for a series that needs no gradient itself."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Float[Tensor, "R C T"],
+        left: Float[Tensor, "R N"],
+        right: Float[Tensor, "R N"],
+        patch_size: int,
+        patch_stride: int,
+    ) -> Float[Tensor, "R N P C"]:
+        R, C, T = x.shape
+        N = left.shape[1]
+        by_time = x.transpose(1, 2).contiguous()
+        out = x.new_empty(R, N, patch_size, C)
+        needed = ctx.needs_input_grad[1] or ctx.needs_input_grad[2]
+        slope = torch.empty_like(out) if needed else None
+        _call(
+            "interpolate", R, T, C, N, patch_size, patch_stride, by_time, left.contiguous(),
+            right.contiguous(), out, slope,
+        )  # fmt: skip
+        ctx.save_for_backward(slope)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> tuple[Any, ...]:
+        (slope,) = ctx.saved_tensors
+        offset = (gradients[0] * slope).sum(-1)  # (R, N, P): gradient of the position
+        P = offset.shape[-1]
+        steps = torch.arange(P, dtype=offset.dtype) / (P - 1)
+        right = offset @ steps
+        return None, offset.sum(-1) - right, right, None, None
+
+
+def interpolate(
+    x: Float[Tensor, "R C T"],
+    left: Float[Tensor, "R N"],
+    right: Float[Tensor, "R N"],
+    patch_size: int,
+    patch_stride: int,
+) -> Float[Tensor, "R N P C"]:
+    """See `convtimenet.layers.interpolate`."""
+    return _Interpolate.apply(x, left, right, patch_size, patch_stride)
+
+
 def train_block(block: Block, u: Float[Tensor, "D R N"]) -> Float[Tensor, "D R N"]:
     """`Block.forward` in training mode, running statistics updated."""
     kernel, kernel_bias = block.conv.merged()
-    pair, norm1, norm2 = block.pointwise, block.norm_conv, block.norm_pointwise
-    assert isinstance(norm1, TokenBatchNorm)
-    assert isinstance(norm2, TokenBatchNorm)
+    pair = block.pointwise
+    norm1 = cast("TokenBatchNorm", block.norm_conv)
+    norm2 = cast("TokenBatchNorm", block.norm_pointwise)
     one = u.new_ones(())
     a1, a2 = (
         r.scale if r.scale is not None else one for r in (block.add_conv, block.add_pointwise)
@@ -262,6 +310,6 @@ def fused_block(block: FusedBlock, u: Float[Tensor, "D R N"]) -> Float[Tensor, "
         n = part.shape[1]
         h = torch.mm(block.widen_weight, part, out=hidden[: F * n].view(F, n))
         _call("gelu_forward", F, n, h, block.widen_bias, ctypes.c_double(0.0), 0, 0)
-        kept = torch.addcmul(block.narrow_bias, block.s2, part)
-        torch.addmm(kept, block.narrow_weight, h, out=out[:, first : first + n])
+        kept = torch.addcmul(block.narrow_bias, block.s2, part, out=out[:, first : first + n])
+        kept.addmm_(block.narrow_weight, h)
     return w
