@@ -255,6 +255,9 @@ class TrainConfig(_Json):
     """Train again on all training data, for as many epochs as the held-back part chose."""
     time_limit: float | None = None
     """Seconds after which training stops and keeps the best epoch so far; None for no limit."""
+    memory_budget: float | None = None
+    """GiB that a training step may take before activations are computed again instead of kept;
+    None for 80 % of what the device has free."""
     precision: Precision = "fp32"
     """Number format of the matrix products: "fp32" or "bf16"."""
     device: str = "auto"
@@ -276,7 +279,7 @@ class TrainConfig(_Json):
         _require(falls, "lr_decay", "above 0 and at most 1", decay)
         holds = _is_number(fraction) and 0 <= fraction < 1
         _require(holds, "validation_fraction", "at least 0 and below 1", fraction)
-        for name in ("clip_norm", "patience", "time_limit"):
+        for name in ("clip_norm", "memory_budget", "patience", "time_limit"):
             value = getattr(self, name)
             above = value is None or (_is_number(value) and value > 0)
             _require(above, name, "above 0, or None", value)

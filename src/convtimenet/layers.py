@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from convtimenet import native
 from convtimenet._shapes import Float
 from convtimenet.config import Padding, PredictorInit
+from convtimenet.memory import recomputing
 
 
 class RevIN(nn.Module):
@@ -268,10 +269,19 @@ class TokenBatchNorm(nn.BatchNorm1d):
     """BatchNorm over D, statistics over rows and tokens."""
 
     def forward(self, input: Float[Tensor, "D R N"]) -> Float[Tensor, "D R N"]:
-        return super().forward(input.flatten(1)[None])[0].view_as(input)
+        flat = input.flatten(1)[None]
+        if not recomputing():
+            return super().forward(flat)[0].view_as(input)
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        seen = self.running_mean.clone(), self.running_var.clone()
+        again = F.batch_norm(flat, *seen, self.weight, self.bias, training=True, eps=self.eps)
+        return again[0].view_as(input)
 
     def update(self, mean: Float[Tensor, " D"], variance: Float[Tensor, " D"]) -> None:
         """Take a batch's statistics (unbiased variance) into the running ones."""
+        if recomputing():
+            return
         assert self.running_mean is not None
         assert self.running_var is not None
         assert self.num_batches_tracked is not None

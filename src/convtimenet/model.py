@@ -16,6 +16,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from convtimenet import native
 from convtimenet._shapes import Float
@@ -29,6 +30,7 @@ from convtimenet.layers import (
     TokenBatchNorm,
     TokenLayerNorm,
 )
+from convtimenet.memory import first_and_again
 
 
 class Block(nn.Module):
@@ -120,6 +122,8 @@ class ConvTimeNet(nn.Module):
         self.embedding = Embedding(config)
         self.blocks = nn.Sequential(*(Block(config, k) for k in config.kernel_sizes))
         self.head = Head(config)
+        self.recompute = False
+        """Keep only the tokens between blocks while training and compute the rest again."""
         # what one row of outputs becomes per input: channels unfold again, classes are a row
         self.output_shape = (-1, config.outputs) if config.head == "forecast" else (config.outputs,)
 
@@ -134,7 +138,12 @@ class ConvTimeNet(nn.Module):
 
     def tokens(self, x: Float[Tensor, "B C L"]) -> Float[Tensor, "D R N"]:
         """Encode the (normalised) series: what the head reads."""
-        return self.blocks(self.embedding(self.rows(x)))
+        u = self.embedding(self.rows(x))
+        if not (self.recompute and self.training and torch.is_grad_enabled()):
+            return self.blocks(u)
+        for block in self.blocks:
+            u = checkpoint(block, u, use_reentrant=False, context_fn=first_and_again)
+        return u
 
     def rows(self, x: Float[Tensor, "B C L"]) -> Float[Tensor, "R c L"]:
         """Fold channels that are not read together into the batch."""

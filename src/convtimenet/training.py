@@ -28,8 +28,10 @@ from torch import Tensor
 from convtimenet.config import Head, TrainConfig
 from convtimenet.errors import ConfigError, TrainingError
 from convtimenet.inference import fuse
+from convtimenet.memory import GIB, available, predicted_peak
 from convtimenet.metrics import Scores, evaluate
-from convtimenet.model import ConvTimeNet
+from convtimenet.model import Block, ConvTimeNet, count_parameters
+from convtimenet.native import usable
 from convtimenet.windows import Examples
 
 log = logging.getLogger(__name__)
@@ -62,6 +64,10 @@ class History:
     stopped: str = ""
     device: str = ""
     steps: int = 0
+    predicted_peak: int = 0
+    """Bytes a training step was predicted to take, the data set itself left out."""
+    recomputed: bool = False
+    """Whether activations were computed again to stay within the memory budget."""
     refitted: bool = False
     """Whether the weights come from a second training on all data for `best_epoch` epochs."""
 
@@ -148,6 +154,7 @@ def train(
     loss_of = LOSSES[head]
     paper = config.protocol == "paper"
     chosen_by = "accuracy" if paper and head == "classify" else CHOSEN_BY[head]
+    worse = -1 if chosen_by == "accuracy" else 1  # what a larger score means
     drop_last = paper and head == "forecast"
     optimiser = torch.optim.Adam(model.parameters(), lr=config.lr)
     order = torch.Generator().manual_seed(config.seed)
@@ -159,7 +166,10 @@ def train(
     def out_of_time() -> bool:
         return config.time_limit is not None and time.monotonic() - begin > config.time_limit
 
+    _fit_memory(model, examples, config, device, history)
     with _progress(verbose) as bar:
+        if not bar.disable:
+            bar.console.print(_memory_note(history))
         task = bar.add_task(label, total=steps * config.epochs, note="")
         for epoch in range(1, config.epochs + 1):
             epoch_begin, lr = time.monotonic(), config.learning_rate(epoch)
@@ -196,9 +206,7 @@ def train(
                 history.stopped = f"the training loss became {float(total)} in epoch {epoch}"
                 break
             # nothing held back: the last epoch is kept
-            score = scores.get(chosen_by, -epoch)
-            if chosen_by == "accuracy":
-                score = -score
+            score = scores[chosen_by] * worse if scores else -epoch
             if score < best_score:
                 best_score, best_state, waited = score, _copy_state(model), 0
                 history.best_epoch = epoch
@@ -223,6 +231,45 @@ def train(
     model.load_state_dict(best_state)
     model.eval()
     return history
+
+
+def _fit_memory(
+    model: ConvTimeNet,
+    examples: Examples,
+    config: TrainConfig,
+    device: torch.device,
+    history: History,
+) -> None:
+    """Predict the peak, and have activations computed again where it exceeds the budget."""
+    x, _ = examples.batch(torch.zeros(1, dtype=torch.int64, device=device))
+    rows = model.rows(x).shape[0] * min(config.batch_size, len(examples))
+    native = any(block.native and usable(x) for block in model.blocks if isinstance(block, Block))
+    budget = (config.memory_budget or 0.8 * available(device) / GIB) * GIB
+    for recompute in (False, True):
+        model.recompute = recompute
+        history.predicted_peak = predicted_peak(
+            model.config,
+            rows,
+            parameters=count_parameters(model),
+            native=native and config.precision == "fp32",
+            recompute=recompute,
+        )
+        if history.predicted_peak <= budget:
+            break
+    else:
+        log.warning(
+            "a training step may take %.1f GiB, more than the budget of %.1f GiB; use a smaller "
+            "batch_size",
+            history.predicted_peak / GIB,
+            budget / GIB,
+        )
+    history.recomputed = model.recompute
+    log.info(_memory_note(history))
+
+
+def _memory_note(history: History) -> str:
+    again = ", activations computed again" if history.recomputed else ""
+    return f"about {history.predicted_peak / GIB:.2f} GiB a training step{again}"
 
 
 def training_batches(order: Tensor, config: TrainConfig) -> tuple[Tensor, ...]:

@@ -1,0 +1,82 @@
+"""How much memory a training step takes, and computing activations again to take less.
+
+Shape legend: `convtimenet._shapes`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
+from pathlib import Path
+
+import torch
+
+from convtimenet.config import ModelConfig
+
+GIB = 2**30
+_recomputing: ContextVar[bool] = ContextVar("recomputing", default=False)
+
+
+def recomputing() -> bool:
+    """Whether a block runs a second time, for its gradients: BatchNorm's running statistics have
+    seen this batch already."""
+    return _recomputing.get()
+
+
+@contextmanager
+def _again() -> Iterator[None]:
+    token = _recomputing.set(True)
+    try:
+        yield
+    finally:
+        _recomputing.reset(token)
+
+
+def first_and_again() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    """Contexts of a block's first and second run, for ``torch.utils.checkpoint``."""
+    return nullcontext(), _again()
+
+
+def predicted_peak(
+    config: ModelConfig, rows: int, *, parameters: int, native: bool, recompute: bool
+) -> int:
+    """Bytes that a training step holds at its peak, the data set itself left out.
+
+    Parameters
+    ----------
+    rows
+        R, series in a batch: windows x channels for forecasting, cases for classification.
+    parameters
+        Trainable values: each has a gradient and two values of Adam's.
+    native
+        Whether blocks run in the fused CPU kernels, which keep four values per token and width and
+        no hidden values; plain torch keeps every step's result.
+    recompute
+        Whether only the tokens between blocks are kept.
+    """
+    D, F, N = config.d_model, config.d_ff, config.n_patches
+    depth, points = len(config.kernel_sizes), config.channels * config.patch_size
+    # plain patches, sampled ones and their slope; the predictor's layer twice; the projection
+    embedding = 3 * points + 2 * 64 + (4 if config.embed_norm else 2) * D
+    block = 4 * D if native else 13 * D + 4 * F
+    second = 4 * D if native else 8 * D + 8 * F  # a block's second run beside its gradients
+    kept = depth * D + block + second if recompute else depth * block
+    working = 2 * D if native else 2 * D + 2 * F
+    tokens = rows * N
+    series = 2 * rows * (config.channels * config.padded_length + config.outputs)
+    head = rows * D * N * (2 if config.pooling == "flatten" else 0)
+    return 4 * (tokens * (embedding + kept + working) + series + head + 4 * parameters)
+
+
+def available(device: torch.device) -> int:
+    """Bytes that the device has free now."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if "MemAvailable" in line)
+    except (OSError, StopIteration):
+        pages = os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 2**21
+        return pages * 4096
