@@ -109,8 +109,10 @@ def test_the_runtime_needs_no_torch(exported, tmp_path):
     ],
 )
 def test_runtime_refuses(exported, values, says):
+    model = runtime.load(exported[0])
+    assert isinstance(model, runtime.ForecastRuntime)
     with pytest.raises(DataError, match=says):
-        runtime.load(exported[0]).forecast(values)
+        model.forecast(values)
 
 
 def test_refusals_leave_nothing_behind(forecaster, classifier, tmp_path, monkeypatch):

@@ -5,6 +5,7 @@ import logging
 
 import pytest
 import torch
+
 from convtimenet.config import ModelConfig, TrainConfig
 from convtimenet.memory import available, predicted_peak
 from convtimenet.model import Block, ConvTimeNet

@@ -6,6 +6,7 @@ Shapes: n cases, C channels, L time steps of the longest case.
 from __future__ import annotations
 
 import gzip
+import logging
 import zipfile
 import zlib
 from collections.abc import Iterable, Sequence
@@ -18,6 +19,8 @@ import numpy as np
 from convtimenet.errors import DataError
 
 __all__ = ["Cases", "as_cases", "filled", "read_cases"]
+
+log = logging.getLogger(__name__)
 
 _SUFFIXES = (".ts", ".ts.gz", ".npz")
 
@@ -144,8 +147,8 @@ def filled(cases: Cases) -> Cases:
     -------
     Cases
         NaN and infinite values before the end of a case come from linear interpolation along
-        time, at either end from the nearest finite value; a notice gives their number. The padding
-        past the end stays NaN. Without missing values, `cases` itself.
+        time, at either end from the nearest finite value; a notice, which is logged too, gives
+        their number. The padding past the end stays NaN. Without missing values, `cases` itself.
     """
     steps = np.arange(cases.values.shape[2])
     missing = ~np.isfinite(cases.values) & (steps < cases.lengths[:, None, None])
@@ -157,6 +160,7 @@ def filled(cases: Cases) -> Cases:
         known = np.isfinite(values[i, c])
         values[i, c, gap] = np.interp(steps[gap], steps[known], values[i, c, known])
     notice = f"{int(missing.sum())} missing or infinite values were interpolated along time"
+    log.warning(notice)
     return replace(cases, values=values, notices=(*cases.notices, notice))
 
 

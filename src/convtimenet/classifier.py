@@ -8,7 +8,6 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from scipy.special import softmax
 from sklearn.base import ClassifierMixin
 from sklearn.model_selection import train_test_split
 from sklearn.utils.validation import check_is_fitted
@@ -170,7 +169,7 @@ class ConvTimeNetClassifier(ClassifierMixin, ConvTimeNetEstimator):
         ------
         DataError
             If the cases have another number of channels than the fitted ones, or are longer where
-        the network pools by "flatten".
+            the network pools by "flatten".
         """
         check_is_fitted(self, "fused_")
         cases = read(X)
@@ -185,7 +184,7 @@ class ConvTimeNetClassifier(ClassifierMixin, ConvTimeNetEstimator):
             scores[members] = self._outputs(
                 fill_cases(cases.values[members], self.scaler_, int(length))
             )
-        return softmax(scores.astype(np.float64), axis=1)
+        return torch.from_numpy(scores).double().softmax(1).numpy()
 
     def predict(self, X: Any) -> np.ndarray:
         """The most probable class of each case, (n,), with labels as they were given."""

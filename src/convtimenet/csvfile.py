@@ -6,6 +6,7 @@ import csv
 import difflib
 import gzip
 import io
+import re
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -114,10 +115,13 @@ def listing(names: Sequence[str], limit: int = 20) -> str:
 
 def text_in_column(name: str, place: str, text: str) -> DataError:
     """The error for a value column that holds text."""
-    return DataError(
-        f"column {name!r}, {place}: expected a number, found {text!r}; correct the cell (an empty "
-        "one counts as missing) or leave the column out with target_cols=[...]"
+    remedy = (
+        "correct the cell (an empty one counts as missing) or leave the column out with "
+        "target_cols=[...]"
     )
+    if re.fullmatch(r"\s*[+-]?[\d.]*\d,\d+\s*", text):
+        remedy = "write numbers with a decimal point, 1234.5, and nothing between thousands"
+    return DataError(f"column {name!r}, {place}: expected a number, found {text!r}; {remedy}")
 
 
 def _read_text(path: Path) -> tuple[str, str]:

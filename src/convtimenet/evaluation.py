@@ -16,9 +16,9 @@ from sklearn.model_selection import train_test_split
 
 from convtimenet import __version__, datasets
 from convtimenet.base import ConvTimeNetEstimator
-from convtimenet.cases import Cases
+from convtimenet.cases import Cases, filled
 from convtimenet.classifier import ConvTimeNetClassifier
-from convtimenet.config import Protocol
+from convtimenet.config import Protocol, TrainConfig
 from convtimenet.errors import ConfigError, DataError
 from convtimenet.files import whole_file
 from convtimenet.forecaster import ConvTimeNetForecaster, ForecastEvaluation
@@ -245,6 +245,7 @@ def fit_classifier(
     seconds = time.perf_counter() - begin
     assert train.labels is not None
     assert test.labels is not None
+    test = filled(test)
     predicted = model.predict(test)
     labels, counts = np.unique(train.labels, return_counts=True)
     result = _result(
@@ -261,6 +262,8 @@ def fit_classifier(
         n_test=len(predicted),
         seconds=seconds,
     )
+    of_test = [f"test: {notice}" for notice in test.notices if notice not in result.notices]
+    result = replace(result, notices=[*result.notices, *of_test])
     return ClassificationRun(result=result, model=model, cases=test)
 
 
@@ -358,8 +361,10 @@ def forecast_table(
     T = len(table.times)
     test = round(test_fraction * T)
     valid_end = T - test
-    train_end = valid_end - max(model.h, round(0.2 * valid_end))
-    context = model.input_size or 2 * model.h
+    fraction = (model.training or {}).get("validation_fraction", TrainConfig.validation_fraction)
+    train_end = valid_end - (max(model.h, round(fraction * valid_end)) if fraction else 0)
+    usual = model.preset_for(max(1, train_end)).context_length or 0
+    context = model.input_size or max(2 * model.h, usual)
     scored = test >= model.h and train_end >= context + model.h
     run = fit_forecaster(
         model, table, (train_end, valid_end) if scored else None, T, dataset=dataset

@@ -28,8 +28,8 @@ class ForecastEvaluation:
     Attributes
     ----------
     scores
-        "mse" and "mae" in training standard deviations (as papers report them), "mae_<unit>" not
-        included; means over all windows, channels and steps.
+        "mse" and "mae" in training standard deviations (as papers report them), in the data's
+        units without scaling; means over all windows, channels and steps.
     naive
         The same for repeating the last value.
     mse_per_window, starts
@@ -168,13 +168,14 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
             _check_steps("input_size, the context,", self.input_size)
         table = self.read(X)
         T = len(table.times)
-        train_end, valid_end = split or (T, T)
-        if not 0 < train_end <= valid_end <= T:
+        bounds = (T, T) if split is None else tuple(split)
+        if len(bounds) != 2 or not 0 < bounds[0] <= bounds[1] <= T:
             raise DataError(
                 f"split must be rows (train_end, valid_end) in that order within the table's {T}, "
                 f"found {split}"
             )
-        preset = self._preset(train_end)
+        train_end, valid_end = bounds
+        preset = self.preset_for(train_end)
         config = self._model_config(preset, len(table.channels))
         train_config = self._train_config(preset.train)
         device = resolve_device(train_config.device)
@@ -334,7 +335,8 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
             )
         return table
 
-    def _preset(self, rows: int) -> Preset:
+    def preset_for(self, rows: int) -> Preset:
+        """The settings that the estimator's `preset` means for that many training rows."""
         if self.preset == "auto":
             return auto_forecast(rows, self.h, self.input_size)
         return paper_preset(self.preset, "forecast")

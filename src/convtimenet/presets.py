@@ -105,11 +105,13 @@ def auto_forecast(rows: int, horizon: int, context_length: int | None = None) ->
     """Settings for a table the paper did not see, from its length.
 
     The context is 336 steps as in the paper, less where rows are few: at least as many training
-    windows as steps in a window are kept where possible. Patches shrink with the context so that
-    there are always several, and the batch shrinks so that an epoch has at least 30 steps.
+    windows as steps in a window are kept where possible, else three windows per step of the
+    context. Patches shrink with the context so that there are always several, and the batch
+    shrinks so that an epoch has at least 30 steps.
     """
     if context_length is None:
-        context_length = max(2, min(336, max(2 * horizon, rows // 8), rows // 2 - horizon))
+        room = max(rows // 2 - horizon, (rows - horizon) // 4)
+        context_length = max(2, min(336, max(2 * horizon, rows // 8), room))
     patch, stride = patch_for(context_length)
     windows = max(1, rows - context_length - horizon + 1)
     n_patches = (context_length - patch) // stride + 2

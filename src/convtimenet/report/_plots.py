@@ -94,6 +94,10 @@ def _time_axis(axes: Axes, times: np.ndarray) -> np.ndarray:
         _whole_ticks(axes.xaxis)
         return times
     locator = mdates.AutoDateLocator(minticks=3, maxticks=6)
+    # without these some spans, such as 70 hours or 35 months, have no interval that fits
+    for unit, longest in (("MONTHLY", 12), ("HOURLY", 24), ("MINUTELY", 60), ("SECONDLY", 60)):
+        intervals = locator.intervald[getattr(mdates, unit)]
+        locator.intervald[getattr(mdates, unit)] = [*intervals, longest]
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(mdates.ConciseDateFormatter(locator))
     return np.asarray(mdates.date2num(times))
