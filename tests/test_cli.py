@@ -145,6 +145,25 @@ class TestForecast:
         assert result["training"]["lr"] == 5e-3
         assert result["model"]["context_length"] == 20
 
+    def test_one_channel_needs_no_brackets(self, table):
+        assert main(["forecast", table, "--target_cols=b", "--h=2", *QUICK]) == 0
+        assert rows_of("sales-forecast.csv")[0] == ["date", "b"]
+
+    def test_a_saved_model_writes_its_forecast_as_json(self, table):
+        assert main(["forecast", table, "--h=2", "--save=model", *QUICK]) == 0
+        assert main(["forecast", table, "--load=model", "--json=r.json"]) == 0
+        rows = rows_of("sales-forecast.csv")
+        result = json.loads(Path("r.json").read_text())
+        assert result["times"] == [row[0] for row in rows[1:]]
+        assert result["forecast"]["b"] == [float(row[2]) for row in rows[1:]]
+
+    def test_what_cannot_be_reported_does_not_cost_the_rest(self, table, capsys):
+        flags = ["--test_fraction=0", "--h=2", "--json=r.json", "--report=r.html"]
+        assert main(["forecast", table, *flags, *QUICK]) == 0
+        assert "report: not written" in capsys.readouterr().out
+        assert Path("r.json").exists()
+        assert not Path("r.html").exists()
+
     def test_notices_are_shown_whatever_the_channel_is_called(self, table, capsys):
         lines = Path(table).read_text().splitlines()
         lines[5] = lines[5].split(",")[0] + ",,1"
@@ -183,9 +202,31 @@ class TestClassify:
         assert main(["classify", train, test, "--save=model", "--json=r.json", *QUICK]) == 0
         assert len(rows_of("new-classes.csv")) == 7
         assert "carry no labels" in capsys.readouterr().out
-        assert not Path("r.json").exists()
+        classes = [row[1] for row in rows_of("new-classes.csv")[1:]]
+        assert json.loads(Path("r.json").read_text()) == {"classes": classes, "notices": []}
         assert main(["classify", test, "--load=model", "--out=again.csv"]) == 0
         assert Path("again.csv").read_bytes() == Path("new-classes.csv").read_bytes()
+
+    def test_a_saved_model_is_scored_on_labelled_cases(self, capsys):
+        train, test = write_cases("train.npz"), write_cases("test.npz", 6)
+        assert main(["classify", train, test, "--save=model", "--json=r.json", *QUICK]) == 0
+        assert main(["classify", test, "--load=model", "--json=again.json"]) == 0
+        again = json.loads(Path("again.json").read_text())
+        scores = json.loads(Path("r.json").read_text())["scores"]
+        assert again["accuracy"] == scores["accuracy"]
+        assert "accuracy: " in capsys.readouterr().out
+
+    def test_filled_test_cases_are_told_of(self, capsys):
+        train, test = write_cases("train.npz"), write_cases("test.npz", 6)
+        with np.load(test) as archive:
+            X, y = archive["X"], archive["y"]
+        X[0, 0, 2] = np.nan
+        np.savez(test, X=X, y=y)
+        notice = "1 missing or infinite values were interpolated along time"
+        assert main(["classify", train, test, "--save=model", *QUICK]) == 0
+        assert f"Notices: test: {notice}" in capsys.readouterr().out
+        assert main(["classify", test, "--load=model"]) == 0
+        assert f"note: {notice}" in capsys.readouterr().out
 
 
 @needs_data
@@ -270,6 +311,10 @@ MISTAKES = {
     ),
     "no model": (["forecast", "sales.csv", "--load=nowhere"], "no complete model folder"),
     "load and save": (["forecast", "sales.csv", "--load=m", "--save=n"], "--save.*--load"),
+    "config in another encoding": (
+        ["forecast", "sales.csv", "--config=train.npz"],
+        "config file is not UTF-8",
+    ),
     "absent config": (["forecast", "sales.csv", "--config=no.yaml"], "no.yaml"),
     "table to classify": (["classify", "sales.csv"], r"ending in \.ts"),
     "cases overwritten": (
@@ -287,12 +332,11 @@ MISTAKES = {
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_mistakes_are_one_line_and_leave_nothing_behind(mistake, table, capsys, request):
     arguments, message = MISTAKES[mistake]
-    if mistake != "other channels":  # found when the test cases are read by the fitted model
-        request.getfixturevalue("_no_training")
+    request.getfixturevalue("_no_training")
     write_cases("train.npz")
     write_cases("test.npz", 4, channels=3)
     before = {name: Path(name).read_bytes() for name in here()}
-    assert main([*arguments, *(QUICK if mistake == "other channels" else [])]) == 2
+    assert main(arguments) == 2
     shown = capsys.readouterr().err
     assert shown.startswith("convtimenet: ")
     assert shown.count("\n") == 1

@@ -178,6 +178,19 @@ class TestOwnTables:
         with pytest.raises(DataError, match="no rows were kept for a test"):
             run.write_report("never.html")
 
+    def test_the_validation_part_is_as_large_as_asked_for(self):
+        model = ConvTimeNetForecaster(h=4, training={"validation_fraction": 0}, **QUICK)
+        run = forecast_table(model, read_table(waves()), test_fraction=0.2, dataset="mine")
+        assert run.result.n_test == 40 - 4 + 1
+        assert [epoch.valid for epoch in model.history_.epochs] == [{}]
+        np.testing.assert_allclose(model.scaler_.centre[:, 0], waves()[:160].mean(0))
+
+    def test_a_table_too_short_for_a_test_under_the_papers_context_is_trained_on_whole(self):
+        model = ConvTimeNetForecaster(h=4, preset="ILI", **QUICK)  # reads 104 rows
+        run = forecast_table(model, read_table(waves(120)), test_fraction=0.2, dataset="mine")
+        assert run.result.n_test == 0
+        assert "120 rows are too few" in run.result.notices[-1]
+
     def test_no_test_part_on_request(self):
         run = forecast_table(
             ConvTimeNetForecaster(h=4, **QUICK), read_table(waves()), test_fraction=0, dataset="m"
@@ -236,12 +249,13 @@ class TestOwnCases:
 
     def test_classes_are_written_with_their_probabilities(self, tmp_path):
         model = ConvTimeNetClassifier(**QUICK).fit(cases())
-        assert classify_cases(model, cases(), tmp_path / "out.csv") == 24
+        predicted = classify_cases(model, cases(), tmp_path / "out.csv")
+        assert predicted.tolist() == model.predict(cases()).tolist()
         lines = (tmp_path / "out.csv").read_text().splitlines()
         assert lines[0] == "case,class,p_a,p_b"
         rows = [line.split(",") for line in lines[1:]]
         assert [row[0] for row in rows] == [str(i) for i in range(24)]
-        assert [row[1] for row in rows] == model.predict(cases()).tolist()
+        assert [row[1] for row in rows] == predicted.tolist()
         written = np.array([[float(p) for p in row[2:]] for row in rows])
         np.testing.assert_array_equal(written, model.predict_proba(cases()))
         assert [p.name for p in tmp_path.iterdir()] == ["out.csv"]

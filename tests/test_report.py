@@ -346,3 +346,17 @@ def test_unusable_inputs(tmp_path: Path, forecast: Forecast, classes: Classes):
     with pytest.raises(DataError, match=re.escape("found other")):
         write_classes(tmp_path, (classifier, replace(cases, labels=np.array(["other"] * 60))))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("unit", ["s", "m", "h", "D", "M"])
+def test_a_time_axis_fits_any_span(unit):
+    """matplotlib warns, and leaves labels to chance, where it knows no interval that fits."""
+    for n in range(2, 80):
+        times = (np.datetime64("2024-01-01", unit) + np.arange(n)).astype("datetime64[ns]")
+        with plots._drawing(4, 2) as figure:
+            axes = figure.add_subplot()
+            x = plots._time_axis(axes, times)
+            axes.set_xlim(x[0], x[-1])
+            ticks = [tick for tick in axes.get_xticks() if x[0] <= tick <= x[-1]]
+        assert len(ticks) <= 7
+        assert ticks or n < 5

@@ -51,6 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         sys.stderr.write(f"convtimenet: {error}\n")
         return 2
+    except UnicodeDecodeError as error:  # data files are read by readers of ours
+        sys.stderr.write(f"convtimenet: the --config file is not UTF-8 text: {error}\n")
+        return 2
     except KeyboardInterrupt:
         sys.stderr.write("convtimenet: stopped before the end; nothing more was written\n")
         return 130
@@ -59,6 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> ArgumentParser:
     try:
+        import docstring_parser  # noqa: F401
         from jsonargparse import ArgumentParser, set_parsing_settings
     except ImportError as error:
         raise MissingExtraError("jsonargparse", "cli", "the command line") from error
@@ -97,7 +101,7 @@ def _forecast_flags(parser: ArgumentParser) -> None:
     add("--h", type=int, default=96, help="horizon: steps to forecast")
     add("--input_size", type=int | None, help="context: steps the network reads")
     add("--time_col", type=str | None, help="the time column, where it cannot be told")
-    add("--target_cols", type=list[str] | None, help="channels to forecast; all by default")
+    add("--target_cols", type=list[str] | str | None, help="channels, as [a,b]; all by default")
     add("--freq", type=str | None, help="the step, such as 15min, 1D or 1MS; found by default")
     add("--test_fraction", type=float, default=0.2, help="last part of the table kept for scoring")
     add("--preset", type=str, default="auto", help="'auto', or a data set's name for the paper's")
@@ -193,6 +197,7 @@ def _forecast(flags: Any) -> None:
     from convtimenet.evaluation import forecast_table
     from convtimenet.forecaster import ConvTimeNetForecaster
     from convtimenet.tables import future_table, read_table, write_csv
+    from convtimenet.timestamps import iso_times
 
     table = read_table(
         flags.data, time_col=flags.time_col, target_cols=flags.target_cols, frequency=flags.freq
@@ -215,42 +220,55 @@ def _forecast(flags: Any) -> None:
     future = future_table(table, model.forecast(table.values))
     write_csv(out, future)
     _wrote(console, f"forecast of {len(future.times)} steps", out)
-    _write_others(console, flags, run)
+    answers = {
+        "times": iso_times(future.times, future.time_zone),
+        "forecast": dict(zip(future.channels, future.values.T.tolist(), strict=True)),
+        "notices": list(table.notices),
+    }
+    _write_others(console, flags, run, answers)
 
 
 def _classify(flags: Any) -> None:
-    subject = flags.test or flags.data
-    _check_outputs(flags, flags.data, flags.test, out=_default_out(flags, subject, "classes"))
-    from convtimenet.cases import read_cases
+    out = _default_out(flags, flags.test or flags.data, "classes")
+    _check_outputs(flags, flags.data, flags.test, out=out)
+    from convtimenet.cases import filled, read_cases
     from convtimenet.classifier import ConvTimeNetClassifier
-    from convtimenet.evaluation import classify_cases, fit_classifier, hold_out
+    from convtimenet.evaluation import check_alike, classify_cases, fit_classifier, hold_out
 
     console = _console()
     run = None
-    cases = read_cases(subject)
+    train = cases = read_cases(flags.data)
     if flags.load is not None:
         if flags.test is not None:
             raise ConfigError("with --load give only the cases to classify, found two files")
         model = ConvTimeNetClassifier.load(flags.load, device=flags.device)
     else:
         model = ConvTimeNetClassifier(preset=flags.preset, **_estimator_settings(flags))
-        train = read_cases(flags.data)
         if flags.test is None:
             train, cases = hold_out(train, flags.test_fraction, flags.seed)
-        name = Path(flags.data).name
+        else:
+            cases = read_cases(flags.test)
+            check_alike(train, cases)
         if cases.labels is None:
             model.fit(train)
         else:
-            run = fit_classifier(model, train, cases, dataset=name)
+            run = fit_classifier(model, train, cases, dataset=Path(flags.data).name)
             _show_result(console, run.result)
-    out = _default_out(flags, subject, "classes")
-    n = classify_cases(model, cases, out)
-    _wrote(console, f"classes of {n} cases", out)
-    if run is None and (flags.report or flags.json):
-        console.print("the cases carry no labels, so there is no score to report")
-    if run is None and flags.load is None and flags.save:
-        _wrote(console, "model", model.save(flags.save))
-    _write_others(console, flags, run)
+    cases = filled(cases)
+    if run is None:
+        for notice in (*([] if flags.load else model.notices_), *cases.notices):
+            console.print(f"note: {notice}", markup=False, soft_wrap=True)
+    predicted = classify_cases(model, cases, out)
+    _wrote(console, f"classes of {len(predicted)} cases", out)
+    if run is None and flags.load is None:
+        console.print("the cases carry no labels, so there are no scores")
+        if flags.save:
+            _wrote(console, "model", model.save(flags.save))
+    answers: dict[str, Any] = {"classes": predicted.tolist(), "notices": list(cases.notices)}
+    if run is None and cases.labels is not None:
+        answers["accuracy"] = float((predicted == cases.labels).mean())
+        console.print(f"accuracy: {answers['accuracy']:.4g}")
+    _write_others(console, flags, run, answers)
 
 
 def _evaluate(flags: Any) -> None:
@@ -266,7 +284,7 @@ def _evaluate(flags: Any) -> None:
     )
     console = _console()
     _show_result(console, run.result)
-    _write_others(console, flags, run)
+    _write_others(console, flags, run, {})
 
 
 def _datasets(flags: Any) -> None:
@@ -280,6 +298,7 @@ def _datasets(flags: Any) -> None:
     found: dict[str, Any] = {}
     if flags.action == "list":
         grid = Grid("name", "task", "channels", "size", "here", "licence", title="data sets")
+        grid.columns[0].no_wrap = True
         for name in names:
             entry = datasets.info(name)
             here = datasets.is_local(name)
@@ -313,7 +332,8 @@ def _datasets(flags: Any) -> None:
     damaged = [name for name, status in found.items() if "mismatch" in str(status)]
     if flags.action == "verify" and damaged:
         raise DataError(
-            f"{', '.join(damaged)}: files differ from the registered ones; fetch them again"
+            f"{', '.join(damaged)}: files differ from the registered ones; delete them and "
+            "fetch them again"
         )
 
 
@@ -359,6 +379,8 @@ def _show_result(console: Console, result: Result) -> None:
 
     for label, text in facts(result).items():
         console.print(f"[bold]{label}:[/bold] {escape(text)}", soft_wrap=True)
+    if not result.scores:
+        return
     rows = comparison(result)
     columns = list(dict.fromkeys(column for row in rows for column in row))
     grid = Grid(*columns, title=escape(f"{result.dataset} scores"))
@@ -368,18 +390,23 @@ def _show_result(console: Console, result: Result) -> None:
 
 
 def _write_others(
-    console: Console, flags: Any, run: ForecastRun | ClassificationRun | None
+    console: Console,
+    flags: Any,
+    run: ForecastRun | ClassificationRun | None,
+    answers: dict[str, Any],
 ) -> None:
-    """Save the model, write the report and the JSON, as asked for."""
-    if run is None:
-        return
-    if flags.save:
+    """Save the model, write the JSON and the report, as asked for; `answers` are the JSON where
+    there was no scored run."""
+    if run is not None and flags.save:
         _wrote(console, "model", run.model.save(flags.save))
-    if flags.report:
-        _wrote(console, "report", run.write_report(flags.report))
     if flags.json:
-        _write_json(flags.json, run.result.to_dict())
+        _write_json(flags.json, answers if run is None else run.result.to_dict())
         _wrote(console, "result", flags.json)
+    if flags.report:
+        if run is None or not run.result.n_test:
+            console.print("report: not written, for nothing was scored")
+        else:
+            _wrote(console, "report", run.write_report(flags.report))
 
 
 def _wrote(console: Console, what: str, where: str | Path) -> None:
@@ -402,7 +429,7 @@ def _check_outputs(flags: Any, *inputs: str | None, out: str | None = None) -> N
     """Find out before hours of training that a result could not be written."""
     if flags.get("report") and find_spec("matplotlib") is None:
         raise MissingExtraError("matplotlib", "report", "the report")
-    trained = [name for name in ("report", "save", "json") if flags.get(name)]
+    trained = [name for name in ("report", "save") if flags.get(name)]
     if flags.get("load") and trained:
         raise ConfigError(
             f"--{trained[0]} is about a training run and --load does none; leave one of them out"

@@ -240,6 +240,7 @@ def fit_classifier(
 ) -> ClassificationRun:
     """Fit on labelled cases and score on others; under the paper protocol those also choose the
     epoch."""
+    check_alike(train, test)
     begin = time.perf_counter()
     model.fit(train, valid=(test, test.labels) if protocol == "paper" else None)
     seconds = time.perf_counter() - begin
@@ -265,6 +266,22 @@ def fit_classifier(
     of_test = [f"test: {notice}" for notice in test.notices if notice not in result.notices]
     result = replace(result, notices=[*result.notices, *of_test])
     return ClassificationRun(result=result, model=model, cases=test)
+
+
+def check_alike(train: Cases, test: Cases) -> None:
+    """Find out before training that the test cases cannot be classified.
+
+    Raises
+    ------
+    DataError
+        If their number of channels is another.
+    """
+    expected, found = train.values.shape[1], test.values.shape[1]
+    if expected != found:
+        raise DataError(
+            f"the training cases have {expected} channels, the test cases {found}; give both the "
+            "same channels in the same order"
+        )
 
 
 def _balanced_accuracy(truth: np.ndarray, predicted: np.ndarray) -> float:
@@ -407,14 +424,13 @@ def _chosen(cases: Cases, numbers: np.ndarray) -> Cases:
     )
 
 
-def classify_cases(model: ConvTimeNetClassifier, cases: Cases, path: str | Path) -> int:
-    """Write predicted class and probabilities of every case as CSV; returns their number."""
+def classify_cases(model: ConvTimeNetClassifier, cases: Cases, path: str | Path) -> np.ndarray:
+    """Write predicted class and probabilities of every case as CSV; returns the classes, (n,)."""
     probabilities = model.predict_proba(cases)
-    rows = zip(
-        model.classes_[probabilities.argmax(axis=1)].tolist(), probabilities.tolist(), strict=True
-    )
+    predicted = model.classes_[probabilities.argmax(axis=1)]
+    rows = zip(predicted.tolist(), probabilities.tolist(), strict=True)
     with whole_file(path) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["case", "class", *(f"p_{label}" for label in model.classes_.tolist())])
         writer.writerows([number, label, *p] for number, (label, p) in enumerate(rows))
-    return len(probabilities)
+    return predicted

@@ -261,7 +261,11 @@ def _find_time(names: Sequence[str], time_col: str | None, dates: Sequence[str])
         return by_name[0]
     if len(dates) == 1:
         return dates[0]
-    found = f"several columns hold dates: {listing(dates)}" if dates else "no column holds dates like 2020-01-31"
+    found = (
+        f"several columns hold dates: {listing(dates)}"
+        if dates
+        else "no column holds dates like 2020-01-31"
+    )
     raise DataError(
         f"no time column found: none is named {', '.join(_TIME_NAMES)}, and {found}; pass "
         f"time_col=... with one of {listing(names)}"
