@@ -21,12 +21,12 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from pyarrow import parquet
 
+from convtimenet.csvfile import read_csv_columns
 from convtimenet.errors import DataError, MissingExtraError
 from convtimenet.frequency import Frequency
 from convtimenet.tables import (
     Table,
     future_frame,
-    read_csv_columns,
     read_table,
     select_channels,
     write_csv,

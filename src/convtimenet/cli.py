@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         given = _parser().parse_args(arguments)
         logging.getLogger("convtimenet").setLevel(logging.ERROR)  # notices are shown below
-        _COMMANDS[given.command][2](given[given.command])
+        _COMMANDS[given.command][3](given[given.command])
     except ConvTimeNetError as error:
         sys.stderr.write(f"convtimenet: {error}\n")
         return 2
@@ -88,8 +88,10 @@ def _parser() -> ArgumentParser:
         allow_abbrev=False,
     )
     commands = parser.add_subcommands(dest="command", title="commands")
-    for name, (summary, add_flags, _) in _COMMANDS.items():
-        sub = Parser(description=summary, formatter_class=Help, allow_abbrev=False)
+    for name, (arguments, summary, add_flags, _) in _COMMANDS.items():
+        # the usage of all flags would push the description off the screen
+        usage = f"convtimenet {name} {arguments} [flags]"
+        sub = Parser(description=summary, usage=usage, formatter_class=Help, allow_abbrev=False)
         add_flags(sub)
         commands.add_subcommand(name, sub, help=summary.splitlines()[0])
     return parser
@@ -337,8 +339,9 @@ def _datasets(flags: Any) -> None:
         )
 
 
-_COMMANDS: dict[str, tuple[str, Callable[[ArgumentParser], None], Callable[[Any], None]]] = {
+_COMMANDS: dict[str, tuple[str, str, Callable[[ArgumentParser], None], Callable[[Any], None]]] = {
     "forecast": (
+        "data",
         "Train on a table and forecast what comes after its end.\n\n"
         "The last --test_fraction of the rows is not trained on and gives the scores; of the rows\n"
         "before, the last part chooses the epoch. Times must be regular; gaps in the values are\n"
@@ -347,17 +350,20 @@ _COMMANDS: dict[str, tuple[str, Callable[[ArgumentParser], None], Callable[[Any]
         _forecast,
     ),
     "classify": (
+        "data [test]",
         "Train on labelled cases and classify others.\n\n"
         "A part of the training cases chooses the epoch; the test cases are only scored.",
         _classify_flags,
         _classify,
     ),
     "evaluate": (
+        "dataset",
         "Fit and score a registered data set beside published scores.",
         _evaluate_flags,
         _evaluate,
     ),
     "datasets": (
+        "{list,fetch,verify} [name ...]",
         "List, fetch or verify the registered data sets.",
         _datasets_flags,
         _datasets,

@@ -245,8 +245,8 @@ def fit_classifier(
     model.fit(train, valid=(test, test.labels) if protocol == "paper" else None)
     seconds = time.perf_counter() - begin
     assert train.labels is not None
-    assert test.labels is not None
     test = filled(test)
+    assert test.labels is not None
     predicted = model.predict(test)
     labels, counts = np.unique(train.labels, return_counts=True)
     result = _result(

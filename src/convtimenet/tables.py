@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from convtimenet.csvfile import CsvColumns, listing, read_csv_columns
+from convtimenet.csvfile import listing
 from convtimenet.errors import DataError
 from convtimenet.files import whole_file
 from convtimenet.frequency import Frequency, infer_frequency
@@ -23,12 +23,10 @@ from convtimenet.sources import Origin, read_source
 from convtimenet.timestamps import iso_times, show_time
 
 __all__ = [
-    "CsvColumns",
     "Origin",
     "Table",
     "future_frame",
     "future_table",
-    "read_csv_columns",
     "read_table",
     "select_channels",
     "write_csv",
