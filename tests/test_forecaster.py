@@ -367,3 +367,49 @@ def test_the_automatic_context_follows_the_length_of_the_table():
         frequency=Frequency.parse("1"),
     )
     assert forecaster().fit(table).network_.config.context_length == 50
+
+
+SMALL_NET = {"d_model": 8, "d_ff": 16, "kernel_sizes": (3, 5)}
+
+
+class TestFilledValues:
+    """Filled values are neither scored nor allowed to tell of the future."""
+
+    def table(self) -> tuple[np.ndarray, np.ndarray]:
+        rng = np.random.default_rng(5)
+        complete = np.cumsum(rng.normal(size=(240, 2)), axis=0)
+        gaps = complete.copy()
+        gaps[200:206, 0] = np.nan
+        gaps[220, 1] = np.inf
+        return complete, gaps
+
+    def fitted(self) -> ConvTimeNetForecaster:
+        complete, _ = self.table()
+        return ConvTimeNetForecaster(h=4, input_size=24, n_epochs=1, model=SMALL_NET).fit(
+            complete, split=(140, 180)
+        )
+
+    def test_scores_are_over_known_values_after_known_contexts(self):
+        model = self.fitted()
+        _, gaps = self.table()
+        table = model.read(gaps)
+        assert table.known is not None
+        found = model.evaluate(table, first_row=180)
+        squared, absolute, n = 0.0, 0.0, 0
+        for start in range(180 - 24, 240 - 28 + 1):
+            context = table.values[start : start + 24]
+            error = (model.forecast(context) - table.values[start + 24 : start + 28]).T
+            error = error / model.scaler_.scale
+            counts = table.known[start + 24 : start + 28].T & table.known[start + 23][:, None]
+            squared += (error**2)[counts].sum()
+            absolute += np.abs(error)[counts].sum()
+            n += int(counts.sum())
+        assert found.n_values == n < found.n_windows * 2 * 4
+        assert found.scores["mse"] == pytest.approx(squared / n, rel=1e-4)
+        assert found.scores["mae"] == pytest.approx(absolute / n, rel=1e-4)
+
+    def test_complete_tables_count_everything(self):
+        model = self.fitted()
+        complete, _ = self.table()
+        found = model.evaluate(complete, first_row=180)
+        assert found.n_values == found.n_windows * 2 * 4

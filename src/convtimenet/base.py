@@ -128,7 +128,7 @@ class ConvTimeNetEstimator(BaseEstimator):
         self.network_, self.train_config_, self.history_ = network, train_config, history
         self.fused_, self.notices_ = fuse(network), tuple(notices)
         for notice in self.notices_:
-            log.info(notice)
+            log.warning(notice)
 
     def _outputs(self, x: np.ndarray, batch_size: int | None = None) -> np.ndarray:
         """What the inference network gives for scaled inputs (n, C, L): (n, C, H) or (n, K)."""

@@ -209,6 +209,7 @@ def _forecast(flags: Any) -> None:
         console.print(f"note: {notice}", markup=False, soft_wrap=True)
     run = None
     if flags.load is not None:
+        _refuse_training_flags(flags, h=96, input_size=None, preset="auto", test_fraction=0.2)
         model = ConvTimeNetForecaster.load(flags.load, device=flags.device)
         table = model.adapt(table)
     else:
@@ -219,6 +220,12 @@ def _forecast(flags: Any) -> None:
             model, table, test_fraction=flags.test_fraction, dataset=Path(flags.data).name
         )
         _show_result(console, run.result)
+        if run.evaluation is not None:
+            console.print(
+                "note: the forecast comes from the model scored above, whose training did not see "
+                "the test part; --test_fraction 0 --training.refit true trains on all rows",
+                soft_wrap=True,
+            )
     future = future_table(table, model.forecast(table.values))
     write_csv(out, future)
     _wrote(console, f"forecast of {len(future.times)} steps", out)
@@ -243,6 +250,7 @@ def _classify(flags: Any) -> None:
     if flags.load is not None:
         if flags.test is not None:
             raise ConfigError("with --load give only the cases to classify, found two files")
+        _refuse_training_flags(flags, preset="auto", test_fraction=0.2)
         model = ConvTimeNetClassifier.load(flags.load, device=flags.device)
     else:
         model = ConvTimeNetClassifier(preset=flags.preset, **_estimator_settings(flags))
@@ -271,6 +279,20 @@ def _classify(flags: Any) -> None:
         answers["accuracy"] = float((predicted == cases.labels).mean())
         console.print(f"accuracy: {answers['accuracy']:.4g}")
     _write_others(console, flags, run, answers)
+
+
+def _refuse_training_flags(flags: Any, **defaults: Any) -> None:
+    """With a saved model, flags that speak of training have no effect: say so."""
+    given = [name for name, default in defaults.items() if flags[name] != default]
+    for group in ("model", "training"):
+        given += [
+            f"{group}.{name}" for name, value in vars(flags[group]).items() if value is not None
+        ]
+    if given:
+        raise ConfigError(
+            f"--load uses a trained model as it is; leave out --{', --'.join(given)}, or train "
+            "without --load"
+        )
 
 
 def _evaluate(flags: Any) -> None:

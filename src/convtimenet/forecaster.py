@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
 import torch
 from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
 
 from convtimenet.base import ConvTimeNetEstimator
 from convtimenet.config import ModelConfig
 from convtimenet.errors import ConfigError, DataError
 from convtimenet.frequency import Frequency
-from convtimenet.metrics import Scores, outputs
+from convtimenet.metrics import Scores, outputs, wide
 from convtimenet.presets import Preset, auto_forecast, paper_preset
 from convtimenet.tables import Origin, Table, future_frame, read_table, select_channels
 from convtimenet.training import autocast, resolve_device
@@ -32,6 +33,9 @@ class ForecastEvaluation:
         units without scaling; means over all windows, channels and steps.
     naive
         The same for repeating the last value.
+    n_windows, n_values
+        Windows, and known values in them that were scored: filled ones are not, nor are those of a
+        channel whose context ends on a filled value.
     mse_per_window, starts
         (n,) each: mean squared error, and the first context row of the window in the table.
     mse_per_step
@@ -43,6 +47,7 @@ class ForecastEvaluation:
     scores: Scores
     naive: Scores
     n_windows: int
+    n_values: int
     mse_per_window: np.ndarray
     starts: np.ndarray
     mse_per_step: np.ndarray
@@ -269,36 +274,52 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
         keep = len(windows)
         if self.train_config_.protocol == "paper":  # their loader drops the incomplete last batch
             keep = max(keep // batch_size * batch_size, min(keep, batch_size))
-        squared, absolute, per_window = 0.0, 0.0, []
-        naive = torch.zeros(2, device=device, dtype=torch.float64)
-        done = 0
+        sums = _Sums(len(table.channels), H, device)
+        per_window, done = [], 0
+        counted = self._counted(table, windows, device)
         with autocast(device, self.train_config_):
             for output, target in outputs(self.fused_, windows, batch_size, device):
                 if done >= keep:
                     break
-                error = (output - target).double()
-                squared = squared + error.square().sum(0)  # (C, H)
-                absolute = absolute + error.abs().sum((0, 2))  # (C,)
-                per_window.append(error.square().mean((1, 2)))
-                starts = windows.starts[done : done + len(target)]
-                last = scaled[:, starts + L - 1].T[..., None]
-                off = (target - last).double()
-                naive += torch.stack([off.square().sum(), off.abs().sum()])
+                numbers = torch.arange(done, done + len(target), device=device)
+                last = scaled[:, windows.starts[numbers] + L - 1].T[..., None]
+                per_window.append(sums.add(output, target, last, counted(numbers)))
                 done += len(target)
-        n, C = done, len(table.channels)
-        assert isinstance(squared, torch.Tensor)
-        assert isinstance(absolute, torch.Tensor)
-        count = n * C * H
-        units = (absolute.cpu().numpy() / (n * H)) * self.scaler_.scale[:, 0]
+        if not float(sums.count.sum()):
+            raise DataError("no known value is left to score: all of them were filled")
+        values, off = sums.count.sum(), sums.naive.cpu()
+        steps, channels = sums.count.sum(0), sums.count.sum(1)
+        units = (sums.absolute / channels).cpu().numpy() * self.scaler_.scale[:, 0]
         return ForecastEvaluation(
-            scores={"mse": float(squared.sum()) / count, "mae": float(absolute.sum()) / count},
-            naive={"mse": float(naive[0]) / count, "mae": float(naive[1]) / count},
-            n_windows=n,
+            scores={
+                "mse": float(sums.squared.sum() / values),
+                "mae": float(sums.absolute.sum() / values),
+            },
+            naive={"mse": float(off[0] / values), "mae": float(off[1] / values)},
+            n_windows=done,
+            n_values=int(values),
             mse_per_window=torch.cat(per_window).cpu().numpy(),
-            starts=windows.starts[:n].cpu().numpy(),
-            mse_per_step=squared.sum(0).cpu().numpy() / (n * C),
+            starts=windows.starts[:done].cpu().numpy(),
+            mse_per_step=(sums.squared.sum(0) / steps).cpu().numpy(),
             mae_per_channel=dict(zip(table.channels, units.tolist(), strict=True)),
         )
+
+    @staticmethod
+    def _counted(
+        table: Table, windows: Windows, device: torch.device
+    ) -> Callable[[Tensor], Tensor | None]:
+        """Which targets (B, C, H) of numbered windows count: those that were known, in channels
+        whose context ends on a known value. A filled end was drawn towards the targets."""
+        if table.known is None:
+            return lambda numbers: None
+        known = torch.from_numpy(table.known.T.copy()).float().to(device)
+        masks = Windows(known, windows.starts, windows.context_length, windows.horizon)
+
+        def of(numbers: Tensor) -> Tensor:
+            context, target = masks.batch(numbers)
+            return target * context[..., -1:]
+
+        return of
 
     def score(self, X: Any, y: None = None) -> float:
         """Minus the mean squared error over every window, in training standard deviations: greater
@@ -400,9 +421,35 @@ def _restored(described: dict[str, Any] | None) -> Any:
     return getattr(nw, described["name"])(**described["settings"])
 
 
+class _Sums:
+    """Error sums over windows, on the device: (C, H) each, and two of the naive forecast."""
+
+    def __init__(self, channels: int, horizon: int, device: torch.device):
+        dtype = wide(device)
+        self.squared, self.count = (
+            torch.zeros(channels, horizon, device=device, dtype=dtype) for _ in range(2)
+        )
+        self.absolute = torch.zeros(channels, device=device, dtype=dtype)
+        self.naive = torch.zeros(2, device=device, dtype=dtype)
+
+    def add(self, output: Tensor, target: Tensor, last: Tensor, counted: Tensor | None) -> Tensor:
+        """Take in a batch (B, C, H), and return the mean squared error of each window (B,)."""
+        dtype = self.squared.dtype
+        weight = torch.ones_like(target) if counted is None else counted
+        error, off = ((y - target).to(dtype) * weight for y in (output, last))
+        self.squared += error.square().sum(0)
+        self.absolute += error.abs().sum((0, 2))
+        self.count += weight.sum(0)
+        self.naive += torch.stack([off.square().sum(), off.abs().sum()])
+        return error.square().sum((1, 2)) / weight.sum((1, 2)).clamp(min=1)
+
+
 def _rows(table: Table, first: int, end: int) -> Table:
     return replace(
-        table, times=table.times[first:end].copy(), values=table.values[first:end].copy()
+        table,
+        times=table.times[first:end].copy(),
+        values=table.values[first:end].copy(),
+        known=None,
     )
 
 

@@ -15,20 +15,25 @@ from convtimenet.windows import Examples
 Scores = dict[str, float]
 
 
+def wide(device: torch.device) -> torch.dtype:
+    """Number format of sums: float64, where the device has it."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
 def forecast_sums(output: Tensor, target: Tensor) -> dict[str, Tensor]:
     """Sums over a batch whose means are MSE and MAE per value."""
     error = output - target
     return {
-        "mse": error.square().sum(dtype=torch.float64),
-        "mae": error.abs().sum(dtype=torch.float64),
+        "mse": error.square().sum(dtype=wide(output.device)),
+        "mae": error.abs().sum(dtype=wide(output.device)),
     }
 
 
 def class_sums(output: Tensor, target: Tensor) -> dict[str, Tensor]:
     """Sums over a batch whose means are cross-entropy and accuracy per case."""
-    right = (output.argmax(-1) == target).sum(dtype=torch.float64)
+    right = (output.argmax(-1) == target).sum(dtype=wide(output.device))
     return {
-        "loss": F.cross_entropy(output.float(), target, reduction="sum").double(),
+        "loss": F.cross_entropy(output.float(), target, reduction="sum").to(wide(output.device)),
         "accuracy": right,
     }
 

@@ -69,6 +69,8 @@ class Table:
     time_zone: str | None = None
     origin: Origin = _FILE
     notices: tuple[str, ...] = ()
+    known: np.ndarray | None = None
+    """(T, C), False where a value was filled; None where none was."""
 
 
 def read_table(
@@ -123,6 +125,7 @@ def read_table(
         expected = infer_frequency(times, columns.time_zone)
     else:
         expected.check(times, columns.time_zone)
+    known = np.isfinite(values)
     notices += _fill(times, values, columns.channels)
     for notice in notices:
         logger.warning(notice)
@@ -135,6 +138,7 @@ def read_table(
         time_zone=columns.time_zone,
         origin=columns.origin,
         notices=tuple(notices),
+        known=None if known.all() else known,
     )
 
 
@@ -153,7 +157,8 @@ def select_channels(table: Table, channels: Sequence[str]) -> Table:
             f"the table lacks the channels {listing(missing)}; it has {listing(table.channels)}"
         )
     at = [table.channels.index(name) for name in channels]
-    return replace(table, values=table.values[:, at], channels=tuple(channels))
+    known = None if table.known is None else table.known[:, at]
+    return replace(table, values=table.values[:, at], channels=tuple(channels), known=known)
 
 
 def future_table(table: Table, values: np.ndarray) -> Table:
@@ -175,7 +180,7 @@ def future_table(table: Table, values: np.ndarray) -> Table:
             f"expected forecasts of shape (rows, {len(table.channels)}), found {values.shape}"
         )
     times = table.frequency.future(table.times[-1], len(values), table.time_zone)
-    return replace(table, times=times, values=values, notices=())
+    return replace(table, times=times, values=values, notices=(), known=None)
 
 
 def future_frame(table: Table, values: np.ndarray) -> Any:

@@ -26,7 +26,7 @@ from rich.text import Text
 from torch import Tensor
 
 from convtimenet.config import Head, TrainConfig
-from convtimenet.errors import ConfigError, TrainingError
+from convtimenet.errors import ConfigError, DataError, TrainingError
 from convtimenet.inference import fuse
 from convtimenet.memory import GIB, available, predicted_peak
 from convtimenet.metrics import Scores, evaluate
@@ -243,6 +243,11 @@ def _fit_memory(
     """Predict the peak, and have activations computed again where it exceeds the budget."""
     x, _ = examples.batch(torch.zeros(1, dtype=torch.int64, device=device))
     rows = model.rows(x).shape[0] * min(config.batch_size, len(examples))
+    if rows * model.config.n_patches < 2 and model.config.norm == "batch":
+        raise DataError(
+            "a training batch holds one patch of one series, and BatchNorm needs two; use more "
+            "data, a larger batch_size, smaller patches, or norm='layer'"
+        )
     native = any(block.native and usable(x) for block in model.blocks if isinstance(block, Block))
     budget = (config.memory_budget or 0.8 * available(device) / GIB) * GIB
     for recompute in (False, True):

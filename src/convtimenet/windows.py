@@ -95,7 +95,7 @@ class Windows:
         context_length: int,
         horizon: int,
     ):
-        self.starts, self.context_length = starts, context_length
+        self.starts, self.context_length, self.horizon = starts, context_length, horizon
         # a view: window s is column s, no window is copied before its batch
         self.all = values.unfold(1, context_length + horizon, 1)
 
