@@ -310,6 +310,10 @@ MISTAKES = {
         "--json would overwrite x.csv",
     ),
     "no model": (["forecast", "sales.csv", "--load=nowhere"], "no complete model folder"),
+    "load and training": (
+        ["forecast", "sales.csv", "--load=m", "--h=7", "--training.lr=0.1"],
+        "leave out --h, --training.lr",
+    ),
     "load and save": (["forecast", "sales.csv", "--load=m", "--save=n"], "--save.*--load"),
     "config in another encoding": (
         ["forecast", "sales.csv", "--config=train.npz"],
