@@ -126,11 +126,11 @@ NOTES = """What the tables show, plainly:
 - Exchange, h 96: repeating the last value beats this network and the authors' (MSE 0.081), and its
   spread over seeds is 2 %: with seed 2023 our score lies 3.8 % above the authors' single run, with
   seeds 1 and 4 within 1 %, and in the mean of five seeds 2.2 % above. With the authors' dead
-  offset predictor (`--model.predictor_init zero`) seeds 2023 and 1 gave 0.0882 and 0.0856, so the
-  patches that move are not the reason.
+  offset predictor (`--model.predictor_init zero`, raw results in [variants/](results/variants/))
+  seeds 2023 and 1 give 0.0882 and 0.0856, so the patches that move are not the reason.
 - ILI, h 24: 170 test windows of a series whose level changed; seeds spread by 3 %.
-- AtrialFibrillation, HandMovementDirection, SelfRegulationSCP2 and StandWalkJump: near or at chance.
-  They have 12 to 200 training cases, and the held-back part chose one of the first epochs.
+- AtrialFibrillation, HandMovementDirection, SelfRegulationSCP2 and StandWalkJump: near chance. They
+  have 12 to 200 training cases, and the held-back part chose one of the first epochs.
 - AWR's 0.980 is 294 of 300 cases; the authors' 0.987 is 296."""
 
 SPREAD = """How far one seed can lie from another: mean, standard deviation and range over the seeds
