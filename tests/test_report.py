@@ -18,7 +18,8 @@ import torch
 from convtimenet.cases import Cases, as_cases
 from convtimenet.classifier import ConvTimeNetClassifier
 from convtimenet.errors import DataError, MissingExtraError
-from convtimenet.forecaster import ConvTimeNetForecaster, ForecastEvaluation
+from convtimenet.forecaster import ConvTimeNetForecaster
+from convtimenet.metrics import ForecastEvaluation
 from convtimenet.report import _plots as plots
 from convtimenet.report import classification_report, forecast_report
 from convtimenet.report._classes import per_class, wilson

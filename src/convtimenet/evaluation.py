@@ -21,9 +21,9 @@ from convtimenet.classifier import ConvTimeNetClassifier
 from convtimenet.config import Protocol, TrainConfig
 from convtimenet.errors import ConfigError, DataError
 from convtimenet.files import whole_file
-from convtimenet.forecaster import ConvTimeNetForecaster, ForecastEvaluation
+from convtimenet.forecaster import ConvTimeNetForecaster
 from convtimenet.frequency import Frequency
-from convtimenet.metrics import Scores
+from convtimenet.metrics import ForecastEvaluation, Scores
 from convtimenet.model import count_parameters
 from convtimenet.presets import PAPER
 from convtimenet.published import Published, published

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
@@ -15,43 +15,11 @@ from convtimenet.base import ConvTimeNetEstimator
 from convtimenet.config import ModelConfig
 from convtimenet.errors import ConfigError, DataError
 from convtimenet.frequency import Frequency
-from convtimenet.metrics import Scores, outputs, wide
+from convtimenet.metrics import ForecastEvaluation, ForecastSums, outputs
 from convtimenet.presets import Preset, auto_forecast, paper_preset
 from convtimenet.tables import Origin, Table, future_frame, read_table, select_channels
 from convtimenet.training import autocast, resolve_device
 from convtimenet.windows import Scaler, Windows
-
-
-@dataclass(frozen=True, kw_only=True)
-class ForecastEvaluation:
-    """Errors of every window of a table.
-
-    Attributes
-    ----------
-    scores
-        "mse" and "mae" in training standard deviations (as papers report them), in the data's
-        units without scaling; means over all windows, channels and steps.
-    naive
-        The same for repeating the last value.
-    n_windows, n_values
-        Windows, and known values in them that were scored: filled ones are not, nor are those of a
-        channel whose context ends on a filled value.
-    mse_per_window, starts
-        (n,) each: mean squared error, and the first context row of the window in the table.
-    mse_per_step
-        (H,): mean squared error by step ahead.
-    mae_per_channel
-        Mean absolute error of each channel in its own units.
-    """
-
-    scores: Scores
-    naive: Scores
-    n_windows: int
-    n_values: int
-    mse_per_window: np.ndarray
-    starts: np.ndarray
-    mse_per_step: np.ndarray
-    mae_per_channel: dict[str, float]
 
 
 class ConvTimeNetForecaster(ConvTimeNetEstimator):
@@ -274,7 +242,7 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
         keep = len(windows)
         if self.train_config_.protocol == "paper":  # their loader drops the incomplete last batch
             keep = max(keep // batch_size * batch_size, min(keep, batch_size))
-        sums = _Sums(len(table.channels), H, device)
+        sums = ForecastSums(len(table.channels), H, device)
         per_window, done = [], 0
         counted = self._counted(table, windows, device)
         with autocast(device, self.train_config_):
@@ -419,29 +387,6 @@ def _restored(described: dict[str, Any] | None) -> Any:
     if described["name"] not in ("Date", "Datetime") and "Int" not in described["name"]:
         raise ValueError(f"{described['name']!r} is no type of time stamps")
     return getattr(nw, described["name"])(**described["settings"])
-
-
-class _Sums:
-    """Error sums over windows, on the device: (C, H) each, and two of the naive forecast."""
-
-    def __init__(self, channels: int, horizon: int, device: torch.device):
-        dtype = wide(device)
-        self.squared, self.count = (
-            torch.zeros(channels, horizon, device=device, dtype=dtype) for _ in range(2)
-        )
-        self.absolute = torch.zeros(channels, device=device, dtype=dtype)
-        self.naive = torch.zeros(2, device=device, dtype=dtype)
-
-    def add(self, output: Tensor, target: Tensor, last: Tensor, counted: Tensor | None) -> Tensor:
-        """Take in a batch (B, C, H), and return the mean squared error of each window (B,)."""
-        dtype = self.squared.dtype
-        weight = torch.ones_like(target) if counted is None else counted
-        error, off = ((y - target).to(dtype) * weight for y in (output, last))
-        self.squared += error.square().sum(0)
-        self.absolute += error.abs().sum((0, 2))
-        self.count += weight.sum(0)
-        self.naive += torch.stack([off.square().sum(), off.abs().sum()])
-        return error.square().sum((1, 2)) / weight.sum((1, 2)).clamp(min=1)
 
 
 def _rows(table: Table, first: int, end: int) -> Table:

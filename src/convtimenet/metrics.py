@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -80,6 +81,61 @@ def evaluate(
             totals[name] = totals.get(name, 0.0) + value
         count += target.numel()
     return {name: float(total) / count for name, total in totals.items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForecastEvaluation:
+    """Errors of every window of a table.
+
+    Attributes
+    ----------
+    scores
+        "mse" and "mae" in training standard deviations (as papers report them), in the data's
+        units without scaling; means over all windows, channels and steps.
+    naive
+        The same for repeating the last value.
+    n_windows, n_values
+        Windows, and known values in them that were scored: filled ones are not, nor are those of a
+        channel whose context ends on a filled value.
+    mse_per_window, starts
+        (n,) each: mean squared error, and the first context row of the window in the table.
+    mse_per_step
+        (H,): mean squared error by step ahead.
+    mae_per_channel
+        Mean absolute error of each channel in its own units.
+    """
+
+    scores: Scores
+    naive: Scores
+    n_windows: int
+    n_values: int
+    mse_per_window: np.ndarray
+    starts: np.ndarray
+    mse_per_step: np.ndarray
+    mae_per_channel: dict[str, float]
+
+
+class ForecastSums:
+    """Error sums over windows, on the device: (C, H) each, and two of the naive forecast."""
+
+    def __init__(self, channels: int, horizon: int, device: torch.device):
+        dtype = wide(device)
+        self.squared, self.count = (
+            torch.zeros(channels, horizon, device=device, dtype=dtype) for _ in range(2)
+        )
+        self.absolute = torch.zeros(channels, device=device, dtype=dtype)
+        self.naive = torch.zeros(2, device=device, dtype=dtype)
+
+    def add(self, output: Tensor, target: Tensor, last: Tensor, counted: Tensor | None) -> Tensor:
+        """Take in a batch (B, C, H), and return the mean squared error of each window (B,)."""
+        dtype = self.squared.dtype
+        weight = torch.ones_like(target) if counted is None else counted
+        error, off = ((y - target).to(dtype) * weight for y in (output, last))
+        self.squared += error.square().sum(0)
+        self.absolute += error.abs().sum((0, 2))
+        self.count += weight.sum(0)
+        self.naive += torch.stack([off.square().sum(), off.abs().sum()])
+        return error.square().sum((1, 2)) / weight.sum((1, 2)).clamp(min=1)
 
 
 def confusion(truth: np.ndarray, predicted: np.ndarray, n_classes: int) -> np.ndarray:

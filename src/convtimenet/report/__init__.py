@@ -19,7 +19,8 @@ from convtimenet.cases import Cases
 from convtimenet.classifier import ConvTimeNetClassifier
 from convtimenet.errors import MissingExtraError
 from convtimenet.files import whole_file
-from convtimenet.forecaster import ConvTimeNetForecaster, ForecastEvaluation
+from convtimenet.forecaster import ConvTimeNetForecaster
+from convtimenet.metrics import ForecastEvaluation
 from convtimenet.report._classes import class_sections
 from convtimenet.report._forecast import forecast_sections
 from convtimenet.report._html import Section, card, escaped, page, score_table

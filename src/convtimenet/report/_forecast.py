@@ -7,7 +7,8 @@ import re
 import numpy as np
 
 from convtimenet.errors import DataError
-from convtimenet.forecaster import ConvTimeNetForecaster, ForecastEvaluation
+from convtimenet.forecaster import ConvTimeNetForecaster
+from convtimenet.metrics import ForecastEvaluation
 from convtimenet.report import _plots as plots
 from convtimenet.report._html import (
     Section,
