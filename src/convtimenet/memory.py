@@ -22,7 +22,7 @@ _recomputing: ContextVar[bool] = ContextVar("recomputing", default=False)
 def recomputing() -> bool:
     """Whether a block runs a second time, for its gradients: BatchNorm's running statistics have
     seen this batch already."""
-    return _recomputing.get()
+    return not torch.compiler.is_compiling() and _recomputing.get()
 
 
 @contextmanager
