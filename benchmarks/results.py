@@ -1,6 +1,6 @@
 """Fit and score registered data sets, keep the raw results, and make docs/results.md from them.
 
-    python benchmarks/results.py                       # every set of the issue's table, one seed
+    python benchmarks/results.py                       # every set that is there, one seed
     python benchmarks/results.py ETTh1:96 Epilepsy     # some of them
     python benchmarks/results.py --table               # only the page, from the kept results
 
