@@ -130,13 +130,13 @@ class ConvTimeNetEstimator(BaseEstimator):
         for notice in self.notices_:
             log.warning(notice)
 
-    def _outputs(self, x: np.ndarray, batch_size: int | None = None) -> np.ndarray:
+    def _outputs(self, x: np.ndarray) -> np.ndarray:
         """What the inference network gives for scaled inputs (n, C, L): (n, C, H) or (n, K)."""
         device = next(self.fused_.buffers()).device
         results = []
         with torch.inference_mode(), autocast(device, self.train_config_):
             for part in torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32)).split(
-                batch_size or self.train_config_.batch_size
+                self.train_config_.batch_size
             ):
                 results.append(self.fused_(part.to(device)).float().cpu())
         return torch.cat(results).numpy()

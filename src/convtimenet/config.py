@@ -98,7 +98,8 @@ class ModelConfig(_Json):
     """Move and stretch each patch by predicted offsets; False keeps the patches uniform."""
     predictor_init: PredictorInit = "last_zero"
     """Offset predictor at the start: last layer zero (plain patches, alive), all zero (the
-    authors' forecasting code: never leaves plain patching), or torch's default."""
+    authors' forecasting code: every patch keeps one common shift, whatever the data), or torch's
+    default."""
     embed_norm: bool = False
     """GELU and BatchNorm after the patch projection."""
 
