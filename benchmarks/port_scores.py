@@ -75,9 +75,9 @@ def main() -> None:
                 group["lr"] = train.learning_rate(epoch)
             model.train()
             for index in training_batches(torch.randperm(len(fitting), generator=order), train):
-                x, y = fitting.batch(index)
+                batch = fitting.batch(index)
                 optimiser.zero_grad()
-                mse_loss(model(x), y).backward()
+                mse_loss(model(batch.x), batch.y).backward()
                 optimiser.step()
             scores = evaluate(model, choosing, "forecast", train.batch_size, CPU)
             epochs.append(scores)

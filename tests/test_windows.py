@@ -13,7 +13,7 @@ from torch import nn
 from convtimenet.errors import DataError
 from convtimenet.metrics import confusion, evaluate
 from convtimenet.registry import REGISTRY, ForecastingInfo
-from convtimenet.windows import LabelledCases, Scaler, Windows, fill_cases
+from convtimenet.windows import Batch, LabelledCases, Scaler, Windows, fill_cases
 
 CPU = torch.device("cpu")
 
@@ -45,7 +45,7 @@ class TestWindows:
         windows = Windows.between(values, L, H, first_target, end)
         assert len(windows) == len(expected)
         order = torch.arange(len(windows)).flip(0)
-        x, y = windows.batch(order)
+        x, y, _ = windows.batch(order)
         assert torch.equal(x, torch.stack([a for a, _ in expected]).flip(0))
         assert torch.equal(y, torch.stack([b for _, b in expected]).flip(0))
 
@@ -68,7 +68,7 @@ class TestWindows:
     def test_targets_of_one_part_are_never_targets_of_another(self):
         values = torch.arange(100.0)[None]
         seen = [
-            set(part.batch(torch.arange(len(part)))[1].flatten().tolist())
+            set(part.batch(torch.arange(len(part))).y.flatten().tolist())
             for part in (
                 Windows.between(values, 10, 4, 0, 60),
                 Windows.between(values, 10, 4, 60, 80),
@@ -179,13 +179,13 @@ class LabelledPairs:
     def __len__(self) -> int:
         return len(self.x)
 
-    def batch(self, index: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return self.x[index], self.y[index]
+    def batch(self, index: torch.Tensor) -> Batch:
+        return Batch(self.x[index], self.y[index])
 
 
 def test_labelled_cases_keep_case_and_class_together():
     cases = LabelledCases(torch.arange(12.0).view(4, 1, 3), torch.tensor([5, 6, 7, 8]))
-    x, y = cases.batch(torch.tensor([2, 0]))
+    x, y, _ = cases.batch(torch.tensor([2, 0]))
     assert x[:, 0, 0].tolist() == [6, 0]
     assert y.tolist() == [7, 5]
 

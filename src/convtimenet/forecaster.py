@@ -246,9 +246,10 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
         per_window, done = [], 0
         counted = self._counted(table, windows, device)
         with autocast(device, self.train_config_):
-            for output, target in outputs(self.fused_, windows, batch_size, device):
+            for output, batch in outputs(self.fused_, windows, batch_size, device):
                 if done >= keep:
                     break
+                target = batch.y
                 numbers = torch.arange(done, done + len(target), device=device)
                 last = scaled[:, windows.starts[numbers] + L - 1].T[..., None]
                 per_window.append(sums.add(output, target, last, counted(numbers)))
@@ -284,8 +285,8 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
         masks = Windows(known, windows.starts, windows.context_length, windows.horizon)
 
         def of(numbers: Tensor) -> Tensor:
-            context, target = masks.batch(numbers)
-            return target * context[..., -1:]
+            known = masks.batch(numbers)
+            return known.y * known.x[..., -1:]
 
         return of
 

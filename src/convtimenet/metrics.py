@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from convtimenet.config import Head
-from convtimenet.windows import Examples
+from convtimenet.windows import Batch, Examples
 
 Scores = dict[str, float]
 
@@ -21,25 +21,20 @@ def wide(device: torch.device) -> torch.dtype:
     return torch.float32 if device.type == "mps" else torch.float64
 
 
-def forecast_sums(output: Tensor, target: Tensor) -> dict[str, Tensor]:
+def forecast_sums(output: Tensor, target: Tensor, weight: Tensor) -> dict[str, Tensor]:
     """Sums over a batch whose means are MSE and MAE per value."""
-    error = output - target
-    return {
-        "mse": error.square().sum(dtype=wide(output.device)),
-        "mae": error.abs().sum(dtype=wide(output.device)),
-    }
+    error = (output - target).to(weight.dtype)
+    return {"mse": (error.square() * weight).sum(), "mae": (error.abs() * weight).sum()}
 
 
-def class_sums(output: Tensor, target: Tensor) -> dict[str, Tensor]:
+def class_sums(output: Tensor, target: Tensor, weight: Tensor) -> dict[str, Tensor]:
     """Sums over a batch whose means are cross-entropy and accuracy per case."""
-    right = (output.argmax(-1) == target).sum(dtype=wide(output.device))
-    return {
-        "loss": F.cross_entropy(output.float(), target, reduction="sum").to(wide(output.device)),
-        "accuracy": right,
-    }
+    loss = F.cross_entropy(output.float(), target, reduction="none")
+    right = output.argmax(-1) == target
+    return {"loss": (loss * weight).sum(), "accuracy": (right * weight).sum()}
 
 
-SUMS: dict[Head, Callable[[Tensor, Tensor], dict[str, Tensor]]] = {
+SUMS: dict[Head, Callable[[Tensor, Tensor, Tensor], dict[str, Tensor]]] = {
     "forecast": forecast_sums,
     "classify": class_sums,
 }
@@ -47,14 +42,14 @@ SUMS: dict[Head, Callable[[Tensor, Tensor], dict[str, Tensor]]] = {
 
 def outputs(
     model: nn.Module, examples: Examples, batch_size: int, device: torch.device
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Output and target, batch by batch, in evaluation mode and without gradients."""
+) -> Iterator[tuple[Tensor, Batch]]:
+    """Output and examples, batch by batch, in evaluation mode and without gradients."""
     model.eval()
     order = torch.arange(len(examples), device=device)
     with torch.inference_mode():
         for index in order.split(batch_size):
-            x, y = examples.batch(index)
-            yield model(x).float(), y
+            batch = examples.batch(index)
+            yield model(*batch.inputs).float(), batch
 
 
 def evaluate(
@@ -73,14 +68,17 @@ def evaluate(
         Leave out an incomplete last batch, as the authors' scripts do (SPEC section 6).
     """
     totals: dict[str, Tensor] = {}
-    count = 0
-    for output, target in outputs(model, examples, batch_size, device):
-        if drop_last and len(output) < batch_size and count:
+    count = torch.zeros((), device=device, dtype=wide(device))
+    for done, (output, batch) in enumerate(outputs(model, examples, batch_size, device)):
+        if drop_last and len(output) < batch_size and done:
             break
-        for name, value in SUMS[head](output, target).items():
+        weight = torch.ones_like(batch.y, dtype=count.dtype)
+        if batch.weight is not None:
+            weight *= batch.weight
+        for name, value in SUMS[head](output, batch.y, weight).items():
             totals[name] = totals.get(name, 0.0) + value
-        count += target.numel()
-    return {name: float(total) / count for name, total in totals.items()}
+        count += weight.sum()
+    return {name: float(total / count) for name, total in totals.items()}
 
 
 @dataclass(frozen=True, kw_only=True)

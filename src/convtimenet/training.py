@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -28,6 +27,7 @@ from torch import Tensor
 from convtimenet.config import Head, TrainConfig
 from convtimenet.errors import ConfigError, DataError, TrainingError
 from convtimenet.inference import fuse
+from convtimenet.losses import LOSSES
 from convtimenet.memory import GIB, available, predicted_peak
 from convtimenet.metrics import Scores, evaluate
 from convtimenet.model import Block, ConvTimeNet, count_parameters
@@ -36,7 +36,6 @@ from convtimenet.windows import Examples
 
 log = logging.getLogger(__name__)
 
-LOSSES = {"forecast": F.mse_loss, "classify": F.cross_entropy}
 # The validation score that chooses the epoch; smaller is better. The authors' classification
 # script goes by accuracy; the loss says more about few cases.
 CHOSEN_BY: dict[Head, str] = {"forecast": "mse", "classify": "loss"}
@@ -179,9 +178,9 @@ def train(
             total, seen = torch.zeros((), device=device), 0
             shuffled = torch.randperm(len(examples), generator=order).to(device)
             for index in training_batches(shuffled, config):
-                x, y = examples.batch(index)
+                batch = examples.batch(index)
                 with autocast(device, config):
-                    loss = loss_of(model(x), y)
+                    loss = loss_of(model(*batch.inputs), batch.y, batch.weight)
                 optimiser.zero_grad()
                 loss.backward()
                 if config.clip_norm is not None:
@@ -241,7 +240,7 @@ def _fit_memory(
     history: History,
 ) -> None:
     """Predict the peak, and have activations computed again where it exceeds the budget."""
-    x, _ = examples.batch(torch.zeros(1, dtype=torch.int64, device=device))
+    x = examples.batch(torch.zeros(1, dtype=torch.int64, device=device)).x
     rows = model.rows(x).shape[0] * min(config.batch_size, len(examples))
     if rows * model.config.n_patches < 2 and model.config.norm == "batch":
         raise DataError(

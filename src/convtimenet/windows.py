@@ -1,13 +1,13 @@
 """Arrays to batches: forecasting windows and labelled cases, both gathered on the device.
 
-Either kind gives ``len(examples)`` and ``examples.batch(index) -> (x, y)``, which is all that
+Either kind gives ``len(examples)`` and ``examples.batch(index) -> Batch``, which is all that
 training and evaluation ask for. Shape legend: `convtimenet._shapes`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -17,14 +17,30 @@ from convtimenet._shapes import Float, Int
 from convtimenet.errors import DataError
 
 
+class Batch(NamedTuple):
+    """Examples drawn together, on the device that trains."""
+
+    x: Tensor
+    """(B, C, L), what the network reads."""
+    y: Tensor
+    """Targets: (B, C, H) values or (B,) class numbers."""
+    weight: Tensor | None = None
+    """What each target counts, broadcastable to `y` and not negative; None counts all alike."""
+
+    @property
+    def inputs(self) -> tuple[Tensor, ...]:
+        """What the network is called with."""
+        return (self.x,)
+
+
 @runtime_checkable
 class Examples(Protocol):
     """What training and evaluation need to know of the data."""
 
     def __len__(self) -> int: ...
 
-    def batch(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Inputs (B, C, L) and targets of the examples numbered `index` (B,)."""
+    def batch(self, index: Tensor) -> Batch:
+        """The examples numbered `index` (B,)."""
         ...
 
 
@@ -130,12 +146,10 @@ class Windows:
     def __len__(self) -> int:
         return len(self.starts)
 
-    def batch(
-        self, index: Int[Tensor, " B"]
-    ) -> tuple[Float[Tensor, "B C L"], Float[Tensor, "B C H"]]:
+    def batch(self, index: Int[Tensor, " B"]) -> Batch:
         """Contexts and what followed them."""
         both = self.all[:, self.starts[index]].transpose(0, 1)
-        return both[..., : self.context_length], both[..., self.context_length :]
+        return Batch(both[..., : self.context_length], both[..., self.context_length :])
 
 
 class LabelledCases:
@@ -147,9 +161,9 @@ class LabelledCases:
     def __len__(self) -> int:
         return len(self.x)
 
-    def batch(self, index: Int[Tensor, " B"]) -> tuple[Float[Tensor, "B C L"], Int[Tensor, " B"]]:
+    def batch(self, index: Int[Tensor, " B"]) -> Batch:
         """Cases and their classes."""
-        return self.x[index], self.y[index]
+        return Batch(self.x[index], self.y[index])
 
 
 def fill_cases(values: np.ndarray, scaler: Scaler, length: int) -> np.ndarray:
