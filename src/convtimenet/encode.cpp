@@ -27,28 +27,6 @@ struct Block {  // as native.py fills it
     const float *kernel, *bias, *s1, *c1, *t1, *widen, *widen_bias, *s2, *narrow, *narrow_bias;
 };
 
-// x times the normal distribution function, which is 1/2 + x P(x^2) on [-5, 5] and 3e-7 from 0 or 1
-// outside; P from a least-squares fit in Chebyshev polynomials, largest error 3e-7. A third of the
-// time of the one that training needs the density for.
-inline Floats gelu(Floats x) {
-    x = x < -5.0f ? Floats{} - 5.0f : x;
-    const Floats z = x > 5.0f ? Floats{} + 5.0f : x;
-    const Floats s = z * z * 0.08f - 1.0f;
-    Floats p = s * 5.948293838e-04f - 1.611555344e-03f;
-    p = p * s + 1.765997848e-03f;
-    p = p * s - 2.692101290e-03f;
-    p = p * s + 6.361238193e-03f;
-    p = p * s - 1.115644444e-02f;
-    p = p * s + 1.642754674e-02f;
-    p = p * s - 2.327250689e-02f;
-    p = p * s + 3.143639117e-02f;
-    p = p * s - 4.044188187e-02f;
-    p = p * s + 5.152099207e-02f;
-    p = p * s - 7.029631734e-02f;
-    p = p * s + 1.413637847e-01f;
-    return x * (z * p + 0.5f);
-}
-
 // sum += a b for ROWS rows of a, a row apart by `row`, and V vectors of each row of b.
 template <int V>
 inline void multiply(const float* a, long row, const float* b, long width, long K,

@@ -19,37 +19,6 @@ inline float sum(Floats x) {
     for (int l = 0; l < LANES; ++l) total += x[l];
     return total;
 }
-// exp(x) for x <= 0 to float precision: 2^n times a polynomial on [-ln2/2, ln2/2].
-inline Floats exp_negative(Floats x) {
-    x = x < -87.0f ? Floats{} - 87.0f : x;
-    const float magic = 12582912.0f;  // adding it rounds to a whole number, kept in the low bits
-    const Floats shifted = x * 1.44269504f + magic;
-    const Floats n = shifted - magic;
-    const Floats r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
-    Floats y = r * 1.9875691500e-4f + 1.3981999507e-3f;
-    y = y * r + 8.3334519073e-3f;
-    y = y * r + 4.1665795894e-2f;
-    y = y * r + 1.6666665459e-1f;
-    y = y * r + 5.0000001201e-1f;
-    y = y * (r * r) + r + 1.0f;
-    const Ints power = ((Ints)shifted - 0x4b400000 + 127) << 23;
-    return y * (Floats)power;
-}
-
-// Normal distribution function and density; erf after Abramowitz and Stegun 7.1.26 (1.5e-7).
-struct Normal { Floats cdf, pdf; };
-inline Normal normal(Floats x) {
-    const Floats z = (x < 0.0f ? -x : x) * 0.707106781f;
-    const Floats t = 1.0f / (1.0f + 0.3275911f * z);
-    const Floats e = exp_negative(-z * z);
-    Floats y = t * 1.061405429f - 1.453152027f;
-    y = y * t + 1.421413741f;
-    y = y * t - 0.284496736f;
-    y = y * t + 0.254829592f;
-    const Floats half_tail = 0.5f * y * t * e;
-    return {x < 0.0f ? half_tail : 1.0f - half_tail, 0.398942280f * e};
-}
-
 // Counter-based random bits: a hash of (seed, row, column), the same whatever thread asks.
 template <class U>
 inline U mix(U x) {
@@ -123,31 +92,46 @@ inline void normalise_backward(const float* x, float* g, long n, Moments m, floa
     for (long i = 0; i < n; ++i) g[i] = scale * (g[i] - shift - (x[i] - m.mean) * slope);
 }
 
-// 'same' convolution of a plane's rows with a kernel of k values. The result has room for whole
-// vectors behind each row: the next row, or the slack at the end, takes what is too much.
+// 'same' convolution of a plane's rows with a kernel of k values, a few rows at a time: their sums
+// need not wait for each other. The result has room for whole vectors behind each row: the next row,
+// or the slack at the end, takes what is too much.
 struct Convolution {
-    long R, N, k, left, blocks;
+    static constexpr int TOGETHER = 4;
+    long R, N, k, left, blocks, length;
     std::vector<float> padded, out;
     Convolution(long R, long N, long k, long left)
         : R(R), N(N), k(k), left(left), blocks((N + LANES - 1) / LANES),
-          padded(blocks * LANES + k + LANES, 0.0f), out(R * N + LANES, 0.0f) {}
-    void pad(const float* row) { std::copy(row, row + N, padded.begin() + left); }
+          length(blocks * LANES + k + LANES), padded(TOGETHER * length, 0.0f),
+          out(R * N + LANES, 0.0f) {}
+    const float* row(long q) const { return padded.data() + q * length; }
+    // rows from r on, zeros around each; rows past the end keep what they had
+    void pad(const float* plane, long r) {
+        for (long q = 0; q < TOGETHER && r + q < R; ++q)
+            std::copy(plane + (r + q) * N, plane + (r + q + 1) * N,
+                      padded.begin() + q * length + left);
+    }
     const float* operator()(const float* plane, const float* w) {
-        for (long r = 0; r < R; ++r) {
-            pad(plane + r * N);
-            for (long b = 0; b < blocks; ++b) {
+        for (long r = 0; r < R; r += TOGETHER) {
+            pad(plane, r);
+            for (long b = blocks - 1; b >= 0; --b) {  // what is too much, before what it falls on
                 // taps that reach into the row from some of these lanes
                 const long first = std::max(0L, left - b * LANES - LANES + 1);
                 const long end = std::min(k, left + N - b * LANES);
                 const float* x = padded.data() + b * LANES;
-                Floats even = {}, odd = {};  // two sums that need not wait for each other
+                Floats even[TOGETHER] = {}, odd[TOGETHER] = {};
                 long j = first;
-                for (; j + 2 <= end; j += 2) {
-                    even += w[j] * load(x + j);
-                    odd += w[j + 1] * load(x + j + 1);
+                for (; j + 2 <= end; j += 2)
+#pragma GCC unroll 8
+                    for (int q = 0; q < TOGETHER; ++q) {
+                        even[q] += w[j] * load(x + q * length + j);
+                        odd[q] += w[j + 1] * load(x + q * length + j + 1);
+                    }
+#pragma GCC unroll 8
+                for (int q = 0; q < TOGETHER; ++q) {
+                    if (j < end) even[q] += w[j] * load(x + q * length + j);
+                    if (r + q < R)
+                        store(out.data() + (r + q) * N + b * LANES, even[q] + odd[q], room(r + q, b));
                 }
-                if (j < end) even += w[j] * load(x + j);
-                store(out.data() + r * N + b * LANES, even + odd, room(r, b));
             }
         }
         return out.data();
@@ -173,7 +157,7 @@ void conv_forward(long D, long R, long N, long k, const float* u, const float* w
         const float* c = convolution(in, w + d * k);
         each(R * N, [&](long i, long n) {
             const Floats x = load(c + i, n) + b;
-            store(out + i, load(in + i, n) + a * x * normal(x).cdf * drop(i), n);
+            store(out + i, load(in + i, n) + a * gelu(x) * drop(i), n);
         });
         const Moments m = moments(out, R * N, eps, variance + d);
         mean[d] = m.mean;
@@ -203,10 +187,9 @@ void conv_backward(long D, long R, long N, long k, const float* u, const float* 
             Floats sum_a = {}, sum_b = {};
             each(std::min(4096L, R * N - i), [&](long j, long n) {
                 const Floats x = load(c + i + j, n) + b;
-                const Normal d = normal(x);
                 const Floats through = load(out + i + j, n) * drop(i + j);
-                const Floats slope = through * (a * (d.cdf + x * d.pdf));
-                sum_a += through * x * d.cdf;
+                const Floats slope = through * (a * gelu_slope(x));
+                sum_a += through * gelu(x);
                 sum_b += slope;
                 store(inner.data() + i + j, slope, n);
             });
@@ -215,15 +198,26 @@ void conv_backward(long D, long R, long N, long k, const float* u, const float* 
         }
         g_bias[d] = static_cast<float>(bias_sum);
         g_a[d] = a_sum;
-        std::vector<float> sums(k * LANES, 0.0f), row(convolution.blocks * LANES, 0.0f);
-        for (long r = 0; r < R; ++r) {
-            convolution.pad(in + r * N);
-            std::copy(inner.data() + r * N, inner.data() + (r + 1) * N, row.data());
+        constexpr int TOGETHER = Convolution::TOGETHER;
+        const long blocks = convolution.blocks;
+        std::vector<float> sums(k * LANES, 0.0f), rows(TOGETHER * blocks * LANES, 0.0f);
+        for (long r = 0; r < R; r += TOGETHER) {
+            convolution.pad(in, r);
+            for (long q = 0; q < TOGETHER; ++q) {
+                float* row = rows.data() + q * blocks * LANES;
+                if (r + q < R) std::copy(inner.data() + (r + q) * N, inner.data() + (r + q + 1) * N, row);
+                else std::fill(row, row + N, 0.0f);
+            }
             for (long j = 0; j < k; ++j) {
-                Floats s = load(sums.data() + j * LANES);
-                for (long v = 0; v < convolution.blocks * LANES; v += LANES)
-                    s += load(row.data() + v) * load(convolution.padded.data() + v + j);
-                store(sums.data() + j * LANES, s);
+                Floats s[TOGETHER] = {};
+                for (long b = 0; b < blocks; ++b)
+#pragma GCC unroll 8
+                    for (int q = 0; q < TOGETHER; ++q)
+                        s[q] += load(rows.data() + (q * blocks + b) * LANES) *
+                                load(convolution.row(q) + b * LANES + j);
+                Floats total = load(sums.data() + j * LANES);
+                for (int q = 0; q < TOGETHER; ++q) total += s[q];
+                store(sums.data() + j * LANES, total);
             }
         }
         for (long j = 0; j < k; ++j) g_w[d * k + j] = sum(load(sums.data() + j * LANES));
@@ -290,7 +284,7 @@ void gelu_forward(long F, long n, float* h, const float* bias, double p, uint64_
         float *row = h + f * n, b = bias[f];
         each(n, [&](long i, long m) {
             const Floats x = load(row + i, m) + b;
-            store(row + i, x * normal(x).cdf * drop(first + i), m);
+            store(row + i, gelu(x) * drop(first + i), m);
         });
     }
 }
@@ -306,9 +300,8 @@ void gelu_backward(long F, long n, float* h, float* g, const float* bias, double
         Floats s = {};
         each(n, [&](long i, long m) {
             const Floats x = load(row + i, m) + b, keep = drop(first + i);
-            const Normal d = normal(x);
-            const Floats back = load(grad + i, m) * keep * (d.cdf + x * d.pdf);
-            store(row + i, x * d.cdf * keep, m);
+            const Floats back = load(grad + i, m) * keep * gelu_slope(x);
+            store(row + i, gelu(x) * keep, m);
             store(grad + i, back, m);
             s += back;
         });

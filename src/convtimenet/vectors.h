@@ -31,4 +31,47 @@ inline void each(long size, Use use) {
     if (i < size) use(i, size - i);
 }
 
+// GELU is x times the normal distribution function, which is 1/2 + x P(x^2) on [-5, 5]; its slope is
+// 1/2 + x Q(x^2) there. P and Q are least-squares fits in Chebyshev polynomials of s, which maps
+// [0, 25] to [-1, 1]: errors up to 3e-7 and 1e-6, a third of the time of an exponential with a
+// division. Outside they stay as at the border, 3e-7 and 7e-6 from what they should be.
+inline Floats between(Floats x, float low, float high) {
+    x = x < low ? Floats{} + low : x;
+    return x > high ? Floats{} + high : x;
+}
+inline Floats gelu(Floats x) {
+    x = x < -5.0f ? Floats{} - 5.0f : x;
+    const Floats z = between(x, -5.0f, 5.0f), s = z * z * 0.08f - 1.0f;
+    Floats p = s * 5.948293838e-04f - 1.611555344e-03f;
+    p = p * s + 1.765997848e-03f;
+    p = p * s - 2.692101290e-03f;
+    p = p * s + 6.361238193e-03f;
+    p = p * s - 1.115644444e-02f;
+    p = p * s + 1.642754674e-02f;
+    p = p * s - 2.327250689e-02f;
+    p = p * s + 3.143639117e-02f;
+    p = p * s - 4.044188187e-02f;
+    p = p * s + 5.152099207e-02f;
+    p = p * s - 7.029631734e-02f;
+    p = p * s + 1.413637847e-01f;
+    return x * (z * p + 0.5f);
+}
+inline Floats gelu_slope(Floats x) {
+    const Floats z = between(x, -5.0f, 5.0f), s = z * z * 0.08f - 1.0f;
+    Floats q = s * -4.609108903e-03f + 1.209574006e-02f;
+    q = q * s - 1.062540337e-02f;
+    q = q * s + 1.268857252e-02f;
+    q = q * s - 3.424857184e-02f;
+    q = q * s + 5.651822314e-02f;
+    q = q * s - 6.817698479e-02f;
+    q = q * s + 7.825227827e-02f;
+    q = q * s - 8.437462896e-02f;
+    q = q * s + 8.070798218e-02f;
+    q = q * s - 7.179652154e-02f;
+    q = q * s + 6.654465199e-02f;
+    q = q * s - 7.510899752e-02f;
+    q = q * s + 1.421341002e-01f;
+    return z * q + 0.5f;
+}
+
 }  // namespace
