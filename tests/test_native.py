@@ -85,15 +85,21 @@ def assert_close(
     k=st.integers(1, 45),
     dropout=st.sampled_from([0.0, 0.1, 0.5]),
     residual=st.sampled_from(["learnable", "plain"]),
+    masked=st.booleans(),
     threads=st.sampled_from([1, 2]),
     seed=st.integers(0, 2**20),
 )
-def test_training_block(R, N, k, dropout, residual, threads, seed):
+def test_training_block(R, N, k, dropout, residual, masked, threads, seed):
     if R * N < 6:  # too few values for a BatchNorm that one can compare
         R = 6
     torch.manual_seed(seed)
     block = make(k=k, small=min(3, k), dropout=dropout, residual=residual)
-    u = torch.randn(8, R, N, requires_grad=True)
+    counted = None
+    if masked:
+        counted = torch.rand(R, N) > 0.4
+        counted.view(-1)[:6] = True
+    u = torch.randn(8, R, N)
+    u = (u if counted is None else u * counted).requires_grad_()
     state = torch.get_rng_state()
     numbers = torch.randint(2**62, (3,)).tolist()
     torch.set_rng_state(state)
@@ -101,13 +107,13 @@ def test_training_block(R, N, k, dropout, residual, threads, seed):
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        w = block(u)
+        w = block(u, counted)
         weight = torch.randn_like(w)
         (w * weight).sum().backward()
     finally:
         torch.set_num_threads(before)
     v = u.detach().double().requires_grad_()
-    expected = twin(v)
+    expected = twin(v, counted)
     (expected * weight).sum().backward()
     assert_close(w, expected.detach(), "output")
     assert u.grad is not None
@@ -194,10 +200,14 @@ def test_fused_network(length, patch, width, rows):
         if "running" in name:
             buffer.uniform_(0.5, 1.5)
     fused, x = fuse(model), torch.randn(rows, 3, length)
+    known = torch.rand(rows, 3, length) > 0.1
+    known[0, :, : length // 2] = False
     with torch.no_grad():
-        quick = fused(x)
-        slow = model.double()(x.double())
-    assert_close(quick, slow, "fused output")
+        quick = fused(x), fused(x, known)
+        model.double()
+        slow = model(x.double()), model(x.double(), known)
+    for a, b in zip(quick, slow, strict=True):
+        assert_close(a, b, "fused output")
 
 
 def test_gelu_without_gradient():

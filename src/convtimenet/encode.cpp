@@ -46,12 +46,12 @@ inline void multiply(const float* a, long row, const float* b, long width, long 
 
 struct Group {
     long D, F, N, G, width, reach;  // width: N x G in whole vectors; reach: of the widest kernel
-    std::vector<float> u, v, line, hidden, spare;
+    std::vector<float> u, v, line, hidden, spare, weight;
     Group(long D, long F, long N, long G, long reach)
         : D(D), F(F), N(N), G(G),
           width(((N * G - 1) / (SHARED * LANES) + 1) * SHARED * LANES), reach(reach),
           u(D * width), v(D * width), line(width + 2 * reach * G + LANES),
-          hidden((HIDDEN + ROWS) * VECTORS * LANES), spare(ROWS * std::max(D, F)) {}
+          hidden((HIDDEN + ROWS) * VECTORS * LANES), spare(ROWS * std::max(D, F)), weight(width) {}
 
     // v = s1 u + c1 GELU(conv(u) + bias) + t1, one channel of the width at a time
     void convolve(const Block& b) {
@@ -125,6 +125,15 @@ struct Group {
         }
     }
 
+    // zeros where a token does not count, as the next convolution expects them
+    void clear() {
+        for (long d = 0; d < D; ++d)
+            for (long c = 0; c < width; c += LANES) {
+                float* x = u.data() + d * width + c;
+                store(x, load(x) * load(weight.data() + c));
+            }
+    }
+
     void pass(const Block& b) {
         convolve(b);
         long c = 0;
@@ -137,9 +146,10 @@ struct Group {
 
 extern "C" {
 
-// u (D, R, N) becomes what all blocks make of it, written to w; G series at a time.
+// u (D, R, N) becomes what all blocks make of it, written to w; G series at a time. weight (R, N): 0
+// for tokens that do not count; null: all do.
 void encode(long D, long R, long N, long F, long G, long depth, const Block* blocks,
-            const float* u, float* w, int threads) {
+            const float* u, const float* weight, float* w, int threads) {
     long reach = 0;
     for (long i = 0; i < depth; ++i) reach = std::max(reach, blocks[i].k);
 #pragma omp parallel num_threads(threads)
@@ -154,7 +164,14 @@ void encode(long D, long R, long N, long F, long G, long depth, const Block* blo
                     float* to = group.u.data() + d * group.width + r;
                     for (long n = 0; n < N; ++n) to[n * G] = from[n];
                 }
-            for (long i = 0; i < depth; ++i) group.pass(blocks[i]);
+            if (weight)
+                for (long r = 0; r < rows; ++r)
+                    for (long n = 0; n < N; ++n)
+                        group.weight[n * G + r] = weight[(first + r) * N + n];
+            for (long i = 0; i < depth; ++i) {
+                group.pass(blocks[i]);
+                if (weight) group.clear();
+            }
             for (long d = 0; d < D; ++d)
                 for (long r = 0; r < rows; ++r) {
                     const float* from = group.u.data() + d * group.width + r;

@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from convtimenet import native
-from convtimenet._shapes import Float
+from convtimenet._shapes import Bool, Float
 from convtimenet.layers import TokenBatchNorm, banded_conv
-from convtimenet.model import Block, ConvTimeNet
+from convtimenet.model import Block, Blocks, ConvTimeNet
 
 
 class FusedBlock(nn.Module):
@@ -42,26 +42,34 @@ class FusedBlock(nn.Module):
         self.narrow_weight = nn.Buffer(a2[:, None] * narrow.weight)
         self.narrow_bias = nn.Buffer((a2 * narrow.bias + t2)[:, None])
 
-    def forward(self, u: Float[Tensor, "D R N"]) -> Float[Tensor, "D R N"]:
+    def forward(
+        self, u: Float[Tensor, "D R N"], counted: Bool[Tensor, "R N"] | None = None
+    ) -> Float[Tensor, "D R N"]:
         conv = F.gelu(banded_conv(u, self.weight, self.bias))
         v = self.norm_conv(torch.addcmul(torch.addcmul(self.t1, self.s1, u), self.c1, conv))
         flat = v.flatten(1)
         hidden = F.gelu(torch.addmm(self.widen_bias, self.widen_weight, flat))
         kept = torch.addcmul(self.narrow_bias, self.s2, flat)
-        return self.norm_pointwise(torch.addmm(kept, self.narrow_weight, hidden).view_as(u))
+        w = self.norm_pointwise(torch.addmm(kept, self.narrow_weight, hidden).view_as(u))
+        return w if counted is None else torch.where(counted, w, 0.0)
 
 
-class FusedBlocks(nn.Sequential):
+class FusedBlocks(Blocks):
     """All blocks of the inference form; on CPU a few series go through all of them at a time."""
 
     def __init__(self, *blocks: FusedBlock):
         super().__init__(*blocks)
         self.native = all(block.native for block in blocks)
 
-    def forward(self, input: Float[Tensor, "D R N"]) -> Float[Tensor, "D R N"]:
+    def forward(
+        self,
+        input: Float[Tensor, "D R N"],
+        counted: Bool[Tensor, "R N"] | None = None,
+        again: bool = False,
+    ) -> Float[Tensor, "D R N"]:
         if self.native and native.usable(input) and not input.requires_grad:
-            return native.encode([cast(FusedBlock, block) for block in self], input)
-        return super().forward(input)
+            return native.encode([cast(FusedBlock, block) for block in self], input, counted)
+        return super().forward(input, counted)
 
 
 class FusedGELU(nn.Module):
@@ -102,7 +110,7 @@ def fuse(model: ConvTimeNet) -> ConvTimeNet:
         fused.embedding.patch.predict[1] = FusedGELU()
     if isinstance(fused.embedding.norm, TokenBatchNorm):
         fused.embedding.activation = FusedGELU(fused.embedding.norm)
-        fused.embedding.norm = nn.Identity()
+        fused.embedding.norm = None
     return fused
 
 

@@ -44,52 +44,63 @@ struct Dropout {
     }
 };
 
+// The tokens of a batch: M of them, of which some may not count (weight 0, the others 1).
+struct Tokens {
+    long M;
+    const float* weight;  // null: all count
+    double total;
+    Floats of(long i, long n) const {  // zeros behind the n
+        if (weight) return load(weight + i, n);
+        static const float ones[2 * LANES] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
+        return load(ones + LANES - n);
+    }
+};
+
+// Sums over the tokens in float32, of a few thousand at a time in float64.
+template <class Use>
+inline double total_of(long M, Use use) {
+    double total = 0.0;
+    for (long i = 0; i < M; i += 4096) {
+        Floats s = {};
+        each(std::min(4096L, M - i), [&](long j, long n) { s += use(i + j, n); });
+        total += sum(s);
+    }
+    return total;
+}
+
 struct Moments { float mean, inverse; };  // inverse = 1 / sqrt(variance + eps)
-inline Moments moments(const float* x, long n, float eps, float* variance) {
-    double total = 0.0, square = 0.0;
-    for (long i = 0; i < n; i += 4096) {
-        const long m = std::min(4096L, n - i);
-        float s = 0.0f;
-#pragma omp simd reduction(+ : s)
-        for (long j = 0; j < m; ++j) s += x[i + j];
-        total += s;
-    }
-    const float mean = static_cast<float>(total / n);
-    for (long i = 0; i < n; i += 4096) {
-        const long m = std::min(4096L, n - i);
-        float s = 0.0f;
-#pragma omp simd reduction(+ : s)
-        for (long j = 0; j < m; ++j) s += (x[i + j] - mean) * (x[i + j] - mean);
-        square += s;
-    }
-    *variance = static_cast<float>(square / n);
+inline Moments moments(const float* x, Tokens t, float eps, float* variance) {
+    const double first = total_of(t.M, [&](long i, long n) { return load(x + i, n) * t.of(i, n); });
+    const float mean = static_cast<float>(first / t.total);
+    const double second = total_of(t.M, [&](long i, long n) {
+        const Floats off = load(x + i, n) - mean;
+        return off * off * t.of(i, n);
+    });
+    *variance = static_cast<float>(second / t.total);
     return {mean, 1.0f / std::sqrt(*variance + eps)};
 }
-inline void normalise(const float* x, long n, Moments m, float gamma, float beta, float* y) {
+// Zero where a token does not count.
+inline void normalise(const float* x, Tokens t, Moments m, float gamma, float beta, float* y) {
     const float scale = m.inverse * gamma, shift = beta - m.mean * scale;
-#pragma omp simd
-    for (long i = 0; i < n; ++i) y[i] = x[i] * scale + shift;
+    each(t.M, [&](long i, long n) {
+        store(y + i, (load(x + i, n) * scale + shift) * t.of(i, n), n);
+    });
 }
 // Gradient through BatchNorm: g becomes the gradient of x.
-inline void normalise_backward(const float* x, float* g, long n, Moments m, float gamma,
+inline void normalise_backward(const float* x, float* g, Tokens t, Moments m, float gamma,
                                float* g_gamma, float* g_beta) {
-    double sum = 0.0, dot = 0.0;
-    for (long i = 0; i < n; i += 4096) {
-        const long size = std::min(4096L, n - i);
-        float s = 0.0f, d = 0.0f;
-#pragma omp simd reduction(+ : s, d)
-        for (long j = 0; j < size; ++j) {
-            s += g[i + j];
-            d += g[i + j] * (x[i + j] - m.mean);
-        }
-        sum += s; dot += d;
-    }
-    *g_beta = static_cast<float>(sum);
+    const double all = total_of(t.M, [&](long i, long n) { return load(g + i, n) * t.of(i, n); });
+    const double dot = total_of(t.M, [&](long i, long n) {
+        return load(g + i, n) * t.of(i, n) * (load(x + i, n) - m.mean);
+    });
+    *g_beta = static_cast<float>(all);
     *g_gamma = static_cast<float>(dot * m.inverse);
-    const float scale = gamma * m.inverse, shift = static_cast<float>(sum / n);
-    const float slope = static_cast<float>(dot / n) * m.inverse * m.inverse;
-#pragma omp simd
-    for (long i = 0; i < n; ++i) g[i] = scale * (g[i] - shift - (x[i] - m.mean) * slope);
+    const float scale = gamma * m.inverse, shift = static_cast<float>(all / t.total);
+    const float slope = static_cast<float>(dot / t.total) * m.inverse * m.inverse;
+    each(t.M, [&](long i, long n) {
+        const Floats inner = load(g + i, n) - shift - (load(x + i, n) - m.mean) * slope;
+        store(g + i, scale * inner * t.of(i, n), n);
+    });
 }
 
 // 'same' convolution of a plane's rows with a kernel of k values, a few rows at a time: their sums
@@ -143,11 +154,13 @@ struct Convolution {
 
 extern "C" {
 
-// x1 = u + dropout(a GELU(conv(u) + bias)); y = BatchNorm(x1) with batch statistics.
+// x1 = u + dropout(a GELU(conv(u) + bias)); y = BatchNorm(x1) with the statistics of the tokens that
+// count (weight, whose sum is total; null: all), zero for the others.
 void conv_forward(long D, long R, long N, long k, const float* u, const float* w,
                   const float* bias, float a, double p, uint64_t seed, const float* gamma,
-                  const float* beta, float eps, float* x1, float* y, float* mean, float* variance,
-                  int threads) {
+                  const float* beta, float eps, const float* weight, double total, float* x1,
+                  float* y, float* mean, float* variance, int threads) {
+    const Tokens tokens = {R * N, weight, total};
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (long d = 0; d < D; ++d) {
         Convolution convolution(R, N, k, (k - 1) / 2);
@@ -159,25 +172,26 @@ void conv_forward(long D, long R, long N, long k, const float* u, const float* w
             const Floats x = load(c + i, n) + b;
             store(out + i, load(in + i, n) + a * gelu(x) * drop(i), n);
         });
-        const Moments m = moments(out, R * N, eps, variance + d);
+        const Moments m = moments(out, tokens, eps, variance + d);
         mean[d] = m.mean;
-        normalise(out, R * N, m, gamma[d], beta[d], y + d * R * N);
+        normalise(out, tokens, m, gamma[d], beta[d], y + d * R * N);
     }
 }
 
 // Gradients of conv_forward. g: gradient of y, becomes the gradient of u. g_a: a part per channel.
 void conv_backward(long D, long R, long N, long k, const float* u, const float* w,
                    const float* bias, float a, double p, uint64_t seed, const float* gamma,
-                   float eps, const float* x1, const float* mean, const float* variance, float* g,
-                   float* g_w, float* g_bias, double* g_a, float* g_gamma, float* g_beta,
-                   int threads) {
+                   float eps, const float* weight, double total, const float* x1,
+                   const float* mean, const float* variance, float* g, float* g_w, float* g_bias,
+                   double* g_a, float* g_gamma, float* g_beta, int threads) {
+    const Tokens tokens = {R * N, weight, total};
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (long d = 0; d < D; ++d) {
         const long left = (k - 1) / 2;
         const float *in = u + d * R * N, b = bias[d];
         float* out = g + d * R * N;
         const Moments m = {mean[d], 1.0f / std::sqrt(variance[d] + eps)};
-        normalise_backward(x1 + d * R * N, out, R * N, m, gamma[d], g_gamma + d, g_beta + d);
+        normalise_backward(x1 + d * R * N, out, tokens, m, gamma[d], g_gamma + d, g_beta + d);
         Convolution convolution(R, N, k, left), transposed(R, N, k, k - 1 - left);
         const Dropout drop(seed, static_cast<uint32_t>(d), p);
         const float* c = convolution(in, w + d * k);
@@ -233,7 +247,9 @@ void conv_backward(long D, long R, long N, long k, const float* u, const float* 
 // x2 = v + dropout(a (f + bias)), written over f; y = BatchNorm(x2) with batch statistics.
 void residual_forward(long D, long M, const float* v, float* f, const float* bias, float a,
                       double p, uint64_t seed, const float* gamma, const float* beta, float eps,
-                      float* y, float* mean, float* variance, int threads) {
+                      const float* weight, double total, float* y, float* mean, float* variance,
+                      int threads) {
+    const Tokens tokens = {M, weight, total};
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (long d = 0; d < D; ++d) {
         const Dropout drop(seed, static_cast<uint32_t>(d), p);
@@ -242,22 +258,23 @@ void residual_forward(long D, long M, const float* v, float* f, const float* bia
         each(M, [&](long i, long n) {
             store(out + i, load(in + i, n) + a * (load(out + i, n) + b) * drop(i), n);
         });
-        const Moments m = moments(out, M, eps, variance + d);
+        const Moments m = moments(out, tokens, eps, variance + d);
         mean[d] = m.mean;
-        normalise(out, M, m, gamma[d], beta[d], y + d * M);
+        normalise(out, tokens, m, gamma[d], beta[d], y + d * M);
     }
 }
 
 // Gradients of residual_forward. g: gradient of y, becomes the gradient of v (this path);
 // branch becomes the gradient behind a, whose sums over a row are sums.
 void residual_backward(long D, long M, const float* x2, double p, uint64_t seed,
-                       const float* gamma, float eps, const float* mean, const float* variance,
-                       float* g, float* branch, float* sums, float* g_gamma, float* g_beta,
-                       int threads) {
+                       const float* gamma, float eps, const float* weight, double total,
+                       const float* mean, const float* variance, float* g, float* branch,
+                       float* sums, float* g_gamma, float* g_beta, int threads) {
+    const Tokens tokens = {M, weight, total};
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (long d = 0; d < D; ++d) {
         const Moments m = {mean[d], 1.0f / std::sqrt(variance[d] + eps)};
-        normalise_backward(x2 + d * M, g + d * M, M, m, gamma[d], g_gamma + d, g_beta + d);
+        normalise_backward(x2 + d * M, g + d * M, tokens, m, gamma[d], g_gamma + d, g_beta + d);
         const Dropout drop(seed, static_cast<uint32_t>(d), p);
         const float* in = g + d * M;
         float* out = branch + d * M;
@@ -362,7 +379,7 @@ void standardise(long rows, long T, const float* x, float eps, int last, float* 
     for (long r = 0; r < rows; ++r) {
         const float* in = x + r * T;
         float variance;
-        const Moments m = moments(in, T, eps, &variance);
+        const Moments m = moments(in, {T, nullptr, static_cast<double>(T)}, eps, &variance);
         const float middle = last ? in[T - 1] : m.mean, deviation = std::sqrt(variance + eps);
 #pragma omp simd
         for (long t = 0; t < T; ++t) y[r * T + t] = (in[t] - middle) / deviation;

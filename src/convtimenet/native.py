@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor
 
-from convtimenet._shapes import Float
+from convtimenet._shapes import Bool, Float
 from convtimenet.files import cache_folder
 
 if TYPE_CHECKING:
@@ -148,16 +148,20 @@ class _TrainBlock(torch.autograd.Function):
         dropout: float,
         eps: float,
         seeds: tuple[int, int, int],
+        counted: Float[Tensor, "R N"] | None,
+        total: float,
     ) -> tuple[Tensor, ...]:
         D, R, N = u.shape
         F, M = widen.shape[0], R * N
         u, kernel = u.contiguous(), kernel.contiguous()
         p, epsilon = ctypes.c_double(dropout), ctypes.c_float(eps)
+        count = ctypes.c_double(total)
         x1, v, x2, w = (torch.empty_like(u) for _ in range(4))
         mean1, variance1, mean2, variance2 = (u.new_empty(D) for _ in range(4))
         _call(
             "conv_forward", D, R, N, kernel.shape[1], u, kernel, kernel_bias,
-            ctypes.c_float(float(a1)), p, seeds[0], gamma1, beta1, epsilon, x1, v, mean1, variance1,
+            ctypes.c_float(float(a1)), p, seeds[0], gamma1, beta1, epsilon, counted, count, x1, v,
+            mean1, variance1,
         )  # fmt: skip
         columns = _chunks(M, F)
         hidden = u.new_empty(F * min(M, columns.step))
@@ -170,13 +174,13 @@ class _TrainBlock(torch.autograd.Function):
             torch.mm(narrow, h, out=branch[:, first : first + n])
         _call(
             "residual_forward", D, M, v, x2, narrow_bias, ctypes.c_float(float(a2)), p, seeds[2],
-            gamma2, beta2, epsilon, w, mean2, variance2,
+            gamma2, beta2, epsilon, counted, count, w, mean2, variance2,
         )  # fmt: skip
         ctx.save_for_backward(
             u, kernel, kernel_bias, a1, gamma1, widen, widen_bias, narrow, narrow_bias, a2, gamma2,
-            x1, v, x2, mean1, variance1, mean2, variance2,
+            x1, v, x2, mean1, variance1, mean2, variance2, counted,
         )  # fmt: skip
-        ctx.settings = dropout, eps, seeds
+        ctx.settings = dropout, eps, seeds, total
         ctx.mark_non_differentiable(mean1, variance1, mean2, variance2)
         return w, mean1, variance1, mean2, variance2
 
@@ -184,18 +188,19 @@ class _TrainBlock(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Any) -> tuple[Any, ...]:
         (
             u, kernel, kernel_bias, a1, gamma1, widen, widen_bias, narrow, narrow_bias, a2, gamma2,
-            x1, v, x2, mean1, variance1, mean2, variance2,
+            x1, v, x2, mean1, variance1, mean2, variance2, counted,
         ) = ctx.saved_tensors  # fmt: skip
-        dropout, eps, seeds = ctx.settings
+        dropout, eps, seeds, total_weight = ctx.settings
         D, R, N = u.shape
         F, M = widen.shape[0], R * N
         p, epsilon = ctypes.c_double(dropout), ctypes.c_float(eps)
+        count = ctypes.c_double(total_weight)
         g = gradients[0].clone(memory_format=torch.contiguous_format)
         through = torch.empty_like(g)
         g_gamma2, g_beta2, sums = (u.new_empty(D) for _ in range(3))
         _call(
-            "residual_backward", D, M, x2, p, seeds[2], gamma2, epsilon, mean2, variance2, g,
-            through, sums, g_gamma2, g_beta2,
+            "residual_backward", D, M, x2, p, seeds[2], gamma2, epsilon, counted, count, mean2,
+            variance2, g, through, sums, g_gamma2, g_beta2,
         )  # fmt: skip
         # `through` is the gradient behind a2, so a2's own is <through, pair(v)>, which equals
         # <outer, narrow> + <sums, bias> without the pair's output being kept.
@@ -220,12 +225,12 @@ class _TrainBlock(torch.autograd.Function):
         g_a1 = torch.empty(D, dtype=torch.float64)
         _call(
             "conv_backward", D, R, N, kernel.shape[1], u, kernel, kernel_bias,
-            ctypes.c_float(float(a1)), p, seeds[0], gamma1, epsilon, x1, mean1, variance1, g,
-            g_kernel, g_kernel_bias, g_a1, g_gamma1, g_beta1,
+            ctypes.c_float(float(a1)), p, seeds[0], gamma1, epsilon, counted, count, x1, mean1,
+            variance1, g, g_kernel, g_kernel_bias, g_a1, g_gamma1, g_beta1,
         )  # fmt: skip
         return (
             g, g_kernel, g_kernel_bias, g_a1.sum().to(u.dtype), g_gamma1, g_beta1, g_widen,
-            g_widen_bias, a2 * outer, a2 * sums, g_a2, g_gamma2, g_beta2, None, None, None,
+            g_widen_bias, a2 * outer, a2 * sums, g_a2, g_gamma2, g_beta2, *(None,) * 5,
         )  # fmt: skip
 
 
@@ -275,7 +280,9 @@ def interpolate(
     return _Interpolate.apply(x, left, right, patch_size, patch_stride)
 
 
-def train_block(block: Block, u: Float[Tensor, "D R N"]) -> Float[Tensor, "D R N"]:
+def train_block(
+    block: Block, u: Float[Tensor, "D R N"], counted: Bool[Tensor, "R N"] | None = None
+) -> Float[Tensor, "D R N"]:
     """`Block.forward` in training mode, running statistics updated."""
     kernel, kernel_bias = block.conv.merged()
     pair = block.pointwise
@@ -285,19 +292,25 @@ def train_block(block: Block, u: Float[Tensor, "D R N"]) -> Float[Tensor, "D R N
     a1, a2 = (
         r.scale if r.scale is not None else one for r in (block.add_conv, block.add_pointwise)
     )
+    M = u[0].numel()
+    weight = None if counted is None else counted.float().contiguous()
+    total = float(M if weight is None else weight.sum().clamp(min=1))
     numbers = torch.randint(2**62, (3,))
     w, mean1, variance1, mean2, variance2 = _TrainBlock.apply(
         u, kernel, kernel_bias, a1, norm1.weight, norm1.bias, pair.widen.weight, pair.widen.bias,
         pair.narrow.weight, pair.narrow.bias, a2, norm2.weight, norm2.bias, pair.dropout.p,
-        norm1.eps, tuple(numbers.tolist()),
+        norm1.eps, tuple(numbers.tolist()), weight, total,
     )  # fmt: skip
-    M = u[0].numel()
     for norm, mean, variance in ((norm1, mean1, variance1), (norm2, mean2, variance2)):
-        norm.update(mean, variance * (M / (M - 1)))
+        norm.update(mean, variance * (total / max(total - 1, 1)))
     return w
 
 
-def encode(blocks: Sequence[FusedBlock], u: Float[Tensor, "D R N"]) -> Float[Tensor, "D R N"]:
+def encode(
+    blocks: Sequence[FusedBlock],
+    u: Float[Tensor, "D R N"],
+    counted: Bool[Tensor, "R N"] | None = None,
+) -> Float[Tensor, "D R N"]:
     """Pass tokens through all blocks, each the function of `FusedBlock.forward`."""
     D, R, N = u.shape
     numbers: list[int] = []
@@ -312,7 +325,8 @@ def encode(blocks: Sequence[FusedBlock], u: Float[Tensor, "D R N"]) -> Float[Ten
     w = torch.empty_like(u)
     table = (ctypes.c_int64 * len(numbers))(*numbers)
     hidden = blocks[0].widen_weight.shape[0]
-    _call("encode", D, R, N, hidden, series, len(blocks), table, u.contiguous(), w)
+    weight = None if counted is None else counted.float().contiguous()
+    _call("encode", D, R, N, hidden, series, len(blocks), table, u.contiguous(), weight, w)
     return w
 
 
