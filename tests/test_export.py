@@ -103,9 +103,15 @@ def test_the_runtime_needs_no_torch(exported, tmp_path):
 @pytest.mark.parametrize(
     ("values", "says"),
     [
-        (np.zeros((10, 3)), r"T >= 48, found \(10, 3\)"),
+        (np.zeros((10, 3)), r"T >= 48 .*, found \(10, 3\)"),
+        (np.zeros(60), r"found \(60,\)"),
+        (np.zeros((0, 60, 3)), r"nothing empty, found \(0, 60, 3\)"),
+        (np.zeros((60, 0)), r"nothing empty, found \(60, 0\)"),
+        ([["today", "1", "2"]] * 60, "array of numbers, found list"),
+        ([[1, 2], [3]], "array of numbers"),
         (np.zeros((60, 5)), "expected 3 channels, found 5"),
-        (np.full((60, 3), np.nan), "finite"),
+        (np.where(np.arange(180).reshape(60, 3) == 100, np.nan, 0), "found 1 NaN .* in column 1"),
+        (np.full((60, 3), np.inf), "found 144 NaN or infinite"),
     ],
 )
 def test_runtime_refuses(exported, values, says):

@@ -3,13 +3,17 @@
 The inference network is wrapped with its scaling, so that the graph takes and gives the data's own
 units, and traced whole with a free batch size (and free channel count where the fitted scaling
 allows it). The folder holds ``model.json`` as a saved model does, the graph, and ``parity.json``:
-how far the graph's answers lie from the estimator's on real data.
+how far the graph's answers lie from the estimator's on real data. docs/export.md compares the
+formats.
 """
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
+import os
+import shutil
 import time
 import warnings
 from os import PathLike
@@ -18,15 +22,21 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
-from convtimenet.artefact import DESCRIPTION, check_target, head_of
+from convtimenet._shapes import Float
+from convtimenet.artefact import DESCRIPTION, WEIGHTS, check_target, head_of
 from convtimenet.base import ConvTimeNetEstimator
 from convtimenet.classifier import ConvTimeNetClassifier, read
-from convtimenet.errors import ConfigError, DataError, MissingExtraError
+from convtimenet.errors import ArtefactError, ConfigError, DataError, MissingExtraError
 from convtimenet.files import whole_folder
 from convtimenet.forecaster import ConvTimeNetForecaster
+from convtimenet.inference import FusedBlock
+from convtimenet.layers import DeformablePatch
+from convtimenet.model import ConvTimeNet
+from convtimenet.runtime import session_of
 
 Format = Literal["onnx", "onnx-int8", "torch-export", "aoti"]
 FILES: dict[str, str] = {
@@ -37,6 +47,46 @@ FILES: dict[str, str] = {
 }
 PARITY = "parity.json"
 _MOST_WINDOWS = 256
+# Constants of the products that become eight-bit; the offset predictor is not among them, for
+# positions need their fraction (SPEC section 2).
+_EIGHT_BIT = ("widen_weight", "narrow_weight", "project.weight")
+
+
+class RowsBlock(nn.Module):
+    """A fused block whose pointwise pair reads tokens as rows: onnxruntime keeps a constant in
+    eight bits only on the right of a product."""
+
+    def __init__(self, block: FusedBlock):
+        super().__init__()
+        self.block = block
+
+    def forward(self, u: Float[Tensor, "D R N"]) -> Float[Tensor, "D R N"]:
+        block = self.block
+        flat = block.convolved(u).flatten(1)
+        hidden = F.gelu(F.linear(flat.T, block.widen_weight, block.widen_bias[:, 0]))
+        pair = F.linear(hidden, block.narrow_weight, block.narrow_bias[:, 0])
+        return block.norm_pointwise(torch.addcmul(pair.T, block.s2, flat).view_as(u))
+
+
+class RowsPatch(nn.Module):
+    """Deformable patches projected as rows, for the same reason."""
+
+    def __init__(self, patch: DeformablePatch):
+        super().__init__()
+        self.patch = patch
+
+    def forward(self, x: Float[Tensor, "R C L"]) -> Float[Tensor, "D R N"]:
+        patches = self.patch.sample(self.patch.pad(x))
+        R, N = patches.shape[:2]
+        return self.patch.project(patches.reshape(R * N, -1)).T.reshape(-1, R, N)
+
+
+def on_rows(network: ConvTimeNet) -> ConvTimeNet:
+    """A copy of an inference network with every constant on the right of its product."""
+    rows = copy.deepcopy(network)
+    rows.embedding.patch = RowsPatch(rows.embedding.patch)
+    rows.blocks = nn.Sequential(*(RowsBlock(block) for block in rows.blocks))
+    return rows
 
 
 class Deployed(nn.Module):
@@ -49,7 +99,7 @@ class Deployed(nn.Module):
 
     def __init__(self, estimator: ConvTimeNetEstimator):
         super().__init__()
-        self.network = estimator.fused_.cpu()
+        self.network = copy.deepcopy(estimator.fused_).cpu()
         self.centre = nn.Buffer(torch.from_numpy(estimator.scaler_.centre.copy()))
         self.scale = nn.Buffer(torch.from_numpy(estimator.scaler_.scale.copy()))
         self.forecasts = self.network.config.head == "forecast"
@@ -91,7 +141,9 @@ def export(
     Raises
     ------
     ConfigError
-        If the format is unknown.
+        If the format is unknown, or "aoti" finds no C++ compiler.
+    ArtefactError
+        If something other than an earlier export lies at `folder`.
     DataError
         If data for the comparison are needed or unusable.
     MissingExtraError
@@ -100,6 +152,13 @@ def export(
     check_is_fitted(estimator)
     if format not in FILES:
         raise ConfigError(f"format must be one of {', '.join(FILES)}, found {format!r}")
+    if format == "aoti" and shutil.which(os.environ.get("CXX", "g++")) is None:
+        raise ConfigError(
+            "format 'aoti' compiles and found no C++ compiler (g++, or the one that CXX names); "
+            "install one, or export as 'onnx' or 'torch-export'"
+        )
+    if (Path(folder) / WEIGHTS).exists():
+        raise ArtefactError(f"{folder} holds a saved model; give the export a folder of its own")
     check_target(folder, frozenset({*FILES.values(), PARITY}))
     inputs = _inputs(estimator, data)
     begin = time.perf_counter()
@@ -180,10 +239,13 @@ def _write_onnx(
     dynamic: dict[int, Any],
 ) -> np.ndarray:
     try:
-        import onnxruntime
+        import onnxruntime  # noqa: F401
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise MissingExtraError(str(error.name), "export", "ONNX export") from error
+    if int8:
+        deployed = copy.deepcopy(deployed)
+        deployed.network = on_rows(deployed.network)
     quiet = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in quiet]
     try:
@@ -208,15 +270,38 @@ def _write_onnx(
     finally:
         for logger, level in zip(quiet, levels, strict=True):
             logger.setLevel(level)
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    return np.asarray(session.run(None, {"x": inputs})[0])
+    return np.asarray(session_of(path).run(None, {"x": inputs})[0])
 
 
 def _quantise(path: Path) -> None:
-    """Replace the float weights of the matrix products by eight-bit ones."""
+    """Replace the float weights of the products named in `_EIGHT_BIT` by eight-bit ones, a scale
+    for each output; what is multiplied with them is brought to eight bits as it comes.
+
+    Scales of the activations fixed beforehand from training windows were slower and lost more
+    (docs/export.md).
+    """
+    import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
+    from onnxruntime.quantization.shape_inference import quant_pre_process
 
     plain = path.with_suffix(".float.onnx")
-    path.rename(plain)
-    quantize_dynamic(plain, path, weight_type=QuantType.QInt8)
+    # nothing to prepare, but what is not marked as prepared is warned of on the root logger
+    quant_pre_process(
+        path, plain, skip_optimization=True, skip_onnx_shape=True, skip_symbolic_shape=True
+    )
+    nodes = onnx.load(plain).graph.node
+    chosen = [
+        f"{node.name}_MatMul"  # as the quantiser names the product of a Gemm
+        for node in nodes
+        if node.op_type == "Gemm" and node.input[1].endswith(_EIGHT_BIT)
+    ]
+    quantize_dynamic(
+        plain,
+        path,
+        weight_type=QuantType.QInt8,
+        per_channel=True,
+        nodes_to_quantize=chosen,
+    )
     plain.unlink()
+    done = sum(node.op_type == "MatMulInteger" for node in onnx.load(path).graph.node)
+    assert done == len(chosen) > 0
