@@ -199,6 +199,11 @@ def _inputs(estimator: ConvTimeNetEstimator, data: Any) -> np.ndarray:
     if data is None:
         raise DataError("a classifier keeps no cases; give some as data= for the comparison")
     cases = read(data)
+    if cases.values.shape[1] != estimator.n_channels_:
+        raise DataError(
+            f"the graph reads cases of {estimator.n_channels_} channels, found "
+            f"{cases.values.shape[1]}; give the fitted channels in their order"
+        )
     fitting = cases.values[cases.lengths <= L][:_MOST_WINDOWS, :, :L]
     if not len(fitting):
         raise DataError(f"the graph reads cases of up to {L} steps, all given ones are longer")
@@ -246,6 +251,14 @@ def _write_onnx(
     if int8:
         deployed = copy.deepcopy(deployed)
         deployed.network = on_rows(deployed.network)
+    trace_onnx(deployed, path, example, dynamic)
+    if int8:
+        quantise(path)
+    return np.asarray(session_of(path).run(None, {"x": inputs})[0])
+
+
+def trace_onnx(deployed: Deployed, path: Path, example: Tensor, dynamic: dict[int, Any]) -> None:
+    """Write a network as an ONNX graph from "x" to "y", without the exporter's own messages."""
     quiet = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in quiet]
     try:
@@ -265,15 +278,12 @@ def _write_onnx(
             )
             assert program is not None
             program.save(str(path))
-            if int8:
-                _quantise(path)
     finally:
         for logger, level in zip(quiet, levels, strict=True):
             logger.setLevel(level)
-    return np.asarray(session_of(path).run(None, {"x": inputs})[0])
 
 
-def _quantise(path: Path) -> None:
+def quantise(path: Path) -> None:
     """Replace the float weights of the products named in `_EIGHT_BIT` by eight-bit ones, a scale
     for each output; what is multiplied with them is brought to eight bits as it comes.
 
@@ -289,12 +299,7 @@ def _quantise(path: Path) -> None:
     quant_pre_process(
         path, plain, skip_optimization=True, skip_onnx_shape=True, skip_symbolic_shape=True
     )
-    nodes = onnx.load(plain).graph.node
-    chosen = [
-        f"{node.name}_MatMul"  # as the quantiser names the product of a Gemm
-        for node in nodes
-        if node.op_type == "Gemm" and node.input[1].endswith(_EIGHT_BIT)
-    ]
+    chosen = [f"{name}_MatMul" for name in eight_bit_products(plain)]  # as it renames them
     quantize_dynamic(
         plain,
         path,
@@ -305,3 +310,14 @@ def _quantise(path: Path) -> None:
     plain.unlink()
     done = sum(node.op_type == "MatMulInteger" for node in onnx.load(path).graph.node)
     assert done == len(chosen) > 0
+
+
+def eight_bit_products(path: Path) -> list[str]:
+    """Names of the nodes (Gemm) of a graph `on_rows` whose constants become eight-bit."""
+    import onnx
+
+    return [
+        node.name
+        for node in onnx.load(path).graph.node
+        if node.op_type == "Gemm" and node.input[1].endswith(_EIGHT_BIT)
+    ]
