@@ -147,6 +147,18 @@ def test_eight_bit_weights_are_all_but_the_offset_predictors(forecaster, tmp_pat
     assert np.abs(model.forecast(waves()) - forecaster.forecast(waves())).max() < 0.05 * spread
 
 
+def test_logging_is_left_as_it_was(exported, tmp_path):
+    shutil.copy(exported[0] / "model.onnx", tmp_path / "model.onnx")
+    code = (
+        "import logging, sys; from pathlib import Path; from convtimenet import export;"
+        "export.eight_bit_products = lambda path: ['node_linear'];"  # one product is enough
+        f"export.quantise(Path({str(tmp_path / 'model.onnx')!r}));"
+        "print(logging.getLogger().handlers, logging.getLogger().level)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("[] 30\n", "")
+
+
 def test_eight_bit_classes(classifier, tmp_path):
     estimator, X = classifier
     parity = export(estimator, tmp_path / "q", "onnx-int8", data=X)

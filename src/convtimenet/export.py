@@ -300,13 +300,14 @@ def quantise(path: Path) -> None:
         path, plain, skip_optimization=True, skip_onnx_shape=True, skip_symbolic_shape=True
     )
     chosen = [f"{name}_MatMul" for name in eight_bit_products(plain)]  # as it renames them
-    quantize_dynamic(
-        plain,
-        path,
-        weight_type=QuantType.QInt8,
-        per_channel=True,
-        nodes_to_quantize=chosen,
-    )
+    root, silent = logging.getLogger(), logging.NullHandler()
+    root.addHandler(silent)  # else the quantiser's debug messages set up logging on stderr
+    try:
+        quantize_dynamic(
+            plain, path, weight_type=QuantType.QInt8, per_channel=True, nodes_to_quantize=chosen
+        )
+    finally:
+        root.removeHandler(silent)
     plain.unlink()
     done = sum(node.op_type == "MatMulInteger" for node in onnx.load(path).graph.node)
     assert done == len(chosen) > 0
