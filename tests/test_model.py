@@ -8,7 +8,7 @@ from torch import nn
 
 import convtimenet
 from convtimenet.config import ModelConfig
-from convtimenet.inference import FusedBlock, FusedNorm, fuse
+from convtimenet.inference import FusedBlock, FusedGELU, fuse
 from convtimenet.layers import DepthwiseConv
 from convtimenet.model import ConvTimeNet, count_parameters, deformation
 
@@ -126,7 +126,7 @@ class TestEveryVariant:
 def test_the_fused_form_has_no_kernels_left_to_merge_and_cannot_be_trained():
     fused = fuse(classifier())
     assert all(isinstance(block, FusedBlock) for block in fused.blocks)
-    assert isinstance(fused.embedding.norm, FusedNorm)
+    assert isinstance(fused.embedding.activation, FusedGELU)
     assert not any(isinstance(m, (DepthwiseConv, nn.BatchNorm1d)) for m in fused.modules())
     assert not any(p.requires_grad for p in fused.parameters())
 

@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -11,7 +12,7 @@ from torch import nn
 from convtimenet import native
 from convtimenet.config import ModelConfig
 from convtimenet.inference import fuse
-from convtimenet.layers import interpolate
+from convtimenet.layers import RevIN, interpolate
 from convtimenet.model import Block, ConvTimeNet
 
 pytestmark = pytest.mark.skipif(native.library() is None, reason="no C++ compiler here")
@@ -159,6 +160,14 @@ def test_interpolation(C, N, P, S, wild, seed):
         assert (difference < 2e-5 * weight.abs().max() * P * x.abs().max()).all()
 
 
+def test_rounding_never_moves_a_position_past_the_start():
+    """3.917... + (-3 - 3.917...) is a little below -3 in float32."""
+    x, left, right = torch.arange(9.0).view(1, 1, 9), [[0.0, 3.917266607284546]], [[5.0, -3.0]]
+    edges = torch.tensor(left), torch.tensor(right)
+    for way in (native.interpolate, interpolate):
+        assert way(x, *edges, 6, 3)[0, 1, -1].abs().item() < 1e-6
+
+
 def test_interpolation_of_positions_that_are_no_numbers():
     x, edge = torch.randn(2, 1, 20), torch.full((2, 3), torch.nan)
     assert native.interpolate(x, edge, edge, 4, 2).isnan().all()
@@ -172,22 +181,46 @@ def test_dropout_keeps_its_share(p):
     assert abs((kept > 0).double().mean(0).std().item() - (p * (1 - p) / 64) ** 0.5) < 0.005
 
 
-@pytest.mark.parametrize(("length", "patch"), [(96, 16), (700, 8)])
-def test_fused_network(length, patch):
+@pytest.mark.parametrize("rows", [1, 3, 40])
+@pytest.mark.parametrize(("length", "patch", "width"), [(96, 16, 16), (700, 8, 20), (40, 16, 5)])
+def test_fused_network(length, patch, width, rows):
     torch.manual_seed(0)
     config = ModelConfig.forecasting(
-        context_length=length, horizon=7, patch_size=patch, patch_stride=patch // 2, d_model=16,
+        context_length=length, horizon=7, patch_size=patch, patch_stride=patch // 2, d_model=width,
         d_ff=300, kernel_sizes=(5, 39), residual_init=0.3,
     )  # fmt: skip
     model = ConvTimeNet(config).eval()
     for name, buffer in model.named_buffers():
         if "running" in name:
             buffer.uniform_(0.5, 1.5)
-    fused, x = fuse(model), torch.randn(40, 3, length)
+    fused, x = fuse(model), torch.randn(rows, 3, length)
     with torch.no_grad():
         quick = fused(x)
         slow = model.double()(x.double())
     assert_close(quick, slow, "fused output")
+
+
+def test_gelu_without_gradient():
+    x = torch.cat([torch.linspace(-9, 9, 5001), torch.tensor([0.0, -80.0, 1e30, torch.inf])])
+    expected = F.gelu(x.double())
+    assert (native.gelu(x.clone())[:-2] - expected[:-2]).abs().max() < 3e-6
+    assert native.gelu(x.clone())[-2:].tolist() == pytest.approx(x[-2:].tolist(), rel=4e-7)
+    assert native.gelu(torch.tensor([torch.nan])).isnan().all()
+    rows, scale, shift = torch.randn(3, 5, 7), torch.randn(3, 1, 1), torch.randn(3, 1, 1)
+    expected = scale * F.gelu(rows) + shift
+    assert (native.gelu(rows, scale, shift) - expected).abs().max() < 1e-5
+    assert native.gelu(torch.empty(0, 4)).shape == (0, 4)
+
+
+@pytest.mark.parametrize("subtract_last", [False, True])
+def test_instance_normalisation_without_gradient(subtract_last):
+    x = 1e3 + torch.randn(5, 3, 337)
+    revin = RevIN(subtract_last)
+    expected, statistics = revin(x.double())
+    with torch.no_grad():
+        found, quick = revin(x)
+    for a, b in zip((found, *quick), (expected, *statistics), strict=True):
+        assert (a - b).abs().max() < 2e-4 * b.abs().max()
 
 
 @pytest.mark.parametrize("threads", [1, 2])

@@ -1,5 +1,5 @@
-// The fused parts of an encoder block on CPU, float32. Built at first use by native.py; every
-// function has a plain torch twin there, and the tests compare the two.
+// The fused parts of a training step on CPU, float32. Built at first use by native.py; every
+// function has a plain torch twin, and the tests compare the two.
 //
 // Layout (D, R, N), width first: one channel of the width is a plane of R x N contiguous values
 // that stays in the core's cache, and convolution, GELU, dropout, residual and BatchNorm need
@@ -8,41 +8,17 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <cstring>
 #include <vector>
+
+#include "vectors.h"
 
 namespace {
 
-// Sixteen values at a time, in the vector extension that GCC and Clang share; the compiler splits
-// them where the processor's registers are shorter.
-constexpr long LANES = 16;
-typedef float Floats __attribute__((vector_size(64)));
-typedef int32_t Ints __attribute__((vector_size(64)));
-typedef uint32_t Bits __attribute__((vector_size(64)));
-
-inline Floats load(const float* p, long n = LANES) {
-    Floats x = {};
-    if (n == LANES) std::memcpy(&x, p, sizeof x);
-    else std::memcpy(&x, p, n * sizeof(float));
-    return x;
-}
-inline void store(float* p, Floats x, long n = LANES) {
-    if (n == LANES) std::memcpy(p, &x, sizeof x);
-    else std::memcpy(p, &x, n * sizeof(float));
-}
 inline float sum(Floats x) {
     float total = 0.0f;
     for (int l = 0; l < LANES; ++l) total += x[l];
     return total;
 }
-// Calls use(i, n) for whole vectors, n = LANES, and once for what is left.
-template <class Use>
-inline void each(long size, Use use) {
-    long i = 0;
-    for (; i + LANES <= size; i += LANES) use(i, LANES);
-    if (i < size) use(i, size - i);
-}
-
 // exp(x) for x <= 0 to float precision: 2^n times a polynomial on [-ln2/2, ln2/2].
 inline Floats exp_negative(Floats x) {
     x = x < -87.0f ? Floats{} - 87.0f : x;
@@ -345,40 +321,60 @@ void gelu_backward(long F, long n, float* h, float* g, const float* bias, double
 void interpolate(long R, long T, long C, long N, long P, long S, const float* x, const float* left,
                  const float* right, float* out, float* slope, int threads) {
 #pragma omp parallel for num_threads(threads) schedule(static)
-    for (long r = 0; r < R; ++r)
+    for (long r = 0; r < R; ++r) {
+        std::vector<float> part(P);
+        std::vector<int32_t> below(P), above(P);
+        const float* series = x + r * T * C;
         for (long n = 0; n < N; ++n) {
             const float from = left[r * N + n], step = right[r * N + n] - from;
+            const int32_t first = static_cast<int32_t>(n * S), last = static_cast<int32_t>(T - 1);
             for (long j = 0; j < P; ++j) {
                 const float offset = from + step * (static_cast<float>(j) / (P - 1));
-                const float whole = std::floor(offset), part = offset - whole;
+                // rounding may put a position at the very start a little before it
+                const float whole = std::max(std::floor(offset), -static_cast<float>(first));
+                part[j] = offset - whole;
                 // a position that is no number must not read outside
                 const float bounded = std::min(std::max(whole, -1e9f), 1e9f);
-                const long at = static_cast<long>(bounded) + n * S;
-                const long below = std::min(std::max(at, 0L), T - 1);
-                const long above = std::min(below + 1, T - 1);
-                const float *low = x + (r * T + below) * C, *high = x + (r * T + above) * C;
-                const long to = ((r * N + n) * P + j) * C;
-                for (long c = 0; c < C; ++c) {
-                    const float difference = high[c] - low[c];
-                    out[to + c] = low[c] + part * difference;
-                    if (slope) slope[to + c] = difference;
-                }
+                const int32_t at = static_cast<int32_t>(bounded) + first;
+                below[j] = std::min(std::max(at, 0), last);
+                above[j] = std::min(below[j] + 1, last);
             }
+            float* points = out + (r * N + n) * P * C;
+            float* slopes = slope ? slope + (r * N + n) * P * C : nullptr;
+            if (C == 1) {
+#pragma omp simd
+                for (long j = 0; j < P; ++j) {
+                    const float low = series[below[j]], difference = series[above[j]] - low;
+                    points[j] = low + part[j] * difference;
+                    if (slopes) slopes[j] = difference;
+                }
+                continue;
+            }
+            for (long j = 0; j < P; ++j)
+                for (long c = 0; c < C; ++c) {
+                    const float low = series[below[j] * C + c];
+                    const float difference = series[above[j] * C + c] - low;
+                    points[j * C + c] = low + part[j] * difference;
+                    if (slopes) slopes[j * C + c] = difference;
+                }
         }
+    }
 }
 
-// y = s u + c GELU(conv(u) + bias) + t per channel: a fused block's first half.
-void conv_eval(long D, long R, long N, long k, const float* u, const float* w, const float* bias,
-               const float* s, const float* c, const float* t, float* y, int threads) {
+// y = (x - centre) / scale per row of T values: scale is the standard deviation, centre the mean or
+// the last value.
+void standardise(long rows, long T, const float* x, float eps, int last, float* y, float* centre,
+                 float* scale, int threads) {
 #pragma omp parallel for num_threads(threads) schedule(static)
-    for (long d = 0; d < D; ++d) {
-        Convolution convolution(R, N, k, (k - 1) / 2);
-        const float *in = u + d * R * N, *v = convolution(in, w + d * k);
-        float* out = y + d * R * N;
-        each(R * N, [&](long i, long n) {
-            const Floats x = load(v + i, n) + bias[d];
-            store(out + i, s[d] * load(in + i, n) + c[d] * x * normal(x).cdf + t[d], n);
-        });
+    for (long r = 0; r < rows; ++r) {
+        const float* in = x + r * T;
+        float variance;
+        const Moments m = moments(in, T, eps, &variance);
+        const float middle = last ? in[T - 1] : m.mean, deviation = std::sqrt(variance + eps);
+#pragma omp simd
+        for (long t = 0; t < T; ++t) y[r * T + t] = (in[t] - middle) / deviation;
+        centre[r] = middle;
+        scale[r] = deviation;
     }
 }
 

@@ -40,6 +40,9 @@ class RevIN(nn.Module):
         self, x: Float[Tensor, "B C L"]
     ) -> tuple[Float[Tensor, "B C L"], tuple[Float[Tensor, "B C 1"], Float[Tensor, "B C 1"]]]:
         """Normalise; also return the (centre, scale) that `inverse` needs."""
+        if native.usable(x) and not torch.is_grad_enabled():
+            x, centre, scale = native.standardise(x, 1e-5, self.subtract_last)
+            return (x * self.weight + self.bias if self.affine else x), (centre, scale)
         fixed = x.detach()
         scale = (fixed.var(-1, keepdim=True, correction=0) + 1e-5).sqrt()
         # gradients pass through the last value but not through the mean, as in the golden files
@@ -181,8 +184,9 @@ def interpolate(
     N = left.shape[1]
     steps = torch.arange(patch_size, device=x.device, dtype=x.dtype) / (patch_size - 1)
     offset = left[..., None] + (right - left)[..., None] * steps
-    floor = offset.detach().floor()
     first = torch.arange(N, device=x.device) * patch_stride
+    # rounding may put a position at the very start a little before it
+    floor = torch.maximum(offset.detach().floor(), -first[:, None])
     # The last point has no right neighbour; its weight there is zero, so any row will do.
     below = (floor.long() + first[:, None]).clamp(0, T - 1)
     above = (below + 1).clamp(max=T - 1)

@@ -71,11 +71,12 @@ class Embedding(nn.Module):
             deformable=config.deformable,
             predictor_init=config.predictor_init,
         )
+        self.activation: nn.Module = nn.GELU()
         self.norm: nn.Module | None = TokenBatchNorm(config.d_model) if config.embed_norm else None
 
     def forward(self, x: Float[Tensor, "R C L"]) -> Float[Tensor, "D R N"]:
         u = self.patch(x)
-        return u if self.norm is None else self.norm(F.gelu(u))
+        return u if self.norm is None else self.norm(self.activation(u))
 
 
 class Head(nn.Module):

@@ -1,4 +1,5 @@
-"""Encoder blocks on CPU through the fused kernels of ``kernels.cpp``, in float32.
+"""The network on CPU through fused kernels, in float32: ``kernels.cpp`` trains, ``encode.cpp``
+predicts.
 
 The kernels are compiled at first use where a C++ compiler is at hand, and kept in the user's cache
 folder; without one, or with ``CONVTIMENET_NATIVE=0``, the plain torch code of `convtimenet.model`
@@ -19,6 +20,7 @@ import platform
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -35,13 +37,15 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_SOURCE = Path(__file__).with_name("kernels.cpp")
+_SOURCES = tuple(Path(__file__).with_name(name) for name in ("kernels.cpp", "encode.cpp"))
+_HEADERS = (Path(__file__).with_name("vectors.h"),)
 # No errno, no traps and fused multiply-adds; infinities and NaN keep their meaning.
 _FLAGS = (
     *("-O3", "-march=native", "-std=c++17", "-fno-math-errno", "-fno-trapping-math"),
     *("-ffp-contract=fast", "-fopenmp", "-fPIC", "-shared"),
 )
 _CHUNK_VALUES = 131_072  # hidden values at a time: two such buffers fit a core's second-level cache
+_GROUP_VALUES = 131_072  # values of the tokens that go through all blocks together, likewise
 
 
 @functools.cache
@@ -58,8 +62,8 @@ def library() -> ctypes.CDLL | None:
 
 
 def _built(compiler: str | None) -> Path:
-    """The shared library of this source, these flags and this processor; built if not there."""
-    source = _SOURCE.read_bytes()
+    """The shared library of these sources, flags and processor; built if not there."""
+    source = b"".join(path.read_bytes() for path in (*_SOURCES, *_HEADERS))
     key = hashlib.sha256(source + " ".join(_FLAGS).encode() + _processor().encode()).hexdigest()
     folder = cache_folder() / "native"
     target = folder / f"kernels-{key[:16]}.so"
@@ -71,7 +75,7 @@ def _built(compiler: str | None) -> Path:
     descriptor, making = tempfile.mkstemp(dir=folder, suffix=".so")
     os.close(descriptor)
     try:
-        command = [compiler, *_FLAGS, str(_SOURCE), "-o", making]
+        command = [compiler, *_FLAGS, *map(str, _SOURCES), "-o", making]
         subprocess.run(command, check=True, capture_output=True, timeout=300)
         os.replace(making, target)
     finally:
@@ -293,23 +297,46 @@ def train_block(block: Block, u: Float[Tensor, "D R N"]) -> Float[Tensor, "D R N
     return w
 
 
-def fused_block(block: FusedBlock, u: Float[Tensor, "D R N"]) -> Float[Tensor, "D R N"]:
-    """`FusedBlock.forward` without LayerNorm."""
+def encode(blocks: Sequence[FusedBlock], u: Float[Tensor, "D R N"]) -> Float[Tensor, "D R N"]:
+    """Pass tokens through all blocks, each the function of `FusedBlock.forward`."""
     D, R, N = u.shape
-    F, M = block.widen_weight.shape[0], R * N
-    v, w = torch.empty_like(u), torch.empty_like(u)
-    _call(
-        "conv_eval", D, R, N, block.weight.shape[1], u.contiguous(), block.weight, block.bias,
-        block.s1, block.c1, block.t1, v,
-    )  # fmt: skip
-    columns = _chunks(M, F)
-    hidden = u.new_empty(F * min(M, columns.step))
-    flat, out = v.view(D, M), w.view(D, M)
-    for first in columns:
-        part = flat[:, first : first + columns.step]
-        n = part.shape[1]
-        h = torch.mm(block.widen_weight, part, out=hidden[: F * n].view(F, n))
-        _call("gelu_forward", F, n, h, block.widen_bias, ctypes.c_double(0.0), 0, 0)
-        kept = torch.addcmul(block.narrow_bias, block.s2, part, out=out[:, first : first + n])
-        kept.addmm_(block.narrow_weight, h)
+    numbers: list[int] = []
+    for b in blocks:
+        values = (
+            b.weight, b.bias, b.s1, b.c1, b.t1, b.widen_weight, b.widen_bias, b.s2,
+            b.narrow_weight, b.narrow_bias,
+        )  # fmt: skip
+        numbers += [b.weight.shape[1], *(value.data_ptr() for value in values)]
+    # series at a time: as many as the cache holds, and a group for every thread
+    series = max(1, min(32, _GROUP_VALUES // (D * N), -(-R // torch.get_num_threads())))
+    w = torch.empty_like(u)
+    table = (ctypes.c_int64 * len(numbers))(*numbers)
+    hidden = blocks[0].widen_weight.shape[0]
+    _call("encode", D, R, N, hidden, series, len(blocks), table, u.contiguous(), w)
     return w
+
+
+def gelu(
+    x: Float[Tensor, "*shape"], scale: Tensor | None = None, shift: Tensor | None = None
+) -> Float[Tensor, "*shape"]:
+    """scale GELU(x) + shift over the first axis, to 3e-6 and several times quicker than torch's.
+
+    Written over `x` if that is contiguous.
+    """
+    y = x.contiguous()
+    rows = 1 if scale is None else y.shape[0]
+    _call("gelu", rows, y.numel() // rows, y, scale, shift)
+    return y
+
+
+def standardise(
+    x: Float[Tensor, "B C L"], eps: float, subtract_last: bool
+) -> tuple[Float[Tensor, "B C L"], Float[Tensor, "B C 1"], Float[Tensor, "B C 1"]]:
+    """Normalised series, centre and scale, as `convtimenet.layers.RevIN.forward` has them."""
+    B, C, L = x.shape
+    y, centre, scale = torch.empty_like(x), x.new_empty(B, C, 1), x.new_empty(B, C, 1)
+    _call(
+        "standardise", B * C, L, x.contiguous(), ctypes.c_float(eps),
+        ctypes.c_int(subtract_last), y, centre, scale,
+    )  # fmt: skip
+    return y, centre, scale
