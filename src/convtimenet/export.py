@@ -18,7 +18,7 @@ import time
 import warnings
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -84,8 +84,8 @@ class RowsPatch(nn.Module):
 def on_rows(network: ConvTimeNet) -> ConvTimeNet:
     """A copy of an inference network with every constant on the right of its product."""
     rows = copy.deepcopy(network)
-    rows.embedding.patch = RowsPatch(rows.embedding.patch)
-    rows.blocks = nn.Sequential(*(RowsBlock(block) for block in rows.blocks))
+    rows.embedding.register_module("patch", RowsPatch(rows.embedding.patch))
+    rows.blocks = nn.Sequential(*(RowsBlock(cast(FusedBlock, block)) for block in rows.blocks))
     return rows
 
 

@@ -217,7 +217,9 @@ def session_of(graph: Path, threads: int = 0) -> Any:
     """
     try:
         import onnxruntime
-        from onnxruntime.capi import onnxruntime_pybind11_state as failures
+        from onnxruntime.capi import (
+            onnxruntime_pybind11_state as failures,  # pyright: ignore[reportAttributeAccessIssue]
+        )
     except ImportError as error:
         raise MissingExtraError("onnxruntime", "runtime", "the torch-free runtime") from error
     options = onnxruntime.SessionOptions()
