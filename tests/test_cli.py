@@ -231,6 +231,65 @@ class TestClassify:
             assert f"note: {notice}" in capsys.readouterr().out
 
 
+class TestExport:
+    def test_a_forecaster(self, table, capsys):
+        assert main(["forecast", table, "--h=4", "--save=model", *QUICK]) == 0
+        capsys.readouterr()
+        assert main(["export", "model", "--to=graph", f"--check={table}"]) == 0
+        shown = capsys.readouterr().out
+        parity = json.loads(Path("graph/parity.json").read_text())
+        assert f"onnx graph: {Path('graph/model.onnx')}\n" in shown
+        assert parity["inputs"] > 1
+        assert f"on {parity['inputs']} windows" in shown
+        assert f"mean difference {parity['mean_difference']:.2g}" in shown
+        assert f"largest {parity['max_difference']:.2g}: {Path('graph/parity.json')}\n" in shown
+        values = np.array([[float(cell) for cell in row[1:]] for row in rows_of(table)[1:]])
+        usage = [line.strip() for line in shown.split("use it with:\n")[1].splitlines()]
+        usage[-1] = f"answer = {usage[-1]}"
+        names = {"values": values}
+        exec("\n".join(usage), names)
+        expected = ConvTimeNetForecaster.load("model").forecast(values)
+        np.testing.assert_allclose(names["answer"], expected, atol=1e-5)
+
+    def test_a_classifier_with_eight_bit_weights(self, capsys):
+        train = write_cases("train.npz")
+        assert main(["classify", train, "--save=model", *QUICK]) == 0
+        capsys.readouterr()
+        flags = ["--format=onnx-int8", "--to=graph", f"--check={train}"]
+        assert main(["export", "model", *flags]) == 0
+        shown = capsys.readouterr().out
+        parity = json.loads(Path("graph/parity.json").read_text())
+        assert f"on 20 cases: answers up to {parity['largest_answer']:.4g}" in shown
+        assert f"same class for {parity['same_class']:.2%}" in shown
+        assert "  model.predict(cases)\n" in shown
+
+    def test_a_torch_program(self, table, capsys):
+        assert main(["forecast", table, "--h=4", "--save=model", *QUICK]) == 0
+        assert main(["export", "model", "--format=torch-export", "--to=graph"]) == 0
+        assert f"torch.export.load({str(Path('graph/model.pt2'))!r})" in capsys.readouterr().out
+
+    def test_mistakes(self, table, capsys):
+        assert main(["forecast", table, "--h=4", "--save=model", *QUICK]) == 0
+        train = write_cases("train.npz")
+        assert main(["classify", train, "--save=cases", *QUICK]) == 0
+        before = here()
+        for arguments, says in (
+            (["model", "--to=model"], "model holds a saved model"),
+            (["cases", "--to=graph"], "give some with --check"),
+            (["model", "--to=graph", "--check=nowhere.csv"], "nowhere.csv"),
+            (["model", "--to=graph", f"--check={train}"], "npz"),
+            (["nowhere", "--to=graph"], "no complete model folder"),
+            (["model", "--to=graph", "--format=tflite"], "format"),
+            (["model"], "--to|export.to"),
+        ):
+            capsys.readouterr()
+            assert main(["export", *arguments]) == 2
+            shown = capsys.readouterr().err
+            assert re.search(says, shown), shown
+            assert shown.count("\n") == 1
+        assert here() == before
+
+
 @needs_data
 class TestEvaluate:
     def test_a_forecasting_set(self, capsys):
@@ -279,7 +338,7 @@ class TestDatasets:
 
 MISTAKES = {
     "unknown flag": (["forecast", "sales.csv", "--colour=red"], "unrecognized.*--colour"),
-    "no command": ([], "forecast,classify,evaluate,datasets"),
+    "no command": ([], "forecast,classify,evaluate,export,datasets"),
     "unknown command": (["predict"], "invalid choice: 'predict'"),
     "no data": (["forecast"], "required: forecast.data"),
     "absent file": (["forecast", "nowhere.csv"], "nowhere.csv"),
@@ -360,6 +419,7 @@ def test_mistakes_are_one_line_and_leave_nothing_behind(mistake, table, capsys, 
         ),
         ("classify", ["--test_fraction", "--load", ".ts or .npz", "classes"]),
         ("evaluate", ["--protocol", "honest", "--preset", "--seed", "--h"]),
+        ("export", ["--format", "onnx-int8", "--to", "--check", "convtimenet.runtime", "parity"]),
         ("datasets", ["list", "fetch", "verify", "--json"]),
     ],
 )

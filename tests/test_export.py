@@ -1,16 +1,26 @@
 """Exported graphs give the estimator's answers, with and without torch."""
 
 import json
+import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
+import onnx
 import pytest
 import torch
 
-from convtimenet import ConvTimeNetClassifier, ConvTimeNetForecaster, runtime
+from convtimenet import (
+    ConvTimeNet,
+    ConvTimeNetClassifier,
+    ConvTimeNetForecaster,
+    ModelConfig,
+    fuse,
+    runtime,
+)
 from convtimenet.errors import ArtefactError, ConfigError, DataError
-from convtimenet.export import Deployed, export
+from convtimenet.export import Deployed, export, on_rows
 
 SMALL = {"d_model": 8, "d_ff": 16, "kernel_sizes": (3, 5)}
 
@@ -82,10 +92,119 @@ def test_any_number_of_channels_without_fitted_scaling(tmp_path):
     assert program(x).shape == (1, 7, 4)
 
 
-def test_eight_bit_weights_stay_close(forecaster, tmp_path):
+def test_any_number_of_channels_without_torch_too(tmp_path):
+    estimator = ConvTimeNetForecaster(h=4, input_size=32, scale=False, n_epochs=1, model=SMALL).fit(
+        waves(200)
+    )
+    export(estimator, tmp_path / "m", "onnx")
+    model = runtime.load(tmp_path / "m")
+    assert isinstance(model, runtime.ForecastRuntime)
+    table = waves(40, channels=7)
+    np.testing.assert_allclose(model.forecast(table), estimator.forecast(table), atol=1e-3)
+
+
+@pytest.mark.parametrize("block", [{}, {"norm": "layer"}, {"deformable": False}])
+def test_constants_on_the_right_are_the_same_function(block):
+    config = ModelConfig.forecasting(context_length=48, horizon=6, **SMALL, **block)
+    network = fuse(ConvTimeNet(config).double())
+    x = torch.randn(3, 2, 48, dtype=torch.float64)
+    assert (on_rows(network)(x) - network(x)).abs().max() < 1e-12
+
+
+def products(folder) -> dict[str, str]:
+    """Kind of product of every named constant that a graph multiplies with."""
+    graph = onnx.load(folder / "model.onnx").graph
+    return {
+        name.removeprefix("network.").split("_Transposed")[0].split("_quantized")[0]: node.op_type
+        for node in graph.node
+        if node.op_type.startswith("MatMul")
+        for name in node.input[1:2]
+        if "weight" in name
+    }
+
+
+def test_eight_bit_weights_are_all_but_the_offset_predictors(forecaster, tmp_path):
     parity = export(forecaster, tmp_path / "q", "onnx-int8", data=waves())
-    assert 0 < parity["max_difference"] < 0.05 * np.ptp(waves())
-    assert (tmp_path / "q" / "model.onnx").is_file()
+    found = products(tmp_path / "q")
+    patch, blocks = "embedding.patch.patch.", ("blocks.0.block.", "blocks.1.block.")
+    assert found == {
+        f"{patch}predict.0.weight": "MatMul",
+        f"{patch}predict.2.weight": "MatMul",
+        f"{patch}project.weight": "MatMulInteger",
+        **{
+            f"{block}{name}_weight": "MatMulInteger"
+            for block in blocks
+            for name in ("widen", "narrow")
+        },
+        "head.project.weight": "MatMulInteger",
+    }
+    assert parity == json.loads((tmp_path / "q" / "parity.json").read_text())
+    spread = np.ptp(waves())
+    assert 0 < parity["mean_difference"] < 0.01 * spread
+    assert parity["mean_difference"] < parity["max_difference"] < 0.05 * spread
+    model = runtime.load(tmp_path / "q")
+    assert isinstance(model, runtime.ForecastRuntime)
+    assert np.abs(model.forecast(waves()) - forecaster.forecast(waves())).max() < 0.05 * spread
+
+
+def test_logging_is_left_as_it_was(exported, tmp_path):
+    shutil.copy(exported[0] / "model.onnx", tmp_path / "model.onnx")
+    code = (
+        "import logging, sys; from pathlib import Path; from convtimenet import export;"
+        "export.eight_bit_products = lambda path: ['node_linear'];"  # one product is enough
+        f"export.quantise(Path({str(tmp_path / 'model.onnx')!r}));"
+        "print(logging.getLogger().handlers, logging.getLogger().level)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("[] 30\n", "")
+
+
+def test_eight_bit_classes(classifier, tmp_path):
+    estimator, X = classifier
+    parity = export(estimator, tmp_path / "q", "onnx-int8", data=X)
+    kinds = list(products(tmp_path / "q").values())
+    assert kinds.count("MatMulInteger") == 6  # projection, two pairs, head
+    model = runtime.load(tmp_path / "q")
+    assert isinstance(model, runtime.ClassifyRuntime)
+    found, expected = model.predict_proba(X), estimator.predict_proba(X)
+    assert 0 < np.abs(found - expected).max() < 0.05
+    assert parity["same_class"] == (found.argmax(1) == expected.argmax(1)).mean()
+
+
+def test_many_windows_are_answered_in_parts(exported):
+    model = runtime.load(exported[0])
+    assert isinstance(model, runtime.ForecastRuntime)
+    sizes = []
+    answer = model.session.run
+    model.session = SimpleNamespace(
+        run=lambda names, feed: sizes.append(len(feed["x"])) or answer(names, feed),
+        get_inputs=model.session.get_inputs,
+    )
+    windows = np.lib.stride_tricks.sliding_window_view(waves(), 48, axis=0).swapaxes(1, 2)
+    found = model.forecast(windows)
+    assert sum(sizes) == len(windows) == 213
+    assert len(sizes) > 1
+    assert max(sizes) * 3 * 7 <= 2048  # 3 channels of about 7 patches
+    last = model.forecast(waves())
+    np.testing.assert_allclose(found[-1], last, rtol=1e-6)
+
+
+def test_the_estimator_keeps_its_network(forecaster, tmp_path):
+    before = {k: v.clone() for k, v in forecaster.fused_.state_dict().items()}
+    export(forecaster, tmp_path / "q", "onnx-int8")
+    after = forecaster.fused_.state_dict()
+    assert list(before) == list(after)
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+@pytest.mark.parametrize("format", ["onnx", "torch-export"])
+def test_parity_lies_beside_every_export(forecaster, tmp_path, format):
+    parity = export(forecaster, tmp_path / "e", format, data=waves())
+    assert parity == json.loads((tmp_path / "e" / "parity.json").read_text())
+    assert parity["format"] == format
+    assert parity["inputs"] == 213
+    assert 0 < parity["mean_difference"] < parity["max_difference"] < 1e-3
+    assert 1000 < parity["largest_answer"] < 1100
 
 
 def test_the_runtime_needs_no_torch(exported, tmp_path):
@@ -94,7 +213,8 @@ def test_the_runtime_needs_no_torch(exported, tmp_path):
     code = (
         "import sys, numpy as np; from convtimenet.runtime import load;"
         f"y = load({str(folder)!r}).forecast(np.load({str(tmp_path / 'x.npy')!r}));"
-        "assert 'torch' not in sys.modules and 'sklearn' not in sys.modules; print(y.shape)"
+        "heavy = {'torch', 'sklearn', 'narwhals', 'pandas', 'onnx', 'rich', 'safetensors'};"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules); print(y.shape)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "(6, 3)"
@@ -103,9 +223,15 @@ def test_the_runtime_needs_no_torch(exported, tmp_path):
 @pytest.mark.parametrize(
     ("values", "says"),
     [
-        (np.zeros((10, 3)), r"T >= 48, found \(10, 3\)"),
+        (np.zeros((10, 3)), r"T >= 48 .*, found \(10, 3\)"),
+        (np.zeros(60), r"found \(60,\)"),
+        (np.zeros((0, 60, 3)), r"nothing empty, found \(0, 60, 3\)"),
+        (np.zeros((60, 0)), r"nothing empty, found \(60, 0\)"),
+        ([["today", "1", "2"]] * 60, "array of numbers, found list"),
+        ([[1, 2], [3]], "array of numbers"),
         (np.zeros((60, 5)), "expected 3 channels, found 5"),
-        (np.full((60, 3), np.nan), "finite"),
+        (np.where(np.arange(180).reshape(60, 3) == 100, np.nan, 0), "found 1 NaN .* in column 1"),
+        (np.full((60, 3), np.inf), "found 144 NaN or infinite"),
     ],
 )
 def test_runtime_refuses(exported, values, says):
@@ -139,10 +265,88 @@ def test_a_newer_format_is_refused(exported, tmp_path):
         runtime.load(tmp_path)
 
 
+def damaged(exported, tmp_path, change=None, graph=None):
+    folder = shutil.copytree(exported[0], tmp_path / "damaged")
+    if change is not None:
+        description = json.loads((folder / "model.json").read_text())
+        change(description)
+        (folder / "model.json").write_text(json.dumps(description))
+    if graph is not None:
+        (folder / "model.onnx").write_bytes(graph)
+    return folder
+
+
+DAMAGE = {
+    "another kind": (lambda d: d.update(kind="ConvTimeNetBaker"), "holds a 'ConvTimeNetBaker'"),
+    "a list for a kind": (lambda d: d.update(kind=[]), r"holds a \[\], expected"),
+    "no export": (lambda d: d.pop("export"), "no exported model.*KeyError: 'export'"),
+    "no sizes": (lambda d: d.pop("model"), "damaged: KeyError: 'model'"),
+    "no channels": (lambda d: d["data"].pop("channels"), "damaged: KeyError: 'channels'"),
+    "other context": (lambda d: d["model"].update(context_length=47), "not the graph of.*47.*48"),
+    "other channels": (lambda d: d["data"].update(channels=["a"]), "not the graph of model.json"),
+    "other horizon": (lambda d: d["model"].update(outputs=5), "not the graph of model.json"),
+    "a torch program": (lambda d: d["export"].update(file="model.pt2"), "says 'model.pt2'"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_descriptions_that_do_not_fit_are_refused(damage, exported, tmp_path):
+    change, says = DAMAGE[damage]
+    with pytest.raises(ArtefactError, match=says):
+        runtime.load(damaged(exported, tmp_path, change))
+
+
+def test_another_models_graph_is_refused(exported, classifier, tmp_path):
+    estimator, X = classifier
+    export(estimator, tmp_path / "c", data=X)
+    graph = (tmp_path / "c" / "model.onnx").read_bytes()
+    with pytest.raises(ArtefactError, match=r"expected .*'double', 3, 48.* found .*'float', 2, 36"):
+        runtime.load(damaged(exported, tmp_path, graph=graph))
+
+
+def test_damaged_and_absent_graphs_are_refused(exported, tmp_path):
+    whole = (exported[0] / "model.onnx").read_bytes()
+    for number, graph in enumerate((b"", b"not a graph", whole[: len(whole) // 2])):
+        with pytest.raises(ArtefactError, match=r"model\.onnx is damaged"):
+            runtime.load(damaged(exported, tmp_path / str(number), graph=graph))
+    folder = damaged(exported, tmp_path)
+    (folder / "model.onnx").unlink()
+    with pytest.raises(ArtefactError, match=r"expected model\.onnx"):
+        runtime.load(folder)
+
+
+def test_saved_models_are_not_overwritten(forecaster, tmp_path):
+    forecaster.save(tmp_path / "m")
+    before = {p.name: p.read_bytes() for p in (tmp_path / "m").iterdir()}
+    with pytest.raises(ArtefactError, match="holds a saved model; give the export"):
+        export(forecaster, tmp_path / "m")
+    assert {p.name: p.read_bytes() for p in (tmp_path / "m").iterdir()} == before
+
+
+def test_compiling_needs_a_compiler(forecaster, tmp_path, monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(ConfigError, match=r"no C\+\+ compiler"):
+        export(forecaster, tmp_path / "a", "aoti")
+    assert not list(tmp_path.iterdir())
+
+
+def test_comparison_data_that_do_not_fit(forecaster, classifier, tmp_path):
+    for estimator, data, says in (
+        (forecaster, waves(30), "at least 48 rows, found 30"),
+        (forecaster, waves(channels=2), "2"),
+        (classifier[0], [np.zeros((2, 60))], "up to 36 steps"),
+        (classifier[0], [np.zeros((3, 20))], "cases of 2 channels, found 3"),
+    ):
+        with pytest.raises(DataError, match=says):
+            export(estimator, tmp_path / "x", data=data)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.slow
 def test_compiled_package(forecaster, tmp_path):
     parity = export(forecaster, tmp_path / "a", "aoti", data=waves())
-    assert parity["max_difference"] < 1e-3
+    assert 0 < parity["mean_difference"] < parity["max_difference"] < 1e-3
+    assert parity == json.loads((tmp_path / "a" / "parity.json").read_text())
 
 
 COMPILE = """

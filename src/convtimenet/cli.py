@@ -29,6 +29,7 @@ Examples:
   convtimenet forecast sales.csv --h 24 --out forecast.csv --report report.html
   convtimenet classify train.ts test.ts --out classes.csv
   convtimenet evaluate ETTh1 --h 96 --preset paper --protocol honest --seed 2023
+  convtimenet export model --format onnx --to exported --check sales.csv
   convtimenet datasets list
 
 Each command explains itself: convtimenet forecast --help"""
@@ -144,6 +145,34 @@ def _datasets_flags(parser: ArgumentParser) -> None:
     add("--json", type=str | None, metavar="FILE", help="write the result for programs")
 
 
+def _export_flags(parser: ArgumentParser) -> None:
+    add = parser.add_argument
+    add(
+        "model", type=str, help="folder of a saved model, as --save of the other commands writes it"
+    )
+    add(
+        "--format",
+        type=Literal["onnx", "onnx-int8", "torch-export", "aoti"],
+        default="onnx",
+        help="onnx: any ONNX runtime; onnx-int8: smaller, with eight-bit weights; torch-export: "
+        "for torch.export.load; aoti: compiled for this machine, needs a C++ compiler",
+    )
+    add(
+        "--to",
+        type=str,
+        required=True,
+        metavar="FOLDER",
+        help="where to; an older export is replaced",
+    )
+    add(
+        "--check",
+        type=str | None,
+        metavar="DATA",
+        help="table or cases on which graph and model are compared; a forecaster has the end of "
+        "its own table for it, a classifier needs some",
+    )
+
+
 def _shared_flags(parser: ArgumentParser, out: str | None) -> None:
     add = parser.add_argument
     if out is not None:
@@ -194,6 +223,18 @@ _COMMANDS: dict[str, tuple[str, str, Callable[[ArgumentParser], None], Callable[
         "Fit and score a registered data set beside published scores.",
         _evaluate_flags,
         commands.run_evaluate,
+    ),
+    "export": (
+        "model",
+        "Write a saved model as a graph that runs without training code.\n\n"
+        "The graph takes and gives the data's own units. Beside it lie model.json, which says\n"
+        "what its inputs mean, and parity.json, how far its answers lie from the model's. An ONNX\n"
+        "graph is answered from with numpy and onnxruntime alone:\n\n"
+        "  from convtimenet.runtime import load\n"
+        '  model = load("exported")\n'
+        "  model.forecast(values)  # (T, C) to (h, C); a classifier: model.predict(cases)",
+        _export_flags,
+        commands.run_export,
     ),
     "datasets": (
         "{list,fetch,verify} [name ...]",

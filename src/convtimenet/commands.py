@@ -152,6 +152,57 @@ def run_evaluate(flags: Any) -> None:
     _write_others(console, flags, run, {})
 
 
+def run_export(flags: Any) -> None:
+    from convtimenet.artefact import DESCRIPTION
+    from convtimenet.classifier import ConvTimeNetClassifier
+    from convtimenet.export import FILES, PARITY, export
+    from convtimenet.forecaster import ConvTimeNetForecaster
+
+    try:
+        found = json.loads((Path(flags.model) / DESCRIPTION).read_text(encoding="utf-8"))
+        classifies = found["kind"] == ConvTimeNetClassifier.__name__
+    except (OSError, ValueError, KeyError, TypeError):
+        classifies = False  # load says what is wrong
+    if classifies and flags.check is None:
+        raise ConfigError(
+            "a saved classifier keeps no cases to compare the graph on; give some with --check"
+        )
+    model = (ConvTimeNetClassifier if classifies else ConvTimeNetForecaster).load(
+        flags.model, device="cpu"
+    )
+    parity = export(model, flags.to, flags.format, data=flags.check)
+    console, folder = _console(), Path(flags.to)
+    _wrote(console, f"{flags.format} graph", folder / FILES[flags.format])
+    same = f", same class for {parity['same_class']:.2%}" if classifies else ""
+    what = "cases" if classifies else "windows"
+    _wrote(
+        console,
+        f"compared with the model on {parity['inputs']} {what}: answers up to "
+        f"{parity['largest_answer']:.4g}, mean difference {parity['mean_difference']:.2g}, largest "
+        f"{parity['max_difference']:.2g}{same}",
+        folder / PARITY,
+    )
+    console.print("use it with:")
+    for line in _usage(flags.format, folder, classifies):
+        console.print(f"  {line}", markup=False, soft_wrap=True)
+
+
+def _usage(format: str, folder: Path, classifies: bool) -> tuple[str, str, str]:
+    """Three lines of Python that answer with an export."""
+    graph = repr(str(folder / "model.pt2"))
+    if format == "torch-export":
+        lines = ("import torch", f"model = torch.export.load({graph}).module()")
+    elif format == "aoti":
+        lines = ("import torch", f"model = torch._inductor.aoti_load_package({graph})")
+    else:
+        lines = ("from convtimenet.runtime import load", f"model = load({str(folder)!r})")
+        return *lines, "model.predict(cases)" if classifies else "model.forecast(values)"
+    answer = "model(x)  # x: (B, C, L) "
+    if classifies:
+        return *lines, answer + "float32, NaN behind a case's end; gives probabilities (B, K)"
+    return *lines, answer + "float64 in the data's units; gives (B, C, h)"
+
+
 def run_datasets(flags: Any) -> None:
     _check_outputs(flags)
     from rich.table import Table as Grid

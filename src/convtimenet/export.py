@@ -3,30 +3,40 @@
 The inference network is wrapped with its scaling, so that the graph takes and gives the data's own
 units, and traced whole with a free batch size (and free channel count where the fitted scaling
 allows it). The folder holds ``model.json`` as a saved model does, the graph, and ``parity.json``:
-how far the graph's answers lie from the estimator's on real data.
+how far the graph's answers lie from the estimator's on real data. docs/export.md compares the
+formats.
 """
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
+import os
+import shutil
 import time
 import warnings
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
-from convtimenet.artefact import DESCRIPTION, check_target, head_of
+from convtimenet._shapes import Bool, Float
+from convtimenet.artefact import DESCRIPTION, WEIGHTS, check_target, head_of
 from convtimenet.base import ConvTimeNetEstimator
 from convtimenet.classifier import ConvTimeNetClassifier
-from convtimenet.errors import ConfigError, DataError, MissingExtraError
+from convtimenet.errors import ArtefactError, ConfigError, DataError, MissingExtraError
 from convtimenet.files import whole_folder
 from convtimenet.forecaster import ConvTimeNetForecaster
+from convtimenet.inference import FusedBlock
+from convtimenet.layers import DeformablePatch, Extent
+from convtimenet.model import Blocks, ConvTimeNet
+from convtimenet.runtime import session_of
 
 Format = Literal["onnx", "onnx-int8", "torch-export", "aoti"]
 FILES: dict[str, str] = {
@@ -37,6 +47,52 @@ FILES: dict[str, str] = {
 }
 PARITY = "parity.json"
 _MOST_WINDOWS = 256
+# Constants of the products that become eight-bit; the offset predictor is not among them, for
+# positions need their fraction (SPEC section 2).
+_EIGHT_BIT = ("widen_weight", "narrow_weight", "project.weight")
+
+
+class RowsBlock(nn.Module):
+    """A fused block whose pointwise pair reads tokens as rows: onnxruntime keeps a constant in
+    eight bits only on the right of a product."""
+
+    def __init__(self, block: FusedBlock):
+        super().__init__()
+        self.block = block
+
+    def forward(
+        self, u: Float[Tensor, "D R N"], counted: Bool[Tensor, "R N"] | None = None
+    ) -> Float[Tensor, "D R N"]:
+        block = self.block
+        flat = block.convolved(u).flatten(1)
+        hidden = F.gelu(F.linear(flat.T, block.widen_weight, block.widen_bias[:, 0]))
+        pair = F.linear(hidden, block.narrow_weight, block.narrow_bias[:, 0])
+        w = block.norm_pointwise(torch.addcmul(pair.T, block.s2, flat).view_as(u))
+        return w if counted is None else torch.where(counted, w, 0.0)
+
+
+class RowsPatch(nn.Module):
+    """Deformable patches projected as rows, for the same reason."""
+
+    def __init__(self, patch: DeformablePatch):
+        super().__init__()
+        self.patch = patch
+        self.extent = patch.extent
+
+    def forward(
+        self, x: Float[Tensor, "R C L"], extent: Extent | None = None
+    ) -> Float[Tensor, "D R N"]:
+        patches = self.patch.sample(self.patch.pad(x, extent), extent)
+        R, N = patches.shape[:2]
+        return self.patch.project(patches.reshape(R * N, -1)).T.reshape(-1, R, N)
+
+
+def on_rows(network: ConvTimeNet) -> ConvTimeNet:
+    """A copy of an inference network with every constant on the right of its product."""
+    rows = copy.deepcopy(network)
+    rows.embedding.register_module("patch", RowsPatch(rows.embedding.patch))
+    rows.blocks = Blocks(*(RowsBlock(cast(FusedBlock, block)) for block in rows.blocks))
+    return rows
 
 
 class Deployed(nn.Module):
@@ -49,7 +105,7 @@ class Deployed(nn.Module):
 
     def __init__(self, estimator: ConvTimeNetEstimator):
         super().__init__()
-        self.network = estimator.fused_.cpu()
+        self.network = copy.deepcopy(estimator.fused_).cpu()
         self.centre = nn.Buffer(torch.from_numpy(estimator.scaler_.centre.copy()))
         self.scale = nn.Buffer(torch.from_numpy(estimator.scaler_.scale.copy()))
         self.forecasts = self.network.config.head == "forecast"
@@ -94,7 +150,9 @@ def export(
     Raises
     ------
     ConfigError
-        If the format is unknown.
+        If the format is unknown, or "aoti" finds no C++ compiler.
+    ArtefactError
+        If something other than an earlier export lies at `folder`.
     DataError
         If data for the comparison are needed or unusable.
     MissingExtraError
@@ -103,6 +161,13 @@ def export(
     check_is_fitted(estimator)
     if format not in FILES:
         raise ConfigError(f"format must be one of {', '.join(FILES)}, found {format!r}")
+    if format == "aoti" and shutil.which(os.environ.get("CXX", "g++")) is None:
+        raise ConfigError(
+            "format 'aoti' compiles and found no C++ compiler (g++, or the one that CXX names); "
+            "install one, or export as 'onnx' or 'torch-export'"
+        )
+    if (Path(folder) / WEIGHTS).exists():
+        raise ArtefactError(f"{folder} holds a saved model; give the export a folder of its own")
     check_target(folder, frozenset({*FILES.values(), PARITY}))
     inputs = _inputs(estimator, data)
     begin = time.perf_counter()
@@ -143,6 +208,11 @@ def _inputs(estimator: ConvTimeNetEstimator, data: Any) -> np.ndarray:
     if data is None:
         raise DataError("a classifier keeps no cases; give some as data= for the comparison")
     cases = estimator.read(data)
+    if cases.values.shape[1] != estimator.n_channels_:
+        raise DataError(
+            f"the graph reads cases of {estimator.n_channels_} channels, found "
+            f"{cases.values.shape[1]}; give the fitted channels in their order"
+        )
     fitting = cases.values[cases.lengths <= L][:_MOST_WINDOWS, :, :L]
     if not len(fitting):
         raise DataError(f"the graph reads cases of up to {L} steps, all given ones are longer")
@@ -183,10 +253,21 @@ def _write_onnx(
     dynamic: dict[int, Any],
 ) -> np.ndarray:
     try:
-        import onnxruntime
+        import onnxruntime  # noqa: F401
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise MissingExtraError(str(error.name), "export", "ONNX export") from error
+    if int8:
+        deployed = copy.deepcopy(deployed)
+        deployed.network = on_rows(deployed.network)
+    trace_onnx(deployed, path, example, dynamic)
+    if int8:
+        quantise(path)
+    return np.asarray(session_of(path).run(None, {"x": inputs})[0])
+
+
+def trace_onnx(deployed: Deployed, path: Path, example: Tensor, dynamic: dict[int, Any]) -> None:
+    """Write a network as an ONNX graph from "x" to "y", without the exporter's own messages."""
     quiet = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in quiet]
     try:
@@ -206,20 +287,47 @@ def _write_onnx(
             )
             assert program is not None
             program.save(str(path))
-            if int8:
-                _quantise(path)
     finally:
         for logger, level in zip(quiet, levels, strict=True):
             logger.setLevel(level)
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    return np.asarray(session.run(None, {"x": inputs})[0])
 
 
-def _quantise(path: Path) -> None:
-    """Replace the float weights of the matrix products by eight-bit ones."""
+def quantise(path: Path) -> None:
+    """Replace the float weights of the products named in `_EIGHT_BIT` by eight-bit ones, a scale
+    for each output; what is multiplied with them is brought to eight bits as it comes.
+
+    Scales of the activations fixed beforehand from training windows were slower and lost more
+    (docs/export.md).
+    """
+    import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
+    from onnxruntime.quantization.shape_inference import quant_pre_process
 
     plain = path.with_suffix(".float.onnx")
-    path.rename(plain)
-    quantize_dynamic(plain, path, weight_type=QuantType.QInt8)
+    # nothing to prepare, but what is not marked as prepared is warned of on the root logger
+    quant_pre_process(
+        path, plain, skip_optimization=True, skip_onnx_shape=True, skip_symbolic_shape=True
+    )
+    chosen = [f"{name}_MatMul" for name in eight_bit_products(plain)]  # as it renames them
+    root, silent = logging.getLogger(), logging.NullHandler()
+    root.addHandler(silent)  # else the quantiser's debug messages set up logging on stderr
+    try:
+        quantize_dynamic(
+            plain, path, weight_type=QuantType.QInt8, per_channel=True, nodes_to_quantize=chosen
+        )
+    finally:
+        root.removeHandler(silent)
     plain.unlink()
+    done = sum(node.op_type == "MatMulInteger" for node in onnx.load(path).graph.node)
+    assert done == len(chosen) > 0
+
+
+def eight_bit_products(path: Path) -> list[str]:
+    """Names of the nodes (Gemm) of a graph `on_rows` whose constants become eight-bit."""
+    import onnx
+
+    return [
+        node.name
+        for node in onnx.load(path).graph.node
+        if node.op_type == "Gemm" and node.input[1].endswith(_EIGHT_BIT)
+    ]

@@ -45,13 +45,16 @@ class FusedBlock(nn.Module):
     def forward(
         self, u: Float[Tensor, "D R N"], counted: Bool[Tensor, "R N"] | None = None
     ) -> Float[Tensor, "D R N"]:
-        conv = F.gelu(banded_conv(u, self.weight, self.bias))
-        v = self.norm_conv(torch.addcmul(torch.addcmul(self.t1, self.s1, u), self.c1, conv))
-        flat = v.flatten(1)
+        flat = self.convolved(u).flatten(1)
         hidden = F.gelu(torch.addmm(self.widen_bias, self.widen_weight, flat))
         kept = torch.addcmul(self.narrow_bias, self.s2, flat)
         w = self.norm_pointwise(torch.addmm(kept, self.narrow_weight, hidden).view_as(u))
         return w if counted is None else torch.where(counted, w, 0.0)
+
+    def convolved(self, u: Float[Tensor, "D R N"]) -> Float[Tensor, "D R N"]:
+        """The first half of the block: v above."""
+        conv = F.gelu(banded_conv(u, self.weight, self.bias))
+        return self.norm_conv(torch.addcmul(torch.addcmul(self.t1, self.s1, u), self.c1, conv))
 
 
 class FusedBlocks(Blocks):

@@ -19,6 +19,8 @@ from convtimenet.cases import as_cases, filled, gaps_left
 from convtimenet.errors import ArtefactError, DataError, MissingExtraError
 
 FORMAT = 1
+DESCRIPTION, GRAPH = "model.json", "model.onnx"
+_TOKENS = 2048  # whose hidden values fit a core's cache: larger runs take longer per window
 
 
 class Runtime:
@@ -37,13 +39,29 @@ class Runtime:
         self.description = description
         self.context_length = int(description["model"]["context_length"])
 
+    def shapes(self) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        """What the description says of the graph: kind and sizes of input and answer after the
+        batch, 0 for a size left open."""
+        raise NotImplementedError
+
     def run(self, x: np.ndarray) -> np.ndarray:
-        """The graph's answers to inputs (B, C, L)."""
-        return np.asarray(self.session.run(None, {"x": x})[0])
+        """The graph's answers to inputs (B, C, L), B >= 1, as many at a time as fit the cache."""
+        model = self.description["model"]
+        rows = x.shape[1] if model["head"] == "forecast" else 1
+        tokens = rows * max(1, self.context_length // int(model["patch_stride"]))
+        step = max(1, _TOKENS // tokens)
+        parts = (x[i : i + step] for i in range(0, len(x), step))
+        return np.concatenate([self.session.run(None, {"x": part})[0] for part in parts])
 
 
 class ForecastRuntime(Runtime):
     """An exported `ConvTimeNetForecaster`."""
+
+    def shapes(self) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        open_channels = not isinstance(self.session.get_inputs()[0].shape[1], int)
+        C = 0 if open_channels else len(self.channels)
+        H = int(self.description["model"]["outputs"])
+        return ("double", C, self.context_length), ("double", C, H)
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -60,24 +78,44 @@ class ForecastRuntime(Runtime):
         Raises
         ------
         DataError
-            If rows are too few, channels too many or values missing.
+            If the array is empty or not of numbers, rows are too few, channels not the fitted
+            ones, or values missing.
         """
-        array = np.asarray(values, dtype=np.float64)
+        try:
+            array = np.asarray(values, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise DataError(
+                f"expected an array of numbers, found {type(values).__name__} ({error}); leave "
+                "time stamps and text out"
+            ) from error
         L = self.context_length
-        if array.ndim not in (2, 3) or array.shape[-2] < L:
-            raise DataError(f"expected (T, C) or (B, T, C) with T >= {L}, found {array.shape}")
+        if array.ndim not in (2, 3) or 0 in array.shape or array.shape[-2] < L:
+            raise DataError(
+                f"expected (T, C) or (B, T, C) with T >= {L} and nothing empty, found {array.shape}"
+            )
         expected = self.session.get_inputs()[0].shape[1]
         if isinstance(expected, int) and array.shape[-1] != expected:
-            raise DataError(f"expected {expected} channels, found {array.shape[-1]}")
-        if not np.isfinite(array[..., -L:, :]).all():
-            raise DataError("expected finite values, found NaN or infinity; fill them first")
+            raise DataError(
+                f"expected {expected} channels, found {array.shape[-1]}; give those that "
+                "`channels` lists, in that order"
+            )
         recent = np.ascontiguousarray(np.swapaxes(array[..., -L:, :], -1, -2))
+        unknown = np.argwhere(~np.isfinite(recent))
+        if len(unknown):
+            raise DataError(
+                f"expected finite values in the last {L} rows, found {len(unknown)} NaN or "
+                f"infinite, the first in column {unknown[0][-2]}; fill them first"
+            )
         answers = self.run(recent.reshape(-1, *recent.shape[-2:]))
         return np.swapaxes(answers.reshape(*array.shape[:-2], *answers.shape[-2:]), -1, -2)
 
 
 class ClassifyRuntime(Runtime):
     """An exported `ConvTimeNetClassifier`."""
+
+    def shapes(self) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        C = int(self.description["data"]["channels"])
+        return ("float", C, self.context_length), ("float", len(self.classes))
 
     @property
     def classes(self) -> np.ndarray:
@@ -125,35 +163,91 @@ def load(folder: str | os.PathLike[str], threads: int = 0) -> ForecastRuntime | 
     Raises
     ------
     ArtefactError
-        If the folder is incomplete, of a newer format, or holds no ONNX graph.
+        If the folder is incomplete, damaged, of a newer format or of an unknown kind, holds no
+        ONNX graph, or one that is not what it says.
+    MissingExtraError
+        If onnxruntime is not installed.
+    """
+    path = Path(folder)
+    try:
+        found = json.loads((path / DESCRIPTION).read_text(encoding="utf-8"))
+        exported = found["export"]["file"]
+        format, kind = int(found["format"]), found["kind"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ArtefactError(
+            f"{path} holds no exported model (expected {DESCRIPTION} with an export, found "
+            f"{type(error).__name__}: {error}); make one with: convtimenet export"
+        ) from error
+    if format > FORMAT:
+        raise ArtefactError(
+            f"{path} has format {format}, this version reads up to {FORMAT}; upgrade convtimenet"
+        )
+    kinds = {"ConvTimeNetForecaster": ForecastRuntime, "ConvTimeNetClassifier": ClassifyRuntime}
+    if str(kind) not in kinds:
+        raise ArtefactError(f"{path} holds a {kind!r}, expected one of {', '.join(kinds)}")
+    if exported != GRAPH or not (path / GRAPH).is_file():
+        raise ArtefactError(
+            f"{path} holds no ONNX graph (expected {GRAPH}, its description says {exported!r}); "
+            "export with format='onnx'"
+        )
+    session = session_of(path / GRAPH, threads)
+    try:
+        runtime = kinds[kind](session, found)
+        said = runtime.shapes()
+    except (KeyError, TypeError, ValueError) as error:
+        raise ArtefactError(
+            f"{path / DESCRIPTION} is damaged: {type(error).__name__}: {error}; export again"
+        ) from error
+    if said != (is_ := _shapes_of(session)):
+        raise ArtefactError(
+            f"{path / GRAPH} is not the graph of {DESCRIPTION}: expected {said[0]} to {said[1]}, "
+            f"found {is_[0]} to {is_[1]}; export again"
+        )
+    return runtime
+
+
+def session_of(graph: Path, threads: int = 0) -> Any:
+    """Open an ONNX graph on the CPU.
+
+    Raises
+    ------
+    ArtefactError
+        If onnxruntime cannot read it.
     MissingExtraError
         If onnxruntime is not installed.
     """
     try:
         import onnxruntime
+        from onnxruntime.capi import (
+            onnxruntime_pybind11_state as failures,  # pyright: ignore[reportAttributeAccessIssue]
+        )
     except ImportError as error:
         raise MissingExtraError("onnxruntime", "runtime", "the torch-free runtime") from error
-    path = Path(folder)
-    try:
-        found = json.loads((path / "model.json").read_text(encoding="utf-8"))
-        exported = found["export"]["file"]
-        format, kind = int(found["format"]), found["kind"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ArtefactError(
-            f"{path} holds no exported model (model.json with an export): {error}"
-        ) from error
-    if format > FORMAT:
-        raise ArtefactError(f"{path} has format {format}, this version reads up to {FORMAT}")
-    if exported != "model.onnx" or not (path / exported).is_file():
-        raise ArtefactError(
-            f"{path} holds no ONNX graph (found {exported!r}); export with format='onnx'"
-        )
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(
-        str(path / exported), options, providers=["CPUExecutionProvider"]
+    try:
+        return onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
+    except (
+        failures.Fail,
+        failures.InvalidArgument,
+        failures.InvalidGraph,
+        failures.InvalidProtobuf,
+        failures.NotImplemented,
+        failures.RuntimeException,
+    ) as error:
+        raise ArtefactError(
+            f"{graph} is damaged or needs a newer onnxruntime: {error}; export the model again"
+        ) from error
+
+
+def _shapes_of(session: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """Kind and sizes of a graph's first input and answer after the batch, 0 where left open."""
+    ends = session.get_inputs()[0], session.get_outputs()[0]
+    x, y = (
+        (
+            end.type.removeprefix("tensor(").removesuffix(")"),
+            *(size if isinstance(size, int) else 0 for size in end.shape[1:]),
+        )
+        for end in ends
     )
-    kinds = {"ConvTimeNetForecaster": ForecastRuntime, "ConvTimeNetClassifier": ClassifyRuntime}
-    if kind not in kinds:
-        raise ArtefactError(f"{path} holds a {kind!r}, expected one of {', '.join(kinds)}")
-    return kinds[kind](session, found)
+    return x, y
