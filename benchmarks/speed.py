@@ -142,6 +142,7 @@ def main(given: Sequence[str]) -> None:
     options.given = given
     # read when numpy, torch and tensorflow are first imported
     os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(options.threads)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if not given:
         everything()
         return

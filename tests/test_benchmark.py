@@ -159,7 +159,8 @@ def test_a_missing_package_is_a_record(monkeypatch: pytest.MonkeyPatch) -> None:
     reasons = {(r.model, r.precision): r.not_run or "" for r in found}
     assert set(reasons) == {
         *((AUTHORS, "fp32"), (AUTHORS, "bf16"), (OURS, "bf16")),
-        *(("PatchTST", "fp32"), ("PatchTST", "bf16"), ("TimesNet", "fp32")),
+        *(("PatchTST", "fp32"), ("PatchTST", "bf16"), ("PatchTST-d16", "fp32")),
+        ("TimesNet-d16", "fp32"),
     }
     assert reasons[OURS, "bf16"] == "no bf16 here"
     assert "neuralforecast is not there" in reasons["PatchTST", "fp32"]
@@ -317,7 +318,7 @@ def report() -> dict[str, Any]:
     measured = [
         measure.record(AUTHORS_EAGER, slow, authors=slow, **common),
         measure.record(OURS_EAGER, quick, authors=slow, **common),
-        measure.record(Entry("TimesNet", "eager", "fp32"), None, not_run="not there", **common),
+        measure.record(Entry("TimesNet-d16", "eager", "fp32"), None, not_run="not there", **common),
     ]
     points = [
         asdict(scaling.Point("series", "eval", OURS, "fused", n, n / 10, 0.0, 0.0, 3, None))
@@ -346,7 +347,7 @@ def test_table_puts_the_quickest_first() -> None:
     ours = "| 4 | C1 | train | convtimenet | eager | fp32 | 1 | 1.0 (1.0 to 1.0) |"
     assert f"|\n{ours}" in table
     assert table.index(ours) < table.index("| 1 | C1 | train | authors |")
-    assert "Not run: TimesNet eager fp32 (not there)." in table
+    assert "Not run: TimesNet-d16 eager fp32 (not there)." in table
     assert "| series (one at a time) | eval | convtimenet | 10 | 100 | 1.00 | 1.00 |" in table
     assert "Left out: authors eval at 100 series (too long)." in table
 

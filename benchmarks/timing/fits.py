@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -113,7 +112,6 @@ def inceptiontime(case: Case, phase: Phase, precision: str) -> Timed:
 
     A whole fit is 7,500 such epochs, hours on a core.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     try:
         import tensorflow  # pyright: ignore[reportMissingImports]

@@ -115,7 +115,8 @@ def slopes_table(scaling: Mapping[str, Any]) -> list[str]:
 
 # --- pictures ---------------------------------------------------------------------------------
 
-COLOURS = {OURS: "#0b6e99", AUTHORS: "#777777", "PatchTST": "#d1602e", "TimesNet": "#8a5aa8"}
+COLOURS = {OURS: "#0b6e99", AUTHORS: "#777777", "PatchTST": "#d1602e"}
+COLOURS |= {"PatchTST-d16": "#e59a3c", "TimesNet-d16": "#8a5aa8"}
 COLOURS |= {"MiniRocket": "#5a8f3c", "InceptionTime": "#b08a1e"}
 PHASES = {
     "train": "training step",
@@ -150,7 +151,9 @@ def draw_ratios(report: Report, path: Path) -> None:
     )
     for axis, phase in zip(axes[:, 0], phases, strict=True):
         chosen = [record for key, record in best.items() if key[0] == phase]
-        for place, r in enumerate(chosen):
+        names = list(dict.fromkeys(r["case"] for r in chosen))
+        places = [i + 0.5 * names.index(r["case"]) for i, r in enumerate(chosen)]
+        for place, r in zip(places, chosen, strict=True):
             ratio = r["ratio_to_authors"]
             axis.barh(place, ratio - 1, left=1, color=COLOURS[r["model"]], height=0.7)
             axis.annotate(
@@ -163,7 +166,7 @@ def draw_ratios(report: Report, path: Path) -> None:
                 fontsize=9,
             )
         labels = [f"{r['case']}  {r['model']}, {r['path']}" for r in chosen]
-        axis.set_yticks(range(len(chosen)), labels, fontsize=9)
+        axis.set_yticks(places, labels, fontsize=9)
         axis.invert_yaxis()
         axis.set_title(PHASES[phase], loc="left", fontsize=10.5, fontweight="bold")
         axis.axvline(1, color="black", linewidth=0.8)
@@ -174,7 +177,7 @@ def draw_ratios(report: Report, path: Path) -> None:
         axis.spines[["top", "right", "left"]].set_visible(False)
         axis.tick_params(axis="y", length=0)
     low, high = axes[0, 0].get_xlim()
-    axes[0, 0].set_xlim(low / 1.6, high * 1.6)
+    axes[0, 0].set_xlim(low / 3, high * 2)
     threads = report["settings"]["threads"]
     axes[-1, 0].set_xlabel(
         f"times quicker than the authors' network (fp32, {threads} "
