@@ -118,6 +118,7 @@ def slopes_table(scaling: Mapping[str, Any]) -> list[str]:
 COLOURS = {OURS: "#0b6e99", AUTHORS: "#777777", "PatchTST": "#d1602e"}
 COLOURS |= {"PatchTST-d16": "#e59a3c", "TimesNet-d16": "#8a5aa8"}
 COLOURS |= {"MiniRocket": "#5a8f3c", "InceptionTime": "#b08a1e"}
+OTHER = "#444444"
 PHASES = {
     "train": "training step",
     "eval": "evaluation of a batch",
@@ -155,7 +156,7 @@ def draw_ratios(report: Report, path: Path) -> None:
         places = [i + 0.5 * names.index(r["case"]) for i, r in enumerate(chosen)]
         for place, r in zip(places, chosen, strict=True):
             ratio = r["ratio_to_authors"]
-            axis.barh(place, ratio - 1, left=1, color=COLOURS[r["model"]], height=0.7)
+            axis.barh(place, ratio - 1, left=1, color=COLOURS.get(r["model"], OTHER), height=0.7)
             axis.annotate(
                 f"{ratio:.3g} x",
                 (ratio, place),
@@ -217,11 +218,14 @@ def draw_scaling(scaling: Mapping[str, Any], path: Path) -> None:
                 marker="o",
                 markersize=4,
                 linewidth=1.6,
-                color=COLOURS[model],
+                color=COLOURS.get(model, OTHER),
                 label=model if power is None else f"{model}, n^{power:.2f}",
             )
         axis.set_xscale("log")
         axis.set_yscale("log")
+        for scale in (axis.xaxis, axis.yaxis):
+            scale.set_major_formatter(lambda value, _: f"{value:,g}")
+            scale.set_minor_formatter(lambda value, _: "")
         axis.set_xlabel(names[name])
         axis.set_ylabel("ms")
         axis.set_title(
@@ -290,6 +294,7 @@ def write_page(reports: Mapping[str, Report], page: Path = PAGE, images: Path = 
             parts += [
                 "### How cost grows",
                 f"![Time against channels, length and series]({shown}/{SCALING})",
+                "Powers in the picture are those of the upper half of the sizes.",
                 "\n".join(slopes_table(report["scaling"])),
             ]
             break

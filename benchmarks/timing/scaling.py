@@ -108,6 +108,8 @@ def scale(
     seen: dict[Entry, list[tuple[int, float, float]]] = {entry: [] for entry in contenders(phase)}
     for n in sizes or axis.sizes:
         steps: dict[Entry, Step] = {}
+        bytes_taken: dict[Entry, float] = {}
+        slowest = 0.0
         for entry in contenders(phase):
             reason = out.get(entry) or too_much(seen[entry], n, budget)
             if reason is None:
@@ -119,10 +121,12 @@ def scale(
                 out[entry] = reason
                 continue
             before = high_water(reset=True)
-            took = seconds_per_call(steps[entry], 1)
-            seen[entry].append((n, took, max(1.0, high_water() - before)))
-        turn = min(0.2, budget)
+            slowest = max(slowest, seconds_per_call(steps[entry], 1))
+            bytes_taken[entry] = max(1.0, high_water() - before)
+        # what is long enough alone is not repeated within a turn
+        turn = 0.2 if slowest < 1 else 0.0
         for entry, seconds in interleaved(steps, rounds=rounds, warmup=0, turn=turn).items():
+            seen[entry].append((n, min(seconds), bytes_taken[entry]))
             q25, median, q75 = (float(ms) for ms in np.percentile(seconds, [25, 50, 75]) * 1e3)
             who = entry.model, entry.path
             yield Point(axis.name, phase, *who, n, median, q25, q75, rounds, None)
@@ -133,7 +137,7 @@ def scale(
 
 
 def _step(axis: Axis, entry: Entry, n: int, phase: Phase) -> Step:
-    """A step at size n; many series are the same chunk again and again, then what is left."""
+    """A step at size n; many series are the same chunk again and again."""
     case = axis.case(n)
     if axis.name != "series" or n <= CHUNK:
         return build(entry, case, phase).step
