@@ -52,6 +52,9 @@ def arguments(given: Sequence[str]) -> argparse.Namespace:
     for name in ("threads", "rounds"):
         if getattr(options, name) < 1:
             parser.error(f"--{name} must be at least 1, found {getattr(options, name)}")
+    for path in (options.json, options.markdown):
+        if path is not None and not path.absolute().parent.is_dir():
+            parser.error(f"there is no folder {path.parent} to write {path.name} into")
     return options
 
 
@@ -75,6 +78,13 @@ def report_of(options: argparse.Namespace) -> dict[str, Any]:
     from timing import contestants, fits, machine, measure, peers, scaling  # noqa: F401
     from timing.cases import CASES as KNOWN
 
+    everybody = contestants.CONTESTANTS
+    for name, known in (
+        ("models", {w.model for w in everybody}),
+        ("paths", {w.path for w in everybody}),
+    ):
+        if unknown := set(getattr(options, name) or ()) - known:
+            raise SystemExit(f"--{name} are {', '.join(sorted(known))}; found {', '.join(unknown)}")
     torch.set_num_threads(options.threads)
     cases = [] if options.only_scaling else list(KNOWN.values())
     wanted = set(CASES) - {"small"} if "all" in options.case else set(options.case)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, fields
@@ -214,6 +215,48 @@ def test_generated_cases_have_the_sets_shape(
     assert len(set(y)) == 25
     assert len(y) == 275
     assert what == "generated cases of ArticularyWordRecognition's shape"
+
+
+@pytest.mark.slow
+def test_one_case_from_the_command_line(tmp_path: Path) -> None:
+    target = tmp_path / "small.json"
+    flags = ["--case", "small", "--threads", "1", "--rounds", "1", "--turn", "0", "--memory"]
+    flags += ["--models", OURS, "--paths", "eager", "fused", "--json", str(target)]
+    done = subprocess.run(
+        [sys.executable, str(measure.SCRIPT), *flags], capture_output=True, text=True, check=True
+    )
+    report = json.loads(target.read_text())
+    assert set(report) == {
+        *("machine", "versions", "settings", "rates", "same_function", "records", "scaling")
+    }
+    assert set(report["rates"]) == {"before", "after"}
+    run = [r for r in report["records"] if r["not_run"] is None]
+    found = {(r["phase"], r["path"], r["precision"]) for r in run}
+    assert found >= {(p, "eager", "fp32") for p in ("train", "eval", "latency")}
+    assert all(set(r) == KEYS and r["median_ms"] > 0 and r["threads"] == 1 for r in run)
+    # a training step keeps what an evaluation lets go
+    peaks = {
+        r["phase"]: r["peak_mb"] for r in run if (r["path"], r["precision"]) == ("eager", "fp32")
+    }
+    assert peaks["train"] > peaks["eval"] > 0
+    assert done.stdout.count("| small | train | convtimenet |") >= 1
+    assert "small.json" in report["settings"]["command"]
+    assert str(tmp_path) not in report["settings"]["command"]
+
+
+def test_a_wrong_flag_is_refused_before_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        speed.arguments(["--json", str(tmp_path / "absent" / "f.json")])
+    assert "there is no folder" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        speed.arguments(["--rounds", "0"])
+    assert "--rounds must be at least 1, found 0" in capsys.readouterr().err
+    options = speed.arguments(["--models", "nobody"])
+    options.given = []
+    with pytest.raises(SystemExit, match="found nobody"):
+        speed.report_of(options)
 
 
 # --- operations and bytes ---------------------------------------------------------------------

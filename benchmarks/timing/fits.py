@@ -114,7 +114,7 @@ def inceptiontime(case: Case, phase: Phase, precision: str) -> Timed:
     """
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     try:
-        import tensorflow  # pyright: ignore[reportMissingImports]
+        import tensorflow  # pyright: ignore[reportMissingImports, reportMissingModuleSource]
         from aeon.classification.deep_learning import (  # pyright: ignore[reportMissingImports]
             IndividualInceptionClassifier,
         )
