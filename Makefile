@@ -27,8 +27,9 @@ install: .venv/.installed ## make .venv with everything that the targets below n
 demo: install $(WHEEL) ## train on two real data sets, write reports to demo-output/ (3 minutes)
 	$(BIN)/python examples/demo.py
 
-test: lint ## lint, check types and run the quick tests
+test: lint ## lint, check types, run the quick tests, and show a small benchmark
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "not slow"
+	$(BIN)/python benchmarks/speed.py --case small --paths eager fused --rounds 3
 
 test-slow: install ## run the tests that train for a while
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m slow
@@ -45,7 +46,7 @@ format: install ## repair style where that is safe
 results: install ## fit and score all that docs/results.md lists, and write it (hours)
 	$(BIN)/python benchmarks/results.py $(ARGS)
 
-bench: .cache/bench-venv/.installed ## measure speed against the authors' network (ARGS=--help)
+bench: .cache/bench-venv/.installed ## measure speed, write docs/performance.md (hours; ARGS=--help)
 	.cache/bench-venv/bin/python benchmarks/speed.py $(ARGS)
 
 clean: ## delete all that the targets made
@@ -65,10 +66,10 @@ endef
 	$(PIP) install -c constraints.txt -e '.[dev]'
 	@touch $@
 
-# A venv of its own: sktime allows only older versions of pandas.
+# A venv of its own: the peers allow only older versions of pandas and numpy.
 .cache/bench-venv/.installed: pyproject.toml constraints.txt Makefile
 	$(call new_venv,.cache/bench-venv)
-	grep -v '^pandas==' constraints.txt > .cache/bench-constraints.txt
+	grep -vE '^(pandas|numpy)==' constraints.txt > .cache/bench-constraints.txt
 	.cache/bench-venv/bin/python -m pip install -c .cache/bench-constraints.txt -e '.[bench]'
 	@touch $@
 

@@ -17,7 +17,8 @@ from itertools import pairwise
 from pathlib import Path
 
 import torch
-from speed import Case, authors_network
+from timing.cases import Case
+from timing.contestants import authors_network
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 

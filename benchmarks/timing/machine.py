@@ -1,0 +1,144 @@
+"""The machine: what it is, what is installed, and the rates it gives right now."""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .cases import Case
+
+FLAGS = ("fma", "avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "amx_bf16", "asimd")
+LIBRARIES = ("ATEN", "DNNL", "GLIBC", "GOMP", "KMP", "LD", "MALLOC", "MKL", "OMP", "ONEDNN", "THP")
+VARIABLES = (*(f"{library}_" for library in LIBRARIES), "CONVTIMENET_NATIVE")
+PACKAGES = (
+    *("convtimenet", "torch", "numpy", "onnxruntime", "sktime", "neuralforecast", "aeon"),
+    "tensorflow",
+)
+SIZES = (512, 1024, 2048)  # of square products
+
+
+def seconds_per_call(step: Callable[[], object], calls: int) -> float:
+    start = time.perf_counter()
+    for _ in range(calls):
+        step()
+    return (time.perf_counter() - start) / calls
+
+
+def rates(cases: Iterable[Case], precisions: Iterable[str]) -> dict[str, Any]:
+    """Matrix products and copying, with the threads that are set; medians of five calls."""
+
+    def median_seconds(step: Callable[[], object]) -> float:
+        seconds_per_call(step, 1)
+        return statistics.median(seconds_per_call(step, 1) for _ in range(5))
+
+    def gflops(rows: int, inner: int, columns: int, dtype: torch.dtype = torch.float32) -> float:
+        a, b = torch.randn(rows, inner).to(dtype), torch.randn(inner, columns).to(dtype)
+        out = torch.empty(rows, columns, dtype=dtype)
+        return 2e-9 * rows * inner * columns / median_seconds(lambda: torch.mm(a, b, out=out))
+
+    dtypes = {"fp32": torch.float32}
+    if "bf16" in precisions and bf16_missing() is None:
+        dtypes["bf16"] = torch.bfloat16
+    source = torch.ones(2**27)  # half a gigabyte, above any cache
+    target = torch.empty_like(source)
+    moved = 2 * source.numel() * source.element_size()
+    return {
+        # square products by size
+        "matmul_gflops": {
+            name: {str(n): gflops(n, n, n, dtype) for n in SIZES} for name, dtype in dtypes.items()
+        },
+        # d_ff x d_model times d_model x tokens
+        "pointwise_gflops": {
+            case.name: gflops(case.config.d_ff, case.config.d_model, case.tokens) for case in cases
+        },
+        # read and written bytes
+        "copy_gb_per_s": moved / median_seconds(lambda: target.copy_(source)) / 1e9,
+    }
+
+
+@functools.cache
+def processor() -> tuple[str, tuple[str, ...]]:
+    """Its name, and those of its instructions that matter here."""
+    name, flags = platform.processor() or platform.machine(), ""
+    if sys.platform == "linux":
+        lines = [line.split(":", 1) for line in Path("/proc/cpuinfo").read_text().splitlines()]
+        fields = {line[0].strip(): line[1].strip() for line in lines if len(line) == 2}
+        name = fields.get("model name", name)
+        flags = fields.get("flags", fields.get("Features", ""))
+    return name, tuple(flag for flag in FLAGS if flag in flags.split())
+
+
+def bf16_missing() -> str | None:
+    """Why bf16 is not measured here; None where it is."""
+    if {"avx512_bf16", "amx_bf16"} & set(processor()[1]):
+        return None
+    return "this processor has no bf16 instructions"
+
+
+def machine() -> dict[str, Any]:
+    """Processor, memory, system, load at the start and the environment that steers speed."""
+    name, flags = processor()
+    ram = load = None
+    if sys.platform != "win32":
+        ram = round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1)
+        load = round(os.getloadavg()[0], 2)
+    return {
+        "processor": name,
+        "cores": os.cpu_count(),
+        "ram_gb": ram,
+        "flags": list(flags),
+        "torch_capability": torch.backends.cpu.get_cpu_capability(),
+        "os": platform.platform(),
+        "load_average": load,
+        "environment": {k: v for k, v in os.environ.items() if k.startswith(VARIABLES)},
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def versions() -> dict[str, str | None]:
+    """Python, the packages, and the commit of this checkout."""
+    found: dict[str, str | None] = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package] = None
+    try:
+        commit = subprocess.run(
+            ["git", "describe", "--always", "--dirty"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        commit = None
+    return found | {"commit": commit}
+
+
+def high_water(reset: bool = False) -> int:
+    """Most memory this process ever held, in bytes; since the reset on Linux.
+
+    Linux's ru_maxrss also counts the parent process before exec, hence /proc.
+    """
+    if sys.platform == "linux":
+        if reset:
+            Path("/proc/self/clear_refs").write_text("5")
+        status = Path("/proc/self/status").read_text()
+        return int(status.split("VmHWM:")[1].split()[0]) * 1024
+    import resource
+
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024
