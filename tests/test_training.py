@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 
 from convtimenet import training
 from convtimenet.config import ModelConfig, TrainConfig
+from convtimenet.devices import resolve_device, seeded
 from convtimenet.errors import ConfigError, TrainingError
+from convtimenet.history import History
 from convtimenet.model import ConvTimeNet
-from convtimenet.training import History, resolve_device, seeded, train, training_batches
+from convtimenet.training import train, training_batches
 from convtimenet.windows import LabelledCases, Windows
 
 CPU = torch.device("cpu")

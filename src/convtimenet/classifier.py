@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from os import PathLike
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,9 +16,9 @@ from sklearn.utils.validation import check_is_fitted
 from convtimenet.base import ConvTimeNetEstimator
 from convtimenet.cases import Cases, as_cases, filled, read_cases
 from convtimenet.config import ModelConfig, TrainConfig
+from convtimenet.devices import resolve_device
 from convtimenet.errors import DataError
 from convtimenet.presets import auto_classify, paper_preset
-from convtimenet.training import resolve_device
 from convtimenet.windows import LabelledCases, Scaler, fill_cases
 
 
@@ -95,7 +96,14 @@ class ConvTimeNetClassifier(ClassifierMixin, ConvTimeNetEstimator):
         self.random_state = random_state
         self.verbose = verbose
 
-    def fit(self, X: Any, y: Any = None, *, valid: tuple[Any, Any] | None = None) -> Self:
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        valid: tuple[Any, Any] | None = None,
+        resume: str | PathLike[str] | None = None,
+    ) -> Self:
         """Train on labelled cases.
 
         Parameters
@@ -108,6 +116,9 @@ class ConvTimeNetClassifier(ClassifierMixin, ConvTimeNetEstimator):
         valid
             Cases and labels that choose the epoch, scaled with `X`'s statistics. By default a
             stratified part of the training cases is held back for it.
+        resume
+            Folder in which training leaves its state now and then. The same call goes on from it
+            after a kill, and returns the same model once training has ended there.
 
         Raises
         ------
@@ -115,6 +126,8 @@ class ConvTimeNetClassifier(ClassifierMixin, ConvTimeNetEstimator):
             If cases and labels cannot be used: counts differ, a single class, text in the values.
         ConfigError
             If a setting is out of range.
+        CheckpointError
+            If `resume` holds the training of another run.
         """
         cases = self._labelled(X, y)
         assert cases.labels is not None
@@ -158,8 +171,19 @@ class ConvTimeNetClassifier(ClassifierMixin, ConvTimeNetEstimator):
             everything = LabelledCases(x, labels)
         if valid is not None:
             choosing = self._choosing(*valid, classes, scaler, config, device)
-        self._fit_network(config, train_config, examples, choosing, everything, device, notices)
-        self.classes_, self.n_channels_, self.scaler_ = classes, C, scaler
+        self._fit_network(
+            config,
+            train_config,
+            examples,
+            choosing,
+            everything,
+            device,
+            notices,
+            resume=resume,
+            classes_=classes,
+            n_channels_=C,
+            scaler_=scaler,
+        )
         return self
 
     def predict_proba(self, X: Any) -> np.ndarray:
@@ -182,7 +206,8 @@ class ConvTimeNetClassifier(ClassifierMixin, ConvTimeNetEstimator):
         for length in np.unique(lengths):
             members = lengths == length
             scores[members] = self._outputs(
-                fill_cases(cases.values[members], self.scaler_, int(length))
+                cases.values[members],
+                lambda part, length=length: fill_cases(part, self.scaler_, int(length)),
             )
         return torch.from_numpy(scores).double().softmax(1).numpy()
 
