@@ -240,7 +240,9 @@ class _Training:
         loss = float(step.total) / seen if seen else float("nan")
         seconds = time.monotonic() - self.epoch_begin
         history.epochs.append(Epoch(self.epoch, loss, scores, self.lr, seconds))
-        if scores:
+        if not seen:  # all its steps were skipped: it is no epoch of training
+            score = float("inf")
+        elif scores:
             score = scores[self.chosen_by] * (-1 if self.chosen_by == "accuracy" else 1)
         else:  # nothing held back: the last epoch is kept, unless its last step spoilt the weights
             score = -self.epoch if row == 0 or self._answers() else float("inf")
@@ -359,7 +361,7 @@ def _notes(model: ConvTimeNet, history: History) -> list[str]:
             "are those of the whole batch, BatchNorm saw each part by itself"
         )
     residuals = [module for module in model.modules() if isinstance(module, Residual)]
-    scales = [float(module.scale) for module in residuals if module.scale is not None]
+    scales = [module.scale.item() for module in residuals if module.scale is not None]
     dead = sum(abs(scale) < _DEAD_SCALE for scale in scales)
     if dead:
         notes.append(
