@@ -20,7 +20,7 @@ from convtimenet.frequency import Frequency
 from convtimenet.metrics import ForecastEvaluation, ForecastSums, outputs
 from convtimenet.presets import Preset, auto_forecast, paper_preset
 from convtimenet.tables import Origin, Table, future_frame, read_table, select_channels
-from convtimenet.windows import Scaler, Windows
+from convtimenet.windows import Scaler, Windows, check_unscaled
 
 
 class ConvTimeNetForecaster(ConvTimeNetEstimator):
@@ -179,6 +179,8 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
                 )
         values = table.values.T
         scaler = Scaler.standard(values[:, :train_end]) if self.scale else Scaler.identity()
+        if not self.scale:
+            notices += check_unscaled(values[:, :train_end], table.channels)
         scaled = torch.from_numpy(scaler.apply(values)).float().to(device)
         examples = Windows.between(scaled, L, H, 0, train_end)
         valid = None

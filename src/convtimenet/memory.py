@@ -92,7 +92,8 @@ def out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory ran out; torch has no type of its own for it on CPU."""
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
-    words = ("DefaultCPUAllocator", "out of memory")
+    words = ("DefaultCPUAllocator", "out of memory", "bad_alloc")
+    words += ("could not create a primitive", "could not create a memory")  # oneDNN's way to say it
     return isinstance(error, RuntimeError) and any(word in str(error) for word in words)
 
 
@@ -124,8 +125,8 @@ class Parts:
         """
         if n // (2 * self.of(n)) < self.smallest:
             raise OutOfMemoryError(
-                f"memory does not suffice for {self.work} {-(-n // self.of(n))} example(s) at a "
-                "time; use a smaller network or shorter series, or a device with more memory"
+                f"memory does not suffice for {self.work} with {-(-n // self.of(n))} example(s) at "
+                "a time; use a smaller network or shorter series, or a device with more memory"
             ) from error
         self.count = 2 * self.of(n)
         log.warning("memory ran out: %s goes on with each batch in %d parts", self.work, self.count)

@@ -52,7 +52,7 @@ class Step:
         self.before = [buffer.clone() for buffer in self.buffers]
         norms = [module for module in model.modules() if isinstance(module, TokenBatchNorm)]
         self.variances = [norm.running_var for norm in norms if norm.running_var is not None]
-        self.parts = Parts("training on", smallest)
+        self.parts = Parts("training", smallest)
         self.total = torch.zeros((), device=device)
         """Sum of the losses of this epoch's examples."""
         self.counts = torch.zeros(3, dtype=torch.int64, device=device)

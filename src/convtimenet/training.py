@@ -145,13 +145,15 @@ class _Training:
             if history.best_epoch:
                 self.model.load_state_dict(self.best)
             return
-        if not history.best_epoch or not all(v.isfinite().all() for v in self.best.values()):
+        good = history.best_epoch and all(v.isfinite().all() for v in self.best.values())
+        if good:
+            self.model.load_state_dict(self.best)
+        if not good or (self.valid is None and not self._answers()):
             raise TrainingError(
                 f"training did not converge: {history.stopped}, and no epoch before gave finite "
                 f"weights and scores; expected a smaller lr than {config.lr:g} or a clip_norm "
                 f"(found {config.clip_norm})"
             )
-        self.model.load_state_dict(self.best)
         history.notes += _notes(self.model, history)
         if self.checkpoints is not None:
             state = {f"model.{name}": value for name, value in self.best.items()}
@@ -209,8 +211,7 @@ class _Training:
             self.history.stopped = f"{reason} from the first step on"
         elif self.history.rollbacks == _ROLLBACKS:
             self.history.stopped = (
-                f"{reason} for the {_ROLLBACKS + 1}th time, though the learning rate was halved "
-                "each time"
+                f"{reason} for the {_ROLLBACKS + 1}th time, though the learning rate was halved"
             )
         else:
             self.history.rollbacks += 1
@@ -325,7 +326,8 @@ class _Training:
         self.step.total.copy_(tensors["total"])
         self.step.counts.copy_(tensors["counts"])
         self.step.parts.count = self.history.parts
-        self.order.set_state(tensors["order"])
+        self.drawn_from = tensors["order"].clone()
+        self.order.set_state(self.drawn_from)
         torch.set_rng_state(tensors["random"])
         if self.device.type == "cuda":
             torch.cuda.set_rng_state(tensors["random.cuda"], self.device)
