@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn.utils import clip_grad_norm_, get_total_norm
+from torch.nn.utils import clip_grad_norm_
 
 from convtimenet.config import TrainConfig
 from convtimenet.cuda_graph import Graphed
@@ -20,7 +20,8 @@ class Step:
     """Trains a network on one batch per call.
 
     A step whose loss, gradients or BatchNorm statistics are not finite leaves weights, optimiser
-    and statistics as they were and is counted. On CUDA nothing is read back for that: Adam's fused
+    and statistics as they were and is counted. (An overflow in the gradient of a single weight,
+    with everything before and behind it finite, shows in the next loss.) On CUDA nothing is read back for that: Adam's fused
     kernel looks at the flag itself, and a step of the usual size is captured as a CUDA graph once
     and replayed. Where memory runs out, a batch is cut into parts whose gradients add up to those
     of the whole (each part has its own BatchNorm statistics, as a smaller batch would).
@@ -48,6 +49,8 @@ class Step:
         self.model, self.examples, self.config, self.device = model, examples, config, device
         self.loss_of = LOSSES[model.config.head]
         self.parameters = list(model.parameters())
+        self.last_reached = list(model.embedding.parameters())
+        """Whatever is not finite on a gradient's way back from the loss ends up in theirs."""
         self.buffers = list(model.buffers())
         self.before = [buffer.clone() for buffer in self.buffers]
         norms = [module for module in model.modules() if isinstance(module, TokenBatchNorm)]
@@ -132,14 +135,10 @@ class Step:
     @torch.no_grad()
     def _apply(self, loss: Tensor, n: int) -> None:
         """Move the weights, if the loss of n examples and what came with it are finite."""
-        gradients = [p.grad for p in self.parameters if p.grad is not None]
-        if self.config.clip_norm is None:
-            norm = get_total_norm(gradients)
-        else:
-            norm = clip_grad_norm_(self.parameters, self.config.clip_norm)
-        looked_at = loss + norm
-        if self.variances:
-            looked_at = looked_at + get_total_norm(self.variances)
+        watched = [p.grad.flatten() for p in self.last_reached if p.grad is not None]
+        looked_at = loss + torch.cat([*watched, *self.variances]).sum()
+        if self.config.clip_norm is not None:
+            looked_at += clip_grad_norm_(self.parameters, self.config.clip_norm)
         bad = ~torch.isfinite(looked_at)
         if not self.reads_back:
             self.unusable.copy_(bad)
