@@ -17,7 +17,7 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test test-slow lint format results bench clean
+.PHONY: help install demo test test-slow lint format results bench kills clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' Makefile
@@ -48,6 +48,9 @@ results: install ## fit and score all that docs/results.md lists, and write it (
 
 bench: .cache/bench-venv/.installed ## measure speed, write docs/performance.md (hours; ARGS=--help)
 	.cache/bench-venv/bin/python benchmarks/speed.py $(ARGS)
+
+kills: install ## kill trainings N=20 times each, and compare with whole ones (minutes)
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/kills.py --kills $(or $(N),20) $(ARGS)
 
 clean: ## delete all that the targets made
 	rm -rf .venv .cache build dist demo-output .pytest_cache .ruff_cache .hypothesis

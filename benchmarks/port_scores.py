@@ -24,10 +24,11 @@ from torch.nn.functional import mse_loss
 
 from convtimenet import datasets
 from convtimenet.config import ModelConfig, TrainConfig
+from convtimenet.devices import seeded
 from convtimenet.evaluation import versions
 from convtimenet.metrics import evaluate
 from convtimenet.presets import paper_preset
-from convtimenet.training import seeded, training_batches
+from convtimenet.training import training_batches
 from convtimenet.windows import Scaler, Windows
 
 CPU = torch.device("cpu")

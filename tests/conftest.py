@@ -10,6 +10,7 @@ TENSOR_MODULES = (
     "native",
     "original",
     "windows",
+    "step",
     "training",
     "metrics",
 )

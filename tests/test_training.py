@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 
 from convtimenet import training
 from convtimenet.config import ModelConfig, TrainConfig
+from convtimenet.devices import resolve_device, seeded
 from convtimenet.errors import ConfigError, TrainingError
+from convtimenet.history import History
 from convtimenet.model import ConvTimeNet
-from convtimenet.training import History, resolve_device, seeded, train, training_batches
+from convtimenet.training import train, training_batches
 from convtimenet.windows import LabelledCases, Windows
 
 CPU = torch.device("cpu")
@@ -204,20 +206,25 @@ class TestDivergence:
             train(model, examples, valid, config_of(lr=1e30), device=CPU, verbose=0)
 
     def test_nothing_good_found_without_validation(self):
-        """The loss of the only step is finite, the weights after it are not useful."""
+        """The only step of an epoch may be finite and the weights after it useless."""
         model, _, _ = forecasting()
         few = Windows.between(torch.randn(1, 17), 12, 3, 0, 17)
+        with pytest.raises(TrainingError, match="did not converge"):
+            train(model, few, None, config_of(lr=1e30), device=CPU, verbose=0)
         with torch.no_grad():
             model.head.project.bias.fill_(float("nan"))
-        with pytest.raises(TrainingError, match="the training loss became nan in epoch 1"):
-            train(model, few, None, config_of(), device=CPU, verbose=0)
+        message = "not finite in 5 steps in a row from the first step on"
+        with pytest.raises(TrainingError, match=message):
+            train(model, few, None, config_of(epochs=9, patience=None), device=CPU, verbose=0)
 
     def test_a_later_bad_epoch_ends_training_with_the_best_weights(self, monkeypatch):
         model, examples, valid = forecasting()
-        rates = iter([1e-3, 1e-3, 1e30, 1e30])
-        monkeypatch.setattr(TrainConfig, "learning_rate", lambda *_: next(rates))
-        history = train(model, examples, valid, config_of(epochs=4), device=CPU, verbose=0)
-        assert history.stopped == "the training loss became nan in epoch 3"
+        monkeypatch.setattr(TrainConfig, "learning_rate", lambda _, n: 1e-3 if n < 3 else 1e30)
+        config = config_of(epochs=50, patience=None)
+        history = train(model, examples, valid, config, device=CPU, verbose=0)
+        assert history.stopped.startswith("the loss or its gradients were not finite in 5 steps")
+        assert history.stopped.endswith("for the 4th time, though the learning rate was halved")
+        assert history.rollbacks == 3
         assert history.best_epoch in (1, 2)
         assert all(torch.isfinite(p).all() for p in model.state_dict().values())
 

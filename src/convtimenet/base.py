@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -16,11 +15,16 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from convtimenet import artefact
+from convtimenet.checkpoint import Checkpoints, data_hash
 from convtimenet.config import ModelConfig, TrainConfig
+from convtimenet.devices import autocast, resolve_device, seeded
 from convtimenet.errors import ConfigError
+from convtimenet.history import History
 from convtimenet.inference import fuse
+from convtimenet.interrupt import StopRequest, stop_requests
+from convtimenet.memory import Parts
 from convtimenet.model import ConvTimeNet
-from convtimenet.training import History, autocast, resolve_device, seeded, train
+from convtimenet.training import train
 from convtimenet.windows import Examples, Scaler, known_in
 
 log = logging.getLogger(__name__)
@@ -89,6 +93,9 @@ class ConvTimeNetEstimator(BaseEstimator):
         everything: Examples | None,
         device: torch.device,
         notices: Sequence[str],
+        *,
+        resume: str | PathLike[str] | None = None,
+        **fitted: Any,
     ) -> None:
         """Build and train the network; no attribute changes before that has worked.
 
@@ -100,48 +107,114 @@ class ConvTimeNetEstimator(BaseEstimator):
             Both together, for `TrainConfig.refit`; None where that makes no sense.
         notices
             What was changed or decided about the data.
+        resume
+            Folder of checkpoints to go on from and to write.
+        fitted
+            Further attributes, set together with those of the network.
+
+        Raises
+        ------
+        KeyboardInterrupt, Terminated
+            If SIGINT or SIGTERM asked for an end. The best weights are kept, if there are any.
         """
-        begin = time.monotonic()
+        with stop_requests() as stop:
+            network, history = self._trained(
+                config, train_config, examples, valid, device, resume, stop, "choose"
+            )
+            notes = history.notes
+            if train_config.refit and everything is not None and not stop.signal:
+                again, reason = _refit_config(train_config, history)
+                if again is None:
+                    notes = [*notes, reason]
+                else:
+                    whole, second = self._trained(
+                        config, again, everything, None, device, resume, stop, "refit"
+                    )
+                    if not stop.signal:
+                        network, notes, history.refitted = whole, second.notes, True
+        if history.best_epoch:
+            vars(self).update(fitted)
+            self.network_, self.train_config_, self.history_ = network, train_config, history
+            self.fused_, self.notices_ = fuse(network), (*notices, *notes)
+            for notice in self.notices_:
+                log.warning(notice)
+        if stop.signal:
+            message = _stopped_message(stop, history, resume)
+            log.warning(message)
+            raise stop.error(message)
+
+    def _trained(
+        self,
+        config: ModelConfig,
+        train_config: TrainConfig,
+        examples: Examples,
+        valid: Examples | None,
+        device: torch.device,
+        resume: str | PathLike[str] | None,
+        stop: StopRequest,
+        phase: str,
+    ) -> tuple[ConvTimeNet, History]:
+        """A new network, trained, or as far as a checkpoint had it."""
+        checkpoints = None
+        if resume is not None:
+            # what changes neither weights nor history may differ from one start to the next
+            settings = train_config.to_dict()
+            for name in ("checkpoint_seconds", "memory_budget", "device"):
+                del settings[name]
+            run = {
+                "estimator": type(self).__name__,
+                "device": device.type,
+                "model": config.to_dict(),
+                "training": settings,
+                "training data": data_hash(examples),
+                "validation data": data_hash(valid),
+            }
+            checkpoints = Checkpoints(resume, phase, run)
         with seeded(train_config.seed, device):
             network = ConvTimeNet(config).to(device)
             history = train(
-                network, examples, valid, train_config, device=device, verbose=self.verbose
+                network,
+                examples,
+                valid,
+                train_config,
+                device=device,
+                verbose=self.verbose,
+                label="training" if phase == "choose" else "training on all data",
+                checkpoints=checkpoints,
+                stop=stop,
             )
-        if train_config.refit and everything is not None and history.best_epoch:
-            again, reason = _refit_config(train_config, history, time.monotonic() - begin)
-            if again is None:
-                notices = [*notices, reason]
-            else:
-                with seeded(again.seed, device):
-                    network = ConvTimeNet(config).to(device)
-                    label = "training on all data"
-                    train(
-                        network,
-                        everything,
-                        None,
-                        again,
-                        device=device,
-                        verbose=self.verbose,
-                        label=label,
-                    )
-                history.refitted = True
-        self.network_, self.train_config_, self.history_ = network, train_config, history
-        self.fused_, self.notices_ = fuse(network), tuple(notices)
-        for notice in self.notices_:
-            log.warning(notice)
+        return network, history
 
-    def _outputs(self, x: np.ndarray) -> np.ndarray:
-        """What the inference network gives for scaled inputs (n, C, L), NaN where unknown:
-        (n, C, H) or (n, K)."""
+    def _outputs(
+        self, x: np.ndarray, prepare: Callable[[np.ndarray], np.ndarray] | None = None
+    ) -> np.ndarray:
+        """What the inference network gives for inputs (n, C, L), NaN where unknown:
+        (n, C, H) or (n, K).
+
+        Parameters
+        ----------
+        prepare
+            Scales inputs; it is given a few at a time, so that no scaled copy of all is needed.
+        """
         device = next(self.fused_.buffers()).device
-        results = []
+        size, parts = self.train_config_.batch_size, Parts("predicting")
+        result: np.ndarray | None = None
+
+        def compute(part: np.ndarray) -> torch.Tensor:
+            scaled = part if prepare is None else prepare(part)
+            inputs = torch.from_numpy(np.ascontiguousarray(scaled, dtype=np.float32)).to(device)
+            return self.fused_(inputs, known_in(inputs)).float().cpu()
+
         with torch.inference_mode(), autocast(device, self.train_config_):
-            for part in torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32)).split(
-                self.train_config_.batch_size
-            ):
-                part = part.to(device)
-                results.append(self.fused_(part, known_in(part)).float().cpu())
-        return torch.cat(results).numpy()
+            for first in range(0, max(1, len(x)), size):
+                chunk, done = x[first : first + size], first
+                for output in parts.run(len(chunk), lambda part, chunk=chunk: compute(chunk[part])):
+                    if result is None:
+                        result = np.empty((len(x), *output.shape[1:]), dtype=np.float32)
+                    result[done : done + len(output)] = output.numpy()
+                    done += len(output)
+        assert result is not None
+        return result
 
     def _remembered(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """What a saved model must know of its data: JSON values and arrays."""
@@ -220,12 +293,25 @@ class ConvTimeNetEstimator(BaseEstimator):
         return estimator
 
 
-def _refit_config(
-    config: TrainConfig, history: History, seconds: float
-) -> tuple[TrainConfig | None, str]:
+def _refit_config(config: TrainConfig, history: History) -> tuple[TrainConfig | None, str]:
     """How to train again on all data, or None and why not."""
     again = replace(config, epochs=history.best_epoch, patience=None, time_limit=None)
-    needed = seconds * history.best_epoch / len(history.epochs)
-    if config.time_limit is not None and seconds + needed > config.time_limit:
+    needed = history.seconds * history.best_epoch / len(history.epochs)
+    if config.time_limit is not None and history.seconds + needed > config.time_limit:
         return None, "the time limit left no time to train again on all data"
     return again, ""
+
+
+def _stopped_message(
+    stop: StopRequest, history: History, resume: str | PathLike[str] | None
+) -> str:
+    """What a user who stopped training wants to know."""
+    if history.best_epoch:
+        kept = f"the weights of epoch {history.best_epoch}, the best so far, are kept"
+    else:
+        kept = "no epoch was finished, so there is no model"
+    if resume is None:
+        on = "give a folder as resume= (--resume) to be able to go on after a stop"
+    else:
+        on = f"the same call with resume={str(resume)!r} (--resume {resume}) goes on from here"
+    return f"{stop.name} stopped the training: {kept}; {on}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from os import PathLike
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,9 +17,9 @@ from sklearn.utils.validation import check_is_fitted
 from convtimenet.base import ConvTimeNetEstimator
 from convtimenet.cases import Cases, as_cases, filled, gaps_left, read_cases
 from convtimenet.config import ModelConfig, TrainConfig
+from convtimenet.devices import resolve_device
 from convtimenet.errors import DataError
 from convtimenet.presets import auto_classify, paper_preset
-from convtimenet.training import resolve_device
 from convtimenet.windows import LabelledCases, Scaler, pad_cases
 
 
@@ -100,7 +101,14 @@ class ConvTimeNetClassifier(ClassifierMixin, ConvTimeNetEstimator):
         self.random_state = random_state
         self.verbose = verbose
 
-    def fit(self, X: Any, y: Any = None, *, valid: tuple[Any, Any] | None = None) -> Self:
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        valid: tuple[Any, Any] | None = None,
+        resume: str | PathLike[str] | None = None,
+    ) -> Self:
         """Train on labelled cases.
 
         Parameters
@@ -113,6 +121,9 @@ class ConvTimeNetClassifier(ClassifierMixin, ConvTimeNetEstimator):
         valid
             Cases and labels that choose the epoch, scaled with `X`'s statistics. By default a
             stratified part of the training cases is held back for it.
+        resume
+            Folder in which training leaves its state now and then. The same call goes on from it
+            after a kill, and returns the same model once training has ended there.
 
         Raises
         ------
@@ -120,6 +131,8 @@ class ConvTimeNetClassifier(ClassifierMixin, ConvTimeNetEstimator):
             If cases and labels cannot be used: counts differ, a single class, text in the values.
         ConfigError
             If a setting is out of range.
+        CheckpointError
+            If `resume` holds the training of another run.
         """
         cases = self._labelled(X, y)
         assert cases.labels is not None
@@ -169,8 +182,19 @@ class ConvTimeNetClassifier(ClassifierMixin, ConvTimeNetEstimator):
             everything = LabelledCases(x, labels)
         if valid is not None:
             choosing = self._choosing(*valid, classes, scaler, config, device)
-        self._fit_network(config, train_config, examples, choosing, everything, device, notices)
-        self.classes_, self.n_channels_, self.scaler_ = classes, C, scaler
+        self._fit_network(
+            config,
+            train_config,
+            examples,
+            choosing,
+            everything,
+            device,
+            notices,
+            resume=resume,
+            classes_=classes,
+            n_channels_=C,
+            scaler_=scaler,
+        )
         return self
 
     def predict_proba(self, X: Any) -> np.ndarray:
@@ -192,8 +216,12 @@ class ConvTimeNetClassifier(ClassifierMixin, ConvTimeNetEstimator):
         lengths = np.maximum(cases.lengths, config.context_length)
         for length in np.unique(lengths):
             members = lengths == length
-            some = replace(cases, values=cases.values[members])
-            scores[members] = self._outputs(padded(some, self.scaler_, int(length), config))
+            scores[members] = self._outputs(
+                cases.values[members],
+                lambda part, length=int(length): padded(
+                    replace(cases, values=part), self.scaler_, length, config
+                ),
+            )
         return torch.from_numpy(scores).double().softmax(1).numpy()
 
     def predict(self, X: Any) -> np.ndarray:

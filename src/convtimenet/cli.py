@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, get_type_hints
 
 from convtimenet import __version__, commands, config
 from convtimenet.errors import ConfigError, ConvTimeNetError, MissingExtraError
+from convtimenet.interrupt import Terminated
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -36,7 +37,8 @@ Each command explains itself: convtimenet forecast --help"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code: 0 done, 2 a mistake of the user's."""
+    """Run the command line; returns the exit code: 0 done, 2 a mistake of the user's, 130 and 143
+    stopped by SIGINT and SIGTERM."""
     try:
         given = _parser().parse_args(arguments)
         logging.getLogger("convtimenet").setLevel(logging.ERROR)  # notices are shown below
@@ -50,9 +52,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UnicodeDecodeError as error:  # data files are read by readers of ours
         sys.stderr.write(f"convtimenet: the --config file is not UTF-8 text: {error}\n")
         return 2
-    except KeyboardInterrupt:
-        sys.stderr.write("convtimenet: stopped before the end; nothing more was written\n")
+    except KeyboardInterrupt as stop:
+        said = str(stop) or "stopped before the end; nothing more was written"
+        sys.stderr.write(f"convtimenet: {said}\n")
         return 130
+    except Terminated as stop:
+        sys.stderr.write(f"convtimenet: {stop}\n")
+        return 143
     return 0
 
 
@@ -180,6 +186,12 @@ def _shared_flags(parser: ArgumentParser, out: str | None) -> None:
     add("--report", type=str | None, metavar="FILE", help="write an HTML page about the run")
     add("--save", type=str | None, metavar="FOLDER", help="keep the trained model")
     add("--json", type=str | None, metavar="FILE", help="write scores and settings for programs")
+    add(
+        "--resume",
+        type=str | None,
+        metavar="FOLDER",
+        help="keep the state of training here; the same command goes on from it after a kill",
+    )
     add("--seed", type=int, default=2023, help="seed of weights, batch order and dropout")
     add("--device", type=str, default="auto", help="auto, cpu, cuda, ...")
     add("--quiet", action="store_true", help="no progress bar")

@@ -58,7 +58,11 @@ def run_forecast(flags: Any) -> None:
             flags.h, flags.input_size, preset=flags.preset, **_estimator_settings(flags)
         )
         run = forecast_table(
-            model, table, test_fraction=flags.test_fraction, dataset=Path(flags.data).name
+            model,
+            table,
+            test_fraction=flags.test_fraction,
+            dataset=Path(flags.data).name,
+            resume=flags.resume,
         )
         _show_result(console, run.result)
         if run.evaluation is not None:
@@ -101,9 +105,11 @@ def run_classify(flags: Any) -> None:
             cases = read_cases(flags.test)
             check_alike(train, cases)
         if cases.labels is None:
-            model.fit(train)
+            model.fit(train, resume=flags.resume)
         else:
-            run = fit_classifier(model, train, cases, dataset=Path(flags.data).name)
+            run = fit_classifier(
+                model, train, cases, dataset=Path(flags.data).name, resume=flags.resume
+            )
             _show_result(console, run.result)
     cases = model.read(cases)
     if run is None:
@@ -146,6 +152,7 @@ def run_evaluate(flags: Any) -> None:
         preset=flags.preset,
         protocol=flags.protocol,
         settings=_estimator_settings(flags),
+        resume=flags.resume,
     )
     console = _console()
     _show_result(console, run.result)
@@ -317,7 +324,7 @@ def _check_outputs(flags: Any, *inputs: str | None, out: str | None = None) -> N
     """Find out before hours of training that a result could not be written."""
     if flags.get("report") and find_spec("matplotlib") is None:
         raise MissingExtraError("matplotlib", "report", "the report")
-    trained = [name for name in ("report", "save") if flags.get(name)]
+    trained = [name for name in ("report", "save", "resume") if flags.get(name)]
     if flags.get("load") and trained:
         raise ConfigError(
             f"--{trained[0]} is about a training run and --load does none; leave one of them out"
@@ -326,6 +333,10 @@ def _check_outputs(flags: Any, *inputs: str | None, out: str | None = None) -> N
         from convtimenet.artefact import check_target
 
         check_target(flags.save)
+    if flags.get("resume"):
+        from convtimenet.checkpoint import check_folder
+
+        check_folder(flags.resume)
     taken = {Path(path).resolve() for path in inputs if path is not None}
     for name, target in (
         ("--out", out),

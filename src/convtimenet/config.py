@@ -263,6 +263,8 @@ class TrainConfig(_Json):
     memory_budget: float | None = None
     """GiB that a training step may take before activations are computed again instead of kept;
     None for 80 % of what the device has free."""
+    checkpoint_seconds: float = 60.0
+    """Seconds from one saved state of the training to the next; none is saved without a folder."""
     precision: Precision = "fp32"
     """Number format of the matrix products: "fp32" or "bf16"."""
     device: str = "auto"
@@ -284,6 +286,9 @@ class TrainConfig(_Json):
         _require(falls, "lr_decay", "above 0 and at most 1", decay)
         holds = _is_number(fraction) and 0 <= fraction < 1
         _require(holds, "validation_fraction", "at least 0 and below 1", fraction)
+        often = self.checkpoint_seconds
+        rests = _is_number(often) and often >= 0
+        _require(rests, "checkpoint_seconds", "at least 0", often)
         for name in ("clip_norm", "memory_budget", "patience", "time_limit"):
             value = getattr(self, name)
             above = value is None or (_is_number(value) and value > 0)

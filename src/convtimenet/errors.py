@@ -22,6 +22,14 @@ class TrainingError(ConvTimeNetError):
     """Training gave no usable weights."""
 
 
+class CheckpointError(ConvTimeNetError):
+    """A folder of training checkpoints is of another run, or damaged."""
+
+
+class OutOfMemoryError(ConvTimeNetError, MemoryError):
+    """Memory does not suffice for the smallest part of a batch."""
+
+
 class DatasetError(ConvTimeNetError):
     """A registered data set is unknown, absent, unreachable or damaged."""
 

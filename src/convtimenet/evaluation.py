@@ -136,6 +136,7 @@ def evaluate_dataset(
     preset: str = "paper",
     protocol: Protocol = "honest",
     settings: Mapping[str, Any] | None = None,
+    resume: str | Path | None = None,
 ) -> ForecastRun | ClassificationRun:
     """Fit and score a registered data set on its official split.
 
@@ -151,6 +152,8 @@ def evaluate_dataset(
         "honest" or "paper", see `TrainConfig.protocol`.
     settings
         Further parameters of the estimator.
+    resume
+        Folder of checkpoints to go on from and to write, as for ``fit``.
 
     Raises
     ------
@@ -166,13 +169,19 @@ def evaluate_dataset(
     given["training"] = {**(given.get("training") or {}), "protocol": protocol}
     given["preset"] = info.name if preset == "paper" else preset
     if info.task == "forecasting":
-        return _forecasting(info.name, h, protocol, given)
+        return _forecasting(info.name, h, protocol, given, resume)
     if h is not None:
         raise ConfigError(f"{info.name} is a classification set and has no horizon; leave h out")
-    return _classification(info.name, protocol, given)
+    return _classification(info.name, protocol, given, resume)
 
 
-def _forecasting(name: str, h: int | None, protocol: str, settings: dict[str, Any]) -> ForecastRun:
+def _forecasting(
+    name: str,
+    h: int | None,
+    protocol: str,
+    settings: dict[str, Any],
+    resume: str | Path | None,
+) -> ForecastRun:
     data = datasets.load_forecasting(name)
     info = datasets.info(name)
     assert isinstance(info, datasets.ForecastingInfo)
@@ -187,7 +196,13 @@ def _forecasting(name: str, h: int | None, protocol: str, settings: dict[str, An
         h = PAPER[name].horizons[0] if name in PAPER else 96
     model = ConvTimeNetForecaster(h=h, **settings)
     return fit_forecaster(
-        model, table, (data.train_end, data.val_end), data.test_end, dataset=name, protocol=protocol
+        model,
+        table,
+        (data.train_end, data.val_end),
+        data.test_end,
+        dataset=name,
+        protocol=protocol,
+        resume=resume,
     )
 
 
@@ -199,13 +214,14 @@ def fit_forecaster(
     *,
     dataset: str,
     protocol: str = "honest",
+    resume: str | Path | None = None,
 ) -> ForecastRun:
     """Fit on the rows before `split`, score every window with targets in [split[1], end).
 
     Without a split the model has all rows and nothing is scored.
     """
     begin = time.perf_counter()
-    model.fit(table, split=split)
+    model.fit(table, split=split, resume=resume)
     seconds = time.perf_counter() - begin
     evaluation = None
     if split is not None:
@@ -224,10 +240,12 @@ def fit_forecaster(
     return ForecastRun(result=result, model=model, table=table, evaluation=evaluation)
 
 
-def _classification(name: str, protocol: str, settings: dict[str, Any]) -> ClassificationRun:
+def _classification(
+    name: str, protocol: str, settings: dict[str, Any], resume: str | Path | None
+) -> ClassificationRun:
     train, test = datasets.load_classification(name)
     model = ConvTimeNetClassifier(**settings)
-    return fit_classifier(model, train, test, dataset=name, protocol=protocol)
+    return fit_classifier(model, train, test, dataset=name, protocol=protocol, resume=resume)
 
 
 def fit_classifier(
@@ -237,12 +255,13 @@ def fit_classifier(
     *,
     dataset: str,
     protocol: str = "honest",
+    resume: str | Path | None = None,
 ) -> ClassificationRun:
     """Fit on labelled cases and score on others; under the paper protocol those also choose the
     epoch."""
     check_alike(train, test)
     begin = time.perf_counter()
-    model.fit(train, valid=(test, test.labels) if protocol == "paper" else None)
+    model.fit(train, valid=(test, test.labels) if protocol == "paper" else None, resume=resume)
     seconds = time.perf_counter() - begin
     assert train.labels is not None
     test = model.read(test)
@@ -362,7 +381,12 @@ _SHOWN = {
 
 
 def forecast_table(
-    model: ConvTimeNetForecaster, table: Table, *, test_fraction: float, dataset: str
+    model: ConvTimeNetForecaster,
+    table: Table,
+    *,
+    test_fraction: float,
+    dataset: str,
+    resume: str | Path | None = None,
 ) -> ForecastRun:
     """Fit a user's own table and score its last part, which training does not see.
 
@@ -384,7 +408,12 @@ def forecast_table(
     context = model.input_size or max(2 * model.h, usual)
     scored = test >= model.h and train_end >= context + model.h
     run = fit_forecaster(
-        model, table, (train_end, valid_end) if scored else None, T, dataset=dataset
+        model,
+        table,
+        (train_end, valid_end) if scored else None,
+        T,
+        dataset=dataset,
+        resume=resume,
     )
     if not scored and test_fraction:
         notice = f"{T} rows are too few to keep a test part for a horizon of {model.h}: no scores"

@@ -48,6 +48,25 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[TextIO]:
         partial.unlink(missing_ok=True)
 
 
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file that appears at `path` with all its content on the disk, or not at all."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with partial.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+    if os.name == "posix":  # the new name is on the disk only when its folder is
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
 @contextmanager
 def whole_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
     """Give an empty folder to fill, which takes the place of `folder` when the block ends.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from os import PathLike
 from typing import Any, Self
 
 import numpy as np
@@ -13,13 +14,13 @@ from torch import Tensor
 
 from convtimenet.base import ConvTimeNetEstimator
 from convtimenet.config import ModelConfig
+from convtimenet.devices import autocast, resolve_device
 from convtimenet.errors import ConfigError, DataError
 from convtimenet.frequency import Frequency
 from convtimenet.metrics import ForecastEvaluation, ForecastSums, outputs
 from convtimenet.presets import Preset, auto_forecast, paper_preset
 from convtimenet.tables import Origin, Table, future_frame, read_table, select_channels
-from convtimenet.training import autocast, resolve_device
-from convtimenet.windows import Scaler, Windows
+from convtimenet.windows import Scaler, Windows, check_unscaled
 
 
 class ConvTimeNetForecaster(ConvTimeNetEstimator):
@@ -115,7 +116,14 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
         self.random_state = random_state
         self.verbose = verbose
 
-    def fit(self, X: Any, y: None = None, *, split: tuple[int, int] | None = None) -> Self:
+    def fit(
+        self,
+        X: Any,
+        y: None = None,
+        *,
+        split: tuple[int, int] | None = None,
+        resume: str | PathLike[str] | None = None,
+    ) -> Self:
         """Train on a table.
 
         Parameters
@@ -128,6 +136,9 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
         split
             Rows (train_end, valid_end): rows before the first train, those up to the second choose
             the epoch, later ones are not looked at. By default the last fifth chooses.
+        resume
+            Folder in which training leaves its state now and then. The same call goes on from it
+            after a kill, and returns the same model once training has ended there.
 
         Raises
         ------
@@ -135,6 +146,8 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
             If the table cannot be used or is too short for one window.
         ConfigError
             If a setting is out of range.
+        CheckpointError
+            If `resume` holds the training of another run.
         """
         _check_steps("h, the horizon,", self.h)
         if self.input_size is not None:
@@ -166,15 +179,27 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
                 )
         values = table.values.T
         scaler = Scaler.standard(values[:, :train_end]) if self.scale else Scaler.identity()
+        if not self.scale:
+            notices += check_unscaled(values[:, :train_end], table.channels)
         scaled = torch.from_numpy(scaler.apply(values)).float().to(device)
         examples = Windows.between(scaled, L, H, 0, train_end)
         valid = None
         if valid_end > train_end:
             valid = Windows.between(scaled, L, H, train_end, valid_end)
         everything = Windows.between(scaled, L, H, 0, valid_end) if valid is not None else None
-        self._fit_network(config, train_config, examples, valid, everything, device, notices)
-        self.scaler_, self.channels_ = scaler, table.channels
-        self.tail_ = _rows(table, T - L, T)
+        self._fit_network(
+            config,
+            train_config,
+            examples,
+            valid,
+            everything,
+            device,
+            notices,
+            resume=resume,
+            scaler_=scaler,
+            channels_=table.channels,
+            tail_=_rows(table, T - L, T),
+        )
         return self
 
     def predict(self, X: Any = None) -> Any:
@@ -208,8 +233,8 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
                 f"the model reads a context of {L} rows, the table has {len(values)}; give at "
                 f"least {L} rows"
             )
-        scaled = self.scaler_.apply(values[-L:].T)
-        return self.scaler_.invert(self._outputs(scaled[None])[0].astype(np.float64)).T
+        outputs = self._outputs(values[-L:].T[None], self.scaler_.apply)
+        return self.scaler_.invert(outputs[0].astype(np.float64)).T
 
     def evaluate(
         self, X: Any, *, first_row: int | None = None, end: int | None = None

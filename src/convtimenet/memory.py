@@ -1,19 +1,25 @@
-"""How much memory a training step takes, and computing activations again to take less.
+"""How much memory a training step takes, and what is done to take less: activations computed
+again, batches cut into parts.
 
 Shape legend: `convtimenet._shapes`.
 """
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from convtimenet.config import ModelConfig
+from convtimenet.errors import OutOfMemoryError
+
+log = logging.getLogger(__name__)
 
 GIB = 2**30
 _recomputing: ContextVar[bool] = ContextVar("recomputing", default=False)
@@ -80,3 +86,64 @@ def available(device: torch.device) -> int:
     except (OSError, StopIteration):
         pages = os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 2**21
         return pages * 4096
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out; torch has no type of its own for it on CPU."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    words = ("DefaultCPUAllocator", "out of memory", "bad_alloc")
+    words += ("could not create a primitive", "could not create a memory")  # oneDNN's way to say it
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in words)
+
+
+class Parts:
+    """Into how many parts a batch is cut: 1, and twice as many each time memory runs out.
+
+    Parameters
+    ----------
+    work
+        What the parts are for, in the warning.
+    smallest
+        Examples that a part has at least.
+    """
+
+    def __init__(self, work: str, smallest: int = 1):
+        self.work, self.smallest, self.count = work, smallest, 1
+
+    def of(self, n: int) -> int:
+        """Parts of a batch of n examples."""
+        return max(1, min(self.count, n // self.smallest))
+
+    def double(self, n: int, error: BaseException) -> None:
+        """Cut a batch of n examples smaller from now on.
+
+        Raises
+        ------
+        OutOfMemoryError
+            If it cannot be cut further.
+        """
+        if n // (2 * self.of(n)) < self.smallest:
+            raise OutOfMemoryError(
+                f"memory does not suffice for {self.work} with {-(-n // self.of(n))} example(s) at "
+                "a time; use a smaller network or shorter series, or a device with more memory"
+            ) from error
+        self.count = 2 * self.of(n)
+        log.warning("memory ran out: %s goes on with each batch in %d parts", self.work, self.count)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def run(self, n: int, compute: Callable[[slice], Tensor]) -> list[Tensor]:
+        """What `compute` gives for all parts of n examples, in order."""
+        done: list[Tensor] = []
+        first = 0
+        while first < n or not done:
+            part = slice(first, min(n, first + -(-n // self.of(n))))
+            try:
+                done.append(compute(part))
+                first = part.stop
+            except (MemoryError, RuntimeError) as error:
+                if not out_of_memory(error):
+                    raise
+                self.double(n, error)
+        return done

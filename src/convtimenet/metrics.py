@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from convtimenet.config import Head
+from convtimenet.memory import Parts
 from convtimenet.windows import Batch, Examples
 
 Scores = dict[str, float]
@@ -43,13 +44,24 @@ SUMS: dict[Head, Callable[[Tensor, Tensor, Tensor], dict[str, Tensor]]] = {
 def outputs(
     model: nn.Module, examples: Examples, batch_size: int, device: torch.device
 ) -> Iterator[tuple[Tensor, Batch]]:
-    """Output and examples, batch by batch, in evaluation mode and without gradients."""
+    """Output and examples, batch by batch, in evaluation mode and without gradients.
+
+    Where memory does not suffice for a batch at once, its output is computed in parts.
+    """
     model.eval()
+    parts = Parts("scoring")
     order = torch.arange(len(examples), device=device)
     with torch.inference_mode():
         for index in order.split(batch_size):
-            batch = examples.batch(index)
-            yield model(*batch.inputs).float(), batch
+            results = parts.run(
+                len(index), lambda part, index=index: _output(model, examples.batch(index[part]))
+            )
+            output = results[0] if len(results) == 1 else torch.cat(results)
+            yield output, examples.batch(index)
+
+
+def _output(model: nn.Module, batch: Batch) -> Tensor:
+    return model(*batch.inputs).float()
 
 
 def evaluate(

@@ -4,113 +4,37 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-from rich.text import Text
+from rich.progress import Progress
 from torch import Tensor
 
-from convtimenet.config import Head, TrainConfig
-from convtimenet.errors import ConfigError, DataError, TrainingError
+from convtimenet.checkpoint import Checkpoint, Checkpoints
+from convtimenet.config import TrainConfig
+from convtimenet.devices import autocast
+from convtimenet.errors import DataError, TrainingError
+from convtimenet.history import CHOSEN_BY, Epoch, History
 from convtimenet.inference import fuse
-from convtimenet.losses import LOSSES
+from convtimenet.interrupt import StopRequest
+from convtimenet.layers import Residual, TokenBatchNorm
 from convtimenet.memory import GIB, available, predicted_peak
-from convtimenet.metrics import Scores, evaluate
+from convtimenet.metrics import Scores, evaluate, outputs
 from convtimenet.model import Block, ConvTimeNet, count_parameters
 from convtimenet.native import usable
+from convtimenet.progress import epoch_note, memory_note, progress_bar
+from convtimenet.step import Step
 from convtimenet.windows import Examples
 
 log = logging.getLogger(__name__)
 
-# The validation score that chooses the epoch; smaller is better. The authors' classification
-# script goes by accuracy; the loss says more about few cases.
-CHOSEN_BY: dict[Head, str] = {"forecast": "mse", "classify": "loss"}
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """What one pass over the training data gave."""
-
-    epoch: int
-    """Counted from 1."""
-    train_loss: float
-    valid: Scores
-    """Validation scores; empty where nothing was held back."""
-    lr: float
-    seconds: float
-
-
-@dataclass
-class History:
-    """All epochs, which of them was kept, and why training ended."""
-
-    epochs: list[Epoch] = field(default_factory=list)
-    best_epoch: int = 0
-    stopped: str = ""
-    device: str = ""
-    steps: int = 0
-    predicted_peak: int = 0
-    """Bytes a training step was predicted to take, the data set itself left out."""
-    recomputed: bool = False
-    """Whether activations were computed again to stay within the memory budget."""
-    refitted: bool = False
-    """Whether the weights come from a second training on all data for `best_epoch` epochs."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, ready for ``json.dumps``."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> History:
-        """Build from what `to_dict` gave."""
-        epochs = [Epoch(**epoch) for epoch in values["epochs"]]
-        return cls(**{**values, "epochs": epochs})
-
-
-def resolve_device(name: str) -> torch.device:
-    """The device a setting means: "auto" takes CUDA, then Apple's MPS, then the CPU.
-
-    Raises
-    ------
-    ConfigError
-        If torch does not know the device or this machine lacks it.
-    """
-    if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device).cpu()
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ConfigError(
-            f"device must be 'auto' or a torch device of this machine, found {name!r} "
-            f"({str(error).splitlines()[0]}); use device='auto'"
-        ) from error
-    return device
-
-
-@contextmanager
-def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Fix torch's random numbers inside and give the caller's back afterwards."""
-    devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices):
-        torch.manual_seed(seed)
-        yield
+_ROW_OF_SKIPPED = 5
+"""Skipped steps in a row after which training goes back to good weights."""
+_ROLLBACKS = 3
+_GOOD_EVERY = 500  # steps from one copy of good weights to the next; an epoch's start is one too
+_READ_EVERY = 50  # steps from one look at the step's counts to the next, where a look takes time
+_DEAD_SCALE = 1e-6  # Adam moves a residual scale by about the learning rate a step
+_BLOWN_VARIANCE = 1e8  # tokens are of order 1
 
 
 def train(
@@ -122,6 +46,8 @@ def train(
     device: torch.device,
     verbose: int = 1,
     label: str = "training",
+    checkpoints: Checkpoints | None = None,
+    stop: StopRequest | None = None,
 ) -> History:
     """Train a network in place and leave the weights of its best epoch in it.
 
@@ -139,6 +65,12 @@ def train(
         1 shows a progress bar where standard error is a terminal; 0 shows nothing.
     label
         What the progress bar calls the work.
+    checkpoints
+        Where states are written now and then, and where training goes on from the newest one; a
+        training that has ended is not done again.
+    stop
+        Ends training after the current step once its signal is set: the state is saved, and the
+        best weights are put back if an epoch was finished (`History.best_epoch`).
 
     Returns
     -------
@@ -148,88 +80,305 @@ def train(
     ------
     TrainingError
         If no epoch gave finite weights and scores.
+    CheckpointError
+        If the checkpoints are of another run or damaged.
+    OutOfMemoryError
+        If memory does not suffice for the smallest part of a batch.
     """
-    head = model.config.head
-    loss_of = LOSSES[head]
-    paper = config.protocol == "paper"
-    chosen_by = "accuracy" if paper and head == "classify" else CHOSEN_BY[head]
-    worse = -1 if chosen_by == "accuracy" else 1  # what a larger score means
-    drop_last = paper and head == "forecast"
-    optimiser = torch.optim.Adam(model.parameters(), lr=config.lr)
-    order = torch.Generator().manual_seed(config.seed)
-    history = History(device=str(device))
-    best_score, best_state, waited = float("inf"), _copy_state(model), 0
-    begin = time.monotonic()
-    steps = len(training_batches(torch.arange(len(examples)), config))
-
-    def out_of_time() -> bool:
-        return config.time_limit is not None and time.monotonic() - begin > config.time_limit
-
-    _fit_memory(model, examples, config, device, history)
-    with _progress(verbose) as bar:
-        if not bar.disable:
-            bar.console.print(_memory_note(history))
-        task = bar.add_task(label, total=steps * config.epochs, note="")
-        for epoch in range(1, config.epochs + 1):
-            epoch_begin, lr = time.monotonic(), config.learning_rate(epoch)
-            for group in optimiser.param_groups:
-                group["lr"] = lr
-            model.train()
-            total, seen = torch.zeros((), device=device), 0
-            shuffled = torch.randperm(len(examples), generator=order).to(device)
-            for index in training_batches(shuffled, config):
-                batch = examples.batch(index)
-                with autocast(device, config):
-                    loss = loss_of(model(*batch.inputs), batch.y, batch.weight)
-                optimiser.zero_grad()
-                loss.backward()
-                if config.clip_norm is not None:
-                    torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
-                optimiser.step()
-                total += loss.detach() * len(index)
-                seen += len(index)
-                history.steps += 1
-                bar.advance(task)
-                if out_of_time():
-                    break
-            scores: Scores = {}
-            if valid is not None:
-                with autocast(device, config):
-                    scores = evaluate(
-                        fuse(model), valid, head, config.batch_size, device, drop_last
-                    )
-            history.epochs.append(
-                Epoch(epoch, float(total) / seen, scores, lr, time.monotonic() - epoch_begin)
-            )
-            if not torch.isfinite(total):
-                history.stopped = f"the training loss became {float(total)} in epoch {epoch}"
-                break
-            # nothing held back: the last epoch is kept
-            score = scores[chosen_by] * worse if scores else -epoch
-            if score < best_score:
-                best_score, best_state, waited = score, _copy_state(model), 0
-                history.best_epoch = epoch
-            else:
-                waited += 1
-            bar.update(task, note=_note(history))
-            log.info("epoch %d: %s", epoch, _note(history))
-            if out_of_time():
-                history.stopped = f"time limit of {config.time_limit} s"
-                break
-            if config.patience is not None and waited >= config.patience:
-                history.stopped = f"no better validation {chosen_by} for {waited} epochs"
-                break
-        else:
-            history.stopped = f"all {config.epochs} epochs done"
-    if not history.best_epoch or not all(v.isfinite().all() for v in best_state.values()):
-        raise TrainingError(
-            f"training did not converge: {history.stopped}, and no epoch before gave finite "
-            f"weights and scores; expected a smaller lr than {config.lr:g} or a clip_norm "
-            f"(found {config.clip_norm})"
-        )
-    model.load_state_dict(best_state)
+    run = _Training(model, examples, valid, config, device, checkpoints, stop or StopRequest())
+    if not run.resumed():
+        run.all_epochs(verbose, label)
     model.eval()
-    return history
+    return run.history
+
+
+class _Training:
+    """The state of a training between two steps, and what takes it from one to the next."""
+
+    def __init__(
+        self,
+        model: ConvTimeNet,
+        examples: Examples,
+        valid: Examples | None,
+        config: TrainConfig,
+        device: torch.device,
+        checkpoints: Checkpoints | None,
+        stop: StopRequest,
+    ):
+        self.model, self.examples, self.valid, self.config = model, examples, valid, config
+        self.device, self.checkpoints, self.stop = device, checkpoints, stop
+        head = model.config.head
+        paper = config.protocol == "paper"
+        self.chosen_by = "accuracy" if paper and head == "classify" else CHOSEN_BY[head]
+        self.drop_last = paper and head == "forecast"
+        self.history = History(device=str(device))
+        smallest = _fit_memory(model, examples, config, device, self.history)
+        self.step = Step(model, examples, config, device, smallest)
+        self.order = torch.Generator().manual_seed(config.seed)
+        self.drawn_from = self.order.get_state()
+        """State of `order` before the running epoch's order was drawn."""
+        self.lr, self.rate_factor = config.lr, 1.0
+        self.epoch, self.position = 1, 0
+        """The running epoch, counted from 1, and its batches done."""
+        self.best_score, self.best, self.waited = float("inf"), _copies(model.state_dict()), 0
+        self.good: dict[str, Tensor] = {}
+        """Weights and optimiser that gave a finite step; empty before the first one."""
+        self.good_age = 0
+        self.interrupted = False
+        self.begin = self.epoch_begin = self.saved = time.monotonic()
+
+    # --- the loop --------------------------------------------------------------------------------
+
+    def all_epochs(self, verbose: int, label: str) -> None:
+        """Train to the end, or to a request to stop."""
+        history, config = self.history, self.config
+        steps = len(training_batches(torch.arange(len(self.examples)), config))
+        with progress_bar(verbose) as bar:
+            if not bar.disable:
+                bar.console.print(memory_note(history))
+            task = bar.add_task(label, total=steps * config.epochs, note="")
+            bar.update(task, completed=(self.epoch - 1) * steps + self.position)
+            while not history.stopped:
+                self._epoch(bar, task)
+        history.seconds = time.monotonic() - self.begin
+        if self.interrupted:
+            if history.best_epoch:
+                self.model.load_state_dict(self.best)
+            return
+        good = history.best_epoch and all(v.isfinite().all() for v in self.best.values())
+        if good:
+            self.model.load_state_dict(self.best)
+        if not good or (self.valid is None and not self._answers()):
+            raise TrainingError(
+                f"training did not converge: {history.stopped}, and no epoch before gave finite "
+                f"weights and scores; expected a smaller lr than {config.lr:g} or a clip_norm "
+                f"(found {config.clip_norm})"
+            )
+        history.notes += _notes(self.model, history)
+        if self.checkpoints is not None:
+            state = {f"model.{name}": value for name, value in self.best.items()}
+            self.checkpoints.save(Checkpoint(state, {"done": True, "history": history.to_dict()}))
+
+    def _epoch(self, bar: Progress, task: Any) -> None:
+        """One epoch, or what is left of it."""
+        step, history = self.step, self.history
+        self.lr = self.config.learning_rate(self.epoch) * self.rate_factor
+        step.set_rate(self.lr)
+        self.model.train()
+        if self.position == 0:
+            self.epoch_begin = time.monotonic()
+            self.good_age = _GOOD_EVERY
+            step.begin_epoch()
+        order = torch.randperm(len(self.examples), generator=self.order).to(self.device)
+        for index in training_batches(order, self.config)[self.position :]:
+            self._one_step(index)
+            self.position += 1
+            bar.advance(task)
+            if history.stopped:
+                return
+            if self.stop.signal:
+                self.interrupted, history.stopped = True, f"stopped by {self.stop.name}"
+                self._save_state()
+                return
+            self._save_if_due(self.config.checkpoint_seconds)
+            if self._out_of_time():
+                break
+        self._end_epoch()
+        bar.update(task, note=epoch_note(history))
+        log.info("epoch %d: %s", self.epoch - 1, epoch_note(history))
+        if not history.stopped:  # short epochs are not worth a file each
+            self._save_if_due(self.config.checkpoint_seconds / 10)
+
+    def _one_step(self, index: Tensor) -> None:
+        """Train on one batch, and go back to good weights where nothing but NaN comes out."""
+        step, history = self.step, self.history
+        copy = _copies(step.state()) if self.good_age >= _GOOD_EVERY else None
+        step(index)
+        history.steps += 1
+        history.parts = step.parts.count
+        self.good_age += 1
+        if copy is None and not step.reads_back and history.steps % _READ_EVERY:
+            return
+        history.skipped, row = step.counts[1:].tolist()
+        if copy is not None and row == 0:
+            self.good, self.good_age = copy, 0
+        if row >= _ROW_OF_SKIPPED:
+            self._roll_back()
+
+    def _roll_back(self) -> None:
+        reason = f"the loss or its gradients were not finite in {_ROW_OF_SKIPPED} steps in a row"
+        if not self.good:
+            self.history.stopped = f"{reason} from the first step on"
+        elif self.history.rollbacks == _ROLLBACKS:
+            self.history.stopped = (
+                f"{reason} for the {_ROLLBACKS + 1}th time, though the learning rate was halved"
+            )
+        else:
+            self.history.rollbacks += 1
+            self.rate_factor /= 2
+            self.lr /= 2
+            self.step.load(self.good)
+            self.step.run.zero_()
+            self.step.set_rate(self.lr)
+            log.warning("%s: back to earlier weights, with half the learning rate", reason)
+
+    def _end_epoch(self) -> None:
+        """Score the epoch, keep its weights if they are the best, and see whether to stop."""
+        step, history, config = self.step, self.history, self.config
+        history.skipped, row = step.counts[1:].tolist()
+        scores: Scores = {}
+        if self.valid is not None:
+            with autocast(self.device, config):
+                scores = evaluate(
+                    fuse(self.model),
+                    self.valid,
+                    self.model.config.head,
+                    config.batch_size,
+                    self.device,
+                    self.drop_last,
+                )
+        seen = int(step.seen)
+        loss = float(step.total) / seen if seen else float("nan")
+        seconds = time.monotonic() - self.epoch_begin
+        history.epochs.append(Epoch(self.epoch, loss, scores, self.lr, seconds))
+        if not seen:  # all its steps were skipped: it is no epoch of training
+            score = float("inf")
+        elif scores:
+            score = scores[self.chosen_by] * (-1 if self.chosen_by == "accuracy" else 1)
+        else:  # nothing held back: the last epoch is kept, unless its last step spoilt the weights
+            score = -self.epoch if row == 0 or self._answers() else float("inf")
+        if score < self.best_score:
+            self.best_score, self.waited = score, 0
+            self.best = _copies(self.model.state_dict())
+            history.best_epoch = self.epoch
+        else:
+            self.waited += 1
+        self.epoch, self.position = self.epoch + 1, 0
+        self.drawn_from = self.order.get_state()
+        if self._out_of_time():
+            history.stopped = f"time limit of {config.time_limit} s"
+        elif config.patience is not None and self.waited >= config.patience:
+            history.stopped = f"no better validation {self.chosen_by} for {self.waited} epochs"
+        elif self.epoch > config.epochs:
+            history.stopped = f"all {config.epochs} epochs done"
+
+    def _answers(self) -> bool:
+        """Whether the network's answers to a batch of the training data are finite."""
+        with autocast(self.device, self.config):
+            found = outputs(fuse(self.model), self.examples, self.config.batch_size, self.device)
+            return bool(next(found)[0].isfinite().all())
+
+    def _out_of_time(self) -> bool:
+        limit = self.config.time_limit
+        return limit is not None and time.monotonic() - self.begin > limit
+
+    # --- saving and going on ---------------------------------------------------------------------
+
+    def _save_if_due(self, after: float) -> None:
+        """Save the state if the last one is older than `after` seconds."""
+        if self.checkpoints is not None and time.monotonic() - self.saved >= after:
+            self._save_state()
+
+    def _save_state(self) -> None:
+        if self.checkpoints is None:
+            return
+        now, step = time.monotonic(), self.step
+        self.history.seconds = now - self.begin
+        tensors = {
+            **step.state(),
+            **{f"best.{name}": value for name, value in self.best.items()},
+            **{f"good.{name}": value for name, value in self.good.items()},
+            "order": self.drawn_from,
+            "random": torch.get_rng_state(),
+            "total": step.total,
+            "counts": step.counts,
+        }
+        if self.device.type == "cuda":
+            tensors["random.cuda"] = torch.cuda.get_rng_state(self.device)
+        values = {
+            "done": False,
+            "history": {**self.history.to_dict(), "stopped": ""},
+            "epoch": self.epoch,
+            "position": self.position,
+            "epoch_seconds": now - self.epoch_begin,
+            "best_score": self.best_score,
+            "waited": self.waited,
+            "good_age": self.good_age,
+            "rate_factor": self.rate_factor,
+        }
+        self.checkpoints.save(Checkpoint(tensors, values))
+        self.saved = time.monotonic()
+
+    def resumed(self) -> bool:
+        """Go on from the newest checkpoint, if there is one; True if training had ended."""
+        found = None if self.checkpoints is None else self.checkpoints.newest()
+        if found is None:
+            return False
+        tensors, values = found.tensors, found.values
+        self.history = History.from_dict(values["history"])
+        if values["done"]:
+            self.model.load_state_dict(_under("model.", tensors))
+            log.info("training had ended already: its weights are taken from the checkpoint")
+            return True
+        self.step.load(tensors)
+        self.best = _copies(_under("best.", tensors), self.device)
+        self.good = _copies(_under("good.", tensors), self.device)
+        self.step.total.copy_(tensors["total"])
+        self.step.counts.copy_(tensors["counts"])
+        self.step.parts.count = self.history.parts
+        self.drawn_from = tensors["order"].clone()
+        self.order.set_state(self.drawn_from)
+        torch.set_rng_state(tensors["random"])
+        if self.device.type == "cuda":
+            torch.cuda.set_rng_state(tensors["random.cuda"], self.device)
+        self.epoch, self.position = values["epoch"], values["position"]
+        self.best_score, self.waited = values["best_score"], values["waited"]
+        self.good_age, self.rate_factor = values["good_age"], values["rate_factor"]
+        self.begin = self.saved - self.history.seconds
+        self.epoch_begin = self.saved - values["epoch_seconds"]
+        log.info("training goes on in epoch %d after %d batches", self.epoch, self.position)
+        return False
+
+
+def _copies(state: dict[str, Tensor], device: torch.device | None = None) -> dict[str, Tensor]:
+    return {name: v.detach().to(device or v.device, copy=True) for name, v in state.items()}
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {n.removeprefix(prefix): v for n, v in tensors.items() if n.startswith(prefix)}
+
+
+def _notes(model: ConvTimeNet, history: History) -> list[str]:
+    """The paper's signs of a training gone wrong, where they are there at the end."""
+    notes = []
+    if history.skipped:
+        back = f", and training went back to earlier weights {history.rollbacks} times"
+        notes.append(
+            f"{history.skipped} of {history.steps} training steps were left out because the loss "
+            f"or its gradients were not finite{back if history.rollbacks else ''}"
+        )
+    if history.parts > 1:
+        notes.append(
+            f"memory ran out, so each batch was trained on in {history.parts} parts: the gradients "
+            "are those of the whole batch, BatchNorm saw each part by itself"
+        )
+    residuals = [module for module in model.modules() if isinstance(module, Residual)]
+    scales = [module.scale.item() for module in residuals if module.scale is not None]
+    dead = sum(abs(scale) < _DEAD_SCALE for scale in scales)
+    if dead:
+        notes.append(
+            f"{dead} of {len(scales)} residual scales ended near 0, so those parts of the network "
+            "do nothing; train longer or with a larger lr or residual_init"
+        )
+    for name, module in model.named_modules():
+        if isinstance(module, TokenBatchNorm) and module.running_var is not None:
+            largest = float(module.running_var.max())
+            if largest > _BLOWN_VARIANCE:
+                notes.append(
+                    f"the running variance of {name} grew to {largest:.1e}, where values of order "
+                    "1 are usual; a smaller lr or a clip_norm may train better"
+                )
+    return notes
 
 
 def _fit_memory(
@@ -238,19 +387,22 @@ def _fit_memory(
     config: TrainConfig,
     device: torch.device,
     history: History,
-) -> None:
-    """Predict the peak, and have activations computed again where it exceeds the budget."""
-    one = examples.batch(torch.zeros(1, dtype=torch.int64, device=device))
-    x = one.x
-    rows = model.rows(x).shape[0] * min(config.batch_size, len(examples))
+) -> int:
+    """Predict the peak, and have activations computed again where it exceeds the budget.
+
+    Returns
+    -------
+    Examples that a batch must have for BatchNorm to learn from it.
+    """
+    x = examples.batch(torch.zeros(1, dtype=torch.int64, device=device)).x
+    each = model.rows(x).shape[0]
+    rows = each * min(config.batch_size, len(examples))
     if rows * model.config.n_patches < 2 and model.config.norm == "batch":
         raise DataError(
             "a training batch holds one patch of one series, and BatchNorm needs two; use more "
             "data, a larger batch_size, smaller patches, or norm='layer'"
         )
-    native = one.known is None and any(
-        block.native and usable(x) for block in model.blocks if isinstance(block, Block)
-    )
+    native = any(block.native and usable(x) for block in model.blocks if isinstance(block, Block))
     budget = (config.memory_budget or 0.8 * available(device) / GIB) * GIB
     for recompute in (False, True):
         model.recompute = recompute
@@ -271,12 +423,8 @@ def _fit_memory(
             budget / GIB,
         )
     history.recomputed = model.recompute
-    log.info(_memory_note(history))
-
-
-def _memory_note(history: History) -> str:
-    again = ", activations computed again" if history.recomputed else ""
-    return f"about {history.predicted_peak / GIB:.2f} GiB a training step{again}"
+    log.info(memory_note(history))
+    return 1 if each * model.config.n_patches > 1 or model.config.norm == "layer" else 2
 
 
 def training_batches(order: Tensor, config: TrainConfig) -> tuple[Tensor, ...]:
@@ -295,41 +443,3 @@ def training_batches(order: Tensor, config: TrainConfig) -> tuple[Tensor, ...]:
     if cuts and n - cuts[-1] == 1:
         cuts.pop()
     return order.tensor_split(cuts)
-
-
-def autocast(device: torch.device, config: TrainConfig) -> torch.autocast:
-    """Matrix products in the configured number format."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16")
-
-
-def _copy_state(model: ConvTimeNet) -> dict[str, Tensor]:
-    return {name: value.detach().clone() for name, value in model.state_dict().items()}
-
-
-def _note(history: History) -> str:
-    last = history.epochs[-1]
-    scores = {"train loss": last.train_loss} | {f"valid {k}": v for k, v in last.valid.items()}
-    return "  ".join(f"{k} {v:.4g}" for k, v in scores.items()) + f"  best {history.best_epoch}"
-
-
-class _Speed(ProgressColumn):
-    """Steps per second."""
-
-    def render(self, task: Task) -> Text:
-        return Text(f"{task.speed:.3g} steps/s" if task.speed else "", style="progress.data.speed")
-
-
-def _progress(verbose: int) -> Progress:
-    console = Console(stderr=True)
-    return Progress(
-        TextColumn("[bold]{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        _Speed(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
-        console=console,
-        disable=verbose == 0 or not console.is_terminal,
-    )

@@ -6,6 +6,7 @@ training and evaluation ask for. Shape legend: `convtimenet._shapes`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -62,8 +63,20 @@ class Scaler:
     @classmethod
     def standard(cls, values: np.ndarray) -> Scaler:
         """Zero mean, unit deviation per channel of `values` (C, T); a constant channel keeps
-        its unit (scale 1)."""
-        deviation = values.std(axis=-1, keepdims=True)
+        its unit (scale 1).
+
+        Raises
+        ------
+        DataError
+            If values are so large that their squares overflow.
+        """
+        with np.errstate(over="ignore", invalid="ignore"):
+            deviation = values.std(axis=-1, keepdims=True)
+        if not np.isfinite(deviation).all():
+            raise DataError(
+                f"values as large as {np.abs(values).max():.3g} cannot be scaled, their squares "
+                "exceed every number format; rescale the series first"
+            )
         # rounding alone can give a constant channel a deviation above 0
         varies = (np.ptp(values, axis=-1, keepdims=True) > 0) & (deviation > 0)
         return cls(values.mean(axis=-1, keepdims=True), np.where(varies, deviation, 1.0))
@@ -75,11 +88,15 @@ class Scaler:
 
     @classmethod
     def minus_one_to_one(cls, cases: np.ndarray) -> Scaler:
-        """Minimum to -1 and maximum to 1 per channel of `cases` (n, C, L), NaN ignored; the
-        1e-4 is the authors' guard for constant channels."""
+        """Minimum to -1 and maximum to 1 per channel of `cases` (n, C, L), NaN ignored.
+
+        The 1e-4 is the authors' guard for constant channels; a channel that varies by less than
+        that is not drowned in it but scaled to [-1, 0].
+        """
         lowest = np.nanmin(cases, axis=(0, 2))[:, None].astype(np.float64)
         highest = np.nanmax(cases, axis=(0, 2))[:, None].astype(np.float64)
-        half = (highest - lowest + 1e-4) / 2
+        guard = np.where(highest > lowest, np.minimum(highest - lowest, 1e-4), 1e-4)
+        half = (highest - lowest + guard) / 2
         return cls(lowest + half, half)
 
     def apply(self, values: np.ndarray) -> np.ndarray:
@@ -183,6 +200,29 @@ class LabelledCases:
 def known_in(x: Float[Tensor, "n C L"]) -> Bool[Tensor, "n C L"] | None:
     """Which values are known, not NaN; None where all are."""
     return ~x.isnan() if x.isnan().any() else None
+
+
+def check_unscaled(values: np.ndarray, channels: Sequence[str]) -> list[str]:
+    """What a user who forecasts (C, T) values without scaling should know, as notices.
+
+    Raises
+    ------
+    DataError
+        If squared errors in the values' own units would overflow float32.
+    """
+    deviation = Scaler.standard(values).scale[:, 0]
+    if deviation.max() > 1e15:
+        raise DataError(
+            f"channel {channels[int(deviation.argmax())]!r} varies by {deviation.max():.1e}, and "
+            "squared errors of that size overflow; use scale=True or rescale the series"
+        )
+    small = [name for name, size in zip(channels, deviation, strict=True) if size < 0.03]
+    if not small:
+        return []
+    return [
+        f"channel(s) {', '.join(small[:5])} vary by less than 0.03: the 1e-5 that RevIN adds to "
+        "every variance is not small beside theirs; scale=True avoids that"
+    ]
 
 
 def pad_cases(values: np.ndarray, scaler: Scaler, length: int, fill: float = np.nan) -> np.ndarray:

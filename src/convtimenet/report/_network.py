@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from convtimenet.history import CHOSEN_BY, History
 from convtimenet.layers import Residual
 from convtimenet.model import Block, ConvTimeNet, deformation
 from convtimenet.report import _plots as plots
@@ -22,7 +23,6 @@ from convtimenet.report._html import (
     score_table,
     span,
 )
-from convtimenet.training import CHOSEN_BY, History
 from convtimenet.windows import known_in
 
 _DEAD = 1e-3  # a residual scale below this adds next to nothing

@@ -1,0 +1,91 @@
+"""A training step captured once as a CUDA graph and replayed.
+
+A small network's step is hundreds of kernels of a few microseconds each, and launching them one by
+one takes longer than running them. A graph launches them all at once. It replays the same kernels
+on the same addresses, so all that a step reads and writes must stay where it is: the numbers of the
+examples are copied into one buffer, everything else is the step's own.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+log = logging.getLogger(__name__)
+
+_WARM_UP = 3  # steps before the capture, in which libraries allocate what they keep
+
+
+class Graphed:
+    """Runs a step for batches of one size: a few times as it is, then as a graph.
+
+    The first steps are real ones on the stream that captures; the capture itself computes nothing
+    and is followed by its first replay. So each batch is trained on once, in order, with the random
+    numbers of its turn.
+
+    Parameters
+    ----------
+    step
+        Trains on the examples numbered by a tensor (size,), without reading anything back.
+    size
+        B, the batch size that is captured.
+    device
+        A CUDA device.
+    """
+
+    def __init__(self, step: Callable[[Tensor], None], size: int, device: torch.device):
+        self.step, self.device = step, device
+        self.index = torch.zeros(size, dtype=torch.int64, device=device)
+        self.stream = torch.cuda.Stream(device)
+        self.graph: torch.cuda.CUDAGraph | None = None
+        self.warm = 0
+        self.refused = False
+
+    def __call__(self, index: Tensor) -> bool:
+        """Do the step; False if it was not done, because of its size or a failed capture.
+
+        Raises
+        ------
+        torch.OutOfMemoryError
+            In one of the first steps, before the weights have changed.
+        """
+        if self.refused or len(index) != len(self.index):
+            return False
+        self.index.copy_(index)
+        if self.graph is None and self.warm == _WARM_UP:
+            self._capture()
+            if self.refused:
+                return False
+        if self.graph is None:
+            self._first()
+        else:
+            self.graph.replay()
+        return True
+
+    def _first(self) -> None:
+        """A step as it is, on the stream of the capture."""
+        self.stream.wait_stream(torch.cuda.current_stream(self.device))
+        try:
+            with torch.cuda.stream(self.stream):
+                self.step(self.index)
+        finally:
+            torch.cuda.current_stream(self.device).wait_stream(self.stream)
+        self.warm += 1
+
+    def _capture(self) -> None:
+        graph = torch.cuda.CUDAGraph()
+        generator = torch.cuda.default_generators[self.index.device.index or 0]
+        before = generator.clone_state()
+        try:
+            with torch.cuda.graph(graph, stream=self.stream):
+                self.step(self.index)
+        except RuntimeError as error:
+            # A capture that breaks off leaves the generator waiting for its end.
+            generator.graphsafe_set_state(before)
+            self.refused = True
+            log.warning("training runs without a CUDA graph: %s", str(error).splitlines()[0])
+            return
+        self.graph = graph
