@@ -387,7 +387,7 @@ def report() -> dict[str, Any]:
 
 def test_table_puts_the_quickest_first() -> None:
     table = page.markdown(report())
-    ours = "| 4 | C1 | train | convtimenet | eager | fp32 | 1 | 1.0 (1.0 to 1.0) |"
+    ours = "| 4 | C1 | train | convtimenet | eager | fp32 | 1 | 1.00 (1.00 to 1.00) |"
     assert f"|\n{ours}" in table
     assert table.index(ours) < table.index("| 1 | C1 | train | authors |")
     assert "Not run: TimesNet-d16 eager fp32 (not there)." in table

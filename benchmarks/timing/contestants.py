@@ -202,6 +202,7 @@ def _graph(config: ModelConfig, channels: int, format: Format) -> tuple[Path, st
     if config.head == "forecast":
         data = noise.normal(size=(L + config.outputs + 3, channels))
         estimator = ConvTimeNetForecaster(config.outputs, L, scale=False, **given).fit(data)
+        data = data[: L + 3]  # four windows to compare on
     else:
         data = noise.normal(size=(2 * config.outputs, channels, L)).astype(np.float32)
         labels = np.arange(len(data)) % config.outputs

@@ -63,13 +63,13 @@ def records_table(records: Iterable[Mapping[str, Any]]) -> list[str]:
     lines = [head, "|---:|---|---|---|---|---|---:|---:|---:|---:|---:|---:|---|"]
     measured = [r for r in records if r["median_ms"] is not None]
     for r in sorted(measured, key=_order(measured)):
-        times = f"{r['median_ms']:,.1f} ({r['q25_ms']:,.1f} to {r['q75_ms']:,.1f})"
+        median, q25, q75 = (_ms(r[name]) for name in ("median_ms", "q25_ms", "q75_ms"))
         ratio = "" if r["ratio_to_authors"] is None else f"{r['ratio_to_authors']:.3g}"
         attained = "" if r["attained"] is None else f"{r['attained']:.0%}"
         cells = (
             *(ratio, r["case"], r["phase"], r["model"], r["path"], r["precision"], r["threads"]),
-            *(times, _number(r["peak_mb"], 0), _number(r["gflops"], 0)),
-            *(_number(r["attainable_ms"], 1), attained, r["note"]),
+            *(f"{median} ({q25} to {q75})", _number(r["peak_mb"], 0), _number(r["gflops"], 0)),
+            *(_ms(r["attainable_ms"]), attained, r["note"]),
         )
         lines.append(f"| {' | '.join(map(str, cells))} |")
     return lines
@@ -78,6 +78,10 @@ def records_table(records: Iterable[Mapping[str, Any]]) -> list[str]:
 def _order(records: Sequence[Mapping[str, Any]]) -> Any:
     groups = list(dict.fromkeys((r["case"], r["phase"]) for r in records))
     return lambda r: (groups.index((r["case"], r["phase"])), r["median_ms"] / r["share"])
+
+
+def _ms(value: float | None) -> str:
+    return _number(value, 2 if value is not None and value < 10 else 1)
 
 
 def _number(value: float | None, digits: int) -> str:
