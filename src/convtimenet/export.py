@@ -2,8 +2,8 @@
 
 The inference network is wrapped with its scaling, so that the graph takes and gives the data's own
 units, and traced whole with a free batch size (and free channel count where the fitted scaling
-allows it). The folder holds ``model.json`` as a saved model does, the graph, and ``parity.json``:
-how far the graph's answers lie from the estimator's on real data.
+allows it). The folder holds ``model.json`` and ``manifest.json`` as a saved model does, the graph,
+and ``parity.json``: how far the graph's answers lie from the estimator's on real data.
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
-from convtimenet.artefact import DESCRIPTION, check_target, head_of
+from convtimenet.artefact import check_target, head_of
 from convtimenet.base import ConvTimeNetEstimator
 from convtimenet.classifier import ConvTimeNetClassifier, read
 from convtimenet.errors import ConfigError, DataError, MissingExtraError
 from convtimenet.files import whole_folder
 from convtimenet.forecaster import ConvTimeNetForecaster
+from convtimenet.manifest import DESCRIPTION, seal
 
 Format = Literal["onnx", "onnx-int8", "torch-export", "aoti"]
 FILES: dict[str, str] = {
@@ -123,6 +124,7 @@ def export(
         description |= estimator.description() | {"export": {"file": FILES[format], **parity}}
         (making / DESCRIPTION).write_text(json.dumps(description, indent=1), encoding="utf-8")
         (making / PARITY).write_text(json.dumps(parity, indent=1), encoding="utf-8")
+        seal(making)
     return parity
 
 

@@ -358,8 +358,11 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
         return values, {"tail.values": tail.values, "tail.times": tail.times.astype(np.int64)}
 
     def _remember(self, values: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
-        times = arrays["tail.times"]
-        self.channels_ = tuple(values["channels"])
+        times, shape = arrays["tail.times"], arrays["tail.values"].shape
+        self.channels_ = tuple(map(str, values["channels"]))
+        L = self.network_.config.context_length
+        if times.shape != (L,) or shape != (L, len(self.channels_)):
+            raise ValueError(f"expected a tail of {L} rows and {len(self.channels_)} channels")
         self.tail_ = Table(
             times=times.astype("datetime64[ns]") if values["datetime"] else times,
             values=arrays["tail.values"],

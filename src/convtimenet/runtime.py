@@ -8,7 +8,6 @@ model.predict_proba(X)        # a classifier's folder: cases -> (n, K)
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,12 @@ from typing import Any
 import numpy as np
 
 from convtimenet.cases import as_cases, filled
+from convtimenet.config import ModelConfig
 from convtimenet.errors import ArtefactError, DataError, MissingExtraError
+from convtimenet.labels import restored
+from convtimenet.manifest import needed, network_config, read_folder
 
-FORMAT = 1
+GRAPH = "model.onnx"
 
 
 class Runtime:
@@ -32,10 +34,17 @@ class Runtime:
         L, steps the graph reads.
     """
 
-    def __init__(self, session: Any, description: dict[str, Any]):
+    def __init__(self, session: Any, config: ModelConfig, description: dict[str, Any]):
         self.session = session
         self.description = description
-        self.context_length = int(description["model"]["context_length"])
+        self.context_length = config.context_length
+        inputs, outputs = session.get_inputs(), session.get_outputs()
+        fits = [i.name for i in inputs] == ["x"] and len(outputs) == 1
+        if not fits or len(inputs[0].shape) != 3 or inputs[0].shape[2] != config.context_length:
+            raise ValueError(
+                f"expected a graph of one input x (B, C, {config.context_length}), found "
+                f"{[(i.name, i.shape) for i in inputs]}"
+            )
 
     def run(self, x: np.ndarray) -> np.ndarray:
         """The graph's answers to inputs (B, C, L)."""
@@ -45,10 +54,10 @@ class Runtime:
 class ForecastRuntime(Runtime):
     """An exported `ConvTimeNetForecaster`."""
 
-    @property
-    def channels(self) -> tuple[str, ...]:
+    def __init__(self, session: Any, config: ModelConfig, description: dict[str, Any]):
+        super().__init__(session, config, description)
+        self.channels: tuple[str, ...] = tuple(map(str, description["data"]["channels"]))
         """Fitted channel names, in order."""
-        return tuple(self.description["data"]["channels"])
 
     def forecast(self, values: Any) -> np.ndarray:
         """Forecast from the last L rows of (T, C) values, or of (B, T, C) at once.
@@ -79,11 +88,11 @@ class ForecastRuntime(Runtime):
 class ClassifyRuntime(Runtime):
     """An exported `ConvTimeNetClassifier`."""
 
-    @property
-    def classes(self) -> np.ndarray:
+    def __init__(self, session: Any, config: ModelConfig, description: dict[str, Any]):
+        super().__init__(session, config, description)
+        self.n_channels = config.channels
+        self.classes = restored(description["data"], config.outputs)
         """Labels in the order of the probabilities."""
-        remembered = self.description["data"]
-        return np.array(remembered["classes"], dtype=np.dtype(remembered["dtype"]))
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Class probabilities (n, K) of cases as `convtimenet.cases.as_cases` takes them.
@@ -94,7 +103,7 @@ class ClassifyRuntime(Runtime):
             If cases are longer than the graph reads or have other channels.
         """
         cases = filled(as_cases(X))
-        L, channels = self.context_length, int(self.description["data"]["channels"])
+        L, channels = self.context_length, self.n_channels
         n, C, longest = cases.values.shape
         if channels != C:
             raise DataError(f"expected cases of {channels} channels, found {C}")
@@ -124,7 +133,7 @@ def load(folder: str | os.PathLike[str], threads: int = 0) -> ForecastRuntime | 
     Raises
     ------
     ArtefactError
-        If the folder is incomplete, of a newer format, or holds no ONNX graph.
+        If the folder is incomplete, damaged, of a newer format, or holds no ONNX graph.
     MissingExtraError
         If onnxruntime is not installed.
     """
@@ -133,26 +142,41 @@ def load(folder: str | os.PathLike[str], threads: int = 0) -> ForecastRuntime | 
     except ImportError as error:
         raise MissingExtraError("onnxruntime", "runtime", "the torch-free runtime") from error
     path = Path(folder)
-    try:
-        found = json.loads((path / "model.json").read_text(encoding="utf-8"))
-        exported = found["export"]["file"]
-        format, kind = int(found["format"]), found["kind"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    found, files = read_folder(path)
+    export, kind = found.get("export"), found.get("kind")
+    graph = export.get("file") if isinstance(export, dict) else None
+    if graph != GRAPH:
         raise ArtefactError(
-            f"{path} holds no exported model (model.json with an export): {error}"
-        ) from error
-    if format > FORMAT:
-        raise ArtefactError(f"{path} has format {format}, this version reads up to {FORMAT}")
-    if exported != "model.onnx" or not (path / exported).is_file():
-        raise ArtefactError(
-            f"{path} holds no ONNX graph (found {exported!r}); export with format='onnx'"
+            f"{path} holds no exported model that runs here (found {graph!r}, expected {GRAPH}); "
+            "export with format='onnx'"
         )
+    if kind not in _KINDS:
+        raise ArtefactError(f"{path} holds a {kind!r}, expected one of {', '.join(_KINDS)}")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(
-        str(path / exported), options, providers=["CPUExecutionProvider"]
-    )
-    kinds = {"ConvTimeNetForecaster": ForecastRuntime, "ConvTimeNetClassifier": ClassifyRuntime}
-    if kind not in kinds:
-        raise ArtefactError(f"{path} holds a {kind!r}, expected one of {', '.join(kinds)}")
-    return kinds[kind](session, found)
+    options.log_severity_level = 4  # a damaged graph is told by the error below
+    content = needed(path, files, GRAPH)
+    try:
+        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        return _KINDS[kind](session, network_config(path, found), found)
+    except _unreadable() as error:
+        if isinstance(error, ArtefactError):
+            raise
+        raise ArtefactError(
+            f"{path} is damaged: {type(error).__name__}: {error}; export the model again"
+        ) from error
+
+
+_KINDS: dict[str, type[ForecastRuntime] | type[ClassifyRuntime]] = {
+    "ConvTimeNetForecaster": ForecastRuntime,
+    "ConvTimeNetClassifier": ClassifyRuntime,
+}
+
+
+def _unreadable() -> tuple[type[Exception], ...]:
+    """What goes wrong with a folder that was changed on purpose and sealed again."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    graphs = (state.Fail, state.InvalidArgument, state.InvalidGraph, state.InvalidProtobuf)
+    others = (state.NotImplemented, state.RuntimeException, state.NoSuchFile)
+    return (*graphs, *others, KeyError, TypeError, ValueError, OverflowError, RuntimeError)
