@@ -9,6 +9,7 @@ model.predict_proba(X)        # a classifier's folder: cases -> (n, K)
 from __future__ import annotations
 
 import os
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -175,8 +176,7 @@ _KINDS: dict[str, type[ForecastRuntime] | type[ClassifyRuntime]] = {
 
 def _unreadable() -> tuple[type[Exception], ...]:
     """What goes wrong with a folder that was changed on purpose and sealed again."""
-    from onnxruntime.capi import onnxruntime_pybind11_state as state
-
+    state: Any = import_module("onnxruntime.capi.onnxruntime_pybind11_state")
     graphs = (state.Fail, state.InvalidArgument, state.InvalidGraph, state.InvalidProtobuf)
     others = (state.NotImplemented, state.RuntimeException, state.NoSuchFile)
     return (*graphs, *others, KeyError, TypeError, ValueError, OverflowError, RuntimeError)
