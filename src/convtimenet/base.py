@@ -17,11 +17,11 @@ from sklearn.utils.validation import check_is_fitted
 
 from convtimenet import artefact
 from convtimenet.config import ModelConfig, TrainConfig
-from convtimenet.errors import ConfigError
+from convtimenet.errors import ConfigError, DataError
 from convtimenet.inference import fuse
 from convtimenet.model import ConvTimeNet
 from convtimenet.training import History, autocast, resolve_device, seeded, train
-from convtimenet.windows import Examples, Scaler
+from convtimenet.windows import Examples, Scaler, float32
 
 log = logging.getLogger(__name__)
 
@@ -142,11 +142,15 @@ class ConvTimeNetEstimator(BaseEstimator):
         device = next(self.fused_.buffers()).device
         results = []
         with torch.inference_mode(), autocast(device, self.train_config_):
-            for part in torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32)).split(
-                self.train_config_.batch_size
-            ):
+            for part in torch.from_numpy(float32(x)).split(self.train_config_.batch_size):
                 results.append(self.fused_(part.to(device)).float().cpu())
-        return torch.cat(results).numpy()
+        answers = torch.cat(results).numpy()
+        if not np.isfinite(answers).all():
+            raise DataError(
+                "the network's answer to these values is not finite; expected values like those "
+                "it was fitted to, or a model trained with a smaller lr"
+            )
+        return answers
 
     def _remembered(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """What a saved model must know of its data: JSON values and arrays."""

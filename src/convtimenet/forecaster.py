@@ -19,7 +19,7 @@ from convtimenet.metrics import ForecastEvaluation, ForecastSums, outputs
 from convtimenet.presets import Preset, auto_forecast, paper_preset
 from convtimenet.tables import Origin, Table, future_frame, read_table, select_channels
 from convtimenet.training import autocast, resolve_device
-from convtimenet.windows import Scaler, Windows
+from convtimenet.windows import Scaler, Windows, float32
 
 
 class ConvTimeNetForecaster(ConvTimeNetEstimator):
@@ -166,7 +166,7 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
                 )
         values = table.values.T
         scaler = Scaler.standard(values[:, :train_end]) if self.scale else Scaler.identity()
-        scaled = torch.from_numpy(scaler.apply(values)).float().to(device)
+        scaled = torch.from_numpy(float32(scaler.apply(values))).to(device)
         examples = Windows.between(scaled, L, H, 0, train_end)
         valid = None
         if valid_end > train_end:
@@ -229,7 +229,7 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
         config = self.network_.config
         L, H = config.context_length, config.outputs
         device = next(self.fused_.buffers()).device
-        scaled = torch.from_numpy(self.scaler_.apply(table.values.T)).float().to(device)
+        scaled = torch.from_numpy(float32(self.scaler_.apply(table.values.T))).to(device)
         T = len(table.times)
         first_row, end = first_row or 0, T if end is None else end
         if not 0 <= first_row < end <= T:

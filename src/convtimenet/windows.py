@@ -16,6 +16,9 @@ from torch import Tensor
 from convtimenet._shapes import Float, Int
 from convtimenet.errors import DataError
 
+LARGEST = 1e15
+"""Of scaled values: squares and their sums over a context still fit float32."""
+
 
 class Batch(NamedTuple):
     """Examples drawn together, on the device that trains."""
@@ -60,7 +63,18 @@ class Scaler:
     @classmethod
     def standard(cls, values: np.ndarray) -> Scaler:
         """Zero mean, unit deviation per channel of `values` (C, T); a constant channel keeps
-        its unit (scale 1)."""
+        its unit (scale 1).
+
+        Raises
+        ------
+        DataError
+            If values are too large to be squared.
+        """
+        if np.abs(values).max() > 1e150:
+            raise DataError(
+                f"expected values of at most 1e150, found {np.abs(values).max():.3g}; rescale "
+                "the table"
+            )
         deviation = values.std(axis=-1, keepdims=True)
         # rounding alone can give a constant channel a deviation above 0
         varies = (np.ptp(values, axis=-1, keepdims=True) > 0) & (deviation > 0)
@@ -166,6 +180,23 @@ class LabelledCases:
         return Batch(self.x[index], self.y[index])
 
 
+def float32(scaled: np.ndarray) -> np.ndarray:
+    """Scaled values as the network reads them.
+
+    Raises
+    ------
+    DataError
+        If they are too large for its float32 sums of squares.
+    """
+    largest = np.abs(scaled).max(initial=0.0)
+    if largest > LARGEST:
+        raise DataError(
+            f"scaled values must be at most {LARGEST:g}, found {largest:.3g}: they are far from "
+            "those the model was fitted to, or not scaled at all; rescale them"
+        )
+    return np.ascontiguousarray(scaled, dtype=np.float32)
+
+
 def fill_cases(values: np.ndarray, scaler: Scaler, length: int) -> np.ndarray:
     """Scaled cases of exactly `length` steps, zeros past a case's own end (SPEC section 5).
 
@@ -182,5 +213,5 @@ def fill_cases(values: np.ndarray, scaler: Scaler, length: int) -> np.ndarray:
     """
     filled = np.zeros((*values.shape[:2], length), dtype=np.float32)
     kept = min(length, values.shape[2])
-    filled[..., :kept] = np.nan_to_num(scaler.apply(values[..., :kept]), nan=0.0)
+    filled[..., :kept] = float32(np.nan_to_num(scaler.apply(values[..., :kept]), nan=0.0))
     return filled

@@ -7,10 +7,12 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pandas as pd
 
 from convtimenet import ConvTimeNetClassifier, ConvTimeNetForecaster
-from convtimenet.manifest import FORMAT
+from convtimenet.export import export
+from convtimenet.manifest import FORMAT, seal
 
 TINY = {"d_model": 2, "d_ff": 2, "kernel_sizes": (3,), "patch_size": 4, "patch_stride": 2}
 FIXED = {"model": TINY, "n_epochs": 2, "device": "cpu", "verbose": 0}
@@ -27,6 +29,14 @@ def main() -> None:
     X, y = np.random.default_rng(0).normal(size=(12, 2, 10)), np.array(["a", "b"] * 6)
     classifier = ConvTimeNetClassifier(**FIXED).fit(X, y)
     classifier.save(folder / "classifier")
+    export(forecaster, folder / "export", "onnx")
+    graph = onnx.load(folder / "export" / "model.onnx")
+    for part in (graph, graph.graph, *graph.graph.node, *graph.graph.value_info):
+        part.ClearField("metadata_props")  # places in torch's source, most of the file
+    for part in (*graph.graph.node, *graph.graph.value_info):
+        part.ClearField("doc_string")
+    onnx.save(graph, folder / "export" / "model.onnx")
+    seal(folder / "export")
     future = forecaster.predict()
     expected = {
         "forecast": future.drop(columns="date").to_numpy().tolist(),

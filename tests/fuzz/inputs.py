@@ -135,7 +135,9 @@ def frames(draw: st.DrawFn) -> Any:
     if library != "pandas":
         # what pandas cannot hand over is no frame of the other library either
         plain_columns = {
-            name: values.to_pydatetime().tolist() if isinstance(values, pd.DatetimeIndex) else values
+            name: values.to_pydatetime().tolist()
+            if isinstance(values, pd.DatetimeIndex)
+            else values
             for name, values in columns.items()
         }
         maker = pl.DataFrame if library == "polars" else pa.table
@@ -144,7 +146,9 @@ def frames(draw: st.DrawFn) -> Any:
         except (TypeError, ValueError, pl.exceptions.PolarsError, OverflowError):
             return maker({"date": [1, 2, 3], "a": [1.0, 2.0, 3.0]})
     frame = pd.DataFrame(columns)
-    form = draw(st.sampled_from(["columns"] * 3 + ["index", "levels", "twice", "category", "object"]))
+    form = draw(
+        st.sampled_from(["columns"] * 3 + ["index", "levels", "twice", "category", "object"])
+    )
     if form == "index":
         return frame.set_index(frame.columns[0])
     if form == "levels":
@@ -231,15 +235,21 @@ def ts_files(draw: st.DrawFn) -> tuple[str, bytes]:
     for _ in range(draw(st.integers(0, 2))):
         where = draw(st.integers(0, len(header) - 1))
         odd = st.sampled_from(
-            ["@timestamps true", "@targetlabel true", "@", "@dimensions", "# x", "@dimensions ²", ""]
+            [
+                "@timestamps true",
+                "@targetlabel true",
+                "@",
+                "@dimensions",
+                "# x",
+                "@dimensions ²",
+                "",
+            ]
         )
         header[where] = draw(odd | st.text(max_size=10))
     number = NUMBERS.map(repr) | st.sampled_from(["1", "2", "?", "NaN"])
     lines = []
     for _ in range(n):
-        series = [
-            ",".join(draw(st.lists(number, min_size=1, max_size=6))) for _ in range(channels)
-        ]
+        series = [",".join(draw(st.lists(number, min_size=1, max_size=6))) for _ in range(channels)]
         lines.append(":".join([*series, draw(st.sampled_from("ab"))]))
         if draw(st.integers(0, 15)) == 0:
             lines[-1] = draw(st.text("01:,?ab. e-", max_size=20) | st.text(max_size=10))
@@ -275,8 +285,23 @@ def npz_files(draw: st.DrawFn) -> tuple[str, bytes]:
 def settings(draw: st.DrawFn, kind: type[ModelConfig] | type[TrainConfig]) -> Any:
     """What may stand where a config is read: mostly its own names, with any values."""
     names = st.sampled_from([field.name for field in fields(kind)])
-    value = JSON | st.integers(-3, 400) | st.floats(0, 1) | st.sampled_from(
-        ["forecast", "classify", "repeat", "zeros", "batch", "learnable", "flatten", "fp32", "cpu"]
+    value = (
+        JSON
+        | st.integers(-3, 400)
+        | st.floats(0, 1)
+        | st.sampled_from(
+            [
+                "forecast",
+                "classify",
+                "repeat",
+                "zeros",
+                "batch",
+                "learnable",
+                "flatten",
+                "fp32",
+                "cpu",
+            ]
+        )
     )
     chosen = draw(st.dictionaries(names | st.text(max_size=5), value, max_size=5))
     if kind is ModelConfig and draw(st.booleans()):
@@ -309,10 +334,14 @@ def changed_json(draw: st.DrawFn, content: bytes) -> bytes:
 def config_files(draw: st.DrawFn) -> bytes:
     """A file for the command line's --config."""
     if draw(st.integers(0, 4)) == 0:
-        return draw(st.binary(max_size=40) | st.text(":-{}[]&*!#|>'\"\n ab1", max_size=30).map(str.encode))
+        return draw(
+            st.binary(max_size=40) | st.text(":-{}[]&*!#|>'\"\n ab1", max_size=30).map(str.encode)
+        )
     flags: dict[str, Any] = draw(
         st.dictionaries(
-            st.sampled_from(["h", "input_size", "freq", "preset", "seed", "device", "time_col", "x"]),
+            st.sampled_from(
+                ["h", "input_size", "freq", "preset", "seed", "device", "time_col", "x"]
+            ),
             JSON | st.integers(1, 30) | st.sampled_from(["auto", "cpu", "1h", "date", "ETTh1"]),
             max_size=3,
         )
