@@ -17,7 +17,8 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test test-slow lint format results bench kills clean
+.PHONY: help install demo test test-slow lint format results bench kills flips fuzz memory \
+	reliability audit clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' Makefile
@@ -52,6 +53,21 @@ bench: .cache/bench-venv/.installed ## measure speed, write docs/performance.md 
 kills: install ## kill trainings N=20 times each, and compare with whole ones (minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/kills.py --kills $(or $(N),20) $(ARGS)
 
+flips: install ## change every byte of small models, count what is refused (N= bytes of a file)
+	$(BIN)/python benchmarks/flips.py $(if $(N),--n $(N))
+
+fuzz: install ## call every public way in with generated input (N=10000)
+	$(BIN)/python benchmarks/fuzz.py --n $(or $(N),10000)
+
+memory: install ## measure the memory of forecasting many series (N=100000)
+	$(BIN)/python benchmarks/memory.py --n $(or $(N),100000)
+
+reliability: kills flips fuzz memory ## all of these with their own sizes, then docs/reliability.md
+	$(BIN)/python benchmarks/reliability.py
+
+audit: .cache/audit-venv/.installed ## look for known vulnerabilities of the locked packages
+	.cache/audit-venv/bin/python benchmarks/audit.py requirements.lock
+
 clean: ## delete all that the targets made
 	rm -rf .venv .cache build dist demo-output .pytest_cache .ruff_cache .hypothesis
 	rm -rf src/*.egg-info
@@ -64,9 +80,13 @@ define new_venv
 $(PYTHON) -m venv $(1)
 endef
 
-.venv/.installed: pyproject.toml constraints.txt Makefile
+# Every file but torch's is verified against its SHA-256 (requirements.lock says why).
+.venv/.installed: pyproject.toml constraints.txt requirements.lock Makefile
 	$(call new_venv,.venv)
-	$(PIP) install -c constraints.txt -e '.[dev]'
+	$(PIP) install --no-deps --require-hashes -r requirements.lock
+	$(PIP) install -c constraints.txt torch
+	$(PIP) install --no-deps -e .
+	$(PIP) check
 	@touch $@
 
 # A venv of its own: the peers allow only older versions of pandas and numpy.
@@ -74,6 +94,11 @@ endef
 	$(call new_venv,.cache/bench-venv)
 	grep -vE '^(pandas|numpy)==' constraints.txt > .cache/bench-constraints.txt
 	.cache/bench-venv/bin/python -m pip install -c .cache/bench-constraints.txt -e '.[bench]'
+	@touch $@
+
+.cache/audit-venv/.installed: Makefile
+	$(call new_venv,.cache/audit-venv)
+	.cache/audit-venv/bin/python -m pip install pip-audit==2.10.1
 	@touch $@
 
 $(WHEEL): | .venv/.installed

@@ -1,9 +1,12 @@
 """Saved models: exact, complete, replaced whole, and refused with a reason when damaged."""
 
+import hashlib
 import json
 import os
 import re
+import resource
 import shutil
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +14,17 @@ import pandas as pd
 import polars as pl
 import pytest
 import safetensors.numpy
+import torch
 
 import convtimenet
-from convtimenet import ConvTimeNetClassifier, ConvTimeNetForecaster, artefact
+from convtimenet import ConvTimeNetClassifier, ConvTimeNetForecaster
 from convtimenet.errors import ArtefactError, ConfigError
+from convtimenet.labels import described, restored
+from convtimenet.manifest import FORMAT, _canonical, read_folder, seal
 
 TINY = {"d_model": 8, "d_ff": 16, "kernel_sizes": (3, 5)}
-FILES = {"model.json", "weights.safetensors", "data.safetensors"}
+ARRAYS = ("weights.safetensors", "data.safetensors")
+FILES = {"model.json", *ARRAYS, "metrics.json", "README.md", "manifest.json"}
 
 
 def waves(T: int = 60) -> np.ndarray:
@@ -114,14 +121,14 @@ class TestFolder:
         assert {path.name for path in folder.iterdir()} == FILES
         assert os.stat(folder).st_mode & 0o777 == 0o755
         described = json.loads((folder / "model.json").read_text())
-        assert described["format"] == artefact.FORMAT
+        assert described["format"] == FORMAT
         assert described["version"] == convtimenet.__version__
 
     def test_no_pickle_anywhere_in_the_package(self):
         source = Path(convtimenet.__file__).parent
         used = re.compile(
             r"^\s*(?:import|from) (?:pickle|joblib|dill|marshal|shelve)\b"
-            r"|torch\.(?:load|save)\(|allow_pickle=True|pickle\.\w",
+            r"|(?<!safetensors\.)torch\.(?:load|save)\(|allow_pickle=True|pickle\.\w",
             re.MULTILINE,
         )
         files = list(source.rglob("*.py"))
@@ -218,12 +225,37 @@ class TestFolder:
         assert list(tmp_path.iterdir()) == []
 
 
-class TestDamage:
-    def test_an_absent_folder(self, tmp_path):
-        with pytest.raises(
-            ArtefactError, match=r"no complete model folder.*model\.json is missing"
-        ):
-            ConvTimeNetForecaster.load(tmp_path / "nowhere")
+def rewrite(folder: Path, name: str, content: bytes) -> None:
+    """Change a file as somebody would who can also make a new manifest."""
+    (folder / name).write_bytes(content)
+    seal(folder)
+
+
+class TestManifest:
+    """Nothing changes unnoticed."""
+
+    @pytest.mark.parametrize("name", sorted(FILES))
+    def test_flipped_bytes_are_found_and_the_file_named(self, folder, name):
+        path = folder / name
+        whole = path.read_bytes()
+        for at in {*range(0, len(whole), 97), len(whole) - 1}:
+            for changed in (whole[at] ^ 0xFF, whole[at] ^ 0x01, ord(" ")):
+                if changed != whole[at]:
+                    path.write_bytes(whole[:at] + bytes([changed]) + whole[at + 1 :])
+                    with pytest.raises(ArtefactError, match=re.escape(str(path))):
+                        read_folder(folder)
+        path.write_bytes(whole)
+        ConvTimeNetForecaster.load(folder)
+
+    @pytest.mark.parametrize("name", sorted(FILES))
+    def test_truncated_and_lengthened_files_are_found(self, folder, name):
+        path = folder / name
+        whole = path.read_bytes()
+        shorter = [whole[:kept] for kept in range(0, len(whole), 97)]
+        for content in (*shorter, whole[:-1], whole + b"\n", whole + b"\0"):
+            path.write_bytes(content)
+            with pytest.raises(ArtefactError, match=re.escape(str(path))):
+                ConvTimeNetForecaster.load(folder)
 
     @pytest.mark.parametrize("name", sorted(FILES))
     def test_a_missing_file_is_named(self, folder, name):
@@ -231,29 +263,315 @@ class TestDamage:
         with pytest.raises(ArtefactError, match=f"{re.escape(name)} is missing"):
             ConvTimeNetForecaster.load(folder)
 
-    @pytest.mark.parametrize("name", ["weights.safetensors", "data.safetensors"])
+    def test_other_files_are_refused(self, folder):
+        (folder / "hook.py").write_text("")
+        with pytest.raises(ArtefactError, match=r"hook\.py is not in the manifest .* remove it"):
+            ConvTimeNetForecaster.load(folder)
+
+    @pytest.mark.parametrize("kind", ["folder", "fifo", "dangling"])
+    def test_what_is_no_file_is_refused(self, folder, kind):
+        odd = folder / "odd"
+        {"folder": odd.mkdir, "fifo": lambda: os.mkfifo(odd)}.get(
+            kind, lambda: odd.symlink_to("nowhere")
+        )()
+        with pytest.raises(ArtefactError, match=r"odd is no plain file .* remove it"):
+            ConvTimeNetForecaster.load(folder)
+
+    def test_a_link_is_no_way_to_other_content(self, folder, fitted, tmp_path):
+        weights = folder / "weights.safetensors"
+        weights.rename(tmp_path / "blob")
+        weights.symlink_to(tmp_path / "blob")  # as in the cache of a model hub
+        loaded = ConvTimeNetForecaster.load(folder)
+        np.testing.assert_array_equal(loaded.predict(), fitted.predict())
+        weights.unlink()
+        weights.symlink_to(__file__)
+        with pytest.raises(ArtefactError, match=r"weights\.safetensors is damaged"):
+            ConvTimeNetForecaster.load(folder)
+
+    @pytest.mark.parametrize("name", ["../outside", "/etc/hostname", "a/b", "."])
+    def test_no_path_leaves_the_folder(self, folder, name):
+        (folder.parent / "outside").write_text("secret")
+        files = json.loads((folder / "manifest.json").read_text())["files"]
+        files[name] = {"sha256": hashlib.sha256(b"secret").hexdigest(), "size": 6}
+        self.manifest(folder, {"format": FORMAT, "files": files})
+        with pytest.raises(ArtefactError, match=f"{re.escape(name)} is missing"):
+            ConvTimeNetForecaster.load(folder)
+
+    @pytest.mark.parametrize(
+        "content",
+        [
+            {"format": FORMAT, "files": {}},
+            {"format": FORMAT, "files": []},
+            {"format": FORMAT, "files": {"model.json": 3}},
+            {"format": FORMAT, "files": {"model.json": {"size": 3}}},
+            {"format": 1, "files": {}},
+            {"format": 0, "files": {}},
+            {"format": True, "files": {}},
+            {"format": FORMAT},
+            {},
+        ],
+    )
+    def test_odd_manifests(self, folder, content):
+        self.manifest(folder, content)
+        with pytest.raises(ArtefactError, match="manifest"):
+            ConvTimeNetForecaster.load(folder)
+
+    def test_the_sha_is_that_of_other_programs(self, folder):
+        listed = json.loads((folder / "manifest.json").read_text())["files"]
+        assert listed.keys() == FILES - {"manifest.json"}
+        for name, facts in listed.items():
+            content = (folder / name).read_bytes()
+            assert facts == {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
+
+    def test_a_card_may_be_edited_and_sealed(self, folder):
+        path = folder / "README.md"
+        command = re.search(r'python -c "(.*)"', path.read_text())
+        assert command is not None
+        path.write_text(path.read_text().replace("license: unknown  # fill in", "license: mit #"))
+        with pytest.raises(ArtefactError, match=r"README\.md is damaged"):
+            ConvTimeNetForecaster.load(folder)
+        exec(command[1].replace("'folder'", repr(str(folder))), {})
+        ConvTimeNetForecaster.load(folder)
+
+    def manifest(self, folder: Path, content: dict) -> None:
+        (folder / "manifest.json").write_bytes(_canonical(content))
+
+
+class TestCard:
+    def test_tells_what_there_is_to_know(self, tmp_path):
+        times = pd.date_range("2024-03-30", periods=60, freq="h")
+        frame = pd.DataFrame({"date": times, "wind [m/s]": waves()[:, 0], "b": waves()[:, 1]})
+        model = forecaster().fit(frame)
+        folder = model.save(tmp_path / "m")
+        text = (folder / "README.md").read_text()
+        assert text.startswith("---\nlibrary_name: convtimenet\n")
+        valid = model.history_.epochs[model.history_.best_epoch - 1].valid
+        for said in (
+            "license: unknown",
+            "- channels: 2: 'wind [m/s]', 'b'",
+            "- frequency: 1h",
+            "- horizon: 3 steps",
+            "- windows trained on: 39",
+            "- windows held back: 10",
+            f"| mse | {valid['mse']:.4g} |",
+            "held-back part of the training data, which chose the epoch",
+            "- protocol: honest, seed 2023, 1 epochs",
+            f"convtimenet {convtimenet.__version__}",
+            f"torch {torch.__version__}".split("+")[0],
+        ):
+            assert said in text, said
+        metrics = json.loads((folder / "metrics.json").read_text())
+        assert metrics["scores"] == valid
+        code = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+        assert len(code[0].splitlines()) == 3
+        exec(code[0].replace('"folder"', repr(str(folder))), {})
+
+    def test_says_where_nothing_was_held_back(self, tmp_path):
+        X, y = cases()
+        model = ConvTimeNetClassifier(
+            model=TINY, n_epochs=1, device="cpu", verbose=0, training={"validation_fraction": 0}
+        ).fit(X, y)
+        folder = model.save(tmp_path / "m")
+        text = (folder / "README.md").read_text()
+        assert "None: no data were held back." in text
+        assert "- classes: 2: 'a', 'b'" in text
+        assert "- cases trained on: 12" in text
+        assert json.loads((folder / "metrics.json").read_text())["scores"] == {}
+
+
+KEPT = Path(__file__).parent / "artefacts"
+
+
+@pytest.mark.parametrize("format", sorted(path.name for path in KEPT.iterdir() if path.is_dir()))
+class TestFormats:
+    """A model of every released format answers as it did when it was saved."""
+
+    def test_forecaster(self, format):
+        expected = json.loads((KEPT / format / "expected.json").read_text())
+        model = ConvTimeNetForecaster.load(KEPT / format / "forecaster", device="cpu")
+        future = model.predict()
+        assert [stamp.isoformat() for stamp in future["date"]] == expected["times"]
+        found = future[["wind [m/s]", "b"]].to_numpy()
+        np.testing.assert_allclose(found, expected["forecast"], rtol=1e-6)
+
+    def test_classifier(self, format):
+        expected = json.loads((KEPT / format / "expected.json").read_text())
+        model = ConvTimeNetClassifier.load(KEPT / format / "classifier", device="cpu")
+        X = np.random.default_rng(0).normal(size=(12, 2, 10))
+        np.testing.assert_allclose(model.predict_proba(X), expected["probabilities"], rtol=1e-5)
+        assert model.predict(X).tolist() == expected["classes"]
+
+    def test_saved_again_it_has_the_current_format(self, format, tmp_path):
+        model = ConvTimeNetForecaster.load(KEPT / format / "forecaster", device="cpu")
+        again = ConvTimeNetForecaster.load(model.save(tmp_path / "m"), device="cpu")
+        pd.testing.assert_frame_equal(again.predict(), model.predict())
+        assert json.loads((tmp_path / "m" / "model.json").read_text())["format"] == FORMAT
+
+
+def test_every_format_has_its_kept_models():
+    assert {int(path.name) for path in KEPT.iterdir() if path.is_dir()} == set(range(1, FORMAT + 1))
+
+
+def test_object_labels_of_format_1(tmp_path):
+    folder = tmp_path / "m"
+    shutil.copytree(KEPT / "1" / "classifier", folder)
+    described = json.loads((folder / "model.json").read_text())
+    described["data"]["dtype"] = "|O"
+    (folder / "model.json").write_text(json.dumps(described))
+    classes = ConvTimeNetClassifier.load(folder, device="cpu").classes_
+    assert (classes.dtype, classes.tolist()) == (np.dtype(object), ["a", "b"])
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        np.array(["b", "ab"]),
+        np.array(["b", "ab"], dtype=object),
+        np.array([2, 1], dtype=object),
+        np.array([3, -1], dtype=np.int8),
+        np.array([True, False]),
+        np.array([0.1, 1e300]),
+    ],
+)
+def test_labels_come_back_as_they_were(labels):
+    classes = np.unique(labels)
+    again = restored(json.loads(json.dumps(described(classes))), 2)
+    assert again.dtype == classes.dtype
+    assert again.tolist() == classes.tolist()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "classes"),
+    [
+        ("O", ["a", "b"]),
+        ("|O", ["a", "b"]),
+        ("object", ["a", "b"]),
+        ("V8", ["a", "b"]),
+        ("<U1", ["ab", "b"]),
+        ("<U1000000000", ["a", "b"]),
+        ("<i8,O", [1, 2]),
+        ("|u1", [1, 300]),
+        ("<i8", [1.5, 2]),
+        ("python", [["a"], ["b"]]),
+        ("python", [{}, None]),
+        ("python", ["a"]),
+        ("python", "ab"),
+        (None, ["a", "b"]),
+        (["<i8"], [1, 2]),
+    ],
+)
+def test_labels_of_other_types_are_refused(folder_of_classes, dtype, classes):
+    folder = folder_of_classes
+    described = json.loads((folder / "model.json").read_text())
+    described["data"] |= {"dtype": dtype, "classes": classes}
+    rewrite(folder, "model.json", json.dumps(described).encode())
+    with pytest.raises(ArtefactError, match="is damaged"):
+        ConvTimeNetClassifier.load(folder, device="cpu")
+
+
+@pytest.fixture
+def folder_of_classes(tmp_path) -> Path:
+    return shutil.copytree(KEPT / str(FORMAT) / "classifier", tmp_path / "classes")
+
+
+class TestDamage:
+    def test_an_absent_folder(self, tmp_path):
+        with pytest.raises(ArtefactError, match=r"no model folder at.*model\.json is missing"):
+            ConvTimeNetForecaster.load(tmp_path / "nowhere")
+
+    @pytest.mark.parametrize("name", ARRAYS)
     @pytest.mark.parametrize("kept", [0, 4, 100, -1])
     def test_truncated_arrays(self, folder, name, kept):
-        path = folder / name
-        path.write_bytes(path.read_bytes()[:kept])
+        rewrite(folder, name, (folder / name).read_bytes()[:kept])
         with pytest.raises(ArtefactError, match="is damaged"):
+            ConvTimeNetForecaster.load(folder)
+
+    @pytest.mark.parametrize("name", ["model.json", *ARRAYS])
+    def test_a_file_that_even_the_manifest_lacks(self, folder, name):
+        (folder / name).unlink()
+        seal(folder)
+        with pytest.raises(ArtefactError, match=f"{re.escape(name)} is missing"):
             ConvTimeNetForecaster.load(folder)
 
     @pytest.mark.parametrize("text", ["", "{", '{"format": ', "\xff\xfe", "[1, 2"])
     def test_text_that_is_not_json(self, folder, text):
-        (folder / "model.json").write_bytes(text.encode("latin-1"))
+        rewrite(folder, "model.json", text.encode("latin-1"))
         with pytest.raises(ArtefactError, match=r"model\.json is damaged, it is not JSON"):
             ConvTimeNetForecaster.load(folder)
 
     @pytest.mark.parametrize("text", ["[]", "3", "null", "{}", '{"format": "1"}'])
     def test_json_that_is_no_model(self, folder, text):
-        (folder / "model.json").write_text(text)
+        rewrite(folder, "model.json", text.encode())
         with pytest.raises(ArtefactError, match="does not describe a ConvTimeNet model"):
             ConvTimeNetForecaster.load(folder)
 
     def test_a_newer_format(self, folder):
-        self.change(folder, "format", artefact.FORMAT + 1)
-        with pytest.raises(ArtefactError, match=r"has format 2, .* reads up to format 1; upgrade"):
+        newer = rf"has format {FORMAT + 1}, .* reads up to format {FORMAT}; upgrade"
+        self.change(folder, "format", FORMAT + 1)
+        with pytest.raises(ArtefactError, match=newer):
+            ConvTimeNetForecaster.load(folder)
+        (folder / "manifest.json").write_text(json.dumps({"format": FORMAT + 1, "new": []}))
+        with pytest.raises(ArtefactError, match=newer):
+            ConvTimeNetForecaster.load(folder)
+
+    def test_formats_do_not_mix(self, folder):
+        self.change(folder, "format", 1)
+        with pytest.raises(ArtefactError, match=r"model\.json is damaged: expected format 2"):
+            ConvTimeNetForecaster.load(folder)
+
+    @pytest.mark.parametrize(
+        "text", ["[" * 10**6, '{"format": 2, "a": ' + "[" * 99 + "]" * 99 + "}", "1" * 5000]
+    )
+    def test_deep_and_long_json(self, folder, text):
+        rewrite(folder, "model.json", text.encode())
+        with pytest.raises(ArtefactError, match=r"not JSON|nested deeper"):
+            ConvTimeNetForecaster.load(folder)
+
+    def test_json_of_many_bytes(self, folder, monkeypatch):
+        monkeypatch.setattr("convtimenet.manifest._MOST_JSON", 100)
+        with pytest.raises(ArtefactError, match="expected at most 100"):
+            ConvTimeNetForecaster.load(folder)
+
+    @pytest.mark.parametrize(
+        "asked",
+        [
+            {"d_model": 10**9},
+            {"d_ff": 10**12},
+            {"d_model": 10**30},
+            {"kernel_sizes": [10**9, 10**9]},
+            {"kernel_sizes": [5] * 10**5},
+            {"patch_size": 10**9},
+            {"patch_stride": 10**9},
+            {"context_length": 10**12},
+            {"outputs": 10**10},
+            {"revin_affine_channels": 10**10},
+        ],
+    )
+    def test_a_config_cannot_ask_for_more_than_there_is(self, folder, asked):
+        described = json.loads((folder / "model.json").read_text())
+        described["model"] |= asked
+        rewrite(folder, "model.json", json.dumps(described).encode())
+        tracemalloc.start()
+        with pytest.raises(ArtefactError, match=re.escape(str(folder))):
+            ConvTimeNetForecaster.load(folder)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 2**25
+        assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 4 * 2**20  # KiB
+
+    @pytest.mark.parametrize("value", [0.0, -1.0, np.nan, np.inf])
+    def test_a_scaler_that_is_none(self, folder, value):
+        arrays = safetensors.numpy.load_file(folder / "data.safetensors")
+        arrays["scaler.scale"][0] = value
+        rewrite(folder, "data.safetensors", safetensors.numpy.save(arrays))
+        with pytest.raises(ArtefactError, match="is damaged: ValueError: a scaler"):
+            ConvTimeNetForecaster.load(folder)
+
+    def test_a_tail_of_another_length(self, folder):
+        arrays = safetensors.numpy.load_file(folder / "data.safetensors")
+        arrays["tail.times"] = arrays["tail.times"][:-1]
+        rewrite(folder, "data.safetensors", safetensors.numpy.save(arrays))
+        with pytest.raises(ArtefactError, match="is damaged: ValueError: expected a tail"):
             ConvTimeNetForecaster.load(folder)
 
     def test_another_kind(self, folder):
@@ -273,13 +591,14 @@ class TestDamage:
         settings = TINY | {"d_model": 4}
         other = forecaster(model=settings).fit(waves()).save(tmp_path / "other")
         shutil.copy(other / "weights.safetensors", folder)
-        with pytest.raises(ArtefactError, match="is damaged: RuntimeError"):
+        seal(folder)
+        with pytest.raises(ArtefactError, match="does not hold the weights of the network"):
             ConvTimeNetForecaster.load(folder)
 
     def test_a_missing_array(self, folder):
         arrays = safetensors.numpy.load_file(folder / "data.safetensors")
         del arrays["scaler.scale"]
-        safetensors.numpy.save_file(arrays, folder / "data.safetensors")
+        rewrite(folder, "data.safetensors", safetensors.numpy.save(arrays))
         with pytest.raises(ArtefactError, match=r"is damaged: KeyError: 'scaler\.scale'"):
             ConvTimeNetForecaster.load(folder)
 
@@ -294,4 +613,4 @@ class TestDamage:
             del described[part]
         else:
             described[part] = value
-        path.write_text(json.dumps(described))
+        rewrite(folder, "model.json", json.dumps(described).encode())

@@ -307,3 +307,22 @@ class TestAccepted:
     def test_huge_and_tiny_units(self):
         small, large = (forecaster().fit(waves() * unit).predict() for unit in (1e-9, 1e12))
         np.testing.assert_allclose(small * 1e21, large, rtol=1e-3, atol=1e9)
+
+
+@pytest.mark.parametrize("value", [1e30, 1e200, -1e300])
+@pytest.mark.parametrize("scale", [True, False])
+def test_values_far_beyond_float32_are_refused(value, scale):
+    tiny = {"d_model": 8, "d_ff": 8, "kernel_sizes": (3,)}
+    waves = np.sin(np.arange(40.0))[:, None]
+    far = waves.copy()
+    far[-3] = value
+    model = ConvTimeNetForecaster(
+        h=2, input_size=8, scale=scale, model=tiny, n_epochs=1, device="cpu", verbose=0
+    )
+    model.fit(waves)
+    for call in (model.predict, model.evaluate):
+        with pytest.raises(DataError, match=r"scaled values must be at most 1e\+15"):
+            call(far)
+    if not scale or abs(value) > 1e150:
+        with pytest.raises(DataError, match=r"must be at most 1e\+15|at most 1e150"):
+            model.fit(far)

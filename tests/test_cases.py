@@ -288,3 +288,10 @@ def test_npz_needs_x_and_refuses_pickles(tmp_path: Path) -> None:
         np.save(file, np.ones(3))
     with pytest.raises(DataError, match="plain arrays"):
         read_cases(path)
+
+
+@pytest.mark.parametrize("dimensions", ["²", "9" * 5000, "-1", "two"])
+def test_dimensions_that_are_no_number_are_counted_instead(tmp_path, dimensions):
+    path = tmp_path / "x.ts"
+    path.write_text(f"@dimensions {dimensions}\n@data\n1,2:3,4\n", encoding="utf-8")
+    assert read_cases(path).values.tolist() == [[[1, 2], [3, 4]]]

@@ -94,8 +94,9 @@ class TestForecast:
         assert "<html" in Path("r.html").read_text()[:1000].lower()
         assert "forecast of 4 steps: f.csv" in capsys.readouterr().out
         assert here() == {table, "f.csv", "r.json", "r.html"} | {
-            f"model/{name}" for name in ("model.json", "weights.safetensors", "data.safetensors")
+            f"model/{path.name}" for path in Path("model").iterdir()
         }
+        assert Path("model/manifest.json").is_file()
 
     def test_the_default_output_is_named_after_the_data(self, table):
         assert main(["forecast", table, "--h=4", *QUICK]) == 0

@@ -1,6 +1,7 @@
 """Exported graphs give the estimator's answers, with and without torch."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from convtimenet import (
 )
 from convtimenet.errors import ArtefactError, ConfigError, DataError
 from convtimenet.export import Deployed, export, on_rows
+from convtimenet.manifest import seal
 
 SMALL = {"d_model": 8, "d_ff": 16, "kernel_sizes": (3, 5)}
 
@@ -254,13 +256,13 @@ def test_refusals_leave_nothing_behind(forecaster, classifier, tmp_path, monkeyp
     with pytest.raises(ZeroDivisionError):
         export(forecaster, tmp_path / "x", "torch-export")
     assert [p.name for p in tmp_path.iterdir()] == ["mine"]
-    with pytest.raises(ArtefactError, match="no exported model"):
+    with pytest.raises(ArtefactError, match="no plain file"):
         runtime.load(tmp_path)
 
 
 def test_a_newer_format_is_refused(exported, tmp_path):
-    description = json.loads((exported[0] / "model.json").read_text())
-    (tmp_path / "model.json").write_text(json.dumps(description | {"format": 99}))
+    described = json.loads((exported[0] / "model.json").read_text())
+    (tmp_path / "model.json").write_text(json.dumps(described | {"format": 99}))
     with pytest.raises(ArtefactError, match="format 99"):
         runtime.load(tmp_path)
 
@@ -273,6 +275,7 @@ def damaged(exported, tmp_path, change=None, graph=None):
         (folder / "model.json").write_text(json.dumps(description))
     if graph is not None:
         (folder / "model.onnx").write_bytes(graph)
+    seal(folder)
     return folder
 
 
@@ -340,6 +343,62 @@ def test_comparison_data_that_do_not_fit(forecaster, classifier, tmp_path):
         with pytest.raises(DataError, match=says):
             export(estimator, tmp_path / "x", data=data)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def copied(exported, tmp_path):
+    return shutil.copytree(exported[0], tmp_path / "copy")
+
+
+@pytest.mark.parametrize("name", ["model.json", "model.onnx", "parity.json", "manifest.json"])
+def test_changed_files_are_refused(copied, name):
+    path = copied / name
+    whole = path.read_bytes()
+    for at in range(0, len(whole), max(97, len(whole) // 20)):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 0xFF]) + whole[at + 1 :])
+        with pytest.raises(ArtefactError, match=re.escape(str(path))):
+            runtime.load(copied)
+    path.unlink()
+    with pytest.raises(ArtefactError, match=f"{re.escape(name)} is missing"):
+        runtime.load(copied)
+
+
+@pytest.mark.parametrize("content", [b"", b"\x00", b"graph", b"\x08\x09"])
+def test_graphs_that_are_none(copied, content):
+    (copied / "model.onnx").write_bytes(content)
+    seal(copied)
+    with pytest.raises(ArtefactError, match="is damaged"):
+        runtime.load(copied)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"export": None},
+        {"export": {"file": "../model.onnx"}},
+        {"kind": "Other"},
+        {"kind": "ConvTimeNetClassifier"},
+        {"data": {}},
+        {"data": None},
+        {"model": {}},
+    ],
+)
+def test_descriptions_of_other_things(copied, change):
+    described = json.loads((copied / "model.json").read_text())
+    (copied / "model.json").write_text(json.dumps(described | change))
+    seal(copied)
+    with pytest.raises(ArtefactError, match=re.escape(str(copied))):
+        runtime.load(copied)
+
+
+def test_exports_of_format_1(copied, forecaster):
+    described = json.loads((copied / "model.json").read_text()) | {"format": 1}
+    del described["examples"]
+    (copied / "model.json").write_text(json.dumps(described))
+    (copied / "manifest.json").unlink()
+    model = runtime.load(copied)
+    assert isinstance(model, runtime.ForecastRuntime)
+    assert np.abs(model.forecast(waves()) - forecaster.forecast(waves())).max() < 1e-3
 
 
 @pytest.mark.slow

@@ -12,16 +12,32 @@ from typing import Any
 import numpy as np
 import safetensors.numpy
 import safetensors.torch
+import torch
 from safetensors import SafetensorError
+from torch import Tensor
 
 from convtimenet import __version__
+from convtimenet.card import card, scores_of
 from convtimenet.config import ModelConfig
 from convtimenet.errors import ArtefactError, ConfigError
 from convtimenet.files import whole_folder
+from convtimenet.manifest import (
+    DESCRIPTION,
+    FORMAT,
+    MANIFEST,
+    needed,
+    network_config,
+    read_folder,
+    seal,
+)
 from convtimenet.model import ConvTimeNet
 
-FORMAT = 1
-DESCRIPTION, WEIGHTS, ARRAYS = "model.json", "weights.safetensors", "data.safetensors"
+WEIGHTS, ARRAYS, METRICS, CARD = (
+    "weights.safetensors",
+    "data.safetensors",
+    "metrics.json",
+    "README.md",
+)
 
 
 def save(
@@ -60,6 +76,10 @@ def save(
             {name: np.ascontiguousarray(array) for name, array in arrays.items()}, making / ARRAYS
         )
         (making / DESCRIPTION).write_text(text, encoding="utf-8")
+        scores = json.dumps(scores_of(description), indent=1)
+        (making / METRICS).write_text(scores + "\n", encoding="utf-8")
+        (making / CARD).write_text(card(json.loads(text)), encoding="utf-8")
+        seal(making)
     return Path(folder)
 
 
@@ -69,14 +89,15 @@ def head_of(kind: str, config: ModelConfig) -> dict[str, Any]:
 
 
 def check_target(
-    folder: str | os.PathLike[str], known: frozenset[str] = frozenset({WEIGHTS, ARRAYS})
+    folder: str | os.PathLike[str],
+    known: frozenset[str] = frozenset({WEIGHTS, ARRAYS, METRICS, CARD}),
 ) -> None:
     """Refuse a folder that would not be written to.
 
     Parameters
     ----------
     known
-        Files that a model there may consist of, beside its description.
+        Files that a model there may consist of, beside its description and manifest.
 
     Raises
     ------
@@ -87,7 +108,7 @@ def check_target(
     if not target.exists():
         return
     found = {path.name for path in target.iterdir()} if target.is_dir() else {target.name}
-    if found and not (DESCRIPTION in found and found <= known | {DESCRIPTION}):
+    if found and not (DESCRIPTION in found and found <= known | {DESCRIPTION, MANIFEST}):
         raise ArtefactError(
             f"{target} exists and holds something other than a saved model; give another folder "
             "or remove it first"
@@ -97,7 +118,7 @@ def check_target(
 def load(
     folder: str | os.PathLike[str], kind: str
 ) -> tuple[ConvTimeNet, dict[str, Any], dict[str, np.ndarray]]:
-    """Read a model folder.
+    """Read a model folder, every file of it verified (`convtimenet.manifest`).
 
     Returns
     -------
@@ -110,32 +131,34 @@ def load(
         If the folder is absent, incomplete, damaged, of a newer format or of another kind.
     """
     path = Path(folder)
-    for name in (DESCRIPTION, WEIGHTS, ARRAYS):
-        if not (path / name).is_file():
-            raise ArtefactError(
-                f"{path} is no complete model folder: expected the files {DESCRIPTION}, {WEIGHTS} "
-                f"and {ARRAYS}; {name} is missing"
-            )
-    try:
-        found = json.loads((path / DESCRIPTION).read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ArtefactError(f"{path / DESCRIPTION} is damaged, it is not JSON: {error}") from error
-    if not isinstance(found, dict) or not isinstance(found.get("format"), int):
-        raise ArtefactError(f"{path / DESCRIPTION} does not describe a ConvTimeNet model")
-    if found["format"] > FORMAT:
-        raise ArtefactError(
-            f"{path} has format {found['format']}, this version ({__version__}) reads up to "
-            f"format {FORMAT}; upgrade convtimenet"
-        )
+    found, files = read_folder(path)
     if found.get("kind") != kind:
         raise ArtefactError(
             f"{path} holds a {found.get('kind')}, expected a {kind}; load it with its own class"
         )
     with damaged(path):
-        model = ConvTimeNet(ModelConfig.from_dict(found["model"]))
-        model.load_state_dict(safetensors.torch.load_file(path / WEIGHTS))
-        arrays = safetensors.numpy.load_file(path / ARRAYS)
+        config = network_config(path, found)
+        weights = safetensors.torch.load(needed(path, files, WEIGHTS))
+        arrays = safetensors.numpy.load(needed(path, files, ARRAYS))
+        _check_shapes(path, config, weights)
+        with torch.random.fork_rng([]):
+            model = ConvTimeNet(config)
+        model.load_state_dict(weights)
     return model.eval(), found, arrays
+
+
+def _check_shapes(path: Path, config: ModelConfig, weights: dict[str, Tensor]) -> None:
+    """Compare what the config asks for with the weights that are there, before memory is taken."""
+    fits = len(config.kernel_sizes) <= len(weights)
+    if fits:
+        with torch.device("meta"):
+            asked = {k: (v.shape, v.dtype) for k, v in ConvTimeNet(config).state_dict().items()}
+        fits = asked == {k: (v.shape, v.dtype) for k, v in weights.items()}
+    if not fits:
+        raise ArtefactError(
+            f"{path / WEIGHTS} does not hold the weights of the network that {DESCRIPTION} "
+            "describes; fetch or save the model again"
+        )
 
 
 @contextmanager
@@ -150,6 +173,7 @@ def damaged(folder: str | os.PathLike[str]) -> Iterator[None]:
         TypeError,
         ValueError,
         RuntimeError,
+        OverflowError,
         AttributeError,
         IndexError,
     ) as error:

@@ -18,7 +18,7 @@ from convtimenet import artefact
 from convtimenet.checkpoint import Checkpoints, data_hash
 from convtimenet.config import ModelConfig, TrainConfig
 from convtimenet.devices import autocast, resolve_device, seeded
-from convtimenet.errors import ConfigError
+from convtimenet.errors import ConfigError, DataError
 from convtimenet.history import History
 from convtimenet.inference import fuse
 from convtimenet.interrupt import StopRequest, stop_requests
@@ -59,6 +59,9 @@ class ConvTimeNetEstimator(BaseEstimator):
     """Scores of every epoch."""
     scaler_: Scaler
     """Scaling fitted to the training data."""
+    n_examples_: dict[str, int] | None
+    """Windows or cases that the weights were fitted to and that chose the epoch; None where a
+    model of format 1 does not tell."""
     notices_: tuple[str, ...]
     """What was changed or decided about the data on the way."""
 
@@ -136,6 +139,10 @@ class ConvTimeNetEstimator(BaseEstimator):
             vars(self).update(fitted)
             self.network_, self.train_config_, self.history_ = network, train_config, history
             self.fused_, self.notices_ = fuse(network), (*notices, *notes)
+            self.n_examples_ = {
+                "fitted": len(examples),
+                "held_back": 0 if valid is None else len(valid),
+            }
             for notice in self.notices_:
                 log.warning(notice)
         if stop.signal:
@@ -214,6 +221,11 @@ class ConvTimeNetEstimator(BaseEstimator):
                     result[done : done + len(output)] = output.numpy()
                     done += len(output)
         assert result is not None
+        if not np.isfinite(result).all():
+            raise DataError(
+                "the network's answer to these values is not finite; expected values like those "
+                "it was fitted to, or a model trained with a smaller lr"
+            )
         return result
 
     def _remembered(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -225,7 +237,8 @@ class ConvTimeNetEstimator(BaseEstimator):
         raise NotImplementedError
 
     def save(self, folder: str | PathLike[str]) -> Path:
-        """Write the fitted model to a folder: safetensors and JSON, no pickle.
+        """Write the fitted model to a folder: safetensors and JSON, no pickle; a model card to
+        fill in, and a manifest by which every file is verified when it is loaded.
 
         Parameters
         ----------
@@ -259,6 +272,7 @@ class ConvTimeNetEstimator(BaseEstimator):
             "parameters": self.get_params(),
             "train": self.train_config_.to_dict(),
             "history": self.history_.to_dict(),
+            "examples": self.n_examples_,
             "notices": list(self.notices_),
             "data": self._remembered()[0] if values is None else values,
         }
@@ -286,11 +300,21 @@ class ConvTimeNetEstimator(BaseEstimator):
             estimator.network_ = network.to(runs_on)
             estimator.train_config_ = TrainConfig.from_dict(description["train"])
             estimator.history_ = History.from_dict(description["history"])
-            estimator.notices_ = tuple(description["notices"])
-            estimator.scaler_ = Scaler(arrays.pop("scaler.centre"), arrays.pop("scaler.scale"))
+            estimator.notices_ = tuple(map(str, description["notices"]))
+            estimator.n_examples_ = description["examples"]
+            estimator.scaler_ = _scaler(arrays.pop("scaler.centre"), arrays.pop("scaler.scale"))
             estimator._remember(description["data"], arrays)
         estimator.fused_ = fuse(estimator.network_)
         return estimator
+
+
+def _scaler(centre: np.ndarray, scale: np.ndarray) -> Scaler:
+    """A scaler from a file: one finite number per channel, no scale of 0."""
+    if centre.shape != scale.shape or centre.ndim != 2 or centre.shape[1] != 1:
+        raise ValueError(f"a scaler of the shapes {centre.shape} and {scale.shape}")
+    if not np.isfinite([centre, scale]).all() or not (scale > 0).all():
+        raise ValueError("a scaler that is not finite and above 0")
+    return Scaler(centre, scale)
 
 
 def _refit_config(config: TrainConfig, history: History) -> tuple[TrainConfig | None, str]:

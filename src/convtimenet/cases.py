@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import logging
+import re
 import zipfile
 import zlib
 from collections.abc import Iterable, Sequence
@@ -329,7 +330,8 @@ def _parse_ts(lines: Iterable[str], path: Path) -> tuple[np.ndarray, np.ndarray 
     class_label = header.get("classlabel", "").split()
     labelled = bool(class_label) and class_label[0].lower() == "true"
     classes = set(class_label[1:])
-    channels = int(header["dimensions"]) if header.get("dimensions", "").isdigit() else None
+    dimensions = header.get("dimensions", "")
+    channels = int(dimensions) if re.fullmatch(r"\d{1,9}", dimensions) else None
     if header.get("univariate", "").lower() == "true":
         channels = 1
 

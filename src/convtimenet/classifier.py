@@ -19,6 +19,7 @@ from convtimenet.cases import Cases, as_cases, filled, gaps_left, read_cases
 from convtimenet.config import ModelConfig, TrainConfig
 from convtimenet.devices import resolve_device
 from convtimenet.errors import DataError
+from convtimenet.labels import described, restored
 from convtimenet.presets import auto_classify, paper_preset
 from convtimenet.windows import LabelledCases, Scaler, pad_cases
 
@@ -267,16 +268,11 @@ class ConvTimeNetClassifier(ClassifierMixin, ConvTimeNetEstimator):
         return LabelledCases(torch.from_numpy(x).to(device), torch.from_numpy(numbers).to(device))
 
     def _remembered(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        kind = self.classes_.dtype
-        return {
-            "classes": self.classes_.tolist(),
-            "dtype": kind.str,
-            "channels": self.n_channels_,
-        }, {}
+        return described(self.classes_) | {"channels": self.n_channels_}, {}
 
     def _remember(self, values: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
-        self.classes_ = np.array(values["classes"], dtype=np.dtype(values["dtype"]))
-        self.n_channels_ = int(values["channels"])
+        config = self.network_.config
+        self.classes_, self.n_channels_ = restored(values, config.outputs), config.channels
 
 
 def hold_back(numbers: np.ndarray, config: TrainConfig) -> tuple[np.ndarray, np.ndarray, str]:

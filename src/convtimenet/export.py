@@ -2,9 +2,9 @@
 
 The inference network is wrapped with its scaling, so that the graph takes and gives the data's own
 units, and traced whole with a free batch size (and free channel count where the fitted scaling
-allows it). The folder holds ``model.json`` as a saved model does, the graph, and ``parity.json``:
-how far the graph's answers lie from the estimator's on real data. docs/export.md compares the
-formats.
+allows it). The folder holds ``model.json`` and ``manifest.json`` as a saved model does, the graph,
+and ``parity.json``: how far the graph's answers lie from the estimator's on real data.
+docs/export.md compares the formats.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from convtimenet._shapes import Bool, Float
-from convtimenet.artefact import DESCRIPTION, WEIGHTS, check_target, head_of
+from convtimenet.artefact import WEIGHTS, check_target, head_of
 from convtimenet.base import ConvTimeNetEstimator
 from convtimenet.classifier import ConvTimeNetClassifier
 from convtimenet.errors import ArtefactError, ConfigError, DataError, MissingExtraError
@@ -35,6 +35,7 @@ from convtimenet.files import whole_folder
 from convtimenet.forecaster import ConvTimeNetForecaster
 from convtimenet.inference import FusedBlock
 from convtimenet.layers import DeformablePatch, Extent
+from convtimenet.manifest import DESCRIPTION, seal
 from convtimenet.model import Blocks, ConvTimeNet
 from convtimenet.runtime import session_of
 
@@ -191,6 +192,7 @@ def export(
         description |= estimator.description() | {"export": {"file": FILES[format], **parity}}
         (making / DESCRIPTION).write_text(json.dumps(description, indent=1), encoding="utf-8")
         (making / PARITY).write_text(json.dumps(parity, indent=1), encoding="utf-8")
+        seal(making)
     return parity
 
 
@@ -263,7 +265,7 @@ def _write_onnx(
     trace_onnx(deployed, path, example, dynamic)
     if int8:
         quantise(path)
-    return np.asarray(session_of(path).run(None, {"x": inputs})[0])
+    return np.asarray(session_of(path.read_bytes(), str(path)).run(None, {"x": inputs})[0])
 
 
 def trace_onnx(deployed: Deployed, path: Path, example: Tensor, dynamic: dict[int, Any]) -> None:

@@ -20,7 +20,7 @@ from convtimenet.frequency import Frequency
 from convtimenet.metrics import ForecastEvaluation, ForecastSums, outputs
 from convtimenet.presets import Preset, auto_forecast, paper_preset
 from convtimenet.tables import Origin, Table, future_frame, read_table, select_channels
-from convtimenet.windows import Scaler, Windows, check_unscaled
+from convtimenet.windows import Scaler, Windows, check_unscaled, float32
 
 
 class ConvTimeNetForecaster(ConvTimeNetEstimator):
@@ -181,7 +181,7 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
         scaler = Scaler.standard(values[:, :train_end]) if self.scale else Scaler.identity()
         if not self.scale:
             notices += check_unscaled(values[:, :train_end], table.channels)
-        scaled = torch.from_numpy(scaler.apply(values)).float().to(device)
+        scaled = torch.from_numpy(float32(scaler.apply(values))).to(device)
         examples = Windows.between(scaled, L, H, 0, train_end)
         valid = None
         if valid_end > train_end:
@@ -254,7 +254,7 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
         config = self.network_.config
         L, H = config.context_length, config.outputs
         device = next(self.fused_.buffers()).device
-        scaled = torch.from_numpy(self.scaler_.apply(table.values.T)).float().to(device)
+        scaled = torch.from_numpy(float32(self.scaler_.apply(table.values.T))).to(device)
         T = len(table.times)
         first_row, end = first_row or 0, T if end is None else end
         if not 0 <= first_row < end <= T:
@@ -383,8 +383,11 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
         return values, {"tail.values": tail.values, "tail.times": tail.times.astype(np.int64)}
 
     def _remember(self, values: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
-        times = arrays["tail.times"]
-        self.channels_ = tuple(values["channels"])
+        times, shape = arrays["tail.times"], arrays["tail.values"].shape
+        self.channels_ = tuple(map(str, values["channels"]))
+        L = self.network_.config.context_length
+        if times.shape != (L,) or shape != (L, len(self.channels_)):
+            raise ValueError(f"expected a tail of {L} rows and {len(self.channels_)} channels")
         self.tail_ = Table(
             times=times.astype("datetime64[ns]") if values["datetime"] else times,
             values=arrays["tail.values"],

@@ -8,7 +8,6 @@ model.predict_proba(X)        # a classifier's folder: cases -> (n, K)
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -16,10 +15,12 @@ from typing import Any
 import numpy as np
 
 from convtimenet.cases import as_cases, filled, gaps_left
+from convtimenet.config import ModelConfig
 from convtimenet.errors import ArtefactError, DataError, MissingExtraError
+from convtimenet.labels import restored
+from convtimenet.manifest import DESCRIPTION, needed, network_config, read_folder
 
-FORMAT = 1
-DESCRIPTION, GRAPH = "model.json", "model.onnx"
+GRAPH = "model.onnx"
 _TOKENS = 2048  # whose hidden values fit a core's cache: larger runs take longer per window
 
 
@@ -34,10 +35,9 @@ class Runtime:
         L, steps the graph reads.
     """
 
-    def __init__(self, session: Any, description: dict[str, Any]):
-        self.session = session
-        self.description = description
-        self.context_length = int(description["model"]["context_length"])
+    def __init__(self, session: Any, config: ModelConfig, description: dict[str, Any]):
+        self.session, self.config, self.description = session, config, description
+        self.context_length = config.context_length
 
     def shapes(self) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
         """What the description says of the graph: kind and sizes of input and answer after the
@@ -46,9 +46,8 @@ class Runtime:
 
     def run(self, x: np.ndarray) -> np.ndarray:
         """The graph's answers to inputs (B, C, L), B >= 1, as many at a time as fit the cache."""
-        model = self.description["model"]
-        rows = x.shape[1] if model["head"] == "forecast" else 1
-        tokens = rows * max(1, self.context_length // int(model["patch_stride"]))
+        rows = x.shape[1] // self.config.channels
+        tokens = rows * self.config.n_patches
         step = max(1, _TOKENS // tokens)
         parts = (x[i : i + step] for i in range(0, len(x), step))
         return np.concatenate([self.session.run(None, {"x": part})[0] for part in parts])
@@ -57,16 +56,15 @@ class Runtime:
 class ForecastRuntime(Runtime):
     """An exported `ConvTimeNetForecaster`."""
 
+    def __init__(self, session: Any, config: ModelConfig, description: dict[str, Any]):
+        super().__init__(session, config, description)
+        self.channels: tuple[str, ...] = tuple(map(str, description["data"]["channels"]))
+        """Fitted channel names, in order."""
+
     def shapes(self) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
         open_channels = not isinstance(self.session.get_inputs()[0].shape[1], int)
         C = 0 if open_channels else len(self.channels)
-        H = int(self.description["model"]["outputs"])
-        return ("double", C, self.context_length), ("double", C, H)
-
-    @property
-    def channels(self) -> tuple[str, ...]:
-        """Fitted channel names, in order."""
-        return tuple(self.description["data"]["channels"])
+        return ("double", C, self.context_length), ("double", C, self.config.outputs)
 
     def forecast(self, values: Any) -> np.ndarray:
         """Forecast from the last L rows of (T, C) values, or of (B, T, C) at once.
@@ -113,15 +111,13 @@ class ForecastRuntime(Runtime):
 class ClassifyRuntime(Runtime):
     """An exported `ConvTimeNetClassifier`."""
 
-    def shapes(self) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-        C = int(self.description["data"]["channels"])
-        return ("float", C, self.context_length), ("float", len(self.classes))
-
-    @property
-    def classes(self) -> np.ndarray:
+    def __init__(self, session: Any, config: ModelConfig, description: dict[str, Any]):
+        super().__init__(session, config, description)
+        self.classes = restored(description["data"], config.outputs)
         """Labels in the order of the probabilities."""
-        remembered = self.description["data"]
-        return np.array(remembered["classes"], dtype=np.dtype(remembered["dtype"]))
+
+    def shapes(self) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        return ("float", self.config.channels, self.context_length), ("float", len(self.classes))
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Class probabilities (n, K) of cases as `convtimenet.cases.as_cases` takes them.
@@ -131,9 +127,8 @@ class ClassifyRuntime(Runtime):
         DataError
             If cases are longer than the graph reads or have other channels.
         """
-        masks = self.description["model"].get("masks", False)
-        cases = gaps_left(as_cases(X)) if masks else filled(as_cases(X))
-        L, channels = self.context_length, int(self.description["data"]["channels"])
+        cases = gaps_left(as_cases(X)) if self.config.masks else filled(as_cases(X))
+        L, channels = self.context_length, self.config.channels
         n, C, longest = cases.values.shape
         if channels != C:
             raise DataError(f"expected cases of {channels} channels, found {C}")
@@ -169,32 +164,22 @@ def load(folder: str | os.PathLike[str], threads: int = 0) -> ForecastRuntime | 
         If onnxruntime is not installed.
     """
     path = Path(folder)
-    try:
-        found = json.loads((path / DESCRIPTION).read_text(encoding="utf-8"))
-        exported = found["export"]["file"]
-        format, kind = int(found["format"]), found["kind"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ArtefactError(
-            f"{path} holds no exported model (expected {DESCRIPTION} with an export, found "
-            f"{type(error).__name__}: {error}); make one with: convtimenet export"
-        ) from error
-    if format > FORMAT:
-        raise ArtefactError(
-            f"{path} has format {format}, this version reads up to {FORMAT}; upgrade convtimenet"
-        )
-    kinds = {"ConvTimeNetForecaster": ForecastRuntime, "ConvTimeNetClassifier": ClassifyRuntime}
-    if str(kind) not in kinds:
-        raise ArtefactError(f"{path} holds a {kind!r}, expected one of {', '.join(kinds)}")
-    if exported != GRAPH or not (path / GRAPH).is_file():
+    found, files = read_folder(path)
+    export, kind = found.get("export"), found.get("kind")
+    exported = export.get("file") if isinstance(export, dict) else None
+    if exported != GRAPH:
         raise ArtefactError(
             f"{path} holds no ONNX graph (expected {GRAPH}, its description says {exported!r}); "
-            "export with format='onnx'"
+            "make one with: convtimenet export, or export(..., format='onnx')"
         )
-    session = session_of(path / GRAPH, threads)
+    if kind not in _KINDS:
+        raise ArtefactError(f"{path} holds a {kind!r}, expected one of {', '.join(_KINDS)}")
+    config = network_config(path, found)
+    session = session_of(needed(path, files, GRAPH), str(path / GRAPH), threads)
     try:
-        runtime = kinds[kind](session, found)
+        runtime = _KINDS[kind](session, config, found)
         said = runtime.shapes()
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ArtefactError(
             f"{path / DESCRIPTION} is damaged: {type(error).__name__}: {error}; export again"
         ) from error
@@ -206,8 +191,14 @@ def load(folder: str | os.PathLike[str], threads: int = 0) -> ForecastRuntime | 
     return runtime
 
 
-def session_of(graph: Path, threads: int = 0) -> Any:
-    """Open an ONNX graph on the CPU.
+_KINDS: dict[str, type[ForecastRuntime] | type[ClassifyRuntime]] = {
+    "ConvTimeNetForecaster": ForecastRuntime,
+    "ConvTimeNetClassifier": ClassifyRuntime,
+}
+
+
+def session_of(graph: bytes, name: str, threads: int = 0) -> Any:
+    """Open an ONNX graph on the CPU; `name` is what an error calls it.
 
     Raises
     ------
@@ -225,8 +216,9 @@ def session_of(graph: Path, threads: int = 0) -> Any:
         raise MissingExtraError("onnxruntime", "runtime", "the torch-free runtime") from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
+    options.log_severity_level = 4  # a damaged graph is told by the error below
     try:
-        return onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     except (
         failures.Fail,
         failures.InvalidArgument,
@@ -236,12 +228,17 @@ def session_of(graph: Path, threads: int = 0) -> Any:
         failures.RuntimeException,
     ) as error:
         raise ArtefactError(
-            f"{graph} is damaged or needs a newer onnxruntime: {error}; export the model again"
+            f"{name} is damaged or needs a newer onnxruntime: {error}; export the model again"
         ) from error
 
 
 def _shapes_of(session: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-    """Kind and sizes of a graph's first input and answer after the batch, 0 where left open."""
+    """Kind and sizes of a graph's input x and its answer after the batch, 0 where left open.
+
+    Nothing for a graph of other inputs.
+    """
+    if [i.name for i in session.get_inputs()] != ["x"] or len(session.get_outputs()) != 1:
+        return (), ()
     ends = session.get_inputs()[0], session.get_outputs()[0]
     x, y = (
         (

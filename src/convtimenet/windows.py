@@ -17,6 +17,9 @@ from torch import Tensor
 from convtimenet._shapes import Bool, Float, Int
 from convtimenet.errors import DataError
 
+LARGEST = 1e15
+"""Of scaled values: squares and their sums over a context still fit float32."""
+
 
 class Batch(NamedTuple):
     """Examples drawn together, on the device that trains."""
@@ -202,6 +205,23 @@ def known_in(x: Float[Tensor, "n C L"]) -> Bool[Tensor, "n C L"] | None:
     return ~x.isnan() if x.isnan().any() else None
 
 
+def float32(scaled: np.ndarray) -> np.ndarray:
+    """Scaled values, NaN where unknown, as the network reads them.
+
+    Raises
+    ------
+    DataError
+        If they are too large for its float32 sums of squares.
+    """
+    largest = np.nanmax(np.abs(scaled), initial=0.0)
+    if largest > LARGEST:
+        raise DataError(
+            f"scaled values must be at most {LARGEST:g}, found {largest:.3g}: they are far from "
+            "those the model was fitted to, or not scaled at all; rescale them"
+        )
+    return np.ascontiguousarray(scaled, dtype=np.float32)
+
+
 def check_unscaled(values: np.ndarray, channels: Sequence[str]) -> list[str]:
     """What a user who forecasts (C, T) values without scaling should know, as notices.
 
@@ -211,7 +231,7 @@ def check_unscaled(values: np.ndarray, channels: Sequence[str]) -> list[str]:
         If squared errors in the values' own units would overflow float32.
     """
     deviation = Scaler.standard(values).scale[:, 0]
-    if deviation.max() > 1e15:
+    if deviation.max() > LARGEST:
         raise DataError(
             f"channel {channels[int(deviation.argmax())]!r} varies by {deviation.max():.1e}, and "
             "squared errors of that size overflow; use scale=True or rescale the series"
@@ -243,6 +263,6 @@ def pad_cases(values: np.ndarray, scaler: Scaler, length: int, fill: float = np.
     """
     padded = np.full((*values.shape[:2], length), fill, dtype=np.float32)
     kept = min(length, values.shape[2])
-    scaled = scaler.apply(values[..., :kept])
+    scaled = float32(scaler.apply(values[..., :kept]))
     padded[..., :kept] = np.where(np.isnan(scaled), fill, scaled)
     return padded
