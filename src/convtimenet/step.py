@@ -21,10 +21,11 @@ class Step:
 
     A step whose loss, gradients or BatchNorm statistics are not finite leaves weights, optimiser
     and statistics as they were and is counted. (An overflow in the gradient of a single weight,
-    with everything before and behind it finite, shows in the next loss.) On CUDA nothing is read back for that: Adam's fused
-    kernel looks at the flag itself, and a step of the usual size is captured as a CUDA graph once
-    and replayed. Where memory runs out, a batch is cut into parts whose gradients add up to those
-    of the whole (each part has its own BatchNorm statistics, as a smaller batch would).
+    with everything before and behind it finite, shows in the next loss.) On CUDA nothing is read
+    back for that: Adam's fused kernel looks at the flag itself, and a step of the usual size is
+    captured as a CUDA graph once and replayed. Where memory runs out, a batch is cut into parts
+    whose gradients add up to those of the whole (each part has its own BatchNorm statistics, as a
+    smaller batch would).
 
     Parameters
     ----------
