@@ -4,7 +4,7 @@ Every life of a training is a process of its own that calls ``fit(resume=folder)
 after a random time, and the next one goes on. At the end weights and history (without the clock)
 must be those of a training that nobody killed, bit by bit.
 
-    python benchmarks/kills.py --kills 20 --json docs/results/kills.json
+    python benchmarks/kills.py --kills 20 --json docs/reliability/kills.json
 """
 
 from __future__ import annotations
