@@ -56,7 +56,6 @@ class CsvColumns:
         columns = [_floats(name, self.cells[name], self.places) for name in names]
         return np.stack(columns, axis=1) if columns else np.empty((len(self.places), 0))
 
-
     def any(self, name: str) -> np.ndarray:
         """A column as numbers, or as text (objects, None for missing) if its cells are none."""
         if name not in self.cells:

@@ -130,9 +130,15 @@ def _inputs(estimator: ConvTimeNetEstimator, data: Any) -> np.ndarray:
     """Real inputs of the graph: windows (B, C, L) float64 or cases (B, C, L) float32."""
     L = estimator.network_.config.context_length
     if isinstance(estimator, ConvTimeNetForecaster):
+        if estimator.scaler_.centre.ndim == 3:
+            raise ConfigError(
+                "the graph cannot hold a scaling for each series of a long table; fit with "
+                "scale=False to export"
+            )
         table = estimator.tail_ if data is None else estimator.adapt(estimator.read(data))
         if len(table.times) < L:
             raise DataError(f"the comparison needs at least {L} rows, found {len(table.times)}")
+        # contexts of the rows as they lie; of several series some reach over a border
         windows = np.lib.stride_tricks.sliding_window_view(table.values, L, axis=0)  # (n, C, L)
         step = max(1, len(windows) // _MOST_WINDOWS)
         return np.ascontiguousarray(windows[::-1][::step][:_MOST_WINDOWS])

@@ -12,11 +12,11 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 
 from convtimenet.base import ConvTimeNetEstimator
-from convtimenet.config import ModelConfig, TrainConfig
-from convtimenet.csvfile import listing
+from convtimenet.config import ModelConfig
 from convtimenet.errors import ConfigError, DataError
 from convtimenet.metrics import ForecastEvaluation
 from convtimenet.panel import Panel, evaluate_windows, roll
+from convtimenet.parts import hold_back, scored_rows, split_rows
 from convtimenet.presets import PANEL_EPOCH, Preset, auto_forecast, paper_preset
 from convtimenet.remembered import from_remembered, remembered
 from convtimenet.tables import (
@@ -38,8 +38,8 @@ _CHUNK = 4096  # series that a forecast holds on the device together
 class ConvTimeNetForecaster(ConvTimeNetEstimator):
     """Forecast every channel of every series of a table with one ConvTimeNet.
 
-    A wide table is one series; a long one holds many, of any lengths and beginnings, and one network
-    learns from all of them.
+    A wide table is one series; a long one holds many, of any lengths and beginnings, and one
+    network learns from all of them.
 
     Parameters
     ----------
@@ -169,7 +169,7 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
             _check_steps("input_size, the context,", self.input_size)
         table = self.read(X)
         lengths = table.lengths
-        train_end, valid_end = _bounds(split, lengths)
+        train_end, valid_end = split_rows(split, lengths)
         preset = self.preset_for(int(np.median(train_end)), len(lengths))
         config = self._model_config(preset, len(table.channels))
         train_config = self._train_config(preset.train)
@@ -177,7 +177,7 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
         L, H = config.context_length, config.outputs
         notices = list(table.notices)
         if split is None:
-            train_end, notice = _held_back(table, train_config, L, H)
+            train_end, notice = hold_back(table, train_config.validation_fraction, L, H)
             notices += notice
         scaler = self._statistics(crop(table, 0, train_end))
         panel = Panel(table, scaler, L + H if table.long else 0, device)
@@ -301,14 +301,7 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
         config = self.network_.config
         L, H = config.context_length, config.outputs
         device = next(self.fused_.buffers()).device
-        lengths = table.lengths
-        first, last = 0 if first_row is None else first_row, lengths if end is None else end
-        ordered = (0 <= np.asarray(first)) & (first < np.asarray(last)) & (last <= lengths)
-        if not ordered.all():
-            raise DataError(
-                f"first_row and end must be in that order within the table's {_rows(table)}, found "
-                f"{first} and {last}"
-            )
+        first, last = scored_rows(table, first_row, end)
         panel = Panel(table, self._scaler_for(table), L + H if table.long else 0, device)
         windows = panel.windows(L, H, first, last)
         with autocast(device, self.train_config_):
@@ -431,49 +424,9 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
         self.tail_ = from_remembered(values, arrays)
 
 
-def _bounds(
-    split: tuple[int | np.ndarray, int | np.ndarray] | None, lengths: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Rows (S,) where the training and the validation part of each series end."""
-    if split is None:
-        return lengths, lengths
-    split = tuple(split)
-    if len(split) == 2:
-        train_end, valid_end = (np.broadcast_to(one, lengths.shape) for one in split)
-        if ((train_end > 0) & (train_end <= valid_end) & (valid_end <= lengths)).all():
-            return train_end, valid_end
-    rows = f"the table's {lengths[0]}" if len(lengths) == 1 else "each series"
-    raise DataError(
-        f"split must be rows (train_end, valid_end) in that order within {rows}, found {split}"
-    )
-
-
-def _held_back(table: Table, config: TrainConfig, L: int, H: int) -> tuple[np.ndarray, list[str]]:
-    """Where the training part of each series ends, (S,), if the last part chooses the epoch."""
-    lengths = table.lengths
-    if config.validation_fraction == 0:
-        return lengths, []
-    part = np.maximum(H, np.round(config.validation_fraction * lengths).astype(np.int64))
-    short = lengths - part < L + H
-    notices = []
-    if short.all():
-        rows = f"{lengths[0]} rows are" if not table.long else "the rows of every series are"
-        notices.append(f"{rows} too few to hold some back: training runs all its epochs")
-    elif short.any():
-        notices.append(
-            f"{short.sum()} of {len(lengths)} series ({listing(table.ids[short].tolist(), 3)}) are "
-            "too short to hold rows back and train whole"
-        )
-    return np.where(short, lengths, lengths - part), notices
-
-
 def _chunks(n: int) -> Iterator[np.ndarray]:
     for first in range(0, n, _CHUNK):
         yield np.arange(first, min(n, first + _CHUNK))
-
-
-def _rows(table: Table) -> str:
-    return f"{table.lengths.min()} rows" if not table.long else "series"
 
 
 def _check_steps(what: str, steps: Any) -> None:
