@@ -91,7 +91,7 @@ def run_forecast(flags: Any) -> None:
 def run_classify(flags: Any) -> None:
     out = _default_out(flags, flags.test or flags.data, "classes")
     _check_outputs(flags, flags.data, flags.test, out=out)
-    from convtimenet.cases import filled, read_cases
+    from convtimenet.cases import read_cases
     from convtimenet.classifier import ConvTimeNetClassifier
     from convtimenet.evaluation import check_alike, classify_cases, fit_classifier, hold_out
 
@@ -115,7 +115,7 @@ def run_classify(flags: Any) -> None:
         else:
             run = fit_classifier(model, train, cases, dataset=Path(flags.data).name)
             _show_result(console, run.result)
-    cases = filled(cases)
+    cases = model.read(cases)
     if run is None:
         for notice in (*([] if flags.load else model.notices_), *cases.notices):
             console.print(f"note: {notice}", markup=False, soft_wrap=True)

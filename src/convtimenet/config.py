@@ -124,6 +124,10 @@ class ModelConfig(_Json):
     pooling: Pooling = "flatten"
     """How the tokens reach the head: all of them, their maximum or their mean over N."""
 
+    masks: bool = False
+    """Labelled cases: leave padding and missing values out of the network by a mask. Without, they
+    are filled as in the paper: zeros behind a case's end, interpolated values inside it."""
+
     revin: bool = True
     """Instance normalisation of the context, undone after the head (forecasting)."""
     revin_subtract_last: bool = False

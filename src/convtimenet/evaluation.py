@@ -16,7 +16,7 @@ from sklearn.model_selection import train_test_split
 
 from convtimenet import __version__, datasets
 from convtimenet.base import ConvTimeNetEstimator
-from convtimenet.cases import Cases, filled
+from convtimenet.cases import Cases
 from convtimenet.classifier import ConvTimeNetClassifier
 from convtimenet.config import Protocol, TrainConfig
 from convtimenet.errors import ConfigError, DataError
@@ -251,7 +251,7 @@ def fit_classifier(
     model.fit(train, valid=(test, test.labels) if protocol == "paper" else None)
     seconds = time.perf_counter() - begin
     assert train.labels is not None
-    test = filled(test)
+    test = model.read(test)
     assert test.labels is not None
     predicted = model.predict(test)
     labels, counts = np.unique(train.labels, return_counts=True)

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from convtimenet.artefact import DESCRIPTION, check_target, head_of
 from convtimenet.base import ConvTimeNetEstimator
-from convtimenet.classifier import ConvTimeNetClassifier, read
+from convtimenet.classifier import ConvTimeNetClassifier
 from convtimenet.errors import ConfigError, DataError, MissingExtraError
 from convtimenet.files import whole_folder
 from convtimenet.forecaster import ConvTimeNetForecaster
@@ -58,7 +58,10 @@ class Deployed(nn.Module):
         scaled = (x.double() - self.centre) / self.scale
         if self.forecasts:
             return self.network(scaled.float()).double() * self.scale + self.centre
-        return self.network(torch.where(x.isnan(), 0.0, scaled).float()).softmax(-1)
+        missing = x.isnan()
+        scaled = torch.where(missing, 0.0, scaled).float()
+        known = ~missing if self.network.config.masks else None
+        return self.network(scaled, known).softmax(-1)
 
 
 def export(
@@ -145,7 +148,7 @@ def _inputs(estimator: ConvTimeNetEstimator, data: Any) -> np.ndarray:
     assert isinstance(estimator, ConvTimeNetClassifier)
     if data is None:
         raise DataError("a classifier keeps no cases; give some as data= for the comparison")
-    cases = read(data)
+    cases = estimator.read(data)
     fitting = cases.values[cases.lengths <= L][:_MOST_WINDOWS, :, :L]
     if not len(fitting):
         raise DataError(f"the graph reads cases of up to {L} steps, all given ones are longer")

@@ -149,6 +149,7 @@ def auto_classify(n_cases: int, length: int) -> Preset:
             "patch_stride": stride,
             "kernel_sizes": kernels_for(n_patches),
             "dropout": 0.1,
+            "masks": True,
         },
         train=CLASSIFY_TRAIN | {"batch_size": batch_for(n_cases, 32)},
     )

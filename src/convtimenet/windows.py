@@ -27,11 +27,13 @@ class Batch(NamedTuple):
     """Targets: (B, C, H) values or (B,) class numbers."""
     weight: Tensor | None = None
     """What each target counts, broadcastable to `y` and not negative; None counts all alike."""
+    known: Tensor | None = None
+    """(B, C, L), False where a value of `x` is padding or missing; None where all are known."""
 
     @property
     def inputs(self) -> tuple[Tensor, ...]:
         """What the network is called with."""
-        return (self.x,)
+        return (self.x,) if self.known is None else (self.x, self.known)
 
 
 @runtime_checkable
@@ -210,34 +212,54 @@ def _room(first: np.ndarray, end: np.ndarray) -> str:
 
 
 class LabelledCases:
-    """Cases of equal length with class numbers, on the device that trains."""
+    """Cases with what is to be learnt of each, on the device that trains.
 
-    def __init__(self, x: Float[Tensor, "n C L"], y: Int[Tensor, " n"]):
-        self.x, self.y = x, y
+    Parameters
+    ----------
+    x
+        NaN where a value is padding or missing.
+    y
+        Class numbers, or (n, 1) numbers of a regression.
+    weight
+        What each case counts, shaped to be broadcast to `y`; None counts all alike.
+    """
+
+    def __init__(self, x: Float[Tensor, "n C L"], y: Tensor, weight: Tensor | None = None):
+        self.x, self.y, self.weight = x, y, weight
+        self.complete = known_in(x) is None
 
     def __len__(self) -> int:
         return len(self.x)
 
     def batch(self, index: Int[Tensor, " B"]) -> Batch:
-        """Cases and their classes."""
-        return Batch(self.x[index], self.y[index])
+        """Cases, what is to be learnt of them, and which of their values are known."""
+        x, weight = self.x[index], None if self.weight is None else self.weight[index]
+        return Batch(x, self.y[index], weight, None if self.complete else ~x.isnan())
 
 
-def fill_cases(values: np.ndarray, scaler: Scaler, length: int) -> np.ndarray:
-    """Scaled cases of exactly `length` steps, zeros past a case's own end (SPEC section 5).
+def known_in(x: Float[Tensor, "n C L"]) -> Bool[Tensor, "n C L"] | None:
+    """Which values are known, not NaN; None where all are."""
+    return ~x.isnan() if x.isnan().any() else None
+
+
+def pad_cases(values: np.ndarray, scaler: Scaler, length: int, fill: float = np.nan) -> np.ndarray:
+    """Scaled cases of exactly `length` steps.
 
     Parameters
     ----------
     values
-        (n, C, L), NaN past each case's own length.
+        (n, C, L), NaN past each case's own length and where values are missing.
     length
         Steps of the result; longer cases lose their end.
+    fill
+        What stands for NaN: NaN itself for a mask, or zero, the paper's filling (SPEC section 5).
 
     Returns
     -------
     (n, C, length) float32.
     """
-    filled = np.zeros((*values.shape[:2], length), dtype=np.float32)
+    padded = np.full((*values.shape[:2], length), fill, dtype=np.float32)
     kept = min(length, values.shape[2])
-    filled[..., :kept] = np.nan_to_num(scaler.apply(values[..., :kept]), nan=0.0)
-    return filled
+    scaled = scaler.apply(values[..., :kept])
+    padded[..., :kept] = np.where(np.isnan(scaled), fill, scaled)
+    return padded
