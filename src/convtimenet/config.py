@@ -125,8 +125,8 @@ class ModelConfig(_Json):
     """How the tokens reach the head: all of them, their maximum or their mean over N."""
 
     masks: bool = False
-    """Labelled cases: leave padding and missing values out of the network by a mask. Without, they
-    are filled as in the paper: zeros behind a case's end, interpolated values inside it."""
+    """Leave padding and missing values out of the network by a mask. Without, they are filled as in
+    the paper: zeros behind a case's end, interpolated values inside it; tables by interpolation."""
 
     revin: bool = True
     """Instance normalisation of the context, undone after the head (forecasting)."""

@@ -179,8 +179,12 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
         if split is None:
             train_end, notice = hold_back(table, train_config.validation_fraction, L, H)
             notices += notice
-        scaler = self._statistics(crop(table, 0, train_end))
-        panel = Panel(table, scaler, L + H if table.long else 0, device)
+        if config.masks and table.known is not None:
+            notices.append("missing values are masked: the network neither reads nor learns them")
+        scaler = self._statistics(crop(table, 0, train_end), config.masks)
+        # filled values train as any other where the paper's network is asked for
+        seen = table if config.masks else replace(table, known=None)
+        panel = Panel(seen, scaler, _least(table, L + H), masks=config.masks, device=device)
         examples = panel.windows(L, H, 0, train_end)
         valid = everything = None
         if (valid_end > train_end).any():
@@ -236,17 +240,21 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
 
     def forecast(self, values: np.ndarray, h: int | None = None) -> np.ndarray:
         """Forecast from the last `input_size` rows of (T, C) values of one series to (h, C), units
-        kept."""
+        kept. NaN is a missing value where the network takes masks."""
         check_is_fitted(self, "fused_")
         self._check_rows(len(values))
         recent = values[-self.network_.config.context_length :].T
+        missing = np.isnan(recent)
         scaler = self.scaler_
         if scaler.centre.ndim == 3:
-            scaler = Scaler.standard(recent)
+            scaler = Scaler.standard(recent, ~missing)
         device = next(self.fused_.buffers()).device
         x = torch.from_numpy(scaler.apply(recent)[None]).float().to(device)
+        known = None
+        if self.network_.config.masks and missing.any():
+            known = torch.from_numpy(~missing[None]).to(device)
         with torch.inference_mode(), autocast(device, self.train_config_):
-            found = roll(self.fused_, x, self._steps(h))
+            found = roll(self.fused_, x, known, self._steps(h))
         return scaler.invert(found[0].cpu().double().numpy()).T
 
     def forecast_table(self, table: Table, h: int | None = None) -> np.ndarray:
@@ -258,7 +266,8 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
             One series after the other, in the data's units.
         """
         check_is_fitted(self, "fused_")
-        L, steps = self.network_.config.context_length, self._steps(h)
+        config, steps = self.network_.config, self._steps(h)
+        L, masks = config.context_length, config.masks
         if not table.long:
             self._check_rows(len(table.times))
         device = next(self.fused_.buffers()).device
@@ -268,13 +277,11 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
                 part = select_series(table, numbers)
                 scaler = self._scaler_for(part)
                 part = crop(part, part.lengths - L, part.lengths)
-                panel = Panel(part, scaler, L, device)
+                panel = Panel(part, scaler, L, masks=masks, device=device)
                 windows = panel.windows(L, 0, part.lengths, part.lengths)
                 order = torch.arange(len(windows), device=device)
-                scaled = [
-                    roll(self.fused_, windows.batch(index).x, steps).cpu()
-                    for index in order.split(self.train_config_.batch_size)
-                ]
+                batches = map(windows.batch, order.split(self.train_config_.batch_size))
+                scaled = [roll(self.fused_, b.x, b.known, steps).cpu() for b in batches]
                 found[numbers] = scaler.invert(torch.cat(scaled).double().numpy()).swapaxes(1, 2)
         return found.reshape(-1, len(table.channels))
 
@@ -302,7 +309,13 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
         L, H = config.context_length, config.outputs
         device = next(self.fused_.buffers()).device
         first, last = scored_rows(table, first_row, end)
-        panel = Panel(table, self._scaler_for(table), L + H if table.long else 0, device)
+        panel = Panel(
+            table,
+            self._scaler_for(table),
+            _least(table, L + H),
+            masks=config.masks,
+            device=device,
+        )
         windows = panel.windows(L, H, first, last)
         with autocast(device, self.train_config_):
             return evaluate_windows(
@@ -372,15 +385,14 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
             )
         return config
 
-    def _statistics(self, table: Table) -> Scaler:
-        """Scaling by the values of a table."""
+    def _statistics(self, table: Table, masks: bool) -> Scaler:
+        """Scaling by the values of a table, without the filled ones where there are masks."""
         if not self.scale:
             return Scaler.identity()
-        values = table.values.T
-        if not table.long:
-            return Scaler.standard(values)
-        known = None if table.known is None else table.known.T
-        return Scaler.per_series(values, known, table.bounds[:-1])
+        known = None if table.known is None or not masks else table.known.T
+        if table.long:
+            return Scaler.per_series(table.values.T, known, table.bounds[:-1])
+        return Scaler.standard(table.values.T, known)
 
     def _scaler_for(self, table: Table) -> Scaler:
         """Scaling of the series of a table: as in training where it saw them."""
@@ -390,7 +402,8 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
         seen = np.array([number.get(one, -1) for one in table.ids.tolist()])
         if (seen >= 0).all():
             return self.scaler_[seen]
-        own = self._statistics(replace(table, id_name=table.id_name or "", rows=table.lengths))
+        as_long = replace(table, id_name=table.id_name or "", rows=table.lengths)
+        own = self._statistics(as_long, self.network_.config.masks)
         return Scaler(
             *(
                 np.where((seen >= 0)[:, None, None], of[seen], new)
@@ -422,6 +435,11 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
     def _remember(self, values: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
         self.channels_ = tuple(values["channels"])
         self.tail_ = from_remembered(values, arrays)
+
+
+def _least(table: Table, rows: int) -> int:
+    """Rows that every series is padded to: those of a long table to a whole window."""
+    return rows if table.long else 0
 
 
 def _chunks(n: int) -> Iterator[np.ndarray]:

@@ -120,7 +120,12 @@ def auto_forecast(
     windows = max(1, rows - context_length - horizon + 1) * series
     n_patches = (context_length - patch) // stride + 2
     return Preset(
-        model={"patch_size": patch, "patch_stride": stride, "kernel_sizes": kernels_for(n_patches)},
+        model={
+            "patch_size": patch,
+            "patch_stride": stride,
+            "kernel_sizes": kernels_for(n_patches),
+            "masks": True,
+        },
         train={
             "epochs": 10,
             "patience": 3,

@@ -133,9 +133,12 @@ class Windows:
     context_length, horizon
         L and H, time steps.
     known
-        (C, T) bool, False where a value was filled: as a target it does not count, nor does
-        any target of a channel whose context ends on one, for it was drawn towards the targets.
+        (C, T) bool, False where a value is missing or padding: as a target it does not count.
         None counts all alike.
+    masks
+        Carry what is missing in a context to the network by a mask. Without, contexts are read as
+        they were filled; as a value at their end was then drawn towards the targets, those of its
+        channel do not count.
     """
 
     def __init__(
@@ -145,8 +148,10 @@ class Windows:
         context_length: int,
         horizon: int,
         known: Bool[Tensor, "C T"] | None = None,
+        masks: bool = False,
     ):
         self.starts, self.context_length, self.horizon = starts, context_length, horizon
+        self.masks = masks
         # a view: window s is column s, no window is copied before its batch
         self.all = values.unfold(1, context_length + horizon, 1)
         self.known = None if known is None else known.unfold(1, context_length + horizon, 1)
@@ -161,6 +166,7 @@ class Windows:
         end: int | np.ndarray,
         begin: int | np.ndarray = 0,
         known: Bool[Tensor, "C T"] | None = None,
+        masks: bool = False,
     ) -> Windows:
         """Every window whose targets lie in rows [first_target, end) and whose context begins at
         row `begin` or later; one number for one series, or (S,), one for each.
@@ -180,7 +186,7 @@ class Windows:
             )
         starts = ranges(first, np.maximum(first, last + 1)) - context_length
         on_device = torch.from_numpy(starts).to(values.device)
-        return cls(values, on_device, context_length, horizon, known)
+        return cls(values, on_device, context_length, horizon, known, masks)
 
     def thinned(self, most: int) -> Windows:
         """At most that many of the windows, evenly spaced."""
@@ -197,11 +203,17 @@ class Windows:
         starts = self.starts[index]
         both = self.all[:, starts].transpose(0, 1)
         L = self.context_length
-        weight = None
-        if self.known is not None:
-            known = self.known[:, starts].transpose(0, 1)
-            weight = (known[..., L:] & known[..., L - 1 : L]).to(both.dtype)
-        return Batch(both[..., :L], both[..., L:], weight)
+        x, y = both[..., :L], both[..., L:]
+        if self.known is None:
+            return Batch(x, y)
+        context, targets = self.known[:, starts].transpose(0, 1).split([L, self.horizon], dim=-1)
+        if not self.masks:
+            return Batch(x, y, (targets & context[..., -1:]).to(x.dtype))
+        # a channel of which nothing is known teaches nothing
+        weight = (targets & context.any(-1, keepdim=True)).to(x.dtype)
+        # without a mask blocks are quicker; looking for gaps would make an accelerator wait
+        complete = context.device.type == "cpu" and bool(context.all())
+        return Batch(x, y, weight, None if complete else context)
 
 
 def _room(first: np.ndarray, end: np.ndarray) -> str:
