@@ -57,7 +57,7 @@ class TestScikitLearn:
         assert {k: repr(v) for k, v in model.get_params().items()} == before
         added = set(vars(model)) - names
         assert added == {
-            "channels_", "fused_", "history_", "network_", "notices_", "scaler_", "tail_",
+            "channels_", "covariates_", "fused_", "history_", "network_", "notices_", "scaler_", "tail_",
             "train_config_",
         }  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import date
 from pathlib import Path
 
@@ -16,7 +17,9 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from convtimenet import ConvTimeNetForecaster
+from convtimenet.cli import main
 from convtimenet.errors import ConfigError, DataError
+from convtimenet.export import export
 from convtimenet.frequency import Frequency, infer_shared_frequency
 from convtimenet.panel import Panel
 from convtimenet.tables import Table, crop, pad_front, read_table, select_series, write_csv
@@ -540,7 +543,7 @@ class TestParts:
     def test_scores_are_means_over_the_windows_of_all_series(self):
         frame = panel()
         model = forecaster(batch_size=7).fit(frame)
-        squared, absolute, per_step = [], [], []
+        squared, absolute = [], []
         for i, (_, one) in enumerate(frame.groupby("unique_id", sort=False)):
             y = one["y"].to_numpy()
             scaler = model.scaler_[i]
@@ -567,3 +570,41 @@ class TestParts:
         last = model.evaluate(table, first_row=table.lengths - 4)
         assert last.n_windows == 4
         assert last.starts[:3].tolist() == [60 - 16, 105 - 16, 185 - 16]
+
+
+class TestCommandLine:
+    def run(self, tmp_path: Path, *flags: str) -> int:
+        panel().to_csv(tmp_path / "sales.csv", index=False)
+        small = ["--model.d_model", "8", "--model.d_ff", "16", "--model.kernel_sizes", "[3,5]"]
+        given = ["forecast", str(tmp_path / "sales.csv"), "--h", "4", "--input_size", "12"]
+        fast = ["--training.epochs", "1", "--quiet", "--out", str(tmp_path / "f.csv")]
+        return main([*given, *fast, *small, *flags])
+
+    def test_a_long_file_is_forecast_and_its_last_fifth_scored(self, tmp_path, capsys):
+        assert self.run(tmp_path, "--json", str(tmp_path / "r.json")) == 0
+        found = pd.read_csv(tmp_path / "f.csv")
+        assert list(found.columns) == ["unique_id", "ds", "ConvTimeNet"]
+        assert found["unique_id"].value_counts().to_dict() == dict.fromkeys("abc", 4) | {"short": 4}
+        result = json.loads((tmp_path / "r.json").read_text())
+        # the last 12, 9 and 16 rows of the long series, horizons of 4
+        assert result["n_test"] == 9 + 6 + 13
+        assert result["scores"]["mse"] > 0
+        told = "the rows of 1 series are too few to keep a test part for a horizon of 4: no scores"
+        assert told in result["notices"]
+
+    def test_a_report_of_one_is_refused_before_work(self, tmp_path, capsys):
+        assert self.run(tmp_path, "--report", str(tmp_path / "r.html")) == 2
+        assert "the report shows one series; give a wide table" in capsys.readouterr().err
+        assert not (tmp_path / "f.csv").exists()
+
+    def test_the_id_column_is_named(self, tmp_path, capsys):
+        assert self.run(tmp_path, "--id_col", "shop") == 2
+        assert "id_col: there is no column 'shop'" in capsys.readouterr().err
+
+
+def test_a_graph_holds_no_scaling_per_series(tmp_path):
+    with pytest.raises(ConfigError, match="fit with scale=False to export"):
+        export(forecaster().fit(panel()), tmp_path / "x", "torch-export")
+    with pytest.raises(ConfigError, match="this model also its covariates"):
+        export(forecaster(calendar=True).fit(panel()), tmp_path / "x", "torch-export")
+    assert not (tmp_path / "x").exists()

@@ -259,7 +259,7 @@ def fill_future(table: Table, first: np.ndarray, given: Columns, names: Sequence
     else:
         assert given.ids is not None
         number = {one: i for i, one in enumerate(table.ids.tolist())}
-        of = np.array([number.get(one, -1) for one in given.ids.tolist()])
+        of = np.array([number.get(one, -1) for one in given.ids.tolist()], dtype=np.int64)
         series = of[given.series]
     rows = np.flatnonzero(series >= 0)
     if given.times.dtype.kind != table.times.dtype.kind:
