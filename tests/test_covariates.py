@@ -239,7 +239,8 @@ class TestEncoder:
         of = {
             "minute": stamps.minute / 60, "hour": stamps.hour / 24,
             "dayofmonth": (stamps.day - 1) / 31, "month": (stamps.month - 1) / 12,
-            "dayofyear": (stamps.day_of_year - 1) / 365.2425, "dayofweek": (stamps.day_of_week - 4) / 7,
+            "dayofyear": (stamps.day_of_year - 1) / 365.2425,
+            "dayofweek": (stamps.day_of_week - 4) / 7,
         }[name]  # fmt: skip
         turn = np.exp(2j * np.pi * of.to_numpy())
         found = rows[1] + 1j * rows[0]
