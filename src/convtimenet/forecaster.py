@@ -15,6 +15,16 @@ from convtimenet.base import ConvTimeNetEstimator
 from convtimenet.config import ModelConfig
 from convtimenet.errors import ConfigError, DataError
 from convtimenet.frequency import Frequency
+from convtimenet.intervals import (
+    DEFAULT_LEVELS,
+    Bands,
+    Calibration,
+    IntervalSums,
+    calibrate,
+    check_levels,
+    column,
+    context_scale,
+)
 from convtimenet.metrics import ForecastEvaluation, ForecastSums, outputs
 from convtimenet.presets import Preset, auto_forecast, paper_preset
 from convtimenet.tables import Origin, Table, future_frame, read_table, select_channels
@@ -59,6 +69,8 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
     ----------
     channels_
         Channel names, in order.
+    calibration_
+        What intervals are made from; None where no rows were held back for it.
     network_, fused_, history_, scaler_, train_config_, notices_
         See `ConvTimeNetEstimator`.
 
@@ -75,6 +87,7 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
     channels_: tuple[str, ...]
     tail_: Table
     """The last rows of the training table, from which `predict` without data starts."""
+    calibration_: Calibration | None
 
     def __init__(
         self,
@@ -175,44 +188,128 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
         self._fit_network(config, train_config, examples, valid, everything, device, notices)
         self.scaler_, self.channels_ = scaler, table.channels
         self.tail_ = _rows(table, T - L, T)
+        self.calibration_ = None
+        if valid is not None and not self.history_.refitted:
+            self.calibration_ = self._calibrate(valid, table, device)
         return self
 
-    def predict(self, X: Any = None) -> Any:
+    def calibrate(self, X: Any, *, first_row: int | None = None, end: int | None = None) -> Self:
+        """Make intervals anew, from the errors on windows of a table.
+
+        `fit` has done so with the rows that chose the epoch. Rows that chose nothing are better
+        still: give them here, or newer ones.
+
+        Parameters
+        ----------
+        X
+            A table, as for `predict`.
+        first_row, end
+            Use only targets in rows [first_row, end), which must not be ones that the weights were
+            fitted to; contexts may reach back before. By default all rows.
+
+        Raises
+        ------
+        DataError
+            If no window fits or no value in them is known.
+        """
+        check_is_fitted(self, "fused_")
+        table = self._fitted_table(X)
+        device = next(self.fused_.buffers()).device
+        windows = self._windows(table, first_row, end, device)
+        self.calibration_ = self._calibrate(windows, table, device)
+        return self
+
+    def _calibrate(self, windows: Windows, table: Table, device: torch.device) -> Calibration:
+        with autocast(device, self.train_config_):
+            return calibrate(
+                self.fused_,
+                windows,
+                self.network_.config.quantiles,
+                self.train_config_.batch_size,
+                device,
+                self._counted(table, windows, device),
+            )
+
+    def _calibrated(self) -> Calibration:
+        if self.calibration_ is None:
+            raise DataError(
+                "intervals need rows that the weights were not fitted to, and fit held none back; "
+                "call calibrate with such rows"
+            )
+        return self.calibration_
+
+    def predict(self, X: Any = None, *, level: Any = None) -> Any:
         """Forecast the `h` steps after the end of a table.
 
         Parameters
         ----------
         X
             A table with at least `input_size` rows; by default the one the model was fitted to.
+        level
+            Per cents that intervals shall cover, such as ``[80, 95]``; none by default. See
+            `convtimenet.intervals` and ``calibrate``.
 
         Returns
         -------
         The same kind of object as the table: future time stamps and one column per channel, in the
-        data's units; (h, C) for a numpy array.
+        data's units; (h, C) for a numpy array. With `level`, each channel's bounds follow it as
+        columns ``<channel>-lo-95``, ``<channel>-lo-80``, ``<channel>-hi-80``, ``<channel>-hi-95``;
+        for an array the answer is a dict of arrays (h, C): "forecast", "lo-95", "lo-80", ...
 
         Raises
         ------
         DataError
-            If rows are too few, or channels differ from the fitted ones where that matters.
+            If rows are too few, channels differ from the fitted ones where that matters, or
+            intervals are asked for and there is no calibration, or too small a one.
         """
         check_is_fitted(self, "fused_")
         table = self.tail_ if X is None else self._fitted_table(X)
-        return future_frame(table, self.forecast(table.values))
+        if level is None:
+            return future_frame(table, self.forecast(table.values))
+        bands = self.forecast_bands(table.values, level)
+        if table.origin.kind == "numpy":
+            return bands
+        names = [
+            channel if name == "forecast" else f"{channel}-{name}"
+            for channel in table.channels
+            for name in bands
+        ]
+        values = np.stack(list(bands.values()), axis=-1).reshape(self.h, -1)
+        return future_frame(replace(table, channels=tuple(names)), values)
 
     def forecast(self, values: np.ndarray) -> np.ndarray:
         """Forecast from the last `input_size` rows of (T, C) values to (h, C), units kept."""
+        return self.forecast_bands(values, ())["forecast"]
+
+    def forecast_bands(self, values: np.ndarray, level: Any) -> dict[str, np.ndarray]:
+        """`forecast` with intervals, (h, C) each: "forecast", then "lo-95", "lo-80", "hi-80",
+        "hi-95" for the levels 80 and 95."""
         check_is_fitted(self, "fused_")
+        levels = check_levels(level)
+        radii = {one: torch.from_numpy(self._calibrated().radius(one)) for one in levels}
         L = self.network_.config.context_length
         if len(values) < L:
             raise DataError(
                 f"the model reads a context of {L} rows, the table has {len(values)}; give at "
                 f"least {L} rows"
             )
-        scaled = self.scaler_.apply(values[-L:].T)
-        return self.scaler_.invert(self._outputs(scaled[None])[0].astype(np.float64)).T
+        scaled = self.scaler_.apply(values[-L:].T)[None]
+        output = torch.from_numpy(self._outputs(scaled).astype(np.float64))
+        scale = context_scale(torch.from_numpy(scaled))
+        bands = Bands(output, scale, self.network_.config.quantiles)
+        found = {"forecast": bands.point}
+        sides = {one: bands.bounds(radius) for one, radius in radii.items()}
+        found |= {column("lo", one): sides[one][0] for one in reversed(levels)}
+        found |= {column("hi", one): sides[one][1] for one in levels}
+        return {name: self.scaler_.invert(part[0].numpy()).T for name, part in found.items()}
 
     def evaluate(
-        self, X: Any, *, first_row: int | None = None, end: int | None = None
+        self,
+        X: Any,
+        *,
+        first_row: int | None = None,
+        end: int | None = None,
+        level: Any = None,
     ) -> ForecastEvaluation:
         """Forecast every window of a table and compare with what followed.
 
@@ -223,26 +320,21 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
         first_row, end
             Score only targets in rows [first_row, end); contexts may reach back before it. By
             default every row that has a whole context before it.
+        level
+            Per cents of the intervals to score; by default 80 and 95, as far as the calibration
+            reaches.
         """
         check_is_fitted(self, "fused_")
         table = self._fitted_table(X)
         config = self.network_.config
-        L, H = config.context_length, config.outputs
         device = next(self.fused_.buffers()).device
-        scaled = torch.from_numpy(self.scaler_.apply(table.values.T)).float().to(device)
-        T = len(table.times)
-        first_row, end = first_row or 0, T if end is None else end
-        if not 0 <= first_row < end <= T:
-            raise DataError(
-                f"first_row and end must be in that order within the table's {T} rows, found "
-                f"{first_row} and {end}"
-            )
-        windows = Windows.between(scaled, L, H, first_row, end)
+        windows = self._windows(table, first_row, end, device)
+        intervals = self._interval_sums(level, len(table.channels), device)
         batch_size = self.train_config_.batch_size
         keep = len(windows)
         if self.train_config_.protocol == "paper":  # their loader drops the incomplete last batch
             keep = max(keep // batch_size * batch_size, min(keep, batch_size))
-        sums = ForecastSums(len(table.channels), H, device)
+        sums = ForecastSums(len(table.channels), config.outputs, device)
         per_window, done = [], 0
         counted = self._counted(table, windows, device)
         with autocast(device, self.train_config_):
@@ -251,8 +343,11 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
                     break
                 target = batch.y
                 numbers = torch.arange(done, done + len(target), device=device)
-                last = scaled[:, windows.starts[numbers] + L - 1].T[..., None]
-                per_window.append(sums.add(output, target, last, counted(numbers)))
+                counts = counted(numbers)
+                bands = Bands(output, context_scale(batch.x), config.quantiles)
+                for one in intervals:
+                    one.add(bands, target, counts)
+                per_window.append(sums.add(bands.point, target, batch.x[..., -1:], counts))
                 done += len(target)
         if not float(sums.count.sum()):
             raise DataError("no known value is left to score: all of them were filled")
@@ -271,7 +366,32 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
             starts=windows.starts[:done].cpu().numpy(),
             mse_per_step=(sums.squared.sum(0) / steps).cpu().numpy(),
             mae_per_channel=dict(zip(table.channels, units.tolist(), strict=True)),
+            intervals=tuple(one.scores(sums.count, table.channels) for one in intervals),
         )
+
+    def _windows(
+        self, table: Table, first_row: int | None, end: int | None, device: torch.device
+    ) -> Windows:
+        """Windows with targets in rows [first_row, end)."""
+        config, T = self.network_.config, len(table.times)
+        first_row, end = first_row or 0, T if end is None else end
+        if not 0 <= first_row < end <= T:
+            raise DataError(
+                f"first_row and end must be in that order within the table's {T} rows, found "
+                f"{first_row} and {end}"
+            )
+        scaled = torch.from_numpy(self.scaler_.apply(table.values.T)).float().to(device)
+        return Windows.between(scaled, config.context_length, config.outputs, first_row, end)
+
+    def _interval_sums(self, level: Any, channels: int, device: torch.device) -> list[IntervalSums]:
+        known = self.calibration_
+        if level is None:
+            levels = [one for one in DEFAULT_LEVELS if known is not None and known.reaches(one)]
+        else:
+            levels = list(check_levels(level))
+        return [
+            IntervalSums(one, self._calibrated().radius(one), channels, device) for one in levels
+        ]
 
     @staticmethod
     def _counted(
@@ -355,11 +475,20 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
             "time_type": _described(tail.origin.time_dtype),
             "datetime": tail.times.dtype.kind == "M",
         }
-        return values, {"tail.values": tail.values, "tail.times": tail.times.astype(np.int64)}
+        arrays = {"tail.values": tail.values, "tail.times": tail.times.astype(np.int64)}
+        if self.calibration_ is not None:
+            values["calibration_windows"] = self.calibration_.windows
+            arrays["calibration.radii"] = self.calibration_.radii
+        return values, arrays
 
     def _remember(self, values: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
         times = arrays["tail.times"]
         self.channels_ = tuple(values["channels"])
+        self.calibration_ = None
+        if "calibration.radii" in arrays:
+            self.calibration_ = Calibration(
+                arrays["calibration.radii"], values["calibration_windows"]
+            )
         self.tail_ = Table(
             times=times.astype("datetime64[ns]") if values["datetime"] else times,
             values=arrays["tail.values"],
