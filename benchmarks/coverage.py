@@ -154,7 +154,7 @@ def measure(name: str, horizon: int, head: str, rows: str, season: int, seed: in
         ("ConvTimeNet", model.fused_, quantiles),
         ("SeasonalNaive", naive, ()),
     ):
-        calibration = calibrate(network, valid, own, 256, CPU, lambda numbers: None)
+        calibration = calibrate(network, valid, own, 256, CPU)
         found = scored(network, calibration, test, own, data.names)
         result["intervals"][label] = [plain(one) for one in found]
     if not quantiles:

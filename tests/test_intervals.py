@@ -183,7 +183,7 @@ class TestBands:
         distance = bands.distance(truth)
         assert (distance >= 0).all()
         for i, j, k in np.ndindex(*truth.shape):
-            low, high = bands.bounds(distance[i, j, k].expand(1, 3))
+            low, high = bands.bounds(np.full((1, 3), distance[i, j, k].item()))
             on = torch.stack([low[i, j, k], high[i, j, k]]) - truth[i, j, k]
             assert on.abs().min() < 1e-6
             break
@@ -191,7 +191,7 @@ class TestBands:
     @given(st.integers(0, 9999), st.sampled_from([(), QUANTILES, (0.5, 0.9), (0.3, 0.5)]))
     def test_intervals_are_nested_around_the_forecast(self, seed, quantiles):
         bands, _ = self.bands(seed, quantiles)
-        inner, outer = (bands.bounds(torch.full((1, 3), r)) for r in (0.4, 1.7))
+        inner, outer = (bands.bounds(np.full((1, 3), r)) for r in (0.4, 1.7))
         assert (outer[0] <= inner[0]).all()
         assert (inner[0] <= bands.point).all()
         assert (bands.point <= inner[1]).all()
@@ -202,7 +202,7 @@ class TestBands:
         output = torch.tensor([-3.0, -1.0, 0.0, 2.0, 7.0]).view(1, 1, 5, 1).double()
         bands = Bands(output, torch.ones(1, 1, 1).double(), QUANTILES)
         for radius, low, high in ((1.2815515655, -1, 2), (1.9599639845, -3, 7)):
-            found = bands.bounds(torch.tensor([[radius]]).double())
+            found = bands.bounds(np.array([[radius]]))
             assert [f.item() for f in found] == pytest.approx([low, high])
 
     def test_a_point_forecast_is_measured_in_its_contexts_deviation(self):
@@ -236,7 +236,7 @@ class TestForecaster:
         one = model.evaluate(values, first_row=180, level=80).intervals[0]
         inside, widths, outside = [], [], []
         for t in range(180, 200 - 4 + 1):
-            bands = model.forecast_bands(values[:t], 80)
+            bands = model.predict(values[:t], level=80)
             low, high, truth = bands["lo-80"], bands["hi-80"], values[t : t + 4]
             inside.append((low <= truth) & (truth <= high))
             widths.append((high - low) / model.scaler_.scale[:, 0])

@@ -255,6 +255,8 @@ class TrainConfig(_Json):
     """Passes over the training data at most."""
     batch_size: int = 256
     """Windows (all channels each) or cases per step."""
+    epoch_size: int | None = None
+    """Examples that an epoch reads at most, drawn anew each time; None reads all of them."""
     loss: PointLoss | None = None
     """Loss of a point forecast: "mse" (also None), "mae" or "huber". The same score on the part
     held back chooses the epoch. Quantile heads train with the pinball loss, classes with
@@ -296,6 +298,8 @@ class TrainConfig(_Json):
         for name, least in (("epochs", 1), ("batch_size", 1), ("lr_every", 1), ("lr_hold", 0)):
             _require_whole(self, name, least)
         _require_whole(self, "seed", 0)
+        if self.epoch_size is not None:
+            _require_whole(self, "epoch_size", 1)
         _require(self.seed < 2**32, "seed", "a whole number below 2**32", self.seed)
         _require(isinstance(self.device, str), "device", "a name such as 'cpu'", self.device)
         lr, decay, fraction = self.lr, self.lr_decay, self.validation_fraction

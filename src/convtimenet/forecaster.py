@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Self
 
@@ -12,28 +13,45 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from convtimenet.base import ConvTimeNetEstimator
-from convtimenet.config import ModelConfig
+from convtimenet.config import ModelConfig, TrainConfig
+from convtimenet.csvfile import listing
 from convtimenet.errors import ConfigError, DataError
-from convtimenet.frequency import Frequency
 from convtimenet.intervals import (
     DEFAULT_LEVELS,
     Bands,
     Calibration,
     IntervalSums,
+    band_names,
     calibrate,
     check_levels,
-    column,
     context_scale,
 )
-from convtimenet.metrics import ForecastEvaluation, ForecastSums, outputs
-from convtimenet.presets import Preset, auto_forecast, paper_preset
-from convtimenet.tables import Origin, Table, future_frame, read_table, select_channels
+from convtimenet.metrics import ForecastEvaluation
+from convtimenet.panel import Panel, evaluate_windows, roll
+from convtimenet.presets import PANEL_EPOCH, Preset, auto_forecast, paper_preset
+from convtimenet.remembered import from_remembered, remembered
+from convtimenet.tables import (
+    Table,
+    crop,
+    forecast_names,
+    future_frame,
+    read_table,
+    select_channels,
+    select_series,
+)
 from convtimenet.training import autocast, resolve_device
 from convtimenet.windows import Scaler, Windows
 
+log = logging.getLogger(__name__)
+
+_CHUNK = 4096  # series that a forecast holds on the device together
+
 
 class ConvTimeNetForecaster(ConvTimeNetEstimator):
-    """Forecast every channel of a table with one ConvTimeNet.
+    """Forecast every channel of every series of a table with one ConvTimeNet.
+
+    A wide table is one series; a long one holds many, of any lengths and beginnings, and one network
+    learns from all of them.
 
     Parameters
     ----------
@@ -45,11 +63,13 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
         "auto" derives patches, kernels and batch size from the data; a data set's name such as
         "ETTh1" takes the paper's hyper-parameters for it.
     scale
-        Standardise each channel with the training part's statistics. Without it the fitted model
-        forecasts tables with any number and names of channels.
-    time_col, target_cols, freq
-        Which column holds the time, which are to be forecast, and the step, where they cannot be
-        found from the table (see `convtimenet.tables.read_table`).
+        Standardise each channel with the training part's statistics, those of its own series in a
+        long table; a series that training did not see is standardised with its own values. Without
+        it a model fitted to a wide table forecasts any number and names of channels.
+    time_col, target_cols, freq, id_col
+        Which column holds the time, which are to be forecast, the step, and which column tells the
+        series of a long table apart, where they cannot be found from the table (see
+        `convtimenet.tables.read_table`).
     model
         Settings of `ModelConfig` that replace the preset's.
     training
@@ -86,7 +106,7 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
 
     channels_: tuple[str, ...]
     tail_: Table
-    """The last rows of the training table, from which `predict` without data starts."""
+    """The last rows of every training series, from which `predict` without data starts."""
     calibration_: Calibration | None
 
     def __init__(
@@ -99,6 +119,7 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
         time_col: str | None = None,
         target_cols: Sequence[str] | None = None,
         freq: str | None = None,
+        id_col: str | None = None,
         model: Mapping[str, Any] | None = None,
         training: Mapping[str, Any] | None = None,
         n_epochs: int | None = None,
@@ -117,6 +138,7 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
         self.time_col = time_col
         self.target_cols = target_cols
         self.freq = freq
+        self.id_col = id_col
         self.model = model
         self.training = training
         self.n_epochs = n_epochs
@@ -128,19 +150,27 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
         self.random_state = random_state
         self.verbose = verbose
 
-    def fit(self, X: Any, y: None = None, *, split: tuple[int, int] | None = None) -> Self:
+    def fit(
+        self,
+        X: Any,
+        y: None = None,
+        *,
+        split: tuple[int | np.ndarray, int | np.ndarray] | None = None,
+    ) -> Self:
         """Train on a table.
 
         Parameters
         ----------
         X
             What `convtimenet.tables.read_table` takes: a CSV or Parquet path, a pandas, polars or
-            pyarrow frame, a numpy array (T,) or (T, C); or a `Table`.
+            pyarrow frame, wide or long, a numpy array (T,) or (T, C); or a `Table`.
         y
             Ignored; for scikit-learn.
         split
-            Rows (train_end, valid_end): rows before the first train, those up to the second choose
-            the epoch, later ones are not looked at. By default the last fifth chooses.
+            Rows (train_end, valid_end), of each series for a long table, as numbers or arrays (S,):
+            rows before the first train, those up to the second choose the epoch, later ones are not
+            looked at. By default the last fifth of each series chooses. Series too short for that
+            train whole; of a long table also those shorter than a context and a horizon.
 
         Raises
         ------
@@ -153,59 +183,56 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
         if self.input_size is not None:
             _check_steps("input_size, the context,", self.input_size)
         table = self.read(X)
-        T = len(table.times)
-        bounds = (T, T) if split is None else tuple(split)
-        if len(bounds) != 2 or not 0 < bounds[0] <= bounds[1] <= T:
-            raise DataError(
-                f"split must be rows (train_end, valid_end) in that order within the table's {T}, "
-                f"found {split}"
-            )
-        train_end, valid_end = bounds
-        preset = self.preset_for(train_end)
+        lengths = table.lengths
+        train_end, valid_end = _bounds(split, lengths)
+        preset = self.preset_for(int(np.median(train_end)), len(lengths))
         config = self._model_config(preset, len(table.channels))
         train_config = self._train_config(preset.train)
         device = resolve_device(train_config.device)
         L, H = config.context_length, config.outputs
         notices = list(table.notices)
         if split is None:
-            held_back = max(H, round(train_config.validation_fraction * T))
-            if train_config.validation_fraction == 0:
-                train_end = T
-            elif T - held_back >= L + H:
-                train_end = T - held_back
-            else:
+            train_end, notice = _held_back(table, train_config, L, H)
+            notices += notice
+        scaler = self._statistics(crop(table, 0, train_end))
+        panel = Panel(table, scaler, L + H if table.long else 0, device)
+        examples = panel.windows(L, H, 0, train_end)
+        valid = everything = None
+        if (valid_end > train_end).any():
+            valid = panel.windows(L, H, train_end, valid_end)
+            everything = panel.windows(L, H, 0, valid_end)
+            if len(lengths) > 1 and len(valid) > PANEL_EPOCH:
                 notices.append(
-                    f"{T} rows are too few to hold some back: training runs all its epochs"
+                    f"{PANEL_EPOCH} of {len(valid)} held-back windows, evenly spaced, choose the "
+                    "epoch"
                 )
-        values = table.values.T
-        scaler = Scaler.standard(values[:, :train_end]) if self.scale else Scaler.identity()
-        scaled = torch.from_numpy(scaler.apply(values)).float().to(device)
-        examples = Windows.between(scaled, L, H, 0, train_end)
-        valid = None
-        if valid_end > train_end:
-            valid = Windows.between(scaled, L, H, train_end, valid_end)
-        everything = Windows.between(scaled, L, H, 0, valid_end) if valid is not None else None
+                valid = valid.thinned(PANEL_EPOCH)
+        log.info("%d windows of %d + %d steps to train on", len(examples), L, H)
         self._fit_network(config, train_config, examples, valid, everything, device, notices)
         self.scaler_, self.channels_ = scaler, table.channels
-        self.tail_ = _rows(table, T - L, T)
-        self.calibration_ = None
-        if valid is not None and not self.history_.refitted:
-            self.calibration_ = self._calibrate(valid, table, device)
+        self.tail_ = replace(crop(table, lengths - L, lengths), notices=())
+        # weights fitted to the held-back rows too leave none to calibrate with
+        held_back = None if self.history_.refitted else valid
+        self.calibration_ = None if held_back is None else self._calibrate(held_back)
         return self
 
-    def calibrate(self, X: Any, *, first_row: int | None = None, end: int | None = None) -> Self:
-        """Make intervals anew, from the errors on windows of a table.
+    def calibrate(
+        self,
+        X: Any,
+        *,
+        first_row: int | np.ndarray | None = None,
+        end: int | np.ndarray | None = None,
+    ) -> Self:
+        """Make the intervals anew, from the errors on windows of a table.
 
         `fit` has done so with the rows that chose the epoch. Rows that chose nothing are better
-        still: give them here, or newer ones.
+        still; give them here, or newer ones.
 
         Parameters
         ----------
-        X
-            A table, as for `predict`.
-        first_row, end
-            Use only targets in rows [first_row, end), which must not be ones that the weights were
-            fitted to; contexts may reach back before. By default all rows.
+        X, first_row, end
+            As for `evaluate`: windows with targets in rows [first_row, end), none of which the
+            weights were fitted to.
 
         Raises
         ------
@@ -213,102 +240,132 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
             If no window fits or no value in them is known.
         """
         check_is_fitted(self, "fused_")
-        table = self._fitted_table(X)
-        device = next(self.fused_.buffers()).device
-        windows = self._windows(table, first_row, end, device)
-        self.calibration_ = self._calibrate(windows, table, device)
+        self.calibration_ = self._calibrate(self._cut(self._fitted_table(X), first_row, end)[1])
         return self
 
-    def _calibrate(self, windows: Windows, table: Table, device: torch.device) -> Calibration:
-        with autocast(device, self.train_config_):
-            return calibrate(
-                self.fused_,
-                windows,
-                self.network_.config.quantiles,
-                self.train_config_.batch_size,
-                device,
-                self._counted(table, windows, device),
-            )
-
-    def _calibrated(self) -> Calibration:
-        if self.calibration_ is None:
-            raise DataError(
-                "intervals need rows that the weights were not fitted to, and fit held none back; "
-                "call calibrate with such rows"
-            )
-        return self.calibration_
-
-    def predict(self, X: Any = None, *, level: Any = None) -> Any:
-        """Forecast the `h` steps after the end of a table.
+    def predict(self, X: Any = None, *, h: int | None = None, level: Any = None) -> Any:
+        """Forecast the steps after the end of every series of a table.
 
         Parameters
         ----------
         X
-            A table with at least `input_size` rows; by default the one the model was fitted to.
+            A table with at least `input_size` rows; by default the one the model was fitted to. A
+            long one may hold series that training did not see, of any length.
+        h
+            Steps to forecast, by default the trained horizon. Fewer are cut from it; for more the
+            model reads its own forecasts. A notice says so, and frames mark those steps in a column
+            "rolled".
         level
             Per cents that intervals shall cover, such as ``[80, 95]``; none by default. See
             `convtimenet.intervals` and ``calibrate``.
 
         Returns
         -------
-        The same kind of object as the table: future time stamps and one column per channel, in the
-        data's units; (h, C) for a numpy array. With `level`, each channel's bounds follow it as
-        columns ``<channel>-lo-95``, ``<channel>-lo-80``, ``<channel>-hi-80``, ``<channel>-hi-95``;
-        for an array the answer is a dict of arrays (h, C): "forecast", "lo-95", "lo-80", ...
+        The same kind of object as the table, in its form, in the data's units: future time stamps
+        and one column per channel of a wide table, (h, C) for a numpy array; ids, future time
+        stamps and the column "ConvTimeNet" of a long one, "ConvTimeNet-<channel>" for each of
+        several channels. With `level` the bounds follow each such column: ``<column>-lo-95``,
+        ``<column>-lo-80``, ``<column>-hi-80``, ``<column>-hi-95``; for an array the answer is a
+        dict of arrays (h, C): "forecast", "lo-95" and so on.
 
         Raises
         ------
         DataError
             If rows are too few, channels differ from the fitted ones where that matters, or
-            intervals are asked for and there is no calibration, or too small a one.
+            intervals are asked for and the calibration is absent or too small.
+        ConfigError
+            If `h` is no such number, or intervals are asked for beyond the trained horizon.
         """
         check_is_fitted(self, "fused_")
         table = self.tail_ if X is None else self._fitted_table(X)
-        if level is None:
-            return future_frame(table, self.forecast(table.values))
-        bands = self.forecast_bands(table.values, level)
-        if table.origin.kind == "numpy":
-            return bands
-        names = [
-            channel if name == "forecast" else f"{channel}-{name}"
-            for channel in table.channels
-            for name in bands
-        ]
-        values = np.stack(list(bands.values()), axis=-1).reshape(self.h, -1)
-        return future_frame(replace(table, channels=tuple(names)), values)
+        values = self.forecast_table(table, h, level)
+        H = self.network_.config.outputs
+        if level is not None:
+            names = band_names(check_levels(level))
+            if table.origin.kind == "numpy":
+                parts = np.moveaxis(values.reshape(len(values), -1, len(names)), -1, 0)
+                return dict(zip(["forecast", *names[1:]], parts, strict=True))
+            columns = [f"{one}-{n}" if n else one for one in forecast_names(table) for n in names]
+            return future_frame(table, values, columns)
+        if h is None or h <= H:
+            return future_frame(table, values)
+        notice = f"steps {H + 1} to {h} rest on the model's own forecasts of the {H} before them"
+        log.warning(notice)
+        found = future_frame(table, values, rolled=np.arange(h) >= H)
+        return replace(found, notices=(notice,)) if isinstance(found, Table) else found
 
-    def forecast(self, values: np.ndarray) -> np.ndarray:
-        """Forecast from the last `input_size` rows of (T, C) values to (h, C), units kept."""
-        return self.forecast_bands(values, ())["forecast"]
-
-    def forecast_bands(self, values: np.ndarray, level: Any) -> dict[str, np.ndarray]:
-        """`forecast` with intervals, (h, C) each: "forecast", then "lo-95", "lo-80", "hi-80",
-        "hi-95" for the levels 80 and 95."""
+    def forecast(self, values: np.ndarray, h: int | None = None) -> np.ndarray:
+        """Forecast from the last `input_size` rows of (T, C) values of one series to (h, C), units
+        kept."""
         check_is_fitted(self, "fused_")
-        levels = check_levels(level)
-        radii = {one: torch.from_numpy(self._calibrated().radius(one)) for one in levels}
-        L = self.network_.config.context_length
-        if len(values) < L:
-            raise DataError(
-                f"the model reads a context of {L} rows, the table has {len(values)}; give at "
-                f"least {L} rows"
+        self._check_rows(len(values))
+        recent = values[-self.network_.config.context_length :].T
+        scaler = self.scaler_
+        if scaler.centre.ndim == 3:
+            scaler = Scaler.standard(recent)
+        device = next(self.fused_.buffers()).device
+        x = torch.from_numpy(scaler.apply(recent)[None]).float().to(device)
+        with torch.inference_mode(), autocast(device, self.train_config_):
+            found = roll(self.fused_, x, self._steps(h), self.network_.config.quantiles)
+        return scaler.invert(found[0].cpu().double().numpy()).T
+
+    def forecast_table(self, table: Table, h: int | None = None, level: Any = None) -> np.ndarray:
+        """Forecast every series of a `Table` as `read` and `adapt` give it.
+
+        Returns
+        -------
+        ndarray, shape (S h, C), or (S h, C K) with `level`
+            One series after the other, in the data's units; the K columns of a channel are its
+            forecast and then the bounds, see `convtimenet.intervals.band_names`.
+        """
+        check_is_fitted(self, "fused_")
+        L, steps = self.network_.config.context_length, self._steps(h)
+        levels = () if level is None else check_levels(level)
+        radii = [self._calibrated().radius(one) for one in levels]
+        if radii and steps > self.network_.config.outputs:
+            raise ConfigError(
+                f"intervals reach the trained horizon of {self.network_.config.outputs} steps, "
+                f"found h={steps}; ask for fewer steps, for no level, or train with a longer h"
             )
-        scaled = self.scaler_.apply(values[-L:].T)[None]
-        output = torch.from_numpy(self._outputs(scaled).astype(np.float64))
-        scale = context_scale(torch.from_numpy(scaled))
-        bands = Bands(output, scale, self.network_.config.quantiles)
-        found = {"forecast": bands.point}
-        sides = {one: bands.bounds(radius) for one, radius in radii.items()}
-        found |= {column("lo", one): sides[one][0] for one in reversed(levels)}
-        found |= {column("hi", one): sides[one][1] for one in levels}
-        return {name: self.scaler_.invert(part[0].numpy()).T for name, part in found.items()}
+        K = 1 + 2 * len(radii)
+        if not table.long:
+            self._check_rows(len(table.times))
+        device = next(self.fused_.buffers()).device
+        found = np.empty((len(table.lengths), steps, len(table.channels), K))
+        with torch.inference_mode(), autocast(device, self.train_config_):
+            for numbers in _chunks(len(table.lengths)):
+                part = select_series(table, numbers)
+                scaler = self._scaler_for(part)
+                part = crop(part, part.lengths - L, part.lengths)
+                panel = Panel(part, scaler, L, device)
+                windows = panel.windows(L, 0, part.lengths, part.lengths)
+                order = torch.arange(len(windows), device=device)
+                scaled = [
+                    self._answers(windows.batch(index).x, steps, radii).double().cpu()
+                    for index in order.split(self.train_config_.batch_size)
+                ]
+                answers = torch.cat(scaled, dim=1).numpy()
+                for k in range(K):
+                    found[numbers, ..., k] = scaler.invert(answers[k]).swapaxes(1, 2)
+        return found.reshape(-1, len(table.channels) * K)
+
+    def _answers(self, x: Tensor, steps: int, radii: Sequence[np.ndarray]) -> Tensor:
+        """Forecasts and bounds (K, B, C, steps) from contexts (B, C, L), scaled as they are."""
+        quantiles = self.network_.config.quantiles
+        if not radii:
+            return roll(self.fused_, x, steps, quantiles)[None]
+        # in float64, so that bounds of rising levels cannot round past one another
+        bands = Bands(self.fused_(x).double(), context_scale(x.double()), quantiles)
+        sides = [bands.bounds(radius) for radius in radii]
+        low, high = [side[0] for side in reversed(sides)], [side[1] for side in sides]
+        return torch.stack([bands.point, *low, *high])[..., :steps]
 
     def evaluate(
         self,
         X: Any,
         *,
-        first_row: int | None = None,
-        end: int | None = None,
+        first_row: int | np.ndarray | None = None,
+        end: int | np.ndarray | None = None,
         level: Any = None,
     ) -> ForecastEvaluation:
         """Forecast every window of a table and compare with what followed.
@@ -318,70 +375,65 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
         X
             A table, as for `predict`.
         first_row, end
-            Score only targets in rows [first_row, end); contexts may reach back before it. By
-            default every row that has a whole context before it.
+            Score only targets in rows [first_row, end), of each series for a long table, as numbers
+            or arrays (S,); contexts may reach back before it. By default every row that has a whole
+            context before it, and the last rows of series that are too short for one.
         level
             Per cents of the intervals to score; by default 80 and 95, as far as the calibration
             reaches.
         """
         check_is_fitted(self, "fused_")
         table = self._fitted_table(X)
-        config = self.network_.config
-        device = next(self.fused_.buffers()).device
-        windows = self._windows(table, first_row, end, device)
-        intervals = self._interval_sums(level, len(table.channels), device)
-        batch_size = self.train_config_.batch_size
-        keep = len(windows)
-        if self.train_config_.protocol == "paper":  # their loader drops the incomplete last batch
-            keep = max(keep // batch_size * batch_size, min(keep, batch_size))
-        sums = ForecastSums(len(table.channels), config.outputs, device)
-        per_window, done = [], 0
-        counted = self._counted(table, windows, device)
-        with autocast(device, self.train_config_):
-            for output, batch in outputs(self.fused_, windows, batch_size, device):
-                if done >= keep:
-                    break
-                target = batch.y
-                numbers = torch.arange(done, done + len(target), device=device)
-                counts = counted(numbers)
-                bands = Bands(output, context_scale(batch.x), config.quantiles)
-                for one in intervals:
-                    one.add(bands, target, counts)
-                per_window.append(sums.add(bands.point, target, batch.x[..., -1:], counts))
-                done += len(target)
-        if not float(sums.count.sum()):
-            raise DataError("no known value is left to score: all of them were filled")
-        values, off = sums.count.sum(), sums.naive.cpu()
-        steps, channels = sums.count.sum(0), sums.count.sum(1)
-        units = (sums.absolute / channels).cpu().numpy() * self.scaler_.scale[:, 0]
-        return ForecastEvaluation(
-            scores={
-                "mse": float(sums.squared.sum() / values),
-                "mae": float(sums.absolute.sum() / values),
-            },
-            naive={"mse": float(off[0] / values), "mae": float(off[1] / values)},
-            n_windows=done,
-            n_values=int(values),
-            mse_per_window=torch.cat(per_window).cpu().numpy(),
-            starts=windows.starts[:done].cpu().numpy(),
-            mse_per_step=(sums.squared.sum(0) / steps).cpu().numpy(),
-            mae_per_channel=dict(zip(table.channels, units.tolist(), strict=True)),
-            intervals=tuple(one.scores(sums.count, table.channels) for one in intervals),
-        )
-
-    def _windows(
-        self, table: Table, first_row: int | None, end: int | None, device: torch.device
-    ) -> Windows:
-        """Windows with targets in rows [first_row, end)."""
-        config, T = self.network_.config, len(table.times)
-        first_row, end = first_row or 0, T if end is None else end
-        if not 0 <= first_row < end <= T:
-            raise DataError(
-                f"first_row and end must be in that order within the table's {T} rows, found "
-                f"{first_row} and {end}"
+        panel, windows = self._cut(table, first_row, end)
+        intervals = self._interval_sums(level, len(table.channels), panel.values.device)
+        with autocast(panel.values.device, self.train_config_):
+            return evaluate_windows(
+                self.fused_,
+                panel,
+                windows,
+                self.train_config_.batch_size,
+                drop_last=self.train_config_.protocol == "paper",
+                quantiles=self.network_.config.quantiles,
+                intervals=intervals,
             )
-        scaled = torch.from_numpy(self.scaler_.apply(table.values.T)).float().to(device)
-        return Windows.between(scaled, config.context_length, config.outputs, first_row, end)
+
+    def _cut(
+        self, table: Table, first_row: int | np.ndarray | None, end: int | np.ndarray | None
+    ) -> tuple[Panel, Windows]:
+        """The table on the device, and its windows with targets in rows [first_row, end)."""
+        config = self.network_.config
+        L, H = config.context_length, config.outputs
+        device = next(self.fused_.buffers()).device
+        lengths = table.lengths
+        first, last = 0 if first_row is None else first_row, lengths if end is None else end
+        ordered = (0 <= np.asarray(first)) & (first < np.asarray(last)) & (last <= lengths)
+        if not ordered.all():
+            raise DataError(
+                f"first_row and end must be in that order within the table's {_rows(table)}, found "
+                f"{first} and {last}"
+            )
+        panel = Panel(table, self._scaler_for(table), L + H if table.long else 0, device)
+        return panel, panel.windows(L, H, first, last)
+
+    def _calibrate(self, windows: Windows) -> Calibration:
+        device = next(self.fused_.buffers()).device
+        with autocast(device, self.train_config_):
+            return calibrate(
+                self.fused_,
+                windows,
+                self.network_.config.quantiles,
+                self.train_config_.batch_size,
+                device,
+                shared=not self.scale,  # such a model forecasts any number of channels
+            )
+
+    def _calibrated(self) -> Calibration:
+        if self.calibration_ is None:
+            raise DataError(
+                "intervals need rows that the weights were not fitted to, and fit held none back; "
+                "call calibrate with such rows"
+            )
+        return self.calibration_
 
     def _interval_sums(self, level: Any, channels: int, device: torch.device) -> list[IntervalSums]:
         known = self.calibration_
@@ -393,23 +445,6 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
             IntervalSums(one, self._calibrated().radius(one), channels, device) for one in levels
         ]
 
-    @staticmethod
-    def _counted(
-        table: Table, windows: Windows, device: torch.device
-    ) -> Callable[[Tensor], Tensor | None]:
-        """Which targets (B, C, H) of numbered windows count: those that were known, in channels
-        whose context ends on a known value. A filled end was drawn towards the targets."""
-        if table.known is None:
-            return lambda numbers: None
-        known = torch.from_numpy(table.known.T.copy()).float().to(device)
-        masks = Windows(known, windows.starts, windows.context_length, windows.horizon)
-
-        def of(numbers: Tensor) -> Tensor:
-            known = masks.batch(numbers)
-            return known.y * known.x[..., -1:]
-
-        return of
-
     def score(self, X: Any, y: None = None) -> float:
         """Minus the mean squared error over every window, in training standard deviations: greater
         is better, as scikit-learn expects."""
@@ -420,7 +455,11 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
         if isinstance(X, Table):
             return X
         return read_table(
-            X, time_col=self.time_col, target_cols=self.target_cols, frequency=self.freq
+            X,
+            time_col=self.time_col,
+            target_cols=self.target_cols,
+            frequency=self.freq,
+            id_col=self.id_col,
         )
 
     def _fitted_table(self, X: Any) -> Table:
@@ -445,10 +484,11 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
             )
         return table
 
-    def preset_for(self, rows: int) -> Preset:
-        """The settings that the estimator's `preset` means for that many training rows."""
+    def preset_for(self, rows: int, series: int = 1) -> Preset:
+        """The settings that the estimator's `preset` means for that many series of so many
+        training rows."""
         if self.preset == "auto":
-            return auto_forecast(rows, self.h, self.input_size)
+            return auto_forecast(rows, self.h, self.input_size, series)
         return paper_preset(self.preset, "forecast")
 
     def _model_config(self, preset: Preset, channels: int) -> ModelConfig:
@@ -464,68 +504,109 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
             )
         return config
 
+    def _statistics(self, table: Table) -> Scaler:
+        """Scaling by the values of a table."""
+        if not self.scale:
+            return Scaler.identity()
+        values = table.values.T
+        if not table.long:
+            return Scaler.standard(values)
+        known = None if table.known is None else table.known.T
+        return Scaler.per_series(values, known, table.bounds[:-1])
+
+    def _scaler_for(self, table: Table) -> Scaler:
+        """Scaling of the series of a table: as in training where it saw them."""
+        if self.scaler_.centre.ndim == 2:
+            return self.scaler_
+        number = {one: i for i, one in enumerate(self.tail_.ids.tolist())}
+        seen = np.array([number.get(one, -1) for one in table.ids.tolist()])
+        if (seen >= 0).all():
+            return self.scaler_[seen]
+        own = self._statistics(replace(table, id_name=table.id_name or "", rows=table.lengths))
+        return Scaler(
+            *(
+                np.where((seen >= 0)[:, None, None], of[seen], new)
+                for of, new in (
+                    (self.scaler_.centre, own.centre),
+                    (self.scaler_.scale, own.scale),
+                )
+            )
+        )
+
+    def _steps(self, h: int | None) -> int:
+        """Steps to forecast."""
+        if h is None:
+            return self.network_.config.outputs
+        _check_steps("h, the steps to forecast,", h)
+        return int(h)
+
+    def _check_rows(self, rows: int) -> None:
+        L = self.network_.config.context_length
+        if rows < L:
+            raise DataError(
+                f"the model reads a context of {L} rows, the table has {rows}; give at least {L} "
+                "rows"
+            )
+
     def _remembered(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        tail = self.tail_
-        values = {
-            "channels": list(self.channels_),
-            "time_name": tail.time_name,
-            "frequency": tail.frequency.name,
-            "time_zone": tail.time_zone,
-            "origin": {"kind": tail.origin.kind, "indexed": tail.origin.indexed},
-            "time_type": _described(tail.origin.time_dtype),
-            "datetime": tail.times.dtype.kind == "M",
-        }
-        arrays = {"tail.values": tail.values, "tail.times": tail.times.astype(np.int64)}
+        values, arrays = remembered(self.tail_)
         if self.calibration_ is not None:
             values["calibration_windows"] = self.calibration_.windows
             arrays["calibration.radii"] = self.calibration_.radii
         return values, arrays
 
     def _remember(self, values: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
-        times = arrays["tail.times"]
         self.channels_ = tuple(values["channels"])
-        self.calibration_ = None
-        if "calibration.radii" in arrays:
-            self.calibration_ = Calibration(
-                arrays["calibration.radii"], values["calibration_windows"]
-            )
-        self.tail_ = Table(
-            times=times.astype("datetime64[ns]") if values["datetime"] else times,
-            values=arrays["tail.values"],
-            channels=self.channels_,
-            time_name=values["time_name"],
-            frequency=Frequency.parse(values["frequency"]),
-            time_zone=values["time_zone"],
-            origin=Origin(**values["origin"], time_dtype=_restored(values["time_type"])),
+        self.tail_ = from_remembered(values, arrays)
+        radii = arrays.get("calibration.radii")
+        self.calibration_ = (
+            None if radii is None else Calibration(radii, values["calibration_windows"])
         )
 
 
-def _described(dtype: Any) -> dict[str, Any] | None:
-    """A narwhals type of time stamps as JSON values."""
-    if dtype is None:
-        return None
-    settings = {n: getattr(dtype, n) for n in ("time_unit", "time_zone") if hasattr(dtype, n)}
-    return {"name": type(dtype).__name__, "settings": settings}
-
-
-def _restored(described: dict[str, Any] | None) -> Any:
-    """Inverse of `_described`."""
-    if described is None:
-        return None
-    import narwhals.stable.v2 as nw
-
-    if described["name"] not in ("Date", "Datetime") and "Int" not in described["name"]:
-        raise ValueError(f"{described['name']!r} is no type of time stamps")
-    return getattr(nw, described["name"])(**described["settings"])
-
-
-def _rows(table: Table, first: int, end: int) -> Table:
-    return replace(
-        table,
-        times=table.times[first:end].copy(),
-        values=table.values[first:end].copy(),
-        known=None,
+def _bounds(
+    split: tuple[int | np.ndarray, int | np.ndarray] | None, lengths: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows (S,) where the training and the validation part of each series end."""
+    if split is None:
+        return lengths, lengths
+    split = tuple(split)
+    if len(split) == 2:
+        train_end, valid_end = (np.broadcast_to(one, lengths.shape) for one in split)
+        if ((train_end > 0) & (train_end <= valid_end) & (valid_end <= lengths)).all():
+            return train_end, valid_end
+    rows = f"the table's {lengths[0]}" if len(lengths) == 1 else "each series"
+    raise DataError(
+        f"split must be rows (train_end, valid_end) in that order within {rows}, found {split}"
     )
+
+
+def _held_back(table: Table, config: TrainConfig, L: int, H: int) -> tuple[np.ndarray, list[str]]:
+    """Where the training part of each series ends, (S,), if the last part chooses the epoch."""
+    lengths = table.lengths
+    if config.validation_fraction == 0:
+        return lengths, []
+    part = np.maximum(H, np.round(config.validation_fraction * lengths).astype(np.int64))
+    short = lengths - part < L + H
+    notices = []
+    if short.all():
+        rows = f"{lengths[0]} rows are" if not table.long else "the rows of every series are"
+        notices.append(f"{rows} too few to hold some back: training runs all its epochs")
+    elif short.any():
+        notices.append(
+            f"{short.sum()} of {len(lengths)} series ({listing(table.ids[short].tolist(), 3)}) are "
+            "too short to hold rows back and train whole"
+        )
+    return np.where(short, lengths, lengths - part), notices
+
+
+def _chunks(n: int) -> Iterator[np.ndarray]:
+    for first in range(0, n, _CHUNK):
+        yield np.arange(first, min(n, first + _CHUNK))
+
+
+def _rows(table: Table) -> str:
+    return f"{table.lengths.min()} rows" if not table.long else "series"
 
 
 def _check_steps(what: str, steps: Any) -> None:

@@ -10,7 +10,7 @@ window's own: the deviation of its context, or, with a quantile head, the head's
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from convtimenet.errors import ConfigError, DataError
 from convtimenet.losses import point_forecast
 from convtimenet.metrics import IntervalScores, outputs, wide
-from convtimenet.windows import Batch, Examples
+from convtimenet.windows import Windows
 
 DEFAULT_LEVELS = (80.0, 95.0)
 _GRID = np.array([*range(1, 100), 99.5, 99.9])
@@ -30,8 +30,6 @@ _MOST_VALUES = 2**24  # distances kept while calibrating; windows beyond are thi
 # Windows less than a horizon apart share targets. Channels have radii of their own where each has
 # this many horizons of windows, and this many windows, else they share them.
 _OWN_HORIZONS, _OWN_WINDOWS = 20, 200
-
-Counted = Callable[[Tensor], Tensor | None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,8 +49,10 @@ class Calibration:
     windows: int
 
     @classmethod
-    def of(cls, distances: np.ndarray) -> Calibration:
+    def of(cls, distances: np.ndarray, *, shared: bool = False) -> Calibration:
         """Take the finite-sample quantiles of distances (n, C, H); NaN ones do not count.
+
+        All channels share them if `shared` says so or windows are few.
 
         The radius of level a is the ``ceil((n + 1) a)``-th smallest of n distances: with it an
         interval covers an exchangeable new value with probability a at least (Vovk et al.,
@@ -60,7 +60,7 @@ class Calibration:
         Inference for Regression", JASA 113, 2018).
         """
         windows, _, H = distances.shape
-        own = windows >= max(_OWN_WINDOWS, _OWN_HORIZONS * H)
+        own = not shared and windows >= max(_OWN_WINDOWS, _OWN_HORIZONS * H)
         ranked = np.sort(distances if own else distances.reshape(-1, 1, H), axis=0)
         n = np.isfinite(ranked).sum(0)
         # rounded, because 0.07 * 100 is above 7
@@ -115,9 +115,11 @@ def check_levels(level: Any) -> tuple[float, ...]:
     return tuple(sorted({float(one) for one in given}))
 
 
-def column(side: str, level: float) -> str:
-    """Name of a bound after its forecast's, as in Nixtla's libraries: ``lo-80``."""
-    return f"{side}-{level:g}"
+def band_names(levels: Sequence[float]) -> list[str]:
+    """What to append to a forecast's name for it and its bounds, as Nixtla's libraries do: for 80
+    and 95 "", "lo-95", "lo-80", "hi-80", "hi-95"."""
+    low = [f"lo-{level:g}" for level in reversed(levels)]
+    return ["", *low, *(f"hi-{level:g}" for level in levels)]
 
 
 def context_scale(x: Tensor) -> Tensor:
@@ -158,10 +160,10 @@ class Bands:
         error = truth - self.point
         return torch.where(error < 0, _marked(-error, self.below), _marked(error, self.above))
 
-    def bounds(self, radius: Tensor) -> tuple[Tensor, Tensor]:
+    def bounds(self, radius: np.ndarray) -> tuple[Tensor, Tensor]:
         """Lower and upper bounds (B, C, H) at `radius` (G, H)."""
-        radius = radius.to(self.point)
-        return self.point - _length(radius, self.below), self.point + _length(radius, self.above)
+        mark = torch.from_numpy(radius).to(self.point)
+        return self.point - _length(mark, self.below), self.point + _length(mark, self.above)
 
 
 def _marked(length: Tensor, marks: list[tuple[float, Tensor]]) -> Tensor:
@@ -187,27 +189,14 @@ def _length(mark: Tensor, marks: list[tuple[float, Tensor]]) -> Tensor:
     return found
 
 
-@dataclass(frozen=True)
-class _EveryNth:
-    """Every `step`-th of some examples."""
-
-    examples: Examples
-    step: int
-
-    def __len__(self) -> int:
-        return -(-len(self.examples) // self.step)
-
-    def batch(self, index: Tensor) -> Batch:
-        return self.examples.batch(index * self.step)
-
-
 def calibrate(
     network: nn.Module,
-    windows: Examples,
+    windows: Windows,
     quantiles: tuple[float, ...],
     batch_size: int,
     device: torch.device,
-    counted: Counted,
+    *,
+    shared: bool = False,
 ) -> Calibration:
     """Forecast windows and measure how far what followed lay.
 
@@ -217,36 +206,34 @@ def calibrate(
         Fitted, in its inference form.
     windows
         None that the weights were fitted to.
-    counted
-        Which targets (B, C, H) of numbered windows count; None for all.
+    shared
+        See `Calibration.of`.
 
     Raises
     ------
     DataError
-        If none counts.
+        If no value in them is known.
     """
-    first = windows.batch(torch.zeros(1, dtype=torch.int64, device=device))
-    chosen = _EveryNth(windows, -(-len(windows) * first.y.numel() // _MOST_VALUES))
-    found, done = [], 0
-    for output, batch in outputs(network, chosen, batch_size, device):
+    values = windows.all.shape[0] * windows.horizon
+    found = []
+    for output, batch in outputs(
+        network, windows.thinned(_MOST_VALUES // values + 1), batch_size, device
+    ):
         distance = Bands(output, context_scale(batch.x), quantiles).distance(batch.y)
-        numbers = torch.arange(done, done + len(distance), device=device)
-        counts = counted(numbers * chosen.step)
-        if counts is not None:
-            distance = torch.where(counts > 0, distance, torch.nan)
+        if batch.weight is not None:
+            distance = torch.where(batch.weight > 0, distance, torch.nan)
         found.append(distance.cpu())
-        done += len(distance)
     distances = torch.cat(found).numpy()
     if not np.isfinite(distances).any():
         raise DataError("no known value is left to calibrate with: all of them were filled")
-    return Calibration.of(distances)
+    return Calibration.of(distances, shared=shared)
 
 
 class IntervalSums:
     """What `IntervalScores` of one level are made of, summed on the device."""
 
     def __init__(self, level: float, radius: np.ndarray, channels: int, device: torch.device):
-        self.level, self.radius = level, torch.from_numpy(radius).to(device)
+        self.level, self.radius = level, radius
         shape = (3, channels, radius.shape[-1])  # inside, width, distance outside
         self.sums = torch.zeros(shape, device=device, dtype=wide(device))
 

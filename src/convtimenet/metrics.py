@@ -131,7 +131,7 @@ class ForecastEvaluation:
     naive
         The same for repeating the last value.
     n_windows, n_values
-        Windows, and known values in them that were scored: filled ones are not, nor are those of a
+        Windows, of all series together, and known values in them that were scored: filled ones are not, nor are those of a
         channel whose context ends on a filled value.
     mse_per_window, starts
         (n,) each: mean squared error, and the first context row of the window in the table.
@@ -163,15 +163,20 @@ class ForecastSums:
             torch.zeros(channels, horizon, device=device, dtype=dtype) for _ in range(2)
         )
         self.absolute = torch.zeros(channels, device=device, dtype=dtype)
+        self.in_units = torch.zeros(channels, device=device, dtype=dtype)
         self.naive = torch.zeros(2, device=device, dtype=dtype)
 
-    def add(self, output: Tensor, target: Tensor, last: Tensor, counted: Tensor | None) -> Tensor:
-        """Take in a batch (B, C, H), and return the mean squared error of each window (B,)."""
+    def add(
+        self, output: Tensor, target: Tensor, last: Tensor, counted: Tensor | None, unit: Tensor
+    ) -> Tensor:
+        """Take in a batch (B, C, H), and return the mean squared error of each window (B,); `unit`
+        (C, 1) or (B, C, 1) brings errors to the data's own units."""
         dtype = self.squared.dtype
         weight = torch.ones_like(target) if counted is None else counted
         error, off = ((y - target).to(dtype) * weight for y in (output, last))
         self.squared += error.square().sum(0)
         self.absolute += error.abs().sum((0, 2))
+        self.in_units += (error.abs() * unit).sum((0, 2))
         self.count += weight.sum(0)
         self.naive += torch.stack([off.square().sum(), off.abs().sum()])
         return error.square().sum((1, 2)) / weight.sum((1, 2)).clamp(min=1)

@@ -158,7 +158,7 @@ def train(
     history = History(device=str(device))
     best_score, best_state, waited = float("inf"), _copy_state(model), 0
     begin = time.monotonic()
-    steps = len(training_batches(torch.arange(len(examples)), config))
+    steps = len(training_batches(torch.arange(len(examples))[: config.epoch_size], config))
 
     def out_of_time() -> bool:
         return config.time_limit is not None and time.monotonic() - begin > config.time_limit
@@ -174,8 +174,8 @@ def train(
                 group["lr"] = lr
             model.train()
             total, seen = torch.zeros((), device=device), 0
-            shuffled = torch.randperm(len(examples), generator=order).to(device)
-            for index in training_batches(shuffled, config):
+            shuffled = torch.randperm(len(examples), generator=order)[: config.epoch_size]
+            for index in training_batches(shuffled.to(device), config):
                 batch = examples.batch(index)
                 with autocast(device, config):
                     loss = loss_function(model(*batch.inputs), batch.y, batch.weight)

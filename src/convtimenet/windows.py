@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from convtimenet._shapes import Float, Int
+from convtimenet._shapes import Bool, Float, Int
 from convtimenet.errors import DataError
+from convtimenet.regular import ranges
 
 
 class Batch(NamedTuple):
@@ -51,20 +52,47 @@ class Scaler:
     Attributes
     ----------
     centre, scale
-        (C, 1) each, float64: ``scaled = (x - centre) / scale``.
+        (C, 1) each, or (S, C, 1) for one per series, float64: ``scaled = (x - centre) / scale``.
     """
 
     centre: np.ndarray
     scale: np.ndarray
 
     @classmethod
-    def standard(cls, values: np.ndarray) -> Scaler:
-        """Zero mean, unit deviation per channel of `values` (C, T); a constant channel keeps
-        its unit (scale 1)."""
+    def standard(cls, values: np.ndarray, known: np.ndarray | None = None) -> Scaler:
+        """Zero mean, unit deviation per channel of `values` (C, T), where `known`; a constant
+        channel keeps its unit (scale 1), one without a known value stays as it is."""
+        if known is not None and not known.all():
+            return cls.per_series(values, known, np.array([0]))[0]
         deviation = values.std(axis=-1, keepdims=True)
         # rounding alone can give a constant channel a deviation above 0
         varies = (np.ptp(values, axis=-1, keepdims=True) > 0) & (deviation > 0)
         return cls(values.mean(axis=-1, keepdims=True), np.where(varies, deviation, 1.0))
+
+    @classmethod
+    def per_series(cls, values: np.ndarray, known: np.ndarray | None, starts: np.ndarray) -> Scaler:
+        """`standard` for each of the series that begin at columns `starts` (S,) of (C, T)."""
+        if known is None:
+            known = np.ones_like(values, dtype=bool)
+        lengths = np.diff(starts, append=values.shape[1])
+        count = np.maximum(1, np.add.reduceat(known, starts, axis=1, dtype=np.int64))
+        centre = np.add.reduceat(np.where(known, values, 0), starts, axis=1) / count
+        off = np.where(known, values - np.repeat(centre, lengths, axis=1), 0)
+        deviation = np.sqrt(np.add.reduceat(off * off, starts, axis=1) / count)
+        lowest = np.minimum.reduceat(np.where(known, values, np.inf), starts, axis=1)
+        highest = np.maximum.reduceat(np.where(known, values, -np.inf), starts, axis=1)
+        scale = np.where((highest > lowest) & (deviation > 0), deviation, 1.0)
+        return cls(centre.T[..., None], scale.T[..., None])
+
+    def __getitem__(self, series: int | np.ndarray) -> Scaler:
+        """Statistics of one series, (C, 1), or of several, (n, C, 1)."""
+        return Scaler(self.centre[series], self.scale[series])
+
+    def along(self, lengths: np.ndarray) -> Scaler:
+        """Statistics of every row of series that lie one after the other, (C, T) each."""
+        if self.centre.ndim == 2:
+            return self
+        return Scaler(*(np.repeat(s[..., 0], lengths, axis=0).T for s in (self.centre, self.scale)))
 
     @classmethod
     def identity(cls) -> Scaler:
@@ -90,9 +118,9 @@ class Scaler:
 
 
 class Windows:
-    """Pairs of context and horizon cut from one table by index.
+    """Pairs of context and horizon cut by index from series that lie one after the other.
 
-    The table stays one tensor on the device; a batch is one gather, whatever its size.
+    The series stay one tensor on the device; a batch is one gather, whatever its size.
 
     Parameters
     ----------
@@ -102,6 +130,10 @@ class Windows:
         First context step of every window.
     context_length, horizon
         L and H, time steps.
+    known
+        (C, T) bool, False where a value was filled: as a target it does not count, nor does
+        any target of a channel whose context ends on one, for it was drawn towards the targets.
+        None counts all alike.
     """
 
     def __init__(
@@ -110,10 +142,12 @@ class Windows:
         starts: Int[Tensor, " n"],
         context_length: int,
         horizon: int,
+        known: Bool[Tensor, "C T"] | None = None,
     ):
         self.starts, self.context_length, self.horizon = starts, context_length, horizon
         # a view: window s is column s, no window is copied before its batch
         self.all = values.unfold(1, context_length + horizon, 1)
+        self.known = None if known is None else known.unfold(1, context_length + horizon, 1)
 
     @classmethod
     def between(
@@ -121,35 +155,58 @@ class Windows:
         values: Float[Tensor, "C T"],
         context_length: int,
         horizon: int,
-        first_target: int,
-        end: int,
+        first_target: int | np.ndarray,
+        end: int | np.ndarray,
+        begin: int | np.ndarray = 0,
+        known: Bool[Tensor, "C T"] | None = None,
     ) -> Windows:
-        """Every window whose targets lie in rows [first_target, end); contexts may reach back.
+        """Every window whose targets lie in rows [first_target, end) and whose context begins at
+        row `begin` or later; one number for one series, or (S,), one for each.
 
         Raises
         ------
         DataError
             If no window fits.
         """
-        first = max(first_target, context_length)
-        if end - first < horizon:
+        first = np.atleast_1d(np.maximum(first_target, begin + np.int64(context_length)))
+        last = np.atleast_1d(end) - horizon
+        if (last < first).all():
             raise DataError(
                 f"no window fits: a context of {context_length} and a horizon of {horizon} steps "
-                f"need targets within rows {first} to {end}, which are {max(0, end - first)} "
-                "steps; use a shorter context or horizon, or more rows"
+                f"need targets within {_room(first, np.atleast_1d(end))}; use a shorter context "
+                "or horizon, or more rows"
             )
-        starts = torch.arange(
-            first - context_length, end - context_length - horizon + 1, device=values.device
-        )
-        return cls(values, starts, context_length, horizon)
+        starts = ranges(first, np.maximum(first, last + 1)) - context_length
+        on_device = torch.from_numpy(starts).to(values.device)
+        return cls(values, on_device, context_length, horizon, known)
+
+    def thinned(self, most: int) -> Windows:
+        """At most that many of the windows, evenly spaced."""
+        if len(self) > most:
+            chosen = np.linspace(0, len(self) - 1, most).round().astype(np.int64)
+            self.starts = self.starts[torch.from_numpy(chosen).to(self.starts.device)]
+        return self
 
     def __len__(self) -> int:
         return len(self.starts)
 
     def batch(self, index: Int[Tensor, " B"]) -> Batch:
         """Contexts and what followed them."""
-        both = self.all[:, self.starts[index]].transpose(0, 1)
-        return Batch(both[..., : self.context_length], both[..., self.context_length :])
+        starts = self.starts[index]
+        both = self.all[:, starts].transpose(0, 1)
+        L = self.context_length
+        weight = None
+        if self.known is not None:
+            known = self.known[:, starts].transpose(0, 1)
+            weight = (known[..., L:] & known[..., L - 1 : L]).to(both.dtype)
+        return Batch(both[..., :L], both[..., L:], weight)
+
+
+def _room(first: np.ndarray, end: np.ndarray) -> str:
+    steps = np.maximum(0, end - first)
+    if len(first) == 1:
+        return f"rows {first[0]} to {end[0]}, which are {steps[0]} steps"
+    return f"each series; the longest of {len(first)} has {steps.max()} steps"
 
 
 class LabelledCases:
