@@ -78,23 +78,23 @@ class Calibration:
         DataError
             If there were too few windows for it.
         """
-        at = int(np.searchsorted(_GRID, level - 1e-9))
         if not 0 < level <= _GRID[-1]:
             raise ConfigError(
                 f"level must hold per cents above 0 and at most {_GRID[-1]:g}, found {level!r}"
             )
-        if not np.isfinite(self.radii[at]).all():
+        if not self.reaches(level):
             needed = math.ceil(1 / (1 - level / 100) - 1e-9) - 1
             raise DataError(
                 f"an interval of {level:g} % needs at least {needed} calibration values per step, "
                 f"of {self.windows} windows there were fewer; ask for a lower level or calibrate "
                 "with more rows"
             )
-        return self.radii[at]
+        return self.radii[np.searchsorted(_GRID, level - 1e-9)]
 
     def reaches(self, level: float) -> bool:
         """Whether there were enough windows for a level."""
-        return bool(np.isfinite(self.radii[np.searchsorted(_GRID, level - 1e-9)]).all())
+        at = np.searchsorted(_GRID, level - 1e-9)
+        return bool(at < len(_GRID) and np.isfinite(self.radii[at]).all())
 
 
 def check_levels(level: Any) -> tuple[float, ...]:
