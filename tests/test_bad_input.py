@@ -1,6 +1,7 @@
 """What users get wrong: an error that says expected, found and remedy, before any training."""
 
 import re
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -191,8 +192,8 @@ def test_columns_that_are_not_there():
         forecaster(freq="1D").fit(frame())
 
 
-def with_hole(array: np.ndarray) -> np.ndarray:
-    array[3, 1] = np.nan
+def without(array: np.ndarray, case: Any = slice(None), channel: Any = slice(None)) -> np.ndarray:
+    array[case, channel] = np.nan
     return array
 
 
@@ -222,9 +223,13 @@ CASES = {
     "no cases": (lambda: (cases(0), labels(0)), r"found an empty set of shape"),
     "no steps": (lambda: (cases(L=0), labels()), r"found an empty set of shape"),
     "text": (lambda: (cases().astype(str), labels()), r"X must hold real numbers; found dtype <U"),
+    "a case of NaN": (
+        lambda: (without(cases(), case=3), labels()),
+        r"every case needs a number; found none in case 3 \(entirely NaN",
+    ),
     "a channel of NaN": (
-        lambda: (with_hole(cases()), labels()),
-        r"found none in channel 1 of case 3 \(entirely NaN",
+        lambda: (without(cases(), channel=1), labels()),
+        r"needs a number in some case; found none in channel 1; leave the channel out",
     ),
     "cases of different channels": (
         lambda: ([np.ones((2, 9)), np.ones((3, 9))], ["a", "b"]),
@@ -273,12 +278,13 @@ class TestAccepted:
             by_hand[gap, c] = np.interp(gap, known, waves()[known, c])
         np.testing.assert_array_equal(model.predict(), forecaster().fit(by_hand).predict())
 
-    def test_gaps_in_cases_are_filled_with_a_notice(self):
+    def test_gaps_in_cases_are_masked_with_a_notice(self):
         X = cases()
         X[2, 1, 4] = np.nan
         X[3, 0, 5:7] = np.inf
         model = classifier().fit(X, labels())
-        assert "3 missing or infinite values were interpolated along time" in model.notices_
+        assert "3 missing or infinite values are masked" in model.notices_
+        X[4, 1] = np.nan
         assert np.isfinite(model.predict_proba(X)).all()
 
     def test_unsorted_rows_are_sorted_with_a_notice(self):

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from convtimenet.cases import Cases, as_cases, filled, read_cases
+from convtimenet.cases import Cases, as_cases, filled, gaps_left, read_cases
 from convtimenet.errors import DataError
 
 HEADER = "#a comment\n@problemName demo\n@univariate false\n@dimensions 2\n@classLabel true a b\n"
@@ -110,7 +110,7 @@ def test_masked_entries_are_missing() -> None:
     assert as_cases(masked).lengths.tolist() == [2]
 
 
-def test_trailing_nan_is_length_and_short_channels_repeat_their_last_value() -> None:
+def test_trailing_nan_is_length_and_short_channels_are_told_of() -> None:
     X = np.full((2, 2, 5), np.nan)
     X[0, 0, :4] = 1, np.nan, 3, 4
     X[0, 1, :2] = 7, 8
@@ -120,10 +120,9 @@ def test_trailing_nan_is_length_and_short_channels_repeat_their_last_value() -> 
     np.testing.assert_array_equal(X, before)
     assert cases.lengths.tolist() == [4, 3]
     assert cases.values.shape == (2, 2, 4)
-    np.testing.assert_array_equal(cases.values[0], [[1, np.nan, 3, 4], [7, 8, 8, 8]])
-    assert cases.notices == (
-        "1 channels end before their case does; their last value was repeated",
-    )
+    np.testing.assert_array_equal(cases.values[0], [[1, np.nan, 3, 4], [7, 8, np.nan, np.nan]])
+    assert cases.notices == ("1 channels end before their case does",)
+    np.testing.assert_array_equal(filled(cases).values[0], [[1, 2, 3, 4], [7, 8, 8, 8]])
 
 
 def test_filled_interpolates_inside_and_takes_the_nearest_at_the_ends() -> None:
@@ -135,6 +134,25 @@ def test_filled_interpolates_inside_and_takes_the_nearest_at_the_ends() -> None:
     np.testing.assert_array_equal(done.values[1, 0], [1, 1, *[np.nan] * 4])
     assert done.notices == ("4 missing or infinite values were interpolated along time",)
     assert filled(done) is done
+
+
+def test_gaps_left_makes_infinite_values_missing_and_counts_them() -> None:
+    cases = as_cases([np.array([np.nan, 1, np.nan, np.inf, 4, -np.inf]), np.ones(2)])
+    before = cases.values.copy()
+    left = gaps_left(cases)
+    np.testing.assert_array_equal(cases.values, before)
+    np.testing.assert_array_equal(left.values[0, 0], [np.nan, 1, np.nan, np.nan, 4, np.nan])
+    assert left.lengths.tolist() == [6, 2]
+    assert left.notices == ("4 missing or infinite values are masked",)
+    whole = as_cases([np.ones(3), np.ones(2)])
+    assert gaps_left(whole) is whole
+
+
+def test_a_channel_without_a_number_is_read_but_cannot_be_filled() -> None:
+    cases = as_cases(np.array([[[1.0, 2.0], [np.nan, np.nan]]]))
+    assert np.isnan(cases.values[0, 1]).all()
+    with pytest.raises(DataError, match=r"none in channel 1 of case 0 \(entirely NaN; 1 such"):
+        filled(cases)
 
 
 @given(ragged(), st.randoms(use_true_random=False))
@@ -169,8 +187,7 @@ def test_filled_leaves_known_values_and_no_gap(arrays: list[np.ndarray], random)
         (np.ones((1, 2, 3), complex), None, "complex128"),
         (np.array([["a", "b"]]), None, "real numbers"),
         ([np.ones((2, 3)), np.ones((3, 3))], None, "2 in case 0 and 3 in case 1"),
-        (np.array([[[1.0, 2.0], [np.nan, np.nan]]]), None, "channel 1 of case 0.*entirely NaN"),
-        (np.array([[1.0, 2.0], [np.nan, np.nan]]), None, "case 1"),
+        (np.array([[1.0, 2.0], [np.nan, np.nan]]), None, "none in case 1 .*entirely NaN; 1 such"),
         (np.array([[np.inf, np.nan]]), None, "case 0"),
         (np.array([[1e300]]), None, "float32"),
         ("text", None, "found str"),
@@ -190,7 +207,7 @@ def test_ts_missing_values_comments_and_unequal_channels(tmp_path: Path) -> None
     path = tmp_path / "x.ts"
     path.write_text(HEADER + "@DATA\n# between\n1,?,3:4,5:a\n\nNaN,2:1,2:b\n")
     cases = read_cases(path)
-    np.testing.assert_array_equal(cases.values[0], [[1, np.nan, 3], [4, 5, 5]])
+    np.testing.assert_array_equal(cases.values[0], [[1, np.nan, 3], [4, 5, np.nan]])
     np.testing.assert_array_equal(cases.values[1, 0], [np.nan, 2, np.nan])
     assert cases.lengths.tolist() == [3, 2]
     assert cases.labels is not None
@@ -219,7 +236,7 @@ def test_ts_without_class_label_line_has_no_labels(tmp_path: Path) -> None:
         (HEADER + "@data\n1,x:2:a\n", "line 7 .*numbers.*'x'"),
         (HEADER + "@data\n1,:2:a\n", "line 7 .*numbers"),
         (HEADER + "@data\n1:2:c\n", "line 7 .*labels.*'c'"),
-        (HEADER + "@data\n?,?:2:a\n", "channel 0 of case 0"),
+        (HEADER + "@data\n?,?:?:a\n", "none in case 0"),
         ("@timestamps true\n@data\n", "@timestamps true"),
         ("@targetlabel true\n@data\n1:2\n", "@targetlabel"),
     ],

@@ -122,13 +122,16 @@ class TestPredict:
     def test_a_prediction_does_not_depend_on_its_batch_mates(self):
         # the middle of the range is where filled steps lie: here no step of a case does
         wide = np.where(cases(12, L=60) > 0, 5.0, -5.0)
-        settings = TINY | {"pooling": "mean"}  # every filled patch would count
-        model = classifier(model=settings, n_epochs=3).fit(wide[..., :30], labels(12))
         varied = [c[:, : 20 + 3 * i] for i, c in enumerate(wide)]
-        together = model.predict_proba(varied)
-        for i in range(12):
-            np.testing.assert_allclose(model.predict_proba([varied[i]])[0], together[i], rtol=1e-5)
-        np.testing.assert_allclose(model.predict_proba(varied[::-1]), together[::-1], rtol=1e-5)
+        for masks in (True, False):
+            settings = TINY | {"pooling": "mean", "masks": masks}  # every filled patch would count
+            model = classifier(model=settings, n_epochs=3).fit(wide[..., :30], labels(12))
+            together = model.predict_proba(varied)
+            for i in range(12):
+                alone = model.predict_proba([varied[i]])[0]
+                np.testing.assert_allclose(alone, together[i], rtol=1e-5)
+            again = model.predict_proba(varied[::-1])
+            np.testing.assert_allclose(again, together[::-1], rtol=1e-5)
 
     def test_longer_cases_than_in_training_are_read_whole(self):
         model = classifier().fit(cases(), labels())
@@ -139,14 +142,32 @@ class TestPredict:
         assert not np.allclose(p, model.predict_proba(changed))
         assert not np.allclose(p, model.predict_proba(long[..., :30]))
 
-    def test_shorter_cases_are_filled_with_zeros_after_scaling(self):
-        model = classifier().fit(cases(), labels())
+    def test_padding_and_unknown_channels_change_nothing_by_default(self):
+        model = classifier(n_epochs=3).fit(cases(), labels())
+        short = cases(4, L=11)
+        padded = np.concatenate([short, np.full((4, 2, 60), np.nan)], axis=2)
+        expected = model.predict_proba(short)
+        np.testing.assert_allclose(model.predict_proba(padded), expected, rtol=1e-6)
+        zero = np.concatenate([short, np.zeros((4, 2, 60))], axis=2)
+        assert not np.allclose(model.predict_proba(zero), expected, rtol=1e-3)
+        short[2, 0] = np.nan
+        with_one = model.predict_proba(short)
+        assert not np.allclose(with_one[2], expected[2])
+        np.testing.assert_allclose(with_one[[0, 1, 3]], expected[[0, 1, 3]], rtol=1e-6)
+
+    @pytest.mark.parametrize(
+        "settings", [{"preset": "Epilepsy"}, {"model": TINY | {"masks": False}}]
+    )
+    def test_shorter_cases_are_filled_with_zeros_in_the_papers_way(self, settings, tmp_path):
+        model = classifier(**settings).fit(cases(), labels())
         short = cases(4, L=11)
         zero = model.scaler_.invert(np.zeros((2, 1)))
         by_hand = np.concatenate([short, np.broadcast_to(zero, (4, 2, 19))], axis=2)
         np.testing.assert_allclose(
             model.predict_proba(short), model.predict_proba(by_hand), rtol=1e-4
         )
+        loaded = ConvTimeNetClassifier.load(model.save(tmp_path / "m"))
+        np.testing.assert_array_equal(loaded.predict_proba(short), model.predict_proba(short))
 
     def test_score_is_accuracy_and_takes_weights(self):
         model = classifier().fit(cases(), labels())
@@ -166,6 +187,15 @@ class TestFit:
             row[:, : case.shape[1]] = case
         one, two = (classifier().fit(X, labels()).predict_proba(varied) for X in (varied, padded))
         np.testing.assert_array_equal(one, two)
+
+    @pytest.mark.parametrize("preset", ["auto", "Epilepsy"])
+    def test_complete_cases_train_the_same_with_a_mask_or_without(self, preset):
+        """Where nothing is unknown, there is no mask and not a bit changes."""
+        states = []
+        for masks in (True, False):
+            model = classifier(preset=preset, model=TINY | {"masks": masks}, n_epochs=2)
+            states.append(model.fit(cases(), labels()).network_.state_dict())
+        assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
 
     def test_single_channel_arrays_need_no_channel_axis(self):
         flat, full = cases(C=1)[:, 0], cases(C=1)

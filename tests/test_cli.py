@@ -216,17 +216,19 @@ class TestClassify:
         assert again["accuracy"] == scores["accuracy"]
         assert "accuracy: " in capsys.readouterr().out
 
-    def test_filled_test_cases_are_told_of(self, capsys):
+    def test_missing_values_of_test_cases_are_told_of(self, capsys):
         train, test = write_cases("train.npz"), write_cases("test.npz", 6)
         with np.load(test) as archive:
             X, y = archive["X"], archive["y"]
         X[0, 0, 2] = np.nan
         np.savez(test, X=X, y=y)
-        notice = "1 missing or infinite values were interpolated along time"
-        assert main(["classify", train, test, "--save=model", *QUICK]) == 0
-        assert f"Notices: test: {notice}" in capsys.readouterr().out
-        assert main(["classify", test, "--load=model"]) == 0
-        assert f"note: {notice}" in capsys.readouterr().out
+        masked = "1 missing or infinite values are masked"
+        filled = "1 missing or infinite values were interpolated along time"
+        for flags, notice in ([], masked), (["--model.masks=false"], filled):
+            assert main(["classify", train, test, "--save=model", *flags, *QUICK]) == 0
+            assert f"Notices: test: {notice}" in capsys.readouterr().out
+            assert main(["classify", test, "--load=model"]) == 0
+            assert f"note: {notice}" in capsys.readouterr().out
 
 
 @needs_data

@@ -85,7 +85,6 @@ def test_the_quantile_has_the_least_pinball_loss(q, seed):
     ranked = sample.sort().values
     tried = ranked.view(-1, 1, 1, 1).expand(-1, 1, 1, 40)
     losses = pinball((q,)).values(tried, sample.expand(40, 1, 40), reduction="none").mean((1, 2))
-    assert (ranked[losses.argmin()] - torch.quantile(sample, q)).abs() < 0.5
     below = (sample < ranked[losses.argmin()]).double().mean().item()
     assert below <= q + 1e-9
     assert below + 1 / 40 >= q - 1e-9

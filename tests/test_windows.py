@@ -13,7 +13,7 @@ from torch import nn
 from convtimenet.errors import DataError
 from convtimenet.metrics import confusion, evaluate
 from convtimenet.registry import REGISTRY, ForecastingInfo
-from convtimenet.windows import Batch, LabelledCases, Scaler, Windows, fill_cases
+from convtimenet.windows import Batch, LabelledCases, Scaler, Windows, pad_cases
 
 CPU = torch.device("cpu")
 
@@ -45,7 +45,7 @@ class TestWindows:
         windows = Windows.between(values, L, H, first_target, end)
         assert len(windows) == len(expected)
         order = torch.arange(len(windows)).flip(0)
-        x, y, _ = windows.batch(order)
+        x, y = windows.batch(order)[:2]
         assert torch.equal(x, torch.stack([a for a, _ in expected]).flip(0))
         assert torch.equal(y, torch.stack([b for _, b in expected]).flip(0))
 
@@ -121,14 +121,14 @@ class TestScaler:
         np.testing.assert_allclose(Scaler.minus_one_to_one(cases).apply(cases), -1)
 
 
-class TestFillCases:
+class TestPadCases:
     def test_zeros_follow_the_end_and_longer_cases_are_cut(self):
         values = np.array([[[2.0, 4.0, np.nan]], [[6.0, 8.0, 10.0]]])
         scaler = Scaler(np.array([[2.0]]), np.array([[2.0]]))
-        longer = fill_cases(values, scaler, 5)
+        longer = pad_cases(values, scaler, 5, 0.0)
         assert longer.dtype == np.float32
         assert longer.tolist() == [[[0, 1, 0, 0, 0]], [[2, 3, 4, 0, 0]]]
-        assert fill_cases(values, scaler, 2).tolist() == [[[0, 1]], [[2, 3]]]
+        assert pad_cases(values, scaler, 2, 0.0).tolist() == [[[0, 1]], [[2, 3]]]
 
 
 class Answers(nn.Module):
@@ -185,7 +185,7 @@ class LabelledPairs:
 
 def test_labelled_cases_keep_case_and_class_together():
     cases = LabelledCases(torch.arange(12.0).view(4, 1, 3), torch.tensor([5, 6, 7, 8]))
-    x, y, _ = cases.batch(torch.tensor([2, 0]))
+    x, y = cases.batch(torch.tensor([2, 0]))[:2]
     assert x[:, 0, 0].tolist() == [6, 0]
     assert y.tolist() == [7, 5]
 
@@ -193,3 +193,25 @@ def test_labelled_cases_keep_case_and_class_together():
 def test_confusion_counts_true_by_predicted():
     truth, predicted = np.array([0, 0, 1, 2, 2, 2]), np.array([0, 1, 1, 2, 0, 0])
     assert confusion(truth, predicted, 3).tolist() == [[1, 1, 0], [0, 1, 0], [2, 0, 1]]
+
+    def test_a_mask_wants_nan_left(self):
+        values = np.array([[[2.0, np.nan, 4.0]], [[6.0, 8.0, 10.0]]])
+        padded = pad_cases(values, Scaler(np.array([[2.0]]), np.array([[2.0]])), 4)
+        np.testing.assert_array_equal(padded[0, 0], [0, np.nan, 1, np.nan])
+        np.testing.assert_array_equal(padded[1, 0], [2, 3, 4, np.nan])
+
+
+class TestLabelledCases:
+    def test_a_mask_comes_with_unknown_values_only(self):
+        x, y = torch.arange(12.0).view(3, 1, 4), torch.tensor([0, 1, 1])
+        whole = LabelledCases(x, y).batch(torch.tensor([2, 0]))
+        assert whole.known is None
+        assert len(whole.inputs) == 1
+        x[1, 0, 2:] = torch.nan
+        cases = LabelledCases(x, y, weight=torch.tensor([1.0, 2.0, 3.0]))
+        batch = cases.batch(torch.tensor([1, 0]))
+        assert batch.known is not None
+        assert batch.known.tolist() == [[[True, True, False, False]], [[True] * 4]]
+        assert batch.inputs[1] is batch.known
+        assert batch.weight is not None
+        assert batch.weight.tolist() == [2, 1]

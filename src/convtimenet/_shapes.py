@@ -15,13 +15,13 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING or "jaxtyping" in sys.modules:
-    from jaxtyping import Bool, Float, Int
+    from jaxtyping import Bool, Float, Int, Shaped
 else:
 
     class _Plain:
         def __class_getitem__(cls, item):
             return item[0]
 
-    Bool = Float = Int = _Plain
+    Bool = Float = Int = Shaped = _Plain
 
-__all__ = ["Bool", "Float", "Int"]
+__all__ = ["Bool", "Float", "Int", "Shaped"]

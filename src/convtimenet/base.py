@@ -21,7 +21,7 @@ from convtimenet.errors import ConfigError
 from convtimenet.inference import fuse
 from convtimenet.model import ConvTimeNet
 from convtimenet.training import History, autocast, resolve_device, seeded, train
-from convtimenet.windows import Examples, Scaler
+from convtimenet.windows import Examples, Scaler, known_in
 
 log = logging.getLogger(__name__)
 
@@ -131,14 +131,16 @@ class ConvTimeNetEstimator(BaseEstimator):
             log.warning(notice)
 
     def _outputs(self, x: np.ndarray) -> np.ndarray:
-        """What the inference network gives for scaled inputs (n, C, L): (n, C, H) or (n, K)."""
+        """What the inference network gives for scaled inputs (n, C, L), NaN where unknown:
+        (n, C, H) or (n, K)."""
         device = next(self.fused_.buffers()).device
         results = []
         with torch.inference_mode(), autocast(device, self.train_config_):
             for part in torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32)).split(
                 self.train_config_.batch_size
             ):
-                results.append(self.fused_(part.to(device)).float().cpu())
+                part = part.to(device)
+                results.append(self.fused_(part, known_in(part)).float().cpu())
         return torch.cat(results).numpy()
 
     def _remembered(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

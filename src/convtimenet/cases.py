@@ -18,7 +18,7 @@ import numpy as np
 
 from convtimenet.errors import DataError
 
-__all__ = ["Cases", "as_cases", "filled", "read_cases"]
+__all__ = ["Cases", "as_cases", "filled", "gaps_left", "read_cases"]
 
 log = logging.getLogger(__name__)
 
@@ -32,8 +32,7 @@ class Cases:
     Attributes
     ----------
     values : ndarray of float32, shape (n, C, L)
-        Positions past a case's own length are NaN. A channel that ends before its case does
-        repeats its last value up to the length of the case.
+        Missing values and positions past a case's own length are NaN.
     lengths : ndarray of int64, shape (n,)
         Time steps of the longest channel of each case; L is the largest of them.
     labels : ndarray of shape (n,) or None
@@ -55,21 +54,20 @@ def as_cases(X: Any, y: Any = None) -> Cases:
     ----------
     X : array of shape (n, C, L) or (n, L), or sequence of arrays of shape (C, L_i) or (L_i,)
         Real numbers; never modified. Two axes in an array, or one axis in an item of a sequence,
-        mean one channel. NaN up to the end of a channel means that the channel ends earlier; NaN
-        before that is a missing value and stays (see `filled`).
+        mean one channel. NaN up to the end of all channels means that the case ends earlier; NaN
+        elsewhere is a missing value and stays (see `gaps_left` and `filled`).
     y : array-like of shape (n,), optional
         Labels of any type.
 
     Returns
     -------
     Cases
-        Channels that end before the longest channel of their case repeat their last value up to
-        the case's length, and a notice says how many did.
+        A notice says how many channels end before the longest channel of their case.
 
     Raises
     ------
     DataError
-        If there are no cases, channels or time steps, a channel has no finite number, cases differ
+        If there are no cases, channels or time steps, a case has no finite number, cases differ
         in their number of channels, numbers are not real or exceed float32, or the labels do not
         match the cases.
     """
@@ -149,11 +147,23 @@ def filled(cases: Cases) -> Cases:
         NaN and infinite values before the end of a case come from linear interpolation along
         time, at either end from the nearest finite value; a notice, which is logged too, gives
         their number. The padding past the end stays NaN. Without missing values, `cases` itself.
+
+    Raises
+    ------
+    DataError
+        If a channel of a case has no finite number.
     """
-    steps = np.arange(cases.values.shape[2])
-    missing = ~np.isfinite(cases.values) & (steps < cases.lengths[:, None, None])
+    steps, missing = np.arange(cases.values.shape[2]), _missing(cases)
     if not missing.any():
         return cases
+    unusable = np.argwhere(~np.isfinite(cases.values).any(axis=2))
+    if len(unusable):
+        i, c = unusable[0]
+        raise DataError(
+            f"every channel of every case needs a number to be filled from; found none in channel "
+            f"{c} of case {i} (entirely NaN; {len(unusable)} such channels in all); leave the case "
+            "or channel out, or use a network with masks=True"
+        )
     values = cases.values.copy()
     for i, c in np.argwhere(missing.any(axis=2)):
         gap = missing[i, c]
@@ -162,6 +172,30 @@ def filled(cases: Cases) -> Cases:
     notice = f"{int(missing.sum())} missing or infinite values were interpolated along time"
     log.warning(notice)
     return replace(cases, values=values, notices=(*cases.notices, notice))
+
+
+def gaps_left(cases: Cases) -> Cases:
+    """Leave missing values missing, for a network that masks them.
+
+    Returns
+    -------
+    Cases
+        Infinite values become NaN, and a notice, which is logged too, gives the number of values
+        missing before the end of their case. Without any, `cases` itself.
+    """
+    missing = int(_missing(cases).sum())
+    if not missing:
+        return cases
+    values = np.where(np.isinf(cases.values), np.float32(np.nan), cases.values)
+    notice = f"{missing} missing or infinite values are masked"
+    log.warning(notice)
+    return replace(cases, values=values, notices=(*cases.notices, notice))
+
+
+def _missing(cases: Cases) -> np.ndarray:
+    """Which values (n, C, L) before the end of their case are NaN or infinite."""
+    inside = np.arange(cases.values.shape[2]) < cases.lengths[:, None, None]
+    return ~np.isfinite(cases.values) & inside
 
 
 def _real(item: Any, what: str) -> np.ndarray:
@@ -248,26 +282,19 @@ def _labels(y: Any, n: int) -> np.ndarray:
 
 
 def _finished(values: np.ndarray, labels: np.ndarray | None) -> Cases:
-    """Find the lengths and complete short channels; `values` (n, C, L) is ours to change."""
-    unusable = np.argwhere(~np.isfinite(values).any(axis=2))
-    if len(unusable):
-        i, c = unusable[0]
+    """Find the lengths of cases (n, C, L)."""
+    empty = np.flatnonzero(~np.isfinite(values).any(axis=(1, 2)))
+    if len(empty):
         raise DataError(
-            f"every channel of every case needs a number; found none in channel {c} of case {i} "
-            f"(entirely NaN; {len(unusable)} such channels in all); leave the case or channel out"
+            f"every case needs a number; found none in case {empty[0]} (entirely NaN; {len(empty)} "
+            "such cases in all); leave them out"
         )
     present = ~np.isnan(values)
-    own = values.shape[2] - np.argmax(present[..., ::-1], axis=2)
+    own = np.where(present, np.arange(1, values.shape[2] + 1, dtype=np.int32), 0).max(axis=2)
     lengths = own.max(axis=1).astype(np.int64)
     values = np.ascontiguousarray(values[:, :, : lengths.max()])
-    short = np.argwhere(own < lengths[:, None])
-    for i, c in short:
-        values[i, c, own[i, c] : lengths[i]] = values[i, c, own[i, c] - 1]
-    notices = ()
-    if len(short):
-        notices = (
-            f"{len(short)} channels end before their case does; their last value was repeated",
-        )
+    short = int((own < lengths[:, None]).sum())
+    notices = (f"{short} channels end before their case does",) if short else ()
     return Cases(values=values, lengths=lengths, labels=labels, notices=notices)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,16 +14,20 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils.validation import check_is_fitted
 
 from convtimenet.base import ConvTimeNetEstimator
-from convtimenet.cases import Cases, as_cases, filled, read_cases
+from convtimenet.cases import Cases, as_cases, filled, gaps_left, read_cases
 from convtimenet.config import ModelConfig, TrainConfig
 from convtimenet.errors import DataError
 from convtimenet.presets import auto_classify, paper_preset
 from convtimenet.training import resolve_device
-from convtimenet.windows import LabelledCases, Scaler, fill_cases
+from convtimenet.windows import LabelledCases, Scaler, pad_cases
 
 
 class ConvTimeNetClassifier(ClassifierMixin, ConvTimeNetEstimator):
     """Classify multivariate series, of equal or unequal length, with one ConvTimeNet.
+
+    Under preset="auto" unequal lengths and missing values are carried by a mask: what is not known
+    changes neither a prediction nor what is learnt. The paper's presets fill as the paper does;
+    ``model={"masks": True}`` or False decides otherwise, and is saved with the model.
 
     Parameters
     ----------
@@ -142,6 +147,12 @@ class ConvTimeNetClassifier(ClassifierMixin, ConvTimeNetEstimator):
         )
         train_config = self._train_config(preset.train)
         device = resolve_device(train_config.device)
+        cases = prepared(cases, config)
+        if len(silent := np.flatnonzero(np.isnan(cases.values).all(axis=(0, 2)))):
+            raise DataError(
+                f"every channel needs a number in some case; found none in channel {silent[0]}; "
+                "leave the channel out"
+            )
         scaler = Scaler.minus_one_to_one(cases.values)
         notices = list(cases.notices)
         fitted, held_back, note = np.arange(n), np.arange(0), ""
@@ -149,7 +160,7 @@ class ConvTimeNetClassifier(ClassifierMixin, ConvTimeNetEstimator):
             fitted, held_back, note = hold_back(numbers, train_config)
         if note:
             notices.append(note)
-        x = torch.from_numpy(fill_cases(cases.values, scaler, L)).to(device)
+        x = torch.from_numpy(padded(cases, scaler, L, config)).to(device)
         labels = torch.from_numpy(numbers).to(device)
         examples = LabelledCases(x[fitted], labels[fitted])
         choosing = everything = None
@@ -172,18 +183,17 @@ class ConvTimeNetClassifier(ClassifierMixin, ConvTimeNetEstimator):
             the network pools by "flatten".
         """
         check_is_fitted(self, "fused_")
-        cases = read(X)
-        context = self.network_.config.context_length
-        _check_like_training(cases, self.n_channels_, self.network_.config)
+        config = self.network_.config
+        cases = self.read(X)
+        _check_like_training(cases, self.n_channels_, config)
         scores = np.empty((len(cases.values), len(self.classes_)), dtype=np.float32)
         # Cases longer than any training case are read whole, each at its own length, so that a
         # prediction never depends on the other cases beside it.
-        lengths = np.maximum(cases.lengths, context)
+        lengths = np.maximum(cases.lengths, config.context_length)
         for length in np.unique(lengths):
             members = lengths == length
-            scores[members] = self._outputs(
-                fill_cases(cases.values[members], self.scaler_, int(length))
-            )
+            some = replace(cases, values=cases.values[members])
+            scores[members] = self._outputs(padded(some, self.scaler_, int(length), config))
         return torch.from_numpy(scores).double().softmax(1).numpy()
 
     def predict(self, X: Any) -> np.ndarray:
@@ -197,6 +207,11 @@ class ConvTimeNetClassifier(ClassifierMixin, ConvTimeNetEstimator):
         assert cases.labels is not None
         right = self.predict(cases) == cases.labels
         return float(np.average(right, weights=sample_weight))
+
+    def read(self, X: Any) -> Cases:
+        """Cases as the fitted network reads them: missing values masked, or filled."""
+        check_is_fitted(self, "fused_")
+        return prepared(read(X), self.network_.config)
 
     def _labelled(self, X: Any, y: Any) -> Cases:
         cases = read(X, y)
@@ -218,7 +233,8 @@ class ConvTimeNetClassifier(ClassifierMixin, ConvTimeNetEstimator):
         if unknown := sorted(set(cases.labels.tolist()) - set(classes.tolist())):
             raise DataError(f"the validation cases have classes the training cases lack: {unknown}")
         _check_like_training(cases, config.channels, config)
-        x = fill_cases(cases.values, scaler, max(config.context_length, cases.values.shape[2]))
+        longest = max(config.context_length, cases.values.shape[2])
+        x = padded(prepared(cases, config), scaler, longest, config)
         numbers = np.searchsorted(classes, cases.labels)
         return LabelledCases(torch.from_numpy(x).to(device), torch.from_numpy(numbers).to(device))
 
@@ -287,5 +303,15 @@ def read(X: Any, y: Any = None) -> Cases:
     if isinstance(X, (str, Path)):
         X = read_cases(X)
     if isinstance(X, Cases):
-        return filled(X if y is None else as_cases(X.values, y))
-    return filled(as_cases(X, y))
+        return X if y is None else as_cases(X.values, y)
+    return as_cases(X, y)
+
+
+def prepared(cases: Cases, config: ModelConfig) -> Cases:
+    """Missing values masked or filled, as the network expects it."""
+    return gaps_left(cases) if config.masks else filled(cases)
+
+
+def padded(cases: Cases, scaler: Scaler, length: int, config: ModelConfig) -> np.ndarray:
+    """Scaled values (n, C, length), behind the cases' ends what the network expects there."""
+    return pad_cases(cases.values, scaler, length, np.nan if config.masks else 0.0)

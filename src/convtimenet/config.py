@@ -129,6 +129,10 @@ class ModelConfig(_Json):
     """Quantiles that the forecasting head gives, rising, 0.5 among them; none for a point
     forecast. With them the median is the point forecast."""
 
+    masks: bool = False
+    """Leave padding and missing values out of the network by a mask. Without, they are filled as in
+    the paper: zeros behind a case's end, interpolated values inside it; tables by interpolation."""
+
     revin: bool = True
     """Instance normalisation of the context, undone after the head (forecasting)."""
     revin_subtract_last: bool = False

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from convtimenet.artefact import DESCRIPTION, check_target, head_of
 from convtimenet.base import ConvTimeNetEstimator
-from convtimenet.classifier import ConvTimeNetClassifier, read
+from convtimenet.classifier import ConvTimeNetClassifier
 from convtimenet.errors import ConfigError, DataError, MissingExtraError
 from convtimenet.files import whole_folder
 from convtimenet.forecaster import ConvTimeNetForecaster
@@ -62,7 +62,10 @@ class Deployed(nn.Module):
             if self.quantiles:
                 return y * self.scale.unsqueeze(-2) + self.centre.unsqueeze(-2)
             return y * self.scale + self.centre
-        return self.network(torch.where(x.isnan(), 0.0, scaled).float()).softmax(-1)
+        missing = x.isnan()
+        scaled = torch.where(missing, 0.0, scaled).float()
+        known = ~missing if self.network.config.masks else None
+        return self.network(scaled, known).softmax(-1)
 
 
 def export(
@@ -134,16 +137,22 @@ def _inputs(estimator: ConvTimeNetEstimator, data: Any) -> np.ndarray:
     """Real inputs of the graph: windows (B, C, L) float64 or cases (B, C, L) float32."""
     L = estimator.network_.config.context_length
     if isinstance(estimator, ConvTimeNetForecaster):
+        if estimator.scaler_.centre.ndim == 3:
+            raise ConfigError(
+                "the graph cannot hold a scaling for each series of a long table; fit with "
+                "scale=False to export"
+            )
         table = estimator.tail_ if data is None else estimator.adapt(estimator.read(data))
         if len(table.times) < L:
             raise DataError(f"the comparison needs at least {L} rows, found {len(table.times)}")
+        # contexts of the rows as they lie; of several series some reach over a border
         windows = np.lib.stride_tricks.sliding_window_view(table.values, L, axis=0)  # (n, C, L)
         step = max(1, len(windows) // _MOST_WINDOWS)
         return np.ascontiguousarray(windows[::-1][::step][:_MOST_WINDOWS])
     assert isinstance(estimator, ConvTimeNetClassifier)
     if data is None:
         raise DataError("a classifier keeps no cases; give some as data= for the comparison")
-    cases = read(data)
+    cases = estimator.read(data)
     fitting = cases.values[cases.lengths <= L][:_MOST_WINDOWS, :, :L]
     if not len(fitting):
         raise DataError(f"the graph reads cases of up to {L} steps, all given ones are longer")

@@ -13,8 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from convtimenet.base import ConvTimeNetEstimator
-from convtimenet.config import ModelConfig, TrainConfig
-from convtimenet.csvfile import listing
+from convtimenet.config import ModelConfig
 from convtimenet.errors import ConfigError, DataError
 from convtimenet.intervals import (
     DEFAULT_LEVELS,
@@ -28,6 +27,7 @@ from convtimenet.intervals import (
 )
 from convtimenet.metrics import ForecastEvaluation
 from convtimenet.panel import Panel, evaluate_windows, roll
+from convtimenet.parts import hold_back, scored_rows, split_rows
 from convtimenet.presets import PANEL_EPOCH, Preset, auto_forecast, paper_preset
 from convtimenet.remembered import from_remembered, remembered
 from convtimenet.tables import (
@@ -50,8 +50,8 @@ _CHUNK = 4096  # series that a forecast holds on the device together
 class ConvTimeNetForecaster(ConvTimeNetEstimator):
     """Forecast every channel of every series of a table with one ConvTimeNet.
 
-    A wide table is one series; a long one holds many, of any lengths and beginnings, and one network
-    learns from all of them.
+    A wide table is one series; a long one holds many, of any lengths and beginnings, and one
+    network learns from all of them.
 
     Parameters
     ----------
@@ -184,7 +184,7 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
             _check_steps("input_size, the context,", self.input_size)
         table = self.read(X)
         lengths = table.lengths
-        train_end, valid_end = _bounds(split, lengths)
+        train_end, valid_end = split_rows(split, lengths)
         preset = self.preset_for(int(np.median(train_end)), len(lengths))
         config = self._model_config(preset, len(table.channels))
         train_config = self._train_config(preset.train)
@@ -192,10 +192,14 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
         L, H = config.context_length, config.outputs
         notices = list(table.notices)
         if split is None:
-            train_end, notice = _held_back(table, train_config, L, H)
+            train_end, notice = hold_back(table, train_config.validation_fraction, L, H)
             notices += notice
-        scaler = self._statistics(crop(table, 0, train_end))
-        panel = Panel(table, scaler, L + H if table.long else 0, device)
+        if config.masks and table.known is not None:
+            notices.append("missing values are masked: the network neither reads nor learns them")
+        scaler = self._statistics(crop(table, 0, train_end), config.masks)
+        # filled values train as any other where the paper's network is asked for
+        seen = table if config.masks else replace(table, known=None)
+        panel = Panel(seen, scaler, _least(table, L + H), masks=config.masks, device=device)
         examples = panel.windows(L, H, 0, train_end)
         valid = everything = None
         if (valid_end > train_end).any():
@@ -296,17 +300,21 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
 
     def forecast(self, values: np.ndarray, h: int | None = None) -> np.ndarray:
         """Forecast from the last `input_size` rows of (T, C) values of one series to (h, C), units
-        kept."""
+        kept. NaN is a missing value where the network takes masks."""
         check_is_fitted(self, "fused_")
         self._check_rows(len(values))
         recent = values[-self.network_.config.context_length :].T
+        missing = np.isnan(recent)
         scaler = self.scaler_
         if scaler.centre.ndim == 3:
-            scaler = Scaler.standard(recent)
+            scaler = Scaler.standard(recent, ~missing)
         device = next(self.fused_.buffers()).device
         x = torch.from_numpy(scaler.apply(recent)[None]).float().to(device)
+        known = None
+        if self.network_.config.masks and missing.any():
+            known = torch.from_numpy(~missing[None]).to(device)
         with torch.inference_mode(), autocast(device, self.train_config_):
-            found = roll(self.fused_, x, self._steps(h), self.network_.config.quantiles)
+            found = roll(self.fused_, x, known, self._steps(h), self.network_.config.quantiles)
         return scaler.invert(found[0].cpu().double().numpy()).T
 
     def forecast_table(self, table: Table, h: int | None = None, level: Any = None) -> np.ndarray:
@@ -319,12 +327,13 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
             forecast and then the bounds, see `convtimenet.intervals.band_names`.
         """
         check_is_fitted(self, "fused_")
-        L, steps = self.network_.config.context_length, self._steps(h)
+        config, steps = self.network_.config, self._steps(h)
+        L, masks = config.context_length, config.masks
         levels = () if level is None else check_levels(level)
         radii = [self._calibrated().radius(one) for one in levels]
-        if radii and steps > self.network_.config.outputs:
+        if radii and steps > config.outputs:
             raise ConfigError(
-                f"intervals reach the trained horizon of {self.network_.config.outputs} steps, "
+                f"intervals reach the trained horizon of {config.outputs} steps, "
                 f"found h={steps}; ask for fewer steps, for no level, or train with a longer h"
             )
         K = 1 + 2 * len(radii)
@@ -337,25 +346,25 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
                 part = select_series(table, numbers)
                 scaler = self._scaler_for(part)
                 part = crop(part, part.lengths - L, part.lengths)
-                panel = Panel(part, scaler, L, device)
+                panel = Panel(part, scaler, L, masks=masks, device=device)
                 windows = panel.windows(L, 0, part.lengths, part.lengths)
                 order = torch.arange(len(windows), device=device)
-                scaled = [
-                    self._answers(windows.batch(index).x, steps, radii).double().cpu()
-                    for index in order.split(self.train_config_.batch_size)
-                ]
+                batches = map(windows.batch, order.split(self.train_config_.batch_size))
+                scaled = [self._answers(b.x, b.known, steps, radii).double().cpu() for b in batches]
                 answers = torch.cat(scaled, dim=1).numpy()
                 for k in range(K):
                     found[numbers, ..., k] = scaler.invert(answers[k]).swapaxes(1, 2)
         return found.reshape(-1, len(table.channels) * K)
 
-    def _answers(self, x: Tensor, steps: int, radii: Sequence[np.ndarray]) -> Tensor:
+    def _answers(
+        self, x: Tensor, known: Tensor | None, steps: int, radii: Sequence[np.ndarray]
+    ) -> Tensor:
         """Forecasts and bounds (K, B, C, steps) from contexts (B, C, L), scaled as they are."""
         quantiles = self.network_.config.quantiles
         if not radii:
-            return roll(self.fused_, x, steps, quantiles)[None]
+            return roll(self.fused_, x, known, steps, quantiles)[None]
         # in float64, so that bounds of rising levels cannot round past one another
-        bands = Bands(self.fused_(x).double(), context_scale(x.double()), quantiles)
+        bands = Bands(self.fused_(x, known).double(), context_scale(x.double(), known), quantiles)
         sides = [bands.bounds(radius) for radius in radii]
         low, high = [side[0] for side in reversed(sides)], [side[1] for side in sides]
         return torch.stack([bands.point, *low, *high])[..., :steps]
@@ -404,15 +413,14 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
         config = self.network_.config
         L, H = config.context_length, config.outputs
         device = next(self.fused_.buffers()).device
-        lengths = table.lengths
-        first, last = 0 if first_row is None else first_row, lengths if end is None else end
-        ordered = (0 <= np.asarray(first)) & (first < np.asarray(last)) & (last <= lengths)
-        if not ordered.all():
-            raise DataError(
-                f"first_row and end must be in that order within the table's {_rows(table)}, found "
-                f"{first} and {last}"
-            )
-        panel = Panel(table, self._scaler_for(table), L + H if table.long else 0, device)
+        first, last = scored_rows(table, first_row, end)
+        panel = Panel(
+            table,
+            self._scaler_for(table),
+            _least(table, L + H),
+            masks=config.masks,
+            device=device,
+        )
         return panel, panel.windows(L, H, first, last)
 
     def _calibrate(self, windows: Windows) -> Calibration:
@@ -504,15 +512,14 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
             )
         return config
 
-    def _statistics(self, table: Table) -> Scaler:
-        """Scaling by the values of a table."""
+    def _statistics(self, table: Table, masks: bool) -> Scaler:
+        """Scaling by the values of a table, without the filled ones where there are masks."""
         if not self.scale:
             return Scaler.identity()
-        values = table.values.T
-        if not table.long:
-            return Scaler.standard(values)
-        known = None if table.known is None else table.known.T
-        return Scaler.per_series(values, known, table.bounds[:-1])
+        known = None if table.known is None or not masks else table.known.T
+        if table.long:
+            return Scaler.per_series(table.values.T, known, table.bounds[:-1])
+        return Scaler.standard(table.values.T, known)
 
     def _scaler_for(self, table: Table) -> Scaler:
         """Scaling of the series of a table: as in training where it saw them."""
@@ -522,7 +529,8 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
         seen = np.array([number.get(one, -1) for one in table.ids.tolist()])
         if (seen >= 0).all():
             return self.scaler_[seen]
-        own = self._statistics(replace(table, id_name=table.id_name or "", rows=table.lengths))
+        as_long = replace(table, id_name=table.id_name or "", rows=table.lengths)
+        own = self._statistics(as_long, self.network_.config.masks)
         return Scaler(
             *(
                 np.where((seen >= 0)[:, None, None], of[seen], new)
@@ -564,49 +572,14 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
         )
 
 
-def _bounds(
-    split: tuple[int | np.ndarray, int | np.ndarray] | None, lengths: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Rows (S,) where the training and the validation part of each series end."""
-    if split is None:
-        return lengths, lengths
-    split = tuple(split)
-    if len(split) == 2:
-        train_end, valid_end = (np.broadcast_to(one, lengths.shape) for one in split)
-        if ((train_end > 0) & (train_end <= valid_end) & (valid_end <= lengths)).all():
-            return train_end, valid_end
-    rows = f"the table's {lengths[0]}" if len(lengths) == 1 else "each series"
-    raise DataError(
-        f"split must be rows (train_end, valid_end) in that order within {rows}, found {split}"
-    )
-
-
-def _held_back(table: Table, config: TrainConfig, L: int, H: int) -> tuple[np.ndarray, list[str]]:
-    """Where the training part of each series ends, (S,), if the last part chooses the epoch."""
-    lengths = table.lengths
-    if config.validation_fraction == 0:
-        return lengths, []
-    part = np.maximum(H, np.round(config.validation_fraction * lengths).astype(np.int64))
-    short = lengths - part < L + H
-    notices = []
-    if short.all():
-        rows = f"{lengths[0]} rows are" if not table.long else "the rows of every series are"
-        notices.append(f"{rows} too few to hold some back: training runs all its epochs")
-    elif short.any():
-        notices.append(
-            f"{short.sum()} of {len(lengths)} series ({listing(table.ids[short].tolist(), 3)}) are "
-            "too short to hold rows back and train whole"
-        )
-    return np.where(short, lengths, lengths - part), notices
+def _least(table: Table, rows: int) -> int:
+    """Rows that every series is padded to: those of a long table to a whole window."""
+    return rows if table.long else 0
 
 
 def _chunks(n: int) -> Iterator[np.ndarray]:
     for first in range(0, n, _CHUNK):
         yield np.arange(first, min(n, first + _CHUNK))
-
-
-def _rows(table: Table) -> str:
-    return f"{table.lengths.min()} rows" if not table.long else "series"
 
 
 def _check_steps(what: str, steps: Any) -> None:

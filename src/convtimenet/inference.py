@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from convtimenet import native
-from convtimenet._shapes import Float
+from convtimenet._shapes import Bool, Float
 from convtimenet.layers import TokenBatchNorm, banded_conv
 from convtimenet.model import Block, ConvTimeNet
 
@@ -41,15 +41,18 @@ class FusedBlock(nn.Module):
         self.narrow_weight = nn.Buffer(a2[:, None] * narrow.weight)
         self.narrow_bias = nn.Buffer((a2 * narrow.bias + t2)[:, None])
 
-    def forward(self, u: Float[Tensor, "D R N"]) -> Float[Tensor, "D R N"]:
-        if self.native and native.usable(u):
+    def forward(
+        self, u: Float[Tensor, "D R N"], counted: Bool[Tensor, "R N"] | None = None
+    ) -> Float[Tensor, "D R N"]:
+        if counted is None and self.native and native.usable(u):
             return native.fused_block(self, u)
         conv = F.gelu(banded_conv(u, self.weight, self.bias))
         v = self.norm_conv(torch.addcmul(torch.addcmul(self.t1, self.s1, u), self.c1, conv))
         flat = v.flatten(1)
         hidden = F.gelu(torch.addmm(self.widen_bias, self.widen_weight, flat))
         kept = torch.addcmul(self.narrow_bias, self.s2, flat)
-        return self.norm_pointwise(torch.addmm(kept, self.narrow_weight, hidden).view_as(u))
+        w = self.norm_pointwise(torch.addmm(kept, self.narrow_weight, hidden).view_as(u))
+        return w if counted is None else torch.where(counted, w, 0.0)
 
 
 class FusedNorm(nn.Module):
@@ -60,7 +63,9 @@ class FusedNorm(nn.Module):
         scale, shift, _ = _folded(norm, norm.weight)
         self.scale, self.shift = nn.Buffer(scale[:, None, None]), nn.Buffer(shift[:, None, None])
 
-    def forward(self, u: Float[Tensor, "D R N"]) -> Float[Tensor, "D R N"]:
+    def forward(
+        self, u: Float[Tensor, "D R N"], counted: Bool[Tensor, "R N"] | None = None
+    ) -> Float[Tensor, "D R N"]:
         return torch.addcmul(self.shift, self.scale, u)
 
 

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from convtimenet.errors import ConfigError, DataError
+from convtimenet.layers import RevIN
 from convtimenet.losses import point_forecast
 from convtimenet.metrics import IntervalScores, outputs, wide
 from convtimenet.windows import Windows
@@ -122,9 +123,12 @@ def band_names(levels: Sequence[float]) -> list[str]:
     return ["", *low, *(f"hi-{level:g}" for level in levels)]
 
 
-def context_scale(x: Tensor) -> Tensor:
-    """Unit (B, C, 1) of a window: its context's deviation, as RevIN has it."""
-    return (x.var(-1, keepdim=True, correction=0) + 1e-5).sqrt()
+def context_scale(x: Tensor, known: Tensor | None = None) -> Tensor:
+    """Unit (B, C, 1) of windows with contexts (B, C, L): the scale that RevIN takes of them."""
+    return _REVIN(x, known)[1][1]
+
+
+_REVIN = RevIN()
 
 
 class Bands:
@@ -219,7 +223,7 @@ def calibrate(
     for output, batch in outputs(
         network, windows.thinned(_MOST_VALUES // values + 1), batch_size, device
     ):
-        distance = Bands(output, context_scale(batch.x), quantiles).distance(batch.y)
+        distance = Bands(output, context_scale(batch.x, batch.known), quantiles).distance(batch.y)
         if batch.weight is not None:
             distance = torch.where(batch.weight > 0, distance, torch.nan)
         found.append(distance.cpu())

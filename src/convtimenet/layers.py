@@ -2,17 +2,25 @@
 
 After `DeformablePatch` the tokens stay in one layout, (D, R, N): width first, so that the
 pointwise products, the depthwise convolution and the norms all run over contiguous memory and
-no layer transposes its input. Shape legend: `convtimenet._shapes`.
+no layer transposes its input.
+
+Where points are padding or missing, `Extent` says which tokens of a row count. Those that do not
+are zero between layers, so that a convolution sees past a row's own end what it sees past the end
+of the tensor, and the norms and the pooling leave them out.
+
+Shape legend: `convtimenet._shapes`.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from convtimenet import native
-from convtimenet._shapes import Float
+from convtimenet._shapes import Bool, Float, Int
 from convtimenet.config import Padding, PredictorInit
 from convtimenet.memory import recomputing
 
@@ -37,16 +45,23 @@ class RevIN(nn.Module):
             self.bias = nn.Parameter(torch.zeros(affine_channels, 1))
 
     def forward(
-        self, x: Float[Tensor, "B C L"]
+        self, x: Float[Tensor, "B C L"], known: Bool[Tensor, "B C L"] | None = None
     ) -> tuple[Float[Tensor, "B C L"], tuple[Float[Tensor, "B C 1"], Float[Tensor, "B C 1"]]]:
-        """Normalise; also return the (centre, scale) that `inverse` needs."""
+        """Normalise; also return the (centre, scale) that `inverse` needs. Points that are not
+        `known` are left out of both and become zero."""
         fixed = x.detach()
-        scale = (fixed.var(-1, keepdim=True, correction=0) + 1e-5).sqrt()
+        if known is None:
+            mean, variance = fixed.mean(-1, keepdim=True), fixed.var(-1, keepdim=True, correction=0)
+        else:
+            mean, variance = known_moments(fixed, known)
+        scale = (variance + 1e-5).sqrt()
         # gradients pass through the last value but not through the mean, as in the golden files
-        centre = x[..., -1:] if self.subtract_last else fixed.mean(-1, keepdim=True)
+        centre = last_known(x, known) if self.subtract_last else mean
         x = (x - centre) / scale
         if self.affine:
             x = x * self.weight + self.bias
+        if known is not None:
+            x = torch.where(known, x, 0.0)
         return x, (centre, scale)
 
     def inverse(
@@ -59,6 +74,39 @@ class RevIN(nn.Module):
         if self.affine:
             y = (y - self.bias) / (self.weight + 1e-10)
         return y * scale + centre
+
+
+def known_moments(
+    x: Float[Tensor, "B C L"], known: Bool[Tensor, "B C L"]
+) -> tuple[Float[Tensor, "B C 1"], Float[Tensor, "B C 1"]]:
+    """Mean and population variance of the known points; 0 and 0 where there is none."""
+    count = known.sum(-1, keepdim=True).clamp(min=1)
+    mean = torch.where(known, x, 0.0).sum(-1, keepdim=True) / count
+    off = torch.where(known, x - mean, 0.0)
+    return mean, off.square().sum(-1, keepdim=True) / count
+
+
+def last_known(
+    x: Float[Tensor, "R C L"], known: Bool[Tensor, "R C L"] | None
+) -> Float[Tensor, "R C 1"]:
+    """The newest value of every channel; its first where none is known."""
+    if known is None:
+        return x[..., -1:]
+    steps = torch.arange(x.shape[-1], device=x.device)
+    return x.gather(-1, torch.where(known, steps, 0).amax(-1, keepdim=True))
+
+
+class Extent(NamedTuple):
+    """What belongs to each row of a batch that is padded or has gaps."""
+
+    end: Int[Tensor, " R"]
+    """Time steps up to the last at which a channel is known."""
+    counted: Bool[Tensor, "R N"]
+    """Tokens of which any point is known."""
+    first: Int[Tensor, " R"]
+    """First time step that the row's patches may read: where its first such token starts."""
+    last: Int[Tensor, " R"]
+    """Last one: where the patches end that the row would have if it stood alone."""
 
 
 class DeformablePatch(nn.Module):
@@ -109,29 +157,61 @@ class DeformablePatch(nn.Module):
                 for parameter in self.predict[layer].parameters():
                     nn.init.zeros_(parameter)
 
-    def forward(self, x: Float[Tensor, "R C L"]) -> Float[Tensor, "D R N"]:
+    def forward(
+        self, x: Float[Tensor, "R C L"], extent: Extent | None = None
+    ) -> Float[Tensor, "D R N"]:
         """Patches, projected to the width of the tokens."""
-        patches = self.sample(self.pad(x))
+        patches = self.sample(self.pad(x, extent), extent)
         R, N = patches.shape[:2]
         weight, bias = self.project.weight, self.project.bias
         return torch.addmm(bias[:, None], weight, patches.reshape(R * N, -1).T).view(-1, R, N)
 
-    def pad(self, x: Float[Tensor, "R C L"]) -> Float[Tensor, "R C padded"]:
-        """Fill the end up to a whole number of strides."""
+    def extent(self, known: Bool[Tensor, "R C L"]) -> Extent:
+        """Which tokens each row has, as if it stood alone, and which of them count."""
+        L, P, S = known.shape[-1], self.patch_size, self.patch_stride
+        steps = torch.arange(L, device=known.device)
+        some = known.any(1)
+        end = torch.where(some, steps + 1, 0).amax(-1)
+        whole = torch.div(end - P, S, rounding_mode="floor")  # `ModelConfig.patches_in`
+        n_tokens = (whole + (1 if self.padding == "none" else 2)).clamp(min=1)
+        # what a row is padded with up to a whole patch is its own
+        own = some | ((steps >= end[:, None]) & (end[:, None] > 0))
+        if self.padding != "none":
+            own = torch.cat([own, (end > 0)[:, None].expand(-1, self._missing(L))], dim=-1)
+        counted = own.unfold(-1, P, S).any(-1)
+        counted &= torch.arange(counted.shape[1], device=known.device) < n_tokens[:, None]
+        first = counted.to(torch.uint8).argmax(-1) * S
+        return Extent(end, counted, first, torch.maximum(end, (n_tokens - 1) * S + P) - 1)
+
+    def _missing(self, length: int) -> int:
+        """Time steps from `length` up to a whole number of strides."""
+        P, S = self.patch_size, self.patch_stride
+        return max(0, (length - P) // S + 1) * S + P - length
+
+    def pad(
+        self, x: Float[Tensor, "R C L"], extent: Extent | None = None
+    ) -> Float[Tensor, "R C padded"]:
+        """Fill the end, every row's own where it has one, up to a whole number of strides."""
         if self.padding == "none":
             return x
-        L, P, S = x.shape[-1], self.patch_size, self.patch_stride
-        extra = max(0, (L - P) // S + 1) * S + P - L
+        extra = self._missing(x.shape[-1])
         if self.padding == "zeros":
             return F.pad(x, (0, extra))
-        return torch.cat([x, x[..., -1:].expand(-1, -1, extra)], dim=-1)
+        if extent is None:
+            return torch.cat([x, x[..., -1:].expand(-1, -1, extra)], dim=-1)
+        end = extent.end[:, None, None]
+        newest = x.gather(-1, (end - 1).clamp(min=0).expand(-1, x.shape[1], 1))
+        x = F.pad(x, (0, extra))
+        return torch.where(torch.arange(x.shape[-1], device=x.device) < end, x, newest)
 
-    def sample(self, x: Float[Tensor, "R C padded"]) -> Float[Tensor, "R N P C"]:
+    def sample(
+        self, x: Float[Tensor, "R C padded"], extent: Extent | None = None
+    ) -> Float[Tensor, "R N P C"]:
         """Read the P points of every patch, by linear interpolation where patches deform."""
         if self.predict is None:
             return self.uniform(x).permute(0, 2, 3, 1)
         with torch.autocast(x.device.type, enabled=False):
-            left, right = self.boxes(x)
+            left, right = self.boxes(x, extent)
             if native.usable(x) and not x.requires_grad:
                 return native.interpolate(x, left, right, self.patch_size, self.patch_stride)
             return interpolate(x, left, right, self.patch_size, self.patch_stride)
@@ -141,11 +221,12 @@ class DeformablePatch(nn.Module):
         return x.unfold(-1, self.patch_size, self.patch_stride)
 
     def boxes(
-        self, x: Float[Tensor, "R C padded"]
+        self, x: Float[Tensor, "R C padded"], extent: Extent | None = None
     ) -> tuple[Float[Tensor, "R N"], Float[Tensor, "R N"]]:
         """Left and right edge of every patch, in time steps from its first plain point.
 
-        Plain patching is left = 0, right = P - 1. Edges are clamped to the series.
+        Plain patching is left = 0, right = P - 1. Edges are clamped to the series, to what is a
+        row's own where padding follows or precedes it.
         """
         assert self.predict is not None
         half = (self.patch_size - 1) / 2
@@ -155,8 +236,11 @@ class DeformablePatch(nn.Module):
         moves = self.predict(plain.reshape(rows * N, -1).contiguous()).view(rows, N, 2)
         shift, stretch = moves.unbind(-1)
         reach = F.relu(stretch + half)
-        first = torch.arange(shift.shape[-1], device=x.device) * self.patch_stride
-        lowest, highest = -first.to(x.dtype), (x.shape[-1] - 1 - first).to(x.dtype)
+        start = torch.arange(shift.shape[-1], device=x.device) * self.patch_stride
+        lowest, highest = -start, x.shape[-1] - 1 - start
+        if extent is not None:
+            lowest, highest = (edge[:, None] - start for edge in (extent.first, extent.last))
+        lowest, highest = lowest.to(x.dtype), highest.to(x.dtype)
         centre = shift + half
         left = torch.minimum(torch.maximum(centre - reach, lowest), highest)
         right = torch.minimum(torch.maximum(centre + reach, lowest), highest)
@@ -266,9 +350,13 @@ def _band(
 
 
 class TokenBatchNorm(nn.BatchNorm1d):
-    """BatchNorm over D, statistics over rows and tokens."""
+    """BatchNorm over D, statistics over rows and the tokens that count."""
 
-    def forward(self, input: Float[Tensor, "D R N"]) -> Float[Tensor, "D R N"]:
+    def forward(
+        self, input: Float[Tensor, "D R N"], counted: Bool[Tensor, "R N"] | None = None
+    ) -> Float[Tensor, "D R N"]:
+        if counted is not None and self.training:
+            return self._of_counted(input, counted)
         flat = input.flatten(1)[None]
         if not recomputing():
             return super().forward(flat)[0].view_as(input)
@@ -277,6 +365,22 @@ class TokenBatchNorm(nn.BatchNorm1d):
         seen = self.running_mean.clone(), self.running_var.clone()
         again = F.batch_norm(flat, *seen, self.weight, self.bias, training=True, eps=self.eps)
         return again[0].view_as(input)
+
+    def _of_counted(
+        self, input: Float[Tensor, "D R N"], counted: Bool[Tensor, "R N"]
+    ) -> Float[Tensor, "D R N"]:
+        weight = counted.flatten().to(self.weight.dtype)
+        count = weight.sum().clamp(min=1)
+        with torch.autocast(input.device.type, enabled=False):
+            u = input.flatten(1).to(weight.dtype)
+            mean = u @ weight / count
+            off = u - mean[:, None]
+            variance = off.square() @ weight / count
+            scale = self.weight * torch.rsqrt(variance + self.eps)
+            v = torch.addcmul(self.bias[:, None], off, scale[:, None])
+        with torch.no_grad():
+            self.update(mean, variance * (count / (count - 1).clamp(min=1)))
+        return v.to(input.dtype).view_as(input)
 
     def update(self, mean: Float[Tensor, " D"], variance: Float[Tensor, " D"]) -> None:
         """Take a batch's statistics (unbiased variance) into the running ones."""
@@ -292,9 +396,11 @@ class TokenBatchNorm(nn.BatchNorm1d):
 
 
 class TokenLayerNorm(nn.LayerNorm):
-    """LayerNorm over D, one token at a time."""
+    """LayerNorm over D, one token at a time, so that it matters not which others count."""
 
-    def forward(self, input: Float[Tensor, "D R N"]) -> Float[Tensor, "D R N"]:
+    def forward(
+        self, input: Float[Tensor, "D R N"], counted: Bool[Tensor, "R N"] | None = None
+    ) -> Float[Tensor, "D R N"]:
         return super().forward(input.movedim(0, -1)).movedim(-1, 0).contiguous()
 
 

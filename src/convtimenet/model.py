@@ -19,11 +19,12 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from convtimenet import native
-from convtimenet._shapes import Float
+from convtimenet._shapes import Bool, Float, Shaped
 from convtimenet.config import ModelConfig
 from convtimenet.layers import (
     DeformablePatch,
     DepthwiseConv,
+    Extent,
     PointwisePair,
     Residual,
     RevIN,
@@ -51,11 +52,14 @@ class Block(nn.Module):
         self.norm_pointwise = norm(D)
         self.native = config.norm == "batch"
 
-    def forward(self, u: Float[Tensor, "D R N"]) -> Float[Tensor, "D R N"]:
-        if self.training and self.native and native.usable(u):
+    def forward(
+        self, u: Float[Tensor, "D R N"], counted: Bool[Tensor, "R N"] | None = None
+    ) -> Float[Tensor, "D R N"]:
+        if counted is None and self.training and self.native and native.usable(u):
             return native.train_block(self, u)
-        v = self.norm_conv(self.add_conv(u, F.gelu(self.conv(u))))
-        return self.norm_pointwise(self.add_pointwise(v, self.pointwise(v)))
+        v = self.norm_conv(self.add_conv(u, F.gelu(self.conv(u))), counted)
+        w = self.norm_pointwise(self.add_pointwise(v, self.pointwise(v)), counted)
+        return w if counted is None else torch.where(counted, w, 0.0)
 
 
 class Embedding(nn.Module):
@@ -74,13 +78,21 @@ class Embedding(nn.Module):
         )
         self.norm: nn.Module | None = TokenBatchNorm(config.d_model) if config.embed_norm else None
 
-    def forward(self, x: Float[Tensor, "R C L"]) -> Float[Tensor, "D R N"]:
-        u = self.patch(x)
-        return u if self.norm is None else self.norm(F.gelu(u))
+    def forward(
+        self, x: Float[Tensor, "R C L"], extent: Extent | None = None
+    ) -> Float[Tensor, "D R N"]:
+        u = self.patch(x, extent)
+        counted = None if extent is None else extent.counted
+        if self.norm is not None:
+            u = self.norm(F.gelu(u), counted)
+        return u if counted is None else torch.where(counted, u, 0.0)
 
 
 class Head(nn.Module):
-    """Tokens of a row to its outputs: all tokens, their maximum or their mean, projected."""
+    """Tokens of a row to its outputs: all tokens, their maximum or their mean, projected.
+
+    Tokens that do not count are zero already.
+    """
 
     def __init__(self, config: ModelConfig):
         super().__init__()
@@ -90,11 +102,18 @@ class Head(nn.Module):
         self.project = nn.Linear(D * N if config.pooling == "flatten" else D, outputs)
         self.dropout = nn.Dropout(config.head_dropout)
 
-    def forward(self, w: Float[Tensor, "D R N"]) -> Float[Tensor, "R outputs"]:
+    def forward(
+        self, w: Float[Tensor, "D R N"], counted: Bool[Tensor, "R N"] | None = None
+    ) -> Float[Tensor, "R outputs"]:
         if self.pooling == "flatten":
             pooled = w.transpose(0, 1).flatten(1)
-        else:
+        elif counted is None:
             pooled = (w.amax(-1) if self.pooling == "max" else w.mean(-1)).T
+        elif self.pooling == "mean":
+            pooled = (w.sum(-1) / counted.sum(-1).clamp(min=1)).T
+        else:  # a row of which nothing is known has zeros
+            known = torch.where(counted, w, -torch.inf).amax(-1)
+            pooled = torch.where(counted.any(-1), known, 0.0).T
         return self.dropout(self.project(pooled))
 
 
@@ -111,6 +130,12 @@ class ConvTimeNet(nn.Module):
     Input (B, C, L). Output (B, C, H) for forecasting, in the units of the input; (B, C, Q, H) with
     quantiles, which never cross; and (B, K) class scores (logits) for classification. A forecasting
     network has no fixed channel count unless RevIN's affine option is on.
+
+    `known` (B, C, L) is False where a value is padding or missing. Whatever lies there changes
+    neither an output nor a gradient nor BatchNorm's statistics, and a case behind which padding
+    lies gives what it gives alone (but for pooling="flatten", where the number of tokens is the
+    network's). A series shorter than the context of a forecasting network is padded before its
+    first value.
     """
 
     def __init__(self, config: ModelConfig):
@@ -131,11 +156,17 @@ class ConvTimeNet(nn.Module):
         if config.quantiles:
             self.output_shape = (-1, len(config.quantiles), config.outputs)
 
-    def forward(self, x: Float[Tensor, "B C L"]) -> Float[Tensor, "B ..."]:
-        statistics = None
+    def forward(
+        self, x: Float[Tensor, "B C L"], known: Bool[Tensor, "B C L"] | None = None
+    ) -> Float[Tensor, "B ..."]:
+        statistics = extent = counted = None
+        if known is not None:
+            x = torch.where(known, x, 0.0)
+            extent = self.embedding.patch.extent(self.rows(known))
+            counted = extent.counted
         if self.revin is not None:
-            x, statistics = self.revin(x)
-        y = self.head(self.tokens(x)).view(x.shape[0], *self.output_shape)
+            x, statistics = self.revin(x, known)
+        y = self.head(self.tokens(x, extent), counted).view(x.shape[0], *self.output_shape)
         spread = None
         if self.config.quantiles:
             y, spread = median_and_spread(y, self.config.quantiles.index(0.5))
@@ -145,16 +176,21 @@ class ConvTimeNet(nn.Module):
             spread = None if spread is None else spread * statistics[1].unsqueeze(-2)
         return y if spread is None else y.unsqueeze(-2) + spread
 
-    def tokens(self, x: Float[Tensor, "B C L"]) -> Float[Tensor, "D R N"]:
+    def tokens(
+        self, x: Float[Tensor, "B C L"], extent: Extent | None = None
+    ) -> Float[Tensor, "D R N"]:
         """Encode the (normalised) series: what the head reads."""
-        u = self.embedding(self.rows(x))
-        if not (self.recompute and self.training and torch.is_grad_enabled()):
-            return self.blocks(u)
+        u = self.embedding(self.rows(x), extent)
+        counted = None if extent is None else extent.counted
+        again = self.recompute and self.training and torch.is_grad_enabled()
         for block in self.blocks:
-            u = checkpoint(block, u, use_reentrant=False, context_fn=first_and_again)
+            if again:
+                u = checkpoint(block, u, counted, use_reentrant=False, context_fn=first_and_again)
+            else:
+                u = block(u, counted)
         return u
 
-    def rows(self, x: Float[Tensor, "B C L"]) -> Float[Tensor, "R c L"]:
+    def rows(self, x: Shaped[Tensor, "B C L"]) -> Shaped[Tensor, "R c L"]:
         """Fold channels that are not read together into the batch."""
         return x.reshape(-1, self.config.channels, x.shape[-1])
 
@@ -164,24 +200,31 @@ def count_parameters(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
-def deformation(model: ConvTimeNet, x: Float[Tensor, "B C L"]) -> tuple[Tensor, Tensor]:
+def deformation(
+    model: ConvTimeNet, x: Float[Tensor, "B C L"], known: Bool[Tensor, "B C L"] | None = None
+) -> tuple[Tensor, Tensor]:
     """Where the patches of a batch lie: edges in time steps of the padded series.
 
     Returns
     -------
     left, right
-        (B, C / c, N) each, for c channels read together.
+        (B, C / c, N) each, for c channels read together; NaN for patches that do not count.
     """
     patch = model.embedding.patch
     with torch.no_grad():
+        extent = None
+        if known is not None:
+            x, extent = torch.where(known, x, 0.0), patch.extent(model.rows(known))
         if model.revin is not None:
-            x, _ = model.revin(x)
-        rows = patch.pad(model.rows(x))
+            x, _ = model.revin(x, known)
+        rows = patch.pad(model.rows(x), extent)
         N = patch.uniform(rows).shape[-2]
         first = torch.arange(N, device=x.device) * patch.patch_stride
         if patch.predict is None:
             left = first.expand(len(rows), -1).to(x.dtype)
             right = left + patch.patch_size - 1
         else:
-            left, right = (edge + first for edge in patch.boxes(rows))
+            left, right = (edge + first for edge in patch.boxes(rows, extent))
+        if extent is not None:
+            left, right = (edge.where(extent.counted, torch.nan) for edge in (left, right))
     return left.reshape(x.shape[0], -1, N), right.reshape(x.shape[0], -1, N)

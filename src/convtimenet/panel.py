@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from convtimenet.errors import DataError
 from convtimenet.intervals import Bands, IntervalSums, context_scale
+from convtimenet.layers import last_known
 from convtimenet.losses import point_forecast
 from convtimenet.metrics import ForecastEvaluation, ForecastSums, outputs
 from convtimenet.tables import Table, pad_front
@@ -32,13 +33,17 @@ class Panel:
         Statistics of its channels, or of each of its series.
     least
         Rows that every series shall have.
+    masks
+        Whether the network takes what is missing by a mask (`ModelConfig.masks`).
     device
         Where it shall lie.
     """
 
-    def __init__(self, table: Table, scaler: Scaler, least: int, device: torch.device):
+    def __init__(
+        self, table: Table, scaler: Scaler, least: int, *, masks: bool, device: torch.device
+    ):
         padded = pad_front(table, least)
-        self.table, self.scaler = table, scaler
+        self.table, self.scaler, self.masks = table, scaler, masks
         self.begin, self.bounds = padded.bounds[:-1], padded.bounds
         # what row 0 of a series of the table is here
         self.origin = self.bounds[1:] - table.lengths
@@ -61,6 +66,7 @@ class Panel:
             self.origin + end,
             self.begin,
             self.known,
+            self.masks,
         )
 
     def series_of(self, windows: Windows) -> np.ndarray:
@@ -75,15 +81,24 @@ class Panel:
         return starts - (self.origin - self.table.bounds[:-1])[self.series_of(windows)]
 
 
-def roll(network: nn.Module, x: Tensor, h: int, quantiles: tuple[float, ...] = ()) -> Tensor:
+def roll(
+    network: nn.Module,
+    x: Tensor,
+    known: Tensor | None,
+    h: int,
+    quantiles: tuple[float, ...] = (),
+) -> Tensor:
     """Forecast h steps (B, C, h) from contexts (B, C, L): the horizon the network was trained for,
     and beyond it from its own forecasts; of quantiles the median."""
     L = x.shape[-1]
-    parts = [point_forecast(network(x).float(), quantiles)]
+    parts = [point_forecast(network(x, known).float(), quantiles)]
     done = H = parts[0].shape[-1]
     while done < h:
         x = torch.cat([x, parts[-1]], dim=-1)[..., -L:]
-        parts.append(point_forecast(network(x).float(), quantiles))
+        if known is not None:
+            known = torch.cat([known, torch.ones_like(parts[-1], dtype=torch.bool)], dim=-1)
+            known = known[..., -L:]
+        parts.append(point_forecast(network(x, known).float(), quantiles))
         done += H
     return torch.cat(parts, dim=-1)[..., :h]
 
@@ -115,7 +130,7 @@ def evaluate_windows(
         If no known value is left to score.
     """
     channels, device = panel.table.channels, panel.values.device
-    L, keep = windows.context_length, len(windows)
+    keep = len(windows)
     if drop_last:
         keep = max(keep // batch_size * batch_size, min(keep, batch_size))
     per_series = panel.scaler.centre.ndim == 3
@@ -127,16 +142,16 @@ def evaluate_windows(
         if done >= keep:
             break
         numbers = slice(done, done + len(output))
-        last = panel.values[:, windows.starts[numbers] + L - 1].T[..., None]
+        last = last_known(batch.x, batch.known)
         unit = scale[of[numbers]] if per_series else scale
         unit = unit.to(device, sums.squared.dtype)
-        bands = Bands(output, context_scale(batch.x), quantiles)
+        bands = Bands(output, context_scale(batch.x, batch.known), quantiles)
         for one in intervals:
             one.add(bands, batch.y, batch.weight)
         per_window.append(sums.add(bands.point, batch.y, last, batch.weight, unit))
         done += len(output)
     if not float(sums.count.sum()):
-        raise DataError("no known value is left to score: all of them were filled")
+        raise DataError("no known value is left to score: all of them are missing")
     values, off = sums.count.sum(), sums.naive.cpu()
     steps, by_channel = sums.count.sum(0), sums.count.sum(1)
     units = (sums.in_units / by_channel).cpu().tolist()

@@ -120,7 +120,12 @@ def auto_forecast(
     windows = max(1, rows - context_length - horizon + 1) * series
     n_patches = (context_length - patch) // stride + 2
     return Preset(
-        model={"patch_size": patch, "patch_stride": stride, "kernel_sizes": kernels_for(n_patches)},
+        model={
+            "patch_size": patch,
+            "patch_stride": stride,
+            "kernel_sizes": kernels_for(n_patches),
+            "masks": True,
+        },
         train={
             "epochs": 10,
             "patience": 3,
@@ -149,6 +154,7 @@ def auto_classify(n_cases: int, length: int) -> Preset:
             "patch_stride": stride,
             "kernel_sizes": kernels_for(n_patches),
             "dropout": 0.1,
+            "masks": True,
         },
         train=CLASSIFY_TRAIN | {"batch_size": batch_for(n_cases, 32)},
     )

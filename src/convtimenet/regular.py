@@ -6,9 +6,7 @@ missing time stamp concerns every channel, and is more often a mistake than a ga
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -225,9 +223,7 @@ def _check_empty(columns: Columns, empty: np.ndarray) -> None:
     """Refuse series without a number, by `empty` (S, C)."""
     if not empty.any():
         return
-    channels: Sequence[Any] = [
-        n for n, none in zip(columns.channels, empty.any(0), strict=True) if none
-    ]
+    channels = [columns.channels[i] for i in np.flatnonzero(empty.any(axis=0))]
     if columns.series is None:
         raise DataError(
             f"no numbers in {listing(channels)}: every value is missing; leave such channels out "

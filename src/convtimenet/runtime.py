@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from convtimenet.cases import as_cases, filled
+from convtimenet.cases import as_cases, filled, gaps_left
 from convtimenet.errors import ArtefactError, DataError, MissingExtraError
 
 FORMAT = 1
@@ -95,7 +95,8 @@ class ClassifyRuntime(Runtime):
         DataError
             If cases are longer than the graph reads or have other channels.
         """
-        cases = filled(as_cases(X))
+        masks = self.description["model"].get("masks", False)
+        cases = gaps_left(as_cases(X)) if masks else filled(as_cases(X))
         L, channels = self.context_length, int(self.description["data"]["channels"])
         n, C, longest = cases.values.shape
         if channels != C:

@@ -107,8 +107,8 @@ def _from_csv(path: Path, wanted: Wanted) -> Columns:
     times, zone = _text_times(csv.cells[time_name], time_name, lambda i: csv.places[i])
     if csv.encoding != "utf-8":
         notices += ("the file is not UTF-8 and was read as Latin-1; check the channel names",)
-    series, ids = _numbered(csv.cells[id_name]) if id_name else (None, None)
-    if id_name and "" in ids:
+    series, ids = (None, None) if id_name is None else _numbered(csv.cells[id_name])
+    if id_name is not None and "" in csv.cells[id_name]:
         place = csv.places[csv.cells[id_name].index("")]
         raise DataError(f"column {id_name!r}, {place}: the id is missing; every row needs one")
     return Columns(

@@ -244,14 +244,17 @@ def _fit_memory(
     history: History,
 ) -> None:
     """Predict the peak, and have activations computed again where it exceeds the budget."""
-    x = examples.batch(torch.zeros(1, dtype=torch.int64, device=device)).x
+    one = examples.batch(torch.zeros(1, dtype=torch.int64, device=device))
+    x = one.x
     rows = model.rows(x).shape[0] * min(config.batch_size, len(examples))
     if rows * model.config.n_patches < 2 and model.config.norm == "batch":
         raise DataError(
             "a training batch holds one patch of one series, and BatchNorm needs two; use more "
             "data, a larger batch_size, smaller patches, or norm='layer'"
         )
-    native = any(block.native and usable(x) for block in model.blocks if isinstance(block, Block))
+    native = one.known is None and any(
+        block.native and usable(x) for block in model.blocks if isinstance(block, Block)
+    )
     budget = (config.memory_budget or 0.8 * available(device) / GIB) * GIB
     for recompute in (False, True):
         model.recompute = recompute

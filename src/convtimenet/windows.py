@@ -27,11 +27,13 @@ class Batch(NamedTuple):
     """Targets: (B, C, H) values or (B,) class numbers."""
     weight: Tensor | None = None
     """What each target counts, broadcastable to `y` and not negative; None counts all alike."""
+    known: Tensor | None = None
+    """(B, C, L), False where a value of `x` is padding or missing; None where all are known."""
 
     @property
     def inputs(self) -> tuple[Tensor, ...]:
         """What the network is called with."""
-        return (self.x,)
+        return (self.x,) if self.known is None else (self.x, self.known)
 
 
 @runtime_checkable
@@ -131,9 +133,12 @@ class Windows:
     context_length, horizon
         L and H, time steps.
     known
-        (C, T) bool, False where a value was filled: as a target it does not count, nor does
-        any target of a channel whose context ends on one, for it was drawn towards the targets.
+        (C, T) bool, False where a value is missing or padding: as a target it does not count.
         None counts all alike.
+    masks
+        Carry what is missing in a context to the network by a mask. Without, contexts are read as
+        they were filled; as a value at their end was then drawn towards the targets, those of its
+        channel do not count.
     """
 
     def __init__(
@@ -143,8 +148,10 @@ class Windows:
         context_length: int,
         horizon: int,
         known: Bool[Tensor, "C T"] | None = None,
+        masks: bool = False,
     ):
         self.starts, self.context_length, self.horizon = starts, context_length, horizon
+        self.masks = masks
         # a view: window s is column s, no window is copied before its batch
         self.all = values.unfold(1, context_length + horizon, 1)
         self.known = None if known is None else known.unfold(1, context_length + horizon, 1)
@@ -159,6 +166,7 @@ class Windows:
         end: int | np.ndarray,
         begin: int | np.ndarray = 0,
         known: Bool[Tensor, "C T"] | None = None,
+        masks: bool = False,
     ) -> Windows:
         """Every window whose targets lie in rows [first_target, end) and whose context begins at
         row `begin` or later; one number for one series, or (S,), one for each.
@@ -178,7 +186,7 @@ class Windows:
             )
         starts = ranges(first, np.maximum(first, last + 1)) - context_length
         on_device = torch.from_numpy(starts).to(values.device)
-        return cls(values, on_device, context_length, horizon, known)
+        return cls(values, on_device, context_length, horizon, known, masks)
 
     def thinned(self, most: int) -> Windows:
         """At most that many of the windows, evenly spaced."""
@@ -195,11 +203,17 @@ class Windows:
         starts = self.starts[index]
         both = self.all[:, starts].transpose(0, 1)
         L = self.context_length
-        weight = None
-        if self.known is not None:
-            known = self.known[:, starts].transpose(0, 1)
-            weight = (known[..., L:] & known[..., L - 1 : L]).to(both.dtype)
-        return Batch(both[..., :L], both[..., L:], weight)
+        x, y = both[..., :L], both[..., L:]
+        if self.known is None:
+            return Batch(x, y)
+        context, targets = self.known[:, starts].transpose(0, 1).split([L, self.horizon], dim=-1)
+        if not self.masks:
+            return Batch(x, y, (targets & context[..., -1:]).to(x.dtype))
+        # a channel of which nothing is known teaches nothing
+        weight = (targets & context.any(-1, keepdim=True)).to(x.dtype)
+        # without a mask blocks are quicker; looking for gaps would make an accelerator wait
+        complete = context.device.type == "cpu" and bool(context.all())
+        return Batch(x, y, weight, None if complete else context)
 
 
 def _room(first: np.ndarray, end: np.ndarray) -> str:
@@ -210,34 +224,54 @@ def _room(first: np.ndarray, end: np.ndarray) -> str:
 
 
 class LabelledCases:
-    """Cases of equal length with class numbers, on the device that trains."""
+    """Cases with what is to be learnt of each, on the device that trains.
 
-    def __init__(self, x: Float[Tensor, "n C L"], y: Int[Tensor, " n"]):
-        self.x, self.y = x, y
+    Parameters
+    ----------
+    x
+        NaN where a value is padding or missing.
+    y
+        Class numbers, or (n, 1) numbers of a regression.
+    weight
+        What each case counts, shaped to be broadcast to `y`; None counts all alike.
+    """
+
+    def __init__(self, x: Float[Tensor, "n C L"], y: Tensor, weight: Tensor | None = None):
+        self.x, self.y, self.weight = x, y, weight
+        self.complete = known_in(x) is None
 
     def __len__(self) -> int:
         return len(self.x)
 
     def batch(self, index: Int[Tensor, " B"]) -> Batch:
-        """Cases and their classes."""
-        return Batch(self.x[index], self.y[index])
+        """Cases, what is to be learnt of them, and which of their values are known."""
+        x, weight = self.x[index], None if self.weight is None else self.weight[index]
+        return Batch(x, self.y[index], weight, None if self.complete else ~x.isnan())
 
 
-def fill_cases(values: np.ndarray, scaler: Scaler, length: int) -> np.ndarray:
-    """Scaled cases of exactly `length` steps, zeros past a case's own end (SPEC section 5).
+def known_in(x: Float[Tensor, "n C L"]) -> Bool[Tensor, "n C L"] | None:
+    """Which values are known, not NaN; None where all are."""
+    return ~x.isnan() if x.isnan().any() else None
+
+
+def pad_cases(values: np.ndarray, scaler: Scaler, length: int, fill: float = np.nan) -> np.ndarray:
+    """Scaled cases of exactly `length` steps.
 
     Parameters
     ----------
     values
-        (n, C, L), NaN past each case's own length.
+        (n, C, L), NaN past each case's own length and where values are missing.
     length
         Steps of the result; longer cases lose their end.
+    fill
+        What stands for NaN: NaN itself for a mask, or zero, the paper's filling (SPEC section 5).
 
     Returns
     -------
     (n, C, length) float32.
     """
-    filled = np.zeros((*values.shape[:2], length), dtype=np.float32)
+    padded = np.full((*values.shape[:2], length), fill, dtype=np.float32)
     kept = min(length, values.shape[2])
-    filled[..., :kept] = np.nan_to_num(scaler.apply(values[..., :kept]), nan=0.0)
-    return filled
+    scaled = scaler.apply(values[..., :kept])
+    padded[..., :kept] = np.where(np.isnan(scaled), fill, scaled)
+    return padded

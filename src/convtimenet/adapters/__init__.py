@@ -1,1 +1,1 @@
-"""Estimators in the form that other libraries expect, each behind an extra of that library's name."""
+"""Estimators in the form of other libraries, each behind an extra of that library's name."""

@@ -21,8 +21,8 @@ from convtimenet.model import ConvTimeNet as Network
 from convtimenet.presets import kernels_for, patch_for
 
 try:
-    from neuralforecast.common._base_model import BaseModel
-    from neuralforecast.losses.pytorch import MAE
+    from neuralforecast.common._base_model import BaseModel  # pyright: ignore[reportMissingImports]
+    from neuralforecast.losses.pytorch import MAE  # pyright: ignore[reportMissingImports]
 except ImportError as error:
     raise MissingExtraError(
         "neuralforecast", "neuralforecast", "the neuralforecast model"
@@ -42,7 +42,7 @@ class ConvTimeNet(BaseModel):
     h
         Horizon.
     input_size
-        Context; by default four horizons or 336 steps, whichever is less, but two horizons at least.
+        Context; by default four horizons, 336 steps at most, but never less than two horizons.
     network
         Settings of `convtimenet.ModelConfig`; patches and kernels follow the context by default.
     loss, valid_loss, max_steps, learning_rate, num_lr_decays, early_stop_patience_steps, \

@@ -18,7 +18,10 @@ from convtimenet.forecaster import ConvTimeNetForecaster as Core
 
 try:
     import pandas as pd
-    from sktime.forecasting.base import BaseForecaster, ForecastingHorizon
+    from sktime.forecasting.base import (  # pyright: ignore[reportMissingImports]
+        BaseForecaster,
+        ForecastingHorizon,
+    )
 except ImportError as error:
     raise MissingExtraError("sktime", "sktime", "the sktime forecaster") from error
 

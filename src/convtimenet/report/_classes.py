@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
-from convtimenet.cases import Cases, filled
-from convtimenet.classifier import ConvTimeNetClassifier
+from convtimenet.cases import Cases
+from convtimenet.classifier import ConvTimeNetClassifier, padded
 from convtimenet.errors import DataError
 from convtimenet.metrics import confusion
 from convtimenet.report import _plots as plots
 from convtimenet.report._html import Section, card, count, figure, grid, percent, score_table, tile
 from convtimenet.report._network import middle, patches_section, sample
-from convtimenet.windows import fill_cases
 
 _WRONG_SHOWN = 4
 _Z = 1.959964  # standard normal quantile of a 95 % interval
@@ -20,7 +21,7 @@ _Z = 1.959964  # standard normal quantile of a 95 % interval
 def class_sections(model: ConvTimeNetClassifier, cases: Cases) -> list[Section]:
     """The scores first."""
     truth = _class_numbers(cases, model.classes_)
-    cases = filled(cases)
+    cases = model.read(cases)
     probabilities = model.predict_proba(cases)
     counts = confusion(truth, probabilities.argmax(1), len(model.classes_))
     return [
@@ -151,20 +152,22 @@ def _wrong_section(
 def _patches_section(
     model: ConvTimeNetClassifier, cases: Cases, truth: np.ndarray, probabilities: np.ndarray
 ) -> Section:
-    L = model.network_.config.context_length
+    config = model.network_.config
+    L = config.context_length
     predicted, sure = probabilities.argmax(1), probabilities.max(1)
     # where nothing is right, any case shows the patches
     right = predicted == truth
     among = np.flatnonzero(right if right.any() else ~right)
     case = int(among[middle(sure[among])])
-    sampled = cases.values[sample(len(truth), cases.values.shape[1] * L)]
+    sampled = replace(cases, values=cases.values[sample(len(truth), cases.values.shape[1] * L)])
     values, length = cases.values[case], int(cases.lengths[case])
+    alone = replace(cases, values=values[None])
     verdict = "rightly" if right[case] else "wrongly"
     return patches_section(
         model.network_,
-        fill_cases(sampled, model.scaler_, L),
+        padded(sampled, model.scaler_, L, config),
         "cases",
-        fill_cases(values[None], model.scaler_, max(L, length))[0],
+        padded(alone, model.scaler_, max(L, length), config)[0],
         model.scaler_.apply(values[:, :length]),
         row=0,
         ylabel="scaled value",

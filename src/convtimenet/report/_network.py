@@ -23,6 +23,7 @@ from convtimenet.report._html import (
     span,
 )
 from convtimenet.training import History
+from convtimenet.windows import known_in
 
 _DEAD = 1e-3  # a residual scale below this adds next to nothing
 _STILL = 1e-6  # time steps; a patch that moved less did not move
@@ -96,7 +97,8 @@ def training_section(history: History, loss_name: str) -> Section:
 
 @dataclass(frozen=True)
 class PatchMoves:
-    """Where patches lie: (B, C / c, N) each, in time steps of the padded series."""
+    """Where patches lie: (B, C / c, N) each, in time steps of the padded series; NaN for patches
+    of which no value is known."""
 
     left: np.ndarray
     right: np.ndarray
@@ -106,9 +108,9 @@ class PatchMoves:
 
 
 def patch_moves(network: ConvTimeNet, x: np.ndarray) -> PatchMoves:
-    """Where the patches of scaled inputs (B, C, L) lie."""
-    device = next(network.parameters()).device
-    edges = deformation(network, torch.from_numpy(x.astype(np.float32)).to(device))
+    """Where the patches of scaled inputs (B, C, L) lie, NaN where a mask has nothing known."""
+    inputs = torch.from_numpy(x.astype(np.float32)).to(next(network.parameters()).device)
+    edges = deformation(network, inputs, known_in(inputs))
     left, right = (edge.cpu().double().numpy() for edge in edges)
     size, stride = network.config.patch_size, network.config.patch_stride
     anchor = np.arange(left.shape[-1]) * stride + (size - 1) / 2
@@ -152,7 +154,8 @@ def patches_section(
         words += "Deformation is off in this model: the patches are uniform and cannot move."
         return Section("patches", "Patches", f"<p>{words}</p>")
     moves = patch_moves(network, inputs)
-    shift, widening = moves.shift, moves.widening
+    there = ~np.isnan(moves.shift)
+    shift, widening = moves.shift[there], moves.widening[there]
     many = f"{len(inputs)} {kind}"
     if max(np.abs(shift).max(), np.abs(widening).max()) < _STILL:
         words += f"Deformation is on, but no patch of {many} moved or changed its width: the "
@@ -163,20 +166,23 @@ def patches_section(
     words += f"average, {far:.0f} % of them by more than half a step, and their width changed by "
     words += f"{widening.mean():+.2f} (range {span(widening)})."
     shown = patch_moves(network, example[None])
-    left, right = shown.left[0, row], shown.right[0, row]
+    left, right, moved = (edges[0, row] for edges in (shown.left, shown.right, shown.shift))
+    there = ~np.isnan(left)
+    last = int(np.flatnonzero(there)[-1]) + 1  # masked padding behind the end is not drawn
+    left, right, moved, there = (each[:last] for each in (left, right, moved, there))
     cards = [
         figure(
             plots.patch_boxes(
                 values,
                 left,
                 right,
-                shown.shift[0, row],
+                moved,
                 stride=stride,
                 patch_size=size,
                 ylabel=ylabel,
             ),
-            f"{title}: the series and its {len(left)} patches, of lengths from "
-            f"{span(right - left)} time steps where undeformed patches span {size - 1}.",
+            f"{title}: the series and its {there.sum()} patches, of lengths from "
+            f"{span((right - left)[there])} time steps where undeformed patches span {size - 1}.",
             f"{title}. Each row is a patch: the faint bar is where it would lie undeformed, the "
             "coloured one where it was read. Hatched: padding.",
             "Where the patches lie",

@@ -308,7 +308,8 @@ def patch_boxes(
     values
         (C, n), n time steps without padding.
     left, right, shift
-        (N,) edges, and how far the middle moved, in time steps of the padded series.
+        (N,) edges, and how far the middle moved, in time steps of the padded series; NaN for a
+        patch that is not drawn.
     stride, patch_size
         S and P: patch i starts out at i S and spans P points.
     """
@@ -320,7 +321,7 @@ def patch_boxes(
         _draw_series(top, np.arange(n), values)
         top.set_ylabel(short(ylabel, 30))
         rows, anchor = np.arange(1, N + 1), np.arange(N) * stride
-        reach = max(float(np.abs(shift).max()), 1e-6)
+        reach = max(float(np.nanmax(np.abs(shift))), 1e-6)
         norm, palette = colors.Normalize(-reach, reach), colormaps["PuOr"]
         if N > _MANY_PATCHES:
             bottom.set_rasterization_zorder(0)
