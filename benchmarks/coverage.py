@@ -3,13 +3,15 @@
     python benchmarks/coverage.py ETTh1 96                      # point forecasts
     python benchmarks/coverage.py ETTh1 96 --head quantiles     # a quantile head
     python benchmarks/coverage.py ETTh1 96 --calibrate apart    # rows of their own
+    python benchmarks/coverage.py ETTh1 96 --load FOLDER        # of a model that was saved
     python benchmarks/coverage.py --table                       # docs/intervals.md's tables
 
 A network is trained with the paper's hyper-parameters under the honest protocol; the validation
 part calibrates, the test part is scored. The seasonal-naive forecaster repeats the last season of
 the context and is calibrated in the same way on the same windows. "choices" are the ways to
 measure errors that were compared on the validation part alone: its first half calibrates, its
-second half scores. Writes docs/results/intervals/<set>-<h>-<head>-<calibrate>-<seed>.json.
+second half scores. A saved model is one of `convtimenet evaluate ETTh1 --h 96 --save FOLDER`, so that
+the network need not be trained twice. Writes docs/results/intervals/<set>-<h>-<head>-<calibrate>-<seed>.json.
 """
 
 from __future__ import annotations
@@ -29,7 +31,8 @@ from convtimenet import ConvTimeNetForecaster, datasets
 from convtimenet.evaluation import versions
 from convtimenet.files import whole_file
 from convtimenet.intervals import Bands, Calibration, IntervalSums, calibrate, context_scale
-from convtimenet.metrics import IntervalScores, outputs
+from convtimenet.losses import loss_of
+from convtimenet.metrics import IntervalScores, evaluate, outputs
 from convtimenet.windows import Windows
 
 RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results" / "intervals"
@@ -110,28 +113,35 @@ def ranked(distances: np.ndarray, level: float) -> np.ndarray:
 CPU = torch.device("cpu")
 
 
-def measure(name: str, horizon: int, head: str, rows: str, season: int, seed: int) -> Path:
+def measure(
+    name: str, horizon: int, head: str, rows: str, season: int, seed: int, folder: str | None
+) -> Path:
     """Fit, calibrate and score; the raw result as JSON."""
     data = datasets.load_forecasting(name)
     middle = (data.train_end + data.val_end) // 2
     chosen_by = middle if rows == "apart" else data.val_end
-    model = ConvTimeNetForecaster(
-        horizon,
-        preset=name,
-        model={"quantiles": HEADS[head]},
-        random_state=seed,
-        device="cpu",
-        verbose=0,
-    )
-    model.fit(data.values[: data.test_end], split=(data.train_end, chosen_by))
-    context, quantiles = model.network_.config.context_length, HEADS[head]
+    if folder is None:
+        model = ConvTimeNetForecaster(
+            horizon,
+            preset=name,
+            model={"quantiles": HEADS[head]},
+            random_state=seed,
+            device="cpu",
+            verbose=0,
+        )
+        model.fit(data.values[: data.test_end], split=(data.train_end, chosen_by))
+    else:
+        model = ConvTimeNetForecaster.load(folder, device="cpu")
+        seed, head = model.random_state, "quantiles" if model.network_.config.quantiles else "point"
+    config = model.network_.config
+    context, quantiles = config.context_length, config.quantiles
     values = torch.from_numpy(model.scaler_.apply(data.values.T)).float()
     first = middle if rows == "apart" else data.train_end
     valid, test = (
         Windows.between(values, context, horizon, *part)
         for part in ((first, data.val_end), (data.val_end, data.test_end))
     )
-    evaluation = model.evaluate(data.values, first_row=data.val_end, end=data.test_end)
+    loss = loss_of(config, model.train_config_)
     result: dict[str, Any] = {
         "dataset": name,
         "horizon": horizon,
@@ -141,7 +151,7 @@ def measure(name: str, horizon: int, head: str, rows: str, season: int, seed: in
         "seed": seed,
         "calibration_windows": len(valid),
         "test_windows": len(test),
-        "scores": evaluation.scores,
+        "scores": evaluate(model.fused_, test, "forecast", 256, CPU, loss=loss),
         "best_epoch": model.history_.best_epoch,
         "versions": versions(),
         "model": model.network_.config.to_dict(),
@@ -209,13 +219,15 @@ def main() -> None:
     parser.add_argument("--calibrate", choices=("validation", "apart"), default="validation")
     parser.add_argument("--season", type=int, default=24)
     parser.add_argument("--seed", type=int, default=2023)
+    parser.add_argument("--load", help="a saved model, instead of training one")
     parser.add_argument("--table", action="store_true")
     given = parser.parse_args()
     if given.table:
         table()
         return
     torch.set_num_threads(1)
-    print(measure(given.name, given.horizon, given.head, given.calibrate, given.season, given.seed))
+    rows, season, seed = given.calibrate, given.season, given.seed
+    print(measure(given.name, given.horizon, given.head, rows, season, seed, given.load))
 
 
 if __name__ == "__main__":
