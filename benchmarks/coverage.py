@@ -10,8 +10,8 @@ A network is trained with the paper's hyper-parameters under the honest protocol
 part calibrates, the test part is scored. The seasonal-naive forecaster repeats the last season of
 the context and is calibrated in the same way on the same windows. "choices" are the ways to
 measure errors that were compared on the validation part alone: its first half calibrates, its
-second half scores. A saved model is one of `convtimenet evaluate ETTh1 --h 96 --save FOLDER`, so that
-the network need not be trained twice. Writes docs/results/intervals/<set>-<h>-<head>-<calibrate>-<seed>.json.
+second half scores. ``convtimenet evaluate ETTh1 --h 96 --save FOLDER`` saves such a model. Writes
+docs/results/intervals/<set>-<h>-<head>-<calibrate>-<seed>.json.
 """
 
 from __future__ import annotations

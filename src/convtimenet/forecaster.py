@@ -453,6 +453,34 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
             IntervalSums(one, self._calibrated().radius(one), channels, device) for one in levels
         ]
 
+    def cross_validation(
+        self,
+        X: Any,
+        *,
+        n_windows: int = 1,
+        step_size: int | None = None,
+        refit: bool | int = False,
+        level: Any = None,
+        season: int | None = None,
+    ) -> Any:
+        """Forecast the end of every series as if it were not known yet, in Nixtla's form: ids,
+        times, "cutoff", the truth, "ConvTimeNet" and "SeasonalNaive", each with its bounds.
+
+        The estimator itself stays as it is. Parameters, the form of wide tables and a summary of
+        scores: `convtimenet.backtest.backtest`.
+        """
+        from convtimenet.backtest import backtest
+
+        return backtest(
+            self,
+            X,
+            n_windows=n_windows,
+            step_size=step_size,
+            refit=refit,
+            level=level,
+            season=season,
+        ).frame
+
     def score(self, X: Any, y: None = None) -> float:
         """Minus the mean squared error over every window, in training standard deviations: greater
         is better, as scikit-learn expects."""
