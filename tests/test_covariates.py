@@ -304,6 +304,17 @@ class TestFuture:
         expected = np.square(errors[:2] / model.scaler_.scale[:2, :, 0]).mean(1)
         np.testing.assert_allclose(scored.mse_per_window[:2], expected, rtol=1e-4)
 
+    def test_backtests_read_what_was_known_ahead(self):
+        """One window: the forecast from the cut table with the rest as future, and its interval."""
+        frame = shops()[lambda f: f["unique_id"] != "c"].reset_index(drop=True)
+        model = forecaster(**ALL, target_cols=["y"])
+        found = model.cross_validation(frame, level=[50], season=1)
+        late = frame.groupby("unique_id").cumcount(ascending=False) < 4
+        model.fit(frame[~late])
+        expected = model.predict(future=frame[late].drop(columns="y"), level=[50])
+        for name in ("ConvTimeNet", "ConvTimeNet-lo-50", "ConvTimeNet-hi-50"):
+            np.testing.assert_allclose(found[name], expected[name], rtol=1e-5)
+
     def test_saved_and_loaded(self, tmp_path):
         frame = shops()
         model = forecaster(**ALL, target_cols=["y"]).fit(frame)

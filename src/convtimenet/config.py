@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from itertools import pairwise
 from numbers import Integral, Real
 from typing import Any, Literal, Self, TypeGuard
 
@@ -21,6 +22,7 @@ Residual = Literal["learnable", "plain"]
 Pooling = Literal["flatten", "max", "mean"]
 Precision = Literal["fp32", "bf16"]
 Protocol = Literal["honest", "paper"]
+PointLoss = Literal["mse", "mae", "huber"]
 
 
 def _require(holds: bool, setting: str, expected: str, found: object) -> None:
@@ -40,7 +42,7 @@ def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, Real) and not isinstance(value, bool)
 
 
-def _require_choice(setting: str, found: object, choices: tuple[str, ...]) -> None:
+def _require_choice(setting: str, found: object, choices: tuple[str | None, ...]) -> None:
     _require(found in choices, setting, "one of " + ", ".join(map(repr, choices)), found)
 
 
@@ -123,6 +125,9 @@ class ModelConfig(_Json):
     """Dropout probability after the head's projection."""
     pooling: Pooling = "flatten"
     """How the tokens reach the head: all of them, their maximum or their mean over N."""
+    quantiles: tuple[float, ...] = ()
+    """Quantiles that the forecasting head gives, rising, 0.5 among them; none for a point
+    forecast. With them the median is the point forecast."""
 
     masks: bool = False
     """Leave padding and missing values out of the network by a mask. Without, they are filled as in
@@ -148,6 +153,7 @@ class ModelConfig(_Json):
     def __post_init__(self) -> None:
         object.__setattr__(self, "kernel_sizes", tuple(self.kernel_sizes))
         object.__setattr__(self, "stat_categories", tuple(self.stat_categories))
+        object.__setattr__(self, "quantiles", tuple(self.quantiles))
         _require_choice("head", self.head, ("forecast", "classify"))
         _require_choice("padding", self.padding, ("repeat", "zeros", "none"))
         _require_choice("predictor_init", self.predictor_init, ("last_zero", "zero", "default"))
@@ -188,10 +194,21 @@ class ModelConfig(_Json):
                 f"at least patch_size={self.patch_size} when padding is 'none'",
                 self.context_length,
             )
+        rising = all(_is_number(q) and 0 < q < 1 for q in self.quantiles) and all(
+            low < high for low, high in pairwise(self.quantiles)
+        )
+        _require(
+            not self.quantiles or (rising and 0.5 in self.quantiles),
+            "quantiles",
+            "empty, or rising numbers between 0 and 1 with 0.5 among them",
+            self.quantiles,
+        )
         if self.head == "classify":
             _require(not self.revin, "revin", "False for the classification head", self.revin)
             none = not self.covariates
             _require(none, "hist_exog to stat_categories", "0 for the classification head", none)
+            none = not self.quantiles
+            _require(none, "quantiles", "empty for the classification head", self.quantiles)
         else:
             _require(self.channels == 1, "channels", "1 for the forecasting head", self.channels)
         if self.revin_affine_channels:
@@ -272,6 +289,13 @@ class TrainConfig(_Json):
     """Windows (all channels each) or cases per step."""
     epoch_size: int | None = None
     """Examples that an epoch reads at most, drawn anew each time; None reads all of them."""
+    loss: PointLoss | None = None
+    """Loss of a point forecast: "mse" (also None), "mae" or "huber". The same score on the part
+    held back chooses the epoch. Quantile heads train with the pinball loss, classes with
+    cross-entropy."""
+    huber_delta: float = 1.0
+    """Error above which the Huber loss is linear, in the units the network sees: training
+    standard deviations, unless `scale` is off."""
     lr: float = 5e-4
     """Adam's learning rate at the start."""
     lr_hold: int = 3
@@ -314,6 +338,9 @@ class TrainConfig(_Json):
         _require(_is_number(lr) and 0 < lr < float("inf"), "lr", "above 0", lr)
         falls = _is_number(decay) and 0 < decay <= 1
         _require(falls, "lr_decay", "above 0 and at most 1", decay)
+        _require_choice("loss", self.loss, (None, "mse", "mae", "huber"))
+        delta = self.huber_delta
+        _require(_is_number(delta) and 0 < delta < float("inf"), "huber_delta", "above 0", delta)
         holds = _is_number(fraction) and 0 <= fraction < 1
         _require(holds, "validation_fraction", "at least 0 and below 1", fraction)
         for name in ("clip_norm", "memory_budget", "patience", "time_limit"):

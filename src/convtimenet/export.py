@@ -43,8 +43,8 @@ class Deployed(nn.Module):
     """The inference network between its scaling, from the data's units to answers.
 
     Forecasting takes (B, C, L) float64 and gives (B, C, H) float64, so that large values keep
-    their fraction. Classification takes (B, C, L) float32, NaN behind a case's own end, and gives
-    probabilities (B, K).
+    their fraction; (B, C, Q, H) with quantiles. Classification takes (B, C, L) float32, NaN behind
+    a case's own end, and gives probabilities (B, K).
     """
 
     def __init__(self, estimator: ConvTimeNetEstimator):
@@ -53,11 +53,15 @@ class Deployed(nn.Module):
         self.centre = nn.Buffer(torch.from_numpy(estimator.scaler_.centre.copy()))
         self.scale = nn.Buffer(torch.from_numpy(estimator.scaler_.scale.copy()))
         self.forecasts = self.network.config.head == "forecast"
+        self.quantiles = len(self.network.config.quantiles)
 
     def forward(self, x: Tensor) -> Tensor:
         scaled = (x.double() - self.centre) / self.scale
         if self.forecasts:
-            return self.network(scaled.float()).double() * self.scale + self.centre
+            y = self.network(scaled.float()).double()
+            if self.quantiles:
+                return y * self.scale.unsqueeze(-2) + self.centre.unsqueeze(-2)
+            return y * self.scale + self.centre
         missing = x.isnan()
         scaled = torch.where(missing, 0.0, scaled).float()
         known = ~missing if self.network.config.masks else None

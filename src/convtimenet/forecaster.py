@@ -10,11 +10,22 @@ from typing import Any, Self
 import numpy as np
 import torch
 from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
 
 from convtimenet.base import ConvTimeNetEstimator
 from convtimenet.config import ModelConfig
-from convtimenet.covariates import Encoder, fill_future, usual_calendar
+from convtimenet.covariates import Encoder, columns_of, fill_future, usual_calendar
 from convtimenet.errors import ConfigError, DataError
+from convtimenet.intervals import (
+    DEFAULT_LEVELS,
+    Bands,
+    Calibration,
+    IntervalSums,
+    band_names,
+    calibrate,
+    check_levels,
+    context_scale,
+)
 from convtimenet.metrics import ForecastEvaluation
 from convtimenet.panel import Panel, evaluate_windows, roll
 from convtimenet.parts import hold_back, scored_rows, split_rows
@@ -25,6 +36,7 @@ from convtimenet.tables import (
     Table,
     crop,
     extend,
+    forecast_names,
     future_frame,
     read_table,
     select_channels,
@@ -86,6 +98,8 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
     ----------
     channels_
         Channel names, in order.
+    calibration_
+        What intervals are made from; None where no rows were held back for it.
     network_, fused_, history_, scaler_, train_config_, notices_
         See `ConvTimeNetEstimator`.
 
@@ -104,6 +118,7 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
     """How covariates become numbers."""
     tail_: Table
     """The last rows of every training series, from which `predict` without data starts."""
+    calibration_: Calibration | None
 
     def __init__(
         self,
@@ -223,9 +238,46 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
         self._fit_network(config, train_config, examples, valid, everything, device, notices)
         self.scaler_, self.channels_, self.covariates_ = scaler, table.channels, encoder
         self.tail_ = replace(crop(table, lengths - L, lengths), notices=())
+        # weights fitted to the held-back rows too leave none to calibrate with
+        held_back = None if self.history_.refitted else valid
+        self.calibration_ = None if held_back is None else self._calibrate(held_back)
         return self
 
-    def predict(self, X: Any = None, future: Any = None, *, h: int | None = None) -> Any:
+    def calibrate(
+        self,
+        X: Any,
+        *,
+        first_row: int | np.ndarray | None = None,
+        end: int | np.ndarray | None = None,
+    ) -> Self:
+        """Make the intervals anew, from the errors on windows of a table.
+
+        `fit` has done so with the rows that chose the epoch. Rows that chose nothing are better
+        still; give them here, or newer ones.
+
+        Parameters
+        ----------
+        X, first_row, end
+            As for `evaluate`: windows with targets in rows [first_row, end), none of which the
+            weights were fitted to.
+
+        Raises
+        ------
+        DataError
+            If no window fits or no value in them is known.
+        """
+        check_is_fitted(self, "fused_")
+        self.calibration_ = self._calibrate(self._cut(self._fitted_table(X), first_row, end)[1])
+        return self
+
+    def predict(
+        self,
+        X: Any = None,
+        future: Any = None,
+        *,
+        h: int | None = None,
+        level: Any = None,
+    ) -> Any:
         """Forecast the steps after the end of every series of a table.
 
         Parameters
@@ -235,29 +287,44 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
             long one may hold series that training did not see, of any length.
         future
             The `futr_exog` columns for the rows after the end of every series, in the same form as
-            the table: at least as many whole horizons as `h` reaches.
+            the table, or a `Table`: at least as many whole horizons as `h` reaches.
         h
             Steps to forecast, by default the trained horizon. Fewer are cut from it; for more the
             model reads its own forecasts. A notice says so, and frames mark those steps in a column
             "rolled".
+        level
+            Per cents that intervals shall cover, such as ``[80, 95]``; none by default. See
+            `convtimenet.intervals` and ``calibrate``.
 
         Returns
         -------
         The same kind of object as the table, in its form, in the data's units: future time stamps
         and one column per channel of a wide table, (h, C) for a numpy array; ids, future time
         stamps and the column "ConvTimeNet" of a long one, "ConvTimeNet-<channel>" for each of
-        several channels.
+        several channels. With `level` the bounds follow each such column: ``<column>-lo-95``,
+        ``<column>-lo-80``, ``<column>-hi-80``, ``<column>-hi-95``; for an array the answer is a
+        dict of arrays (h, C): "forecast", "lo-95" and so on.
 
         Raises
         ------
         DataError
-            If rows are too few, channels differ from the fitted ones where that matters, or a
-            covariate of the rows ahead is missing, naming the columns, the first stamp and series.
+            If rows are too few, channels differ from the fitted ones where that matters, a
+            covariate of the rows ahead is missing (naming the columns, the first stamp and series),
+            or intervals are asked for and the calibration is absent or too small.
+        ConfigError
+            If `h` is no such number, or intervals are asked for beyond the trained horizon.
         """
         check_is_fitted(self, "fused_")
         table = self.tail_ if X is None else self._fitted_table(X)
-        values = self.forecast_table(table, h, future)
+        values = self.forecast_table(table, h, level, future)
         H = self.network_.config.outputs
+        if level is not None:
+            names = band_names(check_levels(level))
+            if table.origin.kind == "numpy":
+                parts = np.moveaxis(values.reshape(len(values), -1, len(names)), -1, 0)
+                return dict(zip(["forecast", *names[1:]], parts, strict=True))
+            columns = [f"{one}-{n}" if n else one for one in forecast_names(table) for n in names]
+            return future_frame(table, values, columns)
         if h is None or h <= H:
             return future_frame(table, values)
         notice = f"steps {H + 1} to {h} rest on the model's own forecasts of the {H} before them"
@@ -284,26 +351,37 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
         one = torch.zeros(1, dtype=torch.int64, device=device)
         windows = Windows(scaled, one, config.context_length, 0, known, config.masks)
         with torch.inference_mode(), autocast(device, self.train_config_):
-            found = roll(self.fused_, windows, one, self._steps(h))
+            found = roll(self.fused_, windows, one, self._steps(h), config.quantiles)
         return scaler.invert(found[0].cpu().double().numpy()).T
 
-    def forecast_table(self, table: Table, h: int | None = None, future: Any = None) -> np.ndarray:
+    def forecast_table(
+        self, table: Table, h: int | None = None, level: Any = None, future: Any = None
+    ) -> np.ndarray:
         """Forecast every series of a `Table` as `read` and `adapt` give it.
 
         Returns
         -------
-        ndarray, shape (S h, C)
-            One series after the other, in the data's units.
+        ndarray, shape (S h, C), or (S h, C K) with `level`
+            One series after the other, in the data's units; the K columns of a channel are its
+            forecast and then the bounds, see `convtimenet.intervals.band_names`.
         """
         check_is_fitted(self, "fused_")
         config, steps = self.network_.config, self._steps(h)
         L, H = config.context_length, config.outputs
         ahead = -(-steps // H) * H if self.covariates_.any else 0
         given = self._given(table, future)
+        levels = () if level is None else check_levels(level)
+        radii = [self._calibrated().radius(one) for one in levels]
+        if radii and steps > H:
+            raise ConfigError(
+                f"intervals reach the trained horizon of {H} steps, "
+                f"found h={steps}; ask for fewer steps, for no level, or train with a longer h"
+            )
+        K = 1 + 2 * len(radii)
         if not table.long:
             self._check_rows(len(table.times))
         device = next(self.fused_.buffers()).device
-        found = np.empty((len(table.lengths), steps, len(table.channels)))
+        found = np.empty((len(table.lengths), steps, len(table.channels), K))
         with torch.inference_mode(), autocast(device, self.train_config_):
             for numbers in _chunks(len(table.lengths)):
                 part = select_series(table, numbers)
@@ -325,11 +403,28 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
                 windows = panel.windows(L, min(ahead, H), now, now + min(ahead, H))
                 order = torch.arange(len(windows), device=device)
                 scaled = [
-                    roll(self.fused_, windows, index, steps).cpu()
+                    self._answers(windows, index, steps, radii).double().cpu()
                     for index in order.split(self.train_config_.batch_size)
                 ]
-                found[numbers] = scaler.invert(torch.cat(scaled).double().numpy()).swapaxes(1, 2)
-        return found.reshape(-1, len(table.channels))
+                answers = torch.cat(scaled, dim=1).numpy()
+                for k in range(K):
+                    found[numbers, ..., k] = scaler.invert(answers[k]).swapaxes(1, 2)
+        return found.reshape(-1, len(table.channels) * K)
+
+    def _answers(
+        self, windows: Windows, index: Tensor, steps: int, radii: Sequence[np.ndarray]
+    ) -> Tensor:
+        """Forecasts and bounds (K, B, C, steps) of numbered windows, scaled as they are."""
+        quantiles = self.network_.config.quantiles
+        if not radii:
+            return roll(self.fused_, windows, index, steps, quantiles)[None]
+        batch = windows.batch(index)
+        # in float64, so that bounds of rising levels cannot round past one another
+        scale = context_scale(batch.x.double(), batch.known)
+        bands = Bands(self.fused_(*batch.inputs).double(), scale, quantiles)
+        sides = [bands.bounds(radius) for radius in radii]
+        low, high = [side[0] for side in reversed(sides)], [side[1] for side in sides]
+        return torch.stack([bands.point, *low, *high])[..., :steps]
 
     def evaluate(
         self,
@@ -337,6 +432,7 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
         *,
         first_row: int | np.ndarray | None = None,
         end: int | np.ndarray | None = None,
+        level: Any = None,
     ) -> ForecastEvaluation:
         """Forecast every window of a table and compare with what followed.
 
@@ -348,9 +444,29 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
             Score only targets in rows [first_row, end), of each series for a long table, as numbers
             or arrays (S,); contexts may reach back before it. By default every row that has a whole
             context before it, and the last rows of series that are too short for one.
+        level
+            Per cents of the intervals to score; by default 80 and 95, as far as the calibration
+            reaches.
         """
         check_is_fitted(self, "fused_")
         table = self._fitted_table(X)
+        panel, windows = self._cut(table, first_row, end)
+        intervals = self._interval_sums(level, len(table.channels), panel.values.device)
+        with autocast(panel.values.device, self.train_config_):
+            return evaluate_windows(
+                self.fused_,
+                panel,
+                windows,
+                self.train_config_.batch_size,
+                drop_last=self.train_config_.protocol == "paper",
+                quantiles=self.network_.config.quantiles,
+                intervals=intervals,
+            )
+
+    def _cut(
+        self, table: Table, first_row: int | np.ndarray | None, end: int | np.ndarray | None
+    ) -> tuple[Panel, Windows]:
+        """The table on the device, and its windows with targets in rows [first_row, end)."""
         config = self.network_.config
         L, H = config.context_length, config.outputs
         device = next(self.fused_.buffers()).device
@@ -363,15 +479,65 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
             encoder=self.covariates_,
             device=device,
         )
-        windows = panel.windows(L, H, first, last)
+        return panel, panel.windows(L, H, first, last)
+
+    def _calibrate(self, windows: Windows) -> Calibration:
+        device = next(self.fused_.buffers()).device
         with autocast(device, self.train_config_):
-            return evaluate_windows(
+            return calibrate(
                 self.fused_,
-                panel,
                 windows,
+                self.network_.config.quantiles,
                 self.train_config_.batch_size,
-                drop_last=self.train_config_.protocol == "paper",
+                device,
+                shared=not self.scale,  # such a model forecasts any number of channels
             )
+
+    def _calibrated(self) -> Calibration:
+        if self.calibration_ is None:
+            raise DataError(
+                "intervals need rows that the weights were not fitted to, and fit held none back; "
+                "call calibrate with such rows"
+            )
+        return self.calibration_
+
+    def _interval_sums(self, level: Any, channels: int, device: torch.device) -> list[IntervalSums]:
+        known = self.calibration_
+        if level is None:
+            levels = [one for one in DEFAULT_LEVELS if known is not None and known.reaches(one)]
+        else:
+            levels = list(check_levels(level))
+        return [
+            IntervalSums(one, self._calibrated().radius(one), channels, device) for one in levels
+        ]
+
+    def cross_validation(
+        self,
+        X: Any,
+        *,
+        n_windows: int = 1,
+        step_size: int | None = None,
+        refit: bool | int = False,
+        level: Any = None,
+        season: int | None = None,
+    ) -> Any:
+        """Forecast the end of every series as if it were not known yet, in Nixtla's form: ids,
+        times, "cutoff", the truth, "ConvTimeNet" and "SeasonalNaive", each with its bounds.
+
+        The estimator itself stays as it is. Parameters, the form of wide tables and a summary of
+        scores: `convtimenet.backtest.backtest`.
+        """
+        from convtimenet.backtest import backtest
+
+        return backtest(
+            self,
+            X,
+            n_windows=n_windows,
+            step_size=step_size,
+            refit=refit,
+            level=level,
+            season=season,
+        ).frame
 
     def score(self, X: Any, y: None = None) -> float:
         """Minus the mean squared error over every window, in training standard deviations: greater
@@ -475,6 +641,8 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
             return Columns.without_rows(table.times, names) if names else None
         if not names:
             raise ConfigError("future=... is given, but the model has no futr_exog; leave it out")
+        if isinstance(future, Table):
+            return columns_of(future)
         wanted = Wanted(time=self.time_col, targets=(), id=self.id_col, covariates=names)
         return read_source(future, wanted)
 
@@ -495,12 +663,20 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
 
     def _remembered(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         values, arrays = remembered(self.tail_)
-        return values | {"covariates": self.covariates_.to_dict()}, arrays
+        values["covariates"] = self.covariates_.to_dict()
+        if self.calibration_ is not None:
+            values["calibration_windows"] = self.calibration_.windows
+            arrays["calibration.radii"] = self.calibration_.radii
+        return values, arrays
 
     def _remember(self, values: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
         self.channels_ = tuple(values["channels"])
         self.tail_ = from_remembered(values, arrays)
         self.covariates_ = Encoder.from_dict(values["covariates"])
+        radii = arrays.get("calibration.radii")
+        self.calibration_ = (
+            None if radii is None else Calibration(radii, values["calibration_windows"])
+        )
 
 
 def _chunks(n: int) -> Iterator[np.ndarray]:

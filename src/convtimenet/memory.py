@@ -65,7 +65,8 @@ def predicted_peak(
     kept = depth * D + block + second if recompute else depth * block
     working = 2 * D if native else 2 * D + 2 * F
     tokens = rows * N
-    series = 2 * rows * (config.channels * config.padded_length + config.outputs)
+    outputs = config.outputs * max(1, len(config.quantiles))
+    series = 2 * rows * (config.channels * config.padded_length + outputs)
     head = rows * D * N * (2 if config.pooling == "flatten" else 0)
     return 4 * (tokens * (embedding + kept + working) + series + head + 4 * parameters)
 

@@ -31,6 +31,7 @@ from convtimenet.layers import (
     RevIN,
     TokenBatchNorm,
     TokenLayerNorm,
+    median_and_spread,
 )
 from convtimenet.memory import first_and_again
 
@@ -98,7 +99,8 @@ class Head(nn.Module):
         super().__init__()
         D, N = config.d_model, config.n_tokens
         self.pooling = config.pooling
-        self.project = nn.Linear(D * N if config.pooling == "flatten" else D, config.outputs)
+        outputs = config.outputs * max(1, len(config.quantiles))
+        self.project = nn.Linear(D * N if config.pooling == "flatten" else D, outputs)
         self.dropout = nn.Dropout(config.head_dropout)
 
     def forward(
@@ -126,9 +128,9 @@ class ConvTimeNet(nn.Module):
 
     Notes
     -----
-    Input (B, C, L). Output (B, C, H) for forecasting, in the units of the input, and (B, K)
-    class scores (logits) for classification. A forecasting network has no fixed channel count
-    unless RevIN's affine option is on.
+    Input (B, C, L). Output (B, C, H) for forecasting, in the units of the input; (B, C, Q, H) with
+    quantiles, which never cross; and (B, K) class scores (logits) for classification. A forecasting
+    network has no fixed channel count unless RevIN's affine option is on.
 
     `known` (B, C, L) is False where a value is padding or missing. Whatever lies there changes
     neither an output nor a gradient nor BatchNorm's statistics, and a case behind which padding
@@ -156,6 +158,8 @@ class ConvTimeNet(nn.Module):
         """Keep only the tokens between blocks while training and compute the rest again."""
         # what one row of outputs becomes per input: channels unfold again, classes are a row
         self.output_shape = (-1, config.outputs) if config.head == "forecast" else (config.outputs,)
+        if config.quantiles:
+            self.output_shape = (-1, len(config.quantiles), config.outputs)
 
     def forward(
         self,
@@ -173,9 +177,14 @@ class ConvTimeNet(nn.Module):
         y = self.head(self.tokens(x, extent, covariates), counted).view(
             x.shape[0], *self.output_shape
         )
+        spread = None
+        if self.config.quantiles:
+            y, spread = median_and_spread(y, self.config.quantiles.index(0.5))
         if self.revin is not None and statistics is not None:
             y = self.revin.inverse(y, statistics)
-        return y
+            # by the scale alone: a learnt weight may be negative, and would turn the order round
+            spread = None if spread is None else spread * statistics[1].unsqueeze(-2)
+        return y if spread is None else y.unsqueeze(-2) + spread
 
     def tokens(
         self,

@@ -5,13 +5,17 @@ Shape legend: `convtimenet._shapes`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from convtimenet.covariates import Encoder
+from convtimenet.covariates import NO_COVARIATES, Encoder
 from convtimenet.errors import DataError
+from convtimenet.intervals import Bands, IntervalSums, context_scale
 from convtimenet.layers import last_known
+from convtimenet.losses import point_forecast
 from convtimenet.metrics import ForecastEvaluation, ForecastSums, outputs
 from convtimenet.tables import Table, pad_front
 from convtimenet.windows import Batch, Exogenous, Scaler, Windows
@@ -45,7 +49,7 @@ class Panel:
         least: int,
         *,
         masks: bool,
-        encoder: Encoder,
+        encoder: Encoder = NO_COVARIATES,
         device: torch.device,
     ):
         padded = pad_front(table, least)
@@ -94,26 +98,40 @@ class Panel:
         return starts - (self.origin - self.table.bounds[:-1])[self.series_of(windows)]
 
 
-def roll(network: nn.Module, windows: Windows, index: Tensor, h: int) -> Tensor:
+def roll(
+    network: nn.Module,
+    windows: Windows,
+    index: Tensor,
+    h: int,
+    quantiles: tuple[float, ...] = (),
+) -> Tensor:
     """Forecast h steps (B, C, h) from the contexts of numbered windows: the horizon that the
-    network was trained for, and beyond it from its own forecasts and covariates known ahead."""
+    network was trained for, and beyond it from its own forecasts and covariates known ahead; of
+    quantiles the median."""
     batch = windows.batch(index)
     L, x, known = windows.context_length, batch.x, batch.known
-    parts = [network(*batch.inputs).float()]
+    parts = [point_forecast(network(*batch.inputs).float(), quantiles)]
     done = H = parts[0].shape[-1]
     while done < h:
         x = torch.cat([x, parts[-1]], dim=-1)[..., -L:]
         if known is not None:
             known = torch.cat([known, torch.ones_like(parts[-1], dtype=torch.bool)], dim=-1)
             known = known[..., -L:]
-        covariates = windows.covariates(index, done)
-        parts.append(network(*Batch(x, x, None, known, covariates).inputs).float())
+        batch = Batch(x, x, None, known, windows.covariates(index, done))
+        parts.append(point_forecast(network(*batch.inputs).float(), quantiles))
         done += H
     return torch.cat(parts, dim=-1)[..., :h]
 
 
 def evaluate_windows(
-    network: nn.Module, panel: Panel, windows: Windows, batch_size: int, *, drop_last: bool
+    network: nn.Module,
+    panel: Panel,
+    windows: Windows,
+    batch_size: int,
+    *,
+    drop_last: bool,
+    quantiles: tuple[float, ...] = (),
+    intervals: Sequence[IntervalSums] = (),
 ) -> ForecastEvaluation:
     """Forecast the windows and compare with what followed.
 
@@ -121,6 +139,10 @@ def evaluate_windows(
     ----------
     drop_last
         Leave out an incomplete last batch, as the authors' loader does.
+    quantiles
+        What the network gives, none for a point forecast.
+    intervals
+        Intervals to score.
 
     Raises
     ------
@@ -143,7 +165,10 @@ def evaluate_windows(
         last = last_known(batch.x, batch.known)
         unit = scale[of[numbers]] if per_series else scale
         unit = unit.to(device, sums.squared.dtype)
-        per_window.append(sums.add(output, batch.y, last, batch.weight, unit))
+        bands = Bands(output, context_scale(batch.x, batch.known), quantiles)
+        for one in intervals:
+            one.add(bands, batch.y, batch.weight)
+        per_window.append(sums.add(bands.point, batch.y, last, batch.weight, unit))
         done += len(output)
     if not float(sums.count.sum()):
         raise DataError("no known value is left to score: all of them are missing")
@@ -162,4 +187,5 @@ def evaluate_windows(
         starts=panel.rows_of(windows)[:done],
         mse_per_step=(sums.squared.sum(0) / steps).cpu().numpy(),
         mae_per_channel=dict(zip(channels, units, strict=True)),
+        intervals=tuple(one.scores(sums.count, channels) for one in intervals),
     )

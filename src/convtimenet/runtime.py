@@ -55,7 +55,7 @@ class ForecastRuntime(Runtime):
 
         Returns
         -------
-        (h, C), or (B, h, C), float64 in the units of `values`.
+        (h, C), or (B, h, C), float64 in the units of `values`; of a quantile head the median.
 
         Raises
         ------
@@ -73,6 +73,8 @@ class ForecastRuntime(Runtime):
             raise DataError("expected finite values, found NaN or infinity; fill them first")
         recent = np.ascontiguousarray(np.swapaxes(array[..., -L:, :], -1, -2))
         answers = self.run(recent.reshape(-1, *recent.shape[-2:]))
+        if quantiles := self.description["model"].get("quantiles"):
+            answers = answers[:, :, quantiles.index(0.5)]
         return np.swapaxes(answers.reshape(*array.shape[:-2], *answers.shape[-2:]), -1, -2)
 
 

@@ -37,6 +37,7 @@ __all__ = [
     "read_table",
     "select_channels",
     "select_series",
+    "stamps",
     "write_csv",
 ]
 
@@ -351,11 +352,7 @@ def future_frame(
     import narwhals.stable.v2 as nw
 
     backend: Any = origin.kind
-    times = nw.new_series(table.time_name, future.times, backend=backend)
-    if table.time_zone is not None:
-        times = times.dt.replace_time_zone("UTC").dt.convert_time_zone(table.time_zone)
-    if origin.time_dtype is not None:
-        times = times.cast(origin.time_dtype)
+    times = stamps(table, table.time_name, future.times)
     columns = {name: future.values[:, i] for i, name in enumerate(future.channels)}
     if rolled is not None:
         columns["rolled"] = np.tile(rolled, len(table.lengths))
@@ -375,6 +372,19 @@ def future_frame(
     return frame.select(*(one.name for one in before), *columns).to_native()
 
 
+def stamps(table: Table, name: str, times: np.ndarray) -> Any:
+    """Times, as `Table.times` has them, as a narwhals series of the source's own kind."""
+    import narwhals.stable.v2 as nw
+
+    backend: Any = table.origin.kind
+    found = nw.new_series(name, times, backend=backend)
+    if table.time_zone is not None:
+        found = found.dt.replace_time_zone("UTC").dt.convert_time_zone(table.time_zone)
+    if table.origin.time_dtype is not None:
+        found = found.cast(table.origin.time_dtype)
+    return found
+
+
 def write_csv(path: str | Path, table: Table) -> None:
     """Write a table as CSV: ISO 8601 times (with their offset, if there is a zone), exact numbers.
 
@@ -388,8 +398,7 @@ def write_csv(path: str | Path, table: Table) -> None:
     path = Path(path)
     if path.suffix.lower() != ".csv":
         raise DataError(f"expected a file name that ends in .csv, found {path.name!r}")
-    stamps = iso_times(table.times, table.time_zone)
-    head, columns = [table.time_name], [stamps]
+    head, columns = [table.time_name], [iso_times(table.times, table.time_zone)]
     if table.id_name is not None:
         head.insert(0, table.id_name)
         columns.insert(0, np.repeat(table.ids, table.lengths).tolist())

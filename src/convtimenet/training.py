@@ -24,10 +24,10 @@ from rich.progress import (
 from rich.text import Text
 from torch import Tensor
 
-from convtimenet.config import Head, TrainConfig
+from convtimenet.config import TrainConfig
 from convtimenet.errors import ConfigError, DataError, TrainingError
 from convtimenet.inference import fuse
-from convtimenet.losses import LOSSES
+from convtimenet.losses import loss_of
 from convtimenet.memory import GIB, available, predicted_peak
 from convtimenet.metrics import Scores, evaluate
 from convtimenet.model import Block, ConvTimeNet, count_parameters
@@ -35,10 +35,6 @@ from convtimenet.native import usable
 from convtimenet.windows import Examples
 
 log = logging.getLogger(__name__)
-
-# The validation score that chooses the epoch; smaller is better. The authors' classification
-# script goes by accuracy; the loss says more about few cases.
-CHOSEN_BY: dict[Head, str] = {"forecast": "mse", "classify": "loss"}
 
 
 @dataclass(frozen=True)
@@ -150,9 +146,11 @@ def train(
         If no epoch gave finite weights and scores.
     """
     head = model.config.head
-    loss_of = LOSSES[head]
+    loss_function = loss_of(model.config, config)
     paper = config.protocol == "paper"
-    chosen_by = "accuracy" if paper and head == "classify" else CHOSEN_BY[head]
+    # The validation score that chooses the epoch is what training minimises. The authors'
+    # classification script goes by accuracy; the loss says more about few cases.
+    chosen_by = "accuracy" if paper and head == "classify" else loss_function.name
     worse = -1 if chosen_by == "accuracy" else 1  # what a larger score means
     drop_last = paper and head == "forecast"
     optimiser = torch.optim.Adam(model.parameters(), lr=config.lr)
@@ -180,7 +178,7 @@ def train(
             for index in training_batches(shuffled.to(device), config):
                 batch = examples.batch(index)
                 with autocast(device, config):
-                    loss = loss_of(model(*batch.inputs), batch.y, batch.weight)
+                    loss = loss_function(model(*batch.inputs), batch.y, batch.weight)
                 optimiser.zero_grad()
                 loss.backward()
                 if config.clip_norm is not None:
@@ -196,7 +194,13 @@ def train(
             if valid is not None:
                 with autocast(device, config):
                     scores = evaluate(
-                        fuse(model), valid, head, config.batch_size, device, drop_last
+                        fuse(model),
+                        valid,
+                        head,
+                        config.batch_size,
+                        device,
+                        drop_last,
+                        loss_function,
                     )
             history.epochs.append(
                 Epoch(epoch, float(total) / seen, scores, lr, time.monotonic() - epoch_begin)

@@ -22,7 +22,7 @@ from convtimenet.report._html import (
     score_table,
     span,
 )
-from convtimenet.training import CHOSEN_BY, History
+from convtimenet.training import History
 from convtimenet.windows import known_in
 
 _DEAD = 1e-3  # a residual scale below this adds next to nothing
@@ -39,13 +39,22 @@ def middle(values: np.ndarray) -> int:
 # --- training ------------------------------------------------------------------------------------
 
 
-def training_section(network: ConvTimeNet, history: History) -> Section:
-    """How training went."""
-    head, epochs, best = network.config.head, history.epochs, history.best_epoch
+_LOSSES = {
+    "mse": "mean squared error",
+    "mae": "mean absolute error",
+    "huber": "Huber loss",
+    "pinball": "pinball loss",
+    "loss": "cross-entropy",
+}
+
+
+def training_section(history: History, loss_name: str) -> Section:
+    """How training went; `loss_name` is the validation score that training minimised."""
+    epochs, best = history.epochs, history.best_epoch
     nan = float("nan")
     loss = {"training": [epoch.train_loss for epoch in epochs]}
     if any(epoch.valid for epoch in epochs):
-        loss["validation"] = [epoch.valid.get(CHOSEN_BY[head], nan) for epoch in epochs]
+        loss["validation"] = [epoch.valid.get(loss_name, nan) for epoch in epochs]
     rates = [epoch.lr for epoch in epochs]
     during = count(len(epochs), "epoch")
     words = f"{during}, {count(history.steps, 'step')} on {escaped(history.device)}; ended "
@@ -57,7 +66,7 @@ def training_section(network: ConvTimeNet, history: History) -> Section:
     else:
         words += "No epoch gave a finite score: these are the initial weights. "
     words += f"Learning rate {rates[0]:.3g} at first, {rates[-1]:.3g} in the last epoch."
-    ylabel = "mean squared error" if head == "forecast" else "cross-entropy"
+    ylabel = _LOSSES[loss_name]
     ends = "; ".join(f"{name} from {number(v[0])} to {number(v[-1])}" for name, v in loss.items())
     curves = figure(
         plots.by_epoch(loss, best, ylabel),
