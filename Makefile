@@ -17,11 +17,11 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test test-slow lint format results bench kills flips fuzz memory \
-	reliability audit clean
+.PHONY: help install demo test test-slow conformance lint format results bench kills flips fuzz \
+	memory reliability audit clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
 
 install: .venv/.installed ## make .venv with everything that the targets below need
 
@@ -34,6 +34,9 @@ test: lint ## lint, check types, run the quick tests, and show a small benchmark
 
 test-slow: install ## run the tests that train for a while
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m slow
+
+conformance: .cache/peers-venv/.installed ## run the suites of sktime, aeon, scikit-learn and Nixtla
+	OMP_NUM_THREADS=1 .cache/peers-venv/bin/pytest -n 2 -m conformance tests/conformance
 
 lint: install ## check style and types
 	$(BIN)/ruff check
@@ -99,6 +102,14 @@ endef
 .cache/audit-venv/.installed: Makefile
 	$(call new_venv,.cache/audit-venv)
 	.cache/audit-venv/bin/python -m pip install pip-audit==2.10.1
+	@touch $@
+
+# A venv of its own: the peers allow only older versions of pandas and numpy.
+.cache/peers-venv/.installed: pyproject.toml constraints.txt Makefile
+	$(call new_venv,.cache/peers-venv)
+	grep -vE '^(pandas|numpy)==' constraints.txt > .cache/peers-constraints.txt
+	.cache/peers-venv/bin/python -m pip install -c .cache/peers-constraints.txt \
+		-e '.[test,sktime,neuralforecast]' 'aeon>=1.5' 'utilsforecast>=0.2.3'
 	@touch $@
 
 $(WHEEL): | .venv/.installed

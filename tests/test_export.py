@@ -432,3 +432,16 @@ def test_compiles_whole():
     # a process of its own: the shape checks of the tests cannot be traced
     done = subprocess.run([sys.executable, "-c", COMPILE], capture_output=True, text=True)
     assert done.stdout == "compiled\n", done.stderr[-2000:]
+
+
+def test_a_quantile_heads_graph_gives_its_median(tmp_path):
+    values = waves(160, 2)
+    model = ConvTimeNetForecaster(
+        h=4, input_size=24, n_epochs=1, device="cpu", verbose=0,
+        model={"d_model": 8, "d_ff": 16, "kernel_sizes": (3, 5), "quantiles": (0.1, 0.5, 0.9)},
+    ).fit(values)  # fmt: skip
+    export(model, tmp_path / "m")
+    loaded = runtime.load(tmp_path / "m")
+    assert isinstance(loaded, runtime.ForecastRuntime)
+    np.testing.assert_allclose(loaded.forecast(values), model.forecast(values), rtol=1e-4)
+    assert loaded.run(values[None, -24:].swapaxes(1, 2)).shape == (1, 2, 3, 4)

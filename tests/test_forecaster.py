@@ -57,8 +57,9 @@ class TestScikitLearn:
         assert {k: repr(v) for k, v in model.get_params().items()} == before
         added = set(vars(model)) - names
         assert added == {
-            "channels_", "fused_", "history_", "network_", "notices_", "scaler_", "tail_",
-            "train_config_",
+            "calibration_", "channels_", "covariates_", "fused_", "history_", "network_",
+            "notices_", "scaler_",
+            "tail_", "train_config_",
         }  # fmt: skip
 
     @pytest.mark.parametrize("act", ["predict", "evaluate", "score", "save", "forecast"])
@@ -383,24 +384,32 @@ class TestFilledValues:
         gaps[220, 1] = np.inf
         return complete, gaps
 
-    def fitted(self) -> ConvTimeNetForecaster:
+    def fitted(self, **network) -> ConvTimeNetForecaster:
         complete, _ = self.table()
-        return ConvTimeNetForecaster(h=4, input_size=24, n_epochs=1, model=SMALL_NET).fit(
+        settings = SMALL_NET | network
+        return ConvTimeNetForecaster(h=4, input_size=24, n_epochs=1, model=settings).fit(
             complete, split=(140, 180)
         )
 
-    def test_scores_are_over_known_values_after_known_contexts(self):
-        model = self.fitted()
+    @pytest.mark.parametrize("masks", [False, True])
+    def test_scores_are_over_known_values(self, masks):
+        """Without masks, only where the context ends on a known one: filled ends were drawn towards
+        the targets."""
+        model = self.fitted(masks=masks)
         _, gaps = self.table()
         table = model.read(gaps)
         assert table.known is not None
         found = model.evaluate(table, first_row=180)
         squared, absolute, n = 0.0, 0.0, 0
         for start in range(180 - 24, 240 - 28 + 1):
-            context = table.values[start : start + 24]
+            context = table.values[start : start + 24].copy()
+            ends_known = table.known[start + 23][:, None]
+            if masks:
+                context[~table.known[start : start + 24]] = np.nan
+                ends_known = True
             error = (model.forecast(context) - table.values[start + 24 : start + 28]).T
             error = error / model.scaler_.scale
-            counts = table.known[start + 24 : start + 28].T & table.known[start + 23][:, None]
+            counts = table.known[start + 24 : start + 28].T & ends_known
             squared += (error**2)[counts].sum()
             absolute += np.abs(error)[counts].sum()
             n += int(counts.sum())

@@ -29,6 +29,10 @@ from convtimenet.windows import Examples, Scaler, known_in
 
 log = logging.getLogger(__name__)
 
+EXOGENOUS = frozenset({"hist_exog", "futr_exog", "stat_exog", "stat_categories"})
+# settings of `ModelConfig` that the data and the estimator's own parameters decide
+DECIDED = frozenset({"head", "context_length", "outputs", "channels"}) | EXOGENOUS
+
 
 class ConvTimeNetEstimator(BaseEstimator):
     """Base of the estimators; not used by itself.
@@ -79,7 +83,7 @@ class ConvTimeNetEstimator(BaseEstimator):
 
     def _model_settings(self, preset: Mapping[str, Any]) -> dict[str, Any]:
         """The preset's network settings with the estimator's own on top."""
-        decided = {"head", "context_length", "outputs", "channels"} & set(self.model or {})
+        decided = DECIDED & set(self.model or {})
         if decided:
             raise ConfigError(
                 f"model={{...}} holds {', '.join(sorted(decided))}, which the data and the "
@@ -221,12 +225,7 @@ class ConvTimeNetEstimator(BaseEstimator):
                     result[done : done + len(output)] = output.numpy()
                     done += len(output)
         assert result is not None
-        if not np.isfinite(result).all():
-            raise DataError(
-                "the network's answer to these values is not finite; expected values like those "
-                "it was fitted to, or a model trained with a smaller lr"
-            )
-        return result
+        return finite(result)
 
     def _remembered(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """What a saved model must know of its data: JSON values and arrays."""
@@ -308,9 +307,25 @@ class ConvTimeNetEstimator(BaseEstimator):
         return estimator
 
 
+def finite(answers: np.ndarray) -> np.ndarray:
+    """The answers themselves.
+
+    Raises
+    ------
+    DataError
+        If one of them is not finite.
+    """
+    if not np.isfinite(answers).all():
+        raise DataError(
+            "the network's answer to these values is not finite; expected values like those "
+            "it was fitted to, or a model trained with a smaller lr"
+        )
+    return answers
+
+
 def _scaler(centre: np.ndarray, scale: np.ndarray) -> Scaler:
-    """A scaler from a file: one finite number per channel, no scale of 0."""
-    if centre.shape != scale.shape or centre.ndim != 2 or centre.shape[1] != 1:
+    """A scaler from a file: one finite number per channel (of each series), no scale of 0."""
+    if centre.shape != scale.shape or centre.ndim not in (2, 3) or centre.shape[-1] != 1:
         raise ValueError(f"a scaler of the shapes {centre.shape} and {scale.shape}")
     if not np.isfinite([centre, scale]).all() or not (scale > 0).all():
         raise ValueError("a scaler that is not finite and above 0")

@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 
 # Decided by the data, the sub-command, or a flag of its own.
-_NO_FLAG = {"head", "context_length", "outputs", "channels", "protocol", "device", "seed"}
+_NO_FLAG = {
+    *("head", "context_length", "outputs", "channels", "protocol", "device", "seed"),
+    *("hist_exog", "futr_exog", "stat_exog", "stat_categories"),
+}
 
 _DESCRIPTION = """Forecast and classify multivariate time series with ConvTimeNet.
 
@@ -106,6 +109,7 @@ def _forecast_flags(parser: ArgumentParser) -> None:
     add("--input_size", type=int | None, help="context: steps the network reads")
     add("--time_col", type=str | None, help="the time column, where it cannot be told")
     add("--target_cols", type=list[str] | str | None, help="channels, as [a,b]; all by default")
+    add("--id_col", type=str | None, help="the series' column of a long table, if not unique_id")
     add("--freq", type=str | None, help="the step, such as 15min, 1D or 1MS; found by default")
     add("--test_fraction", type=float, default=0.2, help="last part of the table kept for scoring")
     add("--preset", type=str, default="auto", help="'auto', or a data set's name for the paper's")

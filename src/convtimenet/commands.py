@@ -37,14 +37,22 @@ def run_forecast(flags: Any) -> None:
     if not out.lower().endswith(".csv"):
         raise ConfigError(f"--out: expected a file name that ends in .csv, found {out!r}")
     _check_outputs(flags, flags.data, out=out)
-    from convtimenet.evaluation import forecast_table
+    import numpy as np
+
+    from convtimenet.evaluation import REPORT_OF_LONG, forecast_table
     from convtimenet.forecaster import ConvTimeNetForecaster
     from convtimenet.tables import future_table, read_table, write_csv
     from convtimenet.timestamps import iso_times
 
     table = read_table(
-        flags.data, time_col=flags.time_col, target_cols=flags.target_cols, frequency=flags.freq
+        flags.data,
+        time_col=flags.time_col,
+        target_cols=flags.target_cols,
+        frequency=flags.freq,
+        id_col=flags.id_col,
     )
+    if table.long and flags.report:
+        raise ConfigError(f"--report: {REPORT_OF_LONG}")
     console = _console()
     for notice in table.notices:
         console.print(f"note: {notice}", markup=False, soft_wrap=True)
@@ -71,14 +79,16 @@ def run_forecast(flags: Any) -> None:
                 "the test part; --test_fraction 0 --training.refit true trains on all rows",
                 soft_wrap=True,
             )
-    future = future_table(table, model.forecast(table.values))
+    future = future_table(table, model.forecast_table(table))
     write_csv(out, future)
-    _wrote(console, f"forecast of {len(future.times)} steps", out)
+    _wrote(console, f"forecast of {future.lengths[0]} steps", out)
     answers = {
         "times": iso_times(future.times, future.time_zone),
         "forecast": dict(zip(future.channels, future.values.T.tolist(), strict=True)),
         "notices": list(table.notices),
     }
+    if future.long:
+        answers["series"] = np.repeat(future.ids, future.lengths).tolist()
     _write_others(console, flags, run, answers)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from itertools import pairwise
 from numbers import Integral, Real
 from typing import Any, Literal, Self, TypeGuard
 
@@ -21,6 +22,7 @@ Residual = Literal["learnable", "plain"]
 Pooling = Literal["flatten", "max", "mean"]
 Precision = Literal["fp32", "bf16"]
 Protocol = Literal["honest", "paper"]
+PointLoss = Literal["mse", "mae", "huber"]
 
 
 def _require(holds: bool, setting: str, expected: str, found: object) -> None:
@@ -40,7 +42,7 @@ def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, Real) and not isinstance(value, bool)
 
 
-def _require_choice(setting: str, found: object, choices: tuple[str, ...]) -> None:
+def _require_choice(setting: str, found: object, choices: tuple[str | None, ...]) -> None:
     _require(found in choices, setting, "one of " + ", ".join(map(repr, choices)), found)
 
 
@@ -123,10 +125,22 @@ class ModelConfig(_Json):
     """Dropout probability after the head's projection."""
     pooling: Pooling = "flatten"
     """How the tokens reach the head: all of them, their maximum or their mean over N."""
+    quantiles: tuple[float, ...] = ()
+    """Quantiles that the forecasting head gives, rising, 0.5 among them; none for a point
+    forecast. With them the median is the point forecast."""
 
     masks: bool = False
-    """Labelled cases: leave padding and missing values out of the network by a mask. Without, they
-    are filled as in the paper: zeros behind a case's end, interpolated values inside it."""
+    """Leave padding and missing values out of the network by a mask. Without, they are filled as in
+    the paper: zeros behind a case's end, interpolated values inside it; tables by interpolation."""
+
+    hist_exog: int = 0
+    """Columns of covariates known up to now (forecasting)."""
+    futr_exog: int = 0
+    """Columns of covariates known ahead; their patches over the horizon become further tokens."""
+    stat_exog: int = 0
+    """Numbers that hold for a whole series."""
+    stat_categories: tuple[int, ...] = ()
+    """Categories of each text that does."""
 
     revin: bool = True
     """Instance normalisation of the context, undone after the head (forecasting)."""
@@ -138,6 +152,8 @@ class ModelConfig(_Json):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "kernel_sizes", tuple(self.kernel_sizes))
+        object.__setattr__(self, "stat_categories", tuple(self.stat_categories))
+        object.__setattr__(self, "quantiles", tuple(self.quantiles))
         _require_choice("head", self.head, ("forecast", "classify"))
         _require_choice("padding", self.padding, ("repeat", "zeros", "none"))
         _require_choice("predictor_init", self.predictor_init, ("last_zero", "zero", "default"))
@@ -154,6 +170,9 @@ class ModelConfig(_Json):
             ("d_ff", 1),
             ("small_kernel", 0),
             ("revin_affine_channels", 0),
+            ("hist_exog", 0),
+            ("futr_exog", 0),
+            ("stat_exog", 0),
         ):
             _require_whole(self, name, least)
         for name in ("dropout", "head_dropout"):
@@ -175,8 +194,21 @@ class ModelConfig(_Json):
                 f"at least patch_size={self.patch_size} when padding is 'none'",
                 self.context_length,
             )
+        rising = all(_is_number(q) and 0 < q < 1 for q in self.quantiles) and all(
+            low < high for low, high in pairwise(self.quantiles)
+        )
+        _require(
+            not self.quantiles or (rising and 0.5 in self.quantiles),
+            "quantiles",
+            "empty, or rising numbers between 0 and 1 with 0.5 among them",
+            self.quantiles,
+        )
         if self.head == "classify":
             _require(not self.revin, "revin", "False for the classification head", self.revin)
+            none = not self.covariates
+            _require(none, "hist_exog to stat_categories", "0 for the classification head", none)
+            none = not self.quantiles
+            _require(none, "quantiles", "empty for the classification head", self.quantiles)
         else:
             _require(self.channels == 1, "channels", "1 for the forecasting head", self.channels)
         if self.revin_affine_channels:
@@ -191,6 +223,19 @@ class ModelConfig(_Json):
     def n_patches(self) -> int:
         """N, the number of patches of a context."""
         return self.patches_in(self.context_length)
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens of a series: its patches, and those of known covariates over the horizon."""
+        if not self.futr_exog:
+            return self.n_patches
+        return max(self.n_patches, self.patches_in(self.context_length + self.outputs))
+
+    @property
+    def covariates(self) -> bool:
+        """Whether the network reads any."""
+        kinds = (self.hist_exog, self.futr_exog, self.stat_exog, self.stat_categories)
+        return any(kinds)
 
     @property
     def padded_length(self) -> int:
@@ -242,6 +287,15 @@ class TrainConfig(_Json):
     """Passes over the training data at most."""
     batch_size: int = 256
     """Windows (all channels each) or cases per step."""
+    epoch_size: int | None = None
+    """Examples that an epoch reads at most, drawn anew each time; None reads all of them."""
+    loss: PointLoss | None = None
+    """Loss of a point forecast: "mse" (also None), "mae" or "huber". The same score on the part
+    held back chooses the epoch. Quantile heads train with the pinball loss, classes with
+    cross-entropy."""
+    huber_delta: float = 1.0
+    """Error above which the Huber loss is linear, in the units the network sees: training
+    standard deviations, unless `scale` is off."""
     lr: float = 5e-4
     """Adam's learning rate at the start."""
     lr_hold: int = 3
@@ -278,12 +332,17 @@ class TrainConfig(_Json):
         for name, least in (("epochs", 1), ("batch_size", 1), ("lr_every", 1), ("lr_hold", 0)):
             _require_whole(self, name, least)
         _require_whole(self, "seed", 0)
+        if self.epoch_size is not None:
+            _require_whole(self, "epoch_size", 1)
         _require(self.seed < 2**32, "seed", "a whole number below 2**32", self.seed)
         _require(isinstance(self.device, str), "device", "a name such as 'cpu'", self.device)
         lr, decay, fraction = self.lr, self.lr_decay, self.validation_fraction
         _require(_is_number(lr) and 0 < lr < float("inf"), "lr", "above 0", lr)
         falls = _is_number(decay) and 0 < decay <= 1
         _require(falls, "lr_decay", "above 0 and at most 1", decay)
+        _require_choice("loss", self.loss, (None, "mse", "mae", "huber"))
+        delta = self.huber_delta
+        _require(_is_number(delta) and 0 < delta < float("inf"), "huber_delta", "above 0", delta)
         holds = _is_number(fraction) and 0 <= fraction < 1
         _require(holds, "validation_fraction", "at least 0 and below 1", fraction)
         often = self.checkpoint_seconds

@@ -56,6 +56,16 @@ class CsvColumns:
         columns = [_floats(name, self.cells[name], self.places) for name in names]
         return np.stack(columns, axis=1) if columns else np.empty((len(self.places), 0))
 
+    def any(self, name: str) -> np.ndarray:
+        """A column as numbers, or as text (objects, None for missing) if its cells are none."""
+        if name not in self.cells:
+            raise DataError(unknown_column(name, self.names))
+        cells = [None if c.strip().lower() in _MISSING else c.strip() for c in self.cells[name]]
+        try:
+            return np.array([np.nan if cell is None else float(cell) for cell in cells])
+        except ValueError:
+            return np.array(cells, dtype=object)
+
 
 def read_csv_columns(path: str | Path) -> CsvColumns:
     """Read a ``.csv`` or ``.csv.gz`` file with a header line, without looking at its times.

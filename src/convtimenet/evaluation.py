@@ -25,6 +25,7 @@ from convtimenet.forecaster import ConvTimeNetForecaster
 from convtimenet.frequency import Frequency
 from convtimenet.metrics import ForecastEvaluation, Scores
 from convtimenet.model import count_parameters
+from convtimenet.parts import Rows
 from convtimenet.presets import PAPER
 from convtimenet.published import Published, published
 from convtimenet.tables import Table
@@ -73,6 +74,9 @@ def versions() -> dict[str, str]:
     }
 
 
+REPORT_OF_LONG = "the report shows one series; give a wide table, or leave the report out"
+
+
 @dataclass(frozen=True, kw_only=True)
 class ForecastRun:
     """A fitted forecaster with the table and test it was scored on."""
@@ -89,12 +93,14 @@ class ForecastRun:
         Raises
         ------
         DataError
-            If no rows were kept for a test.
+            If no rows were kept for a test, or the table is a long one.
         """
         from convtimenet.report import forecast_report
 
         if self.evaluation is None:
             raise DataError("no rows were kept for a test, so there is nothing to report")
+        if self.table.long:
+            raise DataError(REPORT_OF_LONG)
         result = self.result
         return forecast_report(
             path,
@@ -209,8 +215,8 @@ def _forecasting(
 def fit_forecaster(
     model: ConvTimeNetForecaster,
     table: Table,
-    split: tuple[int, int] | None,
-    end: int,
+    split: tuple[Rows, Rows] | None,
+    end: Rows,
     *,
     dataset: str,
     protocol: str = "honest",
@@ -399,24 +405,23 @@ def forecast_table(
     """
     if not 0 <= test_fraction < 1:
         raise ConfigError(f"test_fraction must be at least 0 and below 1, found {test_fraction}")
-    T = len(table.times)
-    test = round(test_fraction * T)
+    T, h = table.lengths, model.h
+    test = np.round(test_fraction * T).astype(np.int64)
     valid_end = T - test
     fraction = (model.training or {}).get("validation_fraction", TrainConfig.validation_fraction)
-    train_end = valid_end - (max(model.h, round(fraction * valid_end)) if fraction else 0)
-    usual = model.preset_for(max(1, train_end)).context_length or 0
-    context = model.input_size or max(2 * model.h, usual)
-    scored = test >= model.h and train_end >= context + model.h
+    held = np.maximum(h, np.round(fraction * valid_end).astype(np.int64)) if fraction else 0
+    train_end = valid_end - held
+    usual = model.preset_for(max(1, int(np.median(train_end))), len(T)).context_length or 0
+    context = model.input_size or max(2 * h, usual)
+    kept = (test >= h) & (train_end >= context + h)
+    # series without room for a test part train whole
+    split = (np.where(kept, train_end, T), np.where(kept, valid_end, T))
     run = fit_forecaster(
-        model,
-        table,
-        (train_end, valid_end) if scored else None,
-        T,
-        dataset=dataset,
-        resume=resume,
+        model, table, split if kept.any() else None, T, dataset=dataset, resume=resume
     )
-    if not scored and test_fraction:
-        notice = f"{T} rows are too few to keep a test part for a horizon of {model.h}: no scores"
+    if not kept.all() and test_fraction:
+        which = f"{T[0]} rows" if not table.long else f"the rows of {(~kept).sum()} series"
+        notice = f"{which} are too few to keep a test part for a horizon of {h}: no scores"
         return replace(run, result=replace(run.result, notices=[*run.result.notices, notice]))
     return run
 

@@ -100,8 +100,8 @@ class Deployed(nn.Module):
     """The inference network between its scaling, from the data's units to answers.
 
     Forecasting takes (B, C, L) float64 and gives (B, C, H) float64, so that large values keep
-    their fraction. Classification takes (B, C, L) float32, NaN behind a case's own end, and gives
-    probabilities (B, K).
+    their fraction; (B, C, Q, H) with quantiles. Classification takes (B, C, L) float32, NaN behind
+    a case's own end, and gives probabilities (B, K).
     """
 
     def __init__(self, estimator: ConvTimeNetEstimator):
@@ -110,11 +110,15 @@ class Deployed(nn.Module):
         self.centre = nn.Buffer(torch.from_numpy(estimator.scaler_.centre.copy()))
         self.scale = nn.Buffer(torch.from_numpy(estimator.scaler_.scale.copy()))
         self.forecasts = self.network.config.head == "forecast"
+        self.quantiles = len(self.network.config.quantiles)
 
     def forward(self, x: Tensor) -> Tensor:
         scaled = (x.double() - self.centre) / self.scale
         if self.forecasts:
-            return self.network(scaled.float()).double() * self.scale + self.centre
+            y = self.network(scaled.float()).double()
+            if self.quantiles:
+                return y * self.scale.unsqueeze(-2) + self.centre.unsqueeze(-2)
+            return y * self.scale + self.centre
         missing = x.isnan()
         scaled = torch.where(missing, 0.0, scaled).float()
         known = ~missing if self.network.config.masks else None
@@ -200,9 +204,17 @@ def _inputs(estimator: ConvTimeNetEstimator, data: Any) -> np.ndarray:
     """Real inputs of the graph: windows (B, C, L) float64 or cases (B, C, L) float32."""
     L = estimator.network_.config.context_length
     if isinstance(estimator, ConvTimeNetForecaster):
+        if estimator.network_.config.covariates:
+            raise ConfigError("a graph reads the series alone, this model also its covariates")
+        if estimator.scaler_.centre.ndim == 3:
+            raise ConfigError(
+                "the graph cannot hold a scaling for each series of a long table; fit with "
+                "scale=False to export"
+            )
         table = estimator.tail_ if data is None else estimator.adapt(estimator.read(data))
         if len(table.times) < L:
             raise DataError(f"the comparison needs at least {L} rows, found {len(table.times)}")
+        # contexts of the rows as they lie; of several series some reach over a border
         windows = np.lib.stride_tricks.sliding_window_view(table.values, L, axis=0)  # (n, C, L)
         step = max(1, len(windows) // _MOST_WINDOWS)
         return np.ascontiguousarray(windows[::-1][::step][:_MOST_WINDOWS])

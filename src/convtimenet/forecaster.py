@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
 from typing import Any, Self
@@ -12,19 +13,50 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from convtimenet.base import ConvTimeNetEstimator
+from convtimenet.base import ConvTimeNetEstimator, finite
 from convtimenet.config import ModelConfig
+from convtimenet.covariates import Encoder, columns_of, fill_future, usual_calendar
 from convtimenet.devices import autocast, resolve_device
 from convtimenet.errors import ConfigError, DataError
-from convtimenet.frequency import Frequency
-from convtimenet.metrics import ForecastEvaluation, ForecastSums, outputs
-from convtimenet.presets import Preset, auto_forecast, paper_preset
-from convtimenet.tables import Origin, Table, future_frame, read_table, select_channels
+from convtimenet.intervals import (
+    DEFAULT_LEVELS,
+    Bands,
+    Calibration,
+    IntervalSums,
+    band_names,
+    calibrate,
+    check_levels,
+    context_scale,
+)
+from convtimenet.memory import Parts
+from convtimenet.metrics import ForecastEvaluation
+from convtimenet.panel import Panel, evaluate_windows, roll
+from convtimenet.parts import hold_back, scored_rows, split_rows
+from convtimenet.presets import PANEL_EPOCH, Preset, auto_forecast, paper_preset
+from convtimenet.remembered import from_remembered, remembered
+from convtimenet.sources import Columns, Wanted, read_source
+from convtimenet.tables import (
+    Table,
+    crop,
+    extend,
+    forecast_names,
+    future_frame,
+    read_table,
+    select_channels,
+    select_series,
+)
 from convtimenet.windows import Scaler, Windows, check_unscaled, float32
+
+log = logging.getLogger(__name__)
+
+_CHUNK = 4096  # series that a forecast holds on the device together
 
 
 class ConvTimeNetForecaster(ConvTimeNetEstimator):
-    """Forecast every channel of a table with one ConvTimeNet.
+    """Forecast every channel of every series of a table with one ConvTimeNet.
+
+    A wide table is one series; a long one holds many, of any lengths and beginnings, and one
+    network learns from all of them.
 
     Parameters
     ----------
@@ -36,11 +68,19 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
         "auto" derives patches, kernels and batch size from the data; a data set's name such as
         "ETTh1" takes the paper's hyper-parameters for it.
     scale
-        Standardise each channel with the training part's statistics. Without it the fitted model
-        forecasts tables with any number and names of channels.
-    time_col, target_cols, freq
-        Which column holds the time, which are to be forecast, and the step, where they cannot be
-        found from the table (see `convtimenet.tables.read_table`).
+        Standardise each channel with the training part's statistics, those of its own series in a
+        long table; a series that training did not see is standardised with its own values. Without
+        it a model fitted to a wide table forecasts any number and names of channels.
+    time_col, target_cols, freq, id_col
+        Which column holds the time, which are to be forecast, the step, and which column tells the
+        series of a long table apart, where they cannot be found from the table (see
+        `convtimenet.tables.read_table`).
+    hist_exog, futr_exog, stat_exog
+        Columns of covariates, numbers or text: known up to now, known ahead, and one value for a
+        whole series. For what is known ahead `predict` needs the rows of the horizon.
+    calendar
+        Read the time stamps too, as covariates known ahead: names such as "hour", "dayofweek" and
+        "month" (`convtimenet.covariates.CALENDAR`), or True for those that the step asks for.
     model
         Settings of `ModelConfig` that replace the preset's.
     training
@@ -60,6 +100,8 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
     ----------
     channels_
         Channel names, in order.
+    calibration_
+        What intervals are made from; None where no rows were held back for it.
     network_, fused_, history_, scaler_, train_config_, notices_
         See `ConvTimeNetEstimator`.
 
@@ -74,8 +116,11 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
     """
 
     channels_: tuple[str, ...]
+    covariates_: Encoder
+    """How covariates become numbers."""
     tail_: Table
-    """The last rows of the training table, from which `predict` without data starts."""
+    """The last rows of every training series, from which `predict` without data starts."""
+    calibration_: Calibration | None
 
     def __init__(
         self,
@@ -87,6 +132,11 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
         time_col: str | None = None,
         target_cols: Sequence[str] | None = None,
         freq: str | None = None,
+        id_col: str | None = None,
+        hist_exog: Sequence[str] | None = None,
+        futr_exog: Sequence[str] | None = None,
+        stat_exog: Sequence[str] | None = None,
+        calendar: bool | Sequence[str] = False,
         model: Mapping[str, Any] | None = None,
         training: Mapping[str, Any] | None = None,
         n_epochs: int | None = None,
@@ -105,6 +155,11 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
         self.time_col = time_col
         self.target_cols = target_cols
         self.freq = freq
+        self.id_col = id_col
+        self.hist_exog = hist_exog
+        self.futr_exog = futr_exog
+        self.stat_exog = stat_exog
+        self.calendar = calendar
         self.model = model
         self.training = training
         self.n_epochs = n_epochs
@@ -121,7 +176,7 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
         X: Any,
         y: None = None,
         *,
-        split: tuple[int, int] | None = None,
+        split: tuple[int | np.ndarray, int | np.ndarray] | None = None,
         resume: str | PathLike[str] | None = None,
     ) -> Self:
         """Train on a table.
@@ -130,12 +185,14 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
         ----------
         X
             What `convtimenet.tables.read_table` takes: a CSV or Parquet path, a pandas, polars or
-            pyarrow frame, a numpy array (T,) or (T, C); or a `Table`.
+            pyarrow frame, wide or long, a numpy array (T,) or (T, C); or a `Table`.
         y
             Ignored; for scikit-learn.
         split
-            Rows (train_end, valid_end): rows before the first train, those up to the second choose
-            the epoch, later ones are not looked at. By default the last fifth chooses.
+            Rows (train_end, valid_end), of each series for a long table, as numbers or arrays (S,):
+            rows before the first train, those up to the second choose the epoch, later ones are not
+            looked at. By default the last fifth of each series chooses. Series too short for that
+            train whole; of a long table also those shorter than a context and a horizon.
         resume
             Folder in which training leaves its state now and then. The same call goes on from it
             after a kill, and returns the same model once training has ended there.
@@ -153,40 +210,41 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
         if self.input_size is not None:
             _check_steps("input_size, the context,", self.input_size)
         table = self.read(X)
-        T = len(table.times)
-        bounds = (T, T) if split is None else tuple(split)
-        if len(bounds) != 2 or not 0 < bounds[0] <= bounds[1] <= T:
-            raise DataError(
-                f"split must be rows (train_end, valid_end) in that order within the table's {T}, "
-                f"found {split}"
-            )
-        train_end, valid_end = bounds
-        preset = self.preset_for(train_end)
+        lengths = table.lengths
+        train_end, valid_end = split_rows(split, lengths)
+        preset = self.preset_for(int(np.median(train_end)), len(lengths))
         config = self._model_config(preset, len(table.channels))
         train_config = self._train_config(preset.train)
         device = resolve_device(train_config.device)
         L, H = config.context_length, config.outputs
         notices = list(table.notices)
         if split is None:
-            held_back = max(H, round(train_config.validation_fraction * T))
-            if train_config.validation_fraction == 0:
-                train_end = T
-            elif T - held_back >= L + H:
-                train_end = T - held_back
-            else:
-                notices.append(
-                    f"{T} rows are too few to hold some back: training runs all its epochs"
-                )
-        values = table.values.T
-        scaler = Scaler.standard(values[:, :train_end]) if self.scale else Scaler.identity()
+            train_end, notice = hold_back(table, train_config.validation_fraction, L, H)
+            notices += notice
+        if config.masks and table.known is not None:
+            notices.append("missing values are masked: the network neither reads nor learns them")
+        trains = crop(table, 0, train_end)
+        scaler, encoder = self._statistics(trains, config.masks), self._encoder(trains)
+        config = replace(config, **encoder.sizes)
+        notices += encoder.notices(table)
         if not self.scale:
-            notices += check_unscaled(values[:, :train_end], table.channels)
-        scaled = torch.from_numpy(float32(scaler.apply(values))).to(device)
-        examples = Windows.between(scaled, L, H, 0, train_end)
-        valid = None
-        if valid_end > train_end:
-            valid = Windows.between(scaled, L, H, train_end, valid_end)
-        everything = Windows.between(scaled, L, H, 0, valid_end) if valid is not None else None
+            notices += check_unscaled(trains.values.T, table.channels)
+        # filled values train as any other where the paper's network is asked for
+        seen = table if config.masks else replace(table, known=None)
+        least = L + H if table.long else 0
+        panel = Panel(seen, scaler, least, masks=config.masks, encoder=encoder, device=device)
+        examples = panel.windows(L, H, 0, train_end)
+        valid = everything = None
+        if (valid_end > train_end).any():
+            valid = panel.windows(L, H, train_end, valid_end)
+            everything = panel.windows(L, H, 0, valid_end)
+            if len(lengths) > 1 and len(valid) > PANEL_EPOCH:
+                notices.append(
+                    f"{PANEL_EPOCH} of {len(valid)} held-back windows, evenly spaced, choose the "
+                    "epoch"
+                )
+                valid = valid.thinned(PANEL_EPOCH)
+        log.info("%d windows of %d + %d steps to train on", len(examples), L, H)
         self._fit_network(
             config,
             train_config,
@@ -198,46 +256,211 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
             resume=resume,
             scaler_=scaler,
             channels_=table.channels,
-            tail_=_rows(table, T - L, T),
+            covariates_=encoder,
+            tail_=replace(crop(table, lengths - L, lengths), notices=()),
+            calibration_=None,
         )
+        # weights fitted to the held-back rows too leave none to calibrate with
+        held_back = None if self.history_.refitted else valid
+        self.calibration_ = None if held_back is None else self._calibrate(held_back)
         return self
 
-    def predict(self, X: Any = None) -> Any:
-        """Forecast the `h` steps after the end of a table.
+    def calibrate(
+        self,
+        X: Any,
+        *,
+        first_row: int | np.ndarray | None = None,
+        end: int | np.ndarray | None = None,
+    ) -> Self:
+        """Make the intervals anew, from the errors on windows of a table.
+
+        `fit` has done so with the rows that chose the epoch. Rows that chose nothing are better
+        still; give them here, or newer ones.
 
         Parameters
         ----------
-        X
-            A table with at least `input_size` rows; by default the one the model was fitted to.
-
-        Returns
-        -------
-        The same kind of object as the table: future time stamps and one column per channel, in the
-        data's units; (h, C) for a numpy array.
+        X, first_row, end
+            As for `evaluate`: windows with targets in rows [first_row, end), none of which the
+            weights were fitted to.
 
         Raises
         ------
         DataError
-            If rows are too few, or channels differ from the fitted ones where that matters.
+            If no window fits or no value in them is known.
+        """
+        check_is_fitted(self, "fused_")
+        self.calibration_ = self._calibrate(self._cut(self._fitted_table(X), first_row, end)[1])
+        return self
+
+    def predict(
+        self,
+        X: Any = None,
+        future: Any = None,
+        *,
+        h: int | None = None,
+        level: Any = None,
+    ) -> Any:
+        """Forecast the steps after the end of every series of a table.
+
+        Parameters
+        ----------
+        X
+            A table with at least `input_size` rows; by default the one the model was fitted to. A
+            long one may hold series that training did not see, of any length.
+        future
+            The `futr_exog` columns for the rows after the end of every series, in the same form as
+            the table, or a `Table`: at least as many whole horizons as `h` reaches.
+        h
+            Steps to forecast, by default the trained horizon. Fewer are cut from it; for more the
+            model reads its own forecasts. A notice says so, and frames mark those steps in a column
+            "rolled".
+        level
+            Per cents that intervals shall cover, such as ``[80, 95]``; none by default. See
+            `convtimenet.intervals` and ``calibrate``.
+
+        Returns
+        -------
+        The same kind of object as the table, in its form, in the data's units: future time stamps
+        and one column per channel of a wide table, (h, C) for a numpy array; ids, future time
+        stamps and the column "ConvTimeNet" of a long one, "ConvTimeNet-<channel>" for each of
+        several channels. With `level` the bounds follow each such column: ``<column>-lo-95``,
+        ``<column>-lo-80``, ``<column>-hi-80``, ``<column>-hi-95``; for an array the answer is a
+        dict of arrays (h, C): "forecast", "lo-95" and so on.
+
+        Raises
+        ------
+        DataError
+            If rows are too few, channels differ from the fitted ones where that matters, a
+            covariate of the rows ahead is missing (naming the columns, the first stamp and series),
+            or intervals are asked for and the calibration is absent or too small.
+        ConfigError
+            If `h` is no such number, or intervals are asked for beyond the trained horizon.
         """
         check_is_fitted(self, "fused_")
         table = self.tail_ if X is None else self._fitted_table(X)
-        return future_frame(table, self.forecast(table.values))
+        values = self.forecast_table(table, h, level, future)
+        H = self.network_.config.outputs
+        if level is not None:
+            names = band_names(check_levels(level))
+            if table.origin.kind == "numpy":
+                parts = np.moveaxis(values.reshape(len(values), -1, len(names)), -1, 0)
+                return dict(zip(["forecast", *names[1:]], parts, strict=True))
+            columns = [f"{one}-{n}" if n else one for one in forecast_names(table) for n in names]
+            return future_frame(table, values, columns)
+        if h is None or h <= H:
+            return future_frame(table, values)
+        notice = f"steps {H + 1} to {h} rest on the model's own forecasts of the {H} before them"
+        log.warning(notice)
+        found = future_frame(table, values, rolled=np.arange(h) >= H)
+        return replace(found, notices=(notice,)) if isinstance(found, Table) else found
 
-    def forecast(self, values: np.ndarray) -> np.ndarray:
-        """Forecast from the last `input_size` rows of (T, C) values to (h, C), units kept."""
+    def forecast(self, values: np.ndarray, h: int | None = None) -> np.ndarray:
+        """Forecast from the last `input_size` rows of (T, C) values of one series to (h, C), units
+        kept. NaN is a missing value where the network takes masks."""
         check_is_fitted(self, "fused_")
-        L = self.network_.config.context_length
-        if len(values) < L:
-            raise DataError(
-                f"the model reads a context of {L} rows, the table has {len(values)}; give at "
-                f"least {L} rows"
+        self._check_rows(len(values))
+        if self.covariates_.any:
+            raise DataError("the model reads covariates, which values lack; use predict")
+        config = self.network_.config
+        recent = values[-config.context_length :].T
+        missing = np.isnan(recent)
+        scaler = self.scaler_
+        if scaler.centre.ndim == 3:
+            scaler = Scaler.standard(recent, ~missing)
+        device = next(self.fused_.buffers()).device
+        scaled = torch.from_numpy(float32(scaler.apply(recent))).to(device)
+        known = torch.from_numpy(~missing).to(device) if missing.any() else None
+        one = torch.zeros(1, dtype=torch.int64, device=device)
+        windows = Windows(scaled, one, config.context_length, 0, known, config.masks)
+        with torch.inference_mode(), autocast(device, self.train_config_):
+            found = roll(self.fused_, windows, one, self._steps(h), config.quantiles)
+        return finite(scaler.invert(found[0].cpu().double().numpy()).T)
+
+    def forecast_table(
+        self, table: Table, h: int | None = None, level: Any = None, future: Any = None
+    ) -> np.ndarray:
+        """Forecast every series of a `Table` as `read` and `adapt` give it.
+
+        Returns
+        -------
+        ndarray, shape (S h, C), or (S h, C K) with `level`
+            One series after the other, in the data's units; the K columns of a channel are its
+            forecast and then the bounds, see `convtimenet.intervals.band_names`.
+        """
+        check_is_fitted(self, "fused_")
+        config, steps = self.network_.config, self._steps(h)
+        L, H = config.context_length, config.outputs
+        ahead = -(-steps // H) * H if self.covariates_.any else 0
+        given = self._given(table, future)
+        levels = () if level is None else check_levels(level)
+        radii = [self._calibrated().radius(one) for one in levels]
+        if radii and steps > H:
+            raise ConfigError(
+                f"intervals reach the trained horizon of {H} steps, "
+                f"found h={steps}; ask for fewer steps, for no level, or train with a longer h"
             )
-        outputs = self._outputs(values[-L:].T[None], self.scaler_.apply)
-        return self.scaler_.invert(outputs[0].astype(np.float64)).T
+        K = 1 + 2 * len(radii)
+        if not table.long:
+            self._check_rows(len(table.times))
+        device = next(self.fused_.buffers()).device
+        found = np.empty((len(table.lengths), steps, len(table.channels), K))
+        parts = Parts("predicting")
+
+        def compute(windows: Windows, index: Tensor) -> Callable[[slice], Tensor]:
+            return lambda part: self._answers(windows, index[part], steps, radii).double().cpu()
+
+        with torch.inference_mode(), autocast(device, self.train_config_):
+            for numbers in _chunks(len(table.lengths)):
+                part = select_series(table, numbers)
+                scaler = self._scaler_for(part)
+                part = crop(part, part.lengths - L, part.lengths)
+                now = part.lengths
+                if ahead:
+                    part = extend(part, ahead)
+                if given is not None:
+                    part = fill_future(part, now, given, self.futr_exog or ())
+                panel = Panel(
+                    part,
+                    scaler,
+                    L + ahead,
+                    masks=config.masks,
+                    encoder=self.covariates_,
+                    device=device,
+                )
+                windows = panel.windows(L, min(ahead, H), now, now + min(ahead, H))
+                order = torch.arange(len(windows), device=device)
+                scaled = [
+                    answer
+                    for index in order.split(self.train_config_.batch_size)
+                    for answer in parts.run(len(index), compute(windows, index))
+                ]
+                answers = torch.cat(scaled, dim=1).numpy()
+                for k in range(K):
+                    found[numbers, ..., k] = scaler.invert(answers[k]).swapaxes(1, 2)
+        return finite(found.reshape(-1, len(table.channels) * K))
+
+    def _answers(
+        self, windows: Windows, index: Tensor, steps: int, radii: Sequence[np.ndarray]
+    ) -> Tensor:
+        """Forecasts and bounds (K, B, C, steps) of numbered windows, scaled as they are."""
+        quantiles = self.network_.config.quantiles
+        if not radii:
+            return roll(self.fused_, windows, index, steps, quantiles)[None]
+        batch = windows.batch(index)
+        # in float64, so that bounds of rising levels cannot round past one another
+        scale = context_scale(batch.x.double(), batch.known)
+        bands = Bands(self.fused_(*batch.inputs).double(), scale, quantiles)
+        sides = [bands.bounds(radius) for radius in radii]
+        low, high = [side[0] for side in reversed(sides)], [side[1] for side in sides]
+        return torch.stack([bands.point, *low, *high])[..., :steps]
 
     def evaluate(
-        self, X: Any, *, first_row: int | None = None, end: int | None = None
+        self,
+        X: Any,
+        *,
+        first_row: int | np.ndarray | None = None,
+        end: int | np.ndarray | None = None,
+        level: Any = None,
     ) -> ForecastEvaluation:
         """Forecast every window of a table and compare with what followed.
 
@@ -246,74 +469,103 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
         X
             A table, as for `predict`.
         first_row, end
-            Score only targets in rows [first_row, end); contexts may reach back before it. By
-            default every row that has a whole context before it.
+            Score only targets in rows [first_row, end), of each series for a long table, as numbers
+            or arrays (S,); contexts may reach back before it. By default every row that has a whole
+            context before it, and the last rows of series that are too short for one.
+        level
+            Per cents of the intervals to score; by default 80 and 95, as far as the calibration
+            reaches.
         """
         check_is_fitted(self, "fused_")
         table = self._fitted_table(X)
+        panel, windows = self._cut(table, first_row, end)
+        intervals = self._interval_sums(level, len(table.channels), panel.values.device)
+        with autocast(panel.values.device, self.train_config_):
+            return evaluate_windows(
+                self.fused_,
+                panel,
+                windows,
+                self.train_config_.batch_size,
+                drop_last=self.train_config_.protocol == "paper",
+                quantiles=self.network_.config.quantiles,
+                intervals=intervals,
+            )
+
+    def _cut(
+        self, table: Table, first_row: int | np.ndarray | None, end: int | np.ndarray | None
+    ) -> tuple[Panel, Windows]:
+        """The table on the device, and its windows with targets in rows [first_row, end)."""
         config = self.network_.config
         L, H = config.context_length, config.outputs
         device = next(self.fused_.buffers()).device
-        scaled = torch.from_numpy(float32(self.scaler_.apply(table.values.T))).to(device)
-        T = len(table.times)
-        first_row, end = first_row or 0, T if end is None else end
-        if not 0 <= first_row < end <= T:
-            raise DataError(
-                f"first_row and end must be in that order within the table's {T} rows, found "
-                f"{first_row} and {end}"
-            )
-        windows = Windows.between(scaled, L, H, first_row, end)
-        batch_size = self.train_config_.batch_size
-        keep = len(windows)
-        if self.train_config_.protocol == "paper":  # their loader drops the incomplete last batch
-            keep = max(keep // batch_size * batch_size, min(keep, batch_size))
-        sums = ForecastSums(len(table.channels), H, device)
-        per_window, done = [], 0
-        counted = self._counted(table, windows, device)
-        with autocast(device, self.train_config_):
-            for output, batch in outputs(self.fused_, windows, batch_size, device):
-                if done >= keep:
-                    break
-                target = batch.y
-                numbers = torch.arange(done, done + len(target), device=device)
-                last = scaled[:, windows.starts[numbers] + L - 1].T[..., None]
-                per_window.append(sums.add(output, target, last, counted(numbers)))
-                done += len(target)
-        if not float(sums.count.sum()):
-            raise DataError("no known value is left to score: all of them were filled")
-        values, off = sums.count.sum(), sums.naive.cpu()
-        steps, channels = sums.count.sum(0), sums.count.sum(1)
-        units = (sums.absolute / channels).cpu().numpy() * self.scaler_.scale[:, 0]
-        return ForecastEvaluation(
-            scores={
-                "mse": float(sums.squared.sum() / values),
-                "mae": float(sums.absolute.sum() / values),
-            },
-            naive={"mse": float(off[0] / values), "mae": float(off[1] / values)},
-            n_windows=done,
-            n_values=int(values),
-            mse_per_window=torch.cat(per_window).cpu().numpy(),
-            starts=windows.starts[:done].cpu().numpy(),
-            mse_per_step=(sums.squared.sum(0) / steps).cpu().numpy(),
-            mae_per_channel=dict(zip(table.channels, units.tolist(), strict=True)),
+        first, last = scored_rows(table, first_row, end)
+        panel = Panel(
+            table,
+            self._scaler_for(table),
+            L + H if table.long else 0,
+            masks=config.masks,
+            encoder=self.covariates_,
+            device=device,
         )
+        return panel, panel.windows(L, H, first, last)
 
-    @staticmethod
-    def _counted(
-        table: Table, windows: Windows, device: torch.device
-    ) -> Callable[[Tensor], Tensor | None]:
-        """Which targets (B, C, H) of numbered windows count: those that were known, in channels
-        whose context ends on a known value. A filled end was drawn towards the targets."""
-        if table.known is None:
-            return lambda numbers: None
-        known = torch.from_numpy(table.known.T.copy()).float().to(device)
-        masks = Windows(known, windows.starts, windows.context_length, windows.horizon)
+    def _calibrate(self, windows: Windows) -> Calibration:
+        device = next(self.fused_.buffers()).device
+        with autocast(device, self.train_config_):
+            return calibrate(
+                self.fused_,
+                windows,
+                self.network_.config.quantiles,
+                self.train_config_.batch_size,
+                device,
+                shared=not self.scale,  # such a model forecasts any number of channels
+            )
 
-        def of(numbers: Tensor) -> Tensor:
-            known = masks.batch(numbers)
-            return known.y * known.x[..., -1:]
+    def _calibrated(self) -> Calibration:
+        if self.calibration_ is None:
+            raise DataError(
+                "intervals need rows that the weights were not fitted to, and fit held none back; "
+                "call calibrate with such rows"
+            )
+        return self.calibration_
 
-        return of
+    def _interval_sums(self, level: Any, channels: int, device: torch.device) -> list[IntervalSums]:
+        known = self.calibration_
+        if level is None:
+            levels = [one for one in DEFAULT_LEVELS if known is not None and known.reaches(one)]
+        else:
+            levels = list(check_levels(level))
+        return [
+            IntervalSums(one, self._calibrated().radius(one), channels, device) for one in levels
+        ]
+
+    def cross_validation(
+        self,
+        X: Any,
+        *,
+        n_windows: int = 1,
+        step_size: int | None = None,
+        refit: bool | int = False,
+        level: Any = None,
+        season: int | None = None,
+    ) -> Any:
+        """Forecast the end of every series as if it were not known yet, in Nixtla's form: ids,
+        times, "cutoff", the truth, "ConvTimeNet" and "SeasonalNaive", each with its bounds.
+
+        The estimator itself stays as it is. Parameters, the form of wide tables and a summary of
+        scores: `convtimenet.backtest.backtest`.
+        """
+        from convtimenet.backtest import backtest
+
+        return backtest(
+            self,
+            X,
+            n_windows=n_windows,
+            step_size=step_size,
+            refit=refit,
+            level=level,
+            season=season,
+        ).frame
 
     def score(self, X: Any, y: None = None) -> float:
         """Minus the mean squared error over every window, in training standard deviations: greater
@@ -325,7 +577,12 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
         if isinstance(X, Table):
             return X
         return read_table(
-            X, time_col=self.time_col, target_cols=self.target_cols, frequency=self.freq
+            X,
+            time_col=self.time_col,
+            target_cols=self.target_cols,
+            frequency=self.freq,
+            id_col=self.id_col,
+            covariates=[*(self.hist_exog or ()), *(self.futr_exog or ()), *(self.stat_exog or ())],
         )
 
     def _fitted_table(self, X: Any) -> Table:
@@ -350,10 +607,11 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
             )
         return table
 
-    def preset_for(self, rows: int) -> Preset:
-        """The settings that the estimator's `preset` means for that many training rows."""
+    def preset_for(self, rows: int, series: int = 1) -> Preset:
+        """The settings that the estimator's `preset` means for that many series of so many
+        training rows."""
         if self.preset == "auto":
-            return auto_forecast(rows, self.h, self.input_size)
+            return auto_forecast(rows, self.h, self.input_size, series)
         return paper_preset(self.preset, "forecast")
 
     def _model_config(self, preset: Preset, channels: int) -> ModelConfig:
@@ -369,62 +627,89 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
             )
         return config
 
+    def _statistics(self, table: Table, masks: bool) -> Scaler:
+        """Scaling by the values of a table, without the filled ones where there are masks."""
+        if not self.scale:
+            return Scaler.identity()
+        known = None if table.known is None or not masks else table.known.T
+        if table.long:
+            return Scaler.per_series(table.values.T, known, table.bounds[:-1])
+        return Scaler.standard(table.values.T, known)
+
+    def _scaler_for(self, table: Table) -> Scaler:
+        """Scaling of the series of a table: as in training where it saw them."""
+        if self.scaler_.centre.ndim == 2:
+            return self.scaler_
+        number = {one: i for i, one in enumerate(self.tail_.ids.tolist())}
+        seen = np.array([number.get(one, -1) for one in table.ids.tolist()])
+        if (seen >= 0).all():
+            return self.scaler_[seen]
+        as_long = replace(table, id_name=table.id_name or "", rows=table.lengths)
+        own = self._statistics(as_long, self.network_.config.masks)
+        return Scaler(
+            *(
+                np.where((seen >= 0)[:, None, None], of[seen], new)
+                for of, new in (
+                    (self.scaler_.centre, own.centre),
+                    (self.scaler_.scale, own.scale),
+                )
+            )
+        )
+
+    def _encoder(self, table: Table) -> Encoder:
+        """Covariates by the values of a table."""
+        calendar = usual_calendar(table) if self.calendar is True else self.calendar or ()
+        kinds = (self.hist_exog or (), self.futr_exog or (), self.stat_exog or ())
+        return Encoder.fit(table, *kinds, calendar)
+
+    def _given(self, table: Table, future: Any) -> Columns | None:
+        """What is given of the covariates ahead; no rows where it is nothing."""
+        names = self.futr_exog or ()
+        if future is None:
+            return Columns.without_rows(table.times, names) if names else None
+        if not names:
+            raise ConfigError("future=... is given, but the model has no futr_exog; leave it out")
+        if isinstance(future, Table):
+            return columns_of(future)
+        wanted = Wanted(time=self.time_col, targets=(), id=self.id_col, covariates=names)
+        return read_source(future, wanted)
+
+    def _steps(self, h: int | None) -> int:
+        """Steps to forecast."""
+        if h is None:
+            return self.network_.config.outputs
+        _check_steps("h, the steps to forecast,", h)
+        return int(h)
+
+    def _check_rows(self, rows: int) -> None:
+        L = self.network_.config.context_length
+        if rows < L:
+            raise DataError(
+                f"the model reads a context of {L} rows, the table has {rows}; give at least {L} "
+                "rows"
+            )
+
     def _remembered(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        tail = self.tail_
-        values = {
-            "channels": list(self.channels_),
-            "time_name": tail.time_name,
-            "frequency": tail.frequency.name,
-            "time_zone": tail.time_zone,
-            "origin": {"kind": tail.origin.kind, "indexed": tail.origin.indexed},
-            "time_type": _described(tail.origin.time_dtype),
-            "datetime": tail.times.dtype.kind == "M",
-        }
-        return values, {"tail.values": tail.values, "tail.times": tail.times.astype(np.int64)}
+        values, arrays = remembered(self.tail_)
+        values["covariates"] = self.covariates_.to_dict()
+        if self.calibration_ is not None:
+            values["calibration_windows"] = self.calibration_.windows
+            arrays["calibration.radii"] = self.calibration_.radii
+        return values, arrays
 
     def _remember(self, values: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
-        times, shape = arrays["tail.times"], arrays["tail.values"].shape
-        self.channels_ = tuple(map(str, values["channels"]))
-        L = self.network_.config.context_length
-        if times.shape != (L,) or shape != (L, len(self.channels_)):
-            raise ValueError(f"expected a tail of {L} rows and {len(self.channels_)} channels")
-        self.tail_ = Table(
-            times=times.astype("datetime64[ns]") if values["datetime"] else times,
-            values=arrays["tail.values"],
-            channels=self.channels_,
-            time_name=values["time_name"],
-            frequency=Frequency.parse(values["frequency"]),
-            time_zone=values["time_zone"],
-            origin=Origin(**values["origin"], time_dtype=_restored(values["time_type"])),
+        self.channels_ = tuple(values["channels"])
+        self.tail_ = from_remembered(values, arrays)
+        self.covariates_ = Encoder.from_dict(values["covariates"])
+        radii = arrays.get("calibration.radii")
+        self.calibration_ = (
+            None if radii is None else Calibration(radii, values["calibration_windows"])
         )
 
 
-def _described(dtype: Any) -> dict[str, Any] | None:
-    """A narwhals type of time stamps as JSON values."""
-    if dtype is None:
-        return None
-    settings = {n: getattr(dtype, n) for n in ("time_unit", "time_zone") if hasattr(dtype, n)}
-    return {"name": type(dtype).__name__, "settings": settings}
-
-
-def _restored(described: dict[str, Any] | None) -> Any:
-    """Inverse of `_described`."""
-    if described is None:
-        return None
-    import narwhals.stable.v2 as nw
-
-    if described["name"] not in ("Date", "Datetime") and "Int" not in described["name"]:
-        raise ValueError(f"{described['name']!r} is no type of time stamps")
-    return getattr(nw, described["name"])(**described["settings"])
-
-
-def _rows(table: Table, first: int, end: int) -> Table:
-    return replace(
-        table,
-        times=table.times[first:end].copy(),
-        values=table.values[first:end].copy(),
-        known=None,
-    )
+def _chunks(n: int) -> Iterator[np.ndarray]:
+    for first in range(0, n, _CHUNK):
+        yield np.arange(first, min(n, first + _CHUNK))
 
 
 def _check_steps(what: str, steps: Any) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 from convtimenet.errors import DataError
 from convtimenet.timestamps import LAST_YEAR, show_time, to_local, to_utc
 
-__all__ = ["Frequency", "infer_frequency"]
+__all__ = ["Frequency", "infer_frequency", "infer_shared_frequency"]
 
 _DAY = 86_400_000_000_000
 _UNITS = {
@@ -145,17 +145,65 @@ class Frequency:
         DataError
             If a stamp would lie beyond the year 2261.
         """
+        return self.after(np.array([last]), n, time_zone)[0]
+
+    def after(self, last: np.ndarray, n: int, time_zone: str | None = None) -> np.ndarray:
+        """Time stamps that follow each of several, (S,) to (S, n); otherwise as `future`."""
+        steps = np.arange(1, n + 1, dtype=np.int64)
         if self.unit == "step":
-            return int(last) + self.count * np.arange(1, n + 1, dtype=np.int64)
-        stamp = np.datetime64(last, "ns")  # pyright: ignore[reportArgumentType, reportCallIssue]
+            return last.astype(np.int64)[:, None] + self.count * steps
+        stamps = last.astype("datetime64[ns]")
         # Past its range datetime64[ns] wraps around without a word.
         years = n * self.count * _YEARS_PER_UNIT[self.unit]
-        if stamp.astype("datetime64[Y]").astype(int) + 1970 + years > LAST_YEAR:
+        latest = stamps.max()
+        if latest.astype("datetime64[Y]").astype(int) + 1970 + years > LAST_YEAR:
             raise DataError(
-                f"{n} rows in steps of {self.name} after {show_time(stamp, time_zone)} go beyond "
+                f"{n} rows in steps of {self.name} after {show_time(latest, time_zone)} go beyond "
                 f"the year {LAST_YEAR}; ask for fewer"
             )
-        return self._walk(stamp, np.arange(1, n + 1), time_zone)
+        return self._walk(stamps[:, None], steps, time_zone)
+
+    def grid(
+        self, first: np.ndarray, steps: np.ndarray, time_zone: str | None = None
+    ) -> np.ndarray:
+        """Stamps `steps` steps after `first`, (T,) each."""
+        if self.unit == "step":
+            return first + self.count * steps
+        return self._walk(first, steps, time_zone)
+
+    def steps(
+        self, first: np.ndarray, times: np.ndarray, time_zone: str | None = None
+    ) -> np.ndarray:
+        """How many steps each stamp lies after its series' first one.
+
+        Parameters
+        ----------
+        first, times : ndarray, shape (T,)
+            Increasing along each series; `first` may be one stamp, (1,), for all.
+
+        Returns
+        -------
+        ndarray, shape (T,)
+            int64, -1 for a stamp off the grid that starts at `first`.
+        """
+        if self.unit == "step":
+            whole, rest = np.divmod(times - first, self.count)
+            return np.where(rest == 0, whole, -1)
+        zone = self._zone(time_zone)
+        start, local = to_local(first, zone), to_local(times, zone)
+        if self.unit == "ns":
+            whole = (local - start).astype(np.int64) // self.count
+        elif self.unit == "month":
+            whole = (local.astype("M8[M]") - start.astype("M8[M]")).astype(np.int64) // self.count
+        else:
+            days = np.busday_count(start.astype("M8[D]"), local.astype("M8[D]"))
+            whole = days.astype(np.int64) // self.count
+        grid = self._walk(first, whole, time_zone)
+        off = grid != times
+        if zone and off.any():
+            # The clock shows a repeated hour twice; either reading of it will do.
+            off[off] = to_local(grid[off], zone) != local[off]
+        return np.where(off, -1, whole)
 
     def check(self, times: np.ndarray, time_zone: str | None = None) -> None:
         """Refuse `times`, shape (T,), increasing, unless each stamp is one step after the other.
@@ -175,11 +223,11 @@ class Frequency:
         if at < len(times):
             raise DataError(self._explain(times, at, time_zone))
 
-    def _walk(self, start: np.datetime64, steps: np.ndarray, time_zone: str | None) -> np.ndarray:
-        """Stamps `steps` steps after `start`."""
+    def _walk(self, start: np.ndarray, steps: np.ndarray, time_zone: str | None) -> np.ndarray:
+        """Stamps `steps` steps after `start`; the two broadcast."""
         zone = self._zone(time_zone)
-        local = to_local(np.array([start]), zone)[0]
-        days = np.datetime64(local, "D")
+        local = to_local(start, zone)
+        days = local.astype("datetime64[D]")
         clock = local - days
         if self.unit == "ns":
             whole, rest = divmod(self.count, _DAY)
@@ -188,7 +236,7 @@ class Frequency:
         elif self.unit == "business":
             dates = np.busday_offset(days, self.count * steps, roll="backward")
         else:
-            months = np.datetime64(local, "M") + self.count * steps
+            months = local.astype("datetime64[M]") + self.count * steps
             dates = months.astype("datetime64[D]")
             lengths = (months + 1).astype("datetime64[D]") - dates
             dates = dates + np.minimum(lengths, np.timedelta64(self.day)) - 1
@@ -196,15 +244,7 @@ class Frequency:
 
     def _first_break(self, times: np.ndarray, time_zone: str | None) -> int:
         """Index of the first stamp off the grid that starts at ``times[0]``, T if none is."""
-        steps = np.arange(len(times))
-        if self.unit == "step":
-            wrong = times != times[0] + self.count * steps
-        else:
-            grid = self._walk(times[0], steps, time_zone)
-            wrong = grid != times
-            if self._zone(time_zone) and wrong.any():
-                # The clock shows a repeated hour twice; either reading of it will do.
-                wrong[wrong] = to_local(grid[wrong], time_zone) != to_local(times[wrong], time_zone)
+        wrong = self.steps(times[:1], times, time_zone) != np.arange(len(times))
         return int(np.argmax(wrong)) if wrong.any() else len(times)
 
     def _zone(self, time_zone: str | None) -> str | None:
@@ -215,7 +255,7 @@ class Frequency:
         if self.unit == "step":
             expected = str(int(times[0]) + at * self.count)
         else:
-            expected = show_time(self._walk(times[0], np.array([at]), time_zone)[0], time_zone)
+            expected = show_time(self._walk(times[:1], np.array([at]), time_zone)[0], time_zone)
         found = show_time(times[at], time_zone)
         if at == 0:
             return (
@@ -276,22 +316,62 @@ def infer_frequency(times: np.ndarray, time_zone: str | None = None) -> Frequenc
     return best
 
 
-def _candidates(local: np.ndarray) -> list[Frequency]:
-    """Possible steps of stamps on the wall clock, preferred ones first."""
+def infer_shared_frequency(
+    times: np.ndarray, bounds: np.ndarray, time_zone: str | None = None
+) -> Frequency:
+    """Find the step that the stamps of several series share, where rows may be absent.
+
+    Parameters
+    ----------
+    times : ndarray, shape (T,)
+        The series one after the other, each strictly increasing.
+    bounds : ndarray, shape (S + 1,)
+        Where each series begins, and T.
+
+    Returns
+    -------
+    Frequency
+        Of the likely steps the one whose grid holds the most stamps, then the one that leaves the
+        fewest rows absent. A stamp may still lie off it (`Frequency.steps`).
+
+    Raises
+    ------
+    DataError
+        If no series has two stamps.
+    """
+    inside = np.ones(len(times) - 1, dtype=bool)
+    inside[bounds[1:-1] - 1] = False
+    gaps = np.diff(times).astype(np.int64)[inside]
+    if not len(gaps):
+        raise DataError("no series has two rows to find the step from; pass freq=...")
+    if times.dtype.kind == "i":
+        return Frequency("step", _most_common(gaps))
+    long = gaps.min() >= 23 * _UNITS["h"]
+    candidates = _candidates(to_local(times, time_zone) if long else times, inside)
+    first = np.repeat(times[bounds[:-1]], np.diff(bounds))
+    fits = []
+    for frequency in candidates:
+        steps = frequency.steps(first, times, time_zone)
+        fits.append((int((steps >= 0).sum()), -int(steps[bounds[1:] - 1].sum())))
+    return candidates[fits.index(max(fits))]
+
+
+def _candidates(local: np.ndarray, inside: np.ndarray | slice = slice(None)) -> list[Frequency]:
+    """Possible steps of stamps on the wall clock, preferred ones first; `inside` chooses the
+    neighbours that belong to one series."""
     days = local.astype("datetime64[D]")
-    gaps = np.diff(local).astype(np.int64)
+    gaps = np.diff(local).astype(np.int64)[inside]
     found = [Frequency("ns", max(_most_common(gaps), 1))]
     if gaps.min() >= 27 * _DAY:
         months = local.astype("datetime64[M]")
         starts = months.astype("datetime64[D]")
         day = (days - starts).astype(int) + 1
         at_end = days + 1 == (months + 1).astype("datetime64[D]")
-        count = max(_most_common(np.diff(months).astype(int)), 1)
+        count = max(_most_common(np.diff(months).astype(int)[inside]), 1)
         found.insert(0, Frequency("month", count, _MONTH_END if at_end.all() else int(day.max())))
     elif np.is_busday(days).all():
-        found.append(
-            Frequency("business", max(_most_common(np.busday_count(days[:-1], days[1:])), 1))
-        )
+        between = np.busday_count(days[:-1], days[1:])[inside]
+        found.append(Frequency("business", max(_most_common(between), 1)))
     return found
 
 

@@ -5,12 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from convtimenet.config import Head
 from convtimenet.metrics import Scores
-
-# The validation score that chooses the epoch; smaller is better. The authors' classification
-# script goes by accuracy; the loss says more about few cases.
-CHOSEN_BY: dict[Head, str] = {"forecast": "mse", "classify": "loss"}
 
 
 @dataclass(frozen=True)

@@ -452,3 +452,25 @@ class Residual(nn.Module):
         self, u: Float[Tensor, "D R N"], branch: Float[Tensor, "D R N"]
     ) -> Float[Tensor, "D R N"]:
         return u + self.dropout(branch if self.scale is None else self.scale * branch)
+
+
+def median_and_spread(
+    y: Float[Tensor, "B C Q H"], median: int
+) -> tuple[Float[Tensor, "B C H"], Float[Tensor, "B C Q H"]]:
+    """Quantiles as a median and distances from it that cannot cross.
+
+    Every value but the median's row is a step outward from the quantile before it, made positive
+    by softplus; distances are sums of steps.
+
+    Parameters
+    ----------
+    y
+        The head's values.
+    median
+        Which of the Q rows is the median.
+    """
+    steps = F.softplus(y)
+    below = -steps[:, :, :median].flip(2).cumsum(2).flip(2)
+    above = steps[:, :, median + 1 :].cumsum(2)
+    centre = y[:, :, median]
+    return centre, torch.cat([below, torch.zeros_like(centre).unsqueeze(2), above], dim=2)

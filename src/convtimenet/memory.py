@@ -62,7 +62,7 @@ def predicted_peak(
     recompute
         Whether only the tokens between blocks are kept.
     """
-    D, F, N = config.d_model, config.d_ff, config.n_patches
+    D, F, N = config.d_model, config.d_ff, config.n_tokens
     depth, points = len(config.kernel_sizes), config.channels * config.patch_size
     # plain patches, sampled ones and their slope; the predictor's layer twice; the projection
     embedding = 3 * points + 2 * 64 + (4 if config.embed_norm else 2) * D
@@ -71,7 +71,8 @@ def predicted_peak(
     kept = depth * D + block + second if recompute else depth * block
     working = 2 * D if native else 2 * D + 2 * F
     tokens = rows * N
-    series = 2 * rows * (config.channels * config.padded_length + config.outputs)
+    outputs = config.outputs * max(1, len(config.quantiles))
+    series = 2 * rows * (config.channels * config.padded_length + outputs)
     head = rows * D * N * (2 if config.pooling == "flatten" else 0)
     return 4 * (tokens * (embedding + kept + working) + series + head + 4 * parameters)
 

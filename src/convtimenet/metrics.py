@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from convtimenet.config import Head
+from convtimenet.losses import Loss, point_forecast
 from convtimenet.memory import Parts
 from convtimenet.windows import Batch, Examples
 
@@ -71,6 +72,7 @@ def evaluate(
     batch_size: int,
     device: torch.device,
     drop_last: bool = False,
+    loss: Loss | None = None,
 ) -> Scores:
     """Mean scores over all examples.
 
@@ -78,6 +80,8 @@ def evaluate(
     ----------
     drop_last
         Leave out an incomplete last batch, as the authors' scripts do (SPEC section 6).
+    loss
+        A further score, under its name, where the head's own do not have it.
     """
     totals: dict[str, Tensor] = {}
     count = torch.zeros((), device=device, dtype=wide(device))
@@ -87,10 +91,44 @@ def evaluate(
         weight = torch.ones_like(batch.y, dtype=count.dtype)
         if batch.weight is not None:
             weight *= batch.weight
-        for name, value in SUMS[head](output, batch.y, weight).items():
+        point = point_forecast(output, loss.quantiles) if loss is not None else output
+        sums = SUMS[head](point, batch.y, weight)
+        if loss is not None and loss.name not in sums:
+            sums[loss.name] = (loss.values(output, batch.y, reduction="none") * weight).sum()
+        for name, value in sums.items():
             totals[name] = totals.get(name, 0.0) + value
         count += weight.sum()
     return {name: float(total / count) for name, total in totals.items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class IntervalScores:
+    """How intervals of one level did.
+
+    Attributes
+    ----------
+    level
+        Nominal coverage in per cent.
+    coverage
+        Share of truths inside, over all windows, channels and steps.
+    coverage_per_step, width_per_step
+        (H,) each: by step ahead.
+    coverage_per_channel
+        By channel.
+    width
+        Mean width, in the units of the scores.
+    interval_score
+        Mean of ``width + 2 / (1 - level) * distance outside`` (Gneiting and Raftery, "Strictly
+        Proper Scoring Rules, Prediction, and Estimation", JASA 102, 2007); smaller is better.
+    """
+
+    level: float
+    coverage: float
+    width: float
+    interval_score: float
+    coverage_per_step: np.ndarray
+    width_per_step: np.ndarray
+    coverage_per_channel: dict[str, float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,14 +143,16 @@ class ForecastEvaluation:
     naive
         The same for repeating the last value.
     n_windows, n_values
-        Windows, and known values in them that were scored: filled ones are not, nor are those of a
-        channel whose context ends on a filled value.
+        Windows of all series, and known values in them that were scored: filled ones are not, nor
+        are those of a channel whose context ends on a filled value.
     mse_per_window, starts
         (n,) each: mean squared error, and the first context row of the window in the table.
     mse_per_step
         (H,): mean squared error by step ahead.
     mae_per_channel
         Mean absolute error of each channel in its own units.
+    intervals
+        Coverage and width of the intervals, one entry per level.
     """
 
     scores: Scores
@@ -123,6 +163,7 @@ class ForecastEvaluation:
     starts: np.ndarray
     mse_per_step: np.ndarray
     mae_per_channel: dict[str, float]
+    intervals: tuple[IntervalScores, ...] = ()
 
 
 class ForecastSums:
@@ -134,15 +175,20 @@ class ForecastSums:
             torch.zeros(channels, horizon, device=device, dtype=dtype) for _ in range(2)
         )
         self.absolute = torch.zeros(channels, device=device, dtype=dtype)
+        self.in_units = torch.zeros(channels, device=device, dtype=dtype)
         self.naive = torch.zeros(2, device=device, dtype=dtype)
 
-    def add(self, output: Tensor, target: Tensor, last: Tensor, counted: Tensor | None) -> Tensor:
-        """Take in a batch (B, C, H), and return the mean squared error of each window (B,)."""
+    def add(
+        self, output: Tensor, target: Tensor, last: Tensor, counted: Tensor | None, unit: Tensor
+    ) -> Tensor:
+        """Take in a batch (B, C, H), and return the mean squared error of each window (B,); `unit`
+        (C, 1) or (B, C, 1) brings errors to the data's own units."""
         dtype = self.squared.dtype
         weight = torch.ones_like(target) if counted is None else counted
         error, off = ((y - target).to(dtype) * weight for y in (output, last))
         self.squared += error.square().sum(0)
         self.absolute += error.abs().sum((0, 2))
+        self.in_units += (error.abs() * unit).sum((0, 2))
         self.count += weight.sum(0)
         self.naive += torch.stack([off.square().sum(), off.abs().sum()])
         return error.square().sum((1, 2)) / weight.sum((1, 2)).clamp(min=1)

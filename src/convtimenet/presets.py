@@ -101,23 +101,38 @@ def paper_preset(name: str, head: Head) -> Preset:
     return PAPER[name]
 
 
-def auto_forecast(rows: int, horizon: int, context_length: int | None = None) -> Preset:
-    """Settings for a table the paper did not see, from its length.
+def auto_forecast(
+    rows: int, horizon: int, context_length: int | None = None, series: int = 1
+) -> Preset:
+    """Settings for a table the paper did not see, from its length; that of a usual series where
+    it holds several.
 
     The context is 336 steps as in the paper, less where rows are few: at least as many training
     windows as steps in a window are kept where possible, else three windows per step of the
     context. Patches shrink with the context so that there are always several, and the batch
-    shrinks so that an epoch has at least 30 steps.
+    shrinks so that an epoch has at least 30 steps. Of several series an epoch reads at most
+    32,768 windows, drawn anew each time.
     """
     if context_length is None:
         room = max(rows // 2 - horizon, (rows - horizon) // 4)
         context_length = max(2, min(336, max(2 * horizon, rows // 8), room))
     patch, stride = patch_for(context_length)
-    windows = max(1, rows - context_length - horizon + 1)
+    windows = max(1, rows - context_length - horizon + 1) * series
     n_patches = (context_length - patch) // stride + 2
     return Preset(
-        model={"patch_size": patch, "patch_stride": stride, "kernel_sizes": kernels_for(n_patches)},
-        train={"epochs": 10, "patience": 3, "batch_size": batch_for(windows, 256), "lr": 5e-4},
+        model={
+            "patch_size": patch,
+            "patch_stride": stride,
+            "kernel_sizes": kernels_for(n_patches),
+            "masks": True,
+        },
+        train={
+            "epochs": 10,
+            "patience": 3,
+            "batch_size": batch_for(windows, 256),
+            "lr": 5e-4,
+            "epoch_size": PANEL_EPOCH if series > 1 else None,
+        },
         context_length=context_length,
     )
 
@@ -157,6 +172,7 @@ def kernels_for(n_patches: int) -> tuple[int, ...]:
     return tuple(round(3 + (largest - 3) * share) // 2 * 2 + 1 for share in _GROWTH)
 
 
+PANEL_EPOCH = 2**15  # 128 steps of 256 windows
 _GROWTH = (0.4, 0.4, 0.7, 0.7, 1.0, 1.0)
 
 

@@ -71,7 +71,7 @@ class ForecastRuntime(Runtime):
 
         Returns
         -------
-        (h, C), or (B, h, C), float64 in the units of `values`.
+        (h, C), or (B, h, C), float64 in the units of `values`; of a quantile head the median.
 
         Raises
         ------
@@ -105,6 +105,8 @@ class ForecastRuntime(Runtime):
                 f"infinite, the first in column {unknown[0][-2]}; fill them first"
             )
         answers = self.run(recent.reshape(-1, *recent.shape[-2:]))
+        if quantiles := self.description["model"].get("quantiles"):
+            answers = answers[:, :, quantiles.index(0.5)]
         return np.swapaxes(answers.reshape(*array.shape[:-2], *answers.shape[-2:]), -1, -2)
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numbers
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,9 @@ from convtimenet.csvfile import listing, read_csv_columns, text_in_column, unkno
 from convtimenet.errors import DataError, MissingExtraError
 from convtimenet.timestamps import FIRST_YEAR, LAST_YEAR, looks_like_date, parse_times
 
-__all__ = ["Columns", "Origin", "read_source"]
+__all__ = ["Columns", "Origin", "Wanted", "read_source"]
 
+_ID_NAME, _TARGET_NAME = "unique_id", "y"  # Nixtla's names of the columns of a long table
 _TIME_NAMES = ("date", "ds", "time", "timestamp", "datetime")
 
 
@@ -32,16 +33,39 @@ class Origin:
         Type of the caller's time column, for frames.
     indexed : bool
         Whether the times were the index of a pandas frame.
+    id_dtype : narwhals type, optional
+        Type of the caller's id column, for long frames.
     """
 
     kind: str
     time_dtype: Any = None
     indexed: bool = False
+    id_dtype: Any = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """Which columns a source shall be read for; None where that is to be found out."""
+
+    time: str | None = None
+    targets: Sequence[str] | None = None
+    id: str | None = None
+    covariates: Sequence[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Columns:
-    """A source once its columns are known: times unsorted, values with gaps."""
+    """A source once its columns are known: times unsorted, values with gaps.
+
+    Attributes
+    ----------
+    series : ndarray, shape (R,), optional
+        Of a long source: the number of the series that each row belongs to.
+    ids : ndarray, shape (S,), optional
+        The series' ids, in the order of their first rows.
+    covariates : dict
+        (R,) each: float64 with NaN, or text as objects with None.
+    """
 
     times: np.ndarray
     values: np.ndarray
@@ -50,9 +74,28 @@ class Columns:
     time_zone: str | None
     origin: Origin
     notices: tuple[str, ...] = ()
+    series: np.ndarray | None = None
+    ids: np.ndarray | None = None
+    id_name: str | None = None
+    covariates: dict[str, np.ndarray] = field(default_factory=dict)
+
+    @classmethod
+    def without_rows(cls, times: np.ndarray, covariates: Sequence[str]) -> Columns:
+        """No rows, of stamps like `times`."""
+        return cls(
+            times=times[:0],
+            values=np.empty((0, 0)),
+            channels=(),
+            time_name="",
+            time_zone=None,
+            origin=Origin("none"),
+            series=np.empty(0, dtype=np.int64),
+            ids=np.empty(0, dtype=object),
+            covariates={name: np.empty(0) for name in covariates},
+        )
 
 
-def read_source(source: Any, time_col: str | None, targets: Sequence[str] | None) -> Columns:
+def read_source(source: Any, wanted: Wanted) -> Columns:
     """Read any source that ``tables.read_table`` takes; see there."""
     if isinstance(source, (str, Path)):
         path = Path(source)
@@ -62,25 +105,27 @@ def read_source(source: Any, time_col: str | None, targets: Sequence[str] | None
         if not path.is_file():
             raise DataError(f"{path}: there is no such file; check the path")
         if not name.endswith(".parquet"):
-            return _from_csv(path, time_col, targets)
-        columns = _from_frame(_read_parquet(path), time_col, targets)
+            return _from_csv(path, wanted)
+        columns = _from_frame(_read_parquet(path), wanted)
         return replace(columns, origin=Origin("file"))
     if isinstance(source, np.ndarray):
-        return _from_array(source, time_col, targets)
-    return _from_frame(source, time_col, targets)
+        return _from_array(source, wanted)
+    return _from_frame(source, wanted)
 
 
-def _from_csv(path: Path, time_col: str | None, targets: Sequence[str] | None) -> Columns:
+def _from_csv(path: Path, wanted: Wanted) -> Columns:
     csv = read_csv_columns(path)
-    dates = [name for name in csv.names if looks_like_date(csv.cells[name][0])]
-    time_name = _find_time(csv.names, time_col, dates)
-    channels = _find_targets(csv.names, time_name, targets)
-    times, zone = parse_times(
-        csv.cells[time_name], [f"column {time_name!r}, {place}" for place in csv.places]
-    )
-    notices = ()
+    id_name = _find_id(csv.names, wanted.id)
+    dates = [n for n in csv.names if n != id_name and looks_like_date(csv.cells[n][0])]
+    time_name = _find_time(csv.names, wanted.time, dates)
+    channels, notices = _find_targets(csv.names, time_name, id_name, wanted)
+    times, zone = _text_times(csv.cells[time_name], time_name, lambda i: csv.places[i])
     if csv.encoding != "utf-8":
-        notices = ("the file is not UTF-8 and was read as Latin-1; check the channel names",)
+        notices += ("the file is not UTF-8 and was read as Latin-1; check the channel names",)
+    series, ids = (None, None) if id_name is None else _numbered(csv.cells[id_name])
+    if id_name is not None and "" in csv.cells[id_name]:
+        place = csv.places[csv.cells[id_name].index("")]
+        raise DataError(f"column {id_name!r}, {place}: the id is missing; every row needs one")
     return Columns(
         times=times,
         values=csv.floats(channels),
@@ -89,6 +134,10 @@ def _from_csv(path: Path, time_col: str | None, targets: Sequence[str] | None) -
         time_zone=zone,
         origin=Origin("file"),
         notices=notices,
+        series=series,
+        ids=ids,
+        id_name=id_name,
+        covariates={name: csv.any(name) for name in wanted.covariates},
     )
 
 
@@ -104,16 +153,17 @@ def _read_parquet(path: Path) -> Any:
         raise DataError(f"{path}: not readable as Parquet: {error}") from error
 
 
-def _from_array(array: np.ndarray, time_col: str | None, targets: Sequence[str] | None) -> Columns:
-    if time_col is not None:
-        raise DataError(f"an array has no column {time_col!r}; leave out time_col or pass a frame")
+def _from_array(array: np.ndarray, wanted: Wanted) -> Columns:
+    for what, name in (("time_col", wanted.time), ("id_col", wanted.id)):
+        if name is not None:
+            raise DataError(f"an array has no column {name!r}; leave out {what} or pass a frame")
     if array.ndim not in (1, 2) or 0 in array.shape:
         raise DataError(f"expected an array of shape (T,) or (T, C), found {array.shape}")
     if array.dtype.kind not in "biuf":
         raise DataError(f"expected an array of numbers, found dtype {array.dtype}")
     values = array.reshape(len(array), -1).astype(np.float64)
     names = tuple(str(i) for i in range(values.shape[1]))
-    channels = _find_targets(names, None, targets)
+    channels, notices = _find_targets(names, None, None, wanted)
     return Columns(
         times=np.arange(len(values), dtype=np.int64),
         values=values[:, [names.index(name) for name in channels]],
@@ -121,10 +171,12 @@ def _from_array(array: np.ndarray, time_col: str | None, targets: Sequence[str] 
         time_name="time",
         time_zone=None,
         origin=Origin("numpy"),
+        notices=notices,
+        covariates={name: values[:, names.index(name)] for name in wanted.covariates},
     )
 
 
-def _from_frame(source: Any, time_col: str | None, targets: Sequence[str] | None) -> Columns:
+def _from_frame(source: Any, wanted: Wanted) -> Columns:
     import narwhals.stable.v2 as nw
     from narwhals.exceptions import DuplicateError
 
@@ -146,20 +198,25 @@ def _from_frame(source: Any, time_col: str | None, targets: Sequence[str] | None
     index = _datetime_index(frame)
     if len(frame) == 0:
         raise DataError(f"expected rows, found an empty frame with the columns {listing(names)}")
-    by_index = time_col is None or time_col not in names
-    if index is not None and by_index and time_col in (None, index.name):
+    id_name = _find_id(names, wanted.id)
+    by_index = wanted.time is None or wanted.time not in names
+    if index is not None and by_index and wanted.time in (None, index.name):
         time_name, time_series = str(index.name or "time"), index
-        channels = _find_targets(names, None, targets)
+        channels, notices = _find_targets(names, None, id_name, wanted)
     else:
-        dates = [name for name, one in series.items() if _holds_dates(one)]
-        time_name = _find_time(names, time_col, dates)
+        dates = [n for n, one in series.items() if n != id_name and _holds_dates(one)]
+        time_name = _find_time(names, wanted.time, dates)
         time_series = series[time_name]
-        channels = _find_targets(names, time_name, targets)
+        channels, notices = _find_targets(names, time_name, id_name, wanted)
     times, zone = _frame_times(time_series, time_name)
     dtype = time_series.dtype
+    numbers_of, ids = _frame_ids(series[id_name], id_name) if id_name else (None, None)
+    id_dtype = series[id_name].dtype if id_name else None
     return Columns(
         times=times,
-        values=np.stack([_frame_floats(series[name], name) for name in channels], axis=1),
+        values=np.array([_frame_floats(series[name], name) for name in channels])
+        .reshape(len(channels), len(frame))
+        .T.copy(),
         channels=channels,
         time_name=time_name,
         time_zone=zone,
@@ -167,7 +224,13 @@ def _from_frame(source: Any, time_col: str | None, targets: Sequence[str] | None
             frame.implementation.value,
             dtype if dtype.is_temporal() or dtype.is_integer() else None,
             time_series is index,
+            id_dtype,
         ),
+        notices=notices,
+        series=numbers_of,
+        ids=ids,
+        id_name=id_name,
+        covariates={name: _frame_any(series[name], name) for name in wanted.covariates},
     )
 
 
@@ -209,8 +272,8 @@ def _frame_times(series: Any, name: str) -> tuple[np.ndarray, str | None]:
     if dtype.is_integer():
         return series.to_numpy().astype(np.int64), None
     if _is_text(dtype):
-        places = [f"column {name!r}, row {i}" for i in range(len(series))]
-        return parse_times([str(cell) for cell in series.to_list()], places)
+        cells = [str(cell) for cell in series.to_list()]
+        return _text_times(cells, name, lambda i: f"row {i}")
     if isinstance(dtype, nw.Date):
         dtype, series = nw.Datetime("us"), series.cast(nw.Datetime("us"))
     if not isinstance(dtype, nw.Datetime):
@@ -225,6 +288,46 @@ def _frame_times(series: Any, name: str) -> tuple[np.ndarray, str | None]:
             f"{years.min()} to {years.max()}"
         )
     return stamps.astype("datetime64[ns]"), dtype.time_zone
+
+
+def _text_times(
+    cells: Sequence[str], name: str, place: Callable[[int], str]
+) -> tuple[np.ndarray, str | None]:
+    """Read each different text once: the series of a panel share their stamps."""
+    of, texts = _numbered(cells)
+    firsts = np.unique(of, return_index=True)[1].tolist()
+    times, zone = parse_times(texts.tolist(), [f"column {name!r}, {place(i)}" for i in firsts])
+    return times[of], zone
+
+
+def _numbered(labels: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
+    """Number each row's series (R,), in the order in which the S labels first occur, and those."""
+    numbers: dict[Any, int] = {}
+    series = [numbers.setdefault(label, len(numbers)) for label in labels]
+    ids = np.array(list(numbers)) if isinstance(labels[0], int) else np.array([*numbers], object)
+    return np.array(series, dtype=np.int64), ids
+
+
+def _frame_ids(series: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
+    missing = series.is_null().to_numpy()
+    if missing.any():
+        raise DataError(
+            f"column {name!r}, row {int(np.argmax(missing))}: the id is missing; every row needs "
+            "one"
+        )
+    if not series.dtype.is_integer() and not _is_text(series.dtype):
+        raise DataError(
+            f"column {name!r}: expected ids as text or whole numbers, found {series.dtype}"
+        )
+    labels = series.to_list()
+    return _numbered(labels if series.dtype.is_integer() else list(map(str, labels)))
+
+
+def _frame_any(series: Any, name: str) -> np.ndarray:
+    """A covariate: numbers as float64 with NaN, text as objects with None."""
+    if not _is_text(series.dtype) or series.is_null().all():
+        return _frame_floats(series, name)
+    return np.array([None if cell is None else str(cell) for cell in series.to_list()], object)
 
 
 def _frame_floats(series: Any, name: str) -> np.ndarray:
@@ -272,16 +375,42 @@ def _find_time(names: Sequence[str], time_col: str | None, dates: Sequence[str])
     )
 
 
+def _find_id(names: Sequence[str], id_col: str | None) -> str | None:
+    """Name of the column that says which series a row belongs to; None for a wide table."""
+    if id_col is None:
+        return _ID_NAME if _ID_NAME in names else None
+    if id_col not in names:
+        raise DataError(f"id_col: {unknown_column(id_col, names)}")
+    return id_col
+
+
 def _find_targets(
-    names: Sequence[str], time_name: str | None, targets: Sequence[str] | None
-) -> tuple[str, ...]:
+    names: Sequence[str], time_name: str | None, id_name: str | None, wanted: Wanted
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The channels, and a notice of columns that are not used."""
+    taken = {time_name: "time column", id_name: "id column"}
+    taken |= dict.fromkeys(wanted.covariates, "covariate")
+    for name in wanted.covariates:
+        if name not in names:
+            raise DataError(f"covariates: {unknown_column(name, names)}")
+        if name in (time_name, id_name):
+            raise DataError(f"covariates: {name!r} is the {taken[name]}; leave it out")
+    notices = ()
+    targets = wanted.targets
     if targets is None:
-        targets = [name for name in names if name != time_name]
+        targets = [name for name in names if name not in taken]
         if not targets:
             raise DataError(f"expected value columns beside the time, found {listing(names)} only")
+        if id_name is not None and _TARGET_NAME in targets and len(targets) > 1:
+            unused = [name for name in targets if name != _TARGET_NAME]
+            targets = [_TARGET_NAME]
+            notices = (
+                f"the column {_TARGET_NAME!r} is forecast; not used: {listing(unused)} "
+                "(target_cols=[...] names several targets)",
+            )
     for name in targets:
         if name not in names:
             raise DataError(f"target_cols: {unknown_column(name, names)}")
-        if name == time_name:
-            raise DataError(f"target_cols: {name!r} is the time column; leave it out")
-    return tuple(targets)
+        if name in taken:
+            raise DataError(f"target_cols: {name!r} is the {taken[name]}; leave it out")
+    return tuple(targets), notices

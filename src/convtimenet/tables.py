@@ -1,7 +1,10 @@
-"""Wide tables in, one row per time stamp and one column per channel; forecasts back out.
+"""Tables in, wide or long; forecasts back out.
 
-`read_table` turns what a user has (a CSV or Parquet file, a pandas, polars or pyarrow frame, an
-array) into one clean `Table`. `future_frame` turns forecasts into the user's kind of object again.
+A wide table has one row per time stamp and one column per channel. A long one has one row per
+series and time stamp, and says in a column which series that is. Both become a `Table`: S series
+of C channels, one after the other, where a wide table is the case S = 1. `read_table` reads what a
+user has (a CSV or Parquet file, a pandas, polars or pyarrow frame, an array), `future_frame` turns
+forecasts into the user's kind of object again.
 """
 
 from __future__ import annotations
@@ -9,7 +12,7 @@ from __future__ import annotations
 import csv
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,33 +21,41 @@ import numpy as np
 from convtimenet.csvfile import listing
 from convtimenet.errors import DataError
 from convtimenet.files import whole_file
-from convtimenet.frequency import Frequency, infer_frequency
-from convtimenet.sources import Origin, read_source
-from convtimenet.timestamps import iso_times, show_time
+from convtimenet.frequency import Frequency
+from convtimenet.regular import make_regular, ranges
+from convtimenet.sources import Origin, Wanted, read_source
+from convtimenet.timestamps import iso_times
 
 __all__ = [
     "Origin",
     "Table",
+    "crop",
+    "forecast_names",
     "future_frame",
     "future_table",
+    "pad_front",
     "read_table",
     "select_channels",
+    "select_series",
+    "stamps",
     "write_csv",
 ]
 
 logger = logging.getLogger(__name__)
 
 _FILE = Origin("file")
+MODEL = "ConvTimeNet"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Table:
-    """T regular time steps of C channels.
+    """T regular rows of C channels: of one series, or of S series one after the other.
 
     Attributes
     ----------
     times : ndarray, shape (T,)
-        datetime64[ns] (in UTC if there is a time zone) or int64, increasing by `frequency`.
+        datetime64[ns] (in UTC if there is a time zone) or int64, increasing by `frequency` along
+        each series.
     values : ndarray, shape (T, C)
         float64, finite, in the units of the source.
     channels : tuple of str
@@ -71,6 +82,30 @@ class Table:
     notices: tuple[str, ...] = ()
     known: np.ndarray | None = None
     """(T, C), False where a value was filled; None where none was."""
+    id_name: str | None = None
+    """Name of the id column of a long table; None for a wide one."""
+    ids: np.ndarray = field(default_factory=lambda: np.array([""], dtype=object))
+    """(S,) ids, text or whole numbers, in the order of the series."""
+    rows: np.ndarray | None = None
+    """(S,) rows of each series; None for one series of all rows."""
+
+    covariates: dict[str, np.ndarray] = field(default_factory=dict)
+    """(T,) each: float64 with NaN, or text as objects with None, as they were read."""
+
+    @property
+    def long(self) -> bool:
+        """Whether the table came, and its forecasts go, in the long form."""
+        return self.id_name is not None
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """(S,) rows of each series."""
+        return np.array([len(self.times)]) if self.rows is None else self.rows
+
+    @property
+    def bounds(self) -> np.ndarray:
+        """(S + 1,): the first row of each series, and T."""
+        return np.concatenate([[0], np.cumsum(self.lengths)])
 
 
 def read_table(
@@ -79,12 +114,16 @@ def read_table(
     time_col: str | None = None,
     target_cols: Sequence[str] | None = None,
     frequency: str | None = None,
+    id_col: str | None = None,
+    covariates: Sequence[str] = (),
 ) -> Table:
-    """Read a wide table and make it regular, sorted and complete.
+    """Read a table, wide or long, and make it regular, sorted and complete.
 
-    Rows are sorted by time. Missing and infinite values are filled by linear interpolation in time,
-    before the first and after the last known value by the nearest one. Each change is logged and
-    kept in ``Table.notices``. The source itself is not modified.
+    Rows are sorted by series and time. Rows that a series of a long table leaves out are added with
+    missing values; a wide table may leave none out. Missing and infinite values are filled by
+    linear interpolation in time, before the first and after the last known value by the nearest
+    one, and marked in ``Table.known``. Each change is logged and kept in ``Table.notices``. The
+    source itself is not modified.
 
     Parameters
     ----------
@@ -95,50 +134,61 @@ def read_table(
         The time column. By default a pandas ``DatetimeIndex``, else a column named date, ds, time,
         timestamp or datetime, else the only column that holds dates.
     target_cols : sequence of str, optional
-        The channels, in this order. By default every column but the time.
+        The channels, in this order. By default every column but the time; of a long table the
+        column "y" if there is one, else every column but time and id.
     frequency : str, optional
         The step, such as ``"15min"`` or ``"MS"``, checked against the stamps; found if not given.
+        The series of a long table share it, each with its own first stamp.
+    id_col : str, optional
+        The column that says which series a row belongs to, which makes the table a long one. By
+        default "unique_id" if there is such a column.
+    covariates : sequence of str, optional
+        Columns that are no channels but go with them.
 
     Raises
     ------
     DataError
         If the source cannot be read, its times are absent, repeated or irregular, or a channel is
-        absent, empty or holds text.
+        absent, empty or holds text. Errors about series name some of them.
     MissingExtraError
         If pyarrow is needed for a Parquet file and not installed.
     """
     targets = [target_cols] if isinstance(target_cols, str) else target_cols
     if targets is not None:
         _check_targets(list(targets))
-    expected = None if frequency is None else Frequency.parse(frequency)
-    columns = read_source(source, time_col, targets)
+    if frequency is not None:
+        Frequency.parse(frequency)
+    columns = read_source(
+        source, Wanted(time=time_col, targets=targets, id=id_col, covariates=covariates)
+    )
     if len(columns.times) < 2:
         raise DataError(f"expected at least 2 rows, found {len(columns.times)}")
-    notices = list(columns.notices)
-
-    order = np.argsort(columns.times, kind="stable")
-    times, values = columns.times[order], columns.values[order]
-    if (order[1:] < order[:-1]).any():
-        notices.append("rows sorted by time")
-    _check_duplicates(times, columns.time_zone)
-    if expected is None:
-        expected = infer_frequency(times, columns.time_zone)
-    else:
-        expected.check(times, columns.time_zone)
-    known = np.isfinite(values)
-    notices += _fill(times, values, columns.channels)
-    for notice in notices:
+    regular = make_regular(columns, frequency)
+    for notice in regular.notices:
         logger.warning(notice)
+    logger.info(
+        "read %d series of %s, %d rows in steps of %s, %d values missing",
+        len(regular.lengths),
+        listing(columns.channels, limit=3),
+        len(regular.times),
+        regular.frequency.name,
+        regular.known.size - int(regular.known.sum()),
+    )
+    series = {}
+    if columns.ids is not None:
+        series = {"id_name": columns.id_name, "ids": columns.ids, "rows": regular.lengths}
     return Table(
-        times=times,
-        values=values,
+        times=regular.times,
+        values=regular.values,
         channels=columns.channels,
         time_name=columns.time_name,
-        frequency=expected,
+        frequency=regular.frequency,
         time_zone=columns.time_zone,
         origin=columns.origin,
-        notices=tuple(notices),
-        known=None if known.all() else known,
+        notices=regular.notices,
+        known=None if regular.known.all() else regular.known,
+        covariates=regular.covariates,
+        **series,
     )
 
 
@@ -161,13 +211,86 @@ def select_channels(table: Table, channels: Sequence[str]) -> Table:
     return replace(table, values=table.values[:, at], channels=tuple(channels), known=known)
 
 
-def future_table(table: Table, values: np.ndarray) -> Table:
-    """The h rows that follow `table`, as a table.
+def select_series(table: Table, numbers: np.ndarray) -> Table:
+    """The series with these numbers (n,), in this order."""
+    starts = table.bounds[:-1][numbers]
+    lengths = table.lengths[numbers]
+    return replace(_take(table, ranges(starts, starts + lengths), lengths), ids=table.ids[numbers])
+
+
+def crop(table: Table, first: int | np.ndarray, end: int | np.ndarray) -> Table:
+    """Rows [first, end) of each series, counted from its own first row; numbers or (S,).
+
+    Both are cut to the series, so ``crop(table, table.lengths - L, table.lengths)`` gives its last
+    L rows, or all of them. No series may end up without rows.
+    """
+    lengths = table.lengths
+    first, end = np.clip(first, 0, lengths), np.clip(end, 0, lengths)
+    assert (end > first).all()
+    starts = table.bounds[:-1]
+    return _take(table, ranges(starts + first, starts + end), end - first)
+
+
+def pad_front(table: Table, least: int) -> Table:
+    """The table with at least that many rows per series: short ones get unknown rows in front,
+    whose values and stamps repeat the first ones."""
+    short = np.maximum(0, least - table.lengths)
+    if not short.any():
+        return table
+    bounds, lengths = table.bounds, table.lengths + short
+    rows = ranges(bounds[:-1] - short, bounds[1:])
+    first = np.repeat(bounds[:-1], lengths)
+    padded = _take(table, np.maximum(rows, first), lengths)
+    known = np.ones_like(padded.values, dtype=bool) if padded.known is None else padded.known
+    return replace(padded, known=known & (rows >= first)[:, None])
+
+
+def _take(table: Table, rows: np.ndarray, lengths: np.ndarray) -> Table:
+    known = None if table.known is None else table.known[rows]
+    return replace(
+        table,
+        times=table.times[rows],
+        values=table.values[rows],
+        known=None if known is None or known.all() else known,
+        covariates={name: one[rows] for name, one in table.covariates.items()},
+        rows=lengths if table.long else None,
+    )
+
+
+def extend(table: Table, steps: int) -> Table:
+    """The table with that many rows behind each series: their stamps are known, their values and
+    covariates are not."""
+    bounds, lengths = table.bounds, table.lengths + steps
+    rows = ranges(bounds[:-1], bounds[1:] + steps)
+    ahead = rows >= np.repeat(bounds[1:], lengths)
+    longer = _take(table, np.minimum(rows, np.repeat(bounds[1:] - 1, lengths)), lengths)
+    known = np.ones_like(longer.values, dtype=bool) if longer.known is None else longer.known
+    last = table.times[bounds[1:] - 1]
+    longer.times[ahead] = table.frequency.after(last, steps, table.time_zone).reshape(-1)
+    for one in longer.covariates.values():
+        one[ahead] = None if one.dtype == object else np.nan
+    return replace(longer, known=known & ~ahead[:, None])
+
+
+def forecast_names(table: Table) -> tuple[str, ...]:
+    """Names of the columns of forecasts: a wide table's channels; for a long table "ConvTimeNet",
+    as Nixtla's libraries have it, and "ConvTimeNet-<channel>" where there are several."""
+    if not table.long:
+        return table.channels
+    if len(table.channels) == 1:
+        return (MODEL,)
+    return tuple(f"{MODEL}-{name}" for name in table.channels)
+
+
+def future_table(table: Table, values: np.ndarray, names: Sequence[str] | None = None) -> Table:
+    """The h rows that follow each series of `table`, as a table.
 
     Parameters
     ----------
-    values : ndarray, shape (h, C)
-        Forecasts in the order and units of the table's channels.
+    values : ndarray, shape (S h, columns)
+        Forecasts, one series after the other, (h, C) for a wide table.
+    names : sequence of str, optional
+        Names of the columns; by default `forecast_names`.
 
     Raises
     ------
@@ -175,53 +298,91 @@ def future_table(table: Table, values: np.ndarray) -> Table:
         If the shape of `values` is another.
     """
     values = np.asarray(values, dtype=np.float64)
-    if values.ndim != 2 or values.shape[1] != len(table.channels):
-        raise DataError(
-            f"expected forecasts of shape (rows, {len(table.channels)}), found {values.shape}"
-        )
-    times = table.frequency.future(table.times[-1], len(values), table.time_zone)
-    return replace(table, times=times, values=values, notices=(), known=None)
+    names = forecast_names(table) if names is None else tuple(names)
+    S = len(table.lengths)
+    if values.ndim != 2 or values.shape[1] != len(names) or len(values) % S:
+        rows = f"{S} times rows" if table.long else "rows"
+        raise DataError(f"expected forecasts of shape ({rows}, {len(names)}), found {values.shape}")
+    h = len(values) // S
+    last = table.times[table.bounds[1:] - 1]
+    return replace(
+        table,
+        times=table.frequency.after(last, h, table.time_zone).reshape(-1),
+        values=values,
+        channels=names,
+        rows=np.full(S, h) if table.long else None,
+        notices=(),
+        known=None,
+        covariates={},
+    )
 
 
-def future_frame(table: Table, values: np.ndarray) -> Any:
+def future_frame(
+    table: Table,
+    values: np.ndarray,
+    names: Sequence[str] | None = None,
+    rolled: np.ndarray | None = None,
+) -> Any:
     """Forecasts as the kind of object that `table` was read from.
 
     Parameters
     ----------
-    values : ndarray, shape (h, C)
-        Forecasts in the order and units of the table's channels.
+    values, names
+        As for `future_table`.
+    rolled : ndarray of bool, shape (h,), optional
+        Steps that rest on forecasts; frames get them as a column "rolled".
 
     Returns
     -------
-    frame, Table or ndarray
-        A frame of the caller's library with the time column, in the caller's type and zone (text
-        becomes dates), then the channels; a pandas frame that came with its times as the index
-        gets them so. For a file a `Table`, which `write_csv` takes; for an array an array (h, C).
+    A pandas, polars or pyarrow frame in the form, wide or long, and with the kind of time and id
+    column (or index) of the source; for a file the `Table`, which `write_csv` takes; for an array
+    an array (h, C).
 
     Raises
     ------
     DataError
-        If the shape of `values` is another than (h, C).
+        If the shape of `values` is another.
     """
-    future = future_table(table, values)
-    if table.origin.kind == "file":
+    future = future_table(table, values, names)
+    origin = table.origin
+    if origin.kind == "file":
         return future
-    if table.origin.kind == "numpy":
+    if origin.kind == "numpy":
         return future.values
     import narwhals.stable.v2 as nw
 
-    backend: Any = table.origin.kind
-    times = nw.new_series(table.time_name, future.times, backend=backend)
-    if table.time_zone is not None:
-        times = times.dt.replace_time_zone("UTC").dt.convert_time_zone(table.time_zone)
-    if table.origin.time_dtype is not None:
-        times = times.cast(table.origin.time_dtype)
-    channels = {name: future.values[:, i] for i, name in enumerate(table.channels)}
-    if table.origin.indexed:
-        return nw.maybe_set_index(nw.from_dict(channels, backend=backend), index=times).to_native()
+    backend: Any = origin.kind
+    times = stamps(table, table.time_name, future.times)
+    columns = {name: future.values[:, i] for i, name in enumerate(future.channels)}
+    if rolled is not None:
+        columns["rolled"] = np.tile(rolled, len(table.lengths))
     # Not in one from_dict: for pandas that would lose the time zone.
-    frame = nw.from_dict(channels, backend=backend).with_columns(times)
-    return frame.select(table.time_name, *table.channels).to_native()
+    frame = nw.from_dict(columns, backend=backend)
+    before: list[Any] = [times]
+    if table.id_name is not None:
+        ids = np.repeat(table.ids, future.lengths)
+        labels = nw.new_series(table.id_name, ids, origin.id_dtype, backend=backend)
+        before.insert(0, labels)
+    if origin.indexed:
+        frame = frame.with_columns(*before[:-1]).select(
+            *(one.name for one in before[:-1]), *columns
+        )
+        return nw.maybe_set_index(frame, index=times).to_native()
+    frame = frame.with_columns(*before)
+    return frame.select(*(one.name for one in before), *columns).to_native()
+
+
+def stamps(table: Table, name: str, times: np.ndarray) -> Any:
+    """Times, as `Table.times` has them, as a narwhals series of the source's own kind."""
+    import narwhals.stable.v2 as nw
+
+    backend: Any = table.origin.kind
+    found = nw.new_series(name, times, backend=backend)
+    if table.time_zone is not None:
+        found = found.dt.replace_time_zone("UTC").dt.convert_time_zone(table.time_zone)
+    if table.origin.time_dtype is not None:
+        found = found.cast(table.origin.time_dtype)
+    return found
 
 
 def write_csv(path: str | Path, table: Table) -> None:
@@ -237,13 +398,16 @@ def write_csv(path: str | Path, table: Table) -> None:
     path = Path(path)
     if path.suffix.lower() != ".csv":
         raise DataError(f"expected a file name that ends in .csv, found {path.name!r}")
-    stamps = iso_times(table.times, table.time_zone)
+    head, columns = [table.time_name], [iso_times(table.times, table.time_zone)]
+    if table.id_name is not None:
+        head.insert(0, table.id_name)
+        columns.insert(0, np.repeat(table.ids, table.lengths).tolist())
     with whole_file(path) as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([table.time_name, *table.channels])
+        writer.writerow([*head, *table.channels])
         # csv writes a float by its repr, which reads back to the same bits.
-        for stamp, row in zip(stamps, table.values.tolist(), strict=True):
-            writer.writerow([stamp, *row])
+        for *cells, row in zip(*columns, table.values.tolist(), strict=True):
+            writer.writerow([*cells, *row])
 
 
 def _check_targets(targets: Sequence[str]) -> None:
@@ -251,35 +415,3 @@ def _check_targets(targets: Sequence[str]) -> None:
     if repeated or not targets:
         found = f"{repeated[0]!r} twice" if repeated else "none"
         raise DataError(f"expected one or more different channel names, found {found}")
-
-
-def _check_duplicates(times: np.ndarray, time_zone: str | None) -> None:
-    repeated = np.flatnonzero(times[1:] == times[:-1])
-    if len(repeated):
-        first = show_time(times[int(repeated[0])], time_zone)
-        raise DataError(
-            f"duplicate time stamps: {first} is the first of "
-            f"{len(np.unique(times[repeated]))} that occur more than once; keep one row for each, "
-            "or average them"
-        )
-
-
-def _fill(times: np.ndarray, values: np.ndarray, channels: Sequence[str]) -> list[str]:
-    """Fill the gaps of `values`, shape (T, C), in place; say how many in which channel."""
-    known = np.isfinite(values)
-    empty = [name for i, name in enumerate(channels) if not known[:, i].any()]
-    if empty:
-        raise DataError(
-            f"no numbers in {listing(empty)}: every value is missing; leave such channels out with "
-            "target_cols=[...]"
-        )
-    elapsed = (times - times[0]).astype(np.float64)
-    notices = []
-    for i in np.flatnonzero(~known.all(axis=0)).tolist():
-        column, here = values[:, i], known[:, i]
-        infinite = int(np.isinf(column).sum())
-        kinds = [(int((~here).sum()) - infinite, "missing"), (infinite, "infinite")]
-        what = ", ".join(f"{count} {kind}" for count, kind in kinds if count)
-        notices.append(f"channel {channels[i]!r}: filled by interpolation in time: {what}")
-        column[~here] = np.interp(elapsed[~here], elapsed[here], column[here])
-    return notices

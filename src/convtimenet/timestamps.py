@@ -145,8 +145,9 @@ def to_local(times: np.ndarray, time_zone: str | None) -> np.ndarray:
     if time_zone in (None, "UTC"):
         return times
     zone = _zone(time_zone)
-    seconds = times.astype("datetime64[s]").astype(np.int64).tolist()
-    return times + _deltas([datetime.fromtimestamp(s, UTC).astimezone(zone) for s in seconds])
+    seconds, of = np.unique(times.astype("datetime64[s]").astype(np.int64), return_inverse=True)
+    clocks = [datetime.fromtimestamp(s, UTC).astimezone(zone) for s in seconds.tolist()]
+    return times + _deltas(clocks)[of]
 
 
 def to_utc(local: np.ndarray, time_zone: str | None) -> np.ndarray:
@@ -154,8 +155,8 @@ def to_utc(local: np.ndarray, time_zone: str | None) -> np.ndarray:
     if time_zone in (None, "UTC"):
         return local
     zone = _zone(time_zone)
-    clocks = local.astype("datetime64[s]").tolist()
-    return local - _deltas([clock.replace(tzinfo=zone) for clock in clocks])
+    clocks, of = np.unique(local.astype("datetime64[s]"), return_inverse=True)
+    return local - _deltas([clock.replace(tzinfo=zone) for clock in clocks.tolist()])[of]
 
 
 def _deltas(clocks: list[datetime]) -> np.ndarray:

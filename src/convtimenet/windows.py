@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -16,6 +16,8 @@ from torch import Tensor
 
 from convtimenet._shapes import Bool, Float, Int
 from convtimenet.errors import DataError
+from convtimenet.exogenous import Covariates
+from convtimenet.regular import ranges
 
 LARGEST = 1e15
 """Of scaled values: squares and their sums over a context still fit float32."""
@@ -32,10 +34,14 @@ class Batch(NamedTuple):
     """What each target counts, broadcastable to `y` and not negative; None counts all alike."""
     known: Tensor | None = None
     """(B, C, L), False where a value of `x` is padding or missing; None where all are known."""
+    covariates: Covariates | None = None
+    """What goes with the series; None for a network without covariates."""
 
     @property
-    def inputs(self) -> tuple[Tensor, ...]:
+    def inputs(self) -> tuple[Any, ...]:
         """What the network is called with."""
+        if self.covariates is not None:
+            return self.x, self.known, self.covariates
         return (self.x,) if self.known is None else (self.x, self.known)
 
 
@@ -57,22 +63,24 @@ class Scaler:
     Attributes
     ----------
     centre, scale
-        (C, 1) each, float64: ``scaled = (x - centre) / scale``.
+        (C, 1) each, or (S, C, 1) for one per series, float64: ``scaled = (x - centre) / scale``.
     """
 
     centre: np.ndarray
     scale: np.ndarray
 
     @classmethod
-    def standard(cls, values: np.ndarray) -> Scaler:
-        """Zero mean, unit deviation per channel of `values` (C, T); a constant channel keeps
-        its unit (scale 1).
+    def standard(cls, values: np.ndarray, known: np.ndarray | None = None) -> Scaler:
+        """Zero mean, unit deviation per channel of `values` (C, T), where `known`; a constant
+        channel keeps its unit (scale 1), one without a known value stays as it is.
 
         Raises
         ------
         DataError
             If values are so large that their squares overflow.
         """
+        if known is not None and not known.all():
+            return cls.per_series(values, known, np.array([0]))[0]
         with np.errstate(over="ignore", invalid="ignore"):
             deviation = values.std(axis=-1, keepdims=True)
         if not np.isfinite(deviation).all():
@@ -83,6 +91,31 @@ class Scaler:
         # rounding alone can give a constant channel a deviation above 0
         varies = (np.ptp(values, axis=-1, keepdims=True) > 0) & (deviation > 0)
         return cls(values.mean(axis=-1, keepdims=True), np.where(varies, deviation, 1.0))
+
+    @classmethod
+    def per_series(cls, values: np.ndarray, known: np.ndarray | None, starts: np.ndarray) -> Scaler:
+        """`standard` for each of the series that begin at columns `starts` (S,) of (C, T)."""
+        if known is None:
+            known = np.ones_like(values, dtype=bool)
+        lengths = np.diff(starts, append=values.shape[1])
+        count = np.maximum(1, np.add.reduceat(known, starts, axis=1, dtype=np.int64))
+        centre = np.add.reduceat(np.where(known, values, 0), starts, axis=1) / count
+        off = np.where(known, values - np.repeat(centre, lengths, axis=1), 0)
+        deviation = np.sqrt(np.add.reduceat(off * off, starts, axis=1) / count)
+        lowest = np.minimum.reduceat(np.where(known, values, np.inf), starts, axis=1)
+        highest = np.maximum.reduceat(np.where(known, values, -np.inf), starts, axis=1)
+        scale = np.where((highest > lowest) & (deviation > 0), deviation, 1.0)
+        return cls(centre.T[..., None], scale.T[..., None])
+
+    def __getitem__(self, series: int | np.ndarray) -> Scaler:
+        """Statistics of one series, (C, 1), or of several, (n, C, 1)."""
+        return Scaler(self.centre[series], self.scale[series])
+
+    def along(self, lengths: np.ndarray) -> Scaler:
+        """Statistics of every row of series that lie one after the other, (C, T) each."""
+        if self.centre.ndim == 2:
+            return self
+        return Scaler(*(np.repeat(s[..., 0], lengths, axis=0).T for s in (self.centre, self.scale)))
 
     @classmethod
     def identity(cls) -> Scaler:
@@ -112,9 +145,9 @@ class Scaler:
 
 
 class Windows:
-    """Pairs of context and horizon cut from one table by index.
+    """Pairs of context and horizon cut by index from series that lie one after the other.
 
-    The table stays one tensor on the device; a batch is one gather, whatever its size.
+    The series stay one tensor on the device; a batch is one gather, whatever its size.
 
     Parameters
     ----------
@@ -124,6 +157,15 @@ class Windows:
         First context step of every window.
     context_length, horizon
         L and H, time steps.
+    known
+        (C, T) bool, False where a value is missing or padding: as a target it does not count.
+        None counts all alike.
+    exogenous
+        Covariates that go with the series.
+    masks
+        Carry what is missing in a context to the network by a mask. Without, contexts are read as
+        they were filled; as a value at their end was then drawn towards the targets, those of its
+        channel do not count.
     """
 
     def __init__(
@@ -132,10 +174,15 @@ class Windows:
         starts: Int[Tensor, " n"],
         context_length: int,
         horizon: int,
+        known: Bool[Tensor, "C T"] | None = None,
+        masks: bool = False,
+        exogenous: Exogenous | None = None,
     ):
         self.starts, self.context_length, self.horizon = starts, context_length, horizon
+        self.masks, self.exogenous = masks, exogenous
         # a view: window s is column s, no window is copied before its batch
         self.all = values.unfold(1, context_length + horizon, 1)
+        self.known = None if known is None else known.unfold(1, context_length + horizon, 1)
 
     @classmethod
     def between(
@@ -143,35 +190,104 @@ class Windows:
         values: Float[Tensor, "C T"],
         context_length: int,
         horizon: int,
-        first_target: int,
-        end: int,
+        first_target: int | np.ndarray,
+        end: int | np.ndarray,
+        begin: int | np.ndarray = 0,
+        known: Bool[Tensor, "C T"] | None = None,
+        masks: bool = False,
+        exogenous: Exogenous | None = None,
     ) -> Windows:
-        """Every window whose targets lie in rows [first_target, end); contexts may reach back.
+        """Every window whose targets lie in rows [first_target, end) and whose context begins at
+        row `begin` or later; one number for one series, or (S,), one for each.
 
         Raises
         ------
         DataError
             If no window fits.
         """
-        first = max(first_target, context_length)
-        if end - first < horizon:
+        first = np.atleast_1d(np.maximum(first_target, begin + np.int64(context_length)))
+        last = np.atleast_1d(end) - horizon
+        if (last < first).all():
             raise DataError(
                 f"no window fits: a context of {context_length} and a horizon of {horizon} steps "
-                f"need targets within rows {first} to {end}, which are {max(0, end - first)} "
-                "steps; use a shorter context or horizon, or more rows"
+                f"need targets within {_room(first, np.atleast_1d(end))}; use a shorter context "
+                "or horizon, or more rows"
             )
-        starts = torch.arange(
-            first - context_length, end - context_length - horizon + 1, device=values.device
-        )
-        return cls(values, starts, context_length, horizon)
+        starts = ranges(first, np.maximum(first, last + 1)) - context_length
+        on_device = torch.from_numpy(starts).to(values.device)
+        return cls(values, on_device, context_length, horizon, known, masks, exogenous)
+
+    def thinned(self, most: int) -> Windows:
+        """At most that many of the windows, evenly spaced."""
+        if len(self) > most:
+            chosen = np.linspace(0, len(self) - 1, most).round().astype(np.int64)
+            self.starts = self.starts[torch.from_numpy(chosen).to(self.starts.device)]
+        return self
 
     def __len__(self) -> int:
         return len(self.starts)
 
     def batch(self, index: Int[Tensor, " B"]) -> Batch:
         """Contexts and what followed them."""
-        both = self.all[:, self.starts[index]].transpose(0, 1)
-        return Batch(both[..., : self.context_length], both[..., self.context_length :])
+        starts = self.starts[index]
+        both = self.all[:, starts].transpose(0, 1)
+        L = self.context_length
+        x, y = both[..., :L], both[..., L:]
+        covariates = self.covariates(index)
+        if self.known is None:
+            return Batch(x, y, covariates=covariates)
+        context, targets = self.known[:, starts].transpose(0, 1).split([L, self.horizon], dim=-1)
+        if not self.masks:
+            weight = (targets & context[..., -1:]).to(x.dtype)
+            return Batch(x, y, weight, covariates=covariates)
+        # a channel of which nothing is known teaches nothing
+        weight = (targets & context.any(-1, keepdim=True)).to(x.dtype)
+        # without a mask blocks are quicker; looking for gaps would make an accelerator wait
+        complete = context.device.type == "cpu" and bool(context.all())
+        return Batch(x, y, weight, None if complete else context, covariates)
+
+    def covariates(self, index: Int[Tensor, " B"], ahead: int = 0) -> Covariates | None:
+        """Covariates of contexts and horizons `ahead` rows further on."""
+        if self.exogenous is None:
+            return None
+        return self.exogenous.at(self.starts[index] + ahead, self.context_length, self.horizon)
+
+
+@dataclass(frozen=True)
+class Exogenous:
+    """Covariates of series that lie one after the other, on the device that trains."""
+
+    hist: Tensor
+    """(K, T)"""
+    futr: Tensor
+    """(K, T)"""
+    stat: Tensor
+    """(S, K)"""
+    categories: Tensor
+    """(S, K) int64"""
+    bounds: Tensor
+    """(S + 1,), the first row of each series, and T."""
+
+    def at(self, starts: Int[Tensor, " B"], L: int, H: int) -> Covariates:
+        """Of windows whose contexts begin at rows `starts`."""
+        hist = futr = stat = categories = None
+        if len(self.hist):
+            hist = self.hist.unfold(1, L, 1)[:, starts].transpose(0, 1)
+        if len(self.futr):
+            futr = self.futr.unfold(1, L + H, 1)[:, starts].transpose(0, 1)
+        series = torch.searchsorted(self.bounds, starts, right=True) - 1
+        if self.stat.shape[1]:
+            stat = self.stat[series]
+        if self.categories.shape[1]:
+            categories = self.categories[series]
+        return Covariates(hist, futr, stat, categories)
+
+
+def _room(first: np.ndarray, end: np.ndarray) -> str:
+    steps = np.maximum(0, end - first)
+    if len(first) == 1:
+        return f"rows {first[0]} to {end[0]}, which are {steps[0]} steps"
+    return f"each series; the longest of {len(first)} has {steps.max()} steps"
 
 
 class LabelledCases:

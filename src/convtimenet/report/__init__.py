@@ -20,6 +20,7 @@ from convtimenet.classifier import ConvTimeNetClassifier
 from convtimenet.errors import MissingExtraError
 from convtimenet.files import whole_file
 from convtimenet.forecaster import ConvTimeNetForecaster
+from convtimenet.losses import loss_of
 from convtimenet.metrics import ForecastEvaluation
 from convtimenet.report._classes import class_sections
 from convtimenet.report._forecast import forecast_sections
@@ -139,10 +140,11 @@ def _sections(
 ) -> list[Section]:
     """All sections in order; `own` are the task's, scores first."""
     scores, *rest = own
+    loss_name = loss_of(model.network_.config, model.train_config_).name
     return [
         scores,
         *_facts_sections(facts, published),
-        training_section(model.network_, model.history_),
+        training_section(model.history_, loss_name),
         *rest,
         *weights_sections(model.network_),
     ]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from convtimenet.history import CHOSEN_BY, History
+from convtimenet.history import History
 from convtimenet.layers import Residual
 from convtimenet.model import Block, ConvTimeNet, deformation
 from convtimenet.report import _plots as plots
@@ -39,13 +39,22 @@ def middle(values: np.ndarray) -> int:
 # --- training ------------------------------------------------------------------------------------
 
 
-def training_section(network: ConvTimeNet, history: History) -> Section:
-    """How training went."""
-    head, epochs, best = network.config.head, history.epochs, history.best_epoch
+_LOSSES = {
+    "mse": "mean squared error",
+    "mae": "mean absolute error",
+    "huber": "Huber loss",
+    "pinball": "pinball loss",
+    "loss": "cross-entropy",
+}
+
+
+def training_section(history: History, loss_name: str) -> Section:
+    """How training went; `loss_name` is the validation score that training minimised."""
+    epochs, best = history.epochs, history.best_epoch
     nan = float("nan")
     loss = {"training": [epoch.train_loss for epoch in epochs]}
     if any(epoch.valid for epoch in epochs):
-        loss["validation"] = [epoch.valid.get(CHOSEN_BY[head], nan) for epoch in epochs]
+        loss["validation"] = [epoch.valid.get(loss_name, nan) for epoch in epochs]
     rates = [epoch.lr for epoch in epochs]
     during = count(len(epochs), "epoch")
     words = f"{during}, {count(history.steps, 'step')} on {escaped(history.device)}; ended "
@@ -57,7 +66,7 @@ def training_section(network: ConvTimeNet, history: History) -> Section:
     else:
         words += "No epoch gave a finite score: these are the initial weights. "
     words += f"Learning rate {rates[0]:.3g} at first, {rates[-1]:.3g} in the last epoch."
-    ylabel = "mean squared error" if head == "forecast" else "cross-entropy"
+    ylabel = _LOSSES[loss_name]
     ends = "; ".join(f"{name} from {number(v[0])} to {number(v[-1])}" for name, v in loss.items())
     curves = figure(
         plots.by_epoch(loss, best, ylabel),

@@ -1,0 +1,163 @@
+"""The forecaster as an sktime forecaster (extra ``sktime``).
+
+from convtimenet.adapters.sktime_forecaster import ConvTimeNetForecaster
+model = ConvTimeNetForecaster().fit(y, fh=[1, 2, 3])
+model.predict_interval(coverage=[0.8, 0.95])
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import product
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from convtimenet.errors import MissingExtraError
+from convtimenet.forecaster import ConvTimeNetForecaster as Core
+
+try:
+    import pandas as pd
+    from sktime.forecasting.base import (  # pyright: ignore[reportMissingImports]
+        BaseForecaster,
+        ForecastingHorizon,
+    )
+except ImportError as error:
+    raise MissingExtraError("sktime", "sktime", "the sktime forecaster") from error
+
+
+_SIDES = (("lower", "lo", -np.inf), ("upper", "hi", np.inf))
+
+
+class ConvTimeNetForecaster(BaseForecaster):
+    """ConvTimeNet behind sktime's interface; one network for all columns of `y`.
+
+    The horizon is the last step of `fh`. Intervals are conformal, from the part of `y` that
+    chooses the epoch (`convtimenet.intervals`); where it holds too few windows for a level they are
+    infinitely wide. `update` lets forecasts start from newer values and leaves the weights as they
+    are.
+
+    Parameters
+    ----------
+    input_size, preset, scale, model, training, n_epochs, batch_size, lr, time_limit, precision, \
+device, random_state, verbose
+        As of `convtimenet.ConvTimeNetForecaster`.
+
+    Examples
+    --------
+    >>> from convtimenet.adapters.sktime_forecaster import ConvTimeNetForecaster
+    >>> from sktime.datasets import load_airline
+    >>> model = ConvTimeNetForecaster(n_epochs=1).fit(load_airline(), fh=[1, 2, 3])
+    >>> len(model.predict())
+    3
+    """
+
+    _tags: ClassVar[dict[str, Any]] = {
+        "authors": "convtimenet",
+        "maintainers": "convtimenet",
+        "python_dependencies": ["torch"],
+        "capability:multivariate": True,
+        "capability:exogenous": False,
+        "capability:insample": False,
+        "capability:pred_int": True,
+        "capability:pred_int:insample": False,
+        "capability:missing_values": True,
+        "capability:update": True,
+        "capability:random_state": True,
+        "property:randomness": "derandomized",
+        "requires-fh-in-fit": True,
+        "y_inner_mtype": "pd.DataFrame",
+        "X_inner_mtype": "pd.DataFrame",
+    }
+
+    def __init__(
+        self,
+        input_size: int | None = None,
+        *,
+        preset: str = "auto",
+        scale: bool = True,
+        model: Mapping[str, Any] | None = None,
+        training: Mapping[str, Any] | None = None,
+        n_epochs: int | None = None,
+        batch_size: int | None = None,
+        lr: float | None = None,
+        time_limit: float | None = None,
+        precision: str = "fp32",
+        device: str = "auto",
+        random_state: int = 2023,
+        verbose: int = 0,
+    ):
+        self.input_size = input_size
+        self.preset = preset
+        self.scale = scale
+        self.model = model
+        self.training = training
+        self.n_epochs = n_epochs
+        self.batch_size = batch_size
+        self.lr = lr
+        self.time_limit = time_limit
+        self.precision = precision
+        self.device = device
+        self.random_state = random_state
+        self.verbose = verbose
+        super().__init__()
+
+    def _fit(self, y: pd.DataFrame, X: Any, fh: ForecastingHorizon) -> Self:
+        steps = fh.to_relative(self.cutoff).to_numpy()
+        self.model_ = Core(int(steps.max()), **self.get_params(deep=False))
+        self.model_.fit(y.to_numpy(dtype=np.float64))
+        self._recent = self._kept(y.to_numpy(dtype=np.float64))
+        return self
+
+    def _predict(self, fh: ForecastingHorizon, X: Any) -> pd.DataFrame:
+        return self._frame(self.model_.predict(self._recent), fh)
+
+    def _predict_interval(
+        self, fh: ForecastingHorizon, X: Any, coverage: list[float]
+    ) -> pd.DataFrame:
+        calibration = self.model_.calibration_
+        levels = {one: 100 * one for one in coverage if one > 0}
+        reached = {
+            one: level
+            for one, level in levels.items()
+            if calibration is not None and calibration.reaches(level)
+        }
+        bands = self.model_.predict(self._recent, level=list(reached.values()))
+        columns = pd.MultiIndex.from_product([self._get_varnames(), coverage, ["lower", "upper"]])
+        found = pd.DataFrame(index=fh.to_absolute_index(self.cutoff), columns=columns, dtype=float)
+        for one, (side, name, beyond) in product(coverage, _SIDES):
+            if one in levels and one not in reached:
+                found.loc[:, (slice(None), one, side)] = beyond
+                continue
+            # an interval of no coverage is the forecast itself
+            bound = bands[f"{name}-{levels[one]:g}" if one in levels else "forecast"]
+            for variable, values in self._frame(bound, fh).items():
+                found[(variable, one, side)] = values
+        return found
+
+    def _update(self, y: pd.DataFrame, X: Any = None, update_params: bool = True) -> Self:
+        self._recent = self._kept(np.concatenate([self._recent, y.to_numpy(dtype=np.float64)]))
+        return self
+
+    def _kept(self, values: np.ndarray) -> np.ndarray:
+        """The rows that a forecast reads, and one more for a step to be found from."""
+        return values[-max(2, self.model_.network_.config.context_length) :]
+
+    def _frame(self, values: np.ndarray, fh: ForecastingHorizon) -> pd.DataFrame:
+        """Steps (h, C) that `fh` asks for, under its time stamps."""
+        steps = fh.to_relative(self.cutoff).to_numpy().astype(int)
+        return pd.DataFrame(
+            values[steps - 1],
+            index=fh.to_absolute_index(self.cutoff),
+            columns=self._get_varnames(),
+        )
+
+    @classmethod
+    def get_test_params(cls, parameter_set: str = "default") -> list[dict[str, Any]]:
+        """Settings for sktime's own checks: small networks, few epochs."""
+        small = {"d_model": 4, "d_ff": 8, "kernel_sizes": (3,), "patch_size": 2, "patch_stride": 1}
+        common = {"input_size": 4, "n_epochs": 1, "device": "cpu", "model": small}
+        return [
+            common,
+            common | {"scale": False, "model": small | {"quantiles": (0.1, 0.5, 0.9)}},
+        ]

@@ -1,0 +1,110 @@
+"""Scores of forecasts as functions of arrays.
+
+Each gives the mean over all values, or over `axis`. Arrays may hold NaN where a value is unknown;
+those do not count. Formulas and names follow Hyndman and Athanasopoulos, "Forecasting: Principles
+and Practice", 3rd edition, sections 5.8 and 5.9, where no other source is named.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from convtimenet.errors import DataError
+
+Axis = int | tuple[int, ...] | None
+
+
+def mse(y: Any, forecast: Any, *, axis: Axis = None) -> Any:
+    """Mean squared error: the mean of ``(y - f)^2``, in squared units."""
+    return _mean(np.square(_error(y, forecast)), axis)
+
+
+def mae(y: Any, forecast: Any, *, axis: Axis = None) -> Any:
+    """Mean absolute error: the mean of ``|y - f|``, in the data's units."""
+    return _mean(np.abs(_error(y, forecast)), axis)
+
+
+def rmse(y: Any, forecast: Any, *, axis: Axis = None) -> Any:
+    """Root of the mean squared error, in the data's units."""
+    return np.sqrt(mse(y, forecast, axis=axis))
+
+
+def smape(y: Any, forecast: Any, *, axis: Axis = None) -> Any:
+    """Symmetric mean absolute percentage error, as a share: the mean of ``|y - f| / (|y| + |f|)``.
+
+    Between 0 and 1; 0 where both are 0. The M4 competition's figure (Makridakis, Spiliotis and
+    Assimakopoulos, 2020) is 200 times it.
+    """
+    error, size = np.abs(_error(y, forecast)), np.abs(_array(y)) + np.abs(_array(forecast))
+    return _mean(np.divide(error, size, out=np.zeros_like(error) + 0 * size, where=size > 0), axis)
+
+
+def mase(y: Any, forecast: Any, train: Any, season: int = 1, *, axis: Axis = None) -> Any:
+    """Mean absolute scaled error: the mean absolute error over that of the seasonal-naive forecast
+    on the training data, ``mean |y_t - y_{t - season}|`` (Hyndman and Koehler, "Another Look at
+    Measures of Forecast Accuracy", 2006).
+
+    Parameters
+    ----------
+    y, forecast
+        (..., h).
+    train
+        (..., T): what came before, the same series in front.
+    season
+        Steps of a season.
+
+    Raises
+    ------
+    DataError
+        If `train` has no more than `season` steps, or repeats itself exactly: the scale would be 0.
+    """
+    past = _array(train)
+    if past.shape[-1] <= season or season < 1:
+        raise DataError(
+            f"mase needs more than season={season} training steps and a season of at least 1, "
+            f"found {past.shape[-1]} steps"
+        )
+    scale = _mean(np.abs(past[..., season:] - past[..., :-season]), -1)
+    if not (np.asarray(scale) > 0).all():
+        raise DataError(
+            f"the training data repeat themselves exactly after {season} steps, so that mase has "
+            "no scale; use mae"
+        )
+    return _mean(np.abs(_error(y, forecast)) / np.asarray(scale)[..., None], axis)
+
+
+def pinball(y: Any, forecast: Any, quantile: float, *, axis: Axis = None) -> Any:
+    """Pinball (quantile) loss: the mean of ``max(q (y - f), (q - 1) (y - f))``, in the data's units
+    (Koenker and Bassett, "Regression Quantiles", 1978)."""
+    if not 0 < quantile < 1:
+        raise DataError(f"quantile must be between 0 and 1, found {quantile!r}")
+    error = _error(y, forecast)
+    return _mean(np.maximum(quantile * error, (quantile - 1) * error), axis)
+
+
+def coverage(y: Any, low: Any, high: Any, *, axis: Axis = None) -> Any:
+    """Share of values inside ``[low, high]``, the bounds included."""
+    y, low, high = _array(y), _array(low), _array(high)
+    inside = ((low <= y) & (y <= high)).astype(float)
+    return _mean(np.where(np.isnan(y + low + high), np.nan, inside), axis)
+
+
+def _array(values: Any) -> np.ndarray:
+    return np.asarray(values, dtype=np.float64)
+
+
+def _error(y: Any, forecast: Any) -> np.ndarray:
+    y, forecast = _array(y), _array(forecast)
+    if y.shape != forecast.shape:
+        raise DataError(f"expected forecasts of the shape {y.shape} of y, found {forecast.shape}")
+    return y - forecast
+
+
+def _mean(values: np.ndarray, axis: Axis) -> Any:
+    known = ~np.isnan(values)
+    if not known.any(axis=axis).all():
+        raise DataError("no known value to score: every pair holds NaN")
+    found = np.where(known, values, 0).sum(axis=axis) / known.sum(axis=axis)
+    return float(found) if np.ndim(found) == 0 else found
