@@ -3,6 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
+# Whose suites of checks `make conformance` runs.
+SKTIME := 1.2.0
+
 # The demo's recordings come out of this wheel; nothing of it is installed.
 AEON := 1.5.0
 WHEEL := .cache/wheels/aeon-$(AEON)-py3-none-any.whl
@@ -17,10 +20,10 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test test-slow lint format results bench clean
+.PHONY: help install demo test test-slow conformance lint format results bench clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
 
 install: .venv/.installed ## make .venv with everything that the targets below need
 
@@ -28,7 +31,13 @@ demo: install $(WHEEL) ## train on two real data sets, write reports to demo-out
 	$(BIN)/python examples/demo.py
 
 test: lint ## lint, check types and run the quick tests
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "not slow and not conformance"
+	$(MAKE) conformance
+
+conformance: install .cache/peers-venv/.installed ## run scikit-learn's, sktime's and aeon's own suites
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m conformance tests/conformance/test_sklearn.py
+	OMP_NUM_THREADS=1 .cache/peers-venv/bin/python -m pytest -n 2 -m conformance -W default \
+		--disable-warnings --ignore tests/conformance/test_sklearn.py tests/conformance
 
 test-slow: install ## run the tests that train for a while
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m slow
@@ -70,6 +79,14 @@ endef
 	$(call new_venv,.cache/bench-venv)
 	grep -v '^pandas==' constraints.txt > .cache/bench-constraints.txt
 	.cache/bench-venv/bin/python -m pip install -c .cache/bench-constraints.txt -e '.[bench]'
+	@touch $@
+
+# And another: sktime and aeon allow only older versions of these three.
+.cache/peers-venv/.installed: pyproject.toml constraints.txt Makefile
+	$(call new_venv,.cache/peers-venv)
+	grep -vE '^(numpy|pandas|scikit-learn)==' constraints.txt > .cache/peers-constraints.txt
+	.cache/peers-venv/bin/python -m pip --disable-pip-version-check install \
+		-c .cache/peers-constraints.txt -e '.[peers]' sktime==$(SKTIME) aeon==$(AEON)
 	@touch $@
 
 $(WHEEL): | .venv/.installed

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from numbers import Integral, Real
 from typing import Any, Literal, Self, TypeGuard
 
 from convtimenet.errors import ConfigError
 
-Head = Literal["forecast", "classify"]
+Head = Literal["forecast", "classify", "regress"]
 Padding = Literal["repeat", "zeros", "none"]
 PredictorInit = Literal["last_zero", "zero", "default"]
 Norm = Literal["batch", "layer"]
@@ -80,7 +80,8 @@ class ModelConfig(_Json):
     """
 
     head: Head
-    """"forecast": one row of `outputs` steps per series; "classify": `outputs` class scores."""
+    """"forecast": one row of `outputs` steps per series; "classify": `outputs` class scores per
+    case; "regress": `outputs` numbers per case."""
     context_length: int
     """L, time steps the network reads."""
     outputs: int
@@ -138,7 +139,7 @@ class ModelConfig(_Json):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "kernel_sizes", tuple(self.kernel_sizes))
-        _require_choice("head", self.head, ("forecast", "classify"))
+        _require_choice("head", self.head, ("forecast", "classify", "regress"))
         _require_choice("padding", self.padding, ("repeat", "zeros", "none"))
         _require_choice("predictor_init", self.predictor_init, ("last_zero", "zero", "default"))
         _require_choice("norm", self.norm, ("batch", "layer"))
@@ -175,10 +176,10 @@ class ModelConfig(_Json):
                 f"at least patch_size={self.patch_size} when padding is 'none'",
                 self.context_length,
             )
-        if self.head == "classify":
-            _require(not self.revin, "revin", "False for the classification head", self.revin)
-        else:
+        if self.head == "forecast":
             _require(self.channels == 1, "channels", "1 for the forecasting head", self.channels)
+        else:
+            _require(not self.revin, "revin", f"False for the head {self.head!r}", self.revin)
         if self.revin_affine_channels:
             _require(self.revin, "revin", "True when revin_affine_channels is set", self.revin)
 
@@ -228,6 +229,14 @@ class ModelConfig(_Json):
             "outputs": n_classes,
         }
         return cls.from_dict({**values, **settings, **fixed})
+
+    @classmethod
+    def regression(cls, *, channels: int, context_length: int, **settings: Any) -> Self:
+        """The classification network with one output: a number per case."""
+        config = cls.classification(
+            channels=channels, context_length=context_length, n_classes=1, **settings
+        )
+        return replace(config, head="regress")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -101,6 +101,11 @@ def export(
         If onnxscript or onnxruntime are needed and not installed.
     """
     check_is_fitted(estimator)
+    if not isinstance(estimator, (ConvTimeNetForecaster, ConvTimeNetClassifier)):
+        raise ConfigError(
+            f"export takes a forecaster or a classifier, found a {type(estimator).__name__}; save "
+            "it instead"
+        )
     if format not in FILES:
         raise ConfigError(f"format must be one of {', '.join(FILES)}, found {format!r}")
     check_target(folder, frozenset({*FILES.values(), PARITY}))

@@ -31,4 +31,4 @@ def _mean(values: Tensor, weight: Tensor) -> Tensor:
     return (values * weight).sum() / weight.sum().clamp(min=1e-12)
 
 
-LOSSES: dict[Head, Loss] = {"forecast": mse, "classify": cross_entropy}
+LOSSES: dict[Head, Loss] = {"forecast": mse, "classify": cross_entropy, "regress": mse}

@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 
 # The validation score that chooses the epoch; smaller is better. The authors' classification
 # script goes by accuracy; the loss says more about few cases.
-CHOSEN_BY: dict[Head, str] = {"forecast": "mse", "classify": "loss"}
+CHOSEN_BY: dict[Head, str] = {"forecast": "mse", "classify": "loss", "regress": "mse"}
 
 
 @dataclass(frozen=True)
