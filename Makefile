@@ -3,6 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
+# Whose suites of checks `make conformance` runs.
+SKTIME := 1.2.0
+
 # The demo's recordings come out of this wheel; nothing of it is installed.
 AEON := 1.5.0
 WHEEL := .cache/wheels/aeon-$(AEON)-py3-none-any.whl
@@ -28,9 +31,15 @@ install: .venv/.installed ## make .venv with everything that the targets below n
 demo: install $(WHEEL) ## train on two real data sets, write reports to demo-output/ (3 minutes)
 	$(BIN)/python examples/demo.py
 
-test: lint ## lint, check types, run the quick tests, and show a small benchmark
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "not slow"
+test: lint ## lint, check types, run the quick tests and other projects' suites, show a small benchmark
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "not slow and not conformance"
+	$(MAKE) conformance
 	$(BIN)/python benchmarks/speed.py --case small --paths eager fused --rounds 3
+
+conformance: install .cache/peers-venv/.installed ## run scikit-learn's, sktime's and aeon's own suites
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m conformance tests/conformance/test_sklearn.py
+	OMP_NUM_THREADS=1 .cache/peers-venv/bin/python -m pytest -n 2 -m conformance -W default \
+		--disable-warnings --ignore tests/conformance/test_sklearn.py tests/conformance
 
 test-slow: install ## run the tests that train for a while
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m slow
@@ -104,12 +113,12 @@ endef
 	.cache/audit-venv/bin/python -m pip install pip-audit==2.10.1
 	@touch $@
 
-# A venv of its own: the peers allow only older versions of pandas and numpy.
+# And another: sktime and aeon allow only older versions of these three.
 .cache/peers-venv/.installed: pyproject.toml constraints.txt Makefile
 	$(call new_venv,.cache/peers-venv)
-	grep -vE '^(pandas|numpy)==' constraints.txt > .cache/peers-constraints.txt
-	.cache/peers-venv/bin/python -m pip install -c .cache/peers-constraints.txt \
-		-e '.[test,sktime,neuralforecast]' 'aeon>=1.5' 'utilsforecast>=0.2.3'
+	grep -vE '^(numpy|pandas|scikit-learn)==' constraints.txt > .cache/peers-constraints.txt
+	.cache/peers-venv/bin/python -m pip --disable-pip-version-check install \
+		-c .cache/peers-constraints.txt -e '.[peers]' sktime==$(SKTIME) aeon==$(AEON)
 	@touch $@
 
 $(WHEEL): | .venv/.installed

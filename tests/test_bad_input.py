@@ -141,7 +141,7 @@ SETTINGS = {
     "device": ({"device": "warp"}, "device must be 'auto' or .* found 'warp'.* use device='auto'"),
     "no device": ({"device": None}, "device must be a name such as 'cpu', found None"),
     "seed": ({"random_state": -1}, "seed must be a whole number of at least 0, found -1"),
-    "no seed": ({"random_state": None}, "seed must be .* found None"),
+    "a seed of text": ({"random_state": "7"}, "seed must be .* found '7'"),
     "preset": ({"preset": "ETTh9"}, "no hyper-parameters .* 'ETTh9'; it does for .* preset='auto'"),
     "no preset": ({"preset": None}, "no hyper-parameters .* None; it does for"),
     "validation": (
@@ -204,7 +204,7 @@ def mixed(n: int = 20) -> np.ndarray:
 CASES = {
     "a single class": (
         lambda: (cases(), np.full(20, "a")),
-        r"at least two classes, found one: 'a' for all 20 cases",
+        r"at least two classes, found one class: 'a' for all 20 cases",
     ),
     "fewer labels than cases": (
         lambda: (cases(), labels(18)),
@@ -217,8 +217,8 @@ CASES = {
     ),
     "labels of two types": (lambda: (cases(), mixed()), r"labels must be of one type.*map\(str"),
     "a matrix of labels": (
-        lambda: (cases(), labels()[:, None]),
-        r"labels must have shape \(20,\); found \(20, 1\); flatten",
+        lambda: (cases(), np.stack([labels()] * 2, axis=1)),
+        r"labels must have shape \(20,\); found \(20, 2\); flatten",
     ),
     "no cases": (lambda: (cases(0), labels(0)), r"found an empty set of shape"),
     "no steps": (lambda: (cases(L=0), labels()), r"found an empty set of shape"),

@@ -1,5 +1,7 @@
 """`ConvTimeNetClassifier`: labelled cases in, labels as they were given out."""
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -10,8 +12,8 @@ from sklearn.pipeline import make_pipeline
 
 from convtimenet import ConvTimeNetClassifier, TrainConfig, base
 from convtimenet.cases import as_cases
-from convtimenet.classifier import hold_back
-from convtimenet.errors import DataError
+from convtimenet.errors import ConfigError, DataError
+from convtimenet.labelled import hold_back
 
 TINY = {"d_model": 8, "d_ff": 16, "kernel_sizes": (3, 5)}
 
@@ -71,6 +73,34 @@ class TestScikitLearn:
         assert set(search.predict(cases())) <= {"slow", "fast"}
         pipeline = make_pipeline(classifier())
         assert cross_val_score(pipeline, cases(), labels(), cv=2).shape == (2,)
+
+    def test_survives_pickling(self):
+        model = classifier().fit(cases(), labels())
+        again = pickle.loads(pickle.dumps(model))
+        np.testing.assert_array_equal(again.predict_proba(cases()), model.predict_proba(cases()))
+        assert again.get_params() == model.get_params()
+
+    def test_random_state_is_a_number_a_generator_or_none(self, tmp_path):
+        def seed_of(state: object) -> int:
+            return classifier(random_state=state).fit(cases(), labels()).train_config_.seed
+
+        assert seed_of(np.int64(5)) == 5
+        assert seed_of(np.random.RandomState(3)) == np.random.RandomState(3).randint(2**31)
+        assert seed_of(None) != seed_of(None)
+        drawn = classifier(random_state=np.random.RandomState(3)).fit(cases(), labels())
+        loaded = ConvTimeNetClassifier.load(drawn.save(tmp_path / "m"))
+        assert loaded.random_state == drawn.train_config_.seed
+        assert isinstance(drawn.random_state, np.random.RandomState)
+
+    def test_columns_are_remembered_of_tables_only(self):
+        table = cases(C=1)[:, 0]
+        model = classifier().fit(table, labels())
+        assert model.n_features_in_ == 30
+        with pytest.raises(ValueError, match="X has 31 features"):
+            model.predict(np.ones((2, 31)))
+        assert model.predict(np.ones((2, 1, 31))).shape == (2,)
+        model.fit(cases(), labels())
+        assert not hasattr(model, "n_features_in_")
 
     def test_learns_what_is_easy(self):
         model = classifier(n_epochs=30, lr=1e-2, training={"patience": None})
@@ -276,6 +306,52 @@ class TestFit:
         assert (model.network_.config.patch_size, model.network_.config.d_model) == (8, 8)
 
 
+class TestWeights:
+    def test_weights_of_0_leave_cases_out(self):
+        X, y = cases(30), labels(30)
+        weight = np.where(np.arange(30) < 24, 2.0, 0.0)
+        y[24:] = "odd"
+        one = classifier(n_epochs=2).fit(X, y, sample_weight=weight)
+        two = classifier(n_epochs=2).fit(X[:24], y[:24], sample_weight=np.ones(24))
+        assert one.classes_.tolist() == ["fast", "slow"]
+        # doubling every weight may round differently, but no more than that
+        np.testing.assert_allclose(one.predict_proba(X), two.predict_proba(X), rtol=1e-4)
+
+    def test_weight_decides_between_contradicting_cases(self):
+        X, y = np.concatenate([cases(), cases()]), np.concatenate([labels(), labels()[::-1]])
+        for first in (True, False):
+            weight = np.where((np.arange(48) < 24) == first, 1.0, 0.01)
+            model = classifier(n_epochs=30, lr=1e-2).fit(X, y, sample_weight=weight)
+            assert model.score(cases(), labels() if first else labels()[::-1]) > 0.9
+
+    @pytest.mark.parametrize("given", ["balanced", {"rare": 9.0, "often": 1.0}])
+    def test_class_weight_is_a_weight_of_cases(self, given):
+        """In noise, the shares of the classes are all there is to learn."""
+        draw = np.random.default_rng(0)
+        X, new = draw.normal(size=(40, 1, 20)), draw.normal(size=(200, 1, 20))
+        y = np.where(np.arange(40) < 4, "rare", "often")
+        settings = {"n_epochs": 10, "lr": 1e-2, "training": {"validation_fraction": 0.0}}
+        plain = classifier(**settings).fit(X, y).predict_proba(new)[:, 1].mean()
+        weighted = classifier(class_weight=given, **settings).fit(X, y).predict_proba(new)
+        assert plain < 0.25
+        assert weighted[:, 1].mean() == pytest.approx(0.5, abs=0.06)
+        same = np.where(y == "rare", 9.0, 1.0) * (5 / 9 if given == "balanced" else 1)
+        by_case = classifier(**settings).fit(X, y, sample_weight=same).predict_proba(new)
+        np.testing.assert_allclose(by_case, weighted, atol=1e-3)
+
+    @pytest.mark.parametrize("given", ["even", {"fast": -1.0}, 3])
+    def test_unusable_class_weights_are_refused(self, given):
+        with pytest.raises(ConfigError, match="weight"):
+            classifier(class_weight=given).fit(cases(), labels())
+
+    def test_unusable_weights_are_refused(self):
+        with pytest.raises(DataError, match="found sample weights of 0 only"):
+            classifier(class_weight={"fast": 0, "slow": 0}).fit(cases(), labels())
+        for wrong in (np.zeros(24), np.ones(23), -np.ones(24), np.full(24, np.nan)):
+            with pytest.raises(ValueError, match=r"[Ww]eight"):
+                classifier().fit(cases(), labels(), sample_weight=wrong)
+
+
 class TestPredictRefuses:
     def test_other_channels(self):
         model = classifier().fit(cases(), labels())
@@ -292,16 +368,16 @@ class TestPredictRefuses:
 class TestHoldBack:
     def test_is_stratified_and_leaves_every_case_in_one_part(self):
         numbers = np.array([0] * 50 + [1] * 30 + [2] * 20)
-        fitted, held_back, note = hold_back(numbers, TrainConfig())
+        fitted, held_back, note = hold_back(100, numbers, TrainConfig())
         assert sorted([*fitted, *held_back]) == list(range(100))
         assert np.bincount(numbers[held_back]).tolist() == [10, 6, 4]
         assert note == ""
-        same = hold_back(numbers, TrainConfig())
+        same = hold_back(100, numbers, TrainConfig())
         assert same[1].tolist() == held_back.tolist()
-        assert hold_back(numbers, TrainConfig(seed=1))[1].tolist() != held_back.tolist()
+        assert hold_back(100, numbers, TrainConfig(seed=1))[1].tolist() != held_back.tolist()
 
     def test_holds_nothing_back_on_request(self):
         fitted, held_back, note = hold_back(
-            np.array([0, 1] * 9), TrainConfig(validation_fraction=0)
+            18, np.array([0, 1] * 9), TrainConfig(validation_fraction=0)
         )
         assert (len(fitted), len(held_back), note) == (18, 0, "")

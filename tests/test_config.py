@@ -113,7 +113,7 @@ def test_the_message_says_setting_expected_and_found():
 
 
 def test_contradicting_settings_are_refused():
-    with pytest.raises(ConfigError, match="revin must be False for the classification head"):
+    with pytest.raises(ConfigError, match="revin must be False for the head 'classify'"):
         classification(revin=True)
     with pytest.raises(ConfigError, match="revin must be True when revin_affine_channels is set"):
         forecasting(revin=False, revin_affine_channels=2)

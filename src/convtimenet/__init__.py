@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 _HOME = {
     "ConvTimeNetClassifier": "classifier",
     "ConvTimeNetForecaster": "forecaster",
+    "ConvTimeNetRegressor": "regressor",
     "ModelConfig": "config",
     "TrainConfig": "config",
     "ConvTimeNet": "model",
@@ -23,6 +24,7 @@ __all__ = [
     "ConvTimeNet",
     "ConvTimeNetClassifier",
     "ConvTimeNetForecaster",
+    "ConvTimeNetRegressor",
     "ModelConfig",
     "TrainConfig",
     "__version__",
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from convtimenet.inference import fuse as fuse
     from convtimenet.model import ConvTimeNet as ConvTimeNet
     from convtimenet.original import from_original as from_original
+    from convtimenet.regressor import ConvTimeNetRegressor as ConvTimeNetRegressor
 
 
 def __getattr__(name: str) -> Any:

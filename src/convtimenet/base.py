@@ -12,6 +12,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator
+from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from convtimenet import artefact
@@ -50,7 +51,7 @@ class ConvTimeNetEstimator(BaseEstimator):
     time_limit: float | None
     precision: str
     device: str
-    random_state: int
+    random_state: int | np.random.RandomState | None
     verbose: int
 
     network_: ConvTimeNet
@@ -77,9 +78,16 @@ class ConvTimeNetEstimator(BaseEstimator):
             "lr": self.lr,
             "time_limit": self.time_limit,
         }
-        fixed = {"precision": self.precision, "device": self.device, "seed": self.random_state}
+        fixed = {"precision": self.precision, "device": self.device, "seed": self._seed()}
         given = {name: value for name, value in own.items() if value is not None}
         return TrainConfig.from_dict({**preset, **fixed, **given, **(self.training or {})})
+
+    def _seed(self) -> Any:
+        """`random_state` as one number, drawn from it where it is a `RandomState` or None."""
+        given = self.random_state
+        if given is None or isinstance(given, np.random.RandomState):
+            return int(check_random_state(given).randint(2**31))
+        return given
 
     def _model_settings(self, preset: Mapping[str, Any]) -> dict[str, Any]:
         """The preset's network settings with the estimator's own on top."""
@@ -268,7 +276,7 @@ class ConvTimeNetEstimator(BaseEstimator):
     def description(self, values: dict[str, Any] | None = None) -> dict[str, Any]:
         """Everything about the fitted model that is not numbers, as plain JSON values."""
         return {
-            "parameters": self.get_params(),
+            "parameters": self.get_params() | {"random_state": self.train_config_.seed},
             "train": self.train_config_.to_dict(),
             "history": self.history_.to_dict(),
             "examples": self.n_examples_,

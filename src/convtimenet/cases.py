@@ -11,6 +11,7 @@ import re
 import zipfile
 import zlib
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,11 @@ class Cases:
     labels: np.ndarray | None
     notices: tuple[str, ...]
 
+    def subset(self, index: np.ndarray) -> Cases:
+        """The cases of these numbers, or where a mask (n,) is true."""
+        labels = None if self.labels is None else self.labels[index]
+        return replace(self, values=self.values[index], lengths=self.lengths[index], labels=labels)
+
 
 def as_cases(X: Any, y: Any = None) -> Cases:
     """Bring series of equal or unequal length into one padded array.
@@ -72,13 +78,17 @@ def as_cases(X: Any, y: Any = None) -> Cases:
         in their number of channels, numbers are not real or exceed float32, or the labels do not
         match the cases.
     """
+    if hasattr(X, "toarray"):
+        raise DataError("X is a sparse matrix; expected a dense array; use X.toarray()")
+    if hasattr(X, "__array__") and not hasattr(X, "ndim"):
+        X = np.asarray(X)
     ndim = getattr(X, "ndim", None)
     if ndim is not None and not (ndim == 1 and np.asarray(X).dtype == object):
         array = _real(X, "X")
         if array.ndim not in (2, 3):
             raise DataError(
                 "X must have shape (n, C, L) or (n, L), or be a list of arrays (C, L_i); found an "
-                f"array of shape {array.shape}; reshape it to cases x channels x time"
+                f"array of shape {array.shape}. Reshape your data to cases x channels x time"
             )
         _check_not_empty(array.shape)
         values = _float32(array[:, None, :] if array.ndim == 2 else array)
@@ -208,10 +218,14 @@ def _real(item: Any, what: str) -> np.ndarray:
             f"{what} must be rectangular, channels x time; found channels of unequal length; "
             "fill the shorter ones with NaN at the end"
         ) from error
+    if array.dtype.kind == "O" and array.ndim > 1:
+        with suppress(TypeError, ValueError):  # numbers and None in a table of mixed columns
+            array = array.astype(float)
     if array.dtype.kind not in "biuf":
+        complex_ = "Complex data not supported: " if array.dtype.kind == "c" else ""
         raise DataError(
-            f"{what} must hold real numbers; found dtype {array.dtype}; convert it, for example "
-            "with numpy.asarray(..., dtype=float)"
+            f"{complex_}{what} must hold real numbers; found dtype {array.dtype}; convert it, for "
+            "example with numpy.asarray(..., dtype=float)"
         )
     return array
 

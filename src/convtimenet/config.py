@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from itertools import pairwise
 from numbers import Integral, Real
 from typing import Any, Literal, Self, TypeGuard
 
 from convtimenet.errors import ConfigError
 
-Head = Literal["forecast", "classify"]
+Head = Literal["forecast", "classify", "regress"]
 Padding = Literal["repeat", "zeros", "none"]
 PredictorInit = Literal["last_zero", "zero", "default"]
 Norm = Literal["batch", "layer"]
@@ -82,7 +82,8 @@ class ModelConfig(_Json):
     """
 
     head: Head
-    """"forecast": one row of `outputs` steps per series; "classify": `outputs` class scores."""
+    """"forecast": one row of `outputs` steps per series; "classify": `outputs` class scores per
+    case; "regress": `outputs` numbers per case."""
     context_length: int
     """L, time steps the network reads."""
     outputs: int
@@ -154,7 +155,7 @@ class ModelConfig(_Json):
         object.__setattr__(self, "kernel_sizes", tuple(self.kernel_sizes))
         object.__setattr__(self, "stat_categories", tuple(self.stat_categories))
         object.__setattr__(self, "quantiles", tuple(self.quantiles))
-        _require_choice("head", self.head, ("forecast", "classify"))
+        _require_choice("head", self.head, ("forecast", "classify", "regress"))
         _require_choice("padding", self.padding, ("repeat", "zeros", "none"))
         _require_choice("predictor_init", self.predictor_init, ("last_zero", "zero", "default"))
         _require_choice("norm", self.norm, ("batch", "layer"))
@@ -203,14 +204,15 @@ class ModelConfig(_Json):
             "empty, or rising numbers between 0 and 1 with 0.5 among them",
             self.quantiles,
         )
-        if self.head == "classify":
-            _require(not self.revin, "revin", "False for the classification head", self.revin)
-            none = not self.covariates
-            _require(none, "hist_exog to stat_categories", "0 for the classification head", none)
+        if self.head != "forecast":
+            none, head = not self.covariates, f"the head {self.head!r}"
+            _require(none, "hist_exog to stat_categories", f"0 for {head}", none)
             none = not self.quantiles
-            _require(none, "quantiles", "empty for the classification head", self.quantiles)
-        else:
+            _require(none, "quantiles", f"empty for {head}", self.quantiles)
+        if self.head == "forecast":
             _require(self.channels == 1, "channels", "1 for the forecasting head", self.channels)
+        else:
+            _require(not self.revin, "revin", f"False for the head {self.head!r}", self.revin)
         if self.revin_affine_channels:
             _require(self.revin, "revin", "True when revin_affine_channels is set", self.revin)
 
@@ -273,6 +275,14 @@ class ModelConfig(_Json):
             "outputs": n_classes,
         }
         return cls.from_dict({**values, **settings, **fixed})
+
+    @classmethod
+    def regression(cls, *, channels: int, context_length: int, **settings: Any) -> Self:
+        """The classification network with one output: a number per case."""
+        config = cls.classification(
+            channels=channels, context_length=context_length, n_classes=1, **settings
+        )
+        return replace(config, head="regress")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -164,6 +164,11 @@ def export(
         If onnxscript or onnxruntime are needed and not installed.
     """
     check_is_fitted(estimator)
+    if not isinstance(estimator, (ConvTimeNetForecaster, ConvTimeNetClassifier)):
+        raise ConfigError(
+            f"export takes a forecaster or a classifier, found a {type(estimator).__name__}; save "
+            "it instead"
+        )
     if format not in FILES:
         raise ConfigError(f"format must be one of {', '.join(FILES)}, found {format!r}")
     if format == "aoti" and shutil.which(os.environ.get("CXX", "g++")) is None:

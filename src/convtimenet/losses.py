@@ -102,8 +102,8 @@ def loss_of(model: ModelConfig, training: TrainConfig) -> Loss:
     """
     if training.loss is not None and (model.head != "forecast" or model.quantiles):
         kind = "quantile heads train with the pinball loss"
-        if model.head == "classify":
-            kind = "classification trains with cross-entropy"
+        if model.head != "forecast":
+            kind = f"the head {model.head!r} has a loss of its own"
         raise ConfigError(
             f"loss={training.loss!r} is for point forecasts, and {kind}; leave loss out"
         )

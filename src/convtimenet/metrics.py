@@ -23,7 +23,7 @@ def wide(device: torch.device) -> torch.dtype:
     return torch.float32 if device.type == "mps" else torch.float64
 
 
-def forecast_sums(output: Tensor, target: Tensor, weight: Tensor) -> dict[str, Tensor]:
+def number_sums(output: Tensor, target: Tensor, weight: Tensor) -> dict[str, Tensor]:
     """Sums over a batch whose means are MSE and MAE per value."""
     error = (output - target).to(weight.dtype)
     return {"mse": (error.square() * weight).sum(), "mae": (error.abs() * weight).sum()}
@@ -37,8 +37,9 @@ def class_sums(output: Tensor, target: Tensor, weight: Tensor) -> dict[str, Tens
 
 
 SUMS: dict[Head, Callable[[Tensor, Tensor, Tensor], dict[str, Tensor]]] = {
-    "forecast": forecast_sums,
+    "forecast": number_sums,
     "classify": class_sums,
+    "regress": number_sums,
 }
 
 

@@ -310,6 +310,12 @@ class LabelledCases:
     def __len__(self) -> int:
         return len(self.x)
 
+    def subset(self, numbers: np.ndarray) -> LabelledCases:
+        """The cases of these numbers."""
+        index = torch.from_numpy(numbers).to(self.x.device)
+        weight = None if self.weight is None else self.weight[index]
+        return LabelledCases(self.x[index], self.y[index], weight)
+
     def batch(self, index: Int[Tensor, " B"]) -> Batch:
         """Cases, what is to be learnt of them, and which of their values are known."""
         x, weight = self.x[index], None if self.weight is None else self.weight[index]

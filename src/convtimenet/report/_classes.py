@@ -7,8 +7,9 @@ from dataclasses import replace
 import numpy as np
 
 from convtimenet.cases import Cases
-from convtimenet.classifier import ConvTimeNetClassifier, padded
+from convtimenet.classifier import ConvTimeNetClassifier
 from convtimenet.errors import DataError
+from convtimenet.labelled import padded
 from convtimenet.metrics import confusion
 from convtimenet.report import _plots as plots
 from convtimenet.report._html import Section, card, count, figure, grid, percent, score_table, tile
