@@ -9,6 +9,7 @@ settings.load_profile("untimed")
 
 # The modules that handle tensors; elsewhere our own errors speak of the user's mistakes.
 TENSOR_MODULES = (
+    "exogenous",
     "layers",
     "model",
     "inference",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import date
 from pathlib import Path
 
@@ -16,7 +17,9 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from convtimenet import ConvTimeNetForecaster
+from convtimenet.cli import main
 from convtimenet.errors import ConfigError, DataError
+from convtimenet.export import export
 from convtimenet.frequency import Frequency, infer_shared_frequency
 from convtimenet.panel import Panel
 from convtimenet.tables import Table, crop, pad_front, read_table, select_series, write_csv
@@ -67,7 +70,7 @@ class TestReading:
             rows = slice(*table.bounds[i : i + 2])
             assert table.times[rows].tolist() == one.index.as_unit("ns").to_numpy().tolist()
             np.testing.assert_array_equal(table.known[rows, 0], one.notna())
-            filled = one.interpolate("time") if freq != "B" else one.interpolate("time")
+            filled = one.interpolate("time")
             np.testing.assert_allclose(table.values[rows, 0], filled, rtol=1e-12)
         assert "absent" in "".join(table.notices)
 
@@ -130,7 +133,7 @@ class TestReading:
             (lambda f: pd.concat([f, f[f.unique_id == "c"].iloc[[2]]]), r"duplicate.*'c'; keep one"),
             (lambda f: f.assign(y=f.y.where(f.unique_id != "a")), r"no numbers in 'y'.*'a'.*leave"),
             (
-                lambda f: f.assign(ds=f.ds + pd.to_timedelta((f.unique_id == "a") & (f.index == 70), "h")),
+                lambda f: f.assign(ds=f.ds + pd.to_timedelta((f.index == 70).astype(int), "h")),
                 r"not regular in the series 'a': 2023.* is no whole number of steps of 1D",
             ),
             (
@@ -354,11 +357,7 @@ class TestForecasts:
         )
 
     def test_month_ends_and_dates(self):
-        days = (
-            pl.date_range(date(2020, 1, 31), date(2023, 1, 31), "1mo_saturating", eager=True)
-            if False
-            else pl.Series(pd.date_range("2020-01-31", periods=37, freq="ME")).cast(pl.Date)
-        )
+        days = pl.Series(pd.date_range("2020-01-31", periods=37, freq="ME")).cast(pl.Date)
         frame = pl.DataFrame({"unique_id": ["x"] * 37, "ds": days, "y": np.sin(np.arange(37.0))})
         found = forecaster().fit(frame).predict()
         assert found["ds"].dtype == pl.Date
@@ -409,7 +408,8 @@ class TestForecasts:
         np.testing.assert_allclose(model.predict()["ConvTimeNet"], whole["ConvTimeNet"], atol=1e-6)
 
     def test_saved_and_loaded(self, tmp_path):
-        for frame in (panel(), pl.from_pandas(panel()), panel(unique_id=lambda f: f.index // 48)):
+        codes = panel(unique_id=lambda f: f["unique_id"].factorize()[0])
+        for frame in (panel(), pl.from_pandas(panel()), codes):
             model = forecaster().fit(frame)
             loaded = ConvTimeNetForecaster.load(model.save(tmp_path / "m"), device="cpu")
             first, again = model.predict(), loaded.predict()
@@ -543,7 +543,7 @@ class TestParts:
     def test_scores_are_means_over_the_windows_of_all_series(self):
         frame = panel()
         model = forecaster(batch_size=7).fit(frame)
-        squared, absolute, per_step = [], [], []
+        squared, absolute = [], []
         for i, (_, one) in enumerate(frame.groupby("unique_id", sort=False)):
             y = one["y"].to_numpy()
             scaler = model.scaler_[i]
@@ -570,3 +570,41 @@ class TestParts:
         last = model.evaluate(table, first_row=table.lengths - 4)
         assert last.n_windows == 4
         assert last.starts[:3].tolist() == [60 - 16, 105 - 16, 185 - 16]
+
+
+class TestCommandLine:
+    def run(self, tmp_path: Path, *flags: str) -> int:
+        panel().to_csv(tmp_path / "sales.csv", index=False)
+        small = ["--model.d_model", "8", "--model.d_ff", "16", "--model.kernel_sizes", "[3,5]"]
+        given = ["forecast", str(tmp_path / "sales.csv"), "--h", "4", "--input_size", "12"]
+        fast = ["--training.epochs", "1", "--quiet", "--out", str(tmp_path / "f.csv")]
+        return main([*given, *fast, *small, *flags])
+
+    def test_a_long_file_is_forecast_and_its_last_fifth_scored(self, tmp_path, capsys):
+        assert self.run(tmp_path, "--json", str(tmp_path / "r.json")) == 0
+        found = pd.read_csv(tmp_path / "f.csv")
+        assert list(found.columns) == ["unique_id", "ds", "ConvTimeNet"]
+        assert found["unique_id"].value_counts().to_dict() == dict.fromkeys("abc", 4) | {"short": 4}
+        result = json.loads((tmp_path / "r.json").read_text())
+        # the last 12, 9 and 16 rows of the long series, horizons of 4
+        assert result["n_test"] == 9 + 6 + 13
+        assert result["scores"]["mse"] > 0
+        told = "the rows of 1 series are too few to keep a test part for a horizon of 4: no scores"
+        assert told in result["notices"]
+
+    def test_a_report_of_one_is_refused_before_work(self, tmp_path, capsys):
+        assert self.run(tmp_path, "--report", str(tmp_path / "r.html")) == 2
+        assert "the report shows one series; give a wide table" in capsys.readouterr().err
+        assert not (tmp_path / "f.csv").exists()
+
+    def test_the_id_column_is_named(self, tmp_path, capsys):
+        assert self.run(tmp_path, "--id_col", "shop") == 2
+        assert "id_col: there is no column 'shop'" in capsys.readouterr().err
+
+
+def test_a_graph_holds_no_scaling_per_series(tmp_path):
+    with pytest.raises(ConfigError, match="fit with scale=False to export"):
+        export(forecaster().fit(panel()), tmp_path / "x", "torch-export")
+    with pytest.raises(ConfigError, match="this model also its covariates"):
+        export(forecaster(calendar=True).fit(panel()), tmp_path / "x", "torch-export")
+    assert not (tmp_path / "x").exists()

@@ -25,6 +25,10 @@ from convtimenet.windows import Examples, Scaler, known_in
 
 log = logging.getLogger(__name__)
 
+EXOGENOUS = frozenset({"hist_exog", "futr_exog", "stat_exog", "stat_categories"})
+# settings of `ModelConfig` that the data and the estimator's own parameters decide
+DECIDED = frozenset({"head", "context_length", "outputs", "channels"}) | EXOGENOUS
+
 
 class ConvTimeNetEstimator(BaseEstimator):
     """Base of the estimators; not used by itself.
@@ -72,7 +76,7 @@ class ConvTimeNetEstimator(BaseEstimator):
 
     def _model_settings(self, preset: Mapping[str, Any]) -> dict[str, Any]:
         """The preset's network settings with the estimator's own on top."""
-        decided = {"head", "context_length", "outputs", "channels"} & set(self.model or {})
+        decided = DECIDED & set(self.model or {})
         if decided:
             raise ConfigError(
                 f"model={{...}} holds {', '.join(sorted(decided))}, which the data and the "

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 
 # Decided by the data, the sub-command, or a flag of its own.
-_NO_FLAG = {"head", "context_length", "outputs", "channels", "protocol", "device", "seed"}
+_NO_FLAG = {
+    *("head", "context_length", "outputs", "channels", "protocol", "device", "seed"),
+    *("hist_exog", "futr_exog", "stat_exog", "stat_categories"),
+}
 
 _DESCRIPTION = """Forecast and classify multivariate time series with ConvTimeNet.
 

@@ -133,6 +133,15 @@ class ModelConfig(_Json):
     """Leave padding and missing values out of the network by a mask. Without, they are filled as in
     the paper: zeros behind a case's end, interpolated values inside it; tables by interpolation."""
 
+    hist_exog: int = 0
+    """Columns of covariates known up to now (forecasting)."""
+    futr_exog: int = 0
+    """Columns of covariates known ahead; their patches over the horizon become further tokens."""
+    stat_exog: int = 0
+    """Numbers that hold for a whole series."""
+    stat_categories: tuple[int, ...] = ()
+    """Categories of each text that does."""
+
     revin: bool = True
     """Instance normalisation of the context, undone after the head (forecasting)."""
     revin_subtract_last: bool = False
@@ -144,6 +153,7 @@ class ModelConfig(_Json):
     def __post_init__(self) -> None:
         object.__setattr__(self, "kernel_sizes", tuple(self.kernel_sizes))
         object.__setattr__(self, "quantiles", tuple(self.quantiles))
+        object.__setattr__(self, "stat_categories", tuple(self.stat_categories))
         _require_choice("head", self.head, ("forecast", "classify"))
         _require_choice("padding", self.padding, ("repeat", "zeros", "none"))
         _require_choice("predictor_init", self.predictor_init, ("last_zero", "zero", "default"))
@@ -160,6 +170,9 @@ class ModelConfig(_Json):
             ("d_ff", 1),
             ("small_kernel", 0),
             ("revin_affine_channels", 0),
+            ("hist_exog", 0),
+            ("futr_exog", 0),
+            ("stat_exog", 0),
         ):
             _require_whole(self, name, least)
         for name in ("dropout", "head_dropout"):
@@ -194,6 +207,8 @@ class ModelConfig(_Json):
             _require(not self.revin, "revin", "False for the classification head", self.revin)
             none = not self.quantiles
             _require(none, "quantiles", "empty for the classification head", self.quantiles)
+            none = not self.covariates
+            _require(none, "hist_exog to stat_categories", "0 for the classification head", none)
         else:
             _require(self.channels == 1, "channels", "1 for the forecasting head", self.channels)
         if self.revin_affine_channels:
@@ -208,6 +223,19 @@ class ModelConfig(_Json):
     def n_patches(self) -> int:
         """N, the number of patches of a context."""
         return self.patches_in(self.context_length)
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens of a series: its patches, and those of known covariates over the horizon."""
+        if not self.futr_exog:
+            return self.n_patches
+        return max(self.n_patches, self.patches_in(self.context_length + self.outputs))
+
+    @property
+    def covariates(self) -> bool:
+        """Whether the network reads any."""
+        kinds = (self.hist_exog, self.futr_exog, self.stat_exog, self.stat_categories)
+        return any(kinds)
 
     @property
     def padded_length(self) -> int:

@@ -137,6 +137,8 @@ def _inputs(estimator: ConvTimeNetEstimator, data: Any) -> np.ndarray:
     """Real inputs of the graph: windows (B, C, L) float64 or cases (B, C, L) float32."""
     L = estimator.network_.config.context_length
     if isinstance(estimator, ConvTimeNetForecaster):
+        if estimator.network_.config.covariates:
+            raise ConfigError("a graph reads the series alone, this model also its covariates")
         if estimator.scaler_.centre.ndim == 3:
             raise ConfigError(
                 "the graph cannot hold a scaling for each series of a long table; fit with "

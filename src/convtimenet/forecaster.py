@@ -14,6 +14,7 @@ from torch import Tensor
 
 from convtimenet.base import ConvTimeNetEstimator
 from convtimenet.config import ModelConfig
+from convtimenet.covariates import Encoder, fill_future, usual_calendar
 from convtimenet.errors import ConfigError, DataError
 from convtimenet.intervals import (
     DEFAULT_LEVELS,
@@ -30,9 +31,11 @@ from convtimenet.panel import Panel, evaluate_windows, roll
 from convtimenet.parts import hold_back, scored_rows, split_rows
 from convtimenet.presets import PANEL_EPOCH, Preset, auto_forecast, paper_preset
 from convtimenet.remembered import from_remembered, remembered
+from convtimenet.sources import Columns, Wanted, read_source
 from convtimenet.tables import (
     Table,
     crop,
+    extend,
     forecast_names,
     future_frame,
     read_table,
@@ -70,6 +73,12 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
         Which column holds the time, which are to be forecast, the step, and which column tells the
         series of a long table apart, where they cannot be found from the table (see
         `convtimenet.tables.read_table`).
+    hist_exog, futr_exog, stat_exog
+        Columns of covariates, numbers or text: known up to now, known ahead, and one value for a
+        whole series. For what is known ahead `predict` needs the rows of the horizon.
+    calendar
+        Read the time stamps too, as covariates known ahead: names such as "hour", "dayofweek" and
+        "month" (`convtimenet.covariates.CALENDAR`), or True for those that the step asks for.
     model
         Settings of `ModelConfig` that replace the preset's.
     training
@@ -105,6 +114,8 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
     """
 
     channels_: tuple[str, ...]
+    covariates_: Encoder
+    """How covariates become numbers."""
     tail_: Table
     """The last rows of every training series, from which `predict` without data starts."""
     calibration_: Calibration | None
@@ -120,6 +131,10 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
         target_cols: Sequence[str] | None = None,
         freq: str | None = None,
         id_col: str | None = None,
+        hist_exog: Sequence[str] | None = None,
+        futr_exog: Sequence[str] | None = None,
+        stat_exog: Sequence[str] | None = None,
+        calendar: bool | Sequence[str] = False,
         model: Mapping[str, Any] | None = None,
         training: Mapping[str, Any] | None = None,
         n_epochs: int | None = None,
@@ -139,6 +154,10 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
         self.target_cols = target_cols
         self.freq = freq
         self.id_col = id_col
+        self.hist_exog = hist_exog
+        self.futr_exog = futr_exog
+        self.stat_exog = stat_exog
+        self.calendar = calendar
         self.model = model
         self.training = training
         self.n_epochs = n_epochs
@@ -196,10 +215,14 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
             notices += notice
         if config.masks and table.known is not None:
             notices.append("missing values are masked: the network neither reads nor learns them")
-        scaler = self._statistics(crop(table, 0, train_end), config.masks)
+        trains = crop(table, 0, train_end)
+        scaler, encoder = self._statistics(trains, config.masks), self._encoder(trains)
+        config = replace(config, **encoder.sizes)
+        notices += encoder.notices(table)
         # filled values train as any other where the paper's network is asked for
         seen = table if config.masks else replace(table, known=None)
-        panel = Panel(seen, scaler, _least(table, L + H), masks=config.masks, device=device)
+        least = L + H if table.long else 0
+        panel = Panel(seen, scaler, least, masks=config.masks, encoder=encoder, device=device)
         examples = panel.windows(L, H, 0, train_end)
         valid = everything = None
         if (valid_end > train_end).any():
@@ -213,7 +236,7 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
                 valid = valid.thinned(PANEL_EPOCH)
         log.info("%d windows of %d + %d steps to train on", len(examples), L, H)
         self._fit_network(config, train_config, examples, valid, everything, device, notices)
-        self.scaler_, self.channels_ = scaler, table.channels
+        self.scaler_, self.channels_, self.covariates_ = scaler, table.channels, encoder
         self.tail_ = replace(crop(table, lengths - L, lengths), notices=())
         # weights fitted to the held-back rows too leave none to calibrate with
         held_back = None if self.history_.refitted else valid
@@ -247,7 +270,9 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
         self.calibration_ = self._calibrate(self._cut(self._fitted_table(X), first_row, end)[1])
         return self
 
-    def predict(self, X: Any = None, *, h: int | None = None, level: Any = None) -> Any:
+    def predict(
+        self, X: Any = None, future: Any = None, *, h: int | None = None, level: Any = None
+    ) -> Any:
         """Forecast the steps after the end of every series of a table.
 
         Parameters
@@ -255,6 +280,9 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
         X
             A table with at least `input_size` rows; by default the one the model was fitted to. A
             long one may hold series that training did not see, of any length.
+        future
+            The `futr_exog` columns for the rows after the end of every series, in the same form as
+            the table: at least as many whole horizons as `h` reaches.
         h
             Steps to forecast, by default the trained horizon. Fewer are cut from it; for more the
             model reads its own forecasts. A notice says so, and frames mark those steps in a column
@@ -275,14 +303,15 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
         Raises
         ------
         DataError
-            If rows are too few, channels differ from the fitted ones where that matters, or
-            intervals are asked for and the calibration is absent or too small.
+            If rows are too few, channels differ from the fitted ones where that matters, a
+            covariate of the rows ahead is missing, naming the columns, the first stamp and series,
+            or intervals are asked for and the calibration is absent or too small.
         ConfigError
             If `h` is no such number, or intervals are asked for beyond the trained horizon.
         """
         check_is_fitted(self, "fused_")
         table = self.tail_ if X is None else self._fitted_table(X)
-        values = self.forecast_table(table, h, level)
+        values = self.forecast_table(table, h, future, level)
         H = self.network_.config.outputs
         if level is not None:
             names = band_names(check_levels(level))
@@ -303,21 +332,26 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
         kept. NaN is a missing value where the network takes masks."""
         check_is_fitted(self, "fused_")
         self._check_rows(len(values))
-        recent = values[-self.network_.config.context_length :].T
+        if self.covariates_.any:
+            raise DataError("the model reads covariates, which values lack; use predict")
+        config = self.network_.config
+        recent = values[-config.context_length :].T
         missing = np.isnan(recent)
         scaler = self.scaler_
         if scaler.centre.ndim == 3:
             scaler = Scaler.standard(recent, ~missing)
         device = next(self.fused_.buffers()).device
-        x = torch.from_numpy(scaler.apply(recent)[None]).float().to(device)
-        known = None
-        if self.network_.config.masks and missing.any():
-            known = torch.from_numpy(~missing[None]).to(device)
+        scaled = torch.from_numpy(scaler.apply(recent)).float().to(device)
+        known = torch.from_numpy(~missing).to(device) if missing.any() else None
+        one = torch.zeros(1, dtype=torch.int64, device=device)
+        windows = Windows(scaled, one, config.context_length, 0, known, config.masks)
         with torch.inference_mode(), autocast(device, self.train_config_):
-            found = roll(self.fused_, x, known, self._steps(h), self.network_.config.quantiles)
+            found = roll(self.fused_, windows, one, self._steps(h), config.quantiles)
         return scaler.invert(found[0].cpu().double().numpy()).T
 
-    def forecast_table(self, table: Table, h: int | None = None, level: Any = None) -> np.ndarray:
+    def forecast_table(
+        self, table: Table, h: int | None = None, future: Any = None, level: Any = None
+    ) -> np.ndarray:
         """Forecast every series of a `Table` as `read` and `adapt` give it.
 
         Returns
@@ -328,7 +362,6 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
         """
         check_is_fitted(self, "fused_")
         config, steps = self.network_.config, self._steps(h)
-        L, masks = config.context_length, config.masks
         levels = () if level is None else check_levels(level)
         radii = [self._calibrated().radius(one) for one in levels]
         if radii and steps > config.outputs:
@@ -337,6 +370,9 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
                 f"found h={steps}; ask for fewer steps, for no level, or train with a longer h"
             )
         K = 1 + 2 * len(radii)
+        L, H = config.context_length, config.outputs
+        ahead = -(-steps // H) * H if self.covariates_.any else 0
+        given = self._given(table, future)
         if not table.long:
             self._check_rows(len(table.times))
         device = next(self.fused_.buffers()).device
@@ -346,25 +382,41 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
                 part = select_series(table, numbers)
                 scaler = self._scaler_for(part)
                 part = crop(part, part.lengths - L, part.lengths)
-                panel = Panel(part, scaler, L, masks=masks, device=device)
-                windows = panel.windows(L, 0, part.lengths, part.lengths)
+                now = part.lengths
+                if ahead:
+                    part = extend(part, ahead)
+                if given is not None:
+                    part = fill_future(part, now, given, self.futr_exog or ())
+                panel = Panel(
+                    part,
+                    scaler,
+                    L + ahead,
+                    masks=config.masks,
+                    encoder=self.covariates_,
+                    device=device,
+                )
+                windows = panel.windows(L, min(ahead, H), now, now + min(ahead, H))
                 order = torch.arange(len(windows), device=device)
-                batches = map(windows.batch, order.split(self.train_config_.batch_size))
-                scaled = [self._answers(b.x, b.known, steps, radii).double().cpu() for b in batches]
+                scaled = [
+                    self._answers(windows, index, steps, radii).double().cpu()
+                    for index in order.split(self.train_config_.batch_size)
+                ]
                 answers = torch.cat(scaled, dim=1).numpy()
                 for k in range(K):
                     found[numbers, ..., k] = scaler.invert(answers[k]).swapaxes(1, 2)
         return found.reshape(-1, len(table.channels) * K)
 
     def _answers(
-        self, x: Tensor, known: Tensor | None, steps: int, radii: Sequence[np.ndarray]
+        self, windows: Windows, index: Tensor, steps: int, radii: Sequence[np.ndarray]
     ) -> Tensor:
-        """Forecasts and bounds (K, B, C, steps) from contexts (B, C, L), scaled as they are."""
+        """Forecasts and bounds (K, B, C, steps) of numbered windows, scaled as they are."""
         quantiles = self.network_.config.quantiles
         if not radii:
-            return roll(self.fused_, x, known, steps, quantiles)[None]
+            return roll(self.fused_, windows, index, steps, quantiles)[None]
+        batch = windows.batch(index)
         # in float64, so that bounds of rising levels cannot round past one another
-        bands = Bands(self.fused_(x, known).double(), context_scale(x.double(), known), quantiles)
+        scale = context_scale(batch.x.double(), batch.known)
+        bands = Bands(self.fused_(*batch.inputs).double(), scale, quantiles)
         sides = [bands.bounds(radius) for radius in radii]
         low, high = [side[0] for side in reversed(sides)], [side[1] for side in sides]
         return torch.stack([bands.point, *low, *high])[..., :steps]
@@ -417,8 +469,9 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
         panel = Panel(
             table,
             self._scaler_for(table),
-            _least(table, L + H),
+            L + H if table.long else 0,
             masks=config.masks,
+            encoder=self.covariates_,
             device=device,
         )
         return panel, panel.windows(L, H, first, last)
@@ -496,6 +549,7 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
             target_cols=self.target_cols,
             frequency=self.freq,
             id_col=self.id_col,
+            covariates=[*(self.hist_exog or ()), *(self.futr_exog or ()), *(self.stat_exog or ())],
         )
 
     def _fitted_table(self, X: Any) -> Table:
@@ -569,6 +623,22 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
             )
         )
 
+    def _encoder(self, table: Table) -> Encoder:
+        """Covariates by the values of a table."""
+        calendar = usual_calendar(table) if self.calendar is True else self.calendar or ()
+        kinds = (self.hist_exog or (), self.futr_exog or (), self.stat_exog or ())
+        return Encoder.fit(table, *kinds, calendar)
+
+    def _given(self, table: Table, future: Any) -> Columns | None:
+        """What is given of the covariates ahead; no rows where it is nothing."""
+        names = self.futr_exog or ()
+        if future is None:
+            return Columns.without_rows(table.times, names) if names else None
+        if not names:
+            raise ConfigError("future=... is given, but the model has no futr_exog; leave it out")
+        wanted = Wanted(time=self.time_col, targets=(), id=self.id_col, covariates=names)
+        return read_source(future, wanted)
+
     def _steps(self, h: int | None) -> int:
         """Steps to forecast."""
         if h is None:
@@ -589,7 +659,7 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
         if self.calibration_ is not None:
             values["calibration_windows"] = self.calibration_.windows
             arrays["calibration.radii"] = self.calibration_.radii
-        return values, arrays
+        return values | {"covariates": self.covariates_.to_dict()}, arrays
 
     def _remember(self, values: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
         self.channels_ = tuple(values["channels"])
@@ -598,11 +668,7 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
         self.calibration_ = (
             None if radii is None else Calibration(radii, values["calibration_windows"])
         )
-
-
-def _least(table: Table, rows: int) -> int:
-    """Rows that every series is padded to: those of a long table to a whole window."""
-    return rows if table.long else 0
+        self.covariates_ = Encoder.from_dict(values["covariates"])
 
 
 def _chunks(n: int) -> Iterator[np.ndarray]:

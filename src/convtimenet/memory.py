@@ -56,7 +56,7 @@ def predicted_peak(
     recompute
         Whether only the tokens between blocks are kept.
     """
-    D, F, N = config.d_model, config.d_ff, config.n_patches
+    D, F, N = config.d_model, config.d_ff, config.n_tokens
     depth, points = len(config.kernel_sizes), config.channels * config.patch_size
     # plain patches, sampled ones and their slope; the predictor's layer twice; the projection
     embedding = 3 * points + 2 * 64 + (4 if config.embed_norm else 2) * D

@@ -21,6 +21,7 @@ from torch.utils.checkpoint import checkpoint
 from convtimenet import native
 from convtimenet._shapes import Bool, Float, Shaped
 from convtimenet.config import ModelConfig
+from convtimenet.exogenous import CovariateEmbedding, Covariates
 from convtimenet.layers import (
     DeformablePatch,
     DepthwiseConv,
@@ -96,7 +97,7 @@ class Head(nn.Module):
 
     def __init__(self, config: ModelConfig):
         super().__init__()
-        D, N = config.d_model, config.n_patches
+        D, N = config.d_model, config.n_tokens
         self.pooling = config.pooling
         outputs = config.outputs * max(1, len(config.quantiles))
         self.project = nn.Linear(D * N if config.pooling == "flatten" else D, outputs)
@@ -136,6 +137,9 @@ class ConvTimeNet(nn.Module):
     lies gives what it gives alone (but for pooling="flatten", where the number of tokens is the
     network's). A series shorter than the context of a forecasting network is padded before its
     first value.
+
+    `covariates` are those the config counts, see `convtimenet.exogenous`. A network without any is
+    the paper's.
     """
 
     def __init__(self, config: ModelConfig):
@@ -149,6 +153,7 @@ class ConvTimeNet(nn.Module):
         self.embedding = Embedding(config)
         self.blocks = nn.Sequential(*(Block(config, k) for k in config.kernel_sizes))
         self.head = Head(config)
+        self.covariates = CovariateEmbedding(config) if config.covariates else None
         self.recompute = False
         """Keep only the tokens between blocks while training and compute the rest again."""
         # what one row of outputs becomes per input: channels unfold again, classes are a row
@@ -157,16 +162,21 @@ class ConvTimeNet(nn.Module):
             self.output_shape = (-1, len(config.quantiles), config.outputs)
 
     def forward(
-        self, x: Float[Tensor, "B C L"], known: Bool[Tensor, "B C L"] | None = None
+        self,
+        x: Float[Tensor, "B C L"],
+        known: Bool[Tensor, "B C L"] | None = None,
+        covariates: Covariates | None = None,
     ) -> Float[Tensor, "B ..."]:
         statistics = extent = counted = None
         if known is not None:
             x = torch.where(known, x, 0.0)
             extent = self.embedding.patch.extent(self.rows(known))
-            counted = extent.counted
+            counted = self._counted(extent)
         if self.revin is not None:
             x, statistics = self.revin(x, known)
-        y = self.head(self.tokens(x, extent), counted).view(x.shape[0], *self.output_shape)
+        y = self.head(self.tokens(x, extent, covariates), counted).view(
+            x.shape[0], *self.output_shape
+        )
         spread = None
         if self.config.quantiles:
             y, spread = median_and_spread(y, self.config.quantiles.index(0.5))
@@ -177,11 +187,16 @@ class ConvTimeNet(nn.Module):
         return y if spread is None else y.unsqueeze(-2) + spread
 
     def tokens(
-        self, x: Float[Tensor, "B C L"], extent: Extent | None = None
+        self,
+        x: Float[Tensor, "B C L"],
+        extent: Extent | None = None,
+        covariates: Covariates | None = None,
     ) -> Float[Tensor, "D R N"]:
         """Encode the (normalised) series: what the head reads."""
         u = self.embedding(self.rows(x), extent)
-        counted = None if extent is None else extent.counted
+        counted = self._counted(extent)
+        if self.covariates is not None:
+            u = self.covariates(u, covariates or Covariates(), counted)
         again = self.recompute and self.training and torch.is_grad_enabled()
         for block in self.blocks:
             if again:
@@ -189,6 +204,11 @@ class ConvTimeNet(nn.Module):
             else:
                 u = block(u, counted)
         return u
+
+    def _counted(self, extent: Extent | None) -> Bool[Tensor, "R N"] | None:
+        """Which tokens count, None for all of them."""
+        counted = None if extent is None else extent.counted
+        return counted if self.covariates is None else self.covariates.counted(counted)
 
     def rows(self, x: Shaped[Tensor, "B C L"]) -> Shaped[Tensor, "R c L"]:
         """Fold channels that are not read together into the batch."""

@@ -11,13 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from convtimenet.covariates import Encoder
 from convtimenet.errors import DataError
 from convtimenet.intervals import Bands, IntervalSums, context_scale
 from convtimenet.layers import last_known
 from convtimenet.losses import point_forecast
 from convtimenet.metrics import ForecastEvaluation, ForecastSums, outputs
 from convtimenet.tables import Table, pad_front
-from convtimenet.windows import Scaler, Windows
+from convtimenet.windows import Batch, Exogenous, Scaler, Windows
 
 __all__ = ["Panel", "evaluate_windows", "roll"]
 
@@ -35,12 +36,21 @@ class Panel:
         Rows that every series shall have.
     masks
         Whether the network takes what is missing by a mask (`ModelConfig.masks`).
+    encoder
+        Its covariates.
     device
         Where it shall lie.
     """
 
     def __init__(
-        self, table: Table, scaler: Scaler, least: int, *, masks: bool, device: torch.device
+        self,
+        table: Table,
+        scaler: Scaler,
+        least: int,
+        *,
+        masks: bool,
+        encoder: Encoder,
+        device: torch.device,
     ):
         padded = pad_front(table, least)
         self.table, self.scaler, self.masks = table, scaler, masks
@@ -52,6 +62,12 @@ class Panel:
         self.known: Tensor | None = None
         if padded.known is not None:
             self.known = torch.from_numpy(padded.known.T.copy()).to(device)
+        self.exogenous: Exogenous | None = None
+        if encoder.any:
+            hist, futr = (torch.from_numpy(one).float() for one in encoder.rows(padded))
+            numbers, categories = (torch.from_numpy(one) for one in encoder.statics(table))
+            parts = (hist, futr, numbers.float(), categories, torch.from_numpy(self.bounds))
+            self.exogenous = Exogenous(*(part.to(device) for part in parts))
 
     def windows(
         self, context_length: int, horizon: int, first: int | np.ndarray, end: int | np.ndarray
@@ -67,6 +83,7 @@ class Panel:
             self.begin,
             self.known,
             self.masks,
+            self.exogenous,
         )
 
     def series_of(self, windows: Windows) -> np.ndarray:
@@ -83,22 +100,26 @@ class Panel:
 
 def roll(
     network: nn.Module,
-    x: Tensor,
-    known: Tensor | None,
+    windows: Windows,
+    index: Tensor,
     h: int,
     quantiles: tuple[float, ...] = (),
 ) -> Tensor:
-    """Forecast h steps (B, C, h) from contexts (B, C, L): the horizon the network was trained for,
-    and beyond it from its own forecasts; of quantiles the median."""
-    L = x.shape[-1]
-    parts = [point_forecast(network(x, known).float(), quantiles)]
+    """Forecast h steps (B, C, h) from the contexts of numbered windows: the horizon that the
+    network was trained for, and beyond it from its own forecasts and covariates known ahead; of
+    quantiles the median."""
+    batch = windows.batch(index)
+    L, x, known = windows.context_length, batch.x, batch.known
+    parts = [point_forecast(network(*batch.inputs).float(), quantiles)]
     done = H = parts[0].shape[-1]
     while done < h:
         x = torch.cat([x, parts[-1]], dim=-1)[..., -L:]
         if known is not None:
             known = torch.cat([known, torch.ones_like(parts[-1], dtype=torch.bool)], dim=-1)
             known = known[..., -L:]
-        parts.append(point_forecast(network(x, known).float(), quantiles))
+        covariates = windows.covariates(index, done)
+        output = network(*Batch(x, x, None, known, covariates).inputs)
+        parts.append(point_forecast(output.float(), quantiles))
         done += H
     return torch.cat(parts, dim=-1)[..., :h]
 

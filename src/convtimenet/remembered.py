@@ -12,6 +12,9 @@ from convtimenet.tables import Origin, Table
 __all__ = ["from_remembered", "remembered"]
 
 
+_COVARIATE = "tail.covariate."
+
+
 def remembered(table: Table) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """A table as JSON values and arrays; its notices are left out."""
     origin = table.origin
@@ -27,6 +30,14 @@ def remembered(table: Table) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     arrays = {"tail.values": table.values, "tail.times": table.times.astype(np.int64)}
     if table.known is not None:
         arrays["tail.known"] = table.known
+    for name, column in table.covariates.items():
+        kept = column
+        if column.dtype == object:
+            texts = sorted({value for value in column if value is not None})
+            values.setdefault("texts", {})[name] = texts
+            number = {text: i for i, text in enumerate(texts)}
+            kept = np.array([number.get(value, -1) for value in column])
+        arrays[f"{_COVARIATE}{name}"] = kept
     if table.long:
         values["series"] = {
             "id_name": table.id_name,
@@ -49,6 +60,14 @@ def from_remembered(values: dict[str, Any], arrays: dict[str, np.ndarray]) -> Ta
             "ids": np.array(ids, dtype=kind),
             "rows": arrays["tail.rows"],
         }
+    covariates = {}
+    for key, kept in arrays.items():
+        if key.startswith(_COVARIATE):
+            name = key.removeprefix(_COVARIATE)
+            texts = values.get("texts", {}).get(name)
+            if texts is not None:
+                kept = np.array([*texts, None], dtype=object)[kept]
+            covariates[name] = kept
     return Table(
         times=times.astype("datetime64[ns]") if values["datetime"] else times,
         values=arrays["tail.values"],
@@ -62,6 +81,7 @@ def from_remembered(values: dict[str, Any], arrays: dict[str, np.ndarray]) -> Ta
             id_dtype=None if series is None else _restored(series["id_type"]),
         ),
         known=arrays.get("tail.known"),
+        covariates=covariates,
         **long,
     )
 

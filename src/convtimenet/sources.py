@@ -79,6 +79,21 @@ class Columns:
     id_name: str | None = None
     covariates: dict[str, np.ndarray] = field(default_factory=dict)
 
+    @classmethod
+    def without_rows(cls, times: np.ndarray, covariates: Sequence[str]) -> Columns:
+        """No rows, of stamps like `times`."""
+        return cls(
+            times=times[:0],
+            values=np.empty((0, 0)),
+            channels=(),
+            time_name="",
+            time_zone=None,
+            origin=Origin("none"),
+            series=np.empty(0, dtype=np.int64),
+            ids=np.empty(0, dtype=object),
+            covariates={name: np.empty(0) for name in covariates},
+        )
+
 
 def read_source(source: Any, wanted: Wanted) -> Columns:
     """Read any source that ``tables.read_table`` takes; see there."""
@@ -199,7 +214,9 @@ def _from_frame(source: Any, wanted: Wanted) -> Columns:
     id_dtype = series[id_name].dtype if id_name else None
     return Columns(
         times=times,
-        values=np.stack([_frame_floats(series[name], name) for name in channels], axis=1),
+        values=np.array([_frame_floats(series[name], name) for name in channels])
+        .reshape(len(channels), len(frame))
+        .T.copy(),
         channels=channels,
         time_name=time_name,
         time_zone=zone,

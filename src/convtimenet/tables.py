@@ -89,6 +89,9 @@ class Table:
     rows: np.ndarray | None = None
     """(S,) rows of each series; None for one series of all rows."""
 
+    covariates: dict[str, np.ndarray] = field(default_factory=dict)
+    """(T,) each: float64 with NaN, or text as objects with None, as they were read."""
+
     @property
     def long(self) -> bool:
         """Whether the table came, and its forecasts go, in the long form."""
@@ -112,6 +115,7 @@ def read_table(
     target_cols: Sequence[str] | None = None,
     frequency: str | None = None,
     id_col: str | None = None,
+    covariates: Sequence[str] = (),
 ) -> Table:
     """Read a table, wide or long, and make it regular, sorted and complete.
 
@@ -138,6 +142,8 @@ def read_table(
     id_col : str, optional
         The column that says which series a row belongs to, which makes the table a long one. By
         default "unique_id" if there is such a column.
+    covariates : sequence of str, optional
+        Columns that are no channels but go with them.
 
     Raises
     ------
@@ -152,7 +158,9 @@ def read_table(
         _check_targets(list(targets))
     if frequency is not None:
         Frequency.parse(frequency)
-    columns = read_source(source, Wanted(time=time_col, targets=targets, id=id_col))
+    columns = read_source(
+        source, Wanted(time=time_col, targets=targets, id=id_col, covariates=covariates)
+    )
     if len(columns.times) < 2:
         raise DataError(f"expected at least 2 rows, found {len(columns.times)}")
     regular = make_regular(columns, frequency)
@@ -179,6 +187,7 @@ def read_table(
         origin=columns.origin,
         notices=regular.notices,
         known=None if regular.known.all() else regular.known,
+        covariates=regular.covariates,
         **series,
     )
 
@@ -243,8 +252,24 @@ def _take(table: Table, rows: np.ndarray, lengths: np.ndarray) -> Table:
         times=table.times[rows],
         values=table.values[rows],
         known=None if known is None or known.all() else known,
+        covariates={name: one[rows] for name, one in table.covariates.items()},
         rows=lengths if table.long else None,
     )
+
+
+def extend(table: Table, steps: int) -> Table:
+    """The table with that many rows behind each series: their stamps are known, their values and
+    covariates are not."""
+    bounds, lengths = table.bounds, table.lengths + steps
+    rows = ranges(bounds[:-1], bounds[1:] + steps)
+    ahead = rows >= np.repeat(bounds[1:], lengths)
+    longer = _take(table, np.minimum(rows, np.repeat(bounds[1:] - 1, lengths)), lengths)
+    known = np.ones_like(longer.values, dtype=bool) if longer.known is None else longer.known
+    last = table.times[bounds[1:] - 1]
+    longer.times[ahead] = table.frequency.after(last, steps, table.time_zone).reshape(-1)
+    for one in longer.covariates.values():
+        one[ahead] = None if one.dtype == object else np.nan
+    return replace(longer, known=known & ~ahead[:, None])
 
 
 def forecast_names(table: Table) -> tuple[str, ...]:
@@ -288,6 +313,7 @@ def future_table(table: Table, values: np.ndarray, names: Sequence[str] | None =
         rows=np.full(S, h) if table.long else None,
         notices=(),
         known=None,
+        covariates={},
     )
 
 

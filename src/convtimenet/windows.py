@@ -7,7 +7,7 @@ training and evaluation ask for. Shape legend: `convtimenet._shapes`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from convtimenet._shapes import Bool, Float, Int
 from convtimenet.errors import DataError
+from convtimenet.exogenous import Covariates
 from convtimenet.regular import ranges
 
 
@@ -29,10 +30,14 @@ class Batch(NamedTuple):
     """What each target counts, broadcastable to `y` and not negative; None counts all alike."""
     known: Tensor | None = None
     """(B, C, L), False where a value of `x` is padding or missing; None where all are known."""
+    covariates: Covariates | None = None
+    """What goes with the series; None for a network without covariates."""
 
     @property
-    def inputs(self) -> tuple[Tensor, ...]:
+    def inputs(self) -> tuple[Any, ...]:
         """What the network is called with."""
+        if self.covariates is not None:
+            return self.x, self.known, self.covariates
         return (self.x,) if self.known is None else (self.x, self.known)
 
 
@@ -135,6 +140,8 @@ class Windows:
     known
         (C, T) bool, False where a value is missing or padding: as a target it does not count.
         None counts all alike.
+    exogenous
+        Covariates that go with the series.
     masks
         Carry what is missing in a context to the network by a mask. Without, contexts are read as
         they were filled; as a value at their end was then drawn towards the targets, those of its
@@ -149,9 +156,10 @@ class Windows:
         horizon: int,
         known: Bool[Tensor, "C T"] | None = None,
         masks: bool = False,
+        exogenous: Exogenous | None = None,
     ):
         self.starts, self.context_length, self.horizon = starts, context_length, horizon
-        self.masks = masks
+        self.masks, self.exogenous = masks, exogenous
         # a view: window s is column s, no window is copied before its batch
         self.all = values.unfold(1, context_length + horizon, 1)
         self.known = None if known is None else known.unfold(1, context_length + horizon, 1)
@@ -167,6 +175,7 @@ class Windows:
         begin: int | np.ndarray = 0,
         known: Bool[Tensor, "C T"] | None = None,
         masks: bool = False,
+        exogenous: Exogenous | None = None,
     ) -> Windows:
         """Every window whose targets lie in rows [first_target, end) and whose context begins at
         row `begin` or later; one number for one series, or (S,), one for each.
@@ -186,7 +195,7 @@ class Windows:
             )
         starts = ranges(first, np.maximum(first, last + 1)) - context_length
         on_device = torch.from_numpy(starts).to(values.device)
-        return cls(values, on_device, context_length, horizon, known, masks)
+        return cls(values, on_device, context_length, horizon, known, masks, exogenous)
 
     def thinned(self, most: int) -> Windows:
         """At most that many of the windows, evenly spaced."""
@@ -204,16 +213,54 @@ class Windows:
         both = self.all[:, starts].transpose(0, 1)
         L = self.context_length
         x, y = both[..., :L], both[..., L:]
+        covariates = self.covariates(index)
         if self.known is None:
-            return Batch(x, y)
+            return Batch(x, y, covariates=covariates)
         context, targets = self.known[:, starts].transpose(0, 1).split([L, self.horizon], dim=-1)
         if not self.masks:
-            return Batch(x, y, (targets & context[..., -1:]).to(x.dtype))
+            weight = (targets & context[..., -1:]).to(x.dtype)
+            return Batch(x, y, weight, covariates=covariates)
         # a channel of which nothing is known teaches nothing
         weight = (targets & context.any(-1, keepdim=True)).to(x.dtype)
         # without a mask blocks are quicker; looking for gaps would make an accelerator wait
         complete = context.device.type == "cpu" and bool(context.all())
-        return Batch(x, y, weight, None if complete else context)
+        return Batch(x, y, weight, None if complete else context, covariates)
+
+    def covariates(self, index: Int[Tensor, " B"], ahead: int = 0) -> Covariates | None:
+        """Covariates of contexts and horizons `ahead` rows further on."""
+        if self.exogenous is None:
+            return None
+        return self.exogenous.at(self.starts[index] + ahead, self.context_length, self.horizon)
+
+
+@dataclass(frozen=True)
+class Exogenous:
+    """Covariates of series that lie one after the other, on the device that trains."""
+
+    hist: Tensor
+    """(K, T)"""
+    futr: Tensor
+    """(K, T)"""
+    stat: Tensor
+    """(S, K)"""
+    categories: Tensor
+    """(S, K) int64"""
+    bounds: Tensor
+    """(S + 1,), the first row of each series, and T."""
+
+    def at(self, starts: Int[Tensor, " B"], L: int, H: int) -> Covariates:
+        """Of windows whose contexts begin at rows `starts`."""
+        hist = futr = stat = categories = None
+        if len(self.hist):
+            hist = self.hist.unfold(1, L, 1)[:, starts].transpose(0, 1)
+        if len(self.futr):
+            futr = self.futr.unfold(1, L + H, 1)[:, starts].transpose(0, 1)
+        series = torch.searchsorted(self.bounds, starts, right=True) - 1
+        if self.stat.shape[1]:
+            stat = self.stat[series]
+        if self.categories.shape[1]:
+            categories = self.categories[series]
+        return Covariates(hist, futr, stat, categories)
 
 
 def _room(first: np.ndarray, end: np.ndarray) -> str:
