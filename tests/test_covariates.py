@@ -239,7 +239,8 @@ class TestEncoder:
         of = {
             "minute": stamps.minute / 60, "hour": stamps.hour / 24,
             "dayofmonth": (stamps.day - 1) / 31, "month": (stamps.month - 1) / 12,
-            "dayofyear": (stamps.day_of_year - 1) / 365.2425, "dayofweek": (stamps.day_of_week - 4) / 7,
+            "dayofyear": (stamps.day_of_year - 1) / 365.2425,
+            "dayofweek": (stamps.day_of_week - 4) / 7,
         }[name]  # fmt: skip
         turn = np.exp(2j * np.pi * of.to_numpy())
         found = rows[1] + 1j * rows[0]
@@ -302,6 +303,17 @@ class TestFuture:
         errors = (found["ConvTimeNet"].to_numpy() - frame["y"][late].to_numpy()).reshape(3, 4)
         expected = np.square(errors[:2] / model.scaler_.scale[:2, :, 0]).mean(1)
         np.testing.assert_allclose(scored.mse_per_window[:2], expected, rtol=1e-4)
+
+    def test_backtests_read_what_was_known_ahead(self):
+        """One window: the forecast from the cut table with the rest as future, and its interval."""
+        frame = shops()[lambda f: f["unique_id"] != "c"].reset_index(drop=True)
+        model = forecaster(**ALL, target_cols=["y"])
+        found = model.cross_validation(frame, level=[50], season=1)
+        late = frame.groupby("unique_id").cumcount(ascending=False) < 4
+        model.fit(frame[~late])
+        expected = model.predict(future=frame[late].drop(columns="y"), level=[50])
+        for name in ("ConvTimeNet", "ConvTimeNet-lo-50", "ConvTimeNet-hi-50"):
+            np.testing.assert_allclose(found[name], expected[name], rtol=1e-5)
 
     def test_saved_and_loaded(self, tmp_path):
         frame = shops()

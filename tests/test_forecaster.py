@@ -58,7 +58,8 @@ class TestScikitLearn:
         added = set(vars(model)) - names
         assert added == {
             "calibration_", "channels_", "covariates_", "fused_", "history_", "network_",
-            "notices_", "scaler_", "tail_", "train_config_",
+            "notices_", "scaler_",
+            "tail_", "train_config_",
         }  # fmt: skip
 
     @pytest.mark.parametrize("act", ["predict", "evaluate", "score", "save", "forecast"])

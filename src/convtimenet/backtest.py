@@ -16,7 +16,6 @@ from sklearn.base import clone
 from torch import Tensor, nn
 
 from convtimenet import scores
-from convtimenet.covariates import Encoder
 from convtimenet.errors import ConfigError, DataError
 from convtimenet.frequency import Frequency
 from convtimenet.intervals import (
@@ -154,9 +153,9 @@ def backtest(
             fitted.fit(known)
             naive = _Naive(fitted, known, season, levels or ())
         assert naive is not None
-        # covariates known ahead stand in the rows behind the cut-off
-        future = X if fitted.futr_exog else None
-        ours = fitted.forecast_table(fitted.adapt(known), future=future, level=levels)
+        # what was known ahead stands in the rows behind the cut-off
+        future = table if fitted.futr_exog else None
+        ours = fitted.forecast_table(fitted.adapt(known), level=levels, future=future)
         parts.append(_Part(end, ours, naive.forecast(known)))
     columns = _columns(table, h, levels, parts)
     return Backtest(
@@ -195,7 +194,7 @@ class _Naive:
             held_back, _ = hold_back(table, fraction, L, fitted.h)
             least = self.reads + fitted.h if table.long else 0
             scaler, cpu = fitted._scaler_for(table), torch.device("cpu")
-            panel = Panel(table, scaler, least, masks=False, encoder=Encoder(), device=cpu)
+            panel = Panel(table, scaler, least, masks=False, device=cpu)
             windows = panel.windows(self.reads, fitted.h, held_back, table.lengths)
             self.calibration = calibrate(
                 self.network, windows, (), 1024, cpu, shared=not fitted.scale

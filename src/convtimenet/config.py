@@ -152,8 +152,8 @@ class ModelConfig(_Json):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "kernel_sizes", tuple(self.kernel_sizes))
-        object.__setattr__(self, "quantiles", tuple(self.quantiles))
         object.__setattr__(self, "stat_categories", tuple(self.stat_categories))
+        object.__setattr__(self, "quantiles", tuple(self.quantiles))
         _require_choice("head", self.head, ("forecast", "classify"))
         _require_choice("padding", self.padding, ("repeat", "zeros", "none"))
         _require_choice("predictor_init", self.predictor_init, ("last_zero", "zero", "default"))
@@ -205,10 +205,10 @@ class ModelConfig(_Json):
         )
         if self.head == "classify":
             _require(not self.revin, "revin", "False for the classification head", self.revin)
-            none = not self.quantiles
-            _require(none, "quantiles", "empty for the classification head", self.quantiles)
             none = not self.covariates
             _require(none, "hist_exog to stat_categories", "0 for the classification head", none)
+            none = not self.quantiles
+            _require(none, "quantiles", "empty for the classification head", self.quantiles)
         else:
             _require(self.channels == 1, "channels", "1 for the forecasting head", self.channels)
         if self.revin_affine_channels:

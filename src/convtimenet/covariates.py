@@ -19,7 +19,15 @@ from convtimenet.sources import Columns
 from convtimenet.tables import Table
 from convtimenet.timestamps import show_time, to_local
 
-__all__ = ["CALENDAR", "Column", "Encoder", "fill_future", "usual_calendar"]
+__all__ = [
+    "CALENDAR",
+    "NO_COVARIATES",
+    "Column",
+    "Encoder",
+    "columns_of",
+    "fill_future",
+    "usual_calendar",
+]
 
 _MOST_CATEGORIES = 100  # each becomes a column
 _DAY = 86_400_000_000_000
@@ -227,6 +235,24 @@ class Encoder:
             for kind in ("hist", "futr", "stat")
         }
         return cls(**kinds, calendar=tuple(values["calendar"]))
+
+
+NO_COVARIATES = Encoder()
+
+
+def columns_of(table: Table) -> Columns:
+    """The rows of a table as `fill_future` takes them."""
+    return Columns(
+        times=table.times,
+        values=table.values,
+        channels=table.channels,
+        time_name=table.time_name,
+        time_zone=table.time_zone,
+        origin=table.origin,
+        series=np.repeat(np.arange(len(table.lengths)), table.lengths),
+        ids=table.ids,
+        covariates=table.covariates,
+    )
 
 
 def fill_future(table: Table, first: np.ndarray, given: Columns, names: Sequence[str]) -> Table:

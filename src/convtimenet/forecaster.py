@@ -14,7 +14,7 @@ from torch import Tensor
 
 from convtimenet.base import ConvTimeNetEstimator
 from convtimenet.config import ModelConfig
-from convtimenet.covariates import Encoder, fill_future, usual_calendar
+from convtimenet.covariates import Encoder, columns_of, fill_future, usual_calendar
 from convtimenet.errors import ConfigError, DataError
 from convtimenet.intervals import (
     DEFAULT_LEVELS,
@@ -271,7 +271,12 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
         return self
 
     def predict(
-        self, X: Any = None, future: Any = None, *, h: int | None = None, level: Any = None
+        self,
+        X: Any = None,
+        future: Any = None,
+        *,
+        h: int | None = None,
+        level: Any = None,
     ) -> Any:
         """Forecast the steps after the end of every series of a table.
 
@@ -282,7 +287,7 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
             long one may hold series that training did not see, of any length.
         future
             The `futr_exog` columns for the rows after the end of every series, in the same form as
-            the table: at least as many whole horizons as `h` reaches.
+            the table, or a `Table`: at least as many whole horizons as `h` reaches.
         h
             Steps to forecast, by default the trained horizon. Fewer are cut from it; for more the
             model reads its own forecasts. A notice says so, and frames mark those steps in a column
@@ -304,14 +309,14 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
         ------
         DataError
             If rows are too few, channels differ from the fitted ones where that matters, a
-            covariate of the rows ahead is missing, naming the columns, the first stamp and series,
+            covariate of the rows ahead is missing (naming the columns, the first stamp and series),
             or intervals are asked for and the calibration is absent or too small.
         ConfigError
             If `h` is no such number, or intervals are asked for beyond the trained horizon.
         """
         check_is_fitted(self, "fused_")
         table = self.tail_ if X is None else self._fitted_table(X)
-        values = self.forecast_table(table, h, future, level)
+        values = self.forecast_table(table, h, level, future)
         H = self.network_.config.outputs
         if level is not None:
             names = band_names(check_levels(level))
@@ -350,7 +355,7 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
         return scaler.invert(found[0].cpu().double().numpy()).T
 
     def forecast_table(
-        self, table: Table, h: int | None = None, future: Any = None, level: Any = None
+        self, table: Table, h: int | None = None, level: Any = None, future: Any = None
     ) -> np.ndarray:
         """Forecast every series of a `Table` as `read` and `adapt` give it.
 
@@ -362,17 +367,17 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
         """
         check_is_fitted(self, "fused_")
         config, steps = self.network_.config, self._steps(h)
-        levels = () if level is None else check_levels(level)
-        radii = [self._calibrated().radius(one) for one in levels]
-        if radii and steps > config.outputs:
-            raise ConfigError(
-                f"intervals reach the trained horizon of {config.outputs} steps, "
-                f"found h={steps}; ask for fewer steps, for no level, or train with a longer h"
-            )
-        K = 1 + 2 * len(radii)
         L, H = config.context_length, config.outputs
         ahead = -(-steps // H) * H if self.covariates_.any else 0
         given = self._given(table, future)
+        levels = () if level is None else check_levels(level)
+        radii = [self._calibrated().radius(one) for one in levels]
+        if radii and steps > H:
+            raise ConfigError(
+                f"intervals reach the trained horizon of {H} steps, "
+                f"found h={steps}; ask for fewer steps, for no level, or train with a longer h"
+            )
+        K = 1 + 2 * len(radii)
         if not table.long:
             self._check_rows(len(table.times))
         device = next(self.fused_.buffers()).device
@@ -636,6 +641,8 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
             return Columns.without_rows(table.times, names) if names else None
         if not names:
             raise ConfigError("future=... is given, but the model has no futr_exog; leave it out")
+        if isinstance(future, Table):
+            return columns_of(future)
         wanted = Wanted(time=self.time_col, targets=(), id=self.id_col, covariates=names)
         return read_source(future, wanted)
 
@@ -656,19 +663,20 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
 
     def _remembered(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         values, arrays = remembered(self.tail_)
+        values["covariates"] = self.covariates_.to_dict()
         if self.calibration_ is not None:
             values["calibration_windows"] = self.calibration_.windows
             arrays["calibration.radii"] = self.calibration_.radii
-        return values | {"covariates": self.covariates_.to_dict()}, arrays
+        return values, arrays
 
     def _remember(self, values: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
         self.channels_ = tuple(values["channels"])
         self.tail_ = from_remembered(values, arrays)
+        self.covariates_ = Encoder.from_dict(values["covariates"])
         radii = arrays.get("calibration.radii")
         self.calibration_ = (
             None if radii is None else Calibration(radii, values["calibration_windows"])
         )
-        self.covariates_ = Encoder.from_dict(values["covariates"])
 
 
 def _chunks(n: int) -> Iterator[np.ndarray]:

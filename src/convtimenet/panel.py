@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from convtimenet.covariates import Encoder
+from convtimenet.covariates import NO_COVARIATES, Encoder
 from convtimenet.errors import DataError
 from convtimenet.intervals import Bands, IntervalSums, context_scale
 from convtimenet.layers import last_known
@@ -49,7 +49,7 @@ class Panel:
         least: int,
         *,
         masks: bool,
-        encoder: Encoder,
+        encoder: Encoder = NO_COVARIATES,
         device: torch.device,
     ):
         padded = pad_front(table, least)
@@ -117,9 +117,8 @@ def roll(
         if known is not None:
             known = torch.cat([known, torch.ones_like(parts[-1], dtype=torch.bool)], dim=-1)
             known = known[..., -L:]
-        covariates = windows.covariates(index, done)
-        output = network(*Batch(x, x, None, known, covariates).inputs)
-        parts.append(point_forecast(output.float(), quantiles))
+        batch = Batch(x, x, None, known, windows.covariates(index, done))
+        parts.append(point_forecast(network(*batch.inputs).float(), quantiles))
         done += H
     return torch.cat(parts, dim=-1)[..., :h]
 
