@@ -175,7 +175,7 @@ def measure(
         calibration = calibrate(network, valid, own, 256, CPU)
         found = scored(network, calibration, test, own, data.names)
         result["intervals"][label] = [plain(one) for one in found]
-    if not quantiles:
+    if not quantiles and rows == "validation":
         result["choices"] = choices(model.fused_, valid, test)
     RESULTS.mkdir(parents=True, exist_ok=True)
     path = RESULTS / f"{name}-{horizon}-{head}-{rows}-{seed}.json"
@@ -209,7 +209,7 @@ def table() -> None:
             cells += [f"{ours['width'] / naive['width']:.2f}"]
             print(f"| {' | '.join(map(str, cells))} |")
     for one in kept:
-        if "choices" in one:
+        if one["calibrated_on"] == "validation" and "choices" in one:
             print(f"\n{one['dataset']}, {one['calibrated_on']}: choices on the validation part\n")
             print(
                 "| unit | radii | level | coverage | mean width | test coverage, for the record |"
