@@ -74,33 +74,41 @@ def scored(
     return tuple(one.scores(count, channels) for one in sums)
 
 
-def choices(network: nn.Module, windows: Windows) -> list[dict[str, Any]]:
-    """Coverage of a point forecast's intervals on the later half of `windows`, from the earlier
-    half, for each unit of the errors, radii shared by the channels or their own."""
+def choices(network: nn.Module, valid: Windows, test: Windows) -> list[dict[str, Any]]:
+    """Coverage of a point forecast's intervals for each unit of the errors, radii shared by the
+    channels or their own: on the later half of `valid` from the earlier half, which chooses, and
+    for the record on `test` from the whole of `valid`."""
+    errors, scales = errors_of(network, valid)
+    half, gap = len(errors) // 2, valid.horizon - 1  # no target of the later half is in the earlier
+    parts = [
+        ((errors[: half - gap], scales[: half - gap]), (errors[half:], scales[half:])),
+        ((errors, scales), errors_of(network, test)),
+    ]
+    rows = []
+    for (name, unit), shared, level in product(UNITS.items(), (True, False), LEVELS):
+        row: dict[str, Any] = {"unit": name, "radii": "shared" if shared else "per channel"}
+        row["level"] = level
+        for where, (known, new) in zip(("", "test_"), parts, strict=True):
+            distances = (known[0] / unit(known[1])).numpy()
+            channels = [distances.reshape(-1, 1, valid.horizon)]
+            if not shared:
+                channels = np.split(distances, distances.shape[1], axis=1)
+            radius = np.concatenate([ranked(one, level) for one in channels])
+            scale = unit(new[1]).numpy()
+            row[f"{where}coverage"] = float((new[0].numpy() <= radius * scale).mean())
+            row[f"{where}width"] = float((2 * radius * scale).mean())
+        rows.append(row)
+    return rows
+
+
+def errors_of(network: nn.Module, windows: Windows) -> tuple[Tensor, Tensor]:
+    """Absolute errors (n, C, H) and the contexts' deviations (n, C, 1)."""
     found = [
         ((output - batch.y).abs(), context_scale(batch.x))
         for output, batch in outputs(network, windows, 256, CPU)
     ]
     errors, scales = (torch.cat(part) for part in zip(*found, strict=True))
-    half, H = len(errors) // 2, windows.horizon
-    rows = []
-    for (name, unit), shared, level in product(UNITS.items(), (True, False), LEVELS):
-        distances = errors / unit(scales)
-        known = distances[: half - H + 1].numpy()  # no target of the later half
-        parts = [known.reshape(-1, 1, H)] if shared else np.split(known, known.shape[1], axis=1)
-        radius = np.concatenate([ranked(part, level) for part in parts])
-        inside = (distances[half:].numpy() <= radius).mean()
-        width = (2 * torch.from_numpy(radius) * unit(scales[half:])).mean()
-        rows.append(
-            {
-                "unit": name,
-                "radii": "shared" if shared else "per channel",
-                "level": level,
-                "coverage": float(inside),
-                "width": float(width),
-            }
-        )
-    return rows
+    return errors, scales
 
 
 def ranked(distances: np.ndarray, level: float) -> np.ndarray:
@@ -167,8 +175,8 @@ def measure(
         calibration = calibrate(network, valid, own, 256, CPU)
         found = scored(network, calibration, test, own, data.names)
         result["intervals"][label] = [plain(one) for one in found]
-    if not quantiles:
-        result["choices"] = choices(model.fused_, valid)
+    if not quantiles and rows == "validation":
+        result["choices"] = choices(model.fused_, valid, test)
     RESULTS.mkdir(parents=True, exist_ok=True)
     path = RESULTS / f"{name}-{horizon}-{head}-{rows}-{seed}.json"
     with whole_file(path) as file:
@@ -201,12 +209,16 @@ def table() -> None:
             cells += [f"{ours['width'] / naive['width']:.2f}"]
             print(f"| {' | '.join(map(str, cells))} |")
     for one in kept:
-        if "choices" in one:
+        if one["calibrated_on"] == "validation" and "choices" in one:
             print(f"\n{one['dataset']}, {one['calibrated_on']}: choices on the validation part\n")
-            print("| unit | radii | level | coverage | mean width |\n|---|---|---|---|---|")
+            print(
+                "| unit | radii | level | coverage | mean width | test coverage, for the record |"
+            )
+            print("|---|---|---|---|---|---|")
             for row in one["choices"]:
                 cells = [row["unit"], row["radii"], f"{row['level']:g} %"]
                 cells += [f"{100 * row['coverage']:.1f} %", f"{row['width']:.3f}"]
+                cells += [f"{100 * row['test_coverage']:.1f} %"]
                 print(f"| {' | '.join(cells)} |")
 
 

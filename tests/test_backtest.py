@@ -120,6 +120,15 @@ class TestLong:
         by_id = found.set_index("unique_id")["y"]
         np.testing.assert_array_equal(by_id["s0/z"], -by_id["s0/y"])
 
+    def test_covariates_known_ahead_are_read_behind_the_cutoff(self):
+        frame = long_frame().assign(promo=lambda f: (f.index % 5 == 0).astype(float))
+        model = forecaster(futr_exog=["promo"])
+        found = model.cross_validation(frame)
+        last = frame.groupby("unique_id")["ds"].transform("max")
+        past = frame[frame["ds"] <= last - pd.Timedelta(days=3)]
+        expected = model.fit(past).predict(future=frame.drop(columns="y"))
+        np.testing.assert_array_equal(found["ConvTimeNet"], expected["ConvTimeNet"])
+
     def test_missing_truth_stays_missing(self):
         frame = long_frame()
         frame.loc[len(frame) - 2, "y"] = np.nan

@@ -361,3 +361,24 @@ def test_a_time_axis_fits_any_span(unit):
             ticks = [tick for tick in axes.get_xticks() if x[0] <= tick <= x[-1]]
         assert len(ticks) <= 7
         assert ticks or n < 5
+
+
+def test_intervals_are_told_and_drawn(forecast, tmp_path):
+    model, table, evaluation = forecast
+    assert [one.level for one in evaluation.intervals] == [80, 95]
+    page = Page(
+        forecast_report(
+            tmp_path / "r.html", model, table, evaluation, title="t", facts={}
+        ).read_text(encoding="utf-8")
+    )
+    assert "How often the intervals hold" in page.text
+    for one in evaluation.intervals:
+        assert f"{100 * one.coverage:.1f} %" in page.text
+    without = replace(evaluation, intervals=())
+    plain = Page(
+        forecast_report(tmp_path / "p.html", model, table, without, title="t", facts={}).read_text(
+            encoding="utf-8"
+        )
+    )
+    assert "intervals hold" not in plain.text
+    assert len(plain.pictures()) == len(page.pictures()) - 1

@@ -22,7 +22,7 @@ from convtimenet.report._html import (
     tile,
 )
 from convtimenet.report._network import middle, patches_section, sample
-from convtimenet.tables import Table, select_channels
+from convtimenet.tables import Table, crop, select_channels
 from convtimenet.timestamps import show_time, to_local
 
 _EACH = 3  # worst and best windows shown
@@ -45,6 +45,7 @@ def forecast_sections(
         _scores_section(model, evaluation),
         _windows_section(model, table, evaluation),
         _errors_section(model, table, evaluation),
+        *_interval_sections(model, table, evaluation),
         _patches_section(model, table, evaluation),
     ]
 
@@ -164,12 +165,26 @@ def _window_card(
             ours,
             ylabel=channel,
             xlabel=_time_label(table),
+            bands=_bands(model, crop(table, first, now), evaluation, c),
         ),
         f"{kind.capitalize()} window: {told}. Truth ranges over {span(truth[now : now + H])}, "
         f"forecast over {span(ours)}.",
         f"{told}.",
         f"{kind.capitalize()}: forecast from {_when(table, now)}",
     )
+
+
+def _bands(
+    model: ConvTimeNetForecaster, context: Table, evaluation: ForecastEvaluation, channel: int
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Bounds (H,) of the intervals that were scored, in a channel's units."""
+    levels = [one.level for one in evaluation.intervals]
+    if not levels or model.covariates_.any:  # whose rows ahead are not at hand here
+        return []
+    K = 1 + 2 * len(levels)
+    answers = model.forecast_table(context, level=levels)
+    low_to_high = answers.reshape(len(answers), -1, K)[:, channel, 1:].T
+    return [(low_to_high[k], low_to_high[-1 - k]) for k in range(len(levels))]
 
 
 def _window_errors(
@@ -230,6 +245,49 @@ def _errors_section(
         "Error by channel",
     )
     return Section("errors", "Where the errors are", grid([picture, channels]))
+
+
+def _interval_sections(
+    model: ConvTimeNetForecaster, table: Table, evaluation: ForecastEvaluation
+) -> list[Section]:
+    """How often intervals held the truth; nothing where there are none."""
+    if not evaluation.intervals:
+        return []
+    step = "" if table.frequency.unit == "step" else f" (1 step = {table.frequency.name})"
+    told = "; ".join(
+        f"of {one.level:g} % intervals {100 * one.coverage:.1f} % of the truths, from "
+        f"{100 * one.coverage_per_step.min():.1f} to {100 * one.coverage_per_step.max():.1f} % by "
+        "step"
+        for one in evaluation.intervals
+    )
+    picture = figure(
+        plots.coverage_by_step(
+            {one.level: one.coverage_per_step for one in evaluation.intervals},
+            xlabel=f"steps ahead{step}",
+        ),
+        f"Truths inside the intervals by step ahead: {told}.",
+        "Share of truths inside the intervals; dashed is the share that was asked for.",
+        "Coverage by step ahead",
+    )
+    unit = "training standard deviations" if model.scale else "the data's units"
+    rows = [
+        [
+            f"{one.level:g} %",
+            f"{100 * one.coverage:.1f} %",
+            number(one.width),
+            number(one.interval_score),
+        ]
+        for one in evaluation.intervals
+    ]
+    scores = card(
+        score_table(
+            "Intervals", ["asked for", "inside", "width", "interval score"], rows, numbers=True
+        )
+        + f'<p class="soft">Mean width and interval score in {unit}. The intervals come from the '
+        "errors on rows that the weights were not fitted to.</p>",
+        "Coverage and width",
+    )
+    return [Section("intervals", "How often the intervals hold", grid([picture, scores]))]
 
 
 def _patches_section(

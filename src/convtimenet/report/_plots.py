@@ -157,7 +157,13 @@ def by_epoch(
 
 
 def forecast_window(
-    times: np.ndarray, truth: np.ndarray, forecast: np.ndarray, *, ylabel: str, xlabel: str
+    times: np.ndarray,
+    truth: np.ndarray,
+    forecast: np.ndarray,
+    *,
+    ylabel: str,
+    xlabel: str,
+    bands: Sequence[tuple[np.ndarray, np.ndarray]] = (),
 ) -> str:
     """The end of a context, what followed it, and the forecast.
 
@@ -169,11 +175,17 @@ def forecast_window(
         (n,) in the data's units.
     forecast
         (H,) for the last H of `times`.
+    bands
+        Lower and upper bounds (H,) of intervals.
     """
     with _drawing(_WIDTH, 2.7) as figure:
         axes = figure.add_subplot()
         x = _time_axis(axes, times)
         n, H = len(times), len(forecast)
+        for low, high in bands:
+            last = truth[n - H - 1 : n - H]
+            low, high = np.concatenate([last, low]), np.concatenate([last, high])
+            axes.fill_between(x[n - H - 1 :], low, high, color=ORANGE, alpha=0.18, linewidth=0)
         dots = "o" if n <= 40 else None
         axes.axvspan(x[n - H - 1], x[-1], color="#f3f3f3", linewidth=0, zorder=0)
         axes.plot(x, truth, color=INK, marker=dots, markersize=2.2, linewidth=1.1)
@@ -233,6 +245,29 @@ def error_by_step(errors: np.ndarray, *, ylabel: str, xlabel: str) -> str:
         _whole_ticks(axes.xaxis)
         axes.set_xlabel(xlabel)
         axes.set_ylabel(ylabel)
+        return _svg(figure)
+
+
+def coverage_by_step(curves: Mapping[float, np.ndarray], *, xlabel: str) -> str:
+    """Share (H,) of truths inside intervals by steps ahead, one line per level in per cent; dashed
+    is what was asked for."""
+    with _drawing(_WIDTH, 2.7) as figure:
+        axes = figure.add_subplot()
+        lowest, ends, H = 100.0, [], 1
+        for (level, share), colour in zip(curves.items(), (BLUE, GREEN, ORANGE), strict=False):
+            H = len(share)
+            dots = "o" if H <= 40 else None
+            axes.plot(np.arange(1, H + 1), 100 * share, color=colour, marker=dots, markersize=3)
+            axes.axhline(level, color=colour, linewidth=0.8, linestyle=(0, (4, 3)), zorder=0)
+            lowest = min(lowest, level, 100 * float(share.min()))
+            ends.append((100 * float(share[-1]), f"{level:g} %", colour))
+        axes.set_ylim(max(0.0, lowest - 5), 101)
+        axes.set_xlim(0, H + 0.5)
+        axes.yaxis.grid(True, color=FAINT, linewidth=0.6)
+        _whole_ticks(axes.xaxis)
+        axes.set_xlabel(xlabel)
+        axes.set_ylabel("truths inside (%)")
+        _label_ends(axes, ends)
         return _svg(figure)
 
 
