@@ -1,6 +1,8 @@
 """What covariates add: a known effect in generated data, and ETTh1.
 
-    python benchmarks/covariates.py            # three seeds, writes docs/results/covariates.json
+    python benchmarks/covariates.py
+
+Writes docs/results/variants/covariates.json, by default of three seeds.
 
 Generated: y = a weekly season + 3 promo + noise of 0.1, 30 % of the days promoted, known ahead.
 ETTh1, official split, the oil temperature (OT), horizon 24, context 96, 5 epochs at most, else the
@@ -24,7 +26,7 @@ from convtimenet.evaluation import versions
 from convtimenet.frequency import Frequency
 from convtimenet.tables import Table, select_channels
 
-OUT = Path(__file__).resolve().parents[1] / "docs" / "results" / "covariates.json"
+OUT = Path(__file__).resolve().parents[1] / "docs" / "results" / "variants" / "covariates.json"
 
 
 def generated(seed: int) -> tuple[Table, tuple[int, int], int]:
