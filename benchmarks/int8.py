@@ -127,7 +127,8 @@ def graphs(
     whole = runtime.load(made / "onnx", threads=1).session
     answers["onnx, not cut to the cache"] = lambda x: whole.run(None, {"x": x})[0]
     fixed = runtime.load(made / "onnx", threads=1)
-    fixed.session = runtime.session_of(fixed_scales(deployed, made, x[:2], contexts), threads=1)
+    graph = fixed_scales(deployed, made, x[:2], contexts)
+    fixed.session = runtime.session_of(graph.read_bytes(), str(graph), threads=1)
     answers["int8, activations' scales fixed"] = fixed.run
     return answers
 

@@ -10,7 +10,7 @@ from convtimenet.config import TrainConfig
 from convtimenet.cuda_graph import Graphed
 from convtimenet.devices import autocast
 from convtimenet.layers import TokenBatchNorm
-from convtimenet.losses import Loss
+from convtimenet.losses import loss_of
 from convtimenet.memory import Parts, out_of_memory
 from convtimenet.model import ConvTimeNet
 from convtimenet.windows import Batch, Examples
@@ -35,8 +35,6 @@ class Step:
         Where batches come from.
     config
         Learning rate, clipping, number format and usual batch size.
-    loss
-        What is minimised.
     smallest
         Examples that a part of a batch has at least.
     """
@@ -47,11 +45,10 @@ class Step:
         examples: Examples,
         config: TrainConfig,
         device: torch.device,
-        loss: Loss,
         smallest: int = 1,
     ):
         self.model, self.examples, self.config, self.device = model, examples, config, device
-        self.loss_of = loss
+        self.loss = loss_of(model.config, config)
         self.parameters = list(model.parameters())
         self.last_reached = list(model.embedding.parameters())
         """Whatever is not finite on a gradient's way back from the loss ends up in theirs."""
@@ -132,7 +129,7 @@ class Step:
 
     def _backward(self, batch: Batch, share: Tensor | float) -> Tensor:
         with autocast(self.device, self.config):
-            loss = self.loss_of(self.model(*batch.inputs), batch.y, batch.weight) * share
+            loss = self.loss(self.model(*batch.inputs), batch.y, batch.weight) * share
         loss.backward()
         return loss.detach()
 

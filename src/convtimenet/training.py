@@ -117,7 +117,7 @@ class _Training:
         self.drop_last = paper and head == "forecast"
         self.history = History(device=str(device))
         smallest = _fit_memory(model, examples, config, device, self.history)
-        self.step = Step(model, examples, config, device, self.loss, smallest)
+        self.step = Step(model, examples, config, device, smallest)
         self.order = torch.Generator().manual_seed(config.seed)
         self.drawn_from = self.order.get_state()
         """State of `order` before the running epoch's order was drawn."""

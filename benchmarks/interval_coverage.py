@@ -1,10 +1,10 @@
 """How often calibrated intervals hold the truth, beside a seasonal-naive forecaster's.
 
-    python benchmarks/coverage.py ETTh1 96                      # point forecasts
-    python benchmarks/coverage.py ETTh1 96 --head quantiles     # a quantile head
-    python benchmarks/coverage.py ETTh1 96 --calibrate apart    # rows of their own
-    python benchmarks/coverage.py ETTh1 96 --load FOLDER        # of a model that was saved
-    python benchmarks/coverage.py --table                       # docs/intervals.md's tables
+    python benchmarks/interval_coverage.py ETTh1 96                      # point forecasts
+    python benchmarks/interval_coverage.py ETTh1 96 --head quantiles     # a quantile head
+    python benchmarks/interval_coverage.py ETTh1 96 --calibrate apart    # rows of their own
+    python benchmarks/interval_coverage.py ETTh1 96 --load FOLDER        # of a model that was saved
+    python benchmarks/interval_coverage.py --table                       # docs/intervals.md's tables
 
 A network is trained with the paper's hyper-parameters under the honest protocol; the validation
 part calibrates, the test part is scored. The seasonal-naive forecaster repeats the last season of
