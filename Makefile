@@ -36,16 +36,13 @@ test: lint ## lint, check types, run the quick tests and other projects' suites,
 	$(MAKE) conformance
 	$(BIN)/python benchmarks/speed.py --case small --paths eager fused --rounds 3
 
-conformance: install .cache/peers-venv/.installed ## run scikit-learn's, sktime's and aeon's own suites
+conformance: install .cache/peers-venv/.installed ## run scikit-learn's, sktime's, aeon's and Nixtla's suites
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m conformance tests/conformance/test_sklearn.py
 	OMP_NUM_THREADS=1 .cache/peers-venv/bin/python -m pytest -n 2 -m conformance -W default \
 		--disable-warnings --ignore tests/conformance/test_sklearn.py tests/conformance
 
 test-slow: install ## run the tests that train for a while
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m slow
-
-conformance: .cache/peers-venv/.installed ## run the suites of sktime, aeon, scikit-learn and Nixtla
-	OMP_NUM_THREADS=1 .cache/peers-venv/bin/pytest -n 2 -m conformance tests/conformance
 
 lint: install ## check style and types
 	$(BIN)/ruff check
