@@ -4,7 +4,7 @@
     python benchmarks/interval_coverage.py ETTh1 96 --head quantiles     # a quantile head
     python benchmarks/interval_coverage.py ETTh1 96 --calibrate apart    # rows of their own
     python benchmarks/interval_coverage.py ETTh1 96 --load FOLDER        # of a model that was saved
-    python benchmarks/interval_coverage.py --table                       # docs/intervals.md's tables
+    python benchmarks/interval_coverage.py --table                     # docs/intervals.md's tables
 
 A network is trained with the paper's hyper-parameters under the honest protocol; the validation
 part calibrates, the test part is scored. The seasonal-naive forecaster repeats the last season of

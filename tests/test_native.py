@@ -233,6 +233,22 @@ def test_instance_normalisation_without_gradient(subtract_last):
         assert (a - b).abs().max() < 2e-4 * b.abs().max()
 
 
+def test_strides_do_not_matter():
+    """Windows of a table come as views whose channels lie next to one another."""
+    table = torch.randn(3, 400)
+    views = table.unfold(1, 96, 7).transpose(0, 1)
+    assert not views.is_contiguous()
+    revin = RevIN()
+    config = ModelConfig.forecasting(context_length=96, horizon=7, residual_init=0.3)
+    network = fuse(ConvTimeNet(config))
+    tokens = torch.randn(5, 64, 7).permute(1, 0, 2)
+    with torch.no_grad():
+        for a, b in zip(revin(views)[0], revin(views.contiguous())[0], strict=True):
+            assert torch.equal(a, b)
+        assert torch.equal(network(views), network(views.contiguous()))
+        assert torch.equal(network.blocks(tokens), network.blocks(tokens.contiguous()))
+
+
 @pytest.mark.parametrize("threads", [1, 2])
 def test_same_seed_same_bits(threads):
     block, u = make(D=16, hidden=64), torch.randn(16, 40, 21)

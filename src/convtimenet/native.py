@@ -313,6 +313,7 @@ def encode(
 ) -> Float[Tensor, "D R N"]:
     """Pass tokens through all blocks, each the function of `FusedBlock.forward`."""
     D, R, N = u.shape
+    u = u.contiguous()
     numbers: list[int] = []
     for b in blocks:
         values = (
@@ -326,7 +327,7 @@ def encode(
     table = (ctypes.c_int64 * len(numbers))(*numbers)
     hidden = blocks[0].widen_weight.shape[0]
     weight = None if counted is None else counted.float().contiguous()
-    _call("encode", D, R, N, hidden, series, len(blocks), table, u.contiguous(), weight, w)
+    _call("encode", D, R, N, hidden, series, len(blocks), table, u, weight, w)
     return w
 
 
@@ -348,9 +349,10 @@ def standardise(
 ) -> tuple[Float[Tensor, "B C L"], Float[Tensor, "B C 1"], Float[Tensor, "B C 1"]]:
     """Normalised series, centre and scale, as `convtimenet.layers.RevIN.forward` has them."""
     B, C, L = x.shape
+    x = x.contiguous()  # else `empty_like` would take over strides that the kernel does not know
     y, centre, scale = torch.empty_like(x), x.new_empty(B, C, 1), x.new_empty(B, C, 1)
     _call(
-        "standardise", B * C, L, x.contiguous(), ctypes.c_float(eps),
+        "standardise", B * C, L, x, ctypes.c_float(eps),
         ctypes.c_int(subtract_last), y, centre, scale,
     )  # fmt: skip
     return y, centre, scale
