@@ -279,7 +279,7 @@ class TestExport:
             (["cases", "--to=graph"], "give some with --check"),
             (["model", "--to=graph", "--check=nowhere.csv"], "nowhere.csv"),
             (["model", "--to=graph", f"--check={train}"], "npz"),
-            (["nowhere", "--to=graph"], "no complete model folder"),
+            (["nowhere", "--to=graph"], "there is no model folder at nowhere"),
             (["model", "--to=graph", "--format=tflite"], "format"),
             (["model"], "--to|export.to"),
         ):
@@ -371,7 +371,10 @@ MISTAKES = {
         ["forecast", "sales.csv", "--out=x.csv", "--json=x.csv"],
         "--json would overwrite x.csv",
     ),
-    "no model": (["forecast", "sales.csv", "--load=nowhere"], "no complete model folder"),
+    "no model": (
+        ["forecast", "sales.csv", "--load=nowhere"],
+        "there is no model folder at nowhere",
+    ),
     "load and training": (
         ["forecast", "sales.csv", "--load=m", "--h=7", "--training.lr=0.1"],
         "leave out --h, --training.lr",
