@@ -2,7 +2,6 @@
 
 import csv
 import json
-import logging
 import os
 import re
 import signal
@@ -28,13 +27,9 @@ QUICK = [*TINY, "--training.epochs=1", "--device=cpu", "--quiet"]
 
 @pytest.fixture(autouse=True)
 def _own_folder(tmp_path, monkeypatch):
-    """Work in an empty folder and leave the package's log level as it was."""
+    """Work in an empty folder."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CONVTIMENET_DATA", str(DATA))
-    logger = logging.getLogger("convtimenet")
-    level = logger.level
-    yield
-    logger.setLevel(level)
 
 
 @pytest.fixture

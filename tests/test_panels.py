@@ -331,7 +331,7 @@ class TestForecasts:
         found = model.predict()
         assert list(found.columns) == ["unique_id", "ds", "ConvTimeNet"]
         assert found["unique_id"].tolist() == ["b"] * 4 + ["a"] * 4 + ["c"] * 4 + ["short"] * 4
-        ends = panel().groupby("unique_id")["ds"].max().to_dict()
+        ends = {name: one["ds"].max() for name, one in panel().groupby("unique_id")}
         for name, rows in found.groupby("unique_id"):
             expected = pd.date_range(ends[name], periods=5, freq="D")[1:]
             assert rows["ds"].tolist() == expected.tolist()
@@ -345,7 +345,7 @@ class TestForecasts:
         if kind == "category":
             frame["unique_id"] = frame["unique_id"].astype("category")
         if kind == "whole":
-            frame["unique_id"] = frame["unique_id"].map(pd.Series(numbers))
+            frame["unique_id"] = [numbers[one] for one in frame["unique_id"]]
         model = forecaster().fit(frame)
         pandas = model.predict()
         assert pandas["unique_id"].dtype == frame["unique_id"].dtype
@@ -521,7 +521,8 @@ class TestMissingValues:
 class TestParts:
     def test_the_last_part_of_each_series_chooses_and_does_not_scale(self):
         frame = panel()
-        end = frame["unique_id"].map(frame["unique_id"].value_counts())
+        rows = dict(frame["unique_id"].value_counts())
+        end = np.array([rows[name] for name in frame["unique_id"]])
         late = (frame.groupby("unique_id").cumcount() >= 0.8 * end) & (
             frame["unique_id"] != "short"
         )
