@@ -33,7 +33,7 @@ from convtimenet.metrics import ForecastEvaluation
 from convtimenet.panel import Panel, evaluate_windows, roll
 from convtimenet.parts import hold_back, scored_rows, split_rows
 from convtimenet.presets import PANEL_EPOCH, Preset, auto_forecast, paper_preset
-from convtimenet.remembered import from_remembered, remembered
+from convtimenet.remembered import check_fits, from_remembered, remembered
 from convtimenet.sources import Columns, Wanted, read_source
 from convtimenet.tables import (
     Table,
@@ -698,13 +698,16 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
         return values, arrays
 
     def _remember(self, values: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
-        self.channels_ = tuple(values["channels"])
         self.tail_ = from_remembered(values, arrays)
+        self.channels_ = self.tail_.channels
         self.covariates_ = Encoder.from_dict(values["covariates"])
+        config = self.network_.config
+        check_fits(self.tail_, self.scaler_, self.covariates_, config)
         radii = arrays.get("calibration.radii")
-        self.calibration_ = (
-            None if radii is None else Calibration(radii, values["calibration_windows"])
-        )
+        self.calibration_ = None
+        if radii is not None:
+            self.calibration_ = Calibration(radii, values["calibration_windows"])
+            self.calibration_.check(len(self.channels_), config.outputs)
 
 
 def _chunks(n: int) -> Iterator[np.ndarray]:
