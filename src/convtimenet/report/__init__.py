@@ -2,7 +2,7 @@
 
 The page needs nothing but itself: pictures are part of it, it runs no script and asks nothing of
 any network. `_forecast` and `_classes` choose the numbers of a task and put them into words,
-`_network` those of any network; `_plots` draws, `_html` frames.
+`_network` those of any network; `_plots` and `_network_plots` draw on a `_canvas`, `_html` frames.
 Needs matplotlib (extra ``report``). Shape legend: `convtimenet._shapes`.
 """
 
