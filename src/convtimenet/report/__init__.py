@@ -25,10 +25,16 @@ from convtimenet.metrics import ForecastEvaluation
 from convtimenet.report._classes import class_sections
 from convtimenet.report._forecast import forecast_sections
 from convtimenet.report._html import Section, card, escaped, page, score_table
+from convtimenet.report._importance import case_importance, forecast_importance
 from convtimenet.report._network import training_section, weights_sections
 from convtimenet.tables import Table
 
-__all__ = ["classification_report", "forecast_report"]
+__all__ = [
+    "case_importance",
+    "classification_report",
+    "forecast_importance",
+    "forecast_report",
+]
 
 
 def forecast_report(

@@ -6,6 +6,7 @@ Each is one SVG text that stands alone, see `_canvas`. Shape legend: `convtimene
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,6 +23,10 @@ from convtimenet.report._canvas import (
     svg,
     whole_ticks,
 )
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 _MANY_PATCHES = 150  # boxes of more patches are drawn as pixels
 
@@ -149,4 +154,110 @@ def kernel_map(weight: np.ndarray) -> str:
         bottom.set_ylabel("token dimension")
         bar = figure.colorbar(drawn, ax=bottom, aspect=18, pad=0.03)
         bar.set_label("weight w")
+        return svg(figure)
+
+
+def importance_panels(
+    figure: Figure,
+    values: np.ndarray,
+    spans: np.ndarray,
+    heat: np.ndarray,
+    left: np.ndarray,
+    right: np.ndarray,
+    *,
+    now: int,
+    ylabel: str,
+    rows_label: str,
+    first_row: int,
+    heat_label: str,
+    bars: np.ndarray | None = None,
+    bars_label: str = "",
+) -> None:
+    """A series, what its spans are worth, and its patches, one below the other.
+
+    Parameters
+    ----------
+    values
+        (C, n).
+    spans
+        (M, 2), first step and the step behind the last.
+    heat
+        (rows, M), coloured about zero; NaN is grey. Rows are numbered from `first_row`.
+    left, right
+        (N,) edges of the patches; NaN for a patch that is not drawn.
+    now
+        The time step that the axis calls 0.
+    bars
+        (M,) importance as steps, above the heat map.
+    """
+    n = values.shape[1]
+    heights = (2, 1, 2, 0.9) if bars is not None else (2, 2, 0.9)
+    top, *middle, heated, bottom = figure.subplots(
+        len(heights), 1, sharex=True, height_ratios=heights
+    )
+    draw_series(top, np.arange(n) - now, values)
+    top.set_ylabel(short(ylabel, 26))
+    for axes in middle:
+        assert bars is not None
+        for (first, end), value in zip(spans - now - 0.5, bars, strict=True):
+            axes.fill_between((first, end), (value, value), color=BLUE, linewidth=0)
+        axes.set_ylim(bottom=0)
+        axes.set_ylabel(bars_label)
+    heat_map(figure, heated, spans - now, heat, rows_label, first_row, heat_label)
+    there = np.flatnonzero(~np.isnan(left))
+    for lane in range(3):  # neighbours overlap
+        some = there[there % 3 == lane]
+        bottom.hlines(
+            np.full(len(some), lane), left[some] - now, right[some] - now, color=INK, linewidth=1.6
+        )
+    bottom.set_ylim(2.6, -0.6)
+    bottom.set_yticks([])
+    bottom.set_ylabel("patches")
+    bottom.set_xlim(-0.5 - now, n - 0.5 - now)
+    whole_ticks(bottom.xaxis)
+    bottom.set_xlabel("time step before the forecast" if now else "time step")
+
+
+def heat_map(
+    figure: Figure,
+    axes: Axes,
+    spans: np.ndarray,
+    heat: np.ndarray,
+    rows_label: str,
+    first_row: int,
+    label: str,
+) -> None:
+    """Numbers (rows, M) over spans (M, 2), red above 0 and blue below where there are such."""
+    from matplotlib import cm, colormaps, colors
+
+    reach = max(float(np.nanmax(np.abs(heat), initial=0)), 1e-12)
+    signed = bool(np.nanmin(heat, initial=0) < 0)
+    norm = colors.Normalize(-reach if signed else 0, reach)
+    palette = colormaps["RdBu_r" if signed else "Blues"]
+    edges = np.arange(len(heat) + 1) + first_row - 0.5
+    axes.set_facecolor(FAINT)
+    for (first, end), column in zip(spans, heat.T, strict=True):
+        axes.pcolormesh(
+            (first - 0.5, end - 0.5), edges, column[:, None], norm=norm, cmap=palette,
+            rasterized=True,
+        )  # fmt: skip
+    axes.set_ylim(edges[-1], edges[0])
+    whole_ticks(axes.yaxis)
+    axes.set_ylabel(rows_label)
+    bar = figure.colorbar(cm.ScalarMappable(norm, palette), ax=axes, aspect=12, pad=0.02)
+    bar.set_label(label)
+    bar.outline.set_visible(False)  # type: ignore[operator]
+
+
+def channel_importance(
+    importance: np.ndarray, spans: np.ndarray, names: Sequence[str], label: str
+) -> str:
+    """Importance (C, M) of every channel's spans for its own forecast, steps counted back."""
+    with drawing(WIDTH, min(1.4 + 0.24 * len(names), 6.0)) as figure:
+        axes = figure.add_subplot()
+        heat_map(figure, axes, spans, importance, "", 0, label)
+        axes.set_yticks(range(len(names)), [short(name, 14) for name in names])
+        axes.tick_params(axis="y", length=0)
+        whole_ticks(axes.xaxis)
+        axes.set_xlabel("time step before the forecast")
         return svg(figure)
