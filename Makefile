@@ -20,7 +20,7 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test test-slow conformance lint format results bench kills flips fuzz \
+.PHONY: help install demo test test-slow conformance lint format results tutorials bench kills flips fuzz \
 	memory reliability audit clean
 
 help: ## list the targets
@@ -55,6 +55,9 @@ format: install ## repair style where that is safe
 
 results: install ## fit and score all that docs/results.md lists, and write it (hours)
 	$(BIN)/python benchmarks/results.py $(ARGS)
+
+tutorials: install ## run the tutorials, and write what they print and draw
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/pages.py docs/tutorials/*.md
 
 bench: .cache/bench-venv/.installed ## measure speed, write docs/performance.md (hours; ARGS=--help)
 	.cache/bench-venv/bin/python benchmarks/speed.py $(ARGS)
