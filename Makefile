@@ -20,7 +20,7 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test test-slow conformance lint format results bench kills flips fuzz \
+.PHONY: help install demo test test-slow conformance lint format results tutorials bench kills flips fuzz \
 	memory reliability audit clean
 
 help: ## list the targets
@@ -36,16 +36,13 @@ test: lint ## lint, check types, run the quick tests and other projects' suites,
 	$(MAKE) conformance
 	$(BIN)/python benchmarks/speed.py --case small --paths eager fused --rounds 3
 
-conformance: install .cache/peers-venv/.installed ## run scikit-learn's, sktime's and aeon's own suites
+conformance: install .cache/peers-venv/.installed ## run scikit-learn's, sktime's, aeon's and Nixtla's suites
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m conformance tests/conformance/test_sklearn.py
 	OMP_NUM_THREADS=1 .cache/peers-venv/bin/python -m pytest -n 2 -m conformance -W default \
 		--disable-warnings --ignore tests/conformance/test_sklearn.py tests/conformance
 
 test-slow: install ## run the tests that train for a while
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m slow
-
-conformance: .cache/peers-venv/.installed ## run the suites of sktime, aeon, scikit-learn and Nixtla
-	OMP_NUM_THREADS=1 .cache/peers-venv/bin/pytest -n 2 -m conformance tests/conformance
 
 lint: install ## check style and types
 	$(BIN)/ruff check
@@ -58,6 +55,9 @@ format: install ## repair style where that is safe
 
 results: install ## fit and score all that docs/results.md lists, and write it (hours)
 	$(BIN)/python benchmarks/results.py $(ARGS)
+
+tutorials: install ## run the tutorials, and write what they print and draw
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/pages.py docs/tutorials/*.md
 
 bench: .cache/bench-venv/.installed ## measure speed, write docs/performance.md (hours; ARGS=--help)
 	.cache/bench-venv/bin/python benchmarks/speed.py $(ARGS)

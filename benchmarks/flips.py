@@ -20,6 +20,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -93,7 +94,7 @@ def report(
     load: Callable[[Path], object],
     random: np.random.Generator,
     most: int | None,
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """Counts for one folder, which is whole again afterwards."""
     load(folder)  # whole: accepted
     tried, missed, loads = Counter[str](), list[str](), 0

@@ -82,7 +82,7 @@ def run(target: Target, examples: int, number: int) -> tuple[dict[str, Any], str
         max_examples=examples,
         database=None,
         deadline=None,
-        suppress_health_check=list(HealthCheck),
+        suppress_health_check=[*HealthCheck.__members__.values()],
         phases=[Phase.generate, Phase.shrink],
         print_blob=False,
     )

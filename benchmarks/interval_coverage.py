@@ -4,7 +4,7 @@
     python benchmarks/interval_coverage.py ETTh1 96 --head quantiles     # a quantile head
     python benchmarks/interval_coverage.py ETTh1 96 --calibrate apart    # rows of their own
     python benchmarks/interval_coverage.py ETTh1 96 --load FOLDER        # of a model that was saved
-    python benchmarks/interval_coverage.py --table                     # docs/intervals.md's tables
+    python benchmarks/interval_coverage.py --table                     # tables of docs/intervals.md
 
 A network is trained with the paper's hyper-parameters under the honest protocol; the validation
 part calibrates, the test part is scored. The seasonal-naive forecaster repeats the last season of
@@ -140,7 +140,10 @@ def measure(
         model.fit(data.values[: data.test_end], split=(data.train_end, chosen_by))
     else:
         model = ConvTimeNetForecaster.load(folder, device="cpu")
-        seed, head = model.random_state, "quantiles" if model.network_.config.quantiles else "point"
+        seed, head = (
+            model.train_config_.seed,
+            "quantiles" if model.network_.config.quantiles else "point",
+        )
     config = model.network_.config
     context, quantiles = config.context_length, config.quantiles
     values = torch.from_numpy(model.scaler_.apply(data.values.T)).float()

@@ -109,13 +109,14 @@ def memory(found: dict[str, Any]) -> str:
 TAIL = """## Guards
 
 Bad steps, extreme values, single cases and shortage of memory are constructed in the tests, one by
-one, with what must come of each: `tests/test_guards.py`, `tests/test_bad_input.py`.
+one, with what must come of each: `tests/test_guards.py`, `tests/test_bad_input.py`. What is watched
+and what it costs: [determinism.md](determinism.md).
 
 ## Determinism
 
 On one CPU with the same versions and number of threads, the same seed gives the same bits, for both
-tasks and whatever ran before in the process: tests compare weights and files. CUDA and MPS promise
-this only as far as torch does.
+tasks and whatever ran before in the process: tests compare weights and files. Device by device:
+[determinism.md](determinism.md).
 
 ## What loading guarantees
 

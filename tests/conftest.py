@@ -1,5 +1,8 @@
 """Shapes and types of every annotated call are checked while the tests run."""
 
+import logging
+
+import pytest
 from hypothesis import settings
 from jaxtyping import install_import_hook
 
@@ -21,3 +24,12 @@ TENSOR_MODULES = (
     "metrics",
 )
 install_import_hook([f"convtimenet.{name}" for name in TENSOR_MODULES], "beartype.beartype")
+
+
+@pytest.fixture(autouse=True)
+def _log_level():
+    """Leave the package's log level as it was; commands change it."""
+    logger = logging.getLogger("convtimenet")
+    level = logger.level
+    yield
+    logger.setLevel(level)

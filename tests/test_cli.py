@@ -2,7 +2,6 @@
 
 import csv
 import json
-import logging
 import os
 import re
 import signal
@@ -28,13 +27,9 @@ QUICK = [*TINY, "--training.epochs=1", "--device=cpu", "--quiet"]
 
 @pytest.fixture(autouse=True)
 def _own_folder(tmp_path, monkeypatch):
-    """Work in an empty folder and leave the package's log level as it was."""
+    """Work in an empty folder."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CONVTIMENET_DATA", str(DATA))
-    logger = logging.getLogger("convtimenet")
-    level = logger.level
-    yield
-    logger.setLevel(level)
 
 
 @pytest.fixture
@@ -279,7 +274,7 @@ class TestExport:
             (["cases", "--to=graph"], "give some with --check"),
             (["model", "--to=graph", "--check=nowhere.csv"], "nowhere.csv"),
             (["model", "--to=graph", f"--check={train}"], "npz"),
-            (["nowhere", "--to=graph"], "no complete model folder"),
+            (["nowhere", "--to=graph"], "there is no model folder at nowhere"),
             (["model", "--to=graph", "--format=tflite"], "format"),
             (["model"], "--to|export.to"),
         ):
@@ -371,7 +366,10 @@ MISTAKES = {
         ["forecast", "sales.csv", "--out=x.csv", "--json=x.csv"],
         "--json would overwrite x.csv",
     ),
-    "no model": (["forecast", "sales.csv", "--load=nowhere"], "no complete model folder"),
+    "no model": (
+        ["forecast", "sales.csv", "--load=nowhere"],
+        "there is no model folder at nowhere",
+    ),
     "load and training": (
         ["forecast", "sales.csv", "--load=m", "--h=7", "--training.lr=0.1"],
         "leave out --h, --training.lr",

@@ -57,9 +57,8 @@ class TestScikitLearn:
         assert {k: repr(v) for k, v in model.get_params().items()} == before
         added = set(vars(model)) - names
         assert added == {
-            "calibration_", "channels_", "covariates_", "fused_", "history_", "network_",
-            "notices_", "scaler_",
-            "tail_", "train_config_",
+            "calibration_", "channels_", "covariates_", "fused_", "history_", "n_examples_",
+            "network_", "notices_", "scaler_", "tail_", "train_config_",
         }  # fmt: skip
 
     @pytest.mark.parametrize("act", ["predict", "evaluate", "score", "save", "forecast"])

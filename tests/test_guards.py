@@ -278,11 +278,11 @@ def small_memory(monkeypatch):
     def limit(most: int, error: BaseException = MESSAGES[0]) -> list[int]:
         sizes: list[int] = []
 
-        def tokens(self, x):
+        def tokens(self, x, *further):
             if len(x) > most:
                 raise error
             sizes.append(len(x))
-            return whole(self, x)
+            return whole(self, x, *further)
 
         monkeypatch.setattr(ConvTimeNet, "tokens", tokens)
         return sizes

@@ -98,7 +98,7 @@ class TestQuantileHead:
             ModelConfig.forecasting(context_length=24, horizon=4, quantiles=quantiles)
 
     def test_classification_has_none(self):
-        with pytest.raises(ConfigError, match="quantiles must be empty for the classification"):
+        with pytest.raises(ConfigError, match="quantiles must be empty for the head 'classify'"):
             ModelConfig.classification(channels=1, context_length=8, n_classes=2, quantiles=(0.5,))
 
     def test_training_learns_the_noise(self):

@@ -20,6 +20,8 @@ from convtimenet.classifier import ConvTimeNetClassifier
 from convtimenet.errors import DataError, MissingExtraError
 from convtimenet.forecaster import ConvTimeNetForecaster
 from convtimenet.metrics import ForecastEvaluation
+from convtimenet.report import _canvas as canvas
+from convtimenet.report import _network_plots as network_plots
 from convtimenet.report import _plots as plots
 from convtimenet.report import classification_report, forecast_report
 from convtimenet.report._classes import per_class, wilson
@@ -292,8 +294,8 @@ def test_patch_moves_by_hand(forecast: Forecast):
 
 def test_clean_and_short():
     assert clean("a\x00b\ud800c\n") == "a\ufffdb\ufffdc\n"
-    assert plots.short("a\n  b") == "a b"
-    assert plots.short("abcdefgh", 6) == "abc…gh"
+    assert canvas.short("a\n  b") == "a b"
+    assert canvas.short("abcdefgh", 6) == "abc…gh"
 
 
 @pytest.mark.parametrize("n_classes", [2, 25, 40])
@@ -329,7 +331,7 @@ def test_failure_leaves_the_old_page(
     def fail(weight: np.ndarray) -> str:
         raise RuntimeError("no ink")
 
-    monkeypatch.setattr(plots, "kernel_map", fail)
+    monkeypatch.setattr(network_plots, "kernel_map", fail)
     with pytest.raises(RuntimeError, match="no ink"):
         write_forecast(tmp_path, forecast)
     assert [p.name for p in tmp_path.iterdir()] == ["page.html"]
@@ -354,9 +356,9 @@ def test_a_time_axis_fits_any_span(unit):
     """matplotlib warns, and leaves labels to chance, where it knows no interval that fits."""
     for n in range(2, 80):
         times = (np.datetime64("2024-01-01", unit) + np.arange(n)).astype("datetime64[ns]")
-        with plots._drawing(4, 2) as figure:
+        with canvas.drawing(4, 2) as figure:
             axes = figure.add_subplot()
-            x = plots._time_axis(axes, times)
+            x = canvas.time_axis(axes, times)
             axes.set_xlim(x[0], x[-1])
             ticks = [tick for tick in axes.get_xticks() if x[0] <= tick <= x[-1]]
         assert len(ticks) <= 7

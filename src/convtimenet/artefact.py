@@ -149,7 +149,7 @@ def load(
 
 def _check_shapes(path: Path, config: ModelConfig, weights: dict[str, Tensor]) -> None:
     """Compare what the config asks for with the weights that are there, before memory is taken."""
-    fits = len(config.kernel_sizes) <= len(weights)
+    fits = len(config.kernel_sizes) + len(config.stat_categories) <= len(weights)
     if fits:
         with torch.device("meta"):
             asked = {k: (v.shape, v.dtype) for k, v in ConvTimeNet(config).state_dict().items()}

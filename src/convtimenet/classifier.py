@@ -160,12 +160,18 @@ class ConvTimeNetClassifier(ClassifierMixin, LabelledEstimator):
             If the cases have another number of channels than the fitted ones, or are longer where
             the network pools by "flatten".
         """
-        return torch.from_numpy(self._answers(X)).double().softmax(1).numpy()
+        return _probabilities(self._answers(X))
 
     def predict(self, X: Any) -> np.ndarray:
         """The most probable class of each case, (n,), with labels as they were given."""
-        probabilities = self.predict_proba(X)
-        return self.classes_[probabilities.argmax(axis=1)]
+        return self._said(self._answers(X))
+
+    def _said(self, outputs: np.ndarray) -> np.ndarray:
+        return self.classes_[_probabilities(outputs).argmax(axis=1)]
+
+    def _explained(self, outputs: np.ndarray, answers: np.ndarray) -> np.ndarray:
+        columns = np.searchsorted(self.classes_, answers)
+        return _probabilities(outputs)[np.arange(len(outputs)), columns]
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
         """Accuracy; `y` may be left out where `X` brings its own labels."""
@@ -178,3 +184,8 @@ class ConvTimeNetClassifier(ClassifierMixin, LabelledEstimator):
     def _remember(self, values: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
         self.classes_ = restored(values, self.network_.config.outputs)
         self.n_channels_ = self.network_.config.channels
+
+
+def _probabilities(outputs: np.ndarray) -> np.ndarray:
+    """Class probabilities (n, K) of the network's scores."""
+    return torch.from_numpy(outputs).double().softmax(1).numpy()

@@ -188,6 +188,8 @@ class ModelConfig(_Json):
             f"one or more whole numbers, none below small_kernel={small}",
             self.kernel_sizes,
         )
+        whole = all(isinstance(n, int) and n >= 0 for n in self.stat_categories)
+        _require(whole, "stat_categories", "whole numbers of at least 0", self.stat_categories)
         if self.padding == "none":
             _require(
                 self.context_length >= self.patch_size,
@@ -205,10 +207,10 @@ class ModelConfig(_Json):
             self.quantiles,
         )
         if self.head != "forecast":
-            none, head = not self.covariates, f"the head {self.head!r}"
-            _require(none, "hist_exog to stat_categories", f"0 for {head}", none)
-            none = not self.quantiles
-            _require(none, "quantiles", f"empty for {head}", self.quantiles)
+            head, kinds = f"the head {self.head!r}", "hist_exog to stat_categories"
+            found = self.hist_exog, self.futr_exog, self.stat_exog, self.stat_categories
+            _require(not self.covariates, kinds, f"0 and empty for {head}", found)
+            _require(not self.quantiles, "quantiles", f"empty for {head}", self.quantiles)
         if self.head == "forecast":
             _require(self.channels == 1, "channels", "1 for the forecasting head", self.channels)
         else:

@@ -7,6 +7,7 @@ network keeps a table. What training did not see, and what is missing, adds noth
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
@@ -166,6 +167,20 @@ class Encoder:
             "stat_exog": len(self.stat) - len(texts),
             "stat_categories": texts,
         }
+
+    @property
+    def places(self) -> list[tuple[str, str, slice]]:
+        """Name of each, and where the network reads it: the part of `Covariates`, and its columns
+        there."""
+        widths = [(c.name, "hist", c.width) for c in self.hist]
+        widths += [(c.name, "futr", c.width) for c in self.futr]
+        widths += [(name, "futr", 2) for name in self.calendar]
+        widths += [(c.name, "stat" if c.categories is None else "categories", 1) for c in self.stat]
+        found, used = [], Counter[str]()
+        for name, part, width in widths:
+            found.append((name, part, slice(used[part], used[part] + width)))
+            used[part] += width
+        return found
 
     def notices(self, table: Table) -> list[str]:
         """What to say of a table's covariates."""

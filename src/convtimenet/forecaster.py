@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
@@ -33,7 +33,7 @@ from convtimenet.metrics import ForecastEvaluation
 from convtimenet.panel import Panel, evaluate_windows, roll
 from convtimenet.parts import hold_back, scored_rows, split_rows
 from convtimenet.presets import PANEL_EPOCH, Preset, auto_forecast, paper_preset
-from convtimenet.remembered import from_remembered, remembered
+from convtimenet.remembered import check_fits, from_remembered, remembered
 from convtimenet.sources import Columns, Wanted, read_source
 from convtimenet.tables import (
     Table,
@@ -41,11 +41,15 @@ from convtimenet.tables import (
     extend,
     forecast_names,
     future_frame,
+    pad_front,
     read_table,
     select_channels,
     select_series,
 )
 from convtimenet.windows import Scaler, Windows, check_unscaled, float32
+
+if TYPE_CHECKING:
+    from convtimenet.explain import ForecastExplanation
 
 log = logging.getLogger(__name__)
 
@@ -388,8 +392,7 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
             forecast and then the bounds, see `convtimenet.intervals.band_names`.
         """
         check_is_fitted(self, "fused_")
-        config, steps = self.network_.config, self._steps(h)
-        L, H = config.context_length, config.outputs
+        steps, H = self._steps(h), self.network_.config.outputs
         ahead = -(-steps // H) * H if self.covariates_.any else 0
         given = self._given(table, future)
         levels = () if level is None else check_levels(level)
@@ -412,22 +415,7 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
         with torch.inference_mode(), autocast(device, self.train_config_):
             for numbers in _chunks(len(table.lengths)):
                 part = select_series(table, numbers)
-                scaler = self._scaler_for(part)
-                part = crop(part, part.lengths - L, part.lengths)
-                now = part.lengths
-                if ahead:
-                    part = extend(part, ahead)
-                if given is not None:
-                    part = fill_future(part, now, given, self.futr_exog or ())
-                panel = Panel(
-                    part,
-                    scaler,
-                    L + ahead,
-                    masks=config.masks,
-                    encoder=self.covariates_,
-                    device=device,
-                )
-                windows = panel.windows(L, min(ahead, H), now, now + min(ahead, H))
+                windows, scaler = self._contexts(part, ahead, given, device)
                 order = torch.arange(len(windows), device=device)
                 scaled = [
                     answer
@@ -438,6 +426,92 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
                 for k in range(K):
                     found[numbers, ..., k] = scaler.invert(answers[k]).swapaxes(1, 2)
         return finite(found.reshape(-1, len(table.channels) * K))
+
+    def _contexts(
+        self, table: Table, ahead: int, given: Columns | None, device: torch.device
+    ) -> tuple[Windows, Scaler]:
+        """The last context of every series, with covariates of so many rows behind it; and what it
+        was scaled with."""
+        config, scaler = self.network_.config, self._scaler_for(table)
+        L, H = config.context_length, config.outputs
+        part = crop(table, table.lengths - L, table.lengths)
+        now = part.lengths
+        if ahead:
+            part = extend(part, ahead)
+        if given is not None:
+            part = fill_future(part, now, given, self.futr_exog or ())
+        panel = Panel(
+            part,
+            scaler,
+            L + ahead,
+            masks=config.masks,
+            encoder=self.covariates_,
+            device=device,
+        )
+        return panel.windows(L, min(ahead, H), now, now + min(ahead, H)), scaler
+
+    def explain(
+        self, X: Any = None, future: Any = None, *, series: Any = None, spans: Any = None
+    ) -> ForecastExplanation:
+        """Find what the forecast of every channel rests on: hide one span of its context after the
+        other and see how far the forecast moves.
+
+        Parameters
+        ----------
+        X, future
+            As for `predict`.
+        series
+            Id or ids of the series of a long table; needed where it holds several.
+        spans
+            How many spans of equal length the context is cut into, by default 24 (or as many as it
+            has steps); or pairs (first step, step behind the last) within the context.
+
+        Raises
+        ------
+        DataError
+            As `predict`, or if a series is not in the table or none of several is chosen.
+        ConfigError
+            If spans lie outside the context, or `series` is given for a table without ids.
+
+        Notes
+        -----
+        See `convtimenet.explain` for how parts are hidden, and for what importance is not.
+        """
+        from convtimenet.explain import ForecastExplanation, chosen, explain_windows, spans_of
+
+        check_is_fitted(self, "fused_")
+        config = self.network_.config
+        L, ahead = config.context_length, config.outputs if self.covariates_.any else 0
+        steps = spans_of(spans, L)
+        table = chosen(self.tail_ if X is None else self._fitted_table(X), series)
+        if not table.long:
+            self._check_rows(len(table.times))
+        context = pad_front(crop(table, table.lengths - L, table.lengths), L)
+        values = context.values
+        if context.known is not None and config.masks:
+            values = np.where(context.known, values, np.nan)
+        values = values.reshape(-1, L, len(table.channels)).swapaxes(1, 2)
+        device = next(self.fused_.buffers()).device
+        with torch.inference_mode(), autocast(device, self.train_config_):
+            windows, scaler = self._contexts(table, ahead, self._given(table, future), device)
+            found = explain_windows(
+                self.network_,
+                self.fused_,
+                windows,
+                scaler,
+                values,
+                steps,
+                self.train_config_.batch_size,
+                self.covariates_.places,
+            )
+        return ForecastExplanation(
+            **found,
+            spans=steps,
+            values=values,
+            channels=table.channels,
+            times=context.times.reshape(-1, L),
+            ids=table.ids,
+        )
 
     def _answers(
         self, windows: Windows, index: Tensor, steps: int, radii: Sequence[np.ndarray]
@@ -698,13 +772,16 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
         return values, arrays
 
     def _remember(self, values: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
-        self.channels_ = tuple(values["channels"])
         self.tail_ = from_remembered(values, arrays)
+        self.channels_ = self.tail_.channels
         self.covariates_ = Encoder.from_dict(values["covariates"])
+        config = self.network_.config
+        check_fits(self.tail_, self.scaler_, self.covariates_, config)
         radii = arrays.get("calibration.radii")
-        self.calibration_ = (
-            None if radii is None else Calibration(radii, values["calibration_windows"])
-        )
+        self.calibration_ = None
+        if radii is not None:
+            self.calibration_ = Calibration(radii, values["calibration_windows"])
+            self.calibration_.check(len(self.channels_), config.outputs)
 
 
 def _chunks(n: int) -> Iterator[np.ndarray]:

@@ -92,6 +92,22 @@ class Calibration:
             )
         return self.radii[np.searchsorted(_GRID, level - 1e-9)]
 
+    def check(self, channels: int, horizon: int) -> None:
+        """Refuse radii, read from a file, that no calibration gives.
+
+        Raises
+        ------
+        ValueError
+            If they are not rising, of another shape, or below 0.
+        """
+        shapes = [(len(_GRID), groups, horizon) for groups in (1, channels)]
+        if self.radii.dtype != np.float32 or self.radii.shape not in shapes:
+            raise ValueError(f"radii of the shape {self.radii.shape}, expected {shapes[-1]}")
+        if not (self.radii >= 0).all() or (self.radii[1:] < self.radii[:-1]).any():
+            raise ValueError("radii that do not rise from 0")
+        if not isinstance(self.windows, int) or self.windows < 1:
+            raise ValueError(f"a calibration with {self.windows!r} windows")
+
     def reaches(self, level: float) -> bool:
         """Whether there were enough windows for a level."""
         at = np.searchsorted(_GRID, level - 1e-9)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
@@ -24,10 +24,13 @@ from sklearn.utils.validation import (
 from convtimenet.base import ConvTimeNetEstimator
 from convtimenet.cases import Cases, as_cases, filled, gaps_left, read_cases
 from convtimenet.config import ModelConfig, TrainConfig
-from convtimenet.devices import resolve_device
+from convtimenet.devices import autocast, resolve_device
 from convtimenet.errors import DataError
 from convtimenet.presets import auto_classify, paper_preset
 from convtimenet.windows import LabelledCases, Scaler, pad_cases
+
+if TYPE_CHECKING:
+    from convtimenet.explain import CaseExplanation
 
 
 class LabelledEstimator(ConvTimeNetEstimator):
@@ -84,6 +87,14 @@ class LabelledEstimator(ConvTimeNetEstimator):
     @abstractmethod
     def _kept(self, learnt: Any) -> dict[str, Any]:
         """What was learnt of the labels, as attributes."""
+
+    @abstractmethod
+    def _said(self, outputs: np.ndarray) -> np.ndarray:
+        """The labels (n,) that outputs (n, K) of the network stand for."""
+
+    @abstractmethod
+    def _explained(self, outputs: np.ndarray, answers: np.ndarray) -> np.ndarray:
+        """How strongly outputs (n, K) speak for given answers (n,), or how large they are."""
 
     def _case_weights(self, labels: np.ndarray) -> np.ndarray | None:
         """What cases (n,) count by their label; None where all count alike."""
@@ -215,6 +226,60 @@ class LabelledEstimator(ConvTimeNetEstimator):
                 ),
             )
         return answers
+
+    def explain(self, X: Any, *, spans: Any = None) -> CaseExplanation:
+        """Find what the answer to every case rests on: hide one span of one channel after the
+        other and see how the probability of the predicted class, or the number, changes.
+
+        Parameters
+        ----------
+        X
+            Cases, as for `predict`; each is read once for every channel and span.
+        spans
+            How many spans of equal length the longest of the cases is cut into, by default 24 (or
+            as many as it has steps); or pairs (first step, step behind the last) within it.
+
+        Raises
+        ------
+        DataError
+            As `predict`.
+        ConfigError
+            If spans lie outside the cases.
+
+        Notes
+        -----
+        See `convtimenet.explain` for how parts are hidden, and for what importance is not.
+        """
+        from convtimenet.explain import CaseExplanation, explain_cases, spans_of
+
+        cases = self.read(X)
+        steps = spans_of(spans, cases.values.shape[2])
+        config, device = self.network_.config, next(self.fused_.buffers()).device
+        outputs = self._answers(cases)
+        answers = self._said(outputs)
+        explained = self._explained(outputs, answers)
+        with torch.inference_mode(), autocast(device, self.train_config_):
+            found = explain_cases(
+                self.network_,
+                self.fused_,
+                cases,
+                explained,
+                lambda some, length: padded(some, self.scaler_, length, config),
+                lambda output, at: self._explained(output, answers[at]),
+                steps,
+                self.train_config_.batch_size,
+                device,
+            )
+        return CaseExplanation(
+            **found,
+            spans=steps,
+            values=cases.values,
+            channels=tuple(map(str, range(self.n_channels_))),
+            answers=answers,
+            explained=explained,
+            measure="probability" if config.head == "classify" else "number",
+            lengths=cases.lengths,
+        )
 
     def _labelled(self, X: Any, y: Any) -> tuple[Cases, np.ndarray]:
         y = None if y is None else np.asarray(y)

@@ -114,10 +114,13 @@ def needed(path: str | os.PathLike[str], files: dict[str, bytes], name: str) -> 
 
 
 def _1_to_2(description: dict[str, Any]) -> dict[str, Any]:
-    """Format 2 counts the training examples and names object labels for what they are."""
+    """Format 2 counts the training examples, names object labels for what they are and tells a
+    forecaster's covariates."""
     data = description.get("data")
     if isinstance(data, dict) and data.get("dtype") == "|O":
         data = data | {"dtype": "python"}
+    if isinstance(data, dict) and description.get("kind") == "ConvTimeNetForecaster":
+        data = data | {"covariates": {"hist": [], "futr": [], "stat": [], "calendar": []}}
     return description | {"format": 2, "examples": None, "data": data}
 
 

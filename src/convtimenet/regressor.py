@@ -87,8 +87,13 @@ class ConvTimeNetRegressor(RegressorMixin, LabelledEstimator):
             If the cases have another number of channels than the fitted ones, or are longer where
             the network pools by "flatten".
         """
-        answers = self._answers(X).astype(np.float64)
-        return self.target_scaler_.invert(answers.T)[0]
+        return self._said(self._answers(X))
+
+    def _said(self, outputs: np.ndarray) -> np.ndarray:
+        return self.target_scaler_.invert(outputs.astype(np.float64).T)[0]
+
+    def _explained(self, outputs: np.ndarray, answers: np.ndarray) -> np.ndarray:
+        return self._said(outputs)
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
         """R2, the share of the targets' variance that the answers explain; `y` may be left out

@@ -6,10 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from convtimenet.config import ModelConfig
+from convtimenet.covariates import CALENDAR, Encoder
 from convtimenet.frequency import Frequency
 from convtimenet.tables import Origin, Table
+from convtimenet.windows import Scaler
 
-__all__ = ["from_remembered", "remembered"]
+__all__ = ["check_fits", "from_remembered", "remembered"]
 
 
 _COVARIATE = "tail.covariate."
@@ -60,7 +63,10 @@ def from_remembered(values: dict[str, Any], arrays: dict[str, np.ndarray]) -> Ta
     long: dict[str, Any] = {}
     if series is not None:
         ids = series["ids"]
-        kind = np.int64 if ids and isinstance(ids[0], int) else object
+        whole = all(isinstance(one, int) for one in ids)
+        if not whole and not all(isinstance(one, str) for one in ids):
+            raise ValueError("expected ids that are text or whole numbers")
+        kind = np.int64 if whole else object
         long = {
             "id_name": series["id_name"],
             "ids": np.array(ids, dtype=kind),
@@ -68,18 +74,23 @@ def from_remembered(values: dict[str, Any], arrays: dict[str, np.ndarray]) -> Ta
         }
     T, C = len(times), len(values["channels"])
     rows = long.get("rows", np.array([T]))
-    if times.shape != (T,) or arrays["tail.values"].shape != (T, C):
-        raise ValueError(f"expected a tail of {C} channels beside {T} time stamps")
-    if rows.dtype.kind != "i" or (rows < 1).any() or rows.sum() != T:
-        raise ValueError(f"expected series of {T} rows together")
-    if len(long.get("ids", rows)) != len(rows):
-        raise ValueError(f"expected {len(rows)} ids")
+    known = arrays.get("tail.known")
+    _expect("tail.times", times, "i", (T,))
+    _expect("tail.values", arrays["tail.values"], "f", (T, C))
+    if known is not None:
+        _expect("tail.known", known, "b", (T, C))
+    _expect("tail.rows", rows, "i", (len(long.get("ids", rows)),))
+    if (rows < 1).any() or rows.sum() != T or not np.isfinite(arrays["tail.values"]).all():
+        raise ValueError(f"expected a tail of series of {T} rows together, all of them finite")
     covariates = {}
     for key, kept in arrays.items():
         if key.startswith(_COVARIATE):
             name = key.removeprefix(_COVARIATE)
             texts = values.get("texts", {}).get(name)
+            _expect(key, kept, "f" if texts is None else "i", (T,))
             if texts is not None:
+                if (kept < -1).any() or not all(isinstance(text, str) for text in texts):
+                    raise ValueError(f"expected {key} to number texts")
                 kept = np.array([*texts, None], dtype=object)[kept]
             covariates[name] = kept
     return Table(
@@ -94,10 +105,47 @@ def from_remembered(values: dict[str, Any], arrays: dict[str, np.ndarray]) -> Ta
             time_dtype=_restored(values["time_type"]),
             id_dtype=None if series is None else _restored(series["id_type"]),
         ),
-        known=arrays.get("tail.known"),
+        known=known,
         covariates=covariates,
         **long,
     )
+
+
+def check_fits(table: Table, scaler: Scaler, encoder: Encoder, config: ModelConfig) -> None:
+    """Refuse a tail, a scaling or covariates that are not those of one network.
+
+    Raises
+    ------
+    ValueError
+        If they do not fit together.
+    """
+    lengths, L, C = table.lengths, config.context_length, len(table.channels)
+    if (lengths > L).any() or (not table.long and len(table.times) != L):
+        raise ValueError(f"expected a tail of {L} rows, found {lengths.tolist()}")
+    if scaler.centre.shape not in ((1, 1), (C, 1), (len(lengths), C, 1)):
+        raise ValueError(f"a scaler of the shape {scaler.centre.shape} for {C} channels")
+    counts = {name: getattr(config, name) for name in encoder.sizes}
+    if encoder.sizes != counts:
+        raise ValueError(f"covariates of the sizes {encoder.sizes} for a network with {counts}")
+    for column in (*encoder.hist, *encoder.futr, *encoder.stat):
+        text = table.covariates[column.name].dtype == object
+        if text != (column.categories is not None):
+            raise ValueError(f"covariate {column.name!r} is text in one place, numbers in another")
+        if not (np.isfinite(column.centre) and 0 < column.scale < np.inf):
+            raise ValueError(f"covariate {column.name!r} has a scaling that is none")
+    if unknown := set(encoder.calendar) - CALENDAR.keys():
+        raise ValueError(f"no calendar features: {unknown}")
+    if encoder.calendar and table.times.dtype.kind != "M":
+        raise ValueError("calendar features without dates")
+
+
+def _expect(name: str, array: np.ndarray, kind: str, shape: tuple[int, ...]) -> None:
+    """Check the kind of an array's numbers, and its shape."""
+    if array.dtype.kind != kind or array.shape != shape:
+        raise ValueError(
+            f"expected a tail with {name} of the shape {shape}, kind {kind!r}; found "
+            f"{array.shape}, {array.dtype}"
+        )
 
 
 def _described(dtype: Any) -> dict[str, Any] | None:

@@ -64,7 +64,9 @@ class ForecastRuntime(Runtime):
     def shapes(self) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
         open_channels = not isinstance(self.session.get_inputs()[0].shape[1], int)
         C = 0 if open_channels else len(self.channels)
-        return ("double", C, self.context_length), ("double", C, self.config.outputs)
+        quantiles = (len(self.config.quantiles),) if self.config.quantiles else ()
+        answer = ("double", C, *quantiles, self.config.outputs)
+        return ("double", C, self.context_length), answer
 
     def forecast(self, values: Any) -> np.ndarray:
         """Forecast from the last L rows of (T, C) values, or of (B, T, C) at once.
@@ -174,13 +176,15 @@ def load(folder: str | os.PathLike[str], threads: int = 0) -> ForecastRuntime | 
             f"{path} holds no ONNX graph (expected {GRAPH}, its description says {exported!r}); "
             "make one with: convtimenet export, or export(..., format='onnx')"
         )
-    if kind not in _KINDS:
+    if not isinstance(kind, str) or kind not in _KINDS:
         raise ArtefactError(f"{path} holds a {kind!r}, expected one of {', '.join(_KINDS)}")
-    config = network_config(path, found)
-    session = session_of(needed(path, files, GRAPH), str(path / GRAPH), threads)
     try:
+        config = network_config(path, found)
+        session = session_of(needed(path, files, GRAPH), str(path / GRAPH), threads)
         runtime = _KINDS[kind](session, config, found)
         said = runtime.shapes()
+    except ArtefactError:
+        raise
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ArtefactError(
             f"{path / DESCRIPTION} is damaged: {type(error).__name__}: {error}; export again"

@@ -19,7 +19,7 @@ def test_right_result_or_documented_error(name, caplog):
         database=None,
         deadline=None,
         derandomize=True,
-        suppress_health_check=list(HealthCheck),
+        suppress_health_check=[*HealthCheck.__members__.values()],
     )
     @given(target.examples)
     def check(example):

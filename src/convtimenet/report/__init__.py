@@ -2,7 +2,7 @@
 
 The page needs nothing but itself: pictures are part of it, it runs no script and asks nothing of
 any network. `_forecast` and `_classes` choose the numbers of a task and put them into words,
-`_network` those of any network; `_plots` draws, `_html` frames.
+`_network` those of any network; `_plots` and `_network_plots` draw on a `_canvas`, `_html` frames.
 Needs matplotlib (extra ``report``). Shape legend: `convtimenet._shapes`.
 """
 
@@ -25,10 +25,16 @@ from convtimenet.metrics import ForecastEvaluation
 from convtimenet.report._classes import class_sections
 from convtimenet.report._forecast import forecast_sections
 from convtimenet.report._html import Section, card, escaped, page, score_table
+from convtimenet.report._importance import case_importance, forecast_importance
 from convtimenet.report._network import training_section, weights_sections
 from convtimenet.tables import Table
 
-__all__ = ["classification_report", "forecast_report"]
+__all__ = [
+    "case_importance",
+    "classification_report",
+    "forecast_importance",
+    "forecast_report",
+]
 
 
 def forecast_report(

@@ -13,9 +13,11 @@ from convtimenet.labelled import padded
 from convtimenet.metrics import confusion
 from convtimenet.report import _plots as plots
 from convtimenet.report._html import Section, card, count, figure, grid, percent, score_table, tile
+from convtimenet.report._importance import case_importance_section
 from convtimenet.report._network import middle, patches_section, sample
 
 _WRONG_SHOWN = 4
+_EXPLAINED = 4
 _Z = 1.959964  # standard normal quantile of a 95 % interval
 
 
@@ -29,6 +31,7 @@ def class_sections(model: ConvTimeNetClassifier, cases: Cases) -> list[Section]:
         _scores_section(counts),
         _classes_section(model, counts),
         _wrong_section(model, cases, truth, probabilities),
+        _importance_section(model, cases, truth, probabilities),
         _patches_section(model, cases, truth, probabilities),
     ]
 
@@ -121,12 +124,36 @@ def _classes_section(model: ConvTimeNetClassifier, counts: np.ndarray) -> Sectio
 # --- cases ---------------------------------------------------------------------------------------
 
 
+def _surely_wrong(truth: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Numbers of the wrong cases, the most confident first."""
+    wrong = np.flatnonzero(probabilities.argmax(1) != truth)
+    return wrong[np.argsort(-probabilities.max(1)[wrong], kind="stable")]
+
+
+def _importance_section(
+    model: ConvTimeNetClassifier, cases: Cases, truth: np.ndarray, probabilities: np.ndarray
+) -> Section:
+    """Of the first classes a right case each, of middling confidence; and the worst mistake."""
+    predicted, sure = probabilities.argmax(1), probabilities.max(1)
+    wrong = _surely_wrong(truth, probabilities)[:1].tolist()
+    shown = []
+    for k in range(len(model.classes_)):
+        right = np.flatnonzero((predicted == truth) & (truth == k))
+        if len(right) and len(shown) < _EXPLAINED - len(wrong):
+            shown.append(int(right[middle(sure[right])]))
+    names = [f"Case {case}: class {model.classes_[predicted[case]]}, rightly" for case in shown]
+    for case in wrong:
+        own, given = (model.classes_[k[case]] for k in (truth, predicted))
+        names.append(f"Case {case}: {own}, taken for {given}")
+    return case_importance_section(model.explain(cases.subset(np.array(shown + wrong))), names)
+
+
 def _wrong_section(
     model: ConvTimeNetClassifier, cases: Cases, truth: np.ndarray, probabilities: np.ndarray
 ) -> Section:
     predicted, sure = probabilities.argmax(1), probabilities.max(1)
-    wrong = np.flatnonzero(predicted != truth)
-    order = wrong[np.argsort(-sure[wrong], kind="stable")][:_WRONG_SHOWN].tolist()
+    wrong = _surely_wrong(truth, probabilities)
+    order = wrong[:_WRONG_SHOWN].tolist()
     words = f"{len(wrong):,} of {len(truth):,} cases are wrong. "
     if not order:
         return Section("wrong", "Confidently wrong", f"<p>{words}</p>")

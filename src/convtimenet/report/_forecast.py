@@ -21,6 +21,7 @@ from convtimenet.report._html import (
     span,
     tile,
 )
+from convtimenet.report._importance import forecast_importance_section
 from convtimenet.report._network import middle, patches_section, sample
 from convtimenet.tables import Table, crop, select_channels
 from convtimenet.timestamps import show_time, to_local
@@ -46,6 +47,7 @@ def forecast_sections(
         _windows_section(model, table, evaluation),
         _errors_section(model, table, evaluation),
         *_interval_sections(model, table, evaluation),
+        _importance_section(model, table, evaluation),
         _patches_section(model, table, evaluation),
     ]
 
@@ -290,14 +292,35 @@ def _interval_sections(
     return [Section("intervals", "How often the intervals hold", grid([picture, scores]))]
 
 
+def _typical(
+    model: ConvTimeNetForecaster, table: Table, evaluation: ForecastEvaluation
+) -> tuple[int, int]:
+    """First row of the window with the median error, and the channel with most of it."""
+    first = int(evaluation.starts[middle(evaluation.mse_per_window)])
+    return first, int(_window_errors(model, table, first)[1].argmax())
+
+
+def _importance_section(
+    model: ConvTimeNetForecaster, table: Table, evaluation: ForecastEvaluation
+) -> Section:
+    first, c = _typical(model, table, evaluation)
+    now = first + model.network_.config.context_length
+    ahead = crop(table, now, now + model.network_.config.outputs) if model.futr_exog else None
+    return forecast_importance_section(
+        model.explain(crop(table, first, now), ahead),
+        np.broadcast_to(model.scaler_.scale[:, 0], len(table.channels)),
+        c,
+        f"the window with the median error, whose forecast starts at {_when(table, now)}",
+    )
+
+
 def _patches_section(
     model: ConvTimeNetForecaster, table: Table, evaluation: ForecastEvaluation
 ) -> Section:
     L, starts = model.network_.config.context_length, evaluation.starts
     scaled = model.scaler_.apply(table.values.T)
     sampled = starts[sample(len(starts), len(table.channels) * L)]
-    typical = int(starts[middle(evaluation.mse_per_window)])
-    c = int(_window_errors(model, table, typical)[1].argmax())
+    typical, c = _typical(model, table, evaluation)
     channel, context = table.channels[c], slice(typical, typical + L)
     return patches_section(
         model.network_,

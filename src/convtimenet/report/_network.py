@@ -11,6 +11,7 @@ import torch
 from convtimenet.history import History
 from convtimenet.layers import Residual
 from convtimenet.model import Block, ConvTimeNet, deformation
+from convtimenet.report import _network_plots as network_plots
 from convtimenet.report import _plots as plots
 from convtimenet.report._html import (
     Section,
@@ -172,7 +173,7 @@ def patches_section(
     left, right, moved, there = (each[:last] for each in (left, right, moved, there))
     cards = [
         figure(
-            plots.patch_boxes(
+            network_plots.patch_boxes(
                 values,
                 left,
                 right,
@@ -188,7 +189,7 @@ def patches_section(
             "Where the patches lie",
         ),
         figure(
-            plots.move_histograms(shift, widening),
+            network_plots.move_histograms(shift, widening),
             f"Histograms over {many}: shifts range over {span(shift)}, changes of width "
             f"over {span(widening)} time steps.",
             "All at 0 would be plain patching. Patches over padding count too.",
@@ -236,7 +237,7 @@ def _residual_section(blocks: Sequence[Block], sizes: Sequence[int]) -> Section:
     ]
     table = score_table("Residual scales", ["block", "kernel", *scales], rows, numbers=True)
     picture = figure(
-        plots.residual_bars(scales, sizes),
+        network_plots.residual_bars(scales, sizes),
         f"Residual scales of {count(len(blocks), 'block')}: {span(np.array([*scales.values()]))}; "
         f"{len(dead)} of them near 0.",
         "The longer a bar, the more of its branch is added to the tokens.",
@@ -258,7 +259,7 @@ def _kernel_section(blocks: Sequence[Block], sizes: Sequence[int]) -> Section:
         peak = int(np.abs(weight).mean(0).argmax()) - (k - 1) // 2
         cards.append(
             figure(
-                plots.kernel_map(weight),
+                network_plots.kernel_map(weight),
                 f"Kernels of block {i}: {len(weight)} rows of {k} weights between "
                 f"{span(weight)}; largest on average at offset {peak}.",
                 f"Largest on average at offset {peak}.",

@@ -1,0 +1,127 @@
+"""What all pictures of a report share: style, axes, series as lines, and the way to SVG.
+
+Drawn with matplotlib's objects only: no pyplot, no window, the caller's settings stay as they are.
+The same numbers give the same bytes. Colours are Okabe and Ito's, which colour-blind readers tell
+apart. Shape legend: `convtimenet._shapes`.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from io import StringIO
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from convtimenet.report._html import clean
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+    from matplotlib.figure import Figure
+
+INK, GREY, FAINT = "#222222", "#6e6e6e", "#d9d9d9"
+BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
+MANY_POINTS = 6000  # a picture with more is drawn as pixels; as paths it would swell the page
+WIDTH = 4.4  # inches; at this width 9 pt letters stay readable on a phone
+
+_STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "convtimenet",
+    "text.parse_math": False,  # names may hold dollar signs
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "axes.labelsize": 9,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": GREY,
+    "axes.labelcolor": INK,
+    "xtick.color": GREY,
+    "ytick.color": GREY,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "text.color": INK,
+    "lines.linewidth": 1.4,
+    "axes.formatter.limits": (-4, 5),
+}
+
+
+def short(text: str, most: int = 24) -> str:
+    """One line of at most `most` characters; the middle goes, for names often differ at the end."""
+    text = " ".join(clean(text).split())
+    kept = most - 1
+    return text if len(text) <= most else f"{text[: kept - kept // 2]}…{text[-(kept // 2) :]}"
+
+
+@contextmanager
+def drawing(width: float, height: float) -> Iterator[Figure]:
+    """A figure of that many inches under the report's style."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    with mpl.rc_context(_STYLE), warnings.catch_warnings():
+        # The reader's browser chooses the font, and has more letters than matplotlib's own.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        yield Figure(figsize=(width, height), layout="constrained")
+
+
+def svg(figure: Figure) -> str:
+    target = StringIO()
+    nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    figure.savefig(target, format="svg", dpi=120, metadata=nothing)
+    text = target.getvalue()
+    # Without the prologue, which names a document type at an outside address.
+    return text[text.index("<svg") :]
+
+
+def whole_ticks(axis: Axis) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axis.set_major_locator(MaxNLocator(integer=True, nbins=8, min_n_ticks=1))
+
+
+def time_axis(axes: Axes, times: np.ndarray) -> np.ndarray:
+    """Dress the x axis for `times` (n,), datetime64 or integers; gives the positions to plot at."""
+    import matplotlib.dates as mdates
+
+    if times.dtype.kind != "M":
+        whole_ticks(axes.xaxis)
+        return times
+    locator = mdates.AutoDateLocator(minticks=3, maxticks=6)
+    # without these some spans, such as 70 hours or 35 months, have no interval that fits
+    for unit, longest in (("MONTHLY", 12), ("HOURLY", 24), ("MINUTELY", 60), ("SECONDLY", 60)):
+        intervals = locator.intervald[getattr(mdates, unit)]
+        locator.intervald[getattr(mdates, unit)] = [*intervals, longest]
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_formatter(mdates.ConciseDateFormatter(locator))
+    return np.asarray(mdates.date2num(times))
+
+
+def label_ends(axes: Axes, labels: Sequence[tuple[float, str, str]]) -> None:
+    """Name lines in the right margin: (height in data units, text, colour) each, kept apart."""
+    low, high = axes.get_ylim()
+    wanted = sorted(((y - low) / (high - low), text, colour) for y, text, colour in labels)
+    heights: list[float] = []
+    for height, _, _ in wanted:
+        heights.append(max(height, heights[-1] + 0.09) if heights else height)
+    excess = max(0.0, heights[-1] - 1.0)
+    for height, (_, text, colour) in zip(heights, wanted, strict=True):
+        axes.text(1.02, height - excess, text, color=colour, transform=axes.transAxes, va="center")
+
+
+def draw_series(axes: Axes, x: np.ndarray, values: np.ndarray) -> None:
+    """All channels (C, n) of a series as lines; thin and many-coloured where they are many."""
+    from matplotlib import colormaps
+
+    C = len(values)
+    if values.size > MANY_POINTS:
+        axes.set_rasterization_zorder(0)
+    colours = [BLUE] if C == 1 else colormaps["viridis"](np.linspace(0, 0.9, C))
+    width, alpha = (1.2, 1.0) if C == 1 else (0.8, 0.8)
+    dot = "." if values.shape[1] == 1 else None
+    for row, colour in zip(values, colours, strict=True):
+        axes.plot(x, row, color=colour, linewidth=width, alpha=alpha, marker=dot, zorder=-1)
