@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from pages import Block, blocks, run, same
 
 from convtimenet import ConvTimeNetForecaster
-from pages import Block, blocks, run, same
 
 ROOT = Path(__file__).resolve().parents[1]
 TUTORIALS = sorted((ROOT / "docs" / "tutorials").glob("*.md"))
