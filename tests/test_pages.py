@@ -4,15 +4,17 @@ import re
 import shlex
 import subprocess
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from pages import Block, blocks, run, same
 
-from convtimenet import ConvTimeNetForecaster
+from convtimenet import ConvTimeNetForecaster, forecaster, presets
 from convtimenet.cli import main
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -71,8 +73,16 @@ def daily(n, shops=("a", "b")):
 
 
 def test_readme(tmp_path, monkeypatch):
-    """With small data and the settings that the page has, which are the usual ones."""
+    """With small data and few epochs, all else as the page has it."""
     monkeypatch.chdir(tmp_path)
+    usual = forecaster.auto_forecast
+
+    def quick(*given):
+        preset = usual(*given)
+        return replace(preset, train=preset.train | {"epochs": 1})
+
+    monkeypatch.setattr(forecaster, "auto_forecast", quick)
+    monkeypatch.setitem(presets.CLASSIFY_TRAIN, "epochs", 2)
     long = daily(220)
     long[long["unique_id"] == "a"].to_csv("sales.csv", columns=["ds", "y"], index=False)
     past, ahead = long[long["ds"] < "2025-07-26"], long[long["ds"] >= "2025-07-26"]
@@ -115,7 +125,7 @@ def test_export(tmp_path, monkeypatch):
     quick = ["--training.epochs=1", "--model.kernel_sizes=[3]"]
     for command, more in zip(commands, (quick, []), strict=True):
         assert main([*shlex.split(command), *more]) == 0
-    space = {"values": np.arange(150.0)[:, None]}
+    space: dict[str, Any] = {"values": np.arange(150.0)[:, None]}
     # the page shows what both kinds of models answer; this one forecasts
     assert list(run(page, space))
     assert space["model"].forecast(space["values"]).shape == (24, 1)
