@@ -1,8 +1,8 @@
 """Run the Python blocks of Markdown pages, so that what they show is what happens.
 
 A ``python`` block is run after those before it, in one empty folder; a ``text`` block behind it
-holds what it prints. ``python benchmarks/pages.py docs/tutorials/*.md`` writes these blocks anew and
-puts the pictures that a page made into ``img/`` beside it; the tests run the same pages and compare.
+holds what it prints. ``python benchmarks/pages.py docs/tutorials/*.md`` writes these blocks anew
+and puts the pictures that a page made into ``img/`` beside it; with ``--check`` it compares.
 """
 
 from __future__ import annotations
@@ -26,14 +26,15 @@ os.environ.setdefault("MPLBACKEND", "agg")
 TOLERANCE = 0.1
 
 _BLOCK = re.compile(
-    r"^```python\n(?P<code>.*?)^```\n(?:\n*^```text\n(?P<shown>.*?)^```\n)?", re.DOTALL | re.MULTILINE
+    r"^```python\n(?P<code>.*?)^```\n(?:\n*^```text\n(?P<shown>.*?)^```\n)?",
+    re.DOTALL | re.MULTILINE,
 )
 _DECIMAL = re.compile(r"[-+]?\d+\.\d+(?:e[-+]?\d+)?")
 
 
 @dataclass(frozen=True)
 class Block:
-    """Code, what the page says it prints (None where it says nothing), and the code's first line."""
+    """Code, what the page says it prints (None where nothing), and the code's first line."""
 
     code: str
     shown: str | None

@@ -1,16 +1,21 @@
 """The Python blocks of the pages run, in order, and print and draw what the pages show."""
 
+import re
+import shlex
 import subprocess
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-
-from convtimenet import ConvTimeNetForecaster
 from pages import Block, blocks, run, same
+
+from convtimenet import ConvTimeNetForecaster, forecaster, presets
+from convtimenet.cli import main
 
 ROOT = Path(__file__).resolve().parents[1]
 TUTORIALS = sorted((ROOT / "docs" / "tutorials").glob("*.md"))
@@ -49,11 +54,11 @@ def test_words_and_whole_numbers_are_equal_and_decimals_near(shown, printed, ali
 
 def test_blocks_and_what_they_print():
     page = "x\n```python\na = 1\n```\n\n```text\nout\n```\n\n```python\nb\n```\ntext\n"
-    assert list(blocks(page)) == [Block("a = 1\n", "out\n", 3), Block("b\n", None, 10)]
+    assert list(blocks(page)) == [Block("a = 1\n", "out\n", 3), Block("b\n", None, 11)]
 
 
-def daily(n, shops=("a", "b", "c")):
-    """Sales of a few shops, with a week, a column of promotions and one of regions."""
+def daily(n, shops=("a", "b")):
+    """Sales of two shops, with a week, a column of promotions and one of regions."""
     rng, days = np.random.default_rng(0), np.arange(n)
     wave = 10 + 3 * np.sin(2 * np.pi * days / 7)
     frames = []
@@ -68,19 +73,26 @@ def daily(n, shops=("a", "b", "c")):
 
 
 def test_readme(tmp_path, monkeypatch):
-    """With small data and the settings that the page has, which are the usual ones."""
+    """With small data and few epochs, all else as the page has it."""
     monkeypatch.chdir(tmp_path)
-    long = daily(144)
-    wide = long[long["unique_id"] == "a"][["ds", "y"]]
-    wide.to_csv("sales.csv", index=False)
-    past, ahead = long[long["ds"] < "2025-05-11"], long[long["ds"] >= "2025-05-11"]
+    usual = forecaster.auto_forecast
+
+    def quick(*given):
+        preset = usual(*given)
+        return replace(preset, train=preset.train | {"epochs": 1})
+
+    monkeypatch.setattr(forecaster, "auto_forecast", quick)
+    monkeypatch.setitem(presets.CLASSIFY_TRAIN, "epochs", 2)
+    long = daily(220)
+    long[long["unique_id"] == "a"].to_csv("sales.csv", columns=["ds", "y"], index=False)
+    past, ahead = long[long["ds"] < "2025-07-26"], long[long["ds"] >= "2025-07-26"]
     X, y = np.random.default_rng(1).normal(size=(12, 2, 16)), np.repeat(["a", "b"], 6)
     space = {"sales": past, "plan": ahead[["unique_id", "ds", "promo"]]}
     space |= {"X": X, "y": y, "X_test": X, "y_test": y}
     printed = [output for _, output in run(ROOT / "README.md", space)]
     assert len(printed) == 4
     assert list(space["forecast"].columns) == ["unique_id", "ds", "ConvTimeNet"]
-    assert len(space["forecast"]) == 3 * 14
+    assert len(space["forecast"]) == 2 * 14
     assert 0 <= float(printed[-1]) <= 1
     assert {path.name for path in tmp_path.iterdir()} == {
         "sales.csv", "sales-model", "gestures-model",
@@ -101,3 +113,19 @@ def test_intervals(tmp_path, monkeypatch):
     for one in code:
         exec(one, space)
     assert space["model"].calibration_ is not None
+
+
+def test_export(tmp_path, monkeypatch):
+    """The commands of the page, then its Python."""
+    monkeypatch.chdir(tmp_path)
+    daily(150, ["a"]).to_csv("sales.csv", columns=["ds", "y"], index=False)
+    page = ROOT / "docs" / "export.md"
+    commands = re.findall(r"^convtimenet (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(commands) == 2
+    quick = ["--training.epochs=1", "--model.kernel_sizes=[3]"]
+    for command, more in zip(commands, (quick, []), strict=True):
+        assert main([*shlex.split(command), *more]) == 0
+    space: dict[str, Any] = {"values": np.arange(150.0)[:, None]}
+    # the page shows what both kinds of models answer; this one forecasts
+    assert list(run(page, space))
+    assert space["model"].forecast(space["values"]).shape == (24, 1)
