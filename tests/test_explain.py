@@ -161,7 +161,14 @@ def test_chosen_series_of_a_long_table_and_covariates():
     table = panel()
     past = table.groupby("unique_id").head(1000)
     model = ConvTimeNetForecaster(
-        4, 16, futr_exog=["promo", "idle"], verbose=0, device="cpu", n_epochs=6, model=TINY, lr=3e-3
+        4,
+        16,
+        futr_exog=["promo", "idle"],
+        verbose=0,
+        device="cpu",
+        n_epochs=25,
+        model=TINY,
+        lr=3e-3,
     ).fit(past)
     days = {one: part["ds"].max() for one, part in past.groupby("unique_id")}
     ahead = pd.concat(
