@@ -185,6 +185,9 @@ def test_forecast_page_tells_the_scores(pages: tuple[str, str], forecast: Foreca
     for value in (*evaluation.scores.values(), *evaluation.naive.values()):
         assert f"{value:.3f}" in text
     assert evaluation.n_windows == 93
+    found = Page(pages[0]).text
+    assert "What the forecast rests on" in found
+    assert "The forecast moves most, by" in found
     assert "93" in text
     for name, mae in evaluation.mae_per_channel.items():
         assert f"{name} {mae:.3f}" in text
@@ -204,9 +207,14 @@ def test_classification_page_tells_the_scores(pages: tuple[str, str], classes: C
     assert f"{100 * accuracy:.1f} %" in text
     assert f"{round(60 * accuracy)} cases right" in text
     assert "33.3 %" in text  # three classes of equal size
+    assert "without them its probability falls" in text
+    given = model.predict(cases)
+    right = set(given[given == cases.labels])
+    assert len(re.findall(r"Case \d+: class .*?, rightly", text)) == len(right)
     wrong = round(60 * (1 - accuracy))
     assert f"{wrong} of 60 cases are wrong" in text
-    assert len(re.findall(r"Case \d+: .*?, taken for ", text)) == min(wrong, 4)
+    shown = min(wrong, 4) + min(wrong, 1)  # the surest again, with what it rests on
+    assert len(re.findall(r"Case \d+: .*?, taken for ", text)) == shown
     assert "taken for class" in text
 
 

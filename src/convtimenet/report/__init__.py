@@ -17,11 +17,11 @@ from sklearn.utils.validation import check_is_fitted
 from convtimenet.base import ConvTimeNetEstimator
 from convtimenet.cases import Cases
 from convtimenet.classifier import ConvTimeNetClassifier
-from convtimenet.errors import MissingExtraError
 from convtimenet.files import whole_file
 from convtimenet.forecaster import ConvTimeNetForecaster
 from convtimenet.losses import loss_of
 from convtimenet.metrics import ForecastEvaluation
+from convtimenet.report._canvas import require_matplotlib
 from convtimenet.report._classes import class_sections
 from convtimenet.report._forecast import forecast_sections
 from convtimenet.report._html import Section, card, escaped, page, score_table
@@ -80,7 +80,7 @@ def forecast_report(
         Before ``fit``.
     """
     check_is_fitted(model)
-    _require_matplotlib()
+    require_matplotlib()
     with whole_file(path) as file:  # first, so that a wrong folder costs no work
         own = forecast_sections(model, table, evaluation)
         file.write(page(title, _sections(model, facts, published, own)))
@@ -124,18 +124,11 @@ def classification_report(
         Before ``fit``.
     """
     check_is_fitted(model)
-    _require_matplotlib()
+    require_matplotlib()
     with whole_file(path) as file:
         own = class_sections(model, cases)
         file.write(page(title, _sections(model, facts, published, own)))
     return Path(path)
-
-
-def _require_matplotlib() -> None:
-    try:
-        import matplotlib as mpl  # noqa: F401
-    except ImportError as error:
-        raise MissingExtraError("matplotlib", "report", "the report") from error
 
 
 def _sections(

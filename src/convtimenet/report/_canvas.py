@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from convtimenet.errors import MissingExtraError
 from convtimenet.report._html import clean
 
 if TYPE_CHECKING:
@@ -55,6 +56,14 @@ def short(text: str, most: int = 24) -> str:
     text = " ".join(clean(text).split())
     kept = most - 1
     return text if len(text) <= most else f"{text[: kept - kept // 2]}…{text[-(kept // 2) :]}"
+
+
+def require_matplotlib() -> None:
+    """Raise `MissingExtraError` without it, before work starts."""
+    try:
+        import matplotlib as mpl  # noqa: F401
+    except ImportError as error:
+        raise MissingExtraError("matplotlib", "report", "the report") from error
 
 
 @contextmanager

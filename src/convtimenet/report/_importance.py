@@ -9,7 +9,7 @@ import numpy as np
 
 from convtimenet.explain import CaseExplanation, Explanation, ForecastExplanation
 from convtimenet.report import _network_plots as network_plots
-from convtimenet.report._canvas import WIDTH, drawing, svg
+from convtimenet.report._canvas import WIDTH, drawing, require_matplotlib, svg
 from convtimenet.report._html import Section, card, escaped, figure, grid, number, score_table
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ _HIDDEN = {
 
 def forecast_importance(explanation: ForecastExplanation, n: int, c: int) -> Figure:
     """Channel `c` of series `n`, drawn."""
+    require_matplotlib()
     with drawing(WIDTH, 6.2) as drawn:
         network_plots.importance_panels(
             drawn,
@@ -46,6 +47,7 @@ def forecast_importance(explanation: ForecastExplanation, n: int, c: int) -> Fig
 
 def case_importance(explanation: CaseExplanation, n: int) -> Figure:
     """Case `n`, drawn."""
+    require_matplotlib()
     with drawing(WIDTH, 4.8) as drawn:
         network_plots.importance_panels(
             drawn,
