@@ -82,7 +82,12 @@ def run(target: Target, examples: int, number: int) -> tuple[dict[str, Any], str
         max_examples=examples,
         database=None,
         deadline=None,
-        suppress_health_check=[*HealthCheck.__members__.values()],
+        suppress_health_check=[
+            HealthCheck.too_slow,
+            HealthCheck.data_too_large,
+            HealthCheck.filter_too_much,
+            HealthCheck.large_base_example,
+        ],
         phases=[Phase.generate, Phase.shrink],
         print_blob=False,
     )

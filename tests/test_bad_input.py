@@ -266,11 +266,14 @@ class TestAccepted:
         values = waves()
         values[10:13, 0] = np.nan
         values[20, 1] = np.inf
-        model = forecaster().fit(values)
-        assert model.notices_ == (
+        told = (
             "channel '0': filled by interpolation in time: 3 missing",
             "channel '1': filled by interpolation in time: 1 infinite",
         )
+        masked = "missing values are masked: the network neither reads nor learns them"
+        assert forecaster().fit(values).notices_ == (*told, masked)
+        model = forecaster(model=TINY | {"masks": False}).fit(values)
+        assert model.notices_ == told
         by_hand = waves()
         steps = np.arange(100)
         for c, gap in ((0, [10, 11, 12]), (1, [20])):

@@ -52,8 +52,8 @@ class TestScikitLearn:
         assert {k: repr(v) for k, v in model.get_params().items()} == before
         added = set(vars(model)) - names
         assert added == {
-            "classes_", "fused_", "history_", "n_channels_", "network_", "notices_", "scaler_",
-            "train_config_",
+            "classes_", "fused_", "history_", "n_channels_", "n_examples_", "network_",
+            "notices_", "scaler_", "train_config_",
         }  # fmt: skip
 
     @pytest.mark.parametrize("act", ["predict", "predict_proba", "save"])

@@ -12,6 +12,7 @@ _HELD_BACK = "held-back part of the training data, which chose the epoch"
 _TASKS = {
     "ConvTimeNetForecaster": ("time-series-forecasting", "windows", "predict()"),
     "ConvTimeNetClassifier": ("time-series-classification", "cases", "predict(X)"),
+    "ConvTimeNetRegressor": ("time-series-regression", "cases", "predict(X)"),
 }
 
 
@@ -92,7 +93,7 @@ def _facts(description: dict[str, Any], examples: str) -> dict[str, str]:
     }
     if model["head"] == "forecast":
         facts["horizon"] = f"{model['outputs']} steps"
-    else:
+    elif model["head"] == "classify":
         facts["classes"] = f"{model['outputs']}: {listing([str(c) for c in data['classes']])}"
     if "frequency" in data:
         facts["frequency"] = str(data["frequency"])
