@@ -18,11 +18,14 @@ if TYPE_CHECKING:
     from convtimenet.evaluation import ClassificationRun, ForecastRun, Result
 
 
+def _given(flags: Any, group: str) -> dict[str, Any]:
+    """The settings of a group that are given; a --config file may have null for a whole group."""
+    settings = {} if flags[group] is None else vars(flags[group])
+    return {name: value for name, value in settings.items() if value is not None}
+
+
 def _estimator_settings(flags: Any) -> dict[str, Any]:
-    chosen = {
-        group: {name: value for name, value in vars(flags[group]).items() if value is not None}
-        for group in ("model", "training")
-    }
+    chosen = {group: _given(flags, group) for group in ("model", "training")}
     return {
         **chosen,
         "precision": chosen["training"].pop("precision", "fp32"),
@@ -142,9 +145,7 @@ def _refuse_training_flags(flags: Any, **defaults: Any) -> None:
     """With a saved model, flags that speak of training have no effect: say so."""
     given = [name for name, default in defaults.items() if flags[name] != default]
     for group in ("model", "training"):
-        given += [
-            f"{group}.{name}" for name, value in vars(flags[group]).items() if value is not None
-        ]
+        given += [f"{group}.{name}" for name in _given(flags, group)]
     if given:
         raise ConfigError(
             f"--load uses a trained model as it is; leave out --{', --'.join(given)}, or train "
