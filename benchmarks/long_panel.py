@@ -61,8 +61,8 @@ def ours(frame: pd.DataFrame, windows: int) -> Any:
 
 def patchtst(frame: pd.DataFrame, windows: int) -> Any:
     """Fit, then forecast."""
-    from neuralforecast import NeuralForecast
-    from neuralforecast.models import PatchTST
+    from neuralforecast import NeuralForecast  # pyright: ignore[reportMissingImports]
+    from neuralforecast.models import PatchTST  # pyright: ignore[reportMissingImports]
 
     network = PatchTST(
         h=HORIZON, input_size=CONTEXT, max_steps=windows // BATCH, windows_batch_size=BATCH,

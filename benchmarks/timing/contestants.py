@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch._dynamo.exc import BackendCompilerFailed
 
 from convtimenet import ConvTimeNetClassifier, ConvTimeNetForecaster, runtime
+from convtimenet.base import DECIDED
 from convtimenet.config import Head, ModelConfig
 from convtimenet.errors import MissingExtraError
 from convtimenet.export import Format, export
@@ -190,9 +191,8 @@ def _exported(case: Case, format: Format) -> Timed:
 def _graph(config: ModelConfig, channels: int, format: Format) -> tuple[Path, str]:
     """Folder of an exported estimator of these sizes, fitted for one epoch, and its parity."""
     sizes = config.to_dict()
-    fixed = ("head", "context_length", "outputs", "channels")
     given: dict[str, Any] = {
-        "model": {name: value for name, value in sizes.items() if name not in fixed},
+        "model": {name: value for name, value in sizes.items() if name not in DECIDED},
         "training": {"validation_fraction": 0.0, "refit": False},
         "n_epochs": 1,
         "verbose": 0,
