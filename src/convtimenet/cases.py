@@ -313,18 +313,26 @@ def _finished(values: np.ndarray, labels: np.ndarray | None) -> Cases:
     return Cases(values=values, lengths=lengths, labels=labels, notices=notices)
 
 
+# what numpy and zipfile answer damage with; NotImplementedError is a RuntimeError
+_NPZ_DAMAGE = (
+    *(ValueError, EOFError, TypeError, RuntimeError, OSError),
+    *(zipfile.BadZipFile, zlib.error),
+)
+
+
 def _read_npz(path: Path) -> Cases:
-    try:
-        # Opened here: numpy leaves a damaged file open.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            arrays = {key: archive[key] for key in ("X", "y") if key in archive}
-            found = sorted(archive.files)
-    except (ValueError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
-        # numpy answers a bare .npy or pickled file with an array or a ValueError about pickles.
-        raise DataError(
-            f"expected an .npz of plain arrays at {path}; found damage or pickled objects "
-            f"({error}); save X padded with NaN and y as numbers or text using numpy.savez"
-        ) from error
+    # Opened here: numpy leaves a damaged file open.
+    with path.open("rb") as file:
+        try:
+            with np.load(file, allow_pickle=False) as archive:
+                arrays = {key: archive[key] for key in ("X", "y") if key in archive}
+                found = sorted(archive.files)
+        except _NPZ_DAMAGE as error:
+            # numpy answers a bare .npy or pickled file with an array or a ValueError about pickles.
+            raise DataError(
+                f"expected an .npz of plain arrays at {path}; found damage or pickled objects "
+                f"({error}); save X padded with NaN and y as numbers or text using numpy.savez"
+            ) from error
     if "X" not in arrays:
         raise DataError(
             f"expected an array named 'X' in {path}; found {found}; save it with "

@@ -19,9 +19,16 @@ if TYPE_CHECKING:
 
 
 def _given(flags: Any, group: str) -> dict[str, Any]:
-    """The settings of a group that are given; a --config file may have null for a whole group."""
-    settings = {} if flags[group] is None else vars(flags[group])
-    return {name: value for name, value in settings.items() if value is not None}
+    """The settings of a group that are given; a --config file may have anything for the group."""
+    from jsonargparse import Namespace
+
+    settings = Namespace() if flags[group] is None else flags[group]
+    if not isinstance(settings, Namespace):
+        raise ConfigError(
+            f"--config: {group} must hold settings by name, found {settings!r}; write them as "
+            f"{{{group}: {{name: value}}}}"
+        )
+    return {name: value for name, value in vars(settings).items() if value is not None}
 
 
 def _estimator_settings(flags: Any) -> dict[str, Any]:
