@@ -108,7 +108,7 @@ def test_a_point_loss_where_no_point_is_forecast_is_refused():
     with pytest.raises(ConfigError, match="quantile heads train with the pinball loss; leave"):
         kind_of_loss("mae", QUANTILES)
     classes = ModelConfig.classification(channels=1, context_length=8, n_classes=2)
-    with pytest.raises(ConfigError, match="classification trains with cross-entropy; leave"):
+    with pytest.raises(ConfigError, match="the head 'classify' has a loss of its own; leave"):
         loss_of(classes, TrainConfig(loss="huber"))
 
 
