@@ -285,6 +285,8 @@ def write_page(reports: Mapping[str, Report], page: Path = PAGE, images: Path = 
     draw_ratios(first, images / RATIOS)
     parts.append(f"![Times quicker than the authors' network]({shown}/{RATIOS})")
     for name, report in reports.items():
+        if not report["records"]:  # growth alone
+            continue
         threads = report["settings"]["threads"]
         parts += [
             f"### On {threads} core{'s' if threads > 1 else ''}",
@@ -292,12 +294,14 @@ def write_page(reports: Mapping[str, Report], page: Path = PAGE, images: Path = 
             f"`{report['settings']['command']}`.",
             markdown({**report, "scaling": None}).rstrip(),
         ]
-    for report in reports.values():
+    for name, report in reports.items():
         if report.get("scaling"):
             draw_scaling(report["scaling"], images / SCALING)
             parts += [
                 "### How cost grows",
                 f"![Time against channels, length and series]({shown}/{SCALING})",
+                f"Raw: [{name}]({os.path.relpath(RESULTS / name, page.parent)}); command: "
+                f"`{report['settings']['command']}`.",
                 "Powers in the picture are those of the upper half of the sizes.",
                 "\n".join(slopes_table(report["scaling"])),
             ]
@@ -308,6 +312,6 @@ def write_page(reports: Mapping[str, Report], page: Path = PAGE, images: Path = 
 
 
 def kept_reports() -> dict[str, Report]:
-    """Raw reports of full runs by file name, one core first."""
-    found = {raw_file(n).name: raw_file(n) for n in (1, 2) if raw_file(n).is_file()}
-    return {name: json.loads(path.read_text(encoding="utf-8")) for name, path in found.items()}
+    """Raw reports of full runs by file name, one core first; growth may have one of its own."""
+    files = [raw_file(1), raw_file(2), RESULTS / "scaling-1-thread.json"]
+    return {f.name: json.loads(f.read_text(encoding="utf-8")) for f in files if f.is_file()}
