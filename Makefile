@@ -20,7 +20,7 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test test-slow conformance lint format results tutorials bench kills flips fuzz \
+.PHONY: help install demo test unit test-slow conformance lint format results tutorials bench kills flips fuzz \
 	memory reliability audit clean
 
 help: ## list the targets
@@ -32,9 +32,12 @@ demo: install $(WHEEL) ## train on two real data sets, write reports to demo-out
 	$(BIN)/python examples/demo.py
 
 test: lint ## lint, check types, run the quick tests and other projects' suites, show a small benchmark
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "not slow and not conformance"
+	$(MAKE) -j 2 unit .cache/peers-venv/.installed
 	$(MAKE) conformance
 	$(BIN)/python benchmarks/speed.py --case small --paths eager fused --rounds 3
+
+unit: install ## run the quick tests alone
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "not slow and not conformance"
 
 conformance: install .cache/peers-venv/.installed ## run scikit-learn's, sktime's, aeon's and Nixtla's suites
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m conformance tests/conformance/test_sklearn.py
