@@ -587,6 +587,13 @@ class TestDamage:
         with pytest.raises(ArtefactError, match="is damaged"):
             ConvTimeNetForecaster.load(folder)
 
+    @pytest.mark.parametrize(("name", "value"), [("time_name", []), ("channels", [0, 1])])
+    def test_columns_whose_names_are_no_text(self, folder, name, value):
+        data = json.loads((folder / "model.json").read_text())["data"]
+        self.change(folder, "data", data | {name: value})
+        with pytest.raises(ArtefactError, match="names of columns that are text"):
+            ConvTimeNetForecaster.load(folder)
+
     def test_weights_of_another_network(self, folder, tmp_path):
         settings = TINY | {"d_model": 4}
         other = forecaster(model=settings).fit(waves()).save(tmp_path / "other")

@@ -409,6 +409,12 @@ def test_mistakes_are_one_line_and_leave_nothing_behind(mistake, table, capsys, 
     assert {name: Path(name).read_bytes() for name in here()} == before
 
 
+def test_a_file_without_a_horizon(table, capsys):
+    Path("flags.yaml").write_text("h: null\n")
+    assert main(["forecast", table, "--config=flags.yaml"]) == 2
+    assert "h, the horizon, must be a whole number of at least 1" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("command", "mentioned"),
     [

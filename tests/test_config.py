@@ -197,3 +197,10 @@ def test_short_classification_series_are_one_patch():
     """FingerMovements: length 50 below patch 64 (SPEC section 5)."""
     config = classification(context_length=50, patch_size=64, patch_stride=32)
     assert (config.n_patches, config.padded_length) == (1, 64)
+
+
+@pytest.mark.parametrize("values", [None, [], "text", 3])
+def test_settings_that_are_no_mapping(values):
+    for kind in (ModelConfig, TrainConfig):
+        with pytest.raises(ConfigError, match=f"needs a mapping .* found {type(values).__name__}"):
+            kind.from_dict(values)

@@ -62,6 +62,11 @@ class _Json:
         ConfigError
             If a setting is unknown, absent though it has no default, or out of range.
         """
+        if not isinstance(values, Mapping):
+            raise ConfigError(
+                f"{cls.__name__} needs a mapping from setting to value, found "
+                f"{type(values).__name__}"
+            )
         known = {f.name for f in fields(cls)}  # type: ignore[arg-type]
         if unknown := sorted(set(values) - known):
             raise ConfigError(

@@ -21,7 +21,7 @@ from convtimenet.classifier import ConvTimeNetClassifier
 from convtimenet.config import Protocol, TrainConfig
 from convtimenet.errors import ConfigError, DataError
 from convtimenet.files import whole_file
-from convtimenet.forecaster import ConvTimeNetForecaster
+from convtimenet.forecaster import ConvTimeNetForecaster, check_steps
 from convtimenet.frequency import Frequency
 from convtimenet.metrics import ForecastEvaluation, Scores
 from convtimenet.model import count_parameters
@@ -401,10 +401,11 @@ def forecast_table(
     Raises
     ------
     ConfigError
-        If `test_fraction` is not at least 0 and below 1.
+        If `test_fraction` is not at least 0 and below 1, or the horizon no number of steps.
     """
     if not 0 <= test_fraction < 1:
         raise ConfigError(f"test_fraction must be at least 0 and below 1, found {test_fraction}")
+    check_steps("h, the horizon,", model.h)
     T, h = table.lengths, model.h
     test = np.round(test_fraction * T).astype(np.int64)
     valid_end = T - test

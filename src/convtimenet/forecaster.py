@@ -210,9 +210,9 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
         CheckpointError
             If `resume` holds the training of another run.
         """
-        _check_steps("h, the horizon,", self.h)
+        check_steps("h, the horizon,", self.h)
         if self.input_size is not None:
-            _check_steps("input_size, the context,", self.input_size)
+            check_steps("input_size, the context,", self.input_size)
         table = self.read(X)
         lengths = table.lengths
         train_end, valid_end = split_rows(split, lengths)
@@ -752,7 +752,7 @@ class ConvTimeNetForecaster(ConvTimeNetEstimator):
         """Steps to forecast."""
         if h is None:
             return self.network_.config.outputs
-        _check_steps("h, the steps to forecast,", h)
+        check_steps("h, the steps to forecast,", h)
         return int(h)
 
     def _check_rows(self, rows: int) -> None:
@@ -789,6 +789,13 @@ def _chunks(n: int) -> Iterator[np.ndarray]:
         yield np.arange(first, min(n, first + _CHUNK))
 
 
-def _check_steps(what: str, steps: Any) -> None:
+def check_steps(what: str, steps: Any) -> None:
+    """Refuse what is no number of steps.
+
+    Raises
+    ------
+    ConfigError
+        If it is not a whole number of at least 1.
+    """
     if not isinstance(steps, (int, np.integer)) or isinstance(steps, bool) or steps < 1:
         raise ConfigError(f"{what} must be a whole number of at least 1, found {steps!r}")

@@ -60,6 +60,9 @@ def from_remembered(values: dict[str, Any], arrays: dict[str, np.ndarray]) -> Ta
         If the parts do not fit together.
     """
     times, series = arrays["tail.times"], values.get("series")
+    names = [values["time_name"], *values["channels"], *([series["id_name"]] if series else [])]
+    if not all(isinstance(name, str) for name in names):
+        raise ValueError("expected names of columns that are text")
     long: dict[str, Any] = {}
     if series is not None:
         ids = series["ids"]

@@ -298,7 +298,9 @@ def forecaster(example: tuple[dict[str, Any], np.ndarray, np.ndarray]) -> str:
         if (fitted == fitted[0]).all():  # a constant goes on, within float32
             np.testing.assert_allclose(answer, fitted[: settings["h"]], rtol=0.1, atol=1.0)
         again = model.predict(other)
-        assert again.shape == (settings["h"], other.shape[1])
+        # the fitted channels where each has its scaling, any number of them elsewhere
+        channels = fitted.shape[1] if model.scale else other.shape[1]
+        assert again.shape == (settings["h"], channels)
         assert np.isfinite(again).all()
         scores = model.evaluate(other)
         assert all(score >= 0 for score in scores.scores.values())
