@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors.torch
 import torch
+from safetensors.torch import load, save
 from torch import Tensor
 
 from convtimenet.errors import CheckpointError
@@ -94,7 +94,7 @@ class Checkpoints:
         text = json.dumps({**state.values, "run": self.run})
         values = torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8)
         tensors = {name: t.detach().cpu().contiguous() for name, t in state.tensors.items()}
-        data = safetensors.torch.save({**tensors, _VALUES: values})
+        data = save({**tensors, _VALUES: values})
         self.folder.mkdir(parents=True, exist_ok=True)
         files = self._files()
         number = 1 + (int(files[-1].name.split("-")[-2]) if files else 0)
@@ -125,7 +125,7 @@ def _read(path: Path) -> Checkpoint | None:
     data = path.read_bytes()
     if hashlib.sha256(data).hexdigest() != path.stem.split("-")[-1]:
         return None
-    tensors = safetensors.torch.load(data)
+    tensors = load(data)
     values = tensors.pop(_VALUES)
     return Checkpoint(tensors, json.loads(values.numpy().tobytes()))
 
