@@ -215,3 +215,13 @@ class TestLabelledCases:
         assert batch.inputs[1] is batch.known
         assert batch.weight is not None
         assert batch.weight.tolist() == [2, 1]
+
+
+@pytest.mark.parametrize("gap", [False, True])
+def test_values_whose_squares_overflow_are_refused(gap):
+    values = np.array([[1.0, -1e299, 6e299]])
+    known = np.array([[not gap, True, True]])
+    with pytest.raises(DataError, match="values as large as 6e\\+299 cannot be scaled"):
+        Scaler.standard(values, known)
+    with pytest.raises(DataError, match="values as large as 6e\\+299 cannot be scaled"):
+        Scaler.per_series(values, known, np.array([0]))

@@ -83,11 +83,7 @@ class Scaler:
             return cls.per_series(values, known, np.array([0]))[0]
         with np.errstate(over="ignore", invalid="ignore"):
             deviation = values.std(axis=-1, keepdims=True)
-        if not np.isfinite(deviation).all():
-            raise DataError(
-                f"values as large as {np.abs(values).max():.3g} cannot be scaled, their squares "
-                "exceed every number format; rescale the series first"
-            )
+        _check_squares(deviation, values)
         # rounding alone can give a constant channel a deviation above 0
         varies = (np.ptp(values, axis=-1, keepdims=True) > 0) & (deviation > 0)
         return cls(values.mean(axis=-1, keepdims=True), np.where(varies, deviation, 1.0))
@@ -99,9 +95,11 @@ class Scaler:
             known = np.ones_like(values, dtype=bool)
         lengths = np.diff(starts, append=values.shape[1])
         count = np.maximum(1, np.add.reduceat(known, starts, axis=1, dtype=np.int64))
-        centre = np.add.reduceat(np.where(known, values, 0), starts, axis=1) / count
-        off = np.where(known, values - np.repeat(centre, lengths, axis=1), 0)
-        deviation = np.sqrt(np.add.reduceat(off * off, starts, axis=1) / count)
+        with np.errstate(over="ignore", invalid="ignore"):
+            centre = np.add.reduceat(np.where(known, values, 0), starts, axis=1) / count
+            off = np.where(known, values - np.repeat(centre, lengths, axis=1), 0)
+            deviation = np.sqrt(np.add.reduceat(off * off, starts, axis=1) / count)
+        _check_squares(deviation, values)
         lowest = np.minimum.reduceat(np.where(known, values, np.inf), starts, axis=1)
         highest = np.maximum.reduceat(np.where(known, values, -np.inf), starts, axis=1)
         scale = np.where((highest > lowest) & (deviation > 0), deviation, 1.0)
@@ -142,6 +140,14 @@ class Scaler:
     def invert(self, values: np.ndarray) -> np.ndarray:
         """Back to the data's units, (..., C, T)."""
         return values * self.scale + self.centre
+
+
+def _check_squares(deviation: np.ndarray, values: np.ndarray) -> None:
+    if not np.isfinite(deviation).all():
+        raise DataError(
+            f"values as large as {np.nanmax(np.abs(values)):.3g} cannot be scaled, their squares "
+            "exceed every number format; rescale the series first"
+        )
 
 
 class Windows:
