@@ -21,7 +21,7 @@ endif
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help install demo test unit test-slow conformance lint format results tutorials bench kills flips fuzz \
-	memory reliability audit clean
+	memory guards reliability audit clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
@@ -66,7 +66,8 @@ bench: .cache/bench-venv/.installed ## measure speed, write docs/performance.md 
 	.cache/bench-venv/bin/python benchmarks/speed.py $(ARGS)
 
 kills: install ## kill trainings N=20 times each, and compare with whole ones (minutes)
-	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/kills.py --kills $(or $(N),20) $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/kills.py --kills $(or $(N),20) \
+		--json docs/reliability/kills.json
 
 flips: install ## change every byte of small models, count what is refused (N= bytes of a file)
 	$(BIN)/python benchmarks/flips.py $(if $(N),--n $(N))
@@ -77,7 +78,10 @@ fuzz: install ## call every public way in with generated input (N=10000)
 memory: install ## measure the memory of forecasting many series (N=100000)
 	$(BIN)/python benchmarks/memory.py --n $(or $(N),100000)
 
-reliability: kills flips fuzz memory ## all of these with their own sizes, then docs/reliability.md
+guards: install ## run every constructed case of the numerical guards
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/guard_cases.py
+
+reliability: kills flips fuzz memory guards ## all of these with their own sizes, then docs/reliability.md
 	$(BIN)/python benchmarks/reliability.py
 
 audit: .cache/audit-venv/.installed ## look for known vulnerabilities of the locked packages

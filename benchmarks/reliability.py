@@ -26,6 +26,7 @@ def main() -> None:
         ("Changed files", "flips", "make flips", flips),
         ("Generated input", "fuzz", "make fuzz N=10000", fuzz),
         ("Memory", "memory", "make memory", memory),
+        ("Guards", "guard_cases", "make guards", guards),
     ]
     lines = [HEAD]
     for title, name, target, write in parts:
@@ -106,13 +107,21 @@ def memory(found: dict[str, Any]) -> str:
     )
 
 
-TAIL = """## Guards
+def guards(found: dict[str, Any]) -> str:
+    """Constructed cases of numbers and memory that go wrong."""
+    rows = [
+        f"| {name} | {one['held']} | {one['failed']} |" for name, one in found["groups"].items()
+    ]
+    text = (
+        "Bad steps, extreme values, single cases and shortage of memory are constructed one by "
+        "one, with what must come of each (`tests/test_guards.py`). What is watched and what it costs: "
+        "[determinism.md](determinism.md)."
+    )
+    head = "| group | the guard did what it must | it did not |"
+    return "\n".join([text, "", head, "|---|---|---|", *rows])
 
-Bad steps, extreme values, single cases and shortage of memory are constructed in the tests, one by
-one, with what must come of each: `tests/test_guards.py`, `tests/test_bad_input.py`. What is watched
-and what it costs: [determinism.md](determinism.md).
 
-## Determinism
+TAIL = """## Determinism
 
 On one CPU with the same versions and number of threads, the same seed gives the same bits, for both
 tasks and whatever ran before in the process: tests compare weights and files. Device by device:

@@ -1,0 +1,51 @@
+"""Run every constructed case of the numerical guards and count what came of it.
+
+python benchmarks/guard_cases.py        # writes docs/reliability/guard_cases.json
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+import sys
+import tempfile
+import xml.etree.ElementTree as ElementTree
+from importlib.metadata import version
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+TARGET = ROOT / "docs" / "reliability" / "guard_cases.json"
+
+
+def main() -> None:
+    """Run the tests, then write the counts by group."""
+    command = ["pytest", "-q", "-m", "not slow", "tests/test_guards.py"]
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder, "cases.xml")
+        subprocess.run(
+            [sys.executable, "-m", *command, f"--junitxml={report}"], cwd=ROOT, check=False
+        )
+        cases = list(ElementTree.parse(report).iter("testcase"))
+    groups: dict[str, dict[str, int]] = {}
+    for case in cases:
+        group = groups.setdefault(
+            case.get("classname", "").split(".")[-1], {"held": 0, "failed": 0}
+        )
+        failed = any(child.tag in ("failure", "error") for child in case)
+        group["failed" if failed else "held"] += 1
+    found = {
+        "command": " ".join(command),
+        "versions": {
+            "convtimenet": version("convtimenet"),
+            "torch": version("torch"),
+            "python": platform.python_version(),
+        },
+        "groups": groups,
+    }
+    TARGET.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps(groups, indent=1))
+
+
+if __name__ == "__main__":
+    main()
