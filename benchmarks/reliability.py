@@ -114,8 +114,8 @@ def guards(found: dict[str, Any]) -> str:
     ]
     text = (
         "Bad steps, extreme values, single cases and shortage of memory are constructed one by "
-        "one, with what must come of each (`tests/test_guards.py`). What is watched and what it costs: "
-        "[determinism.md](determinism.md)."
+        "one, with what must come of each (`tests/test_guards.py`). What is watched and what it "
+        "costs: [determinism.md](determinism.md)."
     )
     head = "| group | the guard did what it must | it did not |"
     return "\n".join([text, "", head, "|---|---|---|", *rows])
