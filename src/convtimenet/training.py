@@ -18,7 +18,6 @@ from convtimenet.history import Epoch, History
 from convtimenet.inference import fuse
 from convtimenet.interrupt import StopRequest
 from convtimenet.layers import Residual, TokenBatchNorm
-from convtimenet.losses import loss_of
 from convtimenet.memory import GIB, available, predicted_peak
 from convtimenet.metrics import Scores, evaluate, outputs
 from convtimenet.model import Block, ConvTimeNet, count_parameters
@@ -110,14 +109,13 @@ class _Training:
         self.device, self.checkpoints, self.stop = device, checkpoints, stop
         head = model.config.head
         paper = config.protocol == "paper"
-        self.loss = loss_of(model.config, config)
-        # The validation score that chooses the epoch is what training minimises. The authors'
-        # classification script goes by accuracy; the loss says more about few cases.
-        self.chosen_by = "accuracy" if paper and head == "classify" else self.loss.name
         self.drop_last = paper and head == "forecast"
         self.history = History(device=str(device))
         smallest = _fit_memory(model, examples, config, device, self.history)
         self.step = Step(model, examples, config, device, smallest)
+        # The validation score that chooses the epoch is what training minimises. The authors'
+        # classification script goes by accuracy; the loss says more about few cases.
+        self.chosen_by = "accuracy" if paper and head == "classify" else self.step.loss.name
         self.order = torch.Generator().manual_seed(config.seed)
         self.drawn_from = self.order.get_state()
         """State of `order` before the running epoch's order was drawn."""
@@ -240,7 +238,7 @@ class _Training:
                     config.batch_size,
                     self.device,
                     self.drop_last,
-                    self.loss,
+                    self.step.loss,
                 )
         seen = int(step.seen)
         loss = float(step.total) / seen if seen else float("nan")
