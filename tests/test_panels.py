@@ -416,7 +416,7 @@ class TestForecasts:
     def test_many_series_are_forecast_in_chunks(self, monkeypatch):
         model = forecaster().fit(panel())
         whole = model.predict()
-        monkeypatch.setattr("convtimenet.forecaster._CHUNK", 3)
+        monkeypatch.setattr("convtimenet.forecasts._CHUNK", 3)
         np.testing.assert_allclose(model.predict()["ConvTimeNet"], whole["ConvTimeNet"], atol=1e-6)
 
     def test_saved_and_loaded(self, tmp_path):

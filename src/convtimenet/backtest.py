@@ -193,7 +193,7 @@ class _Naive:
             fraction = fitted.train_config_.validation_fraction
             held_back, _ = hold_back(table, fraction, L, fitted.h)
             least = self.reads + fitted.h if table.long else 0
-            scaler, cpu = fitted._scaler_for(table), torch.device("cpu")
+            scaler, cpu = fitted._reader.scaler_for(table), torch.device("cpu")
             panel = Panel(table, scaler, least, masks=False, device=cpu)
             windows = panel.windows(self.reads, fitted.h, held_back, table.lengths)
             self.calibration = calibrate(
@@ -205,7 +205,7 @@ class _Naive:
         S, C = len(table.lengths), len(table.channels)
         recent = pad_front(crop(table, table.lengths - self.reads, table.lengths), self.reads)
         x = recent.values.reshape(S, self.reads, C).swapaxes(1, 2)
-        scaler = self.fitted._scaler_for(table)
+        scaler = self.fitted._reader.scaler_for(table)
         scale = context_scale(torch.from_numpy(scaler.apply(x))) * torch.from_numpy(scaler.scale)
         bands = Bands(self.network(torch.from_numpy(x)), scale, ())
         found = [bands.point]
