@@ -34,9 +34,9 @@ from convtimenet.errors import ArtefactError, ConfigError, DataError, MissingExt
 from convtimenet.files import whole_folder
 from convtimenet.forecaster import ConvTimeNetForecaster
 from convtimenet.inference import FusedBlock
-from convtimenet.layers import DeformablePatch, Extent
 from convtimenet.manifest import DESCRIPTION, seal
 from convtimenet.model import Blocks, ConvTimeNet
+from convtimenet.patches import DeformablePatch, Extent
 from convtimenet.runtime import session_of
 
 Format = Literal["onnx", "onnx-int8", "torch-export", "aoti"]
