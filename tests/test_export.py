@@ -257,7 +257,7 @@ def answers_of(folder, format, x: np.ndarray) -> np.ndarray:
         program = torch.export.load(folder / "model.pt2").module()
         return program(torch.from_numpy(x)).numpy()
     session = onnxruntime.InferenceSession(folder / "model.onnx")
-    return session.run(None, {"x": x})[0]
+    return np.asarray(session.run(None, {"x": x})[0])
 
 
 @pytest.mark.parametrize(
