@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 
@@ -232,8 +233,7 @@ def test_the_runtime_needs_no_torch(exported, tmp_path):
         ([["today", "1", "2"]] * 60, "array of numbers, found list"),
         ([[1, 2], [3]], "array of numbers"),
         (np.zeros((60, 5)), "expected 3 channels, found 5"),
-        (np.where(np.arange(180).reshape(60, 3) == 100, np.nan, 0), "found 1 NaN .* in column 1"),
-        (np.full((60, 3), np.inf), "found 144 NaN or infinite"),
+        (np.full((60, 3), np.inf), "or NaN where missing, .* found 144 infinite, .* column 0"),
     ],
 )
 def test_runtime_refuses(exported, values, says):
@@ -241,6 +241,90 @@ def test_runtime_refuses(exported, values, says):
     assert isinstance(model, runtime.ForecastRuntime)
     with pytest.raises(DataError, match=says):
         model.forecast(values)
+
+
+def with_gaps() -> np.ndarray:
+    """Waves whose last 48 rows lack single ones, some at the end, the first and a channel."""
+    values = waves()
+    values[np.random.default_rng(0).random(values.shape) < 0.1] = np.nan
+    values[-5:, 0], values[-48:-24, 1], values[-48:, 2] = np.nan, np.nan, np.nan
+    return values
+
+
+def answers_of(folder, format, x: np.ndarray) -> np.ndarray:
+    """A graph's answers to windows (B, C, L), without the package's runtime."""
+    if format == "torch-export":
+        program = torch.export.load(folder / "model.pt2").module()
+        return program(torch.from_numpy(x)).numpy()
+    session = onnxruntime.InferenceSession(folder / "model.onnx")
+    return np.asarray(session.run(None, {"x": x})[0])
+
+
+@pytest.mark.parametrize(
+    ("format", "scale", "quantiles"),
+    [
+        ("onnx", True, ()),
+        ("onnx", False, (0.1, 0.5, 0.9)),
+        ("torch-export", True, (0.1, 0.5, 0.9)),
+        ("torch-export", False, ()),
+    ],
+)
+def test_gaps_are_masked_as_the_estimator_masks_them(tmp_path, format, scale, quantiles):
+    estimator = ConvTimeNetForecaster(
+        h=6, input_size=48, n_epochs=2, scale=scale, model=SMALL | {"quantiles": quantiles}
+    ).fit(waves())
+    values = with_gaps()
+    parity = export(estimator, tmp_path / "m", format, data=values[:200])
+    assert 0 < parity["max_difference"] < 1e-3
+    whole = waves()[-48:].T
+    x = np.stack([whole, values[-48:].T, np.where(np.arange(48) < 30, np.nan, whole)])
+    found = answers_of(tmp_path / "m", format, x)
+    if quantiles:
+        assert (np.diff(found, axis=2) > 0).all()
+        found = found[:, :, 1]
+    for answer, window in zip(found, x, strict=True):
+        np.testing.assert_allclose(answer.T, estimator.forecast(window.T), atol=1e-3)
+    # a value that is told as missing is not one that was filled
+    filled = np.where(np.isnan(x[1]), np.nanmean(x[1, :2]), x[1])
+    assert np.abs(estimator.forecast(filled.T) - found[1].T).max() > 1
+
+
+def test_gaps_without_torch(forecaster, exported):
+    model = runtime.load(exported[0])
+    assert isinstance(model, runtime.ForecastRuntime)
+    assert model.gaps
+    values = with_gaps()
+    given = values.copy()
+    np.testing.assert_allclose(model.forecast(values), forecaster.forecast(values), atol=1e-3)
+    np.testing.assert_array_equal(values, given)
+    table = np.column_stack([values[:, :2], waves()[:, 2]])  # a table needs a value per channel
+    np.testing.assert_allclose(model.forecast(table), forecaster.predict(table), atol=1e-3)
+    # what lies beside a window does not change its answer
+    both = np.stack([values, waves()])
+    np.testing.assert_allclose(model.forecast(both)[1], model.forecast(waves()), rtol=1e-6)
+
+
+def test_gaps_in_eight_bits(forecaster, tmp_path):
+    export(forecaster, tmp_path / "q", "onnx-int8", data=with_gaps()[:200])
+    model = runtime.load(tmp_path / "q")
+    assert isinstance(model, runtime.ForecastRuntime)
+    off = model.forecast(with_gaps()) - forecaster.forecast(with_gaps())
+    assert np.abs(off).max() < 0.05 * np.ptp(waves())
+
+
+def test_gaps_that_a_graph_has_no_mask_for(exported, tmp_path):
+    without = ConvTimeNetForecaster(h=4, input_size=48, n_epochs=1, model=SMALL | {"masks": False})
+    export(without.fit(waves()), tmp_path / "m")
+    older = damaged(exported, tmp_path, lambda d: d["export"].pop("gaps"))
+    values = waves()
+    values[-20, 1] = np.nan
+    for folder in (tmp_path / "m", older):
+        model = runtime.load(folder)
+        assert isinstance(model, runtime.ForecastRuntime)
+        with pytest.raises(DataError, match=r"found 1 NaN .* in column 1; fill them first.*masks"):
+            model.forecast(values)
+        with pytest.raises(DataError, match=r"found 144 NaN or infinite, .*fill them first$"):
+            model.forecast(np.full((60, 3), np.inf))
 
 
 def test_refusals_leave_nothing_behind(forecaster, classifier, tmp_path, monkeypatch):
@@ -403,7 +487,7 @@ def test_exports_of_format_1(copied, forecaster):
 
 @pytest.mark.slow
 def test_compiled_package(forecaster, tmp_path):
-    parity = export(forecaster, tmp_path / "a", "aoti", data=waves())
+    parity = export(forecaster, tmp_path / "a", "aoti", data=with_gaps()[:200])
     assert 0 < parity["mean_difference"] < parity["max_difference"] < 1e-3
     assert parity == json.loads((tmp_path / "a" / "parity.json").read_text())
 

@@ -11,18 +11,17 @@ from hypothesis import strategies as st
 from torch import nn
 
 from convtimenet.layers import (
-    DeformablePatch,
     DepthwiseConv,
     Dropout,
     PointwisePair,
     Residual,
-    RevIN,
     TokenBatchNorm,
     TokenLayerNorm,
     _block_length,
     banded_conv,
-    interpolate,
 )
+from convtimenet.patches import DeformablePatch, interpolate
+from convtimenet.revin import RevIN
 
 
 def random(*shape: int, seed: int = 0) -> torch.Tensor:

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from convtimenet.config import ModelConfig
 from convtimenet.inference import fuse
-from convtimenet.layers import RevIN, TokenBatchNorm
+from convtimenet.layers import TokenBatchNorm
 from convtimenet.model import ConvTimeNet, deformation
+from convtimenet.revin import RevIN
 
 SIZES = {
     "d_model": 6,

@@ -12,8 +12,9 @@ from torch import nn
 from convtimenet import native
 from convtimenet.config import ModelConfig
 from convtimenet.inference import fuse
-from convtimenet.layers import RevIN, interpolate
 from convtimenet.model import Block, ConvTimeNet
+from convtimenet.patches import interpolate
+from convtimenet.revin import RevIN
 
 pytestmark = pytest.mark.skipif(native.library() is None, reason="no C++ compiler here")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from convtimenet.config import ModelConfig
-from convtimenet.layers import DeformablePatch
+from convtimenet.patches import DeformablePatch
 
 FLOAT = 4  # bytes
 

@@ -34,9 +34,9 @@ from convtimenet.errors import ArtefactError, ConfigError, DataError, MissingExt
 from convtimenet.files import whole_folder
 from convtimenet.forecaster import ConvTimeNetForecaster
 from convtimenet.inference import FusedBlock
-from convtimenet.layers import DeformablePatch, Extent
 from convtimenet.manifest import DESCRIPTION, seal
 from convtimenet.model import Blocks, ConvTimeNet
+from convtimenet.patches import DeformablePatch, Extent
 from convtimenet.runtime import session_of
 
 Format = Literal["onnx", "onnx-int8", "torch-export", "aoti"]
@@ -101,7 +101,8 @@ class Deployed(nn.Module):
 
     Forecasting takes (B, C, L) float64 and gives (B, C, H) float64, so that large values keep
     their fraction; (B, C, Q, H) with quantiles. Classification takes (B, C, L) float32, NaN behind
-    a case's own end, and gives probabilities (B, K).
+    a case's own end, and gives probabilities (B, K). NaN is a missing value, which a network with
+    masks is told; one without reads zero where it classifies, and forecasts NaN.
     """
 
     def __init__(self, estimator: ConvTimeNetEstimator):
@@ -113,16 +114,16 @@ class Deployed(nn.Module):
         self.quantiles = len(self.network.config.quantiles)
 
     def forward(self, x: Tensor) -> Tensor:
-        scaled = (x.double() - self.centre) / self.scale
-        if self.forecasts:
-            y = self.network(scaled.float()).double()
-            if self.quantiles:
-                return y * self.scale.unsqueeze(-2) + self.centre.unsqueeze(-2)
-            return y * self.scale + self.centre
-        missing = x.isnan()
-        scaled = torch.where(missing, 0.0, scaled).float()
-        known = ~missing if self.network.config.masks else None
-        return self.network(scaled, known).softmax(-1)
+        scaled = ((x.double() - self.centre) / self.scale).float()
+        missing, masks = x.isnan(), self.network.config.masks
+        if masks or not self.forecasts:
+            scaled = torch.where(missing, 0.0, scaled)
+        y = self.network(scaled, ~missing if masks else None)
+        if not self.forecasts:
+            return y.softmax(-1)
+        if self.quantiles:
+            return y.double() * self.scale.unsqueeze(-2) + self.centre.unsqueeze(-2)
+        return y.double() * self.scale + self.centre
 
 
 def export(
@@ -198,7 +199,9 @@ def export(
             same = found.argmax(-1) == expected.argmax(-1)
             parity["same_class"] = float(same.mean())
         description = head_of(type(estimator).__name__, estimator.network_.config)
-        description |= estimator.description() | {"export": {"file": FILES[format], **parity}}
+        description |= estimator.description() | {
+            "export": {"file": FILES[format], "gaps": deployed.network.config.masks, **parity}
+        }
         (making / DESCRIPTION).write_text(json.dumps(description, indent=1), encoding="utf-8")
         (making / PARITY).write_text(json.dumps(parity, indent=1), encoding="utf-8")
         seal(making)
@@ -220,7 +223,10 @@ def _inputs(estimator: ConvTimeNetEstimator, data: Any) -> np.ndarray:
         if len(table.times) < L:
             raise DataError(f"the comparison needs at least {L} rows, found {len(table.times)}")
         # contexts of the rows as they lie; of several series some reach over a border
-        windows = np.lib.stride_tricks.sliding_window_view(table.values, L, axis=0)  # (n, C, L)
+        values = table.values
+        if estimator.network_.config.masks and table.known is not None:
+            values = np.where(table.known, values, np.nan)
+        windows = np.lib.stride_tricks.sliding_window_view(values, L, axis=0)  # (n, C, L)
         step = max(1, len(windows) // _MOST_WINDOWS)
         return np.ascontiguousarray(windows[::-1][::step][:_MOST_WINDOWS])
     assert isinstance(estimator, ConvTimeNetClassifier)

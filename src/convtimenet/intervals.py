@@ -20,9 +20,9 @@ import torch
 from torch import Tensor, nn
 
 from convtimenet.errors import ConfigError, DataError
-from convtimenet.layers import RevIN
 from convtimenet.losses import point_forecast
 from convtimenet.metrics import IntervalScores, outputs, wide
+from convtimenet.revin import RevIN
 from convtimenet.windows import Windows
 
 DEFAULT_LEVELS = (80.0, 95.0)

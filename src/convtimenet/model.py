@@ -23,17 +23,16 @@ from convtimenet._shapes import Bool, Float, Shaped
 from convtimenet.config import ModelConfig
 from convtimenet.exogenous import CovariateEmbedding, Covariates
 from convtimenet.layers import (
-    DeformablePatch,
     DepthwiseConv,
-    Extent,
     PointwisePair,
     Residual,
-    RevIN,
     TokenBatchNorm,
     TokenLayerNorm,
     median_and_spread,
 )
 from convtimenet.memory import first_and_again
+from convtimenet.patches import DeformablePatch, Extent
+from convtimenet.revin import RevIN
 
 
 class Block(nn.Module):

@@ -235,7 +235,7 @@ class _TrainBlock(torch.autograd.Function):
 
 
 class _Interpolate(torch.autograd.Function):
-    """`convtimenet.layers.interpolate` for a series that needs no gradient itself."""
+    """`convtimenet.patches.interpolate` for a series that needs no gradient itself."""
 
     @staticmethod
     def forward(
@@ -276,7 +276,7 @@ def interpolate(
     patch_size: int,
     patch_stride: int,
 ) -> Float[Tensor, "R N P C"]:
-    """See `convtimenet.layers.interpolate`."""
+    """See `convtimenet.patches.interpolate`."""
     return _Interpolate.apply(x, left, right, patch_size, patch_stride)
 
 
@@ -347,7 +347,7 @@ def gelu(
 def standardise(
     x: Float[Tensor, "B C L"], eps: float, subtract_last: bool
 ) -> tuple[Float[Tensor, "B C L"], Float[Tensor, "B C 1"], Float[Tensor, "B C 1"]]:
-    """Normalised series, centre and scale, as `convtimenet.layers.RevIN.forward` has them."""
+    """Normalised series, centre and scale, as `convtimenet.revin.RevIN.forward` has them."""
     B, C, L = x.shape
     x = x.contiguous()  # else `empty_like` would take over strides that the kernel does not know
     y, centre, scale = torch.empty_like(x), x.new_empty(B, C, 1), x.new_empty(B, C, 1)

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from convtimenet.covariates import NO_COVARIATES, Encoder
 from convtimenet.errors import DataError
 from convtimenet.intervals import Bands, IntervalSums, context_scale
-from convtimenet.layers import last_known
 from convtimenet.losses import point_forecast
 from convtimenet.metrics import ForecastEvaluation, ForecastSums, outputs
+from convtimenet.revin import last_known
 from convtimenet.tables import Table, pad_front
 from convtimenet.windows import Batch, Exogenous, Scaler, Windows, float32
 

@@ -60,6 +60,8 @@ class ForecastRuntime(Runtime):
         super().__init__(session, config, description)
         self.channels: tuple[str, ...] = tuple(map(str, description["data"]["channels"]))
         """Fitted channel names, in order."""
+        self.gaps = description["export"].get("gaps") is True
+        """Whether NaN is a missing value to the graph; absent where an earlier version wrote it."""
 
     def shapes(self) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
         open_channels = not isinstance(self.session.get_inputs()[0].shape[1], int)
@@ -74,12 +76,13 @@ class ForecastRuntime(Runtime):
         Returns
         -------
         (h, C), or (B, h, C), float64 in the units of `values`; of a quantile head the median.
+        NaN is a missing value, as for `ConvTimeNetForecaster.forecast`.
 
         Raises
         ------
         DataError
             If the array is empty or not of numbers, rows are too few, channels not the fitted
-            ones, or values missing.
+            ones, or values infinite, or missing where the network takes no masks.
         """
         try:
             array = np.asarray(values, dtype=np.float64)
@@ -100,11 +103,16 @@ class ForecastRuntime(Runtime):
                 "`channels` lists, in that order"
             )
         recent = np.ascontiguousarray(np.swapaxes(array[..., -L:, :], -1, -2))
-        unknown = np.argwhere(~np.isfinite(recent))
-        if len(unknown):
+        unusable = np.argwhere(np.isinf(recent) if self.gaps else ~np.isfinite(recent))
+        if len(unusable):
+            wanted, kinds, remedy = "finite values", "NaN or infinite", "fill them first"
+            if self.gaps:
+                wanted, kinds = "finite values, or NaN where missing,", "infinite"
+            elif np.isnan(recent).any():
+                remedy += ", or export a forecaster fitted with model={'masks': True}"
             raise DataError(
-                f"expected finite values in the last {L} rows, found {len(unknown)} NaN or "
-                f"infinite, the first in column {unknown[0][-2]}; fill them first"
+                f"expected {wanted} in the last {L} rows, found {len(unusable)} {kinds}, the first "
+                f"in column {unusable[0][-2]}; {remedy}"
             )
         answers = self.run(recent.reshape(-1, *recent.shape[-2:]))
         if quantiles := self.description["model"].get("quantiles"):

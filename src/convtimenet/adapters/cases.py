@@ -1,0 +1,117 @@
+"""What the sktime and aeon estimators of labelled cases share: parameters, and the estimator of the
+package that does the work."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from convtimenet.classifier import ConvTimeNetClassifier
+from convtimenet.labelled import LabelledEstimator
+from convtimenet.regressor import ConvTimeNetRegressor
+
+__all__ = ["ClassifierShell", "RegressorShell", "quick"]
+
+
+def quick() -> dict[str, Any]:
+    """Settings for the libraries' checks: a small network, one epoch."""
+    sizes = {"d_model": 8, "d_ff": 16, "kernel_sizes": (3, 5)}
+    return {"n_epochs": 1, "device": "cpu", "model": sizes, "training": {"refit": False}}
+
+
+class _Shell:
+    """An estimator with one of ours within; a subclass names it before the library's base class."""
+
+    within: ClassVar[type[LabelledEstimator]]
+    estimator_: Any
+    get_params: Any
+
+    def __init__(
+        self,
+        *,
+        preset: str = "auto",
+        model: Mapping[str, Any] | None = None,
+        training: Mapping[str, Any] | None = None,
+        n_epochs: int | None = None,
+        batch_size: int | None = None,
+        lr: float | None = None,
+        time_limit: float | None = None,
+        precision: str = "fp32",
+        device: str = "auto",
+        random_state: int | np.random.RandomState | None = 2023,
+        verbose: int = 0,
+    ):
+        self.preset = preset
+        self.model = model
+        self.training = training
+        self.n_epochs = n_epochs
+        self.batch_size = batch_size
+        self.lr = lr
+        self.time_limit = time_limit
+        self.precision = precision
+        self.device = device
+        self.random_state = random_state
+        self.verbose = verbose
+        super().__init__()
+
+    def _fit(self, X: Any, y: np.ndarray) -> Self:
+        self.estimator_ = self.within(**self.get_params(deep=False)).fit(_arrays(X), y)
+        return self
+
+    def _predict(self, X: Any) -> np.ndarray:
+        return self.estimator_.predict(_arrays(X))
+
+
+class RegressorShell(_Shell):
+    """A regressor with ours within."""
+
+    within = ConvTimeNetRegressor
+
+
+class ClassifierShell(_Shell):
+    """A classifier with ours within."""
+
+    within = ConvTimeNetClassifier
+
+    def __init__(
+        self,
+        *,
+        preset: str = "auto",
+        model: Mapping[str, Any] | None = None,
+        training: Mapping[str, Any] | None = None,
+        n_epochs: int | None = None,
+        batch_size: int | None = None,
+        lr: float | None = None,
+        time_limit: float | None = None,
+        class_weight: str | Mapping[Any, float] | None = None,
+        precision: str = "fp32",
+        device: str = "auto",
+        random_state: int | np.random.RandomState | None = 2023,
+        verbose: int = 0,
+    ):
+        self.class_weight = class_weight
+        super().__init__(
+            preset=preset,
+            model=model,
+            training=training,
+            n_epochs=n_epochs,
+            batch_size=batch_size,
+            lr=lr,
+            time_limit=time_limit,
+            precision=precision,
+            device=device,
+            random_state=random_state,
+            verbose=verbose,
+        )
+
+    def _predict_proba(self, X: Any) -> np.ndarray:
+        return self.estimator_.predict_proba(_arrays(X))
+
+
+def _arrays(X: Any) -> Any:
+    """Cases as arrays (C, T); sktime gives them as frames (T, C) where lengths differ."""
+    if isinstance(X, np.ndarray):
+        return X
+    return [case if isinstance(case, np.ndarray) else case.to_numpy().T for case in X]
