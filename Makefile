@@ -85,7 +85,7 @@ reliability: kills flips fuzz memory guards ## all of these with their own sizes
 	$(BIN)/python benchmarks/reliability.py
 
 audit: .cache/audit-venv/.installed ## look for known vulnerabilities of the locked packages
-	.cache/audit-venv/bin/python benchmarks/audit.py requirements.lock
+	.cache/audit-venv/bin/python benchmarks/audit.py requirements.lock torch.lock
 
 clean: ## delete all that the targets made
 	rm -rf .venv .cache build dist demo-output .pytest_cache .ruff_cache .hypothesis
@@ -99,10 +99,15 @@ define new_venv
 $(PYTHON) -m venv $(1)
 endef
 
-# Every file but torch's is verified against its SHA-256 (requirements.lock says why).
-.venv/.installed: pyproject.toml constraints.txt requirements.lock Makefile
+# Every file is verified against its SHA-256; torch.lock says why torch comes by itself. Its last line
+# brings what a CUDA build needs besides.
+.venv/.installed: pyproject.toml constraints.txt requirements.lock torch.lock Makefile
 	$(call new_venv,.venv)
 	$(PIP) install --no-deps --require-hashes -r requirements.lock
+	rm -rf .cache/wheels/torch
+	$(PIP) download --no-deps -c constraints.txt -d .cache/wheels/torch torch
+	$(PIP) install --no-deps --no-index --find-links .cache/wheels/torch --require-hashes \
+		-r torch.lock
 	$(PIP) install -c constraints.txt torch
 	$(PIP) install --no-deps -e .
 	$(PIP) check
