@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import sys
 import tempfile
@@ -12,6 +13,14 @@ from pathlib import Path
 from typing import TextIO
 
 from convtimenet.errors import DataError
+
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
+
+_LOCKED_BYTE = 2**30
+"""Windows locks bytes, not files: one behind what is read."""
 
 
 def cache_folder() -> Path:
@@ -65,6 +74,40 @@ def write_whole(path: Path, data: bytes) -> None:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[str | None]:
+    """Hold a lock on a file, which is made and stays, until the block ends.
+
+    The lock is the system's own: it ends with its process, however that ends.
+
+    Yields
+    ------
+    None; or if another holds the lock, who that is.
+    """
+    with path.open("a+", encoding="utf-8") as file:
+        if not _lock(file.fileno()):
+            file.seek(0)
+            yield file.read() or "another process"
+            return
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {platform.node()}")
+        file.flush()
+        yield None
+
+
+def _lock(descriptor: int) -> bool:
+    """Lock an open file until it is closed; False if it is locked already."""
+    try:
+        if sys.platform == "win32":
+            os.lseek(descriptor, _LOCKED_BYTE, os.SEEK_SET)
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        else:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return False
+    return True
 
 
 @contextmanager
