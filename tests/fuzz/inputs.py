@@ -69,7 +69,8 @@ def stamps(
 ) -> pd.DatetimeIndex:
     """Regular time stamps, but for the faults.
 
-    Text carries offsets, not the zone in which days and months are regular.
+    Text carries offsets, not the zone in which days and months are regular; so do the plain
+    datetimes that other libraries than pandas are given.
     """
     zones = [None, None, "UTC", "UTC"]
     if not text or "local text" in faults:
@@ -192,7 +193,9 @@ def frames(draw: st.DrawFn) -> Given:
     faults = draw(faults_of(*FRAME_FAULTS))
     rows = draw(st.integers(0, 2) if "few rows" in faults else st.integers(3, 12))
     kind = draw(st.sampled_from(["stamps", "stamps", "text", "integers"]))
-    times, plain = draw(stamps(rows, faults, text=kind == "text")), np.arange(rows)
+    library = draw(st.sampled_from(["pandas", "pandas", "polars", "pyarrow"]))
+    text = kind == "text" or library != "pandas"
+    times, plain = draw(stamps(rows, faults, text)), np.arange(rows)
     if "odd times" in faults:
         kind = draw(st.sampled_from(["dates", "floats", "spans", "nothing"]))
     first: Any = {
@@ -231,7 +234,7 @@ def frames(draw: st.DrawFn) -> Given:
     if "odd column" in faults and channels:
         columns[channels[0]] = draw(st.sampled_from(odd))
     how = draw(options(time, channels, "options" in faults))
-    frame = draw(_frame(columns, faults))
+    frame = draw(_frame(library, columns, faults))
     if frame is None:  # what pandas cannot hand over is no frame of the other library either
         frame, columns = pl.DataFrame({"date": [1, 2, 3], "a": [1.0, 2.0, 3.0]}), {"a": [1, 2, 3]}
         channels, how = ["a"], {}
@@ -243,9 +246,8 @@ def frames(draw: st.DrawFn) -> Given:
 
 
 @st.composite
-def _frame(draw: st.DrawFn, columns: dict[str, Any], faults: Faults) -> Any:
-    """Columns as a frame of one of the libraries; None where it refuses them."""
-    library = draw(st.sampled_from(["pandas", "pandas", "polars", "pyarrow"]))
+def _frame(draw: st.DrawFn, library: str, columns: dict[str, Any], faults: Faults) -> Any:
+    """Columns as a frame of a library; None where it refuses them."""
     if library != "pandas":
         plain_columns = {
             name: values.to_pydatetime().tolist()
