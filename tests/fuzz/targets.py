@@ -34,7 +34,6 @@ from convtimenet import (
 from convtimenet.cases import Cases, as_cases, filled, read_cases
 from convtimenet.config import ModelConfig, TrainConfig
 from convtimenet.errors import ConfigError, ConvTimeNetError
-from convtimenet.labelled import LabelledEstimator
 from convtimenet.manifest import seal
 from convtimenet.tables import Table, read_table
 
@@ -397,7 +396,9 @@ def regressor(example: Labelled) -> str:
 
 
 def fitted_to_cases(
-    kind: type[LabelledEstimator], example: Labelled, answers: Callable[[Any, Any], np.ndarray]
+    kind: type[ConvTimeNetClassifier] | type[ConvTimeNetRegressor],
+    example: Labelled,
+    answers: Callable[[Any, Any], np.ndarray],
 ) -> str:
     """Fit to cases, and check the answers for these and others; the same after a second time."""
     before = repr((example.X, example.y, example.other))
