@@ -6,6 +6,9 @@ import os
 import re
 import resource
 import shutil
+import signal
+import subprocess
+import sys
 import tracemalloc
 from pathlib import Path
 
@@ -116,6 +119,22 @@ class TestExact:
         np.testing.assert_array_equal(loaded.fit(waves()).predict(), fitted.predict())
 
 
+KILLED = """
+import os, signal, sys
+from convtimenet import ConvTimeNetForecaster
+model, whole, left = ConvTimeNetForecaster.load(sys.argv[1]), os.replace, [int(sys.argv[3])]
+
+def replace(source, target):
+    left[0] -= 1
+    if left[0] == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    whole(source, target)
+
+os.replace = replace
+model.save(sys.argv[2])
+"""
+
+
 class TestFolder:
     def test_holds_plain_files_only(self, folder):
         assert {path.name for path in folder.iterdir()} == FILES
@@ -207,6 +226,29 @@ class TestFolder:
             forecaster().fit(waves() * 3).save(folder)
         assert content(folder) == before
         assert [path.name for path in folder.parent.iterdir()] == ["model"]
+
+    @pytest.mark.parametrize("nth", [1, 2, 3])
+    def test_a_kill_at_any_rename_loses_no_model(self, folder, fitted, tmp_path, caplog, nth):
+        """A process that kills itself as it begins its n-th rename, saving over another model."""
+        other = forecaster().fit(waves() * 3)
+        source = other.save(tmp_path / "other")
+        command = [sys.executable, "-c", KILLED, source, folder, str(nth)]
+        assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+        expected = other if nth == 3 else fitted
+        assert folder.exists() == (nth != 2)
+        loaded = ConvTimeNetForecaster.load(folder)
+        np.testing.assert_array_equal(loaded.predict(), expected.predict())
+        assert ("was cut off" in caplog.text) == (nth == 2)
+        with pytest.MonkeyPatch.context() as patched, pytest.raises(TypeError):
+            patched.setattr("safetensors.numpy.save_file", None)  # a save that fails
+            other.save(folder)
+        loaded = ConvTimeNetForecaster.load(folder)
+        np.testing.assert_array_equal(loaded.predict(), expected.predict())
+        other.save(folder)
+        np.testing.assert_array_equal(ConvTimeNetForecaster.load(folder).predict(), other.predict())
+        shutil.rmtree(folder)  # on purpose: nothing stands in for it
+        with pytest.raises(ArtefactError, match="there is no model folder"):
+            ConvTimeNetForecaster.load(folder)
 
     def test_a_failing_first_save_leaves_nothing(self, fitted, tmp_path, monkeypatch):
         def interrupted(*_, **__):

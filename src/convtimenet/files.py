@@ -8,7 +8,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
@@ -110,26 +110,39 @@ def _lock(descriptor: int) -> bool:
     return True
 
 
+def earlier_of(folder: str | os.PathLike[str]) -> Path:
+    """Where a folder lies while `whole_folder` puts another in its place, or after a kill then."""
+    target = Path(folder).resolve()
+    return target.with_name(f".{target.name}.earlier")
+
+
 @contextmanager
 def whole_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
     """Give an empty folder to fill, which takes the place of `folder` when the block ends.
 
-    If the block or the move fails, whatever lay at `folder` is there as before.
+    If the block or the move fails, whatever lay at `folder` is there as before. A kill leaves it
+    there too, or, between two renames, at `earlier_of`, from where the next call puts it back.
     """
-    target = Path(folder).resolve()
+    target, earlier = Path(folder).resolve(), earlier_of(folder)
     target.parent.mkdir(parents=True, exist_ok=True)
     making = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}-"))
-    earlier = making.with_name(f"{making.name}-earlier")
     try:
+        if earlier.exists() and not target.exists():
+            os.replace(earlier, target)
         yield making
         making.chmod(0o755)
         if target.exists():
+            shutil.rmtree(earlier, ignore_errors=True)
             os.replace(target, earlier)
         os.replace(making, target)
+        if earlier.exists():  # out of the way in one step, for it is no longer to be found
+            with suppress(OSError):
+                os.replace(earlier, making)
     except BaseException:
         if earlier.exists() and not target.exists():
             os.replace(earlier, target)
         raise
     finally:
         shutil.rmtree(making, ignore_errors=True)
-        shutil.rmtree(earlier, ignore_errors=True)
+        if target.exists():
+            shutil.rmtree(earlier, ignore_errors=True)

@@ -289,7 +289,9 @@ def arrays(most: int = 3, side: int = 12) -> st.SearchStrategy[np.ndarray]:
 def array_tables(draw: st.DrawFn) -> Given:
     """(array, how to read it)."""
     faults = draw(faults_of("any array", "no array", "options"))
-    array = draw(table_arrays(draw(st.integers(2, 12)), draw(st.integers(1, 3)), largest=1e300))
+    array = draw(
+        table_arrays(draw(st.integers(2, 12)), draw(st.integers(1, 3)), draw(units(1e300)))
+    )
     array = array[:, 0] if draw(st.booleans()) else array
     expected = array.reshape(len(array), -1)
     array = array.astype(draw(st.sampled_from([np.float64, ">f8"])))
@@ -300,13 +302,19 @@ def array_tables(draw: st.DrawFn) -> Given:
     return Given((array, draw(options(None, [], "options" in faults))), faults, expected)
 
 
+Unit = tuple[float, float]
+
+
+def units(largest: float = 1e30) -> st.SearchStrategy[Unit]:
+    """Deviation and level of numbers."""
+    scales = st.sampled_from([1.0, 1.0, 1.0, 0.0, 1e-30, largest])
+    return st.tuples(scales, st.sampled_from([0.0, 0.0, 0.0, 1e6, -1e30]))
+
+
 @st.composite
-def table_arrays(
-    draw: st.DrawFn, rows: int, channels: int = 2, largest: float = 1e30
-) -> np.ndarray:
-    """(T, C) numbers of any size, a few missing; the first row is there."""
-    scale = draw(st.sampled_from([1.0, 1.0, 1.0, 0.0, 1e-30, largest]))
-    shift = draw(st.sampled_from([0.0, 0.0, 0.0, 1e6, -1e30]))
+def table_arrays(draw: st.DrawFn, rows: int, channels: int, unit: Unit) -> np.ndarray:
+    """(T, C) numbers, a few missing; the first row is there."""
+    scale, shift = unit
     seed = draw(st.integers(0, 2**16))
     values = np.random.default_rng(seed).normal(size=(rows, channels)) * scale + shift
     for _ in range(draw(st.sampled_from([0, 0, 1, 2]))):
@@ -323,9 +331,13 @@ CASE_FAULTS = ("anything", "channels", "huge", "nothing known", "no cases")
 
 @st.composite
 def case_sets(
-    draw: st.DrawFn, faults: Iterable[str] = (), least: int = 1, channels: int = 0
+    draw: st.DrawFn,
+    faults: Iterable[str] = (),
+    least: int = 1,
+    channels: int = 0,
+    unit: Unit | None = None,
 ) -> Any:
-    """Cases: one array, or arrays of unequal length."""
+    """Cases: one array, or arrays of unequal length; each in a unit of its own where none is given."""
     if "anything" in faults:
         return draw(arrays() | st.lists(arrays(2, 5), max_size=4) | JSON)
     if "no cases" in faults:
@@ -334,7 +346,7 @@ def case_sets(
     lengths = [draw(st.integers(2, 12)) for _ in range(n)]
     if draw(st.booleans()):
         lengths = [lengths[0]] * n
-    cases = [draw(table_arrays(length, channels)).T for length in lengths]
+    cases = [draw(table_arrays(length, channels, unit or draw(units()))).T for length in lengths]
     if "huge" in faults:
         cases[0][0, 0] = 1e300
     if "nothing known" in faults:
@@ -433,7 +445,7 @@ def npz_files(draw: st.DrawFn) -> Given:
     """(name, content) of archives of arrays; expected are the cases' values."""
     faults = draw(faults_of("any arrays", "no X", "labels", "not npz", "noise", "damage"))
     n, length = draw(st.integers(1, 4)), draw(st.integers(2, 6))
-    X = np.stack([draw(table_arrays(length)).T for _ in range(n)])
+    X = np.stack([draw(table_arrays(length, 2, draw(units()))).T for _ in range(n)])
     made: dict[str, Any] = {"X": X}
     if draw(st.booleans()):
         made["y"] = np.arange(n)
@@ -628,7 +640,7 @@ def forecasts(draw: st.DrawFn) -> Forecasts:
     channels = draw(st.integers(1, 2))
     largest = 1e30 if settings["scale"] else 1.0
     rows = draw(st.integers(2, 10) if "short" in faults else st.integers(40, 60))
-    both = draw(table_arrays(rows + draw(st.integers(40, 60)), channels, largest))
+    both = draw(table_arrays(rows + draw(st.integers(40, 60)), channels, draw(units(largest))))
     if not settings["scale"]:  # sizes that need scaling are refused without it
         both = np.clip(both, -1e6, 1e6)
     fitted, other = both[:rows].copy(), both[rows:].copy()
@@ -637,7 +649,8 @@ def forecasts(draw: st.DrawFn) -> Forecasts:
     if "huge" in faults:
         fitted[0, 0] = 1e300
     if "other" in faults:
-        other = draw(table_arrays(draw(st.integers(1, 20)), draw(st.integers(1, 3)), 1e300))
+        rows, channels = draw(st.integers(1, 20)), draw(st.integers(1, 3))
+        other = draw(table_arrays(rows, channels, draw(units(1e300))))
     form = draw(st.sampled_from(["array", "frame", "long"]))
     step = draw(st.sampled_from(["h", "15min", "D", "MS", "B"]))
     return Forecasts(settings, form, fitted, other, step, draw(st.integers(0, 2)) == 0, faults)
@@ -669,15 +682,15 @@ def labelled(draw: st.DrawFn, numbers: bool = False) -> Labelled:
         }
         name = draw(st.sampled_from(sorted(odd)))
         settings[name] = draw(st.sampled_from(odd[name]))
-    channels = draw(st.integers(1, 2))
-    X = draw(case_sets(faults, least=8, channels=channels))
+    channels, unit = draw(st.integers(1, 2)), draw(units())
+    X = draw(case_sets(faults, least=8, channels=channels, unit=unit))
     n = len(X) if isinstance(X, list) or getattr(X, "ndim", 0) else 2
     if numbers:
         y = np.random.default_rng(draw(st.integers(0, 9))).normal(size=n + ("count" in faults))
         y = draw(arrays(2) | JSON) if "any labels" in faults else y
     else:
         y = draw(labels(n, faults))
-    other = draw(case_sets(faults if "other" in faults else (), channels=channels))
+    other = draw(case_sets(channels=channels, unit=unit))
     if "other" in faults:
         other = draw(case_sets(draw(faults_of(*CASE_FAULTS)), channels=3))
     return Labelled(settings, X, y, other, draw(st.integers(0, 2)) == 0, faults)
