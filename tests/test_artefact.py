@@ -239,9 +239,10 @@ class TestFolder:
         loaded = ConvTimeNetForecaster.load(folder)
         np.testing.assert_array_equal(loaded.predict(), expected.predict())
         assert ("was cut off" in caplog.text) == (nth == 2)
-        with pytest.MonkeyPatch.context() as patched, pytest.raises(TypeError):
-            patched.setattr("safetensors.numpy.save_file", None)  # a save that fails
-            other.save(folder)
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr("safetensors.numpy.save_file", None)
+            with pytest.raises(TypeError):
+                other.save(folder)
         loaded = ConvTimeNetForecaster.load(folder)
         np.testing.assert_array_equal(loaded.predict(), expected.predict())
         other.save(folder)

@@ -289,9 +289,8 @@ def arrays(most: int = 3, side: int = 12) -> st.SearchStrategy[np.ndarray]:
 def array_tables(draw: st.DrawFn) -> Given:
     """(array, how to read it)."""
     faults = draw(faults_of("any array", "no array", "options"))
-    array = draw(
-        table_arrays(draw(st.integers(2, 12)), draw(st.integers(1, 3)), draw(units(1e300)))
-    )
+    rows, channels = draw(st.integers(2, 12)), draw(st.integers(1, 3))
+    array = draw(table_arrays(rows, channels, draw(units(1e300))))
     array = array[:, 0] if draw(st.booleans()) else array
     expected = array.reshape(len(array), -1)
     array = array.astype(draw(st.sampled_from([np.float64, ">f8"])))
@@ -337,7 +336,7 @@ def case_sets(
     channels: int = 0,
     unit: Unit | None = None,
 ) -> Any:
-    """Cases: one array, or arrays of unequal length; each in a unit of its own where none is given."""
+    """Cases: one array, or arrays of unequal length; without a unit each in its own."""
     if "anything" in faults:
         return draw(arrays() | st.lists(arrays(2, 5), max_size=4) | JSON)
     if "no cases" in faults:
