@@ -20,8 +20,14 @@ from convtimenet.export import export
 from convtimenet.manifest import FORMAT, seal
 
 FOLDER = Path(__file__).parent / str(FORMAT)
-TINY = {"d_model": 2, "d_ff": 2, "kernel_sizes": (3,), "patch_size": 4, "patch_stride": 2}
-FIXED = {"model": TINY, "n_epochs": 2, "device": "cpu", "verbose": 0}
+TINY: dict[str, Any] = {
+    "d_model": 2,
+    "d_ff": 2,
+    "kernel_sizes": (3,),
+    "patch_size": 4,
+    "patch_stride": 2,
+}
+FIXED: dict[str, Any] = {"model": TINY, "n_epochs": 2, "device": "cpu", "verbose": 0}
 X = np.random.default_rng(0).normal(size=(12, 2, 10))
 
 
@@ -81,7 +87,7 @@ def panel() -> dict[str, Any]:
 def quantiles() -> dict[str, Any]:
     """A head that gives quantiles, and intervals from them."""
     waves = np.sin(np.arange(80)[:, None] / np.array([2.0, 3.0]))
-    settings = FIXED | {"model": TINY | {"quantiles": (0.1, 0.5, 0.9)}}
+    settings: dict[str, Any] = FIXED | {"model": TINY | {"quantiles": (0.1, 0.5, 0.9)}}
     model = ConvTimeNetForecaster(h=2, input_size=8, **settings).fit(waves)
     model.save(FOLDER / "quantiles")
     answer = model.predict(level=[50])
