@@ -65,27 +65,33 @@ tutorials: install ## run the tutorials, and write what they print and draw
 bench: .cache/bench-venv/.installed ## measure speed, write docs/performance.md (hours; ARGS=--help)
 	.cache/bench-venv/bin/python benchmarks/speed.py $(ARGS)
 
-kills: install ## kill trainings N=20 times each, and compare with whole ones (minutes)
+# Full figures go to docs/, those of a try with N= elsewhere.
+RESULTS := $(if $(N),.cache/reliability,docs/reliability)
+
+$(RESULTS):
+	mkdir -p $@
+
+kills: install | $(RESULTS) ## kill 20 trainings of each task, and compare with whole ones (minutes; N=)
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/kills.py --kills $(or $(N),20) \
-		--json docs/reliability/kills.json
+		--json $(RESULTS)/kills.json
 
-flips: install ## change every byte of small models, count what is refused (N= bytes of a file)
-	$(BIN)/python benchmarks/flips.py $(if $(N),--n $(N))
+flips: install | $(RESULTS) ## change every byte of small models, count what is refused (N= of a file)
+	$(BIN)/python benchmarks/flips.py $(if $(N),--n $(N)) --json $(RESULTS)/flips.json
 
-fuzz: install ## call every public way in with generated input (N=10000)
-	$(BIN)/python benchmarks/fuzz.py --n $(or $(N),10000)
+fuzz: install | $(RESULTS) ## call every public way in with 10000 generated inputs (N=)
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/fuzz.py --n $(or $(N),10000) --json $(RESULTS)/fuzz.json
 
-memory: install ## measure the memory of forecasting many series (N=100000)
-	$(BIN)/python benchmarks/memory.py --n $(or $(N),100000)
+memory: install | $(RESULTS) ## measure the memory of forecasting 100000 series (N=)
+	$(BIN)/python benchmarks/memory.py --n $(or $(N),100000) --json $(RESULTS)/memory.json
 
-guards: install ## run every constructed case of the numerical guards
-	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/guard_cases.py
+guards: install | $(RESULTS) ## run every constructed case of the numerical guards
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/guard_cases.py --json $(RESULTS)/guard_cases.json
 
-reliability: kills flips fuzz memory guards ## all of these with their own sizes, then docs/reliability.md
-	$(BIN)/python benchmarks/reliability.py
+reliability: kills flips fuzz memory guards ## all of these, then docs/reliability.md (N=: a try, elsewhere)
+	$(BIN)/python benchmarks/reliability.py $(RESULTS)
 
 audit: .cache/audit-venv/.installed ## look for known vulnerabilities of the locked packages
-	.cache/audit-venv/bin/python benchmarks/audit.py requirements.lock
+	.cache/audit-venv/bin/python benchmarks/audit.py requirements.lock torch.lock
 
 clean: ## delete all that the targets made
 	rm -rf .venv .cache build dist demo-output .pytest_cache .ruff_cache .hypothesis
@@ -99,10 +105,15 @@ define new_venv
 $(PYTHON) -m venv $(1)
 endef
 
-# Every file but torch's is verified against its SHA-256 (requirements.lock says why).
-.venv/.installed: pyproject.toml constraints.txt requirements.lock Makefile
+# Every file is verified against its SHA-256; torch.lock says why torch comes by itself. Its last line
+# brings what a CUDA build needs besides.
+.venv/.installed: pyproject.toml constraints.txt requirements.lock torch.lock Makefile
 	$(call new_venv,.venv)
 	$(PIP) install --no-deps --require-hashes -r requirements.lock
+	rm -rf .cache/wheels/torch
+	$(PIP) download --no-deps -c constraints.txt -d .cache/wheels/torch torch
+	$(PIP) install --no-deps --no-index --find-links .cache/wheels/torch --require-hashes \
+		-r torch.lock
 	$(PIP) install -c constraints.txt torch
 	$(PIP) install --no-deps -e .
 	$(PIP) check

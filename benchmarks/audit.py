@@ -1,6 +1,6 @@
-"""Look for known vulnerabilities of what requirements.lock installs.
+"""Look for known vulnerabilities of what the locks install.
 
-    python benchmarks/audit.py requirements.lock
+    python benchmarks/audit.py requirements.lock torch.lock
 
 Needs pip-audit (`make audit` runs it in an environment of its own). Findings fail. A database that
 does not answer, or knows none of the packages (as a mirror of a registry may), is said and does not
@@ -17,7 +17,9 @@ import sys
 def main() -> int:
     """Run pip-audit and judge its answer."""
     command = [sys.executable, "-m", "pip_audit", "--no-deps", "--disable-pip"]
-    command += ["--progress-spinner", "off", "--format", "json", "--requirement", sys.argv[1]]
+    command += ["--progress-spinner", "off", "--format", "json"]
+    for lock in sys.argv[1:]:
+        command += ["--requirement", lock]
     done = subprocess.run(command, capture_output=True, text=True)
     code, said = verdict(done.stdout, done.stderr)
     print(said)

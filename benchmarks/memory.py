@@ -5,7 +5,7 @@
 
 A model for tables of any number of channels is saved, and a process of its own loads it and
 forecasts a table of N channels. Said are its peak resident memory, what it had taken before the
-call, and the size of the table itself. Writes docs/reliability/memory.json.
+call, and the size of the table itself. With --json the figures are written.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ import torch
 
 from convtimenet import ConvTimeNetForecaster, __version__
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "reliability" / "memory.json"
 ROWS, HORIZON = 96, 24
 
 
@@ -35,6 +34,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--n", type=int, default=100_000, help="series")
+    parser.add_argument("--json", type=Path, help="where the figures are written")
     parser.add_argument("--model", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.model is not None:
@@ -62,8 +62,8 @@ def main() -> None:
         "network": {"d_model": config.d_model, "blocks": len(config.kernel_sizes)},
         **found,
     }
-    PAGE.parent.mkdir(exist_ok=True)
-    PAGE.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    if given.json:
+        given.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(f"{given.n} series: {found['peak_mib']} MiB, {found['seconds']} s")
 
 

@@ -1,21 +1,23 @@
-"""Make docs/reliability.md from the raw results beside it: python benchmarks/reliability.py"""
+"""Make the page of reliability from its raw results.
+
+python benchmarks/reliability.py docs/reliability     # writes docs/reliability.md
+"""
 
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-RESULTS, PAGE = ROOT / "docs" / "reliability", ROOT / "docs" / "reliability.md"
 NOT_RUN = "Not run yet: `{}` writes the figures."
 
 HEAD = """# Reliability
 
 What was done to break the package, and what came of it. Every figure is read from the raw results
 of the last run in [reliability/](reliability/), which hold command, seed and versions; this page is
-made from them by `make reliability`, which also runs everything again (`N=` sets the size of a
-part: `make fuzz N=10000`).
+made from them by `make reliability`, which also runs everything again. With `N=` it, or a part such
+as `make fuzz N=500`, is a try of that size, whose results lie in `.cache/reliability`.
 """
 
 
@@ -24,13 +26,14 @@ def main() -> None:
     parts = [
         ("Kills", "kills", "make kills", kills),
         ("Changed files", "flips", "make flips", flips),
-        ("Generated input", "fuzz", "make fuzz N=10000", fuzz),
+        ("Generated input", "fuzz", "make fuzz", fuzz),
         ("Memory", "memory", "make memory", memory),
         ("Guards", "guard_cases", "make guards", guards),
     ]
+    results = Path(sys.argv[1])
     lines = [HEAD]
     for title, name, target, write in parts:
-        path = RESULTS / f"{name}.json"
+        path = results / f"{name}.json"
         lines += [f"## {title}", ""]
         if path.is_file():
             found = json.loads(path.read_text(encoding="utf-8"))
@@ -40,7 +43,7 @@ def main() -> None:
         else:
             lines.append(NOT_RUN.format(target))
         lines.append("")
-    PAGE.write_text("\n".join([*lines, TAIL]), encoding="utf-8")
+    results.with_suffix(".md").write_text("\n".join([*lines, TAIL]), encoding="utf-8")
 
 
 def kills(found: dict[str, Any]) -> str:
@@ -88,9 +91,12 @@ def fuzz(found: dict[str, Any]) -> str:
         rows.append(f"| {name} | {total:,} | {right:,} | {', '.join(others)} | {failed} |")
     text = (
         f"**{found['inputs']:,} generated inputs, {len(found['failures'])} ways in with an outcome "
-        "other than a right result or one of the package's own errors.** A result is checked "
-        "(shapes, finite values, labels among the given ones, input and files unmodified, nothing "
-        "left over); warnings count as errors, and so does an example of more than two minutes."
+        "other than a right result or one of the package's own errors.** Most inputs are as they "
+        "should be and must give a result, the others have one or two faults. A result is checked "
+        "(the values read against those written; shapes, finite values, labels among the given "
+        "ones, time stamps that go on; the same bits a second time and, for some, from a saved "
+        "model; input and files unmodified, nothing left over); warnings count as errors, and so "
+        "does an example of more than two minutes."
     )
     head = "| way in | inputs | right results | own errors | other outcomes |"
     return "\n".join([text, "", head, "|---|---|---|---|---|", *rows])

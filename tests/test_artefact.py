@@ -6,8 +6,12 @@ import os
 import re
 import resource
 import shutil
+import signal
+import subprocess
+import sys
 import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,7 +21,7 @@ import safetensors.numpy
 import torch
 
 import convtimenet
-from convtimenet import ConvTimeNetClassifier, ConvTimeNetForecaster
+from convtimenet import ConvTimeNetClassifier, ConvTimeNetForecaster, ConvTimeNetRegressor
 from convtimenet.errors import ArtefactError, ConfigError
 from convtimenet.labels import described, restored
 from convtimenet.manifest import FORMAT, _canonical, read_folder, seal
@@ -116,6 +120,22 @@ class TestExact:
         np.testing.assert_array_equal(loaded.fit(waves()).predict(), fitted.predict())
 
 
+KILLED = """
+import os, signal, sys
+from convtimenet import ConvTimeNetForecaster
+model, whole, left = ConvTimeNetForecaster.load(sys.argv[1]), os.replace, [int(sys.argv[3])]
+
+def replace(source, target):
+    left[0] -= 1
+    if left[0] == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    whole(source, target)
+
+os.replace = replace
+model.save(sys.argv[2])
+"""
+
+
 class TestFolder:
     def test_holds_plain_files_only(self, folder):
         assert {path.name for path in folder.iterdir()} == FILES
@@ -207,6 +227,30 @@ class TestFolder:
             forecaster().fit(waves() * 3).save(folder)
         assert content(folder) == before
         assert [path.name for path in folder.parent.iterdir()] == ["model"]
+
+    @pytest.mark.parametrize("nth", [1, 2, 3])
+    def test_a_kill_at_any_rename_loses_no_model(self, folder, fitted, tmp_path, caplog, nth):
+        """A process that kills itself as it begins its n-th rename, saving over another model."""
+        other = forecaster().fit(waves() * 3)
+        source = other.save(tmp_path / "other")
+        command = [sys.executable, "-c", KILLED, source, folder, str(nth)]
+        assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+        expected = other if nth == 3 else fitted
+        assert folder.exists() == (nth != 2)
+        loaded = ConvTimeNetForecaster.load(folder)
+        np.testing.assert_array_equal(loaded.predict(), expected.predict())
+        assert ("was cut off" in caplog.text) == (nth == 2)
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr("safetensors.numpy.save_file", None)
+            with pytest.raises(TypeError):
+                other.save(folder)
+        loaded = ConvTimeNetForecaster.load(folder)
+        np.testing.assert_array_equal(loaded.predict(), expected.predict())
+        other.save(folder)
+        np.testing.assert_array_equal(ConvTimeNetForecaster.load(folder).predict(), other.predict())
+        shutil.rmtree(folder)  # on purpose: nothing stands in for it
+        with pytest.raises(ArtefactError, match="there is no model folder"):
+            ConvTimeNetForecaster.load(folder)
 
     def test_a_failing_first_save_leaves_nothing(self, fitted, tmp_path, monkeypatch):
         def interrupted(*_, **__):
@@ -406,6 +450,57 @@ class TestFormats:
         again = ConvTimeNetForecaster.load(model.save(tmp_path / "m"), device="cpu")
         pd.testing.assert_frame_equal(again.predict(), model.predict())
         assert json.loads((tmp_path / "m" / "model.json").read_text())["format"] == FORMAT
+
+
+def kept(kind: str) -> list[str]:
+    """Formats of which a model of this kind is kept."""
+    return sorted(path.parent.name for path in KEPT.glob(f"*/{kind}"))
+
+
+def answers(format: str) -> dict[str, Any]:
+    return json.loads((KEPT / format / "expected.json").read_text())
+
+
+class TestKinds:
+    """The same for what came after the first format."""
+
+    @pytest.mark.parametrize("format", kept("panel"))
+    def test_covariates_and_intervals_of_a_panel(self, format):
+        model = ConvTimeNetForecaster.load(KEPT / format / "panel", device="cpu")
+        known = {"promo": [1.0, 0.0], "weather": ["wet", "dry"]}
+        days = {"a": ["2024-03-01", "2024-03-02"], "b": ["2024-02-20", "2024-02-21"]}
+        future = pd.concat(
+            pd.DataFrame({"unique_id": name, "ds": pd.to_datetime(stamps), **known})
+            for name, stamps in days.items()
+        )
+        found, expected = model.predict(future=future, level=[50]), answers(format)["panel"]
+        assert found["unique_id"].tolist() == expected["unique_id"]
+        assert [stamp.isoformat() for stamp in found["ds"]] == expected["ds"]
+        for name in ("ConvTimeNet", "ConvTimeNet-lo-50", "ConvTimeNet-hi-50"):
+            np.testing.assert_allclose(found[name], expected[name], rtol=1e-6, err_msg=name)
+        # each kind of covariate counts
+        for name, values in (("promo", [0.0, 0.0]), ("weather", ["dry", "dry"])):
+            other = model.predict(future=future.assign(**{name: values * 2}))
+            assert not np.allclose(other["ConvTimeNet"], expected["ConvTimeNet"], rtol=1e-6)
+
+    @pytest.mark.parametrize("format", kept("quantiles"))
+    def test_quantiles(self, format):
+        model = ConvTimeNetForecaster.load(KEPT / format / "quantiles", device="cpu")
+        found, expected = model.predict(level=[50]), answers(format)["quantiles"]
+        assert model.network_.config.quantiles == (0.1, 0.5, 0.9)
+        assert list(found) == list(expected)
+        for name, values in expected.items():
+            np.testing.assert_allclose(found[name], values, rtol=1e-6, err_msg=name)
+
+    @pytest.mark.parametrize("format", kept("regressor"))
+    def test_regressor(self, format):
+        model = ConvTimeNetRegressor.load(KEPT / format / "regressor", device="cpu")
+        X = np.random.default_rng(0).normal(size=(12, 2, 10))
+        np.testing.assert_allclose(model.predict(X), answers(format)["numbers"], rtol=1e-5)
+
+    def test_the_current_format_has_all_of_them(self):
+        kinds = {"forecaster", "classifier", "export", "panel", "quantiles", "regressor"}
+        assert {path.name for path in (KEPT / str(FORMAT)).iterdir() if path.is_dir()} == kinds
 
 
 def test_every_format_has_its_kept_models():

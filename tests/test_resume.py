@@ -205,7 +205,9 @@ class TestFolder:
     def test_few_files_are_kept(self, tmp_path):
         estimator, data = classifier()
         estimator.fit(*data, resume=tmp_path / "made" / "here")
-        names = sorted(path.name.split("-")[0] for path in (tmp_path / "made/here").iterdir())
+        names = sorted(
+            path.name.split("-")[0] for path in (tmp_path / "made/here").glob("*.safetensors")
+        )
         assert names == ["choose", "choose", "refit", "refit"]
 
     def test_what_a_killed_write_left_is_removed(self, tmp_path):
@@ -273,6 +275,86 @@ class TestFolder:
         estimator, data = forecaster()
         with pytest.raises(CheckpointError, match="must be a folder"):
             estimator.fit(*data, resume=path)
+
+
+WAITING = """
+import signal, sys
+sys.path.insert(0, sys.argv[1])
+from test_resume import forecaster
+from convtimenet.step import Step
+
+whole, left = Step.__call__, iter(range(5, 0, -1))
+
+def step(self, index):
+    if next(left) == 1:
+        print("in the middle", flush=True)
+        signal.pause()
+    whole(self, index)
+
+Step.__call__ = step
+estimator, data = forecaster()
+estimator.fit(*data, resume=sys.argv[2])
+"""
+
+
+class TestOneAtATime:
+    @pytest.fixture
+    def other(self, tmp_path):
+        """A process in the middle of a training into the folder."""
+        command = [sys.executable, "-c", WAITING, Path(__file__).parent, tmp_path]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "in the middle\n"
+            yield process
+            process.kill()
+
+    def test_a_second_process_is_refused_until_the_first_is_killed(self, tmp_path, other):
+        estimator, data = forecaster()
+        kept = {path: path.read_bytes() for path in tmp_path.iterdir()}
+        message = rf"{tmp_path} is in use: process {other.pid} on .* give another folder"
+        for _ in range(2):
+            with pytest.raises(CheckpointError, match=message):
+                estimator.fit(*data, resume=tmp_path)
+        assert {path: path.read_bytes() for path in tmp_path.iterdir()} == kept
+        other.kill()
+        other.wait()
+        seen = forecaster()[0].fit(*data, resume=tmp_path)
+        assert_same(seen, forecaster()[0].fit(*data))
+
+    def test_a_stopped_process_still_holds_it(self, tmp_path, other):
+        os.kill(other.pid, signal.SIGSTOP)
+        estimator, data = forecaster()
+        with pytest.raises(CheckpointError, match=f"process {other.pid} on"):
+            estimator.fit(*data, resume=tmp_path)
+
+    def test_threads_of_one_process_are_kept_apart_too(self, tmp_path, monkeypatch):
+        whole, data = Step.__call__, forecaster()[1]
+        inside, go_on = threading.Event(), threading.Event()
+
+        def step(self, index):
+            inside.set()
+            go_on.wait()
+            whole(self, index)
+
+        monkeypatch.setattr(Step, "__call__", step)
+        estimator, _ = forecaster()
+        worker = threading.Thread(target=estimator.fit, args=data, kwargs={"resume": tmp_path})
+        worker.start()
+        inside.wait()
+        with pytest.raises(CheckpointError, match=f"process {os.getpid()} on"):
+            forecaster()[0].fit(*data, resume=tmp_path)
+        go_on.set()
+        worker.join()
+        assert estimator.history_.best_epoch
+        assert_same(forecaster()[0].fit(*data, resume=tmp_path), estimator)  # free again
+
+    def test_a_refused_run_leaves_the_folder_free(self, tmp_path):
+        estimator, data = forecaster()
+        estimator.fit(*data, resume=tmp_path)
+        for _ in range(2):
+            with pytest.raises(CheckpointError, match="another run"):
+                forecaster(lr=0.5)[0].fit(*data, resume=tmp_path)
+        assert_same(forecaster()[0].fit(*data, resume=tmp_path), estimator)
 
 
 def test_time_before_a_stop_counts(tmp_path, monkeypatch, stop_after):

@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -21,14 +22,14 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from convtimenet.errors import CheckpointError
-from convtimenet.files import write_whole
+from convtimenet.files import locked, write_whole
 
 log = logging.getLogger(__name__)
 
 FORMAT = 1
 KEPT = 2
 """States kept of each training: the newest, and one to fall back to."""
-_VALUES = "values.json"
+_VALUES, _LOCK = "values.json", ".lock"
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Checkpoints:
     Parameters
     ----------
     folder
-        Made with its parents when the first state is written.
+        Made with its parents when training begins.
     phase
         Name of the training: several may share a folder.
     run
@@ -61,6 +62,24 @@ class Checkpoints:
         self.folder, self.phase = Path(folder), phase
         self.run = json.loads(json.dumps({"format": FORMAT, **run}))
         check_folder(folder)
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep every other training out of the folder while the block runs.
+
+        Raises
+        ------
+        CheckpointError
+            If one is in it.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with locked(self.folder / _LOCK) as holder:
+            if holder is not None:
+                raise CheckpointError(
+                    f"{self.folder} is in use: {holder} is training into it; wait for that to end "
+                    "or stop it, or give another folder"
+                )
+            yield
 
     def newest(self) -> Checkpoint | None:
         """The newest undamaged state; None where there is none at all.

@@ -58,8 +58,6 @@ class CsvColumns:
 
     def any(self, name: str) -> np.ndarray:
         """A column as numbers, or as text (objects, None for missing) if its cells are none."""
-        if name not in self.cells:
-            raise DataError(unknown_column(name, self.names))
         cells = [None if c.strip().lower() in _MISSING else c.strip() for c in self.cells[name]]
         try:
             return np.array([np.nan if cell is None else float(cell) for cell in cells])

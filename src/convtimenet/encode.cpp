@@ -7,6 +7,7 @@
 // N x G values with step G, and every vector is full.
 
 #include <algorithm>
+#include <optional>
 #include <vector>
 
 #include "vectors.h"
@@ -148,15 +149,23 @@ extern "C" {
 
 // u (D, R, N) becomes what all blocks make of it, written to w; G series at a time. weight (R, N): 0
 // for tokens that do not count; null: all do.
-void encode(long D, long R, long N, long F, long G, long depth, const Block* blocks,
-            const float* u, const float* weight, float* w, int threads) {
+int encode(long D, long R, long N, long F, long G, long depth, const Block* blocks,
+           const float* u, const float* weight, float* w, int threads) {
     long reach = 0;
     for (long i = 0; i < depth; ++i) reach = std::max(reach, blocks[i].k);
+    std::atomic<int> failed{0};
 #pragma omp parallel num_threads(threads)
     {
-        Group group(D, F, N, G, reach);
+        std::optional<Group> own;  // a thread without memory for it has nothing to do
+        try {
+            own.emplace(D, F, N, G, reach);
+        } catch (const std::bad_alloc&) {
+            failed = 1;
+        }
 #pragma omp for schedule(static)
         for (long first = 0; first < R; first += G) {
+            if (!own) continue;
+            Group& group = *own;
             const long rows = std::min(G, R - first);
             for (long d = 0; d < D; ++d)
                 for (long r = 0; r < rows; ++r) {
@@ -180,20 +189,20 @@ void encode(long D, long R, long N, long F, long G, long depth, const Block* blo
                 }
         }
     }
+    return failed;
 }
 
 // x = scale GELU(x) + shift for rows of n values; without a scale just the GELU.
-void gelu(long rows, long n, float* x, const float* scale, const float* shift, int threads) {
+int gelu(long rows, long n, float* x, const float* scale, const float* shift, int threads) {
     const long parts = (n - 1) / 4096 + 1;
-#pragma omp parallel for num_threads(threads) schedule(static)
-    for (long i = 0; i < rows * parts; ++i) {
+    return parallel(rows * parts, threads, [&](long i) {
         const long row = i / parts, from = i % parts * 4096;
         const float a = scale ? scale[row] : 1.0f, b = scale ? shift[row] : 0.0f;
         float* values = x + row * n + from;
         each(std::min(4096L, n - from), [&](long j, long m) {
             store(values + j, a * gelu(load(values + j, m)) + b, m);
         });
-    }
+    });
 }
 
 }  // extern "C"

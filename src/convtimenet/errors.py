@@ -23,7 +23,7 @@ class TrainingError(ConvTimeNetError):
 
 
 class CheckpointError(ConvTimeNetError):
-    """A folder of training checkpoints is of another run, or damaged."""
+    """A folder of training checkpoints is of another run, in use, or damaged."""
 
 
 class OutOfMemoryError(ConvTimeNetError, MemoryError):

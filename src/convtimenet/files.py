@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
 from convtimenet.errors import DataError
+
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
+
+_LOCKED_BYTE = 2**30
+"""Windows locks bytes, not files: one behind what is read."""
 
 
 def cache_folder() -> Path:
@@ -68,25 +77,72 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 @contextmanager
+def locked(path: Path) -> Iterator[str | None]:
+    """Hold a lock on a file, which is made and stays, until the block ends.
+
+    The lock is the system's own: it ends with its process, however that ends.
+
+    Yields
+    ------
+    None; or if another holds the lock, who that is.
+    """
+    with path.open("a+", encoding="utf-8") as file:
+        if not _lock(file.fileno()):
+            file.seek(0)
+            yield file.read() or "another process"
+            return
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {platform.node()}")
+        file.flush()
+        yield None
+
+
+def _lock(descriptor: int) -> bool:
+    """Lock an open file until it is closed; False if it is locked already."""
+    try:
+        if sys.platform == "win32":
+            os.lseek(descriptor, _LOCKED_BYTE, os.SEEK_SET)
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        else:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return False
+    return True
+
+
+def earlier_of(folder: str | os.PathLike[str]) -> Path:
+    """Where a folder lies while `whole_folder` puts another in its place, or after a kill then."""
+    target = Path(folder).resolve()
+    return target.with_name(f".{target.name}.earlier")
+
+
+@contextmanager
 def whole_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
     """Give an empty folder to fill, which takes the place of `folder` when the block ends.
 
-    If the block or the move fails, whatever lay at `folder` is there as before.
+    If the block or the move fails, whatever lay at `folder` is there as before. A kill leaves it
+    there too, or, between two renames, at `earlier_of`, from where the next call puts it back.
     """
-    target = Path(folder).resolve()
+    target, earlier = Path(folder).resolve(), earlier_of(folder)
     target.parent.mkdir(parents=True, exist_ok=True)
     making = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}-"))
-    earlier = making.with_name(f"{making.name}-earlier")
     try:
+        if earlier.exists() and not target.exists():
+            os.replace(earlier, target)
         yield making
         making.chmod(0o755)
         if target.exists():
+            shutil.rmtree(earlier, ignore_errors=True)
             os.replace(target, earlier)
         os.replace(making, target)
+        if earlier.exists():  # out of the way in one step, for it is no longer to be found
+            with suppress(OSError):
+                os.replace(earlier, making)
     except BaseException:
         if earlier.exists() and not target.exists():
             os.replace(earlier, target)
         raise
     finally:
         shutil.rmtree(making, ignore_errors=True)
-        shutil.rmtree(earlier, ignore_errors=True)
+        if target.exists():
+            shutil.rmtree(earlier, ignore_errors=True)

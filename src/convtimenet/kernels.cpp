@@ -156,13 +156,12 @@ extern "C" {
 
 // x1 = u + dropout(a GELU(conv(u) + bias)); y = BatchNorm(x1) with the statistics of the tokens that
 // count (weight, whose sum is total; null: all), zero for the others.
-void conv_forward(long D, long R, long N, long k, const float* u, const float* w,
-                  const float* bias, float a, double p, uint64_t seed, const float* gamma,
-                  const float* beta, float eps, const float* weight, double total, float* x1,
-                  float* y, float* mean, float* variance, int threads) {
+int conv_forward(long D, long R, long N, long k, const float* u, const float* w,
+                 const float* bias, float a, double p, uint64_t seed, const float* gamma,
+                 const float* beta, float eps, const float* weight, double total, float* x1,
+                 float* y, float* mean, float* variance, int threads) {
     const Tokens tokens = {R * N, weight, total};
-#pragma omp parallel for num_threads(threads) schedule(static)
-    for (long d = 0; d < D; ++d) {
+    return parallel(D, threads, [&](long d) {
         Convolution convolution(R, N, k, (k - 1) / 2);
         const Dropout drop(seed, static_cast<uint32_t>(d), p);
         const float *in = u + d * R * N, b = bias[d];
@@ -175,18 +174,17 @@ void conv_forward(long D, long R, long N, long k, const float* u, const float* w
         const Moments m = moments(out, tokens, eps, variance + d);
         mean[d] = m.mean;
         normalise(out, tokens, m, gamma[d], beta[d], y + d * R * N);
-    }
+    });
 }
 
 // Gradients of conv_forward. g: gradient of y, becomes the gradient of u. g_a: a part per channel.
-void conv_backward(long D, long R, long N, long k, const float* u, const float* w,
-                   const float* bias, float a, double p, uint64_t seed, const float* gamma,
-                   float eps, const float* weight, double total, const float* x1,
-                   const float* mean, const float* variance, float* g, float* g_w, float* g_bias,
-                   double* g_a, float* g_gamma, float* g_beta, int threads) {
+int conv_backward(long D, long R, long N, long k, const float* u, const float* w,
+                  const float* bias, float a, double p, uint64_t seed, const float* gamma,
+                  float eps, const float* weight, double total, const float* x1,
+                  const float* mean, const float* variance, float* g, float* g_w, float* g_bias,
+                  double* g_a, float* g_gamma, float* g_beta, int threads) {
     const Tokens tokens = {R * N, weight, total};
-#pragma omp parallel for num_threads(threads) schedule(static)
-    for (long d = 0; d < D; ++d) {
+    return parallel(D, threads, [&](long d) {
         const long left = (k - 1) / 2;
         const float *in = u + d * R * N, b = bias[d];
         float* out = g + d * R * N;
@@ -241,17 +239,16 @@ void conv_backward(long D, long R, long N, long k, const float* u, const float* 
         each(R * N, [&](long i, long n) {
             store(out + i, load(out + i, n) + load(back + i, n), n);
         });
-    }
+    });
 }
 
 // x2 = v + dropout(a (f + bias)), written over f; y = BatchNorm(x2) with batch statistics.
-void residual_forward(long D, long M, const float* v, float* f, const float* bias, float a,
-                      double p, uint64_t seed, const float* gamma, const float* beta, float eps,
-                      const float* weight, double total, float* y, float* mean, float* variance,
-                      int threads) {
+int residual_forward(long D, long M, const float* v, float* f, const float* bias, float a,
+                     double p, uint64_t seed, const float* gamma, const float* beta, float eps,
+                     const float* weight, double total, float* y, float* mean, float* variance,
+                     int threads) {
     const Tokens tokens = {M, weight, total};
-#pragma omp parallel for num_threads(threads) schedule(static)
-    for (long d = 0; d < D; ++d) {
+    return parallel(D, threads, [&](long d) {
         const Dropout drop(seed, static_cast<uint32_t>(d), p);
         const float *in = v + d * M, b = bias[d];
         float* out = f + d * M;
@@ -261,18 +258,17 @@ void residual_forward(long D, long M, const float* v, float* f, const float* bia
         const Moments m = moments(out, tokens, eps, variance + d);
         mean[d] = m.mean;
         normalise(out, tokens, m, gamma[d], beta[d], y + d * M);
-    }
+    });
 }
 
 // Gradients of residual_forward. g: gradient of y, becomes the gradient of v (this path);
 // branch becomes the gradient behind a, whose sums over a row are sums.
-void residual_backward(long D, long M, const float* x2, double p, uint64_t seed,
-                       const float* gamma, float eps, const float* weight, double total,
-                       const float* mean, const float* variance, float* g, float* branch,
-                       float* sums, float* g_gamma, float* g_beta, int threads) {
+int residual_backward(long D, long M, const float* x2, double p, uint64_t seed,
+                      const float* gamma, float eps, const float* weight, double total,
+                      const float* mean, const float* variance, float* g, float* branch,
+                      float* sums, float* g_gamma, float* g_beta, int threads) {
     const Tokens tokens = {M, weight, total};
-#pragma omp parallel for num_threads(threads) schedule(static)
-    for (long d = 0; d < D; ++d) {
+    return parallel(D, threads, [&](long d) {
         const Moments m = {mean[d], 1.0f / std::sqrt(variance[d] + eps)};
         normalise_backward(x2 + d * M, g + d * M, tokens, m, gamma[d], g_gamma + d, g_beta + d);
         const Dropout drop(seed, static_cast<uint32_t>(d), p);
@@ -289,29 +285,27 @@ void residual_backward(long D, long M, const float* x2, double p, uint64_t seed,
             total += sum(s);
         }
         sums[d] = static_cast<float>(total);
-    }
+    });
 }
 
 // h = dropout(GELU(h + bias)) in place: F rows of n values, columns [first, first + n) of a whole.
-void gelu_forward(long F, long n, float* h, const float* bias, double p, uint64_t seed, long first,
-                  int threads) {
-#pragma omp parallel for num_threads(threads) schedule(static)
-    for (long f = 0; f < F; ++f) {
+int gelu_forward(long F, long n, float* h, const float* bias, double p, uint64_t seed, long first,
+                 int threads) {
+    return parallel(F, threads, [&](long f) {
         const Dropout drop(seed, static_cast<uint32_t>(f), p);
         float *row = h + f * n, b = bias[f];
         each(n, [&](long i, long m) {
             const Floats x = load(row + i, m) + b;
             store(row + i, gelu(x) * drop(first + i), m);
         });
-    }
+    });
 }
 
 // h: values before gelu_forward, becomes its result. g: gradient of the result, becomes the
 // gradient of h. g_bias: added to.
-void gelu_backward(long F, long n, float* h, float* g, const float* bias, double p, uint64_t seed,
-                   long first, float* g_bias, int threads) {
-#pragma omp parallel for num_threads(threads) schedule(static)
-    for (long f = 0; f < F; ++f) {
+int gelu_backward(long F, long n, float* h, float* g, const float* bias, double p, uint64_t seed,
+                  long first, float* g_bias, int threads) {
+    return parallel(F, threads, [&](long f) {
         const Dropout drop(seed, static_cast<uint32_t>(f), p);
         float *row = h + f * n, *grad = g + f * n, b = bias[f];
         Floats s = {};
@@ -323,15 +317,14 @@ void gelu_backward(long F, long n, float* h, float* g, const float* bias, double
             s += back;
         });
         g_bias[f] += sum(s);
-    }
+    });
 }
 
 // Points of deformed patches: out[r, n, j, :] = x at first = n S plus the offset, a value between two
 // neighbours in time; slope is their difference. x is (R, T, C), edges (R, N), out (R, N, P, C).
-void interpolate(long R, long T, long C, long N, long P, long S, const float* x, const float* left,
-                 const float* right, float* out, float* slope, int threads) {
-#pragma omp parallel for num_threads(threads) schedule(static)
-    for (long r = 0; r < R; ++r) {
+int interpolate(long R, long T, long C, long N, long P, long S, const float* x, const float* left,
+                const float* right, float* out, float* slope, int threads) {
+    return parallel(R, threads, [&](long r) {
         std::vector<float> part(P);
         std::vector<int32_t> below(P), above(P);
         const float* series = x + r * T * C;
@@ -368,15 +361,14 @@ void interpolate(long R, long T, long C, long N, long P, long S, const float* x,
                     if (slopes) slopes[j * C + c] = difference;
                 }
         }
-    }
+    });
 }
 
 // y = (x - centre) / scale per row of T values: scale is the standard deviation, centre the mean or
 // the last value.
-void standardise(long rows, long T, const float* x, float eps, int last, float* y, float* centre,
-                 float* scale, int threads) {
-#pragma omp parallel for num_threads(threads) schedule(static)
-    for (long r = 0; r < rows; ++r) {
+int standardise(long rows, long T, const float* x, float eps, int last, float* y, float* centre,
+                float* scale, int threads) {
+    return parallel(rows, threads, [&](long r) {
         const float* in = x + r * T;
         float variance;
         const Moments m = moments(in, {T, nullptr, static_cast<double>(T)}, eps, &variance);
@@ -385,7 +377,7 @@ void standardise(long rows, long T, const float* x, float eps, int last, float* 
         for (long t = 0; t < T; ++t) y[r * T + t] = (in[t] - middle) / deviation;
         centre[r] = middle;
         scale[r] = deviation;
-    }
+    });
 }
 
 }  // extern "C"

@@ -11,12 +11,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 from pathlib import Path
 from typing import Any
 
 from convtimenet.config import ModelConfig
 from convtimenet.errors import ArtefactError
+from convtimenet.files import earlier_of
+
+log = logging.getLogger(__name__)
 
 FORMAT = 2
 MANIFEST, DESCRIPTION = "manifest.json", "model.json"
@@ -58,6 +62,9 @@ def read_folder(folder: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[st
         file.
     """
     path = Path(folder)
+    if not path.exists() and earlier_of(path).is_dir():
+        log.warning("saving to %s was cut off; the model that lay there before is read", path)
+        path = earlier_of(path)
     if not path.is_dir():
         raise ArtefactError(
             f"there is no model folder at {path}, {DESCRIPTION} is missing; check the path"

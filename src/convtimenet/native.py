@@ -105,7 +105,13 @@ def usable(u: Tensor) -> bool:
 
 
 def _call(name: str, *arguments: Any) -> None:
-    """Call a kernel: tensors as pointers, whole numbers as C long, the thread count added."""
+    """Call a kernel: tensors as pointers, whole numbers as C long, the thread count added.
+
+    Raises
+    ------
+    MemoryError
+        If there is none for what the kernel keeps for itself.
+    """
     loaded = library()
     assert loaded is not None
     converted: list[Any] = []
@@ -118,7 +124,8 @@ def _call(name: str, *arguments: Any) -> None:
             converted.append(ctypes.c_int64(argument))
         else:
             converted.append(argument)
-    getattr(loaded, name)(*converted, ctypes.c_int(torch.get_num_threads()))
+    if getattr(loaded, name)(*converted, ctypes.c_int(torch.get_num_threads())):
+        raise MemoryError(f"memory ran out in the kernel {name}")
 
 
 def _chunks(M: int, hidden: int) -> range:

@@ -389,12 +389,12 @@ def _find_targets(
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The channels, and a notice of columns that are not used."""
     taken = {time_name: "time column", id_name: "id column"}
-    taken |= dict.fromkeys(wanted.covariates, "covariate")
     for name in wanted.covariates:
         if name not in names:
             raise DataError(f"covariates: {unknown_column(name, names)}")
-        if name in (time_name, id_name):
+        if name in taken:
             raise DataError(f"covariates: {name!r} is the {taken[name]}; leave it out")
+    taken |= dict.fromkeys(wanted.covariates, "covariate")
     notices = ()
     targets = wanted.targets
     if targets is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -81,13 +82,14 @@ def train(
     TrainingError
         If no epoch gave finite weights and scores.
     CheckpointError
-        If the checkpoints are of another run or damaged.
+        If the checkpoints are of another run or damaged, or another process trains into them.
     OutOfMemoryError
         If memory does not suffice for the smallest part of a batch.
     """
     run = _Training(model, examples, valid, config, device, checkpoints, stop or StopRequest())
-    if not run.resumed():
-        run.all_epochs(verbose, label)
+    with nullcontext() if checkpoints is None else checkpoints.alone():
+        if not run.resumed():
+            run.all_epochs(verbose, label)
     model.eval()
     return run.history
 

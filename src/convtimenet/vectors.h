@@ -1,8 +1,10 @@
 // Sixteen float32 values at a time, for kernels.cpp and encode.cpp.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <cstring>
+#include <new>
 
 namespace {
 
@@ -29,6 +31,22 @@ inline void each(long size, Use use) {
     long i = 0;
     for (; i + LANES <= size; i += LANES) use(i, LANES);
     if (i < size) use(i, size - i);
+}
+
+// Calls use(i) for i from 0 to n - 1 on so many threads; 1 if memory ran out in any call, else 0. No
+// exception may leave a thread.
+template <class Use>
+inline int parallel(long n, int threads, Use use) {
+    std::atomic<int> failed{0};
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (long i = 0; i < n; ++i) {
+        try {
+            if (!failed) use(i);
+        } catch (const std::bad_alloc&) {
+            failed = 1;
+        }
+    }
+    return failed;
 }
 
 // GELU is x times the normal distribution function, which is 1/2 + x P(x^2) on [-5, 5]; its slope is

@@ -1,6 +1,7 @@
 """A short run of `make fuzz`: the same strategies and checks, fewer inputs."""
 
 import logging
+from collections import Counter
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -12,10 +13,10 @@ SLOW = ("fit", "command line", "load")
 @pytest.mark.parametrize("name", TARGETS)
 def test_right_result_or_documented_error(name, caplog):
     caplog.set_level(logging.CRITICAL)
-    target = TARGETS[name]
+    target, outcomes = TARGETS[name], Counter()
 
     @settings(
-        max_examples=4 if any(part in name for part in SLOW) else 25,
+        max_examples=6 if any(part in name for part in SLOW) else 25,
         database=None,
         deadline=None,
         derandomize=True,
@@ -28,6 +29,9 @@ def test_right_result_or_documented_error(name, caplog):
     )
     @given(target.examples)
     def check(example):
-        assert target.check(example)
+        outcomes[target.check(example)] += 1
 
     check()
+    # refusals say little about results: a third goes through, but for files changed on purpose
+    right = outcomes["result"] + outcomes["accepted"]
+    assert "changed" in name or 3 * right >= outcomes.total()
