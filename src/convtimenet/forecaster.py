@@ -69,7 +69,8 @@ class ConvTimeNetForecaster(FittedForecaster):
     random_state
         Seed of weights, batch order and dropout.
     verbose
-        1 shows progress on a terminal, 0 is silent.
+        0 or False shows no progress, 1 or True a bar on a terminal, 2 also a line an epoch.
+        Notices about the data are warnings of the logger "convtimenet", whatever this is.
 
     Attributes
     ----------
