@@ -64,12 +64,12 @@ ALIKE: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
     ),
     "half precision": (lambda: daily(COUNTS.astype("float16")), lambda: daily(COUNTS * 1.0)),
     "integers with gaps": (
-        lambda: daily(pd.array(np.where(COUNTS == 3, None, COUNTS), dtype="Int64")),
+        lambda: daily(pd.array(GAPS, dtype="Int64")),
         lambda: daily(GAPS),
     ),
     "truth values": (lambda: daily(COUNTS > 2), lambda: daily((COUNTS > 2) * 1.0)),
     "truth values with gaps": (
-        lambda: daily(pd.array(np.where(COUNTS == 3, None, COUNTS > 2), dtype="boolean")),
+        lambda: daily(pd.array(np.where(COUNTS == 3, np.nan, COUNTS > 2), dtype="boolean")),
         lambda: daily(np.where(COUNTS == 3, np.nan, COUNTS > 2)),
     ),
     "numbers as text": (lambda: daily(TEXT), lambda: daily(COUNTS * 1.0)),
