@@ -98,7 +98,8 @@ TABLES = {
     "a lazy frame": (lambda: pl.LazyFrame({"date": [1], "a": [2]}), r"collect a lazy frame"),
     "fewer rows than a window": (
         lambda: waves(5),
-        r"no window fits: a context of \d+ and a horizon of 4 .* use a shorter context",
+        r"no window fits: expected 6 rows, a context of 2 and a horizon of 4, found 5; give more "
+        r"rows, or use a shorter context \(input_size\) or horizon \(h\)",
     ),
     "an absent file": (lambda: "nowhere/table.csv", r"nowhere/table\.csv"),
     "a file of another kind": (lambda: "table.xlsx", r"\.csv"),
@@ -262,18 +263,33 @@ def test_every_error_is_a_value_error():
 class TestAccepted:
     """Odd input that is no mistake."""
 
-    def test_gaps_are_filled_with_a_notice(self):
+    def test_gaps_are_told_of_once_and_what_becomes_of_them(self, caplog):
         values = waves()
         values[10:13, 0] = np.nan
         values[20, 1] = np.inf
-        told = (
-            "channel '0': filled by interpolation in time: 3 missing",
-            "channel '1': filled by interpolation in time: 1 infinite",
-        )
-        masked = "missing values are masked: the network neither reads nor learns them"
-        assert forecaster().fit(values).notices_ == (*told, masked)
-        model = forecaster(model=TINY | {"masks": False}).fit(values)
-        assert model.notices_ == told
+        told = ("channel '0': 3 missing values", "channel '1': 1 infinite value")
+        learnt = {
+            True: "missing values are masked: the network neither reads nor learns them",
+            False: "missing values are filled by interpolation in time: the network reads and "
+            "learns them as any others",
+        }
+        read = {
+            True: "missing values are masked: the network does not read them",
+            False: "missing values are filled by interpolation in time: the network reads them as "
+            "any others",
+        }
+        for masks in (True, False):
+            caplog.clear()
+            model = forecaster(model=TINY | {"masks": masks}).fit(values)
+            assert model.notices_ == (*told, learnt[masks])
+            assert caplog.messages == [*told, learnt[masks]]
+            caplog.clear()
+            model.predict(values)
+            assert caplog.messages == [*told, read[masks]]
+            caplog.clear()
+            model.fit(waves()).predict(waves())
+            assert caplog.messages == []
+        model.fit(values)
         by_hand = waves()
         steps = np.arange(100)
         for c, gap in ((0, [10, 11, 12]), (1, [20])):
@@ -281,12 +297,13 @@ class TestAccepted:
             by_hand[gap, c] = np.interp(gap, known, waves()[known, c])
         np.testing.assert_array_equal(model.predict(), forecaster().fit(by_hand).predict())
 
-    def test_gaps_in_cases_are_masked_with_a_notice(self):
+    def test_gaps_in_cases_are_masked_with_a_notice(self, caplog):
         X = cases()
         X[2, 1, 4] = np.nan
         X[3, 0, 5:7] = np.inf
         model = classifier().fit(X, labels())
         assert "3 missing or infinite values are masked" in model.notices_
+        assert caplog.messages == list(model.notices_)
         X[4, 1] = np.nan
         assert np.isfinite(model.predict_proba(X)).all()
 

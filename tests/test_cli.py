@@ -167,8 +167,8 @@ class TestForecast:
         Path(table).write_text("\n".join(lines))
         assert main(["forecast", table, "--h=4", *QUICK]) == 0
         shown = capsys.readouterr().out
-        assert "note: channel 'speed [/s]': filled by interpolation in time: 1 missing" in shown
-        assert "Notices: channel 'speed [/s]': filled" in shown
+        assert "note: channel 'speed [/s]': 1 missing value" in shown
+        assert "Notices: channel 'speed [/s]': 1 missing value; missing values are masked" in shown
 
 
 class TestClassify:

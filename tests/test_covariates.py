@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -14,6 +18,7 @@ from convtimenet.errors import ConfigError, DataError
 from convtimenet.exogenous import Covariates
 from convtimenet.tables import read_table
 
+DOCS = Path(__file__).resolve().parents[1] / "docs"
 TINY = {"d_model": 8, "d_ff": 16, "kernel_sizes": (3, 5)}
 
 
@@ -398,3 +403,36 @@ class TestFuture:
         model = forecaster(calendar=True).fit(shop(80)[["ds", "y"]])
         assert model.covariates_.calendar == ("dayofweek", "dayofmonth", "month")
         assert len(model.predict(h=9)) == 9
+
+
+class TestPage:
+    """docs/covariates.md shows what the committed runs gave."""
+
+    def rows(self) -> set[str]:
+        return set((DOCS / "covariates.md").read_text(encoding="utf-8").splitlines())
+
+    def runs(self, name: str) -> list[dict[str, Any]]:
+        return json.loads((DOCS / "results" / "variants" / name).read_text())["runs"]
+
+    def test_of_the_network(self):
+        of: dict[tuple[str, str], list[list[float]]] = {}
+        for run in self.runs("covariates.json"):
+            scores = [run[name] for name in ("valid_mse", "mse", "mae")]
+            of.setdefault((run["case"], run["variant"]), []).append(scores)
+        assert len(of) == 17
+        for names, scores in of.items():
+            assert len(scores) == 3
+            cells = [
+                f"{mean:.4f} ± {spread:.4f}"
+                for mean, spread in zip(np.mean(scores, 0), np.std(scores, 0), strict=True)
+            ]
+            assert f"| {' | '.join([*names, *cells])} |" in self.rows()
+
+    def test_of_the_ridge_regressions(self):
+        runs = self.runs("covariates_linear.json")
+        assert len(runs) == 12
+        for run in runs:
+            ahead = run["futr_exog"]
+            name = "none" if not ahead else ahead[0] if len(ahead) == 1 else "loads"
+            cells = [f"{run[score]:.4f}" for score in ("valid_mse", "mse", "mae")]
+            assert f"| {' | '.join([run['case'], name, *cells])} |" in self.rows()

@@ -139,7 +139,7 @@ def test_missing_and_infinite_cells_are_filled(
         table = read_table(save(tmp_path, text))
     np.testing.assert_array_equal(table.values[:, 0], [1, 1, 2, 3, 4, 4, 4])
     np.testing.assert_array_equal(table.values[:, 1], np.arange(7))
-    assert table.notices == ("channel 'a': filled by interpolation in time: 4 missing, 1 infinite",)
+    assert table.notices == ("channel 'a': 4 missing and 1 infinite values",)
     assert tuple(caplog.messages) == table.notices
 
 

@@ -1,6 +1,7 @@
 """The training loop: schedule, batches, choice of the epoch, stopping, reproducibility."""
 
 import itertools
+import re
 
 import pytest
 import torch
@@ -317,3 +318,43 @@ def test_unknown_devices_are_refused(name):
 
 def test_auto_is_a_device_of_this_machine():
     assert torch.empty(1, device=resolve_device("auto")).device.type in ("cpu", "cuda", "mps")
+
+
+class TestProgress:
+    """What is shown of a training, on standard error."""
+
+    def shown(self, capfd, verbose) -> str:
+        model, examples, valid = forecasting()
+        train(model, examples, valid, config_of(epochs=2), device=CPU, verbose=verbose)
+        out, err = capfd.readouterr()
+        assert out == ""
+        return err
+
+    @pytest.mark.parametrize("verbose", [0, False])
+    def test_none_of_it(self, capfd, monkeypatch, verbose):
+        monkeypatch.setenv("FORCE_COLOR", "1")  # as on a terminal
+        assert self.shown(capfd, verbose) == ""
+
+    @pytest.mark.parametrize("verbose", [1, True])
+    def test_a_bar_on_a_terminal_only(self, capfd, monkeypatch, verbose):
+        assert self.shown(capfd, verbose) == ""
+        monkeypatch.setenv("FORCE_COLOR", "1")
+        shown = self.shown(capfd, verbose)
+        assert "training" in shown
+        assert "GiB a training step" in shown
+        assert "epoch 1:" not in shown
+
+    def test_a_line_an_epoch_where_there_is_no_terminal(self, capfd):
+        first, second = self.shown(capfd, 2).splitlines()
+        number = r"\d+(\.\d+)?(e-\d+)?"
+        scores = rf"train loss {number}  valid mse {number}  valid mae {number}  best \d"
+        assert re.fullmatch(f"training, epoch 1: {scores}", first)
+        assert re.fullmatch(f"training, epoch 2: {scores}", second)
+
+    def test_lines_above_the_bar(self, capfd, monkeypatch):
+        monkeypatch.setenv("FORCE_COLOR", "1")
+        monkeypatch.setenv("COLUMNS", "200")
+        shown = self.shown(capfd, 2)
+        assert "training, epoch 1: train loss" in shown
+        assert "training, epoch 2: train loss" in shown
+        assert "GiB a training step" in shown

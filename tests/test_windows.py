@@ -37,9 +37,11 @@ class TestWindows:
             if t >= first_target and t + H <= end
         ]
         if not expected:
-            with pytest.raises(
-                DataError, match=r"no window fits.*use a shorter context or horizon"
-            ):
+            found = f"expected {L + H} rows, a context of {L} and a horizon of {H}, found {end}"
+            if end >= L + H:
+                room = end - first_target
+                found = f"expected {H} rows to forecast behind a context of {L}, found {room}"
+            with pytest.raises(DataError, match=f"no window fits: {found}; give more rows"):
                 Windows.between(values, L, H, first_target, end)
             return
         windows = Windows.between(values, L, H, first_target, end)

@@ -107,6 +107,7 @@ class ConvTimeNetEstimator(BaseEstimator):
         valid: Examples | None,
         everything: Examples | None,
         device: torch.device,
+        read: Sequence[str],
         notices: Sequence[str],
         *,
         resume: str | PathLike[str] | None = None,
@@ -120,8 +121,10 @@ class ConvTimeNetEstimator(BaseEstimator):
             What the weights are fitted to, and what chooses the epoch, if anything does.
         everything
             Both together, for `TrainConfig.refit`; None where that makes no sense.
+        read
+            Notices of reading the data, which were logged then.
         notices
-            What was changed or decided about the data.
+            What was decided about them since, logged here.
         resume
             Folder of checkpoints to go on from and to write.
         fitted
@@ -132,6 +135,8 @@ class ConvTimeNetEstimator(BaseEstimator):
         KeyboardInterrupt, Terminated
             If SIGINT or SIGTERM asked for an end. The best weights are kept, if there are any.
         """
+        for notice in notices:
+            log.warning(notice)
         with stop_requests() as stop:
             network, history = self._trained(
                 config, train_config, examples, valid, device, resume, stop, "choose"
@@ -150,13 +155,13 @@ class ConvTimeNetEstimator(BaseEstimator):
         if history.best_epoch:
             vars(self).update(fitted)
             self.network_, self.train_config_, self.history_ = network, train_config, history
-            self.fused_, self.notices_ = fuse(network), (*notices, *notes)
+            self.fused_, self.notices_ = fuse(network), (*read, *notices, *notes)
             self.n_examples_ = {
                 "fitted": len(examples),
                 "held_back": 0 if valid is None else len(valid),
             }
-            for notice in self.notices_:
-                log.warning(notice)
+            for note in notes:
+                log.warning(note)
         if stop.signal:
             message = _stopped_message(stop, history, resume)
             log.warning(message)

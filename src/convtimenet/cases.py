@@ -310,6 +310,8 @@ def _finished(values: np.ndarray, labels: np.ndarray | None) -> Cases:
     values = np.ascontiguousarray(values[:, :, : lengths.max()])
     short = int((own < lengths[:, None]).sum())
     notices = (f"{short} channels end before their case does",) if short else ()
+    for notice in notices:
+        log.warning(notice)
     return Cases(values=values, lengths=lengths, labels=labels, notices=notices)
 
 

@@ -45,7 +45,8 @@ class ConvTimeNetClassifier(ClassifierMixin, LabelledEstimator):
         Seed of weights, batch order, dropout and the part held back for validation: a number (by
         default the paper's), a numpy `RandomState` to draw one from, or None for another each time.
     verbose
-        1 shows progress on a terminal, 0 is silent.
+        0 or False shows no progress, 1 or True a bar on a terminal, 2 also a line an epoch.
+        Notices about the data are warnings of the logger "convtimenet", whatever this is.
 
     Attributes
     ----------

@@ -15,9 +15,11 @@ from pathlib import Path
 import numpy as np
 
 from convtimenet.errors import DataError
+from convtimenet.timestamps import looks_like_date
 
 __all__ = ["CsvColumns", "read_csv_columns"]
 
+_WITH_COMMAS = re.compile(r"[+-]?\d[\d.,]*")
 _MISSING = frozenset({"", "nan", "na", "null"})
 
 
@@ -94,6 +96,11 @@ def read_csv_columns(path: str | Path) -> CsvColumns:
         found = "only a header line" if rows else "an empty file"
         raise DataError(f"{path}: expected a header line and rows below it, found {found}")
     names = tuple(name.strip() for name in rows[0])
+    if dates := [name for name in names if looks_like_date(name)]:
+        raise DataError(
+            f"{path}: expected a header line with the columns' names, found {dates[0]!r} in it; "
+            "write a header line, and times downwards in one column"
+        )
     repeated = [name for i, name in enumerate(names) if name in names[:i]]
     if repeated:
         raise DataError(f"{path}: two columns are named {repeated[0]!r}; rename one of them")
@@ -127,8 +134,10 @@ def text_in_column(name: str, place: str, text: str) -> DataError:
         "correct the cell (an empty one counts as missing) or leave the column out with "
         "target_cols=[...]"
     )
-    if re.fullmatch(r"\s*[+-]?[\d.]*\d,\d+\s*", text):
+    if _WITH_COMMAS.fullmatch(text.strip()):
         remedy = "write numbers with a decimal point, 1234.5, and nothing between thousands"
+    elif text.strip().lower() in ("true", "false"):
+        remedy = "write 1 and 0"
     return DataError(f"column {name!r}, {place}: expected a number, found {text!r}; {remedy}")
 
 
@@ -158,11 +167,22 @@ def _floats(name: str, cells: Sequence[str], places: Sequence[str]) -> np.ndarra
         pass  # some cells are empty or text: look at each
     values = np.empty(len(cells), dtype=np.float64)
     for i, cell in enumerate(cells):
-        text = cell.strip()
-        try:
-            values[i] = np.nan if text.lower() in _MISSING else float(text)
-        except ValueError:
-            raise text_in_column(name, places[i], cell) from None
-        if "_" in text:
-            raise text_in_column(name, places[i], cell)
+        values[i] = number_in(name, places[i], cell)
     return values
+
+
+def number_in(name: str, place: str, cell: str) -> float:
+    """The number that a cell of a column holds, NaN for a missing one.
+
+    Raises
+    ------
+    DataError
+        If it is text: column, place and text are named.
+    """
+    text = cell.strip()
+    try:
+        if "_" in text:
+            raise ValueError
+        return np.nan if text.lower() in _MISSING else float(text)
+    except ValueError:
+        raise text_in_column(name, place, cell) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Self
 
@@ -17,7 +18,7 @@ from convtimenet.forecasts import as_given, check_steps, forecast_series
 from convtimenet.intervals import DEFAULT_LEVELS, Calibration, IntervalSums, calibrate, check_levels
 from convtimenet.metrics import ForecastEvaluation
 from convtimenet.panel import evaluate_windows, roll
-from convtimenet.reading import Reader
+from convtimenet.reading import Reader, gap_notices
 from convtimenet.sources import Columns, Wanted, read_source
 from convtimenet.tables import Table, read_table, select_channels
 from convtimenet.windows import Windows
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from convtimenet.explain import ForecastExplanation
 
 __all__ = ["FittedForecaster"]
+
+log = logging.getLogger(__name__)
 
 
 class FittedForecaster(ConvTimeNetEstimator):
@@ -281,7 +284,10 @@ class FittedForecaster(ConvTimeNetEstimator):
         )
 
     def _fitted_table(self, X: Any) -> Table:
-        return self.adapt(self.read(X))
+        table = self.adapt(self.read(X))
+        for notice in gap_notices(table, self.network_.config.masks, learns=False):
+            log.warning(notice)
+        return table
 
     def adapt(self, table: Table) -> Table:
         """The table with the fitted channels in their order, where they matter.

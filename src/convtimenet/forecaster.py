@@ -19,7 +19,7 @@ from convtimenet.forecasts import check_steps
 from convtimenet.intervals import Calibration
 from convtimenet.parts import hold_back, split_rows
 from convtimenet.presets import Preset, auto_forecast, paper_preset
-from convtimenet.reading import statistics, training_windows
+from convtimenet.reading import gap_notices, statistics, training_windows
 from convtimenet.remembered import check_fits, from_remembered, remembered
 from convtimenet.tables import Table, crop
 from convtimenet.windows import Scaler, check_unscaled
@@ -69,7 +69,8 @@ class ConvTimeNetForecaster(FittedForecaster):
     random_state
         Seed of weights, batch order and dropout.
     verbose
-        1 shows progress on a terminal, 0 is silent.
+        0 or False shows no progress, 1 or True a bar on a terminal, 2 also a line an epoch.
+        Notices about the data are warnings of the logger "convtimenet", whatever this is.
 
     Attributes
     ----------
@@ -185,12 +186,11 @@ class ConvTimeNetForecaster(FittedForecaster):
         train_config = self._train_config(preset.train)
         device = resolve_device(train_config.device)
         L, H = config.context_length, config.outputs
-        notices = list(table.notices)
+        notices: list[str] = []
         if split is None:
             train_end, notice = hold_back(table, train_config.validation_fraction, L, H)
             notices += notice
-        if config.masks and table.known is not None:
-            notices.append("missing values are masked: the network neither reads nor learns them")
+        notices += gap_notices(table, config.masks)
         trains = crop(table, 0, train_end)
         scaler = statistics(trains, config.masks) if self.scale else Scaler.identity()
         encoder = self._encoder(trains)
@@ -210,6 +210,7 @@ class ConvTimeNetForecaster(FittedForecaster):
             valid,
             everything,
             device,
+            table.notices,
             notices,
             resume=resume,
             scaler_=scaler,

@@ -169,7 +169,6 @@ class LabelledEstimator(ConvTimeNetEstimator):
         if valid is None:
             strata = targets if config.head == "classify" else None
             fitted, held_back, note = hold_back(n, strata, train_config)
-        notices = [*cases.notices, *([note] if note else [])]
         whole = _examples(cases, targets, weight, scaler, config, device)
         choosing = everything = None
         if len(held_back):
@@ -186,7 +185,8 @@ class LabelledEstimator(ConvTimeNetEstimator):
             choosing,
             everything,
             device,
-            notices,
+            cases.notices,
+            [note] if note else [],
             resume=resume,
             n_channels_=C,
             scaler_=scaler,

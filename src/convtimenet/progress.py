@@ -1,4 +1,4 @@
-"""The progress bar of a training, on standard error where that is a terminal."""
+"""What a training shows of its progress, on standard error."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from rich.progress import (
     Progress,
     ProgressColumn,
     Task,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -26,10 +27,31 @@ class _Speed(ProgressColumn):
         return Text(f"{task.speed:.3g} steps/s" if task.speed else "", style="progress.data.speed")
 
 
-def progress_bar(verbose: int) -> Progress:
-    """A bar that counts steps and shows the field `note`."""
+class TrainingProgress(Progress):
+    """A bar that counts steps, and lines that stay."""
+
+    lines = False
+
+    def epoch_done(self, task: TaskID, history: History) -> None:
+        """Show the last epoch's scores beside the bar, and as a line where lines are wanted."""
+        note = epoch_note(history)
+        self.update(task, note=note)
+        if self.lines:
+            text = f"{self.tasks[task].description}, epoch {history.epochs[-1].epoch}: {note}"
+            self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def progress_bar(verbose: int) -> TrainingProgress:
+    """What a training shows on standard error.
+
+    Parameters
+    ----------
+    verbose
+        0 or False nothing; 1 or True a bar, where that is a terminal; 2 or more also a line an
+        epoch, on a terminal or not.
+    """
     console = Console(stderr=True)
-    return Progress(
+    bar = TrainingProgress(
         TextColumn("[bold]{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
@@ -39,8 +61,10 @@ def progress_bar(verbose: int) -> Progress:
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
         console=console,
-        disable=verbose == 0 or not console.is_terminal,
+        disable=verbose < 1 or not console.is_terminal,
     )
+    bar.lines = verbose > 1
+    return bar
 
 
 def epoch_note(history: History) -> str:

@@ -20,7 +20,7 @@ from convtimenet.sources import Columns
 from convtimenet.tables import Table, crop, extend, pad_front
 from convtimenet.windows import Scaler, Windows, float32
 
-__all__ = ["Reader", "statistics", "training_windows"]
+__all__ = ["Reader", "gap_notices", "statistics", "training_windows"]
 
 
 def statistics(table: Table, masks: bool) -> Scaler:
@@ -30,6 +30,27 @@ def statistics(table: Table, masks: bool) -> Scaler:
     if table.long:
         return Scaler.per_series(table.values.T, known, table.bounds[:-1])
     return Scaler.standard(table.values.T, known)
+
+
+def gap_notices(table: Table, masks: bool, learns: bool = True) -> list[str]:
+    """What becomes of a table's missing values; nothing where there are none.
+
+    Parameters
+    ----------
+    masks
+        Whether the network takes them by a mask (`ModelConfig.masks`).
+    learns
+        Whether it is fitted to the table, or only reads it.
+    """
+    if table.known is None:
+        return []
+    if masks:
+        what = "neither reads nor learns" if learns else "does not read"
+        return [f"missing values are masked: the network {what} them"]
+    what = "reads and learns" if learns else "reads"
+    return [
+        f"missing values are filled by interpolation in time: the network {what} them as any others"
+    ]
 
 
 def training_windows(

@@ -6,6 +6,8 @@ missing time stamp concerns every channel, and is more often a mistake than a ga
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -60,14 +62,16 @@ def make_regular(columns: Columns, frequency: str | None) -> Regular:
     _check_duplicates(columns, bounds)
     values, covariates = columns.values, columns.covariates
     if wide:
-        if expected is None:
-            expected = infer_frequency(times, zone)
-        else:
-            expected.check(times, zone)
+        with _clock_changes(columns):
+            if expected is None:
+                expected = infer_frequency(times, zone)
+            else:
+                expected.check(times, zone)
     else:
-        if expected is None:
-            expected = infer_shared_frequency(times, bounds, zone)
-        steps = _steps(columns, bounds, expected)
+        with _clock_changes(columns):
+            if expected is None:
+                expected = infer_shared_frequency(times, bounds, zone)
+            steps = _steps(columns, bounds, expected)
         grown = steps[bounds[1:] - 1] + 1
         if grown.sum() > len(times):
             notices.append(_absent(columns, lengths, grown, expected))
@@ -136,6 +140,23 @@ def _check_duplicates(columns: Columns, bounds: np.ndarray) -> None:
         f"{_named(columns, np.unique(columns.series[at]))}; keep one row for each series and "
         "stamp, or average them"
     )
+
+
+@contextmanager
+def _clock_changes(columns: Columns) -> Iterator[None]:
+    """Say what to do where stamps with several UTC offsets turn out irregular in UTC."""
+    try:
+        yield
+    except DataError as error:
+        if len(columns.offsets) < 2:
+            raise
+        raise DataError(
+            f"the time stamps carry the UTC offsets {', '.join(columns.offsets)} and are not "
+            "regular in UTC: where clocks change a day has 23 or 25 hours, and offsets do not say "
+            f"which zone's clock it is; write column {columns.time_name!r} without offsets, or "
+            "read the file into a frame and name the zone, in pandas with "
+            "pd.to_datetime(column, utc=True).dt.tz_convert('Europe/Berlin')"
+        ) from error
 
 
 def _steps(columns: Columns, bounds: np.ndarray, frequency: Frequency) -> np.ndarray:
@@ -209,9 +230,9 @@ def _fill(columns: Columns, known: np.ndarray, bounds: np.ndarray) -> list[str]:
         span = elapsed[right] - elapsed[left]
         slope = (column[right] - column[left]) / np.where(span > 0, span, 1)
         kinds = [(len(gaps) - infinite, "missing"), (infinite, "infinite")]
-        what = ", ".join(f"{count} {kind}" for count, kind in kinds if count)
+        what = " and ".join(f"{count} {kind}" for count, kind in kinds if count)
         column[gaps] = slope * (elapsed[gaps] - elapsed[left]) + column[left]
-        notice = f"channel {channels[i]!r}: filled by interpolation in time: {what}"
+        notice = f"channel {channels[i]!r}: {what} value{'s' if len(gaps) > 1 else ''}"
         if columns.series is not None:
             concerned = np.unique(series[gaps])
             notice += f" in {len(concerned)} series ({_named(columns, concerned)})"

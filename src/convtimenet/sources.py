@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-import numbers
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from convtimenet.csvfile import listing, read_csv_columns, text_in_column, unknown_column
+from convtimenet.csvfile import listing, number_in, read_csv_columns, unknown_column
 from convtimenet.errors import DataError, MissingExtraError
-from convtimenet.timestamps import FIRST_YEAR, LAST_YEAR, looks_like_date, parse_times
+from convtimenet.timestamps import (
+    FIRST_YEAR,
+    LAST_YEAR,
+    looks_like_date,
+    offsets_in,
+    parse_times,
+)
 
 __all__ = ["Columns", "Origin", "Wanted", "read_source"]
 
@@ -65,6 +71,8 @@ class Columns:
         The series' ids, in the order of their first rows.
     covariates : dict
         (R,) each: float64 with NaN, or text as objects with None.
+    offsets : tuple of str
+        The UTC offsets that stamps written as text carried.
     """
 
     times: np.ndarray
@@ -78,6 +86,7 @@ class Columns:
     ids: np.ndarray | None = None
     id_name: str | None = None
     covariates: dict[str, np.ndarray] = field(default_factory=dict)
+    offsets: tuple[str, ...] = ()
 
     @classmethod
     def without_rows(cls, times: np.ndarray, covariates: Sequence[str]) -> Columns:
@@ -119,7 +128,7 @@ def _from_csv(path: Path, wanted: Wanted) -> Columns:
     dates = [n for n in csv.names if n != id_name and looks_like_date(csv.cells[n][0])]
     time_name = _find_time(csv.names, wanted.time, dates)
     channels, notices = _find_targets(csv.names, time_name, id_name, wanted)
-    times, zone = _text_times(csv.cells[time_name], time_name, lambda i: csv.places[i])
+    times, zone, offsets = _text_times(csv.cells[time_name], time_name, lambda i: csv.places[i])
     if csv.encoding != "utf-8":
         notices += ("the file is not UTF-8 and was read as Latin-1; check the channel names",)
     series, ids = (None, None) if id_name is None else _numbered(csv.cells[id_name])
@@ -138,6 +147,7 @@ def _from_csv(path: Path, wanted: Wanted) -> Columns:
         ids=ids,
         id_name=id_name,
         covariates={name: csv.any(name) for name in wanted.covariates},
+        offsets=offsets,
     )
 
 
@@ -160,8 +170,13 @@ def _from_array(array: np.ndarray, wanted: Wanted) -> Columns:
     if array.ndim not in (1, 2) or 0 in array.shape:
         raise DataError(f"expected an array of shape (T,) or (T, C), found {array.shape}")
     if array.dtype.kind not in "biuf":
-        raise DataError(f"expected an array of numbers, found dtype {array.dtype}")
+        raise DataError(
+            f"expected an array of numbers, found dtype {array.dtype}; convert it, with "
+            "astype(float) if it holds numbers"
+        )
     values = array.reshape(len(array), -1).astype(np.float64)
+    if isinstance(values, np.ma.MaskedArray):
+        values = values.filled(np.nan)
     names = tuple(str(i) for i in range(values.shape[1]))
     channels, notices = _find_targets(names, None, None, wanted)
     return Columns(
@@ -196,6 +211,8 @@ def _from_frame(source: Any, wanted: Wanted) -> Columns:
     if len(names) < len(frame.columns):
         raise DataError(f"two columns have the same name as text; rename one: {listing(names)}")
     index = _datetime_index(frame)
+    if index is None:
+        _check_index(frame, names, wanted)
     if len(frame) == 0:
         raise DataError(f"expected rows, found an empty frame with the columns {listing(names)}")
     id_name = _find_id(names, wanted.id)
@@ -208,7 +225,7 @@ def _from_frame(source: Any, wanted: Wanted) -> Columns:
         time_name = _find_time(names, wanted.time, dates)
         time_series = series[time_name]
         channels, notices = _find_targets(names, time_name, id_name, wanted)
-    times, zone = _frame_times(time_series, time_name)
+    times, zone, offsets = _frame_times(time_series, time_name)
     dtype = time_series.dtype
     numbers_of, ids = _frame_ids(series[id_name], id_name) if id_name else (None, None)
     id_dtype = series[id_name].dtype if id_name else None
@@ -231,7 +248,29 @@ def _from_frame(source: Any, wanted: Wanted) -> Columns:
         ids=ids,
         id_name=id_name,
         covariates={name: _frame_any(series[name], name) for name in wanted.covariates},
+        offsets=offsets,
     )
+
+
+def _check_index(frame: Any, names: Sequence[str], wanted: Wanted) -> None:
+    """Refuse a pandas frame whose index holds the ids, or times that are no dates."""
+    import narwhals.stable.v2 as nw
+
+    index = nw.maybe_get_index(frame)
+    if index is None or (wanted.time is not None and wanted.time in names):
+        return
+    if type(index).__name__ == "PeriodIndex":
+        raise DataError(
+            "the index holds periods, expected dates; convert it with "
+            "frame.set_axis(frame.index.to_timestamp())"
+        )
+    sought = {wanted.id or _ID_NAME, wanted.time, *_TIME_NAMES} - {None, *names}
+    held = [name for name in index.names if name in sought]
+    if held:
+        raise DataError(
+            f"the index holds {listing(held)}, expected columns; make it some with "
+            "frame.reset_index()"
+        )
 
 
 def _datetime_index(frame: Any) -> Any:
@@ -259,7 +298,7 @@ def _holds_dates(series: Any) -> bool:
     return _is_text(series.dtype) and looks_like_date(str(series[0]))
 
 
-def _frame_times(series: Any, name: str) -> tuple[np.ndarray, str | None]:
+def _frame_times(series: Any, name: str) -> tuple[np.ndarray, str | None, tuple[str, ...]]:
     import narwhals.stable.v2 as nw
 
     dtype = series.dtype
@@ -270,14 +309,17 @@ def _frame_times(series: Any, name: str) -> tuple[np.ndarray, str | None]:
             "needs one"
         )
     if dtype.is_integer():
-        return series.to_numpy().astype(np.int64), None
+        return series.to_numpy().astype(np.int64), None, ()
     if _is_text(dtype):
         cells = [str(cell) for cell in series.to_list()]
         return _text_times(cells, name, lambda i: f"row {i}")
     if isinstance(dtype, nw.Date):
         dtype, series = nw.Datetime("us"), series.cast(nw.Datetime("us"))
     if not isinstance(dtype, nw.Datetime):
-        raise DataError(f"column {name!r}: expected dates or integers as times, found {dtype}")
+        raise DataError(
+            f"column {name!r}: expected dates or integers as times, found {_kind(series)}; convert "
+            "it, in pandas with pd.to_datetime(column), or column.dt.to_timestamp() for periods"
+        )
     if dtype.time_zone is not None:
         series = series.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
     stamps = series.to_numpy()
@@ -287,17 +329,26 @@ def _frame_times(series: Any, name: str) -> tuple[np.ndarray, str | None]:
             f"column {name!r}: expected years from {FIRST_YEAR} to {LAST_YEAR}, found "
             f"{years.min()} to {years.max()}"
         )
-    return stamps.astype("datetime64[ns]"), dtype.time_zone
+    return stamps.astype("datetime64[ns]"), dtype.time_zone, ()
+
+
+def _kind(series: Any) -> str:
+    """The type of a column for a message, its library's own where narwhals knows none."""
+    import narwhals.stable.v2 as nw
+
+    known = not isinstance(series.dtype, nw.Unknown)
+    return str(series.dtype if known else series.to_native().dtype)
 
 
 def _text_times(
     cells: Sequence[str], name: str, place: Callable[[int], str]
-) -> tuple[np.ndarray, str | None]:
-    """Read each different text once: the series of a panel share their stamps."""
+) -> tuple[np.ndarray, str | None, tuple[str, ...]]:
+    """Times, their zone and their UTC offsets. Each different text is read once: the series of a
+    panel share their stamps."""
     of, texts = _numbered(cells)
     firsts = np.unique(of, return_index=True)[1].tolist()
     times, zone = parse_times(texts.tolist(), [f"column {name!r}, {place(i)}" for i in firsts])
-    return times[of], zone
+    return times[of], zone, () if zone is None else offsets_in(texts.tolist())
 
 
 def _numbered(labels: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
@@ -317,17 +368,28 @@ def _frame_ids(series: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
         )
     if not series.dtype.is_integer() and not _is_text(series.dtype):
         raise DataError(
-            f"column {name!r}: expected ids as text or whole numbers, found {series.dtype}"
+            f"column {name!r}: expected ids as text or whole numbers, found {_kind(series)}; "
+            "convert it, in pandas with astype(int) or astype(str)"
         )
-    labels = series.to_list()
-    return _numbered(labels if series.dtype.is_integer() else list(map(str, labels)))
+    of, labels = _numbered(series.to_list())
+    if all(isinstance(label, Integral) for label in labels.tolist()):
+        return of, labels.astype(np.int64)
+    texts = list(map(str, labels.tolist()))
+    if len(set(texts)) < len(texts):
+        twice = next(text for text in texts if texts.count(text) > 1)
+        raise DataError(
+            f"column {name!r}: different ids read {twice!r} as text, such as a number and its "
+            "text; write ids in one way"
+        )
+    return of, np.array(texts, dtype=object)
 
 
 def _frame_any(series: Any, name: str) -> np.ndarray:
     """A covariate: numbers as float64 with NaN, text as objects with None."""
-    if not _is_text(series.dtype) or series.is_null().all():
+    cells = series.to_list() if _is_text(series.dtype) else []
+    if not any(isinstance(cell, str) for cell in cells):
         return _frame_floats(series, name)
-    return np.array([None if cell is None else str(cell) for cell in series.to_list()], object)
+    return np.array([None if cell is None else str(cell) for cell in cells], object)
 
 
 def _frame_floats(series: Any, name: str) -> np.ndarray:
@@ -340,16 +402,17 @@ def _frame_floats(series: Any, name: str) -> np.ndarray:
         return np.array(series.cast(nw.Float64).to_numpy(), dtype=np.float64)
     if not _is_text(dtype):
         raise DataError(
-            f"column {name!r}: expected numbers, found {dtype}; convert it or leave it out with "
-            "target_cols=[...]"
+            f"column {name!r}: expected numbers, found {_kind(series)}; convert it or leave it "
+            "out with target_cols=[...]"
         )
     values = np.full(len(series), np.nan)
     cells = series.to_list()
     for i in np.flatnonzero(~series.is_null().to_numpy()):
         cell = cells[i]
-        if not isinstance(cell, (numbers.Real, Decimal, np.bool_)):
-            raise text_in_column(name, f"row {i}", str(cell))
-        values[i] = float(cell)
+        if isinstance(cell, (Real, Decimal, np.bool_)):
+            values[i] = float(cell)
+        else:  # a number may be written as text, as in a file
+            values[i] = number_in(name, f"row {i}", str(cell))
     return values
 
 
@@ -371,7 +434,7 @@ def _find_time(names: Sequence[str], time_col: str | None, dates: Sequence[str])
     )
     raise DataError(
         f"no time column found: none is named {', '.join(_TIME_NAMES)}, and {found}; pass "
-        f"time_col=... with one of {listing(names)}"
+        f"time_col=... with one of {listing(names)}, or values without times as an array"
     )
 
 
@@ -399,6 +462,11 @@ def _find_targets(
     targets = wanted.targets
     if targets is None:
         targets = [name for name in names if name not in taken]
+        if "" in targets:
+            raise DataError(
+                "a column has no name; name or remove it (pandas writes its index so unless told "
+                "to_csv(index=False)), or list the channels as target_cols=[...]"
+            )
         if not targets:
             raise DataError(f"expected value columns beside the time, found {listing(names)} only")
         if id_name is not None and _TARGET_NAME in targets and len(targets) > 1:

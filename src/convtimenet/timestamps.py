@@ -14,7 +14,15 @@ import numpy as np
 
 from convtimenet.errors import DataError
 
-__all__ = ["iso_times", "looks_like_date", "parse_times", "show_time", "to_local", "to_utc"]
+__all__ = [
+    "iso_times",
+    "looks_like_date",
+    "offsets_in",
+    "parse_times",
+    "show_time",
+    "to_local",
+    "to_utc",
+]
 
 _DATE = re.compile(
     r"(\d{4})([-/])(\d{1,2})\2(\d{1,2})"
@@ -86,6 +94,12 @@ def parse_times(texts: Sequence[str], places: Sequence[str]) -> tuple[np.ndarray
 def looks_like_date(text: str) -> bool:
     """Whether `text` is written like a date (integers are not)."""
     return _DATE.fullmatch(text.strip()) is not None
+
+
+def offsets_in(texts: Sequence[str]) -> tuple[str, ...]:
+    """The different UTC offsets of stamps that `parse_times` can read, as written."""
+    matches = (_DATE.fullmatch(text.strip()) for text in texts)
+    return tuple(sorted({match[9] for match in matches if match is not None and match[9]}))
 
 
 def _numpy_times(iso: list[str], texts: Sequence[str], places: Sequence[str]) -> np.ndarray:

@@ -8,7 +8,6 @@ from contextlib import nullcontext
 from typing import Any
 
 import torch
-from rich.progress import Progress
 from torch import Tensor
 
 from convtimenet.checkpoint import Checkpoint, Checkpoints
@@ -23,7 +22,7 @@ from convtimenet.memory import GIB, available, predicted_peak
 from convtimenet.metrics import Scores, evaluate, outputs
 from convtimenet.model import Block, ConvTimeNet, count_parameters
 from convtimenet.native import usable
-from convtimenet.progress import epoch_note, memory_note, progress_bar
+from convtimenet.progress import TrainingProgress, epoch_note, memory_note, progress_bar
 from convtimenet.step import Step
 from convtimenet.windows import Examples
 
@@ -63,7 +62,7 @@ def train(
     config
         Its schedule, clipping and stopping follow SPEC section 5.
     verbose
-        1 shows a progress bar where standard error is a terminal; 0 shows nothing.
+        0 shows nothing, 1 a progress bar, 2 also a line an epoch (`convtimenet.progress`).
     label
         What the progress bar calls the work.
     checkpoints
@@ -163,7 +162,7 @@ class _Training:
             state = {f"model.{name}": value for name, value in self.best.items()}
             self.checkpoints.save(Checkpoint(state, {"done": True, "history": history.to_dict()}))
 
-    def _epoch(self, bar: Progress, task: Any) -> None:
+    def _epoch(self, bar: TrainingProgress, task: Any) -> None:
         """One epoch, or what is left of it."""
         step, history = self.step, self.history
         self.lr = self.config.learning_rate(self.epoch) * self.rate_factor
@@ -188,7 +187,7 @@ class _Training:
             if self._out_of_time():
                 break
         self._end_epoch()
-        bar.update(task, note=epoch_note(history))
+        bar.epoch_done(task, history)
         log.info("epoch %d: %s", self.epoch - 1, epoch_note(history))
         if not history.stopped:  # short epochs are not worth a file each
             self._save_if_due(self.config.checkpoint_seconds / 10)

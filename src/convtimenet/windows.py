@@ -215,9 +215,8 @@ class Windows:
         last = np.atleast_1d(end) - horizon
         if (last < first).all():
             raise DataError(
-                f"no window fits: a context of {context_length} and a horizon of {horizon} steps "
-                f"need targets within {_room(first, np.atleast_1d(end))}; use a shorter context "
-                "or horizon, or more rows"
+                f"no window fits: {_room(first_target, begin, end, context_length, horizon)}; "
+                "give more rows, or use a shorter context (input_size) or horizon (h)"
             )
         starts = ranges(first, np.maximum(first, last + 1)) - context_length
         on_device = torch.from_numpy(starts).to(values.device)
@@ -289,11 +288,15 @@ class Exogenous:
         return Covariates(hist, futr, stat, categories)
 
 
-def _room(first: np.ndarray, end: np.ndarray) -> str:
-    steps = np.maximum(0, end - first)
-    if len(first) == 1:
-        return f"rows {first[0]} to {end[0]}, which are {steps[0]} steps"
-    return f"each series; the longest of {len(first)} has {steps.max()} steps"
+def _room(
+    first_target: int | np.ndarray, begin: int | np.ndarray, end: int | np.ndarray, L: int, H: int
+) -> str:
+    """How many rows were expected, and how many there are at most in a series."""
+    rows, targets = (int(np.max(end - np.asarray(start))) for start in (begin, first_target))
+    of = f" in the longest of {np.size(end)} series" if np.size(end) > 1 else ""
+    if rows < L + H:
+        return f"expected {L + H} rows, a context of {L} and a horizon of {H}, found {rows}{of}"
+    return f"expected {H} rows to forecast behind a context of {L}, found {max(0, targets)}{of}"
 
 
 class LabelledCases:
