@@ -18,7 +18,7 @@ from convtimenet.model import ConvTimeNet, count_parameters
 from . import work
 from .cases import Case, Phase
 from .contestants import BASELINE, OURS, Entry, NotRun, Step, Timed, build
-from .machine import high_water, seconds_per_call
+from .machine import file_pages, high_water, seconds_per_call
 
 SCRIPT = Path(__file__).parents[1] / "speed.py"
 
@@ -193,9 +193,12 @@ def peak_mb(case: Case, entry: Entry, phase: Phase, threads: int) -> float:
 
 
 def peak_here(case: Case, entry: Entry, phase: Phase) -> float:
-    """Peak memory of three steps above what is loaded, in 10^6 bytes. For a fresh process."""
+    """Peak memory of three steps above what is loaded, in 10^6 bytes. For a fresh process.
+
+    Code of libraries that the first step pages in is not counted.
+    """
     step = build(entry, case, phase).step
-    before = high_water(reset=True)
+    before, code = high_water(reset=True), file_pages()
     for _ in range(3):
         step()
-    return (high_water() - before) / 1e6
+    return (high_water() - before - (file_pages() - code)) / 1e6
