@@ -1,4 +1,4 @@
-"""What eight-bit weights cost in accuracy and give in speed, beside the float graph and torch.
+"""What eight bits cost in accuracy and give in speed: in the fused torch path and in the graph.
 
     python benchmarks/int8.py --models FOLDER --json benchmarks/results/int8-DATE.json
 
@@ -76,7 +76,9 @@ def trained(models: Path, name: str, **settings: Any) -> Path:
 
 def forecasts(models: Path, made: Path, rounds: int) -> dict[str, Any]:
     """ETTh1, h 96: scores of every path over all test windows, and their speed."""
-    model = ConvTimeNetForecaster.load(trained(models, "ETTh1", h=96), device="cpu")
+    folder = trained(models, "ETTh1", h=96)
+    model = ConvTimeNetForecaster.load(folder, device="cpu")
+    eight = ConvTimeNetForecaster.load(folder, device="cpu", precision="int8")
     data = datasets.load_forecasting("ETTh1")
     values, test = data.values, slice(data.val_end, data.test_end)
     L, H = model.network_.config.context_length, model.network_.config.outputs
@@ -84,7 +86,7 @@ def forecasts(models: Path, made: Path, rounds: int) -> dict[str, Any]:
     tested = windows[test.start - L : test.stop - L - H + 1]
     x, y = np.ascontiguousarray(tested[..., :L]), tested[..., L:]
     contexts = np.lib.stride_tricks.sliding_window_view(values[: data.train_end], L, axis=0)
-    answers = graphs(model, made / "forecasts", x[:64], contexts)
+    answers = graphs(model, eight, made / "forecasts", x[:64], contexts)
     scale = model.scaler_.scale
     scores: dict[str, Any] = {"test_windows": len(x)}
     reference = answers["torch"](x)
@@ -96,12 +98,13 @@ def forecasts(models: Path, made: Path, rounds: int) -> dict[str, Any]:
             "mean_difference": float(np.abs((found - reference) / scale).mean()),
             "max_difference": float(np.abs((found - reference) / scale).max()),
         }
-    alone = np.concatenate([answers["onnx-int8"](one[None]) for one in x[:256]])
-    beside = np.abs((alone - answers["onnx-int8"](x[:256])) / scale)
-    scores["onnx-int8, a window alone or beside others"] = {
-        "mean_difference": float(beside.mean()),
-        "max_difference": float(beside.max()),
-    }
+    for path in ("torch, int8", "onnx-int8"):
+        alone = np.concatenate([answers[path](one[None]) for one in x[:256]])
+        beside = np.abs((alone - answers[path](x[:256])) / scale)
+        scores[f"{path}, a window alone or beside others"] = {
+            "mean_difference": float(beside.mean()),
+            "max_difference": float(beside.max()),
+        }
     return {
         "ETTh1-96": scores,
         "speed, 256 windows": speed(answers, x[:256], rounds, calls=1),
@@ -110,16 +113,24 @@ def forecasts(models: Path, made: Path, rounds: int) -> dict[str, Any]:
 
 
 def graphs(
-    model: ConvTimeNetForecaster, made: Path, x: np.ndarray, contexts: np.ndarray
+    model: ConvTimeNetForecaster,
+    eight: ConvTimeNetForecaster,
+    made: Path,
+    x: np.ndarray,
+    contexts: np.ndarray,
 ) -> dict[str, Answer]:
-    """Every path from windows (B, C, L) in the data's units to forecasts (B, C, H)."""
+    """Every path from windows (B, C, L) in the data's units to forecasts (B, C, H); `eight` is the
+    model loaded for eight bits."""
     deployed = Deployed(model).eval()
 
-    def with_torch(x: np.ndarray) -> np.ndarray:
-        with torch.inference_mode():
-            return torch.cat([deployed(part) for part in torch.from_numpy(x).split(256)]).numpy()
+    def through(network: Deployed) -> Answer:
+        def answer(x: np.ndarray) -> np.ndarray:
+            with torch.inference_mode():
+                return torch.cat([network(part) for part in torch.from_numpy(x).split(256)]).numpy()
 
-    answers: dict[str, Answer] = {"torch": with_torch}
+        return answer
+
+    answers = {"torch": through(deployed), "torch, int8": through(Deployed(eight).eval())}
     for format in FORMATS:
         export(model, made / format, format)
         opened = runtime.load(made / format, threads=1)
@@ -196,12 +207,18 @@ def speed(answers: dict[str, Answer], x: np.ndarray, rounds: int, calls: int) ->
 def classes(models: Path, made: Path) -> dict[str, Any]:
     """ArticularyWordRecognition: accuracy of every path over all test cases."""
     name = "ArticularyWordRecognition"
-    model = ConvTimeNetClassifier.load(trained(models, name), device="cpu")
+    folder = trained(models, name)
+    model = ConvTimeNetClassifier.load(folder, device="cpu")
+    eight = ConvTimeNetClassifier.load(folder, device="cpu", precision="int8")
     cases = datasets.load_classification(name)[1]
     assert cases.labels is not None
     found: dict[str, Any] = {
         "test_cases": len(cases.labels),
         "torch": {"accuracy": float((model.predict(cases) == cases.labels).mean())},
+        "torch, int8": {
+            "accuracy": float((eight.predict(cases) == cases.labels).mean()),
+            "same_class": float((eight.predict(cases) == model.predict(cases)).mean()),
+        },
     }
     for format in FORMATS:
         parity = export(model, made / name / format, format, data=cases)

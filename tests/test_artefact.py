@@ -77,6 +77,7 @@ class TestExact:
             {"model": TINY | {"norm": "layer", "revin_affine_channels": 2}},
             {"h": np.int64(3), "lr": np.float64(1e-3), "n_epochs": np.int32(1)},
             {"precision": "bf16"},
+            {"precision": "int8"},
         ],
     )
     def test_forecasts_are_the_same_bits(self, settings, tmp_path):
@@ -90,6 +91,16 @@ class TestExact:
         assert loaded.channels_ == model.channels_
         again = ConvTimeNetForecaster.load(loaded.save(tmp_path / "c"), device="cpu")
         np.testing.assert_array_equal(again.predict(), model.predict())
+
+    def test_a_model_answers_in_the_precision_it_is_loaded_for(self, tmp_path):
+        model = forecaster().fit(waves())
+        folder = model.save(tmp_path / "m")
+        reduced = ConvTimeNetForecaster.load(folder, device="cpu", precision="int8")
+        assert reduced.precision == reduced.train_config_.precision == "int8"
+        apart = np.abs(reduced.predict() - model.predict()).max()
+        assert 1e-7 < apart < 0.02
+        with pytest.raises(ConfigError, match="one of 'fp32', 'bf16', 'int8', found 'int4'"):
+            ConvTimeNetForecaster.load(folder, precision="int4")
 
     def test_probabilities_are_the_same_bits(self, tmp_path):
         X, y = cases()

@@ -138,7 +138,7 @@ SETTINGS = {
     "half an epoch": ({"n_epochs": 1.5}, "epochs must be .* found 1.5"),
     "learning rate 0": ({"lr": 0}, "lr must be above 0, found 0"),
     "time limit 0": ({"time_limit": 0}, "time_limit must be above 0, or None, found 0"),
-    "precision": ({"precision": "fp8"}, "precision must be one of 'fp32', 'bf16', found 'fp8'"),
+    "precision": ({"precision": "fp8"}, "one of 'fp32', 'bf16', 'int8', found 'fp8'"),
     "device": ({"device": "warp"}, "device must be 'auto' or .* found 'warp'.* use device='auto'"),
     "no device": ({"device": None}, "device must be a name such as 'cpu', found None"),
     "seed": ({"random_state": -1}, "seed must be a whole number of at least 0, found -1"),

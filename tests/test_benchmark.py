@@ -182,7 +182,7 @@ def test_who_takes_part() -> None:
     } >= {
         *(("eager", "fp32"), ("fused", "bf16"), ("compiled", "fp32"), ("onnx", "fp32")),
         *(("eager", "bf16"), ("fused", "fp32"), ("compiled", "bf16")),
-        *(("onnx-int8", "int8"), ("aoti", "fp32")),
+        *(("onnx-int8", "int8"), ("aoti", "fp32"), ("fused", "int8")),
     }
     assert f1.in_phase("latency").rows == 7
     assert "latency" not in cases.CASES["F2"].phases

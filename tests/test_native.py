@@ -4,6 +4,7 @@ import copy
 import os
 import subprocess
 import sys
+from typing import cast
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from torch import nn
 
 from convtimenet import native
 from convtimenet.config import ModelConfig
-from convtimenet.inference import fuse
+from convtimenet.inference import FusedBlock, fuse
 from convtimenet.model import Block, ConvTimeNet
 from convtimenet.patches import interpolate
 from convtimenet.revin import RevIN
@@ -212,6 +213,79 @@ def test_fused_network(length, patch, width, rows):
         slow = model(x.double()), model(x.double(), known)
     for a, b in zip(quick, slow, strict=True):
         assert_close(a, b, "fused output")
+
+
+def coarse(x):
+    """Columns as the eight-bit kernel reads them: 256 levels over each column's own range."""
+    low, high = x.amin(0), x.amax(0)
+    step = (high - low).clamp(min=1e-30) / 255
+    return low + step * torch.floor((x - low) / step + 0.5)
+
+
+@pytest.mark.parametrize("rows", [1, 3, 40])
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e4])
+def test_pointwise_pair_in_eight_bits(rows, scale):
+    torch.manual_seed(0)
+    config = ModelConfig.forecasting(
+        context_length=64, horizon=7, patch_size=8, patch_stride=4, d_model=24, d_ff=72,
+        kernel_sizes=(5,), residual_init=0.3,
+    )  # fmt: skip
+    network = ConvTimeNet(config).eval()
+    plain, eight = (cast(FusedBlock, fuse(network, p).blocks[0]) for p in ("fp32", "int8"))
+    assert eight.eight is not None
+    u = scale * torch.randn(24, rows, config.n_tokens)
+    with torch.no_grad():
+        v = plain.convolved(u).flatten(1)
+        widen, narrow = (m.values * m.scale[:, None] for m in eight.eight)
+        hidden = F.gelu(widen @ coarse(v) + plain.widen_bias)
+        expected = narrow @ coarse(hidden) + plain.s2 * v + plain.narrow_bias
+        found = native.encode([eight], u).flatten(1)
+        exact = plain(u).flatten(1)
+    near, lost = (found - expected).abs(), (found - exact).abs()
+    size = (exact - plain.s2 * v).abs().max()
+    # some values lie halfway between two levels and may fall to either side
+    assert near.max() < 6e-3 * size
+    assert near.mean() < 0.3 * lost.mean()
+    assert lost.max() < 0.03 * size
+    assert lost.mean() < 0.003 * size
+
+
+def test_eight_bits_are_of_each_token_alone():
+    """What one series holds does not change the precision of another's answer."""
+    torch.manual_seed(0)
+    config = ModelConfig.forecasting(
+        context_length=64, horizon=7, patch_size=8, patch_stride=4, d_model=24, d_ff=72,
+        kernel_sizes=(5,), residual_init=0.3,
+    )  # fmt: skip
+    fused = fuse(ConvTimeNet(config).eval(), "int8")
+    u = torch.randn(24, 40, config.n_tokens)
+    u[:, 1:] *= 1e6
+    with torch.no_grad():
+        together, alone = fused.blocks(u)[:, :1], fused.blocks(u[:, :1].contiguous())
+    torch.testing.assert_close(together, alone, atol=2e-3, rtol=0)
+
+
+def test_widths_that_eight_bits_do_not_take():
+    config = ModelConfig.forecasting(
+        context_length=64, horizon=7, patch_size=8, patch_stride=4, d_model=20, d_ff=72,
+        kernel_sizes=(5,),
+    )  # fmt: skip
+    block = cast(FusedBlock, fuse(ConvTimeNet(config).eval(), "int8").blocks[0])
+    assert block.eight is None
+
+
+def test_values_that_are_no_numbers_stay_so_in_eight_bits():
+    torch.manual_seed(0)
+    config = ModelConfig.forecasting(
+        context_length=64, horizon=7, patch_size=8, patch_stride=4, d_model=24, d_ff=72,
+        kernel_sizes=(5,),
+    )  # fmt: skip
+    fused = fuse(ConvTimeNet(config).eval(), "int8")
+    for strange in (torch.nan, torch.inf):
+        u = torch.randn(24, 3, config.n_tokens)
+        u[3, 1, 4] = strange
+        with torch.no_grad():
+            assert not fused.blocks(u)[:, 1].isfinite().all()
 
 
 def test_gelu_without_gradient():

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from torch._dynamo.exc import BackendCompilerFailed
 
 from convtimenet import ConvTimeNetClassifier, ConvTimeNetForecaster, runtime
 from convtimenet.base import DECIDED
-from convtimenet.config import Head, ModelConfig
+from convtimenet.config import Head, ModelConfig, Precision
 from convtimenet.errors import MissingExtraError
 from convtimenet.export import Format, export
 from convtimenet.inference import fuse
@@ -133,10 +133,11 @@ def ours_eager(case: Case, phase: Phase, precision: str) -> Timed:
     return network_step(ConvTimeNet(case.config), x, y, case, phase, precision)
 
 
-@contestant(OURS, "fused", phases=ANSWERS, precisions=("fp32", "bf16"))
+@contestant(OURS, "fused", phases=ANSWERS, precisions=("fp32", "bf16", "int8"))
 def ours_fused(case: Case, phase: Phase, precision: str) -> Timed:
     x, y = case.data()
-    return network_step(fuse(ConvTimeNet(case.config)), x, y, case, phase, precision)
+    fused = fuse(ConvTimeNet(case.config), cast(Precision, precision))
+    return network_step(fused, x, y, case, phase, precision)
 
 
 @contestant(OURS, "compiled", phases=ANSWERS, precisions=("fp32", "bf16"))

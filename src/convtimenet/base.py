@@ -17,7 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from convtimenet import artefact
 from convtimenet.checkpoint import Checkpoints, data_hash
-from convtimenet.config import ModelConfig, TrainConfig
+from convtimenet.config import ModelConfig, Precision, TrainConfig
 from convtimenet.devices import autocast, resolve_device, seeded
 from convtimenet.errors import ConfigError, DataError
 from convtimenet.history import History
@@ -155,7 +155,8 @@ class ConvTimeNetEstimator(BaseEstimator):
         if history.best_epoch:
             vars(self).update(fitted)
             self.network_, self.train_config_, self.history_ = network, train_config, history
-            self.fused_, self.notices_ = fuse(network), (*read, *notices, *notes)
+            self.fused_ = fuse(network, train_config.precision)
+            self.notices_ = (*read, *notices, *notes)
             self.n_examples_ = {
                 "fitted": len(examples),
                 "held_back": 0 if valid is None else len(valid),
@@ -290,7 +291,13 @@ class ConvTimeNetEstimator(BaseEstimator):
         }
 
     @classmethod
-    def load(cls, folder: str | PathLike[str], device: str = "auto") -> Self:
+    def load(
+        cls,
+        folder: str | PathLike[str],
+        device: str = "auto",
+        *,
+        precision: Precision | None = None,
+    ) -> Self:
         """Read a saved model; it predicts exactly as before it was saved.
 
         Parameters
@@ -299,24 +306,30 @@ class ConvTimeNetEstimator(BaseEstimator):
             Where `save` put it.
         device
             Where it shall run, whatever it was trained on.
+        precision
+            What it answers in: "fp32", "bf16" or "int8"; by default what it was trained with.
 
         Raises
         ------
         ArtefactError
             If the folder is absent, incomplete, damaged, of a newer format or of another kind.
+        ConfigError
+            If there is no such device or precision.
         """
         runs_on = resolve_device(device)
+        changed: dict[str, Any] = {} if precision is None else {"precision": precision}
+        TrainConfig.from_dict(changed)  # refuses before a file is read
         network, description, arrays = artefact.load(folder, cls.__name__)
         with artefact.damaged(folder):
-            estimator = cls(**description["parameters"])
+            estimator = cls(**description["parameters"] | changed)
             estimator.network_ = network.to(runs_on)
-            estimator.train_config_ = TrainConfig.from_dict(description["train"])
+            estimator.train_config_ = TrainConfig.from_dict(description["train"] | changed)
             estimator.history_ = History.from_dict(description["history"])
             estimator.notices_ = tuple(map(str, description["notices"]))
             estimator.n_examples_ = description["examples"]
             estimator.scaler_ = _scaler(arrays.pop("scaler.centre"), arrays.pop("scaler.scale"))
             estimator._remember(description["data"], arrays)
-        estimator.fused_ = fuse(estimator.network_)
+        estimator.fused_ = fuse(estimator.network_, estimator.train_config_.precision)
         return estimator
 
 

@@ -20,7 +20,7 @@ PredictorInit = Literal["last_zero", "zero", "default"]
 Norm = Literal["batch", "layer"]
 Residual = Literal["learnable", "plain"]
 Pooling = Literal["flatten", "max", "mean"]
-Precision = Literal["fp32", "bf16"]
+Precision = Literal["fp32", "bf16", "int8"]
 Protocol = Literal["honest", "paper"]
 PointLoss = Literal["mse", "mae", "huber"]
 
@@ -337,7 +337,8 @@ class TrainConfig(_Json):
     checkpoint_seconds: float = 60.0
     """Seconds from one saved state of the training to the next; none is saved without a folder."""
     precision: Precision = "fp32"
-    """Number format of the matrix products: "fp32" or "bf16"."""
+    """Number format of the matrix products: "fp32"; "bf16"; or "int8", which trains in float32 and
+    answers with the pointwise products in eight bits on CPU."""
     device: str = "auto"
     """"auto" (CUDA, then Apple's MPS, then CPU) or a torch device such as "cuda:1"."""
     seed: int = 2023
@@ -345,7 +346,7 @@ class TrainConfig(_Json):
 
     def __post_init__(self) -> None:
         _require_choice("protocol", self.protocol, ("honest", "paper"))
-        _require_choice("precision", self.precision, ("fp32", "bf16"))
+        _require_choice("precision", self.precision, ("fp32", "bf16", "int8"))
         for name, least in (("epochs", 1), ("batch_size", 1), ("lr_every", 1), ("lr_hold", 0)):
             _require_whole(self, name, least)
         _require_whole(self, "seed", 0)

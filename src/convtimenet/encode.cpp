@@ -1,5 +1,7 @@
 // The encoder in its inference form on CPU, float32: all blocks in one pass. Built at first use by
-// native.py; its plain torch twin is inference.FusedBlock, and the tests compare the two.
+// native.py; its plain torch twin is inference.FusedBlock, and the tests compare the two. Where a
+// block has its pointwise pair in eight bits as well, these products are taken: a token is brought to
+// eight bits by its own range, so an answer does not depend on what is answered beside it.
 //
 // Without batch statistics no series waits for another. So a group of G series goes through every
 // block before the next group starts, and its tokens never leave the core's cache. Inside a group
@@ -12,6 +14,10 @@
 
 #include "vectors.h"
 
+#ifdef __AVX512VNNI__
+#include <immintrin.h>
+#endif
+
 namespace {
 
 // One tile of a matrix product stays in registers: ROWS x V vectors.
@@ -23,9 +29,16 @@ constexpr int ROWS = 6, VECTORS = 1;
 constexpr long HIDDEN = 128;  // hidden values of a token at a time: they stay in the nearest cache
 constexpr int SHARED = 4;     // vectors that share a tap of the convolution
 
+// A matrix in eight bits: row r is scale[r] times whole numbers, whose sum is sum[r] / scale[r].
+struct Bytes {
+    const int8_t* values;  // null: not there
+    const float *scale, *sum;
+};
+
 struct Block {  // as native.py fills it
     long k;
     const float *kernel, *bias, *s1, *c1, *t1, *widen, *widen_bias, *s2, *narrow, *narrow_bias;
+    Bytes widen8, narrow8;
 };
 
 // sum += a b for ROWS rows of a, a row apart by `row`, and V vectors of each row of b.
@@ -45,14 +58,96 @@ inline void multiply(const float* a, long row, const float* b, long width, long 
     }
 }
 
+// As gelu in vectors.h, within 6e-5 of GELU where |x| < 3.5 and 3e-4 |x| beyond: far below what eight
+// bits lose.
+inline Floats rough_gelu(Floats x) {
+    x = least(x, -3.5f);
+    const Floats z = most(x, 3.5f), s = z * z * (2 / 12.25f) - 1.0f;
+    Floats p = s * 2.336280463e-03f - 7.908028154e-03f;
+    p = p * s + 1.572223843e-02f;
+    p = p * s - 2.961930213e-02f;
+    p = p * s + 5.327763343e-02f;
+    p = p * s - 9.035968789e-02f;
+    p = p * s + 1.993445325e-01f;
+    return x * (z * p + 0.5f);
+}
+
+// sum += four values of each of 16 tokens, in 0..255, times four in -127..127
+inline Ints dot4(Ints sum, Ints q, const int8_t* a) {
+#ifdef __AVX512VNNI__
+    int32_t four;
+    std::memcpy(&four, a, sizeof four);
+    return (Ints)_mm512_dpbusd_epi32((__m512i)sum, (__m512i)q, _mm512_set1_epi32(four));
+#else
+    for (int i = 0; i < 4; ++i) sum += a[i] * (q >> 8 * i & 255);
+    return sum;
+#endif
+}
+
+// V vectors of tokens in eight bits, K values each: x = low + scale q, both the token's own; q in
+// 0..255, four of a token beside each other.
+template <int V>
+struct Coarse {
+    Floats low[V], scale[V];
+    Ints* q;
+
+    void take(const float* x, long width, long K) {
+        Floats high[V];
+        for (int v = 0; v < V; ++v) low[v] = high[v] = load(x + v * LANES);
+        for (long k = 0; k < K; ++k)
+#pragma GCC unroll 8
+            for (int v = 0; v < V; ++v) {
+                const Floats y = load(x + k * width + v * LANES);
+                low[v] = y < low[v] ? y : low[v];
+                high[v] = y > high[v] ? y : high[v];
+            }
+        Floats times[V], plus[V];
+        for (int v = 0; v < V; ++v) {
+            const Floats range = least(high[v] - low[v], 1e-30f);
+            scale[v] = range * (1.0f / 255);
+            times[v] = 255.0f / range;
+            plus[v] = 0.5f - low[v] * times[v];
+        }
+        for (long k = 0; k < K; k += 4)
+#pragma GCC unroll 8
+            for (int v = 0; v < V; ++v) {
+                Ints four = {};
+#pragma GCC unroll 4
+                for (int i = 3; i >= 0; --i) {
+                    const Floats y = load(x + (k + i) * width + v * LANES) * times[v] + plus[v];
+                    four = four << 8 | __builtin_convertvector(y, Ints);
+                }
+                q[k / 4 * V + v] = four;
+            }
+    }
+
+    // ROWS rows of a times the tokens, from row i on
+    void multiply(const Bytes& a, long i, long K, Floats (&product)[ROWS][V]) const {
+        Ints sum[ROWS][V] = {};
+        const int8_t* row = a.values + i * K;
+        for (long k = 0; k < K; k += 4)
+#pragma GCC unroll 8
+            for (int r = 0; r < ROWS; ++r)
+#pragma GCC unroll 8
+                for (int v = 0; v < V; ++v) sum[r][v] = dot4(sum[r][v], q[k / 4 * V + v], row + r * K + k);
+#pragma GCC unroll 8
+        for (int r = 0; r < ROWS; ++r)
+#pragma GCC unroll 8
+            for (int v = 0; v < V; ++v)
+                product[r][v] = __builtin_convertvector(sum[r][v], Floats) * (scale[v] * a.scale[i + r]) + low[v] * a.sum[i + r];
+    }
+};
+
 struct Group {
     long D, F, N, G, width, reach;  // width: N x G in whole vectors; reach: of the widest kernel
     std::vector<float> u, v, line, hidden, spare, weight;
+    std::vector<Ints> bytes;
     Group(long D, long F, long N, long G, long reach)
         : D(D), F(F), N(N), G(G),
           width(((N * G - 1) / (SHARED * LANES) + 1) * SHARED * LANES), reach(reach),
           u(D * width), v(D * width), line(width + 2 * reach * G + LANES),
-          hidden((HIDDEN + ROWS) * VECTORS * LANES), spare(ROWS * std::max(D, F)), weight(width) {}
+          hidden((std::max(F, HIDDEN) + ROWS) * VECTORS * LANES), spare(ROWS * std::max(D, F)),
+          weight(width), bytes((std::max(D, F) / 4 + 1) * VECTORS) {}
 
     // v = s1 u + c1 GELU(conv(u) + bias) + t1, one channel of the width at a time
     void convolve(const Block& b) {
@@ -126,6 +221,31 @@ struct Group {
         }
     }
 
+    // The same with both products in eight bits; D and F are multiples of ROWS.
+    template <int V>
+    void pair8(const Block& b, long c) {
+        const float* in = v.data() + c;
+        float* out = u.data() + c;
+        Coarse<V> tokens{{}, {}, bytes.data()};
+        Floats product[ROWS][V];
+        tokens.take(in, width, D);
+        for (long i = 0; i < F; i += ROWS) {
+            tokens.multiply(b.widen8, i, D, product);
+            for (int r = 0; r < ROWS; ++r)
+                for (int q = 0; q < V; ++q)
+                    store(hidden.data() + ((i + r) * V + q) * LANES, rough_gelu(product[r][q] + b.widen_bias[i + r]));
+        }
+        tokens.take(hidden.data(), V * LANES, F);
+        for (long d = 0; d < D; d += ROWS) {
+            tokens.multiply(b.narrow8, d, F, product);
+            for (int r = 0; r < ROWS; ++r)
+                for (int q = 0; q < V; ++q) {
+                    const long at = (d + r) * width + q * LANES;
+                    store(out + at, product[r][q] + b.s2[d + r] * load(in + at) + b.narrow_bias[d + r]);
+                }
+        }
+    }
+
     // zeros where a token does not count, as the next convolution expects them
     void clear() {
         for (long d = 0; d < D; ++d)
@@ -138,8 +258,9 @@ struct Group {
     void pass(const Block& b) {
         convolve(b);
         long c = 0;
-        for (; c + (VECTORS - 1) * LANES < N * G; c += VECTORS * LANES) pair<VECTORS>(b, c);
-        for (; c < N * G; c += LANES) pair<1>(b, c);
+        for (; c + (VECTORS - 1) * LANES < N * G; c += VECTORS * LANES)
+            b.widen8.values ? pair8<VECTORS>(b, c) : pair<VECTORS>(b, c);
+        for (; c < N * G; c += LANES) b.widen8.values ? pair8<1>(b, c) : pair<1>(b, c);
     }
 };
 
@@ -147,7 +268,7 @@ struct Group {
 
 extern "C" {
 
-// u (D, R, N) becomes what all blocks make of it, written to w; G series at a time. weight (R, N): 0
+// u (D, R, N) becomes what all blocks make of it, written to w (R, D, N); G series at a time. weight (R, N): 0
 // for tokens that do not count; null: all do.
 int encode(long D, long R, long N, long F, long G, long depth, const Block* blocks,
            const float* u, const float* weight, float* w, int threads) {
@@ -181,10 +302,10 @@ int encode(long D, long R, long N, long F, long G, long depth, const Block* bloc
                 group.pass(blocks[i]);
                 if (weight) group.clear();
             }
-            for (long d = 0; d < D; ++d)
-                for (long r = 0; r < rows; ++r) {
+            for (long r = 0; r < rows; ++r)
+                for (long d = 0; d < D; ++d) {
                     const float* from = group.u.data() + d * group.width + r;
-                    float* to = w + (d * R + first + r) * N;
+                    float* to = w + ((first + r) * D + d) * N;
                     for (long n = 0; n < N; ++n) to[n] = from[n * G];
                 }
         }

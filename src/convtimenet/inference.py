@@ -3,16 +3,33 @@
 from __future__ import annotations
 
 import copy
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from convtimenet import native
-from convtimenet._shapes import Bool, Float
+from convtimenet._shapes import Bool, Float, Int
+from convtimenet.config import Precision
 from convtimenet.layers import TokenBatchNorm, banded_conv
 from convtimenet.model import Block, Blocks, ConvTimeNet
+
+
+class EightBits(NamedTuple):
+    """A matrix as whole numbers in -127..127 times one scale per row."""
+
+    values: Int[Tensor, "rows columns"]
+    scale: Float[Tensor, " rows"]
+    sums: Float[Tensor, " rows"]
+    """Of each row, scale included."""
+
+
+def eight_bits(matrix: Float[Tensor, "rows columns"]) -> EightBits:
+    """The nearest such matrix."""
+    scale = matrix.abs().amax(1).clamp(min=1e-30) / 127
+    whole = torch.round(matrix / scale[:, None])
+    return EightBits(whole.to(torch.int8).contiguous(), scale, scale * whole.sum(1))
 
 
 class FusedBlock(nn.Module):
@@ -41,6 +58,7 @@ class FusedBlock(nn.Module):
         self.widen_weight, self.widen_bias = nn.Buffer(widen.weight), nn.Buffer(widen.bias[:, None])
         self.narrow_weight = nn.Buffer(a2[:, None] * narrow.weight)
         self.narrow_bias = nn.Buffer((a2 * narrow.bias + t2)[:, None])
+        self.eight: tuple[EightBits, EightBits] | None = None
 
     def forward(
         self, u: Float[Tensor, "D R N"], counted: Bool[Tensor, "R N"] | None = None
@@ -50,6 +68,11 @@ class FusedBlock(nn.Module):
         kept = torch.addcmul(self.narrow_bias, self.s2, flat)
         w = self.norm_pointwise(torch.addmm(kept, self.narrow_weight, hidden).view_as(u))
         return w if counted is None else torch.where(counted, w, 0.0)
+
+    def reduce(self) -> None:
+        """Have the CPU kernel take the pointwise pair in eight bits."""
+        if not any(width % 8 for width in self.widen_weight.shape):
+            self.eight = eight_bits(self.widen_weight), eight_bits(self.narrow_weight)
 
     def convolved(self, u: Float[Tensor, "D R N"]) -> Float[Tensor, "D R N"]:
         """The first half of the block: v above."""
@@ -98,17 +121,27 @@ class FusedGELU(nn.Module):
         return torch.addcmul(self.shift, self.scale, F.gelu(x))
 
 
-def fuse(model: ConvTimeNet) -> ConvTimeNet:
+def fuse(model: ConvTimeNet, precision: Precision = "fp32") -> ConvTimeNet:
     """Copy a network into its inference form: the same function as ``model.eval()``, quicker.
 
     Kernels are merged and BatchNorm and residual scales folded into the weights beside them
     (SPEC section 3). LayerNorm cannot be folded and stays. The copy cannot be trained further
     and the original is left alone.
+
+    Parameters
+    ----------
+    precision
+        "int8" takes the pointwise pairs' products in eight bits, where the network runs in the CPU
+        kernels and its widths are multiples of 8; elsewhere they stay float.
     """
     fused = copy.deepcopy(model).eval().requires_grad_(False)
     if isinstance(model.blocks, FusedBlocks):
         return fused
-    fused.blocks = FusedBlocks(*(FusedBlock(cast(Block, block)) for block in fused.blocks))
+    blocks = [FusedBlock(cast(Block, block)) for block in fused.blocks]
+    if precision == "int8":
+        for block in blocks:
+            block.reduce()
+    fused.blocks = FusedBlocks(*blocks)
     if fused.embedding.patch.predict is not None:
         fused.embedding.patch.predict[1] = FusedGELU()
     if isinstance(fused.embedding.norm, TokenBatchNorm):

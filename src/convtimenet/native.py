@@ -328,14 +328,16 @@ def encode(
             b.narrow_weight, b.narrow_bias,
         )  # fmt: skip
         numbers += [b.weight.shape[1], *(value.data_ptr() for value in values)]
+        eight = () if b.eight is None else (*b.eight[0], *b.eight[1])
+        numbers += [value.data_ptr() for value in eight] or [0] * 6
     # series at a time: as many as the cache holds, and a group for every thread
     series = max(1, min(32, _GROUP_VALUES // (D * N), -(-R // torch.get_num_threads())))
-    w = torch.empty_like(u)
+    w = u.new_empty(R, D, N)  # a row's tokens beside each other, as the head reads them
     table = (ctypes.c_int64 * len(numbers))(*numbers)
     hidden = blocks[0].widen_weight.shape[0]
     weight = None if counted is None else counted.float().contiguous()
     _call("encode", D, R, N, hidden, series, len(blocks), table, u, weight, w)
-    return w
+    return w.transpose(0, 1)
 
 
 def gelu(

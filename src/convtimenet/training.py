@@ -414,7 +414,7 @@ def _fit_memory(
             model.config,
             rows,
             parameters=count_parameters(model),
-            native=native and config.precision == "fp32",
+            native=native and config.precision != "bf16",
             recompute=recompute,
         )
         if history.predicted_peak <= budget:

@@ -53,13 +53,18 @@ inline int parallel(long n, int threads, Use use) {
 // 1/2 + x Q(x^2) there. P and Q are least-squares fits in Chebyshev polynomials of s, which maps
 // [0, 25] to [-1, 1]: errors up to 3e-7 and 1e-6, a third of the time of an exponential with a
 // division. Outside they stay as at the border, 3e-7 and 7e-6 from what they should be.
-inline Floats between(Floats x, float low, float high) {
-    x = x < low ? Floats{} + low : x;
-    return x > high ? Floats{} + high : x;
+// One instruction each, in this order: NaN stays.
+inline Floats least(Floats x, float low) {
+    const Floats y = Floats{} + low;
+    return y > x ? y : x;
+}
+inline Floats most(Floats x, float high) {
+    const Floats y = Floats{} + high;
+    return y < x ? y : x;
 }
 inline Floats gelu(Floats x) {
-    x = x < -5.0f ? Floats{} - 5.0f : x;
-    const Floats z = between(x, -5.0f, 5.0f), s = z * z * 0.08f - 1.0f;
+    x = least(x, -5.0f);
+    const Floats z = most(x, 5.0f), s = z * z * 0.08f - 1.0f;
     Floats p = s * 5.948293838e-04f - 1.611555344e-03f;
     p = p * s + 1.765997848e-03f;
     p = p * s - 2.692101290e-03f;
@@ -75,7 +80,7 @@ inline Floats gelu(Floats x) {
     return x * (z * p + 0.5f);
 }
 inline Floats gelu_slope(Floats x) {
-    const Floats z = between(x, -5.0f, 5.0f), s = z * z * 0.08f - 1.0f;
+    const Floats z = most(least(x, -5.0f), 5.0f), s = z * z * 0.08f - 1.0f;
     Floats q = s * -4.609108903e-03f + 1.209574006e-02f;
     q = q * s - 1.062540337e-02f;
     q = q * s + 1.268857252e-02f;
