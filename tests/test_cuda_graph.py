@@ -80,18 +80,21 @@ def fake_cuda(monkeypatch):
             calls.append("replay")
 
     class Capture:
-        def __init__(self, graph, stream):
-            pass
+        def __init__(self, graph, stream, capture_error_mode):
+            assert capture_error_mode == "thread_local"
 
         def __enter__(self):
             calls.append("capture")
 
-        def __exit__(self, *_):
+        def __exit__(self, kind, *_):
             calls.append("captured")
+            if kind is not None:  # torch ends the capture first, and leaves its stream current
+                raise RuntimeError("operation failed due to a previous error during capture")
 
     monkeypatch.setattr(torch.cuda, "Stream", Stream)
     monkeypatch.setattr(torch.cuda, "stream", lambda stream: stream)
     monkeypatch.setattr(torch.cuda, "current_stream", Stream)
+    monkeypatch.setattr(torch.cuda, "set_stream", lambda _: calls.append("back on"))
     monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
     monkeypatch.setattr(torch.cuda, "graph", Capture)
     monkeypatch.setattr(torch.cuda, "default_generators", (generator,))
@@ -101,9 +104,13 @@ def fake_cuda(monkeypatch):
 class TestOrder:
     def test_warm_up_capture_replay(self, fake_cuda):
         calls, _ = fake_cuda
-        graphed = Graphed(lambda index: calls.append(index.tolist()), 2, CPU)
+        graphed = Graphed(2, CPU)
+
+        def note(index):
+            calls.append(index.tolist())
+
         for n in range(5):
-            assert graphed(torch.tensor([n, n + 1]))
+            assert graphed(note, torch.tensor([n, n + 1]))
         assert calls[:3] == [[0, 1], [1, 2], [2, 3]]
         # the call within the capture only records; its first replay does the fourth batch
         assert calls[3:] == ["capture", [3, 4], "captured", "replay", "replay"]
@@ -111,8 +118,8 @@ class TestOrder:
 
     def test_other_sizes_are_left_to_the_caller(self, fake_cuda):
         calls, _ = fake_cuda
-        graphed = Graphed(lambda index: calls.append(index.tolist()), 2, CPU)
-        assert not graphed(torch.tensor([1, 2, 3]))
+        graphed = Graphed(2, CPU)
+        assert not graphed(calls.append, torch.tensor([1, 2, 3]))
         assert calls == []
 
     def test_a_failed_capture_is_said_once_and_not_tried_again(self, fake_cuda, caplog):
@@ -123,11 +130,12 @@ class TestOrder:
                 raise RuntimeError("operation not permitted when stream is capturing\nmore")
             calls.append(index.tolist())
 
-        graphed = Graphed(step, 1, CPU)
-        done = [graphed(torch.tensor([n])) for n in range(6)]
+        graphed = Graphed(1, CPU)
+        done = [graphed(step, torch.tensor([n])) for n in range(6)]
         assert done == [True] * 3 + [False] * 3
         assert generator.restored == ["before"]
         assert calls.count("capture") == 1
+        assert calls[-1] == "back on"
         assert caplog.messages == [
             "training runs without a CUDA graph: operation not permitted when stream is capturing"
         ]
