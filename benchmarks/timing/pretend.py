@@ -138,11 +138,12 @@ def table(cases: Sequence[Case]) -> list[str]:
     ]
     for case in cases:
         parameters = count_parameters(ConvTimeNet(case.config))
-        for phase, need in (("train", work.step), ("eval", work.forward)):
+        phases: tuple[Phase, ...] = ("train", "eval")
+        for phase, need in zip(phases, (work.step, work.forward), strict=True):
             kernels, least = counted(case, phase), need(case.config, case.rows, parameters)
             lines.append(
                 f"| {case.name} | {phase} | {kernels.calls.total()} "
-                f"| {kernels.bytes.total() / 1e9:.2f} | {least.bytes / 1e9:.2f} "
-                f"| {least.flops / 1e9:,.0f} |"
+                f"| {kernels.bytes.total() / 1e9:.3g} | {least.bytes / 1e9:.2g} "
+                f"| {least.flops / 1e9:.3g} |"
             )
     return lines

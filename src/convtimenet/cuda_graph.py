@@ -8,8 +8,11 @@ examples are copied into one buffer, everything else is the step's own.
 
 from __future__ import annotations
 
+import functools
 import logging
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 
 import torch
 from torch import Tensor
@@ -17,6 +20,12 @@ from torch import Tensor
 log = logging.getLogger(__name__)
 
 _WARM_UP = 3  # steps before the capture, in which libraries allocate what they keep
+
+
+@functools.cache
+def _stream(device: torch.device, thread: int) -> torch.cuda.Stream:
+    """The stream that a thread captures on: cuBLAS keeps memory for every stream it has seen."""
+    return torch.cuda.Stream(device)
 
 
 class Graphed:
@@ -37,7 +46,7 @@ class Graphed:
     def __init__(self, size: int, device: torch.device):
         self.device = device
         self.index = torch.zeros(size, dtype=torch.int64, device=device)
-        self.stream = torch.cuda.Stream(device)
+        self.stream = _stream(device, threading.get_ident())
         self.graph: torch.cuda.CUDAGraph | None = None
         self.warm = 0
         self.refused = False
@@ -84,17 +93,22 @@ class Graphed:
         outside = torch.cuda.current_stream(self.device)
         generator = torch.cuda.default_generators[self.index.device.index or 0]
         before = generator.clone_state()
+        pool = torch.cuda.graph_pool_handle()
         try:
             # "thread_local": what other threads of the program do meanwhile neither breaks the
             # capture nor is broken by it; autograd's own thread only launches kernels
-            with torch.cuda.graph(graph, stream=self.stream, capture_error_mode="thread_local"):
+            with torch.cuda.graph(graph, pool, self.stream, capture_error_mode="thread_local"):
                 step(self.index)
         except RuntimeError as error:
             # Where a call broke the capture, ending it fails too: then torch leaves the capture's
-            # stream current and the generator waiting for the end, and the error is that of the
-            # end; the call's own stands behind it.
+            # stream current, generator and allocator waiting for the end, and the error is that of
+            # the end; the call's own stands behind it.
             torch.cuda.set_stream(outside)
             generator.graphsafe_set_state(before)
+            with suppress(RuntimeError):  # where the allocator was told of the end
+                number = self.index.device.index or 0
+                torch._C._cuda_endAllocateToPool(number, pool)
+                torch._C._cuda_releasePool(number, pool)
             self.refused = True
             cause = error.__context__ or error
             log.warning("training runs without a CUDA graph: %s", str(cause).splitlines()[0])
