@@ -2,6 +2,8 @@
 
     python benchmarks/speed.py                               # all of it, and docs/performance.md
     python benchmarks/speed.py --case F1 --threads 1 --json f1.json
+    python benchmarks/speed.py --device cuda --memory        # a GPU: benchmarks/results/gpu.json
+    python benchmarks/speed.py --count                       # what a GPU would have to do
     python benchmarks/speed.py --page                        # only the page, from the kept results
 
 benchmarks/README.md says how to read the result; `timing` holds the parts.
@@ -19,7 +21,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-CASES = ("F1", "F2", "C1", "C2", "small")
+CASES = ("F1", "F2", "F2x32", "C1", "C2", "small")
+ALL = {"cpu": ("F1", "F2", "C1", "C2"), "cuda": ("F1", "F2x32", "C1", "C2")}
 PHASES = ("train", "eval", "latency", "fit")
 AXES = ("channels", "length", "series")
 PRECISIONS = ("fp32", "bf16", "int8")
@@ -31,6 +34,7 @@ def arguments(given: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--case", nargs="+", choices=[*CASES, "all"], default=["all"])
     parser.add_argument("--phases", nargs="+", choices=PHASES, default=["train", "eval", "latency"])
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--warmup", type=int, default=2, help="untimed steps of each entry")
@@ -44,6 +48,7 @@ def arguments(given: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--budget", type=float, default=60, help="seconds per call of --scaling")
     parser.add_argument("--json", type=Path, help="write the raw report here")
     parser.add_argument("--markdown", type=Path, help="write the table here")
+    parser.add_argument("--count", action="store_true", help="operations and bytes, nothing timed")
     parser.add_argument("--page", action="store_true", help="only write docs/performance.md")
     parser.add_argument(
         "--peak", nargs=4, metavar=("MODEL", "PATH", "PRECISION", "PHASE"), help=argparse.SUPPRESS
@@ -86,14 +91,16 @@ def report_of(options: argparse.Namespace) -> dict[str, Any]:
         if unknown := set(getattr(options, name) or ()) - known:
             raise SystemExit(f"--{name} are {', '.join(sorted(known))}; found {', '.join(unknown)}")
     torch.set_num_threads(options.threads)
+    machine.use(options.device)
     cases = [] if options.only_scaling else list(KNOWN.values())
-    wanted = set(CASES) - {"small"} if "all" in options.case else set(options.case)
+    wanted = set(ALL[options.device]) if "all" in options.case else set(options.case)
     cases = [case for case in cases if case.name in wanted]
     report: dict[str, Any] = {
         "machine": machine.machine(),
         "versions": machine.versions(),
         "settings": {
             "command": " ".join(["python", "benchmarks/speed.py", *_shown(options.given)]),
+            "device": options.device,
             **{name: getattr(options, name) for name in ("threads", "rounds", "warmup", "turn")},
         },
         "rates": {"before": machine.rates(cases, options.precision)},
@@ -164,14 +171,23 @@ def main(given: Sequence[str]) -> None:
         return
     if options.peak:
         import torch
-        from timing import contestants, measure, peers  # noqa: F401
+        from timing import contestants, machine, measure, peers  # noqa: F401
         from timing.cases import CASES as KNOWN
 
         torch.set_num_threads(options.threads)
+        machine.use(options.device)
         *entry, phase = options.peak
         found = measure.peak_here(KNOWN[options.case[0]], contestants.Entry(*entry), phase)
         print(found)
         return
+    if options.count:
+        from timing import pretend
+        from timing.cases import CASES as KNOWN
+
+        print("\n".join(pretend.table([KNOWN[name] for name in ALL["cuda"]])))
+        return
+    if options.device != "cpu" and options.json is None:
+        options.json = page.GPU_FILE
     report = report_of(options)
     save(report, options.json)
     table = page.markdown(report)

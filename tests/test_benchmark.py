@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import speed
 import torch
-from timing import cases, contestants, fits, machine, measure, page, peers, scaling, work
+from timing import cases, contestants, fits, machine, measure, page, peers, pretend, scaling, work
 from timing.contestants import AUTHORS, OURS, Entry, NotRun, Timed
 from torch import nn
 from torch.nn.functional import conv1d
@@ -196,6 +196,7 @@ def test_cases_are_the_papers() -> None:
     assert sizes == {
         "F1": (256, 7, 336),
         "F2": (1, 862, 336),
+        "F2x32": (32, 862, 336),
         "C1": (32, 9, 144),
         "C2": (32, 6, 1197),
         "small": (4, 7, 336),
@@ -434,3 +435,105 @@ def test_authors_network_is_the_same_function(head: str) -> None:
 
 def test_keys_are_the_records_fields() -> None:
     assert {f.name for f in fields(measure.Record)} == KEYS
+
+
+# --- a GPU ------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_a_missing_gpu_is_said_before_anything_is_timed() -> None:
+    with pytest.raises(SystemExit, match="--device cuda needs a CUDA device"):
+        speed.main(["--device", "cuda"])
+    assert machine.device() == torch.device("cpu")
+
+
+def test_who_runs_on_which_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    def paths(phase: cases.Phase) -> set[str]:
+        entries = contestants.entries(cases.CASES["F1"], phase, ["fp32"])
+        return {entry.path for entry in entries if entry.model == OURS}
+
+    assert paths("train") == {"eager"}
+    assert paths("eval") == {"eager", "fused", "compiled", "onnx", "aoti"}
+    monkeypatch.setattr(machine, "_device", torch.device("cuda"))
+    assert paths("train") == {"eager", "graph", "compiled-graph"}
+    assert paths("eval") == {"eager", "fused", "compiled", "fused-graph"}
+    who = contestants.entries(cases.CASES["F2x32"], "train", ["fp32", "bf16"])
+    assert {Entry(AUTHORS, "eager", "fp32"), Entry(AUTHORS, "eager", "bf16")} <= set(who)
+
+
+@pytest.mark.parametrize("head", ["forecast", "classify"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_gpu_paths_do_the_work(
+    head: str, precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Played on the CPU: a captured step is the step itself, compiled code the traced one."""
+
+    class Graphed:
+        graph = None
+
+        def __init__(self, size: int, device: torch.device):
+            self.size, self.calls = size, 0
+
+        def __call__(self, step: Callable[[torch.Tensor], None], index: torch.Tensor) -> bool:
+            assert len(index) == self.size
+            step(index)
+            self.calls += 1
+            self.graph = object() if self.calls > 3 else None
+            return True
+
+    class Step(contestants.package.Step):
+        def __init__(self, model: ConvTimeNet, *given: Any):
+            super().__init__(model, *given)
+            self.leave_flag()
+            self.graphed = Graphed(self.config.batch_size, self.device)  # pyright: ignore
+            assert self.config.precision == precision
+
+    made: list[Step] = []
+    monkeypatch.setattr(
+        contestants.package, "Step", lambda *given: made.append(Step(*given)) or made[-1]
+    )
+    case = tiny(head)
+    timed = contestants.ours_graph(case, "train", precision)
+    (step,) = made
+    timed.step()
+    assert step.counts.tolist() == [6 * case.batch, 0, 0]
+    assert step.optimiser.param_groups[0]["fused"]
+
+
+def test_operations_on_a_pretended_gpu_are_counted() -> None:
+    case = tiny("forecast")
+    train, answer = pretend.counted(case, "train"), pretend.counted(case, "eval")
+    blocks = len(case.config.kernel_sizes)
+    # two pointwise products a block, the predictor's two, the projection and the head
+    assert answer.calls["addmm"] == 2 * blocks + 4
+    assert answer.calls["baddbmm"] == blocks
+    # each has two gradients, but for the predictor's first: its input is the series, which has none
+    assert train.calls["mm"] == 2 * (2 * blocks + 4) - 1
+    assert train.calls["bmm"] == 2 * blocks
+    assert train.calls["_fused_adam_"] == 1
+    assert train.bytes.total() > answer.bytes.total() > work.forward(case.config, 8, 0).bytes
+    lines = pretend.table([case])
+    assert len(lines) == 4
+    assert lines[2].startswith(f"| tiny | train | {train.calls.total()} | ")
+
+
+def test_the_page_says_that_no_gpu_was_there(tmp_path: Path) -> None:
+    target = tmp_path / "performance.md"
+    target.write_text(f"{page.BEGIN}\n{page.END}\n")
+    report = {
+        "machine": {"processor": "p", "cores": 1, "ram_gb": 1, "os": "o", "load_average": 0}
+        | {"date": "d", "gpu": None},
+        "versions": {},
+        "settings": {"threads": 1, "command": "c"},
+        "records": [asdict(measure.record(OURS_EAGER, [1.0], case="F1", phase="eval", threads=1))],
+        "rates": {},
+        "scaling": None,
+    }
+    page.write_page({"cpu-1-thread.json": report}, target, tmp_path / "img")
+    assert f"Not run: no GPU was at hand. Command: `{page.GPU_COMMAND}`." in target.read_text()
+    gpu = {"name": "G", "memory_gb": 2, "processors": 3, "capability": "9.0", "cuda": "13.0"}
+    report["machine"]["gpu"] = gpu | {"cudnn": 9, "fp32_products": "highest"}
+    page.write_page({"gpu.json": report}, target, tmp_path / "img")
+    assert "### On a GPU" in target.read_text()
+    assert "G, 2 GB, 3 processors, capability 9.0" in target.read_text()
+    assert "Not run" not in target.read_text()

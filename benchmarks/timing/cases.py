@@ -84,12 +84,13 @@ def _classify(
     return Case(name, config, batch, channels, lr, preset if fit else None)
 
 
-# "small" is for a look in seconds; "all" leaves it out.
+# "small" is for a look in seconds, F2x32 for a GPU; "all" leaves them out on the CPU.
 CASES: dict[str, Case] = {
     case.name: case
     for case in (
         forecast_case("F1", "ETTh1", batch=256, channels=7),
         forecast_case("F2", "Traffic", batch=1, channels=862),
+        forecast_case("F2x32", "Traffic", batch=32, channels=862),
         _classify("C1", "ArticularyWordRecognition", 9, 144, 25, fit=True),
         _classify("C2", "Cricket", 6, 1197, 12),
         forecast_case("small", "ETTh1", batch=4, channels=7),

@@ -22,18 +22,21 @@ from torch import Tensor, nn
 from torch._dynamo.exc import BackendCompilerFailed
 
 from convtimenet import ConvTimeNetClassifier, ConvTimeNetForecaster, runtime
+from convtimenet import step as package
 from convtimenet.base import DECIDED
-from convtimenet.config import Head, ModelConfig, Precision
+from convtimenet.config import Head, ModelConfig, Precision, TrainConfig
 from convtimenet.errors import MissingExtraError
 from convtimenet.export import Format, export
 from convtimenet.inference import fuse
 from convtimenet.model import ConvTimeNet
 from convtimenet.original import from_original
+from convtimenet.windows import Batch
 
 from .cases import Case, Phase
-from .machine import bf16_missing
+from .machine import bf16_missing, device
 
 Step = Callable[[], object]
+CPU = torch.device("cpu")
 OURS, AUTHORS = "convtimenet", "authors"
 # Of the largest output. Theirs reads float32 channel coordinates, which lets neighbouring
 # channels leak into each other: 5e-5 with 862 channels.
@@ -83,6 +86,7 @@ class Contestant:
     phases: tuple[Phase, ...]
     heads: tuple[Head, ...]
     precisions: tuple[str, ...]
+    devices: tuple[str, ...]
 
 
 CONTESTANTS: list[Contestant] = []
@@ -95,11 +99,12 @@ def contestant(
     phases: tuple[Phase, ...],
     heads: tuple[Head, ...] = BOTH,
     precisions: tuple[str, ...] = ("fp32",),
+    devices: tuple[str, ...] = ("cpu", "cuda"),
 ) -> Callable[[Builder], Builder]:
     """Register a builder. It raises `NotRun` where it cannot be measured."""
 
     def register(build: Builder) -> Builder:
-        CONTESTANTS.append(Contestant(model, path, build, phases, heads, precisions))
+        CONTESTANTS.append(Contestant(model, path, build, phases, heads, precisions, devices))
         return build
 
     return register
@@ -110,7 +115,7 @@ def entries(case: Case, phase: Phase, precisions: Sequence[str]) -> dict[Entry, 
     return {
         Entry(who.model, who.path, precision): who
         for who in CONTESTANTS
-        if phase in who.phases and case.config.head in who.heads
+        if phase in who.phases and case.config.head in who.heads and device().type in who.devices
         for precision in who.precisions
         if precision in precisions
     }
@@ -133,7 +138,8 @@ def ours_eager(case: Case, phase: Phase, precision: str) -> Timed:
     return network_step(ConvTimeNet(case.config), x, y, case, phase, precision)
 
 
-@contestant(OURS, "fused", phases=ANSWERS, precisions=("fp32", "bf16", "int8"))
+@contestant(OURS, "fused", phases=ANSWERS, precisions=("int8",), devices=("cpu",))
+@contestant(OURS, "fused", phases=ANSWERS, precisions=("fp32", "bf16"))
 def ours_fused(case: Case, phase: Phase, precision: str) -> Timed:
     x, y = case.data()
     fused = fuse(ConvTimeNet(case.config), cast(Precision, precision))
@@ -143,30 +149,113 @@ def ours_fused(case: Case, phase: Phase, precision: str) -> Timed:
 @contestant(OURS, "compiled", phases=ANSWERS, precisions=("fp32", "bf16"))
 def ours_compiled(case: Case, phase: Phase, precision: str) -> Timed:
     x, y = case.data()
+    step = network_step(_to_compile(fuse, case), x, y, case, phase, precision).step
+
+    def make() -> Step:
+        step()
+        return step
+
+    return _compiled(make)
+
+
+@contestant(OURS, "graph", phases=("train",), precisions=("fp32", "bf16"), devices=("cuda",))
+def ours_graph(case: Case, phase: Phase, precision: str) -> Timed:
+    """What `fit` does: the package's own step, captured; guards and gathering included."""
+    return Timed(_package_step(ConvTimeNet(case.config), case, precision))
+
+
+@contestant(
+    OURS, "compiled-graph", phases=("train",), precisions=("fp32", "bf16"), devices=("cuda",)
+)
+def ours_compiled_graph(case: Case, phase: Phase, precision: str) -> Timed:
+    """The same step around a compiled network."""
+    # rounded as in plain torch: else max pooling does not find its maximum again in the backward
+    # pass over bf16 values, and gives NaN
+    network = _to_compile(lambda model: model, case, emulate_precision_casts=True)
+    return _compiled(lambda: _package_step(network, case, precision))
+
+
+@contestant(OURS, "fused-graph", phases=ANSWERS, precisions=("fp32", "bf16"), devices=("cuda",))
+def ours_fused_graph(case: Case, phase: Phase, precision: str) -> Timed:
+    """The fused forward pass captured; the input stays where it is."""
+    forward = eval_step(fuse(ConvTimeNet(case.config)), case.data()[0], precision)
+    stream = torch.cuda.Stream(device())
+    stream.wait_stream(torch.cuda.current_stream(device()))
+    with torch.cuda.stream(stream):
+        for _ in range(3):
+            forward()
+    torch.cuda.current_stream(device()).wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    try:
+        with torch.cuda.graph(graph, stream=stream):
+            forward()
+    except RuntimeError as error:
+        raise NotRun(f"not captured: {str(error).splitlines()[0]}") from error
+    return Timed(graph.replay, note="the input is not copied")
+
+
+class Fixed:
+    """One batch as examples on the device."""
+
+    def __init__(self, case: Case):
+        self.x, self.y = (part.to(device()) for part in case.data())
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def batch(self, index: Tensor) -> Batch:
+        return Batch(self.x[index], self.y[index])
+
+
+def _package_step(network: ConvTimeNet, case: Case, precision: str) -> Step:
+    config = TrainConfig(
+        batch_size=case.batch,
+        lr=case.lr,
+        precision="bf16" if precision == "bf16" else "fp32",
+        device=str(device()),
+    )
+    step = package.Step(network.to(device()).train(), Fixed(case), config, device())
+    index = torch.arange(case.batch, device=device())
+    for _ in range(5):  # the first ones are plain, the next is captured
+        step(index)
+    if step.graphed is None or step.graphed.graph is None:
+        raise NotRun("the step was not captured as a CUDA graph; the log says why")
+    if skipped := int(step.skipped):
+        raise NotRun(f"{skipped} of the first 5 steps were not finite")
+    return lambda: step(index)
+
+
+def _to_compile(
+    form: Callable[[ConvTimeNet], ConvTimeNet], case: Case, **options: bool
+) -> ConvTimeNet:
     # torch keeps eight compiled variants of a function, and every case here is another one
     torch.compiler.reset()
-    fused = fuse(ConvTimeNet(case.config)).eval()
-    fused.compile(fullgraph=True, dynamic=False)
-    timed = network_step(fused, x, y, case, phase, precision)
+    network = form(ConvTimeNet(case.config))
+    network.compile(fullgraph=True, dynamic=False, options=options)
+    return network
+
+
+def _compiled(make: Callable[[], Step]) -> Timed:
+    """A step that is compiled while it is made."""
     start = time.perf_counter()
     try:
-        timed.step()
+        step = make()
     except BackendCompilerFailed as error:
         raise NotRun(f"torch.compile failed: {str(error).splitlines()[0]}") from error
-    return Timed(timed.step, note=f"compiled in {time.perf_counter() - start:.0f} s")
+    return Timed(step, note=f"compiled in {time.perf_counter() - start:.0f} s")
 
 
-@contestant(OURS, "onnx", phases=ANSWERS)
+@contestant(OURS, "onnx", phases=ANSWERS, devices=("cpu",))
 def ours_onnx(case: Case, phase: Phase, precision: str) -> Timed:
     return _exported(case, "onnx")
 
 
-@contestant(OURS, "onnx-int8", phases=ANSWERS, precisions=("int8",))
+@contestant(OURS, "onnx-int8", phases=ANSWERS, precisions=("int8",), devices=("cpu",))
 def ours_onnx_int8(case: Case, phase: Phase, precision: str) -> Timed:
     return _exported(case, "onnx-int8")
 
 
-@contestant(OURS, "aoti", phases=ANSWERS)
+@contestant(OURS, "aoti", phases=ANSWERS, devices=("cpu",))
 def ours_aoti(case: Case, phase: Phase, precision: str) -> Timed:
     return _exported(case, "aoti")
 
@@ -224,7 +313,7 @@ def authors_eager(case: Case, phase: Phase, precision: str) -> Timed:
     # They read (B, L, C) and forecast (B, H, C). Laid out here, outside the timing.
     x = x.transpose(1, 2).contiguous()
     y = y.transpose(1, 2).contiguous() if case.config.head == "forecast" else y
-    return network_step(authors_network(case), x, y, case, phase, precision)
+    return network_step(authors_network(case, device()), x, y, case, phase, precision)
 
 
 def network_step(
@@ -238,7 +327,7 @@ def network_step(
 
 def train_step(model: nn.Module, x: Tensor, y: Tensor, case: Case, precision: str) -> Step:
     """Forward, loss, backward and Adam, on a copy of the network."""
-    model = copy.deepcopy(model).train()
+    model, x, y = copy.deepcopy(model).to(device()).train(), x.to(device()), y.to(device())
     loss_of = nn.MSELoss() if case.config.head == "forecast" else nn.CrossEntropyLoss()
     optimiser = torch.optim.Adam(model.parameters(), lr=case.lr)
 
@@ -254,7 +343,7 @@ def train_step(model: nn.Module, x: Tensor, y: Tensor, case: Case, precision: st
 
 def eval_step(model: nn.Module, x: Tensor, precision: str) -> Step:
     """Forward in evaluation mode."""
-    model = model.eval()
+    model, x = model.to(device()).eval(), x.to(device())
 
     def step() -> Tensor:
         with torch.inference_mode(), autocast(precision):
@@ -264,19 +353,20 @@ def eval_step(model: nn.Module, x: Tensor, precision: str) -> Step:
 
 
 def autocast(precision: str) -> torch.autocast:
-    return torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16")
+    return torch.autocast(device().type, torch.bfloat16, enabled=precision == "bf16")
 
 
-def authors_network(case: Case) -> nn.Module:
-    """sktime's port of the authors' network, as it is, in the sizes of the case."""
+def authors_network(case: Case, on: torch.device = CPU) -> nn.Module:
+    """sktime's port of the authors' network, as it is, in the sizes of the case; it makes tensors
+    where it was built to run."""
     build = _authors_forecaster if case.config.head == "forecast" else _authors_classifier
     try:
-        return build(case)
+        return build(case, on)
     except ImportError as error:
         raise NotRun(f"sktime's port is not there: {error}") from error
 
 
-def _authors_sizes(case: Case) -> dict[str, Any]:
+def _authors_sizes(case: Case, on: torch.device) -> dict[str, Any]:
     return {
         "enc_in": case.channels,
         "seq_len": case.config.context_length,
@@ -284,18 +374,18 @@ def _authors_sizes(case: Case) -> dict[str, Any]:
         "d_ff": case.config.d_ff,
         "dropout": case.config.dropout,
         "dw_ks": list(case.config.kernel_sizes),
-        "device": "cpu",
+        "device": str(on),
     }
 
 
-def _authors_forecaster(case: Case) -> nn.Module:
+def _authors_forecaster(case: Case, on: torch.device) -> nn.Module:
     from sktime.networks.convtimenet.forecaster import (  # pyright: ignore[reportMissingImports]
         _convtimenet as port,
     )
 
     config = case.config
     return port.Model(
-        _authors_sizes(case)
+        _authors_sizes(case, on)
         | {
             "pred_len": config.outputs,
             "e_layers": len(config.kernel_sizes),
@@ -314,13 +404,13 @@ def _authors_forecaster(case: Case) -> nn.Module:
     )
 
 
-def _authors_classifier(case: Case) -> nn.Module:
+def _authors_classifier(case: Case, on: torch.device) -> nn.Module:
     from sktime.networks.convtimenet import (  # pyright: ignore[reportMissingImports]
         _convtimenet as port,
     )
 
     return port.ConvTimeNet._ConvTimeNet(
-        **_authors_sizes(case),
+        **_authors_sizes(case, on),
         patch_size=case.config.patch_size,
         patch_stride=case.config.patch_stride,
         n_classes=case.config.outputs,

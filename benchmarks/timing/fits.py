@@ -51,7 +51,7 @@ def _paper_epochs(case: Case) -> int:
     return PAPER[case.fitted_set].train["epochs"]
 
 
-@contestant(OURS, "eager", phases=("fit",), heads=("classify",))
+@contestant(OURS, "eager", phases=("fit",), heads=("classify",), devices=("cpu",))
 def ours(case: Case, phase: Phase, precision: str) -> Timed:
     def make(epochs: int) -> Any:
         assert case.fitted_set is not None
@@ -63,7 +63,7 @@ def ours(case: Case, phase: Phase, precision: str) -> Timed:
     return _two_lengths(make, _paper_epochs(case), case, note)
 
 
-@contestant(AUTHORS, "eager", phases=("fit",), heads=("classify",))
+@contestant(AUTHORS, "eager", phases=("fit",), heads=("classify",), devices=("cpu",))
 def authors(case: Case, phase: Phase, precision: str) -> Timed:
     try:
         from sktime.classification.deep_learning import (  # pyright: ignore[reportMissingImports]
@@ -90,7 +90,7 @@ def authors(case: Case, phase: Phase, precision: str) -> Timed:
     return _two_lengths(make, _paper_epochs(case), case, ", no validation")
 
 
-@contestant("MiniRocket", "ridge", phases=("fit",), heads=("classify",))
+@contestant("MiniRocket", "ridge", phases=("fit",), heads=("classify",), devices=("cpu",))
 def minirocket(case: Case, phase: Phase, precision: str) -> Timed:
     try:
         from aeon.classification.convolution_based import (  # pyright: ignore[reportMissingImports]
@@ -106,7 +106,7 @@ def minirocket(case: Case, phase: Phase, precision: str) -> Timed:
     return Timed(fit, note=f"{data}, 10,000 kernels", warm=fit)
 
 
-@contestant("InceptionTime", "keras", phases=("fit",), heads=("classify",))
+@contestant("InceptionTime", "keras", phases=("fit",), heads=("classify",), devices=("cpu",))
 def inceptiontime(case: Case, phase: Phase, precision: str) -> Timed:
     """One epoch of one network, through aeon's own model and batch size.
 

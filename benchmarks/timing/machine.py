@@ -29,7 +29,33 @@ PACKAGES = (
 SIZES = (512, 1024, 2048)  # of square products
 
 
+_device = torch.device("cpu")
+
+
+def use(name: str) -> None:
+    """Have everything from here on run on this device."""
+    global _device
+    if name != "cpu" and not torch.cuda.is_available():
+        raise SystemExit(f"--device {name} needs a CUDA device, and torch finds none here")
+    _device = torch.device(name)
+
+
+def device() -> torch.device:
+    """What networks are timed on."""
+    return _device
+
+
 def seconds_per_call(step: Callable[[], object], calls: int) -> float:
+    """On CUDA between two events, so that launching and running overlap as they do in use."""
+    if device().type == "cuda":
+        first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        torch.cuda.synchronize()
+        first.record()
+        for _ in range(calls):
+            step()
+        last.record()
+        last.synchronize()
+        return first.elapsed_time(last) / calls / 1e3
     start = time.perf_counter()
     for _ in range(calls):
         step()
@@ -44,20 +70,23 @@ def rates(cases: Iterable[Case], precisions: Iterable[str]) -> dict[str, Any]:
         return statistics.median(seconds_per_call(step, 1) for _ in range(5))
 
     def gflops(rows: int, inner: int, columns: int, dtype: torch.dtype = torch.float32) -> float:
-        a, b = torch.randn(rows, inner).to(dtype), torch.randn(inner, columns).to(dtype)
-        out = torch.empty(rows, columns, dtype=dtype)
+        on = device()
+        a, b = torch.randn(rows, inner, device=on), torch.randn(inner, columns, device=on)
+        a, b = a.to(dtype), b.to(dtype)
+        out = torch.empty(rows, columns, dtype=dtype, device=on)
         return 2e-9 * rows * inner * columns / median_seconds(lambda: torch.mm(a, b, out=out))
 
     dtypes = {"fp32": torch.float32}
     if "bf16" in precisions and bf16_missing() is None:
         dtypes["bf16"] = torch.bfloat16
-    source = torch.ones(2**27)  # half a gigabyte, above any cache
+    sizes = SIZES if device().type == "cpu" else (*SIZES, 8192)
+    source = torch.ones(2**27, device=device())  # half a gigabyte, above any cache
     target = torch.empty_like(source)
     moved = 2 * source.numel() * source.element_size()
     return {
         # square products by size
         "matmul_gflops": {
-            name: {str(n): gflops(n, n, n, dtype) for n in SIZES} for name, dtype in dtypes.items()
+            name: {str(n): gflops(n, n, n, dtype) for n in sizes} for name, dtype in dtypes.items()
         },
         # d_ff x d_model times d_model x tokens
         "pointwise_gflops": {
@@ -82,6 +111,8 @@ def processor() -> tuple[str, tuple[str, ...]]:
 
 def bf16_missing() -> str | None:
     """Why bf16 is not measured here; None where it is."""
+    if device().type == "cuda":
+        return None if torch.cuda.is_bf16_supported(False) else "this GPU has no bf16 instructions"
     if {"avx512_bf16", "amx_bf16"} & set(processor()[1]):
         return None
     return "this processor has no bf16 instructions"
@@ -99,11 +130,28 @@ def machine() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "ram_gb": ram,
         "flags": list(flags),
+        "gpu": gpu(),
         "torch_capability": torch.backends.cpu.get_cpu_capability(),
         "os": platform.platform(),
         "load_average": load,
         "environment": {k: v for k, v in os.environ.items() if k.startswith(VARIABLES)},
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def gpu() -> dict[str, Any] | None:
+    """The GPU that is timed, if one is."""
+    if device().type != "cuda":
+        return None
+    properties = torch.cuda.get_device_properties(device())
+    return {
+        "name": properties.name,
+        "memory_gb": round(properties.total_memory / 1e9, 1),
+        "capability": f"{properties.major}.{properties.minor}",
+        "processors": properties.multi_processor_count,
+        "cuda": torch.version.cuda,
+        "cudnn": torch.backends.cudnn.version(),
+        "fp32_products": torch.get_float32_matmul_precision(),
     }
 
 
@@ -129,10 +177,15 @@ def versions() -> dict[str, str | None]:
 
 
 def high_water(reset: bool = False) -> int:
-    """Most memory this process ever held, in bytes; since the reset on Linux.
+    """Most memory this process ever held, in bytes; since the reset on Linux. On CUDA that of
+    torch's tensors on the device; a reset gives what they take now.
 
     Linux's ru_maxrss also counts the parent process before exec, hence /proc.
     """
+    if device().type == "cuda":
+        if reset:
+            torch.cuda.reset_peak_memory_stats()
+        return torch.cuda.max_memory_allocated()
     if sys.platform == "linux":
         if reset:
             Path("/proc/self/clear_refs").write_text("5")
@@ -145,8 +198,9 @@ def high_water(reset: bool = False) -> int:
 
 
 def file_pages() -> int:
-    """Bytes of files, such as libraries' code, that this process has in memory; 0 but on Linux."""
-    if sys.platform != "linux":
+    """Bytes of files, such as libraries' code, that this process has in memory; 0 where the peak is
+    not that of a Linux process."""
+    if sys.platform != "linux" or device().type == "cuda":
         return 0
     status = Path("/proc/self/status").read_text()
     return int(status.split("RssFile:")[1].split()[0]) * 1024

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from convtimenet.model import ConvTimeNet, count_parameters
 from . import work
 from .cases import Case, Phase
 from .contestants import BASELINE, OURS, Entry, NotRun, Step, Timed, build
-from .machine import file_pages, high_water, seconds_per_call
+from .machine import device, file_pages, high_water, seconds_per_call
 
 SCRIPT = Path(__file__).parents[1] / "speed.py"
 
@@ -187,7 +188,7 @@ def necessary(case: Case, phase: Phase) -> work.Work | None:
 def peak_mb(case: Case, entry: Entry, phase: Phase, threads: int) -> float:
     """Peak memory of three steps in a process of its own."""
     command = [sys.executable, str(SCRIPT), "--peak", *entry, phase, "--case", case.name]
-    command += ["--threads", str(threads)]
+    command += ["--threads", str(threads), "--device", str(device())]
     found = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
     return float(found.splitlines()[-1])
 
@@ -198,6 +199,7 @@ def peak_here(case: Case, entry: Entry, phase: Phase) -> float:
     Code of libraries that the first step pages in is not counted.
     """
     step = build(entry, case, phase).step
+    gc.collect()
     before, code = high_water(reset=True), file_pages()
     for _ in range(3):
         step()

@@ -44,5 +44,10 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
 
 
 def autocast(device: torch.device, config: TrainConfig) -> torch.autocast:
-    """Matrix products in the configured number format."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16")
+    """Matrix products in the configured number format.
+
+    A forward pass reads each weight once, so weights in that format are not kept: kept ones would
+    outlive an optimisation step inside a user's own autocast.
+    """
+    enabled = config.precision == "bf16"
+    return torch.autocast(device.type, torch.bfloat16, enabled=enabled, cache_enabled=False)

@@ -102,12 +102,12 @@ class TokenBatchNorm(nn.BatchNorm1d):
             return self._of_counted(input, counted)
         flat = input.flatten(1)[None]
         if not recomputing():
-            return super().forward(flat)[0].view_as(input)
+            return super().forward(flat).view_as(input)
         assert self.running_mean is not None
         assert self.running_var is not None
         seen = self.running_mean.clone(), self.running_var.clone()
         again = F.batch_norm(flat, *seen, self.weight, self.bias, training=True, eps=self.eps)
-        return again[0].view_as(input)
+        return again.view_as(input)
 
     def _of_counted(
         self, input: Float[Tensor, "D R N"], counted: Bool[Tensor, "R N"]

@@ -62,7 +62,9 @@ def pinball_values(
     -------
     (B, C, H), or the mean of all.
     """
-    q = torch.tensor(quantiles, dtype=target.dtype, device=target.device)[:, None]
+    # filled where the target is: numbers brought to a device would make it wait
+    filled = (torch.full((), q, dtype=target.dtype, device=target.device) for q in quantiles)
+    q = torch.stack(list(filled))[:, None]
     error = target.unsqueeze(-2) - output
     each = torch.maximum(q * error, (q - 1) * error).mean(-2)
     return each.mean() if reduction == "mean" else each

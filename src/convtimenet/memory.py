@@ -95,6 +95,7 @@ def out_of_memory(error: BaseException) -> bool:
         return True
     words = ("DefaultCPUAllocator", "out of memory", "bad_alloc")
     words += ("could not create a primitive", "could not create a memory")  # oneDNN's way to say it
+    words += ("STATUS_ALLOC_FAILED",)  # cuBLAS's and cuDNN's
     return isinstance(error, RuntimeError) and any(word in str(error) for word in words)
 
 

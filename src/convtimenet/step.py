@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
@@ -52,8 +54,7 @@ class Step:
         self.parameters = list(model.parameters())
         self.last_reached = list(model.embedding.parameters())
         """Whatever is not finite on a gradient's way back from the loss ends up in theirs."""
-        self.buffers = list(model.buffers())
-        self.before = [buffer.clone() for buffer in self.buffers]
+        self.kept = [_Kept(buffers) for buffers in _by_dtype(model.buffers())]
         norms = [module for module in model.modules() if isinstance(module, TokenBatchNorm)]
         self.variances = [norm.running_var for norm in norms if norm.running_var is not None]
         self.parts = Parts("training", smallest)
@@ -65,17 +66,24 @@ class Step:
         self.graphed: Graphed | None = None
         self.reads_back = device.type != "cuda"
         """Whether every step looks at its own flag: free on the CPU, a wait for the GPU on CUDA."""
-        if self.reads_back:
-            self.optimiser = torch.optim.Adam(self.parameters, lr=config.lr)
-            return
+        self.optimiser = torch.optim.Adam(self.parameters, lr=config.lr)
+        if not self.reads_back:
+            self.leave_flag()
+            self.graphed = Graphed(config.batch_size, device)
+
+    def leave_flag(self) -> None:
+        """Have steps leave their flag on the device and Adam look at it there. Before the first."""
+        self.reads_back = False
         # The rate is a tensor, so that it can change between replays of a graph.
-        self.rate = torch.tensor(config.lr, device=device)
-        self.optimiser = torch.optim.Adam(
-            self.parameters, lr=self.rate, fused=True, capturable=True
-        )
-        self.unusable = torch.zeros((), device=device)
-        self.optimiser.found_inf = self.unusable  # pyright: ignore[reportAttributeAccessIssue]
-        self.graphed = Graphed(self._whole, config.batch_size, device)
+        self.rate = torch.full((), self.config.lr, device=self.device)
+        adam = torch.optim.Adam(self.parameters, lr=self.config.lr, fused=True, capturable=True)
+        for group in adam.param_groups:
+            group["lr"] = self.rate
+        self.unusable = torch.zeros((), device=self.device)
+        adam.found_inf = self.unusable  # pyright: ignore[reportAttributeAccessIssue]
+        # torch warns of steps outside a graph; the first ones and those of other sizes are
+        adam._warned_capturable_if_run_uncaptured = True  # pyright: ignore[reportAttributeAccessIssue]
+        self.optimiser = adam
 
     def set_rate(self, lr: float) -> None:
         """Use this learning rate from now on."""
@@ -89,7 +97,7 @@ class Step:
         """Train on the examples numbered `index` (B,)."""
         if self.graphed is not None and self.parts.count == 1 and not self.model.recompute:
             try:
-                if self.graphed(index):
+                if self.graphed(self._whole, index):
                     return
             except torch.OutOfMemoryError:
                 self.graphed = None
@@ -109,14 +117,16 @@ class Step:
                 if not out_of_memory(error):
                     raise
                 self.optimiser.zero_grad()
-                self.parts.double(len(index), error)
+                if self.graphed is None:
+                    self.parts.double(len(index), error)
+                self.graphed = None  # its memory may be what is missing
             self._restore()
         self._apply(loss, len(index))
 
     def _gradients(self, index: Tensor) -> Tensor:
         """Compute the gradients of a batch, and return its loss."""
-        for before, now in zip(self.before, self.buffers, strict=True):
-            before.copy_(now)
+        for kept in self.kept:
+            kept.take()
         self.optimiser.zero_grad()
         n = self.parts.of(len(index))
         if n == 1:
@@ -144,8 +154,8 @@ class Step:
         if not self.reads_back:
             self.unusable.copy_(bad)
             self.optimiser.step()
-            for now, before in zip(self.buffers, self.before, strict=True):
-                now.copy_(torch.where(bad, before, now))
+            for kept in self.kept:
+                kept.give_back(bad)
         elif bad:
             self._restore()
         else:
@@ -156,8 +166,8 @@ class Step:
         self.run.add_(1).mul_(bad)
 
     def _restore(self) -> None:
-        for now, before in zip(self.buffers, self.before, strict=True):
-            now.copy_(before)
+        for kept in self.kept:
+            kept.give_back()
 
     def begin_epoch(self) -> None:
         """Forget the losses so far."""
@@ -192,6 +202,34 @@ class Step:
                 else:  # Adam counts its steps on the CPU unless they are captured
                     at = "cpu" if key == "step" and self.reads_back else self.device
                     mine[key] = value.detach().clone().to(at)
+
+
+class _Kept:
+    """Buffers of one type as they were before a step, in one piece: to keep and to give back are
+    one or two kernels however many there are."""
+
+    def __init__(self, buffers: list[Tensor]):
+        self.buffers = [buffer.view(-1) for buffer in buffers]
+        self.sizes = [buffer.numel() for buffer in buffers]
+        self.before = torch.cat(self.buffers)
+
+    def take(self) -> None:
+        """Keep them as they are now."""
+        torch.cat(self.buffers, out=self.before)
+
+    def give_back(self, where: Tensor | None = None) -> None:
+        """Bring them back to what they were, if `where` () says so on the device."""
+        values = self.before
+        if where is not None:
+            values = torch.where(where, values, torch.cat(self.buffers))
+        torch._foreach_copy_(self.buffers, values.split(self.sizes))  # pyright: ignore[reportPrivateImportUsage]
+
+
+def _by_dtype(buffers: Iterable[Tensor]) -> list[list[Tensor]]:
+    groups: dict[torch.dtype, list[Tensor]] = {}
+    for buffer in buffers:
+        groups.setdefault(buffer.dtype, []).append(buffer)
+    return list(groups.values())
 
 
 def _weight(batch: Batch) -> Tensor:
