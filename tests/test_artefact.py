@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tracemalloc
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -271,6 +272,13 @@ class TestFolder:
         with pytest.raises(KeyboardInterrupt):
             fitted.save(tmp_path / "model")
         assert list(tmp_path.iterdir()) == []
+
+    def test_mappings_and_numpys_numbers_are_plain_values(self, tmp_path):
+        training = MappingProxyType({"lr": np.float64(1e-3), "batch_size": np.int64(8)})
+        model = forecaster(training=training).fit(waves())
+        loaded = ConvTimeNetForecaster.load(model.save(tmp_path / "m"), device="cpu")
+        assert loaded.training == {"lr": 1e-3, "batch_size": 8}
+        assert loaded.train_config_ == model.train_config_
 
     def test_parameters_json_cannot_hold_are_refused_before_writing(self, fitted, tmp_path):
         odd = forecaster(time_col=object())

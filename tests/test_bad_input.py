@@ -50,6 +50,12 @@ def labels(n: int = 20) -> np.ndarray:
     return np.array(["a", "b"] * (n // 2))
 
 
+def sparse() -> Any:
+    from scipy.sparse import csr_array
+
+    return csr_array(cases()[:, 0])
+
+
 def changed(**columns) -> pd.DataFrame:
     return frame().assign(**columns)
 
@@ -237,6 +243,7 @@ CASES = {
         r"same number of channels; found 2 in case 0 and 3 in case 1; leave out or add",
     ),
     "four axes": (lambda: (np.ones((2, 2, 2, 2)), ["a", "b"]), r"found an array of shape \(2, 2, "),
+    "a sparse matrix": (lambda: (sparse(), labels()), r"sparse matrix; expected a dense .*toarray"),
     "an absent file": (lambda: ("nowhere/train.ts", None), r"expected a file at nowhere/train\.ts"),
     "a file of another kind": (lambda: ("train.csv", None), r"ending in \.ts.*'train\.csv'"),
 }

@@ -352,6 +352,7 @@ def test_constant_channel_is_fine() -> None:
          "not regular: after 2021-01-01T03:00:00 expected a step of 1h.*found a step of 2h"),
         (CSV.replace("2.5", "high"), {}, "column 'a', line 4: expected a number, found 'high'.*"
          "target_cols"),
+        (CSV.replace("2.5", '"1.234,5"'), {}, "write numbers with a decimal point, 1234.5"),
         (CSV.replace("2.5", "2_5"), {}, "column 'a', line 4: expected a number, found '2_5'"),
         (CSV.replace("2.5", ""). replace("3.5", "1_0"), {}, "line 5.*found '1_0'"),
         (CSV.replace("2.5", "2.5,9"), {}, "line 4: expected 3 cells as in the header, found 4"),
@@ -385,6 +386,19 @@ def test_file_mistakes(tmp_path: Path) -> None:
         read_csv_columns(tmp_path / "absent.csv")
     with pytest.raises(DataError, match="no column 'c'"):
         read_csv_columns(save(tmp_path, CSV)).floats(["c"])
+
+
+def test_a_cell_beyond_the_readers_limit_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"x\.csv, line 3: not readable as CSV: field larger"):
+        read_table(save(tmp_path, CSV.replace("1.5", "1" * 200_000)))
+
+
+def test_covariates_of_a_csv_are_numbers_or_text(tmp_path: Path) -> None:
+    text = "date,a,n,t\n2021-01-01,1,1.5, wet\n2021-01-02,2,,\n2021-01-03,3,NA,dry\n"
+    table = read_table(save(tmp_path, text), covariates=["n", "t"])
+    np.testing.assert_array_equal(table.covariates["n"], [1.5, np.nan, np.nan])
+    assert table.covariates["t"].tolist() == ["wet", None, "dry"]
+    assert table.channels == ("a",)
 
 
 @pytest.mark.parametrize(

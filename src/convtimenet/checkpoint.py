@@ -9,14 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors.torch import load, save
 from torch import Tensor
@@ -165,7 +164,7 @@ def _differences(theirs: Any, ours: Any, name: str = "") -> list[str]:
 
 
 def data_hash(value: Any) -> str:
-    """SHA-256 over everything in an object that holds data: tensors, arrays, plain values.
+    """SHA-256 over everything in an object that holds data: tensors and plain values.
 
     A view counts with all the memory it looks at, so that overlapping windows cost no more than
     the table they are cut from.
@@ -183,19 +182,12 @@ def _add(digest: Any, value: Any) -> None:
             value.untyped_storage()  # type: ignore[arg-type]
         )
         digest.update(memory.cpu().numpy())
-    elif isinstance(value, np.ndarray):
-        digest.update(f"{value.dtype} {value.shape}".encode())
-        digest.update(np.ascontiguousarray(value).view(np.uint8).data)
     elif isinstance(value, Mapping):
         for key in value:
             digest.update(str(key).encode())
             _add(digest, value[key])
     elif value is None or isinstance(value, (str, bool, int, float)):
         digest.update(f"{type(value).__name__} {value!r};".encode())
-    elif isinstance(value, Sequence):
-        digest.update(f"{len(value)};".encode())
-        for item in value:
-            _add(digest, item)
     else:  # an object of ours: windows, cases
         digest.update(type(value).__name__.encode())
         _add(digest, vars(value))
