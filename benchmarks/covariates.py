@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 
 from convtimenet import ConvTimeNetForecaster, datasets
-from convtimenet.evaluation import versions
 from convtimenet.frequency import Frequency
+from convtimenet.result import versions
 from convtimenet.tables import Table, select_channels
 
 OUT = Path(__file__).resolve().parents[1] / "docs" / "results" / "variants" / "covariates.json"

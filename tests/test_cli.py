@@ -334,7 +334,7 @@ class TestDatasets:
 
 MISTAKES = {
     "unknown flag": (["forecast", "sales.csv", "--colour=red"], "unrecognized.*--colour"),
-    "no command": ([], "forecast,classify,evaluate,export,datasets"),
+    "no command": ([], "forecast,classify,regress,evaluate,export"),
     "unknown command": (["predict"], "invalid choice: 'predict'"),
     "no data": (["forecast"], "required: forecast.data"),
     "absent file": (["forecast", "nowhere.csv"], "nowhere.csv"),

@@ -8,19 +8,13 @@ import numpy as np
 import pytest
 
 from convtimenet import ConvTimeNetClassifier, ConvTimeNetForecaster, base, datasets
+from convtimenet.answers import write_classes
 from convtimenet.cases import Cases, as_cases
 from convtimenet.errors import ConfigError, DataError, DatasetError
-from convtimenet.evaluation import (
-    ClassificationRun,
-    ForecastRun,
-    classify_cases,
-    comparison,
-    evaluate_dataset,
-    facts,
-    fit_classifier,
-    forecast_table,
-    hold_out,
-)
+from convtimenet.evaluation import evaluate_dataset
+from convtimenet.forecast_run import ForecastRun, forecast_table
+from convtimenet.labelled_run import LabelledRun, fit_labelled, hold_out
+from convtimenet.result import comparison, facts
 from convtimenet.tables import read_table
 
 DATA = Path(os.environ.get("CONVTIMENET_DATA", Path(__file__).parents[2] / "shared" / "data"))
@@ -109,7 +103,7 @@ class TestForecastingSets:
 class TestClassificationSets:
     def test_a_small_set_end_to_end(self):
         run = evaluate_dataset("StandWalkJump", preset="auto", settings=QUICK)
-        assert isinstance(run, ClassificationRun)
+        assert isinstance(run, LabelledRun)
         predicted = run.model.predict(run.cases)
         assert run.result.n_test == 15
         assert run.cases.labels is not None
@@ -238,18 +232,18 @@ class TestOwnCases:
         """Also where the model answers classes that the test part lacks."""
         train = as_cases(cases().values, np.array(["a", "b", "b", "b", "c", "b"] * 4))
         test = as_cases(cases(8).values, np.array(["a", "b", "a", "a", "b", "a", "a", "a"]))
-        run = fit_classifier(ConvTimeNetClassifier(**QUICK), train, test, dataset="mine")
+        run = fit_labelled(ConvTimeNetClassifier(**QUICK), train, test, dataset="mine")
         predicted = run.model.predict(test)
         assert test.labels is not None
         right = predicted == test.labels
         assert run.result.scores["accuracy"] == right.mean()
         per_class = [right[test.labels == label].mean() for label in ("a", "b")]
         assert run.result.scores["balanced_accuracy"] == pytest.approx(np.mean(per_class))
-        assert run.result.baseline == {"accuracy": 2 / 8}
+        assert run.result.baseline == {"accuracy": 2 / 8, "balanced_accuracy": 1 / 2}
 
     def test_classes_are_written_with_their_probabilities(self, tmp_path):
         model = ConvTimeNetClassifier(**QUICK).fit(cases())
-        predicted = classify_cases(model, cases(), tmp_path / "out.csv")
+        predicted = write_classes(tmp_path / "out.csv", model, cases())
         assert predicted.tolist() == model.predict(cases()).tolist()
         lines = (tmp_path / "out.csv").read_text().splitlines()
         assert lines[0] == "case,class,p_a,p_b"

@@ -23,7 +23,7 @@ from convtimenet.metrics import ForecastEvaluation
 from convtimenet.report import _canvas as canvas
 from convtimenet.report import _network_plots as network_plots
 from convtimenet.report import _plots as plots
-from convtimenet.report import classification_report, forecast_report
+from convtimenet.report import cases_report, forecast_report
 from convtimenet.report._classes import per_class, wilson
 from convtimenet.report._forecast import pick_windows
 from convtimenet.report._html import clean
@@ -118,7 +118,7 @@ def write_forecast(folder: Path, forecast: Forecast, name: str = "page.html") ->
 
 
 def write_classes(folder: Path, classes: Classes) -> str:
-    path = classification_report(
+    path = cases_report(
         folder / "page.html",
         *classes,
         title=f"Run {EVIL}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -154,9 +155,12 @@ def _window_card(
     L, H = model.network_.config.context_length, model.network_.config.outputs
     first = int(evaluation.starts[window])
     now = first + L
-    forecast, share = _window_errors(model, table, first)
+    levels = [one.level for one in evaluation.intervals]
+    answers = _answers(model, table, first, levels)
+    share = _errors_by_channel(model, table, first, answers[..., 0])
     c = int(share.argmax())
-    channel, truth, ours = table.channels[c], table.values[:, c], forecast[:, c]
+    channel, truth = table.channels[c], table.values[:, c]
+    ours, *bounds = answers[:, c].T
     shown = slice(now - min(L, max(H, 24)), now + H)
     told = f"MSE {number(float(evaluation.mse_per_window[window]))} over all channels; shown is "
     told += f"{channel}, which has {100 * share[c]:.0f} % of this window's error"
@@ -167,7 +171,7 @@ def _window_card(
             ours,
             ylabel=channel,
             xlabel=_time_label(table),
-            bands=_bands(model, crop(table, first, now), evaluation, c),
+            bands=[(bounds[k], bounds[-1 - k]) for k in range(len(levels))],
         ),
         f"{kind.capitalize()} window: {told}. Truth ranges over {span(truth[now : now + H])}, "
         f"forecast over {span(ours)}.",
@@ -176,30 +180,29 @@ def _window_card(
     )
 
 
-def _bands(
-    model: ConvTimeNetForecaster, context: Table, evaluation: ForecastEvaluation, channel: int
-) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Bounds (H,) of the intervals that were scored, in a channel's units."""
-    levels = [one.level for one in evaluation.intervals]
-    if not levels or model.covariates_.any:  # whose rows ahead are not at hand here
-        return []
-    K = 1 + 2 * len(levels)
-    answers = model.forecast_table(context, level=levels)
-    low_to_high = answers.reshape(len(answers), -1, K)[:, channel, 1:].T
-    return [(low_to_high[k], low_to_high[-1 - k]) for k in range(len(levels))]
-
-
-def _window_errors(
-    model: ConvTimeNetForecaster, table: Table, first: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Forecast (H, C) of the window that starts at row `first`, in the data's units, and each
-    channel's share (C,) of the squared error as training weighs it."""
+def _answers(
+    model: ConvTimeNetForecaster, table: Table, first: int, levels: Sequence[float] = ()
+) -> np.ndarray:
+    """Forecast of the window that starts at row `first`, with the covariates of its rows, and the
+    bounds of intervals from the lowest to the highest: (H, C, K) in the data's units."""
     config = model.network_.config
     now = first + config.context_length
-    forecast = model.forecast(table.values[first:now])
-    error = (forecast - table.values[now : now + config.outputs]) / model.scaler_.scale[:, 0]
-    squares = np.square(error).sum(0)
-    return forecast, squares / max(float(squares.sum()), np.finfo(float).tiny)
+    ahead = crop(table, now, now + config.outputs) if model.futr_exog else None
+    found = model.forecast_table(crop(table, first, now), level=levels or None, future=ahead)
+    return found.reshape(config.outputs, len(table.channels), -1)
+
+
+def _errors_by_channel(
+    model: ConvTimeNetForecaster, table: Table, first: int, forecast: np.ndarray
+) -> np.ndarray:
+    """Each channel's share (C,) of the squared error of a window's forecast (H, C), as training
+    weighs it."""
+    now = first + model.network_.config.context_length
+    truth = table.values[now : now + len(forecast)]
+    squares = np.square((forecast - truth) / model.scaler_.scale[:, 0])
+    if table.known is not None:
+        squares *= table.known[now : now + len(forecast)]
+    return squares.sum(0) / max(float(squares.sum()), np.finfo(float).tiny)
 
 
 def _when(table: Table, row: int) -> str:
@@ -297,7 +300,8 @@ def _typical(
 ) -> tuple[int, int]:
     """First row of the window with the median error, and the channel with most of it."""
     first = int(evaluation.starts[middle(evaluation.mse_per_window)])
-    return first, int(_window_errors(model, table, first)[1].argmax())
+    forecast = _answers(model, table, first)[..., 0]
+    return first, int(_errors_by_channel(model, table, first, forecast).argmax())
 
 
 def _importance_section(

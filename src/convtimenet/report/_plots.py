@@ -1,4 +1,4 @@
-"""Pictures of a run: its training, its forecasts and their errors, its classes and cases.
+"""Pictures of a run: its training, its forecasts and their errors, its classes, numbers and cases.
 
 Each is one SVG text that stands alone, see `_canvas`. Shape legend: `convtimenet._shapes`.
 """
@@ -6,6 +6,7 @@ Each is one SVG text that stands alone, see `_canvas`. Shape legend: `convtimene
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,6 +27,9 @@ from convtimenet.report._canvas import (
     time_axis,
     whole_ticks,
 )
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _NUMBERED_CLASSES = 25  # counts of more classes do not fit their cells
 
@@ -166,10 +170,15 @@ def error_by_step(errors: np.ndarray, *, ylabel: str, xlabel: str) -> str:
 def coverage_by_step(curves: Mapping[float, np.ndarray], *, xlabel: str) -> str:
     """Share (H,) of truths inside intervals by steps ahead, one line per level in per cent; dashed
     is what was asked for."""
+    from matplotlib import colormaps
+
     with drawing(WIDTH, 2.7) as figure:
         axes = figure.add_subplot()
         lowest, ends, H = 100.0, [], 1
-        for (level, share), colour in zip(curves.items(), (BLUE, GREEN, ORANGE), strict=False):
+        colours: Any = (BLUE, GREEN, ORANGE)
+        if len(curves) > len(colours):
+            colours = colormaps["viridis"](np.linspace(0, 0.9, len(curves)))
+        for (level, share), colour in zip(curves.items(), colours, strict=False):
             H = len(share)
             dots = "o" if H <= 40 else None
             axes.plot(np.arange(1, H + 1), 100 * share, color=colour, marker=dots, markersize=3)
@@ -213,6 +222,47 @@ def confusion_matrix(counts: np.ndarray, labels: Sequence[str]) -> str:
         bar.set_label("share of the true class")
         bar.outline.set_visible(False)  # type: ignore[operator]
         return svg(figure)
+
+
+def predicted_against_true(truth: np.ndarray, predicted: np.ndarray) -> str:
+    """A dot (n,) per case, about the line on which both are equal."""
+    with drawing(WIDTH, WIDTH * 0.92) as figure:
+        axes = figure.add_subplot()
+        ends = np.array([min(truth.min(), predicted.min()), max(truth.max(), predicted.max())])
+        ends += np.array([-0.04, 0.04]) * max(float(np.ptp(ends)), 1e-12)
+        axes.plot(ends, ends, color=GREY, linewidth=0.8, linestyle=(0, (4, 3)), zorder=0)
+        _dots(axes, truth, predicted)
+        axes.set_xlim(*ends)
+        axes.set_ylim(*ends)
+        axes.set_aspect("equal")
+        axes.set_xlabel("true")
+        axes.set_ylabel("predicted")
+        return svg(figure)
+
+
+def residuals(predicted: np.ndarray, residual: np.ndarray) -> str:
+    """Residuals (n,) against predictions (n,), and how often each occurs."""
+    with drawing(WIDTH, WIDTH * 0.92) as figure:
+        left, right = figure.subplots(1, 2, sharey=True, width_ratios=(3, 1))
+        _dots(left, predicted, residual)
+        for axes in (left, right):
+            axes.axhline(0, color=GREY, linewidth=0.8, linestyle=(0, (4, 3)), zorder=0)
+        left.set_xlabel("predicted")
+        left.set_ylabel("predicted less true")
+        bins = int(np.clip(np.sqrt(len(residual)), 5, 41))
+        counts, edges = np.histogram(residual, bins=bins)
+        right.stairs(counts, edges, orientation="horizontal", fill=True, color=BLUE)
+        right.set_xlabel("cases")
+        whole_ticks(right.xaxis)
+        return svg(figure)
+
+
+def _dots(axes: Axes, x: np.ndarray, y: np.ndarray) -> None:
+    many = len(x) > 300
+    axes.plot(
+        x, y, "o", color=BLUE, alpha=0.35 if many else 0.7, markersize=2.5 if many else 4,
+        markeredgewidth=0, rasterized=len(x) > MANY_POINTS,
+    )  # fmt: skip
 
 
 def case_lines(values: np.ndarray) -> str:
