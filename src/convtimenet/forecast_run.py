@@ -13,7 +13,8 @@ from convtimenet.config import TrainConfig
 from convtimenet.covariates import fill_future
 from convtimenet.csvfile import listing
 from convtimenet.errors import ConfigError, DataError
-from convtimenet.forecaster import ConvTimeNetForecaster, check_steps
+from convtimenet.forecaster import ConvTimeNetForecaster
+from convtimenet.forecasts import check_steps
 from convtimenet.intervals import check_levels, check_reach
 from convtimenet.metrics import ForecastEvaluation
 from convtimenet.parts import Rows, hold_back

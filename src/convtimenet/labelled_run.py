@@ -146,12 +146,14 @@ def hold_out(
     groups, counts = np.unique(np.zeros(n) if strata is None else strata, return_counts=True)
     size = max(len(counts), round(fraction * n))
     if not 0 < fraction < 1 or counts.min() < 2 or n - size < len(counts):
-        smallest = ""
+        smallest = numbers = ""
         if strata is not None:
             smallest = f": the class {groups.tolist()[counts.argmin()]!r} has {counts.min()}"
+            if strata.dtype.kind == "f":
+                numbers = "; to predict numbers use regress"
         raise DataError(
             f"cannot hold out {fraction:g} of {n} cases for the score{smallest}; give a test file, "
-            "or more cases"
+            f"or more cases{numbers}"
         )
     train, test = train_test_split(np.arange(n), test_size=size, stratify=strata, random_state=seed)
     return cases.subset(np.sort(train)), cases.subset(np.sort(test))

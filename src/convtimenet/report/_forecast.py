@@ -134,8 +134,12 @@ def _windows_section(
         "Errors over time",
     )
     words = "The largest, the median and the smallest errors, each on the channel with the largest "
-    words += "share of it, in the data's units; shaded is what was to be forecast. Windows of one "
-    words += f"kind start at least {count(H, 'row')} apart, so as not to show one event twice."
+    words += "share of it, in the data's units; shaded is what was to be forecast. "
+    if evaluation.intervals:
+        levels = ", ".join(f"{one.level:g}" for one in evaluation.intervals)
+        words += f"Coloured bands: intervals of {levels} %. "
+    words += f"Windows of one kind start at least {count(H, 'row')} apart, so as not to show one "
+    words += "event twice."
     grids = (
         grid([overview, *cards["median"]])
         + grid(cards["worst"], "small")
