@@ -160,7 +160,7 @@ def _window_card(
     first = int(evaluation.starts[window])
     now = first + L
     levels = [one.level for one in evaluation.intervals]
-    answers = _answers(model, table, first, levels)
+    answers = window_answers(model, table, first, levels)
     share = _errors_by_channel(model, table, first, answers[..., 0])
     c = int(share.argmax())
     channel, truth = table.channels[c], table.values[:, c]
@@ -184,7 +184,7 @@ def _window_card(
     )
 
 
-def _answers(
+def window_answers(
     model: ConvTimeNetForecaster, table: Table, first: int, levels: Sequence[float] = ()
 ) -> np.ndarray:
     """Forecast of the window that starts at row `first`, with the covariates of its rows, and the
@@ -304,7 +304,7 @@ def _typical(
 ) -> tuple[int, int]:
     """First row of the window with the median error, and the channel with most of it."""
     first = int(evaluation.starts[middle(evaluation.mse_per_window)])
-    forecast = _answers(model, table, first)[..., 0]
+    forecast = window_answers(model, table, first)[..., 0]
     return first, int(_errors_by_channel(model, table, first, forecast).argmax())
 
 
