@@ -81,7 +81,10 @@ def write_cases(name: str, n: int = 20, labelled: bool = True, channels: int = 2
 def write_numbers(name: str, n: int = 24, labelled: bool = True) -> str:
     draw = np.random.default_rng(n)
     X = draw.normal(size=(n, 2, 20))
-    np.savez(name, X=X, **({"y": 10 + 5 * draw.normal(size=n)} if labelled else {}))
+    if labelled:
+        np.savez(name, X=X, y=10 + 5 * draw.normal(size=n))
+    else:
+        np.savez(name, X=X)
     return name
 
 

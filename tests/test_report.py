@@ -27,9 +27,10 @@ from convtimenet.report import _network_plots as network_plots
 from convtimenet.report import _plots as plots
 from convtimenet.report import cases_report, forecast_report
 from convtimenet.report._classes import per_class, wilson
-from convtimenet.report._forecast import pick_windows, window_answers
+from convtimenet.report._forecast import pick_windows
 from convtimenet.report._html import clean
 from convtimenet.report._network import patch_moves
+from convtimenet.report._windows import window_answers
 from convtimenet.tables import Table, read_table
 
 EVIL = "<script>alert('x')</script> & $m$"
@@ -491,7 +492,7 @@ def test_covariates_are_read_where_they_lie(covariates, tmp_path: Path):
     evaluation = model.evaluate(table, first_row=130, level=[80])
     window = int(evaluation.mse_per_window.argmax())
     first = int(evaluation.starts[window])
-    answers = window_answers(model, table, first, [80])
+    answers = window_answers(model, table, first + 32, [80])
     assert answers.shape == (8, 2, 3)
     scaled = (answers[..., 0] - table.values[first + 32 : first + 40]) / model.scaler_.scale[:, 0]
     assert np.square(scaled).mean() == pytest.approx(evaluation.mse_per_window[window], rel=1e-4)
@@ -499,6 +500,43 @@ def test_covariates_are_read_where_they_lie(covariates, tmp_path: Path):
     assert "Coloured bands: intervals of 80 %" in text
     for names in covariates.values():
         assert all(re.search(rf"\b{name} \d", text) for name in names)
+
+
+def test_windows_of_a_long_table_are_those_of_their_series(tmp_path: Path):
+    """Also of a series shorter than a context, which is padded in front."""
+    torch.set_num_threads(1)
+    rng = np.random.default_rng(0)
+    rows = np.array([120, 30, 90])
+    table = Table(
+        times=np.concatenate([np.arange(n) for n in rows]),
+        values=rng.normal(size=(240, 1)) * np.repeat([1.0, 100.0, 5.0], rows)[:, None],
+        channels=("y",),
+        time_name="ds",
+        frequency=Frequency.parse("1"),
+        id_name="shop",
+        ids=np.array(["a", EVIL, "c"], dtype=object),
+        rows=rows,
+        covariates={"promo": rng.normal(size=240)},
+    )
+    settings: dict = {"n_epochs": 1, "verbose": 0, "device": "cpu", "model": TINY}
+    model = ConvTimeNetForecaster(8, 32, futr_exog=["promo"], **settings)
+    model.fit(table, split=(rows - 20, rows - 10))
+    evaluation = model.evaluate(table, first_row=rows - 10, level=[50])
+    assert evaluation.n_windows == 9
+    for window, start in enumerate(evaluation.starts.tolist()):
+        now, series = start + 32, window // 3
+        scale = model.scaler_.scale[series, 0, 0]
+        off = (window_answers(model, table, now)[:, 0, 0] - table.values[now : now + 8, 0]) / scale
+        assert np.square(off).mean() == pytest.approx(evaluation.mse_per_window[window], rel=1e-4)
+    text = Page(write_forecast(tmp_path, (model, table, evaluation))).text
+    hardest = evaluation.mse_per_window.reshape(3, 3).mean(1)
+    for name, mse in zip(("a", EVIL, "c"), hardest, strict=True):
+        assert f"{name} {mse:.3f} 3" in text
+    worst = ("a", EVIL, "c")[int(evaluation.mse_per_window.argmax()) // 3]
+    assert f"Worst: forecast of {worst} from" in text
+    other = replace(table, ids=np.array(["a", "new", "c"], dtype=object))
+    with pytest.raises(DataError, match="series that training saw, found 'new'; leave it out"):
+        write_forecast(tmp_path, (model, other, evaluation))
 
 
 def test_many_levels_are_all_drawn():

@@ -60,7 +60,7 @@ def run_forecast(flags: Any) -> None:
     check_outputs(flags, flags.data, flags.future, out=out)
     import numpy as np
 
-    from convtimenet.forecast_run import REPORT_OF_LONG, check_future, forecast_table
+    from convtimenet.forecast_run import check_future, forecast_table
     from convtimenet.forecaster import ConvTimeNetForecaster
     from convtimenet.tables import write_csv
     from convtimenet.timestamps import iso_times
@@ -93,8 +93,6 @@ def run_forecast(flags: Any) -> None:
             **_estimator_settings(flags),
         )
     table = model.read(flags.data)
-    if table.long and flags.report:
-        raise ConfigError(f"--report: {REPORT_OF_LONG}")
     console = make_console()
     for notice in table.notices:
         note(console, notice)

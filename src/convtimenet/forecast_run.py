@@ -22,8 +22,6 @@ from convtimenet.result import Result, comparison, facts, plain_intervals, resul
 from convtimenet.sources import Wanted, read_source
 from convtimenet.tables import Table, crop, extend
 
-REPORT_OF_LONG = "the report shows one series; give a wide table, or leave the report out"
-
 
 @dataclass(frozen=True, kw_only=True)
 class ForecastRun:
@@ -41,14 +39,12 @@ class ForecastRun:
         Raises
         ------
         DataError
-            If no rows were kept for a test, or the table is a long one.
+            If no rows were kept for a test.
         """
         from convtimenet.report import forecast_report
 
         if self.evaluation is None:
             raise DataError("no rows were kept for a test, so there is nothing to report")
-        if self.table.long:
-            raise DataError(REPORT_OF_LONG)
         result = self.result
         return forecast_report(
             path,

@@ -101,16 +101,17 @@ def forecast_window(
         axes = figure.add_subplot()
         x = time_axis(axes, times)
         n, H = len(times), len(forecast)
+        now = max(0, n - H - 1)  # the last known value, where there is one
+        last = truth[now : n - H]
         for low, high in bands:
-            last = truth[n - H - 1 : n - H]
             low, high = np.concatenate([last, low]), np.concatenate([last, high])
-            axes.fill_between(x[n - H - 1 :], low, high, color=ORANGE, alpha=0.18, linewidth=0)
+            axes.fill_between(x[now:], low, high, color=ORANGE, alpha=0.18, linewidth=0)
         dots = "o" if n <= 40 else None
-        axes.axvspan(x[n - H - 1], x[-1], color="#f3f3f3", linewidth=0, zorder=0)
+        axes.axvspan(x[now], x[-1], color="#f3f3f3", linewidth=0, zorder=0)
         axes.plot(x, truth, color=INK, marker=dots, markersize=2.2, linewidth=1.1)
         # joined to the last known value, so that a horizon of one step shows too
-        joined = np.concatenate([truth[n - H - 1 : n - H], forecast])
-        axes.plot(x[n - H - 1 :], joined, color=ORANGE, marker=dots, markersize=2.2)
+        joined = np.concatenate([last, forecast])
+        axes.plot(x[now:], joined, color=ORANGE, marker=dots, markersize=2.2)
         axes.set_xlim(x[0], x[-1])
         axes.set_ylabel(short(ylabel, 34))
         axes.set_xlabel(short(xlabel, 40), loc="left")  # right: the date
@@ -127,6 +128,7 @@ def error_over_time(
     *,
     ylabel: str,
     xlabel: str,
+    joined: bool = True,
 ) -> str:
     """Error (n,) of every window against `times` (n,), when it was forecast.
 
@@ -134,11 +136,16 @@ def error_over_time(
     ----------
     marks
         Name to the numbers of the windows to mark.
+    joined
+        Whether the windows follow one another: a line, else dots.
     """
     with drawing(WIDTH, 2.7) as figure:
         axes = figure.add_subplot()
         x = time_axis(axes, times)
-        axes.plot(x, errors, color=GREY, linewidth=0.8, rasterized=len(x) > MANY_POINTS)
+        axes.plot(
+            x, errors, "-" if joined else ".", color=GREY, linewidth=0.8, markersize=3,
+            rasterized=len(x) > MANY_POINTS,
+        )  # fmt: skip
         shapes = (("^", ORANGE), ("o", GREEN), ("v", BLUE))
         for (name, windows), (shape, colour) in zip(marks.items(), shapes, strict=True):
             at = list(windows)
