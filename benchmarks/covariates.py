@@ -32,8 +32,8 @@ import numpy as np
 from sklearn.linear_model import Ridge
 
 from convtimenet import ConvTimeNetForecaster, datasets
-from convtimenet.evaluation import versions
 from convtimenet.frequency import Frequency
+from convtimenet.result import versions
 from convtimenet.tables import Table
 
 SHOWN = ("valid_mse", "mse", "mae")

@@ -17,9 +17,9 @@ import torch
 
 from convtimenet.checkpoint import Checkpoints
 from convtimenet.config import ModelConfig, TrainConfig
-from convtimenet.evaluation import versions
 from convtimenet.interrupt import StopRequest
 from convtimenet.model import ConvTimeNet
+from convtimenet.result import versions
 from convtimenet.step import Step
 from convtimenet.training import _Training
 from convtimenet.windows import Examples, LabelledCases, Windows

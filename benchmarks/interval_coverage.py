@@ -28,11 +28,11 @@ import torch
 from torch import Tensor, nn
 
 from convtimenet import ConvTimeNetForecaster, datasets
-from convtimenet.evaluation import versions
 from convtimenet.files import whole_file
 from convtimenet.intervals import Bands, Calibration, IntervalSums, calibrate, context_scale
 from convtimenet.losses import loss_of
 from convtimenet.metrics import IntervalScores, evaluate, outputs
+from convtimenet.result import versions
 from convtimenet.windows import Windows
 
 RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results" / "intervals"

@@ -135,7 +135,7 @@ def kill_often(task: str, kills: int, epochs: int, seed: int) -> dict[str, Any]:
 
 def main() -> int:
     """Run what the flags say; 0 if every training came out as if it had not been killed."""
-    from convtimenet.evaluation import versions
+    from convtimenet.result import versions
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--task", choices=TASKS, help="both by default")

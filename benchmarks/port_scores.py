@@ -25,9 +25,9 @@ from torch.nn.functional import mse_loss
 from convtimenet import datasets
 from convtimenet.config import ModelConfig, TrainConfig
 from convtimenet.devices import seeded
-from convtimenet.evaluation import versions
 from convtimenet.metrics import evaluate
 from convtimenet.presets import paper_preset
+from convtimenet.result import versions
 from convtimenet.training import training_batches
 from convtimenet.windows import Scaler, Windows
 

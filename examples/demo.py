@@ -20,9 +20,10 @@ from rich.table import Table as Grid
 
 # Imported again where it is used: that takes seconds, in which Ctrl-C must end cleanly too.
 if TYPE_CHECKING:
-    from convtimenet.evaluation import ClassificationRun, ForecastRun
+    from convtimenet.forecast_run import ForecastRun
+    from convtimenet.labelled_run import LabelledRun
 
-    Run: TypeAlias = ClassificationRun | ForecastRun
+    Run: TypeAlias = LabelledRun | ForecastRun
 
 ROOT = Path(__file__).resolve().parents[1]
 WHEELS = ROOT / ".cache" / "wheels"
@@ -115,7 +116,7 @@ def forecast() -> Run:
 def _forecast_daphnet(reason: str) -> Run:
     from wheel_data import daphnet
 
-    from convtimenet.evaluation import fit_forecaster
+    from convtimenet.forecast_run import fit_forecaster
     from convtimenet.forecaster import ConvTimeNetForecaster
 
     console.print(markup.escape(reason), style="yellow", soft_wrap=True)
@@ -152,7 +153,7 @@ def _find(name: str) -> bool:
 
 
 def _show(run: Run) -> None:
-    from convtimenet.evaluation import comparison, facts
+    from convtimenet.result import comparison, facts
 
     rows = comparison(run.result)
     columns = _columns(rows)
@@ -170,7 +171,7 @@ def _columns(rows: list[dict[str, str]]) -> list[str]:
 
 
 def _index(runs: Mapping[str, Run]) -> str:
-    from convtimenet.evaluation import comparison, facts
+    from convtimenet.result import comparison, facts
 
     parts = []
     for name, run in runs.items():

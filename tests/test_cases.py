@@ -238,7 +238,9 @@ def test_ts_without_class_label_line_has_no_labels(tmp_path: Path) -> None:
         (HEADER + "@data\n1:2:c\n", "line 7 .*labels.*'c'"),
         (HEADER + "@data\n?,?:?:a\n", "none in case 0"),
         ("@timestamps true\n@data\n", "@timestamps true"),
-        ("@targetlabel true\n@data\n1:2\n", "@targetlabel"),
+        ("@targetlabel true\n@data\n1:2\n1:x\n", "line 4 .*a number, the target; found 'x'"),
+        ("@targetlabel true\n@data\n1:?\n", "line 3 .*a number, the target; found '?'"),
+        ("@classLabel true a\n@targetLabel true\n@data\n1:a\n", "both @classLabel .* one of them"),
     ],
 )
 def test_unusable_ts_files_are_refused(tmp_path: Path, text: str, words: str) -> None:

@@ -4,15 +4,24 @@ import csv
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from convtimenet import ConvTimeNetClassifier, ConvTimeNetForecaster, __version__, base
+from convtimenet import (
+    ConvTimeNetClassifier,
+    ConvTimeNetForecaster,
+    ConvTimeNetRegressor,
+    __version__,
+    base,
+)
 from convtimenet.cli import main
 from convtimenet.config import ModelConfig, TrainConfig
 from convtimenet.presets import PAPER
@@ -67,6 +76,35 @@ def write_cases(name: str, n: int = 20, labelled: bool = True, channels: int = 2
     else:
         np.savez(name, X=X)
     return name
+
+
+def write_numbers(name: str, n: int = 24, labelled: bool = True) -> str:
+    draw = np.random.default_rng(n)
+    X = draw.normal(size=(n, 2, 20))
+    if labelled:
+        np.savez(name, X=X, y=10 + 5 * draw.normal(size=n))
+    else:
+        np.savez(name, X=X)
+    return name
+
+
+def write_rows(name: str, head: list[str], rows: list) -> str:
+    with open(name, "w", newline="") as file:
+        csv.writer(file).writerows([head, *rows])
+    return name
+
+
+@pytest.fixture
+def promoted(table) -> str:
+    """The table with a promotion known ahead and a temperature; plan.csv holds what is ahead."""
+    rows = rows_of(table)
+    draw = np.random.default_rng(0)
+    promo, warm = draw.integers(0, 2, len(rows) + 4), draw.normal(size=len(rows))
+    more = [[*row, promo[i], warm[i]] for i, row in enumerate(rows[1:])]
+    write_rows("promo.csv", [*rows[0], "promo", "warm"], more)
+    start = np.datetime64("2024-01-07T16:00")
+    write_rows("plan.csv", ["date", "promo"], [[str(start + 60 * i), i % 2] for i in range(4)])
+    return "promo.csv"
 
 
 class TestForecast:
@@ -169,6 +207,165 @@ class TestForecast:
         shown = capsys.readouterr().out
         assert "note: channel 'speed [/s]': 1 missing value" in shown
         assert "Notices: channel 'speed [/s]': 1 missing value; missing values are masked" in shown
+
+
+class TestCovariatesAndIntervals:
+    def test_of_a_wide_table(self, promoted):
+        flags = ["--h=4", "--hist_exog=warm", "--futr_exog=promo", "--future=plan.csv"]
+        flags += ["--calendar=hour,dayofweek", "--level", "80", "50", "--test_fraction=0.4"]
+        outputs = ["--out=f.csv", "--json=r.json", "--save=model", "--report=r.html"]
+        assert main(["forecast", promoted, *flags, *outputs, *QUICK]) == 0
+        head, *rows = rows_of("f.csv")
+        bounds = ["-lo-80", "-lo-50", "-hi-50", "-hi-80"]
+        names = [f"{name}{bound}" for name in ("wind [m/s]", "b") for bound in ("", *bounds)]
+        assert head == ["date", *names]
+        model = ConvTimeNetForecaster.load("model")
+        assert (model.hist_exog, model.futr_exog) == (["warm"], ["promo"])
+        assert model.calendar == ["hour", "dayofweek"]
+        table = model.read(promoted)
+        expected = model.predict(table, "plan.csv", level=[80, 50])
+        written = np.array([[float(cell) for cell in row[1:]] for row in rows])
+        np.testing.assert_array_equal(written, expected.values)
+        assert (np.diff(written[:, [1, 2, 0, 3, 4]], axis=1) >= 0).all()
+        result = json.loads(Path("r.json").read_text())
+        scored = model.evaluate(table, first_row=96, level=[80, 50])
+        for found, one in zip(result["intervals"], scored.intervals, strict=True):
+            assert found["level"] == one.level
+            assert found["coverage"] == one.coverage
+            assert found["width"] == one.width
+            assert found["coverage_per_step"] == one.coverage_per_step.tolist()
+            assert len(found["width_per_step"]) == 4
+        page = Path("r.html").read_text()
+        assert "Coloured bands: intervals of 50, 80 %" in page
+        assert '<th scope="row">promo</th>' in page
+
+    def test_of_a_long_table_under_other_names(self, capsys):
+        draw = np.random.default_rng(0)
+        days = np.datetime64("2024-01-01") + np.arange(104)
+        rows = [
+            [shop, days[i], draw.normal(), draw.integers(2), region]
+            for shop, region in (("x", "north"), ("y", "south"), ("z", "south"))
+            for i in range(104)
+        ]
+        head = ["shop", "day", "units", "promo", "region"]
+        past = [row for row in rows if row[1] < days[100]]
+        write_rows("long.csv", head, past)
+        ahead = [[row[i] for i in (0, 1, 3)] for row in rows if row[1] >= days[100]]
+        write_rows("plan.csv", ["shop", "day", "promo"], ahead)
+        flags = ["--h=4", "--id_col=shop", "--time_col=day", "--target_cols=units", "--level=80"]
+        flags += ["--futr-exog=promo", "--stat-exog=[region]", "--future=plan.csv"]
+        assert main(["forecast", "long.csv", *flags, "--save=model", "--out=f.csv", *QUICK]) == 0
+        found = rows_of("f.csv")
+        assert found[0] == ["shop", "day", *(f"ConvTimeNet{b}" for b in ("", "-lo-80", "-hi-80"))]
+        assert [row[:2] for row in found[1:5]] == [["x", f"{d}T00:00:00"] for d in days[100:]]
+        again = ["--load=model", "--future=plan.csv", "--level=80", "--out=g.csv"]
+        assert main(["forecast", "long.csv", *again]) == 0  # the names are the model's
+        assert Path("g.csv").read_bytes() == Path("f.csv").read_bytes()
+        capsys.readouterr()
+        write_rows("plan.csv", ["shop", "day", "promo"], ahead[:-1])
+        assert main(["forecast", "long.csv", *again]) == 2
+        assert re.search(r"plan\.csv: .*2024-04-13.*'z', 1 rows", capsys.readouterr().err)
+
+    def test_a_registered_set_is_scored_with_levels(self, capsys):
+        if not DATA.is_dir():
+            pytest.skip(f"no data sets in {DATA}; set CONVTIMENET_DATA")
+        assert main(["evaluate", "ILI", "--level", "80", "--json=r.json", *QUICK]) == 0
+        (found,) = json.loads(Path("r.json").read_text())["intervals"]
+        assert len(found["coverage_per_step"]) == 24
+        assert f"{100 * found['coverage']:.1f} %" in capsys.readouterr().out
+        assert main(["evaluate", "ERing", "--level", "80", *QUICK]) == 2
+        assert "ERing is a classification set and has no intervals" in capsys.readouterr().err
+
+    def test_no_levels_no_coverage(self, table):
+        assert main(["forecast", table, "--h=4", "--json=r.json", *QUICK]) == 0
+        assert json.loads(Path("r.json").read_text())["intervals"] == []
+
+
+class TestNull:
+    def test_it_means_none(self, table):
+        flags = ["--training.patience=null", "--training.clip_norm=null", "--json=r.json"]
+        assert main(["forecast", table, "--h=2", *flags, *QUICK]) == 0
+        assert json.loads(Path("r.json").read_text())["training"]["patience"] is None
+        assert main(["forecast", table, "--h=2", "--json=r.json", *QUICK]) == 0
+        assert json.loads(Path("r.json").read_text())["training"]["patience"] is not None
+        Path("flags.yaml").write_text("training: {patience: null}")
+        flags = ["--config=flags.yaml", "--json=r.json"]
+        assert main(["forecast", table, "--h=2", *flags, *QUICK]) == 0
+        assert json.loads(Path("r.json").read_text())["training"]["patience"] is None
+
+    def test_help_says_so(self, capsys):
+        with pytest.raises(SystemExit):
+            main(["forecast", "--help"])
+        shown = " ".join(capsys.readouterr().out.split())
+        assert "before stopping; null trains to the end. (type: int | null)" in shown
+        assert "Largest gradient norm; null leaves gradients" in shown
+        assert "None" not in shown
+
+
+def test_names_of_flags_may_be_written_with_hyphens(table):
+    flags = ["--h=2", "--test-fraction=0", "--target-cols", "b", "--out=a-b_c.csv"]
+    assert main(["forecast", table, *flags, *QUICK]) == 0
+    assert rows_of("a-b_c.csv")[0] == ["date", "b"]
+
+
+class TestRegress:
+    def test_labelled_test_cases_are_scored(self, capsys):
+        train, test = write_numbers("train.npz"), write_numbers("test.npz", 12)
+        outputs = ["--json=r.json", "--save=model", "--out=n.csv", "--report=r.html"]
+        assert main(["regress", train, test, *outputs, *QUICK]) == 0
+        model = ConvTimeNetRegressor.load("model")
+        with np.load(train) as archive:
+            mean = archive["y"].mean()
+        with np.load(test) as archive:
+            predicted, y = model.predict(archive["X"]), archive["y"]
+        assert rows_of("n.csv")[0] == ["case", "number"]
+        assert [float(row[1]) for row in rows_of("n.csv")[1:]] == predicted.tolist()
+        result = json.loads(Path("r.json").read_text())
+        assert result["task"] == "regression"
+        assert result["n_test"] == 12
+        for scores, answers in ((result["scores"], predicted), (result["baseline"], mean)):
+            assert scores["mse"] == pytest.approx(np.square(answers - y).mean())
+            assert scores["mae"] == pytest.approx(np.abs(answers - y).mean())
+            assert scores["r2"] == pytest.approx(1 - scores["mse"] / y.var())
+        assert "│ mean of" in capsys.readouterr().out
+        assert "<h1>train.npz, regression</h1>" in Path("r.html").read_text()
+
+    def test_without_a_test_file_a_part_is_held_out(self):
+        write_numbers("train.npz", 40)
+        flags = ["--json=r.json", "--test_fraction=0.25"]
+        assert main(["regress", "train.npz", *flags, *QUICK]) == 0
+        assert json.loads(Path("r.json").read_text())["n_test"] == 10
+        assert len(rows_of("train-numbers.csv")) == 11
+
+    def test_a_saved_model_answers_and_is_scored(self, capsys):
+        train, new = write_numbers("train.npz"), write_numbers("new.npz", 6, labelled=False)
+        assert main(["regress", train, new, "--save=model", "--json=r.json", *QUICK]) == 0
+        assert "carry no labels" in capsys.readouterr().out
+        numbers = [float(row[1]) for row in rows_of("new-numbers.csv")[1:]]
+        assert json.loads(Path("r.json").read_text()) == {"numbers": numbers, "notices": []}
+        test = write_numbers("test.npz", 6)
+        assert main(["regress", test, "--load=model", "--json=r.json"]) == 0
+        with np.load(test) as archive:
+            y = archive["y"]
+        found = json.loads(Path("r.json").read_text())
+        assert found["mse"] == pytest.approx(np.square(np.array(found["numbers"]) - y).mean())
+        assert "r2: " in capsys.readouterr().out
+
+    def test_one_case_has_no_r2(self):
+        train, test = write_numbers("train.npz"), write_numbers("test.npz", 1)
+        assert main(["regress", train, test, "--json=r.json", "--report=r.html", *QUICK]) == 0
+        result = json.loads(Path("r.json").read_text())
+        assert result["scores"].keys() == result["baseline"].keys() == {"mse", "mae"}
+        assert "<h3>R2</h3>" not in Path("r.html").read_text()
+
+    def test_a_ts_file_with_targets(self):
+        lines = ["@univariate true", "@targetLabel true", "@data"]
+        draw = np.random.default_rng(0)
+        lines += [",".join(map(str, draw.normal(size=20))) + f":{i / 2}" for i in range(20)]
+        Path("t.ts").write_text("\n".join(lines))
+        assert main(["regress", "t.ts", "t.ts", "--json=r.json", *QUICK]) == 0
+        baseline = json.loads(Path("r.json").read_text())["baseline"]
+        assert baseline["mse"] == np.var(np.arange(20) / 2)
 
 
 class TestClassify:
@@ -332,9 +529,10 @@ class TestDatasets:
         assert "ILI: files differ from the registered ones" in capsys.readouterr().err
 
 
+NOTHING_HELD = ["--test_fraction=0", "--training.validation_fraction=0"]
 MISTAKES = {
     "unknown flag": (["forecast", "sales.csv", "--colour=red"], "unrecognized.*--colour"),
-    "no command": ([], "forecast,classify,evaluate,export,datasets"),
+    "no command": ([], "forecast,classify,regress,evaluate,export"),
     "unknown command": (["predict"], "invalid choice: 'predict'"),
     "no data": (["forecast"], "required: forecast.data"),
     "absent file": (["forecast", "nowhere.csv"], "nowhere.csv"),
@@ -385,6 +583,36 @@ MISTAKES = {
         ["classify", "train.npz", "test.npz", "--out=test.npz"],
         "--out would overwrite test.npz",
     ),
+    "level": (["forecast", "sales.csv", "--level=180"], r"between 0 and 100.* found \[180"),
+    "level for few rows": (["forecast", "sales.csv", "--h=4", "--level=99.9"], "at least 999"),
+    "level for rows trained on": (
+        ["forecast", "sales.csv", "--h=4", "--level=80", "--training.refit=true"],
+        "refit trains on the rows held back too; leave it out",
+    ),
+    "level without rows": (
+        ["forecast", "sales.csv", "--level=80", *NOTHING_HELD],
+        "a validation_fraction of 0 holds no rows back; give it another",
+    ),
+    "no future": (["forecast", "sales.csv", "--futr_exog=b"], "values of the 96.*--future"),
+    "future for nothing": (["forecast", "sales.csv", "--future=sales.csv"], "--futr_exog"),
+    "future without a row": (
+        ["forecast", "sales.csv", "--h=4", "--futr_exog=b", "--future=sales.csv"],
+        r"sales\.csv: future values of 'b' are needed for 4.*2024-01-07T16.* 4 rows",
+    ),
+    "absent future": (["forecast", "sales.csv", "--futr_exog=b", "--future=no.csv"], "no.csv"),
+    "absent covariate": (["forecast", "sales.csv", "--hist_exog=c"], "covariates: .*'c'"),
+    "calendar": (["forecast", "sales.csv", "--calendar=eon"], "calendar must hold .*'eon'"),
+    "null for a number": (["forecast", "sales.csv", "--training.epochs=null"], "epochs.*None"),
+    "covariates of a loaded model": (
+        ["forecast", "sales.csv", "--load=m", "--hist_exog=b", "--calendar=auto"],
+        "leave out --hist_exog, --calendar",
+    ),
+    "future overwritten": (
+        ["forecast", "sales.csv", "--future=plan.csv", "--out=plan.csv"],
+        "--out would overwrite plan.csv",
+    ),
+    "text for numbers": (["regress", "train.npz"], "targets must be numbers"),
+    "numbers held out": (["regress", "train.npz", "--test_fraction=0.99"], "cannot hold out 0.99"),
     "other channels": (["classify", "train.npz", "test.npz", "--quiet"], "channels"),
     "classes held out": (["classify", "train.npz", "--test_fraction=1.5"], "cannot hold out 1.5"),
     "unknown set": (["evaluate", "ETTh9"], "did you mean one of: .*ETTh1"),
@@ -422,7 +650,9 @@ def test_a_file_without_a_horizon(table, capsys):
             "forecast",
             ["--h", "--out", "--save", "--load", "--report", "--test_fraction", "horizon"],
         ),
+        ("forecast", ["--level", "--hist_exog", "--futr_exog", "--stat_exog", "--future"]),
         ("classify", ["--test_fraction", "--load", ".ts or .npz", "classes"]),
+        ("regress", ["--test_fraction", "--load", ".ts or .npz", "@targetLabel", "R2"]),
         ("evaluate", ["--protocol", "honest", "--preset", "--seed", "--h"]),
         ("export", ["--format", "onnx-int8", "--to", "--check", "convtimenet.runtime", "parity"]),
         ("datasets", ["list", "fetch", "verify", "--json"]),
@@ -509,6 +739,59 @@ def test_killed_training_leaves_no_partial_files(table):
     process.communicate(timeout=30)
     assert process.returncode == -signal.SIGKILL
     assert {str(path) for path in Path().iterdir()} == {table}
+
+
+def start(*arguments: str) -> subprocess.Popen:
+    """The command in a process of its own."""
+    script = "import sys; from convtimenet.cli import main; sys.exit(main())"
+    return subprocess.Popen(
+        [sys.executable, "-c", script, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+
+
+def stopped(command: list[str], states: Path, steps: int, stop: int) -> tuple[int, str]:
+    """Exit code and last words of the command, sent a signal once so many states were saved."""
+    process = start(*command)
+    try:
+        while process.poll() is None:
+            if any(int(path.name.split("-")[1]) >= steps for path in states.glob("choose-*")):
+                process.send_signal(stop)
+                break
+            time.sleep(0.01)
+        said = process.communicate(timeout=120)[1]
+        return process.returncode, said
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_a_stopped_training_goes_on_with_the_command_it_prints(table):
+    """To the same weights and forecasts as one that ran through."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    often = ["--training.epochs=8", "--training.patience=null", "--training.batch_size=8"]
+    often += ["--training.checkpoint_seconds=0", "--device=cpu", "--quiet", "--h=4", *TINY]
+    assert main(["forecast", table, *often, "--save=whole", "--out=whole.csv"]) == 0
+    torch.set_num_threads(threads)
+    given = ["forecast", table, *often, "--save=model", "--out=f.csv", "--resume=my states"]
+    code, shown = stopped(given, Path("my states"), 5, signal.SIGTERM)
+    said, printed = shown.splitlines()
+    assert code == 143
+    assert said.startswith("convtimenet: SIGTERM stopped the training: ")
+    name, *command = shlex.split(printed.removeprefix("go on with: "))
+    assert name == "convtimenet"
+    assert stopped(command, Path("my states"), 20, signal.SIGKILL) == (-signal.SIGKILL, "")
+    assert not Path("model").exists()
+    again = start(*command)
+    assert again.communicate(timeout=120)[1] == ""
+    assert again.returncode == 0
+    for file in ("weights.safetensors", "data.safetensors"):
+        assert Path("model", file).read_bytes() == Path("whole", file).read_bytes()
+    assert Path("f.csv").read_bytes() == Path("whole.csv").read_bytes()
 
 
 def test_the_installed_command_reports_a_mistake_without_traceback():

@@ -7,21 +7,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from convtimenet import ConvTimeNetClassifier, ConvTimeNetForecaster, base, datasets
-from convtimenet.cases import Cases, as_cases
-from convtimenet.errors import ConfigError, DataError, DatasetError
-from convtimenet.evaluation import (
-    ClassificationRun,
-    ForecastRun,
-    classify_cases,
-    comparison,
-    evaluate_dataset,
-    facts,
-    fit_classifier,
-    forecast_table,
-    hold_out,
+from convtimenet import (
+    ConvTimeNetClassifier,
+    ConvTimeNetForecaster,
+    ConvTimeNetRegressor,
+    base,
+    datasets,
 )
-from convtimenet.tables import read_table
+from convtimenet.answers import write_classes
+from convtimenet.cases import Cases, as_cases
+from convtimenet.errors import ConfigError, ConvTimeNetError, DataError, DatasetError
+from convtimenet.evaluation import evaluate_dataset
+from convtimenet.forecast_run import ForecastRun, forecast_table
+from convtimenet.labelled_run import LabelledRun, fit_labelled, hold_out
+from convtimenet.result import comparison, facts
+from convtimenet.tables import crop, read_table
 
 DATA = Path(os.environ.get("CONVTIMENET_DATA", Path(__file__).parents[2] / "shared" / "data"))
 needs_data = pytest.mark.skipif(
@@ -109,7 +109,7 @@ class TestForecastingSets:
 class TestClassificationSets:
     def test_a_small_set_end_to_end(self):
         run = evaluate_dataset("StandWalkJump", preset="auto", settings=QUICK)
-        assert isinstance(run, ClassificationRun)
+        assert isinstance(run, LabelledRun)
         predicted = run.model.predict(run.cases)
         assert run.result.n_test == 15
         assert run.cases.labels is not None
@@ -206,6 +206,46 @@ class TestOwnTables:
                 ConvTimeNetForecaster(h=4), read_table(waves()), test_fraction=fraction, dataset="m"
             )
 
+    def test_coverage_and_width_are_those_of_the_windows(self):
+        table = read_table(waves())
+        model = ConvTimeNetForecaster(h=4, **QUICK)
+        run = forecast_table(model, table, test_fraction=0.2, dataset="mine", level=[80, 60])
+        assert run.evaluation is not None
+        contexts = [crop(table, 0, end) for end in range(160, 200 - 4 + 1)]
+        answers = np.stack([model.forecast_table(one, level=[60, 80]) for one in contexts])
+        answers = answers.reshape(len(contexts), 4, 2, 5)  # windows, steps, channels, bounds
+        truth = np.stack([table.values[end : end + 4] for end in range(160, 197)])
+        assert [one["level"] for one in run.result.intervals] == [60, 80]
+        for found, (low, high) in zip(run.result.intervals, ((2, 3), (1, 4)), strict=True):
+            low, high = answers[..., low], answers[..., high]
+            inside = (low <= truth) & (truth <= high)
+            assert found["coverage"] == pytest.approx(inside.mean())
+            assert found["coverage_per_step"] == pytest.approx(inside.mean((0, 2)))
+            width = (high - low) / model.scaler_.scale[:, 0]
+            assert found["width"] == pytest.approx(width.mean(), rel=1e-4)
+            assert found["width_per_step"] == pytest.approx(width.mean((0, 2)), rel=1e-4)
+        plain = json.loads(json.dumps(run.result.to_dict()))
+        assert plain["intervals"] == run.result.intervals
+
+    @pytest.mark.parametrize("fraction", [0.0, 0.2])
+    def test_levels_that_cannot_be_calibrated_are_refused_before_training(
+        self, fraction, monkeypatch
+    ):
+        monkeypatch.setattr(base, "train", None)
+        model = ConvTimeNetForecaster(h=4, **QUICK)
+        for settings, level, message in (
+            ({}, 99.5, "at least 199 calibration values"),
+            ({"refit": True}, 80, "refit trains on the rows held back too"),
+        ):
+            with pytest.raises(ConvTimeNetError, match=message):
+                forecast_table(
+                    model.set_params(training=settings),
+                    read_table(waves(120)),
+                    test_fraction=fraction,
+                    dataset="m",
+                    level=level,
+                )
+
 
 class TestOwnCases:
     def test_hold_out_is_stratified_and_complete(self):
@@ -219,6 +259,24 @@ class TestOwnCases:
         assert len(np.unique(joined, axis=0)) == 40
         _, again = hold_out(all_cases, 0.25, seed=1)
         np.testing.assert_array_equal(again.values, test.values)
+
+    def test_numbers_are_held_out_without_strata(self):
+        every = as_cases(cases(20).values, np.arange(20) / 3)
+        train, test = hold_out(every, 0.25, seed=1, classes=False)
+        assert train.labels is not None
+        assert test.labels is not None
+        assert (len(train.labels), len(test.labels)) == (15, 5)
+        assert sorted([*train.labels, *test.labels]) == sorted(np.arange(20) / 3)
+        with pytest.raises(DataError, match="more cases; to predict numbers use regress"):
+            hold_out(every, 0.25, seed=1)
+        with pytest.raises(DataError, match=r"cannot hold out 0\.5 of 1 cases for the score; give"):
+            hold_out(every.subset(np.arange(1)), 0.5, seed=1, classes=False)
+
+    def test_targets_of_the_test_part_are_checked_before_training(self, monkeypatch):
+        monkeypatch.setattr(base, "train", None)
+        train = as_cases(cases().values, np.arange(24.0))
+        with pytest.raises(DataError, match="targets must be numbers"):
+            fit_labelled(ConvTimeNetRegressor(**QUICK), train, cases(8), dataset="mine")
 
     @pytest.mark.parametrize("fraction", [0.0, 1.0, 1.5, 0.99])
     def test_wrong_fractions_are_refused(self, fraction):
@@ -238,18 +296,18 @@ class TestOwnCases:
         """Also where the model answers classes that the test part lacks."""
         train = as_cases(cases().values, np.array(["a", "b", "b", "b", "c", "b"] * 4))
         test = as_cases(cases(8).values, np.array(["a", "b", "a", "a", "b", "a", "a", "a"]))
-        run = fit_classifier(ConvTimeNetClassifier(**QUICK), train, test, dataset="mine")
+        run = fit_labelled(ConvTimeNetClassifier(**QUICK), train, test, dataset="mine")
         predicted = run.model.predict(test)
         assert test.labels is not None
         right = predicted == test.labels
         assert run.result.scores["accuracy"] == right.mean()
         per_class = [right[test.labels == label].mean() for label in ("a", "b")]
         assert run.result.scores["balanced_accuracy"] == pytest.approx(np.mean(per_class))
-        assert run.result.baseline == {"accuracy": 2 / 8}
+        assert run.result.baseline == {"accuracy": 2 / 8, "balanced_accuracy": 1 / 2}
 
     def test_classes_are_written_with_their_probabilities(self, tmp_path):
         model = ConvTimeNetClassifier(**QUICK).fit(cases())
-        predicted = classify_cases(model, cases(), tmp_path / "out.csv")
+        predicted = write_classes(tmp_path / "out.csv", model, cases())
         assert predicted.tolist() == model.predict(cases()).tolist()
         lines = (tmp_path / "out.csv").read_text().splitlines()
         assert lines[0] == "case,class,p_a,p_b"

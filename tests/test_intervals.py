@@ -17,7 +17,7 @@ from convtimenet import ConvTimeNetForecaster
 from convtimenet.config import ModelConfig
 from convtimenet.errors import ConfigError, DataError
 from convtimenet.inference import fuse
-from convtimenet.intervals import Bands, Calibration, check_levels, context_scale
+from convtimenet.intervals import Bands, Calibration, check_levels, check_reach, context_scale
 from convtimenet.layers import median_and_spread
 from convtimenet.model import ConvTimeNet
 
@@ -42,6 +42,16 @@ def hourly(values: np.ndarray) -> pd.DataFrame:
     times = pd.date_range("2024-01-01", periods=len(values), freq="h", name="date")
     columns = {f"c{i}": values[:, i] for i in range(values.shape[1])}
     return pd.DataFrame({"date": times, **columns})
+
+
+@given(st.integers(1, 260), st.integers(1, 3), st.integers(1, 12), st.floats(1, 99.9))
+def test_what_a_calibration_will_reach_is_known_before(windows, channels, horizon, level):
+    made = Calibration.of(np.random.default_rng(0).random((windows, channels, horizon)))
+    if made.reaches(level):
+        check_reach([level], windows, channels, horizon)
+    else:
+        with pytest.raises(DataError, match=f"of {windows} windows there were fewer"):
+            check_reach([level], windows, channels, horizon)
 
 
 class TestQuantileHead:

@@ -606,10 +606,11 @@ class TestCommandLine:
         told = "the rows of 1 series are too few to keep a test part for a horizon of 4: no scores"
         assert told in result["notices"]
 
-    def test_a_report_of_one_is_refused_before_work(self, tmp_path, capsys):
-        assert self.run(tmp_path, "--report", str(tmp_path / "r.html")) == 2
-        assert "the report shows one series; give a wide table" in capsys.readouterr().err
-        assert not (tmp_path / "f.csv").exists()
+    def test_a_report_names_the_series(self, tmp_path):
+        assert self.run(tmp_path, "--report", str(tmp_path / "r.html")) == 0
+        page = (tmp_path / "r.html").read_text(encoding="utf-8")
+        assert "Error by series" in page
+        assert page.count("forecast of ") >= 3
 
     def test_the_id_column_is_named(self, tmp_path, capsys):
         assert self.run(tmp_path, "--id_col", "shop") == 2

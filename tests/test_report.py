@@ -19,15 +19,18 @@ from convtimenet.cases import Cases, as_cases
 from convtimenet.classifier import ConvTimeNetClassifier
 from convtimenet.errors import DataError, MissingExtraError
 from convtimenet.forecaster import ConvTimeNetForecaster
+from convtimenet.frequency import Frequency
 from convtimenet.metrics import ForecastEvaluation
+from convtimenet.regressor import ConvTimeNetRegressor
 from convtimenet.report import _canvas as canvas
 from convtimenet.report import _network_plots as network_plots
 from convtimenet.report import _plots as plots
-from convtimenet.report import classification_report, forecast_report
+from convtimenet.report import cases_report, forecast_report
 from convtimenet.report._classes import per_class, wilson
 from convtimenet.report._forecast import pick_windows
 from convtimenet.report._html import clean
 from convtimenet.report._network import patch_moves
+from convtimenet.report._windows import window_answers
 from convtimenet.tables import Table, read_table
 
 EVIL = "<script>alert('x')</script> & $m$"
@@ -118,12 +121,13 @@ def write_forecast(folder: Path, forecast: Forecast, name: str = "page.html") ->
 
 
 def write_classes(folder: Path, classes: Classes) -> str:
-    path = classification_report(
+    path = cases_report(
         folder / "page.html",
         *classes,
         title=f"Run {EVIL}",
         facts={"seed": "2023"},
         published=[{"model": "paper", "accuracy": "0.987"}],
+        baseline={"accuracy": 0.271},
     )
     return path.read_text(encoding="utf-8")
 
@@ -206,7 +210,7 @@ def test_classification_page_tells_the_scores(pages: tuple[str, str], classes: C
     text = Page(pages[1]).text
     assert f"{100 * accuracy:.1f} %" in text
     assert f"{round(60 * accuracy)} cases right" in text
-    assert "33.3 %" in text  # three classes of equal size
+    assert "Largest class 27.1 %" in text  # as given: of the training labels
     assert "without them its probability falls" in text
     given = model.predict(cases)
     right = set(given[given == cases.labels])
@@ -392,3 +396,151 @@ def test_intervals_are_told_and_drawn(forecast, tmp_path):
     )
     assert "intervals hold" not in plain.text
     assert len(plain.pictures()) == len(page.pictures()) - 1
+
+
+@pytest.fixture(scope="module")
+def numbers() -> tuple[ConvTimeNetRegressor, Cases]:
+    torch.set_num_threads(1)
+    rng = np.random.default_rng(2)
+    pace = rng.uniform(0.2, 1.2, 50)
+    X = np.sin(np.arange(40) * pace[:, None, None] + rng.uniform(0, 6, (50, 2, 1)))
+    X[3, :, 30:] = np.nan
+    cases = as_cases(X, 100 * pace)
+    model = ConvTimeNetRegressor(n_epochs=3, verbose=0, device="cpu", model=TINY)
+    return model.fit(cases), cases
+
+
+def write_numbers(folder: Path, numbers: tuple[ConvTimeNetRegressor, Cases], **given) -> str:
+    path = cases_report(
+        folder / "page.html", *numbers, title=f"Run {EVIL}", facts={"seed": "2023"}, **given
+    )
+    return path.read_text(encoding="utf-8")
+
+
+def test_a_regression_page_tells_the_scores(numbers, tmp_path: Path):
+    model, cases = numbers
+    text = write_numbers(tmp_path, numbers, baseline={"mse": 1000.0, "mae": 50.0, "r2": -0.1})
+    page = Page(text)
+    assert cases.labels is not None
+    off = model.predict(cases) - cases.labels
+    mse = float(np.square(off).mean())
+    for value in (mse, float(np.abs(off).mean()), model.score(cases)):
+        assert f"{value:.3f}" in page.text
+    assert "mean of training gives 1,000: this model is" in page.text
+    assert f"{abs(100 * (mse / 1000 - 1)):.0f} % {'lower' if mse < 1000 else 'higher'}" in page.text
+    side = "high" if off.mean() > 0 else "low"
+    assert f"Predictions are {abs(off.mean()):.3f} too {side} on average" in page.text
+    worst = int(np.abs(off).argmax())
+    assert re.search(rf"as the network reads it\.\s+Case {worst}\s+Predicted", page.text)
+    assert re.search(rf"Case {worst}: .* \(largest error\)", page.text)
+    assert "Red parts make the number greater" in page.text
+    images = [attrs for tag, attrs in page.tags if tag == "img"]
+    assert len(images) >= 2 + 2 + 4 + 4 + 2 + 1
+    assert all(len(attrs["alt"] or "") > 30 for attrs in images)
+    assert "script" not in {tag for tag, _ in page.tags}
+    assert write_numbers(tmp_path, numbers) != text
+    assert "mean of training" not in Page(write_numbers(tmp_path, numbers)).text
+
+
+def test_dots_lie_where_the_numbers_are():
+    """The diagonal's ends are the axes' ends, so equal numbers lie on it."""
+    truth, predicted = np.array([1.0, 2.0, 3.0]), np.array([1.0, 3.0, 2.0])
+    drawn = ElementTree.fromstring(plots.predicted_against_true(truth, predicted))
+    marks = [e.attrib for e in drawn.iter("{http://www.w3.org/2000/svg}use") if "x" in e.attrib]
+    dots = [(float(m["x"]), float(m["y"])) for m in marks if "0072b2" in m.get("style", "").lower()]
+    assert len(dots) == 3
+    (x1, y1), (x2, y2), (x3, y3) = dots
+    assert x2 - x1 == pytest.approx(x3 - x2)
+    assert (y1 - y2, y1 - y3) == pytest.approx((x3 - x1, x2 - x1))  # upward is less in SVG
+
+
+def test_a_regression_page_of_unusable_cases(numbers, tmp_path: Path):
+    model, cases = numbers
+    with pytest.raises(DataError, match="expected a target for every case, found none"):
+        write_numbers(tmp_path, (model, replace(cases, labels=None)))
+    with pytest.raises(DataError, match="targets must be numbers"):
+        write_numbers(tmp_path, (model, replace(cases, labels=np.array(["a"] * 50))))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "covariates",
+    [
+        {"futr_exog": ["promo"], "hist_exog": ["load"]},
+        {"calendar": ["hour"]},
+        {"stat_exog": ["kind"]},
+    ],
+)
+def test_covariates_are_read_where_they_lie(covariates, tmp_path: Path):
+    """The windows drawn are those that were scored: with the covariates of their own rows."""
+    torch.set_num_threads(1)
+    rng = np.random.default_rng(0)
+    steps = np.arange(160)
+    table = replace(
+        read_table(np.stack([np.sin(steps / 4), np.cos(steps / 7)], 1)),
+        times=np.datetime64("2024-01-01", "ns") + steps * np.timedelta64(1, "h"),
+        frequency=Frequency.parse("1h"),
+        covariates={
+            "promo": rng.integers(0, 2, 160).astype(float),
+            "load": rng.normal(size=160),
+            "kind": np.array(["pump"] * 160, dtype=object),
+        },
+    )
+    model = ConvTimeNetForecaster(
+        8, 32, n_epochs=2, verbose=0, device="cpu", model=TINY, **covariates
+    ).fit(table, split=(100, 130))
+    evaluation = model.evaluate(table, first_row=130, level=[80])
+    window = int(evaluation.mse_per_window.argmax())
+    first = int(evaluation.starts[window])
+    answers = window_answers(model, table, first + 32, [80])
+    assert answers.shape == (8, 2, 3)
+    scaled = (answers[..., 0] - table.values[first + 32 : first + 40]) / model.scaler_.scale[:, 0]
+    assert np.square(scaled).mean() == pytest.approx(evaluation.mse_per_window[window], rel=1e-4)
+    text = Page(write_forecast(tmp_path, (model, table, evaluation))).text
+    assert "Coloured bands: intervals of 80 %" in text
+    for names in covariates.values():
+        assert all(re.search(rf"\b{name} \d", text) for name in names)
+
+
+def test_windows_of_a_long_table_are_those_of_their_series(tmp_path: Path):
+    """Also of a series shorter than a context, which is padded in front."""
+    torch.set_num_threads(1)
+    rng = np.random.default_rng(0)
+    rows = np.array([120, 30, 90])
+    table = Table(
+        times=np.concatenate([np.arange(n) for n in rows]),
+        values=rng.normal(size=(240, 1)) * np.repeat([1.0, 100.0, 5.0], rows)[:, None],
+        channels=("y",),
+        time_name="ds",
+        frequency=Frequency.parse("1"),
+        id_name="shop",
+        ids=np.array(["a", EVIL, "c"], dtype=object),
+        rows=rows,
+        covariates={"promo": rng.normal(size=240)},
+    )
+    settings: dict = {"n_epochs": 1, "verbose": 0, "device": "cpu", "model": TINY}
+    model = ConvTimeNetForecaster(8, 32, futr_exog=["promo"], **settings)
+    model.fit(table, split=(rows - 20, rows - 10))
+    evaluation = model.evaluate(table, first_row=rows - 10, level=[50])
+    of = np.array([0, 0, 0, 1, 2, 2, 2])  # the short series has its last window only
+    assert evaluation.n_windows == len(of)
+    for window, start in enumerate(evaluation.starts.tolist()):
+        now, scale = start + 32, model.scaler_.scale[of[window], 0, 0]
+        off = (window_answers(model, table, now)[:, 0, 0] - table.values[now : now + 8, 0]) / scale
+        assert np.square(off).mean() == pytest.approx(evaluation.mse_per_window[window], rel=1e-4)
+    text = Page(write_forecast(tmp_path, (model, table, evaluation))).text
+    names = ("a", EVIL, "c")
+    for number, name in enumerate(names):
+        mse = evaluation.mse_per_window[of == number].mean()
+        assert f"{name} {mse:.3f} {(of == number).sum()}" in text
+    worst = names[of[evaluation.mse_per_window.argmax()]]
+    assert f"Worst: forecast of {worst} from" in text
+    other = replace(table, ids=np.array(["a", "new", "c"], dtype=object))
+    with pytest.raises(DataError, match="series that training saw, found 'new'; leave it out"):
+        write_forecast(tmp_path, (model, other, evaluation))
+
+
+def test_many_levels_are_all_drawn():
+    curves = {float(level): np.full(4, level / 100) for level in (10, 30, 50, 70, 90)}
+    words = "".join(ElementTree.fromstring(plots.coverage_by_step(curves, xlabel="x")).itertext())
+    assert all(f"{level:g} %" in words for level in curves)

@@ -1,4 +1,4 @@
-"""Labelled series for classification: from arrays, lists and files to one padded array.
+"""Labelled series: from arrays, lists and files to one padded array.
 
 Shapes: n cases, C channels, L time steps of the longest case.
 """
@@ -114,7 +114,8 @@ def read_cases(path: str | Path) -> Cases:
     Returns
     -------
     Cases
-        Labels of a `.ts` file are strings; without ``@classLabel true`` they are None.
+        Labels of a `.ts` file are strings under ``@classLabel true``, numbers under
+        ``@targetLabel true``, else None.
 
     Raises
     ------
@@ -352,7 +353,8 @@ def _parse_ts(lines: Iterable[str], path: Path) -> tuple[np.ndarray, np.ndarray 
     )
     header = _ts_header(numbered, path)
     class_label = header.get("classlabel", "").split()
-    labelled = bool(class_label) and class_label[0].lower() == "true"
+    numbers = header.get("targetlabel", "").lower().startswith("true")
+    labelled = numbers or (bool(class_label) and class_label[0].lower() == "true")
     classes = set(class_label[1:])
     dimensions = header.get("dimensions", "")
     channels = int(dimensions) if re.fullmatch(r"\d{1,9}", dimensions) else None
@@ -360,16 +362,17 @@ def _parse_ts(lines: Iterable[str], path: Path) -> tuple[np.ndarray, np.ndarray 
         channels = 1
 
     arrays: list[np.ndarray] = []
-    labels: list[str] = []
+    labels: list[str | float] = []
     for number, line in numbered:
         fields = line.split(":")
         if labelled:
-            labels.append(fields.pop().strip())
-            if classes and labels[-1] not in classes:
+            label = fields.pop().strip()
+            if not numbers and classes and label not in classes:
                 raise DataError(
                     f"line {number} of {path} must end in one of the labels of its @classLabel "
-                    f"line; found {labels[-1][:40]!r}; correct the line or the header"
+                    f"line; found {label[:40]!r}; correct the line or the header"
                 )
+            labels.append(_ts_target(label, number, path) if numbers else label)
         channels = len(fields) if channels is None else channels
         if len(fields) != channels:
             raise DataError(
@@ -381,7 +384,8 @@ def _parse_ts(lines: Iterable[str], path: Path) -> tuple[np.ndarray, np.ndarray 
         for channel, row in zip(case, rows, strict=True):
             channel[: len(row)] = row
         arrays.append(_float32(case))
-    return _stacked(arrays), np.asarray(labels) if labelled else None
+    values = _stacked(arrays)
+    return values, np.asarray(labels) if labelled else None
 
 
 def _ts_header(numbered: Iterable[tuple[int, str]], path: Path) -> dict[str, str]:
@@ -402,14 +406,30 @@ def _ts_header(numbered: Iterable[tuple[int, str]], path: Path) -> dict[str, str
         raise DataError(
             f"expected a line @data in {path}; found the end of the file; is this a .ts file?"
         )
-    refused = {
-        "timestamps": "values without time stamps; resample to equal steps",
-        "targetlabel": "class labels, not regression targets; use @classLabel",
-    }
-    for key, remedy in refused.items():
-        if header.get(key, "").lower().startswith("true"):
-            raise DataError(f"{path} says @{key} true, which is not read; expected {remedy}")
+    if header.get("timestamps", "").lower().startswith("true"):
+        raise DataError(
+            f"{path} says @timestamps true, which is not read; expected values without time "
+            "stamps; resample to equal steps"
+        )
+    if all(header.get(k, "").lower().startswith("true") for k in ("classlabel", "targetlabel")):
+        raise DataError(
+            f"{path} says both @classLabel true and @targetLabel true; expected one of them, for a "
+            "line ends in one label; correct the header"
+        )
     return header
+
+
+def _ts_target(text: str, number: int, path: Path) -> float:
+    try:
+        target = float(text)
+    except ValueError:
+        target = np.nan
+    if not np.isfinite(target):
+        raise DataError(
+            f"line {number} of {path} must end in a number, the target; found {text[:40]!r}; "
+            "correct the line or leave the case out"
+        )
+    return target
 
 
 def _ts_numbers(text: str, number: int, path: Path) -> list[float]:

@@ -8,6 +8,7 @@ the flags were understood, so that ``--help`` answers at once.
 from __future__ import annotations
 
 import logging
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import fields
@@ -27,11 +28,12 @@ _NO_FLAG = {
     *("hist_exog", "futr_exog", "stat_exog", "stat_categories"),
 }
 
-_DESCRIPTION = """Forecast and classify multivariate time series with ConvTimeNet.
+_DESCRIPTION = """Forecast, classify and regress multivariate time series with ConvTimeNet.
 
 Examples:
-  convtimenet forecast sales.csv --h 24 --out forecast.csv --report report.html
+  convtimenet forecast sales.csv --h 24 --level 80 95 --out forecast.csv --report report.html
   convtimenet classify train.ts test.ts --out classes.csv
+  convtimenet regress train.ts test.ts --out numbers.csv
   convtimenet evaluate ETTh1 --h 96 --preset paper --protocol honest --seed 2023
   convtimenet export model --format onnx --to exported --check sales.csv
   convtimenet datasets list
@@ -42,6 +44,8 @@ Each command explains itself: convtimenet forecast --help"""
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code: 0 done, 2 a mistake of the user's, 130 and 143
     stopped by SIGINT and SIGTERM."""
+    arguments = _underscored(sys.argv[1:] if arguments is None else arguments)
+    given = None
     try:
         given = _parser().parse_args(arguments)
         logging.getLogger("convtimenet").setLevel(logging.ERROR)  # notices are shown below
@@ -55,14 +59,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UnicodeDecodeError as error:  # data files are read by readers of ours
         sys.stderr.write(f"convtimenet: the --config file is not UTF-8 text: {error}\n")
         return 2
-    except KeyboardInterrupt as stop:
+    except (KeyboardInterrupt, Terminated) as stop:
         said = str(stop) or "stopped before the end; nothing more was written"
         sys.stderr.write(f"convtimenet: {said}\n")
-        return 130
-    except Terminated as stop:
-        sys.stderr.write(f"convtimenet: {stop}\n")
-        return 143
+        if str(stop) and given is not None and given[given.command].get("resume"):
+            sys.stderr.write(f"go on with: convtimenet {shlex.join(arguments)}\n")
+        return 143 if isinstance(stop, Terminated) else 130
     return 0
+
+
+def _underscored(arguments: Sequence[str]) -> list[str]:
+    """Names of flags may be written with hyphens too: --test-fraction is --test_fraction."""
+    found = []
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        if name.startswith("--"):
+            name = "--" + name[2:].replace("-", "_")
+        found.append(name + equals + value)
+    return found
 
 
 def _parser() -> ArgumentParser:
@@ -108,9 +122,43 @@ def _forecast_flags(parser: ArgumentParser) -> None:
     add("--h", type=int, default=96, help="horizon: steps to forecast")
     add("--input_size", type=int | None, help="context: steps the network reads")
     add("--time_col", type=str | None, help="the time column, where it cannot be told")
-    add("--target_cols", type=list[str] | str | None, help="channels, as [a,b]; all by default")
+    add("--target_cols", type=list[str] | str | None, help="channels, as a,b; all by default")
     add("--id_col", type=str | None, help="the series' column of a long table, if not unique_id")
     add("--freq", type=str | None, help="the step, such as 15min, 1D or 1MS; found by default")
+    add(
+        "--level",
+        type=float,
+        nargs="+",
+        help="per cents that intervals shall cover, as 80 95: their bounds are written, their "
+        "coverage is scored",
+    )
+    add(
+        "--hist_exog",
+        type=list[str] | str | None,
+        help="covariates known up to now: columns, as a,b or [a,b]",
+    )
+    add(
+        "--futr_exog",
+        type=list[str] | str | None,
+        help="covariates known ahead; --future holds their values for the steps to forecast",
+    )
+    add(
+        "--stat_exog",
+        type=list[str] | str | None,
+        help="covariates with one value for a whole series of a long table",
+    )
+    add(
+        "--calendar",
+        type=bool | list[str] | str | None,
+        help="read the time stamps too: 'auto' for what the step asks for, or names, as "
+        "hour,dayofweek (minute, hour, dayofweek, dayofmonth, month, dayofyear)",
+    )
+    add(
+        "--future",
+        type=str | None,
+        metavar="FILE",
+        help="table with the --futr_exog columns for the steps after the data's end",
+    )
     add("--test_fraction", type=float, default=0.2, help="last part of the table kept for scoring")
     add("--preset", type=str, default="auto", help="'auto', or a data set's name for the paper's")
     add("--load", type=str | None, help="forecast with this saved model instead of training one")
@@ -118,15 +166,23 @@ def _forecast_flags(parser: ArgumentParser) -> None:
 
 
 def _classify_flags(parser: ArgumentParser) -> None:
+    _cases_flags(parser, "classify", "classes")
+
+
+def _regress_flags(parser: ArgumentParser) -> None:
+    _cases_flags(parser, "predict numbers for", "numbers")
+
+
+def _cases_flags(parser: ArgumentParser, verb: str, answers: str) -> None:
     add = parser.add_argument
     add("data", type=str, help=".ts or .npz file of labelled cases to learn from")
-    add("test", type=str | None, nargs="?", help="cases to classify and, if labelled, to score")
+    add("test", type=str | None, nargs="?", help=f"cases to {verb} and, if labelled, to score")
     add(
         "--test_fraction", type=float, default=0.2, help="part kept for scoring if no test is given"
     )
     add("--preset", type=str, default="auto", help="'auto', or a data set's name for the paper's")
-    add("--load", type=str | None, help="classify `data` with this saved model, without training")
-    _shared_flags(parser, "predicted classes as CSV; by default <test>-classes.csv here")
+    add("--load", type=str | None, help=f"{verb} `data` with this saved model, without training")
+    _shared_flags(parser, f"predicted {answers} as CSV; by default <test>-{answers}.csv here")
 
 
 def _evaluate_flags(parser: ArgumentParser) -> None:
@@ -144,6 +200,12 @@ def _evaluate_flags(parser: ArgumentParser) -> None:
         type=config.Protocol,
         default="honest",
         help="honest: validation from training data, every test window counts; paper: as theirs",
+    )
+    add(
+        "--level",
+        type=float,
+        nargs="+",
+        help="per cents of intervals to score on a forecasting set, as 80 95",
     )
     _shared_flags(parser, None)
 
@@ -205,7 +267,10 @@ def _shared_flags(parser: ArgumentParser, out: str | None) -> None:
 
 
 def _config_flags(parser: ArgumentParser, group: str, settings: type) -> None:
-    """One flag per dataclass field, unset by default so that presets stay in force."""
+    """One flag per dataclass field, absent unless given so that presets stay in force; null is a
+    value."""
+    from argparse import SUPPRESS
+
     from docstring_parser import parse_from_object
 
     help_of = {p.arg_name: p.description for p in parse_from_object(settings).params}
@@ -214,7 +279,12 @@ def _config_flags(parser: ArgumentParser, group: str, settings: type) -> None:
     for field in fields(settings):
         if field.name not in _NO_FLAG:
             text = " ".join((help_of.get(field.name) or "").split()).replace("%", "%%")
-            shown.add_argument(f"--{group}.{field.name}", type=types[field.name] | None, help=text)
+            shown.add_argument(
+                f"--{group}.{field.name}",
+                type=types[field.name],
+                default=SUPPRESS,
+                help=text.replace("None", "null"),
+            )
 
 
 _COMMANDS: dict[str, tuple[str, str, Callable[[ArgumentParser], None], Callable[[Any], None]]] = {
@@ -233,6 +303,15 @@ _COMMANDS: dict[str, tuple[str, str, Callable[[ArgumentParser], None], Callable[
         "A part of the training cases chooses the epoch; the test cases are only scored.",
         _classify_flags,
         commands.run_classify,
+    ),
+    "regress": (
+        "data [test]",
+        "Train on cases with a number each and predict it for others.\n\n"
+        "Cases are as for classify: an .npz file with the arrays X and y, y numbers, or a .ts\n"
+        "file with @targetLabel true. A part of the training cases chooses the epoch; the test\n"
+        "cases are only scored: mean squared error, mean absolute error and R2.",
+        _regress_flags,
+        commands.run_regress,
     ),
     "evaluate": (
         "dataset",

@@ -1,4 +1,4 @@
-"""What the sub-commands do with their flags: calls to the package, and what they print and write.
+"""What the sub-commands do with their flags: calls to the package, answers to files.
 
 Everything heavy is imported inside, after the flags were understood.
 """
@@ -6,29 +6,33 @@ Everything heavy is imported inside, after the flags were understood.
 from __future__ import annotations
 
 import json
-from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal
 
-from convtimenet.errors import ConfigError, DataError, MissingExtraError
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from convtimenet.evaluation import ClassificationRun, ForecastRun, Result
+from convtimenet.errors import ConfigError, DataError
+from convtimenet.outputs import (
+    check_outputs,
+    default_out,
+    make_console,
+    note,
+    show_result,
+    write_json,
+    write_others,
+    wrote,
+)
 
 
 def _given(flags: Any, group: str) -> dict[str, Any]:
     """The settings of a group that are given; a --config file may have anything for the group."""
     from jsonargparse import Namespace
 
-    settings = Namespace() if flags[group] is None else flags[group]
+    settings = flags.get(group, Namespace())
     if not isinstance(settings, Namespace):
         raise ConfigError(
             f"--config: {group} must hold settings by name, found {settings!r}; write them as "
             f"{{{group}: {{name: value}}}}"
         )
-    return {name: value for name, value in vars(settings).items() if value is not None}
+    return vars(settings)
 
 
 def _estimator_settings(flags: Any) -> dict[str, Any]:
@@ -42,56 +46,77 @@ def _estimator_settings(flags: Any) -> dict[str, Any]:
     }
 
 
+def _names(given: list[str] | str | None) -> list[str] | None:
+    """Names of columns: a list as it is, text cut at its commas."""
+    if isinstance(given, str):
+        return [name.strip() for name in given.split(",")]
+    return given
+
+
 def run_forecast(flags: Any) -> None:
-    out = _default_out(flags, flags.data, "forecast")
+    out = default_out(flags, flags.data, "forecast")
     if not out.lower().endswith(".csv"):
         raise ConfigError(f"--out: expected a file name that ends in .csv, found {out!r}")
-    _check_outputs(flags, flags.data, out=out)
+    check_outputs(flags, flags.data, flags.future, out=out)
     import numpy as np
 
-    from convtimenet.evaluation import REPORT_OF_LONG, forecast_table
+    from convtimenet.forecast_run import check_future, forecast_table
     from convtimenet.forecaster import ConvTimeNetForecaster
-    from convtimenet.tables import future_table, read_table, write_csv
+    from convtimenet.tables import write_csv
     from convtimenet.timestamps import iso_times
 
-    table = read_table(
-        flags.data,
-        time_col=flags.time_col,
-        target_cols=flags.target_cols,
-        frequency=flags.freq,
-        id_col=flags.id_col,
-    )
-    if table.long and flags.report:
-        raise ConfigError(f"--report: {REPORT_OF_LONG}")
-    console = _console()
-    for notice in table.notices:
-        console.print(f"note: {notice}", markup=False, soft_wrap=True)
-    run = None
+    columns = {
+        "time_col": flags.time_col,
+        "target_cols": _names(flags.target_cols),
+        "freq": flags.freq,
+        "id_col": flags.id_col,
+    }
+    calendar = flags.calendar
+    covariates = {
+        "hist_exog": _names(flags.hist_exog),
+        "futr_exog": _names(flags.futr_exog),
+        "stat_exog": _names(flags.stat_exog),
+        "calendar": True if calendar == "auto" else _names(calendar) or False,
+    }
     if flags.load is not None:
-        _refuse_training_flags(flags, h=96, input_size=None, preset="auto", test_fraction=0.2)
+        unset = {**dict.fromkeys(covariates), "h": 96, "input_size": None, "preset": "auto"}
+        _refuse_training_flags(flags, **unset, test_fraction=0.2)
         model = ConvTimeNetForecaster.load(flags.load, device=flags.device)
-        table = model.adapt(table)
+        model.set_params(**{name: value for name, value in columns.items() if value is not None})
     else:
         model = ConvTimeNetForecaster(
-            flags.h, flags.input_size, preset=flags.preset, **_estimator_settings(flags)
+            flags.h,
+            flags.input_size,
+            preset=flags.preset,
+            **columns,
+            **covariates,
+            **_estimator_settings(flags),
         )
+    table = model.read(flags.data)
+    console = make_console()
+    for notice in table.notices:
+        note(console, notice)
+    check_future(model, table, flags.future)
+    run = None
+    if flags.load is None:
         run = forecast_table(
             model,
             table,
             test_fraction=flags.test_fraction,
             dataset=Path(flags.data).name,
             resume=flags.resume,
+            level=flags.level,
         )
-        _show_result(console, run.result)
+        show_result(console, run.result)
         if run.evaluation is not None:
-            console.print(
-                "note: the forecast comes from the model scored above, whose training did not see "
+            note(
+                console,
+                "the forecast comes from the model scored above, whose training did not see "
                 "the test part; --test_fraction 0 --training.refit true trains on all rows",
-                soft_wrap=True,
             )
-    future = future_table(table, model.forecast_table(table))
+    future = model.predict(table, flags.future, level=flags.level)
     write_csv(out, future)
-    _wrote(console, f"forecast of {future.lengths[0]} steps", out)
+    wrote(console, f"forecast of {future.lengths[0]} steps", out)
     answers = {
         "times": iso_times(future.times, future.time_zone),
         "forecast": dict(zip(future.channels, future.values.T.tolist(), strict=True)),
@@ -99,53 +124,70 @@ def run_forecast(flags: Any) -> None:
     }
     if future.long:
         answers["series"] = np.repeat(future.ids, future.lengths).tolist()
-    _write_others(console, flags, run, answers)
+    write_others(console, flags, run, answers)
 
 
 def run_classify(flags: Any) -> None:
-    out = _default_out(flags, flags.test or flags.data, "classes")
-    _check_outputs(flags, flags.data, flags.test, out=out)
+    _answer_cases(flags, "classes")
+
+
+def run_regress(flags: Any) -> None:
+    _answer_cases(flags, "numbers")
+
+
+def _answer_cases(flags: Any, what: Literal["classes", "numbers"]) -> None:
+    """Learn from labelled cases, or load what was learnt, and answer others."""
+    out = default_out(flags, flags.test or flags.data, what)
+    check_outputs(flags, flags.data, flags.test, out=out)
+    from convtimenet.answers import write_classes, write_numbers
     from convtimenet.cases import read_cases
     from convtimenet.classifier import ConvTimeNetClassifier
-    from convtimenet.evaluation import check_alike, classify_cases, fit_classifier, hold_out
+    from convtimenet.labelled_run import check_alike, fit_labelled, hold_out, labelled_scores
+    from convtimenet.regressor import ConvTimeNetRegressor
 
-    console = _console()
+    console = make_console()
     run = None
+    classify = what == "classes"
+    estimator = ConvTimeNetClassifier if classify else ConvTimeNetRegressor
     train = cases = read_cases(flags.data)
     if flags.load is not None:
         if flags.test is not None:
-            raise ConfigError("with --load give only the cases to classify, found two files")
+            raise ConfigError("with --load give only the cases to answer, found two files")
         _refuse_training_flags(flags, preset="auto", test_fraction=0.2)
-        model = ConvTimeNetClassifier.load(flags.load, device=flags.device)
+        model = estimator.load(flags.load, device=flags.device)
     else:
-        model = ConvTimeNetClassifier(preset=flags.preset, **_estimator_settings(flags))
+        model = estimator(preset=flags.preset, **_estimator_settings(flags))
         if flags.test is None:
-            train, cases = hold_out(train, flags.test_fraction, flags.seed)
+            train, cases = hold_out(train, flags.test_fraction, flags.seed, classes=classify)
         else:
             cases = read_cases(flags.test)
             check_alike(train, cases)
         if cases.labels is None:
             model.fit(train, resume=flags.resume)
         else:
-            run = fit_classifier(
+            run = fit_labelled(
                 model, train, cases, dataset=Path(flags.data).name, resume=flags.resume
             )
-            _show_result(console, run.result)
+            show_result(console, run.result)
     cases = model.read(cases)
     if run is None:
         for notice in (*([] if flags.load else model.notices_), *cases.notices):
-            console.print(f"note: {notice}", markup=False, soft_wrap=True)
-    predicted = classify_cases(model, cases, out)
-    _wrote(console, f"classes of {len(predicted)} cases", out)
+            note(console, notice)
+    if isinstance(model, ConvTimeNetClassifier):
+        predicted = write_classes(out, model, cases)
+    else:
+        predicted = write_numbers(out, model, cases)
+    wrote(console, f"{what} of {len(predicted)} cases", out)
     if run is None and flags.load is None:
         console.print("the cases carry no labels, so there are no scores")
         if flags.save:
-            _wrote(console, "model", model.save(flags.save))
-    answers: dict[str, Any] = {"classes": predicted.tolist(), "notices": list(cases.notices)}
+            wrote(console, "model", model.save(flags.save))
+    answers: dict[str, Any] = {what: predicted.tolist(), "notices": list(cases.notices)}
     if run is None and cases.labels is not None:
-        answers["accuracy"] = float((predicted == cases.labels).mean())
-        console.print(f"accuracy: {answers['accuracy']:.4g}")
-    _write_others(console, flags, run, answers)
+        for name, score in labelled_scores(model, cases.labels, predicted).items():
+            answers[name] = score
+            console.print(f"{name}: {score:.4g}")
+    write_others(console, flags, run, answers)
 
 
 def _refuse_training_flags(flags: Any, **defaults: Any) -> None:
@@ -161,7 +203,7 @@ def _refuse_training_flags(flags: Any, **defaults: Any) -> None:
 
 
 def run_evaluate(flags: Any) -> None:
-    _check_outputs(flags)
+    check_outputs(flags)
     from convtimenet.evaluation import evaluate_dataset
 
     run = evaluate_dataset(
@@ -171,10 +213,11 @@ def run_evaluate(flags: Any) -> None:
         protocol=flags.protocol,
         settings=_estimator_settings(flags),
         resume=flags.resume,
+        level=flags.level,
     )
-    console = _console()
-    _show_result(console, run.result)
-    _write_others(console, flags, run, {})
+    console = make_console()
+    show_result(console, run.result)
+    write_others(console, flags, run, {})
 
 
 def run_export(flags: Any) -> None:
@@ -196,11 +239,11 @@ def run_export(flags: Any) -> None:
         flags.model, device="cpu"
     )
     parity = export(model, flags.to, flags.format, data=flags.check)
-    console, folder = _console(), Path(flags.to)
-    _wrote(console, f"{flags.format} graph", folder / FILES[flags.format])
+    console, folder = make_console(), Path(flags.to)
+    wrote(console, f"{flags.format} graph", folder / FILES[flags.format])
     same = f", same class for {parity['same_class']:.2%}" if classifies else ""
     what = "cases" if classifies else "windows"
-    _wrote(
+    wrote(
         console,
         f"compared with the model on {parity['inputs']} {what}: answers up to "
         f"{parity['largest_answer']:.4g}, mean difference {parity['mean_difference']:.2g}, largest "
@@ -229,13 +272,13 @@ def _usage(format: str, folder: Path, classifies: bool) -> tuple[str, str, str]:
 
 
 def run_datasets(flags: Any) -> None:
-    _check_outputs(flags)
+    check_outputs(flags)
     from rich.table import Table as Grid
 
     from convtimenet import datasets
 
     names = [datasets.info(name).name for name in flags.names] or datasets.names()
-    console = _console()
+    console = make_console()
     found: dict[str, Any] = {}
     if flags.action == "list":
         grid = Grid("name", "task", "channels", "size", "here", "licence", title="data sets")
@@ -258,7 +301,7 @@ def run_datasets(flags: Any) -> None:
         for name in names:
             paths = datasets.fetch(name)
             found[name] = [str(path) for path in paths]
-            _wrote(console, name, paths[0].parent)
+            wrote(console, name, paths[0].parent)
     else:
         for name in names:
             if datasets.is_local(name):
@@ -269,105 +312,10 @@ def run_datasets(flags: Any) -> None:
                 found[name] = {}
                 console.print(f"absent    {name}")
     if flags.json:
-        _write_json(flags.json, found)
+        write_json(flags.json, found)
     damaged = [name for name, status in found.items() if "mismatch" in str(status)]
     if flags.action == "verify" and damaged:
         raise DataError(
             f"{', '.join(damaged)}: files differ from the registered ones; delete them and "
             "fetch them again"
         )
-
-
-def _console() -> Console:
-    from rich.console import Console
-
-    return Console(highlight=False)
-
-
-def _show_result(console: Console, result: Result) -> None:
-    from rich.markup import escape
-    from rich.table import Table as Grid
-
-    from convtimenet.evaluation import comparison, facts
-
-    for label, text in facts(result).items():
-        console.print(f"[bold]{label}:[/bold] {escape(text)}", soft_wrap=True)
-    if not result.scores:
-        return
-    rows = comparison(result)
-    columns = list(dict.fromkeys(column for row in rows for column in row))
-    grid = Grid(*columns, title=escape(f"{result.dataset} scores"))
-    for row in rows:
-        grid.add_row(*(escape(row.get(column, "")) for column in columns))
-    console.print(grid)
-
-
-def _write_others(
-    console: Console,
-    flags: Any,
-    run: ForecastRun | ClassificationRun | None,
-    answers: dict[str, Any],
-) -> None:
-    """Save the model, write the JSON and the report, as asked for; `answers` are the JSON where
-    there was no scored run."""
-    if run is not None and flags.save:
-        _wrote(console, "model", run.model.save(flags.save))
-    if flags.json:
-        _write_json(flags.json, answers if run is None else run.result.to_dict())
-        _wrote(console, "result", flags.json)
-    if flags.report:
-        if run is None or not run.result.n_test:
-            console.print("report: not written, for nothing was scored")
-        else:
-            _wrote(console, "report", run.write_report(flags.report))
-
-
-def _wrote(console: Console, what: str, where: str | Path) -> None:
-    console.print(f"{what}: {where}", markup=False, soft_wrap=True)
-
-
-def _write_json(path: str, value: Any) -> None:
-    from convtimenet.files import whole_file
-
-    with whole_file(path) as file:
-        json.dump(value, file, indent=1)
-
-
-def _default_out(flags: Any, data: str, what: str) -> str:
-    stem = Path(data).name.split(".")[0]
-    return flags.out or f"{stem}-{what}.csv"
-
-
-def _check_outputs(flags: Any, *inputs: str | None, out: str | None = None) -> None:
-    """Find out before hours of training that a result could not be written."""
-    if flags.get("report") and find_spec("matplotlib") is None:
-        raise MissingExtraError("matplotlib", "report", "the report")
-    trained = [name for name in ("report", "save", "resume") if flags.get(name)]
-    if flags.get("load") and trained:
-        raise ConfigError(
-            f"--{trained[0]} is about a training run and --load does none; leave one of them out"
-        )
-    if flags.get("save"):
-        from convtimenet.artefact import check_target
-
-        check_target(flags.save)
-    if flags.get("resume"):
-        from convtimenet.checkpoint import check_folder
-
-        check_folder(flags.resume)
-    taken = {Path(path).resolve() for path in inputs if path is not None}
-    for name, target in (
-        ("--out", out),
-        ("--report", flags.get("report")),
-        ("--json", flags.get("json")),
-    ):
-        if target is None:
-            continue
-        path = Path(target)
-        if not path.resolve().parent.is_dir():
-            raise ConfigError(f"{name}: the folder {path.parent} does not exist; make it first")
-        if path.is_dir():
-            raise ConfigError(f"{name} must be a file, {path} is a folder")
-        if path.resolve() in taken:
-            raise ConfigError(f"{name} would overwrite {path}, which is read or written already")
-        taken.add(path.resolve())

@@ -61,7 +61,7 @@ class Calibration:
         Inference for Regression", JASA 113, 2018).
         """
         windows, _, H = distances.shape
-        own = not shared and windows >= max(_OWN_WINDOWS, _OWN_HORIZONS * H)
+        own = not shared and _have_own(windows, H)
         ranked = np.sort(distances if own else distances.reshape(-1, 1, H), axis=0)
         n = np.isfinite(ranked).sum(0)
         # rounded, because 0.07 * 100 is above 7
@@ -79,18 +79,10 @@ class Calibration:
         DataError
             If there were too few windows for it.
         """
-        if not 0 < level <= _GRID[-1]:
-            raise ConfigError(
-                f"level must hold per cents above 0 and at most {_GRID[-1]:g}, found {level!r}"
-            )
+        at = _at(level)
         if not self.reaches(level):
-            needed = math.ceil(1 / (1 - level / 100) - 1e-9) - 1
-            raise DataError(
-                f"an interval of {level:g} % needs at least {needed} calibration values per step, "
-                f"of {self.windows} windows there were fewer; ask for a lower level or calibrate "
-                "with more rows"
-            )
-        return self.radii[np.searchsorted(_GRID, level - 1e-9)]
+            raise _too_few(level, self.windows)
+        return self.radii[at]
 
     def check(self, channels: int, horizon: int) -> None:
         """Refuse radii, read from a file, that no calibration gives.
@@ -112,6 +104,49 @@ class Calibration:
         """Whether there were enough windows for a level."""
         at = np.searchsorted(_GRID, level - 1e-9)
         return bool(at < len(_GRID) and np.isfinite(self.radii[at]).all())
+
+
+def check_reach(levels: Sequence[float], windows: int, channels: int, horizon: int) -> None:
+    """Refuse levels that a calibration with so many windows will not reach; gaps may make them
+    fewer.
+
+    Raises
+    ------
+    ConfigError
+        If a level is not above 0 and at most 99.9.
+    DataError
+        If the windows are too few for it.
+    """
+    values = windows if _have_own(windows, horizon) else windows * channels
+    for level in levels:
+        if values < _needed(_GRID[_at(level)]):
+            raise _too_few(level, windows)
+
+
+def _have_own(windows: int, horizon: int) -> bool:
+    """Whether channels have radii of their own."""
+    return windows >= max(_OWN_WINDOWS, _OWN_HORIZONS * horizon)
+
+
+def _at(level: float) -> int:
+    """Which radius of the grid serves a level in per cent."""
+    if not 0 < level <= _GRID[-1]:
+        raise ConfigError(
+            f"level must hold per cents above 0 and at most {_GRID[-1]:g}, found {level!r}"
+        )
+    return int(np.searchsorted(_GRID, level - 1e-9))
+
+
+def _needed(level: float) -> int:
+    """The fewest values whose finite-sample quantile of that level is one of them."""
+    return math.ceil(1 / (1 - level / 100) - 1e-9) - 1
+
+
+def _too_few(level: float, windows: int) -> DataError:
+    return DataError(
+        f"an interval of {level:g} % needs at least {_needed(level)} calibration values per step, "
+        f"of {windows} windows there were fewer; ask for a lower level or calibrate with more rows"
+    )
 
 
 def check_levels(level: Any) -> tuple[float, ...]:

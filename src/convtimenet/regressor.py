@@ -68,10 +68,10 @@ class ConvTimeNetRegressor(RegressorMixin, LabelledEstimator):
     target_scaler_: Scaler
 
     def _learn(self, labels: np.ndarray) -> Scaler:
-        return Scaler.standard(_numbers(labels)[None])
+        return Scaler.standard(numeric_targets(labels)[None])
 
     def _encode(self, labels: np.ndarray, learnt: Scaler) -> np.ndarray:
-        return learnt.apply(_numbers(labels)[None]).T.astype(np.float32)
+        return learnt.apply(numeric_targets(labels)[None]).T.astype(np.float32)
 
     def _config(self, learnt: Scaler, **settings: Any) -> ModelConfig:
         return ModelConfig.regression(**settings)
@@ -99,7 +99,7 @@ class ConvTimeNetRegressor(RegressorMixin, LabelledEstimator):
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
         """R2, the share of the targets' variance that the answers explain; `y` may be left out
         where `X` brings its own."""
-        truth = _numbers(self._labelled(X, y)[1])
+        truth = numeric_targets(self._labelled(X, y)[1])
         return float(r2_score(truth, self.predict(X), sample_weight=sample_weight))
 
     def _remembered(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -112,8 +112,14 @@ class ConvTimeNetRegressor(RegressorMixin, LabelledEstimator):
         self.n_channels_ = int(values["channels"])
 
 
-def _numbers(labels: np.ndarray) -> np.ndarray:
-    """Targets (n,) as float64."""
+def numeric_targets(labels: np.ndarray) -> np.ndarray:
+    """Targets (n,) as float64.
+
+    Raises
+    ------
+    DataError
+        If one is no number, or not finite.
+    """
     try:
         numbers = labels.astype(np.float64)
     except (TypeError, ValueError) as error:

@@ -1,7 +1,7 @@
 """One HTML page per run: scores, training, good and bad examples, patches, kernels.
 
 The page needs nothing but itself: pictures are part of it, it runs no script and asks nothing of
-any network. `_forecast` and `_classes` choose the numbers of a task and put them into words,
+any network. `_forecast`, `_classes` and `_numbers` choose what to say of a task and say it,
 `_network` those of any network; `_plots` and `_network_plots` draw on a `_canvas`, `_html` frames.
 Needs matplotlib (extra ``report``). Shape legend: `convtimenet._shapes`.
 """
@@ -20,18 +20,20 @@ from convtimenet.classifier import ConvTimeNetClassifier
 from convtimenet.files import whole_file
 from convtimenet.forecaster import ConvTimeNetForecaster
 from convtimenet.losses import loss_of
-from convtimenet.metrics import ForecastEvaluation
+from convtimenet.metrics import ForecastEvaluation, Scores
+from convtimenet.regressor import ConvTimeNetRegressor
 from convtimenet.report._canvas import require_matplotlib
 from convtimenet.report._classes import class_sections
 from convtimenet.report._forecast import forecast_sections
 from convtimenet.report._html import Section, card, escaped, page, score_table
 from convtimenet.report._importance import case_importance, forecast_importance
 from convtimenet.report._network import training_section, weights_sections
+from convtimenet.report._numbers import number_sections
 from convtimenet.tables import Table
 
 __all__ = [
     "case_importance",
-    "classification_report",
+    "cases_report",
     "forecast_importance",
     "forecast_report",
 ]
@@ -87,16 +89,17 @@ def forecast_report(
     return Path(path)
 
 
-def classification_report(
+def cases_report(
     path: str | PathLike[str],
-    model: ConvTimeNetClassifier,
+    model: ConvTimeNetClassifier | ConvTimeNetRegressor,
     cases: Cases,
     *,
     title: str,
     facts: Mapping[str, str],
     published: Sequence[Mapping[str, str]] = (),
+    baseline: Scores | None = None,
 ) -> Path:
-    """Write the page of a classification run.
+    """Write the page of a classification or regression run.
 
     Parameters
     ----------
@@ -108,6 +111,8 @@ def classification_report(
         Labelled test cases.
     title, facts, published
         As for `forecast_report`.
+    baseline
+        Scores of always answering the largest class, or the mean, of training.
 
     Returns
     -------
@@ -117,7 +122,8 @@ def classification_report(
     Raises
     ------
     DataError
-        If the folder does not exist, or cases have no labels or labels that the model lacks.
+        If the folder does not exist, or cases have no labels, labels that the classifier lacks, or
+        targets that are no numbers.
     MissingExtraError
         If matplotlib is not installed.
     sklearn.exceptions.NotFittedError
@@ -126,7 +132,10 @@ def classification_report(
     check_is_fitted(model)
     require_matplotlib()
     with whole_file(path) as file:
-        own = class_sections(model, cases)
+        if isinstance(model, ConvTimeNetClassifier):
+            own = class_sections(model, cases, baseline)
+        else:
+            own = number_sections(model, cases, baseline)
         file.write(page(title, _sections(model, facts, published, own)))
     return Path(path)
 

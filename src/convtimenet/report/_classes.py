@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
 from convtimenet.cases import Cases
 from convtimenet.classifier import ConvTimeNetClassifier
 from convtimenet.errors import DataError
-from convtimenet.labelled import padded
-from convtimenet.metrics import confusion
+from convtimenet.metrics import Scores, confusion
 from convtimenet.report import _plots as plots
-from convtimenet.report._html import Section, card, count, figure, grid, percent, score_table, tile
+from convtimenet.report._cases import case_card, case_patches_section
+from convtimenet.report._html import Section, card, figure, grid, percent, score_table, tile
 from convtimenet.report._importance import case_importance_section
-from convtimenet.report._network import middle, patches_section, sample
+from convtimenet.report._network import middle
 
 _WRONG_SHOWN = 4
 _EXPLAINED = 4
 _Z = 1.959964  # standard normal quantile of a 95 % interval
 
 
-def class_sections(model: ConvTimeNetClassifier, cases: Cases) -> list[Section]:
+def class_sections(
+    model: ConvTimeNetClassifier, cases: Cases, baseline: Scores | None
+) -> list[Section]:
     """The scores first."""
     truth = _class_numbers(cases, model.classes_)
     cases = model.read(cases)
     probabilities = model.predict_proba(cases)
     counts = confusion(truth, probabilities.argmax(1), len(model.classes_))
     return [
-        _scores_section(counts),
+        _scores_section(counts, baseline or {}),
         _classes_section(model, counts),
         _wrong_section(model, cases, truth, probabilities),
         _importance_section(model, cases, truth, probabilities),
@@ -68,7 +68,7 @@ def per_class(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         return right / predicted, right / support, support
 
 
-def _scores_section(counts: np.ndarray) -> Section:
+def _scores_section(counts: np.ndarray, baseline: Scores) -> Section:
     n, right = int(counts.sum()), int(np.trace(counts))
     low, high = wilson(right, n)
     _, recall, support = per_class(counts)
@@ -81,12 +81,10 @@ def _scores_section(counts: np.ndarray) -> Section:
             "Balanced accuracy",
             "Mean of the classes' own accuracies: every class counts alike.",
         ),
-        tile(
-            percent(support.max() / n),
-            "Majority class",
-            "What one would get by giving every case the label that is most frequent here.",
-        ),
     ]
+    if "accuracy" in baseline:
+        what = "What one would get by giving every case the label most frequent in training."
+        tiles.append(tile(percent(baseline["accuracy"]), "Largest class", what))
     return Section("scores", "Scores", grid(tiles, "tiles"))
 
 
@@ -164,40 +162,18 @@ def _wrong_section(
         own, given = (str(model.classes_[k]) for k in (truth[case], predicted[case]))
         told = f"Probability {sure[case]:.2f} for class {given}, "
         told += f"{probabilities[case, truth[case]]:.2f} for class {own}, the true one."
-        scaled = model.scaler_.apply(cases.values[case, :, : cases.lengths[case]])
-        cards.append(
-            figure(
-                plots.case_lines(scaled),
-                f"Case {case}, {count(len(scaled), 'channel')}, "
-                f"{count(int(cases.lengths[case]), 'time step')}. {told}",
-                told,
-                f"Case {case}: {own}, taken for {given}",
-            )
-        )
+        cards.append(case_card(model, cases, case, told, f"Case {case}: {own}, taken for {given}"))
     return Section("wrong", "Confidently wrong", f"<p>{words}</p>{grid(cards)}")
 
 
 def _patches_section(
     model: ConvTimeNetClassifier, cases: Cases, truth: np.ndarray, probabilities: np.ndarray
 ) -> Section:
-    config = model.network_.config
-    L = config.context_length
     predicted, sure = probabilities.argmax(1), probabilities.max(1)
     # where nothing is right, any case shows the patches
     right = predicted == truth
     among = np.flatnonzero(right if right.any() else ~right)
     case = int(among[middle(sure[among])])
-    sampled = replace(cases, values=cases.values[sample(len(truth), cases.values.shape[1] * L)])
-    values, length = cases.values[case], int(cases.lengths[case])
-    alone = replace(cases, values=values[None])
     verdict = "rightly" if right[case] else "wrongly"
-    return patches_section(
-        model.network_,
-        padded(sampled, model.scaler_, L, config),
-        "cases",
-        padded(alone, model.scaler_, max(L, length), config)[0],
-        model.scaler_.apply(values[:, :length]),
-        row=0,
-        ylabel="scaled value",
-        title=f"Case {case}, {verdict} taken for class {model.classes_[predicted[case]]}",
-    )
+    title = f"Case {case}, {verdict} taken for class {model.classes_[predicted[case]]}"
+    return case_patches_section(model, cases, case, title)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
 
 from convtimenet.errors import DataError
@@ -23,8 +21,19 @@ from convtimenet.report._html import (
 )
 from convtimenet.report._importance import forecast_importance_section
 from convtimenet.report._network import middle, patches_section, sample
-from convtimenet.tables import Table, crop, select_channels
-from convtimenet.timestamps import show_time, to_local
+from convtimenet.report._windows import (
+    ahead_of,
+    context_of,
+    errors_by_channel,
+    scaler_of,
+    series_of,
+    time_label,
+    when,
+    whose,
+    window_answers,
+)
+from convtimenet.tables import Table, pad_front, select_channels
+from convtimenet.timestamps import to_local
 
 _EACH = 3  # worst and best windows shown
 _LONGEST_TABLE = 20
@@ -125,16 +134,21 @@ def _windows_section(
             mse,
             picks,
             ylabel="MSE of the window",
-            xlabel=_time_label(table),
+            xlabel=time_label(table),
+            joined=not table.long,
         ),
         f"Error of {len(mse)} windows by the time they start to forecast: {span(mse)}, the worst "
-        f"at {_when(table, int(starts[picks['worst'][0]]) + L)}.",
+        f"at {when(table, int(starts[picks['worst'][0]]) + L)}.",
         "Each window's error, at the time its forecast starts; marked are the windows shown here.",
         "Errors over time",
     )
     words = "The largest, the median and the smallest errors, each on the channel with the largest "
-    words += "share of it, in the data's units; shaded is what was to be forecast. Windows of one "
-    words += f"kind start at least {count(H, 'row')} apart, so as not to show one event twice."
+    words += "share of it, in the data's units; shaded is what was to be forecast. "
+    if evaluation.intervals:
+        levels = ", ".join(f"{one.level:g}" for one in evaluation.intervals)
+        words += f"Coloured bands: intervals of {levels} %. "
+    words += f"Windows of one kind {'and series ' if table.long else ''}start at least "
+    words += f"{count(H, 'row')} apart, so as not to show one event twice."
     grids = (
         grid([overview, *cards["median"]])
         + grid(cards["worst"], "small")
@@ -152,63 +166,31 @@ def _window_card(
 ) -> str:
     """One window on its worst channel."""
     L, H = model.network_.config.context_length, model.network_.config.outputs
-    first = int(evaluation.starts[window])
-    now = first + L
-    forecast, share = _window_errors(model, table, first)
+    now = int(evaluation.starts[window]) + L
+    levels = [one.level for one in evaluation.intervals]
+    answers = window_answers(model, table, now, levels)
+    share = errors_by_channel(model, table, now, answers[..., 0])
     c = int(share.argmax())
-    channel, truth, ours = table.channels[c], table.values[:, c], forecast[:, c]
-    shown = slice(now - min(L, max(H, 24)), now + H)
+    channel, (one, at) = table.channels[c], series_of(table, now)
+    ours, *bounds = answers[:, c].T
+    shown = slice(max(0, at - min(L, max(H, 24))), at + H)
+    truth = one.values[shown, c]
     told = f"MSE {number(float(evaluation.mse_per_window[window]))} over all channels; shown is "
     told += f"{channel}, which has {100 * share[c]:.0f} % of this window's error"
     return figure(
         plots.forecast_window(
-            to_local(table.times[shown], table.time_zone),
-            truth[shown],
+            to_local(one.times[shown], table.time_zone),
+            truth,
             ours,
             ylabel=channel,
-            xlabel=_time_label(table),
-            bands=_bands(model, crop(table, first, now), evaluation, c),
+            xlabel=time_label(table),
+            bands=[(bounds[k], bounds[-1 - k]) for k in range(len(levels))],
         ),
-        f"{kind.capitalize()} window: {told}. Truth ranges over {span(truth[now : now + H])}, "
-        f"forecast over {span(ours)}.",
+        f"{kind.capitalize()} window: {told}. Truth ranges over {span(truth[-H:])}, forecast over "
+        f"{span(ours)}.",
         f"{told}.",
-        f"{kind.capitalize()}: forecast from {_when(table, now)}",
+        f"{kind.capitalize()}: forecast {whose(table, now)}from {when(table, now)}",
     )
-
-
-def _bands(
-    model: ConvTimeNetForecaster, context: Table, evaluation: ForecastEvaluation, channel: int
-) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Bounds (H,) of the intervals that were scored, in a channel's units."""
-    levels = [one.level for one in evaluation.intervals]
-    if not levels or model.covariates_.any:  # whose rows ahead are not at hand here
-        return []
-    K = 1 + 2 * len(levels)
-    answers = model.forecast_table(context, level=levels)
-    low_to_high = answers.reshape(len(answers), -1, K)[:, channel, 1:].T
-    return [(low_to_high[k], low_to_high[-1 - k]) for k in range(len(levels))]
-
-
-def _window_errors(
-    model: ConvTimeNetForecaster, table: Table, first: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Forecast (H, C) of the window that starts at row `first`, in the data's units, and each
-    channel's share (C,) of the squared error as training weighs it."""
-    config = model.network_.config
-    now = first + config.context_length
-    forecast = model.forecast(table.values[first:now])
-    error = (forecast - table.values[now : now + config.outputs]) / model.scaler_.scale[:, 0]
-    squares = np.square(error).sum(0)
-    return forecast, squares / max(float(squares.sum()), np.finfo(float).tiny)
-
-
-def _when(table: Table, row: int) -> str:
-    stamp = show_time(table.times[row], table.time_zone).replace("T", " ")
-    return re.sub(r"( \d\d:\d\d):00(?!\.)", r"\1", stamp)
-
-
-def _time_label(table: Table) -> str:
-    return f"{table.time_name} ({table.time_zone})" if table.time_zone else table.time_name
 
 
 # --- steps, channels, patches --------------------------------------------------------------------
@@ -226,27 +208,59 @@ def _errors_section(
         "The error against the distance of the forecast, over all windows and channels.",
         "Error by step ahead",
     )
+    cards = [picture, _channels_card(model, table, evaluation)]
+    if table.long:
+        cards.append(_series_card(model, table, evaluation))
+    return Section("errors", "Where the errors are", grid(cards))
+
+
+def _channels_card(
+    model: ConvTimeNetForecaster, table: Table, evaluation: ForecastEvaluation
+) -> str:
+    """Errors of the channels; beside one another where all series share one scale."""
     mae = np.array([*evaluation.mae_per_channel.values()])
-    scaled = mae / model.scaler_.scale[:, 0]
-    hardest = np.argsort(-scaled, kind="stable")[:_LONGEST_TABLE].tolist()
+    relative = mae if table.long else mae / model.scaler_.scale[:, 0]
+    hardest = np.argsort(-relative, kind="stable")[:_LONGEST_TABLE].tolist()
     columns, rows = (
         ["channel", "MAE"],
         [[table.channels[c], number(float(mae[c]))] for c in hardest],
     )
     note = "Mean absolute error in each channel's own units"
-    if model.scale:
+    if model.scale and not table.long:
         columns.append("in standard deviations")
-        rows = [[*row, number(float(scaled[c]))] for row, c in zip(rows, hardest, strict=True)]
+        rows = [[*row, number(float(relative[c]))] for row, c in zip(rows, hardest, strict=True)]
         note += ", and divided by its standard deviation in training"
     note += "; hardest first."
     if len(mae) > len(hardest):
         note += f" The {len(hardest)} largest of {len(mae)} channels are shown."
-    channels = card(
+    return card(
         score_table("Mean absolute error per channel", columns, rows, numbers=True)
         + f'<p class="soft">{note}</p>',
         "Error by channel",
     )
-    return Section("errors", "Where the errors are", grid([picture, channels]))
+
+
+def _series_card(model: ConvTimeNetForecaster, table: Table, evaluation: ForecastEvaluation) -> str:
+    """Errors of the series of a long table."""
+    now = evaluation.starts + model.network_.config.context_length
+    series = np.searchsorted(table.bounds, now, side="right") - 1
+    windows = np.bincount(series, minlength=len(table.lengths))
+    sums = np.bincount(series, evaluation.mse_per_window, minlength=len(table.lengths))
+    mse = sums / np.maximum(windows, 1)
+    hardest = np.argsort(-mse, kind="stable")[:_LONGEST_TABLE]
+    rows = [
+        [str(table.ids[k]), number(float(mse[k])), f"{windows[k]:,}"]
+        for k in hardest.tolist()
+        if windows[k]
+    ]
+    note = "Mean of the windows' squared errors, as in the scores above; hardest first."
+    if (windows > 0).sum() > len(rows):
+        note += f" The {len(rows)} largest of {(windows > 0).sum():,} series are shown."
+    return card(
+        score_table("Error per series", ["series", "MSE", "windows"], rows, numbers=True)
+        + f'<p class="soft">{note}</p>',
+        "Error by series",
+    )
 
 
 def _interval_sections(
@@ -295,41 +309,54 @@ def _interval_sections(
 def _typical(
     model: ConvTimeNetForecaster, table: Table, evaluation: ForecastEvaluation
 ) -> tuple[int, int]:
-    """First row of the window with the median error, and the channel with most of it."""
+    """Row from which the window with the median error forecasts; the channel with most of it."""
     first = int(evaluation.starts[middle(evaluation.mse_per_window)])
-    return first, int(_window_errors(model, table, first)[1].argmax())
+    now = first + model.network_.config.context_length
+    forecast = window_answers(model, table, now)[..., 0]
+    return now, int(errors_by_channel(model, table, now, forecast).argmax())
 
 
 def _importance_section(
     model: ConvTimeNetForecaster, table: Table, evaluation: ForecastEvaluation
 ) -> Section:
-    first, c = _typical(model, table, evaluation)
-    now = first + model.network_.config.context_length
-    ahead = crop(table, now, now + model.network_.config.outputs) if model.futr_exog else None
+    now, c = _typical(model, table, evaluation)
+    context = context_of(model, table, now)
     return forecast_importance_section(
-        model.explain(crop(table, first, now), ahead),
-        np.broadcast_to(model.scaler_.scale[:, 0], len(table.channels)),
+        model.explain(context, ahead_of(model, table, now)),
+        np.broadcast_to(scaler_of(model, context).scale[:, 0], len(table.channels)),
         c,
-        f"the window with the median error, whose forecast starts at {_when(table, now)}",
+        f"the window with the median error, whose forecast {whose(table, now)}starts at "
+        f"{when(table, now)}",
     )
 
 
 def _patches_section(
     model: ConvTimeNetForecaster, table: Table, evaluation: ForecastEvaluation
 ) -> Section:
-    L, starts = model.network_.config.context_length, evaluation.starts
-    scaled = model.scaler_.apply(table.values.T)
-    sampled = starts[sample(len(starts), len(table.channels) * L)]
-    typical, c = _typical(model, table, evaluation)
-    channel, context = table.channels[c], slice(typical, typical + L)
+    config, starts = model.network_.config, evaluation.starts
+    L = config.context_length
+    sampled = starts[sample(len(starts), len(table.channels) * L)] + L
+
+    def scaled(context: Table) -> np.ndarray:
+        values = scaler_of(model, context).apply(context.values.T)
+        if config.masks and context.known is not None:
+            values = np.where(context.known.T, values, np.nan)
+        return values
+
+    def read(now: int) -> Table:
+        return pad_front(context_of(model, table, now), L)
+
+    now, c = _typical(model, table, evaluation)
+    channel, typical = table.channels[c], read(now)
+    begin = now - len(context_of(model, table, now).times)
     return patches_section(
         model.network_,
-        np.stack([scaled[:, first : first + L] for first in sampled]),
+        np.stack([scaled(read(int(one))) for one in sampled]),
         "windows",
-        scaled[:, context],
-        table.values[None, context, c],
+        scaled(typical),
+        typical.values[None, :, c],
         row=c,
         ylabel=channel,
-        title=f"Channel {channel} of the window with the median error, from "
-        f"{_when(table, typical)}",
+        title=f"Channel {channel} of the window with the median error, {whose(table, now)}from "
+        f"{when(table, begin)}",
     )

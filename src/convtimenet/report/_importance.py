@@ -152,15 +152,20 @@ def case_importance_section(explanation: CaseExplanation, names: Sequence[str]) 
     cards = []
     for n, name in enumerate(names):
         importance = explanation.importance[n]
-        at = np.unravel_index(int(np.nanargmax(importance)), importance.shape)
+        size = np.abs(importance) if explanation.measure == "number" else importance
+        at = np.unravel_index(int(np.nanargmax(size)), importance.shape)
         first, end = explanation.spans[at[1]]
         end = min(end, explanation.lengths[n])
-        told = f"Probability {explanation.explained[n]:.2f}. "
-        if importance[at] > 0:
-            told += f"It falls most, by {importance[at]:.2f}, without channel {at[0]} in steps "
-            told += f"{first} to {end - 1}."
+        part = f"channel {at[0]} in steps {first} to {end - 1}"
+        if explanation.measure == "number":
+            told = f"Predicted {number(float(explanation.explained[n]))}. It moves most, by "
+            told += f"{-importance[at]:+.3g}, without {part}."
         else:
-            told += "It does not fall, whichever part is hidden."
+            told = f"Probability {explanation.explained[n]:.2f}. "
+            if importance[at] > 0:
+                told += f"It falls most, by {importance[at]:.2f}, without {part}."
+            else:
+                told += "It does not fall, whichever part is hidden."
         cards.append(
             figure(
                 _picture(case_importance(explanation, n)),
@@ -169,11 +174,17 @@ def case_importance_section(explanation: CaseExplanation, names: Sequence[str]) 
                 name,
             )
         )
+    meant = "Red parts speak for the class that was predicted: without them its probability falls. "
+    meant += "Blue ones speak against it."
+    if explanation.measure == "number":
+        meant = (
+            "Red parts make the number greater: without them it would be smaller. Blue ones make "
+        )
+        meant += "it smaller."
     words = _words(
         explanation,
         "the answer asked for again",
-        "Red parts speak for the class that was predicted: without them its probability falls. "
-        "Blue ones speak against it. Grey: nothing there. The lines below are the patches.",
+        f"{meant} Grey: nothing there. The lines below are the patches.",
     )
     return Section("importance", "What the answers rest on", words + grid(cards))
 

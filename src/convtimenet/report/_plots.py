@@ -1,4 +1,4 @@
-"""Pictures of a run: its training, its forecasts and their errors, its classes and cases.
+"""Pictures of a run: its training, its forecasts and their errors, its classes, numbers and cases.
 
 Each is one SVG text that stands alone, see `_canvas`. Shape legend: `convtimenet._shapes`.
 """
@@ -6,6 +6,7 @@ Each is one SVG text that stands alone, see `_canvas`. Shape legend: `convtimene
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,6 +27,9 @@ from convtimenet.report._canvas import (
     time_axis,
     whole_ticks,
 )
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _NUMBERED_CLASSES = 25  # counts of more classes do not fit their cells
 
@@ -97,16 +101,17 @@ def forecast_window(
         axes = figure.add_subplot()
         x = time_axis(axes, times)
         n, H = len(times), len(forecast)
+        now = max(0, n - H - 1)  # the last known value, where there is one
+        last = truth[now : n - H]
         for low, high in bands:
-            last = truth[n - H - 1 : n - H]
             low, high = np.concatenate([last, low]), np.concatenate([last, high])
-            axes.fill_between(x[n - H - 1 :], low, high, color=ORANGE, alpha=0.18, linewidth=0)
+            axes.fill_between(x[now:], low, high, color=ORANGE, alpha=0.18, linewidth=0)
         dots = "o" if n <= 40 else None
-        axes.axvspan(x[n - H - 1], x[-1], color="#f3f3f3", linewidth=0, zorder=0)
+        axes.axvspan(x[now], x[-1], color="#f3f3f3", linewidth=0, zorder=0)
         axes.plot(x, truth, color=INK, marker=dots, markersize=2.2, linewidth=1.1)
         # joined to the last known value, so that a horizon of one step shows too
-        joined = np.concatenate([truth[n - H - 1 : n - H], forecast])
-        axes.plot(x[n - H - 1 :], joined, color=ORANGE, marker=dots, markersize=2.2)
+        joined = np.concatenate([last, forecast])
+        axes.plot(x[now:], joined, color=ORANGE, marker=dots, markersize=2.2)
         axes.set_xlim(x[0], x[-1])
         axes.set_ylabel(short(ylabel, 34))
         axes.set_xlabel(short(xlabel, 40), loc="left")  # right: the date
@@ -123,6 +128,7 @@ def error_over_time(
     *,
     ylabel: str,
     xlabel: str,
+    joined: bool = True,
 ) -> str:
     """Error (n,) of every window against `times` (n,), when it was forecast.
 
@@ -130,11 +136,16 @@ def error_over_time(
     ----------
     marks
         Name to the numbers of the windows to mark.
+    joined
+        Whether the windows follow one another: a line, else dots.
     """
     with drawing(WIDTH, 2.7) as figure:
         axes = figure.add_subplot()
         x = time_axis(axes, times)
-        axes.plot(x, errors, color=GREY, linewidth=0.8, rasterized=len(x) > MANY_POINTS)
+        axes.plot(
+            x, errors, "-" if joined else ".", color=GREY, linewidth=0.8, markersize=3,
+            rasterized=len(x) > MANY_POINTS,
+        )  # fmt: skip
         shapes = (("^", ORANGE), ("o", GREEN), ("v", BLUE))
         for (name, windows), (shape, colour) in zip(marks.items(), shapes, strict=True):
             at = list(windows)
@@ -166,10 +177,15 @@ def error_by_step(errors: np.ndarray, *, ylabel: str, xlabel: str) -> str:
 def coverage_by_step(curves: Mapping[float, np.ndarray], *, xlabel: str) -> str:
     """Share (H,) of truths inside intervals by steps ahead, one line per level in per cent; dashed
     is what was asked for."""
+    from matplotlib import colormaps
+
     with drawing(WIDTH, 2.7) as figure:
         axes = figure.add_subplot()
         lowest, ends, H = 100.0, [], 1
-        for (level, share), colour in zip(curves.items(), (BLUE, GREEN, ORANGE), strict=False):
+        colours: Any = (BLUE, GREEN, ORANGE)
+        if len(curves) > len(colours):
+            colours = colormaps["viridis"](np.linspace(0, 0.9, len(curves)))
+        for (level, share), colour in zip(curves.items(), colours, strict=False):
             H = len(share)
             dots = "o" if H <= 40 else None
             axes.plot(np.arange(1, H + 1), 100 * share, color=colour, marker=dots, markersize=3)
@@ -213,6 +229,47 @@ def confusion_matrix(counts: np.ndarray, labels: Sequence[str]) -> str:
         bar.set_label("share of the true class")
         bar.outline.set_visible(False)  # type: ignore[operator]
         return svg(figure)
+
+
+def predicted_against_true(truth: np.ndarray, predicted: np.ndarray) -> str:
+    """A dot (n,) per case, about the line on which both are equal."""
+    with drawing(WIDTH, WIDTH * 0.92) as figure:
+        axes = figure.add_subplot()
+        ends = np.array([min(truth.min(), predicted.min()), max(truth.max(), predicted.max())])
+        ends += np.array([-0.04, 0.04]) * max(float(np.ptp(ends)), 1e-12)
+        axes.plot(ends, ends, color=GREY, linewidth=0.8, linestyle=(0, (4, 3)), zorder=0)
+        _dots(axes, truth, predicted)
+        axes.set_xlim(*ends)
+        axes.set_ylim(*ends)
+        axes.set_aspect("equal")
+        axes.set_xlabel("true")
+        axes.set_ylabel("predicted")
+        return svg(figure)
+
+
+def residuals(predicted: np.ndarray, residual: np.ndarray) -> str:
+    """Residuals (n,) against predictions (n,), and how often each occurs."""
+    with drawing(WIDTH, WIDTH * 0.92) as figure:
+        left, right = figure.subplots(1, 2, sharey=True, width_ratios=(3, 1))
+        _dots(left, predicted, residual)
+        for axes in (left, right):
+            axes.axhline(0, color=GREY, linewidth=0.8, linestyle=(0, (4, 3)), zorder=0)
+        left.set_xlabel("predicted")
+        left.set_ylabel("predicted less true")
+        bins = int(np.clip(np.sqrt(len(residual)), 5, 41))
+        counts, edges = np.histogram(residual, bins=bins)
+        right.stairs(counts, edges, orientation="horizontal", fill=True, color=BLUE)
+        right.set_xlabel("cases")
+        right.set_xticks([0, counts.max()])
+        return svg(figure)
+
+
+def _dots(axes: Axes, x: np.ndarray, y: np.ndarray) -> None:
+    many = len(x) > 300
+    axes.plot(
+        x, y, "o", color=BLUE, alpha=0.35 if many else 0.7, markersize=2.5 if many else 4,
+        markeredgewidth=0, rasterized=len(x) > MANY_POINTS,
+    )  # fmt: skip
 
 
 def case_lines(values: np.ndarray) -> str:

@@ -1,0 +1,43 @@
+"""What the pages of classes and of numbers share: pictures of cases and of their patches."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from convtimenet.cases import Cases
+from convtimenet.labelled import LabelledEstimator, padded
+from convtimenet.report import _plots as plots
+from convtimenet.report._html import Section, count, figure
+from convtimenet.report._network import patches_section, sample
+
+
+def case_card(model: LabelledEstimator, cases: Cases, case: int, told: str, heading: str) -> str:
+    """One case as the network reads it, with what there is to say about it."""
+    scaled = model.scaler_.apply(cases.values[case, :, : cases.lengths[case]])
+    return figure(
+        plots.case_lines(scaled),
+        f"Case {case}, {count(len(scaled), 'channel')}, "
+        f"{count(int(cases.lengths[case]), 'time step')}. {told}",
+        told,
+        heading,
+    )
+
+
+def case_patches_section(model: LabelledEstimator, cases: Cases, case: int, title: str) -> Section:
+    """How far patches moved over the cases, and where they lie on one of them."""
+    config = model.network_.config
+    n, C, _ = cases.values.shape
+    L = config.context_length
+    sampled = replace(cases, values=cases.values[sample(n, C * L)])
+    values, length = cases.values[case], int(cases.lengths[case])
+    alone = replace(cases, values=values[None])
+    return patches_section(
+        model.network_,
+        padded(sampled, model.scaler_, L, config),
+        "cases",
+        padded(alone, model.scaler_, max(L, length), config)[0],
+        model.scaler_.apply(values[:, :length]),
+        row=0,
+        ylabel="scaled value",
+        title=title,
+    )

@@ -1,0 +1,124 @@
+"""What only a regression page has: predicted against true, residuals, and its largest errors."""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn.metrics import r2_score
+
+from convtimenet import scores
+from convtimenet.cases import Cases
+from convtimenet.errors import DataError
+from convtimenet.metrics import Scores
+from convtimenet.regressor import ConvTimeNetRegressor, numeric_targets
+from convtimenet.report import _plots as plots
+from convtimenet.report._cases import case_card, case_patches_section
+from convtimenet.report._html import Section, figure, grid, number, span, tile
+from convtimenet.report._importance import case_importance_section
+from convtimenet.report._network import middle
+
+_LARGEST_SHOWN = 4
+
+
+def number_sections(
+    model: ConvTimeNetRegressor, cases: Cases, baseline: Scores | None
+) -> list[Section]:
+    """The scores first."""
+    if cases.labels is None:
+        raise DataError("expected a target for every case, found none; give labelled cases")
+    truth = numeric_targets(cases.labels)
+    cases = model.read(cases)
+    predicted = model.predict(cases)
+    typical = middle(np.abs(predicted - truth))
+    return [
+        _scores_section(truth, predicted, baseline or {}),
+        _fit_section(truth, predicted),
+        _largest_section(model, cases, truth, predicted),
+        _importance_section(model, cases, truth, predicted),
+        case_patches_section(
+            model, cases, typical, f"Case {typical}, {_told(truth, predicted, typical)}"
+        ),
+    ]
+
+
+def _told(truth: np.ndarray, predicted: np.ndarray, case: int) -> str:
+    return f"{number(float(truth[case]))}, predicted {number(float(predicted[case]))}"
+
+
+def _scores_section(truth: np.ndarray, predicted: np.ndarray, baseline: Scores) -> Section:
+    tiles = []
+    for key, name, score, what in (
+        ("mse", "MSE", scores.mse, "Mean squared error, in squares of the targets' unit."),
+        ("mae", "MAE", scores.mae, "Mean absolute error, in the targets' unit."),
+    ):
+        ours, constant = score(truth, predicted), baseline.get(key)
+        if constant is not None:
+            what += f" Always answering the mean of training gives {number(constant)}"
+            if constant > 0:
+                change = 100 * (ours / constant - 1)
+                what += f": this model is {abs(change):.0f} % {'lower' if change < 0 else 'higher'}"
+            what += "."
+        tiles.append(tile(number(ours), name, what))
+    if len(truth) > 1:
+        what = "Share of the variance of these targets that the predictions explain: 1 is exact, 0 "
+        what += "what their own mean would get."
+        tiles.append(tile(f"{r2_score(truth, predicted):.3f}", "R2", what))
+    what = f"All scored once. Targets range over {span(truth)}, predictions over {span(predicted)}."
+    tiles.append(tile(f"{len(truth):,}", "Cases", what))
+    return Section("scores", "Scores", grid(tiles, "tiles"))
+
+
+def _fit_section(truth: np.ndarray, predicted: np.ndarray) -> Section:
+    residual = predicted - truth
+    bias = float(residual.mean())
+    side = "high" if bias > 0 else "low"
+    words = f"Predictions are {number(abs(bias))} too {side} on average; half of them are off by "
+    words += f"no more than {number(float(np.median(np.abs(residual))))}."
+    cards = [
+        figure(
+            plots.predicted_against_true(truth, predicted),
+            f"Predicted against true numbers of {len(truth)} cases: truths over {span(truth)}, "
+            f"predictions over {span(predicted)}.",
+            "A dot per case; on the line a prediction is exact, above it too high.",
+            "Predicted and true",
+        ),
+        figure(
+            plots.residuals(predicted, residual),
+            f"Residuals of {len(truth)} cases against what was predicted, and their histogram: "
+            f"they range over {span(residual)}.",
+            "Predicted less true, against what was predicted, and how often. A slope or a funnel "
+            "would mean errors that depend on the number itself.",
+            "Residuals",
+        ),
+    ]
+    return Section("fit", "Predicted and true", f"<p>{words}</p>{grid(cards)}")
+
+
+def _largest_section(
+    model: ConvTimeNetRegressor, cases: Cases, truth: np.ndarray, predicted: np.ndarray
+) -> Section:
+    off = predicted - truth
+    cards = []
+    for case in np.argsort(-np.abs(off), kind="stable")[:_LARGEST_SHOWN].tolist():
+        told = f"Predicted {number(float(predicted[case]))}, {number(abs(float(off[case])))} too "
+        told += f"{'high' if off[case] > 0 else 'low'}: the true number is "
+        told += f"{number(float(truth[case]))}."
+        cards.append(case_card(model, cases, case, told, f"Case {case}"))
+    words = "Wrong targets, or truly hard? One line per channel, as the network reads it."
+    return Section("largest", "Largest errors", f"<p>{words}</p>{grid(cards)}")
+
+
+def _importance_section(
+    model: ConvTimeNetRegressor, cases: Cases, truth: np.ndarray, predicted: np.ndarray
+) -> Section:
+    """The smallest, the median and the largest prediction, and the worst."""
+    order = np.argsort(predicted, kind="stable")
+    named = {
+        int(order[0]): "smallest prediction",
+        int(order[-1]): "largest prediction",
+        int(order[(len(order) - 1) // 2]): "median prediction",
+        int(np.abs(predicted - truth).argmax()): "largest error",
+    }
+    names = [
+        f"Case {case}: {_told(truth, predicted, case)} ({what})" for case, what in named.items()
+    ]
+    return case_importance_section(model.explain(cases.subset(np.array([*named]))), names)

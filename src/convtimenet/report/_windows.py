@@ -1,0 +1,89 @@
+"""Windows of a table, wide or long: what they read, what is forecast for them, whose they are.
+
+A window is known by the row of the table from which on it forecasts.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+
+from convtimenet.errors import DataError
+from convtimenet.forecaster import ConvTimeNetForecaster
+from convtimenet.tables import Table, crop, select_series
+from convtimenet.timestamps import show_time
+from convtimenet.windows import Scaler
+
+
+def series_of(table: Table, row: int) -> tuple[Table, int]:
+    """The series that a row of a table belongs to, and the row's number in it."""
+    if not table.long:
+        return table, row
+    number = int(np.searchsorted(table.bounds, row, side="right")) - 1
+    return select_series(table, np.array([number])), row - int(table.bounds[number])
+
+
+def scaler_of(model: ConvTimeNetForecaster, series: Table) -> Scaler:
+    """What training scaled the channels of a series with, (C, 1) each."""
+    if model.scaler_.centre.ndim == 2:
+        return model.scaler_
+    seen = model.tail_.ids.tolist()
+    if series.ids[0] not in seen:
+        raise DataError(
+            f"the page shows series that training saw, found {series.ids[0]!r}; leave it out"
+        )
+    return model.scaler_[seen.index(series.ids[0])]
+
+
+def context_of(model: ConvTimeNetForecaster, table: Table, now: int) -> Table:
+    """What a window that starts to forecast at row `now` reads: its last rows, L at most."""
+    series, at = series_of(table, now)
+    return crop(series, at - model.network_.config.context_length, at)
+
+
+def ahead_of(model: ConvTimeNetForecaster, table: Table, now: int) -> Table | None:
+    """The rows that it forecasts, where their covariates are read."""
+    if not model.futr_exog:
+        return None
+    series, at = series_of(table, now)
+    return crop(series, at, at + model.network_.config.outputs)
+
+
+def window_answers(
+    model: ConvTimeNetForecaster, table: Table, now: int, levels: Sequence[float] = ()
+) -> np.ndarray:
+    """Forecast from row `now` of a table on, with the covariates of the rows ahead, and the bounds
+    of intervals from the lowest to the highest: (H, C, K) in the data's units."""
+    context, ahead = context_of(model, table, now), ahead_of(model, table, now)
+    found = model.forecast_table(context, level=levels or None, future=ahead)
+    return found.reshape(model.network_.config.outputs, len(table.channels), -1)
+
+
+def errors_by_channel(
+    model: ConvTimeNetForecaster, table: Table, now: int, forecast: np.ndarray
+) -> np.ndarray:
+    """Each channel's share (C,) of the squared error of a forecast (H, C) from row `now` on, as
+    training weighs it."""
+    scale = scaler_of(model, series_of(table, now)[0]).scale[:, 0]
+    squares = np.square((forecast - table.values[now : now + len(forecast)]) / scale)
+    if table.known is not None:
+        squares *= table.known[now : now + len(forecast)]
+    return squares.sum(0) / max(float(squares.sum()), np.finfo(float).tiny)
+
+
+def whose(table: Table, row: int) -> str:
+    """Of which series, in words; nothing for the only one."""
+    return f"of {series_of(table, row)[0].ids[0]} " if table.long else ""
+
+
+def when(table: Table, row: int) -> str:
+    """A row's time stamp, for people."""
+    stamp = show_time(table.times[row], table.time_zone).replace("T", " ")
+    return re.sub(r"( \d\d:\d\d):00(?!\.)", r"\1", stamp)
+
+
+def time_label(table: Table) -> str:
+    """Name of the time axis."""
+    return f"{table.time_name} ({table.time_zone})" if table.time_zone else table.time_name
