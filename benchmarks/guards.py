@@ -57,8 +57,8 @@ def median(work: Callable[[], None], rounds: int, clock: Callable[[], float]) ->
 @torch.no_grad()
 def look(step: Step) -> None:
     """All that `Step` does only to see whether a step is finite."""
-    for before, now in zip(step.before, step.buffers, strict=True):
-        before.copy_(now)
+    for kept in step.kept:
+        kept.take()
     watched = [p.grad.flatten() for p in step.last_reached if p.grad is not None]
     looked_at = step.total + torch.cat([*watched, *step.variances]).sum()
     bad = ~torch.isfinite(looked_at)
