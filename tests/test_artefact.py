@@ -12,7 +12,7 @@ import sys
 import tracemalloc
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
