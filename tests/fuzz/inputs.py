@@ -22,6 +22,7 @@ import pyarrow as pa
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from convtimenet.cli import _NO_FLAG
 from convtimenet.config import ModelConfig, TrainConfig
 
 Faults = frozenset[str]
@@ -587,7 +588,8 @@ def config_files(draw: st.DrawFn) -> Given:
         flags |= draw(st.dictionaries(odd, JSON | st.integers(1, 30), min_size=1, max_size=2))
     for group, kind in (("model", ModelConfig), ("training", TrainConfig)):
         if draw(st.booleans()):
-            flags[group] = draw(settings(kind))
+            drawn = draw(settings(kind))
+            flags[group] = {name: drawn[name] for name in drawn if name not in _NO_FLAG}
     if "any group" in faults:
         group = draw(st.sampled_from(["model", "training"]))
         kind = {"model": ModelConfig, "training": TrainConfig}[group]
