@@ -139,7 +139,7 @@ class FittedForecaster(ConvTimeNetEstimator):
         Raises
         ------
         DataError
-            If the values are not such rows, the answer is not finite, or the model reads covariates.
+            If rows are too few or too large, or the model reads covariates.
         """
         check_is_fitted(self, "fused_")
         if self.covariates_.any:

@@ -1,8 +1,9 @@
 """Scores of forecasts as functions of arrays.
 
 Each gives the mean over all values, or over `axis`. Arrays may hold NaN where a value is unknown;
-those do not count; where no value is known, or the shapes differ, a `DataError` says so. Formulas and names follow Hyndman and Athanasopoulos, "Forecasting: Principles
-and Practice", 3rd edition, sections 5.8 and 5.9, where no other source is named.
+those do not count. Where no value is known, or the shapes differ, a `DataError` says so. Formulas
+and names follow Hyndman and Athanasopoulos, "Forecasting: Principles and Practice", 3rd edition,
+sections 5.8 and 5.9, where no other source is named.
 """
 
 from __future__ import annotations
