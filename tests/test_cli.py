@@ -263,9 +263,8 @@ class TestCovariatesAndIntervals:
         assert main(["forecast", "long.csv", *again]) == 2
         assert re.search(r"plan\.csv: .*2024-04-13.*'z', 1 rows", capsys.readouterr().err)
 
+    @needs_data
     def test_a_registered_set_is_scored_with_levels(self, capsys):
-        if not DATA.is_dir():
-            pytest.skip(f"no data sets in {DATA}; set CONVTIMENET_DATA")
         assert main(["evaluate", "ILI", "--level", "80", "--json=r.json", *QUICK]) == 0
         (found,) = json.loads(Path("r.json").read_text())["intervals"]
         assert len(found["coverage_per_step"]) == 24
