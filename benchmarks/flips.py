@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import sys
 import tempfile
 import time
@@ -23,12 +22,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from convtimenet import ConvTimeNetClassifier, ConvTimeNetForecaster, __version__, runtime
+from convtimenet import ConvTimeNetClassifier, ConvTimeNetForecaster, runtime
 from convtimenet.errors import ArtefactError
 from convtimenet.export import export
 from convtimenet.manifest import read_folder
+from convtimenet.result import versions
 
 TINY = {"d_model": 2, "d_ff": 2, "kernel_sizes": (3,), "patch_size": 4, "patch_stride": 2}
 FIXED = {"model": TINY, "n_epochs": 1, "device": "cpu", "verbose": 0}
@@ -65,15 +64,6 @@ def main() -> None:
         given.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(f"{tried} changes, {tried - len(missed)} detected")
     sys.exit(bool(missed))
-
-
-def versions() -> dict[str, str]:
-    """What the run used."""
-    return {
-        "convtimenet": __version__,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-    }
 
 
 def models(folder: Path) -> Iterator[tuple[str, Path, Callable[[Path], object]]]:

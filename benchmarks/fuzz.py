@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import platform
 import sys
 import time
 import traceback
@@ -28,7 +27,7 @@ import torch  # noqa: E402
 from hypothesis import HealthCheck, Phase, given, seed, settings  # noqa: E402
 from targets import TARGETS, Target  # noqa: E402
 
-from convtimenet import __version__  # noqa: E402
+from convtimenet.result import versions  # noqa: E402
 
 
 def main() -> None:
@@ -56,11 +55,7 @@ def main() -> None:
     result = {
         "command": " ".join(["python", "benchmarks/fuzz.py", *sys.argv[1:]]),
         "seed": given_flags.seed,
-        "versions": {
-            "convtimenet": __version__,
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-        },
+        "versions": versions(),
         "inputs": total,
         "failures": failures,
         "ways_in": found,

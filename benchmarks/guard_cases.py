@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import subprocess
 import sys
 import tempfile
 import xml.etree.ElementTree as ElementTree
-from importlib.metadata import version
 from pathlib import Path
+
+from convtimenet.result import versions
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -39,11 +39,7 @@ def main() -> None:
         group["failed" if failed else "held"] += 1
     found = {
         "command": " ".join(command),
-        "versions": {
-            "convtimenet": version("convtimenet"),
-            "torch": version("torch"),
-            "python": platform.python_version(),
-        },
+        "versions": versions(),
         "groups": groups,
     }
     if given.json:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import resource
 import subprocess
 import sys
@@ -21,9 +20,9 @@ import time
 from pathlib import Path
 
 import numpy as np
-import torch
 
-from convtimenet import ConvTimeNetForecaster, __version__
+from convtimenet import ConvTimeNetForecaster
+from convtimenet.result import versions
 
 ROWS, HORIZON = 96, 24
 
@@ -51,11 +50,7 @@ def main() -> None:
     config = model.network_.config
     result = {
         "command": " ".join(["python", "benchmarks/memory.py", *sys.argv[1:]]),
-        "versions": {
-            "convtimenet": __version__,
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-        },
+        "versions": versions(),
         "series": given.n,
         "context": ROWS,
         "horizon": HORIZON,

@@ -2,16 +2,12 @@
 
 import json
 import re
-import sys
 from pathlib import Path
 
 import pytest
+from audit import verdict
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "benchmarks"))
-
-from audit import verdict  # noqa: E402
-
 CLEAN = {"name": "a", "version": "1", "vulns": []}
 HIT = {"name": "b", "version": "2", "vulns": [{"id": "CVE-1", "fix_versions": ["3"]}]}
 SKIPPED = {"name": "c", "skip_reason": "not found"}

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from common import DATA, needs_data
 
 from convtimenet import (
     ConvTimeNetClassifier,
@@ -26,10 +27,6 @@ from convtimenet.cli import main
 from convtimenet.config import ModelConfig, TrainConfig
 from convtimenet.presets import PAPER
 
-DATA = Path(os.environ.get("CONVTIMENET_DATA", Path(__file__).parents[2] / "shared" / "data"))
-needs_data = pytest.mark.skipif(
-    not DATA.is_dir(), reason=f"no data sets in {DATA}; set CONVTIMENET_DATA"
-)
 TINY = ["--model.d_model=8", "--model.d_ff=16", "--model.kernel_sizes=[3,5]"]
 QUICK = [*TINY, "--training.epochs=1", "--device=cpu", "--quiet"]
 
@@ -266,9 +263,8 @@ class TestCovariatesAndIntervals:
         assert main(["forecast", "long.csv", *again]) == 2
         assert re.search(r"plan\.csv: .*2024-04-13.*'z', 1 rows", capsys.readouterr().err)
 
+    @needs_data
     def test_a_registered_set_is_scored_with_levels(self, capsys):
-        if not DATA.is_dir():
-            pytest.skip(f"no data sets in {DATA}; set CONVTIMENET_DATA")
         assert main(["evaluate", "ILI", "--level", "80", "--json=r.json", *QUICK]) == 0
         (found,) = json.loads(Path("r.json").read_text())["intervals"]
         assert len(found["coverage_per_step"]) == 24

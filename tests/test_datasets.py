@@ -7,7 +7,6 @@ import http.server
 import io
 import json
 import logging
-import os
 import subprocess
 import sys
 import threading
@@ -19,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from common import DATA
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -37,9 +37,7 @@ UEA = [
     *("SelfRegulationSCP2", "StandWalkJump"),
 ]
 
-SHARED = Path(__file__).parents[2] / "shared" / "data"
-HOME = Path(os.environ.get("CONVTIMENET_DATA") or SHARED)
-MANIFEST = HOME / "manifest.json"
+MANIFEST = DATA / "manifest.json"
 manifest: dict = json.loads(MANIFEST.read_text()) if MANIFEST.is_file() else {}
 
 
@@ -58,8 +56,8 @@ def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 def real_home(monkeypatch: pytest.MonkeyPatch) -> Path:
     if not manifest:
         pytest.skip(f"no benchmark data: {MANIFEST} does not exist; set CONVTIMENET_DATA")
-    monkeypatch.setenv("CONVTIMENET_DATA", str(HOME))
-    return HOME
+    monkeypatch.setenv("CONVTIMENET_DATA", str(DATA))
+    return DATA
 
 
 # ---- the table itself -------------------------------------------------------------------------

@@ -1,11 +1,10 @@
 """Fitting and scoring registered sets and users' own data, and saying what was done."""
 
 import json
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
+from common import DATA, needs_data
 
 from convtimenet import (
     ConvTimeNetClassifier,
@@ -23,10 +22,6 @@ from convtimenet.labelled_run import LabelledRun, fit_labelled, hold_out
 from convtimenet.result import comparison, facts
 from convtimenet.tables import crop, read_table
 
-DATA = Path(os.environ.get("CONVTIMENET_DATA", Path(__file__).parents[2] / "shared" / "data"))
-needs_data = pytest.mark.skipif(
-    not DATA.is_dir(), reason=f"no data sets in {DATA}; set CONVTIMENET_DATA"
-)
 TINY = {"d_model": 8, "d_ff": 16, "kernel_sizes": (3, 5)}
 QUICK = {"model": TINY, "n_epochs": 1, "device": "cpu", "verbose": 0}
 

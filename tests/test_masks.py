@@ -6,6 +6,7 @@ import sys
 
 import pytest
 import torch
+from common import randomised
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -52,30 +53,16 @@ FORECASTS = [
 UNKNOWN = [0.0, float("nan"), 1e30, float("-inf")]
 
 
-def randomised(model: ConvTimeNet) -> ConvTimeNet:
-    """As if trained; in float64, so that only real differences are seen."""
-    torch.manual_seed(1)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.2)
-        for name, buffer in model.named_buffers():
-            if name.endswith("running_mean"):
-                buffer.normal_()
-            elif name.endswith("running_var"):
-                buffer.uniform_(0.3, 3)
-    return model.double()
-
-
 def classifier(**changes) -> ConvTimeNet:
     torch.manual_seed(0)
     given = {"channels": 3, "context_length": 30, "n_classes": 4, **SIZES, **changes}
-    return randomised(ConvTimeNet(ModelConfig.classification(**given)))
+    return randomised(ConvTimeNet(ModelConfig.classification(**given))).double()
 
 
 def forecaster(**changes) -> ConvTimeNet:
     torch.manual_seed(0)
     given = {"context_length": 30, "horizon": 5, **SIZES, **changes}
-    return randomised(ConvTimeNet(ModelConfig.forecasting(**given)))
+    return randomised(ConvTimeNet(ModelConfig.forecasting(**given))).double()
 
 
 def series(B: int, L: int, C: int = 3, seed: int = 2) -> torch.Tensor:

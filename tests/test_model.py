@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from common import randomised
 from torch import nn
 
 import convtimenet
@@ -31,20 +32,6 @@ def classifier(**settings) -> ConvTimeNet:
     torch.manual_seed(0)
     given = {"channels": 3, "context_length": 40, "n_classes": 4, **SIZES, **settings}
     return ConvTimeNet(ModelConfig.classification(**given))
-
-
-def randomised(model: ConvTimeNet) -> ConvTimeNet:
-    """As if trained: every weight and every running statistic away from its start."""
-    torch.manual_seed(1)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.2)
-        for name, buffer in model.named_buffers():
-            if name.endswith("running_mean"):
-                buffer.normal_()
-            elif name.endswith("running_var"):
-                buffer.uniform_(0.3, 3)
-    return model.eval()
 
 
 def batch(model: ConvTimeNet, B: int = 5) -> torch.Tensor:

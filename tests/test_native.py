@@ -2,6 +2,7 @@
 
 import copy
 import os
+import platform
 import subprocess
 import sys
 from typing import cast
@@ -222,18 +223,22 @@ def coarse(x):
     return low + step * torch.floor((x - low) / step + 0.5)
 
 
-@pytest.mark.parametrize("rows", [1, 3, 40])
-@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e4])
-def test_pointwise_pair_in_eight_bits(rows, scale):
+def one_block(D=24, hidden=72) -> ConvTimeNet:
     torch.manual_seed(0)
     config = ModelConfig.forecasting(
-        context_length=64, horizon=7, patch_size=8, patch_stride=4, d_model=24, d_ff=72,
+        context_length=64, horizon=7, patch_size=8, patch_stride=4, d_model=D, d_ff=hidden,
         kernel_sizes=(5,), residual_init=0.3,
     )  # fmt: skip
-    network = ConvTimeNet(config).eval()
+    return ConvTimeNet(config).eval()
+
+
+@pytest.mark.parametrize(("rows", "D", "hidden"), [(1, 24, 72), (3, 64, 256), (40, 40, 104)])
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e4])
+def test_pointwise_pair_in_eight_bits(rows, D, hidden, scale):
+    network = one_block(D, hidden)
     plain, eight = (cast(FusedBlock, fuse(network, p).blocks[0]) for p in ("fp32", "int8"))
     assert eight.eight is not None
-    u = scale * torch.randn(24, rows, config.n_tokens)
+    u = scale * torch.randn(D, rows, network.config.n_tokens)
     with torch.no_grad():
         v = plain.convolved(u).flatten(1)
         widen, narrow = (m.values * m.scale[:, None] for m in eight.eight)
@@ -252,13 +257,8 @@ def test_pointwise_pair_in_eight_bits(rows, scale):
 
 def test_eight_bits_are_of_each_token_alone():
     """What one series holds does not change the precision of another's answer."""
-    torch.manual_seed(0)
-    config = ModelConfig.forecasting(
-        context_length=64, horizon=7, patch_size=8, patch_stride=4, d_model=24, d_ff=72,
-        kernel_sizes=(5,), residual_init=0.3,
-    )  # fmt: skip
-    fused = fuse(ConvTimeNet(config).eval(), "int8")
-    u = torch.randn(24, 40, config.n_tokens)
+    fused = fuse(one_block(), "int8")
+    u = torch.randn(24, 40, fused.config.n_tokens)
     u[:, 1:] *= 1e6
     with torch.no_grad():
         together, alone = fused.blocks(u)[:, :1], fused.blocks(u[:, :1].contiguous())
@@ -266,26 +266,34 @@ def test_eight_bits_are_of_each_token_alone():
 
 
 def test_widths_that_eight_bits_do_not_take():
-    config = ModelConfig.forecasting(
-        context_length=64, horizon=7, patch_size=8, patch_stride=4, d_model=20, d_ff=72,
-        kernel_sizes=(5,),
-    )  # fmt: skip
-    block = cast(FusedBlock, fuse(ConvTimeNet(config).eval(), "int8").blocks[0])
-    assert block.eight is None
+    for D, hidden in ((20, 72), (24, 76)):
+        block = cast(FusedBlock, fuse(one_block(D, hidden), "int8").blocks[0])
+        assert block.eight is None
 
 
 def test_values_that_are_no_numbers_stay_so_in_eight_bits():
-    torch.manual_seed(0)
-    config = ModelConfig.forecasting(
-        context_length=64, horizon=7, patch_size=8, patch_stride=4, d_model=24, d_ff=72,
-        kernel_sizes=(5,),
-    )  # fmt: skip
-    fused = fuse(ConvTimeNet(config).eval(), "int8")
+    fused = fuse(one_block(), "int8")
     for strange in (torch.nan, torch.inf):
-        u = torch.randn(24, 3, config.n_tokens)
+        u = torch.randn(24, 3, fused.config.n_tokens)
         u[3, 1, 4] = strange
         with torch.no_grad():
             assert not fused.blocks(u)[:, 1].isfinite().all()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="AVX is of x86")
+def test_on_a_processor_with_shorter_vectors(tmp_path):
+    """The tests above with kernels built for AVX2, whose tiles have other sizes."""
+    compiler = tmp_path / "c++"
+    compiler.write_text('#!/bin/bash\nexec c++ "${@/-march=native/-march=x86-64-v3}"\n')
+    compiler.chmod(0o700)
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", __file__, "-k", "fused or eight_bits"],
+        env=os.environ | {"CXX": str(compiler), "XDG_CACHE_HOME": str(tmp_path)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert list(tmp_path.rglob("kernels-*.so"))
 
 
 def test_gelu_without_gradient():

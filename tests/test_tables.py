@@ -16,6 +16,7 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
+from common import DATA
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -497,8 +498,7 @@ def test_importing_loads_no_frame_library() -> None:
 
 
 def data_file(name: str) -> Path:
-    beside = Path(__file__).resolve().parents[2] / "shared" / "data"
-    path = Path(os.environ.get("CONVTIMENET_DATA", beside)) / "forecasting" / name
+    path = DATA / "forecasting" / name
     if not path.is_file():
         pytest.skip(f"{path} is absent; set CONVTIMENET_DATA to the folder of data sets")
     return path

@@ -1,4 +1,4 @@
-"""What the forecaster and the classifier share: settings, training, saving."""
+"""What all estimators share: settings, training, saving."""
 
 from __future__ import annotations
 

@@ -54,6 +54,7 @@ def _names(given: list[str] | str | None) -> list[str] | None:
 
 
 def run_forecast(flags: Any) -> None:
+    """Train on a table, or load a model, and forecast what comes after it."""
     out = default_out(flags, flags.data, "forecast")
     if not out.lower().endswith(".csv"):
         raise ConfigError(f"--out: expected a file name that ends in .csv, found {out!r}")
@@ -128,10 +129,12 @@ def run_forecast(flags: Any) -> None:
 
 
 def run_classify(flags: Any) -> None:
+    """Learn classes from labelled cases, or load a model, and answer others."""
     _answer_cases(flags, "classes")
 
 
 def run_regress(flags: Any) -> None:
+    """The same for numbers."""
     _answer_cases(flags, "numbers")
 
 
@@ -203,6 +206,7 @@ def _refuse_training_flags(flags: Any, **defaults: Any) -> None:
 
 
 def run_evaluate(flags: Any) -> None:
+    """Train and score on a registered data set."""
     check_outputs(flags)
     from convtimenet.evaluation import evaluate_dataset
 
@@ -221,6 +225,7 @@ def run_evaluate(flags: Any) -> None:
 
 
 def run_export(flags: Any) -> None:
+    """Write the graph of a saved model."""
     from convtimenet.artefact import DESCRIPTION
     from convtimenet.classifier import ConvTimeNetClassifier
     from convtimenet.export import FILES, PARITY, export
@@ -272,6 +277,7 @@ def _usage(format: str, folder: Path, classifies: bool) -> tuple[str, str, str]:
 
 
 def run_datasets(flags: Any) -> None:
+    """List the registered data sets, or fetch and verify one."""
     check_outputs(flags)
     from rich.table import Table as Grid
 

@@ -72,7 +72,13 @@ class Column:
 
     @classmethod
     def fit(cls, name: str, values: np.ndarray) -> Column:
-        """Statistics or categories of the training rows."""
+        """Statistics or categories of the training rows.
+
+        Raises
+        ------
+        DataError
+            If every number is missing.
+        """
         if values.dtype == object:
             return cls(name=name, categories=tuple(sorted({v for v in values if v is not None})))
         known = values[np.isfinite(values)]
@@ -82,7 +88,13 @@ class Column:
         return cls(name=name, centre=float(known.mean()), scale=deviation or 1.0)
 
     def numbers(self, values: np.ndarray) -> np.ndarray:
-        """Standardised numbers (T,), 0 where missing; of a text its category's number from 1 on."""
+        """Standardised numbers (T,), 0 where missing; of a text its category's number from 1 on.
+
+        Raises
+        ------
+        DataError
+            If there is text where training had numbers.
+        """
         if self.categories is not None:
             number: dict[str | None, int] = {
                 category: i + 1 for i, category in enumerate(self.categories)

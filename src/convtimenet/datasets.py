@@ -87,7 +87,13 @@ def data_home() -> Path:
 
 
 def names(task: Task | None = None) -> list[str]:
-    """The published names of all sets, or of those for one task."""
+    """The published names of all sets, or of those for one task.
+
+    Raises
+    ------
+    DatasetError
+        If there is no such task.
+    """
     if task not in (None, "forecasting", "classification"):
         raise DatasetError(
             f"expected the task 'forecasting' or 'classification'; found {task!r}; "

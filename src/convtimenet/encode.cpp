@@ -20,11 +20,12 @@
 
 namespace {
 
-// One tile of a matrix product stays in registers: ROWS x V vectors.
+// One tile of a matrix product stays in registers: ROWS x V vectors, ROWS8 x V in eight bits. Widths
+// that come in eight bits are multiples of 8, hence of ROWS8.
 #ifdef __AVX512F__
-constexpr int ROWS = 8, VECTORS = 3;
+constexpr int ROWS = 8, ROWS8 = 8, VECTORS = 3;
 #else
-constexpr int ROWS = 6, VECTORS = 1;
+constexpr int ROWS = 6, ROWS8 = 4, VECTORS = 1;
 #endif
 constexpr long HIDDEN = 128;  // hidden values of a token at a time: they stay in the nearest cache
 constexpr int SHARED = 4;     // vectors that share a tap of the convolution
@@ -121,17 +122,17 @@ struct Coarse {
             }
     }
 
-    // ROWS rows of a times the tokens, from row i on
-    void multiply(const Bytes& a, long i, long K, Floats (&product)[ROWS][V]) const {
-        Ints sum[ROWS][V] = {};
+    // ROWS8 rows of a times the tokens, from row i on
+    void multiply(const Bytes& a, long i, long K, Floats (&product)[ROWS8][V]) const {
+        Ints sum[ROWS8][V] = {};
         const int8_t* row = a.values + i * K;
         for (long k = 0; k < K; k += 4)
 #pragma GCC unroll 8
-            for (int r = 0; r < ROWS; ++r)
+            for (int r = 0; r < ROWS8; ++r)
 #pragma GCC unroll 8
                 for (int v = 0; v < V; ++v) sum[r][v] = dot4(sum[r][v], q[k / 4 * V + v], row + r * K + k);
 #pragma GCC unroll 8
-        for (int r = 0; r < ROWS; ++r)
+        for (int r = 0; r < ROWS8; ++r)
 #pragma GCC unroll 8
             for (int v = 0; v < V; ++v)
                 product[r][v] = __builtin_convertvector(sum[r][v], Floats) * (scale[v] * a.scale[i + r]) + low[v] * a.sum[i + r];
@@ -221,24 +222,24 @@ struct Group {
         }
     }
 
-    // The same with both products in eight bits; D and F are multiples of ROWS.
+    // The same with both products in eight bits.
     template <int V>
     void pair8(const Block& b, long c) {
         const float* in = v.data() + c;
         float* out = u.data() + c;
         Coarse<V> tokens{{}, {}, bytes.data()};
-        Floats product[ROWS][V];
+        Floats product[ROWS8][V];
         tokens.take(in, width, D);
-        for (long i = 0; i < F; i += ROWS) {
+        for (long i = 0; i < F; i += ROWS8) {
             tokens.multiply(b.widen8, i, D, product);
-            for (int r = 0; r < ROWS; ++r)
+            for (int r = 0; r < ROWS8; ++r)
                 for (int q = 0; q < V; ++q)
                     store(hidden.data() + ((i + r) * V + q) * LANES, rough_gelu(product[r][q] + b.widen_bias[i + r]));
         }
         tokens.take(hidden.data(), V * LANES, F);
-        for (long d = 0; d < D; d += ROWS) {
+        for (long d = 0; d < D; d += ROWS8) {
             tokens.multiply(b.narrow8, d, F, product);
-            for (int r = 0; r < ROWS; ++r)
+            for (int r = 0; r < ROWS8; ++r)
                 for (int q = 0; q < V; ++q) {
                     const long at = (d + r) * width + q * LANES;
                     store(out + at, product[r][q] + b.s2[d + r] * load(in + at) + b.narrow_bias[d + r]);

@@ -134,7 +134,13 @@ class FittedForecaster(ConvTimeNetEstimator):
 
     def forecast(self, values: np.ndarray, h: int | None = None) -> np.ndarray:
         """Forecast from the last `input_size` rows of (T, C) values of one series to (h, C), units
-        kept. NaN is a missing value where the network takes masks."""
+        kept. NaN is a missing value where the network takes masks.
+
+        Raises
+        ------
+        DataError
+            If rows are too few or too large, or the model reads covariates.
+        """
         check_is_fitted(self, "fused_")
         if self.covariates_.any:
             raise DataError("the model reads covariates, which values lack; use predict")
@@ -155,6 +161,11 @@ class FittedForecaster(ConvTimeNetEstimator):
         ndarray, shape (S h, C), or (S h, C K) with `level`
             One series after the other, in the data's units; the K columns of a channel are its
             forecast and then the bounds, see `convtimenet.intervals.band_names`.
+
+        Raises
+        ------
+        DataError, ConfigError
+            As `predict`.
         """
         check_is_fitted(self, "fused_")
         steps, H = self._steps(h), self.network_.config.outputs

@@ -149,9 +149,8 @@ class Frequency:
 
     def after(self, last: np.ndarray, n: int, time_zone: str | None = None) -> np.ndarray:
         """Time stamps that follow each of several, (S,) to (S, n); otherwise as `future`."""
-        steps = np.arange(1, n + 1, dtype=np.int64)
         if self.unit == "step":
-            return last.astype(np.int64)[:, None] + self.count * steps
+            return last.astype(np.int64)[:, None] + self.count * np.arange(1, n + 1)
         stamps = last.astype("datetime64[ns]")
         # Past its range datetime64[ns] wraps around without a word.
         years = n * self.count * _YEARS_PER_UNIT[self.unit]
@@ -161,7 +160,7 @@ class Frequency:
                 f"{n} rows in steps of {self.name} after {show_time(latest, time_zone)} go beyond "
                 f"the year {LAST_YEAR}; ask for fewer"
             )
-        return self._walk(stamps[:, None], steps, time_zone)
+        return self._walk(stamps[:, None], np.arange(1, n + 1), time_zone)
 
     def grid(
         self, first: np.ndarray, steps: np.ndarray, time_zone: str | None = None

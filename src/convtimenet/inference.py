@@ -26,7 +26,8 @@ class EightBits(NamedTuple):
 
 
 def eight_bits(matrix: Float[Tensor, "rows columns"]) -> EightBits:
-    """The nearest such matrix."""
+    """The nearest such matrix, where the CPU kernel reads it."""
+    matrix = matrix.cpu()
     scale = matrix.abs().amax(1).clamp(min=1e-30) / 127
     whole = torch.round(matrix / scale[:, None])
     return EightBits(whole.to(torch.int8).contiguous(), scale, scale * whole.sum(1))

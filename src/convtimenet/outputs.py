@@ -94,7 +94,13 @@ def default_out(flags: Any, data: str, what: str) -> str:
 
 
 def check_outputs(flags: Any, *inputs: str | None, out: str | None = None) -> None:
-    """Find out before hours of training that a result could not be written."""
+    """Find out before hours of training that a result could not be written.
+
+    Raises
+    ------
+    ConfigError, ArtefactError, CheckpointError, MissingExtraError
+        If so, by what stands in the way.
+    """
     if flags.get("report") and find_spec("matplotlib") is None:
         raise MissingExtraError("matplotlib", "report", "the report")
     trained = [name for name in ("report", "save", "resume") if flags.get(name)]

@@ -1,8 +1,9 @@
 """Scores of forecasts as functions of arrays.
 
 Each gives the mean over all values, or over `axis`. Arrays may hold NaN where a value is unknown;
-those do not count. Formulas and names follow Hyndman and Athanasopoulos, "Forecasting: Principles
-and Practice", 3rd edition, sections 5.8 and 5.9, where no other source is named.
+those do not count. Where no value is known, or the shapes differ, a `DataError` says so. Formulas
+and names follow Hyndman and Athanasopoulos, "Forecasting: Principles and Practice", 3rd edition,
+sections 5.8 and 5.9, where no other source is named.
 """
 
 from __future__ import annotations
@@ -77,7 +78,13 @@ def mase(y: Any, forecast: Any, train: Any, season: int = 1, *, axis: Axis = Non
 
 def pinball(y: Any, forecast: Any, quantile: float, *, axis: Axis = None) -> Any:
     """Pinball (quantile) loss: the mean of ``max(q (y - f), (q - 1) (y - f))``, in the data's units
-    (Koenker and Bassett, "Regression Quantiles", 1978)."""
+    (Koenker and Bassett, "Regression Quantiles", 1978).
+
+    Raises
+    ------
+    DataError
+        If the quantile is not between 0 and 1.
+    """
     if not 0 < quantile < 1:
         raise DataError(f"quantile must be between 0 and 1, found {quantile!r}")
     error = _error(y, forecast)

@@ -1,0 +1,29 @@
+"""What several test files start from."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from convtimenet.model import ConvTimeNet
+
+DATA = Path(os.environ.get("CONVTIMENET_DATA") or Path(__file__).parents[2] / "shared" / "data")
+"""The published data sets; beside the clone where no folder is named."""
+needs_data = pytest.mark.skipif(
+    not DATA.is_dir(), reason=f"no data sets in {DATA}; set CONVTIMENET_DATA"
+)
+
+
+def randomised(model: ConvTimeNet) -> ConvTimeNet:
+    """As if trained: every weight and every running statistic away from its start."""
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.2)
+        for name, buffer in model.named_buffers():
+            if name.endswith("running_mean"):
+                buffer.normal_()
+            elif name.endswith("running_var"):
+                buffer.uniform_(0.3, 3)
+    return model.eval()
