@@ -102,12 +102,11 @@ struct Coarse {
                 low[v] = y < low[v] ? y : low[v];
                 high[v] = y > high[v] ? y : high[v];
             }
-        Floats times[V], plus[V];
+        Floats times[V];
         for (int v = 0; v < V; ++v) {
             const Floats range = least(high[v] - low[v], 1e-30f);
             scale[v] = range * (1.0f / 255);
             times[v] = 255.0f / range;
-            plus[v] = 0.5f - low[v] * times[v];
         }
         for (long k = 0; k < K; k += 4)
 #pragma GCC unroll 8
@@ -115,8 +114,9 @@ struct Coarse {
                 Ints four = {};
 #pragma GCC unroll 4
                 for (int i = 3; i >= 0; --i) {
-                    const Floats y = load(x + (k + i) * width + v * LANES) * times[v] + plus[v];
-                    four = four << 8 | __builtin_convertvector(y, Ints);
+                    // the difference first: exact however small the range is beside the values
+                    const Floats y = (load(x + (k + i) * width + v * LANES) - low[v]) * times[v];
+                    four = four << 8 | __builtin_convertvector(y + 0.5f, Ints);
                 }
                 q[k / 4 * V + v] = four;
             }
