@@ -535,7 +535,7 @@ MISTAKES = {
     "unknown flag": (["forecast", "sales.csv", "--colour=red"], "unrecognized.*--colour"),
     "no command": ([], "forecast,classify,regress,evaluate,export"),
     "unknown command": (["predict"], "invalid choice: 'predict'"),
-    "no data": (["forecast"], "required: forecast.data"),
+    "no data": (["forecast"], "required: data"),
     "absent file": (["forecast", "nowhere.csv"], "nowhere.csv"),
     "text for a number": (["forecast", "sales.csv", "--h=many"], '"h".*Given value: many|many'),
     "horizon 0": (["forecast", "sales.csv", "--h=0"], "h, the horizon, must be .* found 0"),
@@ -620,7 +620,6 @@ MISTAKES = {
         ["forecast", "sales.csv", "--training.precision=int4"],
         "--training.precision: expected one of 'fp32', 'bf16', 'int8', found int4",
     ),
-    "no data": (["forecast"], "are required: data"),
     "a config of rows": (["forecast", "sales.csv", "--config=sales.csv"], r"^.{1,400}$"),
     "far from all columns": (
         ["forecast", "sales.csv", "--target_cols=plums"],
@@ -639,7 +638,8 @@ MISTAKES = {
 @pytest.mark.parametrize(
     "flag", ["--out=%s.csv", "--report=%s", "--json=%s", "--save=%s", "--resume=%s"]
 )
-def test_what_cannot_be_written_is_said_before_training(flag, table, capsys, _no_training):
+@pytest.mark.usefixtures("_no_training")
+def test_what_cannot_be_written_is_said_before_training(flag, table, capsys):
     before = here()
     assert main(["forecast", table, "--h=2", flag % "/proc/self/there"]) == 2
     shown = capsys.readouterr().err

@@ -180,8 +180,8 @@ def _window_card(
     truth = one.values[shown, c]
     told = f"MSE {number(float(evaluation.mse_per_window[window]))}"
     if len(table.channels) > 1:
-        told += f" over all channels; shown is {channel}, which has {100 * share[c]:.0f}\N{NO-BREAK SPACE}% "
-        told += "of this window's error"
+        told += f" over all channels; shown is {channel}, which has {100 * share[c]:.0f} % of this "
+        told += "window's error"
     return figure(
         plots.forecast_window(
             to_local(one.times[shown], table.time_zone),
