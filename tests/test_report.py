@@ -273,6 +273,8 @@ def test_pick_windows():
         "median": [],
         "best": [],
     }
+    near = pick_windows(np.array([9.0, 8, 7, 1, 2]), np.arange(5), 2)
+    assert near == {"worst": [0, 2], "median": [], "best": [3]}  # 4 is not among the worst
     ties = pick_windows(np.ones(9), np.arange(9), 1)
     assert ties["worst"] == [0, 1, 2]
     assert len({window for windows in ties.values() for window in windows}) == 7

@@ -376,7 +376,7 @@ def _stopped_message(
     else:
         kept = "no epoch was finished, so there is no model"
     if resume is None:
-        on = "give a folder as resume= (--resume) to be able to go on after a stop"
+        on = "give a folder as resume= to be able to go on after a stop"
     else:
-        on = f"the same call with resume={str(resume)!r} (--resume {resume}) goes on from here"
+        on = f"the same call with resume={str(resume)!r} goes on from here"
     return f"{stop.name} stopped the training: {kept}; {on}"

@@ -333,8 +333,8 @@ def _read_npz(path: Path) -> Cases:
         except _NPZ_DAMAGE as error:
             # numpy answers a bare .npy or pickled file with an array or a ValueError about pickles.
             raise DataError(
-                f"expected an .npz of plain arrays at {path}; found damage or pickled objects "
-                f"({error}); save X padded with NaN and y as numbers or text using numpy.savez"
+                f"expected an .npz of plain arrays at {path}; found damage or pickled objects; "
+                "save X padded with NaN and y as numbers or text using numpy.savez"
             ) from error
     if "X" not in arrays:
         raise DataError(

@@ -8,6 +8,7 @@ the flags were understood, so that ``--help`` answers at once.
 from __future__ import annotations
 
 import logging
+import re
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -54,18 +55,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"convtimenet: {error}\n")
         return 2
     except OSError as error:
-        sys.stderr.write(f"convtimenet: {error}\n")
+        where = f"{error.filename}: " if error.filename is not None else ""
+        sys.stderr.write(f"convtimenet: {where}{error.strerror or error}\n")
         return 2
     except UnicodeDecodeError as error:  # data files are read by readers of ours
         sys.stderr.write(f"convtimenet: the --config file is not UTF-8 text: {error}\n")
         return 2
     except (KeyboardInterrupt, Terminated) as stop:
-        said = str(stop) or "stopped before the end; nothing more was written"
+        said = str(stop).partition(":")[0]  # the rest is for whoever holds the estimator
+        resume = given[given.command].get("resume") if said and given is not None else None
+        if not said:
+            said = "stopped before the end; nothing more was written"
+        elif resume:
+            said += f"; its state is in {resume}, nothing else was written"
+        else:
+            said += "; nothing was written; with --resume FOLDER one can go on after a stop"
         sys.stderr.write(f"convtimenet: {said}\n")
-        if str(stop) and given is not None and given[given.command].get("resume"):
+        if resume:
             sys.stderr.write(f"go on with: convtimenet {shlex.join(arguments)}\n")
         return 143 if isinstance(stop, Terminated) else 130
     return 0
+
+
+def _plain(message: str) -> str:
+    """A complaint of jsonargparse in the words of the other messages."""
+    message = " ".join(message.split())
+    message = re.sub(r'Parser key "([^"]+)"', r"--\1", message)
+    message = re.sub(r"Expected an? <class '(\w+)'>\.", r"expected \1,", message)
+    message = re.sub(r"Expected a typing\.Literal\[(.+?)\]\.", r"expected one of \1,", message)
+    message = re.sub(r"Got value: (.*)", r"found \1", message)
+    message = message.replace("export.to", "--to")  # the one required flag
+    message = re.sub(rf"\b({'|'.join(_COMMANDS)})\.(?=\w)", "", message)
+    return message if len(message) <= 300 else f"{message[:300]} ..."
 
 
 def _underscored(arguments: Sequence[str]) -> list[str]:
@@ -96,7 +117,7 @@ def _parser() -> ArgumentParser:
         """Says a mistake in one line, without the usage of all flags."""
 
         def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-            raise ConfigError(f"{' '.join(message.split())} (see --help)") from ex
+            raise ConfigError(f"{_plain(message)} (see --help)") from ex
 
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
     parser = Parser(
@@ -213,7 +234,7 @@ def _evaluate_flags(parser: ArgumentParser) -> None:
 def _datasets_flags(parser: ArgumentParser) -> None:
     add = parser.add_argument
     add("action", type=Literal["list", "fetch", "verify"], help="what to do")
-    add("names", type=str, nargs="*", help="data sets; all by default")
+    add("names", type=str, nargs="*", default=[], help="data sets; all by default")
     add("--json", type=str | None, metavar="FILE", help="write the result for programs")
 
 
@@ -293,7 +314,7 @@ _COMMANDS: dict[str, tuple[str, str, Callable[[ArgumentParser], None], Callable[
         "Train on a table and forecast what comes after its end.\n\n"
         "The last --test_fraction of the rows is not trained on and gives the scores; of the rows\n"
         "before, the last part chooses the epoch. Times must be regular; gaps in the values are\n"
-        "filled and said so.",
+        "masked and said so: the network neither reads nor learns them.",
         _forecast_flags,
         commands.run_forecast,
     ),

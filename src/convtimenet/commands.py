@@ -108,7 +108,7 @@ def run_forecast(flags: Any) -> None:
             resume=flags.resume,
             level=flags.level,
         )
-        show_result(console, run.result)
+        show_result(console, run.result, said=table.notices)
         if run.evaluation is not None:
             note(
                 console,
@@ -247,7 +247,9 @@ def run_export(flags: Any) -> None:
     console, folder = make_console(), Path(flags.to)
     wrote(console, f"{flags.format} graph", folder / FILES[flags.format])
     same = f", same class for {parity['same_class']:.2%}" if classifies else ""
-    what = "cases" if classifies else "windows"
+    what = "case" if classifies else "window"
+    if parity["inputs"] != 1:
+        what += "s"
     wrote(
         console,
         f"compared with the model on {parity['inputs']} {what}: answers up to "

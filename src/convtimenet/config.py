@@ -333,7 +333,7 @@ class TrainConfig(_Json):
     """Seconds after which training stops and keeps the best epoch so far; None for no limit."""
     memory_budget: float | None = None
     """GiB that a training step may take before activations are computed again instead of kept;
-    None for 80 % of what the device has free."""
+    None for four fifths of what the device has free."""
     checkpoint_seconds: float = 60.0
     """Seconds from one saved state of the training to the next; none is saved without a folder."""
     precision: Precision = "fp32"

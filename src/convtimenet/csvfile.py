@@ -117,7 +117,7 @@ def read_csv_columns(path: str | Path) -> CsvColumns:
 def unknown_column(name: str, names: Sequence[str]) -> str:
     """Message for a column that does not exist, with the nearest name that does."""
     lower = {known.lower(): known for known in names}
-    near = difflib.get_close_matches(name.lower(), list(lower), n=1, cutoff=0.4)
+    near = difflib.get_close_matches(name.lower(), list(lower), n=1, cutoff=0.6)
     hint = f"; did you mean {lower[near[0]]!r}?" if near else ""
     return f"there is no column {name!r}{hint} (found: {listing(names)})"
 

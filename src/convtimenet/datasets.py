@@ -125,7 +125,7 @@ def info(name: str) -> DatasetInfo:
     }
     wanted = name.strip().casefold()
     if wanted not in known:
-        near = difflib.get_close_matches(wanted, known, n=3, cutoff=0.5)
+        near = difflib.get_close_matches(wanted, known, n=3, cutoff=0.6)
         hint = ", ".join(dict.fromkeys(known[key].name for key in near)) or ", ".join(REGISTRY)
         raise DatasetError(
             f"expected a registered data set; found {name!r}; did you mean one of: {hint}?"

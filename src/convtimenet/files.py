@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
-from convtimenet.errors import DataError
+from convtimenet.errors import ConfigError, DataError
 
 if sys.platform == "win32":
     import msvcrt
@@ -74,6 +74,26 @@ def write_whole(path: Path, data: bytes) -> None:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def check_writable(name: str, path: str | os.PathLike[str]) -> None:
+    """Find out by trying whether something could be written to `path`; nothing stays there.
+
+    Raises
+    ------
+    ConfigError
+        If not; `name` is what the user calls it.
+    """
+    folder = Path(path).resolve().parent
+    while not folder.exists():  # folders on the way are made when they are needed
+        folder = folder.parent
+    try:
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise ConfigError(
+            f"{name}: nothing can be written to the folder {folder} ({error.strerror}); give "
+            "another place, or change its permissions"
+        ) from error
 
 
 @contextmanager

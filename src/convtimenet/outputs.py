@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from convtimenet.errors import ConfigError, MissingExtraError
+from convtimenet.files import check_writable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -34,16 +37,19 @@ def wrote(console: Console, what: str, where: str | Path) -> None:
     console.print(f"{what}: {where}", markup=False, soft_wrap=True)
 
 
-def show_result(console: Console, result: Result) -> None:
-    """Print what was done, its scores beside those of others, and how often intervals held."""
+def show_result(console: Console, result: Result, said: Sequence[str] = ()) -> None:
+    """Print what was done, its scores beside those of others, and how often intervals held;
+    notices that were `said` before are not repeated."""
     from rich.markup import escape
 
     from convtimenet.result import comparison, coverage, facts
 
-    for label, text in facts(result).items():
+    notices = [notice for notice in result.notices if notice not in said]
+    for label, text in facts(replace(result, notices=notices)).items():
         console.print(f"[bold]{label}:[/bold] {escape(text)}", soft_wrap=True)
     if result.scores:
-        _show_rows(console, f"{result.dataset} scores", comparison(result))
+        unit = ", training standard deviations" if result.task == "forecasting" else ""
+        _show_rows(console, f"{result.dataset} scores{unit}", comparison(result))
     if result.intervals:
         _show_rows(console, "intervals", coverage(result))
 
@@ -112,10 +118,12 @@ def check_outputs(flags: Any, *inputs: str | None, out: str | None = None) -> No
         from convtimenet.artefact import check_target
 
         check_target(flags.save)
+        check_writable("--save", flags.save)
     if flags.get("resume"):
         from convtimenet.checkpoint import check_folder
 
         check_folder(flags.resume)
+        check_writable("--resume", Path(flags.resume) / "state")
     taken = {Path(path).resolve() for path in inputs if path is not None}
     for name, target in (
         ("--out", out),
@@ -131,4 +139,5 @@ def check_outputs(flags: Any, *inputs: str | None, out: str | None = None) -> No
             raise ConfigError(f"{name} must be a file, {path} is a folder")
         if path.resolve() in taken:
             raise ConfigError(f"{name} would overwrite {path}, which is read or written already")
+        check_writable(name, path)
         taken.add(path.resolve())

@@ -124,7 +124,7 @@ def numeric_targets(labels: np.ndarray) -> np.ndarray:
         numbers = labels.astype(np.float64)
     except (TypeError, ValueError) as error:
         raise DataError(
-            f"targets must be numbers, found something else ({error}); use ConvTimeNetClassifier "
+            f"targets must be numbers, found {_first_other(labels)}; use ConvTimeNetClassifier "
             "to predict classes"
         ) from error
     if not np.isfinite(numbers).all():
@@ -134,3 +134,13 @@ def numeric_targets(labels: np.ndarray) -> np.ndarray:
             "leave the case out"
         )
     return numbers
+
+
+def _first_other(labels: np.ndarray) -> str:
+    """The first label that is no number, as a user wrote it."""
+    for label in labels.tolist():
+        try:
+            float(label)
+        except (TypeError, ValueError):
+            return repr(label)
+    return "something else"

@@ -110,7 +110,10 @@ def read_source(source: Any, wanted: Wanted) -> Columns:
         path = Path(source)
         name = path.name.lower()
         if not name.endswith((".csv", ".csv.gz", ".parquet")):
-            raise DataError(f"{path}: expected a .csv, .csv.gz or .parquet file")
+            raise DataError(
+                f"{path}: expected a table in a .csv, .csv.gz or .parquet file, found "
+                f"{'a folder' if path.is_dir() else f'the ending {path.suffix!r}'}; save it as one"
+            )
         if not path.is_file():
             raise DataError(f"{path}: there is no such file; check the path")
         if not name.endswith(".parquet"):

@@ -169,8 +169,10 @@ def _facts_sections(
     if published:
         columns = list(dict.fromkeys(key for row in published for key in row))
         cells = [[row.get(column, "") for column in columns] for row in published]
-        table = card(score_table("This run and published results", columns, cells), fit=True)
+        table = card(score_table("This run and other results", columns, cells), fit=True)
         note = '<p class="soft">In colour: this run. Numbers compare only where data, split and '
         note += "scored windows or cases are the same.</p>"
-        sections.append(Section("published", "Beside published results", table + note))
+        # ours and the baseline come first
+        beside = "published results" if len(published) > 2 else "the simplest answer"
+        sections.append(Section("published", f"Beside {beside}", table + note))
     return sections

@@ -129,7 +129,7 @@ def draw_series(axes: Axes, x: np.ndarray, values: np.ndarray) -> None:
     C = len(values)
     if values.size > MANY_POINTS:
         axes.set_rasterization_zorder(0)
-    colours = [BLUE] if C == 1 else colormaps["viridis"](np.linspace(0, 0.9, C))
+    colours = [BLUE] if C == 1 else colormaps["viridis"](np.linspace(0, 0.8, C))
     width, alpha = (1.2, 1.0) if C == 1 else (0.8, 0.8)
     dot = "." if values.shape[1] == 1 else None
     for row, colour in zip(values, colours, strict=True):

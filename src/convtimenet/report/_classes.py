@@ -94,7 +94,7 @@ def _classes_section(model: ConvTimeNetClassifier, counts: np.ndarray) -> Sectio
     off = counts - np.diag(np.diag(counts))
     i, j = np.unravel_index(int(off.argmax()), off.shape)
     many = len(labels) > 9  # too many for half a page
-    worst = "No mistake was made twice."
+    worst = "No mistake was made twice." if off.any() else "No mistake was made."
     if off[i, j] > 1:
         worst = f"Most frequent mistake: {off[i, j]} of class {labels[i]} taken for {labels[j]}."
     picture = figure(

@@ -97,9 +97,11 @@ def pick_windows(mse: np.ndarray, starts: np.ndarray, apart: int) -> dict[str, l
 
     Returns
     -------
-    Under "worst", "median" and "best"; the first is ``mse.argmax()``. No window appears twice, so
-    of few windows some lists stay short.
+    Under "worst", "median" and "best"; the first is ``mse.argmax()``. No window appears twice, none
+    is among the worst below the median or among the best above it, so of few windows some lists
+    stay short.
     """
+    half = mse[middle(mse)]
     picks: dict[str, list[int]] = {"worst": [], "median": [], "best": []}
     for kind, ranked in (
         ("worst", np.argsort(-mse, kind="stable").tolist()),
@@ -110,7 +112,8 @@ def pick_windows(mse: np.ndarray, starts: np.ndarray, apart: int) -> dict[str, l
         taken = {window for windows in picks.values() for window in windows}
         for window in ranked:
             far = all(abs(starts[window] - starts[other]) >= apart for other in chosen)
-            if far and window not in taken:
+            wrong = {"worst": mse[window] < half, "best": mse[window] > half}.get(kind, False)
+            if far and not wrong and window not in taken:
                 chosen.append(window)
             if len(chosen) == _EACH:
                 break
@@ -175,8 +178,10 @@ def _window_card(
     ours, *bounds = answers[:, c].T
     shown = slice(max(0, at - min(L, max(H, 24))), at + H)
     truth = one.values[shown, c]
-    told = f"MSE {number(float(evaluation.mse_per_window[window]))} over all channels; shown is "
-    told += f"{channel}, which has {100 * share[c]:.0f} % of this window's error"
+    told = f"MSE {number(float(evaluation.mse_per_window[window]))}"
+    if len(table.channels) > 1:
+        told += f" over all channels; shown is {channel}, which has {100 * share[c]:.0f} % of this "
+        told += "window's error"
     return figure(
         plots.forecast_window(
             to_local(one.times[shown], table.time_zone),

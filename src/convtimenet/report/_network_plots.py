@@ -142,6 +142,7 @@ def kernel_map(weight: np.ndarray) -> str:
         k = weight.shape[1]
         offsets = np.arange(k) - (k - 1) // 2
         top.plot(offsets, np.abs(weight).mean(0), color=INK, marker="o" if k < 16 else None, ms=3)
+        top.margins(y=0.15)
         top.set_ylim(bottom=0)
         top.set_ylabel("mean |w|")
         reach = max(float(np.abs(weight).max()), 1e-12)

@@ -184,7 +184,7 @@ def coverage_by_step(curves: Mapping[float, np.ndarray], *, xlabel: str) -> str:
         lowest, ends, H = 100.0, [], 1
         colours: Any = (BLUE, GREEN, ORANGE)
         if len(curves) > len(colours):
-            colours = colormaps["viridis"](np.linspace(0, 0.9, len(curves)))
+            colours = colormaps["viridis"](np.linspace(0, 0.8, len(curves)))
         for (level, share), colour in zip(curves.items(), colours, strict=False):
             H = len(share)
             dots = "o" if H <= 40 else None
