@@ -173,6 +173,15 @@ class TestOwnTables:
         with pytest.raises(DataError, match="no rows were kept for a test"):
             run.write_report("never.html")
 
+    def test_a_test_part_that_leaves_nothing_to_train_on_is_said(self):
+        model = ConvTimeNetForecaster(h=4, input_size=8, **QUICK)
+        run = forecast_table(model, read_table(waves(60)), test_fraction=0.9, dataset="mine")
+        assert run.evaluation is None
+        told = (
+            "a test part of 90% leaves too few rows to train on: trained on all of them, no scores"
+        )
+        assert any(told in notice for notice in run.result.notices)
+
     def test_the_validation_part_is_as_large_as_asked_for(self):
         model = ConvTimeNetForecaster(h=4, training={"validation_fraction": 0}, **QUICK)
         run = forecast_table(model, read_table(waves()), test_fraction=0.2, dataset="mine")

@@ -17,6 +17,7 @@ from convtimenet import (
     ConvTimeNet,
     ConvTimeNetClassifier,
     ConvTimeNetForecaster,
+    ConvTimeNetRegressor,
     ModelConfig,
     fuse,
     runtime,
@@ -81,6 +82,35 @@ def test_classes_are_the_estimators(classifier, tmp_path):
         model.predict([np.zeros((2, 60))])
     with pytest.raises(DataError, match="2 channels, found 1"):
         model.predict([np.zeros((1, 20))])
+
+
+@pytest.mark.parametrize("format", ["onnx", "onnx-int8", "torch-export"])
+def test_numbers_are_the_estimators(classifier, tmp_path, format):
+    _, X = classifier
+    y = 1e4 + 50 * np.array([case.mean() for case in X])
+    estimator = ConvTimeNetRegressor(n_epochs=3, model=SMALL).fit(X, y)
+    gaps = [case.copy() for case in X]
+    gaps[0][:, 4:9] = np.nan
+    parity = export(estimator, tmp_path / "r", format, data=gaps)
+    assert "same_class" not in parity
+    expected, spread = estimator.predict(gaps), np.ptp(y)
+    close = 0.02 * spread if format == "onnx-int8" else 1e-4 * spread
+    assert parity["max_difference"] < close
+    assert np.ptp(expected) > 0.1 * spread
+    if format == "torch-export":
+        program = torch.export.load(tmp_path / "r" / "model.pt2").module()
+        padded = np.full((len(gaps), 2, estimator.network_.config.context_length), np.nan)
+        for row, case in zip(padded, gaps, strict=True):
+            row[:, : case.shape[1]] = case
+        found = program(torch.from_numpy(padded).float()).numpy()[:, 0]
+    else:
+        model = runtime.load(tmp_path / "r")
+        assert isinstance(model, runtime.RegressRuntime)
+        found = model.predict(gaps)
+        with pytest.raises(DataError, match="2 channels, found 1"):
+            model.predict([np.zeros((1, 20))])
+    assert found.dtype == np.float64
+    np.testing.assert_allclose(found, expected, rtol=0, atol=close)
 
 
 def test_any_number_of_channels_without_fitted_scaling(tmp_path):

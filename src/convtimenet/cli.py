@@ -348,7 +348,7 @@ _COMMANDS: dict[str, tuple[str, str, Callable[[ArgumentParser], None], Callable[
         "graph is answered from with numpy and onnxruntime alone:\n\n"
         "  from convtimenet.runtime import load\n"
         '  model = load("exported")\n'
-        "  model.forecast(values)  # (T, C) to (h, C); a classifier: model.predict(cases)",
+        "  model.forecast(values)  # (T, C) to (h, C); of cases: model.predict(cases)",
         _export_flags,
         commands.run_export,
     ),

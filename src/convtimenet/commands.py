@@ -230,24 +230,25 @@ def run_export(flags: Any) -> None:
     from convtimenet.classifier import ConvTimeNetClassifier
     from convtimenet.export import FILES, PARITY, export
     from convtimenet.forecaster import ConvTimeNetForecaster
+    from convtimenet.regressor import ConvTimeNetRegressor
 
+    kinds = (ConvTimeNetForecaster, ConvTimeNetClassifier, ConvTimeNetRegressor)
     try:
         found = json.loads((Path(flags.model) / DESCRIPTION).read_text(encoding="utf-8"))
-        classifies = found["kind"] == ConvTimeNetClassifier.__name__
+        kind = {kind.__name__: kind for kind in kinds}[found["kind"]]
     except (OSError, ValueError, KeyError, TypeError):
-        classifies = False  # load says what is wrong
-    if classifies and flags.check is None:
+        kind = ConvTimeNetForecaster  # load says what is wrong
+    if kind is not ConvTimeNetForecaster and flags.check is None:
         raise ConfigError(
-            "a saved classifier keeps no cases to compare the graph on; give some with --check"
+            f"a saved {kind.__name__} keeps no cases to compare the graph on; give some with "
+            "--check"
         )
-    model = (ConvTimeNetClassifier if classifies else ConvTimeNetForecaster).load(
-        flags.model, device="cpu"
-    )
+    model = kind.load(flags.model, device="cpu")
     parity = export(model, flags.to, flags.format, data=flags.check)
     console, folder = make_console(), Path(flags.to)
     wrote(console, f"{flags.format} graph", folder / FILES[flags.format])
-    same = f", same class for {parity['same_class']:.2%}" if classifies else ""
-    what = "case" if classifies else "window"
+    same = f", same class for {parity['same_class']:.2%}" if "same_class" in parity else ""
+    what = "window" if kind is ConvTimeNetForecaster else "case"
     if parity["inputs"] != 1:
         what += "s"
     wrote(
@@ -258,11 +259,11 @@ def run_export(flags: Any) -> None:
         folder / PARITY,
     )
     console.print("use it with:")
-    for line in _usage(flags.format, folder, classifies):
+    for line in _usage(flags.format, folder, model.network_.config.head):
         console.print(f"  {line}", markup=False, soft_wrap=True)
 
 
-def _usage(format: str, folder: Path, classifies: bool) -> tuple[str, str, str]:
+def _usage(format: str, folder: Path, head: str) -> tuple[str, str, str]:
     """Three lines of Python that answer with an export."""
     graph = repr(str(folder / "model.pt2"))
     if format == "torch-export":
@@ -271,11 +272,12 @@ def _usage(format: str, folder: Path, classifies: bool) -> tuple[str, str, str]:
         lines = ("import torch", f"model = torch._inductor.aoti_load_package({graph})")
     else:
         lines = ("from convtimenet.runtime import load", f"model = load({str(folder)!r})")
-        return *lines, "model.predict(cases)" if classifies else "model.forecast(values)"
+        return *lines, "model.forecast(values)" if head == "forecast" else "model.predict(cases)"
     answer = "model(x)  # x: (B, C, L) "
-    if classifies:
-        return *lines, answer + "float32, NaN behind a case's end; gives probabilities (B, K)"
-    return *lines, answer + "float64 in the data's units; gives (B, C, h)"
+    if head == "forecast":
+        return *lines, answer + "float64 in the data's units; gives (B, C, h)"
+    gives = "probabilities (B, K)" if head == "classify" else "numbers (B, 1)"
+    return *lines, answer + f"float32, NaN behind a case's end; gives {gives}"
 
 
 def run_datasets(flags: Any) -> None:

@@ -29,14 +29,15 @@ from torch import Tensor, nn
 from convtimenet._shapes import Bool, Float
 from convtimenet.artefact import WEIGHTS, check_target, head_of
 from convtimenet.base import ConvTimeNetEstimator
-from convtimenet.classifier import ConvTimeNetClassifier
 from convtimenet.errors import ArtefactError, ConfigError, DataError, MissingExtraError
 from convtimenet.files import whole_folder
 from convtimenet.forecaster import ConvTimeNetForecaster
 from convtimenet.inference import FusedBlock
+from convtimenet.labelled import LabelledEstimator
 from convtimenet.manifest import DESCRIPTION, seal
 from convtimenet.model import Blocks, ConvTimeNet
 from convtimenet.patches import DeformablePatch, Extent
+from convtimenet.regressor import ConvTimeNetRegressor
 from convtimenet.runtime import session_of
 
 Format = Literal["onnx", "onnx-int8", "torch-export", "aoti"]
@@ -100,9 +101,10 @@ class Deployed(nn.Module):
     """The inference network between its scaling, from the data's units to answers.
 
     Forecasting takes (B, C, L) float64 and gives (B, C, H) float64, so that large values keep
-    their fraction; (B, C, Q, H) with quantiles. Classification takes (B, C, L) float32, NaN behind
-    a case's own end, and gives probabilities (B, K). NaN is a missing value, which a network with
-    masks is told; one without reads zero where it classifies, and forecasts NaN.
+    their fraction; (B, C, Q, H) with quantiles. Cases are (B, C, L) float32, NaN behind a case's
+    own end: classification gives probabilities (B, K), regression numbers (B, 1) float64. NaN is a
+    missing value, which a network with masks is told; one without reads zero in cases, and
+    forecasts NaN.
     """
 
     def __init__(self, estimator: ConvTimeNetEstimator):
@@ -110,17 +112,23 @@ class Deployed(nn.Module):
         self.network = copy.deepcopy(estimator.fused_).cpu()
         self.centre = nn.Buffer(torch.from_numpy(estimator.scaler_.centre.copy()))
         self.scale = nn.Buffer(torch.from_numpy(estimator.scaler_.scale.copy()))
-        self.forecasts = self.network.config.head == "forecast"
+        self.head = self.network.config.head
         self.quantiles = len(self.network.config.quantiles)
+        if isinstance(estimator, ConvTimeNetRegressor):
+            targets = estimator.target_scaler_
+            self.target_centre = nn.Buffer(torch.from_numpy(targets.centre[0].copy()))
+            self.target_scale = nn.Buffer(torch.from_numpy(targets.scale[0].copy()))
 
     def forward(self, x: Tensor) -> Tensor:
         scaled = ((x.double() - self.centre) / self.scale).float()
         missing, masks = x.isnan(), self.network.config.masks
-        if masks or not self.forecasts:
+        if masks or self.head != "forecast":
             scaled = torch.where(missing, 0.0, scaled)
         y = self.network(scaled, ~missing if masks else None)
-        if not self.forecasts:
+        if self.head == "classify":
             return y.softmax(-1)
+        if self.head == "regress":
+            return y.double() * self.target_scale + self.target_centre
         if self.quantiles:
             return y.double() * self.scale.unsqueeze(-2) + self.centre.unsqueeze(-2)
         return y.double() * self.scale + self.centre
@@ -138,7 +146,7 @@ def export(
     Parameters
     ----------
     estimator
-        A fitted forecaster or classifier.
+        A fitted forecaster, classifier or regressor.
     folder
         Made with its parents; an earlier export there is replaced, anything else refused.
     format
@@ -146,7 +154,7 @@ def export(
         "aoti" for ``torch._inductor.aoti_load_package`` (compiles, needs a C++ compiler).
     data
         Real data for the comparison: a table for a forecaster (by default the end of the one it
-        was fitted to), cases for a classifier.
+        was fitted to), cases for the others.
 
     Returns
     -------
@@ -165,11 +173,6 @@ def export(
         If onnxscript or onnxruntime are needed and not installed.
     """
     check_is_fitted(estimator)
-    if not isinstance(estimator, (ConvTimeNetForecaster, ConvTimeNetClassifier)):
-        raise ConfigError(
-            f"export takes a forecaster or a classifier, found a {type(estimator).__name__}; save "
-            "it instead"
-        )
     if format not in FILES:
         raise ConfigError(f"format must be one of {', '.join(FILES)}, found {format!r}")
     if format == "aoti" and shutil.which(os.environ.get("CXX", "g++")) is None:
@@ -195,7 +198,7 @@ def export(
             "largest_answer": float(np.abs(expected).max()),
             "seconds": round(time.perf_counter() - begin, 1),
         }
-        if not deployed.forecasts:
+        if deployed.head == "classify":
             same = found.argmax(-1) == expected.argmax(-1)
             parity["same_class"] = float(same.mean())
         description = head_of(type(estimator).__name__, estimator.network_.config)
@@ -229,9 +232,11 @@ def _inputs(estimator: ConvTimeNetEstimator, data: Any) -> np.ndarray:
         windows = np.lib.stride_tricks.sliding_window_view(values, L, axis=0)  # (n, C, L)
         step = max(1, len(windows) // _MOST_WINDOWS)
         return np.ascontiguousarray(windows[::-1][::step][:_MOST_WINDOWS])
-    assert isinstance(estimator, ConvTimeNetClassifier)
+    assert isinstance(estimator, LabelledEstimator)
     if data is None:
-        raise DataError("a classifier keeps no cases; give some as data= for the comparison")
+        raise DataError(
+            f"a {type(estimator).__name__} keeps no cases; give some as data= for the comparison"
+        )
     cases = estimator.read(data)
     if cases.values.shape[1] != estimator.n_channels_:
         raise DataError(
@@ -252,7 +257,11 @@ def _write(deployed: Deployed, path: Path, format: Format, inputs: np.ndarray) -
     batch = torch.export.Dim("batch", min=1)
     dynamic: dict[int, Any] = {0: batch}
     # an identity scaling (1, 1) fits any number of channels
-    if deployed.forecasts and deployed.scale.numel() == 1 and not config.revin_affine_channels:
+    if (
+        deployed.head == "forecast"
+        and deployed.scale.numel() == 1
+        and not config.revin_affine_channels
+    ):
         dynamic[1] = torch.export.Dim("channels", min=1)
     example = torch.from_numpy(np.resize(inputs[:2], (2, *inputs.shape[1:])))
     if format in ("onnx", "onnx-int8"):

@@ -177,6 +177,11 @@ def forecast_table(
     if not kept.all() and test_fraction:
         which = f"{T[0]} rows" if not table.long else f"the rows of {(~kept).sum()} series"
         notice = f"{which} are too few to keep a test part for a horizon of {h}: no scores"
+        if test_fraction > 0.5 and (test >= h).all() and not kept.any():
+            notice = (
+                f"a test part of {test_fraction:.0%} leaves too few rows to train on: no scores, "
+                "trained on all rows; use a smaller test_fraction"
+            )
         return replace(run, result=replace(run.result, notices=[*run.result.notices, notice]))
     return run
 
@@ -211,4 +216,6 @@ def check_future(model: ConvTimeNetForecaster, table: Table, future: str | Path 
     try:
         fill_future(extend(last, model.h), last.lengths, given, names)
     except DataError as error:
-        raise DataError(f"{future}: {error}") from error
+        # the estimator's words for it, in the command line's
+        said = str(error).replace("predict(future=...)", "--future")
+        raise DataError(f"{future}: {said}") from error

@@ -4,6 +4,7 @@ from convtimenet.runtime import load
 model = load("exported")
 model.forecast(values)        # a forecaster's folder: (T, C) -> (h, C), units kept
 model.predict_proba(X)        # a classifier's folder: cases -> (n, K)
+model.predict(X)              # a classifier's or regressor's: cases -> (n,)
 """
 
 from __future__ import annotations
@@ -120,19 +121,11 @@ class ForecastRuntime(Runtime):
         return np.swapaxes(answers.reshape(*array.shape[:-2], *answers.shape[-2:]), -1, -2)
 
 
-class ClassifyRuntime(Runtime):
-    """An exported `ConvTimeNetClassifier`."""
+class CasesRuntime(Runtime):
+    """An exported estimator of one answer per case."""
 
-    def __init__(self, session: Any, config: ModelConfig, description: dict[str, Any]):
-        super().__init__(session, config, description)
-        self.classes = restored(description["data"], config.outputs)
-        """Labels in the order of the probabilities."""
-
-    def shapes(self) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-        return ("float", self.config.channels, self.context_length), ("float", len(self.classes))
-
-    def predict_proba(self, X: Any) -> np.ndarray:
-        """Class probabilities (n, K) of cases as `convtimenet.cases.as_cases` takes them.
+    def answers(self, X: Any) -> np.ndarray:
+        """What the graph says of cases as `convtimenet.cases.as_cases` takes them.
 
         Raises
         ------
@@ -153,13 +146,41 @@ class ClassifyRuntime(Runtime):
         padded[..., :longest] = cases.values
         return self.run(padded)
 
+
+class ClassifyRuntime(CasesRuntime):
+    """An exported `ConvTimeNetClassifier`."""
+
+    def __init__(self, session: Any, config: ModelConfig, description: dict[str, Any]):
+        super().__init__(session, config, description)
+        self.classes = restored(description["data"], config.outputs)
+        """Labels in the order of the probabilities."""
+
+    def shapes(self) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        return ("float", self.config.channels, self.context_length), ("float", len(self.classes))
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Class probabilities (n, K); cases and errors as for `answers`."""
+        return self.answers(X)
+
     def predict(self, X: Any) -> np.ndarray:
         """The most probable class of each case, (n,)."""
-        probabilities = self.predict_proba(X)
-        return self.classes[probabilities.argmax(axis=1)]
+        return self.classes[self.answers(X).argmax(axis=1)]
 
 
-def load(folder: str | os.PathLike[str], threads: int = 0) -> ForecastRuntime | ClassifyRuntime:
+class RegressRuntime(CasesRuntime):
+    """An exported `ConvTimeNetRegressor`."""
+
+    def shapes(self) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        return ("float", self.config.channels, self.context_length), ("double", 1)
+
+    def predict(self, X: Any) -> np.ndarray:
+        """The number of each case, (n,) float64; cases and errors as for `answers`."""
+        return self.answers(X)[:, 0]
+
+
+def load(
+    folder: str | os.PathLike[str], threads: int = 0
+) -> ForecastRuntime | ClassifyRuntime | RegressRuntime:
     """Open a folder that `convtimenet.export.export` wrote in an ONNX format.
 
     Parameters
@@ -205,9 +226,10 @@ def load(folder: str | os.PathLike[str], threads: int = 0) -> ForecastRuntime | 
     return runtime
 
 
-_KINDS: dict[str, type[ForecastRuntime] | type[ClassifyRuntime]] = {
+_KINDS: dict[str, type[ForecastRuntime] | type[ClassifyRuntime] | type[RegressRuntime]] = {
     "ConvTimeNetForecaster": ForecastRuntime,
     "ConvTimeNetClassifier": ClassifyRuntime,
+    "ConvTimeNetRegressor": RegressRuntime,
 }
 
 
