@@ -177,9 +177,7 @@ class TestOwnTables:
         model = ConvTimeNetForecaster(h=4, input_size=8, **QUICK)
         run = forecast_table(model, read_table(waves(60)), test_fraction=0.9, dataset="mine")
         assert run.evaluation is None
-        told = (
-            "a test part of 90% leaves too few rows to train on: trained on all of them, no scores"
-        )
+        told = "a test part of 90% leaves too few rows to train on: no scores, trained on all rows"
         assert any(told in notice for notice in run.result.notices)
 
     def test_the_validation_part_is_as_large_as_asked_for(self):
