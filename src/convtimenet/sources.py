@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from decimal import Decimal
-from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from convtimenet.csvfile import listing, number_in, read_csv_columns, unknown_column
+from convtimenet.csvfile import listing, read_csv_columns, unknown_column
 from convtimenet.errors import DataError, MissingExtraError
-from convtimenet.timestamps import (
-    FIRST_YEAR,
-    LAST_YEAR,
-    looks_like_date,
-    offsets_in,
-    parse_times,
+from convtimenet.framecolumns import (
+    frame_any,
+    frame_floats,
+    frame_ids,
+    frame_times,
+    holds_dates,
+    numbered,
+    text_times,
 )
+from convtimenet.timestamps import looks_like_date
 
 __all__ = ["Columns", "Origin", "Wanted", "read_source"]
 
@@ -131,10 +132,10 @@ def _from_csv(path: Path, wanted: Wanted) -> Columns:
     dates = [n for n in csv.names if n != id_name and looks_like_date(csv.cells[n][0])]
     time_name = _find_time(csv.names, wanted.time, dates)
     channels, notices = _find_targets(csv.names, time_name, id_name, wanted)
-    times, zone, offsets = _text_times(csv.cells[time_name], time_name, lambda i: csv.places[i])
+    times, zone, offsets = text_times(csv.cells[time_name], time_name, lambda i: csv.places[i])
     if csv.encoding != "utf-8":
         notices += ("the file is not UTF-8 and was read as Latin-1; check the channel names",)
-    series, ids = (None, None) if id_name is None else _numbered(csv.cells[id_name])
+    series, ids = (None, None) if id_name is None else numbered(csv.cells[id_name])
     if id_name is not None and "" in csv.cells[id_name]:
         place = csv.places[csv.cells[id_name].index("")]
         raise DataError(f"column {id_name!r}, {place}: the id is missing; every row needs one")
@@ -224,17 +225,17 @@ def _from_frame(source: Any, wanted: Wanted) -> Columns:
         time_name, time_series = str(index.name or "time"), index
         channels, notices = _find_targets(names, None, id_name, wanted)
     else:
-        dates = [n for n, one in series.items() if n != id_name and _holds_dates(one)]
+        dates = [n for n, one in series.items() if n != id_name and holds_dates(one)]
         time_name = _find_time(names, wanted.time, dates)
         time_series = series[time_name]
         channels, notices = _find_targets(names, time_name, id_name, wanted)
-    times, zone, offsets = _frame_times(time_series, time_name)
+    times, zone, offsets = frame_times(time_series, time_name)
     dtype = time_series.dtype
-    numbers_of, ids = _frame_ids(series[id_name], id_name) if id_name else (None, None)
+    numbers_of, ids = frame_ids(series[id_name], id_name) if id_name else (None, None)
     id_dtype = series[id_name].dtype if id_name else None
     return Columns(
         times=times,
-        values=np.array([_frame_floats(series[name], name) for name in channels])
+        values=np.array([frame_floats(series[name], name) for name in channels])
         .reshape(len(channels), len(frame))
         .T.copy(),
         channels=channels,
@@ -250,7 +251,7 @@ def _from_frame(source: Any, wanted: Wanted) -> Columns:
         series=numbers_of,
         ids=ids,
         id_name=id_name,
-        covariates={name: _frame_any(series[name], name) for name in wanted.covariates},
+        covariates={name: frame_any(series[name], name) for name in wanted.covariates},
         offsets=offsets,
     )
 
@@ -285,138 +286,6 @@ def _datetime_index(frame: Any) -> Any:
         return None
     series = nw.from_native(index.to_series(), series_only=True)
     return series if isinstance(series.dtype, nw.Datetime) else None
-
-
-def _is_text(dtype: Any) -> bool:
-    import narwhals.stable.v2 as nw
-
-    return isinstance(dtype, (nw.String, nw.Categorical, nw.Enum, nw.Object))
-
-
-def _holds_dates(series: Any) -> bool:
-    import narwhals.stable.v2 as nw
-
-    if isinstance(series.dtype, (nw.Datetime, nw.Date)):
-        return True
-    return _is_text(series.dtype) and looks_like_date(str(series[0]))
-
-
-def _frame_times(series: Any, name: str) -> tuple[np.ndarray, str | None, tuple[str, ...]]:
-    import narwhals.stable.v2 as nw
-
-    dtype = series.dtype
-    missing = series.is_null().to_numpy()
-    if missing.any():
-        raise DataError(
-            f"column {name!r}, row {int(np.argmax(missing))}: the time stamp is missing; every row "
-            "needs one"
-        )
-    if dtype.is_integer():
-        return series.to_numpy().astype(np.int64), None, ()
-    if _is_text(dtype):
-        cells = [str(cell) for cell in series.to_list()]
-        return _text_times(cells, name, lambda i: f"row {i}")
-    if isinstance(dtype, nw.Date):
-        dtype, series = nw.Datetime("us"), series.cast(nw.Datetime("us"))
-    if not isinstance(dtype, nw.Datetime):
-        raise DataError(
-            f"column {name!r}: expected dates or integers as times, found {_kind(series)}; convert "
-            "it, in pandas with pd.to_datetime(column), or column.dt.to_timestamp() for periods"
-        )
-    if dtype.time_zone is not None:
-        series = series.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
-    stamps = series.to_numpy()
-    years = stamps.astype("datetime64[Y]").astype(int) + 1970
-    if years.min() < FIRST_YEAR or years.max() > LAST_YEAR:
-        raise DataError(
-            f"column {name!r}: expected years from {FIRST_YEAR} to {LAST_YEAR}, found "
-            f"{years.min()} to {years.max()}"
-        )
-    return stamps.astype("datetime64[ns]"), dtype.time_zone, ()
-
-
-def _kind(series: Any) -> str:
-    """The type of a column for a message, its library's own where narwhals knows none."""
-    import narwhals.stable.v2 as nw
-
-    known = not isinstance(series.dtype, nw.Unknown)
-    return str(series.dtype if known else series.to_native().dtype)
-
-
-def _text_times(
-    cells: Sequence[str], name: str, place: Callable[[int], str]
-) -> tuple[np.ndarray, str | None, tuple[str, ...]]:
-    """Times, their zone and their UTC offsets. Each different text is read once: the series of a
-    panel share their stamps."""
-    of, texts = _numbered(cells)
-    firsts = np.unique(of, return_index=True)[1].tolist()
-    times, zone = parse_times(texts.tolist(), [f"column {name!r}, {place(i)}" for i in firsts])
-    return times[of], zone, () if zone is None else offsets_in(texts.tolist())
-
-
-def _numbered(labels: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
-    """Number each row's series (R,), in the order in which the S labels first occur, and those."""
-    numbers: dict[Any, int] = {}
-    series = [numbers.setdefault(label, len(numbers)) for label in labels]
-    ids = np.array(list(numbers)) if isinstance(labels[0], int) else np.array([*numbers], object)
-    return np.array(series, dtype=np.int64), ids
-
-
-def _frame_ids(series: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
-    missing = series.is_null().to_numpy()
-    if missing.any():
-        raise DataError(
-            f"column {name!r}, row {int(np.argmax(missing))}: the id is missing; every row needs "
-            "one"
-        )
-    if not series.dtype.is_integer() and not _is_text(series.dtype):
-        raise DataError(
-            f"column {name!r}: expected ids as text or whole numbers, found {_kind(series)}; "
-            "convert it, in pandas with astype(int) or astype(str)"
-        )
-    of, labels = _numbered(series.to_list())
-    if all(isinstance(label, Integral) for label in labels.tolist()):
-        return of, labels.astype(np.int64)
-    texts = list(map(str, labels.tolist()))
-    if len(set(texts)) < len(texts):
-        twice = next(text for text in texts if texts.count(text) > 1)
-        raise DataError(
-            f"column {name!r}: different ids read {twice!r} as text, such as a number and its "
-            "text; write ids in one way"
-        )
-    return of, np.array(texts, dtype=object)
-
-
-def _frame_any(series: Any, name: str) -> np.ndarray:
-    """A covariate: numbers as float64 with NaN, text as objects with None."""
-    cells = series.to_list() if _is_text(series.dtype) else []
-    if not any(isinstance(cell, str) for cell in cells):
-        return _frame_floats(series, name)
-    return np.array([None if cell is None else str(cell) for cell in cells], object)
-
-
-def _frame_floats(series: Any, name: str) -> np.ndarray:
-    import narwhals.stable.v2 as nw
-
-    dtype = series.dtype
-    if series.is_null().all():  # of no particular type in some libraries
-        return np.full(len(series), np.nan)
-    if dtype.is_numeric() or isinstance(dtype, nw.Boolean):
-        return np.array(series.cast(nw.Float64).to_numpy(), dtype=np.float64)
-    if not _is_text(dtype):
-        raise DataError(
-            f"column {name!r}: expected numbers, found {_kind(series)}; convert it or leave it "
-            "out with target_cols=[...]"
-        )
-    values = np.full(len(series), np.nan)
-    cells = series.to_list()
-    for i in np.flatnonzero(~series.is_null().to_numpy()):
-        cell = cells[i]
-        if isinstance(cell, (Real, Decimal, np.bool_)):
-            values[i] = float(cell)
-        else:  # a number may be written as text, as in a file
-            values[i] = number_in(name, f"row {i}", str(cell))
-    return values
 
 
 def _find_time(names: Sequence[str], time_col: str | None, dates: Sequence[str]) -> str:
