@@ -70,7 +70,8 @@ def forecast_report(
         Rows of the comparison, keys as columns. Those with "this run" in the first column are
         marked.
     future
-        What ``model.predict(table)`` gave, with or without levels: drawn first where it is given.
+        The forecast of what follows `table`, with or without bounds, as ``model.predict`` gives it
+        for files: drawn first.
 
     Returns
     -------
