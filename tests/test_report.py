@@ -17,6 +17,7 @@ import torch
 
 from convtimenet.cases import Cases, as_cases
 from convtimenet.classifier import ConvTimeNetClassifier
+from convtimenet.cli import main
 from convtimenet.errors import DataError, MissingExtraError
 from convtimenet.forecaster import ConvTimeNetForecaster
 from convtimenet.frequency import Frequency
@@ -663,6 +664,22 @@ def test_the_forecast_comes_first(forecast: Forecast, pages: tuple[str, str], tm
     assert 'id="future"' not in pages[0]
 
 
+def test_the_command_draws_what_it_writes(tmp_path: Path):
+    days = np.datetime64("2024-01-01") + np.arange(120)
+    lines = [f"{day},{np.sin(k / 3):.6f}" for k, day in enumerate(days)]
+    (tmp_path / "sales.csv").write_text("\n".join(["date,sales", *lines]))
+    small = [f"--model.{name}={value}" for name, value in TINY.items() if "kernel" not in name]
+    flags = ["--h=6", "--input_size=24", "--level=80", "--training.epochs=1", "--quiet", *small]
+    files = [f"--out={tmp_path / 'f.csv'}", f"--report={tmp_path / 'r.html'}", "--device=cpu"]
+    assert main(["forecast", str(tmp_path / "sales.csv"), *flags, *files]) == 0
+    written = read_table(tmp_path / "f.csv")
+    text = (tmp_path / "r.html").read_text(encoding="utf-8")
+    sales = written.values[:, 0]
+    told = f"it ranges over {sales.min():.3g} to {sales.max():.3g}, the 24 rows before it over"
+    assert alts(text)[0].startswith(f"Forecast of sales from 2024-04-30 to 2024-05-05: {told}")
+    assert "Coloured bands: intervals of 80 %." in Page(text).text
+
+
 def test_midnight_is_left_out_where_all_stamps_are_at_midnight():
     start = np.datetime64("2024-03-30", "ns")
     days = replace(read_table(np.arange(3.0)), times=start + np.arange(3) * np.timedelta64(1, "D"))
@@ -718,8 +735,8 @@ def test_a_key_says_which_line_is_which_channel(channels: int):
         figure.draw_without_rendering()
         _, key = figure.axes
         (bar,) = [one for one in key.collections if one.get_array() is not None]
-        for c, line in enumerate(axes.lines):
-            assert bar.cmap(bar.norm(c)) == pytest.approx(to_rgba(line.get_color()), abs=0.003)
+        lines = [to_rgba(line.get_color()) for line in axes.lines]
+        np.testing.assert_allclose(bar.cmap(bar.norm(np.arange(channels))), lines, atol=0.003)
         ticks = [tick for tick in key.get_yticks() if 0 <= tick < channels]
         assert ticks[0] == 0
         assert all(tick == round(tick) for tick in ticks)

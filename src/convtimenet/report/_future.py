@@ -46,7 +46,8 @@ def future_section(table: Table, future: Table, context_length: int) -> Section:
         _card(table, future, s, c, answers[s, :, c], context_length)
         for s, c in islice(product(range(S), range(C)), _SHOWN)
     ]
-    words = f"The {count(h, 'step')} after the end of the table (shaded), in the data's units. "
+    whole = "each series" if table.long else "the table"
+    words = f"The {count(h, 'step')} after the end of {whole} (shaded), in the data's units. "
     if levels := _levels(future.channels[:K]):
         words += f"Coloured bands: intervals of {', '.join(levels)} %. "
     if len(cards) < S * C:
@@ -85,6 +86,6 @@ def _card(
         ),
         f"Forecast of {name} from {begin} to {last}: it ranges over {span(answers[:, 0])}, the "
         f"{count(len(known), 'row')} before it over {span(known)}.",
-        f"From {begin} to {last}; before it the last {count(len(known), 'row')} of the table.",
+        f"From {begin} to {last}; before it the last {count(len(known), 'row')}.",
         name,
     )
