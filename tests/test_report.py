@@ -17,6 +17,7 @@ import torch
 
 from convtimenet.cases import Cases, as_cases
 from convtimenet.classifier import ConvTimeNetClassifier
+from convtimenet.cli import main
 from convtimenet.errors import DataError, MissingExtraError
 from convtimenet.forecaster import ConvTimeNetForecaster
 from convtimenet.frequency import Frequency
@@ -28,10 +29,12 @@ from convtimenet.report import _plots as plots
 from convtimenet.report import cases_report, forecast_report
 from convtimenet.report._classes import per_class, wilson
 from convtimenet.report._forecast import pick_windows
-from convtimenet.report._html import clean
+from convtimenet.report._future import future_section
+from convtimenet.report._html import Section, clean, page
+from convtimenet.report._importance import case_importance_section
 from convtimenet.report._network import patch_moves
-from convtimenet.report._windows import window_answers
-from convtimenet.tables import Table, read_table
+from convtimenet.report._windows import when, window_answers
+from convtimenet.tables import Table, future_table, read_table
 
 EVIL = "<script>alert('x')</script> & $m$"
 TINY = {"d_model": 8, "d_ff": 16, "kernel_sizes": (3, 5), "patch_size": 8, "patch_stride": 4}
@@ -65,7 +68,7 @@ class Page(HTMLParser):
 
     @property
     def text(self) -> str:
-        return " ".join(self.words)
+        return " ".join(self.words).replace("\xa0", " ")
 
     def pictures(self) -> list[ElementTree.Element]:
         sources = [attrs["src"] or "" for tag, attrs in self.tags if tag == "img"]
@@ -545,3 +548,199 @@ def test_many_levels_are_all_drawn():
     curves = {float(level): np.full(4, level / 100) for level in (10, 30, 50, 70, 90)}
     words = "".join(ElementTree.fromstring(plots.coverage_by_step(curves, xlabel="x")).itertext())
     assert all(f"{level:g} %" in words for level in curves)
+
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def dots_of(drawn: ElementTree.Element, colour: str) -> np.ndarray:
+    """Places (n, 2) of the markers of that colour."""
+    marks = [e.attrib for e in drawn.iter(f"{SVG}use") if "x" in e.attrib]
+    return np.array(
+        [
+            (float(m["x"]), float(m["y"]))
+            for m in marks
+            if f"fill: {colour};" in f"{m['style'].lower()};" and "opacity" not in m["style"]
+        ]
+    )
+
+
+@pytest.mark.parametrize("known", [6, 9])
+def test_a_forecast_lies_where_its_numbers_are(known: int):
+    truth = np.array([3.0, 1, 4, 1, 5, 9, 2, 6, 5])[:known]
+    forecast = np.array([4.0, 7, 8])
+    answers = np.stack([forecast, forecast - 2, forecast - 1, forecast + 1, forecast + 2], 1)
+    text = plots.forecast_window(np.arange(9), truth, answers, ylabel="y", xlabel="x")
+    drawn = ElementTree.fromstring(text)
+    black, orange = (dots_of(drawn, c.lower()) for c in (canvas.INK, canvas.ORANGE))
+    assert (len(black), len(orange)) == (known, 4)
+    per_step, begin = np.polyfit(np.arange(known), black[:, 0], 1)
+    per_unit, zero = np.polyfit(truth, black[:, 1], 1)
+    at = begin + per_step * np.arange(5, 9)  # from the last known value on
+    np.testing.assert_allclose(orange[:, 0], at, atol=1e-3)
+    np.testing.assert_allclose(orange[:, 1], zero + per_unit * np.array([9, 4, 7, 8]), atol=1e-3)
+    bands = [g for g in drawn.iter(f"{SVG}g") if g.get("id", "").startswith("FillBetween")]
+    for band, values in zip(bands, ([2, 5, 6, 9, 10], [3, 5, 6, 7, 8, 9]), strict=True):
+        (path,), (use,) = band.iter(f"{SVG}path"), band.iter(f"{SVG}use")
+        shift = float(use.attrib["y"])
+        heights = {float(y) + shift for y in re.findall(r"[ML] \S+ (\S+)", path.attrib["d"])}
+        expected = sorted(zero + per_unit * value for value in values)
+        np.testing.assert_allclose(sorted(heights), expected, atol=1e-3)
+    assert ("truth" in "".join(drawn.itertext())) == (known == 9)
+
+
+def alts(body: str) -> list[str]:
+    return [attrs["alt"] or "" for tag, attrs in Page(body).tags if tag == "img"]
+
+
+def test_the_first_channels_are_forecast_on_the_page():
+    values = np.arange(180.0).reshape(30, 6)
+    table = replace(
+        read_table(values),
+        times=np.datetime64("2024-01-01", "ns") + np.arange(30) * np.timedelta64(1, "D"),
+        frequency=Frequency.parse("1D"),
+        channels=("north", EVIL, "e", "w", "u", "v"),
+    )
+    answers = 1000.0 + np.arange(5)[:, None] + 10 * np.arange(6)
+    section = future_section(table, future_table(table, answers), context_length=12)
+    found = alts(section.body)
+    assert found == [
+        f"Forecast of {name} from 2024-01-31 to 2024-02-04: it ranges over {first:.3g} to "
+        f"{first + 4:.3g}, the 12 rows before it over {values[18, c]:.3g} to {values[29, c]:.3g}."
+        for c, (name, first) in enumerate(zip(table.channels, answers[0], strict=True))
+        if c < 4
+    ]
+    text = Page(section.body).text
+    assert "Drawn are the first 4 of 6 channels." in text
+    assert "bands" not in text
+    names = [f"{name}{end}" for name in table.channels for end in ("", "-lo-90", "-hi-90")]
+    wide = np.repeat(answers, 3, axis=1) + np.tile([0.0, -500, 500], 6)
+    banded = future_section(table, future_table(table, wide, names), context_length=12)
+    assert "Coloured bands: intervals of 90 %." in Page(banded.body).text
+    assert alts(banded.body) == found
+    with pytest.raises(DataError, match="other series or channels"):
+        future_section(table, future_table(table, answers, list("abcdef")), 12)
+
+
+def test_the_first_series_are_forecast_on_the_page():
+    rows = np.array([5, 40, 9])
+    table = Table(
+        times=np.concatenate([np.arange(n) for n in rows]),
+        values=np.arange(108.0).reshape(54, 2),
+        channels=("y", "z"),
+        time_name="ds",
+        frequency=Frequency.parse("1"),
+        id_name="shop",
+        ids=np.array(["a", EVIL, "c"], dtype=object),
+        rows=rows,
+    )
+    future = future_table(table, -np.arange(12.0).reshape(6, 2))
+    section = future_section(table, future, context_length=12)
+    assert "Drawn are the first 4 of 3 series of 2 channels each." in Page(section.body).text
+    assert alts(section.body) == [
+        "Forecast of a, y from 5 to 6: it ranges over -2 to -0, the 5 rows before it over 0 to 8.",
+        "Forecast of a, z from 5 to 6: it ranges over -3 to -1, the 5 rows before it over 1 to 9.",
+        f"Forecast of {EVIL}, y from 40 to 41: it ranges over -6 to -4, the 12 rows before it over "
+        "66 to 88.",
+        f"Forecast of {EVIL}, z from 40 to 41: it ranges over -7 to -5, the 12 rows before it over "
+        "67 to 89.",
+    ]
+    other = replace(future, ids=np.array(["a", "b", "c"], dtype=object))
+    with pytest.raises(DataError, match="other series or channels"):
+        future_section(table, other, 12)
+
+
+def test_the_forecast_comes_first(forecast: Forecast, pages: tuple[str, str], tmp_path: Path):
+    model, table, evaluation = forecast
+    table = replace(table, frequency=Frequency.parse("1h"))
+    future = future_table(table, model.forecast_table(table).reshape(8, 2))
+    path = forecast_report(
+        tmp_path / "r.html", model, table, evaluation, title="t", facts={}, future=future
+    )
+    page = Page(path.read_text(encoding="utf-8"))
+    headings = [attrs["id"] for tag, attrs in page.tags if tag == "h2"]
+    assert headings[:2] == ["future", "scores"]
+    assert len(page.pictures()) == len(Page(pages[0]).pictures()) + 2
+    assert 'id="future"' not in pages[0]
+
+
+def test_the_command_draws_what_it_writes(tmp_path: Path):
+    days = np.datetime64("2024-01-01") + np.arange(120)
+    lines = [f"{day},{np.sin(k / 3):.6f}" for k, day in enumerate(days)]
+    (tmp_path / "sales.csv").write_text("\n".join(["date,sales", *lines]))
+    small = [f"--model.{name}={value}" for name, value in TINY.items() if "kernel" not in name]
+    flags = ["--h=6", "--input_size=24", "--level=80", "--training.epochs=1", "--quiet", *small]
+    files = [f"--out={tmp_path / 'f.csv'}", f"--report={tmp_path / 'r.html'}", "--device=cpu"]
+    assert main(["forecast", str(tmp_path / "sales.csv"), *flags, *files]) == 0
+    written = read_table(tmp_path / "f.csv")
+    text = (tmp_path / "r.html").read_text(encoding="utf-8")
+    sales = written.values[:, 0]
+    told = f"it ranges over {sales.min():.3g} to {sales.max():.3g}, the 24 rows before it over"
+    assert alts(text)[0].startswith(f"Forecast of sales from 2024-04-30 to 2024-05-05: {told}")
+    assert "Coloured bands: intervals of 80 %." in Page(text).text
+
+
+def test_midnight_is_left_out_where_all_stamps_are_at_midnight():
+    start = np.datetime64("2024-03-30", "ns")
+    days = replace(read_table(np.arange(3.0)), times=start + np.arange(3) * np.timedelta64(1, "D"))
+    assert when(days, 1) == "2024-03-31"
+    assert when(replace(days, time_zone="UTC"), 1) == "2024-03-31"
+    hours = replace(days, times=start + np.arange(3) * np.timedelta64(12, "h"))
+    assert [when(hours, k) for k in range(3)] == [
+        "2024-03-30 00:00",
+        "2024-03-30 12:00",
+        "2024-03-31 00:00",
+    ]
+    # midnights of Berlin, over the change to summer time, in UTC
+    berlin = np.array(["2024-03-30T23", "2024-03-31T22", "2024-04-01T22"], dtype="M8[ns]")
+    assert when(replace(days, times=berlin, time_zone="Europe/Berlin"), 1) == "2024-04-01"
+    assert when(replace(days, time_zone="Europe/Berlin"), 0) == "2024-03-30 01:00+01:00"
+    assert when(replace(days, times=np.arange(3)), 2) == "2"
+
+
+@pytest.mark.parametrize(
+    ("drop", "words"),
+    [
+        (0.006, "It falls most, by 0.01, without channel 1 in steps"),
+        (0.004, "It hardly falls at all (below 0.005), whichever part is hidden."),
+        (0.0, "It does not fall, whichever part is hidden."),
+        (-0.1, "It does not fall, whichever part is hidden."),
+    ],
+)
+def test_a_drop_that_rounds_to_nothing_is_said_plainly(classes: Classes, drop, words):
+    model, cases = classes
+    explanation = model.explain(cases.subset(np.array([0])))
+    importance = np.full_like(explanation.importance, min(drop, 0) - 0.2)
+    importance[0, 1, 2] = drop
+    told = case_importance_section(replace(explanation, importance=importance), ["one"]).body
+    assert words in Page(told).text
+    assert "by 0.00," not in told
+
+
+def test_per_cents_stay_with_their_numbers(pages: tuple[str, str]):
+    assert "70&nbsp;% of it" in page("t", [Section("a", "A", "<p>70 % of it</p>")])
+    for text in pages:
+        assert re.search(r"\d&nbsp;%", text)
+        assert not re.search(r"\d %", text)
+
+
+@pytest.mark.parametrize("channels", [2, 12, 40])
+def test_a_key_says_which_line_is_which_channel(channels: int):
+    from matplotlib.colors import to_rgba
+
+    values = np.arange(5.0) + np.arange(channels)[:, None]
+    with canvas.drawing(4, 2) as figure:
+        axes = figure.add_subplot()
+        canvas.draw_series(axes, np.arange(5), values)
+        figure.draw_without_rendering()
+        _, key = figure.axes
+        (bar,) = [one for one in key.collections if one.get_array() is not None]
+        lines = [to_rgba(line.get_color()) for line in axes.lines]
+        np.testing.assert_allclose(bar.cmap(bar.norm(np.arange(channels))), lines, atol=0.003)
+        ticks = [tick for tick in key.get_yticks() if 0 <= tick < channels]
+        assert ticks[0] == 0
+        assert all(tick == round(tick) for tick in ticks)
+        assert min(channels, 4) <= len(ticks) <= 9 or channels == 2
+        assert key.get_ylabel() == "channel"
+        assert axes.get_window_extent().x1 < key.get_window_extent().x0  # not over the data
+    assert "channel" not in plots.case_lines(values[:1])

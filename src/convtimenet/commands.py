@@ -6,6 +6,7 @@ Everything heavy is imported inside, after the flags were understood.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -125,6 +126,8 @@ def run_forecast(flags: Any) -> None:
     }
     if future.long:
         answers["series"] = np.repeat(future.ids, future.lengths).tolist()
+    if run is not None:
+        run = replace(run, future=future)
     write_others(console, flags, run, answers)
 
 

@@ -32,6 +32,8 @@ class ForecastRun:
     table: Table
     evaluation: ForecastEvaluation | None
     """None where no rows were kept for a test."""
+    future: Table | None = None
+    """The forecast of the rows after the table, for the page; None where none was made."""
 
     def write_report(self, path: str | Path) -> Path:
         """Write the HTML page of this run.
@@ -54,6 +56,7 @@ class ForecastRun:
             title=f"{result.dataset}, {result.horizon} steps ahead",
             facts=facts(result),
             published=comparison(result),
+            future=self.future,
         )
 
 

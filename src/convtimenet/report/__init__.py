@@ -2,7 +2,8 @@
 
 The page needs nothing but itself: pictures are part of it, it runs no script and asks nothing of
 any network. `_forecast`, `_classes` and `_numbers` choose what to say of a task and say it,
-`_network` those of any network; `_plots` and `_network_plots` draw on a `_canvas`, `_html` frames.
+`_future` that of the forecast itself, `_network` those of any network; `_plots` and
+`_network_plots` draw on a `_canvas`, `_html` frames.
 Needs matplotlib (extra ``report``). Shape legend: `convtimenet._shapes`.
 """
 
@@ -25,6 +26,7 @@ from convtimenet.regressor import ConvTimeNetRegressor
 from convtimenet.report._canvas import require_matplotlib
 from convtimenet.report._classes import class_sections
 from convtimenet.report._forecast import forecast_sections
+from convtimenet.report._future import future_section
 from convtimenet.report._html import Section, card, escaped, page, score_table
 from convtimenet.report._importance import case_importance, forecast_importance
 from convtimenet.report._network import training_section, weights_sections
@@ -48,6 +50,7 @@ def forecast_report(
     title: str,
     facts: Mapping[str, str],
     published: Sequence[Mapping[str, str]] = (),
+    future: Table | None = None,
 ) -> Path:
     """Write the page of a forecasting run.
 
@@ -66,6 +69,9 @@ def forecast_report(
     published
         Rows of the comparison, keys as columns. Those with "this run" in the first column are
         marked.
+    future
+        The forecast of what follows `table`, with or without bounds, as ``model.predict`` gives it
+        for files: drawn first.
 
     Returns
     -------
@@ -75,7 +81,7 @@ def forecast_report(
     Raises
     ------
     DataError
-        If the folder does not exist, or `evaluation` was made of another table.
+        If the folder does not exist, or `evaluation` or `future` was made of another table.
     MissingExtraError
         If matplotlib is not installed.
     sklearn.exceptions.NotFittedError
@@ -85,7 +91,10 @@ def forecast_report(
     require_matplotlib()
     with whole_file(path) as file:  # first, so that a wrong folder costs no work
         own = forecast_sections(model, table, evaluation)
-        file.write(page(title, _sections(model, facts, published, own)))
+        sections = _sections(model, facts, published, own)
+        if future is not None:
+            sections.insert(0, future_section(table, future, model.network_.config.context_length))
+        file.write(page(title, sections))
     return Path(path)
 
 

@@ -123,8 +123,9 @@ def label_ends(axes: Axes, labels: Sequence[tuple[float, str, str]]) -> None:
 
 
 def draw_series(axes: Axes, x: np.ndarray, values: np.ndarray) -> None:
-    """All channels (C, n) of a series as lines; thin and many-coloured where they are many."""
-    from matplotlib import colormaps
+    """All channels (C, n) of a series as lines; thin and many-coloured where they are many, with
+    a bar beside them that says which colour is which channel."""
+    from matplotlib import cm, colormaps, colors
 
     C = len(values)
     if values.size > MANY_POINTS:
@@ -134,3 +135,14 @@ def draw_series(axes: Axes, x: np.ndarray, values: np.ndarray) -> None:
     dot = "." if values.shape[1] == 1 else None
     for row, colour in zip(values, colours, strict=True):
         axes.plot(x, row, color=colour, linewidth=width, alpha=alpha, marker=dot, zorder=-1)
+    if C > 1:
+        norm = colors.BoundaryNorm(np.arange(C + 1) - 0.5, C)
+        drawn = cm.ScalarMappable(norm, colors.ListedColormap(colours))
+        assert axes.figure is not None
+        key = axes.figure.colorbar(drawn, ax=axes, aspect=12, pad=0.02)
+        key.set_label("channel")
+        key.outline.set_visible(False)  # type: ignore[operator]
+        key.ax.tick_params(length=0)
+        key.ax.minorticks_off()
+        whole_ticks(key.ax.yaxis)
+        key.ax.invert_yaxis()

@@ -25,6 +25,7 @@ from convtimenet.report._windows import (
     ahead_of,
     context_of,
     errors_by_channel,
+    rows_before,
     scaler_of,
     series_of,
     time_label,
@@ -175,8 +176,7 @@ def _window_card(
     share = errors_by_channel(model, table, now, answers[..., 0])
     c = int(share.argmax())
     channel, (one, at) = table.channels[c], series_of(table, now)
-    ours, *bounds = answers[:, c].T
-    shown = slice(max(0, at - min(L, max(H, 24))), at + H)
+    shown = slice(max(0, at - rows_before(L, H)), at + H)
     truth = one.values[shown, c]
     told = f"MSE {number(float(evaluation.mse_per_window[window]))}"
     if len(table.channels) > 1:
@@ -186,13 +186,12 @@ def _window_card(
         plots.forecast_window(
             to_local(one.times[shown], table.time_zone),
             truth,
-            ours,
+            answers[:, c],
             ylabel=channel,
             xlabel=time_label(table),
-            bands=[(bounds[k], bounds[-1 - k]) for k in range(len(levels))],
         ),
         f"{kind.capitalize()} window: {told}. Truth ranges over {span(truth[-H:])}, forecast over "
-        f"{span(ours)}.",
+        f"{span(answers[:, c, 0])}.",
         f"{told}.",
         f"{kind.capitalize()}: forecast {whose(table, now)}from {when(table, now)}",
     )

@@ -29,9 +29,11 @@ p{max-width:46rem;margin:.4rem 0 .9rem}
 nav ul{list-style:none;display:flex;flex-wrap:wrap;gap:.2rem 1.1rem;padding:0;margin:.6rem 0}
 a{color:var(--accent)}
 .soft,figcaption,footer{color:var(--soft);font-size:.9rem}
-.grid{display:grid;gap:1rem;grid-template-columns:repeat(auto-fit,minmax(min(100%,24rem),1fr))}
-.small{grid-template-columns:repeat(auto-fill,minmax(min(100%,20rem),1fr))}
-.tiles{grid-template-columns:repeat(auto-fit,minmax(min(100%,15rem),1fr))}
+.grid{display:flex;flex-wrap:wrap;gap:1rem}
+.grid>*{flex:1 1 min(100%,24rem)}
+.small>*{flex-basis:min(100%,18rem)}
+.tiles>*{flex-basis:min(100%,13.5rem)}
+.small h3{font-size:.9rem}
 .card{background:var(--card);border:1px solid var(--line);border-radius:.6rem;padding:1rem;
 min-width:0}
 .grid+.grid,section>.card+.card{margin-top:1rem}
@@ -39,12 +41,13 @@ min-width:0}
 font-variant-numeric:tabular-nums}
 .tile p{margin:.2rem 0 0}
 figure{margin:0}
-figure img{display:block;width:100%;height:auto;background:#fff;border-radius:.4rem;padding:.3rem}
+figure img{display:block;width:100%;max-width:46rem;height:auto;margin:0 auto;
+background:#fff;border-radius:.4rem;padding:.3rem}
 figcaption{margin-top:.5rem}
 .wide{max-width:58rem}
 .fit{width:fit-content;max-width:100%}
 .scroll{overflow-x:auto}
-.wide img{min-width:38rem}
+.wide img{min-width:38rem;max-width:none}
 table{border-collapse:collapse;font-size:.92rem;font-variant-numeric:tabular-nums;
 overflow-wrap:normal}
 th,td{text-align:left;padding:.3rem .9rem .3rem 0;border-bottom:1px solid var(--line);
@@ -60,8 +63,8 @@ dd{margin:0}
 footer{padding:2rem 1rem}
 @media print{:root{color-scheme:light;--ink:#000;--soft:#444;--page:#fff;--card:#fff;--line:#bbb;
 --accent:#005a8d}nav{display:none}body{font-size:11pt}.card,tr,p{break-inside:avoid}
-h2,h3,section>p{break-after:avoid}.grid{grid-template-columns:1fr 1fr}.wide img{min-width:0}
-.small,.tiles{grid-template-columns:1fr 1fr 1fr}.scroll{overflow:visible}table{font-size:8pt}
+h2,h3,section>p{break-after:avoid}.grid>*{flex-basis:40%}.wide img{min-width:0}
+.small>*,.tiles>*{flex-basis:30%}.scroll{overflow:visible}table{font-size:8pt}
 th,td{padding-right:.5rem}}
 """
 
@@ -171,6 +174,7 @@ def page(title: str, sections: Sequence[Section]) -> str:
         f"{s.body}</section>\n"
         for s in sections
     )
+    body = re.sub(r"(?<=\d) %", "&nbsp;%", body)  # one word, not to be broken
     policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'

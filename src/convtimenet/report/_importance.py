@@ -162,7 +162,9 @@ def case_importance_section(explanation: CaseExplanation, names: Sequence[str]) 
             told += f"{-importance[at]:+.3g}, without {part}."
         else:
             told = f"Probability {explanation.explained[n]:.2f}. "
-            if importance[at] > 0:
+            if 0 < importance[at] < 0.005:  # two decimals would say 0.00
+                told += "It hardly falls at all (below 0.005), whichever part is hidden."
+            elif importance[at] > 0:
                 told += f"It falls most, by {importance[at]:.2f}, without {part}."
             else:
                 told += "It does not fall, whichever part is hidden."

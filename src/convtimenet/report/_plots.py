@@ -78,46 +78,46 @@ def by_epoch(
 def forecast_window(
     times: np.ndarray,
     truth: np.ndarray,
-    forecast: np.ndarray,
+    answers: np.ndarray,
     *,
     ylabel: str,
     xlabel: str,
-    bands: Sequence[tuple[np.ndarray, np.ndarray]] = (),
 ) -> str:
-    """The end of a context, what followed it, and the forecast.
+    """The end of a context, what followed it where that is known, and the forecast.
 
     Parameters
     ----------
     times
         (n,) datetime64 or integers: context and horizon.
     truth
-        (n,) in the data's units.
-    forecast
-        (H,) for the last H of `times`.
-    bands
-        Lower and upper bounds (H,) of intervals.
+        (n,) in the data's units, or (n - H,) where the forecast is of what is still to come.
+    answers
+        (H, K) for the last H of `times`: forecast, and bounds of intervals from the lowest to the
+        highest.
     """
+    forecast, *bounds = answers.T
     with drawing(WIDTH, 2.7) as figure:
         axes = figure.add_subplot()
         x = time_axis(axes, times)
         n, H = len(times), len(forecast)
         now = max(0, n - H - 1)  # the last known value, where there is one
         last = truth[now : n - H]
-        for low, high in bands:
-            low, high = np.concatenate([last, low]), np.concatenate([last, high])
+        for k in range(len(bounds) // 2):
+            low, high = (np.concatenate([last, bounds[at]]) for at in (k, -1 - k))
             axes.fill_between(x[now:], low, high, color=ORANGE, alpha=0.18, linewidth=0)
         dots = "o" if n <= 40 else None
         axes.axvspan(x[now], x[-1], color="#f3f3f3", linewidth=0, zorder=0)
-        axes.plot(x, truth, color=INK, marker=dots, markersize=2.2, linewidth=1.1)
+        axes.plot(x[: len(truth)], truth, color=INK, marker=dots, markersize=2.2, linewidth=1.1)
         # joined to the last known value, so that a horizon of one step shows too
         joined = np.concatenate([last, forecast])
         axes.plot(x[now:], joined, color=ORANGE, marker=dots, markersize=2.2)
         axes.set_xlim(x[0], x[-1])
         axes.set_ylabel(short(ylabel, 34))
         axes.set_xlabel(short(xlabel, 40), loc="left")  # right: the date
-        label_ends(
-            axes, [(float(truth[-1]), "truth", INK), (float(forecast[-1]), "forecast", ORANGE)]
-        )
+        ends = [(float(forecast[-1]), "forecast", ORANGE)]
+        if len(truth) == n:
+            ends.append((float(truth[-1]), "truth", INK))
+        label_ends(axes, ends)
         return svg(figure)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from convtimenet.errors import DataError
 from convtimenet.forecaster import ConvTimeNetForecaster
 from convtimenet.tables import Table, crop, select_series
-from convtimenet.timestamps import show_time
+from convtimenet.timestamps import show_time, to_local
 from convtimenet.windows import Scaler
 
 
@@ -78,9 +78,18 @@ def whose(table: Table, row: int) -> str:
     return f"of {series_of(table, row)[0].ids[0]} " if table.long else ""
 
 
+def rows_before(context: int, horizon: int) -> int:
+    """Rows of a context that are drawn before a forecast."""
+    return min(context, max(horizon, 24))
+
+
 def when(table: Table, row: int) -> str:
-    """A row's time stamp, for people."""
+    """A row's time stamp, for people; without the time where all stamps are at midnight."""
     stamp = show_time(table.times[row], table.time_zone).replace("T", " ")
+    if " 00:00:00" in stamp:
+        local = to_local(table.times, table.time_zone)
+        if (local.astype("datetime64[D]") == local).all():
+            return stamp[:10]
     return re.sub(r"( \d\d:\d\d):00(?!\.)", r"\1", stamp)
 
 

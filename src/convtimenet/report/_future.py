@@ -1,0 +1,91 @@
+"""The forecast itself: what a forecasting run says of the steps after the end of its table."""
+
+from __future__ import annotations
+
+from itertools import islice, product
+
+import numpy as np
+
+from convtimenet.errors import DataError
+from convtimenet.report import _plots as plots
+from convtimenet.report._html import Section, count, escaped, figure, grid, span
+from convtimenet.report._windows import rows_before, time_label, when
+from convtimenet.tables import Table, forecast_names
+from convtimenet.timestamps import to_local
+
+_SHOWN = 4  # channels of a wide table, series of a long one
+
+
+def future_section(table: Table, future: Table, context_length: int) -> Section:
+    """The first forecasts in order, each after the last rows of its series.
+
+    Parameters
+    ----------
+    table
+        What was forecast from.
+    future
+        What ``predict`` gave: h rows per series, per channel the forecast and then its bounds.
+    context_length
+        L.
+
+    Raises
+    ------
+    DataError
+        If `future` is of another table.
+    """
+    S, C = len(table.lengths), len(table.channels)
+    K = max(1, len(future.channels) // C)
+    if future.channels[::K] != forecast_names(table) or future.ids.tolist() != table.ids.tolist():
+        raise DataError(
+            "the forecast is of other series or channels than the table; give the forecast that "
+            "was made of it"
+        )
+    h = len(future.times) // S
+    answers = future.values.reshape(S, h, C, K)
+    cards = [
+        _card(table, future, s, c, answers[s, :, c], context_length)
+        for s, c in islice(product(range(S), range(C)), _SHOWN)
+    ]
+    whole = "each series" if table.long else "the table"
+    words = f"The {count(h, 'step')} after the end of {whole} (shaded), in the data's units. "
+    if levels := _levels(future.channels[:K]):
+        words += f"Coloured bands: intervals of {', '.join(levels)} %. "
+    if len(cards) < S * C:
+        each = f" of {count(C, 'channel')} each" if C > 1 else ""
+        among = f"{S:,} series{each}" if table.long else count(C, "channel")
+        words += f"Drawn are the first {len(cards)} of {among}. "
+    words += "The forecast comes from the model scored below, whose training did not see the test "
+    words += "part."
+    return Section("future", "The forecast", f"<p>{escaped(words)}</p>{grid(cards)}")
+
+
+def _levels(columns: tuple[str, ...]) -> list[str]:
+    """Levels of the intervals, rising, from the names of a forecast and its bounds."""
+    return [name.removeprefix(f"{columns[0]}-hi-") for name in columns[len(columns) // 2 + 1 :]]
+
+
+def _card(
+    table: Table, future: Table, s: int, c: int, answers: np.ndarray, context_length: int
+) -> str:
+    h, end = len(answers), int(table.bounds[s + 1])
+    first = max(int(table.bounds[s]), end - rows_before(context_length, h))
+    ahead = slice(s * h, (s + 1) * h)
+    channel, known = table.channels[c], table.values[first:end, c]
+    name = channel if not table.long else str(table.ids[s])
+    if table.long and len(table.channels) > 1:
+        name += f", {channel}"
+    begin, last = when(future, ahead.start), when(future, ahead.stop - 1)
+    times = np.concatenate([table.times[first:end], future.times[ahead]])
+    return figure(
+        plots.forecast_window(
+            to_local(times, table.time_zone),
+            known,
+            answers,
+            ylabel=channel,
+            xlabel=time_label(table),
+        ),
+        f"Forecast of {name} from {begin} to {last}: it ranges over {span(answers[:, 0])}, the "
+        f"{count(len(known), 'row')} before it over {span(known)}.",
+        f"From {begin} to {last}; before it the last {count(len(known), 'row')}.",
+        name,
+    )
