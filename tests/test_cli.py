@@ -234,7 +234,7 @@ class TestCovariatesAndIntervals:
             assert found["coverage_per_step"] == one.coverage_per_step.tolist()
             assert len(found["width_per_step"]) == 4
         page = Path("r.html").read_text()
-        assert "Coloured bands: intervals of 50, 80 %" in page
+        assert "Coloured bands: intervals of 50, 80&nbsp;%" in page
         assert '<th scope="row">promo</th>' in page
 
     def test_of_a_long_table_under_other_names(self, capsys):
