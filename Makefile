@@ -34,7 +34,7 @@ demo: install $(WHEEL) ## train on two real data sets, write reports to demo-out
 test: lint ## lint, check types, run the quick tests and other projects' suites, show a small benchmark
 	$(MAKE) -j 2 unit .cache/peers-venv/.installed
 	$(MAKE) conformance
-	$(BIN)/python benchmarks/speed.py --case small --paths eager fused --rounds 3
+	$(BIN)/python benchmarks/speed/speed.py --case small --paths eager fused --rounds 3
 
 unit: install ## run the quick tests alone
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "not slow and not conformance"
@@ -47,9 +47,10 @@ conformance: install .cache/peers-venv/.installed ## run scikit-learn's, sktime'
 test-slow: install ## run the tests that train for a while
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m slow
 
-lint: install ## check style and types
+lint: install ## check style, types, and that imports run one way
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/lint-imports --no-cache
 	$(BIN)/pyright
 
 format: install ## repair style where that is safe
@@ -57,13 +58,13 @@ format: install ## repair style where that is safe
 	$(BIN)/ruff format
 
 results: install ## fit and score all that docs/results.md lists, and write it (hours)
-	$(BIN)/python benchmarks/results.py $(ARGS)
+	$(BIN)/python benchmarks/evidence/results.py $(ARGS)
 
 tutorials: install ## run the tutorials, and write what they print and draw
-	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/pages.py docs/tutorials/*.md
+	OMP_NUM_THREADS=1 $(BIN)/python examples/pages.py docs/tutorials/*.md
 
 bench: .cache/bench-venv/.installed ## measure speed, write docs/performance.md (hours; ARGS=--help)
-	.cache/bench-venv/bin/python benchmarks/speed.py $(ARGS)
+	.cache/bench-venv/bin/python benchmarks/speed/speed.py $(ARGS)
 
 # Full figures go to docs/, those of a try with N= elsewhere.
 RESULTS := $(if $(N),.cache/reliability,docs/reliability)
@@ -72,26 +73,26 @@ $(RESULTS):
 	mkdir -p $@
 
 kills: install | $(RESULTS) ## kill 20 trainings of each task, and compare with whole ones (minutes; N=)
-	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/kills.py --kills $(or $(N),20) \
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/reliability/kills.py --kills $(or $(N),20) \
 		--json $(RESULTS)/kills.json
 
 flips: install | $(RESULTS) ## change every byte of small models, count what is refused (N= of a file)
-	$(BIN)/python benchmarks/flips.py $(if $(N),--n $(N)) --json $(RESULTS)/flips.json
+	$(BIN)/python benchmarks/reliability/flips.py $(if $(N),--n $(N)) --json $(RESULTS)/flips.json
 
 fuzz: install | $(RESULTS) ## call every public way in with 10000 generated inputs (N=)
-	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/fuzz.py --n $(or $(N),10000) --json $(RESULTS)/fuzz.json
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/reliability/fuzz.py --n $(or $(N),10000) --json $(RESULTS)/fuzz.json
 
 memory: install | $(RESULTS) ## measure the memory of forecasting 100000 series (N=)
-	$(BIN)/python benchmarks/memory.py --n $(or $(N),100000) --json $(RESULTS)/memory.json
+	$(BIN)/python benchmarks/reliability/memory.py --n $(or $(N),100000) --json $(RESULTS)/memory.json
 
 guards: install | $(RESULTS) ## run every constructed case of the numerical guards
-	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/guard_cases.py --json $(RESULTS)/guard_cases.json
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/reliability/guard_cases.py --json $(RESULTS)/guard_cases.json
 
 reliability: kills flips fuzz memory guards ## all of these, then docs/reliability.md (N=: a try, elsewhere)
-	$(BIN)/python benchmarks/reliability.py $(RESULTS)
+	$(BIN)/python benchmarks/reliability/reliability.py $(RESULTS)
 
 audit: .cache/audit-venv/.installed ## look for known vulnerabilities of the locked packages
-	.cache/audit-venv/bin/python benchmarks/audit.py requirements.lock torch.lock
+	.cache/audit-venv/bin/python benchmarks/reliability/audit.py requirements.lock torch.lock
 
 clean: ## delete all that the targets made
 	rm -rf .venv .cache build dist demo-output .pytest_cache .ruff_cache .hypothesis

@@ -20,8 +20,8 @@ from rich.table import Table as Grid
 
 # Imported again where it is used: that takes seconds, in which Ctrl-C must end cleanly too.
 if TYPE_CHECKING:
-    from convtimenet.forecast_run import ForecastRun
-    from convtimenet.labelled_run import LabelledRun
+    from convtimenet.runs.forecasting import ForecastRun
+    from convtimenet.runs.labelled import LabelledRun
 
     Run: TypeAlias = LabelledRun | ForecastRun
 
@@ -69,7 +69,7 @@ def classify() -> Run:
     """Tell nine speakers apart by how they say a vowel."""
     from wheel_data import unpack_cases
 
-    from convtimenet.evaluation import evaluate_dataset
+    from convtimenet.runs.evaluation import evaluate_dataset
 
     name = "JapaneseVowels"
     console.rule(f"1 of 2: classification, {name}")
@@ -89,7 +89,7 @@ def forecast() -> Run:
     """Forecast ETTh1 where it can be had, else a recording out of the wheel."""
     from convtimenet import datasets
     from convtimenet.errors import DatasetError
-    from convtimenet.evaluation import evaluate_dataset
+    from convtimenet.runs.evaluation import evaluate_dataset
 
     name = "ETTh1"
     console.rule(f"2 of 2: forecasting, {HORIZON} steps ahead")
@@ -116,8 +116,8 @@ def forecast() -> Run:
 def _forecast_daphnet(reason: str) -> Run:
     from wheel_data import daphnet
 
-    from convtimenet.forecast_run import fit_forecaster
-    from convtimenet.forecaster import ConvTimeNetForecaster
+    from convtimenet.estimators.forecaster import ConvTimeNetForecaster
+    from convtimenet.runs.forecasting import fit_forecaster
 
     console.print(markup.escape(reason), style="yellow", soft_wrap=True)
     console.print(
@@ -153,7 +153,7 @@ def _find(name: str) -> bool:
 
 
 def _show(run: Run) -> None:
-    from convtimenet.result import comparison, facts
+    from convtimenet.runs.result import comparison, facts
 
     rows = comparison(run.result)
     columns = _columns(rows)
@@ -171,7 +171,7 @@ def _columns(rows: list[dict[str, str]]) -> list[str]:
 
 
 def _index(runs: Mapping[str, Run]) -> str:
-    from convtimenet.result import comparison, facts
+    from convtimenet.runs.result import comparison, facts
 
     parts = []
     for name, run in runs.items():

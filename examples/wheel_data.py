@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
+from convtimenet.data.frequency import Frequency
+from convtimenet.data.tables import Table
 from convtimenet.errors import DatasetError
-from convtimenet.frequency import Frequency
-from convtimenet.tables import Table
 
 _MEMBERS = "aeon/datasets/data"
 _SAMPLE = 1_000_000_000 // 64  # nanoseconds

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from convtimenet.model import ConvTimeNet
+from convtimenet.network.model import ConvTimeNet
 
 DATA = Path(os.environ.get("CONVTIMENET_DATA") or Path(__file__).parents[2] / "shared" / "data")
 """The published data sets; beside the clone where no folder is named."""

@@ -12,16 +12,17 @@ settings.load_profile("untimed")
 
 # The modules that handle tensors; elsewhere our own errors speak of the user's mistakes.
 TENSOR_MODULES = (
-    "exogenous",
-    "layers",
-    "model",
-    "inference",
-    "native",
-    "original",
-    "windows",
-    "step",
-    "training",
-    "metrics",
+    "batch",
+    "data.windows",
+    "network.covariate_embedding",
+    "network.inference",
+    "network.kernels.native",
+    "network.layers",
+    "network.model",
+    "network.original",
+    "training.loop",
+    "training.metrics",
+    "training.step",
 )
 install_import_hook([f"convtimenet.{name}" for name in TENSOR_MODULES], "beartype.beartype")
 

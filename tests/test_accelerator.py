@@ -10,10 +10,10 @@ from timing.pretend import DEVICE, DeviceError, Kernels, accelerator
 from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException
 
 from convtimenet.config import ModelConfig
-from convtimenet.inference import fuse
-from convtimenet.model import ConvTimeNet
-from convtimenet.step import Step
-from convtimenet.windows import Exogenous, LabelledCases, Windows
+from convtimenet.data.windows import Exogenous, LabelledCases, Windows
+from convtimenet.network.inference import fuse
+from convtimenet.network.model import ConvTimeNet
+from convtimenet.training.step import Step
 
 CPU = torch.device("cpu")
 TASKS = ("forecast", "classify")

@@ -24,8 +24,8 @@ import torch
 import convtimenet
 from convtimenet import ConvTimeNetClassifier, ConvTimeNetForecaster, ConvTimeNetRegressor
 from convtimenet.errors import ArtefactError, ConfigError
-from convtimenet.labels import described, restored
-from convtimenet.manifest import FORMAT, _canonical, read_folder, seal
+from convtimenet.storage.labels import described, restored
+from convtimenet.storage.manifest import FORMAT, _canonical, read_folder, seal
 
 TINY = {"d_model": 8, "d_ff": 16, "kernel_sizes": (3, 5)}
 ARRAYS = ("weights.safetensors", "data.safetensors")
@@ -515,7 +515,10 @@ class TestKinds:
     def test_regressor(self, format):
         model = ConvTimeNetRegressor.load(KEPT / format / "regressor", device="cpu")
         X = np.random.default_rng(0).normal(size=(12, 2, 10))
-        np.testing.assert_allclose(model.predict(X), answers(format)["numbers"], rtol=1e-5)
+        # of the largest: processors round differently, and one of the numbers is near zero
+        expected = np.array(answers(format)["numbers"])
+        atol = 1e-6 * np.abs(expected).max()
+        np.testing.assert_allclose(model.predict(X), expected, rtol=0, atol=atol)
 
     def test_the_current_format_has_all_of_them(self):
         kinds = {"forecaster", "classifier", "export", "panel", "quantiles", "regressor"}
@@ -642,7 +645,7 @@ class TestDamage:
             ConvTimeNetForecaster.load(folder)
 
     def test_json_of_many_bytes(self, folder, monkeypatch):
-        monkeypatch.setattr("convtimenet.manifest._MOST_JSON", 100)
+        monkeypatch.setattr("convtimenet.storage.manifest._MOST_JSON", 100)
         with pytest.raises(ArtefactError, match="expected at most 100"):
             ConvTimeNetForecaster.load(folder)
 

@@ -10,9 +10,9 @@ import polars as pl
 import pytest
 
 from convtimenet import ConvTimeNetForecaster, scores
-from convtimenet.backtest import backtest, season_of
+from convtimenet.data.frequency import Frequency
 from convtimenet.errors import ConfigError, DataError
-from convtimenet.frequency import Frequency
+from convtimenet.estimators.backtest import backtest, season_of
 
 SIZES: dict[str, Any] = {
     "d_model": 8, "d_ff": 16, "kernel_sizes": (3,), "patch_size": 4, "patch_stride": 2,

@@ -8,9 +8,10 @@ import pandas as pd
 import polars as pl
 import pytest
 
-from convtimenet import ConvTimeNetClassifier, ConvTimeNetForecaster, base
-from convtimenet.cases import as_cases
+from convtimenet import ConvTimeNetClassifier, ConvTimeNetForecaster
+from convtimenet.data.cases import as_cases
 from convtimenet.errors import ConfigError, ConvTimeNetError, DataError
+from convtimenet.estimators import base
 
 TINY = {"d_model": 8, "d_ff": 16, "kernel_sizes": (3, 5)}
 

@@ -1,4 +1,4 @@
-"""benchmarks/speed.py: its records, its ratios, its counts, and the comparison where sktime is."""
+"""The speed benchmark: its records, ratios and counts, and the comparison where sktime is."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from torch.nn.functional import conv1d
 from torch.utils.flop_counter import FlopCounterMode
 
 from convtimenet.config import ModelConfig
-from convtimenet.model import ConvTimeNet, count_parameters
+from convtimenet.network.model import ConvTimeNet, count_parameters
 
 KEYS = {
     *("case", "model", "phase", "precision", "path", "threads", "median_ms", "q25_ms", "q75_ms"),
@@ -277,7 +277,7 @@ def test_operations_are_what_torch_counts(
 ) -> None:
     # Kernels of 2 N - 1 taps reach from every token to every other, where the plain path's full
     # matrix does nothing that the convolution does not need.
-    monkeypatch.setattr("convtimenet.native.library", lambda: None)
+    monkeypatch.setattr("convtimenet.network.kernels.native.library", lambda: None)
     n_patches = tiny(head).config.n_patches
     case = tiny(head, kernels=(2 * n_patches - 1,) * 2, deformable=deformable, dropout=0.0)
     model = ConvTimeNet(case.config)
@@ -375,7 +375,7 @@ def report() -> dict[str, Any]:
     return {
         "machine": machine.machine(),
         "versions": machine.versions(),
-        "settings": {"threads": 1, "command": "python benchmarks/speed.py --case C1"},
+        "settings": {"threads": 1, "command": "python benchmarks/speed/speed.py --case C1"},
         "rates": {"before": rate, "after": rate},
         "records": [asdict(r) for r in measured],
         "scaling": {
@@ -404,7 +404,7 @@ def test_page_keeps_what_is_written_by_hand(tmp_path: Path) -> None:
     assert written.startswith(f"# Title\n\n{page.BEGIN}\n")
     assert written.endswith(f"{page.END}\n\n## Prose\n")
     assert "old" not in written
-    assert "`python benchmarks/speed.py --case C1`" in written
+    assert "`python benchmarks/speed/speed.py --case C1`" in written
     for name in (page.RATIOS, page.SCALING):
         assert f"(img/{name})" in written
         assert (tmp_path / "img" / name).read_bytes().startswith(b"\x89PNG")

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from convtimenet.cases import Cases, as_cases, filled, gaps_left, read_cases
+from convtimenet.data.cases import Cases, as_cases, filled, gaps_left, read_cases
 from convtimenet.errors import DataError
 
 HEADER = "#a comment\n@problemName demo\n@univariate false\n@dimensions 2\n@classLabel true a b\n"

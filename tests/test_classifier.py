@@ -10,10 +10,11 @@ from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 
-from convtimenet import ConvTimeNetClassifier, TrainConfig, base
-from convtimenet.cases import as_cases
+from convtimenet import ConvTimeNetClassifier, TrainConfig
+from convtimenet.data.cases import as_cases
 from convtimenet.errors import ConfigError, DataError
-from convtimenet.labelled import hold_back
+from convtimenet.estimators import base
+from convtimenet.estimators.labelled import hold_back
 
 TINY = {"d_model": 8, "d_ff": 16, "kernel_sizes": (3, 5)}
 

@@ -21,11 +21,11 @@ from convtimenet import (
     ConvTimeNetForecaster,
     ConvTimeNetRegressor,
     __version__,
-    base,
 )
-from convtimenet.cli import main
+from convtimenet.cli.main import main
 from convtimenet.config import ModelConfig, TrainConfig
-from convtimenet.presets import PAPER
+from convtimenet.estimators import base
+from convtimenet.estimators.presets import PAPER
 
 TINY = ["--model.d_model=8", "--model.d_ff=16", "--model.kernel_sizes=[3,5]"]
 QUICK = [*TINY, "--training.epochs=1", "--device=cpu", "--quiet"]
@@ -714,7 +714,8 @@ def test_general_help_and_version(capsys):
 # Says when training has begun, and trains for hours.
 _ENDLESS = """
 import sys
-from convtimenet import base, cli
+from convtimenet.cli import main as cli
+from convtimenet.estimators import base
 train = base.train
 def announced(*arguments, **settings):
     print("training", flush=True)
@@ -768,7 +769,7 @@ def test_killed_training_leaves_no_partial_files(table):
 
 def start(*arguments: str) -> subprocess.Popen:
     """The command in a process of its own."""
-    script = "import sys; from convtimenet.cli import main; sys.exit(main())"
+    script = "import sys; from convtimenet.cli.main import main; sys.exit(main())"
     return subprocess.Popen(
         [sys.executable, "-c", script, *arguments],
         stdout=subprocess.PIPE,

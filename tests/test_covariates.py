@@ -13,10 +13,10 @@ import pytest
 import torch
 
 from convtimenet import ConvTimeNet, ConvTimeNetForecaster, ModelConfig, fuse
-from convtimenet.covariates import CALENDAR, Encoder, usual_calendar
+from convtimenet.batch import Covariates
+from convtimenet.data.covariates import CALENDAR, Encoder, usual_calendar
+from convtimenet.data.tables import read_table
 from convtimenet.errors import ConfigError, DataError
-from convtimenet.exogenous import Covariates
-from convtimenet.tables import read_table
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 TINY = {"d_model": 8, "d_ff": 16, "kernel_sizes": (3, 5)}

@@ -7,12 +7,13 @@ import torch
 from test_accelerator import Double
 from test_guards import Poisoned, config_of, network
 
-from convtimenet.cuda_graph import Graphed
+from convtimenet.batch import Batch
+from convtimenet.data.windows import Windows
 from convtimenet.devices import seeded
-from convtimenet.inference import fuse
-from convtimenet.step import Step
-from convtimenet.training import train
-from convtimenet.windows import Batch, Windows
+from convtimenet.network.inference import fuse
+from convtimenet.training.cuda_graph import Graphed
+from convtimenet.training.loop import train
+from convtimenet.training.step import Step
 
 CPU = torch.device("cpu")
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")

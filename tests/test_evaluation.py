@@ -6,21 +6,16 @@ import numpy as np
 import pytest
 from common import DATA, needs_data
 
-from convtimenet import (
-    ConvTimeNetClassifier,
-    ConvTimeNetForecaster,
-    ConvTimeNetRegressor,
-    base,
-    datasets,
-)
-from convtimenet.answers import write_classes
-from convtimenet.cases import Cases, as_cases
+from convtimenet import ConvTimeNetClassifier, ConvTimeNetForecaster, ConvTimeNetRegressor, datasets
+from convtimenet.data.cases import Cases, as_cases
+from convtimenet.data.tables import crop, read_table
 from convtimenet.errors import ConfigError, ConvTimeNetError, DataError, DatasetError
-from convtimenet.evaluation import evaluate_dataset
-from convtimenet.forecast_run import ForecastRun, forecast_table
-from convtimenet.labelled_run import LabelledRun, fit_labelled, hold_out
-from convtimenet.result import comparison, facts
-from convtimenet.tables import crop, read_table
+from convtimenet.estimators import base
+from convtimenet.runs.answers import write_classes
+from convtimenet.runs.evaluation import evaluate_dataset
+from convtimenet.runs.forecasting import ForecastRun, forecast_table
+from convtimenet.runs.labelled import LabelledRun, fit_labelled, hold_out
+from convtimenet.runs.result import comparison, facts
 
 TINY = {"d_model": 8, "d_ff": 16, "kernel_sizes": (3, 5)}
 QUICK = {"model": TINY, "n_epochs": 1, "device": "cpu", "verbose": 0}

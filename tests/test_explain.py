@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 import torch
 
-from convtimenet import ConvTimeNetClassifier, ConvTimeNetForecaster, ConvTimeNetRegressor
+from convtimenet import ConvTimeNetClassifier, ConvTimeNetForecaster, ConvTimeNetRegressor, plot
 from convtimenet.errors import ConfigError, DataError, MissingExtraError
-from convtimenet.explain import spans_of
-from convtimenet.model import deformation
+from convtimenet.estimators.explain import spans_of
+from convtimenet.network.model import deformation
 
 TINY = {"d_model": 8, "d_ff": 16, "kernel_sizes": (3, 5), "patch_size": 8, "patch_stride": 4}
 QUICK = {"n_epochs": 1, "verbose": 0, "device": "cpu"}
@@ -222,7 +222,7 @@ def test_pictures_and_input_stay_whole(monkeypatch: pytest.MonkeyPatch):
     model = ConvTimeNetForecaster(6, 32, model=TINY, **QUICK).fit(values)
     with pytest.raises(ConfigError, match="no ids"):
         model.explain(values, series="a")
-    figure = model.explain(values).plot(channel=1)
+    figure = plot(model.explain(values), channel=1)
     np.testing.assert_array_equal(values, kept)
     assert [axes.get_ylabel() for axes in figure.axes[:4]] == [
         "1",
@@ -232,4 +232,4 @@ def test_pictures_and_input_stay_whole(monkeypatch: pytest.MonkeyPatch):
     ]
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(MissingExtraError, match=r"convtimenet\[report\]"):
-        model.explain(values).plot()
+        plot(model.explain(values))

@@ -24,7 +24,7 @@ from convtimenet import (
 )
 from convtimenet.errors import ArtefactError, ConfigError, DataError
 from convtimenet.export import Deployed, export, on_rows
-from convtimenet.manifest import seal
+from convtimenet.storage.manifest import seal
 
 SMALL = {"d_model": 8, "d_ff": 16, "kernel_sizes": (3, 5)}
 

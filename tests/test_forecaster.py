@@ -10,10 +10,11 @@ import torch
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
-from convtimenet import ConvTimeNetForecaster, base
+from convtimenet import ConvTimeNetForecaster
+from convtimenet.data.frequency import Frequency
+from convtimenet.data.tables import Table
 from convtimenet.errors import DataError, TrainingError
-from convtimenet.frequency import Frequency
-from convtimenet.tables import Table
+from convtimenet.estimators import base
 
 TINY = {"d_model": 8, "d_ff": 16, "kernel_sizes": (3, 5)}
 

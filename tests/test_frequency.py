@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from convtimenet.data.frequency import Frequency, infer_frequency
+from convtimenet.data.timestamps import iso_times, parse_times, to_local, to_utc
 from convtimenet.errors import DataError
-from convtimenet.frequency import Frequency, infer_frequency
-from convtimenet.timestamps import iso_times, parse_times, to_local, to_utc
 
 DAY = 86_400_000_000_000
 

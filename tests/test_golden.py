@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from convtimenet.config import ModelConfig
-from convtimenet.inference import fuse
-from convtimenet.model import ConvTimeNet
-from convtimenet.original import from_original, our_name
+from convtimenet.network.inference import fuse
+from convtimenet.network.model import ConvTimeNet
+from convtimenet.network.original import from_original, our_name
 
 FOLDER = Path(os.environ.get("CONVTIMENET_GOLDEN", Path(__file__).parents[2] / "shared" / "golden"))
 FILES = sorted(FOLDER.glob("*.npz"))

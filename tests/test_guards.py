@@ -11,16 +11,17 @@ import pytest
 import torch
 
 from convtimenet import ConvTimeNetClassifier, ConvTimeNetForecaster
+from convtimenet.batch import Batch
 from convtimenet.config import ModelConfig, TrainConfig
+from convtimenet.data.windows import LabelledCases, Windows
 from convtimenet.devices import seeded
 from convtimenet.errors import DataError, OutOfMemoryError
-from convtimenet.layers import Residual
-from convtimenet.memory import Parts, out_of_memory
-from convtimenet.metrics import evaluate
-from convtimenet.model import ConvTimeNet
-from convtimenet.step import Step
-from convtimenet.training import train
-from convtimenet.windows import Batch, LabelledCases, Windows
+from convtimenet.network.layers import Residual
+from convtimenet.network.memory import Parts, out_of_memory
+from convtimenet.network.model import ConvTimeNet
+from convtimenet.training.loop import train
+from convtimenet.training.metrics import evaluate
+from convtimenet.training.step import Step
 
 CPU = torch.device("cpu")
 SIZES = {"d_model": 4, "d_ff": 8, "kernel_sizes": (3,), "patch_size": 4, "patch_stride": 2}

@@ -16,10 +16,16 @@ from hypothesis import strategies as st
 from convtimenet import ConvTimeNetForecaster
 from convtimenet.config import ModelConfig
 from convtimenet.errors import ConfigError, DataError
-from convtimenet.inference import fuse
-from convtimenet.intervals import Bands, Calibration, check_levels, check_reach, context_scale
-from convtimenet.layers import median_and_spread
-from convtimenet.model import ConvTimeNet
+from convtimenet.estimators.intervals import (
+    Bands,
+    Calibration,
+    check_levels,
+    check_reach,
+    context_scale,
+)
+from convtimenet.network.inference import fuse
+from convtimenet.network.layers import median_and_spread
+from convtimenet.network.model import ConvTimeNet
 
 QUANTILES = (0.025, 0.1, 0.5, 0.9, 0.975)
 SIZES: dict[str, Any] = {

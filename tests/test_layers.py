@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from convtimenet.layers import (
+from convtimenet.network.layers import (
     DepthwiseConv,
     Dropout,
     PointwisePair,
@@ -20,8 +20,8 @@ from convtimenet.layers import (
     _block_length,
     banded_conv,
 )
-from convtimenet.patches import DeformablePatch, interpolate
-from convtimenet.revin import RevIN
+from convtimenet.network.patches import DeformablePatch, interpolate
+from convtimenet.network.revin import RevIN
 
 
 def random(*shape: int, seed: int = 0) -> torch.Tensor:

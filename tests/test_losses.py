@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convtimenet.config import ModelConfig, PointLoss, TrainConfig
+from convtimenet.data.windows import Windows
 from convtimenet.errors import ConfigError
-from convtimenet.losses import cross_entropy, huber, loss_of, mae, mse, pinball
-from convtimenet.model import ConvTimeNet
-from convtimenet.training import train
-from convtimenet.windows import Windows
+from convtimenet.network.model import ConvTimeNet
+from convtimenet.training.loop import train
+from convtimenet.training.losses import cross_entropy, huber, loss_of, mae, mse, pinball
 
 
 def test_mse_without_weights_is_torchs():

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from convtimenet.config import ModelConfig
-from convtimenet.inference import fuse
-from convtimenet.layers import TokenBatchNorm
-from convtimenet.model import ConvTimeNet, deformation
-from convtimenet.revin import RevIN
+from convtimenet.network.inference import fuse
+from convtimenet.network.layers import TokenBatchNorm
+from convtimenet.network.model import ConvTimeNet, deformation
+from convtimenet.network.revin import RevIN
 
 SIZES = {
     "d_model": 6,

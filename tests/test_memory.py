@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from convtimenet.config import ModelConfig, TrainConfig
-from convtimenet.memory import available, predicted_peak
-from convtimenet.model import Block, ConvTimeNet
-from convtimenet.training import train
-from convtimenet.windows import Windows
+from convtimenet.data.windows import Windows
+from convtimenet.network.memory import available, predicted_peak
+from convtimenet.network.model import Block, ConvTimeNet
+from convtimenet.training.loop import train
 
 SMALL = {"d_model": 8, "d_ff": 24, "kernel_sizes": (3, 5, 7), "dropout": 0.3}
 

@@ -9,9 +9,9 @@ from torch import nn
 
 import convtimenet
 from convtimenet.config import ModelConfig
-from convtimenet.inference import FusedBlock, FusedGELU, fuse
-from convtimenet.layers import DepthwiseConv
-from convtimenet.model import ConvTimeNet, count_parameters, deformation
+from convtimenet.network.inference import FusedBlock, FusedGELU, fuse
+from convtimenet.network.layers import DepthwiseConv
+from convtimenet.network.model import ConvTimeNet, count_parameters, deformation
 
 SIZES = {
     "d_model": 8,

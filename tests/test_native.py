@@ -14,12 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from convtimenet import native
 from convtimenet.config import ModelConfig
-from convtimenet.inference import FusedBlock, fuse
-from convtimenet.model import Block, ConvTimeNet
-from convtimenet.patches import interpolate
-from convtimenet.revin import RevIN
+from convtimenet.network.inference import FusedBlock, fuse
+from convtimenet.network.kernels import native
+from convtimenet.network.model import Block, ConvTimeNet
+from convtimenet.network.patches import interpolate
+from convtimenet.network.revin import RevIN
 
 pytestmark = pytest.mark.skipif(native.library() is None, reason="no C++ compiler here")
 
@@ -244,7 +244,7 @@ def test_pointwise_pair_in_eight_bits(rows, D, hidden, scale):
         widen, narrow = (m.values * m.scale[:, None] for m in eight.eight)
         hidden = F.gelu(widen @ coarse(v) + plain.widen_bias)
         expected = narrow @ coarse(hidden) + plain.s2 * v + plain.narrow_bias
-        found = native.encode([eight], u).flatten(1)
+        found = native.encode([eight.kernel_weights()], u).flatten(1)
         exact = plain(u).flatten(1)
     near, lost = (found - expected).abs(), (found - exact).abs()
     size = (exact - plain.s2 * v).abs().max()
@@ -375,7 +375,8 @@ def test_no_compiler(monkeypatch, tmp_path, caplog):
 SHORT = """
 import resource, sys
 import numpy as np, torch
-from convtimenet import ConvTimeNetForecaster, native
+from convtimenet import ConvTimeNetForecaster
+from convtimenet.network.kernels import native
 
 torch.set_num_threads(1)
 name, whole, failed = sys.argv[1], native._call, []

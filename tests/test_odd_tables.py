@@ -13,8 +13,8 @@ import polars as pl
 import pytest
 
 from convtimenet import ConvTimeNetForecaster
+from convtimenet.data.tables import Table, read_table
 from convtimenet.errors import DataError
-from convtimenet.tables import Table, read_table
 
 T = 40
 COUNTS = np.arange(T) * 7 % 5

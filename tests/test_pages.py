@@ -14,8 +14,9 @@ import pandas as pd
 import pytest
 from pages import Block, blocks, run, same
 
-from convtimenet import ConvTimeNetForecaster, forecaster, presets
-from convtimenet.cli import main
+from convtimenet import ConvTimeNetForecaster
+from convtimenet.cli.main import main
+from convtimenet.estimators import forecaster, presets
 
 ROOT = Path(__file__).resolve().parents[1]
 TUTORIALS = sorted((ROOT / "docs" / "tutorials").glob("*.md"))

@@ -17,14 +17,14 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from convtimenet import ConvTimeNetForecaster
-from convtimenet.cli import main
-from convtimenet.covariates import Encoder
+from convtimenet.cli.main import main
+from convtimenet.data.covariates import Encoder
+from convtimenet.data.frequency import Frequency, infer_shared_frequency
+from convtimenet.data.tables import Table, crop, pad_front, read_table, select_series, write_csv
+from convtimenet.data.windows import Scaler, Windows
 from convtimenet.errors import ConfigError, DataError
+from convtimenet.estimators.panel import Panel
 from convtimenet.export import export
-from convtimenet.frequency import Frequency, infer_shared_frequency
-from convtimenet.panel import Panel
-from convtimenet.tables import Table, crop, pad_front, read_table, select_series, write_csv
-from convtimenet.windows import Scaler, Windows
 
 TINY = {"d_model": 8, "d_ff": 16, "kernel_sizes": (3, 5)}
 
@@ -416,7 +416,7 @@ class TestForecasts:
     def test_many_series_are_forecast_in_chunks(self, monkeypatch):
         model = forecaster().fit(panel())
         whole = model.predict()
-        monkeypatch.setattr("convtimenet.forecasts._CHUNK", 3)
+        monkeypatch.setattr("convtimenet.estimators.forecasts._CHUNK", 3)
         np.testing.assert_allclose(model.predict()["ConvTimeNet"], whole["ConvTimeNet"], atol=1e-6)
 
     def test_saved_and_loaded(self, tmp_path):

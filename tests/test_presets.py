@@ -5,9 +5,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convtimenet.config import ModelConfig, TrainConfig
+from convtimenet.datasets.registry import REGISTRY
 from convtimenet.errors import ConfigError
-from convtimenet.presets import PAPER, auto_classify, auto_forecast, batch_for, paper_preset
-from convtimenet.registry import REGISTRY
+from convtimenet.estimators.presets import (
+    PAPER,
+    auto_classify,
+    auto_forecast,
+    batch_for,
+    paper_preset,
+)
 
 # SPEC section 5, copied by hand: kernels, dropout, batch size, learning rate
 FORECASTING = {

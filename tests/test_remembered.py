@@ -19,7 +19,7 @@ import safetensors.numpy
 
 from convtimenet import ConvTimeNetForecaster
 from convtimenet.errors import ArtefactError
-from convtimenet.manifest import FORMAT, seal
+from convtimenet.storage.manifest import FORMAT, seal
 
 KEPT = Path(__file__).parent / "artefacts" / str(FORMAT)
 Change = Callable[[dict[str, Any], dict[str, np.ndarray]], None]

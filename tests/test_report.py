@@ -15,14 +15,14 @@ import numpy as np
 import pytest
 import torch
 
-from convtimenet.cases import Cases, as_cases
-from convtimenet.classifier import ConvTimeNetClassifier
-from convtimenet.cli import main
+from convtimenet.cli.main import main
+from convtimenet.data.cases import Cases, as_cases
+from convtimenet.data.frequency import Frequency
+from convtimenet.data.tables import Table, future_table, read_table
 from convtimenet.errors import DataError, MissingExtraError
-from convtimenet.forecaster import ConvTimeNetForecaster
-from convtimenet.frequency import Frequency
-from convtimenet.metrics import ForecastEvaluation
-from convtimenet.regressor import ConvTimeNetRegressor
+from convtimenet.estimators.classifier import ConvTimeNetClassifier
+from convtimenet.estimators.forecaster import ConvTimeNetForecaster
+from convtimenet.estimators.regressor import ConvTimeNetRegressor
 from convtimenet.report import _canvas as canvas
 from convtimenet.report import _network_plots as network_plots
 from convtimenet.report import _plots as plots
@@ -34,7 +34,7 @@ from convtimenet.report._html import Section, clean, page
 from convtimenet.report._importance import case_importance_section
 from convtimenet.report._network import patch_moves
 from convtimenet.report._windows import when, window_answers
-from convtimenet.tables import Table, future_table, read_table
+from convtimenet.training.metrics import ForecastEvaluation
 
 EVIL = "<script>alert('x')</script> & $m$"
 TINY = {"d_model": 8, "d_ff": 16, "kernel_sizes": (3, 5), "patch_size": 8, "patch_stride": 4}

@@ -15,13 +15,14 @@ import pytest
 import torch
 from sklearn.exceptions import NotFittedError
 
-from convtimenet import ConvTimeNetClassifier, ConvTimeNetForecaster, training
-from convtimenet.checkpoint import Checkpoint, Checkpoints, data_hash
+from convtimenet import ConvTimeNetClassifier, ConvTimeNetForecaster
 from convtimenet.config import TrainConfig
+from convtimenet.data.windows import Windows
 from convtimenet.errors import CheckpointError
-from convtimenet.interrupt import Terminated, stop_requests
-from convtimenet.step import Step
-from convtimenet.windows import Windows
+from convtimenet.training import loop as training
+from convtimenet.training.checkpoint import Checkpoint, Checkpoints, data_hash
+from convtimenet.training.interrupt import Terminated, stop_requests
+from convtimenet.training.step import Step
 
 
 @pytest.fixture(autouse=True)
@@ -281,7 +282,7 @@ WAITING = """
 import signal, sys
 sys.path.insert(0, sys.argv[1])
 from test_resume import forecaster
-from convtimenet.step import Step
+from convtimenet.training.step import Step
 
 whole, left = Step.__call__, iter(range(5, 0, -1))
 
@@ -387,7 +388,7 @@ def test_the_hash_sees_every_value_of_overlapping_windows():
 @pytest.mark.parametrize("task", ["forecast", "classify"])
 def test_killed_processes_go_on(task, tmp_path):
     """SIGKILL at random moments; `make kills` does the same more often."""
-    script = Path(__file__).parents[1] / "benchmarks" / "kills.py"
+    script = Path(__file__).parents[1] / "benchmarks" / "reliability" / "kills.py"
     command = [sys.executable, script, "--task", task, "--kills", "3", "--seed", "7"]
     command += ["--epochs", "6", "--json", tmp_path / "summary.json"]
     subprocess.run(command, check=True, env=os.environ, timeout=300)

@@ -8,7 +8,7 @@ import pytest
 
 HELP = """
 import contextlib, io
-from convtimenet.cli import main
+from convtimenet.cli.main import main
 with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
     main(["export", "--help"])
 """
@@ -22,7 +22,10 @@ GRAPHS = {"onnx", "onnxruntime", "onnxscript"}
         ("import convtimenet", HEAVY | GRAPHS | {"numpy", "rich", "jsonargparse", "safetensors"}),
         ("import convtimenet.runtime", HEAVY | GRAPHS | {"rich", "jsonargparse", "safetensors"}),
         (HELP, HEAVY | GRAPHS | {"numpy", "safetensors"}),
-        ("import torch, convtimenet.forecaster", GRAPHS | {"jsonargparse", "matplotlib"}),
+        (
+            "import torch, convtimenet.estimators.forecaster",
+            GRAPHS | {"jsonargparse", "matplotlib"},
+        ),
     ],
     ids=["package", "runtime", "help", "forecaster"],
 )

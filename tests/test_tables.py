@@ -22,16 +22,16 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from pyarrow import parquet
 
-from convtimenet.csvfile import read_csv_columns
-from convtimenet.errors import DataError, MissingExtraError
-from convtimenet.frequency import Frequency
-from convtimenet.tables import (
+from convtimenet.data.csv_file import read_csv_columns
+from convtimenet.data.frequency import Frequency
+from convtimenet.data.tables import (
     Table,
     future_frame,
     read_table,
     select_channels,
     write_csv,
 )
+from convtimenet.errors import DataError, MissingExtraError
 
 HOURS = np.arange("2021-01-01T00", "2021-01-01T05", dtype="datetime64[h]").astype("datetime64[ns]")
 CSV = "date,a,b\n" + "".join(f"2021-01-01 0{i}:00,{i}.5,{-i}\n" for i in range(5))
@@ -136,7 +136,7 @@ def test_missing_and_infinite_cells_are_filled(
 ) -> None:
     cells = ["", "1", "NaN", "NA", "4", "inf", "null"]
     text = "date,a,b\n" + "".join(f"2021-01-0{i + 1},{c},{i}\n" for i, c in enumerate(cells))
-    with caplog.at_level(logging.WARNING, "convtimenet.tables"):
+    with caplog.at_level(logging.WARNING, "convtimenet.data.tables"):
         table = read_table(save(tmp_path, text))
     np.testing.assert_array_equal(table.values[:, 0], [1, 1, 2, 3, 4, 4, 4])
     np.testing.assert_array_equal(table.values[:, 1], np.arange(7))
@@ -488,7 +488,7 @@ def test_write_csv_mistakes(tmp_path: Path) -> None:
 
 def test_importing_loads_no_frame_library() -> None:
     code = (
-        "import sys, convtimenet.tables; "
+        "import sys, convtimenet.data.tables; "
         "sys.exit(any(m in sys.modules for m in ('narwhals', 'pandas', 'polars', 'pyarrow')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -8,14 +8,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from convtimenet import training
 from convtimenet.config import ModelConfig, TrainConfig
+from convtimenet.data.windows import LabelledCases, Windows
 from convtimenet.devices import resolve_device, seeded
 from convtimenet.errors import ConfigError, TrainingError
-from convtimenet.history import History
-from convtimenet.model import ConvTimeNet
-from convtimenet.training import train, training_batches
-from convtimenet.windows import LabelledCases, Windows
+from convtimenet.network.model import ConvTimeNet
+from convtimenet.training import loop as training
+from convtimenet.training.history import History
+from convtimenet.training.loop import train, training_batches
 
 CPU = torch.device("cpu")
 SIZES = {"d_model": 4, "d_ff": 8, "kernel_sizes": (3,), "patch_size": 4, "patch_stride": 2}

@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from convtimenet.batch import Batch
+from convtimenet.data.windows import LabelledCases, Scaler, Windows, pad_cases
+from convtimenet.datasets.registry import REGISTRY, ForecastingInfo
 from convtimenet.errors import DataError
-from convtimenet.metrics import confusion, evaluate
-from convtimenet.registry import REGISTRY, ForecastingInfo
-from convtimenet.windows import Batch, LabelledCases, Scaler, Windows, pad_cases
+from convtimenet.training.metrics import confusion, evaluate
 
 CPU = torch.device("cpu")
 

@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOME = {
-    "ConvTimeNetClassifier": "classifier",
-    "ConvTimeNetForecaster": "forecaster",
-    "ConvTimeNetRegressor": "regressor",
+    "ConvTimeNetClassifier": "estimators.classifier",
+    "ConvTimeNetForecaster": "estimators.forecaster",
+    "ConvTimeNetRegressor": "estimators.regressor",
     "ModelConfig": "config",
     "TrainConfig": "config",
-    "ConvTimeNet": "model",
-    "fuse": "inference",
-    "from_original": "original",
+    "ConvTimeNet": "network.model",
+    "fuse": "network.inference",
+    "from_original": "network.original",
+    "plot": "report",
 }
 __all__ = [
     "ConvTimeNet",
@@ -30,17 +31,19 @@ __all__ = [
     "__version__",
     "from_original",
     "fuse",
+    "plot",
 ]
 
 if TYPE_CHECKING:
-    from convtimenet.classifier import ConvTimeNetClassifier as ConvTimeNetClassifier
     from convtimenet.config import ModelConfig as ModelConfig
     from convtimenet.config import TrainConfig as TrainConfig
-    from convtimenet.forecaster import ConvTimeNetForecaster as ConvTimeNetForecaster
-    from convtimenet.inference import fuse as fuse
-    from convtimenet.model import ConvTimeNet as ConvTimeNet
-    from convtimenet.original import from_original as from_original
-    from convtimenet.regressor import ConvTimeNetRegressor as ConvTimeNetRegressor
+    from convtimenet.estimators.classifier import ConvTimeNetClassifier as ConvTimeNetClassifier
+    from convtimenet.estimators.forecaster import ConvTimeNetForecaster as ConvTimeNetForecaster
+    from convtimenet.estimators.regressor import ConvTimeNetRegressor as ConvTimeNetRegressor
+    from convtimenet.network.inference import fuse as fuse
+    from convtimenet.network.model import ConvTimeNet as ConvTimeNet
+    from convtimenet.network.original import from_original as from_original
+    from convtimenet.report import plot as plot
 
 
 def __getattr__(name: str) -> Any:

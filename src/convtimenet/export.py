@@ -27,18 +27,18 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from convtimenet._shapes import Bool, Float
-from convtimenet.artefact import WEIGHTS, check_target, head_of
-from convtimenet.base import ConvTimeNetEstimator
 from convtimenet.errors import ArtefactError, ConfigError, DataError, MissingExtraError
+from convtimenet.estimators.base import ConvTimeNetEstimator
+from convtimenet.estimators.forecaster import ConvTimeNetForecaster
+from convtimenet.estimators.labelled import LabelledEstimator
+from convtimenet.estimators.regressor import ConvTimeNetRegressor
 from convtimenet.files import whole_folder
-from convtimenet.forecaster import ConvTimeNetForecaster
-from convtimenet.inference import FusedBlock
-from convtimenet.labelled import LabelledEstimator
-from convtimenet.manifest import DESCRIPTION, seal
-from convtimenet.model import Blocks, ConvTimeNet
-from convtimenet.patches import DeformablePatch, Extent
-from convtimenet.regressor import ConvTimeNetRegressor
+from convtimenet.network.inference import FusedBlock
+from convtimenet.network.model import Blocks, ConvTimeNet
+from convtimenet.network.patches import DeformablePatch, Extent
 from convtimenet.runtime import session_of
+from convtimenet.storage.manifest import DESCRIPTION, seal
+from convtimenet.storage.model_folder import WEIGHTS, check_target, head_of
 
 Format = Literal["onnx", "onnx-int8", "torch-export", "aoti"]
 FILES: dict[str, str] = {

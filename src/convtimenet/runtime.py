@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from convtimenet.cases import as_cases, filled, gaps_left
 from convtimenet.config import ModelConfig
+from convtimenet.data.cases import as_cases, filled, gaps_left
 from convtimenet.errors import ArtefactError, DataError, MissingExtraError
-from convtimenet.labels import restored
-from convtimenet.manifest import DESCRIPTION, needed, network_config, read_folder
+from convtimenet.storage.labels import restored
+from convtimenet.storage.manifest import DESCRIPTION, needed, network_config, read_folder
 
 GRAPH = "model.onnx"
 _TOKENS = 2048  # whose hidden values fit a core's cache: larger runs take longer per window
@@ -125,7 +125,7 @@ class CasesRuntime(Runtime):
     """An exported estimator of one answer per case."""
 
     def answers(self, X: Any) -> np.ndarray:
-        """What the graph says of cases as `convtimenet.cases.as_cases` takes them.
+        """What the graph says of cases as `convtimenet.data.cases.as_cases` takes them.
 
         Raises
         ------

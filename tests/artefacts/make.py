@@ -17,7 +17,7 @@ import pandas as pd
 
 from convtimenet import ConvTimeNetClassifier, ConvTimeNetForecaster, ConvTimeNetRegressor
 from convtimenet.export import export
-from convtimenet.manifest import FORMAT, seal
+from convtimenet.storage.manifest import FORMAT, seal
 
 FOLDER = Path(__file__).parent / str(FORMAT)
 TINY: dict[str, Any] = {

@@ -23,19 +23,14 @@ from hypothesis import strategies as st
 from inputs import Forecasts, Given, Labelled
 from sklearn.exceptions import NotFittedError
 
-from convtimenet import (
-    ConvTimeNetClassifier,
-    ConvTimeNetForecaster,
-    ConvTimeNetRegressor,
-    base,
-    cli,
-    runtime,
-)
-from convtimenet.cases import Cases, as_cases, filled, read_cases
+from convtimenet import ConvTimeNetClassifier, ConvTimeNetForecaster, ConvTimeNetRegressor, runtime
+from convtimenet.cli.main import main
 from convtimenet.config import ModelConfig, TrainConfig
+from convtimenet.data.cases import Cases, as_cases, filled, read_cases
+from convtimenet.data.tables import Table, read_table
 from convtimenet.errors import ConfigError, ConvTimeNetError
-from convtimenet.manifest import seal
-from convtimenet.tables import Table, read_table
+from convtimenet.estimators import base
+from convtimenet.storage.manifest import seal
 
 # torch makes its cache when an optimiser is first used; not in the folder that must stay empty
 os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", os.path.join(tempfile.gettempdir(), "inductor"))
@@ -217,7 +212,7 @@ def command_line(given: Given) -> str:
         try:
             base.train = reached  # type: ignore[assignment]
             with contextlib.redirect_stderr(errors), contextlib.redirect_stdout(io.StringIO()):
-                code = cli.main(["forecast", "table.csv", "--config=flags.yaml"])
+                code = main(["forecast", "table.csv", "--config=flags.yaml"])
         finally:
             base.train = train
         assert content(folder) == before

@@ -8,9 +8,9 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from convtimenet.classifier import ConvTimeNetClassifier
-from convtimenet.labelled import LabelledEstimator
-from convtimenet.regressor import ConvTimeNetRegressor
+from convtimenet.estimators.classifier import ConvTimeNetClassifier
+from convtimenet.estimators.labelled import LabelledEstimator
+from convtimenet.estimators.regressor import ConvTimeNetRegressor
 
 __all__ = ["ClassifierShell", "RegressorShell", "quick"]
 

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from convtimenet.config import ModelConfig
 from convtimenet.errors import MissingExtraError
-from convtimenet.model import ConvTimeNet as Network
-from convtimenet.presets import kernels_for, patch_for
+from convtimenet.estimators.presets import kernels_for, patch_for
+from convtimenet.network.model import ConvTimeNet as Network
 
 try:
     from neuralforecast.common._base_model import BaseModel  # pyright: ignore[reportMissingImports]

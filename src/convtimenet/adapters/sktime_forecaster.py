@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from convtimenet.errors import MissingExtraError
-from convtimenet.forecaster import ConvTimeNetForecaster as Core
+from convtimenet.estimators.forecaster import ConvTimeNetForecaster as Core
 
 try:
     import pandas as pd
@@ -33,9 +33,9 @@ class ConvTimeNetForecaster(BaseForecaster):
     """ConvTimeNet behind sktime's interface; one network for all columns of `y`.
 
     The horizon is the last step of `fh`. Intervals are conformal, from the part of `y` that
-    chooses the epoch (`convtimenet.intervals`); where it holds too few windows for a level they are
-    infinitely wide. `update` lets forecasts start from newer values and leaves the weights as they
-    are.
+    chooses the epoch (`convtimenet.estimators.intervals`); where it holds too few windows for a
+    level they are infinitely wide. `update` lets forecasts start from newer
+    values and leaves the weights as they are.
 
     Parameters
     ----------

@@ -15,29 +15,28 @@ from pathlib import Path
 
 from sklearn.utils.validation import check_is_fitted
 
-from convtimenet.base import ConvTimeNetEstimator
-from convtimenet.cases import Cases
-from convtimenet.classifier import ConvTimeNetClassifier
+from convtimenet.data.cases import Cases
+from convtimenet.data.tables import Table
+from convtimenet.estimators.base import ConvTimeNetEstimator
+from convtimenet.estimators.classifier import ConvTimeNetClassifier
+from convtimenet.estimators.forecaster import ConvTimeNetForecaster
+from convtimenet.estimators.regressor import ConvTimeNetRegressor
 from convtimenet.files import whole_file
-from convtimenet.forecaster import ConvTimeNetForecaster
-from convtimenet.losses import loss_of
-from convtimenet.metrics import ForecastEvaluation, Scores
-from convtimenet.regressor import ConvTimeNetRegressor
 from convtimenet.report._canvas import require_matplotlib
 from convtimenet.report._classes import class_sections
 from convtimenet.report._forecast import forecast_sections
 from convtimenet.report._future import future_section
 from convtimenet.report._html import Section, card, escaped, page, score_table
-from convtimenet.report._importance import case_importance, forecast_importance
+from convtimenet.report._importance import plot
 from convtimenet.report._network import training_section, weights_sections
 from convtimenet.report._numbers import number_sections
-from convtimenet.tables import Table
+from convtimenet.training.losses import loss_of
+from convtimenet.training.metrics import ForecastEvaluation, Scores
 
 __all__ = [
-    "case_importance",
     "cases_report",
-    "forecast_importance",
     "forecast_report",
+    "plot",
 ]
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from convtimenet.cases import Cases
-from convtimenet.labelled import LabelledEstimator, padded
+from convtimenet.data.cases import Cases
+from convtimenet.estimators.labelled import LabelledEstimator, padded
 from convtimenet.report import _plots as plots
 from convtimenet.report._html import Section, count, figure
 from convtimenet.report._network import patches_section, sample

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from convtimenet.cases import Cases
-from convtimenet.classifier import ConvTimeNetClassifier
+from convtimenet.data.cases import Cases
 from convtimenet.errors import DataError
-from convtimenet.metrics import Scores, confusion
+from convtimenet.estimators.classifier import ConvTimeNetClassifier
 from convtimenet.report import _plots as plots
 from convtimenet.report._cases import case_card, case_patches_section
 from convtimenet.report._html import Section, card, figure, grid, percent, score_table, tile
 from convtimenet.report._importance import case_importance_section
 from convtimenet.report._network import middle
+from convtimenet.training.metrics import Scores, confusion
 
 _WRONG_SHOWN = 4
 _EXPLAINED = 4

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from convtimenet.data.tables import Table, pad_front, select_channels
+from convtimenet.data.timestamps import to_local
 from convtimenet.errors import DataError
-from convtimenet.forecaster import ConvTimeNetForecaster
-from convtimenet.metrics import ForecastEvaluation
+from convtimenet.estimators.forecaster import ConvTimeNetForecaster
 from convtimenet.report import _plots as plots
 from convtimenet.report._html import (
     Section,
@@ -33,8 +34,7 @@ from convtimenet.report._windows import (
     whose,
     window_answers,
 )
-from convtimenet.tables import Table, pad_front, select_channels
-from convtimenet.timestamps import to_local
+from convtimenet.training.metrics import ForecastEvaluation
 
 _EACH = 3  # worst and best windows shown
 _LONGEST_TABLE = 20

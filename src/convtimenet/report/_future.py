@@ -6,12 +6,12 @@ from itertools import islice, product
 
 import numpy as np
 
+from convtimenet.data.tables import Table, forecast_names
+from convtimenet.data.timestamps import to_local
 from convtimenet.errors import DataError
 from convtimenet.report import _plots as plots
 from convtimenet.report._html import Section, count, escaped, figure, grid, span
 from convtimenet.report._windows import rows_before, time_label, when
-from convtimenet.tables import Table, forecast_names
-from convtimenet.timestamps import to_local
 
 _SHOWN = 4  # channels of a wide table, series of a long one
 

@@ -1,4 +1,4 @@
-"""What a page says about what answers rest on, see `convtimenet.explain`."""
+"""What a page says about what answers rest on, see `convtimenet.estimators.explain`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from convtimenet.explain import CaseExplanation, Explanation, ForecastExplanation
+from convtimenet.estimators.explain import CaseExplanation, Explanation, ForecastExplanation
 from convtimenet.report import _network_plots as network_plots
 from convtimenet.report._canvas import WIDTH, drawing, require_matplotlib, svg
 from convtimenet.report._html import Section, card, escaped, figure, grid, number, score_table
@@ -21,6 +21,30 @@ _HIDDEN = {
     "mean": "it is set to the mean of the context",
     "zero": "it is set to zero after scaling, the middle of what training saw",
 }
+
+
+def plot(explanation: Explanation, number: int = 0, channel: int = 0) -> Figure:
+    """Draw what `model.explain` found: a series or case, what each span of it is worth, and where
+    its patches lie.
+
+    Parameters
+    ----------
+    explanation
+        Of a forecaster, a classifier or a regressor.
+    number
+        Which of the n series or cases.
+    channel
+        Of a forecast, which channel; a case shows all of its channels.
+
+    Raises
+    ------
+    MissingExtraError
+        If matplotlib is not installed (extra ``report``).
+    """
+    if isinstance(explanation, ForecastExplanation):
+        return forecast_importance(explanation, number, channel)
+    assert isinstance(explanation, CaseExplanation)
+    return case_importance(explanation, number)
 
 
 def forecast_importance(explanation: ForecastExplanation, n: int, c: int) -> Figure:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from convtimenet.history import History
-from convtimenet.layers import Residual
-from convtimenet.model import Block, ConvTimeNet, deformation
+from convtimenet.data.windows import known_in
+from convtimenet.network.layers import Residual
+from convtimenet.network.model import Block, ConvTimeNet, deformation
 from convtimenet.report import _network_plots as network_plots
 from convtimenet.report import _plots as plots
 from convtimenet.report._html import (
@@ -24,7 +24,7 @@ from convtimenet.report._html import (
     score_table,
     span,
 )
-from convtimenet.windows import known_in
+from convtimenet.training.history import History
 
 _DEAD = 1e-3  # a residual scale below this adds next to nothing
 _STILL = 1e-6  # time steps; a patch that moved less did not move

@@ -6,15 +6,15 @@ import numpy as np
 from sklearn.metrics import r2_score
 
 from convtimenet import scores
-from convtimenet.cases import Cases
+from convtimenet.data.cases import Cases
 from convtimenet.errors import DataError
-from convtimenet.metrics import Scores
-from convtimenet.regressor import ConvTimeNetRegressor, numeric_targets
+from convtimenet.estimators.regressor import ConvTimeNetRegressor, numeric_targets
 from convtimenet.report import _plots as plots
 from convtimenet.report._cases import case_card, case_patches_section
 from convtimenet.report._html import Section, figure, grid, number, span, tile
 from convtimenet.report._importance import case_importance_section
 from convtimenet.report._network import middle
+from convtimenet.training.metrics import Scores
 
 _LARGEST_SHOWN = 4
 

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from convtimenet.data.tables import Table, crop, select_series
+from convtimenet.data.timestamps import show_time, to_local
+from convtimenet.data.windows import Scaler
 from convtimenet.errors import DataError
-from convtimenet.forecaster import ConvTimeNetForecaster
-from convtimenet.tables import Table, crop, select_series
-from convtimenet.timestamps import show_time, to_local
-from convtimenet.windows import Scaler
+from convtimenet.estimators.forecaster import ConvTimeNetForecaster
 
 
 def series_of(table: Table, row: int) -> tuple[Table, int]:

@@ -1,0 +1,162 @@
+"""Kill trainings with SIGKILL at random moments and compare what comes of them with whole ones.
+
+Every life of a training is a process of its own that calls ``fit(resume=folder)``; it is killed
+after a random time, and the next one goes on. At the end weights and history (without the clock)
+must be those of a training that nobody killed, bit by bit.
+
+    python benchmarks/reliability/kills.py --kills 20 --json docs/reliability/kills.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import multiprocessing
+import random
+import sys
+import tempfile
+import time
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+TASKS = ("forecast", "classify")
+PRELOADED = (
+    "convtimenet.estimators.forecaster",
+    "convtimenet.estimators.classifier",
+    "torch._dynamo",
+)
+SMALL = {"d_model": 16, "d_ff": 32, "kernel_sizes": (3, 5), "dropout": 0.1}
+
+
+def fit(task: str, epochs: int, folder: str | None, tell: Connection) -> None:
+    """One life: say when it begins, train, say what came of it."""
+    import torch
+
+    from convtimenet import ConvTimeNetClassifier, ConvTimeNetForecaster
+
+    torch.set_num_threads(1)
+    tell.send("begun")
+    random_numbers = np.random.default_rng(1)
+    settings: dict[str, Any] = {"model": SMALL, "n_epochs": epochs, "device": "cpu", "verbose": 0}
+    often = {"checkpoint_seconds": 0.02, "patience": None}
+    if task == "forecast":
+        values = np.sin(np.arange(400)[:, None] / np.array([3.0, 7.0, 12.0]))
+        values += 0.2 * random_numbers.normal(size=values.shape)
+        training = {**often, "batch_size": 16}
+        model = ConvTimeNetForecaster(h=12, input_size=48, training=training, **settings)
+        model.fit(values, resume=folder)
+    else:
+        X = random_numbers.normal(size=(240, 2, 60))
+        X[::2] += np.sin(np.arange(60) / 4)
+        training = {**often, "batch_size": 16, "refit": True, "validation_fraction": 0.2}
+        model = ConvTimeNetClassifier(training=training, **settings)
+        model.fit(X, np.arange(240) % 2, resume=folder)
+    digest = hashlib.sha256()
+    for name, value in model.network_.state_dict().items():
+        digest.update(name.encode() + value.numpy().tobytes())
+    history = model.history_.to_dict()
+    del history["seconds"]
+    for epoch in history["epochs"]:
+        del epoch["seconds"]
+    tell.send({"weights": digest.hexdigest(), "history": history})
+
+
+def live(
+    task: str, epochs: int, folder: str | None, seconds: float | None
+) -> tuple[dict[str, Any] | None, float]:
+    """A life of at most so many seconds of training: its result, None if it was killed.
+
+    Raises
+    ------
+    RuntimeError
+        If it ended by itself without a result.
+    """
+    # a server that has imported everything once starts each process in a moment
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([*PRELOADED])
+    hear, tell = context.Pipe(duplex=False)
+    process = context.Process(target=fit, args=(task, epochs, folder, tell))
+    process.start()
+    tell.close()
+    hear.recv()
+    begin = time.monotonic()
+    try:
+        result = hear.recv() if hear.poll(seconds) else None
+    except EOFError:
+        process.join()
+        raise RuntimeError(f"a training ended with exit code {process.exitcode}") from None
+    lived = time.monotonic() - begin
+    if result is None:
+        process.kill()
+    process.join()
+    return result, lived
+
+
+def steps_in(folder: Path) -> int:
+    """Steps that the newest state in a folder has behind it."""
+    from convtimenet.training.checkpoint import Checkpoints
+
+    steps = 0
+    for phase in ("choose", "refit"):
+        states = Checkpoints(folder, phase, {})._files()
+        if states:
+            from safetensors.numpy import load
+
+            values = json.loads(load(states[-1].read_bytes())["values.json"].tobytes())
+            steps += values["history"]["steps"]
+    return steps
+
+
+def kill_often(task: str, kills: int, epochs: int, seed: int) -> dict[str, Any]:
+    """Kill one training so often, and compare it with a whole one."""
+    draw = random.Random(seed)
+    whole, seconds = live(task, epochs, None, None)
+    survived, before = 0, []
+    with tempfile.TemporaryDirectory() as folder:
+        for _ in range(kills):
+            # short enough that the last kill still finds it at work
+            result, _ = live(task, epochs, folder, draw.uniform(0.1, 1.0) * seconds / kills)
+            if result is not None:
+                break
+            before.append(steps_in(Path(folder)))
+            survived += 1
+        result, _ = live(task, epochs, folder, None)
+    return {
+        "task": task,
+        "tried": len(before),
+        "survived": survived,
+        "identical": result == whole,
+        "seconds_whole": round(seconds, 2),
+        "steps_before_kills": before,
+        "seed": seed,
+        "epochs": epochs,
+    }
+
+
+def main() -> int:
+    """Run what the flags say; 0 if every training came out as if it had not been killed."""
+    from convtimenet.runs.result import versions
+
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--task", choices=TASKS, help="both by default")
+    parser.add_argument("--kills", type=int, default=20, help="of each task's training")
+    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--seed", type=int, default=0, help="of the moments of the kills")
+    parser.add_argument("--json", type=Path, help="write the summary")
+    flags = parser.parse_args()
+    tasks = TASKS if flags.task is None else (flags.task,)
+    runs = [kill_often(task, flags.kills, flags.epochs, flags.seed) for task in tasks]
+    summary = {"versions": versions(), "runs": runs}
+    print(json.dumps(summary, indent=1))
+    if flags.json:
+        flags.json.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+    good = all(run["identical"] and run["tried"] == run["survived"] == flags.kills for run in runs)
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

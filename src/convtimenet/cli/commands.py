@@ -1,0 +1,334 @@
+"""What the sub-commands do with their flags: calls to the package, answers to files.
+
+Everything heavy is imported inside, after the flags were understood.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+from convtimenet.cli.outputs import (
+    check_outputs,
+    default_out,
+    make_console,
+    note,
+    show_result,
+    write_json,
+    write_others,
+    wrote,
+)
+from convtimenet.errors import ConfigError, DataError
+
+
+def _given(flags: Any, group: str) -> dict[str, Any]:
+    """The settings of a group that are given; a --config file may have anything for the group."""
+    from jsonargparse import Namespace
+
+    settings = flags.get(group, Namespace())
+    if not isinstance(settings, Namespace):
+        raise ConfigError(
+            f"--config: {group} must hold settings by name, found {settings!r}; write them as "
+            f"{{{group}: {{name: value}}}}"
+        )
+    return vars(settings)
+
+
+def _estimator_settings(flags: Any) -> dict[str, Any]:
+    chosen = {group: _given(flags, group) for group in ("model", "training")}
+    return {
+        **chosen,
+        "precision": chosen["training"].pop("precision", "fp32"),
+        "device": flags.device,
+        "random_state": flags.seed,
+        "verbose": 0 if flags.quiet else 1,
+    }
+
+
+def _names(given: list[str] | str | None) -> list[str] | None:
+    """Names of columns: a list as it is, text cut at its commas."""
+    if isinstance(given, str):
+        return [name.strip() for name in given.split(",")]
+    return given
+
+
+def run_forecast(flags: Any) -> None:
+    """Train on a table, or load a model, and forecast what comes after it."""
+    out = default_out(flags, flags.data, "forecast")
+    if not out.lower().endswith(".csv"):
+        raise ConfigError(f"--out: expected a file name that ends in .csv, found {out!r}")
+    check_outputs(flags, flags.data, flags.future, out=out)
+    import numpy as np
+
+    from convtimenet.data.tables import write_csv
+    from convtimenet.data.timestamps import iso_times
+    from convtimenet.estimators.forecaster import ConvTimeNetForecaster
+    from convtimenet.runs.forecasting import check_future, forecast_table
+
+    columns = {
+        "time_col": flags.time_col,
+        "target_cols": _names(flags.target_cols),
+        "freq": flags.freq,
+        "id_col": flags.id_col,
+    }
+    calendar = flags.calendar
+    covariates = {
+        "hist_exog": _names(flags.hist_exog),
+        "futr_exog": _names(flags.futr_exog),
+        "stat_exog": _names(flags.stat_exog),
+        "calendar": True if calendar == "auto" else _names(calendar) or False,
+    }
+    if flags.load is not None:
+        unset = {**dict.fromkeys(covariates), "h": 96, "input_size": None, "preset": "auto"}
+        _refuse_training_flags(flags, **unset, test_fraction=0.2)
+        model = ConvTimeNetForecaster.load(flags.load, device=flags.device)
+        model.set_params(**{name: value for name, value in columns.items() if value is not None})
+    else:
+        model = ConvTimeNetForecaster(
+            flags.h,
+            flags.input_size,
+            preset=flags.preset,
+            **columns,
+            **covariates,
+            **_estimator_settings(flags),
+        )
+    table = model.read(flags.data)
+    console = make_console()
+    for notice in table.notices:
+        note(console, notice)
+    check_future(model, table, flags.future)
+    run = None
+    if flags.load is None:
+        run = forecast_table(
+            model,
+            table,
+            test_fraction=flags.test_fraction,
+            dataset=Path(flags.data).name,
+            resume=flags.resume,
+            level=flags.level,
+        )
+        show_result(console, run.result, said=table.notices)
+        if run.evaluation is not None:
+            note(
+                console,
+                "the forecast comes from the model scored above, whose training did not see "
+                "the test part; --test_fraction 0 --training.refit true trains on all rows",
+            )
+    future = model.predict(table, flags.future, level=flags.level)
+    write_csv(out, future)
+    wrote(console, f"forecast of {future.lengths[0]} steps", out)
+    answers = {
+        "times": iso_times(future.times, future.time_zone),
+        "forecast": dict(zip(future.channels, future.values.T.tolist(), strict=True)),
+        "notices": list(table.notices),
+    }
+    if future.long:
+        answers["series"] = np.repeat(future.ids, future.lengths).tolist()
+    if run is not None:
+        run = replace(run, future=future)
+    write_others(console, flags, run, answers)
+
+
+def run_classify(flags: Any) -> None:
+    """Learn classes from labelled cases, or load a model, and answer others."""
+    _answer_cases(flags, "classes")
+
+
+def run_regress(flags: Any) -> None:
+    """The same for numbers."""
+    _answer_cases(flags, "numbers")
+
+
+def _answer_cases(flags: Any, what: Literal["classes", "numbers"]) -> None:
+    """Learn from labelled cases, or load what was learnt, and answer others."""
+    out = default_out(flags, flags.test or flags.data, what)
+    check_outputs(flags, flags.data, flags.test, out=out)
+    from convtimenet.data.cases import read_cases
+    from convtimenet.estimators.classifier import ConvTimeNetClassifier
+    from convtimenet.estimators.regressor import ConvTimeNetRegressor
+    from convtimenet.runs.answers import write_classes, write_numbers
+    from convtimenet.runs.labelled import check_alike, fit_labelled, hold_out, labelled_scores
+
+    console = make_console()
+    run = None
+    classify = what == "classes"
+    estimator = ConvTimeNetClassifier if classify else ConvTimeNetRegressor
+    train = cases = read_cases(flags.data)
+    if flags.load is not None:
+        if flags.test is not None:
+            raise ConfigError("with --load give only the cases to answer, found two files")
+        _refuse_training_flags(flags, preset="auto", test_fraction=0.2)
+        model = estimator.load(flags.load, device=flags.device)
+    else:
+        model = estimator(preset=flags.preset, **_estimator_settings(flags))
+        if flags.test is None:
+            train, cases = hold_out(train, flags.test_fraction, flags.seed, classes=classify)
+        else:
+            cases = read_cases(flags.test)
+            check_alike(train, cases)
+        if cases.labels is None:
+            model.fit(train, resume=flags.resume)
+        else:
+            run = fit_labelled(
+                model, train, cases, dataset=Path(flags.data).name, resume=flags.resume
+            )
+            show_result(console, run.result)
+    cases = model.read(cases)
+    if run is None:
+        for notice in (*([] if flags.load else model.notices_), *cases.notices):
+            note(console, notice)
+    if isinstance(model, ConvTimeNetClassifier):
+        predicted = write_classes(out, model, cases)
+    else:
+        predicted = write_numbers(out, model, cases)
+    wrote(console, f"{what} of {len(predicted)} cases", out)
+    if run is None and flags.load is None:
+        console.print("the cases carry no labels, so there are no scores")
+        if flags.save:
+            wrote(console, "model", model.save(flags.save))
+    answers: dict[str, Any] = {what: predicted.tolist(), "notices": list(cases.notices)}
+    if run is None and cases.labels is not None:
+        for name, score in labelled_scores(model, cases.labels, predicted).items():
+            answers[name] = score
+            console.print(f"{name}: {score:.4g}")
+    write_others(console, flags, run, answers)
+
+
+def _refuse_training_flags(flags: Any, **defaults: Any) -> None:
+    """With a saved model, flags that speak of training have no effect: say so."""
+    given = [name for name, default in defaults.items() if flags[name] != default]
+    for group in ("model", "training"):
+        given += [f"{group}.{name}" for name in _given(flags, group)]
+    if given:
+        raise ConfigError(
+            f"--load uses a trained model as it is; leave out --{', --'.join(given)}, or train "
+            "without --load"
+        )
+
+
+def run_evaluate(flags: Any) -> None:
+    """Train and score on a registered data set."""
+    check_outputs(flags)
+    from convtimenet.runs.evaluation import evaluate_dataset
+
+    run = evaluate_dataset(
+        flags.dataset,
+        h=flags.h,
+        preset=flags.preset,
+        protocol=flags.protocol,
+        settings=_estimator_settings(flags),
+        resume=flags.resume,
+        level=flags.level,
+    )
+    console = make_console()
+    show_result(console, run.result)
+    write_others(console, flags, run, {})
+
+
+def run_export(flags: Any) -> None:
+    """Write the graph of a saved model."""
+    from convtimenet.estimators.classifier import ConvTimeNetClassifier
+    from convtimenet.estimators.forecaster import ConvTimeNetForecaster
+    from convtimenet.estimators.regressor import ConvTimeNetRegressor
+    from convtimenet.export import FILES, PARITY, export
+    from convtimenet.storage.model_folder import DESCRIPTION
+
+    kinds = (ConvTimeNetForecaster, ConvTimeNetClassifier, ConvTimeNetRegressor)
+    try:
+        found = json.loads((Path(flags.model) / DESCRIPTION).read_text(encoding="utf-8"))
+        kind = {kind.__name__: kind for kind in kinds}[found["kind"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        kind = ConvTimeNetForecaster  # load says what is wrong
+    if kind is not ConvTimeNetForecaster and flags.check is None:
+        raise ConfigError(
+            f"a saved {kind.__name__} keeps no cases to compare the graph on; give some with "
+            "--check"
+        )
+    model = kind.load(flags.model, device="cpu")
+    parity = export(model, flags.to, flags.format, data=flags.check)
+    console, folder = make_console(), Path(flags.to)
+    wrote(console, f"{flags.format} graph", folder / FILES[flags.format])
+    same = f", same class for {parity['same_class']:.2%}" if "same_class" in parity else ""
+    what = "window" if kind is ConvTimeNetForecaster else "case"
+    if parity["inputs"] != 1:
+        what += "s"
+    wrote(
+        console,
+        f"compared with the model on {parity['inputs']} {what}: answers up to "
+        f"{parity['largest_answer']:.4g}, mean difference {parity['mean_difference']:.2g}, largest "
+        f"{parity['max_difference']:.2g}{same}",
+        folder / PARITY,
+    )
+    console.print("use it with:")
+    for line in _usage(flags.format, folder, model.network_.config.head):
+        console.print(f"  {line}", markup=False, soft_wrap=True)
+
+
+def _usage(format: str, folder: Path, head: str) -> tuple[str, str, str]:
+    """Three lines of Python that answer with an export."""
+    graph = repr(str(folder / "model.pt2"))
+    if format == "torch-export":
+        lines = ("import torch", f"model = torch.export.load({graph}).module()")
+    elif format == "aoti":
+        lines = ("import torch", f"model = torch._inductor.aoti_load_package({graph})")
+    else:
+        lines = ("from convtimenet.runtime import load", f"model = load({str(folder)!r})")
+        return *lines, "model.forecast(values)" if head == "forecast" else "model.predict(cases)"
+    answer = "model(x)  # x: (B, C, L) "
+    if head == "forecast":
+        return *lines, answer + "float64 in the data's units; gives (B, C, h)"
+    gives = "probabilities (B, K)" if head == "classify" else "numbers (B, 1)"
+    return *lines, answer + f"float32, NaN behind a case's end; gives {gives}"
+
+
+def run_datasets(flags: Any) -> None:
+    """List the registered data sets, or fetch and verify one."""
+    check_outputs(flags)
+    from rich.table import Table as Grid
+
+    from convtimenet import datasets
+
+    names = [datasets.info(name).name for name in flags.names] or datasets.names()
+    console = make_console()
+    found: dict[str, Any] = {}
+    if flags.action == "list":
+        grid = Grid("name", "task", "channels", "size", "here", "licence", title="data sets")
+        grid.columns[0].no_wrap = True
+        for name in names:
+            entry = datasets.info(name)
+            here = datasets.is_local(name)
+            grid.add_row(
+                name,
+                entry.task,
+                str(entry.channels),
+                entry.size,
+                "yes" if here else "no",
+                entry.licence,
+            )
+            found[name] = {"task": entry.task, "here": here, "url": entry.url}
+        console.print(grid)
+        console.print(f"data home: {datasets.data_home()}")
+    elif flags.action == "fetch":
+        for name in names:
+            paths = datasets.fetch(name)
+            found[name] = [str(path) for path in paths]
+            wrote(console, name, paths[0].parent)
+    else:
+        for name in names:
+            if datasets.is_local(name):
+                found[name] = {str(k): v for k, v in datasets.verify(name).items()}
+                for path, status in found[name].items():
+                    console.print(f"{status:9s} {path}", markup=False, soft_wrap=True)
+            else:
+                found[name] = {}
+                console.print(f"absent    {name}")
+    if flags.json:
+        write_json(flags.json, found)
+    damaged = [name for name, status in found.items() if "mismatch" in str(status)]
+    if flags.action == "verify" and damaged:
+        raise DataError(
+            f"{', '.join(damaged)}: files differ from the registered ones; delete them and "
+            "fetch them again"
+        )

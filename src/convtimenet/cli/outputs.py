@@ -1,0 +1,143 @@
+"""What every command prints and writes, and the look beforehand whether it can be written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from convtimenet.errors import ConfigError, MissingExtraError
+from convtimenet.files import check_writable
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from convtimenet.runs.forecasting import ForecastRun
+    from convtimenet.runs.labelled import LabelledRun
+    from convtimenet.runs.result import Result
+
+
+def make_console() -> Console:
+    """Where commands print to."""
+    from rich.console import Console
+
+    return Console(highlight=False)
+
+
+def note(console: Console, text: str) -> None:
+    """Print a remark, whatever characters are in it."""
+    console.print(f"note: {text}", markup=False, soft_wrap=True)
+
+
+def wrote(console: Console, what: str, where: str | Path) -> None:
+    """Print what is where now."""
+    console.print(f"{what}: {where}", markup=False, soft_wrap=True)
+
+
+def show_result(console: Console, result: Result, said: Sequence[str] = ()) -> None:
+    """Print what was done, its scores beside those of others, and how often intervals held;
+    notices that were `said` before are not repeated."""
+    from rich.markup import escape
+
+    from convtimenet.runs.result import comparison, coverage, facts
+
+    notices = [notice for notice in result.notices if notice not in said]
+    for label, text in facts(replace(result, notices=notices)).items():
+        console.print(f"[bold]{label}:[/bold] {escape(text)}", soft_wrap=True)
+    if result.scores:
+        unit = ", training standard deviations" if result.task == "forecasting" else ""
+        _show_rows(console, f"{result.dataset} scores{unit}", comparison(result))
+    if result.intervals:
+        _show_rows(console, "intervals", coverage(result))
+
+
+def _show_rows(console: Console, title: str, rows: list[dict[str, str]]) -> None:
+    from rich.markup import escape
+    from rich.table import Table as Grid
+
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    grid = Grid(*columns, title=escape(title))
+    for row in rows:
+        grid.add_row(*(escape(row.get(column, "")) for column in columns))
+    console.print(grid)
+
+
+def write_others(
+    console: Console,
+    flags: Any,
+    run: ForecastRun | LabelledRun | None,
+    answers: dict[str, Any],
+) -> None:
+    """Save the model, write the JSON and the report, as asked for; `answers` are the JSON where
+    there was no scored run."""
+    if run is not None and flags.save:
+        wrote(console, "model", run.model.save(flags.save))
+    if flags.json:
+        write_json(flags.json, answers if run is None else run.result.to_dict())
+        wrote(console, "result", flags.json)
+    if flags.report:
+        if run is None or not run.result.n_test:
+            console.print("report: not written, for nothing was scored")
+        else:
+            wrote(console, "report", run.write_report(flags.report))
+
+
+def write_json(path: str, value: Any) -> None:
+    """Write plain values, whole or not at all."""
+    from convtimenet.files import whole_file
+
+    with whole_file(path) as file:
+        json.dump(value, file, indent=1)
+
+
+def default_out(flags: Any, data: str, what: str) -> str:
+    """The file of answers: what --out names, else one named after the data, here."""
+    stem = Path(data).name.split(".")[0]
+    return flags.out or f"{stem}-{what}.csv"
+
+
+def check_outputs(flags: Any, *inputs: str | None, out: str | None = None) -> None:
+    """Find out before hours of training that a result could not be written.
+
+    Raises
+    ------
+    ConfigError, ArtefactError, CheckpointError, MissingExtraError
+        If so, by what stands in the way.
+    """
+    if flags.get("report") and find_spec("matplotlib") is None:
+        raise MissingExtraError("matplotlib", "report", "the report")
+    trained = [name for name in ("report", "save", "resume") if flags.get(name)]
+    if flags.get("load") and trained:
+        raise ConfigError(
+            f"--{trained[0]} is about a training run and --load does none; leave one of them out"
+        )
+    if flags.get("save"):
+        from convtimenet.storage.model_folder import check_target
+
+        check_target(flags.save)
+        check_writable("--save", flags.save)
+    if flags.get("resume"):
+        from convtimenet.training.checkpoint import check_folder
+
+        check_folder(flags.resume)
+        check_writable("--resume", Path(flags.resume) / "state")
+    taken = {Path(path).resolve() for path in inputs if path is not None}
+    for name, target in (
+        ("--out", out),
+        ("--report", flags.get("report")),
+        ("--json", flags.get("json")),
+    ):
+        if target is None:
+            continue
+        path = Path(target)
+        if not path.resolve().parent.is_dir():
+            raise ConfigError(f"{name}: the folder {path.parent} does not exist; make it first")
+        if path.is_dir():
+            raise ConfigError(f"{name} must be a file, {path} is a folder")
+        if path.resolve() in taken:
+            raise ConfigError(f"{name} would overwrite {path}, which is read or written already")
+        check_writable(name, path)
+        taken.add(path.resolve())

@@ -1,0 +1,1 @@
+"""What users hold, made regular: files, frames and arrays to tables, cases and windows."""

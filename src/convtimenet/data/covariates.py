@@ -1,0 +1,373 @@
+"""Covariates as users have them, turned into the numbers that the network reads.
+
+Numbers are standardised with training statistics. A text column whose rows vary becomes one column
+of 0 and 1 per category; one that holds for a whole series the number of its category, for which the
+network keeps a table. What training did not see, and what is missing, adds nothing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+
+from convtimenet.data.csv_file import listing
+from convtimenet.data.sources import Columns
+from convtimenet.data.tables import Table
+from convtimenet.data.timestamps import show_time, to_local
+from convtimenet.errors import ConfigError, DataError
+
+__all__ = [
+    "CALENDAR",
+    "NO_COVARIATES",
+    "Column",
+    "Encoder",
+    "columns_of",
+    "fill_future",
+    "usual_calendar",
+]
+
+_MOST_CATEGORIES = 100  # each becomes a column
+_DAY = 86_400_000_000_000
+
+
+def _since(unit: str) -> Callable[[np.ndarray], np.ndarray]:
+    """Nanoseconds since the last full `unit`."""
+    return lambda times: (times - times.astype(f"M8[{unit}]")).astype(np.int64)
+
+
+CALENDAR: dict[str, tuple[float, Callable[[np.ndarray], np.ndarray]]] = {
+    "minute": (3_600e9, _since("h")),
+    "hour": (_DAY, _since("D")),
+    # 1970-01-01 was a Thursday; phases do not matter
+    "dayofweek": (7, lambda times: times.astype("M8[D]").astype(np.int64)),
+    "dayofmonth": (31 * _DAY, _since("M")),
+    "month": (12, lambda times: times.astype("M8[M]").astype(np.int64)),
+    "dayofyear": (365.2425 * _DAY, _since("Y")),
+}
+"""Calendar features: their period and what of a (local) time stamp goes round in it."""
+
+
+def usual_calendar(table: Table) -> tuple[str, ...]:
+    """The calendar features that a table's step asks for."""
+    frequency = table.frequency
+    if frequency.unit == "month":
+        return ("month",)
+    if frequency.unit == "business" or frequency.count >= _DAY:
+        return ("dayofweek", "dayofmonth", "month")
+    return ("hour", "dayofweek", "month")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """One covariate: how a number is standardised, or which categories a text has."""
+
+    name: str
+    centre: float = 0.0
+    scale: float = 1.0
+    categories: tuple[str, ...] | None = None
+
+    @classmethod
+    def fit(cls, name: str, values: np.ndarray) -> Column:
+        """Statistics or categories of the training rows.
+
+        Raises
+        ------
+        DataError
+            If every number is missing.
+        """
+        if values.dtype == object:
+            return cls(name=name, categories=tuple(sorted({v for v in values if v is not None})))
+        known = values[np.isfinite(values)]
+        if not len(known):
+            raise DataError(f"covariate {name!r}: every value is missing; leave it out")
+        deviation = float(known.std()) if np.ptp(known) > 0 else 1.0
+        return cls(name=name, centre=float(known.mean()), scale=deviation or 1.0)
+
+    def numbers(self, values: np.ndarray) -> np.ndarray:
+        """Standardised numbers (T,), 0 where missing; of a text its category's number from 1 on.
+
+        Raises
+        ------
+        DataError
+            If there is text where training had numbers.
+        """
+        if self.categories is not None:
+            number: dict[str | None, int] = {
+                category: i + 1 for i, category in enumerate(self.categories)
+            }
+            return np.array([number.get(_text(value), 0) for value in values.tolist()])
+        if values.dtype == object:
+            raise DataError(
+                f"covariate {self.name!r}: expected numbers as in training, found text; convert it"
+            )
+        return np.where(np.isfinite(values), (values - self.centre) / self.scale, 0.0)
+
+    def rows(self, values: np.ndarray) -> np.ndarray:
+        """What the network reads of values that vary, (columns, T)."""
+        numbers = self.numbers(values)
+        if self.categories is None:
+            return numbers[None]
+        return (numbers == np.arange(1, len(self.categories) + 1)[:, None]).astype(np.float64)
+
+    @property
+    def width(self) -> int:
+        """Columns of `rows`."""
+        return 1 if self.categories is None else len(self.categories)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encoder:
+    """A fitted model's covariates."""
+
+    hist: tuple[Column, ...] = ()
+    futr: tuple[Column, ...] = ()
+    stat: tuple[Column, ...] = ()
+    calendar: tuple[str, ...] = ()
+
+    @classmethod
+    def fit(
+        cls,
+        table: Table,
+        hist: Sequence[str],
+        futr: Sequence[str],
+        stat: Sequence[str],
+        calendar: Sequence[str],
+    ) -> Self:
+        """Statistics of a table of training rows.
+
+        Raises
+        ------
+        DataError
+            If a column is absent or empty, or has too many categories.
+        ConfigError
+            If a calendar feature is unknown, or the table has no dates.
+        """
+        if unknown := [name for name in calendar if name not in CALENDAR]:
+            raise ConfigError(
+                f"calendar must hold names of {', '.join(CALENDAR)}, found {listing(unknown)}"
+            )
+        if calendar and table.frequency.unit == "step":
+            raise ConfigError("calendar features need dates, the table's times are whole numbers")
+        made = [
+            tuple(Column.fit(name, _column(table, name)) for name in names)
+            for names in (hist, futr, stat)
+        ]
+        for column in (*made[0], *made[1]):
+            if column.width > _MOST_CATEGORIES:
+                raise DataError(
+                    f"covariate {column.name!r} has {column.width} different texts, expected at "
+                    f"most {_MOST_CATEGORIES}; write numbers as numbers, or group rare texts"
+                )
+        return cls(hist=made[0], futr=made[1], stat=made[2], calendar=tuple(calendar))
+
+    @property
+    def any(self) -> bool:
+        """Whether there are any."""
+        return bool(self.hist or self.futr or self.stat or self.calendar)
+
+    @property
+    def sizes(self) -> dict[str, Any]:
+        """What `ModelConfig` must know of them."""
+        texts = tuple(len(c.categories) for c in self.stat if c.categories is not None)
+        return {
+            "hist_exog": sum(column.width for column in self.hist),
+            "futr_exog": sum(column.width for column in self.futr) + 2 * len(self.calendar),
+            "stat_exog": len(self.stat) - len(texts),
+            "stat_categories": texts,
+        }
+
+    @property
+    def places(self) -> list[tuple[str, str, slice]]:
+        """Name of each, and where the network reads it: the part of `Covariates`, and its columns
+        there."""
+        widths = [(c.name, "hist", c.width) for c in self.hist]
+        widths += [(c.name, "futr", c.width) for c in self.futr]
+        widths += [(name, "futr", 2) for name in self.calendar]
+        widths += [(c.name, "stat" if c.categories is None else "categories", 1) for c in self.stat]
+        found, used = [], Counter[str]()
+        for name, part, width in widths:
+            found.append((name, part, slice(used[part], used[part] + width)))
+            used[part] += width
+        return found
+
+    def notices(self, table: Table) -> list[str]:
+        """What to say of a table's covariates."""
+        told = []
+        for column in (*self.hist, *self.futr, *self.stat):
+            values = _column(table, column.name)
+            text = values.dtype == object
+            missing = sum(v is None for v in values) if text else int(np.isnan(values).sum())
+            if missing:
+                told.append(f"covariate {column.name!r}: {missing} missing, read as its mean")
+        return told
+
+    def rows(self, table: Table) -> tuple[np.ndarray, np.ndarray]:
+        """Past and known-ahead covariates of every row: (K, T) each, float64."""
+        T = len(table.times)
+        past = [column.rows(_column(table, column.name)) for column in self.hist]
+        ahead = [column.rows(_column(table, column.name)) for column in self.futr]
+        if self.calendar:
+            local = to_local(table.times, table.time_zone)
+            for name in self.calendar:
+                period, since = CALENDAR[name]
+                turn = 2 * np.pi * since(local) / period
+                ahead.append(np.stack([np.sin(turn), np.cos(turn)]))
+        empty = np.empty((0, T))
+        return np.concatenate([empty, *past]), np.concatenate([empty, *ahead])
+
+    def statics(self, table: Table) -> tuple[np.ndarray, np.ndarray]:
+        """Numbers and categories of every series: (S, K) float64 and (S, K) int64.
+
+        Raises
+        ------
+        DataError
+            If a column varies within a series.
+        """
+        starts, found = table.bounds[:-1], {False: [], True: []}
+        for column in self.stat:
+            values = _column(table, column.name)
+            text = values.dtype == object
+            missing = np.array([v is None for v in values]) if text else np.isnan(values)
+            numbers = column.numbers(values).astype(np.float64)
+            lowest = np.minimum.reduceat(np.where(missing, np.inf, numbers), starts)
+            highest = np.maximum.reduceat(np.where(missing, -np.inf, numbers), starts)
+            varies = highest > lowest
+            if varies.any():
+                raise DataError(
+                    f"stat_exog: {column.name!r} varies within the series "
+                    f"{listing(table.ids[varies].tolist(), 3)}; expected one value for each "
+                    "series, or list the column in hist_exog or futr_exog"
+                )
+            found[column.categories is not None].append(np.where(np.isinf(lowest), 0, lowest))
+        S = len(starts)
+        numbers, categories = (np.array(found[k]).reshape(-1, S).T for k in (False, True))
+        return numbers, categories.astype(np.int64)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for ``json.dumps``."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Inverse of `to_dict`, also after JSON."""
+        kinds = {
+            kind: tuple(
+                Column(**{**c, "categories": c["categories"] and tuple(c["categories"])})
+                for c in values[kind]
+            )
+            for kind in ("hist", "futr", "stat")
+        }
+        return cls(**kinds, calendar=tuple(values["calendar"]))
+
+
+NO_COVARIATES = Encoder()
+
+
+def columns_of(table: Table) -> Columns:
+    """The rows of a table as `fill_future` takes them."""
+    return Columns(
+        times=table.times,
+        values=table.values,
+        channels=table.channels,
+        time_name=table.time_name,
+        time_zone=table.time_zone,
+        origin=table.origin,
+        series=np.repeat(np.arange(len(table.lengths)), table.lengths),
+        ids=table.ids,
+        covariates=table.covariates,
+    )
+
+
+def fill_future(table: Table, first: np.ndarray, given: Columns, names: Sequence[str]) -> Table:
+    """A table whose series end with rows ahead, with the covariates given for those rows.
+
+    Parameters
+    ----------
+    first
+        (S,): row of each series at which the rows ahead begin; all have the same number of them.
+    given
+        Rows of any series and stamps; others than those ahead are left aside.
+    names
+        Columns that must be known for every row ahead.
+
+    Raises
+    ------
+    DataError
+        If one is not, naming the columns and the first missing stamp and its series.
+    """
+    lengths, bounds = table.lengths, table.bounds
+    steps = int((lengths - first)[0])
+    begin = bounds[:-1] + first
+    if given.series is None:
+        series = np.zeros(len(given.times), dtype=np.int64)
+        if len(lengths) > 1:
+            raise DataError(
+                f"the future covariates lack the id column {table.id_name!r}; expected rows for "
+                f"each of the {len(lengths)} series"
+            )
+    else:
+        assert given.ids is not None
+        number = {one: i for i, one in enumerate(table.ids.tolist())}
+        of = np.array([number.get(one, -1) for one in given.ids.tolist()], dtype=np.int64)
+        series = of[given.series]
+    rows = np.flatnonzero(series >= 0)
+    if given.times.dtype.kind != table.times.dtype.kind:
+        raise DataError("the future covariates have other time stamps than the table")
+    if len(rows) and given.time_zone is None and table.time_zone is not None:
+        raise DataError(
+            f"the future covariates' stamps lack the table's time zone {table.time_zone!r}"
+        )
+    start = table.times[begin[series[rows]]]
+    at = table.frequency.steps(start, given.times[rows], table.time_zone)
+    ahead = (at >= 0) & (at < steps)
+    rows, at = rows[ahead], (begin[series[rows]] + at)[ahead]
+    covariates = dict(table.covariates)
+    absent = np.zeros(len(table.times), dtype=bool)
+    lacking = []
+    is_ahead = np.arange(len(table.times)) >= np.repeat(begin, lengths)
+    for name in names:
+        values = given.covariates[name]
+        column = covariates[name].copy()
+        if (values.dtype == object) != (column.dtype == object) and len(values):
+            kind = "text" if column.dtype == object else "numbers"
+            raise DataError(f"future covariate {name!r}: expected {kind} as in the table")
+        column[at] = values[rows]
+        covariates[name] = column
+        none = np.array([v is None for v in column]) if column.dtype == object else np.isnan(column)
+        if (none & is_ahead).any():
+            lacking.append(name)
+            absent |= none & is_ahead
+    if lacking:
+        raise _lacking(table, lacking, absent, steps)
+    return replace(table, covariates=covariates)
+
+
+def _lacking(table: Table, names: Sequence[str], absent: np.ndarray, steps: int) -> DataError:
+    """The error for rows ahead whose covariates are not known."""
+    row = int(np.argmax(absent))
+    series = int(np.searchsorted(table.bounds, row, side="right")) - 1
+    stamp = show_time(table.times[row], table.time_zone)
+    where = f" in the series {table.ids.tolist()[series]!r}" if table.long else ""
+    return DataError(
+        f"future values of {listing(names)} are needed for {steps} steps ahead; the first missing "
+        f"is at {stamp}{where}, {int(absent.sum())} rows lack some; give them as "
+        "predict(future=...)"
+    )
+
+
+def _column(table: Table, name: str) -> np.ndarray:
+    if name not in table.covariates:
+        raise DataError(
+            f"the table lacks the covariate {name!r}; it has {listing([*table.covariates])}"
+        )
+    return table.covariates[name]
+
+
+def _text(value: Any) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    return None if value != value else str(value)

@@ -1,0 +1,175 @@
+"""What a saved forecaster remembers of its table: JSON values and arrays, and back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from convtimenet.config import ModelConfig
+from convtimenet.data.covariates import CALENDAR, Encoder
+from convtimenet.data.frequency import Frequency
+from convtimenet.data.tables import Origin, Table
+from convtimenet.data.windows import Scaler
+
+__all__ = ["check_fits", "from_remembered", "remembered"]
+
+
+_COVARIATE = "tail.covariate."
+
+
+def remembered(table: Table) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """A table as JSON values and arrays; its notices are left out."""
+    origin = table.origin
+    values: dict[str, Any] = {
+        "channels": list(table.channels),
+        "time_name": table.time_name,
+        "frequency": table.frequency.name,
+        "time_zone": table.time_zone,
+        "origin": {"kind": origin.kind, "indexed": origin.indexed},
+        "time_type": _described(origin.time_dtype),
+        "datetime": table.times.dtype.kind == "M",
+    }
+    arrays = {"tail.values": table.values, "tail.times": table.times.astype(np.int64)}
+    if table.known is not None:
+        arrays["tail.known"] = table.known
+    for name, column in table.covariates.items():
+        kept = column
+        if column.dtype == object:
+            texts = sorted({value for value in column if value is not None})
+            values.setdefault("texts", {})[name] = texts
+            number = {text: i for i, text in enumerate(texts)}
+            kept = np.array([number.get(value, -1) for value in column])
+        arrays[f"{_COVARIATE}{name}"] = kept
+    if table.long:
+        values["series"] = {
+            "id_name": table.id_name,
+            "ids": table.ids.tolist(),
+            "id_type": _described(origin.id_dtype),
+        }
+        arrays["tail.rows"] = table.lengths
+    return values, arrays
+
+
+def from_remembered(values: dict[str, Any], arrays: dict[str, np.ndarray]) -> Table:
+    """Inverse of `remembered`.
+
+    Raises
+    ------
+    ValueError
+        If the parts do not fit together.
+    """
+    times, series = arrays["tail.times"], values.get("series")
+    names = [values["time_name"], *values["channels"], *([series["id_name"]] if series else [])]
+    if not all(isinstance(name, str) for name in names):
+        raise ValueError("expected names of columns that are text")
+    long: dict[str, Any] = {}
+    if series is not None:
+        ids = series["ids"]
+        whole = all(isinstance(one, int) for one in ids)
+        if not whole and not all(isinstance(one, str) for one in ids):
+            raise ValueError("expected ids that are text or whole numbers")
+        kind = np.int64 if whole else object
+        long = {
+            "id_name": series["id_name"],
+            "ids": np.array(ids, dtype=kind),
+            "rows": arrays["tail.rows"],
+        }
+    T, C = len(times), len(values["channels"])
+    rows = long.get("rows", np.array([T]))
+    known = arrays.get("tail.known")
+    _expect("tail.times", times, "i", (T,))
+    _expect("tail.values", arrays["tail.values"], "f", (T, C))
+    if known is not None:
+        _expect("tail.known", known, "b", (T, C))
+    _expect("tail.rows", rows, "i", (len(long.get("ids", rows)),))
+    if (rows < 1).any() or rows.sum() != T or not np.isfinite(arrays["tail.values"]).all():
+        raise ValueError(f"expected a tail of series of {T} rows together, all of them finite")
+    covariates = {}
+    for key, kept in arrays.items():
+        if key.startswith(_COVARIATE):
+            name = key.removeprefix(_COVARIATE)
+            texts = values.get("texts", {}).get(name)
+            _expect(key, kept, "f" if texts is None else "i", (T,))
+            if texts is not None:
+                if (kept < -1).any() or not all(isinstance(text, str) for text in texts):
+                    raise ValueError(f"expected {key} to number texts")
+                kept = np.array([*texts, None], dtype=object)[kept]
+            covariates[name] = kept
+    return Table(
+        times=times.astype("datetime64[ns]") if values["datetime"] else times,
+        values=arrays["tail.values"],
+        channels=tuple(values["channels"]),
+        time_name=values["time_name"],
+        frequency=Frequency.parse(values["frequency"]),
+        time_zone=values["time_zone"],
+        origin=Origin(
+            **values["origin"],
+            time_dtype=_restored(values["time_type"]),
+            id_dtype=None if series is None else _restored(series["id_type"]),
+        ),
+        known=known,
+        covariates=covariates,
+        **long,
+    )
+
+
+def check_fits(table: Table, scaler: Scaler, encoder: Encoder, config: ModelConfig) -> None:
+    """Refuse a tail, a scaling or covariates that are not those of one network.
+
+    Raises
+    ------
+    ValueError
+        If they do not fit together.
+    """
+    lengths, L, C = table.lengths, config.context_length, len(table.channels)
+    if (lengths > L).any() or (not table.long and len(table.times) != L):
+        raise ValueError(f"expected a tail of {L} rows, found {lengths.tolist()}")
+    if scaler.centre.shape not in ((1, 1), (C, 1), (len(lengths), C, 1)):
+        raise ValueError(f"a scaler of the shape {scaler.centre.shape} for {C} channels")
+    counts = {name: getattr(config, name) for name in encoder.sizes}
+    if encoder.sizes != counts:
+        raise ValueError(f"covariates of the sizes {encoder.sizes} for a network with {counts}")
+    for column in (*encoder.hist, *encoder.futr, *encoder.stat):
+        text = table.covariates[column.name].dtype == object
+        if text != (column.categories is not None):
+            raise ValueError(f"covariate {column.name!r} is text in one place, numbers in another")
+        if not (np.isfinite(column.centre) and 0 < column.scale < np.inf):
+            raise ValueError(f"covariate {column.name!r} has a scaling that is none")
+    if unknown := set(encoder.calendar) - CALENDAR.keys():
+        raise ValueError(f"no calendar features: {unknown}")
+    if encoder.calendar and table.times.dtype.kind != "M":
+        raise ValueError("calendar features without dates")
+
+
+def _expect(name: str, array: np.ndarray, kind: str, shape: tuple[int, ...]) -> None:
+    """Check the kind of an array's numbers, and its shape."""
+    if array.dtype.kind != kind or array.shape != shape:
+        raise ValueError(
+            f"expected a tail with {name} of the shape {shape}, kind {kind!r}; found "
+            f"{array.shape}, {array.dtype}"
+        )
+
+
+def _described(dtype: Any) -> dict[str, Any] | None:
+    """A narwhals type of time stamps or ids as JSON values."""
+    if dtype is None or type(dtype).__name__ not in _kinds():
+        return None
+    settings = {n: getattr(dtype, n) for n in ("time_unit", "time_zone") if hasattr(dtype, n)}
+    return {"name": type(dtype).__name__, "settings": settings}
+
+
+def _restored(described: dict[str, Any] | None) -> Any:
+    """Inverse of `_described`."""
+    if described is None:
+        return None
+    import narwhals.stable.v2 as nw
+
+    if described["name"] not in _kinds():
+        raise ValueError(f"{described['name']!r} is no type of time stamps or ids")
+    return getattr(nw, described["name"])(**described["settings"])
+
+
+def _kinds() -> frozenset[str]:
+    whole = [f"{sign}Int{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)]
+    return frozenset({"Date", "Datetime", "String", "Categorical", *whole})

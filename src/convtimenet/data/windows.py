@@ -1,0 +1,377 @@
+"""Arrays to batches: forecasting windows and labelled cases, both gathered on the device.
+
+Either kind gives ``len(examples)`` and ``examples.batch(index) -> Batch``, which is all that
+training and evaluation ask for. Shape legend: `convtimenet._shapes`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from convtimenet._shapes import Bool, Float, Int
+from convtimenet.batch import Batch, Covariates
+from convtimenet.data.regular_grid import ranges
+from convtimenet.errors import DataError
+
+LARGEST = 1e15
+"""Of scaled values: squares and their sums over a context still fit float32."""
+
+
+@runtime_checkable
+class Examples(Protocol):
+    """What training and evaluation need to know of the data."""
+
+    def __len__(self) -> int: ...
+
+    def batch(self, index: Tensor) -> Batch:
+        """The examples numbered `index` (B,)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Scaler:
+    """Standardisation, or scaling to [-1, 1], with statistics of the training data.
+
+    Attributes
+    ----------
+    centre, scale
+        (C, 1) each, or (S, C, 1) for one per series, float64: ``scaled = (x - centre) / scale``.
+    """
+
+    centre: np.ndarray
+    scale: np.ndarray
+
+    @classmethod
+    def standard(cls, values: np.ndarray, known: np.ndarray | None = None) -> Scaler:
+        """Zero mean, unit deviation per channel of `values` (C, T), where `known`; a constant
+        channel keeps its unit (scale 1), one without a known value stays as it is.
+
+        Raises
+        ------
+        DataError
+            If values are so large that their squares overflow.
+        """
+        if known is not None and not known.all():
+            return cls.per_series(values, known, np.array([0]))[0]
+        with np.errstate(over="ignore", invalid="ignore"):
+            deviation = values.std(axis=-1, keepdims=True)
+        _check_squares(deviation, values)
+        # rounding alone can give a constant channel a deviation above 0
+        varies = (np.ptp(values, axis=-1, keepdims=True) > 0) & (deviation > 0)
+        return cls(values.mean(axis=-1, keepdims=True), np.where(varies, deviation, 1.0))
+
+    @classmethod
+    def per_series(cls, values: np.ndarray, known: np.ndarray | None, starts: np.ndarray) -> Scaler:
+        """`standard` for each of the series that begin at columns `starts` (S,) of (C, T)."""
+        if known is None:
+            known = np.ones_like(values, dtype=bool)
+        lengths = np.diff(starts, append=values.shape[1])
+        count = np.maximum(1, np.add.reduceat(known, starts, axis=1, dtype=np.int64))
+        with np.errstate(over="ignore", invalid="ignore"):
+            centre = np.add.reduceat(np.where(known, values, 0), starts, axis=1) / count
+            off = np.where(known, values - np.repeat(centre, lengths, axis=1), 0)
+            deviation = np.sqrt(np.add.reduceat(off * off, starts, axis=1) / count)
+        _check_squares(deviation, values)
+        lowest = np.minimum.reduceat(np.where(known, values, np.inf), starts, axis=1)
+        highest = np.maximum.reduceat(np.where(known, values, -np.inf), starts, axis=1)
+        scale = np.where((highest > lowest) & (deviation > 0), deviation, 1.0)
+        return cls(centre.T[..., None], scale.T[..., None])
+
+    def __getitem__(self, series: int | np.ndarray) -> Scaler:
+        """Statistics of one series, (C, 1), or of several, (n, C, 1)."""
+        return Scaler(self.centre[series], self.scale[series])
+
+    def along(self, lengths: np.ndarray) -> Scaler:
+        """Statistics of every row of series that lie one after the other, (C, T) each."""
+        if self.centre.ndim == 2:
+            return self
+        return Scaler(*(np.repeat(s[..., 0], lengths, axis=0).T for s in (self.centre, self.scale)))
+
+    @classmethod
+    def identity(cls) -> Scaler:
+        """Leave values as they are, for any number of channels."""
+        return cls(np.zeros((1, 1)), np.ones((1, 1)))
+
+    @classmethod
+    def minus_one_to_one(cls, cases: np.ndarray) -> Scaler:
+        """Minimum to -1 and maximum to 1 per channel of `cases` (n, C, L), NaN ignored.
+
+        The 1e-4 is the authors' guard for constant channels; a channel that varies by less than
+        that is not drowned in it but scaled to [-1, 0].
+        """
+        lowest = np.nanmin(cases, axis=(0, 2))[:, None].astype(np.float64)
+        highest = np.nanmax(cases, axis=(0, 2))[:, None].astype(np.float64)
+        guard = np.where(highest > lowest, np.minimum(highest - lowest, 1e-4), 1e-4)
+        half = (highest - lowest + guard) / 2
+        return cls(lowest + half, half)
+
+    def apply(self, values: np.ndarray) -> np.ndarray:
+        """Scale (..., C, T)."""
+        return (values - self.centre) / self.scale
+
+    def invert(self, values: np.ndarray) -> np.ndarray:
+        """Back to the data's units, (..., C, T)."""
+        return values * self.scale + self.centre
+
+
+def _check_squares(deviation: np.ndarray, values: np.ndarray) -> None:
+    if not np.isfinite(deviation).all():
+        raise DataError(
+            f"values as large as {np.nanmax(np.abs(values)):.3g} cannot be scaled, their squares "
+            "exceed every number format; rescale the series first"
+        )
+
+
+class Windows:
+    """Pairs of context and horizon cut by index from series that lie one after the other.
+
+    The series stay one tensor on the device; a batch is one gather, whatever its size.
+
+    Parameters
+    ----------
+    values
+        (C, T), on the device that trains.
+    starts
+        First context step of every window.
+    context_length, horizon
+        L and H, time steps.
+    known
+        (C, T) bool, False where a value is missing or padding: as a target it does not count.
+        None counts all alike.
+    exogenous
+        Covariates that go with the series.
+    masks
+        Carry what is missing in a context to the network by a mask. Without, contexts are read as
+        they were filled; as a value at their end was then drawn towards the targets, those of its
+        channel do not count.
+    """
+
+    def __init__(
+        self,
+        values: Float[Tensor, "C T"],
+        starts: Int[Tensor, " n"],
+        context_length: int,
+        horizon: int,
+        known: Bool[Tensor, "C T"] | None = None,
+        masks: bool = False,
+        exogenous: Exogenous | None = None,
+    ):
+        self.starts, self.context_length, self.horizon = starts, context_length, horizon
+        self.masks, self.exogenous = masks, exogenous
+        # a view: window s is column s, no window is copied before its batch
+        self.all = values.unfold(1, context_length + horizon, 1)
+        self.known = None if known is None else known.unfold(1, context_length + horizon, 1)
+
+    @classmethod
+    def between(
+        cls,
+        values: Float[Tensor, "C T"],
+        context_length: int,
+        horizon: int,
+        first_target: int | np.ndarray,
+        end: int | np.ndarray,
+        begin: int | np.ndarray = 0,
+        known: Bool[Tensor, "C T"] | None = None,
+        masks: bool = False,
+        exogenous: Exogenous | None = None,
+    ) -> Windows:
+        """Every window whose targets lie in rows [first_target, end) and whose context begins at
+        row `begin` or later; one number for one series, or (S,), one for each.
+
+        Raises
+        ------
+        DataError
+            If no window fits.
+        """
+        first = np.atleast_1d(np.maximum(first_target, begin + np.int64(context_length)))
+        last = np.atleast_1d(end) - horizon
+        if (last < first).all():
+            raise DataError(
+                f"no window fits: {_room(first_target, begin, end, context_length, horizon)}; "
+                "give more rows, or use a shorter context (input_size) or horizon (h)"
+            )
+        starts = ranges(first, np.maximum(first, last + 1)) - context_length
+        on_device = torch.from_numpy(starts).to(values.device)
+        return cls(values, on_device, context_length, horizon, known, masks, exogenous)
+
+    def thinned(self, most: int) -> Windows:
+        """At most that many of the windows, evenly spaced."""
+        if len(self) > most:
+            chosen = np.linspace(0, len(self) - 1, most).round().astype(np.int64)
+            self.starts = self.starts[torch.from_numpy(chosen).to(self.starts.device)]
+        return self
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def batch(self, index: Int[Tensor, " B"]) -> Batch:
+        """Contexts and what followed them."""
+        starts = self.starts[index]
+        both = self.all[:, starts].transpose(0, 1)
+        L = self.context_length
+        x, y = both[..., :L], both[..., L:]
+        covariates = self.covariates(index)
+        if self.known is None:
+            return Batch(x, y, covariates=covariates)
+        context, targets = self.known[:, starts].transpose(0, 1).split([L, self.horizon], dim=-1)
+        if not self.masks:
+            weight = (targets & context[..., -1:]).to(x.dtype)
+            return Batch(x, y, weight, covariates=covariates)
+        # a channel of which nothing is known teaches nothing
+        weight = (targets & context.any(-1, keepdim=True)).to(x.dtype)
+        # without a mask blocks are quicker; looking for gaps would make an accelerator wait
+        complete = context.device.type == "cpu" and bool(context.all())
+        return Batch(x, y, weight, None if complete else context, covariates)
+
+    def covariates(self, index: Int[Tensor, " B"], ahead: int = 0) -> Covariates | None:
+        """Covariates of contexts and horizons `ahead` rows further on."""
+        if self.exogenous is None:
+            return None
+        return self.exogenous.at(self.starts[index] + ahead, self.context_length, self.horizon)
+
+
+@dataclass(frozen=True)
+class Exogenous:
+    """Covariates of series that lie one after the other, on the device that trains."""
+
+    hist: Tensor
+    """(K, T)"""
+    futr: Tensor
+    """(K, T)"""
+    stat: Tensor
+    """(S, K)"""
+    categories: Tensor
+    """(S, K) int64"""
+    bounds: Tensor
+    """(S + 1,), the first row of each series, and T."""
+
+    def at(self, starts: Int[Tensor, " B"], L: int, H: int) -> Covariates:
+        """Of windows whose contexts begin at rows `starts`."""
+        hist = futr = stat = categories = None
+        if len(self.hist):
+            hist = self.hist.unfold(1, L, 1)[:, starts].transpose(0, 1)
+        if len(self.futr):
+            futr = self.futr.unfold(1, L + H, 1)[:, starts].transpose(0, 1)
+        series = torch.searchsorted(self.bounds, starts, right=True) - 1
+        if self.stat.shape[1]:
+            stat = self.stat[series]
+        if self.categories.shape[1]:
+            categories = self.categories[series]
+        return Covariates(hist, futr, stat, categories)
+
+
+def _room(
+    first_target: int | np.ndarray, begin: int | np.ndarray, end: int | np.ndarray, L: int, H: int
+) -> str:
+    """How many rows were expected, and how many there are at most in a series."""
+    rows, targets = (int(np.max(end - np.asarray(start))) for start in (begin, first_target))
+    of = f" in the longest of {np.size(end)} series" if np.size(end) > 1 else ""
+    if rows < L + H:
+        return f"expected {L + H} rows, a context of {L} and a horizon of {H}, found {rows}{of}"
+    return f"expected {H} rows to forecast behind a context of {L}, found {max(0, targets)}{of}"
+
+
+class LabelledCases:
+    """Cases with what is to be learnt of each, on the device that trains.
+
+    Parameters
+    ----------
+    x
+        NaN where a value is padding or missing.
+    y
+        Class numbers, or (n, 1) numbers of a regression.
+    weight
+        What each case counts, shaped to be broadcast to `y`; None counts all alike.
+    """
+
+    def __init__(self, x: Float[Tensor, "n C L"], y: Tensor, weight: Tensor | None = None):
+        self.x, self.y, self.weight = x, y, weight
+        self.complete = known_in(x) is None
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def subset(self, numbers: np.ndarray) -> LabelledCases:
+        """The cases of these numbers."""
+        index = torch.from_numpy(numbers).to(self.x.device)
+        weight = None if self.weight is None else self.weight[index]
+        return LabelledCases(self.x[index], self.y[index], weight)
+
+    def batch(self, index: Int[Tensor, " B"]) -> Batch:
+        """Cases, what is to be learnt of them, and which of their values are known."""
+        x, weight = self.x[index], None if self.weight is None else self.weight[index]
+        return Batch(x, self.y[index], weight, None if self.complete else ~x.isnan())
+
+
+def known_in(x: Float[Tensor, "n C L"]) -> Bool[Tensor, "n C L"] | None:
+    """Which values are known, not NaN; None where all are."""
+    return ~x.isnan() if x.isnan().any() else None
+
+
+def float32(scaled: np.ndarray) -> np.ndarray:
+    """Scaled values, NaN where unknown, as the network reads them.
+
+    Raises
+    ------
+    DataError
+        If they are too large for its float32 sums of squares.
+    """
+    largest = np.nanmax(np.abs(scaled), initial=0.0)
+    if largest > LARGEST:
+        raise DataError(
+            f"scaled values must be at most {LARGEST:g}, found {largest:.3g}: they are far from "
+            "those the model was fitted to, or not scaled at all; rescale them"
+        )
+    return np.ascontiguousarray(scaled, dtype=np.float32)
+
+
+def check_unscaled(values: np.ndarray, channels: Sequence[str]) -> list[str]:
+    """What a user who forecasts (C, T) values without scaling should know, as notices.
+
+    Raises
+    ------
+    DataError
+        If squared errors in the values' own units would overflow float32.
+    """
+    deviation = Scaler.standard(values).scale[:, 0]
+    if deviation.max() > LARGEST:
+        raise DataError(
+            f"channel {channels[int(deviation.argmax())]!r} varies by {deviation.max():.1e}, and "
+            "squared errors of that size overflow; use scale=True or rescale the series"
+        )
+    small = [name for name, size in zip(channels, deviation, strict=True) if size < 0.03]
+    if not small:
+        return []
+    return [
+        f"channel(s) {', '.join(small[:5])} vary by less than 0.03: the 1e-5 that RevIN adds to "
+        "every variance is not small beside theirs; scale=True avoids that"
+    ]
+
+
+def pad_cases(values: np.ndarray, scaler: Scaler, length: int, fill: float = np.nan) -> np.ndarray:
+    """Scaled cases of exactly `length` steps.
+
+    Parameters
+    ----------
+    values
+        (n, C, L), NaN past each case's own length and where values are missing.
+    length
+        Steps of the result; longer cases lose their end.
+    fill
+        What stands for NaN: NaN itself for a mask, or zero, the paper's filling (SPEC section 5).
+
+    Returns
+    -------
+    (n, C, length) float32.
+    """
+    padded = np.full((*values.shape[:2], length), fill, dtype=np.float32)
+    kept = min(length, values.shape[2])
+    scaled = float32(scaler.apply(values[..., :kept]))
+    padded[..., :kept] = np.where(np.isnan(scaled), fill, scaled)
+    return padded

@@ -1,0 +1,1 @@
+"""Estimators: fit, predict, score, save and load."""

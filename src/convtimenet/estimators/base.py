@@ -1,0 +1,382 @@
+"""What all estimators share: settings, training, saving."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from os import PathLike
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from convtimenet.config import ModelConfig, Precision, TrainConfig
+from convtimenet.data.windows import Examples, Scaler, known_in
+from convtimenet.devices import autocast, resolve_device, seeded
+from convtimenet.errors import ConfigError, DataError
+from convtimenet.network.inference import fuse
+from convtimenet.network.memory import Parts
+from convtimenet.network.model import ConvTimeNet
+from convtimenet.storage import model_folder
+from convtimenet.training.checkpoint import Checkpoints, data_hash
+from convtimenet.training.history import History
+from convtimenet.training.interrupt import StopRequest, stop_requests
+from convtimenet.training.loop import train
+
+log = logging.getLogger(__name__)
+
+EXOGENOUS = frozenset({"hist_exog", "futr_exog", "stat_exog", "stat_categories"})
+# settings of `ModelConfig` that the data and the estimator's own parameters decide
+DECIDED = frozenset({"head", "context_length", "outputs", "channels"}) | EXOGENOUS
+
+
+class ConvTimeNetEstimator(BaseEstimator):
+    """Base of the estimators; not used by itself.
+
+    A subclass has the constructor parameters below, sets up its data in ``fit`` and calls
+    `_fit_network`.
+    """
+
+    preset: str
+    model: Mapping[str, Any] | None
+    training: Mapping[str, Any] | None
+    n_epochs: int | None
+    batch_size: int | None
+    lr: float | None
+    time_limit: float | None
+    precision: str
+    device: str
+    random_state: int | np.random.RandomState | None
+    verbose: int
+
+    network_: ConvTimeNet
+    """The trained network with its best weights."""
+    fused_: ConvTimeNet
+    """Its inference form, which predictions use."""
+    train_config_: TrainConfig
+    """How it was trained, preset and own settings together."""
+    history_: History
+    """Scores of every epoch."""
+    scaler_: Scaler
+    """Scaling fitted to the training data."""
+    n_examples_: dict[str, int] | None
+    """Windows or cases that the weights were fitted to and that chose the epoch; None where a
+    model of format 1 does not tell."""
+    notices_: tuple[str, ...]
+    """What was changed or decided about the data on the way."""
+
+    def _train_config(self, preset: Mapping[str, Any]) -> TrainConfig:
+        """The preset's training settings with the estimator's own on top."""
+        own = {
+            "epochs": self.n_epochs,
+            "batch_size": self.batch_size,
+            "lr": self.lr,
+            "time_limit": self.time_limit,
+        }
+        fixed = {"precision": self.precision, "device": self.device, "seed": self._seed()}
+        given = {name: value for name, value in own.items() if value is not None}
+        return TrainConfig.from_dict({**preset, **fixed, **given, **(self.training or {})})
+
+    def _seed(self) -> Any:
+        """`random_state` as one number, drawn from it where it is a `RandomState` or None."""
+        given = self.random_state
+        if given is None or isinstance(given, np.random.RandomState):
+            return int(check_random_state(given).randint(2**31))
+        return given
+
+    def _model_settings(self, preset: Mapping[str, Any]) -> dict[str, Any]:
+        """The preset's network settings with the estimator's own on top."""
+        decided = DECIDED & set(self.model or {})
+        if decided:
+            raise ConfigError(
+                f"model={{...}} holds {', '.join(sorted(decided))}, which the data and the "
+                "estimator's own parameters decide; leave it out"
+            )
+        return {**preset, **(self.model or {})}
+
+    def _fit_network(
+        self,
+        config: ModelConfig,
+        train_config: TrainConfig,
+        examples: Examples,
+        valid: Examples | None,
+        everything: Examples | None,
+        device: torch.device,
+        read: Sequence[str],
+        notices: Sequence[str],
+        *,
+        resume: str | PathLike[str] | None = None,
+        **fitted: Any,
+    ) -> None:
+        """Build and train the network; no attribute changes before that has worked.
+
+        Parameters
+        ----------
+        examples, valid
+            What the weights are fitted to, and what chooses the epoch, if anything does.
+        everything
+            Both together, for `TrainConfig.refit`; None where that makes no sense.
+        read
+            Notices of reading the data, which were logged then.
+        notices
+            What was decided about them since, logged here.
+        resume
+            Folder of checkpoints to go on from and to write.
+        fitted
+            Further attributes, set together with those of the network.
+
+        Raises
+        ------
+        KeyboardInterrupt, Terminated
+            If SIGINT or SIGTERM asked for an end. The best weights are kept, if there are any.
+        """
+        for notice in notices:
+            log.warning(notice)
+        with stop_requests() as stop:
+            network, history = self._trained(
+                config, train_config, examples, valid, device, resume, stop, "choose"
+            )
+            notes = history.notes
+            if train_config.refit and everything is not None and not stop.signal:
+                again, reason = _refit_config(train_config, history)
+                if again is None:
+                    notes = [*notes, reason]
+                else:
+                    whole, second = self._trained(
+                        config, again, everything, None, device, resume, stop, "refit"
+                    )
+                    if not stop.signal:
+                        network, notes, history.refitted = whole, second.notes, True
+        if history.best_epoch:
+            vars(self).update(fitted)
+            self.network_, self.train_config_, self.history_ = network, train_config, history
+            self.fused_ = fuse(network, train_config.precision)
+            self.notices_ = (*read, *notices, *notes)
+            self.n_examples_ = {
+                "fitted": len(examples),
+                "held_back": 0 if valid is None else len(valid),
+            }
+            for note in notes:
+                log.warning(note)
+        if stop.signal:
+            message = _stopped_message(stop, history, resume)
+            log.warning(message)
+            raise stop.error(message)
+
+    def _trained(
+        self,
+        config: ModelConfig,
+        train_config: TrainConfig,
+        examples: Examples,
+        valid: Examples | None,
+        device: torch.device,
+        resume: str | PathLike[str] | None,
+        stop: StopRequest,
+        phase: str,
+    ) -> tuple[ConvTimeNet, History]:
+        """A new network, trained, or as far as a checkpoint had it."""
+        checkpoints = None
+        if resume is not None:
+            # what changes neither weights nor history may differ from one start to the next
+            settings = train_config.to_dict()
+            for name in ("checkpoint_seconds", "memory_budget", "device"):
+                del settings[name]
+            run = {
+                "estimator": type(self).__name__,
+                "device": device.type,
+                "model": config.to_dict(),
+                "training": settings,
+                "training data": data_hash(examples),
+                "validation data": data_hash(valid),
+            }
+            checkpoints = Checkpoints(resume, phase, run)
+        with seeded(train_config.seed, device):
+            network = ConvTimeNet(config).to(device)
+            history = train(
+                network,
+                examples,
+                valid,
+                train_config,
+                device=device,
+                verbose=self.verbose,
+                label="training" if phase == "choose" else "training on all data",
+                checkpoints=checkpoints,
+                stop=stop,
+            )
+        return network, history
+
+    def _outputs(
+        self, x: np.ndarray, prepare: Callable[[np.ndarray], np.ndarray] | None = None
+    ) -> np.ndarray:
+        """What the inference network gives for inputs (n, C, L), NaN where unknown:
+        (n, C, H) or (n, K).
+
+        Parameters
+        ----------
+        prepare
+            Scales inputs; it is given a few at a time, so that no scaled copy of all is needed.
+        """
+        device = next(self.fused_.buffers()).device
+        size, parts = self.train_config_.batch_size, Parts("predicting")
+        result: np.ndarray | None = None
+
+        def compute(part: np.ndarray) -> torch.Tensor:
+            scaled = part if prepare is None else prepare(part)
+            inputs = torch.from_numpy(np.ascontiguousarray(scaled, dtype=np.float32)).to(device)
+            return self.fused_(inputs, known_in(inputs)).float().cpu()
+
+        with torch.inference_mode(), autocast(device, self.train_config_):
+            for first in range(0, max(1, len(x)), size):
+                chunk, done = x[first : first + size], first
+                for output in parts.run(len(chunk), lambda part, chunk=chunk: compute(chunk[part])):
+                    if result is None:
+                        result = np.empty((len(x), *output.shape[1:]), dtype=np.float32)
+                    result[done : done + len(output)] = output.numpy()
+                    done += len(output)
+        assert result is not None
+        return finite(result)
+
+    def _remembered(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """What a saved model must know of its data: JSON values and arrays."""
+        raise NotImplementedError
+
+    def _remember(self, values: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+        """Inverse of `_remembered`."""
+        raise NotImplementedError
+
+    def save(self, folder: str | PathLike[str]) -> Path:
+        """Write the fitted model to a folder: safetensors and JSON, no pickle; a model card to
+        fill in, and a manifest by which every file is verified when it is loaded.
+
+        Parameters
+        ----------
+        folder
+            Made with its parents. A model already there is replaced, anything else refused.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            Before ``fit``.
+        ArtefactError
+            If something that is no model lies there.
+        """
+        check_is_fitted(self, "fused_")
+        values, arrays = self._remembered()
+        return model_folder.save(
+            folder,
+            kind=type(self).__name__,
+            model=self.network_,
+            arrays={
+                "scaler.centre": self.scaler_.centre,
+                "scaler.scale": self.scaler_.scale,
+                **arrays,
+            },
+            description=self.description(values),
+        )
+
+    def description(self, values: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Everything about the fitted model that is not numbers, as plain JSON values."""
+        return {
+            "parameters": self.get_params() | {"random_state": self.train_config_.seed},
+            "train": self.train_config_.to_dict(),
+            "history": self.history_.to_dict(),
+            "examples": self.n_examples_,
+            "notices": list(self.notices_),
+            "data": self._remembered()[0] if values is None else values,
+        }
+
+    @classmethod
+    def load(
+        cls,
+        folder: str | PathLike[str],
+        device: str = "auto",
+        *,
+        precision: Precision | None = None,
+    ) -> Self:
+        """Read a saved model; it predicts exactly as before it was saved.
+
+        Parameters
+        ----------
+        folder
+            Where `save` put it.
+        device
+            Where it shall run, whatever it was trained on.
+        precision
+            What it answers in: "fp32", "bf16" or "int8"; by default what it was trained with.
+
+        Raises
+        ------
+        ArtefactError
+            If the folder is absent, incomplete, damaged, of a newer format or of another kind.
+        ConfigError
+            If there is no such device or precision.
+        """
+        runs_on = resolve_device(device)
+        changed: dict[str, Any] = {} if precision is None else {"precision": precision}
+        TrainConfig.from_dict(changed)  # refuses before a file is read
+        network, description, arrays = model_folder.load(folder, cls.__name__)
+        with model_folder.damaged(folder):
+            estimator = cls(**description["parameters"] | changed)
+            estimator.network_ = network.to(runs_on)
+            estimator.train_config_ = TrainConfig.from_dict(description["train"] | changed)
+            estimator.history_ = History.from_dict(description["history"])
+            estimator.notices_ = tuple(map(str, description["notices"]))
+            estimator.n_examples_ = description["examples"]
+            estimator.scaler_ = _scaler(arrays.pop("scaler.centre"), arrays.pop("scaler.scale"))
+            estimator._remember(description["data"], arrays)
+        estimator.fused_ = fuse(estimator.network_, estimator.train_config_.precision)
+        return estimator
+
+
+def finite(answers: np.ndarray) -> np.ndarray:
+    """The answers themselves.
+
+    Raises
+    ------
+    DataError
+        If one of them is not finite.
+    """
+    if not np.isfinite(answers).all():
+        raise DataError(
+            "the network's answer to these values is not finite; expected values like those "
+            "it was fitted to, or a model trained with a smaller lr"
+        )
+    return answers
+
+
+def _scaler(centre: np.ndarray, scale: np.ndarray) -> Scaler:
+    """A scaler from a file: one finite number per channel (of each series), no scale of 0."""
+    if centre.shape != scale.shape or centre.ndim not in (2, 3) or centre.shape[-1] != 1:
+        raise ValueError(f"a scaler of the shapes {centre.shape} and {scale.shape}")
+    if not np.isfinite([centre, scale]).all() or not (scale > 0).all():
+        raise ValueError("a scaler that is not finite and above 0")
+    return Scaler(centre, scale)
+
+
+def _refit_config(config: TrainConfig, history: History) -> tuple[TrainConfig | None, str]:
+    """How to train again on all data, or None and why not."""
+    again = replace(config, epochs=history.best_epoch, patience=None, time_limit=None)
+    needed = history.seconds * history.best_epoch / len(history.epochs)
+    if config.time_limit is not None and history.seconds + needed > config.time_limit:
+        return None, "the time limit left no time to train again on all data"
+    return again, ""
+
+
+def _stopped_message(
+    stop: StopRequest, history: History, resume: str | PathLike[str] | None
+) -> str:
+    """What a user who stopped training wants to know."""
+    if history.best_epoch:
+        kept = f"the weights of epoch {history.best_epoch}, the best so far, are kept"
+    else:
+        kept = "no epoch was finished, so there is no model"
+    if resume is None:
+        on = "give a folder as resume= to be able to go on after a stop"
+    else:
+        on = f"the same call with resume={str(resume)!r} goes on from here"
+    return f"{stop.name} stopped the training: {kept}; {on}"

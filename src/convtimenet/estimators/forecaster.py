@@ -1,0 +1,299 @@
+"""`ConvTimeNetForecaster`: tables in, forecasts out in the data's own units."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from os import PathLike
+from typing import Any, Self
+
+import numpy as np
+
+from convtimenet.config import ModelConfig
+from convtimenet.data.covariates import Encoder, usual_calendar
+from convtimenet.data.remembered import check_fits, from_remembered, remembered
+from convtimenet.data.split import hold_back, split_rows
+from convtimenet.data.tables import Table, crop
+from convtimenet.data.windows import Scaler, check_unscaled
+from convtimenet.devices import resolve_device
+from convtimenet.errors import ConfigError
+from convtimenet.estimators.fitted_forecaster import FittedForecaster
+from convtimenet.estimators.forecasts import check_steps
+from convtimenet.estimators.intervals import Calibration
+from convtimenet.estimators.presets import Preset, auto_forecast, paper_preset
+from convtimenet.estimators.reading import gap_notices, statistics, training_windows
+
+log = logging.getLogger(__name__)
+
+
+class ConvTimeNetForecaster(FittedForecaster):
+    """Forecast every channel of every series of a table with one ConvTimeNet.
+
+    A wide table is one series; a long one holds many, of any lengths and beginnings, and one
+    network learns from all of them.
+
+    Parameters
+    ----------
+    h
+        Horizon: steps to forecast.
+    input_size
+        Context: steps the network reads. By default the preset's: 336, less for short tables.
+    preset
+        "auto" derives patches, kernels and batch size from the data; a data set's name such as
+        "ETTh1" takes the paper's hyper-parameters for it.
+    scale
+        Standardise each channel with the training part's statistics, those of its own series in a
+        long table; a series that training did not see is standardised with its own values. Without
+        it a model fitted to a wide table forecasts any number and names of channels.
+    time_col, target_cols, freq, id_col
+        Which column holds the time, which are to be forecast, the step, and which column tells the
+        series of a long table apart, where they cannot be found from the table (see
+        `convtimenet.data.tables.read_table`).
+    hist_exog, futr_exog, stat_exog
+        Columns of covariates, numbers or text: known up to now, known ahead, and one value for a
+        whole series. For what is known ahead `predict` needs the rows of the horizon.
+    calendar
+        Read the time stamps too, as covariates known ahead: names such as "hour", "dayofweek" and
+        "month" (`convtimenet.data.covariates.CALENDAR`), or True for those that the step asks for.
+    model
+        Settings of `ModelConfig` that replace the preset's.
+    training
+        Settings of `TrainConfig` that replace the preset's.
+    n_epochs, batch_size, lr, time_limit
+        The most used of them; None takes the preset's.
+    precision
+        "fp32", "bf16", or "int8": trained in float32, answers in eight bits on CPU.
+    device
+        "auto" or a torch device.
+    random_state
+        Seed of weights, batch order and dropout.
+    verbose
+        0 or False shows no progress, 1 or True a bar on a terminal, 2 also a line an epoch.
+        Notices about the data are warnings of the logger "convtimenet", whatever this is.
+
+    Attributes
+    ----------
+    channels_
+        Channel names, in order.
+    calibration_
+        What intervals are made from; None where no rows were held back for it.
+    network_, fused_, history_, scaler_, train_config_, notices_
+        See `ConvTimeNetEstimator`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from convtimenet import ConvTimeNetForecaster
+    >>> waves = np.sin(np.arange(300)[:, None] / np.array([3.0, 5.0]))
+    >>> model = ConvTimeNetForecaster(h=12, n_epochs=1).fit(waves)
+    >>> model.predict().shape
+    (12, 2)
+    """
+
+    def __init__(
+        self,
+        h: int = 96,
+        input_size: int | None = None,
+        *,
+        preset: str = "auto",
+        scale: bool = True,
+        time_col: str | None = None,
+        target_cols: Sequence[str] | None = None,
+        freq: str | None = None,
+        id_col: str | None = None,
+        hist_exog: Sequence[str] | None = None,
+        futr_exog: Sequence[str] | None = None,
+        stat_exog: Sequence[str] | None = None,
+        calendar: bool | Sequence[str] = False,
+        model: Mapping[str, Any] | None = None,
+        training: Mapping[str, Any] | None = None,
+        n_epochs: int | None = None,
+        batch_size: int | None = None,
+        lr: float | None = None,
+        time_limit: float | None = None,
+        precision: str = "fp32",
+        device: str = "auto",
+        random_state: int = 2023,
+        verbose: int = 1,
+    ):
+        self.h = h
+        self.input_size = input_size
+        self.preset = preset
+        self.scale = scale
+        self.time_col = time_col
+        self.target_cols = target_cols
+        self.freq = freq
+        self.id_col = id_col
+        self.hist_exog = hist_exog
+        self.futr_exog = futr_exog
+        self.stat_exog = stat_exog
+        self.calendar = calendar
+        self.model = model
+        self.training = training
+        self.n_epochs = n_epochs
+        self.batch_size = batch_size
+        self.lr = lr
+        self.time_limit = time_limit
+        self.precision = precision
+        self.device = device
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def fit(
+        self,
+        X: Any,
+        y: None = None,
+        *,
+        split: tuple[int | np.ndarray, int | np.ndarray] | None = None,
+        resume: str | PathLike[str] | None = None,
+    ) -> Self:
+        """Train on a table.
+
+        Parameters
+        ----------
+        X
+            What `convtimenet.data.tables.read_table` takes: a CSV or Parquet path, a pandas, polars
+            or pyarrow frame, wide or long, a numpy array (T,) or (T, C); or a `Table`.
+        y
+            Ignored; for scikit-learn.
+        split
+            Rows (train_end, valid_end), of each series for a long table, as numbers or arrays (S,):
+            rows before the first train, those up to the second choose the epoch, later ones are not
+            looked at. By default the last fifth of each series chooses. Series too short for that
+            train whole; of a long table also those shorter than a context and a horizon.
+        resume
+            Folder in which training leaves its state now and then. The same call goes on from it
+            after a kill, and returns the same model once training has ended there.
+
+        Raises
+        ------
+        DataError
+            If the table cannot be used or is too short for one window.
+        ConfigError
+            If a setting is out of range.
+        CheckpointError
+            If `resume` holds the training of another run.
+        """
+        check_steps("h, the horizon,", self.h)
+        if self.input_size is not None:
+            check_steps("input_size, the context,", self.input_size)
+        table = self.read(X)
+        lengths = table.lengths
+        train_end, valid_end = split_rows(split, lengths)
+        preset = self.preset_for(int(np.median(train_end)), len(lengths))
+        config = self._model_config(preset, len(table.channels))
+        train_config = self._train_config(preset.train)
+        device = resolve_device(train_config.device)
+        L, H = config.context_length, config.outputs
+        notices: list[str] = []
+        if split is None:
+            train_end, notice = hold_back(table, train_config.validation_fraction, L, H)
+            notices += notice
+        notices += gap_notices(table, config.masks)
+        trains = crop(table, 0, train_end)
+        scaler = statistics(trains, config.masks) if self.scale else Scaler.identity()
+        encoder = self._encoder(trains)
+        config = replace(config, **encoder.sizes)
+        notices += encoder.notices(table)
+        if not self.scale:
+            notices += check_unscaled(trains.values.T, table.channels)
+        examples, valid, everything, notice = training_windows(
+            table, train_end, valid_end, config, scaler, encoder, device
+        )
+        notices += notice
+        log.info("%d windows of %d + %d steps to train on", len(examples), L, H)
+        self._fit_network(
+            config,
+            train_config,
+            examples,
+            valid,
+            everything,
+            device,
+            table.notices,
+            notices,
+            resume=resume,
+            scaler_=scaler,
+            channels_=table.channels,
+            covariates_=encoder,
+            tail_=replace(crop(table, lengths - L, lengths), notices=()),
+            calibration_=None,
+        )
+        # weights fitted to the held-back rows too leave none to calibrate with
+        held_back = None if self.history_.refitted else valid
+        self.calibration_ = None if held_back is None else self._calibrate(held_back)
+        return self
+
+    def cross_validation(
+        self,
+        X: Any,
+        *,
+        n_windows: int = 1,
+        step_size: int | None = None,
+        refit: bool | int = False,
+        level: Any = None,
+        season: int | None = None,
+    ) -> Any:
+        """Forecast the end of every series as if it were not known yet, in Nixtla's form: ids,
+        times, "cutoff", the truth, "ConvTimeNet" and "SeasonalNaive", each with its bounds.
+
+        The estimator itself stays as it is. Parameters, the form of wide tables and a summary of
+        scores: `convtimenet.estimators.backtest.backtest`.
+        """
+        from convtimenet.estimators.backtest import backtest
+
+        return backtest(
+            self,
+            X,
+            n_windows=n_windows,
+            step_size=step_size,
+            refit=refit,
+            level=level,
+            season=season,
+        ).frame
+
+    def preset_for(self, rows: int, series: int = 1) -> Preset:
+        """The settings that the estimator's `preset` means for that many series of so many
+        training rows."""
+        if self.preset == "auto":
+            return auto_forecast(rows, self.h, self.input_size, series)
+        return paper_preset(self.preset, "forecast")
+
+    def _model_config(self, preset: Preset, channels: int) -> ModelConfig:
+        context = preset.context_length if self.input_size is None else self.input_size
+        assert context is not None
+        config = ModelConfig.forecasting(
+            context_length=context, horizon=self.h, **self._model_settings(preset.model)
+        )
+        if config.revin_affine_channels not in (0, channels):
+            raise ConfigError(
+                f"revin_affine_channels is {config.revin_affine_channels}, the table has "
+                f"{channels} channels; they must be equal"
+            )
+        return config
+
+    def _encoder(self, table: Table) -> Encoder:
+        """Covariates by the values of a table."""
+        calendar = usual_calendar(table) if self.calendar is True else self.calendar or ()
+        kinds = (self.hist_exog or (), self.futr_exog or (), self.stat_exog or ())
+        return Encoder.fit(table, *kinds, calendar)
+
+    def _remembered(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        values, arrays = remembered(self.tail_)
+        values["covariates"] = self.covariates_.to_dict()
+        if self.calibration_ is not None:
+            values["calibration_windows"] = self.calibration_.windows
+            arrays["calibration.radii"] = self.calibration_.radii
+        return values, arrays
+
+    def _remember(self, values: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+        self.tail_ = from_remembered(values, arrays)
+        self.channels_ = self.tail_.channels
+        self.covariates_ = Encoder.from_dict(values["covariates"])
+        config = self.network_.config
+        check_fits(self.tail_, self.scaler_, self.covariates_, config)
+        radii = arrays.get("calibration.radii")
+        self.calibration_ = None
+        if radii is not None:
+            self.calibration_ = Calibration(radii, values["calibration_windows"])
+            self.calibration_.check(len(self.channels_), config.outputs)

@@ -1,0 +1,141 @@
+"""From the last context of every series to forecasts and bounds, in the data's units and form.
+
+Shape legend: `convtimenet._shapes`; S series, h steps asked for, K columns of a channel: its
+forecast and then its bounds.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from convtimenet.config import TrainConfig
+from convtimenet.data.sources import Columns
+from convtimenet.data.tables import Table, forecast_names, future_frame, select_series
+from convtimenet.data.windows import Windows
+from convtimenet.devices import autocast
+from convtimenet.errors import ConfigError
+from convtimenet.estimators.base import finite
+from convtimenet.estimators.intervals import Bands, band_names, check_levels, context_scale
+from convtimenet.estimators.panel import roll
+from convtimenet.estimators.reading import Reader
+from convtimenet.network.memory import Parts
+
+__all__ = ["as_given", "check_steps", "forecast_series"]
+
+log = logging.getLogger(__name__)
+
+_CHUNK = 4096  # series that a forecast holds on the device together
+
+
+def check_steps(what: str, steps: Any) -> None:
+    """Refuse what is no number of steps.
+
+    Raises
+    ------
+    ConfigError
+        If it is not a whole number of at least 1.
+    """
+    if not isinstance(steps, (int, np.integer)) or isinstance(steps, bool) or steps < 1:
+        raise ConfigError(f"{what} must be a whole number of at least 1, found {steps!r}")
+
+
+def forecast_series(
+    network: nn.Module,
+    reader: Reader,
+    settings: TrainConfig,
+    table: Table,
+    steps: int,
+    radii: Sequence[np.ndarray],
+    given: Columns | None,
+) -> np.ndarray:
+    """Forecasts and bounds (S, h, C, K) of every series of a table, in the data's units.
+
+    Parameters
+    ----------
+    network
+        In its inference form.
+    radii
+        (G, H) of every level, rising; see `convtimenet.estimators.intervals`.
+    given
+        Covariates of the rows ahead, see `Reader.contexts`.
+    """
+    config, S = reader.config, len(table.lengths)
+    # whole horizons of rows ahead, where covariates go on over them
+    ahead = -(-steps // config.outputs) * config.outputs if reader.encoder.any else 0
+    found = np.empty((S, steps, len(table.channels), 1 + 2 * len(radii)))
+    parts = Parts("predicting")
+
+    def compute(windows: Windows, index: Tensor) -> Callable[[slice], Tensor]:
+        def some(part: slice) -> Tensor:
+            answers = _answers(network, windows, index[part], steps, radii, config.quantiles)
+            return answers.double().cpu()
+
+        return some
+
+    with torch.inference_mode(), autocast(reader.device, settings):
+        for first in range(0, S, _CHUNK):
+            numbers = np.arange(first, min(S, first + _CHUNK))
+            windows, scaler = reader.contexts(select_series(table, numbers), ahead, given)
+            order = torch.arange(len(windows), device=reader.device)
+            scaled = [
+                answer
+                for index in order.split(settings.batch_size)
+                for answer in parts.run(len(index), compute(windows, index))
+            ]
+            for k, answers in enumerate(torch.cat(scaled, dim=1).numpy()):
+                found[numbers, ..., k] = scaler.invert(answers).swapaxes(1, 2)
+    return finite(found)
+
+
+def _answers(
+    network: nn.Module,
+    windows: Windows,
+    index: Tensor,
+    steps: int,
+    radii: Sequence[np.ndarray],
+    quantiles: tuple[float, ...],
+) -> Tensor:
+    """Forecasts and bounds (K, B, C, h) of numbered windows, scaled as they are."""
+    if not radii:
+        return roll(network, windows, index, steps, quantiles)[None]
+    batch = windows.batch(index)
+    # in float64, so that bounds of rising levels cannot round past one another
+    scale = context_scale(batch.x.double(), batch.known)
+    bands = Bands(network(*batch.inputs).double(), scale, quantiles)
+    sides = [bands.bounds(radius) for radius in radii]
+    low, high = [side[0] for side in reversed(sides)], [side[1] for side in sides]
+    return torch.stack([bands.point, *low, *high])[..., :steps]
+
+
+def as_given(table: Table, values: np.ndarray, h: int | None, horizon: int, level: Any) -> Any:
+    """Forecasts and bounds (S h, C K) in the form of the table they belong to.
+
+    Parameters
+    ----------
+    h
+        Steps asked for, None for the trained `horizon`.
+    level
+        Per cents asked for, None for forecasts alone.
+    """
+    if level is not None:
+        names = band_names(check_levels(level))
+        if table.origin.kind == "numpy":
+            parts = np.moveaxis(values.reshape(len(values), -1, len(names)), -1, 0)
+            return dict(zip(["forecast", *names[1:]], parts, strict=True))
+        columns = [f"{one}-{n}" if n else one for one in forecast_names(table) for n in names]
+        return future_frame(table, values, columns)
+    if h is None or h <= horizon:
+        return future_frame(table, values)
+    notice = (
+        f"steps {horizon + 1} to {h} rest on the model's own forecasts of the {horizon} before them"
+    )
+    log.warning(notice)
+    found = future_frame(table, values, rolled=np.arange(h) >= horizon)
+    return replace(found, notices=(notice,)) if isinstance(found, Table) else found

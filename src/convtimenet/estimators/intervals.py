@@ -1,0 +1,316 @@
+"""Prediction intervals by split-conformal calibration.
+
+A fitted network forecasts windows that its weights were not fitted to. How far the truth lay from
+the forecast there says how wide an interval must be. The distance is measured in a unit of the
+window's own: the deviation of its context, or, with a quantile head, the head's own quantiles
+(conformalised quantile regression). So one table of radii serves series of any size. Shape legend:
+`convtimenet._shapes`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from convtimenet.data.windows import Windows
+from convtimenet.errors import ConfigError, DataError
+from convtimenet.network.revin import RevIN
+from convtimenet.training.losses import point_forecast
+from convtimenet.training.metrics import IntervalScores, outputs, wide
+
+DEFAULT_LEVELS = (80.0, 95.0)
+_GRID = np.array([*range(1, 100), 99.5, 99.9])
+_MOST_VALUES = 2**24  # distances kept while calibrating; windows beyond are thinned out evenly
+# Windows less than a horizon apart share targets. Channels have radii of their own where each has
+# this many horizons of windows, and this many windows, else they share them.
+_OWN_HORIZONS, _OWN_WINDOWS = 20, 200
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """How far truths lay from forecasts, per level, channel and step ahead.
+
+    Attributes
+    ----------
+    radii
+        (levels, G, H) float32 in the windows' own units, for every level of a fixed grid from 1 to
+        99.9 %; G is 1 where all channels share them. Infinite where windows were too few.
+    windows
+        Number of windows that it comes from.
+    """
+
+    radii: np.ndarray
+    windows: int
+
+    @classmethod
+    def of(cls, distances: np.ndarray, *, shared: bool = False) -> Calibration:
+        """Take the finite-sample quantiles of distances (n, C, H); NaN ones do not count.
+
+        All channels share them if `shared` says so or windows are few.
+
+        The radius of level a is the ``ceil((n + 1) a)``-th smallest of n distances: with it an
+        interval covers an exchangeable new value with probability a at least (Vovk et al.,
+        "Algorithmic Learning in a Random World", 2005; Lei et al., "Distribution-Free Predictive
+        Inference for Regression", JASA 113, 2018).
+        """
+        windows, _, H = distances.shape
+        own = not shared and _have_own(windows, H)
+        ranked = np.sort(distances if own else distances.reshape(-1, 1, H), axis=0)
+        n = np.isfinite(ranked).sum(0)
+        # rounded, because 0.07 * 100 is above 7
+        rank = np.ceil(np.round((n + 1) * (_GRID[:, None, None] / 100), 9)).astype(int)
+        taken = np.take_along_axis(ranked, np.clip(rank - 1, 0, len(ranked) - 1), axis=0)
+        return cls(np.where(rank <= n, taken, np.inf).astype(np.float32), windows)
+
+    def radius(self, level: float) -> np.ndarray:
+        """Radii (G, H) of a level in per cent; one between two of the grid takes the higher.
+
+        Raises
+        ------
+        ConfigError
+            If the level is not above 0 and at most 99.9.
+        DataError
+            If there were too few windows for it.
+        """
+        at = _at(level)
+        if not self.reaches(level):
+            raise _too_few(level, self.windows)
+        return self.radii[at]
+
+    def check(self, channels: int, horizon: int) -> None:
+        """Refuse radii, read from a file, that no calibration gives.
+
+        Raises
+        ------
+        ValueError
+            If they are not rising, of another shape, or below 0.
+        """
+        shapes = [(len(_GRID), groups, horizon) for groups in (1, channels)]
+        if self.radii.dtype != np.float32 or self.radii.shape not in shapes:
+            raise ValueError(f"radii of the shape {self.radii.shape}, expected {shapes[-1]}")
+        if not (self.radii >= 0).all() or (self.radii[1:] < self.radii[:-1]).any():
+            raise ValueError("radii that do not rise from 0")
+        if not isinstance(self.windows, int) or self.windows < 1:
+            raise ValueError(f"a calibration with {self.windows!r} windows")
+
+    def reaches(self, level: float) -> bool:
+        """Whether there were enough windows for a level."""
+        at = np.searchsorted(_GRID, level - 1e-9)
+        return bool(at < len(_GRID) and np.isfinite(self.radii[at]).all())
+
+
+def check_reach(levels: Sequence[float], windows: int, channels: int, horizon: int) -> None:
+    """Refuse levels that a calibration with so many windows will not reach; gaps may make them
+    fewer.
+
+    Raises
+    ------
+    ConfigError
+        If a level is not above 0 and at most 99.9.
+    DataError
+        If the windows are too few for it.
+    """
+    values = windows if _have_own(windows, horizon) else windows * channels
+    for level in levels:
+        if values < _needed(_GRID[_at(level)]):
+            raise _too_few(level, windows)
+
+
+def _have_own(windows: int, horizon: int) -> bool:
+    """Whether channels have radii of their own."""
+    return windows >= max(_OWN_WINDOWS, _OWN_HORIZONS * horizon)
+
+
+def _at(level: float) -> int:
+    """Which radius of the grid serves a level in per cent."""
+    if not 0 < level <= _GRID[-1]:
+        raise ConfigError(
+            f"level must hold per cents above 0 and at most {_GRID[-1]:g}, found {level!r}"
+        )
+    return int(np.searchsorted(_GRID, level - 1e-9))
+
+
+def _needed(level: float) -> int:
+    """The fewest values whose finite-sample quantile of that level is one of them."""
+    return math.ceil(1 / (1 - level / 100) - 1e-9) - 1
+
+
+def _too_few(level: float, windows: int) -> DataError:
+    return DataError(
+        f"an interval of {level:g} % needs at least {_needed(level)} calibration values per step, "
+        f"of {windows} windows there were fewer; ask for a lower level or calibrate with more rows"
+    )
+
+
+def check_levels(level: Any) -> tuple[float, ...]:
+    """Levels in per cent, rising, from a number or a sequence of them.
+
+    Raises
+    ------
+    ConfigError
+        If one is no number between 0 and 100.
+    """
+    given = list(level) if isinstance(level, (Sequence, np.ndarray)) else [level]
+    for one in given:
+        number = isinstance(one, (int, float, np.number)) and not isinstance(one, bool)
+        if isinstance(one, str) or not number or not 0 < one < 100:
+            raise ConfigError(
+                f"level must be per cents between 0 and 100, such as [80, 95], found {level!r}"
+            )
+    return tuple(sorted({float(one) for one in given}))
+
+
+def band_names(levels: Sequence[float]) -> list[str]:
+    """What to append to a forecast's name for it and its bounds, as Nixtla's libraries do: for 80
+    and 95 "", "lo-95", "lo-80", "hi-80", "hi-95"."""
+    low = [f"lo-{level:g}" for level in reversed(levels)]
+    return ["", *low, *(f"hi-{level:g}" for level in levels)]
+
+
+def context_scale(x: Tensor, known: Tensor | None = None) -> Tensor:
+    """Unit (B, C, 1) of windows with contexts (B, C, L): the scale that RevIN takes of them."""
+    return _REVIN(x, known)[1][1]
+
+
+_REVIN = RevIN()
+
+
+class Bands:
+    """A forecast with its own measure of distance on either side.
+
+    Of a point forecast the measure is `scale` on both sides. Quantile heads have a scale with
+    marks: the q-quantile lies at the distance that it would have from the median of a standard
+    normal distribution, values between two quantiles by interpolation, beyond the outermost by
+    continuing it. Intervals of a higher level therefore hold those of a lower one, and the point
+    forecast is in all of them.
+
+    Parameters
+    ----------
+    output
+        What the network gave: (B, C, H), or (B, C, Q, H) of `quantiles`.
+    scale
+        (B, C, 1), see `context_scale`.
+    """
+
+    def __init__(self, output: Tensor, scale: Tensor, quantiles: tuple[float, ...]):
+        self.point = point_forecast(output, quantiles)
+        normal = NormalDist()
+        sides: dict[int, list[tuple[float, Tensor]]] = {-1: [], 1: []}
+        for i, q in sorted(enumerate(quantiles), key=lambda one: abs(one[1] - 0.5)):
+            if q != 0.5:
+                width = (output.select(-2, i) - self.point).abs()
+                sides[1 if q > 0.5 else -1].append((abs(normal.inv_cdf(q)), width))
+        plain = [(1.0, scale.expand_as(self.point))]
+        self.below, self.above = sides[-1] or plain, sides[1] or plain
+
+    def distance(self, truth: Tensor) -> Tensor:
+        """How far (B, C, H) truths lie from the forecast, not negative."""
+        error = truth - self.point
+        return torch.where(error < 0, _marked(-error, self.below), _marked(error, self.above))
+
+    def bounds(self, radius: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Lower and upper bounds (B, C, H) at `radius` (G, H)."""
+        mark = torch.from_numpy(radius).to(self.point)
+        return self.point - _length(mark, self.below), self.point + _length(mark, self.above)
+
+
+def _marked(length: Tensor, marks: list[tuple[float, Tensor]]) -> Tensor:
+    """The mark that stands at a length on a scale with marks; inverse of `_length`."""
+    found, inner, inner_mark = torch.zeros_like(length), torch.zeros_like(length), 0.0
+    for i, (mark, width) in enumerate(marks):
+        last = i == len(marks) - 1
+        gap = (width - inner).clamp(min=1e-6)
+        part = ((length - inner) / gap).clamp(0, None if last else 1)
+        found = found + part * (mark - inner_mark)
+        inner, inner_mark = width, mark
+    return found
+
+
+def _length(mark: Tensor, marks: list[tuple[float, Tensor]]) -> Tensor:
+    """The length at which a mark stands."""
+    found, inner, inner_mark = torch.zeros_like(mark), 0.0, 0.0
+    for i, (outer_mark, width) in enumerate(marks):
+        last = i == len(marks) - 1
+        part = ((mark - inner_mark) / (outer_mark - inner_mark)).clamp(0, None if last else 1)
+        found = found + part * (width - inner).clamp(min=1e-6)
+        inner, inner_mark = width, outer_mark
+    return found
+
+
+def calibrate(
+    network: nn.Module,
+    windows: Windows,
+    quantiles: tuple[float, ...],
+    batch_size: int,
+    device: torch.device,
+    *,
+    shared: bool = False,
+) -> Calibration:
+    """Forecast windows and measure how far what followed lay.
+
+    Parameters
+    ----------
+    network
+        Fitted, in its inference form.
+    windows
+        None that the weights were fitted to.
+    shared
+        See `Calibration.of`.
+
+    Raises
+    ------
+    DataError
+        If no value in them is known.
+    """
+    values = windows.all.shape[0] * windows.horizon
+    found = []
+    for output, batch in outputs(
+        network, windows.thinned(_MOST_VALUES // values + 1), batch_size, device
+    ):
+        distance = Bands(output, context_scale(batch.x, batch.known), quantiles).distance(batch.y)
+        if batch.weight is not None:
+            distance = torch.where(batch.weight > 0, distance, torch.nan)
+        found.append(distance.cpu())
+    distances = torch.cat(found).numpy()
+    if not np.isfinite(distances).any():
+        raise DataError("no known value is left to calibrate with: all of them were filled")
+    return Calibration.of(distances, shared=shared)
+
+
+class IntervalSums:
+    """What `IntervalScores` of one level are made of, summed on the device."""
+
+    def __init__(self, level: float, radius: np.ndarray, channels: int, device: torch.device):
+        self.level, self.radius = level, radius
+        shape = (3, channels, radius.shape[-1])  # inside, width, distance outside
+        self.sums = torch.zeros(shape, device=device, dtype=wide(device))
+
+    def add(self, bands: Bands, target: Tensor, counted: Tensor | None) -> None:
+        """Take in a batch (B, C, H)."""
+        low, high = bands.bounds(self.radius)
+        outside = (low - target).clamp(min=0) + (target - high).clamp(min=0)
+        each = torch.stack([(outside == 0).to(target), high - low, outside]).to(self.sums)
+        self.sums += (each if counted is None else each * counted).sum(1)
+
+    def scores(self, count: Tensor, channels: Sequence[str]) -> IntervalScores:
+        """Means, given how many values (C, H) counted."""
+        count = count.to(self.sums)
+        inside, width, outside = (self.sums.sum((1, 2)) / count.sum()).tolist()
+        per_step = (self.sums[:2].sum(1) / count.sum(0)).cpu().numpy()
+        per_channel = (self.sums[0].sum(1) / count.sum(1)).tolist()
+        return IntervalScores(
+            level=self.level,
+            coverage=inside,
+            width=width,
+            interval_score=width + 2 / (1 - self.level / 100) * outside,
+            coverage_per_step=per_step[0],
+            width_per_step=per_step[1],
+            coverage_per_channel=dict(zip(channels, per_channel, strict=True)),
+        )

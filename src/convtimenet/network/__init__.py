@@ -1,0 +1,1 @@
+"""The paper: the network and its parts, and nothing of data or tasks."""

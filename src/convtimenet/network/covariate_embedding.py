@@ -1,0 +1,75 @@
+"""What a series' covariates add to its tokens.
+
+Covariates are cut into plain patches on the grid of the target's patches, projected to the width of
+a token and added to the target's token of the same place. Those known ahead go on past the context:
+their patches over the horizon become further tokens, so that the depthwise convolutions mix what is
+to come with what was, and the head reads both. Statics move every token of their series. The target
+stays a series of its own: no channel reads another.
+
+Shape legend: `convtimenet._shapes`, and K columns of covariates.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from convtimenet._shapes import Bool, Float
+from convtimenet.batch import Covariates
+from convtimenet.config import ModelConfig
+
+
+class CovariateEmbedding(nn.Module):
+    """Add covariates to tokens."""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        D, P = config.d_model, config.patch_size
+        self.patch_size, self.patch_stride = P, config.patch_stride
+        self.further = config.n_tokens - config.n_patches
+        """Tokens that lie behind the context's."""
+        self.hist = nn.Linear(config.hist_exog * P, D) if config.hist_exog else None
+        self.futr = nn.Linear(config.futr_exog * P, D) if config.futr_exog else None
+        self.stat = nn.Linear(config.stat_exog, D) if config.stat_exog else None
+        # row 0, for categories that training did not see, adds nothing
+        self.tables = nn.ModuleList(
+            nn.Embedding(n + 1, D, padding_idx=0) for n in config.stat_categories
+        )
+
+    def forward(
+        self,
+        u: Float[Tensor, "D R N"],
+        covariates: Covariates,
+        counted: Bool[Tensor, "R M"] | None = None,
+    ) -> Float[Tensor, "D R M"]:
+        """Tokens with what covariates add, and the M - N behind the context."""
+        N = u.shape[-1]
+        added = []
+        if self.hist is not None and covariates.hist is not None:
+            of_context = self._tokens(covariates.hist, self.hist, N)
+            added.append(F.pad(of_context, (0, self.further)))
+        if self.futr is not None and covariates.futr is not None:
+            added.append(self._tokens(covariates.futr, self.futr, N + self.further))
+        if self.stat is not None and covariates.stat is not None:
+            added.append(self.stat(covariates.stat).T[..., None])
+        if covariates.categories is not None:
+            for table, numbers in zip(self.tables, covariates.categories.unbind(-1), strict=True):
+                added.append(table(numbers).T[..., None])
+        u = F.pad(u, (0, self.further))
+        for one in added:  # (D, B, N) to every channel of its window
+            u = u + one.repeat_interleave(u.shape[1] // one.shape[1], dim=1)
+        return u if counted is None else torch.where(counted, u, 0.0)
+
+    def counted(self, counted: Bool[Tensor, "R N"] | None) -> Bool[Tensor, "R M"] | None:
+        """Which tokens count: those behind the context always do."""
+        return None if counted is None else F.pad(counted, (0, self.further), value=True)
+
+    def _tokens(self, values: Tensor, project: nn.Linear, n: int) -> Tensor:
+        """(B, K, T) to (D, B, n): n patches from the first point on, the last value repeated."""
+        needed = (n - 1) * self.patch_stride + self.patch_size
+        missing = max(0, needed - values.shape[-1])
+        last = values[..., -1:].expand(-1, -1, missing)
+        values = torch.cat([values, last], dim=-1)[..., :needed]
+        patches = values.unfold(-1, self.patch_size, self.patch_stride).transpose(1, 2)
+        return project(patches.flatten(2)).permute(2, 0, 1)

@@ -1,0 +1,393 @@
+"""The network on CPU through fused kernels, in float32: ``kernels.cpp`` trains, ``encode.cpp``
+predicts.
+
+The kernels are compiled at first use where a C++ compiler is at hand, and kept in the user's cache
+folder; without one, or with ``CONVTIMENET_NATIVE=0``, the plain torch code of
+`convtimenet.network.model` does the same work more slowly. The pointwise pair runs over
+chunks of tokens that stay in the core's cache, and its hidden values are computed again in the
+backward pass instead of kept.
+
+Shape legend: `convtimenet._shapes`; M = R x N tokens.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import logging
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from convtimenet._shapes import Bool, Float
+from convtimenet.files import cache_folder
+
+log = logging.getLogger(__name__)
+
+_SOURCES = tuple(Path(__file__).with_name(name) for name in ("kernels.cpp", "encode.cpp"))
+_HEADERS = (Path(__file__).with_name("vectors.h"),)
+# No errno, no traps and fused multiply-adds; infinities and NaN keep their meaning.
+_FLAGS = (
+    *("-O3", "-march=native", "-std=c++17", "-fno-math-errno", "-fno-trapping-math"),
+    *("-ffp-contract=fast", "-fopenmp", "-fPIC", "-shared"),
+)
+_CHUNK_VALUES = 131_072  # hidden values at a time: two such buffers fit a core's second-level cache
+_GROUP_VALUES = 131_072  # values of the tokens that go through all blocks together, likewise
+
+
+Statistics = tuple[Tensor, Tensor]
+"""Mean (D,) and unbiased variance (D,) of a batch."""
+
+
+class TrainWeights(NamedTuple):
+    """A block's weights in the order of its arithmetic, `convtimenet.network.model.Block`."""
+
+    kernel: Float[Tensor, "D k"]
+    kernel_bias: Float[Tensor, " D"]
+    a1: Float[Tensor, ""] | None
+    """Scale of the residual branch; None adds it as it is."""
+    gamma1: Float[Tensor, " D"]
+    beta1: Float[Tensor, " D"]
+    widen: Float[Tensor, "F D"]
+    widen_bias: Float[Tensor, " F"]
+    narrow: Float[Tensor, "D F"]
+    narrow_bias: Float[Tensor, " D"]
+    a2: Float[Tensor, ""] | None
+    gamma2: Float[Tensor, " D"]
+    beta2: Float[Tensor, " D"]
+
+
+class EncoderWeights(NamedTuple):
+    """A block's weights in its inference form, `convtimenet.network.inference.FusedBlock`."""
+
+    weight: Tensor
+    bias: Tensor
+    s1: Tensor
+    c1: Tensor
+    t1: Tensor
+    widen_weight: Tensor
+    widen_bias: Tensor
+    s2: Tensor
+    narrow_weight: Tensor
+    narrow_bias: Tensor
+    eight: tuple[Tensor, ...] | None
+    """Values, scale and sums of both matrices in eight bits."""
+
+
+@functools.cache
+def library() -> ctypes.CDLL | None:
+    """The compiled kernels; None where they are switched off or cannot be built."""
+    if os.environ.get("CONVTIMENET_NATIVE", "1") == "0":
+        return None
+    compiler = shutil.which(os.environ.get("CXX", "c++"))
+    try:
+        return ctypes.CDLL(str(_built(compiler)))
+    except (OSError, subprocess.SubprocessError) as error:
+        log.info("the fused CPU kernels are not used: %s", error)
+        return None
+
+
+def _built(compiler: str | None) -> Path:
+    """The shared library of these sources, flags and processor; built if not there."""
+    source = b"".join(path.read_bytes() for path in (*_SOURCES, *_HEADERS))
+    key = hashlib.sha256(source + " ".join(_FLAGS).encode() + _processor().encode()).hexdigest()
+    folder = cache_folder() / "native"
+    target = folder / f"kernels-{key[:16]}.so"
+    if target.is_file():
+        return target
+    if compiler is None:
+        raise FileNotFoundError("no C++ compiler (c++, or the one that CXX names) was found")
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    descriptor, making = tempfile.mkstemp(dir=folder, suffix=".so")
+    os.close(descriptor)
+    try:
+        command = [compiler, *_FLAGS, *map(str, _SOURCES), "-o", making]
+        subprocess.run(command, check=True, capture_output=True, timeout=300)
+        os.replace(making, target)
+    finally:
+        Path(making).unlink(missing_ok=True)
+    return target
+
+
+def _processor() -> str:
+    """What code for "this processor" depends on."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() + platform.machine()
+    return "".join(sorted({x for x in lines if x.startswith(("flags", "model name", "Features"))}))
+
+
+def usable(u: Tensor) -> bool:
+    """Whether the kernels can take a tensor: float32 on CPU, not being traced, and built."""
+    return (
+        u.device.type == "cpu"
+        and u.dtype == torch.float32
+        and not torch.compiler.is_compiling()
+        and not torch.is_autocast_enabled("cpu")
+        and u[0].numel() > 1  # BatchNorm refuses a single value with its own error
+        and library() is not None
+    )
+
+
+def _call(name: str, *arguments: Any) -> None:
+    """Call a kernel: tensors as pointers, whole numbers as C long, the thread count added.
+
+    Raises
+    ------
+    MemoryError
+        If there is none for what the kernel keeps for itself.
+    """
+    loaded = library()
+    assert loaded is not None
+    converted: list[Any] = []
+    for argument in arguments:
+        if isinstance(argument, Tensor):
+            converted.append(ctypes.c_void_p(argument.data_ptr()))
+        elif argument is None:
+            converted.append(ctypes.c_void_p())
+        elif isinstance(argument, int):
+            converted.append(ctypes.c_int64(argument))
+        else:
+            converted.append(argument)
+    if getattr(loaded, name)(*converted, ctypes.c_int(torch.get_num_threads())):
+        raise MemoryError(f"memory ran out in the kernel {name}")
+
+
+def _chunks(M: int, hidden: int) -> range:
+    """First columns of the chunks, whose step is their size."""
+    return range(0, M, max(64, _CHUNK_VALUES // hidden))
+
+
+class _TrainBlock(torch.autograd.Function):
+    """A whole block in training mode; the arithmetic of `Block.forward`."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        u: Float[Tensor, "D R N"],
+        kernel: Float[Tensor, "D k"],
+        kernel_bias: Float[Tensor, " D"],
+        a1: Float[Tensor, ""],
+        gamma1: Float[Tensor, " D"],
+        beta1: Float[Tensor, " D"],
+        widen: Float[Tensor, "F D"],
+        widen_bias: Float[Tensor, " F"],
+        narrow: Float[Tensor, "D F"],
+        narrow_bias: Float[Tensor, " D"],
+        a2: Float[Tensor, ""],
+        gamma2: Float[Tensor, " D"],
+        beta2: Float[Tensor, " D"],
+        dropout: float,
+        eps: float,
+        seeds: tuple[int, int, int],
+        counted: Float[Tensor, "R N"] | None,
+        total: float,
+    ) -> tuple[Tensor, ...]:
+        D, R, N = u.shape
+        F, M = widen.shape[0], R * N
+        u, kernel = u.contiguous(), kernel.contiguous()
+        p, epsilon = ctypes.c_double(dropout), ctypes.c_float(eps)
+        count = ctypes.c_double(total)
+        x1, v, x2, w = (torch.empty_like(u) for _ in range(4))
+        mean1, variance1, mean2, variance2 = (u.new_empty(D) for _ in range(4))
+        _call(
+            "conv_forward", D, R, N, kernel.shape[1], u, kernel, kernel_bias,
+            ctypes.c_float(float(a1)), p, seeds[0], gamma1, beta1, epsilon, counted, count, x1, v,
+            mean1, variance1,
+        )  # fmt: skip
+        columns = _chunks(M, F)
+        hidden = u.new_empty(F * min(M, columns.step))
+        flat, branch = v.view(D, M), x2.view(D, M)
+        for first in columns:
+            part = flat[:, first : first + columns.step]
+            n = part.shape[1]
+            h = torch.mm(widen, part, out=hidden[: F * n].view(F, n))
+            _call("gelu_forward", F, n, h, widen_bias, p, seeds[1], first)
+            torch.mm(narrow, h, out=branch[:, first : first + n])
+        _call(
+            "residual_forward", D, M, v, x2, narrow_bias, ctypes.c_float(float(a2)), p, seeds[2],
+            gamma2, beta2, epsilon, counted, count, w, mean2, variance2,
+        )  # fmt: skip
+        ctx.save_for_backward(
+            u, kernel, kernel_bias, a1, gamma1, widen, widen_bias, narrow, narrow_bias, a2, gamma2,
+            x1, v, x2, mean1, variance1, mean2, variance2, counted,
+        )  # fmt: skip
+        ctx.settings = dropout, eps, seeds, total
+        ctx.mark_non_differentiable(mean1, variance1, mean2, variance2)
+        return w, mean1, variance1, mean2, variance2
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> tuple[Any, ...]:
+        (
+            u, kernel, kernel_bias, a1, gamma1, widen, widen_bias, narrow, narrow_bias, a2, gamma2,
+            x1, v, x2, mean1, variance1, mean2, variance2, counted,
+        ) = ctx.saved_tensors  # fmt: skip
+        dropout, eps, seeds, total_weight = ctx.settings
+        D, R, N = u.shape
+        F, M = widen.shape[0], R * N
+        p, epsilon = ctypes.c_double(dropout), ctypes.c_float(eps)
+        count = ctypes.c_double(total_weight)
+        g = gradients[0].clone(memory_format=torch.contiguous_format)
+        through = torch.empty_like(g)
+        g_gamma2, g_beta2, sums = (u.new_empty(D) for _ in range(3))
+        _call(
+            "residual_backward", D, M, x2, p, seeds[2], gamma2, epsilon, counted, count, mean2,
+            variance2, g, through, sums, g_gamma2, g_beta2,
+        )  # fmt: skip
+        # `through` is the gradient behind a2, so a2's own is <through, pair(v)>, which equals
+        # <outer, narrow> + <sums, bias> without the pair's output being kept.
+        outer, g_widen = torch.zeros_like(narrow), torch.zeros_like(widen)
+        g_widen_bias = torch.zeros_like(widen_bias)
+        scaled, transposed = (a2 * narrow).T.contiguous(), widen.T.contiguous()
+        columns = _chunks(M, F)
+        hidden = u.new_empty(2, F * min(M, columns.step))
+        flat, branch, total = v.view(D, M), through.view(D, M), g.view(D, M)
+        for first in columns:
+            part, behind = (t[:, first : first + columns.step] for t in (flat, branch))
+            n = part.shape[1]
+            h = torch.mm(widen, part, out=hidden[0, : F * n].view(F, n))
+            g_h = torch.mm(scaled, behind, out=hidden[1, : F * n].view(F, n))
+            _call("gelu_backward", F, n, h, g_h, widen_bias, p, seeds[1], first, g_widen_bias)
+            outer.addmm_(behind, h.T)
+            g_widen.addmm_(g_h, part.T)
+            total[:, first : first + n].addmm_(transposed, g_h)
+        g_a2 = (outer * narrow).sum() + (sums * narrow_bias).sum()
+        g_kernel, g_kernel_bias = torch.empty_like(kernel), torch.empty_like(kernel_bias)
+        g_gamma1, g_beta1 = torch.empty_like(gamma1), torch.empty_like(gamma1)
+        g_a1 = torch.empty(D, dtype=torch.float64)
+        _call(
+            "conv_backward", D, R, N, kernel.shape[1], u, kernel, kernel_bias,
+            ctypes.c_float(float(a1)), p, seeds[0], gamma1, epsilon, counted, count, x1, mean1,
+            variance1, g, g_kernel, g_kernel_bias, g_a1, g_gamma1, g_beta1,
+        )  # fmt: skip
+        return (
+            g, g_kernel, g_kernel_bias, g_a1.sum().to(u.dtype), g_gamma1, g_beta1, g_widen,
+            g_widen_bias, a2 * outer, a2 * sums, g_a2, g_gamma2, g_beta2, *(None,) * 5,
+        )  # fmt: skip
+
+
+class _Interpolate(torch.autograd.Function):
+    """`convtimenet.network.patches.interpolate` for a series that needs no gradient itself."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Float[Tensor, "R C T"],
+        left: Float[Tensor, "R N"],
+        right: Float[Tensor, "R N"],
+        patch_size: int,
+        patch_stride: int,
+    ) -> Float[Tensor, "R N P C"]:
+        R, C, T = x.shape
+        N = left.shape[1]
+        by_time = x.transpose(1, 2).contiguous()
+        out = x.new_empty(R, N, patch_size, C)
+        needed = ctx.needs_input_grad[1] or ctx.needs_input_grad[2]
+        slope = torch.empty_like(out) if needed else None
+        _call(
+            "interpolate", R, T, C, N, patch_size, patch_stride, by_time, left.contiguous(),
+            right.contiguous(), out, slope,
+        )  # fmt: skip
+        ctx.save_for_backward(slope)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> tuple[Any, ...]:
+        (slope,) = ctx.saved_tensors
+        offset = (gradients[0] * slope).sum(-1)  # (R, N, P): gradient of the position
+        P = offset.shape[-1]
+        steps = torch.arange(P, dtype=offset.dtype) / (P - 1)
+        right = offset @ steps
+        return None, offset.sum(-1) - right, right, None, None
+
+
+def interpolate(
+    x: Float[Tensor, "R C T"],
+    left: Float[Tensor, "R N"],
+    right: Float[Tensor, "R N"],
+    patch_size: int,
+    patch_stride: int,
+) -> Float[Tensor, "R N P C"]:
+    """See `convtimenet.network.patches.interpolate`."""
+    return _Interpolate.apply(x, left, right, patch_size, patch_stride)
+
+
+def train_block(
+    u: Float[Tensor, "D R N"],
+    weights: TrainWeights,
+    dropout: float,
+    eps: float,
+    counted: Bool[Tensor, "R N"] | None = None,
+) -> tuple[Float[Tensor, "D R N"], Statistics, Statistics]:
+    """`Block.forward` in training mode, and what both its norms saw."""
+    one = u.new_ones(())
+    a1, a2 = (one if scale is None else scale for scale in (weights.a1, weights.a2))
+    M = u[0].numel()
+    weight = None if counted is None else counted.float().contiguous()
+    total = float(M if weight is None else weight.sum().clamp(min=1))
+    numbers = torch.randint(2**62, (3,))
+    w, mean1, variance1, mean2, variance2 = _TrainBlock.apply(
+        u, *weights._replace(a1=a1, a2=a2), dropout, eps, tuple(numbers.tolist()), weight, total
+    )
+    unbiased = total / max(total - 1, 1)
+    return w, (mean1, variance1 * unbiased), (mean2, variance2 * unbiased)
+
+
+def encode(
+    blocks: Sequence[EncoderWeights],
+    u: Float[Tensor, "D R N"],
+    counted: Bool[Tensor, "R N"] | None = None,
+) -> Float[Tensor, "D R N"]:
+    """Pass tokens through all blocks, each the function of `FusedBlock.forward`."""
+    D, R, N = u.shape
+    u = u.contiguous()
+    numbers: list[int] = []
+    for block in blocks:
+        *values, eight = block
+        numbers += [block.weight.shape[1], *(value.data_ptr() for value in values)]
+        numbers += [value.data_ptr() for value in eight or ()] or [0] * 6
+    # series at a time: as many as the cache holds, and a group for every thread
+    series = max(1, min(32, _GROUP_VALUES // (D * N), -(-R // torch.get_num_threads())))
+    w = u.new_empty(R, D, N)  # a row's tokens beside each other, as the head reads them
+    table = (ctypes.c_int64 * len(numbers))(*numbers)
+    hidden = blocks[0].widen_weight.shape[0]
+    weight = None if counted is None else counted.float().contiguous()
+    _call("encode", D, R, N, hidden, series, len(blocks), table, u, weight, w)
+    return w.transpose(0, 1)
+
+
+def gelu(
+    x: Float[Tensor, "*shape"], scale: Tensor | None = None, shift: Tensor | None = None
+) -> Float[Tensor, "*shape"]:
+    """scale GELU(x) + shift over the first axis, to 3e-6 and several times quicker than torch's.
+
+    Written over `x` if that is contiguous.
+    """
+    y = x.contiguous()
+    rows = 1 if scale is None else y.shape[0]
+    _call("gelu", rows, y.numel() // rows, y, scale, shift)
+    return y
+
+
+def standardise(
+    x: Float[Tensor, "B C L"], eps: float, subtract_last: bool
+) -> tuple[Float[Tensor, "B C L"], Float[Tensor, "B C 1"], Float[Tensor, "B C 1"]]:
+    """Normalised series, centre and scale: `convtimenet.network.revin.RevIN.forward`."""
+    B, C, L = x.shape
+    x = x.contiguous()  # else `empty_like` would take over strides that the kernel does not know
+    y, centre, scale = torch.empty_like(x), x.new_empty(B, C, 1), x.new_empty(B, C, 1)
+    _call(
+        "standardise", B * C, L, x, ctypes.c_float(eps),
+        ctypes.c_int(subtract_last), y, centre, scale,
+    )  # fmt: skip
+    return y, centre, scale

@@ -1,0 +1,215 @@
+"""What blocks and head are made of, in the order data passes through them.
+
+Tokens lie as (D, R, N): width first, so that the pointwise products, the depthwise convolution and
+the norms all run over contiguous memory and no layer transposes its input.
+
+Tokens that do not count (`convtimenet.network.patches.Extent`) are zero between layers, so that a
+convolution sees past a row's own end what it sees past the end of the tensor, and the norms and the
+pooling leave them out.
+
+Shape legend: `convtimenet._shapes`.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from convtimenet._shapes import Bool, Float
+from convtimenet.network.memory import recomputing
+
+
+class DepthwiseConv(nn.Module):
+    """Depthwise 'same' convolution over tokens with a large kernel and a small one inside it.
+
+    Both kernels are trained; the small one is padded into the large one and the sum convolved
+    once, which is the same function as two parallel convolutions (SPEC section 3).
+    """
+
+    def __init__(self, width: int, kernel_size: int, small_kernel: int):
+        super().__init__()
+        self.kernel_size = kernel_size
+        like = nn.Conv1d(width, width, kernel_size, groups=width)
+        self.weight, self.bias = like.weight, like.bias
+        self.small_weight = self.small_bias = None
+        if small_kernel:
+            like = nn.Conv1d(width, width, small_kernel, groups=width)
+            self.small_weight, self.small_bias = like.weight, like.bias
+
+    def merged(self) -> tuple[Float[Tensor, "D k"], Float[Tensor, " D"]]:
+        """One kernel and bias that do the work of both."""
+        weight, bias = self.weight[:, 0], self.bias
+        assert bias is not None
+        if self.small_weight is not None and self.small_bias is not None:
+            small = self.small_weight[:, 0]
+            left = (self.kernel_size - 1) // 2 - (small.shape[1] - 1) // 2
+            right = self.kernel_size - small.shape[1] - left
+            weight, bias = weight + F.pad(small, (left, right)), bias + self.small_bias
+        return weight, bias
+
+    def forward(self, u: Float[Tensor, "D R N"]) -> Float[Tensor, "D R N"]:
+        """Convolve along N."""
+        weight, bias = self.merged()
+        return banded_conv(u, weight, bias)
+
+
+def banded_conv(
+    u: Float[Tensor, "D R N"], weight: Float[Tensor, "D k"], bias: Float[Tensor, " D"]
+) -> Float[Tensor, "D R N"]:
+    """Depthwise convolution with 'same' zero padding, as one matrix product per channel.
+
+    The kernel becomes an N x N banded (Toeplitz) matrix. With few tokens this is far quicker
+    than a convolution, forward and backward; long rows are cut into blocks that overlap by
+    k - 1 tokens, so that the work stays within about twice the convolution's own.
+    """
+    N, k = u.shape[-1], weight.shape[1]
+    left = (k - 1) // 2
+    block = _block_length(N, k)
+    if block >= N:
+        return torch.baddbmm(bias[:, None, None], u, _band(weight, N, N, left))
+    blocks = -(-N // block)
+    padded = F.pad(u, (left, blocks * block - N + k - 1 - left))
+    rows = padded.unfold(-1, block + k - 1, block).flatten(1, 2)
+    band = _band(weight, block + k - 1, block, 0)
+    v = torch.baddbmm(bias[:, None, None], rows, band)
+    return v.view(u.shape[0], u.shape[1], blocks * block)[..., :N]
+
+
+def _block_length(n_tokens: int, kernel_size: int) -> int:
+    """Tokens per block: all of them while the full matrix is the smaller work."""
+    block = max(32, kernel_size)
+    return n_tokens if n_tokens <= 2 * (block + kernel_size) else block
+
+
+def _band(
+    weight: Float[Tensor, "D k"], rows: int, columns: int, left: int
+) -> Float[Tensor, "D rows columns"]:
+    """Matrices with entry [d, i, j] = weight[d, i - j + left], zero outside the kernel."""
+    k = weight.shape[1]
+    # offsets i - j + left run from left - columns + 1 to left + rows - 1
+    line = F.pad(weight, (columns - 1 - left, left + rows - k))
+    return line.unfold(1, columns, 1).flip(-1)
+
+
+class TokenBatchNorm(nn.BatchNorm1d):
+    """BatchNorm over D, statistics over rows and the tokens that count."""
+
+    def forward(
+        self, input: Float[Tensor, "D R N"], counted: Bool[Tensor, "R N"] | None = None
+    ) -> Float[Tensor, "D R N"]:
+        if counted is not None and self.training:
+            return self._of_counted(input, counted)
+        flat = input.flatten(1)[None]
+        if not recomputing():
+            return super().forward(flat).view_as(input)
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        seen = self.running_mean.clone(), self.running_var.clone()
+        again = F.batch_norm(flat, *seen, self.weight, self.bias, training=True, eps=self.eps)
+        return again.view_as(input)
+
+    def _of_counted(
+        self, input: Float[Tensor, "D R N"], counted: Bool[Tensor, "R N"]
+    ) -> Float[Tensor, "D R N"]:
+        weight = counted.flatten().to(self.weight.dtype)
+        count = weight.sum().clamp(min=1)
+        with torch.autocast(input.device.type, enabled=False):
+            u = input.flatten(1).to(weight.dtype)
+            mean = u @ weight / count
+            off = u - mean[:, None]
+            variance = off.square() @ weight / count
+            scale = self.weight * torch.rsqrt(variance + self.eps)
+            v = torch.addcmul(self.bias[:, None], off, scale[:, None])
+        with torch.no_grad():
+            self.update(mean, variance * (count / (count - 1).clamp(min=1)))
+        return v.to(input.dtype).view_as(input)
+
+    def update(self, mean: Float[Tensor, " D"], variance: Float[Tensor, " D"]) -> None:
+        """Take a batch's statistics (unbiased variance) into the running ones."""
+        if recomputing():
+            return
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
+        assert self.momentum is not None
+        self.running_mean.lerp_(mean, self.momentum)
+        self.running_var.lerp_(variance, self.momentum)
+        self.num_batches_tracked += 1
+
+
+class TokenLayerNorm(nn.LayerNorm):
+    """LayerNorm over D, one token at a time, so that it matters not which others count."""
+
+    def forward(
+        self, input: Float[Tensor, "D R N"], counted: Bool[Tensor, "R N"] | None = None
+    ) -> Float[Tensor, "D R N"]:
+        return super().forward(input.movedim(0, -1)).movedim(-1, 0).contiguous()
+
+
+class Dropout(nn.Dropout):
+    """Dropout whose CPU path draws 16 random bits per value, four values from one number.
+
+    torch's own draws one number per value, which took a third of a CPU training step. The
+    probability is exact to 2 ** -16, and the scaling uses the probability really drawn with.
+    """
+
+    def forward(self, input: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        if input.device.type != "cpu" or not self.training or self.p == 0:
+            return super().forward(input)
+        numbers = torch.empty(-(-input.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
+        bits = numbers.view(torch.int16)[: input.numel()].view(input.shape)
+        dropped = min(round(self.p * 2**16), 2**16 - 1)
+        keep = bits >= dropped - 2**15
+        return input * (keep.to(input.dtype) * (2**16 / (2**16 - dropped)))
+
+
+class PointwisePair(nn.Module):
+    """D -> F, GELU, dropout, F -> D on every token."""
+
+    def __init__(self, width: int, hidden: int, dropout: float):
+        super().__init__()
+        self.widen = nn.Linear(width, hidden)
+        self.narrow = nn.Linear(hidden, width)
+        self.dropout = Dropout(dropout)
+
+    def forward(self, v: Float[Tensor, "D R N"]) -> Float[Tensor, "D R N"]:
+        hidden = torch.addmm(self.widen.bias[:, None], self.widen.weight, v.flatten(1))
+        hidden = self.dropout(F.gelu(hidden))
+        return torch.addmm(self.narrow.bias[:, None], self.narrow.weight, hidden).view_as(v)
+
+
+class Residual(nn.Module):
+    """u + dropout(a * branch): a is learnable, or 1 for the plain residual (SPEC section 3)."""
+
+    def __init__(self, dropout: float, init: float | None):
+        super().__init__()
+        self.dropout = Dropout(dropout)
+        self.scale = None if init is None else nn.Parameter(torch.tensor(init))
+
+    def forward(
+        self, u: Float[Tensor, "D R N"], branch: Float[Tensor, "D R N"]
+    ) -> Float[Tensor, "D R N"]:
+        return u + self.dropout(branch if self.scale is None else self.scale * branch)
+
+
+def median_and_spread(
+    y: Float[Tensor, "B C Q H"], median: int
+) -> tuple[Float[Tensor, "B C H"], Float[Tensor, "B C Q H"]]:
+    """Quantiles as a median and distances from it that cannot cross.
+
+    Every value but the median's row is a step outward from the quantile before it, made positive
+    by softplus; distances are sums of steps.
+
+    Parameters
+    ----------
+    y
+        The head's values.
+    median
+        Which of the Q rows is the median.
+    """
+    steps = F.softplus(y)
+    below = -steps[:, :, :median].flip(2).cumsum(2).flip(2)
+    above = steps[:, :, median + 1 :].cumsum(2)
+    centre = y[:, :, median]
+    return centre, torch.cat([below, torch.zeros_like(centre).unsqueeze(2), above], dim=2)

@@ -1,0 +1,290 @@
+"""ConvTimeNet, top to bottom.
+
+Paper: Cheng et al., "ConvTimeNet: A Deep Hierarchical Fully Convolutional Model for Multivariate
+Time Series Analysis", WWW Companion 2025, arXiv:2403.01493. Written from the paper and from
+numbers computed by the authors' code; deviations are listed in ARCHITECTURE.md.
+
+    series -> RevIN -> deformable patches -> blocks of growing kernels -> head -> inverse RevIN
+
+One network does both tasks. Forecasting reads each channel as a series of its own, so channels
+are folded into the rows; classification reads all channels jointly. Nothing else depends on the
+task but the values in the config and the head. Shape legend: `convtimenet._shapes`.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from convtimenet._shapes import Bool, Float, Shaped
+from convtimenet.batch import Covariates
+from convtimenet.config import ModelConfig
+from convtimenet.network.covariate_embedding import CovariateEmbedding
+from convtimenet.network.kernels import native
+from convtimenet.network.layers import (
+    DepthwiseConv,
+    PointwisePair,
+    Residual,
+    TokenBatchNorm,
+    TokenLayerNorm,
+    median_and_spread,
+)
+from convtimenet.network.memory import first_and_again
+from convtimenet.network.patches import DeformablePatch, Extent
+from convtimenet.network.revin import RevIN
+
+
+class Block(nn.Module):
+    """One encoder stage (paper section 3.3): depthwise convolution, then a pointwise pair, each
+    behind a learnable residual and a norm."""
+
+    def __init__(self, config: ModelConfig, kernel_size: int):
+        super().__init__()
+        D = config.d_model
+        norm = TokenBatchNorm if config.norm == "batch" else TokenLayerNorm
+        init = config.residual_init if config.residual == "learnable" else None
+        self.conv = DepthwiseConv(D, kernel_size, config.small_kernel)
+        self.add_conv = Residual(config.dropout, init)
+        self.norm_conv = norm(D)
+        self.pointwise = PointwisePair(D, config.d_ff, config.dropout)
+        self.add_pointwise = Residual(config.dropout, init)
+        self.norm_pointwise = norm(D)
+        self.native = config.norm == "batch"
+
+    def forward(
+        self, u: Float[Tensor, "D R N"], counted: Bool[Tensor, "R N"] | None = None
+    ) -> Float[Tensor, "D R N"]:
+        if self.training and self.native and native.usable(u):
+            return self._in_kernels(u, counted)
+        v = self.norm_conv(self.add_conv(u, F.gelu(self.conv(u))), counted)
+        w = self.norm_pointwise(self.add_pointwise(v, self.pointwise(v)), counted)
+        return w if counted is None else torch.where(counted, w, 0.0)
+
+    def _in_kernels(self, u: Tensor, counted: Tensor | None) -> Tensor:
+        """The same function through the fused CPU kernels."""
+        norm1, norm2 = self.norm_conv, self.norm_pointwise
+        assert isinstance(norm1, TokenBatchNorm)
+        assert isinstance(norm2, TokenBatchNorm)
+        widen, narrow = self.pointwise.widen, self.pointwise.narrow
+        weights = native.TrainWeights(
+            *self.conv.merged(), self.add_conv.scale, norm1.weight, norm1.bias,
+            widen.weight, widen.bias, narrow.weight, narrow.bias,
+            self.add_pointwise.scale, norm2.weight, norm2.bias,
+        )  # fmt: skip
+        w, seen1, seen2 = native.train_block(
+            u, weights, self.pointwise.dropout.p, norm1.eps, counted
+        )
+        norm1.update(*seen1)
+        norm2.update(*seen2)
+        return w
+
+
+class Blocks(nn.Sequential):
+    """The encoder: one block after the other."""
+
+    def forward(
+        self,
+        input: Float[Tensor, "D R N"],
+        counted: Bool[Tensor, "R N"] | None = None,
+        again: bool = False,
+    ) -> Float[Tensor, "D R N"]:
+        """Encode tokens, of which those that are not `counted` are zero and stay so.
+
+        Parameters
+        ----------
+        again
+            Keep only the tokens between blocks for the gradients and compute the rest again.
+        """
+        u = input
+        for block in self:
+            if again and torch.is_grad_enabled():
+                u = checkpoint(block, u, counted, use_reentrant=False, context_fn=first_and_again)
+            else:
+                u = block(u, counted)
+        return u
+
+
+class Embedding(nn.Module):
+    """Deformable patches, and GELU with BatchNorm behind the projection where asked for."""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.patch = DeformablePatch(
+            channels=config.channels,
+            patch_size=config.patch_size,
+            patch_stride=config.patch_stride,
+            padding=config.padding,
+            d_model=config.d_model,
+            deformable=config.deformable,
+            predictor_init=config.predictor_init,
+        )
+        self.activation: nn.Module | None = nn.GELU() if config.embed_norm else None
+        self.norm: nn.Module | None = TokenBatchNorm(config.d_model) if config.embed_norm else None
+
+    def forward(
+        self, x: Float[Tensor, "R C L"], extent: Extent | None = None
+    ) -> Float[Tensor, "D R N"]:
+        u = self.patch(x, extent)
+        counted = None if extent is None else extent.counted
+        if self.activation is not None:
+            u = self.activation(u)
+        if self.norm is not None:
+            u = self.norm(u, counted)
+        return u if counted is None else torch.where(counted, u, 0.0)
+
+
+class Head(nn.Module):
+    """Tokens of a row to its outputs: all tokens, their maximum or their mean, projected.
+
+    Tokens that do not count are zero already.
+    """
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        D, N = config.d_model, config.n_tokens
+        self.pooling = config.pooling
+        outputs = config.outputs * max(1, len(config.quantiles))
+        self.project = nn.Linear(D * N if config.pooling == "flatten" else D, outputs)
+        self.dropout = nn.Dropout(config.head_dropout)
+
+    def forward(
+        self, w: Float[Tensor, "D R N"], counted: Bool[Tensor, "R N"] | None = None
+    ) -> Float[Tensor, "R outputs"]:
+        if self.pooling == "flatten":
+            pooled = w.transpose(0, 1).flatten(1)
+        elif counted is None:
+            pooled = (w.amax(-1) if self.pooling == "max" else w.mean(-1)).T
+        elif self.pooling == "mean":
+            pooled = (w.sum(-1) / counted.sum(-1).clamp(min=1)).T
+        else:  # a row of which nothing is known has zeros
+            known = torch.where(counted, w, -torch.inf).amax(-1)
+            pooled = torch.where(counted.any(-1), known, 0.0).T
+        return self.dropout(self.project(pooled))
+
+
+class ConvTimeNet(nn.Module):
+    """The network.
+
+    Parameters
+    ----------
+    config
+        Its sizes and options; see `ModelConfig.forecasting` and `ModelConfig.classification`.
+
+    Notes
+    -----
+    Input (B, C, L). Output (B, C, H) for forecasting, in the units of the input; (B, C, Q, H) with
+    quantiles, which never cross; and (B, K) class scores (logits) for classification. A forecasting
+    network has no fixed channel count unless RevIN's affine option is on.
+
+    `known` (B, C, L) is False where a value is padding or missing. Whatever lies there changes
+    neither an output nor a gradient nor BatchNorm's statistics, and a case behind which padding
+    lies gives what it gives alone (but for pooling="flatten", where the number of tokens is the
+    network's). A series shorter than the context of a forecasting network is padded before its
+    first value.
+
+    `covariates` are those the config counts, see `convtimenet.network.covariate_embedding`. A
+    network without any is the paper's.
+    """
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.config = config
+        self.revin = (
+            RevIN(config.revin_subtract_last, config.revin_affine_channels)
+            if config.revin
+            else None
+        )
+        self.embedding = Embedding(config)
+        self.blocks = Blocks(*(Block(config, k) for k in config.kernel_sizes))
+        self.head = Head(config)
+        self.covariates = CovariateEmbedding(config) if config.covariates else None
+        self.recompute = False
+        """Keep only the tokens between blocks while training and compute the rest again."""
+        # what one row of outputs becomes per input: channels unfold again, classes are a row
+        self.output_shape = (-1, config.outputs) if config.head == "forecast" else (config.outputs,)
+        if config.quantiles:
+            self.output_shape = (-1, len(config.quantiles), config.outputs)
+
+    def forward(
+        self,
+        x: Float[Tensor, "B C L"],
+        known: Bool[Tensor, "B C L"] | None = None,
+        covariates: Covariates | None = None,
+    ) -> Float[Tensor, "B ..."]:
+        statistics = extent = counted = None
+        if known is not None:
+            x = torch.where(known, x, 0.0)
+            extent = self.embedding.patch.extent(self.rows(known))
+            counted = self._counted(extent)
+        if self.revin is not None:
+            x, statistics = self.revin(x, known)
+        y = self.head(self.tokens(x, extent, covariates), counted).view(
+            x.shape[0], *self.output_shape
+        )
+        spread = None
+        if self.config.quantiles:
+            y, spread = median_and_spread(y, self.config.quantiles.index(0.5))
+        if self.revin is not None and statistics is not None:
+            y = self.revin.inverse(y, statistics)
+            # by the scale alone: a learnt weight may be negative, and would turn the order round
+            spread = None if spread is None else spread * statistics[1].unsqueeze(-2)
+        return y if spread is None else y.unsqueeze(-2) + spread
+
+    def tokens(
+        self,
+        x: Float[Tensor, "B C L"],
+        extent: Extent | None = None,
+        covariates: Covariates | None = None,
+    ) -> Float[Tensor, "D R N"]:
+        """Encode the (normalised) series: what the head reads."""
+        u = self.embedding(self.rows(x), extent)
+        counted = self._counted(extent)
+        if self.covariates is not None:
+            u = self.covariates(u, covariates or Covariates(), counted)
+        return self.blocks(u, counted, self.recompute and self.training)
+
+    def _counted(self, extent: Extent | None) -> Bool[Tensor, "R N"] | None:
+        """Which tokens count, None for all of them."""
+        counted = None if extent is None else extent.counted
+        return counted if self.covariates is None else self.covariates.counted(counted)
+
+    def rows(self, x: Shaped[Tensor, "B C L"]) -> Shaped[Tensor, "R c L"]:
+        """Fold channels that are not read together into the batch."""
+        return x.reshape(-1, self.config.channels, x.shape[-1])
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Number of trainable values."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+def deformation(
+    model: ConvTimeNet, x: Float[Tensor, "B C L"], known: Bool[Tensor, "B C L"] | None = None
+) -> tuple[Tensor, Tensor]:
+    """Where the patches of a batch lie: edges in time steps of the padded series.
+
+    Returns
+    -------
+    left, right
+        (B, C / c, N) each, for c channels read together; NaN for patches that do not count.
+    """
+    patch = model.embedding.patch
+    with torch.no_grad():
+        extent = None
+        if known is not None:
+            x, extent = torch.where(known, x, 0.0), patch.extent(model.rows(known))
+        if model.revin is not None:
+            x, _ = model.revin(x, known)
+        rows = patch.pad(model.rows(x), extent)
+        N = patch.uniform(rows).shape[-2]
+        first = torch.arange(N, device=x.device) * patch.patch_stride
+        if patch.predict is None:
+            left = first.expand(len(rows), -1).to(x.dtype)
+            right = left + patch.patch_size - 1
+        else:
+            left, right = (edge + first for edge in patch.boxes(rows, extent))
+        if extent is not None:
+            left, right = (edge.where(extent.counted, torch.nan) for edge in (left, right))
+    return left.reshape(x.shape[0], -1, N), right.reshape(x.shape[0], -1, N)

@@ -1,0 +1,1 @@
+"""A fit and its test, beside published numbers."""

@@ -1,0 +1,39 @@
+"""Answers to cases as CSV."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from convtimenet.data.cases import Cases
+from convtimenet.estimators.classifier import ConvTimeNetClassifier
+from convtimenet.estimators.regressor import ConvTimeNetRegressor
+from convtimenet.files import whole_file
+
+
+def write_classes(path: str | Path, model: ConvTimeNetClassifier, cases: Cases) -> np.ndarray:
+    """Write predicted class and probabilities of every case; returns the classes, (n,)."""
+    probabilities = model.predict_proba(cases)
+    predicted = model.classes_[probabilities.argmax(axis=1)]
+    rows = zip(predicted.tolist(), probabilities.tolist(), strict=True)
+    head = ["class", *(f"p_{label}" for label in model.classes_.tolist())]
+    _write(path, head, ([label, *p] for label, p in rows))
+    return predicted
+
+
+def write_numbers(path: str | Path, model: ConvTimeNetRegressor, cases: Cases) -> np.ndarray:
+    """Write the predicted number of every case; returns them, (n,)."""
+    predicted = model.predict(cases)
+    _write(path, ["number"], ([number] for number in predicted.tolist()))
+    return predicted
+
+
+def _write(path: str | Path, head: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    with whole_file(path) as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["case", *head])
+        writer.writerows([number, *row] for number, row in enumerate(rows))

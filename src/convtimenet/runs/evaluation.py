@@ -1,0 +1,113 @@
+"""Fit and score a model on a registered data set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from convtimenet import datasets
+from convtimenet.config import Protocol
+from convtimenet.data.frequency import Frequency
+from convtimenet.data.tables import Table
+from convtimenet.datasets.registry import ForecastingInfo
+from convtimenet.errors import ConfigError
+from convtimenet.estimators.classifier import ConvTimeNetClassifier
+from convtimenet.estimators.forecaster import ConvTimeNetForecaster
+from convtimenet.estimators.presets import PAPER
+from convtimenet.runs.forecasting import ForecastRun, fit_forecaster
+from convtimenet.runs.labelled import LabelledRun, fit_labelled
+
+
+def evaluate_dataset(
+    name: str,
+    *,
+    h: int | None = None,
+    preset: str = "paper",
+    protocol: Protocol = "honest",
+    settings: Mapping[str, Any] | None = None,
+    resume: str | Path | None = None,
+    level: Any = None,
+) -> ForecastRun | LabelledRun:
+    """Fit and score a registered data set on its official split.
+
+    Parameters
+    ----------
+    name
+        A registered name or alias (`convtimenet.datasets.names`).
+    h
+        Horizon for forecasting sets; the paper's shortest by default.
+    preset
+        "paper" for its hyper-parameters, "auto" for those derived from the data.
+    protocol
+        "honest" or "paper", see `TrainConfig.protocol`.
+    settings
+        Further parameters of the estimator.
+    resume
+        Folder of checkpoints to go on from and to write, as for ``fit``.
+    level
+        Per cents of intervals whose coverage and width the result shall hold, for forecasting sets.
+
+    Raises
+    ------
+    DatasetError
+        If the set is unknown, absent and unreachable.
+    ConfigError
+        If a setting is out of range or the paper has no preset for the set.
+    """
+    if preset not in ("paper", "auto"):
+        raise ConfigError(f"preset must be 'paper' or 'auto', found {preset!r}")
+    info = datasets.info(name)
+    given = dict(settings or {})
+    given["training"] = {**(given.get("training") or {}), "protocol": protocol}
+    given["preset"] = info.name if preset == "paper" else preset
+    if info.task == "forecasting":
+        return _forecasting(info.name, h, protocol, given, resume, level)
+    if h is not None:
+        raise ConfigError(f"{info.name} is a classification set and has no horizon; leave h out")
+    if level is not None:
+        raise ConfigError(
+            f"{info.name} is a classification set and has no intervals; leave level out"
+        )
+    return _classification(info.name, protocol, given, resume)
+
+
+def _forecasting(
+    name: str,
+    h: int | None,
+    protocol: str,
+    settings: dict[str, Any],
+    resume: str | Path | None,
+    level: Any,
+) -> ForecastRun:
+    data = datasets.load_forecasting(name)
+    info = datasets.info(name)
+    assert isinstance(info, ForecastingInfo)
+    table = Table(
+        times=data.times.astype("datetime64[ns]"),
+        values=data.values,
+        channels=data.names,
+        time_name="date",
+        frequency=Frequency.parse(info.frequency),
+    )
+    if h is None:
+        h = PAPER[name].horizons[0] if name in PAPER else 96
+    model = ConvTimeNetForecaster(h=h, **settings)
+    return fit_forecaster(
+        model,
+        table,
+        (data.train_end, data.val_end),
+        data.test_end,
+        dataset=name,
+        protocol=protocol,
+        resume=resume,
+        level=level,
+    )
+
+
+def _classification(
+    name: str, protocol: str, settings: dict[str, Any], resume: str | Path | None
+) -> LabelledRun:
+    train, test = datasets.load_classification(name)
+    model = ConvTimeNetClassifier(**settings)
+    return fit_labelled(model, train, test, dataset=name, protocol=protocol, resume=resume)

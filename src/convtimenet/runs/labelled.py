@@ -1,0 +1,159 @@
+"""A classifier or regressor fitted to labelled cases, and scored on others."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from sklearn.metrics import r2_score
+from sklearn.model_selection import train_test_split
+
+from convtimenet import scores
+from convtimenet.data.cases import Cases
+from convtimenet.errors import DataError
+from convtimenet.estimators.classifier import ConvTimeNetClassifier
+from convtimenet.estimators.regressor import ConvTimeNetRegressor, numeric_targets
+from convtimenet.runs.result import Result, comparison, facts, result_of
+from convtimenet.training.metrics import Scores
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledRun:
+    """A fitted classifier or regressor with the cases it was scored on."""
+
+    result: Result
+    model: ConvTimeNetClassifier | ConvTimeNetRegressor
+    cases: Cases
+
+    def write_report(self, path: str | Path) -> Path:
+        """Write the HTML page of this run."""
+        from convtimenet.report import cases_report
+
+        result = self.result
+        return cases_report(
+            path,
+            self.model,
+            self.cases,
+            title=f"{result.dataset}, {result.task}",
+            facts=facts(result),
+            published=comparison(result),
+            baseline=result.baseline,
+        )
+
+
+def fit_labelled(
+    model: ConvTimeNetClassifier | ConvTimeNetRegressor,
+    train: Cases,
+    test: Cases,
+    *,
+    dataset: str,
+    protocol: str = "honest",
+    resume: str | Path | None = None,
+) -> LabelledRun:
+    """Fit on labelled cases and score on others; under the paper protocol those also choose the
+    epoch.
+
+    Raises
+    ------
+    DataError
+        If the cases do not go together, or the targets of a regressor are no numbers.
+    """
+    check_alike(train, test)
+    assert train.labels is not None
+    assert test.labels is not None
+    classifies = isinstance(model, ConvTimeNetClassifier)
+    if classifies:
+        labels, counts = np.unique(train.labels, return_counts=True)
+        constant = labels[counts.argmax()]
+    else:
+        numeric_targets(test.labels)  # before training
+        constant = numeric_targets(train.labels).mean()
+    begin = time.perf_counter()
+    model.fit(train, valid=(test, test.labels) if protocol == "paper" else None, resume=resume)
+    seconds = time.perf_counter() - begin
+    test = model.read(test)
+    assert test.labels is not None
+    result = result_of(
+        model,
+        dataset=dataset,
+        task="classification" if classifies else "regression",
+        horizon=None,
+        protocol=protocol,
+        scores=labelled_scores(model, test.labels, model.predict(test)),
+        baseline=labelled_scores(model, test.labels, np.full(len(test.labels), constant)),
+        n_test=len(test.labels),
+        seconds=seconds,
+    )
+    of_test = [f"test: {notice}" for notice in test.notices if notice not in result.notices]
+    result = replace(result, notices=[*result.notices, *of_test])
+    return LabelledRun(result=result, model=model, cases=test)
+
+
+def labelled_scores(
+    model: ConvTimeNetClassifier | ConvTimeNetRegressor, truth: np.ndarray, predicted: np.ndarray
+) -> Scores:
+    """Scores of answers (n,) to cases with these labels (n,): "accuracy" and "balanced_accuracy"
+    of classes; "mse", "mae" and, of two cases or more, "r2" of numbers."""
+    if isinstance(model, ConvTimeNetClassifier):
+        return {
+            "accuracy": float(np.mean(predicted == truth)),
+            "balanced_accuracy": _balanced_accuracy(truth, predicted),
+        }
+    truth = numeric_targets(truth)
+    found = {"mse": scores.mse(truth, predicted), "mae": scores.mae(truth, predicted)}
+    if len(truth) > 1:
+        found["r2"] = float(r2_score(truth, predicted))
+    return found
+
+
+def check_alike(train: Cases, test: Cases) -> None:
+    """Find out before training that there can be no answers to the test cases.
+
+    Raises
+    ------
+    DataError
+        If their number of channels is another.
+    """
+    expected, found = train.values.shape[1], test.values.shape[1]
+    if expected != found:
+        raise DataError(
+            f"the training cases have {expected} channels, the test cases {found}; give both the "
+            "same channels in the same order"
+        )
+
+
+def _balanced_accuracy(truth: np.ndarray, predicted: np.ndarray) -> float:
+    """Mean share of right answers over the classes that occur in `truth`."""
+    return float(np.mean([np.mean(predicted[truth == label] == label) for label in set(truth)]))
+
+
+def hold_out(
+    cases: Cases, fraction: float, seed: int, *, classes: bool = True
+) -> tuple[Cases, Cases]:
+    """Split labelled cases into a training and a test part, stratified where labels are classes.
+
+    Raises
+    ------
+    DataError
+        If there are no labels, or too few cases, or too few of a class.
+    """
+    if cases.labels is None:
+        raise DataError("expected labelled cases to train on, found no labels in the file")
+    n = len(cases.labels)
+    strata = cases.labels if classes else None
+    groups, counts = np.unique(np.zeros(n) if strata is None else strata, return_counts=True)
+    size = max(len(counts), round(fraction * n))
+    if not 0 < fraction < 1 or counts.min() < 2 or n - size < len(counts):
+        smallest = numbers = ""
+        if strata is not None:
+            smallest = f": the class {groups.tolist()[counts.argmin()]!r} has {counts.min()}"
+            if strata.dtype.kind == "f":
+                numbers = "; to predict numbers use regress"
+        raise DataError(
+            f"cannot hold out {fraction:g} of {n} cases for the score{smallest}; give a test file, "
+            f"or more cases{numbers}"
+        )
+    train, test = train_test_split(np.arange(n), test_size=size, stratify=strata, random_state=seed)
+    return cases.subset(np.sort(train)), cases.subset(np.sort(test))

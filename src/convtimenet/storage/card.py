@@ -1,0 +1,106 @@
+"""What a saved model says of itself: its scores for programs, a model card for people."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import version
+from typing import Any
+
+from convtimenet.data.csv_file import listing
+
+_HELD_BACK = "held-back part of the training data, which chose the epoch"
+_TASKS = {
+    "ConvTimeNetForecaster": ("time-series-forecasting", "windows", "predict()"),
+    "ConvTimeNetClassifier": ("time-series-classification", "cases", "predict(X)"),
+    "ConvTimeNetRegressor": ("time-series-regression", "cases", "predict(X)"),
+}
+
+
+def scores_of(description: dict[str, Any]) -> dict[str, Any]:
+    """The best epoch's scores and the data that gave them; no scores where nothing was held back.
+
+    Parameters
+    ----------
+    description
+        What the estimator's `description` gives.
+    """
+    history = description["history"]
+    epochs = [e for e in history["epochs"] if e["epoch"] == history["best_epoch"]]
+    scores = epochs[0]["valid"] if epochs else {}
+    return {
+        "scores": scores,
+        "data": _HELD_BACK if scores else "none",
+        "epoch": history["best_epoch"],
+        "trained_again_on_all": history["refitted"],
+    }
+
+
+def card(description: dict[str, Any]) -> str:
+    """A model card (Markdown with YAML front matter) from the content of ``model.json``."""
+    kind = description["kind"]
+    task, examples, call = _TASKS.get(kind, ("time-series", "examples", "predict(X)"))
+    found = scores_of(description)
+    scores = [f"| {name} | {value:.4g} |" for name, value in found["scores"].items()]
+    if scores:
+        scored = ["| score | value |", "|---|---|", *scores, "", f"Data: {found['data']}."]
+        if found["trained_again_on_all"]:
+            scored.append("The weights were then trained again on all of it, for as many epochs.")
+    else:
+        scored = ["None: no data were held back."]
+    facts = [f"- {name}: {value}" for name, value in _facts(description, examples).items()]
+    used = [f"{name} {version(name)}" for name in ("convtimenet", "torch")]
+    lines = [
+        "---",
+        "library_name: convtimenet",
+        f"tags: [convtimenet, time-series, {task}]",
+        "license: unknown  # fill in, then seal the folder again (below)",
+        "---",
+        "",
+        f"# {kind}",
+        "",
+        "## Trained on",
+        "",
+        *facts,
+        "",
+        "## Scores",
+        "",
+        *scored,
+        "",
+        "## Use",
+        "",
+        "```python",
+        f"from convtimenet import {kind}",
+        f'model = {kind}.load("folder")',
+        f"model.{call}",
+        "```",
+        "",
+        "Every file is verified against manifest.json. After a change on purpose, to this card for",
+        "example: `python -c \"from convtimenet.storage.manifest import seal; seal('folder')\"`",
+        "",
+        f"Written with {', '.join(used)}, Python {platform.python_version()}.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _facts(description: dict[str, Any], examples: str) -> dict[str, str]:
+    """What is known of the data and the training, one line each."""
+    data, model, train = description["data"], description["model"], description["train"]
+    channels, counted = data["channels"], description["examples"]
+    named = isinstance(channels, list)
+    facts = {
+        "channels": f"{len(channels)}: {listing(channels)}" if named else str(channels),
+        "context": f"{model['context_length']} steps",
+    }
+    if model["head"] == "forecast":
+        facts["horizon"] = f"{model['outputs']} steps"
+    elif model["head"] == "classify":
+        facts["classes"] = f"{model['outputs']}: {listing([str(c) for c in data['classes']])}"
+    if "frequency" in data:
+        facts["frequency"] = str(data["frequency"])
+    if counted is not None:
+        facts[f"{examples} trained on"] = f"{counted['fitted']:,}"
+        facts[f"{examples} held back"] = f"{counted['held_back']:,}"
+    epochs = description["history"]["epochs"]
+    facts["protocol"] = f"{train['protocol']}, seed {train['seed']}, {len(epochs)} epochs"
+    facts["preset"] = str(description["parameters"]["preset"])
+    return facts

@@ -1,0 +1,240 @@
+"""What a model folder consists of, checked before anything in it is used. Works without torch.
+
+``manifest.json`` names every file of a folder with its size and SHA-256, and holds the SHA-256 of
+itself without that line. It is read only in the one spelling that `seal` gives it, so no byte of a
+folder can change unnoticed. That finds damage and careless changes. Whoever changes a folder on
+purpose can seal it again; what may follow from such a folder is bounded where it is read: no code,
+no file outside it, no more memory than its own size and `MOST_STEPS` ask for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+from convtimenet.config import ModelConfig
+from convtimenet.errors import ArtefactError
+from convtimenet.files import earlier_of
+
+log = logging.getLogger(__name__)
+
+FORMAT = 2
+MANIFEST, DESCRIPTION = "manifest.json", "model.json"
+MOST_STEPS = 2**24
+"""Longest series, padded, that a loaded network may ask for."""
+_MOST_JSON, _DEEPEST = 2**26, 32  # bytes and levels
+_AGAIN = "fetch or save the model again"
+
+
+def seal(folder: str | os.PathLike[str]) -> None:
+    """Write the manifest of a folder's files, for a new folder or after a change on purpose.
+
+    Examples
+    --------
+    After editing a model card::
+
+        python -c "from convtimenet.storage.manifest import seal; seal('model')"
+    """
+    path = Path(folder)
+    files = {name: _facts((path / name).read_bytes()) for name in _names(path) - {MANIFEST}}
+    text = _canonical({"format": FORMAT, "files": files})
+    (path / MANIFEST).write_bytes(text)
+
+
+def read_folder(folder: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """Read and verify a folder.
+
+    Returns
+    -------
+    description
+        What ``model.json`` says, brought to the current format.
+    files
+        The content of every file by name. What was verified is what is used: no file is read twice.
+
+    Raises
+    ------
+    ArtefactError
+        If the folder is absent, incomplete, damaged or of a newer format; the message names the
+        file.
+    """
+    path = Path(folder)
+    if not path.exists() and earlier_of(path).is_dir():
+        log.warning("saving to %s was cut off; the model that lay there before is read", path)
+        path = earlier_of(path)
+    if not path.is_dir():
+        raise ArtefactError(
+            f"there is no model folder at {path}, {DESCRIPTION} is missing; check the path"
+        )
+    names = _names(path)
+    if MANIFEST in names:
+        files = _verified(path, names)
+    else:  # format 1 had no manifest
+        files = {name: (path / name).read_bytes() for name in names}
+    if DESCRIPTION not in files:
+        raise ArtefactError(f"{path} is no complete model folder: {DESCRIPTION} is missing")
+    described = _parsed(path / DESCRIPTION, files[DESCRIPTION])
+    found = _format(path / DESCRIPTION, described)
+    if found > 1 and MANIFEST not in names:
+        raise ArtefactError(f"{path} is no complete model folder: {MANIFEST} is missing; {_AGAIN}")
+    if MANIFEST in names and found != FORMAT:
+        raise ArtefactError(
+            f"{path / DESCRIPTION} is damaged: expected format {FORMAT} as in the manifest, found "
+            f"{found}; {_AGAIN}"
+        )
+    for step in _MIGRATIONS[found - 1 :]:
+        described = step(described)
+    return described, files
+
+
+def network_config(path: str | os.PathLike[str], description: dict[str, Any]) -> ModelConfig:
+    """The network's settings, with a bound on what they may ask for.
+
+    Raises
+    ------
+    ArtefactError, ConfigError, KeyError, TypeError
+        If they are absent or out of range.
+    """
+    config = ModelConfig.from_dict(description["model"])
+    if config.padded_length > MOST_STEPS:
+        raise ArtefactError(
+            f"{Path(path) / DESCRIPTION} asks for series of {config.padded_length} steps, expected "
+            f"at most {MOST_STEPS}; do not use this folder"
+        )
+    return config
+
+
+def needed(path: str | os.PathLike[str], files: dict[str, bytes], name: str) -> bytes:
+    """The content of one file.
+
+    Raises
+    ------
+    ArtefactError
+        If the folder lacks it.
+    """
+    if name not in files:
+        raise ArtefactError(f"{path} is no complete model folder: {name} is missing; {_AGAIN}")
+    return files[name]
+
+
+def _1_to_2(description: dict[str, Any]) -> dict[str, Any]:
+    """Format 2 counts the training examples, names object labels for what they are and tells a
+    forecaster's covariates."""
+    data = description.get("data")
+    if isinstance(data, dict) and data.get("dtype") == "|O":
+        data = data | {"dtype": "python"}
+    if isinstance(data, dict) and description.get("kind") == "ConvTimeNetForecaster":
+        data = data | {"covariates": {"hist": [], "futr": [], "stat": [], "calendar": []}}
+    return description | {"format": 2, "examples": None, "data": data}
+
+
+_MIGRATIONS = (_1_to_2,)
+"""Step n brings format n to n + 1."""
+
+
+def _names(path: Path) -> set[str]:
+    """Names of the folder's files; a link counts as what it leads to."""
+    names = set()
+    for entry in path.iterdir():
+        if not entry.is_file():
+            raise ArtefactError(f"{entry} is no plain file and belongs to no model; remove it")
+        names.add(entry.name)
+    return names
+
+
+def _verified(path: Path, names: set[str]) -> dict[str, bytes]:
+    """Every file that the manifest lists, and no other, with the content that it lists."""
+    listed = _listed(path / MANIFEST)
+    if missing := sorted(listed.keys() - names):
+        raise ArtefactError(
+            f"{path} is no complete model folder: {', '.join(missing)} is missing; {_AGAIN}"
+        )
+    if extra := sorted(names - listed.keys() - {MANIFEST}):
+        raise ArtefactError(
+            f"{path / extra[0]} is not in the manifest and belongs to no model; remove it"
+        )
+    files = {}
+    for name, facts in listed.items():
+        size = (path / name).stat().st_size
+        if size != facts["size"]:
+            raise ArtefactError(
+                f"{path / name} is damaged: expected {facts['size']} bytes, found {size}; {_AGAIN}"
+            )
+        files[name] = (path / name).read_bytes()
+        if _facts(files[name]) != facts:
+            raise ArtefactError(
+                f"{path / name} is damaged or was changed: its SHA-256 is not the manifest's; "
+                f"{_AGAIN}"
+            )
+    return files
+
+
+def _listed(path: Path) -> dict[str, dict[str, Any]]:
+    """Names with size and SHA-256, from a manifest that is whole."""
+    content = path.read_bytes()
+    manifest = _parsed(path, content)
+    format, files = _format(path, manifest), manifest.get("files")
+    plain = isinstance(files, dict) and all(isinstance(facts, dict) for facts in files.values())
+    if not plain or content != _canonical({"format": format, "files": files}):
+        raise ArtefactError(
+            f"{path} is damaged or was changed: its content does not fit its own digest; {_AGAIN}"
+        )
+    assert isinstance(files, dict)
+    if any(facts.keys() != {"sha256", "size"} for facts in files.values()):
+        raise ArtefactError(f"{path} is damaged: expected a size and SHA-256 for every file")
+    return files
+
+
+def _canonical(content: dict[str, Any]) -> bytes:
+    """The one spelling of a manifest: sorted, indented, closed by its own digest."""
+    digest = hashlib.sha256(_json(content)).hexdigest()
+    return _json({**content, "own_sha256": digest})
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, indent=1, sort_keys=True).encode() + b"\n"
+
+
+def _facts(content: bytes) -> dict[str, Any]:
+    return {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
+
+
+def _parsed(path: Path, content: bytes) -> dict[str, Any]:
+    """A JSON object of bounded size and depth."""
+    if len(content) > _MOST_JSON:
+        raise ArtefactError(
+            f"{path} has {len(content)} bytes, expected at most {_MOST_JSON}; {_AGAIN}"
+        )
+    try:
+        value = json.loads(content.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ArtefactError(f"{path} is damaged, it is not JSON: {error}; {_AGAIN}") from error
+    level, depth = [value], 0
+    while level:
+        level = [
+            inner
+            for outer in level
+            if isinstance(outer, (dict, list))
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+        depth += 1
+        if depth > _DEEPEST:
+            raise ArtefactError(f"{path} is nested deeper than {_DEEPEST} levels; {_AGAIN}")
+    if not isinstance(value, dict):
+        raise ArtefactError(f"{path} does not describe a ConvTimeNet model; {_AGAIN}")
+    return value
+
+
+def _format(path: Path, described: dict[str, Any]) -> int:
+    found = described.get("format")
+    if not isinstance(found, int) or isinstance(found, bool) or found < 1:
+        raise ArtefactError(f"{path} does not describe a ConvTimeNet model; {_AGAIN}")
+    if found > FORMAT:
+        raise ArtefactError(
+            f"{path} has format {found}, this version of convtimenet reads up to format {FORMAT}; "
+            "upgrade convtimenet"
+        )
+    return found

@@ -1,0 +1,194 @@
+"""A trained model as a folder: weights and arrays (safetensors), the rest (JSON). No pickle."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from convtimenet import __version__
+from convtimenet.config import ModelConfig
+from convtimenet.errors import ArtefactError, ConfigError
+from convtimenet.files import whole_folder
+from convtimenet.network.model import ConvTimeNet
+from convtimenet.storage.card import card, scores_of
+from convtimenet.storage.manifest import (
+    DESCRIPTION,
+    FORMAT,
+    MANIFEST,
+    needed,
+    network_config,
+    read_folder,
+    seal,
+)
+
+WEIGHTS, ARRAYS, METRICS, CARD = (
+    "weights.safetensors",
+    "data.safetensors",
+    "metrics.json",
+    "README.md",
+)
+
+
+def save(
+    folder: str | os.PathLike[str],
+    *,
+    kind: str,
+    model: ConvTimeNet,
+    arrays: dict[str, np.ndarray],
+    description: dict[str, Any],
+) -> Path:
+    """Write a model folder, whole or not at all.
+
+    Parameters
+    ----------
+    folder
+        Made, with its parents; an earlier model there is replaced, anything else is refused.
+    kind
+        Name of the estimator class.
+    arrays
+        What the estimator must remember of its data as numbers.
+    description
+        The rest, as plain JSON values.
+
+    Raises
+    ------
+    ArtefactError
+        If something that is not a model lies at `folder`.
+    """
+    check_target(folder)
+    head = head_of(kind, model.config)
+    text = json.dumps(head | description, indent=1, default=_plain)
+    with whole_folder(folder) as making:
+        state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+        safetensors.torch.save_file(state, making / WEIGHTS)
+        safetensors.numpy.save_file(
+            {name: np.ascontiguousarray(array) for name, array in arrays.items()}, making / ARRAYS
+        )
+        (making / DESCRIPTION).write_text(text, encoding="utf-8")
+        scores = json.dumps(scores_of(description), indent=1)
+        (making / METRICS).write_text(scores + "\n", encoding="utf-8")
+        (making / CARD).write_text(card(json.loads(text)), encoding="utf-8")
+        seal(making)
+    return Path(folder)
+
+
+def head_of(kind: str, config: ModelConfig) -> dict[str, Any]:
+    """What every model folder's description begins with."""
+    return {"format": FORMAT, "kind": kind, "version": __version__, "model": config.to_dict()}
+
+
+def check_target(
+    folder: str | os.PathLike[str],
+    known: frozenset[str] = frozenset({WEIGHTS, ARRAYS, METRICS, CARD}),
+) -> None:
+    """Refuse a folder that would not be written to.
+
+    Parameters
+    ----------
+    known
+        Files that a model there may consist of, beside its description and manifest.
+
+    Raises
+    ------
+    ArtefactError
+        If something that is not a model, or not only a model, lies there.
+    """
+    target = Path(folder)
+    if not target.exists():
+        return
+    found = {path.name for path in target.iterdir()} if target.is_dir() else {target.name}
+    if found and not (DESCRIPTION in found and found <= known | {DESCRIPTION, MANIFEST}):
+        raise ArtefactError(
+            f"{target} exists and holds something other than a saved model; give another folder "
+            "or remove it first"
+        )
+
+
+def load(
+    folder: str | os.PathLike[str], kind: str
+) -> tuple[ConvTimeNet, dict[str, Any], dict[str, np.ndarray]]:
+    """Read a model folder, every file of it verified (`convtimenet.storage.manifest`).
+
+    Returns
+    -------
+    model, description, arrays
+        As they were saved; the model on the CPU in evaluation mode.
+
+    Raises
+    ------
+    ArtefactError
+        If the folder is absent, incomplete, damaged, of a newer format or of another kind.
+    """
+    path = Path(folder)
+    found, files = read_folder(path)
+    if found.get("kind") != kind:
+        raise ArtefactError(
+            f"{path} holds a {found.get('kind')}, expected a {kind}; load it with its own class"
+        )
+    with damaged(path):
+        config = network_config(path, found)
+        weights = safetensors.torch.load(needed(path, files, WEIGHTS))
+        arrays = safetensors.numpy.load(needed(path, files, ARRAYS))
+        _check_shapes(path, config, weights)
+        with torch.random.fork_rng([]):
+            model = ConvTimeNet(config)
+        model.load_state_dict(weights)
+    return model.eval(), found, arrays
+
+
+def _check_shapes(path: Path, config: ModelConfig, weights: dict[str, Tensor]) -> None:
+    """Compare what the config asks for with the weights that are there, before memory is taken."""
+    fits = len(config.kernel_sizes) + len(config.stat_categories) <= len(weights)
+    if fits:
+        with torch.device("meta"):
+            asked = {k: (v.shape, v.dtype) for k, v in ConvTimeNet(config).state_dict().items()}
+        fits = asked == {k: (v.shape, v.dtype) for k, v in weights.items()}
+    if not fits:
+        raise ArtefactError(
+            f"{path / WEIGHTS} does not hold the weights of the network that {DESCRIPTION} "
+            "describes; fetch or save the model again"
+        )
+
+
+@contextmanager
+def damaged(folder: str | os.PathLike[str]) -> Iterator[None]:
+    """Report whatever goes wrong while taking a model folder apart as damage to it."""
+    try:
+        yield
+    except (
+        ConfigError,
+        SafetensorError,
+        KeyError,
+        TypeError,
+        ValueError,
+        RuntimeError,
+        OverflowError,
+        AttributeError,
+        IndexError,
+    ) as error:
+        if isinstance(error, ArtefactError):
+            raise
+        raise ArtefactError(f"{folder} is damaged: {type(error).__name__}: {error}") from error
+
+
+def _plain(value: Any) -> Any:
+    """What a parameter may hold beside JSON's own types: numpy's numbers, other mappings."""
+    if isinstance(value, (np.generic, np.ndarray)):
+        return value.tolist()
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise ArtefactError(
+        f"{value!r} cannot be saved: expected text, numbers, lists or mappings of them, found "
+        f"{type(value).__name__}; convert it before fit"
+    )
