@@ -25,7 +25,7 @@ TUTORIALS = sorted((ROOT / "docs" / "tutorials").glob("*.md"))
 @pytest.mark.parametrize("page", TUTORIALS, ids=lambda page: page.stem)
 def test_tutorials(page):
     """As a reader would: in a process and an empty folder of their own."""
-    command = [sys.executable, "-W", "error", ROOT / "benchmarks" / "pages.py", "--check", page]
+    command = [sys.executable, "-W", "error", ROOT / "examples" / "pages.py", "--check", page]
     done = subprocess.run(command, capture_output=True, text=True)
     assert not done.returncode, f"{done.stdout}{done.stderr}\nmake tutorials writes it anew"
 
