@@ -533,7 +533,7 @@ def test_the_page_says_that_no_gpu_was_there(tmp_path: Path) -> None:
     assert f"Not run: no GPU was at hand. Command: `{page.GPU_COMMAND}`." in target.read_text()
     gpu = {"name": "G", "memory_gb": 2, "processors": 3, "capability": "9.0", "cuda": "13.0"}
     report["machine"]["gpu"] = gpu | {"cudnn": 9, "fp32_products": "highest"}
-    page.write_page({"gpu.json": report}, target, tmp_path / "img")
+    page.write_page({"gpu-g.json": report}, target, tmp_path / "img")
     assert "### On a GPU" in target.read_text()
     assert "G, 2 GB, 3 processors, capability 9.0" in target.read_text()
     assert "Not run" not in target.read_text()
