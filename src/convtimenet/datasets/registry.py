@@ -5,6 +5,8 @@ alike. Those of the forecasting files are the ones served at the stated address 
 given, of the same text with other line ends). Those of the archive's `.ts` files come from copies
 in public repositories: the archive's own zip files could not be compared, so a fetched file that
 differs is reported, not refused.
+
+One file, because it is one table.
 """
 
 from __future__ import annotations

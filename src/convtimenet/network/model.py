@@ -2,7 +2,8 @@
 
 Paper: Cheng et al., "ConvTimeNet: A Deep Hierarchical Fully Convolutional Model for Multivariate
 Time Series Analysis", WWW Companion 2025, arXiv:2403.01493. Written from the paper and from
-numbers computed by the authors' code; deviations are listed in ARCHITECTURE.md.
+numbers computed by the authors' code; deviations are listed in
+docs/design/deviations.md.
 
     series -> RevIN -> deformable patches -> blocks of growing kernels -> head -> inverse RevIN
 
