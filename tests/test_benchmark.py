@@ -10,6 +10,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+import gpu
 import pytest
 import speed
 import torch
@@ -537,3 +538,42 @@ def test_the_page_says_that_no_gpu_was_there(tmp_path: Path) -> None:
     assert "### On a GPU" in target.read_text()
     assert "G, 2 GB, 3 processors, capability 9.0" in target.read_text()
     assert "Not run" not in target.read_text()
+
+
+class TestGpuCall:
+    def test_without_a_device_it_says_so_and_changes_nothing(self, tmp_path, capsys, monkeypatch):
+        monkeypatch.setattr(gpu, "gpu_name", lambda: None)
+        gpu.main(["--out", str(tmp_path / "new")])
+        assert "no CUDA device here" in capsys.readouterr().out
+        assert list(tmp_path.iterdir()) == []
+
+    def test_each_part_gets_its_share_and_is_kept_at_once(self, tmp_path, monkeypatch):
+        shares = {}
+
+        def part(name):
+            def run(seconds):
+                shares[name] = seconds
+                if name == "profile":
+                    raise KeyboardInterrupt
+                return {name: "done"}
+
+            return run
+
+        for name in gpu.SHARES:
+            monkeypatch.setattr(gpu, name, part(name))
+        monkeypatch.setattr(gpu, "gpu_name", lambda: "NVIDIA H100 80GB HBM3")
+        with pytest.raises(KeyboardInterrupt):
+            gpu.main(["--out", str(tmp_path), "--limit", "100"])
+        kept = json.loads((tmp_path / "gpu-nvidia-h100-80gb-hbm3.json").read_text())
+        assert kept == {"tests": "done", "speed": "done"}
+        # what an earlier part leaves of its time goes to the later ones
+        assert shares["tests"] == pytest.approx(30, abs=1)
+        assert shares["speed"] == pytest.approx(100 * 6 / 7, abs=1)
+        assert shares["profile"] == pytest.approx(100, abs=1)
+
+    def test_a_part_that_takes_too_long_is_stopped_and_what_it_said_is_kept(self):
+        code = "import time; print('begun', flush=True); time.sleep(60)"
+        found = gpu.run([sys.executable, "-c", code], 2)
+        assert found["status"] is None
+        assert found["lines"] == ["begun"]
+        assert found["seconds"] < 30
