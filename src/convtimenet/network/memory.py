@@ -105,7 +105,7 @@ def _group_memory() -> Iterator[int]:
     except OSError:
         return
     for line in lines:
-        _, controllers, name = line.split(":", 2)
+        controllers, _, name = line.partition(":")[2].partition(":")
         if not controllers:  # version 2
             mount, limits = _CGROUPS, ("memory.max", "memory.high")
             usage, cached = "memory.current", "inactive_file"

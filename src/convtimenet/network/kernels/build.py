@@ -26,6 +26,7 @@ FLAGS = (
     *("-fopenmp", "-fPIC"),
 )
 NATIVE = ("-march=native",)
+CPUINFO = Path("/proc/cpuinfo")
 SECONDS = 300.0
 """A compiler that takes longer is stopped."""
 
@@ -89,7 +90,7 @@ def fitting(levels: Sequence[Level] = LEVELS) -> list[Level]:
 def _processor_flags() -> frozenset[str]:
     """What all of this machine's cores have."""
     try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        lines = CPUINFO.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError):
         return frozenset()
     cores = [line.partition(":")[2].split() for line in lines if line.startswith("flags")]
@@ -160,10 +161,11 @@ def compile_library(target: Path, compiler: Sequence[str], flags: Sequence[str])
         clang = "clang" in _run([*compiler, "--version"], deadline)
         own = ["-fopenmp"] if clang or sys.platform != "linux" else []
         _run([*compiler, "-shared", *objects, *own, "-o", str(target)], deadline)
+    if not target.is_file():
+        raise BuildError(f"the compiler {compiler[0]} wrote nothing; let CXX name another one")
 
 
 def _run(command: Sequence[str], deadline: float) -> str:
-    name = shlex.join(command[:1])
     try:
         done = subprocess.run(
             command, check=True, capture_output=True, stdin=subprocess.DEVNULL,
@@ -171,15 +173,19 @@ def _run(command: Sequence[str], deadline: float) -> str:
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         raise BuildError(
-            f"the compiler {name} did not end within {SECONDS:.0f} seconds; try again on a less "
+            f"the compiler {command[0]} did not end within {SECONDS:.0f} seconds; try again on a less "
             "busy machine, or let CXX name another compiler"
         ) from None
     except subprocess.CalledProcessError as error:
         said = error.stderr.decode(errors="replace").strip().splitlines()
         wrong = next((line for line in said if "error" in line), said[-1] if said else "no word")
         raise BuildError(
-            f"the compiler {name} failed with status {error.returncode}: {wrong.strip()[:300]}; "
+            f"the compiler {command[0]} failed with status {error.returncode}: {wrong.strip()[:300]}; "
             "let CXX name another one (g++ 9 or newer)"
+        ) from error
+    except OSError as error:
+        raise BuildError(
+            f"the compiler {command[0]} cannot be run ({error.strerror}); let CXX name another one"
         ) from error
     return done.stdout.decode(errors="replace")
 

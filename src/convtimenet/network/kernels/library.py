@@ -118,8 +118,8 @@ def _choose() -> Kernels:
         reason = str(error)
     except OSError as error:
         reason = (
-            f"the cache folder cannot be used ({error}); let XDG_CACHE_HOME name a folder on a "
-            "disk with room that can be written to"
+            f"a file cannot be written or read ({error}); let XDG_CACHE_HOME (and TMPDIR for "
+            "temporary files) name a folder on a disk with room that can be written to"
         )
     log.warning(
         "the fused CPU kernels are not used, plain torch does their work more slowly: %s "
@@ -223,7 +223,7 @@ def _compile(target: Path, note: Path, compiler: list[str]) -> None:
 def _processor() -> str:
     """What code for "this processor" depends on."""
     try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        lines = build.CPUINFO.read_text(encoding="utf-8").splitlines()
     except OSError:
         return platform.processor() + platform.machine()
     return "".join(sorted({x for x in lines if x.startswith(("flags", "model name", "Features"))}))
