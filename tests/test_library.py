@@ -262,7 +262,8 @@ def unbalanced(fresh, monkeypatch) -> None:
 
 def failing(fresh, monkeypatch) -> None:
     script = fresh / "fails"
-    script.write_text("#!/bin/bash\necho note >&2\necho 'x.cpp:1: error: no such thing' >&2\nexit 3\n")
+    lines = ["#!/bin/bash", "echo note >&2", "echo 'x.cpp:1: error: no such thing' >&2", "exit 3"]
+    script.write_text("\n".join(lines))
     script.chmod(0o700)
     monkeypatch.setenv("CXX", str(script))
 
@@ -324,7 +325,7 @@ def not_a_library(fresh, monkeypatch) -> None:
     ("obstacle", "cause", "remedy"),
     [
         (no_compiler, "no C++ compiler was found (looked for 'no-such-compiler')", "install one"),
-        (unbalanced, "looked for \"ccache 'g++\"", "let CXX name it"),
+        (unbalanced, 'looked for "ccache \'g++"', "let CXX name it"),
         (failing, "failed with status 3: x.cpp:1: error: no such thing", "let CXX name another"),
         (silent, "failed with status 1: no word", "let CXX name another"),
         (hanging, "did not end within 0 seconds", "try again"),
@@ -462,7 +463,8 @@ def test_a_damaged_library_of_a_wheel_is_passed_over(shipped, monkeypatch, caplo
     damage(shipped / "avx512-vnni.so")
     assert convtimenet.warm_up().level == "avx512"
     [said] = warnings(caplog)
-    assert said == f"{shipped / 'avx512-vnni.so'} is damaged and passed over; install the package again"
+    path = shipped / "avx512-vnni.so"
+    assert said == f"{path} is damaged and passed over; install the package again"
     damage(shipped / "avx512.so")
     assert again(monkeypatch).level == "avx2"
 
@@ -513,8 +515,8 @@ def test_a_file_system_without_locks(fresh, monkeypatch, caplog, number):
     with locked(fresh / "lock") as holder:
         assert holder is None
     assert warnings(caplog) == [
-        f"the file system of {fresh} has no locks, so nothing keeps two processes from writing there "
-        "at the same time; start only one, or use a folder on a local disk"
+        f"the file system of {fresh} has no locks, so nothing keeps two processes from writing "
+        "there at the same time; start only one, or use a folder on a local disk"
     ]
     with Checkpoints(fresh / "run", "fit", {}).alone():
         assert (fresh / "run").is_dir()
@@ -528,9 +530,9 @@ def test_a_lock_that_is_refused(fresh, monkeypatch, caplog):
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     monkeypatch.setattr(fcntl, "flock", flock)
-    with pytest.raises(ConfigError, match=r"expected to lock .*lock, found: Input/output error; use"):
-        with locked(fresh / "lock"):
-            pass
+    message = "expected to lock .*lock, found: Input/output error; use"
+    with pytest.raises(ConfigError, match=message), locked(fresh / "lock"):
+        pass
     assert "expected to lock" in convtimenet.warm_up().reason
 
 

@@ -114,7 +114,7 @@ def _group_memory() -> Iterator[int]:
             usage, cached = "memory.usage_in_bytes", "total_inactive_file"
         else:
             continue
-        # seen from inside a container the path may lie outside the mount: then its root is the group
+        # inside a container the path may lie outside the mount: its root is the group then
         parts = [] if ".." in name.split("/") else name.strip("/").split("/")
         for depth in range(len(parts), -1, -1):
             group = mount.joinpath(*parts[:depth])

@@ -51,11 +51,9 @@ class Level:
     needs: frozenset[str]
 
 
-# The words of x86-64-v3 and -v4.
-_V3 = frozenset(
-    ["pni", "ssse3", "sse4_1", "sse4_2", "popcnt", "cx16", "lahf_lm", "avx", "avx2", "bmi1", "bmi2"]
-    + ["f16c", "fma", "abm", "movbe"]
-)
+# The words of x86-64-v2, -v3 and -v4.
+_V2 = frozenset({"pni", "ssse3", "sse4_1", "sse4_2", "popcnt", "cx16", "lahf_lm"})
+_V3 = _V2 | {"avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe"}
 _V4 = _V3 | {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}
 _AMX = {"avx512_bf16", "amx_tile", "amx_int8", "amx_bf16"}
 
@@ -173,14 +171,15 @@ def _run(command: Sequence[str], deadline: float) -> str:
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         raise BuildError(
-            f"the compiler {command[0]} did not end within {SECONDS:.0f} seconds; try again on a less "
-            "busy machine, or let CXX name another compiler"
+            f"the compiler {command[0]} did not end within {SECONDS:.0f} seconds; try again on a "
+            "less busy machine, or let CXX name another compiler"
         ) from None
     except subprocess.CalledProcessError as error:
         said = error.stderr.decode(errors="replace").strip().splitlines()
         wrong = next((line for line in said if "error" in line), said[-1] if said else "no word")
+        wrong = wrong.strip()[:300]
         raise BuildError(
-            f"the compiler {command[0]} failed with status {error.returncode}: {wrong.strip()[:300]}; "
+            f"the compiler {command[0]} failed with status {error.returncode}: {wrong}; "
             "let CXX name another one (g++ 9 or newer)"
         ) from error
     except OSError as error:
