@@ -6,6 +6,7 @@ build is of Python alone, and compiles the kernels at first use where a compiler
 
 import os
 import platform
+import shutil
 import sys
 from pathlib import Path
 
@@ -36,6 +37,7 @@ class BuildKernels(build_py):
         from convtimenet.network.kernels import build
 
         folder = Path(self.build_lib) / "convtimenet" / "network" / "kernels" / "built"
+        shutil.rmtree(folder, ignore_errors=True)  # of an earlier build
         try:
             sizes = build.build_levels(folder)
         except build.BuildError as error:

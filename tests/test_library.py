@@ -108,6 +108,47 @@ def test_the_library_names_no_openmp_library(compiled):
     assert b"libgomp" not in compiled
 
 
+WITHOUT_TORCH = """
+import ctypes, sys, types
+real = ctypes.CDLL
+sys.modules["torch"] = types.SimpleNamespace(__file__=sys.argv[1])
+from convtimenet.network.kernels import library
+assert not hasattr(real(None), "GOMP_parallel")
+if sys.argv[2] == "none":
+    def missing(name, *mode):
+        if name and "omp" in name:
+            raise OSError(name + ": cannot open shared object file")
+        return real(name, *mode)
+    ctypes.CDLL = missing
+print(library.warm_up())
+print({x for x in open("/proc/self/maps").read().split() if "libgomp" in x})
+"""
+
+
+@pytest.mark.parametrize("openmp", ["torch's", "the system's", "none"])
+def test_openmp_functions_that_are_not_visible(fresh, openmp):
+    """As where torch was loaded for itself alone, or a processor's maker built it with another
+    library: first that beside torch, then the system's, then plain torch and no crash."""
+    if openmp == "torch's" and not list(Path(torch.__file__).parent.glob("lib/libgomp*")):
+        pytest.skip("torch came without an OpenMP library")
+    place = torch.__file__ if openmp == "torch's" else str(fresh / "torch" / "__init__.py")
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TORCH, place, openmp], capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    used, mapped = done.stdout.splitlines()
+    if openmp == "none":
+        assert used.startswith("plain torch: the library cannot be loaded")
+        assert "undefined symbol" in used
+        assert mapped == "set()"
+        assert done.stderr.count("are not used") == 1
+    else:
+        assert used.startswith("fused CPU kernels (native)")
+        assert mapped.count("libgomp") == 1
+        assert (str(Path(torch.__file__).parent) in mapped) == (openmp == "torch's")
+
+
 def _truncate(path: Path) -> None:
     os.truncate(path, 5000)
 

@@ -1,5 +1,5 @@
-// The encoder in its inference form on CPU, float32: all blocks in one pass. Built at first use by
-// native.py; its plain torch twin is inference.FusedBlock, and the tests compare the two. Where a
+// The encoder in its inference form on CPU, float32: all blocks in one pass. Compiled by
+// build.py, called by native.py; its plain torch twin is inference.FusedBlock, and the tests compare the two. Where a
 // block has its pointwise pair in eight bits as well, these products are taken: a token is brought to
 // eight bits by its own range, so an answer does not depend on what is answered beside it.
 //

@@ -1,5 +1,5 @@
-// The fused parts of a training step on CPU, float32. Built at first use by native.py; every
-// function has a plain torch twin, and the tests compare the two.
+// The fused parts of a training step on CPU, float32. Compiled by build.py, called by
+// native.py; every function has a plain torch twin, and the tests compare the two.
 //
 // Layout (D, R, N), width first: one channel of the width is a plane of R x N contiguous values
 // that stays in the core's cache, and convolution, GELU, dropout, residual and BatchNorm need

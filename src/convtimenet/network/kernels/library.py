@@ -193,9 +193,9 @@ def _compiled_here() -> Path:
     compiler = build.compiler_words()
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     log.warning(
-        "%s the fused CPU kernels for this processor, or waiting for the process that does: 5 to "
-        "60 seconds, once; convtimenet.warm_up() does it beforehand",
-        "compiling again" if target.exists() else "compiling",
+        "%scompiling the fused CPU kernels for this processor, or waiting for the process that does: "
+        "5 to 60 seconds, once; convtimenet.warm_up() does it beforehand",
+        f"{target} is damaged and replaced; " if target.exists() else "",
     )
     # the other one's time begins before this one's
     with locked(folder / f"kernels-{key}.lock", wait=build.SECONDS) as holder:
