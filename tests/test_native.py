@@ -17,6 +17,7 @@ from torch import nn
 from convtimenet.config import ModelConfig
 from convtimenet.network.inference import FusedBlock, fuse
 from convtimenet.network.kernels import native
+from convtimenet.network.kernels.build import fitting
 from convtimenet.network.model import Block, ConvTimeNet
 from convtimenet.network.patches import interpolate
 from convtimenet.network.revin import RevIN
@@ -282,13 +283,15 @@ def test_values_that_are_no_numbers_stay_so_in_eight_bits():
 
 @pytest.mark.slow
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="AVX is of x86")
-def test_on_a_processor_with_shorter_vectors(tmp_path):
-    """The tests above with kernels built for AVX2, whose tiles have other sizes."""
+@pytest.mark.parametrize("level", fitting()[-2:], ids=lambda level: level.name)
+def test_on_a_processor_with_less(tmp_path, level):
+    """The tests of this file with kernels built for AVX2, whose vectors and tiles are shorter, and
+    for AVX-512 without VNNI."""
     compiler = tmp_path / "c++"
-    compiler.write_text('#!/bin/bash\nexec c++ "${@/-march=native/-march=x86-64-v3}"\n')
+    compiler.write_text(f'#!/bin/bash\nexec c++ "${{@/-march=native/{level.flags[0]}}}"\n')
     compiler.chmod(0o700)
     run = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", __file__, "-k", "fused or eight_bits"],
+        [sys.executable, "-m", "pytest", "-q", __file__, "-m", "not slow"],
         env=os.environ | {"CXX": str(compiler), "XDG_CACHE_HOME": str(tmp_path)},
         capture_output=True, text=True, check=False,
     )  # fmt: skip
@@ -351,25 +354,6 @@ def test_same_seed_same_bits(threads):
         torch.set_num_threads(before)
     for first, second in zip(*results, strict=True):
         assert torch.equal(first, second)
-
-
-def test_switched_off(monkeypatch):
-    native.library.cache_clear()
-    monkeypatch.setenv("CONVTIMENET_NATIVE", "0")
-    assert native.library() is None
-    assert not native.usable(torch.randn(4, 4, 4))
-    native.library.cache_clear()
-
-
-def test_no_compiler(monkeypatch, tmp_path, caplog):
-    native.library.cache_clear()
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setenv("CXX", "no-such-compiler")
-    with caplog.at_level("INFO"):
-        assert native.library() is None
-    assert "no C++ compiler" in caplog.text
-    assert not list(tmp_path.rglob("*.so"))
-    native.library.cache_clear()
 
 
 SHORT = """

@@ -20,6 +20,7 @@ _HOME = {
     "fuse": "network.inference",
     "from_original": "network.original",
     "plot": "report",
+    "warm_up": "network.kernels.library",
 }
 __all__ = [
     "ConvTimeNet",
@@ -32,6 +33,7 @@ __all__ = [
     "from_original",
     "fuse",
     "plot",
+    "warm_up",
 ]
 
 if TYPE_CHECKING:
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     from convtimenet.estimators.forecaster import ConvTimeNetForecaster as ConvTimeNetForecaster
     from convtimenet.estimators.regressor import ConvTimeNetRegressor as ConvTimeNetRegressor
     from convtimenet.network.inference import fuse as fuse
+    from convtimenet.network.kernels.library import warm_up as warm_up
     from convtimenet.network.model import ConvTimeNet as ConvTimeNet
     from convtimenet.network.original import from_original as from_original
     from convtimenet.report import plot as plot

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import logging
 import os
 import platform
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,19 +22,39 @@ if sys.platform == "win32":
 else:
     import fcntl
 
+log = logging.getLogger(__name__)
+
 _LOCKED_BYTE = 2**30
 """Windows locks bytes, not files: one behind what is read."""
 
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
+"""What a file system without locks answers."""
+
 
 def cache_folder() -> Path:
-    """The package's folder in the user's cache; it need not exist."""
+    """The package's folder in the user's cache; it need not exist.
+
+    Raises
+    ------
+    ConfigError
+        If the user has no home folder, and no variable names another place.
+    """
     if sys.platform == "win32":
-        cache = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
+        cache = os.environ.get("LOCALAPPDATA") or _home("LOCALAPPDATA") / "AppData" / "Local"
     elif sys.platform == "darwin":
-        cache = Path.home() / "Library" / "Caches"
+        cache = _home("HOME") / "Library" / "Caches"
     else:
-        cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        cache = os.environ.get("XDG_CACHE_HOME") or _home("XDG_CACHE_HOME") / ".cache"
     return Path(cache) / "convtimenet"
+
+
+def _home(variable: str) -> Path:
+    try:
+        return Path.home()
+    except RuntimeError as error:  # a container's user whom no list of users knows
+        raise ConfigError(
+            f"expected a home folder for the cache, found none; let {variable} name a folder"
+        ) from error
 
 
 @contextmanager
@@ -97,27 +120,41 @@ def check_writable(name: str, path: str | os.PathLike[str]) -> None:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[str | None]:
+def locked(path: Path, wait: float = 0.0) -> Iterator[str | None]:
     """Hold a lock on a file, which is made and stays, until the block ends.
 
-    The lock is the system's own: it ends with its process, however that ends.
+    The lock is the system's own: it ends with its process, however that ends. On a file system that
+    has no locks the block runs without one, and a warning says so.
+
+    Parameters
+    ----------
+    wait
+        Seconds to wait for another holder.
 
     Yields
     ------
     None; or if another holds the lock, who that is.
+
+    Raises
+    ------
+    ConfigError
+        If the system refuses a lock for another reason.
     """
+    end = time.monotonic() + wait
     with path.open("a+", encoding="utf-8") as file:
-        if not _lock(file.fileno()):
-            file.seek(0)
-            yield file.read() or "another process"
-            return
+        while not _lock(file.fileno(), path):
+            if time.monotonic() >= end:
+                file.seek(0)
+                yield file.read() or "another process"
+                return
+            time.sleep(0.05)
         file.truncate(0)
         file.write(f"process {os.getpid()} on {platform.node()}")
         file.flush()
         yield None
 
 
-def _lock(descriptor: int) -> bool:
+def _lock(descriptor: int, path: Path) -> bool:
     """Lock an open file until it is closed; False if it is locked already."""
     try:
         if sys.platform == "win32":
@@ -127,6 +164,16 @@ def _lock(descriptor: int) -> bool:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError):
         return False
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise ConfigError(
+                f"expected to lock {path}, found: {error.strerror}; use a folder on another disk"
+            ) from error
+        log.warning(
+            "the file system of %s has no locks, so nothing keeps two processes from writing there "
+            "at the same time; start only one, or use a folder on a local disk",
+            path.parent,
+        )
     return True
 
 

@@ -78,15 +78,66 @@ def predicted_peak(
 
 
 def available(device: torch.device) -> int:
-    """Bytes that the device has free now."""
+    """Bytes that the device has free now; on Linux, what the process's control groups allow."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if "MemAvailable" in line)
+        free = next(int(line.split()[1]) * 1024 for line in lines if "MemAvailable" in line)
     except (OSError, StopIteration):
         pages = os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 2**21
-        return pages * 4096
+        free = pages * 4096
+    return min([free, *_group_memory()])
+
+
+_CGROUPS = Path("/sys/fs/cgroup")
+_MEMBERSHIP = Path("/proc/self/cgroup")
+
+
+def _group_memory() -> Iterator[int]:
+    """Bytes that each control group around this process leaves: its limits less what is used.
+
+    A container or a batch system limits memory so; /proc/meminfo knows only the machine. Files that
+    are merely cached do not count as used, because the system drops them first.
+    """
+    try:
+        lines = _MEMBERSHIP.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return
+    for line in lines:
+        controllers, _, name = line.partition(":")[2].partition(":")
+        if not controllers:  # version 2
+            mount, limits = _CGROUPS, ("memory.max", "memory.high")
+            usage, cached = "memory.current", "inactive_file"
+        elif "memory" in controllers.split(","):
+            mount, limits = _CGROUPS / "memory", ("memory.limit_in_bytes",)
+            usage, cached = "memory.usage_in_bytes", "total_inactive_file"
+        else:
+            continue
+        # inside a container the path may lie outside the mount: its root is the group then
+        parts = [] if ".." in name.split("/") else name.strip("/").split("/")
+        for depth in range(len(parts), -1, -1):
+            group = mount.joinpath(*parts[:depth])
+            used = _number(group / usage)
+            for limit in (_number(group / limit) for limit in limits):
+                if limit is not None and used is not None:
+                    yield max(0, limit - max(0, used - _cached(group, cached)))
+
+
+def _number(path: Path) -> int | None:
+    """What a file of a control group holds; None for "max", or where there is no such file."""
+    try:
+        return int(path.read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return None
+
+
+def _cached(group: Path, key: str) -> int:
+    try:
+        lines = (group / "memory.stat").read_text(encoding="ascii").splitlines()
+        return next(int(value) for name, value in map(str.split, lines) if name == key)
+    except (OSError, ValueError, StopIteration):
+        return 0
 
 
 def out_of_memory(error: BaseException) -> bool:

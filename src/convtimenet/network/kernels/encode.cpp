@@ -1,5 +1,5 @@
-// The encoder in its inference form on CPU, float32: all blocks in one pass. Built at first use by
-// native.py; its plain torch twin is inference.FusedBlock, and the tests compare the two. Where a
+// The encoder in its inference form on CPU, float32: all blocks in one pass. Compiled by
+// build.py, called by native.py; its plain torch twin is inference.FusedBlock, and the tests compare the two. Where a
 // block has its pointwise pair in eight bits as well, these products are taken: a token is brought to
 // eight bits by its own range, so an answer does not depend on what is answered beside it.
 //
@@ -25,7 +25,7 @@ namespace {
 #ifdef __AVX512F__
 constexpr int ROWS = 8, ROWS8 = 8, VECTORS = 3;
 #else
-constexpr int ROWS = 6, ROWS8 = 4, VECTORS = 1;
+constexpr int ROWS = 6, ROWS8 = 4, VECTORS = 2;
 #endif
 constexpr long HIDDEN = 128;  // hidden values of a token at a time: they stay in the nearest cache
 constexpr int SHARED = 4;     // vectors that share a tap of the convolution
@@ -73,7 +73,7 @@ inline Floats rough_gelu(Floats x) {
     return x * (z * p + 0.5f);
 }
 
-// sum += four values of each of 16 tokens, in 0..255, times four in -127..127
+// sum += four values of each token, in 0..255, times four in -127..127
 inline Ints dot4(Ints sum, Ints q, const int8_t* a) {
 #ifdef __AVX512VNNI__
     int32_t four;

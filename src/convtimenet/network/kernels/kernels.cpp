@@ -1,5 +1,5 @@
-// The fused parts of a training step on CPU, float32. Built at first use by native.py; every
-// function has a plain torch twin, and the tests compare the two.
+// The fused parts of a training step on CPU, float32. Compiled by build.py, called by
+// native.py; every function has a plain torch twin, and the tests compare the two.
 //
 // Layout (D, R, N), width first: one channel of the width is a plane of R x N contiguous values
 // that stays in the core's cache, and convolution, GELU, dropout, residual and BatchNorm need
@@ -37,7 +37,8 @@ struct Dropout {
     // 0 or 1 / (1 - p) for the columns from `column` on
     inline Floats operator()(long column) const {
         if (threshold == 0) return Floats{} + 1.0f;
-        const Bits count = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+        Bits count;
+        for (int l = 0; l < LANES; ++l) count[l] = l;
         Bits x = (count + (static_cast<uint32_t>(column) + first)) * 0x9e3779b1u;
         x = mix<Bits>((x ^ (x >> 15)) + second);
         return x >= threshold ? Floats{} + scale : Floats{};
@@ -51,8 +52,10 @@ struct Tokens {
     double total;
     Floats of(long i, long n) const {  // zeros behind the n
         if (weight) return load(weight + i, n);
-        static const float ones[2 * LANES] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
-        return load(ones + LANES - n);
+        Floats x = {};
+        if (n == LANES) x += 1.0f;
+        else for (int l = 0; l < n; ++l) x[l] = 1.0f;
+        return x;
     }
 };
 

@@ -1,9 +1,8 @@
 """The network on CPU through fused kernels, in float32: ``kernels.cpp`` trains, ``encode.cpp``
 predicts.
 
-The kernels are compiled at first use where a C++ compiler is at hand, and kept in the user's cache
-folder; without one, or with ``CONVTIMENET_NATIVE=0``, the plain torch code of
-`convtimenet.network.model` does the same work more slowly. The pointwise pair runs over
+`convtimenet.network.kernels.library` finds the compiled code; where there is none, the plain torch
+code of `convtimenet.network.model` does the same work more slowly. The pointwise pair runs over
 chunks of tokens that stay in the core's cache, and its hidden values are computed again in the
 backward pass instead of kept.
 
@@ -13,33 +12,15 @@ Shape legend: `convtimenet._shapes`; M = R x N tokens.
 from __future__ import annotations
 
 import ctypes
-import functools
-import hashlib
-import logging
-import os
-import platform
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from convtimenet._shapes import Bool, Float
-from convtimenet.files import cache_folder
+from convtimenet.network.kernels.library import library
 
-log = logging.getLogger(__name__)
-
-_SOURCES = tuple(Path(__file__).with_name(name) for name in ("kernels.cpp", "encode.cpp"))
-_HEADERS = (Path(__file__).with_name("vectors.h"),)
-# No errno, no traps and fused multiply-adds; infinities and NaN keep their meaning.
-_FLAGS = (
-    *("-O3", "-march=native", "-std=c++17", "-fno-math-errno", "-fno-trapping-math"),
-    *("-ffp-contract=fast", "-fopenmp", "-fPIC", "-shared"),
-)
 _CHUNK_VALUES = 131_072  # hidden values at a time: two such buffers fit a core's second-level cache
 _GROUP_VALUES = 131_072  # values of the tokens that go through all blocks together, likewise
 
@@ -81,50 +62,6 @@ class EncoderWeights(NamedTuple):
     narrow_bias: Tensor
     eight: tuple[Tensor, ...] | None
     """Values, scale and sums of both matrices in eight bits."""
-
-
-@functools.cache
-def library() -> ctypes.CDLL | None:
-    """The compiled kernels; None where they are switched off or cannot be built."""
-    if os.environ.get("CONVTIMENET_NATIVE", "1") == "0":
-        return None
-    compiler = shutil.which(os.environ.get("CXX", "c++"))
-    try:
-        return ctypes.CDLL(str(_built(compiler)))
-    except (OSError, subprocess.SubprocessError) as error:
-        log.info("the fused CPU kernels are not used: %s", error)
-        return None
-
-
-def _built(compiler: str | None) -> Path:
-    """The shared library of these sources, flags and processor; built if not there."""
-    source = b"".join(path.read_bytes() for path in (*_SOURCES, *_HEADERS))
-    key = hashlib.sha256(source + " ".join(_FLAGS).encode() + _processor().encode()).hexdigest()
-    folder = cache_folder() / "native"
-    target = folder / f"kernels-{key[:16]}.so"
-    if target.is_file():
-        return target
-    if compiler is None:
-        raise FileNotFoundError("no C++ compiler (c++, or the one that CXX names) was found")
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    descriptor, making = tempfile.mkstemp(dir=folder, suffix=".so")
-    os.close(descriptor)
-    try:
-        command = [compiler, *_FLAGS, *map(str, _SOURCES), "-o", making]
-        subprocess.run(command, check=True, capture_output=True, timeout=300)
-        os.replace(making, target)
-    finally:
-        Path(making).unlink(missing_ok=True)
-    return target
-
-
-def _processor() -> str:
-    """What code for "this processor" depends on."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() + platform.machine()
-    return "".join(sorted({x for x in lines if x.startswith(("flags", "model name", "Features"))}))
 
 
 def usable(u: Tensor) -> bool:
