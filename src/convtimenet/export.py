@@ -245,7 +245,7 @@ def _inputs(estimator: ConvTimeNetEstimator, data: Any) -> np.ndarray:
         # contexts of the rows as they lie; of several series some reach over a border
         windows = np.lib.stride_tricks.sliding_window_view(table.values, L, axis=0)  # (n, C, L)
         step = max(1, len(windows) // _MOST_WINDOWS)
-        chosen = np.ascontiguousarray(windows[::-1][::step][:_MOST_WINDOWS])
+        chosen = windows[::-1][::step][:_MOST_WINDOWS].copy()
         # a graph without masks takes no gaps; of which nothing is known reads as 0
         masks = estimator.network_.config.masks
         return chosen if masks else np.nan_to_num(filled_contexts(chosen), copy=False)
@@ -280,7 +280,9 @@ def _write(deployed: Deployed, path: Path, format: Format, inputs: np.ndarray) -
         and not config.revin_affine_channels
     ):
         dynamic[1] = torch.export.Dim("channels", min=1)
-    example = torch.from_numpy(np.resize(inputs[:2], (2, *inputs.shape[1:])))
+    # of a size of 1 tracing takes for granted that it stays so
+    shape = 2, max(2, inputs.shape[1]) if 1 in dynamic else inputs.shape[1], inputs.shape[2]
+    example = torch.from_numpy(np.resize(inputs[:2], shape))
     if format in ("onnx", "onnx-int8"):
         return _write_onnx(deployed, path, format == "onnx-int8", inputs, example, dynamic)
     with torch.no_grad(), warnings.catch_warnings():

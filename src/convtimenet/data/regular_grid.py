@@ -192,7 +192,8 @@ def _steps(columns: Columns, bounds: np.ndarray, frequency: Frequency) -> np.nda
 def _absent(columns: Columns, lengths: np.ndarray, grown: np.ndarray, frequency: Frequency) -> str:
     added = grown - lengths
     worst = np.argsort(-added, kind="stable")[: int((added > 0).sum())]
-    told = f"{added.sum()} rows are absent at a step of {frequency.name}"
+    are = "row is" if added.sum() == 1 else "rows are"
+    told = f"{added.sum()} {are} absent at a step of {frequency.name}"
     if columns.series is not None:
         told += f", in {len(worst)} series ({_named(columns, worst)})"
     if added.sum() > _MOST_GROWTH * lengths.sum():
