@@ -113,7 +113,9 @@ def test_a_stray_stamp_is_no_gap():
 def test_gaps_before_a_stamp_off_the_grid_do_not_hide_it():
     frame = daily().drop(index=[5, 6])
     frame.loc[20, "ds"] += pd.Timedelta(hours=5)
-    with pytest.raises(DataError, match=r"after 2024-01-20.* found a step of 29h, to 2024-01-21T05"):
+    with pytest.raises(
+        DataError, match=r"after 2024-01-20.* found a step of 29h, to 2024-01-21T05"
+    ):
         read_table(frame)
 
 
@@ -288,12 +290,20 @@ def test_a_backtest_goes_back_to_the_last_known_value_of_all():
 def test_a_backtest_refuses_a_series_that_has_not_begun():
     y = Y.copy()
     y[:75] = np.nan
-    with pytest.raises(DataError, match=r"no value of 'y' in the series 's1' is known before .*leave"):
+    with pytest.raises(
+        DataError, match=r"no value of 'y' in the series 's1' is known before .*leave"
+    ):
         backtest(forecaster(), panel(Y, y), n_windows=2)
     assert len(backtest(forecaster(), panel(Y, y), n_windows=1).frame) == 6
     wide = daily(z=y)
     with pytest.raises(DataError, match=r"no value of 'z' is known before .*leave it out"):
         backtest(forecaster(), wide, n_windows=2)
+
+
+def test_a_backtest_without_a_value_to_score_is_refused_before_training():
+    y = np.where(np.arange(N) >= 77, np.nan, Y)
+    with pytest.raises(DataError, match=r"no value behind .* known, .*leave the empty rows at the"):
+        forecaster(n_epochs=10**6).cross_validation(daily(y))
 
 
 # --- training -------------------------------------------------------------------------------------
@@ -395,7 +405,10 @@ def test_an_offset_does_not_make_errors_grow(offset: float, long: bool, tmp_path
     column = "ConvTimeNet" if long else "y"
     expected, found = (m.predict(level=[50]).filter(like=column) for m in (plain, far))
     np.testing.assert_allclose(found - offset, expected, atol=2e-3)
-    scored = [m.evaluate(f, first_row=160).scores["mse"] for m, f in zip((plain, far), frames)]
+    scored = [
+        m.evaluate(f, first_row=160).scores["mse"]
+        for m, f in zip((plain, far), frames, strict=True)
+    ]
     assert scored[1] == pytest.approx(scored[0], rel=0.02)
     values = y[:, None] + offset
     np.testing.assert_allclose(far.forecast(values)[:, 0], found[column], rtol=0, atol=1e-4)

@@ -179,7 +179,7 @@ def backtest(
             f"rows of each series and leave none to learn from: the shortest has "
             f"{table.lengths.min()}; ask for fewer windows or leave short series out"
         )
-    _check_heard(table, past, n_windows)
+    _check_known(table, past, n_windows)
     fitted: Any = clone(model)
     naive = None
     parts = []
@@ -265,8 +265,14 @@ def _last_known(table: Table) -> np.ndarray:
     return np.where(last < 0, np.nan, np.take_along_axis(table.values, last.clip(min=0), axis=0))
 
 
-def _check_heard(table: Table, past: np.ndarray, n_windows: int) -> None:
-    """Refuse a series of which no value is known in rows [0, past), (S,)."""
+def _check_known(table: Table, past: np.ndarray, n_windows: int) -> None:
+    """Refuse a series of which no value is known in rows [0, past), (S,), and a table without one
+    behind them."""
+    if np.isnan(crop(table, past, table.lengths).values).all():
+        raise DataError(
+            f"no value behind the first of {n_windows} cut-offs is known, so there is nothing to "
+            "score; leave the empty rows at the end out"
+        )
     silent = np.isnan(_last_known(crop(table, 0, past)))
     if silent.any():
         channels = [table.channels[c] for c in np.flatnonzero(silent.any(0))]
