@@ -394,7 +394,7 @@ class TestFilledValues:
 
     @pytest.mark.parametrize("masks", [False, True])
     def test_scores_are_over_known_values(self, masks):
-        """Gaps of a context are filled from it alone, so that its targets count without masks too."""
+        """Gaps of a context are filled from it alone, so its targets count without masks too."""
         model = self.fitted(masks=masks)
         _, gaps = self.table()
         table = model.read(gaps)

@@ -1,5 +1,5 @@
-"""Missing values: they stay missing in a table, are filled from the same context alone, and are read
-as zeros only where the user says so."""
+"""Missing values: they stay missing in a table, are filled from the same context alone, and are
+read as zeros only where the user says so."""
 
 from __future__ import annotations
 
@@ -365,7 +365,7 @@ def test_targets_that_are_missing_never_count(quantiles: tuple[float, ...]):
     assert found.n_values == sum(expected)
 
 
-# --- one row ---------------------------------------------------------------------------------------
+# --- one row --------------------------------------------------------------------------------------
 
 
 def test_a_new_series_of_one_row_has_the_step_of_the_model():
@@ -389,7 +389,7 @@ def test_a_new_series_of_one_row_has_the_step_of_the_model():
         model.fit(several)
 
 
-# --- far from zero ----------------------------------------------------------------------------------
+# --- far from zero --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("long", [False, True])

@@ -4,7 +4,7 @@ scaling, no forecast and no score that belongs before it."""
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -227,7 +227,7 @@ def dated(values: np.ndarray, long: bool, first: str = "2024-01-01") -> pd.DataF
 
 
 class TestCalibration:
-    whole: Any = {"training": {"validation_fraction": 0.0}}
+    whole: ClassVar[Any] = {"training": {"validation_fraction": 0.0}}
 
     @FORMS
     @pytest.mark.parametrize("loaded", [False, True])

@@ -294,7 +294,8 @@ def test_kinds_of_numbers() -> None:
         }
     )
     table, nan = read_table(frame), np.nan
-    np.testing.assert_array_equal(table.values, [[1, 1, 1.5, 0.5], [0, nan, nan, 1], [1, 3, 2.5, 2]])
+    rows = [[1, 1, 1.5, 0.5], [0, nan, nan, 1], [1, 3, 2.5, 2]]
+    np.testing.assert_array_equal(table.values, rows)
     polars = pl.DataFrame({"time": [1, 2], "x": [Decimal("1.25"), Decimal("2.5")]})
     np.testing.assert_array_equal(read_table(polars).values, [[1.25], [2.5]])
 
