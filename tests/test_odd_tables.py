@@ -311,5 +311,8 @@ class TestFiles:
     def test_one_offset_and_a_true_gap_are_told_of_as_ever(self, tmp_path):
         times = offsets("D", "2024-01-01")[:-1] + offsets("D", "2024-01-02")[-1:]
         times[-1] = times[-1].replace("02-10", "02-11")
-        with pytest.raises(DataError, match=r"not regular: .*found a step of 3D"):
+        table = read_table(csv(tmp_path, COUNTS, times=times))
+        assert table.notices[0] == "2 rows are absent at a step of 1D: taken as missing values"
+        times[-1] = times[-1].replace("T00", "T07")
+        with pytest.raises(DataError, match=r"not regular: .*found a step of 79h, to 2024-02-11"):
             read_table(csv(tmp_path, COUNTS, times=times))

@@ -65,16 +65,12 @@ def hourly(
     end: int,
 ) -> tuple[Table, tuple[int, int], int]:
     """One channel, (T,), with all of them as covariates; NaN is missing."""
-    values = channels[target]
-    known = np.isfinite(values)
-    rows = np.arange(len(values))
     table = Table(
         times=hours.astype("datetime64[ns]"),
-        values=np.interp(rows, rows[known], values[known])[:, None],
+        values=channels[target][:, None],
         channels=(target,),
         time_name="date",
         frequency=Frequency.parse("1h"),
-        known=None if known.all() else known[:, None],
         covariates=channels,
     )
     return table, split, end

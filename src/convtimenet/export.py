@@ -27,6 +27,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from convtimenet._shapes import Bool, Float
+from convtimenet.data.windows import FARTHEST, filled_contexts
 from convtimenet.errors import ArtefactError, ConfigError, DataError, MissingExtraError
 from convtimenet.estimators.base import ConvTimeNetEstimator
 from convtimenet.estimators.forecaster import ConvTimeNetForecaster
@@ -36,6 +37,7 @@ from convtimenet.files import whole_folder
 from convtimenet.network.inference import FusedBlock
 from convtimenet.network.model import Blocks, ConvTimeNet
 from convtimenet.network.patches import DeformablePatch, Extent
+from convtimenet.network.revin import known_moments
 from convtimenet.runtime import session_of
 from convtimenet.storage.manifest import DESCRIPTION, seal
 from convtimenet.storage.model_folder import WEIGHTS, check_target, head_of
@@ -120,8 +122,12 @@ class Deployed(nn.Module):
             self.target_scale = nn.Buffer(torch.from_numpy(targets.scale[0].copy()))
 
     def forward(self, x: Tensor) -> Tensor:
-        scaled = ((x.double() - self.centre) / self.scale).float()
         missing, masks = x.isnan(), self.network.config.masks
+        scaled, level = (x.double() - self.centre) / self.scale, None
+        if self.head == "forecast" and self.network.config.revin:
+            level = far_level(scaled, ~missing)
+            scaled = scaled - level
+        scaled = scaled.float()
         if masks or self.head != "forecast":
             scaled = torch.where(missing, 0.0, scaled)
         y = self.network(scaled, ~missing if masks else None)
@@ -129,9 +135,20 @@ class Deployed(nn.Module):
             return y.softmax(-1)
         if self.head == "regress":
             return y.double() * self.target_scale + self.target_centre
+        answers = y.double()
+        centre, scale = self.centre, self.scale
         if self.quantiles:
-            return y.double() * self.scale.unsqueeze(-2) + self.centre.unsqueeze(-2)
-        return y.double() * self.scale + self.centre
+            level = None if level is None else level.unsqueeze(-2)
+            centre, scale = centre.unsqueeze(-2), scale.unsqueeze(-2)
+        return (answers if level is None else answers + level) * scale + centre
+
+
+def far_level(x: Tensor, known: Tensor) -> Tensor:
+    """What `Scaler.near` takes off scaled contexts (B, C, L) float64 before they become float32,
+    (B, C, 1): their mean where they lie far from 0 for what they vary by, else 0."""
+    mean, variance = known_moments(x, known)
+    far = mean.abs() > FARTHEST * (variance + 1e-5).sqrt()
+    return torch.where(far, mean, 0.0)
 
 
 def export(
@@ -226,12 +243,12 @@ def _inputs(estimator: ConvTimeNetEstimator, data: Any) -> np.ndarray:
         if len(table.times) < L:
             raise DataError(f"the comparison needs at least {L} rows, found {len(table.times)}")
         # contexts of the rows as they lie; of several series some reach over a border
-        values = table.values
-        if estimator.network_.config.masks and table.known is not None:
-            values = np.where(table.known, values, np.nan)
-        windows = np.lib.stride_tricks.sliding_window_view(values, L, axis=0)  # (n, C, L)
+        windows = np.lib.stride_tricks.sliding_window_view(table.values, L, axis=0)  # (n, C, L)
         step = max(1, len(windows) // _MOST_WINDOWS)
-        return np.ascontiguousarray(windows[::-1][::step][:_MOST_WINDOWS])
+        chosen = windows[::-1][::step][:_MOST_WINDOWS].copy()
+        # a graph without masks takes no gaps; of which nothing is known reads as 0
+        masks = estimator.network_.config.masks
+        return chosen if masks else np.nan_to_num(filled_contexts(chosen), copy=False)
     assert isinstance(estimator, LabelledEstimator)
     if data is None:
         raise DataError(
@@ -263,7 +280,9 @@ def _write(deployed: Deployed, path: Path, format: Format, inputs: np.ndarray) -
         and not config.revin_affine_channels
     ):
         dynamic[1] = torch.export.Dim("channels", min=1)
-    example = torch.from_numpy(np.resize(inputs[:2], (2, *inputs.shape[1:])))
+    # of a size of 1 tracing takes for granted that it stays so
+    shape = 2, max(2, inputs.shape[1]) if 1 in dynamic else inputs.shape[1], inputs.shape[2]
+    example = torch.from_numpy(np.resize(inputs[:2], shape))
     if format in ("onnx", "onnx-int8"):
         return _write_onnx(deployed, path, format == "onnx-int8", inputs, example, dynamic)
     with torch.no_grad(), warnings.catch_warnings():

@@ -59,7 +59,8 @@ def mase(y: Any, forecast: Any, train: Any, season: int = 1, *, axis: Axis = Non
     Raises
     ------
     DataError
-        If `train` has no more than `season` steps, or repeats itself exactly: the scale would be 0.
+        If `train` has no more than `season` steps, no two known values that far apart, or repeats
+        itself exactly: the scale would be 0.
     """
     past = _array(train)
     if past.shape[-1] <= season or season < 1:
@@ -67,7 +68,13 @@ def mase(y: Any, forecast: Any, train: Any, season: int = 1, *, axis: Axis = Non
             f"mase needs more than season={season} training steps and a season of at least 1, "
             f"found {past.shape[-1]} steps"
         )
-    scale = _mean(np.abs(past[..., season:] - past[..., :-season]), -1)
+    steps = np.abs(past[..., season:] - past[..., :-season])
+    if np.isnan(steps).all(-1).any():
+        raise DataError(
+            f"the training data hold no two known values {season} steps apart, so that mase has no "
+            "scale; use mae"
+        )
+    scale = _mean(steps, -1)
     if not (np.asarray(scale) > 0).all():
         raise DataError(
             f"the training data repeat themselves exactly after {season} steps, so that mase has "

@@ -72,6 +72,7 @@ def run_forecast(flags: Any) -> None:
         "target_cols": _names(flags.target_cols),
         "freq": flags.freq,
         "id_col": flags.id_col,
+        "fill": flags.fill,
     }
     calendar = flags.calendar
     covariates = {

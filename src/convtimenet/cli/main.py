@@ -148,6 +148,12 @@ def _forecast_flags(parser: ArgumentParser) -> None:
     add("--id_col", type=str | None, help="the series' column of a long table, if not unique_id")
     add("--freq", type=str | None, help="the step, such as 15min, 1D or 1MS; found by default")
     add(
+        "--fill",
+        type=float | None,
+        help="what missing values and absent rows stand for, such as 0 where no row means no sale; "
+        "by default they are unknown, and masked",
+    )
+    add(
         "--level",
         type=float,
         nargs="+",
@@ -314,8 +320,8 @@ _COMMANDS: dict[str, tuple[str, str, Callable[[ArgumentParser], None], Callable[
         "data",
         "Train on a table and forecast what comes after its end.\n\n"
         "The last --test_fraction of the rows is not trained on and gives the scores; of the rows\n"
-        "before, the last part chooses the epoch. Times must be regular; gaps in the values are\n"
-        "masked and said so: the network neither reads nor learns them.",
+        "before, the last part chooses the epoch. Rows may be absent and values missing: they are\n"
+        "masked and counted, or read as the number that --fill gives.",
         _forecast_flags,
         commands.run_forecast,
     ),

@@ -1,7 +1,7 @@
-"""Rows as they were read, made regular: sorted, on one grid per series, gaps filled and counted.
+"""Rows as they were read, made regular: sorted, on one grid per series, gaps marked and counted.
 
-A wide table is the case of one series, and the only one that may not leave rows out: there a
-missing time stamp concerns every channel, and is more often a mistake than a gap.
+A wide table is the case of one series. What is missing becomes NaN and stays NaN: whoever reads the
+values knows which rows may be seen, and fills from those alone.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from convtimenet.data.csv_file import listing
-from convtimenet.data.frequency import Frequency, infer_frequency, infer_shared_frequency
+from convtimenet.data.frequency import Frequency, infer_shared_frequency
 from convtimenet.data.sources import Columns
 from convtimenet.data.timestamps import show_time
 from convtimenet.errors import DataError
@@ -29,9 +29,7 @@ class Regular:
 
     times: np.ndarray
     values: np.ndarray
-    """(T, C), finite."""
-    known: np.ndarray
-    """(T, C), False where a value was filled."""
+    """(T, C), NaN where missing."""
     lengths: np.ndarray
     frequency: Frequency
     covariates: dict[str, np.ndarray]
@@ -45,8 +43,23 @@ def ranges(first: np.ndarray, end: np.ndarray) -> np.ndarray:
     return np.arange(lengths.sum()) + np.repeat(end - ends, lengths)
 
 
-def make_regular(columns: Columns, frequency: str | None) -> Regular:
-    """Sort rows, find or check the step, add absent rows of long tables and fill gaps.
+def make_regular(
+    columns: Columns,
+    frequency: str | None,
+    *,
+    fallback: Frequency | None = None,
+    fill: float | None = None,
+) -> Regular:
+    """Sort rows, find or check the step and add absent rows; what is missing becomes NaN.
+
+    Parameters
+    ----------
+    frequency
+        The step, checked; found if None.
+    fallback
+        The step where it is to be found and no series has two rows.
+    fill
+        What missing values are, if a number stands for them.
 
     Raises
     ------
@@ -56,40 +69,31 @@ def make_regular(columns: Columns, frequency: str | None) -> Regular:
     expected = None if frequency is None else Frequency.parse(frequency)
     columns, notices = _sorted(columns)
     times, zone = columns.times, columns.time_zone
-    wide = columns.series is None
     lengths = np.array([len(times)]) if columns.series is None else np.bincount(columns.series)
     bounds = np.concatenate([[0], np.cumsum(lengths)])
     _check_duplicates(columns, bounds)
     values, covariates = columns.values, columns.covariates
-    if wide:
-        with _clock_changes(columns):
-            if expected is None:
-                expected = infer_frequency(times, zone)
-            else:
-                expected.check(times, zone)
-    else:
-        with _clock_changes(columns):
-            if expected is None:
-                expected = infer_shared_frequency(times, bounds, zone)
-            steps = _steps(columns, bounds, expected)
-        grown = steps[bounds[1:] - 1] + 1
-        if grown.sum() > len(times):
-            notices.append(_absent(columns, lengths, grown, expected))
-            ends = np.cumsum(grown)
-            at = steps + np.repeat(ends - grown, lengths)
-            first = np.repeat(times[bounds[:-1]], grown)
-            full = expected.grid(first, ranges(np.zeros_like(grown), grown), zone)
-            full[at] = times
-            times, lengths = full, grown
-            values = _spread(values, at, len(full))
-            covariates = {name: _spread(one, at, len(full)) for name, one in covariates.items()}
-            bounds = np.concatenate([[0], ends])
-    known = np.isfinite(values)
-    notices += _fill(replace(columns, times=times, values=values), known, bounds)
+    with _clock_changes(columns):
+        if expected is None and (lengths < 2).all():
+            expected = fallback
+        if expected is None:
+            expected = infer_shared_frequency(times, bounds, zone)
+        steps = _steps(columns, bounds, expected)
+    grown = steps[bounds[1:] - 1] + 1
+    if grown.sum() > len(times):
+        notices.append(_absent(columns, lengths, grown, expected))
+        ends = np.cumsum(grown)
+        at = steps + np.repeat(ends - grown, lengths)
+        first = np.repeat(times[bounds[:-1]], grown)
+        full = expected.grid(first, ranges(np.zeros_like(grown), grown), zone)
+        full[at] = times
+        times, lengths = full, grown
+        values = _spread(values, at, len(full))
+        covariates = {name: _spread(one, at, len(full)) for name, one in covariates.items()}
+    notices += _missing(replace(columns, values=values), lengths, fill)
     return Regular(
         times=times,
         values=values,
-        known=known,
         lengths=lengths,
         frequency=expected,
         covariates=covariates,
@@ -118,7 +122,7 @@ def _sorted(columns: Columns) -> tuple[Columns, list[str]]:
             series=None if series is None else series[order],
             covariates={name: one[order] for name, one in columns.covariates.items()},
         )
-    # a copy in any case: gaps are filled in place
+    # a copy in any case: infinite values become NaN in place
     return replace(columns, values=columns.values[order]), notices
 
 
@@ -168,8 +172,14 @@ def _steps(columns: Columns, bounds: np.ndarray, frequency: Frequency) -> np.nda
     steps = frequency.steps(first, times, zone)
     off = np.flatnonzero(steps < 0)
     if len(off):
-        assert columns.series is not None
         at = int(off[0])
+        begin = int(bounds[np.searchsorted(bounds, at, side="right") - 1])
+        if columns.series is None or at == begin:
+            # the rows before it without their gaps, so that this stamp is the first off the grid
+            before = np.arange(steps[at - 1] + 1 if at > begin else 0)
+            grid = frequency.grid(first[at : at + 1], before, zone)
+            frequency.check(np.append(grid, times[at]), zone)
+        assert columns.series is not None
         series = _named(columns, np.unique(columns.series[off]))
         raise DataError(
             f"the time stamps are not regular in the series {series}: "
@@ -182,10 +192,10 @@ def _steps(columns: Columns, bounds: np.ndarray, frequency: Frequency) -> np.nda
 def _absent(columns: Columns, lengths: np.ndarray, grown: np.ndarray, frequency: Frequency) -> str:
     added = grown - lengths
     worst = np.argsort(-added, kind="stable")[: int((added > 0).sum())]
-    told = (
-        f"{added.sum()} rows are absent at a step of {frequency.name}, in {len(worst)} series "
-        f"({_named(columns, worst)})"
-    )
+    are = "row is" if added.sum() == 1 else "rows are"
+    told = f"{added.sum()} {are} absent at a step of {frequency.name}"
+    if columns.series is not None:
+        told += f", in {len(worst)} series ({_named(columns, worst)})"
     if added.sum() > _MOST_GROWTH * lengths.sum():
         raise DataError(
             f"{told}: that is more than {_MOST_GROWTH} times the {lengths.sum()} rows found; "
@@ -208,35 +218,29 @@ def _named(columns: Columns, series: np.ndarray) -> str:
     return listing(columns.ids[series].tolist(), limit=3)
 
 
-def _fill(columns: Columns, known: np.ndarray, bounds: np.ndarray) -> list[str]:
-    """Fill the gaps of the values (T, C) in place by linear interpolation in time within their
-    series, before the first and after the last known value by the nearest one; say how many."""
-    times, values, channels = columns.times, columns.values, columns.channels
-    _check_empty(columns, np.add.reduceat(known, bounds[:-1], axis=0, dtype=np.int64) == 0)
+def _missing(columns: Columns, lengths: np.ndarray, fill: float | None) -> list[str]:
+    """Make infinite values of (T, C) missing, all missing ones `fill` if it is a number, in place;
+    say how many there are."""
+    values, starts = columns.values, np.cumsum(lengths) - lengths
+    known = np.isfinite(values)
+    _check_empty(columns, np.add.reduceat(known, starts, axis=0, dtype=np.int64) == 0)
     notices = []
     if known.all():
         return notices
-    rows, lengths = np.arange(len(times)), np.diff(bounds)
     series = np.repeat(np.arange(len(lengths)), lengths)
-    elapsed = (times - times[0]).astype(np.float64)
     for i in np.flatnonzero(~known.all(axis=0)).tolist():
-        here, column = known[:, i], values[:, i]
-        gaps = np.flatnonzero(~here)
-        infinite = int(np.isinf(column).sum())
-        before = np.maximum.accumulate(np.where(here, rows, -1))[gaps]
-        after = np.minimum.accumulate(np.where(here, rows, len(rows))[::-1])[::-1][gaps]
-        left = np.where(before >= bounds[series[gaps]], before, after)
-        right = np.where(after < bounds[series[gaps] + 1], after, before)
-        span = elapsed[right] - elapsed[left]
-        slope = (column[right] - column[left]) / np.where(span > 0, span, 1)
+        gaps, column = np.flatnonzero(~known[:, i]), values[:, i]
+        infinite = int(np.isinf(column[gaps]).sum())
         kinds = [(len(gaps) - infinite, "missing"), (infinite, "infinite")]
         what = " and ".join(f"{count} {kind}" for count, kind in kinds if count)
-        column[gaps] = slope * (elapsed[gaps] - elapsed[left]) + column[left]
-        notice = f"channel {channels[i]!r}: {what} value{'s' if len(gaps) > 1 else ''}"
+        notice = f"channel {columns.channels[i]!r}: {what} value{'s' if len(gaps) > 1 else ''}"
         if columns.series is not None:
             concerned = np.unique(series[gaps])
             notice += f" in {len(concerned)} series ({_named(columns, concerned)})"
+        if fill is not None:
+            notice += f", read as {fill:g}"
         notices.append(notice)
+        column[gaps] = np.nan if fill is None else fill
     return notices
 
 

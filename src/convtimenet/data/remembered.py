@@ -10,7 +10,7 @@ from convtimenet.config import ModelConfig
 from convtimenet.data.covariates import CALENDAR, Encoder
 from convtimenet.data.frequency import Frequency
 from convtimenet.data.tables import Origin, Table
-from convtimenet.data.windows import Scaler
+from convtimenet.data.windows import Scaler, filled_contexts
 
 __all__ = ["check_fits", "from_remembered", "remembered"]
 
@@ -32,6 +32,10 @@ def remembered(table: Table) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     }
     arrays = {"tail.values": table.values, "tail.times": table.times.astype(np.int64)}
     if table.known is not None:
+        # finite numbers and a mask, as the format has had it since its first version
+        series = np.split(table.values.T, table.bounds[1:-1], axis=1)
+        filled = np.concatenate([filled_contexts(one) for one in series], axis=1).T
+        arrays["tail.values"] = np.nan_to_num(filled, copy=False)
         arrays["tail.known"] = table.known
     for name, column in table.covariates.items():
         kept = column
@@ -76,15 +80,16 @@ def from_remembered(values: dict[str, Any], arrays: dict[str, np.ndarray]) -> Ta
             "rows": arrays["tail.rows"],
         }
     T, C = len(times), len(values["channels"])
-    rows = long.get("rows", np.array([T]))
+    rows, numbers = long.get("rows", np.array([T])), arrays["tail.values"]
     known = arrays.get("tail.known")
     _expect("tail.times", times, "i", (T,))
-    _expect("tail.values", arrays["tail.values"], "f", (T, C))
+    _expect("tail.values", numbers, "f", (T, C))
+    _expect("tail.rows", rows, "i", (len(long.get("ids", rows)),))
+    if (rows < 1).any() or rows.sum() != T or not np.isfinite(numbers).all():
+        raise ValueError(f"expected a tail of series of {T} rows together, all of them finite")
     if known is not None:
         _expect("tail.known", known, "b", (T, C))
-    _expect("tail.rows", rows, "i", (len(long.get("ids", rows)),))
-    if (rows < 1).any() or rows.sum() != T or not np.isfinite(arrays["tail.values"]).all():
-        raise ValueError(f"expected a tail of series of {T} rows together, all of them finite")
+        numbers = np.where(known, numbers, np.nan)
     covariates = {}
     for key, kept in arrays.items():
         if key.startswith(_COVARIATE):
@@ -98,7 +103,7 @@ def from_remembered(values: dict[str, Any], arrays: dict[str, np.ndarray]) -> Ta
             covariates[name] = kept
     return Table(
         times=times.astype("datetime64[ns]") if values["datetime"] else times,
-        values=arrays["tail.values"],
+        values=numbers,
         channels=tuple(values["channels"]),
         time_name=values["time_name"],
         frequency=Frequency.parse(values["frequency"]),
@@ -108,7 +113,6 @@ def from_remembered(values: dict[str, Any], arrays: dict[str, np.ndarray]) -> Ta
             time_dtype=_restored(values["time_type"]),
             id_dtype=None if series is None else _restored(series["id_type"]),
         ),
-        known=known,
         covariates=covariates,
         **long,
     )

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from convtimenet.data.csv_file import listing
 from convtimenet.data.tables import Table
+from convtimenet.data.timestamps import show_time
 from convtimenet.errors import DataError
 
-__all__ = ["Rows", "hold_back", "scored_rows", "split_rows"]
+__all__ = ["FittedRows", "Rows", "hold_back", "scored_rows", "split_rows"]
 
 Rows = int | np.ndarray
 """Row numbers within a series: one for all series, or (S,)."""
@@ -75,3 +78,72 @@ def scored_rows(table: Table, first: Rows | None, end: Rows | None) -> tuple[Row
     raise DataError(
         f"first_row and end must be in that order within {rows}, found {start} and {shown}"
     )
+
+
+@dataclass(frozen=True, eq=False)
+class FittedRows:
+    """Up to where weights were fitted, so that those rows are not taken for new ones.
+
+    Attributes
+    ----------
+    last
+        (S,) the stamp of the last such row of each series.
+    ids
+        (S,) the series.
+    begin
+        (n, C) the first values, of an array: its rows are numbered from 0 whatever they are, and
+        only their values tell them from others. None for stamps that mean something.
+    """
+
+    last: np.ndarray
+    ids: np.ndarray
+    begin: np.ndarray | None = None
+
+    @classmethod
+    def of(cls, table: Table, rows: np.ndarray) -> FittedRows:
+        """The first `rows` (S,) of each series of a table."""
+        begin = table.values[:_BEGIN].copy() if table.origin.kind == "numpy" else None
+        return cls(table.times[table.bounds[:-1] + rows - 1], table.ids, begin)
+
+    def behind(self, table: Table, first: Rows | None, end: Rows | None) -> tuple[Rows, list[str]]:
+        """The first row of each series to calibrate with, of [first, end): the weights were fitted
+        to none from there on; and what to say about those left out.
+
+        Raises
+        ------
+        DataError
+            If none is left.
+        """
+        start, stop = scored_rows(table, first, end)
+        if self.last.dtype.kind != table.times.dtype.kind or self._other_array(table):
+            return start, []
+        number = {one: i for i, one in enumerate(self.ids.tolist())}
+        of = np.array([number.get(one, -1) for one in table.ids.tolist()])
+        until = np.repeat(np.where(of >= 0, self.last[of], table.times.min()), table.lengths)
+        fitted = (table.times <= until) & np.repeat(of >= 0, table.lengths)
+        known = np.add.reduceat(fitted, table.bounds[:-1], dtype=np.int64)
+        behind = np.minimum(np.maximum(start, known), stop)
+        left_out = int((behind - np.minimum(start, stop)).sum())
+        if not left_out:
+            return start, []
+        if (behind >= stop).all():
+            last = show_time(self.last.max(), table.time_zone)
+            raise DataError(
+                f"the weights were fitted to all {left_out} rows given, up to {last}: errors there "
+                "are smaller than on new rows, and intervals would be too narrow; give rows behind "
+                "that, or fit with a validation_fraction above 0 and leave calibrate out"
+            )
+        return behind, [
+            f"{left_out} of the rows given are left out of the calibration: the weights were "
+            "fitted to them"
+        ]
+
+    def _other_array(self, table: Table) -> bool:
+        """Whether a table is an array that does not begin as the fitted one."""
+        if self.begin is None or table.origin.kind != "numpy":
+            return False
+        n = min(len(self.begin), len(table.values))
+        return not np.array_equal(self.begin[:n], table.values[:n], equal_nan=True)
+
+
+_BEGIN = 16  # rows by which an array is told from others

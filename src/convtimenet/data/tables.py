@@ -13,6 +13,7 @@ import csv
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from convtimenet.data.frequency import Frequency
 from convtimenet.data.regular_grid import make_regular, ranges
 from convtimenet.data.sources import Origin, Wanted, read_source
 from convtimenet.data.timestamps import iso_times
-from convtimenet.errors import DataError
+from convtimenet.errors import ConfigError, DataError
 from convtimenet.files import whole_file
 
 __all__ = [
@@ -57,7 +58,7 @@ class Table:
         datetime64[ns] (in UTC if there is a time zone) or int64, increasing by `frequency` along
         each series.
     values : ndarray, shape (T, C)
-        float64, finite, in the units of the source.
+        float64, in the units of the source, NaN where missing.
     channels : tuple of str
         C names.
     time_name : str
@@ -69,7 +70,7 @@ class Table:
     origin : Origin
         What the table was read from.
     notices : tuple of str
-        What reading changed: rows sorted, values filled.
+        What reading changed or found: rows sorted, values missing.
     """
 
     times: np.ndarray
@@ -80,8 +81,6 @@ class Table:
     time_zone: str | None = None
     origin: Origin = _FILE
     notices: tuple[str, ...] = ()
-    known: np.ndarray | None = None
-    """(T, C), False where a value was filled; None where none was."""
     id_name: str | None = None
     """Name of the id column of a long table; None for a wide one."""
     ids: np.ndarray = field(default_factory=lambda: np.array([""], dtype=object))
@@ -91,6 +90,12 @@ class Table:
 
     covariates: dict[str, np.ndarray] = field(default_factory=dict)
     """(T,) each: float64 with NaN, or text as objects with None, as they were read."""
+
+    @cached_property
+    def known(self) -> np.ndarray | None:
+        """(T, C), False where a value is missing; None where none is."""
+        known = np.isfinite(self.values)
+        return None if known.all() else known
 
     @property
     def long(self) -> bool:
@@ -116,14 +121,14 @@ def read_table(
     frequency: str | None = None,
     id_col: str | None = None,
     covariates: Sequence[str] = (),
+    fill: float | None = None,
+    fallback: Frequency | None = None,
 ) -> Table:
-    """Read a table, wide or long, and make it regular, sorted and complete.
+    """Read a table, wide or long, and make it regular and sorted.
 
-    Rows are sorted by series and time. Rows that a series of a long table leaves out are added with
-    missing values; a wide table may leave none out. Missing and infinite values are filled by
-    linear interpolation in time, before the first and after the last known value by the nearest
-    one, and marked in ``Table.known``. Each change is logged and kept in ``Table.notices``. The
-    source itself is not modified.
+    Rows are sorted by series and time, and rows that are left out are added. Their values are
+    missing, as are empty and infinite ones: NaN in ``Table.values``. Each change is logged and kept
+    in ``Table.notices``. The source itself is not modified.
 
     Parameters
     ----------
@@ -144,12 +149,19 @@ def read_table(
         default "unique_id" if there is such a column.
     covariates : sequence of str, optional
         Columns that are no channels but go with them.
+    fill : float, optional
+        The number that missing values stand for, those of absent rows too: 0 where no row means
+        that nothing was sold. By default they are unknown, and stay missing.
+    fallback : Frequency, optional
+        The step where none is given and no series has two rows to find it from.
 
     Raises
     ------
     DataError
         If the source cannot be read, its times are absent, repeated or irregular, or a channel is
         absent, empty or holds text. Errors about series name some of them.
+    ConfigError
+        If `fill` is no finite number.
     MissingExtraError
         If pyarrow is needed for a Parquet file and not installed.
     """
@@ -158,12 +170,14 @@ def read_table(
         _check_targets(list(targets))
     if frequency is not None:
         Frequency.parse(frequency)
+    _check_fill(fill)
     columns = read_source(
         source, Wanted(time=time_col, targets=targets, id=id_col, covariates=covariates)
     )
-    if len(columns.times) < 2:
-        raise DataError(f"expected at least 2 rows, found {len(columns.times)}")
-    regular = make_regular(columns, frequency)
+    least = 2 if frequency is None and fallback is None else 1
+    if len(columns.times) < least:
+        raise DataError(f"expected at least {least} rows, found {len(columns.times)}")
+    regular = make_regular(columns, frequency, fallback=fallback, fill=fill)
     for notice in regular.notices:
         logger.warning(notice)
     logger.info(
@@ -172,7 +186,7 @@ def read_table(
         listing(columns.channels, limit=3),
         len(regular.times),
         regular.frequency.name,
-        regular.known.size - int(regular.known.sum()),
+        int(np.isnan(regular.values).sum()),
     )
     series = {}
     if columns.ids is not None:
@@ -186,7 +200,6 @@ def read_table(
         time_zone=columns.time_zone,
         origin=columns.origin,
         notices=regular.notices,
-        known=None if regular.known.all() else regular.known,
         covariates=regular.covariates,
         **series,
     )
@@ -207,8 +220,7 @@ def select_channels(table: Table, channels: Sequence[str]) -> Table:
             f"the table lacks the channels {listing(missing)}; it has {listing(table.channels)}"
         )
     at = [table.channels.index(name) for name in channels]
-    known = None if table.known is None else table.known[:, at]
-    return replace(table, values=table.values[:, at], channels=tuple(channels), known=known)
+    return replace(table, values=table.values[:, at], channels=tuple(channels))
 
 
 def select_series(table: Table, numbers: np.ndarray) -> Table:
@@ -232,8 +244,8 @@ def crop(table: Table, first: int | np.ndarray, end: int | np.ndarray) -> Table:
 
 
 def pad_front(table: Table, least: int) -> Table:
-    """The table with at least that many rows per series: short ones get unknown rows in front,
-    whose values and stamps repeat the first ones."""
+    """The table with at least that many rows per series: short ones get rows in front whose values
+    are missing and whose stamps repeat the first ones."""
     short = np.maximum(0, least - table.lengths)
     if not short.any():
         return table
@@ -241,17 +253,16 @@ def pad_front(table: Table, least: int) -> Table:
     rows = ranges(bounds[:-1] - short, bounds[1:])
     first = np.repeat(bounds[:-1], lengths)
     padded = _take(table, np.maximum(rows, first), lengths)
-    known = np.ones_like(padded.values, dtype=bool) if padded.known is None else padded.known
-    return replace(padded, known=known & (rows >= first)[:, None])
+    padded.values[rows < first] = np.nan
+    return padded
 
 
 def _take(table: Table, rows: np.ndarray, lengths: np.ndarray) -> Table:
-    known = None if table.known is None else table.known[rows]
+    """Rows by their numbers, copied."""
     return replace(
         table,
         times=table.times[rows],
         values=table.values[rows],
-        known=None if known is None or known.all() else known,
         covariates={name: one[rows] for name, one in table.covariates.items()},
         rows=lengths if table.long else None,
     )
@@ -264,12 +275,12 @@ def extend(table: Table, steps: int) -> Table:
     rows = ranges(bounds[:-1], bounds[1:] + steps)
     ahead = rows >= np.repeat(bounds[1:], lengths)
     longer = _take(table, np.minimum(rows, np.repeat(bounds[1:] - 1, lengths)), lengths)
-    known = np.ones_like(longer.values, dtype=bool) if longer.known is None else longer.known
     last = table.times[bounds[1:] - 1]
     longer.times[ahead] = table.frequency.after(last, steps, table.time_zone).reshape(-1)
+    longer.values[ahead] = np.nan
     for one in longer.covariates.values():
         one[ahead] = None if one.dtype == object else np.nan
-    return replace(longer, known=known & ~ahead[:, None])
+    return longer
 
 
 def forecast_names(table: Table) -> tuple[str, ...]:
@@ -312,7 +323,6 @@ def future_table(table: Table, values: np.ndarray, names: Sequence[str] | None =
         channels=names,
         rows=np.full(S, h) if table.long else None,
         notices=(),
-        known=None,
         covariates={},
     )
 
@@ -408,6 +418,15 @@ def write_csv(path: str | Path, table: Table) -> None:
         # csv writes a float by its repr, which reads back to the same bits.
         for *cells, row in zip(*columns, table.values.tolist(), strict=True):
             writer.writerow([*cells, *row])
+
+
+def _check_fill(fill: Any) -> None:
+    number = isinstance(fill, (int, float, np.number)) and not isinstance(fill, bool)
+    if fill is not None and not (number and np.isfinite(fill)):
+        raise ConfigError(
+            f"fill must be the number that missing values stand for, such as 0, found {fill!r}; "
+            "leave it out to have them masked"
+        )
 
 
 def _check_targets(targets: Sequence[str]) -> None:

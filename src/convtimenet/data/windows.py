@@ -6,7 +6,6 @@ training and evaluation ask for. Shape legend: `convtimenet._shapes`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -21,6 +20,9 @@ from convtimenet.errors import DataError
 
 LARGEST = 1e15
 """Of scaled values: squares and their sums over a context still fit float32."""
+FARTHEST = 1000.0
+"""Deviations that values may lie from 0: float32 keeps a ten-thousandth of a deviation there."""
+_REVIN_FLOOR = 1e-5**0.5  # of the deviation that RevIN divides by
 
 
 @runtime_checkable
@@ -48,8 +50,8 @@ class Scaler:
     scale: np.ndarray
 
     @classmethod
-    def standard(cls, values: np.ndarray, known: np.ndarray | None = None) -> Scaler:
-        """Zero mean, unit deviation per channel of `values` (C, T), where `known`; a constant
+    def standard(cls, values: np.ndarray) -> Scaler:
+        """Zero mean, unit deviation per channel of `values` (C, T), NaN left out; a constant
         channel keeps its unit (scale 1), one without a known value stays as it is.
 
         Raises
@@ -57,8 +59,8 @@ class Scaler:
         DataError
             If values are so large that their squares overflow.
         """
-        if known is not None and not known.all():
-            return cls.per_series(values, known, np.array([0]))[0]
+        if np.isnan(values).any():
+            return cls.per_series(values, np.array([0]))[0]
         with np.errstate(over="ignore", invalid="ignore"):
             deviation = values.std(axis=-1, keepdims=True)
         _check_squares(deviation, values)
@@ -67,10 +69,9 @@ class Scaler:
         return cls(values.mean(axis=-1, keepdims=True), np.where(varies, deviation, 1.0))
 
     @classmethod
-    def per_series(cls, values: np.ndarray, known: np.ndarray | None, starts: np.ndarray) -> Scaler:
+    def per_series(cls, values: np.ndarray, starts: np.ndarray) -> Scaler:
         """`standard` for each of the series that begin at columns `starts` (S,) of (C, T)."""
-        if known is None:
-            known = np.ones_like(values, dtype=bool)
+        known = ~np.isnan(values)
         lengths = np.diff(starts, append=values.shape[1])
         count = np.maximum(1, np.add.reduceat(known, starts, axis=1, dtype=np.int64))
         with np.errstate(over="ignore", invalid="ignore"):
@@ -82,6 +83,26 @@ class Scaler:
         highest = np.maximum.reduceat(np.where(known, values, -np.inf), starts, axis=1)
         scale = np.where((highest > lowest) & (deviation > 0), deviation, 1.0)
         return cls(centre.T[..., None], scale.T[..., None])
+
+    def near(self, own: Scaler, silent: np.ndarray) -> Scaler:
+        """The same scale about another centre, where values lie so far from this one that float32
+        would lose what they vary by; itself where none do.
+
+        What RevIN normalises may be shifted like that: it takes its own centre off and puts it back
+        afterwards.
+
+        Parameters
+        ----------
+        own, silent
+            Statistics of those values, and where there are none: (C, 1) or (S, C, 1).
+        """
+        with np.errstate(over="ignore"):
+            off = np.abs(own.centre - self.centre) / self.scale
+            far = (off > FARTHEST * np.hypot(own.scale / self.scale, _REVIN_FLOOR)) & ~silent
+        if not far.any():
+            return self
+        centre = np.where(far, own.centre, self.centre)
+        return Scaler(centre, np.broadcast_to(self.scale, centre.shape).copy())
 
     def __getitem__(self, series: int | np.ndarray) -> Scaler:
         """Statistics of one series, (C, 1), or of several, (n, C, 1)."""
@@ -147,9 +168,8 @@ class Windows:
     exogenous
         Covariates that go with the series.
     masks
-        Carry what is missing in a context to the network by a mask. Without, contexts are read as
-        they were filled; as a value at their end was then drawn towards the targets, those of its
-        channel do not count.
+        Carry what is missing in a context to the network by a mask. Without, it reads contexts
+        filled by `fill_contexts`.
     """
 
     def __init__(
@@ -220,20 +240,54 @@ class Windows:
         if self.known is None:
             return Batch(x, y, covariates=covariates)
         context, targets = self.known[:, starts].transpose(0, 1).split([L, self.horizon], dim=-1)
-        if not self.masks:
-            weight = (targets & context[..., -1:]).to(x.dtype)
-            return Batch(x, y, weight, covariates=covariates)
         # a channel of which nothing is known teaches nothing
         weight = (targets & context.any(-1, keepdim=True)).to(x.dtype)
         # without a mask blocks are quicker; looking for gaps would make an accelerator wait
         complete = context.device.type == "cpu" and bool(context.all())
-        return Batch(x, y, weight, None if complete else context, covariates)
+        if not self.masks and not complete:
+            x = fill_contexts(x, context)
+        masked = self.masks and not complete
+        return Batch(x, y, weight, context if masked else None, covariates)
+
+    def any_target(self) -> bool:
+        """Whether one target of one window counts."""
+        if self.known is None:
+            return True
+        L = self.context_length
+        return any(
+            bool((span[..., :L].any(-1) & span[..., L:].any(-1)).any())
+            for span in (self.known[:, starts] for starts in self.starts.split(1024))
+        )
 
     def covariates(self, index: Int[Tensor, " B"], ahead: int = 0) -> Covariates | None:
         """Covariates of contexts and horizons `ahead` rows further on."""
         if self.exogenous is None:
             return None
         return self.exogenous.at(self.starts[index] + ahead, self.context_length, self.horizon)
+
+
+def fill_contexts(
+    x: Float[Tensor, "*rows L"], known: Bool[Tensor, "*rows L"]
+) -> Float[Tensor, "*rows L"]:
+    """Contexts with their gaps filled from their own known values alone, so that nothing behind
+    their end is read: on a line between two of them, by the nearest one before the first and after
+    the last. A context without a known value stays as it is."""
+    L = x.shape[-1]
+    steps = torch.arange(L, device=x.device)
+    before = torch.where(known, steps, -1).cummax(-1).values
+    after = torch.where(known, steps, L).flip(-1).cummin(-1).values.flip(-1)
+    left = torch.where(before < 0, after, before).clamp(max=L - 1)
+    right = torch.where(after == L, before, after).clamp(min=0)
+    low, high = x.gather(-1, left), x.gather(-1, right)
+    share = (steps - left).to(x.dtype) / (right - left).clamp(min=1)
+    return torch.where(known | ~known.any(-1, keepdim=True), x, low + share * (high - low))
+
+
+def filled_contexts(values: np.ndarray) -> np.ndarray:
+    """`fill_contexts` of an array (..., L) with NaN where values are missing; a context without a
+    known value keeps them."""
+    x = torch.from_numpy(np.ascontiguousarray(values))
+    return fill_contexts(x, ~x.isnan()).numpy()
 
 
 @dataclass(frozen=True)
@@ -329,29 +383,6 @@ def float32(scaled: np.ndarray) -> np.ndarray:
             "those the model was fitted to, or not scaled at all; rescale them"
         )
     return np.ascontiguousarray(scaled, dtype=np.float32)
-
-
-def check_unscaled(values: np.ndarray, channels: Sequence[str]) -> list[str]:
-    """What a user who forecasts (C, T) values without scaling should know, as notices.
-
-    Raises
-    ------
-    DataError
-        If squared errors in the values' own units would overflow float32.
-    """
-    deviation = Scaler.standard(values).scale[:, 0]
-    if deviation.max() > LARGEST:
-        raise DataError(
-            f"channel {channels[int(deviation.argmax())]!r} varies by {deviation.max():.1e}, and "
-            "squared errors of that size overflow; use scale=True or rescale the series"
-        )
-    small = [name for name, size in zip(channels, deviation, strict=True) if size < 0.03]
-    if not small:
-        return []
-    return [
-        f"channel(s) {', '.join(small[:5])} vary by less than 0.03: the 1e-5 that RevIN adds to "
-        "every variance is not small beside theirs; scale=True avoids that"
-    ]
 
 
 def pad_cases(values: np.ndarray, scaler: Scaler, length: int, fill: float = np.nan) -> np.ndarray:

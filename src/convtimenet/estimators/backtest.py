@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from convtimenet import scores
 from convtimenet.config import TrainConfig
+from convtimenet.data.csv_file import listing
 from convtimenet.data.frequency import Frequency
 from convtimenet.data.split import hold_back
 from convtimenet.data.tables import MODEL, Table, crop, pad_front, stamps
@@ -32,6 +33,7 @@ from convtimenet.estimators.intervals import (
 )
 from convtimenet.estimators.panel import Panel
 from convtimenet.network.model import ConvTimeNet
+from convtimenet.network.revin import last_known
 
 NAIVE = "SeasonalNaive"
 _DAY = 86_400_000_000_000
@@ -60,15 +62,27 @@ class Forecaster(Protocol):
 
 
 class SeasonalNaive(nn.Module):
-    """Repeats the last `season` steps of a context (B, C, L) over a horizon (B, C, H)."""
+    """Repeats the last `season` steps of a context (B, C, L) over a horizon (B, C, H).
+
+    For one that is not `known` stands the last known one a number of seasons before it, else the
+    last known value.
+    """
 
     def __init__(self, season: int, horizon: int):
         super().__init__()
         self.season, self.horizon = season, horizon
 
     def forward(self, x: Tensor, known: Tensor | None = None) -> Tensor:
+        last = x[..., -self.season :]
+        if known is not None:
+            front, seasons = (-x.shape[-1] % self.season, 0), (*x.shape[:-1], -1, self.season)
+            there, values = (nn.functional.pad(one, front).view(seasons) for one in (known, x))
+            number = torch.arange(there.shape[-2], device=x.device)[:, None]
+            newest = torch.where(there, number, 0).amax(-2, keepdim=True)
+            last = values.gather(-2, newest)[..., 0, :]
+            last = torch.where(there.any(-2), last, last_known(x, known))
         whole = -(-self.horizon // self.season)
-        return x[..., -self.season :].repeat(1, 1, whole)[..., : self.horizon]
+        return last.repeat(1, 1, whole)[..., : self.horizon]
 
 
 def season_of(frequency: Frequency) -> int:
@@ -165,6 +179,7 @@ def backtest(
             f"rows of each series and leave none to learn from: the shortest has "
             f"{table.lengths.min()}; ask for fewer windows or leave short series out"
         )
+    _check_known(table, past, n_windows)
     fitted: Any = clone(model)
     naive = None
     parts = []
@@ -216,7 +231,7 @@ class _Naive:
             held_back, _ = hold_back(table, fraction, L, fitted.h)
             least = self.reads + fitted.h if table.long else 0
             scaler, cpu = fitted.scaler_for(table), torch.device("cpu")
-            panel = Panel(table, scaler, least, masks=False, device=cpu)
+            panel = Panel(table, scaler, least, masks=True, device=cpu)
             windows = panel.windows(self.reads, fitted.h, held_back, table.lengths)
             self.calibration = calibrate(
                 self.network, windows, (), 1024, cpu, shared=not fitted.scale
@@ -226,15 +241,47 @@ class _Naive:
         """(S h, C K) as `Forecaster.forecast_table` gives it."""
         S, C = len(table.lengths), len(table.channels)
         recent = pad_front(crop(table, table.lengths - self.reads, table.lengths), self.reads)
-        x = recent.values.reshape(S, self.reads, C).swapaxes(1, 2)
-        scaler = self.fitted.scaler_for(table)
-        scale = context_scale(torch.from_numpy(scaler.apply(x))) * torch.from_numpy(scaler.scale)
-        bands = Bands(self.network(torch.from_numpy(x)), scale, ())
+        x = recent.values.reshape(S, self.reads, C).swapaxes(1, 2).copy()
+        silent = np.isnan(x).all(-1)
+        x[silent, -1] = _last_known(table)[silent]
+        missing = np.isnan(x)
+        known = torch.from_numpy(~missing) if missing.any() else None
+        x, scaler = np.where(missing, 0, x), self.fitted.scaler_for(table)
+        scaled = torch.from_numpy(scaler.apply(x))
+        scale = context_scale(scaled, known) * torch.from_numpy(scaler.scale)
+        bands = Bands(self.network(torch.from_numpy(x), known), scale, ())
         found = [bands.point]
         if self.calibration is not None:
             sides = [bands.bounds(self.calibration.radius(one)) for one in self.levels]
             found += [low for low, _ in reversed(sides)] + [high for _, high in sides]
         return torch.stack(found, -1).numpy().swapaxes(1, 2).reshape(-1, C * len(found))
+
+
+def _last_known(table: Table) -> np.ndarray:
+    """The last known value of every series and channel, (S, C); NaN where there is none."""
+    rows = np.arange(len(table.times))[:, None]
+    known = np.isfinite(table.values)
+    last = np.maximum.reduceat(np.where(known, rows, -1), table.bounds[:-1], axis=0)
+    return np.where(last < 0, np.nan, np.take_along_axis(table.values, last.clip(min=0), axis=0))
+
+
+def _check_known(table: Table, past: np.ndarray, n_windows: int) -> None:
+    """Refuse a series of which no value is known in rows [0, past), (S,), and a table without one
+    behind them."""
+    if np.isnan(crop(table, past, table.lengths).values).all():
+        raise DataError(
+            f"no value behind the first of {n_windows} cut-offs is known, so there is nothing to "
+            "score; leave the empty rows at the end out"
+        )
+    silent = np.isnan(_last_known(crop(table, 0, past)))
+    if silent.any():
+        channels = [table.channels[c] for c in np.flatnonzero(silent.any(0))]
+        where = f" in the series {listing(table.ids[silent.any(1)].tolist(), 3)}"
+        raise DataError(
+            f"no value of {listing(channels)}{where if table.long else ''} is known before the "
+            f"first of {n_windows} cut-offs; ask for fewer windows or leave "
+            f"{'such series' if table.long else 'it'} out"
+        )
 
 
 def _columns(
@@ -252,8 +299,6 @@ def _columns(
     at = np.stack([part.end for part in parts], 1) + table.bounds[:-1, None]  # (S, W)
     rows = at[..., None] + np.arange(h)
     truth = table.values[rows]
-    if table.known is not None:
-        truth = np.where(table.known[rows], truth, np.nan)
     found = {
         "id": np.broadcast_to(ids[:, :, None, None], shape),
         "time": np.broadcast_to(table.times[rows][:, None], shape),
@@ -313,7 +358,7 @@ def _summary(
         for s, c in np.ndindex(*y.shape[:2]):
             first = table.bounds[s]
             train = table.values[first : first + past[s], c]
-            varies = len(train) > season and (train[season:] != train[:-season]).any()
+            varies = len(train) > season and np.nansum(np.abs(train[season:] - train[:-season])) > 0
             if varies and np.isfinite(y[s, c] - forecast[s, c]).any():
                 scaled.append(scores.mase(y[s, c].ravel(), forecast[s, c].ravel(), train, season))
         if scaled:

@@ -11,7 +11,9 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 
 from convtimenet.data.covariates import Encoder, columns_of
+from convtimenet.data.frequency import Frequency
 from convtimenet.data.sources import Columns, Wanted, read_source
+from convtimenet.data.split import FittedRows
 from convtimenet.data.tables import Table, read_table, select_channels
 from convtimenet.data.windows import Scaler, Windows
 from convtimenet.devices import autocast
@@ -48,6 +50,7 @@ class FittedForecaster(ConvTimeNetEstimator):
     target_cols: Sequence[str] | None
     freq: str | None
     id_col: str | None
+    fill: float | None
     hist_exog: Sequence[str] | None
     futr_exog: Sequence[str] | None
     stat_exog: Sequence[str] | None
@@ -60,6 +63,8 @@ class FittedForecaster(ConvTimeNetEstimator):
     """The last rows of every training series, from which `predict` without data starts."""
     calibration_: Calibration | None
     """What intervals are made from; None where no rows were held back for it."""
+    fitted_rows_: FittedRows | None
+    """Up to where the weights were fitted; None where an earlier version's folder does not tell."""
 
     def calibrate(
         self,
@@ -76,16 +81,23 @@ class FittedForecaster(ConvTimeNetEstimator):
         Parameters
         ----------
         X, first_row, end
-            As for `evaluate`: windows with targets in rows [first_row, end), none of which the
-            weights were fitted to.
+            As for `evaluate`: windows with targets in rows [first_row, end). Those that the weights
+            were fitted to, by their series and time stamps, are left out, and a notice says how
+            many. An array has no stamps: one that begins as the fitted array is taken for the same.
 
         Raises
         ------
         DataError
-            If no window fits or no value in them is known.
+            If the weights were fitted to all of the rows, no window fits or no value in them is
+            known.
         """
         check_is_fitted(self, "fused_")
         table = self._fitted_table(X)
+        # without scaling a table may hold other channels, of the same times
+        if self.fitted_rows_ is not None and {*table.channels} & {*self.channels_}:
+            first_row, notices = self.fitted_rows_.behind(table, first_row, end)
+            for notice in notices:
+                log.warning(notice)
         self.calibration_ = self._calibrate(self._reader.windows(table, first_row, end)[1])
         return self
 
@@ -140,7 +152,7 @@ class FittedForecaster(ConvTimeNetEstimator):
 
     def forecast(self, values: np.ndarray, h: int | None = None) -> np.ndarray:
         """Forecast from the last `input_size` rows of (T, C) values of one series to (h, C), units
-        kept. NaN is a missing value where the network takes masks.
+        kept. NaN is a missing value.
 
         Raises
         ------
@@ -267,7 +279,8 @@ class FittedForecaster(ConvTimeNetEstimator):
         first_row, end
             Score only targets in rows [first_row, end), of each series for a long table, as numbers
             or arrays (S,); contexts may reach back before it. By default every row that has a whole
-            context before it, and the last rows of series that are too short for one.
+            context before it, and the last rows of series that are too short for one. Series that
+            training did not see are scaled by the rows before the first scored one.
         level
             Per cents of the intervals to score; by default 80 and 95, as far as the calibration
             reaches.
@@ -294,6 +307,9 @@ class FittedForecaster(ConvTimeNetEstimator):
 
     def read(self, X: Any) -> Table:
         """The table that `fit` would see."""
+        return self._read(X)
+
+    def _read(self, X: Any, fallback: Frequency | None = None) -> Table:
         if isinstance(X, Table):
             return X
         return read_table(
@@ -303,10 +319,13 @@ class FittedForecaster(ConvTimeNetEstimator):
             frequency=self.freq,
             id_col=self.id_col,
             covariates=[*(self.hist_exog or ()), *(self.futr_exog or ()), *(self.stat_exog or ())],
+            fill=self.fill,
+            fallback=fallback,
         )
 
     def _fitted_table(self, X: Any) -> Table:
-        table = self.adapt(self.read(X))
+        # series of one row have the step of those the model was fitted to
+        table = self.adapt(self._read(X, self.tail_.frequency))
         for notice in gap_notices(table, self.network_.config.masks, learns=False):
             log.warning(notice)
         return table

@@ -13,16 +13,22 @@ import numpy as np
 from convtimenet.config import ModelConfig
 from convtimenet.data.covariates import Encoder, usual_calendar
 from convtimenet.data.remembered import check_fits, from_remembered, remembered
-from convtimenet.data.split import hold_back, split_rows
+from convtimenet.data.split import FittedRows, hold_back, split_rows
 from convtimenet.data.tables import Table, crop
-from convtimenet.data.windows import Scaler, check_unscaled
+from convtimenet.data.windows import Scaler
 from convtimenet.devices import resolve_device
 from convtimenet.errors import ConfigError
 from convtimenet.estimators.fitted_forecaster import FittedForecaster
 from convtimenet.estimators.forecasts import check_steps
 from convtimenet.estimators.intervals import Calibration
 from convtimenet.estimators.presets import Preset, auto_forecast, paper_preset
-from convtimenet.estimators.reading import gap_notices, statistics, training_windows
+from convtimenet.estimators.reading import (
+    check_unscaled,
+    gap_notices,
+    scaling_notices,
+    statistics,
+    training_windows,
+)
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +56,9 @@ class ConvTimeNetForecaster(FittedForecaster):
         Which column holds the time, which are to be forecast, the step, and which column tells the
         series of a long table apart, where they cannot be found from the table (see
         `convtimenet.data.tables.read_table`).
+    fill
+        The number that missing values stand for: 0 for sales, where no row means that nothing was
+        sold. By default a missing value is unknown, and masked.
     hist_exog, futr_exog, stat_exog
         Columns of covariates, numbers or text: known up to now, known ahead, and one value for a
         whole series. For what is known ahead `predict` needs the rows of the horizon.
@@ -78,6 +87,8 @@ class ConvTimeNetForecaster(FittedForecaster):
         Channel names, in order.
     calibration_
         What intervals are made from; None where no rows were held back for it.
+    fitted_rows_
+        Up to where the weights were fitted, by series and time stamp.
     network_, fused_, history_, scaler_, train_config_, notices_
         See `ConvTimeNetEstimator`.
 
@@ -102,6 +113,7 @@ class ConvTimeNetForecaster(FittedForecaster):
         target_cols: Sequence[str] | None = None,
         freq: str | None = None,
         id_col: str | None = None,
+        fill: float | None = None,
         hist_exog: Sequence[str] | None = None,
         futr_exog: Sequence[str] | None = None,
         stat_exog: Sequence[str] | None = None,
@@ -125,6 +137,7 @@ class ConvTimeNetForecaster(FittedForecaster):
         self.target_cols = target_cols
         self.freq = freq
         self.id_col = id_col
+        self.fill = fill
         self.hist_exog = hist_exog
         self.futr_exog = futr_exog
         self.stat_exog = stat_exog
@@ -192,12 +205,15 @@ class ConvTimeNetForecaster(FittedForecaster):
             notices += notice
         notices += gap_notices(table, config.masks)
         trains = crop(table, 0, train_end)
-        scaler = statistics(trains, config.masks) if self.scale else Scaler.identity()
+        scaler = Scaler.identity()
+        if self.scale:
+            scaler, silent = statistics(trains)
+            notices += scaling_notices(table, silent)
         encoder = self._encoder(trains)
         config = replace(config, **encoder.sizes)
         notices += encoder.notices(table)
         if not self.scale:
-            notices += check_unscaled(trains.values.T, table.channels)
+            notices += check_unscaled(trains.values.T, table.channels, config.revin)
         examples, valid, everything, notice = training_windows(
             table, train_end, valid_end, config, scaler, encoder, device
         )
@@ -218,9 +234,12 @@ class ConvTimeNetForecaster(FittedForecaster):
             covariates_=encoder,
             tail_=replace(crop(table, lengths - L, lengths), notices=()),
             calibration_=None,
+            fitted_rows_=FittedRows.of(table, valid_end if valid is None else train_end),
         )
         # weights fitted to the held-back rows too leave none to calibrate with
         held_back = None if self.history_.refitted else valid
+        if self.history_.refitted:
+            self.fitted_rows_ = FittedRows.of(table, valid_end)
         self.calibration_ = None if held_back is None else self._calibrate(held_back)
         return self
 
@@ -281,6 +300,10 @@ class ConvTimeNetForecaster(FittedForecaster):
     def _remembered(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         values, arrays = remembered(self.tail_)
         values["covariates"] = self.covariates_.to_dict()
+        if (fitted := self.fitted_rows_) is not None:
+            arrays["fitted.last"] = fitted.last.astype(np.int64)
+            if fitted.begin is not None:
+                arrays["fitted.begin"] = fitted.begin
         if self.calibration_ is not None:
             values["calibration_windows"] = self.calibration_.windows
             arrays["calibration.radii"] = self.calibration_.radii
@@ -292,6 +315,12 @@ class ConvTimeNetForecaster(FittedForecaster):
         self.covariates_ = Encoder.from_dict(values["covariates"])
         config = self.network_.config
         check_fits(self.tail_, self.scaler_, self.covariates_, config)
+        self.fitted_rows_ = None
+        if (last := arrays.get("fitted.last")) is not None:
+            if last.dtype.kind != "i" or last.shape != self.tail_.ids.shape:
+                raise ValueError(f"last fitted rows of the shape {last.shape}, {last.dtype}")
+            stamps = last.astype(self.tail_.times.dtype)
+            self.fitted_rows_ = FittedRows(stamps, self.tail_.ids, arrays.get("fitted.begin"))
         radii = arrays.get("calibration.radii")
         self.calibration_ = None
         if radii is not None:

@@ -59,10 +59,11 @@ class Panel:
         # what row 0 of a series of the table is here
         self.origin = self.bounds[1:] - table.lengths
         scaled = scaler.along(padded.lengths).apply(padded.values.T)
-        self.values = torch.from_numpy(float32(scaled)).to(device)
         self.known: Tensor | None = None
         if padded.known is not None:
+            scaled = np.where(padded.known.T, scaled, 0)  # no NaN, which times 0 is none
             self.known = torch.from_numpy(padded.known.T.copy()).to(device)
+        self.values = torch.from_numpy(float32(scaled)).to(device)
         self.exogenous: Exogenous | None = None
         if encoder.any:
             hist, futr = (torch.from_numpy(one).float() for one in encoder.rows(padded))

@@ -5,6 +5,8 @@ Shape legend: `convtimenet._shapes`; S series, T rows.
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,24 +14,75 @@ import torch
 
 from convtimenet.config import ModelConfig
 from convtimenet.data.covariates import Encoder, fill_future
+from convtimenet.data.csv_file import listing
 from convtimenet.data.sources import Columns
 from convtimenet.data.split import Rows, scored_rows
 from convtimenet.data.tables import Table, crop, extend, pad_front
-from convtimenet.data.windows import Scaler, Windows, float32
+from convtimenet.data.windows import (
+    FARTHEST,
+    LARGEST,
+    Scaler,
+    Windows,
+    filled_contexts,
+    float32,
+)
 from convtimenet.errors import DataError
 from convtimenet.estimators.panel import Panel
 from convtimenet.estimators.presets import PANEL_EPOCH
 
-__all__ = ["Reader", "gap_notices", "statistics", "training_windows"]
+__all__ = [
+    "Reader",
+    "check_unscaled",
+    "gap_notices",
+    "scaling_notices",
+    "statistics",
+    "training_windows",
+]
+
+log = logging.getLogger(__name__)
 
 
-def statistics(table: Table, masks: bool) -> Scaler:
-    """Scaling by the values of a table, of each of its series if it is long; without the filled
-    values where the network takes masks."""
-    known = None if table.known is None or not masks else table.known.T
-    if table.long:
-        return Scaler.per_series(table.values.T, known, table.bounds[:-1])
-    return Scaler.standard(table.values.T, known)
+def statistics(table: Table, end: Rows | None = None) -> tuple[Scaler, np.ndarray]:
+    """Scaling by the known values in rows [0, end) of a table, of each of its series if it is long;
+    by all of them by default.
+
+    Returns
+    -------
+    scaler
+        What has no known value there is scaled as the median of the channel's other series, or
+        stays as it is where there is none.
+    silent
+        Which those are, (C, 1) or (S, C, 1).
+    """
+    values, starts = table.values.T, table.bounds[:-1]
+    if end is not None:
+        lengths = table.lengths
+        row = np.arange(len(table.times)) - np.repeat(starts, lengths)
+        seen = row < np.repeat(np.broadcast_to(end, lengths.shape), lengths)
+        values = np.where(seen, values, np.nan)
+    known = np.add.reduceat(np.isfinite(values), starts, axis=1, dtype=np.int64) > 0
+    if not table.long:
+        return Scaler.standard(values), ~known
+    scaler, silent = Scaler.per_series(values, starts), ~known.T[..., None]
+    for c in np.flatnonzero(silent.any(0) & known.T[..., None].any(0)):
+        for one in (scaler.centre, scaler.scale):
+            one[silent[:, c, 0], c] = np.median(one[known[c], c])
+    return scaler, silent
+
+
+def scaling_notices(table: Table, silent: np.ndarray) -> list[str]:
+    """What is told of channels without a known training value, by `silent` of `statistics`."""
+    if not silent.any():
+        return []
+    of_channel = silent[..., 0].reshape(-1, len(table.channels))
+    channels = listing([table.channels[c] for c in np.flatnonzero(of_channel.any(0))])
+    told = f"{channels}: no value in the training rows is known"
+    if not table.long:
+        return [f"{told}; read without scaling"]
+    series = table.ids[of_channel.any(1)].tolist()
+    return [
+        f"{told} in {len(series)} series ({listing(series, 3)}); scaled as the median of the others"
+    ]
 
 
 def gap_notices(table: Table, masks: bool, learns: bool = True) -> list[str]:
@@ -47,9 +100,48 @@ def gap_notices(table: Table, masks: bool, learns: bool = True) -> list[str]:
     if masks:
         what = "neither reads nor learns" if learns else "does not read"
         return [f"missing values are masked: the network {what} them"]
-    what = "reads and learns" if learns else "reads"
+    what = "; it learns none of them" if learns else ""
     return [
-        f"missing values are filled by interpolation in time: the network {what} them as any others"
+        "the network reads missing values as filled from the known ones of the same context, at "
+        f"its end by the last{what}"
+    ]
+
+
+def check_unscaled(values: np.ndarray, channels: Sequence[str], revin: bool) -> list[str]:
+    """What a user who forecasts (C, T) values without scaling should know, as notices.
+
+    Parameters
+    ----------
+    revin
+        Whether the network takes a level off every context.
+
+    Raises
+    ------
+    DataError
+        If squared errors in the values' own units would overflow float32, or its fraction does not
+        hold what the values vary by.
+    """
+    own = Scaler.standard(values)
+    deviation, level = own.scale[:, 0], np.abs(own.centre[:, 0])
+    if deviation.max() > LARGEST:
+        raise DataError(
+            f"channel {channels[int(deviation.argmax())]!r} varies by {deviation.max():.1e}, and "
+            "squared errors of that size overflow; use scale=True or rescale the series"
+        )
+    varies = np.nanmax(values, 1, initial=-np.inf) > np.nanmin(values, 1, initial=np.inf)
+    if not revin and (varies & (level > FARTHEST * deviation)).any():
+        worst = int((varies * level / deviation).argmax())
+        raise DataError(
+            f"channel {channels[worst]!r} varies by {deviation[worst]:.1e} about "
+            f"{own.centre[worst, 0]:.1e}, which a network without RevIN cannot tell apart in "
+            "float32; use scale=True, or leave revin on"
+        )
+    small = [name for name, size in zip(channels, deviation, strict=True) if size < 0.03]
+    if not small:
+        return []
+    return [
+        f"channel(s) {', '.join(small[:5])} vary by less than 0.03: the 1e-5 that RevIN adds to "
+        "every variance is not small beside theirs; scale=True avoids that"
     ]
 
 
@@ -71,15 +163,27 @@ def training_windows(
         If the table is too short for one window.
     """
     L, H = config.context_length, config.outputs
-    # filled values train as any other where the paper's network is asked for
-    seen = table if config.masks else replace(table, known=None)
     least = L + H if table.long else 0
-    panel = Panel(seen, scaler, least, masks=config.masks, encoder=encoder, device=device)
+    if config.revin:
+        scaler = scaler.near(*statistics(table, train_end))
+    panel = Panel(table, scaler, least, masks=config.masks, encoder=encoder, device=device)
     examples = panel.windows(L, H, 0, train_end)
+    if not examples.any_target():
+        raise DataError(
+            f"no known value to learn from: none in the training rows has a known one in the {L} "
+            "rows before it; give a table with fewer gaps, a longer context (input_size), or fill "
+            "them (fill=0 where no value means none)"
+        )
     if not (valid_end > train_end).any():
         return examples, None, None, []
     valid = panel.windows(L, H, train_end, valid_end)
     everything, notices = panel.windows(L, H, 0, valid_end), []
+    if not valid.any_target():
+        notices.append(
+            "no value of the rows held back to choose the epoch is known: training runs all its "
+            "epochs, on all rows"
+        )
+        return everything, None, None, notices
     if len(table.lengths) > 1 and len(valid) > PANEL_EPOCH:
         notices.append(
             f"{PANEL_EPOCH} of {len(valid)} held-back windows, evenly spaced, choose the epoch"
@@ -111,7 +215,10 @@ class Reader:
         """
         L, H = self.config.context_length, self.config.outputs
         first, end = scored_rows(table, first, end)
-        panel = self._panel(table, self.scaler_for(table), L + H if table.long else 0)
+        # the first targets have a context before them, as far as there are rows
+        before = np.maximum(first, np.minimum(L, table.lengths - H).clip(min=0))
+        scaler = self._near(self.scaler_for(table, before), table, before)
+        panel = self._panel(table, scaler, L + H if table.long else 0)
         return panel, panel.windows(L, H, first, end)
 
     def contexts(self, table: Table, ahead: int, given: Columns | None) -> tuple[Windows, Scaler]:
@@ -131,9 +238,8 @@ class Reader:
         L, H = self.config.context_length, self.config.outputs
         if not table.long:
             self._check_rows(len(table.times))
-        scaler = self.scaler_for(table)
         part = crop(table, table.lengths - L, table.lengths)
-        now = part.lengths
+        scaler, now = self._near(self.scaler_for(table), part), part.lengths
         if ahead:
             part = extend(part, ahead)
         if given is not None:
@@ -151,11 +257,16 @@ class Reader:
         """
         L = self.config.context_length
         self._check_rows(len(values))
-        recent = values[-L:].T
-        missing, scaler = np.isnan(recent), self.scaler
+        recent = np.asarray(values, dtype=np.float64)[-L:].T
+        missing, own = np.isnan(recent), Scaler.standard(recent)
+        silent = missing.sum(1, keepdims=True) == missing.shape[1]
+        scaler = self.scaler
         if scaler.centre.ndim == 3:
-            scaler = Scaler.standard(recent, ~missing)
-        scaled = torch.from_numpy(float32(scaler.apply(recent))).to(self.device)
+            scaler = self._unseen(own, silent)
+        if self.config.revin:
+            scaler = scaler.near(own, silent)
+        scaled = np.where(missing, 0, scaler.apply(recent))
+        scaled = torch.from_numpy(float32(scaled)).to(self.device)
         known = torch.from_numpy(~missing).to(self.device) if missing.any() else None
         start = torch.zeros(1, dtype=torch.int64, device=self.device)
         return Windows(scaled, start, L, 0, known, self.config.masks), scaler
@@ -165,15 +276,15 @@ class Reader:
         that they are missing, and their time stamps (S, L)."""
         L = self.config.context_length
         context = pad_front(crop(table, table.lengths - L, table.lengths), L)
-        values = context.values
-        if context.known is not None and self.config.masks:
-            values = np.where(context.known, values, np.nan)
-        series = values.reshape(-1, L, len(table.channels)).swapaxes(1, 2)
+        series = context.values.reshape(-1, L, len(table.channels)).swapaxes(1, 2)
+        if not self.config.masks:
+            series = filled_contexts(series)
         return series, context.times.reshape(-1, L)
 
-    def scaler_for(self, table: Table) -> Scaler:
-        """Scaling of the series of a table: as in training where it saw them, by their own values
-        else."""
+    def scaler_for(self, table: Table, before: Rows | None = None) -> Scaler:
+        """Scaling of the series of a table: as in training where it saw them; else by their own
+        values in rows [0, before), all of them by default, and as the median of the training series
+        where none of those is known."""
         if self.scaler.centre.ndim == 2:
             return self.scaler
         number = {one: i for i, one in enumerate(self.ids.tolist())}
@@ -181,15 +292,29 @@ class Reader:
         if (seen >= 0).all():
             return self.scaler[seen]
         as_long = replace(table, id_name=table.id_name or "", rows=table.lengths)
-        own, ours = statistics(as_long, self.config.masks), self.scaler[seen]
-        trained = (seen >= 0)[:, None, None]
-        return Scaler(
-            np.where(trained, ours.centre, own.centre), np.where(trained, ours.scale, own.scale)
-        )
+        (own, silent), ours = statistics(as_long, before), self.scaler[seen]
+        own, new = self._unseen(own, silent), (seen < 0)[:, None, None]
+        if len(lone := np.flatnonzero(silent.any((1, 2)) & (seen < 0))):
+            log.warning(
+                "series that training did not see and of which no value to scale by is known: %s; "
+                "scaled as the median of the training series",
+                listing(table.ids[lone].tolist(), 3),
+            )
+        return Scaler(np.where(new, own.centre, ours.centre), np.where(new, own.scale, ours.scale))
+
+    def _unseen(self, own: Scaler, silent: np.ndarray) -> Scaler:
+        """Scaling of series that training did not see: by their own statistics, as the median of
+        the training series where those are of no value."""
+        centre, scale = (np.median(one, axis=0) for one in (self.scaler.centre, self.scaler.scale))
+        return Scaler(np.where(silent, centre, own.centre), np.where(silent, scale, own.scale))
 
     def _panel(self, table: Table, scaler: Scaler, least: int) -> Panel:
         masks, encoder = self.config.masks, self.encoder
         return Panel(table, scaler, least, masks=masks, encoder=encoder, device=self.device)
+
+    def _near(self, scaler: Scaler, table: Table, end: Rows | None = None) -> Scaler:
+        """`Scaler.near` the rows [0, end) of a table, where the network takes levels off."""
+        return scaler.near(*statistics(table, end)) if self.config.revin else scaler
 
     def _check_rows(self, rows: int) -> None:
         L = self.config.context_length

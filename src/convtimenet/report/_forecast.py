@@ -6,6 +6,7 @@ import numpy as np
 
 from convtimenet.data.tables import Table, pad_front, select_channels
 from convtimenet.data.timestamps import to_local
+from convtimenet.data.windows import filled_contexts
 from convtimenet.errors import DataError
 from convtimenet.estimators.forecaster import ConvTimeNetForecaster
 from convtimenet.report import _plots as plots
@@ -343,9 +344,7 @@ def _patches_section(
 
     def scaled(context: Table) -> np.ndarray:
         values = scaler_of(model, context).apply(context.values.T)
-        if config.masks and context.known is not None:
-            values = np.where(context.known.T, values, np.nan)
-        return values
+        return values if config.masks else np.nan_to_num(filled_contexts(values), copy=False)
 
     def read(now: int) -> Table:
         return pad_front(context_of(model, table, now), L)

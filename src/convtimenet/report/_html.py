@@ -110,7 +110,10 @@ def percent(share: float) -> str:
 
 
 def span(values: np.ndarray) -> str:
-    """As "0.1 to 2"."""
+    """As "0.1 to 2", without missing values."""
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return "unknown values"
     return f"{float(values.min()):.3g} to {float(values.max()):.3g}"
 
 

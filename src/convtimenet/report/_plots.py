@@ -90,7 +90,8 @@ def forecast_window(
     times
         (n,) datetime64 or integers: context and horizon.
     truth
-        (n,) in the data's units, or (n - H,) where the forecast is of what is still to come.
+        (n,) in the data's units, NaN where missing; or (n - H,) where the forecast is of what is
+        still to come.
     answers
         (H, K) for the last H of `times`: forecast, and bounds of intervals from the lowest to the
         highest.
@@ -100,23 +101,25 @@ def forecast_window(
         axes = figure.add_subplot()
         x = time_axis(axes, times)
         n, H = len(times), len(forecast)
-        now = max(0, n - H - 1)  # the last known value, where there is one
-        last = truth[now : n - H]
+        known = np.flatnonzero(np.isfinite(truth[: n - H]))
+        now = int(known[-1]) if len(known) else n - H  # the last known value, where there is one
+        last, ahead = truth[now : n - H][:1], np.r_[now : n - H][:1]
+        ahead = x[np.append(ahead, np.arange(n - H, n))]
         for k in range(len(bounds) // 2):
             low, high = (np.concatenate([last, bounds[at]]) for at in (k, -1 - k))
-            axes.fill_between(x[now:], low, high, color=ORANGE, alpha=0.18, linewidth=0)
+            axes.fill_between(ahead, low, high, color=ORANGE, alpha=0.18, linewidth=0)
         dots = "o" if n <= 40 else None
         axes.axvspan(x[now], x[-1], color="#f3f3f3", linewidth=0, zorder=0)
         axes.plot(x[: len(truth)], truth, color=INK, marker=dots, markersize=2.2, linewidth=1.1)
         # joined to the last known value, so that a horizon of one step shows too
         joined = np.concatenate([last, forecast])
-        axes.plot(x[now:], joined, color=ORANGE, marker=dots, markersize=2.2)
+        axes.plot(ahead, joined, color=ORANGE, marker=dots, markersize=2.2)
         axes.set_xlim(x[0], x[-1])
         axes.set_ylabel(short(ylabel, 34))
         axes.set_xlabel(short(xlabel, 40), loc="left")  # right: the date
         ends = [(float(forecast[-1]), "forecast", ORANGE)]
-        if len(truth) == n:
-            ends.append((float(truth[-1]), "truth", INK))
+        if len(truth) == n and len(found := truth[np.isfinite(truth)]):
+            ends.append((float(found[-1]), "truth", INK))
         label_ends(axes, ends)
         return svg(figure)
 

@@ -68,8 +68,7 @@ def errors_by_channel(
     training weighs it."""
     scale = scaler_of(model, series_of(table, now)[0]).scale[:, 0]
     squares = np.square((forecast - table.values[now : now + len(forecast)]) / scale)
-    if table.known is not None:
-        squares *= table.known[now : now + len(forecast)]
+    squares = np.where(np.isnan(squares), 0, squares)  # of missing values
     return squares.sum(0) / max(float(squares.sum()), np.finfo(float).tiny)
 
 

@@ -1,0 +1,326 @@
+"""Nothing of the future reaches the past: whatever stands at or behind a cut changes no weight, no
+scaling, no forecast and no score that belongs before it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from convtimenet import ConvTimeNetForecaster
+from convtimenet.data.tables import Table, crop, read_table
+from convtimenet.data.windows import Scaler
+from convtimenet.errors import DataError
+from convtimenet.estimators.backtest import backtest
+
+SIZES: dict[str, Any] = {
+    "d_model": 8, "d_ff": 16, "kernel_sizes": (3,), "patch_size": 4, "patch_stride": 2,
+}  # fmt: skip
+FORMS = pytest.mark.parametrize("long", [False, True])
+MASKS = pytest.mark.parametrize("masks", [True, False])
+
+
+def forecaster(**given: Any) -> ConvTimeNetForecaster:
+    model = SIZES | given.pop("model", {})
+    fixed = {"h": 3, "input_size": 10, "n_epochs": 1, "device": "cpu", "verbose": 0}
+    return ConvTimeNetForecaster(**(fixed | given), model=model)
+
+
+def table_of(values: np.ndarray, long: bool) -> Table:
+    """(T, C) values as a wide table, or as a long one of C series."""
+    T, C = values.shape
+    if not long:
+        return read_table(values)
+    frame = pd.DataFrame(
+        {
+            "unique_id": np.repeat([f"s{c}" for c in range(C)], T),
+            "ds": np.tile(pd.date_range("2024-01-01", periods=T, freq="D"), C),
+            "y": values.T.reshape(-1),
+        }
+    )
+    return read_table(frame)
+
+
+def series(T: int, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    rows = np.arange(T)[:, None]
+    return np.sin(rows / np.array([3.0, 5.0])) * [1, 20] + [5, -300] + 0.1 * rng.normal(size=(T, 2))
+
+
+def weights(model: ConvTimeNetForecaster) -> list[torch.Tensor]:
+    return [*model.network_.state_dict().values()]
+
+
+@st.composite
+def gapped(draw: st.DrawFn, T: int = 60) -> np.ndarray:
+    """Two channels with gaps anywhere, long ones and at the edges too; both hold something."""
+    values = series(T, draw(st.integers(0, 3)))
+    for c in range(2):
+        for first in draw(st.lists(st.integers(3, T - 1), max_size=6)):
+            values[first : first + draw(st.integers(1, 14)), c] = np.nan
+    return values
+
+
+WILD = st.sampled_from([np.nan, 0.0, 1e6, -1e9, np.inf])
+
+
+@MASKS
+@FORMS
+@settings(max_examples=5)
+@given(values=gapped(), cut=st.integers(40, 57), wild=WILD, scale=st.booleans())
+def test_a_fit_up_to_a_cut_knows_nothing_behind_it(masks, long, values, cut, wild, scale):
+    """Of a table that is read whole and then cut, as backtests do; and its forecasts."""
+    changed = values.copy()
+    changed[cut:] = wild
+    tables = [table_of(one, long) for one in (values, changed, values[:cut])]
+    parts = [crop(table, 0, cut) for table in tables]
+    models = [forecaster(model={"masks": masks}, scale=scale).fit(part) for part in parts]
+    answers = [m.forecast_table(m.adapt(p)) for m, p in zip(models, parts, strict=True)]
+    for model, answer in zip(models[1:], answers[1:], strict=True):
+        assert all(
+            torch.equal(a, b) for a, b in zip(weights(models[0]), weights(model), strict=True)
+        )
+        np.testing.assert_array_equal(answer, answers[0])
+        np.testing.assert_array_equal(model.scaler_.centre, models[0].scaler_.centre)
+
+
+@MASKS
+@FORMS
+@settings(max_examples=4)
+@given(values=gapped(), wild=st.sampled_from([0.0, 1e6, -1e9]))
+def test_a_backtest_is_a_fit_to_a_table_that_ends_at_the_cutoff(masks, long, values, wild):
+    cut = len(values) - 3
+    values[-1] = 7.0  # something to score
+    changed = values.copy()
+    changed[cut:] = wild
+    model = forecaster(model={"masks": masks})
+    frames = [backtest(model, table_of(one, long), season=4).frame for one in (values, changed)]
+    past = table_of(values[:cut], long)
+    expected = model.fit(past).forecast_table(past)
+    found = frames[0]["ConvTimeNet"] if isinstance(frames[0], dict) else frames[0].ConvTimeNet
+    shape = (2, 3) if long else (3, 2)
+    expected = expected.reshape(shape) if long else expected.T
+    np.testing.assert_array_equal(np.asarray(found).reshape(2, 3), expected)
+    for name in ("ConvTimeNet", "SeasonalNaive"):
+        np.testing.assert_array_equal(*(np.asarray(frame[name]) for frame in frames))
+
+
+@MASKS
+@FORMS
+def test_what_follows_a_gap_at_the_cutoff_is_not_drawn_into_it(masks, long):
+    """The smallest case of it: a level near 0, then 100, and the rows between them missing."""
+    values = series(120)
+    values -= values.mean(0)
+    values[90:] += 100
+    values[87:90] = np.nan
+    table = table_of(values, long)
+    model = forecaster(h=10, model={"masks": masks})
+    found = backtest(model, table, n_windows=3, season=1).frame
+    first = np.asarray(found["cutoff"]) == np.min(np.asarray(found["cutoff"]))
+    naive = np.asarray(found["SeasonalNaive"])[first]
+    np.testing.assert_array_equal(naive, np.repeat(values[86], 10))
+    ours = np.asarray(found["ConvTimeNet"])[first]
+    assert np.abs(ours).max() < 30
+
+
+@MASKS
+@FORMS
+def test_rows_that_choose_the_epoch_change_no_scaling_and_no_weight(masks, long):
+    values = series(100)
+    values[76:80] = np.nan
+    changed = values.copy()
+    changed[80:] = 5000 - changed[80:]
+    one, two = (
+        forecaster(model={"masks": masks}).fit(table_of(v, long), split=(80, 100))
+        for v in (values, changed)
+    )
+    assert all(torch.equal(a, b) for a, b in zip(weights(one), weights(two), strict=True))
+    np.testing.assert_array_equal(one.scaler_.centre, two.scaler_.centre)
+    known = values[:76]
+    centre = one.scaler_.centre.reshape(-1)
+    np.testing.assert_allclose(centre, known.mean(0), rtol=1e-12)
+
+
+# --- series that training did not see -------------------------------------------------------------
+
+
+def panel_of(**series: np.ndarray) -> pd.DataFrame:
+    return pd.concat(
+        pd.DataFrame(
+            {
+                "unique_id": name,
+                "ds": pd.date_range("2024-01-01", periods=len(y), freq="D"),
+                "y": y,
+            }
+        )
+        for name, y in series.items()
+    )
+
+
+class TestNewSeries:
+    def model(self) -> ConvTimeNetForecaster:
+        a, b = series(80).T
+        return forecaster().fit(panel_of(a=a, b=b))
+
+    @pytest.mark.parametrize("first", [None, 40])
+    def test_are_scaled_by_the_rows_before_the_scored_ones(self, first):
+        model, y = self.model(), series(60, 5)[:, 0]
+        later = np.arange(60) >= (first or 10)
+        changed = np.where(later, 7 * y, y)
+        found = [model.evaluate(panel_of(new=v), first_row=first) for v in (y, changed)]
+        own = Scaler.standard(y[None, : first or 10])
+        squared = []
+        for t in range(first or 10, 58):
+            error = model.evaluate(panel_of(new=y[: t + 3]), first_row=t)
+            assert error.n_windows == 1
+            squared.append(error.mae_per_channel["y"])
+        assert found[0].n_windows == len(squared)
+        ratio = found[0].scores["mae"] * own.scale[0, 0] / found[0].mae_per_channel["y"]
+        assert ratio == pytest.approx(1, rel=1e-5)
+        ratio = found[1].scores["mae"] * own.scale[0, 0] / found[1].mae_per_channel["y"]
+        assert ratio == pytest.approx(1, rel=1e-5)
+
+    def test_of_which_nothing_before_is_known_are_scaled_as_the_others(self, caplog):
+        model, y = self.model(), series(60, 5)[:, 0]
+        y[:20] = np.nan
+        found = model.evaluate(panel_of(new=y), first_row=15)
+        assert "no value to scale by is known: 'new'; scaled as the median" in caplog.text
+        scale = np.median(model.scaler_.scale)
+        ratio = found.scores["mae"] * scale / found.mae_per_channel["y"]
+        assert ratio == pytest.approx(1, rel=1e-5)
+
+    def test_calibrate_by_those_rows_as_well(self):
+        model, y = self.model(), series(60, 5)[:, 0]
+        changed = np.where(np.arange(60) >= 50, 1e5, y)  # not in the windows, whatever they are
+        radii = []
+        for v in (y, changed):
+            model.calibrate(panel_of(new=v), first_row=20, end=50)
+            assert model.calibration_ is not None
+            radii.append(model.calibration_.radii)
+        np.testing.assert_array_equal(*radii)
+
+    def test_short_ones_have_the_rows_before_their_last_horizon(self):
+        model, y = self.model(), series(8, 5)[:, 0]
+        found = model.evaluate(panel_of(new=y))
+        assert found.n_windows == 1
+        scale = y[:5].std()
+        assert found.scores["mae"] * scale == pytest.approx(found.mae_per_channel["y"], rel=1e-5)
+
+
+# --- rows that the weights were fitted to ---------------------------------------------------------
+
+
+def dated(values: np.ndarray, long: bool, first: str = "2024-01-01") -> pd.DataFrame:
+    stamps = pd.date_range(first, periods=len(values), freq="D")
+    if not long:
+        return pd.DataFrame({"ds": stamps, "a": values[:, 0], "b": values[:, 1]})
+    return pd.concat(
+        pd.DataFrame({"unique_id": name, "ds": stamps, "y": values[:, i]})
+        for i, name in enumerate("ab")
+    )
+
+
+class TestCalibration:
+    whole: ClassVar[Any] = {"training": {"validation_fraction": 0.0}}
+
+    @FORMS
+    @pytest.mark.parametrize("loaded", [False, True])
+    def test_fitted_rows_are_refused(self, long: bool, loaded: bool, tmp_path: Path):
+        values = series(120)
+        model = forecaster(**self.whole).fit(dated(values[:100], long))
+        if loaded:
+            model = ConvTimeNetForecaster.load(model.save(tmp_path / "m"), device="cpu")
+        told = r"fitted to all \d+ rows given, up to 2024-04-09.*give rows behind"
+        for rows in (values[:100], values[:60]):
+            with pytest.raises(DataError, match=told):
+                model.calibrate(dated(rows, long))
+        with pytest.raises(DataError, match=told):
+            model.calibrate(dated(values, long), end=100)
+        assert model.calibration_ is None
+        # both remedies work
+        model.calibrate(dated(values[100:], long, "2024-04-10"))
+        assert model.calibration_ is not None
+        assert model.calibration_.windows == (2 if long else 1) * (20 - 10 - 3 + 1)
+        again = forecaster(training={"validation_fraction": 0.2}).fit(dated(values[:100], long))
+        assert again.calibration_ is not None
+
+    @FORMS
+    def test_of_mixed_rows_those_behind_are_used_and_the_others_counted(self, long, caplog):
+        values = series(120)
+        model = forecaster(**self.whole).fit(dated(values[:100], long))
+        expected = model.calibrate(dated(values, long), first_row=100).calibration_
+        assert "left out of the calibration" not in caplog.text
+        found = model.calibrate(dated(values, long)).calibration_
+        n = 200 if long else 100
+        assert f"{n} of the rows given are left out of the calibration" in caplog.text
+        assert found is not None
+        assert expected is not None
+        np.testing.assert_array_equal(found.radii, expected.radii)
+        caplog.clear()
+        model.calibrate(dated(values, long), first_row=90)
+        assert f"{20 if long else 10} of the rows given are left out" in caplog.text
+
+    def test_rows_that_chose_the_epoch_may_be_used_unless_fitted_to_afterwards(self):
+        values = series(120)
+        frame = dated(values, False)
+        model = forecaster().fit(frame, split=(80, 120))
+        assert model.calibrate(frame).calibration_.windows == 38
+        again = forecaster(training={"refit": True}).fit(frame, split=(80, 120))
+        with pytest.raises(DataError, match="fitted to all 120 rows given, up to 2024-04-29"):
+            again.calibrate(frame)
+
+    def test_series_and_channels_that_training_did_not_see_are_new(self):
+        values = series(120)
+        model = forecaster(**self.whole).fit(dated(values[:100], True))
+        new = dated(values[:100], True).replace({"unique_id": {"a": "c"}})
+        with_one_new = model.calibrate(new).calibration_
+        assert with_one_new is not None
+        assert with_one_new.windows == 100 - 10 - 3 + 1
+        wide = forecaster(scale=False, **self.whole).fit(dated(values[:100], False))
+        other = dated(values[:100], False).rename(columns={"a": "x", "b": "z"})
+        assert wide.calibrate(other).calibration_ is not None
+
+    def test_an_array_that_begins_as_the_fitted_one_is_the_same(self, tmp_path):
+        values = series(120)
+        model = forecaster(**self.whole).fit(values[:100])
+        model = ConvTimeNetForecaster.load(model.save(tmp_path / "m"), device="cpu")
+        for rows in (values[:100], values[:50]):
+            with pytest.raises(DataError, match=r"fitted to all \d+ rows given, up to 99"):
+                model.calibrate(rows)
+        assert model.calibrate(values).calibration_.windows == 18
+        assert model.calibrate(values[100:]).calibration_.windows == 8
+        assert model.calibrate(series(100, 9)).calibration_.windows == 88
+
+    def test_intervals_of_a_whole_fit_are_not_made_from_its_own_rows(self):
+        """An autoregression: what the weights have seen is no measure of what is new."""
+        rng = np.random.default_rng(0)
+        noise, y = rng.normal(size=600), np.zeros(600)
+        for t in range(1, 600):
+            y[t] = 0.8 * y[t - 1] + noise[t]
+        model = forecaster(**self.whole).fit(y[:400])
+        with pytest.raises(DataError, match="give rows behind that"):
+            model.calibrate(y[:400])
+        covered = model.calibrate(y[:500]).evaluate(y, first_row=500, level=80).intervals[0]
+        assert 0.7 < covered.coverage < 0.9
+
+    def test_a_folder_of_an_earlier_version_does_not_tell(self, tmp_path):
+        from safetensors.numpy import load_file, save_file
+
+        from convtimenet.storage.manifest import seal
+
+        values = series(120)
+        path = forecaster(**self.whole).fit(values).save(tmp_path / "m")
+        arrays = load_file(path / "data.safetensors")
+        kept = {name: one for name, one in arrays.items() if not name.startswith("fitted.")}
+        assert len(kept) == len(arrays) - 2
+        save_file(kept, path / "data.safetensors")
+        seal(path)
+        model = ConvTimeNetForecaster.load(path, device="cpu")
+        assert model.fitted_rows_ is None
+        assert model.calibrate(values).calibration_ is not None
