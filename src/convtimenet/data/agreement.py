@@ -387,21 +387,22 @@ def _numbers(name: str, values: np.ndarray, what: str) -> np.ndarray:
     return found
 
 
-def _categories(name: str, values: np.ndarray, labels: Labels) -> tuple[np.ndarray, dict[Any, int]]:
+def _categories(name: str, values: np.ndarray, labels: Labels) -> tuple[np.ndarray, dict[str, int]]:
     """Values as training wrote their categories (T,), None where missing; and how often each of
     those occurs that training did not see."""
     of: dict[Any, str] = {}
-    unseen: dict[Any, int] = {}
+    unseen: dict[str, int] = {}
     found = np.empty(len(values), dtype=object)
     for i, value in enumerate(values.tolist()):
         if value is None or value != value:
             continue
         if value not in of:
             number = category_of(labels, value, name)
-            of[value] = spelling(value) if number is None else labels.known[number]
-            if number is None:
-                unseen[value] = 0
-        if value in unseen:
-            unseen[value] += 1
+            known = None if number is None else labels.known[number]
+            of[value] = known or (value if isinstance(value, str) else spelling(value))
+            if known is None:
+                unseen.setdefault(of[value], 0)
+        if of[value] in unseen:
+            unseen[of[value]] += 1
         found[i] = of[value]
     return found, unseen

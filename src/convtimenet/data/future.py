@@ -314,14 +314,14 @@ def id_series(table: Table, name: str, ids: np.ndarray) -> Any:
 
     labels = table.origin.labels or {}
     own = [labels.get(one, one) for one in ids.tolist()]
-    kind = table.origin.id_dtype
-    backend: Any = table.origin.kind
-    # a kind that narwhals has no name for, or that is of texts alone, is found from the ids
-    if isinstance(kind, nw.Unknown) or (
-        isinstance(kind, nw.Categorical) and not isinstance(own[0], str) and backend == "pyarrow"
-    ):
-        kind = None
-    return nw.new_series(name, own, kind, backend=backend)
+    origin = table.origin
+    backend: Any = origin.kind
+    if origin.id_native is None:
+        return nw.new_series(name, own, origin.id_dtype, backend=backend)
+    native = nw.new_series(name, own, backend=backend).to_native()
+    pandas = origin.kind == "pandas"
+    native = native.astype(origin.id_native) if pandas else native.cast(origin.id_native)
+    return nw.from_native(native, series_only=True).alias(name)
 
 
 def stamps(table: Table, name: str, times: np.ndarray) -> Any:

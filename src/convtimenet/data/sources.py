@@ -42,6 +42,8 @@ class Origin:
         Whether the times were the index of a pandas frame.
     id_dtype : narwhals type, optional
         Type of the caller's id column, for long frames.
+    id_native : optional
+        The same in the words of pandas or pyarrow, which say more.
     time_zone : str, optional
         Zone of the caller's stamps, where the table keeps the clock of another.
     labels : dict, optional
@@ -52,6 +54,7 @@ class Origin:
     time_dtype: Any = None
     indexed: bool = False
     id_dtype: Any = None
+    id_native: Any = None
     time_zone: str | None = None
     labels: Mapping[Any, Any] | None = None
 
@@ -66,8 +69,8 @@ class Wanted:
     covariates: Sequence[str] = ()
     usual_time: str | None = None
     """The time column where there is one of that name and `time` is None."""
-    hint: str = ""
-    """What to say besides where there are no targets."""
+    hint: str | None = None
+    """Where the targets are those of a fitted model: what else to say if they are not there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -243,10 +246,12 @@ def _from_frame(source: Any, wanted: Wanted) -> Columns:
         channels, notices = _find_targets(names, time_name, id_name, wanted)
     times, zone, offsets = frame_times(time_series, time_name)
     dtype = time_series.dtype
-    numbers_of = ids = id_dtype = labels = None
+    numbers_of = ids = id_dtype = id_native = labels = None
     if id_name:
         numbers_of, ids, labels = frame_ids(series[id_name], id_name)
-        id_dtype = series[id_name].dtype
+        id_dtype, native = series[id_name].dtype, series[id_name].to_native()
+        if frame.implementation.value in ("pandas", "pyarrow"):
+            id_native = native.dtype if frame.implementation.value == "pandas" else native.type
     return Columns(
         times=times,
         values=np.array([frame_floats(series[name], name) for name in channels])
@@ -260,6 +265,7 @@ def _from_frame(source: Any, wanted: Wanted) -> Columns:
             dtype if dtype.is_temporal() or dtype.is_integer() else None,
             time_series is index,
             id_dtype,
+            id_native,
             labels=labels,
         ),
         notices=notices,
@@ -358,7 +364,8 @@ def _find_targets(
             )
         if not targets:
             raise DataError(
-                f"expected value columns beside the time, found {listing(names)} only{wanted.hint}"
+                f"expected value columns beside the time, found {listing(names)} only"
+                f"{wanted.hint or ''}"
             )
         if id_name is not None and _TARGET_NAME in targets and len(targets) > 1:
             unused = [name for name in targets if name != _TARGET_NAME]
@@ -367,9 +374,14 @@ def _find_targets(
                 f"the column {_TARGET_NAME!r} is forecast; not used: {listing(unused)} "
                 "(target_cols=[...] names several targets)",
             )
+    absent = [name for name in targets if name not in names]
+    if absent and wanted.hint is not None:
+        raise DataError(
+            f"the table lacks the channels {listing(absent)}; it has {listing(names)}{wanted.hint}"
+        )
     for name in targets:
-        if name not in names:
-            raise DataError(f"target_cols: {unknown_column(name, names)}{wanted.hint}")
+        if name in absent:
+            raise DataError(f"target_cols: {unknown_column(name, names)}")
         if name in taken:
             raise DataError(f"target_cols: {name!r} is the {taken[name]}; leave it out")
     return tuple(targets), notices

@@ -134,7 +134,7 @@ def read_table(
     id_col: str | None = None,
     covariates: str | Sequence[str] = (),
     terms: Terms | None = None,
-    hint: str = "",
+    hint: str | None = None,
 ) -> Table:
     """Read a table, wide or long, and make it regular, sorted and complete.
 
@@ -166,8 +166,8 @@ def read_table(
     terms : Terms, optional
         What a model was fitted to, where the table is read for one: it must agree, and one too
         short to have a step has the model's.
-    hint : str
-        What an error shall say besides where there are no targets.
+    hint : str, optional
+        Where the targets are those of a fitted model: what else to say if they are not there.
 
     Raises
     ------

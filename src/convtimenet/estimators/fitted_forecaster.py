@@ -351,7 +351,7 @@ class FittedForecaster(ConvTimeNetEstimator):
         X: Any,
         channels: Sequence[str] | None = None,
         terms: Terms | None = None,
-        hint: str = "",
+        hint: str | None = None,
     ) -> Table:
         names = [name for of in self.exog for name in of]
         return read_table(
