@@ -15,6 +15,7 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -71,14 +72,22 @@ class Labels:
     def __init__(self, known: Sequence[Any]):
         self.known = list(known)
         self._exact = {(isinstance(one, str), one): i for i, one in enumerate(self.known)}
-        self._spelt: dict[str, list[int]] = defaultdict(list)
-        self._numbers: dict[str, list[int]] = defaultdict(list)
+
+    @cached_property
+    def _spelt(self) -> tuple[dict[str, list[int]], dict[str, list[int]]]:
+        """Numbers of the known labels by their spelling, and by that without zeros in front; most
+        tables write theirs as training did and never ask."""
+        spelt, unpadded = defaultdict(list), defaultdict(list)
         for i, one in enumerate(self.known):
             key = spelling(one)
-            self._spelt[key].append(i)
-            self._numbers[_unpadded(key)].append(i)
-        self.truth = self._spelt.keys() <= _TRUTH.keys()
+            spelt[key].append(i)
+            unpadded[_unpadded(key)].append(i)
+        return spelt, unpadded
+
+    @property
+    def truth(self) -> bool:
         """Whether they are true and false, or one of these."""
+        return self._spelt[0].keys() <= _TRUTH.keys()
 
     def find(self, label: Any) -> list[int]:
         """Numbers of the known labels that it may be: none for a new one, several where that is
@@ -86,11 +95,12 @@ class Labels:
         exact = self._exact.get((isinstance(label, str), label))
         if exact is not None:
             return [exact]
+        spelt, unpadded = self._spelt
         key = spelling(label)
         if not isinstance(label, str):
-            return self._numbers.get(key, [])
-        numbers = [i for i in self._numbers.get(_unpadded(key), []) if not self._is_text(i)]
-        return sorted({*self._spelt.get(key, []), *numbers})
+            return unpadded.get(key, [])
+        numbers = [i for i in unpadded.get(_unpadded(key), []) if not self._is_text(i)]
+        return sorted({*spelt.get(key, []), *numbers})
 
     def near(self, label: Any) -> str | None:
         """The known label whose writing is nearest to that of a new one."""
@@ -106,7 +116,7 @@ class Labels:
         return isinstance(self.known[number], str)
 
 
-def match_ids(given: np.ndarray, known: np.ndarray, what: str) -> tuple[np.ndarray, list[str]]:
+def match_ids(given: np.ndarray, labels: Labels, what: str) -> tuple[np.ndarray, list[str]]:
     """The number (n,) of the known series that each given id means, -1 for a new one, and what to
     say about it.
 
@@ -116,9 +126,6 @@ def match_ids(given: np.ndarray, known: np.ndarray, what: str) -> tuple[np.ndarr
         If an id may mean several series, or several ids one.
     """
     ids = given.tolist()
-    if given.dtype.kind == known.dtype.kind and np.array_equal(given, known):
-        return np.arange(len(ids)), []
-    labels = Labels(known.tolist())
     remedy = "write the ids as in the table that the model was fitted to"
     found = np.full(len(ids), -1, dtype=np.int64)
     taken: dict[int, Any] = {}
@@ -148,12 +155,11 @@ def match_ids(given: np.ndarray, known: np.ndarray, what: str) -> tuple[np.ndarr
     return found, notices
 
 
-def unseen_ids(given: np.ndarray, numbers: np.ndarray, known: np.ndarray) -> list[str]:
+def unseen_ids(given: np.ndarray, numbers: np.ndarray, labels: Labels) -> list[str]:
     """What to say of series that training did not see, by the `numbers` that `match_ids` gave."""
     new = [one for one, number in zip(given.tolist(), numbers.tolist(), strict=True) if number < 0]
     if not new:
         return []
-    labels = Labels(known.tolist())
     told = [_with_near(one, labels) for one in new[:3]]
     return [
         f"{len(new)} of {len(given)} series were not seen in training ({_few(told, len(new))}); "

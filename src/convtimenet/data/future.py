@@ -11,22 +11,22 @@ from typing import Any
 
 import numpy as np
 
-from convtimenet.data.agreement import Terms, match_ids
+from convtimenet.data.agreement import Labels, Terms, match_ids
 from convtimenet.data.csv_file import listing
-from convtimenet.data.sources import Columns
-from convtimenet.data.tables import Table
+from convtimenet.data.sources import Columns, Wanted, read_source
+from convtimenet.data.tables import Table, columns_of
 from convtimenet.data.timestamps import show_time
 from convtimenet.errors import DataError
 
 __all__ = [
     "MODEL",
-    "columns_of",
     "forecast_names",
     "free_names",
     "future_frame",
     "future_table",
     "id_series",
     "key_names",
+    "read_plan",
     "rows_ahead",
     "stamps",
 ]
@@ -38,19 +38,24 @@ _PLAN = "the plan"
 # --- what is known of them -----------------------------------------------------------------------
 
 
-def columns_of(table: Table) -> Columns:
-    """The rows of a table as they are before it is made regular."""
-    return Columns(
-        times=table.times,
-        values=table.values,
-        channels=table.channels,
-        time_name=table.time_name,
-        time_zone=table.time_zone,
-        origin=table.origin,
-        series=np.repeat(np.arange(len(table.lengths)), table.lengths),
-        ids=table.ids,
-        id_name=table.id_name,
-        covariates=table.covariates,
+def read_plan(
+    future: Any, table: Table, names: Sequence[str], time_col: str | None, id_col: str | None
+) -> Columns:
+    """The rows of a plan for a table: of anything that a table can be read from, or a `Table`; none
+    where there is no plan."""
+    if future is None:
+        return Columns.without_rows(table.times, table.time_zone, names)
+    if isinstance(future, Table):
+        return columns_of(future)
+    return read_source(
+        future,
+        Wanted(
+            time=time_col,
+            targets=(),
+            id=id_col,
+            covariates=names,
+            usual_time=table.time_name,
+        ),
     )
 
 
@@ -152,7 +157,7 @@ def _series_of(table: Table, given: Columns) -> tuple[np.ndarray, list[str]]:
                 "is one series without ids; give the rows of one"
             )
         return np.zeros(len(given.times), dtype=np.int64), []
-    numbers, notices = match_ids(given.ids, table.ids, _PLAN)
+    numbers, notices = match_ids(given.ids, Labels(table.ids.tolist()), _PLAN)
     return numbers[given.series] if len(given.series) else given.series, notices
 
 

@@ -18,6 +18,7 @@ __all__ = ["check_fits", "from_remembered", "remembered"]
 
 
 _COVARIATE = "tail.covariate."
+_CATEGORIES = {"name": "Categorical", "settings": {}}
 # ids that are neither text nor whole numbers of 64 bits, by the names of their types
 _LABELS: dict[str, Callable[[str], Any]] = {
     "UUID": UUID,
@@ -55,6 +56,8 @@ def remembered(table: Table) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
             "ids": table.ids.tolist(),
             "id_type": _described(origin.id_dtype),
         }
+        if values["series"]["id_type"] == _CATEGORIES and table.ids.dtype != object:
+            values["series"]["id_type"] = None  # some libraries have categories of text alone
         kinds = {type(one).__name__ for one in (origin.labels or {}).values()}
         if len(kinds) == 1 and kinds <= _LABELS.keys():
             values["series"]["labels"] = kinds.pop()

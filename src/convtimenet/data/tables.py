@@ -30,7 +30,9 @@ from convtimenet.files import whole_file
 __all__ = [
     "Origin",
     "Table",
+    "agreed",
     "column_names",
+    "columns_of",
     "crop",
     "pad_front",
     "read_table",
@@ -234,6 +236,40 @@ def read_table(
 def _most_rows(columns: Columns) -> int:
     """Rows of the longest series."""
     return len(columns.times) if columns.series is None else int(np.bincount(columns.series).max())
+
+
+def columns_of(table: Table) -> Columns:
+    """The rows of a table as they are before it is made regular."""
+    return Columns(
+        times=table.times,
+        values=table.values,
+        channels=table.channels,
+        time_name=table.time_name,
+        time_zone=table.time_zone,
+        origin=table.origin,
+        series=np.repeat(np.arange(len(table.lengths)), table.lengths),
+        ids=table.ids,
+        id_name=table.id_name,
+        covariates=table.covariates,
+    )
+
+
+def agreed(table: Table, terms: Terms) -> Table:
+    """A table that was read without regard to a model, in the terms of the one it is for.
+
+    Raises
+    ------
+    DataError
+        If it does not agree.
+    """
+    stamps = terms.stamps(columns_of(table)).notices
+    covariates, told = terms.covariates(table.covariates)
+    step = terms.step(table.frequency, table.times, table.lengths, table.time_zone)
+    new = [one for one in (*stamps, *told) if one not in table.notices]
+    for notice in new:
+        logger.warning(notice)
+    notices = (*table.notices, *new)
+    return replace(table, covariates=covariates, frequency=step, notices=notices)
 
 
 def select_channels(table: Table, channels: Sequence[str]) -> Table:

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from convtimenet.batch import Batch, Covariates
 from convtimenet.config import ModelConfig
-from convtimenet.data.agreement import match_ids
+from convtimenet.data.agreement import Labels, match_ids
 from convtimenet.data.cases import Cases
 from convtimenet.data.csv_file import listing
 from convtimenet.data.tables import Table, select_series
@@ -182,8 +182,8 @@ def chosen(table: Table, series: Any) -> Table:
     if not table.long:
         raise ConfigError("series=... is given, but the table has no ids; leave it out")
     wanted = [series] if isinstance(series, str) or np.ndim(series) == 0 else list(series)
-    asked = list(dict.fromkeys(wanted))
-    numbers, _ = match_ids(np.array([*asked, None], dtype=object)[:-1], table.ids, "series")
+    asked, labels = list(dict.fromkeys(wanted)), Labels(ids)
+    numbers, _ = match_ids(np.array([*asked, None], dtype=object)[:-1], labels, "series")
     of = dict(zip(asked, numbers.tolist(), strict=True))
     missing = [one for one in asked if of[one] < 0]
     if missing or not wanted:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -13,9 +12,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from convtimenet.data.agreement import Terms, match_ids, unseen_ids
 from convtimenet.data.covariates import Encoder, terms_of
-from convtimenet.data.future import columns_of, rows_ahead
-from convtimenet.data.sources import Columns, Wanted, read_source
-from convtimenet.data.tables import Table, column_names, read_table, select_channels
+from convtimenet.data.future import read_plan, rows_ahead
+from convtimenet.data.tables import Table, agreed, column_names, read_table, select_channels
 from convtimenet.data.windows import Scaler, Windows
 from convtimenet.devices import autocast
 from convtimenet.errors import ConfigError, DataError
@@ -325,9 +323,9 @@ class FittedForecaster(ConvTimeNetEstimator):
         if self.covariates_.futr:
             hint = "; a plan of the rows ahead goes into predict(future=...)"
         if isinstance(X, Table):
-            table = self._agreed(X)
+            table = agreed(X, self.terms)
         else:
-            table = self._read(X, self.channels_ if self.scale else None, self._terms, hint)
+            table = self._read(X, self.channels_ if self.scale else None, self.terms, hint)
         affine = self.network_.config.revin_affine_channels
         if self.scale:
             table = select_channels(table, self.channels_)
@@ -339,9 +337,7 @@ class FittedForecaster(ConvTimeNetEstimator):
             )
         notices = gap_notices(table, self.network_.config.masks, learns=False)
         if self.scaler_.centre.ndim == 3:
-            known = self.tail_.ids
-            seen, told = match_ids(table.ids, known, "the table")
-            notices += [*told, *unseen_ids(table.ids, seen, known)]
+            notices += self._unseen(table)
         for notice in notices:
             log.warning(notice)
         return table
@@ -365,6 +361,16 @@ class FittedForecaster(ConvTimeNetEstimator):
             hint=hint,
         )
 
+    def _unseen(self, table: Table) -> list[str]:
+        """What to say of series that training did not see, or knows under another writing."""
+        if not table.long:
+            return [
+                "the table has no ids: its series is scaled by its own values, not as in training"
+            ]
+        labels = self._reader.labels
+        seen, told = match_ids(table.ids, labels, "the table")
+        return [*told, *unseen_ids(table.ids, seen, labels)]
+
     @property
     def exog(self) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
         """The names in `hist_exog`, `futr_exog` and `stat_exog`."""
@@ -373,20 +379,9 @@ class FittedForecaster(ConvTimeNetEstimator):
         return hist, futr, column_names("stat_exog", self.stat_exog)
 
     @property
-    def _terms(self) -> Terms:
+    def terms(self) -> Terms:
         """What later tables must agree with."""
         return terms_of(self.tail_, self.covariates_)
-
-    def _agreed(self, table: Table) -> Table:
-        """A `Table` in the terms of training."""
-        terms = self._terms
-        stamps = terms.stamps(columns_of(table)).notices
-        covariates, told = terms.covariates(table.covariates)
-        step = terms.step(table.frequency, table.times, table.lengths, table.time_zone)
-        new = [one for one in (*stamps, *told) if one not in table.notices]
-        for notice in new:
-            log.warning(notice)
-        return replace(table, covariates=covariates, frequency=step, notices=(*table.notices, *new))
 
     def _plan(
         self, table: Table, future: Any, steps: int
@@ -397,21 +392,9 @@ class FittedForecaster(ConvTimeNetEstimator):
             if future is None:
                 return {}, []
             raise ConfigError("future=... is given, but the model has no futr_exog; leave it out")
-        if future is None:
-            given = Columns.without_rows(table.times, table.time_zone, names)
-        elif isinstance(future, Table):
-            given = columns_of(future)
-        else:
-            wanted = Wanted(
-                time=self.time_col,
-                targets=(),
-                id=self.id_col,
-                covariates=names,
-                usual_time=table.time_name,
-            )
-            given = read_source(future, wanted)
+        given = read_plan(future, table, names, self.time_col, self.id_col)
         ahead = self._reader.ahead(steps)
-        plan, notices = rows_ahead(table, steps, ahead, given, names, self._terms)
+        plan, notices = rows_ahead(table, steps, ahead, given, names, self.terms)
         for notice in notices:
             log.warning(notice)
         return plan, notices

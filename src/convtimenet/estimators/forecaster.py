@@ -283,7 +283,9 @@ class ConvTimeNetForecaster(FittedForecaster):
         described = super().description(values)
         parameters = described["parameters"]
         for name in ("target_cols", "hist_exog", "futr_exog", "stat_exog", "calendar"):
-            if not isinstance(parameters[name], (bool, str, type(None))):
+            if isinstance(parameters[name], np.bool_):
+                parameters[name] = bool(parameters[name])
+            elif not isinstance(parameters[name], (bool, str, type(None))):
                 parameters[name] = list(column_names(name, parameters[name]))
         return described
 

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
 
 from convtimenet.config import ModelConfig
-from convtimenet.data.agreement import match_ids
+from convtimenet.data.agreement import Labels, match_ids
 from convtimenet.data.covariates import Encoder
 from convtimenet.data.split import Rows, scored_rows
 from convtimenet.data.tables import Table, crop, extend, pad_front
@@ -186,7 +187,7 @@ class Reader:
         else."""
         if self.scaler.centre.ndim == 2:
             return self.scaler
-        seen = self.seen(table)
+        seen, _ = match_ids(table.ids, self.labels, "the table")
         if (seen >= 0).all():
             return self.scaler[seen]
         as_long = replace(table, id_name=table.id_name or "", rows=table.lengths)
@@ -196,9 +197,10 @@ class Reader:
             np.where(trained, ours.centre, own.centre), np.where(trained, ours.scale, own.scale)
         )
 
-    def seen(self, table: Table) -> np.ndarray:
-        """The number (S,) of the training series that each series of a table is, -1 for none."""
-        return match_ids(table.ids, self.ids, "the table")[0]
+    @cached_property
+    def labels(self) -> Labels:
+        """`ids`, to be found under any of their writings."""
+        return Labels(self.ids.tolist())
 
     def _panel(self, table: Table, scaler: Scaler, least: int) -> Panel:
         masks, encoder = self.config.masks, self.encoder

@@ -12,8 +12,7 @@ import numpy as np
 from convtimenet.config import TrainConfig
 from convtimenet.data.covariates import Encoder, terms_of
 from convtimenet.data.csv_file import listing
-from convtimenet.data.future import rows_ahead
-from convtimenet.data.sources import Wanted, read_source
+from convtimenet.data.future import read_plan, rows_ahead
 from convtimenet.data.split import Rows, hold_back
 from convtimenet.data.tables import Table
 from convtimenet.errors import ConfigError, DataError
@@ -214,15 +213,11 @@ def check_future(model: ConvTimeNetForecaster, table: Table, future: str | Path 
             f"the model reads {listing(names)} ahead: expected the values of the {model.h} steps "
             "after the table's end, found none; give a file of them with --future"
         )
-    wanted = Wanted(
-        time=model.time_col,
-        targets=(),
-        id=model.id_col,
-        covariates=names,
-        usual_time=table.time_name,
-    )
-    given = read_source(future, wanted)
-    terms = terms_of(table, Encoder.fit(table, (), names, (), ()))
+    given = read_plan(future, table, names, model.time_col, model.id_col)
+    if hasattr(model, "tail_"):
+        terms = model.terms
+    else:
+        terms = terms_of(table, Encoder.fit(table, (), names, (), ()))
     try:
         rows_ahead(table, model.h, model.h, given, names, terms)
     except DataError as error:
