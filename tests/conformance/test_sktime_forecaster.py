@@ -61,6 +61,6 @@ def test_forecasts_and_intervals_are_the_estimators():
     np.testing.assert_array_equal(gap, core.predict(values)[[0, 2], 0])
     days = pd.date_range("2024-01-01", periods=60, freq="D")
     daily = ConvTimeNetForecaster(**given).fit(pd.Series(values[:60], days, name="y"), fh=[1])
+    late = pd.date_range("2024-03-01 06:00", periods=3, freq="D")
     with pytest.raises(ValueError, match="in steps of <Day>"):
-        late = pd.date_range("2024-03-01 06:00", periods=3, freq="D")
         daily.update(pd.Series(values[:3], late, name="y"))

@@ -171,8 +171,14 @@ def _lacking(table: Table, names: Sequence[str], absent: np.ndarray, given: Colu
     steps = absent.shape[1]
     last = table.times[table.bounds[1:] - 1][series]
     stamp = show_time(table.frequency.future(last, steps, table.time_zone)[at], table.time_zone)
-    has = ""
+    has, remedy = "", "give them as predict(future=...)"
     if len(given.times):
+        remedy = "add the rows or values that are missing"
+        if given.origin.kind == "numpy":
+            remedy = (
+                "the rows of an array are counted from 0, as the table's are: give a frame with "
+                f"the rows ahead and their numbers in a column {table.time_name!r}"
+            )
         first, final = (
             show_time(t, given.time_zone) for t in (given.times.min(), given.times.max())
         )
@@ -181,8 +187,8 @@ def _lacking(table: Table, names: Sequence[str], absent: np.ndarray, given: Colu
             has += f" of the series {listing(given.ids.tolist(), 3)}"
     return DataError(
         f"future values of {listing(names)} are needed for {steps} steps ahead; the first missing "
-        f"is at {stamp}{_in_series(table, series)}, {int(absent.sum())} rows lack some{has}; give "
-        "them as predict(future=...)"
+        f"is at {stamp}{_in_series(table, series)}, {int(absent.sum())} rows lack some{has}; "
+        f"{remedy}"
     )
 
 
@@ -323,9 +329,16 @@ def id_series(table: Table, name: str, ids: np.ndarray) -> Any:
     backend: Any = origin.kind
     if origin.id_native is None:
         return nw.new_series(name, own, origin.id_dtype, backend=backend)
-    native = nw.new_series(name, own, backend=backend).to_native()
-    pandas = origin.kind == "pandas"
-    native = native.astype(origin.id_native) if pandas else native.cast(origin.id_native)
+    unclear = (nw.Unknown, nw.Categorical)  # too little is known of these
+    dtype = None if isinstance(origin.id_dtype, unclear) else origin.id_dtype
+    native = nw.new_series(name, own, dtype, backend=backend).to_native()
+    kind = origin.id_native
+    if origin.kind == "pandas":
+        native = native.astype(kind)
+    elif hasattr(kind, "value_type"):  # a dictionary of the values
+        native = native.cast(kind.value_type).dictionary_encode()
+    else:
+        native = native.cast(kind)
     return nw.from_native(native, series_only=True).alias(name)
 
 

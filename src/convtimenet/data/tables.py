@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import csv
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -118,13 +119,17 @@ def column_names(setting: str, value: Any) -> tuple[str, ...]:
     """
     if value is None or isinstance(value, str):
         return () if value is None else (value,)
-    if isinstance(value, (bool, bytes, int, float, Mapping)) or not hasattr(value, "__iter__"):
+    wrong = isinstance(value, (bytes, Mapping, Iterator)) or not isinstance(value, Iterable)
+    names = [] if wrong else list(value)
+    if wrong or not all(
+        isinstance(name, (str, Integral)) and not isinstance(name, bool) for name in names
+    ):
         raise ConfigError(
             f"{setting} must be the name of a column, or a list of names, found {value!r}"
         )
-    # sets have no order of their own that another process would have too
-    ordered = sorted(value, key=str) if isinstance(value, (set, frozenset)) else value
-    return tuple(str(name) for name in ordered)
+    if isinstance(value, (set, frozenset)):
+        names.sort(key=str)  # their own order is another in every process
+    return tuple(map(str, names))
 
 
 def read_table(

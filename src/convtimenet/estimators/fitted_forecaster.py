@@ -190,7 +190,6 @@ class FittedForecaster(ConvTimeNetEstimator):
     ) -> tuple[np.ndarray, list[str]]:
         """What `forecast_table` gives, and notices about the plan."""
         steps, H = self._steps(h), self.network_.config.outputs
-        plan, notices = self._plan(table, future, steps)
         levels = () if level is None else check_levels(level)
         radii = [self._calibrated().radius(one) for one in levels]
         if radii and steps > H:
@@ -198,6 +197,7 @@ class FittedForecaster(ConvTimeNetEstimator):
                 f"intervals reach the trained horizon of {H} steps, "
                 f"found h={steps}; ask for fewer steps, for no level, or train with a longer h"
             )
+        plan, notices = self._plan(table, future, steps)
         found = forecast_series(
             self.fused_, self._reader, self.train_config_, table, steps, radii, plan
         )
