@@ -356,7 +356,7 @@ class TestFuture:
         np.testing.assert_allclose(
             long["ConvTimeNet"][~long["rolled"]], first["ConvTimeNet"], rtol=1e-6
         )
-        with pytest.raises(DataError, match="needed for 8 steps ahead; the first missing is at"):
+        with pytest.raises(DataError, match="needed for 7 steps ahead; the first missing is at"):
             model.predict(future=ahead(frame, 6), h=7)
 
     def test_what_is_missing_is_named(self):
@@ -378,7 +378,7 @@ class TestFuture:
             model.predict(future=ahead(frame)[lambda f: f["unique_id"] != "c"])
         with pytest.raises(DataError, match="covariates: there is no column 'weather'"):
             model.predict(future=ahead(frame).drop(columns="weather"))
-        with pytest.raises(DataError, match="future covariate 'promo': expected numbers"):
+        with pytest.raises(DataError, match="expected numbers as in training, found 'yes'"):
             model.predict(future=ahead(frame, promo="yes"))
         with pytest.raises(ConfigError, match="the model has no futr_exog; leave it out"):
             forecaster().fit(shop()).predict(future=shop())

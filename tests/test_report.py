@@ -18,7 +18,8 @@ import torch
 from convtimenet.cli.main import main
 from convtimenet.data.cases import Cases, as_cases
 from convtimenet.data.frequency import Frequency
-from convtimenet.data.tables import Table, future_table, read_table
+from convtimenet.data.future import future_table
+from convtimenet.data.tables import Table, read_table
 from convtimenet.errors import DataError, MissingExtraError
 from convtimenet.estimators.classifier import ConvTimeNetClassifier
 from convtimenet.estimators.forecaster import ConvTimeNetForecaster

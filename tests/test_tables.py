@@ -24,13 +24,8 @@ from pyarrow import parquet
 
 from convtimenet.data.csv_file import read_csv_columns
 from convtimenet.data.frequency import Frequency
-from convtimenet.data.tables import (
-    Table,
-    future_frame,
-    read_table,
-    select_channels,
-    write_csv,
-)
+from convtimenet.data.future import future_frame
+from convtimenet.data.tables import Table, read_table, select_channels, write_csv
 from convtimenet.errors import DataError, MissingExtraError
 
 HOURS = np.arange("2021-01-01T00", "2021-01-01T05", dtype="datetime64[h]").astype("datetime64[ns]")

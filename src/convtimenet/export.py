@@ -239,7 +239,7 @@ def _inputs(estimator: ConvTimeNetEstimator, data: Any) -> np.ndarray:
                 "the graph cannot hold a scaling for each series of a long table; fit with "
                 "scale=False to export"
             )
-        table = estimator.tail_ if data is None else estimator.adapt(estimator.read(data))
+        table = estimator.tail_ if data is None else estimator.adapt(data)
         if len(table.times) < L:
             raise DataError(f"the comparison needs at least {L} rows, found {len(table.times)}")
         # contexts of the rows as they lie; of several series some reach over a border

@@ -53,3 +53,14 @@ def test_forecasts_and_intervals_are_the_estimators():
     later = model.update(y[-5:]).predict()
     np.testing.assert_array_equal(later, core.predict(values)[[0, 2], 0])
     assert later.index[0] == index[-1] + 1
+    # rows that overlap count once, rows left out are missing values, another step is refused
+    again = ConvTimeNetForecaster(**given).fit(y[:-5], fh=[1, 3]).update(y[-40:]).predict()
+    np.testing.assert_array_equal(again, later)
+    gap = ConvTimeNetForecaster(**given).fit(y[:-5], fh=[1, 3]).update(y[-2:]).predict()
+    values[-5:-2] = np.nan
+    np.testing.assert_array_equal(gap, core.predict(values)[[0, 2], 0])
+    days = pd.date_range("2024-01-01", periods=60, freq="D")
+    daily = ConvTimeNetForecaster(**given).fit(pd.Series(values[:60], days, name="y"), fh=[1])
+    late = pd.date_range("2024-03-01 06:00", periods=3, freq="D")
+    with pytest.raises(ValueError, match="in steps of <Day>"):
+        daily.update(pd.Series(values[:3], late, name="y"))

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from convtimenet.errors import MissingExtraError
+from convtimenet.errors import DataError, MissingExtraError
 from convtimenet.estimators.forecaster import ConvTimeNetForecaster as Core
 
 try:
@@ -26,6 +26,41 @@ except ImportError as error:
     raise MissingExtraError("sktime", "sktime", "the sktime forecaster") from error
 
 
+def _step(index: pd.Index) -> Any:
+    """The step of an index; None where it has none."""
+    if isinstance(index, pd.PeriodIndex):
+        return index.freq
+    if isinstance(index, pd.DatetimeIndex):
+        return index.freq or (pd.infer_freq(index) if len(index) > 2 else None)
+    return int(np.gcd.reduce(np.diff(index.to_numpy()))) or 1 if len(index) > 1 else 1
+
+
+def _on_grid(y: pd.DataFrame, step: Any) -> pd.DataFrame:
+    """Rows a step apart: those that are left out are missing values, not neighbours.
+
+    Raises
+    ------
+    DataError
+        If an index does not keep the step.
+    """
+    index = y.index
+    if step is None or len(index) < 2:
+        return y
+    first, last = index[0], index[-1]
+    if isinstance(index, pd.PeriodIndex):
+        grid: pd.Index = pd.period_range(first, last, freq=step)
+    elif isinstance(index, pd.DatetimeIndex):
+        grid = pd.date_range(first, last, freq=step)
+    else:
+        grid = pd.Index(np.arange(first, last + 1, step))
+    if not index.isin(grid).all():
+        raise DataError(
+            f"expected an index in steps of {step}, as the model was fitted to, found "
+            f"{index[~index.isin(grid)][0]} after {first}; resample the series"
+        )
+    return y if len(grid) == len(index) else y.reindex(grid)
+
+
 _SIDES = (("lower", "lo", -np.inf), ("upper", "hi", np.inf))
 
 
@@ -35,7 +70,8 @@ class ConvTimeNetForecaster(BaseForecaster):
     The horizon is the last step of `fh`. Intervals are conformal, from the part of `y` that
     chooses the epoch (`convtimenet.estimators.intervals`); where it holds too few windows for a
     level they are infinitely wide. `update` lets forecasts start from newer
-    values and leaves the weights as they are.
+    values and leaves the weights as they are. Rows that an index leaves out are missing values;
+    of rows given twice the newer counts.
 
     Parameters
     ----------
@@ -105,12 +141,14 @@ device, random_state, verbose
     def _fit(self, y: pd.DataFrame, X: Any, fh: ForecastingHorizon) -> Self:
         steps = fh.to_relative(self.cutoff).to_numpy()
         self.model_ = Core(int(steps.max()), **self.get_params(deep=False))
+        self._step = _step(y.index)
+        y = _on_grid(y, self._step)
         self.model_.fit(y.to_numpy(dtype=np.float64))
-        self._recent = self._kept(y.to_numpy(dtype=np.float64))
+        self._recent = self._kept(y)
         return self
 
     def _predict(self, fh: ForecastingHorizon, X: Any) -> pd.DataFrame:
-        return self._frame(self.model_.predict(self._recent), fh)
+        return self._frame(self.model_.predict(self._values), fh)
 
     def _predict_interval(
         self, fh: ForecastingHorizon, X: Any, coverage: list[float]
@@ -122,7 +160,7 @@ device, random_state, verbose
             for one, level in levels.items()
             if calibration is not None and calibration.reaches(level)
         }
-        bands = self.model_.predict(self._recent, level=list(reached.values()))
+        bands = self.model_.predict(self._values, level=list(reached.values()))
         columns = pd.MultiIndex.from_product([self._get_varnames(), coverage, ["lower", "upper"]])
         found = pd.DataFrame(index=fh.to_absolute_index(self.cutoff), columns=columns, dtype=float)
         for one, (side, name, beyond) in product(coverage, _SIDES):
@@ -136,12 +174,20 @@ device, random_state, verbose
         return found
 
     def _update(self, y: pd.DataFrame, X: Any = None, update_params: bool = True) -> Self:
-        self._recent = self._kept(np.concatenate([self._recent, y.to_numpy(dtype=np.float64)]))
+        recent = self._recent
+        newer = y.set_axis(recent.columns, axis=1) if y.shape[1] == 1 else y.loc[:, recent.columns]
+        before = recent.loc[~recent.index.isin(newer.index)]
+        joined = pd.DataFrame(pd.concat([before, newer])).sort_index()
+        self._recent = self._kept(_on_grid(joined, self._step))
         return self
 
-    def _kept(self, values: np.ndarray) -> np.ndarray:
+    def _kept(self, y: pd.DataFrame) -> pd.DataFrame:
         """The rows that a forecast reads, and one more for a step to be found from."""
-        return values[-max(2, self.model_.network_.config.context_length) :]
+        return y.iloc[-max(2, self.model_.network_.config.context_length) :]
+
+    @property
+    def _values(self) -> np.ndarray:
+        return self._recent.to_numpy(dtype=np.float64)
 
     def _frame(self, values: np.ndarray, fh: ForecastingHorizon) -> pd.DataFrame:
         """Steps (h, C) that `fh` asks for, under its time stamps."""

@@ -79,7 +79,7 @@ def run_forecast(flags: Any) -> None:
         "hist_exog": _names(flags.hist_exog),
         "futr_exog": _names(flags.futr_exog),
         "stat_exog": _names(flags.stat_exog),
-        "calendar": True if calendar == "auto" else _names(calendar) or False,
+        "calendar": _names(calendar) or False,
     }
     if flags.load is not None:
         unset = {**dict.fromkeys(covariates), "h": 96, "input_size": None, "preset": "auto"}
@@ -95,7 +95,7 @@ def run_forecast(flags: Any) -> None:
             **covariates,
             **_estimator_settings(flags),
         )
-    table = model.read(flags.data)
+    table = model.read(flags.data) if flags.load is None else model.adapt(flags.data)
     console = make_console()
     for notice in table.notices:
         note(console, notice)
@@ -118,12 +118,14 @@ def run_forecast(flags: Any) -> None:
                 "the test part; --test_fraction 0 --training.refit true trains on all rows",
             )
     future = model.predict(table, flags.future, level=flags.level)
+    for notice in future.notices:
+        note(console, notice)
     write_csv(out, future)
     wrote(console, f"forecast of {future.lengths[0]} steps", out)
     answers = {
         "times": iso_times(future.times, future.time_zone),
         "forecast": dict(zip(future.channels, future.values.T.tolist(), strict=True)),
-        "notices": list(table.notices),
+        "notices": [*table.notices, *future.notices],
     }
     if future.long:
         answers["series"] = np.repeat(future.ids, future.lengths).tolist()

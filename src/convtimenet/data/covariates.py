@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 import numpy as np
 
+from convtimenet.data.agreement import Labels, Terms, category_of, spelling
 from convtimenet.data.csv_file import listing
-from convtimenet.data.sources import Columns
-from convtimenet.data.tables import Table
-from convtimenet.data.timestamps import show_time, to_local
+from convtimenet.data.tables import Table, column_names
+from convtimenet.data.timestamps import to_local
 from convtimenet.errors import ConfigError, DataError
 
 __all__ = [
@@ -25,8 +25,8 @@ __all__ = [
     "NO_COVARIATES",
     "Column",
     "Encoder",
-    "columns_of",
-    "fill_future",
+    "calendar_names",
+    "terms_of",
     "usual_calendar",
 ]
 
@@ -61,6 +61,15 @@ def usual_calendar(table: Table) -> tuple[str, ...]:
     return ("hour", "dayofweek", "month")
 
 
+def calendar_names(calendar: Any, table: Table) -> tuple[str, ...]:
+    """The calendar features that a setting asks for: True or "auto" for the usual ones of the
+    table's step, one name or several."""
+    if calendar is None or isinstance(calendar, (bool, np.bool_)):
+        return usual_calendar(table) if calendar else ()
+    names = column_names("calendar", calendar)
+    return usual_calendar(table) if names == ("auto",) else names
+
+
 @dataclass(frozen=True, kw_only=True)
 class Column:
     """One covariate: how a number is standardised, or which categories a text has."""
@@ -80,7 +89,10 @@ class Column:
             If every number is missing.
         """
         if values.dtype == object:
-            return cls(name=name, categories=tuple(sorted({v for v in values if v is not None})))
+            written = sorted({value for value in values if value is not None}, reverse=True)
+            # of several writings of one label the first
+            one = {spelling(text): text for text in written}
+            return cls(name=name, categories=tuple(sorted(one.values())))
         known = values[np.isfinite(values)]
         if not len(known):
             raise DataError(f"covariate {name!r}: every value is missing; leave it out")
@@ -96,10 +108,12 @@ class Column:
             If there is text where training had numbers.
         """
         if self.categories is not None:
-            number: dict[str | None, int] = {
-                category: i + 1 for i, category in enumerate(self.categories)
-            }
-            return np.array([number.get(_text(value), 0) for value in values.tolist()])
+            labels = Labels(self.categories)
+            number: dict[Any, int] = {None: 0}
+            for value in set(values.tolist()) - {None}:
+                found = None if value != value else category_of(labels, value, self.name)
+                number[value] = 0 if found is None else found + 1
+            return np.array([number.get(value, 0) for value in values.tolist()], dtype=np.int64)
         if values.dtype == object:
             raise DataError(
                 f"covariate {self.name!r}: expected numbers as in training, found text; convert it"
@@ -127,6 +141,8 @@ class Encoder:
     futr: tuple[Column, ...] = ()
     stat: tuple[Column, ...] = ()
     calendar: tuple[str, ...] = ()
+    time_zone: str | None = None
+    """The zone of the training rows, whose clock calendar features follow."""
 
     @classmethod
     def fit(
@@ -162,7 +178,13 @@ class Encoder:
                     f"covariate {column.name!r} has {column.width} different texts, expected at "
                     f"most {_MOST_CATEGORIES}; write numbers as numbers, or group rare texts"
                 )
-        return cls(hist=made[0], futr=made[1], stat=made[2], calendar=tuple(calendar))
+        return cls(
+            hist=made[0],
+            futr=made[1],
+            stat=made[2],
+            calendar=tuple(calendar),
+            time_zone=table.time_zone,
+        )
 
     @property
     def any(self) -> bool:
@@ -211,7 +233,7 @@ class Encoder:
         past = [column.rows(_column(table, column.name)) for column in self.hist]
         ahead = [column.rows(_column(table, column.name)) for column in self.futr]
         if self.calendar:
-            local = to_local(table.times, table.time_zone)
+            local = to_local(table.times, self.time_zone)
             for name in self.calendar:
                 period, since = CALENDAR[name]
                 turn = 2 * np.pi * since(local) / period
@@ -248,11 +270,13 @@ class Encoder:
         return numbers, categories.astype(np.int64)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, ready for ``json.dumps``."""
-        return asdict(self)
+        """Plain values, ready for ``json.dumps``; without the zone, which is the tail's."""
+        values = asdict(self)
+        del values["time_zone"]
+        return values
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+    def from_dict(cls, values: Mapping[str, Any], time_zone: str | None = None) -> Self:
         """Inverse of `to_dict`, also after JSON."""
         kinds = {
             kind: tuple(
@@ -261,101 +285,24 @@ class Encoder:
             )
             for kind in ("hist", "futr", "stat")
         }
-        return cls(**kinds, calendar=tuple(values["calendar"]))
+        return cls(**kinds, calendar=tuple(values["calendar"]), time_zone=time_zone)
 
 
 NO_COVARIATES = Encoder()
 
 
-def columns_of(table: Table) -> Columns:
-    """The rows of a table as `fill_future` takes them."""
-    return Columns(
-        times=table.times,
-        values=table.values,
-        channels=table.channels,
-        time_name=table.time_name,
+def terms_of(table: Table, encoder: Encoder) -> Terms:
+    """What a table that a model was fitted to settles for later ones."""
+    dated, last = table.times.dtype.kind == "M", to_local(table.times[-1:], table.time_zone)
+    return Terms(
+        frequency=table.frequency,
+        dated=dated,
         time_zone=table.time_zone,
+        clock=int((last - last.astype("M8[D]")).astype(np.int64)[0]) if dated else 0,
         origin=table.origin,
-        series=np.repeat(np.arange(len(table.lengths)), table.lengths),
-        ids=table.ids,
-        covariates=table.covariates,
-    )
-
-
-def fill_future(table: Table, first: np.ndarray, given: Columns, names: Sequence[str]) -> Table:
-    """A table whose series end with rows ahead, with the covariates given for those rows.
-
-    Parameters
-    ----------
-    first
-        (S,): row of each series at which the rows ahead begin; all have the same number of them.
-    given
-        Rows of any series and stamps; others than those ahead are left aside.
-    names
-        Columns that must be known for every row ahead.
-
-    Raises
-    ------
-    DataError
-        If one is not, naming the columns and the first missing stamp and its series.
-    """
-    lengths, bounds = table.lengths, table.bounds
-    steps = int((lengths - first)[0])
-    begin = bounds[:-1] + first
-    if given.series is None:
-        series = np.zeros(len(given.times), dtype=np.int64)
-        if len(lengths) > 1:
-            raise DataError(
-                f"the future covariates lack the id column {table.id_name!r}; expected rows for "
-                f"each of the {len(lengths)} series"
-            )
-    else:
-        assert given.ids is not None
-        number = {one: i for i, one in enumerate(table.ids.tolist())}
-        of = np.array([number.get(one, -1) for one in given.ids.tolist()], dtype=np.int64)
-        series = of[given.series]
-    rows = np.flatnonzero(series >= 0)
-    if given.times.dtype.kind != table.times.dtype.kind:
-        raise DataError("the future covariates have other time stamps than the table")
-    if len(rows) and given.time_zone is None and table.time_zone is not None:
-        raise DataError(
-            f"the future covariates' stamps lack the table's time zone {table.time_zone!r}"
-        )
-    start = table.times[begin[series[rows]]]
-    at = table.frequency.steps(start, given.times[rows], table.time_zone)
-    ahead = (at >= 0) & (at < steps)
-    rows, at = rows[ahead], (begin[series[rows]] + at)[ahead]
-    covariates = dict(table.covariates)
-    absent = np.zeros(len(table.times), dtype=bool)
-    lacking = []
-    is_ahead = np.arange(len(table.times)) >= np.repeat(begin, lengths)
-    for name in names:
-        values = given.covariates[name]
-        column = covariates[name].copy()
-        if (values.dtype == object) != (column.dtype == object) and len(values):
-            kind = "text" if column.dtype == object else "numbers"
-            raise DataError(f"future covariate {name!r}: expected {kind} as in the table")
-        column[at] = values[rows]
-        covariates[name] = column
-        none = np.array([v is None for v in column]) if column.dtype == object else np.isnan(column)
-        if (none & is_ahead).any():
-            lacking.append(name)
-            absent |= none & is_ahead
-    if lacking:
-        raise _lacking(table, lacking, absent, steps)
-    return replace(table, covariates=covariates)
-
-
-def _lacking(table: Table, names: Sequence[str], absent: np.ndarray, steps: int) -> DataError:
-    """The error for rows ahead whose covariates are not known."""
-    row = int(np.argmax(absent))
-    series = int(np.searchsorted(table.bounds, row, side="right")) - 1
-    stamp = show_time(table.times[row], table.time_zone)
-    where = f" in the series {table.ids.tolist()[series]!r}" if table.long else ""
-    return DataError(
-        f"future values of {listing(names)} are needed for {steps} steps ahead; the first missing "
-        f"is at {stamp}{where}, {int(absent.sum())} rows lack some; give them as "
-        "predict(future=...)"
+        categories={c.name: c.categories for c in (*encoder.hist, *encoder.futr, *encoder.stat)},
+        time_name=table.time_name,
+        reads_times=bool(encoder.futr or encoder.calendar),
     )
 
 
@@ -365,9 +312,3 @@ def _column(table: Table, name: str) -> np.ndarray:
             f"the table lacks the covariate {name!r}; it has {listing([*table.covariates])}"
         )
     return table.covariates[name]
-
-
-def _text(value: Any) -> str | None:
-    if value is None or isinstance(value, str):
-        return value
-    return None if value != value else str(value)

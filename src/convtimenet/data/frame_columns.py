@@ -97,34 +97,45 @@ def numbered(labels: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
     """Number each row's series (R,), in the order in which the S labels first occur, and those."""
     numbers: dict[Any, int] = {}
     series = [numbers.setdefault(label, len(numbers)) for label in labels]
-    ids = np.array(list(numbers)) if isinstance(labels[0], int) else np.array([*numbers], object)
-    return np.array(series, dtype=np.int64), ids
+    return np.array(series, dtype=np.int64), np.array([*numbers], dtype=object)
 
 
-def frame_ids(series: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Number of each row's series (R,), and the ids (S,)."""
+def frame_ids(series: Any, name: str) -> tuple[np.ndarray, np.ndarray, dict[Any, Any] | None]:
+    """Number of each row's series (R,), the ids (S,) as text or whole numbers, and the caller's own
+    by those where they are neither, such as booleans or UUIDs."""
+    import narwhals.stable.v2 as nw
+
     missing = series.is_null().to_numpy()
     if missing.any():
         raise DataError(
             f"column {name!r}, row {int(np.argmax(missing))}: the id is missing; every row needs "
             "one"
         )
-    if not series.dtype.is_integer() and not is_text(series.dtype):
-        raise DataError(
-            f"column {name!r}: expected ids as text or whole numbers, found {_kind(series)}; "
-            "convert it, in pandas with astype(int) or astype(str)"
-        )
+    dtype = series.dtype
     of, labels = numbered(series.to_list())
-    if all(isinstance(label, Integral) for label in labels.tolist()):
-        return of, labels.astype(np.int64)
-    texts = list(map(str, labels.tolist()))
+    own = labels.tolist()
+    fractions = [one for one in own if isinstance(one, float) and not one.is_integer()]
+    known = dtype.is_numeric() or is_text(dtype) or isinstance(dtype, (nw.Boolean, nw.Unknown))
+    if not known or fractions:
+        found = f"the number {fractions[0]}" if fractions else _kind(series)
+        raise DataError(
+            f"column {name!r}: expected ids as text or whole numbers, found {found}; convert it, "
+            "in pandas with astype(int) or astype(str)"
+        )
+    if all(isinstance(one, (Integral, float)) and not isinstance(one, bool) for one in own):
+        whole = list(map(int, own))
+        if all(-(2**63) <= one < 2**63 for one in whole):
+            return of, np.array(whole, dtype=np.int64), None
+    texts = list(map(str, own))
     if len(set(texts)) < len(texts):
         twice = next(text for text in texts if texts.count(text) > 1)
         raise DataError(
             f"column {name!r}: different ids read {twice!r} as text, such as a number and its "
             "text; write ids in one way"
         )
-    return of, np.array(texts, dtype=object)
+    plain = all(isinstance(one, str) for one in own)
+    by_text = None if plain else dict(zip(texts, own, strict=True))
+    return of, np.array(texts, dtype=object), by_text
 
 
 def frame_any(series: Any, name: str) -> np.ndarray:
@@ -132,7 +143,10 @@ def frame_any(series: Any, name: str) -> np.ndarray:
     cells = series.to_list() if is_text(series.dtype) else []
     if not any(isinstance(cell, str) for cell in cells):
         return frame_floats(series, name)
-    return np.array([None if cell is None else str(cell) for cell in cells], object)
+    missing = series.is_null().to_list()  # pandas has NaN among texts
+    return np.array(
+        [None if none else str(cell) for cell, none in zip(cells, missing, strict=True)], object
+    )
 
 
 def frame_floats(series: Any, name: str) -> np.ndarray:

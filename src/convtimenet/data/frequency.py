@@ -246,9 +246,14 @@ class Frequency:
         wrong = self.steps(times[:1], times, time_zone) != np.arange(len(times))
         return int(np.argmax(wrong)) if wrong.any() else len(times)
 
+    @property
+    def keeps_clock(self) -> bool:
+        """Whether steps keep the wall clock of a zone: those of whole days and longer."""
+        return self.unit in ("month", "business") or (self.unit == "ns" and self.count % _DAY == 0)
+
     def _zone(self, time_zone: str | None) -> str | None:
         """The zone whose wall clock these steps keep, None for steps counted in UTC."""
-        return time_zone if self.unit != "ns" or self.count % _DAY == 0 else None
+        return time_zone if self.keeps_clock else None
 
     def _explain(self, times: np.ndarray, at: int, time_zone: str | None) -> str:
         if self.unit == "step":

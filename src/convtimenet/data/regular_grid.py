@@ -47,7 +47,6 @@ def make_regular(
     columns: Columns,
     frequency: str | None,
     *,
-    fallback: Frequency | None = None,
     fill: float | None = None,
 ) -> Regular:
     """Sort rows, find or check the step and add absent rows; what is missing becomes NaN.
@@ -56,8 +55,6 @@ def make_regular(
     ----------
     frequency
         The step, checked; found if None.
-    fallback
-        The step where it is to be found and no series has two rows.
     fill
         What missing values are, if a number stands for them.
 
@@ -74,8 +71,6 @@ def make_regular(
     _check_duplicates(columns, bounds)
     values, covariates = columns.values, columns.covariates
     with _clock_changes(columns):
-        if expected is None and (lengths < 2).all():
-            expected = fallback
         if expected is None:
             expected = infer_shared_frequency(times, bounds, zone)
         steps = _steps(columns, bounds, expected)

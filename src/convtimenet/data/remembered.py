@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 
@@ -16,6 +18,13 @@ __all__ = ["check_fits", "from_remembered", "remembered"]
 
 
 _COVARIATE = "tail.covariate."
+_CATEGORIES = {"name": "Categorical", "settings": {}}
+# ids that are neither text nor whole numbers of 64 bits, by the names of their types
+_LABELS: dict[str, Callable[[str], Any]] = {
+    "UUID": UUID,
+    "bool": lambda text: text == "True",
+    "int": int,
+}
 
 
 def remembered(table: Table) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -51,6 +60,11 @@ def remembered(table: Table) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
             "ids": table.ids.tolist(),
             "id_type": _described(origin.id_dtype),
         }
+        if values["series"]["id_type"] == _CATEGORIES and table.ids.dtype != object:
+            values["series"]["id_type"] = None  # some libraries have categories of text alone
+        kinds = {type(one).__name__ for one in (origin.labels or {}).values()}
+        if len(kinds) == 1 and kinds <= _LABELS.keys():
+            values["series"]["labels"] = kinds.pop()
         arrays["tail.rows"] = table.lengths
     return values, arrays
 
@@ -112,10 +126,20 @@ def from_remembered(values: dict[str, Any], arrays: dict[str, np.ndarray]) -> Ta
             **values["origin"],
             time_dtype=_restored(values["time_type"]),
             id_dtype=None if series is None else _restored(series["id_type"]),
+            labels=None if series is None else _labels(series.get("labels"), series["ids"]),
         ),
         covariates=covariates,
         **long,
     )
+
+
+def _labels(kind: str | None, ids: list[Any]) -> dict[Any, Any] | None:
+    """The caller's own ids by those of the table."""
+    if kind is None:
+        return None
+    if kind not in _LABELS:
+        raise ValueError(f"{kind!r} is no type of ids")
+    return {one: _LABELS[kind](one) for one in ids}
 
 
 def check_fits(table: Table, scaler: Scaler, encoder: Encoder, config: ModelConfig) -> None:
@@ -176,4 +200,5 @@ def _restored(described: dict[str, Any] | None) -> Any:
 
 def _kinds() -> frozenset[str]:
     whole = [f"{sign}Int{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)]
-    return frozenset({"Date", "Datetime", "String", "Categorical", *whole})
+    others = ("Boolean", "Float32", "Float64")
+    return frozenset({"Date", "Datetime", "String", "Categorical", *others, *whole})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -42,12 +42,21 @@ class Origin:
         Whether the times were the index of a pandas frame.
     id_dtype : narwhals type, optional
         Type of the caller's id column, for long frames.
+    id_native : optional
+        The same in the words of pandas or pyarrow, which say more.
+    time_zone : str, optional
+        Zone of the caller's stamps, where the table keeps the clock of another.
+    labels : dict, optional
+        The caller's own ids by those of the table, where they are neither text nor whole numbers.
     """
 
     kind: str
     time_dtype: Any = None
     indexed: bool = False
     id_dtype: Any = None
+    id_native: Any = None
+    time_zone: str | None = None
+    labels: Mapping[Any, Any] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +67,10 @@ class Wanted:
     targets: Sequence[str] | None = None
     id: str | None = None
     covariates: Sequence[str] = ()
+    usual_time: str | None = None
+    """The time column where there is one of that name and `time` is None."""
+    hint: str | None = None
+    """Where the targets are those of a fitted model: what else to say if they are not there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,14 +103,16 @@ class Columns:
     offsets: tuple[str, ...] = ()
 
     @classmethod
-    def without_rows(cls, times: np.ndarray, covariates: Sequence[str]) -> Columns:
+    def without_rows(
+        cls, times: np.ndarray, time_zone: str | None, covariates: Sequence[str]
+    ) -> Columns:
         """No rows, of stamps like `times`."""
         return cls(
             times=times[:0],
             values=np.empty((0, 0)),
             channels=(),
             time_name="",
-            time_zone=None,
+            time_zone=time_zone,
             origin=Origin("none"),
             series=np.empty(0, dtype=np.int64),
             ids=np.empty(0, dtype=object),
@@ -130,7 +145,7 @@ def _from_csv(path: Path, wanted: Wanted) -> Columns:
     csv = read_csv_columns(path)
     id_name = _find_id(csv.names, wanted.id)
     dates = [n for n in csv.names if n != id_name and looks_like_date(csv.cells[n][0])]
-    time_name = _find_time(csv.names, wanted.time, dates)
+    time_name = _find_time(csv.names, wanted, dates)
     channels, notices = _find_targets(csv.names, time_name, id_name, wanted)
     times, zone, offsets = text_times(csv.cells[time_name], time_name, lambda i: csv.places[i])
     if csv.encoding != "utf-8":
@@ -226,13 +241,17 @@ def _from_frame(source: Any, wanted: Wanted) -> Columns:
         channels, notices = _find_targets(names, None, id_name, wanted)
     else:
         dates = [n for n, one in series.items() if n != id_name and holds_dates(one)]
-        time_name = _find_time(names, wanted.time, dates)
+        time_name = _find_time(names, wanted, dates)
         time_series = series[time_name]
         channels, notices = _find_targets(names, time_name, id_name, wanted)
     times, zone, offsets = frame_times(time_series, time_name)
     dtype = time_series.dtype
-    numbers_of, ids = frame_ids(series[id_name], id_name) if id_name else (None, None)
-    id_dtype = series[id_name].dtype if id_name else None
+    numbers_of = ids = id_dtype = id_native = labels = None
+    if id_name:
+        numbers_of, ids, labels = frame_ids(series[id_name], id_name)
+        id_dtype, native = series[id_name].dtype, series[id_name].to_native()
+        if frame.implementation.value in ("pandas", "pyarrow"):
+            id_native = native.dtype if frame.implementation.value == "pandas" else native.type
     return Columns(
         times=times,
         values=np.array([frame_floats(series[name], name) for name in channels])
@@ -246,6 +265,8 @@ def _from_frame(source: Any, wanted: Wanted) -> Columns:
             dtype if dtype.is_temporal() or dtype.is_integer() else None,
             time_series is index,
             id_dtype,
+            id_native,
+            labels=labels,
         ),
         notices=notices,
         series=numbers_of,
@@ -288,13 +309,15 @@ def _datetime_index(frame: Any) -> Any:
     return series if isinstance(series.dtype, nw.Datetime) else None
 
 
-def _find_time(names: Sequence[str], time_col: str | None, dates: Sequence[str]) -> str:
+def _find_time(names: Sequence[str], wanted: Wanted, dates: Sequence[str]) -> str:
     """Name of the time column; `dates` are the columns that hold dates."""
-    if time_col is not None:
-        if time_col not in names:
-            raise DataError(f"time_col: {unknown_column(time_col, names)}")
-        return time_col
-    by_name = [name for wanted in _TIME_NAMES for name in names if name.lower() == wanted]
+    if wanted.time is not None:
+        if wanted.time not in names:
+            raise DataError(f"time_col: {unknown_column(wanted.time, names)}")
+        return wanted.time
+    if wanted.usual_time is not None and wanted.usual_time in names:
+        return wanted.usual_time
+    by_name = [name for usual in _TIME_NAMES for name in names if name.lower() == usual]
     if by_name:
         return by_name[0]
     if len(dates) == 1:
@@ -340,7 +363,10 @@ def _find_targets(
                 "to_csv(index=False)), or list the channels as target_cols=[...]"
             )
         if not targets:
-            raise DataError(f"expected value columns beside the time, found {listing(names)} only")
+            raise DataError(
+                f"expected value columns beside the time, found {listing(names)} only"
+                f"{wanted.hint or ''}"
+            )
         if id_name is not None and _TARGET_NAME in targets and len(targets) > 1:
             unused = [name for name in targets if name != _TARGET_NAME]
             targets = [_TARGET_NAME]
@@ -348,8 +374,13 @@ def _find_targets(
                 f"the column {_TARGET_NAME!r} is forecast; not used: {listing(unused)} "
                 "(target_cols=[...] names several targets)",
             )
+    absent = [name for name in targets if name not in names]
+    if absent and wanted.hint is not None:
+        raise DataError(
+            f"the table lacks the channels {listing(absent)}; it has {listing(names)}{wanted.hint}"
+        )
     for name in targets:
-        if name not in names:
+        if name in absent:
             raise DataError(f"target_cols: {unknown_column(name, names)}")
         if name in taken:
             raise DataError(f"target_cols: {name!r} is the {taken[name]}; leave it out")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from convtimenet.data.agreement import match_ids
 from convtimenet.data.csv_file import listing
 from convtimenet.data.tables import Table
 from convtimenet.data.timestamps import show_time
@@ -117,8 +118,7 @@ class FittedRows:
         start, stop = scored_rows(table, first, end)
         if self.last.dtype.kind != table.times.dtype.kind or self._other_array(table):
             return start, []
-        number = {one: i for i, one in enumerate(self.ids.tolist())}
-        of = np.array([number.get(one, -1) for one in table.ids.tolist()])
+        of, _ = match_ids(table.ids, self.ids, "the table")
         until = np.repeat(np.where(of >= 0, self.last[of], table.times.min()), table.lengths)
         fitted = (table.times <= until) & np.repeat(of >= 0, table.lengths)
         known = np.add.reduceat(fitted, table.bounds[:-1], dtype=np.int64)

@@ -3,26 +3,28 @@
 A wide table has one row per time stamp and one column per channel. A long one has one row per
 series and time stamp, and says in a column which series that is. Both become a `Table`: S series
 of C channels, one after the other, where a wide table is the case S = 1. `read_table` reads what a
-user has (a CSV or Parquet file, a pandas, polars or pyarrow frame, an array), `future_frame` turns
-forecasts into the user's kind of object again.
+user has (a CSV or Parquet file, a pandas, polars or pyarrow frame, an array);
+`convtimenet.data.future` turns forecasts into the user's kind of object again.
 """
 
 from __future__ import annotations
 
 import csv
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from convtimenet.data.agreement import Terms
 from convtimenet.data.csv_file import listing
 from convtimenet.data.frequency import Frequency
 from convtimenet.data.regular_grid import make_regular, ranges
-from convtimenet.data.sources import Origin, Wanted, read_source
+from convtimenet.data.sources import Columns, Origin, Wanted, read_source
 from convtimenet.data.timestamps import iso_times
 from convtimenet.errors import ConfigError, DataError
 from convtimenet.files import whole_file
@@ -30,22 +32,20 @@ from convtimenet.files import whole_file
 __all__ = [
     "Origin",
     "Table",
+    "agreed",
+    "column_names",
+    "columns_of",
     "crop",
-    "forecast_names",
-    "future_frame",
-    "future_table",
     "pad_front",
     "read_table",
     "select_channels",
     "select_series",
-    "stamps",
     "write_csv",
 ]
 
 logger = logging.getLogger(__name__)
 
 _FILE = Origin("file")
-MODEL = "ConvTimeNet"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -113,16 +113,41 @@ class Table:
         return np.concatenate([[0], np.cumsum(self.lengths)])
 
 
+def column_names(setting: str, value: Any) -> tuple[str, ...]:
+    """Names of columns as a user gives them: one as text, several as a list, tuple, set or array;
+    None for none.
+
+    Raises
+    ------
+    ConfigError
+        If they are something else.
+    """
+    if value is None or isinstance(value, str):
+        return () if value is None else (value,)
+    wrong = isinstance(value, (bytes, Mapping, Iterator)) or not isinstance(value, Iterable)
+    names = [] if wrong else list(value)
+    if wrong or not all(
+        isinstance(name, (str, Integral)) and not isinstance(name, bool) for name in names
+    ):
+        raise ConfigError(
+            f"{setting} must be the name of a column, or a list of names, found {value!r}"
+        )
+    if isinstance(value, (set, frozenset)):
+        names.sort(key=str)  # their own order is another in every process
+    return tuple(map(str, names))
+
+
 def read_table(
     source: Any,
     *,
     time_col: str | None = None,
-    target_cols: Sequence[str] | None = None,
+    target_cols: str | Sequence[str] | None = None,
     frequency: str | None = None,
     id_col: str | None = None,
-    covariates: Sequence[str] = (),
+    covariates: str | Sequence[str] = (),
     fill: float | None = None,
-    fallback: Frequency | None = None,
+    terms: Terms | None = None,
+    hint: str | None = None,
 ) -> Table:
     """Read a table, wide or long, and make it regular and sorted.
 
@@ -152,8 +177,11 @@ def read_table(
     fill : float, optional
         The number that missing values stand for, those of absent rows too: 0 where no row means
         that nothing was sold. By default they are unknown, and stay missing.
-    fallback : Frequency, optional
-        The step where none is given and no series has two rows to find it from.
+    terms : Terms, optional
+        What a model was fitted to, where the table is read for one: it must agree, and one too
+        short to have a step has the model's.
+    hint : str, optional
+        Where the targets are those of a fitted model: what else to say if they are not there.
 
     Raises
     ------
@@ -165,19 +193,34 @@ def read_table(
     MissingExtraError
         If pyarrow is needed for a Parquet file and not installed.
     """
-    targets = [target_cols] if isinstance(target_cols, str) else target_cols
+    targets = None if target_cols is None else list(column_names("target_cols", target_cols))
     if targets is not None:
-        _check_targets(list(targets))
+        _check_targets(targets)
     if frequency is not None:
         Frequency.parse(frequency)
     _check_fill(fill)
-    columns = read_source(
-        source, Wanted(time=time_col, targets=targets, id=id_col, covariates=covariates)
+    wanted = Wanted(
+        time=time_col,
+        targets=targets,
+        id=id_col,
+        covariates=column_names("covariates", covariates),
+        usual_time=None if terms is None else terms.time_name,
+        hint=hint,
     )
-    least = 2 if frequency is None and fallback is None else 1
+    columns = read_source(source, wanted)
+    if terms is not None:
+        columns = terms.stamps(columns)
+        agreed, notices = terms.covariates(columns.covariates)
+        columns = replace(columns, covariates=agreed, notices=(*columns.notices, *notices))
+        if frequency is None and _most_rows(columns) < 2:
+            frequency = terms.frequency.name
+    least = 2 if frequency is None and terms is None else 1
     if len(columns.times) < least:
         raise DataError(f"expected at least {least} rows, found {len(columns.times)}")
-    regular = make_regular(columns, frequency, fallback=fallback, fill=fill)
+    regular = make_regular(columns, frequency, fill=fill)
+    if terms is not None:
+        step = terms.step(regular.frequency, regular.times, regular.lengths, columns.time_zone)
+        regular = replace(regular, frequency=step)
     for notice in regular.notices:
         logger.warning(notice)
     logger.info(
@@ -203,6 +246,45 @@ def read_table(
         covariates=regular.covariates,
         **series,
     )
+
+
+def _most_rows(columns: Columns) -> int:
+    """Rows of the longest series."""
+    return len(columns.times) if columns.series is None else int(np.bincount(columns.series).max())
+
+
+def columns_of(table: Table) -> Columns:
+    """The rows of a table as they are before it is made regular."""
+    return Columns(
+        times=table.times,
+        values=table.values,
+        channels=table.channels,
+        time_name=table.time_name,
+        time_zone=table.time_zone,
+        origin=table.origin,
+        series=np.repeat(np.arange(len(table.lengths)), table.lengths),
+        ids=table.ids,
+        id_name=table.id_name,
+        covariates=table.covariates,
+    )
+
+
+def agreed(table: Table, terms: Terms) -> Table:
+    """A table that was read without regard to a model, in the terms of the one it is for.
+
+    Raises
+    ------
+    DataError
+        If it does not agree.
+    """
+    stamps = terms.stamps(columns_of(table)).notices
+    covariates, told = terms.covariates(table.covariates)
+    step = terms.step(table.frequency, table.times, table.lengths, table.time_zone)
+    new = [one for one in (*stamps, *told) if one not in table.notices]
+    for notice in new:
+        logger.warning(notice)
+    notices = (*table.notices, *new)
+    return replace(table, covariates=covariates, frequency=step, notices=notices)
 
 
 def select_channels(table: Table, channels: Sequence[str]) -> Table:
@@ -281,118 +363,6 @@ def extend(table: Table, steps: int) -> Table:
     for one in longer.covariates.values():
         one[ahead] = None if one.dtype == object else np.nan
     return longer
-
-
-def forecast_names(table: Table) -> tuple[str, ...]:
-    """Names of the columns of forecasts: a wide table's channels; for a long table "ConvTimeNet",
-    as Nixtla's libraries have it, and "ConvTimeNet-<channel>" where there are several."""
-    if not table.long:
-        return table.channels
-    if len(table.channels) == 1:
-        return (MODEL,)
-    return tuple(f"{MODEL}-{name}" for name in table.channels)
-
-
-def future_table(table: Table, values: np.ndarray, names: Sequence[str] | None = None) -> Table:
-    """The h rows that follow each series of `table`, as a table.
-
-    Parameters
-    ----------
-    values : ndarray, shape (S h, columns)
-        Forecasts, one series after the other, (h, C) for a wide table.
-    names : sequence of str, optional
-        Names of the columns; by default `forecast_names`.
-
-    Raises
-    ------
-    DataError
-        If the shape of `values` is another.
-    """
-    values = np.asarray(values, dtype=np.float64)
-    names = forecast_names(table) if names is None else tuple(names)
-    S = len(table.lengths)
-    if values.ndim != 2 or values.shape[1] != len(names) or len(values) % S:
-        rows = f"{S} times rows" if table.long else "rows"
-        raise DataError(f"expected forecasts of shape ({rows}, {len(names)}), found {values.shape}")
-    h = len(values) // S
-    last = table.times[table.bounds[1:] - 1]
-    return replace(
-        table,
-        times=table.frequency.after(last, h, table.time_zone).reshape(-1),
-        values=values,
-        channels=names,
-        rows=np.full(S, h) if table.long else None,
-        notices=(),
-        covariates={},
-    )
-
-
-def future_frame(
-    table: Table,
-    values: np.ndarray,
-    names: Sequence[str] | None = None,
-    rolled: np.ndarray | None = None,
-) -> Any:
-    """Forecasts as the kind of object that `table` was read from.
-
-    Parameters
-    ----------
-    values, names
-        As for `future_table`.
-    rolled : ndarray of bool, shape (h,), optional
-        Steps that rest on forecasts; frames get them as a column "rolled".
-
-    Returns
-    -------
-    A pandas, polars or pyarrow frame in the form, wide or long, and with the kind of time and id
-    column (or index) of the source; for a file the `Table`, which `write_csv` takes; for an array
-    an array (h, C).
-
-    Raises
-    ------
-    DataError
-        If the shape of `values` is another.
-    """
-    future = future_table(table, values, names)
-    origin = table.origin
-    if origin.kind == "file":
-        return future
-    if origin.kind == "numpy":
-        return future.values
-    import narwhals.stable.v2 as nw
-
-    backend: Any = origin.kind
-    times = stamps(table, table.time_name, future.times)
-    columns = {name: future.values[:, i] for i, name in enumerate(future.channels)}
-    if rolled is not None:
-        columns["rolled"] = np.tile(rolled, len(table.lengths))
-    # Not in one from_dict: for pandas that would lose the time zone.
-    frame = nw.from_dict(columns, backend=backend)
-    before: list[Any] = [times]
-    if table.id_name is not None:
-        ids = np.repeat(table.ids, future.lengths)
-        labels = nw.new_series(table.id_name, ids, origin.id_dtype, backend=backend)
-        before.insert(0, labels)
-    if origin.indexed:
-        frame = frame.with_columns(*before[:-1]).select(
-            *(one.name for one in before[:-1]), *columns
-        )
-        return nw.maybe_set_index(frame, index=times).to_native()
-    frame = frame.with_columns(*before)
-    return frame.select(*(one.name for one in before), *columns).to_native()
-
-
-def stamps(table: Table, name: str, times: np.ndarray) -> Any:
-    """Times, as `Table.times` has them, as a narwhals series of the source's own kind."""
-    import narwhals.stable.v2 as nw
-
-    backend: Any = table.origin.kind
-    found = nw.new_series(name, times, backend=backend)
-    if table.time_zone is not None:
-        found = found.dt.replace_time_zone("UTC").dt.convert_time_zone(table.time_zone)
-    if table.origin.time_dtype is not None:
-        found = found.cast(table.origin.time_dtype)
-    return found
 
 
 def write_csv(path: str | Path, table: Table) -> None:

@@ -6,6 +6,7 @@ The result has Nixtla's form, one row per series, cut-off and time step, so that
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -19,8 +20,9 @@ from convtimenet import scores
 from convtimenet.config import TrainConfig
 from convtimenet.data.csv_file import listing
 from convtimenet.data.frequency import Frequency
+from convtimenet.data.future import MODEL, free_names, id_series, stamps
 from convtimenet.data.split import hold_back
-from convtimenet.data.tables import MODEL, Table, crop, pad_front, stamps
+from convtimenet.data.tables import Table, crop, pad_front
 from convtimenet.data.windows import Scaler
 from convtimenet.errors import ConfigError, DataError
 from convtimenet.estimators.intervals import (
@@ -35,6 +37,8 @@ from convtimenet.estimators.panel import Panel
 from convtimenet.network.model import ConvTimeNet
 from convtimenet.network.revin import last_known
 
+log = logging.getLogger(__name__)
+
 NAIVE = "SeasonalNaive"
 _DAY = 86_400_000_000_000
 
@@ -44,15 +48,17 @@ class Forecaster(Protocol):
 
     h: int
     scale: bool
-    futr_exog: Sequence[str] | None
     network_: ConvTimeNet
     train_config_: TrainConfig
+
+    @property
+    def exog(self) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]: ...
 
     def fit(self, X: Any) -> Any: ...
 
     def read(self, X: Any) -> Table: ...
 
-    def adapt(self, table: Table) -> Table: ...
+    def adapt(self, X: Any) -> Table: ...
 
     def scaler_for(self, table: Table) -> Scaler: ...
 
@@ -191,7 +197,7 @@ def backtest(
             naive = _Naive(fitted, known, season, levels or ())
         assert naive is not None
         # what was known ahead stands in the rows behind the cut-off
-        future = table if fitted.futr_exog else None
+        future = table if fitted.exog[1] else None
         ours = fitted.forecast_table(fitted.adapt(known), level=levels, future=future)
         parts.append(_Part(end, ours, naive.forecast(known)))
     columns = _columns(table, h, levels, parts)
@@ -296,6 +302,11 @@ def _columns(
         ids[s, c] = table.ids[s] if table.long else table.channels[c]
         if table.long and C > 1:
             ids[s, c] = f"{table.ids[s]}/{table.channels[c]}"
+    if len(set(ids.ravel().tolist())) < S * C:
+        # "a/b" and "c" must not read as "a" and "b/c"
+        for s, c in np.ndindex(S, C):
+            ids[s, c] = f"{str(table.ids[s])!r}/{table.channels[c]!r}"
+        log.warning(f"ids and channels joined by '/' would not be unique: written {ids[0, 0]}")
     at = np.stack([part.end for part in parts], 1) + table.bounds[:-1, None]  # (S, W)
     rows = at[..., None] + np.arange(h)
     truth = table.values[rows]
@@ -316,21 +327,29 @@ def _columns(
 def _frame(table: Table, columns: dict[str, np.ndarray]) -> Any:
     """Columns as the caller's kind of frame, under the caller's names for a long table."""
     id_name, time_name = table.id_name or "unique_id", table.time_name if table.long else "ds"
-    y = table.channels[0] if table.long and len(table.channels) == 1 else "y"
-    named = {id_name: "id", time_name: "time", "cutoff": "cutoff", y: "y"}
-    flat: dict[str, Any] = {new: columns[old].reshape(-1) for new, old in named.items()}
-    flat |= {name: c.reshape(-1) for name, c in columns.items() if name not in named.values()}
+    own = {id_name: "id", time_name: "time"}
+    as_given = table.long and len(table.channels) == 1
+    if as_given:
+        own[table.channels[0]] = "y"
+    made = [name for name in columns if name not in own.values()]
+    free, notices = free_names(made, list(own))
+    for notice in notices:
+        log.warning(notice)
+    given = {old: new for new, old in own.items()} | dict(zip(made, free, strict=True))
+    flat: dict[str, Any] = {given[name]: one.reshape(-1) for name, one in columns.items()}
     if table.origin.kind in ("file", "numpy"):
         return flat
     import narwhals.stable.v2 as nw
 
     backend: Any = table.origin.kind
-    for name in (time_name, "cutoff"):
+    for name in (given["time"], given["cutoff"]):
         flat[name] = stamps(table, name, flat[name])
-    as_given = table.long and len(table.channels) == 1
-    kind = table.origin.id_dtype if as_given else None
-    ids = flat[id_name] if as_given else flat[id_name].astype(str)
-    flat[id_name] = nw.new_series(id_name, ids.tolist(), kind, backend=backend)
+    ids = flat[id_name]
+    flat[id_name] = (
+        id_series(table, id_name, ids)
+        if as_given
+        else nw.new_series(id_name, ids.astype(str).tolist(), backend=backend)
+    )
     series = {name: one for name, one in flat.items() if isinstance(one, nw.Series)}
     numbers = {name: one for name, one in flat.items() if name not in series}
     frame = nw.from_dict(numbers, backend=backend).with_columns(*series.values())

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from convtimenet.batch import Batch, Covariates
 from convtimenet.config import ModelConfig
+from convtimenet.data.agreement import Labels, match_ids
 from convtimenet.data.cases import Cases
 from convtimenet.data.csv_file import listing
 from convtimenet.data.tables import Table, select_series
@@ -181,14 +182,17 @@ def chosen(table: Table, series: Any) -> Table:
     if not table.long:
         raise ConfigError("series=... is given, but the table has no ids; leave it out")
     wanted = [series] if isinstance(series, str) or np.ndim(series) == 0 else list(series)
-    missing = [one for one in wanted if one not in ids]
+    asked, labels = list(dict.fromkeys(wanted)), Labels(ids)
+    numbers, _ = match_ids(np.array([*asked, None], dtype=object)[:-1], labels, "series")
+    of = dict(zip(asked, numbers.tolist(), strict=True))
+    missing = [one for one in asked if of[one] < 0]
     if missing or not wanted:
         raise DataError(
             f"the table lacks the series {listing(missing, 3)}; it has {listing(ids, 3)}"
             if wanted
             else "expected the ids of the series to explain, found none; name some or leave it out"
         )
-    return select_series(table, np.array([ids.index(one) for one in wanted]))
+    return select_series(table, np.array([of[one] for one in wanted]))
 
 
 # --- hiding --------------------------------------------------------------------------------------

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from sklearn.utils.validation import check_is_fitted
 
-from convtimenet.data.covariates import Encoder, columns_of
-from convtimenet.data.frequency import Frequency
-from convtimenet.data.sources import Columns, Wanted, read_source
+from convtimenet.data.agreement import Terms, match_ids, unseen_ids
+from convtimenet.data.covariates import Encoder, terms_of
+from convtimenet.data.future import read_plan, rows_ahead
 from convtimenet.data.split import FittedRows
-from convtimenet.data.tables import Table, read_table, select_channels
+from convtimenet.data.tables import Table, agreed, column_names, read_table, select_channels
 from convtimenet.data.windows import Scaler, Windows
 from convtimenet.devices import autocast
 from convtimenet.errors import ConfigError, DataError
@@ -47,13 +47,13 @@ class FittedForecaster(ConvTimeNetEstimator):
 
     scale: bool
     time_col: str | None
-    target_cols: Sequence[str] | None
+    target_cols: str | Sequence[str] | None
     freq: str | None
     id_col: str | None
     fill: float | None
-    hist_exog: Sequence[str] | None
-    futr_exog: Sequence[str] | None
-    stat_exog: Sequence[str] | None
+    hist_exog: str | Sequence[str] | None
+    futr_exog: str | Sequence[str] | None
+    stat_exog: str | Sequence[str] | None
 
     channels_: tuple[str, ...]
     """Channel names, in order."""
@@ -92,7 +92,7 @@ class FittedForecaster(ConvTimeNetEstimator):
             known.
         """
         check_is_fitted(self, "fused_")
-        table = self._fitted_table(X)
+        table = self.adapt(X)
         # without scaling a table may hold other channels, of the same times
         if self.fitted_rows_ is not None and {*table.channels} & {*self.channels_}:
             first_row, notices = self.fitted_rows_.behind(table, first_row, end)
@@ -115,10 +115,16 @@ class FittedForecaster(ConvTimeNetEstimator):
         ----------
         X
             A table with at least `input_size` rows; by default the one the model was fitted to. A
-            long one may hold series that training did not see, of any length.
+            long one may hold series that training did not see, of any length. It must agree with
+            the table of `fit`: the same step (one too short to have a step has the model's), a time
+            zone where that had one. Stamps in another zone are read as the same instants, ids and
+            texts under any of their writings (1, 1.0 and "1"); a notice says what was converted.
         future
-            The `futr_exog` columns for the rows after the end of every series, in the same form as
-            the table, or a `Table`: at least as many whole horizons as `h` reaches.
+            A plan: the `futr_exog` columns for the `h` rows after the end of every series, in the
+            same form as the table, or a `Table`. Other rows and columns are left aside. The network
+            reads whole horizons, and any step may depend on all of them: rows behind the first `h`
+            are read where the plan has them, and are missing where it does not (numbers as their
+            mean in training, texts as none of the categories), which a notice says.
         h
             Steps to forecast, by default the trained horizon. Fewer are cut from it; for more the
             model reads its own forecasts. A notice says so, and frames mark those steps in a column
@@ -139,16 +145,18 @@ class FittedForecaster(ConvTimeNetEstimator):
         Raises
         ------
         DataError
-            If rows are too few, channels differ from the fitted ones where that matters, a
-            covariate of the rows ahead is missing (naming the columns, the first stamp and series),
-            or intervals are asked for and the calibration is absent or too small.
+            If rows are too few, channels differ from the fitted ones where that matters, the table
+            or the plan does not agree with what the model was fitted to (step, time zone, ids, text
+            for numbers), a covariate of the rows ahead is missing (naming the columns, the first
+            stamp and series) or there twice, or intervals are asked for and the calibration is
+            absent or too small.
         ConfigError
             If `h` is no such number, or intervals are asked for beyond the trained horizon.
         """
         check_is_fitted(self, "fused_")
-        table = self.tail_ if X is None else self._fitted_table(X)
-        values = self.forecast_table(table, h, level, future)
-        return as_given(table, values, h, self.network_.config.outputs, level)
+        table = self.tail_ if X is None else self.adapt(X)
+        values, notices = self._forecast(table, h, level, future)
+        return as_given(table, values, h, self.network_.config.outputs, level, notices)
 
     def forecast(self, values: np.ndarray, h: int | None = None) -> np.ndarray:
         """Forecast from the last `input_size` rows of (T, C) values of one series to (h, C), units
@@ -172,7 +180,7 @@ class FittedForecaster(ConvTimeNetEstimator):
     def forecast_table(
         self, table: Table, h: int | None = None, level: Any = None, future: Any = None
     ) -> np.ndarray:
-        """Forecast every series of a `Table` as `read` and `adapt` give it.
+        """Forecast every series of a `Table` as `adapt` gives it.
 
         Returns
         -------
@@ -186,8 +194,13 @@ class FittedForecaster(ConvTimeNetEstimator):
             As `predict`.
         """
         check_is_fitted(self, "fused_")
+        return self._forecast(table, h, level, future)[0]
+
+    def _forecast(
+        self, table: Table, h: int | None, level: Any, future: Any
+    ) -> tuple[np.ndarray, list[str]]:
+        """What `forecast_table` gives, and notices about the plan."""
         steps, H = self._steps(h), self.network_.config.outputs
-        given = self._given(table, future)
         levels = () if level is None else check_levels(level)
         radii = [self._calibrated().radius(one) for one in levels]
         if radii and steps > H:
@@ -195,10 +208,11 @@ class FittedForecaster(ConvTimeNetEstimator):
                 f"intervals reach the trained horizon of {H} steps, "
                 f"found h={steps}; ask for fewer steps, for no level, or train with a longer h"
             )
+        plan, notices = self._plan(table, future, steps)
         found = forecast_series(
-            self.fused_, self._reader, self.train_config_, table, steps, radii, given
+            self.fused_, self._reader, self.train_config_, table, steps, radii, plan
         )
-        return found.reshape(len(table.lengths) * steps, -1)
+        return found.reshape(len(table.lengths) * steps, -1), notices
 
     def explain(
         self, X: Any = None, future: Any = None, *, series: Any = None, spans: Any = None
@@ -236,12 +250,11 @@ class FittedForecaster(ConvTimeNetEstimator):
 
         check_is_fitted(self, "fused_")
         config, reader = self.network_.config, self._reader
-        ahead = config.outputs if self.covariates_.any else 0
         steps = spans_of(spans, config.context_length)
-        table = chosen(self.tail_ if X is None else self._fitted_table(X), series)
-        given = self._given(table, future)
+        table = chosen(self.tail_ if X is None else self.adapt(X), series)
+        plan, _ = self._plan(table, future, config.outputs)
         with torch.inference_mode(), autocast(reader.device, self.train_config_):
-            windows, scaler = reader.contexts(table, ahead, given)
+            windows, scaler = reader.contexts(table, reader.ahead(config.outputs), plan)
             values, times = reader.context_values(table)
             found = explain_windows(
                 self.network_,
@@ -286,7 +299,7 @@ class FittedForecaster(ConvTimeNetEstimator):
             reaches.
         """
         check_is_fitted(self, "fused_")
-        table = self._fitted_table(X)
+        table = self.adapt(X)
         panel, windows = self._reader.windows(table, first_row, end)
         intervals = self._interval_sums(level, len(table.channels), panel.values.device)
         with autocast(panel.values.device, self.train_config_):
@@ -307,59 +320,97 @@ class FittedForecaster(ConvTimeNetEstimator):
 
     def read(self, X: Any) -> Table:
         """The table that `fit` would see."""
-        return self._read(X)
+        return X if isinstance(X, Table) else self._read(X)
 
-    def _read(self, X: Any, fallback: Frequency | None = None) -> Table:
-        if isinstance(X, Table):
-            return X
-        return read_table(
-            X,
-            time_col=self.time_col,
-            target_cols=self.target_cols,
-            frequency=self.freq,
-            id_col=self.id_col,
-            covariates=[*(self.hist_exog or ()), *(self.futr_exog or ()), *(self.stat_exog or ())],
-            fill=self.fill,
-            fallback=fallback,
-        )
-
-    def _fitted_table(self, X: Any) -> Table:
-        # series of one row have the step of those the model was fitted to
-        table = self.adapt(self._read(X, self.tail_.frequency))
-        for notice in gap_notices(table, self.network_.config.masks, learns=False):
-            log.warning(notice)
-        return table
-
-    def adapt(self, table: Table) -> Table:
-        """The table with the fitted channels in their order, where they matter.
+    def adapt(self, X: Any) -> Table:
+        """The table that the fitted network reads: one that agrees with the table of `fit`, with
+        the fitted channels in their order, where they matter. A `Table` is taken as it is read.
 
         Raises
         ------
         DataError
-            If channels are missing.
+            If it does not agree, or channels are missing.
         """
+        hint = ""
+        if self.covariates_.futr:
+            hint = "; a plan of the rows ahead goes into predict(future=...)"
+        if isinstance(X, Table):
+            table = agreed(X, self.terms)
+        else:
+            table = self._read(X, self.channels_ if self.scale else None, self.terms, hint)
         affine = self.network_.config.revin_affine_channels
         if self.scale:
-            return select_channels(table, self.channels_)
-        if affine and len(table.channels) != affine:
+            table = select_channels(table, self.channels_)
+        elif affine and len(table.channels) != affine:
             raise DataError(
                 f"the model was fitted with RevIN weights for {affine} channels, the table has "
                 f"{len(table.channels)}; give the same channels or fit without "
                 "revin_affine_channels"
             )
+        notices = gap_notices(table, self.network_.config.masks, learns=False)
+        if self.scaler_.centre.ndim == 3:
+            notices += self._unseen(table)
+        for notice in notices:
+            log.warning(notice)
         return table
 
-    def _given(self, table: Table, future: Any) -> Columns | None:
-        """What is given of the covariates ahead; no rows where it is nothing."""
-        names = self.futr_exog or ()
-        if future is None:
-            return Columns.without_rows(table.times, names) if names else None
+    def _read(
+        self,
+        X: Any,
+        channels: Sequence[str] | None = None,
+        terms: Terms | None = None,
+        hint: str | None = None,
+    ) -> Table:
+        names = [name for of in self.exog for name in of]
+        return read_table(
+            X,
+            time_col=self.time_col,
+            target_cols=self.target_cols if channels is None else channels,
+            frequency=self.freq,
+            id_col=self.id_col,
+            covariates=list(dict.fromkeys(names)),
+            fill=self.fill,
+            terms=terms,
+            hint=hint,
+        )
+
+    def _unseen(self, table: Table) -> list[str]:
+        """What to say of series that training did not see, or knows under another writing."""
+        if not table.long:
+            return [
+                "the table has no ids: its series is scaled by its own values, not as in training"
+            ]
+        labels = self._reader.labels
+        seen, told = match_ids(table.ids, labels, "the table")
+        return [*told, *unseen_ids(table.ids, seen, labels)]
+
+    @property
+    def exog(self) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+        """The names in `hist_exog`, `futr_exog` and `stat_exog`."""
+        hist = column_names("hist_exog", self.hist_exog)
+        futr = column_names("futr_exog", self.futr_exog)
+        return hist, futr, column_names("stat_exog", self.stat_exog)
+
+    @property
+    def terms(self) -> Terms:
+        """What later tables must agree with."""
+        return terms_of(self.tail_, self.covariates_)
+
+    def _plan(
+        self, table: Table, future: Any, steps: int
+    ) -> tuple[dict[str, np.ndarray], list[str]]:
+        """Covariates (S, ahead) known of the rows behind a table's end, and notices about them."""
+        names = tuple(column.name for column in self.covariates_.futr)
         if not names:
+            if future is None:
+                return {}, []
             raise ConfigError("future=... is given, but the model has no futr_exog; leave it out")
-        if isinstance(future, Table):
-            return columns_of(future)
-        wanted = Wanted(time=self.time_col, targets=(), id=self.id_col, covariates=names)
-        return read_source(future, wanted)
+        given = read_plan(future, table, names, self.time_col, self.id_col)
+        ahead = self._reader.ahead(steps)
+        plan, notices = rows_ahead(table, steps, ahead, given, names, self.terms)
+        for notice in notices:
+            log.warning(notice)
+        return plan, notices
 
     def scaler_for(self, table: Table) -> Scaler:
         """How the series of a table are scaled before the network reads them."""

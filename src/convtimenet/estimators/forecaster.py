@@ -11,10 +11,10 @@ from typing import Any, Self
 import numpy as np
 
 from convtimenet.config import ModelConfig
-from convtimenet.data.covariates import Encoder, usual_calendar
+from convtimenet.data.covariates import Encoder, calendar_names
 from convtimenet.data.remembered import check_fits, from_remembered, remembered
 from convtimenet.data.split import FittedRows, hold_back, split_rows
-from convtimenet.data.tables import Table, crop
+from convtimenet.data.tables import Table, column_names, crop
 from convtimenet.data.windows import Scaler
 from convtimenet.devices import resolve_device
 from convtimenet.errors import ConfigError
@@ -61,10 +61,12 @@ class ConvTimeNetForecaster(FittedForecaster):
         sold. By default a missing value is unknown, and masked.
     hist_exog, futr_exog, stat_exog
         Columns of covariates, numbers or text: known up to now, known ahead, and one value for a
-        whole series. For what is known ahead `predict` needs the rows of the horizon.
+        whole series; one name, or several. For what is known ahead `predict` needs the rows of the
+        horizon.
     calendar
         Read the time stamps too, as covariates known ahead: names such as "hour", "dayofweek" and
-        "month" (`convtimenet.data.covariates.CALENDAR`), or True for those that the step asks for.
+        "month" (`convtimenet.data.covariates.CALENDAR`), one or several, or True or "auto" for
+        those that the step asks for. They follow the clock of the training table's time zone.
     model
         Settings of `ModelConfig` that replace the preset's.
     training
@@ -110,14 +112,14 @@ class ConvTimeNetForecaster(FittedForecaster):
         preset: str = "auto",
         scale: bool = True,
         time_col: str | None = None,
-        target_cols: Sequence[str] | None = None,
+        target_cols: str | Sequence[str] | None = None,
         freq: str | None = None,
         id_col: str | None = None,
         fill: float | None = None,
-        hist_exog: Sequence[str] | None = None,
-        futr_exog: Sequence[str] | None = None,
-        stat_exog: Sequence[str] | None = None,
-        calendar: bool | Sequence[str] = False,
+        hist_exog: str | Sequence[str] | None = None,
+        futr_exog: str | Sequence[str] | None = None,
+        stat_exog: str | Sequence[str] | None = None,
+        calendar: bool | str | Sequence[str] = False,
         model: Mapping[str, Any] | None = None,
         training: Mapping[str, Any] | None = None,
         n_epochs: int | None = None,
@@ -293,9 +295,18 @@ class ConvTimeNetForecaster(FittedForecaster):
 
     def _encoder(self, table: Table) -> Encoder:
         """Covariates by the values of a table."""
-        calendar = usual_calendar(table) if self.calendar is True else self.calendar or ()
-        kinds = (self.hist_exog or (), self.futr_exog or (), self.stat_exog or ())
-        return Encoder.fit(table, *kinds, calendar)
+        return Encoder.fit(table, *self.exog, calendar_names(self.calendar, table))
+
+    def description(self, values: dict[str, Any] | None = None) -> dict[str, Any]:
+        """As `ConvTimeNetEstimator.description`; names of columns, however given, as a list."""
+        described = super().description(values)
+        parameters = described["parameters"]
+        for name in ("target_cols", "hist_exog", "futr_exog", "stat_exog", "calendar"):
+            if isinstance(parameters[name], np.bool_):
+                parameters[name] = bool(parameters[name])
+            elif not isinstance(parameters[name], (bool, str, type(None))):
+                parameters[name] = list(column_names(name, parameters[name]))
+        return described
 
     def _remembered(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         values, arrays = remembered(self.tail_)
@@ -312,7 +323,7 @@ class ConvTimeNetForecaster(FittedForecaster):
     def _remember(self, values: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
         self.tail_ = from_remembered(values, arrays)
         self.channels_ = self.tail_.channels
-        self.covariates_ = Encoder.from_dict(values["covariates"])
+        self.covariates_ = Encoder.from_dict(values["covariates"], self.tail_.time_zone)
         config = self.network_.config
         check_fits(self.tail_, self.scaler_, self.covariates_, config)
         self.fitted_rows_ = None

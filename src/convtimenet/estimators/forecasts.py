@@ -7,7 +7,7 @@ forecast and then its bounds.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from convtimenet.config import TrainConfig
-from convtimenet.data.sources import Columns
-from convtimenet.data.tables import Table, forecast_names, future_frame, select_series
+from convtimenet.data.future import forecast_names, free_names, future_frame, key_names
+from convtimenet.data.tables import Table, select_series
 from convtimenet.data.windows import Windows
 from convtimenet.devices import autocast
 from convtimenet.errors import ConfigError
@@ -53,7 +53,7 @@ def forecast_series(
     table: Table,
     steps: int,
     radii: Sequence[np.ndarray],
-    given: Columns | None,
+    plan: Mapping[str, np.ndarray],
 ) -> np.ndarray:
     """Forecasts and bounds (S, h, C, K) of every series of a table, in the data's units.
 
@@ -63,12 +63,11 @@ def forecast_series(
         In its inference form.
     radii
         (G, H) of every level, rising; see `convtimenet.estimators.intervals`.
-    given
-        Covariates of the rows ahead, see `Reader.contexts`.
+    plan
+        Covariates (S, ahead) known of the rows ahead, see `Reader.contexts`.
     """
     config, S = reader.config, len(table.lengths)
-    # whole horizons of rows ahead, where covariates go on over them
-    ahead = -(-steps // config.outputs) * config.outputs if reader.encoder.any else 0
+    ahead = reader.ahead(steps)
     found = np.empty((S, steps, len(table.channels), 1 + 2 * len(radii)))
     parts = Parts("predicting")
 
@@ -82,7 +81,8 @@ def forecast_series(
     with torch.inference_mode(), autocast(reader.device, settings):
         for first in range(0, S, _CHUNK):
             numbers = np.arange(first, min(S, first + _CHUNK))
-            windows, scaler = reader.contexts(select_series(table, numbers), ahead, given)
+            known = {name: rows[numbers] for name, rows in plan.items()}
+            windows, scaler = reader.contexts(select_series(table, numbers), ahead, known)
             order = torch.arange(len(windows), device=reader.device)
             scaled = [
                 answer
@@ -114,7 +114,14 @@ def _answers(
     return torch.stack([bands.point, *low, *high])[..., :steps]
 
 
-def as_given(table: Table, values: np.ndarray, h: int | None, horizon: int, level: Any) -> Any:
+def as_given(
+    table: Table,
+    values: np.ndarray,
+    h: int | None,
+    horizon: int,
+    level: Any,
+    notices: Sequence[str] = (),
+) -> Any:
     """Forecasts and bounds (S h, C K) in the form of the table they belong to.
 
     Parameters
@@ -123,19 +130,32 @@ def as_given(table: Table, values: np.ndarray, h: int | None, horizon: int, leve
         Steps asked for, None for the trained `horizon`.
     level
         Per cents asked for, None for forecasts alone.
+    notices
+        What was said while they were made; a `Table` keeps it.
     """
-    if level is not None:
-        names = band_names(check_levels(level))
-        if table.origin.kind == "numpy":
-            parts = np.moveaxis(values.reshape(len(values), -1, len(names)), -1, 0)
-            return dict(zip(["forecast", *names[1:]], parts, strict=True))
-        columns = [f"{one}-{n}" if n else one for one in forecast_names(table) for n in names]
-        return future_frame(table, values, columns)
-    if h is None or h <= horizon:
-        return future_frame(table, values)
-    notice = (
-        f"steps {horizon + 1} to {h} rest on the model's own forecasts of the {horizon} before them"
-    )
-    log.warning(notice)
-    found = future_frame(table, values, rolled=np.arange(h) >= horizon)
-    return replace(found, notices=(notice,)) if isinstance(found, Table) else found
+    bounds = () if level is None else band_names(check_levels(level))[1:]
+    if bounds and table.origin.kind == "numpy":
+        parts = np.moveaxis(values.reshape(len(values), -1, 1 + len(bounds)), -1, 0)
+        return dict(zip(["forecast", *bounds], parts, strict=True))
+    told: list[str] = []
+    columns, rolled = forecast_names(table), {}
+    if bounds:
+        made = [f"{one}-{bound}" for one in columns for bound in bounds]
+        free, told = free_names(made, [*key_names(table), *columns])
+        G = len(bounds)
+        columns = [
+            name for i, one in enumerate(columns) for name in (one, *free[i * G : (i + 1) * G])
+        ]
+    elif h is not None and h > horizon:
+        told.append(
+            f"steps {horizon + 1} to {h} rest on the model's own forecasts of the {horizon} before "
+            "them"
+        )
+        if table.origin.kind not in ("file", "numpy"):
+            (name,), renamed = free_names(["rolled"], [*key_names(table), *columns])
+            rolled[name] = np.arange(h) >= horizon
+            told += renamed
+    for notice in told:
+        log.warning(notice)
+    found = future_frame(table, values, columns, rolled=rolled)
+    return replace(found, notices=(*notices, *told)) if isinstance(found, Table) else found

@@ -6,16 +6,17 @@ Shape legend: `convtimenet._shapes`; S series, T rows.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
 
 from convtimenet.config import ModelConfig
-from convtimenet.data.covariates import Encoder, fill_future
+from convtimenet.data.agreement import Labels, match_ids
+from convtimenet.data.covariates import Encoder
 from convtimenet.data.csv_file import listing
-from convtimenet.data.sources import Columns
 from convtimenet.data.split import Rows, scored_rows
 from convtimenet.data.tables import Table, crop, extend, pad_front
 from convtimenet.data.windows import (
@@ -221,19 +222,27 @@ class Reader:
         panel = self._panel(table, scaler, L + H if table.long else 0)
         return panel, panel.windows(L, H, first, end)
 
-    def contexts(self, table: Table, ahead: int, given: Columns | None) -> tuple[Windows, Scaler]:
+    def ahead(self, steps: int) -> int:
+        """Rows behind the end of a series that a forecast of so many steps reads: whole horizons,
+        where covariates go on over them."""
+        H = self.config.outputs
+        return -(-steps // H) * H if self.encoder.any else 0
+
+    def contexts(
+        self, table: Table, ahead: int, plan: Mapping[str, np.ndarray]
+    ) -> tuple[Windows, Scaler]:
         """The last context of every series, with covariates of so many rows behind it, and what it
         was scaled with.
 
         Parameters
         ----------
-        given
-            Covariates of the rows behind the end; None where the model has none known ahead.
+        plan
+            Covariates (S, ahead) known of the rows behind the end.
 
         Raises
         ------
         DataError
-            If a wide table has too few rows, or a covariate ahead is missing.
+            If a wide table has too few rows.
         """
         L, H = self.config.context_length, self.config.outputs
         if not table.long:
@@ -242,8 +251,9 @@ class Reader:
         scaler, now = self._near(self.scaler_for(table), part), part.lengths
         if ahead:
             part = extend(part, ahead)
-        if given is not None:
-            part = fill_future(part, now, given, [column.name for column in self.encoder.futr])
+        behind = np.arange(len(part.times)) >= np.repeat(part.bounds[:-1] + now, part.lengths)
+        for name, rows in plan.items():
+            part.covariates[name][behind] = rows.reshape(-1)
         panel = self._panel(part, scaler, L + ahead)
         return panel.windows(L, min(ahead, H), now, now + min(ahead, H)), scaler
 
@@ -287,8 +297,7 @@ class Reader:
         where none of those is known."""
         if self.scaler.centre.ndim == 2:
             return self.scaler
-        number = {one: i for i, one in enumerate(self.ids.tolist())}
-        seen = np.array([number.get(one, -1) for one in table.ids.tolist()])
+        seen, _ = match_ids(table.ids, self.labels, "the table")
         if (seen >= 0).all():
             return self.scaler[seen]
         as_long = replace(table, id_name=table.id_name or "", rows=table.lengths)
@@ -307,6 +316,11 @@ class Reader:
         the training series where those are of no value."""
         centre, scale = (np.median(one, axis=0) for one in (self.scaler.centre, self.scaler.scale))
         return Scaler(np.where(silent, centre, own.centre), np.where(silent, scale, own.scale))
+
+    @cached_property
+    def labels(self) -> Labels:
+        """`ids`, to be found under any of their writings."""
+        return Labels(self.ids.tolist())
 
     def _panel(self, table: Table, scaler: Scaler, least: int) -> Panel:
         masks, encoder = self.config.masks, self.encoder

@@ -6,7 +6,8 @@ from itertools import islice, product
 
 import numpy as np
 
-from convtimenet.data.tables import Table, forecast_names
+from convtimenet.data.future import forecast_names
+from convtimenet.data.tables import Table
 from convtimenet.data.timestamps import to_local
 from convtimenet.errors import DataError
 from convtimenet.report import _plots as plots

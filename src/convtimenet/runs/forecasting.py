@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from convtimenet.config import TrainConfig
-from convtimenet.data.covariates import fill_future
+from convtimenet.data.covariates import Encoder, terms_of
 from convtimenet.data.csv_file import listing
-from convtimenet.data.sources import Wanted, read_source
+from convtimenet.data.future import read_plan, rows_ahead
 from convtimenet.data.split import Rows, hold_back
-from convtimenet.data.tables import Table, crop, extend
+from convtimenet.data.tables import Table
 from convtimenet.errors import ConfigError, DataError
 from convtimenet.estimators.forecaster import ConvTimeNetForecaster
 from convtimenet.estimators.forecasts import check_steps
@@ -199,7 +199,7 @@ def check_future(model: ConvTimeNetForecaster, table: Table, future: str | Path 
     DataError
         If there is none, it cannot be read, or rows or values are missing.
     """
-    names = model.futr_exog or ()
+    names = model.exog[1]
     if not names:
         if future is not None:
             raise ConfigError(
@@ -213,11 +213,13 @@ def check_future(model: ConvTimeNetForecaster, table: Table, future: str | Path 
             f"the model reads {listing(names)} ahead: expected the values of the {model.h} steps "
             "after the table's end, found none; give a file of them with --future"
         )
-    wanted = Wanted(time=model.time_col, targets=(), id=model.id_col, covariates=names)
-    last = crop(table, table.lengths - 1, table.lengths)
-    given = read_source(future, wanted)
+    given = read_plan(future, table, names, model.time_col, model.id_col)
+    if hasattr(model, "tail_"):
+        terms = model.terms
+    else:
+        terms = terms_of(table, Encoder.fit(table, (), names, (), ()))
     try:
-        fill_future(extend(last, model.h), last.lengths, given, names)
+        rows_ahead(table, model.h, model.h, given, names, terms)
     except DataError as error:
         # the estimator's words for it, in the command line's
         said = str(error).replace("predict(future=...)", "--future")

@@ -1,0 +1,354 @@
+"""The rows behind a table's end: what a plan says of them, and forecasts of them as frames.
+
+Shape legend: `convtimenet._shapes`; S series, h steps ahead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from convtimenet.data.agreement import Labels, Terms, match_ids
+from convtimenet.data.csv_file import listing
+from convtimenet.data.sources import Columns, Wanted, read_source
+from convtimenet.data.tables import Table, columns_of
+from convtimenet.data.timestamps import show_time
+from convtimenet.errors import DataError
+
+__all__ = [
+    "MODEL",
+    "forecast_names",
+    "free_names",
+    "future_frame",
+    "future_table",
+    "id_series",
+    "key_names",
+    "read_plan",
+    "rows_ahead",
+    "stamps",
+]
+
+MODEL = "ConvTimeNet"
+_PLAN = "the plan"
+
+
+# --- what is known of them -----------------------------------------------------------------------
+
+
+def read_plan(
+    future: Any, table: Table, names: Sequence[str], time_col: str | None, id_col: str | None
+) -> Columns:
+    """The rows of a plan for a table: of anything that a table can be read from, or a `Table`; none
+    where there is no plan."""
+    if future is None:
+        return Columns.without_rows(table.times, table.time_zone, names)
+    if isinstance(future, Table):
+        return columns_of(future)
+    return read_source(
+        future,
+        Wanted(
+            time=time_col,
+            targets=(),
+            id=id_col,
+            covariates=names,
+            usual_time=table.time_name,
+        ),
+    )
+
+
+def rows_ahead(
+    table: Table, steps: int, ahead: int, given: Columns, names: Sequence[str], terms: Terms
+) -> tuple[dict[str, np.ndarray], list[str]]:
+    """What a plan says of the rows behind the end of every series, and notices about that.
+
+    Parameters
+    ----------
+    steps
+        Rows behind each series for which the plan must say everything.
+    ahead
+        Rows that are wanted, `steps` or more; what it does not say of the later ones is missing.
+    given
+        The plan: rows of any series and stamps, in any order; others than those ahead are left
+        aside.
+    names
+        The columns that matter.
+
+    Returns
+    -------
+    dict of ndarray, shape (S, ahead)
+        As in `Table.covariates`.
+
+    Raises
+    ------
+    DataError
+        If its stamps are not of the table's kind, a row is there twice, or a value of the first
+        `steps` rows is missing, naming the columns and the first missing stamp and its series.
+    """
+    given = terms.stamps(given, _PLAN)
+    series, notices = _series_of(table, given)
+    notices = [*given.notices, *notices]
+    rows = np.flatnonzero(series >= 0)
+    last = table.times[table.bounds[1:] - 1]
+    at = np.empty(0, dtype=np.int64)
+    if len(rows):
+        zone = table.time_zone
+        at = table.frequency.steps(last[series[rows]], given.times[rows], zone) - 1
+    here = (at >= 0) & (at < ahead)
+    rows, at = rows[here], at[here]
+    place = series[rows] * ahead + at
+    shape = (len(last), ahead)
+    order = np.argsort(place, kind="stable")
+    twice = np.flatnonzero(place[order][1:] == place[order][:-1])
+    if len(twice):
+        row = int(rows[order[twice[0]]])
+        raise DataError(
+            f"{_PLAN} has more than one row for {show_time(given.times[row], given.time_zone)}"
+            f"{_in_series(table, int(series[row]))}; keep one row for each series and stamp"
+        )
+    columns = {}
+    for name in names:
+        if name not in given.covariates:
+            raise DataError(
+                f"{_PLAN} lacks the covariate {name!r}; it has {listing([*given.covariates])}"
+            )
+        columns[name] = given.covariates[name][rows]
+    columns, told = terms.covariates(columns, _PLAN)
+    found = {}
+    absent = np.zeros(shape, dtype=bool)
+    lacking = []
+    for name, values in columns.items():
+        text = terms.categories[name] is not None
+        full = np.full(shape, None if text else np.nan, dtype=object if text else np.float64)
+        full.reshape(-1)[place] = values
+        found[name] = full
+        none = full == np.array(None) if text else np.isnan(full)
+        if none[:, :steps].any():
+            lacking.append(name)
+        absent |= none
+    if lacking:
+        raise _lacking(table, lacking, absent[:, :steps], given)
+    beyond = int(absent.any(axis=0).sum())
+    if beyond:
+        notices.append(
+            f"{_PLAN} says nothing of some of the last {beyond} of {ahead} steps that the model "
+            "reads: numbers are read as their mean in training, texts as none"
+        )
+    return found, [*notices, *told]
+
+
+def _series_of(table: Table, given: Columns) -> tuple[np.ndarray, list[str]]:
+    """The number of the table's series that each row of a plan belongs to, -1 for another."""
+    S = len(table.lengths)
+    if given.series is None:
+        if S > 1:
+            raise DataError(
+                f"{_PLAN} lacks the id column {table.id_name!r}; expected rows for each of the {S} "
+                "series"
+            )
+        return np.zeros(len(given.times), dtype=np.int64), []
+    assert given.ids is not None
+    if not table.long and given.id_name is not None:
+        if len(given.ids) > 1:
+            raise DataError(
+                f"{_PLAN} has {len(given.ids)} series in its column {given.id_name!r}, the table "
+                "is one series without ids; give the rows of one"
+            )
+        return np.zeros(len(given.times), dtype=np.int64), []
+    numbers, notices = match_ids(given.ids, Labels(table.ids.tolist()), _PLAN)
+    return numbers[given.series] if len(given.series) else given.series, notices
+
+
+def _in_series(table: Table, series: int) -> str:
+    return f" in the series {table.ids.tolist()[series]!r}" if table.long else ""
+
+
+def _lacking(table: Table, names: Sequence[str], absent: np.ndarray, given: Columns) -> DataError:
+    """The error for rows ahead (S, steps) whose covariates are not known."""
+    series, at = (int(n[0]) for n in np.nonzero(absent))
+    steps = absent.shape[1]
+    last = table.times[table.bounds[1:] - 1][series]
+    stamp = show_time(table.frequency.future(last, steps, table.time_zone)[at], table.time_zone)
+    has, remedy = "", "give them as predict(future=...)"
+    if len(given.times):
+        remedy = "add the rows or values that are missing"
+        if given.origin.kind == "numpy":
+            remedy = (
+                "the rows of an array are counted from 0, as the table's are: give a frame with "
+                f"the rows ahead and their numbers in a column {table.time_name!r}"
+            )
+        first, final = (
+            show_time(t, given.time_zone) for t in (given.times.min(), given.times.max())
+        )
+        has = f"; the plan has rows from {first} to {final}"
+        if table.long and given.ids is not None:
+            has += f" of the series {listing(given.ids.tolist(), 3)}"
+    return DataError(
+        f"future values of {listing(names)} are needed for {steps} steps ahead; the first missing "
+        f"is at {stamp}{_in_series(table, series)}, {int(absent.sum())} rows lack some{has}; "
+        f"{remedy}"
+    )
+
+
+# --- forecasts of them ---------------------------------------------------------------------------
+
+
+def free_names(names: Sequence[str], taken: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
+    """Names for columns that are made, each different from those that are there: one that is taken
+    gets "_" behind it, and a notice says so."""
+    used, found, notices = set(taken), [], []
+    for name in names:
+        free = name
+        while free in used:
+            free += "_"
+        if free != name:
+            notices.append(
+                f"a column {name!r} is there already: the one that forecasts would have under that "
+                f"name is called {free!r}"
+            )
+        used.add(free)
+        found.append(free)
+    return tuple(found), notices
+
+
+def forecast_names(table: Table) -> tuple[str, ...]:
+    """Names of the columns of forecasts: a wide table's channels; for a long table "ConvTimeNet",
+    as Nixtla's libraries have it, and "ConvTimeNet-<channel>" where there are several."""
+    if not table.long:
+        return table.channels
+    names = [f"{MODEL}-{name}" for name in table.channels] if len(table.channels) > 1 else [MODEL]
+    return free_names(names, key_names(table))[0]
+
+
+def key_names(table: Table) -> tuple[str, ...]:
+    """Names of the columns that say which row it is: the id, if there is one, and the time."""
+    return (table.time_name,) if table.id_name is None else (table.id_name, table.time_name)
+
+
+def future_table(table: Table, values: np.ndarray, names: Sequence[str] | None = None) -> Table:
+    """The h rows that follow each series of `table`, as a table.
+
+    Parameters
+    ----------
+    values : ndarray, shape (S h, columns)
+        Forecasts, one series after the other, (h, C) for a wide table.
+    names : sequence of str, optional
+        Names of the columns; by default `forecast_names`.
+
+    Raises
+    ------
+    DataError
+        If the shape of `values` is another.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    names = forecast_names(table) if names is None else tuple(names)
+    S = len(table.lengths)
+    if values.ndim != 2 or values.shape[1] != len(names) or len(values) % S:
+        rows = f"{S} times rows" if table.long else "rows"
+        raise DataError(f"expected forecasts of shape ({rows}, {len(names)}), found {values.shape}")
+    h = len(values) // S
+    last = table.times[table.bounds[1:] - 1]
+    origin = table.origin
+    return replace(
+        table,
+        times=table.frequency.after(last, h, table.time_zone).reshape(-1),
+        time_zone=origin.time_zone or table.time_zone,
+        origin=replace(origin, time_zone=None),
+        values=values,
+        channels=names,
+        rows=np.full(S, h) if table.long else None,
+        notices=(),
+        covariates={},
+    )
+
+
+def future_frame(
+    table: Table,
+    values: np.ndarray,
+    names: Sequence[str] | None = None,
+    rolled: Mapping[str, np.ndarray] | None = None,
+) -> Any:
+    """Forecasts as the kind of object that `table` was read from.
+
+    Parameters
+    ----------
+    values, names
+        As for `future_table`.
+    rolled : dict of str to ndarray of bool, shape (h,), optional
+        The name of a column of frames, and what it says of each step: whether it rests on
+        forecasts.
+
+    Returns
+    -------
+    A pandas, polars or pyarrow frame in the form, wide or long, and with the kind of time and id
+    column (or index) of the source; for a file the `Table`, which `write_csv` takes; for an array
+    an array (h, C).
+
+    Raises
+    ------
+    DataError
+        If the shape of `values` is another.
+    """
+    future = future_table(table, values, names)
+    origin = table.origin
+    if origin.kind == "file":
+        return future
+    if origin.kind == "numpy":
+        return future.values
+    import narwhals.stable.v2 as nw
+
+    backend: Any = origin.kind
+    times = stamps(future, table.time_name, future.times)
+    columns = {name: future.values[:, i] for i, name in enumerate(future.channels)}
+    for name, flags in (rolled or {}).items():
+        columns[name] = np.tile(flags, len(table.lengths))
+    # Not in one from_dict: for pandas that would lose the time zone.
+    frame = nw.from_dict(columns, backend=backend)
+    before: list[Any] = [times]
+    if table.id_name is not None:
+        before.insert(0, id_series(table, table.id_name, np.repeat(table.ids, future.lengths)))
+    if origin.indexed:
+        frame = frame.with_columns(*before[:-1]).select(
+            *(one.name for one in before[:-1]), *columns
+        )
+        return nw.maybe_set_index(frame, index=times).to_native()
+    frame = frame.with_columns(*before)
+    return frame.select(*(one.name for one in before), *columns).to_native()
+
+
+def id_series(table: Table, name: str, ids: np.ndarray) -> Any:
+    """Ids of a table as a narwhals series of the caller's own kind."""
+    import narwhals.stable.v2 as nw
+
+    labels = table.origin.labels or {}
+    own = [labels.get(one, one) for one in ids.tolist()]
+    origin = table.origin
+    backend: Any = origin.kind
+    if origin.id_native is None:
+        return nw.new_series(name, own, origin.id_dtype, backend=backend)
+    unclear = (nw.Unknown, nw.Categorical)  # too little is known of these
+    dtype = None if isinstance(origin.id_dtype, unclear) else origin.id_dtype
+    native = nw.new_series(name, own, dtype, backend=backend).to_native()
+    kind = origin.id_native
+    if origin.kind == "pandas":
+        native = native.astype(kind)
+    elif hasattr(kind, "value_type"):  # a dictionary of the values
+        native = native.cast(kind.value_type).dictionary_encode()
+    else:
+        native = native.cast(kind)
+    return nw.from_native(native, series_only=True).alias(name)
+
+
+def stamps(table: Table, name: str, times: np.ndarray) -> Any:
+    """Times, as `Table.times` has them, as a narwhals series of the source's own kind."""
+    import narwhals.stable.v2 as nw
+
+    backend: Any = table.origin.kind
+    found = nw.new_series(name, times, backend=backend)
+    if table.time_zone is not None:
+        found = found.dt.replace_time_zone("UTC").dt.convert_time_zone(table.time_zone)
+    if table.origin.time_dtype is not None:
+        found = found.cast(table.origin.time_dtype)
+    return found
