@@ -193,8 +193,8 @@ def _compiled_here() -> Path:
     compiler = build.compiler_words()
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     log.warning(
-        "%scompiling the fused CPU kernels for this processor, or waiting for the process that "
-        "does: 5 to 60 seconds, once; convtimenet.warm_up() does it beforehand",
+        "%scompiling the fused CPU kernels for this processor, or waiting for a process that does; "
+        "this takes 5 to 60 seconds, once; convtimenet.warm_up() does it beforehand",
         f"{target} is damaged and replaced; " if target.exists() else "",
     )
     # the other one's time begins before this one's
