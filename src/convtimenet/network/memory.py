@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from convtimenet.config import ModelConfig
+from convtimenet.devices import random_state, set_random_state
 from convtimenet.errors import OutOfMemoryError
 
 log = logging.getLogger(__name__)
@@ -32,17 +33,23 @@ def recomputing() -> bool:
 
 
 @contextmanager
-def _again() -> Iterator[None]:
+def _again(device: torch.device, first: Tensor) -> Iterator[None]:
     token = _recomputing.set(True)
+    state = random_state(device)
+    set_random_state(device, first)
     try:
         yield
     finally:
+        set_random_state(device, state)
         _recomputing.reset(token)
 
 
-def first_and_again() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-    """Contexts of a block's first and second run, for ``torch.utils.checkpoint``."""
-    return nullcontext(), _again()
+def first_and_again(
+    device: torch.device,
+) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    """Contexts of a block's first and second run, for ``torch.utils.checkpoint``: the second draws
+    the random numbers that the first drew."""
+    return nullcontext(), _again(device, random_state(device))
 
 
 def predicted_peak(

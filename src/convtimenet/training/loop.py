@@ -12,7 +12,7 @@ from torch import Tensor
 
 from convtimenet.config import TrainConfig
 from convtimenet.data.windows import Examples
-from convtimenet.devices import autocast
+from convtimenet.devices import RandomNumbers, autocast
 from convtimenet.errors import DataError, TrainingError
 from convtimenet.network.inference import fuse
 from convtimenet.network.kernels.native import usable
@@ -44,6 +44,7 @@ def train(
     config: TrainConfig,
     *,
     device: torch.device,
+    numbers: RandomNumbers | None = None,
     verbose: int = 1,
     label: str = "training",
     checkpoints: Checkpoints | None = None,
@@ -61,6 +62,8 @@ def train(
         What chooses the epoch; None trains to the end.
     config
         Its schedule, clipping and stopping follow SPEC section 5.
+    numbers
+        Where dropout draws from; by default from numbers of its own, of the config's seed.
     verbose
         0 shows nothing, 1 a progress bar, 2 also a line an epoch (`convtimenet.training.progress`).
     label
@@ -85,7 +88,9 @@ def train(
     OutOfMemoryError
         If memory does not suffice for the smallest part of a batch.
     """
-    run = _Training(model, examples, valid, config, device, checkpoints, stop or StopRequest())
+    numbers = numbers or RandomNumbers(config.seed, device)
+    stop = stop or StopRequest()
+    run = _Training(model, examples, valid, config, device, numbers, checkpoints, stop)
     with nullcontext() if checkpoints is None else checkpoints.alone():
         if not run.resumed():
             run.all_epochs(verbose, label)
@@ -103,11 +108,15 @@ class _Training:
         valid: Examples | None,
         config: TrainConfig,
         device: torch.device,
+        numbers: RandomNumbers,
         checkpoints: Checkpoints | None,
         stop: StopRequest,
     ):
         self.model, self.examples, self.valid, self.config = model, examples, valid, config
-        self.device, self.checkpoints, self.stop = device, checkpoints, stop
+        self.device, self.numbers = device, numbers
+        self.checkpoints, self.stop = checkpoints, stop
+        # named as when it was torch's global state, so that earlier checkpoints are read
+        self.random = "random" if device.type == "cpu" else f"random.{device.type}"
         head = model.config.head
         paper = config.protocol == "paper"
         self.drop_last = paper and head == "forecast"
@@ -196,7 +205,8 @@ class _Training:
         """Train on one batch, and go back to good weights where nothing but NaN comes out."""
         step, history = self.step, self.history
         copy = _copies(step.state()) if self.good_age >= _GOOD_EVERY else None
-        step(index)
+        with self.numbers.in_use():
+            step(index)
         history.steps += 1
         history.parts = step.parts.count
         self.good_age += 1
@@ -293,12 +303,10 @@ class _Training:
             **{f"best.{name}": value for name, value in self.best.items()},
             **{f"good.{name}": value for name, value in self.good.items()},
             "order": self.drawn_from,
-            "random": torch.get_rng_state(),
+            self.random: self.numbers.state(),
             "total": step.total,
             "counts": step.counts,
         }
-        if self.device.type == "cuda":
-            tensors["random.cuda"] = torch.cuda.get_rng_state(self.device)
         values = {
             "done": False,
             "history": {**self.history.to_dict(), "stopped": ""},
@@ -332,11 +340,10 @@ class _Training:
         self.step.parts.count = self.history.parts
         self.drawn_from = tensors["order"].clone()
         self.order.set_state(self.drawn_from)
-        torch.set_rng_state(tensors["random"])
-        if self.device.type == "cuda":
-            torch.cuda.set_rng_state(tensors["random.cuda"], self.device)
+        self.numbers.go_on_from(tensors[self.random])
         self.epoch, self.position = values["epoch"], values["position"]
-        self.best_score, self.waited = values["best_score"], values["waited"]
+        best, self.waited = values["best_score"], values["waited"]
+        self.best_score = float("inf") if best is None else best  # no epoch counted yet
         self.good_age, self.rate_factor = values["good_age"], values["rate_factor"]
         self.begin = self.saved - self.history.seconds
         self.epoch_begin = self.saved - values["epoch_seconds"]
