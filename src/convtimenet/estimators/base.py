@@ -391,7 +391,7 @@ def _refit_config(config: TrainConfig, history: History) -> tuple[TrainConfig | 
 def _stopped_message(
     stop: StopRequest, history: History, resume: str | PathLike[str] | None, seed: int | None
 ) -> str:
-    """What a user who stopped training wants to know; `seed` if the next call would draw another."""
+    """What a user who stopped training wants to know; `seed` where the same call draws another."""
     if history.best_epoch:
         kept = f"the weights of epoch {history.best_epoch}, the best so far, are kept"
     else:

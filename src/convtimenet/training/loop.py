@@ -13,12 +13,11 @@ from torch import Tensor
 from convtimenet.config import TrainConfig
 from convtimenet.data.windows import Examples
 from convtimenet.devices import RandomNumbers, autocast
-from convtimenet.errors import DataError, TrainingError
+from convtimenet.errors import TrainingError
 from convtimenet.network.inference import fuse
-from convtimenet.network.kernels.native import usable
 from convtimenet.network.layers import Residual, TokenBatchNorm
-from convtimenet.network.memory import GIB, available, predicted_peak
-from convtimenet.network.model import Block, ConvTimeNet, count_parameters
+from convtimenet.network.model import ConvTimeNet
+from convtimenet.training.budget import fit_memory
 from convtimenet.training.checkpoint import Checkpoint, Checkpoints
 from convtimenet.training.history import Epoch, History
 from convtimenet.training.interrupt import StopRequest
@@ -121,7 +120,7 @@ class _Training:
         paper = config.protocol == "paper"
         self.drop_last = paper and head == "forecast"
         self.history = History(device=str(device))
-        smallest = _fit_memory(model, examples, config, device, self.history)
+        smallest = fit_memory(model, examples, config, device, self.history)
         self.step = Step(model, examples, config, device, smallest)
         # The validation score that chooses the epoch is what training minimises. The authors'
         # classification script goes by accuracy; the loss says more about few cases.
@@ -390,52 +389,6 @@ def _notes(model: ConvTimeNet, history: History) -> list[str]:
                     "1 are usual; a smaller lr or a clip_norm may train better"
                 )
     return notes
-
-
-def _fit_memory(
-    model: ConvTimeNet,
-    examples: Examples,
-    config: TrainConfig,
-    device: torch.device,
-    history: History,
-) -> int:
-    """Predict the peak, and have activations computed again where it exceeds the budget.
-
-    Returns
-    -------
-    Examples that a batch must have for BatchNorm to learn from it.
-    """
-    x = examples.batch(torch.zeros(1, dtype=torch.int64, device=device)).x
-    each = model.rows(x).shape[0]
-    rows = each * min(config.batch_size, len(examples))
-    if rows * model.config.n_patches < 2 and model.config.norm == "batch":
-        raise DataError(
-            "a training batch holds one patch of one series, and BatchNorm needs two; use more "
-            "data, a larger batch_size, smaller patches, or norm='layer'"
-        )
-    native = any(block.native and usable(x) for block in model.blocks if isinstance(block, Block))
-    budget = (config.memory_budget or 0.8 * available(device) / GIB) * GIB
-    for recompute in (False, True):
-        model.recompute = recompute
-        history.predicted_peak = predicted_peak(
-            model.config,
-            rows,
-            parameters=count_parameters(model),
-            native=native and config.precision != "bf16",
-            recompute=recompute,
-        )
-        if history.predicted_peak <= budget:
-            break
-    else:
-        log.warning(
-            "a training step may take %.1f GiB, more than the budget of %.1f GiB; use a smaller "
-            "batch_size",
-            history.predicted_peak / GIB,
-            budget / GIB,
-        )
-    history.recomputed = model.recompute
-    log.info(memory_note(history))
-    return 1 if each * model.config.n_patches > 1 or model.config.norm == "layer" else 2
 
 
 def training_batches(order: Tensor, config: TrainConfig) -> tuple[Tensor, ...]:
