@@ -104,9 +104,7 @@ class TestThreads:
         model.save(tmp_path / "m")
         before = globals_()
         with ThreadPoolExecutor(4) as pool:
-            loaded = list(
-                pool.map(lambda _: ConvTimeNetForecaster.load(tmp_path / "m"), range(8))
-            )
+            loaded = list(pool.map(lambda _: ConvTimeNetForecaster.load(tmp_path / "m"), range(8)))
         assert globals_() == before
         for again in loaded:
             np.testing.assert_array_equal(again.predict(), model.predict())
@@ -249,9 +247,14 @@ class TestOtherDevices:
 
     def test_it_comes_back_after_an_error(self, default):
         numbers, before = RandomNumbers(3, torch.device("cuda")), default.get_state()
-        with pytest.raises(MemoryError), numbers.in_use():
-            torch.rand(1, generator=default)
-            raise MemoryError
+
+        def fails():
+            with numbers.in_use():
+                torch.rand(1, generator=default)
+                raise MemoryError
+
+        with pytest.raises(MemoryError):
+            fails()
         assert torch.equal(default.get_state(), before)
         with numbers.in_use():  # and is free for the next
             pass

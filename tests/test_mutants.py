@@ -68,12 +68,13 @@ class TestWriteWhole:
         return calls
 
     @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs /proc")
-    def test_content_then_name_then_folder(self, calls, tmp_path):
-        target, data = tmp_path / "state", bytes(range(256)) * 400
+    @pytest.mark.parametrize("times", [1, 400])  # within Python's buffer, and past it
+    def test_content_then_name_then_folder(self, calls, tmp_path, times):
+        target, data = tmp_path / "state", bytes(range(256)) * times
         write_whole(target, data)
         (first, size, partial), (second, source, named), (third, what, folder) = calls
         assert (first, second, third) == ("sync", "name", "sync")
-        assert size == len(data)  # nothing left in Python's buffer
+        assert size == len(data)
         assert partial == source != target
         assert named == target
         assert (what, folder) == ("folder", tmp_path)
