@@ -75,13 +75,15 @@ def test_a_small_budget_computes_again_and_trains_the_same(caplog):
 def test_prediction_grows_with_what_is_kept():
     config = forecasting()
     peaks = [
-        predicted_peak(config, 100, parameters=1000, native=native, recompute=recompute)
+        predicted_peak(config, 100, parameters=1000, native=native, recompute=recompute, bf16=False)
         for native in (True, False)
         for recompute in (True, False)
     ]
     assert peaks == sorted(peaks)
-    twice = predicted_peak(config, 200, parameters=0, native=True, recompute=False)
-    assert twice == 2 * predicted_peak(config, 100, parameters=0, native=True, recompute=False)
+    twice = predicted_peak(config, 200, parameters=0, native=True, recompute=False, bf16=False)
+    assert twice == 2 * predicted_peak(
+        config, 100, parameters=0, native=True, recompute=False, bf16=False
+    )
     assert 2**20 < available(torch.device("cpu")) < 2**50
 
 

@@ -25,7 +25,6 @@ from torch.nn.functional import mse_loss
 from convtimenet import datasets
 from convtimenet.config import ModelConfig, TrainConfig
 from convtimenet.data.windows import Scaler, Windows
-from convtimenet.devices import seeded
 from convtimenet.estimators.presets import paper_preset
 from convtimenet.runs.result import versions
 from convtimenet.training.loop import training_batches
@@ -67,7 +66,8 @@ def main() -> None:
         for first, end in pairwise(bounds)
     )
     case = Case("port", config, train.batch_size, len(values), train.lr)
-    with seeded(given.seed, CPU):
+    with torch.random.fork_rng([]):
+        torch.manual_seed(given.seed)
         model = ChannelsFirst(authors_network(case))
         optimiser = torch.optim.Adam(model.parameters(), lr=train.lr)
         order = torch.Generator().manual_seed(given.seed)

@@ -17,6 +17,7 @@ import torch
 
 from convtimenet.config import ModelConfig, TrainConfig
 from convtimenet.data.windows import Examples, LabelledCases, Windows
+from convtimenet.devices import RandomNumbers
 from convtimenet.network.model import ConvTimeNet
 from convtimenet.runs.result import versions
 from convtimenet.training.checkpoint import Checkpoints
@@ -78,7 +79,9 @@ def measure(model_config: ModelConfig, examples: Examples) -> dict[str, float]:
     index = torch.arange(BATCH)
     with tempfile.TemporaryDirectory() as folder:
         store = Checkpoints(folder, "choose", {})
-        run = _Training(model, examples, None, config, CPU, store, StopRequest())
+        run = _Training(
+            model, examples, None, config, CPU, RandomNumbers(0, CPU), store, StopRequest()
+        )
         run._one_step(index)
         step = median(lambda: run.step(index), 9, time.process_time)
         looking = median(lambda: look(run.step), 101, time.process_time)

@@ -6,6 +6,7 @@ Both are saved as JSON beside the weights, and the command line's flags are made
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from itertools import pairwise
@@ -50,8 +51,9 @@ class _Json:
     """JSON in and out, refusing settings this version does not know."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, ready for ``json.dumps``."""
-        return json.loads(json.dumps(asdict(self)))  # type: ignore[call-overload]
+        """Plain values, ready for ``json.dumps``; the largest number stands for infinity."""
+        text = json.dumps(asdict(self))  # type: ignore[call-overload]
+        return json.loads(text, parse_constant=lambda _: sys.float_info.max)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
@@ -184,7 +186,9 @@ class ModelConfig(_Json):
         for name in ("dropout", "head_dropout"):
             value = getattr(self, name)
             _require(_is_number(value) and 0 <= value < 1, name, "at least 0 and below 1", value)
-        _require(_is_number(self.residual_init), "residual_init", "a number", self.residual_init)
+        start = self.residual_init
+        finite = _is_number(start) and abs(start) < float("inf")
+        _require(finite, "residual_init", "a finite number", start)
         small = self.small_kernel
         _require(
             len(self.kernel_sizes) > 0

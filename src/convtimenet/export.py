@@ -10,7 +10,6 @@ docs/export.md compares the formats.
 from __future__ import annotations
 
 import copy
-import json
 import logging
 import os
 import shutil
@@ -33,7 +32,7 @@ from convtimenet.estimators.base import ConvTimeNetEstimator
 from convtimenet.estimators.forecaster import ConvTimeNetForecaster
 from convtimenet.estimators.labelled import LabelledEstimator
 from convtimenet.estimators.regressor import ConvTimeNetRegressor
-from convtimenet.files import whole_folder
+from convtimenet.files import json_text, whole_folder
 from convtimenet.network.inference import FusedBlock
 from convtimenet.network.model import Blocks, ConvTimeNet
 from convtimenet.network.patches import DeformablePatch, Extent
@@ -222,8 +221,8 @@ def export(
         description |= estimator.description() | {
             "export": {"file": FILES[format], "gaps": deployed.network.config.masks, **parity}
         }
-        (making / DESCRIPTION).write_text(json.dumps(description, indent=1), encoding="utf-8")
-        (making / PARITY).write_text(json.dumps(parity, indent=1), encoding="utf-8")
+        (making / DESCRIPTION).write_text(json_text(description, indent=1), encoding="utf-8")
+        (making / PARITY).write_text(json_text(parity, indent=1), encoding="utf-8")
         seal(making)
     return parity
 

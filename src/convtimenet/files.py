@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import errno
+import json
 import logging
+import math
 import os
 import platform
 import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from convtimenet.errors import ConfigError, DataError
 
@@ -55,6 +57,32 @@ def _home(variable: str) -> Path:
         raise ConfigError(
             f"expected a home folder for the cache, found none; let {variable} name a folder"
         ) from error
+
+
+def plain(value: Any, other: Callable[[Any], Any] | None = None) -> Any:
+    """A value as strict JSON can hold it: a number that is not finite becomes None.
+
+    Parameters
+    ----------
+    other
+        Makes what is no JSON type into one.
+    """
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {name: plain(inner, other) for name, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(inner, other) for inner in value]
+    if other is None or value is None or isinstance(value, (str, int)):
+        return value
+    return plain(other(value), other)
+
+
+def json_text(
+    value: Any, other: Callable[[Any], Any] | None = None, indent: int | None = None
+) -> str:
+    """Strict JSON, which every reader takes: null stands for what is not finite (`plain`)."""
+    return json.dumps(plain(value, other), allow_nan=False, indent=indent)
 
 
 @contextmanager

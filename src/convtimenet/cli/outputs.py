@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from importlib.util import find_spec
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from convtimenet.errors import ConfigError, MissingExtraError
-from convtimenet.files import check_writable
+from convtimenet.files import check_writable, json_text, whole_file
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -87,10 +86,8 @@ def write_others(
 
 def write_json(path: str, value: Any) -> None:
     """Write plain values, whole or not at all."""
-    from convtimenet.files import whole_file
-
     with whole_file(path) as file:
-        json.dump(value, file, indent=1)
+        file.write(json_text(value, indent=1))
 
 
 def default_out(flags: Any, data: str, what: str) -> str:

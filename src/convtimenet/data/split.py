@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from convtimenet.data.agreement import match_ids
+from convtimenet.data.agreement import Labels, match_ids
 from convtimenet.data.csv_file import listing
 from convtimenet.data.tables import Table
 from convtimenet.data.timestamps import show_time
@@ -118,7 +118,7 @@ class FittedRows:
         start, stop = scored_rows(table, first, end)
         if self.last.dtype.kind != table.times.dtype.kind or self._other_array(table):
             return start, []
-        of, _ = match_ids(table.ids, self.ids, "the table")
+        of, _ = match_ids(table.ids, Labels(self.ids.tolist()), "the table")
         until = np.repeat(np.where(of >= 0, self.last[of], table.times.min()), table.lengths)
         fitted = (table.times <= until) & np.repeat(of >= 0, table.lengths)
         known = np.add.reduceat(fitted, table.bounds[:-1], dtype=np.int64)

@@ -17,13 +17,14 @@ from sklearn.utils.validation import check_is_fitted
 
 from convtimenet.config import ModelConfig, Precision, TrainConfig
 from convtimenet.data.windows import Examples, Scaler, known_in
-from convtimenet.devices import autocast, resolve_device, seeded
+from convtimenet.devices import RandomNumbers, autocast, resolve_device
 from convtimenet.errors import ConfigError, DataError
 from convtimenet.network.inference import fuse
 from convtimenet.network.memory import Parts
 from convtimenet.network.model import ConvTimeNet
+from convtimenet.network.precision import precision_on
 from convtimenet.storage import model_folder
-from convtimenet.training.checkpoint import Checkpoints, data_hash
+from convtimenet.training.checkpoint import Checkpoints, data_hash, seed_of
 from convtimenet.training.history import History
 from convtimenet.training.interrupt import StopRequest, stop_requests
 from convtimenet.training.loop import train
@@ -70,7 +71,9 @@ class ConvTimeNetEstimator(BaseEstimator):
     notices_: tuple[str, ...]
     """What was changed or decided about the data on the way."""
 
-    def _train_config(self, preset: Mapping[str, Any]) -> TrainConfig:
+    def _train_config(
+        self, preset: Mapping[str, Any], resume: str | PathLike[str] | None
+    ) -> TrainConfig:
         """The preset's training settings with the estimator's own on top."""
         own = {
             "epochs": self.n_epochs,
@@ -78,13 +81,16 @@ class ConvTimeNetEstimator(BaseEstimator):
             "lr": self.lr,
             "time_limit": self.time_limit,
         }
-        fixed = {"precision": self.precision, "device": self.device, "seed": self._seed()}
+        fixed = {"precision": self.precision, "device": self.device, "seed": self._seed(resume)}
         given = {name: value for name, value in own.items() if value is not None}
         return TrainConfig.from_dict({**preset, **fixed, **given, **(self.training or {})})
 
-    def _seed(self) -> Any:
-        """`random_state` as one number, drawn from it where it is a `RandomState` or None."""
+    def _seed(self, resume: str | PathLike[str] | None) -> Any:
+        """`random_state` as one number, drawn from it where it is a `RandomState` or None; a
+        training that goes on keeps the one drawn when it began."""
         given = self.random_state
+        if given is None and resume is not None and (begun := seed_of(resume)) is not None:
+            return begun
         if given is None or isinstance(given, np.random.RandomState):
             return int(check_random_state(given).randint(2**31))
         return given
@@ -135,6 +141,9 @@ class ConvTimeNetEstimator(BaseEstimator):
         KeyboardInterrupt, Terminated
             If SIGINT or SIGTERM asked for an end. The best weights are kept, if there are any.
         """
+        precision, notice = precision_on(device, train_config.precision, config)
+        train_config = replace(train_config, precision=precision)
+        notices = [*notices, notice] if notice else notices
         for notice in notices:
             log.warning(notice)
         with stop_requests() as stop:
@@ -153,9 +162,12 @@ class ConvTimeNetEstimator(BaseEstimator):
                     if not stop.signal:
                         network, notes, history.refitted = whole, second.notes, True
         if history.best_epoch:
+            fused = fuse(network, train_config.precision)
+            for name in ("n_features_in_", "feature_names_in_"):  # of the fit before
+                vars(self).pop(name, None)
             vars(self).update(fitted)
             self.network_, self.train_config_, self.history_ = network, train_config, history
-            self.fused_ = fuse(network, train_config.precision)
+            self.fused_ = fused
             self.notices_ = (*read, *notices, *notes)
             self.n_examples_ = {
                 "fitted": len(examples),
@@ -164,7 +176,9 @@ class ConvTimeNetEstimator(BaseEstimator):
             for note in notes:
                 log.warning(note)
         if stop.signal:
-            message = _stopped_message(stop, history, resume)
+            drawn = isinstance(self.random_state, np.random.RandomState)
+            seed = train_config.seed if drawn else None
+            message = _stopped_message(stop, history, resume, seed)
             log.warning(message)
             raise stop.error(message)
 
@@ -195,19 +209,21 @@ class ConvTimeNetEstimator(BaseEstimator):
                 "validation data": data_hash(valid),
             }
             checkpoints = Checkpoints(resume, phase, run)
-        with seeded(train_config.seed, device):
-            network = ConvTimeNet(config).to(device)
-            history = train(
-                network,
-                examples,
-                valid,
-                train_config,
-                device=device,
-                verbose=self.verbose,
-                label="training" if phase == "choose" else "training on all data",
-                checkpoints=checkpoints,
-                stop=stop,
-            )
+        numbers = RandomNumbers(train_config.seed, device)
+        with numbers.for_weights():
+            network = ConvTimeNet(config)
+        history = train(
+            network.to(device),
+            examples,
+            valid,
+            train_config,
+            device=device,
+            numbers=numbers,
+            verbose=self.verbose,
+            label="training" if phase == "choose" else "training on all data",
+            checkpoints=checkpoints,
+            stop=stop,
+        )
         return network, history
 
     def _outputs(
@@ -329,7 +345,12 @@ class ConvTimeNetEstimator(BaseEstimator):
             estimator.n_examples_ = description["examples"]
             estimator.scaler_ = _scaler(arrays.pop("scaler.centre"), arrays.pop("scaler.scale"))
             estimator._remember(description["data"], arrays)
-        estimator.fused_ = fuse(estimator.network_, estimator.train_config_.precision)
+        config = estimator.train_config_
+        used, notice = precision_on(runs_on, config.precision, estimator.network_.config)
+        if notice:
+            log.warning(notice)
+        estimator.train_config_ = replace(config, precision=used)
+        estimator.fused_ = fuse(estimator.network_, used)
         return estimator
 
 
@@ -368,9 +389,9 @@ def _refit_config(config: TrainConfig, history: History) -> tuple[TrainConfig | 
 
 
 def _stopped_message(
-    stop: StopRequest, history: History, resume: str | PathLike[str] | None
+    stop: StopRequest, history: History, resume: str | PathLike[str] | None, seed: int | None
 ) -> str:
-    """What a user who stopped training wants to know."""
+    """What a user who stopped training wants to know; `seed` where the same call draws another."""
     if history.best_epoch:
         kept = f"the weights of epoch {history.best_epoch}, the best so far, are kept"
     else:
@@ -378,5 +399,6 @@ def _stopped_message(
     if resume is None:
         on = "give a folder as resume= to be able to go on after a stop"
     else:
-        on = f"the same call with resume={str(resume)!r} goes on from here"
+        on = "" if seed is None else f"random_state={seed} and "
+        on = f"the same call with {on}resume={str(resume)!r} goes on from here"
     return f"{stop.name} stopped the training: {kept}; {on}"

@@ -198,7 +198,7 @@ class ConvTimeNetForecaster(FittedForecaster):
         train_end, valid_end = split_rows(split, lengths)
         preset = self.preset_for(int(np.median(train_end)), len(lengths))
         config = self._model_config(preset, len(table.channels))
-        train_config = self._train_config(preset.train)
+        train_config = self._train_config(preset.train, resume)
         device = resolve_device(train_config.device)
         L, H = config.context_length, config.outputs
         notices: list[str] = []

@@ -155,7 +155,7 @@ class LabelledEstimator(ConvTimeNetEstimator):
         )
         settings = self._model_settings(preset.model)
         config = self._config(learnt, channels=C, context_length=L, **settings)
-        train_config = self._train_config(preset.train)
+        train_config = self._train_config(preset.train, resume)
         device = resolve_device(train_config.device)
         cases = prepared(cases, config)
         if len(silent := np.flatnonzero(np.isnan(cases.values).all(axis=(0, 2)))):
@@ -176,8 +176,6 @@ class LabelledEstimator(ConvTimeNetEstimator):
         if valid is not None:
             choosing = self._choosing(*valid, learnt, scaler, config, device)
         examples = whole.subset(fitted) if len(held_back) else whole
-        for name in ("n_features_in_", "feature_names_in_"):
-            vars(self).pop(name, None)
         self._fit_network(
             config,
             train_config,

@@ -58,7 +58,7 @@ class CovariateEmbedding(nn.Module):
                 added.append(table(numbers).T[..., None])
         u = F.pad(u, (0, self.further))
         for one in added:  # (D, B, N) to every channel of its window
-            u = u + one.repeat_interleave(u.shape[1] // one.shape[1], dim=1)
+            u = u + one.repeat_interleave(u.shape[1] // max(1, one.shape[1]), dim=1)
         return u if counted is None else torch.where(counted, u, 0.0)
 
     def counted(self, counted: Bool[Tensor, "R N"] | None) -> Bool[Tensor, "R M"] | None:

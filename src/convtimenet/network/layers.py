@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from convtimenet._shapes import Bool, Float
+from convtimenet.devices import generator
 from convtimenet.network.memory import recomputing
 
 
@@ -98,9 +99,12 @@ class TokenBatchNorm(nn.BatchNorm1d):
     def forward(
         self, input: Float[Tensor, "D R N"], counted: Bool[Tensor, "R N"] | None = None
     ) -> Float[Tensor, "D R N"]:
+        flat = input.flatten(1)[None]
+        if not input.numel():  # an empty batch has no statistics
+            seen = self.running_mean, self.running_var
+            return F.batch_norm(flat, *seen, self.weight, self.bias).view_as(input)
         if counted is not None and self.training:
             return self._of_counted(input, counted)
-        flat = input.flatten(1)[None]
         if not recomputing():
             return super().forward(flat).view_as(input)
         assert self.running_mean is not None
@@ -147,7 +151,22 @@ class TokenLayerNorm(nn.LayerNorm):
         return super().forward(input.movedim(0, -1)).movedim(-1, 0).contiguous()
 
 
-class Dropout(nn.Dropout):
+class OwnDropout(nn.Dropout):
+    """torch's dropout, drawn from the running training's generator (`convtimenet.devices`)."""
+
+    def forward(self, input: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        if self._as_in_torch(input) or generator() is None:
+            return super().forward(input)
+        keep = torch.empty_like(input).bernoulli_(1 - self.p, generator=generator())
+        return input * keep.div_(1 - self.p)
+
+    def _as_in_torch(self, input: Tensor) -> bool:
+        """Whether torch's own does: on other devices, where a compiler traces, without effect."""
+        traced = torch.compiler.is_compiling()
+        return traced or input.device.type != "cpu" or not self.training or self.p == 0
+
+
+class Dropout(OwnDropout):
     """Dropout whose CPU path draws 16 random bits per value, four values from one number.
 
     torch's own draws one number per value, which took a third of a CPU training step. The
@@ -155,9 +174,10 @@ class Dropout(nn.Dropout):
     """
 
     def forward(self, input: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-        if input.device.type != "cpu" or not self.training or self.p == 0:
+        if self._as_in_torch(input):
             return super().forward(input)
-        numbers = torch.empty(-(-input.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
+        numbers = torch.empty(-(-input.numel() // 4), dtype=torch.int64)
+        numbers.random_(-(2**63), None, generator=generator())
         bits = numbers.view(torch.int16)[: input.numel()].view(input.shape)
         dropped = min(round(self.p * 2**16), 2**16 - 1)
         keep = bits >= dropped - 2**15

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from convtimenet.config import ModelConfig
+from convtimenet.devices import random_state, set_random_state
 from convtimenet.errors import OutOfMemoryError
 
 log = logging.getLogger(__name__)
@@ -32,21 +33,27 @@ def recomputing() -> bool:
 
 
 @contextmanager
-def _again() -> Iterator[None]:
+def _again(device: torch.device, first: Tensor) -> Iterator[None]:
     token = _recomputing.set(True)
+    state = random_state(device)
+    set_random_state(device, first)
     try:
         yield
     finally:
+        set_random_state(device, state)
         _recomputing.reset(token)
 
 
-def first_and_again() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-    """Contexts of a block's first and second run, for ``torch.utils.checkpoint``."""
-    return nullcontext(), _again()
+def first_and_again(
+    device: torch.device,
+) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    """Contexts of a block's first and second run, for ``torch.utils.checkpoint``: the second draws
+    the random numbers that the first drew."""
+    return nullcontext(), _again(device, random_state(device))
 
 
 def predicted_peak(
-    config: ModelConfig, rows: int, *, parameters: int, native: bool, recompute: bool
+    config: ModelConfig, rows: int, *, parameters: int, native: bool, recompute: bool, bf16: bool
 ) -> int:
     """Bytes that a training step holds at its peak, the data set itself left out.
 
@@ -61,11 +68,13 @@ def predicted_peak(
         no hidden values; plain torch keeps every step's result.
     recompute
         Whether only the tokens between blocks are kept.
+    bf16
+        Whether tokens have two bytes a value instead of four; patches and weights keep four.
     """
     D, F, N = config.d_model, config.d_ff, config.n_tokens
     depth, points = len(config.kernel_sizes), config.channels * config.patch_size
     # plain patches, sampled ones and their slope; the predictor's layer twice; the projection
-    embedding = 3 * points + 2 * 64 + (4 if config.embed_norm else 2) * D
+    patches, embedding = 3 * points, 2 * 64 + (4 if config.embed_norm else 2) * D
     block = 4 * D if native else 13 * D + 4 * F
     second = 4 * D if native else 8 * D + 8 * F  # a block's second run beside its gradients
     kept = depth * D + block + second if recompute else depth * block
@@ -74,7 +83,8 @@ def predicted_peak(
     outputs = config.outputs * max(1, len(config.quantiles))
     series = 2 * rows * (config.channels * config.padded_length + outputs)
     head = rows * D * N * (2 if config.pooling == "flatten" else 0)
-    return 4 * (tokens * (embedding + kept + working) + series + head + 4 * parameters)
+    of_tokens = tokens * (embedding + kept + working) + head
+    return (2 if bf16 else 4) * of_tokens + 4 * (tokens * patches + series + 4 * parameters)
 
 
 def available(device: torch.device) -> int:

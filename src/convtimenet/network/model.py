@@ -14,6 +14,8 @@ task but the values in the config and the head. Shape legend: `convtimenet._shap
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -26,6 +28,7 @@ from convtimenet.network.covariate_embedding import CovariateEmbedding
 from convtimenet.network.kernels import native
 from convtimenet.network.layers import (
     DepthwiseConv,
+    OwnDropout,
     PointwisePair,
     Residual,
     TokenBatchNorm,
@@ -99,9 +102,18 @@ class Blocks(nn.Sequential):
             Keep only the tokens between blocks for the gradients and compute the rest again.
         """
         u = input
+        # what a compiler keeps for the gradients is its own choice
+        again = again and torch.is_grad_enabled() and not torch.compiler.is_compiling()
         for block in self:
-            if again and torch.is_grad_enabled():
-                u = checkpoint(block, u, counted, use_reentrant=False, context_fn=first_and_again)
+            if again:
+                u = checkpoint(
+                    block,
+                    u,
+                    counted,
+                    use_reentrant=False,
+                    preserve_rng_state=False,  # it would be the global one
+                    context_fn=partial(first_and_again, u.device),
+                )
             else:
                 u = block(u, counted)
         return u
@@ -148,7 +160,7 @@ class Head(nn.Module):
         self.pooling = config.pooling
         outputs = config.outputs * max(1, len(config.quantiles))
         self.project = nn.Linear(D * N if config.pooling == "flatten" else D, outputs)
-        self.dropout = nn.Dropout(config.head_dropout)
+        self.dropout = OwnDropout(config.head_dropout)
 
     def forward(
         self, w: Float[Tensor, "D R N"], counted: Bool[Tensor, "R N"] | None = None
@@ -221,9 +233,8 @@ class ConvTimeNet(nn.Module):
             counted = self._counted(extent)
         if self.revin is not None:
             x, statistics = self.revin(x, known)
-        y = self.head(self.tokens(x, extent, covariates), counted).view(
-            x.shape[0], *self.output_shape
-        )
+        y = self.head(self.tokens(x, extent, covariates), counted)
+        y = y.view(x.shape[0], *(x.shape[1] if n == -1 else n for n in self.output_shape))
         spread = None
         if self.config.quantiles:
             y, spread = median_and_spread(y, self.config.quantiles.index(0.5))
@@ -253,7 +264,7 @@ class ConvTimeNet(nn.Module):
 
     def rows(self, x: Shaped[Tensor, "B C L"]) -> Shaped[Tensor, "R c L"]:
         """Fold channels that are not read together into the batch."""
-        return x.reshape(-1, self.config.channels, x.shape[-1])
+        return x.unflatten(1, (-1, self.config.channels)).flatten(0, 1)
 
 
 def count_parameters(model: nn.Module) -> int:
@@ -288,4 +299,5 @@ def deformation(
             left, right = (edge + first for edge in patch.boxes(rows, extent))
         if extent is not None:
             left, right = (edge.where(extent.counted, torch.nan) for edge in (left, right))
-    return left.reshape(x.shape[0], -1, N), right.reshape(x.shape[0], -1, N)
+    per_case = x.shape[0], x.shape[1] // model.config.channels, N
+    return left.reshape(per_case), right.reshape(per_case)

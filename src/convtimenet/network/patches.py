@@ -89,7 +89,8 @@ class DeformablePatch(nn.Module):
         patches = self.sample(self.pad(x, extent), extent)
         R, N = patches.shape[:2]
         weight, bias = self.project.weight, self.project.bias
-        return torch.addmm(bias[:, None], weight, patches.reshape(R * N, -1).T).view(-1, R, N)
+        flat = patches.flatten(2).flatten(0, 1)
+        return torch.addmm(bias[:, None], weight, flat.T).unflatten(1, (R, N))
 
     def extent(self, known: Bool[Tensor, "R C L"]) -> Extent:
         """Which tokens each row has, as if it stood alone, and which of them count."""
@@ -158,7 +159,7 @@ class DeformablePatch(nn.Module):
         plain = self.uniform(x).transpose(1, 2)
         rows, N = plain.shape[:2]
         # a copy: the view overlaps itself, and a product would copy it row by row
-        moves = self.predict(plain.reshape(rows * N, -1).contiguous()).view(rows, N, 2)
+        moves = self.predict(plain.flatten(2).flatten(0, 1).contiguous()).view(rows, N, 2)
         shift, stretch = moves.unbind(-1)
         reach = F.relu(stretch + half)
         start = torch.arange(shift.shape[-1], device=x.device) * self.patch_stride

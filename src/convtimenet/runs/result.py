@@ -13,6 +13,7 @@ import torch
 from convtimenet import __version__
 from convtimenet.datasets.published import Published, published
 from convtimenet.estimators.base import ConvTimeNetEstimator
+from convtimenet.files import plain
 from convtimenet.network.model import count_parameters
 from convtimenet.training.metrics import IntervalScores, Scores
 
@@ -48,8 +49,8 @@ class Result:
     """`IntervalScores` of every level that was asked for."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, ready for ``json.dumps``."""
-        return asdict(self)
+        """Plain values, ready for ``json.dumps``; None where a number is not finite."""
+        return plain(asdict(self))
 
 
 def versions() -> dict[str, str]:

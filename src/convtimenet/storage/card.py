@@ -40,7 +40,10 @@ def card(description: dict[str, Any]) -> str:
     kind = description["kind"]
     task, examples, call = _TASKS.get(kind, ("time-series", "examples", "predict(X)"))
     found = scores_of(description)
-    scores = [f"| {name} | {value:.4g} |" for name, value in found["scores"].items()]
+    scores = [
+        f"| {name} | {'not finite' if value is None else f'{value:.4g}'} |"
+        for name, value in found["scores"].items()
+    ]
     if scores:
         scored = ["| score | value |", "|---|---|", *scores, "", f"Data: {found['data']}."]
         if found["trained_again_on_all"]:

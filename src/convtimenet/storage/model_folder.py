@@ -18,8 +18,9 @@ from torch import Tensor
 
 from convtimenet import __version__
 from convtimenet.config import ModelConfig
+from convtimenet.devices import RandomNumbers
 from convtimenet.errors import ArtefactError, ConfigError
-from convtimenet.files import whole_folder
+from convtimenet.files import json_text, whole_folder
 from convtimenet.network.model import ConvTimeNet
 from convtimenet.storage.card import card, scores_of
 from convtimenet.storage.manifest import (
@@ -68,7 +69,7 @@ def save(
     """
     check_target(folder)
     head = head_of(kind, model.config)
-    text = json.dumps(head | description, indent=1, default=_plain)
+    text = json_text(head | description, _plain, indent=1)
     with whole_folder(folder) as making:
         state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
         safetensors.torch.save_file(state, making / WEIGHTS)
@@ -76,7 +77,7 @@ def save(
             {name: np.ascontiguousarray(array) for name, array in arrays.items()}, making / ARRAYS
         )
         (making / DESCRIPTION).write_text(text, encoding="utf-8")
-        scores = json.dumps(scores_of(description), indent=1)
+        scores = json_text(scores_of(description), indent=1)
         (making / METRICS).write_text(scores + "\n", encoding="utf-8")
         (making / CARD).write_text(card(json.loads(text)), encoding="utf-8")
         seal(making)
@@ -141,7 +142,7 @@ def load(
         weights = safetensors.torch.load(needed(path, files, WEIGHTS))
         arrays = safetensors.numpy.load(needed(path, files, ARRAYS))
         _check_shapes(path, config, weights)
-        with torch.random.fork_rng([]):
+        with RandomNumbers(0, torch.device("cpu")).for_weights():  # leaves the caller's alone
             model = ConvTimeNet(config)
         model.load_state_dict(weights)
     return model.eval(), found, arrays

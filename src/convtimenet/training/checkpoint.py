@@ -21,7 +21,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from convtimenet.errors import CheckpointError
-from convtimenet.files import locked, write_whole
+from convtimenet.files import json_text, locked, write_whole
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ class Checkpoints:
 
     def __init__(self, folder: str | PathLike[str], phase: str, run: Mapping[str, Any]):
         self.folder, self.phase = Path(folder), phase
-        self.run = json.loads(json.dumps({"format": FORMAT, **run}))
+        self.run = json.loads(json_text({"format": FORMAT, **run}))
         check_folder(folder)
 
     @contextmanager
@@ -109,7 +109,7 @@ class Checkpoints:
 
     def save(self, state: Checkpoint) -> None:
         """Write a state, and remove what is older than the last `KEPT`."""
-        text = json.dumps({**state.values, "run": self.run})
+        text = json_text({**state.values, "run": self.run})
         values = torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8)
         tensors = {name: t.detach().cpu().contiguous() for name, t in state.tensors.items()}
         data = save({**tensors, _VALUES: values})
@@ -124,6 +124,14 @@ class Checkpoints:
     def _files(self) -> list[Path]:
         """State files of this training, oldest first."""
         return sorted(self.folder.glob(f"{self.phase}-{'[0-9]' * 8}-*.safetensors"))
+
+
+def seed_of(folder: str | PathLike[str]) -> int | None:
+    """Seed of the training whose states lie in a folder; None where there is no undamaged one."""
+    for path in sorted(Path(folder).glob("*-*.safetensors"), reverse=True):
+        if (found := _read(path)) is not None:
+            return found.values["run"]["training"]["seed"]
+    return None
 
 
 def check_folder(folder: str | PathLike[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from convtimenet.files import plain
 from convtimenet.training.metrics import Scores
 
 
@@ -50,11 +51,20 @@ class History:
     """What a user should know of it."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, ready for ``json.dumps``."""
-        return asdict(self)
+        """Plain values, ready for ``json.dumps``; None where a number is not finite."""
+        return plain(asdict(self))
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> History:
         """Build from what `to_dict` gave."""
-        epochs = [Epoch(**epoch) for epoch in values["epochs"]]
+        epochs = []
+        for epoch in values["epochs"]:
+            valid = {name: _number(score) for name, score in epoch["valid"].items()}
+            loss = _number(epoch["train_loss"])
+            epochs.append(Epoch(**{**epoch, "valid": valid, "train_loss": loss}))
         return cls(**{**values, "epochs": epochs})
+
+
+def _number(value: float | None) -> float:
+    """A score; None was one that is not finite."""
+    return float("nan") if value is None else value

@@ -12,13 +12,12 @@ from torch import Tensor
 
 from convtimenet.config import TrainConfig
 from convtimenet.data.windows import Examples
-from convtimenet.devices import autocast
-from convtimenet.errors import DataError, TrainingError
+from convtimenet.devices import RandomNumbers, autocast
+from convtimenet.errors import TrainingError
 from convtimenet.network.inference import fuse
-from convtimenet.network.kernels.native import usable
 from convtimenet.network.layers import Residual, TokenBatchNorm
-from convtimenet.network.memory import GIB, available, predicted_peak
-from convtimenet.network.model import Block, ConvTimeNet, count_parameters
+from convtimenet.network.model import ConvTimeNet
+from convtimenet.training.budget import fit_memory
 from convtimenet.training.checkpoint import Checkpoint, Checkpoints
 from convtimenet.training.history import Epoch, History
 from convtimenet.training.interrupt import StopRequest
@@ -44,6 +43,7 @@ def train(
     config: TrainConfig,
     *,
     device: torch.device,
+    numbers: RandomNumbers | None = None,
     verbose: int = 1,
     label: str = "training",
     checkpoints: Checkpoints | None = None,
@@ -61,6 +61,8 @@ def train(
         What chooses the epoch; None trains to the end.
     config
         Its schedule, clipping and stopping follow SPEC section 5.
+    numbers
+        Where dropout draws from; by default from numbers of its own, of the config's seed.
     verbose
         0 shows nothing, 1 a progress bar, 2 also a line an epoch (`convtimenet.training.progress`).
     label
@@ -85,7 +87,9 @@ def train(
     OutOfMemoryError
         If memory does not suffice for the smallest part of a batch.
     """
-    run = _Training(model, examples, valid, config, device, checkpoints, stop or StopRequest())
+    numbers = numbers or RandomNumbers(config.seed, device)
+    stop = stop or StopRequest()
+    run = _Training(model, examples, valid, config, device, numbers, checkpoints, stop)
     with nullcontext() if checkpoints is None else checkpoints.alone():
         if not run.resumed():
             run.all_epochs(verbose, label)
@@ -103,16 +107,20 @@ class _Training:
         valid: Examples | None,
         config: TrainConfig,
         device: torch.device,
+        numbers: RandomNumbers,
         checkpoints: Checkpoints | None,
         stop: StopRequest,
     ):
         self.model, self.examples, self.valid, self.config = model, examples, valid, config
-        self.device, self.checkpoints, self.stop = device, checkpoints, stop
+        self.device, self.numbers = device, numbers
+        self.checkpoints, self.stop = checkpoints, stop
+        # named as when it was torch's global state, so that earlier checkpoints are read
+        self.random = "random" if device.type == "cpu" else f"random.{device.type}"
         head = model.config.head
         paper = config.protocol == "paper"
         self.drop_last = paper and head == "forecast"
         self.history = History(device=str(device))
-        smallest = _fit_memory(model, examples, config, device, self.history)
+        smallest = fit_memory(model, examples, config, device, self.history)
         self.step = Step(model, examples, config, device, smallest)
         # The validation score that chooses the epoch is what training minimises. The authors'
         # classification script goes by accuracy; the loss says more about few cases.
@@ -196,7 +204,8 @@ class _Training:
         """Train on one batch, and go back to good weights where nothing but NaN comes out."""
         step, history = self.step, self.history
         copy = _copies(step.state()) if self.good_age >= _GOOD_EVERY else None
-        step(index)
+        with self.numbers.in_use():
+            step(index)
         history.steps += 1
         history.parts = step.parts.count
         self.good_age += 1
@@ -293,12 +302,10 @@ class _Training:
             **{f"best.{name}": value for name, value in self.best.items()},
             **{f"good.{name}": value for name, value in self.good.items()},
             "order": self.drawn_from,
-            "random": torch.get_rng_state(),
+            self.random: self.numbers.state(),
             "total": step.total,
             "counts": step.counts,
         }
-        if self.device.type == "cuda":
-            tensors["random.cuda"] = torch.cuda.get_rng_state(self.device)
         values = {
             "done": False,
             "history": {**self.history.to_dict(), "stopped": ""},
@@ -332,11 +339,10 @@ class _Training:
         self.step.parts.count = self.history.parts
         self.drawn_from = tensors["order"].clone()
         self.order.set_state(self.drawn_from)
-        torch.set_rng_state(tensors["random"])
-        if self.device.type == "cuda":
-            torch.cuda.set_rng_state(tensors["random.cuda"], self.device)
+        self.numbers.go_on_from(tensors[self.random])
         self.epoch, self.position = values["epoch"], values["position"]
-        self.best_score, self.waited = values["best_score"], values["waited"]
+        best, self.waited = values["best_score"], values["waited"]
+        self.best_score = float("inf") if best is None else best  # no epoch counted yet
         self.good_age, self.rate_factor = values["good_age"], values["rate_factor"]
         self.begin = self.saved - self.history.seconds
         self.epoch_begin = self.saved - values["epoch_seconds"]
@@ -383,52 +389,6 @@ def _notes(model: ConvTimeNet, history: History) -> list[str]:
                     "1 are usual; a smaller lr or a clip_norm may train better"
                 )
     return notes
-
-
-def _fit_memory(
-    model: ConvTimeNet,
-    examples: Examples,
-    config: TrainConfig,
-    device: torch.device,
-    history: History,
-) -> int:
-    """Predict the peak, and have activations computed again where it exceeds the budget.
-
-    Returns
-    -------
-    Examples that a batch must have for BatchNorm to learn from it.
-    """
-    x = examples.batch(torch.zeros(1, dtype=torch.int64, device=device)).x
-    each = model.rows(x).shape[0]
-    rows = each * min(config.batch_size, len(examples))
-    if rows * model.config.n_patches < 2 and model.config.norm == "batch":
-        raise DataError(
-            "a training batch holds one patch of one series, and BatchNorm needs two; use more "
-            "data, a larger batch_size, smaller patches, or norm='layer'"
-        )
-    native = any(block.native and usable(x) for block in model.blocks if isinstance(block, Block))
-    budget = (config.memory_budget or 0.8 * available(device) / GIB) * GIB
-    for recompute in (False, True):
-        model.recompute = recompute
-        history.predicted_peak = predicted_peak(
-            model.config,
-            rows,
-            parameters=count_parameters(model),
-            native=native and config.precision != "bf16",
-            recompute=recompute,
-        )
-        if history.predicted_peak <= budget:
-            break
-    else:
-        log.warning(
-            "a training step may take %.1f GiB, more than the budget of %.1f GiB; use a smaller "
-            "batch_size",
-            history.predicted_peak / GIB,
-            budget / GIB,
-        )
-    history.recomputed = model.recompute
-    log.info(memory_note(history))
-    return 1 if each * model.config.n_patches > 1 or model.config.norm == "layer" else 2
 
 
 def training_batches(order: Tensor, config: TrainConfig) -> tuple[Tensor, ...]:

@@ -19,6 +19,8 @@ import torch
 from torch import Tensor
 
 from convtimenet._shapes import Bool, Float
+from convtimenet.devices import generator
+from convtimenet.errors import ConfigError
 from convtimenet.network.kernels.library import library
 
 _CHUNK_VALUES = 131_072  # hidden values at a time: two such buffers fit a core's second-level cache
@@ -71,7 +73,7 @@ def usable(u: Tensor) -> bool:
         and u.dtype == torch.float32
         and not torch.compiler.is_compiling()
         and not torch.is_autocast_enabled("cpu")
-        and u[0].numel() > 1  # BatchNorm refuses a single value with its own error
+        and u.numel() > u.shape[0]  # BatchNorm refuses a single value with its own error
         and library() is not None
     )
 
@@ -165,6 +167,12 @@ class _TrainBlock(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> tuple[Any, ...]:
+        if torch.is_grad_enabled():  # its result would be taken for a constant
+            raise ConfigError(
+                "the fused CPU kernels have no second derivative, and backward was called with "
+                "create_graph=True; set CONVTIMENET_NATIVE=0 in the environment before Python "
+                "starts, then plain torch code computes it"
+            )
         (
             u, kernel, kernel_bias, a1, gamma1, widen, widen_bias, narrow, narrow_bias, a2, gamma2,
             x1, v, x2, mean1, variance1, mean2, variance2, counted,
@@ -272,7 +280,7 @@ def train_block(
     M = u[0].numel()
     weight = None if counted is None else counted.float().contiguous()
     total = float(M if weight is None else weight.sum().clamp(min=1))
-    numbers = torch.randint(2**62, (3,))
+    numbers = torch.randint(2**62, (3,), generator=generator())
     w, mean1, variance1, mean2, variance2 = _TrainBlock.apply(
         u, *weights._replace(a1=a1, a2=a2), dropout, eps, tuple(numbers.tolist()), weight, total
     )

@@ -1,0 +1,70 @@
+"""How a training step fits the memory there is, seen before it starts."""
+
+from __future__ import annotations
+
+import logging
+
+import torch
+
+from convtimenet.config import TrainConfig
+from convtimenet.data.windows import Examples
+from convtimenet.errors import DataError
+from convtimenet.network.kernels.native import usable
+from convtimenet.network.memory import GIB, available, predicted_peak
+from convtimenet.network.model import Block, ConvTimeNet, count_parameters
+from convtimenet.training.history import History
+from convtimenet.training.progress import memory_note
+
+log = logging.getLogger(__name__)
+
+
+def fit_memory(
+    model: ConvTimeNet,
+    examples: Examples,
+    config: TrainConfig,
+    device: torch.device,
+    history: History,
+) -> int:
+    """Predict the peak, and have activations computed again where it exceeds the budget.
+
+    Returns
+    -------
+    Examples that a batch must have for BatchNorm to learn from it.
+
+    Raises
+    ------
+    DataError
+        If no batch can have as many.
+    """
+    x = examples.batch(torch.zeros(1, dtype=torch.int64, device=device)).x
+    each = model.rows(x).shape[0]
+    rows = each * min(config.batch_size, len(examples))
+    if rows * model.config.n_patches < 2 and model.config.norm == "batch":
+        raise DataError(
+            "a training batch holds one patch of one series, and BatchNorm needs two; use more "
+            "data, a larger batch_size, smaller patches, or norm='layer'"
+        )
+    native = any(block.native and usable(x) for block in model.blocks if isinstance(block, Block))
+    budget = (config.memory_budget or 0.8 * available(device) / GIB) * GIB
+    for recompute in (False, True):
+        model.recompute = recompute
+        history.predicted_peak = predicted_peak(
+            model.config,
+            rows,
+            parameters=count_parameters(model),
+            native=native and config.precision != "bf16",
+            recompute=recompute,
+            bf16=config.precision == "bf16",
+        )
+        if history.predicted_peak <= budget:
+            break
+    else:
+        log.warning(
+            "a training step may take %.1f GiB, more than the budget of %.1f GiB; use a smaller "
+            "batch_size",
+            history.predicted_peak / GIB,
+            budget / GIB,
+        )
+    history.recomputed = model.recompute
+    log.info(memory_note(history))
+    return 1 if each * model.config.n_patches > 1 or model.config.norm == "layer" else 2
