@@ -29,17 +29,20 @@ def frame_of(item: Any) -> Any:
     DataError
         If two of its columns have the same name.
     """
-    if not hasattr(item, "columns") or isinstance(item, type):
+    # asked of its type: a lazy frame would be computed
+    if not hasattr(type(item), "columns"):
         return None
     import narwhals.stable.v2 as nw
+    from narwhals.exceptions import DuplicateError
 
-    names = list(getattr(item, "column_names", item.columns))
-    if twice := [name for i, name in enumerate(names) if name in names[:i]]:
-        raise DataError(f"two columns of a frame are named {twice[0]!r}; rename one of them")
-    frame = nw.from_native(item, pass_through=True)
-    if isinstance(frame, nw.LazyFrame):
-        return frame.collect()
-    return frame if isinstance(frame, nw.DataFrame) else None
+    try:
+        frame = nw.from_native(item, pass_through=True)
+        frame = frame.collect() if isinstance(frame, nw.LazyFrame) else frame
+        return frame if isinstance(frame, nw.DataFrame) else None
+    except DuplicateError as error:
+        raise DataError(
+            "two columns of a frame have the same name, expected one for each; rename one of them"
+        ) from error
 
 
 def one_frame(frame: Any, place: str) -> tuple[np.ndarray, tuple[str, ...]]:

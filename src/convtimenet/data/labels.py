@@ -51,7 +51,7 @@ def label_vector(y: Any, n: int) -> np.ndarray:
     if isinstance(y, (list, tuple)):
         return np.asarray(y)
     if labels.dtype.kind == "T":  # numpy's text of any length, which files cannot name
-        return labels.astype(str)
+        return np.array(labels.tolist())
     if labels.dtype.kind == "f" and labels.dtype.itemsize > 8:
         return labels.astype(np.float64)
     if labels.dtype.kind == "O":  # numpy's scalars are no JSON values, Python's are

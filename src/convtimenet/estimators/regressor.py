@@ -128,18 +128,19 @@ def numeric_targets(labels: np.ndarray) -> np.ndarray:
     DataError
         If one is no number, or not finite.
     """
-    if labels.dtype.kind in "mM":
-        raise DataError(
-            f"targets must be numbers, found {labels.dtype}; give them as numbers, such as days: "
-            "(y - y.min()) / numpy.timedelta64(1, 'D')"
-        )
     try:
+        if labels.dtype.kind in "mMc":  # numpy would make some number of them
+            raise TypeError
         numbers = labels.astype(np.float64)
-    except (TypeError, ValueError) as error:
-        raise DataError(
-            f"targets must be numbers, found {_first_other(labels)}; use ConvTimeNetClassifier "
-            "to predict classes (on the command line convtimenet classify)"
-        ) from error
+    except (TypeError, ValueError):
+        other = _first_other(labels)
+        remedy = "make them numbers, dates for example the days since the first of them"
+        if isinstance(other, str):
+            remedy = (
+                "use ConvTimeNetClassifier to predict classes (on the command line convtimenet "
+                "classify)"
+            )
+        raise DataError(f"targets must be numbers, found {other!r}; {remedy}") from None
     if not np.isfinite(numbers).all():
         raise DataError(
             f"Input y contains NaN or infinity: expected a finite target for every case, found "
@@ -149,11 +150,11 @@ def numeric_targets(labels: np.ndarray) -> np.ndarray:
     return numbers
 
 
-def _first_other(labels: np.ndarray) -> str:
+def _first_other(labels: np.ndarray) -> Any:
     """The first label that is no number, as a user wrote it."""
     for label in labels.tolist():
         try:
             float(label)
         except (TypeError, ValueError):
-            return repr(label)
-    return "something else"
+            return label
+    return labels[0]

@@ -175,7 +175,11 @@ def hold_out(
         If there are no labels, or too few cases, or too few of every class but one.
     """
     if cases.labels is None:
-        raise DataError("expected labelled cases to train on, found no labels in the file")
+        raise DataError(
+            "expected labelled cases to train on, found no labels in the file; a .ts file says "
+            "@classLabel true or @targetLabel true, a table names their column 'label', an .npz "
+            "file holds them as y"
+        )
     n, strata = len(cases.labels), cases.labels if classes else None
     parts = split_cases(n, strata, fraction, seed) if 0 < fraction < 1 else None
     if parts is None:

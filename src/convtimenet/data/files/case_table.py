@@ -26,6 +26,8 @@ _IDS = frozenset(
 )  # fmt: skip
 _TIMES = frozenset({"time", "timestamp", "timestep", "step", "t", "date", "datetime", "ds"})
 _NUMBERED = re.compile(r"(.*?)[ _.-]*(\d+)")
+_COUNTED = 5
+"""Numbers that count up in the first row and are taken as names, whatever is beside them."""
 _REMEDY = "name the column of the labels 'label' in a header line"
 
 
@@ -79,7 +81,7 @@ def read_case_table(path: Path) -> CaseFile:
     grid = _grid(path)
     if grid.names is None:
         return _headless(grid)
-    keys = [re.sub(r"[\s_-]", "", name.lower()) for name in grid.names]
+    keys = [_key(name) for name in grid.names]
     ids = [i for i, key in enumerate(keys) if key in _IDS]
     times = [i for i, key in enumerate(keys) if key in _TIMES]
     strong = [i for i, key in enumerate(keys) if key in _LABELS]
@@ -171,13 +173,16 @@ def _has_header(rows: list[list[str]], decimal: str) -> bool:
     for at in (0, -1):
         if text[at] and below and all(row and _is_number(row[at], decimal) for row in below):
             return True
-    counting = [cell.strip() for cell in first if cell.strip().isdecimal()]
-    steps = list(map(int, counting))
-    others = len(first) - len(counting)
-    return others in (1, 2) and len(steps) > 1 and steps in (
-        list(range(len(steps))),
-        list(range(1, len(steps) + 1)),
-    )
+    steps = [int(cell) for cell in first if cell.strip().isdecimal()]
+    others = [cell for cell in first if not cell.strip().isdecimal()]
+    counts = steps in (list(range(len(steps))), list(range(1, len(steps) + 1)))
+    named = all(_key(cell) in _LABELS | _IDS for cell in others)
+    return bool(others) and len(others) < 3 and counts and (named or len(steps) >= _COUNTED)
+
+
+def _key(name: str) -> str:
+    """A column's name without what writers vary."""
+    return re.sub(r"[\s_-]", "", name.lower())
 
 
 def _check_header(
