@@ -44,7 +44,6 @@ _TEXTS = {
 }
 
 
-
 @dataclass(frozen=True, kw_only=True)
 class Cases:
     """A set of series, one per case, with or without a label each.
@@ -162,7 +161,9 @@ def _listed(items: list[Any]) -> tuple[np.ndarray, tuple[str, ...] | None, list[
         )
     read = [one_frame(frame, f"case {i}") for i, frame in enumerate(frames)]
     taken, notices = same_columns([names for _, names in read])
-    series = [case if order is None else case[order] for (case, _), order in zip(read, taken, strict=True)]
+    series = [
+        case if order is None else case[order] for (case, _), order in zip(read, taken, strict=True)
+    ]
     return _stacked(series), _given(read[0][1]), notices
 
 
@@ -389,5 +390,3 @@ def _finished(
         channels=channels,
         task=task,
     )
-
-

@@ -19,8 +19,8 @@ from sklearn.utils.validation import (
 )
 
 from convtimenet.config import ModelConfig
-from convtimenet.data.cases import Cases
 from convtimenet.data.case_frames import frame_of
+from convtimenet.data.cases import Cases
 from convtimenet.data.files.case_file import Task
 from convtimenet.data.windows import LabelledCases, Scaler
 from convtimenet.devices import autocast, resolve_device
@@ -191,7 +191,7 @@ class LabelledEstimator(ConvTimeNetEstimator):
         train_config = self._train_config(preset.train)
         device = resolve_device(train_config.device)
         cases = prepared(cases, config)
-        known = ~np.isnan(cases.values).all(axis=2)
+        known = np.asarray(np.isfinite(cases.values).any(axis=2))
         if len(silent := np.flatnonzero(~known.any(axis=0))):
             raise DataError(
                 f"every channel needs a number in some case; found none in channel {silent[0]}; "

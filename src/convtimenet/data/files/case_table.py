@@ -49,16 +49,21 @@ class _Grid:
 
     def numbers(self, row: int, columns: Sequence[int]) -> np.ndarray:
         """Cells of a row as float64."""
-        cells = self.rows[row]
+        cells = [self.rows[row][at] for at in columns]
+        if self.decimal == "." and "_" not in "".join(cells):
+            try:
+                return np.array(list(map(float, cells)))
+            except ValueError:
+                pass  # some are missing or text: look at each
         found = np.empty(len(columns))
         for k, at in enumerate(columns):
             try:
-                found[k] = number_in(cells[at], self.decimal)
+                found[k] = number_in(cells[k], self.decimal)
             except ValueError:
                 column = at + 1 if self.names is None else repr(self.names[at])
                 raise DataError(
                     f"{self.path}, {self.places[row]}, column {column}: expected a number, found "
-                    f"{cells[at][:40]!r}; correct it, or leave the column out; if the column is "
+                    f"{cells[k][:40]!r}; correct it, or leave the column out; if the column is "
                     "the label, name it 'label' in a header line"
                 ) from None
         return found
@@ -127,7 +132,9 @@ def _grid(path: Path) -> _Grid:
     delimiter = delimiter or _delimiter(lines)
     rows = _split(lines, delimiter, path)
     decimal = "."
-    if delimiter != "," and any(re.fullmatch(r"\s*[+-]?\d+,\d+\s*", c) for row in rows for c in row):
+    if delimiter != "," and any(
+        re.fullmatch(r"\s*[+-]?\d+,\d+\s*", c) for row in rows for c in row
+    ):
         decimal = ","
     names = None
     if _has_header(rows, decimal):
@@ -310,7 +317,9 @@ def _long(
     names = grid.names
     numbers: dict[str, int] = {}
     of = np.array([numbers.setdefault(cell.strip(), len(numbers)) for cell in grid.column(case)])
-    if missing := [i for i, cell in enumerate(grid.column(case)) if cell.strip().lower() in MISSING]:
+    if missing := [
+        i for i, cell in enumerate(grid.column(case)) if cell.strip().lower() in MISSING
+    ]:
         raise DataError(
             f"{grid.path}, {grid.places[missing[0]]}: the case id in column {names[case]!r} is "
             "missing; every row needs one"
@@ -323,7 +332,9 @@ def _long(
     if not values:
         raise DataError(f"{grid.path}: expected columns of numbers beside the label, found none")
     places = [grid.places[rows[0]] for rows in members]
-    series = [np.stack([grid.numbers(i, values) for i in rows], axis=1) for rows in members]
+    series = [
+        np.stack([grid.numbers(i, values) for i in rows.tolist()], axis=1) for rows in members
+    ]
     if time:
         stamps = [[[grid.rows[i][time[0]].strip() for i in rows]] * len(values) for rows in members]
         series, said = on_equal_steps(stamps, [list(one) for one in series], places, grid.path)

@@ -45,7 +45,9 @@ def on_equal_steps(
     """
     every = [text for case in stamps for channel in case for text in channel]
     per_case = [sum(map(len, case)) for case in stamps]
-    where = list(chain.from_iterable([place] * n for place, n in zip(places, per_case, strict=True)))
+    where = list(
+        chain.from_iterable([place] * n for place, n in zip(places, per_case, strict=True))
+    )
     numbers = _numbers(every, where, path)
     first, moments = 0, []
     for case, place in zip(stamps, places, strict=True):

@@ -125,9 +125,7 @@ def _header(numbered: Iterable[tuple[int, str]], path: Path) -> dict[str, str]:
     return header
 
 
-def _label(
-    text: str, numbers: bool, classes: set[str], number: int, path: Path
-) -> str | float:
+def _label(text: str, numbers: bool, classes: set[str], number: int, path: Path) -> str | float:
     if not numbers:
         if not text or (classes and text not in classes):
             declared = "one of the labels of its @classLabel line" if classes else "a label"
@@ -193,7 +191,9 @@ def _contradictions(header: dict[str, str], series: list[np.ndarray]) -> list[st
     if not _says(header, "equallength") or not lengths:
         return []
     if len(lengths) > 1:
-        return [f"the header says @equalLength true, cases have {min(lengths)} to {max(lengths)} steps"]
+        return [
+            f"the header says @equalLength true, cases have {min(lengths)} to {max(lengths)} steps"
+        ]
     if said.isdecimal() and int(said) > 0 and lengths != {int(said)}:
         return [f"the header says @seriesLength {said}, cases have {lengths.pop()} steps"]
     return []
