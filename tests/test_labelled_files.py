@@ -205,7 +205,7 @@ def test_notices_say_what_was_decided(tmp_path: Path) -> None:
 
 REFUSED = {
     "no @data": (
-        "x.ts", "@classLabel true a\n1,2:a\n", r"line 2 before @data.*write a line @data before line"
+        "x.ts", "@classLabel true a\n1,2:a\n", r"line 2 before @data.*write a line @data"
     ),
     "an unsaid label": ("x.ts", "@univariate true\n@data\n1,2:a\n", "write @classLabel true"),
     "irregular stamps": ("x.ts", STAMPED + "(0,1),(1,2),(100003,4):a\n", "not regular.*resample"),
@@ -218,7 +218,7 @@ REFUSED = {
     "an unknown class": (
         "x.arff", f"{UNI}@attribute class {{a}}\n@data\n1,2,z\n", "line 5.*'class'; found 'z'"
     ),
-    "text attributes": ("x.arff", "@attribute s string\n@data\nx\n", "line 1.*'@attribute s string'"),
+    "text attributes": ("x.arff", "@attribute s string\n@data\nx\n", "line 1.*'@attribute s string"),
     "two labels": (
         "x.csv", "label,t0,class\na,1,b\n", "'label' and 'class' could both be the label; leave one"
     ),
@@ -299,7 +299,9 @@ def test_a_label_is_the_same_in_every_kind_of_file(tmp_path: Path) -> None:
     other = tmp_path / "x.tsv"
     cases = read_cases(one)
     assert cases.labels is not None
-    lines = ["\t".join(map(str, [y, *x[0]])) for x, y in zip(cases.values, cases.labels, strict=True)]
+    lines = [
+        "\t".join(map(str, [y, *x[0]])) for x, y in zip(cases.values, cases.labels, strict=True)
+    ]
     other.write_text("\n".join(lines))
     model = ConvTimeNetClassifier(**TINY).fit(one)
     assert read_cases(other).labels.tolist() == [1, 2] * 12
@@ -378,7 +380,7 @@ def test_columns_agree_across_cases() -> None:
             as_cases([one, other])
     with pytest.raises(DataError, match="found ndarray as case 1 among frames"):
         as_cases([one, two.to_numpy().T])
-    with pytest.raises(DataError, match="column 'at'.*time is no channel: leave the column out"):
+    with pytest.raises(DataError, match=r"column 'at'.*time is no channel: leave the column out"):
         as_cases([one.assign(at=pd.Timestamp("2024-01-01"))])
     with pytest.raises(DataError, match=r"list\(X\.values\(\)\)"):
         as_cases({"a": one})
@@ -420,7 +422,11 @@ def test_nested_frames() -> None:
 
 def test_a_single_frame_still_has_a_case_a_row() -> None:
     table = np.arange(12.0).reshape(3, 4)
-    for X in (pd.DataFrame(table), pl.DataFrame(table), pa.table(pd.DataFrame(table).add_prefix("t"))):
+    for X in (
+        pd.DataFrame(table),
+        pl.DataFrame(table),
+        pa.table(pd.DataFrame(table).add_prefix("t")),
+    ):
         np.testing.assert_array_equal(as_cases(X).values, table[:, None])
 
 
@@ -499,7 +505,7 @@ def test_labels_that_cannot_be_saved_are_refused_before_training(kind: str) -> N
 def test_dates_and_complex_numbers_are_no_targets() -> None:
     days = np.array(["2024-01-01", "2024-01-02"] * 6, dtype="M8[D]")
     for y in (days, days.astype("M8[s]").tolist(), days - days[0], np.array([1j, 2j] * 6)):
-        with pytest.raises(DataError, match="targets must be numbers, found .*make them numbers"):
+        with pytest.raises(DataError, match=r"targets must be numbers, found .*make them numbers"):
             ConvTimeNetRegressor(**TINY).fit(np.ones((12, 1, 20)) * np.arange(20), y)
 
 

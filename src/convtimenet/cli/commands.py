@@ -165,9 +165,9 @@ def _answer_cases(flags: Any, what: Literal["classes", "numbers"]) -> None:
         model = estimator.load(flags.load, device=flags.device)
     else:
         model = estimator(preset=flags.preset, **_estimator_settings(flags))
-        if train.labels is not None:
-            model.check_labels(train.labels)
         if flags.test is None:
+            if classify and train.labels is not None:  # they are held out class by class
+                model.check_labels(train.labels)
             train, cases = hold_out(train, flags.test_fraction, flags.seed, classes=classify)
         else:
             cases = read_cases(flags.test)
