@@ -218,7 +218,7 @@ REFUSED = {
     "an unknown class": (
         "x.arff", f"{UNI}@attribute class {{a}}\n@data\n1,2,z\n", "line 5.*'class'; found 'z'"
     ),
-    "text attributes": ("x.arff", "@attribute s string\n@data\nx\n", "line 1.*'@attribute s string"),
+    "text attributes": ("x.arff", "@attribute s string\n@data\nx\n", "line 1.*'@attribute s str"),
     "two labels": (
         "x.csv", "label,t0,class\na,1,b\n", "'label' and 'class' could both be the label; leave one"
     ),
