@@ -130,7 +130,7 @@ def _grid(path: Path) -> _Grid:
             "the file so that it ends in .ts or .arff"
         )
     delimiter = delimiter or _delimiter(lines)
-    rows = _split(lines, delimiter, path)
+    rows, places = _split(lines, numbers, delimiter, path)
     decimal = "."
     if delimiter != "," and any(
         re.fullmatch(r"\s*[+-]?\d+,\d+\s*", c) for row in rows for c in row
@@ -139,10 +139,8 @@ def _grid(path: Path) -> _Grid:
     names = None
     if _has_header(rows, decimal):
         names = tuple(cell.strip() for cell in rows[0])
-        rows, places = rows[1:], numbers[1:]
+        rows, places = rows[1:], places[1:]
         _check_header(names, rows, places, path)
-    else:
-        places = numbers
     return _Grid(names, rows, places, decimal, path)
 
 
@@ -154,13 +152,21 @@ def _delimiter(lines: list[str]) -> str:
     return (even or cut or [" "])[0]
 
 
-def _split(lines: list[str], delimiter: str, path: Path) -> list[list[str]]:
+def _split(
+    lines: list[str], numbers: list[str], delimiter: str, path: Path
+) -> tuple[list[list[str]], list[str]]:
+    """The cells of each row, and where it is; quoted cells may go on over several lines."""
     if delimiter == " ":
-        return [line.split() for line in lines]
+        return [line.split() for line in lines], numbers
+    reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True)
+    rows, places = [], []
     try:
-        return list(csv.reader(lines, delimiter=delimiter, skipinitialspace=True))
+        for row in reader:
+            rows.append(row)
+            places.append(numbers[reader.line_num - 1])
     except csv.Error as error:
         raise DataError(f"{path}: not readable as a table: {error}; correct the file") from error
+    return rows, places
 
 
 def _is_number(cell: str, decimal: str) -> bool:

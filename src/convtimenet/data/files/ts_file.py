@@ -53,6 +53,11 @@ def read_ts(path: Path) -> CaseFile:
         fields = _BETWEEN.split(line) if stamped else line.split(":")
         if labelled:
             labels.append(_label(fields.pop().strip(), numbers, classes, number, path))
+        if not fields:
+            raise DataError(
+                f"line {number} of {path} must hold a case and its label, separated by ':'; found "
+                f"{line[:40]!r}; correct the line, or write @classLabel false in the header"
+            )
         channels = len(fields) if channels is None else channels
         if len(fields) != channels:
             hint = "correct the line"
