@@ -198,6 +198,14 @@ def test_cases_of_weight_0_are_not_counted_for_the_balance() -> None:
     np.testing.assert_array_equal(one.predict_proba(X), two.predict_proba(X))
 
 
+def test_class_weights_are_saved_whatever_their_labels(tmp_path: Path) -> None:
+    X, y = waves(), np.arange(40) % 2
+    model = ConvTimeNetClassifier(**settings(class_weight={np.int64(0): 1.0, np.int64(1): 3}))
+    expected = model.fit(X, y).predict_proba(X)
+    loaded = ConvTimeNetClassifier.load(model.save(tmp_path / "m"))
+    np.testing.assert_array_equal(loaded.fit(X, y).predict_proba(X), expected)
+
+
 def test_a_class_of_weight_0_is_no_class_of_its_own() -> None:
     X, y = waves(), names()
     y[:10] = "none"

@@ -163,6 +163,8 @@ def _answer_cases(flags: Any, what: Literal["classes", "numbers"]) -> None:
             raise ConfigError("with --load give only the cases to answer, found two files")
         _refuse_training_flags(flags, preset="auto", test_fraction=0.2)
         model = estimator.load(flags.load, device=flags.device)
+        if cases.labels is not None:
+            model.truth(cases.labels)  # refuses what could not be scored
     else:
         model = estimator(preset=flags.preset, **_estimator_settings(flags))
         if flags.test is None:

@@ -154,7 +154,9 @@ class ConvTimeNetClassifier(ClassifierMixin, LabelledEstimator):
                 shares = compute_class_weight(given, classes=classes, y=counted)
                 weights = shares[np.searchsorted(classes, labels)]
             else:
-                weights = compute_sample_weight(dict(given), labels)
+                keys = in_the_kind_of(np.array(list(dict(given))), np.unique(labels)).tolist()
+                by_label = dict(zip(keys, dict(given).values(), strict=True))
+                weights = compute_sample_weight(by_label, labels)
         except (TypeError, ValueError) as error:
             raise ConfigError(
                 f"class_weight must be 'balanced', a mapping from label to weight, or None; found "
@@ -190,6 +192,15 @@ class ConvTimeNetClassifier(ClassifierMixin, LabelledEstimator):
         """Accuracy; `y` may be left out where `X` brings its own labels."""
         truth = self.truth(self._labelled(X, y)[1])
         return float(np.average(self.predict(X) == truth, weights=sample_weight))
+
+    def description(self, values: dict[str, Any] | None = None) -> dict[str, Any]:
+        found = super().description(values)
+        weights = found["parameters"]["class_weight"]
+        if isinstance(weights, Mapping):  # JSON names are text
+            found["parameters"]["class_weight"] = {
+                str(label): float(weight) for label, weight in weights.items()
+            }
+        return found
 
     def _remembered(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         values, arrays = super()._remembered()
