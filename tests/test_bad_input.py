@@ -246,7 +246,7 @@ CASES = {
     "four axes": (lambda: (np.ones((2, 2, 2, 2)), ["a", "b"]), r"found an array of shape \(2, 2, "),
     "a sparse matrix": (lambda: (sparse(), labels()), r"sparse matrix; expected a dense .*toarray"),
     "an absent file": (lambda: ("nowhere/train.ts", None), r"expected a file at nowhere/train\.ts"),
-    "a file of another kind": (lambda: ("train.csv", None), r"ending in \.ts.*'train\.csv'"),
+    "a file of another kind": (lambda: ("train.xlsx", None), r"ending in \.ts.*'train\.xlsx'"),
 }
 
 

@@ -237,7 +237,8 @@ def test_ts_without_class_label_line_has_no_labels(tmp_path: Path) -> None:
         (HEADER + "@data\n1,:2:a\n", "line 7 .*numbers"),
         (HEADER + "@data\n1:2:c\n", "line 7 .*labels.*'c'"),
         (HEADER + "@data\n?,?:?:a\n", "none in case 0"),
-        ("@timestamps true\n@data\n", "@timestamps true"),
+        ("@timestamps true\n@data\n", "empty"),
+        ("@timestamps true\n@data\n1,2\n", r"line 3 .*pairs \(time stamp,value\).*found '1,2'"),
         ("@targetlabel true\n@data\n1:2\n1:x\n", "line 4 .*a number, the target; found 'x'"),
         ("@targetlabel true\n@data\n1:?\n", "line 3 .*a number, the target; found '?'"),
         ("@classLabel true a\n@targetLabel true\n@data\n1:a\n", "both @classLabel .* one of them"),
@@ -264,8 +265,8 @@ def test_npz_round_trip(tmp_path: Path) -> None:
 def test_absent_and_unknown_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="found none"):
         read_cases(tmp_path / "absent.ts")
-    with pytest.raises(DataError, match=r"\.npz; found 'x\.arff'"):
-        read_cases(tmp_path / "x.arff")
+    with pytest.raises(DataError, match=r"\.npz; found 'x\.json'"):
+        read_cases(tmp_path / "x.json")
 
 
 def test_damaged_files_are_refused(tmp_path: Path) -> None:

@@ -575,7 +575,10 @@ MISTAKES = {
         "config file is not UTF-8",
     ),
     "absent config": (["forecast", "sales.csv", "--config=no.yaml"], "no.yaml"),
-    "table to classify": (["classify", "sales.csv"], r"ending in \.ts"),
+    "table to classify": (
+        ["classify", "sales.csv"],
+        r"tells cases apart; .* use convtimenet forecast",
+    ),
     "cases overwritten": (
         ["classify", "train.npz", "test.npz", "--out=test.npz"],
         "--out would overwrite test.npz",

@@ -102,7 +102,8 @@ class Deployed(nn.Module):
     """The inference network between its scaling, from the data's units to answers.
 
     Forecasting takes (B, C, L) float64 and gives (B, C, H) float64, so that large values keep
-    their fraction; (B, C, Q, H) with quantiles. Cases are (B, C, L) float32, NaN behind a case's
+    their fraction; (B, C, Q, H) with quantiles. Cases are (B, C, L) float32, or float64 where the
+    values of a channel lie so far from 0 that float32 would lose their shape, NaN behind a case's
     own end: classification gives probabilities (B, K), regression numbers (B, 1) float64. NaN is a
     missing value, which a network with masks is told; one without reads zero in cases, and
     forecasts NaN.
@@ -113,6 +114,8 @@ class Deployed(nn.Module):
         self.network = copy.deepcopy(estimator.fused_).cpu()
         self.centre = nn.Buffer(torch.from_numpy(estimator.scaler_.centre.copy()))
         self.scale = nn.Buffer(torch.from_numpy(estimator.scaler_.scale.copy()))
+        self.rounds = nn.Buffer(torch.from_numpy(estimator.scaler_.rounds))
+        self.input = input_type(estimator)
         self.head = self.network.config.head
         self.quantiles = len(self.network.config.quantiles)
         if isinstance(estimator, ConvTimeNetRegressor):
@@ -121,6 +124,8 @@ class Deployed(nn.Module):
             self.target_scale = nn.Buffer(torch.from_numpy(targets.scale[0].copy()))
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.head != "forecast" and self.input == "double":  # as `Scaler.rounded`
+            x = torch.where(self.rounds, x.float().double(), x)
         missing, masks = x.isnan(), self.network.config.masks
         scaled, level = (x.double() - self.centre) / self.scale, None
         if self.head == "forecast" and self.network.config.revin:
@@ -148,6 +153,13 @@ def far_level(x: Tensor, known: Tensor) -> Tensor:
     mean, variance = known_moments(x, known)
     far = mean.abs() > FARTHEST * (variance + 1e-5).sqrt()
     return torch.where(far, mean, 0.0)
+
+
+def input_type(estimator: ConvTimeNetEstimator) -> Literal["float", "double"]:
+    """What numbers the graph of a fitted estimator takes."""
+    if isinstance(estimator, LabelledEstimator) and estimator.scaler_.rounds.all():
+        return "float"
+    return "double"
 
 
 def export(
@@ -219,7 +231,12 @@ def export(
             parity["same_class"] = float(same.mean())
         description = head_of(type(estimator).__name__, estimator.network_.config)
         description |= estimator.description() | {
-            "export": {"file": FILES[format], "gaps": deployed.network.config.masks, **parity}
+            "export": {
+                "file": FILES[format],
+                "gaps": deployed.network.config.masks,
+                "input": deployed.input,
+                **parity,
+            }
         }
         (making / DESCRIPTION).write_text(json_text(description, indent=1), encoding="utf-8")
         (making / PARITY).write_text(json_text(parity, indent=1), encoding="utf-8")
@@ -228,7 +245,8 @@ def export(
 
 
 def _inputs(estimator: ConvTimeNetEstimator, data: Any) -> np.ndarray:
-    """Real inputs of the graph: windows (B, C, L) float64 or cases (B, C, L) float32."""
+    """Real inputs of the graph: windows (B, C, L) float64, or cases (B, C, L) of its
+    `input_type`."""
     L = estimator.network_.config.context_length
     if isinstance(estimator, ConvTimeNetForecaster):
         if estimator.network_.config.covariates:
@@ -262,7 +280,8 @@ def _inputs(estimator: ConvTimeNetEstimator, data: Any) -> np.ndarray:
     fitting = cases.values[cases.lengths <= L][:_MOST_WINDOWS, :, :L]
     if not len(fitting):
         raise DataError(f"the graph reads cases of up to {L} steps, all given ones are longer")
-    padded = np.full((*fitting.shape[:2], L), np.nan, dtype=np.float32)
+    kind = np.float32 if input_type(estimator) == "float" else np.float64
+    padded = np.full((*fitting.shape[:2], L), np.nan, dtype=kind)
     padded[..., : fitting.shape[2]] = fitting
     return padded
 

@@ -124,6 +124,11 @@ class ForecastRuntime(Runtime):
 class CasesRuntime(Runtime):
     """An exported estimator of one answer per case."""
 
+    @property
+    def kind(self) -> str:
+        """Of the numbers that the graph takes; absent where an earlier version wrote it."""
+        return "double" if self.description["export"].get("input") == "double" else "float"
+
     def answers(self, X: Any) -> np.ndarray:
         """What the graph says of cases as `convtimenet.data.cases.as_cases` takes them.
 
@@ -142,7 +147,7 @@ class CasesRuntime(Runtime):
                 f"the graph reads up to {L} steps, the longest case has {longest}; shorten it or "
                 "predict with the estimator itself"
             )
-        padded = np.full((n, C, L), np.nan, dtype=np.float32)
+        padded = np.full((n, C, L), np.nan, np.float64 if self.kind == "double" else np.float32)
         padded[..., :longest] = cases.values
         return self.run(padded)
 
@@ -156,7 +161,7 @@ class ClassifyRuntime(CasesRuntime):
         """Labels in the order of the probabilities."""
 
     def shapes(self) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-        return ("float", self.config.channels, self.context_length), ("float", len(self.classes))
+        return (self.kind, self.config.channels, self.context_length), ("float", len(self.classes))
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Class probabilities (n, K); cases and errors as for `answers`."""
@@ -171,7 +176,7 @@ class RegressRuntime(CasesRuntime):
     """An exported `ConvTimeNetRegressor`."""
 
     def shapes(self) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-        return ("float", self.config.channels, self.context_length), ("double", 1)
+        return (self.kind, self.config.channels, self.context_length), ("double", 1)
 
     def predict(self, X: Any) -> np.ndarray:
         """The number of each case, (n,) float64; cases and errors as for `answers`."""

@@ -149,6 +149,7 @@ def _answer_cases(flags: Any, what: Literal["classes", "numbers"]) -> None:
     out = default_out(flags, flags.test or flags.data, what)
     check_outputs(flags, flags.data, flags.test, out=out)
     from convtimenet.data.cases import read_cases
+    from convtimenet.estimators.case_input import check_task
     from convtimenet.estimators.classifier import ConvTimeNetClassifier
     from convtimenet.estimators.regressor import ConvTimeNetRegressor
     from convtimenet.runs.answers import write_classes, write_numbers
@@ -159,14 +160,19 @@ def _answer_cases(flags: Any, what: Literal["classes", "numbers"]) -> None:
     classify = what == "classes"
     estimator = ConvTimeNetClassifier if classify else ConvTimeNetRegressor
     train = cases = read_cases(flags.data)
+    check_task(train, estimator.task)
     if flags.load is not None:
         if flags.test is not None:
             raise ConfigError("with --load give only the cases to answer, found two files")
         _refuse_training_flags(flags, preset="auto", test_fraction=0.2)
         model = estimator.load(flags.load, device=flags.device)
+        if cases.labels is not None:
+            model.truth(cases.labels)  # refuses what could not be scored
     else:
         model = estimator(preset=flags.preset, **_estimator_settings(flags))
         if flags.test is None:
+            if classify and train.labels is not None:  # they are held out class by class
+                model.check_labels(train.labels)
             train, cases = hold_out(train, flags.test_fraction, flags.seed, classes=classify)
         else:
             cases = read_cases(flags.test)
@@ -235,7 +241,7 @@ def run_export(flags: Any) -> None:
     from convtimenet.estimators.classifier import ConvTimeNetClassifier
     from convtimenet.estimators.forecaster import ConvTimeNetForecaster
     from convtimenet.estimators.regressor import ConvTimeNetRegressor
-    from convtimenet.export import FILES, PARITY, export
+    from convtimenet.export import FILES, PARITY, export, input_type
     from convtimenet.storage.model_folder import DESCRIPTION
 
     kinds = (ConvTimeNetForecaster, ConvTimeNetClassifier, ConvTimeNetRegressor)
@@ -265,11 +271,11 @@ def run_export(flags: Any) -> None:
         folder / PARITY,
     )
     console.print("use it with:")
-    for line in _usage(flags.format, folder, model.network_.config.head):
+    for line in _usage(flags.format, folder, model.network_.config.head, input_type(model)):
         console.print(f"  {line}", markup=False, soft_wrap=True)
 
 
-def _usage(format: str, folder: Path, head: str) -> tuple[str, str, str]:
+def _usage(format: str, folder: Path, head: str, kind: str) -> tuple[str, str, str]:
     """Three lines of Python that answer with an export."""
     graph = repr(str(folder / "model.pt2"))
     if format == "torch-export":
@@ -283,7 +289,8 @@ def _usage(format: str, folder: Path, head: str) -> tuple[str, str, str]:
     if head == "forecast":
         return *lines, answer + "float64 in the data's units; gives (B, C, h)"
     gives = "probabilities (B, K)" if head == "classify" else "numbers (B, 1)"
-    return *lines, answer + f"float32, NaN behind a case's end; gives {gives}"
+    numbers = "float32" if kind == "float" else "float64"
+    return *lines, answer + f"{numbers}, NaN behind a case's end; gives {gives}"
 
 
 def run_datasets(flags: Any) -> None:

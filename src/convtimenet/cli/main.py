@@ -203,7 +203,11 @@ def _regress_flags(parser: ArgumentParser) -> None:
 
 def _cases_flags(parser: ArgumentParser, verb: str, answers: str) -> None:
     add = parser.add_argument
-    add("data", type=str, help=".ts or .npz file of labelled cases to learn from")
+    add(
+        "data",
+        type=str,
+        help=".ts or .npz file of labelled cases to learn from, or .arff, .csv, .tsv",
+    )
     add("test", type=str | None, nargs="?", help=f"cases to {verb} and, if labelled, to score")
     add(
         "--test_fraction", type=float, default=0.2, help="part kept for scoring if no test is given"
@@ -328,16 +332,18 @@ _COMMANDS: dict[str, tuple[str, str, Callable[[ArgumentParser], None], Callable[
     "classify": (
         "data [test]",
         "Train on labelled cases and classify others.\n\n"
-        "A part of the training cases chooses the epoch; the test cases are only scored.",
+        "A part of the training cases chooses the epoch; the test cases are only scored. A table\n"
+        "holds one case a row, or rows of the same case_id; its column 'label' is the class.",
         _classify_flags,
         commands.run_classify,
     ),
     "regress": (
         "data [test]",
         "Train on cases with a number each and predict it for others.\n\n"
-        "Cases are as for classify: an .npz file with the arrays X and y, y numbers, or a .ts\n"
-        "file with @targetLabel true. A part of the training cases chooses the epoch; the test\n"
-        "cases are only scored: mean squared error, mean absolute error and R2.",
+        "Cases are as for classify: an .npz file with the arrays X and y, y numbers, a .ts file\n"
+        "with @targetLabel true, or a table with a column 'label' of numbers. A part of the\n"
+        "training cases chooses the epoch; the test cases are only scored: mean squared error,\n"
+        "mean absolute error and R2.",
         _regress_flags,
         commands.run_regress,
     ),

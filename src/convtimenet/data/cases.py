@@ -5,12 +5,8 @@ Shapes: n cases, C channels, L time steps of the longest case.
 
 from __future__ import annotations
 
-import gzip
 import logging
-import re
-import zipfile
-import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,13 +14,34 @@ from typing import Any
 
 import numpy as np
 
+from convtimenet.data.case_frames import (
+    channels_of,
+    frame_of,
+    is_nested,
+    nested_cases,
+    one_frame,
+    rows_as_cases,
+    same_columns,
+)
+from convtimenet.data.files.arff_file import read_arff
+from convtimenet.data.files.case_file import Task
+from convtimenet.data.files.case_table import read_case_table
+from convtimenet.data.files.npz_file import read_npz
+from convtimenet.data.files.ts_file import read_ts
+from convtimenet.data.labels import label_vector
 from convtimenet.errors import DataError
 
 __all__ = ["Cases", "as_cases", "filled", "gaps_left", "read_cases"]
 
 log = logging.getLogger(__name__)
 
-_SUFFIXES = (".ts", ".ts.gz", ".npz")
+_TEXTS = {
+    ".ts": read_ts,
+    ".arff": read_arff,
+    ".csv": read_case_table,
+    ".tsv": read_case_table,
+    ".txt": read_case_table,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,20 +50,27 @@ class Cases:
 
     Attributes
     ----------
-    values : ndarray of float32, shape (n, C, L)
-        Missing values and positions past a case's own length are NaN.
+    values : ndarray of float32 or float64, shape (n, C, L)
+        The numbers as they were given, float32 where that holds them all. Missing values and
+        positions past a case's own length are NaN.
     lengths : ndarray of int64, shape (n,)
         Time steps of the longest channel of each case; L is the largest of them.
     labels : ndarray of shape (n,) or None
         The labels as they were given.
     notices : tuple of str
         What was changed on the way, one sentence each.
+    channels : tuple of str or None
+        Their C names, where the data have some.
+    task : {"classify", "regress"} or None
+        What the labels are, classes or numbers to predict, where the data say so.
     """
 
     values: np.ndarray
     lengths: np.ndarray
     labels: np.ndarray | None
     notices: tuple[str, ...]
+    channels: tuple[str, ...] | None = None
+    task: Task | None = None
 
     def subset(self, index: np.ndarray) -> Cases:
         """The cases of these numbers, or where a mask (n,) is true."""
@@ -61,28 +85,52 @@ def as_cases(X: Any, y: Any = None) -> Cases:
     ----------
     X : array of shape (n, C, L) or (n, L), or sequence of arrays of shape (C, L_i) or (L_i,)
         Real numbers; never modified. Two axes in an array, or one axis in an item of a sequence,
-        mean one channel. NaN up to the end of all channels means that the case ends earlier; NaN
-        elsewhere is a missing value and stays (see `gaps_left` and `filled`).
+        mean one channel. A sequence of frames (pandas, polars, pyarrow) is read with time in the
+        rows and a channel in every column, a single frame with a case of one channel in every
+        row, or, where its cells are series, a channel in every column. NaN up to the end of all
+        channels means that the case ends earlier; NaN elsewhere is a missing value and stays (see
+        `gaps_left` and `filled`).
     y : array-like of shape (n,), optional
         Labels of any type.
 
     Returns
     -------
     Cases
-        A notice says how many channels end before the longest channel of their case.
+        Notices say how many channels end before the longest channel of their case, and whether
+        columns were put in the order of the first case's.
 
     Raises
     ------
     DataError
         If there are no cases, channels or time steps, a case has no finite number, cases differ
-        in their number of channels, numbers are not real or exceed float32, or the labels do not
-        match the cases.
+        in their number of channels or the names of their columns, numbers are not real or exceed
+        float32, or the labels do not match the cases.
     """
     if hasattr(X, "toarray"):
         raise DataError("X is a sparse matrix; expected a dense array; use X.toarray()")
-    if hasattr(X, "__array__") and not hasattr(X, "ndim"):
+    if isinstance(X, Mapping):
+        raise DataError(
+            f"X must be an array or a list of arrays; found {type(X).__name__}; give its values, "
+            "as in list(X.values()), and y in the same order"
+        )
+    values, channels, notices = _values(X)
+    labels = None if y is None else label_vector(y, len(values))
+    return _finished(values, labels, channels, notices)
+
+
+def _values(X: Any) -> tuple[np.ndarray, tuple[str, ...] | None, list[str]]:
+    """Padded values (n, C, L), the channels' names if they have some, and notices."""
+    frame = frame_of(X)
+    if frame is not None and is_nested(frame):
+        series, names = nested_cases(frame)
+        return _stacked(series), _given(names), []
+    if frame is not None:
+        X = rows_as_cases(frame)
+    elif hasattr(X, "__array__") and not hasattr(X, "ndim"):
         X = np.asarray(X)
     ndim = getattr(X, "ndim", None)
+    if ndim == 2 and np.asarray(X).dtype == object and np.ndim(np.asarray(X).flat[0]):
+        return _stacked([channels_of(row, f"case {i}") for i, row in enumerate(X)]), None, []
     if ndim is not None and not (ndim == 1 and np.asarray(X).dtype == object):
         array = _real(X, "X")
         if array.ndim not in (2, 3):
@@ -91,15 +139,37 @@ def as_cases(X: Any, y: Any = None) -> Cases:
                 f"array of shape {array.shape}. Reshape your data to cases x channels x time"
             )
         _check_not_empty(array.shape)
-        values = _float32(array[:, None, :] if array.ndim == 2 else array)
-    elif isinstance(X, Iterable) and not isinstance(X, str | bytes):
-        values = _stacked([_one_case(item, i) for i, item in enumerate(X)])
-    else:
+        return _floats(array[:, None, :] if array.ndim == 2 else array), None, []
+    if isinstance(X, Iterable) and not isinstance(X, str | bytes):
+        return _listed(list(X))
+    raise DataError(
+        f"X must be an array or a list of arrays; found {type(X).__name__}; "
+        "pass cases x channels x time"
+    )
+
+
+def _listed(items: list[Any]) -> tuple[np.ndarray, tuple[str, ...] | None, list[str]]:
+    """The same for cases given one by one."""
+    frames = [frame_of(item) for item in items]
+    others = [i for i, frame in enumerate(frames) if frame is None]
+    if len(others) == len(items):
+        return _stacked([_one_case(item, i) for i, item in enumerate(items)]), None, []
+    if others:
         raise DataError(
-            f"X must be an array or a list of arrays; found {type(X).__name__}; "
-            "pass cases x channels x time"
+            f"cases must all be frames, time in the rows, or all arrays (C, L_i); found "
+            f"{type(items[others[0]]).__name__} as case {others[0]} among frames; convert it"
         )
-    return _finished(values, None if y is None else _labels(y, len(values)))
+    read = [one_frame(frame, f"case {i}") for i, frame in enumerate(frames)]
+    taken, notices = same_columns([names for _, names in read])
+    series = [
+        case if order is None else case[order] for (case, _), order in zip(read, taken, strict=True)
+    ]
+    return _stacked(series), _given(read[0][1]), notices
+
+
+def _given(names: tuple[str, ...]) -> tuple[str, ...] | None:
+    """Names of columns, None where they are only their numbers."""
+    return None if names == tuple(map(str, range(len(names)))) else names
 
 
 def read_cases(path: str | Path) -> Cases:
@@ -108,41 +178,40 @@ def read_cases(path: str | Path) -> Cases:
     Parameters
     ----------
     path : str or Path
-        A `.ts` or `.ts.gz` text of the UEA/UCR archive, or an `.npz` with the arrays ``X``
-        (see `as_cases`) and, if there are labels, ``y``. Pickled objects are never loaded.
+        A `.ts` or `.arff` text of the UEA, UCR and TSER archives; a table `.csv`, `.tsv` or `.txt`
+        with one case a row or in long form (`convtimenet.data.files.case_table`); each packed as
+        `.gz` or not; or an `.npz` with the arrays ``X`` (see `as_cases`) and, if there are labels,
+        ``y``. Pickled objects are never loaded.
 
     Returns
     -------
     Cases
         Labels of a `.ts` file are strings under ``@classLabel true``, numbers under
-        ``@targetLabel true``, else None.
+        ``@targetLabel true``, else None; those of an `.arff` file strings where the attribute
+        lists them. Those of a table are whole numbers, numbers or strings, as they are written.
 
     Raises
     ------
     DataError
         If the file is absent, of another kind, damaged, or holds cases that cannot be used; the
-        message gives the line of a `.ts` file.
+        message gives the line of a text.
     """
     path = Path(path)
-    if not path.name.lower().endswith(_SUFFIXES):
+    name = path.name.lower()
+    kind = Path(name.removesuffix(".gz")).suffix
+    if kind not in (*_TEXTS, ".npz") or (kind == ".npz" and name.endswith(".gz")):
         raise DataError(
-            f"expected a file ending in {', '.join(_SUFFIXES)}; found {path.name!r}; "
-            "convert it, or pass arrays to as_cases"
+            f"expected a file ending in {', '.join(_TEXTS)} (or these with .gz) or .npz; found "
+            f"{path.name!r}; convert it, or pass arrays to as_cases"
         )
     if not path.is_file():
         raise DataError(f"expected a file at {path}; found none; check the path")
-    if path.suffix.lower() == ".npz":
-        return _read_npz(path)
-    opener = gzip.open if path.suffix.lower() == ".gz" else open
-    try:
-        # Comments in old archive files are not always UTF-8; the numbers are plain ASCII.
-        with opener(path, "rt", encoding="utf-8-sig", errors="replace") as lines:
-            values, labels = _parse_ts(lines, path)
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(
-            f"expected a whole gzip file at {path}; found damage ({error}); copy or fetch it again"
-        ) from error
-    return _finished(values, labels)
+    if kind == ".npz":
+        return as_cases(*read_npz(path))
+    found = _TEXTS[kind](path)
+    return _finished(
+        _stacked(found.series), found.labels, found.channels, found.notices, found.task
+    )
 
 
 def filled(cases: Cases) -> Cases:
@@ -198,7 +267,8 @@ def gaps_left(cases: Cases) -> Cases:
     missing = int(_missing(cases).sum())
     if not missing:
         return cases
-    values = np.where(np.isinf(cases.values), np.float32(np.nan), cases.values)
+    values = cases.values.copy()
+    values[np.isinf(values)] = np.nan
     notice = f"{missing} missing or infinite values are masked"
     log.warning(notice)
     return replace(cases, values=values, notices=(*cases.notices, notice))
@@ -219,7 +289,7 @@ def _real(item: Any, what: str) -> np.ndarray:
             f"{what} must be rectangular, channels x time; found channels of unequal length; "
             "fill the shorter ones with NaN at the end"
         ) from error
-    if array.dtype.kind == "O" and array.ndim > 1:
+    if array.dtype.kind == "O":
         with suppress(TypeError, ValueError):  # numbers and None in a table of mixed columns
             array = array.astype(float)
     if array.dtype.kind not in "biuf":
@@ -249,13 +319,21 @@ def _check_not_empty(shape: tuple[int, ...]) -> None:
         )
 
 
-def _float32(array: np.ndarray) -> np.ndarray:
-    with np.errstate(over="ignore"):
-        values = array.astype(np.float32)
-    if np.any(np.isinf(values) & np.isfinite(array)):
+def _floats(array: np.ndarray) -> np.ndarray:
+    """Numbers as float32 where that holds them all, else as float64.
+
+    Raises
+    ------
+    DataError
+        If one exceeds float32, as which the network reads what is not scaled yet.
+    """
+    single = np.result_type(array, np.float32) == np.float32
+    values = array.astype(np.float32 if single else np.float64)
+    size = np.abs(values, where=np.isfinite(values), out=np.zeros_like(values))
+    if size.max() > np.finfo(np.float32).max:
         raise DataError(
             f"numbers must fit float32 (at most {np.finfo(np.float32).max:.2g}); found "
-            f"{np.abs(array[np.isfinite(array)]).max():.3g}; rescale the series first"
+            f"{size.max():.3g}; rescale the series first"
         )
     return values
 
@@ -272,32 +350,22 @@ def _stacked(arrays: Sequence[np.ndarray]) -> np.ndarray:
                 f"0 and {len(array)} in case {i}; leave out or add channels"
             )
     longest = max(array.shape[1] for array in arrays)
-    values = np.full((len(arrays), len(arrays[0]), longest), np.nan, np.float32)
-    for case, array in zip(values, arrays, strict=True):
-        case[:, : array.shape[1]] = _float32(array)
+    given = [_floats(array) for array in arrays]
+    values = np.full(
+        (len(given), len(given[0]), longest), np.nan, np.result_type(*(one.dtype for one in given))
+    )
+    for case, array in zip(values, given, strict=True):
+        case[:, : array.shape[1]] = array
     return values
 
 
-def _labels(y: Any, n: int) -> np.ndarray:
-    labels = np.asarray(y)
-    if labels.ndim != 1:
-        raise DataError(
-            f"labels must have shape ({n},); found {labels.shape}; flatten them with numpy.ravel"
-        )
-    if len(labels) != n:
-        raise DataError(
-            f"expected one label per case; found {len(labels)} labels for {n} cases; "
-            "pass X and y of the same selection"
-        )
-    for i, label in enumerate(labels.tolist()):
-        if label is None or type(label).__name__ in ("NAType", "NaTType") or label != label:
-            raise DataError(
-                f"every case needs a label; found none for case {i}; leave the case out"
-            )
-    return labels
-
-
-def _finished(values: np.ndarray, labels: np.ndarray | None) -> Cases:
+def _finished(
+    values: np.ndarray,
+    labels: np.ndarray | None,
+    channels: tuple[str, ...] | None = None,
+    notices: Sequence[str] = (),
+    task: Task | None = None,
+) -> Cases:
     """Find the lengths of cases (n, C, L)."""
     empty = np.flatnonzero(~np.isfinite(values).any(axis=(1, 2)))
     if len(empty):
@@ -310,133 +378,15 @@ def _finished(values: np.ndarray, labels: np.ndarray | None) -> Cases:
     lengths = own.max(axis=1).astype(np.int64)
     values = np.ascontiguousarray(values[:, :, : lengths.max()])
     short = int((own < lengths[:, None]).sum())
-    notices = (f"{short} channels end before their case does",) if short else ()
+    if short:
+        notices = [*notices, f"{short} channels end before their case does"]
     for notice in notices:
         log.warning(notice)
-    return Cases(values=values, lengths=lengths, labels=labels, notices=notices)
-
-
-# what numpy and zipfile answer damage with; NotImplementedError is a RuntimeError
-_NPZ_DAMAGE = (
-    *(ValueError, EOFError, TypeError, RuntimeError, OSError),
-    *(zipfile.BadZipFile, zlib.error),
-)
-
-
-def _read_npz(path: Path) -> Cases:
-    # Opened here: numpy leaves a damaged file open.
-    with path.open("rb") as file:
-        try:
-            with np.load(file, allow_pickle=False) as archive:
-                arrays = {key: archive[key] for key in ("X", "y") if key in archive}
-                found = sorted(archive.files)
-        except _NPZ_DAMAGE as error:
-            # numpy answers a bare .npy or pickled file with an array or a ValueError about pickles.
-            raise DataError(
-                f"expected an .npz of plain arrays at {path}; found damage or pickled objects; "
-                "save X padded with NaN and y as numbers or text using numpy.savez"
-            ) from error
-    if "X" not in arrays:
-        raise DataError(
-            f"expected an array named 'X' in {path}; found {found}; save it with "
-            "numpy.savez(path, X=..., y=...)"
-        )
-    return as_cases(arrays["X"], arrays.get("y"))
-
-
-def _parse_ts(lines: Iterable[str], path: Path) -> tuple[np.ndarray, np.ndarray | None]:
-    """Values padded with NaN, shape (n, C, L), and labels, shape (n,), of a `.ts` text."""
-    numbered = (
-        (number, line)
-        for number, line in enumerate((line.strip() for line in lines), start=1)
-        if line and not line.startswith("#")
+    return Cases(
+        values=values,
+        lengths=lengths,
+        labels=labels,
+        notices=tuple(notices),
+        channels=channels,
+        task=task,
     )
-    header = _ts_header(numbered, path)
-    class_label = header.get("classlabel", "").split()
-    numbers = header.get("targetlabel", "").lower().startswith("true")
-    labelled = numbers or (bool(class_label) and class_label[0].lower() == "true")
-    classes = set(class_label[1:])
-    dimensions = header.get("dimensions", "")
-    channels = int(dimensions) if re.fullmatch(r"\d{1,9}", dimensions) else None
-    if header.get("univariate", "").lower() == "true":
-        channels = 1
-
-    arrays: list[np.ndarray] = []
-    labels: list[str | float] = []
-    for number, line in numbered:
-        fields = line.split(":")
-        if labelled:
-            label = fields.pop().strip()
-            if not numbers and classes and label not in classes:
-                raise DataError(
-                    f"line {number} of {path} must end in one of the labels of its @classLabel "
-                    f"line; found {label[:40]!r}; correct the line or the header"
-                )
-            labels.append(_ts_target(label, number, path) if numbers else label)
-        channels = len(fields) if channels is None else channels
-        if len(fields) != channels:
-            raise DataError(
-                f"line {number} of {path} must have {channels} channels separated by ':' like the "
-                f"header or the lines before; found {len(fields)}; correct the line"
-            )
-        rows = [_ts_numbers(field, number, path) for field in fields]
-        case = np.full((channels, max(map(len, rows))), np.nan)
-        for channel, row in zip(case, rows, strict=True):
-            channel[: len(row)] = row
-        arrays.append(_float32(case))
-    values = _stacked(arrays)
-    return values, np.asarray(labels) if labelled else None
-
-
-def _ts_header(numbered: Iterable[tuple[int, str]], path: Path) -> dict[str, str]:
-    """The lower-cased ``@key value`` pairs up to ``@data``; leaves the cases in `numbered`."""
-    header: dict[str, str] = {}
-    for number, line in numbered:
-        key, *value = line.split(maxsplit=1)
-        key = key.lower()
-        if key == "@data":
-            break
-        if not key.startswith("@"):
-            raise DataError(
-                f"expected header lines starting with '@' and then @data in {path}; found line "
-                f"{number} before @data: {line[:40]!r}; is this a .ts file?"
-            )
-        header[key[1:]] = "".join(value)
-    else:
-        raise DataError(
-            f"expected a line @data in {path}; found the end of the file; is this a .ts file?"
-        )
-    if header.get("timestamps", "").lower().startswith("true"):
-        raise DataError(
-            f"{path} says @timestamps true, which is not read; expected values without time "
-            "stamps; resample to equal steps"
-        )
-    if all(header.get(k, "").lower().startswith("true") for k in ("classlabel", "targetlabel")):
-        raise DataError(
-            f"{path} says both @classLabel true and @targetLabel true; expected one of them, for a "
-            "line ends in one label; correct the header"
-        )
-    return header
-
-
-def _ts_target(text: str, number: int, path: Path) -> float:
-    try:
-        target = float(text)
-    except ValueError:
-        target = np.nan
-    if not np.isfinite(target):
-        raise DataError(
-            f"line {number} of {path} must end in a number, the target; found {text[:40]!r}; "
-            "correct the line or leave the case out"
-        )
-    return target
-
-
-def _ts_numbers(text: str, number: int, path: Path) -> list[float]:
-    try:
-        return list(map(float, text.replace("?", "nan").split(",")))
-    except ValueError as error:
-        raise DataError(
-            f"line {number} of {path} must hold numbers separated by ',' ('?' where missing); "
-            f"found something else ({error}); correct the line"
-        ) from error

@@ -1,10 +1,11 @@
-"""Which rows of each series train, which choose the epoch and which are scored."""
+"""Which rows of each series, or which cases, train, choose the epoch and are scored."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
+from sklearn.model_selection import train_test_split
 
 from convtimenet.data.agreement import Labels, match_ids
 from convtimenet.data.csv_file import listing
@@ -12,7 +13,7 @@ from convtimenet.data.tables import Table
 from convtimenet.data.timestamps import show_time
 from convtimenet.errors import DataError
 
-__all__ = ["FittedRows", "Rows", "hold_back", "scored_rows", "split_rows"]
+__all__ = ["FittedRows", "Rows", "hold_back", "scored_rows", "split_cases", "split_rows"]
 
 Rows = int | np.ndarray
 """Row numbers within a series: one for all series, or (S,)."""
@@ -147,3 +148,60 @@ class FittedRows:
 
 
 _BEGIN = 16  # rows by which an array is told from others
+
+
+def split_cases(
+    n: int,
+    strata: np.ndarray | None,
+    fraction: float,
+    seed: int,
+    has: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray, str] | None:
+    """Draw a part of n labelled cases that does not train.
+
+    Parameters
+    ----------
+    strata
+        (n,) class of each case, whose shares both parts keep; None draws from all alike.
+    fraction
+        Of the cases, to draw.
+    has
+        (n, K) bool, what a case has that training needs of some case: it stays or is put back
+        where no other training case has it.
+
+    Returns
+    -------
+    Numbers of the cases that train, in order; of those drawn; and a notice or "". A class of one
+    case stays in training. None where less than two other classes are left, or too few cases for
+    every class in both parts.
+    """
+    everything = np.arange(n)
+    classes, of = np.zeros(1), np.zeros(n, dtype=np.int64)
+    if strata is not None:
+        classes, of = np.unique(strata, return_inverse=True)
+    counts = np.bincount(of)
+    single = counts[of] == 1
+    others = everything[~single]
+    groups = int((counts > 1).sum())
+    size = max(groups, round(fraction * len(others)))
+    if groups < (1 if strata is None else 2) or size > len(others) - groups:
+        return None
+    _, drawn = train_test_split(
+        others,
+        test_size=size,
+        stratify=None if strata is None else of[others],
+        random_state=seed,
+    )
+    trains = np.ones(n, dtype=bool)
+    trains[drawn] = False
+    absent = [of == one for one in np.setdiff1d(of, of[trains])]
+    for owners in [*absent, *([] if has is None else has.T)]:
+        if owners.any() and not owners[trains].any():
+            trains[np.argmax(owners)] = True
+    if trains.all():
+        return None
+    note = ""
+    if single.any():
+        names = listing(classes[counts == 1].tolist(), 5)
+        note = f"of class(es) {names} there is a single case, which stays in training"
+    return everything[trains], everything[~trains], note

@@ -23,6 +23,10 @@ LARGEST = 1e15
 FARTHEST = 1000.0
 """Deviations that values may lie from 0: float32 keeps a ten-thousandth of a deviation there."""
 _REVIN_FLOOR = 1e-5**0.5  # of the deviation that RevIN divides by
+_FAR = 64
+"""Times its spread away from 0, a channel of cases is not rounded to float32 before scaling."""
+_SMALLEST = 1e-30
+"""Spread of a channel of cases below which float32 would lose it."""
 
 
 @runtime_checkable
@@ -128,9 +132,30 @@ class Scaler:
         """
         lowest = np.nanmin(cases, axis=(0, 2))[:, None].astype(np.float64)
         highest = np.nanmax(cases, axis=(0, 2))[:, None].astype(np.float64)
+        exact = cls._between(lowest, highest)
+        return cls._between(exact.rounded(lowest), exact.rounded(highest))
+
+    @classmethod
+    def _between(cls, lowest: np.ndarray, highest: np.ndarray) -> Scaler:
         guard = np.where(highest > lowest, np.minimum(highest - lowest, 1e-4), 1e-4)
         half = (highest - lowest + guard) / 2
         return cls(lowest + half, half)
+
+    @property
+    def rounds(self) -> np.ndarray:
+        """Channels (C, 1) of cases whose values are rounded to float32 before they are scaled.
+
+        They lie near 0 beside their spread, and models have always read them so. Of the others
+        rounding would take the shape: float32 knows 4.5e6 to within 0.25.
+        """
+        return (np.abs(self.centre) < _FAR * self.scale) & (self.scale > _SMALLEST)
+
+    def rounded(self, values: np.ndarray) -> np.ndarray:
+        """Values (..., C, L) of cases, those of channels that `rounds` rounded to float32."""
+        if values.dtype == np.float32:
+            return values
+        with np.errstate(over="ignore"):
+            return np.where(self.rounds, values.astype(np.float32), values)
 
     def apply(self, values: np.ndarray) -> np.ndarray:
         """Scale (..., C, T)."""
@@ -391,7 +416,8 @@ def pad_cases(values: np.ndarray, scaler: Scaler, length: int, fill: float = np.
     Parameters
     ----------
     values
-        (n, C, L), NaN past each case's own length and where values are missing.
+        (n, C, L), NaN past each case's own length and where values are missing. They are scaled
+        in float64: far from 0, float32 would keep little of what tells cases apart.
     length
         Steps of the result; longer cases lose their end.
     fill
@@ -403,6 +429,6 @@ def pad_cases(values: np.ndarray, scaler: Scaler, length: int, fill: float = np.
     """
     padded = np.full((*values.shape[:2], length), fill, dtype=np.float32)
     kept = min(length, values.shape[2])
-    scaled = float32(scaler.apply(values[..., :kept]))
+    scaled = float32(scaler.apply(scaler.rounded(values[..., :kept])))
     padded[..., :kept] = np.where(np.isnan(scaled), fill, scaled)
     return padded

@@ -117,9 +117,11 @@ class ConvTimeNetEstimator(BaseEstimator):
         notices: Sequence[str],
         *,
         resume: str | PathLike[str] | None = None,
+        refitted: Mapping[str, Any] | None = None,
         **fitted: Any,
     ) -> None:
-        """Build and train the network; no attribute changes before that has worked.
+        """Build and train the network; no attribute changes before that has worked, and then
+        none of an earlier fit stays.
 
         Parameters
         ----------
@@ -133,6 +135,8 @@ class ConvTimeNetEstimator(BaseEstimator):
             What was decided about them since, logged here.
         resume
             Folder of checkpoints to go on from and to write.
+        refitted
+            What takes the place of some of `fitted` once the network was trained on everything.
         fitted
             Further attributes, set together with those of the network.
 
@@ -161,10 +165,11 @@ class ConvTimeNetEstimator(BaseEstimator):
                     )
                     if not stop.signal:
                         network, notes, history.refitted = whole, second.notes, True
+                        fitted |= refitted or {}
         if history.best_epoch:
             fused = fuse(network, train_config.precision)
-            for name in ("n_features_in_", "feature_names_in_"):  # of the fit before
-                vars(self).pop(name, None)
+            for name in [n for n in vars(self) if n.endswith("_") and not n.startswith("_")]:
+                delattr(self, name)
             vars(self).update(fitted)
             self.network_, self.train_config_, self.history_ = network, train_config, history
             self.fused_ = fused

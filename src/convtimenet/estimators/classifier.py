@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from sklearn.base import ClassifierMixin
-from sklearn.utils.class_weight import compute_sample_weight
+from sklearn.utils.class_weight import compute_class_weight, compute_sample_weight
 
 from convtimenet.config import ModelConfig
+from convtimenet.data.files.case_file import Task
+from convtimenet.data.labels import in_the_kind_of
 from convtimenet.errors import ConfigError, DataError
 from convtimenet.estimators.labelled import LabelledEstimator
-from convtimenet.storage.labels import described, restored
+from convtimenet.storage.labels import check_savable, described, restored
+
+_FEW = 20
+"""Cases below which whole numbers that nearly all differ may still be classes."""
 
 
 class ConvTimeNetClassifier(ClassifierMixin, LabelledEstimator):
@@ -52,8 +57,8 @@ class ConvTimeNetClassifier(ClassifierMixin, LabelledEstimator):
     ----------
     classes_
         Labels in sorted order, of the type they came in.
-    n_channels_
-        Channels of a case.
+    n_channels_, channels_
+        Channels of a case, and their names where it was fitted to frames with named columns.
     n_features_in_, feature_names_in_
         Columns of the table, and their names, where it was fitted to an (n, L) array or frame.
     network_, fused_, history_, scaler_, train_config_, notices_
@@ -71,6 +76,7 @@ class ConvTimeNetClassifier(ClassifierMixin, LabelledEstimator):
     (2,)
     """
 
+    task: ClassVar[Task] = "classify"
     classes_: np.ndarray
 
     def __init__(
@@ -104,30 +110,31 @@ class ConvTimeNetClassifier(ClassifierMixin, LabelledEstimator):
         )
         self.class_weight = class_weight
 
-    def _learn(self, labels: np.ndarray) -> np.ndarray:
-        try:
-            classes = np.unique(labels)
-        except TypeError as error:
+    def check_labels(self, labels: np.ndarray) -> None:
+        check_savable(labels)
+        classes, n = np.unique(labels), len(labels)
+        if _continuous(classes, n):
             raise DataError(
-                f"labels must be of one type, found several ({error}); make them all text, for "
-                "example with map(str, y)"
-            ) from error
-        n = len(labels)
+                f"Unknown label type: continuous; expected classes, found {len(classes)} different "
+                f"numbers for {n} cases; use ConvTimeNetRegressor to predict numbers (on the "
+                "command line convtimenet regress)"
+            )
+
+    def truth(self, labels: np.ndarray) -> np.ndarray:
+        return in_the_kind_of(labels, self.classes_)
+
+    def _learn(self, labels: np.ndarray) -> np.ndarray:
+        classes = np.unique(labels)
         if len(classes) < 2:
             raise DataError(
                 f"classification needs at least two classes, found one class: "
-                f"{classes.tolist()[0]!r} for all {n} cases"
-            )
-        fractions = classes.dtype.kind == "f" and (classes != np.floor(classes)).any()
-        if fractions and len(classes) == n > 2:
-            raise DataError(
-                f"Unknown label type: continuous; expected classes, found {n} different numbers "
-                f"for {n} cases; use ConvTimeNetRegressor to predict numbers"
+                f"{classes.tolist()[0]!r} for all {len(labels)} cases"
             )
         return classes
 
     def _encode(self, labels: np.ndarray, learnt: np.ndarray) -> np.ndarray:
-        if unknown := sorted(set(labels.tolist()) - set(learnt.tolist())):
+        labels = in_the_kind_of(labels, learnt)
+        if unknown := sorted(set(labels.tolist()) - set(learnt.tolist()), key=str):
             raise DataError(f"the validation cases have classes the training cases lack: {unknown}")
         return np.searchsorted(learnt, labels)
 
@@ -137,12 +144,19 @@ class ConvTimeNetClassifier(ClassifierMixin, LabelledEstimator):
     def _kept(self, learnt: np.ndarray) -> dict[str, Any]:
         return {"classes_": learnt}
 
-    def _case_weights(self, labels: np.ndarray) -> np.ndarray | None:
-        if self.class_weight is None:
-            return None
+    def _label_weights(self, labels: np.ndarray, counted: np.ndarray) -> np.ndarray | None:
         given: Any = self.class_weight
+        if given is None:
+            return None
         try:
-            weights = compute_sample_weight(given if given == "balanced" else dict(given), labels)
+            if isinstance(given, str):
+                classes = np.unique(counted)
+                shares = compute_class_weight(given, classes=classes, y=counted)
+                weights = shares[np.searchsorted(classes, labels)]
+            else:
+                keys = in_the_kind_of(np.array(list(dict(given))), np.unique(labels)).tolist()
+                by_label = dict(zip(keys, dict(given).values(), strict=True))
+                weights = compute_sample_weight(by_label, labels)
         except (TypeError, ValueError) as error:
             raise ConfigError(
                 f"class_weight must be 'balanced', a mapping from label to weight, or None; found "
@@ -176,15 +190,36 @@ class ConvTimeNetClassifier(ClassifierMixin, LabelledEstimator):
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
         """Accuracy; `y` may be left out where `X` brings its own labels."""
-        truth = self._labelled(X, y)[1]
+        truth = self.truth(self._labelled(X, y)[1])
         return float(np.average(self.predict(X) == truth, weights=sample_weight))
 
+    def description(self, values: dict[str, Any] | None = None) -> dict[str, Any]:
+        found = super().description(values)
+        weights = found["parameters"]["class_weight"]
+        if isinstance(weights, Mapping):  # JSON names are text
+            found["parameters"]["class_weight"] = {
+                str(label): float(weight) for label, weight in weights.items()
+            }
+        return found
+
     def _remembered(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        return described(self.classes_) | {"channels": self.n_channels_}, {}
+        values, arrays = super()._remembered()
+        return described(self.classes_) | values, arrays
 
     def _remember(self, values: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+        super()._remember(values, arrays)
         self.classes_ = restored(values, self.network_.config.outputs)
-        self.n_channels_ = self.network_.config.channels
+
+
+def _continuous(classes: np.ndarray, n: int) -> bool:
+    """Whether so many different labels of n cases are measured numbers rather than classes."""
+    try:
+        numbers = np.unique(classes.astype(np.float64))
+    except (TypeError, ValueError):
+        return False
+    most = len(numbers) > max(2, n / 2)
+    fractions = bool((numbers != np.floor(numbers)).any())
+    return most and classes.dtype.kind != "b" and (fractions or n >= _FEW)
 
 
 def _probabilities(outputs: np.ndarray) -> np.ndarray:

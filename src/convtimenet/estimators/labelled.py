@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from os import PathLike
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator
-from sklearn.model_selection import train_test_split
 from sklearn.utils import Tags
 from sklearn.utils.validation import (
     _check_sample_weight,
@@ -21,16 +18,40 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from convtimenet.config import ModelConfig, TrainConfig
-from convtimenet.data.cases import Cases, as_cases, filled, gaps_left, read_cases
-from convtimenet.data.windows import LabelledCases, Scaler, pad_cases
+from convtimenet.config import ModelConfig
+from convtimenet.data.case_frames import frame_of
+from convtimenet.data.cases import Cases
+from convtimenet.data.files.case_file import Task
+from convtimenet.data.windows import LabelledCases, Scaler
 from convtimenet.devices import autocast, resolve_device
 from convtimenet.errors import DataError
 from convtimenet.estimators.base import ConvTimeNetEstimator
+from convtimenet.estimators.case_input import (
+    check_like_training,
+    check_task,
+    examples_of,
+    hold_back,
+    in_channel_order,
+    is_table,
+    padded,
+    prepared,
+    read,
+    table_columns,
+)
 from convtimenet.estimators.presets import auto_classify, paper_preset
 
 if TYPE_CHECKING:
     from convtimenet.estimators.explain import CaseExplanation
+
+
+@dataclass(frozen=True)
+class _Learnt:
+    """What is learnt of training cases before the network sees them."""
+
+    scaler: Scaler
+    labels: Any
+    counted: np.ndarray
+    """Labels of the cases learnt from, (m,)."""
 
 
 class LabelledEstimator(ConvTimeNetEstimator):
@@ -40,8 +61,13 @@ class LabelledEstimator(ConvTimeNetEstimator):
     the network's outputs mean (`predict`).
     """
 
+    task: ClassVar[Task]
+    """What its labels are."""
+
     n_channels_: int
     """Channels of a case."""
+    channels_: tuple[str, ...]
+    """Their names; absent where the training cases had none."""
     n_features_in_: int
     """Columns of the table it was fitted to; absent where that was none."""
 
@@ -73,8 +99,22 @@ class LabelledEstimator(ConvTimeNetEstimator):
         self.verbose = verbose
 
     @abstractmethod
+    def check_labels(self, labels: np.ndarray) -> None:
+        """Refuse training labels (n,) that cannot be learnt, or not saved.
+
+        Raises
+        ------
+        DataError
+            If there are such.
+        """
+
+    @abstractmethod
+    def truth(self, labels: np.ndarray) -> np.ndarray:
+        """Labels (n,) as the fitted estimator's answers write them, to compare them with."""
+
+    @abstractmethod
     def _learn(self, labels: np.ndarray) -> Any:
-        """What must be remembered of all training labels (n,)."""
+        """What must be remembered of training labels (n,)."""
 
     @abstractmethod
     def _encode(self, labels: np.ndarray, learnt: Any) -> np.ndarray:
@@ -96,8 +136,9 @@ class LabelledEstimator(ConvTimeNetEstimator):
     def _explained(self, outputs: np.ndarray, answers: np.ndarray) -> np.ndarray:
         """How strongly outputs (n, K) speak for given answers (n,), or how large they are."""
 
-    def _case_weights(self, labels: np.ndarray) -> np.ndarray | None:
-        """What cases (n,) count by their label; None where all count alike."""
+    def _label_weights(self, labels: np.ndarray, counted: np.ndarray) -> np.ndarray | None:
+        """What cases (n,) count by their label, where those of the labels `counted` (m,) train;
+        None where all count alike."""
         return None
 
     def fit(
@@ -139,59 +180,86 @@ class LabelledEstimator(ConvTimeNetEstimator):
         """
         columns = table_columns(X)
         cases, labels = self._labelled(X, y)
-        weight = None
-        if sample_weight is not None:
-            weight = _check_sample_weight(sample_weight, labels, ensure_non_negative=True)
-        if (by_label := self._case_weights(labels)) is not None:
-            weight = by_label if weight is None else weight * by_label
-        if weight is not None:
-            if not weight.any():
-                raise DataError("some case must count; found sample weights of 0 only")
-            cases, labels, weight = cases.subset(weight > 0), labels[weight > 0], weight[weight > 0]
-        learnt = self._learn(labels)
+        self.check_labels(labels)
+        cases, labels, weight = self._counted(cases, labels, sample_weight)
         n, C, L = cases.values.shape
         preset = (
             auto_classify(n, L) if self.preset == "auto" else paper_preset(self.preset, "classify")
         )
         settings = self._model_settings(preset.model)
-        config = self._config(learnt, channels=C, context_length=L, **settings)
+        config = self._config(self._learn(labels), channels=C, context_length=L, **settings)
         train_config = self._train_config(preset.train, resume)
         device = resolve_device(train_config.device)
         cases = prepared(cases, config)
-        if len(silent := np.flatnonzero(np.isnan(cases.values).all(axis=(0, 2)))):
+        known = np.asarray(np.isfinite(cases.values).any(axis=2))
+        if len(silent := np.flatnonzero(~known.any(axis=0))):
             raise DataError(
                 f"every channel needs a number in some case; found none in channel {silent[0]}; "
                 "leave the channel out"
             )
-        scaler = Scaler.minus_one_to_one(cases.values)
-        targets = self._encode(labels, learnt)
-        fitted, held_back, note = np.arange(n), np.arange(0), ""
+        everyone = np.arange(n)
+        fitted, held_back, note = everyone, np.arange(0), ""
         if valid is None:
-            strata = targets if config.head == "classify" else None
-            fitted, held_back, note = hold_back(n, strata, train_config)
-        whole = _examples(cases, targets, weight, scaler, config, device)
-        choosing = everything = None
+            strata = labels if self.task == "classify" else None
+            fitted, held_back, note = hold_back(n, strata, train_config, known)
+
+        def learnt_of(some: np.ndarray) -> _Learnt:
+            scaler = Scaler.minus_one_to_one(cases.values[some])
+            return _Learnt(scaler, self._learn(labels[some]), labels[some])
+
+        def examples(some: np.ndarray, learnt: _Learnt) -> LabelledCases:
+            counts = self._label_weights(labels, learnt.counted)
+            if weight is not None:
+                counts = weight if counts is None else weight * counts
+            targets = self._encode(labels[some], learnt.labels)
+            part = None if counts is None else counts[some]
+            return examples_of(cases.subset(some), targets, part, learnt.scaler, config, device)
+
+        # what is held back must not be known to what it judges
+        learnt = learnt_of(fitted)
+        choosing = everything = refitted = None
         if len(held_back):
-            choosing, everything = whole.subset(held_back), whole
+            choosing, whole = examples(held_back, learnt), learnt_of(everyone)
+            everything, refitted = examples(everyone, whole), self._attributes(whole)
         if valid is not None:
-            choosing = self._choosing(*valid, learnt, scaler, config, device)
-        examples = whole.subset(fitted) if len(held_back) else whole
+            choosing = self._choosing(*valid, learnt, cases.channels, config, device)
+        if cases.channels is not None:
+            columns["channels_"] = cases.channels
         self._fit_network(
             config,
             train_config,
-            examples,
+            examples(fitted, learnt),
             choosing,
             everything,
             device,
             cases.notices,
             [note] if note else [],
             resume=resume,
+            refitted=refitted,
             n_channels_=C,
-            scaler_=scaler,
-            **self._kept(learnt),
+            **self._attributes(learnt),
             **columns,
         )
         return self
+
+    def _counted(
+        self, cases: Cases, labels: np.ndarray, sample_weight: Any
+    ) -> tuple[Cases, np.ndarray, np.ndarray | None]:
+        """The cases that count, their labels and their own weights."""
+        weight = None
+        if sample_weight is not None:
+            weight = _check_sample_weight(sample_weight, labels, ensure_non_negative=True)
+        for by_label in (False, True):  # what weighs nothing is no case of its class either
+            counts = self._label_weights(labels, labels) if by_label else weight
+            if counts is not None:
+                if not counts.any():
+                    raise DataError("some case must count; found sample weights of 0 only")
+                cases, labels = cases.subset(counts > 0), labels[counts > 0]
+                weight = None if weight is None else weight[counts > 0]
+        return cases, labels, weight
+
+    def _attributes(self, learnt: _Learnt) -> dict[str, Any]:
+        return {"scaler_": learnt.scaler, **self._kept(learnt.labels)}
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
@@ -204,13 +272,20 @@ class LabelledEstimator(ConvTimeNetEstimator):
         check_is_fitted(self, "fused_")
         if hasattr(self, "n_features_in_") and is_table(X):
             validate_data(self, X, reset=False, skip_check_array=True)
-        return prepared(read(X), self.network_.config)
+        channels = getattr(self, "channels_", None)
+        frame = None if channels is None else frame_of(X)
+        if frame is not None and tuple(map(str, frame.columns)) == channels and is_table(X):
+            raise DataError(
+                f"expected a list of frames, one for each case, found one frame of the fitted "
+                f"channels {', '.join(channels or ())}; give [frame] for a single case"
+            )
+        return prepared(in_channel_order(read(X), channels), self.network_.config)
 
     def _answers(self, X: Any) -> np.ndarray:
         """What the network gives for every case, (n, outputs) float32."""
         cases = self.read(X)
         config = self.network_.config
-        _check_like_training(cases, self.n_channels_, config)
+        check_like_training(cases, self.n_channels_, config)
         answers = np.empty((len(cases.values), config.outputs), dtype=np.float32)
         # Cases longer than any training case are read whole, each at its own length, so that a
         # prediction never depends on the other cases beside it.
@@ -272,7 +347,7 @@ class LabelledEstimator(ConvTimeNetEstimator):
             **found,
             spans=steps,
             values=cases.values,
-            channels=tuple(map(str, range(self.n_channels_))),
+            channels=getattr(self, "channels_", tuple(map(str, range(self.n_channels_)))),
             answers=answers,
             explained=explained,
             measure="probability" if config.head == "classify" else "number",
@@ -280,133 +355,42 @@ class LabelledEstimator(ConvTimeNetEstimator):
         )
 
     def _labelled(self, X: Any, y: Any) -> tuple[Cases, np.ndarray]:
-        y = None if y is None else np.asarray(y)
-        if y is not None and y.ndim == 2 and y.shape[1] == 1:
-            y = column_or_1d(y, warn=True)
+        if y is not None and not (isinstance(y, (list, tuple)) and np.ndim(y[:1]) == 1):
+            y = np.asarray(y)
+            if y.ndim == 2 and y.shape[1] == 1:
+                y = column_or_1d(y, warn=True)
         cases = read(X, y)
         if cases.labels is None:
             raise DataError(
                 f"{type(self).__name__} requires y to be passed, but the target y is None: "
                 "expected a label for every case, found none; give them as y"
             )
+        check_task(cases, self.task)
         return cases, cases.labels
 
     def _choosing(
         self,
         X: Any,
         y: Any,
-        learnt: Any,
-        scaler: Scaler,
+        learnt: _Learnt,
+        channels: tuple[str, ...] | None,
         config: ModelConfig,
         device: torch.device,
     ) -> LabelledCases:
         cases, labels = self._labelled(X, y)
-        targets = self._encode(labels, learnt)
-        _check_like_training(cases, config.channels, config)
-        return _examples(prepared(cases, config), targets, None, scaler, config, device)
+        targets = self._encode(labels, learnt.labels)
+        cases = in_channel_order(cases, channels)
+        check_like_training(cases, config.channels, config)
+        return examples_of(prepared(cases, config), targets, None, learnt.scaler, config, device)
 
+    def _remembered(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        names = getattr(self, "channels_", None)
+        own = {} if names is None else {"channel_names": list(names)}
+        return {"channels": self.n_channels_, **own}, {}
 
-def hold_back(
-    n: int, strata: np.ndarray | None, config: TrainConfig
-) -> tuple[np.ndarray, np.ndarray, str]:
-    """Choose a part of the training cases for validation.
-
-    Parameters
-    ----------
-    n
-        Number of cases.
-    strata
-        (n,) class of each case, whose shares the part keeps; None draws from all alike.
-    config
-        Its `validation_fraction` and `seed` decide.
-
-    Returns
-    -------
-    fitted, held_back
-        Case numbers of each part; the second empty where every case is needed for training.
-    note
-        Why nothing was held back, or "".
-    """
-    everything, nothing = np.arange(n), np.arange(0)
-    if config.validation_fraction == 0:
-        return everything, nothing, ""
-    counts = np.array([n]) if strata is None else np.unique(strata, return_counts=True)[1]
-    size = max(len(counts), round(config.validation_fraction * n))
-    if counts.min() < 2 or size > n - len(counts):
-        few = f"{n} case(s) are" if strata is None else f"the smallest class has {counts.min()} "
-        few += " " if strata is None else "case(s), "
-        note = f"{few}too few to hold some back for validation"
-        return everything, nothing, note + ": training runs all its epochs"
-    fitted, held_back = train_test_split(
-        everything, test_size=size, stratify=strata, random_state=config.seed
-    )
-    return np.sort(fitted), np.sort(held_back), ""
-
-
-def _examples(
-    cases: Cases,
-    targets: np.ndarray,
-    weight: np.ndarray | None,
-    scaler: Scaler,
-    config: ModelConfig,
-    device: torch.device,
-) -> LabelledCases:
-    """Cases on the device, of the network's length or longer."""
-    length = max(config.context_length, cases.values.shape[2])
-    x = torch.from_numpy(padded(cases, scaler, length, config)).to(device)
-    y = torch.from_numpy(targets).to(device)
-    counts = None
-    if weight is not None:
-        counts = torch.from_numpy(weight.astype(np.float32)).to(device).view_as(y)
-    return LabelledCases(x, y, counts)
-
-
-def _check_like_training(cases: Cases, channels: int, config: ModelConfig) -> None:
-    _, found, length = cases.values.shape
-    if found != channels:
-        raise DataError(
-            f"the model was fitted to cases of {channels} channels, found {found}; "
-            "give the same channels in the same order"
-        )
-    if config.pooling == "flatten" and length > config.context_length:
-        raise DataError(
-            f"a network with pooling='flatten' reads cases of at most {config.context_length} "
-            f"steps, as in training; found {length}; cut them, or train with pooling='max'"
-        )
-
-
-def table_columns(X: Any) -> dict[str, Any]:
-    """What scikit-learn wants remembered of a table (n, L): ``n_features_in_``, and
-    ``feature_names_in_`` of a frame; nothing for other kinds of input."""
-    if not is_table(X):
-        return {}
-    asked = BaseEstimator()
-    validate_data(asked, X, skip_check_array=True)
-    return vars(asked)
-
-
-def is_table(X: Any) -> bool:
-    """Whether the input is rows and columns: an array or frame (n, L), or lists of equal length."""
-    if isinstance(X, (list, tuple)):
-        rows = all(isinstance(row, (list, tuple)) for row in X)
-        return rows and len({len(row) for row in X}) == 1 and np.ndim(X[0]) == 1
-    return getattr(X, "ndim", None) == 2 and len(np.shape(X)) == 2 and X.shape[1] > 0
-
-
-def read(X: Any, y: Any = None) -> Cases:
-    """The cases that `fit` would see."""
-    if isinstance(X, (str, Path)):
-        X = read_cases(X)
-    if isinstance(X, Cases):
-        return X if y is None else as_cases(X.values, y)
-    return as_cases(X, y)
-
-
-def prepared(cases: Cases, config: ModelConfig) -> Cases:
-    """Missing values masked or filled, as the network expects it."""
-    return gaps_left(cases) if config.masks else filled(cases)
-
-
-def padded(cases: Cases, scaler: Scaler, length: int, config: ModelConfig) -> np.ndarray:
-    """Scaled values (n, C, length), behind the cases' ends what the network expects there."""
-    return pad_cases(cases.values, scaler, length, np.nan if config.masks else 0.0)
+    def _remember(self, values: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+        self.n_channels_ = self.network_.config.channels
+        if "channel_names" in values:
+            self.channels_ = tuple(map(str, values["channel_names"]))
+            if len(self.channels_) != self.n_channels_:
+                raise ValueError(f"{len(self.channels_)} names of {self.n_channels_} channels")

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
 
 from convtimenet.config import ModelConfig
-from convtimenet.data.windows import Scaler
+from convtimenet.data.files.case_file import Task
+from convtimenet.data.windows import Scaler, float32
 from convtimenet.errors import DataError
 from convtimenet.estimators.labelled import LabelledEstimator
 
@@ -47,8 +48,8 @@ class ConvTimeNetRegressor(RegressorMixin, LabelledEstimator):
     ----------
     target_scaler_
         Mean and deviation of the training targets.
-    n_channels_
-        Channels of a case.
+    n_channels_, channels_
+        Channels of a case, and their names where it was fitted to frames with named columns.
     n_features_in_, feature_names_in_
         Columns of the table, and their names, where it was fitted to an (n, L) array or frame.
     network_, fused_, history_, scaler_, train_config_, notices_
@@ -65,13 +66,20 @@ class ConvTimeNetRegressor(RegressorMixin, LabelledEstimator):
     (2,)
     """
 
+    task: ClassVar[Task] = "regress"
     target_scaler_: Scaler
+
+    def check_labels(self, labels: np.ndarray) -> None:
+        numeric_targets(labels)
+
+    def truth(self, labels: np.ndarray) -> np.ndarray:
+        return numeric_targets(labels)
 
     def _learn(self, labels: np.ndarray) -> Scaler:
         return Scaler.standard(numeric_targets(labels)[None])
 
     def _encode(self, labels: np.ndarray, learnt: Scaler) -> np.ndarray:
-        return learnt.apply(numeric_targets(labels)[None]).T.astype(np.float32)
+        return float32(learnt.apply(numeric_targets(labels)[None])).T
 
     def _config(self, learnt: Scaler, **settings: Any) -> ModelConfig:
         return ModelConfig.regression(**settings)
@@ -99,17 +107,17 @@ class ConvTimeNetRegressor(RegressorMixin, LabelledEstimator):
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
         """R2, the share of the targets' variance that the answers explain; `y` may be left out
         where `X` brings its own."""
-        truth = numeric_targets(self._labelled(X, y)[1])
+        truth = self.truth(self._labelled(X, y)[1])
         return float(r2_score(truth, self.predict(X), sample_weight=sample_weight))
 
     def _remembered(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         scaler = self.target_scaler_
         arrays = {"target.centre": scaler.centre, "target.scale": scaler.scale}
-        return {"channels": self.n_channels_}, arrays
+        return super()._remembered()[0], arrays
 
     def _remember(self, values: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+        super()._remember(values, arrays)
         self.target_scaler_ = Scaler(arrays["target.centre"], arrays["target.scale"])
-        self.n_channels_ = int(values["channels"])
 
 
 def numeric_targets(labels: np.ndarray) -> np.ndarray:
@@ -121,12 +129,18 @@ def numeric_targets(labels: np.ndarray) -> np.ndarray:
         If one is no number, or not finite.
     """
     try:
+        if labels.dtype.kind in "mMc":  # numpy would make some number of them
+            raise TypeError
         numbers = labels.astype(np.float64)
-    except (TypeError, ValueError) as error:
-        raise DataError(
-            f"targets must be numbers, found {_first_other(labels)}; use ConvTimeNetClassifier "
-            "to predict classes"
-        ) from error
+    except (TypeError, ValueError):
+        other = _first_other(labels)
+        remedy = "make them numbers, dates for example the days since the first of them"
+        if isinstance(other, str):
+            remedy = (
+                "use ConvTimeNetClassifier to predict classes (on the command line convtimenet "
+                "classify)"
+            )
+        raise DataError(f"targets must be numbers, found {other!r}; {remedy}") from None
     if not np.isfinite(numbers).all():
         raise DataError(
             f"Input y contains NaN or infinity: expected a finite target for every case, found "
@@ -136,11 +150,11 @@ def numeric_targets(labels: np.ndarray) -> np.ndarray:
     return numbers
 
 
-def _first_other(labels: np.ndarray) -> str:
+def _first_other(labels: np.ndarray) -> Any:
     """The first label that is no number, as a user wrote it."""
     for label in labels.tolist():
         try:
             float(label)
         except (TypeError, ValueError):
-            return repr(label)
-    return "something else"
+            return label
+    return labels[0]

@@ -8,13 +8,15 @@ from pathlib import Path
 
 import numpy as np
 from sklearn.metrics import r2_score
-from sklearn.model_selection import train_test_split
 
 from convtimenet import scores
 from convtimenet.data.cases import Cases
+from convtimenet.data.labels import in_the_kind_of
+from convtimenet.data.split import split_cases
 from convtimenet.errors import DataError
+from convtimenet.estimators.case_input import check_task, in_channel_order
 from convtimenet.estimators.classifier import ConvTimeNetClassifier
-from convtimenet.estimators.regressor import ConvTimeNetRegressor, numeric_targets
+from convtimenet.estimators.regressor import ConvTimeNetRegressor
 from convtimenet.runs.result import Result, comparison, facts, result_of
 from convtimenet.training.metrics import Scores
 
@@ -58,18 +60,24 @@ def fit_labelled(
     Raises
     ------
     DataError
-        If the cases do not go together, or the targets of a regressor are no numbers.
+        If the cases do not go together, or their labels are not what the model learns.
     """
     check_alike(train, test)
     assert train.labels is not None
     assert test.labels is not None
+    for cases in (train, test):
+        check_task(cases, model.task)
+    model.check_labels(train.labels)
     classifies = isinstance(model, ConvTimeNetClassifier)
+    of_test: list[str] = []
     if classifies:
         labels, counts = np.unique(train.labels, return_counts=True)
         constant = labels[counts.argmax()]
+        test = replace(test, labels=in_the_kind_of(test.labels, labels))
+        of_test = _unknown_classes(test, labels)
     else:
-        numeric_targets(test.labels)  # before training
-        constant = numeric_targets(train.labels).mean()
+        model.check_labels(test.labels)
+        constant = model.truth(train.labels).mean()
     begin = time.perf_counter()
     model.fit(train, valid=(test, test.labels) if protocol == "paper" else None, resume=resume)
     seconds = time.perf_counter() - begin
@@ -86,7 +94,7 @@ def fit_labelled(
         n_test=len(test.labels),
         seconds=seconds,
     )
-    of_test = [f"test: {notice}" for notice in test.notices if notice not in result.notices]
+    of_test += [f"test: {notice}" for notice in test.notices if notice not in result.notices]
     result = replace(result, notices=[*result.notices, *of_test])
     return LabelledRun(result=result, model=model, cases=test)
 
@@ -96,12 +104,12 @@ def labelled_scores(
 ) -> Scores:
     """Scores of answers (n,) to cases with these labels (n,): "accuracy" and "balanced_accuracy"
     of classes; "mse", "mae" and, of two cases or more, "r2" of numbers."""
+    truth = model.truth(truth)
     if isinstance(model, ConvTimeNetClassifier):
         return {
             "accuracy": float(np.mean(predicted == truth)),
             "balanced_accuracy": _balanced_accuracy(truth, predicted),
         }
-    truth = numeric_targets(truth)
     found = {"mse": scores.mse(truth, predicted), "mae": scores.mae(truth, predicted)}
     if len(truth) > 1:
         found["r2"] = float(r2_score(truth, predicted))
@@ -114,7 +122,7 @@ def check_alike(train: Cases, test: Cases) -> None:
     Raises
     ------
     DataError
-        If their number of channels is another.
+        If their channels are others.
     """
     expected, found = train.values.shape[1], test.values.shape[1]
     if expected != found:
@@ -122,6 +130,33 @@ def check_alike(train: Cases, test: Cases) -> None:
             f"the training cases have {expected} channels, the test cases {found}; give both the "
             "same channels in the same order"
         )
+    in_channel_order(test, train.channels)
+
+
+def _unknown_classes(test: Cases, classes: np.ndarray) -> list[str]:
+    """What to say of test cases whose class the training cases lack.
+
+    Raises
+    ------
+    DataError
+        If that is so of all of them.
+    """
+    assert test.labels is not None
+    known, labels = set(classes.tolist()), test.labels.tolist()
+    unknown = [label for label in labels if label not in known]
+    if not unknown:
+        return []
+    names = ", ".join(map(repr, sorted(set(unknown), key=str)[:5]))
+    if len(unknown) == len(labels):
+        raise DataError(
+            f"no test case has a class of the training cases: expected some of "
+            f"{', '.join(map(repr, classes.tolist()[:5]))}, found {names}; write labels alike in "
+            "both"
+        )
+    return [
+        f"{len(unknown)} of {len(labels)} test cases are of classes that the training cases lack "
+        f"({names}); they count as wrong"
+    ]
 
 
 def _balanced_accuracy(truth: np.ndarray, predicted: np.ndarray) -> float:
@@ -137,17 +172,20 @@ def hold_out(
     Raises
     ------
     DataError
-        If there are no labels, or too few cases, or too few of a class.
+        If there are no labels, or too few cases, or too few of every class but one.
     """
     if cases.labels is None:
-        raise DataError("expected labelled cases to train on, found no labels in the file")
-    n = len(cases.labels)
-    strata = cases.labels if classes else None
-    groups, counts = np.unique(np.zeros(n) if strata is None else strata, return_counts=True)
-    size = max(len(counts), round(fraction * n))
-    if not 0 < fraction < 1 or counts.min() < 2 or n - size < len(counts):
+        raise DataError(
+            "expected labelled cases to train on, found no labels in the file; a .ts file says "
+            "@classLabel true or @targetLabel true, a table names their column 'label', an .npz "
+            "file holds them as y"
+        )
+    n, strata = len(cases.labels), cases.labels if classes else None
+    parts = split_cases(n, strata, fraction, seed) if 0 < fraction < 1 else None
+    if parts is None:
         smallest = numbers = ""
         if strata is not None:
+            groups, counts = np.unique(strata, return_counts=True)
             smallest = f": the class {groups.tolist()[counts.argmin()]!r} has {counts.min()}"
             if strata.dtype.kind == "f":
                 numbers = "; to predict numbers use regress"
@@ -155,5 +193,8 @@ def hold_out(
             f"cannot hold out {fraction:g} of {n} cases for the score{smallest}; give a test file, "
             f"or more cases{numbers}"
         )
-    train, test = train_test_split(np.arange(n), test_size=size, stratify=strata, random_state=seed)
-    return cases.subset(np.sort(train)), cases.subset(np.sort(test))
+    train, test, note = parts
+    rest = cases.subset(train)
+    if note:
+        rest = replace(rest, notices=(*rest.notices, note))
+    return rest, cases.subset(test)

@@ -2,12 +2,36 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
 import numpy as np
 
+from convtimenet.errors import DataError
+
 _PLAIN = re.compile(r"[<>|][biufU]\d{1,4}")
+
+
+def check_savable(labels: np.ndarray) -> None:
+    """Refuse class labels (n,) that a saved model could not give back as they are.
+
+    Raises
+    ------
+    DataError
+        If there are such, as dates.
+    """
+    try:
+        classes = np.unique(labels)
+        saved = json.loads(json.dumps(described(classes), allow_nan=False))
+        restored(saved, len(classes))
+    except (TypeError, ValueError) as error:
+        kind = labels.dtype if labels.dtype.kind != "O" else type(labels[0]).__name__
+        raise DataError(
+            f"labels must be text, whole numbers, finite numbers or truth values, which a saved "
+            f"model can hold; found {kind} ({labels.tolist()[0]!r}); make them text, for example "
+            "with list(map(str, y))"
+        ) from error
 
 
 def described(classes: np.ndarray) -> dict[str, Any]:

@@ -1,0 +1,392 @@
+"""Labelled cases as a table of text: one case a row, as in the UCR archive's files, or in long form
+with the rows of each case below one another."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from convtimenet.data.files.case_file import MISSING, CaseFile, labels_in, number_in, text_of
+from convtimenet.data.files.stamped import on_equal_steps
+from convtimenet.errors import DataError
+
+__all__ = ["read_case_table"]
+
+_LABELS = frozenset(
+    {"label", "labels", "class", "classes", "classlabel", "target", "targets", "category"}
+)
+_IDS = frozenset(
+    {"case", "caseid", "caseno", "id", "instance", "instanceid", "series", "seriesid", "sample",
+     "sampleid", "uniqueid", "index", "unnamed:0", ""}
+)  # fmt: skip
+_TIMES = frozenset({"time", "timestamp", "timestep", "step", "t", "date", "datetime", "ds"})
+_NUMBERED = re.compile(r"(.*?)[ _.-]*(\d+)")
+_COUNTED = 5
+"""Numbers that count up in the first row and are taken as names, whatever is beside them."""
+_REMEDY = "name the column of the labels 'label' in a header line"
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """The cells of a file; rows may be of unequal length where there is no header."""
+
+    names: tuple[str, ...] | None
+    rows: list[list[str]]
+    places: list[str]
+    decimal: str
+    path: Path
+
+    def column(self, at: int) -> list[str]:
+        return [row[at] for row in self.rows]
+
+    def numeric(self, at: int) -> bool:
+        return all(_is_number(row[at], self.decimal) for row in self.rows)
+
+    def numbers(self, row: int, columns: Sequence[int]) -> np.ndarray:
+        """Cells of a row as float64."""
+        cells = [self.rows[row][at] for at in columns]
+        if self.decimal == "." and "_" not in "".join(cells):
+            try:
+                return np.array(list(map(float, cells)))
+            except ValueError:
+                pass  # some are missing or text: look at each
+        found = np.empty(len(columns))
+        for k, at in enumerate(columns):
+            try:
+                found[k] = number_in(cells[k], self.decimal)
+            except ValueError:
+                column = at + 1 if self.names is None else repr(self.names[at])
+                raise DataError(
+                    f"{self.path}, {self.places[row]}, column {column}: expected a number, found "
+                    f"{cells[k][:40]!r}; correct it, or leave the column out; if the column is "
+                    "the label, name it 'label' in a header line"
+                ) from None
+        return found
+
+
+def read_case_table(path: Path) -> CaseFile:
+    """The cases of a delimited text file: .csv, .tsv or .txt, packed or not.
+
+    With a header, the label is the column named label, class or target, else the only one of text
+    or the only one whose name does not go on counting (t0, t1, ..., group). Rows that share a case
+    id are one case, in the order of their time column. Without a header the label is first in .tsv
+    and .txt files, as in the UCR archive, and first or last in .csv files.
+
+    Raises
+    ------
+    DataError
+        If cells are no numbers, or it cannot be told which column is the label; the message gives
+        the line.
+    """
+    grid = _grid(path)
+    if grid.names is None:
+        return _headless(grid)
+    keys = [_key(name) for name in grid.names]
+    ids = [i for i, key in enumerate(keys) if key in _IDS]
+    times = [i for i, key in enumerate(keys) if key in _TIMES]
+    strong = [i for i, key in enumerate(keys) if key in _LABELS]
+    if len(strong) > 1:
+        names = " and ".join(repr(grid.names[i]) for i in strong)
+        raise DataError(
+            f"{path}: the columns {names} could both be the label; leave one of them out, or give "
+            "it another name"
+        )
+    repeated = [i for i in ids if len(set(grid.column(i))) < len(grid.rows)]
+    if repeated:
+        others = [i for i in ids if i != repeated[0]]
+        return _long(grid, repeated[0], times[:1], strong, {*others[:1]} if others else set())
+    if times:
+        raise DataError(
+            f"{path}: found a time column {grid.names[times[0]]!r} and no column that tells cases "
+            "apart; for labelled cases name one 'case_id', or write one case a row; to forecast "
+            "such a table use convtimenet forecast"
+        )
+    return _wide(grid, ids, strong)
+
+
+# --- cells ---------------------------------------------------------------------------------------
+
+
+def _grid(path: Path) -> _Grid:
+    lines, numbers = [], []
+    for number, line in enumerate(text_of(path).splitlines(), start=1):
+        if line.strip() and not line.lstrip().startswith(("#", "%")):
+            lines.append(line)
+            numbers.append(f"line {number}")
+    delimiter = ""
+    if lines and (said := re.fullmatch(r"sep=(.)", lines[0].strip(), re.IGNORECASE)):
+        delimiter = said[1]
+        lines, numbers = lines[1:], numbers[1:]
+    if not lines:
+        raise DataError(f"{path}: expected labelled cases, found an empty file; check the path")
+    if lines[0].lstrip().startswith("@"):
+        raise DataError(
+            f"{path}: found the header of a .ts or .arff file ({lines[0].strip()[:40]!r}); rename "
+            "the file so that it ends in .ts or .arff"
+        )
+    delimiter = delimiter or _delimiter(lines)
+    rows, places = _split(lines, numbers, delimiter, path)
+    decimal = "."
+    if delimiter != "," and any(
+        re.fullmatch(r"\s*[+-]?\d+,\d+\s*", c) for row in rows for c in row
+    ):
+        decimal = ","
+    names = None
+    if _has_header(rows, decimal):
+        names = tuple(cell.strip() for cell in rows[0])
+        rows, places = rows[1:], places[1:]
+        _check_header(names, rows, places, path)
+    return _Grid(names, rows, places, decimal, path)
+
+
+def _delimiter(lines: list[str]) -> str:
+    """The sign that cuts every line, the same number of times if there is such a one."""
+    some = lines[:50]
+    cut = [sign for sign in "\t;|," if all(sign in line for line in some)]
+    even = [sign for sign in cut if len({line.count(sign) for line in some}) == 1]
+    return (even or cut or [" "])[0]
+
+
+def _split(
+    lines: list[str], numbers: list[str], delimiter: str, path: Path
+) -> tuple[list[list[str]], list[str]]:
+    """The cells of each row, and where it is; quoted cells may go on over several lines."""
+    if delimiter == " ":
+        return [line.split() for line in lines], numbers
+    reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True)
+    rows, places = [], []
+    try:
+        for row in reader:
+            rows.append(row)
+            places.append(numbers[reader.line_num - 1])
+    except csv.Error as error:
+        raise DataError(f"{path}: not readable as a table: {error}; correct the file") from error
+    return rows, places
+
+
+def _is_number(cell: str, decimal: str) -> bool:
+    try:
+        number_in(cell, decimal)
+    except ValueError:
+        return False
+    return True
+
+
+def _has_header(rows: list[list[str]], decimal: str) -> bool:
+    """Whether the first row is of names: text above numbers, or numbers that count the steps."""
+    first, below = rows[0], rows[1:]
+    text = [not _is_number(cell, decimal) for cell in first]
+    if any(text[1:-1]) or (len(first) > 1 and text[0] and text[-1]):
+        return True
+    for at in (0, -1):
+        if text[at] and below and all(row and _is_number(row[at], decimal) for row in below):
+            return True
+    steps = [int(cell) for cell in first if cell.strip().isdecimal()]
+    others = [cell for cell in first if not cell.strip().isdecimal()]
+    counts = steps in (list(range(len(steps))), list(range(1, len(steps) + 1)))
+    named = all(_key(cell) in _LABELS | _IDS for cell in others)
+    return bool(others) and len(others) < 3 and counts and (named or len(steps) >= _COUNTED)
+
+
+def _key(name: str) -> str:
+    """A column's name without what writers vary."""
+    return re.sub(r"[\s_-]", "", name.lower())
+
+
+def _check_header(
+    names: tuple[str, ...], rows: list[list[str]], places: list[str], path: Path
+) -> None:
+    if not rows:
+        raise DataError(f"{path}: expected cases below the header line, found none")
+    if twice := [name for i, name in enumerate(names) if name in names[:i]]:
+        raise DataError(f"{path}: two columns are named {twice[0]!r}; rename one of them")
+    for row, place in zip(rows, places, strict=True):
+        if len(row) != len(names):
+            raise DataError(
+                f"{path}, {place}: expected {len(names)} cells as in the header, found {len(row)}; "
+                "leave the cells behind a short case's end empty"
+            )
+
+
+# --- one case a row ------------------------------------------------------------------------------
+
+
+def _headless(grid: _Grid) -> CaseFile:
+    shortest = min(map(len, grid.rows))
+    if shortest < 2:
+        at = [len(row) for row in grid.rows].index(shortest)
+        raise DataError(
+            f"{grid.path}, {grid.places[at]}: expected a label and numbers, found {shortest} "
+            "cell(s); write one case a row, its values separated by ',' or tabs"
+        )
+    notices: list[str] = []
+    ucr = not re.search(r"\.csv(\.gz)?$", grid.path.name.lower())
+    at = 0 if ucr else _label_without_name(grid)
+    if at is None:
+        notices.append(f"no column was found that is the label; if there is one, {_REMEDY}")
+        return CaseFile(
+            series=[grid.numbers(i, range(len(row)))[None] for i, row in enumerate(grid.rows)],
+            labels=None,
+            notices=tuple(notices),
+        )
+    labels = labels_in(grid.column(at), grid.places, grid.path, grid.decimal)
+    if not ucr or (labels is not None and labels.dtype.kind == "f"):
+        notices.append(f"the {'last' if at else 'first'} column is taken as the label")
+    series = []
+    for i, row in enumerate(grid.rows):
+        columns = range(1, len(row)) if at == 0 else range(len(row) - 1)
+        series.append(grid.numbers(i, columns)[None])
+    return CaseFile(series=series, labels=labels, notices=tuple(notices))
+
+
+def _label_without_name(grid: _Grid) -> int | None:
+    """0 or -1, the column that is text or, of numbers, alone whole; None where neither is."""
+    for test in (
+        lambda at: not grid.numeric(at),
+        lambda at: all(re.fullmatch(r"\s*[+-]?\d+\s*", cell) for cell in grid.column(at)),
+    ):
+        found = [at for at in (0, -1) if test(at)]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise DataError(
+                f"{grid.path}: the label may be the first column or the last; {_REMEDY}"
+            )
+    return None
+
+
+def _wide(grid: _Grid, ids: list[int], strong: list[int]) -> CaseFile:
+    assert grid.names is not None
+    names, notices = grid.names, []
+    rest = [i for i in range(len(names)) if i not in ids]
+    label = strong[0] if strong else None
+    if label is None:
+        text = [i for i in rest if not grid.numeric(i)]
+        odd = [i for i in rest if _NUMBERED.fullmatch(names[i]) is None]
+        odd = odd if len(odd) < len(rest) else []
+        found = text or odd
+        if len(found) > 1:
+            raise DataError(
+                f"{grid.path}: the columns {', '.join(repr(names[i]) for i in found[:5])} may all "
+                "be the label; name the one that is 'label', and leave the others out"
+            )
+        if found:
+            label = found[0]
+            notices.append(f"the column {names[label]!r} is taken as the label")
+        else:
+            notices.append(f"no column was found that is the label; if there is one, {_REMEDY}")
+    values = [i for i in rest if i != label]
+    channels, stems = _channels(names, values, grid.path)
+    if ids:
+        notices.append(f"the column {names[ids[0]]!r} is taken as the number of the case")
+    labels = None
+    if label is not None:
+        labels = labels_in(grid.column(label), grid.places, grid.path, grid.decimal)
+    series = [
+        np.stack([grid.numbers(i, columns) for columns in channels]) for i in range(len(grid.rows))
+    ]
+    return CaseFile(series=series, labels=labels, channels=stems, notices=tuple(notices))
+
+
+def _channels(
+    names: tuple[str, ...], values: list[int], path: Path
+) -> tuple[list[list[int]], tuple[str, ...] | None]:
+    """The columns of each channel: one for all of them, or as their names (x_0, ..., y_0, ...)
+    say."""
+    if not values:
+        raise DataError(f"{path}: expected columns of numbers beside the label, found none")
+    parts = [_NUMBERED.fullmatch(names[i]) for i in values]
+    if not all(parts):
+        return [values], None
+    columns: dict[str, dict[int, int]] = {}
+    for i, part in zip(values, parts, strict=True):
+        assert part is not None
+        columns.setdefault(part[1], {})[int(part[2])] = i
+    steps = {tuple(sorted(one)) for one in columns.values()}
+    if len(columns) == 1 or len(steps) > 1 or len(next(iter(steps))) == 1:
+        return [values], None
+    return [[one[k] for k in sorted(one)] for one in columns.values()], tuple(columns)
+
+
+# --- long form -----------------------------------------------------------------------------------
+
+
+def _long(
+    grid: _Grid, case: int, time: list[int], strong: list[int], left_out: set[int]
+) -> CaseFile:
+    assert grid.names is not None
+    names = grid.names
+    numbers: dict[str, int] = {}
+    of = np.array([numbers.setdefault(cell.strip(), len(numbers)) for cell in grid.column(case)])
+    if missing := [
+        i for i, cell in enumerate(grid.column(case)) if cell.strip().lower() in MISSING
+    ]:
+        raise DataError(
+            f"{grid.path}, {grid.places[missing[0]]}: the case id in column {names[case]!r} is "
+            "missing; every row needs one"
+        )
+    members = [np.flatnonzero(of == i) for i in range(len(numbers))]
+    rest = [i for i in range(len(names)) if i not in (case, *time, *left_out)]
+    notices = [f"rows with the same {names[case]!r} are one case"]
+    label = _label_of_cases(grid, members, rest, strong, notices)
+    values = [i for i in rest if i != label]
+    if not values:
+        raise DataError(f"{grid.path}: expected columns of numbers beside the label, found none")
+    places = [grid.places[rows[0]] for rows in members]
+    series = [
+        np.stack([grid.numbers(i, values) for i in rows.tolist()], axis=1) for rows in members
+    ]
+    if time:
+        stamps = [[[grid.rows[i][time[0]].strip() for i in rows]] * len(values) for rows in members]
+        series, said = on_equal_steps(stamps, [list(one) for one in series], places, grid.path)
+        notices += said
+    labels = None
+    if label is not None:
+        cells = [grid.rows[rows[0]][label] for rows in members]
+        labels = labels_in(cells, places, grid.path, grid.decimal)
+    channels = tuple(names[i] for i in values)
+    return CaseFile(series=series, labels=labels, channels=channels, notices=tuple(notices))
+
+
+def _label_of_cases(
+    grid: _Grid, members: list[np.ndarray], rest: list[int], strong: list[int], notices: list[str]
+) -> int | None:
+    """The column of the labels: the same in all rows of a case."""
+    assert grid.names is not None
+
+    def differs(at: int) -> int | None:
+        cells = [cell.strip() for cell in grid.column(at)]
+        for rows in members:
+            other = [i for i in rows if cells[i] != cells[rows[0]]]
+            if other:
+                return int(other[0])
+        return None
+
+    if strong:
+        row = differs(strong[0])
+        if row is not None:
+            raise DataError(
+                f"{grid.path}, {grid.places[row]}: the label in column {grid.names[strong[0]]!r} "
+                "is another than in the rows before of the same case; correct it, or rename the "
+                "column if it is no label"
+            )
+        return strong[0]
+    constant = [i for i in rest if differs(i) is None]
+    text = [i for i in constant if not grid.numeric(i)]
+    found = text if len(text) == 1 else constant
+    if len(found) > 1:
+        names = ", ".join(repr(grid.names[i]) for i in found[:5])
+        raise DataError(
+            f"{grid.path}: the columns {names} are the same in all rows of a case and may all be "
+            "the label; name the one that is 'label', and leave the others out"
+        )
+    if not found:
+        notices.append(f"no column was found that is the label; if there is one, {_REMEDY}")
+        return None
+    notices.append(f"the column {grid.names[found[0]]!r} is taken as the label")
+    return found[0]

@@ -1,0 +1,47 @@
+"""The arrays of an `.npz` file of cases."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from convtimenet.errors import DataError
+
+__all__ = ["read_npz"]
+
+# what numpy and zipfile answer damage with; NotImplementedError is a RuntimeError
+_DAMAGE = (
+    *(ValueError, EOFError, TypeError, RuntimeError, OSError),
+    *(zipfile.BadZipFile, zlib.error),
+)
+
+
+def read_npz(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
+    """The arrays ``X`` and, if there is one, ``y``. Pickled objects are never loaded.
+
+    Raises
+    ------
+    DataError
+        If the file is damaged, or has no ``X``.
+    """
+    # Opened here: numpy leaves a damaged file open.
+    with path.open("rb") as file:
+        try:
+            with np.load(file, allow_pickle=False) as archive:
+                arrays = {key: archive[key] for key in ("X", "y") if key in archive}
+                found = sorted(archive.files)
+        except _DAMAGE as error:
+            # numpy answers a bare .npy or pickled file with an array or a ValueError about pickles.
+            raise DataError(
+                f"expected an .npz of plain arrays at {path}; found damage or pickled objects; "
+                "save X padded with NaN and y as numbers or text using numpy.savez"
+            ) from error
+    if "X" not in arrays:
+        raise DataError(
+            f"expected an array named 'X' in {path}; found {found}; save it with "
+            "numpy.savez(path, X=..., y=...)"
+        )
+    return arrays["X"], arrays.get("y")

@@ -1,0 +1,110 @@
+"""Series whose values carry time stamps, put on equal steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal, InvalidOperation
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+
+from convtimenet.data.timestamps import parse_times
+from convtimenet.errors import DataError
+
+__all__ = ["on_equal_steps"]
+
+_MOST_EMPTY = 10
+"""Times the values there are, the steps may be; beyond, the stamps are not regular."""
+
+
+def on_equal_steps(
+    stamps: Sequence[Sequence[Sequence[str]]],
+    values: Sequence[Sequence[np.ndarray]],
+    places: Sequence[str],
+    path: Path,
+) -> tuple[list[np.ndarray], list[str]]:
+    """Place values on the steps that all their time stamps share.
+
+    Parameters
+    ----------
+    stamps, values
+        Of every channel of every case, as many of one as of the other.
+    places
+        Where each case is in the file.
+
+    Returns
+    -------
+    Cases (C, L_i), NaN at steps without a value, and what to say about it. A case begins with its
+    own first stamp.
+
+    Raises
+    ------
+    DataError
+        If a stamp is none or occurs twice in a channel, or the stamps are not regular.
+    """
+    every = [text for case in stamps for channel in case for text in channel]
+    per_case = [sum(map(len, case)) for case in stamps]
+    where = list(
+        chain.from_iterable([place] * n for place, n in zip(places, per_case, strict=True))
+    )
+    numbers = _numbers(every, where, path)
+    first, moments = 0, []
+    for case, place in zip(stamps, places, strict=True):
+        own = []
+        for channel in case:
+            own.append(numbers[first : first + len(channel)])
+            first += len(channel)
+            if len(np.unique(own[-1])) < len(own[-1]):
+                raise DataError(
+                    f"{path}, {place}: a time stamp occurs twice in a channel; keep one value for "
+                    "each"
+                )
+        begin = min((int(one.min()) for one in own if len(one)), default=0)
+        moments.append([one - begin for one in own])
+    step = int(np.gcd.reduce(np.concatenate([one for case in moments for one in case]))) or 1
+    lengths = [
+        1 + max((int(one.max()) // step for one in case if len(one)), default=0) for case in moments
+    ]
+    slots = sum(length * len(case) for length, case in zip(lengths, moments, strict=True))
+    if slots > _MOST_EMPTY * max(1, len(every)):
+        raise DataError(
+            f"{path}: the time stamps are not regular: expected equal steps, found {len(every)} "
+            f"values on {slots} steps of their greatest common length; resample the series to "
+            "equal steps"
+        )
+    series = []
+    for case, known, length in zip(moments, values, lengths, strict=True):
+        array = np.full((len(case), length), np.nan)
+        for row, at, numbers_of in zip(array, case, known, strict=True):
+            row[at // step] = numbers_of
+        series.append(array)
+    empty = slots - len(every)
+    said = f"{empty} steps between time stamps have no value; they are missing values"
+    return series, [said] if empty else []
+
+
+def _numbers(texts: list[str], places: list[str], path: Path) -> np.ndarray:
+    """Stamps as whole numbers of some unit."""
+    try:
+        exact = [Decimal(text) for text in texts]
+    except InvalidOperation:
+        return _dates(texts, [f"{path}, {place}" for place in places])
+    if not all(one.is_finite() for one in exact):
+        raise DataError(f"{path}: a time stamp is missing; every value needs one")
+    places_behind = max((-int(one.as_tuple().exponent) for one in exact), default=0)
+    scale = Decimal(10) ** max(0, places_behind)
+    whole = [int(one * scale) for one in exact]
+    if max(map(abs, whole), default=0) >= 2**62:
+        raise DataError(f"{path}: time stamps have too many digits; round them")
+    return np.array(whole, dtype=np.int64)
+
+
+def _dates(texts: list[str], places: list[str]) -> np.ndarray:
+    """Dates as nanoseconds, or as months where each is the same moment of its month."""
+    times, _ = parse_times(texts, places)
+    for shift in (np.timedelta64(0, "ns"), np.timedelta64(86_400_000_000_000, "ns")):
+        months = (times + shift).astype("datetime64[M]")
+        if len(set((times + shift - months).tolist())) == 1:
+            return months.astype(np.int64)
+    return times.astype(np.int64)

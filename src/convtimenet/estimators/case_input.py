@@ -1,0 +1,198 @@
+"""Labelled cases as their estimators take them: read, matched to the fitted ones, split, scaled."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import validate_data
+
+from convtimenet.config import ModelConfig, TrainConfig
+from convtimenet.data.case_frames import frame_of, is_nested
+from convtimenet.data.cases import Cases, as_cases, filled, gaps_left, read_cases
+from convtimenet.data.files.case_file import Task
+from convtimenet.data.labels import label_vector
+from convtimenet.data.split import split_cases
+from convtimenet.data.windows import LabelledCases, Scaler, pad_cases
+from convtimenet.errors import DataError
+
+__all__ = [
+    "check_like_training",
+    "check_task",
+    "examples_of",
+    "hold_back",
+    "in_channel_order",
+    "is_table",
+    "padded",
+    "prepared",
+    "read",
+    "table_columns",
+]
+
+
+def read(X: Any, y: Any = None) -> Cases:
+    """The cases that `fit` would see."""
+    if isinstance(X, (str, Path)):
+        X = read_cases(X)
+    if not isinstance(X, Cases):
+        return as_cases(X, y)
+    return X if y is None else replace(X, labels=label_vector(y, len(X.values)), task=None)
+
+
+def check_task(cases: Cases, task: Task) -> None:
+    """Refuse classes where numbers are to be predicted, and the other way round, where the file
+    says which they are.
+
+    Raises
+    ------
+    DataError
+        If it says the other.
+    """
+    if cases.task in (None, task):
+        return
+    if task == "classify":
+        raise DataError(
+            "the file says that its labels are numbers to predict, expected classes; use "
+            "convtimenet regress, or ConvTimeNetRegressor"
+        )
+    raise DataError(
+        "the file says that its labels are classes, expected numbers to predict; use convtimenet "
+        "classify, or ConvTimeNetClassifier (if they are numbers, its header must say so: "
+        "@targetLabel true in .ts, numeric in .arff)"
+    )
+
+
+def in_channel_order(cases: Cases, channels: tuple[str, ...] | None) -> Cases:
+    """Cases with their channels in the order of these names; those without names as they are.
+
+    Raises
+    ------
+    DataError
+        If they have as many channels, but others.
+    """
+    found = cases.channels
+    if channels is None or found is None or found == channels or len(found) != len(channels):
+        return cases
+    if set(found) != set(channels):
+        raise DataError(
+            f"the model was fitted to cases of the channels {', '.join(channels)}; found "
+            f"{', '.join(found)}; rename them, or give arrays (C, L) in the fitted order"
+        )
+    order = np.array([found.index(name) for name in channels])
+    notice = f"channels were put in the order of the fitted ones: {', '.join(channels)}"
+    return replace(
+        cases,
+        values=cases.values[:, order],
+        channels=channels,
+        notices=(*cases.notices, notice),
+    )
+
+
+def check_like_training(cases: Cases, channels: int, config: ModelConfig) -> None:
+    """Refuse cases that the network of a fitted estimator cannot read.
+
+    Raises
+    ------
+    DataError
+        If they have another number of channels, or are longer where it pools by "flatten".
+    """
+    _, found, length = cases.values.shape
+    if found != channels:
+        raise DataError(
+            f"the model was fitted to cases of {channels} channels, found {found}; "
+            "give the same channels in the same order"
+        )
+    if config.pooling == "flatten" and length > config.context_length:
+        raise DataError(
+            f"a network with pooling='flatten' reads cases of at most {config.context_length} "
+            f"steps, as in training; found {length}; cut them, or train with pooling='max'"
+        )
+
+
+def table_columns(X: Any) -> dict[str, Any]:
+    """What scikit-learn wants remembered of a table (n, L): ``n_features_in_``, and
+    ``feature_names_in_`` of a frame; nothing for other kinds of input."""
+    if not is_table(X):
+        return {}
+    asked = BaseEstimator()
+    validate_data(asked, X, skip_check_array=True)
+    return vars(asked)
+
+
+def is_table(X: Any) -> bool:
+    """Whether the input is rows and columns: an array or frame (n, L), or lists of equal length."""
+    if isinstance(X, (list, tuple)):
+        rows = all(isinstance(row, (list, tuple)) for row in X)
+        return rows and len({len(row) for row in X}) == 1 and np.ndim(X[0]) == 1
+    if (frame := frame_of(X)) is not None:
+        return len(frame.columns) > 0 and not is_nested(frame)
+    return getattr(X, "ndim", None) == 2 and len(np.shape(X)) == 2 and X.shape[1] > 0
+
+
+def prepared(cases: Cases, config: ModelConfig) -> Cases:
+    """Missing values masked or filled, as the network expects it."""
+    return gaps_left(cases) if config.masks else filled(cases)
+
+
+def padded(cases: Cases, scaler: Scaler, length: int, config: ModelConfig) -> np.ndarray:
+    """Scaled values (n, C, length), behind the cases' ends what the network expects there."""
+    return pad_cases(cases.values, scaler, length, np.nan if config.masks else 0.0)
+
+
+def examples_of(
+    cases: Cases,
+    targets: np.ndarray,
+    weight: np.ndarray | None,
+    scaler: Scaler,
+    config: ModelConfig,
+    device: torch.device,
+) -> LabelledCases:
+    """Cases on the device, of the network's length or longer."""
+    length = max(config.context_length, cases.values.shape[2])
+    x = torch.from_numpy(padded(cases, scaler, length, config)).to(device)
+    y = torch.from_numpy(targets).to(device)
+    counts = None
+    if weight is not None:
+        counts = torch.from_numpy(weight.astype(np.float32)).to(device).view_as(y)
+    return LabelledCases(x, y, counts)
+
+
+def hold_back(
+    n: int, strata: np.ndarray | None, config: TrainConfig, known: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray, str]:
+    """Choose a part of the training cases for validation.
+
+    Parameters
+    ----------
+    n
+        Number of cases.
+    strata
+        (n,) class of each case, whose shares the part keeps; None draws from all alike.
+    config
+        Its `validation_fraction` and `seed` decide.
+    known
+        (n, C), whether a case has numbers in a channel; training gets some of every channel.
+
+    Returns
+    -------
+    fitted, held_back
+        Case numbers of each part; the second empty where every case is needed for training.
+    note
+        What is special about the parts, or "".
+    """
+    everything, nothing = np.arange(n), np.arange(0)
+    if config.validation_fraction == 0:
+        return everything, nothing, ""
+    parts = split_cases(n, strata, config.validation_fraction, config.seed, known)
+    if parts is not None:
+        return parts
+    few = f"{n} case(s) are "
+    if strata is not None:
+        smallest = np.unique(strata, return_counts=True)[1].min()
+        few = f"the smallest class has {smallest} case(s), "
+    note = f"{few}too few to hold some back for validation: training runs all its epochs"
+    return everything, nothing, note
