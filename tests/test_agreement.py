@@ -483,9 +483,11 @@ def test_different_texts_are_different(one, other):
 @pytest.mark.parametrize(
     ("one", "other", "same"),
     [
-        ("1", "01", False), ("1.0", "1.00", True), ("1.5", "1.50", True), ("a", "A", False),
-        ("-0", "0", True), ("1e3", "1000", True), ("12345678901234567", "12345678901234568", False),
-        ("9" * 5000, "9" * 5001, False), ("", "0", False), ("0.5", ".5", True),
+        ("1", "01", False), ("1.0", "1.00", False), ("1.10", "1.1", False), ("a", "A", False),
+        ("-0", "0", True), ("1e3", "1000", False),
+        ("12345678901234567", "12345678901234568", False),
+        ("9" * 5000, "9" * 5001, False),
+        ("", "0", False), ("0.5", ".5", False),
         ("nan", "NaN", False),
         ("550E8400-E29B-41D4-A716-446655440000", "550e8400-e29b-41d4-a716-446655440000", True),
     ],
@@ -587,7 +589,7 @@ def test_zeros_in_front_of_an_id(said):
     said()
     found = model.predict(panel([101, 102], dtype=int))  # as pandas reads such a column of a file
     np.testing.assert_array_equal(found["ConvTimeNet"], expected)
-    assert "ids without their leading zeros are read as 101 as '0101', 102 as '0102'" in said()
+    assert "read as the numbers that they are (101 as '0101', 102 as '0102')" in said()
     model.predict(panel(["101", "0102"]))
     assert "1 of 2 series were not seen in training ('101', did you mean '0101'?)" in said()
     both = forecaster().fit(panel(["101", "0101"]))
@@ -596,6 +598,21 @@ def test_zeros_in_front_of_an_id(said):
     numbers = forecaster().fit(panel([101, 102], dtype=int))
     with pytest.raises(DataError, match=r"the ids '101' and '0101' may both be the series 101"):
         numbers.predict(panel(["101", "0101"]))
+
+
+def test_numbers_are_the_texts_that_read_as_them():
+    labels = Labels(["1e3", "1.50", "1.1", "1.10", "007"])
+    assert [labels.find(one) for one in (1000.0, 1.5, 7, 1.1)] == [[0], [1], [4], [2, 3]]
+    assert [labels.find(one) for one in ("1000", "1.5", "7", "1.1", "1.10")] == [
+        [],
+        [],
+        [],
+        [2],
+        [3],
+    ]
+    versions = kinds_of_goods(["1.1", "1.10", "2.0"])
+    model = forecaster(target_cols="y", hist_exog="kind").fit(versions)
+    assert model.covariates_.hist[0].categories == ("1.1", "1.10", "2.0")
 
 
 def test_series_that_training_did_not_see_are_named(said):

@@ -29,6 +29,7 @@ from convtimenet.errors import DataError
 __all__ = ["Labels", "Terms", "category_of", "match_ids", "spelling", "unseen_ids"]
 
 _UTC = frozenset({"UTC", "Etc/UTC", "GMT", "Etc/GMT", "Zulu", "Z", "+00:00", "UTC+00:00"})
+_WHOLE = re.compile(r"-?(0|[1-9]\d*)(\.0)?", re.ASCII)
 _INTEGER = re.compile(r"[+-]?\d+", re.ASCII)
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _UUID = re.compile(r"\{?[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\}?")
@@ -42,31 +43,33 @@ _TRUTH = {"true": 1.0, "false": 0.0}
 
 def spelling(label: Any) -> str:
     """What all writings of one label or id have in common: 1, 1.0, "1" and "1.0" are one, and
-    True, "True" and "true", and a UUID in capitals; "01" is not "1", for text keeps its zeros."""
+    True, "True" and "true", and a UUID in capitals. Other texts are what they are: "01" is not "1",
+    and the version "1.10" not "1.1"."""
     text = str(label).strip()
-    if _NUMBER.fullmatch(text) and len(text) < _LONGEST:
-        first, second = (text.lstrip("+-") + " ")[:2]
-        if first == "0" and second.isdigit():
-            return text
-        if _INTEGER.fullmatch(text):
-            return str(int(text))
-        value = float(text)
-        return str(int(value)) if value.is_integer() and abs(value) < _EXACT else repr(value)
+    if _WHOLE.fullmatch(text) and len(text) < _LONGEST:
+        return str(int(text.removesuffix(".0")))
     if text.lower() in _TRUTH:
         return text.lower()
+    if not isinstance(label, str):
+        return _value(text)
     return text.strip("{}").lower() if _UUID.fullmatch(text) else text
 
 
-def _unpadded(key: str) -> str:
-    """A spelling without the zeros in front that a number cannot keep."""
-    return str(int(key)) if _INTEGER.fullmatch(key) and len(key) < _LONGEST else key
+def _value(text: str) -> str:
+    """What is left of a text that is read as a number: "01" and "1e0" become 1."""
+    if not _NUMBER.fullmatch(text) or len(text) >= _LONGEST:
+        return text
+    if _INTEGER.fullmatch(text):
+        return str(int(text))
+    value = float(text)
+    return str(int(value)) if value.is_integer() and abs(value) < _EXACT else repr(value)
 
 
 class Labels:
     """Known labels or ids, to be found under any of their writings.
 
-    A text is the known one of the same `spelling`. A number is that too, or one that is the text of
-    the number with zeros in front, which reading as a number takes away.
+    A text is the known one of the same `spelling`. A number may be any text that reads as it, such
+    as one with zeros in front: reading a file takes them away.
     """
 
     def __init__(self, known: Sequence[Any]):
@@ -75,14 +78,14 @@ class Labels:
 
     @cached_property
     def _spelt(self) -> tuple[dict[str, list[int]], dict[str, list[int]]]:
-        """Numbers of the known labels by their spelling, and by that without zeros in front; most
-        tables write theirs as training did and never ask."""
-        spelt, unpadded = defaultdict(list), defaultdict(list)
+        """Numbers of the known labels by their spelling, and by what they read as; most tables
+        write theirs as training did and never ask."""
+        spelt, values = defaultdict(list), defaultdict(list)
         for i, one in enumerate(self.known):
             key = spelling(one)
             spelt[key].append(i)
-            unpadded[_unpadded(key)].append(i)
-        return spelt, unpadded
+            values[_value(key)].append(i)
+        return spelt, values
 
     @property
     def truth(self) -> bool:
@@ -95,25 +98,23 @@ class Labels:
         exact = self._exact.get((isinstance(label, str), label))
         if exact is not None:
             return [exact]
-        spelt, unpadded = self._spelt
+        spelt, values = self._spelt
         key = spelling(label)
+        same = values.get(_value(key), [])
         if not isinstance(label, str):
-            return unpadded.get(key, [])
-        numbers = [i for i in unpadded.get(_unpadded(key), []) if not self._is_text(i)]
+            return same
+        numbers = [i for i in same if not isinstance(self.known[i], str)]
         return sorted({*spelt.get(key, []), *numbers})
 
     def near(self, label: Any) -> str | None:
         """The known label whose writing is nearest to that of a new one."""
         lower = {str(one).strip().lower(): str(one) for one in reversed(self.known)}
         text = str(label).strip().lower()
-        unpadded = {_unpadded(key): of for key, of in lower.items()}
-        if (same := lower.get(text) or unpadded.get(_unpadded(text))) is not None:
+        values = {_value(key): of for key, of in lower.items()}
+        if (same := lower.get(text) or values.get(_value(text))) is not None:
             return same
         found = difflib.get_close_matches(text, list(lower)[:1000], n=1, cutoff=0.75)
         return lower[found[0]] if found else None
-
-    def _is_text(self, number: int) -> bool:
-        return isinstance(self.known[number], str)
 
 
 def match_ids(given: np.ndarray, labels: Labels, what: str) -> tuple[np.ndarray, list[str]]:
@@ -129,7 +130,7 @@ def match_ids(given: np.ndarray, labels: Labels, what: str) -> tuple[np.ndarray,
     remedy = "write the ids as in the table that the model was fitted to"
     found = np.full(len(ids), -1, dtype=np.int64)
     taken: dict[int, Any] = {}
-    padded = []
+    differing = []
     for i, one in enumerate(ids):
         numbers = labels.find(one)
         if not numbers:
@@ -148,10 +149,10 @@ def match_ids(given: np.ndarray, labels: Labels, what: str) -> tuple[np.ndarray,
         taken[number] = one
         found[i] = number
         if spelling(one) != spelling(labels.known[number]):
-            padded.append(f"{one!r} as {labels.known[number]!r}")
+            differing.append(f"{one!r} as {labels.known[number]!r}")
     notices = []
-    if padded:
-        notices.append(f"{what}: ids without their leading zeros are read as {_few(padded)}")
+    if differing:
+        notices.append(f"{what}: ids are read as the numbers that they are ({_few(differing)})")
     return found, notices
 
 

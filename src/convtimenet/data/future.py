@@ -328,16 +328,13 @@ def id_series(table: Table, name: str, ids: np.ndarray) -> Any:
     backend: Any = origin.kind
     if origin.id_native is None:
         return nw.new_series(name, own, origin.id_dtype, backend=backend)
-    unclear = (nw.Unknown, nw.Categorical)  # too little is known of these
-    dtype = None if isinstance(origin.id_dtype, unclear) else origin.id_dtype
-    native = nw.new_series(name, own, dtype, backend=backend).to_native()
-    kind = origin.id_native
+    native: Any
     if origin.kind == "pandas":
-        native = native.astype(kind)
-    elif hasattr(kind, "value_type"):  # a dictionary of the values
-        native = native.cast(kind.value_type).dictionary_encode()
+        native = nw.new_series(name, own, backend=backend).to_native().astype(origin.id_native)
     else:
-        native = native.cast(kind)
+        import pyarrow
+
+        native = pyarrow.chunked_array([pyarrow.array(own, type=origin.id_native)])
     return nw.from_native(native, series_only=True).alias(name)
 
 
