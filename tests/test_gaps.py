@@ -272,6 +272,7 @@ def test_the_naive_forecast_equals_a_loop(season: int, horizon: int, there: list
 def test_intervals_of_the_naive_forecaster_read_the_mask_as_well():
     y = Y.copy()
     y[np.random.default_rng(0).random(N) < 0.2] = np.nan
+    y[[N - 5, N - 4]] = np.nan
     model, distances = forecaster(), []
     found = backtest(model, daily(y), season=1, level=[50]).frame
     known = model.read(daily(y)).values[: N - 3, 0]
@@ -281,6 +282,7 @@ def test_intervals_of_the_naive_forecaster_read_the_mask_as_well():
         distances.append(np.abs(known[t : t + 3] - context[-1]) / context.std())
     radii = Calibration.of(np.array(distances)[:, None]).radius(50)[0]
     last = known[-12:][~np.isnan(known[-12:])]
+    np.testing.assert_array_equal(found["SeasonalNaive"], last[-1])
     width = found["SeasonalNaive-hi-50"] - found["SeasonalNaive"]
     np.testing.assert_allclose(width, radii * last.std(), rtol=1e-3)
 
