@@ -286,6 +286,21 @@ class TestCalibration:
         other = dated(values[:100], False).rename(columns={"a": "x", "b": "z"})
         assert wide.calibrate(other).calibration_ is not None
 
+    @pytest.mark.parametrize(("fitted", "given"), [("frame", "array"), ("array", "frame")])
+    def test_rows_without_stamps_are_known_by_how_they_begin(self, fitted: str, given: str):
+        values = series(120)[:, :1]
+        makes = {
+            "array": lambda v: v.astype(np.float32),
+            "frame": lambda v: dated(np.repeat(v, 2, 1), False)[["ds", "a"]].set_axis(
+                ["ds", "0"], axis=1
+            ),
+        }
+        model = forecaster(**self.whole).fit(makes[fitted](values[:100]))
+        with pytest.raises(DataError, match="fitted to all 100 rows given"):
+            model.calibrate(makes[given](values[:100]))
+        assert model.calibrate(makes[given](values)).calibration_.windows == 18
+        assert model.calibrate(makes[given](values[100:])).calibration_.windows == 8
+
     def test_an_array_that_begins_as_the_fitted_one_is_the_same(self, tmp_path):
         values = series(120)
         model = forecaster(**self.whole).fit(values[:100])
@@ -309,7 +324,7 @@ class TestCalibration:
         covered = model.calibrate(y[:500]).evaluate(y, first_row=500, level=80).intervals[0]
         assert 0.7 < covered.coverage < 0.9
 
-    def test_a_folder_of_an_earlier_version_does_not_tell(self, tmp_path):
+    def test_a_folder_of_an_earlier_version_does_not_tell(self, tmp_path, caplog):
         from safetensors.numpy import load_file, save_file
 
         from convtimenet.storage.manifest import seal
@@ -318,9 +333,10 @@ class TestCalibration:
         path = forecaster(**self.whole).fit(values).save(tmp_path / "m")
         arrays = load_file(path / "data.safetensors")
         kept = {name: one for name, one in arrays.items() if not name.startswith("fitted.")}
-        assert len(kept) == len(arrays) - 2
+        assert len(kept) == len(arrays) - 3
         save_file(kept, path / "data.safetensors")
         seal(path)
         model = ConvTimeNetForecaster.load(path, device="cpu")
         assert model.fitted_rows_ is None
         assert model.calibrate(values).calibration_ is not None
+        assert "does not tell which rows its weights were fitted to" in caplog.text

@@ -90,22 +90,56 @@ class FittedRows:
     ----------
     last
         (S,) the stamp of the last such row of each series.
+    rows
+        (S,) how many such rows there are.
     ids
         (S,) the series.
     begin
-        (n, C) the first values, of an array: its rows are numbered from 0 whatever they are, and
-        only their values tell them from others. None for stamps that mean something.
+        (n, C) the first values of a wide table, by which one without stamps is told from others;
+        None of a long one.
+    numbered
+        Whether the stamps are an array's row numbers, which begin at 0 whatever the rows are.
     """
 
     last: np.ndarray
+    rows: np.ndarray
     ids: np.ndarray
-    begin: np.ndarray | None = None
+    begin: np.ndarray | None
+    numbered: bool
 
     @classmethod
     def of(cls, table: Table, rows: np.ndarray) -> FittedRows:
         """The first `rows` (S,) of each series of a table."""
-        begin = table.values[:_BEGIN].copy() if table.origin.kind == "numpy" else None
-        return cls(table.times[table.bounds[:-1] + rows - 1], table.ids, begin)
+        last = table.times[table.bounds[:-1] + rows - 1]
+        begin = None if table.long else table.values[:_BEGIN].copy()
+        return cls(last, rows.copy(), table.ids, begin, table.origin.kind == "numpy")
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """What a saved model keeps of it."""
+        arrays = {"fitted.last": self.last.astype(np.int64), "fitted.rows": self.rows}
+        return arrays if self.begin is None else arrays | {"fitted.begin": self.begin}
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, np.ndarray], tail: Table) -> FittedRows | None:
+        """Inverse of `to_arrays`, given the end of the fitted table; None where nothing is kept.
+
+        Raises
+        ------
+        ValueError
+            If the parts do not fit together.
+        """
+        if "fitted.last" not in arrays:
+            return None
+        last, rows, begin = (arrays.get(f"fitted.{name}") for name in ("last", "rows", "begin"))
+        for one in (last, rows):
+            if one is None or one.dtype.kind != "i" or one.shape != tail.ids.shape:
+                raise ValueError("expected the last fitted row of every series, and their number")
+        assert last is not None
+        assert rows is not None
+        if begin is not None and (begin.ndim != 2 or begin.shape[1] != len(tail.channels)):
+            raise ValueError(f"first fitted values of the shape {begin.shape}")
+        stamps = last.astype(tail.times.dtype)
+        return cls(stamps, rows, tail.ids, begin, tail.origin.kind == "numpy")
 
     def behind(self, table: Table, first: Rows | None, end: Rows | None) -> tuple[Rows, list[str]]:
         """The first row of each series to calibrate with, of [first, end): the weights were fitted
@@ -117,14 +151,8 @@ class FittedRows:
             If none is left.
         """
         start, stop = scored_rows(table, first, end)
-        if self.last.dtype.kind != table.times.dtype.kind or self._other_array(table):
-            return start, []
-        of, _ = match_ids(table.ids, Labels(self.ids.tolist()), "the table")
-        until = np.repeat(np.where(of >= 0, self.last[of], table.times.min()), table.lengths)
-        fitted = (table.times <= until) & np.repeat(of >= 0, table.lengths)
-        known = np.add.reduceat(fitted, table.bounds[:-1], dtype=np.int64)
-        behind = np.minimum(np.maximum(start, known), stop)
-        left_out = int((behind - np.minimum(start, stop)).sum())
+        behind = np.minimum(np.maximum(start, self._fitted(table)), stop)
+        left_out = int((behind - start).sum())
         if not left_out:
             return start, []
         if (behind >= stop).all():
@@ -139,15 +167,24 @@ class FittedRows:
             "fitted to them"
         ]
 
-    def _other_array(self, table: Table) -> bool:
-        """Whether a table is an array that does not begin as the fitted one."""
-        if self.begin is None or table.origin.kind != "numpy":
-            return False
+    def _fitted(self, table: Table) -> np.ndarray:
+        """How many of the first rows of each series of a table the weights were fitted to, (S,)."""
+        stamped = not self.numbered and table.origin.kind != "numpy"
+        if stamped and self.last.dtype.kind == table.times.dtype.kind:
+            of, _ = match_ids(table.ids, Labels(self.ids.tolist()), "the table")
+            until = np.repeat(self.last[of], table.lengths)
+            fitted = (table.times <= until) & np.repeat(of >= 0, table.lengths)
+            return np.add.reduceat(fitted, table.bounds[:-1], dtype=np.int64)
+        if self.begin is None or len(table.lengths) > 1:
+            return np.zeros(len(table.lengths), dtype=np.int64)
         n = min(len(self.begin), len(table.values))
-        return not np.array_equal(self.begin[:n], table.values[:n], equal_nan=True)
+        one, other = self.begin[:n], table.values[:n]
+        # not exactly: either may have been float32
+        same = one.shape == other.shape and np.allclose(one, other, 1e-5, 0, equal_nan=True)
+        return np.minimum(self.rows if same else 0, table.lengths)
 
 
-_BEGIN = 16  # rows by which an array is told from others
+_BEGIN = 16
 
 
 def split_cases(

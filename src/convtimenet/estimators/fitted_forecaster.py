@@ -83,7 +83,7 @@ class FittedForecaster(ConvTimeNetEstimator):
         X, first_row, end
             As for `evaluate`: windows with targets in rows [first_row, end). Those that the weights
             were fitted to, by their series and time stamps, are left out, and a notice says how
-            many. An array has no stamps: one that begins as the fitted array is taken for the same.
+            many. An array has no stamps: one that begins as the fitted table is taken for the same.
 
         Raises
         ------
@@ -93,8 +93,13 @@ class FittedForecaster(ConvTimeNetEstimator):
         """
         check_is_fitted(self, "fused_")
         table = self.adapt(X)
+        if self.fitted_rows_ is None:
+            log.warning(
+                "the model's folder is of an earlier version and does not tell which rows its "
+                "weights were fitted to; see that none of them are given to calibrate with"
+            )
         # without scaling a table may hold other channels, of the same times
-        if self.fitted_rows_ is not None and {*table.channels} & {*self.channels_}:
+        elif {*table.channels} & {*self.channels_}:
             first_row, notices = self.fitted_rows_.behind(table, first_row, end)
             for notice in notices:
                 log.warning(notice)

@@ -311,10 +311,8 @@ class ConvTimeNetForecaster(FittedForecaster):
     def _remembered(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         values, arrays = remembered(self.tail_)
         values["covariates"] = self.covariates_.to_dict()
-        if (fitted := self.fitted_rows_) is not None:
-            arrays["fitted.last"] = fitted.last.astype(np.int64)
-            if fitted.begin is not None:
-                arrays["fitted.begin"] = fitted.begin
+        if self.fitted_rows_ is not None:
+            arrays |= self.fitted_rows_.to_arrays()
         if self.calibration_ is not None:
             values["calibration_windows"] = self.calibration_.windows
             arrays["calibration.radii"] = self.calibration_.radii
@@ -326,12 +324,7 @@ class ConvTimeNetForecaster(FittedForecaster):
         self.covariates_ = Encoder.from_dict(values["covariates"], self.tail_.time_zone)
         config = self.network_.config
         check_fits(self.tail_, self.scaler_, self.covariates_, config)
-        self.fitted_rows_ = None
-        if (last := arrays.get("fitted.last")) is not None:
-            if last.dtype.kind != "i" or last.shape != self.tail_.ids.shape:
-                raise ValueError(f"last fitted rows of the shape {last.shape}, {last.dtype}")
-            stamps = last.astype(self.tail_.times.dtype)
-            self.fitted_rows_ = FittedRows(stamps, self.tail_.ids, arrays.get("fitted.begin"))
+        self.fitted_rows_ = FittedRows.from_arrays(arrays, self.tail_)
         radii = arrays.get("calibration.radii")
         self.calibration_ = None
         if radii is not None:

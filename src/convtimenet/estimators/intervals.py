@@ -280,7 +280,7 @@ def calibrate(
         found.append(distance.cpu())
     distances = torch.cat(found).numpy()
     if not np.isfinite(distances).any():
-        raise DataError("no known value is left to calibrate with: all of them were filled")
+        raise DataError("no known value is left to calibrate with: all of them are missing")
     return Calibration.of(distances, shared=shared)
 
 

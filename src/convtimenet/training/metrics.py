@@ -145,8 +145,8 @@ class ForecastEvaluation:
     naive
         The same for repeating the last value.
     n_windows, n_values
-        Windows of all series, and known values in them that were scored: filled ones are not, nor
-        are those of a channel whose context ends on a filled value.
+        Windows of all series, and known values in them that were scored: not those of a channel of
+        whose context nothing is known.
     mse_per_window, starts
         (n,) each: mean squared error, and the first context row of the window in the table.
     mse_per_step
