@@ -63,7 +63,7 @@ def test_name_reads_back(frequency: Frequency) -> None:
     assert Frequency.parse(frequency.name) == frequency
 
 
-@pytest.mark.parametrize("name", ["", "M", "x", "h-SUN", "1h@3", "1.5h", "-1h"])
+@pytest.mark.parametrize("name", ["", "x", "CBMS", "h-SUN", "1h@3", "1.5h", "-1h"])
 def test_unknown_name(name: str) -> None:
     with pytest.raises(DataError, match=r"unknown frequency .* expected .* min"):
         Frequency.parse(name)
