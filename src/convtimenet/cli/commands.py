@@ -72,6 +72,9 @@ def run_forecast(flags: Any) -> None:
         "target_cols": _names(flags.target_cols),
         "freq": flags.freq,
         "id_col": flags.id_col,
+        "time_format": flags.time_format,
+        "dayfirst": flags.dayfirst,
+        "decimal": flags.decimal,
     }
     calendar = flags.calendar
     covariates = {

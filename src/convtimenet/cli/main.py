@@ -140,13 +140,24 @@ def _parser() -> ArgumentParser:
 
 def _forecast_flags(parser: ArgumentParser) -> None:
     add = parser.add_argument
-    add("data", type=str, help="CSV or Parquet table: a time column, then one column per channel")
+    add("data", type=str, help="table (CSV, Parquet, Excel, JSON lines, Arrow, .tsf): a time column, then one column per channel")
     add("--h", type=int, default=96, help="horizon: steps to forecast")
     add("--input_size", type=int | None, help="context: steps the network reads")
     add("--time_col", type=str | None, help="the time column, where it cannot be told")
     add("--target_cols", type=list[str] | str | None, help="channels, as a,b; all by default")
     add("--id_col", type=str | None, help="the series' column of a long table, if not unique_id")
     add("--freq", type=str | None, help="the step, such as 15min, 1D or 1MS; found by default")
+    add(
+        "--time_format",
+        type=str | None,
+        help="how times are written, as %%d.%%m.%%y %%H:%%M or unix-s, where it cannot be found",
+    )
+    add(
+        "--dayfirst",
+        type=bool | None,
+        help="whether 03/04/2024 is in April, where no stamp decides it: true or false",
+    )
+    add("--decimal", type=str | None, help="the decimal mark, . or , where no cell decides it")
     add(
         "--level",
         type=float,

@@ -14,7 +14,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from convtimenet.data.csv_file import listing
+from convtimenet.data.wording import listing
 from convtimenet.data.sources import Columns
 from convtimenet.data.tables import Table
 from convtimenet.data.timestamps import show_time, to_local

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from convtimenet.data.frequency_names import (
+from convtimenet.data.text.steps import (
     MONTH_END,
     MONTHS,
     WEEKDAYS,
@@ -70,7 +70,7 @@ class Frequency:
 
     @classmethod
     def parse(cls, name: str) -> Frequency:
-        """Read a name, see `convtimenet.data.frequency_names.parse_name`.
+        """Read a name, see `convtimenet.data.text.steps.parse_name`.
 
         The phase comes from the time stamps: an anchor (``"W-SUN"``, ``"QS-OCT"``) is left aside,
         and so is the day of polars' months, for which 1 stands. `asked` checks and finds them.

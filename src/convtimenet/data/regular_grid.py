@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
-from convtimenet.data.csv_file import listing
+from convtimenet.data.wording import listing
 from convtimenet.data.frequency import Frequency, infer_frequency, infer_shared_frequency
 from convtimenet.data.sources import Columns
 from convtimenet.data.timestamps import show_time
@@ -45,7 +46,7 @@ def ranges(first: np.ndarray, end: np.ndarray) -> np.ndarray:
     return np.arange(lengths.sum()) + np.repeat(end - ends, lengths)
 
 
-def make_regular(columns: Columns, frequency: str | None) -> Regular:
+def make_regular(columns: Columns, frequency: Any) -> Regular:
     """Sort rows, find or check the step, add absent rows of long tables and fill gaps.
 
     Raises
@@ -53,9 +54,9 @@ def make_regular(columns: Columns, frequency: str | None) -> Regular:
     DataError
         If stamps repeat or lie off the grid, or a series has no number in a channel.
     """
-    expected = None if frequency is None else Frequency.parse(frequency)
     columns, notices = _sorted(columns)
     times, zone = columns.times, columns.time_zone
+    expected = None if frequency is None else Frequency.asked(frequency, times, zone)
     wide = columns.series is None
     lengths = np.array([len(times)]) if columns.series is None else np.bincount(columns.series)
     bounds = np.concatenate([[0], np.cumsum(lengths)])

@@ -26,7 +26,7 @@ def remembered(table: Table) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         "time_name": table.time_name,
         "frequency": table.frequency.name,
         "time_zone": table.time_zone,
-        "origin": {"kind": origin.kind, "indexed": origin.indexed},
+        "origin": {"kind": origin.kind, "indexed": origin.indexed, **_particulars(origin)},
         "time_type": _described(origin.time_dtype),
         "datetime": table.times.dtype.kind == "M",
     }
@@ -104,7 +104,7 @@ def from_remembered(values: dict[str, Any], arrays: dict[str, np.ndarray]) -> Ta
         frequency=Frequency.parse(values["frequency"]),
         time_zone=values["time_zone"],
         origin=Origin(
-            **values["origin"],
+            **_origin(values["origin"]),
             time_dtype=_restored(values["time_type"]),
             id_dtype=None if series is None else _restored(series["id_type"]),
         ),
@@ -112,6 +112,32 @@ def from_remembered(values: dict[str, Any], arrays: dict[str, np.ndarray]) -> Ta
         covariates=covariates,
         **long,
     )
+
+
+def _particulars(origin: Origin) -> dict[str, Any]:
+    """What an origin has beyond the usual, as JSON values; labels that JSON cannot hold are text
+    from then on."""
+    found = {
+        name: value
+        for name in ("series", "period", "time_form", "uuid")
+        if (value := getattr(origin, name))
+    }
+    labels = [[name, label] for name, label in origin.labels if _is_plain(label)]
+    return found | ({"labels": labels} if labels else {})
+
+
+def _is_plain(label: Any) -> bool:
+    parts = label if isinstance(label, tuple) else (label,)
+    return all(part is None or type(part) in (str, int, float, bool) for part in parts)
+
+
+def _origin(values: dict[str, Any]) -> dict[str, Any]:
+    """Inverse of `_particulars`."""
+    labels = [
+        (name, tuple(label) if isinstance(label, list) else label)
+        for name, label in values.get("labels", ())
+    ]
+    return values | {"labels": tuple(labels)}
 
 
 def check_fits(table: Table, scaler: Scaler, encoder: Encoder, config: ModelConfig) -> None:

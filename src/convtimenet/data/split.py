@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from convtimenet.data.csv_file import listing
+from convtimenet.data.wording import listing
 from convtimenet.data.tables import Table
 from convtimenet.errors import DataError
 

@@ -15,14 +15,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 
-from convtimenet.data.csv_file import listing
+from convtimenet.data.wording import listing
 from convtimenet.data.frequency import Frequency
 from convtimenet.data.regular_grid import make_regular, ranges
 from convtimenet.data.sources import Origin, Wanted, read_source
-from convtimenet.data.timestamps import iso_times
+from convtimenet.data.text.steps import frequency_name, parse_name
+from convtimenet.data.text.times import TimeReading
+from convtimenet.data.text.whole_times import to_whole
+from convtimenet.data.timestamps import iso_times, offset_of
 from convtimenet.errors import DataError
 from convtimenet.files import whole_file
 
@@ -113,9 +117,12 @@ def read_table(
     *,
     time_col: str | None = None,
     target_cols: Sequence[str] | None = None,
-    frequency: str | None = None,
+    frequency: Any = None,
     id_col: str | None = None,
     covariates: Sequence[str] = (),
+    time_format: str | None = None,
+    dayfirst: bool | None = None,
+    decimal: str | None = None,
 ) -> Table:
     """Read a table, wide or long, and make it regular, sorted and complete.
 
@@ -128,41 +135,63 @@ def read_table(
     Parameters
     ----------
     source : path, frame or ndarray
-        A ``.csv``, ``.csv.gz`` or ``.parquet`` file; a pandas, polars or pyarrow frame; or an array
-        of shape (T,) or (T, C), whose times are 0 to T-1 and whose channels are "0", "1", ...
+        A file: delimited text (``.csv``, ``.tsv``, ``.txt``), ``.xlsx``, ``.parquet``, ``.feather``,
+        ``.arrow``, ``.ipc``, ``.jsonl``, ``.ndjson``, ``.json`` or ``.tsf``, text also compressed as
+        ``.gz``, ``.zip``, ``.xz`` or ``.bz2``. A pandas, polars or pyarrow frame or series. Or an
+        array of shape (T,) or (T, C), whose times are 0 to T-1 and whose channels are "0", "1", ...
     time_col : str, optional
-        The time column. By default a pandas ``DatetimeIndex``, else a column named date, ds, time,
-        timestamp or datetime, else the only column that holds dates.
+        The time column. By default a pandas ``DatetimeIndex`` or ``PeriodIndex``, else a column
+        named date, ds, time, timestamp or datetime, else the only column that holds dates, with a
+        column of times of day where there is one, else the columns year, month, day and so on.
     target_cols : sequence of str, optional
         The channels, in this order. By default every column but the time; of a long table the
         column "y" if there is one, else every column but time and id.
-    frequency : str, optional
-        The step, such as ``"15min"`` or ``"MS"``, checked against the stamps; found if not given.
-        The series of a long table share it, each with its own first stamp.
+    frequency : str, int, timedelta or offset, optional
+        The step, such as ``"15min"``, ``"MS"``, ``1`` for whole numbers or ``pd.Timedelta("1h")``
+        (`convtimenet.data.text.steps.frequency_name`), checked against the stamps; found if not
+        given. The series of a long table share it, each with its own first stamp.
     id_col : str, optional
         The column that says which series a row belongs to, which makes the table a long one. By
         default "unique_id" if there is such a column.
     covariates : sequence of str, optional
         Columns that are no channels but go with them.
+    time_format : str, optional
+        How times are written, where that cannot be found: a format of ``strptime`` such as
+        ``"%d.%m.%y"``, or ``"unix-s"``, ``"unix-ms"``, ``"unix-us"`` or ``"unix-ns"``.
+    dayfirst : bool, optional
+        Whether 03/04/2024 is in April (True) or in March (False), where no stamp decides it.
+    decimal : {".", ","}, optional
+        The decimal mark of numbers written as text, where no cell decides it; the other mark may
+        stand between thousands.
 
     Raises
     ------
     DataError
         If the source cannot be read, its times are absent, repeated or irregular, or a channel is
         absent, empty or holds text. Errors about series name some of them.
+    ConfigError
+        If `frequency`, `time_format`, `dayfirst` or `decimal` is none of what it can be.
     MissingExtraError
-        If pyarrow is needed for a Parquet file and not installed.
+        If pyarrow or openpyxl is needed for a file and not installed.
     """
-    targets = [target_cols] if isinstance(target_cols, str) else target_cols
+    targets = [target_cols] if isinstance(target_cols, (str, int)) else target_cols
     if targets is not None:
         _check_targets(list(targets))
-    if frequency is not None:
-        Frequency.parse(frequency)
+    steps = frequency is not None and parse_name(frequency_name(frequency)).unit == "step"
+    reading = TimeReading(format=time_format, dayfirst=dayfirst, steps=steps)
     columns = read_source(
-        source, Wanted(time=time_col, targets=targets, id=id_col, covariates=covariates)
+        source,
+        Wanted(
+            time=time_col,
+            targets=targets,
+            id=id_col,
+            covariates=covariates,
+            reading=reading,
+            decimal=decimal,
+        ),
     )
     if len(columns.times) < 2:
-        raise DataError(f"expected at least 2 rows, found {len(columns.times)}")
+        raise DataError(f"expected at least 2 rows, found {len(columns.times)}; give more")
     regular = make_regular(columns, frequency)
     for notice in regular.notices:
         logger.warning(notice)
@@ -352,6 +381,11 @@ def future_frame(
     import narwhals.stable.v2 as nw
 
     backend: Any = origin.kind
+    if origin.series and len(future.channels) == 1:
+        only = nw.new_series(future.channels[0], future.values[:, 0], backend=backend)
+        if origin.indexed:
+            only = nw.maybe_set_index(only, index=stamps(table, table.time_name, future.times))
+        return _labelled(only.to_native(), origin)
     times = stamps(table, table.time_name, future.times)
     columns = {name: future.values[:, i] for i, name in enumerate(future.channels)}
     if rolled is not None:
@@ -361,15 +395,43 @@ def future_frame(
     before: list[Any] = [times]
     if table.id_name is not None:
         ids = np.repeat(table.ids, future.lengths)
+        if origin.uuid:
+            ids = np.array([UUID(one) for one in ids.tolist()], dtype=object)
         labels = nw.new_series(table.id_name, ids, origin.id_dtype, backend=backend)
         before.insert(0, labels)
     if origin.indexed:
         frame = frame.with_columns(*before[:-1]).select(
             *(one.name for one in before[:-1]), *columns
         )
-        return nw.maybe_set_index(frame, index=times).to_native()
+        return _labelled(nw.maybe_set_index(frame, index=times).to_native(), origin)
     frame = frame.with_columns(*before)
-    return frame.select(*(one.name for one in before), *columns).to_native()
+    return _labelled(frame.select(*(one.name for one in before), *columns).to_native(), origin)
+
+
+def _labelled(native: Any, origin: Origin) -> Any:
+    """A frame or series of pandas with the caller's own labels in place of their text."""
+    if not origin.labels:
+        return native
+    own = dict(origin.labels)
+    if origin.indexed and native.index.name in own:
+        native.index.name = own[native.index.name]
+    if origin.series and native.ndim == 1:
+        native.name = own.get(native.name, native.name)
+    elif native.ndim == 2:
+        labels = [own.get(name, name) for name in native.columns]
+        width = max((len(one) for one in labels if isinstance(one, tuple)), default=0)
+        if width:  # such as "rolled" beside labels of several levels
+            labels = [
+                one if isinstance(one, tuple) else (one, *[""] * (width - 1)) for one in labels
+            ]
+        native.columns = type(native.columns)(labels) if not width else _levels(labels)
+    return native
+
+
+def _levels(labels: list[Any]) -> Any:
+    import pandas as pd
+
+    return pd.MultiIndex.from_tuples(labels)
 
 
 def stamps(table: Table, name: str, times: np.ndarray) -> Any:
@@ -377,12 +439,26 @@ def stamps(table: Table, name: str, times: np.ndarray) -> Any:
     import narwhals.stable.v2 as nw
 
     backend: Any = table.origin.kind
+    origin = table.origin
+    if origin.time_form is not None:
+        times = to_whole(times, origin.time_form)
     found = nw.new_series(name, times, backend=backend)
-    if table.time_zone is not None:
-        found = found.dt.replace_time_zone("UTC").dt.convert_time_zone(table.time_zone)
-    if table.origin.time_dtype is not None:
-        found = found.cast(table.origin.time_dtype)
+    if origin.period is not None:
+        return nw.from_native(found.to_native().dt.to_period(origin.period), series_only=True)
+    if table.time_zone is not None and origin.time_form is None:
+        zone = table.time_zone
+        if backend == "polars" and zone.startswith(("+", "-")):
+            zone = _named_offset(zone)
+        found = found.dt.replace_time_zone("UTC").dt.convert_time_zone(zone)
+    if origin.time_dtype is not None:
+        found = found.cast(origin.time_dtype)
     return found
+
+
+def _named_offset(offset: str) -> str:
+    """A UTC offset as a zone with a name, where there is one (polars knows no others)."""
+    hours, rest = divmod(offset_of(offset), 3_600 * 10**9)
+    return "UTC" if rest or not -14 <= -hours <= 12 else f"Etc/GMT{-hours:+d}"
 
 
 def write_csv(path: str | Path, table: Table) -> None:
@@ -398,7 +474,11 @@ def write_csv(path: str | Path, table: Table) -> None:
     path = Path(path)
     if path.suffix.lower() != ".csv":
         raise DataError(f"expected a file name that ends in .csv, found {path.name!r}")
-    head, columns = [table.time_name], [iso_times(table.times, table.time_zone)]
+    if table.origin.time_form is None:
+        texts = iso_times(table.times, table.time_zone)
+    else:
+        texts = iso_times(to_whole(table.times, table.origin.time_form))
+    head, columns = [table.time_name], [texts]
     if table.id_name is not None:
         head.insert(0, table.id_name)
         columns.insert(0, np.repeat(table.ids, table.lengths).tolist())

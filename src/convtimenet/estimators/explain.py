@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from convtimenet.batch import Batch, Covariates
 from convtimenet.config import ModelConfig
 from convtimenet.data.cases import Cases
-from convtimenet.data.csv_file import listing
+from convtimenet.data.wording import listing
 from convtimenet.data.tables import Table, select_series
 from convtimenet.data.windows import Scaler, Windows, known_in
 from convtimenet.errors import ConfigError, DataError

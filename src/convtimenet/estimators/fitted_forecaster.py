@@ -13,6 +13,8 @@ from sklearn.utils.validation import check_is_fitted
 from convtimenet.data.covariates import Encoder, columns_of
 from convtimenet.data.sources import Columns, Wanted, read_source
 from convtimenet.data.tables import Table, read_table, select_channels
+from convtimenet.data.text.steps import frequency_name
+from convtimenet.data.text.times import TimeReading
 from convtimenet.data.windows import Scaler, Windows
 from convtimenet.devices import autocast
 from convtimenet.errors import ConfigError, DataError
@@ -46,11 +48,14 @@ class FittedForecaster(ConvTimeNetEstimator):
     scale: bool
     time_col: str | None
     target_cols: Sequence[str] | None
-    freq: str | None
+    freq: Any
     id_col: str | None
     hist_exog: Sequence[str] | None
     futr_exog: Sequence[str] | None
     stat_exog: Sequence[str] | None
+    time_format: str | None
+    dayfirst: bool | None
+    decimal: str | None
 
     channels_: tuple[str, ...]
     """Channel names, in order."""
@@ -294,19 +299,28 @@ class FittedForecaster(ConvTimeNetEstimator):
 
     def read(self, X: Any) -> Table:
         """The table that `fit` would see."""
+        return self._read(X, self.freq)
+
+    def _read(self, X: Any, freq: Any) -> Table:
         if isinstance(X, Table):
             return X
         return read_table(
             X,
             time_col=self.time_col,
             target_cols=self.target_cols,
-            frequency=self.freq,
+            frequency=freq,
             id_col=self.id_col,
             covariates=[*(self.hist_exog or ()), *(self.futr_exog or ()), *(self.stat_exog or ())],
+            time_format=self.time_format,
+            dayfirst=self.dayfirst,
+            decimal=self.decimal,
         )
 
     def _fitted_table(self, X: Any) -> Table:
-        table = self.adapt(self.read(X))
+        # where training counted steps, whole numbers are not read as dates
+        fitted = self.tail_.frequency
+        freq = fitted.name if self.freq is None and fitted.unit == "step" else self.freq
+        table = self.adapt(self._read(X, freq))
         for notice in gap_notices(table, self.network_.config.masks, learns=False):
             log.warning(notice)
         return table
@@ -339,8 +353,26 @@ class FittedForecaster(ConvTimeNetEstimator):
             raise ConfigError("future=... is given, but the model has no futr_exog; leave it out")
         if isinstance(future, Table):
             return columns_of(future)
-        wanted = Wanted(time=self.time_col, targets=(), id=self.id_col, covariates=names)
-        return read_source(future, wanted)
+        return read_source(future, self.wanted_ahead(table))
+
+    def wanted_ahead(self, table: Table) -> Wanted:
+        """How a source of the covariates known ahead of a table is read."""
+        steps = table.frequency.unit == "step"
+        return Wanted(
+            time=self.time_col,
+            targets=(),
+            id=self.id_col,
+            covariates=self.futr_exog or (),
+            reading=TimeReading(format=self.time_format, dayfirst=self.dayfirst, steps=steps),
+            decimal=self.decimal,
+        )
+
+    def description(self, values: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Everything about the fitted model that is not numbers, as plain JSON values."""
+        described = super().description(values)
+        if self.freq is not None:
+            described["parameters"]["freq"] = frequency_name(self.freq)
+        return described
 
     def scaler_for(self, table: Table) -> Scaler:
         """How the series of a table are scaled before the network reads them."""

@@ -50,6 +50,8 @@ class ConvTimeNetForecaster(FittedForecaster):
         Which column holds the time, which are to be forecast, the step, and which column tells the
         series of a long table apart, where they cannot be found from the table (see
         `convtimenet.data.tables.read_table`).
+    time_format, dayfirst, decimal
+        How times and numbers are written, where their cells do not decide it (see there).
     hist_exog, futr_exog, stat_exog
         Columns of covariates, numbers or text: known up to now, known ahead, and one value for a
         whole series. For what is known ahead `predict` needs the rows of the horizon.
@@ -100,8 +102,11 @@ class ConvTimeNetForecaster(FittedForecaster):
         scale: bool = True,
         time_col: str | None = None,
         target_cols: Sequence[str] | None = None,
-        freq: str | None = None,
+        freq: Any = None,
         id_col: str | None = None,
+        time_format: str | None = None,
+        dayfirst: bool | None = None,
+        decimal: str | None = None,
         hist_exog: Sequence[str] | None = None,
         futr_exog: Sequence[str] | None = None,
         stat_exog: Sequence[str] | None = None,
@@ -125,6 +130,9 @@ class ConvTimeNetForecaster(FittedForecaster):
         self.target_cols = target_cols
         self.freq = freq
         self.id_col = id_col
+        self.time_format = time_format
+        self.dayfirst = dayfirst
+        self.decimal = decimal
         self.hist_exog = hist_exog
         self.futr_exog = futr_exog
         self.stat_exog = stat_exog
@@ -153,8 +161,8 @@ class ConvTimeNetForecaster(FittedForecaster):
         Parameters
         ----------
         X
-            What `convtimenet.data.tables.read_table` takes: a CSV or Parquet path, a pandas, polars
-            or pyarrow frame, wide or long, a numpy array (T,) or (T, C); or a `Table`.
+            What `convtimenet.data.tables.read_table` takes: the path of a file, a pandas, polars or
+            pyarrow frame, wide or long, or a series, a numpy array (T,) or (T, C); or a `Table`.
         y
             Ignored; for scikit-learn.
         split

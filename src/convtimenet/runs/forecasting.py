@@ -11,8 +11,8 @@ import numpy as np
 
 from convtimenet.config import TrainConfig
 from convtimenet.data.covariates import fill_future
-from convtimenet.data.csv_file import listing
-from convtimenet.data.sources import Wanted, read_source
+from convtimenet.data.wording import listing
+from convtimenet.data.sources import read_source
 from convtimenet.data.split import Rows, hold_back
 from convtimenet.data.tables import Table, crop, extend
 from convtimenet.errors import ConfigError, DataError
@@ -213,9 +213,8 @@ def check_future(model: ConvTimeNetForecaster, table: Table, future: str | Path 
             f"the model reads {listing(names)} ahead: expected the values of the {model.h} steps "
             "after the table's end, found none; give a file of them with --future"
         )
-    wanted = Wanted(time=model.time_col, targets=(), id=model.id_col, covariates=names)
     last = crop(table, table.lengths - 1, table.lengths)
-    given = read_source(future, wanted)
+    given = read_source(future, model.wanted_ahead(table))
     try:
         fill_future(extend(last, model.h), last.lengths, given, names)
     except DataError as error:

@@ -1,0 +1,153 @@
+"""Delimited text: ``.csv``, ``.tsv`` and ``.txt``.
+
+Large files are cut into cells by pyarrow where it is installed, others by Python's own reader. What
+the cells mean is decided by the same code, so both give the same table and the same errors; a file
+that the two could take differently goes to Python's.
+"""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import io
+import itertools
+from pathlib import Path
+
+from convtimenet.data.columns import CellColumn, Grid
+from convtimenet.data.files.dialect import Dialect, find_dialect, rows_of
+from convtimenet.data.files.raw import decoded
+from convtimenet.data.text.times import looks_like_date
+from convtimenet.errors import DataError
+
+__all__ = ["read_delimited"]
+
+_LARGE = 2**18  # bytes from which pyarrow's import is worth its time
+_FIRST_LINES = 300
+
+
+def read_delimited(path: Path, content: bytes) -> Grid:
+    """Read a file with a line of names and rows below it, without looking at its times.
+
+    Raises
+    ------
+    DataError
+        If it has no rows, repeats a column name, or a row has more or fewer cells than the header.
+    """
+    text, notices = decoded(content)
+    lines = list(itertools.islice(io.StringIO(text, newline=""), _FIRST_LINES))
+    dialect = find_dialect([line.rstrip("\r\n") for line in lines])
+    names = _names(path, text, dialect)
+    body = _Body(path, text, dialect, len(names))
+    columns = None
+    if len(content) >= _LARGE and importlib.util.find_spec("pyarrow") is not None:
+        from convtimenet.data.files.arrow_cells import cut
+
+        columns = cut(text, dialect, names, body.place)
+    if columns is None:
+        cells = body.cells()
+        columns = [
+            CellColumn(name, one, body.place) for name, one in zip(names, cells, strict=True)
+        ]
+    skipped = body.comments + dialect.comments
+    if skipped:
+        notices += (f"{skipped} lines of comment (#) are left out",)
+    # a delimiter at the end of every line makes a column of nothing
+    kept = {c.name: c for c in columns if c.name or c.coded()[1] != [""]}
+    repeated = [c.name for c in columns if c.name in kept and kept[c.name] is not c]
+    if repeated:
+        raise DataError(f"{path}: two columns are named {repeated[0]!r}; rename one of them")
+    quoted_commas = '"' in text if dialect.delimiter == "," else "," in text
+    return Grid(
+        names=tuple(kept),
+        make=kept.__getitem__,
+        rows=len(columns[0]),
+        commas=quoted_commas,
+        notices=notices,
+    )
+
+
+def _names(path: Path, text: str, dialect: Dialect) -> list[str]:
+    """The header, checked."""
+    lines = itertools.islice(io.StringIO(text, newline=""), dialect.header, None)
+    if dialect.commented:
+        lines = itertools.chain([next(lines).lstrip().lstrip("#").lstrip()], lines)
+    try:
+        row = next(rows_of(lines, dialect.delimiter), [])
+    except csv.Error as error:
+        raise _unreadable(path, dialect.header + 1, error) from error
+    names = [name.strip() for name in row]
+    if dates := [name for name in names if looks_like_date(name)]:
+        raise DataError(
+            f"{path}: expected a header line with the columns' names, found {dates[0]!r} in it; "
+            "write a header line, and times downwards in one column"
+        )
+    return names
+
+
+class _Body:
+    """The rows below the header, cut by Python's reader when they are asked for."""
+
+    def __init__(self, path: Path, text: str, dialect: Dialect, width: int):
+        self.path, self.text, self.dialect, self.width = path, text, dialect, width
+        self.comments = 0
+        self._lines: list[int] = []
+
+    def cells(self) -> list[tuple[str, ...]]:
+        """The cells of each column."""
+        rows = self._rows()
+        if not rows:
+            found = "only a header line" if self.width else "an empty file"
+            raise DataError(
+                f"{self.path}: expected a header line and rows below it, found {found}; write "
+                "at least two rows"
+            )
+        return list(zip(*rows, strict=True))
+
+    def place(self, row: int) -> str:
+        """The line that a row ends in."""
+        if not self._lines:
+            self._rows(lines=self._lines)
+        return f"line {self._lines[row]}"
+
+    def _rows(self, lines: list[int] | None = None) -> list[list[str]]:
+        stream = io.StringIO(self.text, newline="")
+        before = self.dialect.header
+        for _ in range(before):
+            next(stream)
+        reader = csv.reader(stream, delimiter=self.dialect.delimiter)
+        rows, width, comments = [], self.width, 0
+        try:
+            next(reader, None)
+            for row in reader:
+                if len(row) != width or row[0][:1] == "#":
+                    if _is_comment(row, width):
+                        comments += 1
+                        continue
+                    if len(row) < 2 and not "".join(row).strip():
+                        continue
+                    if len(row) != width:
+                        raise self._ragged(before + reader.line_num, row)
+                rows.append(row)
+                if lines is not None:
+                    lines.append(before + reader.line_num)
+        except csv.Error as error:
+            raise _unreadable(self.path, before + reader.line_num, error) from error
+        self.comments = comments
+        return rows
+
+    def _ragged(self, line: int, row: list[str]) -> DataError:
+        mark = self.dialect.delimiter
+        return DataError(
+            f"{self.path}, line {line}: expected {self.width} cells as in the header, found "
+            f"{len(row)}; quote cells that contain {mark!r}, or correct the line"
+        )
+
+
+def _is_comment(row: list[str], width: int) -> bool:
+    """Whether a row is a comment; one with as many cells as the header may be data that begins
+    with the mark, unless a space follows it."""
+    return bool(row) and row[0][:1] == "#" and (len(row) != width or row[0][:2] == "# ")
+
+
+def _unreadable(path: Path, line: int, error: csv.Error) -> DataError:
+    return DataError(f"{path}, line {line}: not readable as CSV: {error}; correct the line")
