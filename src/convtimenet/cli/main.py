@@ -140,7 +140,12 @@ def _parser() -> ArgumentParser:
 
 def _forecast_flags(parser: ArgumentParser) -> None:
     add = parser.add_argument
-    add("data", type=str, help="table (CSV, Parquet, Excel, JSON lines, Arrow, .tsf): a time column, then one column per channel")
+    add(
+        "data",
+        type=str,
+        help="table (CSV, Excel, Parquet, Arrow, JSON lines, .tsf): a time column, then one column "
+        "per channel",
+    )
     add("--h", type=int, default=96, help="horizon: steps to forecast")
     add("--input_size", type=int | None, help="context: steps the network reads")
     add("--time_col", type=str | None, help="the time column, where it cannot be told")

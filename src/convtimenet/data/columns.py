@@ -30,8 +30,8 @@ from convtimenet.data.text.times import (
     looks_like_date,
     parse_times,
 )
-from convtimenet.data.timestamps import FIRST_YEAR, LAST_YEAR
 from convtimenet.data.text.whole_times import read_whole
+from convtimenet.data.timestamps import FIRST_YEAR, LAST_YEAR
 from convtimenet.errors import DataError
 
 __all__ = ["ArrayColumn", "CellColumn", "Column", "Grid", "Ids", "Numbers", "numbered", "row_place"]
@@ -63,7 +63,11 @@ class Column(Protocol):
     """What a source's columns can be read as."""
 
     name: str
-    place: Callable[[int], str]
+
+    @property
+    def place(self) -> Callable[[int], str]:
+        """Where a row is, for messages."""
+        ...
 
     def holds_dates(self) -> bool:
         """Whether it is of dates, or of text that reads as one."""
@@ -160,7 +164,7 @@ class CellColumn:
 
     name: str
     cells_given: Sequence[Any] = ()
-    place: Callable[[int], str] = row_place
+    place: Callable[[int], str] = field(default=row_place)
     _coded: tuple[np.ndarray, list[Any]] | None = field(default=None, repr=False)
 
     def __len__(self) -> int:

@@ -14,10 +14,10 @@ from typing import Any, Self
 
 import numpy as np
 
-from convtimenet.data.wording import listing
 from convtimenet.data.sources import Columns
 from convtimenet.data.tables import Table
 from convtimenet.data.timestamps import show_time, to_local
+from convtimenet.data.wording import listing
 from convtimenet.errors import ConfigError, DataError
 
 __all__ = [

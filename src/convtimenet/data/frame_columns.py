@@ -1,15 +1,56 @@
-"""Columns of a frame, whatever library made it, as columns of ours."""
+"""Columns of a frame, whatever library made it, as columns of ours; and back."""
 
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from convtimenet.data.columns import ArrayColumn, CellColumn, Column
+from convtimenet.data.columns import ArrayColumn, CellColumn, Column, row_place
+from convtimenet.data.text.whole_times import to_whole
+from convtimenet.data.timestamps import offset_of
 
-__all__ = ["column_of", "period_of"]
+__all__ = ["Origin", "column_of", "labelled", "period_of", "stamp_type", "stamps_like"]
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a table was read from, so that forecasts can be handed back as the same kind.
+
+    Attributes
+    ----------
+    kind : str
+        ``"numpy"``, ``"file"``, or the name of a dataframe library.
+    time_dtype : narwhals type, optional
+        Type of the caller's time column, for frames.
+    indexed : bool
+        Whether the times were the index of a pandas frame or series.
+    id_dtype : narwhals type, optional
+        Type of the caller's id column, for long frames.
+    series : bool
+        Whether it was a series, a table of one channel.
+    period : str, optional
+        The step of pandas' periods, where the times were such.
+    time_form : str, optional
+        How whole numbers said dates (`convtimenet.data.text.whole_times`).
+    uuid : bool
+        Whether the ids were UUIDs.
+    labels : tuple of (str, object)
+        The caller's own labels of columns, where they are not the text that names them here: whole
+        numbers, tuples, and None for an index or a series without a name.
+    """
+
+    kind: str
+    time_dtype: Any = None
+    indexed: bool = False
+    id_dtype: Any = None
+    series: bool = False
+    period: str | None = None
+    time_form: str | None = None
+    uuid: bool = False
+    labels: tuple[tuple[str, Any], ...] = ()
 
 
 def column_of(series: Any, name: str) -> Column:
@@ -86,14 +127,10 @@ def _native_stamps(series: Any) -> tuple[Any, str | None] | None:
     return nw.from_native(local, series_only=True), getattr(zone, "zone", None) or str(zone)
 
 
-def _arrow_cells(series: Any, name: str) -> Column:
-    from convtimenet.data.columns import row_place
+def _arrow_cells(series: Any, name: str) -> CellColumn:
     from convtimenet.data.files.arrow_cells import ArrowCells
 
-    array = series.to_arrow()
-    if hasattr(array, "combine_chunks"):
-        array = array.combine_chunks()
-    return ArrowCells(name, array, row_place)
+    return ArrowCells(name, series.to_arrow(), row_place)
 
 
 def _kind(series: Any) -> str:
@@ -102,3 +139,52 @@ def _kind(series: Any) -> str:
 
     known = not isinstance(series.dtype, nw.Unknown)
     return str(series.dtype if known else series.to_native().dtype)
+
+
+def stamps_like(origin: Origin, name: str, times: np.ndarray, time_zone: str | None) -> Any:
+    """Times (T,), as a `Table` has them, as a narwhals series of the kind that they came as."""
+    import narwhals.stable.v2 as nw
+
+    backend: Any = origin.kind
+    if origin.time_form is not None:
+        times = to_whole(times, origin.time_form)
+    found = nw.new_series(name, times, backend=backend)
+    if origin.period is not None:
+        return nw.from_native(found.to_native().dt.to_period(origin.period), series_only=True)
+    if time_zone is not None and origin.time_form is None:
+        if backend == "polars" and time_zone.startswith(("+", "-")):
+            time_zone = _named_offset(time_zone)
+        found = found.dt.replace_time_zone("UTC").dt.convert_time_zone(time_zone)
+    if origin.time_dtype is not None:
+        found = found.cast(origin.time_dtype)
+    return found
+
+
+def _named_offset(offset: str) -> str:
+    """A UTC offset as a zone with a name, where there is one (polars knows no others)."""
+    hours, rest = divmod(offset_of(offset), 3_600 * 10**9)
+    return "UTC" if rest or not -14 <= -hours <= 12 else f"Etc/GMT{-hours:+d}"
+
+
+def labelled(native: Any, origin: Origin) -> Any:
+    """A frame or series of pandas with the caller's own labels in place of their text."""
+    if not origin.labels:
+        return native
+    own = dict(origin.labels)
+    if origin.indexed and native.index.name in own:
+        native.index.name = own[native.index.name]
+    if origin.series and native.ndim == 1:
+        native.name = own.get(native.name, native.name)
+    elif native.ndim == 2:
+        labels = [own.get(name, name) for name in native.columns]
+        width = max((len(one) for one in labels if isinstance(one, tuple)), default=0)
+        if width:  # such as "rolled" beside labels of several levels
+            labels = [
+                one if isinstance(one, tuple) else (one, *[""] * (width - 1)) for one in labels
+            ]
+            import pandas as pd
+
+            native.columns = pd.MultiIndex.from_tuples(labels)
+        else:
+            native.columns = labels
+    return native

@@ -184,6 +184,9 @@ class Frequency:
             whole, rest = np.divmod(times - first, self.count)
             return np.where(rest == 0, whole, -1)
         zone = self._zone(time_zone)
+        if self.unit == "ns" and zone in (None, "UTC"):
+            whole, rest = np.divmod((times - first).astype(np.int64), self.count)
+            return np.where(rest == 0, whole, -1)
         start, local = to_local(first, zone), to_local(times, zone)
         if self.unit == "ns":
             whole = (local - start).astype(np.int64) // self.count
@@ -246,7 +249,7 @@ class Frequency:
         return to_utc(dates.astype("datetime64[ns]") + clock, zone)
 
     def _ordinal(self, local: np.ndarray) -> np.ndarray:
-        """A number that grows by one with each unit of the calendar, of stamps on the wall clock."""
+        """A number that grows by one with each unit of the calendar, of local stamps."""
         months = local.astype("datetime64[M]").astype(np.int64)
         if self.unit in ("month", "business month"):
             return months
@@ -389,7 +392,7 @@ def _check_anchor(name: str, step: NamedStep, local: np.ndarray) -> None:
     off = np.flatnonzero((found - expected) % cycle)
     if len(off):
         base = name.rpartition("-")[0]
-        stamp, is_at = show_time(local[off[0]]), names[int(found[off[0]])]
+        stamp, is_at = show_time(local[int(off[0])]), names[int(found[off[0]])]
         raise DataError(
             f"the time stamps do not fit the frequency {name!r}: {stamp} lies at {is_at}; pass "
             f"freq={base!r}, which takes its phase from the stamps, or freq='{base}-{is_at}'"
@@ -423,7 +426,7 @@ def _candidates(local: np.ndarray, inside: np.ndarray | slice = slice(None)) -> 
         if np.is_busday(days).all():
             by_month += [Frequency("business month", count, day) for day in (1, MONTH_END)]
         found = by_month + found
-    elif 13 * _DAY <= gaps.min() and gaps.max() <= 17 * _DAY and gaps.min() < gaps.max():
+    elif gaps.min() >= 13 * _DAY and gaps.max() <= 17 * _DAY and gaps.min() < gaps.max():
         found += [Frequency("half month", 1, day) for day in (1, MONTH_END)]
     elif np.is_busday(days).all():
         between = np.busday_count(days[:-1], days[1:])[inside]

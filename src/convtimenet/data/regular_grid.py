@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from convtimenet.data.wording import listing
 from convtimenet.data.frequency import Frequency, infer_frequency, infer_shared_frequency
 from convtimenet.data.sources import Columns
 from convtimenet.data.timestamps import show_time
+from convtimenet.data.wording import listing
 from convtimenet.errors import DataError
 
 __all__ = ["Regular", "make_regular", "ranges"]
@@ -105,6 +105,8 @@ def _sorted(columns: Columns) -> tuple[Columns, list[str]]:
     if series is None:
         order = np.argsort(times, kind="stable")
         moved = bool((order[1:] < order[:-1]).any())
+    elif _in_order(times, series):
+        return replace(columns, values=columns.values.copy()), notices
     else:
         order = np.lexsort((times, series))
         # rows of several series in turns are a usual order, rows back in time are not
@@ -121,6 +123,13 @@ def _sorted(columns: Columns) -> tuple[Columns, list[str]]:
         )
     # a copy in any case: gaps are filled in place
     return replace(columns, values=columns.values[order]), notices
+
+
+def _in_order(times: np.ndarray, series: np.ndarray) -> bool:
+    """Whether rows are by series and then by time as they are."""
+    on = series[1:] == series[:-1]
+    later = np.where(on, times[1:] >= times[:-1], series[1:] > series[:-1])
+    return bool(later.all())
 
 
 def _check_duplicates(columns: Columns, bounds: np.ndarray) -> None:

@@ -1,4 +1,4 @@
-"""Which column is what: the time, the id, the targets; and a look whether rows are of one series."""
+"""Which column is what: time, id, targets; and whether the rows are of one series."""
 
 from __future__ import annotations
 
@@ -174,8 +174,7 @@ def find_targets(
         targets = [name for name in names if name not in taken]
         if "" in targets:
             raise DataError(
-                "a column has no name; name or remove it, or list the channels as "
-                "target_cols=[...]"
+                "a column has no name; name or remove it, or list the channels as target_cols=[...]"
             )
         if not targets:
             raise DataError(

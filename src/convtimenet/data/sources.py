@@ -11,8 +11,7 @@ import numpy as np
 
 from convtimenet.data.columns import Column, Grid, Ids
 from convtimenet.data.files import check_path, is_columnar, read_columnar, read_grid
-from convtimenet.data.frame_columns import column_of, period_of, stamp_type
-from convtimenet.data.text.numbers import check_decimal
+from convtimenet.data.frame_columns import Origin, column_of, period_of, stamp_type
 from convtimenet.data.roles import (
     check_apart,
     check_one_series,
@@ -21,49 +20,12 @@ from convtimenet.data.roles import (
     find_time,
     without_index,
 )
+from convtimenet.data.text.numbers import check_decimal
 from convtimenet.data.text.times import TimeReading, Times
 from convtimenet.data.wording import listing
 from convtimenet.errors import DataError
 
 __all__ = ["Columns", "Origin", "Wanted", "read_source"]
-
-
-@dataclass(frozen=True)
-class Origin:
-    """What a table was read from, so that forecasts can be handed back as the same kind.
-
-    Attributes
-    ----------
-    kind : str
-        ``"numpy"``, ``"file"``, or the name of a dataframe library.
-    time_dtype : narwhals type, optional
-        Type of the caller's time column, for frames.
-    indexed : bool
-        Whether the times were the index of a pandas frame or series.
-    id_dtype : narwhals type, optional
-        Type of the caller's id column, for long frames.
-    series : bool
-        Whether it was a series, a table of one channel.
-    period : str, optional
-        The step of pandas' periods, where the times were such.
-    time_form : str, optional
-        How whole numbers said dates (`convtimenet.data.text.whole_times`).
-    uuid : bool
-        Whether the ids were UUIDs.
-    labels : tuple of (str, object)
-        The caller's own labels of columns, where they are not the text that names them here: whole
-        numbers, tuples, and None for an index or a series without a name.
-    """
-
-    kind: str
-    time_dtype: Any = None
-    indexed: bool = False
-    id_dtype: Any = None
-    series: bool = False
-    period: str | None = None
-    time_form: str | None = None
-    uuid: bool = False
-    labels: tuple[tuple[str, Any], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -241,7 +203,7 @@ def _from_array(array: np.ndarray, wanted: Wanted) -> Columns:
     if isinstance(values, np.ma.MaskedArray):
         values = values.filled(np.nan)
     names = tuple(str(i) for i in range(values.shape[1]))
-    wanted = wanted.named({i: name for i, name in enumerate(names)})
+    wanted = wanted.named(dict(enumerate(names)))
     channels, notices = find_targets(names, (), None, wanted.targets, wanted.covariates)
     return Columns(
         times=np.arange(len(values), dtype=np.int64),
@@ -328,7 +290,7 @@ def _from_series(series: Any, wanted: Wanted) -> Columns:
     name = "y" if series.name in (None, "") else str(series.name)
     labels = {} if name == series.name else {name: series.name}
     index = nw.maybe_get_index(series)
-    if getattr(index, "nlevels", 1) > 1:
+    if index is not None and index.nlevels > 1:
         raise DataError(
             f"the index holds {listing(index.names)}, expected one level of times; make columns of "
             "it with series.reset_index()"
@@ -344,9 +306,10 @@ def _from_series(series: Any, wanted: Wanted) -> Columns:
                 "series.set_axis(pd.to_datetime(series.index)) or series.reset_index(drop=True)"
             )
         held, indexed = as_series, True
-    time_name = "time" if index is None or index.name is None else str(index.name)
-    if indexed and index.name != time_name:
-        labels[time_name] = index.name
+    time_label = getattr(index, "name", None)
+    time_name = "time" if time_label is None else str(time_label)
+    if indexed and time_label != time_name:
+        labels[time_name] = time_label
     if time_name == name:
         raise DataError(f"the series and its index are both named {name!r}; rename one of them")
     if wanted.targets not in (None, [], ()) and list(wanted.targets) not in ([name], [series.name]):

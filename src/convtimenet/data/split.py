@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from convtimenet.data.wording import listing
 from convtimenet.data.tables import Table
+from convtimenet.data.wording import listing
 from convtimenet.errors import DataError
 
 __all__ = ["Rows", "hold_back", "scored_rows", "split_rows"]

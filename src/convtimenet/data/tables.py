@@ -3,8 +3,8 @@
 A wide table has one row per time stamp and one column per channel. A long one has one row per
 series and time stamp, and says in a column which series that is. Both become a `Table`: S series
 of C channels, one after the other, where a wide table is the case S = 1. `read_table` reads what a
-user has (a CSV or Parquet file, a pandas, polars or pyarrow frame, an array), `future_frame` turns
-forecasts into the user's kind of object again.
+user has (a file, a frame or series, an array), `future_frame` turns forecasts into the user's kind
+of object again.
 """
 
 from __future__ import annotations
@@ -19,14 +19,15 @@ from uuid import UUID
 
 import numpy as np
 
-from convtimenet.data.wording import listing
+from convtimenet.data.frame_columns import Origin, labelled, stamps_like
 from convtimenet.data.frequency import Frequency
 from convtimenet.data.regular_grid import make_regular, ranges
-from convtimenet.data.sources import Origin, Wanted, read_source
+from convtimenet.data.sources import Wanted, read_source
 from convtimenet.data.text.steps import frequency_name, parse_name
 from convtimenet.data.text.times import TimeReading
 from convtimenet.data.text.whole_times import to_whole
-from convtimenet.data.timestamps import iso_times, offset_of
+from convtimenet.data.timestamps import iso_times
+from convtimenet.data.wording import listing
 from convtimenet.errors import DataError
 from convtimenet.files import whole_file
 
@@ -135,10 +136,11 @@ def read_table(
     Parameters
     ----------
     source : path, frame or ndarray
-        A file: delimited text (``.csv``, ``.tsv``, ``.txt``), ``.xlsx``, ``.parquet``, ``.feather``,
-        ``.arrow``, ``.ipc``, ``.jsonl``, ``.ndjson``, ``.json`` or ``.tsf``, text also compressed as
-        ``.gz``, ``.zip``, ``.xz`` or ``.bz2``. A pandas, polars or pyarrow frame or series. Or an
-        array of shape (T,) or (T, C), whose times are 0 to T-1 and whose channels are "0", "1", ...
+        A file: delimited text (``.csv``, ``.tsv``, ``.txt``), ``.xlsx``, ``.parquet``,
+        ``.feather``, ``.arrow``, ``.ipc``, ``.jsonl``, ``.ndjson``, ``.json`` or ``.tsf``, text
+        also packed as ``.gz``, ``.zip``, ``.xz`` or ``.bz2``. A pandas, polars or pyarrow frame or
+        series. Or an array of shape (T,) or (T, C), whose times are 0 to T-1 and whose channels are
+        "0", "1", ...
     time_col : str, optional
         The time column. By default a pandas ``DatetimeIndex`` or ``PeriodIndex``, else a column
         named date, ds, time, timestamp or datetime, else the only column that holds dates, with a
@@ -154,15 +156,14 @@ def read_table(
         The column that says which series a row belongs to, which makes the table a long one. By
         default "unique_id" if there is such a column.
     covariates : sequence of str, optional
-        Columns that are no channels but go with them.
+        Columns that go with the channels.
     time_format : str, optional
         How times are written, where that cannot be found: a format of ``strptime`` such as
         ``"%d.%m.%y"``, or ``"unix-s"``, ``"unix-ms"``, ``"unix-us"`` or ``"unix-ns"``.
     dayfirst : bool, optional
         Whether 03/04/2024 is in April (True) or in March (False), where no stamp decides it.
     decimal : {".", ","}, optional
-        The decimal mark of numbers written as text, where no cell decides it; the other mark may
-        stand between thousands.
+        The decimal mark of numbers as text, where no cell decides it; the other parts thousands.
 
     Raises
     ------
@@ -385,7 +386,7 @@ def future_frame(
         only = nw.new_series(future.channels[0], future.values[:, 0], backend=backend)
         if origin.indexed:
             only = nw.maybe_set_index(only, index=stamps(table, table.time_name, future.times))
-        return _labelled(only.to_native(), origin)
+        return labelled(only.to_native(), origin)
     times = stamps(table, table.time_name, future.times)
     columns = {name: future.values[:, i] for i, name in enumerate(future.channels)}
     if rolled is not None:
@@ -403,62 +404,14 @@ def future_frame(
         frame = frame.with_columns(*before[:-1]).select(
             *(one.name for one in before[:-1]), *columns
         )
-        return _labelled(nw.maybe_set_index(frame, index=times).to_native(), origin)
+        return labelled(nw.maybe_set_index(frame, index=times).to_native(), origin)
     frame = frame.with_columns(*before)
-    return _labelled(frame.select(*(one.name for one in before), *columns).to_native(), origin)
-
-
-def _labelled(native: Any, origin: Origin) -> Any:
-    """A frame or series of pandas with the caller's own labels in place of their text."""
-    if not origin.labels:
-        return native
-    own = dict(origin.labels)
-    if origin.indexed and native.index.name in own:
-        native.index.name = own[native.index.name]
-    if origin.series and native.ndim == 1:
-        native.name = own.get(native.name, native.name)
-    elif native.ndim == 2:
-        labels = [own.get(name, name) for name in native.columns]
-        width = max((len(one) for one in labels if isinstance(one, tuple)), default=0)
-        if width:  # such as "rolled" beside labels of several levels
-            labels = [
-                one if isinstance(one, tuple) else (one, *[""] * (width - 1)) for one in labels
-            ]
-        native.columns = type(native.columns)(labels) if not width else _levels(labels)
-    return native
-
-
-def _levels(labels: list[Any]) -> Any:
-    import pandas as pd
-
-    return pd.MultiIndex.from_tuples(labels)
+    return labelled(frame.select(*(one.name for one in before), *columns).to_native(), origin)
 
 
 def stamps(table: Table, name: str, times: np.ndarray) -> Any:
     """Times, as `Table.times` has them, as a narwhals series of the source's own kind."""
-    import narwhals.stable.v2 as nw
-
-    backend: Any = table.origin.kind
-    origin = table.origin
-    if origin.time_form is not None:
-        times = to_whole(times, origin.time_form)
-    found = nw.new_series(name, times, backend=backend)
-    if origin.period is not None:
-        return nw.from_native(found.to_native().dt.to_period(origin.period), series_only=True)
-    if table.time_zone is not None and origin.time_form is None:
-        zone = table.time_zone
-        if backend == "polars" and zone.startswith(("+", "-")):
-            zone = _named_offset(zone)
-        found = found.dt.replace_time_zone("UTC").dt.convert_time_zone(zone)
-    if origin.time_dtype is not None:
-        found = found.cast(origin.time_dtype)
-    return found
-
-
-def _named_offset(offset: str) -> str:
-    """A UTC offset as a zone with a name, where there is one (polars knows no others)."""
-    hours, rest = divmod(offset_of(offset), 3_600 * 10**9)
-    return "UTC" if rest or not -14 <= -hours <= 12 else f"Etc/GMT{-hours:+d}"
+    return stamps_like(table.origin, name, times, table.time_zone)
 
 
 def write_csv(path: str | Path, table: Table) -> None:

@@ -29,7 +29,7 @@ _MINUTE = 60_000_000_000
 
 
 def offset_of(text: str) -> int:
-    """Nanoseconds of ``Z``, ``UTC``, ``+hh``, ``+hhmm`` or ``+hh:mm``, also with ``UTC`` before it."""
+    """Nanoseconds of ``Z``, ``UTC``, ``+hh``, ``+hhmm``, ``+hh:mm`` or ``UTC+hh``."""
     match = _OFFSET.fullmatch(text)
     if match is None:
         return 0

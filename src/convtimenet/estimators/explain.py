@@ -27,9 +27,9 @@ from torch import Tensor, nn
 from convtimenet.batch import Batch, Covariates
 from convtimenet.config import ModelConfig
 from convtimenet.data.cases import Cases
-from convtimenet.data.wording import listing
 from convtimenet.data.tables import Table, select_series
 from convtimenet.data.windows import Scaler, Windows, known_in
+from convtimenet.data.wording import listing
 from convtimenet.errors import ConfigError, DataError
 from convtimenet.network.memory import Parts
 from convtimenet.network.model import ConvTimeNet, deformation

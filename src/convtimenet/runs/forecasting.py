@@ -11,10 +11,10 @@ import numpy as np
 
 from convtimenet.config import TrainConfig
 from convtimenet.data.covariates import fill_future
-from convtimenet.data.wording import listing
 from convtimenet.data.sources import read_source
 from convtimenet.data.split import Rows, hold_back
 from convtimenet.data.tables import Table, crop, extend
+from convtimenet.data.wording import listing
 from convtimenet.errors import ConfigError, DataError
 from convtimenet.estimators.forecaster import ConvTimeNetForecaster
 from convtimenet.estimators.forecasts import check_steps

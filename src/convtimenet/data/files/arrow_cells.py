@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-from pyarrow import csv
+from pyarrow import compute, csv
 
 from convtimenet.data.columns import CellColumn
 from convtimenet.data.files.dialect import Dialect
@@ -17,49 +16,50 @@ from convtimenet.data.text.numbers import MISSING
 
 __all__ = ["ArrowCells", "cut"]
 
+pc: Any = compute  # its functions are made when it is imported: checkers know none
 _LONGEST = 131_072  # bytes of a cell that Python's reader takes
 
 
 def cut(
-    text: str, dialect: Dialect, names: Sequence[str], place: Callable[[int], str]
+    content: bytes,
+    first: Sequence[str],
+    dialect: Dialect,
+    names: Sequence[str],
+    place: Callable[[int], str],
 ) -> list[CellColumn] | None:
-    """The columns of a text file; None where Python's reader shall look at it."""
-    quoted = '"' in text
+    """The columns of a text file in UTF-8, of which the first lines are given as text; None where
+    Python's reader shall look at it."""
+    quoted = b'"' in content
     mark = re.escape(dialect.delimiter)
     # quotes in the middle of a cell, doubled ones, comments, a header over several lines
-    if "\n#" in text or (quoted and ('""' in text or _stray(mark).search(text))):
+    if b"\n#" in content or (quoted and (b'""' in content or _stray(mark).search(content))):
         return None
     if len(set(names)) < len(names) or dialect.commented:
         return None
-    head = text.split("\n", dialect.header + 1)[: dialect.header + 1]
-    if any(line.count('"') % 2 for line in head):
+    if any(line.count('"') % 2 for line in first[: dialect.header + 1]):
         return None
     try:
         table = csv.read_csv(
-            pa.py_buffer(text.encode()),
-            read_options=csv.ReadOptions(
-                column_names=list(names), skip_rows=dialect.header + 1, block_size=2**22
-            ),
-            parse_options=csv.ParseOptions(
-                delimiter=dialect.delimiter, newlines_in_values=quoted
-            ),
+            pa.py_buffer(content),
+            read_options=csv.ReadOptions(column_names=list(names), skip_rows=dialect.header + 1),
+            parse_options=csv.ParseOptions(delimiter=dialect.delimiter, newlines_in_values=quoted),
             convert_options=csv.ConvertOptions(
                 column_types=dict.fromkeys(names, pa.string()),
                 strings_can_be_null=False,
                 null_values=[],
             ),
         )
-    except (pa.ArrowException, UnicodeEncodeError):
+    except pa.ArrowException:
         return None
-    columns = [column.combine_chunks() for column in table.columns]
+    columns = table.columns
     if not table.num_rows or any(_longest(column) >= _LONGEST for column in columns):
         return None
     return [ArrowCells(n, c, place) for n, c in zip(names, columns, strict=True)]
 
 
-def _stray(mark: str) -> re.Pattern[str]:
+def _stray(mark: str) -> re.Pattern[bytes]:
     """A quote that neither begins nor ends a cell."""
-    return re.compile(rf'[^{mark}\r\n]"[^{mark}\r\n]')
+    return re.compile(rf'[^{mark}\r\n]"[^{mark}\r\n]'.encode())
 
 
 def _longest(column: Any) -> int:
@@ -71,7 +71,7 @@ class ArrowCells(CellColumn):
 
     def __init__(self, name: str, array: Any, place: Callable[[int], str]):
         super().__init__(name, (), place)
-        self.array = array
+        self.array = pa.chunked_array([array]) if isinstance(array, pa.Array) else array
         self._cells: list[Any] | None = None
 
     def __len__(self) -> int:
@@ -79,7 +79,8 @@ class ArrowCells(CellColumn):
 
     def cells(self) -> Sequence[Any]:
         if self._cells is None:
-            self._cells = self.array.to_pylist()
+            cells: list[Any] = self.array.to_pylist()
+            self._cells = cells
         return self._cells
 
     def head(self) -> list[Any]:
@@ -87,19 +88,25 @@ class ArrowCells(CellColumn):
 
     def coded(self) -> tuple[np.ndarray, list[Any]]:
         if self._coded is None:
-            coded = pc.dictionary_encode(self.array, null_encoding="encode")
-            self._coded = coded.indices.to_numpy().astype(np.int64), coded.dictionary.to_pylist()
+            array = self.array
+            if array.null_count:  # dictionaries with nulls cannot be unified
+                array = pa.chunked_array([array.combine_chunks()])
+            coded = pc.dictionary_encode(array, null_encoding="encode")
+            coded = coded if coded.num_chunks < 2 else coded.unify_dictionaries()
+            of = [chunk.indices.to_numpy() for chunk in coded.chunks]
+            labels: list[Any] = coded.chunk(0).dictionary.to_pylist() if of else []
+            self._coded = np.concatenate([np.empty(0, np.int64), *of]), labels
         return self._coded
 
     def plain(self) -> np.ndarray | None:
         try:
-            return pc.cast(self.array, pa.float64()).to_numpy(zero_copy_only=False)
+            return pc.cast(self.array, pa.float64()).to_numpy()
         except pa.ArrowInvalid:
             pass
         plain = pc.utf8_lower(pc.utf8_trim_whitespace(self.array))
         missing = pc.is_in(plain, value_set=pa.array(sorted(MISSING)))
         known = pc.if_else(missing, pa.scalar(None, pa.string()), self.array)
         try:
-            return pc.cast(known, pa.float64()).to_numpy(zero_copy_only=False)
+            return pc.cast(known, pa.float64()).to_numpy()
         except pa.ArrowInvalid:
             return super().plain()  # spaces, signs and other ways to write a number

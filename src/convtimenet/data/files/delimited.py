@@ -11,6 +11,8 @@ import csv
 import importlib.util
 import io
 import itertools
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from convtimenet.data.columns import CellColumn, Grid
@@ -22,7 +24,7 @@ from convtimenet.errors import DataError
 __all__ = ["read_delimited"]
 
 _LARGE = 2**18  # bytes from which pyarrow's import is worth its time
-_FIRST_LINES = 300
+_FIRST_LINES, _FIRST_PART = 300, 2**20
 
 
 def read_delimited(path: Path, content: bytes) -> Grid:
@@ -33,16 +35,21 @@ def read_delimited(path: Path, content: bytes) -> Grid:
     DataError
         If it has no rows, repeats a column name, or a row has more or fewer cells than the header.
     """
-    text, notices = decoded(content)
-    lines = list(itertools.islice(io.StringIO(text, newline=""), _FIRST_LINES))
-    dialect = find_dialect([line.rstrip("\r\n") for line in lines])
-    names = _names(path, text, dialect)
+    if content.isascii() and 0 not in content[:1000]:  # the usual case, decoded when it is needed
+        text, notices = partial(str, content, "ascii"), ()
+        head = _first_lines(content[: _FIRST_PART + 1].decode("ascii"), text)
+    else:
+        whole, notices = decoded(content)
+        content, text = whole.encode(), lambda: whole
+        head = _first_lines(whole[: _FIRST_PART + 1], text)
+    dialect = find_dialect([line.rstrip("\r\n") for line in head])
+    names = _names(path, head, dialect)
     body = _Body(path, text, dialect, len(names))
     columns = None
     if len(content) >= _LARGE and importlib.util.find_spec("pyarrow") is not None:
         from convtimenet.data.files.arrow_cells import cut
 
-        columns = cut(text, dialect, names, body.place)
+        columns = cut(content, head, dialect, names, body.place)
     if columns is None:
         cells = body.cells()
         columns = [
@@ -56,7 +63,7 @@ def read_delimited(path: Path, content: bytes) -> Grid:
     repeated = [c.name for c in columns if c.name in kept and kept[c.name] is not c]
     if repeated:
         raise DataError(f"{path}: two columns are named {repeated[0]!r}; rename one of them")
-    quoted_commas = '"' in text if dialect.delimiter == "," else "," in text
+    quoted_commas = b'"' in content if dialect.delimiter == "," else b"," in content
     return Grid(
         names=tuple(kept),
         make=kept.__getitem__,
@@ -66,9 +73,19 @@ def read_delimited(path: Path, content: bytes) -> Grid:
     )
 
 
-def _names(path: Path, text: str, dialect: Dialect) -> list[str]:
+def _first_lines(part: str, text: Callable[[], str]) -> list[str]:
+    """Lines from which the rest can be told, whole ones, by the first part of a text."""
+    lines = part.splitlines(keepends=True)
+    if len(part) > _FIRST_PART:
+        if len(lines) < _FIRST_LINES // 100:  # lines as long as this part
+            return list(itertools.islice(io.StringIO(text(), newline=""), _FIRST_LINES))
+        lines.pop()
+    return lines[:_FIRST_LINES]
+
+
+def _names(path: Path, head: list[str], dialect: Dialect) -> list[str]:
     """The header, checked."""
-    lines = itertools.islice(io.StringIO(text, newline=""), dialect.header, None)
+    lines = itertools.islice(head, dialect.header, None)
     if dialect.commented:
         lines = itertools.chain([next(lines).lstrip().lstrip("#").lstrip()], lines)
     try:
@@ -87,7 +104,7 @@ def _names(path: Path, text: str, dialect: Dialect) -> list[str]:
 class _Body:
     """The rows below the header, cut by Python's reader when they are asked for."""
 
-    def __init__(self, path: Path, text: str, dialect: Dialect, width: int):
+    def __init__(self, path: Path, text: Callable[[], str], dialect: Dialect, width: int):
         self.path, self.text, self.dialect, self.width = path, text, dialect, width
         self.comments = 0
         self._lines: list[int] = []
@@ -110,7 +127,7 @@ class _Body:
         return f"line {self._lines[row]}"
 
     def _rows(self, lines: list[int] | None = None) -> list[list[str]]:
-        stream = io.StringIO(self.text, newline="")
+        stream = io.StringIO(self.text(), newline="")
         before = self.dialect.header
         for _ in range(before):
             next(stream)

@@ -1,4 +1,4 @@
-"""How a text file lays its cells out: found from its first rows, verified on all when it is read."""
+"""How a text file lays its cells out: found from its first rows, verified on all of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Monash's ``.tsf``: one series a line, its first stamp and the step in the head; as a long table."""
+"""Monash's ``.tsf``, one series a line and the step in its head, as a long table."""
 
 from __future__ import annotations
 

@@ -205,8 +205,8 @@ def _decided(
         return decimal, ()
     example = shown[0].strip()
     told = (
-        f"column {name!r}: numbers are read with a {_NAMES[decimal]}, as {'its' if sure else 'the'} "
-        f"other {'cells' if sure else 'columns'} have it: {example!r} is "
+        f"column {name!r}: numbers are read with a {_NAMES[decimal]}, as other "
+        f"{'cells of it' if sure else 'columns'} have: {example!r} is "
         f"{_number(example, decimal):.15g}"
     )
     return decimal, (told,)
@@ -226,9 +226,7 @@ def _number(cell: str, decimal: str) -> float | None:
         return None
 
 
-def _two_readings(
-    name: str, cells: Sequence[Any], place: Callable[[int], str]
-) -> DataError:
+def _two_readings(name: str, cells: Sequence[Any], place: Callable[[int], str]) -> DataError:
     i = next(i for i, c in enumerate(cells) if isinstance(c, str) and "," in c and _readings(c))
     text = cells[i].strip()
     small, large = _number(text, ","), _number(text, ".")

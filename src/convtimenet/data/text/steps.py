@@ -50,10 +50,28 @@ _CALENDAR: dict[str, tuple[Unit, int, int]] = {
     "y": ("month", 12, 0),
 }
 _SPELLINGS = {
-    **{"H": "h", "T": "min", "S": "s", "L": "ms", "U": "us", "N": "ns"},
-    **{"d": "D", "w": "W", "b": "B", "m": "min", "BH": "bh"},
-    **{"M": "ME", "Q": "QE", "A": "YE", "Y": "YE", "AS": "YS"},
-    **{"BM": "BME", "BQ": "BQE", "BA": "BYE", "BY": "BYE", "BAS": "BYS", "SM": "SME"},
+    "H": "h",
+    "T": "min",
+    "S": "s",
+    "L": "ms",
+    "U": "us",
+    "N": "ns",
+    "d": "D",
+    "w": "W",
+    "b": "B",
+    "m": "min",
+    "BH": "bh",
+    "M": "ME",
+    "Q": "QE",
+    "A": "YE",
+    "Y": "YE",
+    "AS": "YS",
+    "BM": "BME",
+    "BQ": "BQE",
+    "BA": "BYE",
+    "BY": "BYE",
+    "BAS": "BYS",
+    "SM": "SME",
 }
 """Names that pandas had before 2.2, and those of polars."""
 
@@ -83,7 +101,7 @@ class NamedStep:
 
 
 def parse_name(name: str) -> NamedStep:
-    """Read a name such as ``"15min"``, ``"1h30m"``, ``"W-WED"``, ``"QS-FEB"``, ``"BME"`` or ``"5"``.
+    """Read a name such as ``"15min"``, ``"1h30m"``, ``"W-WED"``, ``"QS-FEB"`` or ``"5"``.
 
     Raises
     ------

@@ -13,8 +13,8 @@ from datetime import date, datetime
 
 import numpy as np
 
-from convtimenet.data.timestamps import FIRST_YEAR, LAST_YEAR, offset_of
 from convtimenet.data.text.whole_times import EPOCHS, read_whole
+from convtimenet.data.timestamps import FIRST_YEAR, LAST_YEAR, offset_of
 from convtimenet.errors import ConfigError, DataError
 
 __all__ = ["TimeReading", "Times", "is_clock", "looks_like_date", "parse_times"]
@@ -357,7 +357,7 @@ def _day_and_month(
     a, b, year = int(first[i]), int(second[i]), matches[i]["y"]
     shown = [f"{d} {_MONTHS[m - 1].title()} {year}" for d, m in ((a, b), (b, a))]
     raise DataError(
-        f"{place(i)}: {texts[i]!r} may be {shown[0]} or {shown[1]}, and no time stamp of the column "
+        f"{place(i)}: {texts[i]!r} may be {shown[0]} or {shown[1]}, and no other time stamp "
         f"decides it; pass dayfirst=True (--dayfirst true) for {shown[0]}, dayfirst=False "
         f"(--dayfirst false) for {shown[1]}"
     )
@@ -411,5 +411,3 @@ def _not_a_time(text: str, place: str) -> DataError:
         f"{LAST_YEAR}, all written in one way; correct it, or say how the column is written with "
         "time_format='%d.%m.%y' or the like (--time_format)"
     )
-
-

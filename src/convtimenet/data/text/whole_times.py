@@ -1,4 +1,4 @@
-"""Whole numbers as time stamps: dates such as 20240131, 202401 and 1949, seconds since 1970, steps."""
+"""Whole numbers as time stamps: dates such as 20240131, seconds since 1970, steps."""
 
 from __future__ import annotations
 
