@@ -228,7 +228,12 @@ def check_one_series(
             )
     for one, other in combinations(list(keys)[:_MOST_KEYS], 2):
         if _apart(of, keys[one] * (keys[other].max() + 1) + keys[other]):
-            raise _joined(one, other, f"the time stamps repeat, and {one!r} and {other!r} together")
+            raise _joined(
+                one,
+                other,
+                f"the time stamps repeat, and {one!r} and {other!r} together tell the rows of one "
+                "stamp apart",
+            )
 
 
 def check_apart(
@@ -253,16 +258,19 @@ def check_apart(
     for name, labels in _keys(grid, names, often).items():
         if _apart(both, labels):
             raise _joined(
-                id_name, name, f"the series of {id_name!r} repeat time stamps, and {name!r}"
+                id_name,
+                name,
+                f"the series of {id_name!r} repeat time stamps, and column {name!r} tells the rows "
+                "of one stamp apart",
             )
 
 
 def _joined(one: Any, other: str, what: str) -> DataError:
     join = f"table[{one!r}].astype(str) + '/' + table[{other!r}].astype(str)"
     return DataError(
-        f"{what} tells the rows of one stamp apart: this looks like many series; join the two into "
-        f"one id column, in pandas with table['unique_id'] = {join}, and pass id_col='unique_id' "
-        "(--id_col unique_id) and target_cols=[...]"
+        f"{what}: this looks like many series; join the two into one id column, in pandas with "
+        f"table['unique_id'] = {join}, and pass id_col='unique_id' (--id_col unique_id) and "
+        "target_cols=[...]"
     )
 
 

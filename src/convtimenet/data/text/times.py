@@ -60,6 +60,14 @@ _INTEGER = re.compile(r"[+-]?\d{1,18}|\d{19}")
 _AT_CLOCK = re.compile(_CLOCK, re.IGNORECASE | re.ASCII)
 _YEAR_CODES = ("%Y", "%y", "%G", "%c", "%x")
 _SECOND = 1_000_000_000
+_RARE = (
+    *(f"%d{mark}%m{mark}%y{clock}" for mark in "/.-" for clock in ("", " %H:%M", " %H:%M:%S")),
+    *(f"%m{mark}%d{mark}%y{clock}" for mark in "/.-" for clock in ("", " %H:%M", " %H:%M:%S")),
+    *(f"{clock} %d{mark}%m{mark}%Y" for mark in "/.-" for clock in ("%H:%M", "%H:%M:%S")),
+    *("%d-%b-%y", "%d%b%Y", "%d%b%y", "%d %b %y", "%b-%y", "%b %y", "%Y-%j", "%m/%y"),
+    *("%a %b %d %H:%M:%S %Y", "%d/%b/%Y:%H:%M:%S %z", "%Y:%m:%d %H:%M:%S", "%Y-%m-%d %H-%M-%S"),
+)
+"""Formats that are named in messages, for two readings fit some of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -408,6 +416,19 @@ def _not_a_time(text: str, place: str) -> DataError:
     return DataError(
         f"{place}: {text!r} is not a time stamp; expected one like 2020-01-31, 2020-01-31 06:30, "
         f"2020-01-31T06:30:00Z, 31 Jan 2020, 2020-01, 2020Q1 or an integer, from {FIRST_YEAR} to "
-        f"{LAST_YEAR}, all written in one way; correct it, or say how the column is written with "
-        "time_format='%d.%m.%y' or the like (--time_format)"
+        f"{LAST_YEAR}, all written in one way; {_remedy(text)}"
     )
+
+
+def _remedy(text: str) -> str:
+    """What to do about a text that reads as no stamp: the format, if it is a known one."""
+    for form in _RARE:
+        try:
+            datetime.strptime(text, form)
+        except ValueError:
+            continue
+        return (
+            f"if the column is written so, pass time_format={form!r} (--time_format {form!r}), "
+            "else correct it"
+        )
+    return "correct it, or give the column's own format of strptime as time_format=..."

@@ -16,7 +16,15 @@ EPOCHS = {"unix-s": 10**9, "unix-ms": 10**6, "unix-us": 10**3, "unix-ns": 1}
 _FORMS = {8: "%Y%m%d", 6: "%Y%m", 4: "%Y", 10: "%Y%m%d%H", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
 _EPOCH_DIGITS = {10: "unix-s", 13: "unix-ms", 16: "unix-us", 19: "unix-ns"}
 _EARLIEST, _LATEST = 1800, 2100  # numbers outside are more likely steps than years
-_READ_AS = {"%Y": "years", "%Y%m": "months (YYYYMM)", "%Y%m%d": "days (YYYYMMDD)"}
+_READ_AS = {
+    "%Y": "years",
+    "%Y%m": "months (YYYYMM)",
+    "%Y%m%d": "days (YYYYMMDD)",
+    "unix-s": "seconds since 1970",
+    "unix-ms": "milliseconds since 1970",
+    "unix-us": "microseconds since 1970",
+    "unix-ns": "nanoseconds since 1970",
+}
 
 
 def read_whole(
@@ -63,10 +71,9 @@ def read_whole(
     if found is None:
         return numbers, None, ()
     assert by_digits is not None
-    kind = f"{by_digits.removeprefix('unix-')} since 1970" if by_digits in EPOCHS else "dates"
     told = (
-        f"times like {int(numbers[0])} are read as {_READ_AS.get(by_digits, kind)}; a whole number "
-        "as freq counts them as steps instead"
+        f"times like {int(numbers[0])} are read as {_READ_AS.get(by_digits, 'dates')}; a whole "
+        "number as freq counts them as steps instead"
     )
     return found, by_digits, (told,)
 
