@@ -237,8 +237,14 @@ class TestNumbers:
 
     def test_of_frames(self):
         cells = ["1.234", "0,5", "7", None]
-        for frame in (pd.DataFrame, pl.DataFrame, pa.table):
-            table = read_table(frame({"date": DAYS[:4], "y": cells}))
+        views = {
+            name: pa.array(c, pa.string_view()) for name, c in (("date", DAYS[:4]), ("y", cells))
+        }
+        frames = [
+            make({"date": DAYS[:4], "y": cells}) for make in (pd.DataFrame, pl.DataFrame, pa.table)
+        ]
+        for frame in (*frames, pa.table(views), frames[0].astype(object)):
+            table = read_table(frame)
             assert table.values[:3, 0].tolist() == [1234, 0.5, 7]
 
     def test_a_text_covariate_with_commas_is_text(self, tmp_path):
@@ -397,6 +403,8 @@ class TestLabels:
         found = self.ahead(pd.DataFrame({"y": VALUES}, index=index))
         expected = pd.period_range(index[-1] + 1, periods=2, freq=step, name="when")
         pd.testing.assert_index_equal(found.index, expected)
+        named = read_table(pd.DataFrame({"y": VALUES}, index=index), frequency=step)
+        assert named.frequency == read_table(pd.DataFrame({"y": VALUES}, index=index)).frequency
         column = self.ahead(pd.DataFrame({"ds": index, "y": VALUES}))
         assert column["ds"].tolist() == expected.tolist()
 

@@ -85,8 +85,17 @@ class Frequency:
         return cls(step.unit, step.count, 1 if by_stamps else step.day)
 
     @classmethod
-    def asked(cls, freq: Any, times: np.ndarray, time_zone: str | None = None) -> Frequency:
+    def asked(
+        cls,
+        freq: Any,
+        times: np.ndarray,
+        time_zone: str | None = None,
+        *,
+        periods: bool = False,
+    ) -> Frequency:
         """The step that a caller asks for, in a type of theirs, of a table with these stamps.
+
+        With `periods` the stamps are beginnings of periods, which pandas names after their ends.
 
         Raises
         ------
@@ -100,7 +109,9 @@ class Frequency:
         if times.dtype.kind == "i":
             return cls.parse(name)
         local = to_local(times, time_zone)
-        if step.anchor is not None:
+        if periods and step.unit == "month":
+            return cls("month", step.count, _day_of_month(local))
+        if step.anchor is not None and not periods:
             _check_anchor(name, step, local)
         if step.unit == "month" and not step.day and "@" not in name:
             return cls("month", step.count, _day_of_month(local))

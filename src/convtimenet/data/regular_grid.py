@@ -56,7 +56,10 @@ def make_regular(columns: Columns, frequency: Any) -> Regular:
     """
     columns, notices = _sorted(columns)
     times, zone = columns.times, columns.time_zone
-    expected = None if frequency is None else Frequency.asked(frequency, times, zone)
+    expected = None
+    if frequency is not None:
+        periods = columns.origin.period is not None
+        expected = Frequency.asked(frequency, times, zone, periods=periods)
     wide = columns.series is None
     lengths = np.array([len(times)]) if columns.series is None else np.bincount(columns.series)
     bounds = np.concatenate([[0], np.cumsum(lengths)])

@@ -73,16 +73,17 @@ class SeasonalNaive(nn.Module):
 
 def season_of(frequency: Frequency) -> int:
     """Steps of the season that a step suggests: a day for steps that divide it, a week of days or
-    of business days, a year of months, else 1, which repeats the last value."""
+    of business days, a year of months or half months, a day of business hours, else 1, which
+    repeats the last value."""
     if frequency.unit == "ns":
         if frequency.count < _DAY and _DAY % frequency.count == 0:
             return _DAY // frequency.count
         return {_DAY: 7, 7 * _DAY: 52}.get(frequency.count, 1)
     if frequency.unit == "business":
         return 5 if frequency.count == 1 else 1
-    if frequency.unit == "month" and 12 % frequency.count == 0:
-        return 12 // frequency.count
-    return 1
+    whole = {"month": 12, "business month": 12, "half month": 24, "business hour": 8}
+    steps, rest = divmod(whole.get(frequency.unit, 1), frequency.count)
+    return 1 if rest else steps
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -71,7 +71,9 @@ class ArrowCells(CellColumn):
 
     def __init__(self, name: str, array: Any, place: Callable[[int], str]):
         super().__init__(name, (), place)
-        self.array = pa.chunked_array([array]) if isinstance(array, pa.Array) else array
+        array = pa.chunked_array([array]) if isinstance(array, pa.Array) else array
+        plain = pa.types.is_string(array.type) or pa.types.is_large_string(array.type)
+        self.array = array if plain else array.cast(pa.large_string())
         self._cells: list[Any] | None = None
 
     def __len__(self) -> int:

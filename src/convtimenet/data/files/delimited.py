@@ -11,7 +11,7 @@ import csv
 import importlib.util
 import io
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -25,6 +25,7 @@ __all__ = ["read_delimited"]
 
 _LARGE = 2**18  # bytes from which pyarrow's import is worth its time
 _FIRST_LINES, _FIRST_PART = 300, 2**20
+_SOME_ROWS = 4096
 
 
 def read_delimited(path: Path, content: bytes) -> Grid:
@@ -109,30 +110,36 @@ class _Body:
         self.comments = 0
         self._lines: list[int] = []
 
-    def cells(self) -> list[tuple[str, ...]]:
+    def cells(self) -> list[list[str]]:
         """The cells of each column."""
+        columns: list[list[str]] = [[] for _ in range(self.width)]
         rows = self._rows()
-        if not rows:
+        # some rows at a time: the collector of garbage looks at every list that is alive
+        while some := list(itertools.islice(rows, _SOME_ROWS)):
+            for column, cells in zip(columns, zip(*some, strict=True), strict=True):
+                column.extend(cells)
+        if not columns or not columns[0]:
             found = "only a header line" if self.width else "an empty file"
             raise DataError(
                 f"{self.path}: expected a header line and rows below it, found {found}; write "
                 "at least two rows"
             )
-        return list(zip(*rows, strict=True))
+        return columns
 
     def place(self, row: int) -> str:
         """The line that a row ends in."""
         if not self._lines:
-            self._rows(lines=self._lines)
+            for _ in self._rows(lines=self._lines):
+                pass
         return f"line {self._lines[row]}"
 
-    def _rows(self, lines: list[int] | None = None) -> list[list[str]]:
+    def _rows(self, lines: list[int] | None = None) -> Iterator[list[str]]:
         stream = io.StringIO(self.text(), newline="")
         before = self.dialect.header
         for _ in range(before):
             next(stream)
         reader = csv.reader(stream, delimiter=self.dialect.delimiter)
-        rows, width, comments = [], self.width, 0
+        width, comments = self.width, 0
         try:
             next(reader, None)
             for row in reader:
@@ -144,13 +151,12 @@ class _Body:
                         continue
                     if len(row) != width:
                         raise self._ragged(before + reader.line_num, row)
-                rows.append(row)
                 if lines is not None:
                     lines.append(before + reader.line_num)
+                yield row
         except csv.Error as error:
             raise _unreadable(self.path, before + reader.line_num, error) from error
         self.comments = comments
-        return rows
 
     def _ragged(self, line: int, row: list[str]) -> DataError:
         mark = self.dialect.delimiter
