@@ -521,7 +521,9 @@ def test_check_path(tmp_path: Path) -> None:
         check_path(tmp_path / "absent.csv")
     with pytest.raises(DataError, match=r"found a folder; give one of the files in it"):
         check_path(tmp_path)
-    with pytest.raises(DataError, match=r"endings \.csv, \.tsv.*\.tsf .*found the ending '\.sav'"):
+    with pytest.raises(
+        DataError, match=r"in a \.csv, \.tsv.*\.tsf file .*found the ending '\.sav'"
+    ):
         check_path(tmp_path / "x.sav")
     code = (
         "import sys; from convtimenet.data.files import check_path\n"

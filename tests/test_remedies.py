@@ -116,7 +116,9 @@ CASES: dict[str, Case] = {
         then=text(GOOD),
     ),
     "an unknown ending": Case(
-        source=text(GOOD, "x.dat"), says="found the ending '.dat'; save it as .csv", then=text(GOOD)
+        source=text(GOOD, "x.dat"),
+        says="found the ending '.dat'; save it as one of them, such as .csv",
+        then=text(GOOD),
     ),
     "several files in one": Case(
         source=zipped("a.csv", "b.csv"),

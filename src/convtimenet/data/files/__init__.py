@@ -40,13 +40,12 @@ def check_path(path: str | os.PathLike[str]) -> None:
     path = Path(path)
     if path.is_dir():
         raise DataError(
-            f"{path}: expected a table in a file, found a folder; give one of the files in it, of "
-            f"the endings {_known()}"
+            f"{path}: expected a table in a {_known()}, found a folder; give one of the files in it"
         )
     if _kind(path.name) is None and path.suffix.lower() != ".zip":
         raise DataError(
-            f"{path}: expected a table in a file of the endings {_known()}, found the ending "
-            f"{path.suffix!r}; save it as .csv"
+            f"{path}: expected a table in a {_known()}, found the ending {path.suffix!r}; save it "
+            "as one of them, such as .csv"
         )
     if not path.is_file():
         raise DataError(f"{path}: there is no such file; check the path")
@@ -92,8 +91,8 @@ def read_grid(path: Path) -> Grid:
     kind = _kind(name)
     if kind not in _TEXT:
         raise DataError(
-            f"{path}: expected a table in it of the endings {_known()}, found {name!r}; unpack it "
-            "and save it as .csv"
+            f"{path}: expected a table in it, in a {_known()}, found {name!r}; unpack it and save "
+            "it as .csv"
         )
     if kind == "json":
         from convtimenet.data.files.json_records import read_json
@@ -118,5 +117,5 @@ def _kind(name: str) -> Kind | None:
 
 
 def _known() -> str:
-    packed = ", ".join(_COMPRESSED)
-    return f"{', '.join(_KINDS)} (text also with {packed})"
+    *some, last = _KINDS
+    return f"{', '.join(some)} or {last} file (text also with {', '.join(_COMPRESSED)})"
