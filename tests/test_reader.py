@@ -49,7 +49,7 @@ def commas(values: list[float] = VALUES) -> list[str]:
 
 PLAIN = written()
 
-LAYOUTS: dict[str, tuple[str | bytes, str]] = {
+LAYOUTS: dict[str, tuple[Any, str]] = {
     "commas": (PLAIN, "x.csv"),
     "semicolons": (written(";"), "x.csv"),
     "tabs": (written("\t"), "x.tsv"),
@@ -243,7 +243,11 @@ class TestNumbers:
         frames = [
             make({"date": DAYS[:4], "y": cells}) for make in (pd.DataFrame, pl.DataFrame, pa.table)
         ]
-        for frame in (*frames, pa.table(views), frames[0].astype(object)):
+        for frame in (
+            *frames,
+            pa.table(views),
+            pd.DataFrame({"date": DAYS[:4], "y": cells}, dtype=object),
+        ):
             table = read_table(frame)
             assert table.values[:3, 0].tolist() == [1234, 0.5, 7]
 
@@ -443,7 +447,7 @@ class TestLabels:
         tiny = {"d_model": 8, "d_ff": 8, "kernel_sizes": (3,)}
         kinds = {
             "frame": frame,
-            "series": frame[("a", "x")].rename(4),
+            "series": pd.Series(waves[:, 0], index=index, name=4),
             "numbers": pd.DataFrame({"ds": range(1980, 2020), "y": waves[:, 0]}),
         }
         for name, source in kinds.items():
@@ -455,7 +459,8 @@ class TestLabels:
             after = ConvTimeNetForecaster.load(model.save(tmp_path / name)).predict()
             same = pd.testing.assert_series_equal if name == "series" else None
             (same or pd.testing.assert_frame_equal)(after, before)
-        assert before["ds"].tolist() == [2020, 2021]
+            if name == "numbers":
+                assert before["ds"].tolist() == [2020, 2021]
 
 
 class TestWrittenIndexes:

@@ -73,6 +73,9 @@ TWO_KEYS = pd.DataFrame(
     [(d, s, i, k) for s in "AB" for i in "xy" for k, d in enumerate(TEXTS)],
     columns=["date", "store", "item", "units"],
 )
+ONE_KEY = pd.DataFrame(
+    [(d, s, k) for s in "AB" for k, d in enumerate(TEXTS)], columns=["date", "unique_id", "units"]
+)
 SUNDAYS = pd.date_range("2024-01-07", periods=8, freq="W-SUN")
 QUARTERS = pd.date_range("2024-01-01", periods=8, freq="QS-JAN")
 NAIVE = [f"2024-01-0{i} 00:00" for i in range(1, 5)]
@@ -331,11 +334,9 @@ CASES: dict[str, Case] = {
         then_options={"time_col": "start", "target_cols": ["y"]},
     ),
     "ids and times in the index": Case(
-        source=lambda folder: TWO_KEYS[TWO_KEYS.item == "x"].rename(columns={"store": "unique_id"})[
-            ["unique_id", "date", "units"]].set_index(["unique_id", "date"]),
+        source=lambda folder: ONE_KEY.set_index(["unique_id", "date"]),
         says=r"the index holds .* make it some with frame.reset_index\(\)",
-        then=lambda folder: TWO_KEYS[TWO_KEYS.item == "x"].rename(columns={"store": "unique_id"})[
-            ["unique_id", "date", "units"]].set_index(["unique_id", "date"]).reset_index(),
+        then=lambda folder: ONE_KEY.set_index(["unique_id", "date"]).reset_index(),
     ),
     "a series indexed by text": Case(
         source=lambda folder: pd.Series(range(8), index=list("abcdefgh")),
