@@ -109,7 +109,7 @@ TABLES = {
         r"rows, or use a shorter context \(input_size\) or horizon \(h\)",
     ),
     "an absent file": (lambda: "nowhere/table.csv", r"nowhere/table\.csv"),
-    "a file of another kind": (lambda: "table.xlsx", r"\.csv"),
+    "a file of another kind": (lambda: "table.docx", r"\.csv"),
 }
 
 

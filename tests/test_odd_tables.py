@@ -186,10 +186,6 @@ class TestPanels:
         pd.testing.assert_frame_equal(found, forecast(daily(COUNTS, x=GAPS), **settings))
 
 
-def periods() -> pd.PeriodIndex:
-    return pd.period_range("2024-01", periods=T, freq="M")
-
-
 REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "no times": (
         lambda: pd.DataFrame({"y": COUNTS}),
@@ -198,14 +194,6 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "two columns of one name": (
         lambda: pd.DataFrame(np.ones((T, 2)), index=DAYS, columns=["y", "y"]),
         r"two columns have the same name; rename one",
-    ),
-    "periods in the index": (
-        lambda: pd.DataFrame({"y": COUNTS}, index=periods()),
-        r"the index holds periods, expected dates; .*frame\.index\.to_timestamp\(\)",
-    ),
-    "periods in a column": (
-        lambda: daily(COUNTS).assign(ds=periods()),
-        r"'ds': expected dates.*found period\[M\]; .*dt\.to_timestamp\(\) for periods",
     ),
     "times as fractions": (
         lambda: daily(COUNTS).assign(ds=np.arange(T) * 1.0),
@@ -250,13 +238,13 @@ class TestFiles:
     @pytest.mark.parametrize("mark", [",", ";"])
     def test_decimal_commas(self, tmp_path, mark):
         cells = [f'"{text.replace(".", ",")}"' for text in TEXT]
-        with pytest.raises(DataError, match=r"line 2: .*found '0,0'; write numbers with a decimal"):
-            read_table(csv(tmp_path, cells, header=f"ds{mark}y", mark=mark))
+        table = read_table(csv(tmp_path, cells, header=f"ds{mark}y", mark=mark))
+        np.testing.assert_array_equal(table.values[:, 0], COUNTS)
 
     def test_marks_between_thousands(self, tmp_path):
         cells = [f'"1,{count:03d}.5"' for count in COUNTS]
-        with pytest.raises(DataError, match=r"found '1,000.5'; .* nothing between thousands"):
-            read_table(csv(tmp_path, cells))
+        table = read_table(csv(tmp_path, cells))
+        np.testing.assert_array_equal(table.values[:, 0], COUNTS + 1000.5)
 
     def test_truth_values(self, tmp_path):
         with pytest.raises(DataError, match="found 'False'; write 1 and 0"):
@@ -269,8 +257,9 @@ class TestFiles:
     def test_the_index_that_pandas_writes_is_no_channel(self, tmp_path):
         path = tmp_path / "table.csv"
         daily(COUNTS).to_csv(path)
-        with pytest.raises(DataError, match=r"a column has no name; .*to_csv\(index=False\)"):
-            read_table(path)
+        table = read_table(path)
+        assert table.channels == ("y",)
+        assert "the index that a frame was written with is no data" in table.notices[0]
         np.testing.assert_array_equal(
             read_table(path, target_cols=["y"]).values[:, 0], COUNTS.astype(float)
         )
@@ -303,7 +292,8 @@ class TestFiles:
     def test_hours_with_offsets_are_read_over_a_clock_change(self, tmp_path):
         path = csv(tmp_path, COUNTS, times=offsets("h", "2024-03-30"))
         table = read_table(path)
-        assert (table.time_zone, table.frequency.name, len(table.times)) == ("UTC", "1h", T)
+        assert (table.time_zone, table.frequency.name, len(table.times)) == ("+02:00", "1h", T)
+        assert "carry the UTC offsets +01:00, +02:00: forecasts carry" in table.notices[0]
         found = forecast(path)
         assert isinstance(found, Table)
         assert found.times[0] == np.datetime64("2024-03-31T15:00")

@@ -73,6 +73,9 @@ def run_forecast(flags: Any) -> None:
         "freq": flags.freq,
         "id_col": flags.id_col,
         "fill": flags.fill,
+        "time_format": flags.time_format,
+        "dayfirst": flags.dayfirst,
+        "decimal": flags.decimal,
     }
     calendar = flags.calendar
     covariates = {

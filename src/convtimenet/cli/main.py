@@ -140,7 +140,12 @@ def _parser() -> ArgumentParser:
 
 def _forecast_flags(parser: ArgumentParser) -> None:
     add = parser.add_argument
-    add("data", type=str, help="CSV or Parquet table: a time column, then one column per channel")
+    add(
+        "data",
+        type=str,
+        help="table (CSV, Excel, Parquet, Arrow, JSON lines, .tsf): a time column, then one column "
+        "per channel",
+    )
     add("--h", type=int, default=96, help="horizon: steps to forecast")
     add("--input_size", type=int | None, help="context: steps the network reads")
     add("--time_col", type=str | None, help="the time column, where it cannot be told")
@@ -153,6 +158,17 @@ def _forecast_flags(parser: ArgumentParser) -> None:
         help="what missing values and absent rows stand for, such as 0 where no row means no sale; "
         "by default they are unknown, and masked",
     )
+    add(
+        "--time_format",
+        type=str | None,
+        help="how times are written, as %%d.%%m.%%y %%H:%%M or unix-s, where it cannot be found",
+    )
+    add(
+        "--dayfirst",
+        type=bool | None,
+        help="whether 03/04/2024 is in April, where no stamp decides it: true or false",
+    )
+    add("--decimal", type=str | None, help="the decimal mark, . or , where no cell decides it")
     add(
         "--level",
         type=float,

@@ -20,11 +20,11 @@ from typing import Any
 
 import numpy as np
 
-from convtimenet.data.csv_file import listing
 from convtimenet.data.frequency import Frequency
 from convtimenet.data.sources import Columns, Origin
 from convtimenet.data.timestamps import to_local
 from convtimenet.errors import DataError
+from convtimenet.wording import listing
 
 __all__ = ["Labels", "Terms", "category_of", "match_ids", "spelling", "unseen_ids"]
 

@@ -15,10 +15,10 @@ from typing import Any, Self
 import numpy as np
 
 from convtimenet.data.agreement import Labels, Terms, category_of, spelling
-from convtimenet.data.csv_file import listing
 from convtimenet.data.tables import Table, column_names
 from convtimenet.data.timestamps import to_local
 from convtimenet.errors import ConfigError, DataError
+from convtimenet.wording import listing
 
 __all__ = [
     "CALENDAR",
@@ -54,9 +54,9 @@ CALENDAR: dict[str, tuple[float, Callable[[np.ndarray], np.ndarray]]] = {
 def usual_calendar(table: Table) -> tuple[str, ...]:
     """The calendar features that a table's step asks for."""
     frequency = table.frequency
-    if frequency.unit == "month":
+    if frequency.unit in ("month", "business month", "half month"):
         return ("month",)
-    if frequency.unit == "business" or frequency.count >= _DAY:
+    if frequency.unit == "business" or (frequency.unit == "ns" and frequency.count >= _DAY):
         return ("dayofweek", "dayofmonth", "month")
     return ("hour", "dayofweek", "month")
 

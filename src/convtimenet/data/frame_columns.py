@@ -1,77 +1,143 @@
-"""One column of a frame, whatever library made it, as numpy: times, ids, numbers or text.
-
-Columns are narwhals Series; an error names the column and the row.
-"""
+"""Columns of a frame, whatever library made it, as columns of ours; and back."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from decimal import Decimal
-from numbers import Integral, Real
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from convtimenet.data.csv_file import number_in
-from convtimenet.data.timestamps import (
-    FIRST_YEAR,
-    LAST_YEAR,
-    looks_like_date,
-    offsets_in,
-    parse_times,
-)
-from convtimenet.errors import DataError
+from convtimenet.data.columns import ArrayColumn, CellColumn, Column, row_place
+from convtimenet.data.text.whole_times import to_whole
+from convtimenet.data.timestamps import offset_of
+
+__all__ = ["Origin", "column_of", "labelled", "period_of", "stamp_type", "stamps_like"]
 
 
-def is_text(dtype: Any) -> bool:
-    """Whether cells may be text."""
-    import narwhals.stable.v2 as nw
+@dataclass(frozen=True)
+class Origin:
+    """What a table was read from, so that forecasts can be handed back as the same kind.
 
-    return isinstance(dtype, (nw.String, nw.Categorical, nw.Enum, nw.Object))
+    Attributes
+    ----------
+    kind : str
+        ``"numpy"``, ``"file"``, or the name of a dataframe library.
+    time_dtype : narwhals type, optional
+        Type of the caller's time column, for frames.
+    indexed : bool
+        Whether the times were the index of a pandas frame or series.
+    id_dtype : narwhals type, optional
+        Type of the caller's id column, for long frames.
+    series : bool
+        Whether it was a series, a table of one channel.
+    period : str, optional
+        The step of pandas' periods, where the times were such.
+    time_form : str, optional
+        How whole numbers said dates (`convtimenet.data.text.whole_times`).
+    id_native : optional
+        The type of the ids in the words of pandas or pyarrow, which say more.
+    id_labels : dict, optional
+        The caller's own ids by those of the table, where they are neither text nor whole numbers.
+    time_zone : str, optional
+        Zone of the caller's stamps, where the table keeps the clock of another.
+    labels : tuple of (str, object)
+        The caller's own labels of columns, where they are not the text that names them here: whole
+        numbers, tuples, and None for an index or a series without a name.
+    """
+
+    kind: str
+    time_dtype: Any = None
+    indexed: bool = False
+    id_dtype: Any = None
+    series: bool = False
+    period: str | None = None
+    time_form: str | None = None
+    id_native: Any = None
+    id_labels: Mapping[Any, Any] | None = None
+    time_zone: str | None = None
+    labels: tuple[tuple[str, Any], ...] = ()
 
 
-def holds_dates(series: Any) -> bool:
-    """Whether it is of dates, or of text that reads as one."""
-    import narwhals.stable.v2 as nw
-
-    if isinstance(series.dtype, (nw.Datetime, nw.Date)):
-        return True
-    return is_text(series.dtype) and looks_like_date(str(series[0]))
-
-
-def frame_times(series: Any, name: str) -> tuple[np.ndarray, str | None, tuple[str, ...]]:
-    """Times (R,) as whole numbers or datetime64[ns], their zone and their UTC offsets."""
+def column_of(series: Any, name: str) -> Column:
+    """A narwhals Series as a column of ours."""
     import narwhals.stable.v2 as nw
 
     dtype = series.dtype
+    if series.is_null().all():  # of no particular type in some libraries
+        empty = np.full(len(series), np.nan)
+        return ArrayColumn(name, empty, np.ones(len(series), bool), _kind(series))
+    if isinstance(dtype, nw.String) and "pyarrow" in sys.modules:
+        return _arrow_cells(series, name)
+    if isinstance(dtype, (nw.String, nw.Categorical, nw.Enum, nw.Object)):
+        cells = series.to_list()
+        if isinstance(dtype, nw.Object):
+            null = series.is_null().to_list()
+            cells = [None if missing else cell for cell, missing in zip(cells, null, strict=True)]
+        return CellColumn(name, cells)
     missing = series.is_null().to_numpy()
-    if missing.any():
-        raise DataError(
-            f"column {name!r}, row {int(np.argmax(missing))}: the time stamp is missing; every row "
-            "needs one"
-        )
-    if dtype.is_integer():
-        return series.to_numpy().astype(np.int64), None, ()
-    if is_text(dtype):
-        cells = [str(cell) for cell in series.to_list()]
-        return text_times(cells, name, lambda i: f"row {i}")
+    none = missing if missing.any() else None
+    if dtype.is_numeric() or isinstance(dtype, nw.Boolean):
+        whole = dtype.is_integer() and not isinstance(dtype, (nw.UInt64, nw.UInt128, nw.Int128))
+        if none is None and (whole or isinstance(dtype, nw.Boolean)):
+            return ArrayColumn(name, series.to_numpy(), None, str(dtype))
+        values = np.array(series.cast(nw.Float64).to_numpy(), dtype=np.float64)
+        if none is None and dtype.is_integer() and values.max() < 2**63:
+            values = series.cast(nw.Int64).to_numpy()
+        return ArrayColumn(name, values, none, str(dtype))
+    zone = None
     if isinstance(dtype, nw.Date):
-        dtype, series = nw.Datetime("us"), series.cast(nw.Datetime("us"))
-    if not isinstance(dtype, nw.Datetime):
-        raise DataError(
-            f"column {name!r}: expected dates or integers as times, found {_kind(series)}; convert "
-            "it, in pandas with pd.to_datetime(column), or column.dt.to_timestamp() for periods"
-        )
-    if dtype.time_zone is not None:
-        series = series.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
-    stamps = series.to_numpy()
-    years = stamps.astype("datetime64[Y]").astype(int) + 1970
-    if years.min() < FIRST_YEAR or years.max() > LAST_YEAR:
-        raise DataError(
-            f"column {name!r}: expected years from {FIRST_YEAR} to {LAST_YEAR}, found "
-            f"{years.min()} to {years.max()}"
-        )
-    return stamps.astype("datetime64[ns]"), dtype.time_zone, ()
+        series = series.cast(nw.Datetime("us"))
+    elif isinstance(dtype, nw.Datetime):
+        zone = dtype.time_zone
+        if zone is not None:
+            series = series.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
+    else:
+        native = _native_stamps(series)
+        if native is None:
+            return ArrayColumn(name, None, none, _kind(series))
+        series, zone = native
+    return ArrayColumn(name, series.to_numpy(), none, _kind(series), zone)
+
+
+def period_of(series: Any) -> str | None:
+    """The step of a column of pandas' periods; None for any other column."""
+    dtype = str(getattr(series.to_native(), "dtype", ""))
+    return dtype[len("period[") : -1] if dtype.startswith("period[") else None
+
+
+def stamp_type(series: Any) -> Any:
+    """The narwhals type of a column's stamps, also where narwhals itself knows none."""
+    import narwhals.stable.v2 as nw
+
+    if isinstance(series.dtype, nw.Unknown):
+        native = _native_stamps(series)
+        if native is not None and native[1] is not None:
+            return nw.Datetime(native[0].dtype.time_unit, native[1])
+    dtype = series.dtype
+    return dtype if dtype.is_temporal() or dtype.is_integer() else None
+
+
+def _native_stamps(series: Any) -> tuple[Any, str | None] | None:
+    """Stamps in UTC and their zone through the frame's own library: narwhals reads the zone out of
+    the type's name, and knows names of letters only. Periods begin with their first stamp."""
+    import narwhals.stable.v2 as nw
+
+    native = series.to_native()
+    if period_of(series) is not None:
+        return nw.from_native(native.dt.to_timestamp(), series_only=True), None
+    zone = getattr(getattr(native, "dtype", None), "tz", None)
+    if zone is None:
+        return None
+    local = native.dt.tz_convert("UTC").dt.tz_localize(None)
+    return nw.from_native(local, series_only=True), getattr(zone, "zone", None) or str(zone)
+
+
+def _arrow_cells(series: Any, name: str) -> CellColumn:
+    from convtimenet.data.files.arrow_cells import ArrowCells
+
+    return ArrowCells(name, series.to_arrow(), row_place)
 
 
 def _kind(series: Any) -> str:
@@ -82,93 +148,50 @@ def _kind(series: Any) -> str:
     return str(series.dtype if known else series.to_native().dtype)
 
 
-def text_times(
-    cells: Sequence[str], name: str, place: Callable[[int], str]
-) -> tuple[np.ndarray, str | None, tuple[str, ...]]:
-    """Times, their zone and their UTC offsets. Each different text is read once: the series of a
-    panel share their stamps."""
-    of, texts = numbered(cells)
-    firsts = np.unique(of, return_index=True)[1].tolist()
-    times, zone = parse_times(texts.tolist(), [f"column {name!r}, {place(i)}" for i in firsts])
-    return times[of], zone, () if zone is None else offsets_in(texts.tolist())
-
-
-def numbered(labels: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
-    """Number each row's series (R,), in the order in which the S labels first occur, and those."""
-    numbers: dict[Any, int] = {}
-    series = [numbers.setdefault(label, len(numbers)) for label in labels]
-    return np.array(series, dtype=np.int64), np.array([*numbers], dtype=object)
-
-
-def frame_ids(series: Any, name: str) -> tuple[np.ndarray, np.ndarray, dict[Any, Any] | None]:
-    """Number of each row's series (R,), the ids (S,) as text or whole numbers, and the caller's own
-    by those where they are neither, such as booleans or UUIDs."""
+def stamps_like(origin: Origin, name: str, times: np.ndarray, time_zone: str | None) -> Any:
+    """Times (T,), as a `Table` has them, as a narwhals series of the kind that they came as."""
     import narwhals.stable.v2 as nw
 
-    missing = series.is_null().to_numpy()
-    if missing.any():
-        raise DataError(
-            f"column {name!r}, row {int(np.argmax(missing))}: the id is missing; every row needs "
-            "one"
-        )
-    dtype = series.dtype
-    of, labels = numbered(series.to_list())
-    own = labels.tolist()
-    fractions = [one for one in own if isinstance(one, float) and not one.is_integer()]
-    known = dtype.is_numeric() or is_text(dtype) or isinstance(dtype, (nw.Boolean, nw.Unknown))
-    if not known or fractions:
-        found = f"the number {fractions[0]}" if fractions else _kind(series)
-        raise DataError(
-            f"column {name!r}: expected ids as text or whole numbers, found {found}; convert it, "
-            "in pandas with astype(int) or astype(str)"
-        )
-    if all(isinstance(one, (Integral, float)) and not isinstance(one, bool) for one in own):
-        whole = list(map(int, own))
-        if all(-(2**63) <= one < 2**63 for one in whole):
-            return of, np.array(whole, dtype=np.int64), None
-    texts = list(map(str, own))
-    if len(set(texts)) < len(texts):
-        twice = next(text for text in texts if texts.count(text) > 1)
-        raise DataError(
-            f"column {name!r}: different ids read {twice!r} as text, such as a number and its "
-            "text; write ids in one way"
-        )
-    plain = all(isinstance(one, str) for one in own)
-    by_text = None if plain else dict(zip(texts, own, strict=True))
-    return of, np.array(texts, dtype=object), by_text
+    backend: Any = origin.kind
+    if origin.time_form is not None:
+        times = to_whole(times, origin.time_form)
+    found = nw.new_series(name, times, backend=backend)
+    if origin.period is not None:
+        return nw.from_native(found.to_native().dt.to_period(origin.period), series_only=True)
+    if time_zone is not None and origin.time_form is None:
+        if backend == "polars" and time_zone.startswith(("+", "-")):
+            time_zone = _named_offset(time_zone)
+        found = found.dt.replace_time_zone("UTC").dt.convert_time_zone(time_zone)
+    if origin.time_dtype is not None:
+        found = found.cast(origin.time_dtype)
+    return found
 
 
-def frame_any(series: Any, name: str) -> np.ndarray:
-    """A covariate: numbers as float64 with NaN, text as objects with None."""
-    cells = series.to_list() if is_text(series.dtype) else []
-    if not any(isinstance(cell, str) for cell in cells):
-        return frame_floats(series, name)
-    missing = series.is_null().to_list()  # pandas has NaN among texts
-    return np.array(
-        [None if none else str(cell) for cell, none in zip(cells, missing, strict=True)], object
-    )
+def _named_offset(offset: str) -> str:
+    """A UTC offset as a zone with a name, where there is one (polars knows no others)."""
+    hours, rest = divmod(offset_of(offset), 3_600 * 10**9)
+    return "UTC" if rest or not -14 <= -hours <= 12 else f"Etc/GMT{-hours:+d}"
 
 
-def frame_floats(series: Any, name: str) -> np.ndarray:
-    """Numbers (R,) as float64 with NaN."""
-    import narwhals.stable.v2 as nw
+def labelled(native: Any, origin: Origin) -> Any:
+    """A frame or series of pandas with the caller's own labels in place of their text."""
+    if not origin.labels:
+        return native
+    own = dict(origin.labels)
+    if origin.indexed and native.index.name in own:
+        native.index.name = own[native.index.name]
+    if origin.series and native.ndim == 1:
+        native.name = own.get(native.name, native.name)
+    elif native.ndim == 2:
+        labels = [own.get(name, name) for name in native.columns]
+        width = max((len(one) for one in labels if isinstance(one, tuple)), default=0)
+        if width:  # such as "rolled" beside labels of several levels
+            labels = [
+                one if isinstance(one, tuple) else (one, *[""] * (width - 1)) for one in labels
+            ]
+            import pandas as pd
 
-    dtype = series.dtype
-    if series.is_null().all():  # of no particular type in some libraries
-        return np.full(len(series), np.nan)
-    if dtype.is_numeric() or isinstance(dtype, nw.Boolean):
-        return np.array(series.cast(nw.Float64).to_numpy(), dtype=np.float64)
-    if not is_text(dtype):
-        raise DataError(
-            f"column {name!r}: expected numbers, found {_kind(series)}; convert it or leave it "
-            "out with target_cols=[...]"
-        )
-    values = np.full(len(series), np.nan)
-    cells = series.to_list()
-    for i in np.flatnonzero(~series.is_null().to_numpy()):
-        cell = cells[i]
-        if isinstance(cell, (Real, Decimal, np.bool_)):
-            values[i] = float(cell)
-        else:  # a number may be written as text, as in a file
-            values[i] = number_in(name, f"row {i}", str(cell))
-    return values
+            native.columns = pd.MultiIndex.from_tuples(labels)
+        else:
+            native.columns = labels
+    return native

@@ -1,46 +1,45 @@
 """The step between the time stamps of a table: find it, name it, continue it.
 
-A step is one of four kinds. ``"ns"`` is a fixed length in nanoseconds, ``"month"`` a number of
-calendar months on one day of the month, ``"business"`` a number of days from Monday to Friday,
-and ``"step"`` a difference of integers for tables without dates.
+A step is one of seven kinds. ``"ns"`` is a fixed length in nanoseconds, ``"month"`` a number of
+calendar months on one day of the month, ``"business month"`` one on the first or last day from
+Monday to Friday, ``"half month"`` the 1st and 15th or the 15th and the last, ``"business"`` a
+number of days from Monday to Friday, ``"business hour"`` a number of hours that begin from 9 to 16
+o'clock on such days, and ``"step"`` a difference of integers for tables without dates.
 """
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any
 
 import numpy as np
 
+from convtimenet.data.text.steps import (
+    MONTH_END,
+    MONTHS,
+    WEEKDAYS,
+    NamedStep,
+    Unit,
+    frequency_name,
+    name_of,
+    parse_name,
+)
 from convtimenet.data.timestamps import LAST_YEAR, show_time, to_local, to_utc
 from convtimenet.errors import DataError
 
 __all__ = ["Frequency", "infer_frequency", "infer_shared_frequency"]
 
 _DAY = 86_400_000_000_000
-_UNITS = {
-    "W": 7 * _DAY,
-    "D": _DAY,
-    "h": 3_600_000_000_000,
-    "min": 60_000_000_000,
-    "s": 1_000_000_000,
-    "ms": 1_000_000,
-    "us": 1_000,
-    "ns": 1,
+_HOUR = 3_600_000_000_000
+_OPENS, _OPEN_HOURS = 9, 8  # pandas' business hours begin at 9:00, the last at 16:00
+_YEARS_PER_UNIT: dict[Unit, float] = {
+    "ns": 1 / (365.25 * _DAY),
+    "month": 1 / 12,
+    "business month": 1 / 12,
+    "half month": 1 / 24,
+    "business": 7 / (5 * 365.25),
+    "business hour": 7 / (5 * 365.25 * _OPEN_HOURS),
 }
-_SPELLINGS = {"H": "h", "T": "min", "S": "s", "d": "D", "w": "W", "b": "B"}
-_MONTH_END = 31
-_YEARS_PER_UNIT = {"ns": 1 / (365.25 * _DAY), "month": 1 / 12, "business": 7 / (5 * 365.25)}
-_MONTHS = {
-    "MS": (1, 1),
-    "ME": (1, _MONTH_END),
-    "QS": (3, 1),
-    "QE": (3, _MONTH_END),
-    "YS": (12, 1),
-    "YE": (12, _MONTH_END),
-}
-_NAME = re.compile(r"(\d*)\s*([A-Za-z]*)(?:@(\d+))?(-[A-Za-z]{3})?")
 
 
 @dataclass(frozen=True)
@@ -49,72 +48,79 @@ class Frequency:
 
     Parameters
     ----------
-    unit : {"ns", "month", "business", "step"}
-        What is counted: nanoseconds, calendar months, days from Monday to Friday, or integers.
+    unit : {"ns", "month", "business month", "half month", "business", "business hour", "step"}
+        What is counted, see above.
     count : int
         How many of them make one step, at least 1.
     day : int
-        For months only: the day of the month, 1 to 31. Shorter months use their last day, so 31
-        means the end of the month.
+        For months the day of the month, 1 to 31. Shorter months use their last day, so 31 means the
+        end of the month. For business months and half months 1 for those that start at the start of
+        a month, 31 for those that end at its end.
     """
 
-    unit: Literal["ns", "month", "business", "step"]
+    unit: Unit
     count: int
     day: int = 0
 
     def __post_init__(self) -> None:
         if self.count < 1:
             raise DataError(f"a frequency needs a count of at least 1, found {self.count}")
-        if self.unit == "month" and not 1 <= self.day <= _MONTH_END:
+        if self.unit == "month" and not 1 <= self.day <= MONTH_END:
             raise DataError(f"a monthly frequency needs a day from 1 to 31, found {self.day}")
 
     @classmethod
     def parse(cls, name: str) -> Frequency:
-        """Read a name such as ``"15min"``, ``"h"``, ``"1W"``, ``"MS"``, ``"QE"`` or ``"B"``.
+        """Read a name, see `convtimenet.data.text.steps.parse_name`.
 
-        A bare number means integer steps and ``"1M@15"`` the 15th of every month. An anchor in the
-        style of pandas (``"W-SUN"``, ``"QS-OCT"``) is accepted and not needed: the phase comes from
-        the time stamps.
+        The phase comes from the time stamps: an anchor (``"W-SUN"``, ``"QS-OCT"``) is left aside,
+        and so is the day of polars' months, for which 1 stands. `asked` checks and finds them.
 
         Raises
         ------
         DataError
             If the name is not known.
         """
-        match = _NAME.fullmatch(name.strip())
-        number, code, day, anchor = match.groups() if match else ("", "", None, None)
-        code = _SPELLINGS.get(code, code)
-        count = int(number or 1)
-        if not anchor or code[:1] in ("W", "Q", "Y"):
-            if code == "M" and day and not anchor:
-                return cls("month", count, int(day))
-            if day is None and code in _UNITS:
-                return cls("ns", count * _UNITS[code])
-            if day is None and code in _MONTHS:
-                months, month_day = _MONTHS[code]
-                return cls("month", count * months, month_day)
-            if day is None and code == "B":
-                return cls("business", count)
-            if day is None and not code and number:
-                return cls("step", count)
-        known = ", ".join([*_UNITS, "B", *_MONTHS])
-        raise DataError(
-            f"unknown frequency {name!r}; expected an optional count followed by one of {known} "
-            "(S and E: start and end of month, quarter, year), '1M@15' for the 15th of every "
-            "month, or a bare number for integer steps"
-        )
+        step = parse_name(name)
+        by_stamps = step.unit == "month" and not step.day and "@" not in name
+        return cls(step.unit, step.count, 1 if by_stamps else step.day)
+
+    @classmethod
+    def asked(
+        cls,
+        freq: Any,
+        times: np.ndarray,
+        time_zone: str | None = None,
+        *,
+        periods: bool = False,
+    ) -> Frequency:
+        """The step that a caller asks for, in a type of theirs, of a table with these stamps.
+
+        With `periods` the stamps are beginnings of periods, which pandas names after their ends.
+
+        Raises
+        ------
+        ConfigError
+            If it is no step (`frequency_name`).
+        DataError
+            If its name is not known, or the stamps lie at other weekdays or months than its anchor.
+        """
+        name = frequency_name(freq)
+        step = parse_name(name)
+        if times.dtype.kind == "i":
+            return cls.parse(name)
+        local = to_local(times, time_zone)
+        if periods and step.unit == "month":
+            return cls("month", step.count, _day_of_month(local))
+        if step.anchor is not None and not periods:
+            _check_anchor(name, step, local)
+        if step.unit == "month" and not step.day and "@" not in name:
+            return cls("month", step.count, _day_of_month(local))
+        return cls(step.unit, step.count, step.day)
 
     @property
     def name(self) -> str:
         """Short name, such as ``"15min"`` or ``"1MS"``; `parse` reads it back."""
-        if self.unit == "step":
-            return str(self.count)
-        if self.unit == "business":
-            return f"{self.count}B"
-        if self.unit == "month":
-            return f"{self.count}" + {1: "MS", _MONTH_END: "ME"}.get(self.day, f"M@{self.day}")
-        code, size = next((c, s) for c, s in _UNITS.items() if self.count % s == 0)
-        return f"{self.count // size}{code}"
+        return name_of(self.unit, self.count, self.day)
 
     def __str__(self) -> str:
         return self.name
@@ -189,14 +195,14 @@ class Frequency:
             whole, rest = np.divmod(times - first, self.count)
             return np.where(rest == 0, whole, -1)
         zone = self._zone(time_zone)
+        if self.unit == "ns" and zone in (None, "UTC"):
+            whole, rest = np.divmod((times - first).astype(np.int64), self.count)
+            return np.where(rest == 0, whole, -1)
         start, local = to_local(first, zone), to_local(times, zone)
         if self.unit == "ns":
             whole = (local - start).astype(np.int64) // self.count
-        elif self.unit == "month":
-            whole = (local.astype("M8[M]") - start.astype("M8[M]")).astype(np.int64) // self.count
         else:
-            days = np.busday_count(start.astype("M8[D]"), local.astype("M8[D]"))
-            whole = days.astype(np.int64) // self.count
+            whole = (self._ordinal(local) - self._ordinal(start)) // self.count
         grid = self._walk(first, whole, time_zone)
         off = grid != times
         if zone and off.any():
@@ -234,12 +240,39 @@ class Frequency:
             clock = clock + (rest * steps).astype("timedelta64[ns]")
         elif self.unit == "business":
             dates = np.busday_offset(days, self.count * steps, roll="backward")
+        elif self.unit == "business hour":
+            days = np.busday_offset(days, 0, roll="backward")
+            hour = clock // np.timedelta64(_HOUR, "ns") - _OPENS + self.count * steps
+            dates = np.busday_offset(days, hour // _OPEN_HOURS, roll="backward")
+            clock = clock % np.timedelta64(_HOUR, "ns")
+            clock = clock + ((hour % _OPEN_HOURS + _OPENS) * _HOUR).astype("timedelta64[ns]")
+        elif self.unit == "half month":
+            halves = self._ordinal(local) + self.count * steps
+            months = (halves // 2).astype("datetime64[M]")
+            first, second = (1, 15) if self.day == 1 else (15, MONTH_END)
+            dates = _day_in(months, np.where(halves % 2 == 0, first, second))
         else:
             months = local.astype("datetime64[M]") + self.count * steps
-            dates = months.astype("datetime64[D]")
-            lengths = (months + 1).astype("datetime64[D]") - dates
-            dates = dates + np.minimum(lengths, np.timedelta64(self.day)) - 1
+            dates = _day_in(months, np.asarray(self.day))
+            if self.unit == "business month":
+                roll = "forward" if self.day == 1 else "backward"
+                dates = np.busday_offset(dates, 0, roll=roll)
         return to_utc(dates.astype("datetime64[ns]") + clock, zone)
+
+    def _ordinal(self, local: np.ndarray) -> np.ndarray:
+        """A number that grows by one with each unit of the calendar, of local stamps."""
+        months = local.astype("datetime64[M]").astype(np.int64)
+        if self.unit in ("month", "business month"):
+            return months
+        days = local.astype("datetime64[D]")
+        if self.unit == "half month":
+            day = (days - local.astype("datetime64[M]")).astype(np.int64) + 1
+            return 2 * months + (day >= 15 if self.day == 1 else day > 15)
+        count = np.busday_count(np.datetime64(0, "D"), days).astype(np.int64)
+        if self.unit == "business":
+            return count
+        hour = (local - days) // np.timedelta64(_HOUR, "ns")
+        return count * _OPEN_HOURS + np.clip(hour - _OPENS, 0, _OPEN_HOURS - 1)
 
     def _first_break(self, times: np.ndarray, time_zone: str | None) -> int:
         """Index of the first stamp off the grid that starts at ``times[0]``, T if none is."""
@@ -312,7 +345,7 @@ def infer_frequency(times: np.ndarray, time_zone: str | None = None) -> Frequenc
         candidates = [Frequency("step", _most_common(gaps))]
     else:
         # A day may last 23 hours in a zone, so anything shorter is not a matter of wall clocks.
-        long = gaps.min() >= 23 * _UNITS["h"]
+        long = gaps.min() >= 23 * _HOUR
         candidates = _candidates(to_local(times, time_zone) if long else times)
     breaks = [frequency._first_break(times, time_zone) for frequency in candidates]
     best = candidates[int(np.argmax(breaks))]
@@ -350,7 +383,7 @@ def infer_shared_frequency(
         raise DataError("no series has two rows to find the step from; pass freq=...")
     if times.dtype.kind == "i":
         return Frequency("step", _most_common(gaps))
-    long = gaps.min() >= 23 * _UNITS["h"]
+    long = gaps.min() >= 23 * _HOUR
     candidates = _candidates(to_local(times, time_zone) if long else times, inside)
     first = np.repeat(times[bounds[:-1]], np.diff(bounds))
     fits = []
@@ -360,19 +393,57 @@ def infer_shared_frequency(
     return candidates[fits.index(max(fits))]
 
 
+def _check_anchor(name: str, step: NamedStep, local: np.ndarray) -> None:
+    """Refuse stamps at other weekdays or months than a name such as W-WED or QS-FEB says."""
+    assert step.anchor is not None
+    kind, at = step.anchor
+    if kind == "weekday":
+        # 1970-01-01 was a Thursday
+        found, cycle = (local.astype("datetime64[D]").astype(np.int64) + 3) % 7, 7
+        names, expected = WEEKDAYS, np.full(len(found), at)
+    else:
+        found, cycle = local.astype("datetime64[M]").astype(np.int64) % 12, 12
+        cycle = 3 if step.count % 12 else 12
+        names, expected = MONTHS, found + (at - 1 - found) % cycle
+    off = np.flatnonzero((found - expected) % cycle)
+    if len(off):
+        base = name.rpartition("-")[0]
+        stamp, is_at = show_time(local[int(off[0])]), names[int(found[off[0]])]
+        raise DataError(
+            f"the time stamps do not fit the frequency {name!r}: {stamp} lies at {is_at}; pass "
+            f"freq={base!r}, which takes its phase from the stamps, or freq='{base}-{is_at}'"
+        )
+
+
+def _day_of_month(local: np.ndarray) -> int:
+    """The day on which monthly stamps lie, 31 for the ends of months."""
+    days, months = local.astype("datetime64[D]"), local.astype("datetime64[M]")
+    at_end = days + 1 == (months + 1).astype("datetime64[D]")
+    return MONTH_END if at_end.all() else int((days - months).astype(int).max()) + 1
+
+
+def _day_in(months: np.ndarray, day: np.ndarray) -> np.ndarray:
+    """That day of each month, of shorter months the last."""
+    starts = months.astype("datetime64[D]")
+    lengths = (months + 1).astype("datetime64[D]") - starts
+    return starts + np.minimum(lengths, day.astype("timedelta64[D]")) - 1
+
+
 def _candidates(local: np.ndarray, inside: np.ndarray | slice = slice(None)) -> list[Frequency]:
     """Possible steps of stamps on the wall clock, preferred ones first; `inside` chooses the
     neighbours that belong to one series."""
     days = local.astype("datetime64[D]")
     gaps = np.diff(local).astype(np.int64)[inside]
     found = [Frequency("ns", max(_most_common(gaps), 1))]
-    if gaps.min() >= 27 * _DAY:
+    if gaps.min() >= 25 * _DAY:  # from one last working day to the next may be 26
         months = local.astype("datetime64[M]")
-        starts = months.astype("datetime64[D]")
-        day = (days - starts).astype(int) + 1
-        at_end = days + 1 == (months + 1).astype("datetime64[D]")
         count = max(_most_common(np.diff(months).astype(int)[inside]), 1)
-        found.insert(0, Frequency("month", count, _MONTH_END if at_end.all() else int(day.max())))
+        by_month = [Frequency("month", count, _day_of_month(local))]
+        if np.is_busday(days).all():
+            by_month += [Frequency("business month", count, day) for day in (1, MONTH_END)]
+        found = by_month + found
+    elif gaps.min() >= 13 * _DAY and gaps.max() <= 17 * _DAY and gaps.min() < gaps.max():
+        found += [Frequency("half month", 1, day) for day in (1, MONTH_END)]
     elif np.is_busday(days).all():
         between = np.busday_count(days[:-1], days[1:])[inside]
         found.append(Frequency("business", max(_most_common(between), 1)))

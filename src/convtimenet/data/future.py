@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 
 from convtimenet.data.agreement import Labels, Terms, match_ids
-from convtimenet.data.csv_file import listing
+from convtimenet.data.frame_columns import labelled, stamps_like
 from convtimenet.data.sources import Columns, Wanted, read_source
 from convtimenet.data.tables import Table, columns_of
 from convtimenet.data.timestamps import show_time
 from convtimenet.errors import DataError
+from convtimenet.wording import listing
 
 __all__ = [
     "MODEL",
@@ -38,25 +39,14 @@ _PLAN = "the plan"
 # --- what is known of them -----------------------------------------------------------------------
 
 
-def read_plan(
-    future: Any, table: Table, names: Sequence[str], time_col: str | None, id_col: str | None
-) -> Columns:
+def read_plan(future: Any, table: Table, wanted: Wanted) -> Columns:
     """The rows of a plan for a table: of anything that a table can be read from, or a `Table`; none
     where there is no plan."""
     if future is None:
-        return Columns.without_rows(table.times, table.time_zone, names)
+        return Columns.without_rows(table.times, table.time_zone, wanted.covariates)
     if isinstance(future, Table):
         return columns_of(future)
-    return read_source(
-        future,
-        Wanted(
-            time=time_col,
-            targets=(),
-            id=id_col,
-            covariates=names,
-            usual_time=table.time_name,
-        ),
-    )
+    return read_source(future, wanted)
 
 
 def rows_ahead(
@@ -301,6 +291,11 @@ def future_frame(
 
     backend: Any = origin.kind
     times = stamps(future, table.time_name, future.times)
+    if origin.series and len(future.channels) == 1:
+        only = nw.new_series(future.channels[0], future.values[:, 0], backend=backend)
+        if origin.indexed:
+            only = nw.maybe_set_index(only, index=times)
+        return labelled(only.to_native(), origin)
     columns = {name: future.values[:, i] for i, name in enumerate(future.channels)}
     for name, flags in (rolled or {}).items():
         columns[name] = np.tile(flags, len(table.lengths))
@@ -313,16 +308,16 @@ def future_frame(
         frame = frame.with_columns(*before[:-1]).select(
             *(one.name for one in before[:-1]), *columns
         )
-        return nw.maybe_set_index(frame, index=times).to_native()
+        return labelled(nw.maybe_set_index(frame, index=times).to_native(), origin)
     frame = frame.with_columns(*before)
-    return frame.select(*(one.name for one in before), *columns).to_native()
+    return labelled(frame.select(*(one.name for one in before), *columns).to_native(), origin)
 
 
 def id_series(table: Table, name: str, ids: np.ndarray) -> Any:
     """Ids of a table as a narwhals series of the caller's own kind."""
     import narwhals.stable.v2 as nw
 
-    labels = table.origin.labels or {}
+    labels = table.origin.id_labels or {}
     own = [labels.get(one, one) for one in ids.tolist()]
     origin = table.origin
     backend: Any = origin.kind
@@ -340,12 +335,4 @@ def id_series(table: Table, name: str, ids: np.ndarray) -> Any:
 
 def stamps(table: Table, name: str, times: np.ndarray) -> Any:
     """Times, as `Table.times` has them, as a narwhals series of the source's own kind."""
-    import narwhals.stable.v2 as nw
-
-    backend: Any = table.origin.kind
-    found = nw.new_series(name, times, backend=backend)
-    if table.time_zone is not None:
-        found = found.dt.replace_time_zone("UTC").dt.convert_time_zone(table.time_zone)
-    if table.origin.time_dtype is not None:
-        found = found.cast(table.origin.time_dtype)
-    return found
+    return stamps_like(table.origin, name, times, table.time_zone)

@@ -9,14 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
-from convtimenet.data.csv_file import listing
 from convtimenet.data.frequency import Frequency, infer_shared_frequency
 from convtimenet.data.sources import Columns
 from convtimenet.data.timestamps import show_time
 from convtimenet.errors import DataError
+from convtimenet.wording import listing
 
 __all__ = ["Regular", "make_regular", "ranges"]
 
@@ -45,7 +46,7 @@ def ranges(first: np.ndarray, end: np.ndarray) -> np.ndarray:
 
 def make_regular(
     columns: Columns,
-    frequency: str | None,
+    frequency: Any,
     *,
     fill: float | None = None,
 ) -> Regular:
@@ -63,9 +64,12 @@ def make_regular(
     DataError
         If stamps repeat or lie off the grid, or a series has no number in a channel.
     """
-    expected = None if frequency is None else Frequency.parse(frequency)
     columns, notices = _sorted(columns)
     times, zone = columns.times, columns.time_zone
+    expected = None
+    if frequency is not None:
+        periods = columns.origin.period is not None
+        expected = Frequency.asked(frequency, times, zone, periods=periods)
     lengths = np.array([len(times)]) if columns.series is None else np.bincount(columns.series)
     bounds = np.concatenate([[0], np.cumsum(lengths)])
     _check_duplicates(columns, bounds)
@@ -103,6 +107,8 @@ def _sorted(columns: Columns) -> tuple[Columns, list[str]]:
     if series is None:
         order = np.argsort(times, kind="stable")
         moved = bool((order[1:] < order[:-1]).any())
+    elif _in_order(times, series):
+        return replace(columns, values=columns.values.copy()), notices
     else:
         order = np.lexsort((times, series))
         # rows of several series in turns are a usual order, rows back in time are not
@@ -119,6 +125,13 @@ def _sorted(columns: Columns) -> tuple[Columns, list[str]]:
         )
     # a copy in any case: infinite values become NaN in place
     return replace(columns, values=columns.values[order]), notices
+
+
+def _in_order(times: np.ndarray, series: np.ndarray) -> bool:
+    """Whether rows are by series and then by time as they are."""
+    on = series[1:] == series[:-1]
+    later = np.where(on, times[1:] >= times[:-1], series[1:] > series[:-1])
+    return bool(later.all())
 
 
 def _check_duplicates(columns: Columns, bounds: np.ndarray) -> None:

@@ -2,75 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from convtimenet.data.csv_file import listing, read_csv_columns, unknown_column
-from convtimenet.data.frame_columns import (
-    frame_any,
-    frame_floats,
-    frame_ids,
-    frame_times,
-    holds_dates,
-    numbered,
-    text_times,
+from convtimenet.data.columns import Column, Grid, Ids
+from convtimenet.data.files import check_path, is_columnar, read_columnar, read_grid
+from convtimenet.data.frame_columns import Origin, column_of, period_of, stamp_type
+from convtimenet.data.roles import (
+    check_apart,
+    check_one_series,
+    find_id,
+    find_targets,
+    find_time,
+    without_index,
 )
-from convtimenet.data.timestamps import looks_like_date
-from convtimenet.errors import DataError, MissingExtraError
+from convtimenet.data.text.numbers import check_decimal
+from convtimenet.data.text.times import TimeReading, Times
+from convtimenet.errors import DataError
+from convtimenet.wording import listing
 
 __all__ = ["Columns", "Origin", "Wanted", "read_source"]
-
-_ID_NAME, _TARGET_NAME = "unique_id", "y"  # Nixtla's names of the columns of a long table
-_TIME_NAMES = ("date", "ds", "time", "timestamp", "datetime")
-
-
-@dataclass(frozen=True)
-class Origin:
-    """What a table was read from, so that forecasts can be handed back as the same kind.
-
-    Attributes
-    ----------
-    kind : str
-        ``"numpy"``, ``"file"``, or the name of a dataframe library.
-    time_dtype : narwhals type, optional
-        Type of the caller's time column, for frames.
-    indexed : bool
-        Whether the times were the index of a pandas frame.
-    id_dtype : narwhals type, optional
-        Type of the caller's id column, for long frames.
-    id_native : optional
-        The same in the words of pandas or pyarrow, which say more.
-    time_zone : str, optional
-        Zone of the caller's stamps, where the table keeps the clock of another.
-    labels : dict, optional
-        The caller's own ids by those of the table, where they are neither text nor whole numbers.
-    """
-
-    kind: str
-    time_dtype: Any = None
-    indexed: bool = False
-    id_dtype: Any = None
-    id_native: Any = None
-    time_zone: str | None = None
-    labels: Mapping[Any, Any] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """Which columns a source shall be read for; None where that is to be found out."""
+    """Which columns a source shall be read for, None where that is to be found out, and how its
+    cells are written."""
 
-    time: str | None = None
-    targets: Sequence[str] | None = None
-    id: str | None = None
-    covariates: Sequence[str] = ()
+    time: Any = None
+    targets: Sequence[Any] | None = None
+    id: Any = None
+    covariates: Sequence[Any] = ()
     usual_time: str | None = None
     """The time column where there is one of that name and `time` is None."""
     hint: str | None = None
     """Where the targets are those of a fitted model: what else to say if they are not there."""
+    reading: TimeReading = field(default_factory=TimeReading)
+    decimal: str | None = None
+
+    def named(self, names: dict[Any, str]) -> Wanted:
+        """The same with the caller's labels as names."""
+
+        def name(label: Any) -> Any:
+            label = tuple(label) if isinstance(label, list) else label
+            return names.get(label, label)
+
+        return replace(
+            self,
+            time=name(self.time),
+            id=name(self.id),
+            targets=None if self.targets is None else [name(one) for one in self.targets],
+            covariates=[name(one) for one in self.covariates],
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,64 +109,89 @@ class Columns:
 
 def read_source(source: Any, wanted: Wanted) -> Columns:
     """Read any source that ``tables.read_table`` takes; see there."""
+    check_decimal(wanted.decimal)
     if isinstance(source, (str, Path)):
         path = Path(source)
-        name = path.name.lower()
-        if not name.endswith((".csv", ".csv.gz", ".parquet")):
-            raise DataError(
-                f"{path}: expected a table in a .csv, .csv.gz or .parquet file, found "
-                f"{'a folder' if path.is_dir() else f'the ending {path.suffix!r}'}; save it as one"
-            )
-        if not path.is_file():
-            raise DataError(f"{path}: there is no such file; check the path")
-        if not name.endswith(".parquet"):
-            return _from_csv(path, wanted)
-        columns = _from_frame(_read_parquet(path), wanted)
-        return replace(columns, origin=Origin("file"))
+        check_path(path)
+        if is_columnar(path):
+            columns = _from_frame(read_columnar(path), wanted)
+            origin = Origin("file", time_form=columns.origin.time_form)
+            return replace(columns, origin=origin)
+        grid = read_grid(path)
+        wanted = wanted.named({})
+        return _from_grid(grid, wanted, Origin("file"))
     if isinstance(source, np.ndarray):
         return _from_array(source, wanted)
     return _from_frame(source, wanted)
 
 
-def _from_csv(path: Path, wanted: Wanted) -> Columns:
-    csv = read_csv_columns(path)
-    id_name = _find_id(csv.names, wanted.id)
-    dates = [n for n in csv.names if n != id_name and looks_like_date(csv.cells[n][0])]
-    time_name = _find_time(csv.names, wanted, dates)
-    channels, notices = _find_targets(csv.names, time_name, id_name, wanted)
-    times, zone, offsets = text_times(csv.cells[time_name], time_name, lambda i: csv.places[i])
-    if csv.encoding != "utf-8":
-        notices += ("the file is not UTF-8 and was read as Latin-1; check the channel names",)
-    series, ids = (None, None) if id_name is None else numbered(csv.cells[id_name])
-    if id_name is not None and "" in csv.cells[id_name]:
-        place = csv.places[csv.cells[id_name].index("")]
-        raise DataError(f"column {id_name!r}, {place}: the id is missing; every row needs one")
+def _from_grid(
+    grid: Grid,
+    wanted: Wanted,
+    origin: Origin,
+    index: Column | None = None,
+    values_only: bool = False,
+) -> Columns:
+    """The columns of a grid by their roles; `index` are times that no column holds."""
+    time = wanted.usual_time if wanted.time is None else wanted.time
+    names, notices = without_index(grid, time, wanted.id, wanted.targets, wanted.covariates)
+    id_name = None if values_only else find_id(names, wanted.id)
+    if index is not None:
+        time_column, time_names = index, ()
+    else:
+        time_column, time_names, told = find_time(
+            grid, names, wanted.time, id_name, wanted.usual_time
+        )
+        notices += told
+    channels, told = find_targets(
+        names, time_names, id_name, wanted.targets, wanted.covariates, grid, wanted.hint
+    )
+    notices += told
+    times = time_column.times(wanted.reading)
+    ids = None if id_name is None else grid[id_name].ids()
+    rest = [name for name in names if name not in (*time_names, id_name)]
+    if ids is None:
+        check_one_series(grid, times.times, rest, channels)
+    else:
+        check_apart(grid, times.times, ids, rest, id_name)
+    how = grid.numbers(wanted.decimal, (*time_names, *([id_name] if id_name else [])))
+    values = np.empty((len(times.times), len(channels)))
+    for i, name in enumerate(channels):
+        values[:, i], told = grid[name].numbers(how)
+        notices += told
+    covariates = {}
+    for name in wanted.covariates:
+        covariates[name], told = grid[name].covariate(how)
+        notices += told
+    return _columns(times, values, channels, time_column.name, origin, ids, id_name, covariates,
+                    (*grid.notices, *times.notices, *notices))  # fmt: skip
+
+
+def _columns(
+    times: Times,
+    values: np.ndarray,
+    channels: tuple[str, ...],
+    time_name: str,
+    origin: Origin,
+    ids: Ids | None,
+    id_name: str | None,
+    covariates: dict[str, np.ndarray],
+    notices: tuple[str, ...],
+) -> Columns:
     return Columns(
-        times=times,
-        values=csv.floats(channels),
+        times=times.times,
+        values=values,
         channels=channels,
         time_name=time_name,
-        time_zone=zone,
-        origin=Origin("file"),
+        time_zone=times.zone,
+        origin=replace(origin, time_form=times.form, id_labels=None if ids is None else ids.own),
         notices=notices,
-        series=series,
-        ids=ids,
+        series=None if ids is None else ids.of,
+        ids=None if ids is None else ids.ids,
         id_name=id_name,
-        covariates={name: csv.any(name) for name in wanted.covariates},
-        offsets=offsets,
+        covariates=covariates,
+        offsets=times.offsets,
     )
-
-
-def _read_parquet(path: Path) -> Any:
-    try:
-        import pyarrow as pa
-        from pyarrow import parquet
-    except ImportError as error:
-        raise MissingExtraError("pyarrow", "parquet", "reading a Parquet file") from error
-    try:
-        return parquet.read_table(path)
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path}: not readable as Parquet: {error}") from error
 
 
 def _from_array(array: np.ndarray, wanted: Wanted) -> Columns:
@@ -187,7 +199,10 @@ def _from_array(array: np.ndarray, wanted: Wanted) -> Columns:
         if name is not None:
             raise DataError(f"an array has no column {name!r}; leave out {what} or pass a frame")
     if array.ndim not in (1, 2) or 0 in array.shape:
-        raise DataError(f"expected an array of shape (T,) or (T, C), found {array.shape}")
+        raise DataError(
+            f"expected an array of shape (T,) or (T, C), found {array.shape}; reshape it to one "
+            "row for each time step"
+        )
     if array.dtype.kind not in "biuf":
         raise DataError(
             f"expected an array of numbers, found dtype {array.dtype}; convert it, with "
@@ -197,7 +212,8 @@ def _from_array(array: np.ndarray, wanted: Wanted) -> Columns:
     if isinstance(values, np.ma.MaskedArray):
         values = values.filled(np.nan)
     names = tuple(str(i) for i in range(values.shape[1]))
-    channels, notices = _find_targets(names, None, None, wanted)
+    wanted = wanted.named(dict(enumerate(names)))
+    channels, notices = find_targets(names, (), None, wanted.targets, wanted.covariates)
     return Columns(
         times=np.arange(len(values), dtype=np.int64),
         values=values[:, [names.index(name) for name in channels]],
@@ -214,7 +230,13 @@ def _from_frame(source: Any, wanted: Wanted) -> Columns:
     import narwhals.stable.v2 as nw
     from narwhals.exceptions import DuplicateError
 
+    one = _as_series(source)
+    if one is not None:
+        return _from_series(one, wanted)
+    labels: dict[str, Any] = {}
     try:
+        if _labels_of(source) is not None:
+            source, labels = _with_names(source)
         frame = nw.from_native(source, eager_only=True)
         series = {str(one.name): one for one in frame.iter_columns()}
     except DuplicateError as error:
@@ -222,74 +244,143 @@ def _from_frame(source: Any, wanted: Wanted) -> Columns:
         raise DataError(f"two columns have the same name; rename one of them: {found}") from error
     except TypeError:
         raise DataError(
-            "expected a file path, a pandas, polars or pyarrow frame held in memory, or a numpy "
-            f"array; found {type(source).__module__}.{type(source).__qualname__} (collect a lazy "
-            "frame, turn a series into a frame first)"
+            "expected a file path, a pandas, polars or pyarrow frame or series held in memory, or "
+            f"a numpy array; found {type(source).__module__}.{type(source).__qualname__} (collect "
+            "a lazy frame, make a list an array with np.array)"
         ) from None
+    wanted = wanted.named({label: name for name, label in labels.items()})
     names = tuple(series)
-    if len(names) < len(frame.columns):
-        raise DataError(f"two columns have the same name as text; rename one: {listing(names)}")
-    index = _datetime_index(frame)
+    index = _date_index(frame)
     if index is None:
         _check_index(frame, names, wanted)
     if len(frame) == 0:
-        raise DataError(f"expected rows, found an empty frame with the columns {listing(names)}")
-    id_name = _find_id(names, wanted.id)
+        raise DataError(
+            f"expected rows, found an empty frame with the columns {listing(names)}; give at least "
+            "two rows"
+        )
+    grid = Grid(names, lambda name: column_of(series[name], name), len(frame))
     by_index = wanted.time is None or wanted.time not in names
-    if index is not None and by_index and wanted.time in (None, index.name):
-        time_name, time_series = str(index.name or "time"), index
-        channels, notices = _find_targets(names, None, id_name, wanted)
-    else:
-        dates = [n for n, one in series.items() if n != id_name and holds_dates(one)]
-        time_name = _find_time(names, wanted, dates)
-        time_series = series[time_name]
-        channels, notices = _find_targets(names, time_name, id_name, wanted)
-    times, zone, offsets = frame_times(time_series, time_name)
-    dtype = time_series.dtype
-    numbers_of = ids = id_dtype = id_native = labels = None
-    if id_name:
-        numbers_of, ids, labels = frame_ids(series[id_name], id_name)
-        id_dtype, native = series[id_name].dtype, series[id_name].to_native()
-        if frame.implementation.value in ("pandas", "pyarrow"):
-            id_native = native.dtype if frame.implementation.value == "pandas" else native.type
-    return Columns(
-        times=times,
-        values=np.array([frame_floats(series[name], name) for name in channels])
-        .reshape(len(channels), len(frame))
-        .T.copy(),
-        channels=channels,
-        time_name=time_name,
-        time_zone=zone,
-        origin=Origin(
-            frame.implementation.value,
-            dtype if dtype.is_temporal() or dtype.is_integer() else None,
-            time_series is index,
-            id_dtype,
-            id_native,
-            labels=labels,
-        ),
-        notices=notices,
-        series=numbers_of,
-        ids=ids,
-        id_name=id_name,
-        covariates={name: frame_any(series[name], name) for name in wanted.covariates},
-        offsets=offsets,
+    time_column, indexed = None, False
+    if index is not None and by_index and wanted.time in (None, index.name, str(index.name)):
+        name = "time" if index.name is None else str(index.name)
+        if index.name is None or not isinstance(index.name, str):
+            labels[name] = index.name
+        time_column, indexed = column_of(index, name), True
+    columns = _from_grid(grid, wanted, Origin(frame.implementation.value), time_column)
+    held = index if indexed else series.get(columns.time_name)
+    ids = None if columns.id_name is None else series[columns.id_name]
+    used = {columns.time_name, columns.id_name, *columns.channels}
+    origin = replace(
+        columns.origin,
+        time_dtype=None if held is None or period_of(held) else stamp_type(held),
+        period=None if held is None else period_of(held),
+        indexed=indexed,
+        id_dtype=None if ids is None else ids.dtype,
+        id_native=None if ids is None else _native_type(ids),
+        labels=tuple((name, label) for name, label in labels.items() if name in used),
     )
+    return replace(columns, origin=origin)
+
+
+def _native_type(series: Any) -> Any:
+    """The type of a column in the words of pandas or pyarrow; None for other libraries."""
+    native = series.to_native()
+    return getattr(
+        native, {"pandas": "dtype", "pyarrow": "type"}.get(series.implementation.value, ""), None
+    )
+
+
+def _as_series(source: Any) -> Any:
+    """A series of any library as narwhals', None for anything else."""
+    import narwhals.stable.v2 as nw
+
+    try:
+        return nw.from_native(source, series_only=True)
+    except TypeError:
+        return None
+
+
+def _from_series(series: Any, wanted: Wanted) -> Columns:
+    """A univariate table: the index of a pandas series holds its times, if it has dates or whole
+    numbers; other series are counted in steps."""
+    import narwhals.stable.v2 as nw
+
+    name = "y" if series.name in (None, "") else str(series.name)
+    labels = {} if name == series.name else {name: series.name}
+    index = nw.maybe_get_index(series)
+    if index is not None and index.nlevels > 1:
+        raise DataError(
+            f"the index holds {listing(index.names)}, expected one level of times; make columns of "
+            "it with series.reset_index()"
+        )
+    steps = nw.new_series("time", np.arange(len(series)), backend=series.implementation)
+    held, indexed = steps, False
+    if index is not None:
+        as_series = nw.from_native(index.to_series(), series_only=True)
+        column = column_of(as_series, "time")
+        if not (column.holds_dates() or as_series.dtype.is_integer()):
+            raise DataError(
+                "the index of the series holds neither dates nor whole numbers; convert it, with "
+                "series.set_axis(pd.to_datetime(series.index)) or series.reset_index(drop=True)"
+            )
+        held, indexed = as_series, True
+    time_label = getattr(index, "name", None)
+    time_name = "time" if time_label is None else str(time_label)
+    if indexed and time_label != time_name:
+        labels[time_name] = time_label
+    if time_name == name:
+        raise DataError(f"the series and its index are both named {name!r}; rename one of them")
+    if wanted.targets not in (None, [], ()) and list(wanted.targets) not in ([name], [series.name]):
+        raise DataError(f"target_cols: the series is named {name!r}; leave target_cols out")
+    if len(series) == 0:
+        raise DataError("expected rows, found an empty series; give at least two")
+    grid = Grid((name,), lambda name: column_of(series, name), len(series))
+    wanted = replace(wanted, time=None, id=None, targets=None, covariates=wanted.covariates)
+    origin = Origin(series.implementation.value)
+    columns = _from_grid(grid, wanted, origin, column_of(held, time_name), values_only=True)
+    period = period_of(held)
+    origin = replace(
+        columns.origin,
+        series=True,
+        indexed=indexed,
+        time_dtype=None if period or not indexed else stamp_type(held),
+        period=period,
+        labels=tuple(labels.items()),
+    )
+    return replace(columns, origin=origin)
+
+
+def _labels_of(source: Any) -> list[Any] | None:
+    """The labels of a pandas frame's columns if any is not text."""
+    import narwhals.stable.v2 as nw
+
+    if not nw.dependencies.is_pandas_like_dataframe(source):
+        return None
+    labels = source.columns.tolist()
+    return None if all(type(label) is str for label in labels) else labels
+
+
+def _with_names(frame: Any) -> tuple[Any, dict[str, Any]]:
+    """A pandas frame whose columns have text as names, and the labels that they had."""
+    labels = frame.columns.tolist()
+    names = [str(label) for label in labels]
+    twice = [name for i, name in enumerate(names) if name in names[:i]]
+    if twice:
+        raise DataError(f"two columns have the same name as text, {twice[0]!r}; rename one of them")
+    changed = {n: label for n, label in zip(names, labels, strict=True) if type(label) is not str}
+    return frame.set_axis(names, axis=1), changed
 
 
 def _check_index(frame: Any, names: Sequence[str], wanted: Wanted) -> None:
     """Refuse a pandas frame whose index holds the ids, or times that are no dates."""
     import narwhals.stable.v2 as nw
 
+    from convtimenet.data.roles import ID_NAME, TIME_NAMES
+
     index = nw.maybe_get_index(frame)
     if index is None or (wanted.time is not None and wanted.time in names):
         return
-    if type(index).__name__ == "PeriodIndex":
-        raise DataError(
-            "the index holds periods, expected dates; convert it with "
-            "frame.set_axis(frame.index.to_timestamp())"
-        )
-    sought = {wanted.id or _ID_NAME, wanted.time, *_TIME_NAMES} - {None, *names}
+    sought = {wanted.id or ID_NAME, wanted.time, *TIME_NAMES} - {None, *names}
     held = [name for name in index.names if name in sought]
     if held:
         raise DataError(
@@ -298,90 +389,14 @@ def _check_index(frame: Any, names: Sequence[str], wanted: Wanted) -> None:
         )
 
 
-def _datetime_index(frame: Any) -> Any:
-    """The index of a pandas frame as a series if it holds dates, else None."""
+def _date_index(frame: Any) -> Any:
+    """The index of a pandas frame as a series if it holds dates or periods, else None."""
     import narwhals.stable.v2 as nw
 
     index = nw.maybe_get_index(frame)
-    if index is None or getattr(index, "nlevels", 1) > 1:
+    if index is None or getattr(index, "nlevels", 1) > 1 or len(index) == 0:
         return None
     series = nw.from_native(index.to_series(), series_only=True)
-    return series if isinstance(series.dtype, nw.Datetime) else None
-
-
-def _find_time(names: Sequence[str], wanted: Wanted, dates: Sequence[str]) -> str:
-    """Name of the time column; `dates` are the columns that hold dates."""
-    if wanted.time is not None:
-        if wanted.time not in names:
-            raise DataError(f"time_col: {unknown_column(wanted.time, names)}")
-        return wanted.time
-    if wanted.usual_time is not None and wanted.usual_time in names:
-        return wanted.usual_time
-    by_name = [name for usual in _TIME_NAMES for name in names if name.lower() == usual]
-    if by_name:
-        return by_name[0]
-    if len(dates) == 1:
-        return dates[0]
-    found = (
-        f"several columns hold dates: {listing(dates)}"
-        if dates
-        else "no column holds dates like 2020-01-31"
-    )
-    raise DataError(
-        f"no time column found: none is named {', '.join(_TIME_NAMES)}, and {found}; pass "
-        f"time_col=... with one of {listing(names)}, or values without times as an array"
-    )
-
-
-def _find_id(names: Sequence[str], id_col: str | None) -> str | None:
-    """Name of the column that says which series a row belongs to; None for a wide table."""
-    if id_col is None:
-        return _ID_NAME if _ID_NAME in names else None
-    if id_col not in names:
-        raise DataError(f"id_col: {unknown_column(id_col, names)}")
-    return id_col
-
-
-def _find_targets(
-    names: Sequence[str], time_name: str | None, id_name: str | None, wanted: Wanted
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The channels, and a notice of columns that are not used."""
-    taken = {time_name: "time column", id_name: "id column"}
-    for name in wanted.covariates:
-        if name not in names:
-            raise DataError(f"covariates: {unknown_column(name, names)}")
-        if name in taken:
-            raise DataError(f"covariates: {name!r} is the {taken[name]}; leave it out")
-    taken |= dict.fromkeys(wanted.covariates, "covariate")
-    notices = ()
-    targets = wanted.targets
-    if targets is None:
-        targets = [name for name in names if name not in taken]
-        if "" in targets:
-            raise DataError(
-                "a column has no name; name or remove it (pandas writes its index so unless told "
-                "to_csv(index=False)), or list the channels as target_cols=[...]"
-            )
-        if not targets:
-            raise DataError(
-                f"expected value columns beside the time, found {listing(names)} only"
-                f"{wanted.hint or ''}"
-            )
-        if id_name is not None and _TARGET_NAME in targets and len(targets) > 1:
-            unused = [name for name in targets if name != _TARGET_NAME]
-            targets = [_TARGET_NAME]
-            notices = (
-                f"the column {_TARGET_NAME!r} is forecast; not used: {listing(unused)} "
-                "(target_cols=[...] names several targets)",
-            )
-    absent = [name for name in targets if name not in names]
-    if absent and wanted.hint is not None:
-        raise DataError(
-            f"the table lacks the channels {listing(absent)}; it has {listing(names)}{wanted.hint}"
-        )
-    for name in targets:
-        if name in absent:
-            raise DataError(f"target_cols: {unknown_column(name, names)}")
-        if name in taken:
-            raise DataError(f"target_cols: {name!r} is the {taken[name]}; leave it out")
-    return tuple(targets), notices
+    if isinstance(series.dtype, (nw.Datetime, nw.Unknown)):
+        return series if column_of(series, "time").holds_dates() else None
+    return None

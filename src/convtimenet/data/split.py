@@ -8,10 +8,10 @@ import numpy as np
 from sklearn.model_selection import train_test_split
 
 from convtimenet.data.agreement import Labels, match_ids
-from convtimenet.data.csv_file import listing
 from convtimenet.data.tables import Table
 from convtimenet.data.timestamps import show_time
 from convtimenet.errors import DataError
+from convtimenet.wording import listing
 
 __all__ = ["FittedRows", "Rows", "hold_back", "scored_rows", "split_cases", "split_rows"]
 

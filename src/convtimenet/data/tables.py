@@ -3,8 +3,8 @@
 A wide table has one row per time stamp and one column per channel. A long one has one row per
 series and time stamp, and says in a column which series that is. Both become a `Table`: S series
 of C channels, one after the other, where a wide table is the case S = 1. `read_table` reads what a
-user has (a CSV or Parquet file, a pandas, polars or pyarrow frame, an array);
-`convtimenet.data.future` turns forecasts into the user's kind of object again.
+user has (a file, a frame or series, an array); `convtimenet.data.future` turns forecasts into the
+user's kind of object again.
 """
 
 from __future__ import annotations
@@ -21,13 +21,16 @@ from typing import Any
 import numpy as np
 
 from convtimenet.data.agreement import Terms
-from convtimenet.data.csv_file import listing
 from convtimenet.data.frequency import Frequency
 from convtimenet.data.regular_grid import make_regular, ranges
 from convtimenet.data.sources import Columns, Origin, Wanted, read_source
+from convtimenet.data.text.steps import frequency_name, parse_name
+from convtimenet.data.text.times import TimeReading
+from convtimenet.data.text.whole_times import to_whole
 from convtimenet.data.timestamps import iso_times
 from convtimenet.errors import ConfigError, DataError
 from convtimenet.files import whole_file
+from convtimenet.wording import listing
 
 __all__ = [
     "Origin",
@@ -127,7 +130,7 @@ def column_names(setting: str, value: Any) -> tuple[str, ...]:
     wrong = isinstance(value, (bytes, Mapping, Iterator)) or not isinstance(value, Iterable)
     names = [] if wrong else list(value)
     if wrong or not all(
-        isinstance(name, (str, Integral)) and not isinstance(name, bool) for name in names
+        isinstance(name, (str, Integral, tuple)) and not isinstance(name, bool) for name in names
     ):
         raise ConfigError(
             f"{setting} must be the name of a column, or a list of names, found {value!r}"
@@ -142,9 +145,12 @@ def read_table(
     *,
     time_col: str | None = None,
     target_cols: str | Sequence[str] | None = None,
-    frequency: str | None = None,
+    frequency: Any = None,
     id_col: str | None = None,
     covariates: str | Sequence[str] = (),
+    time_format: str | None = None,
+    dayfirst: bool | None = None,
+    decimal: str | None = None,
     fill: float | None = None,
     terms: Terms | None = None,
     hint: str | None = None,
@@ -158,22 +164,34 @@ def read_table(
     Parameters
     ----------
     source : path, frame or ndarray
-        A ``.csv``, ``.csv.gz`` or ``.parquet`` file; a pandas, polars or pyarrow frame; or an array
-        of shape (T,) or (T, C), whose times are 0 to T-1 and whose channels are "0", "1", ...
+        A file: delimited text (``.csv``, ``.tsv``, ``.txt``), ``.xlsx``, ``.parquet``,
+        ``.feather``, ``.arrow``, ``.ipc``, ``.jsonl``, ``.ndjson``, ``.json`` or ``.tsf``, text
+        also packed as ``.gz``, ``.zip``, ``.xz`` or ``.bz2``. A pandas, polars or pyarrow frame or
+        series. Or an array of shape (T,) or (T, C), whose times are 0 to T-1 and whose channels are
+        "0", "1", ...
     time_col : str, optional
-        The time column. By default a pandas ``DatetimeIndex``, else a column named date, ds, time,
-        timestamp or datetime, else the only column that holds dates.
+        The time column. By default a pandas ``DatetimeIndex`` or ``PeriodIndex``, else a column
+        named date, ds, time, timestamp or datetime, else the only column that holds dates, with a
+        column of times of day where there is one, else the columns year, month, day and so on.
     target_cols : sequence of str, optional
         The channels, in this order. By default every column but the time; of a long table the
         column "y" if there is one, else every column but time and id.
-    frequency : str, optional
-        The step, such as ``"15min"`` or ``"MS"``, checked against the stamps; found if not given.
-        The series of a long table share it, each with its own first stamp.
+    frequency : str, int, timedelta or offset, optional
+        The step, such as ``"15min"``, ``"MS"``, ``1`` for whole numbers or ``pd.Timedelta("1h")``
+        (`convtimenet.data.text.steps.frequency_name`), checked against the stamps; found if not
+        given. The series of a long table share it, each with its own first stamp.
     id_col : str, optional
         The column that says which series a row belongs to, which makes the table a long one. By
         default "unique_id" if there is such a column.
     covariates : sequence of str, optional
-        Columns that are no channels but go with them.
+        Columns that go with the channels.
+    time_format : str, optional
+        How times are written, where that cannot be found: a format of ``strptime`` such as
+        ``"%d.%m.%y"``, or ``"unix-s"``, ``"unix-ms"``, ``"unix-us"`` or ``"unix-ns"``.
+    dayfirst : bool, optional
+        Whether 03/04/2024 is in April (True) or in March (False), where no stamp decides it.
+    decimal : {".", ","}, optional
+        The decimal mark of numbers as text, where no cell decides it; the other parts thousands.
     fill : float, optional
         The number that missing values stand for, those of absent rows too: 0 where no row means
         that nothing was sold. By default they are unknown, and stay missing.
@@ -189,16 +207,17 @@ def read_table(
         If the source cannot be read, its times are absent, repeated or irregular, or a channel is
         absent, empty or holds text. Errors about series name some of them.
     ConfigError
-        If `fill` is no finite number.
+        If `frequency`, `time_format`, `dayfirst`, `decimal` or `fill` is none of what it can be.
     MissingExtraError
-        If pyarrow is needed for a Parquet file and not installed.
+        If pyarrow or openpyxl is needed for a file and not installed.
     """
     targets = None if target_cols is None else list(column_names("target_cols", target_cols))
     if targets is not None:
         _check_targets(targets)
-    if frequency is not None:
-        Frequency.parse(frequency)
     _check_fill(fill)
+    steps = frequency is not None and parse_name(frequency_name(frequency)).unit == "step"
+    if frequency is None and terms is not None:
+        steps = not terms.dated
     wanted = Wanted(
         time=time_col,
         targets=targets,
@@ -206,6 +225,8 @@ def read_table(
         covariates=column_names("covariates", covariates),
         usual_time=None if terms is None else terms.time_name,
         hint=hint,
+        reading=TimeReading(format=time_format, dayfirst=dayfirst, steps=steps),
+        decimal=decimal,
     )
     columns = read_source(source, wanted)
     if terms is not None:
@@ -216,7 +237,7 @@ def read_table(
             frequency = terms.frequency.name
     least = 2 if frequency is None and terms is None else 1
     if len(columns.times) < least:
-        raise DataError(f"expected at least {least} rows, found {len(columns.times)}")
+        raise DataError(f"expected at least {least} rows, found {len(columns.times)}; give more")
     regular = make_regular(columns, frequency, fill=fill)
     if terms is not None:
         step = terms.step(regular.frequency, regular.times, regular.lengths, columns.time_zone)
@@ -378,7 +399,11 @@ def write_csv(path: str | Path, table: Table) -> None:
     path = Path(path)
     if path.suffix.lower() != ".csv":
         raise DataError(f"expected a file name that ends in .csv, found {path.name!r}")
-    head, columns = [table.time_name], [iso_times(table.times, table.time_zone)]
+    if table.origin.time_form is None:
+        texts = iso_times(table.times, table.time_zone)
+    else:
+        texts = iso_times(to_whole(table.times, table.origin.time_form))
+    head, columns = [table.time_name], [texts]
     if table.id_name is not None:
         head.insert(0, table.id_name)
         columns.insert(0, np.repeat(table.ids, table.lengths).tolist())

@@ -23,8 +23,9 @@ from typing import Literal, cast
 import numpy as np
 
 from convtimenet.data.cases import Cases, read_cases
-from convtimenet.data.csv_file import read_csv_columns
-from convtimenet.data.timestamps import parse_times
+from convtimenet.data.columns import Numbers
+from convtimenet.data.files import read_grid
+from convtimenet.data.text.times import TimeReading
 from convtimenet.datasets.registry import (
     REGISTRY,
     ClassificationInfo,
@@ -267,16 +268,17 @@ def load_forecasting(name: str) -> ForecastData:
             "use load_classification"
         )
     (path,) = fetch(name)
-    table = read_csv_columns(path)
+    table = read_grid(path)
     stamp, *channels = table.names
-    values = table.floats(channels)
+    as_written = Numbers(decimal=".")
+    values = np.stack([table[name].numbers(as_written)[0] for name in channels], axis=1)
     if values.shape != (entry.rows, entry.channels):
         raise DatasetError(
             f"expected {entry.rows} rows x {entry.channels} channels in {path}; found "
             f"{values.shape[0]} x {values.shape[1]}; delete the file and fetch {entry.name} again"
         )
     train, val, test = entry.split
-    times, _ = parse_times(table.cells[stamp], table.places)
+    times = table[stamp].times(TimeReading()).times
     return ForecastData(
         names=tuple(channels),
         times=times.astype("datetime64[s]"),

@@ -18,7 +18,6 @@ from torch import Tensor, nn
 
 from convtimenet import scores
 from convtimenet.config import TrainConfig
-from convtimenet.data.csv_file import listing
 from convtimenet.data.frequency import Frequency
 from convtimenet.data.future import MODEL, free_names, id_series, stamps
 from convtimenet.data.split import hold_back
@@ -36,6 +35,7 @@ from convtimenet.estimators.intervals import (
 from convtimenet.estimators.panel import Panel
 from convtimenet.network.model import ConvTimeNet
 from convtimenet.network.revin import last_known
+from convtimenet.wording import listing
 
 log = logging.getLogger(__name__)
 
@@ -93,16 +93,17 @@ class SeasonalNaive(nn.Module):
 
 def season_of(frequency: Frequency) -> int:
     """Steps of the season that a step suggests: a day for steps that divide it, a week of days or
-    of business days, a year of months, else 1, which repeats the last value."""
+    of business days, a year of months or half months, a day of business hours, else 1, which
+    repeats the last value."""
     if frequency.unit == "ns":
         if frequency.count < _DAY and _DAY % frequency.count == 0:
             return _DAY // frequency.count
         return {_DAY: 7, 7 * _DAY: 52}.get(frequency.count, 1)
     if frequency.unit == "business":
         return 5 if frequency.count == 1 else 1
-    if frequency.unit == "month" and 12 % frequency.count == 0:
-        return 12 // frequency.count
-    return 1
+    whole = {"month": 12, "business month": 12, "half month": 24, "business hour": 8}
+    steps, rest = divmod(whole.get(frequency.unit, 1), frequency.count)
+    return 1 if rest else steps
 
 
 @dataclass(frozen=True, kw_only=True)

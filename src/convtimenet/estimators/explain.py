@@ -28,13 +28,13 @@ from convtimenet.batch import Batch, Covariates
 from convtimenet.config import ModelConfig
 from convtimenet.data.agreement import Labels, match_ids
 from convtimenet.data.cases import Cases
-from convtimenet.data.csv_file import listing
 from convtimenet.data.tables import Table, select_series
 from convtimenet.data.windows import Scaler, Windows, known_in
 from convtimenet.errors import ConfigError, DataError
 from convtimenet.network.memory import Parts
 from convtimenet.network.model import ConvTimeNet, deformation
 from convtimenet.training.losses import point_forecast
+from convtimenet.wording import listing
 
 __all__ = ["CaseExplanation", "Explanation", "ForecastExplanation"]
 

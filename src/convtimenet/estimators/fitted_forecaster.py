@@ -13,8 +13,11 @@ from sklearn.utils.validation import check_is_fitted
 from convtimenet.data.agreement import Terms, match_ids, unseen_ids
 from convtimenet.data.covariates import Encoder, terms_of
 from convtimenet.data.future import read_plan, rows_ahead
+from convtimenet.data.sources import Wanted
 from convtimenet.data.split import FittedRows
 from convtimenet.data.tables import Table, agreed, column_names, read_table, select_channels
+from convtimenet.data.text.steps import frequency_name
+from convtimenet.data.text.times import TimeReading
 from convtimenet.data.windows import Scaler, Windows
 from convtimenet.devices import autocast
 from convtimenet.errors import ConfigError, DataError
@@ -48,8 +51,11 @@ class FittedForecaster(ConvTimeNetEstimator):
     scale: bool
     time_col: str | None
     target_cols: str | Sequence[str] | None
-    freq: str | None
+    freq: Any
     id_col: str | None
+    time_format: str | None
+    dayfirst: bool | None
+    decimal: str | None
     fill: float | None
     hist_exog: str | Sequence[str] | None
     futr_exog: str | Sequence[str] | None
@@ -374,6 +380,9 @@ class FittedForecaster(ConvTimeNetEstimator):
             frequency=self.freq,
             id_col=self.id_col,
             covariates=list(dict.fromkeys(names)),
+            time_format=self.time_format,
+            dayfirst=self.dayfirst,
+            decimal=self.decimal,
             fill=self.fill,
             terms=terms,
             hint=hint,
@@ -410,12 +419,32 @@ class FittedForecaster(ConvTimeNetEstimator):
             if future is None:
                 return {}, []
             raise ConfigError("future=... is given, but the model has no futr_exog; leave it out")
-        given = read_plan(future, table, names, self.time_col, self.id_col)
+        given = read_plan(future, table, self.wanted_ahead(table))
         ahead = self._reader.ahead(steps)
         plan, notices = rows_ahead(table, steps, ahead, given, names, self.terms)
         for notice in notices:
             log.warning(notice)
         return plan, notices
+
+    def wanted_ahead(self, table: Table) -> Wanted:
+        """How a source of the covariates known ahead of a table is read."""
+        steps = table.frequency.unit == "step"
+        return Wanted(
+            time=self.time_col,
+            targets=(),
+            id=self.id_col,
+            covariates=column_names("futr_exog", self.futr_exog),
+            usual_time=table.time_name,
+            reading=TimeReading(format=self.time_format, dayfirst=self.dayfirst, steps=steps),
+            decimal=self.decimal,
+        )
+
+    def description(self, values: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Everything about the fitted model that is not numbers, as plain JSON values."""
+        described = super().description(values)
+        if self.freq is not None:
+            described["parameters"]["freq"] = frequency_name(self.freq)
+        return described
 
     def scaler_for(self, table: Table) -> Scaler:
         """How the series of a table are scaled before the network reads them."""

@@ -12,7 +12,6 @@ import numpy as np
 
 from convtimenet.config import ModelConfig
 from convtimenet.data.covariates import Encoder, calendar_names
-from convtimenet.data.remembered import check_fits, from_remembered, remembered
 from convtimenet.data.split import FittedRows, hold_back, split_rows
 from convtimenet.data.tables import Table, column_names, crop
 from convtimenet.data.windows import Scaler
@@ -29,6 +28,7 @@ from convtimenet.estimators.reading import (
     statistics,
     training_windows,
 )
+from convtimenet.storage.remembered import check_fits, from_remembered, remembered
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +59,8 @@ class ConvTimeNetForecaster(FittedForecaster):
     fill
         The number that missing values stand for: 0 for sales, where no row means that nothing was
         sold. By default a missing value is unknown, and masked.
+    time_format, dayfirst, decimal
+        How times and numbers are written, where their cells do not decide it (see there).
     hist_exog, futr_exog, stat_exog
         Columns of covariates, numbers or text: known up to now, known ahead, and one value for a
         whole series; one name, or several. For what is known ahead `predict` needs the rows of the
@@ -113,8 +115,11 @@ class ConvTimeNetForecaster(FittedForecaster):
         scale: bool = True,
         time_col: str | None = None,
         target_cols: str | Sequence[str] | None = None,
-        freq: str | None = None,
+        freq: Any = None,
         id_col: str | None = None,
+        time_format: str | None = None,
+        dayfirst: bool | None = None,
+        decimal: str | None = None,
         fill: float | None = None,
         hist_exog: str | Sequence[str] | None = None,
         futr_exog: str | Sequence[str] | None = None,
@@ -140,6 +145,9 @@ class ConvTimeNetForecaster(FittedForecaster):
         self.freq = freq
         self.id_col = id_col
         self.fill = fill
+        self.time_format = time_format
+        self.dayfirst = dayfirst
+        self.decimal = decimal
         self.hist_exog = hist_exog
         self.futr_exog = futr_exog
         self.stat_exog = stat_exog
@@ -168,8 +176,8 @@ class ConvTimeNetForecaster(FittedForecaster):
         Parameters
         ----------
         X
-            What `convtimenet.data.tables.read_table` takes: a CSV or Parquet path, a pandas, polars
-            or pyarrow frame, wide or long, a numpy array (T,) or (T, C); or a `Table`.
+            What `convtimenet.data.tables.read_table` takes: the path of a file, a pandas, polars or
+            pyarrow frame, wide or long, or a series, a numpy array (T,) or (T, C); or a `Table`.
         y
             Ignored; for scikit-learn.
         split

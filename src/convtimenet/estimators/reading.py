@@ -16,7 +16,6 @@ import torch
 from convtimenet.config import ModelConfig
 from convtimenet.data.agreement import Labels, match_ids
 from convtimenet.data.covariates import Encoder
-from convtimenet.data.csv_file import listing
 from convtimenet.data.split import Rows, scored_rows
 from convtimenet.data.tables import Table, crop, extend, pad_front
 from convtimenet.data.windows import (
@@ -30,6 +29,7 @@ from convtimenet.data.windows import (
 from convtimenet.errors import DataError
 from convtimenet.estimators.panel import Panel
 from convtimenet.estimators.presets import PANEL_EPOCH
+from convtimenet.wording import listing
 
 __all__ = [
     "Reader",

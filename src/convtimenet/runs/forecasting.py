@@ -11,7 +11,6 @@ import numpy as np
 
 from convtimenet.config import TrainConfig
 from convtimenet.data.covariates import Encoder, terms_of
-from convtimenet.data.csv_file import listing
 from convtimenet.data.future import read_plan, rows_ahead
 from convtimenet.data.split import Rows, hold_back
 from convtimenet.data.tables import Table
@@ -21,6 +20,7 @@ from convtimenet.estimators.forecasts import check_steps
 from convtimenet.estimators.intervals import check_levels, check_reach
 from convtimenet.runs.result import Result, comparison, facts, plain_intervals, result_of
 from convtimenet.training.metrics import ForecastEvaluation
+from convtimenet.wording import listing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,7 +213,7 @@ def check_future(model: ConvTimeNetForecaster, table: Table, future: str | Path 
             f"the model reads {listing(names)} ahead: expected the values of the {model.h} steps "
             "after the table's end, found none; give a file of them with --future"
         )
-    given = read_plan(future, table, names, model.time_col, model.id_col)
+    given = read_plan(future, table, model.wanted_ahead(table))
     if hasattr(model, "tail_"):
         terms = model.terms
     else:

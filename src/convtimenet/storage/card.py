@@ -6,7 +6,7 @@ import platform
 from importlib.metadata import version
 from typing import Any
 
-from convtimenet.data.csv_file import listing
+from convtimenet.wording import listing
 
 _HELD_BACK = "held-back part of the training data, which chose the epoch"
 _TASKS = {

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from convtimenet.data.timestamps import parse_times
+from convtimenet.data.text.times import parse_times
 from convtimenet.errors import DataError
 
 __all__ = ["on_equal_steps"]
@@ -102,7 +102,7 @@ def _numbers(texts: list[str], places: list[str], path: Path) -> np.ndarray:
 
 def _dates(texts: list[str], places: list[str]) -> np.ndarray:
     """Dates as nanoseconds, or as months where each is the same moment of its month."""
-    times, _ = parse_times(texts, places)
+    times = parse_times(texts, places.__getitem__).times
     for shift in (np.timedelta64(0, "ns"), np.timedelta64(86_400_000_000_000, "ns")):
         months = (times + shift).astype("datetime64[M]")
         if len(set((times + shift - months).tolist())) == 1:

@@ -35,7 +35,7 @@ def remembered(table: Table) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         "time_name": table.time_name,
         "frequency": table.frequency.name,
         "time_zone": table.time_zone,
-        "origin": {"kind": origin.kind, "indexed": origin.indexed},
+        "origin": {"kind": origin.kind, "indexed": origin.indexed, **_particulars(origin)},
         "time_type": _described(origin.time_dtype),
         "datetime": table.times.dtype.kind == "M",
     }
@@ -62,7 +62,7 @@ def remembered(table: Table) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         }
         if values["series"]["id_type"] == _CATEGORIES and table.ids.dtype != object:
             values["series"]["id_type"] = None  # some libraries have categories of text alone
-        kinds = {type(one).__name__ for one in (origin.labels or {}).values()}
+        kinds = {type(one).__name__ for one in (origin.id_labels or {}).values()}
         if len(kinds) == 1 and kinds <= _LABELS.keys():
             values["series"]["labels"] = kinds.pop()
         arrays["tail.rows"] = table.lengths
@@ -123,10 +123,10 @@ def from_remembered(values: dict[str, Any], arrays: dict[str, np.ndarray]) -> Ta
         frequency=Frequency.parse(values["frequency"]),
         time_zone=values["time_zone"],
         origin=Origin(
-            **values["origin"],
+            **_origin(values["origin"]),
             time_dtype=_restored(values["time_type"]),
             id_dtype=None if series is None else _restored(series["id_type"]),
-            labels=None if series is None else _labels(series.get("labels"), series["ids"]),
+            id_labels=None if series is None else _labels(series.get("labels"), series["ids"]),
         ),
         covariates=covariates,
         **long,
@@ -140,6 +140,32 @@ def _labels(kind: str | None, ids: list[Any]) -> dict[Any, Any] | None:
     if kind not in _LABELS:
         raise ValueError(f"{kind!r} is no type of ids")
     return {one: _LABELS[kind](one) for one in ids}
+
+
+def _particulars(origin: Origin) -> dict[str, Any]:
+    """What an origin has beyond the usual, as JSON values; labels that JSON cannot hold are text
+    from then on."""
+    found = {
+        name: value
+        for name in ("series", "period", "time_form")
+        if (value := getattr(origin, name))
+    }
+    labels = [[name, label] for name, label in origin.labels if _is_plain(label)]
+    return found | ({"labels": labels} if labels else {})
+
+
+def _is_plain(label: Any) -> bool:
+    parts = label if isinstance(label, tuple) else (label,)
+    return all(part is None or type(part) in (str, int, float, bool) for part in parts)
+
+
+def _origin(values: dict[str, Any]) -> dict[str, Any]:
+    """Inverse of `_particulars`."""
+    labels = [
+        (name, tuple(label) if isinstance(label, list) else label)
+        for name, label in values.get("labels", ())
+    ]
+    return values | {"labels": tuple(labels)}
 
 
 def check_fits(table: Table, scaler: Scaler, encoder: Encoder, config: ModelConfig) -> None:

@@ -1,0 +1,410 @@
+"""One column of a table, whatever holds it: as times, ids, numbers or a covariate, in numpy.
+
+`CellColumn` is of cells as they were written: text of a file, whatever objects a sheet or a frame
+holds. `ArrayColumn` is of values that have a type already. An error names the column and the row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from numbers import Integral
+from typing import Any, Protocol
+
+import numpy as np
+
+from convtimenet.data.text.numbers import (
+    MISSING_WORDS,
+    NotANumber,
+    decimal_of,
+    is_missing,
+    plain_numbers,
+    read_numbers,
+)
+from convtimenet.data.text.times import (
+    TimeReading,
+    Times,
+    is_clock,
+    looks_like_date,
+    parse_times,
+)
+from convtimenet.data.text.whole_times import read_whole
+from convtimenet.data.timestamps import FIRST_YEAR, LAST_YEAR
+from convtimenet.errors import DataError
+
+__all__ = ["ArrayColumn", "CellColumn", "Column", "Grid", "Ids", "Numbers", "numbered", "row_place"]
+
+_SHOWN = 8  # cells that are looked at to see what a column holds
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ids:
+    """Which series each of R rows belongs to, (R,), and the S ids in the order of their first rows:
+    whole numbers or text, and the caller's own by those where they were neither, such as booleans
+    or UUIDs."""
+
+    of: np.ndarray
+    ids: np.ndarray
+    own: dict[Any, Any] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Numbers:
+    """How numbers are written: the caller's word, or what the whole file shows."""
+
+    decimal: str | None = None
+    elsewhere: Callable[[], str | None] = lambda: None
+    commas: bool = True
+    """Whether any cell of the file may have a decimal comma."""
+
+
+class Column(Protocol):
+    """What a source's columns can be read as."""
+
+    name: str
+
+    @property
+    def place(self) -> Callable[[int], str]:
+        """Where a row is, for messages."""
+        ...
+
+    def holds_dates(self) -> bool:
+        """Whether it is of dates, or of text that reads as one."""
+        ...
+
+    def holds_clocks(self) -> bool:
+        """Whether it is of times of day."""
+        ...
+
+    def labels(self) -> list[Any] | None:
+        """The first cells where they may be labels, text or whole numbers; None for others."""
+        ...
+
+    def texts(self) -> list[str]:
+        """Every cell as text."""
+        ...
+
+    def first_texts(self, n: int) -> list[str]:
+        """The first n cells as text."""
+        ...
+
+    def times(self, reading: TimeReading) -> Times:
+        """Time stamps (R,)."""
+        ...
+
+    def ids(self) -> Ids:
+        """Ids (R,)."""
+        ...
+
+    def numbers(self, how: Numbers) -> tuple[np.ndarray, tuple[str, ...]]:
+        """Numbers (R,), float64 with NaN, and notices."""
+        ...
+
+    def covariate(self, how: Numbers) -> tuple[np.ndarray, tuple[str, ...]]:
+        """Numbers, or text as objects with None, and notices."""
+        ...
+
+
+@dataclass
+class Grid:
+    """The columns of a source, made when they are asked for.
+
+    Attributes
+    ----------
+    names
+        Their names as text, in order.
+    make
+        Makes the column of a name.
+    rows
+        How many rows there are.
+    commas
+        Whether any cell may have a decimal comma.
+    notices
+        What reading the source decided.
+    """
+
+    names: tuple[str, ...]
+    make: Callable[[str], Column]
+    rows: int
+    commas: bool = True
+    notices: tuple[str, ...] = ()
+    _made: dict[str, Column] = field(default_factory=dict, repr=False)
+    _decimal: list[str | None] = field(default_factory=list, repr=False)
+
+    def __getitem__(self, name: str) -> Column:
+        if name not in self._made:
+            self._made[name] = self.make(name)
+        return self._made[name]
+
+    def numbers(self, decimal: str | None, besides: Sequence[str]) -> Numbers:
+        """How the numbers of its columns are written, by all columns but some."""
+
+        def elsewhere() -> str | None:
+            if not self._decimal:
+                columns = (self[name] for name in self.names if name not in besides)
+                cells = (column.coded()[1] for column in columns if isinstance(column, CellColumn))
+                self._decimal.append(decimal_of(cells))
+            return self._decimal[0]
+
+        return Numbers(decimal=decimal, elsewhere=elsewhere, commas=self.commas)
+
+
+def row_place(row: int) -> str:
+    """Where a row of a frame is."""
+    return f"row {row}"
+
+
+@dataclass
+class CellColumn:
+    """R cells as they were written: text, numbers, dates or None.
+
+    Subclasses may keep them in another form: `coded`, `cells` and `plain` are all that is asked.
+    """
+
+    name: str
+    cells_given: Sequence[Any] = ()
+    place: Callable[[int], str] = field(default=row_place)
+    _coded: tuple[np.ndarray, list[Any]] | None = field(default=None, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.cells_given)
+
+    def cells(self) -> Sequence[Any]:
+        """All R cells."""
+        return self.cells_given
+
+    def head(self) -> list[Any]:
+        """The first cells that are not missing."""
+        cells = self.cells()[:1000]
+        return [cell for cell in cells if not is_missing(cell)][:_SHOWN]
+
+    def coded(self) -> tuple[np.ndarray, list[Any]]:
+        """Number of each row's cell (R,) among the different cells, and those by first row."""
+        if self._coded is None:
+            self._coded = numbered(self.cells())
+        return self._coded
+
+    def plain(self) -> np.ndarray | None:
+        """Numbers (R,) if every cell is one as Python writes it, or missing."""
+        return plain_numbers(self.cells())
+
+    def holds_dates(self) -> bool:
+        head = self.head()
+        return bool(head) and all(
+            isinstance(cell, date) or (isinstance(cell, str) and looks_like_date(cell))
+            for cell in head
+        )
+
+    def holds_clocks(self) -> bool:
+        head = self.head()
+        return bool(head) and all(not isinstance(c, date) and is_clock(str(c)) for c in head)
+
+    def labels(self) -> list[Any] | None:
+        _, different = self.coded()
+        return different
+
+    def texts(self) -> list[str]:
+        return ["" if cell is None else str(cell) for cell in self.cells()]
+
+    def first_texts(self, n: int) -> list[str]:
+        return [str(cell) for cell in self.head()[:n]]
+
+    def times(self, reading: TimeReading) -> Times:
+        of, different = self.coded()
+        first = np.unique(of, return_index=True)[1]
+        missing = [i for i, cell in enumerate(different) if cell is None or cell != cell]
+        if missing or "" in different:
+            at = missing[0] if missing else different.index("")
+            raise DataError(
+                f"column {self.name!r}, {self.place(int(first[at]))}: the time stamp is missing; "
+                "every row needs one"
+            )
+        texts = [_time_text(cell) for cell in different]
+        found = parse_times(texts, lambda i: self._at(int(first[i])), reading)
+        return Times(
+            times=found.times[of],
+            zone=found.zone,
+            offsets=found.offsets,
+            form=found.form,
+            notices=tuple(f"column {self.name!r}: {notice}" for notice in found.notices),
+        )
+
+    def _at(self, row: int) -> str:
+        return f"column {self.name!r}, {self.place(row)}"
+
+    def ids(self) -> Ids:
+        of, different = self.coded()
+        for i, label in enumerate(different):
+            if label is None or label == "" or label != label:
+                at = self.place(int(np.argmax(of == i)))
+                raise _id_missing(self.name, at)
+        return _ids_of(self.name, of, different)
+
+    def numbers(self, how: Numbers) -> tuple[np.ndarray, tuple[str, ...]]:
+        plain = self.plain() if how.decimal != "," else None
+        if plain is not None and not (how.commas and self._marks_are_open(how)):
+            return plain, ()
+        return read_numbers(self.name, self.cells(), self.place, how.decimal, how.elsewhere)
+
+    def _marks_are_open(self, how: Numbers) -> bool:
+        """Whether the file has decimal commas, and so points may stand between thousands."""
+        return how.decimal is None and how.elsewhere() == ","
+
+    def covariate(self, how: Numbers) -> tuple[np.ndarray, tuple[str, ...]]:
+        try:
+            return self.numbers(how)
+        except NotANumber:
+            pass
+        cells = (None if c is None or c != c else str(c).strip() for c in self.cells())
+        return np.array(
+            [None if c is None or c.lower() in MISSING_WORDS else c for c in cells], object
+        ), ()
+
+
+def _time_text(cell: Any) -> str:
+    if isinstance(cell, datetime) and cell.tzinfo is None:
+        return cell.isoformat(sep=" ")
+    return str(cell)
+
+
+def _ids_of(name: str, of: np.ndarray, labels: list[Any]) -> Ids:
+    """Ids by the number of each row's label (R,) and the different labels, in any type."""
+    fractions = [one for one in labels if isinstance(one, float) and not one.is_integer()]
+    if fractions:
+        raise _no_ids(name, f"the number {fractions[0]}")
+    if all(isinstance(one, (Integral, float)) and not isinstance(one, bool) for one in labels):
+        whole = list(map(int, labels))
+        if all(-(2**63) <= one < 2**63 for one in whole):
+            return Ids(of=of, ids=np.array(whole, dtype=np.int64))
+    texts = list(map(str, labels))
+    if len(set(texts)) < len(texts):
+        twice = next(text for text in texts if texts.count(text) > 1)
+        raise DataError(
+            f"column {name!r}: different ids read {twice!r} as text, such as a number and its "
+            "text; write ids in one way"
+        )
+    plain = all(isinstance(one, str) for one in labels)
+    own = None if plain else dict(zip(texts, labels, strict=True))
+    return Ids(of=of, ids=np.array(texts, dtype=object), own=own)
+
+
+def _no_ids(name: str, found: str) -> DataError:
+    return DataError(
+        f"column {name!r}: expected ids as text or whole numbers, found {found}; convert it, in "
+        "pandas with astype(int) or astype(str)"
+    )
+
+
+def _id_missing(name: str, place: str) -> DataError:
+    return DataError(f"column {name!r}, {place}: the id is missing; every row needs one")
+
+
+@dataclass
+class ArrayColumn:
+    """R values of one type.
+
+    Parameters
+    ----------
+    values
+        float64 or whole numbers, or datetime64 (in UTC if there is a `zone`), or None for a type
+        that can be none of ours.
+    missing
+        (R,), where they are missing; None for nowhere.
+    kind
+        The type's name, for messages.
+    """
+
+    name: str
+    values: np.ndarray | None
+    missing: np.ndarray | None = None
+    kind: str = ""
+    zone: str | None = None
+    place: Callable[[int], str] = row_place
+
+    def holds_dates(self) -> bool:
+        return self.values is not None and self.values.dtype.kind == "M"
+
+    def holds_clocks(self) -> bool:
+        return False
+
+    def labels(self) -> list[Any] | None:
+        if self.values is None or self.values.dtype.kind not in "iu":
+            return None
+        return self.values.tolist()
+
+    def texts(self) -> list[str]:
+        if self.values is None:
+            raise self._unfit("text")
+        if self.values.dtype.kind == "M":
+            return np.datetime_as_string(self.values.astype("datetime64[s]")).tolist()
+        return [f"{value:.15g}" for value in self.values.tolist()]
+
+    def first_texts(self, n: int) -> list[str]:
+        part = None if self.values is None else self.values[:n]
+        return ArrayColumn(self.name, part, kind=self.kind).texts()
+
+    def times(self, reading: TimeReading) -> Times:
+        self._need_all("time stamp")
+        kind = "" if self.values is None else self.values.dtype.kind
+        if self.values is None or (kind == "f" and reading.format is None) or kind == "b":
+            raise DataError(
+                f"column {self.name!r}: expected dates or integers as times, found {self.kind}; "
+                "convert it, in pandas with pd.to_datetime(column), or column.astype(int) for "
+                "whole numbers"
+            )
+        if kind == "f":
+            return CellColumn(self.name, self.texts(), self.place).times(reading)
+        if kind in "iu":
+            whole = self.values.astype(np.int64)
+            times, form, notices = read_whole(whole, reading.format, reading.steps)
+            told = tuple(f"column {self.name!r}: {notice}" for notice in notices)
+            return Times(times=times, form=form, notices=told)
+        years = self.values.astype("datetime64[Y]").astype(int) + 1970
+        if years.min() < FIRST_YEAR or years.max() > LAST_YEAR:
+            raise DataError(
+                f"column {self.name!r}: expected years from {FIRST_YEAR} to {LAST_YEAR}, found "
+                f"{years.min()} to {years.max()}; leave out rows with others"
+            )
+        return Times(times=self.values.astype("datetime64[ns]"), zone=self.zone)
+
+    def _need_all(self, what: str) -> None:
+        if self.missing is not None and self.missing.any():
+            at = self.place(int(np.argmax(self.missing)))
+            raise DataError(
+                f"column {self.name!r}, {at}: the {what} is missing; every row needs one"
+            )
+
+    def ids(self) -> Ids:
+        self._need_all("id")
+        if self.values is None or self.values.dtype.kind == "M":
+            raise _no_ids(self.name, self.kind)
+        labels, first, of = np.unique(self.values, return_index=True, return_inverse=True)
+        order = np.argsort(first, kind="stable")
+        rank = np.empty(len(order), dtype=np.int64)
+        rank[order] = np.arange(len(order))
+        return _ids_of(self.name, rank[of], labels[order].tolist())
+
+    def numbers(self, how: Numbers) -> tuple[np.ndarray, tuple[str, ...]]:
+        if self.values is None or self.values.dtype.kind == "M":
+            raise self._unfit("numbers")
+        values = self.values.astype(np.float64)
+        if self.missing is not None:
+            values[self.missing] = np.nan
+        return values, ()
+
+    def covariate(self, how: Numbers) -> tuple[np.ndarray, tuple[str, ...]]:
+        return self.numbers(how)
+
+    def _unfit(self, what: str) -> DataError:
+        return DataError(
+            f"column {self.name!r}: expected {what}, found {self.kind}; convert it or leave it out "
+            "with target_cols=[...]"
+        )
+
+
+def numbered(labels: Sequence[Any]) -> tuple[np.ndarray, list[Any]]:
+    """Number of each row's label (R,), in the order in which they first occur, and the labels."""
+    numbers: dict[Any, int] = {}
+    of = [numbers.setdefault(label, len(numbers)) for label in labels]
+    return np.array(of, dtype=np.int64), list(numbers)

@@ -1,0 +1,176 @@
+"""Delimited text: ``.csv``, ``.tsv`` and ``.txt``.
+
+Large files are cut into cells by pyarrow where it is installed, others by Python's own reader. What
+the cells mean is decided by the same code, so both give the same table and the same errors; a file
+that the two could take differently goes to Python's.
+"""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import io
+import itertools
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+from convtimenet.data.columns import CellColumn, Grid
+from convtimenet.data.files.dialect import Dialect, find_dialect, rows_of
+from convtimenet.data.files.raw import decoded
+from convtimenet.data.text.times import looks_like_date
+from convtimenet.errors import DataError
+
+__all__ = ["read_delimited"]
+
+_LARGE = 2**18  # bytes from which pyarrow's import is worth its time
+_FIRST_LINES, _FIRST_PART = 300, 2**20
+_SOME_ROWS = 4096
+
+
+def read_delimited(path: Path, content: bytes) -> Grid:
+    """Read a file with a line of names and rows below it, without looking at its times.
+
+    Raises
+    ------
+    DataError
+        If it has no rows, repeats a column name, or a row has more or fewer cells than the header.
+    """
+    if content.isascii() and 0 not in content[:1000]:  # the usual case, decoded when it is needed
+        text, notices = partial(str, content, "ascii"), ()
+        head = _first_lines(content[: _FIRST_PART + 1].decode("ascii"), text)
+    else:
+        whole, notices = decoded(content)
+        content, text = whole.encode(), lambda: whole
+        head = _first_lines(whole[: _FIRST_PART + 1], text)
+    dialect = find_dialect([line.rstrip("\r\n") for line in head])
+    names = _names(path, head, dialect)
+    body = _Body(path, text, dialect, len(names))
+    columns = None
+    if len(content) >= _LARGE and importlib.util.find_spec("pyarrow") is not None:
+        from convtimenet.data.files.arrow_cells import cut
+
+        columns = cut(content, head, dialect, names, body.place)
+    if columns is None:
+        cells = body.cells()
+        columns = [
+            CellColumn(name, one, body.place) for name, one in zip(names, cells, strict=True)
+        ]
+    skipped = body.comments + dialect.comments
+    if skipped:
+        notices += (f"{skipped} lines of comment (#) are left out",)
+    # a delimiter at the end of every line makes a column of nothing
+    kept = {c.name: c for c in columns if c.name or c.coded()[1] != [""]}
+    repeated = [c.name for c in columns if c.name in kept and kept[c.name] is not c]
+    if repeated:
+        raise DataError(f"{path}: two columns are named {repeated[0]!r}; rename one of them")
+    quoted_commas = b'"' in content if dialect.delimiter == "," else b"," in content
+    return Grid(
+        names=tuple(kept),
+        make=kept.__getitem__,
+        rows=len(columns[0]),
+        commas=quoted_commas,
+        notices=notices,
+    )
+
+
+def _first_lines(part: str, text: Callable[[], str]) -> list[str]:
+    """Lines from which the rest can be told, whole ones, by the first part of a text."""
+    lines = part.splitlines(keepends=True)
+    if len(part) > _FIRST_PART:
+        if len(lines) < _FIRST_LINES // 100:  # lines as long as this part
+            return list(itertools.islice(io.StringIO(text(), newline=""), _FIRST_LINES))
+        lines.pop()
+    return lines[:_FIRST_LINES]
+
+
+def _names(path: Path, head: list[str], dialect: Dialect) -> list[str]:
+    """The header, checked."""
+    lines = itertools.islice(head, dialect.header, None)
+    if dialect.commented:
+        lines = itertools.chain([next(lines).lstrip().lstrip("#").lstrip()], lines)
+    try:
+        row = next(rows_of(lines, dialect.delimiter), [])
+    except csv.Error as error:
+        raise _unreadable(path, dialect.header + 1, error) from error
+    names = [name.strip() for name in row]
+    if dates := [name for name in names if looks_like_date(name)]:
+        raise DataError(
+            f"{path}: expected a header line with the columns' names, found {dates[0]!r} in it; "
+            "write a header line, and times downwards in one column"
+        )
+    return names
+
+
+class _Body:
+    """The rows below the header, cut by Python's reader when they are asked for."""
+
+    def __init__(self, path: Path, text: Callable[[], str], dialect: Dialect, width: int):
+        self.path, self.text, self.dialect, self.width = path, text, dialect, width
+        self.comments = 0
+        self._lines: list[int] = []
+
+    def cells(self) -> list[list[str]]:
+        """The cells of each column."""
+        columns: list[list[str]] = [[] for _ in range(self.width)]
+        rows = self._rows()
+        # some rows at a time: the collector of garbage looks at every list that is alive
+        while some := list(itertools.islice(rows, _SOME_ROWS)):
+            for column, cells in zip(columns, zip(*some, strict=True), strict=True):
+                column.extend(cells)
+        if not columns or not columns[0]:
+            found = "only a header line" if self.width else "an empty file"
+            raise DataError(
+                f"{self.path}: expected a header line and rows below it, found {found}; write "
+                "at least two rows"
+            )
+        return columns
+
+    def place(self, row: int) -> str:
+        """The line that a row ends in."""
+        if not self._lines:
+            for _ in self._rows(lines=self._lines):
+                pass
+        return f"line {self._lines[row]}"
+
+    def _rows(self, lines: list[int] | None = None) -> Iterator[list[str]]:
+        stream = io.StringIO(self.text(), newline="")
+        before = self.dialect.header
+        for _ in range(before):
+            next(stream)
+        reader = csv.reader(stream, delimiter=self.dialect.delimiter)
+        width, comments = self.width, 0
+        try:
+            next(reader, None)
+            for row in reader:
+                if len(row) != width or row[0][:1] == "#":
+                    if _is_comment(row, width):
+                        comments += 1
+                        continue
+                    if len(row) < 2 and not "".join(row).strip():
+                        continue
+                    if len(row) != width:
+                        raise self._ragged(before + reader.line_num, row)
+                if lines is not None:
+                    lines.append(before + reader.line_num)
+                yield row
+        except csv.Error as error:
+            raise _unreadable(self.path, before + reader.line_num, error) from error
+        self.comments = comments
+
+    def _ragged(self, line: int, row: list[str]) -> DataError:
+        mark = self.dialect.delimiter
+        return DataError(
+            f"{self.path}, line {line}: expected {self.width} cells as in the header, found "
+            f"{len(row)}; quote cells that contain {mark!r}, or correct the line"
+        )
+
+
+def _is_comment(row: list[str], width: int) -> bool:
+    """Whether a row is a comment; one with as many cells as the header may be data that begins
+    with the mark, unless a space follows it."""
+    return bool(row) and row[0][:1] == "#" and (len(row) != width or row[0][:2] == "# ")
+
+
+def _unreadable(path: Path, line: int, error: csv.Error) -> DataError:
+    return DataError(f"{path}, line {line}: not readable as CSV: {error}; correct the line")

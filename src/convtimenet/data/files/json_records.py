@@ -1,0 +1,78 @@
+"""JSON: records one a line, a list of records, or columns by name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from convtimenet.data.columns import CellColumn, Grid
+from convtimenet.data.files.raw import decoded
+from convtimenet.errors import DataError
+
+_SHAPES = (
+    'expected records such as {"date": "2024-01-31", "a": 1.5}, one a line or in a list, or '
+    'columns such as {"date": [...], "a": [...]}'
+)
+
+
+def read_json(path: Path, content: bytes) -> Grid:
+    """Read records.
+
+    Raises
+    ------
+    DataError
+        If it is no JSON of one of these shapes, naming the line.
+    """
+    text, notices = decoded(content)
+    try:
+        value, place = json.loads(text), _record
+        if isinstance(value, dict) and not all(isinstance(v, (list, dict)) for v in value.values()):
+            value = [value]  # one line of records
+    except ValueError as error:
+        value, place = _lines(path, text, error)
+    if isinstance(value, dict):
+        columns = {
+            str(name): [*cells.values()] if isinstance(cells, dict) else cells
+            for name, cells in value.items()
+        }
+        if len({len(cells) for cells in columns.values()}) > 1:
+            raise DataError(f"{path}: the columns have different numbers of rows; {_SHAPES}")
+    elif isinstance(value, list) and all(isinstance(record, dict) for record in value):
+        names = list(dict.fromkeys(name for record in value for name in record))
+        columns = {name: [record.get(name) for record in value] for name in names}
+    else:
+        raise DataError(f"{path}: {_SHAPES}; found other JSON; write it so, or save it as .csv")
+    if not columns or not next(iter(columns.values())):
+        raise DataError(f"{path}: {_SHAPES}; found none; write at least two records")
+    for name, cells in columns.items():
+        if any(isinstance(cell, (list, dict)) for cell in cells):
+            columns[name] = [None if cell is None else json.dumps(cell) for cell in cells]
+    return Grid(
+        names=tuple(columns),
+        make=lambda name: CellColumn(name, columns[name], place),
+        rows=len(next(iter(columns.values()))),
+        notices=notices,
+    )
+
+
+def _lines(path: Path, text: str, whole: ValueError) -> tuple[Any, Callable[[int], str]]:
+    """One record a line."""
+    records, lines = [], []
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.strip():
+            try:
+                records.append(json.loads(line))
+            except ValueError as error:
+                first = not records
+                raise DataError(
+                    f"{path}, line {number}: not readable as JSON: {whole if first else error}; "
+                    f"{_SHAPES}; correct the line"
+                ) from error
+            lines.append(number)
+    return records, lambda row: f"line {lines[row]}"
+
+
+def _record(row: int) -> str:
+    return f"record {row}"

@@ -1,0 +1,94 @@
+"""The bytes of a file that may be compressed, and their text in whatever encoding."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+import zipfile
+import zlib
+from pathlib import Path
+
+from convtimenet.errors import DataError
+
+__all__ = ["decoded", "read_bytes"]
+
+_BOMS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
+_DAMAGE = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, NotImplementedError)
+
+
+def read_bytes(path: Path) -> tuple[bytes, str]:
+    """The content of a file, unpacked, and the name of what was in it.
+
+    Raises
+    ------
+    DataError
+        If it cannot be read, is damaged, or holds several files.
+    """
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}; check the path") from error
+    ending = path.suffix.lower()
+    try:
+        if ending == ".gz":
+            return gzip.decompress(raw), path.stem
+        if ending == ".bz2":
+            return bz2.decompress(raw), path.stem
+        if ending == ".xz":
+            return lzma.decompress(raw), path.stem
+        if ending == ".zip":
+            return _unzipped(path, raw)
+    except _DAMAGE as error:
+        kind = {".gz": "gzip"}.get(ending, ending[1:])
+        raise DataError(f"{path}: damaged {kind} file: {error}; fetch it again") from error
+    return raw, path.name
+
+
+def _unzipped(path: Path, raw: bytes) -> tuple[bytes, str]:
+    with zipfile.ZipFile(io.BytesIO(raw)) as archive:
+        names = [
+            entry.filename
+            for entry in archive.infolist()
+            if not entry.is_dir() and not entry.filename.startswith("__MACOSX/")
+        ]
+        if len(names) != 1:
+            raise DataError(
+                f"{path}: expected one file in it, found {len(names)}; unpack it and give one"
+            )
+        if archive.getinfo(names[0]).flag_bits & 1:
+            raise DataError(f"{path}: is protected by a password; unpack it and give the file")
+        return archive.read(names[0]), Path(names[0]).name
+
+
+def decoded(raw: bytes) -> tuple[str, tuple[str, ...]]:
+    """Text and what to say of its encoding.
+
+    UTF-8 and UTF-16, by their mark or without; else what Windows and old programs write in the
+    west, which reads any byte.
+    """
+    for mark, encoding in _BOMS:
+        if raw.startswith(mark):
+            try:
+                return raw.decode(encoding), ()
+            except UnicodeDecodeError:
+                break
+    sample = raw[:1000]
+    for encoding, zeros in (("utf-16-le", sample[1::2]), ("utf-16-be", sample[::2])):
+        if len(zeros) > 1 and zeros.count(0) > 0.7 * len(zeros):
+            try:
+                return raw.decode(encoding), ()
+            except UnicodeDecodeError:
+                break
+    try:
+        return raw.decode("utf-8"), ()
+    except UnicodeDecodeError:
+        pass
+    told = "the file is not UTF-8 and was read as {}; check the channel names"
+    if any(0x80 <= byte < 0xA0 for byte in set(raw)):
+        try:
+            return raw.decode("cp1252"), (told.format("Windows-1252"),)
+        except UnicodeDecodeError:
+            pass
+    return raw.decode("latin-1"), (told.format("Latin-1"),)

@@ -1,0 +1,74 @@
+"""Sheets of .xlsx files, through openpyxl."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from convtimenet.data.columns import CellColumn, Grid
+from convtimenet.errors import DataError, MissingExtraError
+
+
+def read_workbook(path: Path) -> Grid:
+    """The first sheet that holds a table: a row of names and rows below it.
+
+    Raises
+    ------
+    DataError
+        If the file is damaged or no sheet holds a table.
+    MissingExtraError
+        If openpyxl is not installed.
+    """
+    try:
+        import openpyxl
+        from openpyxl.utils.exceptions import InvalidFileException
+    except ImportError as error:
+        raise MissingExtraError("openpyxl", "excel", "reading a workbook") from error
+    try:
+        book = openpyxl.load_workbook(path, read_only=True, data_only=True)
+    except (zipfile.BadZipFile, InvalidFileException, KeyError, OSError) as error:
+        raise DataError(
+            f"{path}: not readable as a workbook: {error}; save it again as .xlsx, or as .csv"
+        ) from error
+    try:
+        held = [(sheet.title, _rows(sheet)) for sheet in book.worksheets]
+    finally:
+        book.close()
+    found = [(title, rows) for title, rows in held if len(rows) > 1]
+    if not found:
+        raise DataError(
+            f"{path}: expected a sheet with a row of names and rows below it, found none; write one"
+        )
+    title, rows = found[0]
+    notices = ()
+    if len(found) > 1:
+        others = ", ".join(repr(name) for name, _ in found[1:])
+        notices = (f"the sheet {title!r} is read; not used: {others}",)
+    return _grid(path, rows, notices)
+
+
+def _rows(sheet: Any) -> list[tuple[int, tuple[Any, ...]]]:
+    """Rows that hold something, by their numbers in the sheet."""
+    rows = enumerate(sheet.iter_rows(values_only=True), 1)
+    return [(i, row) for i, row in rows if any(cell is not None for cell in row)]
+
+
+def _grid(path: Path, rows: list[tuple[int, tuple[Any, ...]]], notices: tuple[str, ...]) -> Grid:
+    (_, head), body = rows[0], rows[1:]
+    places = [i for i, _ in body]
+    columns: dict[str, list[Any]] = {}
+    for k, name in enumerate(head):
+        cells = [row[k] if k < len(row) else None for _, row in body]
+        name = "" if name is None else str(name).strip()
+        if not name and all(cell is None for cell in cells):
+            continue
+        if name in columns:
+            raise DataError(f"{path}: two columns are named {name!r}; rename one of them")
+        columns[name] = cells
+    return Grid(
+        names=tuple(columns),
+        make=lambda name: CellColumn(name, columns[name], lambda row: f"row {places[row]}"),
+        rows=len(body),
+        notices=notices,
+    )

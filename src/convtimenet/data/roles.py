@@ -1,0 +1,335 @@
+"""Which column is what: time, id, targets; and whether the rows are of one series."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from convtimenet.data.columns import CellColumn, Column, Grid, Ids
+from convtimenet.data.text.numbers import is_missing
+from convtimenet.data.text.times import looks_like_date
+from convtimenet.errors import DataError
+from convtimenet.wording import listing, unknown_column
+
+__all__ = [
+    "ID_NAME",
+    "TIME_NAMES",
+    "check_apart",
+    "check_one_series",
+    "find_id",
+    "find_targets",
+    "find_time",
+    "without_index",
+]
+
+ID_NAME, TARGET_NAME = "unique_id", "y"  # Nixtla's names of the columns of a long table
+TIME_NAMES = ("date", "ds", "time", "timestamp", "datetime")
+_PARTS = ("year", "month", "day", "hour", "minute", "second")
+_INDEX = re.compile(r"__index_level_\d+__|Unnamed: 0(?:\.\d+)?|")
+_MOST_KEYS = 8  # columns whose pairs are tried as ids
+_OFTEN = 0.2  # part of the rows that share a stamp with another where a number may be an id
+
+
+def without_index(
+    grid: Grid, time: Any, id: Any, targets: Sequence[Any] | None, covariates: Sequence[Any]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The names without those under which programs write the index of a frame, unless they are
+    asked for or hold the dates; and a notice of them."""
+    asked = {time, id, *(targets or ()), *covariates}
+    written = [
+        name
+        for k, name in enumerate(grid.names)
+        if _INDEX.fullmatch(name)
+        and name not in asked
+        and (name or k == 0)
+        and not grid[name].holds_dates()
+    ]
+    if not written or len(written) == len(grid.names):
+        return grid.names, ()
+    told = f"the index that a frame was written with is no data: {listing(written)} is left out"
+    return tuple(name for name in grid.names if name not in written), (told,)
+
+
+def find_time(
+    grid: Grid,
+    names: Sequence[str],
+    time_col: Any,
+    id_name: str | None,
+    usual: str | None = None,
+) -> tuple[Column, tuple[str, ...], tuple[str, ...]]:
+    """The time column, the names of the columns that it is made of, and notices; `usual` is taken
+    where there is one of that name."""
+    if time_col is not None:
+        if time_col not in names:
+            raise DataError(f"time_col: {unknown_column(time_col, names)}")
+        return grid[time_col], (time_col,), ()
+    dates = [name for name in names if name != id_name and grid[name].holds_dates()]
+    by_name = [name for wanted in TIME_NAMES for name in names if name.lower() == wanted]
+    if usual is not None and usual in names:
+        by_name.insert(0, usual)
+    name = by_name[0] if by_name else None
+    clock = name is not None and len(dates) == 1 and grid[name].holds_clocks()
+    if name is None or clock:
+        name = dates[0] if len(dates) == 1 else None
+    if name is not None:
+        return _with_clock(grid, names, name, id_name)
+    lower = {one.lower(): one for one in reversed(names)}
+    parts = [lower[part] for part in _PARTS if part in lower]
+    if len(parts) > 1 and parts[0].lower() == "year" and not dates:
+        kept = parts[: next((i for i, p in enumerate(parts) if p.lower() != _PARTS[i]), len(parts))]
+        if len(kept) > 1:
+            return _together(grid, kept, _from_parts(grid, kept))
+    if "year" in lower and not dates:
+        return grid[lower["year"]], (lower["year"],), ()
+    found = (
+        f"several columns hold dates: {listing(dates)}"
+        if dates
+        else "no column holds dates like 2020-01-31"
+    )
+    raise DataError(
+        f"no time column found: none is named {', '.join(TIME_NAMES)}, and {found}; pass "
+        f"time_col=... with one of {listing(names)}, or values without times as an array"
+    )
+
+
+def _with_clock(
+    grid: Grid, names: Sequence[str], name: str, id_name: str | None
+) -> tuple[Column, tuple[str, ...], tuple[str, ...]]:
+    """A column of days together with the one of times of day, if there is one."""
+    day = grid[name]
+    days_only = day.holds_dates() and not any(":" in text for text in _day_texts(day, 8))
+    others = [one for one in names if one not in (name, id_name)]
+    clocks = [one for one in others if grid[one].holds_clocks()]
+    if not days_only:
+        return day, (name,), ()
+    if len(clocks) == 1:
+        clock = grid[clocks[0]].texts()
+    else:
+        hours = [one for one in others if one.lower() == "hour"]
+        clock = _hours(grid, hours[0]) if len(hours) == 1 else None
+        if clock is None or len(set(_day_texts(day))) == grid.rows:
+            return day, (name,), ()
+        clocks = hours
+    texts = [f"{d} {c}" for d, c in zip(_day_texts(day), clock, strict=True)]
+    return _together(grid, [name, clocks[0]], texts)
+
+
+def _together(
+    grid: Grid, names: list[str], texts: list[str]
+) -> tuple[Column, tuple[str, ...], tuple[str, ...]]:
+    place = grid[names[0]].place
+    name = "date" if names[0].lower() == "year" else names[0]
+    told = f"times are read from the columns {listing(names)} together, as {name!r}"
+    return CellColumn(name, texts, place), tuple(names), (told,)
+
+
+def _day_texts(column: Column, first: int | None = None) -> list[str]:
+    """Days as text; a time of day of 0:00 that typed dates have is left out."""
+    texts = column.texts() if first is None else column.first_texts(first)
+    return [re.sub(r"[T ]00:00:00$", "", text.strip()) for text in texts]
+
+
+def _hours(grid: Grid, name: str) -> list[str] | None:
+    """Hours of the day as text, None for a column of anything else."""
+    texts = grid[name].texts()
+    if not all(text.strip().isdecimal() and int(text) <= 24 for text in set(texts)):
+        return None
+    return [f"{int(text):02d}:00" for text in texts]
+
+
+def _from_parts(grid: Grid, names: list[str]) -> list[str]:
+    """ISO 8601 texts of columns year, month, day and so on."""
+    cells = [[text.strip().removesuffix(".0") for text in grid[name].texts()] for name in names]
+    marks = ("", "-", "-", " ", ":", ":")
+    texts = cells[0]
+    for mark, column in zip(marks[1:], cells[1:], strict=False):
+        texts = [f"{text}{mark}{cell:0>2}" for text, cell in zip(texts, column, strict=True)]
+    return [f"{text}:00" for text in texts] if len(names) == 4 else texts
+
+
+def find_id(names: Sequence[str], id_col: Any) -> str | None:
+    """Name of the column that says which series a row belongs to; None for a wide table."""
+    if id_col is None:
+        return ID_NAME if ID_NAME in names else None
+    if id_col not in names:
+        raise DataError(f"id_col: {unknown_column(id_col, names)}")
+    return id_col
+
+
+def find_targets(
+    names: Sequence[str],
+    time_names: Sequence[str],
+    id_name: str | None,
+    targets: Sequence[Any] | None,
+    covariates: Sequence[Any],
+    grid: Grid | None = None,
+    hint: str | None = None,
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The channels, and a notice of what was taken and left; `hint` is said too where they are
+    those of a fitted model and not there."""
+    taken = dict.fromkeys(time_names, "time column") | {id_name: "id column"}
+    for name in covariates:
+        if name not in names:
+            raise DataError(f"covariates: {unknown_column(name, names)}")
+        if name in taken:
+            raise DataError(f"covariates: {name!r} is the {taken[name]}; leave it out")
+    taken |= dict.fromkeys(covariates, "covariate")
+    notices = ()
+    if targets is None:
+        targets = [name for name in names if name not in taken]
+        if "" in targets:
+            raise DataError(
+                "a column has no name; name or remove it, or list the channels as target_cols=[...]"
+            )
+        if not targets:
+            raise DataError(
+                f"expected value columns beside the time, found {listing(names)} only"
+                f"{hint or '; add one'}"
+            )
+        if id_name is not None and len(targets) > 1:
+            unused = [name for name in targets if name != TARGET_NAME]
+            if TARGET_NAME in targets:
+                targets = [TARGET_NAME]
+                told = (
+                    f"the column {TARGET_NAME!r} is forecast; not used: {listing(unused)} "
+                    "(target_cols=[...] names several targets)"
+                )
+            else:
+                told = (
+                    f"the columns {listing(targets)} are forecast, each of them (target_cols=[...] "
+                    "chooses some)"
+                )
+            notices = (told,)
+    absent = [name for name in targets if name not in names]
+    if absent and hint is not None:
+        raise DataError(
+            f"the table lacks the channels {listing(absent)}; it has {listing(names)}{hint}"
+        )
+    for name in targets:
+        if name in absent:
+            raise DataError(f"target_cols: {unknown_column(name, names)}")
+        if name in taken:
+            raise DataError(f"target_cols: {name!r} is the {taken[name]}; leave it out")
+    return tuple(targets), notices
+
+
+def check_one_series(
+    grid: Grid, times: np.ndarray, names: Sequence[str], channels: Sequence[str]
+) -> None:
+    """Refuse rows of many series without an id: stamps repeat, and a column tells such rows apart.
+
+    Raises
+    ------
+    DataError
+        If so, naming the column as the id that it looks like.
+    """
+    stamps, of = np.unique(times, return_inverse=True)
+    if len(stamps) == len(times):
+        return
+    often = len(times) - len(stamps) >= _OFTEN * len(times)
+    keys = _keys(grid, names, often)
+    for name, labels in keys.items():
+        if _apart(of, labels):
+            rest = [one for one in _number_columns(grid, names) if one != name]
+            targets = [one for one in rest if one in channels] or rest
+            raise DataError(
+                f"the time stamps repeat, and column {name!r} tells the rows of one stamp apart: "
+                f"this looks like many series; pass id_col={name!r} (--id_col {name}) and "
+                f"target_cols={targets!r} (--target_cols {','.join(targets)}), or some of them"
+            )
+    for one, other in combinations(list(keys)[:_MOST_KEYS], 2):
+        if _apart(of, keys[one] * (keys[other].max() + 1) + keys[other]):
+            raise _joined(
+                one,
+                other,
+                f"the time stamps repeat, and {one!r} and {other!r} together tell the rows of one "
+                "stamp apart",
+            )
+
+
+def check_apart(
+    grid: Grid, times: np.ndarray, ids: Ids, names: Sequence[str], id_name: str | None
+) -> None:
+    """Refuse rows whose ids leave several series in one, where another column tells those apart.
+
+    Raises
+    ------
+    DataError
+        If so, naming that column.
+    """
+    if len(names) < 2:
+        return  # nothing beside the target could tell them apart
+    order = np.lexsort((times, ids.of))
+    same = (np.diff(times[order]).astype(np.int64) == 0) & (np.diff(ids.of[order]) == 0)
+    if not same.any():
+        return
+    _, of = np.unique(times, return_inverse=True)
+    both = of * len(ids.ids) + ids.of
+    often = int(same.sum()) >= _OFTEN * len(times)
+    for name, labels in _keys(grid, names, often).items():
+        if _apart(both, labels):
+            raise _joined(
+                id_name,
+                name,
+                f"the series of {id_name!r} repeat time stamps, and column {name!r} tells the rows "
+                "of one stamp apart",
+            )
+
+
+def _joined(one: Any, other: str, what: str) -> DataError:
+    join = f"table[{one!r}].astype(str) + '/' + table[{other!r}].astype(str)"
+    return DataError(
+        f"{what}: this looks like many series; join the two into one id column, in pandas with "
+        f"table['unique_id'] = {join}, and pass id_col='unique_id' (--id_col unique_id) and "
+        "target_cols=[...]"
+    )
+
+
+def _keys(grid: Grid, names: Sequence[str], often: bool) -> dict[str, np.ndarray]:
+    """Columns that may tell series apart, text first, as numbers of their labels (R,)."""
+    texts, numbers = {}, {}
+    for name in names:
+        column = grid[name]
+        if isinstance(column, CellColumn):
+            of, labels = column.coded()
+            some = [str(label) for label in labels if not is_missing(label)][:20]
+            text = any(not _is_number(label) and not looks_like_date(label) for label in some)
+        else:
+            whole = column.labels()
+            if whole is None:
+                continue
+            labels, of = np.unique(whole, return_inverse=True)
+            some, text = [], False
+        if not 1 < len(labels) <= len(of) // 2:
+            continue
+        if text:
+            texts[name] = of
+        elif often and all(_is_number(label, whole=True) for label in some):
+            numbers[name] = of
+    return texts | numbers
+
+
+def _is_number(text: str, whole: bool = False) -> bool:
+    try:
+        return float(text).is_integer() or not whole
+    except ValueError:
+        return bool(re.fullmatch(r"[+-]?[\d.,]+", text)) and not whole
+
+
+def _apart(of: np.ndarray, labels: np.ndarray) -> bool:
+    """Whether rows with the same number all have different labels."""
+    return len(np.unique(of * (int(labels.max()) + 1) + labels)) == len(of)
+
+
+def _number_columns(grid: Grid, names: Sequence[str]) -> list[str]:
+    found = []
+    for name in names:
+        column = grid[name]
+        labels = column.coded()[1][:20] if isinstance(column, CellColumn) else []
+        if all(is_missing(label) or _is_number(str(label)) for label in labels):
+            found.append(name)
+    return found

@@ -1,0 +1,230 @@
+"""What a step is called: names of pandas and polars, old and new, and their own types."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Literal
+
+import numpy as np
+
+from convtimenet.errors import ConfigError, DataError
+
+__all__ = ["MONTHS", "WEEKDAYS", "NamedStep", "Unit", "frequency_name", "name_of", "parse_name"]
+
+Unit = Literal["ns", "month", "business month", "half month", "business", "business hour", "step"]
+
+DAY = 86_400_000_000_000
+_FIXED = {
+    "W": 7 * DAY,
+    "D": DAY,
+    "h": 3_600_000_000_000,
+    "min": 60_000_000_000,
+    "s": 1_000_000_000,
+    "ms": 1_000_000,
+    "us": 1_000,
+    "ns": 1,
+}
+MONTH_END = 31
+_CALENDAR: dict[str, tuple[Unit, int, int]] = {
+    "MS": ("month", 1, 1),
+    "ME": ("month", 1, MONTH_END),
+    "QS": ("month", 3, 1),
+    "QE": ("month", 3, MONTH_END),
+    "YS": ("month", 12, 1),
+    "YE": ("month", 12, MONTH_END),
+    "BMS": ("business month", 1, 1),
+    "BME": ("business month", 1, MONTH_END),
+    "BQS": ("business month", 3, 1),
+    "BQE": ("business month", 3, MONTH_END),
+    "BYS": ("business month", 12, 1),
+    "BYE": ("business month", 12, MONTH_END),
+    "SMS": ("half month", 1, 1),
+    "SME": ("half month", 1, MONTH_END),
+    "B": ("business", 1, 0),
+    "bh": ("business hour", 1, 0),
+    # polars: months on the day that the stamps have
+    "mo": ("month", 1, 0),
+    "q": ("month", 3, 0),
+    "y": ("month", 12, 0),
+}
+_SPELLINGS = {
+    "H": "h",
+    "T": "min",
+    "S": "s",
+    "L": "ms",
+    "U": "us",
+    "N": "ns",
+    "d": "D",
+    "w": "W",
+    "b": "B",
+    "m": "min",
+    "BH": "bh",
+    "M": "ME",
+    "Q": "QE",
+    "A": "YE",
+    "Y": "YE",
+    "AS": "YS",
+    "BM": "BME",
+    "BQ": "BQE",
+    "BA": "BYE",
+    "BY": "BYE",
+    "BAS": "BYS",
+    "SM": "SME",
+}
+"""Names that pandas had before 2.2, and those of polars."""
+
+WEEKDAYS = ("MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN")
+MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
+_NAME = re.compile(r"(\d*)\s*([A-Za-z]*)(?:@(\d+))?(?:-([A-Za-z]{3}|15))?")
+_PARTS = re.compile(r"(?:\d+\s*[A-Za-z]+){2,}")
+_LARGEST = 2**63
+
+
+@dataclass(frozen=True)
+class NamedStep:
+    """What a name asks for.
+
+    Attributes
+    ----------
+    day
+        As of `Frequency`; 0 for months on whatever day the stamps have.
+    anchor
+        Where the stamps shall lie: ``("weekday", 0 to 6)`` or ``("month", 1 to 12)``.
+    """
+
+    unit: Unit
+    count: int
+    day: int = 0
+    anchor: tuple[str, int] | None = None
+
+
+def parse_name(name: str) -> NamedStep:
+    """Read a name such as ``"15min"``, ``"1h30m"``, ``"W-WED"``, ``"QS-FEB"`` or ``"5"``.
+
+    Raises
+    ------
+    DataError
+        If the name is not known.
+    """
+    text = name.strip()
+    if _PARTS.fullmatch(text):
+        parts = [parse_name(part) for part in re.findall(r"\d+\s*[A-Za-z]+", text)]
+        if all(part.unit == "ns" for part in parts):
+            return NamedStep("ns", sum(part.count for part in parts))
+        raise _unknown(name)
+    match = _NAME.fullmatch(text)
+    number, code, day, anchor = match.groups() if match else ("", "", None, None)
+    if code == "M" and day and not anchor:
+        return NamedStep("month", int(number or 1), int(day))
+    code, count = _SPELLINGS.get(code, code), int(number or 1)
+    if count >= _LARGEST or day is not None:
+        raise _unknown(name)
+    if code in _FIXED and (anchor is None or (code == "W" and anchor.upper() in WEEKDAYS)):
+        at = None if anchor is None else ("weekday", WEEKDAYS.index(anchor.upper()))
+        return NamedStep("ns", count * _FIXED[code], anchor=at)
+    if code in ("SMS", "SME") and anchor == "15":
+        anchor = None  # pandas' own day
+    if code in _CALENDAR:
+        unit, months, month_day = _CALENDAR[code]
+        if anchor is None:
+            return NamedStep(unit, count * months, month_day)
+        if code[-2:] in ("QS", "QE", "YS", "YE") and anchor.upper() in MONTHS:
+            at = ("month", MONTHS.index(anchor.upper()) + 1)
+            return NamedStep(unit, count * months, month_day, at)
+    if number and code in ("", "i") and anchor is None:
+        return NamedStep("step", count)
+    raise _unknown(name)
+
+
+def _unknown(name: str) -> DataError:
+    known = ", ".join([*_FIXED, *(one for one in _CALENDAR if one not in ("mo", "q", "y"))])
+    return DataError(
+        f"unknown frequency {name!r}; expected an optional count followed by one of {known} "
+        "(S and E: start and end of month, quarter, year), '1M@15' for the 15th of every "
+        "month, or a bare number for integer steps; leave freq out to have it found"
+    )
+
+
+def name_of(unit: Unit, count: int, day: int) -> str:
+    """Short name, such as ``"15min"`` or ``"1MS"``, which `parse_name` reads back."""
+    if unit == "step":
+        return str(count)
+    if unit == "month":
+        return f"{count}" + {1: "MS", MONTH_END: "ME"}.get(day, f"M@{day}")
+    if unit != "ns":
+        one = 1 if unit in ("business month", "half month") else 0
+        code = next(c for c, known in _CALENDAR.items() if known == (unit, 1, day * one))
+        return f"{count}{code}"
+    code, size = next((c, s) for c, s in _FIXED.items() if count % s == 0)
+    return f"{count // size}{code}"
+
+
+def frequency_name(freq: Any) -> str:
+    """The name of a step that is given as a name or in the caller's own type.
+
+    Parameters
+    ----------
+    freq
+        Text (`parse_name`); a whole number for integer steps; a ``datetime.timedelta``,
+        ``pandas.Timedelta`` or ``numpy.timedelta64``; an offset of pandas such as
+        ``pd.offsets.Hour()``.
+
+    Raises
+    ------
+    ConfigError
+        If it is none of them, or no step forward.
+    DataError
+        If a name is not known.
+    """
+    if isinstance(freq, str):
+        parse_name(freq)
+        return freq
+    if isinstance(freq, (int, np.integer)) and not isinstance(freq, (bool, np.timedelta64)):
+        if freq < 1:
+            raise ConfigError(f"freq must be a step of at least 1, found {freq!r}; pass freq=1")
+        return str(int(freq))
+    length = _timedelta64(freq)
+    if length is not None:
+        return _name_of_length(freq, length)
+    name = getattr(freq, "freqstr", None)
+    if isinstance(name, str):
+        try:
+            parse_name(name)
+        except DataError:
+            raise ConfigError(
+                f"freq={freq!r}: steps of this kind are not known; pass the name of one that is, "
+                "such as freq='D', 'B', 'MS' or 'ME', or leave freq out to have it found"
+            ) from None
+        return name
+    raise ConfigError(
+        "freq must be a name such as 'h', '15min' or 'MS', a whole number for integer steps, a "
+        f"timedelta or an offset of pandas, found {freq!r}; leave freq out to have it found"
+    )
+
+
+def _timedelta64(freq: Any) -> np.timedelta64 | None:
+    """A length of time of any library, None for what is no such length."""
+    if isinstance(freq, np.timedelta64):
+        return freq
+    if isinstance(freq, timedelta):
+        exact = getattr(freq, "to_timedelta64", None)  # pandas' own hold nanoseconds
+        return np.timedelta64(freq) if exact is None else exact()
+    return None
+
+
+def _name_of_length(freq: Any, length: np.timedelta64) -> str:
+    unit, _ = np.datetime_data(length.dtype)
+    if np.isnat(length) or unit == "generic":
+        raise ConfigError(
+            f"freq={freq!r} has no length of time; pass one such as np.timedelta64(1, 'h'), or "
+            "freq=1 for integer steps"
+        )
+    if unit in ("Y", "M"):
+        count, name = int(length.astype("m8[M]").astype(np.int64)), "mo"
+    else:
+        count, name = int(length.astype("m8[ns]").astype(np.int64)), ""
+    if count < 1:
+        raise ConfigError(f"freq must be a step forward in time, found {freq!r}; pass freq='1h'")
+    return f"{count}{name}" if name else name_of("ns", count, 0)

@@ -1,0 +1,434 @@
+"""Time stamps as people write them, read: text and whole numbers to datetime64.
+
+A column is written in one way: the first form that every stamp fits is the one. What two readings
+fit (03/04/2024) is decided by other stamps of the column, or refused.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+
+import numpy as np
+
+from convtimenet.data.text.whole_times import EPOCHS, read_whole
+from convtimenet.data.timestamps import FIRST_YEAR, LAST_YEAR, offset_of
+from convtimenet.errors import ConfigError, DataError
+
+__all__ = ["TimeReading", "Times", "is_clock", "looks_like_date", "parse_times"]
+
+Place = Callable[[int], str]
+
+_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_REST = ("uary", "ruary", "ch", "il", "", "e", "y", "ust", "t?ember|t", "ober", "ember", "ember")
+_MON = "|".join(rf"{m}(?:{r})?" for m, r in zip(_MONTHS, _REST, strict=True))
+_MON = rf"(?P<mon>(?:{_MON}))\.?"
+_WEEKDAY = r"(?:(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*\.?,?\s+)?"
+_CLOCK = (
+    r"(?P<H>\d{1,2})(?::?(?P<M>\d\d)(?::?(?P<S>\d\d)(?:[.,](?P<f>\d{1,9}))?)?)?"
+    r"(?:\s*(?P<ap>[ap])\.?m\.?)?"
+)
+_TIME = rf"(?:(?:T|,?\s+){_CLOCK}(?:\s*(?P<z>Z|UTC|GMT|(?:UTC|GMT)?[+-]\d\d(?::?\d\d)?))?)?"
+_TIME += r"(?:\s*(?P<utc>Z|UTC|GMT))?"
+
+
+def _form(date: str, time: str = _TIME) -> re.Pattern[str]:
+    return re.compile(date + time, re.IGNORECASE | re.ASCII)
+
+
+_DAYS = (
+    _form(r"(?P<y>\d{4})(?P<s>[-/.])(?P<m>\d{1,2})(?P=s)(?P<d>\d{1,2})"),
+    _form(r"(?P<a>\d{1,2})(?P<s>[-/.])(?P<b>\d{1,2})(?P=s)(?P<y>\d{4})"),
+    _form(rf"{_WEEKDAY}(?P<d>\d{{1,2}})[-/ .]+{_MON}[-/ ,]+(?P<y>\d{{4}})"),
+    _form(rf"{_WEEKDAY}{_MON}[- ]+(?P<d>\d{{1,2}})(?:st|nd|rd|th)?,?\s+(?P<y>\d{{4}})"),
+    _form(r"(?P<y>\d{4})(?P<m>\d\d)(?P<d>\d\d)", r"T" + _CLOCK + r"(?P<z>Z|[+-]\d\d(?::?\d\d)?)?"),
+    _form(r"(?P<y>\d{4})(?P<m>\d\d)(?P<d>\d\d)", r"\s+" + _CLOCK),
+)
+_PERIODS = (
+    _form(r"(?P<y>\d{4})[-/M](?P<m>\d{1,2})", ""),
+    _form(r"(?P<m>\d{1,2})[-/](?P<y>\d{4})", ""),
+    _form(rf"{_MON}[-/ ,]*(?P<y>\d{{4}})", ""),
+    _form(rf"(?P<y>\d{{4}})[-/ ]*{_MON}", ""),
+    _form(r"(?P<y>\d{4})[- ]?Q(?P<q>[1-4])", ""),
+    _form(r"Q(?P<q>[1-4])[-/ ]?(?P<y>\d{4})", ""),
+    _form(r"(?P<y>\d{4})-?W(?P<w>\d\d)(?:-?(?P<wd>[1-7]))?", ""),
+)
+_FORMS = (*_DAYS, *_PERIODS)
+_INTEGER = re.compile(r"[+-]?\d{1,18}|\d{19}")
+_AT_CLOCK = re.compile(_CLOCK, re.IGNORECASE | re.ASCII)
+_YEAR_CODES = ("%Y", "%y", "%G", "%c", "%x")
+_SECOND = 1_000_000_000
+_RARE = (
+    *(f"%d{mark}%m{mark}%y{clock}" for mark in "/.-" for clock in ("", " %H:%M", " %H:%M:%S")),
+    *(f"%m{mark}%d{mark}%y{clock}" for mark in "/.-" for clock in ("", " %H:%M", " %H:%M:%S")),
+    *(f"{clock} %d{mark}%m{mark}%Y" for mark in "/.-" for clock in ("%H:%M", "%H:%M:%S")),
+    *("%d-%b-%y", "%d%b%Y", "%d%b%y", "%d %b %y", "%b-%y", "%b %y", "%Y-%j", "%m/%y"),
+    *("%a %b %d %H:%M:%S %Y", "%d/%b/%Y:%H:%M:%S %z", "%Y:%m:%d %H:%M:%S", "%Y-%m-%d %H-%M-%S"),
+)
+"""Formats that are named in messages, for two readings fit some of them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimeReading:
+    """How a caller says that stamps are written.
+
+    Attributes
+    ----------
+    format
+        A format of ``datetime.strptime``, or ``"unix-s"``, ``"unix-ms"``, ``"unix-us"`` or
+        ``"unix-ns"`` for numbers since 1970.
+    dayfirst
+        Whether 03/04/2024 is in April (True) or in March (False).
+    steps
+        Whether whole numbers are steps, whatever dates they could be.
+    """
+
+    format: str | None = None
+    dayfirst: bool | None = None
+    steps: bool = False
+
+    def __post_init__(self) -> None:
+        form = self.format
+        if form is not None and not isinstance(form, str):
+            raise ConfigError(f"time_format must be text such as '%d.%m.%Y', found {form!r}")
+        if self.dayfirst not in (None, True, False):
+            raise ConfigError(f"dayfirst must be True, False or None, found {self.dayfirst!r}")
+        known = form is None or form in EPOCHS or any(code in form for code in _YEAR_CODES)
+        if not known:
+            raise ConfigError(
+                f"time_format must be a format with a year such as '%d.%m.%Y %H:%M', or one of "
+                f"{', '.join(EPOCHS)}, found {form!r}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Times:
+    """Time stamps once they are read.
+
+    Attributes
+    ----------
+    times : ndarray, shape (T,)
+        int64 for steps, else datetime64[ns], in UTC where there is a zone.
+    zone
+        Name of a zone or offset; of stamps with several offsets the last one's.
+    offsets
+        The different UTC offsets that stamps carried, as written.
+    form
+        How whole numbers said dates, such as ``"%Y%m"``.
+    notices
+        What was decided.
+    """
+
+    times: np.ndarray
+    zone: str | None = None
+    offsets: tuple[str, ...] = ()
+    form: str | None = None
+    notices: tuple[str, ...] = ()
+
+
+def looks_like_date(text: str) -> bool:
+    """Whether `text` is written like a date (integers are not)."""
+    text = text.strip()
+    return any(form.fullmatch(text) for form in _FORMS)
+
+
+def is_clock(text: str) -> bool:
+    """Whether `text` is written like a time of day, such as 06:30, 6:30 PM or 24:00."""
+    match = _AT_CLOCK.fullmatch(text.strip())
+    return match is not None and (":" in text or match["ap"] is not None)
+
+
+def parse_times(texts: Sequence[str], place: Place, reading: TimeReading | None = None) -> Times:
+    """Read time stamps written as text.
+
+    ISO 8601 (fractional seconds, ``Z`` or an offset, ``UTC``, weeks as 2024-W01), years first with
+    slashes or dots, days or months first (31/01/2024, 1/31/2024 6:30 PM), names of months (31 Jan
+    2024, Jan 1949, RFC 2822), months (1949-01), quarters (1949Q1), whole numbers that are all dates
+    (20240131, 202401, 1949, seconds since 1970), other whole numbers as steps.
+
+    Parameters
+    ----------
+    texts
+        T cells.
+    place
+        Where a cell is, for messages, such as ``"line 7"``.
+    reading
+        What the caller says of how they are written.
+
+    Raises
+    ------
+    DataError
+        If a text is no time stamp, naming it and its place, only some carry an offset, or days and
+        months cannot be told apart.
+    """
+    reading = reading or TimeReading()
+    texts = [text.strip() for text in texts]
+    whole = bool(texts) and _INTEGER.fullmatch(texts[0]) is not None
+    if whole and (reading.format is None or reading.steps or reading.format in EPOCHS):
+        return _whole(texts, place, reading)
+    if reading.format is not None:
+        return _by_format(texts, place, reading.format)
+    plain = _plain_iso(texts)
+    return _by_form(texts, place, reading) if plain is None else Times(times=plain)
+
+
+def _whole(texts: Sequence[str], place: Place, reading: TimeReading) -> Times:
+    for i, text in enumerate(texts):
+        if not _INTEGER.fullmatch(text):
+            raise DataError(f"{place(i)}: expected an integer time like {texts[0]}, found {text!r}")
+    try:
+        numbers = np.array([int(text) for text in texts], dtype=np.int64)
+    except OverflowError:
+        i = max(range(len(texts)), key=lambda i: int(texts[i]))
+        raise DataError(f"{place(i)}: {texts[i]} is too large for a time stamp") from None
+    times, form, notices = read_whole(numbers, reading.format, reading.steps)
+    return Times(times=times, form=form, notices=notices)
+
+
+def _plain_iso(texts: Sequence[str]) -> np.ndarray | None:
+    """Stamps that are all written as 2024-01-31, with 06:30 or 06:30:00 behind it, in one go; None
+    for any others."""
+    array = np.array(texts)
+    width = array.dtype.itemsize // 4
+    if width not in (10, 16, 19):
+        return None
+    letters = array.view(np.uint32).reshape(len(array), width)
+    layout = "0000-00-00 00:00:00"[:width]
+    marks = [i for i, mark in enumerate(layout) if mark != "0"]
+    digits = letters[:, [i for i, mark in enumerate(layout) if mark == "0"]]
+    if (digits - ord("0") > 9).any():  # unsigned: what comes before "0" is far above 9
+        return None
+    expected = np.array([ord(layout[i]) for i in marks], dtype=np.uint32)
+    off = letters[:, marks] != expected
+    if width > 10:
+        between = letters[:, 10]
+        off[:, 2] = (between != ord(" ")) & (between != ord("T"))
+    if off.any():
+        return None
+    years = (digits[:, :4] - ord("0")) @ np.array([1000, 100, 10, 1])
+    if years.min() < FIRST_YEAR or years.max() > LAST_YEAR:
+        return None
+    try:
+        return array.astype("datetime64[ns]")
+    except ValueError:  # such as 30 February or 24:00
+        return None
+
+
+def _by_form(texts: Sequence[str], place: Place, reading: TimeReading) -> Times:
+    forms = [form for form in _FORMS if texts and form.fullmatch(texts[0])]
+    if not forms:
+        raise _not_a_time(texts[0], place(0))
+    most: list[re.Match[str] | None] = []
+    for form in forms:
+        matches = [form.fullmatch(text) for text in texts]
+        if all(matches):
+            return _stamps([one for one in matches if one], texts, place, reading)
+        most = most or matches
+    i = most.index(None)
+    raise _not_a_time(texts[i], place(i))
+
+
+def _stamps(
+    matches: Sequence[re.Match[str]], texts: Sequence[str], place: Place, reading: TimeReading
+) -> Times:
+    parts = matches[0].re.groupindex
+
+    def numbers(name: str, default: int) -> np.ndarray:
+        if name not in parts:
+            return np.full(len(matches), default)
+        return np.array([int(match[name] or default) for match in matches], dtype=np.int64)
+
+    year, notices = numbers("y", 1970), ()
+    month, day = numbers("m", 1), numbers("d", 1)
+    if "mon" in parts:
+        month = np.array([_MONTHS.index(match["mon"][:3].lower()) + 1 for match in matches])
+    if "q" in parts:
+        month = 3 * numbers("q", 1) - 2
+    if "a" in parts:
+        day, month, notices = _day_and_month(matches, texts, place, reading)
+    days, wrong = _days(year, month, day)
+    if "w" in parts:
+        days, wrong = _weeks(year, numbers("w", 1), numbers("wd", 1))
+    hour, minute, second = numbers("H", 0), numbers("M", 0), numbers("S", 0)
+    if "ap" in parts:
+        half = np.array([(match["ap"] or "").lower() for match in matches])
+        wrong |= (half != "") & ((hour < 1) | (hour > 12))
+        hour = np.where(half == "", hour, hour % 12 + 12 * (half == "p"))
+    # 24:00 is the end of a day
+    wrong |= (hour > 24) | (minute > 59) | (second > 59) | ((hour == 24) & (minute + second > 0))
+    wrong |= (year < FIRST_YEAR) | (year > LAST_YEAR)
+    if wrong.any():
+        i = int(np.argmax(wrong))
+        raise _not_a_time(texts[i], place(i))
+    clock = (hour * 3600 + minute * 60 + second) * _SECOND
+    if "f" in parts:
+        clock += np.array([int((match["f"] or "0").ljust(9, "0")) for match in matches])
+    times = days.astype("datetime64[ns]") + clock.astype("timedelta64[ns]")
+    offsets = [None] * len(matches)
+    if "z" in parts:
+        utc = "utc" in parts
+        offsets = [match["z"] or (match["utc"] if utc else None) for match in matches]
+    return _with_offsets(times, offsets, texts, place, notices)
+
+
+def _with_offsets(
+    times: np.ndarray,
+    offsets: Sequence[str | None],
+    texts: Sequence[str],
+    place: Place,
+    notices: tuple[str, ...] = (),
+) -> Times:
+    """Local times with the offsets that they carry, as written, in UTC."""
+    bare = offsets.count(None)
+    if bare == len(offsets):
+        return Times(times=times, notices=notices)
+    if bare:
+        at = next(i for i, offset in enumerate(offsets) if (offset is None) != (offsets[0] is None))
+        raise DataError(
+            f"{place(at)}: some time stamps carry a UTC offset and some do not: {texts[0]!r} and "
+            f"{texts[at]!r}; write all of them in one way"
+        )
+    known = {offset: offset_of(offset) for offset in {*offsets} if offset is not None}
+    shifts = np.array([known[o] for o in offsets if o is not None], dtype="timedelta64[ns]")
+    utc = times - shifts
+    zone = _zone_name(int(shifts[int(np.argmax(utc))].astype(np.int64)))
+    written = tuple(sorted({_zone_name(shift) for shift in known.values()}))
+    if len(written) > 1:
+        notices += (
+            f"the time stamps carry the UTC offsets {', '.join(written)}: forecasts carry that of "
+            f"the last one, {zone}",
+        )
+    return Times(times=utc, zone=zone, offsets=written, notices=notices)
+
+
+def _zone_name(nanoseconds: int) -> str:
+    """``"+02:00"``, or ``"UTC"`` for none."""
+    minutes = abs(nanoseconds) // (60 * _SECOND)
+    sign = "-" if nanoseconds < 0 else "+"
+    return f"{sign}{minutes // 60:02d}:{minutes % 60:02d}" if minutes else "UTC"
+
+
+def _days(year: np.ndarray, month: np.ndarray, day: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Days as datetime64, and which of them the calendar lacks."""
+    months = ((year - 1970) * 12 + month - 1).astype("datetime64[M]")
+    first = months.astype("datetime64[D]")
+    lengths = ((months + 1).astype("datetime64[D]") - first).astype(np.int64)
+    wrong = (month < 1) | (month > 12) | (day < 1) | (day > lengths)
+    return first + (day - 1).astype("timedelta64[D]"), wrong
+
+
+def _weeks(year: np.ndarray, week: np.ndarray, day: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Days of ISO weeks, and which of them the calendar lacks."""
+    found, wrong = np.zeros(len(year), dtype="datetime64[D]"), np.zeros(len(year), dtype=bool)
+    for i, (y, w, d) in enumerate(zip(year.tolist(), week.tolist(), day.tolist(), strict=True)):
+        try:
+            found[i] = np.datetime64(date.fromisocalendar(y, w, d))
+        except ValueError:
+            wrong[i] = True
+    return found, wrong
+
+
+def _day_and_month(
+    matches: Sequence[re.Match[str]], texts: Sequence[str], place: Place, reading: TimeReading
+) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+    """Days, months and what was decided, of stamps with both before the year."""
+    first, second = (np.array([int(match[name]) for match in matches]) for name in ("a", "b"))
+    by_day, by_month = (first, second, ()), (second, first, ())
+    if reading.dayfirst is not None:
+        chosen = by_day if reading.dayfirst else by_month
+        if (chosen[1] > 12).any():
+            i = int(np.argmax(chosen[1] > 12))
+            raise DataError(
+                f"{place(i)}: {texts[i]!r} has no month {int(chosen[1][i])} as dayfirst="
+                f"{bool(reading.dayfirst)} reads it; pass dayfirst={not reading.dayfirst}"
+            )
+        return chosen
+    if (first > 12).any() and (second > 12).any():
+        i, k = int(np.argmax(first > 12)), int(np.argmax(second > 12))
+        raise DataError(
+            f"{place(i)}: {texts[i]!r} has the day first and {texts[k]!r} the month; write all "
+            "time stamps in one way"
+        )
+    if (first > 12).any() or (first == second).all():
+        return by_day
+    if (second > 12).any():
+        return by_month
+    i = int(np.argmax(first != second))
+    # dots are written with the day first wherever they are written
+    if matches[0]["s"] == ".":
+        told = (
+            f"{texts[i]!r} is read with the day first; pass dayfirst=False if the month comes first"
+        )
+        return (*by_day[:2], (told,))
+    a, b, year = int(first[i]), int(second[i]), matches[i]["y"]
+    shown = [f"{d} {_MONTHS[m - 1].title()} {year}" for d, m in ((a, b), (b, a))]
+    raise DataError(
+        f"{place(i)}: {texts[i]!r} may be {shown[0]} or {shown[1]}, and no other time stamp "
+        f"decides it; pass dayfirst=True (--dayfirst true) for {shown[0]}, dayfirst=False "
+        f"(--dayfirst false) for {shown[1]}"
+    )
+
+
+def _by_format(texts: Sequence[str], place: Place, form: str) -> Times:
+    """Stamps in the format that the caller gives."""
+    if form in EPOCHS:
+        return _fractions(texts, place, form)
+    found, offsets = [], []
+    for i, text in enumerate(texts):
+        try:
+            stamp = datetime.strptime(text, form)
+        except ValueError:
+            raise DataError(
+                f"{place(i)}: {text!r} is not written as time_format={form!r} says; expected one "
+                f"like {datetime(2024, 1, 31, 18, 30).strftime(form)!r}; correct the format, or "
+                "leave it out to have it found"
+            ) from None
+        if not FIRST_YEAR <= stamp.year <= LAST_YEAR:
+            raise _not_a_time(text, place(i))
+        shift = stamp.utcoffset()
+        seconds = None if shift is None else int(shift.total_seconds())
+        offsets.append(None if seconds is None else _zone_name(seconds * _SECOND))
+        found.append(stamp.replace(tzinfo=None))
+    times = np.array(found, dtype="datetime64[us]").astype("datetime64[ns]")
+    return _with_offsets(times, offsets, texts, place)
+
+
+def _fractions(texts: Sequence[str], place: Place, form: str) -> Times:
+    """Numbers since 1970 that may have fractions."""
+    seconds = np.empty(len(texts))
+    for i, text in enumerate(texts):
+        try:
+            seconds[i] = float(text)
+        except ValueError:
+            raise DataError(
+                f"{place(i)}: {text!r} is no number, as time_format={form!r} asks for; correct the "
+                "format, or leave it out to have it found"
+            ) from None
+    whole = np.floor(seconds)
+    times, _, _ = read_whole(whole.astype(np.int64), form, False)
+    rest = np.round((seconds - whole) * EPOCHS[form]).astype("timedelta64[ns]")
+    return Times(times=times + rest)
+
+
+def _not_a_time(text: str, place: str) -> DataError:
+    return DataError(
+        f"{place}: {text!r} is not a time stamp; expected one like 2020-01-31, 2020-01-31 06:30, "
+        f"2020-01-31T06:30:00Z, 31 Jan 2020, 2020-01, 2020Q1 or an integer, from {FIRST_YEAR} to "
+        f"{LAST_YEAR}, all written in one way; {_remedy(text)}"
+    )
+
+
+def _remedy(text: str) -> str:
+    """What to do about a text that reads as no stamp: the format, if it is a known one."""
+    for form in _RARE:
+        try:
+            datetime.strptime(text, form)
+        except ValueError:
+            continue
+        return (
+            f"if the column is written so, pass time_format={form!r} (--time_format {form!r}), "
+            "else correct it"
+        )
+    return "correct it, or give the column's own format of strptime as time_format=..."
