@@ -268,13 +268,13 @@ class Reader:
         L = self.config.context_length
         self._check_rows(len(values))
         recent = np.asarray(values, dtype=np.float64)[-L:].T
-        missing, own = np.isnan(recent), Scaler.standard(recent)
-        silent = missing.sum(1, keepdims=True) == missing.shape[1]
-        scaler = self.scaler
-        if scaler.centre.ndim == 3:
-            scaler = self._unseen(own, silent)
-        if self.config.revin:
-            scaler = scaler.near(own, silent)
+        missing, scaler = np.isnan(recent), self.scaler
+        if scaler.centre.ndim == 3 or self._shifts(recent):
+            own = Scaler.standard(recent)
+            silent = missing.sum(1, keepdims=True) == missing.shape[1]
+            if scaler.centre.ndim == 3:
+                scaler = self._unseen(own, silent)
+            scaler = scaler.near(own, silent) if self.config.revin else scaler
         scaled = np.where(missing, 0, scaler.apply(recent))
         scaled = torch.from_numpy(float32(scaled)).to(self.device)
         known = torch.from_numpy(~missing).to(self.device) if missing.any() else None
@@ -328,7 +328,12 @@ class Reader:
 
     def _near(self, scaler: Scaler, table: Table, end: Rows | None = None) -> Scaler:
         """`Scaler.near` the rows [0, end) of a table, where the network takes levels off."""
-        return scaler.near(*statistics(table, end)) if self.config.revin else scaler
+        return scaler.near(*statistics(table, end)) if self._shifts(table.values) else scaler
+
+    def _shifts(self, values: np.ndarray) -> bool:
+        """Whether the level of values may be taken off; not of some whose squares overflow, which
+        `float32` refuses."""
+        return self.config.revin and np.nanmax(np.abs(values), initial=0) < 1e150
 
     def _check_rows(self, rows: int) -> None:
         L = self.config.context_length
