@@ -307,8 +307,8 @@ class Terms:
             If it is another.
         """
         ours = self.frequency
-        if self.dated != (times.dtype.kind == "M"):
-            return frequency
+        if (ours.unit == "step") != (times.dtype.kind == "i"):
+            return frequency  # of an array, see `stamps`
         if (frequency.unit, frequency.count) == (ours.unit, ours.count):
             return frequency
         # a short stretch may fit both: Monday to Friday are days and business days
