@@ -183,7 +183,7 @@ class TestSecondDerivative:
         model = ConvTimeNet(forecasting()).train()
         x = torch.randn(4, 2, 32, requires_grad=wanted == "input")
         loss = model(x).square().sum()
-        of = x if wanted == "input" else model.blocks[0].conv.weight
+        of = x if wanted == "input" else model.get_parameter("blocks.0.conv.weight")
         with pytest.raises(ConfigError, match=r"no second derivative.*CONVTIMENET_NATIVE=0"):
             torch.autograd.grad(loss, of, create_graph=True)
 
@@ -246,7 +246,7 @@ class TestStrictJson:
 
     @pytest.mark.parametrize("name", ["time_limit", "clip_norm", "memory_budget", "patience"])
     def test_settings_without_bound(self, name):
-        config = TrainConfig(**{name: INF})
+        config = TrainConfig.from_dict({name: INF})
         again = TrainConfig.from_dict(strict(json.dumps(config.to_dict(), allow_nan=False)))
         assert getattr(again, name) == sys.float_info.max
         assert again.to_dict() == config.to_dict()
