@@ -2,6 +2,7 @@
 
 import inspect
 import pickle
+from typing import Any
 
 import numpy as np
 import pytest
@@ -57,7 +58,7 @@ def test_another_word_for_a_parameter(kind, wrong, right):
 def test_it_is_what_python_users_expect():
     for error in (TypeError, ValueError, ConfigError):
         with pytest.raises(error):
-            ConvTimeNetForecaster(horizon=12)
+            ConvTimeNetForecaster(**{"horizon": 12})
 
 
 @pytest.mark.parametrize("kind", ESTIMATORS)
@@ -68,7 +69,7 @@ def test_what_resembles_nothing_is_answered_with_all_there_is(kind):
 
 def test_a_horizon_is_no_parameter_of_a_classifier():
     with pytest.raises(ParameterError, match="'horizon'; expected one of"):
-        ConvTimeNetClassifier(horizon=3)
+        ConvTimeNetClassifier(**{"horizon": 3})
 
 
 @pytest.mark.parametrize("given", [(12, 24, "auto"), (1, 2, 3, 4)])
@@ -102,10 +103,10 @@ def test_an_own_subclass_is_named_and_may_take_anything():
             self.colour = colour
 
     with pytest.raises(ParameterError, match="Mine has no parameter 'colur'; did you mean colour"):
-        Mine(colur="blue")
+        Mine(**{"colur": "blue"})
 
     class Broken(ConvTimeNetForecaster):
-        def __init__(self, h=3):
+        def __init__(self, h: Any = 3):
             super().__init__(h + "x")
 
     with pytest.raises(TypeError, match="unsupported operand"):  # its own mistake stays its own
