@@ -62,8 +62,7 @@ def run_forecast(flags: Any) -> None:
     check_outputs(flags, flags.data, flags.future, out=out)
     import numpy as np
 
-    from convtimenet.data.tables import write_csv
-    from convtimenet.data.timestamps import iso_times
+    from convtimenet.data.tables import table_times, write_csv
     from convtimenet.estimators.forecaster import ConvTimeNetForecaster
     from convtimenet.runs.forecasting import check_future, forecast_table
 
@@ -117,10 +116,10 @@ def run_forecast(flags: Any) -> None:
                 "the test part; --test_fraction 0 --training.refit true trains on all rows",
             )
     future = model.predict(table, flags.future, level=flags.level)
-    write_csv(out, future)
+    write_csv(out, future, source=model.adapt(table))
     wrote(console, f"forecast of {future.lengths[0]} steps", out)
     answers = {
-        "times": iso_times(future.times, future.time_zone),
+        "times": table_times(future),
         "forecast": dict(zip(future.channels, future.values.T.tolist(), strict=True)),
         "notices": list(table.notices),
     }

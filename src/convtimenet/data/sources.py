@@ -42,12 +42,15 @@ class Origin:
         Whether the times were the index of a pandas frame.
     id_dtype : narwhals type, optional
         Type of the caller's id column, for long frames.
+    written : str
+        The first time stamp as a file has it.
     """
 
     kind: str
     time_dtype: Any = None
     indexed: bool = False
     id_dtype: Any = None
+    written: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,7 +148,7 @@ def _from_csv(path: Path, wanted: Wanted) -> Columns:
         channels=channels,
         time_name=time_name,
         time_zone=zone,
-        origin=Origin("file"),
+        origin=Origin("file", written=csv.cells[time_name][0]),
         notices=notices,
         series=series,
         ids=ids,

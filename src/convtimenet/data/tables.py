@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 
 from convtimenet.data.csv_file import listing
+from convtimenet.data.digits import decimals_of, shortened, written_times
 from convtimenet.data.frequency import Frequency
 from convtimenet.data.regular_grid import make_regular, ranges
 from convtimenet.data.sources import Origin, Wanted, read_source
-from convtimenet.data.timestamps import iso_times
 from convtimenet.errors import DataError
 from convtimenet.files import whole_file
 
@@ -38,6 +38,7 @@ __all__ = [
     "select_channels",
     "select_series",
     "stamps",
+    "table_times",
     "write_csv",
 ]
 
@@ -385,10 +386,17 @@ def stamps(table: Table, name: str, times: np.ndarray) -> Any:
     return found
 
 
-def write_csv(path: str | Path, table: Table) -> None:
-    """Write a table as CSV: ISO 8601 times (with their offset, if there is a zone), exact numbers.
+def write_csv(path: str | Path, table: Table, source: Table | None = None) -> None:
+    """Write a table as CSV: ISO 8601 times (with their offset, if there is a zone; dates alone
+    where the step is of whole days) and numbers.
 
     The file appears whole or not at all: it is written beside its place and then moved there.
+
+    Parameters
+    ----------
+    source : Table, optional
+        What `table` is a forecast of, with the same series and channels. Numbers are rounded to the
+        digits that it supports (see `convtimenet.data.digits`); without it they are exact.
 
     Raises
     ------
@@ -398,7 +406,7 @@ def write_csv(path: str | Path, table: Table) -> None:
     path = Path(path)
     if path.suffix.lower() != ".csv":
         raise DataError(f"expected a file name that ends in .csv, found {path.name!r}")
-    head, columns = [table.time_name], [iso_times(table.times, table.time_zone)]
+    head, columns = [table.time_name], [table_times(table)]
     if table.id_name is not None:
         head.insert(0, table.id_name)
         columns.insert(0, np.repeat(table.ids, table.lengths).tolist())
@@ -406,8 +414,26 @@ def write_csv(path: str | Path, table: Table) -> None:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow([*head, *table.channels])
         # csv writes a float by its repr, which reads back to the same bits.
-        for *cells, row in zip(*columns, table.values.tolist(), strict=True):
+        for *cells, row in zip(*columns, _numbers(table, source), strict=True):
             writer.writerow([*cells, *row])
+
+
+def table_times(table: Table) -> list[str]:
+    """The time stamps of a table as `write_csv` writes them, (T,)."""
+    return written_times(table.times, table.time_zone, table.frequency, table.origin.written)
+
+
+def _numbers(table: Table, source: Table | None) -> list[list[float]]:
+    """The values of a table, rounded to what a source of the same series supports."""
+    rows: list[list[float]] = table.values.tolist()
+    if source is None:
+        return rows
+    each, rest = divmod(len(table.channels), len(source.channels))
+    assert not rest
+    assert len(source.lengths) == len(table.lengths)
+    least = decimals_of(source.values, source.bounds[:-1]).repeat(each, axis=1)
+    of_rows = least.repeat(table.lengths, axis=0).tolist()
+    return [list(map(shortened, *row)) for row in zip(rows, of_rows, strict=True)]
 
 
 def _check_targets(targets: Sequence[str]) -> None:
