@@ -32,6 +32,7 @@ from convtimenet.estimators.intervals import (
 )
 from convtimenet.estimators.panel import Panel
 from convtimenet.network.model import ConvTimeNet
+from convtimenet.progress import counted
 
 NAIVE = "SeasonalNaive"
 _DAY = 86_400_000_000_000
@@ -168,7 +169,7 @@ def backtest(
     fitted: Any = clone(model)
     naive = None
     parts = []
-    for number in range(n_windows):
+    for number in counted(range(n_windows)):
         end = past + number * step
         known = crop(table, 0, end)
         if number == 0 or (every and number % every == 0):

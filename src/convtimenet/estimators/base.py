@@ -22,6 +22,7 @@ from convtimenet.estimators.parameters import DECIDED, NamedParameters
 from convtimenet.network.inference import fuse
 from convtimenet.network.memory import Parts
 from convtimenet.network.model import ConvTimeNet
+from convtimenet.progress import counted
 from convtimenet.storage import model_folder
 from convtimenet.training.checkpoint import Checkpoints, data_hash
 from convtimenet.training.history import History
@@ -226,7 +227,7 @@ class ConvTimeNetEstimator(NamedParameters):
             return self.fused_(inputs, known_in(inputs)).float().cpu()
 
         with torch.inference_mode(), autocast(device, self.train_config_):
-            for first in range(0, max(1, len(x)), size):
+            for first in counted(range(0, max(1, len(x)), size)):
                 chunk, done = x[first : first + size], first
                 for output in parts.run(len(chunk), lambda part, chunk=chunk: compute(chunk[part])):
                     if result is None:

@@ -27,6 +27,7 @@ from convtimenet.estimators.intervals import (
 )
 from convtimenet.estimators.panel import evaluate_windows, roll
 from convtimenet.estimators.reading import Reader, gap_notices
+from convtimenet.progress import reading, showing
 from convtimenet.training.metrics import ForecastEvaluation
 
 if TYPE_CHECKING:
@@ -183,9 +184,10 @@ class FittedForecaster(ConvTimeNetEstimator):
                 f"intervals reach the trained horizon of {H} steps, "
                 f"found h={steps}; ask for fewer steps, for no level, or train with a longer h"
             )
-        found = forecast_series(
-            self.fused_, self._reader, self.train_config_, table, steps, radii, given
-        )
+        with showing("forecasting", self.verbose):
+            found = forecast_series(
+                self.fused_, self._reader, self.train_config_, table, steps, radii, given
+            )
         return found.reshape(len(table.lengths) * steps, -1)
 
     def explain(
@@ -228,7 +230,11 @@ class FittedForecaster(ConvTimeNetEstimator):
         steps = spans_of(spans, config.context_length)
         table = chosen(self.tail_ if X is None else self._fitted_table(X), series)
         given = self._given(table, future)
-        with torch.inference_mode(), autocast(reader.device, self.train_config_):
+        with (
+            showing("explaining", self.verbose),
+            torch.inference_mode(),
+            autocast(reader.device, self.train_config_),
+        ):
             windows, scaler = reader.contexts(table, ahead, given)
             values, times = reader.context_values(table)
             found = explain_windows(
@@ -276,7 +282,8 @@ class FittedForecaster(ConvTimeNetEstimator):
         table = self._fitted_table(X)
         panel, windows = self._reader.windows(table, first_row, end)
         intervals = self._interval_sums(level, len(table.channels), panel.values.device)
-        with autocast(panel.values.device, self.train_config_):
+        device = panel.values.device
+        with showing("scoring", self.verbose), autocast(device, self.train_config_):
             return evaluate_windows(
                 self.fused_,
                 panel,
@@ -296,14 +303,19 @@ class FittedForecaster(ConvTimeNetEstimator):
         """The table that `fit` would see."""
         if isinstance(X, Table):
             return X
-        return read_table(
-            X,
-            time_col=self.time_col,
-            target_cols=self.target_cols,
-            frequency=self.freq,
-            id_col=self.id_col,
-            covariates=[*(self.hist_exog or ()), *(self.futr_exog or ()), *(self.stat_exog or ())],
-        )
+        with showing(reading(X), self.verbose, busy=True):
+            return read_table(
+                X,
+                time_col=self.time_col,
+                target_cols=self.target_cols,
+                frequency=self.freq,
+                id_col=self.id_col,
+                covariates=[
+                    *(self.hist_exog or ()),
+                    *(self.futr_exog or ()),
+                    *(self.stat_exog or ()),
+                ],
+            )
 
     def _fitted_table(self, X: Any) -> Table:
         table = self.adapt(self.read(X))
@@ -362,7 +374,7 @@ class FittedForecaster(ConvTimeNetEstimator):
 
     def _calibrate(self, windows: Windows) -> Calibration:
         device = next(self.fused_.buffers()).device
-        with autocast(device, self.train_config_):
+        with showing("calibrating intervals", self.verbose), autocast(device, self.train_config_):
             return calibrate(
                 self.fused_,
                 windows,

@@ -23,6 +23,7 @@ from convtimenet.estimators.forecasts import check_steps
 from convtimenet.estimators.intervals import Calibration
 from convtimenet.estimators.presets import Preset, auto_forecast, paper_preset
 from convtimenet.estimators.reading import gap_notices, statistics, training_windows
+from convtimenet.progress import showing
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +70,8 @@ class ConvTimeNetForecaster(FittedForecaster):
     random_state
         Seed of weights, batch order and dropout.
     verbose
-        0 or False shows no progress, 1 or True a bar on a terminal, 2 also a line an epoch.
+        0 or False shows no progress; 1 or True a bar on a terminal or in a notebook, and a line every
+        ten seconds in a log; 2 also a line an epoch. All of it goes to standard error.
         Notices about the data are warnings of the logger "convtimenet", whatever this is.
 
     Attributes
@@ -242,15 +244,16 @@ class ConvTimeNetForecaster(FittedForecaster):
         """
         from convtimenet.estimators.backtest import backtest
 
-        return backtest(
-            self,
-            X,
-            n_windows=n_windows,
-            step_size=step_size,
-            refit=refit,
-            level=level,
-            season=season,
-        ).frame
+        with showing("backtest", self.verbose):
+            return backtest(
+                self,
+                X,
+                n_windows=n_windows,
+                step_size=step_size,
+                refit=refit,
+                level=level,
+                season=season,
+            ).frame
 
     def preset_for(self, rows: int, series: int = 1) -> Preset:
         """The settings that the estimator's `preset` means for that many series of so many
