@@ -70,8 +70,8 @@ class ConvTimeNetForecaster(FittedForecaster):
     random_state
         Seed of weights, batch order and dropout.
     verbose
-        0 or False shows no progress; 1 or True a bar on a terminal or in a notebook, and a line every
-        ten seconds in a log; 2 also a line an epoch. All of it goes to standard error.
+        0 or False shows no progress; 1 or True a bar on a terminal or in a notebook, and a line
+        every ten seconds in a log; 2 also a line an epoch. All of it goes to standard error.
         Notices about the data are warnings of the logger "convtimenet", whatever this is.
 
     Attributes
