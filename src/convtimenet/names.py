@@ -53,6 +53,13 @@ _SAME_IDEA = (
     "preset presets profile",
     "training train training_config train_config",
     "model model_config network",
+    "forecast predict prediction forecaster",
+    "classify classification classifier",
+    "regress regression regressor",
+    "evaluate benchmark score test",
+    "export convert deploy onnx",
+    "datasets dataset data download fetch",
+    "completion complete completions",
 )
 
 

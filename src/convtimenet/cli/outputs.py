@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from convtimenet.errors import ConfigError, MissingExtraError
+from convtimenet.errors import ArtefactError, ConfigError, DataError, MissingExtraError
 from convtimenet.files import check_writable
+from convtimenet.names import meant
+from convtimenet.progress import clock
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -97,6 +101,51 @@ def default_out(flags: Any, data: str, what: str) -> str:
     """The file of answers: what --out names, else one named after the data, here."""
     stem = Path(data).name.split(".")[0]
     return flags.out or f"{stem}-{what}.csv"
+
+
+def check_inputs(*paths: str | None) -> None:
+    """Find out before seconds of imports that a file to read is not there.
+
+    Raises
+    ------
+    DataError
+        If so, or if it may not be read.
+    """
+    for path in paths:
+        if path is None:
+            continue
+        file = Path(path)
+        if not file.exists():
+            near = meant(file.name, _beside(file))
+            hint = f"did you mean {file.with_name(near)}?" if near else "check the path"
+            raise DataError(f"{path}: there is no such file; {hint}")
+        if not os.access(file, os.R_OK):
+            raise DataError(f"{path}: this file may not be read; change its permissions")
+
+
+def _beside(file: Path) -> list[str]:
+    """The names of files that a user may have meant."""
+    try:
+        return [one.name for one in file.parent.iterdir() if one.suffix == file.suffix]
+    except OSError:
+        return []
+
+
+def check_model(folder: str | None) -> None:
+    """Find out at once that there is no saved model.
+
+    Raises
+    ------
+    ArtefactError
+        If so.
+    """
+    if folder is not None and not Path(folder).is_dir():
+        raise ArtefactError(f"there is no model folder at {folder}; check the path")
+
+
+def took(console: Console, begin: float) -> None:
+    """Print how long a command took, since `begin` (``time.monotonic()``)."""
+    console.print(f"done in {clock(time.monotonic() - begin)}")
 
 
 def check_outputs(flags: Any, *inputs: str | None, out: str | None = None) -> None:
