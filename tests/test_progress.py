@@ -149,7 +149,7 @@ class TestTerminal:
         model.fit(rng.normal(size=(90, 1)))
         assert isinstance(console.file, io.StringIO)
         shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", console.file.getvalue())
-        assert "GiB" in shown
+        assert "MiB" in shown
         assert max(len(line) for line in re.split(r"[\r\n]+", shown)) <= width
 
     def test_a_dumb_terminal_is_a_log(self, monkeypatch, capsys):

@@ -340,14 +340,14 @@ class TestProgress:
         monkeypatch.setenv("FORCE_COLOR", "1")
         shown = " ".join(self.shown(capfd, verbose).split())
         assert "training" in shown
-        assert "GiB a training step" in shown
+        assert "MiB a training step" in shown
         assert "epoch 1:" not in shown
 
     @pytest.mark.parametrize("verbose", [1, True])
     def test_the_start_and_the_end_where_there_is_no_terminal(self, capfd, verbose):
         first, last = self.shown(capfd, verbose).splitlines()
         assert re.fullmatch(
-            r"training: \d+ windows, at most 2 epochs of \d steps; about 0.0\d GiB a training step",
+            r"training: \d+ windows, at most 2 epochs of \d steps; about \d+ MiB a training step",
             first,
         )
         assert re.fullmatch(
@@ -369,4 +369,4 @@ class TestProgress:
         shown = self.shown(capfd, 2)
         assert "training, epoch 1: train loss" in shown
         assert "training, epoch 2: train loss" in shown
-        assert "GiB a training step" in shown
+        assert "MiB a training step" in shown

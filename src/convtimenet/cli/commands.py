@@ -68,8 +68,8 @@ def run_forecast(flags: Any) -> None:
     out = default_out(flags, flags.data, "forecast")
     if not out.lower().endswith(".csv"):
         raise ConfigError(f"--out: expected a file name that ends in .csv, found {out!r}")
-    check_inputs(flags.data, flags.future)
     check_outputs(flags, flags.data, flags.future, out=out)
+    check_inputs(flags.data, flags.future)
     _check_training(flags)
     covariates = {
         "hist_exog": flags.hist_exog,
@@ -165,8 +165,8 @@ def _answer_cases(flags: Any, what: Literal["classes", "numbers"]) -> None:
     """Learn from labelled cases, or load what was learnt, and answer others."""
     begin = time.monotonic()
     out = default_out(flags, flags.test or flags.data, what)
-    check_inputs(flags.data, flags.test)
     check_outputs(flags, flags.data, flags.test, out=out)
+    check_inputs(flags.data, flags.test)
     _check_training(flags)
     if flags.load is not None:
         if flags.test is not None:

@@ -7,13 +7,13 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from convtimenet.errors import ArtefactError, ConfigError, DataError, MissingExtraError
 from convtimenet.files import check_writable
-from convtimenet.names import meant
 from convtimenet.progress import clock
 
 if TYPE_CHECKING:
@@ -116,17 +116,18 @@ def check_inputs(*paths: str | None) -> None:
             continue
         file = Path(path)
         if not file.exists():
-            near = meant(file.name, _beside(file))
-            hint = f"did you mean {file.with_name(near)}?" if near else "check the path"
+            near = get_close_matches(file.stem, _beside(file), n=1, cutoff=0.7)
+            there = file.with_name(f"{near[0]}{file.suffix}") if near else None
+            hint = f"did you mean {there}?" if there else "check the path"
             raise DataError(f"{path}: there is no such file; {hint}")
         if not os.access(file, os.R_OK):
             raise DataError(f"{path}: this file may not be read; change its permissions")
 
 
 def _beside(file: Path) -> list[str]:
-    """The names of files that a user may have meant."""
+    """The names, without their common ending, of files that a user may have meant."""
     try:
-        return [one.name for one in file.parent.iterdir() if one.suffix == file.suffix]
+        return [one.stem for one in file.parent.iterdir() if one.suffix == file.suffix]
     except OSError:
         return []
 

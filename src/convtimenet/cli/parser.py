@@ -20,7 +20,7 @@ from convtimenet.errors import ConfigError, MissingExtraError
 from convtimenet.names import meant
 
 PROG = "convtimenet"
-_LONGEST = 300  # characters of somebody else's complaint
+_LONGEST = 200  # characters of somebody else's complaint
 
 
 def names(given: Any) -> list[str] | str | None:
@@ -54,12 +54,14 @@ def config_flags(parser: ArgumentParser, group: str, settings: type) -> None:
     for field in fields(settings):
         if field.name not in _NO_FLAG:
             text = " ".join((help_of.get(field.name) or "").split()).replace("%", "%%")
-            shown.add_argument(
+            added = shown.add_argument(
                 f"--{group}.{field.name}",
                 type=types[field.name],
                 default=SUPPRESS,
                 help=text.replace("None", "null"),
             )
+            if get_origin(types[field.name]) is tuple:
+                added.metavar = _metavar(added)
 
 
 class Help(RawDescriptionHelpFormatter, DefaultHelpFormatter):
@@ -156,6 +158,7 @@ class Complaint:
             (r"arguments? are required: (.*)", self._missing),
             (r"argument (\S+): expected (?:one|at least one) argument", self._no_value),
             (r"argument (\S+): ignored explicit argument '(.*)'", self._needless),
+            (r"argument --([\w.]+): invalid \w+ (value: .*)", self._wrong_value),
             (r"File does not exist: '?(.*?)'?$", self._no_config),
             (r"Path is not a file: '?(.*?)'?$", self._folder_as_config),
             (r"Problems parsing config: (.*)", self._bad_config),
@@ -186,14 +189,12 @@ class Complaint:
     def _unknown(self, found: str) -> str:
         flag = found.partition("=")[0]
         if not flag.startswith("-"):
-            return (
-                f"{self.command or PROG} takes no further argument, found {found!r}; leave it out"
-            )
+            who = self.command or PROG
+            return f"{who} takes no further argument, found {found!r}; leave it out"
         if self.command is None:
             return f"there is no flag {flag} before a command; expected one of {self._all_commands}"
-        return (
-            f"{self.command} has no flag {flag}{self._near(flag.lstrip('-'), list(self.actions))}"
-        )
+        hint = self._near(flag.lstrip("-"), list(self.actions)) or "; leave it out"
+        return f"{self.command} has no flag {flag}{hint}"
 
     def _unknown_setting(self, found: str) -> str:
         hint = self._near(found, list(self.actions), dashes="")
@@ -235,7 +236,7 @@ class Complaint:
 
     def _wrong_value(self, key: str, rest: str) -> str:
         action = self.actions.get(key)
-        value = re.search(r"(?:Got|Given) value:\s?(.*)$", rest)
+        value = re.search(r"[Vv]alue:\s?(.*)$", rest)
         if action is None or value is None:
             cut = rest if len(rest) <= _LONGEST else f"{rest[:_LONGEST]} ..."
             return f"--{key}: {cut}"

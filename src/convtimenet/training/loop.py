@@ -150,7 +150,7 @@ class _Training:
                 if verbose > 1 and len(history.epochs) > epochs:
                     task.say(f"{label}, epoch {self.epoch - 1}: {epoch_note(history)}")
             history.seconds = time.monotonic() - self.begin
-            if alone:
+            if alone and not self.interrupted:
                 task.say(end_note(label, history))
         if self.interrupted:
             if history.best_epoch:

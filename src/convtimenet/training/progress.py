@@ -37,4 +37,6 @@ def end_note(label: str, history: History) -> str:
 def memory_note(history: History) -> str:
     """What a step was predicted to take."""
     again = ", activations computed again" if history.recomputed else ""
-    return f"about {history.predicted_peak / GIB:.2f} GiB a training step{again}"
+    peak = history.predicted_peak / GIB
+    size = f"{peak:.2f} GiB" if peak >= 0.1 else f"{max(1, round(peak * 1024))} MiB"
+    return f"about {size} a training step{again}"
