@@ -33,7 +33,7 @@ def make_console() -> Console:
 
 def note(console: Console, text: str) -> None:
     """Print a remark, whatever characters are in it."""
-    console.print(f"note: {text}", markup=False, soft_wrap=True)
+    console.print(f"note: {text}", markup=False, soft_wrap=not console.is_terminal)
 
 
 def wrote(console: Console, what: str, where: str | Path) -> None:
@@ -50,7 +50,7 @@ def show_result(console: Console, result: Result, said: Sequence[str] = ()) -> N
 
     notices = [notice for notice in result.notices if notice not in said]
     for label, text in facts(replace(result, notices=notices)).items():
-        console.print(f"[bold]{label}:[/bold] {escape(text)}", soft_wrap=True)
+        console.print(f"[bold]{label}:[/bold] {escape(text)}", soft_wrap=not console.is_terminal)
     if result.scores:
         unit = ", training standard deviations" if result.task == "forecasting" else ""
         _show_rows(console, f"{result.dataset} scores{unit}", comparison(result))
