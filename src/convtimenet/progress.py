@@ -242,7 +242,7 @@ class Display:
             self.screen = None
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        if self.task is not None and self.due:
+        if self.task is not None:
             yield self.task
 
     @property
@@ -277,7 +277,12 @@ class Terminal:
         from rich.live import Live
 
         self.live = Live(display, console=self.console, refresh_per_second=4, transient=True)
-        self.live.start()
+        self.timer = threading.Timer(display.delay, self.live.start)
+        self.timer.daemon = True
+        if display.delay:
+            self.timer.start()
+        else:
+            self.live.start()
 
     def moved(self, display: Display) -> None:
         """It is drawn by a thread of its own."""
@@ -286,6 +291,9 @@ class Terminal:
         self.console.print(line, markup=False, highlight=False)
 
     def close(self, display: Display, last: str) -> None:
+        self.timer.cancel()
+        if display.delay:
+            self.timer.join()
         self.live.stop()
 
 

@@ -60,7 +60,7 @@ def config_flags(parser: ArgumentParser, group: str, settings: type) -> None:
                 default=SUPPRESS,
                 help=text.replace("None", "null"),
             )
-            if get_origin(types[field.name]) is tuple:
+            if added is not None and get_origin(types[field.name]) is tuple:
                 added.metavar = _metavar(added)
 
 
