@@ -111,10 +111,11 @@ class TestForecast:
         model = ConvTimeNetForecaster.load("model")
         rows = rows_of("f.csv")
         assert rows[0] == ["date", "wind [m/s]", "b"]
-        assert [row[0] for row in rows[1:]] == [f"2024-01-07T{h}:00:00" for h in range(16, 20)]
+        assert [row[0] for row in rows[1:]] == [f"2024-01-07T{h}:00" for h in range(16, 20)]
         written = np.array([[float(cell) for cell in row[1:]] for row in rows[1:]])
         values = np.array([[float(cell) for cell in row[1:]] for row in rows_of(table)[1:]])
-        np.testing.assert_array_equal(written, model.forecast(values))
+        np.testing.assert_allclose(written, model.forecast(values), rtol=5e-6)
+        assert max(len(cell) for row in rows[1:] for cell in row[1:]) <= len("-0.0123456")
         result = json.loads(Path("r.json").read_text())
         assert result["dataset"] == "sales.csv"
         assert (result["horizon"], result["n_test"]) == (4, 32 - 4 + 1)
@@ -186,7 +187,8 @@ class TestForecast:
         rows = rows_of("sales-forecast.csv")
         result = json.loads(Path("r.json").read_text())
         assert result["times"] == [row[0] for row in rows[1:]]
-        assert result["forecast"]["b"] == [float(row[2]) for row in rows[1:]]
+        written = [float(row[2]) for row in rows[1:]]
+        assert result["forecast"]["b"] == pytest.approx(written, rel=5e-6)  # exact in JSON
 
     def test_what_cannot_be_reported_does_not_cost_the_rest(self, table, capsys):
         flags = ["--test_fraction=0", "--h=2", "--json=r.json", "--report=r.html"]
@@ -223,7 +225,7 @@ class TestCovariatesAndIntervals:
         table = model.read(promoted)
         expected = model.predict(table, "plan.csv", level=[80, 50])
         written = np.array([[float(cell) for cell in row[1:]] for row in rows])
-        np.testing.assert_array_equal(written, expected.values)
+        np.testing.assert_allclose(written, expected.values, rtol=5e-6)
         assert (np.diff(written[:, [1, 2, 0, 3, 4]], axis=1) >= 0).all()
         result = json.loads(Path("r.json").read_text())
         scored = model.evaluate(table, first_row=96, level=[80, 50])
@@ -255,7 +257,7 @@ class TestCovariatesAndIntervals:
         assert main(["forecast", "long.csv", *flags, "--save=model", "--out=f.csv", *QUICK]) == 0
         found = rows_of("f.csv")
         assert found[0] == ["shop", "day", *(f"ConvTimeNet{b}" for b in ("", "-lo-80", "-hi-80"))]
-        assert [row[:2] for row in found[1:5]] == [["x", f"{d}T00:00:00"] for d in days[100:]]
+        assert [row[:2] for row in found[1:5]] == [["x", str(d)] for d in days[100:]]
         again = ["--load=model", "--future=plan.csv", "--level=80", "--out=g.csv"]
         assert main(["forecast", "long.csv", *again]) == 0  # the names are the model's
         assert Path("g.csv").read_bytes() == Path("f.csv").read_bytes()
@@ -294,7 +296,7 @@ class TestNull:
         with pytest.raises(SystemExit):
             main(["forecast", "--help"])
         shown = " ".join(capsys.readouterr().out.split())
-        assert "before stopping; null trains to the end. (type: int | null)" in shown
+        assert "before stopping; null trains to the end." in shown
         assert "Largest gradient norm; null leaves gradients" in shown
         assert "None" not in shown
 
@@ -316,7 +318,8 @@ class TestRegress:
         with np.load(test) as archive:
             predicted, y = model.predict(archive["X"]), archive["y"]
         assert rows_of("n.csv")[0] == ["case", "number"]
-        assert [float(row[1]) for row in rows_of("n.csv")[1:]] == predicted.tolist()
+        written = [float(row[1]) for row in rows_of("n.csv")[1:]]
+        assert written == pytest.approx(predicted, rel=5e-6)
         result = json.loads(Path("r.json").read_text())
         assert result["task"] == "regression"
         assert result["n_test"] == 12
@@ -339,7 +342,8 @@ class TestRegress:
         assert main(["regress", train, new, "--save=model", "--json=r.json", *QUICK]) == 0
         assert "carry no labels" in capsys.readouterr().out
         numbers = [float(row[1]) for row in rows_of("new-numbers.csv")[1:]]
-        assert json.loads(Path("r.json").read_text()) == {"numbers": numbers, "notices": []}
+        found = json.loads(Path("r.json").read_text())
+        assert found == {"numbers": pytest.approx(numbers, rel=5e-6), "notices": []}
         test = write_numbers("test.npz", 6)
         assert main(["regress", test, "--load=model", "--json=r.json"]) == 0
         with np.load(test) as archive:
@@ -528,12 +532,17 @@ class TestDatasets:
 
 NOTHING_HELD = ["--test_fraction=0", "--training.validation_fraction=0"]
 MISTAKES = {
-    "unknown flag": (["forecast", "sales.csv", "--colour=red"], "unrecognized.*--colour"),
-    "no command": ([], "forecast,classify,regress,evaluate,export"),
-    "unknown command": (["predict"], "invalid choice: 'predict'"),
-    "no data": (["forecast"], "required: data"),
+    "unknown flag": (
+        ["forecast", "sales.csv", "--colour=red"],
+        "forecast has no flag --colour; leave it out",
+    ),
+    "unknown command": (["predict"], "no command 'predict'; did you mean forecast?"),
+    "no data": (["forecast"], "forecast needs data .*found none"),
     "absent file": (["forecast", "nowhere.csv"], "nowhere.csv"),
-    "text for a number": (["forecast", "sales.csv", "--h=many"], '"h".*Given value: many|many'),
+    "text for a number": (
+        ["forecast", "sales.csv", "--h=many"],
+        "--h: expected a whole number, found many",
+    ),
     "horizon 0": (["forecast", "sales.csv", "--h=0"], "h, the horizon, must be .* found 0"),
     "context 0": (["forecast", "sales.csv", "--h=4", "--input_size=0"], "input_size.* found 0"),
     "too long a horizon": (["forecast", "sales.csv", "--h=500"], "no window fits"),
@@ -613,8 +622,8 @@ MISTAKES = {
     ),
     "text for numbers": (["regress", "train.npz"], "targets must be numbers, found '[^']+'; use"),
     "a folder": (["forecast", "."], "expected a table in a .csv.* found a folder"),
-    "a page": (["forecast", "x.pdf"], r"found the ending '\.pdf'; save it as one"),
-    "no number": (["forecast", "sales.csv", "--h=ten"], "--h: expected int, found ten"),
+    "a page": (["forecast", "x.pdf"], r"x\.pdf: there is no such file"),
+    "no number": (["forecast", "sales.csv", "--h=ten"], "--h: expected a whole number, found ten"),
     "no such choice": (
         ["forecast", "sales.csv", "--training.precision=int4"],
         "--training.precision: expected one of 'fp32', 'bf16', 'int8', found int4",

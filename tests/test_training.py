@@ -328,18 +328,30 @@ class TestProgress:
         assert self.shown(capfd, verbose) == ""
 
     @pytest.mark.parametrize("verbose", [1, True])
-    def test_a_bar_on_a_terminal_only(self, capfd, monkeypatch, verbose):
-        assert self.shown(capfd, verbose) == ""
+    def test_a_bar_on_a_terminal(self, capfd, monkeypatch, verbose):
         monkeypatch.setenv("FORCE_COLOR", "1")
-        shown = self.shown(capfd, verbose)
+        shown = " ".join(self.shown(capfd, verbose).split())
         assert "training" in shown
-        assert "GiB a training step" in shown
+        assert "MiB a training step" in shown
         assert "epoch 1:" not in shown
 
+    @pytest.mark.parametrize("verbose", [1, True])
+    def test_the_start_and_the_end_where_there_is_no_terminal(self, capfd, verbose):
+        first, last = self.shown(capfd, verbose).splitlines()
+        assert re.fullmatch(
+            r"training: \d+ windows, at most 2 epochs of \d steps; about \d+ MiB a training step",
+            first,
+        )
+        assert re.fullmatch(
+            r"training: 2 epochs in 0:\d\d, the best one is epoch \d \(valid mse [\d.]+\); all 2 "
+            "epochs done",
+            last,
+        )
+
     def test_a_line_an_epoch_where_there_is_no_terminal(self, capfd):
-        first, second = self.shown(capfd, 2).splitlines()
+        _, first, second, _ = self.shown(capfd, 2).splitlines()
         number = r"\d+(\.\d+)?(e-\d+)?"
-        scores = rf"train loss {number}  valid mse {number}  valid mae {number}  best \d"
+        scores = rf"train loss {number}, valid mse {number}, valid mae {number}, best epoch \d"
         assert re.fullmatch(f"training, epoch 1: {scores}", first)
         assert re.fullmatch(f"training, epoch 2: {scores}", second)
 
@@ -349,4 +361,4 @@ class TestProgress:
         shown = self.shown(capfd, 2)
         assert "training, epoch 1: train loss" in shown
         assert "training, epoch 2: train loss" in shown
-        assert "GiB a training step" in shown
+        assert "MiB a training step" in shown

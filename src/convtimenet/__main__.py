@@ -1,6 +1,8 @@
 """``python -m convtimenet``: the command line."""
 
+import sys
+
 from convtimenet.cli.main import main
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -14,6 +14,7 @@ from numbers import Integral, Real
 from typing import Any, Literal, Self, TypeGuard
 
 from convtimenet.errors import ConfigError
+from convtimenet.names import did_you_mean
 
 Head = Literal["forecast", "classify", "regress"]
 Padding = Literal["repeat", "zeros", "none"]
@@ -69,12 +70,11 @@ class _Json:
                 f"{cls.__name__} needs a mapping from setting to value, found "
                 f"{type(values).__name__}"
             )
-        known = {f.name for f in fields(cls)}  # type: ignore[arg-type]
-        if unknown := sorted(set(values) - known):
-            raise ConfigError(
-                f"{cls.__name__} has no setting {', '.join(unknown)}; it knows "
-                f"{', '.join(sorted(known))}"
-            )
+        known = [f.name for f in fields(cls)]  # type: ignore[arg-type]
+        for name in values:
+            if name not in known:
+                hint = did_you_mean(str(name), known)
+                raise ConfigError(f"{cls.__name__} has no setting {name!r}; {hint}")
         try:
             return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
         except TypeError as error:

@@ -14,6 +14,10 @@ class ConfigError(ConvTimeNetError):
     """A setting is out of range or contradicts another setting."""
 
 
+class ParameterError(ConfigError, TypeError):
+    """A function or estimator has no parameter of that name; a TypeError, as Python has it."""
+
+
 class DataError(ConvTimeNetError):
     """A table, a set of cases or a label vector cannot be used as it is."""
 

@@ -37,6 +37,7 @@ from convtimenet.network.inference import FusedBlock
 from convtimenet.network.model import Blocks, ConvTimeNet
 from convtimenet.network.patches import DeformablePatch, Extent
 from convtimenet.network.revin import known_moments
+from convtimenet.progress import showing
 from convtimenet.runtime import session_of
 from convtimenet.storage.manifest import DESCRIPTION, seal
 from convtimenet.storage.model_folder import WEIGHTS, check_target, head_of
@@ -216,7 +217,7 @@ def export(
     deployed = Deployed(estimator).eval()
     with torch.inference_mode():
         expected = deployed(torch.from_numpy(inputs)).numpy()
-    with whole_folder(folder) as making:
+    with showing("exporting", estimator.verbose, busy=True), whole_folder(folder) as making:
         found = _write(deployed, making / FILES[format], format, inputs)
         parity = {
             "format": format,

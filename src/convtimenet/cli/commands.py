@@ -6,21 +6,27 @@ Everything heavy is imported inside, after the flags were understood.
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 from convtimenet.cli.outputs import (
+    check_inputs,
+    check_model,
     check_outputs,
     default_out,
     make_console,
     note,
     show_result,
+    took,
     write_json,
     write_others,
     wrote,
 )
+from convtimenet.config import TrainConfig
 from convtimenet.errors import ConfigError, DataError
+from convtimenet.progress import reading, showing
 
 
 def _given(flags: Any, group: str) -> dict[str, Any]:
@@ -37,39 +43,53 @@ def _given(flags: Any, group: str) -> dict[str, Any]:
 
 
 def _estimator_settings(flags: Any) -> dict[str, Any]:
-    chosen = {group: _given(flags, group) for group in ("model", "training")}
+    chosen = {group: dict(_given(flags, group)) for group in ("model", "training")}
     return {
         **chosen,
         "precision": chosen["training"].pop("precision", "fp32"),
         "device": flags.device,
         "random_state": flags.seed,
-        "verbose": 0 if flags.quiet else 1,
+        "verbose": _verbose(flags),
     }
 
 
-def _names(given: list[str] | str | None) -> list[str] | None:
-    """Names of columns: a list as it is, text cut at its commas."""
-    if isinstance(given, str):
-        return [name.strip() for name in given.split(",")]
-    return given
+def _verbose(flags: Any) -> int:
+    return 0 if flags.quiet else 1
+
+
+def _check_training(flags: Any) -> None:
+    """Find out at once that a setting of the training is out of range."""
+    TrainConfig.from_dict({**_given(flags, "training"), "seed": flags.seed})
 
 
 def run_forecast(flags: Any) -> None:
     """Train on a table, or load a model, and forecast what comes after it."""
+    begin = time.monotonic()
     out = default_out(flags, flags.data, "forecast")
     if not out.lower().endswith(".csv"):
         raise ConfigError(f"--out: expected a file name that ends in .csv, found {out!r}")
     check_outputs(flags, flags.data, flags.future, out=out)
+    check_inputs(flags.data, flags.future)
+    _check_training(flags)
+    covariates = {
+        "hist_exog": flags.hist_exog,
+        "futr_exog": flags.futr_exog,
+        "stat_exog": flags.stat_exog,
+        "calendar": _calendar(flags.calendar),
+    }
+    if flags.load is not None:
+        unset = {**dict.fromkeys(covariates), "h": 96, "input_size": None, "preset": "auto"}
+        _refuse_training_flags(flags, **unset, test_fraction=0.2)
+        check_model(flags.load)
     import numpy as np
 
-    from convtimenet.data.tables import write_csv
-    from convtimenet.data.timestamps import iso_times
+    from convtimenet.data.tables import table_times, write_csv
     from convtimenet.estimators.forecaster import ConvTimeNetForecaster
     from convtimenet.runs.forecasting import check_future, forecast_table
 
     columns = {
         "time_col": flags.time_col,
-        "target_cols": _names(flags.target_cols),
+        "target_cols": flags.target_cols,
         "freq": flags.freq,
         "id_col": flags.id_col,
         "fill": flags.fill,
@@ -77,18 +97,10 @@ def run_forecast(flags: Any) -> None:
         "dayfirst": flags.dayfirst,
         "decimal": flags.decimal,
     }
-    calendar = flags.calendar
-    covariates = {
-        "hist_exog": _names(flags.hist_exog),
-        "futr_exog": _names(flags.futr_exog),
-        "stat_exog": _names(flags.stat_exog),
-        "calendar": _names(calendar) or False,
-    }
     if flags.load is not None:
-        unset = {**dict.fromkeys(covariates), "h": 96, "input_size": None, "preset": "auto"}
-        _refuse_training_flags(flags, **unset, test_fraction=0.2)
         model = ConvTimeNetForecaster.load(flags.load, device=flags.device)
-        model.set_params(**{name: value for name, value in columns.items() if value is not None})
+        given = {name: value for name, value in columns.items() if value is not None}
+        model.set_params(**given, verbose=_verbose(flags))
     else:
         model = ConvTimeNetForecaster(
             flags.h,
@@ -123,10 +135,10 @@ def run_forecast(flags: Any) -> None:
     future = model.predict(table, flags.future, level=flags.level)
     for notice in future.notices:
         note(console, notice)
-    write_csv(out, future)
+    write_csv(out, future, source=model.adapt(table))
     wrote(console, f"forecast of {future.lengths[0]} steps", out)
     answers = {
-        "times": iso_times(future.times, future.time_zone),
+        "times": table_times(future),
         "forecast": dict(zip(future.channels, future.values.T.tolist(), strict=True)),
         "notices": [*table.notices, *future.notices],
     }
@@ -135,6 +147,14 @@ def run_forecast(flags: Any) -> None:
     if run is not None:
         run = replace(run, future=future)
     write_others(console, flags, run, answers)
+    took(console, begin)
+
+
+def _calendar(given: list[str] | bool | None) -> list[str] | bool:
+    """The calendar that a flag means: names, or True for what the step asks for."""
+    if isinstance(given, list) and given in (["auto"], ["true"]):
+        return True
+    return False if given in (None, ["false"]) else given
 
 
 def run_classify(flags: Any) -> None:
@@ -149,8 +169,16 @@ def run_regress(flags: Any) -> None:
 
 def _answer_cases(flags: Any, what: Literal["classes", "numbers"]) -> None:
     """Learn from labelled cases, or load what was learnt, and answer others."""
+    begin = time.monotonic()
     out = default_out(flags, flags.test or flags.data, what)
     check_outputs(flags, flags.data, flags.test, out=out)
+    check_inputs(flags.data, flags.test)
+    _check_training(flags)
+    if flags.load is not None:
+        if flags.test is not None:
+            raise ConfigError("with --load give only the cases to answer, found two files")
+        _refuse_training_flags(flags, preset="auto", test_fraction=0.2)
+        check_model(flags.load)
     from convtimenet.data.cases import read_cases
     from convtimenet.estimators.case_input import check_task
     from convtimenet.estimators.classifier import ConvTimeNetClassifier
@@ -162,13 +190,12 @@ def _answer_cases(flags: Any, what: Literal["classes", "numbers"]) -> None:
     run = None
     classify = what == "classes"
     estimator = ConvTimeNetClassifier if classify else ConvTimeNetRegressor
-    train = cases = read_cases(flags.data)
+    with showing(reading(flags.data), _verbose(flags), busy=True):
+        train = cases = read_cases(flags.data)
     check_task(train, estimator.task)
     if flags.load is not None:
-        if flags.test is not None:
-            raise ConfigError("with --load give only the cases to answer, found two files")
-        _refuse_training_flags(flags, preset="auto", test_fraction=0.2)
         model = estimator.load(flags.load, device=flags.device)
+        model.set_params(verbose=_verbose(flags))
         if cases.labels is not None:
             model.truth(cases.labels)  # refuses what could not be scored
     else:
@@ -178,7 +205,8 @@ def _answer_cases(flags: Any, what: Literal["classes", "numbers"]) -> None:
                 model.check_labels(train.labels)
             train, cases = hold_out(train, flags.test_fraction, flags.seed, classes=classify)
         else:
-            cases = read_cases(flags.test)
+            with showing(reading(flags.test), _verbose(flags), busy=True):
+                cases = read_cases(flags.test)
             check_alike(train, cases)
         if cases.labels is None:
             model.fit(train, resume=flags.resume)
@@ -206,6 +234,7 @@ def _answer_cases(flags: Any, what: Literal["classes", "numbers"]) -> None:
             answers[name] = score
             console.print(f"{name}: {score:.4g}")
     write_others(console, flags, run, answers)
+    took(console, begin)
 
 
 def _refuse_training_flags(flags: Any, **defaults: Any) -> None:
@@ -222,7 +251,12 @@ def _refuse_training_flags(flags: Any, **defaults: Any) -> None:
 
 def run_evaluate(flags: Any) -> None:
     """Train and score on a registered data set."""
+    begin = time.monotonic()
+    from convtimenet import datasets
+
+    datasets.info(flags.dataset)
     check_outputs(flags)
+    _check_training(flags)
     from convtimenet.runs.evaluation import evaluate_dataset
 
     run = evaluate_dataset(
@@ -237,10 +271,14 @@ def run_evaluate(flags: Any) -> None:
     console = make_console()
     show_result(console, run.result)
     write_others(console, flags, run, {})
+    took(console, begin)
 
 
 def run_export(flags: Any) -> None:
     """Write the graph of a saved model."""
+    begin = time.monotonic()
+    check_model(flags.model)
+    check_inputs(flags.check)
     from convtimenet.estimators.classifier import ConvTimeNetClassifier
     from convtimenet.estimators.forecaster import ConvTimeNetForecaster
     from convtimenet.estimators.regressor import ConvTimeNetRegressor
@@ -273,6 +311,7 @@ def run_export(flags: Any) -> None:
         f"{parity['max_difference']:.2g}{same}",
         folder / PARITY,
     )
+    took(console, begin)
     console.print("use it with:")
     for line in _usage(flags.format, folder, model.network_.config.head, input_type(model)):
         console.print(f"  {line}", markup=False, soft_wrap=True)

@@ -8,53 +8,51 @@ the flags were understood, so that ``--help`` answers at once.
 from __future__ import annotations
 
 import logging
-import re
+import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import fields
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, get_type_hints
+from typing import TYPE_CHECKING, Any
 
-from convtimenet import __version__, config
-from convtimenet.cli import commands
+from convtimenet import __version__
+from convtimenet.cli import commands, flags
 from convtimenet.errors import ConfigError, ConvTimeNetError, MissingExtraError
 from convtimenet.training.interrupt import Terminated
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
-
-# Decided by the data, the sub-command, or a flag of its own.
-_NO_FLAG = {
-    *("head", "context_length", "outputs", "channels", "protocol", "device", "seed"),
-    *("hist_exog", "futr_exog", "stat_exog", "stat_categories"),
-}
-
 _DESCRIPTION = """Forecast, classify and regress multivariate time series with ConvTimeNet.
 
 Examples:
-  convtimenet forecast sales.csv --h 24 --level 80 95 --out forecast.csv --report report.html
+  convtimenet forecast sales.csv --h 24 --level 80 95 --report report.html
   convtimenet classify train.ts test.ts --out classes.csv
   convtimenet regress train.ts test.ts --out numbers.csv
-  convtimenet evaluate ETTh1 --h 96 --preset paper --protocol honest --seed 2023
-  convtimenet export model --format onnx --to exported --check sales.csv
+  convtimenet evaluate ETTh1 --h 96
+  convtimenet export model --to exported --check sales.csv
   convtimenet datasets list
 
-Each command explains itself: convtimenet forecast --help"""
+Each command explains itself: convtimenet forecast --help
+Tab completes flags after: convtimenet completion --help"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code: 0 done, 2 a mistake of the user's, 130 and 143
     stopped by SIGINT and SIGTERM."""
     arguments = _underscored(sys.argv[1:] if arguments is None else arguments)
+    if arguments[:1] == ["help"]:
+        arguments = [*arguments[1:2], "--help"]
     given = None
     try:
-        given = _parser().parse_args(arguments)
+        given = _parsed(arguments or ["--help"])
         logging.getLogger("convtimenet").setLevel(logging.ERROR)  # notices are shown below
         _COMMANDS[given.command][3](given[given.command])
     except ConvTimeNetError as error:
         sys.stderr.write(f"convtimenet: {error}\n")
         return 2
+    except BrokenPipeError:  # whoever read the output, such as head, has had enough
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - the interpreter flushes it at its end
+        return 141
     except OSError as error:
         where = f"{error.filename}: " if error.filename is not None else ""
         sys.stderr.write(f"convtimenet: {where}{error.strerror or error}\n")
@@ -78,16 +76,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _plain(message: str) -> str:
-    """A complaint of jsonargparse in the words of the other messages."""
-    message = " ".join(message.split())
-    message = re.sub(r'Parser key "([^"]+)"', r"--\1", message)
-    message = re.sub(r"Expected an? <class '(\w+)'>\.", r"expected \1,", message)
-    message = re.sub(r"Expected a typing\.Literal\[(.+?)\]\.", r"expected one of \1,", message)
-    message = re.sub(r"Got value: (.*)", r"found \1", message)
-    message = message.replace("export.to", "--to")  # the one required flag
-    message = re.sub(rf"\b({'|'.join(_COMMANDS)})\.(?=\w)", "", message)
-    return message if len(message) <= 300 else f"{message[:300]} ..."
+def _parsed(arguments: Sequence[str]) -> Any:
+    """The flags by name.
+
+    Raises
+    ------
+    ConfigError
+        If there is a mistake in them.
+    """
+    parser, parsers = _parsers()
+    try:
+        return parser.parse_args(arguments)
+    except ConfigError as error:
+        from convtimenet.cli.parser import Complaint
+
+        raise ConfigError(Complaint(arguments, parsers).text(str(error))) from error
 
 
 def _underscored(arguments: Sequence[str]) -> list[str]:
@@ -101,290 +104,141 @@ def _underscored(arguments: Sequence[str]) -> list[str]:
     return found
 
 
-def _parser() -> ArgumentParser:
+def _parsers() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
+    """The parser of everything, and those of the sub-commands."""
     try:
-        import docstring_parser  # noqa: F401
-        from jsonargparse import ArgumentParser, set_parsing_settings
+        from jsonargparse import set_parsing_settings
+
+        from convtimenet.cli.parser import PROG, Help, Parser
     except ImportError as error:
         raise MissingExtraError("jsonargparse", "cli", "the command line") from error
-    from argparse import RawDescriptionHelpFormatter
-
-    from jsonargparse import DefaultHelpFormatter
-
-    class Help(RawDescriptionHelpFormatter, DefaultHelpFormatter):
-        """jsonargparse's help with our line breaks kept."""
-
-    class Parser(ArgumentParser):
-        """Says a mistake in one line, without the usage of all flags."""
-
-        def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-            raise ConfigError(f"{_plain(message)} (see --help)") from ex
 
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
     parser = Parser(
-        prog="convtimenet",
+        prog=PROG,
+        usage=f"{PROG} COMMAND [flags]",
         description=_DESCRIPTION,
         version=__version__,
         formatter_class=Help,
         allow_abbrev=False,
     )
     commands = parser.add_subcommands(dest="command", title="commands")
+    parsers: dict[str, ArgumentParser] = {}
     for name, (arguments, summary, add_flags, _) in _COMMANDS.items():
         # the usage of all flags would push the description off the screen
-        usage = f"convtimenet {name} {arguments} [flags]"
+        usage = f"{PROG} {name} {arguments}"
         sub = Parser(description=summary, usage=usage, formatter_class=Help, allow_abbrev=False)
         add_flags(sub)
+        parsers[name] = sub
         commands.add_subcommand(name, sub, help=summary.splitlines()[0])
-    return parser
+    return parser, parsers
 
 
-def _forecast_flags(parser: ArgumentParser) -> None:
-    add = parser.add_argument
-    add(
-        "data",
-        type=str,
-        help="table (CSV, Excel, Parquet, Arrow, JSON lines, .tsf): a time column, then one column "
-        "per channel",
-    )
-    add("--h", type=int, default=96, help="horizon: steps to forecast")
-    add("--input_size", type=int | None, help="context: steps the network reads")
-    add("--time_col", type=str | None, help="the time column, where it cannot be told")
-    add("--target_cols", type=list[str] | str | None, help="channels, as a,b; all by default")
-    add("--id_col", type=str | None, help="the series' column of a long table, if not unique_id")
-    add("--freq", type=str | None, help="the step, such as 15min, 1D or 1MS; found by default")
-    add(
-        "--fill",
-        type=float | None,
-        help="what missing values and absent rows stand for, such as 0 where no row means no sale; "
-        "by default they are unknown, and masked",
-    )
-    add(
-        "--time_format",
-        type=str | None,
-        help="how times are written, as %%d.%%m.%%y %%H:%%M or unix-s, where it cannot be found",
-    )
-    add(
-        "--dayfirst",
-        type=bool | None,
-        help="whether 03/04/2024 is in April, where no stamp decides it: true or false",
-    )
-    add("--decimal", type=str | None, help="the decimal mark, . or , where no cell decides it")
-    add(
-        "--level",
-        type=float,
-        nargs="+",
-        help="per cents that intervals shall cover, as 80 95: their bounds are written, their "
-        "coverage is scored",
-    )
-    add(
-        "--hist_exog",
-        type=list[str] | str | None,
-        help="covariates known up to now: columns, as a,b or [a,b]",
-    )
-    add(
-        "--futr_exog",
-        type=list[str] | str | None,
-        help="covariates known ahead; --future holds their values for the steps to forecast",
-    )
-    add(
-        "--stat_exog",
-        type=list[str] | str | None,
-        help="covariates with one value for a whole series of a long table",
-    )
-    add(
-        "--calendar",
-        type=bool | list[str] | str | None,
-        help="read the time stamps too: 'auto' for what the step asks for, or names, as "
-        "hour,dayofweek (minute, hour, dayofweek, dayofmonth, month, dayofyear)",
-    )
-    add(
-        "--future",
-        type=str | None,
-        metavar="FILE",
-        help="table with the --futr_exog columns for the steps after the data's end",
-    )
-    add("--test_fraction", type=float, default=0.2, help="last part of the table kept for scoring")
-    add("--preset", type=str, default="auto", help="'auto', or a data set's name for the paper's")
-    add("--load", type=str | None, help="forecast with this saved model instead of training one")
-    _shared_flags(parser, "forecast as CSV; by default <data>-forecast.csv here")
+def _run_completion(given: Any) -> None:
+    """Print what a shell needs to complete commands and flags."""
+    from convtimenet.cli.parser import completion
 
-
-def _classify_flags(parser: ArgumentParser) -> None:
-    _cases_flags(parser, "classify", "classes")
-
-
-def _regress_flags(parser: ArgumentParser) -> None:
-    _cases_flags(parser, "predict numbers for", "numbers")
-
-
-def _cases_flags(parser: ArgumentParser, verb: str, answers: str) -> None:
-    add = parser.add_argument
-    add(
-        "data",
-        type=str,
-        help=".ts or .npz file of labelled cases to learn from, or .arff, .csv, .tsv",
-    )
-    add("test", type=str | None, nargs="?", help=f"cases to {verb} and, if labelled, to score")
-    add(
-        "--test_fraction", type=float, default=0.2, help="part kept for scoring if no test is given"
-    )
-    add("--preset", type=str, default="auto", help="'auto', or a data set's name for the paper's")
-    add("--load", type=str | None, help=f"{verb} `data` with this saved model, without training")
-    _shared_flags(parser, f"predicted {answers} as CSV; by default <test>-{answers}.csv here")
-
-
-def _evaluate_flags(parser: ArgumentParser) -> None:
-    add = parser.add_argument
-    add("dataset", type=str, help="registered name; see: convtimenet datasets list")
-    add("--h", type=int | None, help="horizon of a forecasting set; the paper's first by default")
-    add(
-        "--preset",
-        type=Literal["paper", "auto"],
-        default="paper",
-        help="the paper's hyper-parameters, or those derived from the data",
-    )
-    add(
-        "--protocol",
-        type=config.Protocol,
-        default="honest",
-        help="honest: validation from training data, every test window counts; paper: as theirs",
-    )
-    add(
-        "--level",
-        type=float,
-        nargs="+",
-        help="per cents of intervals to score on a forecasting set, as 80 95",
-    )
-    _shared_flags(parser, None)
-
-
-def _datasets_flags(parser: ArgumentParser) -> None:
-    add = parser.add_argument
-    add("action", type=Literal["list", "fetch", "verify"], help="what to do")
-    add("names", type=str, nargs="*", default=[], help="data sets; all by default")
-    add("--json", type=str | None, metavar="FILE", help="write the result for programs")
-
-
-def _export_flags(parser: ArgumentParser) -> None:
-    add = parser.add_argument
-    add(
-        "model", type=str, help="folder of a saved model, as --save of the other commands writes it"
-    )
-    add(
-        "--format",
-        type=Literal["onnx", "onnx-int8", "torch-export", "aoti"],
-        default="onnx",
-        help="onnx: any ONNX runtime; onnx-int8: smaller, with eight-bit weights; torch-export: "
-        "for torch.export.load; aoti: compiled for this machine, needs a C++ compiler",
-    )
-    add(
-        "--to",
-        type=str,
-        required=True,
-        metavar="FOLDER",
-        help="where to; an older export is replaced",
-    )
-    add(
-        "--check",
-        type=str | None,
-        metavar="DATA",
-        help="table or cases on which graph and model are compared; a forecaster has the end of "
-        "its own table for it, a classifier needs some",
-    )
-
-
-def _shared_flags(parser: ArgumentParser, out: str | None) -> None:
-    add = parser.add_argument
-    if out is not None:
-        add("--out", type=str | None, metavar="FILE", help=out)
-    add("--report", type=str | None, metavar="FILE", help="write an HTML page about the run")
-    add("--save", type=str | None, metavar="FOLDER", help="keep the trained model")
-    add("--json", type=str | None, metavar="FILE", help="write scores and settings for programs")
-    add(
-        "--resume",
-        type=str | None,
-        metavar="FOLDER",
-        help="keep the state of training here; the same command goes on from it after a kill",
-    )
-    add("--seed", type=int, default=2023, help="seed of weights, batch order and dropout")
-    add("--device", type=str, default="auto", help="auto, cpu, cuda, ...")
-    add("--quiet", action="store_true", help="no progress bar")
-    add("--config", action="config", help="file (YAML or JSON) that holds any of these flags")
-    for group, settings in (("model", config.ModelConfig), ("training", config.TrainConfig)):
-        _config_flags(parser, group, settings)
-
-
-def _config_flags(parser: ArgumentParser, group: str, settings: type) -> None:
-    """One flag per dataclass field, absent unless given so that presets stay in force; null is a
-    value."""
-    from argparse import SUPPRESS
-
-    from docstring_parser import parse_from_object
-
-    help_of = {p.arg_name: p.description for p in parse_from_object(settings).params}
-    types = get_type_hints(settings)
-    shown = parser.add_argument_group(f"{group} (preset's value where left out)")
-    for field in fields(settings):
-        if field.name not in _NO_FLAG:
-            text = " ".join((help_of.get(field.name) or "").split()).replace("%", "%%")
-            shown.add_argument(
-                f"--{group}.{field.name}",
-                type=types[field.name],
-                default=SUPPRESS,
-                help=text.replace("None", "null"),
-            )
+    sys.stdout.write(completion(*_parsers(), given.shell))
 
 
 _COMMANDS: dict[str, tuple[str, str, Callable[[ArgumentParser], None], Callable[[Any], None]]] = {
     "forecast": (
-        "data",
-        "Train on a table and forecast what comes after its end.\n\n"
-        "The last --test_fraction of the rows is not trained on and gives the scores; of the rows\n"
-        "before, the last part chooses the epoch. Rows may be absent and values missing: they are\n"
-        "masked and counted, or read as the number that --fill gives.",
-        _forecast_flags,
+        "data [flags]",
+        """Train on a table and forecast what comes after its end.
+
+The last --test_fraction of the rows is not trained on and gives the scores;
+of the rows before, the last part chooses the epoch. Rows may be absent and
+values missing: they are masked, or read as the number that --fill gives.
+
+Examples:
+  convtimenet forecast sales.csv --h 28 --level 80 95
+      28 steps ahead with intervals, written to sales-forecast.csv
+  convtimenet forecast long.csv --id_col store --target_cols units
+      a table of many series, one row per store and time
+  convtimenet forecast sales.csv --futr_exog promo --future plan.csv
+      plan.csv holds promo for the steps to forecast
+  convtimenet forecast sales.csv --save model --report report.html
+  convtimenet forecast newer.csv --load model
+      forecast again later, without training""",
+        flags.forecast_flags,
         commands.run_forecast,
     ),
     "classify": (
-        "data [test]",
-        "Train on labelled cases and classify others.\n\n"
-        "A part of the training cases chooses the epoch; the test cases are only scored. A table\n"
-        "holds one case a row, or rows of the same case_id; its column 'label' is the class.",
-        _classify_flags,
+        "data [test] [flags]",
+        """Train on labelled cases and classify others.
+
+A part of the training cases chooses the epoch; the test cases are only
+scored, if they carry labels. A table holds one case a row, or rows of the same
+case_id; its column 'label' is the class.
+
+Examples:
+  convtimenet classify train.ts test.ts --out classes.csv --save model
+  convtimenet classify new.ts --load model""",
+        flags.classify_flags,
         commands.run_classify,
     ),
     "regress": (
-        "data [test]",
-        "Train on cases with a number each and predict it for others.\n\n"
-        "Cases are as for classify: an .npz file with the arrays X and y, y numbers, a .ts file\n"
-        "with @targetLabel true, or a table with a column 'label' of numbers. A part of the\n"
-        "training cases chooses the epoch; the test cases are only scored: mean squared error,\n"
-        "mean absolute error and R2.",
-        _regress_flags,
+        "data [test] [flags]",
+        """Train on cases with a number each and predict it for others.
+
+Cases are as for classify: an .npz file with the arrays X and y, y numbers, a
+.ts file with @targetLabel true, or a table with a column 'label' of numbers. A
+part of the training cases chooses the epoch; the test cases are only scored:
+mean squared error, mean absolute error and R2.
+
+Examples:
+  convtimenet regress train.ts test.ts --out numbers.csv --save model
+  convtimenet regress new.ts --load model""",
+        flags.regress_flags,
         commands.run_regress,
     ),
     "evaluate": (
-        "dataset",
-        "Fit and score a registered data set beside published scores.",
-        _evaluate_flags,
+        "dataset [flags]",
+        """Fit and score a registered data set beside published scores.
+
+Examples:
+  convtimenet evaluate ETTh1 --h 96
+  convtimenet evaluate Epilepsy --protocol paper --report report.html""",
+        flags.evaluate_flags,
         commands.run_evaluate,
     ),
     "export": (
-        "model",
-        "Write a saved model as a graph that runs without training code.\n\n"
-        "The graph takes and gives the data's own units. Beside it lie model.json, which says\n"
-        "what its inputs mean, and parity.json, how far its answers lie from the model's. An ONNX\n"
-        "graph is answered from with numpy and onnxruntime alone:\n\n"
-        "  from convtimenet.runtime import load\n"
-        '  model = load("exported")\n'
-        "  model.forecast(values)  # (T, C) to (h, C); of cases: model.predict(cases)",
-        _export_flags,
+        "model --to FOLDER [flags]",
+        """Write a saved model as a graph that runs without training code.
+
+The graph takes and gives the data's own units. Beside it lie model.json, which
+says what its inputs mean, and parity.json, how far its answers lie from the
+model's. An ONNX graph is answered from with numpy and onnxruntime alone:
+
+  from convtimenet.runtime import load
+  model = load("exported")
+  model.forecast(values)  # (T, C) to (h, C); of cases: model.predict(cases)
+
+Examples:
+  convtimenet export model --to exported --check sales.csv
+  convtimenet export model --to exported --format onnx-int8""",
+        flags.export_flags,
         commands.run_export,
     ),
     "datasets": (
-        "{list,fetch,verify} [name ...]",
-        "List, fetch or verify the registered data sets.",
-        _datasets_flags,
+        "{list,fetch,verify} [NAME ...] [flags]",
+        """List, fetch or verify the registered data sets.
+
+Examples:
+  convtimenet datasets list
+  convtimenet datasets fetch ETTh1 Epilepsy""",
+        flags.datasets_flags,
         commands.run_datasets,
+    ),
+    "completion": (
+        "{bash,zsh,tcsh}",
+        """Print a script by which a shell completes commands, flags and files.
+
+Examples:
+  convtimenet completion bash >> ~/.bash_completion
+  convtimenet completion zsh > ~/.zfunc/_convtimenet
+      where ~/.zshrc has: fpath+=~/.zfunc; autoload -Uz compinit; compinit""",
+        flags.completion_flags,
+        _run_completion,
     ),
 }

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Sequence
 from dataclasses import replace
+from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from convtimenet.errors import ConfigError, MissingExtraError
+from convtimenet.errors import ArtefactError, ConfigError, DataError, MissingExtraError
 from convtimenet.files import check_writable, json_text, whole_file
+from convtimenet.progress import clock
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -28,7 +32,7 @@ def make_console() -> Console:
 
 def note(console: Console, text: str) -> None:
     """Print a remark, whatever characters are in it."""
-    console.print(f"note: {text}", markup=False, soft_wrap=True)
+    console.print(f"note: {text}", markup=False, soft_wrap=not console.is_terminal)
 
 
 def wrote(console: Console, what: str, where: str | Path) -> None:
@@ -45,7 +49,7 @@ def show_result(console: Console, result: Result, said: Sequence[str] = ()) -> N
 
     notices = [notice for notice in result.notices if notice not in said]
     for label, text in facts(replace(result, notices=notices)).items():
-        console.print(f"[bold]{label}:[/bold] {escape(text)}", soft_wrap=True)
+        console.print(f"[bold]{label}:[/bold] {escape(text)}", soft_wrap=not console.is_terminal)
     if result.scores:
         unit = ", training standard deviations" if result.task == "forecasting" else ""
         _show_rows(console, f"{result.dataset} scores{unit}", comparison(result))
@@ -94,6 +98,52 @@ def default_out(flags: Any, data: str, what: str) -> str:
     """The file of answers: what --out names, else one named after the data, here."""
     stem = Path(data).name.split(".")[0]
     return flags.out or f"{stem}-{what}.csv"
+
+
+def check_inputs(*paths: str | None) -> None:
+    """Find out before seconds of imports that a file to read is not there.
+
+    Raises
+    ------
+    DataError
+        If so, or if it may not be read.
+    """
+    for path in paths:
+        if path is None:
+            continue
+        file = Path(path)
+        if not file.exists():
+            near = get_close_matches(file.stem, _beside(file), n=1, cutoff=0.7)
+            there = file.with_name(f"{near[0]}{file.suffix}") if near else None
+            hint = f"did you mean {there}?" if there else "check the path"
+            raise DataError(f"{path}: there is no such file; {hint}")
+        if not os.access(file, os.R_OK):
+            raise DataError(f"{path}: this file may not be read; change its permissions")
+
+
+def _beside(file: Path) -> list[str]:
+    """The names, without their common ending, of files that a user may have meant."""
+    try:
+        return [one.stem for one in file.parent.iterdir() if one.suffix == file.suffix]
+    except OSError:
+        return []
+
+
+def check_model(folder: str | None) -> None:
+    """Find out at once that there is no saved model.
+
+    Raises
+    ------
+    ArtefactError
+        If so.
+    """
+    if folder is not None and not Path(folder).is_dir():
+        raise ArtefactError(f"there is no model folder at {folder}; check the path")
+
+
+def took(console: Console, begin: float) -> None:
+    """Print how long a command took, since `begin` (``time.monotonic()``)."""
+    console.print(f"done in {clock(time.monotonic() - begin)}")
 
 
 def check_outputs(flags: Any, *inputs: str | None, out: str | None = None) -> None:

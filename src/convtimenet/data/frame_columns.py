@@ -42,6 +42,8 @@ class Origin:
         The caller's own ids by those of the table, where they are neither text nor whole numbers.
     time_zone : str, optional
         Zone of the caller's stamps, where the table keeps the clock of another.
+    written : str
+        The first time stamp as a file has it.
     labels : tuple of (str, object)
         The caller's own labels of columns, where they are not the text that names them here: whole
         numbers, tuples, and None for an index or a series without a name.
@@ -57,6 +59,7 @@ class Origin:
     id_native: Any = None
     id_labels: Mapping[Any, Any] | None = None
     time_zone: str | None = None
+    written: str = ""
     labels: tuple[tuple[str, Any], ...] = ()
 
 

@@ -148,6 +148,8 @@ def _from_grid(
     )
     notices += told
     times = time_column.times(wanted.reading)
+    if origin.kind == "file":
+        origin = replace(origin, written=next(iter(time_column.first_texts(1)), ""))
     ids = None if id_name is None else grid[id_name].ids()
     rest = [name for name in names if name not in (*time_names, id_name)]
     if ids is None:

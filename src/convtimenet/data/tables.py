@@ -21,13 +21,13 @@ from typing import Any
 import numpy as np
 
 from convtimenet.data.agreement import Terms
+from convtimenet.data.files.written import decimals_of, shortened, written_times
 from convtimenet.data.frequency import Frequency
 from convtimenet.data.regular_grid import make_regular, ranges
 from convtimenet.data.sources import Columns, Origin, Wanted, read_source
 from convtimenet.data.text.steps import frequency_name, parse_name
 from convtimenet.data.text.times import TimeReading
 from convtimenet.data.text.whole_times import to_whole
-from convtimenet.data.timestamps import iso_times
 from convtimenet.errors import ConfigError, DataError
 from convtimenet.files import whole_file
 from convtimenet.wording import listing
@@ -43,6 +43,7 @@ __all__ = [
     "read_table",
     "select_channels",
     "select_series",
+    "table_times",
     "write_csv",
 ]
 
@@ -386,10 +387,17 @@ def extend(table: Table, steps: int) -> Table:
     return longer
 
 
-def write_csv(path: str | Path, table: Table) -> None:
-    """Write a table as CSV: ISO 8601 times (with their offset, if there is a zone), exact numbers.
+def write_csv(path: str | Path, table: Table, source: Table | None = None) -> None:
+    """Write a table as CSV: ISO 8601 times (with their offset, if there is a zone; dates alone
+    where the step is of whole days) and numbers.
 
     The file appears whole or not at all: it is written beside its place and then moved there.
+
+    Parameters
+    ----------
+    source : Table, optional
+        What `table` is a forecast of, with the same series and channels. Numbers are rounded to the
+        digits that it supports (see `convtimenet.data.files.written`); without it they are exact.
 
     Raises
     ------
@@ -399,11 +407,7 @@ def write_csv(path: str | Path, table: Table) -> None:
     path = Path(path)
     if path.suffix.lower() != ".csv":
         raise DataError(f"expected a file name that ends in .csv, found {path.name!r}")
-    if table.origin.time_form is None:
-        texts = iso_times(table.times, table.time_zone)
-    else:
-        texts = iso_times(to_whole(table.times, table.origin.time_form))
-    head, columns = [table.time_name], [texts]
+    head, columns = [table.time_name], [table_times(table)]
     if table.id_name is not None:
         head.insert(0, table.id_name)
         columns.insert(0, np.repeat(table.ids, table.lengths).tolist())
@@ -411,7 +415,7 @@ def write_csv(path: str | Path, table: Table) -> None:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow([*head, *table.channels])
         # csv writes a float by its repr, which reads back to the same bits.
-        for *cells, row in zip(*columns, table.values.tolist(), strict=True):
+        for *cells, row in zip(*columns, _numbers(table, source), strict=True):
             writer.writerow([*cells, *row])
 
 
@@ -422,6 +426,26 @@ def _check_fill(fill: Any) -> None:
             f"fill must be the number that missing values stand for, such as 0, found {fill!r}; "
             "leave it out to have them masked"
         )
+
+
+def table_times(table: Table) -> list[str]:
+    """The time stamps of a table as `write_csv` writes them, (T,)."""
+    form, written = table.origin.time_form, table.origin.written
+    times = table.times if form is None else to_whole(table.times, form)
+    return written_times(times, table.time_zone, table.frequency, written)
+
+
+def _numbers(table: Table, source: Table | None) -> list[list[float]]:
+    """The values of a table, rounded to what a source of the same series supports."""
+    rows: list[list[float]] = table.values.tolist()
+    if source is None:
+        return rows
+    each, rest = divmod(len(table.channels), len(source.channels))
+    assert not rest
+    assert len(source.lengths) == len(table.lengths)
+    least = decimals_of(source.values, source.bounds[:-1]).repeat(each, axis=1)
+    of_rows = least.repeat(table.lengths, axis=0).tolist()
+    return [list(map(shortened, *row)) for row in zip(rows, of_rows, strict=True)]
 
 
 def _check_targets(targets: Sequence[str]) -> None:

@@ -35,6 +35,7 @@ from convtimenet.estimators.intervals import (
 from convtimenet.estimators.panel import Panel
 from convtimenet.network.model import ConvTimeNet
 from convtimenet.network.revin import last_known
+from convtimenet.progress import counted
 from convtimenet.wording import listing
 
 log = logging.getLogger(__name__)
@@ -190,7 +191,7 @@ def backtest(
     fitted: Any = clone(model)
     naive = None
     parts = []
-    for number in range(n_windows):
+    for number in counted(range(n_windows)):
         end = past + number * step
         known = crop(table, 0, end)
         if number == 0 or (every and number % every == 0):

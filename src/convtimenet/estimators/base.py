@@ -11,7 +11,6 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
@@ -19,10 +18,12 @@ from convtimenet.config import ModelConfig, Precision, TrainConfig
 from convtimenet.data.windows import Examples, Scaler, known_in
 from convtimenet.devices import RandomNumbers, autocast, resolve_device
 from convtimenet.errors import ConfigError, DataError
+from convtimenet.estimators.parameters import DECIDED, NamedParameters
 from convtimenet.network.inference import fuse
 from convtimenet.network.memory import Parts
 from convtimenet.network.model import ConvTimeNet
 from convtimenet.network.precision import precision_on
+from convtimenet.progress import counted
 from convtimenet.storage import model_folder
 from convtimenet.training.checkpoint import Checkpoints, data_hash, seed_of
 from convtimenet.training.history import History
@@ -31,12 +32,8 @@ from convtimenet.training.loop import train
 
 log = logging.getLogger(__name__)
 
-EXOGENOUS = frozenset({"hist_exog", "futr_exog", "stat_exog", "stat_categories"})
-# settings of `ModelConfig` that the data and the estimator's own parameters decide
-DECIDED = frozenset({"head", "context_length", "outputs", "channels"}) | EXOGENOUS
 
-
-class ConvTimeNetEstimator(BaseEstimator):
+class ConvTimeNetEstimator(NamedParameters):
     """Base of the estimators; not used by itself.
 
     A subclass has the constructor parameters below, sets up its data in ``fit`` and calls
@@ -44,8 +41,6 @@ class ConvTimeNetEstimator(BaseEstimator):
     """
 
     preset: str
-    model: Mapping[str, Any] | None
-    training: Mapping[str, Any] | None
     n_epochs: int | None
     batch_size: int | None
     lr: float | None
@@ -83,7 +78,7 @@ class ConvTimeNetEstimator(BaseEstimator):
         }
         fixed = {"precision": self.precision, "device": self.device, "seed": self._seed(resume)}
         given = {name: value for name, value in own.items() if value is not None}
-        return TrainConfig.from_dict({**preset, **fixed, **given, **(self.training or {})})
+        return TrainConfig.from_dict({**preset, **fixed, **given, **self._settings("training")})
 
     def _seed(self, resume: str | PathLike[str] | None) -> Any:
         """`random_state` as one number, drawn from it where it is a `RandomState` or None; a
@@ -97,13 +92,14 @@ class ConvTimeNetEstimator(BaseEstimator):
 
     def _model_settings(self, preset: Mapping[str, Any]) -> dict[str, Any]:
         """The preset's network settings with the estimator's own on top."""
-        decided = DECIDED & set(self.model or {})
+        own = self._settings("model")
+        decided = DECIDED & set(own)
         if decided:
             raise ConfigError(
                 f"model={{...}} holds {', '.join(sorted(decided))}, which the data and the "
                 "estimator's own parameters decide; leave it out"
             )
-        return {**preset, **(self.model or {})}
+        return {**preset, **own}
 
     def _fit_network(
         self,
@@ -252,7 +248,7 @@ class ConvTimeNetEstimator(BaseEstimator):
             return self.fused_(inputs, known_in(inputs)).float().cpu()
 
         with torch.inference_mode(), autocast(device, self.train_config_):
-            for first in range(0, max(1, len(x)), size):
+            for first in counted(range(0, max(1, len(x)), size)):
                 chunk, done = x[first : first + size], first
                 for output in parts.run(len(chunk), lambda part, chunk=chunk: compute(chunk[part])):
                     if result is None:

@@ -50,7 +50,8 @@ class ConvTimeNetClassifier(ClassifierMixin, LabelledEstimator):
         Seed of weights, batch order, dropout and the part held back for validation: a number (by
         default the paper's), a numpy `RandomState` to draw one from, or None for another each time.
     verbose
-        0 or False shows no progress, 1 or True a bar on a terminal, 2 also a line an epoch.
+        0 or False shows no progress; 1 or True a bar on a terminal or in a notebook, and a line
+        every ten seconds in a log; 2 also a line an epoch. All of it goes to standard error.
         Notices about the data are warnings of the logger "convtimenet", whatever this is.
 
     Attributes

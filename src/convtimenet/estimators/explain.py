@@ -33,6 +33,7 @@ from convtimenet.data.windows import Scaler, Windows, known_in
 from convtimenet.errors import ConfigError, DataError
 from convtimenet.network.memory import Parts
 from convtimenet.network.model import ConvTimeNet, deformation
+from convtimenet.progress import counted
 from convtimenet.training.losses import point_forecast
 from convtimenet.wording import listing
 
@@ -262,7 +263,7 @@ def _ask(
     def compute(some: Tensor) -> Tensor:
         return read(network(*batch_of(some).inputs).float(), some).cpu()
 
-    for chunk in numbers.split(size):
+    for chunk in counted(numbers.split(size)):
         answers += parts.run(len(chunk), lambda part, chunk=chunk: compute(chunk[part]))
     return torch.cat(answers)
 
@@ -384,9 +385,11 @@ def explain_cases(
     N = config.patches_in(int(lengths.max()))
     importance = np.empty((n, C, len(spans)))
     left, right = np.full((n, 1, N), np.nan), np.full((n, 1, N), np.nan)
-    for length in np.unique(lengths):  # as they are predicted: each at its own length
+    for length in counted(
+        np.unique(lengths).tolist()
+    ):  # as they are predicted: each at its own length
         members = np.flatnonzero(lengths == length)
-        for some in np.array_split(members, -(-len(members) // size)):
+        for some in counted(np.array_split(members, -(-len(members) // size))):
             x = torch.from_numpy(padded(cases.subset(some), int(length))).to(device)
             known = known_in(x)
             here = spans.clip(max=length)

@@ -32,6 +32,7 @@ from convtimenet.estimators.intervals import (
 )
 from convtimenet.estimators.panel import evaluate_windows, roll
 from convtimenet.estimators.reading import Reader, gap_notices
+from convtimenet.progress import reading, showing
 from convtimenet.training.metrics import ForecastEvaluation
 
 if TYPE_CHECKING:
@@ -220,9 +221,10 @@ class FittedForecaster(ConvTimeNetEstimator):
                 f"found h={steps}; ask for fewer steps, for no level, or train with a longer h"
             )
         plan, notices = self._plan(table, future, steps)
-        found = forecast_series(
-            self.fused_, self._reader, self.train_config_, table, steps, radii, plan
-        )
+        with showing("forecasting", self.verbose):
+            found = forecast_series(
+                self.fused_, self._reader, self.train_config_, table, steps, radii, plan
+            )
         return found.reshape(len(table.lengths) * steps, -1), notices
 
     def explain(
@@ -264,7 +266,11 @@ class FittedForecaster(ConvTimeNetEstimator):
         steps = spans_of(spans, config.context_length)
         table = chosen(self.tail_ if X is None else self.adapt(X), series)
         plan, _ = self._plan(table, future, config.outputs)
-        with torch.inference_mode(), autocast(reader.device, self.train_config_):
+        with (
+            showing("explaining", self.verbose),
+            torch.inference_mode(),
+            autocast(reader.device, self.train_config_),
+        ):
             windows, scaler = reader.contexts(table, reader.ahead(config.outputs), plan)
             values, times = reader.context_values(table)
             found = explain_windows(
@@ -313,7 +319,8 @@ class FittedForecaster(ConvTimeNetEstimator):
         table = self.adapt(X)
         panel, windows = self._reader.windows(table, first_row, end)
         intervals = self._interval_sums(level, len(table.channels), panel.values.device)
-        with autocast(panel.values.device, self.train_config_):
+        device = panel.values.device
+        with showing("scoring", self.verbose), autocast(device, self.train_config_):
             return evaluate_windows(
                 self.fused_,
                 panel,
@@ -373,20 +380,21 @@ class FittedForecaster(ConvTimeNetEstimator):
         hint: str | None = None,
     ) -> Table:
         names = [name for of in self.exog for name in of]
-        return read_table(
-            X,
-            time_col=self.time_col,
-            target_cols=self.target_cols if channels is None else channels,
-            frequency=self.freq,
-            id_col=self.id_col,
-            covariates=list(dict.fromkeys(names)),
-            time_format=self.time_format,
-            dayfirst=self.dayfirst,
-            decimal=self.decimal,
-            fill=self.fill,
-            terms=terms,
-            hint=hint,
-        )
+        with showing(reading(X), self.verbose, busy=True):
+            return read_table(
+                X,
+                time_col=self.time_col,
+                target_cols=self.target_cols if channels is None else channels,
+                frequency=self.freq,
+                id_col=self.id_col,
+                covariates=list(dict.fromkeys(names)),
+                time_format=self.time_format,
+                dayfirst=self.dayfirst,
+                decimal=self.decimal,
+                fill=self.fill,
+                terms=terms,
+                hint=hint,
+            )
 
     def _unseen(self, table: Table) -> list[str]:
         """What to say of series that training did not see, or knows under another writing."""
@@ -466,7 +474,7 @@ class FittedForecaster(ConvTimeNetEstimator):
 
     def _calibrate(self, windows: Windows) -> Calibration:
         device = next(self.fused_.buffers()).device
-        with autocast(device, self.train_config_):
+        with showing("calibrating intervals", self.verbose), autocast(device, self.train_config_):
             return calibrate(
                 self.fused_,
                 windows,

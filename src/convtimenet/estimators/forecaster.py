@@ -28,6 +28,7 @@ from convtimenet.estimators.reading import (
     statistics,
     training_windows,
 )
+from convtimenet.progress import showing
 from convtimenet.storage.remembered import check_fits, from_remembered, remembered
 
 log = logging.getLogger(__name__)
@@ -82,7 +83,8 @@ class ConvTimeNetForecaster(FittedForecaster):
     random_state
         Seed of weights, batch order and dropout.
     verbose
-        0 or False shows no progress, 1 or True a bar on a terminal, 2 also a line an epoch.
+        0 or False shows no progress; 1 or True a bar on a terminal or in a notebook, and a line
+        every ten seconds in a log; 2 also a line an epoch. All of it goes to standard error.
         Notices about the data are warnings of the logger "convtimenet", whatever this is.
 
     Attributes
@@ -271,15 +273,16 @@ class ConvTimeNetForecaster(FittedForecaster):
         """
         from convtimenet.estimators.backtest import backtest
 
-        return backtest(
-            self,
-            X,
-            n_windows=n_windows,
-            step_size=step_size,
-            refit=refit,
-            level=level,
-            season=season,
-        ).frame
+        with showing("backtest", self.verbose):
+            return backtest(
+                self,
+                X,
+                n_windows=n_windows,
+                step_size=step_size,
+                refit=refit,
+                level=level,
+                season=season,
+            ).frame
 
     def preset_for(self, rows: int, series: int = 1) -> Preset:
         """The settings that the estimator's `preset` means for that many series of so many

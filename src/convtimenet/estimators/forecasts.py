@@ -26,6 +26,7 @@ from convtimenet.estimators.intervals import Bands, band_names, check_levels, co
 from convtimenet.estimators.panel import roll
 from convtimenet.estimators.reading import Reader
 from convtimenet.network.memory import Parts
+from convtimenet.progress import counted
 
 __all__ = ["as_given", "check_steps", "forecast_series"]
 
@@ -79,14 +80,14 @@ def forecast_series(
         return some
 
     with torch.inference_mode(), autocast(reader.device, settings):
-        for first in range(0, S, _CHUNK):
+        for first in counted(range(0, S, _CHUNK)):
             numbers = np.arange(first, min(S, first + _CHUNK))
             known = {name: rows[numbers] for name, rows in plan.items()}
             windows, scaler = reader.contexts(select_series(table, numbers), ahead, known)
             order = torch.arange(len(windows), device=reader.device)
             scaled = [
                 answer
-                for index in order.split(settings.batch_size)
+                for index in counted(order.split(settings.batch_size))
                 for answer in parts.run(len(index), compute(windows, index))
             ]
             for k, answers in enumerate(torch.cat(scaled, dim=1).numpy()):

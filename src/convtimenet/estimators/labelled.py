@@ -39,6 +39,7 @@ from convtimenet.estimators.case_input import (
     table_columns,
 )
 from convtimenet.estimators.presets import auto_classify, paper_preset
+from convtimenet.progress import counted, showing
 
 if TYPE_CHECKING:
     from convtimenet.estimators.explain import CaseExplanation
@@ -290,14 +291,15 @@ class LabelledEstimator(ConvTimeNetEstimator):
         # Cases longer than any training case are read whole, each at its own length, so that a
         # prediction never depends on the other cases beside it.
         lengths = np.maximum(cases.lengths, config.context_length)
-        for length in np.unique(lengths):
-            members = lengths == length
-            answers[members] = self._outputs(
-                cases.values[members],
-                lambda part, length=int(length): padded(
-                    replace(cases, values=part), self.scaler_, length, config
-                ),
-            )
+        with showing("predicting", self.verbose):
+            for length in counted(np.unique(lengths).tolist()):
+                members = lengths == length
+                answers[members] = self._outputs(
+                    cases.values[members],
+                    lambda part, length=length: padded(
+                        replace(cases, values=part), self.scaler_, length, config
+                    ),
+                )
         return answers
 
     def explain(self, X: Any, *, spans: Any = None) -> CaseExplanation:
@@ -331,7 +333,11 @@ class LabelledEstimator(ConvTimeNetEstimator):
         outputs = self._answers(cases)
         answers = self._said(outputs)
         explained = self._explained(outputs, answers)
-        with torch.inference_mode(), autocast(device, self.train_config_):
+        with (
+            showing("explaining", self.verbose),
+            torch.inference_mode(),
+            autocast(device, self.train_config_),
+        ):
             found = explain_cases(
                 self.network_,
                 self.fused_,

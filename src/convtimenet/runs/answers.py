@@ -10,25 +10,29 @@ from typing import Any
 import numpy as np
 
 from convtimenet.data.cases import Cases
+from convtimenet.data.files.written import decimals_for, shortened
 from convtimenet.estimators.classifier import ConvTimeNetClassifier
 from convtimenet.estimators.regressor import ConvTimeNetRegressor
 from convtimenet.files import whole_file
 
 
 def write_classes(path: str | Path, model: ConvTimeNetClassifier, cases: Cases) -> np.ndarray:
-    """Write predicted class and probabilities of every case; returns the classes, (n,)."""
+    """Write predicted class and probabilities (six digits) of every case; returns the classes,
+    (n,)."""
     probabilities = model.predict_proba(cases)
     predicted = model.classes_[probabilities.argmax(axis=1)]
     rows = zip(predicted.tolist(), probabilities.tolist(), strict=True)
     head = ["class", *(f"p_{label}" for label in model.classes_.tolist())]
-    _write(path, head, ([label, *p] for label, p in rows))
+    _write(path, head, ([label, *map(shortened, p)] for label, p in rows))
     return predicted
 
 
 def write_numbers(path: str | Path, model: ConvTimeNetRegressor, cases: Cases) -> np.ndarray:
-    """Write the predicted number of every case; returns them, (n,)."""
+    """Write the predicted number of every case, with the digits that the spread of the training
+    targets supports; returns them exactly, (n,)."""
     predicted = model.predict(cases)
-    _write(path, ["number"], ([number] for number in predicted.tolist()))
+    least = decimals_for(float(model.target_scaler_.scale.max()))
+    _write(path, ["number"], ([shortened(number, least)] for number in predicted.tolist()))
     return predicted
 
 

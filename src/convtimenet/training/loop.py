@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from contextlib import nullcontext
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,12 +16,13 @@ from convtimenet.errors import TrainingError
 from convtimenet.network.inference import fuse
 from convtimenet.network.layers import Residual, TokenBatchNorm
 from convtimenet.network.model import ConvTimeNet
+from convtimenet.progress import Task, showing
 from convtimenet.training.budget import fit_memory
 from convtimenet.training.checkpoint import Checkpoint, Checkpoints
 from convtimenet.training.history import Epoch, History
 from convtimenet.training.interrupt import StopRequest
 from convtimenet.training.metrics import Scores, evaluate, outputs
-from convtimenet.training.progress import TrainingProgress, epoch_note, memory_note, progress_bar
+from convtimenet.training.progress import end_note, epoch_note, start_note
 from convtimenet.training.step import Step
 
 log = logging.getLogger(__name__)
@@ -64,9 +64,9 @@ def train(
     numbers
         Where dropout draws from; by default from numbers of its own, of the config's seed.
     verbose
-        0 shows nothing, 1 a progress bar, 2 also a line an epoch (`convtimenet.training.progress`).
+        0 shows nothing, 1 the progress, 2 also a line an epoch (`convtimenet.progress`).
     label
-        What the progress bar calls the work.
+        What the work is called there.
     checkpoints
         Where states are written now and then, and where training goes on from the newest one; a
         training that has ended is not done again.
@@ -144,14 +144,22 @@ class _Training:
         """Train to the end, or to a request to stop."""
         history, config = self.history, self.config
         steps = len(training_batches(torch.arange(len(self.examples))[: config.epoch_size], config))
-        with progress_bar(verbose) as bar:
-            if not bar.disable:
-                bar.console.print(memory_note(history))
-            task = bar.add_task(label, total=steps * config.epochs, note="")
-            bar.update(task, completed=(self.epoch - 1) * steps + self.position)
+        with showing(label, verbose, at_once=True) as task:
+            task.expect(steps * config.epochs, done=(self.epoch - 1) * steps + self.position)
+            alone = task.outer is None  # of many trainings, each need not be spoken of
+            if alone:
+                what = "windows" if self.model.config.head == "forecast" else "cases"
+                examples = f"{len(self.examples):,} {what}"
+                task.say(start_note(label, examples, steps, config, history))
             while not history.stopped:
-                self._epoch(bar, task)
-        history.seconds = time.monotonic() - self.begin
+                task.at = f"epoch {self.epoch}/{config.epochs}"
+                epochs = len(history.epochs)
+                self._epoch(task)
+                if verbose > 1 and len(history.epochs) > epochs:
+                    task.say(f"{label}, epoch {self.epoch - 1}: {epoch_note(history)}")
+            history.seconds = time.monotonic() - self.begin
+            if alone and not self.interrupted:
+                task.say(end_note(label, history))
         if self.interrupted:
             if history.best_epoch:
                 self.model.load_state_dict(self.best)
@@ -170,7 +178,7 @@ class _Training:
             state = {f"model.{name}": value for name, value in self.best.items()}
             self.checkpoints.save(Checkpoint(state, {"done": True, "history": history.to_dict()}))
 
-    def _epoch(self, bar: TrainingProgress, task: Any) -> None:
+    def _epoch(self, task: Task) -> None:
         """One epoch, or what is left of it."""
         step, history = self.step, self.history
         self.lr = self.config.learning_rate(self.epoch) * self.rate_factor
@@ -184,7 +192,9 @@ class _Training:
         for index in training_batches(order.to(self.device), self.config)[self.position :]:
             self._one_step(index)
             self.position += 1
-            bar.advance(task)
+            task.advance()
+            if step.reads_back and not history.epochs:
+                task.note = f"train loss {float(step.total) / max(1, int(step.seen)):.4g} so far"
             if history.stopped:
                 return
             if self.stop.signal:
@@ -194,8 +204,9 @@ class _Training:
             self._save_if_due(self.config.checkpoint_seconds)
             if self._out_of_time():
                 break
+        task.at += ", validation" if self.valid is not None else ""
         self._end_epoch()
-        bar.epoch_done(task, history)
+        task.note = epoch_note(history)
         log.info("epoch %d: %s", self.epoch - 1, epoch_note(history))
         if not history.stopped:  # short epochs are not worth a file each
             self._save_if_due(self.config.checkpoint_seconds / 10)
@@ -240,7 +251,7 @@ class _Training:
         history.skipped, row = step.counts[1:].tolist()
         scores: Scores = {}
         if self.valid is not None:
-            with autocast(self.device, config):
+            with autocast(self.device, config), showing("validation", verbose=0):
                 scores = evaluate(
                     fuse(self.model),
                     self.valid,

@@ -14,6 +14,7 @@ from convtimenet.batch import Batch
 from convtimenet.config import Head
 from convtimenet.data.windows import Examples
 from convtimenet.network.memory import Parts
+from convtimenet.progress import counted
 from convtimenet.training.losses import Loss, point_forecast
 
 Scores = dict[str, float]
@@ -55,7 +56,7 @@ def outputs(
     parts = Parts("scoring")
     order = torch.arange(len(examples), device=device)
     with torch.inference_mode():
-        for index in order.split(batch_size):
+        for index in counted(order.split(batch_size)):
             results = parts.run(
                 len(index), lambda part, index=index: _output(model, examples.batch(index[part]))
             )

@@ -1,0 +1,129 @@
+"""Parameters by name: one that does not exist is answered with the one that is meant."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields
+from functools import wraps
+from typing import Any, Self
+
+from sklearn.base import BaseEstimator
+
+from convtimenet.config import ModelConfig, TrainConfig
+from convtimenet.errors import ConfigError, ParameterError
+from convtimenet.names import listed, meant
+
+EXOGENOUS = frozenset({"hist_exog", "futr_exog", "stat_exog", "stat_categories"})
+# settings of `ModelConfig` that the data and the estimator's own parameters decide
+DECIDED = frozenset({"head", "context_length", "outputs", "channels"}) | EXOGENOUS
+
+_GROUPS = {
+    "model": [f.name for f in fields(ModelConfig) if f.name not in DECIDED],
+    "training": [f.name for f in fields(TrainConfig)],
+}
+
+
+class NamedParameters(BaseEstimator):
+    """Base of estimators with the mappings `model` and `training` among their parameters.
+
+    scikit-learn reads parameters from the constructor's signature, so that stays as it is written;
+    a subclass's constructor is wrapped instead, to say more than "unexpected keyword argument".
+    """
+
+    model: Mapping[str, Any] | None
+    training: Mapping[str, Any] | None
+
+    def __init_subclass__(cls, **settings: Any) -> None:
+        super().__init_subclass__(**settings)
+        if "__init__" in vars(cls):
+            cls.__init__ = _saying_what_is_meant(cls.__init__)
+
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters by name, as scikit-learn has it.
+
+        Raises
+        ------
+        ParameterError
+            If there is none of a name.
+        """
+        known = self._get_param_names()
+        for name in params:
+            own, _, inner = name.partition("__")
+            if own not in known or (inner and not hasattr(getattr(self, own), "set_params")):
+                raise ParameterError(_no_parameter(type(self).__name__, name, known))
+        return super().set_params(**params)
+
+    def _settings(self, group: str) -> Mapping[str, Any]:
+        """The settings that the parameter `model` or `training` holds.
+
+        Raises
+        ------
+        ConfigError
+            If it is no mapping, or holds a name that is no setting.
+        """
+        given = getattr(self, group)
+        if given is None:
+            return {}
+        if not isinstance(given, Mapping):
+            raise ConfigError(
+                f"{group} must be a mapping from setting to value, found {given!r}; write it as "
+                f"{group}={{{_GROUPS[group][0]!r}: ...}}"
+            )
+        for name in given:
+            if name not in _GROUPS[group] and name not in DECIDED:
+                other = next(one for one in _GROUPS if one != group)
+                hint = _hint(str(name), [group, "", other], self._get_param_names(), group)
+                raise ConfigError(f"{group}={{...}} has no setting {name!r}; {hint}")
+        return given
+
+
+def _saying_what_is_meant(init: Callable[..., None]) -> Callable[..., None]:
+    """A constructor that answers wrong parameters with a `ParameterError`."""
+
+    @wraps(init)
+    def named(self: Any, *values: Any, **given: Any) -> None:
+        try:
+            init(self, *values, **given)
+        except TypeError as error:
+            signature = inspect.signature(init)
+            try:
+                signature.bind(self, *values, **given)
+            except TypeError as wrong:
+                kind, known = type(self).__name__, list(signature.parameters)[1:]
+                unknown = [name for name in given if name not in known]
+                said = f"{kind}: {wrong}; give parameters by name, as {known[0]}=..."
+                if unknown:
+                    said = _no_parameter(kind, unknown[0], known)
+                raise ParameterError(said) from None
+            raise error
+
+    return named
+
+
+def _no_parameter(kind: str, name: str, known: Iterable[str]) -> str:
+    hint = _hint(name, ["", "model", "training"], known, "")
+    return f"{kind} has no parameter {name!r}; {hint}"
+
+
+def _hint(name: str, order: list[str], parameters: Iterable[str], inside: str) -> str:
+    """Which parameter or setting is meant, written as it must be given.
+
+    Parameters
+    ----------
+    order
+        The groups to look in; "" for the parameters themselves.
+    inside
+        The group that the name was found in.
+    """
+    parameters = list(parameters)
+    known = [[f"{one}.{name}" for name in _GROUPS[one]] if one else parameters for one in order]
+    found = meant(name, *known)
+    if found is None:
+        return f"expected one of {listed(_GROUPS[inside] if inside else parameters)}"
+    group, _, setting = found.rpartition(".")
+    if group == inside:
+        return f"did you mean {setting}?"
+    if group:
+        return f"did you mean {group}={{{setting!r}: ...}}?"
+    return f"did you mean the parameter {setting}=... of the estimator?"

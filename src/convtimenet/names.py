@@ -1,0 +1,104 @@
+"""What a user may have meant by a name that does not exist."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+# One idea a row, in the words of this package and of the libraries that users come from.
+_SAME_IDEA = (
+    "h horizon forecast_horizon prediction_length prediction_horizon pred_len forecast_length "
+    "output_chunk_length output_length n_ahead steps_ahead n_steps steps fh",
+    "input_size context context_length context_window lookback look_back lookback_window seq_len "
+    "sequence_length window window_size input_length input_chunk_length history lags",
+    "n_epochs epochs max_epochs num_epochs nepochs epoch num_train_epochs train_epochs max_steps "
+    "max_iter iterations n_iter",
+    "lr learning_rate initial_learning_rate learning_rate_init eta",
+    "batch_size batch bs train_batch_size windows_batch_size",
+    "random_state seed random_seed rng manual_seed",
+    "device accelerator gpu use_gpu cuda",
+    "precision dtype amp mixed_precision",
+    "verbose verbosity progress progress_bar show_progress",
+    "quiet silent no_progress no_progress_bar q",
+    "freq frequency step interval",
+    "time_col time_column timestamp_col timestamp_column date_col date_column datetime_col ds_col",
+    "id_col id_column item_id series_id unique_id group_id group_ids group_col",
+    "target_cols target_col target targets target_column target_columns value_cols value_col "
+    "channels columns",
+    "hist_exog hist_exog_list past_covariates historical_covariates observed_covariates",
+    "futr_exog futr_exog_list future_covariates known_covariates known_covariates_names xreg",
+    "stat_exog stat_exog_list static_covariates static_features",
+    "calendar calendar_features time_features add_encoders date_features",
+    "scale scaler scaler_type normalize normalise standardize standardise",
+    "level levels interval intervals coverage confidence prediction_interval",
+    "test_fraction test_size test_split holdout",
+    "validation_fraction val_fraction val_size valid_size valid_fraction validation_size "
+    "validation_split val_split",
+    "patience early_stopping early_stop early_stop_patience early_stop_patience_steps",
+    "time_limit max_time max_seconds timeout time_budget",
+    "class_weight class_weights weights",
+    "clip_norm grad_clip gradient_clip gradient_clip_val max_grad_norm clip",
+    "loss criterion loss_fn loss_function objective",
+    "d_model hidden_size hidden_dim model_dim width embed_dim",
+    "d_ff ff_dim dim_feedforward ffn_dim",
+    "kernel_sizes kernel_size kernels dw_ks",
+    "patch_size patch_len patch_length patch_ks",
+    "patch_stride stride patch_sd",
+    "dropout drop dropout_rate p_drop",
+    "quantiles quantile quantile_levels",
+    "out output output_file output_path o",
+    "save save_path model_path checkpoint_path output_dir",
+    "load model_dir pretrained from_pretrained load_path",
+    "resume checkpoint checkpoints resume_from ckpt_path",
+    "future future_df plan",
+    "preset presets profile",
+    "training train training_config train_config",
+    "model model_config network",
+    "forecast predict prediction forecaster",
+    "classify classification classifier",
+    "regress regression regressor",
+    "evaluate benchmark score test",
+    "export convert deploy onnx",
+    "datasets dataset data download fetch",
+    "completion complete completions",
+)
+
+
+def _plain(name: str) -> str:
+    """A name without what people write differently: case, hyphens, underscores."""
+    return name.lower().replace("-", "").replace("_", "")
+
+
+_IDEA_OF = {_plain(word): number for number, row in enumerate(_SAME_IDEA) for word in row.split()}
+
+
+def meant(name: str, *known: Sequence[str]) -> str | None:
+    """The known name that is most likely meant by `name`, or None.
+
+    The same name written otherwise comes first, then another word for the same thing, in the first
+    of the lists that has one; then a slip of the pen in any. A known name may stand under a group,
+    as "training.lr".
+    """
+    from difflib import get_close_matches
+
+    word = _plain(name.rpartition(".")[2].rpartition("__")[2])
+    slips: dict[str, str] = {}
+    for names in known:
+        words = {_plain(one.rpartition(".")[2]): one for one in reversed(names)}
+        ideas = {_IDEA_OF[short]: one for short, one in words.items() if short in _IDEA_OF}
+        others = {short: ideas[idea] for short, idea in _IDEA_OF.items() if idea in ideas}
+        if found := words.get(word) or others.get(word):
+            return found
+        slips = others | words | slips
+    near = get_close_matches(word, slips, n=1, cutoff=0.7)
+    return slips[near[0]] if near else None
+
+
+def did_you_mean(name: str, known: Sequence[str]) -> str:
+    """The end of a message about an unknown name: what is meant, or what there is."""
+    found = meant(name, known)
+    return f"did you mean {found}?" if found else f"expected one of {listed(known)}"
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names in a row."""
+    return ", ".join(sorted(names))
