@@ -25,6 +25,7 @@ from convtimenet.cli.outputs import (
     wrote,
 )
 from convtimenet.config import TrainConfig
+from convtimenet.data.files import check_path
 from convtimenet.errors import ConfigError, DataError
 from convtimenet.progress import reading, showing
 
@@ -70,6 +71,9 @@ def run_forecast(flags: Any) -> None:
         raise ConfigError(f"--out: expected a file name that ends in .csv, found {out!r}")
     check_outputs(flags, flags.data, flags.future, out=out)
     check_inputs(flags.data, flags.future)
+    for path in (flags.data, flags.future):
+        if path is not None:
+            check_path(path)
     _check_training(flags)
     covariates = {
         "hist_exog": flags.hist_exog,
