@@ -16,7 +16,7 @@ import numpy as np
 from convtimenet.data.timestamps import LAST_YEAR, show_time, to_local, to_utc
 from convtimenet.errors import DataError
 
-__all__ = ["Frequency", "infer_frequency", "infer_shared_frequency"]
+__all__ = ["Frequency", "infer_frequency", "infer_shared_frequency", "season_of"]
 
 _DAY = 86_400_000_000_000
 _UNITS = {
@@ -377,3 +377,17 @@ def _candidates(local: np.ndarray, inside: np.ndarray | slice = slice(None)) -> 
 def _most_common(values: np.ndarray) -> int:
     unique, counts = np.unique(values, return_counts=True)
     return int(unique[np.argmax(counts)])
+
+
+def season_of(frequency: Frequency) -> int:
+    """Steps of the season that a step suggests: a day for steps that divide it, a week of days or
+    of business days, a year of months, else 1, which repeats the last value."""
+    if frequency.unit == "ns":
+        if frequency.count < _DAY and _DAY % frequency.count == 0:
+            return _DAY // frequency.count
+        return {_DAY: 7, 7 * _DAY: 52}.get(frequency.count, 1)
+    if frequency.unit == "business":
+        return 5 if frequency.count == 1 else 1
+    if frequency.unit == "month" and 12 % frequency.count == 0:
+        return 12 // frequency.count
+    return 1

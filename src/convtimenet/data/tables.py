@@ -45,6 +45,7 @@ logger = logging.getLogger(__name__)
 
 _FILE = Origin("file")
 MODEL = "ConvTimeNet"
+NAIVE = "SeasonalNaive"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

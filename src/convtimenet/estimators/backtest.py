@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from convtimenet import scores
 from convtimenet.config import TrainConfig
-from convtimenet.data.frequency import Frequency
+from convtimenet.data.frequency import season_of
 from convtimenet.data.split import hold_back
-from convtimenet.data.tables import MODEL, Table, crop, pad_front, stamps
+from convtimenet.data.tables import MODEL, NAIVE, Table, crop, pad_front, stamps
 from convtimenet.data.windows import Scaler
 from convtimenet.errors import ConfigError, DataError
 from convtimenet.estimators.intervals import (
@@ -32,9 +32,6 @@ from convtimenet.estimators.intervals import (
 )
 from convtimenet.estimators.panel import Panel
 from convtimenet.network.model import ConvTimeNet
-
-NAIVE = "SeasonalNaive"
-_DAY = 86_400_000_000_000
 
 
 class Forecaster(Protocol):
@@ -69,20 +66,6 @@ class SeasonalNaive(nn.Module):
     def forward(self, x: Tensor, known: Tensor | None = None) -> Tensor:
         whole = -(-self.horizon // self.season)
         return x[..., -self.season :].repeat(1, 1, whole)[..., : self.horizon]
-
-
-def season_of(frequency: Frequency) -> int:
-    """Steps of the season that a step suggests: a day for steps that divide it, a week of days or
-    of business days, a year of months, else 1, which repeats the last value."""
-    if frequency.unit == "ns":
-        if frequency.count < _DAY and _DAY % frequency.count == 0:
-            return _DAY // frequency.count
-        return {_DAY: 7, 7 * _DAY: 52}.get(frequency.count, 1)
-    if frequency.unit == "business":
-        return 5 if frequency.count == 1 else 1
-    if frequency.unit == "month" and 12 % frequency.count == 0:
-        return 12 // frequency.count
-    return 1
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 from convtimenet.config import ModelConfig, Precision, TrainConfig
 from convtimenet.data.windows import Examples, Scaler, known_in
 from convtimenet.devices import autocast, resolve_device, seeded
-from convtimenet.errors import ConfigError, DataError
+from convtimenet.errors import ConfigError, DataError, TrainingError
 from convtimenet.network.inference import fuse
 from convtimenet.network.memory import Parts
 from convtimenet.network.model import ConvTimeNet
@@ -120,7 +120,7 @@ class ConvTimeNetEstimator(BaseEstimator):
         examples, valid
             What the weights are fitted to, and what chooses the epoch, if anything does.
         everything
-            Both together, for `TrainConfig.refit`; None where that makes no sense.
+            Both together, for `TrainConfig.refit`; None where that makes no sense, or comes later.
         read
             Notices of reading the data, which were logged then.
         notices
@@ -141,17 +141,7 @@ class ConvTimeNetEstimator(BaseEstimator):
             network, history = self._trained(
                 config, train_config, examples, valid, device, resume, stop, "choose"
             )
-            notes = history.notes
-            if train_config.refit and everything is not None and not stop.signal:
-                again, reason = _refit_config(train_config, history)
-                if again is None:
-                    notes = [*notes, reason]
-                else:
-                    whole, second = self._trained(
-                        config, again, everything, None, device, resume, stop, "refit"
-                    )
-                    if not stop.signal:
-                        network, notes, history.refitted = whole, second.notes, True
+        notes = history.notes
         if history.best_epoch:
             vars(self).update(fitted)
             self.network_, self.train_config_, self.history_ = network, train_config, history
@@ -167,6 +157,56 @@ class ConvTimeNetEstimator(BaseEstimator):
             message = _stopped_message(stop, history, resume)
             log.warning(message)
             raise stop.error(message)
+        if train_config.refit and everything is not None:
+            self._train_again(everything, device, resume)
+
+    def _train_again(
+        self, everything: Examples, device: torch.device, resume: str | PathLike[str] | None
+    ) -> bool:
+        """The second training, on all examples, as `TrainConfig.refit` says: its weights answer
+        from now on. Returns False where the first one's stay, and leaves a notice why.
+
+        Raises
+        ------
+        KeyboardInterrupt, Terminated
+            If SIGINT or SIGTERM asked for an end. The first training's weights stay.
+        """
+        train_config, history = self.train_config_, self.history_
+        again, reason = _refit_config(train_config, history, self._share(everything))
+        if again is not None:
+            start = self.network_.state_dict() if train_config.refit == "continue" else None
+            config = self.network_.config
+            with stop_requests() as stop:
+                try:
+                    network, second = self._trained(
+                        config, again, everything, None, device, resume, stop, "refit", start
+                    )
+                except TrainingError as error:
+                    network, second, reason = None, None, f"the second training failed: {error}"
+            if stop.signal:
+                message = _stopped_message(stop, history, resume)
+                log.warning(message)
+                raise stop.error(message)
+            if network is not None and second is not None:
+                kept = [
+                    one for one in self.notices_ if start is not None or one not in history.notes
+                ]
+                new = [one for one in second.notes if one not in kept]
+                self.network_, self.fused_ = network, fuse(network, train_config.precision)
+                self.history_, self.notices_ = replace(history, refitted=True), (*kept, *new)
+                for note in new:
+                    log.warning(note)
+                return True
+        self.notices_ = (*self.notices_, reason)
+        log.warning(reason)
+        return False
+
+    def _share(self, everything: Examples) -> float:
+        """How many examples an epoch of the first training read for each that one of the second
+        does."""
+        counted, most = self.n_examples_, self.train_config_.epoch_size or len(everything)
+        fitted = len(everything) if counted is None else counted["fitted"]
+        return min(fitted, most) / min(len(everything), most)
 
     def _trained(
         self,
@@ -178,8 +218,10 @@ class ConvTimeNetEstimator(BaseEstimator):
         resume: str | PathLike[str] | None,
         stop: StopRequest,
         phase: str,
+        start: Mapping[str, torch.Tensor] | None = None,
     ) -> tuple[ConvTimeNet, History]:
-        """A new network, trained, or as far as a checkpoint had it."""
+        """A network with new weights, or those of `start`, trained, or as far as a checkpoint had
+        it."""
         checkpoints = None
         if resume is not None:
             # what changes neither weights nor history may differ from one start to the next
@@ -197,6 +239,8 @@ class ConvTimeNetEstimator(BaseEstimator):
             checkpoints = Checkpoints(resume, phase, run)
         with seeded(train_config.seed, device):
             network = ConvTimeNet(config).to(device)
+            if start is not None:
+                network.load_state_dict(start)
             history = train(
                 network,
                 examples,
@@ -204,7 +248,7 @@ class ConvTimeNetEstimator(BaseEstimator):
                 train_config,
                 device=device,
                 verbose=self.verbose,
-                label="training" if phase == "choose" else "training on all data",
+                label=_LABELS.get(phase, phase),
                 checkpoints=checkpoints,
                 stop=stop,
             )
@@ -358,10 +402,21 @@ def _scaler(centre: np.ndarray, scale: np.ndarray) -> Scaler:
     return Scaler(centre, scale)
 
 
-def _refit_config(config: TrainConfig, history: History) -> tuple[TrainConfig | None, str]:
-    """How to train again on all data, or None and why not."""
+_LABELS = {"choose": "training", "refit": "training on all data"}
+CONTINUED, CONTINUED_RATE = 0.3, 0.5
+"""What "continue" means: this share of the best epoch's steps, at this share of the learning rate
+(docs/refit.md)."""
+
+
+def _refit_config(
+    config: TrainConfig, history: History, share: float
+) -> tuple[TrainConfig | None, str]:
+    """How to train again on all data, or None and why not; `share` is what `_share` gives."""
     again = replace(config, epochs=history.best_epoch, patience=None, time_limit=None)
-    needed = history.seconds * history.best_epoch / len(history.epochs)
+    if config.refit == "continue":
+        epochs = max(1, round(CONTINUED * history.best_epoch * share))
+        again = replace(again, epochs=epochs, lr=CONTINUED_RATE * config.lr)
+    needed = history.seconds * again.epochs / len(history.epochs) / share
     if config.time_limit is not None and history.seconds + needed > config.time_limit:
         return None, "the time limit left no time to train again on all data"
     return again, ""

@@ -11,6 +11,7 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 
 from convtimenet.data.covariates import Encoder, columns_of
+from convtimenet.data.frequency import season_of
 from convtimenet.data.sources import Columns, Wanted, read_source
 from convtimenet.data.tables import Table, read_table, select_channels
 from convtimenet.data.windows import Scaler, Windows
@@ -257,8 +258,12 @@ class FittedForecaster(ConvTimeNetEstimator):
         first_row: int | np.ndarray | None = None,
         end: int | np.ndarray | None = None,
         level: Any = None,
+        season: int | None = None,
     ) -> ForecastEvaluation:
         """Forecast every window of a table and compare with what followed.
+
+        After a second training (`refit`) rows that it saw are asked of the first one, `scored_`;
+        time stamps tell which they are.
 
         Parameters
         ----------
@@ -271,6 +276,9 @@ class FittedForecaster(ConvTimeNetEstimator):
         level
             Per cents of the intervals to score; by default 80 and 95, as far as the calibration
             reaches.
+        season
+            Steps that the seasonal-naive forecast repeats; by default those of a day, week or year,
+            as the step suggests.
         """
         check_is_fitted(self, "fused_")
         table = self._fitted_table(X)
@@ -282,6 +290,7 @@ class FittedForecaster(ConvTimeNetEstimator):
                 panel,
                 windows,
                 self.train_config_.batch_size,
+                season=season_of(table.frequency) if season is None else season,
                 drop_last=self.train_config_.protocol == "paper",
                 quantiles=self.network_.config.quantiles,
                 intervals=intervals,
