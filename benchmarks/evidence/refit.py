@@ -33,6 +33,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,8 @@ from convtimenet.training.loop import train
 
 CELLS = Path(__file__).resolve().parents[2] / "docs" / "results" / "refit" / "cells.jsonl"
 CPU = torch.device("cpu")
-CONTINUED = ((0.3, 0.5), (0.3, 0.1), (1.0, 0.5))
+FIRST_ONLY = {"refit": False}
+CONTINUED = ((0.3, 0.5), (0.3, 0.1), (1.0, 0.5), (1.0, 1.0), (2.0, 0.5), (2.0, 1.0))
 """Shares of the best epochs, and of the learning rate."""
 
 
@@ -189,13 +191,21 @@ def ends(rows: int, h: int, how: str) -> tuple[int, int]:
     return valid_end - max(h, round(0.2 * valid_end)), valid_end
 
 
-def methods(case: Case, how: str, epochs: int | None, seed: int) -> Iterator[dict[str, Any]]:
-    """What each method gives, as one line each."""
+def methods(
+    case: Case, how: str, policy: str, seed: int, done: set[str]
+) -> Iterator[dict[str, Any]]:
+    """What each method gives, as one line each; those that are done are left out."""
     values, h = case.read(), case.horizon
     known, truth = values[:-h], values[-h:]
     split = ends(len(known), h, how)
     begin = time.process_time()
-    model = ConvTimeNetForecaster(h, verbose=0, random_state=seed, device="cpu", n_epochs=epochs)
+    training = {}
+    if policy != "preset":
+        epochs, patience = map(int, policy.split("/"))
+        training = {"epochs": epochs, "patience": patience}
+    model = ConvTimeNetForecaster(
+        h, verbose=0, random_state=seed, device="cpu", training=training | FIRST_ONLY
+    )
     model.fit(known, split=split)
     first_seconds = time.process_time() - begin
     config, settings, history = model.network_.config, model.train_config_, model.history_
@@ -219,7 +229,7 @@ def methods(case: Case, how: str, epochs: int | None, seed: int) -> Iterator[dic
             "h": h,
             "split": how,
             "seed": seed,
-            "policy": "preset" if policy is None else f"epochs {policy}",
+            "policy": policy,
             "method": method,
             "mase1": mae(forecast),  # in mean absolute steps of each channel
             "mae_units": float(np.abs(forecast - truth).mean()),
@@ -237,8 +247,8 @@ def methods(case: Case, how: str, epochs: int | None, seed: int) -> Iterator[dic
             "machine": platform.processor() or platform.machine(),
         }
 
-    policy = epochs
-    yield line("none", model.predict(known), first_seconds, len(history.epochs))
+    if "none" not in done:
+        yield line("none", model.predict(known), first_seconds, len(history.epochs))
     weights = {name: tensor.clone() for name, tensor in model.network_.state_dict().items()}
     best = history.best_epoch
     plans: list[tuple[str, int, float, bool]] = [
@@ -249,6 +259,8 @@ def methods(case: Case, how: str, epochs: int | None, seed: int) -> Iterator[dic
         name = f"continue-{share:g}-{rate:g}"
         plans.append((name, max(1, round(share * best * ratio)), rate, True))
     for name, number, rate, goes_on in plans:
+        if name in done:
+            continue
         begin = time.process_time()
         again = replace(settings, epochs=number, patience=None, lr=settings.lr * rate)
         with seeded(seed, CPU):
@@ -267,29 +279,24 @@ def kept() -> list[dict[str, Any]]:
     return [json.loads(one) for one in CELLS.read_text(encoding="utf-8").splitlines()]
 
 
-def run(only: str, most: int, splits: list[str], policies: list[int | None], seeds: list[int]) -> None:
+def run(only: str, most: int, splits: list[str], policies: list[str], seeds: list[int]) -> None:
     """Compute what is missing."""
     torch.set_num_threads(1)
     CELLS.parent.mkdir(parents=True, exist_ok=True)
-    count = 3 + len(CONTINUED)
-    for seed in seeds:
-        for how in splits:
-            for policy in policies:
-                for case in cases():
-                    if not case.name.startswith(only) or len(case.read()) > most:
-                        continue
-                    label = "preset" if policy is None else f"epochs {policy}"
-                    same = {"table": case.name, "split": how, "seed": seed, "policy": label}
-                    done = [one for one in kept() if {k: one[k] for k in same} == same]
-                    if len(done) >= count:
-                        continue
-                    lines = list(methods(case, how, policy, seed))
-                    with CELLS.open("a", encoding="utf-8") as file:
-                        file.writelines(json.dumps(one) + "\n" for one in lines)
-                    shown = {one["method"]: round(one["mase1"], 3) for one in lines}
-                    seconds = sum(one["seconds"] for one in lines)
-                    print(label, how, seed, case.name, lines[0]["rows"], f"{seconds:.0f}s", shown,
-                          flush=True)
+    names = {"none", "retrain", "retrain-steps", *(f"continue-{a:g}-{b:g}" for a, b in CONTINUED)}
+    for seed, how, policy, case in product(seeds, splits, policies, cases()):
+        if not case.name.startswith(only) or len(case.read()) > most:
+            continue
+        same = {"table": case.name, "split": how, "seed": seed, "policy": policy}
+        done = {one["method"] for one in kept() if {k: one[k] for k in same} == same}
+        if names <= done:
+            continue
+        lines = list(methods(case, how, policy, seed, done))
+        with CELLS.open("a", encoding="utf-8") as file:
+            file.writelines(json.dumps(one) + "\n" for one in lines)
+        shown = {one["method"]: round(one["mase1"], 3) for one in lines}
+        seconds = sum(one["seconds"] for one in lines)
+        print(*same.values(), lines[0]["rows"], f"{seconds:.0f}s", shown, flush=True)
 
 
 def main() -> None:
@@ -298,11 +305,10 @@ def main() -> None:
     parser.add_argument("--only", default="", help="tables whose name begins so")
     parser.add_argument("--most_rows", type=int, default=10**6, help="leave longer tables out")
     parser.add_argument("--splits", nargs="+", default=["forecast"])
-    parser.add_argument("--epochs", nargs="+", default=["preset"])
+    parser.add_argument("--policies", nargs="+", default=["preset"], help="epochs/patience")
     parser.add_argument("--seeds", nargs="+", type=int, default=[2023])
     given = parser.parse_args()
-    policies = [None if one == "preset" else int(one) for one in given.epochs]
-    run(given.only, given.most_rows, given.splits, policies, given.seeds)
+    run(given.only, given.most_rows, given.splits, given.policies, given.seeds)
 
 
 if __name__ == "__main__":

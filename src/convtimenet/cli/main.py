@@ -141,7 +141,11 @@ def _parser() -> ArgumentParser:
 def _forecast_flags(parser: ArgumentParser) -> None:
     add = parser.add_argument
     add("data", type=str, help="CSV or Parquet table: a time column, then one column per channel")
-    add("--h", type=int, default=96, help="horizon: steps to forecast")
+    add(
+        "--h",
+        type=int | None,
+        help="horizon: steps to forecast; by default two seasons, at most a fifth of the rows",
+    )
     add("--input_size", type=int | None, help="context: steps the network reads")
     add("--time_col", type=str | None, help="the time column, where it cannot be told")
     add("--target_cols", type=list[str] | str | None, help="channels, as a,b; all by default")
@@ -182,6 +186,11 @@ def _forecast_flags(parser: ArgumentParser) -> None:
         help="table with the --futr_exog columns for the steps after the data's end",
     )
     add("--test_fraction", type=float, default=0.2, help="last part of the table kept for scoring")
+    add(
+        "--no_refit",
+        action="store_true",
+        help="forecast with the model that was scored, without a second training on all rows",
+    )
     add("--preset", type=str, default="auto", help="'auto', or a data set's name for the paper's")
     add("--load", type=str | None, help="forecast with this saved model instead of training one")
     _shared_flags(parser, "forecast as CSV; by default <data>-forecast.csv here")
@@ -313,9 +322,11 @@ _COMMANDS: dict[str, tuple[str, str, Callable[[ArgumentParser], None], Callable[
     "forecast": (
         "data",
         "Train on a table and forecast what comes after its end.\n\n"
-        "The last --test_fraction of the rows is not trained on and gives the scores; of the rows\n"
-        "before, the last part chooses the epoch. Times must be regular; gaps in the values are\n"
-        "masked and said so: the network neither reads nor learns them.",
+        "First the last --test_fraction of the rows is kept from training and gives the scores;\n"
+        "of the rows before, the last part chooses the epoch and calibrates intervals. Then\n"
+        "training goes on with all rows, and that model forecasts (--no_refit: the first one).\n"
+        "Times must be regular; gaps in the values are masked and said so: the network neither\n"
+        "reads nor learns them.",
         _forecast_flags,
         commands.run_forecast,
     ),

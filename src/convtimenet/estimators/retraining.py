@@ -17,9 +17,10 @@ import numpy as np
 import torch
 from sklearn.utils.validation import check_is_fitted
 
-from convtimenet.config import ModelConfig
+from convtimenet.config import ModelConfig, TrainConfig
 from convtimenet.data.split import Rows
 from convtimenet.data.tables import Table, crop
+from convtimenet.data.timestamps import show_time
 from convtimenet.data.windows import Windows
 from convtimenet.devices import autocast
 from convtimenet.errors import TrainingError
@@ -30,7 +31,7 @@ from convtimenet.network.inference import fuse
 from convtimenet.training.interrupt import stop_requests
 from convtimenet.training.metrics import ForecastEvaluation, Scores
 
-__all__ = ["RetrainedForecaster", "fold_starts"]
+__all__ = ["MOST_FOLD_STEPS", "RetrainedForecaster", "fold_starts", "fold_steps"]
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +51,17 @@ class RetrainedForecaster(FittedForecaster):
     """The forecaster before its second training."""
     seen_until_: np.ndarray | None
     """(S,) the last time stamp of every series that the second training saw."""
+
+    @property
+    def forecasts_from(self) -> str | None:
+        """What forecasts come from, in words, where a second training makes them."""
+        if self.scored_ is None or self.seen_until_ is None:
+            return None
+        last = show_time(self.seen_until_.max(), self.tail_.time_zone)
+        return (
+            f"a second training, on all rows up to {last}; scores and intervals come from the "
+            "first, which did not see the rows held back"
+        )
 
     def retrain(self, X: Any, *, resume: str | PathLike[str] | None = None) -> Self:
         """Train again on all rows of a table, and forecast from that: as `TrainConfig.refit` says,
@@ -91,6 +103,7 @@ class RetrainedForecaster(FittedForecaster):
         level: Any = None,
         season: int | None = None,
     ) -> ForecastEvaluation:
+        check_is_fitted(self, "fused_")
         if self.scored_ is None or not self._saw(X := self.read(X), first_row):
             return super().evaluate(X, first_row=first_row, end=end, level=level, season=season)
         log.info("the second training saw rows to score: the first one's weights are asked")
@@ -128,11 +141,7 @@ class RetrainedForecaster(FittedForecaster):
         self.scored_, self.scaler_ = first, first.scaler_for(table)
         self.tail_ = replace(crop(table, table.lengths - L, table.lengths), notices=())
         self.seen_until_ = table.times[table.bounds[:-1] + end - 1]
-        of = f"all {end.sum()} rows" + (f" of {len(end)} series" if table.long else "")
-        said = f"forecasts come from a second training, on {of}; scores and intervals from the "
-        said += "first, which did not see the rows held back"
-        self.notices_ = (*self.notices_, said)
-        log.info(said)
+        log.info("forecasts come from %s", self.forecasts_from)
 
     def _cross_calibrated(
         self,
@@ -146,7 +155,9 @@ class RetrainedForecaster(FittedForecaster):
         config, train_config, history = self.network_.config, self.train_config_, self.history_
         folds = self._folds(crop(table, 0, end), config, device)
         limit, needed = train_config.time_limit, (1 + FOLDS) * history.seconds
-        if not folds or history.steps > MOST_FOLD_STEPS or (limit is not None and needed > limit):
+        counted = self.n_examples_
+        steps = 0 if counted is None else fold_steps(counted["fitted"], train_config)
+        if not folds or steps > MOST_FOLD_STEPS or (limit is not None and needed > limit):
             return None
         again = replace(
             train_config, epochs=history.best_epoch, patience=None, time_limit=None, refit=False
@@ -231,6 +242,12 @@ class RetrainedForecaster(FittedForecaster):
         )
         first.fused_ = fuse(first.network_, self.train_config_.precision)
         self.scored_, self.seen_until_ = first, until.astype(self.tail_.times.dtype)
+
+
+def fold_steps(windows: int, config: TrainConfig) -> int:
+    """Steps of a training on so many windows, which each fold takes at most."""
+    read = min(windows, config.epoch_size or windows)
+    return config.epochs * -(-read // config.batch_size)
 
 
 def fold_starts(lengths: np.ndarray, L: int, H: int) -> list[np.ndarray] | None:
