@@ -51,7 +51,7 @@ from convtimenet.training.loop import train
 CELLS = Path(__file__).resolve().parents[2] / "docs" / "results" / "refit" / "cells.jsonl"
 CPU = torch.device("cpu")
 FIRST_ONLY = {"refit": False}
-CONTINUED = ((0.3, 0.5), (0.3, 0.1), (1.0, 0.5), (1.0, 1.0), (2.0, 0.5), (2.0, 1.0))
+CONTINUED = ((0.3, 0.5), (0.3, 0.1), (1.0, 0.5), (1.0, 1.0), (2.0, 1.0))
 """Shares of the best epochs, and of the learning rate."""
 
 

@@ -208,9 +208,13 @@ class RetrainedForecaster(FittedForecaster):
         rows = torch.arange(known.shape[1], device=device)
         folds = []
         for begin, end in pairwise(starts):
-            cut = torch.from_numpy(np.repeat(panel.origin + begin, np.diff(panel.bounds)))
+            if not (begin < end).any():
+                continue
+            # series of which nothing is scored are learnt whole
+            hidden = np.where(begin < end, begin, table.lengths)
+            cut = torch.from_numpy(np.repeat(panel.origin + hidden, np.diff(panel.bounds)))
             panel.known = known & (rows < cut.to(device))
-            learnt = panel.windows(L, H, 0, np.minimum(begin + H - 1, table.lengths))
+            learnt = panel.windows(L, H, 0, np.minimum(hidden + H - 1, table.lengths))
             panel.known = known
             folds.append((learnt, panel.windows(L, H, begin, end + H - 1)))
         return folds
