@@ -1,6 +1,6 @@
 """Whether a forecaster should train again on all rows before it forecasts, and how.
 
-    python benchmarks/evidence/refit.py             # every cell that is missing, about 45 CPU minutes
+    python benchmarks/evidence/refit.py             # every cell that is missing
     python benchmarks/evidence/refit.py --only us    # tables whose name begins so
     python benchmarks/evidence/refit.py --page      # docs/refit.md from the kept cells
 
@@ -14,11 +14,13 @@ the same first training:
 - retrain: a new network, trained on all rows for as many epochs as the first one's best;
 - retrain-steps: the same, for as many steps (fewer epochs, as there are more rows);
 - continue-<share>-<rate>: the best weights, trained on over all rows for that share of the best
-  epochs at that share of the learning rate.
+  epoch's steps at that share of the learning rate;
+- until-<steps>: the best weights, trained on over all rows at the full learning rate until that
+  many steps are reached together; only where the best epoch came earlier.
 
-Networks, batches and learning rates are the default preset's. Rows are capped, as the list of tables
-says, so that a cell takes seconds. One JSON line a cell is added to docs/results/refit/cells.jsonl;
-a run that was stopped goes on where it was.
+Networks, batches and learning rates are the default preset's. Rows are capped, as the list of
+tables says, so that a cell takes seconds. One JSON line a cell is added to
+docs/results/refit/cells.jsonl; a run that was stopped goes on where it was.
 """
 
 from __future__ import annotations
@@ -26,7 +28,6 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
-import math
 import os
 import platform
 import time
@@ -53,6 +54,7 @@ CPU = torch.device("cpu")
 FIRST_ONLY = {"refit": False}
 CONTINUED = ((0.3, 0.5), (0.3, 0.1), (1.0, 0.5), (1.0, 1.0), (2.0, 1.0))
 """Shares of the best epochs, and of the learning rate."""
+UNTIL = (100, 200)
 
 
 @dataclass(frozen=True)
@@ -213,7 +215,9 @@ def methods(
     rows = np.array([len(known)])
     windows = training_windows(table, rows, rows, config, model.scaler_, encoder, CPU)[0]
     assert model.n_examples_ is not None
-    ratio = model.n_examples_["fitted"] / len(windows)
+    fitted, size, best = model.n_examples_["fitted"], settings.batch_size, history.best_epoch
+    ratio = fitted / len(windows)
+    first, whole = (n // size if n // size >= 8 else -(-n // size) for n in (fitted, len(windows)))
     scale = np.abs(np.diff(known, axis=0)).mean(0)
     last, naive = known[-1:].repeat(h, 0), known[-case.season :]
     naive = np.tile(naive, (-(-h // len(naive)), 1))[:h]
@@ -239,7 +243,8 @@ def methods(
             "epochs": epochs,
             "best_epoch": history.best_epoch,
             "first_epochs": len(history.epochs),
-            "first_windows": model.n_examples_["fitted"] if model.n_examples_ else 0,
+            "first_windows": fitted,
+            "steps_to_best": best * first,
             "all_windows": len(windows),
             "context": config.context_length,
             "batch_size": settings.batch_size,
@@ -250,7 +255,6 @@ def methods(
     if "none" not in done:
         yield line("none", model.predict(known), first_seconds, len(history.epochs))
     weights = {name: tensor.clone() for name, tensor in model.network_.state_dict().items()}
-    best = history.best_epoch
     plans: list[tuple[str, int, float, bool]] = [
         ("retrain", best, 1.0, False),
         ("retrain-steps", max(1, round(best * ratio)), 1.0, False),
@@ -258,6 +262,10 @@ def methods(
     for share, rate in CONTINUED:
         name = f"continue-{share:g}-{rate:g}"
         plans.append((name, max(1, round(share * best * ratio)), rate, True))
+    for steps in UNTIL:
+        left = steps - best * first
+        if left > 0:
+            plans.append((f"until-{steps}", max(1, round(left / whole)), 1.0, True))
     for name, number, rate, goes_on in plans:
         if name in done:
             continue
@@ -289,7 +297,16 @@ def run(only: str, most: int, splits: list[str], policies: list[str], seeds: lis
             continue
         same = {"table": case.name, "split": how, "seed": seed, "policy": policy}
         done = {one["method"] for one in kept() if {k: one[k] for k in same} == same}
-        if names <= done:
+        early = {
+            f"until-{steps}"
+            for steps in UNTIL
+            if any(
+                one["method"] == "none" and one.get("steps_to_best", 0) < steps
+                for one in kept()
+                if {k: one[k] for k in same} == same
+            )
+        }
+        if names | early <= done:
             continue
         lines = list(methods(case, how, policy, seed, done))
         with CELLS.open("a", encoding="utf-8") as file:

@@ -143,7 +143,7 @@ def _forecast_flags(parser: ArgumentParser) -> None:
     add("data", type=str, help="CSV or Parquet table: a time column, then one column per channel")
     add(
         "--h",
-        type=int | None,
+        type=int,
         help="horizon: steps to forecast; by default two seasons, at most a fifth of the rows",
     )
     add("--input_size", type=int | None, help="context: steps the network reads")

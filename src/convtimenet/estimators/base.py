@@ -403,9 +403,11 @@ def _scaler(centre: np.ndarray, scale: np.ndarray) -> Scaler:
 
 
 _LABELS = {"choose": "training", "refit": "training on all data"}
-CONTINUED, CONTINUED_RATE = 0.3, 0.5
-"""What "continue" means: this share of the best epoch's steps, at this share of the learning rate
-(docs/refit.md)."""
+FEW_STEPS, ENOUGH_STEPS = 60, 200
+"""A first training with a best epoch before the former has hardly begun: "continue" goes on to the
+latter at the full learning rate (docs/refit.md)."""
+CONTINUED, CONTINUED_RATE = 0.3, 0.1
+"""Otherwise it goes on for this share of the steps to the best epoch, at this share of the rate."""
 
 
 def _refit_config(
@@ -414,8 +416,11 @@ def _refit_config(
     """How to train again on all data, or None and why not; `share` is what `_share` gives."""
     again = replace(config, epochs=history.best_epoch, patience=None, time_limit=None)
     if config.refit == "continue":
-        epochs = max(1, round(CONTINUED * history.best_epoch * share))
-        again = replace(again, epochs=epochs, lr=CONTINUED_RATE * config.lr)
+        steps = history.steps * history.best_epoch / len(history.epochs)
+        few = steps < FEW_STEPS
+        wanted = ENOUGH_STEPS - steps if few else CONTINUED * steps
+        epochs = max(1, round(wanted / steps * history.best_epoch * share))
+        again = replace(again, epochs=epochs, lr=config.lr * (1 if few else CONTINUED_RATE))
     needed = history.seconds * again.epochs / len(history.epochs) / share
     if config.time_limit is not None and history.seconds + needed > config.time_limit:
         return None, "the time limit left no time to train again on all data"
