@@ -594,15 +594,12 @@ MISTAKES = {
     ),
     "level": (["forecast", "sales.csv", "--level=180"], r"between 0 and 100.* found \[180"),
     "level for few rows": (["forecast", "sales.csv", "--h=4", "--level=99.9"], "at least 999"),
-    "level for rows trained on": (
-        ["forecast", "sales.csv", "--h=4", "--level=80", "--training.refit=true"],
-        "refit trains on the rows held back too; leave it out",
-    ),
+    "level as a share": (["forecast", "sales.csv", "--h=4", "--level=0.8"], "did you mean 80"),
     "level without rows": (
-        ["forecast", "sales.csv", "--level=80", *NOTHING_HELD],
-        "a validation_fraction of 0 holds no rows back; give it another",
+        ["forecast", "sales.csv", "--h=4", "--level=80", *NOTHING_HELD, "--training.epochs=9999"],
+        "a validation_fraction of 0 holds none back; give it another",
     ),
-    "no future": (["forecast", "sales.csv", "--futr_exog=b"], "values of the 96.*--future"),
+    "no future": (["forecast", "sales.csv", "--futr_exog=b"], "values of the 32.*--future"),
     "future for nothing": (["forecast", "sales.csv", "--future=sales.csv"], "--futr_exog"),
     "future without a row": (
         ["forecast", "sales.csv", "--h=4", "--futr_exog=b", "--future=sales.csv"],
@@ -674,8 +671,9 @@ def test_mistakes_are_one_line_and_leave_nothing_behind(mistake, table, capsys, 
 
 def test_a_file_without_a_horizon(table, capsys):
     Path("flags.yaml").write_text("h: null\n")
-    assert main(["forecast", table, "--config=flags.yaml"]) == 2
-    assert "h, the horizon, must be a whole number of at least 1" in capsys.readouterr().err
+    given = ["--training.epochs=1", "--quiet", *TINY]
+    assert main(["forecast", table, "--config=flags.yaml", *given]) == 0
+    assert "--h is not given: 32 steps (a fifth of the rows)" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -65,14 +65,15 @@ class TestForecastingSets:
         np.testing.assert_allclose(run.model.scaler_.centre[:, 0], train.mean(0))
         np.testing.assert_allclose(run.model.scaler_.scale[:, 0], train.std(0))
 
-    def test_the_baseline_repeats_the_last_value(self):
+    def test_the_baseline_repeats_the_last_season(self):
         run = evaluate_dataset("ILI", settings=QUICK)
         assert isinstance(run, ForecastRun)
         data = datasets.load_forecasting("ILI")
         train = data.values[: data.train_end]
         scaled = (data.values - train.mean(0)) / train.std(0)
         errors = [
-            scaled[t : t + 24] - scaled[t - 1] for t in range(data.val_end, data.test_end - 24 + 1)
+            scaled[t : t + 24] - scaled[t - 52 : t - 28]  # weekly data
+            for t in range(data.val_end, data.test_end - 24 + 1)
         ]
         assert run.result.baseline["mse"] == pytest.approx(np.square(errors).mean(), rel=1e-4)
 
@@ -150,7 +151,10 @@ class TestOwnTables:
         other = forecast_table(
             ConvTimeNetForecaster(h=4, **QUICK), read_table(changed), test_fraction=0.2, dataset="x"
         )
-        np.testing.assert_array_equal(run.model.forecast(waves()), other.model.forecast(waves()))
+        assert run.scored is not None
+        assert other.scored is not None
+        np.testing.assert_array_equal(run.scored.forecast(waves()), other.scored.forecast(waves()))
+        assert not np.array_equal(run.model.forecast(waves()), other.model.forecast(waves()))
         assert run.result.scores != other.result.scores
 
     def test_a_short_table_is_trained_on_whole_and_says_so(self):
@@ -208,6 +212,8 @@ class TestOwnTables:
         model = ConvTimeNetForecaster(h=4, **QUICK)
         run = forecast_table(model, table, test_fraction=0.2, dataset="mine", level=[80, 60])
         assert run.evaluation is not None
+        assert run.scored is not None
+        model = run.scored
         contexts = [crop(table, 0, end) for end in range(160, 200 - 4 + 1)]
         answers = np.stack([model.forecast_table(one, level=[60, 80]) for one in contexts])
         answers = answers.reshape(len(contexts), 4, 2, 5)  # windows, steps, channels, bounds
@@ -220,6 +226,7 @@ class TestOwnTables:
             assert found["coverage_per_step"] == pytest.approx(inside.mean((0, 2)))
             width = (high - low) / model.scaler_.scale[:, 0]
             assert found["width"] == pytest.approx(width.mean(), rel=1e-4)
+            assert found["width_in_units"] == pytest.approx((high - low).mean(), rel=1e-4)
             assert found["width_per_step"] == pytest.approx(width.mean((0, 2)), rel=1e-4)
         plain = json.loads(json.dumps(run.result.to_dict()))
         assert plain["intervals"] == run.result.intervals
@@ -232,7 +239,7 @@ class TestOwnTables:
         model = ConvTimeNetForecaster(h=4, **QUICK)
         for settings, level, message in (
             ({}, 99.5, "at least 199 calibration values"),
-            ({"refit": True}, 80, "refit trains on the rows held back too"),
+            ({}, [80, 99.5], "the largest level possible is 9[67]"),
         ):
             with pytest.raises(ConvTimeNetError, match=message):
                 forecast_table(

@@ -44,7 +44,7 @@ def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, Real) and not isinstance(value, bool)
 
 
-def _require_choice(setting: str, found: object, choices: tuple[str | None, ...]) -> None:
+def _require_choice(setting: str, found: object, choices: tuple[object, ...]) -> None:
     _require(found in choices, setting, "one of " + ", ".join(map(repr, choices)), found)
 
 
@@ -331,8 +331,9 @@ class TrainConfig(_Json):
     """Epochs without a better validation score before stopping; None trains to the end."""
     validation_fraction: float = 0.2
     """Part of the training data that chooses the epoch where no official part exists."""
-    refit: bool = False
-    """Train again on all training data, for as many epochs as the held-back part chose."""
+    refit: bool | Literal["continue"] = False
+    """Train again on all training data, the part held back too: True from new weights, for as many
+    epochs as that part chose; "continue" goes on from the best weights for some more steps."""
     time_limit: float | None = None
     """Seconds after which training stops and keeps the best epoch so far; None for no limit."""
     memory_budget: float | None = None
@@ -363,6 +364,7 @@ class TrainConfig(_Json):
         falls = _is_number(decay) and 0 < decay <= 1
         _require(falls, "lr_decay", "above 0 and at most 1", decay)
         _require_choice("loss", self.loss, (None, "mse", "mae", "huber"))
+        _require_choice("refit", self.refit, (False, True, "continue"))
         delta = self.huber_delta
         _require(_is_number(delta) and 0 < delta < float("inf"), "huber_delta", "above 0", delta)
         holds = _is_number(fraction) and 0 <= fraction < 1

@@ -68,19 +68,42 @@ def mase(y: Any, forecast: Any, train: Any, season: int = 1, *, axis: Axis = Non
             f"mase needs more than season={season} training steps and a season of at least 1, "
             f"found {past.shape[-1]} steps"
         )
-    steps = np.abs(past[..., season:] - past[..., :-season])
-    if np.isnan(steps).all(-1).any():
-        raise DataError(
-            f"the training data hold no two known values {season} steps apart, so that mase has no "
-            "scale; use mae"
-        )
-    scale = _mean(steps, -1)
-    if not (np.asarray(scale) > 0).all():
+    scale = seasonal_scale(past, season)
+    if np.isnan(scale).any():
+        raise DataError(f"mase has no scale: no two known training values lie {season} steps apart")
+    if not (scale > 0).all():
         raise DataError(
             f"the training data repeat themselves exactly after {season} steps, so that mase has "
             "no scale; use mae"
         )
-    return _mean(np.abs(_error(y, forecast)) / np.asarray(scale)[..., None], axis)
+    return _mean(np.abs(_error(y, forecast)) / scale[..., None], axis)
+
+
+def seasonal_scale(train: Any, season: int) -> np.ndarray:
+    """What `mase` divides by, (...): the seasonal-naive forecast's mean absolute error on training
+    data (..., T); NaN where no two known values lie a season apart."""
+    past = _array(train)
+    change = np.abs(past[..., season:] - past[..., : max(0, past.shape[-1] - season)])
+    known = ~np.isnan(change)
+    count = known.sum(-1)
+    total = np.where(known, change, 0).sum(-1)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
+def wape(y: Any, forecast: Any, *, axis: Axis = None) -> Any:
+    """Weighted absolute percentage error, as a share: the sum of ``|y - f|`` over that of ``|y|``
+    (Kolassa and Schuetz, "Advantages of the MAD/Mean Ratio over the MAPE", 2007).
+
+    Raises
+    ------
+    DataError
+        If all values are 0.
+    """
+    error = _error(y, forecast)
+    size = _mean(np.where(np.isnan(error), np.nan, np.abs(_array(y))), axis)
+    if not (np.asarray(size) > 0).all():
+        raise DataError("wape has no scale: all values are 0; use mae")
+    return _mean(np.abs(error), axis) / size
 
 
 def pinball(y: Any, forecast: Any, quantile: float, *, axis: Axis = None) -> Any:

@@ -82,14 +82,19 @@ def run_forecast(flags: Any) -> None:
         "calendar": _calendar(flags.calendar),
     }
     if flags.load is not None:
-        unset = {**dict.fromkeys(covariates), "h": 96, "input_size": None, "preset": "auto"}
-        _refuse_training_flags(flags, **unset, test_fraction=0.2)
+        unset = {**dict.fromkeys(covariates), "h": None, "input_size": None, "preset": "auto"}
+        _refuse_training_flags(flags, **unset, test_fraction=0.2, no_refit=False)
         check_model(flags.load)
     import numpy as np
 
     from convtimenet.data.tables import table_times, write_csv
     from convtimenet.estimators.forecaster import ConvTimeNetForecaster
-    from convtimenet.runs.forecasting import check_future, forecast_table
+    from convtimenet.runs.forecasting import (
+        check_future,
+        default_horizon,
+        forecast_table,
+        horizon_reason,
+    )
 
     columns = {
         "time_col": flags.time_col,
@@ -107,9 +112,10 @@ def run_forecast(flags: Any) -> None:
         model.set_params(**given, verbose=_verbose(flags))
     else:
         model = ConvTimeNetForecaster(
-            flags.h,
+            1 if flags.h is None else flags.h,
             flags.input_size,
             preset=flags.preset,
+            refit=False if flags.no_refit else None,
             **columns,
             **covariates,
             **_estimator_settings(flags),
@@ -118,6 +124,9 @@ def run_forecast(flags: Any) -> None:
     console = make_console()
     for notice in table.notices:
         note(console, notice)
+    if flags.load is None and flags.h is None:
+        model.set_params(h=default_horizon(table))
+        note(console, f"--h is not given: {model.h} steps ({horizon_reason(table, model.h)})")
     check_future(model, table, flags.future)
     run = None
     if flags.load is None:
@@ -130,11 +139,11 @@ def run_forecast(flags: Any) -> None:
             level=flags.level,
         )
         show_result(console, run.result, said=table.notices)
-        if run.evaluation is not None:
+        if run.evaluation is not None and run.scored is None:
             note(
                 console,
                 "the forecast comes from the model scored above, whose training did not see "
-                "the test part; --test_fraction 0 --training.refit true trains on all rows",
+                "the test part",
             )
     future = model.predict(table, flags.future, level=flags.level)
     for notice in future.notices:

@@ -21,7 +21,11 @@ def forecast_flags(parser: ArgumentParser) -> None:
         help="table (CSV, Excel, Parquet, Arrow, JSON lines, .tsf): a time column, then one column "
         "per channel",
     )
-    add("--h", type=int, default=96, help="horizon: steps to forecast")
+    add(
+        "--h",
+        type=int,
+        help="horizon: steps to forecast; by default two seasons, at most a fifth of the rows",
+    )
     add(
         "--input_size",
         type=int | None,
@@ -108,6 +112,11 @@ def forecast_flags(parser: ArgumentParser) -> None:
         help="table with the --futr_exog columns for the steps after the data's end",
     )
     add("--test_fraction", type=float, default=0.2, help="last part of the table kept for scoring")
+    add(
+        "--no_refit",
+        action="store_true",
+        help="forecast with the model that was scored, without a second training on all rows",
+    )
     _preset_flag(parser)
     add(
         "--load",

@@ -146,9 +146,11 @@ _COMMANDS: dict[str, tuple[str, str, Callable[[ArgumentParser], None], Callable[
         "data [flags]",
         """Train on a table and forecast what comes after its end.
 
-The last --test_fraction of the rows is not trained on and gives the scores;
-of the rows before, the last part chooses the epoch. Rows may be absent and
-values missing: they are masked, or read as the number that --fill gives.
+First the last --test_fraction of the rows is kept from training and gives the
+scores; of the rows before, the last part chooses the epoch and calibrates the
+intervals. Then training goes on with all rows, and that model forecasts
+(--no_refit: the first one). Rows may be absent and values missing: they are
+masked, or read as the number that --fill gives.
 
 Examples:
   convtimenet forecast sales.csv --h 28 --level 80 95

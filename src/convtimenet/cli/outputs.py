@@ -45,13 +45,16 @@ def show_result(console: Console, result: Result, said: Sequence[str] = ()) -> N
     notices that were `said` before are not repeated."""
     from rich.markup import escape
 
-    from convtimenet.runs.result import comparison, coverage, facts
+    from convtimenet.runs.result import comparison, coverage, facts, units
 
     notices = [notice for notice in result.notices if notice not in said]
     for label, text in facts(replace(result, notices=notices)).items():
         console.print(f"[bold]{label}:[/bold] {escape(text)}", soft_wrap=not console.is_terminal)
-    if result.scores:
-        unit = ", training standard deviations" if result.task == "forecasting" else ""
+    own = units(result)
+    if own:
+        _show_rows(console, f"{result.dataset} scores of the held-out part, in its units", own)
+    if result.scores and (result.published or not own):
+        unit = ", training standard deviations" if own else ""
         _show_rows(console, f"{result.dataset} scores{unit}", comparison(result))
     if result.intervals:
         _show_rows(console, "intervals", coverage(result))

@@ -27,7 +27,7 @@ from convtimenet.data.text.steps import (
 from convtimenet.data.timestamps import LAST_YEAR, show_time, to_local, to_utc
 from convtimenet.errors import DataError
 
-__all__ = ["Frequency", "infer_frequency", "infer_shared_frequency"]
+__all__ = ["Frequency", "infer_frequency", "infer_shared_frequency", "season_of"]
 
 _DAY = 86_400_000_000_000
 _HOUR = 3_600_000_000_000
@@ -453,3 +453,18 @@ def _candidates(local: np.ndarray, inside: np.ndarray | slice = slice(None)) -> 
 def _most_common(values: np.ndarray) -> int:
     unique, counts = np.unique(values, return_counts=True)
     return int(unique[np.argmax(counts)])
+
+
+def season_of(frequency: Frequency) -> int:
+    """Steps of the season that a step suggests: a day for steps that divide it, a week of days or
+    of business days, a year of months or half months, a day of business hours, else 1, which
+    repeats the last value."""
+    if frequency.unit == "ns":
+        if frequency.count < _DAY and _DAY % frequency.count == 0:
+            return _DAY // frequency.count
+        return {_DAY: 7, 7 * _DAY: 52}.get(frequency.count, 1)
+    if frequency.unit == "business":
+        return 5 if frequency.count == 1 else 1
+    whole = {"month": 12, "business month": 12, "half month": 24, "business hour": 8}
+    steps, rest = divmod(whole.get(frequency.unit, 1), frequency.count)
+    return 1 if rest else steps

@@ -21,6 +21,7 @@ from convtimenet.wording import listing
 
 __all__ = [
     "MODEL",
+    "NAIVE",
     "forecast_names",
     "free_names",
     "future_frame",
@@ -33,6 +34,7 @@ __all__ = [
 ]
 
 MODEL = "ConvTimeNet"
+NAIVE = "SeasonalNaive"
 _PLAN = "the plan"
 
 

@@ -167,6 +167,10 @@ class FittedRows:
             "fitted to them"
         ]
 
+    def reach(self, table: Table, first: Rows) -> bool:
+        """Whether the weights were fitted to some row of a table from row `first` of a series on."""
+        return bool((np.minimum(first, table.lengths) < self._fitted(table)).any())
+
     def _fitted(self, table: Table) -> np.ndarray:
         """How many of the first rows of each series of a table the weights were fitted to, (S,)."""
         stamped = not self.numbered and table.origin.kind != "numpy"

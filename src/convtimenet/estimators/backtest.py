@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from convtimenet import scores
 from convtimenet.config import TrainConfig
-from convtimenet.data.frequency import Frequency
-from convtimenet.data.future import MODEL, free_names, id_series, stamps
+from convtimenet.data.frequency import season_of
+from convtimenet.data.future import MODEL, NAIVE, free_names, id_series, stamps
 from convtimenet.data.split import hold_back
 from convtimenet.data.tables import Table, crop, pad_front
 from convtimenet.data.windows import Scaler
@@ -39,9 +39,6 @@ from convtimenet.progress import counted
 from convtimenet.wording import listing
 
 log = logging.getLogger(__name__)
-
-NAIVE = "SeasonalNaive"
-_DAY = 86_400_000_000_000
 
 
 class Forecaster(Protocol):
@@ -90,21 +87,6 @@ class SeasonalNaive(nn.Module):
             last = torch.where(there.any(-2), last, last_known(x, known))
         whole = -(-self.horizon // self.season)
         return last.repeat(1, 1, whole)[..., : self.horizon]
-
-
-def season_of(frequency: Frequency) -> int:
-    """Steps of the season that a step suggests: a day for steps that divide it, a week of days or
-    of business days, a year of months or half months, a day of business hours, else 1, which
-    repeats the last value."""
-    if frequency.unit == "ns":
-        if frequency.count < _DAY and _DAY % frequency.count == 0:
-            return _DAY // frequency.count
-        return {_DAY: 7, 7 * _DAY: 52}.get(frequency.count, 1)
-    if frequency.unit == "business":
-        return 5 if frequency.count == 1 else 1
-    whole = {"month": 12, "business month": 12, "half month": 24, "business hour": 8}
-    steps, rest = divmod(whole.get(frequency.unit, 1), frequency.count)
-    return 1 if rest else steps
 
 
 @dataclass(frozen=True, kw_only=True)

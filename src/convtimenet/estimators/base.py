@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 from convtimenet.config import ModelConfig, Precision, TrainConfig
 from convtimenet.data.windows import Examples, Scaler, known_in
 from convtimenet.devices import RandomNumbers, autocast, resolve_device
-from convtimenet.errors import ConfigError, DataError
+from convtimenet.errors import ConfigError, DataError, TrainingError
 from convtimenet.estimators.parameters import DECIDED, NamedParameters
 from convtimenet.network.inference import fuse
 from convtimenet.network.memory import Parts
@@ -124,7 +124,7 @@ class ConvTimeNetEstimator(NamedParameters):
         examples, valid
             What the weights are fitted to, and what chooses the epoch, if anything does.
         everything
-            Both together, for `TrainConfig.refit`; None where that makes no sense.
+            Both together, for `TrainConfig.refit`; None where that makes no sense, or comes later.
         read
             Notices of reading the data, which were logged then.
         notices
@@ -150,18 +150,7 @@ class ConvTimeNetEstimator(NamedParameters):
             network, history = self._trained(
                 config, train_config, examples, valid, device, resume, stop, "choose"
             )
-            notes = history.notes
-            if train_config.refit and everything is not None and not stop.signal:
-                again, reason = _refit_config(train_config, history)
-                if again is None:
-                    notes = [*notes, reason]
-                else:
-                    whole, second = self._trained(
-                        config, again, everything, None, device, resume, stop, "refit"
-                    )
-                    if not stop.signal:
-                        network, notes, history.refitted = whole, second.notes, True
-                        fitted |= refitted or {}
+        notes = history.notes
         if history.best_epoch:
             fused = fuse(network, train_config.precision)
             for name in [n for n in vars(self) if n.endswith("_") and not n.startswith("_")]:
@@ -177,11 +166,70 @@ class ConvTimeNetEstimator(NamedParameters):
             for note in notes:
                 log.warning(note)
         if stop.signal:
-            drawn = isinstance(self.random_state, np.random.RandomState)
-            seed = train_config.seed if drawn else None
-            message = _stopped_message(stop, history, resume, seed)
-            log.warning(message)
-            raise stop.error(message)
+            self._stop(stop, history, train_config, resume)
+        if train_config.refit and everything is not None:
+            if self._train_again(everything, device, resume):
+                vars(self).update(refitted or {})
+
+    def _train_again(
+        self, everything: Examples, device: torch.device, resume: str | PathLike[str] | None
+    ) -> bool:
+        """The second training, on all examples, as `TrainConfig.refit` says: its weights answer
+        from now on. Returns False where the first one's stay, and leaves a notice why.
+
+        Raises
+        ------
+        KeyboardInterrupt, Terminated
+            If SIGINT or SIGTERM asked for an end. The first training's weights stay.
+        """
+        train_config, history = self.train_config_, self.history_
+        again, reason = _refit_config(train_config, history, self._share(everything))
+        if again is not None:
+            start = self.network_.state_dict() if train_config.refit == "continue" else None
+            config = self.network_.config
+            with stop_requests() as stop:
+                try:
+                    network, second = self._trained(
+                        config, again, everything, None, device, resume, stop, "refit", start
+                    )
+                except TrainingError as error:
+                    network, second, reason = None, None, f"the second training failed: {error}"
+            if stop.signal:
+                self._stop(stop, history, train_config, resume)
+            if network is not None and second is not None:
+                kept = [
+                    one for one in self.notices_ if start is not None or one not in history.notes
+                ]
+                new = [one for one in second.notes if one not in kept]
+                self.network_, self.fused_ = network, fuse(network, train_config.precision)
+                self.history_, self.notices_ = replace(history, refitted=True), (*kept, *new)
+                for note in new:
+                    log.warning(note)
+                return True
+        self.notices_ = (*self.notices_, reason)
+        log.warning(reason)
+        return False
+
+    def _stop(
+        self,
+        stop: StopRequest,
+        history: History,
+        train_config: TrainConfig,
+        resume: str | PathLike[str] | None,
+    ) -> NoReturn:
+        """Say what is kept, and raise what the signal asks for."""
+        drawn = isinstance(self.random_state, np.random.RandomState)
+        seed = train_config.seed if drawn else None
+        message = _stopped_message(stop, history, resume, seed)
+        log.warning(message)
+        raise stop.error(message)
+
+    def _share(self, everything: Examples) -> float:
+        """How many examples an epoch of the first training read for each that one of the second
+        does."""
+        counted, most = self.n_examples_, self.train_config_.epoch_size or len(everything)
+        fitted = len(everything) if counted is None else counted["fitted"]
+        return min(fitted, most) / min(len(everything), most)
 
     def _trained(
         self,
@@ -193,8 +241,10 @@ class ConvTimeNetEstimator(NamedParameters):
         resume: str | PathLike[str] | None,
         stop: StopRequest,
         phase: str,
+        start: Mapping[str, torch.Tensor] | None = None,
     ) -> tuple[ConvTimeNet, History]:
-        """A new network, trained, or as far as a checkpoint had it."""
+        """A network with new weights, or those of `start`, trained, or as far as a checkpoint had
+        it."""
         checkpoints = None
         if resume is not None:
             # what changes neither weights nor history may differ from one start to the next
@@ -213,6 +263,8 @@ class ConvTimeNetEstimator(NamedParameters):
         numbers = RandomNumbers(train_config.seed, device)
         with numbers.for_weights():
             network = ConvTimeNet(config)
+        if start is not None:
+            network.load_state_dict(start)
         history = train(
             network.to(device),
             examples,
@@ -221,7 +273,7 @@ class ConvTimeNetEstimator(NamedParameters):
             device=device,
             numbers=numbers,
             verbose=self.verbose,
-            label="training" if phase == "choose" else "training on all data",
+            label=_LABELS.get(phase, phase),
             checkpoints=checkpoints,
             stop=stop,
         )
@@ -380,10 +432,26 @@ def _scaler(centre: np.ndarray, scale: np.ndarray) -> Scaler:
     return Scaler(centre, scale)
 
 
-def _refit_config(config: TrainConfig, history: History) -> tuple[TrainConfig | None, str]:
-    """How to train again on all data, or None and why not."""
+_LABELS = {"choose": "training", "refit": "training on all data"}
+FEW_STEPS, ENOUGH_STEPS = 60, 200
+"""A first training with a best epoch before the former has hardly begun: "continue" goes on to the
+latter at the full learning rate (docs/refit.md)."""
+CONTINUED, CONTINUED_RATE = 0.3, 0.1
+"""Otherwise it goes on for this share of the steps to the best epoch, at this share of the rate."""
+
+
+def _refit_config(
+    config: TrainConfig, history: History, share: float
+) -> tuple[TrainConfig | None, str]:
+    """How to train again on all data, or None and why not; `share` is what `_share` gives."""
     again = replace(config, epochs=history.best_epoch, patience=None, time_limit=None)
-    needed = history.seconds * history.best_epoch / len(history.epochs)
+    if config.refit == "continue":
+        steps = history.steps * history.best_epoch / len(history.epochs)
+        few = steps < FEW_STEPS
+        wanted = ENOUGH_STEPS - steps if few else CONTINUED * steps
+        epochs = max(1, round(wanted / steps * history.best_epoch * share))
+        again = replace(again, epochs=epochs, lr=config.lr * (1 if few else CONTINUED_RATE))
+    needed = history.seconds * again.epochs / len(history.epochs) / share
     if config.time_limit is not None and history.seconds + needed > config.time_limit:
         return None, "the time limit left no time to train again on all data"
     return again, ""

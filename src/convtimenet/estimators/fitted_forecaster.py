@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from convtimenet.data.agreement import Terms, match_ids, unseen_ids
 from convtimenet.data.covariates import Encoder, terms_of
+from convtimenet.data.frequency import season_of
 from convtimenet.data.future import read_plan, rows_ahead
 from convtimenet.data.sources import Wanted
 from convtimenet.data.split import FittedRows
@@ -299,8 +300,12 @@ class FittedForecaster(ConvTimeNetEstimator):
         first_row: int | np.ndarray | None = None,
         end: int | np.ndarray | None = None,
         level: Any = None,
+        season: int | None = None,
     ) -> ForecastEvaluation:
         """Forecast every window of a table and compare with what followed.
+
+        After a second training (`refit`) rows that it saw are asked of the first one, `scored_`;
+        time stamps tell which they are.
 
         Parameters
         ----------
@@ -314,6 +319,9 @@ class FittedForecaster(ConvTimeNetEstimator):
         level
             Per cents of the intervals to score; by default 80 and 95, as far as the calibration
             reaches.
+        season
+            Steps that the seasonal-naive forecast repeats; by default those of a day, week or year,
+            as the step suggests.
         """
         check_is_fitted(self, "fused_")
         table = self.adapt(X)
@@ -326,6 +334,7 @@ class FittedForecaster(ConvTimeNetEstimator):
                 panel,
                 windows,
                 self.train_config_.batch_size,
+                season=season_of(table.frequency) if season is None else season,
                 drop_last=self.train_config_.protocol == "paper",
                 quantiles=self.network_.config.quantiles,
                 intervals=intervals,

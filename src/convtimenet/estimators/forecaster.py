@@ -10,14 +10,14 @@ from typing import Any, Self
 
 import numpy as np
 
-from convtimenet.config import ModelConfig
+from convtimenet.config import ModelConfig, TrainConfig
 from convtimenet.data.covariates import Encoder, calendar_names
+from convtimenet.data.future import MODEL, NAIVE
 from convtimenet.data.split import FittedRows, hold_back, split_rows
 from convtimenet.data.tables import Table, column_names, crop
 from convtimenet.data.windows import Scaler
 from convtimenet.devices import resolve_device
 from convtimenet.errors import ConfigError
-from convtimenet.estimators.fitted_forecaster import FittedForecaster
 from convtimenet.estimators.forecasts import check_steps
 from convtimenet.estimators.intervals import Calibration
 from convtimenet.estimators.presets import Preset, auto_forecast, paper_preset
@@ -28,13 +28,14 @@ from convtimenet.estimators.reading import (
     statistics,
     training_windows,
 )
+from convtimenet.estimators.retraining import RetrainedForecaster
 from convtimenet.progress import showing
 from convtimenet.storage.remembered import check_fits, from_remembered, remembered
 
 log = logging.getLogger(__name__)
 
 
-class ConvTimeNetForecaster(FittedForecaster):
+class ConvTimeNetForecaster(RetrainedForecaster):
     """Forecast every channel of every series of a table with one ConvTimeNet.
 
     A wide table is one series; a long one holds many, of any lengths and beginnings, and one
@@ -76,6 +77,11 @@ class ConvTimeNetForecaster(FittedForecaster):
         Settings of `TrainConfig` that replace the preset's.
     n_epochs, batch_size, lr, time_limit
         The most used of them; None takes the preset's.
+    refit
+        Train a second time, on all rows, and forecast from that: True from new weights, "continue"
+        from the best ones (`TrainConfig.refit`), False not at all. None takes the preset's:
+        "continue" for "auto", False for the paper's. Scores and intervals come from the first
+        training, which did not see the rows held back; it stays as `scored_`.
     precision
         "fp32", "bf16", or "int8": trained in float32, answers in eight bits on CPU.
     device
@@ -92,9 +98,18 @@ class ConvTimeNetForecaster(FittedForecaster):
     channels_
         Channel names, in order.
     calibration_
-        What intervals are made from; None where no rows were held back for it.
+        What intervals are made from: the first training's errors on the rows held back, or, where
+        rows were too few to hold any back, those of short trainings on earlier rows. None where
+        neither could be had.
     fitted_rows_
         Up to where the weights were fitted, by series and time stamp.
+    scores_
+        "mae", "rmse", "mase" and "wape" of the rows held back, in the data's units, of the first
+        training ("ConvTimeNet") and of the seasonal-naive forecast ("SeasonalNaive"). The rows also
+        chose the epoch. None where none were held back.
+    scored_
+        The forecaster before its second training, which `scores_` and intervals speak of and which
+        `evaluate` asks about rows that the second one saw; None where there was none.
     network_, fused_, history_, scaler_, train_config_, notices_
         See `ConvTimeNetEstimator`.
 
@@ -133,6 +148,7 @@ class ConvTimeNetForecaster(FittedForecaster):
         batch_size: int | None = None,
         lr: float | None = None,
         time_limit: float | None = None,
+        refit: bool | str | None = None,
         precision: str = "fp32",
         device: str = "auto",
         random_state: int = 2023,
@@ -160,6 +176,7 @@ class ConvTimeNetForecaster(FittedForecaster):
         self.batch_size = batch_size
         self.lr = lr
         self.time_limit = time_limit
+        self.refit = refit
         self.precision = precision
         self.device = device
         self.random_state = random_state
@@ -172,8 +189,9 @@ class ConvTimeNetForecaster(FittedForecaster):
         *,
         split: tuple[int | np.ndarray, int | np.ndarray] | None = None,
         resume: str | PathLike[str] | None = None,
+        refit: bool = True,
     ) -> Self:
-        """Train on a table.
+        """Train on a table: once to score the rows held back, then, if `refit` says so, on all.
 
         Parameters
         ----------
@@ -190,6 +208,9 @@ class ConvTimeNetForecaster(FittedForecaster):
         resume
             Folder in which training leaves its state now and then. The same call goes on from it
             after a kill, and returns the same model once training has ended there.
+        refit
+            False leaves the second training, where settings ask for one, to a later `retrain`: on
+            the rows behind the split too, once those have been scored.
 
         Raises
         ------
@@ -236,7 +257,7 @@ class ConvTimeNetForecaster(FittedForecaster):
             train_config,
             examples,
             valid,
-            everything,
+            None,
             device,
             table.notices,
             notices,
@@ -247,12 +268,17 @@ class ConvTimeNetForecaster(FittedForecaster):
             tail_=replace(crop(table, lengths - L, lengths), notices=()),
             calibration_=None,
             fitted_rows_=FittedRows.of(table, valid_end if valid is None else train_end),
+            scores_=None,
+            scored_=None,
         )
-        # weights fitted to the held-back rows too leave none to calibrate with
-        held_back = None if self.history_.refitted else valid
-        if self.history_.refitted:
-            self.fitted_rows_ = FittedRows.of(table, valid_end)
-        self.calibration_ = None if held_back is None else self._calibrate(held_back)
+        if valid is None:
+            self.calibration_ = self._cross_calibrated(table, valid_end, device, resume)
+            return self
+        self.calibration_ = self._calibrate(valid)
+        found = self.evaluate(table, first_row=train_end, end=valid_end, level=())
+        self.scores_ = {MODEL: found.in_units, NAIVE: found.naive_in_units}
+        if refit and train_config.refit and everything is not None:
+            self._retrain(everything, table, valid_end, resume)
         return self
 
     def cross_validation(
@@ -283,6 +309,12 @@ class ConvTimeNetForecaster(FittedForecaster):
                 level=level,
                 season=season,
             ).frame
+
+    def _train_config(
+        self, preset: Mapping[str, Any], resume: str | PathLike[str] | None
+    ) -> TrainConfig:
+        found = super()._train_config(preset, resume)
+        return found if self.refit is None else replace(found, refit=self.refit)
 
     def preset_for(self, rows: int, series: int = 1) -> Preset:
         """The settings that the estimator's `preset` means for that many series of so many
@@ -327,7 +359,8 @@ class ConvTimeNetForecaster(FittedForecaster):
         if self.calibration_ is not None:
             values["calibration_windows"] = self.calibration_.windows
             arrays["calibration.radii"] = self.calibration_.radii
-        return values, arrays
+        values["scores"] = self.scores_
+        return values, arrays | self._first_remembered()
 
     def _remember(self, values: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
         self.tail_ = from_remembered(values, arrays)
@@ -341,3 +374,5 @@ class ConvTimeNetForecaster(FittedForecaster):
         if radii is not None:
             self.calibration_ = Calibration(radii, values["calibration_windows"])
             self.calibration_.check(len(self.channels_), config.outputs)
+        self.scores_ = values.get("scores")
+        self._remember_first(arrays)

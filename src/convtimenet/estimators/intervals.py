@@ -81,7 +81,7 @@ class Calibration:
         """
         at = _at(level)
         if not self.reaches(level):
-            raise _too_few(level, self.windows)
+            raise _too_few(level, self.windows, [one for one in _GRID if self.reaches(one)])
         return self.radii[at]
 
     def check(self, channels: int, horizon: int) -> None:
@@ -118,9 +118,10 @@ def check_reach(levels: Sequence[float], windows: int, channels: int, horizon: i
         If the windows are too few for it.
     """
     values = windows if _have_own(windows, horizon) else windows * channels
+    possible = [one for one in _GRID if _needed(one) <= values]
     for level in levels:
         if values < _needed(_GRID[_at(level)]):
-            raise _too_few(level, windows)
+            raise _too_few(level, windows, possible)
 
 
 def _have_own(windows: int, horizon: int) -> bool:
@@ -142,10 +143,14 @@ def _needed(level: float) -> int:
     return math.ceil(1 / (1 - level / 100) - 1e-9) - 1
 
 
-def _too_few(level: float, windows: int) -> DataError:
+def _too_few(level: float, windows: int, possible: Sequence[float]) -> DataError:
+    """The refusal of a level, naming the largest of those that are possible."""
+    remedy = "no level is possible: give more rows, or use a shorter horizon"
+    if possible:
+        remedy = f"the largest level possible is {possible[-1]:g}; ask for that, or give more rows"
     return DataError(
         f"an interval of {level:g} % needs at least {_needed(level)} calibration values per step, "
-        f"of {windows} windows there were fewer; ask for a lower level or calibrate with more rows"
+        f"and {windows} held-back windows give fewer: {remedy}"
     )
 
 
@@ -155,7 +160,7 @@ def check_levels(level: Any) -> tuple[float, ...]:
     Raises
     ------
     ConfigError
-        If one is no number between 0 and 100.
+        If one is no number between 0 and 100, or a share such as 0.8.
     """
     given = list(level) if isinstance(level, (Sequence, np.ndarray)) else [level]
     for one in given:
@@ -163,6 +168,11 @@ def check_levels(level: Any) -> tuple[float, ...]:
         if isinstance(one, str) or not number or not 0 < one < 100:
             raise ConfigError(
                 f"level must be per cents between 0 and 100, such as [80, 95], found {level!r}"
+            )
+        if one < 1:
+            raise ConfigError(
+                f"level holds {one:g}: levels are per cents, such as [80, 95]; did you mean "
+                f"{round(100 * one, 6):g}?"
             )
     return tuple(sorted({float(one) for one in given}))
 
@@ -269,6 +279,21 @@ def calibrate(
     DataError
         If no value in them is known.
     """
+    found = distances(network, windows, quantiles, batch_size, device)
+    if not np.isfinite(found).any():
+        raise DataError("no known value is left to calibrate with: all of them were filled")
+    return Calibration.of(found, shared=shared)
+
+
+def distances(
+    network: nn.Module,
+    windows: Windows,
+    quantiles: tuple[float, ...],
+    batch_size: int,
+    device: torch.device,
+) -> np.ndarray:
+    """How far (n, C, H) what followed windows lay from a network's forecasts, in the windows' own
+    units; NaN where that is not known. Of very many windows some, evenly spaced."""
     values = windows.all.shape[0] * windows.horizon
     found = []
     for output, batch in outputs(
@@ -278,10 +303,7 @@ def calibrate(
         if batch.weight is not None:
             distance = torch.where(batch.weight > 0, distance, torch.nan)
         found.append(distance.cpu())
-    distances = torch.cat(found).numpy()
-    if not np.isfinite(distances).any():
-        raise DataError("no known value is left to calibrate with: all of them are missing")
-    return Calibration.of(distances, shared=shared)
+    return torch.cat(found).numpy()
 
 
 class IntervalSums:
@@ -289,26 +311,33 @@ class IntervalSums:
 
     def __init__(self, level: float, radius: np.ndarray, channels: int, device: torch.device):
         self.level, self.radius = level, radius
-        shape = (3, channels, radius.shape[-1])  # inside, width, distance outside
+        shape = (4, channels, radius.shape[-1])  # inside, width, distance outside, width in units
         self.sums = torch.zeros(shape, device=device, dtype=wide(device))
 
-    def add(self, bands: Bands, target: Tensor, counted: Tensor | None) -> None:
-        """Take in a batch (B, C, H)."""
+    def add(
+        self, bands: Bands, target: Tensor, counted: Tensor | None, unit: Tensor | None = None
+    ) -> None:
+        """Take in a batch (B, C, H); `unit`, (C, 1) or (B, C, 1), brings lengths to the data's own
+        units, in which they are where it is None."""
         low, high = bands.bounds(self.radius)
         outside = (low - target).clamp(min=0) + (target - high).clamp(min=0)
-        each = torch.stack([(outside == 0).to(target), high - low, outside]).to(self.sums)
+        width = (high - low).to(self.sums)
+        own = width if unit is None else width * unit
+        inside = (outside == 0).to(self.sums)
+        each = torch.stack([inside, width, outside.to(self.sums), own])
         self.sums += (each if counted is None else each * counted).sum(1)
 
     def scores(self, count: Tensor, channels: Sequence[str]) -> IntervalScores:
         """Means, given how many values (C, H) counted."""
         count = count.to(self.sums)
-        inside, width, outside = (self.sums.sum((1, 2)) / count.sum()).tolist()
+        inside, width, outside, own = (self.sums.sum((1, 2)) / count.sum()).tolist()
         per_step = (self.sums[:2].sum(1) / count.sum(0)).cpu().numpy()
         per_channel = (self.sums[0].sum(1) / count.sum(1)).tolist()
         return IntervalScores(
             level=self.level,
             coverage=inside,
             width=width,
+            width_in_units=own,
             interval_score=width + 2 / (1 - self.level / 100) * outside,
             coverage_per_step=per_step[0],
             width_per_step=per_step[1],

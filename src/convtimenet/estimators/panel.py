@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from convtimenet._shapes import Float
 from convtimenet.batch import Batch
 from convtimenet.data.covariates import NO_COVARIATES, Encoder
 from convtimenet.data.tables import Table, pad_front
@@ -18,8 +19,9 @@ from convtimenet.data.windows import Exogenous, Scaler, Windows, float32
 from convtimenet.errors import DataError
 from convtimenet.estimators.intervals import Bands, IntervalSums, context_scale
 from convtimenet.network.revin import last_known
+from convtimenet.scores import seasonal_scale
 from convtimenet.training.losses import point_forecast
-from convtimenet.training.metrics import ForecastEvaluation, ForecastSums, outputs
+from convtimenet.training.metrics import ForecastEvaluation, ForecastSums, outputs, wide
 
 __all__ = ["Panel", "evaluate_windows", "roll"]
 
@@ -99,6 +101,38 @@ class Panel:
         starts = windows.starts.cpu().numpy()
         return starts - (self.origin - self.table.bounds[:-1])[self.series_of(windows)]
 
+    def seasonal_naive(
+        self, windows: Windows, index: Tensor, season: int, last: Tensor
+    ) -> Float[Tensor, "B C H"]:
+        """The last season before the horizon of each numbered window, repeated; `last` (B, C, 1),
+        the last known value, where that season is missing or lies before the series begins."""
+        now = windows.starts[index] + windows.context_length
+        ahead = torch.arange(windows.horizon, device=now.device) % season - season
+        rows = now[:, None] + ahead
+        first = torch.from_numpy(self.origin).to(now.device)
+        series = torch.searchsorted(first, now, right=True) - 1
+        there = (rows >= first[series][:, None]).expand(len(self.values), -1, -1)
+        rows = rows.clamp(min=0)
+        if self.known is not None:
+            there = there & self.known[:, rows]
+        values = self.values[:, rows]
+        return torch.where(there.transpose(0, 1), values.transpose(0, 1), last)
+
+    def seasonal_scale(self, targets: np.ndarray, season: int) -> Tensor:
+        """(S, C) what MASE divides by: the mean absolute change over a season in each series' rows
+        before the first of the table's rows `targets` (n,); NaN where there is none."""
+        table = self.table
+        values = table.values
+        if table.known is not None:
+            values = np.where(table.known, values, np.nan)
+        found = np.full((len(table.lengths), len(table.channels)), np.nan)
+        series = np.searchsorted(table.bounds, targets, side="right") - 1
+        first = np.full(len(found), np.iinfo(np.int64).max)
+        np.minimum.at(first, series, targets)
+        for s in np.unique(series):
+            found[s] = seasonal_scale(values[table.bounds[s] : first[s]].T, season)
+        return torch.from_numpy(found)
+
 
 def roll(
     network: nn.Module,
@@ -131,6 +165,7 @@ def evaluate_windows(
     windows: Windows,
     batch_size: int,
     *,
+    season: int,
     drop_last: bool,
     quantiles: tuple[float, ...] = (),
     intervals: Sequence[IntervalSums] = (),
@@ -139,6 +174,8 @@ def evaluate_windows(
 
     Parameters
     ----------
+    season
+        Steps that the seasonal-naive forecast beside ours repeats.
     drop_last
         Leave out an incomplete last batch, as the authors' loader does.
     quantiles
@@ -155,39 +192,46 @@ def evaluate_windows(
     keep = len(windows)
     if drop_last:
         keep = max(keep // batch_size * batch_size, min(keep, batch_size))
+    dtype, of = wide(device), torch.from_numpy(panel.series_of(windows)).to(device)
     per_series = panel.scaler.centre.ndim == 3
-    scale = torch.from_numpy(panel.scaler.scale)
-    of = torch.from_numpy(panel.series_of(windows))
-    sums = ForecastSums(len(channels), windows.horizon, device)
+    centre, scale = (
+        torch.from_numpy(one).to(device, dtype) for one in (panel.scaler.centre, panel.scaler.scale)
+    )
+    sums = ForecastSums(len(panel.table.lengths), len(channels), windows.horizon, device)
     per_window, done = [], 0
     for output, batch in outputs(network, windows, batch_size, device):
         if done >= keep:
             break
-        numbers = slice(done, done + len(output))
-        last = last_known(batch.x, batch.known)
-        unit = scale[of[numbers]] if per_series else scale
-        unit = unit.to(device, sums.squared.dtype)
+        numbers = torch.arange(done, done + len(output), device=device)
+        series = of[numbers]
+        middle, unit = (centre[series], scale[series]) if per_series else (centre, scale)
         bands = Bands(output, context_scale(batch.x, batch.known), quantiles)
         for one in intervals:
-            one.add(bands, batch.y, batch.weight)
-        per_window.append(sums.add(bands.point, batch.y, last, batch.weight, unit))
+            one.add(bands, batch.y, batch.weight, unit)
+        naive = panel.seasonal_naive(windows, numbers, season, last_known(batch.x, batch.known))
+        per_window.append(sums.add(bands.point, naive, batch.y, batch.weight, middle, unit, series))
         done += len(output)
     if not float(sums.count.sum()):
         raise DataError("no known value is left to score: all of them are missing")
-    values, off = sums.count.sum(), sums.naive.cpu()
-    steps, by_channel = sums.count.sum(0), sums.count.sum(1)
-    units = (sums.in_units / by_channel).cpu().tolist()
+    values, steps, by_channel = sums.count.sum(), sums.count.sum(0), sums.count.sum(1)
+    ours, naive = (
+        (one.in_units.sum(0) / by_channel).cpu().tolist() for one in (sums.ours, sums.naive)
+    )
+    starts = panel.rows_of(windows)[:done]
+    past = panel.seasonal_scale(starts + windows.context_length, season).to(device, dtype)
+    in_units = (sums.by_series, sums.size, past)
     return ForecastEvaluation(
-        scores={
-            "mse": float(sums.squared.sum() / values),
-            "mae": float(sums.absolute.sum() / values),
-        },
-        naive={"mse": float(off[0] / values), "mae": float(off[1] / values)},
+        scores=sums.ours.scores(values),
+        naive=sums.naive.scores(values),
+        in_units=sums.ours.scores_in_units(*in_units),
+        naive_in_units=sums.naive.scores_in_units(*in_units),
+        season=season,
         n_windows=done,
         n_values=int(values),
         mse_per_window=torch.cat(per_window).cpu().numpy(),
-        starts=panel.rows_of(windows)[:done],
-        mse_per_step=(sums.squared.sum(0) / steps).cpu().numpy(),
-        mae_per_channel=dict(zip(channels, units, strict=True)),
+        starts=starts,
+        mse_per_step=(sums.ours.squared.sum(0) / steps).cpu().numpy(),
+        mae_per_channel=dict(zip(channels, ours, strict=True)),
+        naive_mae_per_channel=dict(zip(channels, naive, strict=True)),
         intervals=tuple(one.scores(sums.count, channels) for one in intervals),
     )

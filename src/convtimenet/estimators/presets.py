@@ -131,6 +131,7 @@ def auto_forecast(
             "patience": 3,
             "batch_size": batch_for(windows, 256),
             "lr": 5e-4,
+            "refit": "continue",
             "epoch_size": PANEL_EPOCH if series > 1 else None,
         },
         context_length=context_length,

@@ -50,6 +50,7 @@ def forecast_report(
     facts: Mapping[str, str],
     published: Sequence[Mapping[str, str]] = (),
     future: Table | None = None,
+    forecast_from: str | None = None,
 ) -> Path:
     """Write the page of a forecasting run.
 
@@ -71,6 +72,8 @@ def forecast_report(
     future
         The forecast of what follows `table`, with or without bounds, as ``model.predict`` gives it
         for files: drawn first.
+    forecast_from
+        What that forecast comes from, where a second training made it and `model` is the first.
 
     Returns
     -------
@@ -92,7 +95,8 @@ def forecast_report(
         own = forecast_sections(model, table, evaluation)
         sections = _sections(model, facts, published, own)
         if future is not None:
-            sections.insert(0, future_section(table, future, model.network_.config.context_length))
+            context = model.network_.config.context_length
+            sections.insert(0, future_section(table, future, context, forecast_from))
         file.write(page(title, sections))
     return Path(path)
 

@@ -64,18 +64,28 @@ def forecast_sections(
 
 
 def _scores_section(model: ConvTimeNetForecaster, evaluation: ForecastEvaluation) -> Section:
-    unit = "training standard deviations" if model.scale else "the data's units"
     tiles = []
+    naive = "the last value"
+    if evaluation.season > 1:
+        naive = f"the last season of {count(evaluation.season, 'step')}"
     for key, name, what in (
-        ("mse", "MSE", "Mean squared error, in squares of"),
-        ("mae", "MAE", "Mean absolute error, in"),
+        ("mae", "MAE", "Mean absolute error, in the data's units"),
+        ("rmse", "RMSE", "Root of the mean squared error, in the data's units"),
+        ("mase", "MASE", "Mean absolute error over that of repeating seasons in the rows before"),
+        ("wape", "WAPE", "Sum of absolute errors over the sum of absolute values"),
     ):
-        ours, naive = evaluation.scores[key], evaluation.naive[key]
-        text = f"{what} {unit}. Repeating the last value gives {number(naive)}"
-        if naive > 0:
-            change = 100 * (ours / naive - 1)
+        if key not in evaluation.in_units:
+            continue
+        ours, theirs = evaluation.in_units[key], evaluation.naive_in_units[key]
+        text = f"{what}. Repeating {naive} gives {number(theirs)}"
+        if theirs > 0:
+            change = 100 * (ours / theirs - 1)
             text += f": this model is {abs(change):.0f} % {'lower' if change < 0 else 'higher'}"
         tiles.append(tile(number(ours), name, text + "."))
+    if model.scale:
+        mse, mae = (number(evaluation.scores[name]) for name in ("mse", "mae"))
+        text = f"In training standard deviations, as papers report it; mean absolute error {mae}."
+        tiles.append(tile(mse, "Standardised MSE", text))
     config = model.network_.config
     text = f"Each reads {count(config.context_length, 'step')} and forecasts the next "
     text += f"{count(config.outputs, 'step')} of "
@@ -226,11 +236,12 @@ def _channels_card(
     mae = np.array([*evaluation.mae_per_channel.values()])
     relative = mae if table.long else mae / model.scaler_.scale[:, 0]
     hardest = np.argsort(-relative, kind="stable")[:_LONGEST_TABLE].tolist()
+    naive = [*evaluation.naive_mae_per_channel.values()]
     columns, rows = (
-        ["channel", "MAE"],
-        [[table.channels[c], number(float(mae[c]))] for c in hardest],
+        ["channel", "MAE", "seasonal naive"],
+        [[table.channels[c], number(float(mae[c])), number(naive[c])] for c in hardest],
     )
-    note = "Mean absolute error in each channel's own units"
+    note = "Mean absolute error in each channel's own units, beside the seasonal-naive forecast's"
     if model.scale and not table.long:
         columns.append("in standard deviations")
         rows = [[*row, number(float(relative[c]))] for row, c in zip(rows, hardest, strict=True)]
@@ -295,7 +306,7 @@ def _interval_sections(
         [
             f"{one.level:g} %",
             f"{100 * one.coverage:.1f} %",
-            number(one.width),
+            number(one.width_in_units),
             number(one.interval_score),
         ]
         for one in evaluation.intervals
@@ -304,8 +315,8 @@ def _interval_sections(
         score_table(
             "Intervals", ["asked for", "inside", "width", "interval score"], rows, numbers=True
         )
-        + f'<p class="soft">Mean width and interval score in {unit}. The intervals come from the '
-        "errors on rows that the weights were not fitted to.</p>",
+        + f'<p class="soft">Mean width in the data\'s units, interval score in {unit}. They come '
+        "from the errors on rows that the weights were not fitted to.</p>",
         "Coverage and width",
     )
     return [Section("intervals", "How often the intervals hold", grid([picture, scores]))]

@@ -14,10 +14,13 @@ from convtimenet.report import _plots as plots
 from convtimenet.report._html import Section, count, escaped, figure, grid, span
 from convtimenet.report._windows import rows_before, time_label, when
 
+_SCORED = "the model scored below, whose training did not see the test part"
 _SHOWN = 4  # channels of a wide table, series of a long one
 
 
-def future_section(table: Table, future: Table, context_length: int) -> Section:
+def future_section(
+    table: Table, future: Table, context_length: int, forecast_from: str | None = None
+) -> Section:
     """The first forecasts in order, each after the last rows of its series.
 
     Parameters
@@ -28,6 +31,8 @@ def future_section(table: Table, future: Table, context_length: int) -> Section:
         What ``predict`` gave: h rows per series, per channel the forecast and then its bounds.
     context_length
         L.
+    forecast_from
+        What the forecast comes from, where not from the model that the page is about.
 
     Raises
     ------
@@ -55,8 +60,7 @@ def future_section(table: Table, future: Table, context_length: int) -> Section:
         each = f" of {count(C, 'channel')} each" if C > 1 else ""
         among = f"{S:,} series{each}" if table.long else count(C, "channel")
         words += f"Drawn are the first {len(cards)} of {among}. "
-    words += "The forecast comes from the model scored below, whose training did not see the test "
-    words += "part."
+    words += f"The forecast comes from {forecast_from or _SCORED}."
     return Section("future", "The forecast", f"<p>{escaped(words)}</p>{grid(cards)}")
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from convtimenet.config import TrainConfig
 from convtimenet.data.covariates import Encoder, terms_of
+from convtimenet.data.frequency import season_of
 from convtimenet.data.future import read_plan, rows_ahead
 from convtimenet.data.split import Rows, hold_back
 from convtimenet.data.tables import Table
@@ -18,7 +19,8 @@ from convtimenet.errors import ConfigError, DataError
 from convtimenet.estimators.forecaster import ConvTimeNetForecaster
 from convtimenet.estimators.forecasts import check_steps
 from convtimenet.estimators.intervals import check_levels, check_reach
-from convtimenet.runs.result import Result, comparison, facts, plain_intervals, result_of
+from convtimenet.estimators.retraining import MOST_FOLD_STEPS, fold_starts, fold_steps
+from convtimenet.runs.result import Result, comparison, facts, plain_intervals, result_of, units
 from convtimenet.training.metrics import ForecastEvaluation
 from convtimenet.wording import listing
 
@@ -32,6 +34,8 @@ class ForecastRun:
     table: Table
     evaluation: ForecastEvaluation | None
     """None where no rows were kept for a test."""
+    scored: ConvTimeNetForecaster | None = None
+    """The forecaster that was scored, where a second training made another of `model`."""
     future: Table | None = None
     """The forecast of the rows after the table, for the page; None where none was made."""
 
@@ -50,12 +54,13 @@ class ForecastRun:
         result = self.result
         return forecast_report(
             path,
-            self.model,
+            self.scored or self.model,
             self.table,
             self.evaluation,
             title=f"{result.dataset}, {result.horizon} steps ahead",
             facts=facts(result),
-            published=comparison(result),
+            published=comparison(result) if result.published else units(result),
+            forecast_from=result.forecast_from,
             future=self.future,
         )
 
@@ -70,27 +75,32 @@ def fit_forecaster(
     protocol: str = "honest",
     resume: str | Path | None = None,
     level: Any = None,
+    forecasts: bool = False,
 ) -> ForecastRun:
     """Fit on the rows before `split`, score every window with targets in [split[1], end).
 
     Without a split the model has all rows and nothing is scored. With `level`, per cents, the
-    result holds coverage and width of such intervals.
+    result holds coverage and width of such intervals. If it `forecasts` afterwards, the model is
+    trained again on all rows once it has been scored, where its settings say so.
 
     Raises
     ------
     ConfigError
-        If a level is no per cent, or no rows are held back to calibrate intervals with.
+        If a level is no per cent, or no rows are held back of a long table.
     DataError
-        If those are too few for a level.
+        If rows are too few for a level; the message names the largest that is possible.
     """
     if level is not None:
         _check_calibration(model, table, split, check_levels(level))
     begin = time.perf_counter()
-    model.fit(table, split=split, resume=resume)
-    seconds = time.perf_counter() - begin
-    evaluation = None
+    model.fit(table, split=split, resume=resume, refit=split is None and forecasts)
+    evaluation = scored = None
     if split is not None:
         evaluation = model.evaluate(table, first_row=split[1], end=end, level=level)
+        if forecasts and model.train_config_.refit:
+            model.retrain(table, resume=resume)
+            scored = model.scored_
+    seconds = time.perf_counter() - begin
     result = result_of(
         model,
         dataset=dataset,
@@ -99,11 +109,17 @@ def fit_forecaster(
         protocol=protocol,
         scores=evaluation.scores if evaluation else {},
         baseline=evaluation.naive if evaluation else {},
+        scores_in_units=evaluation.in_units if evaluation else {},
+        baseline_in_units=evaluation.naive_in_units if evaluation else {},
+        season=evaluation.season if evaluation else None,
+        forecast_from=model.forecasts_from,
         n_test=evaluation.n_windows if evaluation else 0,
         seconds=seconds,
         intervals=plain_intervals(evaluation.intervals if evaluation and level is not None else ()),
     )
-    return ForecastRun(result=result, model=model, table=table, evaluation=evaluation)
+    return ForecastRun(
+        result=result, model=model, table=table, evaluation=evaluation, scored=scored
+    )
 
 
 def _check_calibration(
@@ -113,21 +129,31 @@ def _check_calibration(
     levels: tuple[float, ...],
 ) -> None:
     """Find out before training that intervals of these levels could not be calibrated."""
-    training = model.training or {}
-    fraction = training.get("validation_fraction", TrainConfig.validation_fraction)
-    if split is None and not fraction:
-        why = "a validation_fraction of 0 holds no rows back; give it another"
-    elif training.get("refit", TrainConfig.refit):
-        why = "refit trains on the rows held back too; leave it out"
-    else:
-        why = ""
-    if why:
-        raise ConfigError(f"intervals come from the errors on rows held back, and {why}")
+    L, h, lengths = _context(model, table.lengths), model.h, table.lengths
     if split is None:
-        train_end, _ = hold_back(table, fraction, _context(model, table.lengths), model.h)
-        split = train_end, table.lengths
-    windows = np.maximum(0, np.subtract(split[1], split[0]) - model.h + 1)
-    check_reach(levels, int(windows.sum()), len(table.channels), model.h)
+        fraction = (model.training or {}).get(
+            "validation_fraction", TrainConfig.validation_fraction
+        )
+        split = hold_back(table, fraction, L, h)[0], lengths
+    windows = np.maximum(0, np.subtract(split[1], split[0]) - h + 1)
+    starts = fold_starts(lengths, L, h)
+    if not windows.any() and starts is not None:
+        _check_folds(model, lengths, L)
+        windows = starts[-1] - starts[0]
+    check_reach(levels, int(windows.sum()), len(table.channels), h)
+
+
+def _check_folds(model: ConvTimeNetForecaster, lengths: np.ndarray, L: int) -> None:
+    """Refuse intervals without rows held back where trainings on earlier rows would take long."""
+    preset = model.preset_for(int(np.median(lengths)), len(lengths)).train
+    own = {"epochs": model.n_epochs, "batch_size": model.batch_size}
+    given = {name: number for name, number in own.items() if number is not None}
+    config = TrainConfig.from_dict({**preset, **given, **(model.training or {})})
+    if fold_steps(int(np.maximum(0, lengths - L - model.h + 1).sum()), config) > MOST_FOLD_STEPS:
+        raise ConfigError(
+            "intervals come from the errors on rows held back, and a validation_fraction of 0 "
+            "holds none back; give it another"
+        )
 
 
 def _context(model: ConvTimeNetForecaster, rows: np.ndarray) -> int:
@@ -176,6 +202,7 @@ def forecast_table(
         dataset=dataset,
         resume=resume,
         level=level,
+        forecasts=True,
     )
     if not kept.all() and test_fraction:
         which = f"{T[0]} rows" if not table.long else f"the rows of {(~kept).sum()} series"
@@ -187,6 +214,22 @@ def forecast_table(
             )
         return replace(run, result=replace(run.result, notices=[*run.result.notices, notice]))
     return run
+
+
+def default_horizon(table: Table) -> int:
+    """Steps to forecast where a user does not say: two seasons (`season_of`), 12 steps where the
+    step has none, at most 96 and a fifth of the rows of the usual series."""
+    season = season_of(table.frequency)
+    wanted = min(96, 2 * season if season > 1 else 12)
+    return max(1, min(wanted, int(np.median(table.lengths)) // 5))
+
+
+def horizon_reason(table: Table, h: int) -> str:
+    """Why `default_horizon` is that, for people."""
+    season = season_of(table.frequency)
+    if h == 2 * season:
+        return f"two seasons of {season}"
+    return "a fifth of the rows" if h == int(np.median(table.lengths)) // 5 else "as usual"
 
 
 def check_future(model: ConvTimeNetForecaster, table: Table, future: str | Path | None) -> None:

@@ -30,7 +30,7 @@ class Result:
     seed: int
     scores: Scores
     baseline: Scores
-    """Repeating the last value, or always answering the largest class or the mean of training."""
+    """Of the seasonal-naive forecast, or of always answering the largest class or the mean."""
     n_test: int
     """Test windows or test cases."""
     best_epoch: int
@@ -47,6 +47,14 @@ class Result:
     published: list[dict[str, Any]]
     intervals: list[dict[str, Any]] = field(default_factory=list)
     """`IntervalScores` of every level that was asked for."""
+    scores_in_units: Scores = field(default_factory=dict)
+    """Of forecasts: "mae", "rmse", "mase" and "wape" in the data's units; `scores` are in training
+    standard deviations, as papers report them."""
+    baseline_in_units: Scores = field(default_factory=dict)
+    season: int | None = None
+    """Steps that the seasonal-naive forecast repeats."""
+    forecast_from: str | None = None
+    """What the forecasts of a run come from, where a second training made them."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for ``json.dumps``; None where a number is not finite."""
@@ -99,9 +107,35 @@ def facts(result: Result) -> dict[str, str]:
         "Parameters": f"{result.parameters:,}",
         "Versions": ", ".join(f"{name} {number}" for name, number in result.versions.items()),
     }
+    if result.forecast_from:
+        made["Forecast from"] = result.forecast_from
     if result.notices:
         made["Notices"] = "; ".join(result.notices)
     return made
+
+
+def naive_name(season: int | None) -> str:
+    """What the seasonal-naive forecast does, for people."""
+    repeats = "the last value" if season in (None, 1) else f"the last {season} steps"
+    return f"seasonal naive: repeat {repeats}"
+
+
+def units(result: Result) -> list[dict[str, str]]:
+    """Scores of a forecaster in the data's units, beside those of the seasonal-naive forecast, as
+    rows of text; nothing where there are none."""
+    if not result.scores_in_units:
+        return []
+    rows = {"ConvTimeNet (this run)": result.scores_in_units}
+    rows[naive_name(result.season)] = result.baseline_in_units
+    return [{"Model": name} | scores_text(scores) for name, scores in rows.items()]
+
+
+def scores_text(scores: Scores) -> dict[str, str]:
+    """Scores in the data's units as text, by their usual names."""
+    shown = {name: f"{scores[name]:.4g}" for name in ("mae", "rmse", "mase") if name in scores}
+    if "wape" in scores:
+        shown["wape"] = f"{100 * scores['wape']:.2f} %"
+    return {name.upper(): text for name, text in shown.items()}
 
 
 def comparison(result: Result) -> list[dict[str, str]]:
@@ -117,7 +151,7 @@ def comparison(result: Result) -> list[dict[str, str]]:
         source=f"{result.protocol} protocol, seed {result.seed}",
     )
     baseline = Published(
-        model=constant,
+        model=constant or naive_name(result.season),
         scores=result.baseline,
         counted="the same",
         source="this run",
@@ -132,7 +166,7 @@ def comparison(result: Result) -> list[dict[str, str]]:
 
 
 _SHOWN = {
-    "forecasting": ({"mse": "MSE", "mae": "MAE"}, "repeat the last value"),
+    "forecasting": ({"mse": "MSE", "mae": "MAE"}, ""),
     "classification": ({"accuracy": "Accuracy"}, "largest class of training"),
     "regression": ({"mse": "MSE", "mae": "MAE", "r2": "R2"}, "mean of training"),
 }
@@ -153,7 +187,7 @@ def coverage(result: Result) -> list[dict[str, str]]:
         {
             "Interval": f"{one['level']:g} %",
             "Truths inside": f"{100 * one['coverage']:.1f} %",
-            "Mean width": f"{one['width']:.4g}",
+            "Mean width": f"{one['width_in_units']:.4g}",
         }
         for one in result.intervals
     ]

@@ -120,6 +120,8 @@ class IntervalScores:
         By channel.
     width
         Mean width, in the units of the scores.
+    width_in_units
+        The same in the data's units.
     interval_score
         Mean of ``width + 2 / (1 - level) * distance outside`` (Gneiting and Raftery, "Strictly
         Proper Scoring Rules, Prediction, and Estimation", JASA 102, 2007); smaller is better.
@@ -128,6 +130,7 @@ class IntervalScores:
     level: float
     coverage: float
     width: float
+    width_in_units: float
     interval_score: float
     coverage_per_step: np.ndarray
     width_per_step: np.ndarray
@@ -144,7 +147,15 @@ class ForecastEvaluation:
         "mse" and "mae" in training standard deviations (as papers report them), in the data's
         units without scaling; means over all windows, channels and steps.
     naive
-        The same for repeating the last value.
+        The same for the seasonal-naive forecast, which repeats the last `season` steps before each
+        window's horizon, and the last known value where those are missing.
+    in_units, naive_in_units
+        Both forecasts in the data's units: "mae", "rmse"; "mase", the mean over series and channels
+        of the absolute error over that of the seasonal-naive forecast in the rows before the scored
+        ones (left out where those repeat themselves or are too few); "wape", the sum of absolute
+        errors over that of absolute values (left out where all are 0).
+    season
+        Steps of a season.
     n_windows, n_values
         Windows of all series, and known values in them that were scored: not those of a channel of
         whose context nothing is known.
@@ -152,7 +163,7 @@ class ForecastEvaluation:
         (n,) each: mean squared error, and the first context row of the window in the table.
     mse_per_step
         (H,): mean squared error by step ahead.
-    mae_per_channel
+    mae_per_channel, naive_mae_per_channel
         Mean absolute error of each channel in its own units.
     intervals
         Coverage and width of the intervals, one entry per level.
@@ -160,40 +171,97 @@ class ForecastEvaluation:
 
     scores: Scores
     naive: Scores
+    in_units: Scores
+    naive_in_units: Scores
+    season: int
     n_windows: int
     n_values: int
     mse_per_window: np.ndarray
     starts: np.ndarray
     mse_per_step: np.ndarray
     mae_per_channel: dict[str, float]
+    naive_mae_per_channel: dict[str, float]
     intervals: tuple[IntervalScores, ...] = ()
 
 
-class ForecastSums:
-    """Error sums over windows, on the device: (C, H) each, and two of the naive forecast."""
+class ErrorSums:
+    """Sums of one forecast's errors over windows of S series, on the device."""
 
-    def __init__(self, channels: int, horizon: int, device: torch.device):
+    def __init__(self, series: int, channels: int, horizon: int, device: torch.device):
         dtype = wide(device)
-        self.squared, self.count = (
-            torch.zeros(channels, horizon, device=device, dtype=dtype) for _ in range(2)
-        )
+        self.squared = torch.zeros(channels, horizon, device=device, dtype=dtype)
         self.absolute = torch.zeros(channels, device=device, dtype=dtype)
-        self.in_units = torch.zeros(channels, device=device, dtype=dtype)
-        self.naive = torch.zeros(2, device=device, dtype=dtype)
+        self.squared_in_units = torch.zeros((), device=device, dtype=dtype)
+        self.in_units = torch.zeros(series, channels, device=device, dtype=dtype)
 
-    def add(
-        self, output: Tensor, target: Tensor, last: Tensor, counted: Tensor | None, unit: Tensor
-    ) -> Tensor:
-        """Take in a batch (B, C, H), and return the mean squared error of each window (B,); `unit`
-        (C, 1) or (B, C, 1) brings errors to the data's own units."""
-        dtype = self.squared.dtype
-        weight = torch.ones_like(target) if counted is None else counted
-        error, off = ((y - target).to(dtype) * weight for y in (output, last))
+    def add(self, error: Tensor, unit: Tensor, series: Tensor) -> None:
+        """Take in a batch (B, C, H) of the numbered series (B,), 0 where nothing counts."""
+        own = error * unit
         self.squared += error.square().sum(0)
         self.absolute += error.abs().sum((0, 2))
-        self.in_units += (error.abs() * unit).sum((0, 2))
+        self.squared_in_units += own.square().sum()
+        self.in_units.index_add_(0, series, own.abs().sum(2))
+
+    def scores(self, count: Tensor) -> Scores:
+        """Means over so many values, in the units of the batches."""
+        return {"mse": float(self.squared.sum() / count), "mae": float(self.absolute.sum() / count)}
+
+    def scores_in_units(self, counts: Tensor, size: Tensor, scale: Tensor) -> Scores:
+        """Means in the data's units.
+
+        Parameters
+        ----------
+        counts
+            (S, C) values that counted.
+        size
+            The sum of their absolute values.
+        scale
+            (S, C) what MASE divides by; NaN or 0 where there is none.
+        """
+        total = counts.sum()
+        found = {
+            "mae": float(self.in_units.sum() / total),
+            "rmse": float((self.squared_in_units / total).sqrt()),
+        }
+        scaled = (counts > 0) & (scale > 0)
+        if scaled.any():
+            found["mase"] = float((self.in_units / counts / scale)[scaled].mean())
+        if size > 0:
+            found["wape"] = float(self.in_units.sum() / size)
+        return found
+
+
+class ForecastSums:
+    """Error sums of a forecast and of the seasonal-naive one over windows, on the device."""
+
+    def __init__(self, series: int, channels: int, horizon: int, device: torch.device):
+        dtype = wide(device)
+        self.ours = ErrorSums(series, channels, horizon, device)
+        self.naive = ErrorSums(series, channels, horizon, device)
+        self.count = torch.zeros(channels, horizon, device=device, dtype=dtype)
+        self.by_series = torch.zeros(series, channels, device=device, dtype=dtype)
+        self.size = torch.zeros((), device=device, dtype=dtype)
+
+    def add(
+        self,
+        output: Tensor,
+        naive: Tensor,
+        target: Tensor,
+        counted: Tensor | None,
+        centre: Tensor,
+        unit: Tensor,
+        series: Tensor,
+    ) -> Tensor:
+        """Take in a batch (B, C, H), and return the mean squared error of each window (B,);
+        `centre` and `unit`, (C, 1) or (B, C, 1), bring values to the data's own units."""
+        dtype = self.count.dtype
+        weight = torch.ones_like(target) if counted is None else counted
+        error, off = ((y - target).to(dtype) * weight for y in (output, naive))
+        self.ours.add(error, unit, series)
+        self.naive.add(off, unit, series)
         self.count += weight.sum(0)
-        self.naive += torch.stack([off.square().sum(), off.abs().sum()])
+        self.by_series.index_add_(0, series, weight.sum(2).to(dtype))
+        self.size += ((target * unit + centre).abs() * weight).sum()
         return error.square().sum((1, 2)) / weight.sum((1, 2)).clamp(min=1)
 
 

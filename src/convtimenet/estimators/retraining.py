@@ -1,0 +1,256 @@
+"""Two trainings of a forecaster: one that is scored, and one on all rows that forecasts.
+
+Where rows are too few to hold any back, trainings on earlier rows give the errors that intervals
+are made from. Shape legend: `convtimenet._shapes`; S series, T rows.
+"""
+
+from __future__ import annotations
+
+import logging
+from copy import copy, deepcopy
+from dataclasses import replace
+from itertools import pairwise
+from os import PathLike
+from typing import Any, Self
+
+import numpy as np
+import torch
+from sklearn.utils.validation import check_is_fitted
+
+from convtimenet.config import ModelConfig, TrainConfig
+from convtimenet.data.split import FittedRows, Rows
+from convtimenet.data.tables import Table, crop
+from convtimenet.data.timestamps import show_time
+from convtimenet.data.windows import Windows
+from convtimenet.devices import autocast
+from convtimenet.errors import TrainingError
+from convtimenet.estimators.fitted_forecaster import FittedForecaster
+from convtimenet.estimators.intervals import Calibration, distances
+from convtimenet.estimators.panel import Panel
+from convtimenet.network.inference import fuse
+from convtimenet.training.interrupt import stop_requests
+from convtimenet.training.metrics import ForecastEvaluation, Scores
+
+__all__ = ["MOST_FOLD_STEPS", "RetrainedForecaster", "fold_starts", "fold_steps"]
+
+log = logging.getLogger(__name__)
+
+FOLDS = 3
+MOST_FOLD_STEPS = 1000
+"""Steps of a training beyond which it is not repeated on earlier rows for the sake of intervals."""
+_FOLD_WINDOWS = 30  # of each series, where it has as many; of more rows the last fifth
+_SCORED = "scored."
+
+
+class RetrainedForecaster(FittedForecaster):
+    """What `ConvTimeNetForecaster` does beyond its first training; not used by itself."""
+
+    scores_: dict[str, Scores] | None
+    """Scores of the rows held back, of the first training and of the seasonal-naive forecast."""
+    scored_: Self | None
+    """The forecaster before its second training."""
+
+    @property
+    def forecasts_from(self) -> str | None:
+        """What forecasts come from, in words, where a second training makes them."""
+        if self.scored_ is None or self.fitted_rows_ is None:
+            return None
+        last = show_time(self.fitted_rows_.last.max(), self.tail_.time_zone)
+        return (
+            f"a second training, on all rows up to {last}; scores and intervals come from the "
+            "first, which did not see the rows held back"
+        )
+
+    def retrain(self, X: Any, *, resume: str | PathLike[str] | None = None) -> Self:
+        """Train again on all rows of a table, and forecast from that: as `TrainConfig.refit` says,
+        with "continue" where that is off. Scores, intervals and the scaling of known series stay
+        those of the training so far, which stays as `scored_`.
+
+        Parameters
+        ----------
+        X
+            A table as `fit` took, usually the same; all its rows are learnt from.
+        resume
+            As for `fit`; the same folder serves both.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            Before `fit`.
+        DataError
+            If the table cannot be used, or no window of the fitted context and horizon fits.
+        KeyboardInterrupt, Terminated
+            If SIGINT or SIGTERM asked for an end. The estimator stays as it was.
+        """
+        check_is_fitted(self, "fused_")
+        again = copy(self if self.scored_ is None else self.scored_)
+        table = again.adapt(X)
+        if not again.train_config_.refit:
+            again.train_config_ = replace(again.train_config_, refit="continue")
+        windows = again._reader.windows(table, None, None)[1]
+        again._retrain(windows, table, table.lengths, resume)
+        vars(self).update(vars(again))
+        return self
+
+    def evaluate(
+        self,
+        X: Any,
+        *,
+        first_row: Rows | None = None,
+        end: Rows | None = None,
+        level: Any = None,
+        season: int | None = None,
+    ) -> ForecastEvaluation:
+        check_is_fitted(self, "fused_")
+        X = self.adapt(X)
+        if self.scored_ is None or not self._saw(X, first_row):
+            return super().evaluate(X, first_row=first_row, end=end, level=level, season=season)
+        log.info("the second training saw rows to score: the first one's weights are asked")
+        first = self.scored_
+        return first.evaluate(X, first_row=first_row, end=end, level=level, season=season)
+
+    evaluate.__doc__ = FittedForecaster.evaluate.__doc__
+
+    def _saw(self, table: Table, first_row: Rows | None) -> bool:
+        """Whether the second training saw rows of a table from `first_row` on."""
+        return self.fitted_rows_ is not None and self.fitted_rows_.reach(
+            table, 0 if first_row is None else first_row
+        )
+
+    def _retrain(
+        self,
+        everything: Windows,
+        table: Table,
+        end: np.ndarray,
+        resume: str | PathLike[str] | None,
+    ) -> None:
+        """The second training, on the windows of the rows before `end` (S,) of every series."""
+        first = copy(self)
+        if not self._train_again(everything, everything.starts.device, resume):
+            return
+        L = self.network_.config.context_length
+        self.scored_, self.scaler_ = first, first.scaler_for(table)
+        self.tail_ = replace(crop(table, table.lengths - L, table.lengths), notices=())
+        self.fitted_rows_ = FittedRows.of(table, end)
+        log.info("forecasts come from %s", self.forecasts_from)
+
+    def _cross_calibrated(
+        self,
+        table: Table,
+        end: np.ndarray,
+        device: torch.device,
+        resume: str | PathLike[str] | None,
+    ) -> Calibration | None:
+        """Intervals from the errors of trainings on earlier rows, each of as many epochs as the one
+        on all rows before `end` (S,); None where there can be none or they would take long."""
+        config, train_config, history = self.network_.config, self.train_config_, self.history_
+        folds = self._folds(crop(table, 0, end), config, device)
+        limit, needed = train_config.time_limit, (1 + FOLDS) * history.seconds
+        counted = self.n_examples_
+        steps = 0 if counted is None else fold_steps(counted["fitted"], train_config)
+        if not folds or steps > MOST_FOLD_STEPS or (limit is not None and needed > limit):
+            return None
+        again = replace(
+            train_config, epochs=history.best_epoch, patience=None, time_limit=None, refit=False
+        )
+        found = []
+        with stop_requests() as stop:
+            for number, (learnt, scored) in enumerate(folds, 1):
+                try:
+                    network, _ = self._trained(
+                        config, again, learnt, None, device, resume, stop, f"fold{number}"
+                    )
+                except TrainingError:
+                    return None
+                if stop.signal:
+                    message = f"{stop.name} stopped the work on intervals: the model is kept"
+                    log.warning(message)
+                    raise stop.error(message)
+                with autocast(device, train_config):
+                    asked = fuse(network, train_config.precision)
+                    size = train_config.batch_size
+                    found.append(distances(asked, scored, config.quantiles, size, device))
+        if not np.isfinite(np.concatenate(found)).any():
+            return None
+        said = (
+            f"no rows were held back: intervals come from {len(found)} trainings on earlier rows "
+            "and their errors on the rows after those"
+        )
+        self.notices_ = (*self.notices_, said)
+        log.info(said)
+        return Calibration.of(np.concatenate(found), shared=not self.scale)
+
+    def _folds(
+        self, table: Table, config: ModelConfig, device: torch.device
+    ) -> list[tuple[Windows, Windows]]:
+        """Windows to learn from and windows to score, for each of a few cuts in time. What lies
+        behind a cut is missing to the former, so that windows near it teach what they hold."""
+        L, H = config.context_length, config.outputs
+        starts = fold_starts(table.lengths, L, H)
+        if not config.masks or starts is None:
+            return []
+        least = L + H if table.long else 0
+        panel = Panel(
+            table, self.scaler_, least, masks=True, encoder=self.covariates_, device=device
+        )
+        known = panel.known
+        if known is None:
+            known = torch.ones_like(panel.values, dtype=torch.bool)
+        rows = torch.arange(known.shape[1], device=device)
+        folds = []
+        for begin, end in pairwise(starts):
+            if not (begin < end).any():
+                continue
+            # series of which nothing is scored are learnt whole
+            hidden = np.where(begin < end, begin, table.lengths)
+            cut = torch.from_numpy(np.repeat(panel.origin + hidden, np.diff(panel.bounds)))
+            panel.known = known & (rows < cut.to(device))
+            learnt = panel.windows(L, H, 0, np.minimum(hidden + H - 1, table.lengths))
+            panel.known = known
+            folds.append((learnt, panel.windows(L, H, begin, end + H - 1)))
+        return folds
+
+    def _first_remembered(self) -> dict[str, np.ndarray]:
+        """The first training's weights, for the saved folder."""
+        if self.scored_ is None:
+            return {}
+        weights = self.scored_.network_.state_dict()
+        return {f"{_SCORED}{name}": one.detach().cpu().numpy() for name, one in weights.items()}
+
+    def _remember_first(self, arrays: dict[str, np.ndarray]) -> None:
+        """Inverse of `_first_remembered`."""
+        self.scored_ = None
+        own = {name: one for name, one in arrays.items() if name.startswith(_SCORED)}
+        if not own:
+            return
+        first = copy(self)
+        first.history_ = replace(self.history_, refitted=False)
+        first.network_ = deepcopy(self.network_)
+        first.network_.load_state_dict(
+            {name.removeprefix(_SCORED): torch.from_numpy(one) for name, one in own.items()}
+        )
+        first.fused_ = fuse(first.network_, self.train_config_.precision)
+        self.scored_ = first
+
+
+def fold_steps(windows: int, config: TrainConfig) -> int:
+    """Steps of a training on so many windows, which each fold takes at most."""
+    read = min(windows, config.epoch_size or windows)
+    return config.epochs * -(-read // config.batch_size)
+
+
+def fold_starts(lengths: np.ndarray, L: int, H: int) -> list[np.ndarray] | None:
+    """Rows (S,) at which the scored windows of each fold begin, and behind the last ones; None
+    where there is no window to learn from before the first.
+
+    The folds share the last fifth of the rows, or more where that is fewer than 30 windows; at
+    least half of the windows lie before them.
+    """
+    last = lengths - H  # the last row at which a whole window's targets begin
+    half = L + (last - L + 1) // 2
+    first = np.minimum(lengths - np.round(0.2 * lengths).astype(np.int64), last + 1 - _FOLD_WINDOWS)
+    first = np.maximum(np.maximum(half, first), L + 1)
+    first = np.minimum(first, last + 1)
+    if not (first <= last).any():
+        return None
+    return [first + (last + 1 - first) * k // FOLDS for k in range(FOLDS + 1)]
