@@ -168,7 +168,7 @@ class FittedRows:
         ]
 
     def reach(self, table: Table, first: Rows) -> bool:
-        """Whether the weights were fitted to some row of a table from row `first` of a series on."""
+        """Whether the weights were fitted to a row of a table from row `first` of a series on."""
         return bool((np.minimum(first, table.lengths) < self._fitted(table)).any())
 
     def _fitted(self, table: Table) -> np.ndarray:

@@ -167,9 +167,10 @@ class ConvTimeNetEstimator(NamedParameters):
                 log.warning(note)
         if stop.signal:
             self._stop(stop, history, train_config, resume)
-        if train_config.refit and everything is not None:
-            if self._train_again(everything, device, resume):
-                vars(self).update(refitted or {})
+        if everything is None or not train_config.refit:
+            return
+        if self._train_again(everything, device, resume):
+            vars(self).update(refitted or {})
 
     def _train_again(
         self, everything: Examples, device: torch.device, resume: str | PathLike[str] | None

@@ -113,9 +113,8 @@ class RetrainedForecaster(FittedForecaster):
 
     def _saw(self, table: Table, first_row: Rows | None) -> bool:
         """Whether the second training saw rows of a table from `first_row` on."""
-        return self.fitted_rows_ is not None and self.fitted_rows_.reach(
-            table, 0 if first_row is None else first_row
-        )
+        first = 0 if first_row is None else first_row
+        return self.fitted_rows_ is not None and self.fitted_rows_.reach(table, first)
 
     def _retrain(
         self,
