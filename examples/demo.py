@@ -116,7 +116,7 @@ def forecast() -> Run:
 def _forecast_daphnet(reason: str) -> Run:
     from wheel_data import daphnet
 
-    from convtimenet.estimators.forecaster import ConvTimeNetForecaster
+    from convtimenet.estimators.forecasting.forecaster import ConvTimeNetForecaster
     from convtimenet.runs.forecasting import fit_forecaster
 
     console.print(markup.escape(reason), style="yellow", soft_wrap=True)

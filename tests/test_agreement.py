@@ -25,9 +25,10 @@ from convtimenet.cli.main import main
 from convtimenet.data.agreement import Labels, match_ids, spelling
 from convtimenet.data.covariates import Encoder
 from convtimenet.data.future import forecast_names, free_names
-from convtimenet.data.tables import Table, column_names, read_table
+from convtimenet.data.tables import Table, read_table
 from convtimenet.errors import ConfigError, DataError
-from convtimenet.estimators.backtest import backtest
+from convtimenet.estimators.forecasting.backtest import backtest
+from convtimenet.wording import column_names
 
 TINY = {"d_model": 8, "d_ff": 16, "kernel_sizes": (3,), "patch_size": 4, "patch_stride": 2}
 KINDS = ["pandas", "polars", "pyarrow", "csv"]

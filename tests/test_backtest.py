@@ -12,7 +12,7 @@ import pytest
 from convtimenet import ConvTimeNetForecaster, scores
 from convtimenet.data.frequency import Frequency
 from convtimenet.errors import ConfigError, DataError
-from convtimenet.estimators.backtest import backtest, season_of
+from convtimenet.estimators.forecasting.backtest import backtest, season_of
 
 SIZES: dict[str, Any] = {
     "d_model": 8, "d_ff": 16, "kernel_sizes": (3,), "patch_size": 4, "patch_stride": 2,

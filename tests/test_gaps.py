@@ -21,8 +21,8 @@ from convtimenet.cli.main import main
 from convtimenet.data.tables import read_table
 from convtimenet.data.windows import fill_contexts, filled_contexts
 from convtimenet.errors import ConfigError, DataError
-from convtimenet.estimators.backtest import SeasonalNaive, backtest
-from convtimenet.estimators.intervals import Calibration
+from convtimenet.estimators.forecasting.backtest import SeasonalNaive, backtest
+from convtimenet.estimators.forecasting.intervals import Calibration
 from convtimenet.export import export
 from convtimenet.runtime import load
 

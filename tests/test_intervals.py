@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from convtimenet import ConvTimeNetForecaster
 from convtimenet.config import ModelConfig
 from convtimenet.errors import ConfigError, DataError
-from convtimenet.estimators.intervals import (
+from convtimenet.estimators.forecasting.intervals import (
     Bands,
     Calibration,
     check_levels,

@@ -17,7 +17,7 @@ from convtimenet import ConvTimeNetForecaster
 from convtimenet.data.tables import Table, crop, read_table
 from convtimenet.data.windows import Scaler
 from convtimenet.errors import DataError
-from convtimenet.estimators.backtest import backtest
+from convtimenet.estimators.forecasting.backtest import backtest
 
 SIZES: dict[str, Any] = {
     "d_model": 8, "d_ff": 16, "kernel_sizes": (3,), "patch_size": 4, "patch_stride": 2,

@@ -420,7 +420,7 @@ def test_said_on_standard_error_at_first_use_and_not_at_import(fresh):
     code = """
 import sys
 import numpy as np
-import convtimenet.estimators.forecaster, convtimenet.network.kernels.native
+import convtimenet.estimators.forecasting.forecaster, convtimenet.network.kernels.native
 print("imported", file=sys.stderr)
 from convtimenet import ConvTimeNetForecaster
 model = ConvTimeNetForecaster(h=2, input_size=24, n_epochs=1, verbose=0, device="cpu",

@@ -16,7 +16,8 @@ from pages import Block, blocks, run, same
 
 from convtimenet import ConvTimeNetForecaster
 from convtimenet.cli.main import main
-from convtimenet.estimators import forecaster, presets
+from convtimenet.estimators import presets
+from convtimenet.estimators.forecasting import forecaster
 
 ROOT = Path(__file__).resolve().parents[1]
 TUTORIALS = sorted((ROOT / "docs" / "tutorials").glob("*.md"))

@@ -23,7 +23,7 @@ from convtimenet.data.frequency import Frequency, infer_shared_frequency
 from convtimenet.data.tables import Table, crop, pad_front, read_table, select_series, write_csv
 from convtimenet.data.windows import Scaler, Windows
 from convtimenet.errors import ConfigError, DataError
-from convtimenet.estimators.panel import Panel
+from convtimenet.estimators.forecasting.panel import Panel
 from convtimenet.export import export
 
 TINY = {"d_model": 8, "d_ff": 16, "kernel_sizes": (3, 5)}
@@ -416,7 +416,7 @@ class TestForecasts:
     def test_many_series_are_forecast_in_chunks(self, monkeypatch):
         model = forecaster().fit(panel())
         whole = model.predict()
-        monkeypatch.setattr("convtimenet.estimators.forecasts._CHUNK", 3)
+        monkeypatch.setattr("convtimenet.estimators.forecasting.forecasts._CHUNK", 3)
         np.testing.assert_allclose(model.predict()["ConvTimeNet"], whole["ConvTimeNet"], atol=1e-6)
 
     def test_saved_and_loaded(self, tmp_path):

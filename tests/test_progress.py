@@ -361,7 +361,7 @@ class TestEstimators:
         assert {"training", "predicting", "explaining"} <= self.labels(all_is_long)
 
     def test_a_file_that_is_read(self, tmp_path: Path, monkeypatch, capsys):
-        from convtimenet.estimators import fitted_forecaster
+        from convtimenet.estimators.forecasting import fitted_forecaster
 
         read = fitted_forecaster.read_table
 

@@ -24,8 +24,8 @@ from convtimenet.data.frequency import Frequency, season_of
 from convtimenet.data.tables import read_table
 from convtimenet.errors import ConfigError, DataError
 from convtimenet.estimators import base
+from convtimenet.estimators.forecasting.retraining import FOLDS, fold_starts
 from convtimenet.estimators.presets import paper_preset
-from convtimenet.estimators.retraining import FOLDS, fold_starts
 from convtimenet.runs.forecasting import default_horizon, forecast_table
 
 

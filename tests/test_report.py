@@ -22,7 +22,7 @@ from convtimenet.data.future import future_table
 from convtimenet.data.tables import Table, read_table
 from convtimenet.errors import DataError, MissingExtraError
 from convtimenet.estimators.classifier import ConvTimeNetClassifier
-from convtimenet.estimators.forecaster import ConvTimeNetForecaster
+from convtimenet.estimators.forecasting.forecaster import ConvTimeNetForecaster
 from convtimenet.estimators.regressor import ConvTimeNetRegressor
 from convtimenet.report import _canvas as canvas
 from convtimenet.report import _network_plots as network_plots

@@ -23,7 +23,7 @@ GRAPHS = {"onnx", "onnxruntime", "onnxscript"}
         ("import convtimenet.runtime", HEAVY | GRAPHS | {"rich", "jsonargparse", "safetensors"}),
         (HELP, HEAVY | GRAPHS | {"numpy", "safetensors"}),
         (
-            "import torch, convtimenet.estimators.forecaster",
+            "import torch, convtimenet.estimators.forecasting.forecaster",
             GRAPHS | {"jsonargparse", "matplotlib"},
         ),
     ],

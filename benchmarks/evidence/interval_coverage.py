@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 from convtimenet import ConvTimeNetForecaster, datasets
 from convtimenet.data.windows import Windows
-from convtimenet.estimators.intervals import (
+from convtimenet.estimators.forecasting.intervals import (
     Bands,
     Calibration,
     IntervalSums,

@@ -43,7 +43,7 @@ import torch
 
 from convtimenet import ConvTimeNetForecaster
 from convtimenet.devices import seeded
-from convtimenet.estimators.reading import training_windows
+from convtimenet.estimators.forecasting.reading import training_windows
 from convtimenet.network.inference import fuse
 from convtimenet.network.model import ConvTimeNet
 from convtimenet.runs.result import versions

@@ -25,7 +25,7 @@ import numpy as np
 
 TASKS = ("forecast", "classify")
 PRELOADED = (
-    "convtimenet.estimators.forecaster",
+    "convtimenet.estimators.forecasting.forecaster",
     "convtimenet.estimators.classifier",
     "torch._dynamo",
 )

@@ -12,7 +12,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "ConvTimeNetClassifier": "estimators.classifier",
-    "ConvTimeNetForecaster": "estimators.forecaster",
+    "ConvTimeNetForecaster": "estimators.forecasting.forecaster",
     "ConvTimeNetRegressor": "estimators.regressor",
     "ModelConfig": "config",
     "TrainConfig": "config",
@@ -40,7 +40,9 @@ if TYPE_CHECKING:
     from convtimenet.config import ModelConfig as ModelConfig
     from convtimenet.config import TrainConfig as TrainConfig
     from convtimenet.estimators.classifier import ConvTimeNetClassifier as ConvTimeNetClassifier
-    from convtimenet.estimators.forecaster import ConvTimeNetForecaster as ConvTimeNetForecaster
+    from convtimenet.estimators.forecasting.forecaster import (
+        ConvTimeNetForecaster as ConvTimeNetForecaster,
+    )
     from convtimenet.estimators.regressor import ConvTimeNetRegressor as ConvTimeNetRegressor
     from convtimenet.network.inference import fuse as fuse
     from convtimenet.network.kernels.library import warm_up as warm_up

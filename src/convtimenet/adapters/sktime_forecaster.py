@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from convtimenet.errors import DataError, MissingExtraError
-from convtimenet.estimators.forecaster import ConvTimeNetForecaster as Core
+from convtimenet.estimators.forecasting.forecaster import ConvTimeNetForecaster as Core
 
 try:
     import pandas as pd
@@ -68,9 +68,9 @@ class ConvTimeNetForecaster(BaseForecaster):
     """ConvTimeNet behind sktime's interface; one network for all columns of `y`.
 
     The horizon is the last step of `fh`. Intervals are conformal, from the part of `y` that
-    chooses the epoch (`convtimenet.estimators.intervals`); where it holds too few windows for a
-    level they are infinitely wide. `update` lets forecasts start from newer
-    values and leaves the weights as they are. Rows that an index leaves out are missing values;
+    chooses the epoch (`convtimenet.estimators.forecasting.intervals`); where it holds too few
+    windows for a level they are infinitely wide. `update` lets forecasts start from newer values
+    and leaves the weights as they are. Rows that an index leaves out are missing values;
     of rows given twice the newer counts.
 
     Parameters

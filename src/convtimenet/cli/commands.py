@@ -88,7 +88,7 @@ def run_forecast(flags: Any) -> None:
     import numpy as np
 
     from convtimenet.data.tables import table_times, write_csv
-    from convtimenet.estimators.forecaster import ConvTimeNetForecaster
+    from convtimenet.estimators.forecasting.forecaster import ConvTimeNetForecaster
     from convtimenet.runs.forecasting import (
         check_future,
         default_horizon,
@@ -293,7 +293,7 @@ def run_export(flags: Any) -> None:
     check_model(flags.model)
     check_inputs(flags.check)
     from convtimenet.estimators.classifier import ConvTimeNetClassifier
-    from convtimenet.estimators.forecaster import ConvTimeNetForecaster
+    from convtimenet.estimators.forecasting.forecaster import ConvTimeNetForecaster
     from convtimenet.estimators.regressor import ConvTimeNetRegressor
     from convtimenet.export import FILES, PARITY, export, input_type
     from convtimenet.storage.model_folder import DESCRIPTION

@@ -15,10 +15,10 @@ from typing import Any, Self
 import numpy as np
 
 from convtimenet.data.agreement import Labels, Terms, category_of, spelling
-from convtimenet.data.tables import Table, column_names
+from convtimenet.data.tables import Table
 from convtimenet.data.timestamps import to_local
 from convtimenet.errors import ConfigError, DataError
-from convtimenet.wording import listing
+from convtimenet.wording import column_names, listing
 
 __all__ = [
     "CALENDAR",

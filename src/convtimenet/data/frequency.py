@@ -27,7 +27,7 @@ from convtimenet.data.text.steps import (
 from convtimenet.data.timestamps import LAST_YEAR, show_time, to_local, to_utc
 from convtimenet.errors import DataError
 
-__all__ = ["Frequency", "infer_frequency", "infer_shared_frequency", "season_of"]
+__all__ = ["Frequency", "infer_shared_frequency", "season_of"]
 
 _DAY = 86_400_000_000_000
 _HOUR = 3_600_000_000_000
@@ -315,42 +315,6 @@ class Frequency:
             "(their values may be empty), resample the table to a fixed step, or keep only one "
             f"regular stretch of it{hint}"
         )
-
-
-def infer_frequency(times: np.ndarray, time_zone: str | None = None) -> Frequency:
-    """Find the step of regular time stamps.
-
-    Steps of 28 days and more are read as calendar months where they can be (1 July, 1 August,
-    1 September are months, not 31 days).
-
-    Parameters
-    ----------
-    times : ndarray, shape (T,)
-        int64 or datetime64[ns], strictly increasing, T >= 2; in UTC if `time_zone` is given.
-    time_zone : str, optional
-        Zone whose wall clock steps of a day and longer keep.
-
-    Raises
-    ------
-    DataError
-        If there are fewer than two stamps, or they do not increase or are irregular; the message
-        names the first stamp that breaks the most likely step.
-    """
-    if len(times) < 2:
-        raise DataError(f"finding the frequency needs at least 2 time stamps, found {len(times)}")
-    gaps = np.diff(times).astype(np.int64)
-    if gaps.min() <= 0:
-        raise DataError("the time stamps do not increase; sort them and drop repeated ones first")
-    if times.dtype.kind == "i":
-        candidates = [Frequency("step", _most_common(gaps))]
-    else:
-        # A day may last 23 hours in a zone, so anything shorter is not a matter of wall clocks.
-        long = gaps.min() >= 23 * _HOUR
-        candidates = _candidates(to_local(times, time_zone) if long else times)
-    breaks = [frequency._first_break(times, time_zone) for frequency in candidates]
-    best = candidates[int(np.argmax(breaks))]
-    best.check(times, time_zone)
-    return best
 
 
 def infer_shared_frequency(

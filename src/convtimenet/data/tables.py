@@ -11,10 +11,9 @@ from __future__ import annotations
 
 import csv
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +29,12 @@ from convtimenet.data.text.times import TimeReading
 from convtimenet.data.text.whole_times import to_whole
 from convtimenet.errors import ConfigError, DataError
 from convtimenet.files import whole_file
-from convtimenet.wording import listing
+from convtimenet.wording import column_names, listing
 
 __all__ = [
     "Origin",
     "Table",
     "agreed",
-    "column_names",
     "columns_of",
     "crop",
     "pad_front",
@@ -115,30 +113,6 @@ class Table:
     def bounds(self) -> np.ndarray:
         """(S + 1,): the first row of each series, and T."""
         return np.concatenate([[0], np.cumsum(self.lengths)])
-
-
-def column_names(setting: str, value: Any) -> tuple[str, ...]:
-    """Names of columns as a user gives them: one as text, several as a list, tuple, set or array;
-    None for none.
-
-    Raises
-    ------
-    ConfigError
-        If they are something else.
-    """
-    if value is None or isinstance(value, str):
-        return () if value is None else (value,)
-    wrong = isinstance(value, (bytes, Mapping, Iterator)) or not isinstance(value, Iterable)
-    names = [] if wrong else list(value)
-    if wrong or not all(
-        isinstance(name, (str, Integral, tuple)) and not isinstance(name, bool) for name in names
-    ):
-        raise ConfigError(
-            f"{setting} must be the name of a column, or a list of names, found {value!r}"
-        )
-    if isinstance(value, (set, frozenset)):
-        names.sort(key=str)  # their own order is another in every process
-    return tuple(map(str, names))
 
 
 def read_table(

@@ -19,6 +19,7 @@ from convtimenet.data.windows import Examples, Scaler, known_in
 from convtimenet.devices import RandomNumbers, autocast, resolve_device
 from convtimenet.errors import ConfigError, DataError, TrainingError
 from convtimenet.estimators.parameters import DECIDED, NamedParameters
+from convtimenet.estimators.second_training import second_config
 from convtimenet.network.inference import fuse
 from convtimenet.network.memory import Parts
 from convtimenet.network.model import ConvTimeNet
@@ -32,12 +33,13 @@ from convtimenet.training.loop import train
 
 log = logging.getLogger(__name__)
 
+_LABELS = {"choose": "training", "refit": "training on all data"}
+
 
 class ConvTimeNetEstimator(NamedParameters):
     """Base of the estimators; not used by itself.
 
-    A subclass has the constructor parameters below, sets up its data in ``fit`` and calls
-    `_fit_network`.
+    A subclass has the parameters below, sets up its data in ``fit`` and calls `_fit_network`.
     """
 
     preset: str
@@ -167,9 +169,8 @@ class ConvTimeNetEstimator(NamedParameters):
                 log.warning(note)
         if stop.signal:
             self._stop(stop, history, train_config, resume)
-        if everything is None or not train_config.refit:
-            return
-        if self._train_again(everything, device, resume):
+        wanted = everything if train_config.refit else None
+        if wanted is not None and self._train_again(wanted, device, resume):
             vars(self).update(refitted or {})
 
     def _train_again(
@@ -184,7 +185,7 @@ class ConvTimeNetEstimator(NamedParameters):
             If SIGINT or SIGTERM asked for an end. The first training's weights stay.
         """
         train_config, history = self.train_config_, self.history_
-        again, reason = _refit_config(train_config, history, self._share(everything))
+        again, reason = second_config(train_config, history, self._share(everything))
         if again is not None:
             start = self.network_.state_dict() if train_config.refit == "continue" else None
             config = self.network_.config
@@ -431,31 +432,6 @@ def _scaler(centre: np.ndarray, scale: np.ndarray) -> Scaler:
     if not np.isfinite([centre, scale]).all() or not (scale > 0).all():
         raise ValueError("a scaler that is not finite and above 0")
     return Scaler(centre, scale)
-
-
-_LABELS = {"choose": "training", "refit": "training on all data"}
-FEW_STEPS, ENOUGH_STEPS = 60, 200
-"""A first training with a best epoch before the former has hardly begun: "continue" goes on to the
-latter at the full learning rate (docs/refit.md)."""
-CONTINUED, CONTINUED_RATE = 0.3, 0.1
-"""Otherwise it goes on for this share of the steps to the best epoch, at this share of the rate."""
-
-
-def _refit_config(
-    config: TrainConfig, history: History, share: float
-) -> tuple[TrainConfig | None, str]:
-    """How to train again on all data, or None and why not; `share` is what `_share` gives."""
-    again = replace(config, epochs=history.best_epoch, patience=None, time_limit=None)
-    if config.refit == "continue":
-        steps = history.steps * history.best_epoch / len(history.epochs)
-        few = steps < FEW_STEPS
-        wanted = ENOUGH_STEPS - steps if few else CONTINUED * steps
-        epochs = max(1, round(wanted / steps * history.best_epoch * share))
-        again = replace(again, epochs=epochs, lr=config.lr * (1 if few else CONTINUED_RATE))
-    needed = history.seconds * again.epochs / len(history.epochs) / share
-    if config.time_limit is not None and history.seconds + needed > config.time_limit:
-        return None, "the time limit left no time to train again on all data"
-    return again, ""
 
 
 def _stopped_message(

@@ -19,7 +19,7 @@ from convtimenet.data.cases import Cases
 from convtimenet.data.tables import Table
 from convtimenet.estimators.base import ConvTimeNetEstimator
 from convtimenet.estimators.classifier import ConvTimeNetClassifier
-from convtimenet.estimators.forecaster import ConvTimeNetForecaster
+from convtimenet.estimators.forecasting.forecaster import ConvTimeNetForecaster
 from convtimenet.estimators.regressor import ConvTimeNetRegressor
 from convtimenet.files import whole_file
 from convtimenet.report._canvas import require_matplotlib

@@ -8,7 +8,7 @@ from convtimenet.data.tables import Table, pad_front, select_channels
 from convtimenet.data.timestamps import to_local
 from convtimenet.data.windows import filled_contexts
 from convtimenet.errors import DataError
-from convtimenet.estimators.forecaster import ConvTimeNetForecaster
+from convtimenet.estimators.forecasting.forecaster import ConvTimeNetForecaster
 from convtimenet.report import _plots as plots
 from convtimenet.report._html import (
     Section,

@@ -14,7 +14,7 @@ from convtimenet.data.tables import Table, crop, select_series
 from convtimenet.data.timestamps import show_time, to_local
 from convtimenet.data.windows import Scaler
 from convtimenet.errors import DataError
-from convtimenet.estimators.forecaster import ConvTimeNetForecaster
+from convtimenet.estimators.forecasting.forecaster import ConvTimeNetForecaster
 
 
 def series_of(table: Table, row: int) -> tuple[Table, int]:

@@ -16,10 +16,10 @@ from convtimenet.data.future import read_plan, rows_ahead
 from convtimenet.data.split import Rows, hold_back
 from convtimenet.data.tables import Table
 from convtimenet.errors import ConfigError, DataError
-from convtimenet.estimators.forecaster import ConvTimeNetForecaster
-from convtimenet.estimators.forecasts import check_steps
-from convtimenet.estimators.intervals import check_levels, check_reach
-from convtimenet.estimators.retraining import MOST_FOLD_STEPS, fold_starts, fold_steps
+from convtimenet.estimators.forecasting.forecaster import ConvTimeNetForecaster
+from convtimenet.estimators.forecasting.forecasts import check_steps
+from convtimenet.estimators.forecasting.intervals import check_levels, check_reach
+from convtimenet.estimators.forecasting.retraining import MOST_FOLD_STEPS, fold_starts, fold_steps
 from convtimenet.runs.result import Result, comparison, facts, plain_intervals, result_of, units
 from convtimenet.training.metrics import ForecastEvaluation
 from convtimenet.wording import listing

@@ -14,23 +14,24 @@ from convtimenet.config import ModelConfig, TrainConfig
 from convtimenet.data.covariates import Encoder, calendar_names
 from convtimenet.data.future import MODEL, NAIVE
 from convtimenet.data.split import FittedRows, hold_back, split_rows
-from convtimenet.data.tables import Table, column_names, crop
+from convtimenet.data.tables import Table, crop
 from convtimenet.data.windows import Scaler
 from convtimenet.devices import resolve_device
 from convtimenet.errors import ConfigError
-from convtimenet.estimators.forecasts import check_steps
-from convtimenet.estimators.intervals import Calibration
-from convtimenet.estimators.presets import Preset, auto_forecast, paper_preset
-from convtimenet.estimators.reading import (
+from convtimenet.estimators.forecasting.forecasts import check_steps
+from convtimenet.estimators.forecasting.intervals import Calibration
+from convtimenet.estimators.forecasting.reading import (
     check_unscaled,
     gap_notices,
     scaling_notices,
     statistics,
     training_windows,
 )
-from convtimenet.estimators.retraining import RetrainedForecaster
+from convtimenet.estimators.forecasting.retraining import RetrainedForecaster
+from convtimenet.estimators.presets import Preset, auto_forecast, paper_preset
 from convtimenet.progress import showing
 from convtimenet.storage.remembered import check_fits, from_remembered, remembered
+from convtimenet.wording import column_names
 
 log = logging.getLogger(__name__)
 
@@ -295,9 +296,9 @@ class ConvTimeNetForecaster(RetrainedForecaster):
         times, "cutoff", the truth, "ConvTimeNet" and "SeasonalNaive", each with its bounds.
 
         The estimator itself stays as it is. Parameters, the form of wide tables and a summary of
-        scores: `convtimenet.estimators.backtest.backtest`.
+        scores: `convtimenet.estimators.forecasting.backtest.backtest`.
         """
-        from convtimenet.estimators.backtest import backtest
+        from convtimenet.estimators.forecasting.backtest import backtest
 
         with showing("backtest", self.verbose):
             return backtest(

@@ -17,7 +17,7 @@ from convtimenet.data.covariates import NO_COVARIATES, Encoder
 from convtimenet.data.tables import Table, pad_front
 from convtimenet.data.windows import Exogenous, Scaler, Windows, float32
 from convtimenet.errors import DataError
-from convtimenet.estimators.intervals import Bands, IntervalSums, context_scale
+from convtimenet.estimators.forecasting.intervals import Bands, IntervalSums, context_scale
 from convtimenet.network.revin import last_known
 from convtimenet.scores import seasonal_scale
 from convtimenet.training.losses import point_forecast

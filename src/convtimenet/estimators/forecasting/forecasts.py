@@ -22,9 +22,14 @@ from convtimenet.data.windows import Windows
 from convtimenet.devices import autocast
 from convtimenet.errors import ConfigError
 from convtimenet.estimators.base import finite
-from convtimenet.estimators.intervals import Bands, band_names, check_levels, context_scale
-from convtimenet.estimators.panel import roll
-from convtimenet.estimators.reading import Reader
+from convtimenet.estimators.forecasting.intervals import (
+    Bands,
+    band_names,
+    check_levels,
+    context_scale,
+)
+from convtimenet.estimators.forecasting.panel import roll
+from convtimenet.estimators.forecasting.reading import Reader
 from convtimenet.network.memory import Parts
 from convtimenet.progress import counted
 
@@ -63,7 +68,7 @@ def forecast_series(
     network
         In its inference form.
     radii
-        (G, H) of every level, rising; see `convtimenet.estimators.intervals`.
+        (G, H) of every level, rising; see `convtimenet.estimators.forecasting.intervals`.
     plan
         Covariates (S, ahead) known of the rows ahead, see `Reader.contexts`.
     """

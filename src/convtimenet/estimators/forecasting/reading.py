@@ -27,7 +27,7 @@ from convtimenet.data.windows import (
     float32,
 )
 from convtimenet.errors import DataError
-from convtimenet.estimators.panel import Panel
+from convtimenet.estimators.forecasting.panel import Panel
 from convtimenet.estimators.presets import PANEL_EPOCH
 from convtimenet.wording import listing
 

@@ -3,37 +3,30 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
 from sklearn.utils.validation import check_is_fitted
 
-from convtimenet.data.agreement import Terms, match_ids, unseen_ids
-from convtimenet.data.covariates import Encoder, terms_of
 from convtimenet.data.frequency import season_of
-from convtimenet.data.future import read_plan, rows_ahead
-from convtimenet.data.sources import Wanted
 from convtimenet.data.split import FittedRows
-from convtimenet.data.tables import Table, agreed, column_names, read_table, select_channels
-from convtimenet.data.text.steps import frequency_name
-from convtimenet.data.text.times import TimeReading
-from convtimenet.data.windows import Scaler, Windows
+from convtimenet.data.tables import Table
+from convtimenet.data.windows import Windows
 from convtimenet.devices import autocast
 from convtimenet.errors import ConfigError, DataError
-from convtimenet.estimators.base import ConvTimeNetEstimator, finite
-from convtimenet.estimators.forecasts import as_given, check_steps, forecast_series
-from convtimenet.estimators.intervals import (
+from convtimenet.estimators.base import finite
+from convtimenet.estimators.forecasting.forecasts import as_given, check_steps, forecast_series
+from convtimenet.estimators.forecasting.intervals import (
     DEFAULT_LEVELS,
     Calibration,
     IntervalSums,
     calibrate,
     check_levels,
 )
-from convtimenet.estimators.panel import evaluate_windows, roll
-from convtimenet.estimators.reading import Reader, gap_notices
-from convtimenet.progress import reading, showing
+from convtimenet.estimators.forecasting.panel import evaluate_windows, roll
+from convtimenet.estimators.forecasting.table_reader import TableReader
+from convtimenet.progress import showing
 from convtimenet.training.metrics import ForecastEvaluation
 
 if TYPE_CHECKING:
@@ -44,31 +37,12 @@ __all__ = ["FittedForecaster"]
 log = logging.getLogger(__name__)
 
 
-class FittedForecaster(ConvTimeNetEstimator):
+class FittedForecaster(TableReader):
     """Base of `ConvTimeNetForecaster`, which adds the constructor and ``fit``; not used by itself.
 
     Forecasts, intervals, explanations and scores of the tables that the estimator is given.
     """
 
-    scale: bool
-    time_col: str | None
-    target_cols: str | Sequence[str] | None
-    freq: Any
-    id_col: str | None
-    time_format: str | None
-    dayfirst: bool | None
-    decimal: str | None
-    fill: float | None
-    hist_exog: str | Sequence[str] | None
-    futr_exog: str | Sequence[str] | None
-    stat_exog: str | Sequence[str] | None
-
-    channels_: tuple[str, ...]
-    """Channel names, in order."""
-    covariates_: Encoder
-    """How covariates become numbers."""
-    tail_: Table
-    """The last rows of every training series, from which `predict` without data starts."""
     calibration_: Calibration | None
     """What intervals are made from; None where no rows were held back for it."""
     fitted_rows_: FittedRows | None
@@ -144,7 +118,7 @@ class FittedForecaster(ConvTimeNetEstimator):
             "rolled".
         level
             Per cents that intervals shall cover, such as ``[80, 95]``; none by default. See
-            `convtimenet.estimators.intervals` and ``calibrate``.
+            `convtimenet.estimators.forecasting.intervals` and ``calibrate``.
 
         Returns
         -------
@@ -199,7 +173,7 @@ class FittedForecaster(ConvTimeNetEstimator):
         -------
         ndarray, shape (S h, C), or (S h, C K) with `level`
             One series after the other, in the data's units; the K columns of a channel are its
-            forecast and then the bounds, see `convtimenet.estimators.intervals.band_names`.
+            forecast and then the bounds (`band_names` of `forecasting.intervals`).
 
         Raises
         ------
@@ -344,135 +318,6 @@ class FittedForecaster(ConvTimeNetEstimator):
         """Minus the mean squared error over every window, in training standard deviations: greater
         is better, as scikit-learn expects."""
         return -self.evaluate(X).scores["mse"]
-
-    def read(self, X: Any) -> Table:
-        """The table that `fit` would see."""
-        return X if isinstance(X, Table) else self._read(X)
-
-    def adapt(self, X: Any) -> Table:
-        """The table that the fitted network reads: one that agrees with the table of `fit`, with
-        the fitted channels in their order, where they matter. A `Table` is taken as it is read.
-
-        Raises
-        ------
-        DataError
-            If it does not agree, or channels are missing.
-        """
-        hint = ""
-        if self.covariates_.futr:
-            hint = "; a plan of the rows ahead goes into predict(future=...)"
-        if isinstance(X, Table):
-            table = agreed(X, self.terms)
-        else:
-            table = self._read(X, self.channels_ if self.scale else None, self.terms, hint)
-        affine = self.network_.config.revin_affine_channels
-        if self.scale:
-            table = select_channels(table, self.channels_)
-        elif affine and len(table.channels) != affine:
-            raise DataError(
-                f"the model was fitted with RevIN weights for {affine} channels, the table has "
-                f"{len(table.channels)}; give the same channels or fit without "
-                "revin_affine_channels"
-            )
-        notices = gap_notices(table, self.network_.config.masks, learns=False)
-        if self.scaler_.centre.ndim == 3:
-            notices += self._unseen(table)
-        for notice in notices:
-            log.warning(notice)
-        return table
-
-    def _read(
-        self,
-        X: Any,
-        channels: Sequence[str] | None = None,
-        terms: Terms | None = None,
-        hint: str | None = None,
-    ) -> Table:
-        names = [name for of in self.exog for name in of]
-        with showing(reading(X), self.verbose, busy=True):
-            return read_table(
-                X,
-                time_col=self.time_col,
-                target_cols=self.target_cols if channels is None else channels,
-                frequency=self.freq,
-                id_col=self.id_col,
-                covariates=list(dict.fromkeys(names)),
-                time_format=self.time_format,
-                dayfirst=self.dayfirst,
-                decimal=self.decimal,
-                fill=self.fill,
-                terms=terms,
-                hint=hint,
-            )
-
-    def _unseen(self, table: Table) -> list[str]:
-        """What to say of series that training did not see, or knows under another writing."""
-        if not table.long:
-            return [
-                "the table has no ids: its series is scaled by its own values, not as in training"
-            ]
-        labels = self._reader.labels
-        seen, told = match_ids(table.ids, labels, "the table")
-        return [*told, *unseen_ids(table.ids, seen, labels)]
-
-    @property
-    def exog(self) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
-        """The names in `hist_exog`, `futr_exog` and `stat_exog`."""
-        hist = column_names("hist_exog", self.hist_exog)
-        futr = column_names("futr_exog", self.futr_exog)
-        return hist, futr, column_names("stat_exog", self.stat_exog)
-
-    @property
-    def terms(self) -> Terms:
-        """What later tables must agree with."""
-        return terms_of(self.tail_, self.covariates_)
-
-    def _plan(
-        self, table: Table, future: Any, steps: int
-    ) -> tuple[dict[str, np.ndarray], list[str]]:
-        """Covariates (S, ahead) known of the rows behind a table's end, and notices about them."""
-        names = tuple(column.name for column in self.covariates_.futr)
-        if not names:
-            if future is None:
-                return {}, []
-            raise ConfigError("future=... is given, but the model has no futr_exog; leave it out")
-        given = read_plan(future, table, self.wanted_ahead(table))
-        ahead = self._reader.ahead(steps)
-        plan, notices = rows_ahead(table, steps, ahead, given, names, self.terms)
-        for notice in notices:
-            log.warning(notice)
-        return plan, notices
-
-    def wanted_ahead(self, table: Table) -> Wanted:
-        """How a source of the covariates known ahead of a table is read."""
-        steps = table.frequency.unit == "step"
-        return Wanted(
-            time=self.time_col,
-            targets=(),
-            id=self.id_col,
-            covariates=column_names("futr_exog", self.futr_exog),
-            usual_time=table.time_name,
-            reading=TimeReading(format=self.time_format, dayfirst=self.dayfirst, steps=steps),
-            decimal=self.decimal,
-        )
-
-    def description(self, values: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Everything about the fitted model that is not numbers, as plain JSON values."""
-        described = super().description(values)
-        if self.freq is not None:
-            described["parameters"]["freq"] = frequency_name(self.freq)
-        return described
-
-    def scaler_for(self, table: Table) -> Scaler:
-        """How the series of a table are scaled before the network reads them."""
-        return self._reader.scaler_for(table)
-
-    @property
-    def _reader(self) -> Reader:
-        """How the network reads tables."""
-        device = next(self.fused_.buffers()).device
-        config, ids = self.network_.config, self.tail_.ids
-        return Reader(config, self.scaler_, self.covariates_, ids, device)
 
     def _steps(self, h: int | None) -> int:
         """Steps to forecast."""

@@ -24,9 +24,9 @@ from convtimenet.data.timestamps import show_time
 from convtimenet.data.windows import Windows
 from convtimenet.devices import autocast
 from convtimenet.errors import TrainingError
-from convtimenet.estimators.fitted_forecaster import FittedForecaster
-from convtimenet.estimators.intervals import Calibration, distances
-from convtimenet.estimators.panel import Panel
+from convtimenet.estimators.forecasting.fitted_forecaster import FittedForecaster
+from convtimenet.estimators.forecasting.intervals import Calibration, distances
+from convtimenet.estimators.forecasting.panel import Panel
 from convtimenet.network.inference import fuse
 from convtimenet.training.interrupt import stop_requests
 from convtimenet.training.metrics import ForecastEvaluation, Scores

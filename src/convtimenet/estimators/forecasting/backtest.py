@@ -24,7 +24,7 @@ from convtimenet.data.split import hold_back
 from convtimenet.data.tables import Table, crop, pad_front
 from convtimenet.data.windows import Scaler
 from convtimenet.errors import ConfigError, DataError
-from convtimenet.estimators.intervals import (
+from convtimenet.estimators.forecasting.intervals import (
     Bands,
     Calibration,
     band_names,
@@ -32,7 +32,7 @@ from convtimenet.estimators.intervals import (
     check_levels,
     context_scale,
 )
-from convtimenet.estimators.panel import Panel
+from convtimenet.estimators.forecasting.panel import Panel
 from convtimenet.network.model import ConvTimeNet
 from convtimenet.network.revin import last_known
 from convtimenet.progress import counted

@@ -1,0 +1,1 @@
+"""Forecasting: tables in, forecasts, intervals, backtests and scores out."""
