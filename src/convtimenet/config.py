@@ -341,7 +341,7 @@ class TrainConfig(_Json):
     checkpoint_seconds: float = 60.0
     """Seconds from one saved state of the training to the next; none is saved without a folder."""
     precision: Precision = "fp32"
-    """Number format of the matrix products: "fp32"; "bf16", which the estimators take for "fp32" where
+    """Number format of the matrix products: "fp32"; "bf16", which estimators take for "fp32" where
     the fused CPU kernels run (a notice says so); or "int8", which trains in float32 and answers
     with the pointwise products in eight bits on CPU."""
     device: str = "auto"
