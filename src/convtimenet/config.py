@@ -342,8 +342,9 @@ class TrainConfig(_Json):
     checkpoint_seconds: float = 60.0
     """Seconds from one saved state of the training to the next; none is saved without a folder."""
     precision: Precision = "fp32"
-    """Number format of the matrix products: "fp32"; "bf16"; or "int8", which trains in float32 and
-    answers with the pointwise products in eight bits on CPU."""
+    """Number format of the matrix products: "fp32"; "bf16", which estimators take for "fp32" where
+    the fused CPU kernels run (a notice says so); or "int8", which trains in float32 and answers
+    with the pointwise products in eight bits on CPU."""
     device: str = "auto"
     """"auto" (CUDA, then Apple's MPS, then CPU) or a torch device such as "cuda:1"."""
     seed: int = 2023

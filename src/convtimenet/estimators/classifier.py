@@ -43,7 +43,8 @@ class ConvTimeNetClassifier(ClassifierMixin, LabelledEstimator):
         What the cases of a class count: "balanced" for all classes alike, a mapping from label to
         weight, or None for all cases alike.
     precision
-        "fp32", "bf16", or "int8": trained in float32, answers in eight bits on CPU.
+        "fp32"; "bf16", for GPUs: where the fused CPU kernels run, they stay in float32 and a notice
+        says so; or "int8": trained in float32, answers in eight bits on CPU.
     device
         "auto" or a torch device.
     random_state

@@ -34,7 +34,8 @@ class ConvTimeNetRegressor(RegressorMixin, LabelledEstimator):
     n_epochs, batch_size, lr, time_limit
         The most used of them; None takes the preset's.
     precision
-        "fp32", "bf16", or "int8": trained in float32, answers in eight bits on CPU.
+        "fp32"; "bf16", for GPUs: where the fused CPU kernels run, they stay in float32 and a notice
+        says so; or "int8": trained in float32, answers in eight bits on CPU.
     device
         "auto" or a torch device.
     random_state

@@ -100,7 +100,7 @@ class TokenBatchNorm(nn.BatchNorm1d):
         self, input: Float[Tensor, "D R N"], counted: Bool[Tensor, "R N"] | None = None
     ) -> Float[Tensor, "D R N"]:
         flat = input.flatten(1)[None]
-        if not input.numel():  # an empty batch has no statistics
+        if input.numel() == 0:  # an empty batch has no statistics
             seen = self.running_mean, self.running_var
             return F.batch_norm(flat, *seen, self.weight, self.bias).view_as(input)
         if counted is not None and self.training:

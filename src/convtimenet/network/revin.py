@@ -42,7 +42,7 @@ class RevIN(nn.Module):
             x, centre, scale = native.standardise(x, 1e-5, self.subtract_last)
             return (x * self.weight + self.bias if self.affine else x), (centre, scale)
         fixed = x.detach()
-        if known is None and not len(x):
+        if known is None and x.shape[0] == 0:
             known = torch.ones_like(x, dtype=torch.bool)  # torch's variance warns of no rows
         if known is None:
             mean, variance = fixed.mean(-1, keepdim=True), fixed.var(-1, keepdim=True, correction=0)

@@ -84,7 +84,8 @@ class ConvTimeNetForecaster(RetrainedForecaster):
         "continue" for "auto", False for the paper's. Scores and intervals come from the first
         training, which did not see the rows held back; it stays as `scored_`.
     precision
-        "fp32", "bf16", or "int8": trained in float32, answers in eight bits on CPU.
+        "fp32"; "bf16", for GPUs: where the fused CPU kernels run, they stay in float32 and a notice
+        says so; or "int8": trained in float32, answers in eight bits on CPU.
     device
         "auto" or a torch device.
     random_state
