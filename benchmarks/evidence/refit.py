@@ -341,15 +341,15 @@ def us_employment() -> None:
     }
     for seed in (2023, 1, 2):
         one: dict[str, float] = {}
-        for name, settings, test in (
+        ways: list[tuple[str, dict[str, Any], float]] = [
             ("default", {}, 0.2),
             ("refit=False", {"refit": False}, 0.2),
             ("refit=True", {"refit": True}, 0.2),
             ("refit=True, no test part", {"refit": True}, 0.0),
-        ):
-            model = ConvTimeNetForecaster(
-                12, random_state=seed, device="cpu", verbose=0, **settings
-            )
+        ]
+        for name, settings, test in ways:
+            fixed: dict[str, Any] = {"random_state": seed, "device": "cpu", "verbose": 0}
+            model = ConvTimeNetForecaster(12, **fixed, **settings)
             forecast_table(model, model.read(past), test_fraction=test, dataset="us employment")
             one[name] = mae(model.predict(past).iloc[:, 1:].to_numpy(float))
         found["seeds"][str(seed)] = one

@@ -104,27 +104,29 @@ class RetrainedForecaster(FittedForecaster):
         season: int | None = None,
     ) -> ForecastEvaluation:
         check_is_fitted(self, "fused_")
-        if self.scored_ is None or not self._saw(X := self.read(X), first_row):
+        asked = self.asked_about(X := self.read(X), first_row)
+        if asked is self:
             return super().evaluate(X, first_row=first_row, end=end, level=level, season=season)
         log.info("the second training saw rows to score: the first one's weights are asked")
-        first = self.scored_
-        return first.evaluate(X, first_row=first_row, end=end, level=level, season=season)
+        return asked.evaluate(X, first_row=first_row, end=end, level=level, season=season)
 
     evaluate.__doc__ = FittedForecaster.evaluate.__doc__
 
-    def _saw(self, table: Table, first_row: Rows | None) -> bool:
-        """Whether the second training saw rows of a table from `first_row` on; their time stamps
-        tell."""
-        assert self.seen_until_ is not None
+    def asked_about(self, table: Table, first_row: Rows | None) -> Self:
+        """Whose answers `evaluate` scores: `scored_` where the second training saw rows of the
+        table from `first_row` on, as their time stamps tell, else the forecaster itself."""
+        if self.scored_ is None or self.seen_until_ is None:
+            return self
         until = dict(zip(self.tail_.ids.tolist(), self.seen_until_.astype(np.int64), strict=True))
         first = np.broadcast_to(0 if first_row is None else first_row, table.lengths.shape)
         times = table.times.astype(np.int64)
-        return any(
+        saw = any(
             row < rows and times[begin + row] <= until.get(one, times[begin] - 1)
             for one, row, begin, rows in zip(
                 table.ids.tolist(), first, table.bounds[:-1], table.lengths, strict=True
             )
         )
+        return self.scored_ if saw else self
 
     def _retrain(
         self,
