@@ -90,6 +90,8 @@ class TestSecondTraining:
         pd.testing.assert_frame_equal(model.scored_.predict(), first.predict())
         assert not model.predict().equals(first.predict())
         assert model.scores_ == first.scores_
+        assert model.calibration_ is not None
+        assert first.calibration_ is not None
         np.testing.assert_array_equal(model.calibration_.radii, first.calibration_.radii)
         assert (
             model.evaluate(frame, first_row=80).scores == first.evaluate(frame, first_row=80).scores
@@ -109,8 +111,8 @@ class TestSecondTraining:
         context = values[:60]
         assert one.scored_ is not None
         assert two.scored_ is not None
-        first = [m.scored_.forecast(context) for m in (one, two)]
-        np.testing.assert_array_equal(*first)
+        first = one.scored_.forecast(context)
+        np.testing.assert_array_equal(first, two.scored_.forecast(context))
         assert not np.array_equal(one.forecast(context), two.forecast(context))
 
     def test_rows_behind_a_split_are_for_a_later_retrain(self):
@@ -123,7 +125,10 @@ class TestSecondTraining:
             assert model.retrain(v) is model
             assert model.history_.refitted
         assert not np.array_equal(models[0].forecast(context), models[1].forecast(context))
-        np.testing.assert_array_equal(*(m.scored_.forecast(context) for m in models))
+        first, second = (model.scored_ for model in models)
+        assert first is not None
+        assert second is not None
+        np.testing.assert_array_equal(first.forecast(context), second.forecast(context))
         assert models[0].evaluate(values, first_row=80).in_units == scored
 
     def test_rows_newer_than_both_trainings_are_asked_of_the_second(self):

@@ -25,6 +25,7 @@ from convtimenet.estimators.classifier import ConvTimeNetClassifier
 from convtimenet.estimators.forecasting.forecaster import ConvTimeNetForecaster
 from convtimenet.estimators.regressor import ConvTimeNetRegressor
 from convtimenet.report import _canvas as canvas
+from convtimenet.report import _html as html
 from convtimenet.report import _network_plots as network_plots
 from convtimenet.report import _plots as plots
 from convtimenet.report import cases_report, forecast_report
@@ -190,8 +191,9 @@ def test_names_are_escaped_and_kept(pages: tuple[str, str]):
 def test_forecast_page_tells_the_scores(pages: tuple[str, str], forecast: Forecast):
     _, table, evaluation = forecast
     text = Page(pages[0]).text
-    for value in (*evaluation.scores.values(), *evaluation.naive.values()):
-        assert f"{value:.3f}" in text
+    for scores in (evaluation.scores, evaluation.in_units, evaluation.naive_in_units):
+        for value in scores.values():
+            assert html.number(value) in text
     assert evaluation.n_windows == 93
     found = Page(pages[0]).text
     assert "What the forecast rests on" in found
@@ -247,7 +249,7 @@ def test_uniform_patches_plain_residuals_and_integer_times(tmp_path: Path):
     text = Page(write_forecast(tmp_path, (model, table, evaluation))).text
     assert "the patches are uniform and cannot move" in text
     assert "no scales to show" in text
-    assert "in squares of the data's units" in text
+    assert "Mean absolute error, in the data's units. Repeating the last value gives" in text
     assert "Worst: forecast from 119" in text
     assert "Best: forecast" not in text
 

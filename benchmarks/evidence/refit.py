@@ -2,7 +2,8 @@
 
     python benchmarks/evidence/refit.py             # every cell that is missing
     python benchmarks/evidence/refit.py --only us    # tables whose name begins so
-    python benchmarks/evidence/refit.py --page      # docs/refit.md from the kept cells
+    python benchmarks/evidence/refit.py --us        # the last year of US employment
+    python benchmarks/evidence/refit_page.py        # docs/refit.md from the kept cells
 
 A cell is a table, a way to hold rows back, a number of epochs, a seed and a method. The last H rows
 of the table are held out from everything: they score the forecast and choose nothing. Of the rows
@@ -46,13 +47,15 @@ from convtimenet.devices import seeded
 from convtimenet.estimators.forecasting.reading import training_windows
 from convtimenet.network.inference import fuse
 from convtimenet.network.model import ConvTimeNet
+from convtimenet.runs.forecasting import forecast_table
 from convtimenet.runs.result import versions
 from convtimenet.training.loop import train
 
-CELLS = Path(__file__).resolve().parents[2] / "docs" / "results" / "refit" / "cells.jsonl"
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+CELLS, US = (DOCS / "results" / "refit" / name for name in ("cells.jsonl", "us_employment.json"))
 CPU = torch.device("cpu")
 FIRST_ONLY = {"refit": False}
-CONTINUED = ((0.3, 0.5), (0.3, 0.1), (1.0, 0.5), (1.0, 1.0), (2.0, 1.0))
+CONTINUED_PLANS = ((0.3, 0.5), (0.3, 0.1), (1.0, 0.5), (1.0, 1.0), (2.0, 1.0))
 """Shares of the best epochs, and of the learning rate."""
 UNTIL = (100, 200)
 
@@ -259,7 +262,7 @@ def methods(
         ("retrain", best, 1.0, False),
         ("retrain-steps", max(1, round(best * ratio)), 1.0, False),
     ]
-    for share, rate in CONTINUED:
+    for share, rate in CONTINUED_PLANS:
         name = f"continue-{share:g}-{rate:g}"
         plans.append((name, max(1, round(share * best * ratio)), rate, True))
     for steps in UNTIL:
@@ -291,7 +294,12 @@ def run(only: str, most: int, splits: list[str], policies: list[str], seeds: lis
     """Compute what is missing."""
     torch.set_num_threads(1)
     CELLS.parent.mkdir(parents=True, exist_ok=True)
-    names = {"none", "retrain", "retrain-steps", *(f"continue-{a:g}-{b:g}" for a, b in CONTINUED)}
+    names = {
+        "none",
+        "retrain",
+        "retrain-steps",
+        *(f"continue-{a:g}-{b:g}" for a, b in CONTINUED_PLANS),
+    }
     for seed, how, policy, case in product(seeds, splits, policies, cases()):
         if not case.name.startswith(only) or len(case.read()) > most:
             continue
@@ -316,15 +324,53 @@ def run(only: str, most: int, splits: list[str], policies: list[str], seeds: lis
         print(*same.values(), lines[0]["rows"], f"{seconds:.0f}s", shown, flush=True)
 
 
+def us_employment() -> None:
+    """Forecast the last twelve months as a user of the command line would, by several seeds."""
+    frame = vega("us_employment")
+    past, truth = frame[:-12], frame.iloc[-12:, 1:].to_numpy(float)
+    values = past.iloc[:, 1:].to_numpy(float)
+
+    def mae(forecast: np.ndarray) -> float:
+        return float(np.abs(forecast - truth).mean())
+
+    found: dict[str, Any] = {
+        "last value": mae(np.repeat(values[-1:], 12, 0)),
+        "seasonal naive": mae(values[-12:]),
+        "seeds": {},
+        "versions": versions(),
+    }
+    for seed in (2023, 1, 2):
+        one: dict[str, float] = {}
+        ways: list[tuple[str, dict[str, Any], float]] = [
+            ("default", {}, 0.2),
+            ("refit=False", {"refit": False}, 0.2),
+            ("refit=True", {"refit": True}, 0.2),
+            ("refit=True, no test part", {"refit": True}, 0.0),
+        ]
+        for name, settings, test in ways:
+            fixed: dict[str, Any] = {"random_state": seed, "device": "cpu", "verbose": 0}
+            model = ConvTimeNetForecaster(12, **fixed, **settings)
+            forecast_table(model, model.read(past), test_fraction=test, dataset="us employment")
+            one[name] = mae(model.predict(past).iloc[:, 1:].to_numpy(float))
+        found["seeds"][str(seed)] = one
+        print(seed, one, flush=True)
+    US.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
 def main() -> None:
-    """Cells, or the page."""
+    """Cells, or US employment."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--only", default="", help="tables whose name begins so")
     parser.add_argument("--most_rows", type=int, default=10**6, help="leave longer tables out")
     parser.add_argument("--splits", nargs="+", default=["forecast"])
     parser.add_argument("--policies", nargs="+", default=["preset"], help="epochs/patience")
     parser.add_argument("--seeds", nargs="+", type=int, default=[2023])
+    parser.add_argument("--us", action="store_true", help="the last year of US employment")
     given = parser.parse_args()
+    if given.us:
+        torch.set_num_threads(1)
+        us_employment()
+        return
     run(given.only, given.most_rows, given.splits, given.policies, given.seeds)
 
 

@@ -93,12 +93,12 @@ def page() -> str:
     classes = [r for r in found if r["task"] == "classification"]
     lines = [HEAD, "## Forecasting", ""]
     lines += table(
-        "| set | h | protocol | seed | MSE | MAE | test windows | repeat last value, MSE | "
+        "| set | h | protocol | seed | MSE | MAE | test windows | naive forecast, MSE | "
         "authors' code, same windows | best epoch | command |",
         [
             f"| {r['dataset']} | {r['horizon']} | {r['protocol']} | {r['seed']} "
             f"| **{r['scores']['mse']:.4f}** | **{r['scores']['mae']:.4f}** | {r['n_test']:,} "
-            f"| {r['baseline']['mse']:.3f} | {theirs(r)} | {r['best_epoch']} of {r['epochs']} "
+            f"| {naive(r)} | {theirs(r)} | {r['best_epoch']} of {r['epochs']} "
             f"| `{r['command']}` |"
             for r in forecasts
         ],
@@ -167,6 +167,13 @@ def spread(results: list[dict[str, Any]]) -> list[str]:
 def preset(result: dict[str, Any]) -> str:
     """ "paper" or "auto"."""
     return "auto" if result["preset"] == "auto" else "paper"
+
+
+def naive(r: dict[str, Any]) -> str:
+    """The naive forecast's score and what it repeats: results before 0.2 the last value."""
+    season = r.get("season") or 1
+    repeats = "last value" if season == 1 else f"last {season} steps"
+    return f"{r['baseline']['mse']:.3f} ({repeats})"
 
 
 def theirs(result: dict[str, Any]) -> str:

@@ -11,7 +11,7 @@ __all__ = ["second_config"]
 
 FEW_STEPS, ENOUGH_STEPS = 60, 200
 """A first training with a best epoch before the former has hardly begun: "continue" goes on to the
-latter at the full learning rate (docs/refit.md)."""
+latter at the full learning rate, in at most twice the epochs (docs/refit.md)."""
 CONTINUED, CONTINUED_RATE = 0.3, 0.1
 """Otherwise it goes on for this share of the steps to the best epoch, at this share of the rate."""
 
@@ -26,6 +26,7 @@ def second_config(
         few = steps < FEW_STEPS
         wanted = ENOUGH_STEPS - steps if few else CONTINUED * steps
         epochs = max(1, round(wanted / steps * history.best_epoch * share))
+        epochs = min(epochs, 2 * config.epochs)
         again = replace(again, epochs=epochs, lr=config.lr * (1 if few else CONTINUED_RATE))
     needed = history.seconds * again.epochs / len(history.epochs) / share
     if config.time_limit is not None and history.seconds + needed > config.time_limit:

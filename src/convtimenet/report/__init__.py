@@ -24,7 +24,7 @@ from convtimenet.estimators.regressor import ConvTimeNetRegressor
 from convtimenet.files import whole_file
 from convtimenet.report._canvas import require_matplotlib
 from convtimenet.report._classes import class_sections
-from convtimenet.report._forecast import forecast_sections
+from convtimenet.report._forecast import evaluated, forecast_sections
 from convtimenet.report._future import future_section
 from convtimenet.report._html import Section, card, escaped, page, score_table
 from convtimenet.report._importance import plot
@@ -91,7 +91,9 @@ def forecast_report(
     """
     check_is_fitted(model)
     require_matplotlib()
+    forecast_from = forecast_from or model.forecasts_from
     with whole_file(path) as file:  # first, so that a wrong folder costs no work
+        model = evaluated(model, table, evaluation)
         own = forecast_sections(model, table, evaluation)
         sections = _sections(model, facts, published, own)
         if future is not None:

@@ -63,6 +63,18 @@ def forecast_sections(
     ]
 
 
+def evaluated(
+    model: ConvTimeNetForecaster, table: Table, evaluation: ForecastEvaluation
+) -> ConvTimeNetForecaster:
+    """The forecaster whose answers an evaluation is about, see `asked_about`."""
+    rows = evaluation.starts + model.network_.config.context_length
+    series = np.searchsorted(table.bounds, rows, side="right") - 1
+    first = table.lengths.copy()
+    if rows.max() < len(table.times):  # else the evaluation is of another table, as is said later
+        np.minimum.at(first, series, rows - table.bounds[series])
+    return model.asked_about(table, first)
+
+
 def _scores_section(model: ConvTimeNetForecaster, evaluation: ForecastEvaluation) -> Section:
     tiles = []
     naive = "the last value"

@@ -103,18 +103,21 @@ class RetrainedForecaster(FittedForecaster):
     ) -> ForecastEvaluation:
         check_is_fitted(self, "fused_")
         X = self.adapt(X)
-        if self.scored_ is None or not self._saw(X, first_row):
+        asked = self.asked_about(X, first_row)
+        if asked is self:
             return super().evaluate(X, first_row=first_row, end=end, level=level, season=season)
         log.info("the second training saw rows to score: the first one's weights are asked")
-        first = self.scored_
-        return first.evaluate(X, first_row=first_row, end=end, level=level, season=season)
+        return asked.evaluate(X, first_row=first_row, end=end, level=level, season=season)
 
     evaluate.__doc__ = FittedForecaster.evaluate.__doc__
 
-    def _saw(self, table: Table, first_row: Rows | None) -> bool:
-        """Whether the second training saw rows of a table from `first_row` on."""
+    def asked_about(self, table: Table, first_row: Rows | None) -> Self:
+        """Whose answers `evaluate` scores: `scored_` where the second training saw rows of the
+        table from `first_row` on, else the forecaster itself."""
         first = 0 if first_row is None else first_row
-        return self.fitted_rows_ is not None and self.fitted_rows_.reach(table, first)
+        if self.scored_ is None or self.fitted_rows_ is None:
+            return self
+        return self.scored_ if self.fitted_rows_.reach(table, first) else self
 
     def _retrain(
         self,
