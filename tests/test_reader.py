@@ -23,7 +23,8 @@ from pyarrow import parquet
 
 from convtimenet import ConvTimeNetForecaster
 from convtimenet.data.files import check_path, delimited
-from convtimenet.data.tables import Table, future_frame, read_table
+from convtimenet.data.future import future_frame
+from convtimenet.data.tables import Table, read_table
 from convtimenet.errors import ConfigError, DataError
 
 DAYS = [f"2024-01-{day:02d}" for day in range(1, 9)]

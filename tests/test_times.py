@@ -16,8 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convtimenet import ConvTimeNetForecaster
-from convtimenet.data.frequency import Frequency, infer_frequency
-from convtimenet.data.tables import Table, future_frame, read_table, write_csv
+from convtimenet.data.frequency import Frequency, infer_shared_frequency
+from convtimenet.data.future import future_frame
+from convtimenet.data.tables import Table, read_table, write_csv
 from convtimenet.data.text.steps import frequency_name
 from convtimenet.data.text.times import TimeReading, parse_times
 from convtimenet.errors import ConfigError, DataError
@@ -392,7 +393,9 @@ class TestFrequencies:
     @pytest.mark.parametrize("name", ["BMS", "BME", "BQE", "SMS", "SME"])
     def test_they_are_found(self, name):
         stamps = pd.date_range("2020-01-01", periods=30, freq=name).to_numpy().astype("M8[ns]")
-        assert infer_frequency(stamps) == Frequency.asked(name, stamps)
+        assert infer_shared_frequency(stamps, np.array([0, len(stamps)])) == Frequency.asked(
+            name, stamps
+        )
 
     @pytest.mark.parametrize(
         ("old", "new"),

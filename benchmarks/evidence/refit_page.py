@@ -179,8 +179,8 @@ _DECIDED = f"""## What was decided
 
 `refit="continue"`, the default preset's: where the best epoch came before {FEW_STEPS} steps,
 training goes on over all rows to {ENOUGH_STEPS} steps at the full learning rate (in at most twice
-as many epochs as the first may take; the cells have no such limit); elsewhere it goes on for {CONTINUED:.0%} of the steps to the best epoch at {CONTINUED_RATE:.0%} of the learning
-rate. The second is not the best mean of its class, but the one that is seldom worse, and the
+as many epochs as the first may take; the cells have no such limit); elsewhere it goes on for
+{CONTINUED:.0%} of the steps to the best epoch at {CONTINUED_RATE:.0%} of the learning rate. The second is not the best mean of its class, but the one that is seldom worse, and the
 cheapest. A second training from new weights costs as much as the first and is not better.
 
 The rule was chosen on one half of the tables (all of US employment, and every other one of the

@@ -22,7 +22,7 @@ import pyarrow as pa
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from convtimenet.cli.main import _NO_FLAG
+from convtimenet.cli.parser import _NO_FLAG
 from convtimenet.config import ModelConfig, TrainConfig
 
 Faults = frozenset[str]

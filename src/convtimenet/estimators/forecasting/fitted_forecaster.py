@@ -10,7 +10,7 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 
 from convtimenet.data.frequency import season_of
-from convtimenet.data.split import FittedRows
+from convtimenet.data.split import FittedRows, Rows
 from convtimenet.data.tables import Table
 from convtimenet.data.windows import Windows
 from convtimenet.devices import autocast
@@ -298,7 +298,11 @@ class FittedForecaster(TableReader):
             as the step suggests.
         """
         check_is_fitted(self, "fused_")
-        table = self.adapt(X)
+        return self._evaluated(self.adapt(X), first_row, end, level, season)
+
+    def _evaluated(
+        self, table: Table, first_row: Rows | None, end: Rows | None, level: Any, season: int | None
+    ) -> ForecastEvaluation:
         panel, windows = self._reader.windows(table, first_row, end)
         intervals = self._interval_sums(level, len(table.channels), panel.values.device)
         device = panel.values.device

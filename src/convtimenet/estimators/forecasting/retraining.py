@@ -92,24 +92,13 @@ class RetrainedForecaster(FittedForecaster):
         vars(self).update(vars(again))
         return self
 
-    def evaluate(
-        self,
-        X: Any,
-        *,
-        first_row: Rows | None = None,
-        end: Rows | None = None,
-        level: Any = None,
-        season: int | None = None,
+    def _evaluated(
+        self, table: Table, first_row: Rows | None, end: Rows | None, level: Any, season: int | None
     ) -> ForecastEvaluation:
-        check_is_fitted(self, "fused_")
-        X = self.adapt(X)
-        asked = self.asked_about(X, first_row)
-        if asked is self:
-            return super().evaluate(X, first_row=first_row, end=end, level=level, season=season)
-        log.info("the second training saw rows to score: the first one's weights are asked")
-        return asked.evaluate(X, first_row=first_row, end=end, level=level, season=season)
-
-    evaluate.__doc__ = FittedForecaster.evaluate.__doc__
+        asked = self.asked_about(table, first_row)
+        if asked is not self:
+            log.info("the second training saw rows to score: the first one's weights are asked")
+        return super(RetrainedForecaster, asked)._evaluated(table, first_row, end, level, season)
 
     def asked_about(self, table: Table, first_row: Rows | None) -> Self:
         """Whose answers `evaluate` scores: `scored_` where the second training saw rows of the
