@@ -281,7 +281,12 @@ class FittedForecaster(ConvTimeNetEstimator):
             as the step suggests.
         """
         check_is_fitted(self, "fused_")
-        table = self._fitted_table(X)
+        return self._evaluated(self._fitted_table(X), first_row, end, level, season)
+
+    def _evaluated(
+        self, table: Table, first_row: Any, end: Any, level: Any, season: int | None
+    ) -> ForecastEvaluation:
+        """`evaluate` of a table that is read and adapted."""
         panel, windows = self._reader.windows(table, first_row, end)
         intervals = self._interval_sums(level, len(table.channels), panel.values.device)
         with autocast(panel.values.device, self.train_config_):

@@ -86,7 +86,7 @@ class RetrainedForecaster(FittedForecaster):
         """
         check_is_fitted(self, "fused_")
         again = copy(self if self.scored_ is None else self.scored_)
-        table = again._fitted_table(X)
+        table = again.adapt(again.read(X))
         if not again.train_config_.refit:
             again.train_config_ = replace(again.train_config_, refit="continue")
         windows = again._reader.windows(table, None, None)[1]
