@@ -27,6 +27,7 @@ from convtimenet.estimators import base
 from convtimenet.estimators.forecasting.retraining import FOLDS, fold_starts
 from convtimenet.estimators.presets import paper_preset
 from convtimenet.runs.forecasting import default_horizon, forecast_table
+from convtimenet.training.history import Epoch, History
 
 
 @pytest.fixture(autouse=True)
@@ -193,6 +194,20 @@ class TestSecondTraining:
         assert model.predict(level=80)["lo-80"].shape == (4, 2)
 
 
+@pytest.mark.parametrize(
+    ("steps", "most", "epochs", "rate"),
+    [(50, 10, 18, 1), (50, 5, 10, 1), (600, 10, 1, 0.1), (600, 100, 1, 0.1)],
+)
+def test_it_goes_on_for_long_where_the_first_had_hardly_begun(steps, most, epochs, rate):
+    """10 epochs with the 5th the best, of half as many windows as there are in all."""
+    done = [Epoch(i + 1, 1.0, {"mse": 1.0}, 1e-3, 1.0) for i in range(10)]
+    history = History(epochs=done, best_epoch=5, steps=steps, seconds=10.0)
+    config = TrainConfig(refit="continue", epochs=most, lr=1e-3)
+    again, _ = base._refit_config(config, history, 0.5)
+    assert again is not None
+    assert (again.epochs, again.lr, again.patience) == (epochs, pytest.approx(rate * 1e-3), None)
+
+
 class TestInterrupts:
     @staticmethod
     def stops_in_the_second(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -356,9 +371,9 @@ class TestScores:
         values = waves()
         model = forecaster(refit=False).fit(values)
         found = model.evaluate(values, first_row=80)
-        assert model.scores_ == {
-            "ConvTimeNet": found.in_units, "SeasonalNaive": found.naive_in_units,
-        }  # fmt: skip
+        assert model.scores_ is not None
+        assert model.scores_["ConvTimeNet"] == pytest.approx(found.in_units, rel=1e-12)
+        assert model.scores_["SeasonalNaive"] == pytest.approx(found.naive_in_units, rel=1e-12)
 
     def test_wape_is_the_sum_of_errors_over_the_sum_of_values(self):
         assert scores.wape([1.0, -3, np.nan], [2.0, -5, 7]) == pytest.approx(3 / 4)

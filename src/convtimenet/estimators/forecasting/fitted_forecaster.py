@@ -303,6 +303,7 @@ class FittedForecaster(TableReader):
     def _evaluated(
         self, table: Table, first_row: Rows | None, end: Rows | None, level: Any, season: int | None
     ) -> ForecastEvaluation:
+        """`evaluate` of a table that is read and adapted."""
         panel, windows = self._reader.windows(table, first_row, end)
         intervals = self._interval_sums(level, len(table.channels), panel.values.device)
         device = panel.values.device

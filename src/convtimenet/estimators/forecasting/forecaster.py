@@ -277,7 +277,7 @@ class ConvTimeNetForecaster(RetrainedForecaster):
             self.calibration_ = self._cross_calibrated(table, valid_end, device, resume)
             return self
         self.calibration_ = self._calibrate(valid)
-        found = self.evaluate(table, first_row=train_end, end=valid_end, level=())
+        found = self._evaluated(table, train_end, valid_end, (), None)
         self.scores_ = {MODEL: found.in_units, NAIVE: found.naive_in_units}
         if refit and train_config.refit and everything is not None:
             self._retrain(everything, table, valid_end, resume)
