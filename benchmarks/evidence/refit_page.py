@@ -190,8 +190,8 @@ not better.
 The rule was chosen on one half of the tables (all of US employment, and every other one of the
 rest in alphabetical order) and then looked at on the other half:
 """
-_OTHERS = """The same rule in other cells: other seeds (short tables), the rows that `fit` holds back
-(tables of up to 800 rows):
+_OTHERS = """The same rule in other cells: other seeds (short tables), the rows that `fit` holds
+back (tables of up to 800 rows):
 """
 _LOSSES = """## Losses and gains
 
