@@ -256,7 +256,8 @@ def test_uniform_patches_plain_residuals_and_integer_times(tmp_path: Path):
 
 def test_patches_that_never_moved_are_told(tmp_path: Path, forecast: Forecast):
     model, table, evaluation = forecast
-    still = copy.deepcopy(model)
+    assert model.scored_ is not None
+    still = copy.deepcopy(model.scored_)  # the one that the evaluation is about
     predict = still.network_.embedding.patch.predict
     assert predict is not None
     for parameter in predict.parameters():
