@@ -24,7 +24,7 @@ from convtimenet.errors import ConfigError, DataError
 from convtimenet.estimators.forecasting.backtest import SeasonalNaive, backtest
 from convtimenet.estimators.forecasting.intervals import Calibration
 from convtimenet.export import export
-from convtimenet.runtime import load
+from convtimenet.runtime import ForecastRuntime, load
 
 SIZES: dict[str, Any] = {
     "d_model": 8, "d_ff": 16, "kernel_sizes": (3,), "patch_size": 4, "patch_stride": 2,
@@ -37,6 +37,7 @@ Y = np.sin(np.arange(N) / 3) + 5
 def forecaster(**given: Any) -> ConvTimeNetForecaster:
     model = SIZES | given.pop("model", {})
     fixed = {"h": 3, "input_size": 12, "n_epochs": 1, "device": "cpu", "verbose": 0}
+    fixed |= {"refit": False}  # another file is about the second training
     return ConvTimeNetForecaster(**(fixed | given), model=model)
 
 
@@ -463,7 +464,9 @@ def test_and_so_does_the_runtime(tmp_path: Path):
     model = forecaster(scale=False).fit(y)
     export(model, tmp_path / "x", "onnx")
     values = y + np.array([1e8, 0])  # another level than the fitted one
-    found = load(tmp_path / "x").forecast(values)
+    graph = load(tmp_path / "x")
+    assert isinstance(graph, ForecastRuntime)
+    found = graph.forecast(values)
     np.testing.assert_allclose(found, model.forecast(values), rtol=0, atol=1e-4)
     assert np.abs(found - [1.1e9, -3]).max() < 3
 

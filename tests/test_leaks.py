@@ -29,7 +29,14 @@ MASKS = pytest.mark.parametrize("masks", [True, False])
 def forecaster(**given: Any) -> ConvTimeNetForecaster:
     model = SIZES | given.pop("model", {})
     fixed = {"h": 3, "input_size": 10, "n_epochs": 1, "device": "cpu", "verbose": 0}
+    fixed |= {"refit": False}  # another file is about the second training
     return ConvTimeNetForecaster(**(fixed | given), model=model)
+
+
+def windows_of(model: ConvTimeNetForecaster) -> int:
+    """Windows that the intervals come from."""
+    assert model.calibration_ is not None
+    return model.calibration_.windows
 
 
 def table_of(values: np.ndarray, long: bool) -> Table:
@@ -108,7 +115,8 @@ def test_a_backtest_is_a_fit_to_a_table_that_ends_at_the_cutoff(masks, long, val
     expected = expected.reshape(shape) if long else expected.T
     np.testing.assert_array_equal(np.asarray(found).reshape(2, 3), expected)
     for name in ("ConvTimeNet", "SeasonalNaive"):
-        np.testing.assert_array_equal(*(np.asarray(frame[name]) for frame in frames))
+        one, other = (np.asarray(frame[name]) for frame in frames)
+        np.testing.assert_array_equal(one, other)
 
 
 @MASKS
@@ -246,7 +254,7 @@ class TestCalibration:
         # both remedies work
         model.calibrate(dated(values[100:], long, "2024-04-10"))
         assert model.calibration_ is not None
-        assert model.calibration_.windows == (2 if long else 1) * (20 - 10 - 3 + 1)
+        assert windows_of(model) == (2 if long else 1) * (20 - 10 - 3 + 1)
         again = forecaster(training={"validation_fraction": 0.2}).fit(dated(values[:100], long))
         assert again.calibration_ is not None
 
@@ -270,7 +278,7 @@ class TestCalibration:
         values = series(120)
         frame = dated(values, False)
         model = forecaster().fit(frame, split=(80, 120))
-        assert model.calibrate(frame).calibration_.windows == 38
+        assert windows_of(model.calibrate(frame)) == 38
         again = forecaster(training={"refit": True}).fit(frame, split=(80, 120))
         with pytest.raises(DataError, match="fitted to all 120 rows given, up to 2024-04-29"):
             again.calibrate(frame)
@@ -298,8 +306,8 @@ class TestCalibration:
         model = forecaster(**self.whole).fit(makes[fitted](values[:100]))
         with pytest.raises(DataError, match="fitted to all 100 rows given"):
             model.calibrate(makes[given](values[:100]))
-        assert model.calibrate(makes[given](values)).calibration_.windows == 18
-        assert model.calibrate(makes[given](values[100:])).calibration_.windows == 8
+        assert windows_of(model.calibrate(makes[given](values))) == 18
+        assert windows_of(model.calibrate(makes[given](values[100:]))) == 8
 
     def test_an_array_that_begins_as_the_fitted_one_is_the_same(self, tmp_path):
         values = series(120)
@@ -308,9 +316,9 @@ class TestCalibration:
         for rows in (values[:100], values[:50]):
             with pytest.raises(DataError, match=r"fitted to all \d+ rows given, up to 99"):
                 model.calibrate(rows)
-        assert model.calibrate(values).calibration_.windows == 18
-        assert model.calibrate(values[100:]).calibration_.windows == 8
-        assert model.calibrate(series(100, 9)).calibration_.windows == 88
+        assert windows_of(model.calibrate(values)) == 18
+        assert windows_of(model.calibrate(values[100:])) == 8
+        assert windows_of(model.calibrate(series(100, 9))) == 88
 
     def test_intervals_of_a_whole_fit_are_not_made_from_its_own_rows(self):
         """An autoregression: what the weights have seen is no measure of what is new."""

@@ -361,15 +361,15 @@ class TestEstimators:
         assert {"training", "predicting", "explaining"} <= self.labels(all_is_long)
 
     def test_a_file_that_is_read(self, tmp_path: Path, monkeypatch, capsys):
-        from convtimenet.estimators.forecasting import fitted_forecaster
+        from convtimenet.estimators.forecasting import table_reader
 
-        read = fitted_forecaster.read_table
+        read = table_reader.read_table
 
         def slowly(*arguments, **settings):
             time.sleep(0.2)
             return read(*arguments, **settings)
 
-        monkeypatch.setattr(fitted_forecaster, "read_table", slowly)
+        monkeypatch.setattr(table_reader, "read_table", slowly)
         monkeypatch.setattr(progress, "AFTER", 0.05)
         file = tmp_path / "big.csv"
         file.write_text("date,a\n" + "".join(f"2024-01-{i:02d},{i}\n" for i in range(1, 30)))

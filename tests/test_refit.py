@@ -26,6 +26,7 @@ from convtimenet.errors import ConfigError, DataError
 from convtimenet.estimators import base
 from convtimenet.estimators.forecasting.retraining import FOLDS, fold_starts
 from convtimenet.estimators.presets import paper_preset
+from convtimenet.estimators.second_training import second_config
 from convtimenet.runs.forecasting import default_horizon, forecast_table
 from convtimenet.training.history import Epoch, History
 
@@ -203,7 +204,7 @@ def test_it_goes_on_for_long_where_the_first_had_hardly_begun(steps, most, epoch
     done = [Epoch(i + 1, 1.0, {"mse": 1.0}, 1e-3, 1.0) for i in range(10)]
     history = History(epochs=done, best_epoch=5, steps=steps, seconds=10.0)
     config = TrainConfig(refit="continue", epochs=most, lr=1e-3)
-    again, _ = base._refit_config(config, history, 0.5)
+    again, _ = second_config(config, history, 0.5)
     assert again is not None
     assert (again.epochs, again.lr, again.patience) == (epochs, pytest.approx(rate * 1e-3), None)
 

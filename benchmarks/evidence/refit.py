@@ -43,7 +43,7 @@ import numpy as np
 import torch
 
 from convtimenet import ConvTimeNetForecaster
-from convtimenet.devices import seeded
+from convtimenet.devices import RandomNumbers
 from convtimenet.estimators.forecasting.reading import training_windows
 from convtimenet.network.inference import fuse
 from convtimenet.network.model import ConvTimeNet
@@ -274,11 +274,12 @@ def methods(
             continue
         begin = time.process_time()
         again = replace(settings, epochs=number, patience=None, lr=settings.lr * rate)
-        with seeded(seed, CPU):
+        numbers = RandomNumbers(seed, CPU)
+        with numbers.for_weights():
             network = ConvTimeNet(config)
-            if goes_on:
-                network.load_state_dict(weights)
-            train(network, windows, None, again, device=CPU, verbose=0)
+        if goes_on:
+            network.load_state_dict(weights)
+        train(network, windows, None, again, device=CPU, numbers=numbers, verbose=0)
         model.network_, model.fused_ = network, fuse(network, settings.precision)
         yield line(name, model.predict(known), time.process_time() - begin, number)
 
