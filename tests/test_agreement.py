@@ -425,8 +425,8 @@ def test_numbers_as_text_are_numbers_and_other_text_is_refused(kind, tmp_path, p
     words = rows.assign(promo=["no", "yes", "no", "yes"])
     with pytest.raises(DataError, match="'promo': expected numbers as in training, found 'no'"):
         promoted.predict(frame, as_kind(words, kind, tmp_path, "plan"))
-    with pytest.raises(DataError, match=r"found 'none' in row 0 of the table"):
-        promoted.predict(as_kind(frame.assign(promo="none"), kind, tmp_path), rows)
+    with pytest.raises(DataError, match=r"found 'some' in row 0 of the table"):
+        promoted.predict(as_kind(frame.assign(promo="some"), kind, tmp_path), rows)
 
 
 def test_zeros_in_front_are_kept_by_text_and_lost_by_numbers(tmp_path, said):

@@ -115,7 +115,10 @@ SALES = ["forecast", "sales.csv"]
         ([*SALES, "--test_fraction=a"], "--test_fraction: expected a number, found a"),
         ([*SALES, "--level", "80,95"], "--level: expected numbers, as 80 95, found 80,95"),
         ([*SALES, "--target_cols=[a"], "--target_cols: expected names of columns, as a,b, found"),
-        ([*SALES, "--training.refit=maybe"], "refit: expected true or false, found maybe"),
+        (
+            [*SALES, "--training.refit=maybe"],
+            "refit: expected true or false or 'continue', found maybe",
+        ),
         ([*SALES, "--training.precision=fp33"], "'int8', found fp33; did you mean fp32?"),
         ([*SALES, "--training.loss=mape"], "'huber' or null, found mape"),
         ([*SALES, "--training.epochs=x"], "--training.epochs: expected a whole number, found x"),

@@ -119,7 +119,8 @@ def expected(action: Action) -> str:
     said = []
     for hint in types_of(action):
         if get_origin(hint) is Literal:
-            said.append("one of " + ", ".join(map(repr, get_args(hint))))
+            choices = list(map(repr, get_args(hint)))
+            said.append(", ".join(choices) if len(choices) == 1 else "one of " + ", ".join(choices))
         elif get_origin(hint) is tuple:
             few = "[9,11,15]" if get_args(hint)[0] is int else "[0.1,0.5,0.9]"
             said.append(f"numbers, as {few}")

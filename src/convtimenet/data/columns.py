@@ -165,6 +165,8 @@ class CellColumn:
     name: str
     cells_given: Sequence[Any] = ()
     place: Callable[[int], str] = field(default=row_place)
+    typed: bool = False
+    """Whether the source says what is text: text is then none of its numbers' writings."""
     _coded: tuple[np.ndarray, list[Any]] | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
@@ -252,6 +254,9 @@ class CellColumn:
         return how.decimal is None and how.elsewhere() == ","
 
     def covariate(self, how: Numbers) -> tuple[np.ndarray, tuple[str, ...]]:
+        if self.typed and any(isinstance(cell, str) for cell in self.cells()):
+            texts = [None if c is None or c != c else str(c) for c in self.cells()]
+            return np.array(texts, object), ()
         try:
             return self.numbers(how)
         except NotANumber:

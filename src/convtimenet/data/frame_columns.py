@@ -67,6 +67,10 @@ def column_of(series: Any, name: str) -> Column:
     """A narwhals Series as a column of ours."""
     import narwhals.stable.v2 as nw
 
+    kind = getattr(series.to_native(), "type", None)  # of pyarrow, whose dictionaries are no type
+    if str(kind).startswith("dictionary"):
+        plain = series.to_native().cast(kind.value_type)  # pyright: ignore[reportOptionalMemberAccess]
+        series = nw.from_native(plain, series_only=True)
     dtype = series.dtype
     if series.is_null().all():  # of no particular type in some libraries
         empty = np.full(len(series), np.nan)
@@ -78,13 +82,15 @@ def column_of(series: Any, name: str) -> Column:
         if isinstance(dtype, nw.Object):
             null = series.is_null().to_list()
             cells = [None if missing else cell for cell, missing in zip(cells, null, strict=True)]
-        return CellColumn(name, cells)
+        return CellColumn(name, cells, typed=True)
     missing = series.is_null().to_numpy()
     none = missing if missing.any() else None
     if dtype.is_numeric() or isinstance(dtype, nw.Boolean):
         whole = dtype.is_integer() and not isinstance(dtype, (nw.UInt64, nw.UInt128, nw.Int128))
         if none is None and (whole or isinstance(dtype, nw.Boolean)):
             return ArrayColumn(name, series.to_numpy(), None, str(dtype))
+        if isinstance(dtype, (nw.UInt64, nw.UInt128, nw.Int128)) and series.max() >= 2**63:
+            return CellColumn(name, series.to_list(), typed=True)  # float64 would round them
         values = np.array(series.cast(nw.Float64).to_numpy(), dtype=np.float64)
         if none is None and dtype.is_integer() and values.max() < 2**63:
             values = series.cast(nw.Int64).to_numpy()
@@ -97,6 +103,8 @@ def column_of(series: Any, name: str) -> Column:
         if zone is not None:
             series = series.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
     else:
+        if str(kind) == "extension<arrow.uuid>":
+            return CellColumn(name, series.to_native().to_pylist(), typed=True)
         native = _native_stamps(series)
         if native is None:
             return ArrayColumn(name, None, none, _kind(series))
@@ -140,15 +148,19 @@ def _native_stamps(series: Any) -> tuple[Any, str | None] | None:
 def _arrow_cells(series: Any, name: str) -> CellColumn:
     from convtimenet.data.files.arrow_cells import ArrowCells
 
-    return ArrowCells(name, series.to_arrow(), row_place)
+    cells = ArrowCells(name, series.to_arrow(), row_place)
+    cells.typed = True
+    return cells
 
 
 def _kind(series: Any) -> str:
     """The type of a column for a message, its library's own where narwhals knows none."""
     import narwhals.stable.v2 as nw
 
-    known = not isinstance(series.dtype, nw.Unknown)
-    return str(series.dtype if known else series.to_native().dtype)
+    if not isinstance(series.dtype, nw.Unknown):
+        return str(series.dtype)
+    native = series.to_native()
+    return str(getattr(native, "dtype", None) or native.type)
 
 
 def stamps_like(origin: Origin, name: str, times: np.ndarray, time_zone: str | None) -> Any:

@@ -152,9 +152,9 @@ def _from_grid(
         origin = replace(origin, written=next(iter(time_column.first_texts(1)), ""))
     ids = None if id_name is None else grid[id_name].ids()
     rest = [name for name in names if name not in (*time_names, id_name)]
-    if ids is None:
+    if ids is None and channels:  # a plan's rows are looked at where they meet their table
         check_one_series(grid, times.times, rest, channels)
-    else:
+    elif ids is not None:
         check_apart(grid, times.times, ids, rest, id_name)
     how = grid.numbers(wanted.decimal, (*time_names, *([id_name] if id_name else [])))
     values = np.empty((len(times.times), len(channels)))
