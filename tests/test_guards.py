@@ -397,7 +397,7 @@ MANY = """
 import resource, numpy as np, torch
 from convtimenet import ConvTimeNetForecaster
 torch.set_num_threads(1)
-settings = dict(h=4, input_size=24, n_epochs=1, device="cpu", verbose=0, batch_size=256)
+settings = dict(h=4, input_size=24, n_epochs=1, device="cpu", verbose=0, batch_size=256, refit=False)
 small = {"d_model": 4, "d_ff": 8, "kernel_sizes": (3,)}
 model = ConvTimeNetForecaster(model=small, **settings).fit(np.sin(np.arange(100.0)))
 # as many series as there are, without memory of their own

@@ -244,13 +244,14 @@ class TestCalibration:
         model = forecaster(**self.whole).fit(dated(values[:100], long))
         if loaded:
             model = ConvTimeNetForecaster.load(model.save(tmp_path / "m"), device="cpu")
+        before = model.calibration_
         told = r"fitted to all \d+ rows given, up to 2024-04-09.*give rows behind"
         for rows in (values[:100], values[:60]):
             with pytest.raises(DataError, match=told):
                 model.calibrate(dated(rows, long))
         with pytest.raises(DataError, match=told):
             model.calibrate(dated(values, long), end=100)
-        assert model.calibration_ is None
+        assert model.calibration_ is before
         # both remedies work
         model.calibrate(dated(values[100:], long, "2024-04-10"))
         assert model.calibration_ is not None
@@ -279,7 +280,7 @@ class TestCalibration:
         frame = dated(values, False)
         model = forecaster().fit(frame, split=(80, 120))
         assert windows_of(model.calibrate(frame)) == 38
-        again = forecaster(training={"refit": True}).fit(frame, split=(80, 120))
+        again = forecaster(refit=True).fit(frame, split=(80, 120))
         with pytest.raises(DataError, match="fitted to all 120 rows given, up to 2024-04-29"):
             again.calibrate(frame)
 
