@@ -144,7 +144,6 @@ class TestTerminal:
         console = terminal(80)
         assert isinstance(console.file, io.StringIO)
         monkeypatch.setattr(progress, "make_console", lambda: console)
-        before = threading.active_count()
         with showing("scoring", 1):
             list(counted(range(10)))
         with showing("reading x.csv", 1, busy=True):
@@ -154,7 +153,7 @@ class TestTerminal:
         with showing("reading x.csv", 1, busy=True):
             time.sleep(0.6)
         assert "reading x.csv" in console.file.getvalue()
-        assert threading.active_count() == before
+        assert not any(isinstance(one, threading.Timer) for one in threading.enumerate())
 
     @pytest.mark.parametrize("width", WIDTHS)
     def test_lines_that_stay_are_wrapped_at_words(self, width, monkeypatch):
