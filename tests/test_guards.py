@@ -397,9 +397,9 @@ MANY = """
 import resource, numpy as np, torch
 from convtimenet import ConvTimeNetForecaster
 torch.set_num_threads(1)
-settings = dict(h=4, input_size=24, n_epochs=1, device="cpu", verbose=0, batch_size=256, refit=False)
+settings = dict(h=4, input_size=24, n_epochs=1, device="cpu", verbose=0, batch_size=256)
 small = {"d_model": 4, "d_ff": 8, "kernel_sizes": (3,)}
-model = ConvTimeNetForecaster(model=small, **settings).fit(np.sin(np.arange(100.0)))
+model = ConvTimeNetForecaster(model=small, refit=False, **settings).fit(np.sin(np.arange(100.0)))
 # as many series as there are, without memory of their own
 one = np.sin(np.arange(24.0))[None, None]
 model._outputs(np.broadcast_to(one, (1000, 1, 24)), model.scaler_.apply)

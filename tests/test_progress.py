@@ -281,7 +281,7 @@ def notebook(monkeypatch) -> Shown:
 class TestNotebook:
     def test_a_bar_that_changes(self, notebook, monkeypatch, capsys):
         monkeypatch.setattr(progress, "_NOTEBOOK_EVERY", 0.0)
-        model = ConvTimeNetForecaster(h=2, n_epochs=2, **TINY)
+        model = ConvTimeNetForecaster(h=2, n_epochs=2, refit=False, **TINY)
         model.fit(np.sin(np.arange(90.0)))
         assert capsys.readouterr().err == ""
         pages = [one["text/html"] for one in notebook.seen]

@@ -98,6 +98,7 @@ class RetrainedForecaster(FittedForecaster):
         asked = self.asked_about(table, first_row)
         if asked is not self:
             log.info("the second training saw rows to score: the first one's weights are asked")
+            asked.verbose = self.verbose
         return super(RetrainedForecaster, asked)._evaluated(table, first_row, end, level, season)
 
     def asked_about(self, table: Table, first_row: Rows | None) -> Self:
