@@ -206,8 +206,9 @@ def find_targets(
             notices = (told,)
     absent = [name for name in targets if name not in names]
     if absent and hint is not None:
+        there = [name for name in names if name not in taken]
         raise DataError(
-            f"the table lacks the channels {listing(absent)}; it has {listing(names)}{hint}"
+            f"the table lacks the channels {listing(absent)}; it has {listing(there)}{hint}"
         )
     for name in targets:
         if name in absent:
