@@ -157,7 +157,7 @@ def _show(run: Run) -> None:
 
     rows = comparison(run.result)
     columns = _columns(rows)
-    grid = Grid(*columns, title=f"{run.result.dataset}, scores on the test part")
+    grid = Grid(*columns, title=f"{run.result.dataset}, scores on the test split")
     for row in rows:
         grid.add_row(*(row.get(column, "") for column in columns))
     console.print(grid)

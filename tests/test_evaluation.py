@@ -166,7 +166,7 @@ class TestOwnTables:
         )
         assert run.evaluation is None
         assert run.result.n_test == 0
-        assert "16 rows are too few to keep a test part for a horizon of 4: no scores" in (
+        assert "16 rows are too few to keep a test split for a horizon of 4: no scores" in (
             run.result.notices
         )
         with pytest.raises(DataError, match="no rows were kept for a test"):
@@ -176,7 +176,7 @@ class TestOwnTables:
         model = ConvTimeNetForecaster(h=4, input_size=8, **QUICK)
         run = forecast_table(model, read_table(waves(60)), test_fraction=0.9, dataset="mine")
         assert run.evaluation is None
-        told = "a test part of 90% leaves too few rows to train on: no scores, trained on all rows"
+        told = "a test split of 90% leaves too few rows to train on: no scores, trained on all rows"
         assert any(told in notice for notice in run.result.notices)
 
     def test_the_validation_part_is_as_large_as_asked_for(self):
@@ -297,7 +297,7 @@ class TestOwnCases:
             hold_out(as_cases(np.ones((5, 1, 4))), 0.4, seed=1)
 
     def test_scores_by_hand(self):
-        """Also where the model answers classes that the test part lacks."""
+        """Also where the model answers classes that the test split lacks."""
         train = as_cases(cases().values, np.array(["a", "b", "b", "b", "c", "b"] * 4))
         test = as_cases(cases(8).values, np.array(["a", "b", "a", "a", "b", "a", "a", "a"]))
         run = fit_labelled(ConvTimeNetClassifier(**QUICK), train, test, dataset="mine")

@@ -332,7 +332,7 @@ class TestEvaluate:
         values = waves(200)
         honest = forecaster(input_size=12, batch_size=64).fit(values)
         paper = forecaster(input_size=12, batch_size=64, training={"protocol": "paper"}).fit(values)
-        first = 200 - 170 - 4 + 1  # 170 windows, as ILI's test part has
+        first = 200 - 170 - 4 + 1  # 170 windows, as ILI's test split has
         assert honest.evaluate(values, first_row=first).n_windows == 170
         found = paper.evaluate(values, first_row=first)
         assert found.n_windows == 128

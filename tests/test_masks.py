@@ -216,7 +216,7 @@ def test_a_case_alone_and_in_a_batch_for_any_sizes(lengths, patch, stride, paddi
     model = classifier(patch_size=patch, patch_stride=stride, padding=padding).eval()
     cases = [series(1, T, seed=T)[0] for T in lengths]
     x, known = padded(cases, max(lengths) + more, float("nan"))
-    counted = model.embedding.patch.extent(known).counted
+    counted = model.embedding.patch.extent(known).mask
     assert counted.sum(-1).tolist() == [model.config.patches_in(T) for T in lengths]
     with torch.no_grad():
         alone = torch.cat([model(case[None]) for case in cases])

@@ -303,7 +303,7 @@ class TestLastWindow:
         assert ends == [*range(5, 20), *range(25, 40)]
 
     def test_training_reads_it(self):
-        """The last row of the training part counts: another value there, other weights."""
+        """The last row of the training split counts: another value there, other weights."""
         rows = np.sin(np.arange(80)[:, None] / np.array([2.0, 3.0]))
         given = {"h": 3, "input_size": 12, "n_epochs": 1, "batch_size": 16, "device": "cpu"}
         settings = {"model": SIZES, "scale": False, "verbose": 0}

@@ -7,7 +7,7 @@ Writes docs/results/variants/covariates.json, by default of three seeds; with --
 covariates_linear.json beside it, of ridge regressions that read what the network reads.
 
 The settings are those of preset "auto" but for what is said here; contexts have 96 steps, the
-official training and validation parts fit and choose the epoch, and the test part is scored once.
+official training and validation parts fit and choose the epoch, and the test split is scored once.
 
 Generated: y = a weekly season + 3 promo + noise of 0.1, 30 % of the days promoted, known ahead.
 ETTh1 and ETTh2: the oil temperature (OT) 24 and 96 hours ahead, alone, with calendar features
@@ -148,7 +148,7 @@ CASES: dict[str, tuple[Made, dict[str, Any], dict[str, dict[str, Any]]]] = {
 
 
 def score(case: str, settings: dict[str, Any], seed: int) -> dict[str, Any]:
-    """Fit one variant and score its test part."""
+    """Fit one variant and score its test split."""
     make, own, _ = CASES[case]
     table, split, end = make(seed)
     model = ConvTimeNetForecaster(**own, **settings, random_state=seed, verbose=0)

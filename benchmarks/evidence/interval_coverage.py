@@ -7,9 +7,9 @@
     python benchmarks/evidence/interval_coverage.py --table  # tables of docs/intervals.md
 
 A network is trained with the paper's hyper-parameters under the honest protocol; the validation
-part calibrates, the test part is scored. The seasonal-naive forecaster repeats the last season of
+part calibrates, the test split is scored. The seasonal-naive forecaster repeats the last season of
 the context and is calibrated in the same way on the same windows. "choices" are the ways to
-measure errors that were compared on the validation part alone: its first half calibrates, its
+measure errors that were compared on the validation split alone: its first half calibrates, its
 second half scores. ``convtimenet evaluate ETTh1 --h 96 --save FOLDER`` saves such a model. Writes
 docs/results/intervals/<set>-<h>-<head>-<calibrate>-<seed>.json.
 """
@@ -219,7 +219,7 @@ def table() -> None:
             print(f"| {' | '.join(map(str, cells))} |")
     for one in kept:
         if one["calibrated_on"] == "validation" and "choices" in one:
-            print(f"\n{one['dataset']}, {one['calibrated_on']}: choices on the validation part\n")
+            print(f"\n{one['dataset']}, {one['calibrated_on']}: choices on the validation split\n")
             print(
                 "| unit | radii | level | coverage | mean width | test coverage, for the record |"
             )

@@ -191,7 +191,7 @@ def cases() -> list[Case]:
 
 
 def ends(rows: int, h: int, how: str) -> tuple[int, int]:
-    """Rows where the training part and the validation part end."""
+    """Rows where the training split and the validation split end."""
     valid_end = rows - round(0.2 * rows) if how == "forecast" else rows
     return valid_end - max(h, round(0.2 * valid_end)), valid_end
 
@@ -346,7 +346,7 @@ def us_employment() -> None:
             ("default", {}, 0.2),
             ("refit=False", {"refit": False}, 0.2),
             ("refit=True", {"refit": True}, 0.2),
-            ("refit=True, no test part", {"refit": True}, 0.0),
+            ("refit=True, no test split", {"refit": True}, 0.0),
         ]
         for name, settings, test in ways:
             fixed: dict[str, Any] = {"random_state": seed, "device": "cpu", "verbose": 0}

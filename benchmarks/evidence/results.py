@@ -29,7 +29,7 @@ FORECASTS = ("ILI:24", "ETTh1:96", "ETTh2:96", "Exchange:96")
 HEAD = """# Results
 
 One seed each (2023), on CPU; further below some sets over several seeds. Protocol *honest*: a part
-of the training data chooses the epoch, the test part is read once, and every test window or case
+of the training data chooses the epoch, the test split is read once, and every test window or case
 counts. For classification the network is then trained again on all training cases for the chosen
 number of epochs. Hyper-parameters are the paper's where it gives them ("paper"), else those that
 the package derives from the data's length and number ("auto"). Raw results, with every setting and

@@ -65,14 +65,14 @@ class RowsBlock(nn.Module):
         self.block = block
 
     def forward(
-        self, u: Float[Tensor, "D R N"], counted: Bool[Tensor, "R N"] | None = None
+        self, u: Float[Tensor, "D R N"], mask: Bool[Tensor, "R N"] | None = None
     ) -> Float[Tensor, "D R N"]:
         block = self.block
         flat = block.convolved(u).flatten(1)
         hidden = F.gelu(F.linear(flat.T, block.widen_weight, block.widen_bias[:, 0]))
         pair = F.linear(hidden, block.narrow_weight, block.narrow_bias[:, 0])
         w = block.norm_pointwise(torch.addcmul(pair.T, block.s2, flat).view_as(u))
-        return w if counted is None else torch.where(counted, w, 0.0)
+        return w if mask is None else torch.where(mask, w, 0.0)
 
 
 class RowsPatch(nn.Module):

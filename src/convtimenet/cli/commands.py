@@ -143,7 +143,7 @@ def run_forecast(flags: Any) -> None:
             note(
                 console,
                 "the forecast comes from the model scored above, whose training did not see "
-                "the test part",
+                "the test split",
             )
     future = model.predict(table, flags.future, level=flags.level)
     for notice in future.notices:

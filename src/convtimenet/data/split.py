@@ -22,7 +22,7 @@ Rows = int | np.ndarray
 def split_rows(
     split: tuple[Rows, Rows] | None, lengths: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Rows (S,) where the training part and the validation part of each series end.
+    """Rows (S,) where the training split and the validation split of each series end.
 
     Raises
     ------
@@ -42,7 +42,7 @@ def split_rows(
 
 
 def hold_back(table: Table, fraction: float, L: int, H: int) -> tuple[np.ndarray, list[str]]:
-    """Where the training part of each series ends, (S,), if the last part of it, and of those with
+    """Where the training split of each series ends, (S,), if the last part of it, and of those with
     room for it, chooses the epoch; and what to say about it."""
     lengths = table.lengths
     if fraction == 0:

@@ -41,7 +41,7 @@ class CovariateEmbedding(nn.Module):
         self,
         u: Float[Tensor, "D R N"],
         covariates: Covariates,
-        counted: Bool[Tensor, "R M"] | None = None,
+        mask: Bool[Tensor, "R M"] | None = None,
     ) -> Float[Tensor, "D R M"]:
         """Tokens with what covariates add, and the M - N behind the context."""
         N = u.shape[-1]
@@ -59,11 +59,11 @@ class CovariateEmbedding(nn.Module):
         u = F.pad(u, (0, self.further))
         for one in added:  # (D, B, N) to every channel of its window
             u = u + one.repeat_interleave(u.shape[1] // max(1, one.shape[1]), dim=1)
-        return u if counted is None else torch.where(counted, u, 0.0)
+        return u if mask is None else torch.where(mask, u, 0.0)
 
-    def counted(self, counted: Bool[Tensor, "R N"] | None) -> Bool[Tensor, "R M"] | None:
+    def mask(self, mask: Bool[Tensor, "R N"] | None) -> Bool[Tensor, "R M"] | None:
         """Which tokens count: those behind the context always do."""
-        return None if counted is None else F.pad(counted, (0, self.further), value=True)
+        return None if mask is None else F.pad(mask, (0, self.further), value=True)
 
     def _tokens(self, values: Tensor, project: nn.Linear, n: int) -> Tensor:
         """(B, K, T) to (D, B, n): n patches from the first point on, the last value repeated."""

@@ -62,13 +62,13 @@ class FusedBlock(nn.Module):
         self.eight: tuple[EightBits, EightBits] | None = None
 
     def forward(
-        self, u: Float[Tensor, "D R N"], counted: Bool[Tensor, "R N"] | None = None
+        self, u: Float[Tensor, "D R N"], mask: Bool[Tensor, "R N"] | None = None
     ) -> Float[Tensor, "D R N"]:
         flat = self.convolved(u).flatten(1)
         hidden = F.gelu(torch.addmm(self.widen_bias, self.widen_weight, flat))
         kept = torch.addcmul(self.narrow_bias, self.s2, flat)
         w = self.norm_pointwise(torch.addmm(kept, self.narrow_weight, hidden).view_as(u))
-        return w if counted is None else torch.where(counted, w, 0.0)
+        return w if mask is None else torch.where(mask, w, 0.0)
 
     def reduce(self) -> None:
         """Have the CPU kernel take the pointwise pair in eight bits."""
@@ -99,13 +99,13 @@ class FusedBlocks(Blocks):
     def forward(
         self,
         input: Float[Tensor, "D R N"],
-        counted: Bool[Tensor, "R N"] | None = None,
+        mask: Bool[Tensor, "R N"] | None = None,
         again: bool = False,
     ) -> Float[Tensor, "D R N"]:
         if self.native and native.usable(input) and not input.requires_grad:
             weights = [cast(FusedBlock, block).kernel_weights() for block in self]
-            return native.encode(weights, input, counted)
-        return super().forward(input, counted)
+            return native.encode(weights, input, mask)
+        return super().forward(input, mask)
 
 
 class FusedGELU(nn.Module):

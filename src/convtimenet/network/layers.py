@@ -97,14 +97,14 @@ class TokenBatchNorm(nn.BatchNorm1d):
     """BatchNorm over D, statistics over rows and the tokens that count."""
 
     def forward(
-        self, input: Float[Tensor, "D R N"], counted: Bool[Tensor, "R N"] | None = None
+        self, input: Float[Tensor, "D R N"], mask: Bool[Tensor, "R N"] | None = None
     ) -> Float[Tensor, "D R N"]:
         flat = input.flatten(1)[None]
         if input.numel() == 0:  # an empty batch has no statistics
             seen = self.running_mean, self.running_var
             return F.batch_norm(flat, *seen, self.weight, self.bias).view_as(input)
-        if counted is not None and self.training:
-            return self._of_counted(input, counted)
+        if mask is not None and self.training:
+            return self._masked(input, mask)
         if not recomputing():
             return super().forward(flat).view_as(input)
         assert self.running_mean is not None
@@ -113,10 +113,10 @@ class TokenBatchNorm(nn.BatchNorm1d):
         again = F.batch_norm(flat, *seen, self.weight, self.bias, training=True, eps=self.eps)
         return again.view_as(input)
 
-    def _of_counted(
-        self, input: Float[Tensor, "D R N"], counted: Bool[Tensor, "R N"]
+    def _masked(
+        self, input: Float[Tensor, "D R N"], mask: Bool[Tensor, "R N"]
     ) -> Float[Tensor, "D R N"]:
-        weight = counted.flatten().to(self.weight.dtype)
+        weight = mask.flatten().to(self.weight.dtype)
         count = weight.sum().clamp(min=1)
         with torch.autocast(input.device.type, enabled=False):
             u = input.flatten(1).to(weight.dtype)
@@ -146,7 +146,7 @@ class TokenLayerNorm(nn.LayerNorm):
     """LayerNorm over D, one token at a time, so that it matters not which others count."""
 
     def forward(
-        self, input: Float[Tensor, "D R N"], counted: Bool[Tensor, "R N"] | None = None
+        self, input: Float[Tensor, "D R N"], mask: Bool[Tensor, "R N"] | None = None
     ) -> Float[Tensor, "D R N"]:
         return super().forward(input.movedim(0, -1)).movedim(-1, 0).contiguous()
 

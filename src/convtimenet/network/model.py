@@ -58,15 +58,15 @@ class Block(nn.Module):
         self.native = config.norm == "batch"
 
     def forward(
-        self, u: Float[Tensor, "D R N"], counted: Bool[Tensor, "R N"] | None = None
+        self, u: Float[Tensor, "D R N"], mask: Bool[Tensor, "R N"] | None = None
     ) -> Float[Tensor, "D R N"]:
         if self.training and self.native and native.usable(u):
-            return self._in_kernels(u, counted)
-        v = self.norm_conv(self.add_conv(u, F.gelu(self.conv(u))), counted)
-        w = self.norm_pointwise(self.add_pointwise(v, self.pointwise(v)), counted)
-        return w if counted is None else torch.where(counted, w, 0.0)
+            return self._in_kernels(u, mask)
+        v = self.norm_conv(self.add_conv(u, F.gelu(self.conv(u))), mask)
+        w = self.norm_pointwise(self.add_pointwise(v, self.pointwise(v)), mask)
+        return w if mask is None else torch.where(mask, w, 0.0)
 
-    def _in_kernels(self, u: Tensor, counted: Tensor | None) -> Tensor:
+    def _in_kernels(self, u: Tensor, mask: Tensor | None) -> Tensor:
         """The same function through the fused CPU kernels."""
         norm1, norm2 = self.norm_conv, self.norm_pointwise
         assert isinstance(norm1, TokenBatchNorm)
@@ -77,9 +77,7 @@ class Block(nn.Module):
             widen.weight, widen.bias, narrow.weight, narrow.bias,
             self.add_pointwise.scale, norm2.weight, norm2.bias,
         )  # fmt: skip
-        w, seen1, seen2 = native.train_block(
-            u, weights, self.pointwise.dropout.p, norm1.eps, counted
-        )
+        w, seen1, seen2 = native.train_block(u, weights, self.pointwise.dropout.p, norm1.eps, mask)
         norm1.update(*seen1)
         norm2.update(*seen2)
         return w
@@ -91,10 +89,10 @@ class Blocks(nn.Sequential):
     def forward(
         self,
         input: Float[Tensor, "D R N"],
-        counted: Bool[Tensor, "R N"] | None = None,
+        mask: Bool[Tensor, "R N"] | None = None,
         again: bool = False,
     ) -> Float[Tensor, "D R N"]:
-        """Encode tokens, of which those that are not `counted` are zero and stay so.
+        """Encode tokens, of which those that are not `mask` are zero and stay so.
 
         Parameters
         ----------
@@ -109,13 +107,13 @@ class Blocks(nn.Sequential):
                 u = checkpoint(
                     block,
                     u,
-                    counted,
+                    mask,
                     use_reentrant=False,
                     preserve_rng_state=False,  # it would be the global one
                     context_fn=partial(first_and_again, u.device),
                 )
             else:
-                u = block(u, counted)
+                u = block(u, mask)
         return u
 
 
@@ -140,12 +138,12 @@ class Embedding(nn.Module):
         self, x: Float[Tensor, "R C L"], extent: Extent | None = None
     ) -> Float[Tensor, "D R N"]:
         u = self.patch(x, extent)
-        counted = None if extent is None else extent.counted
+        mask = None if extent is None else extent.mask
         if self.activation is not None:
             u = self.activation(u)
         if self.norm is not None:
-            u = self.norm(u, counted)
-        return u if counted is None else torch.where(counted, u, 0.0)
+            u = self.norm(u, mask)
+        return u if mask is None else torch.where(mask, u, 0.0)
 
 
 class Head(nn.Module):
@@ -163,17 +161,17 @@ class Head(nn.Module):
         self.dropout = OwnDropout(config.head_dropout)
 
     def forward(
-        self, w: Float[Tensor, "D R N"], counted: Bool[Tensor, "R N"] | None = None
+        self, w: Float[Tensor, "D R N"], mask: Bool[Tensor, "R N"] | None = None
     ) -> Float[Tensor, "R outputs"]:
         if self.pooling == "flatten":
             pooled = w.transpose(0, 1).flatten(1)
-        elif counted is None:
+        elif mask is None:
             pooled = (w.amax(-1) if self.pooling == "max" else w.mean(-1)).T
         elif self.pooling == "mean":
-            pooled = (w.sum(-1) / counted.sum(-1).clamp(min=1)).T
+            pooled = (w.sum(-1) / mask.sum(-1).clamp(min=1)).T
         else:  # a row of which nothing is known has zeros
-            known = torch.where(counted, w, -torch.inf).amax(-1)
-            pooled = torch.where(counted.any(-1), known, 0.0).T
+            known = torch.where(mask, w, -torch.inf).amax(-1)
+            pooled = torch.where(mask.any(-1), known, 0.0).T
         return self.dropout(self.project(pooled))
 
 
@@ -226,14 +224,14 @@ class ConvTimeNet(nn.Module):
         known: Bool[Tensor, "B C L"] | None = None,
         covariates: Covariates | None = None,
     ) -> Float[Tensor, "B ..."]:
-        statistics = extent = counted = None
+        statistics = extent = mask = None
         if known is not None:
             x = torch.where(known, x, 0.0)
             extent = self.embedding.patch.extent(self.rows(known))
-            counted = self._counted(extent)
+            mask = self._token_mask(extent)
         if self.revin is not None:
             x, statistics = self.revin(x, known)
-        y = self.head(self.tokens(x, extent, covariates), counted)
+        y = self.head(self.tokens(x, extent, covariates), mask)
         y = y.view(x.shape[0], *(x.shape[1] if n == -1 else n for n in self.output_shape))
         spread = None
         if self.config.quantiles:
@@ -252,15 +250,15 @@ class ConvTimeNet(nn.Module):
     ) -> Float[Tensor, "D R N"]:
         """Encode the (normalised) series: what the head reads."""
         u = self.embedding(self.rows(x), extent)
-        counted = self._counted(extent)
+        mask = self._token_mask(extent)
         if self.covariates is not None:
-            u = self.covariates(u, covariates or Covariates(), counted)
-        return self.blocks(u, counted, self.recompute and self.training)
+            u = self.covariates(u, covariates or Covariates(), mask)
+        return self.blocks(u, mask, self.recompute and self.training)
 
-    def _counted(self, extent: Extent | None) -> Bool[Tensor, "R N"] | None:
+    def _token_mask(self, extent: Extent | None) -> Bool[Tensor, "R N"] | None:
         """Which tokens count, None for all of them."""
-        counted = None if extent is None else extent.counted
-        return counted if self.covariates is None else self.covariates.counted(counted)
+        mask = None if extent is None else extent.mask
+        return mask if self.covariates is None else self.covariates.mask(mask)
 
     def rows(self, x: Shaped[Tensor, "B C L"]) -> Shaped[Tensor, "R c L"]:
         """Fold channels that are not read together into the batch."""
@@ -298,6 +296,6 @@ def deformation(
         else:
             left, right = (edge + first for edge in patch.boxes(rows, extent))
         if extent is not None:
-            left, right = (edge.where(extent.counted, torch.nan) for edge in (left, right))
+            left, right = (edge.where(extent.mask, torch.nan) for edge in (left, right))
     per_case = x.shape[0], x.shape[1] // model.config.channels, N
     return left.reshape(per_case), right.reshape(per_case)

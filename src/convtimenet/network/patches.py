@@ -26,7 +26,7 @@ class Extent(NamedTuple):
 
     end: Int[Tensor, " R"]
     """Time steps up to the last at which a channel is known."""
-    counted: Bool[Tensor, "R N"]
+    mask: Bool[Tensor, "R N"]
     """Tokens of which any point is known."""
     first: Int[Tensor, " R"]
     """First time step that the row's patches may read: where its first such token starts."""
@@ -104,10 +104,10 @@ class DeformablePatch(nn.Module):
         own = some | ((steps >= end[:, None]) & (end[:, None] > 0))
         if self.padding != "none":
             own = torch.cat([own, (end > 0)[:, None].expand(-1, self._missing(L))], dim=-1)
-        counted = own.unfold(-1, P, S).any(-1)
-        counted &= torch.arange(counted.shape[1], device=known.device) < n_tokens[:, None]
-        first = counted.to(torch.uint8).argmax(-1) * S
-        return Extent(end, counted, first, torch.maximum(end, (n_tokens - 1) * S + P) - 1)
+        mask = own.unfold(-1, P, S).any(-1)
+        mask &= torch.arange(mask.shape[1], device=known.device) < n_tokens[:, None]
+        first = mask.to(torch.uint8).argmax(-1) * S
+        return Extent(end, mask, first, torch.maximum(end, (n_tokens - 1) * S + P) - 1)
 
     def _missing(self, length: int) -> int:
         """Time steps from `length` up to a whole number of strides."""

@@ -14,7 +14,7 @@ from convtimenet.report import _plots as plots
 from convtimenet.report._html import Section, count, escaped, figure, grid, span
 from convtimenet.report._windows import rows_before, time_label, when
 
-_SCORED = "the model scored below, whose training did not see the test part"
+_SCORED = "the model scored below, whose training did not see the test split"
 _SHOWN = 4  # channels of a wide table, series of a long one
 
 

@@ -192,7 +192,7 @@ def forecast_table(
     held = np.maximum(h, np.round(fraction * valid_end).astype(np.int64)) if fraction else 0
     train_end = valid_end - held
     kept = (test >= h) & (train_end >= _context(model, train_end) + h)
-    # series without room for a test part train whole
+    # series without room for a test split train whole
     split = (np.where(kept, train_end, T), np.where(kept, valid_end, T))
     run = fit_forecaster(
         model,
@@ -206,10 +206,10 @@ def forecast_table(
     )
     if not kept.all() and test_fraction:
         which = f"{T[0]} rows" if not table.long else f"the rows of {(~kept).sum()} series"
-        notice = f"{which} are too few to keep a test part for a horizon of {h}: no scores"
+        notice = f"{which} are too few to keep a test split for a horizon of {h}: no scores"
         if test_fraction > 0.5 and (test >= h).all() and not kept.any():
             notice = (
-                f"a test part of {test_fraction:.0%} leaves too few rows to train on: no scores, "
+                f"a test split of {test_fraction:.0%} leaves too few rows to train on: no scores, "
                 "trained on all rows; use a smaller test_fraction"
             )
         return replace(run, result=replace(run.result, notices=[*run.result.notices, notice]))

@@ -167,7 +167,7 @@ def _balanced_accuracy(truth: np.ndarray, predicted: np.ndarray) -> float:
 def hold_out(
     cases: Cases, fraction: float, seed: int, *, classes: bool = True
 ) -> tuple[Cases, Cases]:
-    """Split labelled cases into a training and a test part, stratified where labels are classes.
+    """Split labelled cases into a training and a test split, stratified where labels are classes.
 
     Raises
     ------

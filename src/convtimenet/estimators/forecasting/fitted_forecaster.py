@@ -57,7 +57,7 @@ class FittedForecaster(TableReader):
     ) -> Self:
         """Make the intervals anew, from the errors on windows of a table.
 
-        `fit` has done so with the rows that chose the epoch. Rows that chose nothing are better
+        `fit` has done so with the validation rows. Rows that chose nothing are better
         still; give them here, or newer ones.
 
         Parameters

@@ -52,7 +52,7 @@ class ConvTimeNetForecaster(RetrainedForecaster):
         "auto" derives patches, kernels and batch size from the data; a data set's name such as
         "ETTh1" takes the paper's hyper-parameters for it.
     scale
-        Standardise each channel with the training part's statistics, those of its own series in a
+        Standardise each channel with the training split's statistics, those of its own series in a
         long table; a series that training did not see is standardised with its own values. Without
         it a model fitted to a wide table forecasts any number and names of channels.
     time_col, target_cols, freq, id_col

@@ -129,7 +129,7 @@ class _TrainBlock(torch.autograd.Function):
         dropout: float,
         eps: float,
         seeds: tuple[int, int, int],
-        counted: Float[Tensor, "R N"] | None,
+        mask: Float[Tensor, "R N"] | None,
         total: float,
     ) -> tuple[Tensor, ...]:
         D, R, N = u.shape
@@ -141,7 +141,7 @@ class _TrainBlock(torch.autograd.Function):
         mean1, variance1, mean2, variance2 = (u.new_empty(D) for _ in range(4))
         _call(
             "conv_forward", D, R, N, kernel.shape[1], u, kernel, kernel_bias,
-            ctypes.c_float(float(a1)), p, seeds[0], gamma1, beta1, epsilon, counted, count, x1, v,
+            ctypes.c_float(float(a1)), p, seeds[0], gamma1, beta1, epsilon, mask, count, x1, v,
             mean1, variance1,
         )  # fmt: skip
         columns = _chunks(M, F)
@@ -155,11 +155,11 @@ class _TrainBlock(torch.autograd.Function):
             torch.mm(narrow, h, out=branch[:, first : first + n])
         _call(
             "residual_forward", D, M, v, x2, narrow_bias, ctypes.c_float(float(a2)), p, seeds[2],
-            gamma2, beta2, epsilon, counted, count, w, mean2, variance2,
+            gamma2, beta2, epsilon, mask, count, w, mean2, variance2,
         )  # fmt: skip
         ctx.save_for_backward(
             u, kernel, kernel_bias, a1, gamma1, widen, widen_bias, narrow, narrow_bias, a2, gamma2,
-            x1, v, x2, mean1, variance1, mean2, variance2, counted,
+            x1, v, x2, mean1, variance1, mean2, variance2, mask,
         )  # fmt: skip
         ctx.settings = dropout, eps, seeds, total
         ctx.mark_non_differentiable(mean1, variance1, mean2, variance2)
@@ -175,7 +175,7 @@ class _TrainBlock(torch.autograd.Function):
             )
         (
             u, kernel, kernel_bias, a1, gamma1, widen, widen_bias, narrow, narrow_bias, a2, gamma2,
-            x1, v, x2, mean1, variance1, mean2, variance2, counted,
+            x1, v, x2, mean1, variance1, mean2, variance2, mask,
         ) = ctx.saved_tensors  # fmt: skip
         dropout, eps, seeds, total_weight = ctx.settings
         D, R, N = u.shape
@@ -186,7 +186,7 @@ class _TrainBlock(torch.autograd.Function):
         through = torch.empty_like(g)
         g_gamma2, g_beta2, sums = (u.new_empty(D) for _ in range(3))
         _call(
-            "residual_backward", D, M, x2, p, seeds[2], gamma2, epsilon, counted, count, mean2,
+            "residual_backward", D, M, x2, p, seeds[2], gamma2, epsilon, mask, count, mean2,
             variance2, g, through, sums, g_gamma2, g_beta2,
         )  # fmt: skip
         # `through` is the gradient behind a2, so a2's own is <through, pair(v)>, which equals
@@ -212,7 +212,7 @@ class _TrainBlock(torch.autograd.Function):
         g_a1 = torch.empty(D, dtype=torch.float64)
         _call(
             "conv_backward", D, R, N, kernel.shape[1], u, kernel, kernel_bias,
-            ctypes.c_float(float(a1)), p, seeds[0], gamma1, epsilon, counted, count, x1, mean1,
+            ctypes.c_float(float(a1)), p, seeds[0], gamma1, epsilon, mask, count, x1, mean1,
             variance1, g, g_kernel, g_kernel_bias, g_a1, g_gamma1, g_beta1,
         )  # fmt: skip
         return (
@@ -272,13 +272,13 @@ def train_block(
     weights: TrainWeights,
     dropout: float,
     eps: float,
-    counted: Bool[Tensor, "R N"] | None = None,
+    mask: Bool[Tensor, "R N"] | None = None,
 ) -> tuple[Float[Tensor, "D R N"], Statistics, Statistics]:
     """`Block.forward` in training mode, and what both its norms saw."""
     one = u.new_ones(())
     a1, a2 = (one if scale is None else scale for scale in (weights.a1, weights.a2))
     M = u[0].numel()
-    weight = None if counted is None else counted.float().contiguous()
+    weight = None if mask is None else mask.float().contiguous()
     total = float(M if weight is None else weight.sum().clamp(min=1))
     numbers = torch.randint(2**62, (3,), generator=generator())
     w, mean1, variance1, mean2, variance2 = _TrainBlock.apply(
@@ -291,7 +291,7 @@ def train_block(
 def encode(
     blocks: Sequence[EncoderWeights],
     u: Float[Tensor, "D R N"],
-    counted: Bool[Tensor, "R N"] | None = None,
+    mask: Bool[Tensor, "R N"] | None = None,
 ) -> Float[Tensor, "D R N"]:
     """Pass tokens through all blocks, each the function of `FusedBlock.forward`."""
     D, R, N = u.shape
@@ -306,7 +306,7 @@ def encode(
     w = u.new_empty(R, D, N)  # a row's tokens beside each other, as the head reads them
     table = (ctypes.c_int64 * len(numbers))(*numbers)
     hidden = blocks[0].widen_weight.shape[0]
-    weight = None if counted is None else counted.float().contiguous()
+    weight = None if mask is None else mask.float().contiguous()
     _call("encode", D, R, N, hidden, series, len(blocks), table, u, weight, w)
     return w.transpose(0, 1)
 
