@@ -208,7 +208,7 @@ def find_targets(
     if absent and hint is not None:
         there = [name for name in names if name not in taken]
         raise DataError(
-            f"the table lacks the channels {listing(absent)}; it has {listing(there)}{hint}"
+            f"the table lacks the channels {listing(absent)}; it has {listing(there) or 'no others'}{hint}"
         )
     for name in targets:
         if name in absent:
