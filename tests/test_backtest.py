@@ -196,7 +196,8 @@ def test_the_summary_is_that_of_the_frame():
 
 @pytest.mark.parametrize(
     ("name", "season"),
-    [("h", 24), ("15min", 96), ("5h", 1), ("D", 7), ("2D", 1), ("W", 52), ("B", 5), ("MS", 12),
+    [("h", 24), ("15min", 96), ("5h", 1),
+     ("min", 1440), ("s", 1), ("15625us", 1), ("D", 7), ("2D", 1), ("W", 52), ("B", 5), ("MS", 12),
      ("QE", 4), ("YS", 1), ("1", 1)],
 )  # fmt: skip
 def test_seasons(name, season):

@@ -30,6 +30,7 @@ from convtimenet.errors import DataError
 __all__ = ["Frequency", "infer_shared_frequency", "season_of"]
 
 _DAY = 86_400_000_000_000
+_MOST_IN_A_DAY = 24 * 60  # a sensor of 64 values a second does not repeat itself by the day
 _HOUR = 3_600_000_000_000
 _OPENS, _OPEN_HOURS = 9, 8  # pandas' business hours begin at 9:00, the last at 16:00
 _YEARS_PER_UNIT: dict[Unit, float] = {
@@ -420,11 +421,11 @@ def _most_common(values: np.ndarray) -> int:
 
 
 def season_of(frequency: Frequency) -> int:
-    """Steps of the season that a step suggests: a day for steps that divide it, a week of days or
-    of business days, a year of months or half months, a day of business hours, else 1, which
-    repeats the last value."""
+    """Steps of the season that a step suggests: a day for steps of a minute or more that divide
+    it, a week of days or of business days, a year of months or half months, a day of business
+    hours, else 1, which repeats the last value."""
     if frequency.unit == "ns":
-        if frequency.count < _DAY and _DAY % frequency.count == 0:
+        if _DAY // _MOST_IN_A_DAY <= frequency.count < _DAY and _DAY % frequency.count == 0:
             return _DAY // frequency.count
         return {_DAY: 7, 7 * _DAY: 52}.get(frequency.count, 1)
     if frequency.unit == "business":

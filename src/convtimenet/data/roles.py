@@ -206,10 +206,8 @@ def find_targets(
             notices = (told,)
     absent = [name for name in targets if name not in names]
     if absent and hint is not None:
-        there = [name for name in names if name not in taken]
-        raise DataError(
-            f"the table lacks the channels {listing(absent)}; it has {listing(there) or 'no others'}{hint}"
-        )
+        there = listing([name for name in names if name not in taken]) or "no others"
+        raise DataError(f"the table lacks the channels {listing(absent)}; it has {there}{hint}")
     for name in targets:
         if name in absent:
             raise DataError(f"target_cols: {unknown_column(name, names)}")
