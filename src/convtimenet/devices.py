@@ -6,10 +6,11 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
+from itertools import chain
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from convtimenet.config import TrainConfig
@@ -37,6 +38,11 @@ def resolve_device(name: str) -> torch.device:
             f"({str(error).splitlines()[0]}); use device='auto'"
         ) from error
     return device
+
+
+def device_of(network: nn.Module) -> torch.device:
+    """Where a network's weights lie."""
+    return next(chain(network.parameters(), network.buffers())).device
 
 
 _running: ContextVar[torch.Generator | None] = ContextVar("running", default=None)

@@ -193,6 +193,37 @@ def datasets_flags(parser: ArgumentParser) -> None:
     add("--json", type=str | None, metavar="FILE", help="write the result for programs")
 
 
+def bench_flags(parser: ArgumentParser) -> None:
+    """Flags of `convtimenet bench`."""
+    add = parser.add_argument
+    add("action", type=Literal["run", "report"], help="measure cells, or write tables and pictures")
+    add("matrix", type=str, metavar="FILE", help="what there is to run, as TOML")
+    add(
+        "--only",
+        type=str,
+        nargs="+",
+        default=[],
+        metavar="PATTERN",
+        help="cells to run or show, as 'ridge:ETTh1-*' or 'convtimenet.paper:*:honest:1'",
+    )
+    add(
+        "--out",
+        type=str | None,
+        metavar="FILE",
+        help="the file of JSON lines; by default results/NAME.jsonl beside the matrix",
+    )
+    add(
+        "--report",
+        type=str | None,
+        metavar="FOLDER",
+        help="where the pages go; by default beside the JSON lines",
+    )
+    add("--jobs", type=int, default=1, help="cells to run at the same time")
+    add("--threads", type=int, default=1, help="threads of each cell")
+    add("--dry_run", action="store_true", help="list the cells to run, and what they will cost")
+    add("--quiet", action="store_true", help="show no progress")
+
+
 def export_flags(parser: ArgumentParser) -> None:
     """Flags of `convtimenet export`."""
     add = parser.add_argument

@@ -204,6 +204,21 @@ Examples:
         flags.evaluate_flags,
         commands.run_evaluate,
     ),
+    "bench": (
+        "{run,report} FILE [flags]",
+        """Measure models on the same data, one JSON line a cell, and report on them.
+
+FILE is a matrix in TOML: models, data sets, horizons, protocols and seeds
+(convtimenet.bench.matrix describes it). A run does the cells that have no
+result yet, so one that was stopped goes on.
+
+Examples:
+  convtimenet bench run matrix.toml --dry_run
+  convtimenet bench run matrix.toml --only 'ridge:ETT*' --jobs 2
+  convtimenet bench report matrix.toml""",
+        flags.bench_flags,
+        commands.run_bench,
+    ),
     "export": (
         "model --to FOLDER [flags]",
         """Write a saved model as a graph that runs without training code.

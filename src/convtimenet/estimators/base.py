@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import Any, NoReturn, Self
+from typing import Any, NoReturn, Self, cast
 
 import numpy as np
 import torch
@@ -16,13 +16,14 @@ from sklearn.utils.validation import check_is_fitted
 
 from convtimenet.config import ModelConfig, Precision, TrainConfig
 from convtimenet.data.windows import Examples, Scaler, known_in
-from convtimenet.devices import RandomNumbers, autocast, resolve_device
+from convtimenet.devices import RandomNumbers, autocast, device_of, resolve_device
 from convtimenet.errors import ConfigError, DataError, TrainingError
 from convtimenet.estimators.parameters import DECIDED, NamedParameters
 from convtimenet.estimators.second_training import second_config
 from convtimenet.network.inference import fuse
 from convtimenet.network.memory import Parts
 from convtimenet.network.model import ConvTimeNet
+from convtimenet.network.other import OtherNetwork
 from convtimenet.network.precision import precision_on
 from convtimenet.progress import counted
 from convtimenet.storage import model_folder
@@ -264,7 +265,7 @@ class ConvTimeNetEstimator(NamedParameters):
             checkpoints = Checkpoints(resume, phase, run)
         numbers = RandomNumbers(train_config.seed, device)
         with numbers.for_weights():
-            network = ConvTimeNet(config)
+            network = cast(ConvTimeNet, self._new_network(config))
         if start is not None:
             network.load_state_dict(start)
         history = train(
@@ -281,6 +282,11 @@ class ConvTimeNetEstimator(NamedParameters):
         )
         return network, history
 
+    def _new_network(self, config: ModelConfig) -> ConvTimeNet | OtherNetwork:
+        """The network to train, with new weights. An estimator of another network overrides this
+        alone; it cannot be saved."""
+        return ConvTimeNet(config)
+
     def _outputs(
         self, x: np.ndarray, prepare: Callable[[np.ndarray], np.ndarray] | None = None
     ) -> np.ndarray:
@@ -292,7 +298,7 @@ class ConvTimeNetEstimator(NamedParameters):
         prepare
             Scales inputs; it is given a few at a time, so that no scaled copy of all is needed.
         """
-        device = next(self.fused_.buffers()).device
+        device = device_of(self.fused_)
         size, parts = self.train_config_.batch_size, Parts("predicting")
         result: np.ndarray | None = None
 

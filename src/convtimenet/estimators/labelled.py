@@ -23,7 +23,7 @@ from convtimenet.data.case_frames import frame_of
 from convtimenet.data.cases import Cases
 from convtimenet.data.files.case_file import Task
 from convtimenet.data.windows import LabelledCases, Scaler
-from convtimenet.devices import autocast, resolve_device
+from convtimenet.devices import autocast, device_of, resolve_device
 from convtimenet.errors import DataError
 from convtimenet.estimators.base import ConvTimeNetEstimator
 from convtimenet.estimators.case_input import (
@@ -329,7 +329,7 @@ class LabelledEstimator(ConvTimeNetEstimator):
 
         cases = self.read(X)
         steps = spans_of(spans, cases.values.shape[2])
-        config, device = self.network_.config, next(self.fused_.buffers()).device
+        config, device = self.network_.config, device_of(self.fused_)
         outputs = self._answers(cases)
         answers = self._said(outputs)
         explained = self._explained(outputs, answers)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import NamedTuple, cast
+from typing import NamedTuple, TypeVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +14,9 @@ from convtimenet.config import Precision
 from convtimenet.network.kernels import native
 from convtimenet.network.layers import TokenBatchNorm, banded_conv
 from convtimenet.network.model import Block, Blocks, ConvTimeNet
+from convtimenet.network.other import OtherNetwork
+
+Network = TypeVar("Network", ConvTimeNet, OtherNetwork)
 
 
 class EightBits(NamedTuple):
@@ -131,12 +134,12 @@ class FusedGELU(nn.Module):
         return torch.addcmul(self.shift, self.scale, F.gelu(x))
 
 
-def fuse(model: ConvTimeNet, precision: Precision = "fp32") -> ConvTimeNet:
+def fuse(model: Network, precision: Precision = "fp32") -> Network:
     """Copy a network into its inference form: the same function as ``model.eval()``, quicker.
 
     Kernels are merged and BatchNorm and residual scales folded into the weights beside them
     (SPEC section 3). LayerNorm cannot be folded and stays. The copy cannot be trained further
-    and the original is left alone.
+    and the original is left alone. Of another network it is a copy in evaluation mode.
 
     Parameters
     ----------
@@ -145,7 +148,7 @@ def fuse(model: ConvTimeNet, precision: Precision = "fp32") -> ConvTimeNet:
         kernels and its widths are multiples of 8; elsewhere they stay float.
     """
     fused = copy.deepcopy(model).eval().requires_grad_(False)
-    if isinstance(model.blocks, FusedBlocks):
+    if isinstance(fused, OtherNetwork) or isinstance(fused.blocks, FusedBlocks):
         return fused
     blocks = [FusedBlock(cast(Block, block)) for block in fused.blocks]
     if precision == "int8":

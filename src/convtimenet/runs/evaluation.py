@@ -10,6 +10,7 @@ from convtimenet import datasets
 from convtimenet.config import Protocol
 from convtimenet.data.frequency import Frequency
 from convtimenet.data.tables import Table
+from convtimenet.datasets.home import ForecastData
 from convtimenet.datasets.registry import ForecastingInfo
 from convtimenet.errors import ConfigError
 from convtimenet.estimators.classifier import ConvTimeNetClassifier
@@ -80,16 +81,7 @@ def _forecasting(
     resume: str | Path | None,
     level: Any,
 ) -> ForecastRun:
-    data = datasets.load_forecasting(name)
-    info = datasets.info(name)
-    assert isinstance(info, ForecastingInfo)
-    table = Table(
-        times=data.times.astype("datetime64[ns]"),
-        values=data.values,
-        channels=data.names,
-        time_name="date",
-        frequency=Frequency.parse(info.frequency),
-    )
+    data, table = registered_table(name)
     if h is None:
         h = PAPER[name].horizons[0] if name in PAPER else 96
     model = ConvTimeNetForecaster(h=h, **settings)
@@ -103,6 +95,26 @@ def _forecasting(
         resume=resume,
         level=level,
     )
+
+
+def registered_table(name: str) -> tuple[ForecastData, Table]:
+    """A registered forecasting set with its split, and its rows as a table.
+
+    Raises
+    ------
+    DatasetError
+        If it is no forecasting set, or absent and unreachable.
+    """
+    data, info = datasets.load_forecasting(name), datasets.info(name)
+    assert isinstance(info, ForecastingInfo)
+    table = Table(
+        times=data.times.astype("datetime64[ns]"),
+        values=data.values,
+        channels=data.names,
+        time_name="date",
+        frequency=Frequency.parse(info.frequency),
+    )
+    return data, table
 
 
 def _classification(

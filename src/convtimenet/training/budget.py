@@ -12,6 +12,7 @@ from convtimenet.errors import DataError
 from convtimenet.network.kernels.native import usable
 from convtimenet.network.memory import GIB, available, predicted_peak
 from convtimenet.network.model import Block, ConvTimeNet, count_parameters
+from convtimenet.network.other import OtherNetwork
 from convtimenet.training.history import History
 from convtimenet.training.progress import memory_note
 
@@ -19,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 def fit_memory(
-    model: ConvTimeNet,
+    model: ConvTimeNet | OtherNetwork,
     examples: Examples,
     config: TrainConfig,
     device: torch.device,
@@ -29,13 +30,16 @@ def fit_memory(
 
     Returns
     -------
-    Examples that a batch must have for BatchNorm to learn from it.
+    Examples that a batch must have for BatchNorm to learn from it. Of another network nothing is
+    known: no peak is predicted.
 
     Raises
     ------
     DataError
         If no batch can have as many.
     """
+    if isinstance(model, OtherNetwork):
+        return 1
     x = examples.batch(torch.zeros(1, dtype=torch.int64, device=device)).x
     each = model.rows(x).shape[0]
     rows = each * min(config.batch_size, len(examples))

@@ -7,7 +7,7 @@ import time
 from contextlib import nullcontext
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from convtimenet.config import TrainConfig
 from convtimenet.data.windows import Examples
@@ -16,6 +16,7 @@ from convtimenet.errors import TrainingError
 from convtimenet.network.inference import fuse
 from convtimenet.network.layers import Residual, TokenBatchNorm
 from convtimenet.network.model import ConvTimeNet
+from convtimenet.network.other import OtherNetwork
 from convtimenet.progress import Task, showing
 from convtimenet.training.budget import fit_memory
 from convtimenet.training.checkpoint import Checkpoint, Checkpoints
@@ -37,7 +38,7 @@ _BLOWN_VARIANCE = 1e8  # tokens are of order 1
 
 
 def train(
-    model: ConvTimeNet,
+    model: ConvTimeNet | OtherNetwork,
     examples: Examples,
     valid: Examples | None,
     config: TrainConfig,
@@ -102,7 +103,7 @@ class _Training:
 
     def __init__(
         self,
-        model: ConvTimeNet,
+        model: ConvTimeNet | OtherNetwork,
         examples: Examples,
         valid: Examples | None,
         config: TrainConfig,
@@ -369,7 +370,7 @@ def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {n.removeprefix(prefix): v for n, v in tensors.items() if n.startswith(prefix)}
 
 
-def _notes(model: ConvTimeNet, history: History) -> list[str]:
+def _notes(model: nn.Module, history: History) -> list[str]:
     """The paper's signs of a training gone wrong, where they are there at the end."""
     notes = []
     if history.skipped:

@@ -15,6 +15,7 @@ from convtimenet.devices import autocast
 from convtimenet.network.layers import TokenBatchNorm
 from convtimenet.network.memory import Parts, out_of_memory
 from convtimenet.network.model import ConvTimeNet
+from convtimenet.network.other import OtherNetwork
 from convtimenet.training.cuda_graph import Graphed
 from convtimenet.training.losses import loss_of
 
@@ -44,7 +45,7 @@ class Step:
 
     def __init__(
         self,
-        model: ConvTimeNet,
+        model: ConvTimeNet | OtherNetwork,
         examples: Examples,
         config: TrainConfig,
         device: torch.device,

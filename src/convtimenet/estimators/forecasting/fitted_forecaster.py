@@ -13,7 +13,7 @@ from convtimenet.data.frequency import season_of
 from convtimenet.data.split import FittedRows, Rows
 from convtimenet.data.tables import Table
 from convtimenet.data.windows import Windows
-from convtimenet.devices import autocast
+from convtimenet.devices import autocast, device_of
 from convtimenet.errors import ConfigError, DataError
 from convtimenet.estimators.base import finite
 from convtimenet.estimators.forecasting.forecasts import as_given, check_steps, forecast_series
@@ -332,7 +332,7 @@ class FittedForecaster(TableReader):
         return int(h)
 
     def _calibrate(self, windows: Windows) -> Calibration:
-        device = next(self.fused_.buffers()).device
+        device = device_of(self.fused_)
         with showing("calibrating intervals", self.verbose), autocast(device, self.train_config_):
             return calibrate(
                 self.fused_,

@@ -16,6 +16,7 @@ from convtimenet.data.tables import Table, agreed, read_table, select_channels
 from convtimenet.data.text.steps import frequency_name
 from convtimenet.data.text.times import TimeReading
 from convtimenet.data.windows import Scaler
+from convtimenet.devices import device_of
 from convtimenet.errors import ConfigError, DataError
 from convtimenet.estimators.base import ConvTimeNetEstimator
 from convtimenet.estimators.forecasting.reading import Reader, gap_notices
@@ -178,6 +179,6 @@ class TableReader(ConvTimeNetEstimator):
     @property
     def _reader(self) -> Reader:
         """How the network reads tables."""
-        device = next(self.fused_.buffers()).device
+        device = device_of(self.fused_)
         config, ids = self.network_.config, self.tail_.ids
         return Reader(config, self.scaler_, self.covariates_, ids, device)

@@ -1,0 +1,1 @@
+"""Other people's models on the same problems; each module needs its own libraries."""

@@ -1,0 +1,82 @@
+"""The results of a matrix: a file of JSON lines, one a cell, written as cells end."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from convtimenet.bench.matrix import Cell
+from convtimenet.errors import ConfigError
+from convtimenet.files import json_text, locked
+
+__all__ = ["add", "alone", "by_key", "read"]
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """All lines; none where there is no file. A last line that a kill cut short is left out.
+
+    Raises
+    ------
+    ConfigError
+        If another line is no result.
+    """
+    if not path.exists():
+        return []
+    found: list[dict[str, Any]] = []
+    lines = path.read_bytes().split(b"\n")
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            one = json.loads(line)
+            Cell(**one["cell"])
+        except (ValueError, KeyError, TypeError) as error:
+            if number == len(lines):
+                continue
+            raise ConfigError(
+                f"{path}, line {number}: expected a result as JSON, found {error}; remove the line"
+            ) from error
+        found.append(one)
+    return found
+
+
+def by_key(lines: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The newest result of each cell that has scores."""
+    return {Cell(**line["cell"]).key: line for line in lines if "scores" in line}
+
+
+def add(path: Path, line: Mapping[str, Any]) -> None:
+    """Append one line, on the disk when this returns; a line that a kill cut short goes first."""
+    data = json_text(line).encode() + b"\n"
+    with path.open("ab+") as file:
+        end = file.seek(0, os.SEEK_END)
+        if end:
+            file.seek(end - 1)
+            if file.read(1) != b"\n":
+                file.seek(0)
+                file.truncate(file.read().rfind(b"\n") + 1)
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Hold the results for this run: two at the same time would run the same cells.
+
+    Raises
+    ------
+    ConfigError
+        If another process holds them.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with locked(path.with_name(f".{path.name}.lock")) as holder:
+        if holder is not None:
+            raise ConfigError(
+                f"{path} is being written by {holder}; wait for it, or give another --out"
+            )
+        yield

@@ -1,0 +1,173 @@
+"""Models that need nothing but this package: ours, a closed-form ridge and the naive forecast.
+
+A model is a function ``(problem, seed, **settings) -> Fitted``; others lie in
+benchmarks/evidence/peers. Nothing here reads a test target.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from convtimenet.bench.problems import CasesProblem, ForecastProblem
+from convtimenet.data.tables import crop
+from convtimenet.estimators.base import ConvTimeNetEstimator
+from convtimenet.estimators.classifier import ConvTimeNetClassifier
+from convtimenet.estimators.forecasting.forecaster import ConvTimeNetForecaster
+from convtimenet.network.kernels import library
+from convtimenet.network.model import Block, count_parameters
+from convtimenet.training.metrics import outputs
+
+__all__ = [
+    "Fitted",
+    "classifier",
+    "fitted_classifier",
+    "fitted_forecaster",
+    "forecaster",
+    "macs_of",
+    "seasonal_naive",
+    "warm_up",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fitted:
+    """A fitted model.
+
+    Attributes
+    ----------
+    predict
+        Gives the forecasts of all test windows (n, C, H) in scaled units, or the labels of all
+        test cases (n,).
+    parameters
+        Numbers that were fitted; None where that is not counted.
+    macs
+        Multiply-adds of one forecast of all channels, or of one case; None where not counted.
+    config
+        Every setting, as plain JSON values.
+    chosen
+        What the validation split chose: the best epoch, a penalty.
+    notices
+        What the model said.
+    """
+
+    predict: Callable[[], np.ndarray]
+    parameters: int | None = None
+    macs: int | None = None
+    config: Mapping[str, Any] = field(default_factory=dict)
+    chosen: Mapping[str, Any] = field(default_factory=dict)
+    notices: tuple[str, ...] = ()
+
+
+def warm_up(model: str) -> None:
+    """Load the fused CPU kernels, and compile them where none came built."""
+    library.warm_up()
+
+
+def seasonal_naive(problem: ForecastProblem, seed: int) -> Fitted:
+    """Repeat the last season."""
+    return Fitted(predict=problem.naive, parameters=0, macs=0, config={"season": problem.season})
+
+
+def forecaster(
+    problem: ForecastProblem, seed: int, *, preset: str = "paper", **settings: Any
+) -> Fitted:
+    """`ConvTimeNetForecaster` with the paper's settings for the set ("paper") or its defaults."""
+    preset = problem.name if preset == "paper" else preset
+    return fitted_forecaster(ConvTimeNetForecaster, problem, seed, preset=preset, **settings)
+
+
+def classifier(
+    problem: CasesProblem, seed: int, *, preset: str = "paper", **settings: Any
+) -> Fitted:
+    """`ConvTimeNetClassifier` with the paper's settings for the set ("paper") or its defaults."""
+    preset = problem.name if preset == "paper" else preset
+    return fitted_classifier(ConvTimeNetClassifier, problem, seed, preset=preset, **settings)
+
+
+def fitted_forecaster(
+    kind: type[ConvTimeNetForecaster], problem: ForecastProblem, seed: int, **settings: Any
+) -> Fitted:
+    """Fit our forecaster, or one of another network, to a problem.
+
+    Where the problem has a split, validation chooses the epoch and the test windows are forecast
+    by the network as it was trained. Where it has none, the forecaster does with the rows before
+    the horizon what it does for a user, and forecasts once.
+    """
+    model = kind(problem.horizon, random_state=seed, verbose=0, **_with_protocol(problem, settings))
+    known = crop(problem.table, 0, problem.valid_end)
+    if problem.train_end is None:
+        model.fit(known)
+
+        def once() -> np.ndarray:
+            return problem.scaler.apply(model.predict(known).values.T)[None]
+
+        return _fitted(model, once)
+    model.fit(known, split=(problem.train_end, problem.valid_end), refit=False)
+    windows = problem.windows("test", model.network_.config.context_length)
+
+    def predict() -> np.ndarray:
+        found = outputs(model.fused_, windows, model.train_config_.batch_size, torch.device("cpu"))
+        return torch.cat([output for output, _ in found]).numpy()
+
+    return _fitted(model, predict)
+
+
+def fitted_classifier(
+    kind: type[ConvTimeNetClassifier], problem: CasesProblem, seed: int, **settings: Any
+) -> Fitted:
+    """Fit our classifier, or one of another network, to a problem: a stratified validation split
+    of the training cases chooses the epoch, then all of them train for as many. Under the paper
+    protocol the test cases choose the epoch (SPEC section 6)."""
+    model = kind(random_state=seed, verbose=0, **_with_protocol(problem, settings))
+    valid = (problem.test, problem.test.labels) if problem.protocol == "paper" else None
+    model.fit(problem.train, valid=valid)
+    return _fitted(model, lambda: model.predict(problem.test))
+
+
+def _with_protocol(
+    problem: ForecastProblem | CasesProblem, settings: Mapping[str, Any]
+) -> dict[str, Any]:
+    training = {**settings.get("training", {}), "protocol": problem.protocol}
+    return {**settings, "training": training, "device": "cpu"}
+
+
+def _fitted(model: ConvTimeNetEstimator, predict: Callable[[], np.ndarray]) -> Fitted:
+    config, history = model.network_.config, model.history_
+    channels = len(model.scaler_.centre) if config.head == "forecast" else config.channels
+    network = copy.deepcopy(model.network_).eval()
+    return Fitted(
+        predict=predict,
+        parameters=count_parameters(model.network_),
+        macs=macs_of(network, torch.zeros(1, channels, config.context_length)),
+        config={
+            "estimator": type(model).__name__,
+            "model": config.to_dict(),
+            "training": model.train_config_.to_dict(),
+        },
+        chosen={
+            "best_epoch": history.best_epoch,
+            "epochs": len(history.epochs),
+            "stopped": history.stopped,
+            "validation": [epoch.valid for epoch in history.epochs],
+        },
+        notices=model.notices_,
+    )
+
+
+def macs_of(network: nn.Module, *inputs: torch.Tensor) -> int:
+    """Multiply-adds of one call, as torch counts them, our fused CPU kernels left out."""
+    for module in network.modules():
+        if isinstance(module, Block):
+            module.native = False
+    counter = FlopCounterMode(display=False)
+    with torch.no_grad(), counter:
+        network(*inputs)
+    return counter.get_total_flops() // 2

@@ -1,0 +1,169 @@
+"""A matrix run: every cell that has no result yet, each in a process of its own.
+
+A cell's process starts fresh, so that its peak memory and its CPU seconds are its own, and a crash
+costs one cell. Its line is written when it ends; a run that was killed goes on with the cells that
+have none.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import statistics
+import threading
+import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+from convtimenet.bench import lines
+from convtimenet.bench.matrix import Cell, Matrix
+from convtimenet.progress import clock, showing
+
+__all__ = ["estimate", "run"]
+
+
+def run(
+    matrix: Matrix,
+    out: Path,
+    *,
+    only: Sequence[str] = (),
+    jobs: int = 1,
+    threads: int = 1,
+    verbose: int = 1,
+) -> dict[str, str]:
+    """Run what has no result yet.
+
+    Parameters
+    ----------
+    out
+        The file of JSON lines.
+    only
+        Patterns of cell names, see `Matrix.only`.
+    jobs, threads
+        Cells at a time, and threads of each.
+
+    Returns
+    -------
+    dict
+        Errors by cell name; what failed is tried again by the next run.
+
+    Raises
+    ------
+    ConfigError
+        If another process writes `out`, or a pattern fits nothing.
+    """
+    chosen = matrix.only(only)
+    with lines.alone(out):
+        found = lines.by_key(lines.read(out))
+        left = [cell for cell in chosen if cell.key not in found]
+        costs = {cell: estimate(cell, found) or 60.0 for cell in left}
+        errors: dict[str, str] = {}
+        with showing("bench", verbose, at_once=True) as task:
+            task.expect(round(sum(costs.values())))
+            task.say(f"{len(chosen) - len(left)} of {len(chosen)} cells have a result in {out}")
+            running: dict[Connection, tuple[Cell, BaseProcess]] = {}
+            try:
+                while left or running:
+                    while left and len(running) < jobs:
+                        started = left.pop(0)
+                        connection, process = _start(matrix, started, threads)
+                        running[connection] = started, process
+                        task.at = ", ".join(cell.key for cell, _ in running.values())
+                    for ready in wait(list(running)):
+                        assert isinstance(ready, Connection)
+                        cell, process = running.pop(ready)
+                        line = _result(cell, ready, process)
+                        lines.add(out, line)
+                        task.advance(costs[cell])
+                        task.say(_said(cell, line))
+                        if "error" in line:
+                            errors[cell.key] = line["error"]
+            finally:
+                for _, process in running.values():
+                    process.kill()
+        return errors
+
+
+def estimate(cell: Cell, found: Mapping[str, Mapping[str, Any]]) -> float | None:
+    """CPU seconds that a cell will take, from the results there are: those that share most with it.
+    None where nothing is like it."""
+    results = [(Cell(**line["cell"]), line) for line in found.values()]
+    for alike in (
+        lambda one: (one.who, one.where) == (cell.who, cell.where),
+        lambda one: (one.model, one.where) == (cell.model, cell.where),
+        lambda one: (one.who, one.dataset) == (cell.who, cell.dataset),
+        lambda one: (one.model, one.horizon is None) == (cell.model, cell.horizon is None),
+    ):
+        seconds = [sum(line["cpu_seconds"].values()) for one, line in results if alike(one)]
+        if seconds:
+            return statistics.median(seconds)
+    return None
+
+
+def _start(matrix: Matrix, cell: Cell, threads: int) -> tuple[Connection, BaseProcess]:
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=_work, args=(matrix, cell, threads, theirs))
+    # numerical libraries read it when they are loaded
+    before = os.environ.get("OMP_NUM_THREADS")
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    try:
+        process.start()
+    finally:
+        if before is None:
+            del os.environ["OMP_NUM_THREADS"]
+        else:
+            os.environ["OMP_NUM_THREADS"] = before
+    theirs.close()
+    return ours, process
+
+
+def _work(matrix: Matrix, cell: Cell, threads: int, answer: Connection) -> None:
+    """A cell in its own process."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        from convtimenet.bench.measure import measure
+
+        line = measure(matrix, cell, threads)
+    except Exception as error:  # noqa: BLE001 - whatever a peer raises is that cell's result
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        line = {
+            "cell": asdict(cell),
+            "error": f"{type(error).__name__}: {error}",
+            "where": f"{Path(last.filename).name}:{last.lineno}",
+        }
+    answer.send(line)
+
+
+def _end_with_parent() -> None:
+    """A run that was killed leaves no cells behind that nobody will write down."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _result(cell: Cell, connection: Connection, process: BaseProcess) -> dict[str, Any]:
+    try:
+        line = connection.recv()
+    except EOFError:
+        line = None
+    connection.close()
+    process.join()
+    if line is not None:
+        return line
+    code = process.exitcode
+    how = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
+    return {"cell": asdict(cell), "error": f"its process ended with {how}, without a result"}
+
+
+def _said(cell: Cell, line: Mapping[str, Any]) -> str:
+    if "error" in line:
+        return f"{cell.key}: failed: {line['error']}"
+    name, score = next(iter(line["scores"].items()))
+    seconds = sum(line["cpu_seconds"].values())
+    return f"{cell.key}: {name} {score:.4f}, {clock(seconds)} of CPU time"
