@@ -119,12 +119,12 @@ def itransformer(
 def timesnet(
     problem: ForecastProblem, seed: int, *, network: dict[str, Any], **settings: Any
 ) -> Fitted:
-    """TimesNet (Wu et al., ICLR 2023), each channel a series of its own, as neuralforecast has it."""
+    """TimesNet (Wu et al., ICLR 2023), each channel alone, as neuralforecast has it."""
     build = _nixtla("TimesNet", network, normal=True)
     return _trained("TimesNet", build, problem, seed, settings)
 
 
-# --- the authors' network, from sktime -------------------------------------------------------------
+# --- the authors' network, from sktime -----------------------------------------------------------
 
 
 class ChannelsLast(nn.Module):
@@ -160,7 +160,7 @@ def authors(problem: ForecastProblem | CasesProblem, seed: int, **settings: Any)
     return fitted_classifier(kind, problem, seed, **{"preset": problem.name, **settings})
 
 
-# --- classifiers -----------------------------------------------------------------------------------
+# --- classifiers ---------------------------------------------------------------------------------
 
 
 def inceptiontime(problem: CasesProblem, seed: int, **settings: Any) -> Fitted:

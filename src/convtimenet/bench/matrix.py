@@ -84,6 +84,8 @@ class Matrix:
         The TOML file; entries of modules beside it and relative paths are looked up there.
     title
         For the report.
+    results
+        The file of JSON lines.
     cells
         In the order they run.
     models, sets
@@ -92,6 +94,7 @@ class Matrix:
 
     path: Path
     title: str
+    results: Path
     cells: tuple[Cell, ...]
     models: Mapping[str, Mapping[str, Any]]
     sets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -114,10 +117,8 @@ class Matrix:
                 f"expected a matrix file, found none at {path} ({error.strerror}); check the path"
             ) from error
         except tomllib.TOMLDecodeError as error:
-            raise ConfigError(
-                f"{path}: expected TOML, found: {error}; correct that line"
-            ) from error
-        _only(path, "the file", found, ("title", "models", "sets", "runs"))
+            raise ConfigError(f"{path}: expected TOML, found {error}; correct that line") from error
+        _only(path, "the file", found, ("title", "results", "models", "sets", "runs"))
         models, sets = found.get("models", {}), found.get("sets", {})
         for name, model in models.items():
             _only(path, f"models.{name}", model, ("entry", "title", "variants"))
@@ -135,6 +136,7 @@ class Matrix:
         return cls(
             path=path,
             title=str(found.get("title", path.stem)),
+            results=path.parent / str(found.get("results", "results")) / f"{path.stem}.jsonl",
             cells=tuple(cells.values()),
             models=models,
             sets=sets,

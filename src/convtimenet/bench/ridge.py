@@ -1,10 +1,10 @@
 """A closed-form ridge on instance-normalised contexts: the mark below which no network is worth
 its time.
 
-Every window of every channel is one case: its context, less its mean and divided by its deviation,
-times one matrix (L + 1, H) for all channels gives the forecast in the same terms. The matrix has the
-smallest sum of squared errors over the training windows, as they are scored (the mean and the
-deviation put back), plus a penalty on its squares.
+Every window of every channel is one case: its context, less its mean and divided by its
+deviation, times one matrix (L + 1, H) for all channels gives the forecast in the same terms. The
+matrix has the smallest sum of squared errors over the training windows, as they are scored (mean
+and deviation put back), plus a penalty on its squares.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def ridge(
     if not contexts:
         raise DataError(f"{problem.train_end} training rows hold no window; give shorter contexts")
     found = [_best(problem, context, penalties) for context in contexts]
-    error, penalty, weights = min(found, key=lambda one: one[0])
+    _, penalty, weights = min(found, key=lambda one: one[0])
     L = len(weights) - 1
 
     def predict() -> np.ndarray:

@@ -299,7 +299,7 @@ def run_bench(flags: Any) -> None:
     from convtimenet.bench.runs import estimate, run
 
     matrix, console = Matrix.read(flags.matrix), make_console()
-    out = Path(flags.out or matrix.path.parent / "results" / f"{matrix.path.stem}.jsonl")
+    out = Path(flags.out or matrix.results)
     chosen = matrix.only(flags.only)
     if flags.action == "report":
         from convtimenet.bench.report import write_report

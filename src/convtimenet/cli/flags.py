@@ -210,7 +210,7 @@ def bench_flags(parser: ArgumentParser) -> None:
         "--out",
         type=str | None,
         metavar="FILE",
-        help="the file of JSON lines; by default results/NAME.jsonl beside the matrix",
+        help="the file of JSON lines; by default NAME.jsonl in the folder that the matrix says",
     )
     add(
         "--report",
