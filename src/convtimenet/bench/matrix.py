@@ -119,7 +119,12 @@ class Matrix:
         except tomllib.TOMLDecodeError as error:
             raise ConfigError(f"{path}: expected TOML, found {error}; correct that line") from error
         _only(path, "the file", found, ("title", "results", "models", "sets", "runs"))
-        models, sets = found.get("models", {}), found.get("sets", {})
+        models, given = found.get("models", {}), found.get("sets", {})
+        groups = {name: own["each"] for name, own in given.items() if "each" in own}
+        sets = {name: own for name, own in given.items() if name not in groups}
+        for group, names in groups.items():
+            shared = {key: value for key, value in given[group].items() if key != "each"}
+            sets |= {name: {**shared, "group": group} for name in names}
         for name, model in models.items():
             _only(path, f"models.{name}", model, ("entry", "title", "variants"))
             if ":" not in str(model.get("entry", "")):
@@ -129,7 +134,7 @@ class Matrix:
                 )
         cells: dict[str, Cell] = {}
         for run in found.get("runs", []):
-            for cell in _cells(path, run, models):
+            for cell in _cells(path, run, models, groups):
                 cells.setdefault(cell.key, cell)
         if not cells:
             raise ConfigError(f"{path}: expected [[runs]] with models and sets, found none")
@@ -172,12 +177,15 @@ class Matrix:
         return dict(self.models[cell.model].get("variants", {}).get(cell.variant, {}))
 
 
-def _cells(path: Path, run: Mapping[str, Any], models: Mapping[str, Any]) -> Iterator[Cell]:
+def _cells(
+    path: Path, run: Mapping[str, Any], models: Mapping[str, Any], groups: Mapping[str, list[str]]
+) -> Iterator[Cell]:
     """The cells of one entry of ``[[runs]]``."""
     _only(path, "[[runs]]", run, ("models", "sets", "horizons", "protocols", "seeds"))
+    sets = [one for name in _some(path, run, "sets") for one in groups.get(name, [name])]
     for who, dataset, horizon, protocol, seed in product(
         _some(path, run, "models"),
-        _some(path, run, "sets"),
+        sets,
         run.get("horizons", [None]),
         run.get("protocols", ["honest"]),
         run.get("seeds", [2023]),
