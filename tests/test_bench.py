@@ -54,7 +54,8 @@ import numpy as np
 from convtimenet.bench.models import Fitted
 
 def constant(problem, seed, *, value=0.0):
-    return Fitted(predict=lambda: np.full_like(problem.truth(), value + seed), config={"value": value})
+    answer = np.full_like(problem.truth(), value + seed)
+    return Fitted(predict=lambda: answer, config={"value": value})
 
 def slow(problem, seed):
     time.sleep(0.5)
@@ -188,7 +189,7 @@ class TestProblems:
         with pytest.raises(ConfigError, match="leave horizons out"):
             load("Toy", 3, "honest", folder)
         (folder / "Toy_TEST.npz").unlink()
-        with pytest.raises(DataError, match="one file in .* with TEST in its name, found none"):
+        with pytest.raises(DataError, match="TEST in its name, found none"):
             load("Toy", None, "honest", folder)
 
 
@@ -223,6 +224,7 @@ class TestModels:
     def test_our_cell_is_what_evaluate_gives(self, protocol, monkeypatch):
         monkeypatch.setenv("CONVTIMENET_DATA", str(DATA))
         made = load("ILI", 24, protocol)
+        assert isinstance(made, ForecastProblem)
         settings = {"n_epochs": 1, "model": TINY}
         fitted = forecaster(made, 7, preset="paper", **settings)
         predicted = fitted.predict()
@@ -251,9 +253,9 @@ class TestModels:
         network = ConvTimeNet(config).eval()
         N, D, F = config.n_patches, config.d_model, config.d_ff
         predictor = 32 * 64 + 64 * 2
-        expected = N * (predictor + 32 * D + D * 5 + 2 * D * F) + N * D * 8
-        found = macs_of(network, torch.zeros(1, 1, 336))
-        assert found == pytest.approx(expected, rel=0.01)  # taps beyond the edge are not counted
+        convolution = D * N * N  # a banded matrix per channel
+        expected = N * (predictor + 32 * D + 2 * D * F) + convolution + N * D * 8
+        assert macs_of(network, torch.zeros(1, 1, 336)) == expected
 
     def test_another_network_is_trained_and_answers_through_our_estimators(self):
         class Linear(ConvTimeNetForecaster):

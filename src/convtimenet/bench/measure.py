@@ -128,8 +128,9 @@ def _beside(path: Path):
 
 def _naive(problem: Problem) -> dict[str, float]:
     if isinstance(problem, CasesProblem):
-        labels, counts = np.unique(problem.train.labels, return_counts=True)
+        assert problem.train.labels is not None
         assert problem.test.labels is not None
+        labels, counts = np.unique(problem.train.labels, return_counts=True)
         return problem.scores(np.full(len(problem.test.labels), labels[counts.argmax()]))
     return problem.scores(problem.naive())
 

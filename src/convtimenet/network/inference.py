@@ -16,7 +16,7 @@ from convtimenet.network.layers import TokenBatchNorm, banded_conv
 from convtimenet.network.model import Block, Blocks, ConvTimeNet
 from convtimenet.network.other import OtherNetwork
 
-Network = TypeVar("Network", ConvTimeNet, OtherNetwork)
+Network = TypeVar("Network", bound=ConvTimeNet | OtherNetwork)
 
 
 class EightBits(NamedTuple):
