@@ -14,9 +14,9 @@ preset = "paper"
 
 [sets.mine]                                  # only for sets that are not registered
 path = "data/mine.csv"
-[sets.made]
-entry = "small:monthly"                      # a function; gets the other settings as keywords
-group = "monthly"                            # the report puts sets of one group together
+[sets.monthly]                               # a group, which the report sums up
+entry = "small:problem"                      # a function; gets the other settings as keywords
+each = ["gas@1", "gas@2"]                    # the sets, which get group = "monthly"
 
 [[runs]]
 models = ["ridge", "convtimenet.paper"]
@@ -130,20 +130,25 @@ class Matrix:
             found,
             ("title", "results", "published", "reference", "models", "sets", "runs"),
         )
-        models, sets = found.get("models", {}), found.get("sets", {})
-        for name, tables in (("models", models), ("sets", sets)):
+        models, given = found.get("models", {}), found.get("sets", {})
+        for name, tables in (("models", models), ("sets", given)):
             if not isinstance(tables, Mapping):
                 raise ConfigError(f"{path}: expected [{name}.NAME], found {name} = {tables!r}")
+        for name, own in given.items():
+            _check_set(path, name, own)
+        groups = {name: own["each"] for name, own in given.items() if "each" in own}
+        sets = {name: own for name, own in given.items() if name not in groups}
+        for group, names in groups.items():
+            shared = {key: value for key, value in given[group].items() if key != "each"}
+            sets |= {name: {**shared, "group": group} for name in names}
         for name, model in models.items():
             _check_model(path, name, model)
-        for name, own in sets.items():
-            _check_set(path, name, own)
         published, reference = found.get("published"), found.get("reference")
         if reference is not None:
             _check_who(path, "reference", reference, models)
         cells: dict[str, Cell] = {}
         for run in found.get("runs", []):
-            for cell in _cells(path, run, models):
+            for cell in _cells(path, run, models, groups):
                 cells.setdefault(cell.key, cell)
         if not cells:
             raise ConfigError(f"{path}: expected [[runs]] with models and sets, found none")
@@ -188,12 +193,15 @@ class Matrix:
         return dict(self.models[cell.model].get("variants", {}).get(cell.variant, {}))
 
 
-def _cells(path: Path, run: Mapping[str, Any], models: Mapping[str, Any]) -> Iterator[Cell]:
+def _cells(
+    path: Path, run: Mapping[str, Any], models: Mapping[str, Any], groups: Mapping[str, list[str]]
+) -> Iterator[Cell]:
     """The cells of one entry of ``[[runs]]``."""
     check_names(path, "[[runs]]", run, ("models", "sets", "horizons", "protocols", "seeds"))
+    sets = [one for name in _some(path, run, "sets") for one in groups.get(name, [name])]
     for who, dataset, horizon, protocol, seed in product(
         _some(path, run, "models"),
-        _some(path, run, "sets"),
+        sets,
         _some(path, run, "horizons", [None]),
         _some(path, run, "protocols", ["honest"]),
         _some(path, run, "seeds", [2023]),
@@ -228,7 +236,12 @@ def _check_set(path: Path, name: str, own: Any) -> None:
             "a registered set needs no entry here"
         )
     if "entry" not in own:
-        check_names(path, f"sets.{name}", own, ("path", "group"))
+        check_names(path, f"sets.{name}", own, ("path",))
+    each = own.get("each", ["one"])
+    if not isinstance(each, list) or not each or not all(isinstance(one, str) for one in each):
+        raise ConfigError(
+            f'{path}: sets.{name} needs each = ["NAME", ...], the names of its sets; found {each!r}'
+        )
 
 
 def _check_who(path: Path, where: str, who: Any, models: Mapping[str, Any]) -> tuple[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +14,7 @@ from convtimenet import datasets
 from convtimenet.config import Protocol
 from convtimenet.data.cases import Cases, read_cases
 from convtimenet.data.frequency import season_of
-from convtimenet.data.tables import Table, crop
+from convtimenet.data.tables import Origin, Table, crop
 from convtimenet.data.windows import Scaler, Windows
 from convtimenet.datasets.registry import ForecastingInfo
 from convtimenet.errors import ConfigError, DataError
@@ -214,7 +214,7 @@ def forecast_problem(
         name=name,
         horizon=horizon,
         protocol=protocol,
-        table=crop(table, 0, test_end),
+        table=replace(crop(table, 0, test_end), origin=Origin("file")),
         train_end=train_end,
         valid_end=valid_end,
         test_end=test_end,

@@ -1,0 +1,413 @@
+"""Cells of a matrix: what is measured, and that a run loses and repeats nothing."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from common import DATA, needs_data
+from torch import nn
+
+from convtimenet import ConvTimeNetClassifier, ConvTimeNetForecaster
+from convtimenet.bench import lines
+from convtimenet.bench.matrix import Cell, Matrix
+from convtimenet.bench.measure import hash_of, measure
+from convtimenet.bench.models import classifier, forecaster, macs_of, seasonal_naive
+from convtimenet.bench.problems import CasesProblem, ForecastProblem, load
+from convtimenet.bench.ridge import ridge
+from convtimenet.bench.runs import estimate, run
+from convtimenet.config import ModelConfig
+from convtimenet.data.cases import as_cases
+from convtimenet.errors import ConfigError, DataError
+from convtimenet.network.model import ConvTimeNet
+from convtimenet.network.other import OtherNetwork
+from convtimenet.runs.evaluation import evaluate_dataset
+
+
+def running(session: int) -> list[str]:
+    """Processes of a session that have not ended, as /proc tells."""
+    found = []
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            name, _, rest = status.read_text().rpartition(")")
+        except OSError:
+            continue
+        state, _, _, of = rest.split()[:4]
+        if int(of) == session and state != "Z":
+            found.append(name)
+    return found
+
+
+TINY = {"d_model": 8, "d_ff": 16, "kernel_sizes": (3,)}
+
+MODELS = """
+import os, time
+import numpy as np
+from convtimenet.bench.models import Fitted
+
+def constant(problem, seed, *, value=0.0):
+    return Fitted(predict=lambda: np.full_like(problem.truth(), value + seed), config={"value": value})
+
+def slow(problem, seed):
+    time.sleep(0.5)
+    return constant(problem, seed)
+
+def fails(problem, seed):
+    if not os.path.exists(os.environ.get("MENDED", "")):
+        raise ArithmeticError("no convergence")
+    return constant(problem, seed)
+
+def dies(problem, seed):
+    os.kill(os.getpid(), 9)
+"""
+
+MATRIX = """
+title = "Try"
+[models.constant]
+entry = "own:constant"
+variants.zero = {{ value = 0.0 }}
+variants.one = {{ value = 1.0 }}
+[models.slow]
+entry = "own:slow"
+[models.fails]
+entry = "own:fails"
+[models.dies]
+entry = "own:dies"
+[sets.mine]
+path = "mine.csv"
+[[runs]]
+models = {models}
+sets = ["mine"]
+horizons = [4]
+seeds = {seeds}
+"""
+
+
+@pytest.fixture
+def matrix(tmp_path):
+    """Write a matrix file with these models and seeds beside a module and a table."""
+
+    def write(*models: str, seeds: tuple[int, ...] = (0,)) -> Matrix:
+        (tmp_path / "own.py").write_text(MODELS)
+        times = pd.date_range("2020-01-01", periods=100, freq="D")
+        y = np.sin(np.arange(100) / 3) + 5
+        pd.DataFrame({"time": times, "y": y}).to_csv(tmp_path / "mine.csv", index=False)
+        path = tmp_path / "try.toml"
+        path.write_text(MATRIX.format(models=list(models), seeds=list(seeds)))
+        return Matrix.read(path)
+
+    return write
+
+
+def problem(rows: int = 400, horizon: int = 4, channels: int = 2, **changed) -> ForecastProblem:
+    """Noisy waves, 70 % to train and 10 % to validate."""
+    rng = np.random.default_rng(3)
+    t = np.arange(rows)
+    waves = [np.sin(t / (3 + c)) * (c + 1) + 10 * c for c in range(channels)]
+    frame = pd.DataFrame(np.stack(waves, 1) + 0.1 * rng.standard_normal((rows, channels)))
+    frame.columns = [f"c{c}" for c in range(channels)]
+    frame.insert(0, "time", pd.date_range("2020-01-01", periods=rows, freq="D"))
+    table = ConvTimeNetForecaster(1).read(frame)
+    from convtimenet.bench.problems import forecast_problem
+
+    split = {"train_end": 280, "valid_end": 320, "test_end": rows} | changed
+    return forecast_problem("waves", horizon, "honest", table, **split)
+
+
+class TestProblems:
+    def test_the_test_windows_are_all_of_them_whatever_the_context(self):
+        made = problem()
+        truth = made.truth()
+        assert truth.shape == (80 - 4 + 1, 2, 4)
+        for context in (1, 12, 100):
+            windows = made.windows("test", context)
+            y = windows.batch(torch.arange(len(windows))).y.numpy()
+            np.testing.assert_array_equal(y, truth)
+        scaled = made.scaler.apply(made.table.values.T)
+        np.testing.assert_allclose(truth[5], scaled[:, 325:329], rtol=1e-6)
+        np.testing.assert_allclose(scaled[:, :280].mean(1), 0, atol=1e-9)
+
+    def test_train_windows_do_not_reach_into_validation(self):
+        made = problem()
+        windows = made.windows("train", 12)
+        assert int(windows.starts.max()) + 12 + 4 == 280
+        windows = made.windows("validation", 12)
+        assert int(windows.starts.min()) + 12 == 280
+        assert int(windows.starts.max()) + 12 + 4 == 320
+
+    def test_scores_are_those_of_the_definitions(self):
+        made = problem()
+        guess = made.truth() + np.array([0.5, -0.1])[:, None]
+        found = made.scores(guess)
+        change = (made.scaled[:, 7:320] - made.scaled[:, :313]).abs().mean(1).numpy()
+        assert found["mse"] == pytest.approx((0.25 + 0.01) / 2, rel=1e-5)
+        assert found["mae"] == pytest.approx(0.3, rel=1e-5)
+        assert found["mase"] == pytest.approx((0.5 / change[0] + 0.1 / change[1]) / 2, rel=1e-5)
+
+    def test_naive_repeats_the_last_week_of_daily_rows(self):
+        made = problem(horizon=10)
+        naive = made.naive()
+        scaled = made.scaled.numpy()
+        np.testing.assert_array_equal(naive[0, :, :7], scaled[:, 313:320])
+        np.testing.assert_array_equal(naive[0, :, 7:], scaled[:, 313:316])
+
+    def test_missing_values_are_refused_before_a_model_sees_them(self, tmp_path):
+        frame = pd.DataFrame(
+            {"time": pd.date_range("2020-01-01", periods=50), "y": np.arange(50.0)}
+        )
+        frame.loc[7, "y"] = np.nan
+        frame.to_csv(tmp_path / "gap.csv", index=False)
+        with pytest.raises(DataError, match="without missing values"):
+            load("gap", 3, "honest", tmp_path / "gap.csv")
+
+    def test_a_table_and_a_folder_of_cases_are_read_by_path(self, tmp_path):
+        frame = pd.DataFrame(
+            {"time": pd.date_range("2020-01-01", periods=50), "y": np.arange(50.0)}
+        )
+        frame.to_csv(tmp_path / "mine.csv", index=False)
+        made = load("mine", 3, "honest", tmp_path / "mine.csv")
+        assert isinstance(made, ForecastProblem)
+        assert (made.train_end, made.valid_end, made.test_end) == (35, 40, 50)
+        folder = tmp_path / "Toy"
+        folder.mkdir()
+        for part, n in (("TRAIN", 6), ("TEST", 4)):
+            values = np.arange(n * 2 * 5, dtype=np.float32).reshape(n, 2, 5)
+            np.savez(folder / f"Toy_{part}.npz", X=values, y=np.array(["a", "b"] * (n // 2)))
+        made = load("Toy", None, "honest", folder)
+        assert isinstance(made, CasesProblem)
+        assert made.train.values.shape == (6, 2, 5)
+        assert made.scores(np.array(["a"] * 4)) == {"accuracy": 0.5, "balanced_accuracy": 0.5}
+        with pytest.raises(ConfigError, match="leave horizons out"):
+            load("Toy", 3, "honest", folder)
+        (folder / "Toy_TEST.npz").unlink()
+        with pytest.raises(DataError, match="one file in .* with TEST in its name, found none"):
+            load("Toy", None, "honest", folder)
+
+
+class TestModels:
+    def test_ridge_solves_the_least_squares_problem_it_names(self):
+        made = problem()
+        fitted = ridge(made, 0, contexts=(12,), penalties=(1e-9,))
+        rows, targets = [], []
+        scaled = made.scaled.double().numpy()
+        for start in range(280 - 16 + 1):
+            for c in range(2):
+                x, y = scaled[c, start : start + 12], scaled[c, start + 12 : start + 16]
+                rows.append(np.append(x - x.mean(), np.sqrt(x.var() + 1e-5)))
+                targets.append(y - x.mean())
+        weights = np.linalg.lstsq(np.array(rows), np.array(targets), rcond=None)[0]
+        x = scaled[:, 308:320]
+        mean, deviation = x.mean(1, keepdims=True), np.sqrt(x.var(1, keepdims=True) + 1e-5)
+        expected = np.hstack([x - mean, deviation]) @ weights + mean
+        np.testing.assert_allclose(fitted.predict()[0], expected, atol=1e-4)
+        assert fitted.parameters == 13 * 4
+
+    def test_ridge_chooses_by_validation_and_never_by_test(self):
+        made = problem()
+        fitted = ridge(made, 0, contexts=(8, 24))
+        errors = fitted.chosen["validation"]
+        assert fitted.chosen["context"] == int(min(errors, key=errors.get))
+        made.scaled[:, 320:] += 100  # the rows that are scored
+        assert ridge(made, 0, contexts=(8, 24)).chosen == fitted.chosen
+
+    @needs_data
+    @pytest.mark.parametrize("protocol", ["honest", "paper"])
+    def test_our_cell_is_what_evaluate_gives(self, protocol, monkeypatch):
+        monkeypatch.setenv("CONVTIMENET_DATA", str(DATA))
+        made = load("ILI", 24, protocol)
+        settings = {"n_epochs": 1, "model": TINY}
+        fitted = forecaster(made, 7, preset="paper", **settings)
+        predicted = fitted.predict()
+        asked = {**settings, "random_state": 7, "verbose": 0}
+        result = evaluate_dataset("ILI", h=24, protocol=protocol, settings=asked).result
+        assert len(predicted) == result.n_test == {"honest": 170, "paper": 128}[protocol]
+        for name in ("mse", "mae"):
+            assert made.scores(predicted)[name] == pytest.approx(result.scores[name], rel=1e-5)
+        naive = seasonal_naive(made, 0).predict()
+        assert made.scores(naive)["mse"] == pytest.approx(result.baseline["mse"], rel=1e-5)
+        assert fitted.parameters == result.parameters
+
+    def test_without_a_split_the_forecast_is_what_a_user_gets(self):
+        made = problem(train_end=None, valid_end=396)
+        fitted = forecaster(made, 5, preset="auto", n_epochs=1, model=TINY)
+        own = ConvTimeNetForecaster(4, n_epochs=1, model=TINY, random_state=5, verbose=0)
+        frame = pd.DataFrame(made.table.values[:396])
+        frame.insert(0, "time", made.table.times[:396])
+        expected = own.fit(frame).predict(frame).to_numpy()[:, 1:].astype(float)
+        np.testing.assert_allclose(
+            made.scaler.invert(fitted.predict()[0]).T, expected, rtol=1e-5, atol=1e-5
+        )
+
+    def test_macs_are_those_of_the_layers(self):
+        config = ModelConfig.forecasting(context_length=336, horizon=8, kernel_sizes=(5,))
+        network = ConvTimeNet(config).eval()
+        N, D, F = config.n_patches, config.d_model, config.d_ff
+        predictor = 32 * 64 + 64 * 2
+        expected = N * (predictor + 32 * D + D * 5 + 2 * D * F) + N * D * 8
+        found = macs_of(network, torch.zeros(1, 1, 336))
+        assert found == pytest.approx(expected, rel=0.01)  # taps beyond the edge are not counted
+
+    def test_another_network_is_trained_and_answers_through_our_estimators(self):
+        class Linear(ConvTimeNetForecaster):
+            def _new_network(self, config):
+                return OtherNetwork(nn.Linear(config.context_length, config.outputs), config)
+
+        made = problem()
+        from convtimenet.bench.models import fitted_forecaster
+
+        settings = {"preset": "auto", "input_size": 24, "n_epochs": 30, "training": {"lr": 0.01}}
+        fitted = fitted_forecaster(Linear, made, 1, **settings)
+        assert fitted.parameters == 25 * 4
+        assert fitted.macs == 2 * 24 * 4
+        assert made.scores(fitted.predict())["mse"] < 0.3 * made.scores(made.naive())["mse"]
+
+    def test_another_classifier_too(self):
+        class Means(nn.Module):
+            def __init__(self, channels, classes):
+                super().__init__()
+                self.out = nn.Linear(channels, classes)
+
+            def forward(self, x):
+                return self.out(x.mean(-1))
+
+        class Other(ConvTimeNetClassifier):
+            def _new_network(self, config):
+                return OtherNetwork(Means(config.channels, config.outputs), config)
+
+        rng = np.random.default_rng(0)
+        labels = np.array(["low", "high"] * 20)
+        values = rng.standard_normal((40, 3, 16)) + np.where(labels == "low", -1, 1)[:, None, None]
+        cases = as_cases(values, labels)
+        made = CasesProblem(name="toy", protocol="honest", train=cases, test=cases)
+        from convtimenet.bench.models import fitted_classifier
+
+        fitted = fitted_classifier(Other, made, 0, n_epochs=60, training={"lr": 0.05})
+        assert made.scores(fitted.predict())["accuracy"] == 1.0
+        ours = classifier(made, 0, preset="auto", n_epochs=2, model=TINY)
+        assert set(ours.predict()) <= {"low", "high"}
+
+
+class TestRuns:
+    def test_every_cell_once_and_the_line_says_all(self, matrix, tmp_path):
+        made, out = matrix("constant.zero", "constant.one", seeds=(0, 1)), tmp_path / "r.jsonl"
+        assert run(made, out, verbose=0, jobs=2) == {}
+        assert run(made, out, verbose=0) == {}
+        found = lines.read(out)
+        keys = [Cell(**line["cell"]).key for line in found]
+        assert sorted(keys) == sorted(cell.key for cell in made.cells)
+        assert len(keys) == 4
+        line = lines.by_key(found)["constant.one:mine-4:honest:1"]
+        values = pd.read_csv(tmp_path / "mine.csv")["y"].to_numpy()
+        scaled = (values - values[:70].mean()) / values[:70].std()
+        windows = np.lib.stride_tricks.sliding_window_view(scaled[80:], 4)
+        assert line["n_test"] == len(windows) == 17
+        assert line["scores"]["mse"] == pytest.approx(np.square(2 - windows).mean(), rel=1e-5)
+        assert line["predictions"] == hash_of(np.full((17, 1, 4), 2.0, dtype=np.float32))
+        assert line["config"] == {"value": 1.0}
+        assert line["versions"]["torch"] == torch.__version__
+        assert line["machine"]["threads"] == 1
+        assert line["peak_memory_mib"] > 50
+        assert {"fit", "predict"} == set(line["cpu_seconds"]) == set(line["wall_seconds"])
+
+    def test_a_cell_again_gives_its_numbers_again(self, matrix):
+        made = matrix("constant.one")
+        first, second = (measure(made, made.cells[0], 1) for _ in range(2))
+        assert first["predictions"] == second["predictions"]
+        assert first["scores"] == second["scores"]
+
+    def test_what_fails_costs_one_cell_and_is_tried_again(self, matrix, tmp_path, monkeypatch):
+        made, out = matrix("fails", "dies", "constant.zero"), tmp_path / "r.jsonl"
+        errors = run(made, out, verbose=0)
+        assert errors == {
+            "fails:mine-4:honest:0": "ArithmeticError: no convergence",
+            "dies:mine-4:honest:0": "its process ended with signal 9, without a result",
+        }
+        assert set(lines.by_key(lines.read(out))) == {"constant.zero:mine-4:honest:0"}
+        (tmp_path / "mended").touch()
+        monkeypatch.setenv("MENDED", str(tmp_path / "mended"))
+        assert set(run(made, out, verbose=0)) == {"dies:mine-4:honest:0"}
+        assert len(lines.by_key(lines.read(out))) == 2
+
+    def test_a_killed_run_goes_on(self, matrix, tmp_path):
+        made, out = matrix("slow", seeds=tuple(range(4))), tmp_path / "r.jsonl"
+        command = [sys.executable, "-m", "convtimenet", "bench", "run", str(made.path)]
+        command += ["--out", str(out)]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        while process.poll() is None and len(lines.read(out)) < 2:
+            time.sleep(0.05)
+        process.kill()
+        process.communicate()
+        done = lines.by_key(lines.read(out))
+        assert 2 <= len(done) < 4
+        time.sleep(1.0)  # a cell left behind would write or hold nothing
+        ended = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+        assert f"{len(done)} of 4 cells have a result" in ended.stderr
+        keys = [Cell(**line["cell"]).key for line in lines.read(out)]
+        assert sorted(keys) == sorted(cell.key for cell in made.cells)
+
+    def test_ctrl_c_stops_the_cells_too(self, matrix, tmp_path):
+        made, out = matrix("slow", seeds=tuple(range(50))), tmp_path / "r.jsonl"
+        command = [sys.executable, "-m", "convtimenet", "bench", "run", str(made.path)]
+        process = subprocess.Popen(
+            [*command, "--out", str(out), "--jobs", "2"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+        while process.poll() is None and len(lines.read(out)) < 1:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+        assert process.returncode == 130
+        before = len(lines.read(out))
+        time.sleep(1.5)
+        assert len(lines.read(out)) == before
+        assert running(process.pid) == []
+
+    def test_two_runs_at_once_are_refused(self, matrix, tmp_path):
+        made, out = matrix("constant.zero"), tmp_path / "r.jsonl"
+        with lines.alone(out), pytest.raises(ConfigError, match="is being written by process"):
+            run(made, out, verbose=0)
+
+    def test_costs_come_from_the_cells_most_like_it(self):
+        def line(model: str, horizon: int, seed: int, seconds: float) -> dict:
+            cell = Cell("ETTh1", horizon, model, "", "honest", seed)
+            return {"cell": vars(cell), "scores": {}, "cpu_seconds": {"fit": seconds, "predict": 0}}
+
+        found = lines.by_key([line("a", 96, 1, 10), line("a", 96, 2, 14), line("a", 192, 1, 50)])
+        assert estimate(Cell("ETTh1", 96, "a", "", "honest", 3), found) == 12
+        assert estimate(Cell("ETTh1", 720, "a", "", "honest", 3), found) == 14
+        assert estimate(Cell("Weather", 96, "a", "", "honest", 3), found) == 14
+        assert estimate(Cell("ETTh1", 96, "b", "", "honest", 3), found) is None
+
+    def test_command_line_lists_costs_and_refuses_what_there_is_not(self, matrix, tmp_path):
+        made = matrix("constant.zero", "slow")
+        command = [sys.executable, "-m", "convtimenet", "bench", "run", str(made.path)]
+
+        def ask(*more: str) -> subprocess.CompletedProcess[str]:
+            return subprocess.run([*command, *more], capture_output=True, text=True, check=False)
+
+        assert ask("--only", "slow").returncode == 0
+        listed = ask("--dry-run").stdout
+        assert "constant.zero:mine-4:honest:0: cost not known" in listed
+        assert "1 of 2 cells to run" in listed
+        assert json.loads((tmp_path / "results" / "try.jsonl").read_text())["n_test"] == 17
+        wrong = ask("--only", "fast")
+        assert wrong.returncode == 2
+        assert "no cell of" in wrong.stderr
+        assert "Traceback" not in wrong.stderr
+
+    def test_a_model_that_cannot_be_imported_is_named(self, matrix):
+        made = matrix("constant.zero")
+        text = made.path.read_text().replace("own:constant", "absent:constant")
+        Path(made.path).write_text(text)
+        with pytest.raises(ConfigError, match="cannot import absent:constant"):
+            measure(Matrix.read(made.path), made.cells[0], 1)
