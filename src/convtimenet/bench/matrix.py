@@ -1,7 +1,12 @@
 """What is to be run: a matrix of models, data sets, horizons, protocols and seeds in a TOML file.
 
+published = "published.toml"                 # figures of others for the report, if there are any
+reference = "ridge"                          # the report draws errors relative to this model's
+
 [models.ridge]
-entry = "convtimenet.bench.models:ridge"     # package or module beside the file : function
+entry = "convtimenet.bench.ridge:ridge"      # package or module beside the file : function
+title = "Ridge"                              # for the report
+deterministic = true                         # its scores do not depend on the seed
 [models.convtimenet]
 entry = "convtimenet.bench.models:forecaster"
 [models.convtimenet.variants.paper]          # keyword arguments of the function
@@ -9,6 +14,9 @@ preset = "paper"
 
 [sets.mine]                                  # only for sets that are not registered
 path = "data/mine.csv"
+[sets.monthly]                               # a group, which the report sums up
+entry = "small:problem"                      # a function; gets the other settings as keywords
+each = ["gas@1", "gas@2"]                    # the sets, which get group = "monthly"
 
 [[runs]]
 models = ["ridge", "convtimenet.paper"]
@@ -21,13 +29,13 @@ seeds = [2023]                               # the default
 from __future__ import annotations
 
 import fnmatch
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 from typing import Any
 
+from convtimenet.bench.toml_file import check_names, read_toml
 from convtimenet.config import Protocol
 from convtimenet.errors import ConfigError
 from convtimenet.names import meant
@@ -95,6 +103,10 @@ class Matrix:
         In the order they run.
     models, sets
         By name: entry, variants and titles; paths and entries of sets that are not registered.
+    published
+        The file of others' figures, None without one.
+    reference
+        The model, or model.variant, to which the report's errors are relative; None without one.
     """
 
     path: Path
@@ -103,6 +115,8 @@ class Matrix:
     cells: tuple[Cell, ...]
     models: Mapping[str, Mapping[str, Any]]
     sets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    published: Path | None = None
+    reference: str | None = None
 
     @classmethod
     def read(cls, path: str | Path) -> Matrix:
@@ -114,29 +128,29 @@ class Matrix:
             If it is absent, no TOML, or names a model, variant or protocol that there is not.
         """
         path = Path(path)
-        try:
-            with path.open("rb") as file:
-                found = tomllib.load(file)
-        except OSError as error:
-            raise ConfigError(
-                f"expected a matrix file, found none at {path} ({error.strerror}); check the path"
-            ) from error
-        except tomllib.TOMLDecodeError as error:
-            raise ConfigError(f"{path}: expected TOML, found {error}; correct that line") from error
-        _only(path, "the file", found, ("title", "results", "models", "sets", "runs"))
+        found = read_toml(path, "a matrix file")
+        check_names(
+            path,
+            "the file",
+            found,
+            ("title", "results", "published", "reference", "models", "sets", "runs"),
+        )
         models, given = found.get("models", {}), found.get("sets", {})
+        for name, tables in (("models", models), ("sets", given)):
+            if not isinstance(tables, Mapping):
+                raise ConfigError(f"{path}: expected [{name}.NAME], found {name} = {tables!r}")
+        for name, own in given.items():
+            _check_set(path, name, own)
         groups = {name: own["each"] for name, own in given.items() if "each" in own}
         sets = {name: own for name, own in given.items() if name not in groups}
         for group, names in groups.items():
             shared = {key: value for key, value in given[group].items() if key != "each"}
             sets |= {name: {**shared, "group": group} for name in names}
         for name, model in models.items():
-            _only(path, f"models.{name}", model, ("entry", "title", "variants"))
-            if ":" not in str(model.get("entry", "")):
-                raise ConfigError(
-                    f'{path}: models.{name} needs entry = "module:function", found '
-                    f"{model.get('entry')!r}"
-                )
+            _check_model(path, name, model)
+        published, reference = found.get("published"), found.get("reference")
+        if reference is not None:
+            _check_who(path, "reference", reference, models)
         cells: dict[str, Cell] = {}
         for run in found.get("runs", []):
             for cell in _cells(path, run, models, groups):
@@ -150,6 +164,8 @@ class Matrix:
             cells=tuple(cells.values()),
             models=models,
             sets=sets,
+            published=None if published is None else path.parent / str(published),
+            reference=reference,
         )
 
     def only(self, patterns: Sequence[str]) -> tuple[Cell, ...]:
@@ -183,47 +199,75 @@ def _cells(
     path: Path, run: Mapping[str, Any], models: Mapping[str, Any], groups: Mapping[str, list[str]]
 ) -> Iterator[Cell]:
     """The cells of one entry of ``[[runs]]``."""
-    _only(path, "[[runs]]", run, ("models", "sets", "horizons", "protocols", "seeds"))
+    check_names(path, "[[runs]]", run, ("models", "sets", "horizons", "protocols", "seeds"))
     sets = [one for name in _some(path, run, "sets") for one in groups.get(name, [name])]
     for who, dataset, horizon, protocol, seed in product(
         _some(path, run, "models"),
         sets,
-        run.get("horizons", [None]),
-        run.get("protocols", ["honest"]),
-        run.get("seeds", [2023]),
+        _some(path, run, "horizons", [None]),
+        _some(path, run, "protocols", ["honest"]),
+        _some(path, run, "seeds", [2023]),
     ):
-        model, _, variant = str(who).partition(".")
-        if model not in models:
-            raise ConfigError(
-                f"{path}: [[runs]] names the model {model!r}, which [models] lacks; "
-                f"expected one of {', '.join(models)}"
-            )
-        variants = models[model].get("variants", {})
-        if variant not in variants and (variant or variants):
-            raise ConfigError(
-                f"{path}: [[runs]] names {who!r}; {model} has the variants "
-                f"{', '.join(variants) or 'none'}: write {model}.VARIANT"
-            )
+        model, variant = _check_who(path, "[[runs]]", who, models)
         if protocol not in ("honest", "paper"):
             raise ConfigError(f"{path}: protocols are 'honest' and 'paper', found {protocol!r}")
-        yield Cell(str(dataset), horizon, model, variant, protocol, int(seed))
+        if horizon is not None and (type(horizon) is not int or horizon < 1):
+            raise ConfigError(f"{path}: horizons are whole numbers from 1, found {horizon!r}")
+        if type(seed) is not int:
+            raise ConfigError(f"{path}: seeds are whole numbers, found {seed!r}")
+        yield Cell(str(dataset), horizon, model, variant, protocol, seed)
 
 
-def _some(path: Path, run: Mapping[str, Any], name: str) -> Sequence[Any]:
-    found = run.get(name)
+def _check_model(path: Path, name: str, model: Any) -> None:
+    check_names(path, f"models.{name}", model, ("entry", "title", "deterministic", "variants"))
+    if ":" not in str(model.get("entry", "")):
+        raise ConfigError(
+            f'{path}: models.{name} needs entry = "module:function", found {model.get("entry")!r}'
+        )
+    if not isinstance(model.get("deterministic", False), bool):
+        raise ConfigError(
+            f"{path}: models.{name} needs deterministic = true or false, found "
+            f"{model['deterministic']!r}"
+        )
+
+
+def _check_set(path: Path, name: str, own: Any) -> None:
+    if not isinstance(own, Mapping) or not {"path", "entry"} & {*own}:
+        raise ConfigError(
+            f'{path}: sets.{name} needs path = "FILE" or entry = "module:function", found {own!r}; '
+            "a registered set needs no entry here"
+        )
+    if "entry" not in own:
+        check_names(path, f"sets.{name}", own, ("path",))
+    each = own.get("each", ["one"])
+    if not isinstance(each, list) or not each or not all(isinstance(one, str) for one in each):
+        raise ConfigError(
+            f'{path}: sets.{name} needs each = ["NAME", ...], the names of its sets; found {each!r}'
+        )
+
+
+def _check_who(path: Path, where: str, who: Any, models: Mapping[str, Any]) -> tuple[str, str]:
+    """Model and variant of a name as "model.variant"."""
+    model, _, variant = str(who).partition(".")
+    if model not in models:
+        raise ConfigError(
+            f"{path}: {where} names the model {model!r}, which [models] lacks; "
+            f"expected one of {', '.join(models)}"
+        )
+    variants = models[model].get("variants", {})
+    if variant not in variants and (variant or variants):
+        raise ConfigError(
+            f"{path}: {where} names {who!r}; {model} has the variants "
+            f"{', '.join(variants) or 'none'}: write {model}"
+            + (".VARIANT" if variants else "")
+        )
+    return model, variant
+
+
+def _some(
+    path: Path, run: Mapping[str, Any], name: str, default: Sequence[Any] | None = None
+) -> Sequence[Any]:
+    found = run.get(name, default)
     if not isinstance(found, list) or not found:
         raise ConfigError(f"{path}: [[runs]] needs {name} = [...], found {found!r}")
     return found
-
-
-def _only(path: Path, where: str, found: Any, known: Sequence[str]) -> None:
-    """Refuse settings that nothing reads."""
-    if not isinstance(found, Mapping):
-        raise ConfigError(f"{path}: {where} must be a table of settings, found {found!r}")
-    for name in found:
-        if name not in known:
-            hint = meant(name, known)
-            raise ConfigError(
-                f"{path}: {where} has no setting {name!r}; "
-                + (f"did you mean {hint}?" if hint else f"expected some of {', '.join(known)}")
-            )

@@ -1,0 +1,140 @@
+"""Pictures of a matrix: mean ranks with their critical difference, and scores against cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from convtimenet.bench.report.ranks import Ranking
+from convtimenet.report._canvas import BLUE, FAINT, GREY, INK, drawing, short, svg
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.text import Annotation
+
+_WIDTH = 7.2  # inches
+_LETTERS = 34  # of a name
+_LETTER = 0.068  # inches that one takes
+
+
+def rank_diagram(ranking: Ranking, names: Sequence[str]) -> str:
+    """Demsar's diagram: an axis of mean ranks with the best on the left, names below it on both
+    sides, and bars that join models which are not told apart."""
+    order: list[int] = np.argsort(ranking.ranks, kind="stable").tolist()
+    k, bars = len(order), len(ranking.alike)
+    half = (k + 1) // 2
+    first = 0.55 + 0.22 * bars  # lines below the axis, where the names begin
+    depth = first + 0.62 * (half - 1) + 0.4
+    with drawing(_WIDTH, 0.95 + 0.38 * depth) as figure:
+        axes = figure.add_subplot()
+        axes.set_axis_off()
+        texts = [f"{short(names[model], _LETTERS)} {ranking.ranks[model]:.2f}" for model in order]
+        span = k - 1.0
+        sides = [max(map(len, texts[:half])), max(map(len, texts[half:]))]
+        left_room, right_room = (0.25 + _LETTER * letters for letters in sides)
+        scale = span / (_WIDTH - left_room - right_room)  # ranks an inch
+        axes.set_xlim(1 - left_room * scale, k + right_room * scale)
+        axes.set_ylim(depth, -1.5)
+        axes.plot([1, k], [0, 0], color=INK, linewidth=1)
+        for rank in range(1, k + 1):
+            axes.plot([rank, rank], [-0.12, 0], color=INK, linewidth=1)
+            axes.text(rank, -0.2, str(rank), ha="center", va="bottom", fontsize=8)
+        longer = ranking.difference > span  # than the axis: no two can be told apart
+        ends = [1, k if longer else 1 + ranking.difference]
+        axes.plot(ends, [-1.0, -1.0], color=GREY, linewidth=1.2, linestyle=":" if longer else "-")
+        for end in ends:
+            axes.plot([end, end], [-1.1, -0.9], color=GREY, linewidth=1.2)
+        text = f"critical difference {ranking.difference:.2f}"
+        text += ", more than the axis" if longer else ""
+        axes.text(1, -1.18, text, ha="left", va="bottom", color=GREY, fontsize=8)
+        for position, model in enumerate(order):
+            on_left = position < half
+            height = first + 0.62 * (position if on_left else k - 1 - position)
+            edge = 1 - 0.15 * scale if on_left else k + 0.15 * scale
+            rank = float(ranking.ranks[model])
+            axes.plot([rank, rank, edge], [0, height, height], color=INK, linewidth=0.8)
+            axes.text(
+                edge + (-0.04 if on_left else 0.04) * scale, height, texts[position],
+                ha="right" if on_left else "left", va="center", fontsize=8.5,
+            )  # fmt: skip
+        for bar, run in enumerate(ranking.alike):
+            ends = ranking.ranks[[run[0], run[-1]]] + np.array([-0.03, 0.03]) * scale
+            height = 0.28 + 0.22 * bar
+            axes.plot(
+                ends, [height, height], color=BLUE, linewidth=3.2, solid_capstyle="round", zorder=3
+            )
+        return svg(figure)
+
+
+def cost_diagram(
+    seconds: np.ndarray, scores: np.ndarray, names: Sequence[str], *, ylabel: str, xlabel: str
+) -> str:
+    """A dot per model: score (k,) against CPU seconds (k,) on a logarithmic axis."""
+    from matplotlib.ticker import NullFormatter
+
+    with drawing(_WIDTH, 4.0) as figure:
+        axes = figure.add_subplot()
+        axes.set_xscale("log")
+        x = np.maximum(seconds, 1e-3)
+        axes.plot(x, scores, "o", color=BLUE, markersize=6)
+        axes.grid(True, color=FAINT, linewidth=0.6)
+        axes.set_axisbelow(True)
+        low, high = np.log10(x.min()), np.log10(x.max())
+        room = max(0.12 * (high - low), 0.3)
+        axes.set_xlim(10 ** (low - room), 10 ** (high + 1.5 * room))  # names stand to the right
+        axes.xaxis.set_major_formatter("{x:,g}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.margins(y=0.14)
+        axes.set_xlabel(xlabel)
+        axes.set_ylabel(ylabel)
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # names are placed where the dots lie now
+        _name_dots(axes, x, scores, names)
+        return svg(figure)
+
+
+def _name_dots(axes: Axes, x: np.ndarray, y: np.ndarray, names: Sequence[str]) -> None:
+    """Names beside dots: where one would lie on another, on a dot or outside, on another side."""
+    from matplotlib.text import Text
+
+    dots = axes.transData.transform(np.column_stack([x, y]))
+    inside = axes.get_window_extent()
+    sides = [
+        (8, 0, "left", "center"), (-8, 0, "right", "center"),
+        (0, 7, "center", "bottom"), (0, -7, "center", "top"),
+        (6, 6, "left", "bottom"), (-6, 6, "right", "bottom"),
+        (6, -6, "left", "top"), (-6, -6, "right", "top"),
+        (14, 18, "left", "bottom"), (-14, 18, "right", "bottom"),
+        (14, -18, "left", "top"), (-14, -18, "right", "top"),
+    ]  # fmt: skip
+    line = {"arrowstyle": "-", "color": GREY, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 4}
+    taken = [(px - 5, py - 5, px + 5, py + 5) for px, py in dots]
+    for i, name in enumerate(names):
+        places: list[tuple[float, Annotation]] = []
+        for across, up, ha, va in sides:
+            text = axes.annotate(
+                short(name, _LETTERS), (x[i], y[i]), xytext=(across, up), textcoords="offset points",
+                ha=ha, va=va, fontsize=8.5, arrowprops=line if abs(up) > 10 else None,
+            )  # fmt: skip
+            box = Text.get_window_extent(text)  # without its line
+            edges = (box.x0, box.y0, box.x1, box.y1)
+            covered = sum(_shared(edges, other) for j, other in enumerate(taken) if j != i)
+            outside = max(0.0, inside.x0 - box.x0) + max(0.0, box.x1 - inside.x1)
+            outside += max(0.0, inside.y0 - box.y0) + max(0.0, box.y1 - inside.y1)
+            places.append((covered + 100 * outside, text))
+        least = min(cost for cost, _ in places)
+        chosen = next(text for cost, text in places if cost == least)
+        for _, text in places:
+            if text is not chosen:
+                text.remove()
+        box = Text.get_window_extent(chosen)
+        taken.append((box.x0, box.y0, box.x1, box.y1))
+
+
+def _shared(one: tuple[float, ...], other: tuple[float, ...]) -> float:
+    """The area that two boxes have in common."""
+    width = min(one[2], other[2]) - max(one[0], other[0])
+    height = min(one[3], other[3]) - max(one[1], other[1])
+    return max(0.0, width) * max(0.0, height)

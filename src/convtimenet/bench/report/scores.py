@@ -1,0 +1,279 @@
+"""Tables of scores: by set, beside published figures, and by protocol."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from convtimenet.bench.matrix import Cell
+from convtimenet.bench.report.document import Table
+from convtimenet.bench.report.published import Published
+from convtimenet.bench.report.ranks import mean_ranks
+from convtimenet.bench.report.summary import (
+    SCORES,
+    Column,
+    Grid,
+    Line,
+    Result,
+    Row,
+    best,
+    complete,
+)
+
+__all__ = ["protocol_table", "published_tables", "score_tables"]
+
+_LETTERS = "ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖʳˢᵗᵘᵛʷˣʸᶻ"
+_DIGITS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+RULE = (
+    "Bold: the best of a row, where its lead over the second is larger than the sum of both "
+    "standard deviations over seeds. A model with one seed borrows the largest deviation of its "
+    "row; a deterministic one has 0{names}. Nothing is bold in a row where no deviation is known."
+)
+
+
+def score_tables(grid: Grid, scores: Sequence[str], task: str) -> list[Table]:
+    """A table per score, by row and model, with mean ranks; what is said of all stands below the
+    last."""
+    tables, notes = [], [_cells_note(grid), _rule(grid)]
+    heads, variants = _heads(grid)
+    for score in scores:
+        name, less = SCORES[score]
+        means = grid.means(score)
+        rows, bold = [], set()
+        for i, row in enumerate(grid.rows):
+            results = [grid.results.get((row, column)) for column in grid.columns]
+            rows.append([row.label, *(_shown(result, score) for result in results)])
+            spreads = [None if result is None else result.sd(score) for result in results]
+            fixed = [column.deterministic for column in grid.columns]
+            if (first := best(means[i].tolist(), spreads, fixed, less=less)) is not None:
+                bold.add((i, first + 1))
+        block, kept = complete(np.isfinite(means))
+        if len(kept) > 1:
+            ranks = dict(zip(kept, mean_ranks(means[np.ix_(block, kept)], less=less), strict=True))
+            cells = [f"{ranks[i]:.2f}" if i in ranks else "" for i in range(len(grid.columns))]
+            rows.append([f"Mean rank in {_counted(len(block), 'row')}", *cells])
+        tables.append(
+            Table(
+                caption=f"{task.capitalize()}, {name}",
+                columns=["Set", *heads],
+                rows=rows,
+                bold=frozenset(bold),
+            )
+        )
+    if any(table.rows[-1][0].startswith("Mean rank") for table in tables):
+        notes.append(
+            "Mean ranks are over the rows where every ranked model has a result; 1 is the best. "
+            "Models with fewer rows have none."
+        )
+    return [*tables[:-1], replace(tables[-1], notes=[*notes, *variants])]
+
+
+def published_tables(
+    grid: Grid, scores: Sequence[str], published: Sequence[Published]
+) -> list[Table]:
+    """Means over each set's horizons and single horizons beside figures of others, a table per
+    score; what is said of all stands below the last. None where the matrix names no such row."""
+    sources = list(
+        dict.fromkeys(other.source for other in published if {*scores} & {*other.scores})
+    )
+    found = [_published(grid, score, published, sources) for score in scores]
+    tables = [table for table, _ in found if table is not None]
+    if not tables:
+        return []
+    used = {number for _, numbers in found for number in numbers}
+    notes = [f"{_number(i + 1)} {sources[i]}." for i in sorted(used)]
+    if used:
+        notes.insert(
+            0, "Columns with a number are published figures, the others were measured here."
+        )
+    return [*tables[:-1], replace(tables[-1], notes=[*notes, *_heads(grid)[1]])]
+
+
+def _published(
+    grid: Grid, score: str, published: Sequence[Published], sources: Sequence[str]
+) -> tuple[Table | None, set[int]]:
+    """The table, and the sources that it uses."""
+    places = _places(grid, score, published)
+    ours = [
+        [_over(grid, dataset, horizons, column, score) for column in grid.columns]
+        for dataset, horizons in places
+    ]
+    figures = [
+        [other.scores.get(score, {}).get(place, math.nan) for other in published]
+        for place in places
+    ]
+    kept = [j for j in range(len(grid.columns)) if np.isfinite([row[j] for row in ours]).any()]
+    others = [j for j in range(len(published)) if np.isfinite([row[j] for row in figures]).any()]
+    if not kept or not places:
+        return None, set()
+    used = [sources.index(published[j].source) for j in others]
+    own_heads = _heads(grid)[0]
+    heads = [
+        *(own_heads[j] for j in kept),
+        *(published[j].model + _number(i + 1) for j, i in zip(others, used, strict=True)),
+    ]
+    rows = [
+        [
+            _place_label(dataset, horizons),
+            *(_number_or_empty(own[j]) for j in kept),
+            *(_number_or_empty(other[j]) for j in others),
+        ]
+        for (dataset, horizons), own, other in zip(places, ours, figures, strict=True)
+    ]
+    name = SCORES[score][0]
+    caption = f"{name[0].upper()}{name[1:]} beside published figures"
+    return Table(caption=caption, columns=["Set", *heads], rows=rows), {*used}
+
+
+def protocol_table(
+    columns: Sequence[Column],
+    cells: Sequence[Cell],
+    lines: Mapping[str, Line],
+    scores: Sequence[str],
+    task: str,
+) -> Table | None:
+    """Scores of the paper's protocol beside those of the honest one; None where no cell has both.
+    Only seeds that both have count."""
+    seeds = {
+        (cell.who, cell.where, cell.seed, cell.protocol) for cell in cells if cell.key in lines
+    }
+    both = [
+        cell
+        for cell in cells
+        if all((cell.who, cell.where, cell.seed, one) in seeds for one in ("honest", "paper"))
+    ]
+    if not both:
+        return None
+    honest = Grid.of(columns, both, lines)
+    paper = Grid.of(columns, both, lines, protocol="paper")
+    rows = []
+    for row in honest.rows:
+        for column in honest.columns:
+            if (one := honest.results.get((row, column))) is None:
+                continue
+            other = paper.results[row, column]
+            cells_ = [row.label, column.title]
+            for score in scores:
+                cells_ += _gap(one.mean(score), other.mean(score), SCORES[score][1])
+            rows.append([*cells_, str(len(one.lines))])
+    heads = [
+        head.format(SCORES[score][0][0].upper() + SCORES[score][0][1:])
+        for score in scores
+        for head in ("{}, honest", "{}, paper", "Gap")
+    ]
+    return Table(
+        caption=f"{task.capitalize()} by protocol",
+        columns=["Set", "Model", *heads, "Seeds"],
+        rows=rows,
+        texts=2,
+        notes=[
+            "Gap: what the paper's protocol gives beyond the honest one, in per cent of the honest "
+            "error, or in points of accuracy."
+        ],
+    )
+
+
+def _gap(honest: float, paper: float, relative: bool) -> list[str]:
+    gap = 100 * (paper / honest - 1) if relative and honest else 100 * (paper - honest)
+    text = f"{gap:+.1f}" + (" %" if relative else "")
+    return [_number_or_empty(honest), _number_or_empty(paper), text if math.isfinite(gap) else ""]
+
+
+def _shown(result: Result | None, score: str) -> str:
+    if result is None:
+        return ""
+    if not result.lines:
+        return "failed" if result.failed else "not run"
+    if not math.isfinite(mean := result.mean(score)):
+        return "not finite"
+    text, sd, ran = f"{mean:.3f}", result.sd(score), len(result.lines)
+    if sd is not None:
+        text += f" ± {sd:.3f}" if sd >= 0.0005 or sd == 0 else f" ± {sd:.1g}"
+    if ran < result.named:
+        return f"{text} ({ran} of {result.named})"
+    return f"{text} ({ran})" if ran > 1 else text
+
+
+def _cells_note(grid: Grid) -> str:
+    text = "Mean"
+    if any(result.named > 1 for result in grid.results.values()):
+        text += " ± standard deviation over seeds, their number in brackets"
+    else:
+        text += " of one seed" if grid.results else ""
+    if any(not result.lines for result in grid.results.values()):
+        text += "; not run: the matrix names it, and it has no result yet"
+    return text + "; empty: the matrix does not name it."
+
+
+def _rule(grid: Grid) -> str:
+    fixed = "; ".join(column.title for column in grid.columns if column.deterministic)
+    return RULE.format(names=f" (here: {fixed})" if fixed else "")
+
+
+def _heads(grid: Grid) -> tuple[list[str], list[str]]:
+    """Titles of the columns, and footnotes that say which variant a cell is of."""
+    heads, notes = [], []
+    for column in grid.columns:
+        where: dict[str, dict[str, None]] = {}
+        for row in grid.rows:
+            if (result := grid.results.get((row, column))) is not None:
+                where.setdefault(result.variant, {})[row.dataset] = None
+        if len(where) < 2:
+            heads.append(column.title)
+            continue
+        letter = _LETTERS[len(notes) % len(_LETTERS)]
+        heads.append(f"{column.title}{letter}")
+        told = "; ".join(
+            f"{column.model}.{variant} on {', '.join(sets)}" for variant, sets in where.items()
+        )
+        notes.append(f"{letter} {told}.")
+    return heads, notes
+
+
+def _places(
+    grid: Grid, score: str, published: Sequence[Published]
+) -> list[tuple[str, tuple[int, ...]]]:
+    """Sets with all their horizons, then what was published of some of them."""
+    named: dict[str, list[int]] = {}
+    for row in grid.rows:
+        own = named.setdefault(row.dataset, [])
+        if row.horizon is not None:
+            own.append(row.horizon)
+    figures = [place for other in published for place in other.scores.get(score, {})]
+    several = [(dataset, tuple(own)) for dataset, own in named.items() if len(own) > 1]
+    found = [
+        (dataset, horizons)
+        for dataset, own in named.items()
+        for name, horizons in figures
+        if name == dataset and set(horizons) <= set(own) and bool(horizons) == bool(own)
+    ]
+    return list(dict.fromkeys([*several, *sorted(found, key=lambda place: len(place[1]) < 2)]))
+
+
+def _over(grid: Grid, dataset: str, horizons: tuple[int, ...], column: Column, score: str) -> float:
+    """Mean over horizons, NaN where one of them is not there."""
+    places: Iterable[Row] = (Row(dataset, horizon) for horizon in horizons or (None,))
+    found = [grid.results.get((row, column)) for row in places]
+    return float(np.mean([math.nan if one is None else one.mean(score) for one in found]))
+
+
+def _place_label(dataset: str, horizons: tuple[int, ...]) -> str:
+    if len(horizons) > 1:
+        return f"{dataset}, mean of {', '.join(map(str, horizons))}"
+    return Row(dataset, horizons[0] if horizons else None).label
+
+
+def _number_or_empty(value: float) -> str:
+    return f"{value:.3f}" if math.isfinite(value) else ""
+
+
+def _number(value: int) -> str:
+    return str(value).translate(_DIGITS)
+
+
+def _counted(n: int, what: str) -> str:
+    return f"{n} {what}{'' if n == 1 else 's'}"

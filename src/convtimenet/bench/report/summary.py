@@ -1,0 +1,280 @@
+"""Results in groups: a column per model, a row per set and horizon, seeds averaged."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from convtimenet.bench.matrix import Cell, Matrix
+from convtimenet.config import Protocol
+
+__all__ = [
+    "SCORES", "Column", "Grid", "Line", "Result", "Row", "Task", "best", "columns_of", "complete",
+    "tasks",
+]  # fmt: skip
+
+Task = Literal["forecasting", "classification", "small series"]
+Line = Mapping[str, Any]
+
+SCORES: dict[str, tuple[str, bool]] = {
+    "mse": ("MSE", True),
+    "mae": ("MAE", True),
+    "accuracy": ("accuracy", False),
+}
+"""How a score is called, and whether less of it is better."""
+
+
+class Row(NamedTuple):
+    """A set, and the horizon of a forecast."""
+
+    dataset: str
+    horizon: int | None
+
+    @property
+    def label(self) -> str:
+        return self.dataset if self.horizon is None else f"{self.dataset}-{self.horizon}"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A model with those of its variants that never meet on a set and horizon."""
+
+    title: str
+    model: str
+    variants: tuple[str, ...]
+    deterministic: bool
+
+    def holds(self, who: str) -> bool:
+        """Whether it shows ``model.variant``."""
+        model, _, variant = who.partition(".")
+        return model == self.model and variant in self.variants
+
+
+@dataclass(frozen=True)
+class Result:
+    """What the seeds of one model gave at one row.
+
+    Attributes
+    ----------
+    variant
+        Of the model.
+    named
+        Seeds that the matrix names.
+    lines
+        Those that have scores.
+    failed
+        Whether one of the others ended with an error.
+    """
+
+    variant: str
+    named: int
+    lines: tuple[Line, ...]
+    failed: bool
+
+    def mean(self, score: str) -> float:
+        """Over seeds; NaN where none ran or one was not finite."""
+        values = self._values(score)
+        return float(np.mean(values)) if values else math.nan
+
+    def sd(self, score: str) -> float | None:
+        """Sample standard deviation over seeds; None for fewer than two."""
+        values = self._values(score)
+        return float(np.std(values, ddof=1)) if len(values) > 1 else None
+
+    def _values(self, score: str) -> list[float]:
+        found = [line["scores"].get(score) for line in self.lines]
+        return [math.nan if value is None else float(value) for value in found]
+
+    @property
+    def cpu_seconds(self) -> float:
+        """Of fit and predict, averaged over seeds."""
+        return float(np.mean([sum(line["cpu_seconds"].values()) for line in self.lines]))
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Results of one task under one protocol; a pair that the matrix does not name is absent."""
+
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+    results: Mapping[tuple[Row, Column], Result]
+
+    @classmethod
+    def of(
+        cls,
+        columns: Iterable[Column],
+        cells: Iterable[Cell],
+        lines: Mapping[str, Line],
+        failed: Iterable[str] = (),
+        protocol: Protocol = "honest",
+    ) -> Grid:
+        """Group cells; `lines` and `failed` are by the cells' keys."""
+        failed = set(failed)
+        groups: dict[tuple[Row, Column], list[Cell]] = {}
+        order: dict[str, int] = {}
+        columns = tuple(columns)
+        for cell in cells:
+            if cell.protocol == protocol:
+                order.setdefault(cell.dataset, len(order))
+                column = next(column for column in columns if column.holds(cell.who))
+                groups.setdefault((Row(cell.dataset, cell.horizon), column), []).append(cell)
+        results = {
+            place: Result(
+                variant=own[0].variant,
+                named=len(own),
+                lines=tuple(lines[cell.key] for cell in own if cell.key in lines),
+                failed=any(cell.key in failed for cell in own),
+            )
+            for place, own in groups.items()
+        }
+        rows = sorted(
+            {row for row, _ in results}, key=lambda row: (order[row.dataset], row.horizon or 0)
+        )
+        shown = {column for _, column in results}
+        return cls(tuple(column for column in columns if column in shown), tuple(rows), results)
+
+    def means(self, score: str) -> np.ndarray:
+        """(rows, columns), NaN where there is none."""
+        return self._array(lambda result: result.mean(score))
+
+    def cpu_seconds(self) -> np.ndarray:
+        """(rows, columns), NaN where there is none."""
+        return self._array(lambda result: result.cpu_seconds if result.lines else math.nan)
+
+    def _array(self, value: Any) -> np.ndarray:
+        none = math.nan
+        return np.array(
+            [
+                [
+                    none if (found := self.results.get((row, column))) is None else value(found)
+                    for column in self.columns
+                ]
+                for row in self.rows
+            ],
+            dtype=float,
+        ).reshape(len(self.rows), len(self.columns))
+
+
+def tasks(
+    matrix: Matrix, cells: Iterable[Cell], lines: Mapping[str, Line]
+) -> dict[Task, list[Cell]]:
+    """Cells by task. Sets of a group are small series, and in no table of the others; a set that
+    has no horizon is to classify, unless the lines of its cells say otherwise."""
+    cells = tuple(cells)
+    forecast = {
+        cell.dataset
+        for cell in cells
+        if cell.horizon is not None
+        or (cell.key in lines and "accuracy" not in lines[cell.key]["scores"])
+    }
+    found: dict[Task, list[Cell]] = {}
+    for cell in cells:
+        task: Task = "forecasting" if cell.dataset in forecast else "classification"
+        if "group" in matrix.sets.get(cell.dataset, {}):
+            task = "small series"
+        found.setdefault(task, []).append(cell)
+    return found
+
+
+def columns_of(matrix: Matrix, cells: Iterable[Cell]) -> tuple[Column, ...]:
+    """The columns of some cells, in the order of the matrix: variants of a model share one unless
+    they meet on a set, horizon and protocol."""
+    places: dict[str, dict[str, set[tuple[str, str]]]] = {}
+    for cell in cells:
+        own = places.setdefault(cell.model, {}).setdefault(cell.variant, set())
+        own.add((cell.where, cell.protocol))
+    found = []
+    for model, settings in matrix.models.items():
+        groups: list[tuple[list[str], set[tuple[str, str]]]] = []
+        for variant, where in places.get(model, {}).items():
+            for variants, taken in groups:
+                if not taken & where:
+                    variants.append(variant)
+                    taken |= where
+                    break
+            else:
+                groups.append(([variant], set(where)))
+        for variants, _ in groups:
+            title = str(settings.get("title", model))
+            if len(groups) > 1:
+                title += f" ({', '.join(variants)})"
+            deterministic = settings.get("deterministic", False)
+            found.append(Column(title, model, tuple(variants), deterministic))
+    return tuple(found)
+
+
+def complete(present: np.ndarray, must: int | None = None) -> tuple[list[int], list[int]]:
+    """Rows and columns of a large block without gaps.
+
+    Columns leave one after the other, each time that one without which most rows are complete; of
+    all blocks on the way the largest counts. Blocks have three columns at least, where there are
+    so many.
+
+    Parameters
+    ----------
+    present
+        (rows, columns) bool.
+    must
+        A column that stays.
+    """
+    kept = list(range(present.shape[1]))
+    least = min(3, len(kept))
+    found: tuple[list[int], list[int]] = [], []
+    while kept and len(kept) >= least:
+        rows = np.flatnonzero(present[:, kept].all(axis=1)).tolist()
+        if len(rows) * len(kept) > len(found[0]) * len(found[1]):
+            found = rows, kept.copy()
+
+        def gain(column: int) -> tuple[int, int, int]:
+            others = [one for one in kept if one != column]
+            without = int(present[:, others].all(axis=1).sum())
+            return without, -int(present[:, column].sum()), column
+
+        leaving = [column for column in kept if column != must]
+        if not leaving:
+            break
+        kept.remove(max(leaving, key=gain))
+    return found
+
+
+def best(
+    means: Sequence[float],
+    spreads: Sequence[float | None],
+    deterministic: Sequence[bool],
+    *,
+    less: bool,
+) -> int | None:
+    """The column that is better than the second by more than the seeds' spread, if there is one.
+
+    Parameters
+    ----------
+    means
+        A row of scores, NaN where there is none.
+    spreads
+        Standard deviations over seeds, None for a single seed. A model that depends on its seed
+        and has one borrows the largest of the row; a deterministic one has 0.
+    deterministic
+        Of each column.
+    less
+        Whether less is better.
+    """
+    known = [
+        spread
+        for spread, fixed in zip(spreads, deterministic, strict=True)
+        if spread is not None and not fixed
+    ]
+    order = [int(i) for i in np.argsort(np.asarray(means) * (1 if less else -1), kind="stable")]
+    order = [i for i in order if math.isfinite(means[i])]
+    if not known or len(order) < 2:
+        return None
+    widths = [
+        0.0 if fixed else max(known) if spread is None else spread
+        for spread, fixed in zip(spreads, deterministic, strict=True)
+    ]
+    first, second = order[:2]
+    apart = abs(means[first] - means[second]) > widths[first] + widths[second]
+    return first if apart else None
