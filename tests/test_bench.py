@@ -338,6 +338,31 @@ class TestRuns:
         assert set(run(made, out, verbose=0)) == {"dies:mine-4:honest:0"}
         assert len(lines.by_key(lines.read(out))) == 2
 
+    @needs_data
+    def test_the_same_fit_is_taken_from_another_matrix_beside_it(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("CONVTIMENET_DATA", str(DATA))
+        text = """
+[models.{name}]
+entry = "convtimenet.bench.ridge:ridge"
+variants.a = {{ contexts = [{context}] }}
+[[runs]]
+models = ["{name}.a"]
+sets = ["ILI"]
+horizons = [24]
+"""
+        for file, name, context in (("one", "x", 36), ("two", "y", 36), ("three", "z", 52)):
+            path = tmp_path / f"{file}.toml"
+            path.write_text(text.format(name=name, context=context))
+            made = Matrix.read(path)
+            assert run(made, made.results, verbose=0) == {}
+        (one,), (two,), (three,) = (
+            lines.read(tmp_path / "results" / f"{file}.jsonl") for file in ("one", "two", "three")
+        )
+        assert two["taken_from"] == "one.jsonl"
+        assert two["cell"] == one["cell"] | {"model": "y"}
+        assert two["scores"] == one["scores"]
+        assert "taken_from" not in three
+
     def test_a_killed_run_goes_on(self, matrix, tmp_path):
         made, out = matrix("slow", seeds=tuple(range(4))), tmp_path / "r.jsonl"
         command = [sys.executable, "-m", "convtimenet", "bench", "run", str(made.path)]

@@ -190,6 +190,10 @@ class Matrix:
             chosen.update(fitting)
         return tuple(cell for cell in self.cells if cell.key in chosen)
 
+    def fingerprint(self, cell: Cell) -> dict[str, Any]:
+        """What a model is, whatever this matrix calls it: its entry and its settings."""
+        return {"entry": self.models[cell.model]["entry"], "settings": self.settings(cell)}
+
     def settings(self, cell: Cell) -> dict[str, Any]:
         """Keyword arguments of the cell's model."""
         return dict(self.models[cell.model].get("variants", {}).get(cell.variant, {}))
@@ -258,8 +262,7 @@ def _check_who(path: Path, where: str, who: Any, models: Mapping[str, Any]) -> t
     if variant not in variants and (variant or variants):
         raise ConfigError(
             f"{path}: {where} names {who!r}; {model} has the variants "
-            f"{', '.join(variants) or 'none'}: write {model}"
-            + (".VARIANT" if variants else "")
+            f"{', '.join(variants) or 'none'}: write {model}" + (".VARIANT" if variants else "")
         )
     return model, variant
 

@@ -41,8 +41,8 @@ def measure(matrix: Matrix, cell: Cell, threads: int) -> dict[str, Any]:
     Returns
     -------
     dict
-        "cell", "command", "scores", "naive" (the seasonal-naive forecast's, or the share of the
-        training cases' largest class), "n_test", "cpu_seconds" and "wall_seconds" (fit and
+        "cell", "command", "model" (entry and settings), "scores", "naive" (those of the
+        seasonal-naive forecast, or of the training cases' largest class), "n_test", "cpu_seconds" and "wall_seconds" (fit and
         predict), "parameters", "macs", "peak_memory_mib", "predictions" (SHA-256), "config",
         "chosen", "notices", "versions", "commit", "machine", "date".
     """
@@ -61,6 +61,7 @@ def measure(matrix: Matrix, cell: Cell, threads: int) -> dict[str, Any]:
     line: dict[str, Any] = {
         "cell": asdict(cell),
         "command": f"convtimenet bench run {matrix.path.name} --only {cell.key}",
+        "model": matrix.fingerprint(cell),
         "scores": scores,
         "naive": _naive(problem),
         "n_test": len(predicted),

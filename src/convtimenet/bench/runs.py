@@ -59,6 +59,10 @@ def run(
     chosen = matrix.only(only)
     with lines.alone(out):
         found = lines.by_key(lines.read(out))
+        for cell in chosen:
+            if cell.key not in found and (same := _elsewhere(matrix, cell, out)) is not None:
+                lines.add(out, same)
+                found[cell.key] = same
         left = [cell for cell in chosen if cell.key not in found]
         costs = {cell: estimate(cell, found) or 60.0 for cell in left}
         errors: dict[str, str] = {}
@@ -101,6 +105,24 @@ def estimate(cell: Cell, found: Mapping[str, Mapping[str, Any]]) -> float | None
         seconds = [sum(line["cpu_seconds"].values()) for one, line in results if alike(one)]
         if seconds:
             return statistics.median(seconds)
+    return None
+
+
+def _elsewhere(matrix: Matrix, cell: Cell, out: Path) -> dict[str, Any] | None:
+    """The result of the same fit in another matrix of the same folder, as this cell's line: nothing
+    is run twice because two questions ask for it."""
+    wanted = {"model": matrix.fingerprint(cell)} | {
+        name: value for name, value in asdict(cell).items() if name not in ("model", "variant")
+    }
+    if cell.dataset in matrix.sets:  # its name means something here alone
+        return None
+    for path in sorted(out.parent.glob("*.jsonl")):
+        for line in lines.read(path) if path != out else ():
+            if "scores" in line and {**line["cell"], "model": line.get("model")} == {
+                **wanted,
+                "variant": line["cell"]["variant"],
+            }:
+                return {**line, "cell": asdict(cell), "taken_from": path.name}
     return None
 
 
