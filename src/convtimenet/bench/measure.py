@@ -42,9 +42,10 @@ def measure(matrix: Matrix, cell: Cell, threads: int) -> dict[str, Any]:
     -------
     dict
         "cell", "command", "model" (entry and settings), "scores", "naive" (those of the
-        seasonal-naive forecast, or of the training cases' largest class), "n_test", "cpu_seconds" and "wall_seconds" (fit and
-        predict), "parameters", "macs", "peak_memory_mib", "predictions" (SHA-256), "config",
-        "chosen", "notices", "versions", "commit", "machine", "date".
+        seasonal-naive forecast, or of the training cases' largest class), "n_test",
+        "cpu_seconds" and "wall_seconds" (fit and predict), "parameters", "macs",
+        "peak_memory_mib", "predictions" (SHA-256), "config", "chosen",
+        "notices", "versions", "commit", "machine", "date".
     """
     torch.set_num_threads(threads)
     fit = _imported(matrix, matrix.models[cell.model]["entry"])

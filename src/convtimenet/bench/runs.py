@@ -1,8 +1,8 @@
 """A matrix run: every cell that has no result yet, each in a process of its own.
 
-A cell's process starts fresh, so that its peak memory and its CPU seconds are its own, and a crash
-costs one cell. Its line is written when it ends; a run that was killed goes on with the cells that
-have none.
+A cell's process has computed nothing before, so that its peak memory and its CPU seconds are its
+own, and a crash costs one cell. Its line is written when it ends; a run that was killed goes on
+with the cells that have none.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import statistics
+import sys
 import threading
 import traceback
 from collections.abc import Mapping, Sequence
@@ -127,7 +128,9 @@ def _elsewhere(matrix: Matrix, cell: Cell, out: Path) -> dict[str, Any] | None:
 
 
 def _start(matrix: Matrix, cell: Cell, threads: int) -> tuple[Connection, BaseProcess]:
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("spawn" if sys.platform == "win32" else "forkserver")
+    # a server that has imported everything and computed nothing makes each process at once
+    context.set_forkserver_preload(["convtimenet.bench.measure"])
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_work, args=(matrix, cell, threads, theirs))
     # numerical libraries read it when they are loaded
