@@ -256,8 +256,7 @@ def _check_who(path: Path, where: str, who: Any, models: Mapping[str, Any]) -> t
     if variant not in variants and (variant or variants):
         raise ConfigError(
             f"{path}: {where} names {who!r}; {model} has the variants "
-            f"{', '.join(variants) or 'none'}: write {model}"
-            + (".VARIANT" if variants else "")
+            f"{', '.join(variants) or 'none'}: write {model}" + (".VARIANT" if variants else "")
         )
     return model, variant
 
