@@ -97,8 +97,6 @@ def cost_diagram(
 
 def _name_dots(axes: Axes, x: np.ndarray, y: np.ndarray, names: Sequence[str]) -> None:
     """Names beside dots: where one would lie on another, on a dot or outside, on another side."""
-    from matplotlib.text import Text
-
     dots = axes.transData.transform(np.column_stack([x, y]))
     inside = axes.get_window_extent()
     sides = [
@@ -109,16 +107,15 @@ def _name_dots(axes: Axes, x: np.ndarray, y: np.ndarray, names: Sequence[str]) -
         (14, 18, "left", "bottom"), (-14, 18, "right", "bottom"),
         (14, -18, "left", "top"), (-14, -18, "right", "top"),
     ]  # fmt: skip
-    line = {"arrowstyle": "-", "color": GREY, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 4}
     taken = [(px - 5, py - 5, px + 5, py + 5) for px, py in dots]
     for i, name in enumerate(names):
         places: list[tuple[float, Annotation]] = []
         for across, up, ha, va in sides:
             text = axes.annotate(
-                short(name, _LETTERS), (x[i], y[i]), xytext=(across, up), textcoords="offset points",
-                ha=ha, va=va, fontsize=8.5, arrowprops=line if abs(up) > 10 else None,
+                short(name, _LETTERS), (x[i], y[i]), (across, up), textcoords="offset points",
+                ha=ha, va=va, fontsize=8.5,
             )  # fmt: skip
-            box = Text.get_window_extent(text)  # without its line
+            box = text.get_window_extent()
             edges = (box.x0, box.y0, box.x1, box.y1)
             covered = sum(_shared(edges, other) for j, other in enumerate(taken) if j != i)
             outside = max(0.0, inside.x0 - box.x0) + max(0.0, box.x1 - inside.x1)
@@ -129,7 +126,12 @@ def _name_dots(axes: Axes, x: np.ndarray, y: np.ndarray, names: Sequence[str]) -
         for _, text in places:
             if text is not chosen:
                 text.remove()
-        box = Text.get_window_extent(chosen)
+        if abs(chosen.xyann[1]) > 10:  # far from its dot
+            line = {"arrowstyle": "-", "color": GREY, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 4}
+            axes.annotate(
+                "", (x[i], y[i]), chosen.xyann, textcoords="offset points", arrowprops=line
+            )
+        box = chosen.get_window_extent()
         taken.append((box.x0, box.y0, box.x1, box.y1))
 
 

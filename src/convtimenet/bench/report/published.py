@@ -22,7 +22,7 @@ from convtimenet.bench.report.summary import SCORES
 from convtimenet.bench.toml_file import check_names, read_toml
 from convtimenet.errors import ConfigError
 
-__all__ = ["Published", "read_published"]
+__all__ = ["Place", "Published", "read_published"]
 
 Place = tuple[str, tuple[int, ...]]
 """A set and its horizons, () for classification."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from convtimenet.bench.matrix import Cell
 from convtimenet.bench.report.document import Table
-from convtimenet.bench.report.published import Published
+from convtimenet.bench.report.published import Place, Published
 from convtimenet.bench.report.ranks import mean_ranks
 from convtimenet.bench.report.summary import (
     SCORES,
@@ -90,7 +90,21 @@ def published_tables(
         notes.insert(
             0, "Columns with a number are published figures, the others were measured here."
         )
+    if over := _means_note(
+        [place for score in scores for place in _places(grid, score, published)]
+    ):
+        notes.insert(0, over)
     return [*tables[:-1], replace(tables[-1], notes=[*notes, *_heads(grid)[1]])]
+
+
+def _means_note(places: Sequence[Place]) -> str:
+    """Which horizons the means are over."""
+    sets: dict[tuple[int, ...], dict[str, None]] = {}
+    for dataset, horizons in places:
+        if len(horizons) > 1:
+            sets.setdefault(horizons, {})[dataset] = None
+    told = "; ".join(f"{', '.join(own)}: {', '.join(map(str, h))}" for h, own in sets.items())
+    return f"Means are over horizons, where all of them ran. {told}." if told else ""
 
 
 def _published(
@@ -204,8 +218,11 @@ def _cells_note(grid: Grid) -> str:
         text += " ± standard deviation over seeds, their number in brackets"
     else:
         text += " of one seed" if grid.results else ""
-    if any(not result.lines for result in grid.results.values()):
+    missing = [result for result in grid.results.values() if not result.lines]
+    if not all(result.failed for result in missing):
         text += "; not run: the matrix names it, and it has no result yet"
+    if any(result.failed for result in missing):
+        text += "; failed: the reason stands at the end"
     return text + "; empty: the matrix does not name it."
 
 
@@ -234,9 +251,7 @@ def _heads(grid: Grid) -> tuple[list[str], list[str]]:
     return heads, notes
 
 
-def _places(
-    grid: Grid, score: str, published: Sequence[Published]
-) -> list[tuple[str, tuple[int, ...]]]:
+def _places(grid: Grid, score: str, published: Sequence[Published]) -> list[Place]:
     """Sets with all their horizons, then what was published of some of them."""
     named: dict[str, list[int]] = {}
     for row in grid.rows:
@@ -263,7 +278,7 @@ def _over(grid: Grid, dataset: str, horizons: tuple[int, ...], column: Column, s
 
 def _place_label(dataset: str, horizons: tuple[int, ...]) -> str:
     if len(horizons) > 1:
-        return f"{dataset}, mean of {', '.join(map(str, horizons))}"
+        return f"{dataset}, mean of {len(horizons)}"
     return Row(dataset, horizons[0] if horizons else None).label
 
 
