@@ -48,6 +48,7 @@ def measure(matrix: Matrix, cell: Cell, threads: int) -> dict[str, Any]:
         "notices", "versions", "commit", "machine", "date".
     """
     torch.set_num_threads(threads)
+    torch.manual_seed(cell.seed)  # for networks that draw from torch's own generator
     fit = _imported(matrix, matrix.models[cell.model]["entry"])
     problem = _problem(matrix, cell)
     warm_up = getattr(sys.modules[fit.__module__], "warm_up", None)
