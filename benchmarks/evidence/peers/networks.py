@@ -27,7 +27,7 @@ def forecaster_of(name: str, build: Build, channels: int) -> type[ConvTimeNetFor
     """Our forecaster with another network."""
 
     def new_network(self: ConvTimeNetForecaster, config: ModelConfig) -> OtherNetwork:
-        return OtherNetwork(build(config, channels, int(self.random_state)), config)
+        return OtherNetwork(build(config, channels, _seed(self)), config)
 
     return type(name, (ConvTimeNetForecaster,), {"_new_network": new_network})
 
@@ -36,9 +36,14 @@ def classifier_of(name: str, build: Build) -> type[ConvTimeNetClassifier]:
     """Our classifier with another network."""
 
     def new_network(self: ConvTimeNetClassifier, config: ModelConfig) -> OtherNetwork:
-        return OtherNetwork(build(config, config.channels, int(self.random_state)), config)
+        return OtherNetwork(build(config, config.channels, _seed(self)), config)
 
     return type(name, (ConvTimeNetClassifier,), {"_new_network": new_network})
+
+
+def _seed(model: ConvTimeNetForecaster | ConvTimeNetClassifier) -> int:
+    assert isinstance(model.random_state, int)
+    return model.random_state
 
 
 class Nixtla(nn.Module):

@@ -81,6 +81,11 @@ class Cell:
         """The cell's name, by which ``--only`` picks it: who:where:protocol:seed."""
         return f"{self.who}:{self.where}:{self.protocol}:{self.seed}"
 
+    def fits(self, pattern: str) -> bool:
+        """Whether a shell pattern fits the key; one that lacks the ending parts of a key stands for
+        all of them: "ridge:ETTh1-96"."""
+        return fnmatch.fnmatchcase(self.key, pattern + ":*" * (3 - pattern.count(":")))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Matrix:
@@ -164,9 +169,7 @@ class Matrix:
         )
 
     def only(self, patterns: Sequence[str]) -> tuple[Cell, ...]:
-        """The cells whose key fits one of the shell patterns; all without patterns.
-
-        A pattern that lacks the ending parts of a key stands for all of them: "ridge:ETTh1-96".
+        """The cells that one of the patterns fits (`Cell.fits`); all without patterns.
 
         Raises
         ------
@@ -177,8 +180,7 @@ class Matrix:
             return self.cells
         chosen = set()
         for pattern in patterns:
-            whole = pattern + ":*" * (3 - pattern.count(":"))
-            fitting = [cell.key for cell in self.cells if fnmatch.fnmatchcase(cell.key, whole)]
+            fitting = [cell.key for cell in self.cells if cell.fits(pattern)]
             if not fitting:
                 near = meant(pattern, [cell.key for cell in self.cells])
                 raise ConfigError(
@@ -187,6 +189,10 @@ class Matrix:
                 )
             chosen.update(fitting)
         return tuple(cell for cell in self.cells if cell.key in chosen)
+
+    def fingerprint(self, cell: Cell) -> dict[str, Any]:
+        """What a model is, whatever this matrix calls it: its entry and its settings."""
+        return {"entry": self.models[cell.model]["entry"], "settings": self.settings(cell)}
 
     def settings(self, cell: Cell) -> dict[str, Any]:
         """Keyword arguments of the cell's model."""

@@ -41,12 +41,14 @@ def measure(matrix: Matrix, cell: Cell, threads: int) -> dict[str, Any]:
     Returns
     -------
     dict
-        "cell", "command", "scores", "naive" (the seasonal-naive forecast's, or the share of the
-        training cases' largest class), "n_test", "cpu_seconds" and "wall_seconds" (fit and
-        predict), "parameters", "macs", "peak_memory_mib", "predictions" (SHA-256), "config",
-        "chosen", "notices", "versions", "commit", "machine", "date".
+        "cell", "command", "model" (entry and settings), "scores", "naive" (those of the
+        seasonal-naive forecast, or of the training cases' largest class), "n_test",
+        "cpu_seconds" and "wall_seconds" (fit and predict), "parameters", "macs",
+        "peak_memory_mib", "predictions" (SHA-256), "config", "chosen",
+        "notices", "versions", "commit", "machine", "date".
     """
     torch.set_num_threads(threads)
+    torch.manual_seed(cell.seed)  # for networks that draw from torch's own generator
     fit = _imported(matrix, matrix.models[cell.model]["entry"])
     problem = _problem(matrix, cell)
     warm_up = getattr(sys.modules[fit.__module__], "warm_up", None)
@@ -61,6 +63,7 @@ def measure(matrix: Matrix, cell: Cell, threads: int) -> dict[str, Any]:
     line: dict[str, Any] = {
         "cell": asdict(cell),
         "command": f"convtimenet bench run {matrix.path.name} --only {cell.key}",
+        "model": matrix.fingerprint(cell),
         "scores": scores,
         "naive": _naive(problem),
         "n_test": len(predicted),
@@ -128,8 +131,9 @@ def _beside(path: Path):
 
 def _naive(problem: Problem) -> dict[str, float]:
     if isinstance(problem, CasesProblem):
-        labels, counts = np.unique(problem.train.labels, return_counts=True)
+        assert problem.train.labels is not None
         assert problem.test.labels is not None
+        labels, counts = np.unique(problem.train.labels, return_counts=True)
         return problem.scores(np.full(len(problem.test.labels), labels[counts.argmax()]))
     return problem.scores(problem.naive())
 

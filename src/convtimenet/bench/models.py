@@ -163,7 +163,8 @@ def _fitted(model: ConvTimeNetEstimator, predict: Callable[[], np.ndarray]) -> F
 
 
 def macs_of(network: nn.Module, *inputs: torch.Tensor) -> int:
-    """Multiply-adds of one call, as torch counts them, our fused CPU kernels left out."""
+    """Multiply-adds of one call, as torch counts them, our fused CPU kernels left out. Depthwise
+    convolutions of ours count as the banded products that they are computed by."""
     for module in network.modules():
         if isinstance(module, Block):
             module.native = False

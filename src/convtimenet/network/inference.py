@@ -16,7 +16,7 @@ from convtimenet.network.layers import TokenBatchNorm, banded_conv
 from convtimenet.network.model import Block, Blocks, ConvTimeNet
 from convtimenet.network.other import OtherNetwork
 
-Network = TypeVar("Network", ConvTimeNet, OtherNetwork)
+Network = TypeVar("Network", bound=ConvTimeNet | OtherNetwork)
 
 
 class EightBits(NamedTuple):
@@ -139,7 +139,8 @@ def fuse(model: Network, precision: Precision = "fp32") -> Network:
 
     Kernels are merged and BatchNorm and residual scales folded into the weights beside them
     (SPEC section 3). LayerNorm cannot be folded and stays. The copy cannot be trained further
-    and the original is left alone. Of another network it is a copy in evaluation mode.
+    and the original is left alone. Of another network, or one with other blocks, it is a copy in
+    evaluation mode.
 
     Parameters
     ----------
@@ -148,9 +149,11 @@ def fuse(model: Network, precision: Precision = "fp32") -> Network:
         kernels and its widths are multiples of 8; elsewhere they stay float.
     """
     fused = copy.deepcopy(model).eval().requires_grad_(False)
-    if isinstance(fused, OtherNetwork) or isinstance(fused.blocks, FusedBlocks):
+    if isinstance(fused, OtherNetwork):
         return fused
-    blocks = [FusedBlock(cast(Block, block)) for block in fused.blocks]
+    blocks = [FusedBlock(block) for block in fused.blocks if isinstance(block, Block)]
+    if len(blocks) < len(fused.blocks):  # fused already, or replaced
+        return fused
     if precision == "int8":
         for block in blocks:
             block.reduce()

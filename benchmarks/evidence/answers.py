@@ -1,0 +1,289 @@
+"""What each page of docs/evidence/ asks, compares and answers.
+
+The answers are written by hand from the tables that stand below them on the page; whoever runs more
+cells reads them again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from convtimenet.bench.matrix import Matrix
+from convtimenet.bench.report.document import Table
+
+Line = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Variants beside a reference, as ``model.variant``, and how the page calls them."""
+
+    name: str
+    title: str
+    reference: str
+    names: Mapping[str, str]
+
+    @property
+    def others(self) -> tuple[str, ...]:
+        """All but the reference."""
+        return tuple(who for who in self.names if who != self.reference)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """One page."""
+
+    title: str
+    question: str
+    answer: Sequence[str]
+    comparisons: Sequence[Comparison] = ()
+    tables: Sequence[Callable[[Matrix, Mapping[str, Line]], Table]] = field(default_factory=tuple)
+
+
+def few_cases(matrix: Matrix, found: Mapping[str, Line]) -> Table:
+    """Accuracy by share of the training cases, dropout and stopping rule, averaged over sets."""
+    settings = list(dict.fromkeys(cell.variant.partition("-")[2] for cell in matrix.cells))
+    shares = list(dict.fromkeys(cell.variant.partition("-")[0] for cell in matrix.cells))
+    sets = list(dict.fromkeys(cell.dataset for cell in matrix.cells))
+    rows = []
+    for setting in settings:
+        drop, _, rule = setting.partition("-")
+        row = [f"{int(drop[1:]) / 10:g}, {rule}"]
+        for share in shares:
+            by_set = []
+            for dataset in sets:
+                values = [
+                    100 * found[cell.key]["scores"]["accuracy"]
+                    for cell in matrix.cells
+                    if (cell.dataset, cell.variant) == (dataset, f"{share}-{setting}")
+                    and cell.key in found
+                ]
+                if values:
+                    by_set.append(np.mean(values))
+            row.append(f"{np.mean(by_set):.1f}" if len(by_set) == len(sets) else "not run")
+        rows.append(row)
+    return Table(
+        caption="Accuracy by share of the training cases",
+        columns=["dropout, stopping rule", *(f"{share} %" for share in shares)],
+        rows=rows,
+        notes=[f"Per cent, mean over {', '.join(sets)} and over seeds."],
+    )
+
+
+def movement(matrix: Matrix, found: Mapping[str, Line]) -> Table:
+    """How far patches lie from their anchors, and what zeroing the offsets changes."""
+    rows = []
+    for place in dict.fromkeys(cell.where for cell in matrix.cells):
+        own = [
+            found[cell.key] for cell in matrix.cells if cell.where == place and cell.key in found
+        ]
+        if not own:
+            rows.append([place, *["not run"] * 6])
+            continue
+        offsets = [line["chosen"]["offsets"] for line in own]
+        plain = offsets[0]["plain_width"]
+        before = [one["as_trained"] for one in offsets]
+        forecasts = "mse" in before[0]
+        name = "mse" if forecasts else "accuracy"
+        scale = 1 if forecasts else 100
+        changed = [
+            100 * one["mse_change"] if forecasts else 100 * one["answers_changed"]
+            for one in offsets
+        ]
+        rows.append(
+            [
+                place,
+                str(plain + 1),
+                _mean([one["moved"]["mean"] for one in offsets], 2),
+                _mean([one["moved"]["p95"] for one in offsets], 2),
+                _mean([100 * (one["width"]["mean"] / plain - 1) for one in offsets], 1),
+                f"{_mean([scale * one[name] for one in before], 4 if forecasts else 1)} to "
+                f"{_mean([scale * line['scores'][name] for line in own], 4 if forecasts else 1)}",
+                _mean(changed, 1),
+            ]
+        )
+    return Table(
+        caption="Patches on the test inputs",
+        columns=[
+            "set", "patch size, steps", "moved, mean steps", "moved, 95th percentile",
+            "wider by, per cent", "score as trained, and with offsets zeroed",
+            "answers changed, or MSE higher by, per cent",
+        ],
+        rows=rows,
+        notes=[
+            "Mean over seeds. Moved: how far a patch's centre lies from its anchor. The score is "
+            "accuracy in per cent for classes, MSE for forecasts (names with a horizon)."
+        ],
+    )  # fmt: skip
+
+
+def _mean(values: Sequence[float], digits: int) -> str:
+    return f"{np.mean(values):.{digits}f}"
+
+
+QUESTIONS: dict[str, Question] = {
+    "offsets": Question(
+        title="Do deformable patches help?",
+        question=(
+            "The paper says that patches which move and widen with the data (section 3.2) "
+            "carry more than uniform ones. Here the same network is trained with and without "
+            "offsets, on the same splits with the same seeds; in forecasting also with the "
+            "authors' initialisation, under which the offsets never depend on the data (SPEC "
+            "section 6)."
+        ),
+        answer=["Not answered yet: too few cells have run."],
+        comparisons=[
+            Comparison(
+                name="paper",
+                title="Classification, the paper's settings",
+                reference="classifier.deformable",
+                names={"classifier.deformable": "deformable", "classifier.uniform": "uniform"},
+            ),
+            Comparison(
+                name="auto",
+                title="Classification, default settings",
+                reference="classifier.deformable-auto",
+                names={
+                    "classifier.deformable-auto": "deformable",
+                    "classifier.uniform-auto": "uniform",
+                },
+            ),
+            Comparison(
+                name="forecasts",
+                title="Forecasting, the paper's settings",
+                reference="forecaster.live",
+                names={
+                    "forecaster.live": "live",
+                    "forecaster.dead": "dead",
+                    "forecaster.uniform": "uniform",
+                },
+            ),
+        ],
+    ),
+    "attention": Question(
+        title="Convolution block or Transformer encoder block?",
+        question=(
+            "The paper replaces its convolution block by a Transformer encoder block and "
+            "reports worse forecasts on ETTh1. Here every block is replaced by torch's encoder"
+            " layer of the same widths and dropout, with a learnable position embedding before"
+            " the first; embedding, head, training and seeds are the same."
+        ),
+        answer=["Not answered yet: too few cells have run."],
+        comparisons=[
+            Comparison(
+                name="blocks",
+                title="ETTh1",
+                reference="convolution.paper",
+                names={
+                    "convolution.paper": "convolution",
+                    "attention.positions": "attention",
+                    "attention.plain": "attention without positions",
+                },
+            )
+        ],
+    ),
+    "hierarchy": Question(
+        title="Kernels that grow with depth",
+        question=(
+            "The paper grows kernels from 7 to 13 to 19 over three stages. Does growth matter,"
+            " or only depth and reach?"
+        ),
+        answer=["Not answered yet: too few cells have run."],
+        comparisons=[
+            Comparison(
+                name="stages",
+                title="Kernel sizes and stages",
+                reference="classifier.grow-3",
+                names={
+                    "classifier.grow-3": "7 13 19",
+                    "classifier.grow-1": "7",
+                    "classifier.grow-2": "7 13",
+                    "classifier.all-7": "7 7 7",
+                    "classifier.all-13": "13 13 13",
+                    "classifier.all-19": "19 19 19",
+                    "classifier.shrink": "19 13 7",
+                },
+            )
+        ],
+    ),
+    "residual": Question(
+        title="How should residual branches be scaled?",
+        question=(
+            "The paper scales each residual branch by one learnable number (from 1e-8 in "
+            "forecasting, from 0.5 in classification). Beside it: no scale, ReZero (from 0), "
+            "LayerScale (a number per width, from 1e-4), and 0.5 fixed."
+        ),
+        answer=["Not answered yet: too few cells have run."],
+        comparisons=[
+            Comparison(
+                name="scales",
+                title="Residual scales",
+                reference="residual.learnable",
+                names={
+                    "residual.learnable": "learnable",
+                    "residual.plain": "plain",
+                    "residual.rezero": "ReZero",
+                    "residual.layerscale": "LayerScale",
+                    "residual.fixed": "fixed 0.5",
+                },
+            )
+        ],
+    ),
+    "kernels": Question(
+        title="Reparameterisation, and large against small kernels",
+        question=(
+            "Each large kernel is trained with a kernel of three beside it and merged "
+            "afterwards. Does that help? And do few large kernels beat more small ones of the "
+            "same receptive field (72 tokens: 6 of 13, 12 of 7, 2 of 37)?"
+        ),
+        answer=["Not answered yet: too few cells have run."],
+        comparisons=[
+            Comparison(
+                name="small",
+                title="With and without the small kernel, classification",
+                reference="classifier.with-small",
+                names={"classifier.with-small": "with", "classifier.without": "without"},
+            ),
+            Comparison(
+                name="forecasts",
+                title="With and without the small kernel, forecasting",
+                reference="forecaster.with-small",
+                names={"forecaster.with-small": "with", "forecaster.without": "without"},
+            ),
+            Comparison(
+                name="sizes",
+                title="Equal receptive field",
+                reference="classifier.large-6",
+                names={
+                    "classifier.large-6": "6 of 13",
+                    "classifier.small-12": "12 of 7",
+                    "classifier.one-37": "2 of 37",
+                },
+            ),
+        ],
+    ),
+    "few-cases": Question(
+        title="Few training cases, regularisation and stopping",
+        question=(
+            "How much is lost with 10, 25 or 50 % of the training cases, and do dropout or the"
+            " stopping rule change that? Rules: best, the validation split's best epoch, then "
+            "a training on all cases for as many; patience, the same but stopping after 10 "
+            "epochs without a better one; last, no validation split and the last epoch."
+        ),
+        answer=["Not answered yet: too few cells have run."],
+        tables=[few_cases],
+    ),
+    "movement": Question(
+        title="How far do patches move, and does it matter?",
+        question=(
+            "After training, how far do patches lie from their anchors on the test inputs, how"
+            " much wider are they, and do the answers change when the offsets are set to zero?"
+        ),
+        answer=["Not answered yet: too few cells have run."],
+        tables=[movement],
+    ),
+}

@@ -1,0 +1,33 @@
+"""Our classifier on a part of the training cases."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from convtimenet.bench import models
+from convtimenet.bench.models import Fitted
+from convtimenet.bench.problems import CasesProblem
+from convtimenet.data.split import split_cases
+
+
+def classifier(
+    problem: CasesProblem, seed: int, *, share: float, preset: str = "paper", **settings: Any
+) -> Fitted:
+    """Train on a share of the training cases, drawn class by class with the seed; the test cases
+    stay the same."""
+    labels = problem.train.labels
+    assert labels is not None
+    if share < 1:
+        parts = split_cases(len(labels), labels, share, seed)
+        chosen = parts[1] if parts else np.unique(labels, return_index=True)[1]
+        problem = replace(problem, train=problem.train.subset(np.sort(chosen)))
+    fitted = models.classifier(problem, seed, preset=preset, **settings)
+    assert problem.train.labels is not None
+    own = {"share": share, "n_train": len(problem.train.labels)}
+    return replace(fitted, config={**fitted.config, **own})
+
+
+warm_up = models.warm_up

@@ -1,0 +1,99 @@
+"""Run some cells of the committed results again, and compare.
+
+    python benchmarks/evidence/recheck.py         # the cheapest cell of every model
+    python benchmarks/evidence/recheck.py --n 40  # the 40 cheapest, every model in turn
+    python benchmarks/evidence/recheck.py --only 'convtimenet.paper:ETTh1-96'
+
+A score agrees where it lies within three standard deviations over the committed seeds, or within
+3 % where fewer than three seeds are committed. Another machine or another torch gives other last
+digits, and trained networks drift apart from those. Exits with 1 where a score does not agree.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import tempfile
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+from convtimenet.bench import lines
+from convtimenet.bench.matrix import Cell, Matrix
+from convtimenet.bench.runs import run
+
+HERE = Path(__file__).resolve().parent
+MATRICES = ("matrix.toml", "small.toml")
+SHARE = 0.03
+
+
+def main() -> int:
+    """Run, compare and say so."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--n", type=int, help="cells of each matrix; by default one of every model")
+    parser.add_argument("--only", nargs="+", default=[], help="these cells, as for bench run")
+    given = parser.parse_args()
+    differing = 0
+    for name in MATRICES:
+        matrix = Matrix.read(HERE / name)
+        kept = lines.by_key(lines.read(matrix.results))
+        cells = [cell for cell in matrix.cells if cell.key in kept]
+        if given.only:
+            chosen = [one for one in cells if any(map(one.fits, given.only))]
+        else:
+            chosen = cheapest(cells, kept, given.n)
+        if not chosen:
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            out = Path(folder) / "again.jsonl"
+            errors = run(matrix, out, only=[cell.key for cell in chosen])
+            again = lines.by_key(lines.read(out))
+        for cell in chosen:
+            if cell.key in errors:
+                differing += 1
+                print(f"{cell.key}: failed: {errors[cell.key]}")
+                continue
+            agrees, said = compared(cell, kept, again[cell.key])
+            differing += not agrees
+            print(f"{cell.key}: {said}")
+    print(
+        f"{differing} cells differ" if differing else "all cells agree with the committed results"
+    )
+    return 1 if differing else 0
+
+
+def cheapest(cells: list[Cell], kept: dict[str, dict[str, Any]], n: int | None) -> list[Cell]:
+    """The cheapest cells, one of every model before a second of any."""
+    queues: dict[str, list[Cell]] = defaultdict(list)
+    for cell in sorted(cells, key=lambda one: sum(kept[one.key]["cpu_seconds"].values())):
+        queues[cell.model].append(cell)
+    rounds = max(map(len, queues.values()), default=0)
+    in_turn = [q[i] for i in range(rounds) for q in queues.values() if i < len(q)]
+    return in_turn[: len(queues) if n is None else n]
+
+
+def compared(
+    cell: Cell, kept: dict[str, dict[str, Any]], again: dict[str, Any]
+) -> tuple[bool, str]:
+    """Whether a result agrees with the committed one, and how."""
+    before = kept[cell.key]
+    name, old = next(iter(before["scores"].items()))
+    new = again["scores"][name]
+    if again["predictions"] == before["predictions"]:
+        return True, f"{name} {new:.4f}, the same predictions"
+    seeds = [
+        line["scores"][name]
+        for line in kept.values()
+        if {**line["cell"], "seed": 0} == {**before["cell"], "seed": 0}
+    ]
+    spread = 3 * statistics.stdev(seeds) if len(seeds) > 2 else SHARE * abs(old)
+    agrees = abs(new - old) <= spread
+    where = "within" if agrees else "BEYOND"
+    return agrees, f"{name} {new:.4f}, committed {old:.4f}: {where} {spread:.4f}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
