@@ -20,6 +20,7 @@ from convtimenet.bench.report.summary import Grid, Line, Task, columns_of, tasks
 from convtimenet.errors import DataError
 from convtimenet.files import whole_file
 from convtimenet.report._canvas import require_matplotlib
+from convtimenet.report._html import count
 
 __all__ = ["write_report"]
 
@@ -171,7 +172,7 @@ def _counts(values: Iterable[str]) -> str:
     counts: dict[str, int] = {}
     for value in values:
         counts[value] = counts.get(value, 0) + 1
-    return "; ".join(f"{value} ({n} cells)" for value, n in counts.items())
+    return "; ".join(f"{value} ({count(n, 'cell')})" for value, n in counts.items())
 
 
 def _written(matrix: Matrix, folder: Path, parts: Sequence[Part]) -> list[tuple[str, Path]]:
@@ -180,7 +181,7 @@ def _written(matrix: Matrix, folder: Path, parts: Sequence[Part]) -> list[tuple[
     texts = {"page as Markdown": (f"{stem}.md", as_markdown(matrix.title, parts, stem))}
     for block in (block for part in parts for block in part.blocks):
         if isinstance(block, Picture):
-            texts[f"picture {block.heading.lower()}"] = block.file(stem), block.svg
+            texts[f"picture {block.name}"] = block.file(stem), block.svg
     texts["page as HTML"] = f"{stem}.html", as_html(matrix.title, parts)
     written = []
     for what, (name, text) in texts.items():

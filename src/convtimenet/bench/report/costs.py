@@ -69,7 +69,8 @@ def small_series_table(grid: Grid, groups: Mapping[str, str]) -> Table:
                 better = sum(ratio < 1 for ratio in found) / len(found)
                 cells = [f"{geometric_mean(found):.3f}", f"{100 * better:.0f} %"]
             else:
-                cells = ["not run", ""]
+                failed = any(result.failed for result in named)
+                cells = ["failed" if failed else "not run", ""]
             of = "" if len(found) == len(named) else f" of {len(named)}"
             body.append([group, column.title, *cells, f"{len(found)}{of}"])
     return Table(
@@ -107,6 +108,8 @@ def _median(
 
 
 def _seconds(value: float) -> str:
+    if value < 0.1:
+        return f"{value:.2g}"
     return f"{value:.2f}" if value < 100 else f"{value:,.0f}"
 
 

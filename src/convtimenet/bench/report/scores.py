@@ -22,6 +22,7 @@ from convtimenet.bench.report.summary import (
     best,
     complete,
 )
+from convtimenet.report._html import count
 
 __all__ = ["protocol_table", "published_tables", "score_tables"]
 
@@ -55,7 +56,7 @@ def score_tables(grid: Grid, scores: Sequence[str], task: str) -> list[Table]:
         if len(kept) > 1:
             ranks = dict(zip(kept, mean_ranks(means[np.ix_(block, kept)], less=less), strict=True))
             cells = [f"{ranks[i]:.2f}" if i in ranks else "" for i in range(len(grid.columns))]
-            rows.append([f"Mean rank in {_counted(len(block), 'row')}", *cells])
+            rows.append([f"Mean rank in {count(len(block), 'row')}", *cells])
         tables.append(
             Table(
                 caption=f"{task.capitalize()}, {name}",
@@ -288,7 +289,3 @@ def _number_or_empty(value: float) -> str:
 
 def _number(value: int) -> str:
     return str(value).translate(_DIGITS)
-
-
-def _counted(n: int, what: str) -> str:
-    return f"{n} {what}{'' if n == 1 else 's'}"

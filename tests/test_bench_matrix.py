@@ -1,0 +1,233 @@
+"""The matrix file and the file of lines: what they name, and what they refuse."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from convtimenet.bench import lines
+from convtimenet.bench.matrix import Cell, Matrix
+from convtimenet.errors import ConfigError
+
+WHOLE = """
+title = "Try"
+results = "found"
+published = "others.toml"
+reference = "ours.small"
+[models.ridge]
+entry = "own:ridge"
+title = "Ridge"
+deterministic = true
+[models.ours]
+entry = "own:ours"
+variants.small = { width = 8 }
+variants.large = { width = 64 }
+[sets.mine]
+path = "mine.csv"
+[sets.monthly]
+entry = "own:series"
+kind = "m"
+each = ["gas@1", "gas@2"]
+[[runs]]
+models = ["ridge", "ours.small"]
+sets = ["mine", "ETTh1"]
+horizons = [96, 192]
+seeds = [1, 2]
+[[runs]]
+models = ["ridge"]
+sets = ["mine", "monthly"]
+[[runs]]
+models = ["ridge"]
+sets = ["mine"]
+horizons = [96]
+protocols = ["honest", "paper"]
+seeds = [1]
+"""
+
+
+@pytest.fixture
+def read(tmp_path: Path) -> Callable[..., Matrix]:
+    def write(text: str = WHOLE, old: str = "", new: str = "") -> Matrix:
+        assert old in text
+        path = tmp_path / "try.toml"
+        path.write_text(text.replace(old, new, 1) if old else text, encoding="utf-8")
+        return Matrix.read(path)
+
+    return write
+
+
+def test_a_matrix_names_each_cell_once_in_the_order_of_its_runs(read, tmp_path):
+    matrix = read()
+    keys = [cell.key for cell in matrix.cells]
+    assert keys[:4] == [
+        "ridge:mine-96:honest:1",
+        "ridge:mine-96:honest:2",
+        "ridge:mine-192:honest:1",
+        "ridge:mine-192:honest:2",
+    ]
+    assert keys[16:] == [
+        "ridge:mine:honest:2023",
+        "ridge:gas@1:honest:2023",
+        "ridge:gas@2:honest:2023",
+        "ridge:mine-96:paper:1",  # its honest twin stands above already
+    ]
+    assert len(keys) == len({*keys})
+    assert (matrix.title, matrix.reference) == ("Try", "ours.small")
+    assert matrix.results == tmp_path / "found" / "try.jsonl"
+    assert matrix.published == tmp_path / "others.toml"
+    assert matrix.sets == {
+        "mine": {"path": "mine.csv"},
+        "gas@1": {"entry": "own:series", "kind": "m", "group": "monthly"},
+        "gas@2": {"entry": "own:series", "kind": "m", "group": "monthly"},
+    }
+    assert matrix.settings(matrix.cells[-1]) == {}
+    [cell] = matrix.only(["ours.small:ETTh1-96:honest:2"])
+    assert cell == Cell("ETTh1", 96, "ours", "small", "honest", 2)
+    assert matrix.settings(cell) == {"width": 8}
+
+
+def test_what_a_file_leaves_out(read, tmp_path):
+    text = '[models.a]\nentry = "own:a"\n[[runs]]\nmodels = ["a"]\nsets = ["ERing"]\n'
+    matrix = read(text)
+    assert [cell.key for cell in matrix.cells] == ["a:ERing:honest:2023"]
+    assert (matrix.title, matrix.published, matrix.reference) == ("try", None, None)
+    assert matrix.results == tmp_path / "results" / "try.jsonl"
+
+
+@pytest.mark.parametrize(
+    ("patterns", "expected"),
+    [
+        ((), 20),
+        (("ridge",), 12),
+        (("ridge:mine*",), 6),
+        (("ridge:mine-96",), 3),
+        (("ridge:mine-96:honest:1",), 1),
+        (("*:*:*:2",), 8),
+        (("ours.*", "ridge:gas@?"), 10),
+        (("ridge:mine-96", "ridge:*:paper"), 3),
+    ],
+)
+def test_only(read, patterns, expected):
+    matrix = read()
+    chosen = matrix.only(patterns)
+    assert len(chosen) == expected
+    assert chosen == tuple(cell for cell in matrix.cells if cell in chosen)
+
+
+def test_only_refuses_a_pattern_that_fits_nothing(read):
+    with pytest.raises(ConfigError, match=r"fits 'ridge:mine-96:honest:3'; did you mean ridge:"):
+        read().only(["ridge", "ridge:mine-96:honest:3"])
+    with pytest.raises(ConfigError, match=r"fits 'zzz'; --dry_run lists them"):
+        read().only(["zzz"])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("title", "titel", r"the file has no setting 'titel'; did you mean title\?"),
+        ('reference = "ours.small"', 'reference = "our"', r"reference names the model 'our'"),
+        ('reference = "ours.small"', 'reference = "ours"', r"the variants small, large: write"),
+        ("deterministic = true", 'deterministic = "yes"', r"true or false, found 'yes'"),
+        ("deterministic", "determinstic", r"did you mean deterministic\?"),
+        ('entry = "own:ridge"', 'entry = "own"', r"models.ridge needs entry = .*found 'own'"),
+        ("[models.ridge]", "[model.ridge]", r"the file has no setting 'model'; did you mean"),
+        ('path = "mine.csv"', 'pth = "mine.csv"', r"sets.mine needs path = .*a registered set"),
+        ('path = "mine.csv"', 'path = "m"\nkind = 1', r"sets.mine has no setting 'kind'"),
+        ('each = ["gas@1", "gas@2"]', 'each = "gas@1"', r"sets.monthly needs each = "),
+        ('models = ["ridge", "ours.small"]', "", r"needs models = \[...\], found None"),
+        ("horizons = [96, 192]", "horizons = 96", r"needs horizons = \[...\], found 96"),
+        ("horizons = [96, 192]", "horizons = [0]", r"whole numbers from 1, found 0"),
+        ("seeds = [1, 2]", "seeds = [1.5]", r"seeds are whole numbers, found 1.5"),
+        ("seeds = [1, 2]", "seed = [1]", r"\[\[runs\]\] has no setting 'seed'; did you mean seeds"),
+        ('"ridge", "ours.small"', '"rigde"', r"'rigde', which \[models\] lacks; .* ridge, ours"),
+        ('"ridge", "ours.small"', '"ours.tiny"', r"variants small, large: write ours.VARIANT"),
+        ('"ridge", "ours.small"', '"ridge.x"', r"ridge has the variants none: write ridge$"),
+        ('["honest", "paper"]', '["honset"]', r"'honest' and 'paper', found 'honset'"),
+        ("[[runs]]", "[[runs", r"expected TOML, found .*; correct that line"),
+    ],
+)
+def test_refusals(read, old, new, message):
+    with pytest.raises(ConfigError, match=message):
+        read(WHOLE, old, new)
+
+
+def test_a_file_without_cells_and_no_file(read, tmp_path):
+    with pytest.raises(ConfigError, match=r"expected \[\[runs\]\] with models and sets"):
+        read('title = "none"\n')
+    with pytest.raises(ConfigError, match=r"expected \[models.NAME\], found models = 3"):
+        read("models = 3\n")
+    with pytest.raises(ConfigError, match=r"a matrix file, found none at .*absent.toml"):
+        Matrix.read(tmp_path / "absent.toml")
+
+
+# --- lines ------------------------------------------------------------------------------------
+
+
+def line(seed: int, **found: Any) -> dict[str, Any]:
+    cell = {"dataset": "a", "horizon": 1, "model": "m", "variant": "", "protocol": "honest"}
+    return {"cell": {**cell, "seed": seed}, **found}
+
+
+def test_a_last_line_that_was_cut_short_is_left_out_and_goes(tmp_path):
+    path = tmp_path / "r.jsonl"
+    assert lines.read(path) == []
+    lines.add(path, line(1, scores={"mse": 1.0}))
+    whole = path.read_bytes()
+    path.write_bytes(whole + b'{"cell": {"dataset"')
+    assert [one["cell"]["seed"] for one in lines.read(path)] == [1]
+    lines.add(path, line(2, scores={"mse": 2.0}))
+    assert [one["cell"]["seed"] for one in lines.read(path)] == [1, 2]
+    assert path.read_bytes().startswith(whole)
+    assert path.read_bytes().count(b"\n") == 2
+
+
+def test_only_a_cut_line_stands_in_the_file(tmp_path):
+    path = tmp_path / "r.jsonl"
+    path.write_bytes(b'{"cell"')
+    assert lines.read(path) == []
+    lines.add(path, line(1, scores={}))
+    assert len(lines.read(path)) == 1
+
+
+@pytest.mark.parametrize("wrong", ["no json", '{"scores": {}}', '{"cell": {"name": "a"}}', "[1]"])
+def test_another_line_that_is_no_result_is_refused(tmp_path, wrong):
+    path = tmp_path / "r.jsonl"
+    path.write_text(f"{wrong}\n{json.dumps(line(1))}\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"r.jsonl, line 1: expected a result as JSON.*remove"):
+        lines.read(path)
+    path.write_text(path.read_text().partition("\n")[2])  # the remedy
+    assert len(lines.read(path)) == 1
+
+
+def test_the_newest_result_counts_and_errors_do_not(tmp_path):
+    found = [
+        line(1, error="first"),
+        line(1, scores={"mse": 1.0}),
+        line(1, scores={"mse": 3.0}),
+        line(1, error="later"),
+        line(2, error="only"),
+    ]
+    by_key = lines.by_key(found)
+    assert {key: one["scores"]["mse"] for key, one in by_key.items()} == {"m:a-1:honest:1": 3.0}
+
+
+def test_what_is_not_finite_becomes_null(tmp_path):
+    path = tmp_path / "r.jsonl"
+    lines.add(path, line(1, scores={"mse": float("nan"), "mae": float("inf")}))
+    assert lines.read(path)[0]["scores"] == {"mse": None, "mae": None}
+
+
+def test_a_file_is_held_by_one_run(tmp_path):
+    path = tmp_path / "new" / "r.jsonl"
+    with lines.alone(path):
+        message = r"is being written by process \d+.*another --out"
+        with pytest.raises(ConfigError, match=message), lines.alone(path):
+            raise AssertionError
+        with lines.alone(tmp_path / "other.jsonl"):
+            pass
+    with lines.alone(path):
+        pass
