@@ -27,6 +27,7 @@ from convtimenet.network.other import OtherNetwork
 from convtimenet.network.precision import precision_on
 from convtimenet.progress import counted
 from convtimenet.storage import model_folder
+from convtimenet.storage.remembered import scaler_of
 from convtimenet.training.checkpoint import Checkpoints, data_hash, seed_of
 from convtimenet.training.history import History
 from convtimenet.training.interrupt import StopRequest, stop_requests
@@ -404,7 +405,7 @@ class ConvTimeNetEstimator(NamedParameters):
             estimator.history_ = History.from_dict(description["history"])
             estimator.notices_ = tuple(map(str, description["notices"]))
             estimator.n_examples_ = description["examples"]
-            estimator.scaler_ = _scaler(arrays.pop("scaler.centre"), arrays.pop("scaler.scale"))
+            estimator.scaler_ = scaler_of(arrays.pop("scaler.centre"), arrays.pop("scaler.scale"))
             estimator._remember(description["data"], arrays)
         config = estimator.train_config_
         used, notice = precision_on(runs_on, config.precision, estimator.network_.config)
@@ -429,15 +430,6 @@ def finite(answers: np.ndarray) -> np.ndarray:
             "it was fitted to, or a model trained with a smaller lr"
         )
     return answers
-
-
-def _scaler(centre: np.ndarray, scale: np.ndarray) -> Scaler:
-    """A scaler from a file: one finite number per channel (of each series), no scale of 0."""
-    if centre.shape != scale.shape or centre.ndim not in (2, 3) or centre.shape[-1] != 1:
-        raise ValueError(f"a scaler of the shapes {centre.shape} and {scale.shape}")
-    if not np.isfinite([centre, scale]).all() or not (scale > 0).all():
-        raise ValueError("a scaler that is not finite and above 0")
-    return Scaler(centre, scale)
 
 
 def _stopped_message(

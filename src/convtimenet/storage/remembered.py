@@ -14,7 +14,7 @@ from convtimenet.data.frequency import Frequency
 from convtimenet.data.tables import Origin, Table
 from convtimenet.data.windows import Scaler, filled_contexts
 
-__all__ = ["check_fits", "from_remembered", "remembered"]
+__all__ = ["check_fits", "from_remembered", "remembered", "scaler_of"]
 
 
 _COVARIATE = "tail.covariate."
@@ -228,3 +228,12 @@ def _kinds() -> frozenset[str]:
     whole = [f"{sign}Int{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)]
     others = ("Boolean", "Float32", "Float64")
     return frozenset({"Date", "Datetime", "String", "Categorical", *others, *whole})
+
+
+def scaler_of(centre: np.ndarray, scale: np.ndarray) -> Scaler:
+    """A scaler from a file: one finite number per channel (of each series), no scale of 0."""
+    if centre.shape != scale.shape or centre.ndim not in (2, 3) or centre.shape[-1] != 1:
+        raise ValueError(f"a scaler of the shapes {centre.shape} and {scale.shape}")
+    if not np.isfinite([centre, scale]).all() or not (scale > 0).all():
+        raise ValueError("a scaler that is not finite and above 0")
+    return Scaler(centre, scale)
