@@ -1,9 +1,9 @@
-"""Train sktime's port of the authors' network as we train ours, and score it on all test windows.
+"""Train sktime's port of the authors' network in our loop, and score it on all test windows.
 
     python benchmarks/evidence/port_scores.py Exchange 96 --seed 2023
 
 Same windows, batches, schedule, early stopping and scaling as `convtimenet evaluate` under the
-honest protocol; only the network is theirs. It tells the network's share in a difference of scores
+honest protocol; only the network is theirs. This separates the effect of the network on the score
 from that of the seed. Needs the `bench` extra; writes to docs/results/variants/.
 """
 
@@ -35,7 +35,7 @@ VARIANTS = Path(__file__).resolve().parents[2] / "docs" / "results" / "variants"
 
 
 class ChannelsFirst(nn.Module):
-    """Their network, which reads (B, L, C), behind our axis order."""
+    """Their network, which reads (B, L, C), with our axis order."""
 
     def __init__(self, network: nn.Module):
         super().__init__()
@@ -46,7 +46,7 @@ class ChannelsFirst(nn.Module):
 
 
 def main() -> None:
-    """One training, one result file."""
+    """Train once and write the result file."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("name")
     parser.add_argument("horizon", type=int)
