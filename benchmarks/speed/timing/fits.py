@@ -59,7 +59,7 @@ def ours(case: Case, phase: Phase, precision: str) -> Timed:
             preset=case.fitted_set, n_epochs=epochs, verbose=0, random_state=0
         )
 
-    note = " to choose the best of, then again on all cases for that many"
+    note = " to select the best, then retrained on all cases for that many"
     return _two_lengths(make, _paper_epochs(case), case, note)
 
 
