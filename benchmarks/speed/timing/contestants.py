@@ -300,8 +300,8 @@ def _graph(config: ModelConfig, channels: int, format: Format) -> tuple[Path, st
     folder = Path(tempfile.mkdtemp(prefix="convtimenet-bench-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     parity = export(estimator, folder / "graph", format, data=data)
-    difference = f"answers within {parity['max_difference']:.1g} of the estimator's"
-    return folder / "graph", f"{difference}, largest {parity['largest_answer']:.2g}"
+    difference = f"max difference from the estimator {parity['max_difference']:.1g}"
+    return folder / "graph", f"{difference}, largest output {parity['largest_answer']:.2g}"
 
 
 # --- the authors' -----------------------------------------------------------------------------

@@ -141,7 +141,7 @@ PHASES = {
     "train": "training step",
     "eval": "evaluation of a batch",
     "latency": "one window or case",
-    "fit": "whole fit",
+    "fit": "full fit",
 }
 
 
