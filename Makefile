@@ -1,16 +1,16 @@
-# All targets work in .venv, which `make install` makes and brings up to date when it has to.
+# All targets use .venv, which `make install` creates and updates if necessary.
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-# Whose suites of checks `make conformance` runs.
+# The version whose estimator checks `make conformance` runs.
 SKTIME := 1.2.0
 
-# The demo's recordings come out of this wheel; nothing of it is installed.
+# The demo's recordings come from this wheel, which is not installed.
 AEON := 1.5.0
 WHEEL := .cache/wheels/aeon-$(AEON)-py3-none-any.whl
 
-# Benchmark data and golden values that lie beside the clone are used where there are any.
+# Use benchmark data and golden values next to the clone, if there are any.
 ifneq ($(wildcard ../shared/data/.),)
 export CONVTIMENET_DATA ?= $(abspath ../shared/data)
 endif
@@ -26,38 +26,38 @@ endif
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
 
-install: .venv/.installed ## make .venv with everything that the targets below need
+install: .venv/.installed ## create .venv with everything that the targets below need
 
 demo: install $(WHEEL) ## train on two real data sets, write reports to demo-output/ (3 minutes)
 	$(BIN)/python examples/demo.py
 
-test: lint ## lint, check types, run the quick tests and other projects' suites, show a small benchmark
+test: lint ## lint, type check, quick tests, other libraries' test suites, a small benchmark
 	$(MAKE) -j 2 unit .cache/peers-venv/.installed
 	$(MAKE) conformance
 	$(BIN)/python benchmarks/speed/speed.py --case small --paths eager fused --rounds 3
 
-unit: install ## run the quick tests alone
+unit: install ## run only the quick tests
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "not slow and not conformance"
 
-conformance: install .cache/peers-venv/.installed ## run scikit-learn's, sktime's, aeon's and Nixtla's suites
+conformance: install .cache/peers-venv/.installed ## run scikit-learn's, sktime's, aeon's and Nixtla's test suites
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m conformance tests/conformance/test_sklearn.py
 	OMP_NUM_THREADS=1 .cache/peers-venv/bin/python -m pytest -n 2 -m conformance -W default \
 		--disable-warnings --ignore tests/conformance/test_sklearn.py tests/conformance
 
-test-slow: install ## run the tests that train for a while
+test-slow: install ## run the tests with longer training
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m slow
 
-lint: install ## check style, types, and that imports run one way
+lint: install ## check style, types and import layers
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/pyright
 
-format: install ## repair style where that is safe
+format: install ## apply safe style fixes
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-results: install ## fit and score all that docs/results.md lists, and write it (hours)
+results: install ## reproduce docs/results.md: fit and score every data set (hours)
 	$(BIN)/python benchmarks/evidence/results.py $(ARGS)
 
 # What the matrices of benchmarks/evidence/ need; `make evidence` runs a stated part of them again.
@@ -71,19 +71,19 @@ evidence-run: .cache/evidence-venv/.installed ## run the cells that have no resu
 	$(EVIDENCE) -m convtimenet bench run benchmarks/evidence/matrix.toml $(ARGS)
 	$(EVIDENCE) -m convtimenet bench run benchmarks/evidence/small.toml $(ARGS)
 
-tutorials: install ## run the tutorials, and write what they print and draw
+tutorials: install ## run the tutorials and update their output and figures
 	OMP_NUM_THREADS=1 $(BIN)/python examples/pages.py docs/tutorials/*.md
 
 bench: .cache/bench-venv/.installed ## measure speed, write docs/performance.md (hours; ARGS=--help)
 	.cache/bench-venv/bin/python benchmarks/speed/speed.py $(ARGS)
 
-# The interpreter that has torch with CUDA: nothing is installed, for a machine with a GPU may reach
-# no registry. `make gpu-packages` brings what a bare CUDA image lacks; carry that folder along.
+# A Python with CUDA-enabled torch. Nothing is installed, because a machine with a GPU may have no network
+# access. `make gpu-packages` downloads what a bare CUDA image lacks; copy that folder along.
 GPU_PYTHON ?= $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON))
 GPU_WHEELS := .cache/gpu-wheels
 GPU_PACKAGES := .cache/gpu-packages
 
-gpu: ## tests, speed and memory on a GPU in at most 8 minutes (GPU_PYTHON=, ARGS=--help)
+gpu: ## run tests, measure speed and memory on a GPU (8 minutes; GPU_PYTHON=, ARGS=--help)
 	@test ! -d $(GPU_WHEELS) || test -d $(GPU_PACKAGES) || $(GPU_PYTHON) -m pip install -q --no-deps \
 		--no-index --target $(GPU_PACKAGES) $(GPU_WHEELS)/*.whl
 	PYTHONPATH=$(abspath $(GPU_PACKAGES)) $(GPU_PYTHON) benchmarks/speed/gpu.py $(ARGS)
@@ -92,36 +92,36 @@ gpu-packages: ## download what a bare CUDA image lacks for `make gpu`, to .cache
 	$(PYTHON) -m pip download --no-deps -d $(GPU_WHEELS) -c constraints.txt \
 		beartype sktime==$(SKTIME) scikit-base
 
-# Full figures go to docs/, those of a try with N= elsewhere.
+# Full results go to docs/, those of a trial run with N= elsewhere.
 RESULTS := $(if $(N),.cache/reliability,docs/reliability)
 
 $(RESULTS):
 	mkdir -p $@
 
-kills: install | $(RESULTS) ## kill 20 trainings of each task, and compare with whole ones (minutes; N=)
+kills: install | $(RESULTS) ## kill training 20 times per task, compare with uninterrupted runs (minutes; N=)
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/reliability/kills.py --kills $(or $(N),20) \
 		--json $(RESULTS)/kills.json
 
-flips: install | $(RESULTS) ## change every byte of small models, count what is refused (N= of a file)
+flips: install | $(RESULTS) ## change every byte of small models, count rejections (N= per file)
 	$(BIN)/python benchmarks/reliability/flips.py $(if $(N),--n $(N)) --json $(RESULTS)/flips.json
 
-fuzz: install | $(RESULTS) ## call every public way in with 10000 generated inputs (N=)
+fuzz: install | $(RESULTS) ## fuzz the public entry points with 10000 generated inputs (N=)
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/reliability/fuzz.py --n $(or $(N),10000) --json $(RESULTS)/fuzz.json
 
-memory: install | $(RESULTS) ## measure the memory of forecasting 100000 series (N=)
+memory: install | $(RESULTS) ## measure peak memory of forecasting 100000 series (N=)
 	$(BIN)/python benchmarks/reliability/memory.py --n $(or $(N),100000) --json $(RESULTS)/memory.json
 
-guards: install | $(RESULTS) ## run every constructed case of the numerical guards
+guards: install | $(RESULTS) ## run all constructed cases of the numerical guards
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/reliability/guard_cases.py --json $(RESULTS)/guard_cases.json
 
-reliability: kills flips fuzz memory guards ## all of these, then docs/reliability.md (N=: a try, elsewhere)
+reliability: kills flips fuzz memory guards ## run the five above, then write docs/reliability.md (N= for a trial run)
 	$(BIN)/python benchmarks/reliability/reliability.py $(RESULTS)
 
-audit: .cache/audit-venv/.installed ## look for known vulnerabilities of the locked packages
+audit: .cache/audit-venv/.installed ## check the locked packages for known vulnerabilities
 	.cache/audit-venv/bin/python benchmarks/reliability/audit.py requirements.lock torch.lock
 
-# auditwheel replaces the tag linux_x86_64 by the oldest manylinux that the libraries run on. The test of
-# the wheel, in an environment without a compiler, is one of `make test-slow`: tests/test_wheel.py.
+# auditwheel replaces the tag linux_x86_64 with the oldest manylinux that the libraries run on.
+# tests/test_wheel.py (part of `make test-slow`) tests the wheel in an environment without a compiler.
 wheel: .cache/wheel-venv/.installed ## build a wheel with compiled kernels in dist/ (Linux, x86-64, g++ 11)
 	rm -rf .cache/wheels/kernels
 	mkdir -p dist
@@ -133,20 +133,20 @@ wheel: .cache/wheel-venv/.installed ## build a wheel with compiled kernels in di
 	@du -b dist/convtimenet-*.whl
 	@.cache/wheel-venv/bin/python -m zipfile -l dist/convtimenet-*.whl | grep /built/
 
-clean: ## delete all that the targets made
+clean: ## delete everything that the targets created
 	rm -rf .venv .cache build dist demo-output .pytest_cache .ruff_cache .hypothesis
 	rm -rf src/*.egg-info
 	find src tests benchmarks examples -name __pycache__ -exec rm -rf {} +
 
-# Makes a virtual environment in the folder $(1).
+# Creates a virtual environment in the folder $(1).
 define new_venv
 @$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "make: needs Python \
 	3.11 or newer, found: $$($(PYTHON) --version 2>&1); try make PYTHON=python3.12" >&2; exit 1; }
 $(PYTHON) -m venv $(1)
 endef
 
-# Every file is verified against its SHA-256; torch.lock says why torch comes by itself. Its last line
-# brings what a CUDA build needs besides.
+# Every file is verified against its SHA-256; torch.lock says why torch is installed separately. The
+# unhashed install adds what a CUDA build needs.
 .venv/.installed: pyproject.toml constraints.txt requirements.lock torch.lock Makefile
 	$(call new_venv,.venv)
 	$(PIP) install --no-deps --require-hashes -r requirements.lock

@@ -1,7 +1,7 @@
-"""Train a classifier and a forecaster on real data and write a page about each.
+"""Train a classifier and a forecaster on real data and write a report for each.
 
-``make demo`` runs this; it takes about three minutes on two CPU cores. The pages lie in
-``demo-output/`` afterwards, ``index.html`` first.
+``make demo`` runs this; it takes about three minutes on two CPU cores. The reports are written to
+``demo-output/``; start with ``index.html``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from rich import markup
 from rich.console import Console
 from rich.table import Table as Grid
 
-# Imported again where it is used: that takes seconds, in which Ctrl-C must end cleanly too.
+# Imported lazily at run time: importing takes seconds, in which Ctrl-C must end cleanly too.
 if TYPE_CHECKING:
     from convtimenet.runs.forecasting import ForecastRun
     from convtimenet.runs.labelled import LabelledRun
@@ -41,7 +41,7 @@ def main() -> int:
     try:
         return _demo()
     except KeyboardInterrupt:
-        sys.stderr.write("\ndemo: stopped before the end\n")
+        sys.stderr.write("\ndemo: interrupted\n")
         return 130
 
 
@@ -60,8 +60,8 @@ def _demo() -> int:
     except (ConvTimeNetError, OSError) as error:
         sys.stderr.write(f"demo: {error}\n")
         return 1
-    console.print(f"wrote [bold]{index}[/bold], which leads to both", soft_wrap=True)
-    console.print(f"Done in {time.monotonic() - begin:.0f} s. Open that page in a browser.")
+    console.print(f"wrote [bold]{index}[/bold], which links to both", soft_wrap=True)
+    console.print(f"Done in {time.monotonic() - begin:.0f} s. Open the last page in a browser.")
     return 0
 
 
@@ -76,9 +76,9 @@ def classify() -> Run:
     if not _find(name):
         unpack_cases(WHEELS, name, Path(DEMO_HOME))
     console.print(
-        "Who is speaking? 270 recordings of nine speakers to learn from, 370 to test on. Training "
-        "takes the paper's hyper-parameters and runs twice: first to find the best epoch on "
-        "held-back recordings, then on all of them. About half a minute."
+        "Who is speaking? 270 training and 370 test recordings of nine speakers. Training uses the "
+        "paper's hyper-parameters and runs twice: first with a validation split to find the best "
+        "epoch, then on all training recordings. About half a minute."
     )
     run = evaluate_dataset(name, settings={"time_limit": TIME_LIMIT})
     _show(run)
@@ -86,7 +86,7 @@ def classify() -> Run:
 
 
 def forecast() -> Run:
-    """Forecast ETTh1 where it can be had, else a recording out of the wheel."""
+    """Forecast ETTh1 if available, else a recording from the wheel."""
     from convtimenet import datasets
     from convtimenet.errors import DatasetError
     from convtimenet.runs.evaluation import evaluate_dataset
@@ -94,22 +94,22 @@ def forecast() -> Run:
     name = "ETTh1"
     console.rule(f"2 of 2: forecasting, {HORIZON} steps ahead")
     if _find(name):
-        console.print(f"The data are {name}, which is in the data home {datasets.data_home()}.")
+        console.print(f"Using {name} from {datasets.data_home()}.")
     else:
-        console.print(f"{name} is in no data home here; asking its publisher for it.")
+        console.print(f"{name} is not on this machine; downloading it from its publisher.")
         try:
             datasets.fetch(name)
         except DatasetError as error:
-            why = str(error).partition(" (")[0]  # what follows is the network library's own
-            return _forecast_daphnet(f"{name} cannot be had: {why}.")
-        console.print(f"The data are {name}, fetched into {datasets.data_home()}.")
+            why = str(error).partition(" (")[0]  # the rest comes from the network library
+            return _forecast_daphnet(f"Could not download {name}: {why}.")
+        console.print(f"Downloaded {name} to {datasets.data_home()}.")
     console.print(
         "Two years of hourly loads and oil temperature of a power transformer, seven channels. "
-        f"Training is cut after {TIME_LIMIT:.0f} s for this demo, if it is not done by then."
+        f"In this demo training is limited to {TIME_LIMIT:.0f} s."
     )
     run = evaluate_dataset(name, h=HORIZON, settings={"time_limit": TIME_LIMIT})
     _show(run)
-    console.print(f"In full: .venv/bin/convtimenet evaluate {name} --h {HORIZON}")
+    console.print(f"Without the limit: .venv/bin/convtimenet evaluate {name} --h {HORIZON}")
     return run
 
 
@@ -121,9 +121,9 @@ def _forecast_daphnet(reason: str) -> Run:
 
     console.print(markup.escape(reason), style="yellow", soft_wrap=True)
     console.print(
-        "The data are a Daphnet recording instead: accelerations at ankle, leg and trunk of a "
+        "Using a Daphnet recording instead: accelerations at the ankle, leg and trunk of a "
         "walking person, nine channels at 64 Hz for 110 s. Settings are derived from the data; "
-        f"training is cut after {TIME_LIMIT:.0f} s at most."
+        f"training is limited to {TIME_LIMIT:.0f} s."
     )
     table = daphnet(WHEELS)
     T = len(table.times)
@@ -139,7 +139,7 @@ def _forecast_daphnet(reason: str) -> Run:
 
 
 def _find(name: str) -> bool:
-    """Whether a data home has the set; the first that does is in use then, else the demo's own."""
+    """Whether a data folder has the set. Selects the first that does, else the demo's own."""
     from convtimenet import datasets
 
     for home in (USER_HOME, DEMO_HOME):
@@ -162,7 +162,7 @@ def _show(run: Run) -> None:
         grid.add_row(*(row.get(column, "") for column in columns))
     console.print(grid)
     if not run.result.published:
-        console.print(f"Scores of others on {run.result.dataset} are not on record here.")
+        console.print(f"No published scores for {run.result.dataset} are on record.")
     console.print(f"Training: {facts(run.result)['Training']}")
 
 
@@ -189,7 +189,7 @@ def _index(runs: Mapping[str, Run]) -> str:
             f'<section>\n<h2><a href="{name}">{escape(what)}</a></h2>\n'
             f"<p>Training: {escape(facts(result)['Training'])}.</p>\n"
             f'<div class="wide"><table><tr>{head}</tr>\n{body}</table></div>\n'
-            f'<p><a href="{name}">The whole report</a></p>\n</section>\n'
+            f'<p><a href="{name}">Full report</a></p>\n</section>\n'
         )
     return _PAGE.replace("SECTIONS", "".join(parts))
 

@@ -1,8 +1,8 @@
-"""Run the Python blocks of Markdown pages, so that what they show is what happens.
+"""Run the Python blocks of Markdown pages, so that the output they show is real.
 
-A ``python`` block is run after those before it, in one empty folder; a ``text`` block behind it
-holds what it prints. ``python examples/pages.py docs/tutorials/*.md`` writes these blocks anew
-and puts the pictures that a page made into ``img/`` beside it; with ``--check`` it compares.
+The ``python`` blocks of a page run in order in one empty folder; a ``text`` block after one holds
+its output. ``python examples/pages.py docs/tutorials/*.md`` updates these blocks and copies the
+figures that a page draws to ``img/`` next to it; with ``--check`` it only compares.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any
 
 os.environ.setdefault("MPLBACKEND", "agg")
 
-# What a network prints depends a little on the processor and its kernels; whole numbers do not.
+# The outputs of a network depend slightly on the processor and its kernels; integers do not.
 TOLERANCE = 0.1
 
 _BLOCK = re.compile(
@@ -34,7 +34,7 @@ _DECIMAL = re.compile(r"[-+]?\d+\.\d+(?:e[-+]?\d+)?")
 
 @dataclass(frozen=True)
 class Block:
-    """Code, what the page says it prints (None where nothing), and the code's first line."""
+    """Code, the output shown on the page (None if there is none), and the code's first line."""
 
     code: str
     shown: str | None
@@ -48,17 +48,17 @@ def blocks(text: str) -> Iterator[Block]:
 
 
 def run(page: Path, names: dict[str, Any] | None = None) -> Iterator[tuple[Block, str]]:
-    """Run a page's blocks in the working folder; each with what it printed.
+    """Run a page's blocks in the working folder; yields each with its output.
 
     Parameters
     ----------
     names
-        What the page takes for granted; the names that it makes are added.
+        Names that the page assumes; those that it defines are added.
     """
     space = {} if names is None else names
     space["__name__"] = "__page__"
     for block in blocks(page.read_text(encoding="utf-8")):
-        # so that a traceback tells the page's own line
+        # so that a traceback shows the line number in the page
         code = compile("\n" * (block.line - 1) + block.code, str(page), "exec")
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed):
@@ -67,8 +67,8 @@ def run(page: Path, names: dict[str, Any] | None = None) -> Iterator[tuple[Block
 
 
 def same(shown: str, printed: str) -> bool:
-    """Whether words and whole numbers are equal, and decimals within `TOLERANCE` of each other or
-    one of their last digit."""
+    """Whether words and integers are equal, and decimals within `TOLERANCE` of each other or within
+    one unit of their last digit."""
     ours, theirs = shown.split(), printed.split()
     return len(ours) == len(theirs) and all(map(_alike, ours, theirs))
 
@@ -88,7 +88,7 @@ def _digits(number: str) -> int:
 
 
 def rewrite(page: Path) -> None:
-    """Run a page in the working folder; write what it printed and drew."""
+    """Run a page in the working folder; update its output and figures."""
     printed = iter([output for _, output in run(page)])
     for picture in Path.cwd().glob("*.png"):
         shutil.copy(picture, page.parent / "img" / picture.name)
@@ -102,7 +102,7 @@ def rewrite(page: Path) -> None:
 
 
 def differences(page: Path) -> list[str]:
-    """Run a page in the working folder; where it shows something else than happens."""
+    """Run a page in the working folder; return where its output differs."""
     found = [
         f"{page}, line {block.line}, prints:\n{printed}"
         for block, printed in run(page)
@@ -115,7 +115,7 @@ def differences(page: Path) -> list[str]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="compare, and write nothing")
+    parser.add_argument("--check", action="store_true", help="compare only, write nothing")
     parser.add_argument("pages", nargs="+", type=Path)
     given = parser.parse_args()
     wrong: list[str] = []

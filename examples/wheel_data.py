@@ -1,6 +1,6 @@
-"""Real recordings out of aeon's wheel, which carries them as package data.
+"""Real recordings from aeon's wheel, which contains them as package data.
 
-A wheel is a zip file: the few members needed are read from it and aeon itself is not installed.
+A wheel is a zip file: the members needed are read from it, and aeon itself is not installed.
 aeon is published under the BSD 3-clause licence.
 """
 
@@ -21,7 +21,7 @@ _SAMPLE = 1_000_000_000 // 64  # nanoseconds
 
 
 def unpack_cases(wheels: Path, name: str, home: Path) -> None:
-    """Put the training and test cases of a classification set where a data home has them."""
+    """Extract the training and test cases of a classification set into a data folder."""
     for part in ("TRAIN", "TEST"):
         target = home / "classification" / name / f"{name}_{part}.ts"
         content = _member(wheels, f"{name}/{target.name}")
@@ -34,8 +34,8 @@ def unpack_cases(wheels: Path, name: str, home: Path) -> None:
 def daphnet(wheels: Path) -> Table:
     """Part of a Daphnet recording: accelerations at ankle, leg and trunk of a walking person.
 
-    110 s at 64 Hz, three directions each, in thousandths of g. The file's times are cut to whole
-    milliseconds; here they are exact again. The column of labels is left out.
+    110 s at 64 Hz, three axes each, in thousandths of g. The file truncates times to milliseconds;
+    here they are exact again. The label column is dropped.
     """
     text = _member(wheels, "Daphnet_S06R02E0/S06R02E0.csv").decode()
     header, *rows = csv.reader(text.splitlines())

@@ -394,7 +394,7 @@ def test_table_puts_the_quickest_first() -> None:
     assert table.index(ours) < table.index("| 1 | C1 | train | authors |")
     assert "Not run: TimesNet-d16 eager fp32 (not there)." in table
     assert "| series (one at a time) | eval | convtimenet | 10 | 100 | 1.00 | 1.00 |" in table
-    assert "Left out: authors eval at 100 series (too long)." in table
+    assert "Skipped: authors eval at 100 series (too long)." in table
 
 
 def test_page_keeps_what_is_written_by_hand(tmp_path: Path) -> None:
@@ -531,7 +531,7 @@ def test_the_page_says_that_no_gpu_was_there(tmp_path: Path) -> None:
         "scaling": None,
     }
     page.write_page({"cpu-1-thread.json": report}, target, tmp_path / "img")
-    assert f"Not run: no GPU was at hand. Command: `{page.GPU_COMMAND}`." in target.read_text()
+    assert f"Not run: no GPU was available. Command: `{page.GPU_COMMAND}`." in target.read_text()
     gpu = {"name": "G", "memory_gb": 2, "processors": 3, "capability": "9.0", "cuda": "13.0"}
     report["machine"]["gpu"] = gpu | {"cudnn": 9, "fp32_products": "highest"}
     page.write_page({"gpu-g.json": report}, target, tmp_path / "img")

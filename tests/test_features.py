@@ -41,10 +41,10 @@ def test_every_yes_names_tests_that_exist():
 
 
 def test_every_row_is_explained_once():
-    ours = {name: mark.strip("*") for name, mark, *_ in rows("The table") if name != "Python"}
+    ours = {name: mark.strip("*") for name, mark, *_ in rows("Comparison") if name != "Python"}
     assert set(ours.values()) == {"yes", "partly", "no"}
     yes = [name for name, _ in rows("Where each yes is tested")]
-    others = dict(rows("What is partly there, or not"))
+    others = dict(rows("Partial and missing features"))
     assert yes == [name for name, mark in ours.items() if mark == "yes"]
     assert list(others) == [f"{name} ({mark})" for name, mark in ours.items() if mark != "yes"]
     assert all(sentence.endswith(".") for sentence in others.values())
@@ -52,7 +52,7 @@ def test_every_row_is_explained_once():
 
 def test_every_peer_has_a_mark_in_every_row_and_a_version():
     peers = [name for name, _ in rows_of_head()]
-    for name, *marks in rows("The table"):
+    for name, *marks in rows("Comparison"):
         assert len(marks) == 1 + len(peers), name
         if name != "Python":
             assert set(marks[1:]) <= {"yes", "partly", "no"}, name
@@ -60,7 +60,7 @@ def test_every_peer_has_a_mark_in_every_row_and_a_version():
 
 def rows_of_head():
     """Peers and what was read of them."""
-    head = PAGE.split("## The table")[0]
+    head = PAGE.split("## Comparison")[0]
     return re.findall(r"^\| (\w+) \| (.+) \|$", head, re.MULTILINE)
 
 

@@ -1,22 +1,23 @@
-"""What covariates add: a known effect in generated data, ETTh1, ETTh2 and Weather.
+"""Effect of covariates: a known effect in generated data, ETTh1, ETTh2 and Weather.
 
     python benchmarks/evidence/covariates.py
     python benchmarks/evidence/covariates.py --linear
 
-Writes docs/results/variants/covariates.json, by default of three seeds; with --linear
-covariates_linear.json beside it, of ridge regressions that read what the network reads.
+Writes docs/results/variants/covariates.json, by default with three seeds; with --linear,
+covariates_linear.json with ridge regressions on the same inputs.
 
-The settings are those of preset "auto" but for what is said here; contexts have 96 steps, the
-official training and validation parts fit and choose the epoch, and the test split is scored once.
+Settings are those of preset "auto" unless stated otherwise. Contexts have 96 steps, the official
+training and validation splits fit the weights and select the epoch, and the test split is scored
+once.
 
 Generated: y = a weekly season + 3 promo + noise of 0.1, 30 % of the days promoted, known ahead.
 ETTh1 and ETTh2: the oil temperature (OT) 24 and 96 hours ahead, alone, with calendar features
-(hour, day of the week, month), and with the six loads, as past covariates or as known ahead.
-Weather, means of whole hours (-9999 is missing): the air temperature with the sun's radiation, and
-the relative humidity with the air temperature, 24 hours ahead.
+(hour, day of the week, month), and with the six loads, as past covariates or known ahead.
+Weather, hourly means (-9999 is missing): air temperature with solar radiation, and relative
+humidity with air temperature, 24 hours ahead.
 
-What is "known ahead" here is what was measured: the gain is an upper bound of what a plan or a
-forecast of it gives.
+Covariates "known ahead" are the values actually measured over the horizon, so the gain is an upper
+bound of what a plan or a forecast would give.
 """
 
 from __future__ import annotations
@@ -84,15 +85,15 @@ def ett(name: str) -> tuple[Table, tuple[int, int], int]:
 
 
 def weather(target: str) -> tuple[Table, tuple[int, int], int]:
-    """One channel of Weather as means of whole hours, which take up its repeated stamp and its gap
-    of 100 minutes."""
+    """One channel of Weather as hourly means, which remove its repeated stamp and its gap of 100
+    minutes."""
     data = datasets.load_forecasting("Weather")
     of_row = data.times.astype("datetime64[h]")
     at = (of_row - of_row[0]).astype(np.int64)
     channels = {}
     for name, values in zip(data.names, data.values.T, strict=True):
         known = values > -9990
-        with np.errstate(invalid="ignore"):  # 0 / 0 where an hour has no value
+        with np.errstate(invalid="ignore"):  # 0 / 0 if an hour has no value
             sums = np.bincount(at[known], values[known], minlength=at[-1] + 1)
             channels[name.split(" (")[0]] = sums / np.bincount(at[known], minlength=at[-1] + 1)
     split = int(at[data.train_end]), int(at[data.val_end])
@@ -172,8 +173,8 @@ PENALTIES = [1.0, 10.0, 100.0, 1e3, 1e4, 1e5]
 
 
 def linear(case: str, ahead: list[str]) -> dict[str, Any]:
-    """Ridge regression from a context, less its last value, and covariates known ahead, all in
-    training deviations; every second training window; the penalty that is best in validation."""
+    """Ridge regression on a context minus its last value and on covariates known ahead, all in
+    training deviations, with every second training window and the penalty chosen in validation."""
     make, own, _ = CASES[case]
     table, split, end = make(1)
     y, L, H = table.values[:, 0], own["input_size"], own["h"]
@@ -206,7 +207,7 @@ def linear(case: str, ahead: list[str]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Run every variant with every seed and write what came out."""
+    """Run every variant with every seed and write the results."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )

@@ -1,16 +1,16 @@
-"""How often calibrated intervals hold the truth, beside a seasonal-naive forecaster's.
+"""Coverage and width of calibrated intervals, compared with a seasonal-naive forecaster's.
 
     python benchmarks/evidence/interval_coverage.py ETTh1 96  # point forecasts
     python benchmarks/evidence/interval_coverage.py ETTh1 96 --head quantiles  # a quantile head
-    python benchmarks/evidence/interval_coverage.py ETTh1 96 --calibrate apart  # rows of their own
-    python benchmarks/evidence/interval_coverage.py ETTh1 96 --load FOLDER  # of a saved model
-    python benchmarks/evidence/interval_coverage.py --table  # tables of docs/intervals.md
+    python benchmarks/evidence/interval_coverage.py ETTh1 96 --calibrate apart  # separate rows
+    python benchmarks/evidence/interval_coverage.py ETTh1 96 --load FOLDER  # a saved model
+    python benchmarks/evidence/interval_coverage.py --table  # tables for docs/intervals.md
 
-A network is trained with the paper's hyper-parameters under the honest protocol; the validation
-part calibrates, the test split is scored. The seasonal-naive forecaster repeats the last season of
-the context and is calibrated in the same way on the same windows. "choices" are the ways to
-measure errors that were compared on the validation split alone: its first half calibrates, its
-second half scores. ``convtimenet evaluate ETTh1 --h 96 --save FOLDER`` saves such a model. Writes
+A network is trained with the paper's hyper-parameters under the honest protocol, calibrated on the
+validation split and scored on the test split. The seasonal-naive forecaster repeats the last season
+of the context and is calibrated in the same way on the same windows. "choices" are the units of the
+errors, compared on the validation split alone: its first half calibrates, its second half is
+scored. ``convtimenet evaluate ETTh1 --h 96 --save FOLDER`` saves such a model. Writes
 docs/results/intervals/<set>-<h>-<head>-<calibrate>-<seed>.json.
 """
 
@@ -81,9 +81,9 @@ def scored(
 
 
 def choices(network: nn.Module, valid: Windows, test: Windows) -> list[dict[str, Any]]:
-    """Coverage of a point forecast's intervals for each unit of the errors, radii shared by the
-    channels or their own: on the later half of `valid` from the earlier half, which chooses, and
-    for the record on `test` from the whole of `valid`."""
+    """Coverage of a point forecast's intervals for each unit of the errors and for shared or
+    per-channel radii: on the second half of `valid`, calibrated on the first, and for reference on
+    `test`, calibrated on all of `valid`."""
     errors, scales = errors_of(network, valid)
     half, gap = len(errors) // 2, valid.horizon - 1  # no target of the later half is in the earlier
     parts = [
@@ -130,7 +130,7 @@ CPU = torch.device("cpu")
 def measure(
     name: str, horizon: int, head: str, rows: str, season: int, seed: int, folder: str | None
 ) -> Path:
-    """Fit, calibrate and score; the raw result as JSON."""
+    """Fit, calibrate and score; write the raw result as JSON."""
     data = datasets.load_forecasting(name)
     middle = (data.train_end + data.val_end) // 2
     chosen_by = middle if rows == "apart" else data.val_end
@@ -204,7 +204,7 @@ def plain(scores: IntervalScores) -> dict[str, Any]:
 def table() -> None:
     """Print the kept results as Markdown."""
     kept = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("*.json"))]
-    columns = "set | h | head | calibrated on | seed | level | coverage | least / most of a step"
+    columns = "set | h | head | calibrated on | seed | level | coverage | lowest / highest by step"
     columns += " | mean width | seasonal-naive coverage | seasonal-naive width | ratio of widths"
     print(f"| {columns} |\n|{'---|' * (columns.count('|') + 1)}")
     for one in kept:
@@ -220,9 +220,7 @@ def table() -> None:
     for one in kept:
         if one["calibrated_on"] == "validation" and "choices" in one:
             print(f"\n{one['dataset']}, {one['calibrated_on']}: choices on the validation split\n")
-            print(
-                "| unit | radii | level | coverage | mean width | test coverage, for the record |"
-            )
+            print("| unit | radii | level | coverage | mean width | test coverage, for reference |")
             print("|---|---|---|---|---|---|")
             for row in one["choices"]:
                 cells = [row["unit"], row["radii"], f"{row['level']:g} %"]
@@ -232,7 +230,7 @@ def table() -> None:
 
 
 def main() -> None:
-    """One training, one result file; or the table."""
+    """Train one model and write its result file, or print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("name", nargs="?", default="ETTh1")
     parser.add_argument("horizon", nargs="?", type=int, default=96)
@@ -240,7 +238,7 @@ def main() -> None:
     parser.add_argument("--calibrate", choices=("validation", "apart"), default="validation")
     parser.add_argument("--season", type=int, default=24)
     parser.add_argument("--seed", type=int, default=2023)
-    parser.add_argument("--load", help="a saved model, instead of training one")
+    parser.add_argument("--load", help="use this saved model instead of training one")
     parser.add_argument("--table", action="store_true")
     given = parser.parse_args()
     if given.table:

@@ -1,27 +1,27 @@
-"""Whether a forecaster should train again on all rows before it forecasts, and how.
+"""Measure whether, and how, a forecaster should train again on all rows before it forecasts.
 
-    python benchmarks/evidence/refit.py             # every cell that is missing
-    python benchmarks/evidence/refit.py --only us    # tables whose name begins so
+    python benchmarks/evidence/refit.py             # all missing cells
+    python benchmarks/evidence/refit.py --only us    # tables whose name starts with "us"
     python benchmarks/evidence/refit.py --us        # the last year of US employment
     python benchmarks/evidence/refit_page.py        # docs/refit.md from the kept cells
 
-A cell is a table, a way to hold rows back, a number of epochs, a seed and a method. The last H rows
-of the table are held out from everything: they score the forecast and choose nothing. Of the rows
-before, "forecast" holds back a fifth for scores and of the rest a fifth to choose the epoch, as
-``convtimenet forecast`` does; "fit" holds back only the latter, as ``fit`` does. Methods, all from
-the same first training:
+A cell is a table, a way to split it, a number of epochs, a seed and a method. The last H rows of
+the table are held out completely: they score the forecast and select nothing. Of the rows before,
+the split "forecast" holds out a fifth for scores and a fifth of the rest to select the epoch, as
+``convtimenet forecast`` does; "fit" holds out only the latter, as ``fit`` does. Methods, all
+starting from the same first run:
 
-- none: the first training's best weights;
-- retrain: a new network, trained on all rows for as many epochs as the first one's best;
-- retrain-steps: the same, for as many steps (fewer epochs, as there are more rows);
-- continue-<share>-<rate>: the best weights, trained on over all rows for that share of the best
-  epoch's steps at that share of the learning rate;
-- until-<steps>: the best weights, trained on over all rows at the full learning rate until that
-  many steps are reached together; only where the best epoch came earlier.
+- none: the first run's best weights;
+- retrain: a new network, trained on all rows up to the first run's best epoch;
+- retrain-steps: the same, for the same number of steps (fewer epochs, because there are more rows);
+- continue-<share>-<rate>: the best weights, trained further on all rows for that share of the steps
+  to the best epoch, at that share of the learning rate;
+- until-<steps>: the best weights, trained further on all rows at the full learning rate until both
+  runs together have taken that many steps; only if the best epoch came earlier.
 
-Networks, batches and learning rates are the default preset's. Rows are capped, as the list of
-tables says, so that a cell takes seconds. One JSON line a cell is added to
-docs/results/refit/cells.jsonl; a run that was stopped goes on where it was.
+Networks, batch sizes and learning rates are those of the default preset. Rows are capped, as listed
+with the tables, so that a cell takes seconds. Each cell adds one JSON line to
+docs/results/refit/cells.jsonl; an interrupted run resumes where it stopped.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class Case:
 
 @cache
 def public(name: str) -> np.ndarray:
-    """A forecasting set of the data home, its time column left out."""
+    """A forecasting data set from the data folder, without its time column."""
     folder = Path(os.environ.get("CONVTIMENET_DATA", "~/.cache/convtimenet")).expanduser()
     with gzip.open(folder / "forecasting" / f"{name}.csv.gz", "rt") as file:
         return np.loadtxt(file, delimiter=",", skiprows=1, usecols=range(1, _WIDTH[name]), ndmin=2)
@@ -98,21 +98,21 @@ _WIDTH = {
 
 @cache
 def vega(name: str) -> Any:
-    """A table that the package vega-datasets carries, as a pandas frame."""
+    """A table from the package vega-datasets, as a pandas frame."""
     import vega_datasets
 
     return getattr(vega_datasets.data, name)()
 
 
 def us(rows: int, *columns: str) -> np.ndarray:
-    """US employment without its last twelve months, which no choice may rest on."""
+    """US employment without its last twelve months, which must not influence any choice."""
     frame = vega("us_employment")
     assert rows <= len(frame) - 12
     return frame[list(columns or frame.columns[1:])].to_numpy(float)[:rows]
 
 
 def stock(*symbols: str) -> np.ndarray:
-    """Monthly prices of shares, as far as all of them have one."""
+    """Monthly stock prices, for the months that all stocks have."""
     frame = vega("stocks")
     wide = frame.pivot(index="date", columns="symbol", values="price")
     return wide[list(symbols)].dropna().to_numpy(float)
@@ -199,7 +199,7 @@ def ends(rows: int, h: int, how: str) -> tuple[int, int]:
 def methods(
     case: Case, how: str, policy: str, seed: int, done: set[str]
 ) -> Iterator[dict[str, Any]]:
-    """What each method gives, as one line each; those that are done are left out."""
+    """The result of each method, one line each; finished cells are skipped."""
     values, h = case.read(), case.horizon
     known, truth = values[:-h], values[-h:]
     split = ends(len(known), h, how)
@@ -292,7 +292,7 @@ def kept() -> list[dict[str, Any]]:
 
 
 def run(only: str, most: int, splits: list[str], policies: list[str], seeds: list[int]) -> None:
-    """Compute what is missing."""
+    """Compute the missing cells."""
     torch.set_num_threads(1)
     CELLS.parent.mkdir(parents=True, exist_ok=True)
     names = {
@@ -326,7 +326,7 @@ def run(only: str, most: int, splits: list[str], policies: list[str], seeds: lis
 
 
 def us_employment() -> None:
-    """Forecast the last twelve months as a user of the command line would, by several seeds."""
+    """Forecast the last twelve months as on the command line, with several seeds."""
     frame = vega("us_employment")
     past, truth = frame[:-12], frame.iloc[-12:, 1:].to_numpy(float)
     values = past.iloc[:, 1:].to_numpy(float)
@@ -359,10 +359,10 @@ def us_employment() -> None:
 
 
 def main() -> None:
-    """Cells, or US employment."""
+    """Compute cells, or US employment."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--only", default="", help="tables whose name begins so")
-    parser.add_argument("--most_rows", type=int, default=10**6, help="leave longer tables out")
+    parser.add_argument("--only", default="", help="tables whose name starts with this")
+    parser.add_argument("--most_rows", type=int, default=10**6, help="skip longer tables")
     parser.add_argument("--splits", nargs="+", default=["forecast"])
     parser.add_argument("--policies", nargs="+", default=["preset"], help="epochs/patience")
     parser.add_argument("--seeds", nargs="+", type=int, default=[2023])

@@ -1,8 +1,8 @@
-"""Fit and score registered data sets, keep the raw results, and make docs/results.md from them.
+"""Fit and score registered data sets, save the raw results and write docs/results.md from them.
 
-    python benchmarks/evidence/results.py  # every set that is there, one seed
+    python benchmarks/evidence/results.py  # all local data sets, one seed
     python benchmarks/evidence/results.py ETTh1:96 Epilepsy     # some of them
-    python benchmarks/evidence/results.py --table  # only the page, from the kept results
+    python benchmarks/evidence/results.py --table  # only the page, from the saved results
 
 Each run writes docs/results/<set>[-<h>]-<preset>-<protocol>-<seed>.json: scores, settings,
 history, versions and the command. Sets without hyper-parameters in the paper use preset "auto".
@@ -28,26 +28,27 @@ FORECASTS = ("ILI:24", "ETTh1:96", "ETTh2:96", "Exchange:96")
 
 HEAD = """# Results
 
-One seed each (2023), on CPU; further below some sets over several seeds. Protocol *honest*: a part
-of the training data chooses the epoch, the test split is read once, and every test window or case
-counts. For classification the network is then trained again on all training cases for the chosen
-number of epochs. Hyper-parameters are the paper's where it gives them ("paper"), else those that
-the package derives from the data's length and number ("auto"). Raw results, with every setting and
-the history of each epoch, are the JSON files in [results/](results/).
+One seed each (2023), on a CPU; some data sets are repeated with several seeds below. Protocol
+*honest*: a validation split selects the epoch, the test split is evaluated once, and scores include
+every test window or case. For classification the network is then retrained on all training cases
+for the selected number of epochs. Hyper-parameters come from the paper where it gives them
+("paper"); otherwise the package derives them from the length and number of series ("auto"). The
+JSON files in [results/](results/) hold the raw results, with all settings and the history of each
+epoch.
 
-Make them again with
+Reproduce all of them with
 
 ```
 make results
 ```
 
-or one of them with its command, the last column. The data sets are read from the folder that
-`CONVTIMENET_DATA` names.
+or a single one with the command in the last column. Data sets are read from the folder set in
+`CONVTIMENET_DATA`.
 """
 
 
 def main() -> None:
-    """Run what was asked for, then write the page."""
+    """Run the requested tasks, then write the page."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
@@ -64,7 +65,7 @@ def main() -> None:
 
 
 def run(task: str, seed: int, protocol: Protocol) -> None:
-    """One fit and its result file."""
+    """Fit, score and write the result file."""
     name, _, horizon = task.partition(":")
     name = datasets.info(name).name
     preset = "paper" if name in PAPER else "auto"
@@ -85,7 +86,7 @@ def run(task: str, seed: int, protocol: Protocol) -> None:
 
 
 def page() -> str:
-    """docs/results.md, from the kept results."""
+    """docs/results.md, from the saved results."""
     files = sorted(RESULTS.glob("*.json"))
     kept = [json.loads(path.read_text(encoding="utf-8")) for path in files]
     found = [result for result in kept if result["seed"] == 2023]
@@ -117,31 +118,32 @@ def page() -> str:
     )
     lines += ["", "## Over seeds", "", SPREAD, "", *spread(kept)]
     lines += ["", "## Notes", "", NOTES]
-    lines += ["", "## Beside published scores", "", published(found)]
+    lines += ["", "## Published scores", "", published(found)]
     return "\n".join(lines).rstrip() + "\n"
 
 
-NOTES = """What the tables show, plainly:
-
-- Exchange, h 96: repeating the last value beats this network and the authors' (MSE 0.081). With
-  seed 2023 our score lies 3.8 % above the one run known of the authors' script, with seeds 1 and 4
-  within 1 %, in the mean of five seeds 2.2 % above. The spread is the seed's, not the network's:
-  sktime's port of the authors' network, trained in the same loop on the same batches
-  (`python benchmarks/evidence/port_scores.py Exchange 96 --seed N`), gives 0.0886 and 0.0861 for
-  seeds 2023 and 1 where ours gives 0.0880 and 0.0854, and ours with the authors' dead
-  offset predictor (`--model.predictor_init zero`) 0.0882 and 0.0856. Raw results:
+NOTES = """\
+- Exchange, h 96: repeating the last value beats both this network and the authors' (MSE 0.081).
+  With seed 2023 our score is 3.8 % above the single known run of the authors' script; with seeds 1
+  and 4 it is within 1 %, and on average over five seeds 2.2 % above. The difference comes from the
+  seed, not the network: sktime's port of the authors' network, trained in the same loop on the same
+  batches (now `authors.paper:Exchange-96` of `benchmarks/evidence/matrix.toml`), gives 0.0886 and
+  0.0861 for seeds 2023 and 1. Ours gives 0.0880 and 0.0854, and ours with the authors' inactive
+  offset predictor (`--model.predictor_init zero`) gives 0.0882 and 0.0856. Raw results:
   [variants/](results/variants/).
-- ILI, h 24: 170 test windows of a series whose level changed; seeds spread by 3 %.
-- AtrialFibrillation, HandMovementDirection, SelfRegulationSCP2 and StandWalkJump: near chance. They
-  have 12 to 200 training cases, and the held-back part chose one of the first epochs.
-- AWR's 0.980 is 294 of 300 cases; the authors' 0.987 is 296."""
+- ILI, h 24: 170 test windows of a series whose level shifts; the standard deviation over seeds is
+  3 %.
+- AtrialFibrillation, HandMovementDirection, SelfRegulationSCP2 and StandWalkJump are near chance.
+  They have 12 to 200 training cases, and the validation split selected one of the first epochs.
+- AWR (ArticularyWordRecognition): 0.980 is 294 of 300 cases; the authors' 0.987 is 296."""
 
-SPREAD = """How far one seed can lie from another: mean, standard deviation and range over the seeds
-whose results are kept, the same settings otherwise."""
+SPREAD = """\
+Variation between seeds: mean, standard deviation and range over all saved seeds, with otherwise
+identical settings."""
 
 
 def spread(results: list[dict[str, Any]]) -> list[str]:
-    """Scores over seeds, for the tasks that were run with several."""
+    """Scores over seeds, for tasks with more than one."""
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for r in results:
         key = (r["dataset"], r["horizon"], preset(r), r["protocol"])
@@ -170,14 +172,14 @@ def preset(result: dict[str, Any]) -> str:
 
 
 def naive(r: dict[str, Any]) -> str:
-    """The naive forecast's score and what it repeats: results before 0.2 the last value."""
+    """The naive forecast's score and what it repeats; before version 0.2, the last value."""
     season = r.get("season") or 1
     repeats = "last value" if season == 1 else f"last {season} steps"
     return f"{r['baseline']['mse']:.3f} ({repeats})"
 
 
 def theirs(result: dict[str, Any]) -> str:
-    """The authors' scores on the same windows or cases, where known."""
+    """The authors' scores on the same windows or cases, if known."""
     for other in result["published"]:
         if other["model"] == "ConvTimeNet (authors)":
             return " / ".join(f"{value:g}" for value in other["scores"].values())
@@ -190,7 +192,7 @@ def table(head: str, rows: list[str]) -> list[str]:
 
 
 def published(results: list[dict[str, Any]]) -> str:
-    """Every other score we know of, each with what it counts and where it comes from."""
+    """All other known scores, each with what it was computed on and its source."""
     rows = []
     for result in results:
         name = result["dataset"] + (f", h {result['horizon']}" if result["horizon"] else "")
@@ -199,7 +201,7 @@ def published(results: list[dict[str, Any]]) -> str:
             rows.append(
                 f"| {name} | {other['model']} | {scores} | {other['counted']} | {other['source']} |"
             )
-    return "\n".join(table("| set | model | MSE / MAE or accuracy | counted | source |", rows))
+    return "\n".join(table("| set | model | MSE / MAE or accuracy | computed on | source |", rows))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Look for known vulnerabilities of what the locks install.
+"""Check the locked packages for known vulnerabilities.
 
     python benchmarks/reliability/audit.py requirements.lock torch.lock
 
-Needs pip-audit (`make audit` runs it in an environment of its own). Findings fail. A database that
-does not answer, or knows none of the packages (as a mirror of a registry may), is said and does not
-fail: then nothing is known, and this prints so.
+Needs pip-audit (`make audit` runs it in a separate environment). Findings make it fail. If the
+database does not respond or knows none of the packages (as a registry mirror may), this says that
+nothing is known, and does not fail.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import sys
 
 
 def main() -> int:
-    """Run pip-audit and judge its answer."""
+    """Run pip-audit and evaluate its output."""
     command = [sys.executable, "-m", "pip_audit", "--no-deps", "--disable-pip"]
     command += ["--progress-spinner", "off", "--format", "json"]
     for lock in sys.argv[1:]:
@@ -27,7 +27,7 @@ def main() -> int:
 
 
 def verdict(answer: str, complaint: str) -> tuple[int, str]:
-    """Exit code and summary of pip-audit's answer (JSON) and complaint (text)."""
+    """Exit code and summary from pip-audit's output (JSON) and error text."""
     try:
         packages = json.loads(answer)["dependencies"]
     except (ValueError, KeyError, TypeError):

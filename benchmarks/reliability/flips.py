@@ -1,12 +1,12 @@
-"""Change saved models in every way one byte can, and count how many changes loading refuses.
+"""Corrupt every byte of saved models, and count how many changes loading rejects.
 
     python benchmarks/reliability/flips.py                    # every byte; minutes
     python benchmarks/reliability/flips.py --n 1000  # at most 1000 bytes and lengths of each file
 
 A forecaster, a classifier and an ONNX export, each with the smallest network. Every byte of every
-file is changed once (one random bit, then all bits), every shorter length is tried, every file
-left out, another one put beside them. Each change goes through the verification that all loading
-begins with, every hundredth through the whole load. With --json the counts are written.
+file is changed (one random bit, then all bits), every file is truncated to every shorter length,
+then left out, and an extra file is added. Each change goes through the verification at the start of
+loading, and every hundredth through the full load. --json writes the counts.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ from convtimenet.storage.manifest import read_folder
 
 TINY = {"d_model": 2, "d_ff": 2, "kernel_sizes": (3,), "patch_size": 4, "patch_stride": 2}
 FIXED = {"model": TINY, "n_epochs": 1, "device": "cpu", "verbose": 0}
-WHOLE_LOAD = 100  # one change in so many
+WHOLE_LOAD = 100  # every 100th change goes through the full load
 
 
 def main() -> None:
-    """Make the models, change them, write the counts."""
+    """Create the models, corrupt them, write the counts."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--n", type=int, help="bytes and lengths of each file at most")
+    parser.add_argument("--n", type=int, help="maximum bytes and lengths per file")
     parser.add_argument("--seed", type=int, default=2023)
-    parser.add_argument("--json", type=Path, help="where the counts are written")
+    parser.add_argument("--json", type=Path, help="write the counts to this file")
     given = parser.parse_args()
     begin = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
@@ -67,7 +67,7 @@ def main() -> None:
 
 
 def models(folder: Path) -> Iterator[tuple[str, Path, Callable[[Path], object]]]:
-    """One small model of each kind, and what loads it."""
+    """One small model of each kind, with its load function."""
     t = np.arange(60)[:, None]
     forecaster = ConvTimeNetForecaster(h=2, input_size=8, **FIXED).fit(np.sin(t / [2.0, 3.0]))
     X, y = np.random.default_rng(0).normal(size=(12, 2, 10)), np.array(["a", "b"] * 6)
@@ -85,8 +85,8 @@ def report(
     random: np.random.Generator,
     most: int | None,
 ) -> dict[str, Any]:
-    """Counts for one folder, which is whole again afterwards."""
-    load(folder)  # whole: accepted
+    """Counts for one folder, which is restored afterwards."""
+    load(folder)  # accepted when intact
     tried, missed, loads = Counter[str](), list[str](), 0
     contents = {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 

@@ -1,11 +1,11 @@
-"""Generate inputs for every public way in, and count what became of them.
+"""Fuzz every public entry point, and count the outcomes.
 
-    python benchmarks/reliability/fuzz.py --n 10000               # as `make fuzz` does
+    python benchmarks/reliability/fuzz.py --n 10000               # as in `make fuzz`
     python benchmarks/reliability/fuzz.py --n 1000 --only classifier
 
-Every outcome is a right result or one of the package's own errors, and input without a fault gives
-a result; the first other outcome of a way in is shown, with the smallest input that gives it, and
-the run fails. Strategies and checks lie in tests/fuzz. With --json the counts are written.
+Every outcome must be a correct result or one of the package's own errors, and valid input must give
+a result. The first other outcome of an entry point is shown with the smallest input that causes it,
+and the run fails. Strategies and checks are in tests/fuzz. --json writes the counts.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from convtimenet.runs.result import versions  # noqa: E402
 
 
 def main() -> None:
-    """Run every way in, then write the counts."""
+    """Run every entry point, then write the counts."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--n", type=int, default=1000, help="inputs in all")
+    parser.add_argument("--n", type=int, default=1000, help="total number of inputs")
     parser.add_argument("--seed", type=int, default=2023)
-    parser.add_argument("--only", default="", help="ways in whose name holds this")
-    parser.add_argument("--json", type=Path, help="where the counts are written")
+    parser.add_argument("--only", default="", help="entry points whose name contains this")
+    parser.add_argument("--json", type=Path, help="write the counts to this file")
     given_flags = parser.parse_args()
     logging.getLogger("convtimenet").setLevel(logging.CRITICAL)
     torch.set_num_threads(1)
@@ -63,12 +63,12 @@ def main() -> None:
     }
     if given_flags.json:
         given_flags.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    print(f"{total} inputs, {len(failures)} ways in with another outcome")
+    print(f"{total} inputs, {len(failures)} entry points with another outcome")
     sys.exit(bool(failures))
 
 
 def run(target: Target, examples: int, number: int) -> tuple[dict[str, Any], str]:
-    """Outcomes of one way in, and the failure if there was one."""
+    """Outcomes of one entry point, and the failure if there was one."""
     outcomes, begin = Counter[str](), time.monotonic()
 
     @seed(number)
@@ -92,7 +92,7 @@ def run(target: Target, examples: int, number: int) -> tuple[dict[str, Any], str
     failure = ""
     try:
         check()
-    except Exception:  # noqa: BLE001 - whatever it is, it is what is looked for
+    except Exception:  # noqa: BLE001 - any other exception is a finding
         failure = traceback.format_exc()
     return {"outcomes": dict(outcomes), "seconds": round(time.monotonic() - begin)}, failure
 

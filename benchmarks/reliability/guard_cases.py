@@ -1,4 +1,4 @@
-"""Run every constructed case of the numerical guards and count what came of it.
+"""Run all constructed cases of the numerical guards and count the outcomes.
 
 python benchmarks/reliability/guard_cases.py --json docs/reliability/guard_cases.json
 """
@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def main() -> None:
     """Run the tests, then write the counts by group."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--json", type=Path, help="where the counts are written")
+    parser.add_argument("--json", type=Path, help="write the counts to this file")
     given = parser.parse_args()
     command = ["pytest", "-q", "-m", "not slow", "tests/test_guards.py"]
     with tempfile.TemporaryDirectory() as folder:

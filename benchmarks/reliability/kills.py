@@ -1,8 +1,8 @@
-"""Kill trainings with SIGKILL at random moments and compare what comes of them with whole ones.
+"""Kill training runs with SIGKILL at random moments and compare them with uninterrupted runs.
 
-Every life of a training is a process of its own that calls ``fit(resume=folder)``; it is killed
-after a random time, and the next one goes on. At the end weights and history (without the clock)
-must be those of a training that nobody killed, bit by bit.
+Each attempt is a process that calls ``fit(resume=folder)``; it is killed after a random time, and
+the next one resumes. At the end, weights and history (except times) must be bit-identical to those
+of an uninterrupted run.
 
     python benchmarks/reliability/kills.py --kills 20 --json docs/reliability/kills.json
 """
@@ -33,7 +33,7 @@ SMALL = {"d_model": 16, "d_ff": 32, "kernel_sizes": (3, 5), "dropout": 0.1}
 
 
 def fit(task: str, epochs: int, folder: str | None, tell: Connection) -> None:
-    """One life: say when it begins, train, say what came of it."""
+    """One attempt: report the start, train, report the result."""
     import torch
 
     from convtimenet import ConvTimeNetClassifier, ConvTimeNetForecaster
@@ -68,14 +68,14 @@ def fit(task: str, epochs: int, folder: str | None, tell: Connection) -> None:
 def live(
     task: str, epochs: int, folder: str | None, seconds: float | None
 ) -> tuple[dict[str, Any] | None, float]:
-    """A life of at most so many seconds of training: its result, None if it was killed.
+    """An attempt with a limit on its training time in seconds: its result, None if it was killed.
 
     Raises
     ------
     RuntimeError
-        If it ended by itself without a result.
+        If it ended on its own without a result.
     """
-    # a server that has imported everything once starts each process in a moment
+    # a fork server that has imported everything starts each process quickly
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([*PRELOADED])
     hear, tell = context.Pipe(duplex=False)
@@ -97,7 +97,7 @@ def live(
 
 
 def steps_in(folder: Path) -> int:
-    """Steps that the newest state in a folder has behind it."""
+    """Number of steps in the newest checkpoint of a folder."""
     from convtimenet.training.checkpoint import Checkpoints
 
     steps = 0
@@ -112,13 +112,13 @@ def steps_in(folder: Path) -> int:
 
 
 def kill_often(task: str, kills: int, epochs: int, seed: int) -> dict[str, Any]:
-    """Kill one training so often, and compare it with a whole one."""
+    """Kill one training run repeatedly, and compare it with an uninterrupted one."""
     draw = random.Random(seed)
     whole, seconds = live(task, epochs, None, None)
     survived, before = 0, []
     with tempfile.TemporaryDirectory() as folder:
         for _ in range(kills):
-            # short enough that the last kill still finds it at work
+            # short enough that the last kill still hits a running process
             result, _ = live(task, epochs, folder, draw.uniform(0.1, 1.0) * seconds / kills)
             if result is not None:
                 break
@@ -138,14 +138,14 @@ def kill_often(task: str, kills: int, epochs: int, seed: int) -> dict[str, Any]:
 
 
 def main() -> int:
-    """Run what the flags say; 0 if every training came out as if it had not been killed."""
+    """Run the requested tasks; 0 if every killed run matches the uninterrupted one."""
     from convtimenet.runs.result import versions
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--task", choices=TASKS, help="both by default")
-    parser.add_argument("--kills", type=int, default=20, help="of each task's training")
+    parser.add_argument("--kills", type=int, default=20, help="kills per task")
     parser.add_argument("--epochs", type=int, default=30)
-    parser.add_argument("--seed", type=int, default=0, help="of the moments of the kills")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the kill times")
     parser.add_argument("--json", type=Path, help="write the summary")
     flags = parser.parse_args()
     tasks = TASKS if flags.task is None else (flags.task,)

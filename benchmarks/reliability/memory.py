@@ -3,9 +3,9 @@
     python benchmarks/reliability/memory.py                   # 100,000 series
     python benchmarks/reliability/memory.py --n 10000
 
-A model for tables of any number of channels is saved, and a process of its own loads it and
-forecasts a table of N channels. Said are its peak resident memory, what it had taken before the
-call, and the size of the table itself. With --json the figures are written.
+A model for any number of channels is saved, and a fresh process loads it and forecasts a table of N
+channels. Reported are its peak resident memory, its memory before the call, and the size of the
+table. --json writes the results.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ ROWS, HORIZON = 96, 24
 
 
 def main() -> None:
-    """Save a model, measure a process that forecasts with it, write the figures."""
+    """Save a model, measure a process that forecasts with it, write the results."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--n", type=int, default=100_000, help="series")
-    parser.add_argument("--json", type=Path, help="where the figures are written")
+    parser.add_argument("--json", type=Path, help="write the results to this file")
     parser.add_argument("--model", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.model is not None:
@@ -63,10 +63,10 @@ def main() -> None:
 
 
 def measured(folder: str, n: int) -> dict[str, float]:
-    """Forecast n series; figures of this process."""
+    """Forecast n series and measure this process."""
     model = ConvTimeNetForecaster.load(folder, device="cpu")
     table = np.random.default_rng(0).normal(size=(ROWS, n)).cumsum(0)
-    model.forecast(table[:, :10])  # what is loaded at first use
+    model.forecast(table[:, :10])  # warm-up: loads what the first use loads
     before, begin = peak(), time.monotonic()
     answers = model.forecast(table)
     assert answers.shape == (HORIZON, n)

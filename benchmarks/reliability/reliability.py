@@ -1,4 +1,4 @@
-"""Make the page of reliability from its raw results.
+"""Write the reliability page from its raw results.
 
 python benchmarks/reliability/reliability.py docs/reliability     # writes docs/reliability.md
 """
@@ -14,10 +14,10 @@ NOT_RUN = "Not run yet: `{}` writes the figures."
 
 HEAD = """# Reliability
 
-What was done to break the package, and what came of it. Every figure is read from the raw results
-of the last run in [reliability/](reliability/), which hold command, seed and versions; this page is
-made from them by `make reliability`, which also runs everything again. With `N=` it, or a part such
-as `make fuzz N=500`, is a try of that size, whose results lie in `.cache/reliability`.
+How we try to break the package, and the results. Every figure comes from the raw results of the
+last run in [reliability/](reliability/), which record the command, seed and versions. `make
+reliability` runs all of it and writes this page. With `N=`, it (or one part, such as
+`make fuzz N=500`) does a trial run of that size and writes the results to `.cache/reliability`.
 """
 
 
@@ -25,8 +25,8 @@ def main() -> None:
     """Write the page."""
     parts = [
         ("Kills", "kills", "make kills", kills),
-        ("Changed files", "flips", "make flips", flips),
-        ("Generated input", "fuzz", "make fuzz", fuzz),
+        ("Corrupted files", "flips", "make flips", flips),
+        ("Fuzzing", "fuzz", "make fuzz", fuzz),
         ("Memory", "memory", "make memory", memory),
         ("Guards", "guard_cases", "make guards", guards),
     ]
@@ -38,7 +38,7 @@ def main() -> None:
         if path.is_file():
             found = json.loads(path.read_text(encoding="utf-8"))
             versions = ", ".join(f"{k} {v}" for k, v in found["versions"].items())
-            lines += [write(found), "", f"Again: `{target}`. Raw: [{name}.json](reliability/"]
+            lines += [write(found), "", f"Reproduce: `{target}`. Raw: [{name}.json](reliability/"]
             lines[-1] += f"{name}.json) ({versions})."
         else:
             lines.append(NOT_RUN.format(target))
@@ -47,19 +47,19 @@ def main() -> None:
 
 
 def kills(found: dict[str, Any]) -> str:
-    """Trainings ended by SIGKILL."""
+    """Training runs killed with SIGKILL."""
     rows = [
         f"| {r['task']} | {r['tried']} | {r['survived']} | "
         f"{'yes' if r['identical'] else '**no**'} |"
         for r in found["runs"]
     ]
-    head = "| task | killed | resumed | weights and history bit-identical to a whole run |"
-    text = "A training is killed with SIGKILL at random moments and resumed each time."
+    head = "| task | killed | resumed | weights and history bit-identical to an uninterrupted run |"
+    text = "A training run is killed with SIGKILL at random moments and resumed each time."
     return "\n".join([text, "", head, "|---|---|---|---|", *rows])
 
 
 def flips(found: dict[str, Any]) -> str:
-    """Bytes of artefacts."""
+    """Corrupted saved models."""
     rows = [
         f"| {m['kind']} | {sum(m['bytes'].values()):,} in {len(m['bytes'])} files "
         f"| {sum(m['tried'].values()):,} | {sum(m['tried'].values()) - len(m['missed']):,} |"
@@ -67,17 +67,17 @@ def flips(found: dict[str, Any]) -> str:
     ]
     text = (
         f"**{found['tried']:,} changes, {found['detected']:,} detected.** Every byte of every file "
-        "of a small model is changed (one random bit, then all bits), every shorter length is "
-        "tried, every file left out, others put beside them. Detected means an `ArtefactError` "
-        "that names the place, from the verification with which all loading begins; every "
-        "hundredth change goes through the whole load."
+        "of a small model is changed (one random bit, then all bits), every file is truncated to "
+        "every shorter length, then left out, and extra files are added. Detected means that the "
+        "verification at the start of loading raises an `ArtefactError` that names the place. "
+        "Every hundredth change goes through the full load."
     )
     head = "| model | bytes | changes | detected |"
     return "\n".join([text, "", head, "|---|---|---|---|", *rows])
 
 
 def fuzz(found: dict[str, Any]) -> str:
-    """Inputs and outcomes."""
+    """Generated inputs and their outcomes."""
     rows = []
     for name, one in found["ways_in"].items():
         total, right = sum(one["outcomes"].values()), 0
@@ -90,53 +90,53 @@ def fuzz(found: dict[str, Any]) -> str:
         failed = "**yes**" if name in found["failures"] else "none"
         rows.append(f"| {name} | {total:,} | {right:,} | {', '.join(others)} | {failed} |")
     text = (
-        f"**{found['inputs']:,} generated inputs, {len(found['failures'])} ways in with an outcome "
-        "other than a right result or one of the package's own errors.** Most inputs are as they "
-        "should be and must give a result, the others have one or two faults. A result is checked "
-        "(the values read against those written; shapes, finite values, labels among the given "
-        "ones, time stamps that go on; the same bits a second time and, for some, from a saved "
-        "model; input and files unmodified, nothing left over); warnings count as errors, and so "
-        "does an example of more than two minutes."
+        f"**{found['inputs']:,} generated inputs, {len(found['failures'])} entry points with an "
+        "outcome other than a correct result or one of the package's own errors.** Most inputs "
+        "are valid and must give a result; the others have one or two faults. Results are checked: "
+        "the values read match those written; shapes, finite values, known labels and consecutive "
+        "time stamps; identical bits on a second call and, for some, from a saved model; input and "
+        "files unmodified, and no files left behind. Warnings count as errors, and so does an "
+        "example that takes more than two minutes."
     )
-    head = "| way in | inputs | right results | own errors | other outcomes |"
+    head = "| entry point | inputs | correct results | own errors | other outcomes |"
     return "\n".join([text, "", head, "|---|---|---|---|---|", *rows])
 
 
 def memory(found: dict[str, Any]) -> str:
-    """Forecasting many series."""
+    """Peak memory of forecasting many series."""
     return (
         f"Forecasting {found['series']:,} series (context {found['context']}, horizon "
         f"{found['horizon']}, {found['network']['blocks']} blocks of width "
-        f"{found['network']['d_model']}) in one call took a process to a peak of "
-        f"**{found['peak_mib']:,} MiB**; with the library, the model and the table of "
-        f"{found['table_mib']:,} MiB loaded it had reached {found['before_mib']:,} MiB before."
+        f"{found['network']['d_model']}) in one call peaks at **{found['peak_mib']:,} MiB** for "
+        "the whole process. With the library, the model and the table of "
+        f"{found['table_mib']:,} MiB loaded, it had already reached {found['before_mib']:,} MiB."
     )
 
 
 def guards(found: dict[str, Any]) -> str:
-    """Constructed cases of numbers and memory that go wrong."""
+    """Constructed cases of numerical faults and lack of memory."""
     rows = [
         f"| {name} | {one['held']} | {one['failed']} |" for name, one in found["groups"].items()
     ]
     text = (
-        "Bad steps, extreme values, single cases and shortage of memory are constructed one by "
-        "one, with what must come of each (`tests/test_guards.py`). What is watched and what it "
-        "costs: [determinism.md](determinism.md)."
+        "Non-finite steps, extreme values, single cases and lack of memory are constructed one by "
+        "one, each with the expected outcome (`tests/test_guards.py`). [determinism.md]"
+        "(determinism.md) describes the guards and their cost."
     )
-    head = "| group | the guard did what it must | it did not |"
+    head = "| group | expected outcome | other outcome |"
     return "\n".join([text, "", head, "|---|---|---|", *rows])
 
 
 TAIL = """## Determinism
 
-On one CPU with the same versions and number of threads, the same seed gives the same bits, for both
-tasks and whatever ran before in the process: tests compare weights and files. Device by device:
-[determinism.md](determinism.md).
+On a CPU with the same versions and number of threads, the same seed gives identical bits, for both
+tasks and regardless of what ran earlier in the process; tests compare weights and files.
+[determinism.md](determinism.md) covers each device.
 
 ## What loading guarantees
 
-See [SECURITY.md](../SECURITY.md). Models of every format are kept in `tests/artefacts/` and must
-give the answers they gave when they were saved.
+See [SECURITY.md](../SECURITY.md). Saved models of every format version are kept in
+`tests/artefacts/` and must still give the same predictions as when they were saved.
 """
 
 

@@ -1,14 +1,14 @@
-"""How long the first forecast of a fresh process takes, and how quick the levels of a wheel are.
+"""Time the first forecast of a fresh process, and the instruction-set levels of a wheel.
 
     make wheel
     python benchmarks/speed/first_use.py --json benchmarks/results/kernels-first-use-DATE.json
 
-First use: a small forecaster is saved; then every measurement is a process of its own that loads
-it and forecasts twice. With the wheel, with an empty cache and a compiler, with what that compiled,
-and with plain torch, in turns; CPU seconds count the compiler too. Levels: one process loads the
-wheel's libraries that fit the processor beside one compiled for it alone (`-march=native`) and
-plain torch, and times a training step and answers in float32 and in eight bits, in turns: 32
-windows of 7 channels, 336 to 96 steps, on one thread, CPU time of the process. Two minutes in all.
+First use: a small forecaster is saved, and each measurement is a fresh process that loads it and
+forecasts twice. Compared, interleaved: the wheel, an empty cache with a compiler, the cache filled
+by that, and plain torch. CPU seconds include the compiler. Levels: one process loads the wheel's
+libraries that the processor supports, one compiled for it (`-march=native`) and plain torch, and
+times a training step and inference in float32 and in eight bits, interleaved: 32 windows of 7
+channels, 336 to 96 steps, one thread, CPU time of the process. Takes two minutes.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--runs", type=int, default=7)
-    parser.add_argument("--json", type=Path, help="write the record there")
+    parser.add_argument("--json", type=Path, help="write the results to this file")
     given = parser.parse_args()
     wheels = list(Path("dist").glob("convtimenet-*_x86_64.whl"))
     if len(wheels) != 1:
@@ -89,7 +89,7 @@ def _processor() -> str:
 
 
 def _first_use(folder: Path, runs: int) -> dict[str, object]:
-    """Seconds of the first and the second forecast, and the level that served."""
+    """Seconds of the first and the second forecast, and the level in use."""
     waves = np.sin(np.arange(500)[:, None] / np.arange(2, 9))
     model = ConvTimeNetForecaster(h=96, input_size=336, n_epochs=1, device="cpu", verbose=0)
     model.fit(waves).save(folder / "model")

@@ -1,17 +1,17 @@
-"""Everything that wants a GPU, in one call of at most eight minutes: `make gpu`.
+"""All checks and measurements that need a GPU, in at most eight minutes: `make gpu`.
 
     python benchmarks/speed/gpu.py  # to benchmarks/results/gpu-DEVICE.json
     python benchmarks/speed/gpu.py --out FOLDER --limit 480 --parts tests speed profile
 
-The parts, each in a process of its own and stopped at its share of the time: the tests marked
-`gpu`; training and evaluation of F1 and of 862 channels (F2x32) beside the authors' network, with
-peak memory (`speed.py --device cuda`); the kernels that a training step spends its time in. The
-file is written anew behind each part, so a stop loses only what was running. Without a CUDA device
+The parts, each in its own process with its share of the time limit: the tests marked `gpu`;
+training and evaluation of F1 and of 862 channels (F2x32) against the authors' network, with peak
+memory (`speed.py --device cuda`); the kernels that dominate a training step. The file is rewritten
+after each part, so an interruption only loses the part that was running. Without a CUDA device
 it says so and changes nothing.
 
-Nothing is installed: the interpreter that runs it needs torch with CUDA and this project's test
-packages; the authors' network needs sktime. `make gpu-packages` downloads what a bare CUDA image
-lacks into .cache/gpu-wheels; where that folder lies, `make gpu` unpacks it and puts it on the path.
+Nothing is installed: the interpreter needs torch with CUDA and this project's test packages; the
+authors' network needs sktime. `make gpu-packages` downloads what a bare CUDA image lacks into
+.cache/gpu-wheels; if that folder exists, `make gpu` unpacks it and adds it to the path.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARES = {"tests": 0.3, "speed": 0.6, "profile": 0.1}
-"""Of the whole time; what a part leaves goes to the next."""
+"""Shares of the time limit; time left over by a part goes to the next."""
 SHOWN = 20  # kernels of the profile
 
 
 def gpu_name() -> str | None:
-    """The device's name; None where torch finds none."""
+    """The device's name; None if torch finds none."""
     import torch
 
     return torch.cuda.get_device_name() if torch.cuda.is_available() else None
@@ -76,7 +76,7 @@ def tests(seconds: float) -> dict[str, Any]:
 
 
 def speed(seconds: float) -> dict[str, Any]:
-    """`speed.py` on the two cases; its report, as far as it came."""
+    """`speed.py` on the two cases; its report, possibly incomplete."""
     raw = Path(tempfile.mkdtemp()) / "speed.json"
     flags = ["--device", "cuda", "--case", "F1", "F2x32", "--phases", "train", "eval", "--memory"]
     flags += ["--models", "convtimenet", "authors", "--rounds", "5", "--turn", "0.2"]

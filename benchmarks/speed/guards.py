@@ -1,4 +1,4 @@
-"""What it costs to look whether each step is finite, and to write a checkpoint.
+"""Cost of checking that each step is finite, and of writing a checkpoint.
 
 OMP_NUM_THREADS=1 python benchmarks/speed/guards.py --json docs/reliability/guards.json
 """
@@ -57,7 +57,7 @@ def median(work: Callable[[], None], rounds: int, clock: Callable[[], float]) ->
 
 @torch.no_grad()
 def look(step: Step) -> None:
-    """All that `Step` does only to see whether a step is finite."""
+    """Everything that `Step` does only to check that a step is finite."""
     for kept in step.kept:
         kept.take()
     watched = [p.grad.flatten() for p in step.last_reached if p.grad is not None]
@@ -72,7 +72,7 @@ def look(step: Step) -> None:
 
 
 def measure(model_config: ModelConfig, examples: Examples) -> dict[str, float]:
-    """Milliseconds: processor time of a step and of looking, wall time of a checkpoint."""
+    """Milliseconds: CPU time of a step and of the checks, wall time of a checkpoint."""
     torch.manual_seed(0)
     model = ConvTimeNet(model_config).train()
     config = TrainConfig(batch_size=BATCH, device="cpu")

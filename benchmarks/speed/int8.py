@@ -1,13 +1,12 @@
-"""What eight bits cost in accuracy and give in speed: in the fused torch path and in the graph.
+"""Accuracy and speed of eight-bit inference, in the fused torch path and in the ONNX graph.
 
     python benchmarks/speed/int8.py --models FOLDER --json benchmarks/results/int8-DATE.json
 
-Two models are trained with the paper's settings (seed 2023, honest protocol) and kept in FOLDER,
-where a later run finds them: ETTh1 with horizon 96 and ArticularyWordRecognition. Their graphs are
-answered from through `convtimenet.runtime` on one thread. Accuracy: all test windows and cases.
-Speed: ETTh1's batch (256 windows of 7 channels, 336 steps) and a single window, real data, in
-turns, medians over the rounds; seconds are the CPU time of the process, which other processes
-disturb less than the clock.
+Two models are trained with the paper's settings (seed 2023, honest protocol) and saved in FOLDER
+for later runs: ETTh1 with horizon 96 and ArticularyWordRecognition. Their graphs run through
+`convtimenet.runtime` on one thread. Accuracy: all test windows and cases. Speed: ETTh1's batch (256
+windows of 7 channels, 336 steps) and a single window, real data, interleaved, medians over the
+rounds. Seconds are CPU time of the process, which other processes disturb less than wall time.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ def main() -> None:
     )
     parser.add_argument("--models", type=Path, required=True, help="the trained models")
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--json", type=Path, help="write the record there")
+    parser.add_argument("--json", type=Path, help="write the results to this file")
     given = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as made:
@@ -64,7 +63,7 @@ def main() -> None:
 
 
 def trained(models: Path, name: str, **settings: Any) -> Path:
-    """The folder of a model, trained where it is not there yet."""
+    """The folder of a model, which is trained if it does not exist yet."""
     folder = models / name
     if not folder.exists():
         run = evaluate_dataset(
@@ -119,7 +118,7 @@ def graphs(
     x: np.ndarray,
     contexts: np.ndarray,
 ) -> dict[str, Answer]:
-    """Every path from windows (B, C, L) in the data's units to forecasts (B, C, H); `eight` is the
+    """All paths from windows (B, C, L) in the data's units to forecasts (B, C, H); `eight` is the
     model loaded for eight bits."""
     deployed = Deployed(model).eval()
 
@@ -145,7 +144,7 @@ def graphs(
 
 
 def fixed_scales(deployed: Deployed, made: Path, x: np.ndarray, contexts: np.ndarray) -> Path:
-    """The variant that is not offered: scales of the activations from training windows."""
+    """The variant that is not offered: fixed activation scales from training windows."""
     from onnxruntime.quantization import (
         CalibrationDataReader,
         QuantFormat,
@@ -179,7 +178,7 @@ def fixed_scales(deployed: Deployed, made: Path, x: np.ndarray, contexts: np.nda
 
 
 def speed(answers: dict[str, Answer], x: np.ndarray, rounds: int, calls: int) -> dict[str, Any]:
-    """Milliseconds of one answer of each path, in turns, and how much quicker than torch."""
+    """Milliseconds of one call of each path, interleaved, and the speedup over torch."""
     seconds: dict[str, list[float]] = {path: [] for path in answers}
     clock: dict[str, list[float]] = {path: [] for path in answers}
     for answer in answers.values():
@@ -230,7 +229,7 @@ def classes(models: Path, made: Path) -> dict[str, Any]:
 
 
 def processor() -> str:
-    """Name of the processor and which of its instructions count here."""
+    """Name of the processor and its instructions that matter here."""
     lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     of = {key.strip(): value.strip() for key, _, value in (x.partition(":") for x in lines)}
     flags = of["flags"].split()

@@ -1,11 +1,11 @@
-"""Fit and forecast a long panel: time and memory beside neuralforecast's PatchTST.
+"""Fit and forecast a long panel: time and memory compared with neuralforecast's PatchTST.
 
     python benchmarks/speed/long_panel.py --json docs/results/variants/long_panel.json
 
 5,000 generated series of 500 days; both read the same frame, train on the same number of windows of
 the same context and horizon in batches of the same size, and forecast every series once. Every turn
-is a process of its own, in turns A B A B, so that each has its own peak of memory. Needs the
-environment of `make conformance` (neuralforecast), whose default sizes PatchTST has.
+(A B A B) runs in its own process, so that peak memory is separate. Needs the environment of `make
+conformance` (neuralforecast); PatchTST has neuralforecast's default sizes.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ CONTESTANTS = ("convtimenet", "PatchTST")
 
 
 def panel(series: int, rows: int) -> pd.DataFrame:
-    """Weekly seasons of a size, level and phase of their own, a slow wave, and noise."""
+    """Weekly seasons with individual amplitude, level and phase, a slow wave, and noise."""
     random = np.random.default_rng(0)
     t = np.arange(rows)
     size, level, phase = random.uniform([[1], [5], [0]], [[4], [50], [7]], (3, series))[..., None]
@@ -98,7 +98,7 @@ def turn(contestant: str, series: int, rows: int, windows: int) -> dict[str, flo
 
 
 def main() -> None:
-    """Take turns in processes of their own, and write the record."""
+    """Run the turns in separate processes, and write the results."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )

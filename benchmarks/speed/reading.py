@@ -1,10 +1,10 @@
-"""How long a long table of many rows takes to be read, beside pandas with pyarrow.
+"""Time reading a large long table, compared with pandas and pyarrow.
 
     python benchmarks/speed/reading.py --json benchmarks/results/reading.json
 
-The runs take turns, and the medians are compared. Beside ``pandas.read_csv(engine="pyarrow")``
-alone stands "the same work": the rows brought to one float64 matrix, sorted by series and time,
-with stamps as datetime64 and series as numbers, which is what `read_table` gives at the least.
+Runs are interleaved and medians compared. Besides ``pandas.read_csv(engine="pyarrow")`` alone,
+"the same work" also converts the rows to one float64 matrix, sorted by series and time, with
+datetime64 stamps and integer series codes, which is the minimum that `read_table` does.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def write_table(path: Path, rows: int, series: int) -> None:
 
 
 def same_work(path: Path) -> Any:
-    """What pandas needs to hold what a table of ours holds."""
+    """The pandas equivalent of our table."""
     frame = pd.read_csv(path, engine="pyarrow")
     frame["ds"] = pd.to_datetime(frame["ds"])
     of, ids = pd.factorize(frame["unique_id"])
@@ -49,7 +49,7 @@ def same_work(path: Path) -> Any:
 
 
 def without_pyarrow(path: Path) -> Any:
-    """`read_table` by Python's own reader."""
+    """`read_table` with Python's csv reader."""
     large, delimited._LARGE = delimited._LARGE, 2**62
     try:
         return read_table(path)
@@ -62,7 +62,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=500_000)
     parser.add_argument("--series", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--json", type=Path, help="where the raw times go")
+    parser.add_argument("--json", type=Path, help="write the raw times to this file")
     given = parser.parse_args()
     runs: dict[str, Callable[[Path], Any]] = {
         "pandas, read_csv alone": lambda path: pd.read_csv(path, engine="pyarrow"),

@@ -1,12 +1,12 @@
-"""Time our network against the authors' and against peers, interleaved in one process.
+"""Time our network against the authors' and other models, interleaved in one process.
 
-    python benchmarks/speed/speed.py  # all of it, and docs/performance.md
+    python benchmarks/speed/speed.py  # everything, and docs/performance.md
     python benchmarks/speed/speed.py --case F1 --threads 1 --json f1.json
     python benchmarks/speed/speed.py --device cuda --memory  # a GPU: benchmarks/results/gpu.json
-    python benchmarks/speed/speed.py --count  # what a GPU would have to do
-    python benchmarks/speed/speed.py --page  # only the page, from the kept results
+    python benchmarks/speed/speed.py --count  # operations and bytes on a GPU, computed
+    python benchmarks/speed/speed.py --page  # only the page, from the saved results
 
-benchmarks/speed/README.md says how to read the result; `timing` holds the parts.
+benchmarks/speed/README.md says how to read the results; `timing` contains the modules.
 """
 
 from __future__ import annotations
@@ -37,18 +37,18 @@ def arguments(given: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--warmup", type=int, default=2, help="untimed steps of each entry")
-    parser.add_argument("--turn", type=float, default=0.3, help="least seconds per timing")
+    parser.add_argument("--warmup", type=int, default=2, help="untimed steps per entry")
+    parser.add_argument("--turn", type=float, default=0.3, help="minimum seconds per turn")
     parser.add_argument("--models", nargs="+", help="all by default")
     parser.add_argument("--paths", nargs="+", help="all by default")
     parser.add_argument("--precision", nargs="+", choices=PRECISIONS, default=[*PRECISIONS])
     parser.add_argument("--memory", action="store_true", help="peak memory, in child processes")
-    parser.add_argument("--scaling", nargs="+", choices=[*AXES, "all"], help="how cost grows")
-    parser.add_argument("--only-scaling", action="store_true", help="no cases")
+    parser.add_argument("--scaling", nargs="+", choices=[*AXES, "all"], help="axes to scale")
+    parser.add_argument("--only-scaling", action="store_true", help="skip the cases")
     parser.add_argument("--budget", type=float, default=60, help="seconds per call of --scaling")
     parser.add_argument("--json", type=Path, help="write the raw report here")
-    parser.add_argument("--markdown", type=Path, help="write the table here")
-    parser.add_argument("--count", action="store_true", help="operations and bytes, nothing timed")
+    parser.add_argument("--markdown", type=Path, help="write the tables here")
+    parser.add_argument("--count", action="store_true", help="only count operations and bytes")
     parser.add_argument("--page", action="store_true", help="only write docs/performance.md")
     parser.add_argument(
         "--peak", nargs=4, metavar=("MODEL", "PATH", "PRECISION", "PHASE"), help=argparse.SUPPRESS
@@ -64,7 +64,7 @@ def arguments(given: Sequence[str]) -> argparse.Namespace:
 
 
 def everything() -> None:
-    """One core, then two where there are two, each in a process of its own; then the page."""
+    """One core, then two if available, each in its own process; then the page."""
     from timing import page
 
     for threads in (1, 2)[: os.cpu_count()]:
@@ -78,7 +78,7 @@ def everything() -> None:
 
 
 def report_of(options: argparse.Namespace) -> dict[str, Any]:
-    """Measure what was asked for."""
+    """Measure the requested cases."""
     import torch
     from timing import contestants, fits, machine, measure, peers, scaling  # noqa: F401
     from timing.cases import CASES as KNOWN
@@ -144,12 +144,12 @@ def report_of(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _shown(given: Sequence[str]) -> list[str]:
-    """Flags as they can be given again anywhere: files by their name alone."""
+    """Flags in a reproducible form: files by name only."""
     return [Path(flag).name if os.sep in flag else flag for flag in given]
 
 
 def save(report: dict[str, Any], path: Path | None) -> None:
-    """Keep what is measured so far."""
+    """Save the results so far."""
     if path is not None:
         path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 

@@ -1,10 +1,10 @@
-"""How long importing the package and asking for help take.
+"""Time importing the package and `--help`.
 
     python benchmarks/speed/startup.py --json benchmarks/results/startup-DATE.json
 
-Each measurement is a process of its own; medians over the runs, in turns. CPU seconds count the
-interpreter's work and are disturbed less by other processes than the clock. The first turn, which
-fills the disk cache, is not counted.
+Each measurement is a fresh process; medians over interleaved runs. CPU seconds measure the
+interpreter's work and are disturbed less by other processes than wall time. The first turn, which
+fills the disk cache, is discarded.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--runs", type=int, default=7)
-    parser.add_argument("--json", type=Path, help="write the record there")
+    parser.add_argument("--json", type=Path, help="write the results to this file")
     given = parser.parse_args()
     seen: dict[str, list[tuple[float, float]]] = {name: [] for name in CASES}
     for _ in range(given.runs + 1):

@@ -1,11 +1,11 @@
-"""Memory of training on 862 channels with batches of 32 windows, under several budgets.
+"""Training memory with 862 channels and batches of 32 windows, under several budgets.
 
     python benchmarks/speed/wide_memory.py --json benchmarks/results/wide-memory.json
 
 The paper's network for Traffic (context 336, horizon 96) trains on a generated table for a few
-batches, each budget in a process of its own: the predicted peak, the measured one and the time.
-Beside it a training step of the authors' network in sktime's port, as `speed.py` times it, with as
-many windows as `--authors` says, because 32 of them do not fit into 24 GB.
+batches, each budget in its own process: predicted peak, measured peak and time. For comparison, a
+training step of the authors' network (sktime's port), as `speed.py` times it, with `--authors`
+windows, because 32 do not fit into 24 GB.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ CONTEXT, HORIZON = 336, 96
 
 
 def main() -> None:
-    """Measure every budget and the authors' step; print and keep the figures."""
+    """Measure every budget and the authors' step; print and save the results."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--budgets", nargs="+", type=float, default=[16, 4, 2], help="GiB")
     parser.add_argument("--authors", type=int, default=8, help="windows in the authors' batch")
-    parser.add_argument("--json", type=Path, required=True, help="write the figures here")
+    parser.add_argument("--json", type=Path, required=True, help="write the results to this file")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     given = parser.parse_args()
     torch.set_num_threads(2)

@@ -1,4 +1,4 @@
-"""The parts of ``benchmarks/speed/speed.py``, one file each, in the order they are used.
+"""The modules of ``benchmarks/speed/speed.py``, in the order they are used.
 
 cases -> contestants, peers, fits -> measure (work, machine) -> scaling -> page
 """

@@ -1,4 +1,4 @@
-"""What is timed: network sizes with a batch, and the phases of a timing."""
+"""The cases to time (network sizes with a batch) and their phases."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class Case:
     channels: int
     lr: float
     fitted_set: str | None = None
-    """Registered data set whose whole fit is timed too."""
+    """Registered data set whose full fit is also timed."""
 
     @property
     def rows(self) -> int:
-        """Series that one pass of our network reads."""
+        """Series in one pass of our network."""
         return self.batch * self.channels // self.config.channels
 
     @property
@@ -38,7 +38,7 @@ class Case:
 
     @property
     def phases(self) -> tuple[Phase, ...]:
-        """Latency is that of a batch of one, and none of its own where the batch is one."""
+        """Latency uses a batch of one, and is omitted if the batch is already one."""
         found: list[Phase] = ["train", "eval"]
         if self.batch > 1:
             found.append("latency")
@@ -47,7 +47,7 @@ class Case:
         return tuple(found)
 
     def in_phase(self, phase: Phase) -> Self:
-        """The case with the batch that a phase reads."""
+        """The case with the batch size of a phase."""
         return replace(self, batch=1) if phase == "latency" else self
 
     def data(self) -> tuple[Tensor, Tensor]:
@@ -63,7 +63,7 @@ class Case:
 def forecast_case(
     name: str, preset: str, batch: int, channels: int, context_length: int | None = None
 ) -> Case:
-    """A forecasting network of the paper; another context than the paper's where given."""
+    """A forecasting network of the paper, optionally with a different context."""
     paper = presets.PAPER[preset]
     length = context_length or paper.context_length
     assert length is not None
@@ -84,7 +84,7 @@ def _classify(
     return Case(name, config, batch, channels, lr, preset if fit else None)
 
 
-# "small" is for a look in seconds, F2x32 for a GPU; "all" leaves them out on the CPU.
+# "small" is a quick check, F2x32 is for a GPU; "all" omits both on the CPU.
 CASES: dict[str, Case] = {
     case.name: case
     for case in (

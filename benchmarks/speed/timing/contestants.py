@@ -1,6 +1,6 @@
-"""Who is timed: our network on its paths, and sktime's port of the authors'.
+"""The models to time: our network on its paths, and sktime's port of the authors'.
 
-A further model or path is one function under `contestant`; `peers` and `fits` hold more.
+To add a model or path, write one function under `contestant`; `peers` and `fits` have more.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ BOTH: tuple[Head, ...] = ("forecast", "classify")
 
 
 class Entry(NamedTuple):
-    """Who takes turns."""
+    """Identifies what takes a turn."""
 
     model: str
     path: str
@@ -67,10 +67,10 @@ class Timed:
 
     step: Step
     share: float = 1.0
-    """Part of the case's work that one step does: below 1 where all of it would take too long."""
+    """Fraction of the case that one step covers: below 1 if the whole case would take too long."""
     note: str = ""
     warm: Step | None = None
-    """Done once before a fit is timed."""
+    """Run once before a fit is timed."""
 
 
 Builder = Callable[[Case, Phase, str], Timed]
@@ -78,7 +78,7 @@ Builder = Callable[[Case, Phase, str], Timed]
 
 @dataclass(frozen=True)
 class Contestant:
-    """A builder (case, phase, precision) -> Timed, and where it takes part."""
+    """A builder (case, phase, precision) -> Timed, and the cases and phases it applies to."""
 
     model: str
     path: str
@@ -101,7 +101,7 @@ def contestant(
     precisions: tuple[str, ...] = ("fp32",),
     devices: tuple[str, ...] = ("cpu", "cuda"),
 ) -> Callable[[Builder], Builder]:
-    """Register a builder. It raises `NotRun` where it cannot be measured."""
+    """Register a builder, which raises `NotRun` if it cannot be measured."""
 
     def register(build: Builder) -> Builder:
         CONTESTANTS.append(Contestant(model, path, build, phases, heads, precisions, devices))
@@ -111,7 +111,7 @@ def contestant(
 
 
 def entries(case: Case, phase: Phase, precisions: Sequence[str]) -> dict[Entry, Contestant]:
-    """Everybody who takes part in a phase of a case."""
+    """All contestants in a phase of a case."""
     return {
         Entry(who.model, who.path, precision): who
         for who in CONTESTANTS
@@ -122,7 +122,7 @@ def entries(case: Case, phase: Phase, precisions: Sequence[str]) -> dict[Entry, 
 
 
 def build(entry: Entry, case: Case, phase: Phase) -> Timed:
-    """Raises `NotRun` with the reason where that cannot be."""
+    """Build an entry; raises `NotRun` with the reason if that is impossible."""
     if entry.precision == "bf16" and (reason := bf16_missing()):
         raise NotRun(reason)
     who = entries(case, phase, [entry.precision])[entry]
@@ -160,7 +160,7 @@ def ours_compiled(case: Case, phase: Phase, precision: str) -> Timed:
 
 @contestant(OURS, "graph", phases=("train",), precisions=("fp32", "bf16"), devices=("cuda",))
 def ours_graph(case: Case, phase: Phase, precision: str) -> Timed:
-    """What `fit` does: the package's own step, captured; guards and gathering included."""
+    """The package's own step as in `fit`, captured, including guards and gathering."""
     return Timed(_package_step(ConvTimeNet(case.config), case, precision))
 
 
@@ -168,16 +168,16 @@ def ours_graph(case: Case, phase: Phase, precision: str) -> Timed:
     OURS, "compiled-graph", phases=("train",), precisions=("fp32", "bf16"), devices=("cuda",)
 )
 def ours_compiled_graph(case: Case, phase: Phase, precision: str) -> Timed:
-    """The same step around a compiled network."""
-    # rounded as in plain torch: else max pooling does not find its maximum again in the backward
-    # pass over bf16 values, and gives NaN
+    """The same step with a compiled network."""
+    # Round as in plain torch. Otherwise max pooling does not find its maximum again in the backward
+    # pass over bf16 values, and gives NaN.
     network = _to_compile(lambda model: model, case, emulate_precision_casts=True)
     return _compiled(lambda: _package_step(network, case, precision))
 
 
 @contestant(OURS, "fused-graph", phases=ANSWERS, precisions=("fp32", "bf16"), devices=("cuda",))
 def ours_fused_graph(case: Case, phase: Phase, precision: str) -> Timed:
-    """The fused forward pass captured; the input stays where it is."""
+    """The fused forward pass, captured on a fixed input."""
     forward = eval_step(fuse(ConvTimeNet(case.config)), case.data()[0], precision)
     stream = torch.cuda.Stream(device())
     stream.wait_stream(torch.cuda.current_stream(device()))
@@ -216,10 +216,10 @@ def _package_step(network: ConvTimeNet, case: Case, precision: str) -> Step:
     )
     step = package.Step(network.to(device()).train(), Fixed(case), config, device())
     index = torch.arange(case.batch, device=device())
-    for _ in range(5):  # the first ones are plain, the next is captured
+    for _ in range(5):  # the first steps run eagerly, then one is captured
         step(index)
     if step.graphed is None or step.graphed.graph is None:
-        raise NotRun("the step was not captured as a CUDA graph; the log says why")
+        raise NotRun("the step was not captured as a CUDA graph; see the log")
     if skipped := int(step.skipped):
         raise NotRun(f"{skipped} of the first 5 steps were not finite")
     return lambda: step(index)
@@ -228,7 +228,7 @@ def _package_step(network: ConvTimeNet, case: Case, precision: str) -> Step:
 def _to_compile(
     form: Callable[[ConvTimeNet], ConvTimeNet], case: Case, **options: bool
 ) -> ConvTimeNet:
-    # torch keeps eight compiled variants of a function, and every case here is another one
+    # torch keeps eight compiled variants of a function, and every case adds one
     torch.compiler.reset()
     network = form(ConvTimeNet(case.config))
     network.compile(fullgraph=True, dynamic=False, options=options)
@@ -236,7 +236,7 @@ def _to_compile(
 
 
 def _compiled(make: Callable[[], Step]) -> Timed:
-    """A step that is compiled while it is made."""
+    """A step that is compiled as it is built."""
     start = time.perf_counter()
     try:
         step = make()
@@ -261,7 +261,7 @@ def ours_aoti(case: Case, phase: Phase, precision: str) -> Timed:
 
 
 def _exported(case: Case, format: Format) -> Timed:
-    """The package's own export: scaling and units inside the graph, any batch size."""
+    """The package's own export: scaling and units in the graph, dynamic batch size."""
     try:
         folder, note = _graph(case.config, case.channels, format)
     except MissingExtraError as error:
@@ -279,7 +279,7 @@ def _exported(case: Case, format: Format) -> Timed:
 
 @functools.cache
 def _graph(config: ModelConfig, channels: int, format: Format) -> tuple[Path, str]:
-    """Folder of an exported estimator of these sizes, fitted for one epoch, and its parity."""
+    """Folder of an exported estimator of these sizes, fitted for one epoch, and its parity note."""
     sizes = config.to_dict()
     given: dict[str, Any] = {
         "model": {name: value for name, value in sizes.items() if name not in DECIDED},
@@ -300,8 +300,8 @@ def _graph(config: ModelConfig, channels: int, format: Format) -> tuple[Path, st
     folder = Path(tempfile.mkdtemp(prefix="convtimenet-bench-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     parity = export(estimator, folder / "graph", format, data=data)
-    difference = f"answers within {parity['max_difference']:.1g} of the estimator's"
-    return folder / "graph", f"{difference}, largest {parity['largest_answer']:.2g}"
+    difference = f"max difference from the estimator {parity['max_difference']:.1g}"
+    return folder / "graph", f"{difference}, largest output {parity['largest_answer']:.2g}"
 
 
 # --- the authors' -----------------------------------------------------------------------------
@@ -357,8 +357,8 @@ def autocast(precision: str) -> torch.autocast:
 
 
 def authors_network(case: Case, on: torch.device = CPU) -> nn.Module:
-    """sktime's port of the authors' network, as it is, in the sizes of the case; it makes tensors
-    where it was built to run."""
+    """sktime's port of the authors' network, unmodified, in the sizes of the case. It creates
+    tensors on the device it was built for."""
     build = _authors_forecaster if case.config.head == "forecast" else _authors_classifier
     try:
         return build(case, on)
@@ -418,11 +418,11 @@ def _authors_classifier(case: Case, on: torch.device) -> nn.Module:
 
 
 def same_function(case: Case) -> dict[str, Any]:
-    """Check that both networks compute one function: equal weights give equal outputs.
+    """Check that both networks compute the same function: equal weights give equal outputs.
 
     Their random weights are loaded into ours and both evaluate part of the batch in float64.
     Residual scales and offset predictors, which start near zero, are moved away from it first,
-    so that every layer takes part.
+    so that every layer contributes.
 
     Raises
     ------
@@ -463,7 +463,7 @@ def same_function(case: Case) -> dict[str, Any]:
 
 
 def _counts(model: nn.Module, x: Tensor) -> dict[str, int]:
-    """Parameters in all, and those that take part in a training step."""
+    """Total number of parameters, and number of those that a training step reaches."""
     if not isinstance(model, ConvTimeNet):
         x = x.transpose(1, 2)
     model.train()(x.float()).sum().backward()

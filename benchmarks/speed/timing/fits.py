@@ -1,4 +1,4 @@
-"""A whole fit of a classifier, from cases and labels to a fitted estimator."""
+"""Full fits of classifiers, from cases and labels to a fitted estimator."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ INCEPTION_EPOCHS, INCEPTION_NETWORKS = 1500, 5  # aeon's defaults, the paper's
 
 
 def labelled(case: Case) -> tuple[np.ndarray, np.ndarray, str]:
-    """Training cases (n, C, L), labels (n,), and what they are.
+    """Training cases (n, C, L), labels (n,), and a description.
 
-    The registered set where it is on this machine, else noisy waves of its shape.
+    The registered data set if it is on this machine, else noisy waves of the same shape.
     """
     assert case.fitted_set is not None
     if datasets.is_local(case.fitted_set):
@@ -37,7 +37,7 @@ def labelled(case: Case) -> tuple[np.ndarray, np.ndarray, str]:
 
 
 def _two_lengths(make: Callable[[int], Any], epochs: int, case: Case, note: str) -> Timed:
-    """A fit of all epochs; one of a single epoch loads what the first use loads."""
+    """A fit with all epochs; the warm-up is a fit with a single epoch."""
     X, y, data = labelled(case)
     return Timed(
         lambda: make(epochs).fit(X, y),
@@ -59,7 +59,7 @@ def ours(case: Case, phase: Phase, precision: str) -> Timed:
             preset=case.fitted_set, n_epochs=epochs, verbose=0, random_state=0
         )
 
-    note = " to choose the best of, then again on all cases for that many"
+    note = " to select the best, then retrained on all cases for that many"
     return _two_lengths(make, _paper_epochs(case), case, note)
 
 
@@ -108,9 +108,9 @@ def minirocket(case: Case, phase: Phase, precision: str) -> Timed:
 
 @contestant("InceptionTime", "keras", phases=("fit",), heads=("classify",), devices=("cpu",))
 def inceptiontime(case: Case, phase: Phase, precision: str) -> Timed:
-    """One epoch of one network, through aeon's own model and batch size.
+    """One epoch of one network, with aeon's model and batch size.
 
-    A whole fit is 7,500 such epochs, hours on a core.
+    A full fit is 7,500 such epochs, which takes hours on one core.
     """
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     try:

@@ -1,4 +1,4 @@
-"""The machine: what it is, what is installed, and the rates it gives right now."""
+"""The machine: hardware, installed versions, and current compute and copy rates."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ PACKAGES = (
     *("convtimenet", "torch", "numpy", "onnxruntime", "sktime", "neuralforecast", "aeon"),
     "tensorflow",
 )
-SIZES = (512, 1024, 2048)  # of square products
+SIZES = (512, 1024, 2048)  # of square matmuls
 
 
 _device = torch.device("cpu")
 
 
 def use(name: str) -> None:
-    """Have everything from here on run on this device."""
+    """Run everything from here on on this device."""
     global _device
     if name != "cpu" and not torch.cuda.is_available():
         raise SystemExit(f"--device {name} needs a CUDA device, and torch finds none here")
@@ -41,12 +41,12 @@ def use(name: str) -> None:
 
 
 def device() -> torch.device:
-    """What networks are timed on."""
+    """The device that networks are timed on."""
     return _device
 
 
 def seconds_per_call(step: Callable[[], object], calls: int) -> float:
-    """On CUDA between two events, so that launching and running overlap as they do in use."""
+    """On CUDA between two events, so that launches and execution overlap as in normal use."""
     if device().type == "cuda":
         first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         torch.cuda.synchronize()
@@ -63,7 +63,7 @@ def seconds_per_call(step: Callable[[], object], calls: int) -> float:
 
 
 def rates(cases: Iterable[Case], precisions: Iterable[str]) -> dict[str, Any]:
-    """Matrix products and copying, with the threads that are set; medians of five calls."""
+    """Matmul and copy rates with the current number of threads; medians of five calls."""
 
     def median_seconds(step: Callable[[], object]) -> float:
         seconds_per_call(step, 1)
@@ -80,11 +80,11 @@ def rates(cases: Iterable[Case], precisions: Iterable[str]) -> dict[str, Any]:
     if "bf16" in precisions and bf16_missing() is None:
         dtypes["bf16"] = torch.bfloat16
     sizes = SIZES if device().type == "cpu" else (*SIZES, 8192)
-    source = torch.ones(2**27, device=device())  # half a gigabyte, above any cache
+    source = torch.ones(2**27, device=device())  # half a gigabyte, larger than any cache
     target = torch.empty_like(source)
     moved = 2 * source.numel() * source.element_size()
     return {
-        # square products by size
+        # square matmuls by size
         "matmul_gflops": {
             name: {str(n): gflops(n, n, n, dtype) for n in sizes} for name, dtype in dtypes.items()
         },
@@ -92,14 +92,14 @@ def rates(cases: Iterable[Case], precisions: Iterable[str]) -> dict[str, Any]:
         "pointwise_gflops": {
             case.name: gflops(case.config.d_ff, case.config.d_model, case.tokens) for case in cases
         },
-        # read and written bytes
+        # bytes read plus written
         "copy_gb_per_s": moved / median_seconds(lambda: target.copy_(source)) / 1e9,
     }
 
 
 @functools.cache
 def processor() -> tuple[str, tuple[str, ...]]:
-    """Its name, and those of its instructions that matter here."""
+    """Name of the processor and its instructions that matter here."""
     name, flags = platform.processor() or platform.machine(), ""
     if sys.platform == "linux":
         lines = [line.split(":", 1) for line in Path("/proc/cpuinfo").read_text().splitlines()]
@@ -110,7 +110,7 @@ def processor() -> tuple[str, tuple[str, ...]]:
 
 
 def bf16_missing() -> str | None:
-    """Why bf16 is not measured here; None where it is."""
+    """Why bf16 is not measured here; None if it is."""
     if device().type == "cuda":
         return None if torch.cuda.is_bf16_supported(False) else "this GPU has no bf16 instructions"
     if {"avx512_bf16", "amx_bf16"} & set(processor()[1]):
@@ -119,7 +119,7 @@ def bf16_missing() -> str | None:
 
 
 def machine() -> dict[str, Any]:
-    """Processor, memory, system, load at the start and the environment that steers speed."""
+    """Processor, memory, system, initial load and environment variables that affect speed."""
     name, flags = processor()
     ram = load = None
     if sys.platform != "win32":
@@ -140,7 +140,7 @@ def machine() -> dict[str, Any]:
 
 
 def gpu() -> dict[str, Any] | None:
-    """The GPU that is timed, if one is."""
+    """The GPU, if one is timed."""
     if device().type != "cuda":
         return None
     properties = torch.cuda.get_device_properties(device())
@@ -177,8 +177,8 @@ def versions() -> dict[str, str | None]:
 
 
 def high_water(reset: bool = False) -> int:
-    """Most memory this process ever held, in bytes; since the reset on Linux. On CUDA that of
-    torch's tensors on the device; a reset gives what they take now.
+    """Peak memory of this process in bytes, on Linux since the last reset. On CUDA, the peak of
+    torch's tensors on the device.
 
     Linux's ru_maxrss also counts the parent process before exec, hence /proc.
     """
@@ -198,8 +198,8 @@ def high_water(reset: bool = False) -> int:
 
 
 def file_pages() -> int:
-    """Bytes of files, such as libraries' code, that this process has in memory; 0 where the peak is
-    not that of a Linux process."""
+    """Bytes of file-backed memory, such as library code, in this process; 0 where the peak is not
+    that of a Linux process."""
     if sys.platform != "linux" or device().type == "cuda":
         return 0
     status = Path("/proc/self/status").read_text()

@@ -1,4 +1,4 @@
-"""Take turns, and turn seconds into records."""
+"""Run the turns, and turn seconds into records."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def interleaved(
 ) -> dict[Entry, list[float]]:
     """Seconds per step of every entry and round, in the order A B C A B C ...
 
-    Every turn repeats its step for about `turn` seconds, or does it once where that is 0.
+    Every turn repeats its step for about `turn` seconds, or runs it once if that is 0.
     """
     calls = dict.fromkeys(steps, 1)
     for entry, step in steps.items():
@@ -55,18 +55,18 @@ class Record:
     path: str
     threads: int
     median_ms: float | None
-    """Of one step; None where it was not run."""
+    """Median of one step; None if it was not run."""
     q25_ms: float | None
     q75_ms: float | None
     rounds: int
     share: float
-    """Part of the case's work that one step does."""
+    """Fraction of the case that one step covers."""
     ratio_to_authors: float | None
-    """The authors' float32 median / (this median / share); None where either was not run."""
+    """The authors' float32 median / (this median / share); None if either was not run."""
     gflops: float | None
     """Ours only: the necessary operations (`work`) per second."""
     attainable_ms: float | None
-    """Ours only: the least time of the necessary work at this machine's rates."""
+    """Ours only: the minimum time for the necessary work at this machine's rates."""
     attained: float | None
     """Ours only: attainable_ms / median_ms."""
     peak_mb: float | None
@@ -137,7 +137,7 @@ def measure(
     memory: bool = False,
     rates: Mapping[str, Any] | None = None,
 ) -> list[Record]:
-    """One phase of a case: everybody is built, then they take turns."""
+    """Run one phase of a case: build all contestants, then interleave their turns."""
     torch.set_num_threads(threads)
     timed: dict[Entry, Timed] = {}
     reasons: dict[Entry, str] = {}
@@ -150,7 +150,7 @@ def measure(
     peaks: dict[Entry, float] = {}
     if memory and phase != "fit":
         peaks = {entry: peak_mb(case, entry, phase, threads) for entry in timed}
-    if phase == "fit":  # long enough alone
+    if phase == "fit":  # a single fit is long enough
         rounds, warmup, turn = min(rounds, 3), 0, 0.0
     for each in timed.values():
         if each.warm is not None:
@@ -177,7 +177,7 @@ def measure(
 
 
 def necessary(case: Case, phase: Phase) -> work.Work | None:
-    """What our network must do in a phase; not counted for a fit."""
+    """The work that our network must do in a phase; not counted for a fit."""
     if phase == "fit":
         return None
     counted = work.step if phase == "train" else work.forward
@@ -186,7 +186,7 @@ def necessary(case: Case, phase: Phase) -> work.Work | None:
 
 
 def peak_mb(case: Case, entry: Entry, phase: Phase, threads: int) -> float:
-    """Peak memory of three steps in a process of its own."""
+    """Peak memory of three steps in a fresh process."""
     command = [sys.executable, str(SCRIPT), "--peak", *entry, phase, "--case", case.name]
     command += ["--threads", str(threads), "--device", str(device())]
     found = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
@@ -194,9 +194,9 @@ def peak_mb(case: Case, entry: Entry, phase: Phase, threads: int) -> float:
 
 
 def peak_here(case: Case, entry: Entry, phase: Phase) -> float:
-    """Peak memory of three steps above what is loaded, in 10^6 bytes. For a fresh process.
+    """Peak memory of three steps above what is loaded, in 10^6 bytes. Call it in a fresh process.
 
-    Code of libraries that the first step pages in is not counted.
+    Library code that the first step pages in is not counted.
     """
     step = build(entry, case, phase).step
     gc.collect()

@@ -1,7 +1,7 @@
 """Other forecasting networks: neuralforecast's modules, called as plain torch modules.
 
-Both are univariate like ours: every channel is a series of its own. PatchTST is timed in
-neuralforecast's default sizes, which are those of its authors' script for Traffic, and in the far
+Both are univariate like ours: every channel is a separate series. PatchTST is timed in
+neuralforecast's default sizes, which are those of its authors' script for Traffic, and in the much
 smaller ones of their script for ETTh1; TimesNet in the sizes of its authors' script for ETTh1.
 """
 
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from .cases import Case, Phase
 from .contestants import PASSES, NotRun, Timed, contestant, network_step
 
-# Of one TimesNet step: its work per series is many times ours.
+# Series in one TimesNet step, whose cost per series is many times ours.
 TIMESNET_SERIES = 16
 PATCHTST_SMALL: dict[str, Any] = {
     "hidden_size": 16,
@@ -58,7 +58,7 @@ def timesnet(case: Case, phase: Phase, precision: str) -> Timed:
 def _timed(
     name: str, sizes: dict[str, Any], case: Case, phase: Phase, precision: str, series: int
 ) -> Timed:
-    """The first `series` of the batch; what was left out is stated and counted."""
+    """A step on the first `series` of the batch; note and share record the fraction."""
     network = Univariate(_network(name, sizes, case.config.context_length, case.config.outputs))
     x, y = (part.flatten(0, 1)[:series, :, None].contiguous() for part in case.data())
     step = network_step(network, x, y, case, phase, precision).step

@@ -1,9 +1,9 @@
-"""An accelerator that is not there: what a computation would launch on one, and move.
+"""A fake accelerator that counts the operations launched and the bytes moved.
 
-Tensors have a shape, a type and a device but no values. torch's "lazy" device serves, for torch
-takes the same paths for it as for CUDA and lets gradients be computed without its library. Nothing
-can be read back, and nothing goes from one device to the other: both raise. So does whatever makes
-a graph of CUDA calls impossible, but for what only a true device knows.
+Tensors have a shape, a type and a device but no values. We use torch's "lazy" device, because torch
+takes the same paths for it as for CUDA and can compute gradients without its library. Reading
+values back and copying between devices raise. So does anything that prevents CUDA graph capture,
+as far as that can be known without a real device.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from .cases import Case, Phase
 from .contestants import NotRun, authors_network
 
 DEVICE = torch.device("lazy", 0)
-# What only looks at memory in another way, or only sets it aside.
+# Operations that only create views or allocate memory.
 FREE = {
     *("alias", "detach", "view", "_unsafe_view", "t", "transpose", "permute", "slice", "select"),
     *("squeeze", "unsqueeze", "expand", "unfold", "unbind", "split", "split_with_sizes"),
@@ -43,14 +43,14 @@ FREE = {
 
 
 class DeviceError(Exception):
-    """A tensor of the host was used with one of the accelerator, so that one waits."""
+    """A host tensor was combined with one on the accelerator, which would force a wait."""
 
 
 class Kernels(TorchDispatchMode):
-    """Counts operations of the accelerator, each once: most are one kernel.
+    """Counts operations on the accelerator, each once: most are one kernel.
 
-    Bytes are those of all tensors that an operation reads and writes. A product whose addend is
-    broadcast writes and reads that in full beforehand, as cuBLAS takes it.
+    Bytes are those of all tensors that an operation reads and writes. A matmul with a broadcast
+    addend first writes and reads it in full, because cuBLAS needs it expanded.
     """
 
     def __init__(self) -> None:
@@ -80,7 +80,7 @@ class Kernels(TorchDispatchMode):
 
 @contextmanager
 def accelerator() -> Iterator[None]:
-    """Inside, `DEVICE` can be computed with, in float32."""
+    """Context in which `DEVICE` can be used, in float32."""
     fused = [*optimizer._get_fused_kernels_supported_devices(), DEVICE.type]
     with (
         FakeTensorMode(),
@@ -115,7 +115,7 @@ def counted(case: Case, phase: Phase) -> Kernels:
             step = Step(network, examples, training, DEVICE)
             step.leave_flag()
             with Kernels():
-                step._whole(index)  # Adam's state is made in the first
+                step._whole(index)  # the first step creates Adam's state
             with kernels:
                 step._whole(index)
         else:
@@ -126,9 +126,9 @@ def counted(case: Case, phase: Phase) -> Kernels:
 
 
 def counted_of_authors(case: Case, phase: Phase) -> Kernels:
-    """The same of the authors' network: forward, loss, backward and the same Adam, or forward.
+    """The same for the authors' network: forward, loss, backward and the same Adam, or forward.
 
-    What it copies from the host in every pass is made on the device here.
+    What it copies from the host in every pass is created on the device here.
 
     Raises
     ------
@@ -138,7 +138,7 @@ def counted_of_authors(case: Case, phase: Phase) -> Kernels:
     config = case.config
     with accelerator(), DEVICE:
         network = authors_network(case, DEVICE).train(phase == "train")
-        for module in network.modules():  # some are made on the host, whatever the device
+        for module in network.modules():  # some are always created on the host
             for name, buffer in module.named_buffers(recurse=False):
                 module.register_buffer(name, torch.empty_like(buffer, device=DEVICE))
         x = torch.empty(case.batch, config.context_length, case.channels)
@@ -156,7 +156,7 @@ def counted_of_authors(case: Case, phase: Phase) -> Kernels:
         kernels = Kernels()
         if phase == "train":
             with Kernels():
-                step()  # Adam's state is made in the first
+                step()  # the first step creates Adam's state
             with kernels:
                 step()
         else:
@@ -166,15 +166,15 @@ def counted_of_authors(case: Case, phase: Phase) -> Kernels:
 
 
 class AllKnown(LabelledCases):
-    """Cases without gaps; to look for some would read values."""
+    """Cases without gaps; looking for gaps would read values."""
 
     def __init__(self, x: Tensor, y: Tensor):
         self.x, self.y, self.weight, self.complete = x, y, None, True
 
 
 def table(cases: Sequence[Case]) -> list[str]:
-    """Operations and bytes of each case in plain torch and float32, the authors' beside them where
-    sktime is installed, as Markdown."""
+    """Operations and bytes of each case in plain torch and float32 as Markdown, with the authors'
+    for comparison if sktime is installed."""
     lines = [
         "| case | phase | operations | GB moved | GB with everything fused | Gflop "
         "| authors: operations | GB moved |",

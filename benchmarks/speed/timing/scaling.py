@@ -1,8 +1,8 @@
-"""How cost grows: with channels, with the context's length, with the number of series.
+"""Scaling of time with the number of channels, the context length and the number of series.
 
-One network, F1's, on ever more of one thing. At every point all contestants take turns. One that
-would take longer than its budget, or more memory than is free, is left out from there on, and its
-points say so.
+F1's network with one of these increasing. At every point all contestants take turns. One that would
+take longer than its budget, or more memory than is free, is skipped from there on, and its points
+give the reason.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from .contestants import AUTHORS, OURS, Entry, NotRun, Step, build
 from .machine import high_water, seconds_per_call
 from .measure import interleaved
 
-MEMORY_SHARE = 0.6  # of the free memory that one step may be expected to take
-CHUNK = 1000  # series per pass of a forecast of many
+MEMORY_SHARE = 0.6  # largest fraction of the free memory that a step may be predicted to take
+CHUNK = 1000  # series per pass when forecasting many
 
 
 @dataclass(frozen=True)
 class Axis:
-    """What grows, and how a case of size n looks."""
+    """A scaling axis, and how to build a case of size n."""
 
     name: str
     sizes: tuple[int, ...]
@@ -49,7 +49,7 @@ def _series(n: int) -> Case:
     return forecast_case("series", "ETTh1", batch=n, channels=1)
 
 
-# Lengths lie on the authors' grid: a whole number of strides behind the first patch.
+# Lengths are on the authors' grid: a whole number of strides after the first patch.
 AXES: dict[str, Axis] = {
     axis.name: axis
     for axis in (
@@ -80,7 +80,7 @@ OTHERS = (Entry(AUTHORS, "eager", "fp32"), Entry("PatchTST", "eager", "fp32"))
 
 
 def contenders(phase: Phase) -> tuple[Entry, ...]:
-    """Ours on the package's own path, and the others."""
+    """Ours on the package's default path, and the others."""
     return (Entry(OURS, "eager" if phase == "train" else "fused", "fp32"), *OTHERS)
 
 
@@ -123,7 +123,7 @@ def scale(
             before = high_water(reset=True)
             slowest = max(slowest, seconds_per_call(steps[entry], 1))
             bytes_taken[entry] = max(1.0, high_water() - before)
-        # what is long enough alone is not repeated within a turn
+        # a call that is long enough is not repeated within a turn
         turn = 0.2 if slowest < 1 else 0.0
         for entry, seconds in interleaved(steps, rounds=rounds, warmup=0, turn=turn).items():
             seen[entry].append((n, min(seconds), bytes_taken[entry]))
@@ -137,7 +137,7 @@ def scale(
 
 
 def _step(axis: Axis, entry: Entry, n: int, phase: Phase) -> Step:
-    """A step at size n; many series are the same chunk again and again."""
+    """A step at size n; many series are the same chunk repeated."""
     case = axis.case(n)
     if axis.name != "series" or n <= CHUNK:
         return build(entry, case, phase).step
@@ -152,7 +152,7 @@ def _step(axis: Axis, entry: Entry, n: int, phase: Phase) -> Step:
 
 
 def too_much(seen: Sequence[tuple[int, float, float]], n: int, budget: float) -> str | None:
-    """Why size n is not tried, from (size, seconds, bytes) of the sizes before."""
+    """Why size n is skipped, from (size, seconds, bytes) of the smaller sizes."""
     if not seen:
         return None
     seconds = _expected([(size, value) for size, value, _ in seen], n)
@@ -165,7 +165,7 @@ def too_much(seen: Sequence[tuple[int, float, float]], n: int, budget: float) ->
 
 
 def _expected(seen: Sequence[tuple[int, float]], n: int) -> float:
-    """Value at n with the power of the last two sizes, at least 1 and at most 2."""
+    """Value at n, extrapolated with the exponent of the last two sizes, clipped to 1 to 2."""
     power = 1.0
     if len(seen) > 1:
         power = min(2.0, max(1.0, slope(seen[-2:])))
@@ -174,13 +174,13 @@ def _expected(seen: Sequence[tuple[int, float]], n: int) -> float:
 
 
 def slope(points: Sequence[tuple[int, float]]) -> float:
-    """Power of n by least squares through the logarithms: 1 is linear growth."""
+    """Exponent of n by least squares on the logarithms: 1 is linear growth."""
     sizes, values = np.log(np.array(points, dtype=float)).T
     return float(np.polyfit(sizes, values, 1)[0])
 
 
 def slopes(points: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Power over all sizes, and over the upper half where fixed costs no longer show."""
+    """Exponent over all sizes, and over the upper half, where fixed costs no longer show."""
     groups: dict[tuple[str, str, str], list[tuple[int, float]]] = {}
     for p in points:
         if p["median_ms"] is not None:
@@ -202,7 +202,7 @@ def slopes(points: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def all_axes(*, rounds: int, budget: float, names: Sequence[str]) -> dict[str, Any]:
-    """Every axis and phase: points, slopes, and what each axis means."""
+    """Every axis and phase: points, exponents, and a description of each axis."""
     points = [
         asdict(point)
         for name in names

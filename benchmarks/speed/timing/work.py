@@ -1,4 +1,4 @@
-"""Operations and bytes that our network cannot do without, counted from its sizes.
+"""The minimum operations and bytes of our network, computed from its sizes.
 
 M = R x N tokens; the other letters are those of `convtimenet._shapes`.
 """
@@ -15,7 +15,7 @@ FLOAT = 4  # bytes
 
 @dataclass(frozen=True)
 class Work:
-    """Of one pass over a batch."""
+    """Work of one pass over a batch."""
 
     flops: int
     bytes: int
@@ -57,7 +57,8 @@ def forward(config: ModelConfig, rows: int, parameters: int) -> Work:
 def step(config: ModelConfig, rows: int, parameters: int) -> Work:
     """One training step: forward, backward and Adam.
 
-    Each product has two in the backward pass, one per factor; only the series needs no gradient:
+    Each product has two in the backward pass, one per factor, except that the series needs no
+    gradient:
 
         flops = 3 forward - 2 M p W  (plain patches: - 2 M p D)
 
@@ -79,5 +80,5 @@ def _series(config: ModelConfig, rows: int) -> int:
 
 
 def attainable_ms(work: Work, gflops: float, copy_gb_per_s: float) -> float:
-    """The longer of computing at the matrix rate and moving at the copy rate, in ms."""
+    """The longer of computing at the matmul rate and moving data at the copy rate, in ms."""
     return max(work.flops / gflops, work.bytes / copy_gb_per_s) * 1e-6
