@@ -455,6 +455,55 @@ def test_missing_text_is_missing_in_every_container(tmp_path):
         np.testing.assert_array_equal(other, found[0])
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("fitted", KINDS)
+@pytest.mark.parametrize("word", ["None", "NA", "nan", "null", "N/A", "-", "inf"])
+def test_words_for_nothing_are_categories_of_text(kind, fitted, word, tmp_path, said):
+    """NA is a country and None a promotion: only an empty cell of text is missing."""
+    frame = kinds_of_goods([word, "wet", ""])
+    model = forecaster(target_cols="y", futr_exog="kind").fit(as_kind(frame, fitted, tmp_path))
+    assert model.covariates_.futr[0].categories == tuple(sorted([word, "wet"]))
+    # also where every cell of the plan is such a word
+    for words in ([word, "wet", word, "wet"], [word] * 4):
+        rows = plan(frame)[["ds"]].assign(kind=words)
+        expected = model.predict(frame, rows)["y"]
+        said()
+        found = model.predict(
+            as_kind(frame, kind, tmp_path), as_kind(rows, kind, tmp_path, "plan")
+        )
+        np.testing.assert_array_equal(column(found, "y"), expected)
+        assert "did not see" not in said()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_texts_that_read_as_one_number_stay_apart_in_every_container(kind, tmp_path):
+    frame = kinds_of_goods(["1.10", "1.1", "1e5"])
+    model = forecaster(target_cols="y", hist_exog="kind").fit(frame)
+    assert model.covariates_.hist[0].categories == ("1.1", "1.10", "1e5")
+    found = model.predict(as_kind(frame, kind, tmp_path))
+    np.testing.assert_array_equal(column(found, "y"), model.predict(frame)["y"])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_fractions_in_float32_are_the_texts_they_are_written_as(kind, tmp_path, said):
+    frame = kinds_of_goods(["0.1", "0.25"])
+    model = forecaster(target_cols="y", hist_exog="kind").fit(frame)
+    expected = model.predict(frame)["y"]
+    said()
+    given = frame.assign(kind=frame["kind"].astype(np.float32))
+    np.testing.assert_array_equal(
+        column(model.predict(as_kind(given, kind, tmp_path)), "y"), expected
+    )
+    assert said() == ""
+
+
+def test_words_for_nothing_among_numbers_as_text_are_missing(promoted):
+    rows = plan(series())
+    lacking = rows.assign(promo=["0", "N/A", "0", "None"])
+    with pytest.raises(DataError, match="'promo' are needed for 4 steps.*2 rows lack some"):
+        promoted.predict(series(), lacking)
+
+
 def test_writings_of_one_label_are_one_category_in_training():
     mixed = kinds_of_goods(["1", "1.0", "x", "True", "true"])
     model = forecaster(target_cols="y", hist_exog="kind").fit(mixed)

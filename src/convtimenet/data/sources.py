@@ -37,6 +37,8 @@ class Wanted:
     targets: Sequence[Any] | None = None
     id: Any = None
     covariates: Sequence[Any] = ()
+    texts: frozenset[str] = frozenset()
+    """Those of the covariates that a fitted model knows as text."""
     usual_time: str | None = None
     """The time column where there is one of that name and `time` is None."""
     hint: str | None = None
@@ -163,7 +165,7 @@ def _from_grid(
         notices += told
     covariates = {}
     for name in wanted.covariates:
-        covariates[name], told = grid[name].covariate(how)
+        covariates[name], told = grid[name].covariate(how, name in wanted.texts)
         notices += told
     return _columns(times, values, channels, time_column.name, origin, ids, id_name, covariates,
                     (*grid.notices, *times.notices, *notices))  # fmt: skip

@@ -159,6 +159,7 @@ class TableReader(ConvTimeNetEstimator):
             targets=(),
             id=self.id_col,
             covariates=column_names("futr_exog", self.futr_exog),
+            texts=self.terms.texts,
             usual_time=table.time_name,
             reading=TimeReading(format=self.time_format, dayfirst=self.dayfirst, steps=steps),
             decimal=self.decimal,
