@@ -253,7 +253,7 @@ class TestNumbers:
             assert table.values[:3, 0].tolist() == [1234, 0.5, 7]
 
     def test_a_text_covariate_with_commas_is_text(self, tmp_path):
-        cells = ["1;a,b", "2;c", "3;1,234", "4;None"]
+        cells = ["1;a,b", "2;c", "3;1,234", "4;"]
         table = read_table(save(tmp_path, written(";", cells, "date;y;k")), covariates=["k"])
         assert table.covariates["k"].tolist() == ["a,b", "c", "1,234", None]
 
