@@ -794,6 +794,23 @@ def test_texts_that_a_plan_does_not_say_are_none():
     np.testing.assert_array_equal(one, model.predict(future=rows, h=2)["y"])
 
 
+def test_a_series_is_the_plan_of_one_covariate(promoted):
+    rows = plan(series())
+    expected = promoted.predict(future=rows)["y"]
+    found = promoted.predict(future=rows.set_index("ds")["promo"])
+    np.testing.assert_array_equal(found["y"], expected)
+
+
+def test_names_that_the_numbered_columns_of_an_array_cannot_have(promoted):
+    with pytest.raises(DataError, match="'0' to '0', and have no names such as 'promo'; give a fr"):
+        promoted.predict(future=np.zeros(4))
+    model = forecaster().fit(series()[["ds", "y"]])
+    with pytest.raises(DataError, match="no names such as 'y'; give a frame"):
+        model.predict(series()[["y"]].to_numpy())
+    # the remedy works
+    assert len(model.predict(series()[["y", "ds"]])) == 4
+
+
 def test_what_a_plan_lacks_is_named_with_what_it_has(promoted):
     rows = plan(series())
     with pytest.raises(

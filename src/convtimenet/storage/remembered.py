@@ -151,7 +151,8 @@ def _particulars(origin: Origin) -> dict[str, Any]:
         if (value := getattr(origin, name))
     }
     labels = [[name, label] for name, label in origin.labels if _is_plain(label)]
-    return found | ({"labels": labels} if labels else {})
+    found |= {"labels": labels} if labels else {}
+    return found | ({"axis": list(origin.axis)} if origin.axis and _is_plain(origin.axis) else {})
 
 
 def _is_plain(label: Any) -> bool:
@@ -165,7 +166,7 @@ def _origin(values: dict[str, Any]) -> dict[str, Any]:
         (name, tuple(label) if isinstance(label, list) else label)
         for name, label in values.get("labels", ())
     ]
-    return values | {"labels": tuple(labels)}
+    return values | {"labels": tuple(labels), "axis": tuple(values.get("axis", ()))}
 
 
 def check_fits(table: Table, scaler: Scaler, encoder: Encoder, config: ModelConfig) -> None:
