@@ -6,9 +6,11 @@ Every case is tried as a pandas, polars and pyarrow frame and as a CSV file.
 
 from __future__ import annotations
 
+import datetime
 import logging
 import re
 import uuid
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -584,6 +586,41 @@ def test_ids_match_however_they_are_written(kind, written, fitted, tmp_path, sai
         assert ours.type == theirs.type if kind == "pyarrow" else ours.dtype == theirs.dtype
     mixed = model.predict(frame, as_kind(rows, kind, tmp_path, "plan"))["ConvTimeNet"]
     np.testing.assert_array_equal(mixed, expected)
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [
+        [101, "a", 103.0],
+        [True, "b"],
+        [Decimal("1.10"), Decimal(2)],
+        [datetime.date(2020, 1, 1), datetime.date(2020, 1, 2)],
+        [np.int32(7), "c", uuid.UUID(int=7)],
+        [2**64, "d"],
+    ],
+)
+def test_ids_of_several_types_come_back_from_a_saved_model(ids, tmp_path, said):
+    model = forecaster().fit(panel(ids))
+    before = model.predict()
+    assert before["unique_id"].tolist()[::4] == ids
+    said()
+    path = model.save(tmp_path / "m")
+    after = ConvTimeNetForecaster.load(path, device="cpu").predict()
+    assert said() == ""
+    pd.testing.assert_frame_equal(after, before)
+    assert [type(one) for one in after["unique_id"].iloc[::4]] == [
+        int if isinstance(one, np.integer) else type(one) for one in ids
+    ]
+
+
+def test_ids_that_a_saved_model_cannot_hold_are_told_of(tmp_path, said):
+    model = forecaster().fit(panel([b"a", b"b"]))
+    said()
+    loaded = ConvTimeNetForecaster.load(model.save(tmp_path / "m"), device="cpu")
+    assert "ids of the type bytes come back as text from a saved model" in said()
+    assert loaded.predict()["unique_id"].tolist()[::4] == ["b'a'", "b'b'"]
+    found = loaded.predict(panel([b"a", b"b"]))
+    np.testing.assert_array_equal(found["ConvTimeNet"], model.predict()["ConvTimeNet"])
 
 
 @pytest.mark.parametrize("kind", ["pandas", "polars", "csv"])
