@@ -6,9 +6,11 @@ Every case is tried as a pandas, polars and pyarrow frame and as a CSV file.
 
 from __future__ import annotations
 
+import datetime
 import logging
 import re
 import uuid
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -455,6 +457,55 @@ def test_missing_text_is_missing_in_every_container(tmp_path):
         np.testing.assert_array_equal(other, found[0])
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("fitted", KINDS)
+@pytest.mark.parametrize("word", ["None", "NA", "nan", "null", "N/A", "-", "inf"])
+def test_words_for_nothing_are_categories_of_text(kind, fitted, word, tmp_path, said):
+    """NA is a country and None a promotion: only an empty cell of text is missing."""
+    frame = kinds_of_goods([word, "wet", ""])
+    model = forecaster(target_cols="y", futr_exog="kind").fit(as_kind(frame, fitted, tmp_path))
+    assert model.covariates_.futr[0].categories == tuple(sorted([word, "wet"]))
+    # also where every cell of the plan is such a word
+    for words in ([word, "wet", word, "wet"], [word] * 4):
+        rows = plan(frame)[["ds"]].assign(kind=words)
+        expected = model.predict(frame, rows)["y"]
+        said()
+        found = model.predict(
+            as_kind(frame, kind, tmp_path), as_kind(rows, kind, tmp_path, "plan")
+        )
+        np.testing.assert_array_equal(column(found, "y"), expected)
+        assert "did not see" not in said()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_texts_that_read_as_one_number_stay_apart_in_every_container(kind, tmp_path):
+    frame = kinds_of_goods(["1.10", "1.1", "1e5"])
+    model = forecaster(target_cols="y", hist_exog="kind").fit(frame)
+    assert model.covariates_.hist[0].categories == ("1.1", "1.10", "1e5")
+    found = model.predict(as_kind(frame, kind, tmp_path))
+    np.testing.assert_array_equal(column(found, "y"), model.predict(frame)["y"])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_fractions_in_float32_are_the_texts_they_are_written_as(kind, tmp_path, said):
+    frame = kinds_of_goods(["0.1", "0.25"])
+    model = forecaster(target_cols="y", hist_exog="kind").fit(frame)
+    expected = model.predict(frame)["y"]
+    said()
+    given = frame.assign(kind=frame["kind"].astype(np.float32))
+    np.testing.assert_array_equal(
+        column(model.predict(as_kind(given, kind, tmp_path)), "y"), expected
+    )
+    assert said() == ""
+
+
+def test_words_for_nothing_among_numbers_as_text_are_missing(promoted):
+    rows = plan(series())
+    lacking = rows.assign(promo=["0", "N/A", "0", "None"])
+    with pytest.raises(DataError, match="'promo' are needed for 4 steps.*2 rows lack some"):
+        promoted.predict(series(), lacking)
+
+
 def test_writings_of_one_label_are_one_category_in_training():
     mixed = kinds_of_goods(["1", "1.0", "x", "True", "true"])
     model = forecaster(target_cols="y", hist_exog="kind").fit(mixed)
@@ -535,6 +586,41 @@ def test_ids_match_however_they_are_written(kind, written, fitted, tmp_path, sai
         assert ours.type == theirs.type if kind == "pyarrow" else ours.dtype == theirs.dtype
     mixed = model.predict(frame, as_kind(rows, kind, tmp_path, "plan"))["ConvTimeNet"]
     np.testing.assert_array_equal(mixed, expected)
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [
+        [101, "a", 103.0],
+        [True, "b"],
+        [Decimal("1.10"), Decimal(2)],
+        [datetime.date(2020, 1, 1), datetime.date(2020, 1, 2)],
+        [np.int32(7), "c", uuid.UUID(int=7)],
+        [2**64, "d"],
+    ],
+)
+def test_ids_of_several_types_come_back_from_a_saved_model(ids, tmp_path, said):
+    model = forecaster().fit(panel(ids))
+    before = model.predict()
+    assert before["unique_id"].tolist()[::4] == ids
+    said()
+    path = model.save(tmp_path / "m")
+    after = ConvTimeNetForecaster.load(path, device="cpu").predict()
+    assert said() == ""
+    pd.testing.assert_frame_equal(after, before)
+    assert [type(one) for one in after["unique_id"].iloc[::4]] == [
+        int if isinstance(one, np.integer) else type(one) for one in ids
+    ]
+
+
+def test_ids_that_a_saved_model_cannot_hold_are_told_of(tmp_path, said):
+    model = forecaster().fit(panel([b"a", b"b"]))
+    said()
+    loaded = ConvTimeNetForecaster.load(model.save(tmp_path / "m"), device="cpu")
+    assert "ids of the type bytes come back as text from a saved model" in said()
+    assert loaded.predict()["unique_id"].tolist()[::4] == ["b'a'", "b'b'"]
+    found = loaded.predict(panel([b"a", b"b"]))
+    np.testing.assert_array_equal(found["ConvTimeNet"], model.predict()["ConvTimeNet"])
 
 
 @pytest.mark.parametrize("kind", ["pandas", "polars", "csv"])
@@ -743,6 +829,23 @@ def test_texts_that_a_plan_does_not_say_are_none():
     rows = pd.DataFrame({"ds": plan(frame)["ds"], "kind": ["a", "b", "c", "d"]})
     one = model.predict(future=rows.head(2), h=2)["y"]
     np.testing.assert_array_equal(one, model.predict(future=rows, h=2)["y"])
+
+
+def test_a_series_is_the_plan_of_one_covariate(promoted):
+    rows = plan(series())
+    expected = promoted.predict(future=rows)["y"]
+    found = promoted.predict(future=rows.set_index("ds")["promo"])
+    np.testing.assert_array_equal(found["y"], expected)
+
+
+def test_names_that_the_numbered_columns_of_an_array_cannot_have(promoted):
+    with pytest.raises(DataError, match="'0' to '0', and have no names such as 'promo'; give a fr"):
+        promoted.predict(future=np.zeros(4))
+    model = forecaster().fit(series()[["ds", "y"]])
+    with pytest.raises(DataError, match="no names such as 'y'; give a frame"):
+        model.predict(series()[["y"]].to_numpy())
+    # the remedy works
+    assert len(model.predict(series()[["y", "ds"]])) == 4
 
 
 def test_what_a_plan_lacks_is_named_with_what_it_has(promoted):

@@ -4,6 +4,9 @@ import gzip
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -298,3 +301,22 @@ def test_dimensions_that_are_no_number_are_counted_instead(tmp_path, dimensions)
     path = tmp_path / "x.ts"
     path.write_text(f"@dimensions {dimensions}\n@data\n1,2:3,4\n", encoding="utf-8")
     assert read_cases(path).values.tolist() == [[[1, 2], [3, 4]]]
+
+
+@pytest.mark.parametrize("name", ["Unnamed: 0", "__index_level_0__"])
+@pytest.mark.parametrize("library", [pd.DataFrame, pl.DataFrame, pa.table])
+def test_the_index_that_frames_were_written_with_is_no_channel(name, library):
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(6, 2, 5))
+    one = [library({name: range(5), "a": a, "b": b}) for a, b in values]
+    found = as_cases(one)
+    np.testing.assert_array_equal(found.values, values)
+    assert found.channels == ("a", "b")
+    told = f"the index that a frame was written with is no data: {name!r} is left out"
+    assert found.notices == (told,)
+    rows = library({name: range(6), **{f"t{i}": values[:, 0, i] for i in range(5)}})
+    found = as_cases(rows)
+    np.testing.assert_array_equal(found.values, values[:, :1])
+    assert found.notices == (told,)
+    alone = as_cases(library({name: [1.0, 2.0]}))  # nothing else to be the data
+    assert alone.values.tolist() == [[[1.0]], [[2.0]]]

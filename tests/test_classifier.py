@@ -349,8 +349,19 @@ class TestWeights:
         with pytest.raises(DataError, match="found sample weights of 0 only"):
             classifier(class_weight={"fast": 0, "slow": 0}).fit(cases(), labels())
         for wrong in (np.zeros(24), np.ones(23), -np.ones(24), np.full(24, np.nan)):
-            with pytest.raises(ValueError, match=r"[Ww]eight"):
+            with pytest.raises(DataError, match=r"a finite number .* for each of the 24 cases"):
                 classifier().fit(cases(), labels(), sample_weight=wrong)
+
+    @pytest.mark.parametrize("size", [1e-300, 1e-20, 3.0, 1e30, 1e300])
+    def test_only_their_ratios_matter(self, size):
+        weight = np.linspace(0.5, 1, 24)
+        one = classifier(n_epochs=2).fit(cases(), labels(), sample_weight=weight)
+        for given in ({}, {"class_weight": {"fast": size, "slow": size}}):
+            own = weight if given else size * weight
+            two = classifier(n_epochs=2, **given).fit(cases(), labels(), sample_weight=own)
+            np.testing.assert_allclose(
+                one.predict_proba(cases()), two.predict_proba(cases()), rtol=1e-4
+            )
 
 
 class TestPredictRefuses:

@@ -309,6 +309,14 @@ class TestOwnCases:
         assert run.result.scores["balanced_accuracy"] == pytest.approx(np.mean(per_class))
         assert run.result.baseline == {"accuracy": 2 / 8, "balanced_accuracy": 1 / 2}
 
+    def test_a_page_of_a_run_with_classes_that_training_lacked(self, tmp_path):
+        test = as_cases(cases(8).values, np.array(["a", "b", "c", "a", "b", "a", "a", "c"]))
+        run = fit_labelled(ConvTimeNetClassifier(**QUICK), cases(), test, dataset="mine")
+        page = run.write_report(tmp_path / "page.html").read_text(encoding="utf-8")
+        assert "2 of 8 test cases are of classes that the training cases lack" in page
+        for score in ("accuracy", "balanced_accuracy"):
+            assert f"{100 * run.result.scores[score]:.1f}&nbsp;%" in page
+
     def test_classes_are_written_with_their_probabilities(self, tmp_path):
         model = ConvTimeNetClassifier(**QUICK).fit(cases())
         predicted = write_classes(tmp_path / "out.csv", model, cases())

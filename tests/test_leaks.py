@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 import torch
 from hypothesis import given, settings
@@ -320,6 +321,54 @@ class TestCalibration:
         assert windows_of(model.calibrate(values)) == 18
         assert windows_of(model.calibrate(values[100:])) == 8
         assert windows_of(model.calibrate(series(100, 9))) == 88
+
+    @pytest.mark.parametrize("kind", ["array", "pandas", "polars"])
+    @pytest.mark.parametrize("loaded", [False, True])
+    def test_rows_without_stamps_are_known_wherever_they_begin(self, kind, loaded, tmp_path):
+        values = series(160)[:, 0]
+        make = {"array": np.asarray, "pandas": pd.Series, "polars": pl.Series}[kind]
+        model = forecaster(**self.whole).fit(make(values[20:120]))
+        if loaded:
+            model = ConvTimeNetForecaster.load(model.save(tmp_path / "m"), device="cpu")
+        for first, end in ((20, 120), (50, 120), (50, 100), (20, 60)):
+            told = f"fitted to all {end - first} rows given"
+            with pytest.raises(DataError, match=told):
+                model.calibrate(make(values[first:end]))
+        # of rows that begin before or within the fitted ones, those behind: 3 steps from each
+        for first in (0, 20, 70, 100):
+            assert windows_of(model.calibrate(make(values[first:]))) == 38
+            some = values[first:].copy()
+            some[60 if first == 0 else 18] += 1  # revised since
+            assert windows_of(model.calibrate(make(some))) == 38
+        assert windows_of(model.calibrate(make(values[120:]))) == 40 - 10 - 3 + 1
+        assert windows_of(model.calibrate(make(series(100, 9)[:, 0]))) == 88
+
+    def test_series_that_begin_alike_are_others(self):
+        """As those of sales, which are 0 for long."""
+        few = np.where(np.random.default_rng(0).random((2, 120)) < 0.1, 1.0, 0.0)
+        few[:, :30] = 0
+        model = forecaster(**self.whole).fit(few[0])
+        assert windows_of(model.calibrate(few[1])) == 120 - 10 - 3 + 1
+        with pytest.raises(DataError, match="fitted to all 80 rows given"):
+            model.calibrate(few[0, 40:])
+
+    @FORMS
+    @pytest.mark.parametrize("loaded", [False, True])
+    @pytest.mark.parametrize("refit", [False, True])
+    def test_scores_of_fitted_rows_are_told_of(self, long, loaded, refit, tmp_path, caplog):
+        values = series(120)
+        model = forecaster(refit=refit).fit(dated(values[:100], long))
+        if loaded:
+            model = ConvTimeNetForecaster.load(model.save(tmp_path / "m"), device="cpu")
+        caplog.clear()
+        for first in (80, 100):  # held back of the first training, and new
+            model.evaluate(dated(values, long), first_row=first)
+        assert "the weights were fitted to" not in caplog.text
+        S = 2 if long else 1
+        for first, end, seen in ((None, 100, 80), (70, None, 10), (20, 60, 40)):
+            caplog.clear()
+            model.evaluate(dated(values, long), first_row=first, end=end)
+            assert f"fitted to {S * seen} of the rows to score" in caplog.text
 
     def test_intervals_of_a_whole_fit_are_not_made_from_its_own_rows(self):
         """An autoregression: what the weights have seen is no measure of what is new."""

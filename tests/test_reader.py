@@ -253,7 +253,7 @@ class TestNumbers:
             assert table.values[:3, 0].tolist() == [1234, 0.5, 7]
 
     def test_a_text_covariate_with_commas_is_text(self, tmp_path):
-        cells = ["1;a,b", "2;c", "3;1,234", "4;None"]
+        cells = ["1;a,b", "2;c", "3;1,234", "4;"]
         table = read_table(save(tmp_path, written(";", cells, "date;y;k")), covariates=["k"])
         assert table.covariates["k"].tolist() == ["a,b", "c", "1,234", None]
 
@@ -428,6 +428,18 @@ class TestLabels:
         found = self.ahead(pl.Series("sales", VALUES))
         assert isinstance(found, pl.Series)
         assert (found.name, found.to_list()) == ("sales", [1, 1])
+        assert self.ahead(pl.Series(VALUES)).name == ""
+
+    def test_chunked_arrays_of_pyarrow(self):
+        found = self.ahead(pa.chunked_array([VALUES[:3], VALUES[3:]]))
+        assert isinstance(found, pa.ChunkedArray)
+        assert found.to_pylist() == [1, 1]
+
+    def test_names_of_the_columns_own_levels(self, tmp_path):
+        labels = pd.MultiIndex.from_tuples([("a", "x"), ("b", 2)], names=["plant", None])
+        for columns in (labels, pd.Index(["a", "b"], name="plant"), pd.Index([1, 2], name=0)):
+            frame = pd.DataFrame(np.ones((8, 2)), index=self.INDEX, columns=columns)
+            assert list(self.ahead(frame).columns.names) == list(columns.names)
 
     @pytest.mark.parametrize("library", [pd.DataFrame, pl.DataFrame])
     def test_uuids(self, library):
@@ -442,7 +454,7 @@ class TestLabels:
 
     def test_they_are_kept_in_a_saved_model(self, tmp_path):
         index = pd.period_range("2020-01", periods=40, freq="M")
-        labels = pd.MultiIndex.from_tuples([("a", "x"), ("b", 2)])
+        labels = pd.MultiIndex.from_tuples([("a", "x"), ("b", 2)], names=["plant", 1])
         waves = np.sin(np.arange(80).reshape(40, 2))
         frame = pd.DataFrame(waves, index=index, columns=labels)
         tiny = {"d_model": 8, "d_ff": 8, "kernel_sizes": (3,)}
@@ -499,6 +511,25 @@ class TestWrittenIndexes:
         frame.sort_values("y").to_parquet(tmp_path / "x.parquet")
         table = read_table(tmp_path / "x.parquet")
         assert (table.channels, table.time_name) == (("y",), "__index_level_0__")
+
+    @pytest.mark.parametrize("name", ["index", "level_0", "rownames"])
+    def test_of_a_reset_one(self, name, tmp_path):
+        order = self.FRAME.sort_values("y", ascending=False)
+        for numbers in (range(8), range(1, 9), order.index):
+            frame = order.assign(**{name: list(numbers)})
+            frame.to_csv(tmp_path / "x.csv", index=False)
+            self.check(tmp_path / "x.csv", repr(name))
+            for one in (frame, pl.from_pandas(frame)):
+                assert read_table(one).channels == ("y",)
+
+    def test_columns_of_that_name_that_are_data(self):
+        for numbers in (VALUES, range(2, 10), [0, 0, 1, 2, 3, 4, 5, 6], np.arange(8) / 2):
+            table = read_table(self.FRAME.assign(index=list(numbers)))
+            assert table.channels == ("y", "index")
+        times = self.FRAME[["y"]].reset_index()
+        assert read_table(times, time_col="index").channels == ("y",)
+        with pytest.raises(DataError, match="time_col=... with one of 'index', 'y'"):
+            read_table(times)
 
     def test_it_may_be_asked_for(self):
         table = read_table(self.FRAME.assign(**{"Unnamed: 0": 1.0}), target_cols=["Unnamed: 0"])

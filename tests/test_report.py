@@ -407,6 +407,30 @@ def test_intervals_are_told_and_drawn(forecast, tmp_path):
     assert len(plain.pictures()) == len(page.pictures()) - 1
 
 
+def test_a_classification_page_counts_classes_that_training_lacked(classes, tmp_path: Path):
+    model, cases = classes
+    assert cases.labels is not None
+    labels = np.array(["new", "a third", *cases.labels[2:]], dtype=object)
+    other = replace(cases, labels=labels)
+    page = Page(write_classes(tmp_path, (model, other)))
+    predicted, right = model.predict(cases), model.predict(cases) == labels
+    own = [right[labels == one].mean() for one in sorted(set(labels))]
+    assert f"{100 * right.mean():.1f} %" in page.text
+    assert f"{100 * np.mean(own):.1f} %" in page.text
+    assert "Of 5 classes, all scored once." in page.text
+    for name in ("new", "a third"):
+        assert re.search(rf"{name}\s+none\s+0.0 %\s+1\b", page.text)
+    # one wrong case alone, so that it is shown
+    alone = cases.subset(np.array([0, *np.flatnonzero(predicted == cases.labels)[:6]]))
+    assert alone.labels is not None
+    lonely = replace(alone, labels=np.array(["new", *alone.labels[1:]], dtype=object))
+    page = Page(write_classes(tmp_path, (model, lonely)))
+    assert f"Case 0: new, taken for {predicted[0]}" in page.text
+    assert "none for class new, the true one: no training case was of it" in page.text
+    with pytest.raises(DataError, match="fitted to, found new; write them as in training"):
+        write_classes(tmp_path, (model, replace(cases, labels=np.array(["new"] * 60))))
+
+
 @pytest.fixture(scope="module")
 def numbers() -> tuple[ConvTimeNetRegressor, Cases]:
     torch.set_num_threads(1)

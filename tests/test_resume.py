@@ -270,6 +270,12 @@ class TestFolder:
         with pytest.raises(CheckpointError, match="its format is 99, here 1"):
             Checkpoints(tmp_path, "choose", {}).newest()
 
+    def test_a_folder_that_cannot_be_made(self, tmp_path):
+        (tmp_path / "file").touch()
+        estimator, data = forecaster()
+        with pytest.raises(CheckpointError, match=r"can be written to, found .*; give another"):
+            estimator.fit(*data, resume=tmp_path / "file" / "inner")
+
     def test_a_file_is_no_folder(self, tmp_path):
         path = tmp_path / "file"
         path.write_text("")

@@ -22,6 +22,7 @@ import numpy as np
 
 from convtimenet.data.frequency import Frequency
 from convtimenet.data.sources import Columns, Origin
+from convtimenet.data.text.numbers import is_missing
 from convtimenet.data.timestamps import to_local
 from convtimenet.errors import DataError
 from convtimenet.wording import listing
@@ -35,6 +36,7 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _UUID = re.compile(r"\{?[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\}?")
 _LONGEST = 40  # characters of what may be a number
 _EXACT = 2**53  # from here on whole numbers in float64 stand for their neighbours too
+_LARGEST_SINGLE = float(np.finfo(np.float32).max)
 _TRUTH = {"true": 1.0, "false": 0.0}
 
 
@@ -43,13 +45,17 @@ _TRUTH = {"true": 1.0, "false": 0.0}
 
 def spelling(label: Any) -> str:
     """What all writings of one label or id have in common: 1, 1.0, "1" and "1.0" are one, and
-    True, "True" and "true", and a UUID in capitals. Other texts are what they are: "01" is not "1",
+    True, "True" and "true", 0.1 in float32 and "0.1", and a UUID in capitals. Other texts are what they are: "01" is not "1",
     and the version "1.10" not "1.1"."""
     text = str(label).strip()
     if _WHOLE.fullmatch(text) and len(text) < _LONGEST:
         return str(int(text.removesuffix(".0")))
     if text.lower() in _TRUTH:
         return text.lower()
+    if isinstance(label, float) and abs(label) < _LARGEST_SINGLE:
+        single = np.float32(label)
+        if float(single) == label:  # a column of float32 has no other digits
+            text = str(single)
     if not isinstance(label, str):
         return _value(text)
     return text.strip("{}").lower() if _UUID.fullmatch(text) else text
@@ -177,9 +183,9 @@ def category_of(labels: Labels, value: Any, name: str) -> int | None:
         If it may be several of them.
     """
     found = labels.find(value)
-    # a frame's booleans are numbers by now
-    if not found and not isinstance(value, str) and value in (0, 1) and labels.truth:
-        found = labels.find(str(bool(value)))
+    # a frame's booleans are numbers by now, and text in a file
+    if not found and labels.truth and (truth := spelling(value)) in ("0", "1"):
+        found = labels.find(str(truth == "1"))
     if len(found) > 1:
         raise DataError(
             f"covariate {name!r}: {value!r} may be any of the categories "
@@ -235,6 +241,11 @@ class Terms:
     categories: Mapping[str, tuple[str, ...] | None]
     time_name: str
     reads_times: bool
+
+    @property
+    def texts(self) -> frozenset[str]:
+        """Names of the covariates that are text."""
+        return frozenset(name for name, one in self.categories.items() if one is not None)
 
     def stamps(self, columns: Columns, what: str = "the table") -> Columns:
         """Rows whose time stamps are of the kind that training had, on its clock where they keep
@@ -386,7 +397,7 @@ def _numbers(name: str, values: np.ndarray, what: str) -> np.ndarray:
             found[i] = _TRUTH[text.lower()]
         elif _NUMBER.fullmatch(text):
             found[i] = float(text)
-        elif text.lower() not in ("", "nan", "na", "null"):
+        elif not is_missing(text):
             raise DataError(
                 f"covariate {name!r}: expected numbers as in training, found {text!r} in row {i} "
                 f"of {what}; write numbers with a decimal point, or leave the cell empty"

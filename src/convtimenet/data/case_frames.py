@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from convtimenet.data.roles import is_written_index
 from convtimenet.errors import DataError
+from convtimenet.wording import listing
 
 __all__ = [
     "channels_of",
@@ -18,6 +20,7 @@ __all__ = [
     "one_frame",
     "rows_as_cases",
     "same_columns",
+    "without_index",
 ]
 
 
@@ -43,6 +46,19 @@ def frame_of(item: Any) -> Any:
         raise DataError(
             "two columns of a frame have the same name, expected one for each; rename one of them"
         ) from error
+
+
+def without_index(frames: Sequence[Any]) -> tuple[list[Any], list[str]]:
+    """Frames without the columns under which programs write their index, and what to say of it."""
+    found, left_out = [], {}
+    for frame in frames:
+        written = [name for name in frame.columns if is_written_index(str(name))]
+        written = [name for name in written if name != ""]
+        kept = len(written) == len(frame.columns)
+        left_out |= {} if kept else dict.fromkeys(written)
+        found.append(frame if kept or not written else frame.drop(written))
+    told = f"the index that a frame was written with is no data: {listing([*left_out])} is left out"
+    return found, [told] if left_out else []
 
 
 def one_frame(frame: Any, place: str) -> tuple[np.ndarray, tuple[str, ...]]:

@@ -22,6 +22,7 @@ from convtimenet.data.case_frames import (
     one_frame,
     rows_as_cases,
     same_columns,
+    without_index,
 )
 from convtimenet.data.files.arff_file import read_arff
 from convtimenet.data.files.case_file import Task
@@ -120,10 +121,12 @@ def as_cases(X: Any, y: Any = None) -> Cases:
 
 def _values(X: Any) -> tuple[np.ndarray, tuple[str, ...] | None, list[str]]:
     """Padded values (n, C, L), the channels' names if they have some, and notices."""
-    frame = frame_of(X)
+    frame, notices = frame_of(X), []
+    if frame is not None:
+        (frame,), notices = without_index([frame])
     if frame is not None and is_nested(frame):
         series, names = nested_cases(frame)
-        return _stacked(series), _given(names), []
+        return _stacked(series), _given(names), notices
     if frame is not None:
         X = rows_as_cases(frame)
     elif hasattr(X, "__array__") and not hasattr(X, "ndim"):
@@ -139,7 +142,7 @@ def _values(X: Any) -> tuple[np.ndarray, tuple[str, ...] | None, list[str]]:
                 f"array of shape {array.shape}. Reshape your data to cases x channels x time"
             )
         _check_not_empty(array.shape)
-        return _floats(array[:, None, :] if array.ndim == 2 else array), None, []
+        return _floats(array[:, None, :] if array.ndim == 2 else array), None, notices
     if isinstance(X, Iterable) and not isinstance(X, str | bytes):
         return _listed(list(X))
     raise DataError(
@@ -159,12 +162,13 @@ def _listed(items: list[Any]) -> tuple[np.ndarray, tuple[str, ...] | None, list[
             f"cases must all be frames, time in the rows, or all arrays (C, L_i); found "
             f"{type(items[others[0]]).__name__} as case {others[0]} among frames; convert it"
         )
+    frames, left_out = without_index(frames)
     read = [one_frame(frame, f"case {i}") for i, frame in enumerate(frames)]
     taken, notices = same_columns([names for _, names in read])
     series = [
         case if order is None else case[order] for (case, _), order in zip(read, taken, strict=True)
     ]
-    return _stacked(series), _given(read[0][1]), notices
+    return _stacked(series), _given(read[0][1]), [*left_out, *notices]
 
 
 def _given(names: tuple[str, ...]) -> tuple[str, ...] | None:

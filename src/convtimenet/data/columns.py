@@ -15,7 +15,6 @@ from typing import Any, Protocol
 import numpy as np
 
 from convtimenet.data.text.numbers import (
-    MISSING_WORDS,
     NotANumber,
     decimal_of,
     is_missing,
@@ -101,8 +100,9 @@ class Column(Protocol):
         """Numbers (R,), float64 with NaN, and notices."""
         ...
 
-    def covariate(self, how: Numbers) -> tuple[np.ndarray, tuple[str, ...]]:
-        """Numbers, or text as objects with None, and notices."""
+    def covariate(self, how: Numbers, text: bool) -> tuple[np.ndarray, tuple[str, ...]]:
+        """Numbers, or text as objects with None, and notices; `text` where a model knows it as
+        text."""
         ...
 
 
@@ -253,18 +253,16 @@ class CellColumn:
         """Whether the file has decimal commas, and so points may stand between thousands."""
         return how.decimal is None and how.elsewhere() == ","
 
-    def covariate(self, how: Numbers) -> tuple[np.ndarray, tuple[str, ...]]:
-        if self.typed and any(isinstance(cell, str) for cell in self.cells()):
-            texts = [None if c is None or c != c else str(c) for c in self.cells()]
-            return np.array(texts, object), ()
-        try:
-            return self.numbers(how)
-        except NotANumber:
-            pass
-        cells = (None if c is None or c != c else str(c).strip() for c in self.cells())
-        return np.array(
-            [None if c is None or c.lower() in MISSING_WORDS else c for c in cells], object
-        ), ()
+    def covariate(self, how: Numbers, text: bool) -> tuple[np.ndarray, tuple[str, ...]]:
+        text = text or self.typed
+        if not (text and any(isinstance(cell, str) for cell in self.cells())):
+            try:
+                return self.numbers(how)
+            except NotANumber:
+                pass
+        # "None" and "NA" may be categories: of text only an empty cell is missing
+        cells = ("" if c is None or c != c else str(c).strip() for c in self.cells())
+        return np.array([c or None for c in cells], object), ()
 
 
 def _time_text(cell: Any) -> str:
@@ -398,7 +396,7 @@ class ArrayColumn:
             values[self.missing] = np.nan
         return values, ()
 
-    def covariate(self, how: Numbers) -> tuple[np.ndarray, tuple[str, ...]]:
+    def covariate(self, how: Numbers, text: bool) -> tuple[np.ndarray, tuple[str, ...]]:
         return self.numbers(how)
 
     def _unfit(self, what: str) -> DataError:

@@ -47,6 +47,8 @@ class Origin:
     labels : tuple of (str, object)
         The caller's own labels of columns, where they are not the text that names them here: whole
         numbers, tuples, and None for an index or a series without a name.
+    axis : tuple
+        The names that pandas has for the levels of these labels, if any has one.
     """
 
     kind: str
@@ -61,6 +63,7 @@ class Origin:
     time_zone: str | None = None
     written: str = ""
     labels: tuple[tuple[str, Any], ...] = ()
+    axis: tuple[Any, ...] = ()
 
 
 def column_of(series: Any, name: str) -> Column:
@@ -189,10 +192,12 @@ def _named_offset(offset: str) -> str:
 
 
 def labelled(native: Any, origin: Origin) -> Any:
-    """A frame or series of pandas with the caller's own labels in place of their text."""
-    if not origin.labels:
-        return native
+    """A frame or series with the caller's own labels in place of their text: of pandas, and a
+    series without a name of polars."""
     own = dict(origin.labels)
+    if origin.kind != "pandas":
+        named = origin.series and hasattr(native, "alias")  # a series of polars, no frame
+        return native.alias(own.get(native.name, native.name)) if named else native
     if origin.indexed and native.index.name in own:
         native.index.name = own[native.index.name]
     if origin.series and native.ndim == 1:
@@ -207,6 +212,8 @@ def labelled(native: Any, origin: Origin) -> Any:
             import pandas as pd
 
             native.columns = pd.MultiIndex.from_tuples(labels)
-        else:
+        elif own:
             native.columns = labels
+        if len(origin.axis) == native.columns.nlevels:
+            native.columns.names = list(origin.axis)
     return native

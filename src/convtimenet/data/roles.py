@@ -23,6 +23,7 @@ __all__ = [
     "find_id",
     "find_targets",
     "find_time",
+    "is_written_index",
     "without_index",
 ]
 
@@ -30,6 +31,7 @@ ID_NAME, TARGET_NAME = "unique_id", "y"  # Nixtla's names of the columns of a lo
 TIME_NAMES = ("date", "ds", "time", "timestamp", "datetime")
 _PARTS = ("year", "month", "day", "hour", "minute", "second")
 _INDEX = re.compile(r"__index_level_\d+__|Unnamed: 0(?:\.\d+)?|")
+_ROW_NUMBERS = ("index", "level_0", "rownames", "row_names")
 _MOST_KEYS = 8  # columns whose pairs are tried as ids
 _OFTEN = 0.2  # part of the rows that share a stamp with another where a number may be an id
 
@@ -43,15 +45,36 @@ def without_index(
     written = [
         name
         for k, name in enumerate(grid.names)
-        if _INDEX.fullmatch(name)
-        and name not in asked
-        and (name or k == 0)
-        and not grid[name].holds_dates()
+        if name not in asked
+        and (
+            (is_written_index(name) and (name or k == 0) and not grid[name].holds_dates())
+            or (name in _ROW_NUMBERS and _counts_rows(grid, name))
+        )
     ]
     if not written or len(written) == len(grid.names):
         return grid.names, ()
     told = f"the index that a frame was written with is no data: {listing(written)} is left out"
     return tuple(name for name in grid.names if name not in written), (told,)
+
+
+def is_written_index(name: str) -> bool:
+    """Whether programs write the index of a frame under such a name."""
+    return _INDEX.fullmatch(name) is not None
+
+
+def _counts_rows(grid: Grid, name: str) -> bool:
+    """Whether a column only numbers the rows, from 0 or 1, in a table whose times are elsewhere."""
+    labels = grid[name].labels()
+    if labels is None or len(labels) != grid.rows:
+        return False
+    others = [one for one in grid.names if one != name]
+    if not any(one.lower() in TIME_NAMES or grid[one].holds_dates() for one in others):
+        return False
+    try:
+        numbers = sorted(int(str(label)) for label in labels)
+    except ValueError:
+        return False
+    return numbers in (list(range(grid.rows)), list(range(1, grid.rows + 1)))
 
 
 def find_time(

@@ -37,6 +37,8 @@ class Wanted:
     targets: Sequence[Any] | None = None
     id: Any = None
     covariates: Sequence[Any] = ()
+    texts: frozenset[str] = frozenset()
+    """Those of the covariates that a fitted model knows as text."""
     usual_time: str | None = None
     """The time column where there is one of that name and `time` is None."""
     hint: str | None = None
@@ -163,7 +165,7 @@ def _from_grid(
         notices += told
     covariates = {}
     for name in wanted.covariates:
-        covariates[name], told = grid[name].covariate(how)
+        covariates[name], told = grid[name].covariate(how, name in wanted.texts)
         notices += told
     return _columns(times, values, channels, time_column.name, origin, ids, id_name, covariates,
                     (*grid.notices, *times.notices, *notices))  # fmt: skip
@@ -215,6 +217,11 @@ def _from_array(array: np.ndarray, wanted: Wanted) -> Columns:
         values = values.filled(np.nan)
     names = tuple(str(i) for i in range(values.shape[1]))
     wanted = wanted.named(dict(enumerate(names)))
+    if absent := [one for one in (*(wanted.targets or ()), *wanted.covariates) if one not in names]:
+        raise DataError(
+            f"the columns of an array are numbered, here {names[0]!r} to {names[-1]!r}, and have no "
+            f"names such as {listing(absent, 3)}; give a frame with columns of these names"
+        )
     channels, notices = find_targets(names, (), None, wanted.targets, wanted.covariates)
     return Columns(
         times=np.arange(len(values), dtype=np.int64),
@@ -236,6 +243,7 @@ def _from_frame(source: Any, wanted: Wanted) -> Columns:
     if one is not None:
         return _from_series(one, wanted)
     labels: dict[str, Any] = {}
+    axis = getattr(getattr(source, "columns", None), "names", ())  # of pandas alone
     try:
         if _labels_of(source) is not None:
             source, labels = _with_names(source)
@@ -279,6 +287,7 @@ def _from_frame(source: Any, wanted: Wanted) -> Columns:
         indexed=indexed,
         id_dtype=None if ids is None else ids.dtype,
         id_native=None if ids is None else _native_type(ids),
+        axis=tuple(axis) if any(one is not None for one in axis) else (),
         labels=tuple((name, label) for name, label in labels.items() if name in used),
     )
     return replace(columns, origin=origin)
@@ -337,7 +346,8 @@ def _from_series(series: Any, wanted: Wanted) -> Columns:
     if len(series) == 0:
         raise DataError("expected rows, found an empty series; give at least two")
     grid = Grid((name,), lambda name: column_of(series, name), len(series))
-    wanted = replace(wanted, time=None, id=None, targets=None, covariates=wanted.covariates)
+    # a plan of one covariate has no targets
+    wanted = replace(wanted, time=None, id=None, targets=() if wanted.targets == () else None)
     origin = Origin(series.implementation.value)
     columns = _from_grid(grid, wanted, origin, column_of(held, time_name), values_only=True)
     period = period_of(held)

@@ -94,30 +94,30 @@ class FittedRows:
         (S,) how many such rows there are.
     ids
         (S,) the series.
-    begin
-        (n, C) the first values of a wide table, by which one without stamps is told from others;
-        None of a long one.
+    prints
+        (n,) what the first of these rows of a wide table hold, as one number each (`_prints`), by
+        which rows without stamps are told from others; None of a long one.
     numbered
-        Whether the stamps are an array's row numbers, which begin at 0 whatever the rows are.
+        Whether the stamps are row numbers, which begin at 0 whatever the rows are.
     """
 
     last: np.ndarray
     rows: np.ndarray
     ids: np.ndarray
-    begin: np.ndarray | None
+    prints: np.ndarray | None
     numbered: bool
 
     @classmethod
     def of(cls, table: Table, rows: np.ndarray) -> FittedRows:
         """The first `rows` (S,) of each series of a table."""
         last = table.times[table.bounds[:-1] + rows - 1]
-        begin = None if table.long else table.values[:_BEGIN].copy()
-        return cls(last, rows.copy(), table.ids, begin, table.origin.kind == "numpy")
+        prints = None if table.long else _prints(table.values[: rows[0]])
+        return cls(last, rows.copy(), table.ids, prints, _numbered(table))
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """What a saved model keeps of it."""
         arrays = {"fitted.last": self.last.astype(np.int64), "fitted.rows": self.rows}
-        return arrays if self.begin is None else arrays | {"fitted.begin": self.begin}
+        return arrays if self.prints is None else arrays | {"fitted.prints": self.prints}
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, np.ndarray], tail: Table) -> FittedRows | None:
@@ -130,7 +130,8 @@ class FittedRows:
         """
         if "fitted.last" not in arrays:
             return None
-        last, rows, begin = (arrays.get(f"fitted.{name}") for name in ("last", "rows", "begin"))
+        last, rows, prints = (arrays.get(f"fitted.{name}") for name in ("last", "rows", "prints"))
+        begin = arrays.get("fitted.begin")  # values of the first rows, of an earlier version
         for one in (last, rows):
             if one is None or one.dtype.kind != "i" or one.shape != tail.ids.shape:
                 raise ValueError("expected the last fitted row of every series, and their number")
@@ -138,8 +139,12 @@ class FittedRows:
         assert rows is not None
         if begin is not None and (begin.ndim != 2 or begin.shape[1] != len(tail.channels)):
             raise ValueError(f"first fitted values of the shape {begin.shape}")
+        if prints is None and begin is not None:
+            prints = _prints(begin)
+        if prints is not None and (prints.dtype != np.int32 or prints.ndim != 1 or tail.long):
+            raise ValueError(f"expected a number for each fitted row, found {prints.shape}")
         stamps = last.astype(tail.times.dtype)
-        return cls(stamps, rows, tail.ids, begin, tail.origin.kind == "numpy")
+        return cls(stamps, rows, tail.ids, prints, _numbered(tail))
 
     def behind(self, table: Table, first: Rows | None, end: Rows | None) -> tuple[Rows, list[str]]:
         """The first row of each series to calibrate with, of [first, end): the weights were fitted
@@ -167,28 +172,71 @@ class FittedRows:
             "fitted to them"
         ]
 
+    def seen(self, table: Table, first: Rows | None, end: Rows | None) -> int:
+        """To how many rows [first, end) of a table the weights were fitted."""
+        start, stop = scored_rows(table, first, end)
+        return int((np.minimum(self._fitted(table), stop) - start).clip(min=0).sum())
+
     def reach(self, table: Table, first: Rows) -> bool:
         """Whether the weights were fitted to a row of a table from row `first` of a series on."""
         return bool((np.minimum(first, table.lengths) < self._fitted(table)).any())
 
     def _fitted(self, table: Table) -> np.ndarray:
         """How many of the first rows of each series of a table the weights were fitted to, (S,)."""
-        stamped = not self.numbered and table.origin.kind != "numpy"
+        stamped = not self.numbered and not _numbered(table)
         if stamped and self.last.dtype.kind == table.times.dtype.kind:
             of, _ = match_ids(table.ids, Labels(self.ids.tolist()), "the table")
             until = np.repeat(self.last[of], table.lengths)
             fitted = (table.times <= until) & np.repeat(of >= 0, table.lengths)
             return np.add.reduceat(fitted, table.bounds[:-1], dtype=np.int64)
-        if self.begin is None or len(table.lengths) > 1:
+        if self.prints is None or len(table.lengths) > 1:
             return np.zeros(len(table.lengths), dtype=np.int64)
-        n = min(len(self.begin), len(table.values))
-        one, other = self.begin[:n], table.values[:n]
-        # not exactly: either may have been float32
-        same = one.shape == other.shape and np.allclose(one, other, 1e-5, 0, equal_nan=True)
-        return np.minimum(self.rows if same else 0, table.lengths)
+        begin = _begins_at(self.prints, _prints(table.values))
+        return np.minimum(0 if begin is None else self.rows - begin, table.lengths)
+
+
+def _numbered(table: Table) -> bool:
+    """Whether a table's stamps are row numbers, or may be: those of arrays and of series that are
+    counted."""
+    origin = table.origin
+    return origin.kind == "numpy" or (origin.series and table.times.dtype.kind == "i")
+
+
+def _prints(values: np.ndarray) -> np.ndarray:
+    """One number for what each row (T, C) holds in float32, which either table may have been."""
+    with np.errstate(over="ignore"):
+        single = np.where(np.isnan(values), np.nan, values + 0.0).astype(np.float32)  # no -0.0
+    found = np.zeros(len(values), dtype=np.uint64)
+    for channel in np.ascontiguousarray(single.T).view(np.uint32):
+        found = (found ^ channel) * np.uint64(0x9E3779B97F4A7C15)
+        found ^= found >> np.uint64(32)
+    return (found & np.uint64(0x7FFFFFFF)).astype(np.int32)
+
+
+def _begins_at(ours: np.ndarray, given: np.ndarray) -> int | None:
+    """At which of our rows the rows given begin, negative where they begin before ours; None where
+    they are others. The first rows that both have must be the same, and most after them."""
+    before = [-int(row) for row in _places(given, ours)]
+    for begin in sorted({*before, *_places(ours, given).tolist()}):
+        one, other = ours[max(begin, 0) :][:_COMPARED], given[max(-begin, 0) :][:_COMPARED]
+        n = min(len(one), len(other))
+        if np.mean(one[:n] == other[:n]) > _SAME:
+            return begin
+    return None
+
+
+def _places(rows: np.ndarray, begin: np.ndarray) -> np.ndarray:
+    """Where in some rows the first ones of others are."""
+    n = min(_BEGIN, len(begin), len(rows))
+    at = np.arange(len(rows) - n + 1)
+    for i in range(n):
+        at = at[rows[at + i] == begin[i]]
+    return at
 
 
 _BEGIN = 16
+_COMPARED = 1000
+_SAME = 0.9
 
 
 def split_cases(

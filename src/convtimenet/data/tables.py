@@ -198,6 +198,7 @@ def read_table(
         targets=targets,
         id=id_col,
         covariates=column_names("covariates", covariates),
+        texts=frozenset() if terms is None else terms.texts,
         usual_time=None if terms is None else terms.time_name,
         hint=hint,
         reading=TimeReading(format=time_format, dayfirst=dayfirst, steps=steps),

@@ -213,7 +213,7 @@ class LabelledEstimator(ConvTimeNetEstimator):
             if weight is not None:
                 counts = weight if counts is None else weight * counts
             targets = self._encode(labels[some], learnt.labels)
-            part = None if counts is None else counts[some]
+            part = None if counts is None else _near_one(counts)[some]
             return examples_of(cases.subset(some), targets, part, learnt.scaler, config, device)
 
         # what is held back must not be known to what it judges
@@ -249,7 +249,14 @@ class LabelledEstimator(ConvTimeNetEstimator):
         """The cases that count, their labels and their own weights."""
         weight = None
         if sample_weight is not None:
-            weight = _check_sample_weight(sample_weight, labels, ensure_non_negative=True)
+            try:
+                weight = _check_sample_weight(sample_weight, labels, ensure_non_negative=True)
+            except (TypeError, ValueError) as error:
+                raise DataError(
+                    f"sample_weight must be a finite number of at least 0 for each of the "
+                    f"{len(labels)} cases, and above 0 for some: {error}; correct it, or leave it "
+                    "out to count all cases alike"
+                ) from error
         for by_label in (False, True):  # what weighs nothing is no case of its class either
             counts = self._label_weights(labels, labels) if by_label else weight
             if counts is not None:
@@ -400,3 +407,8 @@ class LabelledEstimator(ConvTimeNetEstimator):
             self.channels_ = tuple(map(str, values["channel_names"]))
             if len(self.channels_) != self.n_channels_:
                 raise ValueError(f"{len(self.channels_)} names of {self.n_channels_} channels")
+
+
+def _near_one(weights: np.ndarray) -> np.ndarray:
+    """Weights (n,) by a power of two, so that float32 holds them and a loss, their mean, stays."""
+    return np.ldexp(weights, 1 - int(np.frexp(weights.max())[1]))

@@ -136,8 +136,8 @@ def cases_report(
     Raises
     ------
     DataError
-        If the folder does not exist, or cases have no labels, labels that the classifier lacks, or
-        targets that are no numbers.
+        If the folder does not exist, or cases have no labels, only labels that the classifier
+        lacks, or targets that are no numbers.
     MissingExtraError
         If matplotlib is not installed.
     sklearn.exceptions.NotFittedError

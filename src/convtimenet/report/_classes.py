@@ -23,30 +23,34 @@ def class_sections(
     model: ConvTimeNetClassifier, cases: Cases, baseline: Scores | None
 ) -> list[Section]:
     """The scores first."""
-    truth = _class_numbers(cases, model.classes_)
+    truth, names = _class_numbers(model, cases)
     cases = model.read(cases)
     probabilities = model.predict_proba(cases)
-    counts = confusion(truth, probabilities.argmax(1), len(model.classes_))
+    counts = confusion(truth, probabilities.argmax(1), len(names))
     return [
         _scores_section(counts, baseline or {}),
-        _classes_section(model, counts),
-        _wrong_section(model, cases, truth, probabilities),
-        _importance_section(model, cases, truth, probabilities),
+        _classes_section(names, counts),
+        _wrong_section(model, cases, truth, names, probabilities),
+        _importance_section(model, cases, truth, names, probabilities),
         _patches_section(model, cases, truth, probabilities),
     ]
 
 
-def _class_numbers(cases: Cases, classes: np.ndarray) -> np.ndarray:
+def _class_numbers(model: ConvTimeNetClassifier, cases: Cases) -> tuple[np.ndarray, list[str]]:
+    """The class of every case by its number, and all classes' names: behind the model's own those
+    that training lacked, which no answer can be."""
     if cases.labels is None:
         raise DataError("expected a label for every case, found none; give labelled cases")
-    numbers = {label: i for i, label in enumerate(classes.tolist())}
-    labels = cases.labels.tolist()
-    if unknown := sorted({str(label) for label in labels if label not in numbers}):
+    classes, labels = model.classes_.tolist(), model.truth(cases.labels).tolist()
+    unknown = sorted(set(labels) - set(classes), key=str)
+    numbers = {label: i for i, label in enumerate([*classes, *unknown])}
+    truth = np.array([numbers[label] for label in labels])
+    if (truth >= len(classes)).all():
+        found = ", ".join(map(str, unknown[:5]))
         raise DataError(
-            f"expected labels the model was fitted to, found {', '.join(unknown[:5])}; "
-            "leave such cases out"
+            f"expected labels the model was fitted to, found {found}; write them as in training"
         )
-    return np.array([numbers[label] for label in labels])
+    return truth, list(map(str, numbers))
 
 
 # --- scores --------------------------------------------------------------------------------------
@@ -88,8 +92,7 @@ def _scores_section(counts: np.ndarray, baseline: Scores) -> Section:
     return Section("scores", "Scores", grid(tiles, "tiles"))
 
 
-def _classes_section(model: ConvTimeNetClassifier, counts: np.ndarray) -> Section:
-    labels = [str(label) for label in model.classes_.tolist()]
+def _classes_section(labels: list[str], counts: np.ndarray) -> Section:
     precision, recall, support = per_class(counts)
     off = counts - np.diag(np.diag(counts))
     i, j = np.unravel_index(int(off.argmax()), off.shape)
@@ -129,7 +132,11 @@ def _surely_wrong(truth: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
 
 
 def _importance_section(
-    model: ConvTimeNetClassifier, cases: Cases, truth: np.ndarray, probabilities: np.ndarray
+    model: ConvTimeNetClassifier,
+    cases: Cases,
+    truth: np.ndarray,
+    labels: list[str],
+    probabilities: np.ndarray,
 ) -> Section:
     """Of the first classes a right case each, of middling confidence; and the worst mistake."""
     predicted, sure = probabilities.argmax(1), probabilities.max(1)
@@ -141,13 +148,17 @@ def _importance_section(
             shown.append(int(right[middle(sure[right])]))
     names = [f"Case {case}: class {model.classes_[predicted[case]]}, rightly" for case in shown]
     for case in wrong:
-        own, given = (model.classes_[k[case]] for k in (truth, predicted))
+        own, given = (labels[k[case]] for k in (truth, predicted))
         names.append(f"Case {case}: {own}, taken for {given}")
     return case_importance_section(model.explain(cases.subset(np.array(shown + wrong))), names)
 
 
 def _wrong_section(
-    model: ConvTimeNetClassifier, cases: Cases, truth: np.ndarray, probabilities: np.ndarray
+    model: ConvTimeNetClassifier,
+    cases: Cases,
+    truth: np.ndarray,
+    labels: list[str],
+    probabilities: np.ndarray,
 ) -> Section:
     predicted, sure = probabilities.argmax(1), probabilities.max(1)
     wrong = _surely_wrong(truth, probabilities)
@@ -159,9 +170,12 @@ def _wrong_section(
     words += "line per channel, as the network reads it."
     cards = []
     for case in order:
-        own, given = (str(model.classes_[k]) for k in (truth[case], predicted[case]))
+        own, given = (labels[k] for k in (truth[case], predicted[case]))
         told = f"Probability {sure[case]:.2f} for class {given}, "
-        told += f"{probabilities[case, truth[case]]:.2f} for class {own}, the true one."
+        if truth[case] < probabilities.shape[1]:
+            told += f"{probabilities[case, truth[case]]:.2f} for class {own}, the true one."
+        else:
+            told += f"none for class {own}, the true one: no training case was of it."
         cards.append(case_card(model, cases, case, told, f"Case {case}: {own}, taken for {given}"))
     return Section("wrong", "Confidently wrong", f"<p>{words}</p>{grid(cards)}")
 

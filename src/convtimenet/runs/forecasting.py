@@ -256,11 +256,11 @@ def check_future(model: ConvTimeNetForecaster, table: Table, future: str | Path 
             f"the model reads {listing(names)} ahead: expected the values of the {model.h} steps "
             "after the table's end, found none; give a file of them with --future"
         )
-    given = read_plan(future, table, model.wanted_ahead(table))
     if hasattr(model, "tail_"):
         terms = model.terms
     else:
         terms = terms_of(table, Encoder.fit(table, (), names, (), ()))
+    given = read_plan(future, table, model.wanted_ahead(table, terms))
     try:
         rows_ahead(table, model.h, model.h, given, names, terms)
     except DataError as error:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
+from datetime import date
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -16,6 +19,7 @@ from convtimenet.data.windows import Scaler, filled_contexts
 
 __all__ = ["check_fits", "from_remembered", "remembered", "scaler_of"]
 
+log = logging.getLogger(__name__)
 
 _COVARIATE = "tail.covariate."
 _CATEGORIES = {"name": "Categorical", "settings": {}}
@@ -24,6 +28,10 @@ _LABELS: dict[str, Callable[[str], Any]] = {
     "UUID": UUID,
     "bool": lambda text: text == "True",
     "int": int,
+    "float": float,
+    "str": str,
+    "Decimal": Decimal,
+    "date": date.fromisoformat,
 }
 
 
@@ -62,9 +70,12 @@ def remembered(table: Table) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         }
         if values["series"]["id_type"] == _CATEGORIES and table.ids.dtype != object:
             values["series"]["id_type"] = None  # some libraries have categories of text alone
-        kinds = {type(one).__name__ for one in (origin.id_labels or {}).values()}
-        if len(kinds) == 1 and kinds <= _LABELS.keys():
-            values["series"]["labels"] = kinds.pop()
+        own = origin.id_labels or {}
+        kinds = [_kind_of(own.get(one, one)) for one in table.ids.tolist()]
+        if others := sorted(set(kinds) - _LABELS.keys()):
+            log.warning("ids of the type %s come back as text from a saved model", others[0])
+        elif own:
+            values["series"]["labels"] = kinds if len(set(kinds)) > 1 else kinds[0]
         arrays["tail.rows"] = table.lengths
     return values, arrays
 
@@ -133,13 +144,21 @@ def from_remembered(values: dict[str, Any], arrays: dict[str, np.ndarray]) -> Ta
     )
 
 
-def _labels(kind: str | None, ids: list[Any]) -> dict[Any, Any] | None:
-    """The caller's own ids by those of the table."""
-    if kind is None:
+def _kind_of(label: Any) -> str:
+    return type(label.item() if isinstance(label, np.generic) else label).__name__
+
+
+def _labels(kinds: str | list[str] | None, ids: list[Any]) -> dict[Any, Any] | None:
+    """The caller's own ids by those of the table; `kinds` one for all, or one for each."""
+    if kinds is None:
         return None
-    if kind not in _LABELS:
-        raise ValueError(f"{kind!r} is no type of ids")
-    return {one: _LABELS[kind](one) for one in ids}
+    kinds = [kinds] * len(ids) if isinstance(kinds, str) else kinds
+    if unknown := [kind for kind in kinds if kind not in _LABELS]:
+        raise ValueError(f"{unknown[0]!r} is no type of ids")
+    try:
+        return {one: _LABELS[kind](one) for kind, one in zip(kinds, ids, strict=True)}
+    except ArithmeticError as error:  # of Decimal
+        raise ValueError("an id is no decimal number") from error
 
 
 def _particulars(origin: Origin) -> dict[str, Any]:
@@ -151,7 +170,8 @@ def _particulars(origin: Origin) -> dict[str, Any]:
         if (value := getattr(origin, name))
     }
     labels = [[name, label] for name, label in origin.labels if _is_plain(label)]
-    return found | ({"labels": labels} if labels else {})
+    found |= {"labels": labels} if labels else {}
+    return found | ({"axis": list(origin.axis)} if origin.axis and _is_plain(origin.axis) else {})
 
 
 def _is_plain(label: Any) -> bool:
@@ -165,7 +185,7 @@ def _origin(values: dict[str, Any]) -> dict[str, Any]:
         (name, tuple(label) if isinstance(label, list) else label)
         for name, label in values.get("labels", ())
     ]
-    return values | {"labels": tuple(labels)}
+    return values | {"labels": tuple(labels), "axis": tuple(values.get("axis", ()))}
 
 
 def check_fits(table: Table, scaler: Scaler, encoder: Encoder, config: ModelConfig) -> None:

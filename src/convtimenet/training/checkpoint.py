@@ -69,9 +69,16 @@ class Checkpoints:
         Raises
         ------
         CheckpointError
-            If one is in it.
+            If one is in it, or the folder cannot be made or written to.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            (self.folder / _LOCK).touch()
+        except OSError as error:
+            raise CheckpointError(
+                f"resume must be a folder that can be written to, found {self.folder} ({error}); "
+                "give another folder"
+            ) from error
         with locked(self.folder / _LOCK) as holder:
             if holder is not None:
                 raise CheckpointError(

@@ -19,7 +19,6 @@ from convtimenet.errors import ConfigError, DataError
 
 __all__ = [
     "MISSING",
-    "MISSING_WORDS",
     "NotANumber",
     "check_decimal",
     "decimal_of",
@@ -28,9 +27,8 @@ __all__ = [
     "read_numbers",
 ]
 
-MISSING_WORDS = frozenset({"", "nan", "na", "n/a", "null", "none", "#n/a", "<na>", "nat"})
-_MARKS = frozenset({".", "-", "?"})
-MISSING = MISSING_WORDS | _MARKS
+_WORDS = frozenset({"", "nan", "na", "n/a", "null", "none", "#n/a", "<na>", "nat"})
+MISSING = _WORDS | {".", "-", "?"}
 
 _SPACES = "[ \u00a0\u202f\u2009']"  # what may stand between thousands beside the other mark
 

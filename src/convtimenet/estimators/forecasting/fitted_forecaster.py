@@ -65,7 +65,7 @@ class FittedForecaster(TableReader):
         X, first_row, end
             As for `evaluate`: windows with targets in rows [first_row, end). Those that the weights
             were fitted to, by their series and time stamps, are left out, and a notice says how
-            many. An array has no stamps: one that begins as the fitted table is taken for the same.
+            many. Rows without stamps, as of an array, are known by their values.
 
         Raises
         ------
@@ -279,7 +279,8 @@ class FittedForecaster(TableReader):
         """Forecast every window of a table and compare with what followed.
 
         After a second training (`refit`) rows that it saw are asked of the first one, `scored_`;
-        time stamps tell which they are.
+        time stamps tell which they are. Rows that those weights were fitted to are scored as well,
+        and a notice says how many.
 
         Parameters
         ----------
@@ -304,6 +305,14 @@ class FittedForecaster(TableReader):
         self, table: Table, first_row: Rows | None, end: Rows | None, level: Any, season: int | None
     ) -> ForecastEvaluation:
         """`evaluate` of a table that is read and adapted."""
+        # without scaling a table may hold other channels, of the same times
+        if self.fitted_rows_ is not None and {*table.channels} & {*self.channels_}:
+            if seen := self.fitted_rows_.seen(table, first_row, end):
+                log.warning(
+                    "the weights were fitted to %d of the rows to score: errors there are smaller "
+                    "than on new rows",
+                    seen,
+                )
         panel, windows = self._reader.windows(table, first_row, end)
         intervals = self._interval_sums(level, len(table.channels), panel.values.device)
         device = panel.values.device

@@ -39,7 +39,7 @@ FOLDS = 3
 MOST_FOLD_STEPS = 1000
 """Steps of a training beyond which it is not repeated on earlier rows for the sake of intervals."""
 _FOLD_WINDOWS = 30  # of each series, where it has as many; of more rows the last fifth
-_SCORED = "scored."
+_SCORED, _FIRST = "scored.", "first."
 
 
 class RetrainedForecaster(FittedForecaster):
@@ -203,11 +203,15 @@ class RetrainedForecaster(FittedForecaster):
         return folds
 
     def _first_remembered(self) -> dict[str, np.ndarray]:
-        """The first training's weights, for the saved folder."""
+        """The first training's weights and up to where they were fitted, for the saved folder."""
         if self.scored_ is None:
             return {}
         weights = self.scored_.network_.state_dict()
-        return {f"{_SCORED}{name}": one.detach().cpu().numpy() for name, one in weights.items()}
+        own = {f"{_SCORED}{name}": one.detach().cpu().numpy() for name, one in weights.items()}
+        if self.scored_.fitted_rows_ is None:
+            return own
+        kept = self.scored_.fitted_rows_.to_arrays()
+        return own | {f"{_FIRST}{name}": one for name, one in kept.items()}
 
     def _remember_first(self, arrays: dict[str, np.ndarray]) -> None:
         """Inverse of `_first_remembered`."""
@@ -217,6 +221,8 @@ class RetrainedForecaster(FittedForecaster):
             return
         first = copy(self)
         first.history_ = replace(self.history_, refitted=False)
+        kept = {n.removeprefix(_FIRST): one for n, one in arrays.items() if n.startswith(_FIRST)}
+        first.fitted_rows_ = FittedRows.from_arrays(kept, self.tail_)
         first.network_ = deepcopy(self.network_)
         first.network_.load_state_dict(
             {name.removeprefix(_SCORED): torch.from_numpy(one) for name, one in own.items()}

@@ -145,21 +145,23 @@ class TableReader(ConvTimeNetEstimator):
             if future is None:
                 return {}, []
             raise ConfigError("future=... is given, but the model has no futr_exog; leave it out")
-        given = read_plan(future, table, self.wanted_ahead(table))
+        given = read_plan(future, table, self.wanted_ahead(table, self.terms))
         ahead = self._reader.ahead(steps)
         plan, notices = rows_ahead(table, steps, ahead, given, names, self.terms)
         for notice in notices:
             log.warning(notice)
         return plan, notices
 
-    def wanted_ahead(self, table: Table) -> Wanted:
-        """How a source of the covariates known ahead of a table is read."""
+    def wanted_ahead(self, table: Table, terms: Terms) -> Wanted:
+        """How a source of the covariates known ahead of a table is read, for a model with these
+        terms."""
         steps = table.frequency.unit == "step"
         return Wanted(
             time=self.time_col,
             targets=(),
             id=self.id_col,
             covariates=column_names("futr_exog", self.futr_exog),
+            texts=terms.texts,
             usual_time=table.time_name,
             reading=TimeReading(format=self.time_format, dayfirst=self.dayfirst, steps=steps),
             decimal=self.decimal,
