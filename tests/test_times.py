@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 import zoneinfo
 from pathlib import Path
 from typing import Any
@@ -284,6 +285,42 @@ class TestWholeNumbers:
         for numbers in ([202411, 202412, 202413], [20240130, 20240131, 20240132], [1, 2, 3]):
             table = read_table(pd.DataFrame({"ds": numbers, "y": [1, 2, 3]}))
             assert (table.frequency.name, table.times.tolist()) == ("1", numbers)
+
+    @pytest.mark.parametrize(
+        ("numbers", "said"),
+        [
+            ([20193, 20194, 20201, 20202], "quarters (YYYYQ): write them as 2019Q1"),
+            ([202351, 202352, 202401, 202402], "weeks (YYYYWW): write them as 2023-W01"),
+            ([240130, 240131, 240201, 240202], "time_format='%y%m%d'"),
+            ([30012024, 31012024, 1022024, 2022024], "time_format='%d%m%Y'"),
+            ([202004, 202101, 202102, 202103], "months: write quarters as 2020Q1"),
+            ([20240130, 20240131, 20240132, 20240201], "20240132 is none; correct it"),
+            ([2024013022, 2024013023, 2024013025, 2024013101], "2024013025 is none"),
+        ],
+    )
+    def test_codes_that_no_counter_goes_on_with_are_refused(self, numbers, said):
+        frame = pd.DataFrame({"ds": numbers, "y": range(len(numbers))})
+        with pytest.raises(DataError, match=re.escape(said)):
+            read_table(frame)
+        first = min(numbers)
+        assert read_table(frame, frequency=1).times[0] == first
+
+    def test_the_formats_they_are_refused_with_read_them(self, tmp_path):
+        days = np.arange("2008-12-30", "2009-01-03", dtype="M8[D]")
+        frame = pd.DataFrame({"ds": [81230, 81231, 90101, 90102], "y": range(4)})
+        assert (read_table(frame, time_format="%y%m%d").times == days).all()
+        path = csv(tmp_path, ["30122008", "31122008", "01012009", "02012009"])
+        with pytest.raises(DataError, match="time_format='%d%m%Y'"):
+            read_table(path)
+        assert (read_table(path, time_format="%d%m%Y").times == days).all()
+
+    def test_days_of_the_year_and_the_hour_24(self, tmp_path):
+        table = read_table(csv(tmp_path, ["2023364", "2023365", "2024001"]))
+        assert (table.times == np.arange("2023-12-30", "2024-01-02", dtype="M8[D]")).all()
+        write_csv(tmp_path / "out.csv", future_frame(table, np.ones((1, 1))))
+        assert (tmp_path / "out.csv").read_text() == "date,y\n2024002,1.0\n"
+        table = read_table(csv(tmp_path, ["2024123123", "2024123124", "2025010101"]))
+        assert (table.times == np.arange("2024-12-31T23", "2025-01-01T02", dtype="M8[h]")).all()
 
     def test_they_are_steps_where_freq_says_so(self):
         frame = pd.DataFrame({"ds": [2000, 2001, 2002], "y": [1, 2, 3]})
