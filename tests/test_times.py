@@ -100,6 +100,14 @@ FORMS: dict[str, tuple[str, str, str, str]] = {
     "full names first": ("%B %d, %Y", "2024-01-28", "D", "1D"),
     "compact": ("%Y%m%dT%H%M%S", "2024-01-28", "h", "1h"),
     "compact with a space": ("%Y%m%d %H:%M", "2024-01-28", "h", "1h"),
+    "German days with spaces": ("%d. %m. %Y", "2024-01-28", "D", "1D"),
+    "days with their names": ("%a %Y-%m-%d", "2024-01-28", "D", "1D"),
+    "European days with their names": ("%a %d/%m/%Y", "2024-01-28", "D", "1D"),
+    "an underscore before the clock": ("%Y-%m-%d_%H:%M", "2024-01-28", "h", "1h"),
+    "clocks with a dot": ("%d.%m.%Y %H.%M", "2024-01-28", "h", "1h"),
+    "French clocks": ("%d/%m/%Y %Hh%M", "2024-01-28", "h", "1h"),
+    "months after an underscore": ("%Y_%m", "1949-01-01", "MS", "1MS"),
+    "months with an M": ("%Y-M%m", "1949-01-01", "MS", "1MS"),
     "years and dots": ("%Y.%m.%d", "2024-01-28", "D", "1D"),
     "weeks": ("%G-W%V", "2024-01-01", "W-MON", "1W"),
     "days of weeks": ("%G-W%V-%u", "2024-01-01", "D", "1D"),
@@ -147,7 +155,8 @@ def test_stamps_of_utc(tmp_path: Path, form: str) -> None:
 
 @pytest.mark.parametrize(
     "texts", [["1949Q1", "1949Q2", "1949Q3"], ["1949-Q1", "1949-Q2", "1949-Q3"],
-              ["Q1 1949", "Q2 1949", "Q3 1949"], ["1949 Q1", "1949 Q2", "1949 Q3"]]
+              ["Q1 1949", "Q2 1949", "Q3 1949"], ["1949 Q1", "1949 Q2", "1949 Q3"],
+              ["1Q1949", "2Q1949", "3Q1949"], ["1949/Q1", "1949/Q2", "1949/Q3"]]
 )  # fmt: skip
 def test_quarters(texts: list[str]) -> None:
     table = read_table(pd.DataFrame({"date": texts, "y": [1, 2, 3]}))
@@ -157,6 +166,61 @@ def test_quarters(texts: list[str]) -> None:
         "1949-07-01",
     ]
     assert table.frequency.name == "3MS"
+
+
+def test_months_that_may_be_quarters_are_refused() -> None:
+    texts = [f"{year}-{quarter}" for year in (2019, 2020) for quarter in (1, 2, 3, 4)]
+    with pytest.raises(DataError, match=r"'2019-1' may be a quarter or a month: write .* 2019Q1"):
+        parse_times(texts, str)
+    found = parse_times(texts, str, TimeReading(format="%Y-%m")).times
+    assert found[3] == np.datetime64("2019-04-01")
+
+
+@pytest.mark.parametrize(
+    "form", ["{0}-W{1}", "{0} W{1}", "{0}W{1:02d}", "W{1:02d}/{0}", "W{1} {0}"]
+)
+def test_weeks(form: str) -> None:
+    texts = [
+        form.format(*day.isocalendar()[:2])
+        for day in pd.date_range("2023-12-18", periods=4, freq="7D")
+    ]
+    found = parse_times(texts, str).times
+    assert (found == np.arange("2023-12-18", "2024-01-15", 7, dtype="M8[D]")).all()
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["2024-01-{:02d}/2024-01-30", "2024-01-{:02d} to 2024-01-30", "{:02d}.01.2024 - 30.01.2024"],
+)
+def test_of_ranges_the_beginning_is_taken(tmp_path: Path, text: str) -> None:
+    table = read_table(csv(tmp_path, [text.format(day) for day in (8, 15, 22)]))
+    assert (table.times == np.arange("2024-01-08", "2024-01-29", 7, dtype="M8[D]")).all()
+    assert "the beginning is taken" in " ".join(table.notices)
+
+
+def test_whole_numbers_and_seconds_with_a_point() -> None:
+    found = parse_times(["1990.0", "1991.0"], str)
+    assert found.times.astype("M8[Y]").astype(str).tolist() == ["1990", "1991"]
+    found = parse_times(["1706400000.0", "1706400000.5"], str)
+    assert found.times[1] == np.datetime64("2024-01-28T00:00:00.5")
+    assert "read as seconds since 1970" in found.notices[0]
+
+
+@pytest.mark.parametrize(
+    ("texts", "said"),
+    [
+        (["24/01/25", "24/01/26"], "time_format='%d/%m/%y' or time_format='%y/%m/%d'"),
+        (["24/01/25", "32/01/26"], "time_format='%y/%m/%d' (--"),
+        (["01.2024", "02.2024"], "time_format='%m.%Y'"),
+        (["2023-49", "2023-50"], "give the column's own format"),
+        (["2024-10-27 02:00 CEST"], "write a UTC offset such as +01:00 instead of 'CEST'"),
+        (["06:30", "07:30"], "a time of day needs a date"),
+        (["2024-01-01", "Total"], "leave the row out if it is a total"),
+    ],
+)
+def test_remedies_for_what_reads_as_no_stamp(texts: list[str], said: str) -> None:
+    with pytest.raises(DataError, match=re.escape(said)):
+        parse_times(texts, str)
 
 
 def test_the_end_of_a_day_is_the_next_days_beginning() -> None:
@@ -178,7 +242,7 @@ def test_noon_and_midnight() -> None:
 @given(st.datetimes(dt.datetime(1800, 1, 1), dt.datetime(2099, 1, 1)), st.sampled_from([*FORMS]))
 def test_a_stamp_reads_back(stamp: dt.datetime, form: str) -> None:
     code = FORMS[form][0]
-    if code == "%s" or (stamp.day <= 12 and code.startswith(("%m/%d", "%d/%m", "%d."))):
+    if code == "%s" or (stamp.day <= 12 and code.startswith(("%m/%d", "%d/%m", "%d.", "%a %d/"))):
         return
     text = stamp.strftime(code)
     whole = dt.datetime.strptime(text + ("-1" if code == "%G-W%V" else ""),
@@ -302,8 +366,8 @@ class TestWholeNumbers:
         frame = pd.DataFrame({"ds": numbers, "y": range(len(numbers))})
         with pytest.raises(DataError, match=re.escape(said)):
             read_table(frame)
-        first = min(numbers)
-        assert read_table(frame, frequency=1).times[0] == first
+        steps = parse_times(list(map(str, numbers)), str, TimeReading(steps=True))
+        assert steps.times.tolist() == numbers
 
     def test_the_formats_they_are_refused_with_read_them(self, tmp_path):
         days = np.arange("2008-12-30", "2009-01-03", dtype="M8[D]")
