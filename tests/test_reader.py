@@ -198,7 +198,9 @@ def test_tsf_without_stamps_counts_steps(tmp_path: Path) -> None:
 @pytest.mark.parametrize("fast", [False, True])
 def test_words_for_missing(tmp_path: Path, fast: bool, monkeypatch) -> None:
     monkeypatch.setattr(delimited, "_LARGE", 0 if fast else 2**62)
-    for word in ("", "NA", "N/A", "n/a", "null", "None", "NaN", "nan", ".", "-", "?", "#N/A"):
+    words = ("", "NA", "N/A", "n/a", "null", "None", "NaN", "nan", ".", "-", "?", "#N/A", "--", "..",
+             ":", "n.a.", r"\N", "#DIV/0!", "#VALUE!")  # fmt: skip
+    for word in words:
         table = read_table(save(tmp_path, written(cells=["1", word, "3", "4"])))
         assert table.known is not None
         assert table.known[:, 0].tolist() == [True, False, True, True]
@@ -220,11 +222,40 @@ class TestNumbers:
             (["1,234.5", "2", "+3.25"], [1234.5, 2, 3.25]),
             (["0,123", "5,678", "7"], [0.123, 5.678, 7]),
             (["1,5e3", "2", "inf"], [1500, 2, np.nan]),
+            (["1\u2019234,50", "2", "3"], [1234.5, 2, 3]),
+            (["12,34,567.50", "2", "3"], [1234567.5, 2, 3]),
+            (["12,5 %", "0", "-3%"], [12.5, 0, -3]),
+            (["$1,234.50", "-$2", "($3)"], [1234.5, -2, -3]),
+            (["1.234,50 \u20ac", "2 \u20ac", "\u22123,5 \u20ac"], [1234.5, 2, -3.5]),
+            (["(1,234.50)", "2-", "3"], [-1234.5, -2, 3]),
+            (["850", "1.5", "1.050"], [850, 1.5, 1.05]),
         ],
     )
     def test_by_the_column(self, tmp_path, cells, values):
         table = read_table(save(tmp_path, written(";", cells)))
         np.testing.assert_array_equal(table.values[:, 0], values)
+
+    def test_signs_are_said_and_must_be_the_same(self, tmp_path):
+        table = read_table(save(tmp_path, written(";", ["5%", "6%", "", "8%"])))
+        assert table.values[:, 0].tolist()[:2] == [5, 6]
+        assert table.notices[0] == "column 'y': numbers are read without their '%'"
+        for cells in (["5%", "6", "7%"], ["$5", "\u20ac6", "$7"]):
+            with pytest.raises(DataError, match=r"line 3: some numbers have the sign '.', and"):
+                read_table(save(tmp_path, written(";", cells)))
+
+    def test_points_that_may_stand_between_thousands(self, tmp_path):
+        path = save(tmp_path, written(";", ["850", "920", "1.050"]))
+        with pytest.raises(DataError, match=r"line 4: '1.050' may be 1050 or 1.05"):
+            read_table(path)
+        assert read_table(path, decimal=",").values[:, 0].tolist() == [850, 920, 1050]
+        assert read_table(path, decimal=".").values[:, 0].tolist() == [850, 920, 1.05]
+
+    @pytest.mark.parametrize(
+        ("cell", "said"), [("5 kg", "without a unit"), ("[1, 2]", "one record for each time step")]
+    )
+    def test_what_to_do_about_cells_that_are_none(self, tmp_path, cell, said):
+        with pytest.raises(DataError, match=said):
+            read_table(save(tmp_path, written(";", [cell] * 4)))
 
     @pytest.mark.parametrize(
         ("cell", "other", "value"),
