@@ -80,8 +80,15 @@ LAYOUTS: dict[str, tuple[Any, str]] = {
     ),
     "a header behind the mark of comments": ("# " + PLAIN, "x.csv"),
     "a delimiter at the end": (PLAIN.replace("\n", ",\n"), "x.csv"),
+    "a delimiter at the end of rows": (PLAIN.replace("\n", ",\n").replace("y,", "y"), "x.csv"),
+    "rows of delimiters": (PLAIN.replace("2024-01-04", ",\n2024-01-04") + ",\n", "x.csv"),
+    "a title": ("Sales of 2024\n\n" + PLAIN, "x.csv"),
+    "a title with delimiters": ("Sales of 2024;\n;\n" + written(";", commas()), "x.csv"),
+    "blanks": (PLAIN.replace(",", "    "), "x.txt"),
+    "a word in capitals": ("SEP=|\n" + written("|"), "x.csv"),
     "blank lines": (PLAIN.replace("\n", "\n\n"), "x.csv"),
     "UTF-8 with a mark": (("\ufeff" + PLAIN).encode(), "x.csv"),
+    "UTF-32": (PLAIN.encode("utf-32"), "x.csv"),
     "UTF-16": (PLAIN.encode("utf-16"), "x.csv"),
     "UTF-16, big end first": (("\ufeff" + PLAIN).encode("utf-16-be"), "x.csv"),
     "UTF-16 without a mark": (PLAIN.encode("utf-16-le"), "x.csv"),
@@ -107,6 +114,21 @@ def test_layouts_of_one_table(tmp_path: Path, layout: str, fast: bool, monkeypat
     assert table.channels == ("y",)
     assert table.time_name == "date"
     assert table.times.astype("M8[D]").astype(str).tolist() == DAYS
+
+
+def test_a_title_is_said(tmp_path: Path) -> None:
+    table = read_table(save(tmp_path, "Sales of 2024\n\n" + PLAIN))
+    assert table.notices == ("the lines above the header are left out: 'Sales of 2024'",)
+    book = tmp_path / "x.xlsx"
+    with pd.ExcelWriter(book) as writer:
+        pd.DataFrame({"Notes": ["one", "two"]}).to_excel(writer, sheet_name="about", index=False)
+        frame = pd.DataFrame({"date": pd.to_datetime(DAYS), "y": VALUES})
+        frame.to_excel(writer, sheet_name="data", index=False, startrow=2)
+        writer.sheets["data"].cell(1, 1, "Sales of 2024")
+        writer.sheets["data"].merge_cells("A1:B1")
+    table = read_table(book)
+    assert table.values[:, 0].tolist() == VALUES
+    assert table.notices == ("the rows above the header are left out: 'Sales of 2024'",)
 
 
 def test_zip_of_one_file(tmp_path: Path) -> None:
@@ -198,8 +220,8 @@ def test_tsf_without_stamps_counts_steps(tmp_path: Path) -> None:
 @pytest.mark.parametrize("fast", [False, True])
 def test_words_for_missing(tmp_path: Path, fast: bool, monkeypatch) -> None:
     monkeypatch.setattr(delimited, "_LARGE", 0 if fast else 2**62)
-    words = ("", "NA", "N/A", "n/a", "null", "None", "NaN", "nan", ".", "-", "?", "#N/A", "--", "..",
-             ":", "n.a.", r"\N", "#DIV/0!", "#VALUE!")  # fmt: skip
+    words = ("", "NA", "N/A", "n/a", "null", "None", "NaN", "nan", ".", "-", "?", "#N/A",
+             "--", "..", ":", "n.a.", r"\N", "#DIV/0!", "#VALUE!")  # fmt: skip
     for word in words:
         table = read_table(save(tmp_path, written(cells=["1", word, "3", "4"])))
         assert table.known is not None
@@ -549,6 +571,41 @@ class TestPanels:
         text = PLAIN + "2024-01-08,9\n"
         with pytest.raises(DataError, match="duplicate time stamps: 2024-01-08"):
             read_table(save(tmp_path, text))
+
+
+def test_a_folder_of_parquet_files_is_one_table(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"unique_id": ["a"] * 8 + ["b"] * 8, "ds": DAYS * 2, "y": range(16)})
+    parquet.write_to_dataset(pa.table(frame), tmp_path / "t", partition_cols=["unique_id"])
+    (tmp_path / "t" / "_SUCCESS").touch()
+    table = read_table(tmp_path / "t")
+    assert table.ids.tolist() == ["a", "b"]
+    assert table.values[:, 0].tolist() == list(range(16))
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "said"),
+    [
+        (gzip.compress(PLAIN.encode()), "x.csv", "found a gzip file: name it .csv.gz"),
+        (b"PK\x03\x04...", "x.csv", "a zip file or workbook"),
+        (b"PAR1...", "x.txt", "a Parquet file: name it .parquet"),
+        (b"<!DOCTYPE html><html></html>", "x.csv", "a web page: download the file itself"),
+    ],
+)
+def test_files_of_another_kind_are_named(tmp_path: Path, content: bytes, name: str, said) -> None:
+    with pytest.raises(DataError, match=said):
+        read_table(save(tmp_path, content, name))
+
+
+@pytest.mark.parametrize("path", ["https://example.org/x.csv", "s3://bucket/x.csv", "-"])
+def test_what_is_no_path(path: str) -> None:
+    with pytest.raises(DataError, match=r"download the file|write it to a file"):
+        read_table(path)
+
+
+def test_a_home_folder(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    save(tmp_path, PLAIN)
+    assert read_table("~/x.csv").values[:, 0].tolist() == VALUES
 
 
 def test_check_path(tmp_path: Path) -> None:

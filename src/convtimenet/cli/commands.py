@@ -204,7 +204,7 @@ def _answer_cases(flags: Any, what: Literal["classes", "numbers"]) -> None:
     classify = what == "classes"
     estimator = ConvTimeNetClassifier if classify else ConvTimeNetRegressor
     with showing(reading(flags.data), _verbose(flags), busy=True):
-        train = cases = read_cases(flags.data)
+        train = cases = read_cases(flags.data, flags.label_col)
     check_task(train, estimator.task)
     if flags.load is not None:
         model = estimator.load(flags.load, device=flags.device)
@@ -219,7 +219,7 @@ def _answer_cases(flags: Any, what: Literal["classes", "numbers"]) -> None:
             train, cases = hold_out(train, flags.test_fraction, flags.seed, classes=classify)
         else:
             with showing(reading(flags.test), _verbose(flags), busy=True):
-                cases = read_cases(flags.test)
+                cases = read_cases(flags.test, flags.label_col)
             check_alike(train, cases)
         if cases.labels is None:
             model.fit(train, resume=flags.resume)

@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from convtimenet.data.files import check_local
 from convtimenet.errors import ArtefactError, ConfigError, DataError, MissingExtraError
 from convtimenet.files import check_writable, json_text, whole_file
 from convtimenet.progress import clock
@@ -114,7 +115,8 @@ def check_inputs(*paths: str | None) -> None:
     for path in paths:
         if path is None:
             continue
-        file = Path(path)
+        check_local(path)
+        file = Path(path).expanduser()
         if not file.exists():
             near = get_close_matches(file.stem, _beside(file), n=1, cutoff=0.7)
             there = file.with_name(f"{near[0]}{file.suffix}") if near else None

@@ -25,6 +25,7 @@ __all__ = [
     "decimal_of",
     "is_missing",
     "may_be_thousands",
+    "number_of",
     "plain_numbers",
     "read_numbers",
     "two_readings",
@@ -200,7 +201,7 @@ def read_numbers(
     typed = any(not isinstance(cell, str) and not is_missing(cell) for cell in cells)
     marked = {text for text in texts if "." in text or "," in text}
     sure = {_sure(text) for text in marked} - {None}
-    if none := {text for text in texts if not _readings(text) and _number(text, ".") is None}:
+    if none := {text for text in texts if not _readings(text) and number_of(text, ".") is None}:
         i = next(i for i, cell in enumerate(cells) if cell in none)
         raise _no_number(
             name, place(i), cells[i], None, all_text=len(none) == len(texts) and not typed
@@ -219,7 +220,7 @@ def read_numbers(
             continue
         number = known.get(cell)
         if number is None:
-            number = _number(cell, decimal)
+            number = number_of(cell, decimal)
             if number is None:
                 raise _no_number(name, place(i), cell, said)
             known[cell] = number
@@ -236,7 +237,7 @@ def _without_signs(
     signs = {sign for _, sign in plain.values()} - {""}
     if signs:
         bare = {text for text, (number, sign) in plain.items() if not sign and _readings(number)}
-        first = next(iter(signs))
+        first = next(plain[c][1] for c in cells if c in texts and plain[c][1])
         for i, cell in enumerate(cells):
             other = cell in bare if isinstance(cell, str) else not is_missing(cell)
             if (other and _plain(cell) != 0) or (
@@ -284,12 +285,13 @@ def _decided(
     told = (
         f"column {name!r}: numbers are read with a {_NAMES[decimal]}, as other "
         f"{'cells of it' if sure else 'columns'} have: {example!r} is "
-        f"{_number(example, decimal):.15g}"
+        f"{number_of(example, decimal):.15g}"
     )
     return decimal, (told,)
 
 
-def _number(cell: str, decimal: str) -> float | None:
+def number_of(cell: str, decimal: str) -> float | None:
+    """The number of a text with that decimal mark, NaN for a missing one; None if it is none."""
     text = cell.strip()
     if text.lower() in MISSING:
         return np.nan
@@ -308,13 +310,20 @@ def _two_readings(name: str, cells: Sequence[Any], place: Callable[[int], str]) 
     return two_readings(name, place(i), cells[i].strip())
 
 
-def two_readings(name: str, place: str, text: str) -> DataError:
-    """The error for a number that no other cell decides the decimal mark of."""
-    comma, point = _number(text, ","), _number(text, ".")
+def two_readings(name: str, place: str, text: str, option: bool = True) -> DataError:
+    """The error for a number that no other cell decides the decimal mark of; `option` says whether
+    the caller can."""
+    comma, point = number_of(text, ","), number_of(text, ".")
+    remedy = (
+        f"pass decimal=',' (--decimal ,) for {comma:.15g}, decimal='.' (--decimal .) for "
+        f"{point:.15g}"
+        if option
+        else f"write {comma:.15g} or {point:.15g}, with a decimal point"
+    )
+    what = f"column {name!r}" if option else name
     return DataError(
-        f"column {name!r}, {place}: {text!r} may be {comma:.15g} or {point:.15g}, and no other "
-        f"cell decides it; pass decimal=',' (--decimal ,) for {comma:.15g}, decimal='.' "
-        f"(--decimal .) for {point:.15g}"
+        f"{what}, {place}: {text!r} may be {comma:.15g} or {point:.15g}, and no other cell "
+        f"decides it; {remedy}"
     )
 
 
