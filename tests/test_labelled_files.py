@@ -393,6 +393,19 @@ def test_labels_of_no_training_class_are_refused_before_training(
     )
 
 
+def test_labels_that_a_loaded_model_lacks(tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = written(tmp_path, "a.ts", TS + rows(24, lambda i: "ab"[i % 2]))
+    ConvTimeNetClassifier(**TINY).fit(path).save("model")
+    head = ",".join(f"t{i}" for i in range(12)) + ",kind\n"
+    text = rows(4, lambda i: "abca"[i]).replace(":", ",")
+    written(tmp_path, "b.csv", head + text)
+    assert main(["classify", "b.csv", "--load=model", "--label_col=kind"]) == 0
+    assert "1 of 4 test cases are of classes that the training cases lack ('c')" in " ".join(
+        capsys.readouterr().out.split()
+    )
+
+
 # --- frames --------------------------------------------------------------------------------------
 
 NAMES = ["heart", "breath", "step"]

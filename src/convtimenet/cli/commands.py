@@ -18,6 +18,7 @@ from convtimenet.cli.outputs import (
     default_out,
     make_console,
     note,
+    note_replaced,
     show_result,
     took,
     write_json,
@@ -69,7 +70,7 @@ def run_forecast(flags: Any) -> None:
     out = default_out(flags, flags.data, "forecast")
     if not out.lower().endswith(".csv"):
         raise ConfigError(f"--out: expected a file name that ends in .csv, found {out!r}")
-    check_outputs(flags, flags.data, flags.future, out=out)
+    replaced = check_outputs(flags, flags.data, flags.future, out=out)
     check_inputs(flags.data, flags.future)
     for path in (flags.data, flags.future):
         if path is not None:
@@ -122,6 +123,7 @@ def run_forecast(flags: Any) -> None:
         )
     table = model.read(flags.data) if flags.load is None else model.adapt(flags.data)
     console = make_console()
+    note_replaced(console, replaced)
     for notice in table.notices:
         note(console, notice)
     if flags.load is None and flags.h is None:
@@ -184,7 +186,7 @@ def _answer_cases(flags: Any, what: Literal["classes", "numbers"]) -> None:
     """Learn from labelled cases, or load what was learnt, and answer others."""
     begin = time.monotonic()
     out = default_out(flags, flags.test or flags.data, what)
-    check_outputs(flags, flags.data, flags.test, out=out)
+    replaced = check_outputs(flags, flags.data, flags.test, out=out)
     check_inputs(flags.data, flags.test)
     _check_training(flags)
     if flags.load is not None:
@@ -197,9 +199,16 @@ def _answer_cases(flags: Any, what: Literal["classes", "numbers"]) -> None:
     from convtimenet.estimators.classifier import ConvTimeNetClassifier
     from convtimenet.estimators.regressor import ConvTimeNetRegressor
     from convtimenet.runs.answers import write_classes, write_numbers
-    from convtimenet.runs.labelled import check_alike, fit_labelled, hold_out, labelled_scores
+    from convtimenet.runs.labelled import (
+        check_alike,
+        fit_labelled,
+        hold_out,
+        labelled_scores,
+        unknown_classes,
+    )
 
     console = make_console()
+    note_replaced(console, replaced)
     run = None
     classify = what == "classes"
     estimator = ConvTimeNetClassifier if classify else ConvTimeNetRegressor
@@ -210,7 +219,10 @@ def _answer_cases(flags: Any, what: Literal["classes", "numbers"]) -> None:
         model = estimator.load(flags.load, device=flags.device)
         model.set_params(verbose=_verbose(flags))
         if cases.labels is not None:
-            model.truth(cases.labels)  # refuses what could not be scored
+            labels = model.truth(cases.labels)  # refuses what could not be scored
+            if isinstance(model, ConvTimeNetClassifier):
+                for notice in unknown_classes(replace(cases, labels=labels), model.classes_):
+                    note(console, notice)
     else:
         model = estimator(preset=flags.preset, **_estimator_settings(flags))
         if flags.test is None:
@@ -268,8 +280,10 @@ def run_evaluate(flags: Any) -> None:
     from convtimenet import datasets
 
     datasets.info(flags.dataset)
-    check_outputs(flags)
+    replaced = check_outputs(flags)
     _check_training(flags)
+    console = make_console()
+    note_replaced(console, replaced)
     from convtimenet.runs.evaluation import evaluate_dataset
 
     run = evaluate_dataset(
@@ -281,7 +295,6 @@ def run_evaluate(flags: Any) -> None:
         resume=flags.resume,
         level=flags.level,
     )
-    console = make_console()
     show_result(console, run.result)
     write_others(console, flags, run, {})
     took(console, begin)
@@ -350,13 +363,14 @@ def _usage(format: str, folder: Path, head: str, kind: str) -> tuple[str, str, s
 
 def run_datasets(flags: Any) -> None:
     """List the registered data sets, or fetch and verify one."""
-    check_outputs(flags)
+    replaced = check_outputs(flags)
     from rich.table import Table as Grid
 
     from convtimenet import datasets
 
     names = [datasets.info(name).name for name in flags.names] or datasets.names()
     console = make_console()
+    note_replaced(console, replaced)
     found: dict[str, Any] = {}
     if flags.action == "list":
         grid = Grid("name", "task", "channels", "size", "here", "licence", title="data sets")
