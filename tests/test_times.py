@@ -434,6 +434,30 @@ class TestSeveralColumns:
         frame.to_csv(tmp_path / "x.csv", index=False)
         self.check(read_table(tmp_path / "x.csv"), "date", *parts)
 
+    @pytest.mark.parametrize(
+        ("second", "cells", "last", "step"),
+        [
+            ("Quarter", ["3", "4", "1", "2"], "2024-04-01", "3MS"),
+            ("qtr", ["Q3", "Q4", "Q1", "Q2"], "2024-04-01", "3MS"),
+            ("Week", ["51", "52", "1", "2"], "2024-01-08", "1W"),
+            ("doy", ["364", "365", "1", "2"], "2024-01-02", "1D"),
+            ("Period", ["M11", "M12", "M01", "M02"], "2024-02-01", "1MS"),
+            ("Mo", ["11", "12", "1", "2"], "2024-02-01", "1MS"),
+        ],
+    )
+    def test_years_and_parts_of_them(self, second, cells, last, step):
+        frame = pd.DataFrame({"Year": [2023, 2023, 2024, 2024], second: cells, "y": range(4)})
+        table = read_table(frame)
+        assert (table.channels, table.frequency.name) == (("y",), step)
+        assert table.times[-1] == np.datetime64(last)
+        assert f"the columns 'Year', '{second}' together" in " ".join(table.notices)
+
+    def test_hours_by_other_names(self):
+        frame = pd.DataFrame({"Date": ["2024-01-30"] * 3 + ["2024-01-31"] * 3,
+                              "Hour Ending": [22, 23, 24, 1, 2, 3], "y": range(6)})  # fmt: skip
+        times = read_table(frame).times
+        assert (times == np.arange("2024-01-30T22", "2024-01-31T04", dtype="M8[h]")).all()
+
     def test_date_and_hour(self):
         day = self.TIMES.strftime("%Y-%m-%d")
         frame = pd.DataFrame({"date": day, "Hour": self.TIMES.hour, "y": range(8)})
