@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import json
 import lzma
 import subprocess
 import sys
@@ -594,6 +595,29 @@ def test_a_folder_of_parquet_files_is_one_table(tmp_path: Path) -> None:
 def test_files_of_another_kind_are_named(tmp_path: Path, content: bytes, name: str, said) -> None:
     with pytest.raises(DataError, match=said):
         read_table(save(tmp_path, content, name))
+
+
+def test_json_columns_are_matched_by_their_keys(tmp_path: Path) -> None:
+    keyed = '{"date": {"0": "2024-01-01", "1": "2024-01-02"}, "y": {"1": 2, "0": 1}}'
+    assert read_table(save(tmp_path, keyed, "x.json")).values[:, 0].tolist() == [1, 2]
+    frame = pd.DataFrame({"y": VALUES}, index=pd.to_datetime(DAYS))
+    epochs = {str(stamp.value // 10**6): v for stamp, v in zip(frame.index, VALUES, strict=True)}
+    for text in (frame.to_json(date_format="iso"), json.dumps({"y": epochs})):
+        table = read_table(save(tmp_path, text, "x.json"))
+        assert table.values[:, 0].tolist() == VALUES
+        assert table.times.astype("M8[D]").astype(str).tolist() == DAYS
+
+
+def test_stamps_of_tsf_files_in_iso_8601(tmp_path: Path) -> None:
+    head = (
+        "@attribute series_name string\n@attribute start_timestamp date\n@frequency daily\n@data\n"
+    )
+    table = read_table(save(tmp_path, head + "a:2024-01-01:1,2\n", "x.tsf"))
+    assert table.times[1] == np.datetime64("2024-01-02")
+    with pytest.raises(DataError, match="found none; add the line"):
+        read_table(
+            save(tmp_path, head.replace("@frequency daily\n", "") + "a:2024-01-01:1\n", "x.tsf")
+        )
 
 
 @pytest.mark.parametrize("path", ["https://example.org/x.csv", "s3://bucket/x.csv", "-"])
