@@ -293,6 +293,7 @@ def test_files_that_cannot_be_read_name_the_remedy(mistake: str, tmp_path: Path)
 def test_the_column_of_the_labels(tmp_path: Path) -> None:
     path = written(tmp_path, "x.csv", "t0,t1,sex,class\n1,2,0,u\n3,4,1,v\n")
     cases = read_cases(written(tmp_path, "y.csv", "t0,t1,t2\n1,2,0\n3,4,1\n"), label_col="t2")
+    assert cases.labels is not None
     assert (cases.values[:, 0].tolist(), cases.labels.tolist()) == ([[1, 2], [3, 4]], [0, 1])
     with pytest.raises(DataError, match=r"label_col .*there is no column 'z' \(found: 't0'"):
         read_cases(path, label_col="z")

@@ -602,7 +602,7 @@ def test_json_columns_are_matched_by_their_keys(tmp_path: Path) -> None:
     assert read_table(save(tmp_path, keyed, "x.json")).values[:, 0].tolist() == [1, 2]
     frame = pd.DataFrame({"y": VALUES}, index=pd.to_datetime(DAYS))
     epochs = {str(stamp.value // 10**6): v for stamp, v in zip(frame.index, VALUES, strict=True)}
-    for text in (frame.to_json(date_format="iso"), json.dumps({"y": epochs})):
+    for text in (str(frame.to_json(date_format="iso")), json.dumps({"y": epochs})):
         table = read_table(save(tmp_path, text, "x.json"))
         assert table.values[:, 0].tolist() == VALUES
         assert table.times.astype("M8[D]").astype(str).tolist() == DAYS

@@ -378,6 +378,13 @@ class TestWholeNumbers:
             read_table(path)
         assert (read_table(path, time_format="%d%m%Y").times == days).all()
 
+    def test_days_of_excel_are_said_to_be_steps(self):
+        frame = pd.DataFrame({"ds": range(45_292, 45_296), "y": range(4)})
+        table = read_table(frame)
+        assert table.times.tolist() == [45_292, 45_293, 45_294, 45_295]
+        assert "if they are days as Excel counts them" in table.notices[0]
+        assert read_table(frame, frequency=1).notices == ()
+
     def test_days_of_the_year_and_the_hour_24(self, tmp_path):
         table = read_table(csv(tmp_path, ["2023364", "2023365", "2024001"]))
         assert (table.times == np.arange("2023-12-30", "2024-01-02", dtype="M8[D]")).all()

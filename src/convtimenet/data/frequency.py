@@ -314,8 +314,8 @@ class Frequency:
             f"expected a step of {self.name}, to {expected}, found a step of "
             f"{Frequency(unit, int(gap.astype(np.int64))).name}, to {found}; add the missing rows "
             "(their values may be empty), resample the table to a fixed step, keep only one "
-            "regular stretch of it, or number the rows 0, 1, 2, ... in the time column if each is one step "
-            f"whatever its length{hint}"
+            "regular stretch of it, or number the rows 0, 1, 2, ... in the time column if each is "
+            f"one step whatever its length{hint}"
         )
 
 

@@ -211,8 +211,8 @@ def _steps(columns: Columns, bounds: np.ndarray, frequency: Frequency) -> np.nda
                 series = _named(columns, columns.series[at : at + 1])
                 raise DataError(
                     f"the series {series} begins at {show_time(times[at], zone)}, which is no "
-                    f"stamp of the step {frequency.name}; write the stamps of all series on the same day "
-                    "of the month, or pass their step as freq=..."
+                    f"stamp of the step {frequency.name}; write the stamps of all series on the "
+                    "same day of the month, or pass their step as freq=..."
                 )
             frequency.check(np.append(grid, times[at]), zone)
         assert columns.series is not None

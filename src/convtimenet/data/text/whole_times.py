@@ -20,6 +20,7 @@ _EPOCH_DIGITS = {10: "unix-s", 13: "unix-ms", 16: "unix-us", 19: "unix-ns"}
 _EARLIEST, _LATEST = 1800, 2100  # numbers outside are more likely steps than years
 _FIRST = 1700  # the same where a month stands behind the year
 _MOST = 0.5  # part of the numbers that are dates from which one that is none is a mistake
+_EXCEL = 36_526, 54_788  # days from 2000 to 2049 as Excel counts them
 _FEWEST = 4  # numbers below which a code may be a counter as well
 _READ_AS = {
     "%Y": "years",
@@ -85,7 +86,12 @@ def read_whole(
         by_digits = _EPOCH_DIGITS[digits]
         found = _since_1970(numbers, by_digits)
     if found is None:
-        return numbers, None, ()
+        excel = _EXCEL[0] <= int(numbers.min()) and int(numbers.max()) <= _EXCEL[1]
+        told = (
+            f"times like {int(numbers[0])} are counted as steps; if they are days as Excel counts "
+            "them, give the column a date format there and save the file again"
+        )
+        return numbers, None, (told,) if excel else ()
     assert by_digits is not None
     told = (
         f"times like {int(numbers[0])} are read as {_READ_AS.get(by_digits, 'dates')}; a whole "
