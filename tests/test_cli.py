@@ -190,6 +190,23 @@ class TestForecast:
         written = [float(row[2]) for row in rows[1:]]
         assert result["forecast"]["b"] == pytest.approx(written, rel=5e-6)  # exact in JSON
 
+    def test_what_is_replaced_is_said_before(self, table, capsys):
+        Path("sales-forecast.csv").write_text("mine\n")
+        flags = ["--h=2", "--json=r.json"]
+        assert main(["forecast", table, *flags, *QUICK]) == 0
+        shown = capsys.readouterr().out
+        assert shown.startswith("note: sales-forecast.csv exists and will be replaced\n")
+        assert "r.json exists" not in shown
+        assert rows_of("sales-forecast.csv")[0] == ["date", "wind [m/s]", "b"]
+
+    def test_a_reader_that_has_had_enough_does_not_cost_the_forecast(self, table):
+        command = [sys.executable, "-m", "convtimenet", "forecast", table, "--h=2", *QUICK]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            process.stdout.close()
+            assert process.wait() == 0
+        assert len(rows_of("sales-forecast.csv")) == 3
+
     def test_what_cannot_be_reported_does_not_cost_the_rest(self, table, capsys):
         flags = ["--test_fraction=0", "--h=2", "--json=r.json", "--report=r.html"]
         assert main(["forecast", table, *flags, *QUICK]) == 0
@@ -564,6 +581,11 @@ MISTAKES = {
     "folder as a file": (["forecast", "sales.csv", "--json=."], "--json must be a file"),
     "model over data": (["forecast", "sales.csv", "--save=sales.csv"], "other than a saved model"),
     "model over a folder": (["forecast", "sales.csv", "--save=."], "other than a saved model"),
+    "an address": (
+        ["forecast", "https://example.org/x.csv"],
+        "download the file and give its path",
+    ),
+    "standard input": (["classify", "-"], "standard input is not read; write it to a file"),
     "data overwritten": (["forecast", "sales.csv", "--out=./sales.csv"], "--out would overwrite"),
     "data overwritten by scores": (["forecast", "sales.csv", "--json=sales.csv"], "--json would"),
     "two outputs in one": (
@@ -651,6 +673,15 @@ def test_what_cannot_be_written_is_said_before_training(flag, table, capsys):
     assert f"{flag.partition('=')[0]}: nothing can be written to the folder /proc/" in shown
     assert shown.count("\n") == 1
     assert here() == before
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+@pytest.mark.usefixtures("_no_training")
+def test_a_pipe_is_not_replaced_by_a_file(table, capsys):
+    os.mkfifo("pipe")
+    assert main(["forecast", table, "--json=pipe"]) == 2
+    assert "--json must be a file, pipe is a device or a pipe" in capsys.readouterr().err
+    assert Path("pipe").is_fifo()
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)

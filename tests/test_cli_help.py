@@ -277,6 +277,15 @@ def test_completion_for_each_shell(shell, capsys):
     assert "forecast" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("command", ["forecast", "classify", "evaluate"])
+def test_per_cents_are_written_once(command, capsys):
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    shown = capsys.readouterr().out
+    assert "%%" not in shown
+    assert ("%d.%m.%y" in shown) == (command == "forecast")
+
+
 def test_without_shtab_completion_names_the_extra(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "shtab", None)
     assert main(["completion", "bash"]) == 2

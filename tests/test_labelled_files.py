@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import bz2
 import datetime
 import gzip
+import lzma
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -141,6 +143,30 @@ FILES: dict[str, tuple[str, str, list, list | None]] = {
     "its delimiter is said": (
         "x.csv", "sep=|\nlabel|t0|t1\na|1|2\nb|3|4\n", [[[1, 2]], [[3, 4]]], ["a", "b"]
     ),
+    "points between thousands": (
+        "x.csv", "label;t0;t1\na;1.000,5;2,5\nb;3;1'000\n", [[[1000.5, 2.5]], [[3, 1000]]],
+        ["a", "b"],
+    ),
+    "commas between thousands": (
+        "x.csv", 'label,t0,t1\na,"1,000.5",2.5\nb,3,4\n', [[[1000.5, 2.5]], [[3, 4]]],
+        ["a", "b"],
+    ),
+    "a delimiter at the end": (
+        "x.csv", "label,t0,t1,\na,1,2,\nb,3,4,\n,,,\n", [[[1, 2]], [[3, 4]]], ["a", "b"]
+    ),
+    "quoted labels": (
+        "x.csv", 'label,t0,t1\n"a\nb",1,2\n"c;d",3,4\n', [[[1, 2]], [[3, 4]]], ["a\nb", "c;d"]
+    ),
+    "steps in another order": (
+        "x.csv", "label,t0,t10,t2\na,1,3,2\nb,4,6,5\n", [[[1, 2, 3]], [[4, 5, 6]]], ["a", "b"]
+    ),
+    "numbers before the channels": (
+        "x.csv", "0_x,1_x,0_y,1_y,label\n1,2,3,4,a\n5,6,7,8,b\n",
+        [[[1, 2], [3, 4]], [[5, 6], [7, 8]]], ["a", "b"],
+    ),
+    "stamps that are clocks": (
+        "x.ts", f"{STAMPED}(06:30:00,1),(06:31:00,2),(06:33:00,4):a\n", [[[1, 2, NAN, 4]]], ["a"]
+    ),
     "labels are codes": (
         "x.csv", "label,t0,t1\n007,1,2\n010,3,4\n", [[[1, 2]], [[3, 4]]], ["007", "010"]
     ),
@@ -234,6 +260,25 @@ REFUSED = {
         "x.csv", "case_id,t,x,label\n1,0,1,a\n1,1,2,b\n", "line 3: the label in column 'label' is"
     ),
     "times twice": ("x.csv", "case_id,t,x,label\n1,0,1,a\n1,0,2,a\n", "occurs twice"),
+    "a column that counts no steps": (
+        "x.csv", "subject,t0,t1,label\n7,1,2,a\n9,3,4,b\n",
+        "'subject' do not go on counting as 't0' does",
+    ),
+    "channels of different steps": (
+        "x.csv", "x_0,x_1,x_2,y_0,y_1,label\n1,2,3,4,5,a\n1,2,3,4,5,b\n", "numbered differently"
+    ),
+    "a row for each channel": (
+        "x.csv", "case_id,dim_id,reading_id,value\n1,0,0,5\n1,1,0,6\n2,0,0,7\n2,1,0,8\n",
+        "'dim_id' has a row for each channel; write one column a channel",
+    ),
+    "commas that may part thousands": (
+        "x.csv", "label;t0\na;1,234\nb;2,345\n", "line 2: '1,234' may be 1.234 or 1234.*write"
+    ),
+    "days or months": (
+        "x.csv", "case_id,date,x,label\n1,1/2/2024,1,a\n1,2/2/2024,2,a\n2,1/2/2024,1,b\n",
+        "1 Feb 2024 or 2 Jan 2024; write stamps as",
+    ),
+    "no cases": ("x.ts", "@univariate true\n@data\n", "found an empty set; add one a line"),
     "nothing": ("x.csv", "\n", "empty file"),
 }  # fmt: skip
 
@@ -243,6 +288,32 @@ def test_files_that_cannot_be_read_name_the_remedy(mistake: str, tmp_path: Path)
     name, text, message = REFUSED[mistake]
     with pytest.raises(DataError, match=message):
         read_cases(written(tmp_path, name, text))
+
+
+def test_the_column_of_the_labels(tmp_path: Path) -> None:
+    path = written(tmp_path, "x.csv", "t0,t1,sex,class\n1,2,0,u\n3,4,1,v\n")
+    cases = read_cases(written(tmp_path, "y.csv", "t0,t1,t2\n1,2,0\n3,4,1\n"), label_col="t2")
+    assert cases.labels is not None
+    assert (cases.values[:, 0].tolist(), cases.labels.tolist()) == ([[1, 2], [3, 4]], [0, 1])
+    with pytest.raises(DataError, match=r"label_col .*there is no column 'z' \(found: 't0'"):
+        read_cases(path, label_col="z")
+    with pytest.raises(DataError, match="says itself what its labels are; leave it out"):
+        read_cases(written(tmp_path, "x.ts", TS + "1,2:a\n"), label_col="z")
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-16-le", "utf-8-sig"])
+def test_encodings_and_packing(encoding: str, tmp_path: Path) -> None:
+    content = "label,t0,t1\nf\u00fcr,1,2\n\u201cx\u201d,3,4\n".encode(encoding)
+    for name, packed in (
+        ("x.csv", content),
+        ("x.csv.bz2", bz2.compress(content)),
+        ("x.csv.xz", lzma.compress(content)),
+    ):
+        (tmp_path / name).write_bytes(packed)
+        cases = read_cases(tmp_path / name)
+        assert cases.values[:, 0].tolist() == [[1, 2], [3, 4]]
+        assert cases.labels is not None
+        assert cases.labels.tolist() == ["f\u00fcr", "\u201cx\u201d"]
 
 
 # --- classes and numbers -------------------------------------------------------------------------
@@ -320,6 +391,19 @@ def test_labels_of_no_training_class_are_refused_before_training(
     assert main(["classify", "a.ts", "b.ts", "--quiet"]) != 0
     assert "no test case has a class of the training cases" in " ".join(
         capsys.readouterr().err.split()
+    )
+
+
+def test_labels_that_a_loaded_model_lacks(tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = written(tmp_path, "a.ts", TS + rows(24, lambda i: "ab"[i % 2]))
+    ConvTimeNetClassifier(**TINY).fit(path).save("model")
+    head = ",".join(f"t{i}" for i in range(12)) + ",kind\n"
+    text = rows(4, lambda i: "abca"[i]).replace(":", ",")
+    written(tmp_path, "b.csv", head + text)
+    assert main(["classify", "b.csv", "--load=model", "--label_col=kind"]) == 0
+    assert "1 of 4 test cases are of classes that the training cases lack ('c')" in " ".join(
+        capsys.readouterr().out.split()
     )
 
 

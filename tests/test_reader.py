@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import json
 import lzma
 import subprocess
 import sys
@@ -80,8 +81,15 @@ LAYOUTS: dict[str, tuple[Any, str]] = {
     ),
     "a header behind the mark of comments": ("# " + PLAIN, "x.csv"),
     "a delimiter at the end": (PLAIN.replace("\n", ",\n"), "x.csv"),
+    "a delimiter at the end of rows": (PLAIN.replace("\n", ",\n").replace("y,", "y"), "x.csv"),
+    "rows of delimiters": (PLAIN.replace("2024-01-04", ",\n2024-01-04") + ",\n", "x.csv"),
+    "a title": ("Sales of 2024\n\n" + PLAIN, "x.csv"),
+    "a title with delimiters": ("Sales of 2024;\n;\n" + written(";", commas()), "x.csv"),
+    "blanks": (PLAIN.replace(",", "    "), "x.txt"),
+    "a word in capitals": ("SEP=|\n" + written("|"), "x.csv"),
     "blank lines": (PLAIN.replace("\n", "\n\n"), "x.csv"),
     "UTF-8 with a mark": (("\ufeff" + PLAIN).encode(), "x.csv"),
+    "UTF-32": (PLAIN.encode("utf-32"), "x.csv"),
     "UTF-16": (PLAIN.encode("utf-16"), "x.csv"),
     "UTF-16, big end first": (("\ufeff" + PLAIN).encode("utf-16-be"), "x.csv"),
     "UTF-16 without a mark": (PLAIN.encode("utf-16-le"), "x.csv"),
@@ -107,6 +115,21 @@ def test_layouts_of_one_table(tmp_path: Path, layout: str, fast: bool, monkeypat
     assert table.channels == ("y",)
     assert table.time_name == "date"
     assert table.times.astype("M8[D]").astype(str).tolist() == DAYS
+
+
+def test_a_title_is_said(tmp_path: Path) -> None:
+    table = read_table(save(tmp_path, "Sales of 2024\n\n" + PLAIN))
+    assert table.notices == ("the lines above the header are left out: 'Sales of 2024'",)
+    book = tmp_path / "x.xlsx"
+    with pd.ExcelWriter(book) as writer:
+        pd.DataFrame({"Notes": ["one", "two"]}).to_excel(writer, sheet_name="about", index=False)
+        frame = pd.DataFrame({"date": pd.to_datetime(DAYS), "y": VALUES})
+        frame.to_excel(writer, sheet_name="data", index=False, startrow=2)
+        writer.sheets["data"].cell(1, 1, "Sales of 2024")
+        writer.sheets["data"].merge_cells("A1:B1")
+    table = read_table(book)
+    assert table.values[:, 0].tolist() == VALUES
+    assert table.notices == ("the rows above the header are left out: 'Sales of 2024'",)
 
 
 def test_zip_of_one_file(tmp_path: Path) -> None:
@@ -198,7 +221,9 @@ def test_tsf_without_stamps_counts_steps(tmp_path: Path) -> None:
 @pytest.mark.parametrize("fast", [False, True])
 def test_words_for_missing(tmp_path: Path, fast: bool, monkeypatch) -> None:
     monkeypatch.setattr(delimited, "_LARGE", 0 if fast else 2**62)
-    for word in ("", "NA", "N/A", "n/a", "null", "None", "NaN", "nan", ".", "-", "?", "#N/A"):
+    words = ("", "NA", "N/A", "n/a", "null", "None", "NaN", "nan", ".", "-", "?", "#N/A",
+             "--", "..", ":", "n.a.", r"\N", "#DIV/0!", "#VALUE!")  # fmt: skip
+    for word in words:
         table = read_table(save(tmp_path, written(cells=["1", word, "3", "4"])))
         assert table.known is not None
         assert table.known[:, 0].tolist() == [True, False, True, True]
@@ -220,11 +245,40 @@ class TestNumbers:
             (["1,234.5", "2", "+3.25"], [1234.5, 2, 3.25]),
             (["0,123", "5,678", "7"], [0.123, 5.678, 7]),
             (["1,5e3", "2", "inf"], [1500, 2, np.nan]),
+            (["1\u2019234,50", "2", "3"], [1234.5, 2, 3]),
+            (["12,34,567.50", "2", "3"], [1234567.5, 2, 3]),
+            (["12,5 %", "0", "-3%"], [12.5, 0, -3]),
+            (["$1,234.50", "-$2", "($3)"], [1234.5, -2, -3]),
+            (["1.234,50 \u20ac", "2 \u20ac", "\u22123,5 \u20ac"], [1234.5, 2, -3.5]),
+            (["(1,234.50)", "2-", "3"], [-1234.5, -2, 3]),
+            (["850", "1.5", "1.050"], [850, 1.5, 1.05]),
         ],
     )
     def test_by_the_column(self, tmp_path, cells, values):
         table = read_table(save(tmp_path, written(";", cells)))
         np.testing.assert_array_equal(table.values[:, 0], values)
+
+    def test_signs_are_said_and_must_be_the_same(self, tmp_path):
+        table = read_table(save(tmp_path, written(";", ["5%", "6%", "", "8%"])))
+        assert table.values[:, 0].tolist()[:2] == [5, 6]
+        assert table.notices[0] == "column 'y': numbers are read without their '%'"
+        for cells in (["5%", "6", "7%"], ["$5", "\u20ac6", "$7"]):
+            with pytest.raises(DataError, match=r"line 3: some numbers have the sign '.', and"):
+                read_table(save(tmp_path, written(";", cells)))
+
+    def test_points_that_may_stand_between_thousands(self, tmp_path):
+        path = save(tmp_path, written(";", ["850", "920", "1.050"]))
+        with pytest.raises(DataError, match=r"line 4: '1.050' may be 1050 or 1.05"):
+            read_table(path)
+        assert read_table(path, decimal=",").values[:, 0].tolist() == [850, 920, 1050]
+        assert read_table(path, decimal=".").values[:, 0].tolist() == [850, 920, 1.05]
+
+    @pytest.mark.parametrize(
+        ("cell", "said"), [("5 kg", "without a unit"), ("[1, 2]", "one record for each time step")]
+    )
+    def test_what_to_do_about_cells_that_are_none(self, tmp_path, cell, said):
+        with pytest.raises(DataError, match=said):
+            read_table(save(tmp_path, written(";", [cell] * 4)))
 
     @pytest.mark.parametrize(
         ("cell", "other", "value"),
@@ -549,6 +603,64 @@ class TestPanels:
         text = PLAIN + "2024-01-08,9\n"
         with pytest.raises(DataError, match="duplicate time stamps: 2024-01-08"):
             read_table(save(tmp_path, text))
+
+
+def test_a_folder_of_parquet_files_is_one_table(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"unique_id": ["a"] * 8 + ["b"] * 8, "ds": DAYS * 2, "y": range(16)})
+    parquet.write_to_dataset(pa.table(frame), tmp_path / "t", partition_cols=["unique_id"])
+    (tmp_path / "t" / "_SUCCESS").touch()
+    table = read_table(tmp_path / "t")
+    assert table.ids.tolist() == ["a", "b"]
+    assert table.values[:, 0].tolist() == list(range(16))
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "said"),
+    [
+        (gzip.compress(PLAIN.encode()), "x.csv", "found a gzip file: name it .csv.gz"),
+        (b"PK\x03\x04...", "x.csv", "a zip file or workbook"),
+        (b"PAR1...", "x.txt", "a Parquet file: name it .parquet"),
+        (b"<!DOCTYPE html><html></html>", "x.csv", "a web page: download the file itself"),
+    ],
+)
+def test_files_of_another_kind_are_named(tmp_path: Path, content: bytes, name: str, said) -> None:
+    with pytest.raises(DataError, match=said):
+        read_table(save(tmp_path, content, name))
+
+
+def test_json_columns_are_matched_by_their_keys(tmp_path: Path) -> None:
+    keyed = '{"date": {"0": "2024-01-01", "1": "2024-01-02"}, "y": {"1": 2, "0": 1}}'
+    assert read_table(save(tmp_path, keyed, "x.json")).values[:, 0].tolist() == [1, 2]
+    frame = pd.DataFrame({"y": VALUES}, index=pd.to_datetime(DAYS))
+    epochs = {str(stamp.value // 10**6): v for stamp, v in zip(frame.index, VALUES, strict=True)}
+    for text in (str(frame.to_json(date_format="iso")), json.dumps({"y": epochs})):
+        table = read_table(save(tmp_path, text, "x.json"))
+        assert table.values[:, 0].tolist() == VALUES
+        assert table.times.astype("M8[D]").astype(str).tolist() == DAYS
+
+
+def test_stamps_of_tsf_files_in_iso_8601(tmp_path: Path) -> None:
+    head = (
+        "@attribute series_name string\n@attribute start_timestamp date\n@frequency daily\n@data\n"
+    )
+    table = read_table(save(tmp_path, head + "a:2024-01-01:1,2\n", "x.tsf"))
+    assert table.times[1] == np.datetime64("2024-01-02")
+    with pytest.raises(DataError, match="found none; add the line"):
+        read_table(
+            save(tmp_path, head.replace("@frequency daily\n", "") + "a:2024-01-01:1\n", "x.tsf")
+        )
+
+
+@pytest.mark.parametrize("path", ["https://example.org/x.csv", "s3://bucket/x.csv", "-"])
+def test_what_is_no_path(path: str) -> None:
+    with pytest.raises(DataError, match=r"download the file|write it to a file"):
+        read_table(path)
+
+
+def test_a_home_folder(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    save(tmp_path, PLAIN)
+    assert read_table("~/x.csv").values[:, 0].tolist() == VALUES
 
 
 def test_check_path(tmp_path: Path) -> None:

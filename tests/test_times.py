@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 import zoneinfo
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,14 @@ FORMS: dict[str, tuple[str, str, str, str]] = {
     "full names first": ("%B %d, %Y", "2024-01-28", "D", "1D"),
     "compact": ("%Y%m%dT%H%M%S", "2024-01-28", "h", "1h"),
     "compact with a space": ("%Y%m%d %H:%M", "2024-01-28", "h", "1h"),
+    "German days with spaces": ("%d. %m. %Y", "2024-01-28", "D", "1D"),
+    "days with their names": ("%a %Y-%m-%d", "2024-01-28", "D", "1D"),
+    "European days with their names": ("%a %d/%m/%Y", "2024-01-28", "D", "1D"),
+    "an underscore before the clock": ("%Y-%m-%d_%H:%M", "2024-01-28", "h", "1h"),
+    "clocks with a dot": ("%d.%m.%Y %H.%M", "2024-01-28", "h", "1h"),
+    "French clocks": ("%d/%m/%Y %Hh%M", "2024-01-28", "h", "1h"),
+    "months after an underscore": ("%Y_%m", "1949-01-01", "MS", "1MS"),
+    "months with an M": ("%Y-M%m", "1949-01-01", "MS", "1MS"),
     "years and dots": ("%Y.%m.%d", "2024-01-28", "D", "1D"),
     "weeks": ("%G-W%V", "2024-01-01", "W-MON", "1W"),
     "days of weeks": ("%G-W%V-%u", "2024-01-01", "D", "1D"),
@@ -146,7 +155,8 @@ def test_stamps_of_utc(tmp_path: Path, form: str) -> None:
 
 @pytest.mark.parametrize(
     "texts", [["1949Q1", "1949Q2", "1949Q3"], ["1949-Q1", "1949-Q2", "1949-Q3"],
-              ["Q1 1949", "Q2 1949", "Q3 1949"], ["1949 Q1", "1949 Q2", "1949 Q3"]]
+              ["Q1 1949", "Q2 1949", "Q3 1949"], ["1949 Q1", "1949 Q2", "1949 Q3"],
+              ["1Q1949", "2Q1949", "3Q1949"], ["1949/Q1", "1949/Q2", "1949/Q3"]]
 )  # fmt: skip
 def test_quarters(texts: list[str]) -> None:
     table = read_table(pd.DataFrame({"date": texts, "y": [1, 2, 3]}))
@@ -156,6 +166,61 @@ def test_quarters(texts: list[str]) -> None:
         "1949-07-01",
     ]
     assert table.frequency.name == "3MS"
+
+
+def test_months_that_may_be_quarters_are_refused() -> None:
+    texts = [f"{year}-{quarter}" for year in (2019, 2020) for quarter in (1, 2, 3, 4)]
+    with pytest.raises(DataError, match=r"'2019-1' may be a quarter or a month: write .* 2019Q1"):
+        parse_times(texts, str)
+    found = parse_times(texts, str, TimeReading(format="%Y-%m")).times
+    assert found[3] == np.datetime64("2019-04-01")
+
+
+@pytest.mark.parametrize(
+    "form", ["{0}-W{1}", "{0} W{1}", "{0}W{1:02d}", "W{1:02d}/{0}", "W{1} {0}"]
+)
+def test_weeks(form: str) -> None:
+    texts = [
+        form.format(*day.isocalendar()[:2])
+        for day in pd.date_range("2023-12-18", periods=4, freq="7D")
+    ]
+    found = parse_times(texts, str).times
+    assert (found == np.arange("2023-12-18", "2024-01-15", 7, dtype="M8[D]")).all()
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["2024-01-{:02d}/2024-01-30", "2024-01-{:02d} to 2024-01-30", "{:02d}.01.2024 - 30.01.2024"],
+)
+def test_of_ranges_the_beginning_is_taken(tmp_path: Path, text: str) -> None:
+    table = read_table(csv(tmp_path, [text.format(day) for day in (8, 15, 22)]))
+    assert (table.times == np.arange("2024-01-08", "2024-01-29", 7, dtype="M8[D]")).all()
+    assert "the beginning is taken" in " ".join(table.notices)
+
+
+def test_whole_numbers_and_seconds_with_a_point() -> None:
+    found = parse_times(["1990.0", "1991.0"], str)
+    assert found.times.astype("M8[Y]").astype(str).tolist() == ["1990", "1991"]
+    found = parse_times(["1706400000.0", "1706400000.5"], str)
+    assert found.times[1] == np.datetime64("2024-01-28T00:00:00.5")
+    assert "read as seconds since 1970" in found.notices[0]
+
+
+@pytest.mark.parametrize(
+    ("texts", "said"),
+    [
+        (["24/01/25", "24/01/26"], "time_format='%d/%m/%y' or time_format='%y/%m/%d'"),
+        (["24/01/25", "32/01/26"], "time_format='%y/%m/%d' (--"),
+        (["01.2024", "02.2024"], "time_format='%m.%Y'"),
+        (["2023-49", "2023-50"], "give the column's own format"),
+        (["2024-10-27 02:00 CEST"], "write a UTC offset such as +01:00 instead of 'CEST'"),
+        (["06:30", "07:30"], "a time of day needs a date"),
+        (["2024-01-01", "Total"], "leave the row out if it is a total"),
+    ],
+)
+def test_remedies_for_what_reads_as_no_stamp(texts: list[str], said: str) -> None:
+    with pytest.raises(DataError, match=re.escape(said)):
+        parse_times(texts, str)
 
 
 def test_the_end_of_a_day_is_the_next_days_beginning() -> None:
@@ -177,7 +242,7 @@ def test_noon_and_midnight() -> None:
 @given(st.datetimes(dt.datetime(1800, 1, 1), dt.datetime(2099, 1, 1)), st.sampled_from([*FORMS]))
 def test_a_stamp_reads_back(stamp: dt.datetime, form: str) -> None:
     code = FORMS[form][0]
-    if code == "%s" or (stamp.day <= 12 and code.startswith(("%m/%d", "%d/%m", "%d."))):
+    if code == "%s" or (stamp.day <= 12 and code.startswith(("%m/%d", "%d/%m", "%d.", "%a %d/"))):
         return
     text = stamp.strftime(code)
     whole = dt.datetime.strptime(text + ("-1" if code == "%G-W%V" else ""),
@@ -285,6 +350,49 @@ class TestWholeNumbers:
             table = read_table(pd.DataFrame({"ds": numbers, "y": [1, 2, 3]}))
             assert (table.frequency.name, table.times.tolist()) == ("1", numbers)
 
+    @pytest.mark.parametrize(
+        ("numbers", "said"),
+        [
+            ([20193, 20194, 20201, 20202], "quarters (YYYYQ): write them as 2019Q1"),
+            ([202351, 202352, 202401, 202402], "weeks (YYYYWW): write them as 2023-W01"),
+            ([240130, 240131, 240201, 240202], "time_format='%y%m%d'"),
+            ([30012024, 31012024, 1022024, 2022024], "time_format='%d%m%Y'"),
+            ([202004, 202101, 202102, 202103], "months: write quarters as 2020Q1"),
+            ([20240130, 20240131, 20240132, 20240201], "20240132 is none; correct it"),
+            ([2024013022, 2024013023, 2024013025, 2024013101], "2024013025 is none"),
+        ],
+    )
+    def test_codes_that_no_counter_goes_on_with_are_refused(self, numbers, said):
+        frame = pd.DataFrame({"ds": numbers, "y": range(len(numbers))})
+        with pytest.raises(DataError, match=re.escape(said)):
+            read_table(frame)
+        steps = parse_times(list(map(str, numbers)), str, TimeReading(steps=True))
+        assert steps.times.tolist() == numbers
+
+    def test_the_formats_they_are_refused_with_read_them(self, tmp_path):
+        days = np.arange("2008-12-30", "2009-01-03", dtype="M8[D]")
+        frame = pd.DataFrame({"ds": [81230, 81231, 90101, 90102], "y": range(4)})
+        assert (read_table(frame, time_format="%y%m%d").times == days).all()
+        path = csv(tmp_path, ["30122008", "31122008", "01012009", "02012009"])
+        with pytest.raises(DataError, match="time_format='%d%m%Y'"):
+            read_table(path)
+        assert (read_table(path, time_format="%d%m%Y").times == days).all()
+
+    def test_days_of_excel_are_said_to_be_steps(self):
+        frame = pd.DataFrame({"ds": range(45_292, 45_296), "y": range(4)})
+        table = read_table(frame)
+        assert table.times.tolist() == [45_292, 45_293, 45_294, 45_295]
+        assert "if they are days as Excel counts them" in table.notices[0]
+        assert read_table(frame, frequency=1).notices == ()
+
+    def test_days_of_the_year_and_the_hour_24(self, tmp_path):
+        table = read_table(csv(tmp_path, ["2023364", "2023365", "2024001"]))
+        assert (table.times == np.arange("2023-12-30", "2024-01-02", dtype="M8[D]")).all()
+        write_csv(tmp_path / "out.csv", future_frame(table, np.ones((1, 1))))
+        assert (tmp_path / "out.csv").read_text() == "date,y\n2024002,1.0\n"
+        table = read_table(csv(tmp_path, ["2024123123", "2024123124", "2025010101"]))
+        assert (table.times == np.arange("2024-12-31T23", "2025-01-01T02", dtype="M8[h]")).all()
+
     def test_they_are_steps_where_freq_says_so(self):
         frame = pd.DataFrame({"ds": [2000, 2001, 2002], "y": [1, 2, 3]})
         assert read_table(frame, frequency=1).times.tolist() == [2000, 2001, 2002]
@@ -333,6 +441,30 @@ class TestSeveralColumns:
         frame.to_csv(tmp_path / "x.csv", index=False)
         self.check(read_table(tmp_path / "x.csv"), "date", *parts)
 
+    @pytest.mark.parametrize(
+        ("second", "cells", "last", "step"),
+        [
+            ("Quarter", ["3", "4", "1", "2"], "2024-04-01", "3MS"),
+            ("qtr", ["Q3", "Q4", "Q1", "Q2"], "2024-04-01", "3MS"),
+            ("Week", ["51", "52", "1", "2"], "2024-01-08", "1W"),
+            ("doy", ["364", "365", "1", "2"], "2024-01-02", "1D"),
+            ("Period", ["M11", "M12", "M01", "M02"], "2024-02-01", "1MS"),
+            ("Mo", ["11", "12", "1", "2"], "2024-02-01", "1MS"),
+        ],
+    )
+    def test_years_and_parts_of_them(self, second, cells, last, step):
+        frame = pd.DataFrame({"Year": [2023, 2023, 2024, 2024], second: cells, "y": range(4)})
+        table = read_table(frame)
+        assert (table.channels, table.frequency.name) == (("y",), step)
+        assert table.times[-1] == np.datetime64(last)
+        assert f"the columns 'Year', '{second}' together" in " ".join(table.notices)
+
+    def test_hours_by_other_names(self):
+        frame = pd.DataFrame({"Date": ["2024-01-30"] * 3 + ["2024-01-31"] * 3,
+                              "Hour Ending": [22, 23, 24, 1, 2, 3], "y": range(6)})  # fmt: skip
+        times = read_table(frame).times
+        assert (times == np.arange("2024-01-30T22", "2024-01-31T04", dtype="M8[h]")).all()
+
     def test_date_and_hour(self):
         day = self.TIMES.strftime("%Y-%m-%d")
         frame = pd.DataFrame({"date": day, "Hour": self.TIMES.hour, "y": range(8)})
@@ -378,6 +510,28 @@ PANDAS_STEPS = (
     *("BMS", "BME", "BQS", "BQE", "BYS", "BYE", "2BME", "SMS", "SME", "2SMS", "bh", "B"),
     *("MS", "ME", "D", "h", "15min", "QS-FEB", "QE-DEC", "QE-NOV", "YE-JUN", "YS-APR", "W-WED"),
 )
+
+
+def test_hours_that_a_clock_shows_twice(tmp_path: Path) -> None:
+    berlin = pd.date_range("2024-10-26 22:00", periods=8, freq="h", tz="Europe/Berlin")
+    with pytest.raises(DataError, match=r"2024-10-27T02:00:00 .* write the stamps in UTC or with"):
+        read_table(csv(tmp_path, berlin.strftime("%Y-%m-%d %H:%M").tolist()))
+    table = read_table(csv(tmp_path, [stamp.isoformat() for stamp in berlin]))  # the remedy
+    assert (table.times == berlin.tz_convert(None).to_numpy()).all()
+    with pytest.raises(DataError, match="average them"):
+        read_table(csv(tmp_path, ["2024-10-26 02:00", "2024-10-26 02:00", "2024-10-26 03:00"]))
+
+
+def test_series_on_other_days_of_the_month_and_weeks_of_a_quarter() -> None:
+    starts, ends = (pd.date_range("2024-01-01", periods=4, freq=freq) for freq in ("MS", "ME"))
+    long = pd.DataFrame({"unique_id": ["a"] * 4 + ["b"] * 4, "ds": [*starts, *ends], "y": range(8)})
+    with pytest.raises(
+        DataError, match=r"the series 'a' begins at 2024-01-01.* same day of the month"
+    ):
+        read_table(long)
+    weeks = pd.to_datetime(["2024-01-28", "2024-02-25", "2024-03-31", "2024-04-28", "2024-05-26"])
+    with pytest.raises(DataError, match="number the rows 0, 1, 2"):
+        read_table(pd.DataFrame({"ds": weeks, "y": range(5)}))
 
 
 class TestFrequencies:

@@ -18,6 +18,7 @@ from convtimenet.cli.outputs import (
     default_out,
     make_console,
     note,
+    note_replaced,
     show_result,
     took,
     write_json,
@@ -70,7 +71,7 @@ def run_forecast(flags: Any) -> None:
     out = default_out(flags, flags.data, "forecast")
     if not out.lower().endswith(".csv"):
         raise ConfigError(f"--out: expected a file name that ends in .csv, found {out!r}")
-    check_outputs(flags, flags.data, flags.future, out=out)
+    replaced = check_outputs(flags, flags.data, flags.future, out=out)
     check_inputs(flags.data, flags.future)
     for path in (flags.data, flags.future):
         if path is not None:
@@ -123,6 +124,7 @@ def run_forecast(flags: Any) -> None:
         )
     table = model.read(flags.data) if flags.load is None else model.adapt(flags.data)
     console = make_console()
+    note_replaced(console, replaced)
     for notice in table.notices:
         note(console, notice)
     if flags.load is None and flags.h is None:
@@ -185,7 +187,7 @@ def _answer_cases(flags: Any, what: Literal["classes", "numbers"]) -> None:
     """Learn from labelled cases, or load what was learnt, and answer others."""
     begin = time.monotonic()
     out = default_out(flags, flags.test or flags.data, what)
-    check_outputs(flags, flags.data, flags.test, out=out)
+    replaced = check_outputs(flags, flags.data, flags.test, out=out)
     check_inputs(flags.data, flags.test)
     _check_training(flags)
     if flags.load is not None:
@@ -198,20 +200,30 @@ def _answer_cases(flags: Any, what: Literal["classes", "numbers"]) -> None:
     from convtimenet.estimators.classifier import ConvTimeNetClassifier
     from convtimenet.estimators.regressor import ConvTimeNetRegressor
     from convtimenet.runs.answers import write_classes, write_numbers
-    from convtimenet.runs.labelled import check_alike, fit_labelled, hold_out, labelled_scores
+    from convtimenet.runs.labelled import (
+        check_alike,
+        fit_labelled,
+        hold_out,
+        labelled_scores,
+        unknown_classes,
+    )
 
     console = make_console()
+    note_replaced(console, replaced)
     run = None
     classify = what == "classes"
     estimator = ConvTimeNetClassifier if classify else ConvTimeNetRegressor
     with showing(reading(flags.data), _verbose(flags), busy=True):
-        train = cases = read_cases(flags.data)
+        train = cases = read_cases(flags.data, flags.label_col)
     check_task(train, estimator.task)
     if flags.load is not None:
         model = estimator.load(flags.load, device=flags.device)
         model.set_params(verbose=_verbose(flags))
         if cases.labels is not None:
-            model.truth(cases.labels)  # refuses what could not be scored
+            labels = model.truth(cases.labels)  # refuses what could not be scored
+            if isinstance(model, ConvTimeNetClassifier):
+                for notice in unknown_classes(replace(cases, labels=labels), model.classes_):
+                    note(console, notice)
     else:
         model = estimator(preset=flags.preset, **_estimator_settings(flags))
         if flags.test is None:
@@ -220,7 +232,7 @@ def _answer_cases(flags: Any, what: Literal["classes", "numbers"]) -> None:
             train, cases = hold_out(train, flags.test_fraction, flags.seed, classes=classify)
         else:
             with showing(reading(flags.test), _verbose(flags), busy=True):
-                cases = read_cases(flags.test)
+                cases = read_cases(flags.test, flags.label_col)
             check_alike(train, cases)
         if cases.labels is None:
             model.fit(train, resume=flags.resume)
@@ -269,8 +281,10 @@ def run_evaluate(flags: Any) -> None:
     from convtimenet import datasets
 
     datasets.info(flags.dataset)
-    check_outputs(flags)
+    replaced = check_outputs(flags)
     _check_training(flags)
+    console = make_console()
+    note_replaced(console, replaced)
     from convtimenet.runs.evaluation import evaluate_dataset
 
     run = evaluate_dataset(
@@ -282,7 +296,6 @@ def run_evaluate(flags: Any) -> None:
         resume=flags.resume,
         level=flags.level,
     )
-    console = make_console()
     show_result(console, run.result)
     write_others(console, flags, run, {})
     took(console, begin)
@@ -401,13 +414,14 @@ def _usage(format: str, folder: Path, head: str, kind: str) -> tuple[str, str, s
 
 def run_datasets(flags: Any) -> None:
     """List the registered data sets, or fetch and verify one."""
-    check_outputs(flags)
+    replaced = check_outputs(flags)
     from rich.table import Table as Grid
 
     from convtimenet import datasets
 
     names = [datasets.info(name).name for name in flags.names] or datasets.names()
     console = make_console()
+    note_replaced(console, replaced)
     found: dict[str, Any] = {}
     if flags.action == "list":
         grid = Grid("name", "task", "channels", "size", "here", "licence", title="data sets")

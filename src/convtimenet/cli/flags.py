@@ -54,7 +54,7 @@ def forecast_flags(parser: ArgumentParser) -> None:
         "--time_format",
         type=str | None,
         metavar="FORMAT",
-        help="how times are written, as %%d.%%m.%%y %%H:%%M or unix-s, where it cannot be found",
+        help="how times are written, as %d.%m.%y %H:%M or unix-s, where it cannot be found",
     )
     add(
         "--dayfirst",
@@ -145,6 +145,12 @@ def _cases_flags(parser: ArgumentParser, verb: str, answers: str) -> None:
         help=".ts or .npz file of labelled cases to learn from, or .arff, .csv, .tsv",
     )
     add("test", type=str | None, nargs="?", help=f"cases to {verb} and, if labelled, to score")
+    add(
+        "--label_col",
+        type=str | None,
+        metavar="COLUMN",
+        help="the column of a table that holds the labels, where it cannot be told",
+    )
     add(
         "--test_fraction", type=float, default=0.2, help="part kept for scoring if no test is given"
     )

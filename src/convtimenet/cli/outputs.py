@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from convtimenet.data.files import check_local
 from convtimenet.errors import ArtefactError, ConfigError, DataError, MissingExtraError
 from convtimenet.files import check_writable, json_text, whole_file
 from convtimenet.progress import clock
@@ -24,10 +26,15 @@ if TYPE_CHECKING:
 
 
 def make_console() -> Console:
-    """Where commands print to."""
+    """Where commands print to; a reader that has had enough, such as head, does not end them."""
     from rich.console import Console
 
-    return Console(highlight=False)
+    class Lasting(Console):
+        def on_broken_pipe(self) -> None:
+            self.quiet = True
+            sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - the interpreter flushes it at its end
+
+    return Lasting(highlight=False)
 
 
 def note(console: Console, text: str) -> None:
@@ -114,7 +121,8 @@ def check_inputs(*paths: str | None) -> None:
     for path in paths:
         if path is None:
             continue
-        file = Path(path)
+        check_local(path)
+        file = Path(path).expanduser()
         if not file.exists():
             near = get_close_matches(file.stem, _beside(file), n=1, cutoff=0.7)
             there = file.with_name(f"{near[0]}{file.suffix}") if near else None
@@ -149,8 +157,12 @@ def took(console: Console, begin: float) -> None:
     console.print(f"done in {clock(time.monotonic() - begin)}")
 
 
-def check_outputs(flags: Any, *inputs: str | None, out: str | None = None) -> None:
+def check_outputs(flags: Any, *inputs: str | None, out: str | None = None) -> list[str]:
     """Find out before hours of training that a result could not be written.
+
+    Returns
+    -------
+    What is to be replaced, for `note_replaced`.
 
     Raises
     ------
@@ -187,7 +199,17 @@ def check_outputs(flags: Any, *inputs: str | None, out: str | None = None) -> No
             raise ConfigError(f"{name}: the folder {path.parent} does not exist; make it first")
         if path.is_dir():
             raise ConfigError(f"{name} must be a file, {path} is a folder")
+        if path.exists() and not path.is_file():
+            raise ConfigError(f"{name} must be a file, {path} is a device or a pipe; name a file")
         if path.resolve() in taken:
             raise ConfigError(f"{name} would overwrite {path}, which is read or written already")
         check_writable(name, path)
         taken.add(path.resolve())
+    targets = (out, *(flags.get(name) for name in ("report", "json", "save")))
+    return [str(target) for target in targets if target is not None and Path(target).exists()]
+
+
+def note_replaced(console: Console, targets: Sequence[str]) -> None:
+    """Say before the work which files and folders of earlier runs its results will replace."""
+    for target in targets:
+        note(console, f"{target} exists and will be replaced")

@@ -53,7 +53,7 @@ def config_flags(parser: ArgumentParser, group: str, settings: type) -> None:
     shown = parser.add_argument_group(f"{group} (preset's value where left out)")
     for field in fields(settings):
         if field.name not in _NO_FLAG:
-            text = " ".join((help_of.get(field.name) or "").split()).replace("%", "%%")
+            text = " ".join((help_of.get(field.name) or "").split())
             added = shown.add_argument(
                 f"--{group}.{field.name}",
                 type=types[field.name],

@@ -24,10 +24,12 @@ from convtimenet.data.case_frames import (
     same_columns,
     without_index,
 )
+from convtimenet.data.files import check_local
 from convtimenet.data.files.arff_file import read_arff
 from convtimenet.data.files.case_file import Task
 from convtimenet.data.files.case_table import read_case_table
 from convtimenet.data.files.npz_file import read_npz
+from convtimenet.data.files.raw import COMPRESSED
 from convtimenet.data.files.ts_file import read_ts
 from convtimenet.data.labels import label_vector
 from convtimenet.errors import DataError
@@ -176,7 +178,7 @@ def _given(names: tuple[str, ...]) -> tuple[str, ...] | None:
     return None if names == tuple(map(str, range(len(names)))) else names
 
 
-def read_cases(path: str | Path) -> Cases:
+def read_cases(path: str | Path, label_col: str | None = None) -> Cases:
     """Read the cases of a file.
 
     Parameters
@@ -184,8 +186,10 @@ def read_cases(path: str | Path) -> Cases:
     path : str or Path
         A `.ts` or `.arff` text of the UEA, UCR and TSER archives; a table `.csv`, `.tsv` or `.txt`
         with one case a row or in long form (`convtimenet.data.files.case_table`); each packed as
-        `.gz` or not; or an `.npz` with the arrays ``X`` (see `as_cases`) and, if there are labels,
-        ``y``. Pickled objects are never loaded.
+        `.gz`, `.zip`, `.xz` or `.bz2` or not; or an `.npz` with the arrays ``X`` (see
+        `as_cases`) and, if there are labels, ``y``. Pickled objects are never loaded.
+    label_col : str, optional
+        The column of a table that holds the labels, where it is not found by itself.
 
     Returns
     -------
@@ -200,19 +204,32 @@ def read_cases(path: str | Path) -> Cases:
         If the file is absent, of another kind, damaged, or holds cases that cannot be used; the
         message gives the line of a text.
     """
-    path = Path(path)
+    check_local(path)
+    path = Path(path).expanduser()
     name = path.name.lower()
-    kind = Path(name.removesuffix(".gz")).suffix
-    if kind not in (*_TEXTS, ".npz") or (kind == ".npz" and name.endswith(".gz")):
+    packed = Path(name).suffix in COMPRESSED
+    kind = Path(Path(name).stem if packed else name).suffix
+    if path.is_dir():
+        raise DataError(f"expected a file at {path}; found a folder; give one of the files in it")
+    if kind not in (*_TEXTS, ".npz") or (kind == ".npz" and packed):
         raise DataError(
-            f"expected a file ending in {', '.join(_TEXTS)} (or these with .gz) or .npz; found "
-            f"{path.name!r}; convert it, or pass arrays to as_cases"
+            f"expected a file ending in {', '.join(_TEXTS)} (or these with "
+            f"{', '.join(COMPRESSED)}) or .npz; found {path.name!r}; convert it, or pass arrays to "
+            "as_cases"
         )
     if not path.is_file():
         raise DataError(f"expected a file at {path}; found none; check the path")
+    table = _TEXTS.get(kind) is read_case_table
+    if label_col is not None and not table:
+        raise DataError(
+            f"label_col (--label_col) is about the columns of a table, and {path.name} says itself "
+            "what its labels are; leave it out"
+        )
     if kind == ".npz":
         return as_cases(*read_npz(path))
-    found = _TEXTS[kind](path)
+    found = read_case_table(path, label_col) if table else _TEXTS[kind](path)
+    if not len(found.series):
+        raise DataError(f"{path}: expected cases in it; found an empty set; add one a line")
     return _finished(
         _stacked(found.series), found.labels, found.channels, found.notices, found.task
     )

@@ -18,8 +18,10 @@ from convtimenet.data.text.numbers import (
     NotANumber,
     decimal_of,
     is_missing,
+    may_be_thousands,
     plain_numbers,
     read_numbers,
+    two_readings,
 )
 from convtimenet.data.text.times import (
     TimeReading,
@@ -246,8 +248,19 @@ class CellColumn:
     def numbers(self, how: Numbers) -> tuple[np.ndarray, tuple[str, ...]]:
         plain = self.plain() if how.decimal != "," else None
         if plain is not None and not (how.commas and self._marks_are_open(how)):
+            self._check_points(plain, how)
             return plain, ()
         return read_numbers(self.name, self.cells(), self.place, how.decimal, how.elsewhere)
+
+    def _check_points(self, values: np.ndarray, how: Numbers) -> None:
+        """Refuse points that may stand between thousands, where nothing decides it."""
+        if how.decimal is not None or self.typed:
+            return
+        _, different = self.coded()
+        text = may_be_thousands(values, different)
+        if text is not None and how.elsewhere() is None:
+            row = next(i for i, cell in enumerate(self.cells()) if str(cell).strip() == text)
+            raise two_readings(self.name, self.place(row), text)
 
     def _marks_are_open(self, how: Numbers) -> bool:
         """Whether the file has decimal commas, and so points may stand between thousands."""

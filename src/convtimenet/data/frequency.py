@@ -313,8 +313,9 @@ class Frequency:
             f"the time stamps are not regular: after {show_time(times[at - 1], time_zone)} "
             f"expected a step of {self.name}, to {expected}, found a step of "
             f"{Frequency(unit, int(gap.astype(np.int64))).name}, to {found}; add the missing rows "
-            "(their values may be empty), resample the table to a fixed step, or keep only one "
-            f"regular stretch of it{hint}"
+            "(their values may be empty), resample the table to a fixed step, keep only one "
+            "regular stretch of it, or number the rows 0, 1, 2, ... in the time column if each is "
+            f"one step whatever its length{hint}"
         )
 
 

@@ -142,15 +142,36 @@ def _check_duplicates(columns: Columns, bounds: np.ndarray) -> None:
     if not len(at):
         return
     first = show_time(times[int(at[0])], zone)
+    set_back = zone is None and _may_be_set_back(times[at])
     if columns.series is None:
+        remedy = _SET_BACK if set_back else "keep one row for each, or average them"
         raise DataError(
             f"duplicate time stamps: {first} is the first of {len(np.unique(times[at]))} that "
-            "occur more than once; keep one row for each, or average them"
+            f"occur more than once; {remedy}"
         )
+    remedy = _SET_BACK if set_back else "keep one row for each series and stamp, or average them"
     raise DataError(
         f"duplicate time stamps: {first} occurs more than once in the series "
-        f"{_named(columns, np.unique(columns.series[at]))}; keep one row for each series and "
-        "stamp, or average them"
+        f"{_named(columns, np.unique(columns.series[at]))}; {remedy}"
+    )
+
+
+_SET_BACK = (
+    "these are hours of Sunday nights, which occur twice where clocks are set back: write the "
+    "stamps in UTC or with their offsets, such as 2024-10-27T02:00:00+01:00"
+)
+
+
+def _may_be_set_back(times: np.ndarray) -> bool:
+    """Whether all stamps are in hours that a clock shows twice in a year: Sundays from 0 to 3."""
+    if times.dtype.kind != "M":
+        return False
+    days = times.astype("datetime64[D]")
+    hours = (times - days).astype("timedelta64[h]").astype(int)
+    sundays = (days.astype(np.int64) + 4) % 7 == 0
+    months = days.astype("datetime64[M]").astype(np.int64) % 12 + 1
+    return bool((sundays & (hours <= 3) & np.isin(months, (3, 4, 9, 10, 11))).all()) and bool(
+        (days != times).any()
     )
 
 
@@ -186,6 +207,13 @@ def _steps(columns: Columns, bounds: np.ndarray, frequency: Frequency) -> np.nda
             # the rows before it without their gaps, so that this stamp is the first off the grid
             before = np.arange(steps[at - 1] + 1 if at > begin else 0)
             grid = frequency.grid(first[at : at + 1], before, zone)
+            if columns.series is not None:
+                series = _named(columns, columns.series[at : at + 1])
+                raise DataError(
+                    f"the series {series} begins at {show_time(times[at], zone)}, which is no "
+                    f"stamp of the step {frequency.name}; write the stamps of all series on the "
+                    "same day of the month, or pass their step as freq=..."
+                )
             frequency.check(np.append(grid, times[at]), zone)
         assert columns.series is not None
         series = _named(columns, np.unique(columns.series[off]))

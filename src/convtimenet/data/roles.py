@@ -30,6 +30,12 @@ __all__ = [
 ID_NAME, TARGET_NAME = "unique_id", "y"  # Nixtla's names of the columns of a long table
 TIME_NAMES = ("date", "ds", "time", "timestamp", "datetime")
 _PARTS = ("year", "month", "day", "hour", "minute", "second")
+_ALIASES = {"yr": "year", "mo": "month", "mon": "month", "dy": "day", "hr": "hour", "hours": "hour"}
+_WITHIN_A_YEAR = {  # columns beside one of years, and how the two are written together
+    "quarter": ("Q", 1), "qtr": ("Q", 1), "week": ("-W", 2), "isoweek": ("-W", 2), "doy": ("", 3),
+    "dayofyear": ("", 3), "yday": ("", 3), "period": ("M", 2),
+}  # fmt: skip
+_HOURS = frozenset({"hour", "hours", "hr", "he", "hourending"})
 _INDEX = re.compile(r"__index_level_\d+__|Unnamed: 0(?:\.\d+)?|")
 _ROW_NUMBERS = ("index", "level_0", "rownames", "row_names")
 _MOST_KEYS = 8  # columns whose pairs are tried as ids
@@ -101,18 +107,31 @@ def find_time(
     if name is not None:
         return _with_clock(grid, names, name, id_name)
     lower = {one.lower(): one for one in reversed(names)}
-    parts = [lower[part] for part in _PARTS if part in lower]
-    if len(parts) > 1 and parts[0].lower() == "year" and not dates:
-        kept = parts[: next((i for i, p in enumerate(parts) if p.lower() != _PARTS[i]), len(parts))]
+    lower = {_ALIASES[key]: one for key, one in lower.items() if key in _ALIASES} | lower
+    parts = [part for part in _PARTS if part in lower]
+    if len(parts) > 1 and parts[0] == "year" and not dates:
+        kept = [lower[part] for i, part in enumerate(parts) if parts[: i + 1] == [*_PARTS[: i + 1]]]
         if len(kept) > 1:
             return _together(grid, kept, _from_parts(grid, kept))
     if "year" in lower and not dates:
+        year = lower["year"]
+        for one in (one for one in names if one not in (year, id_name)):
+            texts = _within_a_year(grid, year, one)
+            if texts is not None:
+                return _together(grid, [year, one], texts)
         return grid[lower["year"]], (lower["year"],), ()
     found = (
         f"several columns hold dates: {listing(dates)}"
         if dates
         else "no column holds dates like 2020-01-31"
     )
+    if len(names) == 1:
+        found += (
+            ", and there is only one column: add one of times or of 0, 1, 2, ... (if its cells are "
+            "separated by another mark than , ; | or a tab, say so in a first line: sep=^)"
+        )
+    elif all(_is_number(name) for name in names):
+        found += ", and the names of the columns are numbers: write a header line if they are data"
     raise DataError(
         f"no time column found: none is named {', '.join(TIME_NAMES)}, and {found}; pass "
         f"time_col=... with one of {listing(names)}, or values without times as an array"
@@ -129,10 +148,10 @@ def _with_clock(
     clocks = [one for one in others if grid[one].holds_clocks()]
     if not days_only:
         return day, (name,), ()
-    if len(clocks) == 1:
-        clock = grid[clocks[0]].texts()
+    if clocks and (len(clocks) == 1 or len(set(_day_texts(day))) < grid.rows):
+        clock = grid[clocks[0]].texts()  # of a beginning and an end the beginning
     else:
-        hours = [one for one in others if one.lower() == "hour"]
+        hours = [one for one in others if _key(one) in _HOURS]
         clock = _hours(grid, hours[0]) if len(hours) == 1 else None
         if clock is None or len(set(_day_texts(day))) == grid.rows:
             return day, (name,), ()
@@ -172,6 +191,27 @@ def _from_parts(grid: Grid, names: list[str]) -> list[str]:
     for mark, column in zip(marks[1:], cells[1:], strict=False):
         texts = [f"{text}{mark}{cell:0>2}" for text, cell in zip(texts, column, strict=True)]
     return [f"{text}:00" for text in texts] if len(names) == 4 else texts
+
+
+def _within_a_year(grid: Grid, year: str, name: str) -> list[str] | None:
+    """Years with quarters, weeks or days of the year as text; None where the column is of
+    others."""
+    mark, digits = _WITHIN_A_YEAR.get(_key(name), ("", 0))
+    if not digits:
+        return None
+    written = re.compile(rf"(?:{mark[-1:]})?(\d{{1,{digits}}})(?:\.0)?", re.IGNORECASE)
+    parts = [written.fullmatch(text.strip()) for text in grid[name].texts()]
+    if not all(parts) or (mark == "M" and "M" not in grid[name].first_texts(1)[0].upper()):
+        return None
+    years = [text.strip().removesuffix(".0") for text in grid[year].texts()]
+    return [
+        f"{y}{mark}{part[1].zfill(digits)}" for y, part in zip(years, parts, strict=True) if part
+    ]
+
+
+def _key(name: str) -> str:
+    """A column's name without what writers vary."""
+    return re.sub(r"[\s_-]", "", name.lower())
 
 
 def find_id(names: Sequence[str], id_col: Any) -> str | None:

@@ -113,8 +113,8 @@ def read_source(source: Any, wanted: Wanted) -> Columns:
     """Read any source that ``tables.read_table`` takes; see there."""
     check_decimal(wanted.decimal)
     if isinstance(source, (str, Path)):
-        path = Path(source)
-        check_path(path)
+        check_path(source)
+        path = Path(source).expanduser()
         if is_columnar(path):
             columns = _from_frame(read_columnar(path), wanted)
             origin = Origin("file", time_form=columns.origin.time_form)

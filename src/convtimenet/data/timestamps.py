@@ -6,7 +6,7 @@ Inside the package a stamp is datetime64[ns], in UTC where its table has a time 
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
@@ -16,11 +16,13 @@ from convtimenet.errors import DataError
 __all__ = [
     "FIRST_YEAR",
     "LAST_YEAR",
+    "days_of",
     "iso_times",
     "offset_of",
     "show_time",
     "to_local",
     "to_utc",
+    "weeks_of",
 ]
 
 _OFFSET = re.compile(r"(?:UTC|GMT)?([+-])(\d\d):?(\d\d)?", re.IGNORECASE)
@@ -96,3 +98,23 @@ def _zone(name: str) -> tzinfo:
             f"unknown time zone {name!r}; convert the time column to UTC or to a named zone such "
             "as 'Europe/Berlin' (where a system has no zone database: pip install tzdata)"
         ) from None
+
+
+def days_of(year: np.ndarray, month: np.ndarray, day: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Days as datetime64, and which of them the calendar lacks."""
+    months = ((year - 1970) * 12 + month - 1).astype("datetime64[M]")
+    first = months.astype("datetime64[D]")
+    lengths = ((months + 1).astype("datetime64[D]") - first).astype(np.int64)
+    wrong = (month < 1) | (month > 12) | (day < 1) | (day > lengths)
+    return first + (day - 1).astype("timedelta64[D]"), wrong
+
+
+def weeks_of(year: np.ndarray, week: np.ndarray, day: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Days of ISO weeks, and which of them the calendar lacks."""
+    found, wrong = np.zeros(len(year), dtype="datetime64[D]"), np.zeros(len(year), dtype=bool)
+    for i, (y, w, d) in enumerate(zip(year.tolist(), week.tolist(), day.tolist(), strict=True)):
+        try:
+            found[i] = np.datetime64(date.fromisocalendar(y, w, d))
+        except ValueError:
+            wrong[i] = True
+    return found, wrong

@@ -74,7 +74,7 @@ def fit_labelled(
         labels, counts = np.unique(train.labels, return_counts=True)
         constant = labels[counts.argmax()]
         test = replace(test, labels=in_the_kind_of(test.labels, labels))
-        of_test = _unknown_classes(test, labels)
+        of_test = unknown_classes(test, labels)
     else:
         model.check_labels(test.labels)
         constant = model.truth(train.labels).mean()
@@ -133,7 +133,7 @@ def check_alike(train: Cases, test: Cases) -> None:
     in_channel_order(test, train.channels)
 
 
-def _unknown_classes(test: Cases, classes: np.ndarray) -> list[str]:
+def unknown_classes(test: Cases, classes: np.ndarray) -> list[str]:
     """What to say of test cases whose class the training cases lack.
 
     Raises

@@ -6,15 +6,17 @@ Nothing heavy is imported before a file is read, so that `check_path` answers at
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from convtimenet.data.files.raw import COMPRESSED, check_text, read_bytes
 from convtimenet.errors import DataError
 
 if TYPE_CHECKING:
     from convtimenet.data.columns import Grid
 
-__all__ = ["check_path", "is_columnar", "read_columnar", "read_grid"]
+__all__ = ["check_local", "check_path", "is_columnar", "read_columnar", "read_grid"]
 
 Kind = Literal["delimited", "workbook", "columnar", "json", "monash"]
 
@@ -25,8 +27,8 @@ _KINDS: dict[str, Kind] = {
     **dict.fromkeys((".jsonl", ".ndjson", ".json"), "json"),
     ".tsf": "monash",
 }
+_ADDRESS = re.compile(r"\w{2,}:/")  # drives of Windows have one letter
 _TEXT: tuple[Kind, ...] = ("delimited", "json", "monash")
-_COMPRESSED = (".gz", ".zip", ".xz", ".bz2")
 
 
 def check_path(path: str | os.PathLike[str]) -> None:
@@ -37,7 +39,10 @@ def check_path(path: str | os.PathLike[str]) -> None:
     DataError
         If there is no such file, it is a folder, or its ending is not known.
     """
-    path = Path(path)
+    check_local(path)
+    path = Path(path).expanduser()
+    if is_columnar(path) and path.is_dir():
+        return  # parts of one table
     if path.is_dir():
         raise DataError(
             f"{path}: expected a table in a {_known()}, found a folder; give one of the files in it"
@@ -51,8 +56,29 @@ def check_path(path: str | os.PathLike[str]) -> None:
         raise DataError(f"{path}: there is no such file; check the path")
 
 
+def check_local(path: str | os.PathLike[str]) -> None:
+    """Refuse what is no path of this machine.
+
+    Raises
+    ------
+    DataError
+        If it is an address, or stands for standard input.
+    """
+    if _ADDRESS.match(str(path)):
+        raise DataError(f"{path}: addresses are not fetched; download the file and give its path")
+    if str(path) == "-":
+        raise DataError("-: standard input is not read; write it to a file and give its path")
+
+
 def is_columnar(path: Path) -> bool:
-    """Whether pyarrow reads the file as a table of typed columns."""
+    """Whether pyarrow reads the file as a table of typed columns, or the folder as parts of one."""
+    if path.is_dir():
+        found = False
+        for one in path.rglob("[!._]*"):
+            if one.is_file() and one.suffix.lower() != ".parquet":
+                return False
+            found = found or one.is_file()
+        return found
     return _kind(path.name) == "columnar"
 
 
@@ -85,8 +111,6 @@ def read_grid(path: Path) -> Grid:
         from convtimenet.data.files.workbook import read_workbook
 
         return read_workbook(path)
-    from convtimenet.data.files.raw import read_bytes
-
     content, name = read_bytes(path)
     kind = _kind(name)
     if kind not in _TEXT:
@@ -94,6 +118,7 @@ def read_grid(path: Path) -> Grid:
             f"{path}: expected a table in it, in a {_known()}, found {name!r}; unpack it and save "
             "it as .csv"
         )
+    check_text(path, content)
     if kind == "json":
         from convtimenet.data.files.json_records import read_json
 
@@ -110,7 +135,7 @@ def read_grid(path: Path) -> Grid:
 def _kind(name: str) -> Kind | None:
     """The kind of a file by the ending of its name, that of compression left out."""
     stem, ending = os.path.splitext(name.lower())
-    if ending in _COMPRESSED:
+    if ending in COMPRESSED:
         kind = _KINDS.get(os.path.splitext(stem)[1])
         return kind if kind in _TEXT else None
     return _KINDS.get(ending)
@@ -118,4 +143,4 @@ def _kind(name: str) -> Kind | None:
 
 def _known() -> str:
     *some, last = _KINDS
-    return f"{', '.join(some)} or {last} file (text also with {', '.join(_COMPRESSED)})"
+    return f"{', '.join(some)} or {last} file (text also with {', '.join(COMPRESSED)})"

@@ -34,7 +34,7 @@ def cut(
     # quotes in the middle of a cell, doubled ones, comments, a header over several lines
     if b"\n#" in content or (quoted and (b'""' in content or _stray(mark).search(content))):
         return None
-    if len(set(names)) < len(names) or dialect.commented:
+    if len(set(names)) < len(names) or dialect.commented or dialect.delimiter == " ":
         return None
     if any(line.count('"') % 2 for line in first[: dialect.header + 1]):
         return None
@@ -54,7 +54,17 @@ def cut(
     columns = table.columns
     if not table.num_rows or any(_longest(column) >= _LONGEST for column in columns):
         return None
+    if pc.any(pc.equal(columns[0], "")).as_py() and _has_empty_row(columns):
+        return None
     return [ArrowCells(n, c, place) for n, c in zip(names, columns, strict=True)]
+
+
+def _has_empty_row(columns: Sequence[Any]) -> bool:
+    """Whether a row holds nothing but delimiters."""
+    empty = pc.equal(columns[0], "")
+    for column in columns[1:]:
+        empty = pc.and_(empty, pc.equal(pc.utf8_trim_whitespace(column), ""))
+    return bool(pc.any(empty).as_py())
 
 
 def _stray(mark: str) -> re.Pattern[bytes]:

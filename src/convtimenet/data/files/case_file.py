@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import codecs
-import gzip
 import re
-import zlib
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
+from convtimenet.data.files.raw import decoded, read_bytes
+from convtimenet.data.text.numbers import number_of
 from convtimenet.errors import DataError
 
 __all__ = ["CaseFile", "Task", "labels_in", "number_in", "text_of"]
@@ -47,29 +47,14 @@ class CaseFile:
 
 
 def text_of(path: Path) -> str:
-    """The text of a file, unpacked where its name ends in .gz.
+    """The text of a file, unpacked, in whatever encoding.
 
     Raises
     ------
     DataError
-        If the packed file is damaged.
+        If it cannot be read or is damaged.
     """
-    raw = path.read_bytes()
-    if path.name.lower().endswith(".gz"):
-        try:
-            raw = gzip.decompress(raw)
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise DataError(
-                f"expected a whole gzip file at {path}; found damage ({error}); copy or fetch it "
-                "again"
-            ) from error
-    if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return raw.decode("utf-16", errors="replace")
-    try:
-        return raw.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        # old archive files have comments in old encodings; Latin-1 reads any byte
-        return raw.decode("latin-1")
+    return decoded(read_bytes(path)[0])[0]
 
 
 def number_in(cell: str, decimal: str = ".") -> float:
@@ -83,9 +68,13 @@ def number_in(cell: str, decimal: str = ".") -> float:
     text = cell.strip()
     if text.lower() in MISSING:
         return np.nan
-    if "_" in text:  # float() reads the underscores of Python source
+    if decimal == "." and "_" not in text:  # the usual case; float() reads Python's underscores too
+        with suppress(ValueError):
+            return float(text)
+    number = number_of(text, decimal)
+    if number is None:
         raise ValueError(f"could not convert string to float: {text!r}")
-    return float(text if decimal == "." else text.replace(decimal, "."))
+    return number
 
 
 def labels_in(
@@ -105,8 +94,8 @@ def labels_in(
         return None
     if any(missing):
         raise DataError(
-            f"{path}, {places[missing.index(True)]}: every case needs a label; found none; leave "
-            "the case out"
+            f"{path}, {places[missing.index(True)]}: every case needs a label; found "
+            f"{texts[missing.index(True)]!r}; leave the case out, or write its label in another way"
         )
     if all(_WHOLE.fullmatch(text) for text in texts):
         return np.array(list(map(int, texts)), dtype=np.int64)

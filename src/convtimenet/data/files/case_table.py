@@ -12,8 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from convtimenet.data.files.case_file import MISSING, CaseFile, labels_in, number_in, text_of
+from convtimenet.data.files.dialect import find_delimiter, said_delimiter
 from convtimenet.data.files.stamped import on_equal_steps
+from convtimenet.data.text.numbers import decimal_of, number_of, two_readings
 from convtimenet.errors import DataError
+from convtimenet.wording import unknown_column
 
 __all__ = ["read_case_table"]
 
@@ -24,11 +27,16 @@ _IDS = frozenset(
     {"case", "caseid", "caseno", "id", "instance", "instanceid", "series", "seriesid", "sample",
      "sampleid", "uniqueid", "index", "unnamed:0", ""}
 )  # fmt: skip
-_TIMES = frozenset({"time", "timestamp", "timestep", "step", "t", "date", "datetime", "ds"})
-_NUMBERED = re.compile(r"(.*?)[ _.-]*(\d+)")
+_TIMES = frozenset(
+    {"time", "timestamp", "timestep", "step", "t", "date", "datetime", "ds", "readingid"}
+)
+_CHANNELS = frozenset({"dim", "dimid", "dimension", "channel", "channelid"})
+_NUMBERED = re.compile(r"(?P<stem>.*?)[ _.-]*(?P<number>\d+)")
+_NUMBER_FIRST = re.compile(r"(?P<number>\d+)[ _.-]+(?P<stem>.*\D)")
 _COUNTED = 5
 """Numbers that count up in the first row and are taken as names, whatever is beside them."""
-_REMEDY = "name the column of the labels 'label' in a header line"
+_WITHOUT_NAMES = "name the column of the labels 'label' in a header line"
+_REMEDY = "pass its name as label_col (--label_col), or call it 'label' in a header line"
 
 
 @dataclass(frozen=True)
@@ -69,10 +77,11 @@ class _Grid:
         return found
 
 
-def read_case_table(path: Path) -> CaseFile:
+def read_case_table(path: Path, label: str | None = None) -> CaseFile:
     """The cases of a delimited text file: .csv, .tsv or .txt, packed or not.
 
-    With a header, the label is the column named label, class or target, else the only one of text
+    With a header, the label is the column that `label` names, else the one named label, class or
+    target, else the only one of text
     or the only one whose name does not go on counting (t0, t1, ..., group). Rows that share a case
     id are one case, in the order of their time column. Without a header the label is first in .tsv
     and .txt files, as in the UCR archive, and first or last in .csv files.
@@ -84,17 +93,31 @@ def read_case_table(path: Path) -> CaseFile:
         the line.
     """
     grid = _grid(path)
+    if label is not None and label not in (grid.names or ()):
+        found = unknown_column(label, grid.names) if grid.names else "there is no header line"
+        raise DataError(f"{path}: label_col (--label_col): {found}")
     if grid.names is None:
         return _headless(grid)
     keys = [_key(name) for name in grid.names]
     ids = [i for i, key in enumerate(keys) if key in _IDS]
     times = [i for i, key in enumerate(keys) if key in _TIMES]
     strong = [i for i, key in enumerate(keys) if key in _LABELS]
+    if label is not None:
+        strong = [grid.names.index(label)]
+        ids = [i for i in ids if i not in strong]
+        times = [i for i in times if i not in strong]
     if len(strong) > 1:
         names = " and ".join(repr(grid.names[i]) for i in strong)
         raise DataError(
-            f"{path}: the columns {names} could both be the label; leave one of them out, or give "
-            "it another name"
+            f"{path}: the columns {names} could both be the label; leave one of them out, or "
+            "pass label_col (--label_col)"
+        )
+    below = [i for i, key in enumerate(keys) if key in _CHANNELS]
+    if below and len(set(grid.column(below[0]))) < len(grid.rows):
+        raise DataError(
+            f"{path}: column {grid.names[below[0]]!r} has a row for each channel; write one column "
+            "a channel instead, in pandas with table.pivot(index=[case, time], columns="
+            f"{grid.names[below[0]]!r}, values=...)"
         )
     repeated = [i for i in ids if len(set(grid.column(i))) < len(grid.rows)]
     if repeated:
@@ -118,9 +141,8 @@ def _grid(path: Path) -> _Grid:
         if line.strip() and not line.lstrip().startswith(("#", "%")):
             lines.append(line)
             numbers.append(f"line {number}")
-    delimiter = ""
-    if lines and (said := re.fullmatch(r"sep=(.)", lines[0].strip(), re.IGNORECASE)):
-        delimiter = said[1]
+    said = said_delimiter(lines[0]) if lines else None
+    if said:
         lines, numbers = lines[1:], numbers[1:]
     if not lines:
         raise DataError(f"{path}: expected labelled cases, found an empty file; check the path")
@@ -129,27 +151,40 @@ def _grid(path: Path) -> _Grid:
             f"{path}: found the header of a .ts or .arff file ({lines[0].strip()[:40]!r}); rename "
             "the file so that it ends in .ts or .arff"
         )
-    delimiter = delimiter or _delimiter(lines)
+    delimiter = said or find_delimiter(lines)
+    if not any(delimiter in line for line in lines):
+        delimiter = " "  # rows may be of unequal length
     rows, places = _split(lines, numbers, delimiter, path)
-    decimal = "."
-    if delimiter != "," and any(
-        re.fullmatch(r"\s*[+-]?\d+,\d+\s*", c) for row in rows for c in row
-    ):
-        decimal = ","
+    decimal = (
+        "."
+        if delimiter == "," and not any('"' in line for line in lines)
+        else (_decimal(rows, places, path))
+    )
     names = None
     if _has_header(rows, decimal):
         names = tuple(cell.strip() for cell in rows[0])
         rows, places = rows[1:], places[1:]
         _check_header(names, rows, places, path)
+        nothing = {i for i, name in enumerate(names) if not name and not any(r[i] for r in rows)}
+        if nothing:  # a delimiter at the end of every line makes a column of nothing
+            names = tuple(name for i, name in enumerate(names) if i not in nothing)
+            rows = [[cell for i, cell in enumerate(row) if i not in nothing] for row in rows]
     return _Grid(names, rows, places, decimal, path)
 
 
-def _delimiter(lines: list[str]) -> str:
-    """The sign that cuts every line, the same number of times if there is such a one."""
-    some = lines[:50]
-    cut = [sign for sign in "\t;|," if all(sign in line for line in some)]
-    even = [sign for sign in cut if len({line.count(sign) for line in some}) == 1]
-    return (even or cut or [" "])[0]
+def _decimal(rows: list[list[str]], places: list[str], path: Path) -> str:
+    """The decimal mark, by the cells that have one reading."""
+    marked = [[cell for cell in row if "," in cell] for row in rows]
+    if not any(marked):
+        return "."
+    found = decimal_of(rows)
+    if found is not None:
+        return found
+    for row, place in zip(marked, places, strict=True):
+        for cell in row:
+            if number_of(cell, ",") is not None:
+                raise two_readings(path.name, place, cell.strip(), option=False)
+    return "."
 
 
 def _split(
@@ -158,12 +193,13 @@ def _split(
     """The cells of each row, and where it is; quoted cells may go on over several lines."""
     if delimiter == " ":
         return [line.split() for line in lines], numbers
-    reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True)
+    reader = csv.reader((line + "\n" for line in lines), delimiter=delimiter, skipinitialspace=True)
     rows, places = [], []
     try:
         for row in reader:
-            rows.append(row)
-            places.append(numbers[reader.line_num - 1])
+            if any(cell.strip() for cell in row):
+                rows.append(row)
+                places.append(numbers[reader.line_num - 1])
     except csv.Error as error:
         raise DataError(f"{path}: not readable as a table: {error}; correct the file") from error
     return rows, places
@@ -228,7 +264,7 @@ def _headless(grid: _Grid) -> CaseFile:
     ucr = not re.search(r"\.csv(\.gz)?$", grid.path.name.lower())
     at = 0 if ucr else _label_without_name(grid)
     if at is None:
-        notices.append(f"no column was found that is the label; if there is one, {_REMEDY}")
+        notices.append(f"no column was found that is the label; if there is one, {_WITHOUT_NAMES}")
         return CaseFile(
             series=[grid.numbers(i, range(len(row)))[None] for i, row in enumerate(grid.rows)],
             labels=None,
@@ -255,7 +291,7 @@ def _label_without_name(grid: _Grid) -> int | None:
             return found[0]
         if found:
             raise DataError(
-                f"{grid.path}: the label may be the first column or the last; {_REMEDY}"
+                f"{grid.path}: the label may be the first column or the last; {_WITHOUT_NAMES}"
             )
     return None
 
@@ -301,16 +337,35 @@ def _channels(
     if not values:
         raise DataError(f"{path}: expected columns of numbers beside the label, found none")
     parts = [_NUMBERED.fullmatch(names[i]) for i in values]
-    if not all(parts):
-        return [values], None
+    if not any(parts):
+        parts = [_NUMBER_FIRST.fullmatch(names[i]) for i in values]
     columns: dict[str, dict[int, int]] = {}
     for i, part in zip(values, parts, strict=True):
-        assert part is not None
-        columns.setdefault(part[1], {})[int(part[2])] = i
+        if part is not None:
+            columns.setdefault(part["stem"], {})[int(part["number"])] = i
+    counted = {stem: one for stem, one in columns.items() if len(one) > 1}
+    others = [names[i] for i, part in zip(values, parts, strict=True) if part is None]
+    if others and counted:
+        steps_of = next(iter(counted.values()))
+        raise DataError(
+            f"{path}: the columns {', '.join(map(repr, others[:5]))} do not go on counting as "
+            f"{names[min(steps_of.values())]!r} does: they may be no steps of the series; leave "
+            "them out, name the number of the case 'case_id', or number them too"
+        )
     steps = {tuple(sorted(one)) for one in columns.values()}
-    if len(columns) == 1 or len(steps) > 1 or len(next(iter(steps))) == 1:
+    if len(counted) > 1 and len(steps) > 1:
+        raise DataError(
+            f"{path}: the channels {', '.join(map(repr, list(counted)[:5]))} are numbered "
+            "differently; give each the same steps, with empty cells where values are missing"
+        )
+    if (
+        len(steps) > 1
+        or len(counted) < len(columns)
+        or sum(map(len, columns.values())) < len(values)
+    ):
         return [values], None
-    return [[one[k] for k in sorted(one)] for one in columns.values()], tuple(columns)
+    ordered = [[one[k] for k in sorted(one)] for one in columns.values()]
+    return ordered, tuple(columns) if len(columns) > 1 else None
 
 
 # --- long form -----------------------------------------------------------------------------------
@@ -383,7 +438,8 @@ def _label_of_cases(
         names = ", ".join(repr(grid.names[i]) for i in found[:5])
         raise DataError(
             f"{grid.path}: the columns {names} are the same in all rows of a case and may all be "
-            "the label; name the one that is 'label', and leave the others out"
+            "the label; pass the name of the one that is as label_col (--label_col), and leave the "
+            "others out"
         )
     if not found:
         notices.append(f"no column was found that is the label; if there is one, {_REMEDY}")

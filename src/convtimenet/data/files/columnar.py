@@ -9,7 +9,7 @@ from convtimenet.errors import DataError, MissingExtraError
 
 
 def read_arrow_table(path: Path) -> Any:
-    """The file as a pyarrow table.
+    """The file as a pyarrow table, or a folder of Parquet files whose names may hold columns.
 
     Raises
     ------
@@ -18,7 +18,7 @@ def read_arrow_table(path: Path) -> Any:
     MissingExtraError
         If pyarrow is not installed.
     """
-    parquet_file = path.suffix.lower() == ".parquet"
+    parquet_file = path.is_dir() or path.suffix.lower() == ".parquet"
     kind = "Parquet" if parquet_file else "Arrow"
     try:
         import pyarrow as pa

@@ -59,6 +59,11 @@ def read_delimited(path: Path, content: bytes) -> Grid:
     skipped = body.comments + dialect.comments
     if skipped:
         notices += (f"{skipped} lines of comment (#) are left out",)
+    if dialect.titles:
+        shown = next(
+            line.strip() for line in head[dialect.header - dialect.titles :] if line.strip()
+        )
+        notices += (f"the lines above the header are left out: {shown[:60]!r}",)
     # a delimiter at the end of every line makes a column of nothing
     kept = {c.name: c for c in columns if c.name or c.coded()[1] != [""]}
     repeated = [c.name for c in columns if c.name in kept and kept[c.name] is not c]
@@ -138,7 +143,7 @@ class _Body:
         before = self.dialect.header
         for _ in range(before):
             next(stream)
-        reader = csv.reader(stream, delimiter=self.dialect.delimiter)
+        reader = rows_of(stream, self.dialect.delimiter)
         width, comments = self.width, 0
         try:
             next(reader, None)
@@ -147,10 +152,14 @@ class _Body:
                     if _is_comment(row, width):
                         comments += 1
                         continue
-                    if len(row) < 2 and not "".join(row).strip():
+                    if not "".join(row).strip():
                         continue
+                    if not any(row[width:]):  # a delimiter behind the last cell
+                        row = row[:width]
                     if len(row) != width:
                         raise self._ragged(before + reader.line_num, row)
+                elif not row[0] and not "".join(row).strip():
+                    continue  # nothing but delimiters, as spreadsheets write empty rows
                 if lines is not None:
                     lines.append(before + reader.line_num)
                 yield row
@@ -162,7 +171,8 @@ class _Body:
         mark = self.dialect.delimiter
         return DataError(
             f"{self.path}, line {line}: expected {self.width} cells as in the header, found "
-            f"{len(row)}; quote cells that contain {mark!r}, or correct the line"
+            f"{len(row)}; quote cells that contain {mark!r}, or correct the line, or leave "
+            "it out if it is a remark"
         )
 
 

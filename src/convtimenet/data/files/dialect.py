@@ -5,15 +5,24 @@ from __future__ import annotations
 import csv
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from convtimenet.data.text.times import looks_like_date
 
-__all__ = ["Dialect", "find_dialect", "rows_of"]
+__all__ = [
+    "Dialect",
+    "Rows",
+    "find_delimiter",
+    "find_dialect",
+    "header_at",
+    "rows_of",
+    "said_delimiter",
+]
 
 _DELIMITERS = (",", ";", "\t", "|")
-_SAID = re.compile(r"sep=(.)\s*")
+_SAID = re.compile(r"sep=(.)\s*", re.IGNORECASE)
 _SAMPLE = 100  # rows that the delimiter is found from
 
 
@@ -31,33 +40,32 @@ class Dialect:
         Whether that line begins with ``#``, as numpy writes it.
     comments
         Lines of comment before it.
+    titles
+        Lines of a title before it.
     """
 
     delimiter: str
     header: int = 0
     commented: bool = False
     comments: int = 0
+    titles: int = 0
 
 
 def find_dialect(lines: list[str]) -> Dialect:
-    """The dialect of a file by its first lines.
-
-    The delimiter is the one that cuts the most rows into as many cells as the first, and of several
-    such the one that gives the most cells.
-    """
+    """The dialect of a file by its first lines."""
     before, comments = 0, []
     said = None
     for i, line in enumerate(lines):
-        match = _SAID.fullmatch(line) if said is None and before == 0 else None
-        if match is not None:
-            said = match[1]
+        mark = said_delimiter(line) if said is None and before == 0 else None
+        if mark is not None:
+            said = mark
         elif line.lstrip().startswith("#"):
             comments.append(i)
         elif line.strip():
             break
         before = i + 1
     sample = [line for line in lines[before:] if line.strip() and not line.startswith("#")]
-    delimiter = said or max(_DELIMITERS, key=lambda mark: _fit(sample[:_SAMPLE], mark))
+    delimiter = said or find_delimiter(sample)
     if comments and sample:
         head = lines[comments[-1]].lstrip().lstrip("#").strip()
         first = next(rows_of([sample[0]], delimiter), [])
@@ -69,11 +77,67 @@ def find_dialect(lines: list[str]) -> Dialect:
                 commented=True,
                 comments=len(comments) - 1,
             )
-    return Dialect(delimiter=delimiter, header=before, comments=len(comments))
+    titles = _titles(lines[before:], delimiter)
+    return Dialect(
+        delimiter=delimiter, header=before + titles, comments=len(comments), titles=titles
+    )
 
 
-def rows_of(lines: Iterable[str], delimiter: str) -> Iterator[list[str]]:
-    """Rows of cells."""
+def said_delimiter(line: str) -> str | None:
+    """The delimiter that a first line such as ``sep=;`` says."""
+    match = _SAID.fullmatch(line.strip("\r\n"))
+    return None if match is None else match[1]
+
+
+def find_delimiter(lines: Sequence[str]) -> str:
+    """What stands between cells, by lines that hold some.
+
+    It is the mark that cuts the most rows into the same number of cells, and of several such the
+    one that gives the most cells; blanks where no mark does and they cut all alike.
+    """
+    some = list(lines[:_SAMPLE])
+    fits = {mark: _fit(some, mark) for mark in _DELIMITERS}
+    best = max(_DELIMITERS, key=lambda mark: fits[mark])
+    if fits[best][1] == 0 and _fit(some, " ")[0] == 1:
+        return " "
+    return best
+
+
+def header_at(rows: Sequence[Sequence[str]]) -> int:
+    """Which of the first rows holds the names: the first, or the one below rows of one cell that
+    are a title."""
+    filled = [sum(bool(cell.strip()) for cell in row) for row in rows]
+    if not filled or sorted(filled)[len(filled) // 2] < 2:
+        return 0
+    at = next((i for i, cells in enumerate(filled) if cells > 1), 0)
+    return 0 if any(_is_value(cell) for cell in rows[at]) else at
+
+
+def _titles(lines: Sequence[str], delimiter: str) -> int:
+    """Lines of a title before the names."""
+    some = [(i, line) for i, line in enumerate(lines) if line.strip()][:_SAMPLE]
+    if any(line.count('"') % 2 for _, line in some):
+        return 0  # a cell goes on over several lines
+    try:
+        at = header_at(list(rows_of([line for _, line in some], delimiter)))
+    except csv.Error:
+        return 0
+    return some[at][0] if at else 0
+
+
+class Rows(Protocol):
+    """Rows of cells, and the number of lines that were read for them."""
+
+    line_num: int
+
+    def __iter__(self) -> Rows: ...
+    def __next__(self) -> list[str]: ...
+
+
+def rows_of(lines: Iterable[str], delimiter: str) -> Rows:
+    """Rows of cells; several blanks are one delimiter."""
+    if delimiter == " ":
+        lines = (" ".join(line.split()) for line in lines)
     return csv.reader(lines, delimiter=delimiter)
 
 

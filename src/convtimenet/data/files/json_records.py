@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from convtimenet.data.columns import CellColumn, Grid
 from convtimenet.data.files.raw import decoded
+from convtimenet.data.text.times import looks_like_date
 from convtimenet.errors import DataError
 
+_SINCE_1970 = re.compile(r"-?\d{10,13}")  # as pandas writes an index of dates
 _SHAPES = (
     'expected records such as {"date": "2024-01-31", "a": 1.5}, one a line or in a list, or '
     'columns such as {"date": [...], "a": [...]}'
@@ -33,10 +36,7 @@ def read_json(path: Path, content: bytes) -> Grid:
     except ValueError as error:
         value, place = _lines(path, text, error)
     if isinstance(value, dict):
-        columns = {
-            str(name): [*cells.values()] if isinstance(cells, dict) else cells
-            for name, cells in value.items()
-        }
+        columns = _by_key(value)
         if len({len(cells) for cells in columns.values()}) > 1:
             raise DataError(f"{path}: the columns have different numbers of rows; {_SHAPES}")
     elif isinstance(value, list) and all(isinstance(record, dict) for record in value):
@@ -55,6 +55,21 @@ def read_json(path: Path, content: bytes) -> Grid:
         rows=len(next(iter(columns.values()))),
         notices=notices,
     )
+
+
+def _by_key(value: dict[str, Any]) -> dict[str, Any]:
+    """Columns whose cells have keys, the same rows in each; keys that are times are a column."""
+    if not all(isinstance(cells, dict) for cells in value.values()):
+        return {
+            str(name): [*cells.values()] if isinstance(cells, dict) else cells
+            for name, cells in value.items()
+        }
+    keys = list(dict.fromkeys(key for cells in value.values() for key in cells))
+    columns = {name: [cells.get(key) for key in keys] for name, cells in value.items()}
+    dated = all(looks_like_date(key) for key in keys) or all(map(_SINCE_1970.fullmatch, keys))
+    if dated and "time" not in columns:
+        columns = {"time": keys, **columns}
+    return columns
 
 
 def _lines(path: Path, text: str, whole: ValueError) -> tuple[Any, Callable[[int], str]]:

@@ -28,6 +28,7 @@ _STEPS = {
 }
 _SEVERAL = re.compile(r"(\d+)_(minute|second|hour|day|week|month)s?")
 _ONE = {"minute": "min", "second": "s", "hour": "h", "day": "D", "week": "W", "month": "mo"}
+_WITH_HYPHENS = re.compile(r"\d{4}-\d\d-\d\d \d\d-\d\d-\d\d")
 _STAMPS = TimeReading(format="%Y-%m-%d %H-%M-%S")
 
 
@@ -126,9 +127,11 @@ def _times(path: Path, cells: list[str], rows: np.ndarray, head: _Head) -> Array
     if name is None:
         raise DataError(
             f"{path}: expected @frequency with one of {', '.join(_STEPS)} or such as 10_minutes, "
-            f"found {head.frequency!r}; correct it"
+            f"found {head.frequency or 'none'}; add the line or correct it"
         )
-    first = parse_times(cells, lambda i: f"{path}, series {i}", _STAMPS).times
+    own = all(_WITH_HYPHENS.fullmatch(cell.strip()) for cell in cells)
+    reading = _STAMPS if own else None
+    first = parse_times(cells, lambda i: f"{path}, series {i}", reading).times
     ends = np.cumsum(rows)
     found = np.empty(int(rows.sum()), dtype="datetime64[ns]")
     for start, end, n in zip(first, ends.tolist(), rows.tolist(), strict=True):

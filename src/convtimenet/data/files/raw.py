@@ -12,9 +12,15 @@ from pathlib import Path
 
 from convtimenet.errors import DataError
 
-__all__ = ["decoded", "read_bytes"]
+__all__ = ["COMPRESSED", "check_text", "decoded", "read_bytes"]
 
-_BOMS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
+COMPRESSED = (".gz", ".zip", ".xz", ".bz2")
+_BOMS = (
+    (b"\xff\xfe\x00\x00", "utf-32"),
+    (b"\xef\xbb\xbf", "utf-8-sig"),
+    (b"\xff\xfe", "utf-16"),
+    (b"\xfe\xff", "utf-16"),
+)
 _DAMAGE = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, NotImplementedError)
 
 
@@ -44,6 +50,36 @@ def read_bytes(path: Path) -> tuple[bytes, str]:
         kind = {".gz": "gzip"}.get(ending, ending[1:])
         raise DataError(f"{path}: damaged {kind} file: {error}; fetch it again") from error
     return raw, path.name
+
+
+_OTHERS = {
+    b"\x1f\x8b": "a gzip file: name it .csv.gz",
+    b"BZh": "a bzip2 file: name it .csv.bz2",
+    b"\xfd7zXZ": "an xz file: name it .csv.xz",
+    b"\x28\xb5\x2f\xfd": "a zstd file: unpack it",
+    b"PK\x03\x04": "a zip file or workbook: name it .zip or .xlsx",
+    b"\xd0\xcf\x11\xe0": "an old .xls workbook: save it as .xlsx or .csv",
+    b"PAR1": "a Parquet file: name it .parquet",
+    b"ARROW1": "an Arrow file: name it .arrow",
+    b"SQLite": "a database: export the table as .csv",
+    b"%PDF": "a PDF: export the table as .csv",
+}
+"""What other kinds of files begin with, and what to do with them."""
+
+
+def check_text(path: Path, content: bytes) -> None:
+    """Refuse a file of another kind whose name says that it is text.
+
+    Raises
+    ------
+    DataError
+        If so, saying which kind it is.
+    """
+    found = next((kind for mark, kind in _OTHERS.items() if content.startswith(mark)), None)
+    if found is None and content[:200].lstrip().lower().startswith((b"<!doctype html", b"<html")):
+        found = "a web page: download the file itself"
+    if found is not None:
+        raise DataError(f"{path}: expected text, found {found}")
 
 
 def _unzipped(path: Path, raw: bytes) -> tuple[bytes, str]:

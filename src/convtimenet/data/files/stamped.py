@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from convtimenet.data.text.times import parse_times
+from convtimenet.data.text.times import is_clock, parse_times
 from convtimenet.errors import DataError
 
 __all__ = ["on_equal_steps"]
@@ -102,7 +102,13 @@ def _numbers(texts: list[str], places: list[str], path: Path) -> np.ndarray:
 
 def _dates(texts: list[str], places: list[str]) -> np.ndarray:
     """Dates as nanoseconds, or as months where each is the same moment of its month."""
-    times = parse_times(texts, places.__getitem__).times
+    if all(map(is_clock, texts)):
+        texts = [f"2000-01-01 {text.strip()}" for text in texts]
+    try:
+        times = parse_times(texts, places.__getitem__).times
+    except DataError as error:  # files of cases have no option for it
+        what = str(error).partition("; ")[0].removesuffix(", and no other time stamp decides it")
+        raise DataError(f"{what}; write stamps as 2020-01-31 06:30, or as numbers") from error
     for shift in (np.timedelta64(0, "ns"), np.timedelta64(86_400_000_000_000, "ns")):
         months = (times + shift).astype("datetime64[M]")
         if len(set((times + shift - months).tolist())) == 1:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from convtimenet.data.columns import CellColumn, Grid
+from convtimenet.data.files.dialect import header_at
 from convtimenet.errors import DataError, MissingExtraError
 
 
@@ -35,7 +36,7 @@ def read_workbook(path: Path) -> Grid:
         held = [(sheet.title, _rows(sheet)) for sheet in book.worksheets]
     finally:
         book.close()
-    found = [(title, rows) for title, rows in held if len(rows) > 1]
+    found = [(title, rows) for title, rows in held if _is_table(rows)]
     if not found:
         raise DataError(
             f"{path}: expected a sheet with a row of names and rows below it, found none; write one"
@@ -45,7 +46,16 @@ def read_workbook(path: Path) -> Grid:
     if len(found) > 1:
         others = ", ".join(repr(name) for name, _ in found[1:])
         notices = (f"the sheet {title!r} is read; not used: {others}",)
-    return _grid(path, rows, notices)
+    at = header_at([["" if cell is None else str(cell) for cell in row] for _, row in rows[:100]])
+    if at:
+        shown = next(str(cell) for cell in rows[0][1] if cell is not None)
+        notices += (f"the rows above the header are left out: {shown[:60]!r}",)
+    return _grid(path, rows[at:], notices)
+
+
+def _is_table(rows: list[tuple[int, tuple[Any, ...]]]) -> bool:
+    """Whether there are two rows of at least two cells."""
+    return sum(sum(cell is not None for cell in row) > 1 for _, row in rows) > 1
 
 
 def _rows(sheet: Any) -> list[tuple[int, tuple[Any, ...]]]:

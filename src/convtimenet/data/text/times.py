@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from datetime import date, datetime
+from dataclasses import dataclass, replace
+from datetime import datetime
 
 import numpy as np
 
-from convtimenet.data.text.whole_times import EPOCHS, read_whole
-from convtimenet.data.timestamps import FIRST_YEAR, LAST_YEAR, offset_of
+from convtimenet.data.text.rare_formats import formats_of
+from convtimenet.data.text.whole_times import EPOCHS, like_quarters, read_whole
+from convtimenet.data.timestamps import FIRST_YEAR, LAST_YEAR, days_of, offset_of, weeks_of
 from convtimenet.errors import ConfigError, DataError
 
 __all__ = ["TimeReading", "Times", "is_clock", "looks_like_date", "parse_times"]
@@ -27,10 +28,10 @@ _MON = "|".join(rf"{m}(?:{r})?" for m, r in zip(_MONTHS, _REST, strict=True))
 _MON = rf"(?P<mon>(?:{_MON}))\.?"
 _WEEKDAY = r"(?:(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*\.?,?\s+)?"
 _CLOCK = (
-    r"(?P<H>\d{1,2})(?::?(?P<M>\d\d)(?::?(?P<S>\d\d)(?:[.,](?P<f>\d{1,9}))?)?)?"
+    r"(?P<H>\d{1,2})(?:[:.h]?(?P<M>\d\d)(?:[:.]?(?P<S>\d\d)(?:[.,](?P<f>\d{1,9}))?)?)?"
     r"(?:\s*(?P<ap>[ap])\.?m\.?)?"
 )
-_TIME = rf"(?:(?:T|,?\s+){_CLOCK}(?:\s*(?P<z>Z|UTC|GMT|(?:UTC|GMT)?[+-]\d\d(?::?\d\d)?))?)?"
+_TIME = rf"(?:(?:T|_|,?\s+){_CLOCK}(?:\s*(?P<z>Z|UTC|GMT|(?:UTC|GMT)?[+-]\d\d(?::?\d\d)?))?)?"
 _TIME += r"(?:\s*(?P<utc>Z|UTC|GMT))?"
 
 
@@ -39,35 +40,33 @@ def _form(date: str, time: str = _TIME) -> re.Pattern[str]:
 
 
 _DAYS = (
-    _form(r"(?P<y>\d{4})(?P<s>[-/.])(?P<m>\d{1,2})(?P=s)(?P<d>\d{1,2})"),
-    _form(r"(?P<a>\d{1,2})(?P<s>[-/.])(?P<b>\d{1,2})(?P=s)(?P<y>\d{4})"),
+    _form(rf"{_WEEKDAY}(?P<y>\d{{4}})(?P<s>[-/.])(?P<m>\d{{1,2}})(?P=s)(?P<d>\d{{1,2}})"),
+    _form(rf"{_WEEKDAY}(?P<a>\d{{1,2}})(?P<s>[-/.]) ?(?P<b>\d{{1,2}})(?P=s) ?(?P<y>\d{{4}})"),
     _form(rf"{_WEEKDAY}(?P<d>\d{{1,2}})[-/ .]+{_MON}[-/ ,]+(?P<y>\d{{4}})"),
     _form(rf"{_WEEKDAY}{_MON}[- ]+(?P<d>\d{{1,2}})(?:st|nd|rd|th)?,?\s+(?P<y>\d{{4}})"),
     _form(r"(?P<y>\d{4})(?P<m>\d\d)(?P<d>\d\d)", r"T" + _CLOCK + r"(?P<z>Z|[+-]\d\d(?::?\d\d)?)?"),
     _form(r"(?P<y>\d{4})(?P<m>\d\d)(?P<d>\d\d)", r"\s+" + _CLOCK),
 )
 _PERIODS = (
-    _form(r"(?P<y>\d{4})[-/M](?P<m>\d{1,2})", ""),
+    _form(r"(?P<y>\d{4})(?:[-/_]|[-/_ ]?M)(?P<m>\d{1,2})", ""),
     _form(r"(?P<m>\d{1,2})[-/](?P<y>\d{4})", ""),
     _form(rf"{_MON}[-/ ,]*(?P<y>\d{{4}})", ""),
     _form(rf"(?P<y>\d{{4}})[-/ ]*{_MON}", ""),
-    _form(r"(?P<y>\d{4})[- ]?Q(?P<q>[1-4])", ""),
+    _form(r"(?P<y>\d{4})[-/_ ]?Q(?P<q>[1-4])", ""),
     _form(r"Q(?P<q>[1-4])[-/ ]?(?P<y>\d{4})", ""),
-    _form(r"(?P<y>\d{4})-?W(?P<w>\d\d)(?:-?(?P<wd>[1-7]))?", ""),
+    _form(r"(?P<q>[1-4])Q[-/ ]?(?P<y>\d{4})", ""),
+    _form(r"(?P<y>\d{4})[-/ ]?W(?P<w>\d{1,2})(?:-?(?P<wd>[1-7]))?", ""),
+    _form(r"W(?P<w>\d{1,2})[-/ ](?P<y>\d{4})", ""),
 )
 _FORMS = (*_DAYS, *_PERIODS)
+_RANGE = re.compile(r"\s+-\s+|\s+to\s+|/(?=\d{4}-)")
+_WHOLE = re.compile(r"([+-]?\d{1,18})\.0*")
+_SECONDS = re.compile(r"\d{10}\.\d+")
+_ZONE_NAME = re.compile(r".*\d\s*\[?([A-Z]{3,5}|[A-Z][a-z]+/\w+)\]?", re.ASCII)
 _INTEGER = re.compile(r"[+-]?\d{1,18}|\d{19}")
 _AT_CLOCK = re.compile(_CLOCK, re.IGNORECASE | re.ASCII)
 _YEAR_CODES = ("%Y", "%y", "%G", "%c", "%x")
 _SECOND = 1_000_000_000
-_RARE = (
-    *(f"%d{mark}%m{mark}%y{clock}" for mark in "/.-" for clock in ("", " %H:%M", " %H:%M:%S")),
-    *(f"%m{mark}%d{mark}%y{clock}" for mark in "/.-" for clock in ("", " %H:%M", " %H:%M:%S")),
-    *(f"{clock} %d{mark}%m{mark}%Y" for mark in "/.-" for clock in ("%H:%M", "%H:%M:%S")),
-    *("%d-%b-%y", "%d%b%Y", "%d%b%y", "%d %b %y", "%b-%y", "%b %y", "%Y-%j", "%m/%y"),
-    *("%a %b %d %H:%M:%S %Y", "%d/%b/%Y:%H:%M:%S %z", "%Y:%m:%d %H:%M:%S", "%Y-%m-%d %H-%M-%S"),
-)
-"""Formats that are named in messages, for two readings fit some of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +130,17 @@ class Times:
 def looks_like_date(text: str) -> bool:
     """Whether `text` is written like a date (integers are not)."""
     text = text.strip()
+    return _is_stamp(text) or _beginning(text) is not None
+
+
+def _is_stamp(text: str) -> bool:
     return any(form.fullmatch(text) for form in _FORMS)
+
+
+def _beginning(text: str) -> str | None:
+    """The first stamp of a range such as 2024-01-01/2024-01-07; None for other texts."""
+    ends = _RANGE.split(text)
+    return ends[0] if len(ends) == 2 and all(map(_is_stamp, ends)) else None
 
 
 def is_clock(text: str) -> bool:
@@ -165,13 +174,25 @@ def parse_times(texts: Sequence[str], place: Place, reading: TimeReading | None 
     """
     reading = reading or TimeReading()
     texts = [text.strip() for text in texts]
+    if all(map(_WHOLE.fullmatch, texts)):  # whole numbers from a column that had gaps
+        texts = [text.partition(".")[0] for text in texts]
     whole = bool(texts) and _INTEGER.fullmatch(texts[0]) is not None
     if whole and (reading.format is None or reading.steps or reading.format in EPOCHS):
         return _whole(texts, place, reading)
     if reading.format is not None:
         return _by_format(texts, place, reading.format)
+    if all(map(_SECONDS.fullmatch, texts)):
+        told = f"times like {texts[0]} are read as seconds since 1970" if texts else ""
+        return replace(_fractions(texts, place, "unix-s"), notices=(told,))
     plain = _plain_iso(texts)
-    return _by_form(texts, place, reading) if plain is None else Times(times=plain)
+    if plain is not None:
+        return Times(times=plain)
+    begins = [] if not texts or _is_stamp(texts[0]) else list(map(_beginning, texts))
+    if begins and None not in begins:
+        found = _by_form([one for one in begins if one], place, reading)
+        told = f"of ranges such as {texts[0]!r} the beginning is taken"
+        return replace(found, notices=(*found.notices, told))
+    return _by_form(texts, place, reading)
 
 
 def _whole(texts: Sequence[str], place: Place, reading: TimeReading) -> Times:
@@ -219,7 +240,7 @@ def _plain_iso(texts: Sequence[str]) -> np.ndarray | None:
 def _by_form(texts: Sequence[str], place: Place, reading: TimeReading) -> Times:
     forms = [form for form in _FORMS if texts and form.fullmatch(texts[0])]
     if not forms:
-        raise _not_a_time(texts[0], place(0))
+        raise _not_a_time(texts[0], place(0), texts)
     most: list[re.Match[str] | None] = []
     for form in forms:
         matches = [form.fullmatch(text) for text in texts]
@@ -248,9 +269,14 @@ def _stamps(
         month = 3 * numbers("q", 1) - 2
     if "a" in parts:
         day, month, notices = _day_and_month(matches, texts, place, reading)
-    days, wrong = _days(year, month, day)
+    if not {"d", "b", "mon"} & {*parts} and "m" in parts and like_quarters(year, month):
+        raise DataError(
+            f"{place(0)}: {texts[0]!r} may be a quarter or a month: write quarters as "
+            f"{int(year[0])}Q1, or pass time_format='%Y-%m' with the file's own marks for months"
+        )
+    days, wrong = days_of(year, month, day)
     if "w" in parts:
-        days, wrong = _weeks(year, numbers("w", 1), numbers("wd", 1))
+        days, wrong = weeks_of(year, numbers("w", 1), numbers("wd", 1))
     hour, minute, second = numbers("H", 0), numbers("M", 0), numbers("S", 0)
     if "ap" in parts:
         half = np.array([(match["ap"] or "").lower() for match in matches])
@@ -308,26 +334,6 @@ def _zone_name(nanoseconds: int) -> str:
     minutes = abs(nanoseconds) // (60 * _SECOND)
     sign = "-" if nanoseconds < 0 else "+"
     return f"{sign}{minutes // 60:02d}:{minutes % 60:02d}" if minutes else "UTC"
-
-
-def _days(year: np.ndarray, month: np.ndarray, day: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Days as datetime64, and which of them the calendar lacks."""
-    months = ((year - 1970) * 12 + month - 1).astype("datetime64[M]")
-    first = months.astype("datetime64[D]")
-    lengths = ((months + 1).astype("datetime64[D]") - first).astype(np.int64)
-    wrong = (month < 1) | (month > 12) | (day < 1) | (day > lengths)
-    return first + (day - 1).astype("timedelta64[D]"), wrong
-
-
-def _weeks(year: np.ndarray, week: np.ndarray, day: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Days of ISO weeks, and which of them the calendar lacks."""
-    found, wrong = np.zeros(len(year), dtype="datetime64[D]"), np.zeros(len(year), dtype=bool)
-    for i, (y, w, d) in enumerate(zip(year.tolist(), week.tolist(), day.tolist(), strict=True)):
-        try:
-            found[i] = np.datetime64(date.fromisocalendar(y, w, d))
-        except ValueError:
-            wrong[i] = True
-    return found, wrong
 
 
 def _day_and_month(
@@ -412,23 +418,30 @@ def _fractions(texts: Sequence[str], place: Place, form: str) -> Times:
     return Times(times=times + rest)
 
 
-def _not_a_time(text: str, place: str) -> DataError:
+def _not_a_time(text: str, place: str, texts: Sequence[str] = ()) -> DataError:
     return DataError(
         f"{place}: {text!r} is not a time stamp; expected one like 2020-01-31, 2020-01-31 06:30, "
         f"2020-01-31T06:30:00Z, 31 Jan 2020, 2020-01, 2020Q1 or an integer, from {FIRST_YEAR} to "
-        f"{LAST_YEAR}, all written in one way; {_remedy(text)}"
+        f"{LAST_YEAR}, all written in one way; {_remedy(text, texts)}"
     )
 
 
-def _remedy(text: str) -> str:
-    """What to do about a text that reads as no stamp: the format, if it is a known one."""
-    for form in _RARE:
-        try:
-            datetime.strptime(text, form)
-        except ValueError:
-            continue
+def _remedy(text: str, texts: Sequence[str]) -> str:
+    """What to do about a text that reads as no stamp: the formats that all texts have, if there are
+    known ones."""
+    forms = formats_of([text, *texts[:1000]])
+    if forms:
+        ways = " or ".join(f"time_format={form!r}" for form in forms)
         return (
-            f"if the column is written so, pass time_format={form!r} (--time_format {form!r}), "
-            "else correct it"
+            f"if the column is written so, pass {ways} (--time_format {forms[0]!r}), else "
+            "correct it"
         )
-    return "correct it, or give the column's own format of strptime as time_format=..."
+    named = _ZONE_NAME.fullmatch(text)
+    if named and _is_stamp(text[: named.start(1)].rstrip(" [")):
+        return f"write a UTC offset such as +01:00 instead of {named[1]!r}, or leave it out"
+    if is_clock(text):
+        return "a time of day needs a date: write both, or add a column of dates"
+    return (
+        "correct it, leave the row out if it is a total or a remark, or give the column's own "
+        "format of strptime as time_format=... (--time_format)"
+    )

@@ -8,18 +8,25 @@ import numpy as np
 
 from convtimenet.errors import DataError
 
-__all__ = ["EPOCHS", "read_whole", "to_whole"]
+__all__ = ["EPOCHS", "like_quarters", "read_whole", "to_whole"]
 
 EPOCHS = {"unix-s": 10**9, "unix-ms": 10**6, "unix-us": 10**3, "unix-ns": 1}
 """Names of numbers since 1970, and how many nanoseconds make one."""
 
 _FORMS = {8: "%Y%m%d", 6: "%Y%m", 4: "%Y", 10: "%Y%m%d%H", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
+_DAYS_FIRST = ("%d%m%Y", "%m%d%Y")
+_OTHER_ORDERS = {5: ("%y%m%d",), 6: ("%y%m%d", "%d%m%y"), 7: _DAYS_FIRST, 8: _DAYS_FIRST}
 _EPOCH_DIGITS = {10: "unix-s", 13: "unix-ms", 16: "unix-us", 19: "unix-ns"}
 _EARLIEST, _LATEST = 1800, 2100  # numbers outside are more likely steps than years
+_FIRST = 1700  # the same where a month stands behind the year
+_MOST = 0.5  # part of the numbers that are dates from which one that is none is a mistake
+_EXCEL = 36_526, 54_788  # days from 2000 to 2049 as Excel counts them
+_FEWEST = 4  # numbers below which a code may be a counter as well
 _READ_AS = {
     "%Y": "years",
     "%Y%m": "months (YYYYMM)",
     "%Y%m%d": "days (YYYYMMDD)",
+    "%Y%j": "days of the year (YYYYDDD)",
     "unix-s": "seconds since 1970",
     "unix-ms": "milliseconds since 1970",
     "unix-us": "microseconds since 1970",
@@ -61,15 +68,30 @@ def read_whole(
         return _by_format(numbers, form), form, ()
     digits = len(str(int(numbers.max())))
     if digits != len(str(int(numbers.min()))):
+        _check_codes(np.unique(numbers), digits)
         return numbers, None, ()
     found, by_digits = None, _FORMS.get(digits)
     if by_digits is not None:
         found = _calendar(numbers, by_digits)
+    elif digits == 7:
+        found, by_digits = _ordinal(numbers), "%Y%j"
+    if found is None:
+        _check_codes(np.unique(numbers), digits)
+    elif by_digits == "%Y%m" and like_quarters(*np.divmod(numbers, 100)):
+        raise DataError(
+            f"times like {int(numbers[0])} may be quarters or months: write quarters as "
+            f"{_year(numbers, 100)}Q1, or pass time_format='%Y%m' (--time_format %Y%m) for months"
+        )
     if found is None and digits in _EPOCH_DIGITS:
         by_digits = _EPOCH_DIGITS[digits]
         found = _since_1970(numbers, by_digits)
     if found is None:
-        return numbers, None, ()
+        excel = _EXCEL[0] <= int(numbers.min()) and int(numbers.max()) <= _EXCEL[1]
+        told = (
+            f"times like {int(numbers[0])} are counted as steps; if they are days as Excel counts "
+            "them, give the column a date format there and save the file again"
+        )
+        return numbers, None, (told,) if excel else ()
     assert by_digits is not None
     told = (
         f"times like {int(numbers[0])} are read as {_READ_AS.get(by_digits, 'dates')}; a whole "
@@ -99,32 +121,116 @@ def _since_1970(numbers: np.ndarray, form: str) -> np.ndarray:
 
 
 def _calendar(numbers: np.ndarray, form: str) -> np.ndarray | None:
-    """Dates written without marks; None if one of the numbers is none."""
+    """Dates written without marks; None if the numbers are others.
+
+    Raises
+    ------
+    DataError
+        If most of them are dates, naming the first that is none.
+    """
     parts, rest = [], numbers
     for _ in range(len(form) // 2 - 1):
         rest, part = np.divmod(rest, 100)
         parts.insert(0, part)
     parts += [np.full(len(numbers), least) for least in (1, 1, 0, 0, 0)[len(parts) :]]
     month, day, hour, minute, second = parts
-    if rest.min() < _EARLIEST or rest.max() > _LATEST or month.min() < 1 or month.max() > 12:
-        return None
+    earliest = _EARLIEST if form == "%Y" else _FIRST
+    fits = (rest >= earliest) & (rest <= _LATEST) & (month >= 1) & (month <= 12)
     months = ((rest - 1970) * 12 + month - 1).astype("datetime64[M]")
     first = months.astype("datetime64[D]")
     lengths = ((months + 1).astype("datetime64[D]") - first).astype(np.int64)
-    if (day < 1).any() or (day > lengths).any() or max(minute.max(), second.max()) > 59:
-        return None
-    if hour.max() > 23:
+    fits &= (day >= 1) & (day <= lengths) & (minute <= 59) & (second <= 59)
+    fits &= (hour <= 23) | ((hour == 24) & (minute + second == 0))  # the end of a day
+    if not fits.all():
+        if form != "%Y" and fits.mean() > _MOST and not _counts(numbers):
+            wrong = int(numbers[np.argmin(fits)])
+            raise DataError(
+                f"most times are dates like {int(numbers[np.argmax(fits)])}, and {wrong} is none; "
+                "correct it, or pass freq=1 (--freq 1) if the numbers count steps"
+            )
         return None
     clock = ((hour * 60 + minute) * 60 + second) * 10**9
     days = first + (day - 1).astype("timedelta64[D]")
     return days.astype("datetime64[ns]") + clock.astype("timedelta64[ns]")
 
 
+def _ordinal(numbers: np.ndarray) -> np.ndarray | None:
+    """Days counted within a year, 2024031; None if one of the numbers is no such day."""
+    years, day = np.divmod(numbers, 1000)
+    first = (years - 1970).astype("datetime64[Y]")
+    lengths = ((first + 1).astype("datetime64[D]") - first.astype("datetime64[D]")).astype(np.int64)
+    fits = (years >= _EARLIEST) & (years <= _LATEST) & (day >= 1) & (day <= lengths)
+    if not fits.all():
+        return None
+    return (first.astype("datetime64[D]") + (day - 1).astype("timedelta64[D]")).astype(
+        "datetime64[ns]"
+    )
+
+
+def _check_codes(numbers: np.ndarray, digits: int) -> None:
+    """Refuse numbers that are all quarters, weeks or dates in another order: a counter of them
+    would leave the numbers between out.
+
+    Raises
+    ------
+    DataError
+        If so, with the ways to write or read them.
+    """
+    if len(numbers) < _FEWEST:
+        return
+    found = None
+    if digits == 5 and _years_and(numbers, 10, 4):
+        found = f"quarters (YYYYQ): write them as {_year(numbers, 10)}Q1"
+    elif digits == 6 and _years_and(numbers, 100, 53):
+        found = f"weeks (YYYYWW): write them as {_year(numbers, 100)}-W01"
+    else:
+        fits = [form for form in _OTHER_ORDERS.get(digits, ()) if _all_dates(numbers, form)]
+        if fits and not _counts(numbers):
+            ways = " or ".join(f"time_format={form!r}" for form in fits)
+            found = f"dates: pass {ways} (--time_format {fits[0]})"
+    if found:
+        raise DataError(
+            f"times like {int(numbers[0])} look like {found}, or pass freq=1 (--freq 1) if they "
+            "count steps"
+        )
+
+
+def like_quarters(years: np.ndarray, months: np.ndarray) -> bool:
+    """Whether months of several years are only the first four, each of them."""
+    return set(months.tolist()) == {1, 2, 3, 4} and bool(years.min() < years.max())
+
+
+def _counts(numbers: np.ndarray) -> bool:
+    """Whether the numbers go up by one each."""
+    different = np.unique(numbers)
+    return len(different) > int(different[-1]) - int(different[0])
+
+
+def _years_and(numbers: np.ndarray, size: int, most: int) -> bool:
+    """Whether all are years with a number from 1 behind, of more than one year."""
+    years, part = np.divmod(numbers, size)
+    fits = (years >= _EARLIEST) & (years <= _LATEST) & (part >= 1) & (part <= most)
+    return bool(fits.all()) and bool(years.min() < years.max())
+
+
+def _year(numbers: np.ndarray, size: int) -> int:
+    return int(numbers[0]) // size
+
+
+def _all_dates(numbers: np.ndarray, form: str) -> bool:
+    try:
+        found = _by_format(numbers, form)
+    except DataError:
+        return False
+    years = found.astype("datetime64[Y]").astype(int) + 1970
+    return bool((years >= _EARLIEST).all() and (years <= _LATEST).all())
+
+
 def _by_format(numbers: np.ndarray, form: str) -> np.ndarray:
-    found = []
+    found, width = [], len(datetime(2024, 1, 31).strftime(form))  # numbers have no zero in front
     for number in numbers.tolist():
         try:
-            found.append(datetime.strptime(str(number), form))
+            found.append(datetime.strptime(str(number).zfill(width), form))
         except ValueError:
             raise DataError(
                 f"the time {number} is not written as time_format={form!r} says; correct the "
