@@ -28,8 +28,7 @@ from convtimenet.cli.outputs import (
 from convtimenet.config import TrainConfig
 from convtimenet.data.files import check_path
 from convtimenet.errors import ConfigError, DataError
-from convtimenet.files import check_writable
-from convtimenet.progress import clock, reading, showing
+from convtimenet.progress import reading, showing
 
 
 def _given(flags: Any, group: str) -> dict[str, Any]:
@@ -299,56 +298,6 @@ def run_evaluate(flags: Any) -> None:
     show_result(console, run.result)
     write_others(console, flags, run, {})
     took(console, begin)
-
-
-def run_bench(flags: Any) -> None:
-    """Run the cells of a matrix, or report on them."""
-    begin = time.monotonic()
-    for name in ("jobs", "threads"):
-        if flags[name] < 1:
-            raise ConfigError(f"--{name} must be at least 1, found {flags[name]}")
-    from convtimenet.bench import lines
-    from convtimenet.bench.matrix import Matrix
-    from convtimenet.bench.runs import estimate, run
-
-    matrix, console = Matrix.read(flags.matrix), make_console()
-    out = Path(flags.out or matrix.results)
-    chosen = matrix.only(flags.only)
-    if flags.action == "report":
-        from convtimenet.bench.report import write_report
-
-        for what, where in write_report(matrix, chosen, out, Path(flags.report or out.parent)):
-            wrote(console, what, where)
-        return
-    if flags.dry_run:
-        found = lines.by_key(lines.read(out))
-        costs = {cell.key: estimate(cell, found) for cell in chosen if cell.key not in found}
-        for key, seconds in costs.items():
-            known = "cost not known" if seconds is None else f"about {clock(seconds)} of CPU time"
-            console.print(f"{key}: {known}", markup=False, soft_wrap=True)
-        unknown = sum(seconds is None for seconds in costs.values())
-        console.print(
-            f"{len(costs)} of {len(chosen)} cells to run: about "
-            f"{clock(sum(filter(None, costs.values())))} of CPU time"
-            + (f", and {unknown} of unknown cost" if unknown else "")
-        )
-        return
-    check_writable("--out", out)
-    errors = run(
-        matrix,
-        out,
-        only=flags.only,
-        jobs=flags.jobs,
-        threads=flags.threads,
-        verbose=_verbose(flags),
-    )
-    wrote(console, f"results of {len(chosen) - len(errors)} cells", out)
-    took(console, begin)
-    if errors:
-        raise DataError(
-            f"{len(errors)} cells failed, the first with: {next(iter(errors.values()))}; the same "
-            "command tries them again"
-        )
 
 
 def run_export(flags: Any) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from convtimenet import __version__
-from convtimenet.cli import commands, flags
+from convtimenet.cli import bench, commands, flags
 from convtimenet.errors import ConfigError, ConvTimeNetError, MissingExtraError
 from convtimenet.training.interrupt import Terminated
 
@@ -217,7 +217,7 @@ Examples:
   convtimenet bench run matrix.toml --only 'ridge:ETT*' --jobs 2
   convtimenet bench report matrix.toml""",
         flags.bench_flags,
-        commands.run_bench,
+        bench.run_bench,
     ),
     "export": (
         "model --to FOLDER [flags]",

@@ -309,7 +309,8 @@ def _wide(grid: _Grid, ids: list[int], strong: list[int]) -> CaseFile:
         if len(found) > 1:
             raise DataError(
                 f"{grid.path}: the columns {', '.join(repr(names[i]) for i in found[:5])} may all "
-                "be the label; name the one that is 'label', and leave the others out"
+                "be the label; pass the one that is as label_col (--label_col), and leave the "
+                "others out"
             )
         if found:
             label = found[0]

@@ -1,0 +1,74 @@
+"""What ``convtimenet bench`` does with its flags: a run, a list of what is left, a report."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from convtimenet.cli.outputs import make_console, took, wrote
+from convtimenet.errors import ConfigError, DataError
+from convtimenet.files import check_writable
+from convtimenet.progress import clock
+
+if TYPE_CHECKING:
+    from convtimenet.bench.matrix import Cell
+
+
+def run_bench(flags: Any) -> None:
+    """Run the cells of a matrix, or report on them."""
+    begin = time.monotonic()
+    for name in ("jobs", "threads"):
+        if flags[name] < 1:
+            raise ConfigError(f"--{name} must be at least 1, found {flags[name]}")
+    from convtimenet.bench.matrix import Matrix
+
+    matrix, console = Matrix.read(flags.matrix), make_console()
+    out = Path(flags.out or matrix.results)
+    chosen = matrix.only(flags.only)
+    if flags.action == "report":
+        from convtimenet.bench.report import write_report
+
+        for what, where in write_report(matrix, chosen, out, Path(flags.report or out.parent)):
+            wrote(console, what, where)
+        return
+    if flags.dry_run:
+        _list_cells(chosen, out)
+        return
+    from convtimenet.bench.runs import run
+
+    check_writable("--out", out)
+    errors = run(
+        matrix,
+        out,
+        only=flags.only,
+        jobs=flags.jobs,
+        threads=flags.threads,
+        verbose=0 if flags.quiet else 1,
+    )
+    wrote(console, f"results of {len(chosen) - len(errors)} cells", out)
+    took(console, begin)
+    if errors:
+        raise DataError(
+            f"{len(errors)} cells failed, the first with: {next(iter(errors.values()))}; the same "
+            "command tries them again"
+        )
+
+
+def _list_cells(chosen: Sequence[Cell], out: Path) -> None:
+    """Print the cells that have no result yet, and what they will cost."""
+    from convtimenet.bench import lines
+    from convtimenet.bench.runs import estimate
+
+    console, found = make_console(), lines.by_key(lines.read(out))
+    costs = {cell.key: estimate(cell, found) for cell in chosen if cell.key not in found}
+    for key, seconds in costs.items():
+        known = "cost not known" if seconds is None else f"about {clock(seconds)} of CPU time"
+        console.print(f"{key}: {known}", markup=False, soft_wrap=True)
+    unknown = sum(seconds is None for seconds in costs.values())
+    console.print(
+        f"{len(costs)} of {len(chosen)} cells to run: about "
+        f"{clock(sum(filter(None, costs.values())))} of CPU time"
+        + (f", and {unknown} of unknown cost" if unknown else "")
+    )
