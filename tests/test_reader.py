@@ -528,7 +528,7 @@ class TestWrittenIndexes:
             assert table.channels == ("y", "index")
         times = self.FRAME[["y"]].reset_index()
         assert read_table(times, time_col="index").channels == ("y",)
-        with pytest.raises(DataError, match="time_col=... with one of 'index', 'y'"):
+        with pytest.raises(DataError, match=r"time_col=\.\.\. with one of 'index', 'y'"):
             read_table(times)
 
     def test_it_may_be_asked_for(self):

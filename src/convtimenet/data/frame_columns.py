@@ -214,6 +214,6 @@ def labelled(native: Any, origin: Origin) -> Any:
             native.columns = pd.MultiIndex.from_tuples(labels)
         elif own:
             native.columns = labels
-        if len(origin.axis) == native.columns.nlevels:
-            native.columns.names = list(origin.axis)
+        if len(origin.axis) == max(width, 1):
+            native = native.rename_axis(columns=list(origin.axis))
     return native

@@ -219,8 +219,8 @@ def _from_array(array: np.ndarray, wanted: Wanted) -> Columns:
     wanted = wanted.named(dict(enumerate(names)))
     if absent := [one for one in (*(wanted.targets or ()), *wanted.covariates) if one not in names]:
         raise DataError(
-            f"the columns of an array are numbered, here {names[0]!r} to {names[-1]!r}, and have no "
-            f"names such as {listing(absent, 3)}; give a frame with columns of these names"
+            f"the columns of an array are numbered, here {names[0]!r} to {names[-1]!r}, and have "
+            f"no names such as {listing(absent, 3)}; give a frame with columns of these names"
         )
     channels, notices = find_targets(names, (), None, wanted.targets, wanted.covariates)
     return Columns(
