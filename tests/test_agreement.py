@@ -829,6 +829,15 @@ def test_texts_that_a_plan_does_not_say_are_none():
     np.testing.assert_array_equal(one, model.predict(future=rows, h=2)["y"])
 
 
+def test_a_table_that_was_read_without_the_covariates(promoted):
+    frame, rows = series(), plan(series())
+    with pytest.raises(DataError, match=r"lacks the covariates 'promo'.*covariates=\['promo'\]"):
+        promoted.predict(read_table(frame, target_cols="y"), rows)
+    table = read_table(frame, target_cols="y", covariates=["promo"])  # the remedy
+    found = promoted.predict(table, rows)
+    np.testing.assert_array_equal(found["y"], promoted.predict(frame, rows)["y"])
+
+
 def test_a_series_is_the_plan_of_one_covariate(promoted):
     rows = plan(series())
     expected = promoted.predict(future=rows)["y"]
