@@ -470,9 +470,7 @@ def test_words_for_nothing_are_categories_of_text(kind, fitted, word, tmp_path, 
         rows = plan(frame)[["ds"]].assign(kind=words)
         expected = model.predict(frame, rows)["y"]
         said()
-        found = model.predict(
-            as_kind(frame, kind, tmp_path), as_kind(rows, kind, tmp_path, "plan")
-        )
+        found = model.predict(as_kind(frame, kind, tmp_path), as_kind(rows, kind, tmp_path, "plan"))
         np.testing.assert_array_equal(column(found, "y"), expected)
         assert "did not see" not in said()
 
@@ -502,7 +500,7 @@ def test_fractions_in_float32_are_the_texts_they_are_written_as(kind, tmp_path, 
 def test_words_for_nothing_among_numbers_as_text_are_missing(promoted):
     rows = plan(series())
     lacking = rows.assign(promo=["0", "N/A", "0", "None"])
-    with pytest.raises(DataError, match="'promo' are needed for 4 steps.*2 rows lack some"):
+    with pytest.raises(DataError, match=r"'promo' are needed for 4 steps.*2 rows lack some"):
         promoted.predict(series(), lacking)
 
 
@@ -829,6 +827,15 @@ def test_texts_that_a_plan_does_not_say_are_none():
     rows = pd.DataFrame({"ds": plan(frame)["ds"], "kind": ["a", "b", "c", "d"]})
     one = model.predict(future=rows.head(2), h=2)["y"]
     np.testing.assert_array_equal(one, model.predict(future=rows, h=2)["y"])
+
+
+def test_a_table_that_was_read_without_the_covariates(promoted):
+    frame, rows = series(), plan(series())
+    with pytest.raises(DataError, match=r"lacks the covariates 'promo'.*covariates=\['promo'\]"):
+        promoted.predict(read_table(frame, target_cols="y"), rows)
+    table = read_table(frame, target_cols="y", covariates=["promo"])  # the remedy
+    found = promoted.predict(table, rows)
+    np.testing.assert_array_equal(found["y"], promoted.predict(frame, rows)["y"])
 
 
 def test_a_series_is_the_plan_of_one_covariate(promoted):

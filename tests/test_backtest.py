@@ -150,6 +150,21 @@ class TestWide:
         np.testing.assert_array_equal(found.loc[found["unique_id"] == "b", "y"], values[-6:, 1])
         assert found["ds"].max() == times[-1]
 
+    @pytest.mark.parametrize("labels", [[7, 8], [("a", 1), ("a", 2)], ["x", "y"]])
+    def test_channels_keep_their_own_labels(self, labels):
+        values = long_frame((60, 60))["y"].to_numpy().reshape(2, 60).T
+        index = pd.date_range("2024-01-01", periods=60)
+        frame = pd.DataFrame(values, index=index, columns=labels)
+        found = forecaster().cross_validation(frame)
+        assert found["unique_id"].tolist() == [label for label in labels for _ in range(3)]
+        nameless = forecaster().cross_validation(pd.Series(values[:, 0], index=index))
+        assert nameless["unique_id"].tolist() == ["y"] * 3
+
+    def test_columns_of_a_long_frame_keep_their_own_labels(self):
+        frame = long_frame().set_axis([0, 1, 2], axis=1)
+        found = forecaster(id_col=0, time_col=1, target_cols=[2]).cross_validation(frame)
+        assert list(found.columns) == [0, 1, "cutoff", 2, "ConvTimeNet", "SeasonalNaive"]
+
     def test_arrays_give_columns(self):
         values = np.random.default_rng(0).normal(size=(90, 2)).cumsum(0)
         found = forecaster().cross_validation(values, level=80)

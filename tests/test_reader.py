@@ -478,6 +478,32 @@ class TestLabels:
         periods = self.ahead(pd.Series(VALUES, index=self.INDEX.to_period("D")))
         assert isinstance(periods.index, pd.PeriodIndex)
 
+    @pytest.mark.parametrize(
+        "dtype", ["Int64", "int32[pyarrow]", "timestamp[ms][pyarrow]", "date32[day][pyarrow]"]
+    )
+    def test_pandas_extension_types_of_times(self, dtype):
+        whole = "nt" in dtype
+        times = pd.Series(range(8)) if whole else pd.Series(self.INDEX)
+        if "date" in dtype:
+            times = times.dt.date
+        frame = pd.DataFrame({"ds": times.astype(dtype), "y": VALUES})
+        found = self.ahead(frame)
+        assert found["ds"].dtype == frame["ds"].dtype
+        two = pd.Series([8, 9] if whole else pd.to_datetime(["2024-01-09", "2024-01-10"]))
+        two = two.dt.date if "date" in dtype else two
+        assert found["ds"].tolist() == two.astype(dtype).tolist()
+
+    def test_days_in_milliseconds_of_pyarrow(self):
+        days = pa.array(self.INDEX.date).cast(pa.date64())
+        assert read_table(pa.table({"ds": days, "y": VALUES})).times.tolist() == [
+            int(day.value) for day in self.INDEX.as_unit("ns")
+        ]
+
+    def test_lazy_frames_are_refused_unread(self):
+        lazy = pl.DataFrame({"ds": list(DAYS), "y": VALUES}).lazy()
+        with pytest.raises(DataError, match="collect a lazy frame"):
+            read_table(lazy)
+
     def test_series_of_polars(self):
         found = self.ahead(pl.Series("sales", VALUES))
         assert isinstance(found, pl.Series)
@@ -582,7 +608,7 @@ class TestWrittenIndexes:
             assert table.channels == ("y", "index")
         times = self.FRAME[["y"]].reset_index()
         assert read_table(times, time_col="index").channels == ("y",)
-        with pytest.raises(DataError, match="time_col=... with one of 'index', 'y'"):
+        with pytest.raises(DataError, match=r"time_col=\.\.\. with one of 'index', 'y'"):
             read_table(times)
 
     def test_it_may_be_asked_for(self):

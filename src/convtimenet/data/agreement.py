@@ -45,8 +45,8 @@ _TRUTH = {"true": 1.0, "false": 0.0}
 
 def spelling(label: Any) -> str:
     """What all writings of one label or id have in common: 1, 1.0, "1" and "1.0" are one, and
-    True, "True" and "true", 0.1 in float32 and "0.1", and a UUID in capitals. Other texts are what they are: "01" is not "1",
-    and the version "1.10" not "1.1"."""
+    True, "True" and "true", 0.1 in float32 and "0.1", and a UUID in capitals. Other texts are what
+    they are: "01" is not "1", and the version "1.10" not "1.1"."""
     text = str(label).strip()
     if _WHOLE.fullmatch(text) and len(text) < _LONGEST:
         return str(int(text.removesuffix(".0")))

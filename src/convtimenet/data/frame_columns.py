@@ -26,6 +26,8 @@ class Origin:
         ``"numpy"``, ``"file"``, or the name of a dataframe library.
     time_dtype : narwhals type, optional
         Type of the caller's time column, for frames.
+    time_native : str, optional
+        The name of that type in pandas, where it is one of its extensions.
     indexed : bool
         Whether the times were the index of a pandas frame or series.
     id_dtype : narwhals type, optional
@@ -53,6 +55,7 @@ class Origin:
 
     kind: str
     time_dtype: Any = None
+    time_native: str | None = None
     indexed: bool = False
     id_dtype: Any = None
     series: bool = False
@@ -74,6 +77,8 @@ def column_of(series: Any, name: str) -> Column:
     if str(kind).startswith("dictionary"):
         plain = series.to_native().cast(kind.value_type)  # pyright: ignore[reportOptionalMemberAccess]
         series = nw.from_native(plain, series_only=True)
+    if str(kind) == "date64[ms]":
+        series = nw.from_native(series.to_native().cast("timestamp[ms]"), series_only=True)
     dtype = series.dtype
     if series.is_null().all():  # of no particular type in some libraries
         empty = np.full(len(series), np.nan)
@@ -182,6 +187,8 @@ def stamps_like(origin: Origin, name: str, times: np.ndarray, time_zone: str | N
         found = found.dt.replace_time_zone("UTC").dt.convert_time_zone(time_zone)
     if origin.time_dtype is not None:
         found = found.cast(origin.time_dtype)
+    if origin.time_native is not None and origin.time_dtype is not None:
+        found = nw.from_native(found.to_native().astype(origin.time_native), series_only=True)
     return found
 
 
@@ -214,6 +221,6 @@ def labelled(native: Any, origin: Origin) -> Any:
             native.columns = pd.MultiIndex.from_tuples(labels)
         elif own:
             native.columns = labels
-        if len(origin.axis) == native.columns.nlevels:
-            native.columns.names = list(origin.axis)
+        if len(origin.axis) == max(width, 1):
+            native = native.rename_axis(columns=list(origin.axis))
     return native

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -219,8 +220,8 @@ def _from_array(array: np.ndarray, wanted: Wanted) -> Columns:
     wanted = wanted.named(dict(enumerate(names)))
     if absent := [one for one in (*(wanted.targets or ()), *wanted.covariates) if one not in names]:
         raise DataError(
-            f"the columns of an array are numbered, here {names[0]!r} to {names[-1]!r}, and have no "
-            f"names such as {listing(absent, 3)}; give a frame with columns of these names"
+            f"the columns of an array are numbered, here {names[0]!r} to {names[-1]!r}, and have "
+            f"no names such as {listing(absent, 3)}; give a frame with columns of these names"
         )
     channels, notices = find_targets(names, (), None, wanted.targets, wanted.covariates)
     return Columns(
@@ -243,7 +244,7 @@ def _from_frame(source: Any, wanted: Wanted) -> Columns:
     if one is not None:
         return _from_series(one, wanted)
     labels: dict[str, Any] = {}
-    axis = getattr(getattr(source, "columns", None), "names", ())  # of pandas alone
+    axis = _axis_of(source)
     try:
         if _labels_of(source) is not None:
             source, labels = _with_names(source)
@@ -287,7 +288,8 @@ def _from_frame(source: Any, wanted: Wanted) -> Columns:
         indexed=indexed,
         id_dtype=None if ids is None else ids.dtype,
         id_native=None if ids is None else _native_type(ids),
-        axis=tuple(axis) if any(one is not None for one in axis) else (),
+        axis=axis,
+        time_native=None if held is None else _extension(held),
         labels=tuple((name, label) for name, label in labels.items() if name in used),
     )
     return replace(columns, origin=origin)
@@ -360,6 +362,21 @@ def _from_series(series: Any, wanted: Wanted) -> Columns:
         labels=tuple(labels.items()),
     )
     return replace(columns, origin=origin)
+
+
+def _extension(series: Any) -> str | None:
+    """The type of a column of pandas' nullable numbers or of pyarrow's types in pandas."""
+    dtype = str(_native_type(series)) if series.implementation.is_pandas() else ""
+    return dtype if re.fullmatch(r"U?Int\d+|.*\[pyarrow\]", dtype) else None
+
+
+def _axis_of(source: Any) -> tuple[Any, ...]:
+    """The names that pandas has for the levels of a frame's columns; none elsewhere."""
+    import narwhals.stable.v2 as nw
+
+    pandas = nw.dependencies.is_pandas_like_dataframe(source)
+    names = tuple(source.columns.names) if pandas else ()
+    return names if any(name is not None for name in names) else ()
 
 
 def _labels_of(source: Any) -> list[Any] | None:

@@ -274,6 +274,11 @@ def agreed(table: Table, terms: Terms) -> Table:
     DataError
         If it does not agree.
     """
+    if absent := [name for name in terms.categories if name not in table.covariates]:
+        raise DataError(
+            f"the table lacks the covariates {listing(absent)} that the model was fitted with; "
+            f"read it with covariates={list(terms.categories)!r}, or give the frame or file itself"
+        )
     stamps = terms.stamps(columns_of(table)).notices
     covariates, told = terms.covariates(table.covariates)
     step = terms.step(table.frequency, table.times, table.lengths, table.time_zone)

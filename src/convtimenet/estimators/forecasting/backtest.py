@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from convtimenet import scores
 from convtimenet.config import TrainConfig
+from convtimenet.data.frame_columns import labelled
 from convtimenet.data.frequency import season_of
 from convtimenet.data.future import MODEL, NAIVE, free_names, id_series, stamps
 from convtimenet.data.split import hold_back
@@ -329,15 +330,19 @@ def _frame(table: Table, columns: dict[str, np.ndarray]) -> Any:
     for name in (given["time"], given["cutoff"]):
         flat[name] = stamps(table, name, flat[name])
     ids = flat[id_name]
+    # of a wide table the channels are series; one without a name keeps that of the table
+    wide = () if table.long else table.origin.labels
+    labels = {name: label for name, label in wide if label not in (None, "")}
     flat[id_name] = (
         id_series(table, id_name, ids)
         if as_given
-        else nw.new_series(id_name, ids.astype(str).tolist(), backend=backend)
+        else nw.new_series(id_name, [labels.get(one, one) for one in ids], backend=backend)
     )
     series = {name: one for name, one in flat.items() if isinstance(one, nw.Series)}
     numbers = {name: one for name, one in flat.items() if name not in series}
     frame = nw.from_dict(numbers, backend=backend).with_columns(*series.values())
-    return frame.select(*flat).to_native()
+    found = frame.select(*flat).to_native()
+    return labelled(found, table.origin) if as_given else found
 
 
 def _summary(

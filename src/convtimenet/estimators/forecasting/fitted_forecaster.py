@@ -306,13 +306,15 @@ class FittedForecaster(TableReader):
     ) -> ForecastEvaluation:
         """`evaluate` of a table that is read and adapted."""
         # without scaling a table may hold other channels, of the same times
+        seen = 0
         if self.fitted_rows_ is not None and {*table.channels} & {*self.channels_}:
-            if seen := self.fitted_rows_.seen(table, first_row, end):
-                log.warning(
-                    "the weights were fitted to %d of the rows to score: errors there are smaller "
-                    "than on new rows",
-                    seen,
-                )
+            seen = self.fitted_rows_.seen(table, first_row, end)
+        if seen:
+            log.warning(
+                "the weights were fitted to %d of the rows to score: errors there are smaller than "
+                "on new rows",
+                seen,
+            )
         panel, windows = self._reader.windows(table, first_row, end)
         intervals = self._interval_sums(level, len(table.channels), panel.values.device)
         device = panel.values.device
