@@ -26,6 +26,8 @@ class Comparison:
     title: str
     reference: str
     names: Mapping[str, str]
+    forecasts: bool = False
+    """Whether forecasting cells are compared, or those of classification."""
 
     @property
     def others(self) -> tuple[str, ...]:
@@ -155,6 +157,7 @@ QUESTIONS: dict[str, Question] = {
             Comparison(
                 name="forecasts",
                 title="Forecasting, the paper's settings",
+                forecasts=True,
                 reference="forecaster.live",
                 names={
                     "forecaster.live": "live",
@@ -177,6 +180,7 @@ QUESTIONS: dict[str, Question] = {
             Comparison(
                 name="blocks",
                 title="ETTh1",
+                forecasts=True,
                 reference="convolution.paper",
                 names={
                     "convolution.paper": "convolution",
@@ -220,8 +224,8 @@ QUESTIONS: dict[str, Question] = {
         answer=["Not answered yet: too few cells have run."],
         comparisons=[
             Comparison(
-                name="scales",
-                title="Residual scales",
+                name="classes",
+                title="Classification",
                 reference="residual.learnable",
                 names={
                     "residual.learnable": "learnable",
@@ -230,7 +234,20 @@ QUESTIONS: dict[str, Question] = {
                     "residual.layerscale": "LayerScale",
                     "residual.fixed": "fixed 0.5",
                 },
-            )
+            ),
+            Comparison(
+                name="forecasts",
+                title="Forecasting",
+                forecasts=True,
+                reference="residual.learnable",
+                names={
+                    "residual.learnable": "learnable",
+                    "residual.plain": "plain",
+                    "residual.rezero": "ReZero",
+                    "residual.layerscale": "LayerScale",
+                    "residual.fixed": "fixed 0.5",
+                },
+            ),
         ],
     ),
     "kernels": Question(
@@ -251,6 +268,7 @@ QUESTIONS: dict[str, Question] = {
             Comparison(
                 name="forecasts",
                 title="With and without the small kernel, forecasting",
+                forecasts=True,
                 reference="forecaster.with-small",
                 names={"forecaster.with-small": "with", "forecaster.without": "without"},
             ),

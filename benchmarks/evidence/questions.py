@@ -102,11 +102,13 @@ def write(question: Question, name: str) -> None:
 
 def compared(matrix: Matrix, comparison: Comparison, found: Mapping[str, Line]) -> list[Any]:
     """Scores, differences and a picture of some variants beside a reference."""
+    everybody = (comparison.reference, *comparison.others)
     cells = [
-        cell for cell in matrix.cells if cell.who in (comparison.reference, *comparison.others)
+        cell
+        for cell in matrix.cells
+        if cell.who in everybody and (cell.horizon is not None) == comparison.forecasts
     ]
     places = list(dict.fromkeys(cell.where for cell in cells))
-    everybody = (comparison.reference, *comparison.others)
     results = {
         (who, place): scores_by_seed(cells, found, who, place)
         for who in everybody
@@ -126,15 +128,14 @@ def compared(matrix: Matrix, comparison: Comparison, found: Mapping[str, Line]) 
                 by_other[who][place] = Difference.of(values)
             row.append(str(by_other[who][place]) if seeds else "not run")
         rows.append(row)
-    ours = [cell for cell in cells if cell.key in found]
-    forecasts = any("mse" in found[cell.key]["scores"] for cell in ours)
     last = ["all sets", *[""] * len(everybody)]
     for who in comparison.others:
         over = [one.mean for one in by_other[who].values()]
         last.append(str(Difference.of(over)) if over else "not run")
     names = comparison.names
-    unit = "per cent of MSE, less is better" if forecasts else "points of accuracy, more is better"
-    score = "MSE" if forecasts else "Accuracy in per cent"
+    unit, score = "points of accuracy, more is better", "Accuracy in per cent"
+    if comparison.forecasts:
+        unit, score = "per cent of MSE, less is better", "MSE"
     table = Table(
         caption=comparison.title,
         columns=[
@@ -153,8 +154,8 @@ def compared(matrix: Matrix, comparison: Comparison, found: Mapping[str, Line]) 
         return [table]
     picture = Picture(
         name=comparison.name,
-        svg=forest(shown_in, places, names, f"less {names[comparison.reference]}, {unit}"),
-        heading="",
+        svg=forest(shown_in, places, names, f"difference to {names[comparison.reference]}, {unit}"),
+        heading=f"{comparison.title}: differences",
         caption=f"Differences to {names[comparison.reference]} with 95 % intervals over seeds.",
         alt=f"Differences of {', '.join(names[who] for who in shown_in)} by set",
     )

@@ -20,7 +20,7 @@ def run_bench(flags: Any) -> None:
     """Run the cells of a matrix, or report on them."""
     begin = time.monotonic()
     for name in ("jobs", "threads"):
-        if flags[name] < 1:
+        if flags[name] is not None and flags[name] < 1:
             raise ConfigError(f"--{name} must be at least 1, found {flags[name]}")
     from convtimenet.bench.matrix import Matrix
 
@@ -36,6 +36,7 @@ def run_bench(flags: Any) -> None:
     if flags.dry_run:
         _list_cells(chosen, out)
         return
+    from convtimenet.bench.machine import cores
     from convtimenet.bench.runs import run
 
     check_writable("--out", out)
@@ -43,7 +44,7 @@ def run_bench(flags: Any) -> None:
         matrix,
         out,
         only=flags.only,
-        jobs=flags.jobs,
+        jobs=flags.jobs or max(1, cores() // flags.threads),
         threads=flags.threads,
         verbose=0 if flags.quiet else 1,
     )

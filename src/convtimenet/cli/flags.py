@@ -224,7 +224,11 @@ def bench_flags(parser: ArgumentParser) -> None:
         metavar="FOLDER",
         help="where the pages go; by default beside the JSON lines",
     )
-    add("--jobs", type=int, default=1, help="cells to run at the same time")
+    add(
+        "--jobs",
+        type=int | None,
+        help="cells to run at the same time; by default as many as there are cores for",
+    )
     add("--threads", type=int, default=1, help="threads of each cell")
     add("--dry_run", action="store_true", help="list the cells to run, and what they will cost")
     add("--quiet", action="store_true", help="show no progress")
