@@ -648,6 +648,7 @@ def test_a_folder_of_parquet_files_is_one_table(tmp_path: Path) -> None:
         (b"PAR1...", "x.txt", "a Parquet file: name it .parquet"),
         (b"<!DOCTYPE html><html></html>", "x.csv", "a web page: download the file itself"),
     ],
+    ids=["gzip", "zip", "Parquet", "HTML"],  # the bytes of gzip hold the time
 )
 def test_files_of_another_kind_are_named(tmp_path: Path, content: bytes, name: str, said) -> None:
     with pytest.raises(DataError, match=said):
