@@ -83,7 +83,9 @@ class Result:
     def sd(self, score: str) -> float | None:
         """Sample standard deviation over seeds; None for fewer than two."""
         values = self._values(score)
-        return float(np.std(values, ddof=1)) if len(values) > 1 else None
+        if len(values) < 2:
+            return None
+        return 0.0 if len(set(values)) == 1 else float(np.std(values, ddof=1))
 
     def _values(self, score: str) -> list[float]:
         found = [line["scores"].get(score) for line in self.lines]
