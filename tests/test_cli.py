@@ -313,8 +313,8 @@ class TestNull:
         with pytest.raises(SystemExit):
             main(["forecast", "--help"])
         shown = " ".join(capsys.readouterr().out.split())
-        assert "before stopping; null trains to the end." in shown
-        assert "Largest gradient norm; null leaves gradients" in shown
+        assert "before stopping; null disables early stopping." in shown
+        assert "Maximum gradient norm; null disables clipping" in shown
         assert "None" not in shown
 
 
