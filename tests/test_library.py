@@ -376,7 +376,7 @@ def not_a_library(fresh, monkeypatch) -> None:
         (read_only, "/proc/no-folder", "XDG_CACHE_HOME"),
         (a_file_for_a_folder, "Not a directory", "XDG_CACHE_HOME"),
         (full, "No space left on device", "a disk with room"),
-        (no_home, "found none", "let XDG_CACHE_HOME name a folder"),
+        (no_home, "found none", "set XDG_CACHE_HOME to a folder"),
         (not_a_library, "cannot be loaded", "XDG_CACHE_HOME"),
     ],
 )
@@ -556,8 +556,8 @@ def test_a_file_system_without_locks(fresh, monkeypatch, caplog, number):
     with locked(fresh / "lock") as holder:
         assert holder is None
     assert warnings(caplog) == [
-        f"the file system of {fresh} has no locks, so nothing keeps two processes from writing "
-        "there at the same time; start only one, or use a folder on a local disk"
+        f"the file system of {fresh} does not support locks, so two processes could write there at "
+        "the same time; run only one, or use a folder on a local disk"
     ]
     with Checkpoints(fresh / "run", "fit", {}).alone():
         assert (fresh / "run").is_dir()
@@ -571,10 +571,10 @@ def test_a_lock_that_is_refused(fresh, monkeypatch, caplog):
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     monkeypatch.setattr(fcntl, "flock", flock)
-    message = "expected to lock .*lock, found: Input/output error; use"
+    message = "cannot lock .*lock: Input/output error; use"
     with pytest.raises(ConfigError, match=message), locked(fresh / "lock"):
         pass
-    assert "expected to lock" in convtimenet.warm_up().reason
+    assert "cannot lock" in convtimenet.warm_up().reason
 
 
 def test_waiting_for_a_lock(tmp_path):
@@ -587,5 +587,5 @@ def test_waiting_for_a_lock(tmp_path):
 
 def test_no_home_and_no_variable(monkeypatch):
     no_home(None, monkeypatch)
-    with pytest.raises(ConfigError, match="let XDG_CACHE_HOME name a folder"):
+    with pytest.raises(ConfigError, match="set XDG_CACHE_HOME to a folder"):
         cache_folder()
