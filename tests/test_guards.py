@@ -304,7 +304,7 @@ class TestMemory:
                 assert history.parts == (1 if most == 100 else 4)
                 assert max(sizes) == (16 if most == 100 else 4)
                 results.append((model.state_dict(), history))
-        assert "memory ran out: training goes on with each batch in 4 parts" in caplog.text
+        assert "memory ran out: training continues with batches in 4 parts" in caplog.text
         for (whole, one), (parts, other) in (results[:2], results[2:]):
             assert other.notes[0].startswith("memory ran out, so each batch was split into 4 parts")
             for name, value in whole.items():
@@ -347,7 +347,8 @@ class TestMemory:
 
     def test_the_smallest_part_is_an_error(self, small_memory):
         small_memory(0)
-        with pytest.raises(OutOfMemoryError, match=r"does not suffice for training with 1 example"):
+        message = "not enough memory for training with 1 example"
+        with pytest.raises(OutOfMemoryError, match=message):
             trained("forecast", Poisoned("forecast", set()))
         model = forecaster()
         with pytest.raises(MemoryError, match="use a smaller network"):
