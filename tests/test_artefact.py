@@ -251,7 +251,7 @@ class TestFolder:
         assert folder.exists() == (nth != 2)
         loaded = ConvTimeNetForecaster.load(folder)
         np.testing.assert_array_equal(loaded.predict(), expected.predict())
-        assert ("was cut off" in caplog.text) == (nth == 2)
+        assert ("was interrupted" in caplog.text) == (nth == 2)
         with pytest.MonkeyPatch.context() as patched:
             patched.setattr("safetensors.numpy.save_file", None)
             with pytest.raises(TypeError):

@@ -274,7 +274,7 @@ def test_waiting_for_a_build_that_does_not_end(fresh, monkeypatch, caplog):
         assert holder is None
         assert again(monkeypatch).level is None
     assert f"process {os.getpid()} on" in not_used(caplog)[0]
-    assert "end it if it hangs" in not_used(caplog)[0]
+    assert "if it hangs, kill it" in not_used(caplog)[0]
     assert again(monkeypatch).level == "native"
 
 

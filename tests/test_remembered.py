@@ -93,8 +93,8 @@ def filled(what: float) -> Callable[[np.ndarray], np.ndarray]:
         (array("tail.times", lambda a: a.astype(float)), "tail.times of the shape (16,), kind 'i'"),
         (array("tail.values", lambda a: a[1:]), "tail.values of the shape (16, 1), kind 'f'"),
         (array("tail.values", lambda a: a.astype(int)), "tail.values of the shape (16, 1)"),
-        (array("tail.values", filled(np.nan)), "series of 16 rows together, all of them finite"),
-        (array("tail.values", filled(np.inf)), "series of 16 rows together, all of them finite"),
+        (array("tail.values", filled(np.nan)), "series with 16 rows in total, all of them finite"),
+        (array("tail.values", filled(np.inf)), "series with 16 rows in total, all of them finite"),
         (known, "tail.known of the shape (16, 1), kind 'b'"),
         (array("tail.rows", lambda a: a[:1]), "tail.rows of the shape (2,), kind 'i'"),
         (

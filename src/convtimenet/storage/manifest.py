@@ -159,7 +159,7 @@ def _verified(path: Path, names: set[str]) -> dict[str, bytes]:
         )
     if extra := sorted(names - listed.keys() - {MANIFEST}):
         raise ArtefactError(
-            f"{path / extra[0]} is not in the manifest, so not part of the model; remove it"
+            f"{path / extra[0]} is not in the manifest and not part of the model; remove it"
         )
     files = {}
     for name, facts in listed.items():
