@@ -615,7 +615,7 @@ def test_ids_that_a_saved_model_cannot_hold_are_told_of(tmp_path, said):
     model = forecaster().fit(panel([b"a", b"b"]))
     said()
     loaded = ConvTimeNetForecaster.load(model.save(tmp_path / "m"), device="cpu")
-    assert "ids of the type bytes come back as text from a saved model" in said()
+    assert "ids of type bytes will be text after loading the saved model" in said()
     assert loaded.predict()["unique_id"].tolist()[::4] == ["b'a'", "b'b'"]
     found = loaded.predict(panel([b"a", b"b"]))
     np.testing.assert_array_equal(found["ConvTimeNet"], model.predict()["ConvTimeNet"])
@@ -1057,7 +1057,9 @@ def test_calendar_takes_auto_one_name_or_several():
 )
 def test_other_kinds_of_names_are_refused(value):
     for role in ("hist_exog", "futr_exog", "stat_exog", "target_cols"):
-        with pytest.raises(ConfigError, match=f"{role} must be the name of a column, or a list"):
+        with pytest.raises(
+            ConfigError, match=f"{role} must be a column name or a list of column names"
+        ):
             forecaster(**{role: value}).fit(series())
     assert column_names("x", [1, "a"]) == ("1", "a")
 

@@ -198,14 +198,14 @@ class TestFolder:
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             (target / name).write_text("mine")
         before = content(target)
-        with pytest.raises(ArtefactError, match=r"other than a saved model; give another folder"):
+        with pytest.raises(ArtefactError, match=r"other than a saved model; choose another folder"):
             fitted.save(target)
         assert content(target) == before
         assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
     def test_refuses_a_file(self, fitted, tmp_path):
         (tmp_path / "file").write_text("mine")
-        with pytest.raises(ArtefactError, match=r"other than a saved model; give another folder"):
+        with pytest.raises(ArtefactError, match=r"other than a saved model; choose another folder"):
             fitted.save(tmp_path / "file")
         assert (tmp_path / "file").read_text() == "mine"
 
@@ -251,7 +251,7 @@ class TestFolder:
         assert folder.exists() == (nth != 2)
         loaded = ConvTimeNetForecaster.load(folder)
         np.testing.assert_array_equal(loaded.predict(), expected.predict())
-        assert ("was cut off" in caplog.text) == (nth == 2)
+        assert ("was interrupted" in caplog.text) == (nth == 2)
         with pytest.MonkeyPatch.context() as patched:
             patched.setattr("safetensors.numpy.save_file", None)
             with pytest.raises(TypeError):
@@ -337,7 +337,7 @@ class TestManifest:
         {"folder": odd.mkdir, "fifo": lambda: os.mkfifo(odd)}.get(
             kind, lambda: odd.symlink_to("nowhere")
         )()
-        with pytest.raises(ArtefactError, match=r"odd is no plain file .* remove it"):
+        with pytest.raises(ArtefactError, match=r"odd is not a regular file .* remove it"):
             ConvTimeNetForecaster.load(folder)
 
     def test_a_link_is_no_way_to_other_content(self, folder, fitted, tmp_path):
@@ -414,10 +414,10 @@ class TestCard:
             "- channels: 2: 'wind [m/s]', 'b'",
             "- frequency: 1h",
             "- horizon: 3 steps",
-            "- windows trained on: 39",
-            "- windows held back: 10",
+            "- training windows: 39",
+            "- validation windows: 10",
             f"| mse | {valid['mse']:.4g} |",
-            "held-back part of the training data, which chose the epoch",
+            "validation split (used to select the epoch)",
             "- protocol: honest, seed 2023, 1 epochs",
             f"convtimenet {convtimenet.__version__}",
             f"torch {torch.__version__}".split("+")[0],
@@ -436,9 +436,9 @@ class TestCard:
         ).fit(X, y)
         folder = model.save(tmp_path / "m")
         text = (folder / "README.md").read_text()
-        assert "None: no data were held back." in text
+        assert "None: there was no validation split." in text
         assert "- classes: 2: 'a', 'b'" in text
-        assert "- cases trained on: 12" in text
+        assert "- training cases: 12" in text
         assert json.loads((folder / "metrics.json").read_text())["scores"] == {}
 
 
@@ -645,7 +645,7 @@ class TestDamage:
             ConvTimeNetForecaster.load(folder)
 
     def test_json_of_many_bytes(self, folder, monkeypatch):
-        monkeypatch.setattr("convtimenet.storage.manifest._MOST_JSON", 100)
+        monkeypatch.setattr("convtimenet.storage.manifest._MAX_JSON_BYTES", 100)
         with pytest.raises(ArtefactError, match="expected at most 100"):
             ConvTimeNetForecaster.load(folder)
 
@@ -708,7 +708,7 @@ class TestDamage:
     def test_columns_whose_names_are_no_text(self, folder, name, value):
         data = json.loads((folder / "model.json").read_text())["data"]
         self.change(folder, "data", data | {name: value})
-        with pytest.raises(ArtefactError, match="names of columns that are text"):
+        with pytest.raises(ArtefactError, match="column names to be text"):
             ConvTimeNetForecaster.load(folder)
 
     def test_weights_of_another_network(self, folder, tmp_path):

@@ -349,7 +349,7 @@ class TestOnDevice:
             assert step.parts.count in ((1,) if share is None else (2, 4))
             assert (step.graphed is None) == (share is not None)
             del step, model
-        assert "memory ran out: training goes on with each batch in 2 parts" in caplog.messages
+        assert "memory ran out: training continues with batches in 2 parts" in caplog.messages
 
     @pytest.mark.parametrize("task", TASKS)
     def test_a_whole_training_works_and_gives_its_memory_back(self, task):

@@ -370,7 +370,7 @@ def test_refusals_leave_nothing_behind(forecaster, classifier, tmp_path, monkeyp
     with pytest.raises(ZeroDivisionError):
         export(forecaster, tmp_path / "x", "torch-export")
     assert [p.name for p in tmp_path.iterdir()] == ["mine"]
-    with pytest.raises(ArtefactError, match="no plain file"):
+    with pytest.raises(ArtefactError, match="not a regular file"):
         runtime.load(tmp_path)
 
 

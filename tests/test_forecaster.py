@@ -194,7 +194,7 @@ class TestFit:
 
     def test_divergence_is_an_error_and_no_model(self):
         model = forecaster(lr=1e30)
-        with pytest.raises(TrainingError, match="expected a smaller lr"):
+        with pytest.raises(TrainingError, match="use an lr below"):
             model.fit(waves())
         with pytest.raises(NotFittedError):
             model.predict()

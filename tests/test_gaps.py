@@ -296,7 +296,7 @@ def test_mase_counts_known_differences_only():
     scale = np.nanmean(np.abs(train[7:] - train[:-7]))
     error = np.abs(found.frame["y"] - found.frame["ConvTimeNet"]).mean()
     assert found.summary["ConvTimeNet"]["mase"] == pytest.approx(error / scale)
-    with pytest.raises(DataError, match="no two known training values lie 2 steps apart"):
+    with pytest.raises(DataError, match="no two known training values are 2 steps apart"):
         scores.mase([1.0], [2.0], [1.0, np.nan, np.nan, 2.0], season=2)
 
 

@@ -102,7 +102,7 @@ class TestSkippedSteps:
         model, history = trained(task, examples)
         assert (history.skipped, history.steps, history.rollbacks) == (2, 12, 0)
         assert history.best_epoch == 3
-        assert history.notes[0].startswith("2 of 12 training steps were left out")
+        assert history.notes[0].startswith("2 of 12 training steps were skipped")
         assert all(np.isfinite(epoch.train_loss) for epoch in history.epochs)
         assert all(value.isfinite().all() for value in model.state_dict().values())
 
@@ -142,8 +142,8 @@ class TestSkippedSteps:
             _, history = trained("forecast", Poisoned("forecast", bad))
         assert (history.skipped, history.rollbacks) == (5, 1)
         assert [epoch.lr for epoch in history.epochs] == [1e-2, 1e-2, 5e-3]
-        assert "back to earlier weights, with half the learning rate" in caplog.text
-        assert "went back to earlier weights 1 times" in history.notes[0]
+        assert "rolled back to earlier weights and halved the learning rate" in caplog.text
+        assert "rolled back to earlier weights 1 time(s)" in history.notes[0]
 
     def test_goes_back_to_the_weights_of_the_epochs_start(self):
         """What follows a roll-back at the last step of the first epoch has started anew."""
@@ -304,9 +304,9 @@ class TestMemory:
                 assert history.parts == (1 if most == 100 else 4)
                 assert max(sizes) == (16 if most == 100 else 4)
                 results.append((model.state_dict(), history))
-        assert "memory ran out: training goes on with each batch in 4 parts" in caplog.text
+        assert "memory ran out: training continues with batches in 4 parts" in caplog.text
         for (whole, one), (parts, other) in (results[:2], results[2:]):
-            assert other.notes[0].startswith("memory ran out, so each batch was trained on in 4")
+            assert other.notes[0].startswith("memory ran out, so each batch was split into 4 parts")
             for name, value in whole.items():
                 torch.testing.assert_close(parts[name], value, rtol=1e-3, atol=1e-5)
             for a, b in zip(one.epochs, other.epochs, strict=True):
@@ -347,7 +347,8 @@ class TestMemory:
 
     def test_the_smallest_part_is_an_error(self, small_memory):
         small_memory(0)
-        with pytest.raises(OutOfMemoryError, match=r"does not suffice for training with 1 example"):
+        message = "not enough memory for training with 1 example"
+        with pytest.raises(OutOfMemoryError, match=message):
             trained("forecast", Poisoned("forecast", set()))
         model = forecaster()
         with pytest.raises(MemoryError, match="use a smaller network"):

@@ -109,7 +109,8 @@ class TestQuantileHead:
 
     @pytest.mark.parametrize("quantiles", [(0.1, 0.9), (0.5, 0.1), (0, 0.5), (0.5, 0.5), ("a",)])
     def test_unusable_quantiles_are_refused(self, quantiles):
-        with pytest.raises(ConfigError, match=r"quantiles must be empty, or rising .* with 0\.5"):
+        message = r"quantiles must be empty, or increasing .* that include 0\.5"
+        with pytest.raises(ConfigError, match=message):
             ModelConfig.forecasting(context_length=24, horizon=4, quantiles=quantiles)
 
     def test_classification_has_none(self):

@@ -80,7 +80,7 @@ def warnings(caplog) -> list[str]:
 
 
 def not_used(caplog) -> list[str]:
-    return [text for text in warnings(caplog) if "are not used" in text]
+    return [text for text in warnings(caplog) if "are not available" in text]
 
 
 # Building
@@ -142,7 +142,7 @@ def test_openmp_functions_that_are_not_visible(fresh, openmp):
         assert used.startswith("plain torch: the library cannot be loaded")
         assert "undefined symbol" in used
         assert mapped == "set()"
-        assert done.stderr.count("are not used") == 1
+        assert done.stderr.count("are not available") == 1
     else:
         assert used.startswith("fused CPU kernels (native)")
         assert mapped.count("libgomp") == 1
@@ -274,7 +274,7 @@ def test_waiting_for_a_build_that_does_not_end(fresh, monkeypatch, caplog):
         assert holder is None
         assert again(monkeypatch).level is None
     assert f"process {os.getpid()} on" in not_used(caplog)[0]
-    assert "end it if it hangs" in not_used(caplog)[0]
+    assert "if it hangs, kill it" in not_used(caplog)[0]
     assert again(monkeypatch).level == "native"
 
 
@@ -366,17 +366,17 @@ def not_a_library(fresh, monkeypatch) -> None:
     ("obstacle", "cause", "remedy"),
     [
         (no_compiler, "no C++ compiler was found (looked for 'no-such-compiler')", "install one"),
-        (unbalanced, 'looked for "ccache \'g++"', "let CXX name it"),
-        (failing, "failed with status 3: x.cpp:1: error: no such thing", "let CXX name another"),
-        (silent, "failed with status 1: no word", "let CXX name another"),
-        (hanging, "did not end within 0 seconds", "try again"),
-        (no_output, "true wrote nothing", "let CXX name another"),
-        (no_program, "cannot be run (Exec format error)", "let CXX name another"),
+        (unbalanced, 'looked for "ccache \'g++"', "set CXX to it"),
+        (failing, "failed with status 3: x.cpp:1: error: no such thing", "set CXX to another"),
+        (silent, "failed with status 1: no output", "set CXX to another"),
+        (hanging, "did not finish within 0 seconds", "try again"),
+        (no_output, "true wrote no file", "set CXX to another"),
+        (no_program, "cannot be run (Exec format error)", "set CXX to another"),
         (no_room_for_objects, "No space left", "TMPDIR"),
         (read_only, "/proc/no-folder", "XDG_CACHE_HOME"),
         (a_file_for_a_folder, "Not a directory", "XDG_CACHE_HOME"),
-        (full, "No space left on device", "a disk with room"),
-        (no_home, "found none", "let XDG_CACHE_HOME name a folder"),
+        (full, "No space left on device", "a disk with free space"),
+        (no_home, "found none", "set XDG_CACHE_HOME to a folder"),
         (not_a_library, "cannot be loaded", "XDG_CACHE_HOME"),
     ],
 )
@@ -505,7 +505,7 @@ def test_a_damaged_library_of_a_wheel_is_passed_over(shipped, monkeypatch, caplo
     assert convtimenet.warm_up().level == "avx512"
     [said] = warnings(caplog)
     path = shipped / "avx512-vnni.so"
-    assert said == f"{path} is damaged and passed over; install the package again"
+    assert said == f"skipping {path}, which is damaged; reinstall the package"
     damage(shipped / "avx512.so")
     assert again(monkeypatch).level == "avx2"
 
@@ -520,7 +520,7 @@ def test_libraries_of_another_version_are_not_loaded(shipped, monkeypatch, caplo
     else:
         manifest.write_text(note)
     assert convtimenet.warm_up().level is None
-    assert "are not of this version; install the package again" in warnings(caplog)[0]
+    assert "belong to another version; reinstall the package" in warnings(caplog)[0]
 
 
 def test_compiled_here_where_none_fits(shipped, fresh, monkeypatch):
@@ -539,7 +539,7 @@ def test_a_library_that_does_not_load_is_passed_over(shipped, fresh, caplog):
     manifest["files"][path.name] = build.describe(b"no ELF")
     (shipped / build.MANIFEST).write_text(json.dumps(manifest))
     assert convtimenet.warm_up().level == "avx512"
-    assert "level avx512-vnni are passed over: the library cannot be loaded" in warnings(caplog)[0]
+    assert "skipping the kernels of level avx512-vnni: the library cannot be" in warnings(caplog)[0]
 
 
 # Locks
@@ -556,8 +556,8 @@ def test_a_file_system_without_locks(fresh, monkeypatch, caplog, number):
     with locked(fresh / "lock") as holder:
         assert holder is None
     assert warnings(caplog) == [
-        f"the file system of {fresh} has no locks, so nothing keeps two processes from writing "
-        "there at the same time; start only one, or use a folder on a local disk"
+        f"the file system of {fresh} does not support locks, so two processes could write there at "
+        "the same time; run only one, or use a folder on a local disk"
     ]
     with Checkpoints(fresh / "run", "fit", {}).alone():
         assert (fresh / "run").is_dir()
@@ -571,10 +571,10 @@ def test_a_lock_that_is_refused(fresh, monkeypatch, caplog):
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     monkeypatch.setattr(fcntl, "flock", flock)
-    message = "expected to lock .*lock, found: Input/output error; use"
+    message = "cannot lock .*lock: Input/output error; use"
     with pytest.raises(ConfigError, match=message), locked(fresh / "lock"):
         pass
-    assert "expected to lock" in convtimenet.warm_up().reason
+    assert "cannot lock" in convtimenet.warm_up().reason
 
 
 def test_waiting_for_a_lock(tmp_path):
@@ -587,5 +587,5 @@ def test_waiting_for_a_lock(tmp_path):
 
 def test_no_home_and_no_variable(monkeypatch):
     no_home(None, monkeypatch)
-    with pytest.raises(ConfigError, match="let XDG_CACHE_HOME name a folder"):
+    with pytest.raises(ConfigError, match="set XDG_CACHE_HOME to a folder"):
         cache_folder()

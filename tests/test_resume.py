@@ -232,7 +232,7 @@ class TestFolder:
         newest.write_bytes({"flipped": content, "cut": content[:-1], "empty": b""}[how])
         with caplog.at_level(logging.WARNING):
             again = forecaster()[0].fit(*data, resume=tmp_path)
-        assert "is damaged; the one before it is taken" in caplog.text
+        assert "is damaged; using the one before it" in caplog.text
         assert_same(again, whole)
 
     def test_nothing_undamaged_is_an_error(self, tmp_path):
@@ -247,12 +247,12 @@ class TestFolder:
         estimator, (values,) = forecaster()
         estimator.fit(values, resume=tmp_path)
         kept = {path: path.read_bytes() for path in tmp_path.iterdir()}
-        message = r"another run \(its training.lr is 0.01, here 0.5\); give the settings"
+        message = r"another run \(its training.lr is 0.01, here 0.5\); use the settings"
         with pytest.raises(CheckpointError, match=message):
             forecaster(lr=0.5)[0].fit(values, resume=tmp_path)
         other = values.copy()
         other[40, 1] += 1e-6
-        with pytest.raises(CheckpointError, match="its training data is other"):
+        with pytest.raises(CheckpointError, match="its training data differs"):
             forecaster()[0].fit(other, resume=tmp_path)
         estimator, data = classifier()
         with pytest.raises(CheckpointError, match=r"its estimator is 'ConvTimeNetForecaster'"):
@@ -273,7 +273,7 @@ class TestFolder:
     def test_a_folder_that_cannot_be_made(self, tmp_path):
         (tmp_path / "file").touch()
         estimator, data = forecaster()
-        with pytest.raises(CheckpointError, match=r"can be written to, found .*; give another"):
+        with pytest.raises(CheckpointError, match=r"a writable folder, found .*; choose another"):
             estimator.fit(*data, resume=tmp_path / "file" / "inner")
 
     def test_a_file_is_no_folder(self, tmp_path):
@@ -318,7 +318,7 @@ class TestOneAtATime:
     def test_a_second_process_is_refused_until_the_first_is_killed(self, tmp_path, other):
         estimator, data = forecaster()
         kept = {path: path.read_bytes() for path in tmp_path.iterdir()}
-        message = rf"{tmp_path} is in use: process {other.pid} on .* give another folder"
+        message = rf"{tmp_path} is in use: process {other.pid} on .* choose another folder"
         for _ in range(2):
             with pytest.raises(CheckpointError, match=message):
                 estimator.fit(*data, resume=tmp_path)

@@ -45,7 +45,7 @@ def test_refusals():
         scores.pinball(Y, F, 1)
     with pytest.raises(DataError, match=r"more than season=24 training steps .* found 3 steps"):
         scores.mase(Y, F, np.ones(3), 24)
-    with pytest.raises(DataError, match="repeat themselves exactly after 2 steps"):
+    with pytest.raises(DataError, match="repeat exactly after 2 steps"):
         scores.mase(Y, F, np.array([[1.0, 2, 1, 2], [1, 2, 1, 2]]), 2)
 
 

@@ -326,7 +326,7 @@ class TestStrictJson:
 
 class TestHalfPrecisionOnTheCpu:
     VALUES = np.sin(np.arange(90)[:, None] / np.array([2.0, 3.0]))
-    SAID = "precision='bf16' is not used on this CPU"
+    SAID = "precision='bf16' is replaced by 'fp32' on this CPU"
 
     def model(self, **settings):
         given = {"h": 3, "input_size": 12, "n_epochs": 1, "device": "cpu", "verbose": 0}

@@ -1,6 +1,6 @@
-"""What a network is given at a time: the tuple that data hands to the training loop.
+"""A batch of examples, as the data modules pass it to the training loop.
 
-Shape legend: `convtimenet._shapes`, and K columns of covariates.
+Shape legend: see `convtimenet._shapes`; K is the number of covariate columns.
 """
 
 from __future__ import annotations
@@ -11,36 +11,36 @@ from torch import Tensor
 
 
 class Covariates(NamedTuple):
-    """Covariates of a batch; None where the network has none of a kind. Zero stands for missing
-    numbers, which is their mean."""
+    """Covariates of a batch; None for each kind the network does not use. Missing numbers are
+    filled with zero, their mean."""
 
     hist: Tensor | None = None
-    """(B, K, L), known up to now."""
+    """(B, K, L), known only up to the end of the context."""
     futr: Tensor | None = None
-    """(B, K, L + H), known ahead."""
+    """(B, K, L + H), known in advance over the horizon."""
     stat: Tensor | None = None
-    """(B, K), numbers that hold for the whole series."""
+    """(B, K), numeric values constant over the series."""
     categories: Tensor | None = None
-    """(B, K) int64, categories that do; 0 for one that training did not see."""
+    """(B, K) int64, categories constant over the series; 0 for one not seen in training."""
 
 
 class Batch(NamedTuple):
-    """Examples drawn together, on the device that trains."""
+    """One batch of examples, on the training device."""
 
     x: Tensor
-    """(B, C, L), what the network reads."""
+    """(B, C, L), the network's input."""
     y: Tensor
-    """Targets: (B, C, H) values or (B,) class numbers."""
+    """Targets: (B, C, H) values or (B,) class indices."""
     weight: Tensor | None = None
-    """What each target counts, broadcastable to `y` and not negative; None counts all alike."""
+    """Non-negative weight of each target, broadcastable to `y`; None weights all equally."""
     known: Tensor | None = None
-    """(B, C, L), False where a value of `x` is padding or missing; None where all are known."""
+    """(B, C, L) observed mask, False where `x` is padded or missing; None if all are observed."""
     covariates: Covariates | None = None
-    """What goes with the series; None for a network without covariates."""
+    """Covariates of the series; None for a network without covariates."""
 
     @property
     def inputs(self) -> tuple[Any, ...]:
-        """What the network is called with."""
+        """Positional arguments for the network's forward pass."""
         if self.covariates is not None:
             return self.x, self.known, self.covariates
         return (self.x,) if self.known is None else (self.x, self.known)

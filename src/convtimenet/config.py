@@ -1,6 +1,6 @@
-"""What a network is made of and how it is trained: two frozen dataclasses, validated once.
+"""Model and training settings: two frozen dataclasses, validated on construction.
 
-Both are saved as JSON beside the weights, and the command line's flags are made from them.
+Both are saved as JSON next to the weights, and the command line's flags are generated from them.
 """
 
 from __future__ import annotations
@@ -27,16 +27,17 @@ Protocol = Literal["honest", "paper"]
 PointLoss = Literal["mse", "mae", "huber"]
 
 
-def _require(holds: bool, setting: str, expected: str, found: object) -> None:
-    if not holds:
+def _require(valid: bool, setting: str, expected: str, found: object) -> None:
+    if not valid:
         raise ConfigError(f"{setting} must be {expected}, found {found!r}")
 
 
-def _require_whole(settings: Any, name: str, least: int) -> None:
-    """Check a setting, and keep numpy's whole numbers as Python's."""
+def _require_whole(settings: Any, name: str, minimum: int) -> None:
+    """Check an integer setting, and convert NumPy integers to Python's."""
     value = getattr(settings, name)
     whole = isinstance(value, Integral) and not isinstance(value, bool)
-    _require(whole and int(value) >= least, name, f"a whole number of at least {least}", value)
+    expected = f"a whole number of at least {minimum}"
+    _require(whole and int(value) >= minimum, name, expected, value)
     object.__setattr__(settings, name, int(value))
 
 
@@ -49,21 +50,21 @@ def _require_choice(setting: str, found: object, choices: tuple[object, ...]) ->
 
 
 class _Json:
-    """JSON in and out, refusing settings this version does not know."""
+    """Conversion to and from JSON; settings unknown to this version are rejected."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, ready for ``json.dumps``; the largest number stands for infinity."""
+        """Plain values for ``json.dumps``; infinity becomes the largest finite float."""
         text = json.dumps(asdict(self))  # type: ignore[call-overload]
         return json.loads(text, parse_constant=lambda _: sys.float_info.max)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Build from what `to_dict` gave.
+        """Build from the output of `to_dict`.
 
         Raises
         ------
         ConfigError
-            If a setting is unknown, absent though it has no default, or out of range.
+            If a setting is unknown, out of range, or missing without a default.
         """
         if not isinstance(values, Mapping):
             raise ConfigError(
@@ -83,80 +84,80 @@ class _Json:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig(_Json):
-    """The network, SPEC-complete: one class for both tasks, which differ by value only.
+    """Architecture settings: one class for all tasks, which differ only in their values.
 
-    `forecasting` and `classification` give the paper's two settings.
+    `forecasting` and `classification` give the paper's settings for each.
     """
 
     head: Head
     """"forecast": one row of `outputs` steps per series; "classify": `outputs` class scores per
     case; "regress": `outputs` numbers per case."""
     context_length: int
-    """L, time steps the network reads."""
+    """L, length of the context in time steps."""
     outputs: int
     """H, the horizon, or K, the number of classes."""
     channels: int = 1
-    """Channels that one patch reads together: 1 keeps every channel a series of its own."""
+    """Channels patched jointly; 1 treats every channel as a separate series."""
 
     patch_size: int = 32
-    """P, time steps in a patch."""
+    """P, patch length in time steps."""
     patch_stride: int = 16
     """S, time steps from one patch to the next."""
     padding: Padding = "repeat"
-    """What fills the end up to a whole patch: the last value, zeros, or nothing (no padding)."""
+    """Padding of the end to a whole patch: the last value, zeros, or none."""
     deformable: bool = True
-    """Move and stretch each patch by predicted offsets; False keeps the patches uniform."""
+    """Shift and stretch each patch by predicted offsets; False keeps the patches uniform."""
     predictor_init: PredictorInit = "last_zero"
-    """Offset predictor at the start: last layer zero (plain patches, alive), all zero (the
-    authors' forecasting code: every patch keeps one common shift, whatever the data), or torch's
-    default."""
+    """Initialisation of the offset predictor: last layer zero (starts from uniform patches and can
+    learn), all zero (the authors' forecasting code: all patches share one offset, whatever the
+    data), or torch's default."""
     embed_norm: bool = False
     """GELU and BatchNorm after the patch projection."""
 
     d_model: int = 64
-    """D, width of a token."""
+    """D, token width."""
     d_ff: int = 256
-    """F, hidden width of the pointwise pair."""
+    """F, hidden width of the feed-forward network."""
     kernel_sizes: tuple[int, ...] = (9, 11, 15, 21, 29, 39)
-    """One encoder block per entry, growing with depth: the hierarchy."""
+    """Depthwise kernel sizes, one encoder block each; usually growing with depth."""
     small_kernel: int = 3
-    """Kernel merged into each large one while training; 0 trains the large one alone."""
+    """Small kernel trained in parallel with each large one and merged into it; 0 for none."""
     norm: Norm = "batch"
     """Normalisation inside the blocks."""
     residual: Residual = "learnable"
-    """Residual branches scaled by a learnable number, or added as they are."""
+    """Scale residual branches by a learnable number ("learnable"), or add them unscaled."""
     residual_init: float = 1e-8
-    """Where the learnable residual scales start."""
+    """Initial value of the learnable residual scales."""
     dropout: float = 0.2
     """Dropout probability inside the blocks."""
     head_dropout: float = 0.0
     """Dropout probability after the head's projection."""
     pooling: Pooling = "flatten"
-    """How the tokens reach the head: all of them, their maximum or their mean over N."""
+    """How tokens are passed to the head: flattened, or their maximum or mean over N."""
     quantiles: tuple[float, ...] = ()
-    """Quantiles that the forecasting head gives, rising, 0.5 among them; none for a point
-    forecast. With them the median is the point forecast."""
+    """Quantiles the forecasting head predicts, in increasing order and including 0.5; empty for a
+    point forecast. With quantiles, the median is the point forecast."""
 
     masks: bool = False
-    """Leave padding and missing values out of the network by a mask. Without, they are filled as in
-    the paper: zeros behind a case's end, interpolated values inside it; tables by interpolation."""
+    """Mask padding and missing values inside the network. Without masks they are filled as in the
+    paper: zeros after the end of a case, interpolation inside cases and in tables."""
 
     hist_exog: int = 0
-    """Columns of covariates known up to now (forecasting)."""
+    """Number of covariates known only up to the end of the context (forecasting)."""
     futr_exog: int = 0
-    """Columns of covariates known ahead; their patches over the horizon become further tokens."""
+    """Number of covariates known in advance; their patches over the horizon add tokens."""
     stat_exog: int = 0
-    """Numbers that hold for a whole series."""
+    """Number of numeric static covariates."""
     stat_categories: tuple[int, ...] = ()
-    """Categories of each text that does."""
+    """Number of categories of each categorical static covariate."""
 
     revin: bool = True
-    """Instance normalisation of the context, undone after the head (forecasting)."""
+    """Instance normalisation of the context, reversed after the head (forecasting)."""
     revin_subtract_last: bool = False
     """Subtract the last value instead of the mean."""
     revin_affine_channels: int = 0
-    """Channels with a learnable scale and shift in RevIN; 0 for none. When set, the network
-    serves exactly that many channels."""
+    """Channels with a learnable scale and shift in RevIN; 0 for none. If set, the network
+    accepts exactly that many channels."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "kernel_sizes", tuple(self.kernel_sizes))
@@ -168,7 +169,7 @@ class ModelConfig(_Json):
         _require_choice("norm", self.norm, ("batch", "layer"))
         _require_choice("residual", self.residual, ("learnable", "plain"))
         _require_choice("pooling", self.pooling, ("flatten", "max", "mean"))
-        for name, least in (
+        for name, minimum in (
             ("context_length", 1),
             ("outputs", 1),
             ("channels", 1),
@@ -182,7 +183,7 @@ class ModelConfig(_Json):
             ("futr_exog", 0),
             ("stat_exog", 0),
         ):
-            _require_whole(self, name, least)
+            _require_whole(self, name, minimum)
         for name in ("dropout", "head_dropout"):
             value = getattr(self, name)
             _require(_is_number(value) and 0 <= value < 1, name, "at least 0 and below 1", value)
@@ -206,13 +207,13 @@ class ModelConfig(_Json):
                 f"at least patch_size={self.patch_size} when padding is 'none'",
                 self.context_length,
             )
-        rising = all(_is_number(q) and 0 < q < 1 for q in self.quantiles) and all(
+        increasing = all(_is_number(q) and 0 < q < 1 for q in self.quantiles) and all(
             low < high for low, high in pairwise(self.quantiles)
         )
         _require(
-            not self.quantiles or (rising and 0.5 in self.quantiles),
+            not self.quantiles or (increasing and 0.5 in self.quantiles),
             "quantiles",
-            "empty, or rising numbers between 0 and 1 with 0.5 among them",
+            "empty, or increasing numbers between 0 and 1 that include 0.5",
             self.quantiles,
         )
         if self.head != "forecast":
@@ -228,39 +229,39 @@ class ModelConfig(_Json):
             _require(self.revin, "revin", "True when revin_affine_channels is set", self.revin)
 
     def patches_in(self, length: int) -> int:
-        """Number of patches of a series of `length` steps."""
+        """Number of patches in a series of `length` steps."""
         whole = (length - self.patch_size) // self.patch_stride
         return max(1, whole + (1 if self.padding == "none" else 2))
 
     @property
     def n_patches(self) -> int:
-        """N, the number of patches of a context."""
+        """N, the number of patches in the context."""
         return self.patches_in(self.context_length)
 
     @property
     def n_tokens(self) -> int:
-        """Tokens of a series: its patches, and those of known covariates over the horizon."""
+        """Tokens per series: patches of the context, and of future covariates over the horizon."""
         if not self.futr_exog:
             return self.n_patches
         return max(self.n_patches, self.patches_in(self.context_length + self.outputs))
 
     @property
     def covariates(self) -> bool:
-        """Whether the network reads any."""
+        """Whether the network uses any covariates."""
         kinds = (self.hist_exog, self.futr_exog, self.stat_exog, self.stat_categories)
         return any(kinds)
 
     @property
     def padded_length(self) -> int:
-        """Time steps of a context after padding."""
+        """Length of the context after padding, in time steps."""
         if self.padding == "none":
             return self.context_length
         return (self.n_patches - 1) * self.patch_stride + self.patch_size
 
     @classmethod
     def forecasting(cls, *, context_length: int, horizon: int, **settings: Any) -> Self:
-        """The paper's forecasting network: every channel a series of its own, RevIN, repeat
-        padding, residual scales from 1e-8 (SPEC sections 1 to 4)."""
+        """The paper's forecasting network: channel-independent, RevIN, repeat padding, residual
+        scales initialised to 1e-8 (SPEC sections 1 to 4)."""
         fixed = {"head": "forecast", "context_length": context_length, "outputs": horizon}
         return cls.from_dict({**settings, **fixed})
 
@@ -269,7 +270,7 @@ class ModelConfig(_Json):
         cls, *, channels: int, context_length: int, n_classes: int, **settings: Any
     ) -> Self:
         """The paper's classification network: channels patched jointly, zero padding, GELU and
-        BatchNorm after the projection, residual scales from 0.5, maximum over the patches."""
+        BatchNorm after the projection, residual scales initialised to 0.5, max pooling."""
         values: dict[str, Any] = {
             "padding": "zeros",
             "predictor_init": "default",
@@ -289,7 +290,7 @@ class ModelConfig(_Json):
 
     @classmethod
     def regression(cls, *, channels: int, context_length: int, **settings: Any) -> Self:
-        """The classification network with one output: a number per case."""
+        """The classification network with a single real-valued output per case."""
         config = cls.classification(
             channels=channels, context_length=context_length, n_classes=1, **settings
         )
@@ -298,63 +299,63 @@ class ModelConfig(_Json):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig(_Json):
-    """How a network is trained; the same settings for both tasks."""
+    """Training settings, the same for all tasks."""
 
     protocol: Protocol = "honest"
-    """"honest": a part of the training data chooses the epoch and every test window counts;
-    "paper": as the authors' scripts (classes: the test set chooses; forecasts: incomplete last
-    batches dropped)."""
+    """"honest": the epoch is selected on a validation split and every test window is scored;
+    "paper": as in the authors' scripts (classification: selected on the test set; forecasting:
+    incomplete last batches dropped)."""
     epochs: int = 10
-    """Passes over the training data at most."""
+    """Maximum number of passes over the training data."""
     batch_size: int = 256
-    """Windows (all channels each) or cases per step."""
+    """Batch size, in windows (with all their channels) or cases."""
     epoch_size: int | None = None
-    """Examples that an epoch reads at most, drawn anew each time; None reads all of them."""
+    """Maximum number of examples per epoch, resampled every epoch; None uses all of them."""
     loss: PointLoss | None = None
-    """Loss of a point forecast: "mse" (also None), "mae" or "huber". The same score on the part
-    held back chooses the epoch. Quantile heads train with the pinball loss, classes with
-    cross-entropy."""
+    """Loss of a point forecast: "mse" (also None), "mae" or "huber". The same loss on the
+    validation split selects the epoch. Quantile heads train with the pinball loss, classifiers
+    with cross-entropy."""
     huber_delta: float = 1.0
     """Error above which the Huber loss is linear, in the units the network sees: training
     standard deviations, unless `scale` is off."""
     lr: float = 5e-4
-    """Adam's learning rate at the start."""
+    """Initial learning rate of Adam."""
     lr_hold: int = 3
-    """Epochs before the learning rate starts to fall."""
+    """Epochs before the learning rate starts to decay."""
     lr_decay: float = 0.9
-    """Factor of each fall."""
+    """Factor of each decay step."""
     lr_every: int = 1
-    """Epochs from one fall to the next."""
+    """Epochs between decay steps."""
     clip_norm: float | None = None
-    """Largest gradient norm; None leaves gradients as they are."""
+    """Maximum gradient norm; None disables clipping."""
     patience: int | None = 3
-    """Epochs without a better validation score before stopping; None trains to the end."""
+    """Epochs without a better validation score before stopping; None disables early stopping."""
     validation_fraction: float = 0.2
-    """Part of the training data that chooses the epoch where no official part exists."""
+    """Fraction of the training data used as the validation split where there is no official one."""
     refit: bool | Literal["continue"] = False
-    """Train again on all training data, the part held back too: True from new weights, for as many
-    epochs as that part chose; "continue" goes on from the best weights for some more steps."""
+    """Train again on all training data, including the validation split: True from new weights for
+    the selected number of epochs, "continue" from the best weights for some more steps."""
     time_limit: float | None = None
     """Seconds after which training stops and keeps the best epoch so far; None for no limit."""
     memory_budget: float | None = None
-    """GiB that a training step may take before activations are computed again instead of kept;
-    None for four fifths of what the device has free."""
+    """GiB a training step may use before activations are recomputed instead of kept; None for
+    80 % of the device's free memory."""
     checkpoint_seconds: float = 60.0
-    """Seconds from one saved state of the training to the next; none is saved without a folder."""
+    """Seconds between training checkpoints; none are saved without a checkpoint folder."""
     precision: Precision = "fp32"
-    """Number format of the matrix products: "fp32"; "bf16", which estimators take for "fp32" where
-    the fused CPU kernels run (a notice says so); or "int8", which trains in float32 and answers
-    with the pointwise products in eight bits on CPU."""
+    """Number format of the matrix products: "fp32"; "bf16", which estimators replace by "fp32"
+    where the fused CPU kernels run (with a notice); or "int8", which trains in float32 and predicts
+    with 8-bit pointwise products on CPU."""
     device: str = "auto"
     """"auto" (CUDA, then Apple's MPS, then CPU) or a torch device such as "cuda:1"."""
     seed: int = 2023
-    """Seed of initial weights, batch order and dropout."""
+    """Random seed for the initial weights, batch order and dropout."""
 
     def __post_init__(self) -> None:
         _require_choice("protocol", self.protocol, ("honest", "paper"))
         _require_choice("precision", self.precision, ("fp32", "bf16", "int8"))
-        for name, least in (("epochs", 1), ("batch_size", 1), ("lr_every", 1), ("lr_hold", 0)):
-            _require_whole(self, name, least)
+        for name, minimum in (("epochs", 1), ("batch_size", 1), ("lr_every", 1), ("lr_hold", 0)):
+            _require_whole(self, name, minimum)
         _require_whole(self, "seed", 0)
         if self.epoch_size is not None:
             _require_whole(self, "epoch_size", 1)
@@ -362,22 +363,22 @@ class TrainConfig(_Json):
         _require(isinstance(self.device, str), "device", "a name such as 'cpu'", self.device)
         lr, decay, fraction = self.lr, self.lr_decay, self.validation_fraction
         _require(_is_number(lr) and 0 < lr < float("inf"), "lr", "above 0", lr)
-        falls = _is_number(decay) and 0 < decay <= 1
-        _require(falls, "lr_decay", "above 0 and at most 1", decay)
+        valid = _is_number(decay) and 0 < decay <= 1
+        _require(valid, "lr_decay", "above 0 and at most 1", decay)
         _require_choice("loss", self.loss, (None, "mse", "mae", "huber"))
         _require_choice("refit", self.refit, (False, True, "continue"))
         delta = self.huber_delta
         _require(_is_number(delta) and 0 < delta < float("inf"), "huber_delta", "above 0", delta)
-        holds = _is_number(fraction) and 0 <= fraction < 1
-        _require(holds, "validation_fraction", "at least 0 and below 1", fraction)
-        often = self.checkpoint_seconds
-        rests = _is_number(often) and often >= 0
-        _require(rests, "checkpoint_seconds", "at least 0", often)
+        valid = _is_number(fraction) and 0 <= fraction < 1
+        _require(valid, "validation_fraction", "at least 0 and below 1", fraction)
+        seconds = self.checkpoint_seconds
+        valid = _is_number(seconds) and seconds >= 0
+        _require(valid, "checkpoint_seconds", "at least 0", seconds)
         for name in ("clip_norm", "memory_budget", "patience", "time_limit"):
             value = getattr(self, name)
-            above = value is None or (_is_number(value) and value > 0)
-            _require(above, name, "above 0, or None", value)
+            valid = value is None or (_is_number(value) and value > 0)
+            _require(valid, name, "above 0, or None", value)
 
     def learning_rate(self, epoch: int) -> float:
-        """Learning rate of an epoch, counted from 1 (SPEC section 5)."""
+        """Learning rate of a 1-based epoch (SPEC section 5)."""
         return self.lr * self.lr_decay ** (max(0, epoch - self.lr_hold) // self.lr_every)

@@ -1,4 +1,4 @@
-"""Devices, number formats and random numbers of a computation."""
+"""Devices, number formats and random number generators."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from convtimenet.errors import ConfigError
 
 
 def resolve_device(name: str) -> torch.device:
-    """The device a setting means: "auto" takes CUDA, then Apple's MPS, then the CPU.
+    """Resolve a device setting: "auto" selects CUDA, then Apple's MPS, then the CPU.
 
     Raises
     ------
     ConfigError
-        If torch does not know the device or this machine lacks it.
+        If torch does not know the device or this machine does not have it.
     """
     if name == "auto":
         if torch.cuda.is_available():
@@ -41,28 +41,28 @@ def resolve_device(name: str) -> torch.device:
 
 
 def device_of(network: nn.Module) -> torch.device:
-    """Where a network's weights lie."""
+    """The device of a network's weights."""
     return next(chain(network.parameters(), network.buffers())).device
 
 
 _running: ContextVar[torch.Generator | None] = ContextVar("running", default=None)
-_exchange = threading.Lock()
-"""Held while a device's default generator carries the state of a training."""
+_default_generator_lock = threading.Lock()
+"""Held while a device's default generator holds the state of a training run."""
 
 
 class RandomNumbers:
-    """The random numbers of one training: neither those of other threads nor the caller's.
+    """Random state of one training run, isolated from other threads and from the caller.
 
-    What draws on the CPU is given a generator (`generator`). The kernels of other devices know
-    only torch's default generator of the device, which carries this training's state while one of
-    its steps is launched, one training at a time.
+    Sampling on the CPU uses an explicit generator (`generator`). Kernels of other devices can only
+    use torch's default generator of the device; it holds this run's state while one of its steps
+    is launched, one run at a time.
 
     Parameters
     ----------
     seed
-        The numbers are those that ``torch.manual_seed(seed)`` would give.
+        Gives the same numbers as ``torch.manual_seed(seed)``.
     device
-        What the training computes on.
+        Device of the training run.
     """
 
     def __init__(self, seed: int, device: torch.device):
@@ -73,12 +73,12 @@ class RandomNumbers:
             self._drawn = torch.Generator(device).manual_seed(seed)
 
     def for_weights(self) -> AbstractContextManager[Any]:
-        """Draw the weights of networks that are built inside."""
+        """Initialise networks built inside the block from this state."""
         return _Drawing(self._weights)
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
-        """Let a training step draw from them."""
+        """Use this state for a training step."""
         if self.device.type == "cpu":
             token = _running.set(self._drawn)
             try:
@@ -86,7 +86,7 @@ class RandomNumbers:
             finally:
                 _running.reset(token)
             return
-        with _exchange:
+        with _default_generator_lock:
             before = random_state(self.device)
             set_random_state(self.device, self._drawn.get_state())
             try:
@@ -96,18 +96,18 @@ class RandomNumbers:
                 set_random_state(self.device, before)
 
     def state(self) -> Tensor:
-        """Where they stand, as bytes."""
+        """The generator state, as bytes."""
         return self._drawn.get_state()
 
     def go_on_from(self, state: Tensor) -> None:
-        """Draw what followed when `state` was taken."""
+        """Restore a generator state."""
         self._drawn.set_state(state)
 
 
 class _Drawing(TorchFunctionMode):
-    """Fills tensors from a generator where torch's initialisers ask for the global one.
+    """Makes torch's initialisers use a given generator instead of the global one.
 
-    Other than ``torch.random.fork_rng`` it changes nothing outside its thread.
+    Unlike ``torch.random.fork_rng`` it changes nothing outside its thread.
     """
 
     def __init__(self, generator: torch.Generator):
@@ -127,19 +127,19 @@ class _Drawing(TorchFunctionMode):
 
 
 def generator() -> torch.Generator | None:
-    """What the running training step draws from on the CPU; None stands for torch's own."""
+    """CPU generator of the current training step; None means torch's default."""
     return _running.get()
 
 
 def random_state(device: torch.device) -> Tensor:
-    """State of the generator that a step on this device draws from now."""
+    """State of the generator currently used on this device."""
     if device.type == "cpu":
         return (_running.get() or torch.default_generator).get_state()
     return torch.get_device_module(device).get_rng_state(*_number(device))
 
 
 def set_random_state(device: torch.device, state: Tensor) -> None:
-    """Bring the generator that a step on this device draws from to a state."""
+    """Set the state of the generator currently used on this device."""
     if device.type == "cpu":
         (_running.get() or torch.default_generator).set_state(state)
     else:
@@ -147,15 +147,15 @@ def set_random_state(device: torch.device, state: Tensor) -> None:
 
 
 def _number(device: torch.device) -> tuple[torch.device, ...]:
-    """Which device is meant, for the modules of those of which there can be several."""
+    """The device argument, for backends that take one."""
     return () if device.type == "mps" else (device,)
 
 
 def autocast(device: torch.device, config: TrainConfig) -> torch.autocast:
     """Matrix products in the configured number format.
 
-    A forward pass reads each weight once, so weights in that format are not kept: kept ones would
-    outlive an optimisation step inside a user's own autocast.
+    The weight cache is off: a forward pass reads each weight only once, and inside a user's own
+    autocast the cached weights would outlive an optimisation step.
     """
     enabled = config.precision == "bf16"
     return torch.autocast(device.type, torch.bfloat16, enabled=enabled, cache_enabled=False)

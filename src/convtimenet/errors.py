@@ -1,4 +1,4 @@
-"""The mistakes a user can make, one class per place to look.
+"""Exception classes, one per kind of user error.
 
 Every message says what was expected, what was found and what to do about it.
 """
@@ -15,7 +15,7 @@ class ConfigError(ConvTimeNetError):
 
 
 class ParameterError(ConfigError, TypeError):
-    """A function or estimator has no parameter of that name; a TypeError, as Python has it."""
+    """A function or estimator has no parameter of that name; also a TypeError, as in Python."""
 
 
 class DataError(ConvTimeNetError):
@@ -23,23 +23,23 @@ class DataError(ConvTimeNetError):
 
 
 class TrainingError(ConvTimeNetError):
-    """Training gave no usable weights."""
+    """Training produced no usable weights."""
 
 
 class CheckpointError(ConvTimeNetError):
-    """A folder of training checkpoints is of another run, in use, or damaged."""
+    """A checkpoint folder belongs to another run, is in use, or is damaged."""
 
 
 class OutOfMemoryError(ConvTimeNetError, MemoryError):
-    """Memory does not suffice for the smallest part of a batch."""
+    """There is not enough memory for even the smallest part of a batch."""
 
 
 class DatasetError(ConvTimeNetError):
-    """A registered data set is unknown, absent, unreachable or damaged."""
+    """A registered data set is unknown, not downloaded, unreachable or damaged."""
 
 
 class ArtefactError(ConvTimeNetError):
-    """A saved model folder is incomplete, damaged or of a newer format."""
+    """A saved model folder is incomplete, damaged or in a newer format."""
 
 
 class MissingExtraError(ConvTimeNetError, ImportError):

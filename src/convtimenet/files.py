@@ -1,4 +1,4 @@
-"""Where files are kept, and writing them whole or not at all."""
+"""The cache folder, atomic writes of files and folders, and file locks."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ else:
 log = logging.getLogger(__name__)
 
 _LOCKED_BYTE = 2**30
-"""Windows locks bytes, not files: one behind what is read."""
+"""Windows locks bytes, not files: this one lies past the content."""
 
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
-"""What a file system without locks answers."""
+"""Error codes of file systems that do not support locks."""
 
 
 def cache_folder() -> Path:
-    """The package's folder in the user's cache; it need not exist.
+    """The package's folder in the user's cache; it may not exist yet.
 
     Raises
     ------
     ConfigError
-        If the user has no home folder, and no variable names another place.
+        If the user has no home folder and no environment variable sets the location.
     """
     if sys.platform == "win32":
         cache = os.environ.get("LOCALAPPDATA") or _home("LOCALAPPDATA") / "AppData" / "Local"
@@ -53,19 +53,19 @@ def cache_folder() -> Path:
 def _home(variable: str) -> Path:
     try:
         return Path.home()
-    except RuntimeError as error:  # a container's user whom no list of users knows
+    except RuntimeError as error:  # e.g. a container user without a passwd entry
         raise ConfigError(
-            f"expected a home folder for the cache, found none; let {variable} name a folder"
+            f"expected a home folder for the cache, found none; set {variable} to a folder"
         ) from error
 
 
 def plain(value: Any, other: Callable[[Any], Any] | None = None) -> Any:
-    """A value as strict JSON can hold it: a number that is not finite becomes None.
+    """Convert a value to strict JSON types: a non-finite number becomes None.
 
     Parameters
     ----------
     other
-        Makes what is no JSON type into one.
+        Converts other types to a JSON type.
     """
     if isinstance(value, float):
         return value if math.isfinite(value) else None
@@ -81,15 +81,15 @@ def plain(value: Any, other: Callable[[Any], Any] | None = None) -> Any:
 def json_text(
     value: Any, other: Callable[[Any], Any] | None = None, indent: int | None = None
 ) -> str:
-    """Strict JSON, which every reader takes: null stands for what is not finite (`plain`)."""
+    """Strict JSON text, which every parser accepts; non-finite numbers become null (`plain`)."""
     return json.dumps(plain(value, other), allow_nan=False, indent=indent)
 
 
 @contextmanager
 def whole_file(path: str | os.PathLike[str]) -> Iterator[TextIO]:
-    """Open a text file (UTF-8) that appears at `path` only when the block ends without an error.
+    """Open a UTF-8 text file that appears at `path` only if the block ends without an error.
 
-    It is written beside its place and then moved there.
+    It is written to a temporary file in the same folder and then moved.
 
     Raises
     ------
@@ -109,7 +109,7 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[TextIO]:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a file that appears at `path` with all its content on the disk, or not at all."""
+    """Write a file atomically: at `path` it is complete and synced to disk, or absent."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with partial.open("wb") as file:
@@ -119,7 +119,7 @@ def write_whole(path: Path, data: bytes) -> None:
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
-    if os.name == "posix":  # the new name is on the disk only when its folder is
+    if os.name == "posix":  # the rename is durable only once its folder is synced
         folder = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
@@ -128,45 +128,45 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 def check_writable(name: str, path: str | os.PathLike[str]) -> None:
-    """Find out by trying whether something could be written to `path`; nothing stays there.
+    """Check that `path` can be written to, by creating and removing a temporary file.
 
     Raises
     ------
     ConfigError
-        If not; `name` is what the user calls it.
+        If not; `name` is the name of the setting in the message.
     """
     folder = Path(path).resolve().parent
-    while not folder.exists():  # folders on the way are made when they are needed
+    while not folder.exists():  # missing parents are created later, on writing
         folder = folder.parent
     try:
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         raise ConfigError(
-            f"{name}: nothing can be written to the folder {folder} ({error.strerror}); give "
-            "another place, or change its permissions"
+            f"{name}: the folder {folder} is not writable ({error.strerror}); choose another "
+            "folder, or change its permissions"
         ) from error
 
 
 @contextmanager
 def locked(path: Path, wait: float = 0.0) -> Iterator[str | None]:
-    """Hold a lock on a file, which is made and stays, until the block ends.
+    """Hold a lock on a file until the block ends; the file is created and not removed.
 
-    The lock is the system's own: it ends with its process, however that ends. On a file system that
-    has no locks the block runs without one, and a warning says so.
+    This is an operating system lock: it is released when the process ends, however it ends. On a
+    file system without locks the block runs without one, with a warning.
 
     Parameters
     ----------
     wait
-        Seconds to wait for another holder.
+        Seconds to wait for the lock.
 
     Yields
     ------
-    None; or if another holds the lock, who that is.
+    None, or a description of the process that holds the lock.
 
     Raises
     ------
     ConfigError
-        If the system refuses a lock for another reason.
+        If locking fails for any other reason.
     """
     end = time.monotonic() + wait
     with path.open("a+", encoding="utf-8") as file:
@@ -183,7 +183,7 @@ def locked(path: Path, wait: float = 0.0) -> Iterator[str | None]:
 
 
 def _lock(descriptor: int, path: Path) -> bool:
-    """Lock an open file until it is closed; False if it is locked already."""
+    """Lock an open file until it is closed; False if it is already locked."""
     try:
         if sys.platform == "win32":
             os.lseek(descriptor, _LOCKED_BYTE, os.SEEK_SET)
@@ -195,28 +195,28 @@ def _lock(descriptor: int, path: Path) -> bool:
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise ConfigError(
-                f"expected to lock {path}, found: {error.strerror}; use a folder on another disk"
+                f"cannot lock {path}: {error.strerror}; use a folder on another disk"
             ) from error
         log.warning(
-            "the file system of %s has no locks, so nothing keeps two processes from writing there "
-            "at the same time; start only one, or use a folder on a local disk",
+            "the file system of %s does not support locks, so two processes could write there at "
+            "the same time; run only one, or use a folder on a local disk",
             path.parent,
         )
     return True
 
 
 def earlier_of(folder: str | os.PathLike[str]) -> Path:
-    """Where a folder lies while `whole_folder` puts another in its place, or after a kill then."""
+    """Backup path of a folder while `whole_folder` replaces it; a kill may leave it there."""
     target = Path(folder).resolve()
     return target.with_name(f".{target.name}.earlier")
 
 
 @contextmanager
 def whole_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
-    """Give an empty folder to fill, which takes the place of `folder` when the block ends.
+    """Yield an empty folder to fill, which replaces `folder` when the block ends.
 
-    If the block or the move fails, whatever lay at `folder` is there as before. A kill leaves it
-    there too, or, between two renames, at `earlier_of`, from where the next call puts it back.
+    If the block or the move fails, the previous content of `folder` is kept. A kill keeps it too,
+    or, between the two renames, leaves it at `earlier_of`, from where the next call restores it.
     """
     target, earlier = Path(folder).resolve(), earlier_of(folder)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -230,7 +230,7 @@ def whole_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
             shutil.rmtree(earlier, ignore_errors=True)
             os.replace(target, earlier)
         os.replace(making, target)
-        if earlier.exists():  # out of the way in one step, for it is no longer to be found
+        if earlier.exists():  # hide it in one step, so that no later call restores it
             with suppress(OSError):
                 os.replace(earlier, making)
     except BaseException:

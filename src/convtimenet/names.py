@@ -1,11 +1,11 @@
-"""What a user may have meant by a name that does not exist."""
+"""Suggestions for unknown names."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-# One idea a row, in the words of this package and of the libraries that users come from.
-_SAME_IDEA = (
+# One concept per row, with its names in this package and in other libraries.
+_SYNONYMS = (
     "h horizon forecast_horizon prediction_length prediction_horizon pred_len forecast_length "
     "output_chunk_length output_length n_ahead steps_ahead n_steps steps fh",
     "input_size context context_length context_window lookback look_back lookback_window seq_len "
@@ -64,41 +64,40 @@ _SAME_IDEA = (
 
 
 def _plain(name: str) -> str:
-    """A name without what people write differently: case, hyphens, underscores."""
+    """A name without differences of spelling: case, hyphens, underscores."""
     return name.lower().replace("-", "").replace("_", "")
 
 
-_IDEA_OF = {_plain(word): number for number, row in enumerate(_SAME_IDEA) for word in row.split()}
+_CONCEPT_OF = {_plain(word): number for number, row in enumerate(_SYNONYMS) for word in row.split()}
 
 
 def meant(name: str, *known: Sequence[str]) -> str | None:
-    """The known name that is most likely meant by `name`, or None.
+    """The known name most likely meant by `name`, or None.
 
-    The same name written otherwise comes first, then another word for the same thing, in the first
-    of the lists that has one; then a slip of the pen in any. A known name may stand under a group,
-    as "training.lr".
+    A different spelling of the same name is preferred, then a synonym, from the first list that has
+    either; then a typo in any list. Known names may have a group prefix, as in "training.lr".
     """
     from difflib import get_close_matches
 
     word = _plain(name.rpartition(".")[2].rpartition("__")[2])
-    slips: dict[str, str] = {}
+    typos: dict[str, str] = {}
     for names in known:
         words = {_plain(one.rpartition(".")[2]): one for one in reversed(names)}
-        ideas = {_IDEA_OF[short]: one for short, one in words.items() if short in _IDEA_OF}
-        others = {short: ideas[idea] for short, idea in _IDEA_OF.items() if idea in ideas}
-        if found := words.get(word) or others.get(word):
+        concepts = {_CONCEPT_OF[short]: one for short, one in words.items() if short in _CONCEPT_OF}
+        synonyms = {short: concepts[c] for short, c in _CONCEPT_OF.items() if c in concepts}
+        if found := words.get(word) or synonyms.get(word):
             return found
-        slips = others | words | slips
-    near = get_close_matches(word, slips, n=1, cutoff=0.7)
-    return slips[near[0]] if near else None
+        typos = synonyms | words | typos
+    near = get_close_matches(word, typos, n=1, cutoff=0.7)
+    return typos[near[0]] if near else None
 
 
 def did_you_mean(name: str, known: Sequence[str]) -> str:
-    """The end of a message about an unknown name: what is meant, or what there is."""
+    """End of a message about an unknown name: a suggestion, or the known names."""
     found = meant(name, known)
     return f"did you mean {found}?" if found else f"expected one of {listed(known)}"
 
 
 def listed(names: Iterable[str]) -> str:
-    """Names in a row."""
+    """Sorted names, separated by commas."""
     return ", ".join(sorted(names))

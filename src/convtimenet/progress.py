@@ -1,12 +1,12 @@
-"""What people see while they wait: a bar on a terminal or in a notebook, lines in a log.
+"""Progress display: a bar in a terminal or notebook, lines in a log.
 
-Work is announced with `showing` where its kind is known; loops far below count their steps with
-`counted`, and nothing has to be passed down. Where nobody announced anything, nothing is shown.
+`showing` starts a task; nested loops count their steps with `counted`, without having the task
+passed to them. Outside `showing`, nothing is displayed.
 
-Everything goes to standard error. A terminal has a bar that follows its width and leaves nothing
-behind but lines that were meant to stay; a notebook has one cell output that changes; anything else
-(a file, a pipe, a batch queue) gets a plain line at the start, every ten seconds, and at the end.
-Work that is done within a second is not worth showing, unless it says otherwise.
+All output goes to standard error. A terminal shows a bar that adapts to its width and disappears at
+the end, except for lines meant to stay; a notebook updates one cell output; anything else (a file,
+a pipe, a batch queue) gets a plain line at the start, every ten seconds, and at the end. Work that
+takes less than a second is not shown, unless requested.
 """
 
 from __future__ import annotations
@@ -27,47 +27,47 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 
 LINE_EVERY = 10.0
-"""Seconds from one line in a log to the next."""
+"""Seconds between lines in a log."""
 AFTER = 1.0
-"""Seconds after which work is worth showing."""
+"""Seconds after which a task is shown."""
 _NOTEBOOK_EVERY = 0.5
 _BAR = (10, 40)  # narrowest and widest bar, in columns
 _innermost: ContextVar[Task | None] = ContextVar("innermost", default=None)
 
 
 class Task:
-    """Some work: what it is called, how much of it is done, and what can be said about it."""
+    """A task: its label, how much of it is done, and a note."""
 
     def __init__(self, label: str, outer: Task | None, display: Display | None):
         self.label, self.outer, self.display = label, outer, display
         self.total, self.done, self.skipped = 0, 0.0, 0
-        """Steps in all, 0 where that is unknown; those done, and of them those done before."""
+        """Total number of steps (0 if unknown), steps done, and those of them done before."""
         self.step: float | None = None
-        """The part of a step that the running loop is; None where none runs."""
+        """Fraction of a step that each item of the current loop counts; None outside loops."""
         self.at, self.note = "", ""
-        """Where it is, beside the label ("epoch 3/10"), and what is known so far."""
+        """Current position, shown after the label ("epoch 3/10"), and results so far."""
         self.begin = time.monotonic()
 
     def expect(self, steps: int, done: int = 0) -> None:
-        """So many steps more, some of which are done already."""
+        """Add steps to the total, `done` of which are already done."""
         self.total += steps
         self.done += done
         self.skipped += done
 
     def advance(self, steps: float = 1) -> None:
-        """So many steps are done."""
+        """Count steps as done."""
         self.done += steps
         if self.display is not None:
             self.display.moved()
 
     def say(self, line: str) -> None:
-        """A line that stays."""
+        """Print a line that stays."""
         if self.display is not None:
             self.display.say(line)
 
     @property
     def name(self) -> str:
-        """What is being done, the outer work first."""
+        """Label of the task, after those of its outer tasks."""
         if self.outer is None:
             return self.own
         outer = self.outer
@@ -76,24 +76,24 @@ class Task:
 
     @property
     def own(self) -> str:
-        """What is being done, the outer work left out."""
+        """Label of the task, without its outer tasks."""
         return f"{self.label}, {self.at}" if self.at else self.label
 
     @property
     def share(self) -> float | None:
-        """Part that is done, from 0 to 1; None where the whole is unknown."""
+        """Fraction that is done, from 0 to 1; None if the total is unknown."""
         return min(1.0, self.done / self.total) if self.total else None
 
     @property
     def left(self) -> float | None:
-        """Seconds that the rest takes at the pace so far; None where that is unknown."""
+        """Estimated seconds left at the pace so far; None if unknown."""
         now = self.done - self.skipped
         if not self.total or not now:
             return None
         return (time.monotonic() - self.begin) / now * (self.total - self.done)
 
     def times(self) -> str:
-        """Percentage and time left, or the time it has taken."""
+        """Percentage and time left, or the elapsed time if the total is unknown."""
         if self.share is None:
             return clock(time.monotonic() - self.begin)
         left = "-:--" if self.left is None else clock(self.left)
@@ -106,7 +106,7 @@ class Task:
         )
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """A bar as wide as there is room for, and a line of notes."""
+        """A bar as wide as the available space, and a line with the note."""
         from rich.text import Text
 
         width, times = options.max_width, self.times()
@@ -133,7 +133,7 @@ def clock(seconds: float) -> str:
 
 
 def reading(source: Any) -> str:
-    """What reading a source is called."""
+    """Task label for reading a source."""
     return f"reading {Path(source).name}" if isinstance(source, (str, Path)) else "reading"
 
 
@@ -141,16 +141,16 @@ def reading(source: Any) -> str:
 def showing(
     label: str, verbose: int, *, busy: bool = False, at_once: bool = False
 ) -> Iterator[Task]:
-    """Show some work until the block ends.
+    """Show a task until the block ends.
 
     Parameters
     ----------
     verbose
         0 or False shows nothing.
     busy
-        Its steps cannot be counted: only the time is shown.
+        Steps cannot be counted, so only the elapsed time is shown.
     at_once
-        Show it from the beginning, and not only after a second.
+        Show the task immediately instead of after a second.
     """
     outer = _innermost.get()
     display = None
@@ -182,8 +182,8 @@ def showing(
 
 
 def counted(items: Sequence[Item]) -> Iterator[Item]:
-    """The items, each counted as a step of the work that is being shown, if any is; in a loop
-    within such a loop as its part of one."""
+    """Iterate over the items, counting each as a step of the current task, if any; in a nested
+    loop, each counts as a fraction of the outer loop's step."""
     task = _innermost.get()
     if task is None or task.display is None or len(items) == 0:
         yield from items
@@ -204,7 +204,7 @@ def counted(items: Sequence[Item]) -> Iterator[Item]:
 
 
 class Screen(Protocol):
-    """Where a display goes."""
+    """Output of a display."""
 
     def open(self, display: Display) -> None: ...
     def moved(self, display: Display) -> None: ...
@@ -213,7 +213,7 @@ class Screen(Protocol):
 
 
 class Display:
-    """What is shown of the innermost work, on one screen, from `start` to `stop`."""
+    """Shows the innermost task on one screen, from `start` to `stop`."""
 
     def __init__(self, at_once: bool):
         self.task: Task | None = None
@@ -222,8 +222,8 @@ class Display:
         self.screen: Screen | None = None
 
     def start(self) -> None:
-        """Have something to show from now on."""
-        if self.screen is None and sys.stderr is not None:  # a program may have none
+        """Open the screen, if it is not open yet."""
+        if self.screen is None and sys.stderr is not None:  # e.g. pythonw has no stderr
             self.screen = _screen()
             self.screen.open(self)
 
@@ -247,12 +247,12 @@ class Display:
 
     @property
     def due(self) -> bool:
-        """Whether the work has lasted long enough to be worth showing."""
+        """Whether the task has run long enough to be shown."""
         return time.monotonic() - self.begin >= self.delay
 
 
 def make_console() -> Console:
-    """Standard error as rich knows it."""
+    """A rich console on standard error."""
     from rich.console import Console
 
     return Console(stderr=True)
@@ -268,7 +268,7 @@ def _screen() -> Screen:
 
 
 class Terminal:
-    """A bar that is drawn over and over, and goes when the work is done."""
+    """A live bar that is removed when the work is done."""
 
     def __init__(self, console: Console):
         self.console = console
@@ -285,7 +285,7 @@ class Terminal:
             self.live.start()
 
     def moved(self, display: Display) -> None:
-        """It is drawn by a thread of its own."""
+        """Nothing to do: a separate thread redraws the bar."""
 
     def say(self, line: str) -> None:
         self.console.print(line, markup=False, highlight=False)
@@ -298,7 +298,7 @@ class Terminal:
 
 
 class Log:
-    """A plain line now and then."""
+    """A plain line every few seconds."""
 
     def __init__(self) -> None:
         self.over, self.written = threading.Event(), 0
@@ -315,7 +315,7 @@ class Log:
                 self.say(display.task.line())
 
     def moved(self, display: Display) -> None:
-        """Lines come by the clock."""
+        """Nothing to do: a timer prints the lines."""
 
     def say(self, line: str) -> None:
         self.written += 1
@@ -330,7 +330,7 @@ class Log:
 
 
 class Notebook:
-    """One output of a cell, changed as the work goes on; needs IPython, which notebooks have."""
+    """One cell output, updated as the work proceeds; needs IPython, which notebooks have."""
 
     def __init__(self) -> None:
         self.handle: Any = None

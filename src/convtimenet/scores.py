@@ -1,9 +1,9 @@
 """Scores of forecasts as functions of arrays.
 
-Each gives the mean over all values, or over `axis`. Arrays may hold NaN where a value is unknown;
-those do not count. Where no value is known, or the shapes differ, a `DataError` says so. Formulas
-and names follow Hyndman and Athanasopoulos, "Forecasting: Principles and Practice", 3rd edition,
-sections 5.8 and 5.9, where no other source is named.
+Each returns the mean over all values, or over `axis`. NaN marks missing values, which are skipped.
+If all values are missing, or the shapes differ, a `DataError` is raised. Formulas and names follow
+Hyndman and Athanasopoulos, "Forecasting: Principles and Practice", 3rd edition, sections 5.8 and
+5.9, unless another source is given.
 """
 
 from __future__ import annotations
@@ -52,15 +52,15 @@ def mase(y: Any, forecast: Any, train: Any, season: int = 1, *, axis: Axis = Non
     y, forecast
         (..., h).
     train
-        (..., T): what came before, the same series in front.
+        (..., T): the training data, with the same leading dimensions.
     season
-        Steps of a season.
+        Season length in steps.
 
     Raises
     ------
     DataError
-        If `train` has no more than `season` steps, no two known values that far apart, or repeats
-        itself exactly: the scale would be 0.
+        If `train` has no more than `season` steps, no two known values a season apart, or repeats
+        exactly, so that the scale would be 0.
     """
     past = _array(train)
     if past.shape[-1] <= season or season < 1:
@@ -70,18 +70,19 @@ def mase(y: Any, forecast: Any, train: Any, season: int = 1, *, axis: Axis = Non
         )
     scale = seasonal_scale(past, season)
     if np.isnan(scale).any():
-        raise DataError(f"mase has no scale: no two known training values lie {season} steps apart")
+        raise DataError(
+            f"mase has no scale: no two known training values are {season} steps apart; use mae"
+        )
     if not (scale > 0).all():
         raise DataError(
-            f"the training data repeat themselves exactly after {season} steps, so that mase has "
-            "no scale; use mae"
+            f"the training data repeat exactly after {season} steps, so mase has no scale; use mae"
         )
     return _mean(np.abs(_error(y, forecast)) / scale[..., None], axis)
 
 
 def seasonal_scale(train: Any, season: int) -> np.ndarray:
-    """What `mase` divides by, (...): the seasonal-naive forecast's mean absolute error on training
-    data (..., T); NaN where no two known values lie a season apart."""
+    """Scale of `mase`, (...): the seasonal-naive forecast's mean absolute error on training data
+    (..., T); NaN where no two known values are a season apart."""
     past = _array(train)
     change = np.abs(past[..., season:] - past[..., : max(0, past.shape[-1] - season)])
     known = ~np.isnan(change)
@@ -135,13 +136,13 @@ def _array(values: Any) -> np.ndarray:
 def _error(y: Any, forecast: Any) -> np.ndarray:
     y, forecast = _array(y), _array(forecast)
     if y.shape != forecast.shape:
-        raise DataError(f"expected forecasts of the shape {y.shape} of y, found {forecast.shape}")
+        raise DataError(f"forecasts must have the shape {y.shape} of y, found {forecast.shape}")
     return y - forecast
 
 
 def _mean(values: np.ndarray, axis: Axis) -> Any:
     known = ~np.isnan(values)
     if not known.any(axis=axis).all():
-        raise DataError("no known value to score: every pair holds NaN")
+        raise DataError("no known value to score: every pair of value and forecast has a NaN")
     found = np.where(known, values, 0).sum(axis=axis) / known.sum(axis=axis)
     return float(found) if np.ndim(found) == 0 else found

@@ -1,4 +1,4 @@
-"""Names of columns: as users give them, and in messages."""
+"""Column names, as users give them and in messages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["column_names", "listing", "unknown_column"]
 
 
 def unknown_column(name: Any, names: Sequence[str]) -> str:
-    """Message for a column that does not exist, with the nearest name that does."""
+    """Message for an unknown column, with the closest existing name."""
     lower = {known.lower(): known for known in names}
     near = difflib.get_close_matches(str(name).lower(), list(lower), n=1, cutoff=0.6)
     hint = f"; did you mean {lower[near[0]]!r}?" if near else ""
@@ -27,13 +27,12 @@ def listing(names: Sequence[Any], limit: int = 20) -> str:
 
 
 def column_names(setting: str, value: Any) -> tuple[str, ...]:
-    """Names of columns as a user gives them: one as text, several as a list, tuple, set or array;
-    None for none.
+    """Normalise column names: a string for one, a list, tuple, set or array for several, or None.
 
     Raises
     ------
     ConfigError
-        If they are something else.
+        If the value is anything else.
     """
     if value is None or isinstance(value, str):
         return () if value is None else (value,)
@@ -43,8 +42,8 @@ def column_names(setting: str, value: Any) -> tuple[str, ...]:
         isinstance(name, (str, Integral, tuple)) and not isinstance(name, bool) for name in names
     ):
         raise ConfigError(
-            f"{setting} must be the name of a column, or a list of names, found {value!r}"
+            f"{setting} must be a column name or a list of column names, found {value!r}"
         )
     if isinstance(value, (set, frozenset)):
-        names.sort(key=str)  # their own order is another in every process
+        names.sort(key=str)  # the order of a set differs between processes
     return tuple(map(str, names))

@@ -1,12 +1,12 @@
-"""What a series' covariates add to its tokens.
+"""Embedding of covariates into the tokens of a series.
 
-Covariates are cut into plain patches on the grid of the target's patches, projected to the width of
-a token and added to the target's token of the same place. Those known ahead go on past the context:
-their patches over the horizon become further tokens, so that the depthwise convolutions mix what is
-to come with what was, and the head reads both. Statics move every token of their series. The target
-stays a series of its own: no channel reads another.
+Covariates are split into uniform patches on the grid of the target's patches, projected to the
+token width and added to the target's token at the same position. Future covariates extend past the
+context: their patches over the horizon become additional tokens, so that the depthwise convolutions
+mix future and past, and the head reads both. Static covariates are added to every token of their
+series. Targets stay channel-independent: no channel reads another.
 
-Shape legend: `convtimenet._shapes`, and K columns of covariates.
+Shape legend: see `convtimenet._shapes`; K is the number of covariate columns.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ class CovariateEmbedding(nn.Module):
         D, P = config.d_model, config.patch_size
         self.patch_size, self.patch_stride = P, config.patch_stride
         self.further = config.n_tokens - config.n_patches
-        """Tokens that lie behind the context's."""
+        """Tokens after those of the context."""
         self.hist = nn.Linear(config.hist_exog * P, D) if config.hist_exog else None
         self.futr = nn.Linear(config.futr_exog * P, D) if config.futr_exog else None
         self.stat = nn.Linear(config.stat_exog, D) if config.stat_exog else None
-        # row 0, for categories that training did not see, adds nothing
+        # row 0, for categories not seen in training, adds nothing
         self.tables = nn.ModuleList(
             nn.Embedding(n + 1, D, padding_idx=0) for n in config.stat_categories
         )
@@ -43,7 +43,7 @@ class CovariateEmbedding(nn.Module):
         covariates: Covariates,
         mask: Bool[Tensor, "R M"] | None = None,
     ) -> Float[Tensor, "D R M"]:
-        """Tokens with what covariates add, and the M - N behind the context."""
+        """Add covariates to the N context tokens and append the M - N horizon tokens."""
         N = u.shape[-1]
         added = []
         if self.hist is not None and covariates.hist is not None:
@@ -62,11 +62,11 @@ class CovariateEmbedding(nn.Module):
         return u if mask is None else torch.where(mask, u, 0.0)
 
     def mask(self, mask: Bool[Tensor, "R N"] | None) -> Bool[Tensor, "R M"] | None:
-        """Which tokens count: those behind the context always do."""
+        """The token mask extended over the horizon, whose tokens are never masked."""
         return None if mask is None else F.pad(mask, (0, self.further), value=True)
 
     def _tokens(self, values: Tensor, project: nn.Linear, n: int) -> Tensor:
-        """(B, K, T) to (D, B, n): n patches from the first point on, the last value repeated."""
+        """(B, K, T) to (D, B, n): n patches from the first step on, repeating the last value."""
         needed = (n - 1) * self.patch_stride + self.patch_size
         missing = max(0, needed - values.shape[-1])
         last = values[..., -1:].expand(-1, -1, missing)

@@ -1,4 +1,4 @@
-"""Turn a trained network into its inference form, once, on a copy."""
+"""Convert a copy of a trained network to its inference form."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ Network = TypeVar("Network", bound=ConvTimeNet | OtherNetwork)
 
 
 class EightBits(NamedTuple):
-    """A matrix as whole numbers in -127..127 times one scale per row."""
+    """An 8-bit matrix: integers in -127..127 times one scale per row."""
 
     values: Int[Tensor, "rows columns"]
     scale: Float[Tensor, " rows"]
     sums: Float[Tensor, " rows"]
-    """Of each row, scale included."""
+    """Sum of each row, including the scale."""
 
 
 def eight_bits(matrix: Float[Tensor, "rows columns"]) -> EightBits:
-    """The nearest such matrix, where the CPU kernel reads it."""
+    """Quantise a matrix to 8 bits, on the CPU."""
     matrix = matrix.cpu()
     scale = matrix.abs().amax(1).clamp(min=1e-30) / 127
     whole = torch.round(matrix / scale[:, None])
@@ -37,7 +37,7 @@ def eight_bits(matrix: Float[Tensor, "rows columns"]) -> EightBits:
 
 
 class FusedBlock(nn.Module):
-    """A `Block` with its kernels merged and BatchNorm and residual scales folded away:
+    """A `Block` with merged kernels and folded BatchNorm and residual scales:
 
     v = s1 u + c1 GELU(conv(u)) + t1,  w = s2 v + pointwise'(v).
     """
@@ -74,12 +74,12 @@ class FusedBlock(nn.Module):
         return w if mask is None else torch.where(mask, w, 0.0)
 
     def reduce(self) -> None:
-        """Have the CPU kernel take the pointwise pair in eight bits."""
+        """Make the CPU kernel compute the pointwise products in 8 bits."""
         if not any(width % 8 for width in self.widen_weight.shape):
             self.eight = eight_bits(self.widen_weight), eight_bits(self.narrow_weight)
 
     def kernel_weights(self) -> native.EncoderWeights:
-        """What the CPU kernel reads."""
+        """Weights as the CPU kernel expects them."""
         eight = None if self.eight is None else (*self.eight[0], *self.eight[1])
         return native.EncoderWeights(
             self.weight, self.bias, self.s1, self.c1, self.t1, self.widen_weight, self.widen_bias,
@@ -93,7 +93,7 @@ class FusedBlock(nn.Module):
 
 
 class FusedBlocks(Blocks):
-    """All blocks of the inference form; on CPU a few series go through all of them at a time."""
+    """All blocks in inference form; the CPU kernel passes a few series through all at a time."""
 
     def __init__(self, *blocks: FusedBlock):
         super().__init__(*blocks)
@@ -112,7 +112,7 @@ class FusedBlocks(Blocks):
 
 
 class FusedGELU(nn.Module):
-    """GELU, with the evaluation BatchNorm behind it, if any, as a multiply-add over the width."""
+    """GELU, followed by the evaluation-mode BatchNorm, if any, as a multiply-add per channel."""
 
     scale: Tensor | None
     shift: Tensor | None
@@ -126,7 +126,7 @@ class FusedGELU(nn.Module):
         self.register_buffer("shift", shift)
 
     def forward(self, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-        """Overwrites `x` where that is quicker."""
+        """May overwrite `x`."""
         if native.usable(x) and not x.requires_grad:
             return native.gelu(x, self.scale, self.shift)
         if self.scale is None or self.shift is None:
@@ -135,24 +135,24 @@ class FusedGELU(nn.Module):
 
 
 def fuse(model: Network, precision: Precision = "fp32") -> Network:
-    """Copy a network into its inference form: the same function as ``model.eval()``, quicker.
+    """Copy a network in inference form: the same function as ``model.eval()``, but faster.
 
-    Kernels are merged and BatchNorm and residual scales folded into the weights beside them
-    (SPEC section 3). LayerNorm cannot be folded and stays. The copy cannot be trained further
-    and the original is left alone. Of another network, or one with other blocks, it is a copy in
-    evaluation mode.
+    Kernels are merged, and BatchNorm and residual scales folded into the adjacent weights (SPEC
+    section 3). LayerNorm cannot be folded and stays. The copy cannot be trained further; the
+    original is unchanged. An `OtherNetwork`, or a network with other blocks, is only copied and put
+    in evaluation mode.
 
     Parameters
     ----------
     precision
-        "int8" takes the pointwise pairs' products in eight bits, where the network runs in the CPU
-        kernels and its widths are multiples of 8; elsewhere they stay float.
+        "int8" computes the pointwise products in 8 bits if the network runs in the CPU kernels and
+        its widths are multiples of 8; otherwise they stay float.
     """
     fused = copy.deepcopy(model).eval().requires_grad_(False)
     if isinstance(fused, OtherNetwork):
         return fused
     blocks = [FusedBlock(block) for block in fused.blocks if isinstance(block, Block)]
-    if len(blocks) < len(fused.blocks):  # fused already, or replaced
+    if len(blocks) < len(fused.blocks):  # already fused, or replaced by the user
         return fused
     if precision == "int8":
         for block in blocks:
@@ -171,7 +171,7 @@ def _scale(parameter: Tensor | None) -> Tensor | float:
 
 
 def _folded(norm: nn.Module, like: Tensor) -> tuple[Tensor, Tensor, nn.Module]:
-    """Scale (D,), shift (D,) and what remains to be applied after them."""
+    """Scale (D,) and shift (D,) of a norm, and the module still to be applied after them."""
     D = like.shape[0]
     if not isinstance(norm, TokenBatchNorm):
         return like.new_ones(D), like.new_zeros(D), norm

@@ -1,11 +1,10 @@
-"""What blocks and head are made of, in the order data passes through them.
+"""Layers of the encoder blocks and the head.
 
-Tokens lie as (D, R, N): width first, so that the pointwise products, the depthwise convolution and
-the norms all run over contiguous memory and no layer transposes its input.
+Tokens have the layout (D, R, N), width first, so that the pointwise products, the depthwise
+convolution and the norms all run over contiguous memory and no layer transposes its input.
 
-Tokens that do not count (`convtimenet.network.patches.Extent`) are zero between layers, so that a
-convolution sees past a row's own end what it sees past the end of the tensor, and the norms and the
-pooling leave them out.
+Masked tokens (`convtimenet.network.patches.Extent`) are zero between layers, so that a convolution
+sees the same past the end of a row as past the end of the tensor; norms and pooling skip them.
 
 Shape legend: `convtimenet._shapes`.
 """
@@ -22,10 +21,10 @@ from convtimenet.network.memory import recomputing
 
 
 class DepthwiseConv(nn.Module):
-    """Depthwise 'same' convolution over tokens with a large kernel and a small one inside it.
+    """Depthwise 'same' convolution over tokens with a large and a small kernel in parallel.
 
-    Both kernels are trained; the small one is padded into the large one and the sum convolved
-    once, which is the same function as two parallel convolutions (SPEC section 3).
+    Both kernels are trained; the small one is padded to the size of the large one and their sum
+    convolved once, which equals two parallel convolutions (SPEC section 3).
     """
 
     def __init__(self, width: int, kernel_size: int, small_kernel: int):
@@ -39,7 +38,7 @@ class DepthwiseConv(nn.Module):
             self.small_weight, self.small_bias = like.weight, like.bias
 
     def merged(self) -> tuple[Float[Tensor, "D k"], Float[Tensor, " D"]]:
-        """One kernel and bias that do the work of both."""
+        """Kernel and bias equivalent to both branches."""
         weight, bias = self.weight[:, 0], self.bias
         assert bias is not None
         if self.small_weight is not None and self.small_bias is not None:
@@ -60,9 +59,9 @@ def banded_conv(
 ) -> Float[Tensor, "D R N"]:
     """Depthwise convolution with 'same' zero padding, as one matrix product per channel.
 
-    The kernel becomes an N x N banded (Toeplitz) matrix. With few tokens this is far quicker
-    than a convolution, forward and backward; long rows are cut into blocks that overlap by
-    k - 1 tokens, so that the work stays within about twice the convolution's own.
+    The kernel becomes an N x N banded (Toeplitz) matrix. With few tokens this is much faster than
+    a convolution, forward and backward; long rows are split into blocks that overlap by k - 1
+    tokens, which bounds the work to about twice that of the convolution.
     """
     N, k = u.shape[-1], weight.shape[1]
     left = (k - 1) // 2
@@ -78,7 +77,7 @@ def banded_conv(
 
 
 def _block_length(n_tokens: int, kernel_size: int) -> int:
-    """Tokens per block: all of them while the full matrix is the smaller work."""
+    """Tokens per block: all of them while the full matrix is less work."""
     block = max(32, kernel_size)
     return n_tokens if n_tokens <= 2 * (block + kernel_size) else block
 
@@ -94,7 +93,7 @@ def _band(
 
 
 class TokenBatchNorm(nn.BatchNorm1d):
-    """BatchNorm over D, statistics over rows and the tokens that count."""
+    """BatchNorm over D, with statistics over rows and unmasked tokens."""
 
     def forward(
         self, input: Float[Tensor, "D R N"], mask: Bool[Tensor, "R N"] | None = None
@@ -130,7 +129,7 @@ class TokenBatchNorm(nn.BatchNorm1d):
         return v.to(input.dtype).view_as(input)
 
     def update(self, mean: Float[Tensor, " D"], variance: Float[Tensor, " D"]) -> None:
-        """Take a batch's statistics (unbiased variance) into the running ones."""
+        """Update the running statistics with those of a batch (unbiased variance)."""
         if recomputing():
             return
         assert self.running_mean is not None
@@ -143,7 +142,7 @@ class TokenBatchNorm(nn.BatchNorm1d):
 
 
 class TokenLayerNorm(nn.LayerNorm):
-    """LayerNorm over D, one token at a time, so that it matters not which others count."""
+    """LayerNorm over D; each token is normalised by itself, so the mask is not needed."""
 
     def forward(
         self, input: Float[Tensor, "D R N"], mask: Bool[Tensor, "R N"] | None = None
@@ -152,7 +151,7 @@ class TokenLayerNorm(nn.LayerNorm):
 
 
 class OwnDropout(nn.Dropout):
-    """torch's dropout, drawn from the running training's generator (`convtimenet.devices`)."""
+    """torch's dropout, sampled from the training run's generator (`convtimenet.devices`)."""
 
     def forward(self, input: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         if self._as_in_torch(input) or generator() is None:
@@ -161,16 +160,16 @@ class OwnDropout(nn.Dropout):
         return input * keep.div_(1 - self.p)
 
     def _as_in_torch(self, input: Tensor) -> bool:
-        """Whether torch's own does: on other devices, where a compiler traces, without effect."""
+        """Whether to use torch's dropout: off the CPU, when compiling, or when it has no effect."""
         traced = torch.compiler.is_compiling()
         return traced or input.device.type != "cpu" or not self.training or self.p == 0
 
 
 class Dropout(OwnDropout):
-    """Dropout whose CPU path draws 16 random bits per value, four values from one number.
+    """Dropout whose CPU path draws 16 random bits per value, four values per random number.
 
     torch's own draws one number per value, which took a third of a CPU training step. The
-    probability is exact to 2 ** -16, and the scaling uses the probability really drawn with.
+    probability is exact to 2 ** -16, and the scaling uses the rounded probability.
     """
 
     def forward(self, input: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
@@ -185,7 +184,7 @@ class Dropout(OwnDropout):
 
 
 class PointwisePair(nn.Module):
-    """D -> F, GELU, dropout, F -> D on every token."""
+    """Feed-forward network on every token: D -> F, GELU, dropout, F -> D."""
 
     def __init__(self, width: int, hidden: int, dropout: float):
         super().__init__()
@@ -216,17 +215,17 @@ class Residual(nn.Module):
 def median_and_spread(
     y: Float[Tensor, "B C Q H"], median: int
 ) -> tuple[Float[Tensor, "B C H"], Float[Tensor, "B C Q H"]]:
-    """Quantiles as a median and distances from it that cannot cross.
+    """Split quantile outputs into the median and offsets from it, so that quantiles cannot cross.
 
-    Every value but the median's row is a step outward from the quantile before it, made positive
-    by softplus; distances are sums of steps.
+    Except for the median, each row is a step outward from the neighbouring quantile, made positive
+    by softplus; the offsets are cumulative sums of the steps.
 
     Parameters
     ----------
     y
-        The head's values.
+        Output of the head.
     median
-        Which of the Q rows is the median.
+        Index of the median among the Q rows.
     """
     steps = F.softplus(y)
     below = -steps[:, :, :median].flip(2).cumsum(2).flip(2)

@@ -1,5 +1,4 @@
-"""How much memory a training step takes, and what is done to take less: activations computed
-again, batches cut into parts.
+"""Memory of a training step: its prediction, recomputation of activations and splitting of batches.
 
 Shape legend: `convtimenet._shapes`.
 """
@@ -27,8 +26,8 @@ _recomputing: ContextVar[bool] = ContextVar("recomputing", default=False)
 
 
 def recomputing() -> bool:
-    """Whether a block runs a second time, for its gradients: BatchNorm's running statistics have
-    seen this batch already."""
+    """Whether a block is being recomputed for its gradients: BatchNorm's running statistics already
+    include this batch."""
     return not torch.compiler.is_compiling() and _recomputing.get()
 
 
@@ -47,36 +46,36 @@ def _again(device: torch.device, first: Tensor) -> Iterator[None]:
 def first_and_again(
     device: torch.device,
 ) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-    """Contexts of a block's first and second run, for ``torch.utils.checkpoint``: the second draws
-    the random numbers that the first drew."""
+    """Contexts of a block's forward and recomputation, for ``torch.utils.checkpoint``: both use the
+    same random numbers."""
     return nullcontext(), _again(device, random_state(device))
 
 
 def predicted_peak(
     config: ModelConfig, rows: int, *, parameters: int, native: bool, recompute: bool, bf16: bool
 ) -> int:
-    """Bytes that a training step holds at its peak, the data set itself left out.
+    """Predicted peak memory of a training step in bytes, excluding the data set.
 
     Parameters
     ----------
     rows
         R, series in a batch: windows x channels for forecasting, cases for classification.
     parameters
-        Trainable values: each has a gradient and two values of Adam's.
+        Number of trainable parameters: each has a gradient and two values of Adam's state.
     native
-        Whether blocks run in the fused CPU kernels, which keep four values per token and width and
-        no hidden values; plain torch keeps every step's result.
+        Whether blocks run in the fused CPU kernels, which keep four values per token and channel
+        and no hidden values; plain torch keeps every intermediate result.
     recompute
         Whether only the tokens between blocks are kept.
     bf16
-        Whether tokens have two bytes a value instead of four; patches and weights keep four.
+        Whether tokens take two bytes per value instead of four; patches and weights take four.
     """
     D, F, N = config.d_model, config.d_ff, config.n_tokens
     depth, points = len(config.kernel_sizes), config.channels * config.patch_size
-    # plain patches, sampled ones and their slope; the predictor's layer twice; the projection
+    # uniform and sampled patches and their slope; the predictor's hidden layer twice; projection
     patches, embedding = 3 * points, 2 * 64 + (4 if config.embed_norm else 2) * D
     block = 4 * D if native else 13 * D + 4 * F
-    second = 4 * D if native else 8 * D + 8 * F  # a block's second run beside its gradients
+    second = 4 * D if native else 8 * D + 8 * F  # recomputation of a block during its backward pass
     kept = depth * D + block + second if recompute else depth * block
     working = 2 * D if native else 2 * D + 2 * F
     tokens = rows * N
@@ -88,7 +87,7 @@ def predicted_peak(
 
 
 def available(device: torch.device) -> int:
-    """Bytes that the device has free now; on Linux, what the process's control groups allow."""
+    """Free memory of the device in bytes; on Linux, within the limits of the control groups."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     try:
@@ -105,10 +104,10 @@ _MEMBERSHIP = Path("/proc/self/cgroup")
 
 
 def _group_memory() -> Iterator[int]:
-    """Bytes that each control group around this process leaves: its limits less what is used.
+    """Bytes left in each control group of this process: its limits minus the memory in use.
 
-    A container or a batch system limits memory so; /proc/meminfo knows only the machine. Files that
-    are merely cached do not count as used, because the system drops them first.
+    Containers and batch systems limit memory this way; /proc/meminfo only describes the machine.
+    The file cache does not count as in use, because the system drops it first.
     """
     try:
         lines = _MEMBERSHIP.read_text(encoding="utf-8").splitlines()
@@ -124,7 +123,7 @@ def _group_memory() -> Iterator[int]:
             usage, cached = "memory.usage_in_bytes", "total_inactive_file"
         else:
             continue
-        # inside a container the path may lie outside the mount: its root is the group then
+        # inside a container the path may lie outside the mount, whose root is then the group
         parts = [] if ".." in name.split("/") else name.strip("/").split("/")
         for depth in range(len(parts), -1, -1):
             group = mount.joinpath(*parts[:depth])
@@ -135,7 +134,7 @@ def _group_memory() -> Iterator[int]:
 
 
 def _number(path: Path) -> int | None:
-    """What a file of a control group holds; None for "max", or where there is no such file."""
+    """Number in a control group file; None for "max", or if there is no such file."""
     try:
         return int(path.read_text(encoding="ascii"))
     except (OSError, ValueError):
@@ -151,53 +150,53 @@ def _cached(group: Path, key: str) -> int:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out; torch has no type of its own for it on CPU."""
+    """Whether an error means out of memory; torch has no exception type for it on CPU."""
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
     words = ("DefaultCPUAllocator", "out of memory", "bad_alloc")
-    words += ("could not create a primitive", "could not create a memory")  # oneDNN's way to say it
-    words += ("STATUS_ALLOC_FAILED",)  # cuBLAS's and cuDNN's
+    words += ("could not create a primitive", "could not create a memory")  # from oneDNN
+    words += ("STATUS_ALLOC_FAILED",)  # from cuBLAS and cuDNN
     return isinstance(error, RuntimeError) and any(word in str(error) for word in words)
 
 
 class Parts:
-    """Into how many parts a batch is cut: 1, and twice as many each time memory runs out.
+    """Number of parts a batch is split into: 1, doubled each time memory runs out.
 
     Parameters
     ----------
     work
-        What the parts are for, in the warning.
+        Name of the computation, for messages.
     smallest
-        Examples that a part has at least.
+        Minimum number of examples in a part.
     """
 
     def __init__(self, work: str, smallest: int = 1):
         self.work, self.smallest, self.count = work, smallest, 1
 
     def of(self, n: int) -> int:
-        """Parts of a batch of n examples."""
+        """Number of parts for a batch of n examples."""
         return max(1, min(self.count, n // self.smallest))
 
     def double(self, n: int, error: BaseException) -> None:
-        """Cut a batch of n examples smaller from now on.
+        """Split batches of n examples into twice as many parts from now on.
 
         Raises
         ------
         OutOfMemoryError
-            If it cannot be cut further.
+            If they cannot be split further.
         """
         if n // (2 * self.of(n)) < self.smallest:
             raise OutOfMemoryError(
-                f"memory does not suffice for {self.work} with {-(-n // self.of(n))} example(s) at "
-                "a time; use a smaller network or shorter series, or a device with more memory"
+                f"not enough memory for {self.work} with {-(-n // self.of(n))} example(s) at a "
+                "time; use a smaller network, shorter series or a device with more memory"
             ) from error
         self.count = 2 * self.of(n)
-        log.warning("memory ran out: %s goes on with each batch in %d parts", self.work, self.count)
+        log.warning("memory ran out: %s continues with batches in %d parts", self.work, self.count)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
     def run(self, n: int, compute: Callable[[slice], Tensor]) -> list[Tensor]:
-        """What `compute` gives for all parts of n examples, in order."""
+        """Results of `compute` for all parts of n examples, in order."""
         done: list[Tensor] = []
         first = 0
         while first < n or not done:

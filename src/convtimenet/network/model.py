@@ -1,15 +1,14 @@
-"""ConvTimeNet, top to bottom.
+"""The ConvTimeNet network.
 
 Paper: Cheng et al., "ConvTimeNet: A Deep Hierarchical Fully Convolutional Model for Multivariate
-Time Series Analysis", WWW Companion 2025, arXiv:2403.01493. Written from the paper and from
-numbers computed by the authors' code; deviations are listed in
-docs/design/deviations.md.
+Time Series Analysis", WWW Companion 2025, arXiv:2403.01493. Implemented from the paper and checked
+against numbers computed by the authors' code; docs/design/deviations.md lists deviations.
 
     series -> RevIN -> deformable patches -> blocks of growing kernels -> head -> inverse RevIN
 
-One network does both tasks. Forecasting reads each channel as a series of its own, so channels
-are folded into the rows; classification reads all channels jointly. Nothing else depends on the
-task but the values in the config and the head. Shape legend: `convtimenet._shapes`.
+One network serves all tasks. Forecasting treats each channel as a separate series, so channels are
+folded into the rows; classification and regression patch all channels jointly. Nothing else depends
+on the task except the config values and the head. Shape legend: `convtimenet._shapes`.
 """
 
 from __future__ import annotations
@@ -41,8 +40,8 @@ from convtimenet.network.revin import RevIN
 
 
 class Block(nn.Module):
-    """One encoder stage (paper section 3.3): depthwise convolution, then a pointwise pair, each
-    behind a learnable residual and a norm."""
+    """One encoder block (paper section 3.3): depthwise convolution, then a pointwise feed-forward
+    network, each followed by a learnable residual and a norm."""
 
     def __init__(self, config: ModelConfig, kernel_size: int):
         super().__init__()
@@ -67,7 +66,7 @@ class Block(nn.Module):
         return w if mask is None else torch.where(mask, w, 0.0)
 
     def _in_kernels(self, u: Tensor, mask: Tensor | None) -> Tensor:
-        """The same function through the fused CPU kernels."""
+        """The same function computed by the fused CPU kernels."""
         norm1, norm2 = self.norm_conv, self.norm_pointwise
         assert isinstance(norm1, TokenBatchNorm)
         assert isinstance(norm2, TokenBatchNorm)
@@ -84,7 +83,7 @@ class Block(nn.Module):
 
 
 class Blocks(nn.Sequential):
-    """The encoder: one block after the other."""
+    """The encoder: a sequence of blocks."""
 
     def forward(
         self,
@@ -92,15 +91,16 @@ class Blocks(nn.Sequential):
         mask: Bool[Tensor, "R N"] | None = None,
         again: bool = False,
     ) -> Float[Tensor, "D R N"]:
-        """Encode tokens, of which those that are not `mask` are zero and stay so.
+        """Encode tokens; those where `mask` is False are zero and stay zero.
 
         Parameters
         ----------
         again
-            Keep only the tokens between blocks for the gradients and compute the rest again.
+            Activation checkpointing: keep only the tokens between blocks and recompute the rest in
+            the backward pass.
         """
         u = input
-        # what a compiler keeps for the gradients is its own choice
+        # a compiler decides for itself what to keep for the backward pass
         again = again and torch.is_grad_enabled() and not torch.compiler.is_compiling()
         for block in self:
             if again:
@@ -109,7 +109,7 @@ class Blocks(nn.Sequential):
                     u,
                     mask,
                     use_reentrant=False,
-                    preserve_rng_state=False,  # it would be the global one
+                    preserve_rng_state=False,  # it would save only torch's global state
                     context_fn=partial(first_and_again, u.device),
                 )
             else:
@@ -118,7 +118,7 @@ class Blocks(nn.Sequential):
 
 
 class Embedding(nn.Module):
-    """Deformable patches, and GELU with BatchNorm behind the projection where asked for."""
+    """Deformable patches, optionally with GELU and BatchNorm after the projection."""
 
     def __init__(self, config: ModelConfig):
         super().__init__()
@@ -147,9 +147,9 @@ class Embedding(nn.Module):
 
 
 class Head(nn.Module):
-    """Tokens of a row to its outputs: all tokens, their maximum or their mean, projected.
+    """Project the tokens of a row, flattened or pooled by maximum or mean, to its outputs.
 
-    Tokens that do not count are zero already.
+    Masked tokens are already zero.
     """
 
     def __init__(self, config: ModelConfig):
@@ -169,34 +169,34 @@ class Head(nn.Module):
             pooled = (w.amax(-1) if self.pooling == "max" else w.mean(-1)).T
         elif self.pooling == "mean":
             pooled = (w.sum(-1) / mask.sum(-1).clamp(min=1)).T
-        else:  # a row of which nothing is known has zeros
+        else:  # a row without observed values gets zeros
             known = torch.where(mask, w, -torch.inf).amax(-1)
             pooled = torch.where(mask.any(-1), known, 0.0).T
         return self.dropout(self.project(pooled))
 
 
 class ConvTimeNet(nn.Module):
-    """The network.
+    """The ConvTimeNet network.
 
     Parameters
     ----------
     config
-        Its sizes and options; see `ModelConfig.forecasting` and `ModelConfig.classification`.
+        Sizes and options; see `ModelConfig.forecasting` and `ModelConfig.classification`.
 
     Notes
     -----
     Input (B, C, L). Output (B, C, H) for forecasting, in the units of the input; (B, C, Q, H) with
     quantiles, which never cross; and (B, K) class scores (logits) for classification. A forecasting
-    network has no fixed channel count unless RevIN's affine option is on.
+    network accepts any number of channels unless RevIN's affine option is on.
 
-    `known` (B, C, L) is False where a value is padding or missing. Whatever lies there changes
-    neither an output nor a gradient nor BatchNorm's statistics, and a case behind which padding
-    lies gives what it gives alone (but for pooling="flatten", where the number of tokens is the
-    network's). A series shorter than the context of a forecasting network is padded before its
-    first value.
+    `known` (B, C, L) is the observed mask, False where a value is padded or missing. Masked values
+    affect neither outputs nor gradients nor BatchNorm's statistics, and a case padded at its end
+    gives the same output as without the padding (except with pooling="flatten", where the number of
+    tokens is fixed). A series shorter than the context of a forecasting network is padded before
+    its first value.
 
-    `covariates` are those the config counts, see `convtimenet.network.covariate_embedding`. A
-    network without any is the paper's.
+    `covariates` must match the config, see `convtimenet.network.covariate_embedding`. A network
+    without covariates is the paper's.
     """
 
     def __init__(self, config: ModelConfig):
@@ -212,8 +212,8 @@ class ConvTimeNet(nn.Module):
         self.head = Head(config)
         self.covariates = CovariateEmbedding(config) if config.covariates else None
         self.recompute = False
-        """Keep only the tokens between blocks while training and compute the rest again."""
-        # what one row of outputs becomes per input: channels unfold again, classes are a row
+        """Activation checkpointing in training: keep only the tokens between blocks."""
+        # shape of the outputs per input: forecasts unfold the channels again, classes do not
         self.output_shape = (-1, config.outputs) if config.head == "forecast" else (config.outputs,)
         if config.quantiles:
             self.output_shape = (-1, len(config.quantiles), config.outputs)
@@ -238,7 +238,7 @@ class ConvTimeNet(nn.Module):
             y, spread = median_and_spread(y, self.config.quantiles.index(0.5))
         if self.revin is not None and statistics is not None:
             y = self.revin.inverse(y, statistics)
-            # by the scale alone: a learnt weight may be negative, and would turn the order round
+            # scale only: a learned affine weight may be negative and would reverse the order
             spread = None if spread is None else spread * statistics[1].unsqueeze(-2)
         return y if spread is None else y.unsqueeze(-2) + spread
 
@@ -248,7 +248,7 @@ class ConvTimeNet(nn.Module):
         extent: Extent | None = None,
         covariates: Covariates | None = None,
     ) -> Float[Tensor, "D R N"]:
-        """Encode the (normalised) series: what the head reads."""
+        """Encode the (normalised) series into the tokens that the head reads."""
         u = self.embedding(self.rows(x), extent)
         mask = self._token_mask(extent)
         if self.covariates is not None:
@@ -256,29 +256,29 @@ class ConvTimeNet(nn.Module):
         return self.blocks(u, mask, self.recompute and self.training)
 
     def _token_mask(self, extent: Extent | None) -> Bool[Tensor, "R N"] | None:
-        """Which tokens count, None for all of them."""
+        """The token mask, None if no token is masked."""
         mask = None if extent is None else extent.mask
         return mask if self.covariates is None else self.covariates.mask(mask)
 
     def rows(self, x: Shaped[Tensor, "B C L"]) -> Shaped[Tensor, "R c L"]:
-        """Fold channels that are not read together into the batch."""
+        """Fold channels that are not patched jointly into the batch."""
         return x.unflatten(1, (-1, self.config.channels)).flatten(0, 1)
 
 
 def count_parameters(model: nn.Module) -> int:
-    """Number of trainable values."""
+    """Number of trainable parameters."""
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
 def deformation(
     model: ConvTimeNet, x: Float[Tensor, "B C L"], known: Bool[Tensor, "B C L"] | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Where the patches of a batch lie: edges in time steps of the padded series.
+    """Edges of the deformed patches of a batch, in time steps of the padded series.
 
     Returns
     -------
     left, right
-        (B, C / c, N) each, for c channels read together; NaN for patches that do not count.
+        (B, C / c, N) each, for c channels patched jointly; NaN for masked patches.
     """
     patch = model.embedding.patch
     with torch.no_grad():

@@ -11,7 +11,7 @@ from convtimenet.config import ModelConfig
 from convtimenet.errors import ArtefactError
 from convtimenet.network.model import ConvTimeNet
 
-# Their names, after an optional "module." (DataParallel) and "model." (whole forecaster), to ours.
+# Maps their names, after an optional "module." (DataParallel) and "model." (forecaster), to ours.
 _RENAMED = (
     (r"revin_layer\.affine_(weight|bias)", r"revin.\1"),
     (
@@ -32,13 +32,13 @@ _RENAMED_IN_BLOCK = (
     (r"ff\.3\.(.*)", r"pointwise.narrow.\1"),
     (r"norm_ffn\.(.*)", r"norm_pointwise.\1"),
 )
-# In their checkpoints without part in the result.
+# Entries of their checkpoints that do not affect the output.
 _UNUSED = re.compile(r".*\.DW_infer\..*|main_net\.W_P\..*|.*box_coder\.anchor")
 _IN_BLOCK = re.compile(r"(?:backbone|main_net)\.encoder\.layers\.(\d+)\.(.*)")
 
 
 def our_name(name: str) -> str | None:
-    """Our parameter name for one of theirs; None where it takes no part in the result.
+    """Our parameter name for one of theirs; None if it does not affect the output.
 
     Raises
     ------
@@ -55,7 +55,7 @@ def our_name(name: str) -> str | None:
         if match := re.fullmatch(pattern, rest):
             return prefix + match.expand(ours)
     raise ArtefactError(
-        f"{name!r} is no parameter name of the authors' ConvTimeNet; expected a state_dict of "
+        f"{name!r} is not a parameter of the authors' ConvTimeNet; expected a state_dict of "
         "their forecasting or classification model"
     )
 
@@ -85,16 +85,16 @@ def from_original(state_dict: Mapping[str, Tensor], config: ModelConfig) -> Conv
     model = ConvTimeNet(config)
     expected = model.state_dict()
     if missing := sorted(set(expected) - set(ours)):
-        raise ArtefactError(f"the checkpoint lacks what the config asks for: {', '.join(missing)}")
+        raise ArtefactError(f"the checkpoint lacks weights the config needs: {', '.join(missing)}")
     if extra := sorted(str(name) for name in set(ours) - set(expected)):
-        raise ArtefactError(f"the checkpoint has what the config leaves out: {', '.join(extra)}")
+        raise ArtefactError(f"the checkpoint has weights not in the config: {', '.join(extra)}")
     loaded = {}
     for name, tensor in expected.items():
         theirs = ours[name]
-        # Theirs are 1-wide convolutions where ours are matrices; the order of values is the same.
+        # Some of theirs are 1-wide convolutions, ours matrices; the order of values is the same.
         if theirs.numel() != tensor.numel():
             raise ArtefactError(
-                f"{name}: the config asks for shape {tuple(tensor.shape)}, "
+                f"{name}: the config needs shape {tuple(tensor.shape)}, "
                 f"the checkpoint has {tuple(theirs.shape)}"
             )
         loaded[name] = theirs.reshape(tensor.shape)

@@ -1,4 +1,4 @@
-"""A network that is not ours, in the form that training, evaluation and the estimators take."""
+"""Wrapper to use any other network in training, evaluation and the estimators."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ __all__ = ["OtherNetwork"]
 
 
 class OtherNetwork(nn.Module):
-    """Another network behind our interface, so that it is trained and scored as ours is.
+    """Another network with the interface of `ConvTimeNet`, so that it is trained and scored alike.
 
     Parameters
     ----------
     network
-        Maps (B, C, L) to (B, C, H) for forecasts, to (B, K) for classes or numbers.
+        Maps (B, C, L) to (B, C, H) for forecasting, to (B, K) for classification or regression.
     config
-        What the estimator decided: the head, L and H or K. Its other settings are not used.
+        The head, L and H or K, as set by the estimator. Its other settings are not used.
     """
 
     recompute = False
@@ -29,5 +29,5 @@ class OtherNetwork(nn.Module):
         self.embedding, self.config = network, config
 
     def forward(self, x: Tensor, *masks_and_covariates: Any) -> Tensor:
-        """The other network's output; it reads values alone."""
+        """The wrapped network's output; masks and covariates are ignored."""
         return self.embedding(x)

@@ -1,6 +1,6 @@
 """Deformable patches: from series to tokens (SPEC section 2).
 
-Where points are padding or missing, `Extent` says which tokens of a row count, and what its patches
+If points are padded or missing, `Extent` holds the token mask of each row and the range its patches
 may read.
 
 Shape legend: `convtimenet._shapes`.
@@ -22,36 +22,36 @@ __all__ = ["DeformablePatch", "Extent", "interpolate"]
 
 
 class Extent(NamedTuple):
-    """What belongs to each row of a batch that is padded or has gaps."""
+    """Token mask and readable range of each row, for a batch with padding or gaps."""
 
     end: Int[Tensor, " R"]
-    """Time steps up to the last at which a channel is known."""
+    """Length up to and including the last step at which any channel is observed."""
     mask: Bool[Tensor, "R N"]
-    """Tokens of which any point is known."""
+    """Tokens with at least one observed point."""
     first: Int[Tensor, " R"]
-    """First time step that the row's patches may read: where its first such token starts."""
+    """First time step the row's patches may read: the start of its first unmasked token."""
     last: Int[Tensor, " R"]
-    """Last one: where the patches end that the row would have if it stood alone."""
+    """Last time step they may read: the end of the row's last patch if it were not batched."""
 
 
 class DeformablePatch(nn.Module):
-    """Cut series into patches that move and stretch with the data ("DePatch", SPEC section 2).
+    """Split series into patches that shift and stretch with the data ("DePatch", SPEC section 2).
 
-    Sampling positions are kept as offsets from whole time steps and in float32 at least, under
-    autocast too: absolute or half-precision positions lose the fraction that interpolation needs.
+    Sampling positions are stored as offsets from whole time steps, in float32 or wider even under
+    autocast: absolute or half-precision positions lose the fraction that interpolation needs.
 
     Parameters
     ----------
     channels, patch_size, patch_stride
         C, P and S.
     padding
-        What is appended up to a whole patch: the last value, zeros, or nothing.
+        Padding up to a whole patch: the last value, zeros, or none.
     d_model
         D.
     deformable
         False keeps every patch at its anchor.
     predictor_init
-        How the offset predictor starts (`ModelConfig.predictor_init`).
+        Initialisation of the offset predictor (`ModelConfig.predictor_init`).
     """
 
     predictor_width = 64
@@ -85,7 +85,7 @@ class DeformablePatch(nn.Module):
     def forward(
         self, x: Float[Tensor, "R C L"], extent: Extent | None = None
     ) -> Float[Tensor, "D R N"]:
-        """Patches, projected to the width of the tokens."""
+        """Sample patches and project them to the token width."""
         patches = self.sample(self.pad(x, extent), extent)
         R, N = patches.shape[:2]
         weight, bias = self.project.weight, self.project.bias
@@ -93,14 +93,14 @@ class DeformablePatch(nn.Module):
         return torch.addmm(bias[:, None], weight, flat.T).unflatten(1, (R, N))
 
     def extent(self, known: Bool[Tensor, "R C L"]) -> Extent:
-        """Which tokens each row has, as if it stood alone, and which of them count."""
+        """Token mask and readable range of each row, as if it were not batched with others."""
         L, P, S = known.shape[-1], self.patch_size, self.patch_stride
         steps = torch.arange(L, device=known.device)
         some = known.any(1)
         end = torch.where(some, steps + 1, 0).amax(-1)
         whole = torch.div(end - P, S, rounding_mode="floor")  # `ModelConfig.patches_in`
         n_tokens = (whole + (1 if self.padding == "none" else 2)).clamp(min=1)
-        # what a row is padded with up to a whole patch is its own
+        # padding up to a row's own last patch counts as observed
         own = some | ((steps >= end[:, None]) & (end[:, None] > 0))
         if self.padding != "none":
             own = torch.cat([own, (end > 0)[:, None].expand(-1, self._missing(L))], dim=-1)
@@ -110,14 +110,14 @@ class DeformablePatch(nn.Module):
         return Extent(end, mask, first, torch.maximum(end, (n_tokens - 1) * S + P) - 1)
 
     def _missing(self, length: int) -> int:
-        """Time steps from `length` up to a whole number of strides."""
+        """Padding needed after `length` steps to fill the last patch."""
         P, S = self.patch_size, self.patch_stride
         return max(0, (length - P) // S + 1) * S + P - length
 
     def pad(
         self, x: Float[Tensor, "R C L"], extent: Extent | None = None
     ) -> Float[Tensor, "R C padded"]:
-        """Fill the end, every row's own where it has one, up to a whole number of strides."""
+        """Pad the end up to a whole patch; with `extent`, from each row's own end."""
         if self.padding == "none":
             return x
         extra = self._missing(x.shape[-1])
@@ -133,7 +133,7 @@ class DeformablePatch(nn.Module):
     def sample(
         self, x: Float[Tensor, "R C padded"], extent: Extent | None = None
     ) -> Float[Tensor, "R N P C"]:
-        """Read the P points of every patch, by linear interpolation where patches deform."""
+        """Sample the P points of every patch, with linear interpolation for deformable patches."""
         if self.predict is None:
             return self.uniform(x).permute(0, 2, 3, 1)
         with torch.autocast(x.device.type, enabled=False):
@@ -143,24 +143,24 @@ class DeformablePatch(nn.Module):
             return interpolate(x, left, right, self.patch_size, self.patch_stride)
 
     def uniform(self, x: Float[Tensor, "R C padded"]) -> Float[Tensor, "R C N P"]:
-        """Plain patches, a view of `x`."""
+        """Uniform patches, as a view of `x`."""
         return x.unfold(-1, self.patch_size, self.patch_stride)
 
     def boxes(
         self, x: Float[Tensor, "R C padded"], extent: Extent | None = None
     ) -> tuple[Float[Tensor, "R N"], Float[Tensor, "R N"]]:
-        """Left and right edge of every patch, in time steps from its first plain point.
+        """Left and right edge of every patch, in time steps from the start of the uniform patch.
 
-        Plain patching is left = 0, right = P - 1. Edges are clamped to the series, to what is a
-        row's own where padding follows or precedes it.
+        Uniform patches have left = 0, right = P - 1. Edges are clamped to the series, or to the
+        row's own range where it is padded.
         """
         assert self.predict is not None
         half = (self.patch_size - 1) / 2
         plain = self.uniform(x).transpose(1, 2)
         rows, N = plain.shape[:2]
-        # a copy: the view overlaps itself, and a product would copy it row by row
-        moves = self.predict(plain.flatten(2).flatten(0, 1).contiguous()).view(rows, N, 2)
-        shift, stretch = moves.unbind(-1)
+        # copied at once: the view overlaps itself, and a matmul would copy it row by row
+        offsets = self.predict(plain.flatten(2).flatten(0, 1).contiguous()).view(rows, N, 2)
+        shift, stretch = offsets.unbind(-1)
         reach = F.relu(stretch + half)
         start = torch.arange(shift.shape[-1], device=x.device) * self.patch_stride
         lowest, highest = -start, x.shape[-1] - 1 - start
@@ -185,16 +185,16 @@ def interpolate(
     Parameters
     ----------
     left, right
-        Edges in time steps from the patch's first plain point i S, inside the series.
+        Edges in time steps from the start i S of the uniform patch, inside the series.
     """
     R, C, T = x.shape
     N = left.shape[1]
     steps = torch.arange(patch_size, device=x.device, dtype=x.dtype) / (patch_size - 1)
     offset = left[..., None] + (right - left)[..., None] * steps
     first = torch.arange(N, device=x.device) * patch_stride
-    # rounding may put a position at the very start a little before it
+    # rounding may put a position at the start slightly before it
     floor = torch.maximum(offset.detach().floor(), -first[:, None])
-    # The last point has no right neighbour; its weight there is zero, so any row will do.
+    # The last point has no right neighbour; its weight is zero, so any index will do.
     below = (floor.long() + first[:, None]).clamp(0, T - 1)
     above = (below + 1).clamp(max=T - 1)
     rows = torch.arange(R, device=x.device)[:, None, None] * T

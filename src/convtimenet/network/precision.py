@@ -1,4 +1,4 @@
-"""The number format that a network computes in, which need not be the one asked for."""
+"""The number format a network computes in, which may differ from the requested one."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from convtimenet.network.kernels import native
 def precision_on(
     device: torch.device, asked: Precision, config: ModelConfig
 ) -> tuple[Precision, str]:
-    """What a network computes in on a device, and a notice where that is not what was asked for.
+    """Number format used on a device, and a notice if it is not the requested one.
 
-    The fused CPU kernels compute in float32. Their answers take less time than torch's in bf16
-    (measured with AVX-512 bf16: 1.1 to 1.9 times as long; training 0.8 to 1.3 times), and a
-    training step in them less memory, so bf16 does not switch them off.
+    The fused CPU kernels compute in float32. Predictions with them are faster than with torch in
+    bf16 (which takes 1.1 to 1.9 times as long with AVX-512 bf16; training 0.8 to 1.3 times), and a
+    training step needs less memory, so bf16 does not disable them.
     """
     kernels = device.type == "cpu" and config.norm == "batch" and native.library() is not None
     if asked != "bf16" or not kernels:
         return asked, ""
     return "fp32", (
-        "precision='bf16' is not used on this CPU: the fused float32 kernels take less memory and "
-        "answer sooner, so it is fp32; bf16 is for GPUs"
+        "precision='bf16' is replaced by 'fp32' on this CPU: the fused float32 kernels need less "
+        "memory and predict faster; use bf16 on GPUs"
     )

@@ -1,4 +1,4 @@
-"""RevIN: a series leaves the network in the units it came in (SPEC section 1).
+"""RevIN: reversible instance normalisation (SPEC section 1).
 
 Shape legend: `convtimenet._shapes`.
 """
@@ -36,20 +36,20 @@ class RevIN(nn.Module):
     def forward(
         self, x: Float[Tensor, "B C L"], known: Bool[Tensor, "B C L"] | None = None
     ) -> tuple[Float[Tensor, "B C L"], tuple[Float[Tensor, "B C 1"], Float[Tensor, "B C 1"]]]:
-        """Normalise; also return the (centre, scale) that `inverse` needs. Points that are not
-        `known` are left out of both and become zero."""
+        """Normalise; also return the (centre, scale) for `inverse`. Masked points (`known` False)
+        are excluded from both and set to zero."""
         if known is None and native.usable(x) and not torch.is_grad_enabled():
             x, centre, scale = native.standardise(x, 1e-5, self.subtract_last)
             return (x * self.weight + self.bias if self.affine else x), (centre, scale)
         fixed = x.detach()
         if known is None and x.shape[0] == 0:
-            known = torch.ones_like(x, dtype=torch.bool)  # torch's variance warns of no rows
+            known = torch.ones_like(x, dtype=torch.bool)  # torch's variance warns about empty input
         if known is None:
             mean, variance = fixed.mean(-1, keepdim=True), fixed.var(-1, keepdim=True, correction=0)
         else:
             mean, variance = known_moments(fixed, known)
         scale = (variance + 1e-5).sqrt()
-        # gradients pass through the last value but not through the mean, as in the golden files
+        # gradients flow through the last value but not through the mean, as in the authors' code
         centre = last_known(x, known) if self.subtract_last else mean
         x = (x - centre) / scale
         if self.affine:
@@ -63,7 +63,7 @@ class RevIN(nn.Module):
         y: Float[Tensor, "B C H"],
         statistics: tuple[Float[Tensor, "B C 1"], Float[Tensor, "B C 1"]],
     ) -> Float[Tensor, "B C H"]:
-        """Bring the head's output back to the units of the context."""
+        """Convert the head's output back to the units of the context."""
         centre, scale = statistics
         if self.affine:
             y = (y - self.bias) / (self.weight + 1e-10)
@@ -73,7 +73,7 @@ class RevIN(nn.Module):
 def known_moments(
     x: Float[Tensor, "B C L"], known: Bool[Tensor, "B C L"]
 ) -> tuple[Float[Tensor, "B C 1"], Float[Tensor, "B C 1"]]:
-    """Mean and population variance of the known points; 0 and 0 where there is none."""
+    """Mean and population variance of the observed points; both 0 if there are none."""
     count = known.sum(-1, keepdim=True).clamp(min=1)
     mean = torch.where(known, x, 0.0).sum(-1, keepdim=True) / count
     off = torch.where(known, x - mean, 0.0)
@@ -83,7 +83,7 @@ def known_moments(
 def last_known(
     x: Float[Tensor, "R C L"], known: Bool[Tensor, "R C L"] | None
 ) -> Float[Tensor, "R C 1"]:
-    """The newest value of every channel; its first where none is known."""
+    """The last observed value of every channel; the first value if none is observed."""
     if known is None:
         return x[..., -1:]
     steps = torch.arange(x.shape[-1], device=x.device)

@@ -1,4 +1,4 @@
-"""What a saved model says of itself: its scores for programs, a model card for people."""
+"""Metadata of a saved model: scores as JSON, and a model card in Markdown."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from convtimenet.wording import listing
 
-_HELD_BACK = "held-back part of the training data, which chose the epoch"
+_VALIDATION = "validation split (used to select the epoch)"
 _TASKS = {
     "ConvTimeNetForecaster": ("time-series-forecasting", "windows", "predict()"),
     "ConvTimeNetClassifier": ("time-series-classification", "cases", "predict(X)"),
@@ -17,19 +17,19 @@ _TASKS = {
 
 
 def scores_of(description: dict[str, Any]) -> dict[str, Any]:
-    """The best epoch's scores and the data that gave them; no scores where nothing was held back.
+    """Scores of the best epoch and the data they are from; empty without a validation split.
 
     Parameters
     ----------
     description
-        What the estimator's `description` gives.
+        Output of the estimator's `description`.
     """
     history = description["history"]
     epochs = [e for e in history["epochs"] if e["epoch"] == history["best_epoch"]]
     scores = epochs[0]["valid"] if epochs else {}
     return {
         "scores": scores,
-        "data": _HELD_BACK if scores else "none",
+        "data": _VALIDATION if scores else "none",
         "epoch": history["best_epoch"],
         "trained_again_on_all": history["refitted"],
     }
@@ -47,16 +47,16 @@ def card(description: dict[str, Any]) -> str:
     if scores:
         scored = ["| score | value |", "|---|---|", *scores, "", f"Data: {found['data']}."]
         if found["trained_again_on_all"]:
-            scored.append("The weights were then trained again on all of it, for as many epochs.")
+            scored.append("The network was then trained again on all data for as many epochs.")
     else:
-        scored = ["None: no data were held back."]
+        scored = ["None: there was no validation split."]
     facts = [f"- {name}: {value}" for name, value in _facts(description, examples).items()]
     used = [f"{name} {version(name)}" for name in ("convtimenet", "torch")]
     lines = [
         "---",
         "library_name: convtimenet",
         f"tags: [convtimenet, time-series, {task}]",
-        "license: unknown  # fill in, then seal the folder again (below)",
+        "license: unknown  # fill in, then re-seal the folder (see below)",
         "---",
         "",
         f"# {kind}",
@@ -77,8 +77,8 @@ def card(description: dict[str, Any]) -> str:
         f"model.{call}",
         "```",
         "",
-        "Every file is verified against manifest.json. After a change on purpose, to this card for",
-        "example: `python -c \"from convtimenet.storage.manifest import seal; seal('folder')\"`",
+        "Every file is verified against manifest.json. After an intended change, for example to",
+        "this card: `python -c \"from convtimenet.storage.manifest import seal; seal('folder')\"`",
         "",
         f"Written with {', '.join(used)}, Python {platform.python_version()}.",
     ]
@@ -86,7 +86,7 @@ def card(description: dict[str, Any]) -> str:
 
 
 def _facts(description: dict[str, Any], examples: str) -> dict[str, str]:
-    """What is known of the data and the training, one line each."""
+    """Facts about data and training, by name."""
     data, model, train = description["data"], description["model"], description["train"]
     channels, counted = data["channels"], description["examples"]
     named = isinstance(channels, list)
@@ -101,8 +101,8 @@ def _facts(description: dict[str, Any], examples: str) -> dict[str, str]:
     if "frequency" in data:
         facts["frequency"] = str(data["frequency"])
     if counted is not None:
-        facts[f"{examples} trained on"] = f"{counted['fitted']:,}"
-        facts[f"{examples} held back"] = f"{counted['held_back']:,}"
+        facts[f"training {examples}"] = f"{counted['fitted']:,}"
+        facts[f"validation {examples}"] = f"{counted['held_back']:,}"
     epochs = description["history"]["epochs"]
     facts["protocol"] = f"{train['protocol']}, seed {train['seed']}, {len(epochs)} epochs"
     facts["preset"] = str(description["parameters"]["preset"])

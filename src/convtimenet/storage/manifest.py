@@ -1,10 +1,10 @@
-"""What a model folder consists of, checked before anything in it is used. Works without torch.
+"""The manifest of a model folder, verified before any file is used. Works without torch.
 
-``manifest.json`` names every file of a folder with its size and SHA-256, and holds the SHA-256 of
-itself without that line. It is read only in the one spelling that `seal` gives it, so no byte of a
-folder can change unnoticed. That finds damage and careless changes. Whoever changes a folder on
-purpose can seal it again; what may follow from such a folder is bounded where it is read: no code,
-no file outside it, no more memory than its own size and `MOST_STEPS` ask for.
+``manifest.json`` lists every file of a folder with its size and SHA-256, and contains the SHA-256
+of itself without that line. Only the exact bytes that `seal` writes are accepted, so any changed
+byte in the folder is detected. This catches damage and accidental changes. A folder changed on
+purpose can be sealed again, so loading limits what any folder can do: it runs no code, reads no
+file outside the folder, and needs no more memory than the folder's size and `MAX_STEPS` imply.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ log = logging.getLogger(__name__)
 
 FORMAT = 2
 MANIFEST, DESCRIPTION = "manifest.json", "model.json"
-MOST_STEPS = 2**24
-"""Longest series, padded, that a loaded network may ask for."""
-_MOST_JSON, _DEEPEST = 2**26, 32  # bytes and levels
-_AGAIN = "fetch or save the model again"
+MAX_STEPS = 2**24
+"""Longest padded context that a loaded network may have."""
+_MAX_JSON_BYTES, _MAX_DEPTH = 2**26, 32
+_AGAIN = "download or save the model again"
 
 
 def seal(folder: str | os.PathLike[str]) -> None:
-    """Write the manifest of a folder's files, for a new folder or after a change on purpose.
+    """Write the manifest of a folder, when it is new or after an intended change.
 
     Examples
     --------
@@ -51,19 +51,20 @@ def read_folder(folder: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[st
     Returns
     -------
     description
-        What ``model.json`` says, brought to the current format.
+        The content of ``model.json``, migrated to the current format.
     files
-        The content of every file by name. What was verified is what is used: no file is read twice.
+        The content of every file by name. No file is read twice, so what is used is what was
+        verified.
 
     Raises
     ------
     ArtefactError
-        If the folder is absent, incomplete, damaged or of a newer format; the message names the
+        If the folder is missing, incomplete, damaged or in a newer format; the message names the
         file.
     """
     path = Path(folder)
     if not path.exists() and earlier_of(path).is_dir():
-        log.warning("saving to %s was cut off; the model that lay there before is read", path)
+        log.warning("saving to %s was interrupted; loading the model saved there before", path)
         path = earlier_of(path)
     if not path.is_dir():
         raise ArtefactError(
@@ -75,11 +76,15 @@ def read_folder(folder: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[st
     else:  # format 1 had no manifest
         files = {name: (path / name).read_bytes() for name in names}
     if DESCRIPTION not in files:
-        raise ArtefactError(f"{path} is no complete model folder: {DESCRIPTION} is missing")
+        raise ArtefactError(
+            f"{path} is not a complete model folder: {DESCRIPTION} is missing; {_AGAIN}"
+        )
     described = _parsed(path / DESCRIPTION, files[DESCRIPTION])
     found = _format(path / DESCRIPTION, described)
     if found > 1 and MANIFEST not in names:
-        raise ArtefactError(f"{path} is no complete model folder: {MANIFEST} is missing; {_AGAIN}")
+        raise ArtefactError(
+            f"{path} is not a complete model folder: {MANIFEST} is missing; {_AGAIN}"
+        )
     if MANIFEST in names and found != FORMAT:
         raise ArtefactError(
             f"{path / DESCRIPTION} is damaged: expected format {FORMAT} as in the manifest, found "
@@ -91,18 +96,18 @@ def read_folder(folder: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[st
 
 
 def network_config(path: str | os.PathLike[str], description: dict[str, Any]) -> ModelConfig:
-    """The network's settings, with a bound on what they may ask for.
+    """The model config, with a limit on the length of the context.
 
     Raises
     ------
     ArtefactError, ConfigError, KeyError, TypeError
-        If they are absent or out of range.
+        If settings are missing or out of range.
     """
     config = ModelConfig.from_dict(description["model"])
-    if config.padded_length > MOST_STEPS:
+    if config.padded_length > MAX_STEPS:
         raise ArtefactError(
             f"{Path(path) / DESCRIPTION} asks for series of {config.padded_length} steps, expected "
-            f"at most {MOST_STEPS}; do not use this folder"
+            f"at most {MAX_STEPS}; do not use this folder"
         )
     return config
 
@@ -113,15 +118,15 @@ def needed(path: str | os.PathLike[str], files: dict[str, bytes], name: str) -> 
     Raises
     ------
     ArtefactError
-        If the folder lacks it.
+        If the folder does not contain it.
     """
     if name not in files:
-        raise ArtefactError(f"{path} is no complete model folder: {name} is missing; {_AGAIN}")
+        raise ArtefactError(f"{path} is not a complete model folder: {name} is missing; {_AGAIN}")
     return files[name]
 
 
 def _1_to_2(description: dict[str, Any]) -> dict[str, Any]:
-    """Format 2 counts the training examples, names object labels for what they are and tells a
+    """Format 2 adds the number of training examples, the dtype "python" for object labels, and a
     forecaster's covariates."""
     data = description.get("data")
     if isinstance(data, dict) and data.get("dtype") == "|O":
@@ -132,29 +137,29 @@ def _1_to_2(description: dict[str, Any]) -> dict[str, Any]:
 
 
 _MIGRATIONS = (_1_to_2,)
-"""Step n brings format n to n + 1."""
+"""Step n migrates format n to n + 1."""
 
 
 def _names(path: Path) -> set[str]:
-    """Names of the folder's files; a link counts as what it leads to."""
+    """Names of the folder's files; links are followed."""
     names = set()
     for entry in path.iterdir():
         if not entry.is_file():
-            raise ArtefactError(f"{entry} is no plain file and belongs to no model; remove it")
+            raise ArtefactError(f"{entry} is not a regular file of a saved model; remove it")
         names.add(entry.name)
     return names
 
 
 def _verified(path: Path, names: set[str]) -> dict[str, bytes]:
-    """Every file that the manifest lists, and no other, with the content that it lists."""
+    """Content of the files, which must be exactly those in the manifest and match it."""
     listed = _listed(path / MANIFEST)
     if missing := sorted(listed.keys() - names):
         raise ArtefactError(
-            f"{path} is no complete model folder: {', '.join(missing)} is missing; {_AGAIN}"
+            f"{path} is not a complete model folder: {', '.join(missing)} is missing; {_AGAIN}"
         )
     if extra := sorted(names - listed.keys() - {MANIFEST}):
         raise ArtefactError(
-            f"{path / extra[0]} is not in the manifest and belongs to no model; remove it"
+            f"{path / extra[0]} is not in the manifest and not part of the model; remove it"
         )
     files = {}
     for name, facts in listed.items():
@@ -166,30 +171,32 @@ def _verified(path: Path, names: set[str]) -> dict[str, bytes]:
         files[name] = (path / name).read_bytes()
         if _facts(files[name]) != facts:
             raise ArtefactError(
-                f"{path / name} is damaged or was changed: its SHA-256 is not the manifest's; "
+                f"{path / name} is damaged or was changed: its SHA-256 differs from the manifest; "
                 f"{_AGAIN}"
             )
     return files
 
 
 def _listed(path: Path) -> dict[str, dict[str, Any]]:
-    """Names with size and SHA-256, from a manifest that is whole."""
+    """File names with size and SHA-256, from a verified manifest."""
     content = path.read_bytes()
     manifest = _parsed(path, content)
     format, files = _format(path, manifest), manifest.get("files")
     plain = isinstance(files, dict) and all(isinstance(facts, dict) for facts in files.values())
     if not plain or content != _canonical({"format": format, "files": files}):
         raise ArtefactError(
-            f"{path} is damaged or was changed: its content does not fit its own digest; {_AGAIN}"
+            f"{path} is damaged or was changed: its content does not match its digest; {_AGAIN}"
         )
     assert isinstance(files, dict)
     if any(facts.keys() != {"sha256", "size"} for facts in files.values()):
-        raise ArtefactError(f"{path} is damaged: expected a size and SHA-256 for every file")
+        raise ArtefactError(
+            f"{path} is damaged: expected a size and SHA-256 for every file; {_AGAIN}"
+        )
     return files
 
 
 def _canonical(content: dict[str, Any]) -> bytes:
-    """The one spelling of a manifest: sorted, indented, closed by its own digest."""
+    """Canonical bytes of a manifest: sorted, indented, with its own digest."""
     digest = hashlib.sha256(_json(content)).hexdigest()
     return _json({**content, "own_sha256": digest})
 
@@ -204,9 +211,9 @@ def _facts(content: bytes) -> dict[str, Any]:
 
 def _parsed(path: Path, content: bytes) -> dict[str, Any]:
     """A JSON object of bounded size and depth."""
-    if len(content) > _MOST_JSON:
+    if len(content) > _MAX_JSON_BYTES:
         raise ArtefactError(
-            f"{path} has {len(content)} bytes, expected at most {_MOST_JSON}; {_AGAIN}"
+            f"{path} has {len(content)} bytes, expected at most {_MAX_JSON_BYTES}; {_AGAIN}"
         )
     try:
         value = json.loads(content.decode("utf-8"))
@@ -221,8 +228,8 @@ def _parsed(path: Path, content: bytes) -> dict[str, Any]:
             for inner in (outer.values() if isinstance(outer, dict) else outer)
         ]
         depth += 1
-        if depth > _DEEPEST:
-            raise ArtefactError(f"{path} is nested deeper than {_DEEPEST} levels; {_AGAIN}")
+        if depth > _MAX_DEPTH:
+            raise ArtefactError(f"{path} is nested deeper than {_MAX_DEPTH} levels; {_AGAIN}")
     if not isinstance(value, dict):
         raise ArtefactError(f"{path} does not describe a ConvTimeNet model; {_AGAIN}")
     return value

@@ -1,4 +1,4 @@
-"""A trained model as a folder: weights and arrays (safetensors), the rest (JSON). No pickle."""
+"""Save and load a trained model as a folder of safetensors and JSON files, without pickle."""
 
 from __future__ import annotations
 
@@ -49,23 +49,23 @@ def save(
     arrays: dict[str, np.ndarray],
     description: dict[str, Any],
 ) -> Path:
-    """Write a model folder, whole or not at all.
+    """Write a model folder atomically.
 
     Parameters
     ----------
     folder
-        Made, with its parents; an earlier model there is replaced, anything else is refused.
+        Created with its parents; an earlier model there is replaced, anything else is rejected.
     kind
         Name of the estimator class.
     arrays
-        What the estimator must remember of its data as numbers.
+        Numeric data of the estimator.
     description
         The rest, as plain JSON values.
 
     Raises
     ------
     ArtefactError
-        If something that is not a model lies at `folder`.
+        If `folder` exists and is not a model folder.
     """
     check_target(folder)
     head = head_of(kind, model.config)
@@ -85,7 +85,7 @@ def save(
 
 
 def head_of(kind: str, config: ModelConfig) -> dict[str, Any]:
-    """What every model folder's description begins with."""
+    """Common first entries of every model folder's description."""
     return {"format": FORMAT, "kind": kind, "version": __version__, "model": config.to_dict()}
 
 
@@ -93,17 +93,17 @@ def check_target(
     folder: str | os.PathLike[str],
     known: frozenset[str] = frozenset({WEIGHTS, ARRAYS, METRICS, CARD}),
 ) -> None:
-    """Refuse a folder that would not be written to.
+    """Reject a folder that must not be overwritten.
 
     Parameters
     ----------
     known
-        Files that a model there may consist of, beside its description and manifest.
+        File names allowed in a model folder, besides its description and manifest.
 
     Raises
     ------
     ArtefactError
-        If something that is not a model, or not only a model, lies there.
+        If the folder contains anything other than a model.
     """
     target = Path(folder)
     if not target.exists():
@@ -111,7 +111,7 @@ def check_target(
     found = {path.name for path in target.iterdir()} if target.is_dir() else {target.name}
     if found and not (DESCRIPTION in found and found <= known | {DESCRIPTION, MANIFEST}):
         raise ArtefactError(
-            f"{target} exists and holds something other than a saved model; give another folder "
+            f"{target} exists and holds something other than a saved model; choose another folder "
             "or remove it first"
         )
 
@@ -119,17 +119,17 @@ def check_target(
 def load(
     folder: str | os.PathLike[str], kind: str
 ) -> tuple[ConvTimeNet, dict[str, Any], dict[str, np.ndarray]]:
-    """Read a model folder, every file of it verified (`convtimenet.storage.manifest`).
+    """Read a model folder and verify all its files (`convtimenet.storage.manifest`).
 
     Returns
     -------
     model, description, arrays
-        As they were saved; the model on the CPU in evaluation mode.
+        As saved; the model on the CPU in evaluation mode.
 
     Raises
     ------
     ArtefactError
-        If the folder is absent, incomplete, damaged, of a newer format or of another kind.
+        If the folder is missing, incomplete, damaged, in a newer format or of another kind.
     """
     path = Path(folder)
     found, files = read_folder(path)
@@ -142,14 +142,14 @@ def load(
         weights = safetensors.torch.load(needed(path, files, WEIGHTS))
         arrays = safetensors.numpy.load(needed(path, files, ARRAYS))
         _check_shapes(path, config, weights)
-        with RandomNumbers(0, torch.device("cpu")).for_weights():  # leaves the caller's alone
+        with RandomNumbers(0, torch.device("cpu")).for_weights():  # keeps the caller's random state
             model = ConvTimeNet(config)
         model.load_state_dict(weights)
     return model.eval(), found, arrays
 
 
 def _check_shapes(path: Path, config: ModelConfig, weights: dict[str, Tensor]) -> None:
-    """Compare what the config asks for with the weights that are there, before memory is taken."""
+    """Compare the shapes implied by the config with the weights, before allocating memory."""
     fits = len(config.kernel_sizes) + len(config.stat_categories) <= len(weights)
     if fits:
         with torch.device("meta"):
@@ -158,13 +158,13 @@ def _check_shapes(path: Path, config: ModelConfig, weights: dict[str, Tensor]) -
     if not fits:
         raise ArtefactError(
             f"{path / WEIGHTS} does not hold the weights of the network that {DESCRIPTION} "
-            "describes; fetch or save the model again"
+            "describes; download or save the model again"
         )
 
 
 @contextmanager
 def damaged(folder: str | os.PathLike[str]) -> Iterator[None]:
-    """Report whatever goes wrong while taking a model folder apart as damage to it."""
+    """Report any error while reading a model folder as damage to it."""
     try:
         yield
     except (
@@ -184,7 +184,7 @@ def damaged(folder: str | os.PathLike[str]) -> Iterator[None]:
 
 
 def _plain(value: Any) -> Any:
-    """What a parameter may hold beside JSON's own types: numpy's numbers, other mappings."""
+    """Convert parameter values that are not JSON types: NumPy values and other mappings."""
     if isinstance(value, (np.generic, np.ndarray)):
         return value.tolist()
     if isinstance(value, Mapping):

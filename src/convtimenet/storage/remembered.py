@@ -1,4 +1,4 @@
-"""What a saved forecaster remembers of its table: JSON values and arrays, and back."""
+"""Convert the table kept by a saved forecaster to JSON values and arrays, and back."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 _COVARIATE = "tail.covariate."
 _CATEGORIES = {"name": "Categorical", "settings": {}}
-# ids that are neither text nor whole numbers of 64 bits, by the names of their types
+# types of ids that are neither text nor 64-bit integers, by name
 _LABELS: dict[str, Callable[[str], Any]] = {
     "UUID": UUID,
     "bool": lambda text: text == "True",
@@ -36,7 +36,7 @@ _LABELS: dict[str, Callable[[str], Any]] = {
 
 
 def remembered(table: Table) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """A table as JSON values and arrays; its notices are left out."""
+    """A table as JSON values and arrays, without its notices."""
     origin = table.origin
     values: dict[str, Any] = {
         "channels": list(table.channels),
@@ -49,7 +49,7 @@ def remembered(table: Table) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     }
     arrays = {"tail.values": table.values, "tail.times": table.times.astype(np.int64)}
     if table.known is not None:
-        # finite numbers and a mask, as the format has had it since its first version
+        # finite numbers and a mask, as in the format since its first version
         series = np.split(table.values.T, table.bounds[1:-1], axis=1)
         filled = np.concatenate([filled_contexts(one) for one in series], axis=1).T
         arrays["tail.values"] = np.nan_to_num(filled, copy=False)
@@ -69,11 +69,11 @@ def remembered(table: Table) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
             "id_type": _described(origin.id_dtype),
         }
         if values["series"]["id_type"] == _CATEGORIES and table.ids.dtype != object:
-            values["series"]["id_type"] = None  # some libraries have categories of text alone
+            values["series"]["id_type"] = None  # some libraries only have text categories
         own = origin.id_labels or {}
         kinds = [_kind_of(own.get(one, one)) for one in table.ids.tolist()]
         if others := sorted(set(kinds) - _LABELS.keys()):
-            log.warning("ids of the type %s come back as text from a saved model", others[0])
+            log.warning("ids of type %s will be text after loading the saved model", others[0])
         elif own:
             values["series"]["labels"] = kinds if len(set(kinds)) > 1 else kinds[0]
         arrays["tail.rows"] = table.lengths
@@ -86,18 +86,18 @@ def from_remembered(values: dict[str, Any], arrays: dict[str, np.ndarray]) -> Ta
     Raises
     ------
     ValueError
-        If the parts do not fit together.
+        If the parts are inconsistent.
     """
     times, series = arrays["tail.times"], values.get("series")
     names = [values["time_name"], *values["channels"], *([series["id_name"]] if series else [])]
     if not all(isinstance(name, str) for name in names):
-        raise ValueError("expected names of columns that are text")
+        raise ValueError("expected column names to be text")
     long: dict[str, Any] = {}
     if series is not None:
         ids = series["ids"]
         whole = all(isinstance(one, int) for one in ids)
         if not whole and not all(isinstance(one, str) for one in ids):
-            raise ValueError("expected ids that are text or whole numbers")
+            raise ValueError("expected ids to be text or integers")
         kind = np.int64 if whole else object
         long = {
             "id_name": series["id_name"],
@@ -111,7 +111,7 @@ def from_remembered(values: dict[str, Any], arrays: dict[str, np.ndarray]) -> Ta
     _expect("tail.values", numbers, "f", (T, C))
     _expect("tail.rows", rows, "i", (len(long.get("ids", rows)),))
     if (rows < 1).any() or rows.sum() != T or not np.isfinite(numbers).all():
-        raise ValueError(f"expected a tail of series of {T} rows together, all of them finite")
+        raise ValueError(f"expected a tail of series with {T} rows in total, all of them finite")
     if known is not None:
         _expect("tail.known", known, "b", (T, C))
         numbers = np.where(known, numbers, np.nan)
@@ -123,7 +123,7 @@ def from_remembered(values: dict[str, Any], arrays: dict[str, np.ndarray]) -> Ta
             _expect(key, kept, "f" if texts is None else "i", (T,))
             if texts is not None:
                 if (kept < -1).any() or not all(isinstance(text, str) for text in texts):
-                    raise ValueError(f"expected {key} to number texts")
+                    raise ValueError(f"expected {key} to hold indices of texts")
                 kept = np.array([*texts, None], dtype=object)[kept]
             covariates[name] = kept
     return Table(
@@ -149,21 +149,21 @@ def _kind_of(label: Any) -> str:
 
 
 def _labels(kinds: str | list[str] | None, ids: list[Any]) -> dict[Any, Any] | None:
-    """The caller's own ids by those of the table; `kinds` one for all, or one for each."""
+    """The caller's ids, keyed by those of the table; `kinds` is one for all, or one for each."""
     if kinds is None:
         return None
     kinds = [kinds] * len(ids) if isinstance(kinds, str) else kinds
     if unknown := [kind for kind in kinds if kind not in _LABELS]:
-        raise ValueError(f"{unknown[0]!r} is no type of ids")
+        raise ValueError(f"{unknown[0]!r} is not an id type")
     try:
         return {one: _LABELS[kind](one) for kind, one in zip(kinds, ids, strict=True)}
     except ArithmeticError as error:  # of Decimal
-        raise ValueError("an id is no decimal number") from error
+        raise ValueError("an id is not a decimal number") from error
 
 
 def _particulars(origin: Origin) -> dict[str, Any]:
-    """What an origin has beyond the usual, as JSON values; labels that JSON cannot hold are text
-    from then on."""
+    """Non-default fields of an origin, as JSON values; labels that JSON cannot hold are left out
+    and become text."""
     found = {
         name: value
         for name in ("series", "period", "time_form")
@@ -189,12 +189,12 @@ def _origin(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_fits(table: Table, scaler: Scaler, encoder: Encoder, config: ModelConfig) -> None:
-    """Refuse a tail, a scaling or covariates that are not those of one network.
+    """Check that a tail, a scaler and covariates match the model config.
 
     Raises
     ------
     ValueError
-        If they do not fit together.
+        If they do not.
     """
     lengths, L, C = table.lengths, config.context_length, len(table.channels)
     if (lengths > L).any() or (not table.long and len(table.times) != L):
@@ -209,7 +209,7 @@ def check_fits(table: Table, scaler: Scaler, encoder: Encoder, config: ModelConf
         if text != (column.categories is not None):
             raise ValueError(f"covariate {column.name!r} is text in one place, numbers in another")
         if not (np.isfinite(column.centre) and 0 < column.scale < np.inf):
-            raise ValueError(f"covariate {column.name!r} has a scaling that is none")
+            raise ValueError(f"covariate {column.name!r} has an invalid scaling")
     if unknown := set(encoder.calendar) - CALENDAR.keys():
         raise ValueError(f"no calendar features: {unknown}")
     if encoder.calendar and table.times.dtype.kind != "M":
@@ -217,7 +217,7 @@ def check_fits(table: Table, scaler: Scaler, encoder: Encoder, config: ModelConf
 
 
 def _expect(name: str, array: np.ndarray, kind: str, shape: tuple[int, ...]) -> None:
-    """Check the kind of an array's numbers, and its shape."""
+    """Check the dtype kind and the shape of an array."""
     if array.dtype.kind != kind or array.shape != shape:
         raise ValueError(
             f"expected a tail with {name} of the shape {shape}, kind {kind!r}; found "
@@ -226,7 +226,7 @@ def _expect(name: str, array: np.ndarray, kind: str, shape: tuple[int, ...]) -> 
 
 
 def _described(dtype: Any) -> dict[str, Any] | None:
-    """A narwhals type of time stamps or ids as JSON values."""
+    """A narwhals dtype of timestamps or ids, as JSON values."""
     if dtype is None or type(dtype).__name__ not in _kinds():
         return None
     settings = {n: getattr(dtype, n) for n in ("time_unit", "time_zone") if hasattr(dtype, n)}
@@ -240,7 +240,7 @@ def _restored(described: dict[str, Any] | None) -> Any:
     import narwhals.stable.v2 as nw
 
     if described["name"] not in _kinds():
-        raise ValueError(f"{described['name']!r} is no type of time stamps or ids")
+        raise ValueError(f"{described['name']!r} is not a type of timestamps or ids")
     return getattr(nw, described["name"])(**described["settings"])
 
 
@@ -251,7 +251,7 @@ def _kinds() -> frozenset[str]:
 
 
 def scaler_of(centre: np.ndarray, scale: np.ndarray) -> Scaler:
-    """A scaler from a file: one finite number per channel (of each series), no scale of 0."""
+    """A scaler from a file: finite numbers per channel (of each series), with scales above 0."""
     if centre.shape != scale.shape or centre.ndim not in (2, 3) or centre.shape[-1] != 1:
         raise ValueError(f"a scaler of the shapes {centre.shape} and {scale.shape}")
     if not np.isfinite([centre, scale]).all() or not (scale > 0).all():

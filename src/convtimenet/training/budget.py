@@ -1,4 +1,4 @@
-"""How a training step fits the memory there is, seen before it starts."""
+"""Check before training that a step fits in the available memory."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ def fit_memory(
     device: torch.device,
     history: History,
 ) -> int:
-    """Predict the peak, and have activations computed again where it exceeds the budget.
+    """Predict the peak memory, and recompute activations if it exceeds the budget.
 
     Returns
     -------
-    Examples that a batch must have for BatchNorm to learn from it. Of another network nothing is
-    known: no peak is predicted.
+    Minimum number of examples in a batch for BatchNorm to train on it. For an `OtherNetwork` it is
+    1, and no peak is predicted.
 
     Raises
     ------
     DataError
-        If no batch can have as many.
+        If no batch can have that many.
     """
     if isinstance(model, OtherNetwork):
         return 1

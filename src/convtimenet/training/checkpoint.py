@@ -1,7 +1,7 @@
-"""States of an unfinished training on disk, so that it can go on after a kill.
+"""Checkpoints of an unfinished training run, to resume after a kill.
 
-A state is one file: safetensors, with the JSON values as a tensor of bytes. Its name ends in the
-SHA-256 of its content, so one rename makes state and checksum appear together.
+A checkpoint is one safetensors file, with the JSON values stored as a tensor of bytes. Its name
+ends in the SHA-256 of its content, so a single rename publishes content and checksum together.
 """
 
 from __future__ import annotations
@@ -27,29 +27,29 @@ log = logging.getLogger(__name__)
 
 FORMAT = 1
 KEPT = 2
-"""States kept of each training: the newest, and one to fall back to."""
+"""Checkpoints kept of each run: the newest, and one to fall back to."""
 _VALUES, _LOCK = "values.json", ".lock"
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A state: tensors, and the rest as plain JSON values."""
+    """State of a training run: tensors, and the rest as plain JSON values."""
 
     tensors: dict[str, Tensor]
     values: dict[str, Any]
 
 
 class Checkpoints:
-    """The states of one training in a folder.
+    """The checkpoints of one training run in a folder.
 
     Parameters
     ----------
     folder
-        Made with its parents when training begins.
+        Created with its parents when training begins.
     phase
-        Name of the training: several may share a folder.
+        Name of the run within the folder, which several may share.
     run
-        What tells this training from others, as plain values (`fingerprint`).
+        Plain values that identify the run.
 
     Raises
     ------
@@ -64,58 +64,58 @@ class Checkpoints:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Keep every other training out of the folder while the block runs.
+        """Lock the folder against other training processes for the duration of the block.
 
         Raises
         ------
         CheckpointError
-            If one is in it, or the folder cannot be made or written to.
+            If another process is using it, or the folder cannot be created or written to.
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             (self.folder / _LOCK).touch()
         except OSError as error:
             raise CheckpointError(
-                f"resume must be a folder that can be written to, found {self.folder} ({error}); "
-                "give another folder"
+                f"resume must be a writable folder, found {self.folder} ({error}); choose another "
+                "folder"
             ) from error
         with locked(self.folder / _LOCK) as holder:
             if holder is not None:
                 raise CheckpointError(
-                    f"{self.folder} is in use: {holder} is training into it; wait for that to end "
-                    "or stop it, or give another folder"
+                    f"{self.folder} is in use: {holder} is training there; wait for it to finish, "
+                    "stop it, or choose another folder"
                 )
             yield
 
     def newest(self) -> Checkpoint | None:
-        """The newest undamaged state; None where there is none at all.
+        """The newest undamaged checkpoint; None if there are no checkpoints.
 
         Raises
         ------
         CheckpointError
-            If it is of another run, or every state is damaged.
+            If it belongs to another run, or every checkpoint is damaged.
         """
         files = self._files()
         for path in reversed(files):
             found = _read(path)
             if found is None:
-                log.warning("the checkpoint %s is damaged; the one before it is taken", path)
+                log.warning("the checkpoint %s is damaged; using the one before it", path)
                 continue
             if different := _differences(found.values["run"], self.run):
                 raise CheckpointError(
-                    f"{self.folder} holds the training of another run ({'; '.join(different)}); "
-                    "give the settings and data it was started with, or another folder"
+                    f"{self.folder} holds checkpoints of another run ({'; '.join(different)}); "
+                    "use the settings and data it was started with, or another folder"
                 )
             return found
         if files:
             raise CheckpointError(
                 f"every checkpoint in {self.folder} is damaged; remove the folder to train from "
-                "the start"
+                "scratch"
             )
         return None
 
     def save(self, state: Checkpoint) -> None:
-        """Write a state, and remove what is older than the last `KEPT`."""
+        """Write a checkpoint, and remove all but the newest `KEPT`."""
         text = json_text({**state.values, "run": self.run})
         values = torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8)
         tensors = {name: t.detach().cpu().contiguous() for name, t in state.tensors.items()}
@@ -129,12 +129,12 @@ class Checkpoints:
             path.unlink(missing_ok=True)
 
     def _files(self) -> list[Path]:
-        """State files of this training, oldest first."""
+        """Checkpoint files of this run, oldest first."""
         return sorted(self.folder.glob(f"{self.phase}-{'[0-9]' * 8}-*.safetensors"))
 
 
 def seed_of(folder: str | PathLike[str]) -> int | None:
-    """Seed of the training whose states lie in a folder; None where there is no undamaged one."""
+    """Seed of the run whose checkpoints are in a folder; None if there is no undamaged one."""
     for path in sorted(Path(folder).glob("*-*.safetensors"), reverse=True):
         if (found := _read(path)) is not None:
             return found.values["run"]["training"]["seed"]
@@ -142,7 +142,7 @@ def seed_of(folder: str | PathLike[str]) -> int | None:
 
 
 def check_folder(folder: str | PathLike[str]) -> None:
-    """Refuse what cannot be a folder of checkpoints.
+    """Reject a path that cannot be a checkpoint folder.
 
     Raises
     ------
@@ -154,7 +154,7 @@ def check_folder(folder: str | PathLike[str]) -> None:
 
 
 def _read(path: Path) -> Checkpoint | None:
-    """The state in a file; None if its content is not what its name promises."""
+    """Read a checkpoint file; None if its content does not match the hash in its name."""
     data = path.read_bytes()
     if hashlib.sha256(data).hexdigest() != path.stem.split("-")[-1]:
         return None
@@ -164,7 +164,7 @@ def _read(path: Path) -> Checkpoint | None:
 
 
 def _differences(theirs: Any, ours: Any, name: str = "") -> list[str]:
-    """Where two descriptions of a run differ."""
+    """Differences between two descriptions of a run."""
     if theirs == ours:
         return []
     if isinstance(theirs, dict) and isinstance(ours, dict):
@@ -174,15 +174,15 @@ def _differences(theirs: Any, ours: Any, name: str = "") -> list[str]:
             for text in _differences(theirs.get(key), ours.get(key), f"{name}.{key}".lstrip("."))
         ]
     if name.endswith("data"):
-        return [f"its {name} is other"]
+        return [f"its {name} differs"]
     return [f"its {name} is {theirs!r}, here {ours!r}"]
 
 
 def data_hash(value: Any) -> str:
-    """SHA-256 over everything in an object that holds data: tensors and plain values.
+    """SHA-256 of all tensors and plain values in an object that holds data.
 
-    A view counts with all the memory it looks at, so that overlapping windows cost no more than
-    the table they are cut from.
+    A view is hashed with its whole storage, so overlapping windows cost no more than the table they
+    are taken from.
     """
     digest = hashlib.sha256()
     _add(digest, value)
@@ -203,6 +203,6 @@ def _add(digest: Any, value: Any) -> None:
             _add(digest, value[key])
     elif value is None or isinstance(value, (str, bool, int, float)):
         digest.update(f"{type(value).__name__} {value!r};".encode())
-    else:  # an object of ours: windows, cases
+    else:  # one of our own objects: windows, cases
         digest.update(type(value).__name__.encode())
         _add(digest, vars(value))

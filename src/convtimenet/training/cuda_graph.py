@@ -2,8 +2,8 @@
 
 A small network's step is hundreds of kernels of a few microseconds each, and launching them one by
 one takes longer than running them. A graph launches them all at once. It replays the same kernels
-on the same addresses, so all that a step reads and writes must stay where it is: the numbers of the
-examples are copied into one buffer, everything else is the step's own.
+on the same addresses, so everything a step reads and writes must stay in place: the example indices
+are copied into a fixed buffer, and the rest belongs to the step.
 """
 
 from __future__ import annotations
@@ -19,26 +19,27 @@ from torch import Tensor
 
 log = logging.getLogger(__name__)
 
-_WARM_UP = 3  # steps before the capture, in which libraries allocate what they keep
+_WARM_UP = 3  # steps before the capture, in which libraries allocate their persistent memory
 
 
 @functools.cache
 def _stream(device: torch.device, thread: int) -> torch.cuda.Stream:
-    """The stream that a thread captures on: cuBLAS keeps memory for every stream it has seen."""
+    """Capture stream of a thread; cached because cuBLAS keeps memory for every stream used."""
     return torch.cuda.Stream(device)
 
 
 class Graphed:
-    """Runs a step for batches of one size: a few times as it is, then as a graph.
+    """Runs a step for batches of one size: a few times eagerly, then as a graph.
 
-    The first steps are real ones on the stream that captures; the capture itself computes nothing
-    and is followed by its first replay. So each batch is trained on once, in order, with the random
-    numbers of its turn. A graph keeps the memory of a whole step until it is dropped.
+    The first steps are ordinary training steps on the capture stream; the capture itself computes
+    nothing and is followed by its first replay. So each batch is trained on exactly once, in order,
+    with the same random numbers as without a graph. A graph holds the memory of a whole step until
+    it is dropped.
 
     Parameters
     ----------
     size
-        B, the batch size that is captured.
+        B, the batch size to capture.
     device
         A CUDA device.
     """
@@ -52,13 +53,13 @@ class Graphed:
         self.refused = False
 
     def __call__(self, step: Callable[[Tensor], None], index: Tensor) -> bool:
-        """Do the step; False if it was not done, because of its size or a failed capture.
+        """Run the step; False if it was not run, because of its size or a failed capture.
 
         Parameters
         ----------
         step
-            Trains on the examples numbered by a tensor (size,), without reading anything back; the
-            same one at every call, for the graph repeats what it captured.
+            Trains on the examples at the indices (size,), without synchronising; must be the same
+            function at every call, because the graph replays what it captured.
 
         Raises
         ------
@@ -79,7 +80,7 @@ class Graphed:
         return True
 
     def _first(self, step: Callable[[Tensor], None]) -> None:
-        """A step as it is, on the stream of the capture."""
+        """Run a step eagerly on the capture stream."""
         self.stream.wait_stream(torch.cuda.current_stream(self.device))
         try:
             with torch.cuda.stream(self.stream):
@@ -95,17 +96,17 @@ class Graphed:
         before = generator.clone_state()
         pool = torch.cuda.graph_pool_handle()
         try:
-            # "thread_local": what other threads of the program do meanwhile neither breaks the
-            # capture nor is broken by it; autograd's own thread only launches kernels
+            # "thread_local": CUDA calls of other threads neither break the capture nor are broken
+            # by it; autograd's own thread only launches kernels
             with torch.cuda.graph(graph, pool, self.stream, capture_error_mode="thread_local"):
                 step(self.index)
         except RuntimeError as error:
-            # Where a call broke the capture, ending it fails too: then torch leaves the capture's
-            # stream current, generator and allocator waiting for the end, and the error is that of
-            # the end; the call's own stands behind it.
+            # If a call broke the capture, ending it fails too: torch then leaves the capture stream
+            # current and generator and allocator in capture mode, and raises the error of the end,
+            # with the original one as its context.
             torch.cuda.set_stream(outside)
             generator.graphsafe_set_state(before)
-            with suppress(RuntimeError):  # where the allocator was told of the end
+            with suppress(RuntimeError):  # raised if the allocator has already left the capture
                 number = self.index.device.index or 0
                 torch._C._cuda_endAllocateToPool(number, pool)
                 torch._C._cuda_releasePool(number, pool)

@@ -1,4 +1,4 @@
-"""Stopping a training on SIGINT or SIGTERM between two steps instead of in the middle of one."""
+"""Stop training on SIGINT or SIGTERM between two steps rather than in the middle of one."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-# Handlers of the user's own stay in force: only Python's usual ones are replaced for a while.
-_USUAL: dict[int, Any] = {
+# Only Python's default handlers are replaced temporarily; a user's own handlers stay in force.
+_DEFAULT_HANDLERS: dict[int, Any] = {
     signal.SIGINT: signal.default_int_handler,
     signal.SIGTERM: signal.SIG_DFL,
 }
 
 
 class Terminated(SystemExit):
-    """SIGTERM ended a training in good order; the process exits with 143 as after the signal."""
+    """SIGTERM ended training cleanly; the process exits with 143, as after the signal."""
 
     def __init__(self, message: str):
         super().__init__(128 + signal.SIGTERM)
@@ -29,41 +29,41 @@ class Terminated(SystemExit):
 
 @dataclass
 class StopRequest:
-    """The signal that asked for an end, 0 for none."""
+    """The signal that requested a stop, 0 for none."""
 
     signal: int = 0
 
     @property
     def name(self) -> str:
-        """What the signal is called."""
+        """Name of the signal."""
         return signal.Signals(self.signal).name
 
     def error(self, message: str) -> BaseException:
-        """What the signal stands for as an exception."""
+        """The exception that corresponds to the signal."""
         return Terminated(message) if self.signal == signal.SIGTERM else KeyboardInterrupt(message)
 
 
 @contextmanager
 def stop_requests() -> Iterator[StopRequest]:
-    """Note SIGINT and SIGTERM inside instead of dying of them; the second one acts as usual.
+    """Record SIGINT and SIGTERM instead of acting on them; a second signal acts as usual.
 
-    Outside the main thread, where Python handles no signals, nothing is changed.
+    Does nothing outside the main thread, where Python handles no signals.
     """
     request = StopRequest()
 
     def note(number: int, frame: Any) -> None:
         if request.signal:
-            signal.signal(number, _USUAL[number])
+            signal.signal(number, _DEFAULT_HANDLERS[number])
             signal.raise_signal(number)
         request.signal = number
 
-    ours: list[int] = []
+    replaced: list[int] = []
     if threading.current_thread() is threading.main_thread():
-        ours = [number for number, usual in _USUAL.items() if signal.getsignal(number) == usual]
-    for number in ours:
+        replaced = [n for n, usual in _DEFAULT_HANDLERS.items() if signal.getsignal(n) == usual]
+    for number in replaced:
         signal.signal(number, note)
     try:
         yield request
     finally:
-        for number in ours:
-            signal.signal(number, _USUAL[number])
+        for number in replaced:
+            signal.signal(number, _DEFAULT_HANDLERS[number])

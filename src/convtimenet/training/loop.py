@@ -1,4 +1,4 @@
-"""The training loop, one for both tasks."""
+"""The training loop, shared by all tasks."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ from convtimenet.training.step import Step
 
 log = logging.getLogger(__name__)
 
-_ROW_OF_SKIPPED = 5
-"""Skipped steps in a row after which training goes back to good weights."""
-_ROLLBACKS = 3
-_GOOD_EVERY = 500  # steps from one copy of good weights to the next; an epoch's start is one too
-_READ_EVERY = 50  # steps from one look at the step's counts to the next, where a look takes time
-_DEAD_SCALE = 1e-6  # Adam moves a residual scale by about the learning rate a step
-_BLOWN_VARIANCE = 1e8  # tokens are of order 1
+_MAX_SKIPPED_IN_A_ROW = 5
+"""Consecutive skipped steps after which training rolls back to the last good snapshot."""
+_MAX_ROLLBACKS = 3
+_SNAPSHOT_EVERY = 500  # steps between snapshots of good weights; each epoch also starts with one
+_READ_EVERY = 50  # steps between reads of the step's counters, where a read is expensive
+_DEAD_SCALE = 1e-6  # Adam moves a residual scale by about the learning rate per step
+_EXPLODED_VARIANCE = 1e8  # tokens are of order 1
 
 
 def train(
@@ -50,30 +50,30 @@ def train(
     checkpoints: Checkpoints | None = None,
     stop: StopRequest | None = None,
 ) -> History:
-    """Train a network in place and leave the weights of its best epoch in it.
+    """Train a network in place and restore the weights of its best epoch.
 
     Parameters
     ----------
     model, device
-        The network and the device that it and the examples are on already.
+        The network and its device, which must also be that of the examples.
     examples
-        What the weights are fitted to.
+        The training examples.
     valid
-        What chooses the epoch; None trains to the end.
+        The validation split (used to select the epoch); None trains to the end.
     config
-        Its schedule, clipping and stopping follow SPEC section 5.
+        Training settings; schedule, clipping and stopping follow SPEC section 5.
     numbers
-        Where dropout draws from; by default from numbers of its own, of the config's seed.
+        Random state for dropout; by default a new one from the config's seed.
     verbose
-        0 shows nothing, 1 the progress, 2 also a line an epoch (`convtimenet.progress`).
+        0 shows nothing, 1 the progress, 2 also one line per epoch (`convtimenet.progress`).
     label
-        What the work is called there.
+        Name of the run in the progress display.
     checkpoints
-        Where states are written now and then, and where training goes on from the newest one; a
-        training that has ended is not done again.
+        Where checkpoints are written, and read to resume from the newest one; a finished run is
+        not repeated.
     stop
         Ends training after the current step once its signal is set: the state is saved, and the
-        best weights are put back if an epoch was finished (`History.best_epoch`).
+        best weights are restored if an epoch was finished (`History.best_epoch`).
 
     Returns
     -------
@@ -84,9 +84,9 @@ def train(
     TrainingError
         If no epoch gave finite weights and scores.
     CheckpointError
-        If the checkpoints are of another run or damaged, or another process trains into them.
+        If the checkpoints belong to another run, are damaged, or are in use by another process.
     OutOfMemoryError
-        If memory does not suffice for the smallest part of a batch.
+        If there is not enough memory for the smallest part of a batch.
     """
     numbers = numbers or RandomNumbers(config.seed, device)
     stop = stop or StopRequest()
@@ -99,7 +99,7 @@ def train(
 
 
 class _Training:
-    """The state of a training between two steps, and what takes it from one to the next."""
+    """State of a training run, and the methods that advance, save and restore it."""
 
     def __init__(
         self,
@@ -115,7 +115,7 @@ class _Training:
         self.model, self.examples, self.valid, self.config = model, examples, valid, config
         self.device, self.numbers = device, numbers
         self.checkpoints, self.stop = checkpoints, stop
-        # named as when it was torch's global state, so that earlier checkpoints are read
+        # key from when this was torch's global state, so that old checkpoints stay readable
         self.random = "random" if device.type == "cpu" else f"random.{device.type}"
         head = model.config.head
         paper = config.protocol == "paper"
@@ -123,18 +123,18 @@ class _Training:
         self.history = History(device=str(device))
         smallest = fit_memory(model, examples, config, device, self.history)
         self.step = Step(model, examples, config, device, smallest)
-        # The validation score that chooses the epoch is what training minimises. The authors'
-        # classification script goes by accuracy; the loss says more about few cases.
-        self.chosen_by = "accuracy" if paper and head == "classify" else self.step.loss.name
+        # The epoch is selected by the validation value of the training loss. The authors'
+        # classification script uses accuracy, which is coarse for few cases.
+        self.selected_by = "accuracy" if paper and head == "classify" else self.step.loss.name
         self.order = torch.Generator().manual_seed(config.seed)
-        self.drawn_from = self.order.get_state()
-        """State of `order` before the running epoch's order was drawn."""
+        self.order_state = self.order.get_state()
+        """State of `order` before the current epoch's order was drawn."""
         self.lr, self.rate_factor = config.lr, 1.0
         self.epoch, self.position = 1, 0
-        """The running epoch, counted from 1, and its batches done."""
+        """The current epoch, counted from 1, and the number of its batches done."""
         self.best_score, self.best, self.waited = float("inf"), _copies(model.state_dict()), 0
         self.good: dict[str, Tensor] = {}
-        """Weights and optimiser that gave a finite step; empty before the first one."""
+        """Snapshot of weights and optimiser that gave a finite step; empty before the first."""
         self.good_age = 0
         self.interrupted = False
         self.begin = self.epoch_begin = self.saved = time.monotonic()
@@ -142,12 +142,12 @@ class _Training:
     # --- the loop --------------------------------------------------------------------------------
 
     def all_epochs(self, verbose: int, label: str) -> None:
-        """Train to the end, or to a request to stop."""
+        """Train until the end or a stop request."""
         history, config = self.history, self.config
         steps = len(training_batches(torch.arange(len(self.examples))[: config.epoch_size], config))
         with showing(label, verbose, at_once=True) as task:
             task.expect(steps * config.epochs, done=(self.epoch - 1) * steps + self.position)
-            alone = task.outer is None  # of many trainings, each need not be spoken of
+            alone = task.outer is None  # no notes for each of many runs
             if alone:
                 what = "windows" if self.model.config.head == "forecast" else "cases"
                 examples = f"{len(self.examples):,} {what}"
@@ -168,11 +168,11 @@ class _Training:
         good = history.best_epoch and all(v.isfinite().all() for v in self.best.values())
         if good:
             self.model.load_state_dict(self.best)
-        if not good or (self.valid is None and not self._answers()):
+        if not good or (self.valid is None and not self._finite_outputs()):
             raise TrainingError(
-                f"training did not converge: {history.stopped}, and no epoch before gave finite "
-                f"weights and scores; expected a smaller lr than {config.lr:g} or a clip_norm "
-                f"(found {config.clip_norm})"
+                f"training did not converge: {history.stopped}, and no earlier epoch gave finite "
+                f"weights and scores; use an lr below {config.lr:g} or a clip_norm (found "
+                f"{config.clip_norm})"
             )
         history.notes += _notes(self.model, history)
         if self.checkpoints is not None:
@@ -180,14 +180,14 @@ class _Training:
             self.checkpoints.save(Checkpoint(state, {"done": True, "history": history.to_dict()}))
 
     def _epoch(self, task: Task) -> None:
-        """One epoch, or what is left of it."""
+        """Run one epoch, or the rest of it after resuming."""
         step, history = self.step, self.history
         self.lr = self.config.learning_rate(self.epoch) * self.rate_factor
         step.set_rate(self.lr)
         self.model.train()
         if self.position == 0:
             self.epoch_begin = time.monotonic()
-            self.good_age = _GOOD_EVERY
+            self.good_age = _SNAPSHOT_EVERY
             step.begin_epoch()
         order = torch.randperm(len(self.examples), generator=self.order)[: self.config.epoch_size]
         for index in training_batches(order.to(self.device), self.config)[self.position :]:
@@ -209,13 +209,13 @@ class _Training:
         self._end_epoch()
         task.note = epoch_note(history)
         log.info("epoch %d: %s", self.epoch - 1, epoch_note(history))
-        if not history.stopped:  # short epochs are not worth a file each
+        if not history.stopped:  # short epochs do not each need a file
             self._save_if_due(self.config.checkpoint_seconds / 10)
 
     def _one_step(self, index: Tensor) -> None:
-        """Train on one batch, and go back to good weights where nothing but NaN comes out."""
+        """Train on one batch, and roll back after too many skipped steps in a row."""
         step, history = self.step, self.history
-        copy = _copies(step.state()) if self.good_age >= _GOOD_EVERY else None
+        copy = _copies(step.state()) if self.good_age >= _SNAPSHOT_EVERY else None
         with self.numbers.in_use():
             step(index)
         history.steps += 1
@@ -223,19 +223,21 @@ class _Training:
         self.good_age += 1
         if copy is None and not step.reads_back and history.steps % _READ_EVERY:
             return
-        history.skipped, row = step.counts[1:].tolist()
-        if copy is not None and row == 0:
+        history.skipped, in_a_row = step.counts[1:].tolist()
+        if copy is not None and in_a_row == 0:
             self.good, self.good_age = copy, 0
-        if row >= _ROW_OF_SKIPPED:
+        if in_a_row >= _MAX_SKIPPED_IN_A_ROW:
             self._roll_back()
 
     def _roll_back(self) -> None:
-        reason = f"the loss or its gradients were not finite in {_ROW_OF_SKIPPED} steps in a row"
+        steps = _MAX_SKIPPED_IN_A_ROW
+        reason = f"the loss or its gradients were not finite in {steps} steps in a row"
         if not self.good:
             self.history.stopped = f"{reason} from the first step on"
-        elif self.history.rollbacks == _ROLLBACKS:
+        elif self.history.rollbacks == _MAX_ROLLBACKS:
             self.history.stopped = (
-                f"{reason} for the {_ROLLBACKS + 1}th time, though the learning rate was halved"
+                f"{reason} for the {_MAX_ROLLBACKS + 1}th time, although the learning rate was "
+                "halved each time"
             )
         else:
             self.history.rollbacks += 1
@@ -244,12 +246,12 @@ class _Training:
             self.step.load(self.good)
             self.step.run.zero_()
             self.step.set_rate(self.lr)
-            log.warning("%s: back to earlier weights, with half the learning rate", reason)
+            log.warning("%s: rolled back to earlier weights and halved the learning rate", reason)
 
     def _end_epoch(self) -> None:
-        """Score the epoch, keep its weights if they are the best, and see whether to stop."""
+        """Score the epoch, keep its weights if they are the best, and decide whether to stop."""
         step, history, config = self.step, self.history, self.config
-        history.skipped, row = step.counts[1:].tolist()
+        history.skipped, in_a_row = step.counts[1:].tolist()
         scores: Scores = {}
         if self.valid is not None:
             with autocast(self.device, config), showing("validation", verbose=0):
@@ -266,12 +268,12 @@ class _Training:
         loss = float(step.total) / seen if seen else float("nan")
         seconds = time.monotonic() - self.epoch_begin
         history.epochs.append(Epoch(self.epoch, loss, scores, self.lr, seconds))
-        if not seen:  # all its steps were skipped: it is no epoch of training
+        if not seen:  # all steps were skipped, so nothing was trained
             score = float("inf")
         elif scores:
-            score = scores[self.chosen_by] * (-1 if self.chosen_by == "accuracy" else 1)
-        else:  # nothing held back: the last epoch is kept, unless its last step spoilt the weights
-            score = -self.epoch if row == 0 or self._answers() else float("inf")
+            score = scores[self.selected_by] * (-1 if self.selected_by == "accuracy" else 1)
+        else:  # no validation split: keep the last epoch unless its last step broke the weights
+            score = -self.epoch if in_a_row == 0 or self._finite_outputs() else float("inf")
         if score < self.best_score:
             self.best_score, self.waited = score, 0
             self.best = _copies(self.model.state_dict())
@@ -279,16 +281,16 @@ class _Training:
         else:
             self.waited += 1
         self.epoch, self.position = self.epoch + 1, 0
-        self.drawn_from = self.order.get_state()
+        self.order_state = self.order.get_state()
         if self._out_of_time():
             history.stopped = f"time limit of {config.time_limit} s"
         elif config.patience is not None and self.waited >= config.patience:
-            history.stopped = f"no better validation {self.chosen_by} for {self.waited} epochs"
+            history.stopped = f"no better validation {self.selected_by} for {self.waited} epochs"
         elif self.epoch > config.epochs:
             history.stopped = f"all {config.epochs} epochs done"
 
-    def _answers(self) -> bool:
-        """Whether the network's answers to a batch of the training data are finite."""
+    def _finite_outputs(self) -> bool:
+        """Whether the network's outputs on a training batch are finite."""
         with autocast(self.device, self.config):
             found = outputs(fuse(self.model), self.examples, self.config.batch_size, self.device)
             return bool(next(found)[0].isfinite().all())
@@ -297,10 +299,10 @@ class _Training:
         limit = self.config.time_limit
         return limit is not None and time.monotonic() - self.begin > limit
 
-    # --- saving and going on ---------------------------------------------------------------------
+    # --- saving and resuming ---------------------------------------------------------------------
 
     def _save_if_due(self, after: float) -> None:
-        """Save the state if the last one is older than `after` seconds."""
+        """Save the state if the last save is more than `after` seconds ago."""
         if self.checkpoints is not None and time.monotonic() - self.saved >= after:
             self._save_state()
 
@@ -313,7 +315,7 @@ class _Training:
             **step.state(),
             **{f"best.{name}": value for name, value in self.best.items()},
             **{f"good.{name}": value for name, value in self.good.items()},
-            "order": self.drawn_from,
+            "order": self.order_state,
             self.random: self.numbers.state(),
             "total": step.total,
             "counts": step.counts,
@@ -333,7 +335,7 @@ class _Training:
         self.saved = time.monotonic()
 
     def resumed(self) -> bool:
-        """Go on from the newest checkpoint, if there is one; True if training had ended."""
+        """Resume from the newest checkpoint, if any; True if training had already ended."""
         found = None if self.checkpoints is None else self.checkpoints.newest()
         if found is None:
             return False
@@ -341,7 +343,7 @@ class _Training:
         self.history = History.from_dict(values["history"])
         if values["done"]:
             self.model.load_state_dict(_under("model.", tensors))
-            log.info("training had ended already: its weights are taken from the checkpoint")
+            log.info("training had already ended: its weights are loaded from the checkpoint")
             return True
         self.step.load(tensors)
         self.best = _copies(_under("best.", tensors), self.device)
@@ -349,16 +351,16 @@ class _Training:
         self.step.total.copy_(tensors["total"])
         self.step.counts.copy_(tensors["counts"])
         self.step.parts.count = self.history.parts
-        self.drawn_from = tensors["order"].clone()
-        self.order.set_state(self.drawn_from)
+        self.order_state = tensors["order"].clone()
+        self.order.set_state(self.order_state)
         self.numbers.go_on_from(tensors[self.random])
         self.epoch, self.position = values["epoch"], values["position"]
         best, self.waited = values["best_score"], values["waited"]
-        self.best_score = float("inf") if best is None else best  # no epoch counted yet
+        self.best_score = float("inf") if best is None else best  # None: no usable epoch yet
         self.good_age, self.rate_factor = values["good_age"], values["rate_factor"]
         self.begin = self.saved - self.history.seconds
         self.epoch_begin = self.saved - values["epoch_seconds"]
-        log.info("training goes on in epoch %d after %d batches", self.epoch, self.position)
+        log.info("training resumes in epoch %d after %d batches", self.epoch, self.position)
         return False
 
 
@@ -371,18 +373,18 @@ def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _notes(model: nn.Module, history: History) -> list[str]:
-    """The paper's signs of a training gone wrong, where they are there at the end."""
+    """Notices about skipped steps, split batches and the failure signs known from the paper."""
     notes = []
     if history.skipped:
-        back = f", and training went back to earlier weights {history.rollbacks} times"
+        back = f", and training rolled back to earlier weights {history.rollbacks} time(s)"
         notes.append(
-            f"{history.skipped} of {history.steps} training steps were left out because the loss "
+            f"{history.skipped} of {history.steps} training steps were skipped because the loss "
             f"or its gradients were not finite{back if history.rollbacks else ''}"
         )
     if history.parts > 1:
         notes.append(
-            f"memory ran out, so each batch was trained on in {history.parts} parts: the gradients "
-            "are those of the whole batch, BatchNorm saw each part by itself"
+            f"memory ran out, so each batch was split into {history.parts} parts: the gradients "
+            "are those of the whole batch, but BatchNorm saw each part separately"
         )
     residuals = [module for module in model.modules() if isinstance(module, Residual)]
     scales = [module.scale.item() for module in residuals if module.scale is not None]
@@ -395,21 +397,21 @@ def _notes(model: nn.Module, history: History) -> list[str]:
     for name, module in model.named_modules():
         if isinstance(module, TokenBatchNorm) and module.running_var is not None:
             largest = float(module.running_var.max())
-            if largest > _BLOWN_VARIANCE:
+            if largest > _EXPLODED_VARIANCE:
                 notes.append(
-                    f"the running variance of {name} grew to {largest:.1e}, where values of order "
-                    "1 are usual; a smaller lr or a clip_norm may train better"
+                    f"the running variance of {name} grew to {largest:.1e}; values of order 1 are "
+                    "usual; try a smaller lr or a clip_norm"
                 )
     return notes
 
 
 def training_batches(order: Tensor, config: TrainConfig) -> tuple[Tensor, ...]:
-    """Cut an epoch's order (n,) into batches.
+    """Split an epoch's order (n,) into batches.
 
-    An incomplete last batch is left out where at least eight full ones stand beside it (always,
-    as in the authors' scripts, under the paper protocol): steps stay alike, and the order is drawn
-    anew each epoch, so no example is left out for good. Elsewhere it is kept, and a last single
-    example joins the batch before it, because BatchNorm cannot learn from one value.
+    An incomplete last batch is dropped if there are at least eight full ones (under the paper
+    protocol at least one, as in the authors' scripts): all steps then have the same size, and the
+    data are reshuffled every epoch, so no example is dropped for good. Otherwise it is kept, and a
+    single last example joins the batch before it, because BatchNorm cannot train on one value.
     """
     n, size = len(order), config.batch_size
     full = n // size

@@ -1,4 +1,4 @@
-"""What training minimises: losses of a batch, each target counted by its weight."""
+"""Training losses, weighted per target."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from convtimenet.errors import ConfigError
 
 @dataclass(frozen=True)
 class Loss:
-    """A loss of output, target and weight.
+    """A weighted loss, also used as the validation score that selects the epoch.
 
     Attributes
     ----------
     name
-        The validation score that it is, and that chooses the epoch.
+        Name of the validation score.
     values
-        ``values(output, target, reduction=...)``, as torch's own losses: with "none" a value per
-        target, with "mean" their mean.
+        ``values(output, target, reduction=...)`` with the signature of torch's losses: "none" gives
+        one value per target, "mean" their mean.
     quantiles
-        What the output forecasts, in the order of its last axis but one; none for a point.
+        Quantiles along the second-to-last axis of the output; empty for a point forecast.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Loss:
     quantiles: tuple[float, ...] = ()
 
     def __call__(self, output: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
-        """Mean over the targets that count; `weight` broadcasts to them, None counts all alike."""
+        """Weighted mean over the targets; `weight` broadcasts to them, None weights all equally."""
         if weight is None:
             return self.values(output, target, reduction="mean")
         each = self.values(output, target, reduction="none")
@@ -47,9 +47,9 @@ def pinball_values(
 ) -> Tensor:
     """Pinball loss, averaged over the quantiles.
 
-    ``max(q (y - f), (q - 1) (y - f))`` for quantile q, forecast f and target y: its mean is least
-    where f is the q-quantile of y (Koenker and Bassett, "Regression Quantiles", Econometrica 46,
-    1978). At q = 0.5 it is half the absolute error.
+    ``max(q (y - f), (q - 1) (y - f))`` for quantile q, forecast f and target y: its mean is
+    minimised when f is the q-quantile of y (Koenker and Bassett, "Regression Quantiles",
+    Econometrica 46, 1978). At q = 0.5 it is half the absolute error.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ def pinball_values(
     -------
     (B, C, H), or the mean of all.
     """
-    # filled where the target is: numbers brought to a device would make it wait
+    # created on the target's device: copying the quantiles there would synchronise
     filled = (torch.full((), q, dtype=target.dtype, device=target.device) for q in quantiles)
     q = torch.stack(list(filled))[:, None]
     error = target.unsqueeze(-2) - output
@@ -71,9 +71,9 @@ def pinball_values(
 
 
 mse = Loss("mse", F.mse_loss)
-"""Mean squared error; its best forecast is the mean."""
+"""Mean squared error; minimised by the mean."""
 mae = Loss("mae", F.l1_loss)
-"""Mean absolute error; its best forecast is the median."""
+"""Mean absolute error; minimised by the median."""
 cross_entropy = Loss("loss", F.cross_entropy)
 """Mean cross-entropy of class scores."""
 
@@ -90,17 +90,17 @@ def pinball(quantiles: tuple[float, ...]) -> Loss:
 
 
 def point_forecast(output: Tensor, quantiles: tuple[float, ...]) -> Tensor:
-    """The median (B, C, H) of quantiles (B, C, Q, H); an output without quantiles as it is."""
+    """The median (B, C, H) of quantiles (B, C, Q, H); outputs without quantiles are unchanged."""
     return output.select(-2, quantiles.index(0.5)) if quantiles else output
 
 
 def loss_of(model: ModelConfig, training: TrainConfig) -> Loss:
-    """What a network of this kind is trained with.
+    """The training loss for a model's head.
 
     Raises
     ------
     ConfigError
-        If a point loss is asked for and the network forecasts no single point.
+        If a point loss is set and the network does not make point forecasts.
     """
     if training.loss is not None and (model.head != "forecast" or model.quantiles):
         kind = "quantile heads train with the pinball loss"

@@ -1,4 +1,4 @@
-"""Scores over a whole set of examples, summed on the device and read back once."""
+"""Scores over a whole data set, summed on the device and read back once."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Scores = dict[str, float]
 
 
 def wide(device: torch.device) -> torch.dtype:
-    """Number format of sums: float64, where the device has it."""
+    """Dtype of accumulated sums: float64 if the device supports it."""
     return torch.float32 if device.type == "mps" else torch.float64
 
 
@@ -48,9 +48,9 @@ SUMS: dict[Head, Callable[[Tensor, Tensor, Tensor], dict[str, Tensor]]] = {
 def outputs(
     model: nn.Module, examples: Examples, batch_size: int, device: torch.device
 ) -> Iterator[tuple[Tensor, Batch]]:
-    """Output and examples, batch by batch, in evaluation mode and without gradients.
+    """Outputs and examples, batch by batch, in evaluation mode and without gradients.
 
-    Where memory does not suffice for a batch at once, its output is computed in parts.
+    If a whole batch does not fit in memory, its output is computed in parts.
     """
     model.eval()
     parts = Parts("scoring")
@@ -84,7 +84,7 @@ def evaluate(
     drop_last
         Leave out an incomplete last batch, as the authors' scripts do (SPEC section 6).
     loss
-        A further score, under its name, where the head's own do not have it.
+        An additional score, reported under its name unless the head's scores include it.
     """
     totals: dict[str, Tensor] = {}
     count = torch.zeros((), device=device, dtype=wide(device))
@@ -106,14 +106,14 @@ def evaluate(
 
 @dataclass(frozen=True, kw_only=True)
 class IntervalScores:
-    """How intervals of one level did.
+    """Coverage and width of the intervals of one level.
 
     Attributes
     ----------
     level
         Nominal coverage in per cent.
     coverage
-        Share of truths inside, over all windows, channels and steps.
+        Share of true values inside, over all windows, channels and steps.
     coverage_per_step, width_per_step
         (H,) each: by step ahead.
     coverage_per_channel
@@ -121,7 +121,7 @@ class IntervalScores:
     width
         Mean width, in the units of the scores.
     width_in_units
-        The same in the data's units.
+        Mean width in the data's units.
     interval_score
         Mean of ``width + 2 / (1 - level) * distance outside`` (Gneiting and Raftery, "Strictly
         Proper Scoring Rules, Prediction, and Estimation", JASA 102, 2007); smaller is better.
@@ -144,21 +144,21 @@ class ForecastEvaluation:
     Attributes
     ----------
     scores
-        "mse" and "mae" in training standard deviations (as papers report them), in the data's
+        "mse" and "mae" in training standard deviations (as in the literature), or in the data's
         units without scaling; means over all windows, channels and steps.
     naive
         The same for the seasonal-naive forecast, which repeats the last `season` steps before each
-        window's horizon, and the last known value where those are missing.
+        window's horizon, or the last observed value where those are missing.
     in_units, naive_in_units
-        Both forecasts in the data's units: "mae", "rmse"; "mase", the mean over series and channels
-        of the absolute error over that of the seasonal-naive forecast in the rows before the scored
-        ones (left out where those repeat themselves or are too few); "wape", the sum of absolute
-        errors over that of absolute values (left out where all are 0).
+        Scores of both forecasts in the data's units: "mae", "rmse"; "mase", the mean over series
+        and channels of the absolute error divided by that of the seasonal-naive forecast on the
+        rows before the scored ones (omitted where those repeat exactly or are too few); "wape", the
+        sum of absolute errors divided by the sum of absolute values (omitted if all are 0).
     season
-        Steps of a season.
+        Season length in steps.
     n_windows, n_values
-        Windows of all series, and known values in them that were scored: not those of a channel of
-        whose context nothing is known.
+        Number of windows of all series, and of observed values scored in them; channels without an
+        observed value in the context are not scored.
     mse_per_window, starts
         (n,) each: mean squared error, and the first context row of the window in the table.
     mse_per_step
@@ -195,7 +195,7 @@ class ErrorSums:
         self.in_units = torch.zeros(series, channels, device=device, dtype=dtype)
 
     def add(self, error: Tensor, unit: Tensor, series: Tensor) -> None:
-        """Take in a batch (B, C, H) of the numbered series (B,), 0 where nothing counts."""
+        """Add the errors (B, C, H) of a batch, 0 where masked; `series` (B,) are their indices."""
         own = error * unit
         self.squared += error.square().sum(0)
         self.absolute += error.abs().sum((0, 2))
@@ -203,7 +203,7 @@ class ErrorSums:
         self.in_units.index_add_(0, series, own.abs().sum(2))
 
     def scores(self, count: Tensor) -> Scores:
-        """Means over so many values, in the units of the batches."""
+        """Means over `count` values, in the units of the batches."""
         return {"mse": float(self.squared.sum() / count), "mae": float(self.absolute.sum() / count)}
 
     def scores_in_units(self, counts: Tensor, size: Tensor, scale: Tensor) -> Scores:
@@ -212,11 +212,11 @@ class ErrorSums:
         Parameters
         ----------
         counts
-            (S, C) values that counted.
+            (S, C) number of values scored.
         size
             The sum of their absolute values.
         scale
-            (S, C) what MASE divides by; NaN or 0 where there is none.
+            (S, C) scale of MASE; NaN or 0 where undefined.
         """
         total = counts.sum()
         found = {
@@ -232,7 +232,7 @@ class ErrorSums:
 
 
 class ForecastSums:
-    """Error sums of a forecast and of the seasonal-naive one over windows, on the device."""
+    """Error sums of a forecast and of the seasonal-naive forecast over windows, on the device."""
 
     def __init__(self, series: int, channels: int, horizon: int, device: torch.device):
         dtype = wide(device)
@@ -252,8 +252,8 @@ class ForecastSums:
         unit: Tensor,
         series: Tensor,
     ) -> Tensor:
-        """Take in a batch (B, C, H), and return the mean squared error of each window (B,);
-        `centre` and `unit`, (C, 1) or (B, C, 1), bring values to the data's own units."""
+        """Add a batch (B, C, H) and return the mean squared error of each window (B,);
+        `centre` and `unit`, (C, 1) or (B, C, 1), convert values to the data's units."""
         dtype = self.count.dtype
         weight = torch.ones_like(target) if counted is None else counted
         error, off = ((y - target).to(dtype) * weight for y in (output, naive))

@@ -1,4 +1,4 @@
-"""What a training says of itself while it runs; `convtimenet.progress` shows it."""
+"""Progress messages of a training run; displayed by `convtimenet.progress`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from convtimenet.training.history import History
 
 
 def start_note(label: str, examples: str, steps: int, config: TrainConfig, history: History) -> str:
-    """What is about to be done, in one line."""
+    """One-line summary before training starts."""
     epochs = f"at most {config.epochs} epochs" if config.epochs > 1 else "1 epoch"
     each = "1 step" if steps == 1 else f"{steps:,} steps"
     return f"{label}: {examples}, {epochs} of {each}; {memory_note(history)}"
@@ -24,7 +24,7 @@ def epoch_note(history: History) -> str:
 
 
 def end_note(label: str, history: History) -> str:
-    """What came of it, in one line."""
+    """One-line summary after training ends."""
     n = len(history.epochs)
     done = f"{label}: {n} epoch{'s' if n != 1 else ''} in {clock(history.seconds)}"
     best = next((e for e in history.epochs if e.epoch == history.best_epoch), None)
@@ -35,7 +35,7 @@ def end_note(label: str, history: History) -> str:
 
 
 def memory_note(history: History) -> str:
-    """What a step was predicted to take."""
+    """Predicted memory of a training step."""
     again = ", activations computed again" if history.recomputed else ""
     peak = history.predicted_peak / GIB
     size = f"{peak:.2f} GiB" if peak >= 0.1 else f"{max(1, round(peak * 1024))} MiB"

@@ -1,4 +1,4 @@
-"""One optimisation step: forward, loss, backward, clipping, Adam; left out where not finite."""
+"""One optimisation step: forward, loss, backward, clipping, Adam; skipped if not finite."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ from convtimenet.training.losses import loss_of
 class Step:
     """Trains a network on one batch per call.
 
-    A step whose loss, gradients or BatchNorm statistics are not finite leaves weights, optimiser
-    and statistics as they were and is counted. (An overflow in the gradient of a single weight,
-    with everything before and behind it finite, shows in the next loss.) On CUDA nothing is read
-    back for that: Adam's fused kernel looks at the flag itself, and a step of the usual size is
-    captured as a CUDA graph once and replayed. Where memory runs out, a batch is cut into parts
-    whose gradients add up to those of the whole (each part has its own BatchNorm statistics, as a
-    smaller batch would).
+    A step whose loss, gradients or BatchNorm statistics are not finite is skipped: it leaves
+    weights, optimiser and statistics unchanged and is counted. (An overflow in the gradient of a
+    single weight, with everything before and after it finite, shows in the next loss.) On CUDA
+    this needs no synchronisation: Adam's fused kernel reads the flag on the device, and a step of
+    the usual batch size is captured once as a CUDA graph and replayed. If memory runs out, a batch
+    is split into parts whose gradients add up to those of the whole (each part has its own
+    BatchNorm statistics, as a smaller batch would).
 
     Parameters
     ----------
     model, device
-        The network and the device that it and the examples are on.
+        The network and its device, which must also be that of the examples.
     examples
-        Where batches come from.
+        The examples to draw batches from.
     config
         Learning rate, clipping, number format and usual batch size.
     smallest
-        Examples that a part of a batch has at least.
+        Minimum number of examples in a part of a batch.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Step:
         self.loss = loss_of(model.config, config)
         self.parameters = list(model.parameters())
         self.last_reached = list(model.embedding.parameters())
-        """Whatever is not finite on a gradient's way back from the loss ends up in theirs."""
+        """Last parameters in the backward pass: any non-finite value reaches their gradients."""
         self.kept = [_Kept(buffers) for buffers in _by_dtype(model.buffers())]
         norms = [module for module in model.modules() if isinstance(module, TokenBatchNorm)]
         self.variances = [norm.running_var for norm in norms if norm.running_var is not None]
@@ -63,18 +63,18 @@ class Step:
         self.total = torch.zeros((), device=device)
         """Sum of the losses of this epoch's examples."""
         self.counts = torch.zeros(3, dtype=torch.int64, device=device)
-        """Examples of this epoch, steps skipped so far, and how many of them in a row until now."""
+        """Examples of this epoch, skipped steps so far, and how many of the latest in a row."""
         self.seen, self.skipped, self.run = self.counts.unbind()
         self.graphed: Graphed | None = None
         self.reads_back = device.type != "cuda"
-        """Whether every step looks at its own flag: free on the CPU, a wait for the GPU on CUDA."""
+        """Whether the host reads every step's flag: free on the CPU, a synchronisation on CUDA."""
         self.optimiser = torch.optim.Adam(self.parameters, lr=config.lr)
         if not self.reads_back:
             self.leave_flag()
             self.graphed = Graphed(config.batch_size, device)
 
     def leave_flag(self) -> None:
-        """Have steps leave their flag on the device and Adam look at it there. Before the first."""
+        """Keep the flag on the device, for Adam to read there. Call before the first step."""
         self.reads_back = False
         # The rate is a tensor, so that it can change between replays of a graph.
         self.rate = torch.full((), self.config.lr, device=self.device)
@@ -83,12 +83,12 @@ class Step:
             group["lr"] = self.rate
         self.unusable = torch.zeros((), device=self.device)
         adam.found_inf = self.unusable  # pyright: ignore[reportAttributeAccessIssue]
-        # torch warns of steps outside a graph; the first ones and those of other sizes are
+        # torch warns about steps outside a graph, as the first and odd-sized ones are
         adam._warned_capturable_if_run_uncaptured = True  # pyright: ignore[reportAttributeAccessIssue]
         self.optimiser = adam
 
     def set_rate(self, lr: float) -> None:
-        """Use this learning rate from now on."""
+        """Set the learning rate."""
         if not self.reads_back:
             self.rate.fill_(lr)
             return
@@ -96,7 +96,7 @@ class Step:
             group["lr"] = lr
 
     def __call__(self, index: Tensor) -> None:
-        """Train on the examples numbered `index` (B,)."""
+        """Train on the examples at `index` (B,)."""
         if self.graphed is not None and self.parts.count == 1 and not self.model.recompute:
             try:
                 if self.graphed(self._whole, index):
@@ -110,7 +110,7 @@ class Step:
         self._apply(self._gradients(index), len(index))
 
     def _careful(self, index: Tensor) -> None:
-        """A step in smaller parts each time memory runs out."""
+        """A step that is retried in smaller parts each time memory runs out."""
         while True:
             try:
                 loss = self._gradients(index)
@@ -121,7 +121,7 @@ class Step:
                 self.optimiser.zero_grad()
                 if self.graphed is None:
                     self.parts.double(len(index), error)
-                self.graphed = None  # its memory may be what is missing
+                self.graphed = None  # frees the graph's memory
             self._restore()
         self._apply(loss, len(index))
 
@@ -147,12 +147,12 @@ class Step:
 
     @torch.no_grad()
     def _apply(self, loss: Tensor, n: int) -> None:
-        """Move the weights, if the loss of n examples and what came with it are finite."""
-        watched = [p.grad.flatten() for p in self.last_reached if p.grad is not None]
-        looked_at = loss + torch.cat([*watched, *self.variances]).sum()
+        """Update the weights if the loss of n examples, gradients and statistics are finite."""
+        gradients = [p.grad.flatten() for p in self.last_reached if p.grad is not None]
+        checked = loss + torch.cat([*gradients, *self.variances]).sum()
         if self.config.clip_norm is not None:
-            looked_at += clip_grad_norm_(self.parameters, self.config.clip_norm)
-        bad = ~torch.isfinite(looked_at)
+            checked += clip_grad_norm_(self.parameters, self.config.clip_norm)
+        bad = ~torch.isfinite(checked)
         if not self.reads_back:
             self.unusable.copy_(bad)
             self.optimiser.step()
@@ -172,12 +172,12 @@ class Step:
             kept.give_back()
 
     def begin_epoch(self) -> None:
-        """Forget the losses so far."""
+        """Reset the epoch's loss sum and example count."""
         self.total.zero_()
         self.seen.zero_()
 
     def state(self) -> dict[str, Tensor]:
-        """Weights and optimiser as they are, not copied."""
+        """Weights and optimiser state, not copied."""
         adam = {
             f"adam.{number}.{name}": value
             for number, parameter in enumerate(self.parameters)
@@ -186,9 +186,9 @@ class Step:
         return {f"model.{name}": v for name, v in self.model.state_dict().items()} | adam
 
     def load(self, state: dict[str, Tensor]) -> None:
-        """Take over what `state` gave, in place: a graph keeps the addresses it was captured with.
+        """Load the output of `state` in place: a graph keeps the addresses it was captured with.
 
-        Adam's values that a state from before the first step lacks become zero, as they were.
+        Adam's values missing from a state saved before the first step become zero.
         """
         model = {n.removeprefix("model."): v for n, v in state.items() if n.startswith("model.")}
         self.model.load_state_dict(model)
@@ -201,14 +201,14 @@ class Step:
                 mine = self.optimiser.state[self.parameters[int(number)]]
                 if key in mine:
                     mine[key].copy_(value)
-                else:  # Adam counts its steps on the CPU unless they are captured
+                else:  # Adam's step counter is on the CPU unless it is capturable
                     at = "cpu" if key == "step" and self.reads_back else self.device
                     mine[key] = value.detach().clone().to(at)
 
 
 class _Kept:
-    """Buffers of one type as they were before a step, in one piece: to keep and to give back are
-    one or two kernels however many there are."""
+    """Backup of buffers of one dtype from before a step, as one flat tensor: saving and restoring
+    take one or two kernels however many buffers there are."""
 
     def __init__(self, buffers: list[Tensor]):
         self.buffers = [buffer.view(-1) for buffer in buffers]
@@ -216,11 +216,11 @@ class _Kept:
         self.before = torch.cat(self.buffers)
 
     def take(self) -> None:
-        """Keep them as they are now."""
+        """Save the current values."""
         torch.cat(self.buffers, out=self.before)
 
     def give_back(self, where: Tensor | None = None) -> None:
-        """Bring them back to what they were, if `where` () says so on the device."""
+        """Restore the saved values; with a device flag `where` (), only if it is true."""
         values = self.before
         if where is not None:
             values = torch.where(where, values, torch.cat(self.buffers))
@@ -235,7 +235,7 @@ def _by_dtype(buffers: Iterable[Tensor]) -> list[list[Tensor]]:
 
 
 def _weight(batch: Batch) -> Tensor:
-    """What a batch counts in a mean over several."""
+    """Weight of a batch in a mean over several."""
     if batch.weight is None:
         return torch.tensor(float(len(batch.y)), device=batch.y.device)
     return batch.weight.expand_as(batch.y).sum()

@@ -1,6 +1,6 @@
-"""Compiling the fused CPU kernels: for a wheel at several levels, or for the processor at hand.
+"""Compile the fused CPU kernels, at several levels for a wheel or for the current processor.
 
-Needs only the standard library, because `setup.py` compiles with it before anything is installed.
+Uses only the standard library, because `setup.py` needs it before anything is installed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 
 SOURCES = tuple(Path(__file__).with_name(name) for name in ("kernels.cpp", "encode.cpp"))
 HEADERS = (Path(__file__).with_name("vectors.h"),)
-# No errno, no traps and fused multiply-adds; infinities and NaN keep their meaning.
+# No errno, no traps, fused multiply-adds; but not -ffast-math: infinities and NaN must propagate.
 FLAGS = (
     *("-O3", "-std=c++17", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"),
     *("-fopenmp", "-fPIC"),
@@ -28,22 +28,22 @@ FLAGS = (
 NATIVE = ("-march=native",)
 CPUINFO = Path("/proc/cpuinfo")
 SECONDS = 300.0
-"""A compiler that takes longer is stopped."""
+"""Time limit for the compiler."""
 
 MANIFEST = "manifest.json"
-"""Lies beside the libraries of a wheel: the sources' digest, and each file's size and digest."""
+"""File next to the libraries in a wheel: digest of the sources, size and digest of each file."""
 
 
 @dataclass(frozen=True)
 class Level:
-    """Processors that run the same code.
+    """A class of processors that run the same code.
 
     Attributes
     ----------
     flags
-        The compiler's.
+        Compiler flags.
     needs
-        What the processor must have, in the words of Linux's ``/proc/cpuinfo``.
+        Required processor flags, as named in Linux's ``/proc/cpuinfo``.
     """
 
     name: str
@@ -51,15 +51,15 @@ class Level:
     needs: frozenset[str]
 
 
-# The words of x86-64-v2, -v3 and -v4.
+# The flags of x86-64-v2, -v3 and -v4.
 _V2 = frozenset({"pni", "ssse3", "sse4_1", "sse4_2", "popcnt", "cx16", "lahf_lm"})
 _V3 = _V2 | {"avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe"}
 _V4 = _V3 | {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}
 _AMX = {"avx512_bf16", "amx_tile", "amx_int8", "amx_bf16"}
 
 LEVELS = (
-    # `encode.cpp` takes its eight-bit products from VNNI. Nothing in the sources uses AMX yet: that
-    # level is the VNNI code, tuned for these processors.
+    # `encode.cpp` uses VNNI for its 8-bit products. Nothing in the sources uses AMX yet: that level
+    # is the VNNI code, tuned for these processors.
     Level(
         "amx",
         (
@@ -76,17 +76,17 @@ LEVELS = (
 
 
 class BuildError(Exception):
-    """There is no library; the message says why and what to do about it."""
+    """No library could be built or loaded; the message says why and what to do about it."""
 
 
 def fitting(levels: Sequence[Level] = LEVELS) -> list[Level]:
-    """The levels that this processor can run, best first; none where that cannot be known."""
+    """The levels this processor supports, best first; empty if that cannot be determined."""
     has = _processor_flags()
     return [level for level in levels if level.needs <= has]
 
 
 def _processor_flags() -> frozenset[str]:
-    """What all of this machine's cores have."""
+    """Flags common to all cores of this machine."""
     try:
         lines = CPUINFO.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError):
@@ -96,20 +96,20 @@ def _processor_flags() -> frozenset[str]:
 
 
 def sources_digest() -> str:
-    """SHA-256 of all that the compiler reads, and of how it is called."""
+    """SHA-256 of the source files and compiler flags."""
     source = b"".join(path.read_bytes() for path in (*SOURCES, *HEADERS))
     return hashlib.sha256(source + " ".join(FLAGS).encode()).hexdigest()
 
 
 def describe(data: bytes) -> dict[str, object]:
-    """What a file is checked against before it is loaded."""
+    """Size and digest that a file is checked against before it is loaded."""
     return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
 
 
 def intact(path: Path, expected: object) -> bool:
-    """Whether a file can be read and is what `describe` said of it.
+    """Whether a file can be read and matches its `describe` entry.
 
-    A library that is too short, or other than it was written, may kill the process that loads it.
+    A truncated or modified library may crash the process that loads it.
     """
     try:
         return describe(path.read_bytes()) == expected
@@ -118,23 +118,23 @@ def intact(path: Path, expected: object) -> bool:
 
 
 def compiler_words(environment: Mapping[str, str] = os.environ) -> list[str]:
-    """The command of the C++ compiler: ``CXX``, which may be words (``ccache g++``), or ``c++``.
+    """The C++ compiler command: ``CXX``, which may be several words (``ccache g++``), or ``c++``.
 
     Raises
     ------
     BuildError
-        If there is none.
+        If there is no compiler.
     """
     named = environment.get("CXX", "").strip() or "c++"
     try:
         words = [named] if shutil.which(named) else shlex.split(named)
-    except ValueError:  # a quotation mark without its twin
+    except ValueError:  # unbalanced quotes
         words = [named]
     found = shutil.which(words[0])
     if found is None:
         raise BuildError(
             f"no C++ compiler was found (looked for {words[0]!r}); install one (g++ 9 or newer), "
-            "let CXX name it, or install a wheel that has the kernels built (`make wheel`)"
+            "set CXX to it, or install a wheel with prebuilt kernels (`make wheel`)"
         )
     return [found, *words[1:]]
 
@@ -142,8 +142,8 @@ def compiler_words(environment: Mapping[str, str] = os.environ) -> list[str]:
 def compile_library(target: Path, compiler: Sequence[str], flags: Sequence[str]) -> None:
     """Compile the kernels into a shared library.
 
-    On Linux it names no OpenMP library: the one that torch has loaded serves it, so that there is
-    one pool of threads, and none has to be installed. Clang calls functions of its own library,
+    On Linux it links no OpenMP library: it uses the one that torch has loaded, so that there is a
+    single thread pool and nothing to install. Clang calls functions of its own OpenMP library,
     which is linked.
 
     Raises
@@ -160,7 +160,7 @@ def compile_library(target: Path, compiler: Sequence[str], flags: Sequence[str])
         own = ["-fopenmp"] if clang or sys.platform != "linux" else []
         _run([*compiler, "-shared", *objects, *own, "-o", str(target)], deadline)
     if not target.is_file():
-        raise BuildError(f"the compiler {compiler[0]} wrote nothing; let CXX name another one")
+        raise BuildError(f"the compiler {compiler[0]} wrote no file; set CXX to another one")
 
 
 def _run(command: Sequence[str], deadline: float) -> str:
@@ -171,31 +171,31 @@ def _run(command: Sequence[str], deadline: float) -> str:
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         raise BuildError(
-            f"the compiler {command[0]} did not end within {SECONDS:.0f} seconds; try again on a "
-            "less busy machine, or let CXX name another compiler"
+            f"the compiler {command[0]} did not finish within {SECONDS:.0f} seconds; try again on "
+            "a less busy machine, or set CXX to another compiler"
         ) from None
     except subprocess.CalledProcessError as error:
         said = error.stderr.decode(errors="replace").strip().splitlines()
-        wrong = next((line for line in said if "error" in line), said[-1] if said else "no word")
+        wrong = next((line for line in said if "error" in line), said[-1] if said else "no output")
         wrong = wrong.strip()[:300]
         raise BuildError(
             f"the compiler {command[0]} failed with status {error.returncode}: {wrong}; "
-            "let CXX name another one (g++ 9 or newer)"
+            "set CXX to another one (g++ 9 or newer)"
         ) from error
     except OSError as error:
         raise BuildError(
-            f"the compiler {command[0]} cannot be run ({error.strerror}); let CXX name another one"
+            f"the compiler {command[0]} cannot be run ({error.strerror}); set CXX to another one"
         ) from error
     return done.stdout.decode(errors="replace")
 
 
 def build_levels(folder: Path, levels: Sequence[Level] = LEVELS) -> dict[str, int]:
-    """Compile the levels of a wheel into a folder, with a manifest; sizes in bytes by name.
+    """Compile the levels of a wheel into a folder, with a manifest; return sizes in bytes by name.
 
     Raises
     ------
     BuildError
-        If that fails for any of them.
+        If any of them fails to compile.
     """
     compiler = compiler_words()
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,12 +1,12 @@
 // The encoder in its inference form on CPU, float32: all blocks in one pass. Compiled by
-// build.py, called by native.py; its plain torch twin is inference.FusedBlock, and the tests compare the two. Where a
-// block has its pointwise pair in eight bits as well, these products are taken: a token is brought to
-// eight bits by its own range, so an answer does not depend on what is answered beside it.
+// build.py, called by native.py; its plain torch counterpart is inference.FusedBlock, and the tests
+// compare the two. If a block also has 8-bit pointwise weights, they are used: each token is quantised
+// by its own range, so a prediction does not depend on the others in the batch.
 //
-// Without batch statistics no series waits for another. So a group of G series goes through every
-// block before the next group starts, and its tokens never leave the core's cache. Inside a group
-// they lie (D, N, G): one step along N is G values, so a convolution along N is one along a line of
-// N x G values with step G, and every vector is full.
+// Without batch statistics, series are independent. So a group of G series goes through all blocks
+// before the next group starts, and its tokens never leave the core's cache. Inside a group the layout
+// is (D, N, G): one step along N is G values, so a convolution along N is one along a line of N x G
+// values with step G, and every vector is full.
 
 #include <algorithm>
 #include <optional>
@@ -20,29 +20,29 @@
 
 namespace {
 
-// One tile of a matrix product stays in registers: ROWS x V vectors, ROWS8 x V in eight bits. Widths
-// that come in eight bits are multiples of 8, hence of ROWS8.
+// One tile of a matrix product stays in registers: ROWS x V vectors, ROWS8 x V for 8-bit products.
+// Widths of 8-bit matrices are multiples of 8, hence of ROWS8.
 #ifdef __AVX512F__
 constexpr int ROWS = 8, ROWS8 = 8, VECTORS = 3;
 #else
 constexpr int ROWS = 6, ROWS8 = 4, VECTORS = 2;
 #endif
-constexpr long HIDDEN = 128;  // hidden values of a token at a time: they stay in the nearest cache
-constexpr int SHARED = 4;     // vectors that share a tap of the convolution
+constexpr long HIDDEN = 128;  // hidden values of a token at a time: they stay in the first-level cache
+constexpr int SHARED = 4;     // vectors that share each load of a convolution tap
 
-// A matrix in eight bits: row r is scale[r] times whole numbers, whose sum is sum[r] / scale[r].
+// An 8-bit matrix: row r is scale[r] times integers, whose sum is sum[r] / scale[r].
 struct Bytes {
-    const int8_t* values;  // null: not there
+    const int8_t* values;  // null: no 8-bit weights
     const float *scale, *sum;
 };
 
-struct Block {  // as native.py fills it
+struct Block {  // layout as filled by native.py
     long k;
     const float *kernel, *bias, *s1, *c1, *t1, *widen, *widen_bias, *s2, *narrow, *narrow_bias;
     Bytes widen8, narrow8;
 };
 
-// sum += a b for ROWS rows of a, a row apart by `row`, and V vectors of each row of b.
+// sum += a b for ROWS rows of a, with row stride `row`, and V vectors of each row of b.
 template <int V>
 inline void multiply(const float* a, long row, const float* b, long width, long K,
                      Floats (&sum)[ROWS][V]) {
@@ -59,11 +59,11 @@ inline void multiply(const float* a, long row, const float* b, long width, long 
     }
 }
 
-// As gelu in vectors.h, within 6e-5 of GELU where |x| < 3.5 and 3e-4 |x| beyond: far below what eight
-// bits lose.
+// Like gelu in vectors.h, with errors within 6e-5 for |x| < 3.5 and 3e-4 |x| beyond: far below the
+// error of 8-bit quantisation.
 inline Floats rough_gelu(Floats x) {
-    x = least(x, -3.5f);
-    const Floats z = most(x, 3.5f), s = z * z * (2 / 12.25f) - 1.0f;
+    x = maximum(x, -3.5f);
+    const Floats z = minimum(x, 3.5f), s = z * z * (2 / 12.25f) - 1.0f;
     Floats p = s * 2.336280463e-03f - 7.908028154e-03f;
     p = p * s + 1.572223843e-02f;
     p = p * s - 2.961930213e-02f;
@@ -85,8 +85,8 @@ inline Ints dot4(Ints sum, Ints q, const int8_t* a) {
 #endif
 }
 
-// V vectors of tokens in eight bits, K values each: x = low + scale q, both the token's own; q in
-// 0..255, four of a token beside each other.
+// V vectors of tokens quantised to 8 bits, K values each: x = low + scale q, with low and scale per
+// token; q in 0..255, four values of a token next to each other.
 template <int V>
 struct Coarse {
     Floats low[V], scale[V];
@@ -104,7 +104,7 @@ struct Coarse {
             }
         Floats times[V];
         for (int v = 0; v < V; ++v) {
-            const Floats range = least(high[v] - low[v], 1e-30f);
+            const Floats range = maximum(high[v] - low[v], 1e-30f);
             scale[v] = range * (1.0f / 255);
             times[v] = 255.0f / range;
         }
@@ -114,7 +114,7 @@ struct Coarse {
                 Ints four = {};
 #pragma GCC unroll 4
                 for (int i = 3; i >= 0; --i) {
-                    // the difference first: exact however small the range is beside the values
+                    // subtract first: exact even if the range is small compared with the values
                     const Floats y = (load(x + (k + i) * width + v * LANES) - low[v]) * times[v];
                     four = four << 8 | __builtin_convertvector(y + 0.5f, Ints);
                 }
@@ -158,12 +158,12 @@ struct Group {
             float* out = v.data() + d * width;
             std::copy(in, in + N * G, line.data() + reach * G);
             for (long c = 0; c < N * G; c += SHARED * LANES) {
-                // taps that reach a token from some of these
+                // taps that reach a token from at least one of these
                 const long newest = std::min(N - 1, (c + SHARED * LANES - 1) / G);
                 const long first = std::max(0L, left - newest);
                 const long end = std::min(b.k, left + N - c / G);
                 const float* x = line.data() + (reach - left) * G + c;
-                Floats even[SHARED] = {}, odd[SHARED] = {};  // sums that need not wait for each other
+                Floats even[SHARED] = {}, odd[SHARED] = {};  // independent sums, to hide latency
                 long j = first;
                 for (; j + 2 <= end; j += 2)
 #pragma GCC unroll 8
@@ -182,7 +182,7 @@ struct Group {
         }
     }
 
-    // ROWS rows of a matrix of `rows` x K from row i on; what is missing at its end are zeros
+    // ROWS rows of a matrix of `rows` x K from row i on, zero-padded at the end
     const float* part(const float* a, long i, long rows, long K) {
         if (i + ROWS <= rows) return a + i * K;
         std::fill(spare.begin(), spare.end(), 0.0f);
@@ -222,7 +222,7 @@ struct Group {
         }
     }
 
-    // The same with both products in eight bits.
+    // The same with both products in 8 bits.
     template <int V>
     void pair8(const Block& b, long c) {
         const float* in = v.data() + c;
@@ -247,7 +247,7 @@ struct Group {
         }
     }
 
-    // zeros where a token does not count, as the next convolution expects them
+    // zeros for masked tokens, as the next convolution expects
     void clear() {
         for (long d = 0; d < D; ++d)
             for (long c = 0; c < width; c += LANES) {
@@ -269,8 +269,8 @@ struct Group {
 
 extern "C" {
 
-// u (D, R, N) becomes what all blocks make of it, written to w (R, D, N); G series at a time. weight (R, N): 0
-// for tokens that do not count; null: all do.
+// Passes u (D, R, N) through all blocks and writes the result to w (R, D, N), G series at a time.
+// weight (R, N): 0 for masked tokens; null: no mask.
 int encode(long D, long R, long N, long F, long G, long depth, const Block* blocks,
            const float* u, const float* weight, float* w, int threads) {
     long reach = 0;
@@ -278,7 +278,7 @@ int encode(long D, long R, long N, long F, long G, long depth, const Block* bloc
     std::atomic<int> failed{0};
 #pragma omp parallel num_threads(threads)
     {
-        std::optional<Group> own;  // a thread without memory for it has nothing to do
+        std::optional<Group> own;  // empty if its memory could not be allocated
         try {
             own.emplace(D, F, N, G, reach);
         } catch (const std::bad_alloc&) {

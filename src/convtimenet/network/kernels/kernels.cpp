@@ -1,9 +1,9 @@
 // The fused parts of a training step on CPU, float32. Compiled by build.py, called by
-// native.py; every function has a plain torch twin, and the tests compare the two.
+// native.py; every function has a plain torch counterpart, and the tests compare the two.
 //
 // Layout (D, R, N), width first: one channel of the width is a plane of R x N contiguous values
-// that stays in the core's cache, and convolution, GELU, dropout, residual and BatchNorm need
-// nothing but that plane. So each function reads its tensors from memory once.
+// that stays in the core's cache, and convolution, GELU, dropout, residual and BatchNorm only need
+// that plane. So each function reads its tensors from memory once.
 
 #include <algorithm>
 #include <cmath>
@@ -19,7 +19,7 @@ inline float sum(Floats x) {
     for (int l = 0; l < LANES; ++l) total += x[l];
     return total;
 }
-// Counter-based random bits: a hash of (seed, row, column), the same whatever thread asks.
+// Counter-based random bits: a hash of (seed, row, column), independent of the thread.
 template <class U>
 inline U mix(U x) {
     x ^= x >> 16; x *= 0x7feb352du;
@@ -45,12 +45,12 @@ struct Dropout {
     }
 };
 
-// The tokens of a batch: M of them, of which some may not count (weight 0, the others 1).
+// The M tokens of a batch and their mask as weights (masked 0, others 1).
 struct Tokens {
     long M;
-    const float* weight;  // null: all count
+    const float* weight;  // null: no mask
     double total;
-    Floats of(long i, long n) const {  // zeros behind the n
+    Floats of(long i, long n) const {  // zeros after the first n
         if (weight) return load(weight + i, n);
         Floats x = {};
         if (n == LANES) x += 1.0f;
@@ -59,7 +59,7 @@ struct Tokens {
     }
 };
 
-// Sums over the tokens in float32, of a few thousand at a time in float64.
+// Sums over the tokens: float32 within a few thousand tokens, float64 across.
 template <class Use>
 inline double total_of(long M, Use use) {
     double total = 0.0;
@@ -82,7 +82,7 @@ inline Moments moments(const float* x, Tokens t, float eps, float* variance) {
     *variance = static_cast<float>(second / t.total);
     return {mean, 1.0f / std::sqrt(*variance + eps)};
 }
-// Zero where a token does not count.
+// Zero for masked tokens.
 inline void normalise(const float* x, Tokens t, Moments m, float gamma, float beta, float* y) {
     const float scale = m.inverse * gamma, shift = beta - m.mean * scale;
     each(t.M, [&](long i, long n) {
@@ -106,9 +106,9 @@ inline void normalise_backward(const float* x, float* g, Tokens t, Moments m, fl
     });
 }
 
-// 'same' convolution of a plane's rows with a kernel of k values, a few rows at a time: their sums
-// need not wait for each other. The result has room for whole vectors behind each row: the next row,
-// or the slack at the end, takes what is too much.
+// 'same' convolution of a plane's rows with a kernel of k values, a few rows at a time, whose sums are
+// independent of each other. Whole vectors are written past the end of each row: the excess falls on
+// the next row, or on the slack at the end.
 struct Convolution {
     static constexpr int TOGETHER = 4;
     long R, N, k, left, blocks, length;
@@ -118,7 +118,7 @@ struct Convolution {
           length(blocks * LANES + k + LANES), padded(TOGETHER * length, 0.0f),
           out(R * N + LANES, 0.0f) {}
     const float* row(long q) const { return padded.data() + q * length; }
-    // rows from r on, zeros around each; rows past the end keep what they had
+    // rows from r on, with zeros around each; rows past the end keep their old values
     void pad(const float* plane, long r) {
         for (long q = 0; q < TOGETHER && r + q < R; ++q)
             std::copy(plane + (r + q) * N, plane + (r + q + 1) * N,
@@ -127,8 +127,8 @@ struct Convolution {
     const float* operator()(const float* plane, const float* w) {
         for (long r = 0; r < R; r += TOGETHER) {
             pad(plane, r);
-            for (long b = blocks - 1; b >= 0; --b) {  // what is too much, before what it falls on
-                // taps that reach into the row from some of these lanes
+            for (long b = blocks - 1; b >= 0; --b) {  // backwards: overwrites the excess
+                // taps that reach into the row from at least one of these lanes
                 const long first = std::max(0L, left - b * LANES - LANES + 1);
                 const long end = std::min(k, left + N - b * LANES);
                 const float* x = padded.data() + b * LANES;
@@ -157,8 +157,8 @@ struct Convolution {
 
 extern "C" {
 
-// x1 = u + dropout(a GELU(conv(u) + bias)); y = BatchNorm(x1) with the statistics of the tokens that
-// count (weight, whose sum is total; null: all), zero for the others.
+// x1 = u + dropout(a GELU(conv(u) + bias)); y = BatchNorm(x1) with statistics over unmasked tokens
+// (weight, whose sum is total; null: no mask), zero for masked ones.
 int conv_forward(long D, long R, long N, long k, const float* u, const float* w,
                  const float* bias, float a, double p, uint64_t seed, const float* gamma,
                  const float* beta, float eps, const float* weight, double total, float* x1,
@@ -180,7 +180,8 @@ int conv_forward(long D, long R, long N, long k, const float* u, const float* w,
     });
 }
 
-// Gradients of conv_forward. g: gradient of y, becomes the gradient of u. g_a: a part per channel.
+// Gradients of conv_forward. g: gradient of y, overwritten by the gradient of u. g_a: one partial sum
+// per channel.
 int conv_backward(long D, long R, long N, long k, const float* u, const float* w,
                   const float* bias, float a, double p, uint64_t seed, const float* gamma,
                   float eps, const float* weight, double total, const float* x1,
@@ -196,7 +197,7 @@ int conv_backward(long D, long R, long N, long k, const float* u, const float* w
         Convolution convolution(R, N, k, left), transposed(R, N, k, k - 1 - left);
         const Dropout drop(seed, static_cast<uint32_t>(d), p);
         const float* c = convolution(in, w + d * k);
-        std::vector<float> inner(R * N + LANES, 0.0f);  // gradient of the convolution's result
+        std::vector<float> inner(R * N + LANES, 0.0f);  // gradient of the convolution's output
         double bias_sum = 0.0, a_sum = 0.0;
         for (long i = 0; i < R * N; i += 4096) {
             Floats sum_a = {}, sum_b = {};
@@ -245,7 +246,7 @@ int conv_backward(long D, long R, long N, long k, const float* u, const float* w
     });
 }
 
-// x2 = v + dropout(a (f + bias)), written over f; y = BatchNorm(x2) with batch statistics.
+// x2 = v + dropout(a (f + bias)), in place of f; y = BatchNorm(x2) with batch statistics.
 int residual_forward(long D, long M, const float* v, float* f, const float* bias, float a,
                      double p, uint64_t seed, const float* gamma, const float* beta, float eps,
                      const float* weight, double total, float* y, float* mean, float* variance,
@@ -264,8 +265,8 @@ int residual_forward(long D, long M, const float* v, float* f, const float* bias
     });
 }
 
-// Gradients of residual_forward. g: gradient of y, becomes the gradient of v (this path);
-// branch becomes the gradient behind a, whose sums over a row are sums.
+// Gradients of residual_forward. g: gradient of y, overwritten by the gradient of v (this path);
+// branch: set to the gradient of a (f + bias); sums: its row sums.
 int residual_backward(long D, long M, const float* x2, double p, uint64_t seed,
                       const float* gamma, float eps, const float* weight, double total,
                       const float* mean, const float* variance, float* g, float* branch,
@@ -291,7 +292,7 @@ int residual_backward(long D, long M, const float* x2, double p, uint64_t seed,
     });
 }
 
-// h = dropout(GELU(h + bias)) in place: F rows of n values, columns [first, first + n) of a whole.
+// h = dropout(GELU(h + bias)) in place: F rows of n values, columns [first, first + n) of the matrix.
 int gelu_forward(long F, long n, float* h, const float* bias, double p, uint64_t seed, long first,
                  int threads) {
     return parallel(F, threads, [&](long f) {
@@ -304,8 +305,8 @@ int gelu_forward(long F, long n, float* h, const float* bias, double p, uint64_t
     });
 }
 
-// h: values before gelu_forward, becomes its result. g: gradient of the result, becomes the
-// gradient of h. g_bias: added to.
+// h: input of gelu_forward, overwritten by its output. g: gradient of the output, overwritten by the
+// gradient of h. g_bias: accumulated.
 int gelu_backward(long F, long n, float* h, float* g, const float* bias, double p, uint64_t seed,
                   long first, float* g_bias, int threads) {
     return parallel(F, threads, [&](long f) {
@@ -323,8 +324,8 @@ int gelu_backward(long F, long n, float* h, float* g, const float* bias, double 
     });
 }
 
-// Points of deformed patches: out[r, n, j, :] = x at first = n S plus the offset, a value between two
-// neighbours in time; slope is their difference. x is (R, T, C), edges (R, N), out (R, N, P, C).
+// Points of deformed patches: out[r, n, j, :] = x at first = n S plus the offset, interpolated between
+// two neighbours in time; slope is their difference. x is (R, T, C), edges (R, N), out (R, N, P, C).
 int interpolate(long R, long T, long C, long N, long P, long S, const float* x, const float* left,
                 const float* right, float* out, float* slope, int threads) {
     return parallel(R, threads, [&](long r) {
@@ -336,10 +337,10 @@ int interpolate(long R, long T, long C, long N, long P, long S, const float* x, 
             const int32_t first = static_cast<int32_t>(n * S), last = static_cast<int32_t>(T - 1);
             for (long j = 0; j < P; ++j) {
                 const float offset = from + step * (static_cast<float>(j) / (P - 1));
-                // rounding may put a position at the very start a little before it
+                // rounding may put a position at the start slightly before it
                 const float whole = std::max(std::floor(offset), -static_cast<float>(first));
                 part[j] = offset - whole;
-                // a position that is no number must not read outside
+                // a NaN position must not read out of bounds
                 const float bounded = std::min(std::max(whole, -1e9f), 1e9f);
                 const int32_t at = static_cast<int32_t>(bounded) + first;
                 below[j] = std::min(std::max(at, 0), last);

@@ -1,9 +1,9 @@
-"""Choosing, checking and loading the compiled kernels.
+"""Select, verify and load the compiled kernels.
 
-In this order: a library that came with the wheel and fits the processor; one compiled here before,
-in the user's cache folder; one compiled now. Each is checked against its size and SHA-256 before
-it is loaded, for a damaged one can kill the process. Without any, or with
-``CONVTIMENET_NATIVE=0``, plain torch code does the same work more slowly.
+Tried in this order: a library from the wheel that the processor supports; one compiled earlier, in
+the user's cache folder; one compiled now. Each is checked against its size and SHA-256 before it is
+loaded, because a damaged one can crash the process. Without any, or with ``CONVTIMENET_NATIVE=0``,
+plain torch code computes the same more slowly.
 """
 
 from __future__ import annotations
@@ -32,22 +32,22 @@ from convtimenet.network.kernels import build
 log = logging.getLogger(__name__)
 
 SHIPPED = Path(__file__).with_name("built")
-"""Where a wheel has its libraries."""
+"""Folder of the libraries in a wheel."""
 
 
 @dataclass(frozen=True)
 class Kernels:
-    """What computes on the CPU in this process.
+    """The CPU kernels of this process.
 
     Attributes
     ----------
     level
-        "amx", "avx512-vnni", "avx512" or "avx2": a library that came built for such processors.
-        "native": one compiled here. None: plain torch.
+        "amx", "avx512-vnni", "avx512" or "avx2": a library from the wheel for such processors.
+        "native": one compiled on this machine. None: plain torch.
     path
-        The library.
+        The library file.
     reason
-        Why plain torch is used; else empty.
+        Why plain torch is used; empty otherwise.
     """
 
     level: str | None
@@ -62,35 +62,35 @@ class Kernels:
 
 
 _used: Kernels | None = None
-_choosing = threading.Lock()
+_selection_lock = threading.Lock()
 
 
 def in_use() -> Kernels:
-    """The kernels of this process, chosen at the first call; says once if there are none."""
+    """The kernels of this process, selected at the first call; warns once if there are none."""
     global _used
     if _used is None:
-        with _choosing:
+        with _selection_lock:
             if _used is None:
-                _used = _choose()
+                _used = _select()
     return _used
 
 
 def library() -> ctypes.CDLL | None:
-    """The compiled kernels; None where they are switched off or cannot be had."""
+    """The compiled kernels; None if they are disabled or unavailable."""
     return in_use().handle
 
 
 def warm_up() -> Kernels:
-    """Load the fused CPU kernels now, and compile them if none came built for this processor.
+    """Load the fused CPU kernels now, compiling them if the wheel has none for this processor.
 
-    Otherwise the first `fit` or `predict` does it, and may have to wait for a compiler. A server
-    calls this before it takes requests, an image of a container while it is built.
+    Otherwise the first `fit` or `predict` does this, and may have to wait for the compiler. Call it
+    before a server accepts requests, or while building a container image.
 
     Returns
     -------
     Kernels
-        What is used from now on; its ``str`` is a line for a log. Never an error: where there are
-        no kernels its `level` is None, and `reason` says why.
+        The kernels used from now on; ``str`` gives one line for a log. Never raises: if there are
+        no kernels, `level` is None and `reason` says why.
 
     Examples
     --------
@@ -102,7 +102,7 @@ def warm_up() -> Kernels:
     return in_use()
 
 
-def _choose() -> Kernels:
+def _select() -> Kernels:
     if os.environ.get("CONVTIMENET_NATIVE", "1") == "0":
         return Kernels(None, reason="switched off by CONVTIMENET_NATIVE=0")
     _share_openmp()
@@ -110,7 +110,7 @@ def _choose() -> Kernels:
         try:
             return Kernels(level, path, handle=_load(path))
         except build.BuildError as error:
-            log.warning("the kernels of level %s are passed over: %s", level, error)
+            log.warning("skipping the kernels of level %s: %s", level, error)
     try:
         path = _compiled_here()
         return Kernels("native", path, handle=_load(path))
@@ -118,12 +118,12 @@ def _choose() -> Kernels:
         reason = str(error)
     except OSError as error:
         reason = (
-            f"a file cannot be written or read ({error}); let XDG_CACHE_HOME (and TMPDIR for "
-            "temporary files) name a folder on a disk with room that can be written to"
+            f"a file cannot be written or read ({error}); set XDG_CACHE_HOME (and TMPDIR for "
+            "temporary files) to a writable folder on a disk with free space"
         )
     log.warning(
-        "the fused CPU kernels are not used, plain torch does their work more slowly: %s "
-        "(CONVTIMENET_NATIVE=0 chooses plain torch without this warning)",
+        "the fused CPU kernels are not available, falling back to slower plain torch: %s "
+        "(CONVTIMENET_NATIVE=0 selects plain torch without this warning)",
         reason,
     )
     return Kernels(None, reason=reason)
@@ -134,13 +134,13 @@ def _load(path: Path) -> ctypes.CDLL:
         return ctypes.CDLL(str(path))
     except OSError as error:
         raise build.BuildError(
-            f"the library cannot be loaded ({error}); its folder may be mounted noexec, then let "
-            "XDG_CACHE_HOME name another; or torch has another OpenMP library than GNU's"
+            f"the library cannot be loaded ({error}); if its folder is mounted noexec, set "
+            "XDG_CACHE_HOME to another one; or torch may use an OpenMP library other than GNU's"
         ) from error
 
 
 def _share_openmp() -> None:
-    """Let the libraries find torch's OpenMP functions, which they name no library for."""
+    """Make torch's OpenMP functions visible to the kernels, which link no OpenMP library."""
     if os.name != "posix" or hasattr(ctypes.CDLL(None), "GOMP_parallel"):
         return
     beside = sorted((Path(torch.__file__).parent / "lib").glob("lib*omp*.so*"))
@@ -153,14 +153,14 @@ def _share_openmp() -> None:
 
 
 def _shipped() -> Iterator[tuple[str, Path]]:
-    """Level and place of what came with the package, fits and is whole; best first."""
+    """Level and path of the intact libraries in the package for this processor, best first."""
     if sys.platform != "linux" or not SHIPPED.is_dir():
         return
     manifest = _read_json(SHIPPED / build.MANIFEST)
     files = manifest.get("files")
     if manifest.get("sources") != build.sources_digest() or not isinstance(files, dict):
         log.warning(
-            "the compiled kernels in %s are not of this version; install the package again", SHIPPED
+            "the compiled kernels in %s belong to another version; reinstall the package", SHIPPED
         )
         return
     for level in build.fitting():
@@ -168,11 +168,11 @@ def _shipped() -> Iterator[tuple[str, Path]]:
         if build.intact(path, files.get(path.name)):
             yield level.name, path
         else:
-            log.warning("%s is damaged and passed over; install the package again", path)
+            log.warning("skipping %s, which is damaged; reinstall the package", path)
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    """An object in a file; empty where there is none that can be read."""
+    """Read a JSON object from a file; empty if that is not possible."""
     try:
         found = json.loads(path.read_bytes())
     except (OSError, ValueError):
@@ -181,9 +181,9 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _compiled_here() -> Path:
-    """The library of these sources and this processor; compiled if it is not there, or damaged.
+    """The library for these sources and this processor, compiled if it is missing or damaged.
 
-    Of several processes one compiles, and the others wait for it.
+    If several processes need it, one compiles and the others wait.
     """
     key = hashlib.sha256((build.sources_digest() + _processor()).encode()).hexdigest()[:16]
     folder = cache_folder() / "native"
@@ -194,15 +194,15 @@ def _compiled_here() -> Path:
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     log.warning(
         "%scompiling the fused CPU kernels for this processor, or waiting for a process that does; "
-        "this takes 5 to 60 seconds, once; convtimenet.warm_up() does it beforehand",
-        f"{target} is damaged and replaced; " if target.exists() else "",
+        "this takes 5 to 60 seconds, once; call convtimenet.warm_up() to do it in advance",
+        f"replacing {target}, which is damaged; " if target.exists() else "",
     )
-    # the other one's time begins before this one's
+    # the other process started first, so its own time limit ends before this wait
     with locked(folder / f"kernels-{key}.lock", wait=build.SECONDS) as holder:
         if holder is not None:
             raise build.BuildError(
-                f"{holder} has been compiling them for {build.SECONDS:.0f} seconds; end it if it "
-                "hangs, and start again"
+                f"{holder} has been compiling them for {build.SECONDS:.0f} seconds; if it hangs, "
+                "kill it and try again"
             )
         if not build.intact(target, _read_json(note)):
             _compile(target, note, compiler)
@@ -221,7 +221,7 @@ def _compile(target: Path, note: Path, compiler: list[str]) -> None:
 
 
 def _processor() -> str:
-    """What code for "this processor" depends on."""
+    """Description of the processor, as part of the cache key of compiled code."""
     try:
         lines = build.CPUINFO.read_text(encoding="utf-8").splitlines()
     except OSError:

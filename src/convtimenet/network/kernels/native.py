@@ -2,9 +2,9 @@
 predicts.
 
 `convtimenet.network.kernels.library` finds the compiled code; where there is none, the plain torch
-code of `convtimenet.network.model` does the same work more slowly. The pointwise pair runs over
-chunks of tokens that stay in the core's cache, and its hidden values are computed again in the
-backward pass instead of kept.
+code of `convtimenet.network.model` computes the same more slowly. The feed-forward network runs
+over chunks of tokens that stay in the core's cache, and its hidden values are recomputed in the
+backward pass instead of stored.
 
 Shape legend: `convtimenet._shapes`; M = R x N tokens.
 """
@@ -23,8 +23,8 @@ from convtimenet.devices import generator
 from convtimenet.errors import ConfigError
 from convtimenet.network.kernels.library import library
 
-_CHUNK_VALUES = 131_072  # hidden values at a time: two such buffers fit a core's second-level cache
-_GROUP_VALUES = 131_072  # values of the tokens that go through all blocks together, likewise
+_CHUNK_VALUES = 131_072  # hidden values per chunk: two such buffers fit in the L2 cache
+_GROUP_VALUES = 131_072  # token values that go through all blocks together, likewise
 
 
 Statistics = tuple[Tensor, Tensor]
@@ -32,12 +32,12 @@ Statistics = tuple[Tensor, Tensor]
 
 
 class TrainWeights(NamedTuple):
-    """A block's weights in the order of its arithmetic, `convtimenet.network.model.Block`."""
+    """Weights of a `convtimenet.network.model.Block`, in order of use."""
 
     kernel: Float[Tensor, "D k"]
     kernel_bias: Float[Tensor, " D"]
     a1: Float[Tensor, ""] | None
-    """Scale of the residual branch; None adds it as it is."""
+    """Scale of the residual branch; None for an unscaled residual."""
     gamma1: Float[Tensor, " D"]
     beta1: Float[Tensor, " D"]
     widen: Float[Tensor, "F D"]
@@ -50,7 +50,7 @@ class TrainWeights(NamedTuple):
 
 
 class EncoderWeights(NamedTuple):
-    """A block's weights in its inference form, `convtimenet.network.inference.FusedBlock`."""
+    """Weights of a block in inference form, `convtimenet.network.inference.FusedBlock`."""
 
     weight: Tensor
     bias: Tensor
@@ -63,28 +63,28 @@ class EncoderWeights(NamedTuple):
     narrow_weight: Tensor
     narrow_bias: Tensor
     eight: tuple[Tensor, ...] | None
-    """Values, scale and sums of both matrices in eight bits."""
+    """Values, scale and sums of both matrices in 8 bits."""
 
 
 def usable(u: Tensor) -> bool:
-    """Whether the kernels can take a tensor: float32 on CPU, not being traced, and built."""
+    """Whether the kernels are available and accept a tensor: float32, on CPU, not being traced."""
     return (
         u.device.type == "cpu"
         and u.dtype == torch.float32
         and not torch.compiler.is_compiling()
         and not torch.is_autocast_enabled("cpu")
-        and u.numel() > u.shape[0]  # BatchNorm refuses a single value with its own error
+        and u.numel() > u.shape[0]  # for a single value BatchNorm raises its own error
         and library() is not None
     )
 
 
 def _call(name: str, *arguments: Any) -> None:
-    """Call a kernel: tensors as pointers, whole numbers as C long, the thread count added.
+    """Call a kernel with tensors as pointers and integers as int64; appends the thread count.
 
     Raises
     ------
     MemoryError
-        If there is none for what the kernel keeps for itself.
+        If the kernel cannot allocate its working memory.
     """
     loaded = library()
     assert loaded is not None
@@ -103,12 +103,12 @@ def _call(name: str, *arguments: Any) -> None:
 
 
 def _chunks(M: int, hidden: int) -> range:
-    """First columns of the chunks, whose step is their size."""
+    """First column of each chunk; the range's step is the chunk size."""
     return range(0, M, max(64, _CHUNK_VALUES // hidden))
 
 
 class _TrainBlock(torch.autograd.Function):
-    """A whole block in training mode; the arithmetic of `Block.forward`."""
+    """A whole block in training mode; computes the same as `Block.forward`."""
 
     @staticmethod
     def forward(
@@ -167,11 +167,11 @@ class _TrainBlock(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> tuple[Any, ...]:
-        if torch.is_grad_enabled():  # its result would be taken for a constant
+        if torch.is_grad_enabled():  # the result would be treated as a constant
             raise ConfigError(
                 "the fused CPU kernels have no second derivative, and backward was called with "
                 "create_graph=True; set CONVTIMENET_NATIVE=0 in the environment before Python "
-                "starts, then plain torch code computes it"
+                "starts to use plain torch code"
             )
         (
             u, kernel, kernel_bias, a1, gamma1, widen, widen_bias, narrow, narrow_bias, a2, gamma2,
@@ -189,8 +189,8 @@ class _TrainBlock(torch.autograd.Function):
             "residual_backward", D, M, x2, p, seeds[2], gamma2, epsilon, mask, count, mean2,
             variance2, g, through, sums, g_gamma2, g_beta2,
         )  # fmt: skip
-        # `through` is the gradient behind a2, so a2's own is <through, pair(v)>, which equals
-        # <outer, narrow> + <sums, bias> without the pair's output being kept.
+        # `through` is the gradient of the scaled branch a2 pair(v), so that of a2 is
+        # <through, pair(v)>, which equals <outer, narrow> + <sums, bias> without storing pair(v).
         outer, g_widen = torch.zeros_like(narrow), torch.zeros_like(widen)
         g_widen_bias = torch.zeros_like(widen_bias)
         scaled, transposed = (a2 * narrow).T.contiguous(), widen.T.contiguous()
@@ -222,7 +222,7 @@ class _TrainBlock(torch.autograd.Function):
 
 
 class _Interpolate(torch.autograd.Function):
-    """`convtimenet.network.patches.interpolate` for a series that needs no gradient itself."""
+    """`convtimenet.network.patches.interpolate`, without gradients for the series itself."""
 
     @staticmethod
     def forward(
@@ -249,7 +249,7 @@ class _Interpolate(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> tuple[Any, ...]:
         (slope,) = ctx.saved_tensors
-        offset = (gradients[0] * slope).sum(-1)  # (R, N, P): gradient of the position
+        offset = (gradients[0] * slope).sum(-1)  # (R, N, P): gradient of the sampling positions
         P = offset.shape[-1]
         steps = torch.arange(P, dtype=offset.dtype) / (P - 1)
         right = offset @ steps
@@ -274,7 +274,7 @@ def train_block(
     eps: float,
     mask: Bool[Tensor, "R N"] | None = None,
 ) -> tuple[Float[Tensor, "D R N"], Statistics, Statistics]:
-    """`Block.forward` in training mode, and what both its norms saw."""
+    """`Block.forward` in training mode; also returns the batch statistics of both norms."""
     one = u.new_ones(())
     a1, a2 = (one if scale is None else scale for scale in (weights.a1, weights.a2))
     M = u[0].numel()
@@ -293,7 +293,7 @@ def encode(
     u: Float[Tensor, "D R N"],
     mask: Bool[Tensor, "R N"] | None = None,
 ) -> Float[Tensor, "D R N"]:
-    """Pass tokens through all blocks, each the function of `FusedBlock.forward`."""
+    """Pass tokens through all blocks; each computes the same as `FusedBlock.forward`."""
     D, R, N = u.shape
     u = u.contiguous()
     numbers: list[int] = []
@@ -301,9 +301,9 @@ def encode(
         *values, eight = block
         numbers += [block.weight.shape[1], *(value.data_ptr() for value in values)]
         numbers += [value.data_ptr() for value in eight or ()] or [0] * 6
-    # series at a time: as many as the cache holds, and a group for every thread
+    # series per group: as many as fit in the cache, but at least one group per thread
     series = max(1, min(32, _GROUP_VALUES // (D * N), -(-R // torch.get_num_threads())))
-    w = u.new_empty(R, D, N)  # a row's tokens beside each other, as the head reads them
+    w = u.new_empty(R, D, N)  # a row's tokens are contiguous, as the head reads them
     table = (ctypes.c_int64 * len(numbers))(*numbers)
     hidden = blocks[0].widen_weight.shape[0]
     weight = None if mask is None else mask.float().contiguous()
@@ -314,9 +314,9 @@ def encode(
 def gelu(
     x: Float[Tensor, "*shape"], scale: Tensor | None = None, shift: Tensor | None = None
 ) -> Float[Tensor, "*shape"]:
-    """scale GELU(x) + shift over the first axis, to 3e-6 and several times quicker than torch's.
+    """scale GELU(x) + shift, with scale and shift along the first axis.
 
-    Written over `x` if that is contiguous.
+    Accurate to 3e-6 and several times faster than torch. Overwrites `x` if it is contiguous.
     """
     y = x.contiguous()
     rows = 1 if scale is None else y.shape[0]
@@ -327,9 +327,9 @@ def gelu(
 def standardise(
     x: Float[Tensor, "B C L"], eps: float, subtract_last: bool
 ) -> tuple[Float[Tensor, "B C L"], Float[Tensor, "B C 1"], Float[Tensor, "B C 1"]]:
-    """Normalised series, centre and scale: `convtimenet.network.revin.RevIN.forward`."""
+    """Normalised series, centre and scale, as in `convtimenet.network.revin.RevIN.forward`."""
     B, C, L = x.shape
-    x = x.contiguous()  # else `empty_like` would take over strides that the kernel does not know
+    x = x.contiguous()  # `empty_like` would otherwise keep strides the kernel does not support
     y, centre, scale = torch.empty_like(x), x.new_empty(B, C, 1), x.new_empty(B, C, 1)
     _call(
         "standardise", B * C, L, x, ctypes.c_float(eps),

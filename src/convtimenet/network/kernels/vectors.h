@@ -1,4 +1,4 @@
-// A register's float32 values at a time, for kernels.cpp and encode.cpp.
+// SIMD helpers for kernels.cpp and encode.cpp: one register of float32 values at a time.
 #pragma once
 
 #include <atomic>
@@ -8,8 +8,8 @@
 
 namespace {
 
-// The vector extension that GCC and Clang share. A vector longer than the registers is kept in memory
-// by GCC 12, which makes AVX2 three to ten times slower.
+// The vector extension of GCC and Clang. GCC 12 spills vectors longer than a register to memory,
+// which makes AVX2 three to ten times slower.
 #ifdef __AVX512F__
 constexpr long LANES = 16;
 #else
@@ -29,7 +29,7 @@ inline void store(float* p, Floats x, long n = LANES) {
     if (n == LANES) std::memcpy(p, &x, sizeof x);
     else std::memcpy(p, &x, n * sizeof(float));
 }
-// Calls use(i, n) for whole vectors, n = LANES, and once for what is left.
+// Calls use(i, n) for every whole vector, n = LANES, and once for the remainder.
 template <class Use>
 inline void each(long size, Use use) {
     long i = 0;
@@ -37,8 +37,8 @@ inline void each(long size, Use use) {
     if (i < size) use(i, size - i);
 }
 
-// Calls use(i) for i from 0 to n - 1 on so many threads; 1 if memory ran out in any call, else 0. No
-// exception may leave a thread.
+// Calls use(i) for i from 0 to n - 1 on the given number of threads; returns 1 if memory ran out in
+// any call, else 0. No exception may leave a thread.
 template <class Use>
 inline int parallel(long n, int threads, Use use) {
     std::atomic<int> failed{0};
@@ -55,20 +55,20 @@ inline int parallel(long n, int threads, Use use) {
 
 // GELU is x times the normal distribution function, which is 1/2 + x P(x^2) on [-5, 5]; its slope is
 // 1/2 + x Q(x^2) there. P and Q are least-squares fits in Chebyshev polynomials of s, which maps
-// [0, 25] to [-1, 1]: errors up to 3e-7 and 1e-6, a third of the time of an exponential with a
-// division. Outside they stay as at the border, 3e-7 and 7e-6 from what they should be.
-// One instruction each, in this order: NaN stays.
-inline Floats least(Floats x, float low) {
+// [0, 25] to [-1, 1]: errors up to 3e-7 and 1e-6, in a third of the time of an exponential and a
+// division. Outside [-5, 5] the value at the border is used, with errors of 3e-7 and 7e-6.
+// maximum and minimum compile to one instruction each; this operand order propagates NaN.
+inline Floats maximum(Floats x, float low) {
     const Floats y = Floats{} + low;
     return y > x ? y : x;
 }
-inline Floats most(Floats x, float high) {
+inline Floats minimum(Floats x, float high) {
     const Floats y = Floats{} + high;
     return y < x ? y : x;
 }
 inline Floats gelu(Floats x) {
-    x = least(x, -5.0f);
-    const Floats z = most(x, 5.0f), s = z * z * 0.08f - 1.0f;
+    x = maximum(x, -5.0f);
+    const Floats z = minimum(x, 5.0f), s = z * z * 0.08f - 1.0f;
     Floats p = s * 5.948293838e-04f - 1.611555344e-03f;
     p = p * s + 1.765997848e-03f;
     p = p * s - 2.692101290e-03f;
@@ -84,7 +84,7 @@ inline Floats gelu(Floats x) {
     return x * (z * p + 0.5f);
 }
 inline Floats gelu_slope(Floats x) {
-    const Floats z = most(least(x, -5.0f), 5.0f), s = z * z * 0.08f - 1.0f;
+    const Floats z = minimum(maximum(x, -5.0f), 5.0f), s = z * z * 0.08f - 1.0f;
     Floats q = s * -4.609108903e-03f + 1.209574006e-02f;
     q = q * s - 1.062540337e-02f;
     q = q * s + 1.268857252e-02f;
