@@ -145,7 +145,7 @@ def test_zeros_stand_for_missing_values_where_the_user_says_so(long: bool):
 
 @pytest.mark.parametrize("fill", ["0", "last", np.nan, np.inf, True])
 def test_other_fillings_are_refused(fill: Any):
-    with pytest.raises(ConfigError, match="fill must be the number that missing values stand for"):
+    with pytest.raises(ConfigError, match="fill must be a finite number to replace missing values with"):
         forecaster(fill=fill).fit(daily().drop(index=3))
 
 

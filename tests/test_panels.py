@@ -529,7 +529,7 @@ class TestParts:
         early = frame[~late & (frame["unique_id"] == "c")]["y"]
         assert model.scaler_.centre[2, 0, 0] == pytest.approx(early.mean())
         assert set(model.history_.epochs[0].valid) == {"mse", "mae"}
-        assert "1 of 4 series ('short') are too short to hold rows back" in model.notices_[0]
+        assert "1 of 4 series ('short') are too short for a validation split" in model.notices_[0]
 
     def test_held_back_rows_change_no_weight(self):
         frame = panel()
