@@ -389,7 +389,7 @@ def test_unseen_categories_are_counted_and_near_ones_named(kind, tmp_path, said)
     model.predict(as_kind(other, kind, tmp_path), as_kind(rows, kind, tmp_path, "plan"))
     text = said()
     assert (
-        "covariate 'kind': 20 rows of the table hold categories that training did not see "
+        "covariate 'kind': 20 rows of the table hold categories not seen in training "
         "('Dry', did you mean 'dry'?)"
     ) in text
     assert "3 rows of the plan" in text
@@ -409,7 +409,7 @@ def test_unseen_static_categories_too(kind, tmp_path, said):
     np.testing.assert_array_equal(column(same, "ConvTimeNet"), expected)
     assert said() == ""
     model.predict(as_kind(frame.assign(region="3"), kind, tmp_path))
-    assert "80 rows of the table hold categories that training did not see ('3')" in said()
+    assert "80 rows of the table hold categories not seen in training ('3')" in said()
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -442,7 +442,7 @@ def test_zeros_in_front_are_kept_by_text_and_lost_by_numbers(tmp_path, said):
     model.predict(kinds_of_goods(["1234", "98765"]))
     assert "'1234', did you mean '01234'?" in said()
     both = forecaster(target_cols="y", hist_exog="kind").fit(kinds_of_goods(["7", "07"]))
-    with pytest.raises(DataError, match=r"7.0 may be any of the categories '07', '7'"):
+    with pytest.raises(DataError, match=r"7.0 could be any of the training categories '07', '7'"):
         both.predict(kinds_of_goods([7, 7]))
 
 
@@ -675,14 +675,14 @@ def test_zeros_in_front_of_an_id(said):
     said()
     found = model.predict(panel([101, 102], dtype=int))  # as pandas reads such a column of a file
     np.testing.assert_array_equal(found["ConvTimeNet"], expected)
-    assert "read as the numbers that they are (101 as '0101', 102 as '0102')" in said()
+    assert "ids are matched by value (101 as '0101', 102 as '0102')" in said()
     model.predict(panel(["101", "0102"]))
     assert "1 of 2 series were not seen in training ('101', did you mean '0101'?)" in said()
     both = forecaster().fit(panel(["101", "0101"]))
-    with pytest.raises(DataError, match=r"the id 101 may be any of '101', '0101'"):
+    with pytest.raises(DataError, match=r"the id 101 could be any of '101', '0101'"):
         both.predict(panel([101], dtype=int))
     numbers = forecaster().fit(panel([101, 102], dtype=int))
-    with pytest.raises(DataError, match=r"the ids '101' and '0101' may both be the series 101"):
+    with pytest.raises(DataError, match=r"the ids '101' and '0101' both match the series 101"):
         numbers.predict(panel(["101", "0101"]))
 
 
@@ -707,7 +707,7 @@ def test_series_that_training_did_not_see_are_named(said):
     model.predict(panel(["North", "south", "x", "y", "z"]))
     assert (
         "4 of 5 series were not seen in training ('North', did you mean 'north'?, 'x', 'y' and 1 "
-        "more); they are scaled by their own values"
+        "more); they are scaled with their own statistics"
     ) in said()
     model.predict(panel(["south"]))
     assert said() == ""
@@ -716,7 +716,7 @@ def test_series_that_training_did_not_see_are_named(said):
 def test_a_plan_may_not_have_one_series_twice():
     model = forecaster(futr_exog="promo").fit(panel([101, 102], dtype=int))
     rows = plan(panel(["101", "101.0", "102"]))
-    with pytest.raises(DataError, match=r"the plan: the ids '101' and '101.0' may both be"):
+    with pytest.raises(DataError, match=r"the plan: the ids '101' and '101.0' both match"):
         model.predict(future=rows)
 
 

@@ -278,7 +278,7 @@ REFUSED = {
         "x.csv", "case_id,date,x,label\n1,1/2/2024,1,a\n1,2/2/2024,2,a\n2,1/2/2024,1,b\n",
         "1 Feb 2024 or 2 Jan 2024; write stamps as",
     ),
-    "no cases": ("x.ts", "@univariate true\n@data\n", "found an empty set; add one a line"),
+    "no cases": ("x.ts", "@univariate true\n@data\n", "expected at least one case; found none; add one per line"),
     "nothing": ("x.csv", "\n", "empty file"),
 }  # fmt: skip
 
@@ -297,7 +297,7 @@ def test_the_column_of_the_labels(tmp_path: Path) -> None:
     assert (cases.values[:, 0].tolist(), cases.labels.tolist()) == ([[1, 2], [3, 4]], [0, 1])
     with pytest.raises(DataError, match=r"label_col .*there is no column 'z' \(found: 't0'"):
         read_cases(path, label_col="z")
-    with pytest.raises(DataError, match="says itself what its labels are; leave it out"):
+    with pytest.raises(DataError, match="already defines its labels; leave it out"):
         read_cases(written(tmp_path, "x.ts", TS + "1,2:a\n"), label_col="z")
 
 

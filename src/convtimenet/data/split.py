@@ -198,8 +198,8 @@ class FittedRows:
 
 
 def _numbered(table: Table) -> bool:
-    """Whether a table's time stamps are, or may be, row numbers: those of arrays, and of pandas
-    or polars series with an integer index."""
+    """Whether a table's time stamps are, or may be, row numbers: those of arrays, and of series
+    without dates."""
     origin = table.origin
     return origin.kind == "numpy" or (origin.series and table.times.dtype.kind == "i")
 
