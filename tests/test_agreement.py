@@ -500,7 +500,7 @@ def test_fractions_in_float32_are_the_texts_they_are_written_as(kind, tmp_path, 
 def test_words_for_nothing_among_numbers_as_text_are_missing(promoted):
     rows = plan(series())
     lacking = rows.assign(promo=["0", "N/A", "0", "None"])
-    with pytest.raises(DataError, match=r"'promo' are needed for 4 steps.*2 rows lack some"):
+    with pytest.raises(DataError, match=r"'promo' are needed for 4 steps.*2 rows are incomplete"):
         promoted.predict(series(), lacking)
 
 
@@ -801,14 +801,14 @@ def test_a_plan_needs_as_many_rows_as_steps(kind, h, tmp_path, promoted, said):
     said()
     found = promoted.predict(future=as_kind(rows, kind, tmp_path), h=h)
     short = -h % 4
-    assert (f"says nothing of some of the last {short} of" in said()) == bool(short)
+    assert (f"lacks some values in the last {short} of" in said()) == bool(short)
     # what is not said is the mean of training
     filled = pd.concat(
         [rows, plan(series(), h + short).tail(short).assign(promo=series()["promo"][:48].mean())]
     )
     full = promoted.predict(future=filled, h=h)["y"]
     np.testing.assert_allclose(column(found, "y"), full, rtol=1e-6)
-    with pytest.raises(DataError, match=f"needed for {h} steps ahead; .*, 1 rows lack some"):
+    with pytest.raises(DataError, match=f"needed for {h} steps ahead; .*, 1 rows are incomplete"):
         promoted.predict(
             future=as_kind(rows.iloc[1:], kind, tmp_path), h=h
         ) if h > 1 else promoted.predict(h=1)
@@ -860,7 +860,7 @@ def test_what_a_plan_lacks_is_named_with_what_it_has(promoted):
     with pytest.raises(
         DataError,
         match=r"'promo' are needed for 4 steps ahead; the first missing is at 2024-03-22T13:00:00, "
-        r"1 rows lack some; the plan has rows from 2024-03-22T12:00:00 to 2024-03-22T15:00:00;",
+        r"1 rows are incomplete; the plan has rows from 2024-03-22T12:00:00 to 2024-03-22T15:00:00;",
     ):
         promoted.predict(future=rows.drop(index=1))
     with pytest.raises(DataError, match="the plan lacks the covariate 'promo'; it has"):
@@ -1076,7 +1076,7 @@ def test_names_that_forecasts_would_take_from_channels(said):
             "ds", "y", "y-lo-80_", "y-hi-80", "y-lo-80", "y-lo-80-lo-80", "y-lo-80-hi-80",
             "rolled", "rolled-lo-80", "rolled-hi-80",
         ]  # fmt: skip
-        assert "a column 'y-lo-80' is there already" in said()
+        assert "a column 'y-lo-80' already exists" in said()
         for name in ("y", "y-lo-80", "rolled"):
             np.testing.assert_allclose(column(found, name), plain[name], rtol=1e-5)
         assert (column(found, "y-lo-80_") < plain["y"]).all()
@@ -1155,7 +1155,7 @@ def test_names_that_a_backtest_would_take_from_the_target(kind, name, tmp_path, 
         if old not in ("unique_id", "ds", "cutoff"):
             values = found.frame[new] if isinstance(found.frame, dict) else column(found.frame, new)
             np.testing.assert_array_equal(values, ours.frame[old])
-    assert ("is there already" in said()) == (name != "rolled")
+    assert ("already exists" in said()) == (name != "rolled")
 
 
 def test_several_targets_whose_names_make_one(said):
