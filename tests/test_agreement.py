@@ -846,10 +846,10 @@ def test_a_series_is_the_plan_of_one_covariate(promoted):
 
 
 def test_names_that_the_numbered_columns_of_an_array_cannot_have(promoted):
-    with pytest.raises(DataError, match="'0' to '0', and have no names such as 'promo'; give a fr"):
+    with pytest.raises(DataError, match="'0' to '0', found 'promo'; give a fr"):
         promoted.predict(future=np.zeros(4))
     model = forecaster().fit(series()[["ds", "y"]])
-    with pytest.raises(DataError, match="no names such as 'y'; give a frame"):
+    with pytest.raises(DataError, match="found 'y'; give a frame"):
         model.predict(series()[["y"]].to_numpy())
     # the remedy works
     assert len(model.predict(series()[["y", "ds"]])) == 4

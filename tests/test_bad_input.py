@@ -81,7 +81,7 @@ TABLES = {
         lambda: frame().drop(columns="date"),
         r"no time column found.*pass time_col=",
     ),
-    "no value column": (lambda: frame()[["date"]], r"expected value columns beside the time"),
+    "no value column": (lambda: frame()[["date"]], r"expected value columns besides the time"),
     "a repeated time stamp": (
         lambda: with_time(5, -1),
         r"duplicate time stamps: 2024-01-01T04:00:00.*keep one row for each",

@@ -312,7 +312,7 @@ def test_the_index_that_frames_were_written_with_is_no_channel(name, library):
     found = as_cases(one)
     np.testing.assert_array_equal(found.values, values)
     assert found.channels == ("a", "b")
-    told = f"the index that a frame was written with is no data: {name!r} is left out"
+    told = f"ignored the index of a frame that was written as a column: {name!r}"
     assert found.notices == (told,)
     rows = library({name: range(6), **{f"t{i}": values[:, 0, i] for i in range(5)}})
     found = as_cases(rows)

@@ -259,7 +259,7 @@ class TestFiles:
         daily(COUNTS).to_csv(path)
         table = read_table(path)
         assert table.channels == ("y",)
-        assert "the index that a frame was written with is no data" in table.notices[0]
+        assert "ignored the index of a frame that was written as a column" in table.notices[0]
         np.testing.assert_array_equal(
             read_table(path, target_cols=["y"]).values[:, 0], COUNTS.astype(float)
         )

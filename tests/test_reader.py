@@ -564,7 +564,7 @@ class TestWrittenIndexes:
     def check(self, path: Path, label: str) -> None:
         table = read_table(path)
         assert table.channels == ("y",)
-        told = f"the index that a frame was written with is no data: {label} is left out"
+        told = f"ignored the index of a frame that was written as a column: {label}"
         assert told in table.notices
 
     def test_of_parquet(self, tmp_path):
@@ -622,7 +622,7 @@ class TestPanels:
         path = save(tmp_path, "\n".join(["store,date,units,price", *rows]))
         table = read_table(path, id_col="store")
         assert table.channels == ("units", "price")
-        assert "the columns 'units', 'price' are forecast, each of them" in table.notices[0]
+        assert "the targets are the columns 'units', 'price'" in table.notices[0]
         assert read_table(path, id_col="store", target_cols=["units"]).notices == ()
 
     def test_a_stamp_that_repeats_by_mistake_is_no_panel(self, tmp_path):

@@ -335,7 +335,7 @@ CASES: dict[str, Case] = {
     ),
     "ids and times in the index": Case(
         source=lambda folder: ONE_KEY.set_index(["unique_id", "date"]),
-        says=r"the index holds .* make it some with frame.reset_index\(\)",
+        says=r"the index holds .* convert it to columns with frame.reset_index\(\)",
         then=lambda folder: ONE_KEY.set_index(["unique_id", "date"]).reset_index(),
     ),
     "a series indexed by text": Case(
@@ -356,25 +356,25 @@ CASES: dict[str, Case] = {
     # many series
     "an id of another name": Case(
         source=text(PANEL),
-        says="column 'store' tells the rows of one stamp apart: this looks like many series; pass "
+        says="column 'store' distinguishes their rows: this looks like several series; pass "
         r"id_col='store' \(--id_col store\) and target_cols=\['units', 'price'\]",
         literal=True,
     ),
     "an id of whole numbers": Case(
         source=text(PANEL.replace("A", "7").replace("B", "8")),
-        says="column 'store' tells the rows of one stamp apart.*pass id_col='store'",
+        says="column 'store' distinguishes their rows.*pass id_col='store'",
         literal=True,
     ),
     "two columns that are the id together": Case(
         source=lambda folder: TWO_KEYS,
-        says=r"'store' and 'item' together tell.*join the two.*pass id_col='unique_id'",
+        says=r"'store' and 'item' together distinguish.*join the two.*pass id_col='unique_id'",
         then=joined,
         then_options={"id_col": "unique_id", "target_cols": ["units"]},
     ),
     "half an id": Case(
         source=lambda folder: TWO_KEYS,
         options={"id_col": "store", "target_cols": ["units"]},
-        says=r"the series of 'store' repeat time stamps, and column 'item' tells.*join the two",
+        says=r"the series of 'store' repeat time stamps, and column 'item' distinguishes.*join the two",
         then=joined,
         then_options={"id_col": "unique_id", "target_cols": ["units"]},
     ),

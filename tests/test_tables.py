@@ -350,7 +350,7 @@ def test_constant_channel_is_fine() -> None:
         ("", {}, "expected a header line and rows below it, found an empty file"),
         (CSV.replace("2021-01-01 02:00", "noon"), {}, "column 'date', line 4: 'noon' is not a"),
         ("date,a,b\n2021-01-01,1,\n2021-01-02,2,NaN\n", {}, "no numbers in 'b'.*every value"),
-        ("date\n2021-01-01\n2021-01-02\n", {}, "expected value columns beside the time"),
+        ("date\n2021-01-01\n2021-01-02\n", {}, "expected value columns besides the time"),
     ],
 )  # fmt: skip
 def test_csv_mistakes(tmp_path: Path, text: str, options: dict, message: str) -> None:
@@ -396,7 +396,7 @@ def test_covariates_of_a_csv_are_numbers_or_text(tmp_path: Path) -> None:
             "'date', row 1: the time stamp is missing",
         ),
         (pl.DataFrame({"date": [dt.date(1066, 1, 1)], "a": [1]}), "years from 1678"),
-        (pl.DataFrame({"x": [1]}).lazy(), "held in memory.*LazyFrame.*collect"),
+        (pl.DataFrame({"x": [1]}).lazy(), "in-memory.*LazyFrame.*collect"),
         (pl.DataFrame({"time": [1, 2], "x": [None, None]}), "no numbers in 'x'.*every value"),
         (pd.DataFrame([[1, 2]], columns=["x", "x"]), "two columns have the same name.*'x'"),
         (pa.table([[1], [2]], names=["x", "x"]), "two columns have the same name.*'x'"),

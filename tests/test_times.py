@@ -417,7 +417,7 @@ class TestSeveralColumns:
         assert table.times.astype("M8[s]").tolist() == self.TIMES.to_pydatetime().tolist()
         assert (table.channels, table.time_name) == (("y",), name)
         told = ", ".join(repr(one) for one in used)
-        assert f"times are read from the columns {told} together, as {name!r}" in table.notices
+        assert f"the columns {told} are combined into the time column {name!r}" in table.notices
 
     @pytest.mark.parametrize("form", ["%d/%m/%Y;%H:%M:%S", "%Y-%m-%d;%H:%M", "%Y-%m-%d;%I:%M %p"])
     def test_date_and_time(self, tmp_path, form):

@@ -57,7 +57,7 @@ def without_index(frames: Sequence[Any]) -> tuple[list[Any], list[str]]:
         kept = len(written) == len(frame.columns)
         left_out |= {} if kept else dict.fromkeys(written)
         found.append(frame if kept or not written else frame.drop(written))
-    told = f"the index that a frame was written with is no data: {listing([*left_out])} is left out"
+    told = f"ignored the index of a frame that was written as a column: {listing([*left_out])}"
     return found, [told] if left_out else []
 
 
