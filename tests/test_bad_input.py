@@ -97,7 +97,7 @@ TABLES = {
     "text among the values": (with_text, r"'b'.*row 7.*'n/a\?'"),
     "a channel of missing values": (
         lambda: changed(a=np.nan),
-        r"no numbers in 'a': every value is missing; leave such channels out with target_cols",
+        r"no numbers in 'a': every value is missing; leave these channels out with target_cols",
     ),
     "complex numbers": (lambda: waves() + 0j, r"expected an array of numbers, found dtype complex"),
     "three axes": (lambda: np.zeros((5, 4, 3)), r"shape \(T,\) or \(T, C\), found \(5, 4, 3\)"),

@@ -458,13 +458,13 @@ def test_columns_agree_across_cases() -> None:
     one, two = (pd.DataFrame(a.T, columns=NAMES) for a in arrays(2))
     turned = as_cases([one, two[NAMES[::-1]]])
     np.testing.assert_array_equal(turned.values, as_cases(arrays(2)).values)
-    assert "another order" in turned.notices[0]
+    assert "a different order" in turned.notices[0]
     for other in (two.rename(columns={"step": "steps"}), two[NAMES[:2]], two.assign(more=1)):
         with pytest.raises(DataError, match=r"must be the same; found heart.* in case 1; rename"):
             as_cases([one, other])
     with pytest.raises(DataError, match="found ndarray as case 1 among frames"):
         as_cases([one, two.to_numpy().T])
-    with pytest.raises(DataError, match=r"column 'at'.*time is no channel: leave the column out"):
+    with pytest.raises(DataError, match=r"column 'at'.*time is not a channel: leave the column out"):
         as_cases([one.assign(at=pd.Timestamp("2024-01-01"))])
     with pytest.raises(DataError, match=r"list\(X\.values\(\)\)"):
         as_cases({"a": one})

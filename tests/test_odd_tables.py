@@ -171,7 +171,7 @@ class TestPanels:
         np.testing.assert_array_equal(found["ConvTimeNet"], plain["ConvTimeNet"])
 
     def test_an_id_as_a_number_and_as_text_is_not_one_series(self):
-        with pytest.raises(DataError, match=r"'unique_id': different ids read '1' as text"):
+        with pytest.raises(DataError, match=r"'unique_id': different ids become '1' as text"):
             forecast(panel(1, "1", object))
 
     @pytest.mark.parametrize("ids", [(1.5, 2.0), (pd.Timedelta("1h"), pd.Timedelta("2h"))])
@@ -302,7 +302,7 @@ class TestFiles:
         times = offsets("D", "2024-01-01")[:-1] + offsets("D", "2024-01-02")[-1:]
         times[-1] = times[-1].replace("02-10", "02-11")
         table = read_table(csv(tmp_path, COUNTS, times=times))
-        assert table.notices[0] == "2 rows are absent at a step of 1D: taken as missing values"
+        assert table.notices[0] == "2 rows are missing at a frequency of 1D: their values are treated as missing"
         times[-1] = times[-1].replace("T00", "T07")
         with pytest.raises(DataError, match=r"not regular: .*found a step of 79h, to 2024-02-11"):
             read_table(csv(tmp_path, COUNTS, times=times))

@@ -138,15 +138,15 @@ class TestReading:
             (lambda f: f.assign(y=f.y.where(f.unique_id != "a")), r"no numbers in 'y'.*'a'.*leave"),
             (
                 lambda f: f.assign(ds=f.ds + pd.to_timedelta((f.index == 70).astype(int), "h")),
-                r"not regular in the series 'a': 2023.* is no whole number of steps of 1D",
+                r"not regular in the series 'a': 2023.* is not a whole number of steps of 1D",
             ),
             (
                 lambda f: pd.concat([f, f.head(1).assign(ds=pd.Timestamp("1960"))]),
-                r"rows are absent at a step of 1D.*'b'.*more than 20 times",
+                r"rows are missing at a frequency of 1D.*'b'.*more than 20 times",
             ),
             (lambda f: f.assign(unique_id=f.unique_id.where(f.index != 3)), "row 3: the id is"),
             (lambda f: f.assign(unique_id=f.y), "expected ids as text or whole numbers"),
-            (lambda f: f.groupby("unique_id").head(1), "no series has two rows to find the step"),
+            (lambda f: f.groupby("unique_id").head(1), "no series has two rows to infer the frequency"),
         ],
     )  # fmt: skip
     def test_errors_name_the_series(self, change, message):

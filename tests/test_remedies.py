@@ -237,7 +237,7 @@ CASES: dict[str, Case] = {
     ),
     "nothing but missing values": Case(
         source=frame(date=DAYS, y=range(8), x=[None] * 8),
-        says="no numbers in 'x': every value is missing; leave such channels out with target_cols",
+        says="no numbers in 'x': every value is missing; leave these channels out with target_cols",
         then_options={"target_cols": ["y"]},
     ),
     # times
@@ -320,7 +320,7 @@ CASES: dict[str, Case] = {
         source=lambda folder: pl.DataFrame(
             {"date": [dt.date(1066, 1, 1), dt.date(2024, 1, 1)], "y": [1, 2]}
         ),
-        says="expected years from 1678 to 2261, found 1066 to 2024; leave out rows with others",
+        says="expected years from 1678 to 2261, found 1066 to 2024; remove the other rows",
         then=frame(date=DAYS, y=range(8)),
     ),
     "no times": Case(
@@ -387,13 +387,13 @@ CASES: dict[str, Case] = {
     "another weekday": Case(
         source=frame(ds=SUNDAYS, y=range(8)),
         options={"frequency": "W-WED"},
-        says="'W-WED': 2024-01-07T00:00:00 lies at SUN; pass freq='W', .* or freq='W-SUN'",
+        says="'W-WED': 2024-01-07T00:00:00 is in SUN; pass freq='W', .* or freq='W-SUN'",
         literal=True,
     ),
     "another quarter": Case(
         source=frame(ds=QUARTERS, y=range(8)),
         options={"frequency": "QS-FEB"},
-        says="'QS-FEB': 2024-01-01T00:00:00 lies at JAN; pass freq='QS', .* or freq='QS-JAN'",
+        says="'QS-FEB': 2024-01-01T00:00:00 is in JAN; pass freq='QS', .* or freq='QS-JAN'",
         literal=True,
     ),
     "a step that is none": Case(

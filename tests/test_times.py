@@ -514,7 +514,7 @@ PANDAS_STEPS = (
 
 def test_hours_that_a_clock_shows_twice(tmp_path: Path) -> None:
     berlin = pd.date_range("2024-10-26 22:00", periods=8, freq="h", tz="Europe/Berlin")
-    with pytest.raises(DataError, match=r"2024-10-27T02:00:00 .* write the stamps in UTC or with"):
+    with pytest.raises(DataError, match=r"2024-10-27T02:00:00 .* write the time stamps in UTC or with"):
         read_table(csv(tmp_path, berlin.strftime("%Y-%m-%d %H:%M").tolist()))
     table = read_table(csv(tmp_path, [stamp.isoformat() for stamp in berlin]))  # the remedy
     assert (table.times == berlin.tz_convert(None).to_numpy()).all()
@@ -526,7 +526,7 @@ def test_series_on_other_days_of_the_month_and_weeks_of_a_quarter() -> None:
     starts, ends = (pd.date_range("2024-01-01", periods=4, freq=freq) for freq in ("MS", "ME"))
     long = pd.DataFrame({"unique_id": ["a"] * 4 + ["b"] * 4, "ds": [*starts, *ends], "y": range(8)})
     with pytest.raises(
-        DataError, match=r"the series 'a' begins at 2024-01-01.* same day of the month"
+        DataError, match=r"the series 'a' starts at 2024-01-01.* same day of the month"
     ):
         read_table(long)
     weeks = pd.to_datetime(["2024-01-28", "2024-02-25", "2024-03-31", "2024-04-28", "2024-05-26"])
@@ -624,5 +624,5 @@ class TestFrequencies:
         stamps = pd.date_range("2024-01-03", periods=9, freq="W-WED", tz="Asia/Tokyo")
         frame = pd.DataFrame({"ds": stamps, "y": range(9)})
         assert read_table(frame, frequency="W-WED").frequency.name == "1W"
-        with pytest.raises(DataError, match="lies at WED"):
+        with pytest.raises(DataError, match="is in WED"):
             read_table(frame, frequency="W-TUE")
