@@ -284,7 +284,7 @@ def test_unparsable_times_name_line_and_text(text: str) -> None:
 
 
 def test_mixed_times_are_refused() -> None:
-    with pytest.raises(DataError, match="line 3: some time stamps carry a UTC offset"):
+    with pytest.raises(DataError, match="line 3: some time stamps have a UTC offset"):
         parse_times(["2020-01-30T00:00Z", "2020-01-31"])
     with pytest.raises(DataError, match="line 3: expected an integer time like 1, found 'x'"):
         parse_times(["1", "x"])

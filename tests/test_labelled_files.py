@@ -276,7 +276,7 @@ REFUSED = {
     ),
     "days or months": (
         "x.csv", "case_id,date,x,label\n1,1/2/2024,1,a\n1,2/2/2024,2,a\n2,1/2/2024,1,b\n",
-        "1 Feb 2024 or 2 Jan 2024; write stamps as",
+        "1 Feb 2024 or 2 Jan 2024; write time stamps as",
     ),
     "no cases": ("x.ts", "@univariate true\n@data\n", "expected at least one case; found none; add one per line"),
     "nothing": ("x.csv", "\n", "empty file"),

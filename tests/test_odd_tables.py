@@ -293,7 +293,7 @@ class TestFiles:
         path = csv(tmp_path, COUNTS, times=offsets("h", "2024-03-30"))
         table = read_table(path)
         assert (table.time_zone, table.frequency.name, len(table.times)) == ("+02:00", "1h", T)
-        assert "carry the UTC offsets +01:00, +02:00: forecasts carry" in table.notices[0]
+        assert "have the UTC offsets +01:00, +02:00: forecasts have" in table.notices[0]
         found = forecast(path)
         assert isinstance(found, Table)
         assert found.times[0] == np.datetime64("2024-03-31T15:00")

@@ -261,7 +261,7 @@ class TestNumbers:
     def test_signs_are_said_and_must_be_the_same(self, tmp_path):
         table = read_table(save(tmp_path, written(";", ["5%", "6%", "", "8%"])))
         assert table.values[:, 0].tolist()[:2] == [5, 6]
-        assert table.notices[0] == "column 'y': numbers are read without their '%'"
+        assert table.notices[0] == "column 'y': removed '%' from the numbers"
         for cells in (["5%", "6", "7%"], ["$5", "\u20ac6", "$7"]):
             with pytest.raises(DataError, match=r"line 3: some numbers have the sign '.', and"):
                 read_table(save(tmp_path, written(";", cells)))

@@ -194,13 +194,13 @@ CASES: dict[str, Case] = {
     # numbers
     "two readings of a comma": Case(
         source=text('date;y\n2024-01-01;1,234\n2024-01-02;5,678\n'),
-        says=r"'1,234' may be 1.234 or 1234, and no other cell decides it; pass decimal=','",
+        says=r"'1,234' may be 1.234 or 1234, and no other cell shows which; pass decimal=','",
         literal=True,
     ),
     "a decimal mark that no cell has": Case(
         source=text("date;y\n2024-01-01;1,25\n2024-01-02;5,5\n"),
         options={"decimal": "."},
-        says=r"found '1,25'; it has no decimal point, as decimal='.' says; pass decimal=','",
+        says=r"found '1,25'; it does not have a decimal point as set by decimal='.'; pass decimal=','",
         literal=True,
     ),
     "both marks for one thing": Case(
@@ -210,7 +210,7 @@ CASES: dict[str, Case] = {
     ),
     "text among numbers": Case(
         source=text(rows("1", "2", "high", "4")),
-        says="line 4: expected a number, found 'high'; correct the cell .an empty one counts as",
+        says="line 4: expected a number, found 'high'; correct the cell .an empty cell is missing",
         then=text(rows("1", "2", "", "4")),
     ),
     "truth values": Case(
@@ -220,13 +220,13 @@ CASES: dict[str, Case] = {
     ),
     "a column of text": Case(
         source=text("date,y,state\n2024-01-01,1,dry\n2024-01-02,2,wet\n"),
-        says="found 'dry'; if the column tells series apart pass id_col='state'.*else leave it out",
+        says="found 'dry'; if the column holds series ids, pass id_col='state'.*otherwise leave it out",
         then_options={"target_cols": ["y"]},
     ),
     "series one after the other": Case(
         source=text("date,y,store\n" + "".join(
             f"{day},{i},{'AB'[i // 4]}\n" for i, day in enumerate(TEXTS))),
-        says="found 'A'; if the column tells series apart pass id_col='store'",
+        says="found 'A'; if the column holds series ids, pass id_col='store'",
         literal=True,
     ),
     "a column of dates": Case(
@@ -249,12 +249,12 @@ CASES: dict[str, Case] = {
     "the wrong reading of a day": Case(
         source=text(rows("1", "2", stamps=["30/01/2024", "31/01/2024"])),
         options={"dayfirst": False},
-        says="has no month 30 as dayfirst=False reads it; pass dayfirst=True",
+        says="is invalid with dayfirst=False .month 30.; pass dayfirst=True",
         literal=True,
     ),
     "days first and months first": Case(
         source=text(rows("1", "2", stamps=["30/01/2024", "01/31/2024"])),
-        says="has the day first and '01/31/2024' the month; write all time stamps in one way",
+        says="has the day first and '01/31/2024' the month; use the same format for all time stamps",
         then=text(rows("1", "2", stamps=["30/01/2024", "31/01/2024"])),
     ),
     "short years": Case(
@@ -276,19 +276,19 @@ CASES: dict[str, Case] = {
     "a format that does not fit": Case(
         source=text(GOOD),
         options={"time_format": "%d.%m.%Y"},
-        says="'2024-01-01' is not written as time_format='%d.%m.%Y' says; .*leave it out",
+        says="'2024-01-01' does not match time_format='%d.%m.%Y'; .*leave it out",
         then_options={},
     ),
     "no number since 1970": Case(
         source=text(GOOD),
         options={"time_format": "unix-s"},
-        says="'2024-01-01' is no number, as time_format='unix-s' asks for; .*leave it out",
+        says="'2024-01-01' is not a number, as time_format='unix-s' requires; .*leave it out",
         then_options={},
     ),
     "finer numbers since 1970": Case(
         source=frame(date=[1_704_067_200_000, 1_704_067_201_000], y=[1, 2]),
         options={"time_format": "unix-s"},
-        says="beyond the year 2261 as time_format='unix-s' reads it; pass time_format='unix-ms'",
+        says="is after the year 2261 with time_format='unix-s'; pass time_format='unix-ms'",
         literal=True,
     ),
     "a stamp that is none": Case(
@@ -298,7 +298,7 @@ CASES: dict[str, Case] = {
     ),
     "offsets on some": Case(
         source=text(rows("1", "2", stamps=["2024-01-01 00:00", "2024-01-02 00:00Z"])),
-        says="some time stamps carry a UTC offset and some do not.*write all of them in one way",
+        says="some time stamps have a UTC offset and some do not.*use the same format for all",
         then=text(rows("1", "2", stamps=["2024-01-01 00:00Z", "2024-01-02 00:00Z"])),
     ),
     "a missing stamp": Case(
@@ -399,7 +399,7 @@ CASES: dict[str, Case] = {
     "a step that is none": Case(
         source=text(GOOD),
         options={"frequency": 1.5},
-        says="freq must be a name such as 'h'.*found 1.5; leave freq out to have it found",
+        says="freq must be a name such as 'h'.*found 1.5; leave freq out to infer it",
         then_options={},
     ),
     "a step backwards": Case(
@@ -411,13 +411,13 @@ CASES: dict[str, Case] = {
     "an unknown name of a step": Case(
         source=text(GOOD),
         options={"frequency": "CBMS"},
-        says="unknown frequency 'CBMS'.*leave freq out to have it found",
+        says="unknown frequency 'CBMS'.*leave freq out to infer it",
         then_options={},
     ),
     "an offset that is not known": Case(
         source=text(GOOD),
         options={"frequency": pd.DateOffset(days=1)},
-        says="steps of this kind are not known; pass the name of one that is, such as freq='D'",
+        says="this offset is not supported; pass a supported name such as freq='D'",
         literal=True,
     ),
 }  # fmt: skip

@@ -107,8 +107,8 @@ def _dates(texts: list[str], places: list[str]) -> np.ndarray:
     try:
         times = parse_times(texts, places.__getitem__).times
     except DataError as error:  # files of cases have no option for it
-        what = str(error).partition("; ")[0].removesuffix(", and no other time stamp decides it")
-        raise DataError(f"{what}; write stamps as 2020-01-31 06:30, or as numbers") from error
+        what = str(error).partition("; ")[0].removesuffix(", and all time stamps are ambiguous")
+        raise DataError(f"{what}; write time stamps as 2020-01-31 06:30 or as numbers") from error
     for shift in (np.timedelta64(0, "ns"), np.timedelta64(86_400_000_000_000, "ns")):
         months = (times + shift).astype("datetime64[M]")
         if len(set((times + shift - months).tolist())) == 1:
