@@ -860,7 +860,7 @@ def test_what_a_plan_lacks_is_named_with_what_it_has(promoted):
     with pytest.raises(
         DataError,
         match=r"'promo' are needed for 4 steps ahead; the first missing is at 2024-03-22T13:00:00, "
-        r"1 rows are incomplete; the plan has rows from 2024-03-22T12:00:00 to 2024-03-22T15:00:00;",
+        r"1 rows are incomplete; the plan has rows from 2024-03-22T12:00:00 to 2024-03-22T15:00",
     ):
         promoted.predict(future=rows.drop(index=1))
     with pytest.raises(DataError, match="the plan lacks the covariate 'promo'; it has"):

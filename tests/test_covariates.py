@@ -221,7 +221,9 @@ class TestEncoder:
         expected = (np.arange(20.0) - known.mean()) / known.std()
         expected[3] = 0
         np.testing.assert_allclose(rows[0], expected)
-        assert encoder.notices(table) == ["covariate 'x': 1 values missing, replaced by the mean in training"]
+        assert encoder.notices(table) == [
+            "covariate 'x': 1 values missing, replaced by the mean in training"
+        ]
 
     def test_texts_that_vary_are_columns_and_statics_are_numbers(self):
         table = read_table(shops(), target_cols=["y"], covariates=["weather", "region", "size"])

@@ -237,7 +237,7 @@ def test_irregular_integers() -> None:
 
 def test_irregular_in_a_zone_shows_local_times_and_the_way_out() -> None:
     times = np.arange("2024-03-28", "2024-04-04", dtype="datetime64[D]").astype("datetime64[ns]")
-    with pytest.raises(DataError, match=r"\+02:00.*clock of Europe/Berlin.*convert .* to UTC"):
+    with pytest.raises(DataError, match=r"\+02:00.*local time of Europe/Berlin.*convert .* to UTC"):
         inferred(times, "Europe/Berlin")
 
 

@@ -145,14 +145,19 @@ def test_zeros_stand_for_missing_values_where_the_user_says_so(long: bool):
 
 @pytest.mark.parametrize("fill", ["0", "last", np.nan, np.inf, True])
 def test_other_fillings_are_refused(fill: Any):
-    with pytest.raises(ConfigError, match="fill must be a finite number to replace missing values with"):
+    with pytest.raises(
+        ConfigError, match="fill must be a finite number to replace missing values with"
+    ):
         forecaster(fill=fill).fit(daily().drop(index=3))
 
 
 def test_zeros_on_the_command_line(tmp_path: Path):
     daily().drop(index=[70, 71]).to_csv(tmp_path / "t.csv", index=False)
     small = ["--model.d_model", "8", "--model.d_ff", "16", "--model.kernel_sizes", "[3]"]
-    for flags, told in ([], "2 missing values"), (["--fill", "0"], "2 missing values, replaced by 0"):
+    for flags, told in (
+        ([], "2 missing values"),
+        (["--fill", "0"], "2 missing values, replaced by 0"),
+    ):
         code = main(
             ["forecast", str(tmp_path / "t.csv"), "--h", "3", "--input_size", "12", "--quiet",
              "--training.epochs", "1", "--out", str(tmp_path / "f.csv"),

@@ -218,7 +218,7 @@ def test_notices_say_what_was_decided(tmp_path: Path) -> None:
         return read_cases(written(tmp_path, name, text)).notices
 
     odd = "t0,t1,group\n1,2,1\n3,4,2\n"
-    assert notices("x.csv", odd) == ("the column 'group' is taken as the label",)
+    assert notices("x.csv", odd) == ("the column 'group' is used as the label",)
     head = "@equalLength true\n@seriesLength 3\n"
     assert notices("x.ts", head + TS + "1,2:a\n3,4,5:b\n")[0] == (
         "the header says @equalLength true, cases have 2 to 3 steps"
@@ -262,14 +262,14 @@ REFUSED = {
     "times twice": ("x.csv", "case_id,t,x,label\n1,0,1,a\n1,0,2,a\n", "occurs twice"),
     "a column that counts no steps": (
         "x.csv", "subject,t0,t1,label\n7,1,2,a\n9,3,4,b\n",
-        "'subject' do not go on counting as 't0' does",
+        "'subject' are not numbered like 't0'",
     ),
     "channels of different steps": (
         "x.csv", "x_0,x_1,x_2,y_0,y_1,label\n1,2,3,4,5,a\n1,2,3,4,5,b\n", "numbered differently"
     ),
     "a row for each channel": (
         "x.csv", "case_id,dim_id,reading_id,value\n1,0,0,5\n1,1,0,6\n2,0,0,7\n2,1,0,8\n",
-        "'dim_id' has a row for each channel; write one column a channel",
+        "'dim_id' has a row for each channel; write one column per channel",
     ),
     "commas that may part thousands": (
         "x.csv", "label;t0\na;1,234\nb;2,345\n", "line 2: '1,234' may be 1.234 or 1234.*write"
@@ -278,7 +278,7 @@ REFUSED = {
         "x.csv", "case_id,date,x,label\n1,1/2/2024,1,a\n1,2/2/2024,2,a\n2,1/2/2024,1,b\n",
         "1 Feb 2024 or 2 Jan 2024; write time stamps as",
     ),
-    "no cases": ("x.ts", "@univariate true\n@data\n", "expected at least one case; found none; add one per line"),
+    "no cases": ("x.ts", "@univariate true\n@data\n", "at least one case; found none; add one per line"),
     "nothing": ("x.csv", "\n", "empty file"),
 }  # fmt: skip
 
@@ -464,7 +464,9 @@ def test_columns_agree_across_cases() -> None:
             as_cases([one, other])
     with pytest.raises(DataError, match="found ndarray as case 1 among frames"):
         as_cases([one, two.to_numpy().T])
-    with pytest.raises(DataError, match=r"column 'at'.*time is not a channel: leave the column out"):
+    with pytest.raises(
+        DataError, match=r"column 'at'.*time is not a channel: leave the column out"
+    ):
         as_cases([one.assign(at=pd.Timestamp("2024-01-01"))])
     with pytest.raises(DataError, match=r"list\(X\.values\(\)\)"):
         as_cases({"a": one})

@@ -218,7 +218,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "complex numbers": (lambda: daily(COUNTS + 0j), r"'y': expected numbers, found complex128"),
     "an array of objects": (
         lambda: COUNTS.astype(object),
-        r"expected an array of numbers, found dtype object; convert it, with astype\(float\)",
+        r"expected an array of numbers, found dtype object; convert it with astype\(float\)",
     ),
     "days of the text's own clock": (
         lambda: pl.DataFrame({"ds": offsets("D"), "y": COUNTS}),
@@ -302,7 +302,10 @@ class TestFiles:
         times = offsets("D", "2024-01-01")[:-1] + offsets("D", "2024-01-02")[-1:]
         times[-1] = times[-1].replace("02-10", "02-11")
         table = read_table(csv(tmp_path, COUNTS, times=times))
-        assert table.notices[0] == "2 rows are missing at a frequency of 1D: their values are treated as missing"
+        assert (
+            table.notices[0]
+            == "2 rows are missing at a frequency of 1D: their values are treated as missing"
+        )
         times[-1] = times[-1].replace("T00", "T07")
         with pytest.raises(DataError, match=r"not regular: .*found a step of 79h, to 2024-02-11"):
             read_table(csv(tmp_path, COUNTS, times=times))

@@ -146,7 +146,7 @@ class TestReading:
             ),
             (lambda f: f.assign(unique_id=f.unique_id.where(f.index != 3)), "row 3: the id is"),
             (lambda f: f.assign(unique_id=f.y), "expected ids as text or whole numbers"),
-            (lambda f: f.groupby("unique_id").head(1), "no series has two rows to infer the frequency"),
+            (lambda f: f.groupby("unique_id").head(1), "no series has two rows to infer"),
         ],
     )  # fmt: skip
     def test_errors_name_the_series(self, change, message):

@@ -119,7 +119,7 @@ def test_layouts_of_one_table(tmp_path: Path, layout: str, fast: bool, monkeypat
 
 def test_a_title_is_said(tmp_path: Path) -> None:
     table = read_table(save(tmp_path, "Sales of 2024\n\n" + PLAIN))
-    assert table.notices == ("the lines above the header are left out: 'Sales of 2024'",)
+    assert table.notices == ("skipped the lines above the header: 'Sales of 2024'",)
     book = tmp_path / "x.xlsx"
     with pd.ExcelWriter(book) as writer:
         pd.DataFrame({"Notes": ["one", "two"]}).to_excel(writer, sheet_name="about", index=False)
@@ -129,7 +129,7 @@ def test_a_title_is_said(tmp_path: Path) -> None:
         writer.sheets["data"].merge_cells("A1:B1")
     table = read_table(book)
     assert table.values[:, 0].tolist() == VALUES
-    assert table.notices == ("the rows above the header are left out: 'Sales of 2024'",)
+    assert table.notices == ("skipped the rows above the header: 'Sales of 2024'",)
 
 
 def test_zip_of_one_file(tmp_path: Path) -> None:
@@ -168,7 +168,7 @@ def test_a_workbook_of_several_sheets_says_which_one_is_read(tmp_path: Path) -> 
         pd.DataFrame({"date": DAYS, "y": 0}).to_excel(writer, sheet_name="b", index=False)
     table = read_table(path)
     assert table.values[:, 0].tolist() == VALUES
-    assert table.notices == ("the sheet 'a' is read; not used: 'b'",)
+    assert table.notices == ("read the sheet 'a'; ignored: 'b'",)
 
 
 TSF = """# of Monash
@@ -263,7 +263,7 @@ class TestNumbers:
         assert table.values[:, 0].tolist()[:2] == [5, 6]
         assert table.notices[0] == "column 'y': removed '%' from the numbers"
         for cells in (["5%", "6", "7%"], ["$5", "\u20ac6", "$7"]):
-            with pytest.raises(DataError, match=r"line 3: some numbers have the sign '.', and"):
+            with pytest.raises(DataError, match=r"line 3: some numbers have the sign '.', but"):
                 read_table(save(tmp_path, written(";", cells)))
 
     def test_points_that_may_stand_between_thousands(self, tmp_path):
@@ -697,7 +697,7 @@ def test_check_path(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"found a folder; give one of the files in it"):
         check_path(tmp_path)
     with pytest.raises(
-        DataError, match=r"in a \.csv, \.tsv.*\.tsf file .*found the ending '\.sav'"
+        DataError, match=r"in a \.csv, \.tsv.*\.tsf file .*found the extension '\.sav'"
     ):
         check_path(tmp_path / "x.sav")
     code = (

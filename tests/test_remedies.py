@@ -120,7 +120,7 @@ CASES: dict[str, Case] = {
     ),
     "an unknown ending": Case(
         source=text(GOOD, "x.dat"),
-        says="found the ending '.dat'; save it as one of them, such as .csv",
+        says="found the extension '.dat'; save it as one of them, such as .csv",
         then=text(GOOD),
     ),
     "several files in one": Case(
@@ -133,7 +133,7 @@ CASES: dict[str, Case] = {
     ),
     "damaged gzip": Case(
         source=text("x", "x.csv.gz"),
-        says="damaged gzip file.*fetch it again",
+        says="damaged gzip file.*get a new copy",
         then=text(gzip.compress(GOOD.encode()), "x.csv.gz"),
     ),
     "damaged Parquet": Case(
@@ -158,7 +158,7 @@ CASES: dict[str, Case] = {
     ),
     "times in the header": Case(
         source=text("series,Jan 2024,Feb 2024\na,1,2\n"),
-        says="found 'Jan 2024' in it; write a header line, and times downwards in one column",
+        says="found 'Jan 2024' in it; write a header line, and put the times in one column",
         then=text("date,a\nJan 2024,1\nFeb 2024,2\n"),
     ),
     "a column twice": Case(
@@ -183,7 +183,7 @@ CASES: dict[str, Case] = {
     ),
     "other JSON": Case(
         source=text("[1, 2]", "x.json"),
-        says=r'expected records such as \{"date".*found other JSON; write it so',
+        says=r'expected records such as \{"date".*found other JSON; use one of these',
         then=text('[{"date": "2024-01-31", "a": 1.5}, {"date": "2024-02-01", "a": 2}]', "x.json"),
     ),
     "tsf without a head": Case(
@@ -200,12 +200,13 @@ CASES: dict[str, Case] = {
     "a decimal mark that no cell has": Case(
         source=text("date;y\n2024-01-01;1,25\n2024-01-02;5,5\n"),
         options={"decimal": "."},
-        says=r"found '1,25'; it does not have a decimal point as set by decimal='.'; pass decimal=','",
+        says=r"found '1,25'; it does not have a decimal point as set by decimal='.'; pass "
+        "decimal=','",
         literal=True,
     ),
     "both marks for one thing": Case(
         source=text("date;y\n2024-01-01;1,25\n2024-01-02;5.5\n"),
-        says="expected a number, found '1,25'; write numbers with a decimal point, 1234.5",
+        says="expected a number, found '1,25'; write numbers with a decimal point and no",
         then=text("date;y\n2024-01-01;1.25\n2024-01-02;5.5\n"),
     ),
     "text among numbers": Case(
@@ -220,7 +221,8 @@ CASES: dict[str, Case] = {
     ),
     "a column of text": Case(
         source=text("date,y,state\n2024-01-01,1,dry\n2024-01-02,2,wet\n"),
-        says="found 'dry'; if the column holds series ids, pass id_col='state'.*otherwise leave it out",
+        says="found 'dry'; if the column holds series ids, pass id_col='state'.*otherwise "
+        "leave it out",
         then_options={"target_cols": ["y"]},
     ),
     "series one after the other": Case(
@@ -254,7 +256,8 @@ CASES: dict[str, Case] = {
     ),
     "days first and months first": Case(
         source=text(rows("1", "2", stamps=["30/01/2024", "01/31/2024"])),
-        says="has the day first and '01/31/2024' the month; use the same format for all time stamps",
+        says="has the day first and '01/31/2024' the month; use the same format for all time "
+        "stamps",
         then=text(rows("1", "2", stamps=["30/01/2024", "31/01/2024"])),
     ),
     "short years": Case(
@@ -345,12 +348,12 @@ CASES: dict[str, Case] = {
     ),
     "a lazy frame": Case(
         source=lambda folder: pl.LazyFrame({"date": DAYS, "y": range(8)}),
-        says="found polars.*LazyFrame .collect a lazy frame",
+        says="found polars.*LazyFrame; collect a lazy frame",
         then=lambda folder: pl.LazyFrame({"date": DAYS, "y": range(8)}).collect(),
     ),
     "a list": Case(
         source=lambda folder: [1.0, 2.0, 3.0],
-        says=r"found builtins.list .*make a list an array with np.array",
+        says=r"found builtins.list; .*convert a list with np.array",
         then=lambda folder: np.array([1.0, 2.0, 3.0]),
     ),
     # many series
@@ -374,7 +377,8 @@ CASES: dict[str, Case] = {
     "half an id": Case(
         source=lambda folder: TWO_KEYS,
         options={"id_col": "store", "target_cols": ["units"]},
-        says=r"the series of 'store' repeat time stamps, and column 'item' distinguishes.*join the two",
+        says=r"the series of 'store' repeat time stamps, and the column 'item' distinguishes"
+        ".*join the two",
         then=joined,
         then_options={"id_col": "unique_id", "target_cols": ["units"]},
     ),

@@ -361,7 +361,9 @@ def test_csv_mistakes(tmp_path: Path, text: str, options: dict, message: str) ->
 def test_file_mistakes(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"absent\.csv: there is no such file"):
         read_table(tmp_path / "absent.csv")
-    with pytest.raises(DataError, match=r"x\.docx: expected a table .* found the ending '\.docx'"):
+    with pytest.raises(
+        DataError, match=r"x\.docx: expected a table .* found the extension '\.docx'"
+    ):
         read_table(save(tmp_path, "", "x.docx"))
     with pytest.raises(DataError, match="damaged gzip file"):
         read_table(save(tmp_path, CSV, "x.csv.gz"))

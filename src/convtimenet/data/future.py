@@ -125,8 +125,8 @@ def rows_ahead(
     beyond = int(absent.any(axis=0).sum())
     if beyond:
         notices.append(
-            f"{_PLAN} lacks some values in the last {beyond} of {ahead} steps that the model reads: "
-            "numbers are replaced by their mean in training, texts are treated as missing"
+            f"{_PLAN} lacks some values in the last {beyond} of {ahead} steps that the model "
+            "reads: numbers are replaced by their mean in training, texts are treated as missing"
         )
     return found, [*notices, *told]
 

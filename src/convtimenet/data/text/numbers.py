@@ -331,8 +331,7 @@ def _no_number(
 ) -> DataError:
     kind = NotANumber
     remedy = (
-        "correct the cell (an empty cell is missing) or leave the column out with "
-        "target_cols=[...]"
+        "correct the cell (an empty cell is missing) or leave the column out with target_cols=[...]"
     )
     if decimal is not None and _readings(text):
         kind, other = DataError, _readings(text)[0]
