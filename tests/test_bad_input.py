@@ -101,7 +101,10 @@ TABLES = {
     ),
     "complex numbers": (lambda: waves() + 0j, r"expected an array of numbers, found dtype complex"),
     "three axes": (lambda: np.zeros((5, 4, 3)), r"shape \(T,\) or \(T, C\), found \(5, 4, 3\)"),
-    "a list": (lambda: [1.0, 2.0], r"expected a file path, a pandas.*found builtins\.list"),
+    "a list": (
+        lambda: [1.0, 2.0],
+        r"expected a file path, an in-memory pandas.*found builtins\.list",
+    ),
     "a lazy frame": (lambda: pl.LazyFrame({"date": [1], "a": [2]}), r"collect a lazy frame"),
     "fewer rows than a window": (
         lambda: waves(5),

@@ -248,16 +248,16 @@ REFUSED = {
     "two labels": (
         "x.csv", "label,t0,class\na,1,b\n", "'label' and 'class' could both be the label; leave one"
     ),
-    "a label here or there": ("x.csv", "1,2,1\n5,6,2\n", "first column or the last; name the col"),
+    "a label here or there": ("x.csv", "1,2,1\n5,6,2\n", "first or the last column; name the label"),
     "a missing label": ("x.csv", "label,t0\na,1\n,2\n", "line 3: every case needs a label"),
     "text among numbers": ("x.csv", "label,t0\na,1\nb,x\n", "line 3, column 't0'.*found 'x'"),
     "a short row": ("x.csv", "label,t0,t1\na,1\n", "line 2: expected 3 cells.*leave the cells"),
-    ".ts in .csv": ("x.csv", "@problemName x\n", r"rename the file so that it ends in \.ts"),
+    ".ts in .csv": ("x.csv", "@problemName x\n", r"give the file the extension \.ts"),
     "a forecasting table": (
         "x.csv", "date,a\n2024-01-01,1\n2024-01-02,2\n", "name one 'case_id'.*convtimenet forecast"
     ),
     "a label that changes": (
-        "x.csv", "case_id,t,x,label\n1,0,1,a\n1,1,2,b\n", "line 3: the label in column 'label' is"
+        "x.csv", "case_id,t,x,label\n1,0,1,a\n1,1,2,b\n", "line 3: the label in column 'label' differs"
     ),
     "times twice": ("x.csv", "case_id,t,x,label\n1,0,1,a\n1,0,2,a\n", "occurs twice"),
     "a column that counts no steps": (
@@ -278,7 +278,7 @@ REFUSED = {
         "x.csv", "case_id,date,x,label\n1,1/2/2024,1,a\n1,2/2/2024,2,a\n2,1/2/2024,1,b\n",
         "1 Feb 2024 or 2 Jan 2024; write time stamps as",
     ),
-    "no cases": ("x.ts", "@univariate true\n@data\n", "at least one case; found none; add one per line"),
+    "no cases": ("x.ts", "@univariate true\n@data\n", "found an empty file; add one per line"),
     "nothing": ("x.csv", "\n", "empty file"),
 }  # fmt: skip
 

@@ -188,7 +188,7 @@ CASES: dict[str, Case] = {
     ),
     "tsf without a head": Case(
         source=text("a:1,2\n", "x.tsf"),
-        says="@data above the series; found none; add it",
+        says="@data above the series; found none; add them",
         then=text("@attribute series_name string\n@data\na:1,2\n", "x.tsf"),
     ),
     # numbers
@@ -206,7 +206,7 @@ CASES: dict[str, Case] = {
     ),
     "both marks for one thing": Case(
         source=text("date;y\n2024-01-01;1,25\n2024-01-02;5.5\n"),
-        says="expected a number, found '1,25'; write numbers with a decimal point and no",
+        says="expected a number, found '1,25'; write numbers with a decimal point, such as 1234.5",
         then=text("date;y\n2024-01-01;1.25\n2024-01-02;5.5\n"),
     ),
     "text among numbers": Case(

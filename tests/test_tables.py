@@ -337,7 +337,7 @@ def test_constant_channel_is_fine() -> None:
          "not regular: after 2021-01-01T04:00:00 expected a step of 1h.*found a step of 90min"),
         (CSV.replace("2.5", "high"), {}, "column 'a', line 4: expected a number, found 'high'.*"
          "target_cols"),
-        (CSV.replace("2.5", '"1.234,5"'), {}, "write numbers with a decimal point, 1234.5"),
+        (CSV.replace("2.5", '"1.234,5"'), {}, "write numbers with a decimal point, such as 1234.5"),
         (CSV.replace("2.5", "2_5"), {}, "column 'a', line 4: expected a number, found '2_5'"),
         (CSV.replace("2.5", ""). replace("3.5", "1_0"), {}, "line 5.*found '1_0'"),
         (CSV.replace("2.5", "2.5,9"), {}, "line 4: expected 3 cells as in the header, found 4"),

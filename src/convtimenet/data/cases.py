@@ -229,7 +229,9 @@ def read_cases(path: str | Path, label_col: str | None = None) -> Cases:
         return as_cases(*read_npz(path))
     found = read_case_table(path, label_col) if table else _TEXTS[kind](path)
     if not len(found.series):
-        raise DataError(f"{path}: expected at least one case; found none; add one per line")
+        raise DataError(
+            f"{path}: expected at least one case; found an empty file; add one per line"
+        )
     return _finished(
         _stacked(found.series), found.labels, found.channels, found.notices, found.task
     )

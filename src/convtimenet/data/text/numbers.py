@@ -342,7 +342,7 @@ def _no_number(
     elif _WITH_COMMAS.fullmatch(text.strip()):
         kind = DataError
         remedy = (
-            "write numbers with a decimal point and no thousands separator, such as 1234.5 (this "
+            "write numbers with a decimal point, such as 1234.5, and no thousands separator (this "
             "column mixes commas and points)"
         )
     elif text.strip()[:1] in ("[", "{"):
