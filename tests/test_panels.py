@@ -76,7 +76,7 @@ class TestReading:
             )
             np.testing.assert_array_equal(table.known[rows, 0], one.notna())
             np.testing.assert_array_equal(table.values[rows, 0], one)
-        assert "absent" in "".join(table.notices)
+        assert "rows are missing" in "".join(table.notices)
 
     def test_a_wide_table_is_the_long_one_with_one_series(self):
         one = series("x", 50)
@@ -118,7 +118,7 @@ class TestReading:
     def test_y_is_the_target_and_what_is_not_used_is_said(self):
         table = read_table(panel(price=1.0))
         assert table.channels == ("y",)
-        assert "not used: 'price'" in table.notices[0]
+        assert "ignored: 'price'" in table.notices[0]
 
     def test_rows_of_series_in_turns_are_no_notice_and_rows_back_in_time_are(self):
         assert read_table(panel().sort_values(["ds", "unique_id"])).notices == ()
