@@ -389,7 +389,7 @@ def test_unseen_categories_are_counted_and_near_ones_named(kind, tmp_path, said)
     model.predict(as_kind(other, kind, tmp_path), as_kind(rows, kind, tmp_path, "plan"))
     text = said()
     assert (
-        "covariate 'kind': 20 rows of the table hold categories that training did not see "
+        "covariate 'kind': 20 rows of the table hold categories not seen in training "
         "('Dry', did you mean 'dry'?)"
     ) in text
     assert "3 rows of the plan" in text
@@ -409,7 +409,7 @@ def test_unseen_static_categories_too(kind, tmp_path, said):
     np.testing.assert_array_equal(column(same, "ConvTimeNet"), expected)
     assert said() == ""
     model.predict(as_kind(frame.assign(region="3"), kind, tmp_path))
-    assert "80 rows of the table hold categories that training did not see ('3')" in said()
+    assert "80 rows of the table hold categories not seen in training ('3')" in said()
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -442,7 +442,7 @@ def test_zeros_in_front_are_kept_by_text_and_lost_by_numbers(tmp_path, said):
     model.predict(kinds_of_goods(["1234", "98765"]))
     assert "'1234', did you mean '01234'?" in said()
     both = forecaster(target_cols="y", hist_exog="kind").fit(kinds_of_goods(["7", "07"]))
-    with pytest.raises(DataError, match=r"7.0 may be any of the categories '07', '7'"):
+    with pytest.raises(DataError, match=r"7.0 could be any of the training categories '07', '7'"):
         both.predict(kinds_of_goods([7, 7]))
 
 
@@ -500,7 +500,7 @@ def test_fractions_in_float32_are_the_texts_they_are_written_as(kind, tmp_path, 
 def test_words_for_nothing_among_numbers_as_text_are_missing(promoted):
     rows = plan(series())
     lacking = rows.assign(promo=["0", "N/A", "0", "None"])
-    with pytest.raises(DataError, match=r"'promo' are needed for 4 steps.*2 rows lack some"):
+    with pytest.raises(DataError, match=r"'promo' are needed for 4 steps.*2 rows are incomplete"):
         promoted.predict(series(), lacking)
 
 
@@ -675,14 +675,14 @@ def test_zeros_in_front_of_an_id(said):
     said()
     found = model.predict(panel([101, 102], dtype=int))  # as pandas reads such a column of a file
     np.testing.assert_array_equal(found["ConvTimeNet"], expected)
-    assert "read as the numbers that they are (101 as '0101', 102 as '0102')" in said()
+    assert "ids are matched by value (101 as '0101', 102 as '0102')" in said()
     model.predict(panel(["101", "0102"]))
     assert "1 of 2 series were not seen in training ('101', did you mean '0101'?)" in said()
     both = forecaster().fit(panel(["101", "0101"]))
-    with pytest.raises(DataError, match=r"the id 101 may be any of '101', '0101'"):
+    with pytest.raises(DataError, match=r"the id 101 could be any of '101', '0101'"):
         both.predict(panel([101], dtype=int))
     numbers = forecaster().fit(panel([101, 102], dtype=int))
-    with pytest.raises(DataError, match=r"the ids '101' and '0101' may both be the series 101"):
+    with pytest.raises(DataError, match=r"the ids '101' and '0101' both match the series 101"):
         numbers.predict(panel(["101", "0101"]))
 
 
@@ -707,7 +707,7 @@ def test_series_that_training_did_not_see_are_named(said):
     model.predict(panel(["North", "south", "x", "y", "z"]))
     assert (
         "4 of 5 series were not seen in training ('North', did you mean 'north'?, 'x', 'y' and 1 "
-        "more); they are scaled by their own values"
+        "more); they are scaled with their own statistics"
     ) in said()
     model.predict(panel(["south"]))
     assert said() == ""
@@ -716,7 +716,7 @@ def test_series_that_training_did_not_see_are_named(said):
 def test_a_plan_may_not_have_one_series_twice():
     model = forecaster(futr_exog="promo").fit(panel([101, 102], dtype=int))
     rows = plan(panel(["101", "101.0", "102"]))
-    with pytest.raises(DataError, match=r"the plan: the ids '101' and '101.0' may both be"):
+    with pytest.raises(DataError, match=r"the plan: the ids '101' and '101.0' both match"):
         model.predict(future=rows)
 
 
@@ -801,14 +801,14 @@ def test_a_plan_needs_as_many_rows_as_steps(kind, h, tmp_path, promoted, said):
     said()
     found = promoted.predict(future=as_kind(rows, kind, tmp_path), h=h)
     short = -h % 4
-    assert (f"says nothing of some of the last {short} of" in said()) == bool(short)
+    assert (f"lacks some values in the last {short} of" in said()) == bool(short)
     # what is not said is the mean of training
     filled = pd.concat(
         [rows, plan(series(), h + short).tail(short).assign(promo=series()["promo"][:48].mean())]
     )
     full = promoted.predict(future=filled, h=h)["y"]
     np.testing.assert_allclose(column(found, "y"), full, rtol=1e-6)
-    with pytest.raises(DataError, match=f"needed for {h} steps ahead; .*, 1 rows lack some"):
+    with pytest.raises(DataError, match=f"needed for {h} steps ahead; .*, 1 rows are incomplete"):
         promoted.predict(
             future=as_kind(rows.iloc[1:], kind, tmp_path), h=h
         ) if h > 1 else promoted.predict(h=1)
@@ -846,10 +846,10 @@ def test_a_series_is_the_plan_of_one_covariate(promoted):
 
 
 def test_names_that_the_numbered_columns_of_an_array_cannot_have(promoted):
-    with pytest.raises(DataError, match="'0' to '0', and have no names such as 'promo'; give a fr"):
+    with pytest.raises(DataError, match="'0' to '0', found 'promo'; give a fr"):
         promoted.predict(future=np.zeros(4))
     model = forecaster().fit(series()[["ds", "y"]])
-    with pytest.raises(DataError, match="no names such as 'y'; give a frame"):
+    with pytest.raises(DataError, match="found 'y'; give a frame"):
         model.predict(series()[["y"]].to_numpy())
     # the remedy works
     assert len(model.predict(series()[["y", "ds"]])) == 4
@@ -860,7 +860,7 @@ def test_what_a_plan_lacks_is_named_with_what_it_has(promoted):
     with pytest.raises(
         DataError,
         match=r"'promo' are needed for 4 steps ahead; the first missing is at 2024-03-22T13:00:00, "
-        r"1 rows lack some; the plan has rows from 2024-03-22T12:00:00 to 2024-03-22T15:00:00;",
+        r"1 rows are incomplete; the plan has rows from 2024-03-22T12:00:00 to 2024-03-22T15:00",
     ):
         promoted.predict(future=rows.drop(index=1))
     with pytest.raises(DataError, match="the plan lacks the covariate 'promo'; it has"):
@@ -1078,7 +1078,7 @@ def test_names_that_forecasts_would_take_from_channels(said):
             "ds", "y", "y-lo-80_", "y-hi-80", "y-lo-80", "y-lo-80-lo-80", "y-lo-80-hi-80",
             "rolled", "rolled-lo-80", "rolled-hi-80",
         ]  # fmt: skip
-        assert "a column 'y-lo-80' is there already" in said()
+        assert "a column 'y-lo-80' already exists" in said()
         for name in ("y", "y-lo-80", "rolled"):
             np.testing.assert_allclose(column(found, name), plain[name], rtol=1e-5)
         assert (column(found, "y-lo-80_") < plain["y"]).all()
@@ -1157,7 +1157,7 @@ def test_names_that_a_backtest_would_take_from_the_target(kind, name, tmp_path, 
         if old not in ("unique_id", "ds", "cutoff"):
             values = found.frame[new] if isinstance(found.frame, dict) else column(found.frame, new)
             np.testing.assert_array_equal(values, ours.frame[old])
-    assert ("is there already" in said()) == (name != "rolled")
+    assert ("already exists" in said()) == (name != "rolled")
 
 
 def test_several_targets_whose_names_make_one(said):

@@ -81,7 +81,7 @@ TABLES = {
         lambda: frame().drop(columns="date"),
         r"no time column found.*pass time_col=",
     ),
-    "no value column": (lambda: frame()[["date"]], r"expected value columns beside the time"),
+    "no value column": (lambda: frame()[["date"]], r"expected value columns besides the time"),
     "a repeated time stamp": (
         lambda: with_time(5, -1),
         r"duplicate time stamps: 2024-01-01T04:00:00.*keep one row for each",
@@ -97,11 +97,14 @@ TABLES = {
     "text among the values": (with_text, r"'b'.*row 7.*'n/a\?'"),
     "a channel of missing values": (
         lambda: changed(a=np.nan),
-        r"no numbers in 'a': every value is missing; leave such channels out with target_cols",
+        r"no numbers in 'a': every value is missing; leave these channels out with target_cols",
     ),
     "complex numbers": (lambda: waves() + 0j, r"expected an array of numbers, found dtype complex"),
     "three axes": (lambda: np.zeros((5, 4, 3)), r"shape \(T,\) or \(T, C\), found \(5, 4, 3\)"),
-    "a list": (lambda: [1.0, 2.0], r"expected a file path, a pandas.*found builtins\.list"),
+    "a list": (
+        lambda: [1.0, 2.0],
+        r"expected a file path, an in-memory pandas.*found builtins\.list",
+    ),
     "a lazy frame": (lambda: pl.LazyFrame({"date": [1], "a": [2]}), r"collect a lazy frame"),
     "fewer rows than a window": (
         lambda: waves(5),
@@ -233,7 +236,7 @@ CASES = {
     "text": (lambda: (cases().astype(str), labels()), r"X must hold real numbers; found dtype <U"),
     "a case of NaN": (
         lambda: (without(cases(), case=3), labels()),
-        r"every case needs a number; found none in case 3 \(entirely NaN",
+        r"every case needs a finite value; found none in case 3 \(all NaN",
     ),
     "a channel of NaN": (
         lambda: (without(cases(), channel=1), labels()),

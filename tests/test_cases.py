@@ -124,7 +124,7 @@ def test_trailing_nan_is_length_and_short_channels_are_told_of() -> None:
     assert cases.lengths.tolist() == [4, 3]
     assert cases.values.shape == (2, 2, 4)
     np.testing.assert_array_equal(cases.values[0], [[1, np.nan, 3, 4], [7, 8, np.nan, np.nan]])
-    assert cases.notices == ("1 channels end before their case does",)
+    assert cases.notices == ("1 channels end before the longest channel of their case",)
     np.testing.assert_array_equal(filled(cases).values[0], [[1, 2, 3, 4], [7, 8, 8, 8]])
 
 
@@ -154,7 +154,7 @@ def test_gaps_left_makes_infinite_values_missing_and_counts_them() -> None:
 def test_a_channel_without_a_number_is_read_but_cannot_be_filled() -> None:
     cases = as_cases(np.array([[[1.0, 2.0], [np.nan, np.nan]]]))
     assert np.isnan(cases.values[0, 1]).all()
-    with pytest.raises(DataError, match=r"none in channel 1 of case 0 \(entirely NaN; 1 such"):
+    with pytest.raises(DataError, match=r"none in channel 1 of case 0 \(all NaN; 1 such"):
         filled(cases)
 
 
@@ -190,7 +190,7 @@ def test_filled_leaves_known_values_and_no_gap(arrays: list[np.ndarray], random)
         (np.ones((1, 2, 3), complex), None, "complex128"),
         (np.array([["a", "b"]]), None, "real numbers"),
         ([np.ones((2, 3)), np.ones((3, 3))], None, "2 in case 0 and 3 in case 1"),
-        (np.array([[1.0, 2.0], [np.nan, np.nan]]), None, "none in case 1 .*entirely NaN; 1 such"),
+        (np.array([[1.0, 2.0], [np.nan, np.nan]]), None, "none in case 1 .*all NaN; 1 such"),
         (np.array([[np.inf, np.nan]]), None, "case 0"),
         (np.array([[1e300]]), None, "float32"),
         ("text", None, "found str"),
@@ -312,7 +312,7 @@ def test_the_index_that_frames_were_written_with_is_no_channel(name, library):
     found = as_cases(one)
     np.testing.assert_array_equal(found.values, values)
     assert found.channels == ("a", "b")
-    told = f"the index that a frame was written with is no data: {name!r} is left out"
+    told = f"ignored the index of a frame that was written as a column: {name!r}"
     assert found.notices == (told,)
     rows = library({name: range(6), **{f"t{i}": values[:, 0, i] for i in range(5)}})
     found = as_cases(rows)

@@ -585,7 +585,7 @@ MISTAKES = {
         ["forecast", "https://example.org/x.csv"],
         "download the file and give its path",
     ),
-    "standard input": (["classify", "-"], "standard input is not read; write it to a file"),
+    "standard input": (["classify", "-"], "standard input is not supported; write it to a file"),
     "data overwritten": (["forecast", "sales.csv", "--out=./sales.csv"], "--out would overwrite"),
     "data overwritten by scores": (["forecast", "sales.csv", "--json=sales.csv"], "--json would"),
     "two outputs in one": (
@@ -608,7 +608,7 @@ MISTAKES = {
     "absent config": (["forecast", "sales.csv", "--config=no.yaml"], "no.yaml"),
     "table to classify": (
         ["classify", "sales.csv"],
-        r"tells cases apart; .* use convtimenet forecast",
+        r"no column with case ids; .* use convtimenet forecast",
     ),
     "cases overwritten": (
         ["classify", "train.npz", "test.npz", "--out=test.npz"],

@@ -221,7 +221,9 @@ class TestEncoder:
         expected = (np.arange(20.0) - known.mean()) / known.std()
         expected[3] = 0
         np.testing.assert_allclose(rows[0], expected)
-        assert encoder.notices(table) == ["covariate 'x': 1 missing, read as its mean"]
+        assert encoder.notices(table) == [
+            "covariate 'x': 1 values missing, replaced by the mean in training"
+        ]
 
     def test_texts_that_vary_are_columns_and_statics_are_numbers(self):
         table = read_table(shops(), target_cols=["y"], covariates=["weather", "region", "size"])
@@ -287,7 +289,7 @@ class TestEncoder:
         with pytest.raises(DataError, match="target_cols: 'promo' is the covariate"):
             forecaster(futr_exog=["promo"], target_cols=["promo"]).fit(shop())
         texts = shop(300).assign(note=lambda f: f["ds"].astype(str) + "x")
-        with pytest.raises(DataError, match="'note' has 240 different texts, expected at most 100"):
+        with pytest.raises(DataError, match="'note' has 240 categories, expected at most 100"):
             forecaster(hist_exog=["note"]).fit(texts)
 
 

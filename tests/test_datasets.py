@@ -222,7 +222,9 @@ def test_local_classification_sets_match_the_manifest(name: str, real_home: Path
         inside = np.arange(cases.values.shape[2]) < cases.lengths[:, None, None]
         np.testing.assert_array_equal(np.isfinite(cases.values).any(1), inside[:, 0])
         if "nan" in facts:
-            short = sum("end before their case does" in notice for notice in cases.notices)
+            short = sum(
+                "end before the longest channel of their case" in notice for notice in cases.notices
+            )
             assert short == ("cases_with_channels_of_unequal_length" in facts)
     assert max(int(cases.lengths.max()) for cases in parts) == entry.length
 

@@ -74,7 +74,7 @@ def test_absent_rows_are_missing_values_in_either_form(tmp_path: Path, kind: str
     np.testing.assert_array_equal(table.times, DAYS.to_numpy().astype("M8[ns]"))
     where = ", in 1 series ('a')" if long else ""
     assert table.notices[0] == (
-        f"3 rows are absent at a step of 1D{where}: taken as missing values"
+        f"3 rows are missing at a frequency of 1D{where}: their values are treated as missing"
     )
     assert table.notices[1].startswith("channel 'y': 3 missing values")
 
@@ -131,7 +131,7 @@ def test_zeros_stand_for_missing_values_where_the_user_says_so(long: bool):
     assert np.flatnonzero(table.values == 0).tolist() == [3, 7, 40]
     assert table.known is None
     assert table.notices[-1].startswith("channel 'y': 3 missing values")
-    assert table.notices[-1].endswith(", read as 0")
+    assert table.notices[-1].endswith(", replaced by 0")
     zeros = daily(np.where(np.isin(np.arange(N), [3, 7, 40]), 0, Y))
     if long:
         zeros = zeros.assign(unique_id="a")
@@ -145,14 +145,19 @@ def test_zeros_stand_for_missing_values_where_the_user_says_so(long: bool):
 
 @pytest.mark.parametrize("fill", ["0", "last", np.nan, np.inf, True])
 def test_other_fillings_are_refused(fill: Any):
-    with pytest.raises(ConfigError, match="fill must be the number that missing values stand for"):
+    with pytest.raises(
+        ConfigError, match="fill must be a finite number to replace missing values with"
+    ):
         forecaster(fill=fill).fit(daily().drop(index=3))
 
 
 def test_zeros_on_the_command_line(tmp_path: Path):
     daily().drop(index=[70, 71]).to_csv(tmp_path / "t.csv", index=False)
     small = ["--model.d_model", "8", "--model.d_ff", "16", "--model.kernel_sizes", "[3]"]
-    for flags, told in ([], "2 missing values"), (["--fill", "0"], "2 missing values, read as 0"):
+    for flags, told in (
+        ([], "2 missing values"),
+        (["--fill", "0"], "2 missing values, replaced by 0"),
+    ):
         code = main(
             ["forecast", str(tmp_path / "t.csv"), "--h", "3", "--input_size", "12", "--quiet",
              "--training.epochs", "1", "--out", str(tmp_path / "f.csv"),
@@ -398,7 +403,7 @@ def test_a_new_series_of_one_row_has_the_step_of_the_model():
     np.testing.assert_allclose(found["ConvTimeNet"], 7, atol=1)
     several = pd.concat([one, one.assign(unique_id="other")])
     assert len(model.predict(several)) == 6
-    with pytest.raises(DataError, match="no series has two rows to find the step from"):
+    with pytest.raises(DataError, match="no series has two rows to infer the frequency from"):
         read_table(several)
     with pytest.raises(DataError, match="at least 2 rows, found 1"):
         read_table(one)

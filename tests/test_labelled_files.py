@@ -218,7 +218,7 @@ def test_notices_say_what_was_decided(tmp_path: Path) -> None:
         return read_cases(written(tmp_path, name, text)).notices
 
     odd = "t0,t1,group\n1,2,1\n3,4,2\n"
-    assert notices("x.csv", odd) == ("the column 'group' is taken as the label",)
+    assert notices("x.csv", odd) == ("the column 'group' is used as the label",)
     head = "@equalLength true\n@seriesLength 3\n"
     assert notices("x.ts", head + TS + "1,2:a\n3,4,5:b\n")[0] == (
         "the header says @equalLength true, cases have 2 to 3 steps"
@@ -248,37 +248,37 @@ REFUSED = {
     "two labels": (
         "x.csv", "label,t0,class\na,1,b\n", "'label' and 'class' could both be the label; leave one"
     ),
-    "a label here or there": ("x.csv", "1,2,1\n5,6,2\n", "first column or the last; name the col"),
+    "a label here or there": ("x.csv", "1,2,1\n5,6,2\n", "the first or the last column; name"),
     "a missing label": ("x.csv", "label,t0\na,1\n,2\n", "line 3: every case needs a label"),
     "text among numbers": ("x.csv", "label,t0\na,1\nb,x\n", "line 3, column 't0'.*found 'x'"),
     "a short row": ("x.csv", "label,t0,t1\na,1\n", "line 2: expected 3 cells.*leave the cells"),
-    ".ts in .csv": ("x.csv", "@problemName x\n", r"rename the file so that it ends in \.ts"),
+    ".ts in .csv": ("x.csv", "@problemName x\n", r"give the file the extension \.ts"),
     "a forecasting table": (
         "x.csv", "date,a\n2024-01-01,1\n2024-01-02,2\n", "name one 'case_id'.*convtimenet forecast"
     ),
     "a label that changes": (
-        "x.csv", "case_id,t,x,label\n1,0,1,a\n1,1,2,b\n", "line 3: the label in column 'label' is"
+        "x.csv", "case_id,t,x,label\n1,0,1,a\n1,1,2,b\n", "line 3: the label in column.*differs"
     ),
     "times twice": ("x.csv", "case_id,t,x,label\n1,0,1,a\n1,0,2,a\n", "occurs twice"),
     "a column that counts no steps": (
         "x.csv", "subject,t0,t1,label\n7,1,2,a\n9,3,4,b\n",
-        "'subject' do not go on counting as 't0' does",
+        "'subject' are not numbered like 't0'",
     ),
     "channels of different steps": (
         "x.csv", "x_0,x_1,x_2,y_0,y_1,label\n1,2,3,4,5,a\n1,2,3,4,5,b\n", "numbered differently"
     ),
     "a row for each channel": (
         "x.csv", "case_id,dim_id,reading_id,value\n1,0,0,5\n1,1,0,6\n2,0,0,7\n2,1,0,8\n",
-        "'dim_id' has a row for each channel; write one column a channel",
+        "'dim_id' has a row for each channel; write one column per channel",
     ),
     "commas that may part thousands": (
         "x.csv", "label;t0\na;1,234\nb;2,345\n", "line 2: '1,234' may be 1.234 or 1234.*write"
     ),
     "days or months": (
         "x.csv", "case_id,date,x,label\n1,1/2/2024,1,a\n1,2/2/2024,2,a\n2,1/2/2024,1,b\n",
-        "1 Feb 2024 or 2 Jan 2024; write stamps as",
+        "1 Feb 2024 or 2 Jan 2024; write time stamps as",
     ),
-    "no cases": ("x.ts", "@univariate true\n@data\n", "found an empty set; add one a line"),
+    "no cases": ("x.ts", "@univariate true\n@data\n", "found an empty file; add one per line"),
     "nothing": ("x.csv", "\n", "empty file"),
 }  # fmt: skip
 
@@ -297,7 +297,7 @@ def test_the_column_of_the_labels(tmp_path: Path) -> None:
     assert (cases.values[:, 0].tolist(), cases.labels.tolist()) == ([[1, 2], [3, 4]], [0, 1])
     with pytest.raises(DataError, match=r"label_col .*there is no column 'z' \(found: 't0'"):
         read_cases(path, label_col="z")
-    with pytest.raises(DataError, match="says itself what its labels are; leave it out"):
+    with pytest.raises(DataError, match="already defines its labels; leave it out"):
         read_cases(written(tmp_path, "x.ts", TS + "1,2:a\n"), label_col="z")
 
 
@@ -458,13 +458,15 @@ def test_columns_agree_across_cases() -> None:
     one, two = (pd.DataFrame(a.T, columns=NAMES) for a in arrays(2))
     turned = as_cases([one, two[NAMES[::-1]]])
     np.testing.assert_array_equal(turned.values, as_cases(arrays(2)).values)
-    assert "another order" in turned.notices[0]
+    assert "a different order" in turned.notices[0]
     for other in (two.rename(columns={"step": "steps"}), two[NAMES[:2]], two.assign(more=1)):
         with pytest.raises(DataError, match=r"must be the same; found heart.* in case 1; rename"):
             as_cases([one, other])
     with pytest.raises(DataError, match="found ndarray as case 1 among frames"):
         as_cases([one, two.to_numpy().T])
-    with pytest.raises(DataError, match=r"column 'at'.*time is no channel: leave the column out"):
+    with pytest.raises(
+        DataError, match=r"column 'at'.*time is not a channel: leave the column out"
+    ):
         as_cases([one.assign(at=pd.Timestamp("2024-01-01"))])
     with pytest.raises(DataError, match=r"list\(X\.values\(\)\)"):
         as_cases({"a": one})

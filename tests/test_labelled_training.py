@@ -127,7 +127,7 @@ def test_a_class_of_one_case_does_not_stop_validation() -> None:
     fitted, held_back, note = hold_back(201, y, TrainConfig())
     assert 200 in fitted
     assert (y[held_back] == "a").sum() == (y[held_back] == "b").sum() == 20
-    assert note == "of class(es) 'rare' there is a single case, which stays in training"
+    assert note == "class(es) 'rare' have a single case each, which stays in training"
     assert hold_back(201, y, TrainConfig())[1].tolist() == held_back.tolist()
     without = hold_back(200, y[:200], TrainConfig())[1]
     assert without.tolist() == held_back.tolist()

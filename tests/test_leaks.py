@@ -246,7 +246,7 @@ class TestCalibration:
         if loaded:
             model = ConvTimeNetForecaster.load(model.save(tmp_path / "m"), device="cpu")
         before = model.calibration_
-        told = r"fitted to all \d+ rows given, up to 2024-04-09.*give rows behind"
+        told = r"fitted to all \d+ rows given, up to 2024-04-09.*give later rows"
         for rows in (values[:100], values[:60]):
             with pytest.raises(DataError, match=told):
                 model.calibrate(dated(rows, long))
@@ -377,7 +377,7 @@ class TestCalibration:
         for t in range(1, 600):
             y[t] = 0.8 * y[t - 1] + noise[t]
         model = forecaster(**self.whole).fit(y[:400])
-        with pytest.raises(DataError, match="give rows behind that"):
+        with pytest.raises(DataError, match="give later rows"):
             model.calibrate(y[:400])
         covered = model.calibrate(y[:500]).evaluate(y, first_row=500, level=80).intervals[0]
         assert 0.7 < covered.coverage < 0.9

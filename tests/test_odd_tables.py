@@ -171,7 +171,7 @@ class TestPanels:
         np.testing.assert_array_equal(found["ConvTimeNet"], plain["ConvTimeNet"])
 
     def test_an_id_as_a_number_and_as_text_is_not_one_series(self):
-        with pytest.raises(DataError, match=r"'unique_id': different ids read '1' as text"):
+        with pytest.raises(DataError, match=r"'unique_id': different ids become '1' as text"):
             forecast(panel(1, "1", object))
 
     @pytest.mark.parametrize("ids", [(1.5, 2.0), (pd.Timedelta("1h"), pd.Timedelta("2h"))])
@@ -218,7 +218,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "complex numbers": (lambda: daily(COUNTS + 0j), r"'y': expected numbers, found complex128"),
     "an array of objects": (
         lambda: COUNTS.astype(object),
-        r"expected an array of numbers, found dtype object; convert it, with astype\(float\)",
+        r"expected an array of numbers, found dtype object; convert it with astype\(float\)",
     ),
     "days of the text's own clock": (
         lambda: pl.DataFrame({"ds": offsets("D"), "y": COUNTS}),
@@ -259,7 +259,7 @@ class TestFiles:
         daily(COUNTS).to_csv(path)
         table = read_table(path)
         assert table.channels == ("y",)
-        assert "the index that a frame was written with is no data" in table.notices[0]
+        assert "ignored the index of a frame that was written as a column" in table.notices[0]
         np.testing.assert_array_equal(
             read_table(path, target_cols=["y"]).values[:, 0], COUNTS.astype(float)
         )
@@ -293,7 +293,7 @@ class TestFiles:
         path = csv(tmp_path, COUNTS, times=offsets("h", "2024-03-30"))
         table = read_table(path)
         assert (table.time_zone, table.frequency.name, len(table.times)) == ("+02:00", "1h", T)
-        assert "carry the UTC offsets +01:00, +02:00: forecasts carry" in table.notices[0]
+        assert "have the UTC offsets +01:00, +02:00: forecasts have" in table.notices[0]
         found = forecast(path)
         assert isinstance(found, Table)
         assert found.times[0] == np.datetime64("2024-03-31T15:00")
@@ -302,7 +302,10 @@ class TestFiles:
         times = offsets("D", "2024-01-01")[:-1] + offsets("D", "2024-01-02")[-1:]
         times[-1] = times[-1].replace("02-10", "02-11")
         table = read_table(csv(tmp_path, COUNTS, times=times))
-        assert table.notices[0] == "2 rows are absent at a step of 1D: taken as missing values"
+        assert (
+            table.notices[0]
+            == "2 rows are missing at a frequency of 1D: their values are treated as missing"
+        )
         times[-1] = times[-1].replace("T00", "T07")
         with pytest.raises(DataError, match=r"not regular: .*found a step of 79h, to 2024-02-11"):
             read_table(csv(tmp_path, COUNTS, times=times))

@@ -76,7 +76,7 @@ class TestReading:
             )
             np.testing.assert_array_equal(table.known[rows, 0], one.notna())
             np.testing.assert_array_equal(table.values[rows, 0], one)
-        assert "absent" in "".join(table.notices)
+        assert "rows are missing" in "".join(table.notices)
 
     def test_a_wide_table_is_the_long_one_with_one_series(self):
         one = series("x", 50)
@@ -118,7 +118,7 @@ class TestReading:
     def test_y_is_the_target_and_what_is_not_used_is_said(self):
         table = read_table(panel(price=1.0))
         assert table.channels == ("y",)
-        assert "not used: 'price'" in table.notices[0]
+        assert "ignored: 'price'" in table.notices[0]
 
     def test_rows_of_series_in_turns_are_no_notice_and_rows_back_in_time_are(self):
         assert read_table(panel().sort_values(["ds", "unique_id"])).notices == ()
@@ -138,15 +138,15 @@ class TestReading:
             (lambda f: f.assign(y=f.y.where(f.unique_id != "a")), r"no numbers in 'y'.*'a'.*leave"),
             (
                 lambda f: f.assign(ds=f.ds + pd.to_timedelta((f.index == 70).astype(int), "h")),
-                r"not regular in the series 'a': 2023.* is no whole number of steps of 1D",
+                r"not regular in the series 'a': 2023.* is not a whole number of steps of 1D",
             ),
             (
                 lambda f: pd.concat([f, f.head(1).assign(ds=pd.Timestamp("1960"))]),
-                r"rows are absent at a step of 1D.*'b'.*more than 20 times",
+                r"rows are missing at a frequency of 1D.*'b'.*more than 20 times",
             ),
             (lambda f: f.assign(unique_id=f.unique_id.where(f.index != 3)), "row 3: the id is"),
             (lambda f: f.assign(unique_id=f.y), "expected ids as text or whole numbers"),
-            (lambda f: f.groupby("unique_id").head(1), "no series has two rows to find the step"),
+            (lambda f: f.groupby("unique_id").head(1), "no series has two rows to infer"),
         ],
     )  # fmt: skip
     def test_errors_name_the_series(self, change, message):
@@ -529,7 +529,7 @@ class TestParts:
         early = frame[~late & (frame["unique_id"] == "c")]["y"]
         assert model.scaler_.centre[2, 0, 0] == pytest.approx(early.mean())
         assert set(model.history_.epochs[0].valid) == {"mse", "mae"}
-        assert "1 of 4 series ('short') are too short to hold rows back" in model.notices_[0]
+        assert "1 of 4 series ('short') are too short for a validation split" in model.notices_[0]
 
     def test_held_back_rows_change_no_weight(self):
         frame = panel()

@@ -119,7 +119,7 @@ def test_layouts_of_one_table(tmp_path: Path, layout: str, fast: bool, monkeypat
 
 def test_a_title_is_said(tmp_path: Path) -> None:
     table = read_table(save(tmp_path, "Sales of 2024\n\n" + PLAIN))
-    assert table.notices == ("the lines above the header are left out: 'Sales of 2024'",)
+    assert table.notices == ("skipped the lines above the header: 'Sales of 2024'",)
     book = tmp_path / "x.xlsx"
     with pd.ExcelWriter(book) as writer:
         pd.DataFrame({"Notes": ["one", "two"]}).to_excel(writer, sheet_name="about", index=False)
@@ -129,7 +129,7 @@ def test_a_title_is_said(tmp_path: Path) -> None:
         writer.sheets["data"].merge_cells("A1:B1")
     table = read_table(book)
     assert table.values[:, 0].tolist() == VALUES
-    assert table.notices == ("the rows above the header are left out: 'Sales of 2024'",)
+    assert table.notices == ("skipped the rows above the header: 'Sales of 2024'",)
 
 
 def test_zip_of_one_file(tmp_path: Path) -> None:
@@ -168,7 +168,7 @@ def test_a_workbook_of_several_sheets_says_which_one_is_read(tmp_path: Path) -> 
         pd.DataFrame({"date": DAYS, "y": 0}).to_excel(writer, sheet_name="b", index=False)
     table = read_table(path)
     assert table.values[:, 0].tolist() == VALUES
-    assert table.notices == ("the sheet 'a' is read; not used: 'b'",)
+    assert table.notices == ("read the sheet 'a'; ignored: 'b'",)
 
 
 TSF = """# of Monash
@@ -261,9 +261,9 @@ class TestNumbers:
     def test_signs_are_said_and_must_be_the_same(self, tmp_path):
         table = read_table(save(tmp_path, written(";", ["5%", "6%", "", "8%"])))
         assert table.values[:, 0].tolist()[:2] == [5, 6]
-        assert table.notices[0] == "column 'y': numbers are read without their '%'"
+        assert table.notices[0] == "column 'y': removed '%' from the numbers"
         for cells in (["5%", "6", "7%"], ["$5", "\u20ac6", "$7"]):
-            with pytest.raises(DataError, match=r"line 3: some numbers have the sign '.', and"):
+            with pytest.raises(DataError, match=r"line 3: some numbers have the sign '.', but"):
                 read_table(save(tmp_path, written(";", cells)))
 
     def test_points_that_may_stand_between_thousands(self, tmp_path):
@@ -564,7 +564,7 @@ class TestWrittenIndexes:
     def check(self, path: Path, label: str) -> None:
         table = read_table(path)
         assert table.channels == ("y",)
-        told = f"the index that a frame was written with is no data: {label} is left out"
+        told = f"ignored the index of a frame that was written as a column: {label}"
         assert told in table.notices
 
     def test_of_parquet(self, tmp_path):
@@ -622,7 +622,7 @@ class TestPanels:
         path = save(tmp_path, "\n".join(["store,date,units,price", *rows]))
         table = read_table(path, id_col="store")
         assert table.channels == ("units", "price")
-        assert "the columns 'units', 'price' are forecast, each of them" in table.notices[0]
+        assert "the targets are the columns 'units', 'price'" in table.notices[0]
         assert read_table(path, id_col="store", target_cols=["units"]).notices == ()
 
     def test_a_stamp_that_repeats_by_mistake_is_no_panel(self, tmp_path):
@@ -698,7 +698,7 @@ def test_check_path(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"found a folder; give one of the files in it"):
         check_path(tmp_path)
     with pytest.raises(
-        DataError, match=r"in a \.csv, \.tsv.*\.tsf file .*found the ending '\.sav'"
+        DataError, match=r"in a \.csv, \.tsv.*\.tsf file .*found the extension '\.sav'"
     ):
         check_path(tmp_path / "x.sav")
     code = (

@@ -120,7 +120,7 @@ CASES: dict[str, Case] = {
     ),
     "an unknown ending": Case(
         source=text(GOOD, "x.dat"),
-        says="found the ending '.dat'; save it as one of them, such as .csv",
+        says="found the extension '.dat'; save it as one of them, such as .csv",
         then=text(GOOD),
     ),
     "several files in one": Case(
@@ -133,7 +133,7 @@ CASES: dict[str, Case] = {
     ),
     "damaged gzip": Case(
         source=text("x", "x.csv.gz"),
-        says="damaged gzip file.*fetch it again",
+        says="damaged gzip file.*get a new copy",
         then=text(gzip.compress(GOOD.encode()), "x.csv.gz"),
     ),
     "damaged Parquet": Case(
@@ -158,7 +158,7 @@ CASES: dict[str, Case] = {
     ),
     "times in the header": Case(
         source=text("series,Jan 2024,Feb 2024\na,1,2\n"),
-        says="found 'Jan 2024' in it; write a header line, and times downwards in one column",
+        says="found 'Jan 2024' in it; write a header line, and put the times in one column",
         then=text("date,a\nJan 2024,1\nFeb 2024,2\n"),
     ),
     "a column twice": Case(
@@ -183,34 +183,35 @@ CASES: dict[str, Case] = {
     ),
     "other JSON": Case(
         source=text("[1, 2]", "x.json"),
-        says=r'expected records such as \{"date".*found other JSON; write it so',
+        says=r'expected records such as \{"date".*found other JSON; use one of these',
         then=text('[{"date": "2024-01-31", "a": 1.5}, {"date": "2024-02-01", "a": 2}]', "x.json"),
     ),
     "tsf without a head": Case(
         source=text("a:1,2\n", "x.tsf"),
-        says="@data above the series; found none; add it",
+        says="@data above the series; found none; add them",
         then=text("@attribute series_name string\n@data\na:1,2\n", "x.tsf"),
     ),
     # numbers
     "two readings of a comma": Case(
         source=text('date;y\n2024-01-01;1,234\n2024-01-02;5,678\n'),
-        says=r"'1,234' may be 1.234 or 1234, and no other cell decides it; pass decimal=','",
+        says=r"'1,234' may be 1.234 or 1234, and no other cell shows which; pass decimal=','",
         literal=True,
     ),
     "a decimal mark that no cell has": Case(
         source=text("date;y\n2024-01-01;1,25\n2024-01-02;5,5\n"),
         options={"decimal": "."},
-        says=r"found '1,25'; it has no decimal point, as decimal='.' says; pass decimal=','",
+        says=r"found '1,25'; it does not have a decimal point as set by decimal='.'; pass "
+        "decimal=','",
         literal=True,
     ),
     "both marks for one thing": Case(
         source=text("date;y\n2024-01-01;1,25\n2024-01-02;5.5\n"),
-        says="expected a number, found '1,25'; write numbers with a decimal point, 1234.5",
+        says="expected a number, found '1,25'; write numbers with a decimal point, such as 1234.5",
         then=text("date;y\n2024-01-01;1.25\n2024-01-02;5.5\n"),
     ),
     "text among numbers": Case(
         source=text(rows("1", "2", "high", "4")),
-        says="line 4: expected a number, found 'high'; correct the cell .an empty one counts as",
+        says="line 4: expected a number, found 'high'; correct the cell .an empty cell is missing",
         then=text(rows("1", "2", "", "4")),
     ),
     "truth values": Case(
@@ -220,13 +221,14 @@ CASES: dict[str, Case] = {
     ),
     "a column of text": Case(
         source=text("date,y,state\n2024-01-01,1,dry\n2024-01-02,2,wet\n"),
-        says="found 'dry'; if the column tells series apart pass id_col='state'.*else leave it out",
+        says="found 'dry'; if the column holds series ids, pass id_col='state'.*otherwise "
+        "leave it out",
         then_options={"target_cols": ["y"]},
     ),
     "series one after the other": Case(
         source=text("date,y,store\n" + "".join(
             f"{day},{i},{'AB'[i // 4]}\n" for i, day in enumerate(TEXTS))),
-        says="found 'A'; if the column tells series apart pass id_col='store'",
+        says="found 'A'; if the column holds series ids, pass id_col='store'",
         literal=True,
     ),
     "a column of dates": Case(
@@ -237,7 +239,7 @@ CASES: dict[str, Case] = {
     ),
     "nothing but missing values": Case(
         source=frame(date=DAYS, y=range(8), x=[None] * 8),
-        says="no numbers in 'x': every value is missing; leave such channels out with target_cols",
+        says="no numbers in 'x': every value is missing; leave these channels out with target_cols",
         then_options={"target_cols": ["y"]},
     ),
     # times
@@ -249,12 +251,13 @@ CASES: dict[str, Case] = {
     "the wrong reading of a day": Case(
         source=text(rows("1", "2", stamps=["30/01/2024", "31/01/2024"])),
         options={"dayfirst": False},
-        says="has no month 30 as dayfirst=False reads it; pass dayfirst=True",
+        says="is invalid with dayfirst=False .month 30.; pass dayfirst=True",
         literal=True,
     ),
     "days first and months first": Case(
         source=text(rows("1", "2", stamps=["30/01/2024", "01/31/2024"])),
-        says="has the day first and '01/31/2024' the month; write all time stamps in one way",
+        says="has the day first and '01/31/2024' the month; use the same format for all time "
+        "stamps",
         then=text(rows("1", "2", stamps=["30/01/2024", "31/01/2024"])),
     ),
     "short years": Case(
@@ -276,19 +279,19 @@ CASES: dict[str, Case] = {
     "a format that does not fit": Case(
         source=text(GOOD),
         options={"time_format": "%d.%m.%Y"},
-        says="'2024-01-01' is not written as time_format='%d.%m.%Y' says; .*leave it out",
+        says="'2024-01-01' does not match time_format='%d.%m.%Y'; .*leave it out",
         then_options={},
     ),
     "no number since 1970": Case(
         source=text(GOOD),
         options={"time_format": "unix-s"},
-        says="'2024-01-01' is no number, as time_format='unix-s' asks for; .*leave it out",
+        says="'2024-01-01' is not a number, as time_format='unix-s' requires; .*leave it out",
         then_options={},
     ),
     "finer numbers since 1970": Case(
         source=frame(date=[1_704_067_200_000, 1_704_067_201_000], y=[1, 2]),
         options={"time_format": "unix-s"},
-        says="beyond the year 2261 as time_format='unix-s' reads it; pass time_format='unix-ms'",
+        says="is after the year 2261 with time_format='unix-s'; pass time_format='unix-ms'",
         literal=True,
     ),
     "a stamp that is none": Case(
@@ -298,7 +301,7 @@ CASES: dict[str, Case] = {
     ),
     "offsets on some": Case(
         source=text(rows("1", "2", stamps=["2024-01-01 00:00", "2024-01-02 00:00Z"])),
-        says="some time stamps carry a UTC offset and some do not.*write all of them in one way",
+        says="some time stamps have a UTC offset and some do not.*use the same format for all",
         then=text(rows("1", "2", stamps=["2024-01-01 00:00Z", "2024-01-02 00:00Z"])),
     ),
     "a missing stamp": Case(
@@ -320,7 +323,7 @@ CASES: dict[str, Case] = {
         source=lambda folder: pl.DataFrame(
             {"date": [dt.date(1066, 1, 1), dt.date(2024, 1, 1)], "y": [1, 2]}
         ),
-        says="expected years from 1678 to 2261, found 1066 to 2024; leave out rows with others",
+        says="expected years from 1678 to 2261, found 1066 to 2024; remove the other rows",
         then=frame(date=DAYS, y=range(8)),
     ),
     "no times": Case(
@@ -335,7 +338,7 @@ CASES: dict[str, Case] = {
     ),
     "ids and times in the index": Case(
         source=lambda folder: ONE_KEY.set_index(["unique_id", "date"]),
-        says=r"the index holds .* make it some with frame.reset_index\(\)",
+        says=r"the index holds .* convert it to columns with frame.reset_index\(\)",
         then=lambda folder: ONE_KEY.set_index(["unique_id", "date"]).reset_index(),
     ),
     "a series indexed by text": Case(
@@ -345,36 +348,37 @@ CASES: dict[str, Case] = {
     ),
     "a lazy frame": Case(
         source=lambda folder: pl.LazyFrame({"date": DAYS, "y": range(8)}),
-        says="found polars.*LazyFrame .collect a lazy frame",
+        says="found polars.*LazyFrame; collect a lazy frame",
         then=lambda folder: pl.LazyFrame({"date": DAYS, "y": range(8)}).collect(),
     ),
     "a list": Case(
         source=lambda folder: [1.0, 2.0, 3.0],
-        says=r"found builtins.list .*make a list an array with np.array",
+        says=r"found builtins.list; .*convert a list with np.array",
         then=lambda folder: np.array([1.0, 2.0, 3.0]),
     ),
     # many series
     "an id of another name": Case(
         source=text(PANEL),
-        says="column 'store' tells the rows of one stamp apart: this looks like many series; pass "
+        says="column 'store' distinguishes their rows: this looks like several series; pass "
         r"id_col='store' \(--id_col store\) and target_cols=\['units', 'price'\]",
         literal=True,
     ),
     "an id of whole numbers": Case(
         source=text(PANEL.replace("A", "7").replace("B", "8")),
-        says="column 'store' tells the rows of one stamp apart.*pass id_col='store'",
+        says="column 'store' distinguishes their rows.*pass id_col='store'",
         literal=True,
     ),
     "two columns that are the id together": Case(
         source=lambda folder: TWO_KEYS,
-        says=r"'store' and 'item' together tell.*join the two.*pass id_col='unique_id'",
+        says=r"'store' and 'item' together distinguish.*join the two.*pass id_col='unique_id'",
         then=joined,
         then_options={"id_col": "unique_id", "target_cols": ["units"]},
     ),
     "half an id": Case(
         source=lambda folder: TWO_KEYS,
         options={"id_col": "store", "target_cols": ["units"]},
-        says=r"the series of 'store' repeat time stamps, and column 'item' tells.*join the two",
+        says=r"the series of 'store' repeat time stamps, and the column 'item' distinguishes"
+        ".*join the two",
         then=joined,
         then_options={"id_col": "unique_id", "target_cols": ["units"]},
     ),
@@ -387,19 +391,19 @@ CASES: dict[str, Case] = {
     "another weekday": Case(
         source=frame(ds=SUNDAYS, y=range(8)),
         options={"frequency": "W-WED"},
-        says="'W-WED': 2024-01-07T00:00:00 lies at SUN; pass freq='W', .* or freq='W-SUN'",
+        says="'W-WED': 2024-01-07T00:00:00 is in SUN; pass freq='W', .* or freq='W-SUN'",
         literal=True,
     ),
     "another quarter": Case(
         source=frame(ds=QUARTERS, y=range(8)),
         options={"frequency": "QS-FEB"},
-        says="'QS-FEB': 2024-01-01T00:00:00 lies at JAN; pass freq='QS', .* or freq='QS-JAN'",
+        says="'QS-FEB': 2024-01-01T00:00:00 is in JAN; pass freq='QS', .* or freq='QS-JAN'",
         literal=True,
     ),
     "a step that is none": Case(
         source=text(GOOD),
         options={"frequency": 1.5},
-        says="freq must be a name such as 'h'.*found 1.5; leave freq out to have it found",
+        says="freq must be a name such as 'h'.*found 1.5; leave freq out to infer it",
         then_options={},
     ),
     "a step backwards": Case(
@@ -411,13 +415,13 @@ CASES: dict[str, Case] = {
     "an unknown name of a step": Case(
         source=text(GOOD),
         options={"frequency": "CBMS"},
-        says="unknown frequency 'CBMS'.*leave freq out to have it found",
+        says="unknown frequency 'CBMS'.*leave freq out to infer it",
         then_options={},
     ),
     "an offset that is not known": Case(
         source=text(GOOD),
         options={"frequency": pd.DateOffset(days=1)},
-        says="steps of this kind are not known; pass the name of one that is, such as freq='D'",
+        says="this offset is not supported; pass a supported name such as freq='D'",
         literal=True,
     ),
 }  # fmt: skip

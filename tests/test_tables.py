@@ -337,7 +337,7 @@ def test_constant_channel_is_fine() -> None:
          "not regular: after 2021-01-01T04:00:00 expected a step of 1h.*found a step of 90min"),
         (CSV.replace("2.5", "high"), {}, "column 'a', line 4: expected a number, found 'high'.*"
          "target_cols"),
-        (CSV.replace("2.5", '"1.234,5"'), {}, "write numbers with a decimal point, 1234.5"),
+        (CSV.replace("2.5", '"1.234,5"'), {}, "write numbers with a decimal point, such as 1234.5"),
         (CSV.replace("2.5", "2_5"), {}, "column 'a', line 4: expected a number, found '2_5'"),
         (CSV.replace("2.5", ""). replace("3.5", "1_0"), {}, "line 5.*found '1_0'"),
         (CSV.replace("2.5", "2.5,9"), {}, "line 4: expected 3 cells as in the header, found 4"),
@@ -350,7 +350,7 @@ def test_constant_channel_is_fine() -> None:
         ("", {}, "expected a header line and rows below it, found an empty file"),
         (CSV.replace("2021-01-01 02:00", "noon"), {}, "column 'date', line 4: 'noon' is not a"),
         ("date,a,b\n2021-01-01,1,\n2021-01-02,2,NaN\n", {}, "no numbers in 'b'.*every value"),
-        ("date\n2021-01-01\n2021-01-02\n", {}, "expected value columns beside the time"),
+        ("date\n2021-01-01\n2021-01-02\n", {}, "expected value columns besides the time"),
     ],
 )  # fmt: skip
 def test_csv_mistakes(tmp_path: Path, text: str, options: dict, message: str) -> None:
@@ -361,7 +361,9 @@ def test_csv_mistakes(tmp_path: Path, text: str, options: dict, message: str) ->
 def test_file_mistakes(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"absent\.csv: there is no such file"):
         read_table(tmp_path / "absent.csv")
-    with pytest.raises(DataError, match=r"x\.docx: expected a table .* found the ending '\.docx'"):
+    with pytest.raises(
+        DataError, match=r"x\.docx: expected a table .* found the extension '\.docx'"
+    ):
         read_table(save(tmp_path, "", "x.docx"))
     with pytest.raises(DataError, match="damaged gzip file"):
         read_table(save(tmp_path, CSV, "x.csv.gz"))
@@ -396,7 +398,7 @@ def test_covariates_of_a_csv_are_numbers_or_text(tmp_path: Path) -> None:
             "'date', row 1: the time stamp is missing",
         ),
         (pl.DataFrame({"date": [dt.date(1066, 1, 1)], "a": [1]}), "years from 1678"),
-        (pl.DataFrame({"x": [1]}).lazy(), "held in memory.*LazyFrame.*collect"),
+        (pl.DataFrame({"x": [1]}).lazy(), "in-memory.*LazyFrame.*collect"),
         (pl.DataFrame({"time": [1, 2], "x": [None, None]}), "no numbers in 'x'.*every value"),
         (pd.DataFrame([[1, 2]], columns=["x", "x"]), "two columns have the same name.*'x'"),
         (pa.table([[1], [2]], names=["x", "x"]), "two columns have the same name.*'x'"),

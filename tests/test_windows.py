@@ -41,7 +41,7 @@ class TestWindows:
             found = f"expected {L + H} rows, a context of {L} and a horizon of {H}, found {end}"
             if end >= L + H:
                 room = end - first_target
-                found = f"expected {H} rows to forecast behind a context of {L}, found {room}"
+                found = f"expected {H} rows to forecast after a context of {L}, found {room}"
             with pytest.raises(DataError, match=f"no window fits: {found}; give more rows"):
                 Windows.between(values, L, H, first_target, end)
             return

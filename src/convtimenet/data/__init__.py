@@ -1,1 +1,1 @@
-"""What users hold, made regular: files, frames and arrays to tables, cases and windows."""
+"""Read files, frames and arrays into regular tables, cases and training windows."""

@@ -1,9 +1,8 @@
-"""Two tables that meet: the one a model was fitted to, and any that comes afterwards.
+"""Check that a new table matches the one a model was fitted to.
 
-A table to forecast, a plan of covariates known ahead, a test table: each must say the same in the
-same way. What differs only in its writing is converted, with a notice (time zones, labels and ids
-as numbers or as text); what contradicts is refused. Nothing else in the package compares two
-tables.
+A table to forecast, a table of future covariates (the plan) and a test table must all match the
+training table. Differences in notation only (time zones, labels and ids as numbers or as text) are
+converted, with a notice; contradictions are errors. All comparisons of tables are in this module.
 
 Shape legend: `convtimenet._shapes`; S series, T rows.
 """
@@ -34,8 +33,8 @@ _WHOLE = re.compile(r"-?(0|[1-9]\d*)(\.0)?", re.ASCII)
 _INTEGER = re.compile(r"[+-]?\d+", re.ASCII)
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _UUID = re.compile(r"\{?[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\}?")
-_LONGEST = 40  # characters of what may be a number
-_EXACT = 2**53  # from here on whole numbers in float64 stand for their neighbours too
+_LONGEST = 40  # longest text that is read as a number
+_EXACT = 2**53  # from here on float64 cannot represent every whole number
 _LARGEST_SINGLE = float(np.finfo(np.float32).max)
 _TRUTH = {"true": 1.0, "false": 0.0}
 
@@ -44,9 +43,9 @@ _TRUTH = {"true": 1.0, "false": 0.0}
 
 
 def spelling(label: Any) -> str:
-    """What all writings of one label or id have in common: 1, 1.0, "1" and "1.0" are one, and
-    True, "True" and "true", 0.1 in float32 and "0.1", and a UUID in capitals. Other texts are what
-    they are: "01" is not "1", and the version "1.10" not "1.1"."""
+    """The canonical spelling of a label or id. These are equal: 1, 1.0, "1" and "1.0"; True, "True"
+    and "true"; 0.1 in float32 and "0.1"; a UUID in upper and lower case. Any other text is kept:
+    "01" differs from "1", and the version "1.10" from "1.1"."""
     text = str(label).strip()
     if _WHOLE.fullmatch(text) and len(text) < _LONGEST:
         return str(int(text.removesuffix(".0")))
@@ -54,7 +53,7 @@ def spelling(label: Any) -> str:
         return text.lower()
     if isinstance(label, float) and abs(label) < _LARGEST_SINGLE:
         single = np.float32(label)
-        if float(single) == label:  # a column of float32 has no other digits
+        if float(single) == label:  # the value came from a float32 column
             text = str(single)
     if not isinstance(label, str):
         return _value(text)
@@ -62,7 +61,7 @@ def spelling(label: Any) -> str:
 
 
 def _value(text: str) -> str:
-    """What is left of a text that is read as a number: "01" and "1e0" become 1."""
+    """The text after a round trip through a number: "01" and "1e0" become "1"."""
     if not _NUMBER.fullmatch(text) or len(text) >= _LONGEST:
         return text
     if _INTEGER.fullmatch(text):
@@ -72,10 +71,10 @@ def _value(text: str) -> str:
 
 
 class Labels:
-    """Known labels or ids, to be found under any of their writings.
+    """Known labels or ids that can be looked up in any spelling.
 
-    A text is the known one of the same `spelling`. A number may be any text that reads as it, such
-    as one with zeros in front: reading a file takes them away.
+    A text matches the known label with the same `spelling`. A number matches any text with its
+    value, also one with leading zeros, because reading a file removes those.
     """
 
     def __init__(self, known: Sequence[Any]):
@@ -84,8 +83,8 @@ class Labels:
 
     @cached_property
     def _spelt(self) -> tuple[dict[str, list[int]], dict[str, list[int]]]:
-        """Numbers of the known labels by their spelling, and by what they read as; most tables
-        write theirs as training did and never ask."""
+        """The numbers of the known labels by spelling and by value; built only on demand, because
+        most tables spell their labels as in training."""
         spelt, values = defaultdict(list), defaultdict(list)
         for i, one in enumerate(self.known):
             key = spelling(one)
@@ -95,12 +94,12 @@ class Labels:
 
     @property
     def truth(self) -> bool:
-        """Whether they are true and false, or one of these."""
+        """Whether every known label is true or false."""
         return self._spelt[0].keys() <= _TRUTH.keys()
 
     def find(self, label: Any) -> list[int]:
-        """Numbers of the known labels that it may be: none for a new one, several where that is
-        not clear."""
+        """The numbers of the known labels that match: none for a new label, several if the match
+        is ambiguous."""
         exact = self._exact.get((isinstance(label, str), label))
         if exact is not None:
             return [exact]
@@ -113,7 +112,7 @@ class Labels:
         return sorted({*spelt.get(key, []), *numbers})
 
     def near(self, label: Any) -> str | None:
-        """The known label whose writing is nearest to that of a new one."""
+        """The known label that is spelt most like a new one, if any is similar."""
         lower = {str(one).strip().lower(): str(one) for one in reversed(self.known)}
         text = str(label).strip().lower()
         values = {_value(key): of for key, of in lower.items()}
@@ -124,16 +123,16 @@ class Labels:
 
 
 def match_ids(given: np.ndarray, labels: Labels, what: str) -> tuple[np.ndarray, list[str]]:
-    """The number (n,) of the known series that each given id means, -1 for a new one, and what to
-    say about it.
+    """The number (n,) of the known series that each given id matches, -1 for a new one, and
+    notices.
 
     Raises
     ------
     DataError
-        If an id may mean several series, or several ids one.
+        If an id matches several series, or several ids match one.
     """
     ids = given.tolist()
-    remedy = "write the ids as in the table that the model was fitted to"
+    remedy = "write the ids as in the training table"
     found = np.full(len(ids), -1, dtype=np.int64)
     taken: dict[int, Any] = {}
     differing = []
@@ -143,13 +142,13 @@ def match_ids(given: np.ndarray, labels: Labels, what: str) -> tuple[np.ndarray,
             continue
         if len(numbers) > 1:
             raise DataError(
-                f"{what}: the id {one!r} may be any of "
+                f"{what}: the id {one!r} could be any of "
                 f"{listing([labels.known[n] for n in numbers], 3)}; {remedy}"
             )
         number = numbers[0]
         if number in taken:
             raise DataError(
-                f"{what}: the ids {taken[number]!r} and {one!r} may both be the series "
+                f"{what}: the ids {taken[number]!r} and {one!r} both match the series "
                 f"{labels.known[number]!r}; {remedy}"
             )
         taken[number] = one
@@ -158,44 +157,44 @@ def match_ids(given: np.ndarray, labels: Labels, what: str) -> tuple[np.ndarray,
             differing.append(f"{one!r} as {labels.known[number]!r}")
     notices = []
     if differing:
-        notices.append(f"{what}: ids are read as the numbers that they are ({_few(differing)})")
+        notices.append(f"{what}: ids are matched by value ({_few(differing)})")
     return found, notices
 
 
 def unseen_ids(given: np.ndarray, numbers: np.ndarray, labels: Labels) -> list[str]:
-    """What to say of series that training did not see, by the `numbers` that `match_ids` gave."""
+    """Notices about series not seen in training, given the `numbers` from `match_ids`."""
     new = [one for one, number in zip(given.tolist(), numbers.tolist(), strict=True) if number < 0]
     if not new:
         return []
     told = [_with_near(one, labels) for one in new[:3]]
     return [
         f"{len(new)} of {len(given)} series were not seen in training ({_few(told, len(new))}); "
-        "they are scaled by their own values"
+        "they are scaled with their own statistics"
     ]
 
 
 def category_of(labels: Labels, value: Any, name: str) -> int | None:
-    """The number of the training category that a value is; None for a new one.
+    """The number of the training category that a value matches; None for a new one.
 
     Raises
     ------
     DataError
-        If it may be several of them.
+        If it matches several.
     """
     found = labels.find(value)
-    # a frame's booleans are numbers by now, and text in a file
+    # booleans arrive as numbers from a frame and as text from a file
     if not found and labels.truth and (truth := spelling(value)) in ("0", "1"):
         found = labels.find(str(truth == "1"))
     if len(found) > 1:
         raise DataError(
-            f"covariate {name!r}: {value!r} may be any of the categories "
-            f"{listing([labels.known[i] for i in found], 3)} of training; write it as there"
+            f"covariate {name!r}: {value!r} could be any of the training categories "
+            f"{listing([labels.known[i] for i in found], 3)}; write it exactly as in training"
         )
     return found[0] if found else None
 
 
 def _few(told: Sequence[str], total: int | None = None) -> str:
-    """A few texts, and how many more."""
+    """Up to three texts, and the number of others."""
     total = len(told) if total is None else total
     return ", ".join(told[:3]) + (f" and {total - 3} more" if total > 3 else "")
 
@@ -210,27 +209,27 @@ def _with_near(label: Any, labels: Labels) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Terms:
-    """What the table that a model was fitted to settles for every table that it meets later.
+    """The properties of the training table that every later table must match.
 
     Attributes
     ----------
     frequency
-        Its step.
+        Step between rows.
     dated
-        Whether its time stamps are dates; whole numbers else.
+        Whether the time stamps are dates; otherwise they are whole numbers.
     time_zone
-        Their zone.
+        Time zone of the time stamps.
     clock
-        The time of day (ns) of its last stamp in that zone, 0 without dates.
+        Time of day (ns) of the last time stamp in that zone, 0 without dates.
     origin
-        What it was read from.
+        What the table was read from.
     categories
-        Of each covariate: the texts that training saw, or None for numbers.
+        For each covariate: the texts seen in training, or None for numbers.
     time_name
-        Name of its time column.
+        Name of the time column.
     reads_times
-        Whether the model reads what hangs on the stamps themselves: calendar features or covariates
-        known ahead.
+        Whether the model depends on the time stamps themselves, through calendar features or
+        future covariates.
     """
 
     frequency: Frequency
@@ -248,13 +247,13 @@ class Terms:
         return frozenset(name for name, one in self.categories.items() if one is not None)
 
     def stamps(self, columns: Columns, what: str = "the table") -> Columns:
-        """Rows whose time stamps are of the kind that training had, on its clock where they keep
-        it.
+        """Check the kind of time stamps, and move them to the time zone of training if they fall
+        on the same time of day there.
 
         Raises
         ------
         DataError
-            If one has dates and the other whole numbers, or one a time zone and the other none.
+            If only one of the tables has dates, or only one has a time zone.
         """
         dated, zone = columns.times.dtype.kind == "M", columns.time_zone
         if dated != self.dated:
@@ -264,15 +263,15 @@ class Terms:
         if zone is None or self.time_zone is None or _same_zone(zone, self.time_zone):
             return columns
         notice = (
-            f"{what} is in the time zone {zone}, the model was fitted in {self.time_zone}: the "
-            "same instants are read, calendar features are those of the clock of training"
+            f"{what} is in the time zone {zone}, the model was fitted in {self.time_zone}: time "
+            "stamps are converted, and calendar features use the time zone of training"
         )
         columns = replace(columns, notices=(*columns.notices, notice))
         if not len(columns.times) or not self.frequency.keeps_clock:
             return columns
         local = to_local(columns.times, self.time_zone)
         if (local - local.astype("M8[D]") == np.timedelta64(self.clock, "ns")).all():
-            # whole days of the clock of training, which need not be whole days elsewhere
+            # whole days in the time zone of training may not be whole days in another
             origin = replace(columns.origin, time_zone=zone)
             columns = replace(columns, time_zone=self.time_zone, origin=origin)
         return columns
@@ -280,13 +279,12 @@ class Terms:
     def covariates(
         self, given: Mapping[str, np.ndarray], what: str = "the table"
     ) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
-        """Covariates with the kinds and labels of training, and what to say of them.
+        """Covariates converted to the types and categories of training, and notices.
 
         Raises
         ------
         DataError
-            If there is text where training had numbers that does not read as one, or a label may be
-            several categories.
+            If training had numbers and a text is not one, or a label matches several categories.
         """
         found, notices = dict(given), []
         for name, values in given.items():
@@ -303,26 +301,26 @@ class Terms:
                 told = [_with_near(one, labels) for one in list(unseen)[:3]]
                 notices.append(
                     f"covariate {name!r}: {sum(unseen.values())} rows of {what} hold categories "
-                    f"that training did not see ({_few(told, len(unseen))}); they are read as none"
+                    f"not seen in training ({_few(told, len(unseen))}); they are treated as missing"
                 )
         return found, tuple(notices)
 
     def step(
         self, frequency: Frequency, times: np.ndarray, lengths: np.ndarray, zone: str | None
     ) -> Frequency:
-        """The step of a regular table, where it is that of training.
+        """The frequency of a regular table, checked against that of training.
 
         Raises
         ------
         DataError
-            If it is another.
+            If it differs.
         """
         ours = self.frequency
         if (ours.unit == "step") != (times.dtype.kind == "i"):
-            return frequency  # of an array, see `stamps`
+            return frequency  # an array, see `stamps`
         if (frequency.unit, frequency.count) == (ours.unit, ours.count):
             return frequency
-        # a short stretch may fit both: Monday to Friday are days and business days
+        # a short table may fit both: Monday to Friday are days and business days
         starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
         within = np.arange(len(times)) - np.repeat(starts, lengths)
         if (ours.steps(np.repeat(times[starts], lengths), times, zone) == within).all():
@@ -339,12 +337,12 @@ class Terms:
             kinds = ("whole numbers", "dates")
             raise DataError(
                 f"{what} has {kinds[dated]} as time stamps, the model was fitted to "
-                f"{kinds[self.dated]}; give {what} the time stamps of training, in a column "
-                f"{self.time_name!r}"
+                f"{kinds[self.dated]}; give {what} the same kind of time stamps as the training "
+                f"table, in a column {self.time_name!r}"
             )
         notice = (
-            f"an array has no time stamps: the rows of {what} are taken as steps of "
-            f"{self.frequency.name}, as in training"
+            f"an array has no time stamps: the rows of {what} are assumed to be "
+            f"{self.frequency.name} apart, as in training"
         )
         return replace(columns, notices=(*columns.notices, notice))
 
@@ -354,7 +352,7 @@ class Terms:
         if zone is None:
             said = (
                 f"the time stamps of {what} lack a time zone, those that the model was fitted to "
-                f"are in {self.time_zone!r}; say in which zone they are, "
+                f"are in {self.time_zone!r}; set their zone, "
             )
             return said + {
                 "pandas": f"with frame.tz_localize({self.time_zone!r})"
@@ -368,9 +366,10 @@ class Terms:
             }.get(kind, "by writing each with its UTC offset, as 2024-01-31T06:30:00+01:00")
         said = (
             f"the time stamps of {what} are in the time zone {zone!r}, those that the model was "
-            f"fitted to have none; if those were on the clock of {zone}, take the zone off "
+            f"fitted to have none; if the training data are in local time of {zone}, remove the "
+            "zone "
         )
-        rest = "; if not, convert it to theirs first"
+        rest = "; otherwise convert to the time zone of the training data first"
         return (
             said
             + {
@@ -389,7 +388,7 @@ def _same_zone(one: str, other: str) -> bool:
 
 
 def _numbers(name: str, values: np.ndarray, what: str) -> np.ndarray:
-    """Text as the numbers (T,) that it reads as."""
+    """Text parsed as numbers (T,)."""
     found = np.full(len(values), np.nan)
     for i, value in enumerate(values.tolist()):
         text = "" if value is None else str(value).strip()
@@ -406,8 +405,8 @@ def _numbers(name: str, values: np.ndarray, what: str) -> np.ndarray:
 
 
 def _categories(name: str, values: np.ndarray, labels: Labels) -> tuple[np.ndarray, dict[str, int]]:
-    """Values as training wrote their categories (T,), None where missing; and how often each of
-    those occurs that training did not see."""
+    """Values (T,) in the spelling of training, None where missing; and the number of occurrences
+    of each category not seen in training."""
     of: dict[Any, str] = {}
     unseen: dict[str, int] = {}
     found = np.empty(len(values), dtype=object)

@@ -1,5 +1,5 @@
-"""Cases out of frames and columns of any library: a frame a case, a row a case, or cells that
-hold a series each."""
+"""Read cases from frames of any library: one case per frame, one case per row, or one series per
+cell."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ __all__ = [
 
 
 def frame_of(item: Any) -> Any:
-    """A frame (pandas, polars, pyarrow, ...) for narwhals, or None where it is none.
+    """A frame (pandas, polars, pyarrow, ...) as a narwhals frame, or None for anything else.
 
     Raises
     ------
     DataError
         If two of its columns have the same name.
     """
-    # asked of its type: a lazy frame would be computed
+    # ask the type: the attribute of a lazy frame would trigger a computation
     if not hasattr(type(item), "columns"):
         return None
     import narwhals.stable.v2 as nw
@@ -44,12 +44,12 @@ def frame_of(item: Any) -> Any:
         return frame if isinstance(frame, nw.DataFrame) else None
     except DuplicateError as error:
         raise DataError(
-            "two columns of a frame have the same name, expected one for each; rename one of them"
+            "two columns of a frame have the same name, expected unique names; rename one of them"
         ) from error
 
 
 def without_index(frames: Sequence[Any]) -> tuple[list[Any], list[str]]:
-    """Frames without the columns under which programs write their index, and what to say of it."""
+    """The frames without columns that are a written index, and a notice about them."""
     found, left_out = [], {}
     for frame in frames:
         written = [name for name in frame.columns if is_written_index(str(name))]
@@ -57,34 +57,34 @@ def without_index(frames: Sequence[Any]) -> tuple[list[Any], list[str]]:
         kept = len(written) == len(frame.columns)
         left_out |= {} if kept else dict.fromkeys(written)
         found.append(frame if kept or not written else frame.drop(written))
-    told = f"the index that a frame was written with is no data: {listing([*left_out])} is left out"
+    told = f"ignored the index of a frame that was written as a column: {listing([*left_out])}"
     return found, [told] if left_out else []
 
 
 def one_frame(frame: Any, place: str) -> tuple[np.ndarray, tuple[str, ...]]:
-    """A frame whose rows are time and whose columns are channels: (C, L) float64, and names."""
+    """A frame with time in the rows and channels in the columns: (C, L) float64, and names."""
     columns = [_floats(column, f"{place}, column {column.name!r}") for column in _columns(frame)]
     return np.array(columns).reshape(len(columns), len(frame)), _names(frame)
 
 
 def rows_as_cases(frame: Any) -> np.ndarray:
-    """A frame with a case of one channel in every row: (n, L) float64."""
+    """A frame with one univariate case per row: (n, L) float64."""
     columns = [_floats(column, f"column {column.name!r}") for column in _columns(frame)]
     return np.array(columns).reshape(len(columns), len(frame)).T
 
 
 def is_nested(frame: Any) -> bool:
-    """Whether a frame's cells are series, or its rows steps of cases (an index of two levels)."""
+    """Whether the cells of a frame are series, or its index has a case level and a time level."""
     if _levels(frame) > 1:
         return True
     return bool(len(frame)) and any(_is_series(column[0]) for column in _columns(frame))
 
 
 def nested_cases(frame: Any) -> tuple[list[Any], tuple[str, ...]]:
-    """Cases (C, L_i) of a nested frame, and the channels' names, its columns.
+    """The cases (C, L_i) of a nested frame, and the channel names, which are its columns.
 
-    Either a row is a case and each cell the series of a channel; or, in pandas, the last level of
-    the index is time and those before tell the cases apart.
+    Either each row is a case and each cell the series of a channel; or, in pandas, the last level
+    of the index is time and the levels before it identify the case.
     """
     if _levels(frame) > 1:
         index = frame.to_native().index
@@ -101,12 +101,12 @@ def nested_cases(frame: Any) -> tuple[list[Any], tuple[str, ...]]:
 
 
 def channels_of(cells: Sequence[Any], place: str) -> np.ndarray:
-    """A case (C, L) whose channels are given one by one, the shorter ones NaN at the end.
+    """A case (C, L) from a sequence of channels; shorter ones are padded with NaN at the end.
 
     Raises
     ------
     DataError
-        If one is no series of numbers.
+        If a channel is not a series of numbers.
     """
     rows = []
     for c, cell in enumerate(cells):
@@ -119,7 +119,8 @@ def channels_of(cells: Sequence[Any], place: str) -> np.ndarray:
         if rows[-1].ndim != 1:
             raise DataError(
                 f"{place}, channel {c}: expected a series of numbers, found {type(cell).__name__} "
-                f"{str(cell)[:40]!r}; give every channel of every case one, or leave the column out"
+                f"{str(cell)[:40]!r}; give a series for every channel of every case, or leave the "
+                "column out"
             )
     case = np.full((len(rows), max(map(len, rows))), np.nan)
     for channel, row in zip(case, rows, strict=True):
@@ -128,13 +129,13 @@ def channels_of(cells: Sequence[Any], place: str) -> np.ndarray:
 
 
 def same_columns(named: Sequence[tuple[str, ...]]) -> tuple[list[np.ndarray | None], list[str]]:
-    """How the channels of each case must be taken so that all have the first one's, None for as
-    they are; and what to say about it.
+    """For each case the order of channels that matches the first case, None if it already does;
+    and a notice.
 
     Raises
     ------
     DataError
-        If a case has other columns.
+        If the cases do not all have the same columns.
     """
     first, taken = named[0], []
     for i, names in enumerate(named):
@@ -146,15 +147,15 @@ def same_columns(named: Sequence[tuple[str, ...]]) -> tuple[list[np.ndarray | No
             raise DataError(
                 f"the columns of every case are its channels and must be the same; found "
                 f"{', '.join(first)} in case 0 and {', '.join(names)} in case {i}; rename them, "
-                "or leave out those that are no channels"
+                "or leave out those that are not channels"
             )
     moved = sum(one is not None for one in taken)
-    said = f"{moved} cases have their columns in another order than the first; read by name"
+    said = f"{moved} cases have their columns in a different order; columns are matched by name"
     return taken, [said] if moved else []
 
 
 def _levels(frame: Any) -> int:
-    """Levels of the index, which only pandas has."""
+    """Number of index levels; 1 outside pandas."""
     return getattr(getattr(frame.to_native(), "index", None), "nlevels", 1)
 
 
@@ -171,7 +172,7 @@ def _is_series(cell: Any) -> bool:
 
 
 def _floats(column: Any, place: str) -> np.ndarray:
-    """A column as float64, NaN where it is null."""
+    """A column as float64, with NaN for null."""
     import narwhals.stable.v2 as nw
 
     dtype = column.dtype
@@ -179,9 +180,9 @@ def _floats(column: Any, place: str) -> np.ndarray:
         return np.array(column.cast(nw.Float64).to_numpy(), dtype=np.float64)
     remedy = "convert it, or leave the column out"
     if dtype.is_temporal():
-        remedy = "time is no channel: leave the column out, the rows' order says it"
+        remedy = "time is not a channel: leave the column out, the order of the rows is enough"
     elif isinstance(dtype, (nw.Object, nw.Unknown)) or column.is_null().all():
-        try:  # numbers beside None, or nothing
+        try:  # numbers and None, or only None
             return np.array(column.to_list(), dtype=np.float64)
         except (TypeError, ValueError):
             pass

@@ -1,4 +1,4 @@
-"""Labelled series: from arrays, lists and files to one padded array.
+"""Read labelled series from arrays, lists and files into one padded array.
 
 Shapes: n cases, C channels, L time steps of the longest case.
 """
@@ -49,23 +49,23 @@ _TEXTS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Cases:
-    """A set of series, one per case, with or without a label each.
+    """A set of cases, one series each, with or without labels.
 
     Attributes
     ----------
     values : ndarray of float32 or float64, shape (n, C, L)
-        The numbers as they were given, float32 where that holds them all. Missing values and
-        positions past a case's own length are NaN.
+        The values as given, float32 if that represents them all. Missing values and positions
+        after the end of a case are NaN.
     lengths : ndarray of int64, shape (n,)
-        Time steps of the longest channel of each case; L is the largest of them.
+        Time steps of the longest channel of each case; the largest is L.
     labels : ndarray of shape (n,) or None
-        The labels as they were given.
+        The labels as given.
     notices : tuple of str
-        What was changed on the way, one sentence each.
+        What reading changed, one sentence each.
     channels : tuple of str or None
-        Their C names, where the data have some.
+        The C channel names, if the data have any.
     task : {"classify", "regress"} or None
-        What the labels are, classes or numbers to predict, where the data say so.
+        Whether the labels are classes or numbers to predict, if the data say so.
     """
 
     values: np.ndarray
@@ -76,38 +76,38 @@ class Cases:
     task: Task | None = None
 
     def subset(self, index: np.ndarray) -> Cases:
-        """The cases of these numbers, or where a mask (n,) is true."""
+        """The cases with these numbers, or where a mask (n,) is True."""
         labels = None if self.labels is None else self.labels[index]
         return replace(self, values=self.values[index], lengths=self.lengths[index], labels=labels)
 
 
 def as_cases(X: Any, y: Any = None) -> Cases:
-    """Bring series of equal or unequal length into one padded array.
+    """Combine series of equal or unequal length into one padded array.
 
     Parameters
     ----------
     X : array of shape (n, C, L) or (n, L), or sequence of arrays of shape (C, L_i) or (L_i,)
-        Real numbers; never modified. Two axes in an array, or one axis in an item of a sequence,
-        mean one channel. A sequence of frames (pandas, polars, pyarrow) is read with time in the
-        rows and a channel in every column, a single frame with a case of one channel in every
-        row, or, where its cells are series, a channel in every column. NaN up to the end of all
-        channels means that the case ends earlier; NaN elsewhere is a missing value and stays (see
-        `gaps_left` and `filled`).
+        Real numbers; never modified. An array with two axes, or an item of a sequence with one
+        axis, has a single channel. In a sequence of frames (pandas, polars, pyarrow) each frame is
+        a case, with time in the rows and channels in the columns. In a single frame each row is a
+        case: of one channel, or, if the cells hold series, of one channel per column. NaN at the
+        end of all channels means that the case ends earlier; any other NaN is a missing value and
+        is kept (see `gaps_left` and `filled`).
     y : array-like of shape (n,), optional
         Labels of any type.
 
     Returns
     -------
     Cases
-        Notices say how many channels end before the longest channel of their case, and whether
-        columns were put in the order of the first case's.
+        The notices say how many channels end before the longest channel of their case, and whether
+        columns were reordered to match the first case.
 
     Raises
     ------
     DataError
-        If there are no cases, channels or time steps, a case has no finite number, cases differ
-        in their number of channels or the names of their columns, numbers are not real or exceed
-        float32, or the labels do not match the cases.
+        If there are no cases, channels or time steps, a case has no finite value, cases differ
+        in their number of channels or their column names, values are not real or exceed float32,
+        or the labels do not match the cases.
     """
     if hasattr(X, "toarray"):
         raise DataError("X is a sparse matrix; expected a dense array; use X.toarray()")
@@ -122,7 +122,7 @@ def as_cases(X: Any, y: Any = None) -> Cases:
 
 
 def _values(X: Any) -> tuple[np.ndarray, tuple[str, ...] | None, list[str]]:
-    """Padded values (n, C, L), the channels' names if they have some, and notices."""
+    """Padded values (n, C, L), the channel names if there are any, and notices."""
     frame, notices = frame_of(X), []
     if frame is not None:
         (frame,), notices = without_index([frame])
@@ -154,7 +154,7 @@ def _values(X: Any) -> tuple[np.ndarray, tuple[str, ...] | None, list[str]]:
 
 
 def _listed(items: list[Any]) -> tuple[np.ndarray, tuple[str, ...] | None, list[str]]:
-    """The same for cases given one by one."""
+    """The same for a sequence of cases."""
     frames = [frame_of(item) for item in items]
     others = [i for i, frame in enumerate(frames) if frame is None]
     if len(others) == len(items):
@@ -174,7 +174,7 @@ def _listed(items: list[Any]) -> tuple[np.ndarray, tuple[str, ...] | None, list[
 
 
 def _given(names: tuple[str, ...]) -> tuple[str, ...] | None:
-    """Names of columns, None where they are only their numbers."""
+    """The column names, or None if they are just 0 to C-1."""
     return None if names == tuple(map(str, range(len(names)))) else names
 
 
@@ -184,25 +184,25 @@ def read_cases(path: str | Path, label_col: str | None = None) -> Cases:
     Parameters
     ----------
     path : str or Path
-        A `.ts` or `.arff` text of the UEA, UCR and TSER archives; a table `.csv`, `.tsv` or `.txt`
-        with one case a row or in long form (`convtimenet.data.files.case_table`); each packed as
-        `.gz`, `.zip`, `.xz` or `.bz2` or not; or an `.npz` with the arrays ``X`` (see
+        A `.ts` or `.arff` file of the UEA, UCR and TSER archives; a `.csv`, `.tsv` or `.txt` table
+        with one case per row or in long form (`convtimenet.data.files.case_table`); any of these
+        compressed as `.gz`, `.zip`, `.xz` or `.bz2`; or an `.npz` with the arrays ``X`` (see
         `as_cases`) and, if there are labels, ``y``. Pickled objects are never loaded.
     label_col : str, optional
-        The column of a table that holds the labels, where it is not found by itself.
+        The label column of a table, if it is not detected.
 
     Returns
     -------
     Cases
-        Labels of a `.ts` file are strings under ``@classLabel true``, numbers under
-        ``@targetLabel true``, else None; those of an `.arff` file strings where the attribute
-        lists them. Those of a table are whole numbers, numbers or strings, as they are written.
+        The labels of a `.ts` file are strings with ``@classLabel true``, numbers with
+        ``@targetLabel true``, else None. Those of an `.arff` file are strings if the attribute
+        lists its values. Those of a table are integers, floats or strings, as written.
 
     Raises
     ------
     DataError
-        If the file is absent, of another kind, damaged, or holds cases that cannot be used; the
-        message gives the line of a text.
+        If the file does not exist, has another format, is damaged, or holds unusable cases; for a
+        text file the message gives the line.
     """
     check_local(path)
     path = Path(path).expanduser()
@@ -222,21 +222,23 @@ def read_cases(path: str | Path, label_col: str | None = None) -> Cases:
     table = _TEXTS.get(kind) is read_case_table
     if label_col is not None and not table:
         raise DataError(
-            f"label_col (--label_col) is about the columns of a table, and {path.name} says itself "
-            "what its labels are; leave it out"
+            f"label_col (--label_col) names a column of a table, but {path.name} already defines "
+            "its labels; leave it out"
         )
     if kind == ".npz":
         return as_cases(*read_npz(path))
     found = read_case_table(path, label_col) if table else _TEXTS[kind](path)
     if not len(found.series):
-        raise DataError(f"{path}: expected cases in it; found an empty set; add one a line")
+        raise DataError(
+            f"{path}: expected at least one case; found an empty file; add one per line"
+        )
     return _finished(
         _stacked(found.series), found.labels, found.channels, found.notices, found.task
     )
 
 
 def filled(cases: Cases) -> Cases:
-    """Replace missing values inside the cases' own lengths.
+    """Fill missing values before the end of each case.
 
     Parameters
     ----------
@@ -246,14 +248,14 @@ def filled(cases: Cases) -> Cases:
     Returns
     -------
     Cases
-        NaN and infinite values before the end of a case come from linear interpolation along
-        time, at either end from the nearest finite value; a notice, which is logged too, gives
-        their number. The padding past the end stays NaN. Without missing values, `cases` itself.
+        NaN and infinite values before the end of a case are interpolated linearly along time, and
+        at either end replaced by the nearest finite value. A notice, which is also logged, gives
+        their number. Padding after the end stays NaN. Without missing values, `cases` itself.
 
     Raises
     ------
     DataError
-        If a channel of a case has no finite number.
+        If a channel of a case has no finite value.
     """
     steps, missing = np.arange(cases.values.shape[2]), _missing(cases)
     if not missing.any():
@@ -262,8 +264,8 @@ def filled(cases: Cases) -> Cases:
     if len(unusable):
         i, c = unusable[0]
         raise DataError(
-            f"every channel of every case needs a number to be filled from; found none in channel "
-            f"{c} of case {i} (entirely NaN; {len(unusable)} such channels in all); leave the case "
+            f"every channel of every case needs a finite value to fill from; found none in channel "
+            f"{c} of case {i} (all NaN; {len(unusable)} such channels in total); leave the case "
             "or channel out, or use a network with masks=True"
         )
     values = cases.values.copy()
@@ -277,13 +279,13 @@ def filled(cases: Cases) -> Cases:
 
 
 def gaps_left(cases: Cases) -> Cases:
-    """Leave missing values missing, for a network that masks them.
+    """Keep missing values, for a network that masks them.
 
     Returns
     -------
     Cases
-        Infinite values become NaN, and a notice, which is logged too, gives the number of values
-        missing before the end of their case. Without any, `cases` itself.
+        Infinite values become NaN, and a notice, which is also logged, gives the number of values
+        missing before the end of their case. Without missing values, `cases` itself.
     """
     missing = int(_missing(cases).sum())
     if not missing:
@@ -296,7 +298,7 @@ def gaps_left(cases: Cases) -> Cases:
 
 
 def _missing(cases: Cases) -> np.ndarray:
-    """Which values (n, C, L) before the end of their case are NaN or infinite."""
+    """Mask (n, C, L) of the NaN and infinite values before the end of their case."""
     inside = np.arange(cases.values.shape[2]) < cases.lengths[:, None, None]
     return ~np.isfinite(cases.values) & inside
 
@@ -341,12 +343,12 @@ def _check_not_empty(shape: tuple[int, ...]) -> None:
 
 
 def _floats(array: np.ndarray) -> np.ndarray:
-    """Numbers as float32 where that holds them all, else as float64.
+    """The values as float32 if their type fits, else as float64.
 
     Raises
     ------
     DataError
-        If one exceeds float32, as which the network reads what is not scaled yet.
+        If a value exceeds float32, in which the network reads unscaled values.
     """
     single = np.result_type(array, np.float32) == np.float32
     values = array.astype(np.float32 if single else np.float64)
@@ -387,12 +389,12 @@ def _finished(
     notices: Sequence[str] = (),
     task: Task | None = None,
 ) -> Cases:
-    """Find the lengths of cases (n, C, L)."""
+    """Find the length of each case of (n, C, L) and build the `Cases`."""
     empty = np.flatnonzero(~np.isfinite(values).any(axis=(1, 2)))
     if len(empty):
         raise DataError(
-            f"every case needs a number; found none in case {empty[0]} (entirely NaN; {len(empty)} "
-            "such cases in all); leave them out"
+            f"every case needs a finite value; found none in case {empty[0]} (all NaN; "
+            f"{len(empty)} such cases in total); leave them out"
         )
     present = ~np.isnan(values)
     own = np.where(present, np.arange(1, values.shape[2] + 1, dtype=np.int32), 0).max(axis=2)
@@ -400,7 +402,7 @@ def _finished(
     values = np.ascontiguousarray(values[:, :, : lengths.max()])
     short = int((own < lengths[:, None]).sum())
     if short:
-        notices = [*notices, f"{short} channels end before their case does"]
+        notices = [*notices, f"{short} channels end before the longest channel of their case"]
     for notice in notices:
         log.warning(notice)
     return Cases(

@@ -1,7 +1,7 @@
-"""One column of a table, whatever holds it: as times, ids, numbers or a covariate, in numpy.
+"""Read one column of any source as times, ids, numbers or a covariate, in numpy.
 
-`CellColumn` is of cells as they were written: text of a file, whatever objects a sheet or a frame
-holds. `ArrayColumn` is of values that have a type already. An error names the column and the row.
+`CellColumn` holds raw cells: the text of a file, or the objects of a sheet or frame. `ArrayColumn`
+holds values that already have a type. Errors name the column and the row.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ from convtimenet.errors import DataError
 
 __all__ = ["ArrayColumn", "CellColumn", "Column", "Grid", "Ids", "Numbers", "numbered", "row_place"]
 
-_SHOWN = 8  # cells that are looked at to see what a column holds
+_SHOWN = 8  # number of cells used to detect the type of a column
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ids:
-    """Which series each of R rows belongs to, (R,), and the S ids in the order of their first rows:
-    whole numbers or text, and the caller's own by those where they were neither, such as booleans
-    or UUIDs."""
+    """The number of the series of each of R rows, (R,), and the S ids in the order of their first
+    rows: whole numbers or text. If the source has other ids, such as booleans or UUIDs, `own` maps
+    the ids to those."""
 
     of: np.ndarray
     ids: np.ndarray
@@ -52,7 +52,7 @@ class Ids:
 
 @dataclass(frozen=True, kw_only=True)
 class Numbers:
-    """How numbers are written: the caller's word, or what the whole file shows."""
+    """The number format: as set by the caller, or as inferred from the whole file."""
 
     decimal: str | None = None
     elsewhere: Callable[[], str | None] = lambda: None
@@ -61,25 +61,26 @@ class Numbers:
 
 
 class Column(Protocol):
-    """What a source's columns can be read as."""
+    """The interface of a column of a source."""
 
     name: str
 
     @property
     def place(self) -> Callable[[int], str]:
-        """Where a row is, for messages."""
+        """The position of a row, for messages."""
         ...
 
     def holds_dates(self) -> bool:
-        """Whether it is of dates, or of text that reads as one."""
+        """Whether it holds dates, or text that can be parsed as dates."""
         ...
 
     def holds_clocks(self) -> bool:
-        """Whether it is of times of day."""
+        """Whether it holds times of day."""
         ...
 
     def labels(self) -> list[Any] | None:
-        """The first cells where they may be labels, text or whole numbers; None for others."""
+        """The cells if they may be labels (text or whole numbers), else None; a column of text
+        gives each different cell once."""
         ...
 
     def texts(self) -> list[str]:
@@ -103,27 +104,27 @@ class Column(Protocol):
         ...
 
     def covariate(self, how: Numbers, text: bool) -> tuple[np.ndarray, tuple[str, ...]]:
-        """Numbers, or text as objects with None, and notices; `text` where a model knows it as
-        text."""
+        """Numbers, or text as objects with None, and notices; `text` if it is text in a fitted
+        model."""
         ...
 
 
 @dataclass
 class Grid:
-    """The columns of a source, made when they are asked for.
+    """The columns of a source, created on first use.
 
     Attributes
     ----------
     names
-        Their names as text, in order.
+        The column names as text, in order.
     make
-        Makes the column of a name.
+        Creates the column with a given name.
     rows
-        How many rows there are.
+        Number of rows.
     commas
         Whether any cell may have a decimal comma.
     notices
-        What reading the source decided.
+        What was inferred or changed when reading the source.
     """
 
     names: tuple[str, ...]
@@ -140,7 +141,7 @@ class Grid:
         return self._made[name]
 
     def numbers(self, decimal: str | None, besides: Sequence[str]) -> Numbers:
-        """How the numbers of its columns are written, by all columns but some."""
+        """The number format, inferred from all columns except `besides`."""
 
         def elsewhere() -> str | None:
             if not self._decimal:
@@ -153,22 +154,22 @@ class Grid:
 
 
 def row_place(row: int) -> str:
-    """Where a row of a frame is."""
+    """The position of a row of a frame, for messages."""
     return f"row {row}"
 
 
 @dataclass
 class CellColumn:
-    """R cells as they were written: text, numbers, dates or None.
+    """R raw cells: text, numbers, dates or None.
 
-    Subclasses may keep them in another form: `coded`, `cells` and `plain` are all that is asked.
+    Subclasses may store them differently; they override `coded`, `cells` and `plain`.
     """
 
     name: str
     cells_given: Sequence[Any] = ()
     place: Callable[[int], str] = field(default=row_place)
     typed: bool = False
-    """Whether the source says what is text: text is then none of its numbers' writings."""
+    """Whether the source itself distinguishes text from numbers."""
     _coded: tuple[np.ndarray, list[Any]] | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
@@ -184,13 +185,13 @@ class CellColumn:
         return [cell for cell in cells if not is_missing(cell)][:_SHOWN]
 
     def coded(self) -> tuple[np.ndarray, list[Any]]:
-        """Number of each row's cell (R,) among the different cells, and those by first row."""
+        """The unique cells in order of appearance, and the index of each row's cell among them."""
         if self._coded is None:
             self._coded = numbered(self.cells())
         return self._coded
 
     def plain(self) -> np.ndarray | None:
-        """Numbers (R,) if every cell is one as Python writes it, or missing."""
+        """Numbers (R,) if every cell is missing or a number in Python notation, else None."""
         return plain_numbers(self.cells())
 
     def holds_dates(self) -> bool:
@@ -253,7 +254,7 @@ class CellColumn:
         return read_numbers(self.name, self.cells(), self.place, how.decimal, how.elsewhere)
 
     def _check_points(self, values: np.ndarray, how: Numbers) -> None:
-        """Refuse points that may stand between thousands, where nothing decides it."""
+        """Reject points that may separate thousands, if no other cell settles it."""
         if how.decimal is not None or self.typed:
             return
         _, different = self.coded()
@@ -263,7 +264,7 @@ class CellColumn:
             raise two_readings(self.name, self.place(row), text)
 
     def _marks_are_open(self, how: Numbers) -> bool:
-        """Whether the file has decimal commas, and so points may stand between thousands."""
+        """Whether the file has decimal commas, so that points may separate thousands."""
         return how.decimal is None and how.elsewhere() == ","
 
     def covariate(self, how: Numbers, text: bool) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -273,7 +274,7 @@ class CellColumn:
                 return self.numbers(how)
             except NotANumber:
                 pass
-        # "None" and "NA" may be categories: of text only an empty cell is missing
+        # "None" and "NA" may be categories: in text only an empty cell is missing
         cells = ("" if c is None or c != c else str(c).strip() for c in self.cells())
         return np.array([c or None for c in cells], object), ()
 
@@ -285,7 +286,7 @@ def _time_text(cell: Any) -> str:
 
 
 def _ids_of(name: str, of: np.ndarray, labels: list[Any]) -> Ids:
-    """Ids by the number of each row's label (R,) and the different labels, in any type."""
+    """Ids from the label number of each row (R,) and the labels, of any type."""
     fractions = [one for one in labels if isinstance(one, float) and not one.is_integer()]
     if fractions:
         raise _no_ids(name, f"the number {fractions[0]}")
@@ -297,8 +298,8 @@ def _ids_of(name: str, of: np.ndarray, labels: list[Any]) -> Ids:
     if len(set(texts)) < len(texts):
         twice = next(text for text in texts if texts.count(text) > 1)
         raise DataError(
-            f"column {name!r}: different ids read {twice!r} as text, such as a number and its "
-            "text; write ids in one way"
+            f"column {name!r}: different ids become {twice!r} as text, such as a number and the "
+            "same number as text; use one type for all ids"
         )
     plain = all(isinstance(one, str) for one in labels)
     own = None if plain else dict(zip(texts, labels, strict=True))
@@ -323,12 +324,12 @@ class ArrayColumn:
     Parameters
     ----------
     values
-        float64 or whole numbers, or datetime64 (in UTC if there is a `zone`), or None for a type
-        that can be none of ours.
+        float64, integers, or datetime64 (in UTC if there is a `zone`); None for an unsupported
+        type.
     missing
-        (R,), where they are missing; None for nowhere.
+        (R,) bool, True where a value is missing; None if none is.
     kind
-        The type's name, for messages.
+        Name of the type, for messages.
     """
 
     name: str
@@ -380,7 +381,7 @@ class ArrayColumn:
         if years.min() < FIRST_YEAR or years.max() > LAST_YEAR:
             raise DataError(
                 f"column {self.name!r}: expected years from {FIRST_YEAR} to {LAST_YEAR}, found "
-                f"{years.min()} to {years.max()}; leave out rows with others"
+                f"{years.min()} to {years.max()}; remove the other rows"
             )
         return Times(times=self.values.astype("datetime64[ns]"), zone=self.zone)
 
@@ -420,7 +421,7 @@ class ArrayColumn:
 
 
 def numbered(labels: Sequence[Any]) -> tuple[np.ndarray, list[Any]]:
-    """Number of each row's label (R,), in the order in which they first occur, and the labels."""
+    """The label number of each row (R,), and the labels in the order of their first occurrence."""
     numbers: dict[Any, int] = {}
     of = [numbers.setdefault(label, len(numbers)) for label in labels]
     return np.array(of, dtype=np.int64), list(numbers)

@@ -1,8 +1,8 @@
-"""Covariates as users have them, turned into the numbers that the network reads.
+"""Encode covariates as numbers for the network.
 
-Numbers are standardised with training statistics. A text column whose rows vary becomes one column
-of 0 and 1 per category; one that holds for a whole series the number of its category, for which the
-network keeps a table. What training did not see, and what is missing, adds nothing.
+Numbers are standardised with training statistics. A text covariate that varies over time is one-hot
+encoded; a static one becomes a category number, for which the network has an embedding. Missing
+values and categories not seen in training are encoded as 0 and contribute nothing.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ CALENDAR: dict[str, tuple[float, Callable[[np.ndarray], np.ndarray]]] = {
     "month": (12, lambda times: times.astype("M8[M]").astype(np.int64)),
     "dayofyear": (365.2425 * _DAY, _since("Y")),
 }
-"""Calendar features: their period and what of a (local) time stamp goes round in it."""
+"""Calendar features: the period, and the position of a (local) time stamp in the same unit."""
 
 
 def usual_calendar(table: Table) -> tuple[str, ...]:
-    """The calendar features that a table's step asks for."""
+    """The default calendar features for a table's frequency."""
     frequency = table.frequency
     if frequency.unit in ("month", "business month", "half month"):
         return ("month",)
@@ -62,8 +62,8 @@ def usual_calendar(table: Table) -> tuple[str, ...]:
 
 
 def calendar_names(calendar: Any, table: Table) -> tuple[str, ...]:
-    """The calendar features that a setting asks for: True or "auto" for the usual ones of the
-    table's step, one name or several."""
+    """The calendar features selected by a setting: True or "auto" for the defaults of the table's
+    frequency, or one or several names."""
     if calendar is None or isinstance(calendar, (bool, np.bool_)):
         return usual_calendar(table) if calendar else ()
     names = column_names("calendar", calendar)
@@ -72,7 +72,7 @@ def calendar_names(calendar: Any, table: Table) -> tuple[str, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """One covariate: how a number is standardised, or which categories a text has."""
+    """One covariate: the statistics of a number, or the categories of a text."""
 
     name: str
     centre: float = 0.0
@@ -81,7 +81,7 @@ class Column:
 
     @classmethod
     def fit(cls, name: str, values: np.ndarray) -> Column:
-        """Statistics or categories of the training rows.
+        """Learn the statistics or categories from the training rows.
 
         Raises
         ------
@@ -90,7 +90,7 @@ class Column:
         """
         if values.dtype == object:
             written = sorted({value for value in values if value is not None}, reverse=True)
-            # of several writings of one label the first
+            # if a label has several spellings, keep the first
             one = {spelling(text): text for text in written}
             return cls(name=name, categories=tuple(sorted(one.values())))
         known = values[np.isfinite(values)]
@@ -100,12 +100,13 @@ class Column:
         return cls(name=name, centre=float(known.mean()), scale=deviation or 1.0)
 
     def numbers(self, values: np.ndarray) -> np.ndarray:
-        """Standardised numbers (T,), 0 where missing; of a text its category's number from 1 on.
+        """Standardised numbers (T,), 0 where missing; for text the category numbers, from 1, and 0
+        where missing or new.
 
         Raises
         ------
         DataError
-            If there is text where training had numbers.
+            If the values are text and training had numbers.
         """
         if self.categories is not None:
             labels = Labels(self.categories)
@@ -121,7 +122,7 @@ class Column:
         return np.where(np.isfinite(values), (values - self.centre) / self.scale, 0.0)
 
     def rows(self, values: np.ndarray) -> np.ndarray:
-        """What the network reads of values that vary, (columns, T)."""
+        """The encoding of a covariate that varies over time, (columns, T)."""
         numbers = self.numbers(values)
         if self.categories is None:
             return numbers[None]
@@ -129,20 +130,20 @@ class Column:
 
     @property
     def width(self) -> int:
-        """Columns of `rows`."""
+        """Number of columns of `rows`."""
         return 1 if self.categories is None else len(self.categories)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Encoder:
-    """A fitted model's covariates."""
+    """The covariates of a fitted model."""
 
     hist: tuple[Column, ...] = ()
     futr: tuple[Column, ...] = ()
     stat: tuple[Column, ...] = ()
     calendar: tuple[str, ...] = ()
     time_zone: str | None = None
-    """The zone of the training rows, whose clock calendar features follow."""
+    """Time zone of the training rows, used for calendar features."""
 
     @classmethod
     def fit(
@@ -153,12 +154,12 @@ class Encoder:
         stat: Sequence[str],
         calendar: Sequence[str],
     ) -> Self:
-        """Statistics of a table of training rows.
+        """Learn the encoding from a table of training rows.
 
         Raises
         ------
         DataError
-            If a column is absent or empty, or has too many categories.
+            If a column does not exist, is empty or has too many categories.
         ConfigError
             If a calendar feature is unknown, or the table has no dates.
         """
@@ -167,7 +168,10 @@ class Encoder:
                 f"calendar must hold names of {', '.join(CALENDAR)}, found {listing(unknown)}"
             )
         if calendar and table.frequency.unit == "step":
-            raise ConfigError("calendar features need dates, the table's times are whole numbers")
+            raise ConfigError(
+                "calendar features need dates, found whole numbers as time stamps; leave calendar "
+                "out or give dates"
+            )
         made = [
             tuple(Column.fit(name, _column(table, name)) for name in names)
             for names in (hist, futr, stat)
@@ -175,8 +179,8 @@ class Encoder:
         for column in (*made[0], *made[1]):
             if column.width > _MOST_CATEGORIES:
                 raise DataError(
-                    f"covariate {column.name!r} has {column.width} different texts, expected at "
-                    f"most {_MOST_CATEGORIES}; write numbers as numbers, or group rare texts"
+                    f"covariate {column.name!r} has {column.width} categories, expected at most "
+                    f"{_MOST_CATEGORIES}; convert numbers stored as text, or group rare categories"
                 )
         return cls(
             hist=made[0],
@@ -188,12 +192,12 @@ class Encoder:
 
     @property
     def any(self) -> bool:
-        """Whether there are any."""
+        """Whether there are any covariates."""
         return bool(self.hist or self.futr or self.stat or self.calendar)
 
     @property
     def sizes(self) -> dict[str, Any]:
-        """What `ModelConfig` must know of them."""
+        """The covariate sizes for `ModelConfig`."""
         texts = tuple(len(c.categories) for c in self.stat if c.categories is not None)
         return {
             "hist_exog": sum(column.width for column in self.hist),
@@ -204,7 +208,7 @@ class Encoder:
 
     @property
     def places(self) -> list[tuple[str, str, slice]]:
-        """Name of each, and where the network reads it: the part of `Covariates`, and its columns
+        """For each covariate its name, the field of `Covariates` that holds it, and its columns
         there."""
         widths = [(c.name, "hist", c.width) for c in self.hist]
         widths += [(c.name, "futr", c.width) for c in self.futr]
@@ -217,18 +221,19 @@ class Encoder:
         return found
 
     def notices(self, table: Table) -> list[str]:
-        """What to say of a table's covariates."""
+        """Notices about missing values in a table's covariates."""
         told = []
         for column in (*self.hist, *self.futr, *self.stat):
             values = _column(table, column.name)
             text = values.dtype == object
             missing = sum(v is None for v in values) if text else int(np.isnan(values).sum())
             if missing:
-                told.append(f"covariate {column.name!r}: {missing} missing, read as its mean")
+                to = "treated as no category" if text else "replaced by the mean in training"
+                told.append(f"covariate {column.name!r}: {missing} values missing, {to}")
         return told
 
     def rows(self, table: Table) -> tuple[np.ndarray, np.ndarray]:
-        """Past and known-ahead covariates of every row: (K, T) each, float64."""
+        """Historical and future covariates of every row: (K, T) each, float64."""
         T = len(table.times)
         past = [column.rows(_column(table, column.name)) for column in self.hist]
         ahead = [column.rows(_column(table, column.name)) for column in self.futr]
@@ -242,7 +247,7 @@ class Encoder:
         return np.concatenate([empty, *past]), np.concatenate([empty, *ahead])
 
     def statics(self, table: Table) -> tuple[np.ndarray, np.ndarray]:
-        """Numbers and categories of every series: (S, K) float64 and (S, K) int64.
+        """Static numbers and categories of every series: (S, K) float64 and (S, K) int64.
 
         Raises
         ------
@@ -270,7 +275,7 @@ class Encoder:
         return numbers, categories.astype(np.int64)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, ready for ``json.dumps``; without the zone, which is the tail's."""
+        """Plain values for ``json.dumps``, without the time zone, which is stored with the tail."""
         values = asdict(self)
         del values["time_zone"]
         return values
@@ -292,7 +297,7 @@ NO_COVARIATES = Encoder()
 
 
 def terms_of(table: Table, encoder: Encoder) -> Terms:
-    """What a table that a model was fitted to settles for later ones."""
+    """The `Terms` of a training table."""
     dated, last = table.times.dtype.kind == "M", to_local(table.times[-1:], table.time_zone)
     return Terms(
         frequency=table.frequency,

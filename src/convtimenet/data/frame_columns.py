@@ -1,4 +1,4 @@
-"""Columns of a frame, whatever library made it, as columns of ours; and back."""
+"""Convert the columns of a frame of any library to `Column` objects, and back."""
 
 from __future__ import annotations
 
@@ -18,39 +18,39 @@ __all__ = ["Origin", "column_of", "labelled", "period_of", "stamp_type", "stamps
 
 @dataclass(frozen=True)
 class Origin:
-    """What a table was read from, so that forecasts can be handed back as the same kind.
+    """What a table was read from, so that forecasts can be returned as the same type.
 
     Attributes
     ----------
     kind : str
         ``"numpy"``, ``"file"``, or the name of a dataframe library.
     time_dtype : narwhals type, optional
-        Type of the caller's time column, for frames.
+        Type of the time column of a frame.
     time_native : str, optional
-        The name of that type in pandas, where it is one of its extensions.
+        Name of that type in pandas, if it is an extension type.
     indexed : bool
         Whether the times were the index of a pandas frame or series.
     id_dtype : narwhals type, optional
-        Type of the caller's id column, for long frames.
+        Type of the id column of a long frame.
     series : bool
-        Whether it was a series, a table of one channel.
+        Whether the source was a series, i.e. a table of one channel.
     period : str, optional
-        The step of pandas' periods, where the times were such.
+        Frequency of the times, if they were pandas periods.
     time_form : str, optional
-        How whole numbers said dates (`convtimenet.data.text.whole_times`).
+        How dates were encoded as whole numbers (`convtimenet.data.text.whole_times`).
     id_native : optional
-        The type of the ids in the words of pandas or pyarrow, which say more.
+        The pandas or pyarrow type of the ids, which is more specific than the narwhals type.
     id_labels : dict, optional
-        The caller's own ids by those of the table, where they are neither text nor whole numbers.
+        The original ids by the ids of the table, if they are neither text nor whole numbers.
     time_zone : str, optional
-        Zone of the caller's stamps, where the table keeps the clock of another.
+        Time zone of the source, if the table uses another one.
     written : str
-        The first time stamp as a file has it.
+        The first time stamp as written in a file.
     labels : tuple of (str, object)
-        The caller's own labels of columns, where they are not the text that names them here: whole
-        numbers, tuples, and None for an index or a series without a name.
+        The original column labels that differ from the column names used here: whole numbers,
+        tuples, and None for an index or a series without a name.
     axis : tuple
-        The names that pandas has for the levels of these labels, if any has one.
+        The names of the levels of the pandas column index, if any is named.
     """
 
     kind: str
@@ -70,17 +70,17 @@ class Origin:
 
 
 def column_of(series: Any, name: str) -> Column:
-    """A narwhals Series as a column of ours."""
+    """A narwhals series as a `Column`."""
     import narwhals.stable.v2 as nw
 
-    kind = getattr(series.to_native(), "type", None)  # of pyarrow, whose dictionaries are no type
+    kind = getattr(series.to_native(), "type", None)  # pyarrow; narwhals knows no dictionary type
     if str(kind).startswith("dictionary"):
         plain = series.to_native().cast(kind.value_type)  # pyright: ignore[reportOptionalMemberAccess]
         series = nw.from_native(plain, series_only=True)
     if str(kind) == "date64[ms]":
         series = nw.from_native(series.to_native().cast("timestamp[ms]"), series_only=True)
     dtype = series.dtype
-    if series.is_null().all():  # of no particular type in some libraries
+    if series.is_null().all():  # has no useful type in some libraries
         empty = np.full(len(series), np.nan)
         return ArrayColumn(name, empty, np.ones(len(series), bool), _kind(series))
     if isinstance(dtype, nw.String) and "pyarrow" in sys.modules:
@@ -121,13 +121,13 @@ def column_of(series: Any, name: str) -> Column:
 
 
 def period_of(series: Any) -> str | None:
-    """The step of a column of pandas' periods; None for any other column."""
+    """The frequency of a column of pandas periods; None for any other column."""
     dtype = str(getattr(series.to_native(), "dtype", ""))
     return dtype[len("period[") : -1] if dtype.startswith("period[") else None
 
 
 def stamp_type(series: Any) -> Any:
-    """The narwhals type of a column's stamps, also where narwhals itself knows none."""
+    """The narwhals type of a time column, also for types that narwhals does not know."""
     import narwhals.stable.v2 as nw
 
     if isinstance(series.dtype, nw.Unknown):
@@ -139,8 +139,8 @@ def stamp_type(series: Any) -> Any:
 
 
 def _native_stamps(series: Any) -> tuple[Any, str | None] | None:
-    """Stamps in UTC and their zone through the frame's own library: narwhals reads the zone out of
-    the type's name, and knows names of letters only. Periods begin with their first stamp."""
+    """Time stamps in UTC and their zone, from pandas itself: narwhals parses the zone from the name
+    of the type and does not accept offsets. A period becomes its start."""
     import narwhals.stable.v2 as nw
 
     native = series.to_native()
@@ -162,7 +162,7 @@ def _arrow_cells(series: Any, name: str) -> CellColumn:
 
 
 def _kind(series: Any) -> str:
-    """The type of a column for a message, its library's own where narwhals knows none."""
+    """The type of a column for a message; the native one if narwhals does not know it."""
     import narwhals.stable.v2 as nw
 
     if not isinstance(series.dtype, nw.Unknown):
@@ -172,7 +172,7 @@ def _kind(series: Any) -> str:
 
 
 def stamps_like(origin: Origin, name: str, times: np.ndarray, time_zone: str | None) -> Any:
-    """Times (T,), as a `Table` has them, as a narwhals series of the kind that they came as."""
+    """Times (T,) of a `Table` as a narwhals series of the source's type."""
     import narwhals.stable.v2 as nw
 
     backend: Any = origin.kind
@@ -193,17 +193,17 @@ def stamps_like(origin: Origin, name: str, times: np.ndarray, time_zone: str | N
 
 
 def _named_offset(offset: str) -> str:
-    """A UTC offset as a zone with a name, where there is one (polars knows no others)."""
+    """A UTC offset as a named zone, because polars supports only those; UTC if there is none."""
     hours, rest = divmod(offset_of(offset), 3_600 * 10**9)
     return "UTC" if rest or not -14 <= -hours <= 12 else f"Etc/GMT{-hours:+d}"
 
 
 def labelled(native: Any, origin: Origin) -> Any:
-    """A frame or series with the caller's own labels in place of their text: of pandas, and a
-    series without a name of polars."""
+    """Restore the original labels of a pandas frame or series, or of a polars series without a
+    name."""
     own = dict(origin.labels)
     if origin.kind != "pandas":
-        named = origin.series and hasattr(native, "alias")  # a series of polars, no frame
+        named = origin.series and hasattr(native, "alias")  # a polars series, not a frame
         return native.alias(own.get(native.name, native.name)) if named else native
     if origin.indexed and native.index.name in own:
         native.index.name = own[native.index.name]
@@ -212,7 +212,7 @@ def labelled(native: Any, origin: Origin) -> Any:
     elif native.ndim == 2:
         labels = [own.get(name, name) for name in native.columns]
         width = max((len(one) for one in labels if isinstance(one, tuple)), default=0)
-        if width:  # such as "rolled" beside labels of several levels
+        if width:  # "rolled" next to labels of several levels
             labels = [
                 one if isinstance(one, tuple) else (one, *[""] * (width - 1)) for one in labels
             ]

@@ -1,10 +1,10 @@
-"""The step between the time stamps of a table: find it, name it, continue it.
+"""The frequency of a table: infer it, name it, and generate time stamps.
 
-A step is one of seven kinds. ``"ns"`` is a fixed length in nanoseconds, ``"month"`` a number of
-calendar months on one day of the month, ``"business month"`` one on the first or last day from
-Monday to Friday, ``"half month"`` the 1st and 15th or the 15th and the last, ``"business"`` a
-number of days from Monday to Friday, ``"business hour"`` a number of hours that begin from 9 to 16
-o'clock on such days, and ``"step"`` a difference of integers for tables without dates.
+There are seven units. ``"ns"`` is a fixed length in nanoseconds, ``"month"`` a number of calendar
+months on one day of the month, ``"business month"`` one on the first or last weekday of the month,
+``"half month"`` the 1st and 15th or the 15th and the last day, ``"business"`` a number of weekdays
+(Monday to Friday), ``"business hour"`` a number of hours that start between 9:00 and 16:00 on
+weekdays, and ``"step"`` a difference of integers for tables without dates.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from convtimenet.errors import DataError
 __all__ = ["Frequency", "infer_shared_frequency", "season_of"]
 
 _DAY = 86_400_000_000_000
-_MOST_IN_A_DAY = 24 * 60  # a sensor of 64 values a second does not repeat itself by the day
+_MOST_IN_A_DAY = 24 * 60  # a sensor with 64 values per second has no daily season
 _HOUR = 3_600_000_000_000
 _OPENS, _OPEN_HOURS = 9, 8  # pandas' business hours begin at 9:00, the last at 16:00
 _YEARS_PER_UNIT: dict[Unit, float] = {
@@ -45,18 +45,18 @@ _YEARS_PER_UNIT: dict[Unit, float] = {
 
 @dataclass(frozen=True)
 class Frequency:
-    """One step between neighbouring time stamps.
+    """The step between neighbouring time stamps.
 
     Parameters
     ----------
     unit : {"ns", "month", "business month", "half month", "business", "business hour", "step"}
-        What is counted, see above.
+        The unit, see the module docstring.
     count : int
-        How many of them make one step, at least 1.
+        Number of units per step, at least 1.
     day : int
         For months the day of the month, 1 to 31. Shorter months use their last day, so 31 means the
-        end of the month. For business months and half months 1 for those that start at the start of
-        a month, 31 for those that end at its end.
+        end of the month. For business months and half months 1 (start of the month) or 31 (end of
+        the month).
     """
 
     unit: Unit
@@ -71,10 +71,10 @@ class Frequency:
 
     @classmethod
     def parse(cls, name: str) -> Frequency:
-        """Read a name, see `convtimenet.data.text.steps.parse_name`.
+        """Parse a name, see `convtimenet.data.text.steps.parse_name`.
 
-        The phase comes from the time stamps: an anchor (``"W-SUN"``, ``"QS-OCT"``) is left aside,
-        and so is the day of polars' months, for which 1 stands. `asked` checks and finds them.
+        The phase comes from the time stamps: an anchor (``"W-SUN"``, ``"QS-OCT"``) is ignored, and
+        months in polars notation get day 1. `asked` checks the anchor and finds the day.
 
         Raises
         ------
@@ -94,16 +94,17 @@ class Frequency:
         *,
         periods: bool = False,
     ) -> Frequency:
-        """The step that a caller asks for, in a type of theirs, of a table with these stamps.
+        """The frequency given by the caller, of any type, for a table with these time stamps.
 
-        With `periods` the stamps are beginnings of periods, which pandas names after their ends.
+        With `periods` the time stamps are starts of periods, which pandas names after their ends.
 
         Raises
         ------
         ConfigError
-            If it is no step (`frequency_name`).
+            If it has a type that cannot be a frequency (`frequency_name`).
         DataError
-            If its name is not known, or the stamps lie at other weekdays or months than its anchor.
+            If its name is unknown, or the weekdays or months of the time stamps do not match its
+            anchor.
         """
         name = frequency_name(freq)
         step = parse_name(name)
@@ -120,7 +121,7 @@ class Frequency:
 
     @property
     def name(self) -> str:
-        """Short name, such as ``"15min"`` or ``"1MS"``; `parse` reads it back."""
+        """Short name, such as ``"15min"`` or ``"1MS"``, that `parse` accepts."""
         return name_of(self.unit, self.count, self.day)
 
     def __str__(self) -> str:
@@ -136,11 +137,11 @@ class Frequency:
         last : datetime64 or int
             The last known stamp, in UTC if `time_zone` is given.
         n : int
-            How many stamps to make.
+            Number of time stamps to generate.
         time_zone : str, optional
-            Steps of whole days, months and business days keep the wall clock of this zone; a local
-            time that a clock change skips moves forward by the length of that change. Shorter steps
-            are counted in UTC.
+            Steps of whole days, months and business days keep the local time of this zone; a local
+            time that does not exist because of a clock change is moved forward by the length of the
+            change. Shorter steps are counted in UTC.
 
         Returns
         -------
@@ -150,16 +151,16 @@ class Frequency:
         Raises
         ------
         DataError
-            If a stamp would lie beyond the year 2261.
+            If a time stamp would lie after the year 2261.
         """
         return self.after(np.array([last]), n, time_zone)[0]
 
     def after(self, last: np.ndarray, n: int, time_zone: str | None = None) -> np.ndarray:
-        """Time stamps that follow each of several, (S,) to (S, n); otherwise as `future`."""
+        """Like `future` for several last time stamps, (S,) to (S, n)."""
         if self.unit == "step":
             return last.astype(np.int64)[:, None] + self.count * np.arange(1, n + 1)
         stamps = last.astype("datetime64[ns]")
-        # Past its range datetime64[ns] wraps around without a word.
+        # datetime64[ns] overflows silently
         years = n * self.count * _YEARS_PER_UNIT[self.unit]
         latest = stamps.max()
         if latest.astype("datetime64[Y]").astype(int) + 1970 + years > LAST_YEAR:
@@ -180,17 +181,17 @@ class Frequency:
     def steps(
         self, first: np.ndarray, times: np.ndarray, time_zone: str | None = None
     ) -> np.ndarray:
-        """How many steps each stamp lies after its series' first one.
+        """The number of steps from the first time stamp of a series to each time stamp.
 
         Parameters
         ----------
         first, times : ndarray, shape (T,)
-            Increasing along each series; `first` may be one stamp, (1,), for all.
+            Increasing along each series; `first` may be a single time stamp, (1,).
 
         Returns
         -------
         ndarray, shape (T,)
-            int64, -1 for a stamp off the grid that starts at `first`.
+            int64, -1 for a time stamp that is not on the grid that starts at `first`.
         """
         if self.unit == "step":
             whole, rest = np.divmod(times - first, self.count)
@@ -207,17 +208,18 @@ class Frequency:
         grid = self._walk(first, whole, time_zone)
         off = grid != times
         if zone and off.any():
-            # The clock shows a repeated hour twice; either reading of it will do.
+            # an hour repeated by a clock change matches either occurrence
             off[off] = to_local(grid[off], zone) != local[off]
         return np.where(off, -1, whole)
 
     def check(self, times: np.ndarray, time_zone: str | None = None) -> None:
-        """Refuse `times`, shape (T,), increasing, unless each stamp is one step after the other.
+        """Check that `times`, shape (T,), increasing, are one step apart.
 
         Raises
         ------
         DataError
-            If a stamp is elsewhere, naming the first one, or if dates meet integer steps.
+            If they are not, naming the first irregular time stamp, or if the frequency is for
+            integers and the times are dates, or the reverse.
         """
         if (self.unit == "step") != (times.dtype.kind == "i"):
             kind = "integers" if times.dtype.kind == "i" else "dates"
@@ -230,7 +232,7 @@ class Frequency:
             raise DataError(self._explain(times, at, time_zone))
 
     def _walk(self, start: np.ndarray, steps: np.ndarray, time_zone: str | None) -> np.ndarray:
-        """Stamps `steps` steps after `start`; the two broadcast."""
+        """The time stamps `steps` steps after `start`; the two are broadcast."""
         zone = self._zone(time_zone)
         local = to_local(start, zone)
         days = local.astype("datetime64[D]")
@@ -261,7 +263,7 @@ class Frequency:
         return to_utc(dates.astype("datetime64[ns]") + clock, zone)
 
     def _ordinal(self, local: np.ndarray) -> np.ndarray:
-        """A number that grows by one with each unit of the calendar, of local stamps."""
+        """The calendar unit of local time stamps as a consecutive number."""
         months = local.astype("datetime64[M]").astype(np.int64)
         if self.unit in ("month", "business month"):
             return months
@@ -276,17 +278,18 @@ class Frequency:
         return count * _OPEN_HOURS + np.clip(hour - _OPENS, 0, _OPEN_HOURS - 1)
 
     def _first_break(self, times: np.ndarray, time_zone: str | None) -> int:
-        """Index of the first stamp off the grid that starts at ``times[0]``, T if none is."""
+        """Index of the first time stamp off the grid that starts at ``times[0]``, T if there is
+        none."""
         wrong = self.steps(times[:1], times, time_zone) != np.arange(len(times))
         return int(np.argmax(wrong)) if wrong.any() else len(times)
 
     @property
     def keeps_clock(self) -> bool:
-        """Whether steps keep the wall clock of a zone: those of whole days and longer."""
+        """Whether steps keep the local time of a zone: those of whole days or longer do."""
         return self.unit in ("month", "business") or (self.unit == "ns" and self.count % _DAY == 0)
 
     def _zone(self, time_zone: str | None) -> str | None:
-        """The zone whose wall clock these steps keep, None for steps counted in UTC."""
+        """The zone whose local time the steps keep, None for steps counted in UTC."""
         return time_zone if self.keeps_clock else None
 
     def _explain(self, times: np.ndarray, at: int, time_zone: str | None) -> str:
@@ -298,14 +301,14 @@ class Frequency:
         if at == 0:
             return (
                 f"the time stamps do not fit the frequency {self.name!r}: expected the first one "
-                f"to be {expected}, found {found}; pass the frequency of the table, or none to "
-                "have it found"
+                f"to be {expected}, found {found}; pass the frequency of the table, or leave it "
+                "out to infer it"
             )
         gap = times[at] - times[at - 1]
         unit = "step" if self.unit == "step" else "ns"
         hint = (
-            f"; whole days are counted on the clock of {time_zone}, so convert the column to UTC "
-            "if its steps are meant in UTC"
+            f"; whole days are counted in local time of {time_zone}, so convert the column to UTC "
+            "if its steps are regular in UTC"
             if time_zone not in (None, "UTC")
             else ""
         )
@@ -313,29 +316,29 @@ class Frequency:
             f"the time stamps are not regular: after {show_time(times[at - 1], time_zone)} "
             f"expected a step of {self.name}, to {expected}, found a step of "
             f"{Frequency(unit, int(gap.astype(np.int64))).name}, to {found}; add the missing rows "
-            "(their values may be empty), resample the table to a fixed step, keep only one "
-            "regular stretch of it, or number the rows 0, 1, 2, ... in the time column if each is "
-            f"one step whatever its length{hint}"
+            "(their values may be empty), resample the table to a fixed step, keep only a regular "
+            "part of it, or number the rows 0, 1, 2, ... in the time column if the length of the "
+            f"steps does not matter{hint}"
         )
 
 
 def infer_shared_frequency(
     times: np.ndarray, bounds: np.ndarray, time_zone: str | None = None
 ) -> Frequency:
-    """Find the step that the stamps of several series share, where rows may be absent.
+    """Infer the common frequency of several series, which may have missing rows.
 
     Parameters
     ----------
     times : ndarray, shape (T,)
         The series one after the other, each strictly increasing.
     bounds : ndarray, shape (S + 1,)
-        Where each series begins, and T.
+        The first row of each series, and T.
 
     Returns
     -------
     Frequency
-        Of the likely steps the one whose grid holds the most stamps, then the one that leaves the
-        fewest rows absent. A stamp may still lie off it (`Frequency.steps`).
+        The candidate whose grid contains the most time stamps, then the one with the fewest missing
+        rows. Some time stamps may still be off the grid (`Frequency.steps`).
 
     Raises
     ------
@@ -346,7 +349,7 @@ def infer_shared_frequency(
     inside[bounds[1:-1] - 1] = False
     gaps = np.diff(times).astype(np.int64)[inside]
     if not len(gaps):
-        raise DataError("no series has two rows to find the step from; pass freq=...")
+        raise DataError("no series has two rows to infer the frequency from; pass freq=...")
     if times.dtype.kind == "i":
         return Frequency("step", _most_common(gaps))
     long = gaps.min() >= 23 * _HOUR
@@ -360,7 +363,8 @@ def infer_shared_frequency(
 
 
 def _check_anchor(name: str, step: NamedStep, local: np.ndarray) -> None:
-    """Refuse stamps at other weekdays or months than a name such as W-WED or QS-FEB says."""
+    """Reject time stamps at other weekdays or months than those of an anchor such as W-WED or
+    QS-FEB."""
     assert step.anchor is not None
     kind, at = step.anchor
     if kind == "weekday":
@@ -376,32 +380,32 @@ def _check_anchor(name: str, step: NamedStep, local: np.ndarray) -> None:
         base = name.rpartition("-")[0]
         stamp, is_at = show_time(local[int(off[0])]), names[int(found[off[0]])]
         raise DataError(
-            f"the time stamps do not fit the frequency {name!r}: {stamp} lies at {is_at}; pass "
-            f"freq={base!r}, which takes its phase from the stamps, or freq='{base}-{is_at}'"
+            f"the time stamps do not fit the frequency {name!r}: {stamp} is in {is_at}; pass "
+            f"freq={base!r}, which accepts any anchor, or freq='{base}-{is_at}'"
         )
 
 
 def _day_of_month(local: np.ndarray) -> int:
-    """The day on which monthly stamps lie, 31 for the ends of months."""
+    """The day of the month of monthly time stamps, 31 for month ends."""
     days, months = local.astype("datetime64[D]"), local.astype("datetime64[M]")
     at_end = days + 1 == (months + 1).astype("datetime64[D]")
     return MONTH_END if at_end.all() else int((days - months).astype(int).max()) + 1
 
 
 def _day_in(months: np.ndarray, day: np.ndarray) -> np.ndarray:
-    """That day of each month, of shorter months the last."""
+    """The given day of each month, or the last day of shorter months."""
     starts = months.astype("datetime64[D]")
     lengths = (months + 1).astype("datetime64[D]") - starts
     return starts + np.minimum(lengths, day.astype("timedelta64[D]")) - 1
 
 
 def _candidates(local: np.ndarray, inside: np.ndarray | slice = slice(None)) -> list[Frequency]:
-    """Possible steps of stamps on the wall clock, preferred ones first; `inside` chooses the
-    neighbours that belong to one series."""
+    """Candidate frequencies of local time stamps, preferred ones first; `inside` selects the gaps
+    within a series."""
     days = local.astype("datetime64[D]")
     gaps = np.diff(local).astype(np.int64)[inside]
     found = [Frequency("ns", max(_most_common(gaps), 1))]
-    if gaps.min() >= 25 * _DAY:  # from one last working day to the next may be 26
+    if gaps.min() >= 25 * _DAY:  # the last weekdays of two months may be 26 days apart
         months = local.astype("datetime64[M]")
         count = max(_most_common(np.diff(months).astype(int)[inside]), 1)
         by_month = [Frequency("month", count, _day_of_month(local))]
@@ -422,8 +426,8 @@ def _most_common(values: np.ndarray) -> int:
 
 
 def season_of(frequency: Frequency) -> int:
-    """Steps of the season that a step suggests: a day for steps of a minute or more that divide
-    it, a week of days or of business days, a year of months or half months, a day of business
+    """The default season length in steps: a day for steps of a minute or more that divide it, a
+    week for days and business days, a year for weeks, months and half months, a day for business
     hours, else 1, which repeats the last value."""
     if frequency.unit == "ns":
         if _DAY // _MOST_IN_A_DAY <= frequency.count < _DAY and _DAY % frequency.count == 0:

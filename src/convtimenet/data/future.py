@@ -1,4 +1,4 @@
-"""The rows behind a table's end: what a plan says of them, and forecasts of them as frames.
+"""The rows after the end of a table: their covariates from a plan, and forecasts as frames.
 
 Shape legend: `convtimenet._shapes`; S series, h steps ahead.
 """
@@ -38,12 +38,11 @@ NAIVE = "SeasonalNaive"
 _PLAN = "the plan"
 
 
-# --- what is known of them -----------------------------------------------------------------------
+# --- future covariates ---------------------------------------------------------------------------
 
 
 def read_plan(future: Any, table: Table, wanted: Wanted) -> Columns:
-    """The rows of a plan for a table: of anything that a table can be read from, or a `Table`; none
-    where there is no plan."""
+    """The rows of a plan, given as a `Table` or anything `read_table` accepts; no rows for None."""
     if future is None:
         return Columns.without_rows(table.times, table.time_zone, wanted.covariates)
     if isinstance(future, Table):
@@ -54,30 +53,31 @@ def read_plan(future: Any, table: Table, wanted: Wanted) -> Columns:
 def rows_ahead(
     table: Table, steps: int, ahead: int, given: Columns, names: Sequence[str], terms: Terms
 ) -> tuple[dict[str, np.ndarray], list[str]]:
-    """What a plan says of the rows behind the end of every series, and notices about that.
+    """The covariates of the rows after the end of every series, taken from a plan, and notices.
 
     Parameters
     ----------
     steps
-        Rows behind each series for which the plan must say everything.
+        Number of rows after each series for which the plan must be complete.
     ahead
-        Rows that are wanted, `steps` or more; what it does not say of the later ones is missing.
+        Number of rows to return, at least `steps`; later rows that the plan lacks are missing.
     given
-        The plan: rows of any series and stamps, in any order; others than those ahead are left
-        aside.
+        The plan: rows of any series and time stamps, in any order. Other rows than those ahead are
+        ignored.
     names
-        The columns that matter.
+        The columns to read.
 
     Returns
     -------
     dict of ndarray, shape (S, ahead)
-        As in `Table.covariates`.
+        Same types as in `Table.covariates`.
 
     Raises
     ------
     DataError
-        If its stamps are not of the table's kind, a row is there twice, or a value of the first
-        `steps` rows is missing, naming the columns and the first missing stamp and its series.
+        If the time stamps are not of the table's kind, a row is repeated, or a value of the first
+        `steps` rows is missing; the message names the columns, the first missing time stamp and
+        its series.
     """
     given = terms.stamps(given, _PLAN)
     series, notices = _series_of(table, given)
@@ -98,7 +98,7 @@ def rows_ahead(
         row = int(rows[order[twice[0]]])
         raise DataError(
             f"{_PLAN} has more than one row for {show_time(given.times[row], given.time_zone)}"
-            f"{_in_series(table, int(series[row]))}; keep one row for each series and stamp"
+            f"{_in_series(table, int(series[row]))}; keep one row for each series and time stamp"
         )
     columns = {}
     for name in names:
@@ -125,28 +125,28 @@ def rows_ahead(
     beyond = int(absent.any(axis=0).sum())
     if beyond:
         notices.append(
-            f"{_PLAN} says nothing of some of the last {beyond} of {ahead} steps that the model "
-            "reads: numbers are read as their mean in training, texts as none"
+            f"{_PLAN} lacks some values in the last {beyond} of {ahead} steps that the model "
+            "reads: numbers are replaced by their mean in training, texts are treated as missing"
         )
     return found, [*notices, *told]
 
 
 def _series_of(table: Table, given: Columns) -> tuple[np.ndarray, list[str]]:
-    """The number of the table's series that each row of a plan belongs to, -1 for another."""
+    """The number of the table's series for each row of a plan, -1 if the table lacks it."""
     S = len(table.lengths)
     if given.series is None:
         if S > 1:
             raise DataError(
                 f"{_PLAN} lacks the id column {table.id_name!r}; expected rows for each of the {S} "
-                "series"
+                "series; add the column"
             )
         return np.zeros(len(given.times), dtype=np.int64), []
     assert given.ids is not None
     if not table.long and given.id_name is not None:
         if len(given.ids) > 1:
             raise DataError(
-                f"{_PLAN} has {len(given.ids)} series in its column {given.id_name!r}, the table "
-                "is one series without ids; give the rows of one"
+                f"{_PLAN} has {len(given.ids)} series in its column {given.id_name!r}, but the "
+                "table is a single series without ids; give the rows of one series"
             )
         return np.zeros(len(given.times), dtype=np.int64), []
     numbers, notices = match_ids(given.ids, Labels(table.ids.tolist()), _PLAN)
@@ -158,18 +158,18 @@ def _in_series(table: Table, series: int) -> str:
 
 
 def _lacking(table: Table, names: Sequence[str], absent: np.ndarray, given: Columns) -> DataError:
-    """The error for rows ahead (S, steps) whose covariates are not known."""
+    """The error for missing covariates in the rows ahead (S, steps)."""
     series, at = (int(n[0]) for n in np.nonzero(absent))
     steps = absent.shape[1]
     last = table.times[table.bounds[1:] - 1][series]
     stamp = show_time(table.frequency.future(last, steps, table.time_zone)[at], table.time_zone)
-    has, remedy = "", "give them as predict(future=...)"
+    has, remedy = "", "pass them as predict(future=...)"
     if len(given.times):
-        remedy = "add the rows or values that are missing"
+        remedy = "add the missing rows or values"
         if given.origin.kind == "numpy":
             remedy = (
-                "the rows of an array are counted from 0, as the table's are: give a frame with "
-                f"the rows ahead and their numbers in a column {table.time_name!r}"
+                "the rows of an array are numbered from 0, like those of the table: give a frame "
+                f"with the rows ahead and their row numbers in a column {table.time_name!r}"
             )
         first, final = (
             show_time(t, given.time_zone) for t in (given.times.min(), given.times.max())
@@ -179,17 +179,17 @@ def _lacking(table: Table, names: Sequence[str], absent: np.ndarray, given: Colu
             has += f" of the series {listing(given.ids.tolist(), 3)}"
     return DataError(
         f"future values of {listing(names)} are needed for {steps} steps ahead; the first missing "
-        f"is at {stamp}{_in_series(table, series)}, {int(absent.sum())} rows lack some{has}; "
+        f"is at {stamp}{_in_series(table, series)}, {int(absent.sum())} rows are incomplete{has}; "
         f"{remedy}"
     )
 
 
-# --- forecasts of them ---------------------------------------------------------------------------
+# --- forecasts -----------------------------------------------------------------------------------
 
 
 def free_names(names: Sequence[str], taken: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
-    """Names for columns that are made, each different from those that are there: one that is taken
-    gets "_" behind it, and a notice says so."""
+    """Names for new columns that do not clash with existing ones: "_" is appended to a name that
+    is taken, with a notice."""
     used, found, notices = set(taken), [], []
     for name in names:
         free = name
@@ -197,8 +197,8 @@ def free_names(names: Sequence[str], taken: Sequence[str]) -> tuple[tuple[str, .
             free += "_"
         if free != name:
             notices.append(
-                f"a column {name!r} is there already: the one that forecasts would have under that "
-                f"name is called {free!r}"
+                f"a column {name!r} already exists: the forecast column of that name is called "
+                f"{free!r}"
             )
         used.add(free)
         found.append(free)
@@ -206,8 +206,8 @@ def free_names(names: Sequence[str], taken: Sequence[str]) -> tuple[tuple[str, .
 
 
 def forecast_names(table: Table) -> tuple[str, ...]:
-    """Names of the columns of forecasts: a wide table's channels; for a long table "ConvTimeNet",
-    as Nixtla's libraries have it, and "ConvTimeNet-<channel>" where there are several."""
+    """Names of the forecast columns: the channels of a wide table; for a long table "ConvTimeNet",
+    as in Nixtla's libraries, or "ConvTimeNet-<channel>" if there are several channels."""
     if not table.long:
         return table.channels
     names = [f"{MODEL}-{name}" for name in table.channels] if len(table.channels) > 1 else [MODEL]
@@ -215,24 +215,24 @@ def forecast_names(table: Table) -> tuple[str, ...]:
 
 
 def key_names(table: Table) -> tuple[str, ...]:
-    """Names of the columns that say which row it is: the id, if there is one, and the time."""
+    """Names of the key columns: the id, if there is one, and the time."""
     return (table.time_name,) if table.id_name is None else (table.id_name, table.time_name)
 
 
 def future_table(table: Table, values: np.ndarray, names: Sequence[str] | None = None) -> Table:
-    """The h rows that follow each series of `table`, as a table.
+    """Forecasts of the h rows after each series of `table`, as a table.
 
     Parameters
     ----------
     values : ndarray, shape (S h, columns)
-        Forecasts, one series after the other, (h, C) for a wide table.
+        Forecasts, one series after the other; (h, C) for a wide table.
     names : sequence of str, optional
         Names of the columns; by default `forecast_names`.
 
     Raises
     ------
     DataError
-        If the shape of `values` is another.
+        If `values` has another shape.
     """
     values = np.asarray(values, dtype=np.float64)
     names = forecast_names(table) if names is None else tuple(names)
@@ -262,26 +262,25 @@ def future_frame(
     names: Sequence[str] | None = None,
     rolled: Mapping[str, np.ndarray] | None = None,
 ) -> Any:
-    """Forecasts as the kind of object that `table` was read from.
+    """Forecasts as the type of object that `table` was read from.
 
     Parameters
     ----------
     values, names
         As for `future_table`.
     rolled : dict of str to ndarray of bool, shape (h,), optional
-        The name of a column of frames, and what it says of each step: whether it rests on
+        Extra columns for frames: the name, and for each step whether its context contains
         forecasts.
 
     Returns
     -------
-    A pandas, polars or pyarrow frame in the form, wide or long, and with the kind of time and id
-    column (or index) of the source; for a file the `Table`, which `write_csv` takes; for an array
-    an array (h, C).
+    A pandas, polars or pyarrow frame, wide or long like the source and with the same types of time
+    and id columns (or index); for a file a `Table` for `write_csv`; for an array an array (h, C).
 
     Raises
     ------
     DataError
-        If the shape of `values` is another.
+        If `values` has another shape.
     """
     future = future_table(table, values, names)
     origin = table.origin
@@ -301,7 +300,7 @@ def future_frame(
     columns = {name: future.values[:, i] for i, name in enumerate(future.channels)}
     for name, flags in (rolled or {}).items():
         columns[name] = np.tile(flags, len(table.lengths))
-    # Not in one from_dict: for pandas that would lose the time zone.
+    # adding the times to from_dict would lose the time zone in pandas
     frame = nw.from_dict(columns, backend=backend)
     before: list[Any] = [times]
     if table.id_name is not None:
@@ -316,7 +315,7 @@ def future_frame(
 
 
 def id_series(table: Table, name: str, ids: np.ndarray) -> Any:
-    """Ids of a table as a narwhals series of the caller's own kind."""
+    """Ids of a table as a narwhals series of the source's type."""
     import narwhals.stable.v2 as nw
 
     labels = table.origin.id_labels or {}
@@ -336,5 +335,5 @@ def id_series(table: Table, name: str, ids: np.ndarray) -> Any:
 
 
 def stamps(table: Table, name: str, times: np.ndarray) -> Any:
-    """Times, as `Table.times` has them, as a narwhals series of the source's own kind."""
+    """Times in the format of `Table.times` as a narwhals series of the source's type."""
     return stamps_like(table.origin, name, times, table.time_zone)

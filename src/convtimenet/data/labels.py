@@ -1,4 +1,4 @@
-"""The labels of cases: one vector of one kind, and two such vectors that must agree."""
+"""Labels of cases: validation, and conversion to the types of the training classes."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ __all__ = ["in_the_kind_of", "label_vector"]
 
 
 def label_vector(y: Any, n: int) -> np.ndarray:
-    """Labels (n,) of cases, of the type they came in.
+    """The labels of n cases as an array (n,), without changing their type.
 
     Raises
     ------
     DataError
-        If there is not one label for every case, or they are of several kinds: numpy would turn
-        1 beside "a" into text, and True beside 2 into a number.
+        If there is not one label per case, or the labels are of mixed types: numpy would turn
+        [1, "a"] into text and [True, 2] into numbers.
     """
-    # a list is looked at before numpy makes its items alike
+    # check a list before numpy converts its items to a common type
     labels = _objects(y) if isinstance(y, (list, tuple)) else np.asarray(y)
     if labels.ndim != 1 or any(isinstance(one, (list, np.ndarray)) for one in labels):
         found = labels.shape if labels.ndim != 1 else "lists within"
@@ -50,22 +50,22 @@ def label_vector(y: Any, n: int) -> np.ndarray:
         )
     if isinstance(y, (list, tuple)):
         return np.asarray(y)
-    if labels.dtype.kind == "T":  # numpy's text of any length, which files cannot name
+    if labels.dtype.kind == "T":  # numpy's StringDType, which saved files cannot hold
         return np.array(labels.tolist())
     if labels.dtype.kind == "f" and labels.dtype.itemsize > 8:
         return labels.astype(np.float64)
-    if labels.dtype.kind == "O":  # numpy's scalars are no JSON values, Python's are
+    if labels.dtype.kind == "O":  # JSON takes Python scalars but not numpy's
         return _objects(x.item() if isinstance(x, np.generic) else x for x in labels)
     return labels
 
 
 def in_the_kind_of(labels: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """Labels (n,) as the classes (K,) write them: "1", 1 and 1.0 are one label, whichever file or
-    frame they came from. Labels of no class stay as they are."""
+    """Labels (n,) converted to the type of the classes (K,): "1", 1 and 1.0 are the same label,
+    whatever file or frame they came from. Labels that are no class are not changed."""
     if not len(labels) or _kind(labels.tolist()[0]) == _kind(classes.tolist()[0]):
         return labels
     names = {_as_text(label): label for label in classes.tolist()}
-    if len(names) < len(classes):  # classes that differ in how a number is written only
+    if len(names) < len(classes):  # some classes are the same number written differently
         return labels
     found = [names.get(_as_text(label), label) for label in labels.tolist()]
     if {_kind(label) for label in found} == {_kind(classes.tolist()[0])}:
@@ -74,7 +74,7 @@ def in_the_kind_of(labels: np.ndarray, classes: np.ndarray) -> np.ndarray:
 
 
 def _objects(items: Iterable[Any]) -> np.ndarray:
-    """Items as an array of objects, whatever they are."""
+    """Items as a 1-D object array, even if they are sequences."""
     items = list(items)
     array = np.empty(len(items), dtype=object)
     for i, item in enumerate(items):

@@ -1,7 +1,7 @@
-"""Rows as they were read, made regular: sorted, on one grid per series, gaps marked and counted.
+"""Make rows regular: sort them, put each series on a grid, and add missing rows as NaN.
 
-A wide table is the case of one series. What is missing becomes NaN and stays NaN: whoever reads the
-values knows which rows may be seen, and fills from those alone.
+A wide table is a single series. Missing values stay NaN here: only the reader of the values knows
+which rows it may see, and fills gaps from those alone.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from convtimenet.wording import listing
 
 __all__ = ["Regular", "make_regular", "ranges"]
 
-_MOST_GROWTH = 20  # rows that gaps may add, per row that was read
+_MOST_GROWTH = 20  # most rows added per row read
 
 
 @dataclass(frozen=True, kw_only=True)
 class Regular:
-    """T rows of S series, one series after the other, each without a gap in time."""
+    """T rows of S series, one series after the other, each without gaps in time."""
 
     times: np.ndarray
     values: np.ndarray
@@ -38,7 +38,7 @@ class Regular:
 
 
 def ranges(first: np.ndarray, end: np.ndarray) -> np.ndarray:
-    """The whole numbers of several half-open ranges, (S,) and (S,), one range after the other."""
+    """The integers of several half-open ranges with bounds (S,) and (S,), concatenated."""
     lengths = end - first
     ends = np.cumsum(lengths)
     return np.arange(lengths.sum()) + np.repeat(end - ends, lengths)
@@ -50,19 +50,19 @@ def make_regular(
     *,
     fill: float | None = None,
 ) -> Regular:
-    """Sort rows, find or check the step and add absent rows; what is missing becomes NaN.
+    """Sort rows, infer or check the frequency and add missing rows; missing values become NaN.
 
     Parameters
     ----------
     frequency
-        The step, checked; found if None.
+        The expected frequency; None to infer it.
     fill
-        What missing values are, if a number stands for them.
+        Value for missing values; None to leave them NaN.
 
     Raises
     ------
     DataError
-        If stamps repeat or lie off the grid, or a series has no number in a channel.
+        If time stamps repeat or are off the grid, or a series has no number in a channel.
     """
     columns, notices = _sorted(columns)
     times, zone = columns.times, columns.time_zone
@@ -101,7 +101,7 @@ def make_regular(
 
 
 def _sorted(columns: Columns) -> tuple[Columns, list[str]]:
-    """Rows by series, then by time."""
+    """Sort rows by series and time."""
     times, series = columns.times, columns.series
     notices = list(columns.notices)
     if series is None:
@@ -111,7 +111,7 @@ def _sorted(columns: Columns) -> tuple[Columns, list[str]]:
         return replace(columns, values=columns.values.copy()), notices
     else:
         order = np.lexsort((times, series))
-        # rows of several series in turns are a usual order, rows back in time are not
+        # interleaved series are common and need no notice; rows out of time order do
         before = np.argsort(series, kind="stable")
         moved = bool((order != before).any())
     if moved:
@@ -123,12 +123,12 @@ def _sorted(columns: Columns) -> tuple[Columns, list[str]]:
             series=None if series is None else series[order],
             covariates={name: one[order] for name, one in columns.covariates.items()},
         )
-    # a copy in any case: infinite values become NaN in place
+    # always copy: infinite values become NaN in place
     return replace(columns, values=columns.values[order]), notices
 
 
 def _in_order(times: np.ndarray, series: np.ndarray) -> bool:
-    """Whether rows are by series and then by time as they are."""
+    """Whether the rows are already sorted by series and time."""
     on = series[1:] == series[:-1]
     later = np.where(on, times[1:] >= times[:-1], series[1:] > series[:-1])
     return bool(later.all())
@@ -149,7 +149,9 @@ def _check_duplicates(columns: Columns, bounds: np.ndarray) -> None:
             f"duplicate time stamps: {first} is the first of {len(np.unique(times[at]))} that "
             f"occur more than once; {remedy}"
         )
-    remedy = _SET_BACK if set_back else "keep one row for each series and stamp, or average them"
+    remedy = (
+        _SET_BACK if set_back else "keep one row for each series and time stamp, or average them"
+    )
     raise DataError(
         f"duplicate time stamps: {first} occurs more than once in the series "
         f"{_named(columns, np.unique(columns.series[at]))}; {remedy}"
@@ -157,13 +159,13 @@ def _check_duplicates(columns: Columns, bounds: np.ndarray) -> None:
 
 
 _SET_BACK = (
-    "these are hours of Sunday nights, which occur twice where clocks are set back: write the "
-    "stamps in UTC or with their offsets, such as 2024-10-27T02:00:00+01:00"
+    "these are hours of Sunday nights, which occur twice when clocks are set back: write the time "
+    "stamps in UTC or with their UTC offsets, such as 2024-10-27T02:00:00+01:00"
 )
 
 
 def _may_be_set_back(times: np.ndarray) -> bool:
-    """Whether all stamps are in hours that a clock shows twice in a year: Sundays from 0 to 3."""
+    """Whether all time stamps are in hours that clock changes may repeat: Sundays from 0 to 3."""
     if times.dtype.kind != "M":
         return False
     days = times.astype("datetime64[D]")
@@ -177,26 +179,26 @@ def _may_be_set_back(times: np.ndarray) -> bool:
 
 @contextmanager
 def _clock_changes(columns: Columns) -> Iterator[None]:
-    """Say what to do where stamps with several UTC offsets turn out irregular in UTC."""
+    """Explain the error if time stamps with several UTC offsets are irregular in UTC."""
     try:
         yield
     except DataError as error:
         if len(columns.offsets) < 2:
             raise
         raise DataError(
-            f"the time stamps carry the UTC offsets {', '.join(columns.offsets)} and are not "
-            "regular in UTC: where clocks change a day has 23 or 25 hours, and offsets do not say "
-            f"which zone's clock it is; write column {columns.time_name!r} without offsets, or "
-            "read the file into a frame and name the zone, in pandas with "
+            f"the time stamps have the UTC offsets {', '.join(columns.offsets)} and are not "
+            "regular in UTC: a day with a clock change has 23 or 25 hours, and the time zone "
+            f"cannot be inferred from offsets; write column {columns.time_name!r} without "
+            "offsets, or read the file into a frame and set the time zone, in pandas with "
             "pd.to_datetime(column, utc=True).dt.tz_convert('Europe/Berlin')"
         ) from error
 
 
 def _steps(columns: Columns, bounds: np.ndarray, frequency: Frequency) -> np.ndarray:
-    """Steps of each row after its series' first one, (T,)."""
+    """The number of steps from the first row of the series to each row, (T,)."""
     times, zone = columns.times, columns.time_zone
     if (frequency.unit == "step") != (times.dtype.kind == "i"):
-        frequency.check(times, zone)  # says what does not fit
+        frequency.check(times, zone)  # raises
     first = np.repeat(times[bounds[:-1]], np.diff(bounds))
     steps = frequency.steps(first, times, zone)
     off = np.flatnonzero(steps < 0)
@@ -204,23 +206,23 @@ def _steps(columns: Columns, bounds: np.ndarray, frequency: Frequency) -> np.nda
         at = int(off[0])
         begin = int(bounds[np.searchsorted(bounds, at, side="right") - 1])
         if columns.series is None or at == begin:
-            # the rows before it without their gaps, so that this stamp is the first off the grid
+            # a gapless grid up to this row, so that `check` reports this time stamp
             before = np.arange(steps[at - 1] + 1 if at > begin else 0)
             grid = frequency.grid(first[at : at + 1], before, zone)
             if columns.series is not None:
                 series = _named(columns, columns.series[at : at + 1])
                 raise DataError(
-                    f"the series {series} begins at {show_time(times[at], zone)}, which is no "
-                    f"stamp of the step {frequency.name}; write the stamps of all series on the "
-                    "same day of the month, or pass their step as freq=..."
+                    f"the series {series} starts at {show_time(times[at], zone)}, which does not "
+                    f"fit the frequency {frequency.name}; use the same day of the month in all "
+                    "series, or pass their frequency as freq=..."
                 )
             frequency.check(np.append(grid, times[at]), zone)
         assert columns.series is not None
         series = _named(columns, np.unique(columns.series[off]))
         raise DataError(
             f"the time stamps are not regular in the series {series}: "
-            f"{show_time(times[at], zone)} is no whole number of steps of {frequency.name} after "
-            f"{show_time(first[at], zone)}; pass the step as freq=..., or resample the series"
+            f"{show_time(times[at], zone)} is not a whole number of steps of {frequency.name} "
+            f"after {show_time(first[at], zone)}; pass freq=..., or resample the series"
         )
     return steps
 
@@ -229,19 +231,19 @@ def _absent(columns: Columns, lengths: np.ndarray, grown: np.ndarray, frequency:
     added = grown - lengths
     worst = np.argsort(-added, kind="stable")[: int((added > 0).sum())]
     are = "row is" if added.sum() == 1 else "rows are"
-    told = f"{added.sum()} {are} absent at a step of {frequency.name}"
+    told = f"{added.sum()} {are} missing at a frequency of {frequency.name}"
     if columns.series is not None:
         told += f", in {len(worst)} series ({_named(columns, worst)})"
     if added.sum() > _MOST_GROWTH * lengths.sum():
         raise DataError(
             f"{told}: that is more than {_MOST_GROWTH} times the {lengths.sum()} rows found; "
-            "correct stray time stamps, or pass the step as freq=..."
+            "correct stray time stamps, or pass freq=..."
         )
-    return f"{told}: taken as missing values"
+    return f"{told}: their values are treated as missing"
 
 
 def _spread(values: np.ndarray, at: np.ndarray, rows: int) -> np.ndarray:
-    """Put rows at their places, with missing values between them."""
+    """Place the rows at positions `at`, with missing values in between."""
     missing = None if values.dtype == object else np.nan
     full = np.full((rows, *values.shape[1:]), missing, dtype=values.dtype)
     full[at] = values
@@ -249,14 +251,14 @@ def _spread(values: np.ndarray, at: np.ndarray, rows: int) -> np.ndarray:
 
 
 def _named(columns: Columns, series: np.ndarray) -> str:
-    """A few of the series by their ids, and how many more."""
+    """The ids of the first few series, and the number of others."""
     assert columns.ids is not None
     return listing(columns.ids[series].tolist(), limit=3)
 
 
 def _missing(columns: Columns, lengths: np.ndarray, fill: float | None) -> list[str]:
-    """Make infinite values of (T, C) missing, all missing ones `fill` if it is a number, in place;
-    say how many there are."""
+    """Replace missing and infinite values of (T, C) by NaN or `fill`, in place; return notices with
+    their number."""
     values, starts = columns.values, np.cumsum(lengths) - lengths
     known = np.isfinite(values)
     _check_empty(columns, np.add.reduceat(known, starts, axis=0, dtype=np.int64) == 0)
@@ -274,24 +276,24 @@ def _missing(columns: Columns, lengths: np.ndarray, fill: float | None) -> list[
             concerned = np.unique(series[gaps])
             notice += f" in {len(concerned)} series ({_named(columns, concerned)})"
         if fill is not None:
-            notice += f", read as {fill:g}"
+            notice += f", replaced by {fill:g}"
         notices.append(notice)
         column[gaps] = np.nan if fill is None else fill
     return notices
 
 
 def _check_empty(columns: Columns, empty: np.ndarray) -> None:
-    """Refuse series without a number, by `empty` (S, C)."""
+    """Reject series without any number, given `empty` (S, C)."""
     if not empty.any():
         return
     channels = [columns.channels[i] for i in np.flatnonzero(empty.any(axis=0))]
     if columns.series is None:
         raise DataError(
-            f"no numbers in {listing(channels)}: every value is missing; leave such channels out "
+            f"no numbers in {listing(channels)}: every value is missing; leave these channels out "
             "with target_cols=[...]"
         )
     raise DataError(
         f"no numbers in {listing(channels)} in the series "
-        f"{_named(columns, np.flatnonzero(empty.any(axis=1)))}: every value is missing; leave such "
-        "series out"
+        f"{_named(columns, np.flatnonzero(empty.any(axis=1)))}: every value is missing; leave "
+        "these series out"
     )

@@ -1,4 +1,4 @@
-"""Which column is what: time, id, targets; and whether the rows are of one series."""
+"""Find the time, id and target columns, and check that the rows of a series belong together."""
 
 from __future__ import annotations
 
@@ -31,22 +31,22 @@ ID_NAME, TARGET_NAME = "unique_id", "y"  # Nixtla's names of the columns of a lo
 TIME_NAMES = ("date", "ds", "time", "timestamp", "datetime")
 _PARTS = ("year", "month", "day", "hour", "minute", "second")
 _ALIASES = {"yr": "year", "mo": "month", "mon": "month", "dy": "day", "hr": "hour", "hours": "hour"}
-_WITHIN_A_YEAR = {  # columns beside one of years, and how the two are written together
+_WITHIN_A_YEAR = {  # columns combined with a year column: separator and most digits
     "quarter": ("Q", 1), "qtr": ("Q", 1), "week": ("-W", 2), "isoweek": ("-W", 2), "doy": ("", 3),
     "dayofyear": ("", 3), "yday": ("", 3), "period": ("M", 2),
 }  # fmt: skip
 _HOURS = frozenset({"hour", "hours", "hr", "he", "hourending"})
 _INDEX = re.compile(r"__index_level_\d+__|Unnamed: 0(?:\.\d+)?|")
 _ROW_NUMBERS = ("index", "level_0", "rownames", "row_names")
-_MOST_KEYS = 8  # columns whose pairs are tried as ids
-_OFTEN = 0.2  # part of the rows that share a stamp with another where a number may be an id
+_MOST_KEYS = 8  # number of columns whose pairs are tried as ids
+_OFTEN = 0.2  # fraction of repeated time stamps from which a number column may be an id
 
 
 def without_index(
     grid: Grid, time: Any, id: Any, targets: Sequence[Any] | None, covariates: Sequence[Any]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The names without those under which programs write the index of a frame, unless they are
-    asked for or hold the dates; and a notice of them."""
+    """The column names without those of a written frame index, unless they are requested or hold
+    the dates; and a notice about the columns left out."""
     asked = {time, id, *(targets or ()), *covariates}
     written = [
         name
@@ -59,17 +59,17 @@ def without_index(
     ]
     if not written or len(written) == len(grid.names):
         return grid.names, ()
-    told = f"the index that a frame was written with is no data: {listing(written)} is left out"
+    told = f"ignored the index of a frame that was written as a column: {listing(written)}"
     return tuple(name for name in grid.names if name not in written), (told,)
 
 
 def is_written_index(name: str) -> bool:
-    """Whether programs write the index of a frame under such a name."""
+    """Whether this is a name under which the index of a frame is written to files."""
     return _INDEX.fullmatch(name) is not None
 
 
 def _counts_rows(grid: Grid, name: str) -> bool:
-    """Whether a column only numbers the rows, from 0 or 1, in a table whose times are elsewhere."""
+    """Whether a column just numbers the rows from 0 or 1, and the times are in another column."""
     labels = grid[name].labels()
     if labels is None or len(labels) != grid.rows:
         return False
@@ -90,8 +90,8 @@ def find_time(
     id_name: str | None,
     usual: str | None = None,
 ) -> tuple[Column, tuple[str, ...], tuple[str, ...]]:
-    """The time column, the names of the columns that it is made of, and notices; `usual` is taken
-    where there is one of that name."""
+    """The time column, the names of the columns it is built from, and notices; a column named
+    `usual` is preferred."""
     if time_col is not None:
         if time_col not in names:
             raise DataError(f"time_col: {unknown_column(time_col, names)}")
@@ -127,11 +127,11 @@ def find_time(
     )
     if len(names) == 1:
         found += (
-            ", and there is only one column: add one of times or of 0, 1, 2, ... (if its cells are "
-            "separated by another mark than , ; | or a tab, say so in a first line: sep=^)"
+            ", and there is only one column: add one of times or of 0, 1, 2, ... (if the delimiter "
+            "is not , ; | or a tab, declare it in a first line such as sep=^)"
         )
     elif all(_is_number(name) for name in names):
-        found += ", and the names of the columns are numbers: write a header line if they are data"
+        found += ", and the column names are numbers: add a header line if they are data"
     raise DataError(
         f"no time column found: none is named {', '.join(TIME_NAMES)}, and {found}; pass "
         f"time_col=... with one of {listing(names)}, or values without times as an array"
@@ -141,7 +141,7 @@ def find_time(
 def _with_clock(
     grid: Grid, names: Sequence[str], name: str, id_name: str | None
 ) -> tuple[Column, tuple[str, ...], tuple[str, ...]]:
-    """A column of days together with the one of times of day, if there is one."""
+    """A date column, combined with a time-of-day column if there is one."""
     day = grid[name]
     days_only = day.holds_dates() and not any(":" in text for text in _day_texts(day, 8))
     others = [one for one in names if one not in (name, id_name)]
@@ -149,7 +149,7 @@ def _with_clock(
     if not days_only:
         return day, (name,), ()
     if clocks and (len(clocks) == 1 or len(set(_day_texts(day))) < grid.rows):
-        clock = grid[clocks[0]].texts()  # of a beginning and an end the beginning
+        clock = grid[clocks[0]].texts()  # the start, if there are a start and an end
     else:
         hours = [one for one in others if _key(one) in _HOURS]
         clock = _hours(grid, hours[0]) if len(hours) == 1 else None
@@ -165,18 +165,18 @@ def _together(
 ) -> tuple[Column, tuple[str, ...], tuple[str, ...]]:
     place = grid[names[0]].place
     name = "date" if names[0].lower() == "year" else names[0]
-    told = f"times are read from the columns {listing(names)} together, as {name!r}"
+    told = f"the columns {listing(names)} are combined into the time column {name!r}"
     return CellColumn(name, texts, place), tuple(names), (told,)
 
 
 def _day_texts(column: Column, first: int | None = None) -> list[str]:
-    """Days as text; a time of day of 0:00 that typed dates have is left out."""
+    """Dates as text, without the time 00:00:00 that typed dates have."""
     texts = column.texts() if first is None else column.first_texts(first)
     return [re.sub(r"[T ]00:00:00$", "", text.strip()) for text in texts]
 
 
 def _hours(grid: Grid, name: str) -> list[str] | None:
-    """Hours of the day as text, None for a column of anything else."""
+    """Hours of the day as text, or None if the column holds anything else."""
     texts = grid[name].texts()
     if not all(text.strip().isdecimal() and int(text) <= 24 for text in set(texts)):
         return None
@@ -184,7 +184,7 @@ def _hours(grid: Grid, name: str) -> list[str] | None:
 
 
 def _from_parts(grid: Grid, names: list[str]) -> list[str]:
-    """ISO 8601 texts of columns year, month, day and so on."""
+    """ISO 8601 texts from the columns year, month, day and so on."""
     cells = [[text.strip().removesuffix(".0") for text in grid[name].texts()] for name in names]
     marks = ("", "-", "-", " ", ":", ":")
     texts = cells[0]
@@ -194,8 +194,8 @@ def _from_parts(grid: Grid, names: list[str]) -> list[str]:
 
 
 def _within_a_year(grid: Grid, year: str, name: str) -> list[str] | None:
-    """Years with quarters, weeks or days of the year as text; None where the column is of
-    others."""
+    """Years combined with quarters, weeks or days of the year, as text; None if the column holds
+    none of these."""
     mark, digits = _WITHIN_A_YEAR.get(_key(name), ("", 0))
     if not digits:
         return None
@@ -210,12 +210,12 @@ def _within_a_year(grid: Grid, year: str, name: str) -> list[str] | None:
 
 
 def _key(name: str) -> str:
-    """A column's name without what writers vary."""
+    """A column name in lower case, without spaces, "_" and "-"."""
     return re.sub(r"[\s_-]", "", name.lower())
 
 
 def find_id(names: Sequence[str], id_col: Any) -> str | None:
-    """Name of the column that says which series a row belongs to; None for a wide table."""
+    """Name of the id column of a long table; None for a wide one."""
     if id_col is None:
         return ID_NAME if ID_NAME in names else None
     if id_col not in names:
@@ -232,8 +232,8 @@ def find_targets(
     grid: Grid | None = None,
     hint: str | None = None,
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The channels, and a notice of what was taken and left; `hint` is said too where they are
-    those of a fitted model and not there."""
+    """The channels, and a notice about the columns used; `hint` is added to the error if the
+    channels of a fitted model are missing."""
     taken = dict.fromkeys(time_names, "time column") | {id_name: "id column"}
     for name in covariates:
         if name not in names:
@@ -250,7 +250,7 @@ def find_targets(
             )
         if not targets:
             raise DataError(
-                f"expected value columns beside the time, found {listing(names)} only"
+                f"expected value columns besides the time, found only {listing(names)}"
                 f"{hint or '; add one'}"
             )
         if id_name is not None and len(targets) > 1:
@@ -258,13 +258,13 @@ def find_targets(
             if TARGET_NAME in targets:
                 targets = [TARGET_NAME]
                 told = (
-                    f"the column {TARGET_NAME!r} is forecast; not used: {listing(unused)} "
-                    "(target_cols=[...] names several targets)"
+                    f"the target is the column {TARGET_NAME!r}; ignored: {listing(unused)} "
+                    "(use target_cols=[...] for several targets)"
                 )
             else:
                 told = (
-                    f"the columns {listing(targets)} are forecast, each of them (target_cols=[...] "
-                    "chooses some)"
+                    f"the targets are the columns {listing(targets)} (use target_cols=[...] to "
+                    "select some)"
                 )
             notices = (told,)
     absent = [name for name in targets if name not in names]
@@ -282,12 +282,13 @@ def find_targets(
 def check_one_series(
     grid: Grid, times: np.ndarray, names: Sequence[str], channels: Sequence[str]
 ) -> None:
-    """Refuse rows of many series without an id: stamps repeat, and a column tells such rows apart.
+    """Reject rows of several series without an id column.
 
     Raises
     ------
     DataError
-        If so, naming the column as the id that it looks like.
+        If time stamps repeat and another column distinguishes the rows; the message suggests it as
+        the id column.
     """
     stamps, of = np.unique(times, return_inverse=True)
     if len(stamps) == len(times):
@@ -299,8 +300,8 @@ def check_one_series(
             rest = [one for one in _number_columns(grid, names) if one != name]
             targets = [one for one in rest if one in channels] or rest
             raise DataError(
-                f"the time stamps repeat, and column {name!r} tells the rows of one stamp apart: "
-                f"this looks like many series; pass id_col={name!r} (--id_col {name}) and "
+                f"time stamps repeat, and the column {name!r} distinguishes their rows: "
+                f"this looks like several series; pass id_col={name!r} (--id_col {name}) and "
                 f"target_cols={targets!r} (--target_cols {','.join(targets)}), or some of them"
             )
     for one, other in combinations(list(keys)[:_MOST_KEYS], 2):
@@ -308,23 +309,24 @@ def check_one_series(
             raise _joined(
                 one,
                 other,
-                f"the time stamps repeat, and {one!r} and {other!r} together tell the rows of one "
-                "stamp apart",
+                f"time stamps repeat, and the columns {one!r} and {other!r} together distinguish "
+                "their rows",
             )
 
 
 def check_apart(
     grid: Grid, times: np.ndarray, ids: Ids, names: Sequence[str], id_name: str | None
 ) -> None:
-    """Refuse rows whose ids leave several series in one, where another column tells those apart.
+    """Reject ids that merge several series into one.
 
     Raises
     ------
     DataError
-        If so, naming that column.
+        If time stamps repeat within a series and another column distinguishes the rows; the
+        message names it.
     """
     if len(names) < 2:
-        return  # nothing beside the target could tell them apart
+        return  # no column besides the target could distinguish them
     order = np.lexsort((times, ids.of))
     same = (np.diff(times[order]).astype(np.int64) == 0) & (np.diff(ids.of[order]) == 0)
     if not same.any():
@@ -337,22 +339,22 @@ def check_apart(
             raise _joined(
                 id_name,
                 name,
-                f"the series of {id_name!r} repeat time stamps, and column {name!r} tells the rows "
-                "of one stamp apart",
+                f"the series of {id_name!r} repeat time stamps, and the column {name!r} "
+                "distinguishes their rows",
             )
 
 
 def _joined(one: Any, other: str, what: str) -> DataError:
     join = f"table[{one!r}].astype(str) + '/' + table[{other!r}].astype(str)"
     return DataError(
-        f"{what}: this looks like many series; join the two into one id column, in pandas with "
+        f"{what}: this looks like several series; join the two into one id column, in pandas with "
         f"table['unique_id'] = {join}, and pass id_col='unique_id' (--id_col unique_id) and "
         "target_cols=[...]"
     )
 
 
 def _keys(grid: Grid, names: Sequence[str], often: bool) -> dict[str, np.ndarray]:
-    """Columns that may tell series apart, text first, as numbers of their labels (R,)."""
+    """Candidate id columns, text first, with the label of each row as a number (R,)."""
     texts, numbers = {}, {}
     for name in names:
         column = grid[name]

@@ -1,4 +1,4 @@
-"""Whatever holds a user's table, brought to one form: times, channels and a matrix of numbers."""
+"""Convert any source of a table to times, channels and a matrix of numbers."""
 
 from __future__ import annotations
 
@@ -31,24 +31,23 @@ __all__ = ["Columns", "Origin", "Wanted", "read_source"]
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """Which columns a source shall be read for, None where that is to be found out, and how its
-    cells are written."""
+    """The columns to read from a source, None to detect them, and the format of its cells."""
 
     time: Any = None
     targets: Sequence[Any] | None = None
     id: Any = None
     covariates: Sequence[Any] = ()
     texts: frozenset[str] = frozenset()
-    """Those of the covariates that a fitted model knows as text."""
+    """The covariates that are text in a fitted model."""
     usual_time: str | None = None
-    """The time column where there is one of that name and `time` is None."""
+    """Name of the time column to prefer if `time` is None."""
     hint: str | None = None
-    """Where the targets are those of a fitted model: what else to say if they are not there."""
+    """Added to the error if the targets of a fitted model are missing."""
     reading: TimeReading = field(default_factory=TimeReading)
     decimal: str | None = None
 
     def named(self, names: dict[Any, str]) -> Wanted:
-        """The same with the caller's labels as names."""
+        """The same with the caller's column labels replaced by names."""
 
         def name(label: Any) -> Any:
             label = tuple(label) if isinstance(label, list) else label
@@ -65,18 +64,18 @@ class Wanted:
 
 @dataclass(frozen=True, kw_only=True)
 class Columns:
-    """A source once its columns are known: times unsorted, values with gaps.
+    """The columns read from a source: times not sorted, values with gaps.
 
     Attributes
     ----------
     series : ndarray, shape (R,), optional
-        Of a long source: the number of the series that each row belongs to.
+        For a long source, the number of the series that each row belongs to.
     ids : ndarray, shape (S,), optional
-        The series' ids, in the order of their first rows.
+        The ids of the series, in the order of their first rows.
     covariates : dict
         (R,) each: float64 with NaN, or text as objects with None.
     offsets : tuple of str
-        The UTC offsets that stamps written as text carried.
+        The UTC offsets found in time stamps written as text.
     """
 
     times: np.ndarray
@@ -96,7 +95,7 @@ class Columns:
     def without_rows(
         cls, times: np.ndarray, time_zone: str | None, covariates: Sequence[str]
     ) -> Columns:
-        """No rows, of stamps like `times`."""
+        """An instance without rows, with the type of time stamps of `times`."""
         return cls(
             times=times[:0],
             values=np.empty((0, 0)),
@@ -111,7 +110,7 @@ class Columns:
 
 
 def read_source(source: Any, wanted: Wanted) -> Columns:
-    """Read any source that ``tables.read_table`` takes; see there."""
+    """Read any source accepted by ``tables.read_table``."""
     check_decimal(wanted.decimal)
     if isinstance(source, (str, Path)):
         check_path(source)
@@ -135,7 +134,7 @@ def _from_grid(
     index: Column | None = None,
     values_only: bool = False,
 ) -> Columns:
-    """The columns of a grid by their roles; `index` are times that no column holds."""
+    """The columns of a grid by role; `index` holds the times if no column does."""
     time = wanted.usual_time if wanted.time is None else wanted.time
     names, notices = without_index(grid, time, wanted.id, wanted.targets, wanted.covariates)
     id_name = None if values_only else find_id(names, wanted.id)
@@ -155,7 +154,7 @@ def _from_grid(
         origin = replace(origin, written=next(iter(time_column.first_texts(1)), ""))
     ids = None if id_name is None else grid[id_name].ids()
     rest = [name for name in names if name not in (*time_names, id_name)]
-    if ids is None and channels:  # a plan's rows are looked at where they meet their table
+    if ids is None and channels:  # the rows of a plan are checked against their table later
         check_one_series(grid, times.times, rest, channels)
     elif ids is not None:
         check_apart(grid, times.times, ids, rest, id_name)
@@ -206,12 +205,12 @@ def _from_array(array: np.ndarray, wanted: Wanted) -> Columns:
     if array.ndim not in (1, 2) or 0 in array.shape:
         raise DataError(
             f"expected an array of shape (T,) or (T, C), found {array.shape}; reshape it to one "
-            "row for each time step"
+            "row per time step"
         )
     if array.dtype.kind not in "biuf":
         raise DataError(
-            f"expected an array of numbers, found dtype {array.dtype}; convert it, with "
-            "astype(float) if it holds numbers"
+            f"expected an array of numbers, found dtype {array.dtype}; convert it with "
+            "astype(float)"
         )
     values = array.reshape(len(array), -1).astype(np.float64)
     if isinstance(values, np.ma.MaskedArray):
@@ -220,8 +219,8 @@ def _from_array(array: np.ndarray, wanted: Wanted) -> Columns:
     wanted = wanted.named(dict(enumerate(names)))
     if absent := [one for one in (*(wanted.targets or ()), *wanted.covariates) if one not in names]:
         raise DataError(
-            f"the columns of an array are numbered, here {names[0]!r} to {names[-1]!r}, and have "
-            f"no names such as {listing(absent, 3)}; give a frame with columns of these names"
+            f"the columns of an array are named by number, here {names[0]!r} to {names[-1]!r}, "
+            f"found {listing(absent, 3)}; give a frame with columns of these names"
         )
     channels, notices = find_targets(names, (), None, wanted.targets, wanted.covariates)
     return Columns(
@@ -255,9 +254,9 @@ def _from_frame(source: Any, wanted: Wanted) -> Columns:
         raise DataError(f"two columns have the same name; rename one of them: {found}") from error
     except TypeError:
         raise DataError(
-            "expected a file path, a pandas, polars or pyarrow frame or series held in memory, or "
-            f"a numpy array; found {type(source).__module__}.{type(source).__qualname__} (collect "
-            "a lazy frame, make a list an array with np.array)"
+            "expected a file path, an in-memory pandas, polars or pyarrow frame or series, or a "
+            f"numpy array; found {type(source).__module__}.{type(source).__qualname__}; collect a "
+            "lazy frame, convert a list with np.array"
         ) from None
     wanted = wanted.named({label: name for name, label in labels.items()})
     names = tuple(series)
@@ -296,7 +295,7 @@ def _from_frame(source: Any, wanted: Wanted) -> Columns:
 
 
 def _native_type(series: Any) -> Any:
-    """The type of a column in the words of pandas or pyarrow; None for other libraries."""
+    """The pandas or pyarrow data type of a column; None for other libraries."""
     native = series.to_native()
     return getattr(
         native, {"pandas": "dtype", "pyarrow": "type"}.get(series.implementation.value, ""), None
@@ -304,7 +303,7 @@ def _native_type(series: Any) -> Any:
 
 
 def _as_series(source: Any) -> Any:
-    """A series of any library as narwhals', None for anything else."""
+    """A series of any library as a narwhals series, None for anything else."""
     import narwhals.stable.v2 as nw
 
     try:
@@ -314,8 +313,8 @@ def _as_series(source: Any) -> Any:
 
 
 def _from_series(series: Any, wanted: Wanted) -> Columns:
-    """A univariate table: the index of a pandas series holds its times, if it has dates or whole
-    numbers; other series are counted in steps."""
+    """Read a series as a univariate table. The index of a pandas series holds the times (dates or
+    whole numbers); other series are numbered from 0."""
     import narwhals.stable.v2 as nw
 
     name = "y" if series.name in (None, "") else str(series.name)
@@ -323,8 +322,8 @@ def _from_series(series: Any, wanted: Wanted) -> Columns:
     index = nw.maybe_get_index(series)
     if index is not None and index.nlevels > 1:
         raise DataError(
-            f"the index holds {listing(index.names)}, expected one level of times; make columns of "
-            "it with series.reset_index()"
+            f"the index holds {listing(index.names)}, expected one level of times; convert it to "
+            "columns with series.reset_index()"
         )
     steps = nw.new_series("time", np.arange(len(series)), backend=series.implementation)
     held, indexed = steps, False
@@ -333,7 +332,7 @@ def _from_series(series: Any, wanted: Wanted) -> Columns:
         column = column_of(as_series, "time")
         if not (column.holds_dates() or as_series.dtype.is_integer()):
             raise DataError(
-                "the index of the series holds neither dates nor whole numbers; convert it, with "
+                "the index of the series holds neither dates nor whole numbers; convert it with "
                 "series.set_axis(pd.to_datetime(series.index)) or series.reset_index(drop=True)"
             )
         held, indexed = as_series, True
@@ -348,7 +347,7 @@ def _from_series(series: Any, wanted: Wanted) -> Columns:
     if len(series) == 0:
         raise DataError("expected rows, found an empty series; give at least two")
     grid = Grid((name,), lambda name: column_of(series, name), len(series))
-    # a plan of one covariate has no targets
+    # a plan with a single covariate has no targets
     wanted = replace(wanted, time=None, id=None, targets=() if wanted.targets == () else None)
     origin = Origin(series.implementation.value)
     columns = _from_grid(grid, wanted, origin, column_of(held, time_name), values_only=True)
@@ -365,13 +364,13 @@ def _from_series(series: Any, wanted: Wanted) -> Columns:
 
 
 def _extension(series: Any) -> str | None:
-    """The type of a column of pandas' nullable numbers or of pyarrow's types in pandas."""
+    """The type of a pandas column with a nullable integer or pyarrow type, else None."""
     dtype = str(_native_type(series)) if series.implementation.is_pandas() else ""
     return dtype if re.fullmatch(r"U?Int\d+|.*\[pyarrow\]", dtype) else None
 
 
 def _axis_of(source: Any) -> tuple[Any, ...]:
-    """The names that pandas has for the levels of a frame's columns; none elsewhere."""
+    """The names of the column levels of a pandas frame; empty for other frames."""
     import narwhals.stable.v2 as nw
 
     pandas = nw.dependencies.is_pandas_like_dataframe(source)
@@ -380,7 +379,7 @@ def _axis_of(source: Any) -> tuple[Any, ...]:
 
 
 def _labels_of(source: Any) -> list[Any] | None:
-    """The labels of a pandas frame's columns if any is not text."""
+    """The column labels of a pandas frame if any is not text, else None."""
     import narwhals.stable.v2 as nw
 
     if not nw.dependencies.is_pandas_like_dataframe(source):
@@ -390,7 +389,7 @@ def _labels_of(source: Any) -> list[Any] | None:
 
 
 def _with_names(frame: Any) -> tuple[Any, dict[str, Any]]:
-    """A pandas frame whose columns have text as names, and the labels that they had."""
+    """A pandas frame with column labels converted to text, and the original labels."""
     labels = frame.columns.tolist()
     names = [str(label) for label in labels]
     twice = [name for i, name in enumerate(names) if name in names[:i]]
@@ -401,7 +400,7 @@ def _with_names(frame: Any) -> tuple[Any, dict[str, Any]]:
 
 
 def _check_index(frame: Any, names: Sequence[str], wanted: Wanted) -> None:
-    """Refuse a pandas frame whose index holds the ids, or times that are no dates."""
+    """Reject a pandas frame whose index holds ids, or times that are not dates."""
     import narwhals.stable.v2 as nw
 
     from convtimenet.data.roles import ID_NAME, TIME_NAMES
@@ -413,7 +412,7 @@ def _check_index(frame: Any, names: Sequence[str], wanted: Wanted) -> None:
     held = [name for name in index.names if name in sought]
     if held:
         raise DataError(
-            f"the index holds {listing(held)}, expected columns; make it some with "
+            f"the index holds {listing(held)}, expected columns; convert it to columns with "
             "frame.reset_index()"
         )
 

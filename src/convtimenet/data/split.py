@@ -1,4 +1,4 @@
-"""Which rows of each series, or which cases, train, choose the epoch and are scored."""
+"""Training and validation splits of tables and of labelled cases, and the rows to score."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ Rows = int | np.ndarray
 def split_rows(
     split: tuple[Rows, Rows] | None, lengths: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Rows (S,) where the training split and the validation split of each series end.
+    """The rows (S,) at which the training split and the validation split of each series end.
 
     Raises
     ------
     DataError
-        If they do not lie in that order within every series.
+        If they are not in that order within every series.
     """
     if split is None:
         return lengths, lengths
@@ -42,8 +42,10 @@ def split_rows(
 
 
 def hold_back(table: Table, fraction: float, L: int, H: int) -> tuple[np.ndarray, list[str]]:
-    """Where the training split of each series ends, (S,), if the last part of it, and of those with
-    room for it, chooses the epoch; and what to say about it."""
+    """Use the last part of each series as validation split, if the series is long enough.
+
+    Returns the rows at which the training split of each series ends, (S,), and notices.
+    """
     lengths = table.lengths
     if fraction == 0:
         return lengths, []
@@ -52,23 +54,23 @@ def hold_back(table: Table, fraction: float, L: int, H: int) -> tuple[np.ndarray
     notices = []
     if short.all():
         rows = f"{lengths[0]} rows are" if not table.long else "the rows of every series are"
-        notices.append(f"{rows} too few to hold some back: training runs all its epochs")
+        notices.append(f"{rows} too few for a validation split: training runs all its epochs")
     elif short.any():
         notices.append(
             f"{short.sum()} of {len(lengths)} series ({listing(table.ids[short].tolist(), 3)}) are "
-            "too short to hold rows back and train whole"
+            "too short for a validation split: all their rows are used for training"
         )
     return np.where(short, lengths, lengths - part), notices
 
 
 def scored_rows(table: Table, first: Rows | None, end: Rows | None) -> tuple[Rows, Rows]:
-    """Rows [first, end) of each series whose targets are scored; all of them by default. Of some
-    series there may be none.
+    """Rows [first, end) of each series whose targets are scored; all rows by default. Some series,
+    but not all, may have none.
 
     Raises
     ------
     DataError
-        If they do not lie in that order within every series.
+        If they are not in that order within every series.
     """
     lengths = table.lengths
     start, stop = (0 if first is None else first), (lengths if end is None else end)
@@ -84,21 +86,21 @@ def scored_rows(table: Table, first: Rows | None, end: Rows | None) -> tuple[Row
 
 @dataclass(frozen=True, eq=False)
 class FittedRows:
-    """Up to where weights were fitted, so that those rows are not taken for new ones.
+    """The rows that the weights were fitted to, so that they are not mistaken for new ones.
 
     Attributes
     ----------
     last
-        (S,) the stamp of the last such row of each series.
+        (S,) time stamp of the last fitted row of each series.
     rows
-        (S,) how many such rows there are.
+        (S,) number of fitted rows.
     ids
-        (S,) the series.
+        (S,) ids of the series.
     prints
-        (n,) what the first of these rows of a wide table hold, as one number each (`_prints`), by
-        which rows without stamps are told from others; None of a long one.
+        (n,) a hash of each fitted row of a wide table (`_prints`), to recognise rows without time
+        stamps; None for a long table.
     numbered
-        Whether the stamps are row numbers, which begin at 0 whatever the rows are.
+        Whether the time stamps are row numbers, which start at 0 for any rows.
     """
 
     last: np.ndarray
@@ -115,23 +117,23 @@ class FittedRows:
         return cls(last, rows.copy(), table.ids, prints, _numbered(table))
 
     def to_arrays(self) -> dict[str, np.ndarray]:
-        """What a saved model keeps of it."""
+        """The arrays that a saved model stores."""
         arrays = {"fitted.last": self.last.astype(np.int64), "fitted.rows": self.rows}
         return arrays if self.prints is None else arrays | {"fitted.prints": self.prints}
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, np.ndarray], tail: Table) -> FittedRows | None:
-        """Inverse of `to_arrays`, given the end of the fitted table; None where nothing is kept.
+        """Inverse of `to_arrays`, given the end of the fitted table; None if nothing was stored.
 
         Raises
         ------
         ValueError
-            If the parts do not fit together.
+            If the arrays are inconsistent.
         """
         if "fitted.last" not in arrays:
             return None
         last, rows, prints = (arrays.get(f"fitted.{name}") for name in ("last", "rows", "prints"))
-        begin = arrays.get("fitted.begin")  # values of the first rows, of an earlier version
+        begin = arrays.get("fitted.begin")  # earlier versions stored the values of the first rows
         for one in (last, rows):
             if one is None or one.dtype.kind != "i" or one.shape != tail.ids.shape:
                 raise ValueError("expected the last fitted row of every series, and their number")
@@ -147,13 +149,13 @@ class FittedRows:
         return cls(stamps, rows, tail.ids, prints, _numbered(tail))
 
     def behind(self, table: Table, first: Rows | None, end: Rows | None) -> tuple[Rows, list[str]]:
-        """The first row of each series to calibrate with, of [first, end): the weights were fitted
-        to none from there on; and what to say about those left out.
+        """The first row of each series in [first, end) that the weights were not fitted to, where
+        calibration starts; and a notice about rows left out.
 
         Raises
         ------
         DataError
-            If none is left.
+            If no row is left.
         """
         start, stop = scored_rows(table, first, end)
         behind = np.minimum(np.maximum(start, self._fitted(table)), stop)
@@ -164,8 +166,8 @@ class FittedRows:
             last = show_time(self.last.max(), table.time_zone)
             raise DataError(
                 f"the weights were fitted to all {left_out} rows given, up to {last}: errors there "
-                "are smaller than on new rows, and intervals would be too narrow; give rows behind "
-                "that, or fit with a validation_fraction above 0 and leave calibrate out"
+                "are smaller than on new rows, and intervals would be too narrow; give later rows, "
+                "or fit with a validation_fraction above 0 and leave calibrate out"
             )
         return behind, [
             f"{left_out} of the rows given are left out of the calibration: the weights were "
@@ -173,16 +175,16 @@ class FittedRows:
         ]
 
     def seen(self, table: Table, first: Rows | None, end: Rows | None) -> int:
-        """To how many rows [first, end) of a table the weights were fitted."""
+        """The number of rows in [first, end) of a table that the weights were fitted to."""
         start, stop = scored_rows(table, first, end)
         return int((np.minimum(self._fitted(table), stop) - start).clip(min=0).sum())
 
     def reach(self, table: Table, first: Rows) -> bool:
-        """Whether the weights were fitted to a row of a table from row `first` of a series on."""
+        """Whether the weights were fitted to any row of a table at or after `first`."""
         return bool((np.minimum(first, table.lengths) < self._fitted(table)).any())
 
     def _fitted(self, table: Table) -> np.ndarray:
-        """How many of the first rows of each series of a table the weights were fitted to, (S,)."""
+        """The number of rows at the start of each series that the weights were fitted to, (S,)."""
         stamped = not self.numbered and not _numbered(table)
         if stamped and self.last.dtype.kind == table.times.dtype.kind:
             of, _ = match_ids(table.ids, Labels(self.ids.tolist()), "the table")
@@ -196,14 +198,14 @@ class FittedRows:
 
 
 def _numbered(table: Table) -> bool:
-    """Whether a table's stamps are row numbers, or may be: those of arrays and of series that are
-    counted."""
+    """Whether a table's time stamps are, or may be, row numbers: those of arrays, and of series
+    without dates."""
     origin = table.origin
     return origin.kind == "numpy" or (origin.series and table.times.dtype.kind == "i")
 
 
 def _prints(values: np.ndarray) -> np.ndarray:
-    """One number for what each row (T, C) holds in float32, which either table may have been."""
+    """A hash of each row of (T, C), in float32 because either table may have been stored so."""
     with np.errstate(over="ignore"):
         single = np.where(np.isnan(values), np.nan, values + 0.0).astype(np.float32)  # no -0.0
     found = np.zeros(len(values), dtype=np.uint64)
@@ -214,8 +216,8 @@ def _prints(values: np.ndarray) -> np.ndarray:
 
 
 def _begins_at(ours: np.ndarray, given: np.ndarray) -> int | None:
-    """At which of our rows the rows given begin, negative where they begin before ours; None where
-    they are others. The first rows that both have must be the same, and most after them."""
+    """The index in `ours` at which `given` starts, negative if it starts earlier; None if they do
+    not overlap. The first shared rows must be equal, and most of those after them."""
     before = [-int(row) for row in _places(given, ours)]
     for begin in sorted({*before, *_places(ours, given).tolist()}):
         one, other = ours[max(begin, 0) :][:_COMPARED], given[max(-begin, 0) :][:_COMPARED]
@@ -226,7 +228,7 @@ def _begins_at(ours: np.ndarray, given: np.ndarray) -> int | None:
 
 
 def _places(rows: np.ndarray, begin: np.ndarray) -> np.ndarray:
-    """Where in some rows the first ones of others are."""
+    """The positions in `rows` at which the first rows of `begin` occur."""
     n = min(_BEGIN, len(begin), len(rows))
     at = np.arange(len(rows) - n + 1)
     for i in range(n):
@@ -246,23 +248,23 @@ def split_cases(
     seed: int,
     has: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray, str] | None:
-    """Draw a part of n labelled cases that does not train.
+    """Draw a validation split from n labelled cases.
 
     Parameters
     ----------
     strata
-        (n,) class of each case, whose shares both parts keep; None draws from all alike.
+        (n,) class of each case, for a stratified split; None for an unstratified one.
     fraction
-        Of the cases, to draw.
+        Fraction of the cases to draw.
     has
-        (n, K) bool, what a case has that training needs of some case: it stays or is put back
-        where no other training case has it.
+        (n, K) bool, properties that at least one training case must have: if a property is left
+        without one, a case that has it is put back.
 
     Returns
     -------
-    Numbers of the cases that train, in order; of those drawn; and a notice or "". A class of one
-    case stays in training. None where less than two other classes are left, or too few cases for
-    every class in both parts.
+    The numbers of the training cases and of the drawn cases, both in order, and a notice or "".
+    The only case of a class stays in training. None if fewer than two other classes are left, or
+    too few cases for every class to be in both splits.
     """
     everything = np.arange(n)
     classes, of = np.zeros(1), np.zeros(n, dtype=np.int64)
@@ -292,5 +294,5 @@ def split_cases(
     note = ""
     if single.any():
         names = listing(classes[counts == 1].tolist(), 5)
-        note = f"of class(es) {names} there is a single case, which stays in training"
+        note = f"class(es) {names} have a single case each, which stays in training"
     return everything[trains], everything[~trains], note

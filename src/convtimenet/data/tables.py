@@ -1,10 +1,9 @@
-"""Tables in, wide or long; forecasts back out.
+"""Read wide and long tables, and write forecasts.
 
-A wide table has one row per time stamp and one column per channel. A long one has one row per
-series and time stamp, and says in a column which series that is. Both become a `Table`: S series
-of C channels, one after the other, where a wide table is the case S = 1. `read_table` reads what a
-user has (a file, a frame or series, an array); `convtimenet.data.future` turns forecasts into the
-user's kind of object again.
+A wide table has one row per time stamp and one column per channel. A long table has one row per
+series and time stamp, with the series in an id column. Both become a `Table` of S series of C
+channels, stored one after the other; a wide table has S = 1. `read_table` accepts a file, a frame,
+a series or an array; `convtimenet.data.future` converts forecasts back to the type the user passed.
 """
 
 from __future__ import annotations
@@ -52,7 +51,7 @@ _FILE = Origin("file")
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Table:
-    """T regular rows of C channels: of one series, or of S series one after the other.
+    """T regular rows of C channels: one series, or S series stored one after the other.
 
     Attributes
     ----------
@@ -66,13 +65,13 @@ class Table:
     time_name : str
         Name of the time column.
     frequency : Frequency
-        The step between rows; ``Frequency.parse(frequency.name)`` gives it back.
+        The step between rows; ``Frequency.parse(frequency.name)`` restores it.
     time_zone : str or None
-        Zone of the caller's stamps.
+        Time zone of the input's time stamps.
     origin : Origin
         What the table was read from.
     notices : tuple of str
-        What reading changed or found: rows sorted, values missing.
+        What reading changed or found, such as sorted rows or missing values.
     """
 
     times: np.ndarray
@@ -88,25 +87,25 @@ class Table:
     ids: np.ndarray = field(default_factory=lambda: np.array([""], dtype=object))
     """(S,) ids, text or whole numbers, in the order of the series."""
     rows: np.ndarray | None = None
-    """(S,) rows of each series; None for one series of all rows."""
+    """(S,) number of rows of each series; None if all rows belong to one series."""
 
     covariates: dict[str, np.ndarray] = field(default_factory=dict)
-    """(T,) each: float64 with NaN, or text as objects with None, as they were read."""
+    """(T,) each, unscaled: float64 with NaN, or text as objects with None."""
 
     @cached_property
     def known(self) -> np.ndarray | None:
-        """(T, C), False where a value is missing; None where none is."""
+        """(T, C) observed mask, False where a value is missing; None if no value is."""
         known = np.isfinite(self.values)
         return None if known.all() else known
 
     @property
     def long(self) -> bool:
-        """Whether the table came, and its forecasts go, in the long form."""
+        """Whether the table was read in long form; its forecasts are written the same way."""
         return self.id_name is not None
 
     @property
     def lengths(self) -> np.ndarray:
-        """(S,) rows of each series."""
+        """(S,) number of rows of each series."""
         return np.array([len(self.times)]) if self.rows is None else self.rows
 
     @property
@@ -130,61 +129,62 @@ def read_table(
     terms: Terms | None = None,
     hint: str | None = None,
 ) -> Table:
-    """Read a table, wide or long, and make it regular and sorted.
+    """Read a wide or long table and make it sorted and regular.
 
-    Rows are sorted by series and time, and rows that are left out are added. Their values are
-    missing, as are empty and infinite ones: NaN in ``Table.values``. Each change is logged and kept
-    in ``Table.notices``. The source itself is not modified.
+    Rows are sorted by series and time, and missing rows are added. The values of added rows, empty
+    cells and infinite values are NaN in ``Table.values``. Each change is logged and recorded in
+    ``Table.notices``. The source itself is not modified.
 
     Parameters
     ----------
     source : path, frame or ndarray
         A file: delimited text (``.csv``, ``.tsv``, ``.txt``), ``.xlsx``, ``.parquet``,
         ``.feather``, ``.arrow``, ``.ipc``, ``.jsonl``, ``.ndjson``, ``.json`` or ``.tsf``, text
-        also packed as ``.gz``, ``.zip``, ``.xz`` or ``.bz2``. A pandas, polars or pyarrow frame or
-        series. Or an array of shape (T,) or (T, C), whose times are 0 to T-1 and whose channels are
+        also compressed as ``.gz``, ``.zip``, ``.xz`` or ``.bz2``. A pandas, polars or pyarrow frame
+        or series. Or an array of shape (T,) or (T, C), with times 0 to T-1 and channels
         "0", "1", ...
     time_col : str, optional
         The time column. By default a pandas ``DatetimeIndex`` or ``PeriodIndex``, else a column
-        named date, ds, time, timestamp or datetime, else the only column that holds dates, with a
-        column of times of day where there is one, else the columns year, month, day and so on.
+        named date, ds, time, timestamp or datetime, else the only column that holds dates (combined
+        with a time-of-day column, if there is one), else the columns year, month, day and so on.
     target_cols : sequence of str, optional
-        The channels, in this order. By default every column but the time; of a long table the
-        column "y" if there is one, else every column but time and id.
+        The channels, in this order. By default every column except the time column; in a long
+        table the column "y" if there is one, else every column except time and id.
     frequency : str, int, timedelta or offset, optional
         The step, such as ``"15min"``, ``"MS"``, ``1`` for whole numbers or ``pd.Timedelta("1h")``
-        (`convtimenet.data.text.steps.frequency_name`), checked against the stamps; found if not
-        given. The series of a long table share it, each with its own first stamp.
+        (`convtimenet.data.text.steps.frequency_name`), checked against the time stamps. Inferred
+        by default. All series of a long table share it, but may start at different times.
     id_col : str, optional
-        The column that says which series a row belongs to, which makes the table a long one. By
-        default "unique_id" if there is such a column.
+        The column with the series ids of a long table. By default "unique_id" if there is such a
+        column.
     covariates : sequence of str, optional
-        Columns that go with the channels.
+        Columns to read as covariates.
     time_format : str, optional
-        How times are written, where that cannot be found: a format of ``strptime`` such as
+        The format of the time stamps, if it cannot be inferred: a ``strptime`` format such as
         ``"%d.%m.%y"``, or ``"unix-s"``, ``"unix-ms"``, ``"unix-us"`` or ``"unix-ns"``.
     dayfirst : bool, optional
-        Whether 03/04/2024 is in April (True) or in March (False), where no stamp decides it.
+        Whether 03/04/2024 is in April (True) or in March (False), if the time stamps are ambiguous.
     decimal : {".", ","}, optional
-        The decimal mark of numbers as text, where no cell decides it; the other parts thousands.
+        The decimal mark of numbers written as text, if the cells are ambiguous; the other character
+        separates thousands.
     fill : float, optional
-        The number that missing values stand for, those of absent rows too: 0 where no row means
-        that nothing was sold. By default they are unknown, and stay missing.
+        The value to use for missing values, including those of missing rows: 0 if no row means
+        that nothing was sold. By default they stay missing.
     terms : Terms, optional
-        What a model was fitted to, where the table is read for one: it must agree, and one too
-        short to have a step has the model's.
+        What a fitted model expects, if the table is read for one: the table must match it. A table
+        too short to infer a frequency from gets the model's.
     hint : str, optional
-        Where the targets are those of a fitted model: what else to say if they are not there.
+        Added to the error if the target columns of a fitted model are missing.
 
     Raises
     ------
     DataError
-        If the source cannot be read, its times are absent, repeated or irregular, or a channel is
-        absent, empty or holds text. Errors about series name some of them.
+        If the source cannot be read, its time stamps are missing, repeated or irregular, or a
+        channel is missing, empty or holds text. Errors about series name some of them.
     ConfigError
-        If `frequency`, `time_format`, `dayfirst`, `decimal` or `fill` is none of what it can be.
+        If `frequency`, `time_format`, `dayfirst`, `decimal` or `fill` is not valid.
     MissingExtraError
-        If pyarrow or openpyxl is needed for a file and not installed.
+        If a file needs pyarrow or openpyxl and it is not installed.
     """
     targets = None if target_cols is None else list(column_names("target_cols", target_cols))
     if targets is not None:
@@ -246,12 +246,12 @@ def read_table(
 
 
 def _most_rows(columns: Columns) -> int:
-    """Rows of the longest series."""
+    """Number of rows of the longest series."""
     return len(columns.times) if columns.series is None else int(np.bincount(columns.series).max())
 
 
 def columns_of(table: Table) -> Columns:
-    """The rows of a table as they are before it is made regular."""
+    """The rows of a table in the form they have before they are made regular."""
     return Columns(
         times=table.times,
         values=table.values,
@@ -267,17 +267,17 @@ def columns_of(table: Table) -> Columns:
 
 
 def agreed(table: Table, terms: Terms) -> Table:
-    """A table that was read without regard to a model, in the terms of the one it is for.
+    """Match a table that was read without a model to what a fitted model expects.
 
     Raises
     ------
     DataError
-        If it does not agree.
+        If it does not match.
     """
     if absent := [name for name in terms.categories if name not in table.covariates]:
         raise DataError(
             f"the table lacks the covariates {listing(absent)} that the model was fitted with; "
-            f"read it with covariates={list(terms.categories)!r}, or give the frame or file itself"
+            f"read it with covariates={list(terms.categories)!r}, or pass the frame or file itself"
         )
     stamps = terms.stamps(columns_of(table)).notices
     covariates, told = terms.covariates(table.covariates)
@@ -295,7 +295,7 @@ def select_channels(table: Table, channels: Sequence[str]) -> Table:
     Raises
     ------
     DataError
-        If a channel does not exist (each is named) or is asked for twice.
+        If a channel does not exist (the error names each) or is listed twice.
     """
     _check_targets(list(channels))
     missing = [name for name in channels if name not in table.channels]
@@ -315,10 +315,10 @@ def select_series(table: Table, numbers: np.ndarray) -> Table:
 
 
 def crop(table: Table, first: int | np.ndarray, end: int | np.ndarray) -> Table:
-    """Rows [first, end) of each series, counted from its own first row; numbers or (S,).
+    """Rows [first, end) of each series, counted from its own first row; scalars or (S,).
 
-    Both are cut to the series, so ``crop(table, table.lengths - L, table.lengths)`` gives its last
-    L rows, or all of them. No series may end up without rows.
+    Both are clipped to the series, so ``crop(table, table.lengths - L, table.lengths)`` gives its
+    last L rows, or all of them if it is shorter. No series may end up without rows.
     """
     lengths = table.lengths
     first, end = np.clip(first, 0, lengths), np.clip(end, 0, lengths)
@@ -328,8 +328,8 @@ def crop(table: Table, first: int | np.ndarray, end: int | np.ndarray) -> Table:
 
 
 def pad_front(table: Table, least: int) -> Table:
-    """The table with at least that many rows per series: short ones get rows in front whose values
-    are missing and whose stamps repeat the first ones."""
+    """Pad each series to at least `least` rows: rows are added in front, with missing values and
+    the first time stamp repeated."""
     short = np.maximum(0, least - table.lengths)
     if not short.any():
         return table
@@ -342,7 +342,7 @@ def pad_front(table: Table, least: int) -> Table:
 
 
 def _take(table: Table, rows: np.ndarray, lengths: np.ndarray) -> Table:
-    """Rows by their numbers, copied."""
+    """A copy of the rows with these numbers."""
     return replace(
         table,
         times=table.times[rows],
@@ -353,8 +353,8 @@ def _take(table: Table, rows: np.ndarray, lengths: np.ndarray) -> Table:
 
 
 def extend(table: Table, steps: int) -> Table:
-    """The table with that many rows behind each series: their stamps are known, their values and
-    covariates are not."""
+    """Append `steps` rows to each series: time stamps are filled in, values and covariates are
+    missing."""
     bounds, lengths = table.bounds, table.lengths + steps
     rows = ranges(bounds[:-1], bounds[1:] + steps)
     ahead = rows >= np.repeat(bounds[1:], lengths)
@@ -368,21 +368,22 @@ def extend(table: Table, steps: int) -> Table:
 
 
 def write_csv(path: str | Path, table: Table, source: Table | None = None) -> None:
-    """Write a table as CSV: ISO 8601 times (with their offset, if there is a zone; dates alone
-    where the step is of whole days) and numbers.
+    """Write a table as CSV, with ISO 8601 times: with their UTC offset if there is a time zone,
+    and as dates if the frequency is a whole number of days.
 
-    The file appears whole or not at all: it is written beside its place and then moved there.
+    The write is atomic: a temporary file is written next to the target and then moved into place.
 
     Parameters
     ----------
     source : Table, optional
-        What `table` is a forecast of, with the same series and channels. Numbers are rounded to the
-        digits that it supports (see `convtimenet.data.files.written`); without it they are exact.
+        The table that `table` is a forecast of, with the same series and channels. Numbers are
+        rounded to the digits it supports (see `convtimenet.data.files.written`); without it they
+        are exact.
 
     Raises
     ------
     DataError
-        If the name does not end in ``.csv`` or the folder does not exist.
+        If the file name does not end in ``.csv`` or the folder does not exist.
     """
     path = Path(path)
     if path.suffix.lower() != ".csv":
@@ -394,7 +395,7 @@ def write_csv(path: str | Path, table: Table, source: Table | None = None) -> No
     with whole_file(path) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow([*head, *table.channels])
-        # csv writes a float by its repr, which reads back to the same bits.
+        # csv writes floats with repr, which round-trips exactly
         for *cells, row in zip(*columns, _numbers(table, source), strict=True):
             writer.writerow([*cells, *row])
 
@@ -403,20 +404,20 @@ def _check_fill(fill: Any) -> None:
     number = isinstance(fill, (int, float, np.number)) and not isinstance(fill, bool)
     if fill is not None and not (number and np.isfinite(fill)):
         raise ConfigError(
-            f"fill must be the number that missing values stand for, such as 0, found {fill!r}; "
-            "leave it out to have them masked"
+            f"fill must be a finite number to replace missing values with, such as 0, found "
+            f"{fill!r}; leave it out to mask them"
         )
 
 
 def table_times(table: Table) -> list[str]:
-    """The time stamps of a table as `write_csv` writes them, (T,)."""
+    """The time stamps of a table, (T,), as `write_csv` writes them."""
     form, written = table.origin.time_form, table.origin.written
     times = table.times if form is None else to_whole(table.times, form)
     return written_times(times, table.time_zone, table.frequency, written)
 
 
 def _numbers(table: Table, source: Table | None) -> list[list[float]]:
-    """The values of a table, rounded to what a source of the same series supports."""
+    """The values of a table, rounded to the digits that its source supports."""
     rows: list[list[float]] = table.values.tolist()
     if source is None:
         return rows

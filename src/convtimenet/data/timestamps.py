@@ -1,6 +1,6 @@
-"""Time stamps on the wall clocks of time zones, and as ISO 8601 text.
+"""Convert time stamps to and from local time, and to ISO 8601 text.
 
-Inside the package a stamp is datetime64[ns], in UTC where its table has a time zone, or an int64.
+Inside the package a time stamp is datetime64[ns] (in UTC if its table has a time zone) or int64.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ _MINUTE = 60_000_000_000
 
 
 def offset_of(text: str) -> int:
-    """Nanoseconds of ``Z``, ``UTC``, ``+hh``, ``+hhmm``, ``+hh:mm`` or ``UTC+hh``."""
+    """The UTC offset of ``Z``, ``UTC``, ``+hh``, ``+hhmm``, ``+hh:mm`` or ``UTC+hh``, in
+    nanoseconds."""
     match = _OFFSET.fullmatch(text)
     if match is None:
         return 0
@@ -40,14 +41,15 @@ def offset_of(text: str) -> int:
 
 
 def show_time(time: np.datetime64 | np.int64, time_zone: str | None = None) -> str:
-    """One stamp (in UTC if `time_zone` is given) as ISO 8601 text, with its offset."""
+    """One time stamp (in UTC if `time_zone` is given) as ISO 8601 text, with its UTC offset."""
     if not isinstance(time, np.datetime64):
         return str(int(time))
     return iso_times(np.array([time]), time_zone)[0]
 
 
 def iso_times(times: np.ndarray, time_zone: str | None = None) -> list[str]:
-    """ISO 8601 texts of `times`, shape (T,), to the second or as fine as any of them needs."""
+    """ISO 8601 texts of `times`, shape (T,), in seconds or the finest unit that any of them
+    needs."""
     if times.dtype.kind == "i":
         return [str(time) for time in times.tolist()]
     unit = next(u for u in ("s", "ms", "us", "ns") if (times.astype(f"M8[{u}]") == times).all())
@@ -65,7 +67,7 @@ def _show_offset(minutes: int) -> str:
 
 
 def to_local(times: np.ndarray, time_zone: str | None) -> np.ndarray:
-    """Wall clock of `time_zone` at UTC `times`, both (T,) datetime64[ns]; no zone: as they are."""
+    """Convert UTC `times` to local time, both (T,) datetime64[ns]; unchanged without a zone."""
     if time_zone in (None, "UTC"):
         return times
     zone = _zone(time_zone)
@@ -75,7 +77,7 @@ def to_local(times: np.ndarray, time_zone: str | None) -> np.ndarray:
 
 
 def to_utc(local: np.ndarray, time_zone: str | None) -> np.ndarray:
-    """Inverse of `to_local`; a skipped hour moves forward, of a repeated one the first counts."""
+    """Inverse of `to_local`. A skipped local time moves forward; a repeated one is the first."""
     if time_zone in (None, "UTC"):
         return local
     zone = _zone(time_zone)
@@ -96,12 +98,12 @@ def _zone(name: str) -> tzinfo:
     except (ZoneInfoNotFoundError, ValueError):
         raise DataError(
             f"unknown time zone {name!r}; convert the time column to UTC or to a named zone such "
-            "as 'Europe/Berlin' (where a system has no zone database: pip install tzdata)"
+            "as 'Europe/Berlin' (if the system has no time zone database: pip install tzdata)"
         ) from None
 
 
 def days_of(year: np.ndarray, month: np.ndarray, day: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Days as datetime64, and which of them the calendar lacks."""
+    """Days as datetime64, and a mask of those that do not exist."""
     months = ((year - 1970) * 12 + month - 1).astype("datetime64[M]")
     first = months.astype("datetime64[D]")
     lengths = ((months + 1).astype("datetime64[D]") - first).astype(np.int64)
@@ -110,7 +112,7 @@ def days_of(year: np.ndarray, month: np.ndarray, day: np.ndarray) -> tuple[np.nd
 
 
 def weeks_of(year: np.ndarray, week: np.ndarray, day: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Days of ISO weeks, and which of them the calendar lacks."""
+    """Days of ISO weeks, and a mask of those that do not exist."""
     found, wrong = np.zeros(len(year), dtype="datetime64[D]"), np.zeros(len(year), dtype=bool)
     for i, (y, w, d) in enumerate(zip(year.tolist(), week.tolist(), day.tolist(), strict=True)):
         try:

@@ -1,7 +1,7 @@
-"""Arrays to batches: forecasting windows and labelled cases, both gathered on the device.
+"""Batches of forecasting windows and of labelled cases, gathered on the device.
 
-Either kind gives ``len(examples)`` and ``examples.batch(index) -> Batch``, which is all that
-training and evaluation ask for. Shape legend: `convtimenet._shapes`.
+Both classes provide ``len(examples)`` and ``examples.batch(index) -> Batch``, which is all that
+training and evaluation need. Shape legend: `convtimenet._shapes`.
 """
 
 from __future__ import annotations
@@ -19,30 +19,32 @@ from convtimenet.data.regular_grid import ranges
 from convtimenet.errors import DataError
 
 LARGEST = 1e15
-"""Of scaled values: squares and their sums over a context still fit float32."""
+"""Largest scaled value: its square, summed over a context, still fits float32."""
 FARTHEST = 1000.0
-"""Deviations that values may lie from 0: float32 keeps a ten-thousandth of a deviation there."""
-_REVIN_FLOOR = 1e-5**0.5  # of the deviation that RevIN divides by
+"""Largest distance of values from 0, in standard deviations: float32 still resolves a
+ten-thousandth of a deviation there."""
+_REVIN_FLOOR = 1e-5**0.5  # smallest standard deviation that RevIN divides by
 _FAR = 64
-"""Times its spread away from 0, a channel of cases is not rounded to float32 before scaling."""
+"""A channel of cases at least this many spreads away from 0 is not rounded to float32 before
+scaling."""
 _SMALLEST = 1e-30
 """Spread of a channel of cases below which float32 would lose it."""
 
 
 @runtime_checkable
 class Examples(Protocol):
-    """What training and evaluation need to know of the data."""
+    """The interface of data for training and evaluation."""
 
     def __len__(self) -> int: ...
 
     def batch(self, index: Tensor) -> Batch:
-        """The examples numbered `index` (B,)."""
+        """The examples at positions `index` (B,)."""
         ...
 
 
 @dataclass(frozen=True)
 class Scaler:
-    """Standardisation, or scaling to [-1, 1], with statistics of the training data.
+    """Standardisation or scaling to [-1, 1], with the statistics of the training data.
 
     Attributes
     ----------
@@ -55,8 +57,8 @@ class Scaler:
 
     @classmethod
     def standard(cls, values: np.ndarray) -> Scaler:
-        """Zero mean, unit deviation per channel of `values` (C, T), NaN left out; a constant
-        channel keeps its unit (scale 1), one without a known value stays as it is.
+        """Zero mean and unit standard deviation per channel of `values` (C, T), ignoring NaN. A
+        constant channel has scale 1; a channel without an observed value is not changed.
 
         Raises
         ------
@@ -74,7 +76,7 @@ class Scaler:
 
     @classmethod
     def per_series(cls, values: np.ndarray, starts: np.ndarray) -> Scaler:
-        """`standard` for each of the series that begin at columns `starts` (S,) of (C, T)."""
+        """`standard` for each of the series that start at columns `starts` (S,) of (C, T)."""
         known = ~np.isnan(values)
         lengths = np.diff(starts, append=values.shape[1])
         count = np.maximum(1, np.add.reduceat(known, starts, axis=1, dtype=np.int64))
@@ -89,16 +91,15 @@ class Scaler:
         return cls(centre.T[..., None], scale.T[..., None])
 
     def near(self, own: Scaler, silent: np.ndarray) -> Scaler:
-        """The same scale about another centre, where values lie so far from this one that float32
-        would lose what they vary by; itself where none do.
+        """The same scale with the centre moved to the values, for channels that lie so far from
+        the current centre that float32 would lose their variation. Returns self if there are none.
 
-        What RevIN normalises may be shifted like that: it takes its own centre off and puts it back
-        afterwards.
+        This is safe with RevIN, which subtracts a centre of its own and adds it back afterwards.
 
         Parameters
         ----------
         own, silent
-            Statistics of those values, and where there are none: (C, 1) or (S, C, 1).
+            Statistics of the values, and True where a channel has no values: (C, 1) or (S, C, 1).
         """
         with np.errstate(over="ignore"):
             off = np.abs(own.centre - self.centre) / self.scale
@@ -109,26 +110,26 @@ class Scaler:
         return Scaler(centre, np.broadcast_to(self.scale, centre.shape).copy())
 
     def __getitem__(self, series: int | np.ndarray) -> Scaler:
-        """Statistics of one series, (C, 1), or of several, (n, C, 1)."""
+        """The statistics of one series, (C, 1), or of several, (n, C, 1)."""
         return Scaler(self.centre[series], self.scale[series])
 
     def along(self, lengths: np.ndarray) -> Scaler:
-        """Statistics of every row of series that lie one after the other, (C, T) each."""
+        """The statistics repeated for every row of the series, (C, T) each."""
         if self.centre.ndim == 2:
             return self
         return Scaler(*(np.repeat(s[..., 0], lengths, axis=0).T for s in (self.centre, self.scale)))
 
     @classmethod
     def identity(cls) -> Scaler:
-        """Leave values as they are, for any number of channels."""
+        """A scaler that changes nothing, for any number of channels."""
         return cls(np.zeros((1, 1)), np.ones((1, 1)))
 
     @classmethod
     def minus_one_to_one(cls, cases: np.ndarray) -> Scaler:
-        """Minimum to -1 and maximum to 1 per channel of `cases` (n, C, L), NaN ignored.
+        """Minimum to -1 and maximum to 1 per channel of `cases` (n, C, L), ignoring NaN.
 
-        The 1e-4 is the authors' guard for constant channels; a channel that varies by less than
-        that is not drowned in it but scaled to [-1, 0].
+        The 1e-4 is the authors' guard for constant channels. If a channel varies by less than
+        that, its own range is the guard, which scales it to [-1, 0].
         """
         lowest = np.nanmin(cases, axis=(0, 2))[:, None].astype(np.float64)
         highest = np.nanmax(cases, axis=(0, 2))[:, None].astype(np.float64)
@@ -143,15 +144,16 @@ class Scaler:
 
     @property
     def rounds(self) -> np.ndarray:
-        """Channels (C, 1) of cases whose values are rounded to float32 before they are scaled.
+        """Mask (C, 1) of the channels whose values are rounded to float32 before scaling.
 
-        They lie near 0 beside their spread, and models have always read them so. Of the others
-        rounding would take the shape: float32 knows 4.5e6 to within 0.25.
+        These channels lie near 0 relative to their spread, and rounding keeps them compatible with
+        earlier models. Other channels would lose their shape: at 4.5e6, float32 values are 0.5
+        apart.
         """
         return (np.abs(self.centre) < _FAR * self.scale) & (self.scale > _SMALLEST)
 
     def rounded(self, values: np.ndarray) -> np.ndarray:
-        """Values (..., C, L) of cases, those of channels that `rounds` rounded to float32."""
+        """Values (..., C, L) of cases, with the channels in `rounds` rounded to float32."""
         if values.dtype == np.float32:
             return values
         with np.errstate(over="ignore"):
@@ -162,38 +164,38 @@ class Scaler:
         return (values - self.centre) / self.scale
 
     def invert(self, values: np.ndarray) -> np.ndarray:
-        """Back to the data's units, (..., C, T)."""
+        """Undo the scaling of (..., C, T)."""
         return values * self.scale + self.centre
 
 
 def _check_squares(deviation: np.ndarray, values: np.ndarray) -> None:
     if not np.isfinite(deviation).all():
         raise DataError(
-            f"values as large as {np.nanmax(np.abs(values)):.3g} cannot be scaled, their squares "
-            "exceed every number format; rescale the series first"
+            f"values as large as {np.nanmax(np.abs(values)):.3g} cannot be scaled: their squares "
+            "overflow float64; rescale the series first"
         )
 
 
 class Windows:
-    """Pairs of context and horizon cut by index from series that lie one after the other.
+    """Pairs of context and horizon, cut by index from series stored one after the other.
 
-    The series stay one tensor on the device; a batch is one gather, whatever its size.
+    The series stay in one tensor on the device; a batch of any size is a single gather.
 
     Parameters
     ----------
     values
-        (C, T), on the device that trains.
+        (C, T), on the training device.
     starts
         First context step of every window.
     context_length, horizon
         L and H, time steps.
     known
-        (C, T) bool, False where a value is missing or padding: as a target it does not count.
-        None counts all alike.
+        (C, T) observed mask, False where a value is missing or padding; such targets have weight 0.
+        None if every value is observed.
     exogenous
-        Covariates that go with the series.
+        Covariates of the series.
     masks
-        Carry what is missing in a context to the network by a mask. Without, it reads contexts
+        Pass the observed mask of each context to the network. If False, the network gets contexts
         filled by `fill_contexts`.
     """
 
@@ -226,8 +228,8 @@ class Windows:
         masks: bool = False,
         exogenous: Exogenous | None = None,
     ) -> Windows:
-        """Every window whose targets lie in rows [first_target, end) and whose context begins at
-        row `begin` or later; one number for one series, or (S,), one for each.
+        """Every window whose targets lie in rows [first_target, end) and whose context starts at
+        row `begin` or later; scalars for one series, or (S,) with one value per series.
 
         Raises
         ------
@@ -246,7 +248,7 @@ class Windows:
         return cls(values, on_device, context_length, horizon, known, masks, exogenous)
 
     def thinned(self, most: int) -> Windows:
-        """At most that many of the windows, evenly spaced."""
+        """Keep at most `most` windows, evenly spaced."""
         if len(self) > most:
             chosen = np.linspace(0, len(self) - 1, most).round().astype(np.int64)
             self.starts = self.starts[torch.from_numpy(chosen).to(self.starts.device)]
@@ -256,7 +258,7 @@ class Windows:
         return len(self.starts)
 
     def batch(self, index: Int[Tensor, " B"]) -> Batch:
-        """Contexts and what followed them."""
+        """The contexts and horizons at positions `index`."""
         starts = self.starts[index]
         both = self.all[:, starts].transpose(0, 1)
         L = self.context_length
@@ -265,9 +267,9 @@ class Windows:
         if self.known is None:
             return Batch(x, y, covariates=covariates)
         context, targets = self.known[:, starts].transpose(0, 1).split([L, self.horizon], dim=-1)
-        # a channel of which nothing is known teaches nothing
+        # a channel with no observed value in the context gets no weight
         weight = (targets & context.any(-1, keepdim=True)).to(x.dtype)
-        # without a mask blocks are quicker; looking for gaps would make an accelerator wait
+        # blocks are faster without a mask; on an accelerator this check would force a sync
         complete = context.device.type == "cpu" and bool(context.all())
         if not self.masks and not complete:
             x = fill_contexts(x, context)
@@ -275,7 +277,7 @@ class Windows:
         return Batch(x, y, weight, context if masked else None, covariates)
 
     def any_target(self) -> bool:
-        """Whether one target of one window counts."""
+        """Whether any target of any window has a weight above 0."""
         if self.known is None:
             return True
         L = self.context_length
@@ -285,7 +287,7 @@ class Windows:
         )
 
     def covariates(self, index: Int[Tensor, " B"], ahead: int = 0) -> Covariates | None:
-        """Covariates of contexts and horizons `ahead` rows further on."""
+        """Covariates of the windows, shifted by `ahead` rows."""
         if self.exogenous is None:
             return None
         return self.exogenous.at(self.starts[index] + ahead, self.context_length, self.horizon)
@@ -294,9 +296,9 @@ class Windows:
 def fill_contexts(
     x: Float[Tensor, "*rows L"], known: Bool[Tensor, "*rows L"]
 ) -> Float[Tensor, "*rows L"]:
-    """Contexts with their gaps filled from their own known values alone, so that nothing behind
-    their end is read: on a line between two of them, by the nearest one before the first and after
-    the last. A context without a known value stays as it is."""
+    """Fill the gaps of each context from its own observed values only, so nothing after its end
+    leaks in: linear interpolation between two observed values, the nearest one at either end. A
+    context without an observed value is not changed."""
     L = x.shape[-1]
     steps = torch.arange(L, device=x.device)
     before = torch.where(known, steps, -1).cummax(-1).values
@@ -309,15 +311,15 @@ def fill_contexts(
 
 
 def filled_contexts(values: np.ndarray) -> np.ndarray:
-    """`fill_contexts` of an array (..., L) with NaN where values are missing; a context without a
-    known value keeps them."""
+    """`fill_contexts` for an array (..., L) with NaN for missing values; a context without an
+    observed value stays NaN."""
     x = torch.from_numpy(np.ascontiguousarray(values))
     return fill_contexts(x, ~x.isnan()).numpy()
 
 
 @dataclass(frozen=True)
 class Exogenous:
-    """Covariates of series that lie one after the other, on the device that trains."""
+    """Covariates of series stored one after the other, on the training device."""
 
     hist: Tensor
     """(K, T)"""
@@ -331,7 +333,7 @@ class Exogenous:
     """(S + 1,), the first row of each series, and T."""
 
     def at(self, starts: Int[Tensor, " B"], L: int, H: int) -> Covariates:
-        """Of windows whose contexts begin at rows `starts`."""
+        """The covariates of windows whose contexts start at rows `starts`."""
         hist = futr = stat = categories = None
         if len(self.hist):
             hist = self.hist.unfold(1, L, 1)[:, starts].transpose(0, 1)
@@ -348,25 +350,25 @@ class Exogenous:
 def _room(
     first_target: int | np.ndarray, begin: int | np.ndarray, end: int | np.ndarray, L: int, H: int
 ) -> str:
-    """How many rows were expected, and how many there are at most in a series."""
+    """The expected and found number of rows, the latter of the longest series."""
     rows, targets = (int(np.max(end - np.asarray(start))) for start in (begin, first_target))
     of = f" in the longest of {np.size(end)} series" if np.size(end) > 1 else ""
     if rows < L + H:
         return f"expected {L + H} rows, a context of {L} and a horizon of {H}, found {rows}{of}"
-    return f"expected {H} rows to forecast behind a context of {L}, found {max(0, targets)}{of}"
+    return f"expected {H} rows to forecast after a context of {L}, found {max(0, targets)}{of}"
 
 
 class LabelledCases:
-    """Cases with what is to be learnt of each, on the device that trains.
+    """Cases with their targets, on the training device.
 
     Parameters
     ----------
     x
         NaN where a value is padding or missing.
     y
-        Class numbers, or (n, 1) numbers of a regression.
+        Class numbers (n,), or (n, 1) regression targets.
     weight
-        What each case counts, shaped to be broadcast to `y`; None counts all alike.
+        Weight of each case, broadcastable to `y`; None weights all equally.
     """
 
     def __init__(self, x: Float[Tensor, "n C L"], y: Tensor, weight: Tensor | None = None):
@@ -377,35 +379,35 @@ class LabelledCases:
         return len(self.x)
 
     def subset(self, numbers: np.ndarray) -> LabelledCases:
-        """The cases of these numbers."""
+        """The cases with these numbers."""
         index = torch.from_numpy(numbers).to(self.x.device)
         weight = None if self.weight is None else self.weight[index]
         return LabelledCases(self.x[index], self.y[index], weight)
 
     def batch(self, index: Int[Tensor, " B"]) -> Batch:
-        """Cases, what is to be learnt of them, and which of their values are known."""
+        """The cases at positions `index`, with targets, weights and observed mask."""
         x, weight = self.x[index], None if self.weight is None else self.weight[index]
         return Batch(x, self.y[index], weight, None if self.complete else ~x.isnan())
 
 
 def known_in(x: Float[Tensor, "n C L"]) -> Bool[Tensor, "n C L"] | None:
-    """Which values are known, not NaN; None where all are."""
+    """The observed mask, False where NaN; None if there is no NaN."""
     return ~x.isnan() if x.isnan().any() else None
 
 
 def float32(scaled: np.ndarray) -> np.ndarray:
-    """Scaled values, NaN where unknown, as the network reads them.
+    """Scaled values, NaN where missing, as float32 for the network.
 
     Raises
     ------
     DataError
-        If they are too large for its float32 sums of squares.
+        If they are too large for sums of squares in float32.
     """
     largest = np.nanmax(np.abs(scaled), initial=0.0)
     if largest > LARGEST:
         raise DataError(
             f"scaled values must be at most {LARGEST:g}, found {largest:.3g}: they are far from "
-            "those the model was fitted to, or not scaled at all; rescale them"
+            "the training data, or not scaled at all; rescale them"
         )
     return np.ascontiguousarray(scaled, dtype=np.float32)
 
@@ -416,12 +418,12 @@ def pad_cases(values: np.ndarray, scaler: Scaler, length: int, fill: float = np.
     Parameters
     ----------
     values
-        (n, C, L), NaN past each case's own length and where values are missing. They are scaled
-        in float64: far from 0, float32 would keep little of what tells cases apart.
+        (n, C, L), NaN after the end of each case and where values are missing. They are scaled
+        in float64: far from 0, float32 would lose most of the differences between cases.
     length
-        Steps of the result; longer cases lose their end.
+        Steps of the result; longer cases are truncated at the end.
     fill
-        What stands for NaN: NaN itself for a mask, or zero, the paper's filling (SPEC section 5).
+        Replaces NaN: NaN itself with a mask, or zero as in the paper (SPEC section 5).
 
     Returns
     -------

@@ -1,6 +1,6 @@
-"""Files that hold a table: one module for each kind.
+"""Read table files, with one module per format.
 
-Nothing heavy is imported before a file is read, so that `check_path` answers at once.
+Heavy packages are only imported when a file is read, so `check_path` is fast.
 """
 
 from __future__ import annotations
@@ -27,51 +27,51 @@ _KINDS: dict[str, Kind] = {
     **dict.fromkeys((".jsonl", ".ndjson", ".json"), "json"),
     ".tsf": "monash",
 }
-_ADDRESS = re.compile(r"\w{2,}:/")  # drives of Windows have one letter
+_ADDRESS = re.compile(r"\w{2,}:/")  # Windows drives have a single letter
 _TEXT: tuple[Kind, ...] = ("delimited", "json", "monash")
 
 
 def check_path(path: str | os.PathLike[str]) -> None:
-    """Find out at once that a path cannot be read as a table.
+    """Check early that a path may be a table, without reading it.
 
     Raises
     ------
     DataError
-        If there is no such file, it is a folder, or its ending is not known.
+        If there is no such file, it is a folder, or its extension is unknown.
     """
     check_local(path)
     path = Path(path).expanduser()
     if is_columnar(path) and path.is_dir():
-        return  # parts of one table
+        return  # a partitioned table
     if path.is_dir():
         raise DataError(
             f"{path}: expected a table in a {_known()}, found a folder; give one of the files in it"
         )
     if _kind(path.name) is None and path.suffix.lower() != ".zip":
         raise DataError(
-            f"{path}: expected a table in a {_known()}, found the ending {path.suffix!r}; save it "
-            "as one of them, such as .csv"
+            f"{path}: expected a table in a {_known()}, found the extension {path.suffix!r}; save "
+            "it as one of them, such as .csv"
         )
     if not path.is_file():
         raise DataError(f"{path}: there is no such file; check the path")
 
 
 def check_local(path: str | os.PathLike[str]) -> None:
-    """Refuse what is no path of this machine.
+    """Reject anything but a local path.
 
     Raises
     ------
     DataError
-        If it is an address, or stands for standard input.
+        If it is a URL or "-" for standard input.
     """
     if _ADDRESS.match(str(path)):
-        raise DataError(f"{path}: addresses are not fetched; download the file and give its path")
+        raise DataError(f"{path}: expected a path, found a URL; download the file first")
     if str(path) == "-":
-        raise DataError("-: standard input is not read; write it to a file and give its path")
+        raise DataError("-: standard input is not supported; write it to a file and give its path")
 
 
 def is_columnar(path: Path) -> bool:
-    """Whether pyarrow reads the file as a table of typed columns, or the folder as parts of one."""
+    """Whether this is a file with typed columns that pyarrow reads, or a folder of such files."""
     if path.is_dir():
         found = False
         for one in path.rglob("[!._]*"):
@@ -83,12 +83,12 @@ def is_columnar(path: Path) -> bool:
 
 
 def read_columnar(path: Path) -> Any:
-    """A Parquet, Feather or Arrow file as a pyarrow table.
+    """Read a Parquet, Feather or Arrow file as a pyarrow table.
 
     Raises
     ------
     DataError
-        If it is damaged.
+        If the file is damaged.
     MissingExtraError
         If pyarrow is not installed.
     """
@@ -98,14 +98,14 @@ def read_columnar(path: Path) -> Any:
 
 
 def read_grid(path: Path) -> Grid:
-    """A file of any other kind.
+    """Read a file of any other format.
 
     Raises
     ------
     DataError
-        If it cannot be read, saying where it is wrong.
+        If it cannot be read; the message gives the position of the error.
     MissingExtraError
-        If a package is needed for it and not installed.
+        If it needs a package that is not installed.
     """
     if _kind(path.name) == "workbook":
         from convtimenet.data.files.workbook import read_workbook
@@ -115,8 +115,8 @@ def read_grid(path: Path) -> Grid:
     kind = _kind(name)
     if kind not in _TEXT:
         raise DataError(
-            f"{path}: expected a table in it, in a {_known()}, found {name!r}; unpack it and save "
-            "it as .csv"
+            f"{path}: expected it to contain a {_known()}, found {name!r}; unpack it and save it "
+            "as .csv"
         )
     check_text(path, content)
     if kind == "json":
@@ -133,7 +133,7 @@ def read_grid(path: Path) -> Grid:
 
 
 def _kind(name: str) -> Kind | None:
-    """The kind of a file by the ending of its name, that of compression left out."""
+    """The kind of a file by its extension, ignoring one for compression."""
     stem, ending = os.path.splitext(name.lower())
     if ending in COMPRESSED:
         kind = _KINDS.get(os.path.splitext(stem)[1])

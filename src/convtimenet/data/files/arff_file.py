@@ -1,4 +1,4 @@
-"""Weka's `.arff` text, as the UEA and UCR archives use it: a case a line, its label last."""
+"""Read Weka's `.arff` files as used by the UEA and UCR archives: one case per line, label last."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ class _Attribute:
 
 
 def read_arff(path: Path) -> CaseFile:
-    """The cases of an `.arff` or `.arff.gz` file.
+    """Read the cases of an `.arff` file, compressed or not.
 
-    Either the numbers of a case of one channel, or one relational attribute, in quotes, whose rows
-    are channels. A nominal attribute, or a number named "target" or the like, is the label.
+    A line holds the numbers of a univariate case, or one quoted relational attribute whose rows are
+    channels. The label is a nominal attribute, or a number with a name such as "target".
 
     Raises
     ------
     DataError
-        If the file is damaged or not in that format; the message gives the line.
+        If the file is damaged or has another format; the message gives the line.
     """
     numbered = (
         (number, line)
@@ -53,7 +53,7 @@ def read_arff(path: Path) -> CaseFile:
     if relational and len(values) > 1:
         raise DataError(
             f"{path} must have one relational attribute and a label, found {len(values)} "
-            "attributes beside the label; leave the others out"
+            "attributes besides the label; leave the others out"
         )
     series: list[np.ndarray] = []
     labels: list[str] = []
@@ -61,8 +61,8 @@ def read_arff(path: Path) -> CaseFile:
         cells = _cells(line, number, path)
         if len(cells) != len(attributes):
             raise DataError(
-                f"line {number} of {path} must have {len(attributes)} values as the header has "
-                f"attributes; found {len(cells)}; correct the line"
+                f"line {number} of {path} must have {len(attributes)} values, one per attribute; "
+                f"found {len(cells)}; correct the line"
             )
         if label is not None:
             labels.append(_checked(cells[label], attributes[label], number, path))
@@ -75,7 +75,7 @@ def read_arff(path: Path) -> CaseFile:
 
 
 def _attributes(numbered: Iterable[tuple[int, str]], path: Path) -> list[_Attribute]:
-    """What each value of a line is; leaves the cases in `numbered`."""
+    """The attributes of the header; leaves the cases in `numbered`."""
     attributes: list[_Attribute] = []
     within = False
     for number, line in numbered:
@@ -113,8 +113,8 @@ def _attribute(line: str, number: int, path: Path) -> _Attribute:
     if kind.startswith("{") and kind.endswith("}"):
         return _Attribute(name, "nominal", frozenset(_cells(kind[1:-1], number, path)))
     raise DataError(
-        f"line {number} of {path}: expected an attribute that is numeric, relational or a list of "
-        f"classes in braces; found {line[:60]!r}; leave such attributes out"
+        f"line {number} of {path}: expected a numeric or relational attribute, or a list of "
+        f"classes in braces; found {line[:60]!r}; leave the attribute out"
     )
 
 
@@ -123,8 +123,8 @@ def _label_of(attributes: list[_Attribute], path: Path) -> int | None:
     if len(nominal) > 1:
         names = " and ".join(repr(attributes[i].name) for i in nominal)
         raise DataError(
-            f"{path} must have one nominal attribute, the label; found {names}; leave out those "
-            "that are none"
+            f"{path} must have one nominal attribute, the label; found {names}; leave the others "
+            "out"
         )
     if nominal:
         return nominal[0]
@@ -139,7 +139,7 @@ def _cells(line: str, number: int, path: Path) -> list[str]:
     if line.startswith("{"):
         raise DataError(
             f"line {number} of {path} is in the sparse form {{index value, ...}}, which is not "
-            "read; save it as plain .arff (Weka's filter SparseToNonSparse)"
+            "supported; save it as dense .arff (Weka's filter SparseToNonSparse)"
         )
     cells, end = [], 0
     while True:
@@ -147,7 +147,7 @@ def _cells(line: str, number: int, path: Path) -> list[str]:
         if match is None:
             raise DataError(
                 f"line {number} of {path} must hold values separated by ','; found "
-                f"{line[end : end + 40]!r}; close quotes, and put text that holds ',' in quotes"
+                f"{line[end : end + 40]!r}; close quotes, and quote text that contains ','"
             )
         cells.append(_plain(match[1].strip()))
         end = match.end()
@@ -174,7 +174,7 @@ def _case(rows: list[list[str]], number: int, path: Path) -> np.ndarray:
     if len(set(map(len, rows))) > 1:
         raise DataError(
             f"line {number} of {path} has channels of {min(map(len, rows))} to "
-            f"{max(map(len, rows))} steps; expected as many for each; fill with '?'"
+            f"{max(map(len, rows))} steps; expected equal lengths; pad with '?'"
         )
     try:
         return np.array([[number_in(cell) for cell in row] for row in rows])

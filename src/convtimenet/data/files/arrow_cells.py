@@ -1,4 +1,4 @@
-"""Cells that pyarrow cut: the same as Python's reader gives, faster."""
+"""Split delimited text with pyarrow: the same cells as from Python's csv module, but faster."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from convtimenet.data.text.numbers import MISSING
 
 __all__ = ["ArrowCells", "cut"]
 
-pc: Any = compute  # its functions are made when it is imported: checkers know none
-_LONGEST = 131_072  # bytes of a cell that Python's reader takes
+pc: Any = compute  # its functions are generated at import, unknown to type checkers
+_LONGEST = 131_072  # longest cell in bytes that Python's csv module accepts
 
 
 def cut(
@@ -27,8 +27,8 @@ def cut(
     names: Sequence[str],
     place: Callable[[int], str],
 ) -> list[CellColumn] | None:
-    """The columns of a text file in UTF-8, of which the first lines are given as text; None where
-    Python's reader shall look at it."""
+    """The columns of UTF-8 text, with its first lines in `first`; None if it must be read with
+    Python's csv module."""
     quoted = b'"' in content
     mark = re.escape(dialect.delimiter)
     # quotes in the middle of a cell, doubled ones, comments, a header over several lines
@@ -60,7 +60,7 @@ def cut(
 
 
 def _has_empty_row(columns: Sequence[Any]) -> bool:
-    """Whether a row holds nothing but delimiters."""
+    """Whether any row consists only of delimiters."""
     empty = pc.equal(columns[0], "")
     for column in columns[1:]:
         empty = pc.and_(empty, pc.equal(pc.utf8_trim_whitespace(column), ""))
@@ -68,7 +68,7 @@ def _has_empty_row(columns: Sequence[Any]) -> bool:
 
 
 def _stray(mark: str) -> re.Pattern[bytes]:
-    """A quote that neither begins nor ends a cell."""
+    """A quote that neither starts nor ends a cell."""
     return re.compile(rf'[^{mark}\r\n]"[^{mark}\r\n]'.encode())
 
 
@@ -77,7 +77,7 @@ def _longest(column: Any) -> int:
 
 
 class ArrowCells(CellColumn):
-    """A column of text as pyarrow holds it, None where it is null."""
+    """A text column stored as a pyarrow array; null cells are None."""
 
     def __init__(self, name: str, array: Any, place: Callable[[int], str]):
         super().__init__(name, (), place)
@@ -121,4 +121,4 @@ class ArrowCells(CellColumn):
         try:
             return pc.cast(known, pa.float64()).to_numpy()
         except pa.ArrowInvalid:
-            return super().plain()  # spaces, signs and other ways to write a number
+            return super().plain()  # numbers with spaces, signs and so on

@@ -1,4 +1,4 @@
-"""What the files of labelled cases have in common: their text, and what is read out of it."""
+"""Shared code for files of labelled cases: the result type, text, numbers and labels."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _WHOLE = re.compile(r"[+-]?(0|[1-9]\d{0,17})")
 
 @dataclass(frozen=True, kw_only=True)
 class CaseFile:
-    """What a file says of n cases.
+    """The content of a file of n cases.
 
     Attributes
     ----------
@@ -32,11 +32,11 @@ class CaseFile:
         n arrays (C, L_i) of float64; NaN where a value is missing.
     labels : ndarray of shape (n,) or None
     task : {"classify", "regress"} or None
-        What the labels are, where the file says so.
+        Whether the labels are classes or numbers to predict, if the file says so.
     channels : tuple of str or None
-        Their C names, where the file has some.
+        The C channel names, if the file has any.
     notices : tuple of str
-        What was decided in reading it.
+        What was inferred when reading it.
     """
 
     series: Sequence[np.ndarray]
@@ -47,7 +47,7 @@ class CaseFile:
 
 
 def text_of(path: Path) -> str:
-    """The text of a file, unpacked, in whatever encoding.
+    """The decompressed and decoded text of a file.
 
     Raises
     ------
@@ -58,7 +58,7 @@ def text_of(path: Path) -> str:
 
 
 def number_in(cell: str, decimal: str = ".") -> float:
-    """The number of a cell, NaN for a missing one.
+    """A cell as a number, NaN if it is missing.
 
     Raises
     ------
@@ -68,7 +68,7 @@ def number_in(cell: str, decimal: str = ".") -> float:
     text = cell.strip()
     if text.lower() in MISSING:
         return np.nan
-    if decimal == "." and "_" not in text:  # the usual case; float() reads Python's underscores too
+    if decimal == "." and "_" not in text:  # the common case; float() also accepts underscores
         with suppress(ValueError):
             return float(text)
     number = number_of(text, decimal)
@@ -80,13 +80,13 @@ def number_in(cell: str, decimal: str = ".") -> float:
 def labels_in(
     cells: Sequence[str], places: Sequence[str], path: Path, decimal: str = "."
 ) -> np.ndarray | None:
-    """Labels of a file that does not say what they are, in the type that a frame would have:
-    whole numbers, numbers, or text; None where every case lacks one.
+    """Labels of a file that does not declare their type, with an inferred type: integers, floats or
+    text; None if no case has a label.
 
     Raises
     ------
     DataError
-        If only some cases have one.
+        If only some cases have a label.
     """
     texts = [cell.strip() for cell in cells]
     missing = [text.lower() in MISSING for text in texts]
@@ -95,7 +95,7 @@ def labels_in(
     if any(missing):
         raise DataError(
             f"{path}, {places[missing.index(True)]}: every case needs a label; found "
-            f"{texts[missing.index(True)]!r}; leave the case out, or write its label in another way"
+            f"{texts[missing.index(True)]!r}; leave the case out, or rename its label"
         )
     if all(_WHOLE.fullmatch(text) for text in texts):
         return np.array(list(map(int, texts)), dtype=np.int64)

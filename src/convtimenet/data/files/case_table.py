@@ -1,5 +1,5 @@
-"""Labelled cases as a table of text: one case a row, as in the UCR archive's files, or in long form
-with the rows of each case below one another."""
+"""Read labelled cases from a delimited text file: one case per row, as in the UCR archive, or in
+long form with one row per case and time step."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ _CHANNELS = frozenset({"dim", "dimid", "dimension", "channel", "channelid"})
 _NUMBERED = re.compile(r"(?P<stem>.*?)[ _.-]*(?P<number>\d+)")
 _NUMBER_FIRST = re.compile(r"(?P<number>\d+)[ _.-]+(?P<stem>.*\D)")
 _COUNTED = 5
-"""Numbers that count up in the first row and are taken as names, whatever is beside them."""
-_WITHOUT_NAMES = "name the column of the labels 'label' in a header line"
-_REMEDY = "pass its name as label_col (--label_col), or call it 'label' in a header line"
+"""This many consecutive numbers in the first row make it a header, whatever its other cells are."""
+_WITHOUT_NAMES = "name the label column 'label' in a header line"
+_REMEDY = "pass its name as label_col (--label_col), or name it 'label' in the header line"
 
 
 @dataclass(frozen=True)
 class _Grid:
-    """The cells of a file; rows may be of unequal length where there is no header."""
+    """The cells of a file; without a header, rows may have unequal lengths."""
 
     names: tuple[str, ...] | None
     rows: list[list[str]]
@@ -56,13 +56,13 @@ class _Grid:
         return all(_is_number(row[at], self.decimal) for row in self.rows)
 
     def numbers(self, row: int, columns: Sequence[int]) -> np.ndarray:
-        """Cells of a row as float64."""
+        """The cells of a row as float64."""
         cells = [self.rows[row][at] for at in columns]
         if self.decimal == "." and "_" not in "".join(cells):
             try:
                 return np.array(list(map(float, cells)))
             except ValueError:
-                pass  # some are missing or text: look at each
+                pass  # some are missing or text: convert them one by one
         found = np.empty(len(columns))
         for k, at in enumerate(columns):
             try:
@@ -78,19 +78,18 @@ class _Grid:
 
 
 def read_case_table(path: Path, label: str | None = None) -> CaseFile:
-    """The cases of a delimited text file: .csv, .tsv or .txt, packed or not.
+    """Read the cases of a delimited text file: .csv, .tsv or .txt, compressed or not.
 
-    With a header, the label is the column that `label` names, else the one named label, class or
-    target, else the only one of text
-    or the only one whose name does not go on counting (t0, t1, ..., group). Rows that share a case
-    id are one case, in the order of their time column. Without a header the label is first in .tsv
-    and .txt files, as in the UCR archive, and first or last in .csv files.
+    With a header, the label column is the one named by `label`, else the one named label, class or
+    target, else the only text column, or the only one whose name is not numbered like the others
+    (t0, t1, ..., group). Rows with the same case id are one case, ordered by their time column.
+    Without a header the label is the first column of .tsv and .txt files, as in the UCR archive,
+    and the first or last of .csv files.
 
     Raises
     ------
     DataError
-        If cells are no numbers, or it cannot be told which column is the label; the message gives
-        the line.
+        If cells are not numbers (the message gives the line), or the label column is ambiguous.
     """
     grid = _grid(path)
     if label is not None and label not in (grid.names or ()):
@@ -116,7 +115,7 @@ def read_case_table(path: Path, label: str | None = None) -> CaseFile:
     if below and len(set(grid.column(below[0]))) < len(grid.rows):
         raise DataError(
             f"{path}: column {grid.names[below[0]]!r} has a row for each channel; write one column "
-            "a channel instead, in pandas with table.pivot(index=[case, time], columns="
+            "per channel instead, in pandas with table.pivot(index=[case, time], columns="
             f"{grid.names[below[0]]!r}, values=...)"
         )
     repeated = [i for i in ids if len(set(grid.column(i))) < len(grid.rows)]
@@ -125,9 +124,9 @@ def read_case_table(path: Path, label: str | None = None) -> CaseFile:
         return _long(grid, repeated[0], times[:1], strong, {*others[:1]} if others else set())
     if times:
         raise DataError(
-            f"{path}: found a time column {grid.names[times[0]]!r} and no column that tells cases "
-            "apart; for labelled cases name one 'case_id', or write one case a row; to forecast "
-            "such a table use convtimenet forecast"
+            f"{path}: found a time column {grid.names[times[0]]!r} but no column with case ids; "
+            "for labelled cases name one 'case_id', or write one case per row; to forecast such a "
+            "table use convtimenet forecast"
         )
     return _wide(grid, ids, strong)
 
@@ -148,12 +147,12 @@ def _grid(path: Path) -> _Grid:
         raise DataError(f"{path}: expected labelled cases, found an empty file; check the path")
     if lines[0].lstrip().startswith("@"):
         raise DataError(
-            f"{path}: found the header of a .ts or .arff file ({lines[0].strip()[:40]!r}); rename "
-            "the file so that it ends in .ts or .arff"
+            f"{path}: found the header of a .ts or .arff file ({lines[0].strip()[:40]!r}); give "
+            "the file the extension .ts or .arff"
         )
     delimiter = said or find_delimiter(lines)
     if not any(delimiter in line for line in lines):
-        delimiter = " "  # rows may be of unequal length
+        delimiter = " "  # rows of unequal length, which `find_delimiter` does not accept
     rows, places = _split(lines, numbers, delimiter, path)
     decimal = (
         "."
@@ -166,14 +165,14 @@ def _grid(path: Path) -> _Grid:
         rows, places = rows[1:], places[1:]
         _check_header(names, rows, places, path)
         nothing = {i for i, name in enumerate(names) if not name and not any(r[i] for r in rows)}
-        if nothing:  # a delimiter at the end of every line makes a column of nothing
+        if nothing:  # a delimiter at the end of every line makes an empty column
             names = tuple(name for i, name in enumerate(names) if i not in nothing)
             rows = [[cell for i, cell in enumerate(row) if i not in nothing] for row in rows]
     return _Grid(names, rows, places, decimal, path)
 
 
 def _decimal(rows: list[list[str]], places: list[str], path: Path) -> str:
-    """The decimal mark, by the cells that have one reading."""
+    """The decimal mark, inferred from unambiguous cells."""
     marked = [[cell for cell in row if "," in cell] for row in rows]
     if not any(marked):
         return "."
@@ -190,7 +189,7 @@ def _decimal(rows: list[list[str]], places: list[str], path: Path) -> str:
 def _split(
     lines: list[str], numbers: list[str], delimiter: str, path: Path
 ) -> tuple[list[list[str]], list[str]]:
-    """The cells of each row, and where it is; quoted cells may go on over several lines."""
+    """The cells of each row, and its position; quoted cells may span several lines."""
     if delimiter == " ":
         return [line.split() for line in lines], numbers
     reader = csv.reader((line + "\n" for line in lines), delimiter=delimiter, skipinitialspace=True)
@@ -214,7 +213,7 @@ def _is_number(cell: str, decimal: str) -> bool:
 
 
 def _has_header(rows: list[list[str]], decimal: str) -> bool:
-    """Whether the first row is of names: text above numbers, or numbers that count the steps."""
+    """Whether the first row is a header: text above numbers, or consecutive step numbers."""
     first, below = rows[0], rows[1:]
     text = [not _is_number(cell, decimal) for cell in first]
     if any(text[1:-1]) or (len(first) > 1 and text[0] and text[-1]):
@@ -230,7 +229,7 @@ def _has_header(rows: list[list[str]], decimal: str) -> bool:
 
 
 def _key(name: str) -> str:
-    """A column's name without what writers vary."""
+    """A column name in lower case, without spaces, "_" and "-"."""
     return re.sub(r"[\s_-]", "", name.lower())
 
 
@@ -245,11 +244,11 @@ def _check_header(
         if len(row) != len(names):
             raise DataError(
                 f"{path}, {place}: expected {len(names)} cells as in the header, found {len(row)}; "
-                "leave the cells behind a short case's end empty"
+                "leave the cells after the end of a short case empty"
             )
 
 
-# --- one case a row ------------------------------------------------------------------------------
+# --- one case per row ----------------------------------------------------------------------------
 
 
 def _headless(grid: _Grid) -> CaseFile:
@@ -258,13 +257,13 @@ def _headless(grid: _Grid) -> CaseFile:
         at = [len(row) for row in grid.rows].index(shortest)
         raise DataError(
             f"{grid.path}, {grid.places[at]}: expected a label and numbers, found {shortest} "
-            "cell(s); write one case a row, its values separated by ',' or tabs"
+            "cell(s); write one case per row, with values separated by ',' or tabs"
         )
     notices: list[str] = []
     ucr = not re.search(r"\.csv(\.gz)?$", grid.path.name.lower())
     at = 0 if ucr else _label_without_name(grid)
     if at is None:
-        notices.append(f"no column was found that is the label; if there is one, {_WITHOUT_NAMES}")
+        notices.append(f"found no label column; if there is one, {_WITHOUT_NAMES}")
         return CaseFile(
             series=[grid.numbers(i, range(len(row)))[None] for i, row in enumerate(grid.rows)],
             labels=None,
@@ -272,7 +271,7 @@ def _headless(grid: _Grid) -> CaseFile:
         )
     labels = labels_in(grid.column(at), grid.places, grid.path, grid.decimal)
     if not ucr or (labels is not None and labels.dtype.kind == "f"):
-        notices.append(f"the {'last' if at else 'first'} column is taken as the label")
+        notices.append(f"the {'last' if at else 'first'} column is used as the label")
     series = []
     for i, row in enumerate(grid.rows):
         columns = range(1, len(row)) if at == 0 else range(len(row) - 1)
@@ -281,7 +280,8 @@ def _headless(grid: _Grid) -> CaseFile:
 
 
 def _label_without_name(grid: _Grid) -> int | None:
-    """0 or -1, the column that is text or, of numbers, alone whole; None where neither is."""
+    """The label column, first (0) or last (-1): the only text column of the two, else the only
+    integer column; None if neither qualifies."""
     for test in (
         lambda at: not grid.numeric(at),
         lambda at: all(re.fullmatch(r"\s*[+-]?\d+\s*", cell) for cell in grid.column(at)),
@@ -291,7 +291,7 @@ def _label_without_name(grid: _Grid) -> int | None:
             return found[0]
         if found:
             raise DataError(
-                f"{grid.path}: the label may be the first column or the last; {_WITHOUT_NAMES}"
+                f"{grid.path}: the label may be the first or the last column; {_WITHOUT_NAMES}"
             )
     return None
 
@@ -308,19 +308,19 @@ def _wide(grid: _Grid, ids: list[int], strong: list[int]) -> CaseFile:
         found = text or odd
         if len(found) > 1:
             raise DataError(
-                f"{grid.path}: the columns {', '.join(repr(names[i]) for i in found[:5])} may all "
-                "be the label; pass the one that is as label_col (--label_col), and leave the "
+                f"{grid.path}: any of the columns {', '.join(repr(names[i]) for i in found[:5])} "
+                "may be the label; pass the right one as label_col (--label_col), and leave the "
                 "others out"
             )
         if found:
             label = found[0]
-            notices.append(f"the column {names[label]!r} is taken as the label")
+            notices.append(f"the column {names[label]!r} is used as the label")
         else:
-            notices.append(f"no column was found that is the label; if there is one, {_REMEDY}")
+            notices.append(f"found no label column; if there is one, {_REMEDY}")
     values = [i for i in rest if i != label]
     channels, stems = _channels(names, values, grid.path)
     if ids:
-        notices.append(f"the column {names[ids[0]]!r} is taken as the number of the case")
+        notices.append(f"the column {names[ids[0]]!r} is used as the case number")
     labels = None
     if label is not None:
         labels = labels_in(grid.column(label), grid.places, grid.path, grid.decimal)
@@ -333,10 +333,10 @@ def _wide(grid: _Grid, ids: list[int], strong: list[int]) -> CaseFile:
 def _channels(
     names: tuple[str, ...], values: list[int], path: Path
 ) -> tuple[list[list[int]], tuple[str, ...] | None]:
-    """The columns of each channel: one for all of them, or as their names (x_0, ..., y_0, ...)
-    say."""
+    """The columns of each channel, from their names (x_0, ..., y_0, ...), or a single channel with
+    all columns."""
     if not values:
-        raise DataError(f"{path}: expected columns of numbers beside the label, found none")
+        raise DataError(f"{path}: expected numeric columns besides the label, found none; add one")
     parts = [_NUMBERED.fullmatch(names[i]) for i in values]
     if not any(parts):
         parts = [_NUMBER_FIRST.fullmatch(names[i]) for i in values]
@@ -349,15 +349,15 @@ def _channels(
     if others and counted:
         steps_of = next(iter(counted.values()))
         raise DataError(
-            f"{path}: the columns {', '.join(map(repr, others[:5]))} do not go on counting as "
-            f"{names[min(steps_of.values())]!r} does: they may be no steps of the series; leave "
-            "them out, name the number of the case 'case_id', or number them too"
+            f"{path}: the columns {', '.join(map(repr, others[:5]))} are not numbered like "
+            f"{names[min(steps_of.values())]!r}, so they may not be time steps; leave them out, "
+            "name the column of case numbers 'case_id', or number them too"
         )
     steps = {tuple(sorted(one)) for one in columns.values()}
     if len(counted) > 1 and len(steps) > 1:
         raise DataError(
             f"{path}: the channels {', '.join(map(repr, list(counted)[:5]))} are numbered "
-            "differently; give each the same steps, with empty cells where values are missing"
+            "differently; give all the same steps, with empty cells where values are missing"
         )
     if (
         len(steps) > 1
@@ -388,11 +388,11 @@ def _long(
         )
     members = [np.flatnonzero(of == i) for i in range(len(numbers))]
     rest = [i for i in range(len(names)) if i not in (case, *time, *left_out)]
-    notices = [f"rows with the same {names[case]!r} are one case"]
+    notices = [f"rows with the same {names[case]!r} form one case"]
     label = _label_of_cases(grid, members, rest, strong, notices)
     values = [i for i in rest if i != label]
     if not values:
-        raise DataError(f"{grid.path}: expected columns of numbers beside the label, found none")
+        raise DataError(f"{grid.path}: expected columns besides the label, found none; add one")
     places = [grid.places[rows[0]] for rows in members]
     series = [
         np.stack([grid.numbers(i, values) for i in rows.tolist()], axis=1) for rows in members
@@ -412,7 +412,7 @@ def _long(
 def _label_of_cases(
     grid: _Grid, members: list[np.ndarray], rest: list[int], strong: list[int], notices: list[str]
 ) -> int | None:
-    """The column of the labels: the same in all rows of a case."""
+    """The label column, which is constant within each case."""
     assert grid.names is not None
 
     def differs(at: int) -> int | None:
@@ -428,8 +428,8 @@ def _label_of_cases(
         if row is not None:
             raise DataError(
                 f"{grid.path}, {grid.places[row]}: the label in column {grid.names[strong[0]]!r} "
-                "is another than in the rows before of the same case; correct it, or rename the "
-                "column if it is no label"
+                "differs from earlier rows of the same case; correct it, or rename the column if "
+                "it is not the label"
             )
         return strong[0]
     constant = [i for i in rest if differs(i) is None]
@@ -438,12 +438,11 @@ def _label_of_cases(
     if len(found) > 1:
         names = ", ".join(repr(grid.names[i]) for i in found[:5])
         raise DataError(
-            f"{grid.path}: the columns {names} are the same in all rows of a case and may all be "
-            "the label; pass the name of the one that is as label_col (--label_col), and leave the "
-            "others out"
+            f"{grid.path}: the columns {names} are constant within each case, and any may be the "
+            "label; pass the right one as label_col (--label_col), and leave the others out"
         )
     if not found:
-        notices.append(f"no column was found that is the label; if there is one, {_REMEDY}")
+        notices.append(f"found no label column; if there is one, {_REMEDY}")
         return None
-    notices.append(f"the column {grid.names[found[0]]!r} is taken as the label")
+    notices.append(f"the column {grid.names[found[0]]!r} is used as the label")
     return found[0]

@@ -1,4 +1,4 @@
-"""Parquet, Feather and Arrow files, through pyarrow."""
+"""Read Parquet, Feather and Arrow files with pyarrow."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from convtimenet.errors import DataError, MissingExtraError
 
 
 def read_arrow_table(path: Path) -> Any:
-    """The file as a pyarrow table, or a folder of Parquet files whose names may hold columns.
+    """Read a file, or a (partitioned) folder of Parquet files, as a pyarrow table.
 
     Raises
     ------
@@ -31,7 +31,7 @@ def read_arrow_table(path: Path) -> Any:
             return parquet.read_table(path)
         try:
             return feather.read_table(path)
-        except pa.ArrowInvalid:  # a stream, as `pa.ipc.new_stream` writes it
+        except pa.ArrowInvalid:  # the stream format of `pa.ipc.new_stream`
             with pa.OSFile(str(path)) as file:
                 return ipc.open_stream(file).read_all()
     except (pa.ArrowException, OSError) as error:

@@ -1,8 +1,8 @@
-"""Delimited text: ``.csv``, ``.tsv`` and ``.txt``.
+"""Read delimited text: ``.csv``, ``.tsv`` and ``.txt``.
 
-Large files are cut into cells by pyarrow where it is installed, others by Python's own reader. What
-the cells mean is decided by the same code, so both give the same table and the same errors; a file
-that the two could take differently goes to Python's.
+Large files are split into cells by pyarrow if it is installed, others by Python's csv module. The
+cells are interpreted by the same code, so both give the same table and the same errors. A file that
+the two might split differently is read with the csv module.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from convtimenet.errors import DataError
 
 __all__ = ["read_delimited"]
 
-_LARGE = 2**18  # bytes from which pyarrow's import is worth its time
+_LARGE = 2**18  # bytes from which importing pyarrow pays off
 _FIRST_LINES, _FIRST_PART = 300, 2**20
 _SOME_ROWS = 4096
 
 
 def read_delimited(path: Path, content: bytes) -> Grid:
-    """Read a file with a line of names and rows below it, without looking at its times.
+    """Read a file with a header line and rows below it, without parsing its times.
 
     Raises
     ------
     DataError
         If it has no rows, repeats a column name, or a row has more or fewer cells than the header.
     """
-    if content.isascii() and 0 not in content[:1000]:  # the usual case, decoded when it is needed
+    if content.isascii() and 0 not in content[:1000]:  # the common case, decoded only on demand
         text, notices = partial(str, content, "ascii"), ()
         head = _first_lines(content[: _FIRST_PART + 1].decode("ascii"), text)
     else:
@@ -58,13 +58,13 @@ def read_delimited(path: Path, content: bytes) -> Grid:
         ]
     skipped = body.comments + dialect.comments
     if skipped:
-        notices += (f"{skipped} lines of comment (#) are left out",)
+        notices += (f"skipped {skipped} comment lines (#)",)
     if dialect.titles:
         shown = next(
             line.strip() for line in head[dialect.header - dialect.titles :] if line.strip()
         )
-        notices += (f"the lines above the header are left out: {shown[:60]!r}",)
-    # a delimiter at the end of every line makes a column of nothing
+        notices += (f"skipped the lines above the header: {shown[:60]!r}",)
+    # a delimiter at the end of every line makes an empty column
     kept = {c.name: c for c in columns if c.name or c.coded()[1] != [""]}
     repeated = [c.name for c in columns if c.name in kept and kept[c.name] is not c]
     if repeated:
@@ -80,10 +80,10 @@ def read_delimited(path: Path, content: bytes) -> Grid:
 
 
 def _first_lines(part: str, text: Callable[[], str]) -> list[str]:
-    """Lines from which the rest can be told, whole ones, by the first part of a text."""
+    """The first complete lines of a text, to detect its dialect."""
     lines = part.splitlines(keepends=True)
     if len(part) > _FIRST_PART:
-        if len(lines) < _FIRST_LINES // 100:  # lines as long as this part
+        if len(lines) < _FIRST_LINES // 100:  # very long lines
             return list(itertools.islice(io.StringIO(text(), newline=""), _FIRST_LINES))
         lines.pop()
     return lines[:_FIRST_LINES]
@@ -101,14 +101,14 @@ def _names(path: Path, head: list[str], dialect: Dialect) -> list[str]:
     names = [name.strip() for name in row]
     if dates := [name for name in names if looks_like_date(name)]:
         raise DataError(
-            f"{path}: expected a header line with the columns' names, found {dates[0]!r} in it; "
-            "write a header line, and times downwards in one column"
+            f"{path}: expected a header line with column names, found {dates[0]!r} in it; "
+            "write a header line, and put the times in one column"
         )
     return names
 
 
 class _Body:
-    """The rows below the header, cut by Python's reader when they are asked for."""
+    """The rows below the header, split by the csv module on demand."""
 
     def __init__(self, path: Path, text: Callable[[], str], dialect: Dialect, width: int):
         self.path, self.text, self.dialect, self.width = path, text, dialect, width
@@ -119,7 +119,7 @@ class _Body:
         """The cells of each column."""
         columns: list[list[str]] = [[] for _ in range(self.width)]
         rows = self._rows()
-        # some rows at a time: the collector of garbage looks at every list that is alive
+        # in chunks: the garbage collector visits every list that is alive
         while some := list(itertools.islice(rows, _SOME_ROWS)):
             for column, cells in zip(columns, zip(*some, strict=True), strict=True):
                 column.extend(cells)
@@ -132,7 +132,7 @@ class _Body:
         return columns
 
     def place(self, row: int) -> str:
-        """The line that a row ends in."""
+        """The line on which a row ends."""
         if not self._lines:
             for _ in self._rows(lines=self._lines):
                 pass
@@ -154,12 +154,12 @@ class _Body:
                         continue
                     if not "".join(row).strip():
                         continue
-                    if not any(row[width:]):  # a delimiter behind the last cell
+                    if not any(row[width:]):  # a trailing delimiter
                         row = row[:width]
                     if len(row) != width:
                         raise self._ragged(before + reader.line_num, row)
                 elif not row[0] and not "".join(row).strip():
-                    continue  # nothing but delimiters, as spreadsheets write empty rows
+                    continue  # only delimiters, as spreadsheets write empty rows
                 if lines is not None:
                     lines.append(before + reader.line_num)
                 yield row
@@ -171,14 +171,14 @@ class _Body:
         mark = self.dialect.delimiter
         return DataError(
             f"{self.path}, line {line}: expected {self.width} cells as in the header, found "
-            f"{len(row)}; quote cells that contain {mark!r}, or correct the line, or leave "
-            "it out if it is a remark"
+            f"{len(row)}; quote cells that contain {mark!r}, correct the line, or remove it if it "
+            "is a remark"
         )
 
 
 def _is_comment(row: list[str], width: int) -> bool:
-    """Whether a row is a comment; one with as many cells as the header may be data that begins
-    with the mark, unless a space follows it."""
+    """Whether a row is a comment. A row with as many cells as the header may be data that starts
+    with "#", unless a space follows."""
     return bool(row) and row[0][:1] == "#" and (len(row) != width or row[0][:2] == "# ")
 
 

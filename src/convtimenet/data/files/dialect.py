@@ -1,4 +1,4 @@
-"""How a text file lays its cells out: found from its first rows, verified on all of them."""
+"""Detect the dialect of a delimited text file from its first lines."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ __all__ = [
 
 _DELIMITERS = (",", ";", "\t", "|")
 _SAID = re.compile(r"sep=(.)\s*", re.IGNORECASE)
-_SAMPLE = 100  # rows that the delimiter is found from
+_SAMPLE = 100  # number of rows used to detect the delimiter
 
 
 @dataclass(frozen=True, kw_only=True)
 class Dialect:
-    """How a file lays out its cells.
+    """The layout of a delimited text file.
 
     Attributes
     ----------
     delimiter
-        What stands between cells.
+        Delimiter between cells.
     header
-        Lines before the one that holds the columns' names.
+        Number of lines before the header line.
     commented
-        Whether that line begins with ``#``, as numpy writes it.
+        Whether the header line starts with ``#``, as numpy writes it.
     comments
-        Lines of comment before it.
+        Number of comment lines before the header.
     titles
-        Lines of a title before it.
+        Number of title lines before the header.
     """
 
     delimiter: str
@@ -52,7 +52,7 @@ class Dialect:
 
 
 def find_dialect(lines: list[str]) -> Dialect:
-    """The dialect of a file by its first lines."""
+    """Detect the dialect of a file from its first lines."""
     before, comments = 0, []
     said = None
     for i, line in enumerate(lines):
@@ -84,16 +84,17 @@ def find_dialect(lines: list[str]) -> Dialect:
 
 
 def said_delimiter(line: str) -> str | None:
-    """The delimiter that a first line such as ``sep=;`` says."""
+    """The delimiter declared by a first line such as ``sep=;``, else None."""
     match = _SAID.fullmatch(line.strip("\r\n"))
     return None if match is None else match[1]
 
 
 def find_delimiter(lines: Sequence[str]) -> str:
-    """What stands between cells, by lines that hold some.
+    """Detect the delimiter from lines with cells.
 
-    It is the mark that cuts the most rows into the same number of cells, and of several such the
-    one that gives the most cells; blanks where no mark does and they cut all alike.
+    The best delimiter splits the most rows into the same number of cells; ties go to the one that
+    gives the most cells. Spaces are used if no other delimiter splits the rows and they split all
+    rows into the same number of cells.
     """
     some = list(lines[:_SAMPLE])
     fits = {mark: _fit(some, mark) for mark in _DELIMITERS}
@@ -104,8 +105,7 @@ def find_delimiter(lines: Sequence[str]) -> str:
 
 
 def header_at(rows: Sequence[Sequence[str]]) -> int:
-    """Which of the first rows holds the names: the first, or the one below rows of one cell that
-    are a title."""
+    """The index of the header row: the first row, or the one below title rows of a single cell."""
     filled = [sum(bool(cell.strip()) for cell in row) for row in rows]
     if not filled or sorted(filled)[len(filled) // 2] < 2:
         return 0
@@ -114,10 +114,10 @@ def header_at(rows: Sequence[Sequence[str]]) -> int:
 
 
 def _titles(lines: Sequence[str], delimiter: str) -> int:
-    """Lines of a title before the names."""
+    """Number of title lines before the header."""
     some = [(i, line) for i, line in enumerate(lines) if line.strip()][:_SAMPLE]
     if any(line.count('"') % 2 for _, line in some):
-        return 0  # a cell goes on over several lines
+        return 0  # a cell spans several lines
     try:
         at = header_at(list(rows_of([line for _, line in some], delimiter)))
     except csv.Error:
@@ -126,7 +126,7 @@ def _titles(lines: Sequence[str], delimiter: str) -> int:
 
 
 class Rows(Protocol):
-    """Rows of cells, and the number of lines that were read for them."""
+    """An iterator of rows of cells, with the number of lines read so far."""
 
     line_num: int
 
@@ -135,14 +135,15 @@ class Rows(Protocol):
 
 
 def rows_of(lines: Iterable[str], delimiter: str) -> Rows:
-    """Rows of cells; several blanks are one delimiter."""
+    """Split lines into rows of cells; consecutive spaces are one delimiter."""
     if delimiter == " ":
         lines = (" ".join(line.split()) for line in lines)
     return csv.reader(lines, delimiter=delimiter)
 
 
 def _fit(sample: list[str], delimiter: str) -> tuple[float, int]:
-    """How well a delimiter fits: the part of the rows with as many cells as most, and how many."""
+    """The most common number of cells per row (above 1), preceded by the fraction of rows that
+    have it."""
     try:
         counts = Counter(len(row) for row in rows_of(sample, delimiter) if row)
     except csv.Error:
@@ -155,7 +156,7 @@ def _fit(sample: list[str], delimiter: str) -> tuple[float, int]:
 
 
 def _is_value(cell: str) -> bool:
-    """Whether a cell is of a row below the names."""
+    """Whether a cell holds data (a date or a number) rather than a column name."""
     if looks_like_date(cell):
         return True
     try:

@@ -1,4 +1,4 @@
-"""JSON: records one a line, a list of records, or columns by name."""
+"""Read JSON: one record per line, a list of records, or columns by name."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from convtimenet.data.files.raw import decoded
 from convtimenet.data.text.times import looks_like_date
 from convtimenet.errors import DataError
 
-_SINCE_1970 = re.compile(r"-?\d{10,13}")  # as pandas writes an index of dates
+_SINCE_1970 = re.compile(r"-?\d{10,13}")  # as pandas writes a date index
 _SHAPES = (
-    'expected records such as {"date": "2024-01-31", "a": 1.5}, one a line or in a list, or '
+    'expected records such as {"date": "2024-01-31", "a": 1.5}, one per line or in a list, or '
     'columns such as {"date": [...], "a": [...]}'
 )
 
 
 def read_json(path: Path, content: bytes) -> Grid:
-    """Read records.
+    """Read a JSON file.
 
     Raises
     ------
     DataError
-        If it is no JSON of one of these shapes, naming the line.
+        If it is not JSON of one of these forms; for invalid JSON the message gives the line.
     """
     text, notices = decoded(content)
     try:
         value, place = json.loads(text), _record
         if isinstance(value, dict) and not all(isinstance(v, (list, dict)) for v in value.values()):
-            value = [value]  # one line of records
+            value = [value]  # a single record
     except ValueError as error:
         value, place = _lines(path, text, error)
     if isinstance(value, dict):
@@ -43,7 +43,9 @@ def read_json(path: Path, content: bytes) -> Grid:
         names = list(dict.fromkeys(name for record in value for name in record))
         columns = {name: [record.get(name) for record in value] for name in names}
     else:
-        raise DataError(f"{path}: {_SHAPES}; found other JSON; write it so, or save it as .csv")
+        raise DataError(
+            f"{path}: {_SHAPES}; found other JSON; use one of these forms, or save it as .csv"
+        )
     if not columns or not next(iter(columns.values())):
         raise DataError(f"{path}: {_SHAPES}; found none; write at least two records")
     for name, cells in columns.items():
@@ -58,7 +60,8 @@ def read_json(path: Path, content: bytes) -> Grid:
 
 
 def _by_key(value: dict[str, Any]) -> dict[str, Any]:
-    """Columns whose cells have keys, the same rows in each; keys that are times are a column."""
+    """Columns given as mappings from row key to cell, aligned by key; keys that are times become a
+    time column."""
     if not all(isinstance(cells, dict) for cells in value.values()):
         return {
             str(name): [*cells.values()] if isinstance(cells, dict) else cells
@@ -73,7 +76,7 @@ def _by_key(value: dict[str, Any]) -> dict[str, Any]:
 
 
 def _lines(path: Path, text: str, whole: ValueError) -> tuple[Any, Callable[[int], str]]:
-    """One record a line."""
+    """One record per line."""
     records, lines = [], []
     for number, line in enumerate(text.splitlines(), 1):
         if line.strip():

@@ -1,4 +1,4 @@
-"""Monash's ``.tsf``, one series a line and the step in its head, as a long table."""
+"""Read Monash ``.tsf`` files (one series per line, frequency in the header) as long tables."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ class _Head:
     attributes: tuple[tuple[str, str], ...]
     frequency: str | None
     first: int
-    """Lines before the first series."""
+    """Number of lines before the first series."""
 
 
 def read_tsf(path: Path, content: bytes) -> Grid:
-    """The series of a file, as columns unique_id, ds and y and one for each further attribute.
+    """Read the series as columns unique_id, ds and y, and one for each other attribute.
 
     Raises
     ------
     DataError
-        If a line is not as the head says, naming it.
+        If a line does not match the header; the message gives the line.
     """
     text, notices = decoded(content)
     lines = text.splitlines()
@@ -108,8 +108,8 @@ def _head(path: Path, lines: list[str]) -> _Head:
         elif not tag.startswith("@"):
             break
     raise DataError(
-        f"{path}: expected a head of lines that begin with @, and @data above the series; found "
-        "none; add it, or save the table as .csv"
+        f"{path}: expected header lines that start with @, and @data above the series; found none; "
+        "add them, or save the table as .csv"
     )
 
 
@@ -121,13 +121,13 @@ def _numbers(path: Path, line: int, cells: list[str]) -> np.ndarray:
 
 
 def _times(path: Path, cells: list[str], rows: np.ndarray, head: _Head) -> ArrayColumn:
-    """Each series' stamps, from its first one on."""
+    """The time stamps of each series, generated from its first one."""
     several = _SEVERAL.fullmatch(head.frequency or "")
     name = f"{several[1]}{_ONE[several[2]]}" if several else _STEPS.get(head.frequency or "")
     if name is None:
         raise DataError(
-            f"{path}: expected @frequency with one of {', '.join(_STEPS)} or such as 10_minutes, "
-            f"found {head.frequency or 'none'}; add the line or correct it"
+            f"{path}: expected @frequency with one of {', '.join(_STEPS)}, or a name such as "
+            f"10_minutes, found {head.frequency or 'none'}; add the line or correct it"
         )
     own = all(_WITH_HYPHENS.fullmatch(cell.strip()) for cell in cells)
     reading = _STAMPS if own else None
@@ -135,6 +135,6 @@ def _times(path: Path, cells: list[str], rows: np.ndarray, head: _Head) -> Array
     ends = np.cumsum(rows)
     found = np.empty(int(rows.sum()), dtype="datetime64[ns]")
     for start, end, n in zip(first, ends.tolist(), rows.tolist(), strict=True):
-        step = Frequency.asked(name, start[None])  # months keep each series' own day
+        step = Frequency.asked(name, start[None])  # months keep the day of each series
         found[end - n : end] = step.grid(np.full(n, start), np.arange(n))
     return ArrayColumn("ds", found, kind="Datetime")

@@ -1,4 +1,4 @@
-"""The arrays of an `.npz` file of cases."""
+"""Read cases from an `.npz` file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from convtimenet.errors import DataError
 
 __all__ = ["read_npz"]
 
-# what numpy and zipfile answer damage with; NotImplementedError is a RuntimeError
+# raised by numpy and zipfile for damaged files; NotImplementedError is a RuntimeError
 _DAMAGE = (
     *(ValueError, EOFError, TypeError, RuntimeError, OSError),
     *(zipfile.BadZipFile, zlib.error),
@@ -27,17 +27,17 @@ def read_npz(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
     DataError
         If the file is damaged, or has no ``X``.
     """
-    # Opened here: numpy leaves a damaged file open.
+    # opened here, because numpy leaves a damaged file open
     with path.open("rb") as file:
         try:
             with np.load(file, allow_pickle=False) as archive:
                 arrays = {key: archive[key] for key in ("X", "y") if key in archive}
                 found = sorted(archive.files)
         except _DAMAGE as error:
-            # numpy answers a bare .npy or pickled file with an array or a ValueError about pickles.
+            # for a .npy or pickled file numpy returns an array or raises a ValueError
             raise DataError(
-                f"expected an .npz of plain arrays at {path}; found damage or pickled objects; "
-                "save X padded with NaN and y as numbers or text using numpy.savez"
+                f"expected an .npz file of plain arrays at {path}; found a damaged file or pickled "
+                "objects; save X padded with NaN and y as numbers or text using numpy.savez"
             ) from error
     if "X" not in arrays:
         raise DataError(

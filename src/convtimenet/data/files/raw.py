@@ -1,4 +1,4 @@
-"""The bytes of a file that may be compressed, and their text in whatever encoding."""
+"""Read files that may be compressed, and decode text of any common encoding."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _DAMAGE = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, No
 
 
 def read_bytes(path: Path) -> tuple[bytes, str]:
-    """The content of a file, unpacked, and the name of what was in it.
+    """The decompressed content of a file, and its name without the compression extension.
 
     Raises
     ------
@@ -48,7 +48,7 @@ def read_bytes(path: Path) -> tuple[bytes, str]:
             return _unzipped(path, raw)
     except _DAMAGE as error:
         kind = {".gz": "gzip"}.get(ending, ending[1:])
-        raise DataError(f"{path}: damaged {kind} file: {error}; fetch it again") from error
+        raise DataError(f"{path}: damaged {kind} file: {error}; get a new copy") from error
     return raw, path.name
 
 
@@ -64,16 +64,16 @@ _OTHERS = {
     b"SQLite": "a database: export the table as .csv",
     b"%PDF": "a PDF: export the table as .csv",
 }
-"""What other kinds of files begin with, and what to do with them."""
+"""First bytes of other formats, and what to do with such a file."""
 
 
 def check_text(path: Path, content: bytes) -> None:
-    """Refuse a file of another kind whose name says that it is text.
+    """Reject a file that has the extension of a text format but another content.
 
     Raises
     ------
     DataError
-        If so, saying which kind it is.
+        If so, naming the actual format.
     """
     found = next((kind for mark, kind in _OTHERS.items() if content.startswith(mark)), None)
     if found is None and content[:200].lstrip().lower().startswith((b"<!doctype html", b"<html")):
@@ -91,7 +91,7 @@ def _unzipped(path: Path, raw: bytes) -> tuple[bytes, str]:
         ]
         if len(names) != 1:
             raise DataError(
-                f"{path}: expected one file in it, found {len(names)}; unpack it and give one"
+                f"{path}: expected one file in it, found {len(names)}; unpack it and give one file"
             )
         if archive.getinfo(names[0]).flag_bits & 1:
             raise DataError(f"{path}: is protected by a password; unpack it and give the file")
@@ -99,10 +99,10 @@ def _unzipped(path: Path, raw: bytes) -> tuple[bytes, str]:
 
 
 def decoded(raw: bytes) -> tuple[str, tuple[str, ...]]:
-    """Text and what to say of its encoding.
+    """Decode text; return it with a notice about its encoding.
 
-    UTF-8 and UTF-16, by their mark or without; else what Windows and old programs write in the
-    west, which reads any byte.
+    Tries UTF-8 and UTF-16, with or without a byte order mark, then Windows-1252 and Latin-1, which
+    accepts any bytes.
     """
     for mark, encoding in _BOMS:
         if raw.startswith(mark):

@@ -1,4 +1,4 @@
-"""Series whose values carry time stamps, put on equal steps."""
+"""Place cases with time stamps on a regular grid."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from convtimenet.errors import DataError
 __all__ = ["on_equal_steps"]
 
 _MOST_EMPTY = 10
-"""Times the values there are, the steps may be; beyond, the stamps are not regular."""
+"""Largest ratio of grid steps to values; above it the time stamps are not regular."""
 
 
 def on_equal_steps(
@@ -24,24 +24,24 @@ def on_equal_steps(
     places: Sequence[str],
     path: Path,
 ) -> tuple[list[np.ndarray], list[str]]:
-    """Place values on the steps that all their time stamps share.
+    """Place values on a grid with the greatest common step of all time stamps.
 
     Parameters
     ----------
     stamps, values
-        Of every channel of every case, as many of one as of the other.
+        For each channel of each case, equally many of both.
     places
-        Where each case is in the file.
+        Position of each case in the file.
 
     Returns
     -------
-    Cases (C, L_i), NaN at steps without a value, and what to say about it. A case begins with its
-    own first stamp.
+    Cases (C, L_i), NaN at steps without a value, and notices. Each case starts at its own first
+    time stamp.
 
     Raises
     ------
     DataError
-        If a stamp is none or occurs twice in a channel, or the stamps are not regular.
+        If a time stamp is invalid or occurs twice in a channel, or they are not regular.
     """
     every = [text for case in stamps for channel in case for text in channel]
     per_case = [sum(map(len, case)) for case in stamps]
@@ -58,7 +58,7 @@ def on_equal_steps(
             if len(np.unique(own[-1])) < len(own[-1]):
                 raise DataError(
                     f"{path}, {place}: a time stamp occurs twice in a channel; keep one value for "
-                    "each"
+                    "each time stamp"
                 )
         begin = min((int(one.min()) for one in own if len(one)), default=0)
         moments.append([one - begin for one in own])
@@ -80,12 +80,12 @@ def on_equal_steps(
             row[at // step] = numbers_of
         series.append(array)
     empty = slots - len(every)
-    said = f"{empty} steps between time stamps have no value; they are missing values"
+    said = f"{empty} steps between time stamps have no value and are treated as missing"
     return series, [said] if empty else []
 
 
 def _numbers(texts: list[str], places: list[str], path: Path) -> np.ndarray:
-    """Stamps as whole numbers of some unit."""
+    """Time stamps as integers in a common unit."""
     try:
         exact = [Decimal(text) for text in texts]
     except InvalidOperation:
@@ -101,14 +101,14 @@ def _numbers(texts: list[str], places: list[str], path: Path) -> np.ndarray:
 
 
 def _dates(texts: list[str], places: list[str]) -> np.ndarray:
-    """Dates as nanoseconds, or as months where each is the same moment of its month."""
+    """Dates in nanoseconds, or in months if all are at the same point of their month."""
     if all(map(is_clock, texts)):
         texts = [f"2000-01-01 {text.strip()}" for text in texts]
     try:
         times = parse_times(texts, places.__getitem__).times
-    except DataError as error:  # files of cases have no option for it
-        what = str(error).partition("; ")[0].removesuffix(", and no other time stamp decides it")
-        raise DataError(f"{what}; write stamps as 2020-01-31 06:30, or as numbers") from error
+    except DataError as error:  # the option that the message names does not exist for cases
+        what = str(error).partition("; ")[0].removesuffix(", and all time stamps are ambiguous")
+        raise DataError(f"{what}; write time stamps as 2020-01-31 06:30 or as numbers") from error
     for shift in (np.timedelta64(0, "ns"), np.timedelta64(86_400_000_000_000, "ns")):
         months = (times + shift).astype("datetime64[M]")
         if len(set((times + shift - months).tolist())) == 1:

@@ -1,4 +1,5 @@
-"""The `.ts` text of the UEA, UCR and TSER archives: a case a line, its channels between colons."""
+"""Read `.ts` files of the UEA, UCR and TSER archives: one case per line, channels separated by
+colons."""
 
 from __future__ import annotations
 
@@ -14,20 +15,20 @@ from convtimenet.errors import DataError
 
 __all__ = ["read_ts"]
 
-_BETWEEN = re.compile(r":(?![^(]*\))")  # a colon that is not within (stamp, value)
+_BETWEEN = re.compile(r":(?![^(]*\))")  # a colon outside (stamp, value)
 _PAIR = re.compile(r"\s*\(([^()]*),([^(),]*)\)\s*(?:,|$)")
 
 
 def read_ts(path: Path) -> CaseFile:
-    """The cases of a `.ts` or `.ts.gz` file.
+    """Read the cases of a `.ts` file, compressed or not.
 
-    Labels are text under ``@classLabel true``, numbers under ``@targetLabel true``, else None.
-    Under ``@timestamps true`` values are pairs (stamp, value), which are put on equal steps.
+    Labels are text with ``@classLabel true``, numbers with ``@targetLabel true``, else None. With
+    ``@timestamps true`` values are pairs (time stamp, value), which are placed on a regular grid.
 
     Raises
     ------
     DataError
-        If the file is damaged or not in that format; the message gives the line.
+        If the file is damaged or has another format; the message gives the line.
     """
     numbered = (
         (number, line)
@@ -124,8 +125,8 @@ def _header(numbered: Iterable[tuple[int, str]], path: Path) -> dict[str, str]:
         )
     if _says(header, "classlabel") and _says(header, "targetlabel"):
         raise DataError(
-            f"{path} says both @classLabel true and @targetLabel true; expected one of them, for a "
-            "line ends in one label; correct the header"
+            f"{path} has both @classLabel true and @targetLabel true; expected one of them, "
+            "because a line ends in one label; correct the header"
         )
     return header
 
@@ -152,14 +153,14 @@ def _label(text: str, numbers: bool, classes: set[str], number: int, path: Path)
 
 
 def _pairs(field: str, number: int, path: Path) -> list[tuple[str, str]]:
-    """The (stamp, value) pairs of a channel."""
+    """The (time stamp, value) pairs of a channel."""
     pairs, end = [], 0
     while end < len(field.rstrip()):
         match = _PAIR.match(field, end)
         if match is None:
             raise DataError(
-                f"line {number} of {path} must hold pairs (time stamp,value) separated by ',', as "
-                f"its header says @timestamps true; found {field[end : end + 40].strip()!r}; "
+                f"line {number} of {path} must hold pairs (time stamp,value) separated by ',', "
+                f"because of @timestamps true; found {field[end : end + 40].strip()!r}; "
                 "correct the line, or write @timestamps false"
             )
         pairs.append((match[1].strip().strip("\"'"), match[2]))
@@ -190,7 +191,7 @@ def _padded(rows: list[np.ndarray]) -> np.ndarray:
 
 
 def _contradictions(header: dict[str, str], series: list[np.ndarray]) -> list[str]:
-    """Where the cases are not as long as the header says."""
+    """Notices if the lengths of the cases contradict the header."""
     lengths = {case.shape[1] for case in series}
     said = header.get("serieslength", "").strip()
     if not _says(header, "equallength") or not lengths:

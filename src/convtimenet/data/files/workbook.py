@@ -1,4 +1,4 @@
-"""Sheets of .xlsx files, through openpyxl."""
+"""Read sheets of .xlsx files with openpyxl."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from convtimenet.errors import DataError, MissingExtraError
 
 
 def read_workbook(path: Path) -> Grid:
-    """The first sheet that holds a table: a row of names and rows below it.
+    """Read the first sheet that contains a table: a header row and rows below it.
 
     Raises
     ------
     DataError
-        If the file is damaged or no sheet holds a table.
+        If the file is damaged or no sheet contains a table.
     MissingExtraError
         If openpyxl is not installed.
     """
@@ -39,27 +39,27 @@ def read_workbook(path: Path) -> Grid:
     found = [(title, rows) for title, rows in held if _is_table(rows)]
     if not found:
         raise DataError(
-            f"{path}: expected a sheet with a row of names and rows below it, found none; write one"
+            f"{path}: expected a sheet with a header row and rows below it, found none; add one"
         )
     title, rows = found[0]
     notices = ()
     if len(found) > 1:
         others = ", ".join(repr(name) for name, _ in found[1:])
-        notices = (f"the sheet {title!r} is read; not used: {others}",)
+        notices = (f"read the sheet {title!r}; ignored: {others}",)
     at = header_at([["" if cell is None else str(cell) for cell in row] for _, row in rows[:100]])
     if at:
         shown = next(str(cell) for cell in rows[0][1] if cell is not None)
-        notices += (f"the rows above the header are left out: {shown[:60]!r}",)
+        notices += (f"skipped the rows above the header: {shown[:60]!r}",)
     return _grid(path, rows[at:], notices)
 
 
 def _is_table(rows: list[tuple[int, tuple[Any, ...]]]) -> bool:
-    """Whether there are two rows of at least two cells."""
+    """Whether there are at least two rows with at least two cells."""
     return sum(sum(cell is not None for cell in row) > 1 for _, row in rows) > 1
 
 
 def _rows(sheet: Any) -> list[tuple[int, tuple[Any, ...]]]:
-    """Rows that hold something, by their numbers in the sheet."""
+    """The rows that are not empty, with their numbers in the sheet."""
     rows = enumerate(sheet.iter_rows(values_only=True), 1)
     return [(i, row) for i, row in rows if any(cell is not None for cell in row)]
 

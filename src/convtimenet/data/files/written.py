@@ -1,10 +1,10 @@
-"""How answers are written as text: as many digits as say something, times as the source has them.
+"""Format forecasts as text: significant digits only, and times in the format of the source.
 
-A forecast comes from float32 numbers scaled by the spread of its series, so six digits of that
-spread are all that it knows. A value is rounded at the finest of three places: its own sixth digit,
-the sixth digit of its series' range (of values near 4.5e6 that move by 0.1, the second tells them
-apart), and the last decimal of the source. Digits before the point are never rounded away, and
-rounding never changes the order of two values of a channel.
+A forecast is computed in float32 and scaled by the spread of its series, so it has about six
+significant digits relative to that spread. A value is rounded at the finest of three places: its
+own sixth digit, the sixth digit of the range of its series (needed for values near 4.5e6 that vary
+by 0.1), and the last decimal of the source. Digits before the decimal point are never rounded, and
+rounding never reverses the order of two values of a channel.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ _DAY = 86_400_000_000_000  # nanoseconds
 
 
 def decimals_for(size: float) -> int:
-    """Decimals that show `DIGITS` digits of a number of that size; 0 for none and no number."""
+    """Number of decimals for `DIGITS` significant digits; 0 for zero and non-finite numbers."""
     if not size or not math.isfinite(size):
         return 0
     return max(0, DIGITS - 1 - math.floor(math.log10(abs(size))))
 
 
 def decimals_of(values: np.ndarray, first: np.ndarray) -> np.ndarray:
-    """Decimals that answers for these values need at least.
+    """The minimum number of decimals for forecasts of these values.
 
     Parameters
     ----------
     values : ndarray, shape (T, C)
-        The source's numbers; NaN is a missing one.
+        The values of the source; NaN where missing.
     first : ndarray, shape (S,)
         First row of each series.
 
@@ -54,8 +54,8 @@ def decimals_of(values: np.ndarray, first: np.ndarray) -> np.ndarray:
 
 
 def _own_decimals(values: np.ndarray) -> int:
-    """The most decimals that the numbers are written with; 0 if it is more than `DIGITS`, for such
-    digits were not chosen by anybody."""
+    """The largest number of decimals in the values; 0 if it exceeds `DIGITS`, because such digits
+    come from a computation."""
     known = values[np.isfinite(values)]
     with np.errstate(over="ignore"):
         exact = (d for d in range(DIGITS + 1) if (np.round(known, d) == known).all())
@@ -63,20 +63,20 @@ def _own_decimals(values: np.ndarray) -> int:
 
 
 def shortened(value: float, least: int = 0) -> float:
-    """A number rounded to `DIGITS` digits, and to no fewer decimals than `least`."""
+    """A number rounded to `DIGITS` significant digits, but to at least `least` decimals."""
     return round(value, max(least, decimals_for(value))) if math.isfinite(value) else value
 
 
 def written_times(
     times: np.ndarray, time_zone: str | None, frequency: Frequency, sample: str = ""
 ) -> list[str]:
-    """Time stamps as ISO 8601 text; dates alone where the step is of whole days.
+    """Time stamps as ISO 8601 text; only dates if the frequency is a whole number of days.
 
     Parameters
     ----------
     sample
-        A stamp as the source has it. Times follow it in what ISO 8601 leaves open: a space or a
-        "T" before the clock, seconds or none.
+        A time stamp of the source. The result follows its choice of a space or "T" before the time,
+        and of whether to write seconds.
     """
     texts = iso_times(times, time_zone)
     if times.dtype.kind == "i":

@@ -1,1 +1,1 @@
-"""What people write, read: time stamps, whole numbers as dates, numbers, names of steps."""
+"""Parse text: time stamps, dates written as whole numbers, numbers and frequency names."""

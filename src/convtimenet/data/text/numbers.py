@@ -1,8 +1,7 @@
-"""Numbers as people write them, read: decimal points and commas, marks between thousands.
+"""Parse numbers with decimal points or commas, and with thousands separators.
 
-``1,234`` is 1.234 to one half of the world and 1234 to the other. What a mark means is decided by
-the cells of the column that have one reading only, then by those of the whole file, and refused
-where neither decides.
+``1,234`` may be 1.234 or 1234. The decimal mark is inferred from unambiguous cells of the column,
+then from those of the whole file; if there are none, that is an error.
 """
 
 from __future__ import annotations
@@ -36,8 +35,8 @@ _MARKS = frozenset({".", "-", "?", "--", "..", "...", ":", "n.a.", "\\n", "(null
 }
 MISSING = _WORDS | _MARKS
 
-_SPACES = "[ \u00a0\u202f\u2009'\u2019]"  # what may stand between thousands beside the other mark
-_SIGNS = "%\u2030$\u20ac\u00a3\u00a5\u20b9"  # of parts and currencies, before or behind a number
+_SPACES = "[ \u00a0\u202f\u2009'\u2019]"  # thousands separators besides "." and ","
+_SIGNS = "%\u2030$\u20ac\u00a3\u00a5\u20b9"  # percent and currency signs, before or after a number
 _SIGNED = re.compile(
     rf"(\(?)\s*([-+]?)\s*([{_SIGNS}]?)\s*([^{_SIGNS}()]+?)\s*([{_SIGNS}]?)\s*(\)?)"
 )
@@ -59,11 +58,11 @@ _WITH_COMMAS = re.compile(r"[+-]?\d[\d.,]*")
 
 
 class NotANumber(DataError):
-    """A cell is text, whatever mark numbers have."""
+    """A cell is not a number with any decimal mark."""
 
 
 def check_decimal(decimal: Any) -> None:
-    """Refuse a decimal mark that is none.
+    """Reject an invalid decimal mark.
 
     Raises
     ------
@@ -71,22 +70,24 @@ def check_decimal(decimal: Any) -> None:
         If it is neither None, "." nor ",".
     """
     if decimal is not None and decimal not in (".", ","):
-        raise ConfigError(f"decimal must be '.' or ',', found {decimal!r}; leave it out if unsure")
+        raise ConfigError(
+            f"decimal must be '.' or ',', found {decimal!r}; leave it out to infer it"
+        )
 
 
 def is_missing(cell: Any) -> bool:
-    """Whether a cell of numbers says that its value is missing."""
+    """Whether a cell of a number column stands for a missing value."""
     return cell is None or (isinstance(cell, str) and cell.strip().lower() in MISSING)
 
 
 def plain_numbers(cells: Sequence[Any]) -> np.ndarray | None:
-    """Numbers (R,) of cells that are all such as Python reads, or missing; else None."""
+    """Numbers (R,) if every cell is missing or a number in Python notation, else None."""
     try:
-        # float() also accepts the underscores of Python source, which no table means
+        # float() accepts underscores as in Python source, which tables do not use
         if not any("_" in cell for cell in cells if cell is not None):
             return np.array(list(map(float, cells)), dtype=np.float64)
     except (TypeError, ValueError):
-        pass  # some cells are missing, or written in another way
+        pass  # some cells are missing or in another notation
     values = np.empty(len(cells))
     for i, cell in enumerate(cells):
         number = _plain(cell)
@@ -110,7 +111,7 @@ def _plain(cell: Any) -> float | None:
 
 
 def decimal_of(columns: Iterable[Iterable[Any]]) -> str | None:
-    """The decimal mark that the cells of several columns agree on; None where they do not."""
+    """The decimal mark on which the cells of several columns agree; None if they do not."""
     found = set()
     for cells in columns:
         for cell in cells:
@@ -120,30 +121,30 @@ def decimal_of(columns: Iterable[Iterable[Any]]) -> str | None:
 
 
 def _unsigned(text: str) -> tuple[str, str]:
-    """A number without the sign of its currency or of per cent, minus as Python writes it, and that
-    sign; other texts as they are."""
+    """A number without its currency or percent sign and with a standard minus, and that sign; other
+    texts are not changed."""
     match = _SIGNED.fullmatch(text.strip().replace("\u2212", "-"))
     if match is None:
         return text, ""
     opened, minus, before, number, behind, closed = match.groups()
     if bool(opened) != bool(closed) or (before and behind) or (opened and minus):
         return text, ""
-    if number[-1:] == "-" and not (minus or opened):  # as SAP writes it
+    if number[-1:] == "-" and not (minus or opened):  # SAP writes a trailing minus
         minus, number = "-", number[:-1].rstrip()
     plain = ("-" if opened else minus) + number
     return (plain, before or behind) if _readings(plain) else (text, "")
 
 
 def may_be_thousands(values: np.ndarray, texts: Iterable[Any]) -> str | None:
-    """A text such as 1.050 that may be 1050 beside whole numbers of three digits; None where there
-    is none, or where other texts decide it.
+    """A text such as 1.050 that may be 1050, because the other numbers are whole with three digits;
+    None if there is none, or other texts settle it.
 
     Parameters
     ----------
     values
-        The numbers with a decimal point, NaN where missing.
+        The cells read with a decimal point, NaN where missing.
     texts
-        The different cells they are of.
+        The different cells.
     """
     size = np.abs(values[np.isfinite(values)])
     broken = size % 1 != 0
@@ -159,13 +160,13 @@ def may_be_thousands(values: np.ndarray, texts: Iterable[Any]) -> str | None:
 
 
 def _readings(cell: Any) -> tuple[str, ...]:
-    """The decimal marks with which a text is a number."""
+    """The decimal marks with which a text is a valid number."""
     text = cell.strip()
     return tuple(mark for mark, pattern in _WRITTEN.items() if pattern.fullmatch(text))
 
 
 def _sure(cell: Any) -> str | None:
-    """The only decimal mark with which a cell is a number."""
+    """The decimal mark of a cell if it is unambiguous, else None."""
     if not isinstance(cell, str) or not ("." in cell or "," in cell):
         return None
     readings = _readings(_unsigned(cell)[0])
@@ -179,21 +180,21 @@ def read_numbers(
     decimal: str | None,
     elsewhere: Callable[[], str | None],
 ) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Numbers (R,), NaN where missing, and what was decided of them.
+    """Numbers (R,), NaN where missing, and notices.
 
     Parameters
     ----------
     name, place
-        The column's name and where a cell is, for messages.
+        The name of the column and the position of a cell, for messages.
     decimal
-        The decimal mark, if the caller says it.
+        The decimal mark, if set by the caller.
     elsewhere
-        Finds the decimal mark of the whole file.
+        Infers the decimal mark of the whole file.
 
     Raises
     ------
     DataError
-        If a cell is no number, naming it, or the decimal mark is not known.
+        If a cell is not a number (the message gives it), or the decimal mark cannot be inferred.
     """
     cells, said_of_signs = _without_signs(name, cells, place)
     texts = {cell for cell in cells if isinstance(cell, str) and not is_missing(cell)}
@@ -230,7 +231,7 @@ def read_numbers(
 def _without_signs(
     name: str, cells: Sequence[Any], place: Callable[[int], str]
 ) -> tuple[Sequence[Any], tuple[str, ...]]:
-    """Cells without the sign of a currency or of per cent, which all of them have, and a notice."""
+    """Strip the currency or percent sign, which all cells must share; return a notice too."""
     texts = {cell for cell in cells if isinstance(cell, str) and not is_missing(cell)}
     plain = {text: _unsigned(text) for text in texts}
     signs = {sign for _, sign in plain.values()} - {""}
@@ -243,10 +244,10 @@ def _without_signs(
                 cell in texts and plain[cell][1] not in ("", first)
             ):
                 raise DataError(
-                    f"column {name!r}, {place(i)}: some numbers have the sign {first!r}, and "
-                    f"{cell!r} has none or another; write all of them in one way"
+                    f"column {name!r}, {place(i)}: some numbers have the sign {first!r}, but "
+                    f"{cell!r} has none or another; use the same format for all"
                 )
-    told = tuple(f"column {name!r}: numbers are read without their {sign!r}" for sign in signs)
+    told = tuple(f"column {name!r}: removed {sign!r} from the numbers" for sign in signs)
     return [plain[c][0] if isinstance(c, str) and c in plain else c for c in cells], told
 
 
@@ -258,12 +259,12 @@ def _decided(
     sure: set[str | None],
     elsewhere: Callable[[], str | None],
 ) -> tuple[str, tuple[str, ...]]:
-    """The decimal mark of a column, and what to say where not every cell decides it."""
+    """The decimal mark of a column, and a notice if some cells are ambiguous."""
     if len(sure) == 1:
         (decimal,) = sure
         assert decimal is not None
     elif sure:
-        return ".", ()  # the first cell with a comma is refused
+        return ".", ()  # contradictory: the first cell with a comma becomes an error
     else:
         either = {mark for text in marked for mark in ".," if mark in text and _readings(text)}
         if "," not in either:
@@ -282,15 +283,14 @@ def _decided(
         return decimal, ()
     example = shown[0].strip()
     told = (
-        f"column {name!r}: numbers are read with a {_NAMES[decimal]}, as other "
-        f"{'cells of it' if sure else 'columns'} have: {example!r} is "
-        f"{number_of(example, decimal):.15g}"
+        f"column {name!r}: numbers are read with a {_NAMES[decimal]}, as in other "
+        f"{'cells' if sure else 'columns'}: {example!r} is {number_of(example, decimal):.15g}"
     )
     return decimal, (told,)
 
 
 def number_of(cell: str, decimal: str) -> float | None:
-    """The number of a text with that decimal mark, NaN for a missing one; None if it is none."""
+    """A text as a number with this decimal mark, NaN if missing; None if it is not a number."""
     text = cell.strip()
     if text.lower() in MISSING:
         return np.nan
@@ -310,8 +310,8 @@ def _two_readings(name: str, cells: Sequence[Any], place: Callable[[int], str]) 
 
 
 def two_readings(name: str, place: str, text: str, option: bool = True) -> DataError:
-    """The error for a number that no other cell decides the decimal mark of; `option` says whether
-    the caller can."""
+    """The error for a number with an ambiguous decimal mark; `option` says whether the caller can
+    pass `decimal`."""
     comma, point = number_of(text, ","), number_of(text, ".")
     remedy = (
         f"pass decimal=',' (--decimal ,) for {comma:.15g}, decimal='.' (--decimal .) for "
@@ -321,8 +321,8 @@ def two_readings(name: str, place: str, text: str, option: bool = True) -> DataE
     )
     what = f"column {name!r}" if option else name
     return DataError(
-        f"{what}, {place}: {text!r} may be {comma:.15g} or {point:.15g}, and no other cell "
-        f"decides it; {remedy}"
+        f"{what}, {place}: {text!r} may be {comma:.15g} or {point:.15g}, and no other cell shows "
+        f"which; {remedy}"
     )
 
 
@@ -331,20 +331,19 @@ def _no_number(
 ) -> DataError:
     kind = NotANumber
     remedy = (
-        "correct the cell (an empty one counts as missing) or leave the column out with "
-        "target_cols=[...]"
+        "correct the cell (an empty cell is missing) or leave the column out with target_cols=[...]"
     )
     if decimal is not None and _readings(text):
         kind, other = DataError, _readings(text)[0]
         remedy = (
-            f"it has no {_NAMES[decimal]}, as decimal={decimal!r} says; pass decimal={other!r}, or "
-            "leave decimal out to have it found"
+            f"it does not have a {_NAMES[decimal]} as set by decimal={decimal!r}; pass "
+            f"decimal={other!r}, or leave decimal out to infer it"
         )
     elif _WITH_COMMAS.fullmatch(text.strip()):
         kind = DataError
         remedy = (
-            "write numbers with a decimal point, 1234.5, and nothing between thousands (cells of "
-            "this column have a comma and a point for the same thing)"
+            "write numbers with a decimal point, such as 1234.5, and no thousands separator (this "
+            "column mixes commas and points)"
         )
     elif text.strip()[:1] in ("[", "{"):
         remedy = "write one record for each time step, with a single number in each cell"
@@ -352,12 +351,12 @@ def _no_number(
         remedy = "write 1 and 0"
     elif all_text and text.strip()[:1].isdigit():
         remedy = (
-            "write the numbers alone, without a unit, or leave the column out with "
-            f"target_cols=[...]; if it tells series apart pass id_col={name!r} (--id_col {name})"
+            "write numbers without a unit, or leave the column out with target_cols=[...]; if it "
+            f"holds series ids, pass id_col={name!r} (--id_col {name})"
         )
     elif all_text:
         remedy = (
-            f"if the column tells series apart pass id_col={name!r} (--id_col {name}), else leave "
-            "it out with target_cols=[...]"
+            f"if the column holds series ids, pass id_col={name!r} (--id_col {name}); otherwise "
+            "leave it out with target_cols=[...]"
         )
     return kind(f"column {name!r}, {place}: expected a number, found {text!r}; {remedy}")

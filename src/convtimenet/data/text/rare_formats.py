@@ -1,4 +1,4 @@
-"""Formats of time stamps that are named in messages only: two readings fit some of them."""
+"""Time formats that are only suggested in messages, because some of them are ambiguous."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _FORMATS = (
 
 
 def formats_of(texts: Sequence[str]) -> list[str]:
-    """The formats of ``strptime`` that all texts have, of those known."""
+    """The known ``strptime`` formats that match all texts."""
     found = [form for form in _FORMATS if all(_has(text, form) for text in texts)]
     if not all(re.fullmatch(r"\d{4}-\d{3}", text) for text in texts):
         found = [form for form in found if form != "%Y-%j"]

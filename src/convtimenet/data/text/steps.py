@@ -1,4 +1,4 @@
-"""What a step is called: names of pandas and polars, old and new, and their own types."""
+"""Frequency names: those of pandas (old and new) and polars, and their offset types."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _CALENDAR: dict[str, tuple[Unit, int, int]] = {
     "SME": ("half month", 1, MONTH_END),
     "B": ("business", 1, 0),
     "bh": ("business hour", 1, 0),
-    # polars: months on the day that the stamps have
+    # polars: months on the day of the time stamps
     "mo": ("month", 1, 0),
     "q": ("month", 3, 0),
     "y": ("month", 12, 0),
@@ -73,7 +73,7 @@ _SPELLINGS = {
     "BAS": "BYS",
     "SM": "SME",
 }
-"""Names that pandas had before 2.2, and those of polars."""
+"""Aliases: pandas names before 2.2, and polars names."""
 
 WEEKDAYS = ("MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN")
 MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
@@ -84,14 +84,14 @@ _LARGEST = 2**63
 
 @dataclass(frozen=True)
 class NamedStep:
-    """What a name asks for.
+    """A parsed frequency name.
 
     Attributes
     ----------
     day
-        As of `Frequency`; 0 for months on whatever day the stamps have.
+        As in `Frequency`; 0 for months on the day of the time stamps.
     anchor
-        Where the stamps shall lie: ``("weekday", 0 to 6)`` or ``("month", 1 to 12)``.
+        Required position of the time stamps: ``("weekday", 0 to 6)`` or ``("month", 1 to 12)``.
     """
 
     unit: Unit
@@ -101,12 +101,12 @@ class NamedStep:
 
 
 def parse_name(name: str) -> NamedStep:
-    """Read a name such as ``"15min"``, ``"1h30m"``, ``"W-WED"``, ``"QS-FEB"`` or ``"5"``.
+    """Parse a name such as ``"15min"``, ``"1h30m"``, ``"W-WED"``, ``"QS-FEB"`` or ``"5"``.
 
     Raises
     ------
     DataError
-        If the name is not known.
+        If the name is unknown.
     """
     text = name.strip()
     if _PARTS.fullmatch(text):
@@ -125,7 +125,7 @@ def parse_name(name: str) -> NamedStep:
         at = None if anchor is None else ("weekday", WEEKDAYS.index(anchor.upper()))
         return NamedStep("ns", count * _FIXED[code], anchor=at)
     if code in ("SMS", "SME") and anchor == "15":
-        anchor = None  # pandas' own day
+        anchor = None  # pandas appends its default day
     if code in _CALENDAR:
         unit, months, month_day = _CALENDAR[code]
         if anchor is None:
@@ -143,12 +143,12 @@ def _unknown(name: str) -> DataError:
     return DataError(
         f"unknown frequency {name!r}; expected an optional count followed by one of {known} "
         "(S and E: start and end of month, quarter, year), '1M@15' for the 15th of every "
-        "month, or a bare number for integer steps; leave freq out to have it found"
+        "month, or a bare number for integer steps; leave freq out to infer it"
     )
 
 
 def name_of(unit: Unit, count: int, day: int) -> str:
-    """Short name, such as ``"15min"`` or ``"1MS"``, which `parse_name` reads back."""
+    """Short name, such as ``"15min"`` or ``"1MS"``, that `parse_name` accepts."""
     if unit == "step":
         return str(count)
     if unit == "month":
@@ -162,21 +162,21 @@ def name_of(unit: Unit, count: int, day: int) -> str:
 
 
 def frequency_name(freq: Any) -> str:
-    """The name of a step that is given as a name or in the caller's own type.
+    """The name of a frequency that is given as a name, a number, a timedelta or an offset.
 
     Parameters
     ----------
     freq
         Text (`parse_name`); a whole number for integer steps; a ``datetime.timedelta``,
-        ``pandas.Timedelta`` or ``numpy.timedelta64``; an offset of pandas such as
+        ``pandas.Timedelta`` or ``numpy.timedelta64``; a pandas offset such as
         ``pd.offsets.Hour()``.
 
     Raises
     ------
     ConfigError
-        If it is none of them, or no step forward.
+        If it is none of these, or not a positive step.
     DataError
-        If a name is not known.
+        If a name is unknown.
     """
     if isinstance(freq, str):
         parse_name(freq)
@@ -194,22 +194,22 @@ def frequency_name(freq: Any) -> str:
             parse_name(name)
         except DataError:
             raise ConfigError(
-                f"freq={freq!r}: steps of this kind are not known; pass the name of one that is, "
-                "such as freq='D', 'B', 'MS' or 'ME', or leave freq out to have it found"
+                f"freq={freq!r}: this offset is not supported; pass a supported name such as "
+                "freq='D', 'B', 'MS' or 'ME', or leave freq out to infer it"
             ) from None
         return name
     raise ConfigError(
         "freq must be a name such as 'h', '15min' or 'MS', a whole number for integer steps, a "
-        f"timedelta or an offset of pandas, found {freq!r}; leave freq out to have it found"
+        f"timedelta or a pandas offset, found {freq!r}; leave freq out to infer it"
     )
 
 
 def _timedelta64(freq: Any) -> np.timedelta64 | None:
-    """A length of time of any library, None for what is no such length."""
+    """A timedelta of any library, None for anything else."""
     if isinstance(freq, np.timedelta64):
         return freq
     if isinstance(freq, timedelta):
-        exact = getattr(freq, "to_timedelta64", None)  # pandas' own hold nanoseconds
+        exact = getattr(freq, "to_timedelta64", None)  # pandas keeps nanoseconds
         return np.timedelta64(freq) if exact is None else exact()
     return None
 
@@ -218,8 +218,8 @@ def _name_of_length(freq: Any, length: np.timedelta64) -> str:
     unit, _ = np.datetime_data(length.dtype)
     if np.isnat(length) or unit == "generic":
         raise ConfigError(
-            f"freq={freq!r} has no length of time; pass one such as np.timedelta64(1, 'h'), or "
-            "freq=1 for integer steps"
+            f"freq={freq!r} has no time unit; pass one such as np.timedelta64(1, 'h'), or freq=1 "
+            "for integer steps"
         )
     if unit in ("Y", "M"):
         count, name = int(length.astype("m8[M]").astype(np.int64)), "mo"

@@ -1,7 +1,7 @@
-"""Time stamps as people write them, read: text and whole numbers to datetime64.
+"""Parse time stamps, written as text or whole numbers, to datetime64.
 
-A column is written in one way: the first form that every stamp fits is the one. What two readings
-fit (03/04/2024) is decided by other stamps of the column, or refused.
+A column has one format: the first one that matches every time stamp. Ambiguous dates (03/04/2024)
+are resolved by other time stamps of the column; if none does, that is an error.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ _SECOND = 1_000_000_000
 
 @dataclass(frozen=True, kw_only=True)
 class TimeReading:
-    """How a caller says that stamps are written.
+    """The format of time stamps, as set by the caller.
 
     Attributes
     ----------
@@ -81,7 +81,7 @@ class TimeReading:
     dayfirst
         Whether 03/04/2024 is in April (True) or in March (False).
     steps
-        Whether whole numbers are steps, whatever dates they could be.
+        Whether whole numbers are steps even if they look like dates.
     """
 
     format: str | None = None
@@ -104,20 +104,20 @@ class TimeReading:
 
 @dataclass(frozen=True, kw_only=True)
 class Times:
-    """Time stamps once they are read.
+    """Parsed time stamps.
 
     Attributes
     ----------
     times : ndarray, shape (T,)
-        int64 for steps, else datetime64[ns], in UTC where there is a zone.
+        int64 for steps, else datetime64[ns], in UTC if there is a time zone.
     zone
-        Name of a zone or offset; of stamps with several offsets the last one's.
+        Name of a time zone or UTC offset; with several offsets that of the last time stamp.
     offsets
-        The different UTC offsets that stamps carried, as written.
+        The different UTC offsets of the time stamps.
     form
-        How whole numbers said dates, such as ``"%Y%m"``.
+        Format of dates written as whole numbers, such as ``"%Y%m"``.
     notices
-        What was decided.
+        What was inferred.
     """
 
     times: np.ndarray
@@ -138,7 +138,7 @@ def _is_stamp(text: str) -> bool:
 
 
 def _beginning(text: str) -> str | None:
-    """The first stamp of a range such as 2024-01-01/2024-01-07; None for other texts."""
+    """The start of a range such as 2024-01-01/2024-01-07; None for other texts."""
     ends = _RANGE.split(text)
     return ends[0] if len(ends) == 2 and all(map(_is_stamp, ends)) else None
 
@@ -150,31 +150,31 @@ def is_clock(text: str) -> bool:
 
 
 def parse_times(texts: Sequence[str], place: Place, reading: TimeReading | None = None) -> Times:
-    """Read time stamps written as text.
+    """Parse time stamps written as text.
 
-    ISO 8601 (fractional seconds, ``Z`` or an offset, ``UTC``, weeks as 2024-W01), years first with
-    slashes or dots, days or months first (31/01/2024, 1/31/2024 6:30 PM), names of months (31 Jan
-    2024, Jan 1949, RFC 2822), months (1949-01), quarters (1949Q1), whole numbers that are all dates
-    (20240131, 202401, 1949, seconds since 1970), other whole numbers as steps.
+    Supported are ISO 8601 (fractional seconds, ``Z`` or an offset, ``UTC``, weeks as 2024-W01),
+    years first with slashes or dots, days or months first (31/01/2024, 1/31/2024 6:30 PM), month
+    names (31 Jan 2024, Jan 1949, RFC 2822), months (1949-01), quarters (1949Q1), and whole numbers
+    that are all dates (20240131, 202401, 1949, seconds since 1970). Other whole numbers are steps.
 
     Parameters
     ----------
     texts
         T cells.
     place
-        Where a cell is, for messages, such as ``"line 7"``.
+        Gives the position of a cell for messages, such as ``"line 7"``.
     reading
-        What the caller says of how they are written.
+        The format set by the caller.
 
     Raises
     ------
     DataError
-        If a text is no time stamp, naming it and its place, only some carry an offset, or days and
-        months cannot be told apart.
+        If a text is not a time stamp (the message gives it and its position), only some have an
+        offset, or day and month cannot be distinguished.
     """
     reading = reading or TimeReading()
     texts = [text.strip() for text in texts]
-    if all(map(_WHOLE.fullmatch, texts)):  # whole numbers from a column that had gaps
+    if all(map(_WHOLE.fullmatch, texts)):  # integers that became floats in a column with gaps
         texts = [text.partition(".")[0] for text in texts]
     whole = bool(texts) and _INTEGER.fullmatch(texts[0]) is not None
     if whole and (reading.format is None or reading.steps or reading.format in EPOCHS):
@@ -190,7 +190,7 @@ def parse_times(texts: Sequence[str], place: Place, reading: TimeReading | None 
     begins = [] if not texts or _is_stamp(texts[0]) else list(map(_beginning, texts))
     if begins and None not in begins:
         found = _by_form([one for one in begins if one], place, reading)
-        told = f"of ranges such as {texts[0]!r} the beginning is taken"
+        told = f"ranges such as {texts[0]!r} are read as their start"
         return replace(found, notices=(*found.notices, told))
     return _by_form(texts, place, reading)
 
@@ -209,8 +209,8 @@ def _whole(texts: Sequence[str], place: Place, reading: TimeReading) -> Times:
 
 
 def _plain_iso(texts: Sequence[str]) -> np.ndarray | None:
-    """Stamps that are all written as 2024-01-31, with 06:30 or 06:30:00 behind it, in one go; None
-    for any others."""
+    """Fast path for time stamps that are all written as 2024-01-31, 2024-01-31 06:30 or
+    2024-01-31 06:30:00; None for any others."""
     array = np.array(texts)
     width = array.dtype.itemsize // 4
     if width not in (10, 16, 19):
@@ -219,7 +219,7 @@ def _plain_iso(texts: Sequence[str]) -> np.ndarray | None:
     layout = "0000-00-00 00:00:00"[:width]
     marks = [i for i, mark in enumerate(layout) if mark != "0"]
     digits = letters[:, [i for i, mark in enumerate(layout) if mark == "0"]]
-    if (digits - ord("0") > 9).any():  # unsigned: what comes before "0" is far above 9
+    if (digits - ord("0") > 9).any():  # unsigned: characters before "0" wrap to large numbers
         return None
     expected = np.array([ord(layout[i]) for i in marks], dtype=np.uint32)
     off = letters[:, marks] != expected
@@ -233,7 +233,7 @@ def _plain_iso(texts: Sequence[str]) -> np.ndarray | None:
         return None
     try:
         return array.astype("datetime64[ns]")
-    except ValueError:  # such as 30 February or 24:00
+    except ValueError:  # e.g. 30 February or 24:00
         return None
 
 
@@ -272,7 +272,8 @@ def _stamps(
     if not {"d", "b", "mon"} & {*parts} and "m" in parts and like_quarters(year, month):
         raise DataError(
             f"{place(0)}: {texts[0]!r} may be a quarter or a month: write quarters as "
-            f"{int(year[0])}Q1, or pass time_format='%Y-%m' with the file's own marks for months"
+            f"{int(year[0])}Q1, or for months pass time_format='%Y-%m', with the separators of the "
+            "file"
         )
     days, wrong = days_of(year, month, day)
     if "w" in parts:
@@ -306,15 +307,15 @@ def _with_offsets(
     place: Place,
     notices: tuple[str, ...] = (),
 ) -> Times:
-    """Local times with the offsets that they carry, as written, in UTC."""
+    """Convert local times to UTC with their UTC offsets, given as text."""
     bare = offsets.count(None)
     if bare == len(offsets):
         return Times(times=times, notices=notices)
     if bare:
         at = next(i for i, offset in enumerate(offsets) if (offset is None) != (offsets[0] is None))
         raise DataError(
-            f"{place(at)}: some time stamps carry a UTC offset and some do not: {texts[0]!r} and "
-            f"{texts[at]!r}; write all of them in one way"
+            f"{place(at)}: some time stamps have a UTC offset and some do not: {texts[0]!r} and "
+            f"{texts[at]!r}; use the same format for all"
         )
     known = {offset: offset_of(offset) for offset in {*offsets} if offset is not None}
     shifts = np.array([known[o] for o in offsets if o is not None], dtype="timedelta64[ns]")
@@ -323,14 +324,14 @@ def _with_offsets(
     written = tuple(sorted({_zone_name(shift) for shift in known.values()}))
     if len(written) > 1:
         notices += (
-            f"the time stamps carry the UTC offsets {', '.join(written)}: forecasts carry that of "
-            f"the last one, {zone}",
+            f"the time stamps have the UTC offsets {', '.join(written)}: forecasts have the last "
+            f"one, {zone}",
         )
     return Times(times=utc, zone=zone, offsets=written, notices=notices)
 
 
 def _zone_name(nanoseconds: int) -> str:
-    """``"+02:00"``, or ``"UTC"`` for none."""
+    """A UTC offset as ``"+02:00"``, or ``"UTC"`` if it is 0."""
     minutes = abs(nanoseconds) // (60 * _SECOND)
     sign = "-" if nanoseconds < 0 else "+"
     return f"{sign}{minutes // 60:02d}:{minutes % 60:02d}" if minutes else "UTC"
@@ -339,7 +340,7 @@ def _zone_name(nanoseconds: int) -> str:
 def _day_and_month(
     matches: Sequence[re.Match[str]], texts: Sequence[str], place: Place, reading: TimeReading
 ) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
-    """Days, months and what was decided, of stamps with both before the year."""
+    """Days, months and notices for time stamps that have both before the year."""
     first, second = (np.array([int(match[name]) for match in matches]) for name in ("a", "b"))
     by_day, by_month = (first, second, ()), (second, first, ())
     if reading.dayfirst is not None:
@@ -347,22 +348,22 @@ def _day_and_month(
         if (chosen[1] > 12).any():
             i = int(np.argmax(chosen[1] > 12))
             raise DataError(
-                f"{place(i)}: {texts[i]!r} has no month {int(chosen[1][i])} as dayfirst="
-                f"{bool(reading.dayfirst)} reads it; pass dayfirst={not reading.dayfirst}"
+                f"{place(i)}: {texts[i]!r} is invalid with dayfirst={bool(reading.dayfirst)} "
+                f"(month {int(chosen[1][i])}); pass dayfirst={not reading.dayfirst}"
             )
         return chosen
     if (first > 12).any() and (second > 12).any():
         i, k = int(np.argmax(first > 12)), int(np.argmax(second > 12))
         raise DataError(
-            f"{place(i)}: {texts[i]!r} has the day first and {texts[k]!r} the month; write all "
-            "time stamps in one way"
+            f"{place(i)}: {texts[i]!r} has the day first and {texts[k]!r} the month; use the same "
+            "format for all time stamps"
         )
     if (first > 12).any() or (first == second).all():
         return by_day
     if (second > 12).any():
         return by_month
     i = int(np.argmax(first != second))
-    # dots are written with the day first wherever they are written
+    # dates with dots have the day first by convention
     if matches[0]["s"] == ".":
         told = (
             f"{texts[i]!r} is read with the day first; pass dayfirst=False if the month comes first"
@@ -371,14 +372,14 @@ def _day_and_month(
     a, b, year = int(first[i]), int(second[i]), matches[i]["y"]
     shown = [f"{d} {_MONTHS[m - 1].title()} {year}" for d, m in ((a, b), (b, a))]
     raise DataError(
-        f"{place(i)}: {texts[i]!r} may be {shown[0]} or {shown[1]}, and no other time stamp "
-        f"decides it; pass dayfirst=True (--dayfirst true) for {shown[0]}, dayfirst=False "
+        f"{place(i)}: {texts[i]!r} may be {shown[0]} or {shown[1]}, and all time stamps are "
+        f"ambiguous; pass dayfirst=True (--dayfirst true) for {shown[0]}, dayfirst=False "
         f"(--dayfirst false) for {shown[1]}"
     )
 
 
 def _by_format(texts: Sequence[str], place: Place, form: str) -> Times:
-    """Stamps in the format that the caller gives."""
+    """Parse time stamps in the format given by the caller."""
     if form in EPOCHS:
         return _fractions(texts, place, form)
     found, offsets = [], []
@@ -387,9 +388,9 @@ def _by_format(texts: Sequence[str], place: Place, form: str) -> Times:
             stamp = datetime.strptime(text, form)
         except ValueError:
             raise DataError(
-                f"{place(i)}: {text!r} is not written as time_format={form!r} says; expected one "
+                f"{place(i)}: {text!r} does not match time_format={form!r}; expected a time stamp "
                 f"like {datetime(2024, 1, 31, 18, 30).strftime(form)!r}; correct the format, or "
-                "leave it out to have it found"
+                "leave it out to infer it"
             ) from None
         if not FIRST_YEAR <= stamp.year <= LAST_YEAR:
             raise _not_a_time(text, place(i))
@@ -402,15 +403,15 @@ def _by_format(texts: Sequence[str], place: Place, form: str) -> Times:
 
 
 def _fractions(texts: Sequence[str], place: Place, form: str) -> Times:
-    """Numbers since 1970 that may have fractions."""
+    """Parse numbers since 1970 that may have fractions."""
     seconds = np.empty(len(texts))
     for i, text in enumerate(texts):
         try:
             seconds[i] = float(text)
         except ValueError:
             raise DataError(
-                f"{place(i)}: {text!r} is no number, as time_format={form!r} asks for; correct the "
-                "format, or leave it out to have it found"
+                f"{place(i)}: {text!r} is not a number, as time_format={form!r} requires; correct "
+                "the format, or leave it out to infer it"
             ) from None
     whole = np.floor(seconds)
     times, _, _ = read_whole(whole.astype(np.int64), form, False)
@@ -422,18 +423,17 @@ def _not_a_time(text: str, place: str, texts: Sequence[str] = ()) -> DataError:
     return DataError(
         f"{place}: {text!r} is not a time stamp; expected one like 2020-01-31, 2020-01-31 06:30, "
         f"2020-01-31T06:30:00Z, 31 Jan 2020, 2020-01, 2020Q1 or an integer, from {FIRST_YEAR} to "
-        f"{LAST_YEAR}, all written in one way; {_remedy(text, texts)}"
+        f"{LAST_YEAR}, all in the same format; {_remedy(text, texts)}"
     )
 
 
 def _remedy(text: str, texts: Sequence[str]) -> str:
-    """What to do about a text that reads as no stamp: the formats that all texts have, if there are
-    known ones."""
+    """What to do about a text that is not a time stamp; suggests formats that match all texts."""
     forms = formats_of([text, *texts[:1000]])
     if forms:
         ways = " or ".join(f"time_format={form!r}" for form in forms)
         return (
-            f"if the column is written so, pass {ways} (--time_format {forms[0]!r}), else "
+            f"if the column has this format, pass {ways} (--time_format {forms[0]!r}); otherwise "
             "correct it"
         )
     named = _ZONE_NAME.fullmatch(text)
@@ -442,6 +442,6 @@ def _remedy(text: str, texts: Sequence[str]) -> str:
     if is_clock(text):
         return "a time of day needs a date: write both, or add a column of dates"
     return (
-        "correct it, leave the row out if it is a total or a remark, or give the column's own "
-        "format of strptime as time_format=... (--time_format)"
+        "correct it, remove the row if it is a total or a remark, or pass the strptime format of "
+        "the column as time_format=... (--time_format)"
     )

@@ -1,4 +1,4 @@
-"""Whole numbers as time stamps: dates such as 20240131, seconds since 1970, steps."""
+"""Parse whole numbers as time stamps: dates such as 20240131, seconds since 1970, or steps."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from convtimenet.errors import DataError
 __all__ = ["EPOCHS", "like_quarters", "read_whole", "to_whole"]
 
 EPOCHS = {"unix-s": 10**9, "unix-ms": 10**6, "unix-us": 10**3, "unix-ns": 1}
-"""Names of numbers since 1970, and how many nanoseconds make one."""
+"""Units of numbers since 1970, in nanoseconds."""
 
 _FORMS = {8: "%Y%m%d", 6: "%Y%m", 4: "%Y", 10: "%Y%m%d%H", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
 _DAYS_FIRST = ("%d%m%Y", "%m%d%Y")
 _OTHER_ORDERS = {5: ("%y%m%d",), 6: ("%y%m%d", "%d%m%y"), 7: _DAYS_FIRST, 8: _DAYS_FIRST}
 _EPOCH_DIGITS = {10: "unix-s", 13: "unix-ms", 16: "unix-us", 19: "unix-ns"}
 _EARLIEST, _LATEST = 1800, 2100  # numbers outside are more likely steps than years
-_FIRST = 1700  # the same where a month stands behind the year
-_MOST = 0.5  # part of the numbers that are dates from which one that is none is a mistake
-_EXCEL = 36_526, 54_788  # days from 2000 to 2049 as Excel counts them
-_FEWEST = 4  # numbers below which a code may be a counter as well
+_FIRST = 1700  # the same if a month follows the year
+_MOST = 0.5  # if more than this fraction are dates, a number that is not one is an error
+_EXCEL = 36_526, 54_788  # Excel's day numbers of 2000 to 2049
+_FEWEST = 4  # with fewer numbers a date code may as well be a counter
 _READ_AS = {
     "%Y": "years",
     "%Y%m": "months (YYYYMM)",
@@ -37,28 +37,28 @@ _READ_AS = {
 def read_whole(
     numbers: np.ndarray, form: str | None, steps: bool
 ) -> tuple[np.ndarray, str | None, tuple[str, ...]]:
-    """Read whole numbers (T,), int64.
+    """Parse whole numbers (T,), int64.
 
     Parameters
     ----------
     form
-        What the caller says they are, see `TimeReading`.
+        The format set by the caller, see `TimeReading`.
     steps
-        Whether they are steps in any case.
+        Whether to treat them as steps without checking for dates.
 
     Returns
     -------
     times
-        datetime64[ns], or the numbers themselves as steps.
+        datetime64[ns], or the numbers themselves for steps.
     form
-        How they say dates; None for steps.
+        The format of the dates; None for steps.
     notices
-        What was decided.
+        What was inferred.
 
     Raises
     ------
     DataError
-        If the form is given and a number does not fit it.
+        If a number does not match the given format, or the numbers are ambiguous.
     """
     if steps or not len(numbers):
         return numbers, None, ()
@@ -88,14 +88,14 @@ def read_whole(
     if found is None:
         excel = _EXCEL[0] <= int(numbers.min()) and int(numbers.max()) <= _EXCEL[1]
         told = (
-            f"times like {int(numbers[0])} are counted as steps; if they are days as Excel counts "
-            "them, give the column a date format there and save the file again"
+            f"times like {int(numbers[0])} are read as integer steps; if they are Excel day "
+            "numbers, format the column as a date in Excel and save the file again"
         )
         return numbers, None, (told,) if excel else ()
     assert by_digits is not None
     told = (
-        f"times like {int(numbers[0])} are read as {_READ_AS.get(by_digits, 'dates')}; a whole "
-        "number as freq counts them as steps instead"
+        f"times like {int(numbers[0])} are read as {_READ_AS.get(by_digits, 'dates')}; pass a "
+        "whole number as freq to read them as integer steps"
     )
     return found, by_digits, (told,)
 
@@ -114,19 +114,19 @@ def _since_1970(numbers: np.ndarray, form: str) -> np.ndarray:
         far = int(numbers[np.argmax(np.abs(numbers))])
         finer = "unix-ms" if form == "unix-s" else "unix-ns"
         raise DataError(
-            f"{far} lies beyond the year 2261 as time_format={form!r} reads it; pass "
-            f"time_format={finer!r} if the numbers are finer"
+            f"{far} is after the year 2261 with time_format={form!r}; pass "
+            f"time_format={finer!r} if the numbers have a finer unit"
         )
     return (numbers * EPOCHS[form]).astype("datetime64[ns]")
 
 
 def _calendar(numbers: np.ndarray, form: str) -> np.ndarray | None:
-    """Dates written without marks; None if the numbers are others.
+    """Dates written without separators; None if the numbers are not dates.
 
     Raises
     ------
     DataError
-        If most of them are dates, naming the first that is none.
+        If most but not all of them are dates; the message names the first that is not.
     """
     parts, rest = [], numbers
     for _ in range(len(form) // 2 - 1):
@@ -140,13 +140,13 @@ def _calendar(numbers: np.ndarray, form: str) -> np.ndarray | None:
     first = months.astype("datetime64[D]")
     lengths = ((months + 1).astype("datetime64[D]") - first).astype(np.int64)
     fits &= (day >= 1) & (day <= lengths) & (minute <= 59) & (second <= 59)
-    fits &= (hour <= 23) | ((hour == 24) & (minute + second == 0))  # the end of a day
+    fits &= (hour <= 23) | ((hour == 24) & (minute + second == 0))  # 24:00 is the end of a day
     if not fits.all():
         if form != "%Y" and fits.mean() > _MOST and not _counts(numbers):
             wrong = int(numbers[np.argmin(fits)])
             raise DataError(
-                f"most times are dates like {int(numbers[np.argmax(fits)])}, and {wrong} is none; "
-                "correct it, or pass freq=1 (--freq 1) if the numbers count steps"
+                f"most times are dates like {int(numbers[np.argmax(fits)])}, but {wrong} is not; "
+                "correct it, or pass freq=1 (--freq 1) if the numbers are steps"
             )
         return None
     clock = ((hour * 60 + minute) * 60 + second) * 10**9
@@ -155,7 +155,7 @@ def _calendar(numbers: np.ndarray, form: str) -> np.ndarray | None:
 
 
 def _ordinal(numbers: np.ndarray) -> np.ndarray | None:
-    """Days counted within a year, 2024031; None if one of the numbers is no such day."""
+    """Days of the year such as 2024031; None if any of the numbers is not one."""
     years, day = np.divmod(numbers, 1000)
     first = (years - 1970).astype("datetime64[Y]")
     lengths = ((first + 1).astype("datetime64[D]") - first.astype("datetime64[D]")).astype(np.int64)
@@ -168,13 +168,13 @@ def _ordinal(numbers: np.ndarray) -> np.ndarray | None:
 
 
 def _check_codes(numbers: np.ndarray, digits: int) -> None:
-    """Refuse numbers that are all quarters, weeks or dates in another order: a counter of them
-    would leave the numbers between out.
+    """Reject numbers that all look like quarters, weeks or dates in another order and would be
+    wrong as steps.
 
     Raises
     ------
     DataError
-        If so, with the ways to write or read them.
+        If so, saying how to write or read them.
     """
     if len(numbers) < _FEWEST:
         return
@@ -191,23 +191,23 @@ def _check_codes(numbers: np.ndarray, digits: int) -> None:
     if found:
         raise DataError(
             f"times like {int(numbers[0])} look like {found}, or pass freq=1 (--freq 1) if they "
-            "count steps"
+            "are steps"
         )
 
 
 def like_quarters(years: np.ndarray, months: np.ndarray) -> bool:
-    """Whether months of several years are only the first four, each of them."""
+    """Whether the months are exactly 1 to 4, over several years."""
     return set(months.tolist()) == {1, 2, 3, 4} and bool(years.min() < years.max())
 
 
 def _counts(numbers: np.ndarray) -> bool:
-    """Whether the numbers go up by one each."""
+    """Whether the numbers are consecutive."""
     different = np.unique(numbers)
     return len(different) > int(different[-1]) - int(different[0])
 
 
 def _years_and(numbers: np.ndarray, size: int, most: int) -> bool:
-    """Whether all are years with a number from 1 behind, of more than one year."""
+    """Whether all are a year followed by a number from 1 to `most`, over several years."""
     years, part = np.divmod(numbers, size)
     fits = (years >= _EARLIEST) & (years <= _LATEST) & (part >= 1) & (part <= most)
     return bool(fits.all()) and bool(years.min() < years.max())
@@ -227,13 +227,13 @@ def _all_dates(numbers: np.ndarray, form: str) -> bool:
 
 
 def _by_format(numbers: np.ndarray, form: str) -> np.ndarray:
-    found, width = [], len(datetime(2024, 1, 31).strftime(form))  # numbers have no zero in front
+    found, width = [], len(datetime(2024, 1, 31).strftime(form))  # numbers lack leading zeros
     for number in numbers.tolist():
         try:
             found.append(datetime.strptime(str(number).zfill(width), form))
         except ValueError:
             raise DataError(
-                f"the time {number} is not written as time_format={form!r} says; correct the "
-                "format, or leave it out to have it found"
+                f"the time {number} does not match time_format={form!r}; correct the format, or "
+                "leave it out to infer it"
             ) from None
     return np.array(found, dtype="datetime64[us]").astype("datetime64[ns]")
