@@ -150,8 +150,11 @@ SETTINGS = {
     "no device": ({"device": None}, "device must be a name such as 'cpu', found None"),
     "seed": ({"random_state": -1}, "seed must be a whole number of at least 0, found -1"),
     "a seed of text": ({"random_state": "7"}, "seed must be .* found '7'"),
-    "preset": ({"preset": "ETTh9"}, "no hyper-parameters .* 'ETTh9'; it does for .* preset='auto'"),
-    "no preset": ({"preset": None}, "no hyper-parameters .* None; it does for"),
+    "preset": (
+        {"preset": "ETTh9"},
+        "no hyper-parameters .* 'ETTh9'; it has some for .* preset='auto'",
+    ),
+    "no preset": ({"preset": None}, "no hyper-parameters .* None; it has some for"),
     "validation": (
         {"training": {"validation_fraction": 1.5}},
         "validation_fraction must be at least 0 and below 1, found 1.5",
@@ -237,7 +240,7 @@ CASES = {
     ),
     "a channel of NaN": (
         lambda: (without(cases(), channel=1), labels()),
-        r"needs a number in some case; found none in channel 1; leave the channel out",
+        r"needs at least one known value; found none in channel 1; leave the channel out",
     ),
     "cases of different channels": (
         lambda: ([np.ones((2, 9)), np.ones((3, 9))], ["a", "b"]),
@@ -277,14 +280,14 @@ class TestAccepted:
         values[20, 1] = np.inf
         told = ("channel '0': 3 missing values", "channel '1': 1 infinite value")
         learnt = {
-            True: "missing values are masked: the network neither reads nor learns them",
-            False: "the network reads missing values as filled from the known ones of the same "
-            "context, at its end by the last; it learns none of them",
+            True: "missing values are masked: they are neither read nor trained on",
+            False: "missing values are filled from the known ones of the same context, at its end "
+            "by the last known one; they are not trained on",
         }
         read = {
-            True: "missing values are masked: the network does not read them",
-            False: "the network reads missing values as filled from the known ones of the same "
-            "context, at its end by the last",
+            True: "missing values are masked: they are not read",
+            False: "missing values are filled from the known ones of the same context, at its end "
+            "by the last known one",
         }
         for masks in (True, False):
             caplog.clear()

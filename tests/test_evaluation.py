@@ -239,7 +239,7 @@ class TestOwnTables:
         model = ConvTimeNetForecaster(h=4, **QUICK)
         for settings, level, message in (
             ({}, 99.5, "at least 199 calibration values"),
-            ({}, [80, 99.5], "the largest level possible is 9[67]"),
+            ({}, [80, 99.5], "the largest possible level is 9[67]"),
         ):
             with pytest.raises(ConvTimeNetError, match=message):
                 forecast_table(

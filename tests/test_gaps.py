@@ -335,7 +335,7 @@ def test_a_backtest_without_a_value_to_score_is_refused_before_training():
 def test_a_held_back_part_without_a_value_trains_whole_and_says_so(masks: bool, split: Any):
     y = np.where(np.arange(N) >= 60, np.nan, Y)
     model = forecaster(model={"masks": masks}, n_epochs=2).fit(daily(y), split=split)
-    assert any("no value of the rows held back to choose the epoch" in n for n in model.notices_)
+    assert any("all values in the validation split are missing" in n for n in model.notices_)
     assert len(model.history_.epochs) == 2
     # with masks trainings on earlier rows give the errors
     assert (model.calibration_ is not None) == masks
@@ -353,7 +353,7 @@ def test_held_back_rows_behind_a_long_gap_are_found_unusable_too():
 def test_nothing_to_learn_from_is_said_before_training():
     y = np.full(N, np.nan)
     y[[0, 79]] = 1.0
-    with pytest.raises(DataError, match=r"no known value to learn from: .*\(fill=0"):
+    with pytest.raises(DataError, match=r"no window to train on: .*\(fill=0"):
         forecaster(n_epochs=10**6).fit(daily(y))
     assert np.isfinite(forecaster(fill=0).fit(daily(y)).predict()["y"]).all()
 
@@ -364,10 +364,12 @@ def test_a_series_that_begins_after_its_training_part_is_scaled_as_the_others():
     model = forecaster().fit(panel(Y, 3 * Y, 1000 * y))
     centre = model.scaler_.centre[:, 0, 0]
     assert centre[2] == pytest.approx(np.median(centre[:2]))
-    told = "'y': no value in the training rows is known in 1 series ('s2'); scaled as the median"
+    told = (
+        "'y': all values in the training rows are missing in 1 series ('s2'); scaled by the median"
+    )
     assert any(notice.startswith(told) for notice in model.notices_)
     wide = forecaster().fit(daily(z=y))
-    told = "'z': no value in the training rows is known; read without scaling"
+    told = "'z': all values in the training rows are missing; not scaled"
     assert told in wide.notices_
 
 
@@ -481,7 +483,7 @@ def test_a_trained_scaling_is_kept_by_contexts_that_lie_far_from_it():
 def test_without_revin_and_scaling_a_large_offset_is_refused():
     settings: dict[str, Any] = {"scale": False, "model": {"revin": False}}
     forecaster(**settings).fit(Y[:, None])
-    with pytest.raises(DataError, match=r"channel '0' varies by .* use scale=True"):
+    with pytest.raises(DataError, match=r"channel '0' has a standard deviation .* use scale=True"):
         forecaster(**settings, n_epochs=10**6).fit(Y[:, None] + 1e9)
     constant = np.full((N, 1), 5e6)
     assert np.isfinite(forecaster(**settings).fit(constant).predict()).all()

@@ -447,8 +447,10 @@ def test_a_model_reads_channels_by_name(library: str, tmp_path: Path) -> None:
     turned = [pd.DataFrame(a.T, columns=NAMES)[NAMES[::-1]] for a in series]
     for one in (model, loaded):
         np.testing.assert_array_equal(one.predict_proba(turned), expected)
-        assert "order of the fitted ones" in one.read(turned).notices[-1]
-        with pytest.raises(DataError, match="fitted to cases of the channels heart, breath, step"):
+        assert "channels were reordered as in training" in one.read(turned).notices[-1]
+        with pytest.raises(
+            DataError, match="fitted to cases with the channels heart, breath, step"
+        ):
             one.predict([pd.DataFrame(a.T, columns=["u", "v", "w"]) for a in series])
         with pytest.raises(DataError, match=r"expected a list of frames.*give \[frame\]"):
             one.predict(turned[0][NAMES])

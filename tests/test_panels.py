@@ -451,7 +451,7 @@ class TestHorizons:
     def test_a_longer_one_reads_its_own_forecasts_and_says_so(self, caplog):
         model = forecaster().fit(panel())
         long = model.predict(h=10)
-        assert "steps 5 to 10 rest on the model's own forecasts" in caplog.text
+        assert "steps 5 to 10 are forecast from the model's own forecasts" in caplog.text
         assert long["rolled"].tolist() == ([False] * 4 + [True] * 6) * 4
         frame, parts = panel(), []
         for _ in range(3):

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from convtimenet.data.tables import Table, crop, select_series
-from convtimenet.data.timestamps import show_time, to_local
+from convtimenet.data.timestamps import show_in
 from convtimenet.data.windows import Scaler
 from convtimenet.errors import DataError
 from convtimenet.estimators.forecasting.forecaster import ConvTimeNetForecaster
@@ -83,12 +83,8 @@ def rows_before(context: int, horizon: int) -> int:
 
 
 def when(table: Table, row: int) -> str:
-    """A row's time stamp, for people; without the time where all stamps are at midnight."""
-    stamp = show_time(table.times[row], table.time_zone).replace("T", " ")
-    if " 00:00:00" in stamp:
-        local = to_local(table.times, table.time_zone)
-        if (local.astype("datetime64[D]") == local).all():
-            return stamp[:10]
+    """A row's time stamp for readers; only the date if all stamps are at midnight."""
+    stamp = show_in(table.times, table.times[row], table.time_zone).replace("T", " ")
     return re.sub(r"( \d\d:\d\d):00(?!\.)", r"\1", stamp)
 
 
