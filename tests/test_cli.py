@@ -619,9 +619,9 @@ MISTAKES = {
     "level as a share": (["forecast", "sales.csv", "--h=4", "--level=0.8"], "did you mean 80"),
     "level without rows": (
         ["forecast", "sales.csv", "--h=4", "--level=80", *NOTHING_HELD, "--training.epochs=9999"],
-        "a validation_fraction of 0 holds none back; give it another",
+        "validation_fraction=0 leaves none; use a larger one",
     ),
-    "no future": (["forecast", "sales.csv", "--futr_exog=b"], "values of the 32.*--future"),
+    "no future": (["forecast", "sales.csv", "--futr_exog=b"], "values for the 32.*--future"),
     "future for nothing": (["forecast", "sales.csv", "--future=sales.csv"], "--futr_exog"),
     "future without a row": (
         ["forecast", "sales.csv", "--h=4", "--futr_exog=b", "--future=sales.csv"],

@@ -402,7 +402,7 @@ def test_labels_that_a_loaded_model_lacks(tmp_path: Path, monkeypatch, capsys) -
     text = rows(4, lambda i: "abca"[i]).replace(":", ",")
     written(tmp_path, "b.csv", head + text)
     assert main(["classify", "b.csv", "--load=model", "--label_col=kind"]) == 0
-    assert "1 of 4 test cases are of classes that the training cases lack ('c')" in " ".join(
+    assert "1 of 4 test cases have classes that the training cases lack ('c')" in " ".join(
         capsys.readouterr().out.split()
     )
 

@@ -601,7 +601,7 @@ class TestCommandLine:
         # the last 12, 9 and 16 rows of the long series, horizons of 4
         assert result["n_test"] == 9 + 6 + 13
         assert result["scores"]["mse"] > 0
-        told = "the rows of 1 series are too few to keep a test split for a horizon of 4: no scores"
+        told = "the rows of 1 series are too few for a test split with a horizon of 4: no scores"
         assert told in result["notices"]
 
     def test_a_report_names_the_series(self, tmp_path):
