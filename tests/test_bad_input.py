@@ -181,9 +181,11 @@ def test_settings_out_of_range(mistake, task):
 
 @pytest.mark.usefixtures("_no_training")
 def test_presets_of_the_other_task():
-    with pytest.raises(ConfigError, match=r"to forecast with for 'Epilepsy'.*preset='auto'"):
+    with pytest.raises(
+        ConfigError, match=r"hyper-parameters to forecast 'Epilepsy'.*preset='auto'"
+    ):
         forecaster(preset="Epilepsy").fit(waves())
-    with pytest.raises(ConfigError, match=r"to classify with for 'ETTh1'.*preset='auto'"):
+    with pytest.raises(ConfigError, match=r"hyper-parameters to classify 'ETTh1'.*preset='auto'"):
         classifier(preset="ETTh1").fit(cases(), labels())
 
 
@@ -221,7 +223,7 @@ CASES = {
         lambda: (cases(), labels(18)),
         r"expected one label per case; found 18 labels for 20 cases; pass X and y of the same",
     ),
-    "no labels": (lambda: (cases(), None), r"expected a label for every case, found none; give"),
+    "no labels": (lambda: (cases(), None), r"expected a label for every case, found none; pass"),
     "a missing label": (
         lambda: (cases(), np.array(["a", None] * 10, dtype=object)),
         r"every case needs a label; found none for case 1; leave the case out",

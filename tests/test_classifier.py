@@ -346,7 +346,7 @@ class TestWeights:
             classifier(class_weight=given).fit(cases(), labels())
 
     def test_unusable_weights_are_refused(self):
-        with pytest.raises(DataError, match="found sample weights of 0 only"):
+        with pytest.raises(DataError, match="found weights of 0 only"):
             classifier(class_weight={"fast": 0, "slow": 0}).fit(cases(), labels())
         for wrong in (np.zeros(24), np.ones(23), -np.ones(24), np.full(24, np.nan)):
             with pytest.raises(DataError, match=r"a finite number .* for each of the 24 cases"):

@@ -591,7 +591,9 @@ def test_labels_that_cannot_be_saved_are_refused_before_training(kind: str) -> N
 def test_dates_and_complex_numbers_are_no_targets() -> None:
     days = np.array(["2024-01-01", "2024-01-02"] * 6, dtype="M8[D]")
     for y in (days, days.astype("M8[s]").tolist(), days - days[0], np.array([1j, 2j] * 6)):
-        with pytest.raises(DataError, match=r"targets must be numbers, found .*make them numbers"):
+        with pytest.raises(
+            DataError, match=r"targets must be numbers, found .*convert them to numbers"
+        ):
             ConvTimeNetRegressor(**TINY).fit(np.ones((12, 1, 20)) * np.arange(20), y)
 
 

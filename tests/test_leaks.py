@@ -397,4 +397,4 @@ class TestCalibration:
         model = ConvTimeNetForecaster.load(path, device="cpu")
         assert model.fitted_rows_ is None
         assert model.calibrate(values).calibration_ is not None
-        assert "does not tell which rows its weights were fitted to" in caplog.text
+        assert "did not record the rows that its weights were fitted to" in caplog.text

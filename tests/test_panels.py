@@ -473,7 +473,7 @@ class TestHorizons:
         pd.DataFrame({"y": values, "ds": np.arange(80)}).to_csv(tmp_path / "x.csv", index=False)
         found = model.set_params(target_cols=None).fit(tmp_path / "x.csv").predict(h=9)
         assert found.times.tolist() == list(range(80, 89))
-        assert "steps 5 to 9 rest" in found.notices[0]
+        assert "steps 5 to 9 are forecast from" in found.notices[0]
 
     @pytest.mark.parametrize("h", [0, -1, 2.5, True])
     def test_others_are_refused(self, h):

@@ -447,7 +447,7 @@ class TestCommandLine:
     def test_it_forecasts_from_all_rows_and_says_so(self, capsys):
         assert main([*ASKED, "--json=r.json", "--save=m", "--report=r.html"]) == 0
         said, result = capsys.readouterr().out, json.loads(Path("r.json").read_text())
-        assert "a second training, on all rows up to 2024-01-05T03" in " ".join(said.split())
+        assert "trained a second time, on all rows up to 2024-01-05T03" in " ".join(said.split())
         assert "seasonal naive" in said
         for name in ("MAE", "RMSE", "MASE", "WAPE"):
             assert name in said
@@ -461,12 +461,12 @@ class TestCommandLine:
         loaded = ConvTimeNetForecaster.load("m").predict()
         np.testing.assert_allclose(self.forecast(), loaded.values, **ROUNDED)
         page = Path("r.html").read_text()
-        assert "second training, on all rows up to 2024-01-05T03" in page
+        assert "trained a second time, on all rows up to 2024-01-05T03" in page
         assert "WAPE" in page
 
     def test_no_refit_forecasts_with_what_was_scored(self, capsys):
         assert main([*ASKED, "--no-refit"]) == 0
-        assert "comes from the model scored above" in capsys.readouterr().out
+        assert "the forecasting model is the one scored above" in capsys.readouterr().out
         model = forecaster(refit=False).fit(hourly(waves()), split=(64, 80))
         np.testing.assert_allclose(
             self.forecast(), model.predict(hourly(waves())).iloc[:, 1:], **ROUNDED

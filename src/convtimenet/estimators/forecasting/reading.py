@@ -183,8 +183,8 @@ def training_windows(
     all_windows, notices = panel.windows(L, H, 0, valid_end), []
     if not valid.any_target():
         notices.append(
-            "all values in the validation split are missing: training runs all its epochs, on all "
-            "rows"
+            "no window in the validation split has a known context and target: training runs all "
+            "its epochs, on all rows"
         )
         return all_windows, None, None, notices
     if len(table.lengths) > 1 and len(valid) > PANEL_EPOCH:

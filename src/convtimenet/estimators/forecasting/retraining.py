@@ -57,8 +57,8 @@ class RetrainedForecaster(FittedForecaster):
             return None
         last = show_in(self.tail_.times, self.fitted_rows_.last.max(), self.tail_.time_zone)
         return (
-            f"a second training, on all rows up to {last}; scores and intervals come from the "
-            "first, which did not see the held-out rows"
+            f"trained a second time, on all rows up to {last}; scores and intervals come from the "
+            "first training, which did not see the held-out rows"
         )
 
     def retrain(self, X: Any, *, resume: str | PathLike[str] | None = None) -> Self:
