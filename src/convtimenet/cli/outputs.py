@@ -124,7 +124,7 @@ def check_inputs(*paths: str | None) -> None:
         check_local(path)
         file = Path(path).expanduser()
         if not file.exists():
-            near = get_close_matches(file.stem, _beside(file), n=1, cutoff=0.7)
+            near = get_close_matches(file.stem, _siblings(file), n=1, cutoff=0.7)
             there = file.with_name(f"{near[0]}{file.suffix}") if near else None
             hint = f"did you mean {there}?" if there else "check the path"
             raise DataError(f"{path}: there is no such file; {hint}")
@@ -132,7 +132,7 @@ def check_inputs(*paths: str | None) -> None:
             raise DataError(f"{path}: no permission to read this file; change its permissions")
 
 
-def _beside(file: Path) -> list[str]:
+def _siblings(file: Path) -> list[str]:
     """Stems of the files in the same folder with the same ending, which may have been meant."""
     try:
         return [one.stem for one in file.parent.iterdir() if one.suffix == file.suffix]

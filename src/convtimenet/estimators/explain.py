@@ -183,10 +183,10 @@ def chosen_series(table: Table, series: Any) -> Table:
     if not table.long:
         raise ConfigError("series=... is given, but the table has no ids; leave it out")
     wanted = [series] if isinstance(series, str) or np.ndim(series) == 0 else list(series)
-    asked, labels = list(dict.fromkeys(wanted)), Labels(ids)
-    numbers, _ = match_ids(np.array([*asked, None], dtype=object)[:-1], labels, "series")
-    of = dict(zip(asked, numbers.tolist(), strict=True))
-    missing = [one for one in asked if of[one] < 0]
+    unique, labels = list(dict.fromkeys(wanted)), Labels(ids)
+    numbers, _ = match_ids(np.array([*unique, None], dtype=object)[:-1], labels, "series")
+    of = dict(zip(unique, numbers.tolist(), strict=True))
+    missing = [one for one in unique if of[one] < 0]
     if missing or not wanted:
         raise DataError(
             f"the table lacks the series {listing(missing, 3)}; it has {listing(ids, 3)}"

@@ -196,10 +196,10 @@ class LabelledEstimator(ConvTimeNetEstimator):
         device = resolve_device(train_config.device)
         cases = prepared(cases, config)
         known = np.asarray(np.isfinite(cases.values).any(axis=2))
-        if len(silent := np.flatnonzero(~known.any(axis=0))):
+        if len(unknown := np.flatnonzero(~known.any(axis=0))):
             raise DataError(
-                f"every channel needs at least one known value; found none in channel {silent[0]}; "
-                "leave the channel out"
+                "every channel needs at least one known value; found none in channel "
+                f"{unknown[0]}; leave the channel out"
             )
         all_cases = np.arange(n)
         fitted, held_back, note = all_cases, np.arange(0), ""

@@ -11,14 +11,14 @@ from convtimenet.report._html import Section, count, figure
 from convtimenet.report._network import patches_section, sample
 
 
-def case_card(model: LabelledEstimator, cases: Cases, case: int, told: str, heading: str) -> str:
-    """One case as the network reads it, with the caption `told`."""
+def case_card(model: LabelledEstimator, cases: Cases, case: int, caption: str, heading: str) -> str:
+    """One case as the network reads it, with a caption."""
     scaled = model.scaler_.apply(cases.values[case, :, : cases.lengths[case]])
     return figure(
         plots.case_lines(scaled),
         f"Case {case}, {count(len(scaled), 'channel')}, "
-        f"{count(int(cases.lengths[case]), 'time step')}. {told}",
-        told,
+        f"{count(int(cases.lengths[case]), 'time step')}. {caption}",
+        caption,
         heading,
     )
 

@@ -171,13 +171,13 @@ def _wrong_section(
     cards = []
     for case in order:
         own, given = (labels[k] for k in (truth[case], predicted[case]))
-        told = f"Probability {confidence[case]:.2f} for class {given}, "
+        caption = f"Probability {confidence[case]:.2f} for class {given}, "
         if truth[case] < probabilities.shape[1]:
-            told += f"{probabilities[case, truth[case]]:.2f} for the true class {own}."
+            caption += f"{probabilities[case, truth[case]]:.2f} for the true class {own}."
         else:
-            told += f"none for the true class {own}, which was not in the training data."
+            caption += f"none for the true class {own}, which was not in the training data."
         heading = f"Case {case}: {own}, predicted as {given}"
-        cards.append(case_card(model, cases, case, told, heading))
+        cards.append(case_card(model, cases, case, caption, heading))
     return Section("wrong", "Confidently wrong", f"<p>{words}</p>{grid(cards)}")
 
 

@@ -203,10 +203,10 @@ def _window_card(
     channel, (one, at) = table.channels[c], series_of(table, now)
     shown = slice(max(0, at - rows_before(L, H)), at + H)
     truth = one.values[shown, c]
-    told = f"MSE {number(float(evaluation.mse_per_window[window]))}"
+    caption = f"MSE {number(float(evaluation.mse_per_window[window]))}"
     if len(table.channels) > 1:
-        told += f" over all channels; shown is {channel}, with {100 * share[c]:.0f} % of the "
-        told += "window's error"
+        caption += f" over all channels; shown is {channel}, with {100 * share[c]:.0f} % of the "
+        caption += "window's error"
     return figure(
         plots.forecast_window(
             to_local(one.times[shown], table.time_zone),
@@ -215,9 +215,9 @@ def _window_card(
             ylabel=channel,
             xlabel=time_label(table),
         ),
-        f"{kind.capitalize()} window: {told}. Actual values range from {span(truth[-H:])}, the "
+        f"{kind.capitalize()} window: {caption}. Actual values range from {span(truth[-H:])}, the "
         f"forecast from {span(answers[:, c, 0])}.",
-        f"{told}.",
+        f"{caption}.",
         f"{kind.capitalize()}: forecast {whose(table, now)}from {when(table, now)}",
     )
 
@@ -300,7 +300,7 @@ def _interval_sections(
     if not evaluation.intervals:
         return []
     step = "" if table.frequency.unit == "step" else f" (1 step = {table.frequency.name})"
-    told = "; ".join(
+    caption = "; ".join(
         f"{one.level:g} % intervals contain {100 * one.coverage:.1f} % of the values, from "
         f"{100 * one.coverage_per_step.min():.1f} to {100 * one.coverage_per_step.max():.1f} % by "
         "step"
@@ -311,7 +311,7 @@ def _interval_sections(
             {one.level: one.coverage_per_step for one in evaluation.intervals},
             xlabel=f"steps ahead{step}",
         ),
-        f"Coverage of the intervals by step ahead: {told}.",
+        f"Coverage of the intervals by step ahead: {caption}.",
         "Share of actual values inside the intervals; the nominal level is dashed.",
         "Coverage by step ahead",
     )

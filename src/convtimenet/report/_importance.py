@@ -181,21 +181,21 @@ def case_importance_section(explanation: CaseExplanation, names: Sequence[str]) 
         end = min(end, explanation.lengths[n])
         part = f"channel {at[0]} in steps {first} to {end - 1}"
         if explanation.measure == "number":
-            told = f"Predicted {number(float(explanation.explained[n]))}. It changes most, by "
-            told += f"{-importance[at]:+.3g}, without {part}."
+            caption = f"Predicted {number(float(explanation.explained[n]))}. It changes most, by "
+            caption += f"{-importance[at]:+.3g}, without {part}."
         else:
-            told = f"Probability {explanation.explained[n]:.2f}. "
+            caption = f"Probability {explanation.explained[n]:.2f}. "
             if 0 < importance[at] < 0.005:  # two decimals would show 0.00
-                told += "It drops by less than 0.005, whichever part is hidden."
+                caption += "It drops by less than 0.005, whichever part is hidden."
             elif importance[at] > 0:
-                told += f"It drops most, by {importance[at]:.2f}, without {part}."
+                caption += f"It drops most, by {importance[at]:.2f}, without {part}."
             else:
-                told += "It does not drop, whichever part is hidden."
+                caption += "It does not drop, whichever part is hidden."
         cards.append(
             figure(
                 _picture(case_importance(explanation, n)),
-                f"{name}: its channels, the importance of their spans and the patches. {told}",
-                told,
+                f"{name}: its channels, the importance of their spans and the patches. {caption}",
+                caption,
                 name,
             )
         )

@@ -35,12 +35,15 @@ def number_sections(
         _largest_section(model, cases, truth, predicted),
         _importance_section(model, cases, truth, predicted),
         case_patches_section(
-            model, cases, typical, f"Case {typical}, {_told(truth, predicted, typical)}"
+            model,
+            cases,
+            typical,
+            f"Case {typical}, {_true_and_predicted(truth, predicted, typical)}",
         ),
     ]
 
 
-def _told(truth: np.ndarray, predicted: np.ndarray, case: int) -> str:
+def _true_and_predicted(truth: np.ndarray, predicted: np.ndarray, case: int) -> str:
     return f"{number(float(truth[case]))}, predicted {number(float(predicted[case]))}"
 
 
@@ -99,10 +102,12 @@ def _largest_section(
     off = predicted - truth
     cards = []
     for case in np.argsort(-np.abs(off), kind="stable")[:_LARGEST_SHOWN].tolist():
-        told = f"Predicted {number(float(predicted[case]))}, {number(abs(float(off[case])))} too "
-        told += f"{'high' if off[case] > 0 else 'low'}: the true number is "
-        told += f"{number(float(truth[case]))}."
-        cards.append(case_card(model, cases, case, told, f"Case {case}"))
+        caption = (
+            f"Predicted {number(float(predicted[case]))}, {number(abs(float(off[case])))} too "
+        )
+        caption += f"{'high' if off[case] > 0 else 'low'}: the true number is "
+        caption += f"{number(float(truth[case]))}."
+        cards.append(case_card(model, cases, case, caption, f"Case {case}"))
     words = "Check whether the targets of these cases are correct. One line per channel, as the "
     words += "network reads it."
     return Section("largest", "Largest errors", f"<p>{words}</p>{grid(cards)}")
@@ -120,6 +125,7 @@ def _importance_section(
         int(np.abs(predicted - truth).argmax()): "largest error",
     }
     names = [
-        f"Case {case}: {_told(truth, predicted, case)} ({what})" for case, what in named.items()
+        f"Case {case}: {_true_and_predicted(truth, predicted, case)} ({what})"
+        for case, what in named.items()
     ]
     return case_importance_section(model.explain(cases.subset(np.array([*named]))), names)

@@ -254,9 +254,9 @@ class Reader:
         scaler, now = self._near(self.scaler_for(table), part), part.lengths
         if ahead:
             part = extend(part, ahead)
-        behind = np.arange(len(part.times)) >= np.repeat(part.bounds[:-1] + now, part.lengths)
+        after_end = np.arange(len(part.times)) >= np.repeat(part.bounds[:-1] + now, part.lengths)
         for name, rows in plan.items():
-            part.covariates[name][behind] = rows.reshape(-1)
+            part.covariates[name][after_end] = rows.reshape(-1)
         panel = self._panel(part, scaler, L + ahead)
         return panel.windows(L, min(ahead, H), now, now + min(ahead, H)), scaler
 
