@@ -878,11 +878,11 @@ def test_what_a_plan_lacks_is_named_with_what_it_has(promoted):
 def test_a_plan_given_as_the_table_names_future(kind, tmp_path, promoted):
     for model in (promoted, forecaster(target_cols="y", futr_exog="promo").fit(series())):
         with pytest.raises(
-            DataError, match=r"lacks the channels 'y'; .* goes into predict\(future=\.\.\.\)"
+            DataError, match=r"lacks the channels 'y'; .* go into predict\(future=\.\.\.\)"
         ):
             model.predict(as_kind(plan(series()), kind, tmp_path))
     unscaled = forecaster(scale=False, futr_exog="promo").fit(series())
-    with pytest.raises(DataError, match=r"goes into predict\(future=\.\.\.\)"):
+    with pytest.raises(DataError, match=r"go into predict\(future=\.\.\.\)"):
         unscaled.predict(as_kind(plan(series()), kind, tmp_path))
 
 

@@ -227,7 +227,7 @@ def test_seasons(name, season):
         ({"season": True}, ConfigError, "season must be a whole number"),
         ({"refit": -1}, ConfigError, "refit must be True, False or a number of windows"),
         ({"n_windows": 30}, DataError, "30 windows of 3 steps, 3 apart, take 90 rows"),
-        ({"level": [101]}, ConfigError, "level must be per cents"),
+        ({"level": [101]}, ConfigError, "level must be in per cent"),
     ],
 )
 def test_refusals_come_before_training(settings, error, message):

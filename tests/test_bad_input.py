@@ -153,8 +153,11 @@ SETTINGS = {
     "no device": ({"device": None}, "device must be a name such as 'cpu', found None"),
     "seed": ({"random_state": -1}, "seed must be a whole number of at least 0, found -1"),
     "a seed of text": ({"random_state": "7"}, "seed must be .* found '7'"),
-    "preset": ({"preset": "ETTh9"}, "no hyper-parameters .* 'ETTh9'; it does for .* preset='auto'"),
-    "no preset": ({"preset": None}, "no hyper-parameters .* None; it does for"),
+    "preset": (
+        {"preset": "ETTh9"},
+        "no hyper-parameters .* 'ETTh9'; it has some for .* preset='auto'",
+    ),
+    "no preset": ({"preset": None}, "no hyper-parameters .* None; it has some for"),
     "validation": (
         {"training": {"validation_fraction": 1.5}},
         "validation_fraction must be at least 0 and below 1, found 1.5",
@@ -181,9 +184,11 @@ def test_settings_out_of_range(mistake, task):
 
 @pytest.mark.usefixtures("_no_training")
 def test_presets_of_the_other_task():
-    with pytest.raises(ConfigError, match=r"to forecast with for 'Epilepsy'.*preset='auto'"):
+    with pytest.raises(
+        ConfigError, match=r"hyper-parameters to forecast 'Epilepsy'.*preset='auto'"
+    ):
         forecaster(preset="Epilepsy").fit(waves())
-    with pytest.raises(ConfigError, match=r"to classify with for 'ETTh1'.*preset='auto'"):
+    with pytest.raises(ConfigError, match=r"hyper-parameters to classify 'ETTh1'.*preset='auto'"):
         classifier(preset="ETTh1").fit(cases(), labels())
 
 
@@ -221,7 +226,7 @@ CASES = {
         lambda: (cases(), labels(18)),
         r"expected one label per case; found 18 labels for 20 cases; pass X and y of the same",
     ),
-    "no labels": (lambda: (cases(), None), r"expected a label for every case, found none; give"),
+    "no labels": (lambda: (cases(), None), r"expected a label for every case, found none; pass"),
     "a missing label": (
         lambda: (cases(), np.array(["a", None] * 10, dtype=object)),
         r"every case needs a label; found none for case 1; leave the case out",
@@ -240,7 +245,7 @@ CASES = {
     ),
     "a channel of NaN": (
         lambda: (without(cases(), channel=1), labels()),
-        r"needs a number in some case; found none in channel 1; leave the channel out",
+        r"needs at least one known value; found none in channel 1; leave the channel out",
     ),
     "cases of different channels": (
         lambda: ([np.ones((2, 9)), np.ones((3, 9))], ["a", "b"]),
@@ -280,14 +285,14 @@ class TestAccepted:
         values[20, 1] = np.inf
         told = ("channel '0': 3 missing values", "channel '1': 1 infinite value")
         learnt = {
-            True: "missing values are masked: the network neither reads nor learns them",
-            False: "the network reads missing values as filled from the known ones of the same "
-            "context, at its end by the last; it learns none of them",
+            True: "missing values are masked: they are neither read nor trained on",
+            False: "missing values are filled from the known ones of the same context, at its end "
+            "by the last known one; they are not trained on",
         }
         read = {
-            True: "missing values are masked: the network does not read them",
-            False: "the network reads missing values as filled from the known ones of the same "
-            "context, at its end by the last",
+            True: "missing values are masked: they are not read",
+            False: "missing values are filled from the known ones of the same context, at its end "
+            "by the last known one",
         }
         for masks in (True, False):
             caplog.clear()

@@ -423,7 +423,7 @@ horizons = [24]
 
         assert ask("--only", "slow").returncode == 0
         listed = ask("--dry-run").stdout
-        assert "constant.zero:mine-4:honest:0: cost not known" in listed
+        assert "constant.zero:mine-4:honest:0: unknown cost" in listed
         assert "1 of 2 cells to run" in listed
         assert json.loads((tmp_path / "results" / "try.jsonl").read_text())["n_test"] == 17
         wrong = ask("--only", "fast")

@@ -274,7 +274,7 @@ class TestFit:
             classifier().fit(cases(), labels(), valid=(cases(2), np.array(["new", "slow"])))
 
     def test_validation_cases_of_other_channels_are_refused(self):
-        with pytest.raises(DataError, match="cases of 2 channels, found 3"):
+        with pytest.raises(DataError, match="cases with 2 channels, found 3"):
             classifier().fit(cases(), labels(), valid=(cases(4, C=3), labels(4)))
 
     def test_too_few_cases_of_a_class_are_all_trained_on_and_it_says_so(self):
@@ -346,7 +346,7 @@ class TestWeights:
             classifier(class_weight=given).fit(cases(), labels())
 
     def test_unusable_weights_are_refused(self):
-        with pytest.raises(DataError, match="found sample weights of 0 only"):
+        with pytest.raises(DataError, match="found weights of 0 only"):
             classifier(class_weight={"fast": 0, "slow": 0}).fit(cases(), labels())
         for wrong in (np.zeros(24), np.ones(23), -np.ones(24), np.full(24, np.nan)):
             with pytest.raises(DataError, match=r"a finite number .* for each of the 24 cases"):
@@ -367,7 +367,7 @@ class TestWeights:
 class TestPredictRefuses:
     def test_other_channels(self):
         model = classifier().fit(cases(), labels())
-        with pytest.raises(DataError, match="cases of 2 channels, found 3; give the same"):
+        with pytest.raises(DataError, match="cases with 2 channels, found 3; give the same"):
             model.predict(cases(C=3))
 
     def test_longer_cases_where_the_network_flattens(self):

@@ -357,7 +357,7 @@ class TestRegress:
     def test_a_saved_model_answers_and_is_scored(self, capsys):
         train, new = write_numbers("train.npz"), write_numbers("new.npz", 6, labelled=False)
         assert main(["regress", train, new, "--save=model", "--json=r.json", *QUICK]) == 0
-        assert "carry no labels" in capsys.readouterr().out
+        assert "have no labels" in capsys.readouterr().out
         numbers = [float(row[1]) for row in rows_of("new-numbers.csv")[1:]]
         found = json.loads(Path("r.json").read_text())
         assert found == {"numbers": pytest.approx(numbers, rel=5e-6), "notices": []}
@@ -412,7 +412,7 @@ class TestClassify:
         train, test = write_cases("train.npz"), write_cases("new.npz", 6, labelled=False)
         assert main(["classify", train, test, "--save=model", "--json=r.json", *QUICK]) == 0
         assert len(rows_of("new-classes.csv")) == 7
-        assert "carry no labels" in capsys.readouterr().out
+        assert "have no labels" in capsys.readouterr().out
         classes = [row[1] for row in rows_of("new-classes.csv")[1:]]
         assert json.loads(Path("r.json").read_text()) == {"classes": classes, "notices": []}
         assert main(["classify", test, "--load=model", "--out=again.csv"]) == 0
@@ -470,7 +470,7 @@ class TestExport:
         assert main(["export", "model", *flags]) == 0
         shown = capsys.readouterr().out
         parity = json.loads(Path("graph/parity.json").read_text())
-        assert f"on 20 cases: answers up to {parity['largest_answer']:.4g}" in shown
+        assert f"on 20 cases: outputs up to {parity['largest_answer']:.4g}" in shown
         assert f"same class for {parity['same_class']:.2%}" in shown
         assert "  model.predict(cases)\n" in shown
 
@@ -619,9 +619,9 @@ MISTAKES = {
     "level as a share": (["forecast", "sales.csv", "--h=4", "--level=0.8"], "did you mean 80"),
     "level without rows": (
         ["forecast", "sales.csv", "--h=4", "--level=80", *NOTHING_HELD, "--training.epochs=9999"],
-        "a validation_fraction of 0 holds none back; give it another",
+        "validation_fraction=0 leaves none; use a larger one",
     ),
-    "no future": (["forecast", "sales.csv", "--futr_exog=b"], "values of the 32.*--future"),
+    "no future": (["forecast", "sales.csv", "--futr_exog=b"], "values for the 32.*--future"),
     "future for nothing": (["forecast", "sales.csv", "--future=sales.csv"], "--futr_exog"),
     "future without a row": (
         ["forecast", "sales.csv", "--h=4", "--futr_exog=b", "--future=sales.csv"],
@@ -850,10 +850,10 @@ def test_a_stopped_training_goes_on_with_the_command_it_prints(table):
     said, printed = shown.splitlines()
     assert code == 143
     assert said == (
-        "convtimenet: SIGTERM stopped the training; its state is in my states, nothing else was "
+        "convtimenet: SIGTERM stopped the training; checkpoints are in my states, nothing else was "
         "written"
     )
-    name, *command = shlex.split(printed.removeprefix("go on with: "))
+    name, *command = shlex.split(printed.removeprefix("resume with: "))
     assert name == "convtimenet"
     assert stopped(command, Path("my states"), 20, signal.SIGKILL) == (-signal.SIGKILL, "")
     assert not Path("model").exists()

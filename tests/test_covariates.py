@@ -398,7 +398,7 @@ class TestFuture:
         np.testing.assert_array_equal(table.values[:, 0], found["y"])
         with pytest.raises(DataError, match=r"first missing is at 2024-03-23T00:00:00, 2 rows"):
             model.predict(future=future.head(2))
-        with pytest.raises(DataError, match="reads covariates, which values lack; use predict"):
+        with pytest.raises(DataError, match="which forecast does not take; use predict"):
             model.forecast(frame[["y"]].to_numpy())
 
     def test_calendars_need_nothing_from_the_user(self):

@@ -91,7 +91,7 @@ class TestForecastingSets:
         assert facts(result)["Test"] == "170 windows"
         rows = comparison(result)
         assert rows[0]["Model"] == "ConvTimeNet (this run)"
-        assert rows[0]["Counted"] == "all 170 windows"
+        assert rows[0]["Scored on"] == "all 170 windows"
         assert {row["MSE"] for row in rows} >= {"2.137", "1.429"}  # the authors', SPEC section 6
         assert len(result.published) == len(rows) - 2
 
@@ -115,7 +115,7 @@ class TestClassificationSets:
         assert chosen_on_test == pytest.approx(paper.scores["accuracy"])
         assert honest.history["refitted"]
         assert not paper.history["refitted"]
-        assert comparison(paper)[0]["Counted"].endswith("paper protocol")
+        assert comparison(paper)[0]["Scored on"].endswith("paper protocol")
 
     def test_a_horizon_is_refused(self):
         with pytest.raises(ConfigError, match="ERing is a classification set and has no horizon"):
@@ -166,17 +166,17 @@ class TestOwnTables:
         )
         assert run.evaluation is None
         assert run.result.n_test == 0
-        assert "16 rows are too few to keep a test split for a horizon of 4: no scores" in (
+        assert "16 rows are too few for a test split with a horizon of 4: no scores" in (
             run.result.notices
         )
-        with pytest.raises(DataError, match="no rows were kept for a test"):
+        with pytest.raises(DataError, match="there was no test split"):
             run.write_report("never.html")
 
     def test_a_test_part_that_leaves_nothing_to_train_on_is_said(self):
         model = ConvTimeNetForecaster(h=4, input_size=8, **QUICK)
         run = forecast_table(model, read_table(waves(60)), test_fraction=0.9, dataset="mine")
         assert run.evaluation is None
-        told = "a test split of 90% leaves too few rows to train on: no scores, trained on all rows"
+        told = "a test split of 90% leaves too few rows to train on: trained on all rows, no scores"
         assert any(told in notice for notice in run.result.notices)
 
     def test_the_validation_part_is_as_large_as_asked_for(self):
@@ -239,7 +239,7 @@ class TestOwnTables:
         model = ConvTimeNetForecaster(h=4, **QUICK)
         for settings, level, message in (
             ({}, 99.5, "at least 199 calibration values"),
-            ({}, [80, 99.5], "the largest level possible is 9[67]"),
+            ({}, [80, 99.5], "the largest possible level is 9[67]"),
         ):
             with pytest.raises(ConvTimeNetError, match=message):
                 forecast_table(
@@ -273,7 +273,9 @@ class TestOwnCases:
         assert sorted([*train.labels, *test.labels]) == sorted(np.arange(20) / 3)
         with pytest.raises(DataError, match="more cases; to predict numbers use regress"):
             hold_out(every, 0.25, seed=1)
-        with pytest.raises(DataError, match=r"cannot hold out 0\.5 of 1 cases for the score; give"):
+        with pytest.raises(
+            DataError, match=r"cannot hold out 0\.5 of 1 cases as a test split; give"
+        ):
             hold_out(every.subset(np.arange(1)), 0.5, seed=1, classes=False)
 
     def test_targets_of_the_test_part_are_checked_before_training(self, monkeypatch):
@@ -313,7 +315,7 @@ class TestOwnCases:
         test = as_cases(cases(8).values, np.array(["a", "b", "c", "a", "b", "a", "a", "c"]))
         run = fit_labelled(ConvTimeNetClassifier(**QUICK), cases(), test, dataset="mine")
         page = run.write_report(tmp_path / "page.html").read_text(encoding="utf-8")
-        assert "2 of 8 test cases are of classes that the training cases lack" in page
+        assert "2 of 8 test cases have classes that the training cases lack" in page
         for score in ("accuracy", "balanced_accuracy"):
             assert f"{100 * run.result.scores[score]:.1f}&nbsp;%" in page
 

@@ -258,8 +258,8 @@ def test_the_runtime_needs_no_torch(exported, tmp_path):
     [
         (np.zeros((10, 3)), r"T >= 48 .*, found \(10, 3\)"),
         (np.zeros(60), r"found \(60,\)"),
-        (np.zeros((0, 60, 3)), r"nothing empty, found \(0, 60, 3\)"),
-        (np.zeros((60, 0)), r"nothing empty, found \(60, 0\)"),
+        (np.zeros((0, 60, 3)), r"no empty dimension, found \(0, 60, 3\)"),
+        (np.zeros((60, 0)), r"no empty dimension, found \(60, 0\)"),
         ([["today", "1", "2"]] * 60, "array of numbers, found list"),
         ([[1, 2], [3]], "array of numbers"),
         (np.zeros((60, 5)), "expected 3 channels, found 5"),
@@ -452,7 +452,7 @@ def test_comparison_data_that_do_not_fit(forecaster, classifier, tmp_path):
         (forecaster, waves(30), "at least 48 rows, found 30"),
         (forecaster, waves(channels=2), "2"),
         (classifier[0], [np.zeros((2, 60))], "up to 36 steps"),
-        (classifier[0], [np.zeros((3, 20))], "cases of 2 channels, found 3"),
+        (classifier[0], [np.zeros((3, 20))], "cases with 2 channels, found 3"),
     ):
         with pytest.raises(DataError, match=says):
             export(estimator, tmp_path / "x", data=data)

@@ -317,18 +317,18 @@ def test_a_backtest_refuses_a_series_that_has_not_begun():
     y = Y.copy()
     y[:75] = np.nan
     with pytest.raises(
-        DataError, match=r"no value of 'y' in the series 's1' is known before .*leave"
+        DataError, match=r"all values of 'y' in the series 's1' before .* missing.*leave"
     ):
         backtest(forecaster(), panel(Y, y), n_windows=2)
     assert len(backtest(forecaster(), panel(Y, y), n_windows=1).frame) == 6
     wide = daily(z=y)
-    with pytest.raises(DataError, match=r"no value of 'z' is known before .*leave it out"):
+    with pytest.raises(DataError, match=r"all values of 'z' before .* missing.*leave it out"):
         backtest(forecaster(), wide, n_windows=2)
 
 
 def test_a_backtest_without_a_value_to_score_is_refused_before_training():
     y = np.where(np.arange(N) >= 77, np.nan, Y)
-    with pytest.raises(DataError, match=r"no value behind .* known, .*leave the empty rows at the"):
+    with pytest.raises(DataError, match=r"all values after .* missing, .*leave out the empty rows"):
         forecaster(n_epochs=10**6).cross_validation(daily(y))
 
 
@@ -340,7 +340,7 @@ def test_a_backtest_without_a_value_to_score_is_refused_before_training():
 def test_a_held_back_part_without_a_value_trains_whole_and_says_so(masks: bool, split: Any):
     y = np.where(np.arange(N) >= 60, np.nan, Y)
     model = forecaster(model={"masks": masks}, n_epochs=2).fit(daily(y), split=split)
-    assert any("no value of the rows held back to choose the epoch" in n for n in model.notices_)
+    assert any("no window in the validation split has a known context" in n for n in model.notices_)
     assert len(model.history_.epochs) == 2
     # with masks trainings on earlier rows give the errors
     assert (model.calibration_ is not None) == masks
@@ -352,13 +352,13 @@ def test_held_back_rows_behind_a_long_gap_are_found_unusable_too():
     y = Y.copy()
     y[60:77] = np.nan
     model = forecaster(input_size=12).fit(daily(y), split=(77, 80))
-    assert any("held back" in notice for notice in model.notices_)
+    assert any("no window in the validation split" in notice for notice in model.notices_)
 
 
 def test_nothing_to_learn_from_is_said_before_training():
     y = np.full(N, np.nan)
     y[[0, 79]] = 1.0
-    with pytest.raises(DataError, match=r"no known value to learn from: .*\(fill=0"):
+    with pytest.raises(DataError, match=r"no window to train on: .*\(fill=0"):
         forecaster(n_epochs=10**6).fit(daily(y))
     assert np.isfinite(forecaster(fill=0).fit(daily(y)).predict()["y"]).all()
 
@@ -369,10 +369,12 @@ def test_a_series_that_begins_after_its_training_part_is_scaled_as_the_others():
     model = forecaster().fit(panel(Y, 3 * Y, 1000 * y))
     centre = model.scaler_.centre[:, 0, 0]
     assert centre[2] == pytest.approx(np.median(centre[:2]))
-    told = "'y': no value in the training rows is known in 1 series ('s2'); scaled as the median"
+    told = (
+        "'y': all values in the training rows are missing in 1 series ('s2'); scaled by the median"
+    )
     assert any(notice.startswith(told) for notice in model.notices_)
     wide = forecaster().fit(daily(z=y))
-    told = "'z': no value in the training rows is known; read without scaling"
+    told = "'z': all values in the training rows are missing; not scaled"
     assert told in wide.notices_
 
 
@@ -486,7 +488,7 @@ def test_a_trained_scaling_is_kept_by_contexts_that_lie_far_from_it():
 def test_without_revin_and_scaling_a_large_offset_is_refused():
     settings: dict[str, Any] = {"scale": False, "model": {"revin": False}}
     forecaster(**settings).fit(Y[:, None])
-    with pytest.raises(DataError, match=r"channel '0' varies by .* use scale=True"):
+    with pytest.raises(DataError, match=r"channel '0' has a standard deviation .* use scale=True"):
         forecaster(**settings, n_epochs=10**6).fit(Y[:, None] + 1e9)
     constant = np.full((N, 1), 5e6)
     assert np.isfinite(forecaster(**settings).fit(constant).predict()).all()

@@ -222,10 +222,12 @@ class TestSizes:
             forecaster().fit(WAVES * 1e200)
 
     def test_without_scaling_extreme_units_are_named(self):
-        with pytest.raises(DataError, match=r"channel '\d' varies by .*e\+29.*use scale=True"):
+        with pytest.raises(
+            DataError, match=r"channel '\d' has a standard deviation of .*e\+29.*scale=True"
+        ):
             forecaster(scale=False).fit(WAVES * 1e30)
         model = forecaster(scale=False, n_epochs=1).fit(WAVES * [1e-30, 1])
-        assert model.notices_[0].startswith("channel(s) 0 vary by less than 0.03")
+        assert model.notices_[0].startswith("channel(s) 0 have a standard deviation below 0.03")
         assert "scale=True" in model.notices_[0]
         assert np.isfinite(model.predict()).all()
         usual = forecaster(scale=False, n_epochs=1).fit(WAVES)

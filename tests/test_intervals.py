@@ -55,7 +55,7 @@ def test_what_a_calibration_will_reach_is_known_before(windows, channels, horizo
     if made.reaches(level):
         check_reach([level], windows, channels, horizon)
     else:
-        with pytest.raises(DataError, match=f"and {windows} held-back windows give fewer"):
+        with pytest.raises(DataError, match=f"and {windows} held-out windows give fewer"):
             check_reach([level], windows, channels, horizon)
 
 
@@ -175,7 +175,7 @@ class TestCalibration:
 
     @pytest.mark.parametrize("level", [0, 100, -5, "80", [80, 101], [True], None])
     def test_levels_that_are_none(self, level):
-        with pytest.raises(ConfigError, match="level must be per cents between 0 and 100"):
+        with pytest.raises(ConfigError, match="level must be in per cent, between 0 and 100"):
             check_levels(level)
 
     def test_levels_rise_and_repeat_once(self):
@@ -310,9 +310,9 @@ class TestForecaster:
         for one in (model, again):
             assert one.calibration_ is None
             assert one.evaluate(waves()).intervals == ()
-            with pytest.raises(DataError, match="fit held none back; call calibrate with such"):
+            with pytest.raises(DataError, match="no validation split; call calibrate with such"):
                 one.predict(level=[80])
-            with pytest.raises(DataError, match="fit held none back; call calibrate with such"):
+            with pytest.raises(DataError, match="no validation split; call calibrate with such"):
                 one.evaluate(waves(), level=80)
         assert model.calibrate(waves(seed=1)).predict(level=[80])["lo-80"].shape == (4, 2)
 

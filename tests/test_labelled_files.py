@@ -402,7 +402,7 @@ def test_labels_that_a_loaded_model_lacks(tmp_path: Path, monkeypatch, capsys) -
     text = rows(4, lambda i: "abca"[i]).replace(":", ",")
     written(tmp_path, "b.csv", head + text)
     assert main(["classify", "b.csv", "--load=model", "--label_col=kind"]) == 0
-    assert "1 of 4 test cases are of classes that the training cases lack ('c')" in " ".join(
+    assert "1 of 4 test cases have classes that the training cases lack ('c')" in " ".join(
         capsys.readouterr().out.split()
     )
 
@@ -447,8 +447,10 @@ def test_a_model_reads_channels_by_name(library: str, tmp_path: Path) -> None:
     turned = [pd.DataFrame(a.T, columns=NAMES)[NAMES[::-1]] for a in series]
     for one in (model, loaded):
         np.testing.assert_array_equal(one.predict_proba(turned), expected)
-        assert "order of the fitted ones" in one.read(turned).notices[-1]
-        with pytest.raises(DataError, match="fitted to cases of the channels heart, breath, step"):
+        assert "channels were reordered as in training" in one.read(turned).notices[-1]
+        with pytest.raises(
+            DataError, match="fitted to cases with the channels heart, breath, step"
+        ):
             one.predict([pd.DataFrame(a.T, columns=["u", "v", "w"]) for a in series])
         with pytest.raises(DataError, match=r"expected a list of frames.*give \[frame\]"):
             one.predict(turned[0][NAMES])
@@ -591,7 +593,9 @@ def test_labels_that_cannot_be_saved_are_refused_before_training(kind: str) -> N
 def test_dates_and_complex_numbers_are_no_targets() -> None:
     days = np.array(["2024-01-01", "2024-01-02"] * 6, dtype="M8[D]")
     for y in (days, days.astype("M8[s]").tolist(), days - days[0], np.array([1j, 2j] * 6)):
-        with pytest.raises(DataError, match=r"targets must be numbers, found .*make them numbers"):
+        with pytest.raises(
+            DataError, match=r"targets must be numbers, found .*convert them to numbers"
+        ):
             ConvTimeNetRegressor(**TINY).fit(np.ones((12, 1, 20)) * np.arange(20), y)
 
 

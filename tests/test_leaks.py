@@ -199,7 +199,7 @@ class TestNewSeries:
         model, y = self.model(), series(60, 5)[:, 0]
         y[:20] = np.nan
         found = model.evaluate(panel_of(new=y), first_row=15)
-        assert "no value to scale by is known: 'new'; scaled as the median" in caplog.text
+        assert "without a known value to scale by: 'new'; scaled by the median" in caplog.text
         scale = np.median(model.scaler_.scale)
         ratio = found.scores["mae"] * scale / found.mae_per_channel["y"]
         assert ratio == pytest.approx(1, rel=1e-5)
@@ -397,4 +397,4 @@ class TestCalibration:
         model = ConvTimeNetForecaster.load(path, device="cpu")
         assert model.fitted_rows_ is None
         assert model.calibrate(values).calibration_ is not None
-        assert "does not tell which rows its weights were fitted to" in caplog.text
+        assert "did not record the rows that its weights were fitted to" in caplog.text

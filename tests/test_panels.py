@@ -451,7 +451,7 @@ class TestHorizons:
     def test_a_longer_one_reads_its_own_forecasts_and_says_so(self, caplog):
         model = forecaster().fit(panel())
         long = model.predict(h=10)
-        assert "steps 5 to 10 rest on the model's own forecasts" in caplog.text
+        assert "steps 5 to 10 are forecast from the model's own forecasts" in caplog.text
         assert long["rolled"].tolist() == ([False] * 4 + [True] * 6) * 4
         frame, parts = panel(), []
         for _ in range(3):
@@ -473,7 +473,7 @@ class TestHorizons:
         pd.DataFrame({"y": values, "ds": np.arange(80)}).to_csv(tmp_path / "x.csv", index=False)
         found = model.set_params(target_cols=None).fit(tmp_path / "x.csv").predict(h=9)
         assert found.times.tolist() == list(range(80, 89))
-        assert "steps 5 to 9 rest" in found.notices[0]
+        assert "steps 5 to 9 are forecast from" in found.notices[0]
 
     @pytest.mark.parametrize("h", [0, -1, 2.5, True])
     def test_others_are_refused(self, h):
@@ -601,7 +601,7 @@ class TestCommandLine:
         # the last 12, 9 and 16 rows of the long series, horizons of 4
         assert result["n_test"] == 9 + 6 + 13
         assert result["scores"]["mse"] > 0
-        told = "the rows of 1 series are too few to keep a test split for a horizon of 4: no scores"
+        told = "the rows of 1 series are too few for a test split with a horizon of 4: no scores"
         assert told in result["notices"]
 
     def test_a_report_names_the_series(self, tmp_path):

@@ -99,6 +99,11 @@ class TestSecondTraining:
             model.evaluate(frame, first_row=80).scores == first.evaluate(frame, first_row=80).scores
         )
 
+    def test_stamps_at_midnight_are_shown_as_dates(self):
+        dates = pd.date_range("2016-01-01", periods=100, freq="MS")
+        model = forecaster().fit(hourly(waves()).assign(date=dates))
+        assert "on all rows up to 2024-04-01; scores" in str(model.forecasts_from)
+
     def test_it_can_be_turned_off(self):
         model = forecaster(refit=False).fit(waves())
         assert not model.history_.refitted
@@ -235,7 +240,7 @@ class TestInterrupts:
         whole = forecaster().fit(waves())
         with monkeypatch.context() as patched:
             self.stops_in_the_second(patched)
-            with pytest.raises(KeyboardInterrupt, match="goes on from here"):
+            with pytest.raises(KeyboardInterrupt, match="resumes from here"):
                 forecaster().fit(waves(), resume=tmp_path / "state")
         again = forecaster().fit(waves(), resume=tmp_path / "state")
         np.testing.assert_array_equal(again.predict(), whole.predict())
@@ -267,9 +272,9 @@ class TestFewRows:
 
     def test_the_largest_level_is_named_and_works(self):
         model = forecaster(h=6, input_size=8).fit(waves(18, 2))
-        with pytest.raises(DataError, match="largest level possible is") as refusal:
+        with pytest.raises(DataError, match="largest possible level is") as refusal:
             model.predict(level=99)
-        largest = float(re.findall(r"possible is ([\d.]+)", str(refusal.value))[0])
+        largest = float(re.findall(r"possible level is ([\d.]+)", str(refusal.value))[0])
         assert model.predict(level=largest).keys() == {
             "forecast", f"lo-{largest:g}", f"hi-{largest:g}",
         }  # fmt: skip
@@ -277,10 +282,10 @@ class TestFewRows:
     def test_the_command_line_names_it_before_training(self, monkeypatch):
         table = read_table(hourly(waves(60)))
         monkeypatch.setattr(base, "train", None)
-        with pytest.raises(DataError, match="largest level possible is") as refusal:
+        with pytest.raises(DataError, match="largest possible level is") as refusal:
             forecast_table(forecaster(), table, test_fraction=0.2, dataset="m", level=[80, 99])
         monkeypatch.undo()
-        largest = float(re.findall(r"possible is ([\d.]+)", str(refusal.value))[0])
+        largest = float(re.findall(r"possible level is ([\d.]+)", str(refusal.value))[0])
         run = forecast_table(forecaster(), table, test_fraction=0.2, dataset="m", level=[largest])
         assert run.result.intervals[0]["level"] == largest
 
@@ -442,7 +447,7 @@ class TestCommandLine:
     def test_it_forecasts_from_all_rows_and_says_so(self, capsys):
         assert main([*ASKED, "--json=r.json", "--save=m", "--report=r.html"]) == 0
         said, result = capsys.readouterr().out, json.loads(Path("r.json").read_text())
-        assert "a second training, on all rows up to 2024-01-05T03" in " ".join(said.split())
+        assert "trained a second time, on all rows up to 2024-01-05T03" in " ".join(said.split())
         assert "seasonal naive" in said
         for name in ("MAE", "RMSE", "MASE", "WAPE"):
             assert name in said
@@ -456,12 +461,12 @@ class TestCommandLine:
         loaded = ConvTimeNetForecaster.load("m").predict()
         np.testing.assert_allclose(self.forecast(), loaded.values, **ROUNDED)
         page = Path("r.html").read_text()
-        assert "second training, on all rows up to 2024-01-05T03" in page
+        assert "trained a second time, on all rows up to 2024-01-05T03" in page
         assert "WAPE" in page
 
     def test_no_refit_forecasts_with_what_was_scored(self, capsys):
         assert main([*ASKED, "--no-refit"]) == 0
-        assert "comes from the model scored above" in capsys.readouterr().out
+        assert "the forecasting model is the one scored above" in capsys.readouterr().out
         model = forecaster(refit=False).fit(hourly(waves()), split=(64, 80))
         np.testing.assert_allclose(
             self.forecast(), model.predict(hourly(waves())).iloc[:, 1:], **ROUNDED

@@ -127,7 +127,7 @@ def filled(what: float) -> Callable[[np.ndarray], np.ndarray]:
         (value("covariates", "calendar", to=["tide"]), "no calendar features: {'tide'}"),
         (no_dates, "calendar features without dates"),
         (array("calibration.radii", lambda a: a[:, :, :1]), "radii of the shape"),
-        (array("calibration.radii", lambda a: a[::-1]), "radii that do not rise from 0"),
+        (array("calibration.radii", lambda a: a[::-1]), "radii that are below 0 or not ascending"),
         (value("calibration_windows", to=-1), "a calibration with -1 windows"),
     ],
 )

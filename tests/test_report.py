@@ -196,8 +196,8 @@ def test_forecast_page_tells_the_scores(pages: tuple[str, str], forecast: Foreca
             assert html.number(value) in text
     assert evaluation.n_windows == 93
     found = Page(pages[0]).text
-    assert "What the forecast rests on" in found
-    assert "The forecast moves most, by" in found
+    assert "Explanation of a forecast" in found
+    assert "The forecast changes most, by" in found
     assert "93" in text
     for name, mae in evaluation.mae_per_channel.items():
         assert f"{name} {mae:.3f}" in text
@@ -215,9 +215,9 @@ def test_classification_page_tells_the_scores(pages: tuple[str, str], classes: C
     accuracy = model.score(cases)
     text = Page(pages[1]).text
     assert f"{100 * accuracy:.1f} %" in text
-    assert f"{round(60 * accuracy)} cases right" in text
+    assert f"{round(60 * accuracy)} cases correct" in text
     assert "Largest class 27.1 %" in text  # as given: of the training labels
-    assert "without them its probability falls" in text
+    assert "without them its probability drops" in text
     given = model.predict(cases)
     right = set(given[given == cases.labels])
     assert len(re.findall(r"Case \d+: class .*?, rightly", text)) == len(right)
@@ -225,7 +225,7 @@ def test_classification_page_tells_the_scores(pages: tuple[str, str], classes: C
     assert f"{wrong} of 60 cases are wrong" in text
     shown = min(wrong, 4) + min(wrong, 1)  # the surest again, with what it rests on
     assert len(re.findall(r"Case \d+: .*?, taken for ", text)) == shown
-    assert "taken for class" in text
+    assert "predicted as class" in text
 
 
 def test_same_run_gives_the_same_bytes(
@@ -247,9 +247,12 @@ def test_uniform_patches_plain_residuals_and_integer_times(tmp_path: Path):
     evaluation = model.evaluate(table, first_row=119)
     assert evaluation.n_windows == 1
     text = Page(write_forecast(tmp_path, (model, table, evaluation))).text
-    assert "the patches are uniform and cannot move" in text
-    assert "no scales to show" in text
-    assert "Mean absolute error, in the data's units. Repeating the last value gives" in text
+    assert "all patches are uniform" in text
+    assert "without learned scales" in text
+    assert (
+        "Mean absolute error, in the data's units. Seasonal naive (repeating the last value) gives"
+        in text
+    )
     assert "Worst: forecast from 119" in text
     assert "Best: forecast" not in text
 
@@ -263,8 +266,8 @@ def test_patches_that_never_moved_are_told(tmp_path: Path, forecast: Forecast):
     for parameter in predict.parameters():
         torch.nn.init.zeros_(parameter)
     text = Page(write_forecast(tmp_path, (still, table, evaluation))).text
-    assert "no patch of 93 windows moved" in text
-    assert "Where the patches lie" not in text
+    assert "no patch of 93 windows has an offset" in text
+    assert "Positions of the patches" not in text
 
 
 def test_pick_windows():
@@ -394,7 +397,7 @@ def test_intervals_are_told_and_drawn(forecast, tmp_path):
             tmp_path / "r.html", model, table, evaluation, title="t", facts={}
         ).read_text(encoding="utf-8")
     )
-    assert "How often the intervals hold" in page.text
+    assert "Coverage of the intervals" in page.text
     for one in evaluation.intervals:
         assert f"{100 * one.coverage:.1f} %" in page.text
     without = replace(evaluation, intervals=())
@@ -403,7 +406,7 @@ def test_intervals_are_told_and_drawn(forecast, tmp_path):
             encoding="utf-8"
         )
     )
-    assert "intervals hold" not in plain.text
+    assert "Coverage of the intervals" not in plain.text
     assert len(plain.pictures()) == len(page.pictures()) - 1
 
 
@@ -417,7 +420,7 @@ def test_a_classification_page_counts_classes_that_training_lacked(classes, tmp_
     own = [right[labels == one].mean() for one in sorted(set(labels))]
     assert f"{100 * right.mean():.1f} %" in page.text
     assert f"{100 * np.mean(own):.1f} %" in page.text
-    assert "Of 5 classes, all scored once." in page.text
+    assert "From 5 classes, all scored once." in page.text
     for name in ("new", "a third"):
         assert re.search(rf"{name}\s+none\s+0.0 %\s+1\b", page.text)
     # one wrong case alone, so that it is shown
@@ -425,9 +428,9 @@ def test_a_classification_page_counts_classes_that_training_lacked(classes, tmp_
     assert alone.labels is not None
     lonely = replace(alone, labels=np.array(["new", *alone.labels[1:]], dtype=object))
     page = Page(write_classes(tmp_path, (model, lonely)))
-    assert f"Case 0: new, taken for {predicted[0]}" in page.text
-    assert "none for class new, the true one: no training case was of it" in page.text
-    with pytest.raises(DataError, match="fitted to, found new; write them as in training"):
+    assert f"Case 0: new, predicted as {predicted[0]}" in page.text
+    assert "none for the true class new, which was not in the training data" in page.text
+    with pytest.raises(DataError, match="fitted to, found new; use the labels of training"):
         write_classes(tmp_path, (model, replace(cases, labels=np.array(["new"] * 60))))
 
 
@@ -459,19 +462,19 @@ def test_a_regression_page_tells_the_scores(numbers, tmp_path: Path):
     mse = float(np.square(off).mean())
     for value in (mse, float(np.abs(off).mean()), model.score(cases)):
         assert f"{value:.3f}" in page.text
-    assert "mean of training gives 1,000: this model is" in page.text
+    assert "training mean gives 1,000: this model is" in page.text
     assert f"{abs(100 * (mse / 1000 - 1)):.0f} % {'lower' if mse < 1000 else 'higher'}" in page.text
     side = "high" if off.mean() > 0 else "low"
     assert f"Predictions are {abs(off.mean()):.3f} too {side} on average" in page.text
     worst = int(np.abs(off).argmax())
     assert re.search(rf"as the network reads it\.\s+Case {worst}\s+Predicted", page.text)
     assert re.search(rf"Case {worst}: .* \(largest error\)", page.text)
-    assert "Red parts make the number greater" in page.text
+    assert "Red parts raise the predicted number" in page.text
     images = [attrs for tag, attrs in page.tags if tag == "img"]
     assert len(images) >= 2 + 2 + 4 + 4 + 2 + 1
     assert all(len(attrs["alt"] or "") > 30 for attrs in images)
     assert "script" not in {tag for tag, _ in page.tags}
-    assert "mean of training" not in Page(write_numbers(tmp_path, numbers)).text
+    assert "training mean" not in Page(write_numbers(tmp_path, numbers)).text
 
 
 def test_dots_lie_where_the_numbers_are():
@@ -529,7 +532,7 @@ def test_covariates_are_read_where_they_lie(covariates, tmp_path: Path):
     scaled = (answers[..., 0] - table.values[first + 32 : first + 40]) / model.scaler_.scale[:, 0]
     assert np.square(scaled).mean() == pytest.approx(evaluation.mse_per_window[window], rel=1e-4)
     text = Page(write_forecast(tmp_path, (model, table, evaluation))).text
-    assert "Coloured bands: intervals of 80 %" in text
+    assert "Coloured bands: 80 % intervals" in text
     for names in covariates.values():
         assert all(re.search(rf"\b{name} \d", text) for name in names)
 
@@ -568,7 +571,7 @@ def test_windows_of_a_long_table_are_those_of_their_series(tmp_path: Path):
     worst = names[of[evaluation.mse_per_window.argmax()]]
     assert f"Worst: forecast of {worst} from" in text
     other = replace(table, ids=np.array(["a", "new", "c"], dtype=object))
-    with pytest.raises(DataError, match="series that training saw, found 'new'; leave it out"):
+    with pytest.raises(DataError, match="series of the training table, found 'new'; leave it out"):
         write_forecast(tmp_path, (model, other, evaluation))
 
 
@@ -633,18 +636,18 @@ def test_the_first_channels_are_forecast_on_the_page():
     section = future_section(table, future_table(table, answers), context_length=12)
     found = alts(section.body)
     assert found == [
-        f"Forecast of {name} from 2024-01-31 to 2024-02-04: it ranges over {first:.3g} to "
-        f"{first + 4:.3g}, the 12 rows before it over {values[18, c]:.3g} to {values[29, c]:.3g}."
+        f"Forecast of {name} from 2024-01-31 to 2024-02-04: it ranges from {first:.3g} to "
+        f"{first + 4:.3g}, the 12 rows before it from {values[18, c]:.3g} to {values[29, c]:.3g}."
         for c, (name, first) in enumerate(zip(table.channels, answers[0], strict=True))
         if c < 4
     ]
     text = Page(section.body).text
-    assert "Drawn are the first 4 of 6 channels." in text
+    assert "Shown are the first 4 of 6 channels." in text
     assert "bands" not in text
     names = [f"{name}{end}" for name in table.channels for end in ("", "-lo-90", "-hi-90")]
     wide = np.repeat(answers, 3, axis=1) + np.tile([0.0, -500, 500], 6)
     banded = future_section(table, future_table(table, wide, names), context_length=12)
-    assert "Coloured bands: intervals of 90 %." in Page(banded.body).text
+    assert "Coloured bands: 90 % intervals." in Page(banded.body).text
     assert alts(banded.body) == found
     with pytest.raises(DataError, match="other series or channels"):
         future_section(table, future_table(table, answers, list("abcdef")), 12)
@@ -664,13 +667,13 @@ def test_the_first_series_are_forecast_on_the_page():
     )
     future = future_table(table, -np.arange(12.0).reshape(6, 2))
     section = future_section(table, future, context_length=12)
-    assert "Drawn are the first 4 of 3 series of 2 channels each." in Page(section.body).text
+    assert "Shown are the first 4 of 3 series with 2 channels each." in Page(section.body).text
     assert alts(section.body) == [
-        "Forecast of a, y from 5 to 6: it ranges over -2 to -0, the 5 rows before it over 0 to 8.",
-        "Forecast of a, z from 5 to 6: it ranges over -3 to -1, the 5 rows before it over 1 to 9.",
-        f"Forecast of {EVIL}, y from 40 to 41: it ranges over -6 to -4, the 12 rows before it over "
+        "Forecast of a, y from 5 to 6: it ranges from -2 to -0, the 5 rows before it from 0 to 8.",
+        "Forecast of a, z from 5 to 6: it ranges from -3 to -1, the 5 rows before it from 1 to 9.",
+        f"Forecast of {EVIL}, y from 40 to 41: it ranges from -6 to -4, the 12 rows before it from "
         "66 to 88.",
-        f"Forecast of {EVIL}, z from 40 to 41: it ranges over -7 to -5, the 12 rows before it over "
+        f"Forecast of {EVIL}, z from 40 to 41: it ranges from -7 to -5, the 12 rows before it from "
         "67 to 89.",
     ]
     other = replace(future, ids=np.array(["a", "b", "c"], dtype=object))
@@ -703,9 +706,9 @@ def test_the_command_draws_what_it_writes(tmp_path: Path):
     written = read_table(tmp_path / "f.csv")
     text = (tmp_path / "r.html").read_text(encoding="utf-8")
     sales = written.values[:, 0]
-    told = f"it ranges over {sales.min():.3g} to {sales.max():.3g}, the 24 rows before it over"
+    told = f"it ranges from {sales.min():.3g} to {sales.max():.3g}, the 24 rows before it from"
     assert alts(text)[0].startswith(f"Forecast of sales from 2024-04-30 to 2024-05-05: {told}")
-    assert "Coloured bands: intervals of 80 %." in Page(text).text
+    assert "Coloured bands: 80 % intervals." in Page(text).text
 
 
 def test_midnight_is_left_out_where_all_stamps_are_at_midnight():
@@ -729,10 +732,10 @@ def test_midnight_is_left_out_where_all_stamps_are_at_midnight():
 @pytest.mark.parametrize(
     ("drop", "words"),
     [
-        (0.006, "It falls most, by 0.01, without channel 1 in steps"),
-        (0.004, "It hardly falls at all (below 0.005), whichever part is hidden."),
-        (0.0, "It does not fall, whichever part is hidden."),
-        (-0.1, "It does not fall, whichever part is hidden."),
+        (0.006, "It drops most, by 0.01, without channel 1 in steps"),
+        (0.004, "It drops by less than 0.005, whichever part is hidden."),
+        (0.0, "It does not drop, whichever part is hidden."),
+        (-0.1, "It does not drop, whichever part is hidden."),
     ],
 )
 def test_a_drop_that_rounds_to_nothing_is_said_plainly(classes: Classes, drop, words):

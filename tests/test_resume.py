@@ -128,7 +128,7 @@ class TestStops:
         steps = estimator.fit(*data).history_.steps // 3
         stopped, _ = forecaster()
         stop_after(steps + 1)
-        with pytest.raises(KeyboardInterrupt, match=r"weights of epoch 1.*resume='.*goes on"):
+        with pytest.raises(KeyboardInterrupt, match=r"weights of epoch 1.*resume='.*resumes"):
             stopped.fit(*data, resume=tmp_path)
         assert stopped.history_.stopped == "stopped by SIGINT"
         assert len(stopped.history_.epochs) == 1

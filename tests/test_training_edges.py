@@ -461,7 +461,7 @@ class TestDrawnSeed:
     def test_none_goes_on_with_the_seed_it_drew(self, kind, tmp_path, monkeypatch):
         data = self.X, self.Y if kind is ConvTimeNetClassifier else self.X[:, 0, 0]
         message = self.stopped(monkeypatch, self.model(None, kind), tmp_path, *data)
-        assert message.endswith(f"the same call with resume={str(tmp_path)!r} goes on from here")
+        assert message.endswith(f"the same call with resume={str(tmp_path)!r} resumes from here")
         again = self.model(None, kind).fit(*data, resume=tmp_path)
         seed = again.train_config_.seed
         whole = self.model(seed, kind).fit(*data)

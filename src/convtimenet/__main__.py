@@ -1,4 +1,4 @@
-"""``python -m convtimenet``: the command line."""
+"""``python -m convtimenet`` runs the command line."""
 
 import sys
 

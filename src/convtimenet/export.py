@@ -1,10 +1,10 @@
-"""Fitted models as graphs that run without this package's training code.
+"""Export of fitted models as graphs that run without this package's training code.
 
-The inference network is wrapped with its scaling, so that the graph takes and gives the data's own
-units, and traced whole with a free batch size (and free channel count where the fitted scaling
-allows it). The folder holds ``model.json`` and ``manifest.json`` as a saved model does, the graph,
-and ``parity.json``: how far the graph's answers lie from the estimator's on real data.
-docs/export.md compares the formats.
+The inference network and its scaling are traced as one graph, so that inputs and outputs are in
+the data's units. The batch size is dynamic, and so is the number of channels if the fitted scaling
+allows it. The folder holds ``model.json`` and ``manifest.json`` like a saved model, the graph, and
+``parity.json`` with the differences between the outputs of the graph and of the estimator on real
+data. docs/export.md compares the formats.
 """
 
 from __future__ import annotations
@@ -51,14 +51,14 @@ FILES: dict[str, str] = {
 }
 PARITY = "parity.json"
 _MOST_WINDOWS = 256
-# Constants of the products that become eight-bit; the offset predictor is not among them, for
-# positions need their fraction (SPEC section 2).
+# Weights of the matrix products that are quantised; not those of the offset predictor, because
+# patch positions need their fraction (SPEC section 2).
 _EIGHT_BIT = ("widen_weight", "narrow_weight", "project.weight")
 
 
 class RowsBlock(nn.Module):
-    """A fused block whose pointwise pair reads tokens as rows: onnxruntime keeps a constant in
-    eight bits only on the right of a product."""
+    """A fused block whose pointwise pair takes tokens as rows: onnxruntime quantises a constant
+    only as the right operand of a matrix product."""
 
     def __init__(self, block: FusedBlock):
         super().__init__()
@@ -76,7 +76,7 @@ class RowsBlock(nn.Module):
 
 
 class RowsPatch(nn.Module):
-    """Deformable patches projected as rows, for the same reason."""
+    """Deformable patches projected with tokens as rows, for the same reason as `RowsBlock`."""
 
     def __init__(self, patch: DeformablePatch):
         super().__init__()
@@ -92,7 +92,7 @@ class RowsPatch(nn.Module):
 
 
 def on_rows(network: ConvTimeNet) -> ConvTimeNet:
-    """A copy of an inference network with every constant on the right of its product."""
+    """A copy of an inference network whose weights are right operands of their matrix products."""
     rows = copy.deepcopy(network)
     rows.embedding.register_module("patch", RowsPatch(rows.embedding.patch))
     rows.blocks = Blocks(*(RowsBlock(cast(FusedBlock, block)) for block in rows.blocks))
@@ -100,14 +100,13 @@ def on_rows(network: ConvTimeNet) -> ConvTimeNet:
 
 
 class Deployed(nn.Module):
-    """The inference network between its scaling, from the data's units to answers.
+    """The inference network with its scaling; inputs and forecasts are in the data's units.
 
-    Forecasting takes (B, C, L) float64 and gives (B, C, H) float64, so that large values keep
-    their fraction; (B, C, Q, H) with quantiles. Cases are (B, C, L) float32, or float64 where the
-    values of a channel lie so far from 0 that float32 would lose their shape, NaN behind a case's
-    own end: classification gives probabilities (B, K), regression numbers (B, 1) float64. NaN is a
-    missing value, which a network with masks is told; one without reads zero in cases, and
-    forecasts NaN.
+    Forecasting maps (B, C, L) float64 to (B, C, H) float64, or (B, C, Q, H) with quantiles; float64
+    keeps the precision of large values. Cases are (B, C, L) float32, or float64 if the values of a
+    channel are so far from 0 that float32 would lose their variation, padded with NaN:
+    classification returns probabilities (B, K), regression numbers (B, 1) float64. NaN is a missing
+    value: a network with masks masks it; one without reads it as zero in cases, and forecasts NaN.
     """
 
     def __init__(self, estimator: ConvTimeNetEstimator):
@@ -149,15 +148,16 @@ class Deployed(nn.Module):
 
 
 def far_level(x: Tensor, known: Tensor) -> Tensor:
-    """What `Scaler.near` takes off scaled contexts (B, C, L) float64 before they become float32,
-    (B, C, 1): their mean where they lie far from 0 for what they vary by, else 0."""
+    """The level (B, C, 1) that `Scaler.near` subtracts from scaled contexts (B, C, L) float64
+    before they become float32: their mean if it is large compared with their standard deviation,
+    else 0."""
     mean, variance = known_moments(x, known)
     far = mean.abs() > FARTHEST * (variance + 1e-5).sqrt()
     return torch.where(far, mean, 0.0)
 
 
 def input_type(estimator: ConvTimeNetEstimator) -> Literal["float", "double"]:
-    """What numbers the graph of a fitted estimator takes."""
+    """The data type of the graph's input for a fitted estimator."""
     if isinstance(estimator, LabelledEstimator) and estimator.scaler_.rounds.all():
         return "float"
     return "double"
@@ -170,43 +170,44 @@ def export(
     *,
     data: Any = None,
 ) -> dict[str, Any]:
-    """Write a fitted estimator as a graph, with a comparison of the two beside it.
+    """Write a fitted estimator as a graph, and compare the outputs of the two.
 
     Parameters
     ----------
     estimator
         A fitted forecaster, classifier or regressor.
     folder
-        Made with its parents; an earlier export there is replaced, anything else refused.
+        Created with its parents; an earlier export there is replaced, anything else is an error.
     format
         "onnx"; "onnx-int8" with weights in eight bits; "torch-export" for ``torch.export.load``;
         "aoti" for ``torch._inductor.aoti_load_package`` (compiles, needs a C++ compiler).
     data
         Real data for the comparison: a table for a forecaster (by default the end of the one it
-        was fitted to), cases for the others.
+        was fitted to), cases for a classifier or regressor.
 
     Returns
     -------
-    The comparison: "max_difference" and "mean_difference" of the answers, "largest_answer",
-    "inputs", for a classifier "same_class" (share of equal predictions), and "seconds".
+    The comparison: "max_difference" and "mean_difference" of the outputs, "largest_answer" (the
+    largest absolute output), "inputs" (their number), for a classifier "same_class" (share of equal
+    predictions), and "seconds".
 
     Raises
     ------
     ConfigError
         If the format is unknown, or "aoti" finds no C++ compiler.
     ArtefactError
-        If something other than an earlier export lies at `folder`.
+        If `folder` holds something other than an earlier export.
     DataError
-        If data for the comparison are needed or unusable.
+        If data for the comparison are missing or unusable.
     MissingExtraError
-        If onnxscript or onnxruntime are needed and not installed.
+        If onnxscript or onnxruntime is needed and not installed.
     """
     check_is_fitted(estimator)
     if format not in FILES:
         raise ConfigError(f"format must be one of {', '.join(FILES)}, found {format!r}")
     if format == "aoti" and shutil.which(os.environ.get("CXX", "g++")) is None:
         raise ConfigError(
-            "format 'aoti' compiles and found no C++ compiler (g++, or the one that CXX names); "
+            "format 'aoti' needs a C++ compiler (g++, or the one that CXX names), found none; "
             "install one, or export as 'onnx' or 'torch-export'"
         )
     if (Path(folder) / WEIGHTS).exists():
@@ -246,41 +247,51 @@ def export(
 
 
 def _inputs(estimator: ConvTimeNetEstimator, data: Any) -> np.ndarray:
-    """Real inputs of the graph: windows (B, C, L) float64, or cases (B, C, L) of its
+    """Real inputs for the comparison: windows (B, C, L) float64, or cases (B, C, L) of the graph's
     `input_type`."""
     L = estimator.network_.config.context_length
     if isinstance(estimator, ConvTimeNetForecaster):
         if estimator.network_.config.covariates:
-            raise ConfigError("a graph reads the series alone, this model also its covariates")
+            raise ConfigError(
+                "an exported graph reads no covariates, and this model needs them; fit one without "
+                "hist_exog, futr_exog, stat_exog and calendar to export"
+            )
         if estimator.scaler_.centre.ndim == 3:
             raise ConfigError(
-                "the graph cannot hold a scaling for each series of a long table; fit with "
-                "scale=False to export"
+                "an exported graph cannot hold separate scaling for each series of a long table; "
+                "fit with scale=False to export"
             )
         table = estimator.tail_ if data is None else estimator.adapt(data)
         if len(table.times) < L:
-            raise DataError(f"the comparison needs at least {L} rows, found {len(table.times)}")
-        # contexts of the rows as they lie; of several series some reach over a border
+            raise DataError(
+                f"the comparison needs at least {L} rows, found {len(table.times)}; give a longer "
+                "table"
+            )
+        # contexts across all rows; in a long table some span two series, which does no harm here
         windows = np.lib.stride_tricks.sliding_window_view(table.values, L, axis=0)  # (n, C, L)
         step = max(1, len(windows) // _MOST_WINDOWS)
         chosen = windows[::-1][::step][:_MOST_WINDOWS].copy()
-        # a graph without masks takes no gaps; of which nothing is known reads as 0
+        # a graph without masks takes no missing values; contexts without any known value become 0
         masks = estimator.network_.config.masks
         return chosen if masks else np.nan_to_num(filled_contexts(chosen), copy=False)
     assert isinstance(estimator, LabelledEstimator)
     if data is None:
         raise DataError(
-            f"a {type(estimator).__name__} keeps no cases; give some as data= for the comparison"
+            f"a saved {type(estimator).__name__} holds no cases for the comparison; give some as "
+            "data="
         )
     cases = estimator.read(data)
     if cases.values.shape[1] != estimator.n_channels_:
         raise DataError(
-            f"the graph reads cases of {estimator.n_channels_} channels, found "
+            f"the graph reads cases with {estimator.n_channels_} channels, found "
             f"{cases.values.shape[1]}; give the fitted channels in their order"
         )
     fitting = cases.values[cases.lengths <= L][:_MOST_WINDOWS, :, :L]
     if not len(fitting):
-        raise DataError(f"the graph reads cases of up to {L} steps, all given ones are longer")
+        raise DataError(
+            f"the graph reads cases of up to {L} steps, all given ones are longer; give shorter "
+            "ones for the comparison"
+        )
     kind = np.float32 if input_type(estimator) == "float" else np.float64
     padded = np.full((*fitting.shape[:2], L), np.nan, dtype=kind)
     padded[..., : fitting.shape[2]] = fitting
@@ -288,18 +299,18 @@ def _inputs(estimator: ConvTimeNetEstimator, data: Any) -> np.ndarray:
 
 
 def _write(deployed: Deployed, path: Path, format: Format, inputs: np.ndarray) -> np.ndarray:
-    """Write the graph and return its answers to `inputs`."""
+    """Write the graph and return its outputs for `inputs`."""
     config = deployed.network.config
     batch = torch.export.Dim("batch", min=1)
     dynamic: dict[int, Any] = {0: batch}
-    # an identity scaling (1, 1) fits any number of channels
+    # an identity scaling (1, 1) works for any number of channels
     if (
         deployed.head == "forecast"
         and deployed.scale.numel() == 1
         and not config.revin_affine_channels
     ):
         dynamic[1] = torch.export.Dim("channels", min=1)
-    # of a size of 1 tracing takes for granted that it stays so
+    # tracing treats a dimension of size 1 as constant
     shape = 2, max(2, inputs.shape[1]) if 1 in dynamic else inputs.shape[1], inputs.shape[2]
     example = torch.from_numpy(np.resize(inputs[:2], shape))
     if format in ("onnx", "onnx-int8"):
@@ -339,7 +350,7 @@ def _write_onnx(
 
 
 def trace_onnx(deployed: Deployed, path: Path, example: Tensor, dynamic: dict[int, Any]) -> None:
-    """Write a network as an ONNX graph from "x" to "y", without the exporter's own messages."""
+    """Write a network as an ONNX graph from "x" to "y", with the exporter's messages silenced."""
     quiet = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in quiet]
     try:
@@ -365,10 +376,10 @@ def trace_onnx(deployed: Deployed, path: Path, example: Tensor, dynamic: dict[in
 
 
 def quantise(path: Path) -> None:
-    """Replace the float weights of the products named in `_EIGHT_BIT` by eight-bit ones, a scale
-    for each output; what is multiplied with them is brought to eight bits as it comes.
+    """Quantise the weights named in `_EIGHT_BIT` to eight bits, with a scale per output channel;
+    the activations that they are multiplied with are quantised dynamically.
 
-    Scales of the activations fixed beforehand from training windows were slower and lost more
+    Static activation scales, calibrated on training windows, were slower and less accurate
     (docs/export.md).
     """
     import onnx
@@ -376,13 +387,13 @@ def quantise(path: Path) -> None:
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     plain = path.with_suffix(".float.onnx")
-    # nothing to prepare, but what is not marked as prepared is warned of on the root logger
+    # nothing to preprocess, but without this step the quantiser warns on the root logger
     quant_pre_process(
         path, plain, skip_optimization=True, skip_onnx_shape=True, skip_symbolic_shape=True
     )
-    chosen = [f"{name}_MatMul" for name in eight_bit_products(plain)]  # as it renames them
+    chosen = [f"{name}_MatMul" for name in eight_bit_products(plain)]  # names in the output graph
     root, silent = logging.getLogger(), logging.NullHandler()
-    root.addHandler(silent)  # else the quantiser's debug messages set up logging on stderr
+    root.addHandler(silent)  # else the quantiser's debug messages configure logging to stderr
     try:
         quantize_dynamic(
             plain, path, weight_type=QuantType.QInt8, per_channel=True, nodes_to_quantize=chosen
@@ -395,7 +406,7 @@ def quantise(path: Path) -> None:
 
 
 def eight_bit_products(path: Path) -> list[str]:
-    """Names of the nodes (Gemm) of a graph `on_rows` whose constants become eight-bit."""
+    """Names of the nodes (Gemm) whose weights are quantised, in the graph of an `on_rows` copy."""
     import onnx
 
     return [

@@ -2,9 +2,9 @@
 
 from convtimenet.runtime import load
 model = load("exported")
-model.forecast(values)        # a forecaster's folder: (T, C) -> (h, C), units kept
-model.predict_proba(X)        # a classifier's folder: cases -> (n, K)
-model.predict(X)              # a classifier's or regressor's: cases -> (n,)
+model.forecast(values)        # forecaster: (T, C) -> (h, C), in the same units
+model.predict_proba(X)        # classifier: cases -> (n, K)
+model.predict(X)              # classifier or regressor: cases -> (n,)
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from convtimenet.storage.labels import restored
 from convtimenet.storage.manifest import DESCRIPTION, needed, network_config, read_folder
 
 GRAPH = "model.onnx"
-_TOKENS = 2048  # whose hidden values fit a core's cache: larger runs take longer per window
+_TOKENS = 2048  # per batch: their hidden values fit a core's cache; larger batches are slower
 
 
 class Runtime:
-    """A graph with what its inputs and answers mean.
+    """An ONNX graph with the description of its inputs and outputs.
 
     Attributes
     ----------
     description
-        The folder's ``model.json``.
+        Contents of the folder's ``model.json``.
     context_length
-        L, steps the graph reads.
+        L, steps that the graph reads.
     """
 
     def __init__(self, session: Any, config: ModelConfig, description: dict[str, Any]):
@@ -41,12 +41,12 @@ class Runtime:
         self.context_length = config.context_length
 
     def shapes(self) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-        """What the description says of the graph: kind and sizes of input and answer after the
-        batch, 0 for a size left open."""
+        """Expected data type and sizes of the graph's input and output without the batch dimension;
+        0 for a dynamic size."""
         raise NotImplementedError
 
     def run(self, x: np.ndarray) -> np.ndarray:
-        """The graph's answers to inputs (B, C, L), B >= 1, as many at a time as fit the cache."""
+        """The graph's outputs for inputs (B, C, L), B >= 1, in batches that fit the cache."""
         rows = x.shape[1] // self.config.channels
         tokens = rows * self.config.n_patches
         step = max(1, _TOKENS // tokens)
@@ -62,28 +62,28 @@ class ForecastRuntime(Runtime):
         self.channels: tuple[str, ...] = tuple(map(str, description["data"]["channels"]))
         """Fitted channel names, in order."""
         self.gaps = description["export"].get("gaps") is True
-        """Whether NaN is a missing value to the graph; absent where an earlier version wrote it."""
+        """Whether the graph masks NaN as missing; False for exports of earlier versions."""
 
     def shapes(self) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-        open_channels = not isinstance(self.session.get_inputs()[0].shape[1], int)
-        C = 0 if open_channels else len(self.channels)
+        dynamic_channels = not isinstance(self.session.get_inputs()[0].shape[1], int)
+        C = 0 if dynamic_channels else len(self.channels)
         quantiles = (len(self.config.quantiles),) if self.config.quantiles else ()
         answer = ("double", C, *quantiles, self.config.outputs)
         return ("double", C, self.context_length), answer
 
     def forecast(self, values: Any) -> np.ndarray:
-        """Forecast from the last L rows of (T, C) values, or of (B, T, C) at once.
+        """Forecast from the last L rows of values (T, C), or (B, T, C) for a batch.
 
         Returns
         -------
-        (h, C), or (B, h, C), float64 in the units of `values`; of a quantile head the median.
-        NaN is a missing value, as for `ConvTimeNetForecaster.forecast`.
+        (h, C), or (B, h, C), float64 in the units of `values`; the median for a quantile head. NaN
+        is a missing value, as in `ConvTimeNetForecaster.forecast`.
 
         Raises
         ------
         DataError
-            If the array is empty or not of numbers, rows are too few, channels not the fitted
-            ones, or values infinite, or missing where the network takes no masks.
+            If the array is empty or not numeric, has too few rows or another number of channels, or
+            holds infinite values, or missing ones if the network has no masks.
         """
         try:
             array = np.asarray(values, dtype=np.float64)
@@ -95,7 +95,8 @@ class ForecastRuntime(Runtime):
         L = self.context_length
         if array.ndim not in (2, 3) or 0 in array.shape or array.shape[-2] < L:
             raise DataError(
-                f"expected (T, C) or (B, T, C) with T >= {L} and nothing empty, found {array.shape}"
+                f"expected the shape (T, C) or (B, T, C) with T >= {L} and no empty dimension, "
+                f"found {array.shape}; give at least {L} rows"
             )
         expected = self.session.get_inputs()[0].shape[1]
         if isinstance(expected, int) and array.shape[-1] != expected:
@@ -122,26 +123,30 @@ class ForecastRuntime(Runtime):
 
 
 class CasesRuntime(Runtime):
-    """An exported estimator of one answer per case."""
+    """An exported classifier or regressor."""
 
     @property
     def kind(self) -> str:
-        """Of the numbers that the graph takes; absent where an earlier version wrote it."""
+        """Data type of the graph's input; "float" for exports of earlier versions."""
         return "double" if self.description["export"].get("input") == "double" else "float"
 
     def answers(self, X: Any) -> np.ndarray:
-        """What the graph says of cases as `convtimenet.data.cases.as_cases` takes them.
+        """The graph's outputs for cases, which may be anything that
+        `convtimenet.data.cases.as_cases` takes.
 
         Raises
         ------
         DataError
-            If cases are longer than the graph reads or have other channels.
+            If cases are longer than the graph reads or have another number of channels.
         """
         cases = gaps_left(as_cases(X)) if self.config.masks else filled(as_cases(X))
         L, channels = self.context_length, self.config.channels
         n, C, longest = cases.values.shape
         if channels != C:
-            raise DataError(f"expected cases of {channels} channels, found {C}")
+            raise DataError(
+                f"expected cases with {channels} channels, found {C}; give the fitted channels in "
+                "their order"
+            )
         if longest > L:
             raise DataError(
                 f"the graph reads up to {L} steps, the longest case has {longest}; shorten it or "
@@ -158,7 +163,7 @@ class ClassifyRuntime(CasesRuntime):
     def __init__(self, session: Any, config: ModelConfig, description: dict[str, Any]):
         super().__init__(session, config, description)
         self.classes = restored(description["data"], config.outputs)
-        """Labels in the order of the probabilities."""
+        """Class labels in the order of the probabilities."""
 
     def shapes(self) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
         return (self.kind, self.config.channels, self.context_length), ("float", len(self.classes))
@@ -179,25 +184,25 @@ class RegressRuntime(CasesRuntime):
         return (self.kind, self.config.channels, self.context_length), ("double", 1)
 
     def predict(self, X: Any) -> np.ndarray:
-        """The number of each case, (n,) float64; cases and errors as for `answers`."""
+        """The predicted number of each case, (n,) float64; cases and errors as for `answers`."""
         return self.answers(X)[:, 0]
 
 
 def load(
     folder: str | os.PathLike[str], threads: int = 0
 ) -> ForecastRuntime | ClassifyRuntime | RegressRuntime:
-    """Open a folder that `convtimenet.export.export` wrote in an ONNX format.
+    """Load a folder that `convtimenet.export.export` wrote in an ONNX format.
 
     Parameters
     ----------
     threads
-        Threads of one answer; 0 leaves it to onnxruntime.
+        Threads per call; 0 lets onnxruntime choose.
 
     Raises
     ------
     ArtefactError
-        If the folder is incomplete, damaged, of a newer format or of an unknown kind, holds no
-        ONNX graph, or one that is not what it says.
+        If the folder is incomplete, damaged, of a newer format or of an unknown estimator, holds no
+        ONNX graph, or one that does not match its description.
     MissingExtraError
         If onnxruntime is not installed.
     """
@@ -208,7 +213,7 @@ def load(
     if exported != GRAPH:
         raise ArtefactError(
             f"{path} holds no ONNX graph (expected {GRAPH}, its description says {exported!r}); "
-            "make one with: convtimenet export, or export(..., format='onnx')"
+            "create one with convtimenet export, or export(..., format='onnx')"
         )
     if not isinstance(kind, str) or kind not in _KINDS:
         raise ArtefactError(f"{path} holds a {kind!r}, expected one of {', '.join(_KINDS)}")
@@ -216,17 +221,17 @@ def load(
         config = network_config(path, found)
         session = session_of(needed(path, files, GRAPH), str(path / GRAPH), threads)
         runtime = _KINDS[kind](session, config, found)
-        said = runtime.shapes()
+        expected = runtime.shapes()
     except ArtefactError:
         raise
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ArtefactError(
             f"{path / DESCRIPTION} is damaged: {type(error).__name__}: {error}; export again"
         ) from error
-    if said != (is_ := _shapes_of(session)):
+    if (actual := _shapes_of(session)) != expected:
         raise ArtefactError(
-            f"{path / GRAPH} is not the graph of {DESCRIPTION}: expected {said[0]} to {said[1]}, "
-            f"found {is_[0]} to {is_[1]}; export again"
+            f"{path / GRAPH} does not match {DESCRIPTION}: expected {expected[0]} to "
+            f"{expected[1]}, found {actual[0]} to {actual[1]}; export again"
         )
     return runtime
 
@@ -239,7 +244,7 @@ _KINDS: dict[str, type[ForecastRuntime] | type[ClassifyRuntime] | type[RegressRu
 
 
 def session_of(graph: bytes, name: str, threads: int = 0) -> Any:
-    """Open an ONNX graph on the CPU; `name` is what an error calls it.
+    """Open an ONNX graph on the CPU; `name` identifies it in errors.
 
     Raises
     ------
@@ -257,7 +262,7 @@ def session_of(graph: bytes, name: str, threads: int = 0) -> Any:
         raise MissingExtraError("onnxruntime", "runtime", "the torch-free runtime") from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    options.log_severity_level = 4  # a damaged graph is told by the error below
+    options.log_severity_level = 4  # a damaged graph is reported by the error below
     try:
         return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     except (
@@ -274,9 +279,8 @@ def session_of(graph: bytes, name: str, threads: int = 0) -> Any:
 
 
 def _shapes_of(session: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-    """Kind and sizes of a graph's input x and its answer after the batch, 0 where left open.
-
-    Nothing for a graph of other inputs.
+    """Data type and sizes of a graph's input x and its output without the batch dimension; 0 for a
+    dynamic size. Empty for a graph with other inputs.
     """
     if [i.name for i in session.get_inputs()] != ["x"] or len(session.get_outputs()) != 1:
         return (), ()

@@ -1,1 +1,1 @@
-"""Estimators in the form of other libraries, each behind an extra of that library's name."""
+"""Estimators with the interfaces of other libraries; each needs an extra of the same name."""

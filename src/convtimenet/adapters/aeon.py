@@ -1,17 +1,17 @@
 # pyright: reportMissingImports=false
-"""ConvTimeNet as aeon estimators: thin shells around the package's own.
+"""ConvTimeNet as aeon estimators: thin wrappers of the package's own.
 
     from convtimenet.adapters.aeon import ConvTimeNetClassifier
 
-Parameters are those of `convtimenet.ConvTimeNetClassifier` and `convtimenet.ConvTimeNetRegressor`,
-which do the work and are kept fitted in ``estimator_``.
+Parameters are those of `convtimenet.ConvTimeNetClassifier` and `convtimenet.ConvTimeNetRegressor`;
+the fitted estimator is in ``estimator_``.
 """
 
 from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from convtimenet.adapters.cases import ClassifierShell, RegressorShell, quick
+from convtimenet.adapters.cases import ClassifierWrapper, RegressorWrapper, small_settings
 from convtimenet.errors import MissingExtraError
 
 try:
@@ -32,7 +32,7 @@ _TAGS = {
 }
 
 
-class ConvTimeNetClassifier(ClassifierShell, BaseClassifier):
+class ConvTimeNetClassifier(ClassifierWrapper, BaseClassifier):
     """`convtimenet.ConvTimeNetClassifier` for aeon.
 
     Examples
@@ -50,11 +50,11 @@ class ConvTimeNetClassifier(ClassifierShell, BaseClassifier):
 
     @classmethod
     def _get_test_params(cls, parameter_set: str = "default") -> dict[str, Any]:
-        """Settings for aeon's checks: quick ones."""
-        return quick()
+        """Settings for aeon's test suite: a small network, one epoch."""
+        return small_settings()
 
 
-class ConvTimeNetRegressor(RegressorShell, BaseRegressor):
+class ConvTimeNetRegressor(RegressorWrapper, BaseRegressor):
     """`convtimenet.ConvTimeNetRegressor` for aeon.
 
     Examples
@@ -72,5 +72,5 @@ class ConvTimeNetRegressor(RegressorShell, BaseRegressor):
 
     @classmethod
     def _get_test_params(cls, parameter_set: str = "default") -> dict[str, Any]:
-        """Settings for aeon's checks: quick ones."""
-        return quick()
+        """Settings for aeon's test suite: a small network, one epoch."""
+        return small_settings()

@@ -1,5 +1,4 @@
-"""What the sktime and aeon estimators of labelled cases share: parameters, and the estimator of the
-package that does the work."""
+"""What the sktime and aeon wrappers share: parameters and the wrapped estimator."""
 
 from __future__ import annotations
 
@@ -12,19 +11,19 @@ from convtimenet.estimators.classifier import ConvTimeNetClassifier
 from convtimenet.estimators.labelled import LabelledEstimator
 from convtimenet.estimators.regressor import ConvTimeNetRegressor
 
-__all__ = ["ClassifierShell", "RegressorShell", "quick"]
+__all__ = ["ClassifierWrapper", "RegressorWrapper", "small_settings"]
 
 
-def quick() -> dict[str, Any]:
-    """Settings for the libraries' checks: a small network, one epoch."""
+def small_settings() -> dict[str, Any]:
+    """Settings for the libraries' test suites: a small network, one epoch."""
     sizes = {"d_model": 8, "d_ff": 16, "kernel_sizes": (3, 5)}
     return {"n_epochs": 1, "device": "cpu", "model": sizes, "training": {"refit": False}}
 
 
-class _Shell:
-    """An estimator with one of ours within; a subclass names it before the library's base class."""
+class _CasesWrapper:
+    """Wrapper of one of our estimators; comes before the library's base class in the bases."""
 
-    within: ClassVar[type[LabelledEstimator]]
+    wrapped: ClassVar[type[LabelledEstimator]]
     estimator_: Any
     get_params: Any
 
@@ -57,23 +56,23 @@ class _Shell:
         super().__init__()
 
     def _fit(self, X: Any, y: np.ndarray) -> Self:
-        self.estimator_ = self.within(**self.get_params(deep=False)).fit(_arrays(X), y)
+        self.estimator_ = self.wrapped(**self.get_params(deep=False)).fit(_arrays(X), y)
         return self
 
     def _predict(self, X: Any) -> np.ndarray:
         return self.estimator_.predict(_arrays(X))
 
 
-class RegressorShell(_Shell):
-    """A regressor with ours within."""
+class RegressorWrapper(_CasesWrapper):
+    """Wrapper of our regressor."""
 
-    within = ConvTimeNetRegressor
+    wrapped = ConvTimeNetRegressor
 
 
-class ClassifierShell(_Shell):
-    """A classifier with ours within."""
+class ClassifierWrapper(_CasesWrapper):
+    """Wrapper of our classifier."""
 
-    within = ConvTimeNetClassifier
+    wrapped = ConvTimeNetClassifier
 
     def __init__(
         self,
@@ -111,7 +110,7 @@ class ClassifierShell(_Shell):
 
 
 def _arrays(X: Any) -> Any:
-    """Cases as arrays (C, T); sktime gives them as frames (T, C) where lengths differ."""
+    """Cases as arrays (C, T); sktime passes frames (T, C) if lengths differ."""
     if isinstance(X, np.ndarray):
         return X
     return [case if isinstance(case, np.ndarray) else case.to_numpy().T for case in X]

@@ -5,7 +5,7 @@ from convtimenet.adapters.neuralforecast import ConvTimeNet
 forecaster = NeuralForecast(models=[ConvTimeNet(h=24)], freq="h")
 forecaster.cross_validation(df)
 
-neuralforecast trains it then, with its own loop, losses and scaling; only the network is ours.
+neuralforecast trains it with its own loop, losses and scaling; only the network is ours.
 """
 
 from __future__ import annotations
@@ -32,29 +32,29 @@ except ImportError as error:
 class ConvTimeNet(BaseModel):
     """ConvTimeNet under neuralforecast's `BaseModel`: univariate, direct, without covariates.
 
-    Any of its losses will do: the network forecasts as many values per step as the loss has
-    parameters, and RevIN's inverse brings point and quantile forecasts back to the series' level;
-    for a distribution loss RevIN is off, because its parameters have no level, and
-    ``scaler_type="standard"`` stands in for it.
+    All of neuralforecast's losses work: the network outputs as many values per step as the loss has
+    parameters, and RevIN's inverse brings point and quantile forecasts back to the series' level.
+    With a distribution loss RevIN is off, because distribution parameters have no level; use
+    ``scaler_type="standard"`` instead.
 
     Parameters
     ----------
     h
         Horizon.
     input_size
-        Context; by default four horizons, 336 steps at most, but never less than two horizons.
+        Context; by default four horizons, at most 336 steps, but at least two horizons.
     network
         Settings of `convtimenet.ModelConfig`; patches and kernels follow the context by default.
     loss, valid_loss, max_steps, learning_rate, num_lr_decays, early_stop_patience_steps, \
 val_check_steps, batch_size, valid_batch_size, windows_batch_size, inference_windows_batch_size, \
 start_padding_enabled, step_size, scaler_type, random_seed, drop_last_loader, alias, optimizer, \
 optimizer_kwargs, lr_scheduler, lr_scheduler_kwargs, dataloader_kwargs, trainer_kwargs
-        As of every model of neuralforecast.
+        As in every neuralforecast model.
 
     Notes
     -----
-    ``NeuralForecast.save`` writes only the models that neuralforecast itself holds a list of; save
-    this one by its own ``save``.
+    ``NeuralForecast.save`` supports only neuralforecast's own models; save this one with its own
+    ``save``.
     """
 
     EXOGENOUS_FUTR = False

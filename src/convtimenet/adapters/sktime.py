@@ -1,17 +1,17 @@
 # pyright: reportMissingImports=false
-"""ConvTimeNet as sktime estimators: thin shells around the package's own.
+"""ConvTimeNet as sktime estimators: thin wrappers of the package's own.
 
     from convtimenet.adapters.sktime import ConvTimeNetClassifier
 
-Parameters are those of `convtimenet.ConvTimeNetClassifier` and `convtimenet.ConvTimeNetRegressor`,
-which do the work and are kept fitted in ``estimator_``.
+Parameters are those of `convtimenet.ConvTimeNetClassifier` and `convtimenet.ConvTimeNetRegressor`;
+the fitted estimator is in ``estimator_``.
 """
 
 from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from convtimenet.adapters.cases import ClassifierShell, RegressorShell, quick
+from convtimenet.adapters.cases import ClassifierWrapper, RegressorWrapper, small_settings
 from convtimenet.errors import MissingExtraError
 
 try:
@@ -32,7 +32,7 @@ _TAGS = {
 }
 
 
-class ConvTimeNetClassifier(ClassifierShell, BaseClassifier):
+class ConvTimeNetClassifier(ClassifierWrapper, BaseClassifier):
     """`convtimenet.ConvTimeNetClassifier` for sktime.
 
     Examples
@@ -54,11 +54,11 @@ class ConvTimeNetClassifier(ClassifierShell, BaseClassifier):
 
     @classmethod
     def get_test_params(cls, parameter_set: str = "default") -> list[dict[str, Any]]:
-        """Settings for sktime's checks: quick ones."""
-        return [quick(), quick() | {"preset": "Epilepsy", "random_state": 1}]
+        """Settings for sktime's test suite: a small network, one epoch."""
+        return [small_settings(), small_settings() | {"preset": "Epilepsy", "random_state": 1}]
 
 
-class ConvTimeNetRegressor(RegressorShell, BaseRegressor):
+class ConvTimeNetRegressor(RegressorWrapper, BaseRegressor):
     """`convtimenet.ConvTimeNetRegressor` for sktime.
 
     Examples
@@ -76,5 +76,5 @@ class ConvTimeNetRegressor(RegressorShell, BaseRegressor):
 
     @classmethod
     def get_test_params(cls, parameter_set: str = "default") -> list[dict[str, Any]]:
-        """Settings for sktime's checks: quick ones."""
-        return [quick(), quick() | {"preset": "Epilepsy", "random_state": 1}]
+        """Settings for sktime's test suite: a small network, one epoch."""
+        return [small_settings(), small_settings() | {"preset": "Epilepsy", "random_state": 1}]

@@ -26,8 +26,8 @@ except ImportError as error:
     raise MissingExtraError("sktime", "sktime", "the sktime forecaster") from error
 
 
-def _step(index: pd.Index) -> Any:
-    """The step of an index; None where it has none."""
+def _infer_step(index: pd.Index) -> Any:
+    """The time step of an index; None if it has none."""
     if isinstance(index, pd.PeriodIndex):
         return index.freq
     if isinstance(index, pd.DatetimeIndex):
@@ -36,12 +36,12 @@ def _step(index: pd.Index) -> Any:
 
 
 def _on_grid(y: pd.DataFrame, step: Any) -> pd.DataFrame:
-    """Rows a step apart: those that are left out are missing values, not neighbours.
+    """Reindex to a regular grid: rows that are left out become missing values.
 
     Raises
     ------
     DataError
-        If an index does not keep the step.
+        If the index is not regular with this step.
     """
     index = y.index
     if step is None or len(index) < 2:
@@ -65,19 +65,19 @@ _SIDES = (("lower", "lo", -np.inf), ("upper", "hi", np.inf))
 
 
 class ConvTimeNetForecaster(BaseForecaster):
-    """ConvTimeNet behind sktime's interface; one network for all columns of `y`.
+    """ConvTimeNet as an sktime forecaster; one network for all columns of `y`.
 
-    The horizon is the last step of `fh`. Intervals are conformal, from the part of `y` that
-    chooses the epoch (`convtimenet.estimators.forecasting.intervals`); where it holds too few
-    windows for a level they are infinitely wide. `update` lets forecasts start from newer values
-    and leaves the weights as they are. Rows that an index leaves out are missing values;
-    of rows given twice the newer counts.
+    The horizon is the last step of `fh`. Intervals are conformal, calibrated on the validation
+    split (`convtimenet.estimators.forecasting.intervals`); if that has too few windows for a level
+    they are infinitely wide. `update` makes forecasts start from newer values and does not change
+    the weights. Rows that the index leaves out are missing values; if `update` gets a row again,
+    the newer one replaces it.
 
     Parameters
     ----------
     input_size, preset, scale, model, training, n_epochs, batch_size, lr, time_limit, precision, \
 device, random_state, verbose
-        As of `convtimenet.ConvTimeNetForecaster`.
+        As in `convtimenet.ConvTimeNetForecaster`.
 
     Examples
     --------
@@ -141,10 +141,10 @@ device, random_state, verbose
     def _fit(self, y: pd.DataFrame, X: Any, fh: ForecastingHorizon) -> Self:
         steps = fh.to_relative(self.cutoff).to_numpy()
         self.model_ = Core(int(steps.max()), **self.get_params(deep=False))
-        self._step = _step(y.index)
+        self._step = _infer_step(y.index)
         y = _on_grid(y, self._step)
         self.model_.fit(y.to_numpy(dtype=np.float64))
-        self._recent = self._kept(y)
+        self._recent = self._last_rows(y)
         return self
 
     def _predict(self, fh: ForecastingHorizon, X: Any) -> pd.DataFrame:
@@ -155,19 +155,19 @@ device, random_state, verbose
     ) -> pd.DataFrame:
         calibration = self.model_.calibration_
         levels = {one: 100 * one for one in coverage if one > 0}
-        reached = {
+        possible = {
             one: level
             for one, level in levels.items()
             if calibration is not None and calibration.reaches(level)
         }
-        bands = self.model_.predict(self._values, level=list(reached.values()))
+        bands = self.model_.predict(self._values, level=list(possible.values()))
         columns = pd.MultiIndex.from_product([self._get_varnames(), coverage, ["lower", "upper"]])
         found = pd.DataFrame(index=fh.to_absolute_index(self.cutoff), columns=columns, dtype=float)
         for one, (side, name, beyond) in product(coverage, _SIDES):
-            if one in levels and one not in reached:
+            if one in levels and one not in possible:
                 found.loc[:, (slice(None), one, side)] = beyond
                 continue
-            # an interval of no coverage is the forecast itself
+            # an interval with coverage 0 is the forecast itself
             bound = bands[f"{name}-{levels[one]:g}" if one in levels else "forecast"]
             for variable, values in self._frame(bound, fh).items():
                 found[(variable, one, side)] = values
@@ -178,11 +178,11 @@ device, random_state, verbose
         newer = y.set_axis(recent.columns, axis=1) if y.shape[1] == 1 else y.loc[:, recent.columns]
         before = recent.loc[~recent.index.isin(newer.index)]
         joined = pd.DataFrame(pd.concat([before, newer])).sort_index()
-        self._recent = self._kept(_on_grid(joined, self._step))
+        self._recent = self._last_rows(_on_grid(joined, self._step))
         return self
 
-    def _kept(self, y: pd.DataFrame) -> pd.DataFrame:
-        """The rows that a forecast reads, and one more for a step to be found from."""
+    def _last_rows(self, y: pd.DataFrame) -> pd.DataFrame:
+        """The last rows, of one context; at least two, so that their step can be inferred."""
         return y.iloc[-max(2, self.model_.network_.config.context_length) :]
 
     @property
@@ -190,7 +190,7 @@ device, random_state, verbose
         return self._recent.to_numpy(dtype=np.float64)
 
     def _frame(self, values: np.ndarray, fh: ForecastingHorizon) -> pd.DataFrame:
-        """Steps (h, C) that `fh` asks for, under its time stamps."""
+        """The forecasts (h, C) for the steps of `fh`, indexed by its time stamps."""
         steps = fh.to_relative(self.cutoff).to_numpy().astype(int)
         return pd.DataFrame(
             values[steps - 1],
@@ -200,7 +200,7 @@ device, random_state, verbose
 
     @classmethod
     def get_test_params(cls, parameter_set: str = "default") -> list[dict[str, Any]]:
-        """Settings for sktime's own checks: small networks, few epochs."""
+        """Settings for sktime's test suite: small networks, few epochs."""
         small = {"d_model": 4, "d_ff": 8, "kernel_sizes": (3,), "patch_size": 2, "patch_stride": 1}
         common = {"input_size": 4, "n_epochs": 1, "device": "cpu", "model": small}
         return [

@@ -1,4 +1,4 @@
-"""What ``convtimenet bench`` does with its flags: a run, a list of what is left, a report."""
+"""``convtimenet bench``: run the cells of a matrix, list those left to run, or report on them."""
 
 from __future__ import annotations
 
@@ -58,14 +58,14 @@ def run_bench(flags: Any) -> None:
 
 
 def _list_cells(chosen: Sequence[Cell], out: Path) -> None:
-    """Print the cells that have no result yet, and what they will cost."""
+    """Print the cells without a result, and their estimated cost."""
     from convtimenet.bench import lines
     from convtimenet.bench.runs import estimate
 
     console, found = make_console(), lines.by_key(lines.read(out))
     costs = {cell.key: estimate(cell, found) for cell in chosen if cell.key not in found}
     for key, seconds in costs.items():
-        known = "cost not known" if seconds is None else f"about {clock(seconds)} of CPU time"
+        known = "unknown cost" if seconds is None else f"about {clock(seconds)} of CPU time"
         console.print(f"{key}: {known}", markup=False, soft_wrap=True)
     unknown = sum(seconds is None for seconds in costs.values())
     console.print(

@@ -1,6 +1,6 @@
-"""What the sub-commands do with their flags: calls to the package, answers to files.
+"""The sub-commands: from parsed flags to calls of the package and output files.
 
-Everything heavy is imported inside, after the flags were understood.
+Heavy modules are imported inside the functions, after the flags have been parsed.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from convtimenet.progress import reading, showing
 
 
 def _given(flags: Any, group: str) -> dict[str, Any]:
-    """The settings of a group that are given; a --config file may have anything for the group."""
+    """The given settings of a group; a --config file may hold anything under its name."""
     from jsonargparse import Namespace
 
     settings = flags.get(group, Namespace())
     if not isinstance(settings, Namespace):
         raise ConfigError(
-            f"--config: {group} must hold settings by name, found {settings!r}; write them as "
-            f"{{{group}: {{name: value}}}}"
+            f"--config: {group} must be a mapping from setting to value, found {settings!r}; write "
+            f"it as {{{group}: {{name: value}}}}"
         )
     return vars(settings)
 
@@ -60,12 +60,12 @@ def _verbose(flags: Any) -> int:
 
 
 def _check_training(flags: Any) -> None:
-    """Find out at once that a setting of the training is out of range."""
+    """Check the training settings before any work starts."""
     TrainConfig.from_dict({**_given(flags, "training"), "seed": flags.seed})
 
 
 def run_forecast(flags: Any) -> None:
-    """Train on a table, or load a model, and forecast what comes after it."""
+    """Train on a table, or load a model, and forecast the steps after the table's end."""
     begin = time.monotonic()
     out = default_out(flags, flags.data, "forecast")
     if not out.lower().endswith(".csv"):
@@ -140,12 +140,12 @@ def run_forecast(flags: Any) -> None:
             resume=flags.resume,
             level=flags.level,
         )
-        show_result(console, run.result, said=table.notices)
+        show_result(console, run.result, shown=table.notices)
         if run.evaluation is not None and run.scored is None:
             note(
                 console,
-                "the forecast comes from the model scored above, whose training did not see "
-                "the test split",
+                "the forecasting model is the one scored above, which was not trained on the test "
+                "split",
             )
     future = model.predict(table, flags.future, level=flags.level)
     for notice in future.notices:
@@ -166,24 +166,24 @@ def run_forecast(flags: Any) -> None:
 
 
 def _calendar(given: list[str] | bool | None) -> list[str] | bool:
-    """The calendar that a flag means: names, or True for what the step asks for."""
+    """The parameter `calendar` for the flag: names, or True to let the step decide."""
     if isinstance(given, list) and given in (["auto"], ["true"]):
         return True
     return False if given in (None, ["false"]) else given
 
 
 def run_classify(flags: Any) -> None:
-    """Learn classes from labelled cases, or load a model, and answer others."""
-    _answer_cases(flags, "classes")
+    """Train a classifier on labelled cases, or load one, and predict other cases."""
+    _predict_cases(flags, "classes")
 
 
 def run_regress(flags: Any) -> None:
-    """The same for numbers."""
-    _answer_cases(flags, "numbers")
+    """Train a regressor on labelled cases, or load one, and predict other cases."""
+    _predict_cases(flags, "numbers")
 
 
-def _answer_cases(flags: Any, what: Literal["classes", "numbers"]) -> None:
-    """Learn from labelled cases, or load what was learnt, and answer others."""
+def _predict_cases(flags: Any, what: Literal["classes", "numbers"]) -> None:
+    """Train on labelled cases, or load a model, and predict other cases."""
     begin = time.monotonic()
     out = default_out(flags, flags.test or flags.data, what)
     replaced = check_outputs(flags, flags.data, flags.test, out=out)
@@ -191,7 +191,9 @@ def _answer_cases(flags: Any, what: Literal["classes", "numbers"]) -> None:
     _check_training(flags)
     if flags.load is not None:
         if flags.test is not None:
-            raise ConfigError("with --load give only the cases to answer, found two files")
+            raise ConfigError(
+                "--load expects one file, with the cases to predict, found two; leave one out"
+            )
         _refuse_training_flags(flags, preset="auto", test_fraction=0.2)
         check_model(flags.load)
     from convtimenet.data.cases import read_cases
@@ -219,14 +221,14 @@ def _answer_cases(flags: Any, what: Literal["classes", "numbers"]) -> None:
         model = estimator.load(flags.load, device=flags.device)
         model.set_params(verbose=_verbose(flags))
         if cases.labels is not None:
-            labels = model.truth(cases.labels)  # refuses what could not be scored
+            labels = model.truth(cases.labels)  # raises if they cannot be scored
             if isinstance(model, ConvTimeNetClassifier):
                 for notice in unknown_classes(replace(cases, labels=labels), model.classes_):
                     note(console, notice)
     else:
         model = estimator(preset=flags.preset, **_estimator_settings(flags))
         if flags.test is None:
-            if classify and train.labels is not None:  # they are held out class by class
+            if classify and train.labels is not None:  # the split below is stratified by class
                 model.check_labels(train.labels)
             train, cases = hold_out(train, flags.test_fraction, flags.seed, classes=classify)
         else:
@@ -250,7 +252,7 @@ def _answer_cases(flags: Any, what: Literal["classes", "numbers"]) -> None:
         predicted = write_numbers(out, model, cases)
     wrote(console, f"{what} of {len(predicted)} cases", out)
     if run is None and flags.load is None:
-        console.print("the cases carry no labels, so there are no scores")
+        console.print("the cases have no labels, so there are no scores")
         if flags.save:
             wrote(console, "model", model.save(flags.save))
     answers: dict[str, Any] = {what: predicted.tolist(), "notices": list(cases.notices)}
@@ -263,14 +265,13 @@ def _answer_cases(flags: Any, what: Literal["classes", "numbers"]) -> None:
 
 
 def _refuse_training_flags(flags: Any, **defaults: Any) -> None:
-    """With a saved model, flags that speak of training have no effect: say so."""
+    """With --load, refuse flags about training, which would have no effect."""
     given = [name for name, default in defaults.items() if flags[name] != default]
     for group in ("model", "training"):
         given += [f"{group}.{name}" for name in _given(flags, group)]
     if given:
         raise ConfigError(
-            f"--load uses a trained model as it is; leave out --{', --'.join(given)}, or train "
-            "without --load"
+            f"--load does not train; leave out --{', --'.join(given)}, or train without --load"
         )
 
 
@@ -301,7 +302,7 @@ def run_evaluate(flags: Any) -> None:
 
 
 def run_export(flags: Any) -> None:
-    """Write the graph of a saved model."""
+    """Export a saved model as a graph."""
     begin = time.monotonic()
     check_model(flags.model)
     check_inputs(flags.check)
@@ -316,11 +317,11 @@ def run_export(flags: Any) -> None:
         found = json.loads((Path(flags.model) / DESCRIPTION).read_text(encoding="utf-8"))
         kind = {kind.__name__: kind for kind in kinds}[found["kind"]]
     except (OSError, ValueError, KeyError, TypeError):
-        kind = ConvTimeNetForecaster  # load says what is wrong
+        kind = ConvTimeNetForecaster  # load reports what is wrong
     if kind is not ConvTimeNetForecaster and flags.check is None:
         raise ConfigError(
-            f"a saved {kind.__name__} keeps no cases to compare the graph on; give some with "
-            "--check"
+            f"a saved {kind.__name__} holds no cases to compare the graph with the model; give "
+            "some with --check"
         )
     model = kind.load(flags.model, device="cpu")
     parity = export(model, flags.to, flags.format, data=flags.check)
@@ -332,7 +333,7 @@ def run_export(flags: Any) -> None:
         what += "s"
     wrote(
         console,
-        f"compared with the model on {parity['inputs']} {what}: answers up to "
+        f"compared with the model on {parity['inputs']} {what}: outputs up to "
         f"{parity['largest_answer']:.4g}, mean difference {parity['mean_difference']:.2g}, largest "
         f"{parity['max_difference']:.2g}{same}",
         folder / PARITY,
@@ -344,7 +345,7 @@ def run_export(flags: Any) -> None:
 
 
 def _usage(format: str, folder: Path, head: str, kind: str) -> tuple[str, str, str]:
-    """Three lines of Python that answer with an export."""
+    """Three lines of Python that predict with the export."""
     graph = repr(str(folder / "model.pt2"))
     if format == "torch-export":
         lines = ("import torch", f"model = torch.export.load({graph}).module()")
@@ -355,14 +356,14 @@ def _usage(format: str, folder: Path, head: str, kind: str) -> tuple[str, str, s
         return *lines, "model.forecast(values)" if head == "forecast" else "model.predict(cases)"
     answer = "model(x)  # x: (B, C, L) "
     if head == "forecast":
-        return *lines, answer + "float64 in the data's units; gives (B, C, h)"
-    gives = "probabilities (B, K)" if head == "classify" else "numbers (B, 1)"
+        return *lines, answer + "float64 in the data's units; returns (B, C, h)"
+    returns = "probabilities (B, K)" if head == "classify" else "numbers (B, 1)"
     numbers = "float32" if kind == "float" else "float64"
-    return *lines, answer + f"{numbers}, NaN behind a case's end; gives {gives}"
+    return *lines, answer + f"{numbers}, padded with NaN; returns {returns}"
 
 
 def run_datasets(flags: Any) -> None:
-    """List the registered data sets, or fetch and verify one."""
+    """List, fetch or verify registered data sets."""
     replaced = check_outputs(flags)
     from rich.table import Table as Grid
 

@@ -24,98 +24,98 @@ def forecast_flags(parser: ArgumentParser) -> None:
     add(
         "--h",
         type=int,
-        help="horizon: steps to forecast; by default two seasons, at most a fifth of the rows",
+        help="horizon: steps to forecast; by default two seasons, but at most a fifth of the rows",
     )
     add(
         "--input_size",
         type=int | None,
-        help="context: steps the network reads; by default 336, less for short tables",
+        help="context: steps the network reads; by default 336, fewer for short tables",
     )
     add(
         "--time_col",
         type=str | None,
         metavar="COLUMN",
-        help="the time column, where it cannot be told",
+        help="the time column, if it cannot be inferred",
     )
     add("--target_cols", type=names, help="channels to forecast, as a,b; all by default")
     add(
         "--id_col",
         type=str | None,
         metavar="COLUMN",
-        help="the column that tells the series of a long table apart, if not unique_id",
+        help="the column with the series ids of a long table, if it is not unique_id",
     )
     add(
         "--freq",
         type=str | None,
         metavar="STEP",
-        help="the step, such as 15min, 1D or 1MS; found by default",
+        help="the time step, such as 15min, 1D or 1MS; inferred by default",
     )
     add(
         "--time_format",
         type=str | None,
         metavar="FORMAT",
-        help="how times are written, as %d.%m.%y %H:%M or unix-s, where it cannot be found",
+        help="format of the times, such as %d.%m.%y %H:%M or unix-s, if it cannot be inferred",
     )
     add(
         "--dayfirst",
         type=bool | None,
         metavar="true|false",
-        help="whether 03/04/2024 is in April, where no stamp decides it",
+        help="whether 03/04/2024 is in April, if it cannot be inferred",
     )
     add(
         "--decimal",
         type=str | None,
         metavar="MARK",
-        help="the decimal mark, . or , where no cell decides it",
+        help="the decimal mark, . or , if it cannot be inferred",
     )
     add(
         "--fill",
         type=float | None,
         metavar="NUMBER",
-        help="what missing values and absent rows stand for, such as 0 where no row means no sale; "
-        "by default they are unknown, and masked",
+        help="number to fill missing values and missing rows with, such as 0 if no row means no "
+        "sale; by default they are masked",
     )
     add(
         "--level",
         type=float,
         nargs="+",
         metavar="PERCENT",
-        help="per cents that intervals shall cover, as --level 80 95: their bounds are written, "
-        "their coverage is scored",
+        help="levels of intervals in per cent, as --level 80 95: their bounds are written, their "
+        "coverage is scored",
     )
     add(
         "--hist_exog",
         type=names,
-        help="covariates known up to now, as a,b",
+        help="covariates known up to the present, as a,b",
     )
     add(
         "--futr_exog",
         type=names,
-        help="covariates known ahead; --future holds their values for the steps to forecast",
+        help="covariates known ahead; give their values for the steps to forecast with --future",
     )
     add(
         "--stat_exog",
         type=names,
-        help="covariates with one value for a whole series of a long table",
+        help="static covariates: one value per series of a long table",
     )
     add(
         "--calendar",
         type=names,
         metavar="auto|NAMES",
-        help="read the time stamps too: 'auto' for what the step asks for, or names, as "
-        "hour,dayofweek (minute, hour, dayofweek, dayofmonth, month, dayofyear)",
+        help="calendar features of the time stamps: 'auto' for those that suit the step, or names, "
+        "as hour,dayofweek (minute, hour, dayofweek, dayofmonth, month, dayofyear)",
     )
     add(
         "--future",
         type=str | None,
         metavar="FILE",
-        help="table with the --futr_exog columns for the steps after the data's end",
+        help="table with the --futr_exog columns for the steps after the end of the data",
     )
-    add("--test_fraction", type=float, default=0.2, help="last part of the table kept for scoring")
+    add("--test_fraction", type=float, default=0.2, help="fraction of the rows in the test split")
     add(
         "--no_refit",
         action="store_true",
-        help="forecast with the model that was scored, without a second training on all rows",
+        help="forecast with the scored model, without a second training on all rows",
     )
     _preset_flag(parser)
     add(
@@ -142,24 +142,27 @@ def _cases_flags(parser: ArgumentParser, verb: str, answers: str) -> None:
     add(
         "data",
         type=str,
-        help=".ts or .npz file of labelled cases to learn from, or .arff, .csv, .tsv",
+        help="labelled cases to train on: .ts, .npz, .arff, .csv or .tsv file",
     )
     add("test", type=str | None, nargs="?", help=f"cases to {verb} and, if labelled, to score")
     add(
         "--label_col",
         type=str | None,
         metavar="COLUMN",
-        help="the column of a table that holds the labels, where it cannot be told",
+        help="the column of a table with the labels, if it cannot be inferred",
     )
     add(
-        "--test_fraction", type=float, default=0.2, help="part kept for scoring if no test is given"
+        "--test_fraction",
+        type=float,
+        default=0.2,
+        help="fraction of the cases in the test split, if no test file is given",
     )
     _preset_flag(parser)
     add(
         "--load",
         type=str | None,
         metavar="FOLDER",
-        help=f"{verb} data with this saved model, without training",
+        help=f"{verb} data with this saved model instead of training one",
     )
     _shared_flags(parser, f"predicted {answers} as CSV; by default <test>-{answers}.csv here")
 
@@ -167,8 +170,12 @@ def _cases_flags(parser: ArgumentParser, verb: str, answers: str) -> None:
 def evaluate_flags(parser: ArgumentParser) -> None:
     """Flags of `convtimenet evaluate`."""
     add = parser.add_argument
-    add("dataset", type=str, help="registered name, as convtimenet datasets list shows them")
-    add("--h", type=int | None, help="horizon of a forecasting set; the paper's first by default")
+    add("dataset", type=str, help="name of a registered data set, see convtimenet datasets list")
+    add(
+        "--h",
+        type=int | None,
+        help="horizon of a forecasting set; by default the shortest in the paper",
+    )
     add(
         "--preset",
         type=Literal["paper", "auto"],
@@ -179,14 +186,15 @@ def evaluate_flags(parser: ArgumentParser) -> None:
         "--protocol",
         type=config.Protocol,
         default="honest",
-        help="honest: validation from training data, every test window counts; paper: as theirs",
+        help="honest: validation split from the training data, all test windows scored; paper: as "
+        "in the authors' code",
     )
     add(
         "--level",
         type=float,
         nargs="+",
         metavar="PERCENT",
-        help="per cents of intervals to score on a forecasting set, as --level 80 95",
+        help="levels in per cent of intervals to score on a forecasting set, as --level 80 95",
     )
     _shared_flags(parser, None)
 
@@ -196,14 +204,14 @@ def datasets_flags(parser: ArgumentParser) -> None:
     add = parser.add_argument
     add("action", type=Literal["list", "fetch", "verify"], help="what to do")
     add("names", type=str, nargs="*", default=[], metavar="NAME", help="data sets; all by default")
-    add("--json", type=str | None, metavar="FILE", help="write the result for programs")
+    add("--json", type=str | None, metavar="FILE", help="write the result as JSON")
 
 
 def bench_flags(parser: ArgumentParser) -> None:
     """Flags of `convtimenet bench`."""
     add = parser.add_argument
     add("action", type=Literal["run", "report"], help="measure cells, or write tables and pictures")
-    add("matrix", type=str, metavar="FILE", help="what there is to run, as TOML")
+    add("matrix", type=str, metavar="FILE", help="the matrix of cells, as TOML")
     add(
         "--only",
         type=str,
@@ -216,30 +224,28 @@ def bench_flags(parser: ArgumentParser) -> None:
         "--out",
         type=str | None,
         metavar="FILE",
-        help="the file of JSON lines; by default NAME.jsonl in the folder that the matrix says",
+        help="JSON lines file of results; by default NAME.jsonl in the folder set in the matrix",
     )
     add(
         "--report",
         type=str | None,
         metavar="FOLDER",
-        help="where the pages go; by default beside the JSON lines",
+        help="folder of the report; by default that of the JSON lines",
     )
     add(
         "--jobs",
         type=int | None,
-        help="cells to run at the same time; by default as many as there are cores for",
+        help="cells to run at the same time; by default one per core",
     )
-    add("--threads", type=int, default=1, help="threads of each cell")
-    add("--dry_run", action="store_true", help="list the cells to run, and what they will cost")
+    add("--threads", type=int, default=1, help="threads per cell")
+    add("--dry_run", action="store_true", help="list the cells to run, and their estimated cost")
     add("--quiet", action="store_true", help="show no progress")
 
 
 def export_flags(parser: ArgumentParser) -> None:
     """Flags of `convtimenet export`."""
     add = parser.add_argument
-    add(
-        "model", type=str, help="folder of a saved model, as --save of the other commands writes it"
-    )
+    add("model", type=str, help="folder of a saved model, as written by --save of other commands")
     add(
         "--format",
         type=Literal["onnx", "onnx-int8", "torch-export", "aoti"],
@@ -252,14 +258,14 @@ def export_flags(parser: ArgumentParser) -> None:
         type=str,
         required=True,
         metavar="FOLDER",
-        help="where to; an older export is replaced",
+        help="folder of the export; an earlier export there is replaced",
     )
     add(
         "--check",
         type=str | None,
         metavar="DATA",
-        help="table or cases on which graph and model are compared; a forecaster has the end of "
-        "its own table for it, a classifier needs some",
+        help="table or cases on which to compare graph and model; required for a classifier or "
+        "regressor, a forecaster uses the end of its training table by default",
     )
 
 
@@ -269,8 +275,8 @@ def _preset_flag(parser: ArgumentParser) -> None:
         type=str,
         default="auto",
         metavar="NAME",
-        help="hyper-parameters: auto derives them from the data, a data set's name such as ETTh1 "
-        "takes the paper's for it",
+        help="hyper-parameters: auto derives them from the data; the name of a data set such as "
+        "ETTh1 takes the paper's",
     )
 
 
@@ -280,23 +286,23 @@ def _shared_flags(parser: ArgumentParser, out: str | None) -> None:
     add = parser.add_argument
     if out is not None:
         add("--out", type=str | None, metavar="FILE", help=out)
-    add("--report", type=str | None, metavar="FILE", help="write an HTML page about the run")
-    add("--save", type=str | None, metavar="FOLDER", help="keep the trained model")
-    add("--json", type=str | None, metavar="FILE", help="write scores and settings for programs")
+    add("--report", type=str | None, metavar="FILE", help="write an HTML report of the run")
+    add("--save", type=str | None, metavar="FOLDER", help="save the trained model")
+    add("--json", type=str | None, metavar="FILE", help="write scores and settings as JSON")
     add(
         "--resume",
         type=str | None,
         metavar="FOLDER",
-        help="keep the state of training here; the same command goes on from it after a kill",
+        help="folder for checkpoints; the same command resumes from them after an interruption",
     )
-    add("--seed", type=int, default=2023, help="seed of weights, batch order and dropout")
+    add("--seed", type=int, default=2023, help="seed of initial weights, batch order and dropout")
     add("--device", type=str, default="auto", metavar="DEVICE", help="auto, cpu, cuda, cuda:1, mps")
     add("--quiet", action="store_true", help="show no progress")
     add(
         "--config",
         action="config",
         metavar="FILE",
-        help="file (YAML or JSON) that holds any of these flags; --print_config writes one",
+        help="YAML or JSON file with any of these flags; --print_config writes one",
     )
     for group, settings in (("model", config.ModelConfig), ("training", config.TrainConfig)):
         config_flags(parser, group, settings)
@@ -304,4 +310,6 @@ def _shared_flags(parser: ArgumentParser, out: str | None) -> None:
 
 def completion_flags(parser: ArgumentParser) -> None:
     """Flags of `convtimenet completion`."""
-    parser.add_argument("shell", type=Literal["bash", "zsh", "tcsh"], help="the shell it is for")
+    parser.add_argument(
+        "shell", type=Literal["bash", "zsh", "tcsh"], help="the shell to complete in"
+    )

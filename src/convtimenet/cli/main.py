@@ -1,8 +1,8 @@
 """The command line: flags to settings to calls, no logic of its own.
 
-Flags for the network and its training are made from `ModelConfig` and `TrainConfig`, so they
-cannot drift apart. A flag left out keeps the preset's value. Everything heavy is imported after
-the flags were understood, so that ``--help`` answers at once.
+Flags for the network and its training are generated from `ModelConfig` and `TrainConfig`, so they
+cannot diverge. A flag that is not given keeps the preset's value. Heavy modules are imported after
+the flags have been parsed, so that ``--help`` is fast.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ Examples:
   convtimenet export model --to exported --check sales.csv
   convtimenet datasets list
 
-Each command explains itself: convtimenet forecast --help
-Tab completes flags after: convtimenet completion --help"""
+Help on a command: convtimenet forecast --help
+Tab completion: convtimenet completion --help"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code: 0 done, 2 a mistake of the user's, 130 and 143
-    stopped by SIGINT and SIGTERM."""
+    """Run the command line; returns the exit code: 0 for success, 2 for an error, 130 and 143 if
+    stopped by SIGINT and SIGTERM, 141 if the reader of the output closed it."""
     arguments = _underscored(sys.argv[1:] if arguments is None else arguments)
     if arguments[:1] == ["help"]:
         arguments = [*arguments[1:2], "--help"]
@@ -50,28 +50,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ConvTimeNetError as error:
         sys.stderr.write(f"convtimenet: {error}\n")
         return 2
-    except BrokenPipeError:  # whoever read the output, such as head, has had enough
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - the interpreter flushes it at its end
+    except BrokenPipeError:  # the reader of the output, such as head, has closed it
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - the interpreter flushes it on exit
         return 141
     except OSError as error:
         where = f"{error.filename}: " if error.filename is not None else ""
         sys.stderr.write(f"convtimenet: {where}{error.strerror or error}\n")
         return 2
-    except UnicodeDecodeError as error:  # data files are read by readers of ours
+    except UnicodeDecodeError as error:  # not a data file: our readers raise `DataError` for these
         sys.stderr.write(f"convtimenet: the --config file is not UTF-8 text: {error}\n")
         return 2
     except (KeyboardInterrupt, Terminated) as stop:
-        said = str(stop).partition(":")[0]  # the rest is for whoever holds the estimator
-        resume = given[given.command].get("resume") if said and given is not None else None
-        if not said:
-            said = "stopped before the end; nothing more was written"
+        text = str(stop).partition(":")[0]  # the rest is for users of the estimator in Python
+        resume = given[given.command].get("resume") if text and given is not None else None
+        if not text:
+            text = "stopped before the end; nothing more was written"
         elif resume:
-            said += f"; its state is in {resume}, nothing else was written"
+            text += f"; checkpoints are in {resume}, nothing else was written"
         else:
-            said += "; nothing was written; with --resume FOLDER one can go on after a stop"
-        sys.stderr.write(f"convtimenet: {said}\n")
+            text += "; nothing was written; use --resume FOLDER to be able to resume after a stop"
+        sys.stderr.write(f"convtimenet: {text}\n")
         if resume:
-            sys.stderr.write(f"go on with: convtimenet {shlex.join(arguments)}\n")
+            sys.stderr.write(f"resume with: convtimenet {shlex.join(arguments)}\n")
         return 143 if isinstance(stop, Terminated) else 130
     return 0
 
@@ -82,19 +82,19 @@ def _parsed(arguments: Sequence[str]) -> Any:
     Raises
     ------
     ConfigError
-        If there is a mistake in them.
+        If they are wrong.
     """
     parser, parsers = _parsers()
     try:
         return parser.parse_args(arguments)
     except ConfigError as error:
-        from convtimenet.cli.parser import Complaint
+        from convtimenet.cli.parser import ErrorText
 
-        raise ConfigError(Complaint(arguments, parsers).text(str(error))) from error
+        raise ConfigError(ErrorText(arguments, parsers).text(str(error))) from error
 
 
 def _underscored(arguments: Sequence[str]) -> list[str]:
-    """Names of flags may be written with hyphens too: --test-fraction is --test_fraction."""
+    """Arguments with underscores in flag names: --test-fraction also means --test_fraction."""
     found = []
     for argument in arguments:
         name, equals, value = argument.partition("=")
@@ -105,7 +105,7 @@ def _underscored(arguments: Sequence[str]) -> list[str]:
 
 
 def _parsers() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
-    """The parser of everything, and those of the sub-commands."""
+    """The main parser, and those of the sub-commands by name."""
     try:
         from jsonargparse import set_parsing_settings
 
@@ -125,7 +125,7 @@ def _parsers() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
     commands = parser.add_subcommands(dest="command", title="commands")
     parsers: dict[str, ArgumentParser] = {}
     for name, (arguments, summary, add_flags, _) in _COMMANDS.items():
-        # the usage of all flags would push the description off the screen
+        # a usage with all flags would push the description off the screen
         usage = f"{PROG} {name} {arguments}"
         sub = Parser(description=summary, usage=usage, formatter_class=Help, allow_abbrev=False)
         add_flags(sub)
@@ -135,7 +135,7 @@ def _parsers() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
 
 
 def _run_completion(given: Any) -> None:
-    """Print what a shell needs to complete commands and flags."""
+    """Print the completion script of a shell."""
     from convtimenet.cli.parser import completion
 
     sys.stdout.write(completion(*_parsers(), given.shell))
@@ -144,24 +144,24 @@ def _run_completion(given: Any) -> None:
 _COMMANDS: dict[str, tuple[str, str, Callable[[ArgumentParser], None], Callable[[Any], None]]] = {
     "forecast": (
         "data [flags]",
-        """Train on a table and forecast what comes after its end.
+        """Train on a table and forecast the steps after its end.
 
-First the last --test_fraction of the rows is kept from training and gives the
-scores; of the rows before, the last part chooses the epoch and calibrates the
-intervals. Then training goes on with all rows, and that model forecasts
-(--no_refit: the first one). Rows may be absent and values missing: they are
-masked, or read as the number that --fill gives.
+The last --test_fraction of the rows is the test split, which gives the scores.
+The last part of the other rows is the validation split, which chooses the
+epoch and calibrates the intervals. Training then continues on all rows, and
+that model makes the forecast (with --no_refit, the scored one does). Missing
+rows and values are masked, or filled with the number given by --fill.
 
 Examples:
   convtimenet forecast sales.csv --h 28 --level 80 95
-      28 steps ahead with intervals, written to sales-forecast.csv
+      forecast 28 steps with intervals, written to sales-forecast.csv
   convtimenet forecast long.csv --id_col store --target_cols units
-      a table of many series, one row per store and time
+      a long table of many series, with one row per store and time
   convtimenet forecast sales.csv --futr_exog promo --future plan.csv
-      plan.csv holds promo for the steps to forecast
+      plan.csv has the values of promo for the steps to forecast
   convtimenet forecast sales.csv --save model --report report.html
   convtimenet forecast newer.csv --load model
-      forecast again later, without training""",
+      forecast newer data later, without training""",
         flags.forecast_flags,
         commands.run_forecast,
     ),
@@ -169,9 +169,9 @@ Examples:
         "data [test] [flags]",
         """Train on labelled cases and classify others.
 
-A part of the training cases chooses the epoch; the test cases are only
-scored, if they carry labels. A table holds one case a row, or rows of the same
-case_id; its column 'label' is the class.
+A validation split drawn from the training cases chooses the epoch; the test
+cases are only scored, if they have labels. A table has one case per row, or
+several rows per case with the same case_id; its column 'label' is the class.
 
 Examples:
   convtimenet classify train.ts test.ts --out classes.csv --save model
@@ -181,12 +181,12 @@ Examples:
     ),
     "regress": (
         "data [test] [flags]",
-        """Train on cases with a number each and predict it for others.
+        """Train on cases labelled with numbers and predict them for other cases.
 
-Cases are as for classify: an .npz file with the arrays X and y, y numbers, a
-.ts file with @targetLabel true, or a table with a column 'label' of numbers. A
-part of the training cases chooses the epoch; the test cases are only scored:
-mean squared error, mean absolute error and R2.
+Files are as for classify: an .npz file with the arrays X and y (numbers), a .ts
+file with @targetLabel true, or a table with a column 'label' of numbers. A
+validation split drawn from the training cases chooses the epoch; the test
+cases are only scored: mean squared error, mean absolute error and R2.
 
 Examples:
   convtimenet regress train.ts test.ts --out numbers.csv --save model
@@ -196,7 +196,7 @@ Examples:
     ),
     "evaluate": (
         "dataset [flags]",
-        """Fit and score a registered data set beside published scores.
+        """Fit and score a model on a registered data set and compare with published scores.
 
 Examples:
   convtimenet evaluate ETTh1 --h 96
@@ -206,11 +206,11 @@ Examples:
     ),
     "bench": (
         "{run,report} FILE [flags]",
-        """Measure models on the same data, one JSON line a cell, and report on them.
+        """Measure models on the same data, with one JSON line per cell, and report on them.
 
 FILE is a matrix in TOML: models, data sets, horizons, protocols and seeds
-(convtimenet.bench.matrix describes it). A run does the cells that have no
-result yet, so one that was stopped goes on.
+(convtimenet.bench.matrix describes it). A run measures the cells without a
+result, so a stopped run can be resumed.
 
 Examples:
   convtimenet bench run matrix.toml --dry_run
@@ -221,15 +221,16 @@ Examples:
     ),
     "export": (
         "model --to FOLDER [flags]",
-        """Write a saved model as a graph that runs without training code.
+        """Export a saved model as a graph that runs without training code.
 
-The graph takes and gives the data's own units. Beside it lie model.json, which
-says what its inputs mean, and parity.json, how far its answers lie from the
-model's. An ONNX graph is answered from with numpy and onnxruntime alone:
+Inputs and outputs of the graph are in the data's units. The folder also holds
+model.json, which describes the inputs, and parity.json, the differences
+between outputs of graph and model. An ONNX graph needs only numpy and
+onnxruntime:
 
   from convtimenet.runtime import load
   model = load("exported")
-  model.forecast(values)  # (T, C) to (h, C); of cases: model.predict(cases)
+  model.forecast(values)  # (T, C) to (h, C); for cases: model.predict(cases)
 
 Examples:
   convtimenet export model --to exported --check sales.csv
@@ -249,12 +250,12 @@ Examples:
     ),
     "completion": (
         "{bash,zsh,tcsh}",
-        """Print a script by which a shell completes commands, flags and files.
+        """Print a script for shell completion of commands, flags and files.
 
 Examples:
   convtimenet completion bash >> ~/.bash_completion
   convtimenet completion zsh > ~/.zfunc/_convtimenet
-      where ~/.zshrc has: fpath+=~/.zfunc; autoload -Uz compinit; compinit""",
+      with this in ~/.zshrc: fpath+=~/.zfunc; autoload -Uz compinit; compinit""",
         flags.completion_flags,
         _run_completion,
     ),

@@ -1,4 +1,4 @@
-"""What every command prints and writes, and the look beforehand whether it can be written."""
+"""What commands print and write, and checks of input and output paths before work starts."""
 
 from __future__ import annotations
 
@@ -26,43 +26,43 @@ if TYPE_CHECKING:
 
 
 def make_console() -> Console:
-    """Where commands print to; a reader that has had enough, such as head, does not end them."""
+    """The console that commands print to; a closed pipe, as with head, does not stop them."""
     from rich.console import Console
 
-    class Lasting(Console):
+    class PipeSafeConsole(Console):
         def on_broken_pipe(self) -> None:
             self.quiet = True
-            sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - the interpreter flushes it at its end
+            sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - the interpreter flushes it on exit
 
-    return Lasting(highlight=False)
+    return PipeSafeConsole(highlight=False)
 
 
 def note(console: Console, text: str) -> None:
-    """Print a remark, whatever characters are in it."""
+    """Print a notice; its text may hold any characters."""
     console.print(f"note: {text}", markup=False, soft_wrap=not console.is_terminal)
 
 
 def wrote(console: Console, what: str, where: str | Path) -> None:
-    """Print what is where now."""
+    """Print the path of an output."""
     console.print(f"{what}: {where}", markup=False, soft_wrap=True)
 
 
-def show_result(console: Console, result: Result, said: Sequence[str] = ()) -> None:
-    """Print what was done, its scores beside those of others, and how often intervals held;
-    notices that were `said` before are not repeated."""
+def show_result(console: Console, result: Result, shown: Sequence[str] = ()) -> None:
+    """Print the facts of a run, its scores with those to compare, and the coverage of intervals;
+    notices that were `shown` before are not repeated."""
     from rich.markup import escape
 
     from convtimenet.runs.result import comparison, coverage, facts, units
 
-    notices = [notice for notice in result.notices if notice not in said]
+    notices = [notice for notice in result.notices if notice not in shown]
     for label, text in facts(replace(result, notices=notices)).items():
         console.print(f"[bold]{label}:[/bold] {escape(text)}", soft_wrap=not console.is_terminal)
     own = units(result)
     if own:
-        _show_rows(console, f"{result.dataset} scores of the held-out part, in its units", own)
+        _show_rows(console, f"{result.dataset}: scores on the test split, in the data's units", own)
     if result.scores and (result.published or not own):
-        unit = ", training standard deviations" if own else ""
-        _show_rows(console, f"{result.dataset} scores{unit}", comparison(result))
+        unit = ", in training standard deviations" if own else ""
+        _show_rows(console, f"{result.dataset}: scores{unit}", comparison(result))
     if result.intervals:
         _show_rows(console, "intervals", coverage(result))
 
@@ -84,7 +84,7 @@ def write_others(
     run: ForecastRun | LabelledRun | None,
     answers: dict[str, Any],
 ) -> None:
-    """Save the model, write the JSON and the report, as asked for; `answers` are the JSON where
+    """Save the model and write the JSON and the report if requested; the JSON holds `answers` if
     there was no scored run."""
     if run is not None and flags.save:
         wrote(console, "model", run.model.save(flags.save))
@@ -93,30 +93,30 @@ def write_others(
         wrote(console, "result", flags.json)
     if flags.report:
         if run is None or not run.result.n_test:
-            console.print("report: not written, for nothing was scored")
+            console.print("report: not written, because nothing was scored")
         else:
             wrote(console, "report", run.write_report(flags.report))
 
 
 def write_json(path: str, value: Any) -> None:
-    """Write plain values, whole or not at all."""
+    """Write plain values as JSON, completely or not at all."""
     with whole_file(path) as file:
         file.write(json_text(value, indent=1))
 
 
 def default_out(flags: Any, data: str, what: str) -> str:
-    """The file of answers: what --out names, else one named after the data, here."""
+    """The output file: --out, else one named after the data in the current folder."""
     stem = Path(data).name.split(".")[0]
     return flags.out or f"{stem}-{what}.csv"
 
 
 def check_inputs(*paths: str | None) -> None:
-    """Find out before seconds of imports that a file to read is not there.
+    """Check that input files exist, before the slow imports.
 
     Raises
     ------
     DataError
-        If so, or if it may not be read.
+        If one does not exist or cannot be read.
     """
     for path in paths:
         if path is None:
@@ -124,16 +124,16 @@ def check_inputs(*paths: str | None) -> None:
         check_local(path)
         file = Path(path).expanduser()
         if not file.exists():
-            near = get_close_matches(file.stem, _beside(file), n=1, cutoff=0.7)
+            near = get_close_matches(file.stem, _siblings(file), n=1, cutoff=0.7)
             there = file.with_name(f"{near[0]}{file.suffix}") if near else None
             hint = f"did you mean {there}?" if there else "check the path"
             raise DataError(f"{path}: there is no such file; {hint}")
         if not os.access(file, os.R_OK):
-            raise DataError(f"{path}: this file may not be read; change its permissions")
+            raise DataError(f"{path}: no permission to read this file; change its permissions")
 
 
-def _beside(file: Path) -> list[str]:
-    """The names, without their common ending, of files that a user may have meant."""
+def _siblings(file: Path) -> list[str]:
+    """Stems of the files in the same folder with the same ending, which may have been meant."""
     try:
         return [one.stem for one in file.parent.iterdir() if one.suffix == file.suffix]
     except OSError:
@@ -141,33 +141,33 @@ def _beside(file: Path) -> list[str]:
 
 
 def check_model(folder: str | None) -> None:
-    """Find out at once that there is no saved model.
+    """Check that the folder of a saved model exists.
 
     Raises
     ------
     ArtefactError
-        If so.
+        If it does not.
     """
     if folder is not None and not Path(folder).is_dir():
         raise ArtefactError(f"there is no model folder at {folder}; check the path")
 
 
 def took(console: Console, begin: float) -> None:
-    """Print how long a command took, since `begin` (``time.monotonic()``)."""
+    """Print the duration of a command that began at `begin` (``time.monotonic()``)."""
     console.print(f"done in {clock(time.monotonic() - begin)}")
 
 
 def check_outputs(flags: Any, *inputs: str | None, out: str | None = None) -> list[str]:
-    """Find out before hours of training that a result could not be written.
+    """Check before training that all results can be written.
 
     Returns
     -------
-    What is to be replaced, for `note_replaced`.
+    Existing paths that will be replaced, for `note_replaced`.
 
     Raises
     ------
     ConfigError, ArtefactError, CheckpointError, MissingExtraError
-        If so, by what stands in the way.
+        If one cannot be written.
     """
     if flags.get("report") and find_spec("matplotlib") is None:
         raise MissingExtraError("matplotlib", "report", "the report")
@@ -196,13 +196,16 @@ def check_outputs(flags: Any, *inputs: str | None, out: str | None = None) -> li
             continue
         path = Path(target)
         if not path.resolve().parent.is_dir():
-            raise ConfigError(f"{name}: the folder {path.parent} does not exist; make it first")
+            raise ConfigError(f"{name}: the folder {path.parent} does not exist; create it first")
         if path.is_dir():
-            raise ConfigError(f"{name} must be a file, {path} is a folder")
+            raise ConfigError(f"{name} must be a file, {path} is a folder; name a file")
         if path.exists() and not path.is_file():
             raise ConfigError(f"{name} must be a file, {path} is a device or a pipe; name a file")
         if path.resolve() in taken:
-            raise ConfigError(f"{name} would overwrite {path}, which is read or written already")
+            raise ConfigError(
+                f"{name} would overwrite {path}, another input or output of this command; name "
+                "another file"
+            )
         check_writable(name, path)
         taken.add(path.resolve())
     targets = (out, *(flags.get(name) for name in ("report", "json", "save")))
@@ -210,6 +213,6 @@ def check_outputs(flags: Any, *inputs: str | None, out: str | None = None) -> li
 
 
 def note_replaced(console: Console, targets: Sequence[str]) -> None:
-    """Say before the work which files and folders of earlier runs its results will replace."""
+    """Print which existing files and folders the results will replace."""
     for target in targets:
         note(console, f"{target} exists and will be replaced")

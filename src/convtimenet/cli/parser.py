@@ -1,7 +1,7 @@
-"""What the command line says of flags: help for readers, and one sentence for a mistake.
+"""Help texts of flags, and error messages for wrong ones.
 
-jsonargparse finds the mistakes; its complaints are told apart here by their wording and put into
-words of ours, which name the flag, what was expected, what was found, and what was probably meant.
+jsonargparse detects the errors; its messages are recognised here by their wording and replaced by
+ones that name the flag, what was expected and found, and what was probably meant.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from convtimenet.errors import ConfigError, MissingExtraError
 from convtimenet.names import meant
 
 PROG = "convtimenet"
-_LONGEST = 200  # characters of somebody else's complaint
+_LONGEST = 200  # characters; longer messages of libraries are cut
 
 
 def names(given: Any) -> list[str] | str | None:
-    """Type of a flag that takes names of columns: a,b or [a,b], or a list in a --config file."""
+    """Type of a flag with column names: a,b or [a,b], or a list in a --config file."""
     if not isinstance(given, str):
         return given
     if given.startswith("["):
@@ -38,7 +38,7 @@ def names(given: Any) -> list[str] | str | None:
     return [one.strip() for one in given.split(",")]
 
 
-# Decided by the data, the sub-command, or a flag of its own.
+# Determined by the data, by the sub-command, or by another flag.
 _NO_FLAG = {
     *("head", "context_length", "outputs", "channels", "protocol", "device", "seed"),
     *("hist_exog", "futr_exog", "stat_exog", "stat_categories"),
@@ -46,11 +46,11 @@ _NO_FLAG = {
 
 
 def config_flags(parser: ArgumentParser, group: str, settings: type) -> None:
-    """One flag per dataclass field, absent unless given so that presets stay in force; null is a
-    value."""
+    """One flag per dataclass field. A flag that is not given is absent from the result, so that the
+    preset's value applies; null is a value."""
     help_of = {p.arg_name: p.description for p in parse_from_object(settings).params}
     types = get_type_hints(settings)
-    shown = parser.add_argument_group(f"{group} (preset's value where left out)")
+    shown = parser.add_argument_group(f"{group} (default: the preset's value)")
     for field in fields(settings):
         if field.name not in _NO_FLAG:
             text = " ".join((help_of.get(field.name) or "").split())
@@ -65,7 +65,7 @@ def config_flags(parser: ArgumentParser, group: str, settings: type) -> None:
 
 
 class Help(RawDescriptionHelpFormatter, DefaultHelpFormatter):
-    """Help that says what to write for a flag instead of its Python type."""
+    """Help that shows what to write for a flag instead of its Python type."""
 
     def _get_help_string(self, action: Action) -> str:
         text = action.help or ""
@@ -77,20 +77,20 @@ class Help(RawDescriptionHelpFormatter, DefaultHelpFormatter):
 
 
 class Parser(ArgumentParser):
-    """Says a mistake in one sentence, without the usage of all flags."""
+    """Raises errors as one sentence, without the usage of all flags."""
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         raise ConfigError(" ".join(message.split())) from ex
 
 
 def types_of(action: Action) -> tuple[Any, ...]:
-    """The types that a flag's value may have."""
+    """The types of a flag's value."""
     hint = getattr(action, "_typehint", action.type)
     return get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
 
 
 def choices_of(action: Action) -> list[str]:
-    """The words that a flag may be given; none where any will do."""
+    """The allowed values of a flag; empty if they are not limited."""
     literals = [one for one in types_of(action) if get_origin(one) is Literal]
     return [str(word) for one in literals for word in get_args(one)]
 
@@ -103,44 +103,49 @@ def _metavar(action: Action) -> str:
 
 
 def expected(action: Action) -> str:
-    """What a flag wants, in words."""
+    """The expected value of a flag, in words."""
     words = {
         int: "a whole number",
         float: "a number",
         bool: "true or false",
         str: "text",
         NoneType: "null",
-        names: "names of columns, as a,b",
+        names: "column names, as a,b",
     }
-    if action.metavar in _PLACES:
-        return _PLACES[action.metavar]
+    if action.metavar in _BY_METAVAR:
+        return _BY_METAVAR[action.metavar]
     if action.nargs == "+":
         return "numbers, as 80 95"
-    said = []
+    texts = []
     for hint in types_of(action):
         if get_origin(hint) is Literal:
             choices = list(map(repr, get_args(hint)))
-            said.append(", ".join(choices) if len(choices) == 1 else "one of " + ", ".join(choices))
+            texts.append(choices[0] if len(choices) == 1 else "one of " + ", ".join(choices))
         elif get_origin(hint) is tuple:
             few = "[9,11,15]" if get_args(hint)[0] is int else "[0.1,0.5,0.9]"
-            said.append(f"numbers, as {few}")
+            texts.append(f"numbers, as {few}")
         else:
-            said.append(words.get(hint, "another value"))
-    return " or ".join(said)
+            texts.append(words.get(hint, "another value"))
+    return " or ".join(texts)
 
 
-_PLACES = {"FILE": "a file", "FOLDER": "a folder", "COLUMN": "a column", "STEP": "as 15min or 1D"}
+_BY_METAVAR = {
+    "FILE": "a file",
+    "FOLDER": "a folder",
+    "COLUMN": "a column",
+    "STEP": "as 15min or 1D",
+}
 
 
-class Complaint:
-    """A mistake that jsonargparse found in arguments, in words of ours.
+class ErrorText:
+    """Rewrites jsonargparse's error messages.
 
     Parameters
     ----------
     arguments
-        What the user wrote.
+        The user's arguments.
     commands
-        The parser of every sub-command.
+        The parser of every sub-command by name.
     """
 
     def __init__(self, arguments: Sequence[str], commands: Mapping[str, ArgumentParser]):
@@ -149,7 +154,7 @@ class Complaint:
         self.actions = {} if self.command is None else _actions(commands[self.command])
 
     def text(self, message: str) -> str:
-        """The sentence for what jsonargparse says."""
+        """Our message for one of jsonargparse."""
         if self.command is not None:
             message = re.sub(rf"\b{self.command}\.(?=\w)", "", message)
         for pattern, answer in (
@@ -191,7 +196,7 @@ class Complaint:
         flag = found.partition("=")[0]
         if not flag.startswith("-"):
             who = self.command or PROG
-            return f"{who} takes no further argument, found {found!r}; leave it out"
+            return f"{who} takes no further arguments, found {found!r}; leave it out"
         if self.command is None:
             return f"there is no flag {flag} before a command; expected one of {self._all_commands}"
         hint = self._near(flag.lstrip("-"), list(self.actions)) or "; leave it out"
@@ -219,10 +224,8 @@ class Complaint:
         return f"{flag} needs a value{what}; found none"
 
     def _needless(self, flag: str, found: str) -> str:
-        if flag.startswith("-h/"):  # -h3 is meant as --h 3
-            return (
-                f"-h shows this help and takes no value, found {found!r}; did you mean --h {found}?"
-            )
+        if flag.startswith("-h/"):  # -h3 was probably meant as --h 3
+            return f"-h shows help and takes no value, found {found!r}; did you mean --h {found}?"
         return f"{flag} takes no value, found {found!r}; write {flag} alone, or leave it out"
 
     def _no_config(self, found: str) -> str:
@@ -248,7 +251,7 @@ class Complaint:
 
 
 def _actions(parser: ArgumentParser) -> dict[str, Action]:
-    """The flags and arguments of a sub-command by name; those of its own before the groups'."""
+    """The flags and arguments of a sub-command by name; its own come before those of groups."""
     found = {action.dest: action for action in parser._actions if action.dest != "help"}
     return dict(sorted(found.items(), key=lambda one: "." in one[0]))
 

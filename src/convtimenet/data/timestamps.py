@@ -19,6 +19,7 @@ __all__ = [
     "days_of",
     "iso_times",
     "offset_of",
+    "show_in",
     "show_time",
     "to_local",
     "to_utc",
@@ -45,6 +46,16 @@ def show_time(time: np.datetime64 | np.int64, time_zone: str | None = None) -> s
     if not isinstance(time, np.datetime64):
         return str(int(time))
     return iso_times(np.array([time]), time_zone)[0]
+
+
+def show_in(times: np.ndarray, time: np.datetime64 | np.int64, time_zone: str | None) -> str:
+    """One stamp for readers: `show_time`, but only the date if all of `times` are at midnight."""
+    if not isinstance(time, np.datetime64):
+        return show_time(time)
+    local = to_local(np.append(times, time), time_zone)
+    if (local.astype("datetime64[D]") == local).all():
+        return str(local[-1].astype("datetime64[D]"))
+    return show_time(time, time_zone)
 
 
 def iso_times(times: np.ndarray, time_zone: str | None = None) -> list[str]:

@@ -1,4 +1,4 @@
-"""The registered benchmark sets: which there are, where they lie, how they are fetched and read."""
+"""The registered benchmark data sets: facts, local files, download and loading."""
 
 from convtimenet.datasets.home import (
     ForecastData,

@@ -1,8 +1,8 @@
-"""The registered benchmark sets: find, fetch, verify and load them.
+"""The registered benchmark data sets: find, fetch, verify and load them.
 
-Files lie below the data home, ``$CONVTIMENET_DATA`` or the user's cache folder, as
+Files are stored in the data home, ``$CONVTIMENET_DATA`` or a folder in the user's cache, as
 ``forecasting/<file>.csv[.gz]`` and ``classification/<Set>/<Set>_TRAIN.{ts,ts.gz,npz}``. The data
-home may be read-only as long as nothing has to be fetched.
+home may be read-only if nothing has to be fetched.
 """
 
 from __future__ import annotations
@@ -50,13 +50,13 @@ __all__ = [
 ]
 
 FileStatus = Literal["ok", "unknown", "mismatch"]
-_TIMEOUT = 30  # seconds without an answer before a publisher counts as unreachable
+_TIMEOUT = 30  # seconds without a response before a publisher counts as unreachable
 _logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ForecastData:
-    """A forecasting table with the bounds of its official split.
+    """A forecasting table with its official split.
 
     Attributes
     ----------
@@ -80,7 +80,7 @@ class ForecastData:
 
 
 def data_home() -> Path:
-    """The folder of the data files: ``$CONVTIMENET_DATA``, else one in the user's cache."""
+    """The folder of the data files: ``$CONVTIMENET_DATA``, else a folder in the user's cache."""
     chosen = os.environ.get("CONVTIMENET_DATA")
     if chosen:
         return Path(chosen).expanduser()
@@ -88,7 +88,7 @@ def data_home() -> Path:
 
 
 def names(task: Task | None = None) -> list[str]:
-    """The published names of all sets, or of those for one task.
+    """The published names of all data sets, or of those for one task.
 
     Raises
     ------
@@ -104,7 +104,7 @@ def names(task: Task | None = None) -> list[str]:
 
 
 def info(name: str) -> DatasetInfo:
-    """The facts about one set.
+    """The registered facts about a data set.
 
     Parameters
     ----------
@@ -119,7 +119,7 @@ def info(name: str) -> DatasetInfo:
     Raises
     ------
     DatasetError
-        If the name is unknown; the message suggests near ones.
+        If the name is unknown; the message suggests similar names.
     """
     known = {
         key.casefold(): entry for entry in REGISTRY.values() for key in (entry.name, *entry.aliases)
@@ -135,12 +135,12 @@ def info(name: str) -> DatasetInfo:
 
 
 def is_local(name: str) -> bool:
-    """Whether all files of the set lie in the data home, in any of their forms."""
+    """Whether all files of the data set are in the data home, in any of their formats."""
     return None not in _local_files(info(name))
 
 
 def fetch(name: str) -> tuple[Path, ...]:
-    """Bring a set into the data home, if it is not there, from its publisher.
+    """Download a data set from its publisher into the data home, unless it is there already.
 
     Parameters
     ----------
@@ -155,10 +155,10 @@ def fetch(name: str) -> tuple[Path, ...]:
     Raises
     ------
     DatasetError
-        If the data home cannot be written, the publisher cannot be reached, or what it serves is
-        damaged or has another hash than the registered one. Nothing is left behind then.
+        If the data home is not writable, the publisher cannot be reached, or the download is
+        damaged or does not have the registered hash. No file is left behind then.
     MissingExtraError
-        If something has to be fetched and pooch is not installed.
+        If a download is needed and pooch is not installed.
     """
     entry = info(name)
     found = _local_files(entry)
@@ -173,7 +173,7 @@ def fetch(name: str) -> tuple[Path, ...]:
     targets = [home / file.path for file in entry.files]
     try:
         home.mkdir(parents=True, exist_ok=True)
-        # Same file system as the targets: the last step is then a rename, all or nothing.
+        # On the same file system as the targets, so that the last step is an atomic rename.
         staging = tempfile.TemporaryDirectory(prefix=".fetch-", dir=home)
     except OSError as error:
         raise _not_writable(entry, error) from error
@@ -182,7 +182,7 @@ def fetch(name: str) -> tuple[Path, ...]:
         _logger.info("fetching %s from %s", entry.name, entry.url)
         try:
             pooch.HTTPDownloader(timeout=_TIMEOUT)(entry.url, str(download), None)
-        except OSError as error:  # every error of requests is one
+        except OSError as error:  # the base class of all errors of requests
             by_hand = f"download it by hand and put it at {targets[0]}"
             if entry.url.endswith(".zip"):
                 by_hand = "download it by hand, unpack it and put its files at "
@@ -204,7 +204,7 @@ def fetch(name: str) -> tuple[Path, ...]:
 
 
 def verify(name: str) -> dict[Path, FileStatus]:
-    """Recompute the hashes of a set's local files.
+    """Check the hashes of a data set's local files.
 
     Parameters
     ----------
@@ -214,12 +214,12 @@ def verify(name: str) -> dict[Path, FileStatus]:
     Returns
     -------
     dict of Path to {"ok", "unknown", "mismatch"}
-        ``unknown`` where no hash is registered for that form of the file.
+        ``unknown`` if no hash is registered for that format of the file.
 
     Raises
     ------
     DatasetError
-        If the set is not in the data home or a compressed file is damaged.
+        If the data set is not in the data home or a compressed file is damaged.
     """
     entry = info(name)
     result: dict[Path, FileStatus] = {}
@@ -241,7 +241,7 @@ def verify(name: str) -> dict[Path, FileStatus]:
 
 
 def load_forecasting(name: str) -> ForecastData:
-    """Load a forecasting set, fetching it if it is absent.
+    """Load a forecasting data set; fetches it if it is not in the data home.
 
     Parameters
     ----------
@@ -251,13 +251,13 @@ def load_forecasting(name: str) -> ForecastData:
     Returns
     -------
     ForecastData
-        Rows in file order, as the benchmark takes them.
+        Rows in file order, as the benchmark uses them.
 
     Raises
     ------
     DatasetError
-        If the set is for classification, cannot be fetched (see `fetch`), or its file does not
-        hold the registered rows and channels.
+        If the data set is for classification, cannot be fetched (see `fetch`), or its file does
+        not have the registered number of rows and channels.
     DataError
         If the file is damaged; the message gives the line.
     """
@@ -290,7 +290,7 @@ def load_forecasting(name: str) -> ForecastData:
 
 
 def load_classification(name: str) -> tuple[Cases, Cases]:
-    """Load the training and the test cases of a set, fetching it if it is absent.
+    """Load the training and test cases of a data set; fetches it if it is not in the data home.
 
     Parameters
     ----------
@@ -300,13 +300,13 @@ def load_classification(name: str) -> tuple[Cases, Cases]:
     Returns
     -------
     tuple of Cases
-        Training and test cases. A notice says where they differ from the registered facts: the
-        archive has revised some of its sets.
+        Training and test cases. A notice says if they differ from the registered facts: the
+        archive has revised some of its data sets.
 
     Raises
     ------
     DatasetError
-        If the set is for forecasting or cannot be fetched (see `fetch`).
+        If the data set is for forecasting or cannot be fetched (see `fetch`).
     DataError
         If a file cannot be read (see `read_cases`).
     """
@@ -328,14 +328,14 @@ def _compared(cases: Cases, count: int, entry: ClassificationInfo) -> Cases:
     if found == (count, entry.channels):
         return cases
     notice = (
-        f"{entry.name} is registered with {count} cases x {entry.channels} channels here; "
-        f"the file holds {found[0]} x {found[1]}"
+        f"{entry.name} is registered with {count} cases x {entry.channels} channels; the file "
+        f"has {found[0]} x {found[1]}"
     )
     return replace(cases, notices=(*cases.notices, notice))
 
 
 def _local_files(entry: DatasetInfo) -> tuple[Path | None, ...]:
-    """Each file in the first form that is there, the published one preferred."""
+    """Path of each file, or None; the published format first, then .gz and .npz."""
     home = data_home()
     found = []
     for file in entry.files:
@@ -349,8 +349,8 @@ def _local_files(entry: DatasetInfo) -> tuple[Path | None, ...]:
 
 def _not_writable(entry: DatasetInfo, error: OSError) -> DatasetError:
     return DatasetError(
-        f"expected a data home that can be written to fetch {entry.name}; found {data_home()} "
-        f"({error}); set CONVTIMENET_DATA to another folder"
+        f"expected a writable data home to fetch {entry.name}; found {data_home()} ({error}); "
+        "set CONVTIMENET_DATA to another folder"
     )
 
 
@@ -364,7 +364,7 @@ def _check_fetched(path: Path, file: DataFile, entry: DatasetInfo) -> None:
     if file.from_publisher:
         raise DatasetError(
             f"expected SHA-256 {expected} for {file.path} from {entry.url}; found {digest}; "
-            "nothing was kept: try again, and if it stays so the publisher changed the file"
+            "nothing was kept: try again; if it happens again, the publisher changed the file"
         )
     _logger.warning(
         "%s from %s has SHA-256 %s; the registered copy has %s",
@@ -376,7 +376,7 @@ def _check_fetched(path: Path, file: DataFile, entry: DatasetInfo) -> None:
 
 
 def _unpacked(archive: Path, entry: DatasetInfo) -> list[Path]:
-    """The set's members of a zip file, written beside it under their own names."""
+    """Extract the data set's files from a zip file into its folder."""
     staged = []
     try:
         with zipfile.ZipFile(archive) as members:
@@ -395,7 +395,7 @@ def _unpacked(archive: Path, entry: DatasetInfo) -> list[Path]:
                 staged.append(path)
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise DatasetError(
-            f"expected a zip file from {entry.url}; found something else or damage ({error}); "
+            f"expected a zip file from {entry.url}; found another or a damaged file ({error}); "
             "try again"
         ) from error
     return staged
@@ -412,5 +412,6 @@ def _sha256(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise DatasetError(
-            f"expected a whole file at {path}; found damage ({error}); delete it and fetch it again"
+            f"expected a complete file at {path}; found a damaged one ({error}); delete it and "
+            "fetch it again"
         ) from error

@@ -1,6 +1,6 @@
-"""Scores of others on the registered data sets, each with where it comes from.
+"""Published scores on the registered data sets, each with its source.
 
-Only for showing beside ours; nothing is chosen by them.
+Only shown for comparison; nothing is selected by them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ class Published:
     model: str
     scores: dict[str, float]
     counted: str
-    """Which test windows or which epoch the scores are of."""
+    """Which test windows, or which epoch, are scored."""
     source: str
 
 
@@ -75,5 +75,5 @@ PUBLISHED: dict[tuple[str, int | None], tuple[Published, ...]] = {
 
 
 def published(dataset: str, horizon: int | None) -> tuple[Published, ...]:
-    """Known scores of others on a data set, at a horizon for forecasting; () where none is."""
+    """Published scores on a data set, for forecasting at a horizon; () if there are none."""
     return PUBLISHED.get((dataset, horizon), ())

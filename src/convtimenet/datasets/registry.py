@@ -1,12 +1,12 @@
 """Facts about the benchmark data sets: shapes, splits, publishers, licences and hashes.
 
-Hashes are SHA-256 of the uncompressed bytes, so they hold for ``name.csv`` and ``name.csv.gz``
-alike. Those of the forecasting files are the ones served at the stated address (and, where two are
-given, of the same text with other line ends). Those of the archive's `.ts` files come from copies
-in public repositories: the archive's own zip files could not be compared, so a fetched file that
-differs is reported, not refused.
+Hashes are SHA-256 of the uncompressed bytes, so they apply to ``name.csv`` and ``name.csv.gz``
+alike. Those of the forecasting files are of the files at the stated address (a second hash is of
+the same text with other line endings). Those of the archive's `.ts` files are of copies in public
+repositories: the archive's own zip files could not be compared, so a fetched file that differs is
+reported, not refused.
 
-One file, because it is one table.
+Longer than other modules, because it is one table.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ class DataFile:
     Attributes
     ----------
     path : str
-        Place below the data home, uncompressed; the same name with ``.gz`` is found as well.
+        Path in the data home, uncompressed; the same name with ``.gz`` is found too.
     sha256 : tuple of str
-        Accepted hashes of the uncompressed bytes; empty where none is known.
+        Accepted hashes of the uncompressed bytes; empty if none is known.
     from_publisher : bool
-        Whether `sha256` holds for what the publisher's address serves.
+        Whether `sha256` is the hash of the file at the publisher's address.
     npz_sha256 : str or None
-        Hash of a copy converted to ``.npz`` beside it; that file's own bytes.
+        Hash of a copy converted to ``.npz``, of that file's bytes.
     """
 
     path: str
@@ -43,20 +43,20 @@ class DataFile:
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetInfo:
-    """What every data set has.
+    """Facts that every data set has.
 
     Attributes
     ----------
     name : str
         The published name.
     aliases : tuple of str
-        Other names under which it is found; case does not matter for any of them.
+        Other names of it; case does not matter.
     channels : int
         Number of channels C.
     url : str
         The publisher's address of the CSV file or of the zip file with the `.ts` files.
     licence, citation, note : str
-        Terms, the work to cite, and what to know before use.
+        Licence, publication to cite, and remarks for users.
     files : tuple of DataFile
         One for forecasting; train and test, in this order, for classification.
     """
@@ -73,7 +73,7 @@ class DatasetInfo:
 
     @property
     def size(self) -> str:
-        """How much there is, for people."""
+        """The size in words, for display."""
         raise NotImplementedError
 
 
@@ -88,8 +88,8 @@ class ForecastingInfo(DatasetInfo):
     frequency : str
         Time between rows, as `Frequency.parse` reads it.
     split : tuple of int
-        Rows of the training, validation and test parts, in this order from the first row; rows
-        after them are not used by the benchmark.
+        Rows of the training, validation and test splits, in this order from the first row; the
+        benchmark does not use later rows.
     """
 
     task: ClassVar[Task] = "forecasting"
@@ -99,7 +99,7 @@ class ForecastingInfo(DatasetInfo):
 
     @property
     def size(self) -> str:
-        """For people."""
+        """The size in words, for display."""
         return f"{self.rows:,} rows, step {self.frequency}"
 
 
@@ -110,9 +110,9 @@ class ClassificationInfo(DatasetInfo):
     Attributes
     ----------
     cases : tuple of int
-        Training and test cases.
+        Number of training and of test cases.
     length : int
-        Time steps of the longest case of both parts.
+        Time steps of the longest case of both.
     classes : int
         Number of classes.
     """
@@ -124,7 +124,7 @@ class ClassificationInfo(DatasetInfo):
 
     @property
     def size(self) -> str:
-        """For people."""
+        """The size in words, for display."""
         train, test = self.cases
         return f"{train:,} + {test:,} cases of {self.length} steps, {self.classes} classes"
 
@@ -232,7 +232,7 @@ _ENTRIES: tuple[DatasetInfo, ...] = (
         "Max Planck Institute for Biogeochemistry, Jena, weather station, 2020",
         "34ee981d07313e51da2a50bb600072c8ae4a69cb4b0651f4cb93a069d7a2ba63",
         aliases=("jena",),
-        note="One time stamp is repeated, 1 h 40 min are missing, and -9999 marks a few readings.",
+        note="One time stamp is repeated, 1 h 40 min are missing, and a few values are -9999.",
     ),
     _table(
         "Electricity",
@@ -453,4 +453,4 @@ _ENTRIES: tuple[DatasetInfo, ...] = (
 )
 
 REGISTRY: dict[str, DatasetInfo] = {entry.name: entry for entry in _ENTRIES}
-"""Every registered set by its published name."""
+"""Every registered data set by its published name."""

@@ -55,20 +55,20 @@ class ConvTimeNetEstimator(NamedParameters):
     verbose: int
 
     network_: ConvTimeNet
-    """The trained network with its best weights."""
+    """The trained network, with the weights of the best epoch."""
     fused_: ConvTimeNet
-    """Its inference form, which predictions use."""
+    """The same network fused for inference; predictions use it."""
     train_config_: TrainConfig
-    """How it was trained, preset and own settings together."""
+    """Training settings in effect: the preset's with the estimator's own on top."""
     history_: History
     """Scores of every epoch."""
     scaler_: Scaler
-    """Scaling fitted to the training data."""
+    """Scaler fitted to the training data."""
     n_examples_: dict[str, int] | None
-    """Windows or cases that the weights were fitted to and that chose the epoch; None where a
-    model of format 1 does not tell."""
+    """Number of windows or cases in the training split ("fitted") and in the validation split
+    ("held_back"); None for a model saved in format 1, which does not record them."""
     notices_: tuple[str, ...]
-    """What was changed or decided about the data on the way."""
+    """Notices: how the data were cleaned or interpreted, and what happened during training."""
 
     def _train_config(
         self, preset: Mapping[str, Any], resume: str | PathLike[str] | None
@@ -85,11 +85,11 @@ class ConvTimeNetEstimator(NamedParameters):
         return TrainConfig.from_dict({**preset, **fixed, **given, **self._settings("training")})
 
     def _seed(self, resume: str | PathLike[str] | None) -> Any:
-        """`random_state` as one number, drawn from it where it is a `RandomState` or None; a
-        training that goes on keeps the one drawn when it began."""
+        """`random_state` as an integer seed, drawn if it is a `RandomState` or None; a resumed
+        training keeps the seed it started with."""
         given = self.random_state
-        if given is None and resume is not None and (begun := seed_of(resume)) is not None:
-            return begun
+        if given is None and resume is not None and (started := seed_of(resume)) is not None:
+            return started
         if given is None or isinstance(given, np.random.RandomState):
             return int(check_random_state(given).randint(2**31))
         return given
@@ -101,7 +101,7 @@ class ConvTimeNetEstimator(NamedParameters):
         if decided:
             raise ConfigError(
                 f"model={{...}} holds {', '.join(sorted(decided))}, which the data and the "
-                "estimator's own parameters decide; leave it out"
+                "estimator's parameters determine; leave it out"
             )
         return {**preset, **own}
 
@@ -111,39 +111,40 @@ class ConvTimeNetEstimator(NamedParameters):
         train_config: TrainConfig,
         examples: Examples,
         valid: Examples | None,
-        everything: Examples | None,
+        all_examples: Examples | None,
         device: torch.device,
-        read: Sequence[str],
+        read_notices: Sequence[str],
         notices: Sequence[str],
         *,
         resume: str | PathLike[str] | None = None,
         refitted: Mapping[str, Any] | None = None,
         **fitted: Any,
     ) -> None:
-        """Build and train the network; no attribute changes before that has worked, and then
-        none of an earlier fit stays.
+        """Build and train the network. Attributes are set only after training has succeeded, and
+        those of an earlier fit are removed then.
 
         Parameters
         ----------
         examples, valid
-            What the weights are fitted to, and what chooses the epoch, if anything does.
-        everything
-            Both together, for `TrainConfig.refit`; None where that makes no sense, or comes later.
-        read
-            Notices of reading the data, which were logged then.
+            Training split, and validation split or None.
+        all_examples
+            Both splits together, for `TrainConfig.refit`; None without a second training, or if
+            the caller runs it later.
+        read_notices
+            Notices from reading the data, already logged.
         notices
-            What was decided about them since, logged here.
+            Later notices about the data, logged here.
         resume
-            Folder of checkpoints to go on from and to write.
+            Folder of checkpoints to resume from and to write.
         refitted
-            What takes the place of some of `fitted` once the network was trained on everything.
+            Attributes that replace those in `fitted` after a second training on `all_examples`.
         fitted
             Further attributes, set together with those of the network.
 
         Raises
         ------
         KeyboardInterrupt, Terminated
-            If SIGINT or SIGTERM asked for an end. The best weights are kept, if there are any.
+            If SIGINT or SIGTERM stopped training. The best weights so far are kept, if any.
         """
         precision, notice = precision_on(device, train_config.precision, config)
         train_config = replace(train_config, precision=precision)
@@ -151,7 +152,7 @@ class ConvTimeNetEstimator(NamedParameters):
         for notice in notices:
             log.warning(notice)
         with stop_requests() as stop:
-            network, history = self._trained(
+            network, history = self._train_network(
                 config, train_config, examples, valid, device, resume, stop, "choose"
             )
         notes = history.notes
@@ -162,7 +163,7 @@ class ConvTimeNetEstimator(NamedParameters):
             vars(self).update(fitted)
             self.network_, self.train_config_, self.history_ = network, train_config, history
             self.fused_ = fused
-            self.notices_ = (*read, *notices, *notes)
+            self.notices_ = (*read_notices, *notices, *notes)
             self.n_examples_ = {
                 "fitted": len(examples),
                 "held_back": 0 if valid is None else len(valid),
@@ -171,30 +172,31 @@ class ConvTimeNetEstimator(NamedParameters):
                 log.warning(note)
         if stop.signal:
             self._stop(stop, history, train_config, resume)
-        wanted = everything if train_config.refit else None
-        if wanted is not None and self._train_again(wanted, device, resume):
+        to_refit = all_examples if train_config.refit else None
+        if to_refit is not None and self._train_again(to_refit, device, resume):
             vars(self).update(refitted or {})
 
     def _train_again(
-        self, everything: Examples, device: torch.device, resume: str | PathLike[str] | None
+        self, all_examples: Examples, device: torch.device, resume: str | PathLike[str] | None
     ) -> bool:
-        """The second training, on all examples, as `TrainConfig.refit` says: its weights answer
-        from now on. Returns False where the first one's stay, and leaves a notice why.
+        """Second training, on all examples, as `TrainConfig.refit` says; predictions use its
+        weights from then on. Returns False, with a notice saying why, if the first training's
+        weights are kept.
 
         Raises
         ------
         KeyboardInterrupt, Terminated
-            If SIGINT or SIGTERM asked for an end. The first training's weights stay.
+            If SIGINT or SIGTERM stopped training. The first training's weights are kept.
         """
         train_config, history = self.train_config_, self.history_
-        again, reason = second_config(train_config, history, self._share(everything))
+        again, reason = second_config(train_config, history, self._epoch_ratio(all_examples))
         if again is not None:
             start = self.network_.state_dict() if train_config.refit == "continue" else None
             config = self.network_.config
             with stop_requests() as stop:
                 try:
-                    network, second = self._trained(
-                        config, again, everything, None, device, resume, stop, "refit", start
+                    network, second = self._train_network(
+                        config, again, all_examples, None, device, resume, stop, "refit", start
                     )
                 except TrainingError as error:
                     network, second, reason = None, None, f"the second training failed: {error}"
@@ -221,21 +223,20 @@ class ConvTimeNetEstimator(NamedParameters):
         train_config: TrainConfig,
         resume: str | PathLike[str] | None,
     ) -> NoReturn:
-        """Say what is kept, and raise what the signal asks for."""
+        """Log what is kept, and raise the signal's exception."""
         drawn = isinstance(self.random_state, np.random.RandomState)
         seed = train_config.seed if drawn else None
         message = _stopped_message(stop, history, resume, seed)
         log.warning(message)
         raise stop.error(message)
 
-    def _share(self, everything: Examples) -> float:
-        """How many examples an epoch of the first training read for each that one of the second
-        does."""
-        counted, most = self.n_examples_, self.train_config_.epoch_size or len(everything)
-        fitted = len(everything) if counted is None else counted["fitted"]
-        return min(fitted, most) / min(len(everything), most)
+    def _epoch_ratio(self, all_examples: Examples) -> float:
+        """Examples per epoch of the first training, divided by those of the second."""
+        sizes, most = self.n_examples_, self.train_config_.epoch_size or len(all_examples)
+        fitted = len(all_examples) if sizes is None else sizes["fitted"]
+        return min(fitted, most) / min(len(all_examples), most)
 
-    def _trained(
+    def _train_network(
         self,
         config: ModelConfig,
         train_config: TrainConfig,
@@ -247,11 +248,11 @@ class ConvTimeNetEstimator(NamedParameters):
         phase: str,
         start: Mapping[str, torch.Tensor] | None = None,
     ) -> tuple[ConvTimeNet, History]:
-        """A network with new weights, or those of `start`, trained, or as far as a checkpoint had
-        it."""
+        """Train a network from new weights, or from those of `start`; resumes from a checkpoint
+        in the folder `resume`."""
         checkpoints = None
         if resume is not None:
-            # what changes neither weights nor history may differ from one start to the next
+            # settings that change neither weights nor history may differ when resuming
             settings = train_config.to_dict()
             for name in ("checkpoint_seconds", "memory_budget", "device"):
                 del settings[name]
@@ -284,20 +285,20 @@ class ConvTimeNetEstimator(NamedParameters):
         return network, history
 
     def _new_network(self, config: ModelConfig) -> ConvTimeNet | OtherNetwork:
-        """The network to train, with new weights. An estimator of another network overrides this
-        alone; it cannot be saved."""
+        """A new network to train. To train another network, override only this method; such an
+        estimator cannot be saved."""
         return ConvTimeNet(config)
 
     def _outputs(
         self, x: np.ndarray, prepare: Callable[[np.ndarray], np.ndarray] | None = None
     ) -> np.ndarray:
-        """What the inference network gives for inputs (n, C, L), NaN where unknown:
-        (n, C, H) or (n, K).
+        """Outputs of the inference network, (n, C, H) or (n, K), for inputs (n, C, L) with NaN
+        where missing.
 
         Parameters
         ----------
         prepare
-            Scales inputs; it is given a few at a time, so that no scaled copy of all is needed.
+            Scales inputs, a batch at a time, so that the whole input is never copied.
         """
         device = device_of(self.fused_)
         size, parts = self.train_config_.batch_size, Parts("predicting")
@@ -319,32 +320,32 @@ class ConvTimeNetEstimator(NamedParameters):
         assert result is not None
         return finite(result)
 
-    def _remembered(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        """What a saved model must know of its data: JSON values and arrays."""
+    def _saved_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """What a saved model keeps about its data: JSON values and arrays."""
         raise NotImplementedError
 
-    def _remember(self, values: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
-        """Inverse of `_remembered`."""
+    def _restore_state(self, values: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+        """Inverse of `_saved_state`."""
         raise NotImplementedError
 
     def save(self, folder: str | PathLike[str]) -> Path:
         """Write the fitted model to a folder: safetensors and JSON, no pickle; a model card to
-        fill in, and a manifest by which every file is verified when it is loaded.
+        fill in; and a manifest against which every file is verified on loading.
 
         Parameters
         ----------
         folder
-            Made with its parents. A model already there is replaced, anything else refused.
+            Created with its parents. A model already there is replaced; anything else is an error.
 
         Raises
         ------
         sklearn.exceptions.NotFittedError
             Before ``fit``.
         ArtefactError
-            If something that is no model lies there.
+            If the folder holds something other than a model.
         """
         check_is_fitted(self, "fused_")
-        values, arrays = self._remembered()
+        values, arrays = self._saved_state()
         return model_folder.save(
             folder,
             kind=type(self).__name__,
@@ -358,14 +359,14 @@ class ConvTimeNetEstimator(NamedParameters):
         )
 
     def description(self, values: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Everything about the fitted model that is not numbers, as plain JSON values."""
+        """Everything about the fitted model except its arrays, as plain JSON values."""
         return {
             "parameters": self.get_params() | {"random_state": self.train_config_.seed},
             "train": self.train_config_.to_dict(),
             "history": self.history_.to_dict(),
             "examples": self.n_examples_,
             "notices": list(self.notices_),
-            "data": self._remembered()[0] if values is None else values,
+            "data": self._saved_state()[0] if values is None else values,
         }
 
     @classmethod
@@ -376,27 +377,28 @@ class ConvTimeNetEstimator(NamedParameters):
         *,
         precision: Precision | None = None,
     ) -> Self:
-        """Read a saved model; it predicts exactly as before it was saved.
+        """Load a saved model; it predicts exactly as it did before it was saved.
 
         Parameters
         ----------
         folder
-            Where `save` put it.
+            The folder that `save` wrote.
         device
-            Where it shall run, whatever it was trained on.
+            Device to run on, whatever it was trained on.
         precision
-            What it answers in: "fp32", "bf16" or "int8"; by default what it was trained with.
+            Precision of predictions: "fp32", "bf16" or "int8"; by default that of training.
 
         Raises
         ------
         ArtefactError
-            If the folder is absent, incomplete, damaged, of a newer format or of another kind.
+            If the folder is missing, incomplete, damaged, of a newer format or of another
+            estimator.
         ConfigError
             If there is no such device or precision.
         """
         runs_on = resolve_device(device)
         changed: dict[str, Any] = {} if precision is None else {"precision": precision}
-        TrainConfig.from_dict(changed)  # refuses before a file is read
+        TrainConfig.from_dict(changed)  # a wrong precision fails before any file is read
         network, description, arrays = model_folder.load(folder, cls.__name__)
         with model_folder.damaged(folder):
             estimator = cls(**description["parameters"] | changed)
@@ -406,7 +408,7 @@ class ConvTimeNetEstimator(NamedParameters):
             estimator.notices_ = tuple(map(str, description["notices"]))
             estimator.n_examples_ = description["examples"]
             estimator.scaler_ = scaler_of(arrays.pop("scaler.centre"), arrays.pop("scaler.scale"))
-            estimator._remember(description["data"], arrays)
+            estimator._restore_state(description["data"], arrays)
         config = estimator.train_config_
         used, notice = precision_on(runs_on, config.precision, estimator.network_.config)
         if notice:
@@ -417,16 +419,16 @@ class ConvTimeNetEstimator(NamedParameters):
 
 
 def finite(answers: np.ndarray) -> np.ndarray:
-    """The answers themselves.
+    """Return `answers` unchanged if they are all finite.
 
     Raises
     ------
     DataError
-        If one of them is not finite.
+        If one of them is not.
     """
     if not np.isfinite(answers).all():
         raise DataError(
-            "the network's answer to these values is not finite; expected values like those "
+            "the network's output for these values is not finite; expected values like those "
             "it was fitted to, or a model trained with a smaller lr"
         )
     return answers
@@ -435,14 +437,15 @@ def finite(answers: np.ndarray) -> np.ndarray:
 def _stopped_message(
     stop: StopRequest, history: History, resume: str | PathLike[str] | None, seed: int | None
 ) -> str:
-    """What a user who stopped training wants to know; `seed` where the same call draws another."""
+    """What is kept after a stop, and how to resume; `seed` if a repeated call would draw another
+    one."""
     if history.best_epoch:
         kept = f"the weights of epoch {history.best_epoch}, the best so far, are kept"
     else:
         kept = "no epoch was finished, so there is no model"
     if resume is None:
-        on = "give a folder as resume= to be able to go on after a stop"
+        how = "to make training resumable, give a folder as resume="
     else:
-        on = "" if seed is None else f"random_state={seed} and "
-        on = f"the same call with {on}resume={str(resume)!r} goes on from here"
-    return f"{stop.name} stopped the training: {kept}; {on}"
+        how = "" if seed is None else f"random_state={seed} and "
+        how = f"the same call with {how}resume={str(resume)!r} resumes from here"
+    return f"{stop.name} stopped the training: {kept}; {how}"

@@ -1,4 +1,4 @@
-"""Labelled cases as their estimators take them: read, matched to the fitted ones, split, scaled."""
+"""Input of the classifier and the regressor: cases are read, checked, split and scaled."""
 
 from __future__ import annotations
 
@@ -44,13 +44,12 @@ def read(X: Any, y: Any = None) -> Cases:
 
 
 def check_task(cases: Cases, task: Task) -> None:
-    """Refuse classes where numbers are to be predicted, and the other way round, where the file
-    says which they are.
+    """Refuse a file whose header says that its labels are of the other task.
 
     Raises
     ------
     DataError
-        If it says the other.
+        If it declares numbers for classification, or classes for regression.
     """
     if cases.task in (None, task):
         return
@@ -67,23 +66,23 @@ def check_task(cases: Cases, task: Task) -> None:
 
 
 def in_channel_order(cases: Cases, channels: tuple[str, ...] | None) -> Cases:
-    """Cases with their channels in the order of these names; those without names as they are.
+    """Cases with their channels reordered to `channels`; cases without channel names unchanged.
 
     Raises
     ------
     DataError
-        If they have as many channels, but others.
+        If they have the same number of channels, but other names.
     """
     found = cases.channels
     if channels is None or found is None or found == channels or len(found) != len(channels):
         return cases
     if set(found) != set(channels):
         raise DataError(
-            f"the model was fitted to cases of the channels {', '.join(channels)}; found "
+            f"the model was fitted to cases with the channels {', '.join(channels)}; found "
             f"{', '.join(found)}; rename them, or give arrays (C, L) in the fitted order"
         )
     order = np.array([found.index(name) for name in channels])
-    notice = f"channels were put in the order of the fitted ones: {', '.join(channels)}"
+    notice = f"channels were reordered as in training: {', '.join(channels)}"
     return replace(
         cases,
         values=cases.values[:, order],
@@ -98,12 +97,12 @@ def check_like_training(cases: Cases, channels: int, config: ModelConfig) -> Non
     Raises
     ------
     DataError
-        If they have another number of channels, or are longer where it pools by "flatten".
+        If the number of channels differs, or they are too long for pooling="flatten".
     """
     _, found, length = cases.values.shape
     if found != channels:
         raise DataError(
-            f"the model was fitted to cases of {channels} channels, found {found}; "
+            f"the model was fitted to cases with {channels} channels, found {found}; "
             "give the same channels in the same order"
         )
     if config.pooling == "flatten" and length > config.context_length:
@@ -114,13 +113,13 @@ def check_like_training(cases: Cases, channels: int, config: ModelConfig) -> Non
 
 
 def table_columns(X: Any) -> dict[str, Any]:
-    """What scikit-learn wants remembered of a table (n, L): ``n_features_in_``, and
-    ``feature_names_in_`` of a frame; nothing for other kinds of input."""
+    """scikit-learn's ``n_features_in_`` of a table (n, L), and ``feature_names_in_`` of a frame;
+    empty for other kinds of input."""
     if not is_table(X):
         return {}
-    asked = BaseEstimator()
-    validate_data(asked, X, skip_check_array=True)
-    return vars(asked)
+    holder = BaseEstimator()
+    validate_data(holder, X, skip_check_array=True)
+    return vars(holder)
 
 
 def is_table(X: Any) -> bool:
@@ -134,12 +133,12 @@ def is_table(X: Any) -> bool:
 
 
 def prepared(cases: Cases, config: ModelConfig) -> Cases:
-    """Missing values masked or filled, as the network expects it."""
+    """Cases with missing values masked or filled, as the network expects them."""
     return gaps_left(cases) if config.masks else filled(cases)
 
 
 def padded(cases: Cases, scaler: Scaler, length: int, config: ModelConfig) -> np.ndarray:
-    """Scaled values (n, C, length), behind the cases' ends what the network expects there."""
+    """Scaled values (n, C, length); padding is NaN for a network with masks, else 0."""
     return pad_cases(cases.values, scaler, length, np.nan if config.masks else 0.0)
 
 
@@ -151,38 +150,40 @@ def examples_of(
     config: ModelConfig,
     device: torch.device,
 ) -> LabelledCases:
-    """Cases on the device, of the network's length or longer."""
+    """Scaled cases on the device, padded to at least the context length."""
     length = max(config.context_length, cases.values.shape[2])
     x = torch.from_numpy(padded(cases, scaler, length, config)).to(device)
     y = torch.from_numpy(targets).to(device)
-    counts = None
+    weights = None
     if weight is not None:
-        counts = torch.from_numpy(weight.astype(np.float32)).to(device).view_as(y)
-    return LabelledCases(x, y, counts)
+        weights = torch.from_numpy(weight.astype(np.float32)).to(device).view_as(y)
+    return LabelledCases(x, y, weights)
 
 
 def hold_back(
     n: int, strata: np.ndarray | None, config: TrainConfig, known: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray, str]:
-    """Choose a part of the training cases for validation.
+    """Draw a validation split from the training cases.
 
     Parameters
     ----------
     n
         Number of cases.
     strata
-        (n,) class of each case, whose shares the part keeps; None draws from all alike.
+        (n,) class of each case, for a stratified split; None draws without strata.
     config
-        Its `validation_fraction` and `seed` decide.
+        Its `validation_fraction` and `seed` are used.
     known
-        (n, C), whether a case has numbers in a channel; training gets some of every channel.
+        (n, C), whether a case has any known value in a channel; the training split gets some of
+        every channel.
 
     Returns
     -------
     fitted, held_back
-        Case numbers of each part; the second empty where every case is needed for training.
+        Case numbers of the training and the validation split; the latter is empty if every case
+        is needed for training.
     note
-        What is special about the parts, or "".
+        A notice about the split, or "".
     """
     everything, nothing = np.arange(n), np.arange(0)
     if config.validation_fraction == 0:
@@ -194,5 +195,5 @@ def hold_back(
     if strata is not None:
         smallest = np.unique(strata, return_counts=True)[1].min()
         few = f"the smallest class has {smallest} case(s), "
-    note = f"{few}too few to hold some back for validation: training runs all its epochs"
+    note = f"{few}too few for a validation split: training runs all its epochs"
     return everything, nothing, note

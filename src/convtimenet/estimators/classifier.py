@@ -1,4 +1,4 @@
-"""`ConvTimeNetClassifier`: labelled series in, classes and probabilities out."""
+"""`ConvTimeNetClassifier`: classes and probabilities of time series."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from convtimenet.estimators.labelled import LabelledEstimator
 from convtimenet.storage.labels import check_savable, described, restored
 
 _FEW = 20
-"""Cases below which whole numbers that nearly all differ may still be classes."""
+"""With fewer cases than this, integers that nearly all differ may still be classes."""
 
 
 class ConvTimeNetClassifier(ClassifierMixin, LabelledEstimator):
-    """Classify multivariate series, of equal or unequal length, with one ConvTimeNet.
+    """Classify multivariate series of equal or unequal length with ConvTimeNet.
 
-    Under preset="auto" unequal lengths and missing values are carried by a mask: what is not known
-    changes neither a prediction nor what is learnt. The paper's presets fill as the paper does;
-    ``model={"masks": True}`` or False decides otherwise, and is saved with the model.
+    With preset="auto", padding and missing values are masked: they affect neither training nor
+    predictions. The paper's presets fill them as the paper does. ``model={"masks": ...}``
+    overrides both, and is saved with the model.
 
     Parameters
     ----------
@@ -38,31 +38,31 @@ class ConvTimeNetClassifier(ClassifierMixin, LabelledEstimator):
     training
         Settings of `TrainConfig` that replace the preset's.
     n_epochs, batch_size, lr, time_limit
-        The most used of them; None takes the preset's.
+        The most common of these settings; None takes the preset's.
     class_weight
-        What the cases of a class count: "balanced" for all classes alike, a mapping from label to
-        weight, or None for all cases alike.
+        Weights of the classes: "balanced", a mapping from label to weight, or None for equal
+        weights of all cases.
     precision
-        "fp32"; "bf16", for GPUs: where the fused CPU kernels run, they stay in float32 and a notice
-        says so; or "int8": trained in float32, answers in eight bits on CPU.
+        "fp32"; "bf16", for GPUs (the fused CPU kernels stay in float32, with a notice); or "int8",
+        trained in float32, predicts in eight bits on CPU.
     device
         "auto" or a torch device.
     random_state
-        Seed of weights, batch order, dropout and the part held back for validation: a number (by
-        default the paper's), a numpy `RandomState` to draw one from, or None for another each time.
+        Seed of the initial weights, batch order, dropout and validation split: an integer (by
+        default the paper's), a numpy `RandomState` to draw one from, or None for a random one.
     verbose
         0 or False shows no progress; 1 or True a bar on a terminal or in a notebook, and a line
-        every ten seconds in a log; 2 also a line an epoch. All of it goes to standard error.
-        Notices about the data are warnings of the logger "convtimenet", whatever this is.
+        every ten seconds in a log; 2 also a line per epoch. All of it goes to standard error.
+        Notices about the data are always logged as warnings of the logger "convtimenet".
 
     Attributes
     ----------
     classes_
-        Labels in sorted order, of the type they came in.
+        Class labels in sorted order, of the type that was given.
     n_channels_, channels_
-        Channels of a case, and their names where it was fitted to frames with named columns.
+        Number of channels, and their names if fitted to frames with named columns.
     n_features_in_, feature_names_in_
-        Columns of the table, and their names, where it was fitted to an (n, L) array or frame.
+        Number of columns, and their names, if fitted to an (n, L) array or frame.
     network_, fused_, history_, scaler_, train_config_, notices_
         See `ConvTimeNetEstimator`.
 
@@ -125,7 +125,7 @@ class ConvTimeNetClassifier(ClassifierMixin, LabelledEstimator):
     def truth(self, labels: np.ndarray) -> np.ndarray:
         return in_the_kind_of(labels, self.classes_)
 
-    def _learn(self, labels: np.ndarray) -> np.ndarray:
+    def _label_encoding(self, labels: np.ndarray) -> np.ndarray:
         classes = np.unique(labels)
         if len(classes) < 2:
             raise DataError(
@@ -134,26 +134,26 @@ class ConvTimeNetClassifier(ClassifierMixin, LabelledEstimator):
             )
         return classes
 
-    def _encode(self, labels: np.ndarray, learnt: np.ndarray) -> np.ndarray:
-        labels = in_the_kind_of(labels, learnt)
-        if unknown := sorted(set(labels.tolist()) - set(learnt.tolist()), key=str):
+    def _encode(self, labels: np.ndarray, encoding: np.ndarray) -> np.ndarray:
+        labels = in_the_kind_of(labels, encoding)
+        if unknown := sorted(set(labels.tolist()) - set(encoding.tolist()), key=str):
             raise DataError(f"the validation cases have classes the training cases lack: {unknown}")
-        return np.searchsorted(learnt, labels)
+        return np.searchsorted(encoding, labels)
 
-    def _config(self, learnt: np.ndarray, **settings: Any) -> ModelConfig:
-        return ModelConfig.classification(n_classes=len(learnt), **settings)
+    def _config(self, encoding: np.ndarray, **settings: Any) -> ModelConfig:
+        return ModelConfig.classification(n_classes=len(encoding), **settings)
 
-    def _kept(self, learnt: np.ndarray) -> dict[str, Any]:
-        return {"classes_": learnt}
+    def _label_attributes(self, encoding: np.ndarray) -> dict[str, Any]:
+        return {"classes_": encoding}
 
-    def _label_weights(self, labels: np.ndarray, counted: np.ndarray) -> np.ndarray | None:
+    def _label_weights(self, labels: np.ndarray, trained: np.ndarray) -> np.ndarray | None:
         given: Any = self.class_weight
         if given is None:
             return None
         try:
             if isinstance(given, str):
-                classes = np.unique(counted)
-                shares = compute_class_weight(given, classes=classes, y=counted)
+                classes = np.unique(trained)
+                shares = compute_class_weight(given, classes=classes, y=trained)
                 weights = shares[np.searchsorted(classes, labels)]
             else:
                 keys = in_the_kind_of(np.array(list(dict(given))), np.unique(labels)).tolist()
@@ -174,47 +174,48 @@ class ConvTimeNetClassifier(ClassifierMixin, LabelledEstimator):
         Raises
         ------
         DataError
-            If the cases have another number of channels than the fitted ones, or are longer where
-            the network pools by "flatten".
+            If the number of channels differs from training, or cases are too long for
+            pooling="flatten".
         """
-        return _probabilities(self._answers(X))
+        return _probabilities(self._network_outputs(X))
 
     def predict(self, X: Any) -> np.ndarray:
-        """The most probable class of each case, (n,), with labels as they were given."""
-        return self._said(self._answers(X))
+        """The most probable class of each case, (n,), as a label of the training cases."""
+        return self._predictions(self._network_outputs(X))
 
-    def _said(self, outputs: np.ndarray) -> np.ndarray:
+    def _predictions(self, outputs: np.ndarray) -> np.ndarray:
         return self.classes_[_probabilities(outputs).argmax(axis=1)]
 
-    def _explained(self, outputs: np.ndarray, answers: np.ndarray) -> np.ndarray:
+    def _explained_value(self, outputs: np.ndarray, answers: np.ndarray) -> np.ndarray:
         columns = np.searchsorted(self.classes_, answers)
         return _probabilities(outputs)[np.arange(len(outputs)), columns]
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
-        """Accuracy; `y` may be left out where `X` brings its own labels."""
+        """Accuracy; `y` may be left out if `X` holds labels."""
         truth = self.truth(self._labelled(X, y)[1])
         return float(np.average(self.predict(X) == truth, weights=sample_weight))
 
     def description(self, values: dict[str, Any] | None = None) -> dict[str, Any]:
         found = super().description(values)
         weights = found["parameters"]["class_weight"]
-        if isinstance(weights, Mapping):  # JSON names are text
+        if isinstance(weights, Mapping):  # keys of JSON objects are strings
             found["parameters"]["class_weight"] = {
                 str(label): float(weight) for label, weight in weights.items()
             }
         return found
 
-    def _remembered(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        values, arrays = super()._remembered()
+    def _saved_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        values, arrays = super()._saved_state()
         return described(self.classes_) | values, arrays
 
-    def _remember(self, values: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
-        super()._remember(values, arrays)
+    def _restore_state(self, values: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+        super()._restore_state(values, arrays)
         self.classes_ = restored(values, self.network_.config.outputs)
 
 
 def _continuous(classes: np.ndarray, n: int) -> bool:
-    """Whether so many different labels of n cases are measured numbers rather than classes."""
+    """Whether the labels of n cases, of which `classes` are the distinct ones, look like a
+    continuous target rather than classes."""
     try:
         numbers = np.unique(classes.astype(np.float64))
     except (TypeError, ValueError):
@@ -225,5 +226,5 @@ def _continuous(classes: np.ndarray, n: int) -> bool:
 
 
 def _probabilities(outputs: np.ndarray) -> np.ndarray:
-    """Class probabilities (n, K) of the network's scores."""
+    """Class probabilities (n, K) from the network's logits."""
     return torch.from_numpy(outputs).double().softmax(1).numpy()

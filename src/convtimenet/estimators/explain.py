@@ -1,15 +1,14 @@
-"""What an answer rests on: parts of a series are hidden, and the network is asked again.
+"""Explanations by occlusion: a part of a series is hidden, and the network predicts again.
 
-A part is one channel over a span of time. How far the answer moves when it is hidden is the part's
-importance (occlusion: Zeiler and Fergus, "Visualizing and Understanding Convolutional Networks",
-ECCV 2014). A network with masks is told that the part is missing, so its answer is the one it would
-give if those values had not been measured. Without masks the part is flattened: to the context's
-mean where the network forecasts, to zero after scaling, the middle of what training saw, where it
-answers for cases.
+A part is one channel over a span of time. Its importance is how far the prediction moves when it
+is hidden (Zeiler and Fergus, "Visualizing and Understanding Convolutional Networks", ECCV 2014). A
+network with masks is told that the part is missing, so it predicts as if those values had not been
+measured. Without masks the part is replaced by a constant: in forecasting by the mean of the
+context; for cases by zero after scaling, the middle of the training range.
 
-Importance belongs to this model and this series and is no cause in the world. It does not add up:
-where two parts say the same, hiding either changes little. A model that never saw a gap while it
-trained also answers to the gap itself.
+Importance describes this model on this series; it is not causal. Importances do not add up: if two
+parts carry the same information, hiding either changes little. A model that saw no gaps in
+training also reacts to the gap itself.
 
 Shape legend: `convtimenet._shapes`; n series or cases, M spans.
 """
@@ -45,24 +44,25 @@ Hiding = Literal["mask", "mean", "zero"]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Explanation:
-    """What answers to n series rest on.
+    """Importance of the parts of n series.
 
     Attributes
     ----------
     importance : ndarray, shape (n, C, M)
-        What hiding a channel over a span changes; NaN where nothing of it was known.
+        How far the prediction moves when a channel is hidden over a span; NaN if all of its values
+        are missing.
     spans : ndarray of int, shape (M, 2)
-        First time step of every span, and the step behind its last.
+        First time step of every span, and its last one + 1.
     hidden_by : str
-        "mask": told to the network as missing; "mean": replaced by the mean of the context;
-        "zero": by zero after scaling.
+        How parts are hidden: "mask", marked as missing; "mean", replaced by the mean of the
+        context; "zero", replaced by zero after scaling.
     values : ndarray, shape (n, C, L)
-        The series in the data's units, NaN where unknown.
+        The series in the data's units, NaN where missing.
     channels : tuple of str
         C names.
-    left, right : ndarray, shape (n, C, N), or (n, 1, N) where channels are read together
-        Edges of the deformable patches in time steps of the series; NaN for a patch of which
-        nothing is known.
+    left, right : ndarray, shape (n, C, N), or (n, 1, N) if channels are read together
+        Edges of the deformable patches in time steps of the series; NaN for a patch whose values
+        are all missing.
     """
 
     importance: np.ndarray
@@ -76,8 +76,8 @@ class Explanation:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ForecastExplanation(Explanation):
-    """What forecasts rest on. Channels are forecast independently of one another, so a part of one
-    is important for the forecast of the same channel only.
+    """Importance of the parts of contexts for their forecasts. Channels are forecast independently,
+    so a part of one channel matters only for that channel's forecast.
 
     Attributes
     ----------
@@ -86,16 +86,16 @@ class ForecastExplanation(Explanation):
     change : ndarray, shape (n, C, M, H)
         The channel's forecast less its forecast without the part, in the data's units.
     forecast : ndarray, shape (n, C, H)
-        What is explained, in the data's units.
+        The explained forecast, in the data's units.
     times : ndarray, shape (n, L)
         Time stamps of the contexts, as in `Table.times`.
     ids : ndarray, shape (n,)
-        Which series of a long table.
+        Series ids of a long table.
     covariates : tuple of str
-        K covariates of the model.
+        Names of the model's K covariates.
     covariate_importance : ndarray, shape (n, K, C)
-        Mean absolute change of every channel's forecast when a covariate is hidden altogether,
-        over the horizon too where it is known ahead.
+        Mean absolute change of every channel's forecast when a covariate is hidden completely,
+        including the horizon if it is known ahead.
     """
 
     change: np.ndarray
@@ -108,17 +108,17 @@ class ForecastExplanation(Explanation):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class CaseExplanation(Explanation):
-    """What answers to cases rest on.
+    """Importance of the parts of cases for their predictions.
 
     Attributes
     ----------
     importance : ndarray, shape (n, C, M)
-        `explained` less what it is without the part: above 0 the part speaks for the answer, or
-        makes the number greater, below 0 the other way round.
+        `explained` minus its value without the part: above 0 the part raises the probability of
+        the predicted class, or the predicted number; below 0 it lowers it.
     answers : ndarray, shape (n,)
-        The class predicted for every case, or its number.
+        The predicted class or number of every case.
     explained : ndarray, shape (n,)
-        The probability of that class, or the number itself, as `measure` says.
+        The probability of that class, or the number itself; see `measure`.
     measure : str
         "probability" or "number".
     lengths : ndarray of int, shape (n,)
@@ -131,46 +131,46 @@ class CaseExplanation(Explanation):
     lengths: np.ndarray
 
 
-# --- what may be asked for -----------------------------------------------------------------------
+# --- arguments -----------------------------------------------------------------------------------
 
 
 def spans_of(spans: Any, length: int) -> np.ndarray:
-    """The spans (M, 2) that a user means: so many of equal length, or pairs.
+    """The spans (M, 2) for the argument `spans`: a number of equal ones, or pairs.
 
     Raises
     ------
     ConfigError
-        If there is no such span in `length` steps.
+        If they do not lie within `length` steps.
     """
     if spans is None:
         spans = min(_SPANS, length)
     if isinstance(spans, (int, np.integer)) and not isinstance(spans, bool):
         if not 1 <= spans <= length:
-            raise ConfigError(f"spans must be 1 to {length}, the steps there are; found {spans}")
+            raise ConfigError(f"spans must be 1 to {length}, the number of steps; found {spans}")
         edges = np.linspace(0, length, int(spans) + 1).round().astype(np.int64)
         return np.stack([edges[:-1], edges[1:]], axis=1)
     try:
         pairs = np.asarray(spans)
-    except ValueError:  # of unequal lengths
+    except ValueError:  # pairs of unequal lengths
         pairs = np.empty(0)
     first, end = pairs.T if pairs.ndim == 2 and pairs.shape[1:] == (2,) else (pairs, pairs)
     if pairs.dtype.kind not in "iu" or not ((first >= 0) & (first < end) & (end <= length)).all():
         raise ConfigError(
-            "spans must be a number of spans, or pairs (first step, step behind the last) within "
-            f"the {length} steps there are; found {spans!r}"
+            "spans must be a number of spans, or pairs (first step, last step + 1) within the "
+            f"{length} steps; found {spans!r}"
         )
     return pairs.astype(np.int64)
 
 
-def chosen(table: Table, series: Any) -> Table:
-    """The series of a table with an id or ids; the only one where none is given.
+def chosen_series(table: Table, series: Any) -> Table:
+    """The series of a table with the given id or ids; by default the only series.
 
     Raises
     ------
     ConfigError
         If the table has no ids.
     DataError
-        If it lacks one, or has several and none is given.
+        If an id is not in the table, or it has several series and no id is given.
     """
     ids = table.ids.tolist()
     if series is None:
@@ -183,10 +183,10 @@ def chosen(table: Table, series: Any) -> Table:
     if not table.long:
         raise ConfigError("series=... is given, but the table has no ids; leave it out")
     wanted = [series] if isinstance(series, str) or np.ndim(series) == 0 else list(series)
-    asked, labels = list(dict.fromkeys(wanted)), Labels(ids)
-    numbers, _ = match_ids(np.array([*asked, None], dtype=object)[:-1], labels, "series")
-    of = dict(zip(asked, numbers.tolist(), strict=True))
-    missing = [one for one in asked if of[one] < 0]
+    unique, labels = list(dict.fromkeys(wanted)), Labels(ids)
+    numbers, _ = match_ids(np.array([*unique, None], dtype=object)[:-1], labels, "series")
+    of = dict(zip(unique, numbers.tolist(), strict=True))
+    missing = [one for one in unique if of[one] < 0]
     if missing or not wanted:
         raise DataError(
             f"the table lacks the series {listing(missing, 3)}; it has {listing(ids, 3)}"
@@ -207,25 +207,25 @@ def without_parts(
     size: int,
     read: Callable[[Tensor, Tensor], Tensor],
 ) -> Tensor:
-    """Answers with one part after the other hidden.
+    """Predictions with each part hidden in turn.
 
     Parameters
     ----------
     network
-        In its inference form.
+        Fused for inference.
     batch
         B series.
     spans
         (M, 2).
     size
-        Series that the network is given together.
+        Batch size of the network.
     read
-        What its outputs for series say, given their numbers in `batch`.
+        Turns outputs into predictions, given the indices of their series in `batch`.
 
     Returns
     -------
-    (B, c, M, ...), for c channels read together. One pass hides a span of all channels that are
-    read by themselves.
+    (B, c, M, ...), for c channels read together. Channels that are read independently are hidden
+    in the same pass.
     """
     x, device = batch.x, batch.x.device
     steps = torch.arange(x.shape[-1], device=device)
@@ -245,19 +245,19 @@ def without_parts(
         known = ~hide.expand_as(own.x)
         return own._replace(known=known if own.known is None else own.known & known)
 
-    everything = torch.arange(len(x) * c * M, device=device)
-    answers = _ask(network, everything, hidden, size, lambda y, at: read(y, at // (c * M)))
+    every = torch.arange(len(x) * c * M, device=device)
+    answers = _outputs(network, every, hidden, size, lambda y, at: read(y, at // (c * M)))
     return answers.unflatten(0, (len(x), c, M))
 
 
-def _ask(
+def _outputs(
     network: nn.Module,
     numbers: Tensor,
     batch_of: Callable[[Tensor], Batch],
     size: int,
     read: Callable[[Tensor, Tensor], Tensor],
 ) -> Tensor:
-    """What the network says to numbered examples, a few at a time."""
+    """Predictions for the examples with these numbers, in batches."""
     parts, answers = Parts("explaining"), []
 
     def compute(some: Tensor) -> Tensor:
@@ -269,7 +269,7 @@ def _ask(
 
 
 def _rows(batch: Batch, index: Tensor) -> Batch:
-    """The inputs of some of a batch's series."""
+    """The series of a batch with these indices; inputs only."""
     x, known = batch.x[index], None if batch.known is None else batch.known[index]
     return Batch(x, x, known=known, covariates=_pick(batch.covariates, index))
 
@@ -280,15 +280,15 @@ def _pick(covariates: Covariates | None, index: Tensor) -> Covariates | None:
     return Covariates(*(None if one is None else one[index] for one in covariates))
 
 
-def _there(batch_known: np.ndarray, spans: np.ndarray) -> np.ndarray:
-    """Whether anything of a part (n, C, M) is known, of values known (n, C, L) or not."""
+def _any_known(batch_known: np.ndarray, spans: np.ndarray) -> np.ndarray:
+    """Whether any value of a part is known, (n, C, M), given the observed mask (n, C, L)."""
     before = np.concatenate([np.zeros_like(batch_known[..., :1], int), batch_known.cumsum(-1)], -1)
     first, end = spans.clip(max=batch_known.shape[-1]).T
     return before[..., end] > before[..., first]
 
 
 def _patches(network: ConvTimeNet, x: Tensor, known: Tensor | None) -> tuple[np.ndarray, ...]:
-    with torch.autocast(x.device.type, enabled=False):  # as the network finds them
+    with torch.autocast(x.device.type, enabled=False):  # the network computes them in float32 too
         return tuple(edge.cpu().double().numpy() for edge in deformation(network, x, known))
 
 
@@ -305,17 +305,17 @@ def explain_windows(
     size: int,
     covariates: Sequence[tuple[str, str, slice]],
 ) -> dict[str, Any]:
-    """What forecasts of windows, one of each of n series, rest on: the fields of
-    `ForecastExplanation` that the network decides.
+    """The fields of `ForecastExplanation` that come from the network, for one window of each of n
+    series.
 
     Parameters
     ----------
     scaler
-        Statistics of all series, or of each.
+        Statistics of all series together, or of each.
     values
-        (n, C, L) in the data's units, NaN where unknown.
+        (n, C, L) in the data's units, NaN where missing.
     covariates
-        Name of each, and where it lies: the part of `Covariates`, and its columns there.
+        For each covariate its name, its field of `Covariates`, and its columns there.
     """
     config = network.config
     every = torch.arange(len(windows), device=windows.starts.device)
@@ -327,20 +327,20 @@ def explain_windows(
     def in_units(scaled: Tensor) -> np.ndarray:
         return scaled.numpy() * scaler.scale + scaler.centre
 
-    def ask(of: Batch) -> np.ndarray:
-        return in_units(_ask(fused, every, lambda index: _rows(of, index), size, read))
+    def forecast_of(inputs: Batch) -> np.ndarray:
+        return in_units(_outputs(fused, every, lambda index: _rows(inputs, index), size, read))
 
-    forecast = ask(batch)
+    forecast = forecast_of(batch)
     hidden = without_parts(fused, config, batch, spans, size, read)[:, 0]
     change = np.stack([forecast - in_units(one) for one in hidden.unbind(1)], axis=2)
-    change[~_there(~np.isnan(values), spans)] = np.nan
+    change[~_any_known(~np.isnan(values), spans)] = np.nan
     by_covariate = np.empty((len(windows), len(covariates), forecast.shape[1]))
     for k, (_, part, columns) in enumerate(covariates):
         assert batch.covariates is not None
-        emptied = getattr(batch.covariates, part).clone()
-        emptied[:, columns] = 0
-        lacking = batch._replace(covariates=batch.covariates._replace(**{part: emptied}))
-        by_covariate[:, k] = np.abs(forecast - ask(lacking)).mean(-1)
+        zeroed = getattr(batch.covariates, part).clone()
+        zeroed[:, columns] = 0
+        without = batch._replace(covariates=batch.covariates._replace(**{part: zeroed}))
+        by_covariate[:, k] = np.abs(forecast - forecast_of(without)).mean(-1)
     left, right = _patches(network, batch.x, batch.known)
     return {
         "importance": np.abs(change).mean(-1),
@@ -368,16 +368,16 @@ def explain_cases(
     size: int,
     device: torch.device,
 ) -> dict[str, Any]:
-    """What answers to cases rest on: the fields of `CaseExplanation` that the network decides.
+    """The fields of `CaseExplanation` that come from the network.
 
     Parameters
     ----------
     explained
-        (n,) what is explained, from an unchanged case.
+        (n,) the probability or number of the unchanged cases.
     padded
-        Cases scaled, of so many steps.
+        Scales cases and pads them to a length.
     read
-        The same as `explained` from outputs (B, K), given the numbers of their cases.
+        Computes the same as `explained` from outputs (B, K), given the indices of their cases.
     """
     config = network.config
     n, C, _ = cases.values.shape
@@ -385,26 +385,24 @@ def explain_cases(
     N = config.patches_in(int(lengths.max()))
     importance = np.empty((n, C, len(spans)))
     left, right = np.full((n, 1, N), np.nan), np.full((n, 1, N), np.nan)
-    for length in counted(
-        np.unique(lengths).tolist()
-    ):  # as they are predicted: each at its own length
+    for length in counted(np.unique(lengths).tolist()):  # each at its own length, as in predict
         members = np.flatnonzero(lengths == length)
         for some in counted(np.array_split(members, -(-len(members) // size))):
             x = torch.from_numpy(padded(cases.subset(some), int(length))).to(device)
             known = known_in(x)
             here = spans.clip(max=length)
 
-            def moved(output: Tensor, index: Tensor, some: np.ndarray = some) -> Tensor:
+            def read_outputs(output: Tensor, index: Tensor, some: np.ndarray = some) -> Tensor:
                 found = read(output.cpu().numpy(), some[index.cpu().numpy()])
                 return torch.from_numpy(found)
 
             batch = Batch(x, x, known=known)
-            without = without_parts(fused, config, batch, here, size, moved).numpy()
+            without = without_parts(fused, config, batch, here, size, read_outputs).numpy()
             importance[some] = explained[some, None, None] - without
             edges = _patches(network, x, known)
             for found, edge in zip((left, right), edges, strict=True):
                 found[some, :, : edge.shape[-1]] = edge
-    importance[~_there(~np.isnan(cases.values), spans)] = np.nan
+    importance[~_any_known(~np.isnan(cases.values), spans)] = np.nan
     return {
         "importance": importance,
         "left": left,

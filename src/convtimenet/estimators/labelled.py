@@ -1,4 +1,4 @@
-"""What the classifier and the regressor share: cases in, one answer for each."""
+"""What the classifier and the regressor share: fit, explain and read labelled cases."""
 
 from __future__ import annotations
 
@@ -46,31 +46,32 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class _Learnt:
-    """What is learnt of training cases before the network sees them."""
+class _Preprocessing:
+    """Scaling and label encoding fitted to the training cases."""
 
     scaler: Scaler
-    labels: Any
-    counted: np.ndarray
-    """Labels of the cases learnt from, (m,)."""
+    encoding: Any
+    """What `_label_encoding` returned."""
+    labels: np.ndarray
+    """(m,) labels of the cases it was fitted to."""
 
 
 class LabelledEstimator(ConvTimeNetEstimator):
-    """Base of the estimators that learn one label per case; not used by itself.
+    """Base of the classifier and the regressor; not used by itself.
 
-    A subclass says what its labels become for the network (`_learn`, `_encode`, `_config`) and what
-    the network's outputs mean (`predict`).
+    A subclass defines how labels are encoded for the network (`_label_encoding`, `_encode`,
+    `_config`) and how the network's outputs are decoded (`_predictions`).
     """
 
     task: ClassVar[Task]
-    """What its labels are."""
+    """Whether labels are classes or numbers."""
 
     n_channels_: int
-    """Channels of a case."""
+    """Number of channels of a case."""
     channels_: tuple[str, ...]
-    """Their names; absent where the training cases had none."""
+    """Channel names; absent if the training cases had none."""
     n_features_in_: int
-    """Columns of the table it was fitted to; absent where that was none."""
+    """Columns of the table it was fitted to; absent if it was not fitted to a table."""
 
     def __init__(
         self,
@@ -101,45 +102,46 @@ class LabelledEstimator(ConvTimeNetEstimator):
 
     @abstractmethod
     def check_labels(self, labels: np.ndarray) -> None:
-        """Refuse training labels (n,) that cannot be learnt, or not saved.
+        """Refuse training labels (n,) that cannot be trained on or saved.
 
         Raises
         ------
         DataError
-            If there are such.
+            If there are any.
         """
 
     @abstractmethod
     def truth(self, labels: np.ndarray) -> np.ndarray:
-        """Labels (n,) as the fitted estimator's answers write them, to compare them with."""
+        """Labels (n,) converted to the type of the predictions, for comparison with them."""
 
     @abstractmethod
-    def _learn(self, labels: np.ndarray) -> Any:
-        """What must be remembered of training labels (n,)."""
+    def _label_encoding(self, labels: np.ndarray) -> Any:
+        """The encoding of training labels (n,): the classes, or the scaler of the targets."""
 
     @abstractmethod
-    def _encode(self, labels: np.ndarray, learnt: Any) -> np.ndarray:
-        """What the network shall give for labels (n,): class numbers (n,) or numbers (n, 1)."""
+    def _encode(self, labels: np.ndarray, encoding: Any) -> np.ndarray:
+        """Training targets for labels (n,): class indices (n,) or scaled numbers (n, 1)."""
 
     @abstractmethod
-    def _config(self, learnt: Any, **settings: Any) -> ModelConfig:
-        """The network for such labels."""
+    def _config(self, encoding: Any, **settings: Any) -> ModelConfig:
+        """The network's config for such labels."""
 
     @abstractmethod
-    def _kept(self, learnt: Any) -> dict[str, Any]:
-        """What was learnt of the labels, as attributes."""
+    def _label_attributes(self, encoding: Any) -> dict[str, Any]:
+        """The encoding as fitted attributes of the estimator."""
 
     @abstractmethod
-    def _said(self, outputs: np.ndarray) -> np.ndarray:
-        """The labels (n,) that outputs (n, K) of the network stand for."""
+    def _predictions(self, outputs: np.ndarray) -> np.ndarray:
+        """Predictions (n,), classes or numbers, from outputs (n, K) of the network."""
 
     @abstractmethod
-    def _explained(self, outputs: np.ndarray, answers: np.ndarray) -> np.ndarray:
-        """How strongly outputs (n, K) speak for given answers (n,), or how large they are."""
+    def _explained_value(self, outputs: np.ndarray, answers: np.ndarray) -> np.ndarray:
+        """(n,) the probability of the given classes `answers` (n,) in outputs (n, K), or the
+        predicted numbers."""
 
-    def _label_weights(self, labels: np.ndarray, counted: np.ndarray) -> np.ndarray | None:
-        """What cases (n,) count by their label, where those of the labels `counted` (m,) train;
-        None where all count alike."""
+    def _label_weights(self, labels: np.ndarray, trained: np.ndarray) -> np.ndarray | None:
+        """Weights (n,) of cases by their class, given the labels of the training cases `trained`
+        (m,); None if all weights are equal."""
         return None
 
     def fit(
@@ -159,21 +161,21 @@ class LabelledEstimator(ConvTimeNetEstimator):
             (n, C, L) array, (n, L) array or frame of single-channel cases, a list of (C, L_i)
             arrays of unequal length, a .ts or .npz path, or `Cases`.
         y
-            (n,) labels; left out where `X` brings its own.
+            (n,) labels; may be left out if `X` holds them.
         sample_weight
-            (n,) what each case counts while training and while choosing the epoch; a case of
-            weight 0 is left out.
+            (n,) weights of the cases in training and validation; cases of weight 0 are left out.
         valid
-            Cases and labels that choose the epoch, scaled with `X`'s statistics. By default a part
-            of the training cases is held back for it.
+            Cases and labels of the validation split, scaled with `X`'s statistics. By default it
+            is drawn from the training cases.
         resume
-            Folder in which training leaves its state now and then. The same call goes on from it
-            after a kill, and returns the same model once training has ended there.
+            Folder for checkpoints. After an interruption the same call resumes from it; once
+            training has finished it returns the same model.
 
         Raises
         ------
         DataError
-            If cases and labels cannot be used: counts differ, a single class, text in the values.
+            If cases or labels cannot be used: their numbers differ, there is a single class, or
+            values are text.
         ConfigError
             If a setting is out of range.
         CheckpointError
@@ -182,71 +184,75 @@ class LabelledEstimator(ConvTimeNetEstimator):
         columns = table_columns(X)
         cases, labels = self._labelled(X, y)
         self.check_labels(labels)
-        cases, labels, weight = self._counted(cases, labels, sample_weight)
+        cases, labels, weight = self._weighted_cases(cases, labels, sample_weight)
         n, C, L = cases.values.shape
         preset = (
             auto_classify(n, L) if self.preset == "auto" else paper_preset(self.preset, "classify")
         )
         settings = self._model_settings(preset.model)
-        config = self._config(self._learn(labels), channels=C, context_length=L, **settings)
+        encoding = self._label_encoding(labels)
+        config = self._config(encoding, channels=C, context_length=L, **settings)
         train_config = self._train_config(preset.train, resume)
         device = resolve_device(train_config.device)
         cases = prepared(cases, config)
         known = np.asarray(np.isfinite(cases.values).any(axis=2))
-        if len(silent := np.flatnonzero(~known.any(axis=0))):
+        if len(unknown := np.flatnonzero(~known.any(axis=0))):
             raise DataError(
-                f"every channel needs a number in some case; found none in channel {silent[0]}; "
-                "leave the channel out"
+                "every channel needs at least one known value; found none in channel "
+                f"{unknown[0]}; leave the channel out"
             )
-        everyone = np.arange(n)
-        fitted, held_back, note = everyone, np.arange(0), ""
+        all_cases = np.arange(n)
+        fitted, held_back, note = all_cases, np.arange(0), ""
         if valid is None:
             strata = labels if self.task == "classify" else None
             fitted, held_back, note = hold_back(n, strata, train_config, known)
 
-        def learnt_of(some: np.ndarray) -> _Learnt:
+        def preprocessing_of(some: np.ndarray) -> _Preprocessing:
             scaler = Scaler.minus_one_to_one(cases.values[some])
-            return _Learnt(scaler, self._learn(labels[some]), labels[some])
+            return _Preprocessing(scaler, self._label_encoding(labels[some]), labels[some])
 
-        def examples(some: np.ndarray, learnt: _Learnt) -> LabelledCases:
-            counts = self._label_weights(labels, learnt.counted)
+        def examples(some: np.ndarray, fitted_to: _Preprocessing) -> LabelledCases:
+            weights = self._label_weights(labels, fitted_to.labels)
             if weight is not None:
-                counts = weight if counts is None else weight * counts
-            targets = self._encode(labels[some], learnt.labels)
-            part = None if counts is None else _near_one(counts)[some]
-            return examples_of(cases.subset(some), targets, part, learnt.scaler, config, device)
+                weights = weight if weights is None else weight * weights
+            targets = self._encode(labels[some], fitted_to.encoding)
+            part = None if weights is None else _normalised(weights)[some]
+            return examples_of(cases.subset(some), targets, part, fitted_to.scaler, config, device)
 
-        # what is held back must not be known to what it judges
-        learnt = learnt_of(fitted)
-        choosing = everything = refitted = None
+        # fitted without the validation split, which must not leak into training
+        preprocessing = preprocessing_of(fitted)
+        valid_examples = all_examples = refitted = None
         if len(held_back):
-            choosing, whole = examples(held_back, learnt), learnt_of(everyone)
-            everything, refitted = examples(everyone, whole), self._attributes(whole)
+            valid_examples = examples(held_back, preprocessing)
+            whole = preprocessing_of(all_cases)
+            all_examples, refitted = examples(all_cases, whole), self._attributes(whole)
         if valid is not None:
-            choosing = self._choosing(*valid, learnt, cases.channels, config, device)
+            valid_examples = self._validation_examples(
+                *valid, preprocessing, cases.channels, config, device
+            )
         if cases.channels is not None:
             columns["channels_"] = cases.channels
         self._fit_network(
             config,
             train_config,
-            examples(fitted, learnt),
-            choosing,
-            everything,
+            examples(fitted, preprocessing),
+            valid_examples,
+            all_examples,
             device,
             cases.notices,
             [note] if note else [],
             resume=resume,
             refitted=refitted,
             n_channels_=C,
-            **self._attributes(learnt),
+            **self._attributes(preprocessing),
             **columns,
         )
         return self
 
-    def _counted(
+    def _weighted_cases(
         self, cases: Cases, labels: np.ndarray, sample_weight: Any
     ) -> tuple[Cases, np.ndarray, np.ndarray | None]:
-        """The cases that count, their labels and their own weights."""
+        """The cases with a weight above 0, their labels and their sample weights."""
         weight = None
         if sample_weight is not None:
             try:
@@ -255,19 +261,23 @@ class LabelledEstimator(ConvTimeNetEstimator):
                 raise DataError(
                     f"sample_weight must be a finite number of at least 0 for each of the "
                     f"{len(labels)} cases, and above 0 for some: {error}; correct it, or leave it "
-                    "out to count all cases alike"
+                    "out to weight all cases equally"
                 ) from error
-        for by_label in (False, True):  # what weighs nothing is no case of its class either
-            counts = self._label_weights(labels, labels) if by_label else weight
-            if counts is not None:
-                if not counts.any():
-                    raise DataError("some case must count; found sample weights of 0 only")
-                cases, labels = cases.subset(counts > 0), labels[counts > 0]
-                weight = None if weight is None else weight[counts > 0]
+        # sample weights first: cases of weight 0 must not affect the weights of their class
+        for by_label in (False, True):
+            weights = self._label_weights(labels, labels) if by_label else weight
+            if weights is not None:
+                if not weights.any():
+                    raise DataError(
+                        "at least one case needs a weight above 0, found weights of 0 only; "
+                        "correct sample_weight or class_weight"
+                    )
+                cases, labels = cases.subset(weights > 0), labels[weights > 0]
+                weight = None if weight is None else weight[weights > 0]
         return cases, labels, weight
 
-    def _attributes(self, learnt: _Learnt) -> dict[str, Any]:
-        return {"scaler_": learnt.scaler, **self._kept(learnt.labels)}
+    def _attributes(self, fitted: _Preprocessing) -> dict[str, Any]:
+        return {"scaler_": fitted.scaler, **self._label_attributes(fitted.encoding)}
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
@@ -276,7 +286,7 @@ class LabelledEstimator(ConvTimeNetEstimator):
         return tags
 
     def read(self, X: Any) -> Cases:
-        """Cases as the fitted network reads them: missing values masked, or filled."""
+        """Cases as the fitted network takes them: missing values masked or filled."""
         check_is_fitted(self, "fused_")
         if hasattr(self, "n_features_in_") and is_table(X):
             validate_data(self, X, reset=False, skip_check_array=True)
@@ -284,19 +294,19 @@ class LabelledEstimator(ConvTimeNetEstimator):
         frame = None if channels is None else frame_of(X)
         if frame is not None and tuple(map(str, frame.columns)) == channels and is_table(X):
             raise DataError(
-                f"expected a list of frames, one for each case, found one frame of the fitted "
+                f"expected a list of frames, one per case, found one frame with the fitted "
                 f"channels {', '.join(channels or ())}; give [frame] for a single case"
             )
         return prepared(in_channel_order(read(X), channels), self.network_.config)
 
-    def _answers(self, X: Any) -> np.ndarray:
-        """What the network gives for every case, (n, outputs) float32."""
+    def _network_outputs(self, X: Any) -> np.ndarray:
+        """Outputs of the network for every case, (n, outputs) float32."""
         cases = self.read(X)
         config = self.network_.config
         check_like_training(cases, self.n_channels_, config)
         answers = np.empty((len(cases.values), config.outputs), dtype=np.float32)
-        # Cases longer than any training case are read whole, each at its own length, so that a
-        # prediction never depends on the other cases beside it.
+        # Cases longer than all training cases are read at their own length, so that a prediction
+        # never depends on the other cases of the call.
         lengths = np.maximum(cases.lengths, config.context_length)
         with showing("predicting", self.verbose):
             for length in counted(np.unique(lengths).tolist()):
@@ -310,16 +320,16 @@ class LabelledEstimator(ConvTimeNetEstimator):
         return answers
 
     def explain(self, X: Any, *, spans: Any = None) -> CaseExplanation:
-        """Find what the answer to every case rests on: hide one span of one channel after the
-        other and see how the probability of the predicted class, or the number, changes.
+        """Explain predictions by occlusion: hide one span of one channel at a time and measure how
+        the probability of the predicted class, or the predicted number, changes.
 
         Parameters
         ----------
         X
-            Cases, as for `predict`; each is read once for every channel and span.
+            Cases, as for `predict`; each is predicted once per channel and span.
         spans
-            How many spans of equal length the longest of the cases is cut into, by default 24 (or
-            as many as it has steps); or pairs (first step, step behind the last) within it.
+            Number of spans of equal length that the longest case is cut into, by default 24 (or
+            its number of steps if that is smaller); or pairs (first step, last step + 1).
 
         Raises
         ------
@@ -330,16 +340,16 @@ class LabelledEstimator(ConvTimeNetEstimator):
 
         Notes
         -----
-        `convtimenet.estimators.explain` says how parts are hidden, and what importance is not.
+        `convtimenet.estimators.explain` says how spans are hidden, and the limits of the method.
         """
         from convtimenet.estimators.explain import CaseExplanation, explain_cases, spans_of
 
         cases = self.read(X)
         steps = spans_of(spans, cases.values.shape[2])
         config, device = self.network_.config, device_of(self.fused_)
-        outputs = self._answers(cases)
-        answers = self._said(outputs)
-        explained = self._explained(outputs, answers)
+        outputs = self._network_outputs(cases)
+        answers = self._predictions(outputs)
+        explained = self._explained_value(outputs, answers)
         with (
             showing("explaining", self.verbose),
             torch.inference_mode(),
@@ -351,7 +361,7 @@ class LabelledEstimator(ConvTimeNetEstimator):
                 cases,
                 explained,
                 lambda some, length: padded(some, self.scaler_, length, config),
-                lambda output, at: self._explained(output, answers[at]),
+                lambda output, at: self._explained_value(output, answers[at]),
                 steps,
                 self.train_config_.batch_size,
                 device,
@@ -376,32 +386,33 @@ class LabelledEstimator(ConvTimeNetEstimator):
         if cases.labels is None:
             raise DataError(
                 f"{type(self).__name__} requires y to be passed, but the target y is None: "
-                "expected a label for every case, found none; give them as y"
+                "expected a label for every case, found none; pass the labels as y"
             )
         check_task(cases, self.task)
         return cases, cases.labels
 
-    def _choosing(
+    def _validation_examples(
         self,
         X: Any,
         y: Any,
-        learnt: _Learnt,
+        preprocessing: _Preprocessing,
         channels: tuple[str, ...] | None,
         config: ModelConfig,
         device: torch.device,
     ) -> LabelledCases:
         cases, labels = self._labelled(X, y)
-        targets = self._encode(labels, learnt.labels)
+        targets = self._encode(labels, preprocessing.encoding)
         cases = in_channel_order(cases, channels)
         check_like_training(cases, config.channels, config)
-        return examples_of(prepared(cases, config), targets, None, learnt.scaler, config, device)
+        cases = prepared(cases, config)
+        return examples_of(cases, targets, None, preprocessing.scaler, config, device)
 
-    def _remembered(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    def _saved_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         names = getattr(self, "channels_", None)
         own = {} if names is None else {"channel_names": list(names)}
         return {"channels": self.n_channels_, **own}, {}
 
-    def _remember(self, values: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+    def _restore_state(self, values: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
         self.n_channels_ = self.network_.config.channels
         if "channel_names" in values:
             self.channels_ = tuple(map(str, values["channel_names"]))
@@ -409,6 +420,7 @@ class LabelledEstimator(ConvTimeNetEstimator):
                 raise ValueError(f"{len(self.channels_)} names of {self.n_channels_} channels")
 
 
-def _near_one(weights: np.ndarray) -> np.ndarray:
-    """Weights (n,) by a power of two, so that float32 holds them and a loss, their mean, stays."""
+def _normalised(weights: np.ndarray) -> np.ndarray:
+    """Weights (n,) divided by a power of two, which brings them into the range of float32 and
+    leaves the loss, a weighted mean, unchanged."""
     return np.ldexp(weights, 1 - int(np.frexp(weights.max())[1]))

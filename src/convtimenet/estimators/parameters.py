@@ -1,4 +1,4 @@
-"""Parameters by name: one that does not exist is answered with the one that is meant."""
+"""Names of parameters: an unknown one is an error that suggests the nearest known one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from convtimenet.errors import ConfigError, ParameterError
 from convtimenet.names import listed, meant
 
 EXOGENOUS = frozenset({"hist_exog", "futr_exog", "stat_exog", "stat_categories"})
-# settings of `ModelConfig` that the data and the estimator's own parameters decide
+# settings of `ModelConfig` that the data and the estimator's parameters determine
 DECIDED = frozenset({"head", "context_length", "outputs", "channels"}) | EXOGENOUS
 
 _GROUPS = {
@@ -27,8 +27,8 @@ _GROUPS = {
 class NamedParameters(BaseEstimator):
     """Base of estimators with the mappings `model` and `training` among their parameters.
 
-    scikit-learn reads parameters from the constructor's signature, so that stays as it is written;
-    a subclass's constructor is wrapped instead, to say more than "unexpected keyword argument".
+    scikit-learn reads parameters from the constructor's signature, so it stays explicit; a
+    subclass's constructor is wrapped for better messages than "unexpected keyword argument".
     """
 
     model: Mapping[str, Any] | None
@@ -37,15 +37,15 @@ class NamedParameters(BaseEstimator):
     def __init_subclass__(cls, **settings: Any) -> None:
         super().__init_subclass__(**settings)
         if "__init__" in vars(cls):
-            cls.__init__ = _saying_what_is_meant(cls.__init__)
+            cls.__init__ = _with_parameter_errors(cls.__init__)
 
     def set_params(self, **params: Any) -> Self:
-        """Set parameters by name, as scikit-learn has it.
+        """Set parameters by name, as in scikit-learn.
 
         Raises
         ------
         ParameterError
-            If there is none of a name.
+            If there is no parameter of a given name.
         """
         known = self._get_param_names()
         for name in params:
@@ -55,12 +55,12 @@ class NamedParameters(BaseEstimator):
         return super().set_params(**params)
 
     def _settings(self, group: str) -> Mapping[str, Any]:
-        """The settings that the parameter `model` or `training` holds.
+        """The settings in the parameter `model` or `training`.
 
         Raises
         ------
         ConfigError
-            If it is no mapping, or holds a name that is no setting.
+            If it is not a mapping, or holds an unknown setting.
         """
         given = getattr(self, group)
         if given is None:
@@ -78,11 +78,11 @@ class NamedParameters(BaseEstimator):
         return given
 
 
-def _saying_what_is_meant(init: Callable[..., None]) -> Callable[..., None]:
-    """A constructor that answers wrong parameters with a `ParameterError`."""
+def _with_parameter_errors(init: Callable[..., None]) -> Callable[..., None]:
+    """A constructor that raises `ParameterError` for wrong parameters."""
 
     @wraps(init)
-    def named(self: Any, *values: Any, **given: Any) -> None:
+    def checked(self: Any, *values: Any, **given: Any) -> None:
         try:
             init(self, *values, **given)
         except TypeError as error:
@@ -92,13 +92,13 @@ def _saying_what_is_meant(init: Callable[..., None]) -> Callable[..., None]:
             except TypeError as wrong:
                 kind, known = type(self).__name__, list(signature.parameters)[1:]
                 unknown = [name for name in given if name not in known]
-                said = f"{kind}: {wrong}; give parameters by name, as {known[0]}=..."
+                message = f"{kind}: {wrong}; give parameters by name, as {known[0]}=..."
                 if unknown:
-                    said = _no_parameter(kind, unknown[0], known)
-                raise ParameterError(said) from None
+                    message = _no_parameter(kind, unknown[0], known)
+                raise ParameterError(message) from None
             raise error
 
-    return named
+    return checked
 
 
 def _no_parameter(kind: str, name: str, known: Iterable[str]) -> str:
@@ -107,14 +107,14 @@ def _no_parameter(kind: str, name: str, known: Iterable[str]) -> str:
 
 
 def _hint(name: str, order: list[str], parameters: Iterable[str], inside: str) -> str:
-    """Which parameter or setting is meant, written as it must be given.
+    """A suggestion of the parameter or setting that was probably meant, as it must be written.
 
     Parameters
     ----------
     order
-        The groups to look in; "" for the parameters themselves.
+        The groups to search, in order; "" for the parameters themselves.
     inside
-        The group that the name was found in.
+        The group in which the user gave the name.
     """
     parameters = list(parameters)
     known = [[f"{one}.{name}" for name in _GROUPS[one]] if one else parameters for one in order]

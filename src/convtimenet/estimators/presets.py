@@ -1,4 +1,4 @@
-"""Hyper-parameters: the paper's, per data set, and defaults for data it did not see."""
+"""Hyper-parameters: the paper's, per data set, and defaults derived from other data."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from convtimenet.errors import ConfigError
 
 @dataclass(frozen=True)
 class Preset:
-    """Settings that differ from the configs' own defaults."""
+    """Settings that differ from the configs' defaults."""
 
     model: dict[str, Any]
     train: dict[str, Any]
     context_length: int | None = None
     """Forecasting only."""
     horizons: tuple[int, ...] = ()
-    """Forecasting only: the horizons the paper reports."""
+    """Forecasting only: the horizons that the paper reports."""
 
 
 def _forecast(kernels: str, dropout: float, batch_size: int, lr: float, **model: Any) -> Preset:
@@ -90,12 +90,12 @@ def paper_preset(name: str, head: Head) -> Preset:
     Raises
     ------
     ConfigError
-        If the paper has none for it, or the set is for the other task.
+        If the paper has none for it, or the data set is for the other task.
     """
     known = [n for n, p in PAPER.items() if (p.context_length is None) == (head == "classify")]
     if name not in known:
         raise ConfigError(
-            f"the paper gives no hyper-parameters to {head} with for {name!r}; it does for "
+            f"the paper has no hyper-parameters to {head} {name!r}; it has some for "
             f"{', '.join(known)}. Use preset='auto' for settings derived from the data"
         )
     return PAPER[name]
@@ -104,14 +104,14 @@ def paper_preset(name: str, head: Head) -> Preset:
 def auto_forecast(
     rows: int, horizon: int, context_length: int | None = None, series: int = 1
 ) -> Preset:
-    """Settings for a table the paper did not see, from its length; that of a usual series where
-    it holds several.
+    """Settings for a table that is not in the paper, from its number of rows (for several series,
+    their median).
 
-    The context is 336 steps as in the paper, less where rows are few: at least as many training
-    windows as steps in a window are kept where possible, else three windows per step of the
-    context. Patches shrink with the context so that there are always several, and the batch
-    shrinks so that an epoch has at least 30 steps. Of several series an epoch reads at most
-    32,768 windows, drawn anew each time.
+    The context is 336 steps as in the paper, or fewer for short tables: at least as many training
+    windows as steps in a window where possible, else three windows per step of the context. The
+    patch size shrinks with the context so that there are always several patches, and the batch
+    size so that an epoch has at least 30 steps. For several series an epoch reads at most 32,768
+    windows, drawn anew each time.
     """
     if context_length is None:
         room = max(rows // 2 - horizon, (rows - horizon) // 4)
@@ -139,9 +139,10 @@ def auto_forecast(
 
 
 def auto_classify(n_cases: int, length: int) -> Preset:
-    """Settings for labelled cases the paper did not see, from their length and number.
+    """Settings for labelled cases that are not in the paper, from their number and length.
 
-    About 50 patches a case, half overlapping, of 4 to 64 steps; the paper's middle kernels.
+    About 50 half-overlapping patches per case, of 4 to 64 steps; kernels in the middle of the
+    paper's range.
     """
     patch = 2
     while patch < 64 and length / patch > 25:
@@ -162,13 +163,13 @@ def auto_classify(n_cases: int, length: int) -> Preset:
 
 
 def patch_for(context_length: int) -> tuple[int, int]:
-    """Patch size and stride: 32 and 16 as in the paper, less for short contexts."""
+    """Patch size and stride: 32 and 16 as in the paper, smaller for short contexts."""
     patch = max(2, min(32, context_length // 4 // 2 * 2))
     return patch, patch // 2
 
 
 def kernels_for(n_patches: int) -> tuple[int, ...]:
-    """Six kernels growing with depth; the largest reaches about the whole row, 7 to 37."""
+    """Six kernel sizes growing with depth; the largest, 7 to 37, spans about all patches."""
     largest = max(7, min(37, n_patches // 2 * 2 + 1))
     return tuple(round(3 + (largest - 3) * share) // 2 * 2 + 1 for share in _GROWTH)
 

@@ -1,4 +1,4 @@
-"""How an estimator trains again on all data, once the first training has chosen."""
+"""Settings of the second training, on all data, after the first has chosen the epoch."""
 
 from __future__ import annotations
 
@@ -10,25 +10,27 @@ from convtimenet.training.history import History
 __all__ = ["second_config"]
 
 FEW_STEPS, ENOUGH_STEPS = 60, 200
-"""A first training with a best epoch before the former has hardly begun: "continue" goes on to the
-latter at the full learning rate, in at most twice the epochs (docs/refit.md)."""
+"""If the best epoch of the first training comes before FEW_STEPS steps, "continue" trains on up to
+ENOUGH_STEPS at the full learning rate, for at most twice the epochs (docs/refit.md)."""
 CONTINUED, CONTINUED_RATE = 0.3, 0.1
-"""Otherwise it goes on for this share of the steps to the best epoch, at this share of the rate."""
+"""Otherwise it trains for this fraction of the steps to the best epoch, at this fraction of the
+learning rate."""
 
 
 def second_config(
-    config: TrainConfig, history: History, share: float
+    config: TrainConfig, history: History, ratio: float
 ) -> tuple[TrainConfig | None, str]:
-    """How to train again on all data, or None and why not; `share` is what `_share` gives."""
+    """Settings of the second training, or None and the reason; `ratio` is the result of
+    `_epoch_ratio`."""
     again = replace(config, epochs=history.best_epoch, patience=None, time_limit=None)
     if config.refit == "continue":
         steps = history.steps * history.best_epoch / len(history.epochs)
         few = steps < FEW_STEPS
         wanted = ENOUGH_STEPS - steps if few else CONTINUED * steps
-        epochs = max(1, round(wanted / steps * history.best_epoch * share))
+        epochs = max(1, round(wanted / steps * history.best_epoch * ratio))
         epochs = min(epochs, 2 * config.epochs)
         again = replace(again, epochs=epochs, lr=config.lr * (1 if few else CONTINUED_RATE))
-    needed = history.seconds * again.epochs / len(history.epochs) / share
+    needed = history.seconds * again.epochs / len(history.epochs) / ratio
     if config.time_limit is not None and history.seconds + needed > config.time_limit:
         return None, "the time limit left no time to train again on all data"
     return again, ""

@@ -1,10 +1,9 @@
-"""One HTML page per run: scores, training, good and bad examples, patches, kernels.
+"""HTML report of a run on one page: scores, training, good and bad examples, patches, kernels.
 
-The page needs nothing but itself: pictures are part of it, it runs no script and asks nothing of
-any network. `_forecast`, `_classes` and `_numbers` choose what to say of a task and say it,
-`_future` that of the forecast itself, `_network` those of any network; `_plots` and
-`_network_plots` draw on a `_canvas`, `_html` frames.
-Needs matplotlib (extra ``report``). Shape legend: `convtimenet._shapes`.
+The page is self-contained: pictures are embedded, it runs no scripts and loads nothing. The
+sections come from `_forecast`, `_classes` and `_numbers` per task, `_future` for the forecast after
+the table, and `_network` for any network; `_plots` and `_network_plots` draw on a `_canvas`, and
+`_html` renders. Needs matplotlib (extra ``report``). Shape legend: `convtimenet._shapes`.
 """
 
 from __future__ import annotations
@@ -52,28 +51,28 @@ def forecast_report(
     future: Table | None = None,
     forecast_from: str | None = None,
 ) -> Path:
-    """Write the page of a forecasting run.
+    """Write the report of a forecasting run.
 
     Parameters
     ----------
     path
-        The HTML file; replaced as a whole or not at all.
+        The HTML file; written completely or not at all.
     model
         Fitted.
     table, evaluation
-        What ``model.evaluate`` read, and what it gave.
+        The table given to ``model.evaluate``, and its result.
     title
         Heading of the page.
     facts
         Label to text, shown in this order: data set, protocol, seed, versions and so on.
     published
-        Rows of the comparison, keys as columns. Those with "this run" in the first column are
-        marked.
+        Rows of the comparison, keys as columns. Rows with "this run" in the first column are
+        highlighted.
     future
-        The forecast of what follows `table`, with or without bounds, as ``model.predict`` gives it
-        for files: drawn first.
+        The forecast after the end of `table`, with or without bounds, as ``model.predict`` returns
+        it for a file; shown first.
     forecast_from
-        What that forecast comes from, where a second training made it and `model` is the first.
+        Describes the model of that forecast, if a second training made it and `model` is the first.
 
     Returns
     -------
@@ -83,7 +82,7 @@ def forecast_report(
     Raises
     ------
     DataError
-        If the folder does not exist, or `evaluation` or `future` was made of another table.
+        If the folder does not exist, or `evaluation` or `future` belongs to another table.
     MissingExtraError
         If matplotlib is not installed.
     sklearn.exceptions.NotFittedError
@@ -92,7 +91,7 @@ def forecast_report(
     check_is_fitted(model)
     require_matplotlib()
     forecast_from = forecast_from or model.forecasts_from
-    with whole_file(path) as file:  # first, so that a wrong folder costs no work
+    with whole_file(path) as file:  # first, so that a wrong folder fails at once
         model = evaluated(model, table, evaluation)
         own = forecast_sections(model, table, evaluation)
         sections = _sections(model, facts, published, own)
@@ -113,12 +112,12 @@ def cases_report(
     published: Sequence[Mapping[str, str]] = (),
     baseline: Scores | None = None,
 ) -> Path:
-    """Write the page of a classification or regression run.
+    """Write the report of a classification or regression run.
 
     Parameters
     ----------
     path
-        The HTML file; replaced as a whole or not at all.
+        The HTML file; written completely or not at all.
     model
         Fitted.
     cases
@@ -126,7 +125,7 @@ def cases_report(
     title, facts, published
         As for `forecast_report`.
     baseline
-        Scores of always answering the largest class, or the mean, of training.
+        Scores of always predicting the largest training class, or the mean training target.
 
     Returns
     -------
@@ -136,8 +135,8 @@ def cases_report(
     Raises
     ------
     DataError
-        If the folder does not exist, or cases have no labels, only labels that the classifier
-        lacks, or targets that are no numbers.
+        If the folder does not exist, or cases have no labels, only labels unknown to the
+        classifier, or targets that are not numbers.
     MissingExtraError
         If matplotlib is not installed.
     sklearn.exceptions.NotFittedError
@@ -160,7 +159,7 @@ def _sections(
     published: Sequence[Mapping[str, str]],
     own: Sequence[Section],
 ) -> list[Section]:
-    """All sections in order; `own` are the task's, scores first."""
+    """All sections in order; `own` are those of the task, scores first."""
     scores, *rest = own
     loss_name = loss_of(model.network_.config, model.train_config_).name
     return [
@@ -184,9 +183,9 @@ def _facts_sections(
         columns = list(dict.fromkeys(key for row in published for key in row))
         cells = [[row.get(column, "") for column in columns] for row in published]
         table = card(score_table("This run and other results", columns, cells), fit=True)
-        note = '<p class="soft">In colour: this run. Numbers compare only where data, split and '
-        note += "scored windows or cases are the same.</p>"
+        note = '<p class="soft">This run is highlighted. Scores are comparable only if data, split '
+        note += "and scored windows or cases are the same.</p>"
         # ours and the baseline come first
-        beside = "published results" if len(published) > 2 else "the simplest answer"
-        sections.append(Section("published", f"Beside {beside}", table + note))
+        others = "published results" if len(published) > 2 else "the baseline"
+        sections.append(Section("published", f"Comparison with {others}", table + note))
     return sections

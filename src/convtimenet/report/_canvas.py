@@ -1,8 +1,8 @@
-"""What all pictures of a report share: style, axes, series as lines, and the way to SVG.
+"""What all pictures of a report share: style, axes, series as lines, rendering to SVG.
 
-Drawn with matplotlib's objects only: no pyplot, no window, the caller's settings stay as they are.
-The same numbers give the same bytes. Colours are Okabe and Ito's, which colour-blind readers tell
-apart. Shape legend: `convtimenet._shapes`.
+Uses matplotlib's object interface only: no pyplot, no window, the caller's settings do not change.
+The same numbers give the same bytes. Colours are from Okabe and Ito's palette, which is safe for
+colour-blind readers. Shape legend: `convtimenet._shapes`.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 INK, GREY, FAINT = "#222222", "#6e6e6e", "#d9d9d9"
 BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
-MANY_POINTS = 6000  # a picture with more is drawn as pixels; as paths it would swell the page
-WIDTH = 4.4  # inches; at this width 9 pt letters stay readable on a phone
+MANY_POINTS = 6000  # with more, a picture is rasterised: vector paths would make the page large
+WIDTH = 4.4  # inches; at this width 9 pt text stays readable on a phone
 
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
@@ -52,14 +52,14 @@ _STYLE: dict[Any, Any] = {
 
 
 def short(text: str, most: int = 24) -> str:
-    """One line of at most `most` characters; the middle goes, for names often differ at the end."""
+    """One line of at most `most` characters, cut in the middle: names often differ at the end."""
     text = " ".join(clean(text).split())
     kept = most - 1
     return text if len(text) <= most else f"{text[: kept - kept // 2]}…{text[-(kept // 2) :]}"
 
 
 def require_matplotlib() -> None:
-    """Raise `MissingExtraError` without it, before work starts."""
+    """Raise `MissingExtraError` if it is not installed, before work starts."""
     try:
         import matplotlib as mpl  # noqa: F401
     except ImportError as error:
@@ -68,12 +68,12 @@ def require_matplotlib() -> None:
 
 @contextmanager
 def drawing(width: float, height: float) -> Iterator[Figure]:
-    """A figure of that many inches under the report's style."""
+    """A figure of this size in inches, in the report's style."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
     with mpl.rc_context(_STYLE), warnings.catch_warnings():
-        # The reader's browser chooses the font, and has more letters than matplotlib's own.
+        # The browser chooses the font, which has more glyphs than matplotlib's.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         yield Figure(figsize=(width, height), layout="constrained")
 
@@ -83,7 +83,7 @@ def svg(figure: Figure) -> str:
     nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
     figure.savefig(target, format="svg", dpi=120, metadata=nothing)
     text = target.getvalue()
-    # Without the prologue, which names a document type at an outside address.
+    # Without the prologue, which refers to a DTD on another server.
     return text[text.index("<svg") :]
 
 
@@ -94,14 +94,14 @@ def whole_ticks(axis: Axis) -> None:
 
 
 def time_axis(axes: Axes, times: np.ndarray) -> np.ndarray:
-    """Dress the x axis for `times` (n,), datetime64 or integers; gives the positions to plot at."""
+    """Set up the x axis for `times` (n,), datetime64 or integers; returns the positions to plot."""
     import matplotlib.dates as mdates
 
     if times.dtype.kind != "M":
         whole_ticks(axes.xaxis)
         return times
     locator = mdates.AutoDateLocator(minticks=3, maxticks=6)
-    # without these some spans, such as 70 hours or 35 months, have no interval that fits
+    # without these matplotlib finds no interval for some ranges, such as 70 hours or 35 months
     for unit, longest in (("MONTHLY", 12), ("HOURLY", 24), ("MINUTELY", 60), ("SECONDLY", 60)):
         intervals = locator.intervald[getattr(mdates, unit)]
         locator.intervald[getattr(mdates, unit)] = [*intervals, longest]
@@ -111,7 +111,7 @@ def time_axis(axes: Axes, times: np.ndarray) -> np.ndarray:
 
 
 def label_ends(axes: Axes, labels: Sequence[tuple[float, str, str]]) -> None:
-    """Name lines in the right margin: (height in data units, text, colour) each, kept apart."""
+    """Label lines in the right margin without overlap: (y in data units, text, colour) each."""
     low, high = axes.get_ylim()
     wanted = sorted(((y - low) / (high - low), text, colour) for y, text, colour in labels)
     heights: list[float] = []
@@ -123,8 +123,8 @@ def label_ends(axes: Axes, labels: Sequence[tuple[float, str, str]]) -> None:
 
 
 def draw_series(axes: Axes, x: np.ndarray, values: np.ndarray) -> None:
-    """All channels (C, n) of a series as lines; thin and many-coloured where they are many, with
-    a bar beside them that says which colour is which channel."""
+    """All channels (C, n) of a series as lines; several channels are thin lines with a colour
+    bar."""
     from matplotlib import cm, colormaps, colors
 
     C = len(values)

@@ -1,4 +1,4 @@
-"""What the pages of classes and of numbers share: pictures of cases and of their patches."""
+"""What classification and regression reports share: pictures of cases and of their patches."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from convtimenet.report._html import Section, count, figure
 from convtimenet.report._network import patches_section, sample
 
 
-def case_card(model: LabelledEstimator, cases: Cases, case: int, told: str, heading: str) -> str:
-    """One case as the network reads it, with what there is to say about it."""
+def case_card(model: LabelledEstimator, cases: Cases, case: int, caption: str, heading: str) -> str:
+    """One case as the network reads it, with a caption."""
     scaled = model.scaler_.apply(cases.values[case, :, : cases.lengths[case]])
     return figure(
         plots.case_lines(scaled),
         f"Case {case}, {count(len(scaled), 'channel')}, "
-        f"{count(int(cases.lengths[case]), 'time step')}. {told}",
-        told,
+        f"{count(int(cases.lengths[case]), 'time step')}. {caption}",
+        caption,
         heading,
     )
 
 
 def case_patches_section(model: LabelledEstimator, cases: Cases, case: int, title: str) -> Section:
-    """How far patches moved over the cases, and where they lie on one of them."""
+    """Patch offsets over the cases, and the patches of one of them."""
     config = model.network_.config
     n, C, _ = cases.values.shape
     L = config.context_length

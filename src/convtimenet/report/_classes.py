@@ -1,4 +1,4 @@
-"""What only a classification page has: confusion, wrong cases, and its patches."""
+"""Sections of a classification report: scores, confusion matrix, wrong cases, patches."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _Z = 1.959964  # standard normal quantile of a 95 % interval
 def class_sections(
     model: ConvTimeNetClassifier, cases: Cases, baseline: Scores | None
 ) -> list[Section]:
-    """The scores first."""
+    """All sections, scores first."""
     truth, names = _class_numbers(model, cases)
     cases = model.read(cases)
     probabilities = model.predict_proba(cases)
@@ -37,8 +37,8 @@ def class_sections(
 
 
 def _class_numbers(model: ConvTimeNetClassifier, cases: Cases) -> tuple[np.ndarray, list[str]]:
-    """The class of every case by its number, and all classes' names: behind the model's own those
-    that training lacked, which no answer can be."""
+    """The class index of every case, and all class names: the model's, then those unknown to it,
+    which it cannot predict."""
     if cases.labels is None:
         raise DataError("expected a label for every case, found none; give labelled cases")
     classes, labels = model.classes_.tolist(), model.truth(cases.labels).tolist()
@@ -48,7 +48,7 @@ def _class_numbers(model: ConvTimeNetClassifier, cases: Cases) -> tuple[np.ndarr
     if (truth >= len(classes)).all():
         found = ", ".join(map(str, unknown[:5]))
         raise DataError(
-            f"expected labels the model was fitted to, found {found}; write them as in training"
+            f"expected labels the model was fitted to, found {found}; use the labels of training"
         )
     return truth, list(map(str, numbers))
 
@@ -78,16 +78,16 @@ def _scores_section(counts: np.ndarray, baseline: Scores) -> Section:
     _, recall, support = per_class(counts)
     interval = f"95 % interval {100 * low:.1f} to {100 * high:.1f} % (Wilson)."
     tiles = [
-        tile(percent(right / n), "Accuracy", f"{right:,} cases right; {interval}"),
-        tile(f"{n:,}", "Cases", f"Of {int((support > 0).sum())} classes, all scored once."),
+        tile(percent(right / n), "Accuracy", f"{right:,} cases correct; {interval}"),
+        tile(f"{n:,}", "Cases", f"From {int((support > 0).sum())} classes, all scored once."),
         tile(
             percent(float(np.nanmean(recall))),
             "Balanced accuracy",
-            "Mean of the classes' own accuracies: every class counts alike.",
+            "Mean recall over the classes: every class counts equally.",
         ),
     ]
     if "accuracy" in baseline:
-        what = "What one would get by giving every case the label most frequent in training."
+        what = "Baseline: accuracy of always predicting the most frequent training class."
         tiles.append(tile(percent(baseline["accuracy"]), "Largest class", what))
     return Section("scores", "Scores", grid(tiles, "tiles"))
 
@@ -97,15 +97,14 @@ def _classes_section(labels: list[str], counts: np.ndarray) -> Section:
     off = counts - np.diag(np.diag(counts))
     i, j = np.unravel_index(int(off.argmax()), off.shape)
     many = len(labels) > 9  # too many for half a page
-    worst = "No mistake was made twice." if off.any() else "No mistake was made."
+    worst = "No confusion occurred twice." if off.any() else "All cases are correct."
     if off[i, j] > 1:
-        worst = f"Most frequent mistake: {off[i, j]} of class {labels[i]} taken for {labels[j]}."
+        worst = f"Most frequent: {off[i, j]} cases of class {labels[i]} predicted as {labels[j]}."
     picture = figure(
         plots.confusion_matrix(counts, labels),
         f"Confusion matrix of {len(labels)} classes, {np.trace(counts)} of {counts.sum()} cases on "
         f"the diagonal. {worst}",
-        "Rows are true classes, columns predictions: everything off the diagonal is a mistake. "
-        f"{worst}",
+        f"Rows are true classes, columns predicted ones; errors are off the diagonal. {worst}",
         "Confusion matrix",
         wide=many,
     )
@@ -114,8 +113,8 @@ def _classes_section(labels: list[str], counts: np.ndarray) -> Section:
         for k, label in enumerate(labels)
     ]
     columns = ["class", "precision", "recall", "cases"]
-    note = "Precision: share of the cases given this label that deserve it. Recall: share of the "
-    note += "cases of this class that were found."
+    note = "Precision: share of the cases predicted as this class that belong to it. Recall: share "
+    note += "of the cases of this class that were predicted as it."
     table = score_table("Precision and recall per class", columns, rows, numbers=True)
     scores = card(f'{table}<p class="soft">{note}</p>', "Per class", fit=many)
     body = picture + scores if many else grid([picture, scores])
@@ -125,8 +124,8 @@ def _classes_section(labels: list[str], counts: np.ndarray) -> Section:
 # --- cases ---------------------------------------------------------------------------------------
 
 
-def _surely_wrong(truth: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """Numbers of the wrong cases, the most confident first."""
+def _confidently_wrong(truth: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Indices of the wrong cases, the most confident first."""
     wrong = np.flatnonzero(probabilities.argmax(1) != truth)
     return wrong[np.argsort(-probabilities.max(1)[wrong], kind="stable")]
 
@@ -138,18 +137,19 @@ def _importance_section(
     labels: list[str],
     probabilities: np.ndarray,
 ) -> Section:
-    """Of the first classes a right case each, of middling confidence; and the worst mistake."""
-    predicted, sure = probabilities.argmax(1), probabilities.max(1)
-    wrong = _surely_wrong(truth, probabilities)[:1].tolist()
+    """A correct case of median confidence for each of the first classes, and the most confident
+    wrong one."""
+    predicted, confidence = probabilities.argmax(1), probabilities.max(1)
+    wrong = _confidently_wrong(truth, probabilities)[:1].tolist()
     shown = []
     for k in range(len(model.classes_)):
         right = np.flatnonzero((predicted == truth) & (truth == k))
         if len(right) and len(shown) < _EXPLAINED - len(wrong):
-            shown.append(int(right[middle(sure[right])]))
-    names = [f"Case {case}: class {model.classes_[predicted[case]]}, rightly" for case in shown]
+            shown.append(int(right[middle(confidence[right])]))
+    names = [f"Case {case}: class {model.classes_[predicted[case]]}, correct" for case in shown]
     for case in wrong:
         own, given = (labels[k[case]] for k in (truth, predicted))
-        names.append(f"Case {case}: {own}, taken for {given}")
+        names.append(f"Case {case}: {own}, predicted as {given}")
     return case_importance_section(model.explain(cases.subset(np.array(shown + wrong))), names)
 
 
@@ -160,34 +160,34 @@ def _wrong_section(
     labels: list[str],
     probabilities: np.ndarray,
 ) -> Section:
-    predicted, sure = probabilities.argmax(1), probabilities.max(1)
-    wrong = _surely_wrong(truth, probabilities)
+    predicted, confidence = probabilities.argmax(1), probabilities.max(1)
+    wrong = _confidently_wrong(truth, probabilities)
     order = wrong[:_WRONG_SHOWN].tolist()
     words = f"{len(wrong):,} of {len(truth):,} cases are wrong. "
     if not order:
         return Section("wrong", "Confidently wrong", f"<p>{words}</p>")
-    words += "Those below were wrong with the greatest confidence: mislabelled, or truly hard? One "
+    words += "These are wrong with the highest confidence; check whether they are mislabelled. One "
     words += "line per channel, as the network reads it."
     cards = []
     for case in order:
         own, given = (labels[k] for k in (truth[case], predicted[case]))
-        told = f"Probability {sure[case]:.2f} for class {given}, "
+        caption = f"Probability {confidence[case]:.2f} for class {given}, "
         if truth[case] < probabilities.shape[1]:
-            told += f"{probabilities[case, truth[case]]:.2f} for class {own}, the true one."
+            caption += f"{probabilities[case, truth[case]]:.2f} for the true class {own}."
         else:
-            told += f"none for class {own}, the true one: no training case was of it."
-        cards.append(case_card(model, cases, case, told, f"Case {case}: {own}, taken for {given}"))
+            caption += f"none for the true class {own}, which was not in the training data."
+        heading = f"Case {case}: {own}, predicted as {given}"
+        cards.append(case_card(model, cases, case, caption, heading))
     return Section("wrong", "Confidently wrong", f"<p>{words}</p>{grid(cards)}")
 
 
 def _patches_section(
     model: ConvTimeNetClassifier, cases: Cases, truth: np.ndarray, probabilities: np.ndarray
 ) -> Section:
-    predicted, sure = probabilities.argmax(1), probabilities.max(1)
-    # where nothing is right, any case shows the patches
+    predicted, confidence = probabilities.argmax(1), probabilities.max(1)
     right = predicted == truth
     among = np.flatnonzero(right if right.any() else ~right)
-    case = int(among[middle(sure[among])])
-    verdict = "rightly" if right[case] else "wrongly"
-    title = f"Case {case}, {verdict} taken for class {model.classes_[predicted[case]]}"
+    case = int(among[middle(confidence[among])])
+    verdict = "correctly" if right[case] else "wrongly"
+    title = f"Case {case}, {verdict} predicted as class {model.classes_[predicted[case]]}"
     return case_patches_section(model, cases, case, title)

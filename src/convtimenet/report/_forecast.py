@@ -1,4 +1,4 @@
-"""What only a forecasting page has: errors by window, step and channel, and its patches."""
+"""Sections of a forecasting report: scores, errors by window, step and channel, patches."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ _LONGEST_TABLE = 20
 def forecast_sections(
     model: ConvTimeNetForecaster, table: Table, evaluation: ForecastEvaluation
 ) -> list[Section]:
-    """The scores first."""
+    """All sections, scores first."""
     table = select_channels(table, tuple(evaluation.mae_per_channel))
     config = model.network_.config
     needed = int(evaluation.starts.max()) + config.context_length + config.outputs
     if needed > len(table.times):
         raise DataError(
-            f"the evaluation has windows up to row {needed}, the table {len(table.times)} rows; "
-            "give the table that was evaluated"
+            f"the evaluation has windows up to row {needed}, the table has {len(table.times)} "
+            "rows; give the table that was evaluated"
         )
     return [
         _scores_section(model, evaluation),
@@ -66,11 +66,11 @@ def forecast_sections(
 def evaluated(
     model: ConvTimeNetForecaster, table: Table, evaluation: ForecastEvaluation
 ) -> ConvTimeNetForecaster:
-    """The forecaster whose answers an evaluation is about, see `asked_about`."""
+    """The forecaster that an evaluation scored, see `asked_about`."""
     rows = evaluation.starts + model.network_.config.context_length
     series = np.searchsorted(table.bounds, rows, side="right") - 1
     first = table.lengths.copy()
-    if rows.max() < len(table.times):  # else the evaluation is of another table, as is said later
+    if rows.max() < len(table.times):  # else another table was evaluated: `forecast_sections` fails
         np.minimum.at(first, series, rows - table.bounds[series])
     return model.asked_about(table, first)
 
@@ -83,13 +83,13 @@ def _scores_section(model: ConvTimeNetForecaster, evaluation: ForecastEvaluation
     for key, name, what in (
         ("mae", "MAE", "Mean absolute error, in the data's units"),
         ("rmse", "RMSE", "Root of the mean squared error, in the data's units"),
-        ("mase", "MASE", "Mean absolute error over that of repeating seasons in the rows before"),
-        ("wape", "WAPE", "Sum of absolute errors over the sum of absolute values"),
+        ("mase", "MASE", "Mean absolute error, relative to that of seasonal naive in earlier rows"),
+        ("wape", "WAPE", "Sum of absolute errors, relative to the sum of absolute values"),
     ):
         if key not in evaluation.in_units:
             continue
         ours, theirs = evaluation.in_units[key], evaluation.naive_in_units[key]
-        text = f"{what}. Repeating {naive} gives {number(theirs)}"
+        text = f"{what}. Seasonal naive (repeating {naive}) gives {number(theirs)}"
         if theirs > 0:
             change = 100 * (ours / theirs - 1)
             text += f": this model is {abs(change):.0f} % {'lower' if change < 0 else 'higher'}"
@@ -110,20 +110,20 @@ def _scores_section(model: ConvTimeNetForecaster, evaluation: ForecastEvaluation
 
 
 def pick_windows(mse: np.ndarray, starts: np.ndarray, apart: int) -> dict[str, list[int]]:
-    """Numbers of the worst, the median and the best windows.
+    """Indices of the worst, the median and the best windows.
 
     Parameters
     ----------
     mse, starts
         (n,) each: error and first row of every window.
     apart
-        Rows between the starts of two windows of one kind at least: nearer ones show one event.
+        Minimum rows between the starts of two windows of one kind: closer ones show the same event.
 
     Returns
     -------
-    Under "worst", "median" and "best"; the first is ``mse.argmax()``. No window appears twice, none
-    is among the worst below the median or among the best above it, so of few windows some lists
-    stay short.
+    Lists under "worst", "median" and "best"; the first is ``mse.argmax()``. No window appears
+    twice, and none of the worst is below the median or of the best above it, so with few windows
+    some lists are short.
     """
     half = mse[middle(mse)]
     picks: dict[str, list[int]] = {"worst": [], "median": [], "best": []}
@@ -164,18 +164,20 @@ def _windows_section(
             xlabel=time_label(table),
             joined=not table.long,
         ),
-        f"Error of {len(mse)} windows by the time they start to forecast: {span(mse)}, the worst "
+        f"Error of {len(mse)} windows by the start of their forecast: {span(mse)}, the worst "
         f"at {when(table, int(starts[picks['worst'][0]]) + L)}.",
-        "Each window's error, at the time its forecast starts; marked are the windows shown here.",
+        "Error of each window at the start of its forecast; the windows shown here are marked.",
         "Errors over time",
     )
-    words = "The largest, the median and the smallest errors, each on the channel with the largest "
-    words += "share of it, in the data's units; shaded is what was to be forecast. "
+    words = (
+        "Windows with the largest, the median and the smallest errors, each on the channel with "
+    )
+    words += "the largest share of the error, in the data's units; the horizon is shaded. "
     if evaluation.intervals:
         levels = ", ".join(f"{one.level:g}" for one in evaluation.intervals)
-        words += f"Coloured bands: intervals of {levels} %. "
+        words += f"Coloured bands: {levels} % intervals. "
     words += f"Windows of one kind {'and series ' if table.long else ''}start at least "
-    words += f"{count(H, 'row')} apart, so as not to show one event twice."
+    words += f"{count(H, 'row')} apart, so that no event is shown twice."
     grids = (
         grid([overview, *cards["median"]])
         + grid(cards["worst"], "small")
@@ -201,10 +203,10 @@ def _window_card(
     channel, (one, at) = table.channels[c], series_of(table, now)
     shown = slice(max(0, at - rows_before(L, H)), at + H)
     truth = one.values[shown, c]
-    told = f"MSE {number(float(evaluation.mse_per_window[window]))}"
+    caption = f"MSE {number(float(evaluation.mse_per_window[window]))}"
     if len(table.channels) > 1:
-        told += f" over all channels; shown is {channel}, which has {100 * share[c]:.0f} % of this "
-        told += "window's error"
+        caption += f" over all channels; shown is {channel}, with {100 * share[c]:.0f} % of the "
+        caption += "window's error"
     return figure(
         plots.forecast_window(
             to_local(one.times[shown], table.time_zone),
@@ -213,9 +215,9 @@ def _window_card(
             ylabel=channel,
             xlabel=time_label(table),
         ),
-        f"{kind.capitalize()} window: {told}. Truth ranges over {span(truth[-H:])}, forecast over "
-        f"{span(answers[:, c, 0])}.",
-        f"{told}.",
+        f"{kind.capitalize()} window: {caption}. Actual values range from {span(truth[-H:])}, the "
+        f"forecast from {span(answers[:, c, 0])}.",
+        f"{caption}.",
         f"{kind.capitalize()}: forecast {whose(table, now)}from {when(table, now)}",
     )
 
@@ -232,7 +234,7 @@ def _errors_section(
         plots.error_by_step(steps, ylabel="mean squared error", xlabel=f"steps ahead{step}"),
         f"Mean squared error by step ahead: {number(steps[0])} at step 1, {number(steps[-1])} "
         f"at step {len(steps)}.",
-        "The error against the distance of the forecast, over all windows and channels.",
+        "Mean error per step ahead, over all windows and channels.",
         "Error by step ahead",
     )
     cards = [picture, _channels_card(model, table, evaluation)]
@@ -244,7 +246,7 @@ def _errors_section(
 def _channels_card(
     model: ConvTimeNetForecaster, table: Table, evaluation: ForecastEvaluation
 ) -> str:
-    """Errors of the channels; beside one another where all series share one scale."""
+    """Errors of the channels; also in standard deviations if all series share one scale."""
     mae = np.array([*evaluation.mae_per_channel.values()])
     relative = mae if table.long else mae / model.scaler_.scale[:, 0]
     hardest = np.argsort(-relative, kind="stable")[:_LONGEST_TABLE].tolist()
@@ -253,12 +255,12 @@ def _channels_card(
         ["channel", "MAE", "seasonal naive"],
         [[table.channels[c], number(float(mae[c])), number(naive[c])] for c in hardest],
     )
-    note = "Mean absolute error in each channel's own units, beside the seasonal-naive forecast's"
+    note = "Mean absolute error of this model and of seasonal naive, in each channel's units"
     if model.scale and not table.long:
         columns.append("in standard deviations")
         rows = [[*row, number(float(relative[c]))] for row, c in zip(rows, hardest, strict=True)]
-        note += ", and divided by its standard deviation in training"
-    note += "; hardest first."
+        note += ", and of this model divided by the channel's standard deviation in training"
+    note += "; largest first."
     if len(mae) > len(hardest):
         note += f" The {len(hardest)} largest of {len(mae)} channels are shown."
     return card(
@@ -281,7 +283,7 @@ def _series_card(model: ConvTimeNetForecaster, table: Table, evaluation: Forecas
         for k in hardest.tolist()
         if windows[k]
     ]
-    note = "Mean of the windows' squared errors, as in the scores above; hardest first."
+    note = "Mean squared error of the series' windows, as in the scores above; largest first."
     if (windows > 0).sum() > len(rows):
         note += f" The {len(rows)} largest of {(windows > 0).sum():,} series are shown."
     return card(
@@ -294,12 +296,12 @@ def _series_card(model: ConvTimeNetForecaster, table: Table, evaluation: Forecas
 def _interval_sections(
     model: ConvTimeNetForecaster, table: Table, evaluation: ForecastEvaluation
 ) -> list[Section]:
-    """How often intervals held the truth; nothing where there are none."""
+    """Coverage of the intervals; empty if there are none."""
     if not evaluation.intervals:
         return []
     step = "" if table.frequency.unit == "step" else f" (1 step = {table.frequency.name})"
-    told = "; ".join(
-        f"of {one.level:g} % intervals {100 * one.coverage:.1f} % of the truths, from "
+    caption = "; ".join(
+        f"{one.level:g} % intervals contain {100 * one.coverage:.1f} % of the values, from "
         f"{100 * one.coverage_per_step.min():.1f} to {100 * one.coverage_per_step.max():.1f} % by "
         "step"
         for one in evaluation.intervals
@@ -309,8 +311,8 @@ def _interval_sections(
             {one.level: one.coverage_per_step for one in evaluation.intervals},
             xlabel=f"steps ahead{step}",
         ),
-        f"Truths inside the intervals by step ahead: {told}.",
-        "Share of truths inside the intervals; dashed is the share that was asked for.",
+        f"Coverage of the intervals by step ahead: {caption}.",
+        "Share of actual values inside the intervals; the nominal level is dashed.",
         "Coverage by step ahead",
     )
     unit = "training standard deviations" if model.scale else "the data's units"
@@ -325,19 +327,20 @@ def _interval_sections(
     ]
     scores = card(
         score_table(
-            "Intervals", ["asked for", "inside", "width", "interval score"], rows, numbers=True
+            "Intervals", ["level", "coverage", "width", "interval score"], rows, numbers=True
         )
-        + f'<p class="soft">Mean width in the data\'s units, interval score in {unit}. They come '
-        "from the errors on rows that the weights were not fitted to.</p>",
+        + f'<p class="soft">Mean width in the data\'s units, interval score in {unit}. Intervals '
+        "are calibrated with errors on rows that the weights were not fitted to.</p>",
         "Coverage and width",
     )
-    return [Section("intervals", "How often the intervals hold", grid([picture, scores]))]
+    return [Section("intervals", "Coverage of the intervals", grid([picture, scores]))]
 
 
 def _typical(
     model: ConvTimeNetForecaster, table: Table, evaluation: ForecastEvaluation
 ) -> tuple[int, int]:
-    """Row from which the window with the median error forecasts; the channel with most of it."""
+    """First forecast row of the window with the median error, and its channel with the largest
+    share of the error."""
     first = int(evaluation.starts[middle(evaluation.mse_per_window)])
     now = first + model.network_.config.context_length
     forecast = window_answers(model, table, now)[..., 0]

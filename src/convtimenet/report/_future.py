@@ -1,4 +1,4 @@
-"""The forecast itself: what a forecasting run says of the steps after the end of its table."""
+"""Section of the forecast after the end of the table."""
 
 from __future__ import annotations
 
@@ -14,37 +14,37 @@ from convtimenet.report import _plots as plots
 from convtimenet.report._html import Section, count, escaped, figure, grid, span
 from convtimenet.report._windows import rows_before, time_label, when
 
-_SCORED = "the model scored below, whose training did not see the test split"
+_SCORED = "the model scored below, which was not trained on the test split"
 _SHOWN = 4  # channels of a wide table, series of a long one
 
 
 def future_section(
     table: Table, future: Table, context_length: int, forecast_from: str | None = None
 ) -> Section:
-    """The first forecasts in order, each after the last rows of its series.
+    """Forecasts of the first series or channels, each with the last rows before it.
 
     Parameters
     ----------
     table
-        What was forecast from.
+        The table given to ``predict``.
     future
-        What ``predict`` gave: h rows per series, per channel the forecast and then its bounds.
+        The result of ``predict``: h rows per series, per channel the forecast and its bounds.
     context_length
         L.
     forecast_from
-        What the forecast comes from, where not from the model that the page is about.
+        Describes the model of the forecast, if it is not the one of the report.
 
     Raises
     ------
     DataError
-        If `future` is of another table.
+        If `future` belongs to another table.
     """
     S, C = len(table.lengths), len(table.channels)
     K = max(1, len(future.channels) // C)
     if future.channels[::K] != forecast_names(table) or future.ids.tolist() != table.ids.tolist():
         raise DataError(
-            "the forecast is of other series or channels than the table; give the forecast that "
-            "was made of it"
+            "the forecast has other series or channels than the table; give the forecast of this "
+            "table"
         )
     h = len(future.times) // S
     answers = future.values.reshape(S, h, C, K)
@@ -53,19 +53,21 @@ def future_section(
         for s, c in islice(product(range(S), range(C)), _SHOWN)
     ]
     whole = "each series" if table.long else "the table"
-    words = f"The {count(h, 'step')} after the end of {whole} (shaded), in the data's units. "
+    words = f"Forecast of the {count(h, 'step')} after the end of {whole} (shaded), in the data's "
+    words += "units. "
     if levels := _levels(future.channels[:K]):
-        words += f"Coloured bands: intervals of {', '.join(levels)} %. "
+        words += f"Coloured bands: {', '.join(levels)} % intervals. "
     if len(cards) < S * C:
-        each = f" of {count(C, 'channel')} each" if C > 1 else ""
+        each = f" with {count(C, 'channel')} each" if C > 1 else ""
         among = f"{S:,} series{each}" if table.long else count(C, "channel")
-        words += f"Drawn are the first {len(cards)} of {among}. "
-    words += f"The forecast comes from {forecast_from or _SCORED}."
+        words += f"Shown are the first {len(cards)} of {among}. "
+    made = f"was {forecast_from}" if forecast_from else f"is {_SCORED}"
+    words += f"The forecasting model {made}."
     return Section("future", "The forecast", f"<p>{escaped(words)}</p>{grid(cards)}")
 
 
 def _levels(columns: tuple[str, ...]) -> list[str]:
-    """Levels of the intervals, rising, from the names of a forecast and its bounds."""
+    """Levels of the intervals, ascending, from the column names of a forecast and its bounds."""
     return [name.removeprefix(f"{columns[0]}-hi-") for name in columns[len(columns) // 2 + 1 :]]
 
 
@@ -89,8 +91,8 @@ def _card(
             ylabel=channel,
             xlabel=time_label(table),
         ),
-        f"Forecast of {name} from {begin} to {last}: it ranges over {span(answers[:, 0])}, the "
-        f"{count(len(known), 'row')} before it over {span(known)}.",
-        f"From {begin} to {last}; before it the last {count(len(known), 'row')}.",
+        f"Forecast of {name} from {begin} to {last}: it ranges from {span(answers[:, 0])}, the "
+        f"{count(len(known), 'row')} before it from {span(known)}.",
+        f"From {begin} to {last}, after the last {count(len(known), 'row')} of the table.",
         name,
     )

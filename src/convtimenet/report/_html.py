@@ -1,6 +1,6 @@
-"""The frame of a page as HTML: style, escaping, numbers in words, cards, tables.
+"""HTML of a report: style, escaping, number formats, cards, tables.
 
-Every function but `clean` takes plain text and escapes it; arguments named `body` are HTML.
+All functions except `clean` take plain text and escape it; arguments named `body` are HTML.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ th,td{padding-right:.5rem}}
 
 @dataclass(frozen=True)
 class Section:
-    """A heading with what stands below it, as HTML."""
+    """A heading and the HTML below it."""
 
     anchor: str
     heading: str
@@ -79,7 +79,7 @@ class Section:
 
 
 def clean(text: str) -> str:
-    """Text without the characters that neither HTML nor SVG may hold."""
+    """Text without the characters that are not allowed in HTML and SVG."""
     return re.sub(
         "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]",
         "\N{REPLACEMENT CHARACTER}",
@@ -88,29 +88,29 @@ def clean(text: str) -> str:
 
 
 def escaped(value: object) -> str:
-    """As HTML text."""
+    """The value as escaped HTML text."""
     return escape(clean(str(value)))
 
 
 def number(value: float) -> str:
-    """Three or four digits of a score."""
+    """A score with three or four digits."""
     if 1000 <= abs(value) < 1e9:
         return f"{value:,.0f}"
     return f"{value:.3f}" if 0.01 <= abs(value) < 1000 else f"{value:.3g}"
 
 
 def count(n: int, what: str) -> str:
-    """As "1 step" or "2 steps"."""
+    """A number with its noun: "1 step" or "2 steps"."""
     return f"{n:,} {what}{'' if n == 1 else 's'}"
 
 
 def percent(share: float) -> str:
-    """A share, NaN where there is nothing to share."""
+    """A fraction in per cent; "none" for NaN, the fraction of nothing."""
     return "none" if np.isnan(share) else f"{100 * share:.1f} %"
 
 
 def span(values: np.ndarray) -> str:
-    """As "0.1 to 2", without missing values."""
+    """The range of the known values, as "0.1 to 2"."""
     values = values[np.isfinite(values)]
     if not len(values):
         return "unknown values"
@@ -118,7 +118,7 @@ def span(values: np.ndarray) -> str:
 
 
 def tile(figure: str, name: str, sentence: str) -> str:
-    """A large number with what it says."""
+    """A large number with its name and an explanation."""
     return (
         f'<div class="card tile"><h3>{escaped(name)}</h3><b>{escaped(figure)}</b>'
         f'<p class="soft">{escaped(sentence)}</p></div>'
@@ -126,7 +126,7 @@ def tile(figure: str, name: str, sentence: str) -> str:
 
 
 def card(body: str, heading: str = "", fit: bool = False) -> str:
-    """Anything on a card; `fit` makes it no wider than that."""
+    """A card around `body`; with `fit` it is only as wide as its content."""
     top = f"<h3>{escaped(heading)}</h3>" if heading else ""
     return f'<div class="card{" fit" if fit else ""}">{top}<div class="scroll">{body}</div></div>'
 
@@ -137,10 +137,10 @@ def grid(cards: Iterable[str], kind: str = "") -> str:
 
 
 def figure(svg: str, alt: str, caption: str, heading: str, wide: bool = False) -> str:
-    """A picture on a card; a `wide` one scrolls where the screen is narrower than it."""
+    """A picture on a card; a `wide` one scrolls on narrow screens."""
     data = base64.b64encode(svg.encode()).decode()
     image = f'<img alt="{escaped(alt)}" src="data:image/svg+xml;base64,{data}">'
-    if wide:  # by finger and by keyboard
+    if wide:  # tabindex, so that it scrolls by keyboard too
         label = escaped(heading)
         image = f'<div class="scroll" tabindex="0" role="region" aria-label="{label}">{image}</div>'
     return (
@@ -152,8 +152,8 @@ def figure(svg: str, alt: str, caption: str, heading: str, wide: bool = False) -
 def score_table(
     caption: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: bool = False
 ) -> str:
-    """The first cell of a row heads it; with "this run" in it, the row is marked. `numbers`
-    aligns every other column to the right."""
+    """A table whose first column holds row headers; rows with "this run" there are highlighted.
+    `numbers` aligns the other columns to the right."""
     kind = ' class="number"' if numbers else ""
     head = "".join(
         f'<th scope="col"{kind if i else ""}>{escaped(name)}</th>' for i, name in enumerate(columns)
@@ -170,14 +170,14 @@ def score_table(
 
 
 def page(title: str, sections: Sequence[Section]) -> str:
-    """The whole file."""
+    """The complete HTML document."""
     links = "".join(f'<li><a href="#{s.anchor}">{escaped(s.heading)}</a></li>' for s in sections)
     body = "".join(
         f'<section aria-labelledby="{s.anchor}"><h2 id="{s.anchor}">{escaped(s.heading)}</h2>'
         f"{s.body}</section>\n"
         for s in sections
     )
-    body = re.sub(r"(?<=\d) %", "&nbsp;%", body)  # one word, not to be broken
+    body = re.sub(r"(?<=\d) %", "&nbsp;%", body)  # no line break before a per cent sign
     policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'

@@ -1,4 +1,4 @@
-"""What a page says about what answers rest on, see `convtimenet.estimators.explain`."""
+"""Pictures and sections of explanations, see `convtimenet.estimators.explain`."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ if TYPE_CHECKING:
 
 _CHANNELS = 20  # shown in a heat map, at most
 _HIDDEN = {
-    "mask": "the network is told that it is missing",
-    "mean": "it is set to the mean of the context",
-    "zero": "it is set to zero after scaling, the middle of what training saw",
+    "mask": "masked as missing",
+    "mean": "set to the mean of the context",
+    "zero": "set to zero after scaling, the middle of the training range",
 }
 
 
 def plot(explanation: Explanation, number: int = 0, channel: int = 0) -> Figure:
-    """Draw what `model.explain` found: a series or case, what each span of it is worth, and where
-    its patches lie.
+    """Draw an explanation from `model.explain`: the series or case, the importance of its spans,
+    and its patches.
 
     Parameters
     ----------
     explanation
-        Of a forecaster, a classifier or a regressor.
+        From a forecaster, a classifier or a regressor.
     number
-        Which of the n series or cases.
+        Index of the series or case.
     channel
-        Of a forecast, which channel; a case shows all of its channels.
+        Index of the channel, for forecasts; a case shows all of its channels.
 
     Raises
     ------
@@ -48,7 +48,7 @@ def plot(explanation: Explanation, number: int = 0, channel: int = 0) -> Figure:
 
 
 def forecast_importance(explanation: ForecastExplanation, n: int, c: int) -> Figure:
-    """Channel `c` of series `n`, drawn."""
+    """Figure of channel `c` of series `n`."""
     require_matplotlib()
     with drawing(WIDTH, 6.2) as drawn:
         network_plots.importance_panels(
@@ -70,7 +70,7 @@ def forecast_importance(explanation: ForecastExplanation, n: int, c: int) -> Fig
 
 
 def case_importance(explanation: CaseExplanation, n: int) -> Figure:
-    """Case `n`, drawn."""
+    """Figure of case `n`."""
     require_matplotlib()
     with drawing(WIDTH, 4.8) as drawn:
         network_plots.importance_panels(
@@ -84,37 +84,37 @@ def case_importance(explanation: CaseExplanation, n: int) -> Figure:
             ylabel="value",
             rows_label="channel",
             first_row=0,
-            heat_label="loss of probability" if explanation.measure == "probability" else "change",
+            heat_label="drop in probability" if explanation.measure == "probability" else "change",
         )
     return drawn
 
 
 def _picture(drawn: Figure) -> str:
-    with drawing(1, 1):  # its style counts when text is written too
+    with drawing(1, 1):  # the style also applies when the figure is saved
         return svg(drawn)
 
 
 def _words(explanation: Explanation, answer: str, moved: str) -> str:
     return (
-        f"<p>One part of a series after the other, a span of one channel, is hidden from the "
-        f"network ({_HIDDEN[explanation.hidden_by]}), and {answer}. {moved} This shows what this "
-        "model reads in these series. It does not show what causes what; and the values do not add "
-        "up, for where two parts say the same, hiding one of them changes little. A model that "
-        "saw no such part missing in training also answers to the gap itself.</p>"
+        f"<p>Each span of each channel is hidden from the network in turn "
+        f"({_HIDDEN[explanation.hidden_by]}), and {answer}. {moved} Importance describes this "
+        "model on these series; it is not causal. Importances do not add up: if two parts carry "
+        "the same information, hiding one of them changes little. A model that saw no such gaps in "
+        "training also reacts to the gap itself.</p>"
     )
 
 
 def forecast_importance_section(
     explanation: ForecastExplanation, scale: np.ndarray, c: int, window: str
 ) -> Section:
-    """What the forecast of one window rests on, drawn for channel `c`.
+    """Explanation of the forecast of one window, drawn for channel `c`.
 
     Parameters
     ----------
     scale
-        (C,) what importance is divided by where channels stand beside one another.
+        (C,) divisor of the importance, to compare channels.
     window
-        Which window, in words.
+        Description of the window.
     """
     importance, spans = explanation.importance[0], explanation.spans
     channel, L = explanation.channels[c], explanation.values.shape[-1]
@@ -124,18 +124,17 @@ def forecast_importance_section(
             _picture(forecast_importance(explanation, 0, c)),
             f"Channel {channel} of {window}: the context, the mean absolute change of the forecast "
             f"when a span of it is hidden, the change by step ahead, and the patches. {top}",
-            f"Channel {channel} of {window}, in the data's units. {top} Bars: how far hiding the "
-            "span moves the forecast, on average over the horizon. Colours: by step ahead, red "
-            "where the span raises the forecast, blue where it lowers it. Lines: from where to "
-            "where each patch reads.",
-            "What each span is worth",
+            f"Channel {channel} of {window}, in the data's units. {top} Bars: mean absolute change "
+            "of the forecast when the span is hidden. Colours: change by step ahead, red where the "
+            "span raises the forecast, blue where it lowers it. Lines: extent of each patch.",
+            "Importance of each span",
         )
     ]
     if len(importance) > 1:
         relative = importance / scale[:, None]
         order = np.argsort(-np.nan_to_num(relative).sum(1), kind="stable")[:_CHANNELS]
         names = [explanation.channels[i] for i in order]
-        most = "" if len(order) == len(relative) else f" The {_CHANNELS} with the largest sum."
+        most = "" if len(order) == len(relative) else f" Shown are the {_CHANNELS} largest sums."
         cards.append(
             figure(
                 network_plots.channel_importance(
@@ -144,8 +143,8 @@ def forecast_importance_section(
                 f"Importance of every span for {len(names)} channels, between "
                 f"{number(float(np.nanmin(relative)))} and {number(float(np.nanmax(relative)))} "
                 "standard deviations.",
-                "Mean absolute change of each channel's own forecast, in its standard deviations: "
-                f"no channel reads another.{most}",
+                "Mean absolute change of each channel's own forecast, in its standard deviations; "
+                f"channels are forecast independently.{most}",
                 "All channels",
             )
         )
@@ -153,10 +152,10 @@ def forecast_importance_section(
         cards.append(_covariates_card(explanation, c))
     words = _words(
         explanation,
-        "the forecast is made again",
-        "The further the forecast moves, the more it rests on that part.",
+        "the forecast is repeated",
+        "The further it moves, the more important is that part.",
     )
-    return Section("importance", "What the forecast rests on", words + grid(cards))
+    return Section("importance", "Explanation of a forecast", words + grid(cards))
 
 
 def _covariates_card(explanation: ForecastExplanation, c: int) -> str:
@@ -167,12 +166,12 @@ def _covariates_card(explanation: ForecastExplanation, c: int) -> str:
     ]
     table = score_table("Importance of covariates", ["covariate", "change"], rows, numbers=True)
     note = f"Mean absolute change of the forecast of {explanation.channels[c]} when the covariate "
-    note += "is hidden altogether, over the horizon too where it is known ahead."
+    note += "is hidden completely, including the horizon if it is known ahead."
     return card(f'{table}<p class="soft">{escaped(note)}</p>', "Covariates")
 
 
 def case_importance_section(explanation: CaseExplanation, names: Sequence[str]) -> Section:
-    """What the answers to a few cases, with these names, rest on."""
+    """Explanations of the predictions for a few cases, with these names."""
     cards = []
     for n, name in enumerate(names):
         importance = explanation.importance[n]
@@ -182,45 +181,42 @@ def case_importance_section(explanation: CaseExplanation, names: Sequence[str]) 
         end = min(end, explanation.lengths[n])
         part = f"channel {at[0]} in steps {first} to {end - 1}"
         if explanation.measure == "number":
-            told = f"Predicted {number(float(explanation.explained[n]))}. It moves most, by "
-            told += f"{-importance[at]:+.3g}, without {part}."
+            caption = f"Predicted {number(float(explanation.explained[n]))}. It changes most, by "
+            caption += f"{-importance[at]:+.3g}, without {part}."
         else:
-            told = f"Probability {explanation.explained[n]:.2f}. "
-            if 0 < importance[at] < 0.005:  # two decimals would say 0.00
-                told += "It hardly falls at all (below 0.005), whichever part is hidden."
+            caption = f"Probability {explanation.explained[n]:.2f}. "
+            if 0 < importance[at] < 0.005:  # two decimals would show 0.00
+                caption += "It drops by less than 0.005, whichever part is hidden."
             elif importance[at] > 0:
-                told += f"It falls most, by {importance[at]:.2f}, without {part}."
+                caption += f"It drops most, by {importance[at]:.2f}, without {part}."
             else:
-                told += "It does not fall, whichever part is hidden."
+                caption += "It does not drop, whichever part is hidden."
         cards.append(
             figure(
                 _picture(case_importance(explanation, n)),
-                f"{name}: its channels, the importance of their spans and the patches. {told}",
-                told,
+                f"{name}: its channels, the importance of their spans and the patches. {caption}",
+                caption,
                 name,
             )
         )
-    meant = "Red parts speak for the class that was predicted: without them its probability falls. "
-    meant += "Blue ones speak against it."
+    legend = "Red parts support the predicted class: without them its probability drops. Blue "
+    legend += "parts count against it."
     if explanation.measure == "number":
-        meant = (
-            "Red parts make the number greater: without them it would be smaller. Blue ones make "
-        )
-        meant += "it smaller."
+        legend = "Red parts raise the predicted number, blue parts lower it."
     words = _words(
         explanation,
-        "the answer asked for again",
-        f"{meant} Grey: nothing there. The lines below are the patches.",
+        "the prediction is repeated",
+        f"{legend} Grey parts have no known values. The lines below are the patches.",
     )
-    return Section("importance", "What the answers rest on", words + grid(cards))
+    return Section("importance", "Explanation of predictions", words + grid(cards))
 
 
 def _most(importance: np.ndarray, spans: np.ndarray) -> str:
     if np.isnan(importance).all():
-        return "Nothing of it is known."
+        return "All of its values are missing."
     at = int(np.nanargmax(importance))
     first, end = spans[at]
     return (
-        f"The forecast moves most, by {number(float(importance[at]))} on average, without steps "
+        f"The forecast changes most, by {number(float(importance[at]))} on average, without steps "
         f"{first} to {end - 1}."
     )

@@ -1,4 +1,4 @@
-"""What every page tells of the network: training, patches, residual scales, kernels."""
+"""Sections that every report has: training, patches, residual scales, kernels."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from convtimenet.report._html import (
 )
 from convtimenet.training.history import History
 
-_DEAD = 1e-3  # a residual scale below this adds next to nothing
-_STILL = 1e-6  # time steps; a patch that moved less did not move
-_SAMPLE_VALUES = 4_000_000  # values read for the histograms of patches, at most
-_SAMPLE = 256  # windows or cases read for them, at most
+_DEAD = 1e-3  # a branch with a residual scale below this contributes next to nothing
+_STILL = 1e-6  # time steps; a patch that moved less counts as not moved
+_SAMPLE_VALUES = 4_000_000  # maximum values read for the histograms of patches
+_SAMPLE = 256  # maximum windows or cases read for them
 
 
 def middle(values: np.ndarray) -> int:
-    """Where the median of `values` (n,) stands; of two the smaller."""
+    """Index of the median of `values` (n,); of the smaller one if there are two."""
     return int(np.argsort(values, kind="stable")[(len(values) - 1) // 2])
 
 
@@ -50,7 +50,7 @@ _LOSSES = {
 
 
 def training_section(history: History, loss_name: str) -> Section:
-    """How training went; `loss_name` is the validation score that training minimised."""
+    """Epochs, losses and learning rates; `loss_name` is the score that training minimised."""
     epochs, best = history.epochs, history.best_epoch
     nan = float("nan")
     loss = {"training": [epoch.train_loss for epoch in epochs]}
@@ -58,21 +58,21 @@ def training_section(history: History, loss_name: str) -> Section:
         loss["validation"] = [epoch.valid.get(loss_name, nan) for epoch in epochs]
     rates = [epoch.lr for epoch in epochs]
     during = count(len(epochs), "epoch")
-    words = f"{during}, {count(history.steps, 'step')} on {escaped(history.device)}; ended "
-    words += f"because: {escaped(history.stopped)}. "
+    words = f"{during}, {count(history.steps, 'step')} on {escaped(history.device)}; end of "
+    words += f"training: {escaped(history.stopped)}. "
     if history.refitted:
         words += f"A new network was then trained on all data for {count(best, 'epoch')} and kept. "
     elif best:
         words += f"The weights of epoch {best} were kept. "
     else:
-        words += "No epoch gave a finite score: these are the initial weights. "
-    words += f"Learning rate {rates[0]:.3g} at first, {rates[-1]:.3g} in the last epoch."
+        words += "No epoch had a finite score, so the initial weights were kept. "
+    words += f"Learning rate: {rates[0]:.3g} in the first epoch, {rates[-1]:.3g} in the last."
     ylabel = _LOSSES[loss_name]
     ends = "; ".join(f"{name} from {number(v[0])} to {number(v[-1])}" for name, v in loss.items())
     curves = figure(
         plots.by_epoch(loss, best, ylabel),
         f"{ylabel.capitalize()} over {during}: {ends}; best epoch {best}.",
-        "Lower is better; validation rising while training falls would mean overfitting.",
+        "Lower is better. If validation rises while training falls, the model overfits.",
         "Loss",
     )
     accuracy = [epoch.valid.get("accuracy", nan) for epoch in epochs]
@@ -80,14 +80,14 @@ def training_section(history: History, loss_name: str) -> Section:
         second = figure(
             plots.by_epoch({"learning rate": rates}, best, "learning rate", from_zero=True),
             f"Learning rate over {during}: {rates[0]:.3g} to {rates[-1]:.3g}.",
-            "How large the steps of training were.",
+            "The learning rate in each epoch.",
             "Learning rate",
         )
     else:
         second = figure(
             plots.by_epoch({"validation": accuracy}, best, "validation accuracy"),
             f"Validation accuracy over {during}, {number(accuracy[-1])} at the end.",
-            "Share of the held-back cases that were right after each epoch.",
+            "Share of validation cases that are correct after each epoch.",
             "Validation accuracy",
         )
     return Section("training", "Training", f"<p>{words}</p>{grid([curves, second])}")
@@ -98,18 +98,18 @@ def training_section(history: History, loss_name: str) -> Section:
 
 @dataclass(frozen=True)
 class PatchMoves:
-    """Where patches lie: (B, C / c, N) each, in time steps of the padded series; NaN for patches
-    of which no value is known."""
+    """Positions of patches, (B, C / c, N) each, in time steps of the padded series; NaN for patches
+    without a known value."""
 
     left: np.ndarray
     right: np.ndarray
     shift: np.ndarray
-    """Of the middle; above 0 is later."""
+    """Offset of the centre; positive is later."""
     widening: np.ndarray
 
 
 def patch_moves(network: ConvTimeNet, x: np.ndarray) -> PatchMoves:
-    """Where the patches of scaled inputs (B, C, L) lie, NaN where a mask has nothing known."""
+    """Positions of the patches of scaled inputs (B, C, L), NaN where missing."""
     inputs = torch.from_numpy(x.astype(np.float32)).to(next(network.parameters()).device)
     edges = deformation(network, inputs, known_in(inputs))
     left, right = (edge.cpu().double().numpy() for edge in edges)
@@ -119,7 +119,7 @@ def patch_moves(network: ConvTimeNet, x: np.ndarray) -> PatchMoves:
 
 
 def sample(n: int, values_each: int) -> np.ndarray:
-    """Numbers of the windows or cases, evenly among all `n`, whose patches are looked at."""
+    """Indices of an evenly spaced sample of `n` windows or cases, for statistics of patches."""
     size = max(1, min(_SAMPLE, _SAMPLE_VALUES // values_each))
     return np.unique(np.linspace(0, n - 1, size).round().astype(int))
 
@@ -135,41 +135,41 @@ def patches_section(
     ylabel: str,
     title: str,
 ) -> Section:
-    """How far patches moved over many inputs, and where they lie on one.
+    """Patch offsets over many inputs, and the patches of one of them.
 
     Parameters
     ----------
     inputs, kind
-        Scaled inputs (B, C, L) and what they are, "windows" or "cases".
+        Scaled inputs (B, C, L), and whether they are "windows" or "cases".
     example
         One scaled input (C, L).
     values
-        (C', n): what is drawn of the example, named by `ylabel` and `title`.
+        (C', n): the values of the example to draw, with `ylabel` and `title`.
     row
-        Which of its patches are drawn: the channel's, or 0 where channels are read together.
+        Index of the patches to draw: the channel, or 0 if channels are read together.
     """
     config = network.config
     size, stride = config.patch_size, config.patch_stride
     words = f"The network reads patches of {size} time steps, one every {stride}. "
     if not config.deformable:
-        words += "Deformation is off in this model: the patches are uniform and cannot move."
+        words += "Deformation is off in this model: all patches are uniform."
         return Section("patches", "Patches", f"<p>{words}</p>")
     moves = patch_moves(network, inputs)
     there = ~np.isnan(moves.shift)
     shift, widening = moves.shift[there], moves.widening[there]
     many = f"{len(inputs)} {kind}"
     if max(np.abs(shift).max(), np.abs(widening).max()) < _STILL:
-        words += f"Deformation is on, but no patch of {many} moved or changed its width: the "
-        words += "patches are uniform, and the offset predictor adds nothing to this model."
+        words += f"Deformation is on, but no patch of {many} has an offset or another width: the "
+        words += "patches are uniform, and the offset predictor has no effect in this model."
         return Section("patches", "Deformable patches", f"<p>{words}</p>")
     far = 100 * float((np.abs(shift) > 0.5).mean())
-    words += f"Over {many} the patches moved by {np.abs(shift).mean():.2f} time steps on "
-    words += f"average, {far:.0f} % of them by more than half a step, and their width changed by "
-    words += f"{widening.mean():+.2f} (range {span(widening)})."
+    words += f"Over {many} the patches are shifted by {np.abs(shift).mean():.2f} time steps on "
+    words += f"average, {far:.0f} % of them by more than half a step; their width changes by "
+    words += f"{widening.mean():+.2f} on average (range {span(widening)})."
     shown = patch_moves(network, example[None])
     left, right, moved = (edges[0, row] for edges in (shown.left, shown.right, shown.shift))
     there = ~np.isnan(left)
-    last = int(np.flatnonzero(there)[-1]) + 1  # masked padding behind the end is not drawn
+    last = int(np.flatnonzero(there)[-1]) + 1  # masked padding after the end is not drawn
     left, right, moved, there = (each[:last] for each in (left, right, moved, there))
     cards = [
         figure(
@@ -183,16 +183,16 @@ def patches_section(
                 ylabel=ylabel,
             ),
             f"{title}: the series and its {there.sum()} patches, of lengths from "
-            f"{span((right - left)[there])} time steps where undeformed patches span {size - 1}.",
-            f"{title}. Each row is a patch: the faint bar is where it would lie undeformed, the "
-            "coloured one where it was read. Hatched: padding.",
-            "Where the patches lie",
+            f"{span((right - left)[there])} time steps; undeformed patches span {size - 1}.",
+            f"{title}. Each row is a patch: the faint bar is its undeformed position, the coloured "
+            "one its actual position. Hatched: padding.",
+            "Positions of the patches",
         ),
         figure(
             network_plots.move_histograms(shift, widening),
-            f"Histograms over {many}: shifts range over {span(shift)}, changes of width "
-            f"over {span(widening)} time steps.",
-            "All at 0 would be plain patching. Patches over padding count too.",
+            f"Histograms over {many}: shifts range from {span(shift)}, changes of width from "
+            f"{span(widening)} time steps.",
+            "Uniform patches would all be at 0. Patches over padding are included.",
             f"Shift and width over {many}",
         ),
     ]
@@ -203,11 +203,11 @@ def patches_section(
 
 
 def weights_sections(network: ConvTimeNet) -> list[Section]:
-    """What the blocks learned: residual scales and kernels."""
+    """Sections about the trained blocks: residual scales and kernels."""
     blocks = [block for block in network.blocks if isinstance(block, Block)]
     sizes = network.config.kernel_sizes
     if network.config.residual == "plain":
-        words = "<p>Residual branches are added as they are in this model: no scales to show.</p>"
+        words = "<p>This model has plain residual connections without learned scales.</p>"
         residuals = Section("residuals", "Residual scales", words)
     else:
         residuals = _residual_section(blocks, sizes)
@@ -225,12 +225,12 @@ def _residual_section(blocks: Sequence[Block], sizes: Sequence[int]) -> Section:
         for i, value in enumerate(values, start=1)
         if abs(value) < _DEAD
     ]
-    words = "Each block adds its branches scaled by a learned number a. "
+    words = "Each block adds its branches, multiplied by a learned scale a. "
     if dead:
-        words += f"Below {_DEAD} in size, so adding next to nothing: {', '.join(dead)}. The paper "
-        words += "counts scales that go to 0 among the signs of failure."
+        words += f"Scales with an absolute value below {_DEAD}, whose branches contribute next to "
+        words += f"nothing: {', '.join(dead)}. The paper takes scales near 0 as a sign of failure."
     else:
-        words += f"None is below {_DEAD} in size."
+        words += f"No scale has an absolute value below {_DEAD}."
     rows = [
         [str(i + 1), str(k), *(f"{values[i]:.3g}" for values in scales.values())]
         for i, k in enumerate(sizes)
@@ -240,7 +240,7 @@ def _residual_section(blocks: Sequence[Block], sizes: Sequence[int]) -> Section:
         network_plots.residual_bars(scales, sizes),
         f"Residual scales of {count(len(blocks), 'block')}: {span(np.array([*scales.values()]))}; "
         f"{len(dead)} of them near 0.",
-        "The longer a bar, the more of its branch is added to the tokens.",
+        "The longer a bar, the larger the contribution of its branch.",
         "Scale per block",
     )
     cards = grid([picture, card(table, "Values")])
@@ -266,7 +266,7 @@ def _kernel_section(blocks: Sequence[Block], sizes: Sequence[int]) -> Section:
                 f"Block {i}, kernel of {k} tokens",
             )
         )
-    words = "<p>What each block looks at: weights of the large kernel with the small one merged "
-    words += "into it, against the distance in tokens. Each row is one token dimension's kernel, "
-    words += "red above 0, blue below; the line is their mean size.</p>"
+    words = "<p>Weights of each block's large kernel, with the small one merged into it, by offset "
+    words += "in tokens. Each row is the kernel of one token dimension, red above 0, blue below; "
+    words += "the line is the mean absolute weight.</p>"
     return Section("kernels", "Kernels", words + grid(cards, "small"))

@@ -1,6 +1,6 @@
-"""Pictures of a network: its patches, residual scales and kernels, and what its answers rest on.
+"""Pictures of a network: patches, residual scales, kernels, explanations.
 
-Each is one SVG text that stands alone, see `_canvas`. Shape legend: `convtimenet._shapes`.
+Each is a self-contained SVG text, see `_canvas`. Shape legend: `convtimenet._shapes`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_MANY_PATCHES = 150  # boxes of more patches are drawn as pixels
+_MANY_PATCHES = 150  # boxes of more patches are rasterised
 
 
 def patch_boxes(
@@ -48,10 +48,10 @@ def patch_boxes(
     values
         (C, n), n time steps without padding.
     left, right, shift
-        (N,) edges, and how far the middle moved, in time steps of the padded series; NaN for a
-        patch that is not drawn.
+        (N,) edges and shift of the centre, in time steps of the padded series; NaN for a patch that
+        is not drawn.
     stride, patch_size
-        S and P: patch i starts out at i S and spans P points.
+        S and P: undeformed, patch i begins at i S and spans P points.
     """
     from matplotlib import cm, colormaps, colors
 
@@ -89,7 +89,7 @@ def patch_boxes(
 
 
 def move_histograms(shift: np.ndarray, widening: np.ndarray) -> str:
-    """How far patches moved and how much wider they became, in time steps; any shape."""
+    """Histograms of the patches' shifts and changes of width, in time steps; any shape."""
     with drawing(WIDTH, 5.0) as figure:
         panels = (
             (shift, "shift (time steps; right of 0 is later)", BLUE),
@@ -107,14 +107,14 @@ def move_histograms(shift: np.ndarray, widening: np.ndarray) -> str:
 
 
 def _around(values: np.ndarray) -> tuple[float, float]:
-    """A range that holds all values and zero, not of width nought."""
+    """A range of non-zero width that contains all values and zero."""
     low, high = min(float(values.min()), 0.0), max(float(values.max()), 0.0)
     margin = max(0.03 * (high - low), 1e-6)
     return low - margin, high + margin
 
 
 def residual_bars(scales: Mapping[str, Sequence[float]], kernel_sizes: Sequence[int]) -> str:
-    """Learnable residual scales, a pair of bars per block."""
+    """Learned residual scales, a pair of bars per block."""
     with drawing(WIDTH, 2.7) as figure:
         axes = figure.add_subplot()
         blocks = np.arange(len(kernel_sizes))
@@ -174,22 +174,22 @@ def importance_panels(
     bars: np.ndarray | None = None,
     bars_label: str = "",
 ) -> None:
-    """A series, what its spans are worth, and its patches, one below the other.
+    """A series, the importance of its spans, and its patches, one below the other.
 
     Parameters
     ----------
     values
         (C, n).
     spans
-        (M, 2), first step and the step behind the last.
+        (M, 2), first step and last step + 1.
     heat
-        (rows, M), coloured about zero; NaN is grey. Rows are numbered from `first_row`.
+        (rows, M), with colours centred at zero; NaN is grey. Rows are numbered from `first_row`.
     left, right
         (N,) edges of the patches; NaN for a patch that is not drawn.
     now
         The time step that the axis calls 0.
     bars
-        (M,) importance as steps, above the heat map.
+        (M,) importance, drawn as bars above the heat map.
     """
     n = values.shape[1]
     heights = (2, 1, 2, 0.9) if bars is not None else (2, 2, 0.9)
@@ -206,7 +206,7 @@ def importance_panels(
         axes.set_ylabel(bars_label)
     heat_map(figure, heated, spans - now, heat, rows_label, first_row, heat_label)
     there = np.flatnonzero(~np.isnan(left))
-    for lane in range(3):  # neighbours overlap
+    for lane in range(3):  # in three lanes, because neighbours overlap
         some = there[there % 3 == lane]
         bottom.hlines(
             np.full(len(some), lane), left[some] - now, right[some] - now, color=INK, linewidth=1.6
@@ -228,7 +228,8 @@ def heat_map(
     first_row: int,
     label: str,
 ) -> None:
-    """Numbers (rows, M) over spans (M, 2), red above 0 and blue below where there are such."""
+    """Heat map of (rows, M) over spans (M, 2): red above 0, blue below; shades of blue if no value
+    is negative."""
     from matplotlib import cm, colormaps, colors
 
     reach = max(float(np.nanmax(np.abs(heat), initial=0)), 1e-12)
@@ -253,7 +254,7 @@ def heat_map(
 def channel_importance(
     importance: np.ndarray, spans: np.ndarray, names: Sequence[str], label: str
 ) -> str:
-    """Importance (C, M) of every channel's spans for its own forecast, steps counted back."""
+    """Importance (C, M) of every channel's spans for its forecast; steps count back from it."""
     with drawing(WIDTH, min(1.4 + 0.24 * len(names), 6.0)) as figure:
         axes = figure.add_subplot()
         heat_map(figure, axes, spans, importance, "", 0, label)

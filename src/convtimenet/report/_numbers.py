@@ -1,4 +1,4 @@
-"""What only a regression page has: predicted against true, residuals, and its largest errors."""
+"""Sections of a regression report: scores, predicted against true, residuals, largest errors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LARGEST_SHOWN = 4
 def number_sections(
     model: ConvTimeNetRegressor, cases: Cases, baseline: Scores | None
 ) -> list[Section]:
-    """The scores first."""
+    """All sections, scores first."""
     if cases.labels is None:
         raise DataError("expected a target for every case, found none; give labelled cases")
     truth = numeric_targets(cases.labels)
@@ -35,34 +35,37 @@ def number_sections(
         _largest_section(model, cases, truth, predicted),
         _importance_section(model, cases, truth, predicted),
         case_patches_section(
-            model, cases, typical, f"Case {typical}, {_told(truth, predicted, typical)}"
+            model,
+            cases,
+            typical,
+            f"Case {typical}, {_true_and_predicted(truth, predicted, typical)}",
         ),
     ]
 
 
-def _told(truth: np.ndarray, predicted: np.ndarray, case: int) -> str:
+def _true_and_predicted(truth: np.ndarray, predicted: np.ndarray, case: int) -> str:
     return f"{number(float(truth[case]))}, predicted {number(float(predicted[case]))}"
 
 
 def _scores_section(truth: np.ndarray, predicted: np.ndarray, baseline: Scores) -> Section:
     tiles = []
     for key, name, score, what in (
-        ("mse", "MSE", scores.mse, "Mean squared error, in squares of the targets' unit."),
+        ("mse", "MSE", scores.mse, "Mean squared error, in the squared unit of the targets."),
         ("mae", "MAE", scores.mae, "Mean absolute error, in the targets' unit."),
     ):
         ours, constant = score(truth, predicted), baseline.get(key)
         if constant is not None:
-            what += f" Always answering the mean of training gives {number(constant)}"
+            what += f" Always predicting the training mean gives {number(constant)}"
             if constant > 0:
                 change = 100 * (ours / constant - 1)
                 what += f": this model is {abs(change):.0f} % {'lower' if change < 0 else 'higher'}"
             what += "."
         tiles.append(tile(number(ours), name, what))
     if len(truth) > 1:
-        what = "Share of the variance of these targets that the predictions explain: 1 is exact, 0 "
-        what += "what their own mean would get."
+        what = "Share of the targets' variance that the predictions explain: 1 is exact, 0 is as "
+        what += "good as predicting their mean."
         tiles.append(tile(f"{r2_score(truth, predicted):.3f}", "R2", what))
-    what = f"All scored once. Targets range over {span(truth)}, predictions over {span(predicted)}."
+    what = f"All scored once. Targets range from {span(truth)}, predictions from {span(predicted)}."
     tiles.append(tile(f"{len(truth):,}", "Cases", what))
     return Section("scores", "Scores", grid(tiles, "tiles"))
 
@@ -71,22 +74,22 @@ def _fit_section(truth: np.ndarray, predicted: np.ndarray) -> Section:
     residual = predicted - truth
     bias = float(residual.mean())
     side = "high" if bias > 0 else "low"
-    words = f"Predictions are {number(abs(bias))} too {side} on average; half of them are off by "
-    words += f"no more than {number(float(np.median(np.abs(residual))))}."
+    words = f"Predictions are {number(abs(bias))} too {side} on average; the median absolute error "
+    words += f"is {number(float(np.median(np.abs(residual))))}."
     cards = [
         figure(
             plots.predicted_against_true(truth, predicted),
-            f"Predicted against true numbers of {len(truth)} cases: truths over {span(truth)}, "
-            f"predictions over {span(predicted)}.",
-            "A dot per case; on the line a prediction is exact, above it too high.",
+            f"Predicted against true numbers of {len(truth)} cases: true from {span(truth)}, "
+            f"predicted from {span(predicted)}.",
+            "One dot per case; predictions on the line are exact, above it too high.",
             "Predicted and true",
         ),
         figure(
             plots.residuals(predicted, residual),
-            f"Residuals of {len(truth)} cases against what was predicted, and their histogram: "
-            f"they range over {span(residual)}.",
-            "Predicted less true, against what was predicted, and how often. A slope or a funnel "
-            "would mean errors that depend on the number itself.",
+            f"Residuals of {len(truth)} cases against the predictions, and their histogram: "
+            f"they range from {span(residual)}.",
+            "Predicted minus true against predicted, and the histogram. A slope or a funnel means "
+            "that errors depend on the predicted number.",
             "Residuals",
         ),
     ]
@@ -99,18 +102,21 @@ def _largest_section(
     off = predicted - truth
     cards = []
     for case in np.argsort(-np.abs(off), kind="stable")[:_LARGEST_SHOWN].tolist():
-        told = f"Predicted {number(float(predicted[case]))}, {number(abs(float(off[case])))} too "
-        told += f"{'high' if off[case] > 0 else 'low'}: the true number is "
-        told += f"{number(float(truth[case]))}."
-        cards.append(case_card(model, cases, case, told, f"Case {case}"))
-    words = "Wrong targets, or truly hard? One line per channel, as the network reads it."
+        caption = (
+            f"Predicted {number(float(predicted[case]))}, {number(abs(float(off[case])))} too "
+        )
+        caption += f"{'high' if off[case] > 0 else 'low'}: the true number is "
+        caption += f"{number(float(truth[case]))}."
+        cards.append(case_card(model, cases, case, caption, f"Case {case}"))
+    words = "Check whether the targets of these cases are correct. One line per channel, as the "
+    words += "network reads it."
     return Section("largest", "Largest errors", f"<p>{words}</p>{grid(cards)}")
 
 
 def _importance_section(
     model: ConvTimeNetRegressor, cases: Cases, truth: np.ndarray, predicted: np.ndarray
 ) -> Section:
-    """The smallest, the median and the largest prediction, and the worst."""
+    """The cases with the smallest, the median and the largest prediction and the largest error."""
     order = np.argsort(predicted, kind="stable")
     named = {
         int(order[0]): "smallest prediction",
@@ -119,6 +125,7 @@ def _importance_section(
         int(np.abs(predicted - truth).argmax()): "largest error",
     }
     names = [
-        f"Case {case}: {_told(truth, predicted, case)} ({what})" for case, what in named.items()
+        f"Case {case}: {_true_and_predicted(truth, predicted, case)} ({what})"
+        for case, what in named.items()
     ]
     return case_importance_section(model.explain(cases.subset(np.array([*named]))), names)

@@ -1,6 +1,6 @@
-"""Pictures of a run: its training, its forecasts and their errors, its classes, numbers and cases.
+"""Pictures of a run: training curves, forecasts, errors, confusion matrix, residuals, cases.
 
-Each is one SVG text that stands alone, see `_canvas`. Shape legend: `convtimenet._shapes`.
+Each is a self-contained SVG text, see `_canvas`. Shape legend: `convtimenet._shapes`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from convtimenet.report._canvas import (
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_NUMBERED_CLASSES = 25  # counts of more classes do not fit their cells
+_NUMBERED_CLASSES = 25  # with more classes the counts do not fit into the cells
 
 
 def by_epoch(
@@ -42,7 +42,7 @@ def by_epoch(
     Parameters
     ----------
     curves
-        Name to values, one per epoch; NaN where there is none.
+        Name to values, one per epoch; NaN if there is none.
     best
         Number of the epoch to mark; 0 for none.
     """
@@ -83,17 +83,16 @@ def forecast_window(
     ylabel: str,
     xlabel: str,
 ) -> str:
-    """The end of a context, what followed it where that is known, and the forecast.
+    """The end of a context, the forecast, and the actual values if they are known.
 
     Parameters
     ----------
     times
         (n,) datetime64 or integers: context and horizon.
     truth
-        (n,) in the data's units, NaN where missing; or (n - H,) where the forecast is of what is
-        still to come.
+        (n,) in the data's units, NaN where missing; or (n - H,) if the horizon is in the future.
     answers
-        (H, K) for the last H of `times`: forecast, and bounds of intervals from the lowest to the
+        (H, K) for the last H of `times`: the forecast, then the bounds of intervals from lowest to
         highest.
     """
     forecast, *bounds = answers.T
@@ -102,7 +101,7 @@ def forecast_window(
         x = time_axis(axes, times)
         n, H = len(times), len(forecast)
         known = np.flatnonzero(np.isfinite(truth[: n - H]))
-        now = int(known[-1]) if len(known) else n - H  # the last known value, where there is one
+        now = int(known[-1]) if len(known) else n - H  # at the last known value, if there is one
         last, ahead = truth[now : n - H][:1], np.r_[now : n - H][:1]
         ahead = x[np.append(ahead, np.arange(n - H, n))]
         for k in range(len(bounds) // 2):
@@ -111,12 +110,12 @@ def forecast_window(
         dots = "o" if n <= 40 else None
         axes.axvspan(x[now], x[-1], color="#f3f3f3", linewidth=0, zorder=0)
         axes.plot(x[: len(truth)], truth, color=INK, marker=dots, markersize=2.2, linewidth=1.1)
-        # joined to the last known value, so that a horizon of one step shows too
+        # joined to the last known value, so that a horizon of one step is visible too
         joined = np.concatenate([last, forecast])
         axes.plot(ahead, joined, color=ORANGE, marker=dots, markersize=2.2)
         axes.set_xlim(x[0], x[-1])
         axes.set_ylabel(short(ylabel, 34))
-        axes.set_xlabel(short(xlabel, 40), loc="left")  # right: the date
+        axes.set_xlabel(short(xlabel, 40), loc="left")  # matplotlib puts the date on the right
         ends = [(float(forecast[-1]), "forecast", ORANGE)]
         if len(truth) == n and len(found := truth[np.isfinite(truth)]):
             ends.append((float(found[-1]), "truth", INK))
@@ -133,14 +132,14 @@ def error_over_time(
     xlabel: str,
     joined: bool = True,
 ) -> str:
-    """Error (n,) of every window against `times` (n,), when it was forecast.
+    """Error (n,) of every window by the start of its forecast, `times` (n,).
 
     Parameters
     ----------
     marks
-        Name to the numbers of the windows to mark.
+        Name to the indices of the windows to mark.
     joined
-        Whether the windows follow one another: a line, else dots.
+        Draw a line, for windows of one series; else dots.
     """
     with drawing(WIDTH, 2.7) as figure:
         axes = figure.add_subplot()
@@ -154,14 +153,14 @@ def error_over_time(
             at = list(windows)
             axes.plot(x[at], errors[at], shape, color=colour, markersize=6, label=name)
         axes.set_ylim(bottom=0)
-        axes.set_xlabel(short(xlabel, 40), loc="left")  # right: the date
+        axes.set_xlabel(short(xlabel, 40), loc="left")  # matplotlib puts the date on the right
         axes.set_ylabel(ylabel)
         figure.legend(loc="outside upper center", ncols=3, frameon=False, fontsize=8)
         return svg(figure)
 
 
 def error_by_step(errors: np.ndarray, *, ylabel: str, xlabel: str) -> str:
-    """Error (H,) against the number of steps ahead."""
+    """Error (H,) by step ahead."""
     with drawing(WIDTH, 2.7) as figure:
         axes = figure.add_subplot()
         steps = np.arange(1, len(errors) + 1)
@@ -178,8 +177,8 @@ def error_by_step(errors: np.ndarray, *, ylabel: str, xlabel: str) -> str:
 
 
 def coverage_by_step(curves: Mapping[float, np.ndarray], *, xlabel: str) -> str:
-    """Share (H,) of truths inside intervals by steps ahead, one line per level in per cent; dashed
-    is what was asked for."""
+    """Coverage (H,) of intervals by step ahead, one line per level in per cent; the nominal level
+    is dashed."""
     from matplotlib import colormaps
 
     with drawing(WIDTH, 2.7) as figure:
@@ -200,13 +199,13 @@ def coverage_by_step(curves: Mapping[float, np.ndarray], *, xlabel: str) -> str:
         axes.yaxis.grid(True, color=FAINT, linewidth=0.6)
         whole_ticks(axes.xaxis)
         axes.set_xlabel(xlabel)
-        axes.set_ylabel("truths inside (%)")
+        axes.set_ylabel("coverage (%)")
         label_ends(axes, ends)
         return svg(figure)
 
 
 def confusion_matrix(counts: np.ndarray, labels: Sequence[str]) -> str:
-    """Counts (K, K), a row per true class, coloured by the share of its row."""
+    """Counts (K, K), a row per true class, coloured by their share of the row."""
     K = len(labels)
     size = min(max(WIDTH, 1.4 + 0.34 * K), 12.0)
     with drawing(size, size * 0.92) as figure:
@@ -235,7 +234,7 @@ def confusion_matrix(counts: np.ndarray, labels: Sequence[str]) -> str:
 
 
 def predicted_against_true(truth: np.ndarray, predicted: np.ndarray) -> str:
-    """A dot (n,) per case, about the line on which both are equal."""
+    """A dot per case, (n,), and the line of equality."""
     with drawing(WIDTH, WIDTH * 0.92) as figure:
         axes = figure.add_subplot()
         ends = np.array([min(truth.min(), predicted.min()), max(truth.max(), predicted.max())])
@@ -251,14 +250,14 @@ def predicted_against_true(truth: np.ndarray, predicted: np.ndarray) -> str:
 
 
 def residuals(predicted: np.ndarray, residual: np.ndarray) -> str:
-    """Residuals (n,) against predictions (n,), and how often each occurs."""
+    """Residuals (n,) against predictions (n,), and their histogram."""
     with drawing(WIDTH, WIDTH * 0.92) as figure:
         left, right = figure.subplots(1, 2, sharey=True, width_ratios=(3, 1))
         _dots(left, predicted, residual)
         for axes in (left, right):
             axes.axhline(0, color=GREY, linewidth=0.8, linestyle=(0, (4, 3)), zorder=0)
         left.set_xlabel("predicted")
-        left.set_ylabel("predicted less true")
+        left.set_ylabel("predicted minus true")
         bins = int(np.clip(np.sqrt(len(residual)), 5, 41))
         counts, edges = np.histogram(residual, bins=bins)
         right.stairs(counts, edges, orientation="horizontal", fill=True, color=BLUE)
@@ -276,7 +275,7 @@ def _dots(axes: Axes, x: np.ndarray, y: np.ndarray) -> None:
 
 
 def case_lines(values: np.ndarray) -> str:
-    """Every channel of one case, scaled (C, n)."""
+    """All channels (C, n) of one case, scaled."""
     with drawing(WIDTH, 2.4) as figure:
         axes = figure.add_subplot()
         draw_series(axes, np.arange(values.shape[1]), values)

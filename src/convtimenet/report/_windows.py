@@ -1,6 +1,6 @@
-"""Windows of a table, wide or long: what they read, what is forecast for them, whose they are.
+"""Windows of a wide or long table: their contexts, forecasts, series and time stamps.
 
-A window is known by the row of the table from which on it forecasts.
+A window is identified by the first row of the table that it forecasts.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from convtimenet.data.tables import Table, crop, select_series
-from convtimenet.data.timestamps import show_time, to_local
+from convtimenet.data.timestamps import show_in
 from convtimenet.data.windows import Scaler
 from convtimenet.errors import DataError
 from convtimenet.estimators.forecasting.forecaster import ConvTimeNetForecaster
 
 
 def series_of(table: Table, row: int) -> tuple[Table, int]:
-    """The series that a row of a table belongs to, and the row's number in it."""
+    """The series of a row of a table, and the row's index in it."""
     if not table.long:
         return table, row
     number = int(np.searchsorted(table.bounds, row, side="right")) - 1
@@ -26,25 +26,26 @@ def series_of(table: Table, row: int) -> tuple[Table, int]:
 
 
 def scaler_of(model: ConvTimeNetForecaster, series: Table) -> Scaler:
-    """What training scaled the channels of a series with, (C, 1) each."""
+    """The training scaler of a series, (C, 1)."""
     if model.scaler_.centre.ndim == 2:
         return model.scaler_
     seen = model.tail_.ids.tolist()
     if series.ids[0] not in seen:
         raise DataError(
-            f"the page shows series that training saw, found {series.ids[0]!r}; leave it out"
+            f"a report can only show series of the training table, found {series.ids[0]!r}; leave "
+            "it out"
         )
     return model.scaler_[seen.index(series.ids[0])]
 
 
 def context_of(model: ConvTimeNetForecaster, table: Table, now: int) -> Table:
-    """What a window that starts to forecast at row `now` reads: its last rows, L at most."""
+    """The context of the window that forecasts from row `now`: at most L rows."""
     series, at = series_of(table, now)
     return crop(series, at - model.network_.config.context_length, at)
 
 
 def ahead_of(model: ConvTimeNetForecaster, table: Table, now: int) -> Table | None:
-    """The rows that it forecasts, where their covariates are read."""
+    """The rows of its horizon, if the model reads covariates known ahead."""
     if not model.futr_exog:
         return None
     series, at = series_of(table, now)
@@ -54,8 +55,8 @@ def ahead_of(model: ConvTimeNetForecaster, table: Table, now: int) -> Table | No
 def window_answers(
     model: ConvTimeNetForecaster, table: Table, now: int, levels: Sequence[float] = ()
 ) -> np.ndarray:
-    """Forecast from row `now` of a table on, with the covariates of the rows ahead, and the bounds
-    of intervals from the lowest to the highest: (H, C, K) in the data's units."""
+    """The forecast from row `now` and its bounds, lowest to highest: (H, C, K) in the data's
+    units."""
     context, ahead = context_of(model, table, now), ahead_of(model, table, now)
     found = model.forecast_table(context, level=levels or None, future=ahead)
     return found.reshape(model.network_.config.outputs, len(table.channels), -1)
@@ -64,8 +65,8 @@ def window_answers(
 def errors_by_channel(
     model: ConvTimeNetForecaster, table: Table, now: int, forecast: np.ndarray
 ) -> np.ndarray:
-    """Each channel's share (C,) of the squared error of a forecast (H, C) from row `now` on, as
-    training weighs it."""
+    """Each channel's share (C,) of the squared error of a forecast (H, C) from row `now`, in
+    training standard deviations."""
     scale = scaler_of(model, series_of(table, now)[0]).scale[:, 0]
     squares = np.square((forecast - table.values[now : now + len(forecast)]) / scale)
     squares = np.where(np.isnan(squares), 0, squares)  # of missing values
@@ -73,25 +74,21 @@ def errors_by_channel(
 
 
 def whose(table: Table, row: int) -> str:
-    """Of which series, in words; nothing for the only one."""
+    """Text "of <id> " for a series of a long table, else empty."""
     return f"of {series_of(table, row)[0].ids[0]} " if table.long else ""
 
 
 def rows_before(context: int, horizon: int) -> int:
-    """Rows of a context that are drawn before a forecast."""
+    """Number of context rows drawn before a forecast."""
     return min(context, max(horizon, 24))
 
 
 def when(table: Table, row: int) -> str:
-    """A row's time stamp, for people; without the time where all stamps are at midnight."""
-    stamp = show_time(table.times[row], table.time_zone).replace("T", " ")
-    if " 00:00:00" in stamp:
-        local = to_local(table.times, table.time_zone)
-        if (local.astype("datetime64[D]") == local).all():
-            return stamp[:10]
+    """A row's time stamp for readers; only the date if all stamps are at midnight."""
+    stamp = show_in(table.times, table.times[row], table.time_zone).replace("T", " ")
     return re.sub(r"( \d\d:\d\d):00(?!\.)", r"\1", stamp)
 
 
 def time_label(table: Table) -> str:
-    """Name of the time axis."""
+    """Label of the time axis."""
     return f"{table.time_name} ({table.time_zone})" if table.time_zone else table.time_name

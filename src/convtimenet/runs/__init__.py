@@ -1,1 +1,1 @@
-"""A fit and its test, beside published numbers."""
+"""Runs: fit a model and score it on a test split, with published scores for comparison."""

@@ -1,4 +1,4 @@
-"""Answers to cases as CSV."""
+"""Predictions for labelled cases, written as CSV."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from convtimenet.files import whole_file
 
 
 def write_classes(path: str | Path, model: ConvTimeNetClassifier, cases: Cases) -> np.ndarray:
-    """Write predicted class and probabilities (six digits) of every case; returns the classes,
+    """Write the predicted class and probabilities (six digits) of every case; returns the classes,
     (n,)."""
     probabilities = model.predict_proba(cases)
     predicted = model.classes_[probabilities.argmax(axis=1)]
@@ -28,8 +28,8 @@ def write_classes(path: str | Path, model: ConvTimeNetClassifier, cases: Cases) 
 
 
 def write_numbers(path: str | Path, model: ConvTimeNetRegressor, cases: Cases) -> np.ndarray:
-    """Write the predicted number of every case, with the digits that the spread of the training
-    targets supports; returns them exactly, (n,)."""
+    """Write the predicted number of every case, rounded to a precision that suits the spread of the
+    training targets; returns the numbers unrounded, (n,)."""
     predicted = model.predict(cases)
     least = decimals_for(float(model.target_scaler_.scale.max()))
     _write(path, ["number"], ([shortened(number, least)] for number in predicted.tolist()))

@@ -37,24 +37,25 @@ def evaluate_dataset(
     name
         A registered name or alias (`convtimenet.datasets.names`).
     h
-        Horizon for forecasting sets; the paper's shortest by default.
+        Horizon for forecasting sets; by default the shortest in the paper.
     preset
-        "paper" for its hyper-parameters, "auto" for those derived from the data.
+        "paper" for the paper's hyper-parameters, "auto" for settings derived from the data.
     protocol
         "honest" or "paper", see `TrainConfig.protocol`.
     settings
         Further parameters of the estimator.
     resume
-        Folder of checkpoints to go on from and to write, as for ``fit``.
+        Folder of checkpoints to resume from and to write, as for ``fit``.
     level
-        Per cents of intervals whose coverage and width the result shall hold, for forecasting sets.
+        For forecasting sets: levels in per cent of intervals to score; the result holds their
+        coverage and width.
 
     Raises
     ------
     DatasetError
-        If the set is unknown, absent and unreachable.
+        If the data set is unknown, or not in the data home and cannot be fetched.
     ConfigError
-        If a setting is out of range or the paper has no preset for the set.
+        If a setting is out of range, or the paper has no preset for the data set.
     """
     if preset not in ("paper", "auto"):
         raise ConfigError(f"preset must be 'paper' or 'auto', found {preset!r}")
@@ -103,7 +104,7 @@ def registered_table(name: str) -> tuple[ForecastData, Table]:
     Raises
     ------
     DatasetError
-        If it is no forecasting set, or absent and unreachable.
+        If it is not a forecasting set, or not in the data home and cannot be fetched.
     """
     data, info = datasets.load_forecasting(name), datasets.info(name)
     assert isinstance(info, ForecastingInfo)

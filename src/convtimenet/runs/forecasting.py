@@ -1,4 +1,4 @@
-"""A forecaster fitted to a table, and scored on the part of it that training did not see."""
+"""Run of a forecaster: fit it to a table and score it on a test split."""
 
 from __future__ import annotations
 
@@ -27,30 +27,33 @@ from convtimenet.wording import listing
 
 @dataclass(frozen=True, kw_only=True)
 class ForecastRun:
-    """A fitted forecaster with the table and test it was scored on."""
+    """A fitted forecaster with its table and its evaluation on the test split."""
 
     result: Result
     model: ConvTimeNetForecaster
     table: Table
     evaluation: ForecastEvaluation | None
-    """None where no rows were kept for a test."""
+    """None without a test split."""
     scored: ConvTimeNetForecaster | None = None
-    """The forecaster that was scored, where a second training made another of `model`."""
+    """The forecaster that was scored, if `model` is the one after a second training."""
     future: Table | None = None
-    """The forecast of the rows after the table, for the page; None where none was made."""
+    """The forecast of the rows after the table, for the report; None if there is none."""
 
     def write_report(self, path: str | Path) -> Path:
-        """Write the HTML page of this run.
+        """Write the HTML report of this run.
 
         Raises
         ------
         DataError
-            If no rows were kept for a test.
+            If there was no test split.
         """
         from convtimenet.report import forecast_report
 
         if self.evaluation is None:
-            raise DataError("no rows were kept for a test, so there is nothing to report")
+            raise DataError(
+                "there was no test split, so there are no scores to report; give more rows or a "
+                "test_fraction above 0"
+            )
         result = self.result
         return forecast_report(
             path,
@@ -77,18 +80,18 @@ def fit_forecaster(
     level: Any = None,
     forecasts: bool = False,
 ) -> ForecastRun:
-    """Fit on the rows before `split`, score every window with targets in [split[1], end).
+    """Fit with `split` (train_end, valid_end), score every window with targets in [valid_end, end).
 
-    Without a split the model has all rows and nothing is scored. With `level`, per cents, the
-    result holds coverage and width of such intervals. If it `forecasts` afterwards, the model is
-    trained again on all rows once it has been scored, where its settings say so.
+    Without a split the model is fitted to all rows and not scored. With `level`, in per cent, the
+    result holds coverage and width of such intervals. If `forecasts`, the model will be used to
+    forecast: after it has been scored it is trained again on all rows, if its settings say so.
 
     Raises
     ------
     ConfigError
-        If a level is no per cent, or no rows are held back of a long table.
+        If a level is not in per cent, or a long table has no validation split for intervals.
     DataError
-        If rows are too few for a level; the message names the largest that is possible.
+        If there are too few rows for a level; the message names the largest possible one.
     """
     if level is not None:
         _check_calibration(model, table, split, check_levels(level))
@@ -128,7 +131,7 @@ def _check_calibration(
     split: tuple[Rows, Rows] | None,
     levels: tuple[float, ...],
 ) -> None:
-    """Find out before training that intervals of these levels could not be calibrated."""
+    """Check before training that intervals of these levels can be calibrated."""
     L, h, lengths = _context(model, table.lengths), model.h, table.lengths
     if split is None:
         fraction = (model.training or {}).get(
@@ -144,20 +147,20 @@ def _check_calibration(
 
 
 def _check_folds(model: ConvTimeNetForecaster, lengths: np.ndarray, L: int) -> None:
-    """Refuse intervals without rows held back where trainings on earlier rows would take long."""
+    """Refuse intervals without a validation split if cross-calibration would take too long."""
     preset = model.preset_for(int(np.median(lengths)), len(lengths)).train
     own = {"epochs": model.n_epochs, "batch_size": model.batch_size}
     given = {name: number for name, number in own.items() if number is not None}
     config = TrainConfig.from_dict({**preset, **given, **(model.training or {})})
     if fold_steps(int(np.maximum(0, lengths - L - model.h + 1).sum()), config) > MOST_FOLD_STEPS:
         raise ConfigError(
-            "intervals come from the errors on rows held back, and a validation_fraction of 0 "
-            "holds none back; give it another"
+            "intervals are calibrated on the validation split, and validation_fraction=0 leaves "
+            "none; use a larger one"
         )
 
 
 def _context(model: ConvTimeNetForecaster, rows: np.ndarray) -> int:
-    """Steps that a model will read when it trains on so many rows of each series, at least."""
+    """Minimum context length of a model that is trained on `rows` rows of each series."""
     usual = model.preset_for(max(1, int(np.median(rows))), len(rows)).context_length or 0
     return model.input_size or max(2 * model.h, usual)
 
@@ -171,16 +174,16 @@ def forecast_table(
     resume: str | Path | None = None,
     level: Any = None,
 ) -> ForecastRun:
-    """Fit a user's own table and score its last part, which training does not see.
+    """Fit a user's table and score the test split at its end.
 
-    A table too short for that, or a `test_fraction` of 0, is trained on whole and not scored.
-    `level` is as for `fit_forecaster`.
+    If the table is too short for a test split, or `test_fraction` is 0, all rows are used for
+    training and nothing is scored. `level` is as for `fit_forecaster`.
 
     Raises
     ------
     ConfigError
-        If `test_fraction` is not at least 0 and below 1, the horizon no number of steps, or
-        intervals of a level cannot be had.
+        If `test_fraction` is not at least 0 and below 1, the horizon is not a number of steps, or
+        intervals of a level are not possible.
     """
     if not 0 <= test_fraction < 1:
         raise ConfigError(f"test_fraction must be at least 0 and below 1, found {test_fraction}")
@@ -192,7 +195,7 @@ def forecast_table(
     held = np.maximum(h, np.round(fraction * valid_end).astype(np.int64)) if fraction else 0
     train_end = valid_end - held
     kept = (test >= h) & (train_end >= _context(model, train_end) + h)
-    # series without room for a test split train whole
+    # series too short for a test split are trained on as a whole
     split = (np.where(kept, train_end, T), np.where(kept, valid_end, T))
     run = fit_forecaster(
         model,
@@ -206,26 +209,26 @@ def forecast_table(
     )
     if not kept.all() and test_fraction:
         which = f"{T[0]} rows" if not table.long else f"the rows of {(~kept).sum()} series"
-        notice = f"{which} are too few to keep a test split for a horizon of {h}: no scores"
+        notice = f"{which} are too few for a test split with a horizon of {h}: no scores"
         if test_fraction > 0.5 and (test >= h).all() and not kept.any():
             notice = (
-                f"a test split of {test_fraction:.0%} leaves too few rows to train on: no scores, "
-                "trained on all rows; use a smaller test_fraction"
+                f"a test split of {test_fraction:.0%} leaves too few rows to train on: trained on "
+                "all rows, no scores; use a smaller test_fraction"
             )
         return replace(run, result=replace(run.result, notices=[*run.result.notices, notice]))
     return run
 
 
 def default_horizon(table: Table) -> int:
-    """Steps to forecast where a user does not say: two seasons (`season_of`), 12 steps where the
-    step has none, at most 96 and a fifth of the rows of the usual series."""
+    """Default horizon: two seasons (`season_of`), or 12 steps if the step has no season; at most 96
+    steps and a fifth of the median series length."""
     season = season_of(table.frequency)
     wanted = min(96, 2 * season if season > 1 else 12)
     return max(1, min(wanted, int(np.median(table.lengths)) // 5))
 
 
 def horizon_reason(table: Table, h: int) -> str:
-    """Why `default_horizon` is that, for people."""
+    """The reason for `default_horizon`, for display."""
     season = season_of(table.frequency)
     if h == 2 * season:
         return f"two seasons of {season}"
@@ -233,28 +236,28 @@ def horizon_reason(table: Table, h: int) -> str:
 
 
 def check_future(model: ConvTimeNetForecaster, table: Table, future: str | Path | None) -> None:
-    """Find out before training that covariates known ahead are not known for the rows to forecast.
+    """Check before training that the covariates known ahead are given for the rows to forecast.
 
     Raises
     ------
     ConfigError
-        If there is a file of them and the model reads none, or the horizon is no number of steps.
+        If a file is given and the model reads none, or the horizon is not a number of steps.
     DataError
-        If there is none, it cannot be read, or rows or values are missing.
+        If the file is missing or cannot be read, or lacks rows or values.
     """
     names = model.exog[1]
     if not names:
         if future is not None:
             raise ConfigError(
-                "--future holds covariates known ahead, and the model reads none; name its columns "
-                "with --futr_exog while training, or leave --future out"
+                "--future is given, but the model reads no covariates known ahead; name its "
+                "columns with --futr_exog when training, or leave --future out"
             )
         return
     check_steps("h, the horizon,", model.h)
     if future is None:
         raise DataError(
-            f"the model reads {listing(names)} ahead: expected the values of the {model.h} steps "
-            "after the table's end, found none; give a file of them with --future"
+            f"the model reads the covariates {listing(names)} ahead: expected their values for the "
+            f"{model.h} steps after the table's end, found none; give a file with --future"
         )
     if hasattr(model, "tail_"):
         terms = model.terms
@@ -264,6 +267,6 @@ def check_future(model: ConvTimeNetForecaster, table: Table, future: str | Path 
     try:
         rows_ahead(table, model.h, model.h, given, names, terms)
     except DataError as error:
-        # the estimator's words for it, in the command line's
-        said = str(error).replace("predict(future=...)", "--future")
-        raise DataError(f"{future}: {said}") from error
+        # the message names the parameter; users of the command line need the flag
+        text = str(error).replace("predict(future=...)", "--future")
+        raise DataError(f"{future}: {text}") from error

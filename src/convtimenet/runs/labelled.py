@@ -1,4 +1,4 @@
-"""A classifier or regressor fitted to labelled cases, and scored on others."""
+"""Run of a classifier or regressor: fit it to training cases and score it on test cases."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from convtimenet.training.metrics import Scores
 
 @dataclass(frozen=True, kw_only=True)
 class LabelledRun:
-    """A fitted classifier or regressor with the cases it was scored on."""
+    """A fitted classifier or regressor with its test cases."""
 
     result: Result
     model: ConvTimeNetClassifier | ConvTimeNetRegressor
     cases: Cases
 
     def write_report(self, path: str | Path) -> Path:
-        """Write the HTML page of this run."""
+        """Write the HTML report of this run."""
         from convtimenet.report import cases_report
 
         result = self.result
@@ -54,13 +54,13 @@ def fit_labelled(
     protocol: str = "honest",
     resume: str | Path | None = None,
 ) -> LabelledRun:
-    """Fit on labelled cases and score on others; under the paper protocol those also choose the
-    epoch.
+    """Fit to training cases and score on test cases; in the paper protocol the test cases are also
+    the validation split.
 
     Raises
     ------
     DataError
-        If the cases do not go together, or their labels are not what the model learns.
+        If training and test cases do not match, or their labels do not suit the model.
     """
     check_alike(train, test)
     assert train.labels is not None
@@ -69,12 +69,12 @@ def fit_labelled(
         check_task(cases, model.task)
     model.check_labels(train.labels)
     classifies = isinstance(model, ConvTimeNetClassifier)
-    of_test: list[str] = []
+    test_notices: list[str] = []
     if classifies:
         labels, counts = np.unique(train.labels, return_counts=True)
         constant = labels[counts.argmax()]
         test = replace(test, labels=in_the_kind_of(test.labels, labels))
-        of_test = unknown_classes(test, labels)
+        test_notices = unknown_classes(test, labels)
     else:
         model.check_labels(test.labels)
         constant = model.truth(train.labels).mean()
@@ -94,16 +94,16 @@ def fit_labelled(
         n_test=len(test.labels),
         seconds=seconds,
     )
-    of_test += [f"test: {notice}" for notice in test.notices if notice not in result.notices]
-    result = replace(result, notices=[*result.notices, *of_test])
+    test_notices += [f"test: {notice}" for notice in test.notices if notice not in result.notices]
+    result = replace(result, notices=[*result.notices, *test_notices])
     return LabelledRun(result=result, model=model, cases=test)
 
 
 def labelled_scores(
     model: ConvTimeNetClassifier | ConvTimeNetRegressor, truth: np.ndarray, predicted: np.ndarray
 ) -> Scores:
-    """Scores of answers (n,) to cases with these labels (n,): "accuracy" and "balanced_accuracy"
-    of classes; "mse", "mae" and, of two cases or more, "r2" of numbers."""
+    """Scores of predictions (n,) given the labels (n,): "accuracy" and "balanced_accuracy" for
+    classes; "mse", "mae" and, for two or more cases, "r2" for numbers."""
     truth = model.truth(truth)
     if isinstance(model, ConvTimeNetClassifier):
         return {
@@ -117,12 +117,12 @@ def labelled_scores(
 
 
 def check_alike(train: Cases, test: Cases) -> None:
-    """Find out before training that there can be no answers to the test cases.
+    """Check before training that training and test cases have the same channels.
 
     Raises
     ------
     DataError
-        If their channels are others.
+        If they do not.
     """
     expected, found = train.values.shape[1], test.values.shape[1]
     if expected != found:
@@ -134,12 +134,12 @@ def check_alike(train: Cases, test: Cases) -> None:
 
 
 def unknown_classes(test: Cases, classes: np.ndarray) -> list[str]:
-    """What to say of test cases whose class the training cases lack.
+    """Notices about test cases whose class is not among the training cases.
 
     Raises
     ------
     DataError
-        If that is so of all of them.
+        If there are no others.
     """
     assert test.labels is not None
     known, labels = set(classes.tolist()), test.labels.tolist()
@@ -150,29 +150,29 @@ def unknown_classes(test: Cases, classes: np.ndarray) -> list[str]:
     if len(unknown) == len(labels):
         raise DataError(
             f"no test case has a class of the training cases: expected some of "
-            f"{', '.join(map(repr, classes.tolist()[:5]))}, found {names}; write labels alike in "
+            f"{', '.join(map(repr, classes.tolist()[:5]))}, found {names}; use the same labels in "
             "both"
         )
     return [
-        f"{len(unknown)} of {len(labels)} test cases are of classes that the training cases lack "
+        f"{len(unknown)} of {len(labels)} test cases have classes that the training cases lack "
         f"({names}); they count as wrong"
     ]
 
 
 def _balanced_accuracy(truth: np.ndarray, predicted: np.ndarray) -> float:
-    """Mean share of right answers over the classes that occur in `truth`."""
+    """Mean recall over the classes that occur in `truth`."""
     return float(np.mean([np.mean(predicted[truth == label] == label) for label in set(truth)]))
 
 
 def hold_out(
     cases: Cases, fraction: float, seed: int, *, classes: bool = True
 ) -> tuple[Cases, Cases]:
-    """Split labelled cases into a training and a test split, stratified where labels are classes.
+    """Split labelled cases into a training and a test split, stratified if labels are classes.
 
     Raises
     ------
     DataError
-        If there are no labels, or too few cases, or too few of every class but one.
+        If there are no labels, too few cases, or only one class with enough cases.
     """
     if cases.labels is None:
         raise DataError(
@@ -190,8 +190,8 @@ def hold_out(
             if strata.dtype.kind == "f":
                 numbers = "; to predict numbers use regress"
         raise DataError(
-            f"cannot hold out {fraction:g} of {n} cases for the score{smallest}; give a test file, "
-            f"or more cases{numbers}"
+            f"cannot hold out {fraction:g} of {n} cases as a test split{smallest}; give a test "
+            f"file, or more cases{numbers}"
         )
     train, test, note = parts
     rest = cases.subset(train)

@@ -1,4 +1,4 @@
-"""What a fit and its test gave, for programs and for people."""
+"""Result of a run: as JSON for programs, and as rows of text for display."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from convtimenet.training.metrics import IntervalScores, Scores
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """What one fit and its test gave; `to_dict` is what ``--json`` writes."""
+    """Result of a run; ``--json`` writes `to_dict`."""
 
     dataset: str
     task: str
@@ -30,9 +30,10 @@ class Result:
     seed: int
     scores: Scores
     baseline: Scores
-    """Of the seasonal-naive forecast, or of always answering the largest class or the mean."""
+    """Scores of the seasonal-naive forecast, or of always predicting the largest class or the
+    mean."""
     n_test: int
-    """Test windows or test cases."""
+    """Number of test windows or test cases."""
     best_epoch: int
     stopped: str
     epochs: int
@@ -46,23 +47,23 @@ class Result:
     notices: list[str]
     published: list[dict[str, Any]]
     intervals: list[dict[str, Any]] = field(default_factory=list)
-    """`IntervalScores` of every level that was asked for."""
+    """`IntervalScores` of every requested level."""
     scores_in_units: Scores = field(default_factory=dict)
-    """Of forecasts: "mae", "rmse", "mase" and "wape" in the data's units; `scores` are in training
+    """For forecasts "mae", "rmse", "mase" and "wape" in the data's units; `scores` are in training
     standard deviations, as papers report them."""
     baseline_in_units: Scores = field(default_factory=dict)
     season: int | None = None
-    """Steps that the seasonal-naive forecast repeats."""
+    """Season of the seasonal-naive forecast, in steps."""
     forecast_from: str | None = None
-    """What the forecasts of a run come from, where a second training made them."""
+    """A sentence about the second training; None if there was none."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, ready for ``json.dumps``; None where a number is not finite."""
+        """Plain values for ``json.dumps``; numbers that are not finite become None."""
         return plain(asdict(self))
 
 
 def versions() -> dict[str, str]:
-    """Versions that a result depends on."""
+    """Versions of the packages that affect a result."""
     return {
         "convtimenet": __version__,
         "torch": torch.__version__,
@@ -72,7 +73,7 @@ def versions() -> dict[str, str]:
 
 
 def result_of(model: ConvTimeNetEstimator, *, seconds: float, **known: Any) -> Result:
-    """The result of a fitted model; `known` are the fields that the model does not tell."""
+    """The result of a fitted model; `known` are the fields that do not come from the model."""
     history = model.history_
     others = published(known["dataset"], known["horizon"])
     return Result(
@@ -95,7 +96,7 @@ def result_of(model: ConvTimeNetEstimator, *, seconds: float, **known: Any) -> R
 
 
 def facts(result: Result) -> dict[str, str]:
-    """What was done, as label and text, for people."""
+    """Facts about the run as label and text, for display."""
     made = {
         "Data": result.dataset,
         "Protocol": result.protocol,
@@ -108,21 +109,21 @@ def facts(result: Result) -> dict[str, str]:
         "Versions": ", ".join(f"{name} {number}" for name, number in result.versions.items()),
     }
     if result.forecast_from:
-        made["Forecast from"] = result.forecast_from
+        made["Forecasting model"] = result.forecast_from
     if result.notices:
         made["Notices"] = "; ".join(result.notices)
     return made
 
 
 def naive_name(season: int | None) -> str:
-    """What the seasonal-naive forecast does, for people."""
+    """Name of the seasonal-naive forecast, for display."""
     repeats = "the last value" if season in (None, 1) else f"the last {season} steps"
     return f"seasonal naive: repeat {repeats}"
 
 
 def units(result: Result) -> list[dict[str, str]]:
-    """Scores of a forecaster in the data's units, beside those of the seasonal-naive forecast, as
-    rows of text; nothing where there are none."""
+    """Scores of a forecaster and of the seasonal-naive forecast in the data's units, as rows of
+    text; empty if there are none."""
     if not result.scores_in_units:
         return []
     rows = {"ConvTimeNet (this run)": result.scores_in_units}
@@ -131,7 +132,7 @@ def units(result: Result) -> list[dict[str, str]]:
 
 
 def scores_text(scores: Scores) -> dict[str, str]:
-    """Scores in the data's units as text, by their usual names."""
+    """Scores in the data's units as text, by display name."""
     shown = {name: f"{scores[name]:.4g}" for name in ("mae", "rmse", "mase") if name in scores}
     if "wape" in scores:
         shown["wape"] = f"{100 * scores['wape']:.2f} %"
@@ -139,7 +140,7 @@ def scores_text(scores: Scores) -> dict[str, str]:
 
 
 def comparison(result: Result) -> list[dict[str, str]]:
-    """Our scores and those of others as rows of text, ours first."""
+    """Our scores, the baseline's and the published ones as rows of text, in this order."""
     kind = "windows" if result.task == "forecasting" else f"cases, epoch {result.best_epoch}"
     shown, constant = _SHOWN[result.task]
     ours = Published(
@@ -153,28 +154,28 @@ def comparison(result: Result) -> list[dict[str, str]]:
     baseline = Published(
         model=constant or naive_name(result.season),
         scores=result.baseline,
-        counted="the same",
+        counted="as above",
         source="this run",
     )
     others = [Published(**other) for other in result.published]
     return [
         {"Model": row.model}
         | {shown[name]: f"{value:.4g}" for name, value in row.scores.items() if name in shown}
-        | {"Counted": row.counted, "Source": row.source}
+        | {"Scored on": row.counted, "Source": row.source}
         for row in (ours, baseline, *others)
     ]
 
 
 _SHOWN = {
     "forecasting": ({"mse": "MSE", "mae": "MAE"}, ""),
-    "classification": ({"accuracy": "Accuracy"}, "largest class of training"),
-    "regression": ({"mse": "MSE", "mae": "MAE", "r2": "R2"}, "mean of training"),
+    "classification": ({"accuracy": "Accuracy"}, "largest training class"),
+    "regression": ({"mse": "MSE", "mae": "MAE", "r2": "R2"}, "mean of the training targets"),
 }
-"""Of each task the scores that stand beside those of others, and the baseline."""
+"""For each task the scores in the comparison, with display names, and the baseline's name."""
 
 
 def plain_intervals(intervals: Sequence[IntervalScores]) -> list[dict[str, Any]]:
-    """Scores of intervals, ready for ``json.dumps``."""
+    """Scores of intervals as plain values for ``json.dumps``."""
     return [
         {name: v.tolist() if isinstance(v, np.ndarray) else v for name, v in asdict(one).items()}
         for one in intervals
@@ -182,11 +183,11 @@ def plain_intervals(intervals: Sequence[IntervalScores]) -> list[dict[str, Any]]
 
 
 def coverage(result: Result) -> list[dict[str, str]]:
-    """How often the intervals that were asked for held, as rows of text."""
+    """Coverage and width of the requested intervals, as rows of text."""
     return [
         {
             "Interval": f"{one['level']:g} %",
-            "Truths inside": f"{100 * one['coverage']:.1f} %",
+            "Coverage": f"{100 * one['coverage']:.1f} %",
             "Mean width": f"{one['width_in_units']:.4g}",
         }
         for one in result.intervals

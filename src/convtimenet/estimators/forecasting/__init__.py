@@ -1,1 +1,1 @@
-"""Forecasting: tables in, forecasts, intervals, backtests and scores out."""
+"""Forecasting: fit and predict tables, intervals, backtests, scores."""

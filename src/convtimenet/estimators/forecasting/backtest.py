@@ -1,7 +1,7 @@
-"""Backtests: forecasts from several cut-off times in the past, beside a seasonal-naive model's.
+"""Backtests: forecasts from several cutoffs in the past, with a seasonal-naive baseline.
 
-The result has Nixtla's form, one row per series, cut-off and time step, so that their
-``utilsforecast.evaluation.evaluate`` takes it as it is.
+The result has Nixtla's format, one row per series, cutoff and time step, as
+``utilsforecast.evaluation.evaluate`` takes it.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ log = logging.getLogger(__name__)
 
 
 class Forecaster(Protocol):
-    """What a backtest needs of an estimator."""
+    """The methods and attributes of an estimator that a backtest uses."""
 
     h: int
     scale: bool
@@ -69,8 +69,8 @@ class Forecaster(Protocol):
 class SeasonalNaive(nn.Module):
     """Repeats the last `season` steps of a context (B, C, L) over a horizon (B, C, H).
 
-    For one that is not `known` stands the last known one a number of seasons before it, else the
-    last known value.
+    A missing step is replaced by the latest known one whole seasons earlier, else by the last
+    known value.
     """
 
     def __init__(self, season: int, horizon: int):
@@ -97,15 +97,16 @@ class Backtest:
     Attributes
     ----------
     frame
-        One row per series, cut-off and step: id, time, "cutoff", the truth, "ConvTimeNet" and
-        "SeasonalNaive", each followed by its bounds where levels were given. A frame of the
-        caller's library; for a file or an array a dict of columns.
+        One row per series, cutoff and step: id, time, "cutoff", the actual value, "ConvTimeNet" and
+        "SeasonalNaive", each followed by its bounds if levels were given. A frame of the caller's
+        library; for a file or an array a dict of columns.
     summary
-        For "ConvTimeNet" and "SeasonalNaive": "mse", "mae", "rmse", "smape", "mase", and with
-        levels "coverage-80" and "width-80" for each and "pinball", the mean over all bounds. Over
-        all known values; "mase" is the mean over the series that do not repeat themselves exactly.
+        For "ConvTimeNet" and "SeasonalNaive": "mse", "mae", "rmse", "smape", "mase" and, with
+        levels, "coverage-80" and "width-80" for each level, and "pinball", the mean over all
+        bounds. Scores are over all known values; "mase" is the mean over the series whose seasonal
+        differences are not all 0.
     season
-        Steps that the seasonal-naive forecaster repeats.
+        Season of the seasonal-naive forecaster, in steps.
     """
 
     frame: Any
@@ -123,28 +124,28 @@ def backtest(
     level: Any = None,
     season: int | None = None,
 ) -> Backtest:
-    """Forecast the end of every series as if it were not known yet.
+    """Backtest a forecaster on the last windows of every series.
 
     Parameters
     ----------
     model
-        Its settings are used; a copy is fitted, `model` stays as it is.
+        A copy with the same settings is fitted; `model` itself is not changed.
     X
-        A table, as for ``fit``. Series of a long table keep their ids, with "/<channel>" behind
-        them where there are several channels; of a wide table each channel is a series, with
-        "unique_id", "ds" and "y" as columns.
+        A table, as for ``fit``. Series of a long table keep their ids, followed by "/<channel>" if
+        there are several channels; each channel of a wide table becomes a series, with the columns
+        "unique_id", "ds" and "y".
     n_windows
-        Cut-offs: the last one lies a horizon before the end of each series.
+        Number of cutoffs; the last one lies a horizon before the end of each series.
     step_size
-        Steps from one cut-off to the next; by default the horizon.
+        Steps from one cutoff to the next; by default the horizon.
     refit
-        False fits once, to what lies before the first cut-off; True before every cut-off, a number
-        before every so many.
+        False fits once, before the first cutoff; True before every cutoff; a number n before every
+        n-th.
     level
-        Per cents of intervals, such as ``[80, 95]``.
+        Levels of intervals in per cent, such as ``[80, 95]``.
     season
-        Steps that the seasonal-naive forecaster repeats; by default those of a day, week or year,
-        as the step suggests (`season_of`).
+        Season of the seasonal-naive forecaster in steps; by default a day, week or year, depending
+        on the step (`season_of`).
 
     Raises
     ------
@@ -167,8 +168,8 @@ def backtest(
     if (past < 2).any():
         raise DataError(
             f"{n_windows} windows of {h} steps, {step} apart, take {h + (n_windows - 1) * step} "
-            f"rows of each series and leave none to learn from: the shortest has "
-            f"{table.lengths.min()}; ask for fewer windows or leave short series out"
+            f"rows of each series and leave none to train on: the shortest has "
+            f"{table.lengths.min()}; use fewer windows or leave short series out"
         )
     _check_known(table, past, n_windows)
     fitted: Any = clone(model)
@@ -181,7 +182,7 @@ def backtest(
             fitted.fit(known)
             naive = _Naive(fitted, known, season, levels or ())
         assert naive is not None
-        # what was known ahead stands in the rows behind the cut-off
+        # covariates known ahead are read from the rows after the cutoff
         future = table if fitted.exog[1] else None
         ours = fitted.forecast_table(fitted.adapt(known), level=levels, future=future)
         parts.append(_Part(end, ours, naive.forecast(known)))
@@ -195,7 +196,7 @@ def backtest(
 
 @dataclass(frozen=True)
 class _Part:
-    """One cut-off: its row (S,) in each series, and forecasts (S h, C K) of both models."""
+    """One cutoff: its row (S,) in each series, and forecasts (S h, C K) of both models."""
 
     end: np.ndarray
     ours: np.ndarray
@@ -203,7 +204,7 @@ class _Part:
 
 
 class _Naive:
-    """The seasonal-naive forecaster, with intervals from the rows that the network's come from."""
+    """The seasonal-naive forecaster, with intervals from the same rows as the network's."""
 
     def __init__(
         self,
@@ -229,12 +230,12 @@ class _Naive:
             )
 
     def forecast(self, table: Table) -> np.ndarray:
-        """(S h, C K) as `Forecaster.forecast_table` gives it."""
+        """(S h, C K) as `Forecaster.forecast_table` returns it."""
         S, C = len(table.lengths), len(table.channels)
         recent = pad_front(crop(table, table.lengths - self.reads, table.lengths), self.reads)
         x = recent.values.reshape(S, self.reads, C).swapaxes(1, 2).copy()
-        silent = np.isnan(x).all(-1)
-        x[silent, -1] = _last_known(table)[silent]
+        unknown = np.isnan(x).all(-1)
+        x[unknown, -1] = _last_known(table)[unknown]
         missing = np.isnan(x)
         known = torch.from_numpy(~missing) if missing.any() else None
         x, scaler = np.where(missing, 0, x), self.fitted.scaler_for(table)
@@ -249,7 +250,7 @@ class _Naive:
 
 
 def _last_known(table: Table) -> np.ndarray:
-    """The last known value of every series and channel, (S, C); NaN where there is none."""
+    """The last known value of every series and channel, (S, C); NaN if there is none."""
     rows = np.arange(len(table.times))[:, None]
     known = np.isfinite(table.values)
     last = np.maximum.reduceat(np.where(known, rows, -1), table.bounds[:-1], axis=0)
@@ -257,20 +258,20 @@ def _last_known(table: Table) -> np.ndarray:
 
 
 def _check_known(table: Table, past: np.ndarray, n_windows: int) -> None:
-    """Refuse a series of which no value is known in rows [0, past), (S,), and a table without one
-    behind them."""
+    """Check that every series has a known value in rows [0, past), (S,), and the table one after
+    them."""
     if np.isnan(crop(table, past, table.lengths).values).all():
         raise DataError(
-            f"no value behind the first of {n_windows} cut-offs is known, so there is nothing to "
-            "score; leave the empty rows at the end out"
+            f"all values after the first of {n_windows} cutoffs are missing, so there is nothing "
+            "to score; leave out the empty rows at the end"
         )
-    silent = np.isnan(_last_known(crop(table, 0, past)))
-    if silent.any():
-        channels = [table.channels[c] for c in np.flatnonzero(silent.any(0))]
-        where = f" in the series {listing(table.ids[silent.any(1)].tolist(), 3)}"
+    unknown = np.isnan(_last_known(crop(table, 0, past)))
+    if unknown.any():
+        channels = [table.channels[c] for c in np.flatnonzero(unknown.any(0))]
+        where = f" in the series {listing(table.ids[unknown.any(1)].tolist(), 3)}"
         raise DataError(
-            f"no value of {listing(channels)}{where if table.long else ''} is known before the "
-            f"first of {n_windows} cut-offs; ask for fewer windows or leave "
+            f"all values of {listing(channels)}{where if table.long else ''} before the first of "
+            f"{n_windows} cutoffs are missing; use fewer windows or leave "
             f"{'such series' if table.long else 'it'} out"
         )
 
@@ -278,7 +279,7 @@ def _check_known(table: Table, past: np.ndarray, n_windows: int) -> None:
 def _columns(
     table: Table, h: int, levels: Sequence[float] | None, parts: Sequence[_Part]
 ) -> dict[str, np.ndarray]:
-    """Rows by series, channel, cut-off and step: each column (S, C, windows, h)."""
+    """The columns of the result by name, each (S, C, windows, h)."""
     S, C, W = len(table.lengths), len(table.channels), len(parts)
     names = band_names(levels or ())
     shape = (S, C, W, h)
@@ -288,10 +289,12 @@ def _columns(
         if table.long and C > 1:
             ids[s, c] = f"{table.ids[s]}/{table.channels[c]}"
     if len(set(ids.ravel().tolist())) < S * C:
-        # "a/b" and "c" must not read as "a" and "b/c"
+        # else series "a/b" with channel "c" would equal series "a" with channel "b/c"
         for s, c in np.ndindex(S, C):
             ids[s, c] = f"{str(table.ids[s])!r}/{table.channels[c]!r}"
-        log.warning(f"ids and channels joined by '/' would not be unique: written {ids[0, 0]}")
+        log.warning(
+            f"ids and channels joined by '/' would not be unique: written as {ids[0, 0]} instead"
+        )
     at = np.stack([part.end for part in parts], 1) + table.bounds[:-1, None]  # (S, W)
     rows = at[..., None] + np.arange(h)
     truth = table.values[rows]
@@ -310,7 +313,7 @@ def _columns(
 
 
 def _frame(table: Table, columns: dict[str, np.ndarray]) -> Any:
-    """Columns as the caller's kind of frame, under the caller's names for a long table."""
+    """The columns as a frame of the caller's library; a long table keeps its column names."""
     id_name, time_name = table.id_name or "unique_id", table.time_name if table.long else "ds"
     own = {id_name: "id", time_name: "time"}
     as_given = table.long and len(table.channels) == 1
@@ -330,7 +333,7 @@ def _frame(table: Table, columns: dict[str, np.ndarray]) -> Any:
     for name in (given["time"], given["cutoff"]):
         flat[name] = stamps(table, name, flat[name])
     ids = flat[id_name]
-    # of a wide table the channels are series; one without a name keeps that of the table
+    # of a wide table the channels are series; an unnamed one keeps the name given in the table
     wide = () if table.long else table.origin.labels
     labels = {name: label for name, label in wide if label not in (None, "")}
     flat[id_name] = (

@@ -1,4 +1,4 @@
-"""What a forecaster answers once its network is fitted."""
+"""What a fitted forecaster does: predict, calibrate, explain, evaluate."""
 
 from __future__ import annotations
 
@@ -40,13 +40,14 @@ log = logging.getLogger(__name__)
 class FittedForecaster(TableReader):
     """Base of `ConvTimeNetForecaster`, which adds the constructor and ``fit``; not used by itself.
 
-    Forecasts, intervals, explanations and scores of the tables that the estimator is given.
+    Forecasts, intervals, explanations and scores of tables.
     """
 
     calibration_: Calibration | None
-    """What intervals are made from; None where no rows were held back for it."""
+    """Calibration of the intervals; None if there were no rows for it."""
     fitted_rows_: FittedRows | None
-    """Up to where the weights were fitted; None where an earlier version's folder does not tell."""
+    """The last row that the weights were fitted to, per series; None for a model saved by an
+    earlier version that did not record it."""
 
     def calibrate(
         self,
@@ -55,32 +56,32 @@ class FittedForecaster(TableReader):
         first_row: int | np.ndarray | None = None,
         end: int | np.ndarray | None = None,
     ) -> Self:
-        """Make the intervals anew, from the errors on windows of a table.
+        """Recalibrate the intervals with the errors on windows of a table.
 
-        `fit` has done so with the validation rows. Rows that chose nothing are better
-        still; give them here, or newer ones.
+        `fit` calibrates on the validation split. Rows that were not used to choose the epoch are
+        better; pass them here, or newer ones.
 
         Parameters
         ----------
         X, first_row, end
-            As for `evaluate`: windows with targets in rows [first_row, end). Those that the weights
-            were fitted to, by their series and time stamps, are left out, and a notice says how
-            many. Rows without stamps, as of an array, are known by their values.
+            As for `evaluate`: windows with targets in rows [first_row, end). Rows that the weights
+            were fitted to, found by series and time stamp, are left out, and a notice says how
+            many. Rows without time stamps, as in an array, are found by their values.
 
         Raises
         ------
         DataError
-            If the weights were fitted to all of the rows, no window fits or no value in them is
-            known.
+            If the weights were fitted to all of the rows, no window fits, or all values in them
+            are missing.
         """
         check_is_fitted(self, "fused_")
         table = self.adapt(X)
         if self.fitted_rows_ is None:
             log.warning(
-                "the model's folder is of an earlier version and does not tell which rows its "
-                "weights were fitted to; see that none of them are given to calibrate with"
+                "the model was saved by an earlier version, which did not record the rows that its "
+                "weights were fitted to; make sure to calibrate on other rows"
             )
-        # without scaling a table may hold other channels, of the same times
+        # with scale=False a table may hold other channels at the same times
         elif {*table.channels} & {*self.channels_}:
             first_row, notices = self.fitted_rows_.behind(table, first_row, end)
             for notice in notices:
@@ -102,43 +103,43 @@ class FittedForecaster(TableReader):
         ----------
         X
             A table with at least `input_size` rows; by default the one the model was fitted to. A
-            long one may hold series that training did not see, of any length. It must agree with
-            the table of `fit`: the same step (one too short to have a step has the model's), a time
-            zone where that had one. Stamps in another zone are read as the same instants, ids and
-            texts under any of their writings (1, 1.0 and "1"); a notice says what was converted.
+            long table may hold series that training did not see, of any length. It must agree with
+            the table of `fit`: the same step (assumed if the table is too short to have one), and a
+            time zone if that had one. Time stamps in another zone are converted; ids and texts
+            match in any spelling (1, 1.0 and "1"); a notice says what was converted.
         future
-            A plan: the `futr_exog` columns for the `h` rows after the end of every series, in the
-            same form as the table, or a `Table`. Other rows and columns are left aside. The network
-            reads whole horizons, and any step may depend on all of them: rows behind the first `h`
-            are read where the plan has them, and are missing where it does not (numbers as their
-            mean in training, texts as none of the categories), which a notice says.
+            The `futr_exog` columns for the `h` rows after the end of every series, in the same
+            format as the table, or a `Table`. Other rows and columns are ignored. The network reads
+            whole horizons, and any step may depend on all of them: rows after the first `h` are
+            used if given, else treated as missing (numbers as their training mean, texts as no
+            category), with a notice.
         h
-            Steps to forecast, by default the trained horizon. Fewer are cut from it; for more the
-            model reads its own forecasts. A notice says so, and frames mark those steps in a column
-            "rolled".
+            Steps to forecast, by default the trained horizon. A shorter forecast is cut from it; a
+            longer one is autoregressive: the model reads its own forecasts. A notice says so, and
+            frames mark these steps in a column "rolled".
         level
-            Per cents that intervals shall cover, such as ``[80, 95]``; none by default. See
+            Levels of the intervals in per cent, such as ``[80, 95]``; none by default. See
             `convtimenet.estimators.forecasting.intervals` and ``calibrate``.
 
         Returns
         -------
-        The same kind of object as the table, in its form, in the data's units: future time stamps
-        and one column per channel of a wide table, (h, C) for a numpy array; ids, future time
-        stamps and the column "ConvTimeNet" of a long one, "ConvTimeNet-<channel>" for each of
-        several channels. With `level` the bounds follow each such column: ``<column>-lo-95``,
-        ``<column>-lo-80``, ``<column>-hi-80``, ``<column>-hi-95``; for an array the answer is a
-        dict of arrays (h, C): "forecast", "lo-95" and so on.
+        The same kind of object as the table, in the data's units. For a wide table: future time
+        stamps and one column per channel, or (h, C) for a numpy array. For a long table: ids,
+        future time stamps and the column "ConvTimeNet", or "ConvTimeNet-<channel>" for each of
+        several channels. With `level`, each such column is followed by its bounds:
+        ``<column>-lo-95``, ``<column>-lo-80``, ``<column>-hi-80``, ``<column>-hi-95``; for an array
+        the result is a dict of arrays (h, C): "forecast", "lo-95" and so on.
 
         Raises
         ------
         DataError
-            If rows are too few, channels differ from the fitted ones where that matters, the table
-            or the plan does not agree with what the model was fitted to (step, time zone, ids, text
-            for numbers), a covariate of the rows ahead is missing (naming the columns, the first
-            stamp and series) or there twice, or intervals are asked for and the calibration is
-            absent or too small.
+            If there are too few rows, channels differ from training where that matters, the table
+            or `future` does not agree with the training table (step, time zone, ids, text instead
+            of numbers), a covariate is missing in the rows ahead (naming the columns, the first
+            time stamp and series) or given twice, or the calibration is missing or too small for
+            `level`.
         ConfigError
-            If `h` is no such number, or intervals are asked for beyond the trained horizon.
+            If `h` is not a number of steps, or `level` is given for more than the trained horizon.
         """
         check_is_fitted(self, "fused_")
         table = self.tail_ if X is None else self.adapt(X)
@@ -146,17 +147,19 @@ class FittedForecaster(TableReader):
         return as_given(table, values, h, self.network_.config.outputs, level, notices)
 
     def forecast(self, values: np.ndarray, h: int | None = None) -> np.ndarray:
-        """Forecast from the last `input_size` rows of (T, C) values of one series to (h, C), units
-        kept. NaN is a missing value.
+        """Forecast one series: from the last `input_size` rows of values (T, C) to (h, C), in the
+        same units. NaN is a missing value.
 
         Raises
         ------
         DataError
-            If rows are too few or too large, or the model reads covariates.
+            If there are too few rows, values are too large, or the model reads covariates.
         """
         check_is_fitted(self, "fused_")
         if self.covariates_.any:
-            raise DataError("the model reads covariates, which values lack; use predict")
+            raise DataError(
+                "the model reads covariates, which forecast does not take; use predict with a table"
+            )
         windows, scaler = self._reader.context_of(values)
         steps, device = self._steps(h), windows.starts.device
         with torch.inference_mode(), autocast(device, self.train_config_):
@@ -167,13 +170,13 @@ class FittedForecaster(TableReader):
     def forecast_table(
         self, table: Table, h: int | None = None, level: Any = None, future: Any = None
     ) -> np.ndarray:
-        """Forecast every series of a `Table` as `adapt` gives it.
+        """Forecast every series of a `Table` that `adapt` returned.
 
         Returns
         -------
         ndarray, shape (S h, C), or (S h, C K) with `level`
-            One series after the other, in the data's units; the K columns of a channel are its
-            forecast and then the bounds (`band_names` of `forecasting.intervals`).
+            The series in order, in the data's units; the K columns of a channel are its forecast
+            and its bounds (`band_names` of `forecasting.intervals`).
 
         Raises
         ------
@@ -186,14 +189,14 @@ class FittedForecaster(TableReader):
     def _forecast(
         self, table: Table, h: int | None, level: Any, future: Any
     ) -> tuple[np.ndarray, list[str]]:
-        """What `forecast_table` gives, and notices about the plan."""
+        """The result of `forecast_table`, and notices about `future`."""
         steps, H = self._steps(h), self.network_.config.outputs
         levels = () if level is None else check_levels(level)
         radii = [self._calibrated().radius(one) for one in levels]
         if radii and steps > H:
             raise ConfigError(
-                f"intervals reach the trained horizon of {H} steps, "
-                f"found h={steps}; ask for fewer steps, for no level, or train with a longer h"
+                f"intervals are limited to the trained horizon of {H} steps, "
+                f"found h={steps}; use a smaller h, leave level out, or train with a larger h"
             )
         plan, notices = self._plan(table, future, steps)
         with showing("forecasting", self.verbose):
@@ -205,33 +208,33 @@ class FittedForecaster(TableReader):
     def explain(
         self, X: Any = None, future: Any = None, *, series: Any = None, spans: Any = None
     ) -> ForecastExplanation:
-        """Find what the forecast of every channel rests on: hide one span of its context after the
-        other and see how far the forecast moves.
+        """Explain forecasts by occlusion: hide one span of the context at a time and measure how
+        far each channel's forecast moves.
 
         Parameters
         ----------
         X, future
             As for `predict`.
         series
-            Id or ids of the series of a long table; needed where it holds several.
+            Id or ids of the series of a long table; required if it holds several.
         spans
-            How many spans of equal length the context is cut into, by default 24 (or as many as it
-            has steps); or pairs (first step, step behind the last) within the context.
+            Number of spans of equal length that the context is cut into, by default 24 (or its
+            number of steps if that is smaller); or pairs (first step, last step + 1).
 
         Raises
         ------
         DataError
-            As `predict`, or if a series is not in the table or none of several is chosen.
+            As `predict`, or if a series is not in the table or `series` is missing.
         ConfigError
             If spans lie outside the context, or `series` is given for a table without ids.
 
         Notes
         -----
-        `convtimenet.estimators.explain` says how parts are hidden, and what importance is not.
+        `convtimenet.estimators.explain` says how spans are hidden, and the limits of the method.
         """
         from convtimenet.estimators.explain import (
             ForecastExplanation,
-            chosen,
+            chosen_series,
             explain_windows,
             spans_of,
         )
@@ -239,7 +242,7 @@ class FittedForecaster(TableReader):
         check_is_fitted(self, "fused_")
         config, reader = self.network_.config, self._reader
         steps = spans_of(spans, config.context_length)
-        table = chosen(self.tail_ if X is None else self.adapt(X), series)
+        table = chosen_series(self.tail_ if X is None else self.adapt(X), series)
         plan, _ = self._plan(table, future, config.outputs)
         with (
             showing("explaining", self.verbose),
@@ -276,27 +279,27 @@ class FittedForecaster(TableReader):
         level: Any = None,
         season: int | None = None,
     ) -> ForecastEvaluation:
-        """Forecast every window of a table and compare with what followed.
+        """Forecast every window of a table and score the forecasts.
 
-        After a second training (`refit`) rows that it saw are asked of the first one, `scored_`;
-        time stamps tell which they are. Rows that those weights were fitted to are scored as well,
-        and a notice says how many.
+        After a second training (`refit`), rows that it saw (by time stamp) are scored with the
+        first training's forecaster, `scored_`. Rows that those weights were fitted to are scored
+        too, and a notice says how many.
 
         Parameters
         ----------
         X
             A table, as for `predict`.
         first_row, end
-            Score only targets in rows [first_row, end), of each series for a long table, as numbers
-            or arrays (S,); contexts may reach back before it. By default every row that has a whole
-            context before it, and the last rows of series that are too short for one. Series that
+            Score only targets in rows [first_row, end), as numbers or, for a long table, arrays
+            (S,) with one per series; contexts may start earlier. By default all rows after the
+            first context, and the last rows of series that are too short for one. Series that
             training did not see are scaled by the rows before the first scored one.
         level
-            Per cents of the intervals to score; by default 80 and 95, as far as the calibration
-            reaches.
+            Levels of the intervals to score, in per cent; by default 80 and 95 if the calibration
+            suffices.
         season
-            Steps that the seasonal-naive forecast repeats; by default those of a day, week or year,
-            as the step suggests.
+            Season of the seasonal-naive forecast in steps; by default a day, week or year,
+            depending on the step.
         """
         check_is_fitted(self, "fused_")
         return self._evaluated(self.adapt(X), first_row, end, level, season)
@@ -304,15 +307,15 @@ class FittedForecaster(TableReader):
     def _evaluated(
         self, table: Table, first_row: Rows | None, end: Rows | None, level: Any, season: int | None
     ) -> ForecastEvaluation:
-        """`evaluate` of a table that is read and adapted."""
-        # without scaling a table may hold other channels, of the same times
+        """`evaluate` for a table that `adapt` returned."""
+        # with scale=False a table may hold other channels at the same times
         seen = 0
         if self.fitted_rows_ is not None and {*table.channels} & {*self.channels_}:
             seen = self.fitted_rows_.seen(table, first_row, end)
         if seen:
             log.warning(
-                "the weights were fitted to %d of the rows to score: errors there are smaller than "
-                "on new rows",
+                "the weights were fitted to %d of the rows to score: expect smaller errors there "
+                "than on new rows",
                 seen,
             )
         panel, windows = self._reader.windows(table, first_row, end)
@@ -331,12 +334,12 @@ class FittedForecaster(TableReader):
             )
 
     def score(self, X: Any, y: None = None) -> float:
-        """Minus the mean squared error over every window, in training standard deviations: greater
+        """Negative mean squared error over all windows, in training standard deviations: greater
         is better, as scikit-learn expects."""
         return -self.evaluate(X).scores["mse"]
 
     def _steps(self, h: int | None) -> int:
-        """Steps to forecast."""
+        """Steps to forecast: `h`, or the trained horizon."""
         if h is None:
             return self.network_.config.outputs
         check_steps("h, the steps to forecast,", h)
@@ -351,21 +354,21 @@ class FittedForecaster(TableReader):
                 self.network_.config.quantiles,
                 self.train_config_.batch_size,
                 device,
-                shared=not self.scale,  # such a model forecasts any number of channels
+                shared=not self.scale,  # without scaling the number of channels may change
             )
 
     def _calibrated(self) -> Calibration:
         if self.calibration_ is None:
             raise DataError(
-                "intervals need rows that the weights were not fitted to, and fit held none back; "
-                "call calibrate with such rows"
+                "intervals need rows that the weights were not fitted to, and fit had no "
+                "validation split; call calibrate with such rows"
             )
         return self.calibration_
 
     def _interval_sums(self, level: Any, channels: int, device: torch.device) -> list[IntervalSums]:
-        known = self.calibration_
+        found = self.calibration_
         if level is None:
-            levels = [one for one in DEFAULT_LEVELS if known is not None and known.reaches(one)]
+            levels = [one for one in DEFAULT_LEVELS if found is not None and found.reaches(one)]
         else:
             levels = list(check_levels(level))
         return [

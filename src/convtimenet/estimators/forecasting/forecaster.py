@@ -1,4 +1,4 @@
-"""`ConvTimeNetForecaster`: tables in, forecasts out in the data's own units."""
+"""`ConvTimeNetForecaster`: fit, predict and backtest."""
 
 from __future__ import annotations
 
@@ -37,81 +37,81 @@ log = logging.getLogger(__name__)
 
 
 class ConvTimeNetForecaster(RetrainedForecaster):
-    """Forecast every channel of every series of a table with one ConvTimeNet.
+    """Forecast every channel of every series of a table with one ConvTimeNet network.
 
-    A wide table is one series; a long one holds many, of any lengths and beginnings, and one
-    network learns from all of them.
+    A wide table is one series, with a column per channel. A long table holds many series, of any
+    lengths and start times, and one network is trained on all of them.
 
     Parameters
     ----------
     h
         Horizon: steps to forecast.
     input_size
-        Context: steps the network reads. By default the preset's: 336, less for short tables.
+        Context: steps the network reads. By default the preset's: 336, fewer for short tables.
     preset
         "auto" derives patches, kernels and batch size from the data; a data set's name such as
         "ETTh1" takes the paper's hyper-parameters for it.
     scale
-        Standardise each channel with the training split's statistics, those of its own series in a
-        long table; a series that training did not see is standardised with its own values. Without
-        it a model fitted to a wide table forecasts any number and names of channels.
+        Standardise each channel with the statistics of the training split (in a long table, of each
+        series); a series that training did not see is standardised with its own values. If False, a
+        model fitted to a wide table can forecast tables with other channels.
     time_col, target_cols, freq, id_col
-        Which column holds the time, which are to be forecast, the step, and which column tells the
-        series of a long table apart, where they cannot be found from the table (see
+        The time column, the columns to forecast, the time step, and the column with the series ids
+        of a long table. Needed only if they cannot be inferred from the table (see
         `convtimenet.data.tables.read_table`).
     fill
-        The number that missing values stand for: 0 for sales, where no row means that nothing was
-        sold. By default a missing value is unknown, and masked.
+        A number to fill missing values and missing rows with, such as 0 for sales tables without
+        rows for days without sales. By default they are masked.
     time_format, dayfirst, decimal
-        How times and numbers are written, where their cells do not decide it (see there).
+        Format of times and numbers, needed only if it cannot be inferred (see `read_table`).
     hist_exog, futr_exog, stat_exog
-        Columns of covariates, numbers or text: known up to now, known ahead, and one value for a
-        whole series; one name, or several. For what is known ahead `predict` needs the rows of the
-        horizon.
+        Covariate columns, numbers or text; one name or several: known up to the present, known
+        ahead, and static (one value per series). For those known ahead, `predict` needs the rows
+        of the horizon.
     calendar
-        Read the time stamps too, as covariates known ahead: names such as "hour", "dayofweek" and
-        "month" (`convtimenet.data.covariates.CALENDAR`), one or several, or True or "auto" for
-        those that the step asks for. They follow the clock of the training table's time zone.
+        Calendar features of the time stamps, used as covariates known ahead: one or several names
+        such as "hour", "dayofweek" and "month" (`convtimenet.data.covariates.CALENDAR`), or True or
+        "auto" for those that suit the step. They use the time zone of the training table.
     model
         Settings of `ModelConfig` that replace the preset's.
     training
         Settings of `TrainConfig` that replace the preset's.
     n_epochs, batch_size, lr, time_limit
-        The most used of them; None takes the preset's.
+        The most common of these settings; None takes the preset's.
     refit
-        Train a second time, on all rows, and forecast from that: True from new weights, "continue"
-        from the best ones (`TrainConfig.refit`), False not at all. None takes the preset's:
-        "continue" for "auto", False for the paper's. Scores and intervals come from the first
-        training, which did not see the rows held back; it stays as `scored_`.
+        Train a second time, on all rows, and forecast with that network: True starts from new
+        weights, "continue" from the best ones (`TrainConfig.refit`), False trains only once. None
+        takes the preset's: "continue" for "auto", False for the paper's. Scores and intervals come
+        from the first training, which did not see the validation split; it is kept as `scored_`.
     precision
-        "fp32"; "bf16", for GPUs: where the fused CPU kernels run, they stay in float32 and a notice
-        says so; or "int8": trained in float32, answers in eight bits on CPU.
+        "fp32"; "bf16", for GPUs (the fused CPU kernels stay in float32, with a notice); or "int8",
+        trained in float32, predicts in eight bits on CPU.
     device
         "auto" or a torch device.
     random_state
-        Seed of weights, batch order and dropout.
+        Seed of the initial weights, batch order and dropout.
     verbose
         0 or False shows no progress; 1 or True a bar on a terminal or in a notebook, and a line
-        every ten seconds in a log; 2 also a line an epoch. All of it goes to standard error.
-        Notices about the data are warnings of the logger "convtimenet", whatever this is.
+        every ten seconds in a log; 2 also a line per epoch. All of it goes to standard error.
+        Notices about the data are always logged as warnings of the logger "convtimenet".
 
     Attributes
     ----------
     channels_
         Channel names, in order.
     calibration_
-        What intervals are made from: the first training's errors on the rows held back, or, where
-        rows were too few to hold any back, those of short trainings on earlier rows. None where
-        neither could be had.
+        Calibration of the intervals: errors of the first training on the validation split or, if
+        there were too few rows for one, errors of trainings on earlier rows (cross-calibration).
+        None if neither was possible.
     fitted_rows_
-        Up to where the weights were fitted, by series and time stamp.
+        The last row that the weights were fitted to, per series and by time stamp.
     scores_
-        "mae", "rmse", "mase" and "wape" of the rows held back, in the data's units, of the first
-        training ("ConvTimeNet") and of the seasonal-naive forecast ("SeasonalNaive"). The rows also
-        chose the epoch. None where none were held back.
+        "mae", "rmse", "mase" and "wape" on the validation split, in the data's units, of the first
+        training ("ConvTimeNet") and of the seasonal-naive forecast ("SeasonalNaive"). The same rows
+        chose the epoch. None without a validation split.
     scored_
-        The forecaster before its second training, which `scores_` and intervals speak of and which
-        `evaluate` asks about rows that the second one saw; None where there was none.
+        The forecaster before its second training; `scores_` and intervals are its own, and
+        `evaluate` uses it for rows that the second training saw. None without a second training.
     network_, fused_, history_, scaler_, train_config_, notices_
         See `ConvTimeNetEstimator`.
 
@@ -193,26 +193,28 @@ class ConvTimeNetForecaster(RetrainedForecaster):
         resume: str | PathLike[str] | None = None,
         refit: bool = True,
     ) -> Self:
-        """Train on a table: once to score the rows held back, then, if `refit` says so, on all.
+        """Train on a table: first on its training split, then, depending on `refit`, on all rows.
 
         Parameters
         ----------
         X
-            What `convtimenet.data.tables.read_table` takes: the path of a file, a pandas, polars or
-            pyarrow frame, wide or long, or a series, a numpy array (T,) or (T, C); or a `Table`.
+            What `convtimenet.data.tables.read_table` takes: the path of a file; a wide or long
+            pandas, polars or pyarrow frame; a series; a numpy array (T,) or
+            (T, C); or a `Table`.
         y
             Ignored; for scikit-learn.
         split
-            Rows (train_end, valid_end), of each series for a long table, as numbers or arrays (S,):
-            rows before the first train, those up to the second choose the epoch, later ones are not
-            looked at. By default the last fifth of each series chooses. Series too short for that
-            train whole; of a long table also those shorter than a context and a horizon.
+            Rows (train_end, valid_end), as numbers or, for a long table, arrays (S,) with one per
+            series: rows before train_end are the training split, rows up to valid_end the
+            validation split, later rows are not used. By default the last fifth of each series is
+            the validation split. Series too short for that are in the training split as a whole; in
+            a long table so are those shorter than a context and a horizon.
         resume
-            Folder in which training leaves its state now and then. The same call goes on from it
-            after a kill, and returns the same model once training has ended there.
+            Folder for checkpoints. After an interruption the same call resumes from it; once
+            training has finished it returns the same model.
         refit
-            False leaves the second training, where settings ask for one, to a later `retrain`: on
-            the rows behind the split too, once those have been scored.
+            False postpones the second training, if the settings ask for one, to a later call of
+            `retrain`, which can include the rows after the split once they have been scored.
 
         Raises
         ------
@@ -221,7 +223,7 @@ class ConvTimeNetForecaster(RetrainedForecaster):
         ConfigError
             If a setting is out of range.
         CheckpointError
-            If `resume` holds the training of another run.
+            If `resume` holds checkpoints of another run.
         """
         check_steps("h, the horizon,", self.h)
         if self.input_size is not None:
@@ -239,17 +241,17 @@ class ConvTimeNetForecaster(RetrainedForecaster):
             train_end, notice = hold_back(table, train_config.validation_fraction, L, H)
             notices += notice
         notices += gap_notices(table, config.masks)
-        trains = crop(table, 0, train_end)
+        train_split = crop(table, 0, train_end)
         scaler = Scaler.identity()
         if self.scale:
-            scaler, silent = statistics(trains)
-            notices += scaling_notices(table, silent)
-        encoder = self._encoder(trains)
+            scaler, unknown = statistics(train_split)
+            notices += scaling_notices(table, unknown)
+        encoder = self._encoder(train_split)
         config = replace(config, **encoder.sizes)
         notices += encoder.notices(table)
         if not self.scale:
-            notices += check_unscaled(trains.values.T, table.channels, config.revin)
-        examples, valid, everything, notice = training_windows(
+            notices += check_unscaled(train_split.values.T, table.channels, config.revin)
+        examples, valid, all_windows, notice = training_windows(
             table, train_end, valid_end, config, scaler, encoder, device
         )
         notices += notice
@@ -279,8 +281,8 @@ class ConvTimeNetForecaster(RetrainedForecaster):
         self.calibration_ = self._calibrate(valid)
         found = self._evaluated(table, train_end, valid_end, (), None)
         self.scores_ = {MODEL: found.in_units, NAIVE: found.naive_in_units}
-        if refit and train_config.refit and everything is not None:
-            self._retrain(everything, table, valid_end, resume)
+        if refit and train_config.refit and all_windows is not None:
+            self._retrain(all_windows, table, valid_end, resume)
         return self
 
     def cross_validation(
@@ -293,11 +295,11 @@ class ConvTimeNetForecaster(RetrainedForecaster):
         level: Any = None,
         season: int | None = None,
     ) -> Any:
-        """Forecast the end of every series as if it were not known yet, in Nixtla's form: ids,
-        times, "cutoff", the truth, "ConvTimeNet" and "SeasonalNaive", each with its bounds.
+        """Backtest on the last windows of every series, in Nixtla's format: ids, times, "cutoff",
+        the actual values, "ConvTimeNet" and "SeasonalNaive", each with its bounds.
 
-        The estimator itself stays as it is. Parameters, the form of wide tables and a summary of
-        scores: `convtimenet.estimators.forecasting.backtest.backtest`.
+        The estimator itself is not changed. For the parameters, the format of wide tables and a
+        summary of scores see `convtimenet.estimators.forecasting.backtest.backtest`.
         """
         from convtimenet.estimators.forecasting.backtest import backtest
 
@@ -319,8 +321,8 @@ class ConvTimeNetForecaster(RetrainedForecaster):
         return found if self.refit is None else replace(found, refit=self.refit)
 
     def preset_for(self, rows: int, series: int = 1) -> Preset:
-        """The settings that the estimator's `preset` means for that many series of so many
-        training rows."""
+        """The settings of the estimator's `preset` for that many series of `rows` training rows
+        each."""
         if self.preset == "auto":
             return auto_forecast(rows, self.h, self.input_size, series)
         return paper_preset(self.preset, "forecast")
@@ -339,11 +341,11 @@ class ConvTimeNetForecaster(RetrainedForecaster):
         return config
 
     def _encoder(self, table: Table) -> Encoder:
-        """Covariates by the values of a table."""
+        """The covariate encoder, fitted to a table."""
         return Encoder.fit(table, *self.exog, calendar_names(self.calendar, table))
 
     def description(self, values: dict[str, Any] | None = None) -> dict[str, Any]:
-        """As `ConvTimeNetEstimator.description`; names of columns, however given, as a list."""
+        """As `ConvTimeNetEstimator.description`, with column names always as lists."""
         described = super().description(values)
         parameters = described["parameters"]
         for name in ("target_cols", "hist_exog", "futr_exog", "stat_exog", "calendar"):
@@ -353,7 +355,7 @@ class ConvTimeNetForecaster(RetrainedForecaster):
                 parameters[name] = list(column_names(name, parameters[name]))
         return described
 
-    def _remembered(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    def _saved_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         values, arrays = remembered(self.tail_)
         values["covariates"] = self.covariates_.to_dict()
         if self.fitted_rows_ is not None:
@@ -362,9 +364,9 @@ class ConvTimeNetForecaster(RetrainedForecaster):
             values["calibration_windows"] = self.calibration_.windows
             arrays["calibration.radii"] = self.calibration_.radii
         values["scores"] = self.scores_
-        return values, arrays | self._first_remembered()
+        return values, arrays | self._saved_first_training()
 
-    def _remember(self, values: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+    def _restore_state(self, values: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
         self.tail_ = from_remembered(values, arrays)
         self.channels_ = self.tail_.channels
         self.covariates_ = Encoder.from_dict(values["covariates"], self.tail_.time_zone)
@@ -377,4 +379,4 @@ class ConvTimeNetForecaster(RetrainedForecaster):
             self.calibration_ = Calibration(radii, values["calibration_windows"])
             self.calibration_.check(len(self.channels_), config.outputs)
         self.scores_ = values.get("scores")
-        self._remember_first(arrays)
+        self._restore_first_training(arrays)

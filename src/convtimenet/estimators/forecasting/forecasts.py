@@ -1,7 +1,7 @@
-"""From the last context of every series to forecasts and bounds, in the data's units and form.
+"""Forecasts and bounds after the end of every series, in the data's units and format.
 
-Shape legend: `convtimenet._shapes`; S series, h steps asked for, K columns of a channel: its
-forecast and then its bounds.
+Shape legend: `convtimenet._shapes`; S series, h steps to forecast, K columns of a channel: its
+forecast and its bounds.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ __all__ = ["as_given", "check_steps", "forecast_series"]
 
 log = logging.getLogger(__name__)
 
-_CHUNK = 4096  # series that a forecast holds on the device together
+_CHUNK = 4096  # series on the device at a time
 
 
 def check_steps(what: str, steps: Any) -> None:
-    """Refuse what is no number of steps.
+    """Check a number of steps.
 
     Raises
     ------
     ConfigError
-        If it is not a whole number of at least 1.
+        If it is not an integer of at least 1.
     """
     if not isinstance(steps, (int, np.integer)) or isinstance(steps, bool) or steps < 1:
         raise ConfigError(f"{what} must be a whole number of at least 1, found {steps!r}")
@@ -66,11 +66,11 @@ def forecast_series(
     Parameters
     ----------
     network
-        In its inference form.
+        Fused for inference.
     radii
-        (G, H) of every level, rising; see `convtimenet.estimators.forecasting.intervals`.
+        (G, H) per level, ascending; see `convtimenet.estimators.forecasting.intervals`.
     plan
-        Covariates (S, ahead) known of the rows ahead, see `Reader.contexts`.
+        Covariates (S, ahead) of the rows ahead, see `Reader.contexts`.
     """
     config, S = reader.config, len(table.lengths)
     ahead = reader.ahead(steps)
@@ -79,7 +79,9 @@ def forecast_series(
 
     def compute(windows: Windows, index: Tensor) -> Callable[[slice], Tensor]:
         def some(part: slice) -> Tensor:
-            answers = _answers(network, windows, index[part], steps, radii, config.quantiles)
+            answers = _scaled_forecasts(
+                network, windows, index[part], steps, radii, config.quantiles
+            )
             return answers.double().cpu()
 
         return some
@@ -100,7 +102,7 @@ def forecast_series(
     return finite(found)
 
 
-def _answers(
+def _scaled_forecasts(
     network: nn.Module,
     windows: Windows,
     index: Tensor,
@@ -108,11 +110,11 @@ def _answers(
     radii: Sequence[np.ndarray],
     quantiles: tuple[float, ...],
 ) -> Tensor:
-    """Forecasts and bounds (K, B, C, h) of numbered windows, scaled as they are."""
+    """Forecasts and bounds (K, B, C, h) of the windows `index`, in scaled units."""
     if not radii:
         return roll(network, windows, index, steps, quantiles)[None]
     batch = windows.batch(index)
-    # in float64, so that bounds of rising levels cannot round past one another
+    # in float64, so that rounding cannot put bounds of different levels in the wrong order
     scale = context_scale(batch.x.double(), batch.known)
     bands = Bands(network(*batch.inputs).double(), scale, quantiles)
     sides = [bands.bounds(radius) for radius in radii]
@@ -128,40 +130,40 @@ def as_given(
     level: Any,
     notices: Sequence[str] = (),
 ) -> Any:
-    """Forecasts and bounds (S h, C K) in the form of the table they belong to.
+    """Forecasts and bounds (S h, C K) in the format of the table they belong to.
 
     Parameters
     ----------
     h
-        Steps asked for, None for the trained `horizon`.
+        Steps to forecast as the user gave them, None for the trained `horizon`.
     level
-        Per cents asked for, None for forecasts alone.
+        Levels in per cent, None for forecasts without intervals.
     notices
-        What was said while they were made; a `Table` keeps it.
+        Earlier notices, kept if the result is a `Table`.
     """
     bounds = () if level is None else band_names(check_levels(level))[1:]
     if bounds and table.origin.kind == "numpy":
         parts = np.moveaxis(values.reshape(len(values), -1, 1 + len(bounds)), -1, 0)
         return dict(zip(["forecast", *bounds], parts, strict=True))
-    told: list[str] = []
+    new_notices: list[str] = []
     columns, rolled = forecast_names(table), {}
     if bounds:
         made = [f"{one}-{bound}" for one in columns for bound in bounds]
-        free, told = free_names(made, [*key_names(table), *columns])
+        free, new_notices = free_names(made, [*key_names(table), *columns])
         G = len(bounds)
         columns = [
             name for i, one in enumerate(columns) for name in (one, *free[i * G : (i + 1) * G])
         ]
     elif h is not None and h > horizon:
-        told.append(
-            f"steps {horizon + 1} to {h} rest on the model's own forecasts of the {horizon} before "
-            "them"
+        new_notices.append(
+            f"steps {horizon + 1} to {h} are forecast from the model's own forecasts of earlier "
+            "steps"
         )
         if table.origin.kind not in ("file", "numpy"):
             (name,), renamed = free_names(["rolled"], [*key_names(table), *columns])
             rolled[name] = np.arange(h) >= horizon
-            told += renamed
-    for notice in told:
+            new_notices += renamed
+    for notice in new_notices:
         log.warning(notice)
     found = future_frame(table, values, columns, rolled=rolled)
-    return replace(found, notices=(*notices, *told)) if isinstance(found, Table) else found
+    return replace(found, notices=(*notices, *new_notices)) if isinstance(found, Table) else found

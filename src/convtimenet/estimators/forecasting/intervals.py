@@ -1,9 +1,9 @@
 """Prediction intervals by split-conformal calibration.
 
-A fitted network forecasts windows that its weights were not fitted to. How far the truth lay from
-the forecast there says how wide an interval must be. The distance is measured in a unit of the
-window's own: the deviation of its context, or, with a quantile head, the head's own quantiles
-(conformalised quantile regression). So one table of radii serves series of any size. Shape legend:
+A fitted network forecasts windows that its weights were not fitted to; its errors there determine
+how wide the intervals must be. Each error is measured relative to its window: in standard
+deviations of the context or, with a quantile head, by the head's quantiles (conformalised quantile
+regression). One table of radii therefore serves series of any scale. Shape legend:
 `convtimenet._shapes`.
 """
 
@@ -27,23 +27,23 @@ from convtimenet.training.metrics import IntervalScores, outputs, wide
 
 DEFAULT_LEVELS = (80.0, 95.0)
 _GRID = np.array([*range(1, 100), 99.5, 99.9])
-_MOST_VALUES = 2**24  # distances kept while calibrating; windows beyond are thinned out evenly
-# Windows less than a horizon apart share targets. Channels have radii of their own where each has
-# this many horizons of windows, and this many windows, else they share them.
+_MOST_VALUES = 2**24  # distances kept while calibrating; of more windows an even subset is used
+# Windows less than a horizon apart share targets. Channels have their own radii if there are at
+# least this many horizons of windows, and this many windows; else all channels share them.
 _OWN_HORIZONS, _OWN_WINDOWS = 20, 200
 
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """How far truths lay from forecasts, per level, channel and step ahead.
+    """Radii of intervals per level, channel and step ahead.
 
     Attributes
     ----------
     radii
-        (levels, G, H) float32 in the windows' own units, for every level of a fixed grid from 1 to
-        99.9 %; G is 1 where all channels share them. Infinite where windows were too few.
+        (levels, G, H) float32, relative to each window's scale, for a fixed grid of levels from 1
+        to 99.9 %; G is 1 if all channels share them. Infinite if there were too few windows.
     windows
-        Number of windows that it comes from.
+        Number of windows used for the calibration.
     """
 
     radii: np.ndarray
@@ -51,12 +51,12 @@ class Calibration:
 
     @classmethod
     def of(cls, distances: np.ndarray, *, shared: bool = False) -> Calibration:
-        """Take the finite-sample quantiles of distances (n, C, H); NaN ones do not count.
+        """Finite-sample quantiles of distances (n, C, H), ignoring NaN.
 
-        All channels share them if `shared` says so or windows are few.
+        All channels share them if `shared`, or if there are few windows.
 
         The radius of level a is the ``ceil((n + 1) a)``-th smallest of n distances: with it an
-        interval covers an exchangeable new value with probability a at least (Vovk et al.,
+        interval covers an exchangeable new value with probability at least a (Vovk et al.,
         "Algorithmic Learning in a Random World", 2005; Lei et al., "Distribution-Free Predictive
         Inference for Regression", JASA 113, 2018).
         """
@@ -64,13 +64,13 @@ class Calibration:
         own = not shared and _have_own(windows, H)
         ranked = np.sort(distances if own else distances.reshape(-1, 1, H), axis=0)
         n = np.isfinite(ranked).sum(0)
-        # rounded, because 0.07 * 100 is above 7
+        # rounded, because 0.07 * 100 > 7 in floating point
         rank = np.ceil(np.round((n + 1) * (_GRID[:, None, None] / 100), 9)).astype(int)
         taken = np.take_along_axis(ranked, np.clip(rank - 1, 0, len(ranked) - 1), axis=0)
         return cls(np.where(rank <= n, taken, np.inf).astype(np.float32), windows)
 
     def radius(self, level: float) -> np.ndarray:
-        """Radii (G, H) of a level in per cent; one between two of the grid takes the higher.
+        """Radii (G, H) of a level in per cent, rounded up to the grid of levels.
 
         Raises
         ------
@@ -85,37 +85,37 @@ class Calibration:
         return self.radii[at]
 
     def check(self, channels: int, horizon: int) -> None:
-        """Refuse radii, read from a file, that no calibration gives.
+        """Check radii that were read from a file.
 
         Raises
         ------
         ValueError
-            If they are not rising, of another shape, or below 0.
+            If they are not ascending, of another shape, or below 0.
         """
         shapes = [(len(_GRID), groups, horizon) for groups in (1, channels)]
         if self.radii.dtype != np.float32 or self.radii.shape not in shapes:
             raise ValueError(f"radii of the shape {self.radii.shape}, expected {shapes[-1]}")
         if not (self.radii >= 0).all() or (self.radii[1:] < self.radii[:-1]).any():
-            raise ValueError("radii that do not rise from 0")
+            raise ValueError("radii that are below 0 or not ascending")
         if not isinstance(self.windows, int) or self.windows < 1:
             raise ValueError(f"a calibration with {self.windows!r} windows")
 
     def reaches(self, level: float) -> bool:
-        """Whether there were enough windows for a level."""
+        """Whether there were enough windows for this level."""
         at = np.searchsorted(_GRID, level - 1e-9)
         return bool(at < len(_GRID) and np.isfinite(self.radii[at]).all())
 
 
 def check_reach(levels: Sequence[float], windows: int, channels: int, horizon: int) -> None:
-    """Refuse levels that a calibration with so many windows will not reach; gaps may make them
-    fewer.
+    """Check before training that this number of windows suffices for the levels; missing values
+    may still make them too few.
 
     Raises
     ------
     ConfigError
         If a level is not above 0 and at most 99.9.
     DataError
-        If the windows are too few for it.
+        If there are too few windows for it.
     """
     values = windows if _have_own(windows, horizon) else windows * channels
     possible = [one for one in _GRID if _needed(one) <= values]
@@ -125,67 +125,67 @@ def check_reach(levels: Sequence[float], windows: int, channels: int, horizon: i
 
 
 def _have_own(windows: int, horizon: int) -> bool:
-    """Whether channels have radii of their own."""
+    """Whether each channel has its own radii."""
     return windows >= max(_OWN_WINDOWS, _OWN_HORIZONS * horizon)
 
 
 def _at(level: float) -> int:
-    """Which radius of the grid serves a level in per cent."""
+    """Index in the grid of a level in per cent, rounded up."""
     if not 0 < level <= _GRID[-1]:
         raise ConfigError(
-            f"level must hold per cents above 0 and at most {_GRID[-1]:g}, found {level!r}"
+            f"level must be in per cent, above 0 and at most {_GRID[-1]:g}; found {level!r}"
         )
     return int(np.searchsorted(_GRID, level - 1e-9))
 
 
 def _needed(level: float) -> int:
-    """The fewest values whose finite-sample quantile of that level is one of them."""
+    """Minimum number of values with a finite finite-sample quantile of this level."""
     return math.ceil(1 / (1 - level / 100) - 1e-9) - 1
 
 
 def _too_few(level: float, windows: int, possible: Sequence[float]) -> DataError:
-    """The refusal of a level, naming the largest of those that are possible."""
+    """The error for a level that needs more windows; names the largest possible level."""
     remedy = "no level is possible: give more rows, or use a shorter horizon"
     if possible:
-        remedy = f"the largest level possible is {possible[-1]:g}; ask for that, or give more rows"
+        remedy = f"the largest possible level is {possible[-1]:g}; use that, or give more rows"
     return DataError(
         f"an interval of {level:g} % needs at least {_needed(level)} calibration values per step, "
-        f"and {windows} held-back windows give fewer: {remedy}"
+        f"and {windows} held-out windows give fewer: {remedy}"
     )
 
 
 def check_levels(level: Any) -> tuple[float, ...]:
-    """Levels in per cent, rising, from a number or a sequence of them.
+    """Levels in per cent, ascending, from a number or a sequence of them.
 
     Raises
     ------
     ConfigError
-        If one is no number between 0 and 100, or a share such as 0.8.
+        If one is not a number between 0 and 100, or is a fraction such as 0.8.
     """
     given = list(level) if isinstance(level, (Sequence, np.ndarray)) else [level]
     for one in given:
         number = isinstance(one, (int, float, np.number)) and not isinstance(one, bool)
         if isinstance(one, str) or not number or not 0 < one < 100:
             raise ConfigError(
-                f"level must be per cents between 0 and 100, such as [80, 95], found {level!r}"
+                f"level must be in per cent, between 0 and 100, such as [80, 95]; found {level!r}"
             )
         if one < 1:
             raise ConfigError(
-                f"level holds {one:g}: levels are per cents, such as [80, 95]; did you mean "
+                f"level holds {one:g}: levels are in per cent, such as [80, 95]; did you mean "
                 f"{round(100 * one, 6):g}?"
             )
     return tuple(sorted({float(one) for one in given}))
 
 
 def band_names(levels: Sequence[float]) -> list[str]:
-    """What to append to a forecast's name for it and its bounds, as Nixtla's libraries do: for 80
+    """Suffixes of the column names of a forecast and its bounds, as in Nixtla's libraries: for 80
     and 95 "", "lo-95", "lo-80", "hi-80", "hi-95"."""
     low = [f"lo-{level:g}" for level in reversed(levels)]
     return ["", *low, *(f"hi-{level:g}" for level in levels)]
 
 
 def context_scale(x: Tensor, known: Tensor | None = None) -> Tensor:
-    """Unit (B, C, 1) of windows with contexts (B, C, L): the scale that RevIN takes of them."""
+    """Scale (B, C, 1) of windows with contexts (B, C, L), as RevIN computes it."""
     return _REVIN(x, known)[1][1]
 
 
@@ -193,18 +193,17 @@ _REVIN = RevIN()
 
 
 class Bands:
-    """A forecast with its own measure of distance on either side.
+    """A forecast, and how its errors are converted to distances on either side of it.
 
-    Of a point forecast the measure is `scale` on both sides. Quantile heads have a scale with
-    marks: the q-quantile lies at the distance that it would have from the median of a standard
-    normal distribution, values between two quantiles by interpolation, beyond the outermost by
-    continuing it. Intervals of a higher level therefore hold those of a lower one, and the point
-    forecast is in all of them.
+    For a point forecast a distance of 1 is `scale`, on both sides. For a quantile head the
+    q-quantile is at the distance that it has from the median of a standard normal distribution;
+    between quantiles distances are interpolated, beyond the outermost extrapolated. Intervals of a
+    higher level therefore contain those of a lower one, and all contain the point forecast.
 
     Parameters
     ----------
     output
-        What the network gave: (B, C, H), or (B, C, Q, H) of `quantiles`.
+        Output of the network: (B, C, H), or (B, C, Q, H) with `quantiles`.
     scale
         (B, C, 1), see `context_scale`.
     """
@@ -221,7 +220,7 @@ class Bands:
         self.below, self.above = sides[-1] or plain, sides[1] or plain
 
     def distance(self, truth: Tensor) -> Tensor:
-        """How far (B, C, H) truths lie from the forecast, not negative."""
+        """Distances (B, C, H) >= 0 of the actual values from the forecast."""
         error = truth - self.point
         return torch.where(error < 0, _marked(-error, self.below), _marked(error, self.above))
 
@@ -232,7 +231,8 @@ class Bands:
 
 
 def _marked(length: Tensor, marks: list[tuple[float, Tensor]]) -> Tensor:
-    """The mark that stands at a length on a scale with marks; inverse of `_length`."""
+    """Convert errors in the forecast's units to distances, by linear interpolation between `marks`
+    (distance, length); inverse of `_length`."""
     found, inner, inner_mark = torch.zeros_like(length), torch.zeros_like(length), 0.0
     for i, (mark, width) in enumerate(marks):
         last = i == len(marks) - 1
@@ -244,7 +244,7 @@ def _marked(length: Tensor, marks: list[tuple[float, Tensor]]) -> Tensor:
 
 
 def _length(mark: Tensor, marks: list[tuple[float, Tensor]]) -> Tensor:
-    """The length at which a mark stands."""
+    """Convert distances to lengths in the forecast's units."""
     found, inner, inner_mark = torch.zeros_like(mark), 0.0, 0.0
     for i, (outer_mark, width) in enumerate(marks):
         last = i == len(marks) - 1
@@ -263,25 +263,28 @@ def calibrate(
     *,
     shared: bool = False,
 ) -> Calibration:
-    """Forecast windows and measure how far what followed lay.
+    """Calibrate intervals with a network's errors on windows.
 
     Parameters
     ----------
     network
-        Fitted, in its inference form.
+        Fitted, and fused for inference.
     windows
-        None that the weights were fitted to.
+        Windows that the weights were not fitted to.
     shared
         See `Calibration.of`.
 
     Raises
     ------
     DataError
-        If no value in them is known.
+        If all of their target values are missing.
     """
     found = distances(network, windows, quantiles, batch_size, device)
     if not np.isfinite(found).any():
-        raise DataError("no known value is left to calibrate with: all of them were filled")
+        raise DataError(
+            "no value to calibrate intervals with: all of them are missing; give rows with known "
+            "values"
+        )
     return Calibration.of(found, shared=shared)
 
 
@@ -292,8 +295,8 @@ def distances(
     batch_size: int,
     device: torch.device,
 ) -> np.ndarray:
-    """How far (n, C, H) what followed windows lay from a network's forecasts, in the windows' own
-    units; NaN where that is not known. Of very many windows some, evenly spaced."""
+    """Distances (n, C, H) of the actual values from a network's forecasts of windows, see `Bands`;
+    NaN for missing values. Of very many windows an evenly spaced subset is used."""
     values = windows.all.shape[0] * windows.horizon
     found = []
     for output, batch in outputs(
@@ -307,7 +310,7 @@ def distances(
 
 
 class IntervalSums:
-    """What `IntervalScores` of one level are made of, summed on the device."""
+    """Sums for the `IntervalScores` of one level, accumulated on the device."""
 
     def __init__(self, level: float, radius: np.ndarray, channels: int, device: torch.device):
         self.level, self.radius = level, radius
@@ -315,20 +318,20 @@ class IntervalSums:
         self.sums = torch.zeros(shape, device=device, dtype=wide(device))
 
     def add(
-        self, bands: Bands, target: Tensor, counted: Tensor | None, unit: Tensor | None = None
+        self, bands: Bands, target: Tensor, weight: Tensor | None, unit: Tensor | None = None
     ) -> None:
-        """Take in a batch (B, C, H); `unit`, (C, 1) or (B, C, 1), brings lengths to the data's own
-        units, in which they are where it is None."""
+        """Add a batch (B, C, H); `unit`, (C, 1) or (B, C, 1), scales widths to the data's units,
+        None if they are in these units already."""
         low, high = bands.bounds(self.radius)
         outside = (low - target).clamp(min=0) + (target - high).clamp(min=0)
         width = (high - low).to(self.sums)
         own = width if unit is None else width * unit
         inside = (outside == 0).to(self.sums)
         each = torch.stack([inside, width, outside.to(self.sums), own])
-        self.sums += (each if counted is None else each * counted).sum(1)
+        self.sums += (each if weight is None else each * weight).sum(1)
 
     def scores(self, count: Tensor, channels: Sequence[str]) -> IntervalScores:
-        """Means, given how many values (C, H) counted."""
+        """Mean scores, given the number of known values (C, H)."""
         count = count.to(self.sums)
         inside, width, outside, own = (self.sums.sum((1, 2)) / count.sum()).tolist()
         per_step = (self.sums[:2].sum(1) / count.sum(0)).cpu().numpy()

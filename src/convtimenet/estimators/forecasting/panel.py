@@ -1,4 +1,4 @@
-"""The series of a table on the device that trains: scaled, padded, cut into windows, scored.
+"""The series of a table as tensors: scaled, padded, cut into windows; forecasting and scoring them.
 
 Shape legend: `convtimenet._shapes`.
 """
@@ -27,22 +27,22 @@ __all__ = ["Panel", "evaluate_windows", "roll"]
 
 
 class Panel:
-    """A table's S series end to end on a device.
+    """The S series of a table, scaled and concatenated on a device.
 
     Parameters
     ----------
     table
-        Its series; short ones are padded in front.
+        The series; short ones are padded at the front.
     scaler
-        Statistics of its channels, or of each of its series.
+        Statistics per channel, or per series and channel.
     least
-        Rows that every series shall have.
+        Minimum rows per series; shorter series are padded to it.
     masks
-        Whether the network takes what is missing by a mask (`ModelConfig.masks`).
+        Whether the network reads a mask of known values (`ModelConfig.masks`).
     encoder
-        Its covariates.
+        Encoder of the covariates.
     device
-        Where it shall lie.
+        Where the tensors are.
     """
 
     def __init__(
@@ -58,12 +58,12 @@ class Panel:
         padded = pad_front(table, least)
         self.table, self.scaler, self.masks = table, scaler, masks
         self.begin, self.bounds = padded.bounds[:-1], padded.bounds
-        # what row 0 of a series of the table is here
+        # row of the tensors at which each series begins, after its padding
         self.origin = self.bounds[1:] - table.lengths
         scaled = scaler.along(padded.lengths).apply(padded.values.T)
         self.known: Tensor | None = None
         if padded.known is not None:
-            scaled = np.where(padded.known.T, scaled, 0)  # no NaN, which times 0 is none
+            scaled = np.where(padded.known.T, scaled, 0)  # NaN times a mask of 0 would stay NaN
             self.known = torch.from_numpy(padded.known.T.copy()).to(device)
         self.values = torch.from_numpy(float32(scaled)).to(device)
         self.exogenous: Exogenous | None = None
@@ -76,8 +76,8 @@ class Panel:
     def windows(
         self, context_length: int, horizon: int, first: int | np.ndarray, end: int | np.ndarray
     ) -> Windows:
-        """Every window with targets in rows [first, end) of its series, as numbered in the table;
-        one number for all series, or (S,)."""
+        """All windows with targets in rows [first, end) of their series, without padding; numbers
+        for all series, or arrays (S,)."""
         return Windows.between(
             self.values,
             context_length,
@@ -91,21 +91,22 @@ class Panel:
         )
 
     def series_of(self, windows: Windows) -> np.ndarray:
-        """The number of each window's series, (n,)."""
+        """The index of each window's series, (n,)."""
         last = windows.starts.cpu().numpy() + windows.context_length
         return np.searchsorted(self.bounds, last - 1, side="right") - 1
 
     def rows_of(self, windows: Windows) -> np.ndarray:
-        """The row of the table, (n,), that each window's context begins at; rows that padding put
-        before a series' first one are counted back from it."""
+        """The row of the table, (n,), at which each window's context begins; in the padding before
+        a series it is counted back from the series' first row."""
         starts = windows.starts.cpu().numpy()
         return starts - (self.origin - self.table.bounds[:-1])[self.series_of(windows)]
 
     def seasonal_naive(
         self, windows: Windows, index: Tensor, season: int, last: Tensor
     ) -> Float[Tensor, "B C H"]:
-        """The last season before the horizon of each numbered window, repeated; `last` (B, C, 1),
-        the last known value, where that season is missing or lies before the series begins."""
+        """Seasonal-naive forecast of the windows `index`: the last season before the horizon,
+        repeated. Steps of it that are missing or before the start of the series are replaced by
+        `last` (B, C, 1), the last known value."""
         now = windows.starts[index] + windows.context_length
         ahead = torch.arange(windows.horizon, device=now.device) % season - season
         rows = now[:, None] + ahead
@@ -119,8 +120,8 @@ class Panel:
         return torch.where(there.transpose(0, 1), values.transpose(0, 1), last)
 
     def seasonal_scale(self, targets: np.ndarray, season: int) -> Tensor:
-        """(S, C) what MASE divides by: the mean absolute change over a season in each series' rows
-        before the first of the table's rows `targets` (n,); NaN where there is none."""
+        """(S, C) the denominator of MASE: the mean absolute seasonal difference in each series'
+        rows before the first of the table rows `targets` (n,); NaN if there is none."""
         table = self.table
         values = table.values
         if table.known is not None:
@@ -141,9 +142,9 @@ def roll(
     h: int,
     quantiles: tuple[float, ...] = (),
 ) -> Tensor:
-    """Forecast h steps (B, C, h) from the contexts of numbered windows: the horizon that the
-    network was trained for, and beyond it from its own forecasts and covariates known ahead; of
-    quantiles the median."""
+    """Forecast h steps (B, C, h) from the contexts of the windows `index`. Beyond the trained
+    horizon the network reads its own forecasts, and covariates known ahead. With quantiles the
+    median is returned."""
     batch = windows.batch(index)
     L, x, known = windows.context_length, batch.x, batch.known
     parts = [point_forecast(network(*batch.inputs).float(), quantiles)]
@@ -170,23 +171,23 @@ def evaluate_windows(
     quantiles: tuple[float, ...] = (),
     intervals: Sequence[IntervalSums] = (),
 ) -> ForecastEvaluation:
-    """Forecast the windows and compare with what followed.
+    """Forecast the windows and score the forecasts.
 
     Parameters
     ----------
     season
-        Steps that the seasonal-naive forecast beside ours repeats.
+        Season of the seasonal-naive baseline, in steps.
     drop_last
         Leave out an incomplete last batch, as the authors' loader does.
     quantiles
-        What the network gives, none for a point forecast.
+        Quantiles that the network outputs; empty for a point forecast.
     intervals
         Intervals to score.
 
     Raises
     ------
     DataError
-        If no known value is left to score.
+        If all target values are missing.
     """
     channels, device = panel.table.channels, panel.values.device
     keep = len(windows)
@@ -212,7 +213,7 @@ def evaluate_windows(
         per_window.append(sums.add(bands.point, naive, batch.y, batch.weight, middle, unit, series))
         done += len(output)
     if not float(sums.count.sum()):
-        raise DataError("no known value is left to score: all of them are missing")
+        raise DataError("no value to score: all of them are missing; give rows with known values")
     values, steps, by_channel = sums.count.sum(), sums.count.sum(0), sums.count.sum(1)
     ours, naive = (
         (one.in_units.sum(0) / by_channel).cpu().tolist() for one in (sums.ours, sums.naive)

@@ -1,7 +1,7 @@
-"""Two trainings of a forecaster: one that is scored, and one on all rows that forecasts.
+"""Second training of a forecaster, on all rows, after the first one has been scored.
 
-Where rows are too few to hold any back, trainings on earlier rows give the errors that intervals
-are made from. Shape legend: `convtimenet._shapes`; S series, T rows.
+If there are too few rows for a validation split, intervals are cross-calibrated: the errors come
+from trainings on earlier rows. Shape legend: `convtimenet._shapes`; S series, T rows.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from sklearn.utils.validation import check_is_fitted
 from convtimenet.config import ModelConfig, TrainConfig
 from convtimenet.data.split import FittedRows, Rows
 from convtimenet.data.tables import Table, crop
-from convtimenet.data.timestamps import show_time
+from convtimenet.data.timestamps import show_in
 from convtimenet.data.windows import Windows
 from convtimenet.devices import autocast
 from convtimenet.errors import TrainingError
@@ -37,41 +37,41 @@ log = logging.getLogger(__name__)
 
 FOLDS = 3
 MOST_FOLD_STEPS = 1000
-"""Steps of a training beyond which it is not repeated on earlier rows for the sake of intervals."""
-_FOLD_WINDOWS = 30  # of each series, where it has as many; of more rows the last fifth
+"""Intervals are not cross-calibrated if a training takes more steps than this."""
+_FOLD_WINDOWS = 30  # scored windows per series, if it has as many; the last fifth of longer series
 _SCORED, _FIRST = "scored.", "first."
 
 
 class RetrainedForecaster(FittedForecaster):
-    """What `ConvTimeNetForecaster` does beyond its first training; not used by itself."""
+    """Base of `ConvTimeNetForecaster` with its second training; not used by itself."""
 
     scores_: dict[str, Scores] | None
-    """Scores of the rows held back, of the first training and of the seasonal-naive forecast."""
+    """Scores on the validation split, of the first training and of the seasonal-naive forecast."""
     scored_: Self | None
     """The forecaster before its second training."""
 
     @property
     def forecasts_from(self) -> str | None:
-        """What forecasts come from, in words, where a second training makes them."""
+        """A sentence for users about the second training; None if there was none."""
         if self.scored_ is None or self.fitted_rows_ is None:
             return None
-        last = show_time(self.fitted_rows_.last.max(), self.tail_.time_zone)
+        last = show_in(self.tail_.times, self.fitted_rows_.last.max(), self.tail_.time_zone)
         return (
-            f"a second training, on all rows up to {last}; scores and intervals come from the "
-            "first, which did not see the rows held back"
+            f"trained a second time, on all rows up to {last}; scores and intervals come from the "
+            "first training, which did not see the held-out rows"
         )
 
     def retrain(self, X: Any, *, resume: str | PathLike[str] | None = None) -> Self:
-        """Train again on all rows of a table, and forecast from that: as `TrainConfig.refit` says,
-        with "continue" where that is off. Scores, intervals and the scaling of known series stay
-        those of the training so far, which stays as `scored_`.
+        """Train again on all rows of a table, as `TrainConfig.refit` says ("continue" if off),
+        and forecast with that network. Scores, intervals and the scaling of known series remain
+        those of the first training, which is kept as `scored_`.
 
         Parameters
         ----------
         X
-            A table as `fit` took, usually the same; all its rows are learnt from.
+            A table as for `fit`, usually the same one; all of its rows are trained on.
         resume
-            As for `fit`; the same folder serves both.
+            As for `fit`; the same folder can be used for both.
 
         Raises
         ------
@@ -80,7 +80,7 @@ class RetrainedForecaster(FittedForecaster):
         DataError
             If the table cannot be used, or no window of the fitted context and horizon fits.
         KeyboardInterrupt, Terminated
-            If SIGINT or SIGTERM asked for an end. The estimator stays as it was.
+            If SIGINT or SIGTERM stopped training. The estimator is not changed.
         """
         check_is_fitted(self, "fused_")
         again = copy(self if self.scored_ is None else self.scored_)
@@ -95,15 +95,15 @@ class RetrainedForecaster(FittedForecaster):
     def _evaluated(
         self, table: Table, first_row: Rows | None, end: Rows | None, level: Any, season: int | None
     ) -> ForecastEvaluation:
-        asked = self.asked_about(table, first_row)
-        if asked is not self:
-            log.info("the second training saw rows to score: the first one's weights are asked")
-            asked.verbose = self.verbose
-        return super(RetrainedForecaster, asked)._evaluated(table, first_row, end, level, season)
+        scored = self.asked_about(table, first_row)
+        if scored is not self:
+            log.info("the second training saw rows to score: the first one's weights are scored")
+            scored.verbose = self.verbose
+        return super(RetrainedForecaster, scored)._evaluated(table, first_row, end, level, season)
 
     def asked_about(self, table: Table, first_row: Rows | None) -> Self:
-        """Whose answers `evaluate` scores: `scored_` where the second training saw rows of the
-        table from `first_row` on, else the forecaster itself."""
+        """The forecaster that `evaluate` scores: `scored_` if the second training saw rows of the
+        table from `first_row` on, else this one."""
         first = 0 if first_row is None else first_row
         if self.scored_ is None or self.fitted_rows_ is None:
             return self
@@ -111,14 +111,14 @@ class RetrainedForecaster(FittedForecaster):
 
     def _retrain(
         self,
-        everything: Windows,
+        all_windows: Windows,
         table: Table,
         end: np.ndarray,
         resume: str | PathLike[str] | None,
     ) -> None:
-        """The second training, on the windows of the rows before `end` (S,) of every series."""
+        """Second training, on all windows in rows before `end` (S,) of every series."""
         first = copy(self)
-        if not self._train_again(everything, everything.starts.device, resume):
+        if not self._train_again(all_windows, all_windows.starts.device, resume):
             return
         L = self.network_.config.context_length
         self.scored_, self.scaler_ = first, first.scaler_for(table)
@@ -133,13 +133,13 @@ class RetrainedForecaster(FittedForecaster):
         device: torch.device,
         resume: str | PathLike[str] | None,
     ) -> Calibration | None:
-        """Intervals from the errors of trainings on earlier rows, each of as many epochs as the one
-        on all rows before `end` (S,); None where there can be none or they would take long."""
+        """Cross-calibrate intervals on rows before `end` (S,): errors of trainings on earlier rows,
+        each with as many epochs as the main training. None if that is impossible or takes long."""
         config, train_config, history = self.network_.config, self.train_config_, self.history_
         folds = self._folds(crop(table, 0, end), config, device)
         limit, needed = train_config.time_limit, (1 + FOLDS) * history.seconds
-        counted = self.n_examples_
-        steps = 0 if counted is None else fold_steps(counted["fitted"], train_config)
+        sizes = self.n_examples_
+        steps = 0 if sizes is None else fold_steps(sizes["fitted"], train_config)
         if not folds or steps > MOST_FOLD_STEPS or (limit is not None and needed > limit):
             return None
         again = replace(
@@ -147,36 +147,36 @@ class RetrainedForecaster(FittedForecaster):
         )
         found = []
         with stop_requests() as stop:
-            for number, (learnt, scored) in enumerate(folds, 1):
+            for number, (trained, scored) in enumerate(folds, 1):
                 try:
-                    network, _ = self._trained(
-                        config, again, learnt, None, device, resume, stop, f"fold{number}"
+                    network, _ = self._train_network(
+                        config, again, trained, None, device, resume, stop, f"fold{number}"
                     )
                 except TrainingError:
                     return None
                 if stop.signal:
-                    message = f"{stop.name} stopped the work on intervals: the model is kept"
+                    message = f"{stop.name} stopped the calibration of intervals: the model is kept"
                     log.warning(message)
                     raise stop.error(message)
                 with autocast(device, train_config):
-                    asked = fuse(network, train_config.precision)
+                    fused = fuse(network, train_config.precision)
                     size = train_config.batch_size
-                    found.append(distances(asked, scored, config.quantiles, size, device))
+                    found.append(distances(fused, scored, config.quantiles, size, device))
         if not np.isfinite(np.concatenate(found)).any():
             return None
-        said = (
-            f"no rows were held back: intervals come from {len(found)} trainings on earlier rows "
-            "and their errors on the rows after those"
+        notice = (
+            f"no validation split: intervals are calibrated with the errors of {len(found)} "
+            "trainings on earlier rows"
         )
-        self.notices_ = (*self.notices_, said)
-        log.info(said)
+        self.notices_ = (*self.notices_, notice)
+        log.info(notice)
         return Calibration.of(np.concatenate(found), shared=not self.scale)
 
     def _folds(
         self, table: Table, config: ModelConfig, device: torch.device
     ) -> list[tuple[Windows, Windows]]:
-        """Windows to learn from and windows to score, for each of a few cuts in time. What lies
-        behind a cut is missing to the former, so that windows near it teach what they hold."""
+        """Windows to train on and windows to score, per fold. Values from the fold's start on are
+        masked in the former, so that windows reaching beyond it can still be used."""
         L, H = config.context_length, config.outputs
         starts = fold_starts(table.lengths, L, H)
         if not config.masks or starts is None:
@@ -193,17 +193,17 @@ class RetrainedForecaster(FittedForecaster):
         for begin, end in pairwise(starts):
             if not (begin < end).any():
                 continue
-            # series of which nothing is scored are learnt whole
+            # series without scored windows are trained on as a whole
             hidden = np.where(begin < end, begin, table.lengths)
             cut = torch.from_numpy(np.repeat(panel.origin + hidden, np.diff(panel.bounds)))
             panel.known = known & (rows < cut.to(device))
-            learnt = panel.windows(L, H, 0, np.minimum(hidden + H - 1, table.lengths))
+            trained = panel.windows(L, H, 0, np.minimum(hidden + H - 1, table.lengths))
             panel.known = known
-            folds.append((learnt, panel.windows(L, H, begin, end + H - 1)))
+            folds.append((trained, panel.windows(L, H, begin, end + H - 1)))
         return folds
 
-    def _first_remembered(self) -> dict[str, np.ndarray]:
-        """The first training's weights and up to where they were fitted, for the saved folder."""
+    def _saved_first_training(self) -> dict[str, np.ndarray]:
+        """The first training's weights and last fitted rows, as arrays to save."""
         if self.scored_ is None:
             return {}
         weights = self.scored_.network_.state_dict()
@@ -213,8 +213,8 @@ class RetrainedForecaster(FittedForecaster):
         kept = self.scored_.fitted_rows_.to_arrays()
         return own | {f"{_FIRST}{name}": one for name, one in kept.items()}
 
-    def _remember_first(self, arrays: dict[str, np.ndarray]) -> None:
-        """Inverse of `_first_remembered`."""
+    def _restore_first_training(self, arrays: dict[str, np.ndarray]) -> None:
+        """Inverse of `_saved_first_training`."""
         self.scored_ = None
         own = {name: one for name, one in arrays.items() if name.startswith(_SCORED)}
         if not own:
@@ -232,19 +232,19 @@ class RetrainedForecaster(FittedForecaster):
 
 
 def fold_steps(windows: int, config: TrainConfig) -> int:
-    """Steps of a training on so many windows, which each fold takes at most."""
+    """Steps of a training on so many windows; no fold takes more."""
     read = min(windows, config.epoch_size or windows)
     return config.epochs * -(-read // config.batch_size)
 
 
 def fold_starts(lengths: np.ndarray, L: int, H: int) -> list[np.ndarray] | None:
-    """Rows (S,) at which the scored windows of each fold begin, and behind the last ones; None
-    where there is no window to learn from before the first.
+    """Rows (S,) at which the targets of each fold's scored windows begin, and the end of the last
+    fold; None if there is no window to train on before the first.
 
-    The folds share the last fifth of the rows, or more where that is fewer than 30 windows; at
-    least half of the windows lie before them.
+    The folds divide the last fifth of the rows, or more if that is fewer than 30 windows; at least
+    half of the windows lie before them.
     """
-    last = lengths - H  # the last row at which a whole window's targets begin
+    last = lengths - H  # the last row at which the targets of a window can begin
     half = L + (last - L + 1) // 2
     first = np.minimum(lengths - np.round(0.2 * lengths).astype(np.int64), last + 1 - _FOLD_WINDOWS)
     first = np.maximum(np.maximum(half, first), L + 1)

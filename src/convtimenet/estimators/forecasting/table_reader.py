@@ -1,10 +1,10 @@
-"""How a forecaster takes tables in: as `fit` sees them, and as its fitted network reads them."""
+"""Tables of a forecaster: read for `fit`, and checked against its training table afterwards."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -22,9 +22,6 @@ from convtimenet.estimators.base import ConvTimeNetEstimator
 from convtimenet.estimators.forecasting.reading import Reader, gap_notices
 from convtimenet.progress import reading, showing
 from convtimenet.wording import column_names
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["TableReader"]
 
@@ -50,17 +47,17 @@ class TableReader(ConvTimeNetEstimator):
     channels_: tuple[str, ...]
     """Channel names, in order."""
     covariates_: Encoder
-    """How covariates become numbers."""
+    """Encoder of the covariates."""
     tail_: Table
-    """The last rows of every training series, from which `predict` without data starts."""
+    """The last rows of every training series; `predict` starts from them by default."""
 
     def read(self, X: Any) -> Table:
-        """The table that `fit` would see."""
+        """The table that `fit` reads from `X`."""
         return X if isinstance(X, Table) else self._read(X)
 
     def adapt(self, X: Any) -> Table:
-        """The table that the fitted network reads: one that agrees with the table of `fit`, with
-        the fitted channels in their order, where they matter. A `Table` is taken as it is read.
+        """Read a table for the fitted network: checks that it agrees with the training table and,
+        if channels are scaled, selects the fitted ones in their order.
 
         Raises
         ------
@@ -69,7 +66,7 @@ class TableReader(ConvTimeNetEstimator):
         """
         hint = ""
         if self.covariates_.futr:
-            hint = "; a plan of the rows ahead goes into predict(future=...)"
+            hint = "; covariates of the rows ahead go into predict(future=...)"
         if isinstance(X, Table):
             table = agreed(X, self.terms)
         else:
@@ -115,14 +112,15 @@ class TableReader(ConvTimeNetEstimator):
             )
 
     def _unseen(self, table: Table) -> list[str]:
-        """What to say of series that training did not see, or knows under another writing."""
+        """Notices about series that training did not see, or whose ids it saw in another
+        spelling."""
         if not table.long:
             return [
                 "the table has no ids: its series is scaled by its own values, not as in training"
             ]
         labels = self._reader.labels
-        seen, told = match_ids(table.ids, labels, "the table")
-        return [*told, *unseen_ids(table.ids, seen, labels)]
+        seen, notices = match_ids(table.ids, labels, "the table")
+        return [*notices, *unseen_ids(table.ids, seen, labels)]
 
     @property
     def exog(self) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
@@ -133,13 +131,13 @@ class TableReader(ConvTimeNetEstimator):
 
     @property
     def terms(self) -> Terms:
-        """What later tables must agree with."""
+        """Properties of the training table that later tables must share."""
         return terms_of(self.tail_, self.covariates_)
 
     def _plan(
         self, table: Table, future: Any, steps: int
     ) -> tuple[dict[str, np.ndarray], list[str]]:
-        """Covariates (S, ahead) known of the rows behind a table's end, and notices about them."""
+        """Covariates (S, ahead) of the rows after a table's end, and notices about them."""
         names = tuple(column.name for column in self.covariates_.futr)
         if not names:
             if future is None:
@@ -153,8 +151,7 @@ class TableReader(ConvTimeNetEstimator):
         return plan, notices
 
     def wanted_ahead(self, table: Table, terms: Terms) -> Wanted:
-        """How a source of the covariates known ahead of a table is read, for a model with these
-        terms."""
+        """How to read the covariates known ahead for a table, for a model with these terms."""
         steps = table.frequency.unit == "step"
         return Wanted(
             time=self.time_col,
@@ -168,19 +165,19 @@ class TableReader(ConvTimeNetEstimator):
         )
 
     def description(self, values: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Everything about the fitted model that is not numbers, as plain JSON values."""
+        """As `ConvTimeNetEstimator.description`, with `freq` as text."""
         described = super().description(values)
         if self.freq is not None:
             described["parameters"]["freq"] = frequency_name(self.freq)
         return described
 
     def scaler_for(self, table: Table) -> Scaler:
-        """How the series of a table are scaled before the network reads them."""
+        """The scaler of the series of a table."""
         return self._reader.scaler_for(table)
 
     @property
     def _reader(self) -> Reader:
-        """How the network reads tables."""
+        """Turns tables into windows for the fitted network."""
         device = device_of(self.fused_)
         config, ids = self.network_.config, self.tail_.ids
         return Reader(config, self.scaler_, self.covariates_, ids, device)
