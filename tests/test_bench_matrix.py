@@ -119,9 +119,9 @@ def test_only(read, patterns, expected):
 
 
 def test_only_refuses_a_pattern_that_fits_nothing(read):
-    with pytest.raises(ConfigError, match=r"fits 'ridge:mine-96:honest:3'; did you mean ridge:"):
+    with pytest.raises(ConfigError, match=r"matches 'ridge:mine-96:honest:3'; did you mean ridge:"):
         read().only(["ridge", "ridge:mine-96:honest:3"])
-    with pytest.raises(ConfigError, match=r"fits 'zzz'; --dry_run lists them"):
+    with pytest.raises(ConfigError, match=r"matches 'zzz'; --dry_run lists them"):
         read().only(["zzz"])
 
 

@@ -231,15 +231,15 @@ def test_scores_with_seeds_marks_and_gaps(markdown):
 
 
 def test_published_figures_stand_only_beside_the_same_horizons(markdown):
-    assert table(markdown, "MSE beside published figures") == {
+    assert table(markdown, "MSE and published scores") == {
         "Set": ["Naive", "Ridge, closed form", "Oursᵃ", "Peer¹"],
         "A, mean of 2": ["0.550", "0.400", "0.320", "0.350"],
         "B, mean of 2": ["0.850", "0.450", "0.400", ""],
     }
     assert "9.75" not in markdown
-    assert "Means are over horizons, where all of them ran. A, B: 24, 48." in markdown
+    assert "Means are over horizons, if all of them have results. A, B: 24, 48." in markdown
     assert "¹ Somebody 2020, table 3." in markdown
-    assert table(markdown, "Accuracy beside published figures") == {
+    assert table(markdown, "Accuracy and published scores") == {
         "Set": ["sorts", "trees", "Peer¹", "Other¹"],
         "X": ["0.750", "0.250", "0.125", "1.000"],
     }
@@ -457,7 +457,7 @@ def test_pictures_say_what_they_show(folder, markdown):
     assert "Mean ranks from the best: Ours 1.00, Ridge, closed form 2.00, Naive 3.00;" in markdown
     assert "Mean ranks of MSE over 2 sets (A, B), seeds averaged first; a set counts" in markdown
     assert "over 4 set-horizons in all" in markdown
-    assert markdown.count("Left out for lack of cells: net.") == 2
+    assert markdown.count("Left out because of missing results: net.") == 2
     relative = {
         "Naive": geometric_mean([0.5 / 0.4, 0.6 / 0.4, 1.0, 9.0]),
         "Ours": geometric_mean([0.8, 0.8, 0.5 / 0.8, 3.0]),
@@ -469,7 +469,7 @@ def test_pictures_say_what_they_show(folder, markdown):
     for text in ("Ours 1.00", "Ridge, closed form 2.00", "Naive 3.00", "more than the axis"):
         assert text in drawn
     cost = (folder / "try-cost-forecasting.svg").read_text(encoding="utf-8")
-    for text in ("Ours", "Ridge, closed form", "Naive", "relative MSE (less is better)"):
+    for text in ("Ours", "Ridge, closed form", "Naive", "relative MSE (lower is better)"):
         assert text in cost
 
 
@@ -496,12 +496,12 @@ def test_only_some_cells(made, tmp_path, capsys):
     text = (tmp_path / "some" / "try.md").read_text(encoding="utf-8")
     assert {*table(text, "Forecasting, MSE")} >= {"A-24", "A-48"}
     assert "B-24" not in text
-    assert "- Cells with a result: 10 of 10; 24 others of the matrix were not asked for" in text
+    assert "- Cells with a result: 10 of 10; 24 other cells of the matrix were not selected" in text
 
 
 def test_nothing_to_report(made, tmp_path):
     matrix, _ = made
-    with pytest.raises(DataError, match=r"found none of the 34 cells; .*convtimenet bench run"):
+    with pytest.raises(DataError, match=r"found none for the 34 cells; .*convtimenet bench run"):
         write_report(matrix, matrix.cells, tmp_path / "absent.jsonl", tmp_path)
 
 
@@ -512,7 +512,7 @@ def test_without_matplotlib(made, tmp_path, monkeypatch):
     assert not (tmp_path / "page").exists()
 
 
-# --- published figures ------------------------------------------------------------------------
+# --- published scores ------------------------------------------------------------------------
 
 
 @pytest.fixture

@@ -1,1 +1,1 @@
-"""Models measured on the same data under one protocol: a matrix of cells, one JSON line a cell."""
+"""Benchmarks: models measured on the same data under one protocol, as a matrix of cells."""

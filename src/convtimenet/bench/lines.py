@@ -1,4 +1,4 @@
-"""The results of a matrix: a file of JSON lines, one a cell, written as cells end."""
+"""The results of a matrix: a JSON Lines file with one line per cell, written as cells finish."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ __all__ = ["add", "alone", "by_key", "read"]
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """All lines; none where there is no file. A last line that a kill cut short is left out.
+    """All lines; none if there is no file. An incomplete last line is ignored.
 
     Raises
     ------
     ConfigError
-        If another line is no result.
+        If another line is not a result.
     """
     if not path.exists():
         return []
@@ -50,7 +50,7 @@ def by_key(lines: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
 
 
 def add(path: Path, line: Mapping[str, Any]) -> None:
-    """Append one line, on the disk when this returns; a line that a kill cut short goes first."""
+    """Append one line and flush it to disk; an incomplete last line is removed first."""
     data = json_text(line).encode() + b"\n"
     with path.open("ab+") as file:
         end = file.seek(0, os.SEEK_END)
@@ -66,12 +66,12 @@ def add(path: Path, line: Mapping[str, Any]) -> None:
 
 @contextmanager
 def alone(path: Path) -> Iterator[None]:
-    """Hold the results for this run: two at the same time would run the same cells.
+    """Lock the results for this run; two runs at once would run the same cells.
 
     Raises
     ------
     ConfigError
-        If another process holds them.
+        If another process holds the lock.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with locked(path.with_name(f".{path.name}.lock")) as holder:

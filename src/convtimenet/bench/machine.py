@@ -1,4 +1,4 @@
-"""What a cell was measured on."""
+"""The machine that a cell was measured on."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 
 __all__ = ["cores", "processor"]
 
-_TELLING = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "amx_bf16", "asimd")
+_INSTRUCTIONS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "amx_bf16", "asimd")
 
 
 def processor() -> str:
-    """The processor's name, family and model, and those of its instructions that matter here."""
+    """The processor's name, family and model, and its instruction sets that affect speed."""
     name = platform.processor() or platform.machine()
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
@@ -24,7 +24,7 @@ def processor() -> str:
     number = f"family {of['cpu family']} model {of['model']}" if "cpu family" in of else ""
     return " ".join(
         part
-        for part in (of.get("model name", name), number, *(f for f in _TELLING if f in known))
+        for part in (of.get("model name", name), number, *(f for f in _INSTRUCTIONS if f in known))
         if part
     )
 

@@ -1,10 +1,10 @@
-"""What is to be run: a matrix of models, data sets, horizons, protocols and seeds in a TOML file.
+"""The cells to run: a matrix of models, data sets, horizons, protocols and seeds in a TOML file.
 
-published = "published.toml"                 # figures of others for the report, if there are any
-reference = "ridge"                          # the report draws errors relative to this model's
+published = "published.toml"                 # optional: published scores for the report
+reference = "ridge"                          # optional: the report shows errors relative to it
 
 [models.ridge]
-entry = "convtimenet.bench.ridge:ridge"      # package or module beside the file : function
+entry = "convtimenet.bench.ridge:ridge"      # package, or module next to this file : function
 title = "Ridge"                              # for the report
 deterministic = true                         # its scores do not depend on the seed
 [models.convtimenet]
@@ -14,9 +14,9 @@ preset = "paper"
 
 [sets.mine]                                  # only for sets that are not registered
 path = "data/mine.csv"
-[sets.monthly]                               # a group, which the report sums up
-entry = "small:problem"                      # a function; gets the other settings as keywords
-each = ["gas@1", "gas@2"]                    # the sets, which get group = "monthly"
+[sets.monthly]                               # a group, which the report summarizes
+entry = "small:problem"                      # a function; other settings are its keyword arguments
+each = ["gas@1", "gas@2"]                    # the sets of the group
 
 [[runs]]
 models = ["ridge", "convtimenet.paper"]
@@ -56,7 +56,7 @@ class Cell:
     protocol
         "honest" or "paper", as `TrainConfig.protocol`.
     seed
-        Of weights, batch order and dropout.
+        Seed of weights, batch order and dropout.
     """
 
     dataset: str
@@ -78,35 +78,37 @@ class Cell:
 
     @property
     def key(self) -> str:
-        """The cell's name, by which ``--only`` picks it: who:where:protocol:seed."""
+        """The cell's name, which ``--only`` matches: who:where:protocol:seed."""
         return f"{self.who}:{self.where}:{self.protocol}:{self.seed}"
 
     def fits(self, pattern: str) -> bool:
-        """Whether a shell pattern fits the key; one that lacks the ending parts of a key stands for
-        all of them: "ridge:ETTh1-96"."""
+        """Whether a shell pattern matches the key.
+
+        The last parts may be left out and then match anything: "ridge:ETTh1-96".
+        """
         return fnmatch.fnmatchcase(self.key, pattern + ":*" * (3 - pattern.count(":")))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Matrix:
-    """The cells of a file, and what their models and sets are.
+    """The cells of a matrix file, with their models and sets.
 
     Attributes
     ----------
     path
-        The TOML file; entries of modules beside it and relative paths are looked up there.
+        The TOML file; modules and relative paths are looked up in its folder.
     title
-        For the report.
+        Title of the report.
     results
-        The file of JSON lines.
+        The JSON Lines file.
     cells
         In the order they run.
     models, sets
         By name: entry, variants and titles; paths and entries of sets that are not registered.
     published
-        The file of others' figures, None without one.
+        The file of published scores, or None.
     reference
-        The model, or model.variant, to which the report's errors are relative; None without one.
+        The model, or model.variant, that the report's errors are relative to, or None.
     """
 
     path: Path
@@ -125,7 +127,7 @@ class Matrix:
         Raises
         ------
         ConfigError
-            If it is absent, no TOML, or names a model, variant or protocol that there is not.
+            If it is missing, not TOML, or names an unknown model, variant or protocol.
         """
         path = Path(path)
         found = read_toml(path, "a matrix file")
@@ -169,12 +171,12 @@ class Matrix:
         )
 
     def only(self, patterns: Sequence[str]) -> tuple[Cell, ...]:
-        """The cells that one of the patterns fits (`Cell.fits`); all without patterns.
+        """The cells that match one of the patterns (`Cell.fits`); all without patterns.
 
         Raises
         ------
         ConfigError
-            If one of the patterns fits no cell.
+            If a pattern matches no cell.
         """
         if not patterns:
             return self.cells
@@ -184,14 +186,14 @@ class Matrix:
             if not fitting:
                 near = meant(pattern, [cell.key for cell in self.cells])
                 raise ConfigError(
-                    f"--only: no cell of {self.path} fits {pattern!r}"
+                    f"--only: no cell of {self.path} matches {pattern!r}"
                     + (f"; did you mean {near}?" if near else "; --dry_run lists them")
                 )
             chosen.update(fitting)
         return tuple(cell for cell in self.cells if cell.key in chosen)
 
     def fingerprint(self, cell: Cell) -> dict[str, Any]:
-        """What a model is, whatever this matrix calls it: its entry and its settings."""
+        """The cell's model independent of its name in this matrix: entry and settings."""
         return {"entry": self.models[cell.model]["entry"], "settings": self.settings(cell)}
 
     def settings(self, cell: Cell) -> dict[str, Any]:
@@ -255,7 +257,7 @@ def _check_who(path: Path, where: str, who: Any, models: Mapping[str, Any]) -> t
     model, _, variant = str(who).partition(".")
     if model not in models:
         raise ConfigError(
-            f"{path}: {where} names the model {model!r}, which [models] lacks; "
+            f"{path}: {where} names the model {model!r}, which [models] does not have; "
             f"expected one of {', '.join(models)}"
         )
     variants = models[model].get("variants", {})

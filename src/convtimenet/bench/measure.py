@@ -1,4 +1,4 @@
-"""One cell, run and measured in this process."""
+"""Run and measure one cell in this process."""
 
 from __future__ import annotations
 
@@ -36,23 +36,23 @@ _PACKAGES = (
 
 
 def measure(matrix: Matrix, cell: Cell, threads: int) -> dict[str, Any]:
-    """Fit, predict and score; the line of the cell.
+    """Fit, predict and score; returns the line of the cell.
 
     Returns
     -------
     dict
-        "cell", "command", "model" (entry and settings), "scores", "naive" (those of the
-        seasonal-naive forecast, or of the training cases' largest class), "n_test",
+        "cell", "command", "model" (entry and settings), "scores", "naive" (scores of the
+        seasonal-naive forecast, or of predicting the largest training class), "n_test",
         "cpu_seconds" and "wall_seconds" (fit and predict), "parameters", "macs",
         "peak_memory_mib", "predictions" (SHA-256), "config", "chosen",
         "notices", "versions", "commit", "machine", "date".
     """
     torch.set_num_threads(threads)
-    torch.manual_seed(cell.seed)  # for networks that draw from torch's own generator
+    torch.manual_seed(cell.seed)  # for networks that use torch's global generator
     fit = _imported(matrix, matrix.models[cell.model]["entry"])
     problem = _problem(matrix, cell)
     warm_up = getattr(sys.modules[fit.__module__], "warm_up", None)
-    if warm_up is not None:  # compilers run before the clock does
+    if warm_up is not None:  # compile before the clock starts
         warm_up(cell.model)
     begin = _clocks()
     fitted: Fitted = fit(problem, cell.seed, **matrix.settings(cell))
@@ -107,20 +107,20 @@ def _problem(matrix: Matrix, cell: Cell) -> Problem:
 
 
 def _imported(matrix: Matrix, entry: str) -> Callable[..., Any]:
-    """A function by ``module:name``, of a package or of a module beside the matrix file."""
+    """A function by ``module:name``, of a package or of a module next to the matrix file."""
     module, _, name = entry.partition(":")
-    with _beside(matrix.path):
+    with _import_from_folder_of(matrix.path):
         try:
             return getattr(importlib.import_module(module), name)
         except (ImportError, AttributeError) as error:
             raise ConfigError(
                 f"{matrix.path}: cannot import {entry}: {error}; correct the entry, or install "
-                "what it needs"
+                "the missing package"
             ) from error
 
 
 @contextmanager
-def _beside(path: Path):
+def _import_from_folder_of(path: Path):
     folder = str(path.resolve().parent)
     sys.path.insert(0, folder)
     try:
@@ -153,7 +153,7 @@ def _versions() -> dict[str, str]:
 
 
 def _commit() -> str | None:
-    """The commit of the package's checkout, "+" behind it where files differ; None elsewhere."""
+    """The commit of the package's checkout, with "+" if src has changes; None outside of one."""
     here = Path(__file__).resolve().parents[3]
     if not (here / ".git").exists():
         return None

@@ -1,7 +1,8 @@
-"""Models that need nothing but this package: ours, a closed-form ridge and the naive forecast.
+"""Models that need only this package: ConvTimeNet and the naive forecast.
 
-A model is a function ``(problem, seed, **settings) -> Fitted``; others lie in
-benchmarks/evidence/peers. Nothing here reads a test target.
+A model is a function ``(problem, seed, **settings) -> Fitted``. The ridge is in
+`convtimenet.bench.ridge`, models of other packages are in benchmarks/evidence/peers. None of them
+reads test targets.
 """
 
 from __future__ import annotations
@@ -44,18 +45,18 @@ class Fitted:
     Attributes
     ----------
     predict
-        Gives the forecasts of all test windows (n, C, H) in scaled units, or the labels of all
+        Returns the forecasts of all test windows (n, C, H) in scaled units, or the labels of all
         test cases (n,).
     parameters
-        Numbers that were fitted; None where that is not counted.
+        Number of fitted parameters; None if not counted.
     macs
-        Multiply-adds of one forecast of all channels, or of one case; None where not counted.
+        Multiply-adds of one forecast of all channels, or of one case; None if not counted.
     config
         Every setting, as plain JSON values.
     chosen
-        What the validation split chose: the best epoch, a penalty.
+        What was selected on the validation split, such as the epoch or a penalty.
     notices
-        What the model said.
+        Notices of the model.
     """
 
     predict: Callable[[], np.ndarray]
@@ -67,7 +68,7 @@ class Fitted:
 
 
 def warm_up(model: str) -> None:
-    """Load the fused CPU kernels, and compile them where none came built."""
+    """Load the fused CPU kernels; compile them if no built ones are installed."""
     library.warm_up()
 
 
@@ -97,9 +98,9 @@ def fitted_forecaster(
 ) -> Fitted:
     """Fit our forecaster, or one of another network, to a problem.
 
-    Where the problem has a split, validation chooses the epoch and the test windows are forecast
-    by the network as it was trained. Where it has none, the forecaster does with the rows before
-    the horizon what it does for a user, and forecasts once.
+    If the problem has a split, validation selects the epoch, and that network forecasts the test
+    windows without a refit. Without a split, the forecaster is fitted with its default behaviour
+    to the rows before the horizon and forecasts once.
     """
     model = kind(problem.horizon, random_state=seed, verbose=0, **_with_protocol(problem, settings))
     known = crop(problem.table, 0, problem.valid_end)
@@ -123,9 +124,12 @@ def fitted_forecaster(
 def fitted_classifier(
     kind: type[ConvTimeNetClassifier], problem: CasesProblem, seed: int, **settings: Any
 ) -> Fitted:
-    """Fit our classifier, or one of another network, to a problem: a stratified validation split
-    of the training cases chooses the epoch, then all of them train for as many. Under the paper
-    protocol the test cases choose the epoch (SPEC section 6)."""
+    """Fit our classifier, or one of another network, to a problem.
+
+    A stratified validation split of the training cases selects the number of epochs, for which all
+    of them are then trained. Under the paper protocol the test cases select the epoch (SPEC
+    section 6).
+    """
     model = kind(random_state=seed, verbose=0, **_with_protocol(problem, settings))
     valid = (problem.test, problem.test.labels) if problem.protocol == "paper" else None
     model.fit(problem.train, valid=valid)
@@ -163,8 +167,10 @@ def _fitted(model: ConvTimeNetEstimator, predict: Callable[[], np.ndarray]) -> F
 
 
 def macs_of(network: nn.Module, *inputs: torch.Tensor) -> int:
-    """Multiply-adds of one call, as torch counts them, our fused CPU kernels left out. Depthwise
-    convolutions of ours count as the banded products that they are computed by."""
+    """Multiply-adds of one call as torch counts them, without our fused CPU kernels.
+
+    Our depthwise convolutions count as the banded matrix products that compute them.
+    """
     for module in network.modules():
         if isinstance(module, Block):
             module.native = False

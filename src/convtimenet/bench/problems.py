@@ -1,4 +1,4 @@
-"""What every model of a cell gets: the same rows or cases, cut and scaled in one place."""
+"""The data that every model of a cell gets: the same rows or cases, split and scaled alike."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ __all__ = ["CasesProblem", "ForecastProblem", "Part", "Problem", "forecast_probl
 
 Part = Literal["train", "validation", "test"]
 _SHARES = (0.7, 0.1)
-"""Of the rows of a set without an official split, to train and to validate, as for the field's
-sets of that kind (SPEC section 5)."""
+"""Fractions of the training and validation splits of a set without an official split, as is usual
+for such sets (SPEC section 5)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,12 +40,12 @@ class ForecastProblem:
     table
         The rows, in the data's units.
     train_end
-        Rows before it train, those from it to `valid_end` validate; None where models divide the
-        rows before `valid_end` as they like.
+        End of the training split; the validation split ends at `valid_end`. None if each model
+        splits the rows before `valid_end` by itself.
     valid_end, test_end
         Targets in rows [valid_end, test_end) are scored, all windows of them.
     scaler
-        Mean and deviation of the training rows, by which all scores are scaled.
+        Mean and standard deviation of the training rows; all scores are in these units.
     scaled
         (C, T) float32, the values in those units.
     """
@@ -66,8 +66,8 @@ class ForecastProblem:
         return season_of(self.table.frequency)
 
     def windows(self, part: Part, context: int) -> Windows:
-        """All windows of `context` steps whose targets lie in a part of the rows; contexts may
-        reach back before it.
+        """All windows of `context` steps with targets in a part of the rows; contexts may start
+        before it.
 
         Under the paper protocol the test windows of the last incomplete batch are left out
         (SPEC section 6).
@@ -83,7 +83,7 @@ class ForecastProblem:
         return found
 
     def truth(self) -> np.ndarray:
-        """(n, C, H) what the test windows hold, in scaled units."""
+        """(n, C, H) true values of the test windows, in scaled units."""
         windows = self.windows("test", 1)
         return windows.batch(torch.arange(len(windows))).y.numpy()
 
@@ -96,9 +96,11 @@ class ForecastProblem:
         return self.scaled[:, rows].transpose(0, 1).numpy()
 
     def scores(self, predicted: np.ndarray) -> dict[str, float]:
-        """Means over all windows, channels and steps: "mse" and "mae" in scaled units; and "mase",
-        the mean over channels of the absolute error over the mean absolute change over a season
-        in the rows before the first target."""
+        """Means over all windows, channels and steps: "mse", "mae" in scaled units, and "mase".
+
+        MASE is the mean over channels of the absolute error divided by the mean absolute change
+        over a season in the rows before the first target.
+        """
         error = predicted.astype(np.float64) - self.truth()
         past = self.scaled[:, : self.valid_end].numpy().astype(np.float64)
         change = np.abs(past[:, self.season :] - past[:, : -self.season]).mean(axis=1)
@@ -127,8 +129,10 @@ class CasesProblem:
     test: Cases
 
     def filled(self, part: Literal["train", "test"]) -> tuple[np.ndarray, np.ndarray]:
-        """Cases (n, C, L) of equal length for models that take no others, zeros behind the end of
-        shorter ones (SPEC section 5), and their labels (n,)."""
+        """Cases (n, C, L), padded with zeros at the end to equal length, and their labels (n,).
+
+        For models that need equal lengths (SPEC section 5).
+        """
         cases = self.train if part == "train" else self.test
         length = self.train.values.shape[2]
         values = np.zeros((*cases.values.shape[:2], length))
@@ -138,7 +142,7 @@ class CasesProblem:
         return values, cases.labels
 
     def scores(self, predicted: np.ndarray) -> dict[str, float]:
-        """The share of right answers, and its mean over the classes."""
+        """Accuracy, and the mean recall over the classes."""
         truth = self.test.labels
         assert truth is not None
         right = predicted == truth
@@ -157,10 +161,10 @@ def load(
     Parameters
     ----------
     name
-        A registered set, or how a set at `path` is called.
+        A registered set, or the name of the set at `path`.
     path
-        A CSV table (the first 70 % of its rows train, the next 10 % validate), or a folder that
-        holds one file of training cases and one of test cases whose names say so.
+        A CSV table (training split: 70 % of its rows, validation split: 10 %), or a folder with one
+        file of training cases and one of test cases, with TRAIN and TEST in their names.
 
     Raises
     ------
@@ -206,7 +210,7 @@ def forecast_problem(
     if table.long or np.isnan(table.values).any():
         raise DataError(
             f"{name}: expected one series without missing values, which every model can read; "
-            "fill them, or give each series a set of its own"
+            "fill the gaps, or make each series a set of its own"
         )
     values = table.values.T
     scaler = Scaler.standard(values[:, : valid_end if train_end is None else train_end])
@@ -257,5 +261,5 @@ def _cases_problem(
     if horizon is not None:
         raise ConfigError(f"{name} is a classification set and has no horizon; leave horizons out")
     if train.labels is None or test.labels is None:
-        raise DataError(f"{name}: expected labels in both parts, found a part without")
+        raise DataError(f"{name}: expected labels in both splits, found none in one; add them")
     return CasesProblem(name=name, protocol=protocol, train=train, test=test)

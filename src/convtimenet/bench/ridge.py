@@ -1,10 +1,8 @@
-"""A closed-form ridge on instance-normalised contexts: the mark below which no network is worth
-its time.
+"""Closed-form ridge regression on instance-normalised contexts: a strong linear baseline.
 
-Every window of every channel is one case: its context, less its mean and divided by its
-deviation, times one matrix (L + 1, H) for all channels gives the forecast in the same terms. The
-matrix has the smallest sum of squared errors over the training windows, as they are scored (mean
-and deviation put back), plus a penalty on its squares.
+Each window of each channel is one case. Its normalised context times one matrix (L + 1, H), shared
+by all channels, gives the normalised forecast. The matrix minimises the squared errors of the
+training windows in scaled units (with mean and deviation restored), plus a penalty on its squares.
 """
 
 from __future__ import annotations
@@ -23,9 +21,9 @@ __all__ = ["ridge"]
 
 CONTEXTS = (336, 512, 720)
 SHORT = (36, 52, 104)
-"""Contexts for tables whose training rows are less than ten times the shortest of `CONTEXTS`."""
+"""Contexts for tables with fewer training rows than ten times the shortest of `CONTEXTS`."""
 PENALTIES = tuple(10.0**power for power in range(-4, 6))
-"""Times the number of cases over 1000."""
+"""Multiplied by the number of cases / 1000."""
 _FLOOR = 1e-5
 _BATCH = 256  # windows
 
@@ -37,15 +35,17 @@ def ridge(
     contexts: Sequence[int] = (),
     penalties: Sequence[float] = PENALTIES,
 ) -> Fitted:
-    """Choose context and penalty by the validation windows' squared error, in scaled units.
+    """Fit a ridge whose context and penalty minimise the squared error on the validation windows.
 
     Raises
     ------
     DataError
-        If the training rows hold no window of the shortest context.
+        If there are too few training rows for a window of the shortest context.
     """
     if problem.train_end is None:
-        raise DataError("the ridge needs rows to train on and rows to validate on; give a split")
+        raise DataError(
+            "expected a training and a validation split for the ridge, found none; give a split"
+        )
     short = problem.train_end < 10 * CONTEXTS[0]
     contexts = [
         context
@@ -53,7 +53,9 @@ def ridge(
         if context + problem.horizon <= problem.train_end
     ]
     if not contexts:
-        raise DataError(f"{problem.train_end} training rows hold no window; give shorter contexts")
+        raise DataError(
+            f"{problem.train_end} training rows are too few for a window; give shorter contexts"
+        )
     found = [_best(problem, context, penalties) for context in contexts]
     _, penalty, weights = min(found, key=lambda one: one[0])
     L = len(weights) - 1
@@ -80,7 +82,7 @@ def ridge(
 
 
 def normal(x: torch.Tensor) -> torch.Tensor:
-    """Contexts with a one behind them, for the constant."""
+    """Append a one to the contexts, for the intercept."""
     return torch.cat([x, torch.ones_like(x[..., :1])], dim=-1)
 
 

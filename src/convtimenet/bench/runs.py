@@ -1,8 +1,7 @@
-"""A matrix run: every cell that has no result yet, each in a process of its own.
+"""Run all cells of a matrix that have no result yet, each in a fresh process.
 
-A cell's process has computed nothing before, so that its peak memory and its CPU seconds are its
-own, and a crash costs one cell. Its line is written when it ends; a run that was killed goes on
-with the cells that have none.
+A fresh process makes peak memory and CPU seconds those of the cell alone, and a crash costs only
+one cell. A cell's line is written when it finishes, so a killed run can be resumed.
 """
 
 from __future__ import annotations
@@ -36,26 +35,26 @@ def run(
     threads: int = 1,
     verbose: int = 1,
 ) -> dict[str, str]:
-    """Run what has no result yet.
+    """Run the cells that have no result yet.
 
     Parameters
     ----------
     out
-        The file of JSON lines.
+        The JSON Lines file.
     only
         Patterns of cell names, see `Matrix.only`.
     jobs, threads
-        Cells at a time, and threads of each.
+        Number of parallel cells, and threads per cell.
 
     Returns
     -------
     dict
-        Errors by cell name; what failed is tried again by the next run.
+        Errors by cell name; the next run retries these cells.
 
     Raises
     ------
     ConfigError
-        If another process writes `out`, or a pattern fits nothing.
+        If another process writes `out`, or a pattern matches no cell.
     """
     chosen = matrix.only(only)
     with lines.alone(out):
@@ -94,8 +93,7 @@ def run(
 
 
 def estimate(cell: Cell, found: Mapping[str, Mapping[str, Any]]) -> float | None:
-    """CPU seconds that a cell will take, from the results there are: those that share most with it.
-    None where nothing is like it."""
+    """Estimated CPU seconds of a cell, from the most similar results; None without any."""
     results = [(Cell(**line["cell"]), line) for line in found.values()]
     for alike in (
         lambda one: (one.who, one.where) == (cell.who, cell.where),
@@ -110,12 +108,11 @@ def estimate(cell: Cell, found: Mapping[str, Mapping[str, Any]]) -> float | None
 
 
 def _elsewhere(matrix: Matrix, cell: Cell, out: Path) -> dict[str, Any] | None:
-    """The result of the same fit in another matrix of the same folder, as this cell's line: nothing
-    is run twice because two questions ask for it."""
+    """The same fit's line from another result file in the folder, so that no fit is run twice."""
     wanted = {"model": matrix.fingerprint(cell)} | {
         name: value for name, value in asdict(cell).items() if name not in ("model", "variant")
     }
-    if cell.dataset in matrix.sets:  # its name means something here alone
+    if cell.dataset in matrix.sets:  # the name of such a set is local to this matrix
         return None
     for path in sorted(out.parent.glob("*.jsonl")):
         for line in lines.read(path) if path != out else ():
@@ -129,11 +126,11 @@ def _elsewhere(matrix: Matrix, cell: Cell, out: Path) -> dict[str, Any] | None:
 
 def _start(matrix: Matrix, cell: Cell, threads: int) -> tuple[Connection, BaseProcess]:
     context = multiprocessing.get_context("spawn" if sys.platform == "win32" else "forkserver")
-    # a server that has imported everything and computed nothing makes each process at once
+    # forking from a server that has done only the imports starts each process quickly
     context.set_forkserver_preload(["convtimenet.bench.measure"])
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_work, args=(matrix, cell, threads, theirs))
-    # numerical libraries read it when they are loaded
+    # numerical libraries read it on import
     before = os.environ.get("OMP_NUM_THREADS")
     os.environ["OMP_NUM_THREADS"] = str(threads)
     try:
@@ -148,13 +145,13 @@ def _start(matrix: Matrix, cell: Cell, threads: int) -> tuple[Connection, BasePr
 
 
 def _work(matrix: Matrix, cell: Cell, threads: int, answer: Connection) -> None:
-    """A cell in its own process."""
+    """Run a cell; the target of its process."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         from convtimenet.bench.measure import measure
 
         line = measure(matrix, cell, threads)
-    except Exception as error:  # noqa: BLE001 - whatever a peer raises is that cell's result
+    except Exception as error:  # noqa: BLE001 - any error of a model is the cell's result
         last = traceback.extract_tb(error.__traceback__)[-1]
         line = {
             "cell": asdict(cell),
@@ -165,7 +162,7 @@ def _work(matrix: Matrix, cell: Cell, threads: int, answer: Connection) -> None:
 
 
 def _end_with_parent() -> None:
-    """A run that was killed leaves no cells behind that nobody will write down."""
+    """Exit with the parent: when a run is killed, its cells must not keep running."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

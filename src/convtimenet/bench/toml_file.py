@@ -1,4 +1,4 @@
-"""Settings in a TOML file: read, and refused where nothing reads them."""
+"""Read a TOML file and refuse unknown settings."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ __all__ = ["check_names", "read_toml"]
 
 
 def read_toml(path: Path, what: str) -> dict[str, Any]:
-    """The content of a file; `what` is what the message calls it.
+    """The content of a file; `what` names it in errors.
 
     Raises
     ------
     ConfigError
-        If it is absent or no TOML.
+        If it is missing or not TOML.
     """
     try:
         with path.open("rb") as file:
@@ -33,12 +33,12 @@ def read_toml(path: Path, what: str) -> dict[str, Any]:
 
 
 def check_names(path: Path, where: str, found: Any, known: Sequence[str]) -> None:
-    """Refuse settings that nothing reads.
+    """Refuse unknown settings.
 
     Raises
     ------
     ConfigError
-        If `found` is no table, or holds a name that is not `known`.
+        If `found` is not a table, or has a name that is not in `known`.
     """
     if not isinstance(found, Mapping):
         raise ConfigError(f"{path}: {where} must be a table of settings, found {found!r}")

@@ -1,7 +1,7 @@
-"""The report on a matrix: one page as Markdown with its pictures, and as one HTML file.
+"""The report on a matrix, as a Markdown page with pictures and as one HTML file.
 
-`summary` groups the lines, `scores` and `costs` make tables of them, `comparisons` pictures (drawn
-by `pictures`, with the statistics of `ranks`); `document` turns all into Markdown and HTML.
+`summary` groups the result lines, `scores` and `costs` make the tables, `comparisons` the pictures
+(drawn by `pictures`, with the statistics of `ranks`); `document` writes Markdown and HTML.
 """
 
 from __future__ import annotations
@@ -34,28 +34,28 @@ _TASKS: tuple[tuple[Task, tuple[str, ...]], ...] = (
 def write_report(
     matrix: Matrix, cells: Sequence[Cell], out: Path, folder: Path
 ) -> list[tuple[str, Path]]:
-    """Write NAME.md, its pictures and NAME.html, where NAME is the matrix file's.
+    """Write NAME.md, its pictures and NAME.html, where NAME is that of the matrix file.
 
     Parameters
     ----------
     cells
-        Those to show, of the matrix.
+        The cells of the matrix to show.
     out
-        The file of JSON lines.
+        The JSON Lines file.
     folder
-        Made if there is none.
+        The output folder; created if missing.
 
     Returns
     -------
     list
-        What each file is, and its path.
+        Description and path of each file.
 
     Raises
     ------
     ConfigError
-        If `out` or the published figures cannot be read.
+        If `out` or the published scores cannot be read.
     DataError
-        If none of the cells has a line.
+        If there is no result or error for any of the cells.
     MissingExtraError
         If matplotlib is not installed.
     """
@@ -70,7 +70,7 @@ def write_report(
     }
     if not found and not failed:
         raise DataError(
-            f"expected results in {out}, found none of the {len(cells)} cells; measure some first: "
+            f"expected results in {out}, found none for the {len(cells)} cells; run some first: "
             f"convtimenet bench run {matrix.path}"
         )
     published = () if matrix.published is None else read_published(matrix.published)
@@ -87,7 +87,7 @@ def _parts(
     published: Sequence[Published],
 ) -> list[Part]:
     parts: list[Part] = []
-    beside: Blocks = []
+    with_published: Blocks = []
     ranks: Blocks = []
     costs: Blocks = []
     by_protocol: Blocks = []
@@ -102,7 +102,7 @@ def _parts(
             continue
         tables = score_tables(grid, scores, task)
         parts.append(Part(task, task.capitalize(), [_told(task), *tables]))
-        beside += published_tables(grid, scores, published)
+        with_published += published_tables(grid, scores, published)
         ranks += over_sets(grid, scores[0], task)
         costs += against_cost(matrix, grid, task)
         costs.append(cost_table(grid, f"Cost of {task}"))
@@ -112,7 +112,7 @@ def _parts(
         parts.append(Part("small", "Small series", [small_series_table(grid, groups)]))
         costs.append(cost_table(grid, "Cost of small series"))
     for anchor, heading, blocks in (
-        ("published", "Beside published figures", beside),
+        ("published", "Comparison with published scores", with_published),
         ("ranks", "Mean ranks", ranks),
         ("cost", "Cost", costs),
         ("protocols", "The paper's protocol", by_protocol),
@@ -131,24 +131,26 @@ def _parts(
 def _told(task: str) -> str:
     if task == "forecasting":
         return (
-            "Errors are means over all test windows, channels and steps, in units of the training "
-            "rows' standard deviation: less is better. Honest protocol: nothing is chosen on the "
-            "test rows."
+            "Errors are means over all test windows, channels and steps, in training standard "
+            "deviations; lower is better. Honest protocol: nothing is selected on the test split."
         )
-    return "Accuracy on the test cases: more is better. Honest protocol: nothing is chosen on them."
+    return (
+        "Accuracy on the test cases; higher is better. Honest protocol: nothing is selected on "
+        "them."
+    )
 
 
 def _foot(matrix: Matrix, cells: Sequence[Cell], out: Path, found: Mapping[str, Line]) -> Part:
-    """Where the numbers come from."""
+    """How the numbers were measured."""
     dates = sorted(str(line["date"]) for line in found.values())
     versions: dict[str, dict[str, None]] = {}
     for line in found.values():
         for package, version in line["versions"].items():
             versions.setdefault(package, {})[version] = None
-    commits = _counts(str(line["commit"] or "no checkout") for line in found.values())
+    commits = _counts(str(line["commit"] or "unknown") for line in found.values())
     machines = _counts(
         f"{line['machine']['processor']}, {line['machine']['threads']} "
-        f"thread{'' if line['machine']['threads'] == 1 else 's'} a cell"
+        f"thread{'' if line['machine']['threads'] == 1 else 's'} per cell"
         for line in found.values()
     )
     command = f"convtimenet bench report {matrix.path.name}"
@@ -156,7 +158,7 @@ def _foot(matrix: Matrix, cells: Sequence[Cell], out: Path, found: Mapping[str, 
         command += f" --out {out.name}"
     shown = f"{len(found)} of {len(cells)}"
     if len(cells) < len(matrix.cells):
-        shown += f"; {len(matrix.cells) - len(cells)} others of the matrix were not asked for"
+        shown += f"; {len(matrix.cells) - len(cells)} other cells of the matrix were not selected"
     facts = {
         "Cells with a result": shown,
         "Measured": f"{dates[0]} to {dates[-1]}" if dates else "nothing",
@@ -165,7 +167,7 @@ def _foot(matrix: Matrix, cells: Sequence[Cell], out: Path, found: Mapping[str, 
         "Machines": machines,
         "This page": command,
     }
-    return Part("origin", "Where the numbers come from", [Facts(facts)])
+    return Part("origin", "How this was measured", [Facts(facts)])
 
 
 def _counts(values: Iterable[str]) -> str:

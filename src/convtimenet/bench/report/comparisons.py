@@ -1,4 +1,4 @@
-"""Models beside each other over all sets that they have in common, as pictures."""
+"""Pictures that compare models over the sets that they have in common."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ __all__ = ["against_cost", "over_sets"]
 
 
 def over_sets(grid: Grid, score: str, task: str) -> list[str | Picture]:
-    """Mean ranks over sets; horizons of one set share their data, so it counts once."""
+    """Mean ranks over sets; a set counts once, since its horizons share the same data."""
     name, less = SCORES[score]
     means = grid.means(score)
     rows, kept = complete(np.isfinite(means))
     sets = list(dict.fromkeys(grid.rows[i].dataset for i in rows))
     if len(kept) < 3 or len(sets) < 2:
         return [
-            f"{task.capitalize()}: no diagram yet, which needs three models with results on two "
-            "sets in common."
+            f"{task.capitalize()}: no rank diagram; it needs three models with results on the same "
+            "two sets."
         ]
     chosen = means[np.ix_(rows, kept)]
     of_set = np.array([sets.index(grid.rows[i].dataset) for i in rows])
@@ -37,14 +37,14 @@ def over_sets(grid: Grid, score: str, task: str) -> list[str | Picture]:
     )
     if len(rows) > len(sets):
         caption += f"; a set counts once, with its mean over {len(rows)} set-horizons in all"
-    caption += f". Friedman's test that all are alike: {p}. "
+    caption += f". Friedman test: {p}. "
     if found.p < LEVEL:
-        caption += "Bars join models that Nemenyi's test at 5 % does not tell apart."
+        caption += "Bars join models that do not differ significantly (Nemenyi test, 5 %)."
     else:
-        caption += "It finds no difference at 5 %, so one bar joins all."
+        caption += "No significant difference at 5 %, so one bar joins all models."
     out = [column.title for i, column in enumerate(grid.columns) if i not in kept]
     if out:
-        caption += f" Left out for lack of cells: {'; '.join(out)}."
+        caption += f" Left out because of missing results: {'; '.join(out)}."
     order = np.argsort(found.ranks, kind="stable")
     told = ", ".join(f"{names[i]} {found.ranks[i]:.2f}" for i in order)
     return [
@@ -59,7 +59,7 @@ def over_sets(grid: Grid, score: str, task: str) -> list[str | Picture]:
 
 
 def against_cost(matrix: Matrix, grid: Grid, task: str) -> list[str | Picture]:
-    """Score against CPU seconds, over what all shown models have in common."""
+    """Score against CPU seconds, over the results that all shown models have in common."""
     forecasting = task == "forecasting"
     means = grid.means("mse" if forecasting else "accuracy")
     reference = None
@@ -74,31 +74,32 @@ def against_cost(matrix: Matrix, grid: Grid, task: str) -> list[str | Picture]:
         )
         if reference is None:
             return [
-                "Forecasting: no picture of error against cost, for the matrix names no reference "
-                "with cells among these."
+                "Forecasting: no picture of error against cost, because the matrix names no "
+                "reference model among these cells."
             ]
     rows, kept = complete(np.isfinite(means), reference)
     if len(kept) < 2 or not rows:
         return [
-            f"{task.capitalize()}: no picture of score against cost; no two models share a set."
+            f"{task.capitalize()}: no picture of score against cost, because no two models have a "
+            "set in common."
         ]
     chosen = means[np.ix_(rows, kept)]
     if reference is None:
         scores = chosen.mean(axis=0)
-        what, ylabel = "accuracy", "mean accuracy (more is better)"
+        what, ylabel = "accuracy", "mean accuracy (higher is better)"
         said = f"Mean accuracy over {len(rows)} sets"
     else:
         ratios = chosen / means[rows, reference][:, None]
         scores = np.array([geometric_mean(column) for column in ratios.T])
         title = grid.columns[reference].title
-        what, ylabel = f"MSE relative to {title}", "relative MSE (less is better)"
+        what, ylabel = f"MSE relative to {title}", "relative MSE (lower is better)"
         said = f"MSE relative to {title}, geometric mean over {len(rows)} set-horizons"
     seconds = grid.cpu_seconds()[np.ix_(rows, kept)].mean(axis=0)
     names = [grid.columns[i].title for i in kept]
-    said += " that all shown models have, against the mean CPU seconds of fit and predict for one."
+    said += " with results of all shown models, against the mean CPU seconds of fit and predict."
     out = [column.title for i, column in enumerate(grid.columns) if i not in kept]
     if out:
-        said += f" Left out for lack of cells: {'; '.join(out)}."
+        said += f" Left out because of missing results: {'; '.join(out)}."
     told = zip(names, scores, seconds, strict=True)
     points = "; ".join(f"{name} {score:.3f} in {number(time)} s" for name, score, time in told)
     return [

@@ -1,4 +1,4 @@
-"""Tables of what models cost, and of small series by group."""
+"""Tables of the cost of models, and of small series by group."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ def cost_table(grid: Grid, caption: str) -> Table:
         columns=heads,
         rows=rows,
         notes=[
-            "Medians over the cells of a model, which are not the same for all. CPU seconds: fit "
-            "and predict together. MACs: multiply-adds of one forecast of all channels, or of one "
-            "case. Memory: the whole process, with its libraries and the data."
+            "Medians over the cells of each model; models may have different cells. CPU seconds: "
+            "fit and predict. MACs: multiply-adds of one forecast of all channels, or of one case. "
+            "Memory: the whole process, including libraries and data."
         ],
     )
 
@@ -79,22 +79,22 @@ def small_series_table(grid: Grid, groups: Mapping[str, str]) -> Table:
         rows=body,
         texts=2,
         notes=[
-            "Relative MASE: the model's MASE over the seasonal-naive forecast's of the same set "
-            "and horizon, geometric mean over them; less than 1 beats it. Sets without a MASE, or "
-            "that the naive forecast meets exactly, are left out of the count."
+            "Relative MASE: the model's MASE divided by that of the seasonal-naive forecast on the "
+            "same set and horizon, as a geometric mean over them; below 1 is better than naive. "
+            "Sets without a MASE, or with a naive MASE of 0, are not included."
         ],
     )
 
 
 def geometric_mean(values: Sequence[float] | np.ndarray) -> float:
-    """Of numbers from 0."""
+    """The geometric mean of numbers from 0."""
     if min(values) == 0:
         return 0.0
     return math.exp(statistics.fmean(map(math.log, values)))
 
 
 def _relative_mase(result: Result) -> float | None:
-    """Seeds are averaged first."""
+    """MASE over the naive forecast's, seeds averaged first; None if undefined."""
     mean = result.mean("mase")
     naive = result.lines[0]["naive"].get("mase") if result.lines else None
     return mean / naive if naive and math.isfinite(mean) else None

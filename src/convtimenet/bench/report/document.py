@@ -1,4 +1,4 @@
-"""A page without its looks: tables, pictures and words that become Markdown or HTML."""
+"""The content of a page: tables, pictures and text, written as Markdown or HTML."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from convtimenet.report._html import Section, card, escaped, figure, page
 __all__ = ["Facts", "Part", "Picture", "Table", "as_html", "as_markdown"]
 
 _WHOLE = 26
-"""Letters of a row's head that stay on one line."""
+"""Longest row heading, in letters, that is kept on one line."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """Text in rows.
+    """A table of text cells.
 
     Attributes
     ----------
     caption
-        Stands above it.
+        Shown above the table.
     columns, rows
-        The first cell of a row heads it.
+        Column headings and cells; the first cell of a row is its heading.
     texts
-        Columns from the left that are words; the others are numbers, aligned to the right.
+        Number of text columns from the left; the others are numbers, aligned to the right.
     bold
-        Rows and columns of cells in bold.
+        Row and column indices of the cells in bold.
     notes
-        Stand below it.
+        Shown below the table.
     """
 
     caption: str
@@ -77,9 +77,9 @@ class Picture:
     Attributes
     ----------
     name
-        Of its file, behind the page's.
+        Its file is named after the page and this.
     heading, caption, alt
-        Above it, below it, and in its place.
+        Text above and below the picture, and its alternative text.
     """
 
     name: str
@@ -89,7 +89,7 @@ class Picture:
     alt: str
 
     def file(self, stem: str) -> str:
-        """Its file's name beside the Markdown page."""
+        """The name of its file, in the folder of the Markdown page."""
         return f"{stem}-{self.name}.svg"
 
     def markdown(self, stem: str) -> str:
@@ -102,7 +102,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Facts:
-    """Labels and what stands beside them."""
+    """Labels and values."""
 
     facts: Mapping[str, str]
 
@@ -119,7 +119,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class Part:
-    """A heading with what stands below it; a text is a paragraph."""
+    """A heading and the blocks below it; a string is a paragraph."""
 
     anchor: str
     heading: str
@@ -127,7 +127,7 @@ class Part:
 
 
 def as_markdown(title: str, parts: Sequence[Part], stem: str) -> str:
-    """The page as Markdown beside its pictures; `stem` begins their names."""
+    """The page as Markdown; the file names of its pictures start with `stem`."""
     texts = [f"# {_md(title)}"]
     for part in parts:
         texts.append(f"## {_md(part.heading)}")
@@ -137,7 +137,7 @@ def as_markdown(title: str, parts: Sequence[Part], stem: str) -> str:
 
 
 def as_html(title: str, parts: Sequence[Part]) -> str:
-    """The page as one file."""
+    """The page as one HTML file."""
     return page(
         title,
         [
@@ -155,7 +155,7 @@ def as_html(title: str, parts: Sequence[Part]) -> str:
 
 
 def _md(text: str) -> str:
-    """On one line, without what Markdown would take as its own."""
+    """Escape text for Markdown, on one line."""
     text = re.sub(r"([\\`*|<\[\]])", r"\\\1", " ".join(text.split()))
     return re.sub(r"(?<!\w)_|_(?!\w)", r"\\_", text)
 

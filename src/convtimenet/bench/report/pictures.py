@@ -1,4 +1,4 @@
-"""Pictures of a matrix: mean ranks with their critical difference, and scores against cost."""
+"""Pictures of a matrix: mean ranks with the critical difference, and scores against cost."""
 
 from __future__ import annotations
 
@@ -15,13 +15,16 @@ if TYPE_CHECKING:
     from matplotlib.text import Annotation
 
 _WIDTH = 7.2  # inches
-_LETTERS = 34  # of a name
-_LETTER = 0.068  # inches that one takes
+_LETTERS = 34  # of a name, at most
+_LETTER = 0.068  # width of a letter in inches
 
 
 def rank_diagram(ranking: Ranking, names: Sequence[str]) -> str:
-    """Demsar's diagram: an axis of mean ranks with the best on the left, names below it on both
-    sides, and bars that join models which are not told apart."""
+    """Demsar's critical difference diagram.
+
+    An axis of mean ranks with the best on the left, names below it on both sides, and bars that
+    join models without a significant difference.
+    """
     order: list[int] = np.argsort(ranking.ranks, kind="stable").tolist()
     k, bars = len(order), len(ranking.alike)
     half = (k + 1) // 2
@@ -34,20 +37,20 @@ def rank_diagram(ranking: Ranking, names: Sequence[str]) -> str:
         span = k - 1.0
         sides = [max(map(len, texts[:half])), max(map(len, texts[half:]))]
         left_room, right_room = (0.25 + _LETTER * letters for letters in sides)
-        scale = span / (_WIDTH - left_room - right_room)  # ranks an inch
+        scale = span / (_WIDTH - left_room - right_room)  # ranks per inch
         axes.set_xlim(1 - left_room * scale, k + right_room * scale)
         axes.set_ylim(depth, -1.5)
         axes.plot([1, k], [0, 0], color=INK, linewidth=1)
         for rank in range(1, k + 1):
             axes.plot([rank, rank], [-0.12, 0], color=INK, linewidth=1)
             axes.text(rank, -0.2, str(rank), ha="center", va="bottom", fontsize=8)
-        longer = ranking.difference > span  # than the axis: no two can be told apart
+        longer = ranking.difference > span  # than the axis: no two can differ significantly
         ends = [1, k if longer else 1 + ranking.difference]
         axes.plot(ends, [-1.0, -1.0], color=GREY, linewidth=1.2, linestyle=":" if longer else "-")
         for end in ends:
             axes.plot([end, end], [-1.1, -0.9], color=GREY, linewidth=1.2)
         text = f"critical difference {ranking.difference:.2f}"
-        text += ", more than the axis" if longer else ""
+        text += ", longer than the axis" if longer else ""
         axes.text(1, -1.18, text, ha="left", va="bottom", color=GREY, fontsize=8)
         for position, model in enumerate(order):
             on_left = position < half
@@ -71,7 +74,7 @@ def rank_diagram(ranking: Ranking, names: Sequence[str]) -> str:
 def cost_diagram(
     seconds: np.ndarray, scores: np.ndarray, names: Sequence[str], *, ylabel: str, xlabel: str
 ) -> str:
-    """A dot per model: score (k,) against CPU seconds (k,) on a logarithmic axis."""
+    """One dot per model: score (k,) against CPU seconds (k,) on a logarithmic axis."""
     from matplotlib.ticker import NullFormatter
 
     with drawing(_WIDTH, 4.0) as figure:
@@ -83,20 +86,22 @@ def cost_diagram(
         axes.set_axisbelow(True)
         low, high = np.log10(x.min()), np.log10(x.max())
         room = max(0.12 * (high - low), 0.3)
-        axes.set_xlim(10 ** (low - room), 10 ** (high + 1.5 * room))  # names stand to the right
+        axes.set_xlim(
+            10 ** (low - room), 10 ** (high + 1.5 * room)
+        )  # room for the names on the right
         axes.xaxis.set_major_formatter("{x:,g}")
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.margins(y=0.14)
         axes.set_xlabel(xlabel)
         axes.set_ylabel(ylabel)
         figure.draw_without_rendering()
-        figure.set_layout_engine("none")  # names are placed where the dots lie now
+        figure.set_layout_engine("none")  # keep the dots in place while names are added
         _name_dots(axes, x, scores, names)
         return svg(figure)
 
 
 def _name_dots(axes: Axes, x: np.ndarray, y: np.ndarray, names: Sequence[str]) -> None:
-    """Names beside dots: where one would lie on another, on a dot or outside, on another side."""
+    """Label the dots, each on the side with the least overlap with others and the edge."""
     dots = axes.transData.transform(np.column_stack([x, y]))
     inside = axes.get_window_extent()
     sides = [

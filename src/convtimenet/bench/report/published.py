@@ -1,12 +1,12 @@
-"""Figures of others, from the TOML file that the matrix names.
+"""Published scores, from the TOML file that the matrix names.
 
 [[tables]]
-source = "where they stand, and what of it differs from ours"
+source = "the source, and how its setup differs from ours"
 models = ["DLinear", "PatchTST"]
 [[tables.rows]]
 set = "ETTh1"
-horizons = [96, 192]        # figures are means over them; left out for classification
-mse = [0.425, nan]          # in the order of the models; nan where there is none
+horizons = [96, 192]        # scores are means over these; omit for classification
+mse = [0.425, nan]          # in the order of the models; nan if there is none
 mae = [0.439, nan]
 """
 
@@ -35,9 +35,9 @@ class Published:
     Attributes
     ----------
     model, source
-        As the file has them.
+        As in the file.
     scores
-        Score name to figures by set and horizons.
+        Score name to values by set and horizons.
     """
 
     model: str
@@ -51,9 +51,9 @@ def read_published(path: Path) -> tuple[Published, ...]:
     Raises
     ------
     ConfigError
-        If the file is absent or cannot be read so.
+        If the file is missing or not of this form.
     """
-    found = read_toml(path, "published figures")
+    found = read_toml(path, "a file of published scores")
     check_names(path, "the file", found, ("tables",))
     models: list[Published] = []
     for table in found.get("tables", []):
@@ -95,6 +95,6 @@ def _figures(path: Path, row: Mapping[str, Any], score: str, count: int) -> list
     if not right or not all(isinstance(figure, (int, float)) for figure in found):
         raise ConfigError(
             f"{path}: the row of {row['set']} needs {score} = [...] with a number for each of "
-            f"{count} models (nan where there is none), found {found!r}"
+            f"{count} models (nan if there is none), found {found!r}"
         )
     return [float(figure) for figure in found]

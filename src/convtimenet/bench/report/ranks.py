@@ -1,4 +1,4 @@
-"""Models compared over many sets: mean ranks, Friedman's test, Nemenyi's critical difference.
+"""Comparison of models over many sets: mean ranks, Friedman test, Nemenyi critical difference.
 
 Demsar, Statistical comparisons of classifiers over multiple data sets, JMLR 7 (2006).
 """
@@ -18,20 +18,20 @@ LEVEL = 0.05
 
 @dataclass(frozen=True)
 class Ranking:
-    """How k models rank over n sets.
+    """The ranking of k models over n sets.
 
     Attributes
     ----------
     ranks
-        (k,) mean ranks, 1 the best.
+        (k,) mean ranks; 1 is the best.
     sets
         n.
     p
-        Of Friedman's test that all are alike.
+        p-value of the Friedman test.
     difference
-        Nemenyi's critical difference: mean ranks that lie less apart are not told apart.
+        Nemenyi critical difference: smaller differences of mean ranks are not significant.
     alike
-        Longest runs of models, from the best to the worst, that are not told apart.
+        Maximal groups of models, from best to worst, without significant differences.
     """
 
     ranks: np.ndarray
@@ -42,20 +42,20 @@ class Ranking:
 
 
 def mean_ranks(scores: np.ndarray, *, less: bool) -> np.ndarray:
-    """(k,) from scores (n, k); equal scores share the mean of their ranks."""
+    """Mean ranks (k,) of scores (n, k); ties get the mean of their ranks."""
     return rankdata(scores if less else -scores, axis=1).mean(axis=0)
 
 
 def critical_difference(models: int, sets: int) -> float:
-    """Nemenyi's, at the level of 5 %."""
+    """The Nemenyi critical difference at the 5 % level."""
     q = studentized_range.ppf(1 - LEVEL, models, np.inf) / math.sqrt(2)
     return float(q * math.sqrt(models * (models + 1) / (6 * sets)))
 
 
 def ranking(scores: np.ndarray, *, less: bool) -> Ranking:
-    """Of scores (n, k), k >= 3 and n >= 2.
+    """The ranking by scores (n, k), k >= 3 and n >= 2.
 
-    Where Friedman's test finds no difference, no two models are told apart.
+    If the Friedman test finds no difference, all models form one group.
     """
     n, k = scores.shape
     ranks = mean_ranks(scores, less=less)

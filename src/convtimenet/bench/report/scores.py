@@ -1,4 +1,4 @@
-"""Tables of scores: by set, beside published figures, and by protocol."""
+"""Tables of scores: by set, next to published scores, and by protocol."""
 
 from __future__ import annotations
 
@@ -30,15 +30,14 @@ _LETTERS = "ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖʳˢᵗᵘᵛʷˣʸᶻ"
 _DIGITS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 RULE = (
-    "Bold: the best of a row, where its lead over the second is larger than the sum of both "
-    "standard deviations over seeds. A model with one seed borrows the largest deviation of its "
-    "row; a deterministic one has 0{names}. Nothing is bold in a row where no deviation is known."
+    "Bold: the best of a row, if its lead over the second is larger than the sum of their "
+    "standard deviations over seeds. For a model with one seed the largest deviation of the row "
+    "is used; for a deterministic one 0{names}. No score is bold in a row without deviations."
 )
 
 
 def score_tables(grid: Grid, scores: Sequence[str], task: str) -> list[Table]:
-    """A table per score, by row and model, with mean ranks; what is said of all stands below the
-    last."""
+    """A table per score, by row and model, with mean ranks; common notes are below the last."""
     tables, notes = [], [_cells_note(grid), _rule(grid)]
     heads, variants = _heads(grid)
     for score in scores:
@@ -67,8 +66,8 @@ def score_tables(grid: Grid, scores: Sequence[str], task: str) -> list[Table]:
         )
     if any(table.rows[-1][0].startswith("Mean rank") for table in tables):
         notes.append(
-            "Mean ranks are over the rows where every ranked model has a result; 1 is the best. "
-            "Models with fewer rows have none."
+            "Mean ranks are over the rows in which every ranked model has a result; 1 is the best. "
+            "Models with fewer rows are not ranked."
         )
     return [*tables[:-1], replace(tables[-1], notes=[*notes, *variants])]
 
@@ -76,8 +75,10 @@ def score_tables(grid: Grid, scores: Sequence[str], task: str) -> list[Table]:
 def published_tables(
     grid: Grid, scores: Sequence[str], published: Sequence[Published]
 ) -> list[Table]:
-    """Means over each set's horizons and single horizons beside figures of others, a table per
-    score; what is said of all stands below the last. None where the matrix names no such row."""
+    """A table per score: means over horizons and single horizons, next to published ones.
+
+    Common notes are below the last table. Empty if the matrix has no such row.
+    """
     sources = list(
         dict.fromkeys(other.source for other in published if {*scores} & {*other.scores})
     )
@@ -89,7 +90,7 @@ def published_tables(
     notes = [f"{_number(i + 1)} {sources[i]}." for i in sorted(used)]
     if used:
         notes.insert(
-            0, "Columns with a number are published figures, the others were measured here."
+            0, "Columns with a superscript number are published scores, the others are our own."
         )
     if over := _means_note(
         [place for score in scores for place in _places(grid, score, published)]
@@ -99,19 +100,19 @@ def published_tables(
 
 
 def _means_note(places: Sequence[Place]) -> str:
-    """Which horizons the means are over."""
+    """The note that says which horizons the means are over."""
     sets: dict[tuple[int, ...], dict[str, None]] = {}
     for dataset, horizons in places:
         if len(horizons) > 1:
             sets.setdefault(horizons, {})[dataset] = None
     told = "; ".join(f"{', '.join(own)}: {', '.join(map(str, h))}" for h, own in sets.items())
-    return f"Means are over horizons, where all of them ran. {told}." if told else ""
+    return f"Means are over horizons, if all of them have results. {told}." if told else ""
 
 
 def _published(
     grid: Grid, score: str, published: Sequence[Published], sources: Sequence[str]
 ) -> tuple[Table | None, set[int]]:
-    """The table, and the sources that it uses."""
+    """The table, and the indices of the sources that it uses."""
     places = _places(grid, score, published)
     ours = [
         [_over(grid, dataset, horizons, column, score) for column in grid.columns]
@@ -140,7 +141,7 @@ def _published(
         for (dataset, horizons), own, other in zip(places, ours, figures, strict=True)
     ]
     name = SCORES[score][0]
-    caption = f"{name[0].upper()}{name[1:]} beside published figures"
+    caption = f"{name[0].upper()}{name[1:]} and published scores"
     return Table(caption=caption, columns=["Set", *heads], rows=rows), {*used}
 
 
@@ -151,8 +152,7 @@ def protocol_table(
     scores: Sequence[str],
     task: str,
 ) -> Table | None:
-    """Scores of the paper's protocol beside those of the honest one; None where no cell has both.
-    Only seeds that both have count."""
+    """Scores under both protocols, over the seeds that have both; None if no cell has both."""
     seeds = {
         (cell.who, cell.where, cell.seed, cell.protocol) for cell in cells if cell.key in lines
     }
@@ -186,8 +186,8 @@ def protocol_table(
         rows=rows,
         texts=2,
         notes=[
-            "Gap: what the paper's protocol gives beyond the honest one, in per cent of the honest "
-            "error, or in points of accuracy."
+            "Gap: difference of the paper's protocol to the honest one, in per cent of the honest "
+            "error, or in percentage points of accuracy."
         ],
     )
 
@@ -216,15 +216,15 @@ def _shown(result: Result | None, score: str) -> str:
 def _cells_note(grid: Grid) -> str:
     text = "Mean"
     if any(result.named > 1 for result in grid.results.values()):
-        text += " ± standard deviation over seeds, their number in brackets"
+        text += " ± standard deviation over seeds (number of seeds)"
     else:
         text += " of one seed" if grid.results else ""
     missing = [result for result in grid.results.values() if not result.lines]
     if not all(result.failed for result in missing):
-        text += "; not run: the matrix names it, and it has no result yet"
+        text += "; not run: no result yet"
     if any(result.failed for result in missing):
-        text += "; failed: the reason stands at the end"
-    return text + "; empty: the matrix does not name it."
+        text += "; failed: the reason is at the end of the page"
+    return text + "; empty: not part of the matrix."
 
 
 def _rule(grid: Grid) -> str:
@@ -233,7 +233,7 @@ def _rule(grid: Grid) -> str:
 
 
 def _heads(grid: Grid) -> tuple[list[str], list[str]]:
-    """Titles of the columns, and footnotes that say which variant a cell is of."""
+    """Titles of the columns, and footnotes on which variant was used on which sets."""
     heads, notes = [], []
     for column in grid.columns:
         where: dict[str, dict[str, None]] = {}
@@ -253,7 +253,7 @@ def _heads(grid: Grid) -> tuple[list[str], list[str]]:
 
 
 def _places(grid: Grid, score: str, published: Sequence[Published]) -> list[Place]:
-    """Sets with all their horizons, then what was published of some of them."""
+    """Sets with all their horizons, then the sets and horizons of published scores."""
     named: dict[str, list[int]] = {}
     for row in grid.rows:
         own = named.setdefault(row.dataset, [])
@@ -271,7 +271,7 @@ def _places(grid: Grid, score: str, published: Sequence[Published]) -> list[Plac
 
 
 def _over(grid: Grid, dataset: str, horizons: tuple[int, ...], column: Column, score: str) -> float:
-    """Mean over horizons, NaN where one of them is not there."""
+    """Mean over horizons; NaN if one of them has no result."""
     places: Iterable[Row] = (Row(dataset, horizon) for horizon in horizons or (None,))
     found = [grid.results.get((row, column)) for row in places]
     return float(np.mean([math.nan if one is None else one.mean(score) for one in found]))

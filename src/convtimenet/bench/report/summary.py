@@ -1,4 +1,4 @@
-"""Results in groups: a column per model, a row per set and horizon, seeds averaged."""
+"""Results grouped: a column per model, a row per set and horizon, averaged over seeds."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ SCORES: dict[str, tuple[str, bool]] = {
     "mae": ("MAE", True),
     "accuracy": ("accuracy", False),
 }
-"""How a score is called, and whether less of it is better."""
+"""The name of a score, and whether lower is better."""
 
 
 class Row(NamedTuple):
-    """A set, and the horizon of a forecast."""
+    """A set, and the horizon if it is a forecasting set."""
 
     dataset: str
     horizon: int | None
@@ -41,7 +41,7 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class Column:
-    """A model with those of its variants that never meet on a set and horizon."""
+    """A model with variants that never share a set and horizon."""
 
     title: str
     model: str
@@ -49,25 +49,25 @@ class Column:
     deterministic: bool
 
     def holds(self, who: str) -> bool:
-        """Whether it shows ``model.variant``."""
+        """Whether ``model.variant`` belongs to this column."""
         model, _, variant = who.partition(".")
         return model == self.model and variant in self.variants
 
 
 @dataclass(frozen=True)
 class Result:
-    """What the seeds of one model gave at one row.
+    """The results of one model in one row, over all seeds.
 
     Attributes
     ----------
     variant
-        Of the model.
+        Variant of the model.
     named
-        Seeds that the matrix names.
+        Number of seeds in the matrix.
     lines
-        Those that have scores.
+        Lines of the seeds that have scores.
     failed
-        Whether one of the others ended with an error.
+        Whether one of the other seeds ended with an error.
     """
 
     variant: str
@@ -76,7 +76,7 @@ class Result:
     failed: bool
 
     def mean(self, score: str) -> float:
-        """Over seeds; NaN where none ran or one was not finite."""
+        """Mean over seeds; NaN if there are none or one is not finite."""
         values = self._values(score)
         return float(np.mean(values)) if values else math.nan
 
@@ -93,13 +93,13 @@ class Result:
 
     @property
     def cpu_seconds(self) -> float:
-        """Of fit and predict, averaged over seeds."""
+        """CPU seconds of fit and predict, averaged over seeds."""
         return float(np.mean([sum(line["cpu_seconds"].values()) for line in self.lines]))
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Results of one task under one protocol; a pair that the matrix does not name is absent."""
+    """Results of one task under one protocol; pairs that are not in the matrix are absent."""
 
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
@@ -114,7 +114,7 @@ class Grid:
         failed: Iterable[str] = (),
         protocol: Protocol = "honest",
     ) -> Grid:
-        """Group cells; `lines` and `failed` are by the cells' keys."""
+        """Group cells; `lines` is by cell key, `failed` holds cell keys."""
         failed = set(failed)
         groups: dict[tuple[Row, Column], list[Cell]] = {}
         order: dict[str, int] = {}
@@ -140,11 +140,11 @@ class Grid:
         return cls(tuple(column for column in columns if column in shown), tuple(rows), results)
 
     def means(self, score: str) -> np.ndarray:
-        """(rows, columns), NaN where there is none."""
+        """(rows, columns) means over seeds, NaN if there is no result."""
         return self._array(lambda result: result.mean(score))
 
     def cpu_seconds(self) -> np.ndarray:
-        """(rows, columns), NaN where there is none."""
+        """(rows, columns) CPU seconds, NaN if there is no result."""
         return self._array(lambda result: result.cpu_seconds if result.lines else math.nan)
 
     def _array(self, value: Any) -> np.ndarray:
@@ -164,8 +164,11 @@ class Grid:
 def tasks(
     matrix: Matrix, cells: Iterable[Cell], lines: Mapping[str, Line]
 ) -> dict[Task, list[Cell]]:
-    """Cells by task. Sets of a group are small series, and in no table of the others; a set that
-    has no horizon is to classify, unless the lines of its cells say otherwise."""
+    """Cells by task.
+
+    Sets of a group are small series and appear only there. A set without a horizon is a
+    classification set, unless its lines have no accuracy.
+    """
     cells = tuple(cells)
     forecast = {
         cell.dataset
@@ -183,8 +186,10 @@ def tasks(
 
 
 def columns_of(matrix: Matrix, cells: Iterable[Cell]) -> tuple[Column, ...]:
-    """The columns of some cells, in the order of the matrix: variants of a model share one unless
-    they meet on a set, horizon and protocol."""
+    """The columns of some cells, in the order of the matrix.
+
+    Variants of a model share a column unless they have a set, horizon and protocol in common.
+    """
     places: dict[str, dict[str, set[tuple[str, str]]]] = {}
     for cell in cells:
         own = places.setdefault(cell.model, {}).setdefault(cell.variant, set())
@@ -210,18 +215,18 @@ def columns_of(matrix: Matrix, cells: Iterable[Cell]) -> tuple[Column, ...]:
 
 
 def complete(present: np.ndarray, must: int | None = None) -> tuple[list[int], list[int]]:
-    """Rows and columns of a large block without gaps.
+    """Rows and columns of a large block without missing results.
 
-    Columns leave one after the other, each time that one without which most rows are complete; of
-    all blocks on the way the largest counts. Blocks have three columns at least, where there are
-    so many.
+    Greedy: columns are removed one by one, each time the one whose removal leaves the most complete
+    rows; the largest block found on the way is returned. Blocks have at least three columns, if
+    there are that many.
 
     Parameters
     ----------
     present
         (rows, columns) bool.
     must
-        A column that stays.
+        A column that is never removed.
     """
     kept = list(range(present.shape[1]))
     least = min(3, len(kept))
@@ -250,19 +255,19 @@ def best(
     *,
     less: bool,
 ) -> int | None:
-    """The column that is better than the second by more than the seeds' spread, if there is one.
+    """The index of the best column, if it beats the second by more than the spread over seeds.
 
     Parameters
     ----------
     means
-        A row of scores, NaN where there is none.
+        A row of scores, NaN if there is none.
     spreads
-        Standard deviations over seeds, None for a single seed. A model that depends on its seed
-        and has one borrows the largest of the row; a deterministic one has 0.
+        Standard deviations over seeds, None for a single seed. For a single seed of a model that
+        depends on it, the largest of the row is used; for a deterministic model, 0.
     deterministic
-        Of each column.
+        Whether each column's model is deterministic.
     less
-        Whether less is better.
+        Whether lower is better.
     """
     known = [
         spread
