@@ -65,7 +65,9 @@ def check_local(path: str | os.PathLike[str]) -> None:
         If it is a URL or "-" for standard input.
     """
     if _ADDRESS.match(str(path)):
-        raise DataError(f"{path}: expected a path, found a URL; download the file first")
+        raise DataError(
+            f"{path}: expected a path, found a URL; download the file and give its path"
+        )
     if str(path) == "-":
         raise DataError("-: standard input is not supported; write it to a file and give its path")
 
