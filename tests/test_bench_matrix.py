@@ -143,7 +143,11 @@ def test_only_refuses_a_pattern_that_fits_nothing(read):
         ("horizons = [96, 192]", "horizons = [0]", r"whole numbers from 1, found 0"),
         ("seeds = [1, 2]", "seeds = [1.5]", r"seeds are whole numbers, found 1.5"),
         ("seeds = [1, 2]", "seed = [1]", r"\[\[runs\]\] has no setting 'seed'; did you mean seeds"),
-        ('"ridge", "ours.small"', '"rigde"', r"'rigde', which \[models\] lacks; .* ridge, ours"),
+        (
+            '"ridge", "ours.small"',
+            '"rigde"',
+            r"'rigde', which \[models\] does not have; .* ridge, ours",
+        ),
         ('"ridge", "ours.small"', '"ours.tiny"', r"variants small, large: write ours.VARIANT"),
         ('"ridge", "ours.small"', '"ridge.x"', r"ridge has the variants none: write ridge$"),
         ('["honest", "paper"]', '["honset"]', r"'honest' and 'paper', found 'honset'"),

@@ -220,8 +220,8 @@ def test_scores_with_seeds_marks_and_gaps(markdown):
         "1.000", "0.800", "0.640 ± 0.040 (3)", "**0.560**"
     ]  # fmt: skip
     assert "ᵃ ours.paper on A; ours.part on B." in markdown
-    assert "a deterministic one has 0 (here: Naive; Ridge, closed form)" in markdown
-    assert "failed: the reason stands at the end" in markdown
+    assert "for a deterministic one 0 (here: Naive; Ridge, closed form)" in markdown
+    assert "failed: the reason is at the end of the page" in markdown
     assert table(markdown, "Classification, accuracy") == {
         "Set": ["sorts", "trees"],
         "X": ["0.750", "0.250"],
@@ -273,13 +273,13 @@ def test_costs_failures_and_origin(markdown):
         "Cell": ["Result"],
         "net:A-48:honest:2023": [r"failed: ValueError: no \| luck at all"],
     }
-    foot = markdown.split("## Where the numbers come from")[1].strip().splitlines()
+    foot = markdown.split("## How this was measured")[1].strip().splitlines()
     assert foot == [
         "- Cells with a result: 31 of 34",
         "- Measured: 2026-01-02T03:04Z to 2026-01-02T03:04Z",
         "- Versions: convtimenet 0.1.0, torch 2.9",
         "- Commits: abc (31 cells)",
-        "- Machines: CPU 1, 1 thread a cell (31 cells)",
+        "- Machines: CPU 1, 1 thread per cell (31 cells)",
         "- This page: convtimenet bench report try.toml --out lines.jsonl",
     ]
 
@@ -464,9 +464,9 @@ def test_pictures_say_what_they_show(folder, markdown):
     }
     for name, value in relative.items():
         assert f"{name} {value:.3f} in 4.000 s" in markdown
-    assert "Classification: no diagram yet, which needs three models" in markdown
+    assert "Classification: no rank diagram; it needs three models" in markdown
     drawn = (folder / "try-ranks-forecasting.svg").read_text(encoding="utf-8")
-    for text in ("Ours 1.00", "Ridge, closed form 2.00", "Naive 3.00", "more than the axis"):
+    for text in ("Ours 1.00", "Ridge, closed form 2.00", "Naive 3.00", "longer than the axis"):
         assert text in drawn
     cost = (folder / "try-cost-forecasting.svg").read_text(encoding="utf-8")
     for text in ("Ours", "Ridge, closed form", "Naive", "relative MSE (lower is better)"):
@@ -543,7 +543,7 @@ def test_published_figures_by_model(others):
         ('source = "Somebody 2020, table 3"', "", r"needs source = TEXT and models"),
         ('models = ["Peer", "Other"]', "models = []", r"needs source = TEXT and models"),
         ("mse = [0.35, nan]", "mse = [0.35]", r"row of A needs mse = .* each of 2 models"),
-        ("mse = [0.35, nan]", 'mse = [0.35, "-"]', r"nan where there is none"),
+        ("mse = [0.35, nan]", 'mse = [0.35, "-"]', r"nan if there is none"),
         ("mse = [0.35, nan]", "mze = [0.35, nan]", r"no setting 'mze'; expected some of set"),
         ('set = "A"\n', "", r"\[\[tables.rows\]\] needs set = TEXT"),
         ("horizons = [24, 48]", "horizons = 24", r"horizons = \[...\] for forecasting"),

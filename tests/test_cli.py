@@ -253,7 +253,7 @@ class TestCovariatesAndIntervals:
             assert found["coverage_per_step"] == one.coverage_per_step.tolist()
             assert len(found["width_per_step"]) == 4
         page = Path("r.html").read_text()
-        assert "Coloured bands: intervals of 50, 80&nbsp;%" in page
+        assert "Coloured bands: 50, 80&nbsp;% intervals" in page
         assert '<th scope="row">promo</th>' in page
 
     def test_of_a_long_table_under_other_names(self, capsys):
@@ -583,7 +583,7 @@ MISTAKES = {
     "model over a folder": (["forecast", "sales.csv", "--save=."], "other than a saved model"),
     "an address": (
         ["forecast", "https://example.org/x.csv"],
-        "download the file and give its path",
+        "expected a path, found a URL; download the file and give its path",
     ),
     "standard input": (["classify", "-"], "standard input is not supported; write it to a file"),
     "data overwritten": (["forecast", "sales.csv", "--out=./sales.csv"], "--out would overwrite"),
@@ -716,8 +716,8 @@ def test_a_file_without_a_horizon(table, capsys):
             ["--h", "--out", "--save", "--load", "--report", "--test_fraction", "horizon"],
         ),
         ("forecast", ["--level", "--hist_exog", "--futr_exog", "--stat_exog", "--future"]),
-        ("classify", ["--test_fraction", "--load", ".ts or .npz", "classes"]),
-        ("regress", ["--test_fraction", "--load", ".ts or .npz", "@targetLabel", "R2"]),
+        ("classify", ["--test_fraction", "--load", ".ts, .npz", "classes"]),
+        ("regress", ["--test_fraction", "--load", ".ts, .npz", "@targetLabel", "R2"]),
         ("evaluate", ["--protocol", "honest", "--preset", "--seed", "--h"]),
         ("export", ["--format", "onnx-int8", "--to", "--check", "convtimenet.runtime", "parity"]),
         ("datasets", ["list", "fetch", "verify", "--json"]),
@@ -795,8 +795,8 @@ def test_interrupted_training_writes_nothing_and_exits_with_130(table):
     _, shown = process.communicate(timeout=30)
     assert process.returncode == 130
     assert shown == (
-        "convtimenet: SIGINT stopped the training; nothing was written; with --resume FOLDER one "
-        "can go on after a stop\n"
+        "convtimenet: SIGINT stopped the training; nothing was written; use --resume FOLDER to be "
+        "able to resume after a stop\n"
     )
     assert here() == {table}
 

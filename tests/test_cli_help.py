@@ -127,7 +127,7 @@ SALES = ["forecast", "sales.csv"]
         ([*SALES, "--seed=-1"], "seed must be a whole number of at least 0"),
         (["datasets", "lst"], "expected one of 'list', 'fetch', 'verify', found lst; did you mean"),
         (["export"], "export needs model (folder of a saved model"),
-        (["export", "m"], "export needs --to (where to"),
+        (["export", "m"], "export needs --to (folder of the export"),
         (["completion", "fish"], "shell: expected one of 'bash', 'zsh', 'tcsh', found fish"),
         (["forecast", "sale.csv"], "sale.csv: there is no such file; did you mean sales.csv?"),
         (["forecast", "nowhere.csv"], "nowhere.csv: there is no such file; check the path"),

@@ -340,7 +340,7 @@ def test_archive_members_are_unpacked(home, served, monkeypatch, caplog) -> None
         train, test = datasets.load_classification("BasicMotions")
     assert caplog.text.count("the registered copy has") == 2
     assert train.notices == ()
-    assert "registered with 3 cases x 1 channels here; the file holds 2 x 1" in test.notices[0]
+    assert "registered with 3 cases x 1 channels; the file has 2 x 1" in test.notices[0]
     parts = [
         home / "classification/BasicMotions" / f"BasicMotions_{p}.ts" for p in ("TRAIN", "TEST")
     ]

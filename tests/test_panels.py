@@ -618,6 +618,6 @@ class TestCommandLine:
 def test_a_graph_holds_no_scaling_per_series(tmp_path):
     with pytest.raises(ConfigError, match="fit with scale=False to export"):
         export(forecaster().fit(panel()), tmp_path / "x", "torch-export")
-    with pytest.raises(ConfigError, match="this model also its covariates"):
+    with pytest.raises(ConfigError, match="reads no covariates, and this model needs them"):
         export(forecaster(calendar=True).fit(panel()), tmp_path / "x", "torch-export")
     assert not (tmp_path / "x").exists()

@@ -220,11 +220,11 @@ def test_classification_page_tells_the_scores(pages: tuple[str, str], classes: C
     assert "without them its probability drops" in text
     given = model.predict(cases)
     right = set(given[given == cases.labels])
-    assert len(re.findall(r"Case \d+: class .*?, rightly", text)) == len(right)
+    assert len(re.findall(r"Case \d+: class .*?, correct", text)) == len(right)
     wrong = round(60 * (1 - accuracy))
     assert f"{wrong} of 60 cases are wrong" in text
     shown = min(wrong, 4) + min(wrong, 1)  # the surest again, with what it rests on
-    assert len(re.findall(r"Case \d+: .*?, taken for ", text)) == shown
+    assert len(re.findall(r"Case \d+: .*?, predicted as ", text)) == shown
     assert "predicted as class" in text
 
 

@@ -196,7 +196,7 @@ Examples:
     ),
     "evaluate": (
         "dataset [flags]",
-        """Fit and score a model on a registered data set and compare with published scores.
+        """Fit a model on a registered data set and compare it with published scores.
 
 Examples:
   convtimenet evaluate ETTh1 --h 96
@@ -206,7 +206,7 @@ Examples:
     ),
     "bench": (
         "{run,report} FILE [flags]",
-        """Measure models on the same data, with one JSON line per cell, and report on them.
+        """Measure models on the same data, one JSON line per cell, and report on them.
 
 FILE is a matrix in TOML: models, data sets, horizons, protocols and seeds
 (convtimenet.bench.matrix describes it). A run measures the cells without a

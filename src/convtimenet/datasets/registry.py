@@ -6,7 +6,7 @@ the same text with other line endings). Those of the archive's `.ts` files are o
 repositories: the archive's own zip files could not be compared, so a fetched file that differs is
 reported, not refused.
 
-Longer than other modules, because it is one table.
+One file, because it is one table.
 """
 
 from __future__ import annotations

@@ -285,8 +285,7 @@ class ConvTimeNetEstimator(NamedParameters):
         return network, history
 
     def _new_network(self, config: ModelConfig) -> ConvTimeNet | OtherNetwork:
-        """A new network to train. To train another network, override only this method; such an
-        estimator cannot be saved."""
+        """The network to train, with new weights; overridden for another network."""
         return ConvTimeNet(config)
 
     def _outputs(
