@@ -399,7 +399,10 @@ DAMAGE = {
     "no export": (lambda d: d.pop("export"), "no ONNX graph .*its description says None"),
     "no sizes": (lambda d: d.pop("model"), "damaged: KeyError: 'model'"),
     "no channels": (lambda d: d["data"].pop("channels"), "damaged: KeyError: 'channels'"),
-    "other context": (lambda d: d["model"].update(context_length=47), "does not match model.json.*47.*48"),
+    "other context": (
+        lambda d: d["model"].update(context_length=47),
+        "does not match model.json.*47.*48",
+    ),
     "other channels": (lambda d: d["data"].update(channels=["a"]), "does not match model.json"),
     "other horizon": (lambda d: d["model"].update(outputs=5), "does not match model.json"),
     "a torch program": (lambda d: d["export"].update(file="model.pt2"), "says 'model.pt2'"),
