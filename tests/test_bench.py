@@ -153,6 +153,10 @@ class TestProblems:
         assert found["mae"] == pytest.approx(0.3, rel=1e-5)
         assert found["mase"] == pytest.approx((0.5 / change[0] + 0.1 / change[1]) / 2, rel=1e-5)
 
+    def test_fewer_rows_than_a_season_have_no_mase(self):
+        made = problem(rows=20, train_end=None, valid_end=6, test_end=10)
+        assert set(made.scores(made.naive())) == {"mse", "mae"}
+
     def test_naive_repeats_the_last_week_of_daily_rows(self):
         made = problem(horizon=10)
         naive = made.naive()

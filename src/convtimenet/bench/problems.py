@@ -20,6 +20,8 @@ from convtimenet.datasets.registry import ForecastingInfo
 from convtimenet.errors import ConfigError, DataError
 from convtimenet.estimators.presets import PAPER
 from convtimenet.runs.evaluation import registered_table
+from convtimenet.runs.labelled import class_scores
+from convtimenet.scores import seasonal_scale
 
 __all__ = ["CasesProblem", "ForecastProblem", "Part", "Problem", "forecast_problem", "load"]
 
@@ -99,11 +101,10 @@ class ForecastProblem:
         """Means over all windows, channels and steps: "mse", "mae" in scaled units, and "mase".
 
         MASE is the mean over channels of the absolute error divided by the mean absolute change
-        over a season in the rows before the first target.
+        over a season in the rows before the first target; left out if no channel has one.
         """
         error = predicted.astype(np.float64) - self.truth()
-        past = self.scaled[:, : self.valid_end].numpy().astype(np.float64)
-        change = np.abs(past[:, self.season :] - past[:, : -self.season]).mean(axis=1)
+        change = seasonal_scale(self.scaled[:, : self.valid_end].numpy(), self.season)
         by_channel = np.abs(error).mean(axis=(0, 2))
         found = {"mse": float(np.square(error).mean()), "mae": float(np.abs(error).mean())}
         if (moves := change > 0).any():
@@ -143,11 +144,8 @@ class CasesProblem:
 
     def scores(self, predicted: np.ndarray) -> dict[str, float]:
         """Accuracy, and the mean recall over the classes."""
-        truth = self.test.labels
-        assert truth is not None
-        right = predicted == truth
-        by_class = [right[truth == label].mean() for label in np.unique(truth)]
-        return {"accuracy": float(right.mean()), "balanced_accuracy": float(np.mean(by_class))}
+        assert self.test.labels is not None
+        return class_scores(self.test.labels, predicted)
 
 
 Problem = ForecastProblem | CasesProblem

@@ -6,6 +6,7 @@ one cell. A cell's line is written when it finishes, so a killed run can be resu
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import statistics
@@ -59,10 +60,13 @@ def run(
     chosen = matrix.only(only)
     with lines.alone(out):
         found = lines.by_key(lines.read(out))
+        others = _other_results(out)
         for cell in chosen:
-            if cell.key not in found and (same := _elsewhere(matrix, cell, out)) is not None:
-                lines.add(out, same)
-                found[cell.key] = same
+            same = others.get(_fit_of(asdict(cell), matrix.fingerprint(cell)))
+            # the name of a set of the matrix is local to it
+            if cell.key not in found and same is not None and cell.dataset not in matrix.sets:
+                found[cell.key] = {**same, "cell": asdict(cell)}
+                lines.add(out, found[cell.key])
         left = [cell for cell in chosen if cell.key not in found]
         costs = {cell: estimate(cell, found) or 60.0 for cell in left}
         errors: dict[str, str] = {}
@@ -107,21 +111,20 @@ def estimate(cell: Cell, found: Mapping[str, Mapping[str, Any]]) -> float | None
     return None
 
 
-def _elsewhere(matrix: Matrix, cell: Cell, out: Path) -> dict[str, Any] | None:
-    """The same fit's line from another result file in the folder, so that no fit is run twice."""
-    wanted = {"model": matrix.fingerprint(cell)} | {
-        name: value for name, value in asdict(cell).items() if name not in ("model", "variant")
+def _other_results(out: Path) -> dict[str, dict[str, Any]]:
+    """Results of the other files in the folder by `_fit_of`, so that no fit is run twice."""
+    return {
+        _fit_of(line["cell"], line["model"]): {**line, "taken_from": path.name}
+        for path in sorted(out.parent.glob("*.jsonl"))
+        if path != out
+        for line in lines.read(path)
+        if "scores" in line and "model" in line
     }
-    if cell.dataset in matrix.sets:  # the name of such a set is local to this matrix
-        return None
-    for path in sorted(out.parent.glob("*.jsonl")):
-        for line in lines.read(path) if path != out else ():
-            if "scores" in line and {**line["cell"], "model": line.get("model")} == {
-                **wanted,
-                "variant": line["cell"]["variant"],
-            }:
-                return {**line, "cell": asdict(cell), "taken_from": path.name}
-    return None
+
+
+def _fit_of(cell: Mapping[str, Any], fingerprint: Mapping[str, Any]) -> str:
+    """What is fitted to what, whatever a matrix calls the model."""
+    return json.dumps([fingerprint, {**cell, "model": None, "variant": None}], sort_keys=True)
 
 
 def _start(matrix: Matrix, cell: Cell, threads: int) -> tuple[Connection, BaseProcess]:

@@ -106,10 +106,7 @@ def labelled_scores(
     classes; "mse", "mae" and, for two or more cases, "r2" for numbers."""
     truth = model.truth(truth)
     if isinstance(model, ConvTimeNetClassifier):
-        return {
-            "accuracy": float(np.mean(predicted == truth)),
-            "balanced_accuracy": _balanced_accuracy(truth, predicted),
-        }
+        return class_scores(truth, predicted)
     found = {"mse": scores.mse(truth, predicted), "mae": scores.mae(truth, predicted)}
     if len(truth) > 1:
         found["r2"] = float(r2_score(truth, predicted))
@@ -159,9 +156,14 @@ def unknown_classes(test: Cases, classes: np.ndarray) -> list[str]:
     ]
 
 
-def _balanced_accuracy(truth: np.ndarray, predicted: np.ndarray) -> float:
-    """Mean recall over the classes that occur in `truth`."""
-    return float(np.mean([np.mean(predicted[truth == label] == label) for label in set(truth)]))
+def class_scores(truth: np.ndarray, predicted: np.ndarray) -> Scores:
+    """ "accuracy" of predicted classes (n,), and "balanced_accuracy", the mean recall over the
+    classes that occur in `truth` (n,)."""
+    recalls = [np.mean(predicted[truth == label] == label) for label in set(truth)]
+    return {
+        "accuracy": float(np.mean(predicted == truth)),
+        "balanced_accuracy": float(np.mean(recalls)),
+    }
 
 
 def hold_out(
