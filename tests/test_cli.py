@@ -841,7 +841,7 @@ def test_a_stopped_training_goes_on_with_the_command_it_prints(table):
     """To the same weights and forecasts as one that ran through."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    often = ["--training.epochs=8", "--training.patience=null", "--training.batch_size=8"]
+    often = ["--training.epochs=4", "--training.patience=null", "--training.batch_size=8"]
     often += ["--training.checkpoint_seconds=0", "--device=cpu", "--quiet", "--h=4", *TINY]
     assert main(["forecast", table, *often, "--save=whole", "--out=whole.csv"]) == 0
     torch.set_num_threads(threads)

@@ -326,7 +326,7 @@ class TestEstimators:
         return {label for label, share in seen if share == pytest.approx(1)}
 
     def test_a_forecaster(self, all_is_long):
-        y = np.sin(np.arange(120.0))[:, None] * np.ones(40)
+        y = np.sin(np.arange(120.0))[:, None] * np.ones(8)
         long = {f"s{i}": y[:, 0] + i for i in range(9)}
         model = ConvTimeNetForecaster(h=2, n_epochs=1, batch_size=4, **TINY)
         model.fit(y)
