@@ -1,11 +1,8 @@
 """scikit-learn's own suite of checks for estimators."""
 
-import pytest
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from convtimenet import ConvTimeNetClassifier, ConvTimeNetRegressor
-
-pytestmark = pytest.mark.conformance
 
 # Columns of the suite's tables are no time series: where each stands matters, so it is not pooled.
 QUICK = {
