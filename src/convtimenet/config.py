@@ -138,6 +138,10 @@ class ModelConfig(_Json):
     """Quantiles the forecasting head predicts, in increasing order and including 0.5; empty for a
     point forecast. With quantiles, the median is the point forecast."""
 
+    random_patches: int = 0
+    """Groups of 64 random patches and one linear map, solved in closed form, instead of blocks
+    (classification and regression); 0 for the paper's network."""
+
     masks: bool = False
     """Mask padding and missing values inside the network. Without masks they are filled as in the
     paper: zeros after the end of a case, interpolation inside cases and in tables."""
@@ -178,6 +182,7 @@ class ModelConfig(_Json):
             ("d_model", 1),
             ("d_ff", 1),
             ("small_kernel", 0),
+            ("random_patches", 0),
             ("revin_affine_channels", 0),
             ("hist_exog", 0),
             ("futr_exog", 0),
@@ -191,13 +196,18 @@ class ModelConfig(_Json):
         finite = _is_number(start) and abs(start) < float("inf")
         _require(finite, "residual_init", "a finite number", start)
         small = self.small_kernel
-        _require(
-            len(self.kernel_sizes) > 0
-            and all(isinstance(k, int) and k >= max(1, small) for k in self.kernel_sizes),
-            "kernel_sizes",
-            f"one or more whole numbers, none below small_kernel={small}",
-            self.kernel_sizes,
-        )
+        if self.random_patches:
+            groups, kernels = self.random_patches, self.kernel_sizes
+            _require(self.head != "forecast", "random_patches", "0 to forecast", groups)
+            _require(not kernels, "kernel_sizes", "empty with random_patches", kernels)
+        else:
+            _require(
+                len(self.kernel_sizes) > 0
+                and all(isinstance(k, int) and k >= max(1, small) for k in self.kernel_sizes),
+                "kernel_sizes",
+                f"one or more whole numbers, none below small_kernel={small}",
+                self.kernel_sizes,
+            )
         whole = all(isinstance(n, int) and n >= 0 for n in self.stat_categories)
         _require(whole, "stat_categories", "whole numbers of at least 0", self.stat_categories)
         if self.padding == "none":

@@ -36,6 +36,7 @@ from convtimenet.files import json_text, whole_folder
 from convtimenet.network.inference import FusedBlock
 from convtimenet.network.model import Blocks, ConvTimeNet
 from convtimenet.network.patches import DeformablePatch, Extent
+from convtimenet.network.random_patches import RandomPatches
 from convtimenet.network.revin import known_moments
 from convtimenet.progress import showing
 from convtimenet.runtime import session_of
@@ -194,7 +195,7 @@ def export(
     Raises
     ------
     ConfigError
-        If the format is unknown, or "aoti" finds no C++ compiler.
+        If the format is unknown, "aoti" finds no C++ compiler, or "onnx-int8" no trained blocks.
     ArtefactError
         If `folder` holds something other than an earlier export.
     DataError
@@ -209,6 +210,11 @@ def export(
         raise ConfigError(
             "format 'aoti' needs a C++ compiler (g++, or the one that CXX names), found none; "
             "install one, or export as 'onnx' or 'torch-export'"
+        )
+    if format == "onnx-int8" and isinstance(estimator.network_, RandomPatches):
+        raise ConfigError(
+            "format 'onnx-int8' stores the products of trained blocks in eight bits, and a model "
+            "of quality 'fast' has none; export it as 'onnx' or 'torch-export'"
         )
     if (Path(folder) / WEIGHTS).exists():
         raise ArtefactError(f"{folder} holds a saved model; give the export a folder of its own")

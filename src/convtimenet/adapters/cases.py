@@ -30,6 +30,7 @@ class _CasesWrapper:
     def __init__(
         self,
         *,
+        quality: str = "auto",
         preset: str = "auto",
         model: Mapping[str, Any] | None = None,
         training: Mapping[str, Any] | None = None,
@@ -42,6 +43,7 @@ class _CasesWrapper:
         random_state: int | np.random.RandomState | None = 2023,
         verbose: int = 0,
     ):
+        self.quality = quality
         self.preset = preset
         self.model = model
         self.training = training
@@ -77,6 +79,7 @@ class ClassifierWrapper(_CasesWrapper):
     def __init__(
         self,
         *,
+        quality: str = "auto",
         preset: str = "auto",
         model: Mapping[str, Any] | None = None,
         training: Mapping[str, Any] | None = None,
@@ -92,6 +95,7 @@ class ClassifierWrapper(_CasesWrapper):
     ):
         self.class_weight = class_weight
         super().__init__(
+            quality=quality,
             preset=preset,
             model=model,
             training=training,

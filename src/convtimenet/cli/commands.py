@@ -194,7 +194,7 @@ def _predict_cases(flags: Any, what: Literal["classes", "numbers"]) -> None:
             raise ConfigError(
                 "--load expects one file, with the cases to predict, found two; leave one out"
             )
-        _refuse_training_flags(flags, preset="auto", test_fraction=0.2)
+        _refuse_training_flags(flags, preset="auto", quality="auto", test_fraction=0.2)
         check_model(flags.load)
     from convtimenet.data.cases import read_cases
     from convtimenet.estimators.case_input import check_task
@@ -226,7 +226,7 @@ def _predict_cases(flags: Any, what: Literal["classes", "numbers"]) -> None:
                 for notice in unknown_classes(replace(cases, labels=labels), model.classes_):
                     note(console, notice)
     else:
-        model = estimator(preset=flags.preset, **_estimator_settings(flags))
+        model = estimator(quality=flags.quality, preset=flags.preset, **_estimator_settings(flags))
         if flags.test is None:
             if classify and train.labels is not None:  # the split below is stratified by class
                 model.check_labels(train.labels)

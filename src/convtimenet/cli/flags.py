@@ -157,6 +157,13 @@ def _cases_flags(parser: ArgumentParser, verb: str, answers: str) -> None:
         default=0.2,
         help="fraction of the cases in the test split, if no test file is given",
     )
+    add(
+        "--quality",
+        type=Literal["fast", "auto"],
+        default="auto",
+        help="fast: random patches and a linear map solved in closed form, in seconds; auto: the "
+        "network, trained, in minutes",
+    )
     _preset_flag(parser)
     add(
         "--load",

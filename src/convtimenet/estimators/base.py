@@ -23,6 +23,7 @@ from convtimenet.estimators.second_training import second_config
 from convtimenet.network.inference import fuse
 from convtimenet.network.memory import Parts
 from convtimenet.network.model import ConvTimeNet
+from convtimenet.network.networks import network_of
 from convtimenet.network.other import OtherNetwork
 from convtimenet.network.precision import precision_on
 from convtimenet.progress import counted
@@ -286,7 +287,7 @@ class ConvTimeNetEstimator(NamedParameters):
 
     def _new_network(self, config: ModelConfig) -> ConvTimeNet | OtherNetwork:
         """The network to train, with new weights; overridden for another network."""
-        return ConvTimeNet(config)
+        return network_of(config)
 
     def _outputs(
         self, x: np.ndarray, prepare: Callable[[np.ndarray], np.ndarray] | None = None
@@ -401,7 +402,7 @@ class ConvTimeNetEstimator(NamedParameters):
         network, description, arrays = model_folder.load(folder, cls.__name__)
         with model_folder.damaged(folder):
             estimator = cls(**description["parameters"] | changed)
-            estimator.network_ = network.to(runs_on)
+            estimator.network_ = cast(ConvTimeNet, network.to(runs_on))
             estimator.train_config_ = TrainConfig.from_dict(description["train"] | changed)
             estimator.history_ = History.from_dict(description["history"])
             estimator.notices_ = tuple(map(str, description["notices"]))
@@ -436,8 +437,7 @@ def finite(answers: np.ndarray) -> np.ndarray:
 def _stopped_message(
     stop: StopRequest, history: History, resume: str | PathLike[str] | None, seed: int | None
 ) -> str:
-    """What is kept after a stop, and how to resume; `seed` if a repeated call would draw another
-    one."""
+    """What is kept after a stop, and how to resume; `seed` if a repeated call would draw anew."""
     if history.best_epoch:
         kept = f"the weights of epoch {history.best_epoch}, the best so far, are kept"
     else:

@@ -30,6 +30,9 @@ class ConvTimeNetClassifier(ClassifierMixin, LabelledEstimator):
 
     Parameters
     ----------
+    quality
+        "fast": random patches and a linear map solved in closed form, in seconds; "auto": the
+        network, trained, in minutes.
     preset
         "auto" derives patches, kernels and batch size from the data; a data set's name such as
         "Epilepsy" takes the paper's hyper-parameters for it.
@@ -84,6 +87,7 @@ class ConvTimeNetClassifier(ClassifierMixin, LabelledEstimator):
     def __init__(
         self,
         *,
+        quality: str = "auto",
         preset: str = "auto",
         model: Mapping[str, Any] | None = None,
         training: Mapping[str, Any] | None = None,
@@ -98,6 +102,7 @@ class ConvTimeNetClassifier(ClassifierMixin, LabelledEstimator):
         verbose: int = 1,
     ):
         super().__init__(
+            quality=quality,
             preset=preset,
             model=model,
             training=training,

@@ -399,9 +399,10 @@ def explain_cases(
             batch = Batch(x, x, known=known)
             without = without_parts(fused, config, batch, here, size, read_outputs).numpy()
             importance[some] = explained[some, None, None] - without
-            edges = _patches(network, x, known)
-            for found, edge in zip((left, right), edges, strict=True):
-                found[some, :, : edge.shape[-1]] = edge
+            if isinstance(network, ConvTimeNet):  # random patches lie everywhere
+                edges = _patches(network, x, known)
+                for found, edge in zip((left, right), edges, strict=True):
+                    found[some, :, : edge.shape[-1]] = edge
     importance[~_any_known(~np.isnan(cases.values), spans)] = np.nan
     return {
         "importance": importance,

@@ -38,7 +38,7 @@ from convtimenet.estimators.case_input import (
     read,
     table_columns,
 )
-from convtimenet.estimators.presets import auto_classify, paper_preset
+from convtimenet.estimators.presets import UNUSED_IF_FAST, cases_preset
 from convtimenet.progress import counted, showing
 
 if TYPE_CHECKING:
@@ -76,6 +76,7 @@ class LabelledEstimator(ConvTimeNetEstimator):
     def __init__(
         self,
         *,
+        quality: str = "auto",
         preset: str = "auto",
         model: Mapping[str, Any] | None = None,
         training: Mapping[str, Any] | None = None,
@@ -88,6 +89,7 @@ class LabelledEstimator(ConvTimeNetEstimator):
         random_state: int | np.random.RandomState | None = 2023,
         verbose: int = 1,
     ):
+        self.quality = quality
         self.preset = preset
         self.model = model
         self.training = training
@@ -186,9 +188,8 @@ class LabelledEstimator(ConvTimeNetEstimator):
         self.check_labels(labels)
         cases, labels, weight = self._weighted_cases(cases, labels, sample_weight)
         n, C, L = cases.values.shape
-        preset = (
-            auto_classify(n, L) if self.preset == "auto" else paper_preset(self.preset, "classify")
-        )
+        given = {name: getattr(self, name) for name in UNUSED_IF_FAST}
+        preset = cases_preset(self.quality, self.preset, n, L, given)
         settings = self._model_settings(preset.model)
         encoding = self._label_encoding(labels)
         config = self._config(encoding, channels=C, context_length=L, **settings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -162,6 +163,56 @@ def auto_classify(n_cases: int, length: int) -> Preset:
     )
 
 
+def cases_preset(
+    quality: object, preset: str, n_cases: int, length: int, given: Mapping[str, Any]
+) -> Preset:
+    """The settings of a classifier or regressor.
+
+    Parameters
+    ----------
+    quality, preset
+        Parameters of the estimator.
+    n_cases, length
+        Number of training cases, and steps of the longest.
+    given
+        Parameters named in `UNUSED_IF_FAST`, None where they are not given.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such quality or preset, or a parameter would have no effect.
+    """
+    if quality not in QUALITIES:
+        raise ConfigError(
+            f"quality must be one of {', '.join(map(repr, QUALITIES))}, found {quality!r}"
+        )
+    if quality == "fast":
+        useless = [name for name, value in given.items() if value is not None]
+        useless += [] if preset == "auto" else ["preset"]
+        if useless:
+            raise ConfigError(
+                f"quality='fast' solves for its weights and trains no network, so "
+                f"{', '.join(useless)} would have no effect; leave it out or use quality='auto'"
+            )
+        return fast_cases(n_cases)
+    if preset == "auto":
+        return auto_classify(n_cases, length)
+    return paper_preset(preset, "classify")
+
+
+def fast_cases(n_cases: int) -> Preset:
+    """Random patches and a linear map in closed form: seconds, and no validation split.
+
+    24 groups of patches, fewer for more than about 5,000 cases so that the features take at most
+    about 300 MB.
+    """
+    groups = max(_FEWEST_GROUPS, min(_GROUPS, _FEATURE_ROOM // (320 * n_cases)))
+    return Preset(
+        model={"random_patches": groups, "kernel_sizes": (), "masks": True},
+        train={"epochs": 1, "batch_size": 64, "validation_fraction": 0.0, "refit": False},
+    )
+
+
 def patch_for(context_length: int) -> tuple[int, int]:
     """Patch size and stride: 32 and 16 as in the paper, smaller for short contexts."""
     patch = max(2, min(32, context_length // 4 // 2 * 2))
@@ -175,6 +226,10 @@ def kernels_for(n_patches: int) -> tuple[int, ...]:
 
 
 PANEL_EPOCH = 2**15  # 128 steps of 256 windows
+QUALITIES = ("fast", "auto")
+UNUSED_IF_FAST = ("n_epochs", "batch_size", "lr", "time_limit")
+_GROUPS, _FEWEST_GROUPS = 24, 4
+_FEATURE_ROOM = 4 * 10**7  # numbers
 _GROWTH = (0.4, 0.4, 0.7, 0.7, 1.0, 1.0)
 
 

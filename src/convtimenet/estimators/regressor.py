@@ -24,6 +24,9 @@ class ConvTimeNetRegressor(RegressorMixin, LabelledEstimator):
 
     Parameters
     ----------
+    quality
+        "fast": random patches and a linear map solved in closed form, in seconds; "auto": the
+        network, trained, in minutes.
     preset
         "auto" derives patches, kernels and batch size from the data; a data set's name such as
         "Epilepsy" takes the paper's hyper-parameters for its classification.

@@ -21,6 +21,7 @@ from convtimenet.estimators.classifier import ConvTimeNetClassifier
 from convtimenet.estimators.forecasting.forecaster import ConvTimeNetForecaster
 from convtimenet.estimators.regressor import ConvTimeNetRegressor
 from convtimenet.files import whole_file
+from convtimenet.network.model import ConvTimeNet
 from convtimenet.report._canvas import require_matplotlib
 from convtimenet.report._classes import class_sections
 from convtimenet.report._forecast import evaluated, forecast_sections
@@ -167,7 +168,7 @@ def _sections(
         *_facts_sections(facts, published),
         training_section(model.history_, loss_name),
         *rest,
-        *weights_sections(model.network_),
+        *(weights_sections(model.network_) if isinstance(model.network_, ConvTimeNet) else ()),
     ]
 
 

@@ -52,6 +52,13 @@ _LOSSES = {
 def training_section(history: History, loss_name: str) -> Section:
     """Epochs, losses and learning rates; `loss_name` is the score that training minimised."""
     epochs, best = history.epochs, history.best_epoch
+    if not history.steps:
+        words = (
+            f"{escaped(history.stopped).capitalize()} in {history.seconds:.1f} seconds, without "
+        )
+        words += f"epochs. {_LOSSES[loss_name].capitalize()} of the training cases, each answered "
+        words += f"by a solution without it: {number(epochs[0].train_loss)}."
+        return Section("training", "Training", f"<p>{words}</p>")
     nan = float("nan")
     loss = {"training": [epoch.train_loss for epoch in epochs]}
     if any(epoch.valid for epoch in epochs):

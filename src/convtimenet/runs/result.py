@@ -78,7 +78,7 @@ def result_of(model: ConvTimeNetEstimator, *, seconds: float, **known: Any) -> R
     others = published(known["dataset"], known["horizon"])
     return Result(
         **known,
-        preset=model.preset,
+        preset="fast" if getattr(model, "quality", "auto") == "fast" else model.preset,
         seed=model.train_config_.seed,
         best_epoch=history.best_epoch,
         stopped=history.stopped,
@@ -97,14 +97,16 @@ def result_of(model: ConvTimeNetEstimator, *, seconds: float, **known: Any) -> R
 
 def facts(result: Result) -> dict[str, str]:
     """Facts about the run as label and text, for display."""
+    took = f"{result.train_seconds:.0f} s on {result.device}, "
+    if result.history["steps"]:
+        took += f"best epoch {result.best_epoch} of {result.epochs}: "
     made = {
         "Data": result.dataset,
         "Protocol": result.protocol,
         "Hyper-parameters": result.preset,
         "Seed": str(result.seed),
         "Test": f"{result.n_test:,} {'windows' if result.task == 'forecasting' else 'cases'}",
-        "Training": f"{result.train_seconds:.0f} s on {result.device}, best epoch "
-        f"{result.best_epoch} of {result.epochs}: {result.stopped}",
+        "Training": took + result.stopped,
         "Parameters": f"{result.parameters:,}",
         "Versions": ", ".join(f"{name} {number}" for name, number in result.versions.items()),
     }

@@ -22,6 +22,8 @@ from convtimenet.devices import RandomNumbers
 from convtimenet.errors import ArtefactError, ConfigError
 from convtimenet.files import json_text, whole_folder
 from convtimenet.network.model import ConvTimeNet
+from convtimenet.network.networks import network_of
+from convtimenet.network.other import OtherNetwork
 from convtimenet.storage.card import card, scores_of
 from convtimenet.storage.manifest import (
     DESCRIPTION,
@@ -45,7 +47,7 @@ def save(
     folder: str | os.PathLike[str],
     *,
     kind: str,
-    model: ConvTimeNet,
+    model: ConvTimeNet | OtherNetwork,
     arrays: dict[str, np.ndarray],
     description: dict[str, Any],
 ) -> Path:
@@ -118,7 +120,7 @@ def check_target(
 
 def load(
     folder: str | os.PathLike[str], kind: str
-) -> tuple[ConvTimeNet, dict[str, Any], dict[str, np.ndarray]]:
+) -> tuple[ConvTimeNet | OtherNetwork, dict[str, Any], dict[str, np.ndarray]]:
     """Read a model folder and verify all its files (`convtimenet.storage.manifest`).
 
     Returns
@@ -143,17 +145,18 @@ def load(
         arrays = safetensors.numpy.load(needed(path, files, ARRAYS))
         _check_shapes(path, config, weights)
         with RandomNumbers(0, torch.device("cpu")).for_weights():  # keeps the caller's random state
-            model = ConvTimeNet(config)
+            model = network_of(config)
         model.load_state_dict(weights)
     return model.eval(), found, arrays
 
 
 def _check_shapes(path: Path, config: ModelConfig, weights: dict[str, Tensor]) -> None:
     """Compare the shapes implied by the config with the weights, before allocating memory."""
-    fits = len(config.kernel_sizes) + len(config.stat_categories) <= len(weights)
+    parts = config.random_patches + len(config.kernel_sizes) + len(config.stat_categories)
+    fits = parts <= len(weights)
     if fits:
         with torch.device("meta"):
-            asked = {k: (v.shape, v.dtype) for k, v in ConvTimeNet(config).state_dict().items()}
+            asked = {k: (v.shape, v.dtype) for k, v in network_of(config).state_dict().items()}
         fits = asked == {k: (v.shape, v.dtype) for k, v in weights.items()}
     if not fits:
         raise ArtefactError(

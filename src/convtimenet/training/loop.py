@@ -5,21 +5,24 @@ from __future__ import annotations
 import logging
 import time
 from contextlib import nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from convtimenet.config import TrainConfig
-from convtimenet.data.windows import Examples
+from convtimenet.data.windows import Examples, LabelledCases
 from convtimenet.devices import RandomNumbers, autocast
 from convtimenet.errors import TrainingError
 from convtimenet.network.inference import fuse
 from convtimenet.network.layers import Residual, TokenBatchNorm
 from convtimenet.network.model import ConvTimeNet
 from convtimenet.network.other import OtherNetwork
+from convtimenet.network.random_patches import RandomPatches
 from convtimenet.progress import Task, showing
 from convtimenet.training.budget import fit_memory
 from convtimenet.training.checkpoint import Checkpoint, Checkpoints
+from convtimenet.training.closed_form import fit_patches
 from convtimenet.training.history import Epoch, History
 from convtimenet.training.interrupt import StopRequest
 from convtimenet.training.metrics import Scores, evaluate, outputs
@@ -88,6 +91,10 @@ def train(
     OutOfMemoryError
         If there is not enough memory for the smallest part of a batch.
     """
+    if isinstance(model, RandomPatches):  # solved, not trained
+        assert isinstance(examples, LabelledCases)
+        shown: dict[str, Any] = {"verbose": verbose, "label": label}
+        return fit_patches(model, examples, config.seed, checkpoints=checkpoints, **shown)
     numbers = numbers or RandomNumbers(config.seed, device)
     stop = stop or StopRequest()
     run = _Training(model, examples, valid, config, device, numbers, checkpoints, stop)

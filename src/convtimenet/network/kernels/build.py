@@ -18,7 +18,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-SOURCES = tuple(Path(__file__).with_name(name) for name in ("kernels.cpp", "encode.cpp"))
+_NAMES = ("kernels.cpp", "encode.cpp", "patches.cpp")
+SOURCES = tuple(Path(__file__).with_name(name) for name in _NAMES)
 HEADERS = (Path(__file__).with_name("vectors.h"),)
 # No errno, no traps, fused multiply-adds; but not -ffast-math: infinities and NaN must propagate.
 FLAGS = (

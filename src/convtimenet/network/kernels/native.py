@@ -1,5 +1,5 @@
 """The network on CPU through fused kernels, in float32: ``kernels.cpp`` trains, ``encode.cpp``
-predicts.
+predicts, ``patches.cpp`` computes the features of random patches.
 
 `convtimenet.network.kernels.library` finds the compiled code; where there is none, the plain torch
 code of `convtimenet.network.model` computes the same more slowly. The feed-forward network runs
@@ -336,3 +336,22 @@ def standardise(
         ctypes.c_int(subtract_last), y, centre, scale,
     )  # fmt: skip
     return y, centre, scale
+
+
+def patch_features(
+    x: Float[Tensor, "B c T"],
+    weight: Float[Tensor, "c P K"],
+    levels: Float[Tensor, "three K"],
+    stretch: int,
+    places: Tensor | None,
+    out: Float[Tensor, "B features"],
+) -> None:
+    """Write the features of a group of random patches to the columns `out`; computes the same as
+    `convtimenet.network.random_patches.PatchFeatures` for series that are already padded."""
+    B, c, T = x.shape
+    P, K = weight.shape[1:]
+    where = None if places is None else places.to(torch.int64).contiguous()
+    _call(
+        "patch_features", B, c, T, P, K, stretch, x.contiguous(), weight, levels.contiguous(),
+        where, out.stride(0), out,
+    )  # fmt: skip

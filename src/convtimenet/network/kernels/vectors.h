@@ -1,4 +1,4 @@
-// SIMD helpers for kernels.cpp and encode.cpp: one register of float32 values at a time.
+// SIMD helpers for the sources beside it: one register of float32 values at a time.
 #pragma once
 
 #include <atomic>

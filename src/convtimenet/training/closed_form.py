@@ -1,0 +1,155 @@
+"""Random patches fitted in closed form: ridge regression on their features.
+
+The penalty is the one with the smallest leave-one-out error, which needs no second fit. A class is
+a target of 1 and -1; the scores become logits by the factor under which the leave-one-out scores
+have the smallest log loss, so that probabilities come from cases that were not fitted. As in Platt
+(1999), targets of that loss stay off 0 and 1 as if each class had one more case of either kind.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import nullcontext
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from sklearn.linear_model import RidgeCV
+
+from convtimenet.data.windows import LabelledCases
+from convtimenet.errors import TrainingError
+from convtimenet.network.random_patches import RandomPatches
+from convtimenet.progress import counted, showing
+from convtimenet.training.checkpoint import Checkpoint, Checkpoints
+from convtimenet.training.history import Epoch, History
+
+__all__ = ["fit_patches"]
+
+PENALTIES = 10.0 ** np.linspace(-3, 3, 10)
+"""Of the standardised features, times a hundredth of their number."""
+_FOR_LEVELS = 32  # cases
+_BATCH = 64
+_FACTORS = 2.0 ** np.arange(-2, 8, 0.25)
+
+
+def fit_patches(
+    network: RandomPatches,
+    examples: LabelledCases,
+    seed: int,
+    *,
+    verbose: int = 1,
+    label: str = "training",
+    checkpoints: Checkpoints | None = None,
+) -> History:
+    """Draw the levels of the patches and solve for the linear map, in place.
+
+    Parameters
+    ----------
+    network
+        On the device of the examples.
+    examples
+        All training cases.
+    seed
+        Seed of the levels, and of the cases that they are drawn from.
+    checkpoints
+        Where the solution is kept, and read from if it is there.
+
+    Returns
+    -------
+    History
+        One epoch, whose training loss is that of the leave-one-out answers.
+
+    Raises
+    ------
+    TrainingError
+        If the features are not finite.
+    CheckpointError
+        If the checkpoints belong to another run, are damaged, or are in use by another process.
+    """
+    with nullcontext() if checkpoints is None else checkpoints.alone():
+        found = None if checkpoints is None else checkpoints.newest()
+        if found is not None:
+            network.load_state_dict(found.tensors)
+            history = History.from_dict(found.values["history"])
+        else:
+            history = _fit(network, examples, seed, verbose, label)
+            if checkpoints is not None:
+                values = {"done": True, "history": history.to_dict()}
+                checkpoints.save(Checkpoint(network.state_dict(), values))
+    network.eval()
+    return history
+
+
+def _fit(
+    network: RandomPatches, examples: LabelledCases, seed: int, verbose: int, label: str
+) -> History:
+    begin = time.monotonic()
+    n = len(examples)
+    device = examples.x.device
+    numbers = torch.Generator().manual_seed(seed)
+    with torch.no_grad(), showing(label, verbose) as task:
+        batch = examples.batch(torch.randperm(n, generator=numbers)[:_FOR_LEVELS].to(device))
+        network.embedding.draw_levels(batch.x, batch.known, numbers)
+        task.say(f"{label}: {n:,} cases, {network.embedding.outputs:,} features, in closed form")
+        parts = []
+        for first in counted(range(0, n, _BATCH)):
+            batch = examples.batch(torch.arange(first, min(n, first + _BATCH), device=device))
+            parts.append(network.embedding(batch.x, batch.known).cpu())
+        loss = _solve(network, torch.cat(parts).numpy(), examples)
+    seconds = time.monotonic() - begin
+    history = History(device=str(device), stopped="solved in closed form", seconds=seconds)
+    history.epochs.append(Epoch(1, loss, {}, 0.0, seconds))
+    history.best_epoch = 1
+    return history
+
+
+def _solve(network: RandomPatches, features: np.ndarray, examples: LabelledCases) -> float:
+    """Set the linear map; returns the loss of the leave-one-out answers."""
+    if not np.isfinite(features).all():
+        raise TrainingError(
+            "the features of the training cases are not finite; expected values within the range "
+            "of float32, rescale the cases"
+        )
+    y = examples.y.cpu()
+    classes = network.config.head == "classify"
+    K = network.config.outputs
+    targets = (2.0 * F.one_hot(y, K) - 1.0 if classes else y).double().numpy()
+    weight = None if examples.weight is None else examples.weight.cpu().double().numpy().reshape(-1)
+    centre = features.mean(0, dtype=np.float64)
+    spread = features.std(0, dtype=np.float64)
+    varies = spread > 1e-6 * np.maximum(np.abs(centre), 1e-6)
+    spread = np.where(varies, spread, 1.0)
+    standard = np.where(varies, (features - centre) / spread, 0.0)
+    if len(standard) > 1:
+        ridge = RidgeCV(
+            alphas=PENALTIES * standard.shape[1] / 100,
+            scoring="neg_mean_squared_error",
+            store_cv_results=True,
+        ).fit(standard, targets, weight)
+        chosen = int(np.argmin(np.abs(ridge.alphas - ridge.alpha_)))
+        left_out = np.reshape(ridge.cv_results_[..., chosen], targets.shape)
+        slopes = np.asarray(ridge.coef_, dtype=np.float64).reshape(K, -1)
+        level = np.asarray(ridge.intercept_, dtype=np.float64).reshape(K)
+    else:  # nothing to learn from one case but its answer
+        left_out, slopes, level = targets, np.zeros((K, standard.shape[1])), targets[0]
+    factor = 1.0
+    if classes:
+        losses = [_log_loss(left_out * factor, y.numpy(), weight) for factor in _FACTORS]
+        factor, loss = float(_FACTORS[np.argmin(losses)]), min(losses)
+    else:
+        loss = float(np.average(np.square(left_out - targets).mean(1), weights=weight))
+    slopes = slopes / spread * factor
+    network.project.weight.copy_(torch.from_numpy(slopes))
+    network.project.bias.copy_(torch.from_numpy(level * factor - slopes @ centre))
+    return loss
+
+
+def _log_loss(scores: np.ndarray, y: np.ndarray, weight: np.ndarray | None) -> float:
+    """Mean log loss of the softmax of scores (n, K) for classes (n,)."""
+    n, K = scores.shape
+    other = 1 / (n / K + 2) / max(1, K - 1)
+    targets = np.full((n, K), other)
+    targets[np.arange(n), y] = 1 - (K - 1) * other
+    top = scores.max(1, keepdims=True)
+    total = np.log(np.exp(scores - top).sum(1)) + top[:, 0]
+    return float(np.average(total - (targets * scores).sum(1), weights=weight))
