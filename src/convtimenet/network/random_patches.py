@@ -69,6 +69,7 @@ class PatchFeatures(nn.Module):
 
     def __init__(self, config: ModelConfig):
         super().__init__()
+        self.native = True
         self.plans = plans(config.random_patches, config.channels, config.context_length)
         self.outputs = len(self.plans) * PER_GROUP * _KINDS
         for g, plan in enumerate(self.plans):
@@ -85,7 +86,7 @@ class PatchFeatures(nn.Module):
     ) -> Float[Tensor, "B outputs"]:
         """Features of cases; padding after the end of a case does not change them, and missing
         values inside it count as zero, the middle of the scaled range."""
-        if native.usable(x):
+        if self.native and native.usable(x):
             return self._in_kernels(x, known)
         found = []
         for g, level in enumerate(self.levels):
