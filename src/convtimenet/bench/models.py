@@ -24,6 +24,7 @@ from convtimenet.estimators.classifier import ConvTimeNetClassifier
 from convtimenet.estimators.forecasting.forecaster import ConvTimeNetForecaster
 from convtimenet.network.kernels import library
 from convtimenet.network.model import Block, count_parameters
+from convtimenet.network.random_patches import PatchFeatures
 from convtimenet.training.metrics import outputs
 
 __all__ = [
@@ -172,7 +173,7 @@ def macs_of(network: nn.Module, *inputs: torch.Tensor) -> int:
     Our depthwise convolutions count as the banded matrix products that compute them.
     """
     for module in network.modules():
-        if isinstance(module, Block):
+        if isinstance(module, (Block, PatchFeatures)):
             module.native = False
     counter = FlopCounterMode(display=False)
     with torch.no_grad(), counter:
