@@ -299,6 +299,9 @@ class TestEstimators:
             np.testing.assert_array_equal(again.predict(cases(9)), model.predict(cases(9)))
             assert again.get_params() == model.get_params()
             assert again.network_.config == model.network_.config
+            card = (tmp_path / kind.__name__ / "README.md").read_text()
+            assert "- protocol: honest, seed 2023, solved in closed form" in card
+            assert "- quality: fast" in card
 
     @pytest.mark.parametrize("format", ["onnx", "torch-export"])
     def test_exported(self, tmp_path, format):
@@ -404,7 +407,9 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     assert main(["classify", "train.npz", "test.npz", "--quality=fast", *outputs]) == 0
     found = json.loads((tmp_path / "r.json").read_text())
     assert found["preset"] == "fast"
-    assert "solved in closed form" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "solved in closed form" in shown
+    assert "epoch" not in shown
     assert main(["classify", "test.npz", "--load=model", "--out=again.csv", "--quiet"]) == 0
     assert (tmp_path / "again.csv").read_bytes() == (tmp_path / "test-classes.csv").read_bytes()
     assert main(["classify", "test.npz", "--load=model", "--quality=fast", "--quiet"]) == 2

@@ -143,7 +143,9 @@ def scores_text(scores: Scores) -> dict[str, str]:
 
 def comparison(result: Result) -> list[dict[str, str]]:
     """Our scores, the baseline's and the published ones as rows of text, in this order."""
-    kind = "windows" if result.task == "forecasting" else f"cases, epoch {result.best_epoch}"
+    kind = "windows" if result.task == "forecasting" else "cases"
+    if result.task != "forecasting" and result.history["steps"]:
+        kind += f", epoch {result.best_epoch}"
     shown, constant = _SHOWN[result.task]
     ours = Published(
         model="ConvTimeNet (this run)",

@@ -103,7 +103,10 @@ def _facts(description: dict[str, Any], examples: str) -> dict[str, str]:
     if counted is not None:
         facts[f"training {examples}"] = f"{counted['fitted']:,}"
         facts[f"validation {examples}"] = f"{counted['held_back']:,}"
-    epochs = description["history"]["epochs"]
-    facts["protocol"] = f"{train['protocol']}, seed {train['seed']}, {len(epochs)} epochs"
-    facts["preset"] = str(description["parameters"]["preset"])
+    history, parameters = description["history"], description["parameters"]
+    how = f"{len(history['epochs'])} epochs" if history["steps"] else str(history["stopped"])
+    facts["protocol"] = f"{train['protocol']}, seed {train['seed']}, {how}"
+    facts["preset"] = str(parameters["preset"])
+    if parameters.get("quality", "auto") != "auto":
+        facts["quality"] = str(parameters["quality"])
     return facts
