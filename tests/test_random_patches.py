@@ -143,6 +143,12 @@ class TestFeatures:
         assert float((off > 1e-5).float().mean()) < 0.002
         assert native.library() is None or off.shape == (B, groups * 320)
 
+    def test_gradients_reach_the_series(self):
+        module = features_of(config(), torch.randn(20, 2, 40))
+        x = torch.randn(3, 2, 40, requires_grad=True)
+        (slope,) = torch.autograd.grad(module(x).sum(), x)
+        assert slope.abs().sum() > 0
+
     def test_weights_have_no_level_and_unit_size(self):
         module = features_of(config(), torch.randn(3, 2, 40))
         for g in range(8):
@@ -340,6 +346,11 @@ class TestEstimators:
             message = f"quality='fast'.*{name}.*quality='auto'"
             with pytest.raises(ConfigError, match=message):
                 fast(**{name: value}).fit(cases(), labels())
+        for name, value in (("epochs", 3), ("refit", "continue"), ("validation_fraction", 0.2)):
+            with pytest.raises(ConfigError, match=f"quality='fast'.*training=.*{name}"):
+                fast(training={name: value}).fit(cases(), labels())
+        with pytest.raises(ConfigError, match=r"quality='fast'.*precision"):
+            fast(precision="int8").fit(cases(), labels())
         with pytest.raises(ConfigError, match=r"quality='fast'.*preset"):
             fast(preset="Epilepsy").fit(cases(), labels())
         with pytest.raises(ConfigError, match="quality must be one of 'fast', 'auto'"):

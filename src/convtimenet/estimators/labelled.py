@@ -188,8 +188,9 @@ class LabelledEstimator(ConvTimeNetEstimator):
         self.check_labels(labels)
         cases, labels, weight = self._weighted_cases(cases, labels, sample_weight)
         n, C, L = cases.values.shape
-        given = {name: getattr(self, name) for name in UNUSED_IF_FAST}
-        preset = cases_preset(self.quality, self.preset, n, L, given)
+        own = {name: getattr(self, name) for name in UNUSED_IF_FAST}
+        own["precision"] = None if self.precision == "fp32" else self.precision
+        preset = cases_preset(self.quality, self.preset, n, L, own, self._settings("training"))
         settings = self._model_settings(preset.model)
         encoding = self._label_encoding(labels)
         config = self._config(encoding, channels=C, context_length=L, **settings)

@@ -164,7 +164,12 @@ def auto_classify(n_cases: int, length: int) -> Preset:
 
 
 def cases_preset(
-    quality: object, preset: str, n_cases: int, length: int, given: Mapping[str, Any]
+    quality: object,
+    preset: str,
+    n_cases: int,
+    length: int,
+    given: Mapping[str, Any],
+    training: Mapping[str, Any],
 ) -> Preset:
     """The settings of a classifier or regressor.
 
@@ -176,6 +181,8 @@ def cases_preset(
         Number of training cases, and steps of the longest.
     given
         Parameters named in `UNUSED_IF_FAST`, None where they are not given.
+    training
+        The estimator's own settings of `TrainConfig`.
 
     Raises
     ------
@@ -189,6 +196,7 @@ def cases_preset(
     if quality == "fast":
         useless = [name for name, value in given.items() if value is not None]
         useless += [] if preset == "auto" else ["preset"]
+        useless += [f"training={{{name!r}: ...}}" for name in training if name not in _USED_IF_FAST]
         if useless:
             raise ConfigError(
                 f"quality='fast' solves for its weights and trains no network, so "
@@ -227,7 +235,8 @@ def kernels_for(n_patches: int) -> tuple[int, ...]:
 
 PANEL_EPOCH = 2**15  # 128 steps of 256 windows
 QUALITIES = ("fast", "auto")
-UNUSED_IF_FAST = ("n_epochs", "batch_size", "lr", "time_limit")
+UNUSED_IF_FAST = ("n_epochs", "batch_size", "lr", "time_limit", "precision")
+_USED_IF_FAST = ("protocol", "seed", "device", "checkpoint_seconds")  # of `TrainConfig`
 _GROUPS, _FEWEST_GROUPS = 24, 4
 _FEATURE_ROOM = 4 * 10**7  # numbers
 _GROWTH = (0.4, 0.4, 0.7, 0.7, 1.0, 1.0)

@@ -86,7 +86,7 @@ class PatchFeatures(nn.Module):
     ) -> Float[Tensor, "B outputs"]:
         """Features of cases; padding after the end of a case does not change them, and missing
         values inside it count as zero, the middle of the scaled range."""
-        if self.native and native.usable(x):
+        if self.native and native.usable(x) and not x.requires_grad:
             return self._in_kernels(x, known)
         found = []
         for g, level in enumerate(self.levels):
