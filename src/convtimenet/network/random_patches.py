@@ -86,11 +86,12 @@ class PatchFeatures(nn.Module):
     ) -> Float[Tensor, "B outputs"]:
         """Features of cases; padding after the end of a case does not change them, and missing
         values inside it count as zero, the middle of the scaled range."""
+        x, end = _masked(x, known)
         if self.native and native.usable(x) and not x.requires_grad:
-            return self._in_kernels(x, known)
+            return self._in_kernels(x, end)
         found = []
         for g, level in enumerate(self.levels):
-            y, placed = self._responses(g, x, known)
+            y, placed = self._responses(g, x, end)
             above = y[:, None] > level[:, :, None]  # (B, levels, K, T)
             if placed is None:
                 shares, size, top = above.float().mean(-1), y.abs().mean(-1), y.amax(-1)
@@ -103,12 +104,12 @@ class PatchFeatures(nn.Module):
             found += [shares.flatten(1), top, size]
         return torch.cat(found, dim=1)
 
-    def _in_kernels(self, x: Tensor, known: Tensor | None) -> Float[Tensor, "B outputs"]:
+    def _in_kernels(self, x: Tensor, end: Tensor | None) -> Float[Tensor, "B outputs"]:
         """The same computed by the fused CPU kernel."""
         found = x.new_empty(len(x), self.outputs)
         columns = found.split(_KINDS * PER_GROUP, dim=1)
         for g, (plan, level) in enumerate(zip(self.plans, self.levels, strict=True)):
-            padded, places = self._placed(g, x, known)
+            padded, places = self._placed(g, x, end)
             weight = self.get_buffer(f"weight_{g}").permute(1, 2, 0).contiguous()
             native.patch_features(padded, weight, level, plan.stretch, places, columns[g])
         return found
@@ -122,8 +123,9 @@ class PatchFeatures(nn.Module):
     ) -> None:
         """Set each patch's three levels to quantiles of its responses to the cases `x`, one drawn
         from each third, midway between two responses so that rounding decides nothing."""
+        x, end = _masked(x, known)
         for g in range(len(self.plans)):
-            y, placed = self._responses(g, x, known)
+            y, placed = self._responses(g, x, end)
             here = torch.ones_like(y[:, 0], dtype=torch.bool) if placed is None else placed
             responses = y.transpose(0, 1)[:, here]  # (K, all places)
             some = torch.rand(responses.shape[-1], generator=generator).argsort()[:_FOR_LEVELS]
@@ -136,25 +138,22 @@ class PatchFeatures(nn.Module):
             self.levels[g] = torch.lerp(*pair, 0.5).T
 
     def _responses(
-        self, g: int, x: Tensor, known: Tensor | None
+        self, g: int, x: Tensor, end: Tensor | None
     ) -> tuple[Float[Tensor, "B K T"], Bool[Tensor, "B T"] | None]:
         """Responses of the patches of a group at every place, and the places to count; None if
         all are."""
-        padded, places = self._placed(g, x, known)
+        padded, places = self._placed(g, x, end)
         y = F.conv1d(padded, self.get_buffer(f"weight_{g}"), dilation=self.plans[g].stretch)
         if places is None:
             return y, None
         return y, torch.arange(y.shape[-1], device=y.device) < places[:, None]
 
     def _placed(
-        self, g: int, x: Tensor, known: Tensor | None
+        self, g: int, x: Tensor, end: Tensor | None
     ) -> tuple[Float[Tensor, "B c T"], Int[Tensor, " B"] | None]:
         """What the patches of a group read, and at how many places of each case they count; None
         if at all."""
         plan = self.plans[g]
-        end = None
-        if known is not None:
-            x, end = torch.where(known, x, 0.0), ends(known)
         x = x[:, self.get_buffer(f"channels_{g}")]
         if plan.changes and x.shape[-1] > 1:
             x = x.diff(dim=-1)
@@ -168,10 +167,13 @@ class PatchFeatures(nn.Module):
         return x, None if end is None else (end - reach).clamp(min=1)
 
 
-def ends(known: Bool[Tensor, "B C L"]) -> Int[Tensor, " B"]:
-    """Length of each case: steps up to its last known value, at least 1."""
+def _masked(x: Tensor, known: Tensor | None) -> tuple[Tensor, Int[Tensor, " B"] | None]:
+    """Series with zeros where nothing is known, and the length of each: steps up to its last known
+    value, at least 1; None without a mask."""
+    if known is None:
+        return x, None
     steps = torch.arange(known.shape[-1], device=known.device)
-    return torch.where(known.any(1), steps + 1, 1).amax(-1)
+    return torch.where(known, x, 0.0), torch.where(known.any(1), steps + 1, 1).amax(-1)
 
 
 class RandomPatches(OtherNetwork):
