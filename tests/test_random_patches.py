@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
 import json
 import re
@@ -389,6 +390,10 @@ class TestEstimators:
             assert "24 groups of 64 random patches of 9 points" in text
             assert "Solved in closed form" in text
             assert "Residual scales" not in text
+            pictures = re.findall(r"base64,([^\"]+)", path.read_text())
+            drawn = [base64.b64decode(one).decode() for one in pictures]
+            assert any("drop in probability" in one or ">change<" in one for one in drawn)
+            assert not any(">patches<" in one for one in drawn)
 
     def test_fewer_patches_for_many_cases(self):
         assert fast_cases(100).model["random_patches"] == 24

@@ -185,17 +185,20 @@ def importance_panels(
     heat
         (rows, M), with colours centred at zero; NaN is grey. Rows are numbered from `first_row`.
     left, right
-        (N,) edges of the patches; NaN for a patch that is not drawn.
+        (N,) edges of the patches; NaN for a patch that is not drawn. Without any, there is no row
+        of patches.
     now
         The time step that the axis calls 0.
     bars
         (M,) importance, drawn as bars above the heat map.
     """
     n = values.shape[1]
-    heights = (2, 1, 2, 0.9) if bars is not None else (2, 2, 0.9)
-    top, *middle, heated, bottom = figure.subplots(
-        len(heights), 1, sharex=True, height_ratios=heights
-    )
+    there = np.flatnonzero(~np.isnan(left))
+    heights = [2.0, *([] if bars is None else [1.0]), 2.0, *([0.9] if len(there) else [])]
+    panels = list(figure.subplots(len(heights), 1, sharex=True, height_ratios=heights))
+    bottom = panels[-1]
+    patches = panels.pop() if len(there) else None
+    top, *middle, heated = panels
     draw_series(top, np.arange(n) - now, values)
     top.set_ylabel(short(ylabel, 26))
     for axes in middle:
@@ -205,15 +208,14 @@ def importance_panels(
         axes.set_ylim(bottom=0)
         axes.set_ylabel(bars_label)
     heat_map(figure, heated, spans - now, heat, rows_label, first_row, heat_label)
-    there = np.flatnonzero(~np.isnan(left))
-    for lane in range(3):  # in three lanes, because neighbours overlap
-        some = there[there % 3 == lane]
-        bottom.hlines(
-            np.full(len(some), lane), left[some] - now, right[some] - now, color=INK, linewidth=1.6
-        )
-    bottom.set_ylim(2.6, -0.6)
-    bottom.set_yticks([])
-    bottom.set_ylabel("patches")
+    if patches is not None:
+        for lane in range(3):  # in three lanes, because neighbours overlap
+            some = there[there % 3 == lane]
+            edges = left[some] - now, right[some] - now
+            patches.hlines(np.full(len(some), lane), *edges, color=INK, linewidth=1.6)
+        patches.set_ylim(2.6, -0.6)
+        patches.set_yticks([])
+        patches.set_ylabel("patches")
     bottom.set_xlim(-0.5 - now, n - 0.5 - now)
     whole_ticks(bottom.xaxis)
     bottom.set_xlabel("time step before the forecast" if now else "time step")
