@@ -35,6 +35,7 @@ from convtimenet.network.random_patches import (
 )
 from convtimenet.report import cases_report
 from convtimenet.training.closed_form import PENALTIES, fit_patches
+from convtimenet.training.interrupt import StopRequest
 
 
 def config(groups: int = 8, channels: int = 2, length: int = 40, **settings) -> ModelConfig:
@@ -205,7 +206,7 @@ class TestSolution:
         weight = torch.rand(21) + 0.5 if weighted else None
         torch.manual_seed(0)
         network = RandomPatches(settings)
-        history = fit_patches(network, LabelledCases(x, y, weight), 3, verbose=0)
+        history = fit_patches(network, LabelledCases(x, y, weight), 3, StopRequest(), verbose=0)
         features = network.embedding(x).double().numpy()
         features = (features - features.mean(0)) / np.where(features.std(0) > 0, features.std(0), 1)
         targets = 2.0 * np.eye(3)[y.numpy()] - 1
@@ -242,7 +243,7 @@ class TestSolution:
                 channels=2, context_length=40, random_patches=2, kernel_sizes=(), masks=True
             )
         )
-        fit_patches(network, LabelledCases(x, targets), 3, verbose=0)
+        fit_patches(network, LabelledCases(x, targets), 3, StopRequest(), verbose=0)
         features = network.embedding(x).double().numpy()
         spread = features.std(0)
         features = (features - features.mean(0)) / np.where(spread > 0, spread, 1)
@@ -257,7 +258,7 @@ class TestSolution:
         for n in (1, 4):
             network = RandomPatches(config(groups=2))
             x = torch.from_numpy(cases(1)).float().repeat(n, 1, 1)
-            fit_patches(network, LabelledCases(x, torch.arange(n) % 3), 0, verbose=0)
+            fit_patches(network, LabelledCases(x, torch.arange(n) % 3), 0, StopRequest(), verbose=0)
             assert network(x).isfinite().all()
         assert network(x).argmax(1)[0] == 0  # two of the four cases have the first class
 
@@ -367,6 +368,24 @@ class TestEstimators:
         again = fast(random_state=None).fit(cases(), labels(), resume=tmp_path / "states")
         np.testing.assert_array_equal(again.predict_proba(cases(9)), model.predict_proba(cases(9)))
         assert again.history_.to_dict() == model.history_.to_dict()
+
+    def test_given_cases_are_scored(self):
+        model = fast().fit(cases(), labels(), valid=(cases(30, seed=4), labels(30)))
+        found = model.history_.epochs[0].valid
+        assert found["accuracy"] == model.score(cases(30, seed=4), labels(30))
+        truth = np.searchsorted(model.classes_, labels(30))
+        told = model.predict_proba(cases(30, seed=4))[np.arange(30), truth]
+        assert found["loss"] == pytest.approx(-np.log(told).mean(), rel=1e-4)
+        assert model.n_examples_ == {"fitted": 36, "held_back": 30}
+
+    def test_a_stop_between_batches(self):
+        network = RandomPatches(config(groups=2))
+        x, y = torch.from_numpy(cases(90)).float(), torch.arange(90) % 3
+        request = StopRequest()
+        request.signal = 2
+        history = fit_patches(network, LabelledCases(x, y), 0, request, verbose=0)
+        assert history.best_epoch == 0
+        assert history.stopped == "stopped by SIGINT"
 
     def test_what_is_hidden_is_missed(self):
         X = np.random.default_rng(0).normal(scale=0.1, size=(40, 2, 60))

@@ -22,6 +22,7 @@ from convtimenet.network.random_patches import RandomPatches
 from convtimenet.progress import counted, showing
 from convtimenet.training.checkpoint import Checkpoint, Checkpoints
 from convtimenet.training.history import Epoch, History
+from convtimenet.training.interrupt import StopRequest
 
 __all__ = ["fit_patches"]
 
@@ -36,6 +37,7 @@ def fit_patches(
     network: RandomPatches,
     examples: LabelledCases,
     seed: int,
+    stop: StopRequest,
     *,
     verbose: int = 1,
     label: str = "training",
@@ -51,13 +53,16 @@ def fit_patches(
         All training cases.
     seed
         Seed of the levels, and of the cases that they are drawn from.
+    stop
+        Ends the work between two batches once its signal is set.
     checkpoints
         Where the solution is kept, and read from if it is there.
 
     Returns
     -------
     History
-        One epoch, whose training loss is that of the leave-one-out answers.
+        One epoch, whose training loss is that of the leave-one-out answers; none if it was
+        stopped.
 
     Raises
     ------
@@ -72,8 +77,8 @@ def fit_patches(
             network.load_state_dict(found.tensors)
             history = History.from_dict(found.values["history"])
         else:
-            history = _fit(network, examples, seed, verbose, label)
-            if checkpoints is not None:
+            history = _fit(network, examples, seed, stop, verbose, label)
+            if checkpoints is not None and history.epochs:
                 values = {"done": True, "history": history.to_dict()}
                 checkpoints.save(Checkpoint(network.state_dict(), values))
     network.eval()
@@ -81,7 +86,12 @@ def fit_patches(
 
 
 def _fit(
-    network: RandomPatches, examples: LabelledCases, seed: int, verbose: int, label: str
+    network: RandomPatches,
+    examples: LabelledCases,
+    seed: int,
+    stop: StopRequest,
+    verbose: int,
+    label: str,
 ) -> History:
     begin = time.monotonic()
     n = len(examples)
@@ -93,6 +103,8 @@ def _fit(
         task.say(f"{label}: {n:,} cases, {network.embedding.outputs:,} features, in closed form")
         parts = []
         for first in counted(range(0, n, _BATCH)):
+            if stop.signal:
+                return History(device=str(device), stopped=f"stopped by {stop.name}")
             batch = examples.batch(torch.arange(first, min(n, first + _BATCH), device=device))
             parts.append(network.embedding(batch.x, batch.known).cpu())
         loss = _solve(network, torch.cat(parts).numpy(), examples)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -25,6 +26,7 @@ from convtimenet.training.checkpoint import Checkpoint, Checkpoints
 from convtimenet.training.closed_form import fit_patches
 from convtimenet.training.history import Epoch, History
 from convtimenet.training.interrupt import StopRequest
+from convtimenet.training.losses import loss_of
 from convtimenet.training.metrics import Scores, evaluate, outputs
 from convtimenet.training.progress import end_note, epoch_note, start_note
 from convtimenet.training.step import Step
@@ -91,12 +93,19 @@ def train(
     OutOfMemoryError
         If there is not enough memory for the smallest part of a batch.
     """
+    stop = stop or StopRequest()
     if isinstance(model, RandomPatches):  # solved, not trained
         assert isinstance(examples, LabelledCases)
         shown: dict[str, Any] = {"verbose": verbose, "label": label}
-        return fit_patches(model, examples, config.seed, checkpoints=checkpoints, **shown)
+        history = fit_patches(model, examples, config.seed, stop, checkpoints=checkpoints, **shown)
+        if valid is not None and history.epochs:
+            loss = loss_of(model.config, config)
+            scores = evaluate(
+                model, valid, model.config.head, config.batch_size, device, False, loss
+            )
+            history.epochs = [replace(history.epochs[0], valid=scores)]
+        return history
     numbers = numbers or RandomNumbers(config.seed, device)
-    stop = stop or StopRequest()
     run = _Training(model, examples, valid, config, device, numbers, checkpoints, stop)
     with nullcontext() if checkpoints is None else checkpoints.alone():
         if not run.resumed():
