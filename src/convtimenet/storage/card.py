@@ -104,9 +104,10 @@ def _facts(description: dict[str, Any], examples: str) -> dict[str, str]:
         facts[f"training {examples}"] = f"{counted['fitted']:,}"
         facts[f"validation {examples}"] = f"{counted['held_back']:,}"
     history, parameters = description["history"], description["parameters"]
-    how = f"{len(history['epochs'])} epochs" if history["steps"] else str(history["stopped"])
+    how = f"{len(history['epochs'])} epochs"
+    if model.get("random_patches"):
+        how = str(history["stopped"])
+        facts["quality"] = str(parameters["quality"])
     facts["protocol"] = f"{train['protocol']}, seed {train['seed']}, {how}"
     facts["preset"] = str(parameters["preset"])
-    if parameters.get("quality", "auto") != "auto":
-        facts["quality"] = str(parameters["quality"])
     return facts
