@@ -409,6 +409,7 @@ class TestEstimators:
             assert "24 groups of 64 random patches of 9 points" in text
             assert "Solved in closed form" in text
             assert "Residual scales" not in text
+            assert "lines below" not in text
             pictures = re.findall(r"base64,([^\"]+)", path.read_text())
             drawn = [base64.b64decode(one).decode() for one in pictures]
             assert any("drop in probability" in one or ">change<" in one for one in drawn)

@@ -203,11 +203,10 @@ def case_importance_section(explanation: CaseExplanation, names: Sequence[str]) 
     legend += "parts count against it."
     if explanation.measure == "number":
         legend = "Red parts raise the predicted number, blue parts lower it."
-    words = _words(
-        explanation,
-        "the prediction is repeated",
-        f"{legend} Grey parts have no known values. The lines below are the patches.",
-    )
+    legend += " Grey parts have no known values."
+    if not np.isnan(explanation.left).all():
+        legend += " The lines below are the patches."
+    words = _words(explanation, "the prediction is repeated", legend)
     return Section("importance", "Explanation of predictions", words + grid(cards))
 
 
