@@ -141,6 +141,11 @@ class ModelConfig(_Json):
     random_patches: int = 0
     """Groups of 64 random patches and one linear map, solved in closed form, instead of blocks
     (classification and regression); 0 for the paper's network."""
+    linear: bool = False
+    """Add a linear map of the normalised context, solved in closed form, to the head's forecast;
+    without kernel_sizes it is the whole network (forecasting)."""
+    season: int = 1
+    """Steps of a season, for the simple forecasts that the linear map is solved towards."""
 
     masks: bool = False
     """Mask padding and missing values inside the network. Without masks they are filled as in the
@@ -183,6 +188,7 @@ class ModelConfig(_Json):
             ("d_ff", 1),
             ("small_kernel", 0),
             ("random_patches", 0),
+            ("season", 1),
             ("revin_affine_channels", 0),
             ("hist_exog", 0),
             ("futr_exog", 0),
@@ -200,7 +206,7 @@ class ModelConfig(_Json):
             groups, kernels = self.random_patches, self.kernel_sizes
             _require(self.head != "forecast", "random_patches", "0 to forecast", groups)
             _require(not kernels, "kernel_sizes", "empty with random_patches", kernels)
-        else:
+        elif not (self.linear and self.kernel_sizes == ()):
             _require(
                 len(self.kernel_sizes) > 0
                 and all(isinstance(k, int) and k >= max(1, small) for k in self.kernel_sizes),
@@ -231,12 +237,27 @@ class ModelConfig(_Json):
             found = self.hist_exog, self.futr_exog, self.stat_exog, self.stat_categories
             _require(not self.covariates, kinds, f"0 and empty for {head}", found)
             _require(not self.quantiles, "quantiles", f"empty for {head}", self.quantiles)
+        if self.linear:
+            self._check_linear()
         if self.head == "forecast":
             _require(self.channels == 1, "channels", "1 for the forecasting head", self.channels)
         else:
             _require(not self.revin, "revin", f"False for the head {self.head!r}", self.revin)
         if self.revin_affine_channels:
             _require(self.revin, "revin", "True when revin_affine_channels is set", self.revin)
+
+    def _check_linear(self) -> None:
+        """The linear map works on normalised contexts; alone it reads and gives nothing else."""
+        _require(self.head == "forecast", "linear", f"False for the head {self.head!r}", True)
+        _require(self.revin, "revin", "True with linear", self.revin)
+        affine = self.revin_affine_channels
+        _require(not affine, "revin_affine_channels", "0 with linear", affine)
+        if not self.kernel_sizes:
+            alone = "without kernel_sizes"
+            _require(not self.quantiles, "quantiles", f"empty {alone}", self.quantiles)
+            found = self.hist_exog, self.futr_exog, self.stat_exog, self.stat_categories
+            kinds = "hist_exog to stat_categories"
+            _require(not self.covariates, kinds, f"0 and empty {alone}", found)
 
     def patches_in(self, length: int) -> int:
         """Number of patches in a series of `length` steps."""

@@ -36,7 +36,6 @@ from convtimenet.files import json_text, whole_folder
 from convtimenet.network.inference import FusedBlock
 from convtimenet.network.model import Blocks, ConvTimeNet
 from convtimenet.network.patches import DeformablePatch, Extent
-from convtimenet.network.random_patches import RandomPatches
 from convtimenet.network.revin import known_moments
 from convtimenet.progress import showing
 from convtimenet.runtime import session_of
@@ -211,7 +210,7 @@ def export(
             "format 'aoti' needs a C++ compiler (g++, or the one that CXX names), found none; "
             "install one, or export as 'onnx' or 'torch-export'"
         )
-    if format == "onnx-int8" and isinstance(estimator.network_, RandomPatches):
+    if format == "onnx-int8" and not estimator.network_.config.kernel_sizes:
         raise ConfigError(
             "format 'onnx-int8' stores the products of trained blocks in eight bits, and a model "
             "of quality 'fast' has none; export it as 'onnx' or 'torch-export'"

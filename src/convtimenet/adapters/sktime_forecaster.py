@@ -75,7 +75,7 @@ class ConvTimeNetForecaster(BaseForecaster):
 
     Parameters
     ----------
-    input_size, preset, scale, model, training, n_epochs, batch_size, lr, time_limit, precision, \
+    input_size, quality, preset, scale, model, training, n_epochs, batch_size, lr, time_limit, precision, \
 device, random_state, verbose
         As in `convtimenet.ConvTimeNetForecaster`.
 
@@ -110,6 +110,7 @@ device, random_state, verbose
         self,
         input_size: int | None = None,
         *,
+        quality: str = "auto",
         preset: str = "auto",
         scale: bool = True,
         model: Mapping[str, Any] | None = None,
@@ -124,6 +125,7 @@ device, random_state, verbose
         verbose: int = 0,
     ):
         self.input_size = input_size
+        self.quality = quality
         self.preset = preset
         self.scale = scale
         self.model = model
@@ -206,4 +208,5 @@ device, random_state, verbose
         return [
             common,
             common | {"scale": False, "model": small | {"quantiles": (0.1, 0.5, 0.9)}},
+            {"input_size": 4, "quality": "fast", "device": "cpu"},
         ]

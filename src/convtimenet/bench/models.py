@@ -161,6 +161,7 @@ def _fitted(model: ConvTimeNetEstimator, predict: Callable[[], np.ndarray]) -> F
             "best_epoch": history.best_epoch,
             "epochs": len(history.epochs),
             "stopped": history.stopped,
+            "granted": history.granted,
             "validation": [epoch.valid for epoch in history.epochs],
         },
         notices=model.notices_,

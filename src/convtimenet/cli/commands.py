@@ -84,6 +84,7 @@ def run_forecast(flags: Any) -> None:
     }
     if flags.load is not None:
         unset = {**dict.fromkeys(covariates), "h": None, "input_size": None, "preset": "auto"}
+        unset["quality"] = "auto"
         _refuse_training_flags(flags, **unset, test_fraction=0.2, no_refit=False)
         check_model(flags.load)
     import numpy as np
@@ -115,6 +116,7 @@ def run_forecast(flags: Any) -> None:
         model = ConvTimeNetForecaster(
             1 if flags.h is None else flags.h,
             flags.input_size,
+            quality=flags.quality,
             preset=flags.preset,
             refit=False if flags.no_refit else None,
             **columns,

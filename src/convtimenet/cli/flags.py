@@ -117,6 +117,11 @@ def forecast_flags(parser: ArgumentParser) -> None:
         action="store_true",
         help="forecast with the scored model, without a second training on all rows",
     )
+    _quality_flag(
+        parser,
+        "a linear map of the context solved in closed form, without covariates",
+        "with enough rows also a network, trained",
+    )
     _preset_flag(parser)
     add(
         "--load",
@@ -157,12 +162,8 @@ def _cases_flags(parser: ArgumentParser, verb: str, answers: str) -> None:
         default=0.2,
         help="fraction of the cases in the test split, if no test file is given",
     )
-    add(
-        "--quality",
-        type=Literal["fast", "auto"],
-        default="auto",
-        help="fast: random patches and a linear map solved in closed form, in seconds; auto: the "
-        "network, trained, in minutes",
+    _quality_flag(
+        parser, "random patches and a linear map solved in closed form", "the network, trained"
     )
     _preset_flag(parser)
     add(
@@ -273,6 +274,15 @@ def export_flags(parser: ArgumentParser) -> None:
         metavar="DATA",
         help="table or cases on which to compare graph and model; required for a classifier or "
         "regressor, a forecaster uses the end of its training table by default",
+    )
+
+
+def _quality_flag(parser: ArgumentParser, fast: str, auto: str) -> None:
+    parser.add_argument(
+        "--quality",
+        type=Literal["fast", "auto"],
+        default="auto",
+        help=f"fast: {fast}, in seconds; auto: {auto}, in minutes",
     )
 
 

@@ -211,6 +211,7 @@ class Windows:
     ):
         self.starts, self.context_length, self.horizon = starts, context_length, horizon
         self.masks, self.exogenous = masks, exogenous
+        self.values, self.mask = values, known
         # a view: window s is column s, no window is copied before its batch
         self.all = values.unfold(1, context_length + horizon, 1)
         self.known = None if known is None else known.unfold(1, context_length + horizon, 1)

@@ -341,7 +341,9 @@ def explain_windows(
         zeroed[:, columns] = 0
         without = batch._replace(covariates=batch.covariates._replace(**{part: zeroed}))
         by_covariate[:, k] = np.abs(forecast - forecast_of(without)).mean(-1)
-    left, right = _patches(network, batch.x, batch.known)
+    left = right = np.full((*forecast.shape[:2], 1), np.nan)
+    if isinstance(network, ConvTimeNet):  # a linear network has no patches
+        left, right = _patches(network, batch.x, batch.known)
     return {
         "importance": np.abs(change).mean(-1),
         "change": change,

@@ -103,20 +103,22 @@ def paper_preset(name: str, head: Head) -> Preset:
 
 
 def auto_forecast(
-    rows: int, horizon: int, context_length: int | None = None, series: int = 1
+    rows: int,
+    horizon: int,
+    context_length: int | None = None,
+    series: int = 1,
+    season: int = 1,
 ) -> Preset:
     """Settings for a table that is not in the paper, from its number of rows (for several series,
     their median).
 
-    The context is 336 steps as in the paper, or fewer for short tables: at least as many training
-    windows as steps in a window where possible, else three windows per step of the context. The
-    patch size shrinks with the context so that there are always several patches, and the batch
-    size so that an epoch has at least 30 steps. For several series an epoch reads at most 32,768
-    windows, drawn anew each time.
+    A network beside a linear stream. The context is the shortest of `contexts_for`, until the best
+    one is known. The patch size shrinks with the context so that there are always several patches,
+    and the batch size so that an epoch has at least 30 steps. For several series an epoch reads at
+    most 32,768 windows, drawn anew each time.
     """
     if context_length is None:
-        room = max(rows // 2 - horizon, (rows - horizon) // 4)
-        context_length = max(2, min(336, max(2 * horizon, rows // 8), room))
+        context_length = contexts_for(rows, horizon)[0]
     patch, stride = patch_for(context_length)
     windows = max(1, rows - context_length - horizon + 1) * series
     n_patches = (context_length - patch) // stride + 2
@@ -126,6 +128,8 @@ def auto_forecast(
             "patch_stride": stride,
             "kernel_sizes": kernels_for(n_patches),
             "masks": True,
+            "linear": True,
+            "season": season,
         },
         train={
             "epochs": 10,
@@ -163,6 +167,62 @@ def auto_classify(n_cases: int, length: int) -> Preset:
     )
 
 
+def forecast_preset(
+    quality: object,
+    preset: str,
+    rows: int,
+    horizon: int,
+    context_length: int | None,
+    series: int,
+    season: int,
+    given: Mapping[str, Any],
+    training: Mapping[str, Any],
+) -> Preset:
+    """The settings of a forecaster.
+
+    Parameters
+    ----------
+    quality, preset, given, training
+        As for `cases_preset`.
+    rows, horizon, context_length, series
+        As for `auto_forecast`.
+    season
+        Steps of a season.
+
+    Raises
+    ------
+    ConfigError
+        As `cases_preset`.
+    """
+    if _is_fast(quality, preset, given, training, (*USED_IF_FAST, "validation_fraction", "refit")):
+        return fast_forecast(rows, horizon, context_length, season)
+    if preset == "auto":
+        return auto_forecast(rows, horizon, context_length, series, season)
+    return paper_preset(preset, "forecast")
+
+
+def fast_forecast(
+    rows: int, horizon: int, context_length: int | None = None, season: int = 1
+) -> Preset:
+    """The linear stream alone: seconds. The context is the shortest of `contexts_for`, until the
+    best one is known."""
+    return Preset(
+        model={"linear": True, "season": season, "kernel_sizes": (), "masks": True},
+        train={"epochs": 1, "batch_size": 256, "refit": True},
+        context_length=context_length or contexts_for(rows, horizon)[0],
+    )
+
+
+def contexts_for(rows: int, horizon: int) -> list[int]:
+    """Contexts to choose from for series of that many training rows, shortest first.
+
+    For short series one, as long as leaves as many windows as steps of the context: what is old
+    can be discounted, what is not read cannot be used.
+    """
+    room = max(2, (rows - horizon) // 2)
+    return [context for context in _CONTEXTS if context <= room] or [room]
+
+
 def cases_preset(
     quality: object,
     preset: str,
@@ -189,23 +249,36 @@ def cases_preset(
     ConfigError
         If there is no such quality or preset, or a parameter would have no effect.
     """
-    if quality not in QUALITIES:
-        raise ConfigError(
-            f"quality must be one of {', '.join(map(repr, QUALITIES))}, found {quality!r}"
-        )
-    if quality == "fast":
-        useless = [name for name, value in given.items() if value is not None]
-        useless += [] if preset == "auto" else ["preset"]
-        useless += [f"training={{{name!r}: ...}}" for name in training if name not in _USED_IF_FAST]
-        if useless:
-            raise ConfigError(
-                f"quality='fast' solves for its weights and trains no network, so "
-                f"{', '.join(useless)} would have no effect; leave it out or use quality='auto'"
-            )
+    if _is_fast(quality, preset, given, training, USED_IF_FAST):
         return fast_cases(n_cases)
     if preset == "auto":
         return auto_classify(n_cases, length)
     return paper_preset(preset, "classify")
+
+
+def _is_fast(
+    quality: object,
+    preset: str,
+    given: Mapping[str, Any],
+    training: Mapping[str, Any],
+    used: tuple[str, ...],
+) -> bool:
+    """Whether the quality is "fast"; refuses what would then have no effect, all but `used`."""
+    if quality not in QUALITIES:
+        raise ConfigError(
+            f"quality must be one of {', '.join(map(repr, QUALITIES))}, found {quality!r}"
+        )
+    if quality != "fast":
+        return False
+    useless = [name for name, value in given.items() if value is not None]
+    useless += [] if preset == "auto" else ["preset"]
+    useless += [f"training={{{name!r}: ...}}" for name in training if name not in used]
+    if useless:
+        raise ConfigError(
+            f"quality='fast' solves for its weights and trains no network, so "
+            f"{', '.join(useless)} would have no effect; leave it out or use quality='auto'"
+        )
+    return True
 
 
 def fast_cases(n_cases: int) -> Preset:
@@ -236,8 +309,13 @@ def kernels_for(n_patches: int) -> tuple[int, ...]:
 PANEL_EPOCH = 2**15  # 128 steps of 256 windows
 QUALITIES = ("fast", "auto")
 UNUSED_IF_FAST = ("n_epochs", "batch_size", "lr", "time_limit", "precision")
-_USED_IF_FAST = ("protocol", "seed", "device", "checkpoint_seconds")  # of `TrainConfig`
 _GROUPS, _FEWEST_GROUPS = 24, 4
+_CONTEXTS = (336, 512, 720)
+FEWEST_HORIZONS = 100
+"""Horizons in the training rows of all channels below which `quality="auto"` trains no network: a
+validation split of a fifth of them could not tell whether it helps."""
+USED_IF_FAST = ("protocol", "seed", "device", "checkpoint_seconds")
+"""Settings of `TrainConfig` that closed forms use."""
 _FEATURE_ROOM = 4 * 10**7  # numbers
 _GROWTH = (0.4, 0.4, 0.7, 0.7, 1.0, 1.0)
 

@@ -34,6 +34,7 @@ from convtimenet.network.layers import (
     TokenLayerNorm,
     median_and_spread,
 )
+from convtimenet.network.linear import LinearStream
 from convtimenet.network.memory import first_and_again
 from convtimenet.network.patches import DeformablePatch, Extent
 from convtimenet.network.revin import RevIN
@@ -197,6 +198,9 @@ class ConvTimeNet(nn.Module):
 
     `covariates` must match the config, see `convtimenet.network.covariate_embedding`. A network
     without covariates is the paper's.
+
+    `linear` adds the forecast of a linear stream (`convtimenet.network.linear`), which is not part
+    of the paper.
     """
 
     def __init__(self, config: ModelConfig):
@@ -211,6 +215,10 @@ class ConvTimeNet(nn.Module):
         self.blocks = Blocks(*(Block(config, k) for k in config.kernel_sizes))
         self.head = Head(config)
         self.covariates = CovariateEmbedding(config) if config.covariates else None
+        self.linear = LinearStream(config) if config.linear else None
+        if self.linear is not None:  # training starts from the linear forecast
+            nn.init.zeros_(self.head.project.weight)
+            nn.init.zeros_(self.head.project.bias)
         self.recompute = False
         """Activation checkpointing in training: keep only the tokens between blocks."""
         # shape of the outputs per input: forecasts unfold the channels again, classes do not
@@ -236,6 +244,8 @@ class ConvTimeNet(nn.Module):
         spread = None
         if self.config.quantiles:
             y, spread = median_and_spread(y, self.config.quantiles.index(0.5))
+        if self.linear is not None:
+            y = y + self.linear(x)
         if self.revin is not None and statistics is not None:
             y = self.revin.inverse(y, statistics)
             # scale only: a learned affine weight may be negative and would reverse the order
@@ -266,8 +276,8 @@ class ConvTimeNet(nn.Module):
 
 
 def count_parameters(model: nn.Module) -> int:
-    """Number of trainable parameters."""
-    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+    """Number of parameters, trained or solved for."""
+    return sum(p.numel() for p in model.parameters())
 
 
 def deformation(

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from convtimenet.config import ModelConfig
+from convtimenet.network.linear import LinearNetwork
 from convtimenet.network.model import ConvTimeNet
 from convtimenet.network.random_patches import RandomPatches
 
 __all__ = ["network_of"]
 
 
-def network_of(config: ModelConfig) -> ConvTimeNet | RandomPatches:
-    """A new network with drawn weights."""
-    return RandomPatches(config) if config.random_patches else ConvTimeNet(config)
+def network_of(config: ModelConfig) -> ConvTimeNet | LinearNetwork | RandomPatches:
+    """A new network with drawn weights; those to be solved for are zero."""
+    if config.random_patches:
+        return RandomPatches(config)
+    return ConvTimeNet(config) if config.kernel_sizes else LinearNetwork(config)

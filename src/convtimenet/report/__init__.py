@@ -21,6 +21,7 @@ from convtimenet.estimators.classifier import ConvTimeNetClassifier
 from convtimenet.estimators.forecasting.forecaster import ConvTimeNetForecaster
 from convtimenet.estimators.regressor import ConvTimeNetRegressor
 from convtimenet.files import whole_file
+from convtimenet.network.linear import LinearNetwork
 from convtimenet.network.model import ConvTimeNet
 from convtimenet.report._canvas import require_matplotlib
 from convtimenet.report._classes import class_sections
@@ -28,7 +29,7 @@ from convtimenet.report._forecast import evaluated, forecast_sections
 from convtimenet.report._future import future_section
 from convtimenet.report._html import Section, card, escaped, page, score_table
 from convtimenet.report._importance import plot
-from convtimenet.report._network import training_section, weights_sections
+from convtimenet.report._network import linear_section, training_section, weights_sections
 from convtimenet.report._numbers import number_sections
 from convtimenet.training.losses import loss_of
 from convtimenet.training.metrics import ForecastEvaluation, Scores
@@ -162,13 +163,16 @@ def _sections(
 ) -> list[Section]:
     """All sections in order; `own` are those of the task, scores first."""
     scores, *rest = own
-    loss_name = loss_of(model.network_.config, model.train_config_).name
+    network, history = model.network_, model.history_
+    is_linear = isinstance(network, (ConvTimeNet, LinearNetwork))
+    loss_name = loss_of(network.config, model.train_config_).name
     return [
         scores,
         *_facts_sections(facts, published),
-        training_section(model.history_, loss_name),
+        training_section(history, loss_name),
         *rest,
-        *(weights_sections(model.network_) if isinstance(model.network_, ConvTimeNet) else ()),
+        *(linear_section(network, history.granted) if is_linear else ()),
+        *(weights_sections(network) if isinstance(network, ConvTimeNet) else ()),
     ]
 
 

@@ -53,14 +53,16 @@ def forecast_sections(
             f"the evaluation has windows up to row {needed}, the table has {len(table.times)} "
             "rows; give the table that was evaluated"
         )
-    return [
+    sections = [
         _scores_section(model, evaluation),
         _windows_section(model, table, evaluation),
         _errors_section(model, table, evaluation),
         *_interval_sections(model, table, evaluation),
         _importance_section(model, table, evaluation),
-        _patches_section(model, table, evaluation),
     ]
+    if config.kernel_sizes:
+        sections.append(_patches_section(model, table, evaluation))
+    return sections
 
 
 def evaluated(

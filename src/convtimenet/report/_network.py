@@ -10,6 +10,7 @@ import torch
 
 from convtimenet.data.windows import known_in
 from convtimenet.network.layers import Residual
+from convtimenet.network.linear import LinearNetwork
 from convtimenet.network.model import Block, ConvTimeNet, deformation
 from convtimenet.report import _network_plots as network_plots
 from convtimenet.report import _plots as plots
@@ -219,6 +220,28 @@ def weights_sections(network: ConvTimeNet) -> list[Section]:
     else:
         residuals = _residual_section(blocks, sizes)
     return [residuals, _kernel_section(blocks, sizes)]
+
+
+def linear_section(network: ConvTimeNet | LinearNetwork, granted: float) -> list[Section]:
+    """The linear stream, if the network has one."""
+    if network.linear is None:
+        return []
+    weight = network.linear.weight.detach().cpu().double().numpy()
+    H, L = weight.shape
+    words = "The forecast is this linear map of the normalised context, solved in closed form. "
+    if isinstance(network, ConvTimeNet):
+        words = "A linear map of the normalised context, solved in closed form, gives the forecast "
+        words += "that the blocks add to. The validation split left "
+        words += f"{granted:.0%} of what they add."
+    words += " Colours end at the 99.9 % quantile of the absolute weights."
+    picture = figure(
+        network_plots.linear_map(weight),
+        f"Weights of {count(L, 'step')} of the context for {count(H, 'step')} ahead, between "
+        f"{span(weight)}.",
+        "Red: a value above the mean of the context raises the forecast; blue: it lowers it.",
+        "What each step ahead reads",
+    )
+    return [Section("linear", "Linear stream", f"<p>{words}</p>{grid([picture])}")]
 
 
 def _residual_section(blocks: Sequence[Block], sizes: Sequence[int]) -> Section:

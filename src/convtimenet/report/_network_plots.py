@@ -158,6 +158,24 @@ def kernel_map(weight: np.ndarray) -> str:
         return svg(figure)
 
 
+def linear_map(weight: np.ndarray) -> str:
+    """The linear stream (H, L) as a heat map."""
+    H, L = weight.shape
+    with drawing(7.0, 2.6) as figure:
+        axes = figure.add_subplot()
+        reach = max(float(np.quantile(np.abs(weight), 0.999)), 1e-12)
+        drawn = axes.imshow(
+            weight, cmap="RdBu_r", vmin=-reach, vmax=reach, aspect="auto",
+            extent=(-L - 0.5, -0.5, H + 0.5, 0.5), interpolation="nearest",
+        )  # fmt: skip
+        whole_ticks(axes.xaxis)
+        whole_ticks(axes.yaxis)
+        axes.set_xlabel("step of the context")
+        axes.set_ylabel("steps ahead")
+        figure.colorbar(drawn, ax=axes, aspect=18, pad=0.02).set_label("weight")
+        return svg(figure)
+
+
 def importance_panels(
     figure: Figure,
     values: np.ndarray,

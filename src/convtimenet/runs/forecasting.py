@@ -132,7 +132,8 @@ def _check_calibration(
     levels: tuple[float, ...],
 ) -> None:
     """Check before training that intervals of these levels can be calibrated."""
-    L, h, lengths = _context(model, table.lengths), model.h, table.lengths
+    channels = len(table.channels)
+    L, h, lengths = _context(model, table.lengths, channels), model.h, table.lengths
     if split is None:
         fraction = (model.training or {}).get(
             "validation_fraction", TrainConfig.validation_fraction
@@ -141,14 +142,14 @@ def _check_calibration(
     windows = np.maximum(0, np.subtract(split[1], split[0]) - h + 1)
     starts = fold_starts(lengths, L, h)
     if not windows.any() and starts is not None:
-        _check_folds(model, lengths, L)
+        _check_folds(model, lengths, L, channels)
         windows = starts[-1] - starts[0]
     check_reach(levels, int(windows.sum()), len(table.channels), h)
 
 
-def _check_folds(model: ConvTimeNetForecaster, lengths: np.ndarray, L: int) -> None:
+def _check_folds(model: ConvTimeNetForecaster, lengths: np.ndarray, L: int, channels: int) -> None:
     """Refuse intervals without a validation split if cross-calibration would take too long."""
-    preset = model.preset_for(int(np.median(lengths)), len(lengths)).train
+    preset = model.preset_for(int(np.median(lengths)), len(lengths), channels).train
     own = {"epochs": model.n_epochs, "batch_size": model.batch_size}
     given = {name: number for name, number in own.items() if number is not None}
     config = TrainConfig.from_dict({**preset, **given, **(model.training or {})})
@@ -159,9 +160,10 @@ def _check_folds(model: ConvTimeNetForecaster, lengths: np.ndarray, L: int) -> N
         )
 
 
-def _context(model: ConvTimeNetForecaster, rows: np.ndarray) -> int:
+def _context(model: ConvTimeNetForecaster, rows: np.ndarray, channels: int) -> int:
     """Minimum context length of a model that is trained on `rows` rows of each series."""
-    usual = model.preset_for(max(1, int(np.median(rows))), len(rows)).context_length or 0
+    size = max(1, int(np.median(rows))), len(rows), channels
+    usual = model.preset_for(*size).context_length or 0
     return model.input_size or max(2 * model.h, usual)
 
 
@@ -194,7 +196,7 @@ def forecast_table(
     fraction = (model.training or {}).get("validation_fraction", TrainConfig.validation_fraction)
     held = np.maximum(h, np.round(fraction * valid_end).astype(np.int64)) if fraction else 0
     train_end = valid_end - held
-    kept = (test >= h) & (train_end >= _context(model, train_end) + h)
+    kept = (test >= h) & (train_end >= _context(model, train_end, len(table.channels)) + h)
     # series too short for a test split are trained on as a whole
     split = (np.where(kept, train_end, T), np.where(kept, valid_end, T))
     run = fit_forecaster(

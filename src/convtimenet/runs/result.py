@@ -78,7 +78,7 @@ def result_of(model: ConvTimeNetEstimator, *, seconds: float, **known: Any) -> R
     others = published(known["dataset"], known["horizon"])
     return Result(
         **known,
-        preset="fast" if getattr(model, "quality", "auto") == "fast" else model.preset,
+        preset=model.preset if model.network_.config.kernel_sizes else "fast",
         seed=model.train_config_.seed,
         best_epoch=history.best_epoch,
         stopped=history.stopped,

@@ -47,6 +47,9 @@ class History:
     """Parts each batch was split into because memory ran out."""
     refitted: bool = False
     """Whether the weights come from a second training on all data for `best_epoch` epochs."""
+    granted: float = 1.0
+    """Share of the trained part of a forecast that the validation split left beside the linear
+    stream."""
     notes: list[str] = field(default_factory=list)
     """Notices for the user."""
 

@@ -5,30 +5,30 @@ from __future__ import annotations
 import logging
 import time
 from contextlib import nullcontext
-from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from convtimenet.config import TrainConfig
-from convtimenet.data.windows import Examples, LabelledCases
+from convtimenet.data.windows import Examples, Windows
 from convtimenet.devices import RandomNumbers, autocast
 from convtimenet.errors import TrainingError
 from convtimenet.network.inference import fuse
 from convtimenet.network.layers import Residual, TokenBatchNorm
+from convtimenet.network.linear import LinearNetwork
 from convtimenet.network.model import ConvTimeNet
 from convtimenet.network.other import OtherNetwork
 from convtimenet.network.random_patches import RandomPatches
 from convtimenet.progress import Task, showing
 from convtimenet.training.budget import fit_memory
 from convtimenet.training.checkpoint import Checkpoint, Checkpoints
-from convtimenet.training.closed_form import fit_patches
 from convtimenet.training.history import Epoch, History
 from convtimenet.training.interrupt import StopRequest
-from convtimenet.training.losses import loss_of
+from convtimenet.training.linear import granted, solve_linear
 from convtimenet.training.metrics import Scores, evaluate, outputs
 from convtimenet.training.progress import end_note, epoch_note, start_note
+from convtimenet.training.solved import solve
 from convtimenet.training.step import Step
 
 log = logging.getLogger(__name__)
@@ -94,22 +94,21 @@ def train(
         If there is not enough memory for the smallest part of a batch.
     """
     stop = stop or StopRequest()
-    if isinstance(model, RandomPatches):  # solved, not trained
-        assert isinstance(examples, LabelledCases)
+    if isinstance(model, (LinearNetwork, RandomPatches)):
         shown: dict[str, Any] = {"verbose": verbose, "label": label}
-        history = fit_patches(model, examples, config.seed, stop, checkpoints=checkpoints, **shown)
-        if valid is not None and history.epochs:
-            loss = loss_of(model.config, config)
-            scores = evaluate(
-                model, valid, model.config.head, config.batch_size, device, False, loss
-            )
-            history.epochs = [replace(history.epochs[0], valid=scores)]
-        return history
+        return solve(model, examples, valid, config, device, stop, checkpoints, **shown)
     numbers = numbers or RandomNumbers(config.seed, device)
-    run = _Training(model, examples, valid, config, device, numbers, checkpoints, stop)
     with nullcontext() if checkpoints is None else checkpoints.alone():
+        new = checkpoints is None or checkpoints.newest() is None
+        if new and isinstance(model, ConvTimeNet) and model.linear is not None:
+            assert isinstance(examples, Windows)
+            assert model.revin is not None
+            solve_linear(model.linear, model.revin, examples, model.config.season)
+        run = _Training(model, examples, valid, config, device, numbers, checkpoints, stop)
         if not run.resumed():
             run.all_epochs(verbose, label)
+    if valid is not None and run.history.best_epoch and isinstance(model, ConvTimeNet):
+        run.history.granted = granted(model, valid, config, device)
     model.eval()
     return run.history
 

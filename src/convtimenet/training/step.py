@@ -53,7 +53,7 @@ class Step:
     ):
         self.model, self.examples, self.config, self.device = model, examples, config, device
         self.loss = loss_of(model.config, config)
-        self.parameters = list(model.parameters())
+        self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.last_reached = list(model.embedding.parameters())
         """Last parameters in the backward pass: any non-finite value reaches their gradients."""
         self.kept = [_Kept(buffers) for buffers in _by_dtype(model.buffers())]

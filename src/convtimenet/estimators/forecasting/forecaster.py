@@ -12,6 +12,7 @@ import numpy as np
 
 from convtimenet.config import ModelConfig, TrainConfig
 from convtimenet.data.covariates import Encoder, calendar_names
+from convtimenet.data.frequency import season_of
 from convtimenet.data.future import MODEL, NAIVE
 from convtimenet.data.split import FittedRows, hold_back, split_rows
 from convtimenet.data.tables import Table, crop
@@ -21,6 +22,7 @@ from convtimenet.errors import ConfigError
 from convtimenet.estimators.forecasting.forecasts import check_steps
 from convtimenet.estimators.forecasting.intervals import Calibration
 from convtimenet.estimators.forecasting.reading import (
+    best_context,
     check_unscaled,
     gap_notices,
     scaling_notices,
@@ -28,7 +30,14 @@ from convtimenet.estimators.forecasting.reading import (
     training_windows,
 )
 from convtimenet.estimators.forecasting.retraining import RetrainedForecaster
-from convtimenet.estimators.presets import Preset, auto_forecast, paper_preset
+from convtimenet.estimators.presets import (
+    FEWEST_HORIZONS,
+    UNUSED_IF_FAST,
+    USED_IF_FAST,
+    Preset,
+    contexts_for,
+    forecast_preset,
+)
 from convtimenet.progress import showing
 from convtimenet.storage.remembered import check_fits, from_remembered, remembered
 from convtimenet.wording import column_names
@@ -48,6 +57,11 @@ class ConvTimeNetForecaster(RetrainedForecaster):
         Horizon: steps to forecast.
     input_size
         Context: steps the network reads. By default the preset's: 336, fewer for short tables.
+    quality
+        "fast" solves a linear map of the context in closed form, in seconds: no network is trained,
+        and covariates are not read. "auto" trains a network beside that map, in minutes, which adds
+        to its forecast what the validation split grants; for tables with few rows it is "fast",
+        unless covariates or settings of a network are given.
     preset
         "auto" derives patches, kernels and batch size from the data; a data set's name such as
         "ETTh1" takes the paper's hyper-parameters for it.
@@ -130,6 +144,7 @@ class ConvTimeNetForecaster(RetrainedForecaster):
         h: int = 96,
         input_size: int | None = None,
         *,
+        quality: str = "auto",
         preset: str = "auto",
         scale: bool = True,
         time_col: str | None = None,
@@ -158,6 +173,7 @@ class ConvTimeNetForecaster(RetrainedForecaster):
     ):
         self.h = h
         self.input_size = input_size
+        self.quality = quality
         self.preset = preset
         self.scale = scale
         self.time_col = time_col
@@ -231,7 +247,9 @@ class ConvTimeNetForecaster(RetrainedForecaster):
         table = self.read(X)
         lengths = table.lengths
         train_end, valid_end = split_rows(split, lengths)
-        preset = self.preset_for(int(np.median(train_end)), len(lengths))
+        season = season_of(table.frequency)
+        size = int(np.median(train_end)), len(lengths), len(table.channels)
+        preset = self.preset_for(*size, season)
         config = self._model_config(preset, len(table.channels))
         train_config = self._train_config(preset.train, resume)
         device = resolve_device(train_config.device)
@@ -247,8 +265,13 @@ class ConvTimeNetForecaster(RetrainedForecaster):
             scaler, unknown = statistics(train_split)
             notices += scaling_notices(table, unknown)
         encoder = self._encoder(train_split)
-        config = replace(config, **encoder.sizes)
+        config = self._with_covariates(config, encoder)
         notices += encoder.notices(table)
+        if config.linear and self.input_size is None:
+            contexts = contexts_for(size[0], H)
+            L = best_context(table, train_end, config, scaler, device, contexts)
+            preset = self.preset_for(*size, season, L)
+            config = self._with_covariates(self._model_config(preset, len(table.channels)), encoder)
         if not self.scale:
             notices += check_unscaled(train_split.values.T, table.channels, config.revin)
         examples, valid, all_windows, notice = training_windows(
@@ -320,12 +343,35 @@ class ConvTimeNetForecaster(RetrainedForecaster):
         found = super()._train_config(preset, resume)
         return found if self.refit is None else replace(found, refit=self.refit)
 
-    def preset_for(self, rows: int, series: int = 1) -> Preset:
-        """The settings of the estimator's `preset` for that many series of `rows` training rows
-        each."""
-        if self.preset == "auto":
-            return auto_forecast(rows, self.h, self.input_size, series)
-        return paper_preset(self.preset, "forecast")
+    def preset_for(
+        self,
+        rows: int,
+        series: int,
+        channels: int,
+        season: int = 1,
+        context: int | None = None,
+    ) -> Preset:
+        """The settings of the estimator's `quality` and `preset` for that many series of `rows`
+        training rows each; its own `input_size`, if given, comes before `context`."""
+        own = {name: getattr(self, name) for name in UNUSED_IF_FAST}
+        own["precision"] = None if self.precision == "fp32" else self.precision
+        training, quality = self._settings("training"), self.quality
+        asks = [self.preset != "auto", *(value is not None for value in own.values())]
+        asks += [bool(self.model), bool({*training} - {*USED_IF_FAST}), *map(bool, self.exog)]
+        few = rows * series * channels < FEWEST_HORIZONS * self.h
+        if quality == "auto" and few and self.calendar is False and not any(asks):
+            quality = "fast"
+        return forecast_preset(
+            quality,
+            self.preset,
+            rows,
+            self.h,
+            self.input_size or context,
+            series,
+            season,
+            own,
+            training,
+        )
 
     def _model_config(self, preset: Preset, channels: int) -> ModelConfig:
         context = preset.context_length if self.input_size is None else self.input_size
@@ -339,6 +385,14 @@ class ConvTimeNetForecaster(RetrainedForecaster):
                 f"{channels} channels; they must be equal"
             )
         return config
+
+    def _with_covariates(self, config: ModelConfig, encoder: Encoder) -> ModelConfig:
+        if encoder.any and not config.kernel_sizes:
+            raise ConfigError(
+                "quality='fast' reads no covariates: leave out hist_exog, futr_exog, stat_exog and "
+                "calendar, or use quality='auto'"
+            )
+        return replace(config, **encoder.sizes)
 
     def _encoder(self, table: Table) -> Encoder:
         """The covariate encoder, fitted to a table."""

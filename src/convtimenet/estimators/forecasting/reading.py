@@ -29,10 +29,12 @@ from convtimenet.data.windows import (
 from convtimenet.errors import DataError
 from convtimenet.estimators.forecasting.panel import Panel
 from convtimenet.estimators.presets import PANEL_EPOCH
+from convtimenet.training.linear import best_start
 from convtimenet.wording import listing
 
 __all__ = [
     "Reader",
+    "best_context",
     "check_unscaled",
     "gap_notices",
     "scaling_notices",
@@ -145,6 +147,27 @@ def check_unscaled(values: np.ndarray, channels: Sequence[str], revin: bool) -> 
         f"channel(s) {', '.join(small[:5])} have a standard deviation below 0.03: the 1e-5 that "
         "RevIN adds to every variance is not negligible; scale=True avoids that"
     ]
+
+
+def best_context(
+    table: Table,
+    train_end: np.ndarray,
+    config: ModelConfig,
+    scaler: Scaler,
+    device: torch.device,
+    contexts: Sequence[int],
+) -> int:
+    """The context with which a linear map predicts the training split best
+    (`convtimenet.training.linear`), compared on the same targets."""
+    if len(contexts) == 1:
+        return contexts[0]
+    longest, H = max(contexts), config.outputs
+    scaler = scaler.near(*statistics(table, train_end))
+    panel = Panel(
+        table, scaler, longest + H if table.long else 0, masks=config.masks, device=device
+    )
+    windows = panel.windows(longest, H, longest, train_end)
+    return best_start(windows, config.season, contexts, config.revin_subtract_last).context
 
 
 def training_windows(

@@ -1,0 +1,327 @@
+"""The linear stream solved in closed form: ridge regression towards a classical forecast.
+
+The map minimises the squared errors of the training windows plus a penalty on its distance from a
+simple forecast: with little data it is that forecast (the last value, the last season, exponential
+smoothing), with much data it is least squares. The simple forecast, the penalty and, if asked, the
+length of the context are those with the smallest squared error over five blocks of windows, each
+predicted by a map fitted to the others without their neighbours (Bergmeir, Hyndman and Koo, 2018,
+on why that is valid for autoregression). Errors count in the units of the training loss.
+
+Shape legend: `convtimenet._shapes`; n windows of one channel.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from convtimenet.config import TrainConfig
+from convtimenet.data.windows import Examples, Windows
+from convtimenet.devices import autocast
+from convtimenet.network.inference import fuse
+from convtimenet.network.linear import LinearNetwork, LinearStream
+from convtimenet.network.model import ConvTimeNet
+from convtimenet.network.revin import RevIN
+from convtimenet.progress import showing
+from convtimenet.training.checkpoint import Checkpoint, Checkpoints
+from convtimenet.training.classical import repeated, smoothed, smoothings
+from convtimenet.training.history import Epoch, History
+from convtimenet.training.interrupt import StopRequest
+from convtimenet.training.losses import loss_of
+from convtimenet.training.metrics import outputs
+from convtimenet.training.sliding import Sums, series_of, sums_over
+
+__all__ = ["Start", "best_start", "fit_linear", "granted", "solve_linear"]
+
+PENALTIES = tuple(10.0**power for power in range(-1, 7))
+_BLOCKS = 5
+_STEPS = 24  # steps of the horizon that the choice is made by
+_SHARES = 20
+_AVERAGED = 8  # of the best smoothing forecasts
+
+
+@dataclass(frozen=True, eq=False)
+class Start:
+    """What the map is solved towards, and how firmly.
+
+    Attributes
+    ----------
+    name
+        Of the simple forecast.
+    weight
+        (L, H) its map.
+    penalty
+        On the squared distance; infinite for the simple forecast itself.
+    error
+        Mean squared error over the blocks, in the units of the training loss.
+    context
+        L
+    """
+
+    name: str
+    weight: np.ndarray
+    penalty: float
+    error: float
+    context: int
+
+
+def fit_linear(
+    network: LinearNetwork,
+    windows: Windows,
+    stop: StopRequest,
+    *,
+    verbose: int = 1,
+    label: str = "training",
+    checkpoints: Checkpoints | None = None,
+) -> History:
+    """Solve for the only weights of a linear network, in place.
+
+    Parameters
+    ----------
+    windows
+        All training windows, of the network's context.
+    stop
+        Ends the work before it begins.
+    checkpoints
+        Where the solution is kept, and read from if it is there.
+
+    Returns
+    -------
+    History
+        One epoch, whose training loss is the mean squared error over the blocks; none if it was
+        stopped.
+
+    Raises
+    ------
+    CheckpointError
+        If the checkpoints belong to another run, are damaged, or are in use by another process.
+    """
+    device = windows.starts.device
+    with nullcontext() if checkpoints is None else checkpoints.alone():
+        found = None if checkpoints is None else checkpoints.newest()
+        if found is not None:
+            network.load_state_dict(found.tensors)
+            history = History.from_dict(found.values["history"])
+        elif stop.signal:
+            history = History(device=str(device), stopped=f"stopped by {stop.name}")
+        else:
+            begin = time.monotonic()
+            with showing(label, verbose) as task:
+                config = network.config
+                start = solve_linear(network.linear, network.embedding, windows, config.season)
+                task.say(f"{label}: {len(windows):,} windows, in closed form from {start.name}")
+            seconds = time.monotonic() - begin
+            history = History(device=str(device), stopped="solved in closed form", seconds=seconds)
+            history.epochs.append(Epoch(1, start.error, {}, 0.0, seconds))
+            history.best_epoch = 1
+            if checkpoints is not None:
+                values = {"done": True, "history": history.to_dict()}
+                checkpoints.save(Checkpoint(network.state_dict(), values))
+    network.eval()
+    return history
+
+
+def solve_linear(stream: LinearStream, revin: RevIN, windows: Windows, season: int) -> Start:
+    """Set the map of a stream to the solution on all windows; returns what it was solved towards.
+
+    Gaps inside a series are filled by interpolation for that, between values of the windows' rows.
+    If no window is left, every forecast is the centre of its context.
+    """
+    search = _Search(windows, season, revin.subtract_last)
+    start = search.best(windows.context_length)
+    found = search.solution(start)
+    with torch.no_grad():
+        stream.weight.copy_(torch.from_numpy(found.T))
+    return start
+
+
+def best_start(
+    windows: Windows, season: int, contexts: Sequence[int] = (), subtract_last: bool = False
+) -> Start:
+    """The simple forecast, the penalty and the context, of those given, with the smallest error
+    over the blocks; all on the targets of the windows, whose context is the longest."""
+    search = _Search(windows, season, subtract_last)
+    found = [search.best(L) for L in contexts or [windows.context_length]]
+    return min(found, key=lambda start: start.error)
+
+
+class _Search:
+    """The blocks of some windows, and what is solved from them."""
+
+    def __init__(self, windows: Windows, season: int, subtract_last: bool):
+        L, H = windows.context_length, windows.horizon
+        self.horizon, self.season, self.subtract_last = H, season, subtract_last
+        steps = np.linspace(0, H - 1, min(H, _STEPS)).round().astype(np.int64)
+        self.steps = np.unique(steps)
+        starts = windows.starts.cpu().numpy()
+        parts = np.array_split(starts, min(_BLOCKS, len(starts)))
+        borders = []
+        for part in parts:
+            near = (starts > part[0] - H) & (starts < part[-1] + H)
+            borders.append(starts[near & ((starts < part[0]) | (starts > part[-1]))])
+        found = sums_over(series_of(windows), [*parts, *borders], L, H)
+        self.blocks, borders = found[: len(parts)], found[len(parts) :]
+        self.total = sum(self.blocks[1:], start=self.blocks[0])
+        self.others = [
+            self.total - block - border for block, border in zip(self.blocks, borders, strict=True)
+        ]
+
+    def best(self, L: int) -> Start:
+        """The best simple forecast and penalty for a context of L steps."""
+        if not self.total.count:
+            nothing = np.zeros((L, self.horizon))
+            return Start("the mean of the context", nothing, np.inf, np.nan, L)
+        folds = list(zip(self.blocks, self.others, strict=True))
+        penalties = PENALTIES
+        if any(others.count < 1 for others in self.others):  # too few to learn anything from
+            folds, penalties = [(self.total, self.total)], ()
+        grid = _smoothing_maps(L, self.steps, self.season)
+        error: dict[tuple[str, float], float] = {}
+        for block, others in folds:
+            known, scored = self._centred(others, L), self._centred(block, L)
+            spectrum = np.linalg.eigh(known.square) if penalties else None
+            for name, start in self._simple(L, self.steps, known.best_of(grid)).items():
+                found = {np.inf: start}
+                if spectrum is not None:
+                    found |= known.solutions(start, penalties, spectrum)
+                for penalty, one in found.items():
+                    mean = float(scored.error(one)) / self.total.count / len(self.steps)
+                    error[name, penalty] = error.get((name, penalty), 0.0) + mean
+        name, penalty = min(error, key=error.__getitem__)
+        chosen = self._centred(self.total, L).best_of(grid)
+        everything = self._simple(L, np.arange(self.horizon), chosen)[name]
+        return Start(name, everything, penalty, error[name, penalty], L)
+
+    def solution(self, start: Start) -> np.ndarray:
+        """The map (L, H) solved from all blocks."""
+        if np.isinf(start.penalty):
+            return start.weight
+        sums = self._centred(self.total, start.context, np.arange(self.horizon))
+        spectrum = np.linalg.eigh(sums.square)
+        return sums.solutions(start.weight, [start.penalty], spectrum)[start.penalty]
+
+    def _centred(self, sums: Sums, L: int, steps: np.ndarray | None = None) -> _Centred:
+        centre = np.full(L, 1 / L)
+        if self.subtract_last:
+            centre = np.eye(L)[-1]
+        steps = self.steps if steps is None else steps
+        return _Centred(*sums.shortened(L).centred(centre, steps))
+
+    def _simple(self, L: int, ahead: np.ndarray, chosen: list[int]) -> dict[str, np.ndarray]:
+        """The simple forecasts for some steps ahead, with those chosen from the grid."""
+        found = {"the mean of the context": repeated("mean", L, ahead, 1)}
+        found["the last value"] = repeated("last", L, ahead, 1)
+        if 1 < self.season <= L:
+            found["the last season"] = repeated("season", L, ahead, self.season)
+            found["the mean of the last season"] = repeated("season mean", L, ahead, self.season)
+        some = _smoothing_maps(L, ahead, self.season, chosen)
+        found["exponential smoothing"] = some[0]
+        found["a mean of exponential smoothings"] = some.mean(0)
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class _Centred:
+    """`Sums.centred`."""
+
+    square: np.ndarray
+    cross: np.ndarray
+    targets: np.ndarray
+
+    def error(self, weight: np.ndarray) -> np.ndarray:
+        """Sums of squared errors of maps (..., L, n)."""
+        fitted = (weight * (self.square @ weight - 2 * self.cross)).sum((-2, -1))
+        return np.maximum(fitted + self.targets.sum(), 0.0)
+
+    def best_of(self, grid: np.ndarray) -> list[int]:
+        """The best few maps of a grid (P, L, n)."""
+        return np.argsort(self.error(grid), kind="stable")[:_AVERAGED].tolist()
+
+    def solutions(
+        self, start: np.ndarray, penalties: Sequence[float], spectrum: tuple[np.ndarray, np.ndarray]
+    ) -> dict[float, np.ndarray]:
+        """The maps that minimise the squared errors plus each penalty on the distance from
+        `start`, from the eigenvalues and eigenvectors of `square`."""
+        values, vectors = spectrum
+        left = vectors.T @ (self.cross - self.square @ start)
+        values = values.clip(min=0)[:, None]
+        return {one: start + vectors @ (left / (values + one)) for one in penalties}
+
+
+class _Both(nn.Module):
+    """Outputs (B, 2, C, H) of two networks."""
+
+    def __init__(self, first: nn.Module, second: nn.Module):
+        super().__init__()
+        self.first, self.second = first, second
+
+    def forward(self, *inputs: Any) -> Tensor:
+        return torch.stack([self.first(*inputs), self.second(*inputs)], dim=1)
+
+
+def granted(
+    network: ConvTimeNet, valid: Examples, config: TrainConfig, device: torch.device
+) -> float:
+    """Scale what the trained blocks add to the linear stream, in place, by the share from 0 to 1
+    with the smallest loss on the validation split; returns the share.
+
+    It is 0 unless the gain exceeds its standard error, as if only windows that do not overlap told
+    anything new: a network that learnt nothing of use forecasts as its stream does. Quantile heads
+    keep all.
+    """
+    if network.linear is None or network.config.quantiles:
+        return 1.0
+    alone = copy.deepcopy(network)
+    nn.init.zeros_(alone.head.project.weight)
+    nn.init.zeros_(alone.head.project.bias)
+    loss = loss_of(network.config, config)
+    shares = torch.linspace(0, 1, _SHARES + 1, device=device)
+    parts = []  # (shares, windows, channels)
+    with autocast(device, config):
+        both = _Both(fuse(network), fuse(alone))
+        for output, batch in outputs(both, valid, config.batch_size, device):
+            whole, stream = output.unbind(1)
+            weight = torch.ones_like(batch.y) if batch.weight is None else batch.weight
+            count = weight.sum(-1)
+            errors = [
+                loss.values(torch.lerp(stream, whole, share), batch.y, reduction="none") * weight
+                for share in shares
+            ]
+            means = torch.stack([one.sum(-1) / count.clamp(min=1) for one in errors])
+            parts.append(means[:, count > 0].double().cpu())
+    means = torch.cat(parts, dim=1)  # (shares, n)
+    best = int(means.mean(1).argmin())
+    gain = means[0] - means[best]
+    apart = gain.numel() / network.config.outputs
+    if apart < 2 or float(gain.mean()) <= float(gain.std()) / apart**0.5:
+        best = 0
+    share = float(shares[best])
+    with torch.no_grad():
+        network.head.project.weight.mul_(share)
+        network.head.project.bias.mul_(share)
+    return share
+
+
+def _smoothing_maps(
+    L: int, ahead: np.ndarray, season: int, chosen: list[int] | None = None
+) -> np.ndarray:
+    """(P, L, n) the exponential smoothing forecasts of the grid, or those chosen from it."""
+    kinds = [smoothings(False)] + ([smoothings(True)] if season > 1 and 2 * season <= L else [])
+    numbers = range(sum(map(len, kinds))) if chosen is None else chosen
+    found: dict[int, np.ndarray] = {}
+    first = 0
+    for grid in kinds:
+        own = [number for number in numbers if first <= number < first + len(grid)]
+        if own:
+            maps = smoothed([grid[number - first] for number in own], L, ahead, season)
+            found |= dict(zip(own, maps, strict=True))
+        first += len(grid)
+    return np.stack([found[number] for number in numbers])

@@ -1,0 +1,467 @@
+"""The linear stream: its sums, its simple forecasts, the solution, and the forecaster with it."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from common import DATA, needs_data
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose
+
+from convtimenet import ConvTimeNet, ConvTimeNetForecaster, ModelConfig, fuse, runtime
+from convtimenet.bench.problems import load as load_problem
+from convtimenet.cli.main import main
+from convtimenet.config import TrainConfig
+from convtimenet.data.windows import Windows
+from convtimenet.errors import ConfigError
+from convtimenet.estimators.presets import FEWEST_HORIZONS, contexts_for
+from convtimenet.export import export
+from convtimenet.network.linear import LinearNetwork
+from convtimenet.training.classical import Smoothing, repeated, smoothed, smoothings
+from convtimenet.training.linear import PENALTIES, best_start, granted, solve_linear
+from convtimenet.training.sliding import series_of, sums_over
+
+CPU = torch.device("cpu")
+
+
+def windows_of(values: np.ndarray, L: int, H: int, known: np.ndarray | None = None) -> Windows:
+    return Windows.between(
+        torch.from_numpy(values),
+        L,
+        H,
+        0,
+        values.shape[1],
+        known=None if known is None else torch.from_numpy(known),
+        masks=True,
+    )
+
+
+def network(L: int, H: int, season: int = 1) -> LinearNetwork:
+    config = ModelConfig.forecasting(
+        context_length=L, horizon=H, linear=True, season=season, kernel_sizes=(), masks=True
+    )
+    return LinearNetwork(config)
+
+
+def waves(T: int, channels: int = 1, season: int = 6, noise: float = 0.1) -> np.ndarray:
+    t, rng = np.arange(T), np.random.default_rng(0)
+    rows = [np.sin(2 * np.pi * t / season + c) + 0.01 * c * t for c in range(channels)]
+    return np.stack(rows) + noise * rng.normal(size=(channels, T))
+
+
+class TestSums:
+    """Running sums against windows that are really built."""
+
+    @settings(max_examples=40, deadline=None)
+    @given(st.integers(1, 3), st.integers(1, 6), st.integers(1, 5), st.integers(12, 40), st.data())
+    def test_equal_the_products_of_built_windows(self, C, L, H, T, data):
+        values = np.random.default_rng(T).normal(size=(C, T)) + 3
+        known = np.ones((C, T), dtype=bool)
+        if data.draw(st.booleans()):
+            known[:, : data.draw(st.integers(0, 4))] = False
+            known[0, -data.draw(st.integers(1, 4)) :] = False
+        starts = np.array(
+            sorted(data.draw(st.sets(st.integers(0, T - L - H), min_size=1, max_size=T)))
+        )
+        windows = Windows(
+            torch.from_numpy(values), torch.arange(T - L - H + 1), L, H, torch.from_numpy(known)
+        )
+        found = sums_over(series_of(windows), [starts, starts[:1]], L, H)
+        for sums, some in zip(found, (starts, starts[:1]), strict=True):
+            built = [
+                values[c, s : s + L + H] for c in range(C) for s in some
+                if known[c, s : s + L + H].all()
+            ]  # fmt: skip
+            assert sums.count == len(built)
+            X = np.array(built).reshape(-1, L + H)
+            assert_allclose(sums.products, X.T @ X, rtol=1e-9, atol=1e-9)
+
+    @pytest.mark.parametrize("last", [False, True])
+    def test_centred_and_shortened(self, last):
+        values = waves(60, 2) + 40
+        windows = windows_of(values, 8, 3)
+        (sums,) = sums_over(series_of(windows), [windows.starts.numpy()], 8, 3)
+        steps = np.array([0, 2])
+        weights = np.eye(5)[-1] if last else np.full(5, 1 / 5)
+        square, cross, targets = sums.shortened(5).centred(weights, steps)
+        X = values[:, np.arange(3, 8) + np.arange(50)[:, None]].reshape(-1, 5)
+        Y = values[:, np.arange(8, 11) + np.arange(50)[:, None]].reshape(-1, 3)[:, steps]
+        centre = X @ weights[:, None]
+        X, Y = X - centre, Y - centre
+        assert_allclose(square, X.T @ X, atol=1e-8)
+        assert_allclose(cross, X.T @ Y, atol=1e-8)
+        assert_allclose(targets, (Y**2).sum(0), atol=1e-8)
+
+    def test_nothing_outside_the_rows_of_the_windows_is_read(self):
+        """Values behind the windows' rows change neither gaps inside nor the sums."""
+        values, known = waves(40), np.ones((1, 40), dtype=bool)
+        known[0, 27:33] = False
+        for_all = []
+        for behind in (0.0, 1e6):
+            values[0, 33:] = behind
+            windows = Windows(
+                torch.from_numpy(values), torch.arange(20), 6, 4, torch.from_numpy(known)
+            )
+            (sums,) = sums_over(series_of(windows), [np.arange(20)], 6, 4)
+            for_all.append(sums.products)
+        assert_allclose(for_all[0], for_all[1], rtol=0, atol=0)
+
+    def test_gaps_are_interpolated(self):
+        values, known = np.arange(30.0)[None], np.ones((1, 30), dtype=bool)
+        known[0, 10:14] = False
+        wrong = np.where(known, values, 99.0)
+        windows = Windows(torch.from_numpy(wrong), torch.arange(24), 4, 3, torch.from_numpy(known))
+        assert_allclose(series_of(windows)[0].values, values[0])
+
+
+class TestSimpleForecasts:
+    """As maps of the context."""
+
+    @pytest.mark.parametrize("seasonal", [False, True])
+    @pytest.mark.parametrize("L", [12, 17])
+    def test_smoothing_is_the_recursion_on_a_series(self, seasonal, L):
+        m, ahead = 4, np.arange(7)
+        x = np.random.default_rng(L).normal(size=L) + np.arange(L) / 3
+        grid = smoothings(seasonal)
+        found = np.einsum("l,plh->ph", x, smoothed(grid, L, ahead, m))
+        for one, forecast in zip(grid, found, strict=True):
+            assert_allclose(forecast, recursion(one, x, m, 7), atol=1e-9)
+
+    def test_constants_stay(self):
+        for seasonal in (False, True):
+            maps = smoothed(smoothings(seasonal), 11, np.arange(5), 3)
+            assert_allclose(maps.sum(1), 1, atol=1e-9)
+        for kind in ("mean", "last", "season", "season mean"):
+            assert_allclose(repeated(kind, 11, np.arange(5), 3).sum(0), 1)
+
+    def test_repeated(self):
+        x, ahead = np.arange(10.0), np.arange(5)
+        assert_allclose(x @ repeated("last", 10, ahead, 3), [9] * 5)
+        assert_allclose(x @ repeated("season", 10, ahead, 3), [7, 8, 9, 7, 8])
+        assert_allclose(x @ repeated("season mean", 10, ahead, 3), [8] * 5)
+        assert_allclose(x @ repeated("mean", 10, ahead, 3), [4.5] * 5)
+
+    def test_a_line_goes_on_undamped(self):
+        (one,) = smoothed([Smoothing(0.4, 0.2, 1.0, None)], 12, np.arange(4), 1)
+        assert_allclose((np.arange(12.0) * 2 + 1) @ one, [25, 27, 29, 31])
+
+
+def recursion(one: Smoothing, x: np.ndarray, m: int, H: int) -> list[float]:
+    """Holt-Winters in its error form (Hyndman et al., 2008, table 2.1), step by step."""
+    seasonal = one.season is not None
+    if seasonal:
+        away = np.arange(2 * m) - (2 * m - 1) / 2
+        slope = (x[m : 2 * m].mean() - x[:m].mean()) / m
+        index = (x[: 2 * m] - x[: 2 * m].mean() - away * slope).reshape(2, m).mean(0)
+        level = x[: 2 * m].mean() - slope * ((2 * m - 1) / 2 + 1)
+        flat = x[:m].mean()
+    else:
+        m, slope = 1, (x[4] - x[0]) / 4
+        index, level, flat = np.zeros(1), x[0] - slope, x[0]
+    trend = slope if one.trend is not None else 0.0
+    level = level if one.trend is not None else flat
+    index = index.copy()
+    for t, value in enumerate(x):
+        expected = level + one.damping * trend
+        error = value - expected - index[t % m]
+        level = expected + one.level * error
+        trend = one.damping * trend + one.level * (one.trend or 0) * error
+        index[t % m] += (one.season or 0) * (1 - one.level) * error
+    damped = np.cumsum([one.damping**k for k in range(1, H + 1)])
+    return [level + damped[h] * trend + index[(len(x) + h) % m] for h in range(H)]
+
+
+class TestSolution:
+    """What is solved from the windows."""
+
+    def test_is_the_ridge_towards_the_start(self):
+        values = waves(80, 2)
+        windows = windows_of(values, 8, 3)
+        net = network(8, 3, season=6)
+        start = solve_linear(net.linear, net.embedding, windows, 6)
+        assert start.penalty in (*PENALTIES, np.inf)
+        batch = windows.batch(torch.arange(len(windows)))
+        x, y = batch.x.numpy(), batch.y.numpy()
+        centre = x.mean(-1, keepdims=True)
+        X, Y = (x - centre).reshape(-1, 8), (y - centre).reshape(-1, 3)
+        W = net.linear.weight.T.double().numpy()
+        if np.isinf(start.penalty):
+            assert_allclose(W, start.weight, atol=1e-6)
+        else:  # the gradient of the penalised squared error is zero
+            slope = X.T @ (X @ W - Y) + start.penalty * (W - start.weight)
+            assert np.abs(slope).max() < 1e-3 * np.abs(X.T @ Y).max()
+
+    def test_enough_data_find_an_autoregression(self):
+        rng = np.random.default_rng(1)
+        x = np.zeros(4000)
+        for t in range(3, len(x)):
+            x[t] = 0.6 * x[t - 1] - 0.5 * x[t - 3] + rng.normal()
+        net = network(16, 1)
+        start = solve_linear(net.linear, net.embedding, windows_of(x[None], 16, 1), 1)
+        assert start.penalty < 1e3
+        wanted = np.zeros(16)
+        wanted[[-1, -3]] = 0.6, -0.5
+        found = net.linear.weight[0].numpy()
+        found = found + (1 - found.sum()) / 16  # the mean of the context is added back
+        # the coefficients add up to 1, for a level stays: what is left spreads over the context
+        assert_allclose(found, wanted + (1 - 0.1) / 16, atol=0.05)
+
+    def test_a_random_walk_repeats_its_last_value(self):
+        x = np.random.default_rng(2).normal(size=300).cumsum()
+        start = best_start(windows_of(x[None], 20, 5), 1)
+        assert abs(start.weight[-1].mean() - 1) < 0.3
+        assert start.penalty > 1
+
+    def test_error_is_that_of_predicting_blocks_from_the_others(self):
+        """Blocks, their neighbours and the choice by hand, for the last value alone."""
+        values = waves(90, 1, noise=1.0)
+        start = best_start(windows_of(values, 6, 2), 1)
+        x = np.lib.stride_tricks.sliding_window_view(values[0], 8)
+        X = x[:, :6] - x[:, :6].mean(1, keepdims=True)
+        Y = x[:, 6:] - x[:, :6].mean(1, keepdims=True)
+        naive = np.mean((Y - X[:, -1:]) ** 2)
+        assert start.error <= naive + 1e-12
+
+    def test_the_context_that_helps_is_found(self):
+        """A value that returns after 30 steps needs a context of 30."""
+        x = np.random.default_rng(3).normal(size=900)
+        x[30:] += 3 * np.resize(np.random.default_rng(4).normal(size=30), 870)
+        windows = windows_of(x[None], 60, 4)
+        assert best_start(windows, 1, [5, 60]).context == 60
+
+    def test_a_single_window(self):
+        net = network(6, 2)
+        start = solve_linear(net.linear, net.embedding, windows_of(waves(8), 6, 2), 3)
+        assert np.isinf(start.penalty)
+        assert torch.isfinite(net.linear.weight).all()
+
+    def test_no_known_value(self):
+        known = np.zeros((1, 30), dtype=bool)
+        net = network(6, 2)
+        solve_linear(net.linear, net.embedding, windows_of(waves(30), 6, 2, known), 3)
+        assert not net.linear.weight.any()
+
+    def test_level_and_scale_follow_the_series(self):
+        values = waves(120)
+        found = []
+        for factor, level in ((1.0, 0.0), (7.0, 50.0)):
+            model = ConvTimeNetForecaster(5, quality="fast", verbose=0)
+            found.append((model.fit(values.T * factor + level).predict() - level) / factor)
+        assert_allclose(found[0], found[1], atol=1e-4)
+
+
+class TestNetworks:
+    """The stream alone, and in the network."""
+
+    def test_reads_the_known_values_only(self):
+        net = network(8, 3)
+        net.linear.weight.data = torch.randn(3, 8)
+        x, known = torch.randn(2, 1, 8), torch.ones(2, 1, 8, dtype=torch.bool)
+        known[0, 0, :3] = False
+        other = torch.where(known, x, 1e6)
+        assert torch.equal(net(x, known), net(other, known))
+
+    def test_is_added_to_the_head(self):
+        torch.manual_seed(0)
+        config = ModelConfig.forecasting(
+            context_length=32, horizon=4, linear=True, d_model=8, d_ff=16, kernel_sizes=(3, 5),
+            patch_size=8, patch_stride=4,
+        )  # fmt: skip
+        net = ConvTimeNet(config).eval()
+        alone = LinearNetwork(ModelConfig.from_dict({**config.to_dict(), "kernel_sizes": ()}))
+        assert net.linear is not None
+        net.linear.weight.data = alone.linear.weight.data = torch.randn(4, 32)
+        x = torch.randn(3, 2, 32)
+        assert torch.allclose(net(x), alone(x), atol=1e-6)  # the head starts at zero
+        torch.nn.init.normal_(net.head.project.weight)
+        plain = ConvTimeNet(ModelConfig.from_dict({**config.to_dict(), "linear": False})).eval()
+        plain.load_state_dict({k: v for k, v in net.state_dict().items() if k != "linear.weight"})
+        mean = x.mean(-1, keepdim=True)
+        assert torch.allclose(net(x) - mean, plain(x) - mean + alone(x) - mean, atol=1e-5)
+        assert torch.allclose(fuse(net)(x), net(x), atol=1e-5)
+
+    def test_training_leaves_it_as_it_is(self):
+        model = ConvTimeNetForecaster(
+            4, 24, n_epochs=2, model={"d_model": 8, "d_ff": 16, "kernel_sizes": (3,)}, verbose=0
+        )
+        model.fit(waves(160).T)
+        first = model.scored_ or model
+        windows = Windows.between(
+            torch.from_numpy(first.scaler_.apply(waves(160))).float(), 24, 4, 0, 128
+        )
+        net = network(24, 4)
+        solve_linear(net.linear, net.embedding, windows, 1)
+        assert_allclose(first.network_.linear.weight, net.linear.weight, atol=1e-5)
+        assert first.history_.steps > 0
+
+    @pytest.mark.parametrize(
+        ("wrong", "message"),
+        [
+            ({"revin": False}, "revin must be True with linear"),
+            ({"revin_affine_channels": 2}, "revin_affine_channels must be 0 with linear"),
+            ({"kernel_sizes": (), "quantiles": (0.1, 0.5)}, "quantiles must be empty without"),
+            ({"kernel_sizes": (), "hist_exog": 1}, "must be 0 and empty without kernel_sizes"),
+            ({"kernel_sizes": (), "linear": False}, "kernel_sizes must be one or more"),
+        ],
+    )
+    def test_configs_that_make_no_sense(self, wrong, message):
+        with pytest.raises(ConfigError, match=message):
+            ModelConfig.forecasting(context_length=8, horizon=2, **{"linear": True, **wrong})
+
+
+class TestGranted:
+    """The share of the trained part that the validation split leaves."""
+
+    def trained(self, bias: float) -> tuple[ConvTimeNet, Windows]:
+        """A network whose head adds `bias` deviations of the context to a stream of zeros, and
+        windows apart from each other whose targets lie 0.4 deviations above the mean."""
+        config = ModelConfig.forecasting(
+            context_length=16, horizon=2, linear=True, d_model=4, d_ff=8, kernel_sizes=(3,),
+            patch_size=4, patch_stride=2,
+        )  # fmt: skip
+        net = ConvTimeNet(config).eval()
+        net.head.project.bias.data[:] = bias
+        values = np.random.default_rng(5).normal(size=(50, 18))
+        context = values[:, :16]
+        values[:, 16:] = (context.mean(1) + 0.4 * context.std(1))[:, None]
+        series = torch.from_numpy(values.reshape(1, -1)).float()
+        return net, Windows(series, torch.arange(50) * 18, 16, 2)
+
+    @pytest.mark.parametrize("bias", [-1.0, 100.0])
+    def test_nothing_for_what_does_not_help(self, bias):
+        net, windows = self.trained(bias)
+        assert granted(net, windows, TrainConfig(), CPU) == 0.0
+        assert not net.head.project.bias.any()
+
+    def test_the_share_with_the_smallest_loss(self):
+        net, windows = self.trained(1.0)
+        assert granted(net, windows, TrainConfig(), CPU) == pytest.approx(0.4)
+        assert_allclose(net.head.project.bias.detach(), 0.4)
+
+    def test_nothing_where_a_gain_may_be_chance(self):
+        """The same gain on average, but every other window gains and the others lose."""
+        net, windows = self.trained(0.05)
+        for number, start in enumerate(windows.starts.tolist()):
+            windows.values[0, start + 16 : start + 18] += 5 if number % 2 else -5
+        assert granted(net, windows, TrainConfig(), CPU) == 0.0
+
+    def test_networks_without_a_stream_are_left_alone(self):
+        net, windows = self.trained(3.0)
+        net.linear = None
+        assert granted(net, windows, TrainConfig(), CPU) == 1.0
+        assert net.head.project.bias.all()
+
+
+class TestForecaster:
+    """`quality` of the forecaster."""
+
+    def test_contexts(self):
+        assert contexts_for(10_000, 96) == [336, 512, 720]
+        assert contexts_for(1_200, 96) == [336, 512]
+        assert contexts_for(132, 12) == [60]
+        assert contexts_for(3, 2) == [2]
+
+    def test_fast_is_saved_and_loaded(self, tmp_path):
+        frame = pd.DataFrame({"ds": pd.date_range("2020-01-01", periods=150), "y": waves(150)[0]})
+        model = ConvTimeNetForecaster(7, quality="fast", verbose=0).fit(frame)
+        assert isinstance(model.network_, LinearNetwork)
+        assert model.network_.config.season == 7
+        assert model.history_.stopped == "solved in closed form"
+        assert model.scored_ is not None
+        expected = model.predict(level=[80])
+        again = ConvTimeNetForecaster.load(model.save(tmp_path / "model"))
+        pd.testing.assert_frame_equal(again.predict(level=[80]), expected)
+
+    def test_few_rows_train_no_network(self):
+        rows = FEWEST_HORIZONS * 4
+        few = ConvTimeNetForecaster(5, verbose=0).fit(waves(rows).T)
+        assert isinstance(few.network_, LinearNetwork)
+        asked = ConvTimeNetForecaster(5, n_epochs=1, verbose=0).fit(waves(rows).T)
+        assert isinstance(asked.network_, ConvTimeNet)
+        assert asked.network_.linear is not None
+
+    def test_the_paper_has_none(self):
+        model = ConvTimeNetForecaster(4, 32, preset="ETTh1", n_epochs=1, verbose=0)
+        assert model.fit(waves(200).T).network_.linear is None
+
+    @pytest.mark.parametrize(
+        ("wrong", "message"),
+        [
+            ({"quality": "best"}, "quality must be one of 'fast', 'auto', found 'best'"),
+            ({"quality": "fast", "lr": 0.1}, "so lr would have no effect"),
+            ({"quality": "fast", "preset": "ETTh1"}, "so preset would have no effect"),
+            ({"quality": "fast", "calendar": True}, "quality='fast' reads no covariates"),
+        ],
+    )
+    def test_settings_without_effect_are_refused(self, wrong, message):
+        frame = pd.DataFrame({"ds": pd.date_range("2020-01-01", periods=90), "y": waves(90)[0]})
+        with pytest.raises(ConfigError, match=message):
+            ConvTimeNetForecaster(4, verbose=0, **wrong).fit(frame)
+
+    def test_resumes(self, tmp_path):
+        model = ConvTimeNetForecaster(4, quality="fast", verbose=0)
+        first = model.fit(waves(120).T, resume=tmp_path / "run").predict()
+        again = ConvTimeNetForecaster(4, quality="fast", verbose=0)
+        assert_allclose(again.fit(waves(120).T, resume=tmp_path / "run").predict(), first)
+
+    def test_gaps_and_short_series(self):
+        frames = [
+            pd.DataFrame({
+                "unique_id": f"s{i}", "ds": pd.date_range("2020-01-01", periods=n),
+                "y": waves(n, season=7)[0] + i,
+            })
+            for i, n in enumerate((90, 70, 12))
+        ]  # fmt: skip
+        table = pd.concat(frames, ignore_index=True)
+        table.loc[[20, 21, 40, 100], "y"] = np.nan
+        model = ConvTimeNetForecaster(6, quality="fast", verbose=0).fit(table)
+        found = model.predict()
+        assert len(found) == 18
+        assert np.isfinite(found["ConvTimeNet"]).all()
+
+    def test_exports(self, tmp_path):
+        pytest.importorskip("onnxruntime")
+        model = ConvTimeNetForecaster(5, quality="fast", verbose=0).fit(waves(120).T)
+        compared = export(model, tmp_path / "graph", format="onnx")
+        assert compared["max_difference"] < 1e-5
+        served = runtime.load(tmp_path / "graph")
+        assert_allclose(served.forecast(waves(120).T), model.predict(), atol=1e-5)
+        with pytest.raises(ConfigError, match="onnx-int8"):
+            export(model, tmp_path / "eight", format="onnx-int8")
+
+    def test_explains_without_patches(self):
+        model = ConvTimeNetForecaster(5, quality="fast", verbose=0).fit(waves(150).T)
+        found = model.explain()
+        assert np.isfinite(found.importance).all()
+        assert np.isnan(found.left).all()
+
+    def test_command_line(self, tmp_path, monkeypatch, capsys):
+        monkeypatch.chdir(tmp_path)
+        frame = pd.DataFrame({"ds": pd.date_range("2020-01-01", periods=150), "y": waves(150)[0]})
+        frame.to_csv("sales.csv", index=False)
+        command = "forecast sales.csv --h 7 --quality fast --json run.json --report page.html"
+        assert main(command.split()) in (None, 0)
+        result = json.loads((tmp_path / "run.json").read_text())
+        assert result["model"]["kernel_sizes"] == []
+        assert result["preset"] == "fast"
+        assert "linear" in (tmp_path / "page.html").read_text().lower()
+
+    @needs_data
+    def test_etth1(self, monkeypatch):
+        """Within 3 % of the ridge that is searched on all windows by the validation split, whose
+        line is committed (MSE 0.367)."""
+        monkeypatch.setenv("CONVTIMENET_DATA", str(DATA))
+        problem = load_problem("ETTh1", 96, "honest")
+        model = ConvTimeNetForecaster(96, quality="fast", verbose=0)
+        model.fit(problem.table, split=(problem.train_end, problem.valid_end), refit=False)
+        L = model.network_.config.context_length
+        windows = problem.windows("test", L)
+        with torch.no_grad():
+            found = model.fused_(windows.batch(torch.arange(0, len(windows), 8)).x).numpy()
+        error = found - problem.truth()[::8]
+        assert np.square(error).mean() < 1.03 * 0.367
