@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
 from convtimenet import ConvTimeNet, ConvTimeNetForecaster, ModelConfig, fuse, runtime
+from convtimenet.bench.problems import ForecastProblem
 from convtimenet.bench.problems import load as load_problem
 from convtimenet.cli.main import main
 from convtimenet.config import TrainConfig
@@ -296,6 +297,7 @@ class TestNetworks:
         )
         net = network(24, 4)
         solve_linear(net.linear, net.embedding, windows, 1)
+        assert first.network_.linear is not None
         assert_allclose(first.network_.linear.weight, net.linear.weight, atol=1e-5)
         assert first.history_.steps > 0
 
@@ -430,6 +432,7 @@ class TestForecaster:
         compared = export(model, tmp_path / "graph", format="onnx")
         assert compared["max_difference"] < 1e-5
         served = runtime.load(tmp_path / "graph")
+        assert isinstance(served, runtime.ForecastRuntime)
         assert_allclose(served.forecast(waves(120).T), model.predict(), atol=1e-5)
         with pytest.raises(ConfigError, match="onnx-int8"):
             export(model, tmp_path / "eight", format="onnx-int8")
@@ -457,6 +460,8 @@ class TestForecaster:
         line is committed (MSE 0.367)."""
         monkeypatch.setenv("CONVTIMENET_DATA", str(DATA))
         problem = load_problem("ETTh1", 96, "honest")
+        assert isinstance(problem, ForecastProblem)
+        assert problem.train_end is not None
         model = ConvTimeNetForecaster(96, quality="fast", verbose=0)
         model.fit(problem.table, split=(problem.train_end, problem.valid_end), refit=False)
         L = model.network_.config.context_length

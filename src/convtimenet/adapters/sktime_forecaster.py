@@ -75,8 +75,8 @@ class ConvTimeNetForecaster(BaseForecaster):
 
     Parameters
     ----------
-    input_size, quality, preset, scale, model, training, n_epochs, batch_size, lr, time_limit, precision, \
-device, random_state, verbose
+    input_size, quality, preset, scale, model, training, n_epochs, batch_size, lr, time_limit, \
+precision, device, random_state, verbose
         As in `convtimenet.ConvTimeNetForecaster`.
 
     Examples
