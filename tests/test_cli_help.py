@@ -252,10 +252,9 @@ def test_what_can_be_said_at_once_is_said_before_seconds_of_imports(arguments):
         ("datasets v", {"verify"}),
     ],
 )
-def test_completion(words, expected):
-    done = started("completion", "bash")
-    assert done.returncode == 0
-    Path("complete.sh").write_text(done.stdout)
+def test_completion(words, expected, capsys):
+    assert main(["completion", "bash"]) == 0
+    Path("complete.sh").write_text(capsys.readouterr().out)
     script = (
         'source complete.sh; IFS=" " read -ra COMP_WORDS <<< "$1"; '
         '[[ "$1" == *" " ]] && COMP_WORDS+=(""); COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); '

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -149,7 +150,7 @@ TINY: dict[str, Any] = {
     "patch_size": 8,
     "patch_stride": 4,
 }
-QUICK: dict[str, Any] = {"preset": "auto", "n_epochs": 3, "model": TINY}
+QUICK: dict[str, Any] = {"preset": "auto", "n_epochs": 2, "model": TINY}
 
 
 def waves() -> ForecastProblem:
@@ -173,7 +174,7 @@ def uneven(n: int, seed: int) -> Cases:
 
 
 def uneven_classes() -> CasesProblem:
-    return CasesProblem(name="bumps", protocol="honest", train=uneven(64, 0), test=uneven(40, 1))
+    return CasesProblem(name="uneven", protocol="honest", train=uneven(64, 0), test=uneven(40, 1))
 
 
 PROBLEMS: dict[str, Any] = {"waves": waves, "bumps": two_classes, "uneven": uneven_classes}
@@ -191,6 +192,18 @@ def ours(problem: ForecastProblem | CasesProblem, **settings: Any) -> Fitted:
     return classifier(problem, 0, **settings)
 
 
+@cache
+def unchanged(problem: str) -> Fitted:
+    """Ours, fitted once for all tests that compare with it."""
+    return ours(PROBLEMS[problem]())
+
+
+@cache
+def learnable(problem: str) -> Fitted:
+    """The same with its residual scales replaced by equal ones."""
+    return residual(PROBLEMS[problem](), 0, kind="learnable", **QUICK)
+
+
 def same(one: Fitted, other: Fitted) -> None:
     assert one.chosen["validation"] == other.chosen["validation"]
     np.testing.assert_array_equal(one.predict(), other.predict())
@@ -198,7 +211,7 @@ def same(one: Fitted, other: Fitted) -> None:
 
 
 def test_the_learnable_residual_is_ours(problem: ForecastProblem | CasesProblem):
-    same(residual(problem, 0, kind="learnable", **QUICK), ours(problem))
+    same(learnable(problem.name), unchanged(problem.name))
 
 
 def test_the_plain_residual_is_the_models_own(problem: ForecastProblem | CasesProblem):
@@ -208,22 +221,21 @@ def test_the_plain_residual_is_the_models_own(problem: ForecastProblem | CasesPr
 
 
 def test_a_fixed_scale_stays_where_it_is():
-    problem = two_classes()
-    found = residual(problem, 0, kind="fixed", **QUICK)
+    found = residual(two_classes(), 0, kind="fixed", **QUICK)
     assert found.chosen["scales"] == {"add_conv": [0.5, 0.5], "add_pointwise": [0.5, 0.5]}
-    learnable = residual(problem, 0, kind="learnable", **QUICK)
+    ours = learnable("bumps")
     assert found.parameters is not None
-    assert learnable.parameters == found.parameters + 4
-    assert learnable.chosen["scales"]["add_conv"] != [0.5, 0.5]
-    assert learnable.chosen["validation"] != found.chosen["validation"]
+    assert ours.parameters == found.parameters + 4
+    assert ours.chosen["scales"]["add_conv"] != [0.5, 0.5]
+    assert ours.chosen["validation"] != found.chosen["validation"]
 
 
 def test_layerscale_has_a_scale_for_every_width(problem: ForecastProblem | CasesProblem):
     found = residual(problem, 0, kind="layerscale", **QUICK)
-    learnable = residual(problem, 0, kind="learnable", **QUICK)
+    ours = learnable(problem.name)
     assert found.parameters is not None
-    assert learnable.parameters is not None
-    assert found.parameters - learnable.parameters == 4 * (8 - 1)
+    assert ours.parameters is not None
+    assert found.parameters - ours.parameters == 4 * (8 - 1)
     assert all(scale > 1e-4 for scale in found.chosen["scales"]["add_conv"])
     assert np.isfinite(
         problem.scores(found.predict())["mse" if problem.name == "waves" else "accuracy"]
@@ -288,7 +300,7 @@ def test_a_layerscale_of_equal_entries_is_a_learnable_scale():
 
 @pytest.mark.parametrize("positions", [False, True])
 def test_transformer_blocks_learn(problem: ForecastProblem | CasesProblem, positions: bool):
-    epochs = 4 if isinstance(problem, ForecastProblem) else 12
+    epochs = 2 if isinstance(problem, ForecastProblem) else 6
     settings = {**QUICK, "n_epochs": epochs, "lr": 5e-3}
     found = transformer_block(problem, 0, heads=4, positions=positions, **settings)
     scores = problem.scores(found.predict())
@@ -377,7 +389,7 @@ def test_zeroed_offsets_are_plain_patches():
 
 
 def test_what_zeroed_offsets_change(problem: ForecastProblem | CasesProblem):
-    found, trained = offsets_zeroed(problem, 0, **QUICK), ours(problem)
+    found, trained = offsets_zeroed(problem, 0, **QUICK), unchanged(problem.name)
     zeroed, answers = found.predict(), trained.predict()
     told = found.chosen["offsets"]
     assert told["as_trained"] == problem.scores(answers)

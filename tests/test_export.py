@@ -1,10 +1,12 @@
 """Exported graphs give the estimator's answers, with and without torch."""
 
 import json
+import logging
 import re
 import shutil
 import subprocess
 import sys
+from functools import cache
 from types import SimpleNamespace
 
 import numpy as np
@@ -22,6 +24,7 @@ from convtimenet import (
     fuse,
     runtime,
 )
+from convtimenet import export as exporting
 from convtimenet.errors import ArtefactError, ConfigError, DataError
 from convtimenet.export import Deployed, export, on_rows
 from convtimenet.storage.manifest import seal
@@ -48,9 +51,34 @@ def classifier() -> tuple[ConvTimeNetClassifier, list[np.ndarray]]:
 
 
 @pytest.fixture(scope="module")
+def regressor(classifier) -> tuple[ConvTimeNetRegressor, list[np.ndarray], np.ndarray]:
+    _, X = classifier
+    y = 1e4 + 50 * np.array([case.mean() for case in X])
+    return ConvTimeNetRegressor(n_epochs=3, model=SMALL).fit(X, y), X, y
+
+
+# An export takes seconds, so tests that only read one share it.
+
+
+@pytest.fixture(scope="module")
 def exported(forecaster, tmp_path_factory):
     folder = tmp_path_factory.mktemp("onnx") / "forecaster"
     return folder, export(forecaster, folder, "onnx", data=waves())
+
+
+@pytest.fixture(scope="module")
+def exported_classes(classifier, tmp_path_factory):
+    estimator, X = classifier
+    folder = tmp_path_factory.mktemp("onnx") / "classifier"
+    return folder, export(estimator, folder, "onnx", data=X)
+
+
+@pytest.fixture(scope="module")
+def in_eight_bits(forecaster, tmp_path_factory):
+    """With the weights of the estimator's network before."""
+    before = {k: v.clone() for k, v in forecaster.fused_.state_dict().items()}
+    folder = tmp_path_factory.mktemp("onnx-int8") / "forecaster"
+    return folder, export(forecaster, folder, "onnx-int8", data=waves()), before
 
 
 def test_forecasts_are_the_estimators(forecaster, exported):
@@ -70,11 +98,11 @@ def test_forecasts_are_the_estimators(forecaster, exported):
     assert parity == json.loads((folder / "parity.json").read_text())
 
 
-def test_classes_are_the_estimators(classifier, tmp_path):
+def test_classes_are_the_estimators(classifier, exported_classes):
     estimator, X = classifier
-    parity = export(estimator, tmp_path / "c", "onnx", data=X)
+    folder, parity = exported_classes
     assert parity["same_class"] == 1.0
-    model = runtime.load(tmp_path / "c")
+    model = runtime.load(folder)
     assert isinstance(model, runtime.ClassifyRuntime)
     np.testing.assert_allclose(model.predict_proba(X), estimator.predict_proba(X), atol=1e-5)
     assert model.predict(X).tolist() == estimator.predict(X).tolist()
@@ -85,10 +113,8 @@ def test_classes_are_the_estimators(classifier, tmp_path):
 
 
 @pytest.mark.parametrize("format", ["onnx", "onnx-int8", "torch-export"])
-def test_numbers_are_the_estimators(classifier, tmp_path, format):
-    _, X = classifier
-    y = 1e4 + 50 * np.array([case.mean() for case in X])
-    estimator = ConvTimeNetRegressor(n_epochs=3, model=SMALL).fit(X, y)
+def test_numbers_are_the_estimators(regressor, tmp_path, format):
+    estimator, X, y = regressor
     gaps = [case.copy() for case in X]
     gaps[0][:, 4:9] = np.nan
     parity = export(estimator, tmp_path / "r", format, data=gaps)
@@ -113,16 +139,13 @@ def test_numbers_are_the_estimators(classifier, tmp_path, format):
     np.testing.assert_allclose(found, expected, rtol=0, atol=close)
 
 
-def test_any_number_of_channels_without_fitted_scaling(tmp_path):
-    estimator = ConvTimeNetForecaster(h=4, input_size=32, scale=False, n_epochs=1, model=SMALL).fit(
-        waves(200)
-    )
-    export(estimator, tmp_path / "m", "torch-export")
-    program = torch.export.load(tmp_path / "m" / "model.pt2").module()
-    x = torch.from_numpy(waves(32, channels=7).T.copy())[None]
+def test_any_number_of_channels_without_fitted_scaling(compared_with_gaps):
+    estimator, folder, _ = compared_with_gaps("torch-export", False, ())
+    program = torch.export.load(folder / "model.pt2").module()
+    x = torch.from_numpy(waves(48, channels=7).T.copy())[None]
     expected = Deployed(estimator)(x)
     assert (program(x) - expected).abs().max() < 1e-3
-    assert program(x).shape == (1, 7, 4)
+    assert program(x).shape == (1, 7, 6)
 
 
 def test_any_number_of_channels_without_torch_too(tmp_path):
@@ -156,9 +179,9 @@ def products(folder) -> dict[str, str]:
     }
 
 
-def test_eight_bit_weights_are_all_but_the_offset_predictors(forecaster, tmp_path):
-    parity = export(forecaster, tmp_path / "q", "onnx-int8", data=waves())
-    found = products(tmp_path / "q")
+def test_eight_bit_weights_are_all_but_the_offset_predictors(forecaster, in_eight_bits):
+    folder, parity, _ = in_eight_bits
+    found = products(folder)
     patch, blocks = "embedding.patch.patch.", ("blocks.0.block.", "blocks.1.block.")
     assert found == {
         f"{patch}predict.0.weight": "MatMul",
@@ -171,25 +194,24 @@ def test_eight_bit_weights_are_all_but_the_offset_predictors(forecaster, tmp_pat
         },
         "head.project.weight": "MatMulInteger",
     }
-    assert parity == json.loads((tmp_path / "q" / "parity.json").read_text())
+    assert parity == json.loads((folder / "parity.json").read_text())
     spread = np.ptp(waves())
     assert 0 < parity["mean_difference"] < 0.01 * spread
     assert parity["mean_difference"] < parity["max_difference"] < 0.05 * spread
-    model = runtime.load(tmp_path / "q")
+    model = runtime.load(folder)
     assert isinstance(model, runtime.ForecastRuntime)
     assert np.abs(model.forecast(waves()) - forecaster.forecast(waves())).max() < 0.05 * spread
 
 
-def test_logging_is_left_as_it_was(exported, tmp_path):
-    shutil.copy(exported[0] / "model.onnx", tmp_path / "model.onnx")
-    code = (
-        "import logging, sys; from pathlib import Path; from convtimenet import export;"
-        "export.eight_bit_products = lambda path: ['node_linear'];"  # one product is enough
-        f"export.quantise(Path({str(tmp_path / 'model.onnx')!r}));"
-        "print(logging.getLogger().handlers, logging.getLogger().level)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert (done.stdout, done.stderr) == ("[] 30\n", "")
+def test_logging_is_left_as_it_was(exported, tmp_path, monkeypatch, capfd):
+    path = shutil.copy(exported[0] / "model.onnx", tmp_path / "model.onnx")
+    monkeypatch.setattr(exporting, "eight_bit_products", lambda _: ["node_linear"])  # is enough
+    root = logging.getLogger()
+    with monkeypatch.context() as patched:
+        patched.setattr(root, "handlers", [])  # as in a process of a user, without pytest's
+        exporting.quantise(path)
+        assert (root.handlers, root.level) == ([], logging.WARNING)
+    assert capfd.readouterr() == ("", "")
 
 
 def test_eight_bit_classes(classifier, tmp_path):
@@ -222,18 +244,20 @@ def test_many_windows_are_answered_in_parts(exported):
     np.testing.assert_allclose(found[-1], last, rtol=1e-6)
 
 
-def test_the_estimator_keeps_its_network(forecaster, tmp_path):
-    before = {k: v.clone() for k, v in forecaster.fused_.state_dict().items()}
-    export(forecaster, tmp_path / "q", "onnx-int8")
+def test_the_estimator_keeps_its_network(forecaster, in_eight_bits):
+    before = in_eight_bits[2]
     after = forecaster.fused_.state_dict()
     assert list(before) == list(after)
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
 @pytest.mark.parametrize("format", ["onnx", "torch-export"])
-def test_parity_lies_beside_every_export(forecaster, tmp_path, format):
-    parity = export(forecaster, tmp_path / "e", format, data=waves())
-    assert parity == json.loads((tmp_path / "e" / "parity.json").read_text())
+def test_parity_lies_beside_every_export(forecaster, exported, tmp_path, format):
+    folder, parity = exported
+    if format != "onnx":
+        folder = tmp_path / "e"
+        parity = export(forecaster, folder, format, data=waves())
+    assert parity == json.loads((folder / "parity.json").read_text())
     assert parity["format"] == format
     assert parity["inputs"] == 213
     assert 0 < parity["mean_difference"] < parity["max_difference"] < 1e-3
@@ -281,6 +305,21 @@ def with_gaps() -> np.ndarray:
     return values
 
 
+@pytest.fixture(scope="module")
+def compared_with_gaps(tmp_path_factory):
+    """Fit and export once per format, scaling and quantiles."""
+
+    @cache
+    def made(format, scale, quantiles):
+        estimator = ConvTimeNetForecaster(
+            h=6, input_size=48, n_epochs=2, scale=scale, model=SMALL | {"quantiles": quantiles}
+        ).fit(waves())
+        folder = tmp_path_factory.mktemp(format) / "forecaster"
+        return estimator, folder, export(estimator, folder, format, data=with_gaps()[:200])
+
+    return made
+
+
 def answers_of(folder, format, x: np.ndarray) -> np.ndarray:
     """A graph's answers to windows (B, C, L), without the package's runtime."""
     if format == "torch-export":
@@ -299,16 +338,13 @@ def answers_of(folder, format, x: np.ndarray) -> np.ndarray:
         ("torch-export", False, ()),
     ],
 )
-def test_gaps_are_masked_as_the_estimator_masks_them(tmp_path, format, scale, quantiles):
-    estimator = ConvTimeNetForecaster(
-        h=6, input_size=48, n_epochs=2, scale=scale, model=SMALL | {"quantiles": quantiles}
-    ).fit(waves())
+def test_gaps_are_masked_as_the_estimator_masks_them(compared_with_gaps, format, scale, quantiles):
+    estimator, folder, parity = compared_with_gaps(format, scale, quantiles)
     values = with_gaps()
-    parity = export(estimator, tmp_path / "m", format, data=values[:200])
     assert 0 < parity["max_difference"] < 1e-3
     whole = waves()[-48:].T
     x = np.stack([whole, values[-48:].T, np.where(np.arange(48) < 30, np.nan, whole)])
-    found = answers_of(tmp_path / "m", format, x)
+    found = answers_of(folder, format, x)
     if quantiles:
         assert (np.diff(found, axis=2) > 0).all()
         found = found[:, :, 1]
@@ -334,9 +370,8 @@ def test_gaps_without_torch(forecaster, exported):
     np.testing.assert_allclose(model.forecast(both)[1], model.forecast(waves()), rtol=1e-6)
 
 
-def test_gaps_in_eight_bits(forecaster, tmp_path):
-    export(forecaster, tmp_path / "q", "onnx-int8", data=with_gaps()[:200])
-    model = runtime.load(tmp_path / "q")
+def test_gaps_in_eight_bits(forecaster, in_eight_bits):
+    model = runtime.load(in_eight_bits[0])
     assert isinstance(model, runtime.ForecastRuntime)
     off = model.forecast(with_gaps()) - forecaster.forecast(with_gaps())
     assert np.abs(off).max() < 0.05 * np.ptp(waves())
@@ -416,10 +451,8 @@ def test_descriptions_that_do_not_fit_are_refused(damage, exported, tmp_path):
         runtime.load(damaged(exported, tmp_path, change))
 
 
-def test_another_models_graph_is_refused(exported, classifier, tmp_path):
-    estimator, X = classifier
-    export(estimator, tmp_path / "c", data=X)
-    graph = (tmp_path / "c" / "model.onnx").read_bytes()
+def test_another_models_graph_is_refused(exported, exported_classes, tmp_path):
+    graph = (exported_classes[0] / "model.onnx").read_bytes()
     with pytest.raises(ArtefactError, match=r"expected .*'double', 3, 48.* found .*'float', 2, 36"):
         runtime.load(damaged(exported, tmp_path, graph=graph))
 

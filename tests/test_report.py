@@ -7,6 +7,8 @@ import copy
 import re
 import sys
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -14,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 
 from convtimenet.cli.main import main
 from convtimenet.data.cases import Cases, as_cases
@@ -75,6 +78,15 @@ class Page(HTMLParser):
     def pictures(self) -> list[ElementTree.Element]:
         sources = [attrs["src"] or "" for tag, attrs in self.tags if tag == "img"]
         return [ElementTree.fromstring(base64.b64decode(s.split(",", 1)[1])) for s in sources]
+
+
+@contextmanager
+def undrawn() -> Iterator[None]:
+    """Figures are made but not rendered, which takes most of the time of a page: for tests that
+    read its words."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Figure, "savefig", lambda _, file, **__: file.write("<svg/>"))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -265,7 +277,8 @@ def test_patches_that_never_moved_are_told(tmp_path: Path, forecast: Forecast):
     assert predict is not None
     for parameter in predict.parameters():
         torch.nn.init.zeros_(parameter)
-    text = Page(write_forecast(tmp_path, (still, table, evaluation))).text
+    with undrawn():
+        text = Page(write_forecast(tmp_path, (still, table, evaluation))).text
     assert "no patch of 93 windows has an offset" in text
     assert "Positions of the patches" not in text
 
@@ -356,7 +369,7 @@ def test_failure_leaves_the_old_page(
         raise RuntimeError("no ink")
 
     monkeypatch.setattr(network_plots, "kernel_map", fail)
-    with pytest.raises(RuntimeError, match="no ink"):
+    with undrawn(), pytest.raises(RuntimeError, match="no ink"):
         write_forecast(tmp_path, forecast)
     assert [p.name for p in tmp_path.iterdir()] == ["page.html"]
     assert (tmp_path / "page.html").read_text() == "old"
@@ -378,34 +391,27 @@ def test_unusable_inputs(tmp_path: Path, forecast: Forecast, classes: Classes):
 @pytest.mark.parametrize("unit", ["s", "m", "h", "D", "M"])
 def test_a_time_axis_fits_any_span(unit):
     """matplotlib warns, and leaves labels to chance, where it knows no interval that fits."""
-    for n in range(2, 80):
-        times = (np.datetime64("2024-01-01", unit) + np.arange(n)).astype("datetime64[ns]")
-        with canvas.drawing(4, 2) as figure:
-            axes = figure.add_subplot()
+    with canvas.drawing(4, 2) as figure:
+        axes = figure.add_subplot()
+        for n in range(2, 80):
+            times = (np.datetime64("2024-01-01", unit) + np.arange(n)).astype("datetime64[ns]")
             x = canvas.time_axis(axes, times)
             axes.set_xlim(x[0], x[-1])
             ticks = [tick for tick in axes.get_xticks() if x[0] <= tick <= x[-1]]
-        assert len(ticks) <= 7
-        assert ticks or n < 5
+            assert len(ticks) <= 7
+            assert ticks or n < 5
 
 
-def test_intervals_are_told_and_drawn(forecast, tmp_path):
+def test_intervals_are_told_and_drawn(forecast, pages, tmp_path):
     model, table, evaluation = forecast
     assert [one.level for one in evaluation.intervals] == [80, 95]
-    page = Page(
-        forecast_report(
-            tmp_path / "r.html", model, table, evaluation, title="t", facts={}
-        ).read_text(encoding="utf-8")
-    )
+    page = Page(pages[0])
     assert "Coverage of the intervals" in page.text
     for one in evaluation.intervals:
         assert f"{100 * one.coverage:.1f} %" in page.text
     without = replace(evaluation, intervals=())
-    plain = Page(
-        forecast_report(tmp_path / "p.html", model, table, without, title="t", facts={}).read_text(
-            encoding="utf-8"
-        )
-    )
+    with undrawn():
+        plain = Page(write_forecast(tmp_path, (model, table, without)))
     assert "Coverage of the intervals" not in plain.text
     assert len(plain.pictures()) == len(page.pictures()) - 1
 
@@ -427,7 +433,8 @@ def test_a_classification_page_counts_classes_that_training_lacked(classes, tmp_
     alone = cases.subset(np.array([0, *np.flatnonzero(predicted == cases.labels)[:6]]))
     assert alone.labels is not None
     lonely = replace(alone, labels=np.array(["new", *alone.labels[1:]], dtype=object))
-    page = Page(write_classes(tmp_path, (model, lonely)))
+    with undrawn():
+        page = Page(write_classes(tmp_path, (model, lonely)))
     assert f"Case 0: new, predicted as {predicted[0]}" in page.text
     assert "none for the true class new, which was not in the training data" in page.text
     with pytest.raises(DataError, match="fitted to, found new; use the labels of training"):
@@ -474,7 +481,8 @@ def test_a_regression_page_tells_the_scores(numbers, tmp_path: Path):
     assert len(images) >= 2 + 2 + 4 + 4 + 2 + 1
     assert all(len(attrs["alt"] or "") > 30 for attrs in images)
     assert "script" not in {tag for tag, _ in page.tags}
-    assert "training mean" not in Page(write_numbers(tmp_path, numbers)).text
+    with undrawn():
+        assert "training mean" not in Page(write_numbers(tmp_path, numbers)).text
 
 
 def test_dots_lie_where_the_numbers_are():
@@ -531,7 +539,8 @@ def test_covariates_are_read_where_they_lie(covariates, tmp_path: Path):
     assert answers.shape == (8, 2, 3)
     scaled = (answers[..., 0] - table.values[first + 32 : first + 40]) / model.scaler_.scale[:, 0]
     assert np.square(scaled).mean() == pytest.approx(evaluation.mse_per_window[window], rel=1e-4)
-    text = Page(write_forecast(tmp_path, (model, table, evaluation))).text
+    with undrawn():
+        text = Page(write_forecast(tmp_path, (model, table, evaluation))).text
     assert "Coloured bands: 80 % intervals" in text
     for names in covariates.values():
         assert all(re.search(rf"\b{name} \d", text) for name in names)
@@ -685,9 +694,10 @@ def test_the_forecast_comes_first(forecast: Forecast, pages: tuple[str, str], tm
     model, table, evaluation = forecast
     table = replace(table, frequency=Frequency.parse("1h"))
     future = future_table(table, model.forecast_table(table).reshape(8, 2))
-    path = forecast_report(
-        tmp_path / "r.html", model, table, evaluation, title="t", facts={}, future=future
-    )
+    with undrawn():
+        path = forecast_report(
+            tmp_path / "r.html", model, table, evaluation, title="t", facts={}, future=future
+        )
     page = Page(path.read_text(encoding="utf-8"))
     headings = [attrs["id"] for tag, attrs in page.tags if tag == "h2"]
     assert headings[:2] == ["future", "scores"]

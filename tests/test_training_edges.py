@@ -122,10 +122,12 @@ from convtimenet.network.model import ConvTimeNet
 small = dict(d_model=8, d_ff=16, kernel_sizes=(3, 5), dropout=0.5)
 forecast = dict(context_length=32, horizon=5, **small)
 classify = dict(channels=2, context_length=40, n_classes=3, patch_size=8, patch_stride=4, **small)
+one_block = dict(kernel_sizes=(3,))  # the others differ in their heads
 configs = [
     ModelConfig.forecasting(**forecast),
-    ModelConfig.forecasting(**forecast, head_dropout=0.2, quantiles=(0.1, 0.5, 0.9)),
-    ModelConfig.classification(**classify),
+    ModelConfig.forecasting(
+        **forecast | one_block, head_dropout=0.2, quantiles=(0.1, 0.5, 0.9)),
+    ModelConfig.classification(**classify | one_block),
 ]
 
 def compiled(module):
@@ -203,7 +205,7 @@ class TestSecondDerivative:
         # RevIN takes mean and deviation for constants, which finite differences do not
         config = forecasting(norm="layer", dropout=0.0, revin=False)
         model = ConvTimeNet(config).double().train()
-        x = torch.randn(2, 2, 32, dtype=torch.float64, requires_grad=True)
+        x = torch.randn(2, 1, 32, dtype=torch.float64, requires_grad=True)
         assert torch.autograd.gradgradcheck(model, x, atol=1e-4)
 
 
@@ -377,47 +379,57 @@ class TestHalfPrecisionOnTheCpu:
 
 
 PEAK = """
-import sys, torch
+import ctypes, itertools, json, os, sys, torch
+import torch._dynamo  # as optimisers do; here once for all cases
 from convtimenet.batch import Batch
 from convtimenet.config import ModelConfig, TrainConfig
 from convtimenet.network.memory import predicted_peak
 from convtimenet.network.model import ConvTimeNet, count_parameters
 from convtimenet.training.step import Step
 torch.set_num_threads(1)
-norm, precision, recompute = sys.argv[1], sys.argv[2], sys.argv[3] == "1"
-config = ModelConfig.forecasting(context_length=336, horizon=24, d_model=64, d_ff=256, norm=norm)
-model = ConvTimeNet(config).train()
-model.recompute = recompute
-x, y = torch.randn(48, 7, 336), torch.randn(48, 7, 24)
-class All:
-    def __len__(self): return len(x)
-    def batch(self, index): return Batch(x[index], y[index])
-given = TrainConfig(precision=precision, batch_size=48)
-first = Step(model, All(), given, torch.device("cpu"))
-first(torch.arange(2))
-model.zero_grad()
-resident = lambda name: next(
-    int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith(name))
-before = resident("VmRSS")
-open("/proc/self/clear_refs", "w").write("5")
-first(torch.arange(48))
-predicted = predicted_peak(config, 48 * 7, parameters=count_parameters(model),
-    native=norm == "batch" and precision == "fp32", recompute=recompute, bf16=precision == "bf16")
-print((resident("VmHWM") - before) / predicted)
+
+def share_of_prediction(norm, precision, recompute):
+    config = ModelConfig.forecasting(
+        context_length=336, horizon=24, d_model=64, d_ff=256, norm=norm)
+    model = ConvTimeNet(config).train()
+    model.recompute = recompute
+    x, y = torch.randn(48, 7, 336), torch.randn(48, 7, 24)
+    class All:
+        def __len__(self): return len(x)
+        def batch(self, index): return Batch(x[index], y[index])
+    given = TrainConfig(precision=precision, batch_size=48)
+    first = Step(model, All(), given, torch.device("cpu"))
+    first(torch.arange(2))
+    model.zero_grad()
+    resident = lambda name: next(
+        int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith(name))
+    before = resident("VmRSS")
+    open("/proc/self/clear_refs", "w").write("5")
+    first(torch.arange(48))
+    predicted = predicted_peak(config, 48 * 7, parameters=count_parameters(model),
+        native=norm == "batch" and precision == "fp32", recompute=recompute,
+        bf16=precision == "bf16")
+    return (resident("VmHWM") - before) / predicted
+
+ctypes.CDLL(None).malloc_trim(0)  # what the imports freed would hold a part of a step
+for case in itertools.product(("batch", "layer"), ("fp32", "bf16"), (False, True)):
+    child = os.fork()
+    if not child:  # in memory that no case before has used
+        print(json.dumps([case, share_of_prediction(*case)]), flush=True)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
 """
 
 
 @needs_kernels
 @pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="needs Linux's /proc")
-@pytest.mark.parametrize("recompute", ["0", "1"])
-@pytest.mark.parametrize(
-    ("norm", "precision"),
-    [("batch", "fp32"), ("batch", "bf16"), ("layer", "fp32"), ("layer", "bf16")],
-)
-def test_the_predicted_peak_is_within_half_of_the_real_one(norm, precision, recompute):
-    command = [sys.executable, "-c", PEAK, norm, precision, recompute]
+def test_the_predicted_peak_is_within_half_of_the_real_one():
+    """With either norm, in either precision, with and without recomputing."""
+    command = [sys.executable, "-c", PEAK]
     found = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert 1 / 1.5 < float(found.stdout) < 1.5
+    shares = [json.loads(line) for line in found.stdout.splitlines()]
+    assert len(shares) == 8
+    assert [one for one in shares if not 1 / 1.5 < one[1] < 1.5] == []
 
 
 class TestDrawnSeed:
