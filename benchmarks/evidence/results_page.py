@@ -211,9 +211,8 @@ def losses(forecasts: Grid, classes: Grid, ours: Sequence[str]) -> str:
                 worse.append(name)
         if worse:
             better.append(f"{column.title} ({', '.join(worse)})")
-    text = (
-        f"Where {own.title} loses: its MSE is above that of {listed(better or ['none of these'])}"
-    )
+    text = f"Where {own.title} loses: its mean MSE is above that of "
+    text += listed(better or ["none of these"])
     for column in (column for column in classes.columns if column.model in ours):
         mean = mean_accuracy(classes, column)
         if mean is None:
@@ -301,19 +300,18 @@ def chance(grid: Grid, ours: Sequence[str]) -> str:
     """Sets whose test cases are too few to tell our accuracy from that of the largest class."""
     told = []
     for row in grid.rows:
-        lines = [
-            result.lines[0]
+        own = [
+            result
             for column in grid.columns
             if column.model in ours
             and (result := grid.results.get((row, column))) is not None
             and result.lines
         ]
-        if not lines:
+        if not own:
             continue
-        share, n = lines[0]["naive"]["accuracy"], lines[0]["n_test"]
-        best = max(
-            mean(grid, row, column, "accuracy") for column in grid.columns if column.model in ours
-        )
+        line = own[0].lines[0]
+        share, n = line["naive"]["accuracy"], line["n_test"]
+        best = max(result.mean("accuracy") for result in own)
         if best < share + 2 * math.sqrt(share * (1 - share) / n):
             told.append(f"{row.label} (at best {best:.3f}, largest class {share:.3f}, {n} cases)")
     return ", ".join(told)
