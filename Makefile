@@ -61,8 +61,8 @@ format: install ## apply safe style fixes
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-results: install ## reproduce docs/results.md: fit and score every data set (hours)
-	$(BIN)/python benchmarks/evidence/results.py $(ARGS)
+results: install ## write docs/results.md and README's tables from the committed lines (seconds)
+	$(BIN)/python benchmarks/evidence/results_page.py
 
 # What the matrices of benchmarks/evidence/ need; `make evidence` runs a stated part of them again.
 EVIDENCE := .cache/evidence-venv/bin/python

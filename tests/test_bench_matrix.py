@@ -95,6 +95,7 @@ def test_what_a_file_leaves_out(read, tmp_path):
     matrix = read(text)
     assert [cell.key for cell in matrix.cells] == ["a:ERing:honest:2023"]
     assert (matrix.title, matrix.published, matrix.reference) == ("try", None, None)
+    assert matrix.ours == ()
     assert matrix.results == tmp_path / "results" / "try.jsonl"
 
 
@@ -130,6 +131,8 @@ def test_only_refuses_a_pattern_that_fits_nothing(read):
     [
         ("title", "titel", r"the file has no setting 'titel'; did you mean title\?"),
         ('reference = "ours.small"', 'reference = "our"', r"reference names the model 'our'"),
+        ('reference = "ours.small"', 'ours = ["our"]', r"ours = .* without variants; .*\['our'\]"),
+        ('reference = "ours.small"', 'ours = "ours"', r"ours = .* found 'ours'"),
         ('reference = "ours.small"', 'reference = "ours"', r"the variants small, large: write"),
         ("deterministic = true", 'deterministic = "yes"', r"true or false, found 'yes'"),
         ("deterministic", "determinstic", r"did you mean deterministic\?"),

@@ -9,6 +9,7 @@ import re
 import sys
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,8 @@ from convtimenet.bench.report.costs import geometric_mean
 from convtimenet.bench.report.document import Facts, Part, Table, as_html, as_markdown
 from convtimenet.bench.report.published import read_published
 from convtimenet.bench.report.ranks import critical_difference, mean_ranks, ranking
-from convtimenet.bench.report.summary import best, columns_of, complete
+from convtimenet.bench.report.short import duels
+from convtimenet.bench.report.summary import Results, best, columns_of, complete
 from convtimenet.cli.main import main
 from convtimenet.errors import ConfigError, DataError, MissingExtraError
 
@@ -31,6 +33,7 @@ MATRIX = """
 title = "Ours & others"
 published = "others.toml"
 reference = "ridge"
+ours = ["ours", "sorts"]
 [models.naive]
 entry = "own:naive"
 title = "Naive"
@@ -255,26 +258,82 @@ def test_protocols_compare_the_seeds_that_both_have(markdown):
 def test_small_series_relative_to_naive(markdown):
     rows = [row for row in markdown.splitlines() if re.match(r"\| (monthly|daily|All)", row)]
     assert rows == [
-        "| monthly | Naive | 1.000 | 0 % | 2 of 3 |",
-        "| monthly | net | 1.000 | 50 % | 2 of 3 |",  # sqrt(0.5 * 2)
-        "| daily | Naive | 1.000 | 0 % | 1 |",
-        "| daily | net | 0.640 | 100 % | 1 |",
-        "| All groups | Naive | 1.000 | 0 % | 3 of 4 |",
-        f"| All groups | net | {0.64 ** (1 / 3):.3f} | 67 % | 3 of 4 |",
+        "| monthly | 3 | 1.000 (0 %; 2) | 1.000 (50 %; 2) |",  # sqrt(0.5 * 2)
+        "| daily | 1 | 1.000 (0 %) | 0.640 (100 %) |",
+        f"| All groups | 4 | 1.000 (0 %; 3) | {0.64 ** (1 / 3):.3f} (67 %; 3) |",
     ]
     assert "gas@1" not in markdown
+    assert "cells have run" not in markdown
+
+
+def test_a_group_with_a_set_that_has_not_run_has_no_mean(made, tmp_path):
+    matrix, out = made
+    kept = [one for one in out.read_text().splitlines() if '"rain@1"' not in one]
+    (tmp_path / "less.jsonl").write_text("\n".join(kept))
+    write_report(matrix, matrix.cells, tmp_path / "less.jsonl", tmp_path)
+    text = (tmp_path / "try.md").read_text(encoding="utf-8")
+    found = table(text, "Relative MASE by group")
+    assert found["monthly"] == ["3", "1.000 (0 %; 2)", "1.000 (50 %; 2)"]
+    assert found["daily"] == ["1", "not run", "not run"]
+    assert found["All groups"] == ["4", "not run", "not run"]
+    assert "net: 3 of 4 cells have run" in text
+
+
+def test_ours_beside_each_other_model(markdown):
+    part = markdown.split("## In short\n\n")[1].split("\n\n## ")[0]
+    # net: 0.32 / 0.2799; ridge: 0.8, 0.8, 0.625, 3; naive: 0.64, 0.5333, 0.625, 0.3333
+    assert part.startswith(
+        "Forecasting: on average the MSE of Ours is higher than that of net (by 14.3 %; ahead in "
+        "0 of 1) and Ridge, closed form (by 4.7 %; ahead in 3 of 4), and lower than that of Naive "
+        "(by 48.4 %; ahead in 4 of 4). Lower is better.\n\n"
+        "Classification: on average the accuracy of sorts is higher than that of trees (by 50.0 "
+        "points; ahead in 1 of 1). Higher is better.\n\n"
+    )
+    rows = [row for row in part.splitlines() if re.match(r"\| (Forec|Class)", row)]
+    assert rows == [
+        "| Forecasting, MSE | Ours | Naive | 4 | 4 | 0 | 0 | -48.4 % |",
+        "| Forecasting, MSE | Ours | Ridge, closed form | 4 | 3 | 1 | 0 | +4.7 % |",
+        "| Forecasting, MSE | Ours | net | 1 of 2 | 0 | 1 | 0 | +14.3 % |",
+        "| Classification, accuracy | sorts | trees | 1 of 2 | 1 | 0 | 0 | +50.0 points |",
+    ]
+
+
+def test_ahead_behind_and_equal(made):
+    matrix, out = made
+    results = Results.read(matrix, matrix.cells, out)
+    by_task = results.by_task()
+    naive, *_ = duels(results.grid(by_task["forecasting"]), ["ridge"], "forecasting")
+    assert (naive.peer.title, naive.named) == ("Naive", 4)
+    assert (naive.ahead, naive.behind, naive.equal) == (3, 0, 1)  # 0.8 each on B-24
+    assert naive.difference == pytest.approx(100 * ((0.8 / 1.5 / 9) ** 0.25 - 1))
+    [small] = duels(results.grid(by_task["small series"]), ["net"], "small series")
+    assert (small.named, small.ahead, small.behind, small.equal) == (4, 2, 1, 0)
+    assert small.difference == pytest.approx(100 * (0.64 ** (1 / 3) - 1))
+
+
+def test_without_ours_there_is_no_such_part(made, tmp_path):
+    matrix, out = made
+    plain = replace(matrix, ours=())
+    write_report(plain, plain.cells, out, tmp_path)
+    text = (tmp_path / "try.md").read_text(encoding="utf-8")
+    assert text.startswith("# Ours & others\n\n## Forecasting\n")
 
 
 def test_costs_failures_and_origin(markdown):
     assert table(markdown, "Cost of forecasting")["Ours"] == [
         "9", "4.00", "1.23 k", "not counted", "400"
     ]  # fmt: skip
+    assert table(markdown, "Forecasting, CPU seconds of fit")["A-48"] == [
+        "3.00", "3.00", "3.00", "failed"
+    ]  # fmt: skip
+    assert table(markdown, "Classification, CPU seconds of fit")["Y"] == ["3.00", "not run"]
     assert table(markdown, "Cells without a result") == {
         "Cell": ["Result"],
         "net:A-48:honest:2023": [r"failed: ValueError: no \| luck at all"],
     }
     foot = markdown.split("## How this was measured")[1].strip().splitlines()
     assert foot == [
+        "- Matrix: try.toml",
         "- Cells with a result: 31 of 34",
         "- Measured: 2026-01-02T03:04Z to 2026-01-02T03:04Z",
         "- Versions: convtimenet 0.1.0, torch 2.9",
@@ -446,7 +505,7 @@ def test_the_pages_hold_the_same_and_need_nothing_else(made, folder):
     assert "<title>Ours &amp; others</title>" in html
     for text in ("0.320 ± 0.020 (3)", "Somebody 2020, table 3", "no | luck", "0.500 (1 of 2)"):
         assert text in html
-    assert markdown.startswith("# Ours & others\n\n## Forecasting\n")
+    assert markdown.startswith("# Ours & others\n\n## In short\n")
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     write_report(matrix, matrix.cells, out, folder)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before

@@ -2,6 +2,7 @@
 
 published = "published.toml"                 # optional: published scores for the report
 reference = "ridge"                          # optional: the report shows errors relative to it
+ours = ["convtimenet"]                       # optional: the report compares these with the others
 
 [models.ridge]
 entry = "convtimenet.bench.ridge:ridge"      # package, or module next to this file : function
@@ -109,6 +110,8 @@ class Matrix:
         The file of published scores, or None.
     reference
         The model, or model.variant, that the report's errors are relative to, or None.
+    ours
+        The models that the report compares with each of the others.
     """
 
     path: Path
@@ -119,6 +122,7 @@ class Matrix:
     sets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     published: Path | None = None
     reference: str | None = None
+    ours: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, path: str | Path) -> Matrix:
@@ -135,7 +139,7 @@ class Matrix:
             path,
             "the file",
             found,
-            ("title", "results", "published", "reference", "models", "sets", "runs"),
+            ("title", "results", "published", "reference", "ours", "models", "sets", "runs"),
         )
         models, given = found.get("models", {}), found.get("sets", {})
         for name, tables in (("models", models), ("sets", given)):
@@ -153,6 +157,12 @@ class Matrix:
         published, reference = found.get("published"), found.get("reference")
         if reference is not None:
             _check_who(path, "reference", reference, models)
+        ours = found.get("ours", [])
+        if not isinstance(ours, list) or any(name not in models for name in ours):
+            raise ConfigError(
+                f"{path}: ours = [...] names models of the file, without variants; expected some "
+                f"of {', '.join(models)}, found {ours!r}"
+            )
         cells: dict[str, Cell] = {}
         for run in found.get("runs", []):
             for cell in _cells(path, run, models, groups):
@@ -168,6 +178,7 @@ class Matrix:
             sets=sets,
             published=None if published is None else path.parent / str(published),
             reference=reference,
+            ours=tuple(ours),
         )
 
     def only(self, patterns: Sequence[str]) -> tuple[Cell, ...]:

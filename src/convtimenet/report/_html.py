@@ -52,6 +52,8 @@ table{border-collapse:collapse;font-size:.92rem;font-variant-numeric:tabular-num
 overflow-wrap:normal}
 th,td{text-align:left;padding:.3rem .9rem .3rem 0;border-bottom:1px solid var(--line);
 vertical-align:top}
+.many{font-size:.78rem}
+.many th,.many td{padding-right:.45rem}
 thead th{color:var(--soft);font-weight:600}
 .number{text-align:right;white-space:nowrap}
 th.number{white-space:normal}

@@ -1,34 +1,51 @@
 """The report on a matrix, as a Markdown page with pictures and as one HTML file.
 
-`summary` groups the result lines, `scores` and `costs` make the tables, `comparisons` the pictures
-(drawn by `pictures`, with the statistics of `ranks`); `document` writes Markdown and HTML.
+`summary` groups the result lines, `short` compares our models with each other one, `scores` and
+`costs` make the tables, `comparisons` the pictures (drawn by `pictures`, with the statistics of
+`ranks`); `document` writes Markdown and HTML.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from convtimenet.bench import lines
 from convtimenet.bench.matrix import Cell, Matrix
 from convtimenet.bench.report.comparisons import against_cost, over_sets
-from convtimenet.bench.report.costs import cost_table, small_series_table
+from convtimenet.bench.report.costs import cost_table, fit_table, small_series_table
 from convtimenet.bench.report.document import Facts, Part, Picture, Table, as_html, as_markdown
-from convtimenet.bench.report.published import Published, read_published
-from convtimenet.bench.report.scores import protocol_table, published_tables, score_tables
-from convtimenet.bench.report.summary import Grid, Line, Task, columns_of, tasks
-from convtimenet.errors import DataError
+from convtimenet.bench.report.published import read_published
+from convtimenet.bench.report.scores import (
+    protocol_table,
+    published_tables,
+    registered_table,
+    score_tables,
+)
+from convtimenet.bench.report.short import in_short
+from convtimenet.bench.report.summary import Results, Task, columns_of
 from convtimenet.files import whole_file
 from convtimenet.report._canvas import require_matplotlib
 from convtimenet.report._html import count
 
-__all__ = ["write_report"]
+__all__ = ["parts_of", "write_report"]
 
 Blocks = list[str | Table | Picture | Facts]
 _TASKS: tuple[tuple[Task, tuple[str, ...]], ...] = (
     ("forecasting", ("mse", "mae")),
     ("classification", ("accuracy",)),
 )
+_HEADINGS = {
+    "short": "In short",
+    "forecasting": "Forecasting",
+    "classification": "Classification",
+    "small": "Small series",
+    "published": "Comparison with published scores",
+    "ranks": "Mean ranks",
+    "cost": "Cost",
+    "protocols": "The paper's protocol",
+    "failed": "Failed",
+    "origin": "How this was measured",
+}
 
 
 def write_report(
@@ -60,72 +77,55 @@ def write_report(
         If matplotlib is not installed.
     """
     require_matplotlib()
-    every = lines.read(out)
-    keys = {cell.key for cell in cells}
-    found = {key: line for key, line in lines.by_key(every).items() if key in keys}
-    failed = {
-        key: str(line["error"])
-        for line in every
-        if "error" in line and (key := Cell(**line["cell"]).key) in keys and key not in found
-    }
-    if not found and not failed:
-        raise DataError(
-            f"expected results in {out}, found none for the {len(cells)} cells; run some first: "
-            f"convtimenet bench run {matrix.path}"
-        )
+    results = Results.read(matrix, cells, out)
+    command = f"convtimenet bench report {matrix.path.name}"
+    if out.resolve() != matrix.results.resolve():
+        command += f" --out {out.name}"
+    return _written(matrix, folder, parts_of([results], command))
+
+
+def parts_of(several: Sequence[Results], command: str) -> list[Part]:
+    """The parts of one page on the results of one or more matrices, written by `command`."""
+    blocks: dict[str, Blocks] = {anchor: [] for anchor in _HEADINGS}
+    blocks["short"] += in_short(several)
+    for results in several:
+        _add(blocks, results)
+        blocks["origin"].append(_origin(results, command))
+    return [Part(anchor, _HEADINGS[anchor], own) for anchor, own in blocks.items() if own]
+
+
+def _add(blocks: dict[str, Blocks], results: Results) -> None:
+    """Add the tables and pictures of one matrix."""
+    matrix, by_task = results.matrix, results.by_task()
     published = () if matrix.published is None else read_published(matrix.published)
-    parts = _parts(matrix, cells, found, failed, published)
-    parts.append(_foot(matrix, cells, out, found))
-    return _written(matrix, folder, parts)
-
-
-def _parts(
-    matrix: Matrix,
-    cells: Sequence[Cell],
-    found: Mapping[str, Line],
-    failed: Mapping[str, str],
-    published: Sequence[Published],
-) -> list[Part]:
-    parts: list[Part] = []
-    with_published: Blocks = []
-    ranks: Blocks = []
-    costs: Blocks = []
-    by_protocol: Blocks = []
-    by_task = tasks(matrix, cells, found)
     for task, scores in _TASKS:
         own = by_task.get(task, [])
-        columns = columns_of(matrix, own)
-        if protocols := protocol_table(columns, own, found, scores, task):
-            by_protocol.append(protocols)
-        grid = Grid.of(columns, own, found, failed)
+        protocols = protocol_table(columns_of(matrix, own), own, results.lines, scores, task)
+        if protocols:
+            blocks["protocols"].append(protocols)
+        grid = results.grid(own)
         if not grid.rows:
             continue
-        tables = score_tables(grid, scores, task)
-        parts.append(Part(task, task.capitalize(), [_told(task), *tables]))
-        with_published += published_tables(grid, scores, published)
-        ranks += over_sets(grid, scores[0], task)
-        costs += against_cost(matrix, grid, task)
-        costs.append(cost_table(grid, f"Cost of {task}"))
+        blocks[task] += [_told(task), *score_tables(grid, scores, task)]
+        blocks["published"] += published_tables(grid, scores, published)
+        if registered := registered_table(grid, scores, task):
+            blocks["published"].append(registered)
+        blocks["ranks"] += over_sets(grid, scores[0], task)
+        blocks["cost"] += against_cost(matrix, grid, task)
+        blocks["cost"] += [
+            cost_table(grid, f"Cost of {task}"),
+            fit_table(grid, f"{task.capitalize()}, CPU seconds of fit"),
+        ]
     if small := by_task.get("small series"):
-        grid = Grid.of(columns_of(matrix, small), small, found, failed)
+        grid = results.grid(small)
         groups = {name: str(own.get("group")) for name, own in matrix.sets.items()}
-        parts.append(Part("small", "Small series", [small_series_table(grid, groups)]))
-        costs.append(cost_table(grid, "Cost of small series"))
-    for anchor, heading, blocks in (
-        ("published", "Comparison with published scores", with_published),
-        ("ranks", "Mean ranks", ranks),
-        ("cost", "Cost", costs),
-        ("protocols", "The paper's protocol", by_protocol),
-    ):
-        if blocks:
-            parts.append(Part(anchor, heading, blocks))
-    if failed:
-        rows = [[key, f"failed: {error}"] for key, error in failed.items()]
-        table = Table(
-            caption="Cells without a result", columns=["Cell", "Result"], rows=rows, texts=2
+        blocks["small"].append(small_series_table(grid, groups))
+        blocks["cost"].append(cost_table(grid, "Cost of small series"))
+    if results.failed:
+        rows = [[key, f"failed: {error}"] for key, error in results.failed.items()]
+        blocks["failed"].append(
+            Table(caption="Cells without a result", columns=["Cell", "Result"], rows=rows, texts=2)
         )
-        parts.append(Part("failed", "Failed", [table]))
-    return parts
 
 
 def _told(task: str) -> str:
@@ -140,34 +140,35 @@ def _told(task: str) -> str:
     )
 
 
-def _foot(matrix: Matrix, cells: Sequence[Cell], out: Path, found: Mapping[str, Line]) -> Part:
+def _origin(results: Results, command: str) -> Facts:
     """How the numbers were measured."""
-    dates = sorted(str(line["date"]) for line in found.values())
+    matrix, lines = results.matrix, results.lines.values()
+    dates = sorted(str(line["date"]) for line in lines)
     versions: dict[str, dict[str, None]] = {}
-    for line in found.values():
+    for line in lines:
         for package, version in line["versions"].items():
             versions.setdefault(package, {})[version] = None
-    commits = _counts(str(line["commit"] or "unknown") for line in found.values())
+    commits = _counts(str(line["commit"] or "unknown") for line in lines)
     machines = _counts(
         f"{line['machine']['processor']}, {line['machine']['threads']} "
         f"thread{'' if line['machine']['threads'] == 1 else 's'} per cell"
-        for line in found.values()
+        for line in lines
     )
-    command = f"convtimenet bench report {matrix.path.name}"
-    if out.resolve() != matrix.results.resolve():
-        command += f" --out {out.name}"
-    shown = f"{len(found)} of {len(cells)}"
-    if len(cells) < len(matrix.cells):
-        shown += f"; {len(matrix.cells) - len(cells)} other cells of the matrix were not selected"
-    facts = {
-        "Cells with a result": shown,
-        "Measured": f"{dates[0]} to {dates[-1]}" if dates else "nothing",
-        "Versions": ", ".join(f"{name} {' and '.join(own)}" for name, own in versions.items()),
-        "Commits": commits,
-        "Machines": machines,
-        "This page": command,
-    }
-    return Part("origin", "How this was measured", [Facts(facts)])
+    shown = f"{len(results.lines)} of {len(results.cells)}"
+    if len(results.cells) < len(matrix.cells):
+        others = len(matrix.cells) - len(results.cells)
+        shown += f"; {others} other cells of the matrix were not selected"
+    return Facts(
+        {
+            "Matrix": matrix.path.name,
+            "Cells with a result": shown,
+            "Measured": f"{dates[0]} to {dates[-1]}" if dates else "nothing",
+            "Versions": ", ".join(f"{name} {' and '.join(own)}" for name, own in versions.items()),
+            "Commits": commits,
+            "Machines": machines,
+            "This page": command,
+        }
+    )
 
 
 def _counts(values: Iterable[str]) -> str:

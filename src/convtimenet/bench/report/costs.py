@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from convtimenet.bench.report.document import Table
-from convtimenet.bench.report.summary import Grid, Line, Result, Row
+from convtimenet.bench.report.summary import Column, Grid, Line, Result, Row
 
-__all__ = ["cost_table", "geometric_mean", "small_series_table"]
+__all__ = ["cost_table", "fit_table", "geometric_mean", "relative_mase", "small_series_table"]
 
 
 def cost_table(grid: Grid, caption: str) -> Table:
@@ -49,6 +49,29 @@ def cost_table(grid: Grid, caption: str) -> Table:
     )
 
 
+def fit_table(grid: Grid, caption: str) -> Table:
+    """CPU seconds of fit by row and model."""
+    rows = []
+    for row in grid.rows:
+        cells = []
+        for column in grid.columns:
+            if (result := grid.results.get((row, column))) is None:
+                cells.append("")
+            elif not result.lines:
+                cells.append(result.missing)
+            else:
+                cells.append(
+                    _seconds(statistics.fmean(line["cpu_seconds"]["fit"] for line in result.lines))
+                )
+        rows.append([row.label, *cells])
+    return Table(
+        caption=caption,
+        columns=["Set", *(column.title for column in grid.columns)],
+        rows=rows,
+        notes=["Means over seeds."],
+    )
+
+
 def small_series_table(grid: Grid, groups: Mapping[str, str]) -> Table:
     """Errors relative to the seasonal-naive forecast, by group; `groups` is by set."""
     by_group: dict[str, list[Row]] = {}
@@ -56,34 +79,42 @@ def small_series_table(grid: Grid, groups: Mapping[str, str]) -> Table:
         by_group.setdefault(groups[row.dataset], []).append(row)
     if len(by_group) > 1:
         by_group["All groups"] = list(grid.rows)
-    body = []
-    for group, rows in by_group.items():
-        for column in grid.columns:
-            named = [
-                result for row in rows if (result := grid.results.get((row, column))) is not None
-            ]
-            if not named:
-                continue
-            found = [ratio for ratio in map(_relative_mase, named) if ratio is not None]
-            if found:
-                better = sum(ratio < 1 for ratio in found) / len(found)
-                cells = [f"{geometric_mean(found):.3f}", f"{100 * better:.0f} %"]
-            else:
-                failed = any(result.failed for result in named)
-                cells = ["failed" if failed else "not run", ""]
-            of = "" if len(found) == len(named) else f" of {len(named)}"
-            body.append([group, column.title, *cells, f"{len(found)}{of}"])
+    body = [
+        [group, str(len(rows)), *(_in_group(grid, rows, column) for column in grid.columns)]
+        for group, rows in by_group.items()
+    ]
+    notes = [
+        "MASE divided by that of the seasonal-naive forecast on the same set and horizon, as a "
+        "geometric mean over them; below 1 is better than naive. In brackets: the share of sets "
+        "with less than 1, and the number of sets where it is smaller than the group's, because "
+        "sets without a MASE, or with a naive MASE of 0, are not included."
+    ]
+    for column in grid.columns:
+        own = [result for (_, one), result in grid.results.items() if one == column]
+        ran, named = sum(len(result.lines) for result in own), sum(one.named for one in own)
+        if ran < named:
+            notes.append(
+                f"{column.title}: {ran} of {named} cells have run; a set's MASE is the mean over "
+                "the seeds that have."
+            )
     return Table(
         caption="Relative MASE by group",
-        columns=["Group", "Model", "Relative MASE", "Better than naive", "Sets"],
+        columns=["Group", "Sets", *(column.title for column in grid.columns)],
         rows=body,
-        texts=2,
-        notes=[
-            "Relative MASE: the model's MASE divided by that of the seasonal-naive forecast on the "
-            "same set and horizon, as a geometric mean over them; below 1 is better than naive. "
-            "Sets without a MASE, or with a naive MASE of 0, are not included."
-        ],
+        notes=notes,
     )
+
+
+def _in_group(grid: Grid, rows: Sequence[Row], column: Column) -> str:
+    named = [result for row in rows if (result := grid.results.get((row, column))) is not None]
+    if missing := [result for result in named if not result.lines]:
+        return "failed" if any(result.failed for result in missing) else "not run"
+    found = [ratio for ratio in map(relative_mase, named) if ratio is not None]
+    if not found:
+        return ""
+    better = sum(ratio < 1 for ratio in found) / len(found)
+    kept = "" if len(found) == len(rows) else f"; {len(found)}"
+    return f"{geometric_mean(found):.3f} ({100 * better:.0f} %{kept})"
 
 
 def geometric_mean(values: Sequence[float] | np.ndarray) -> float:
@@ -93,7 +124,7 @@ def geometric_mean(values: Sequence[float] | np.ndarray) -> float:
     return math.exp(statistics.fmean(map(math.log, values)))
 
 
-def _relative_mase(result: Result) -> float | None:
+def relative_mase(result: Result) -> float | None:
     """MASE over the naive forecast's, seeds averaged first; None if undefined."""
     mean = result.mean("mase")
     naive = result.lines[0]["naive"].get("mase") if result.lines else None

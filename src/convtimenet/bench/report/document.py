@@ -11,6 +11,8 @@ from convtimenet.report._html import Section, card, escaped, figure, page
 
 __all__ = ["Facts", "Part", "Picture", "Table", "as_html", "as_markdown"]
 
+_MANY = 9
+"""Tables with more columns are set smaller."""
 _WHOLE = 26
 """Longest row heading, in letters, that is kept on one line."""
 
@@ -62,8 +64,9 @@ class Table:
                 text = f"<strong>{text}</strong>" if (i, j) in self.bold else text
                 body += f"<td{kinds[j]}>{text}</td>"
             body += "</tr>"
+        many = ' class="many"' if len(self.columns) > _MANY else ""
         table = (
-            f'<table aria-label="{escaped(self.caption)}"><thead><tr>{head}</tr></thead>'
+            f'<table{many} aria-label="{escaped(self.caption)}"><thead><tr>{head}</tr></thead>'
             f"<tbody>{body}</tbody></table>"
         )
         notes = "".join(f'<p class="soft">{escaped(note)}</p>' for note in self.notes)

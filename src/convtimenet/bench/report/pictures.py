@@ -118,7 +118,8 @@ def _name_dots(axes: Axes, x: np.ndarray, y: np.ndarray, names: Sequence[str]) -
         for across, up, ha, va in sides:
             text = axes.annotate(
                 short(name, _LETTERS), (x[i], y[i]), (across, up), textcoords="offset points",
-                ha=ha, va=va, fontsize=8.5,
+                ha=ha, va=va, fontsize=8.5, zorder=1.5,  # above the grid, below the dots
+                bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
             )  # fmt: skip
             box = text.get_window_extent()
             edges = (box.x0, box.y0, box.x1, box.y1)

@@ -22,9 +22,17 @@ from convtimenet.bench.report.summary import (
     best,
     complete,
 )
+from convtimenet.datasets.published import published
 from convtimenet.report._html import count
 
-__all__ = ["protocol_table", "published_tables", "score_tables"]
+__all__ = [
+    "mean_text",
+    "over",
+    "protocol_table",
+    "published_tables",
+    "registered_table",
+    "score_tables",
+]
 
 _LETTERS = "ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖʳˢᵗᵘᵛʷˣʸᶻ"
 _DIGITS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -99,6 +107,36 @@ def published_tables(
     return [*tables[:-1], replace(tables[-1], notes=[*notes, *_heads(grid)[1]])]
 
 
+def registered_table(grid: Grid, scores: Sequence[str], task: str) -> Table | None:
+    """The scores that the registry of data sets knows for rows of the grid; None without any."""
+    rows = [
+        [
+            row.label,
+            other.model,
+            other.counted,
+            other.source,
+            *(_as_published(other.scores[score]) for score in scores),
+        ]
+        for row in grid.rows
+        for other in published(row.dataset, row.horizon)
+    ]
+    if not rows:
+        return None
+    names = [SCORES[score][0] for score in scores]
+    return Table(
+        caption=f"{task.capitalize()}: single published scores",
+        columns=["Set", "Model", "Computed on", "Source", *(n[0].upper() + n[1:] for n in names)],
+        rows=rows,
+        texts=4,
+    )
+
+
+def _as_published(value: float) -> str:
+    """All digits, at least three behind the point."""
+    text = f"{value:.3f}"
+    return text if float(text) == value else f"{value:g}"
+
+
 def _means_note(places: Sequence[Place]) -> str:
     """The note that says which horizons the means are over."""
     sets: dict[tuple[int, ...], dict[str, None]] = {}
@@ -115,14 +153,14 @@ def _published(
     """The table, and the indices of the sources that it uses."""
     places = _places(grid, score, published)
     ours = [
-        [_over(grid, dataset, horizons, column, score) for column in grid.columns]
+        [over(grid, dataset, horizons, column, score) for column in grid.columns]
         for dataset, horizons in places
     ]
     figures = [
         [other.scores.get(score, {}).get(place, math.nan) for other in published]
         for place in places
     ]
-    kept = [j for j in range(len(grid.columns)) if np.isfinite([row[j] for row in ours]).any()]
+    kept = [j for j in range(len(grid.columns)) if any(isinstance(row[j], float) for row in ours)]
     others = [j for j in range(len(published)) if np.isfinite([row[j] for row in figures]).any()]
     if not kept or not places:
         return None, set()
@@ -135,7 +173,7 @@ def _published(
     rows = [
         [
             _place_label(dataset, horizons),
-            *(_number_or_empty(own[j]) for j in kept),
+            *(mean_text(own[j]) for j in kept),
             *(_number_or_empty(other[j]) for j in others),
         ]
         for (dataset, horizons), own, other in zip(places, ours, figures, strict=True)
@@ -202,7 +240,7 @@ def _shown(result: Result | None, score: str) -> str:
     if result is None:
         return ""
     if not result.lines:
-        return "failed" if result.failed else "not run"
+        return result.missing
     if not math.isfinite(mean := result.mean(score)):
         return "not finite"
     text, sd, ran = f"{mean:.3f}", result.sd(score), len(result.lines)
@@ -270,17 +308,29 @@ def _places(grid: Grid, score: str, published: Sequence[Published]) -> list[Plac
     return list(dict.fromkeys([*several, *sorted(found, key=lambda place: len(place[1]) < 2)]))
 
 
-def _over(grid: Grid, dataset: str, horizons: tuple[int, ...], column: Column, score: str) -> float:
-    """Mean over horizons; NaN if one of them has no result."""
+def over(
+    grid: Grid, dataset: str, horizons: tuple[int, ...], column: Column, score: str
+) -> float | str:
+    """Mean over horizons, () for none; without a result for each of them, what to show instead."""
     places: Iterable[Row] = (Row(dataset, horizon) for horizon in horizons or (None,))
     found = [grid.results.get((row, column)) for row in places]
-    return float(np.mean([math.nan if one is None else one.mean(score) for one in found]))
+    if missing := [one for one in found if one is not None and not one.lines]:
+        return max((one.missing for one in missing), key="failed".__eq__)
+    if any(one is None for one in found):
+        return ""
+    mean = float(np.mean([one.mean(score) for one in found if one is not None]))
+    return mean if math.isfinite(mean) else "not finite"
 
 
 def _place_label(dataset: str, horizons: tuple[int, ...]) -> str:
     if len(horizons) > 1:
         return f"{dataset}, mean of {len(horizons)}"
     return Row(dataset, horizons[0] if horizons else None).label
+
+
+def mean_text(mean: float | str) -> str:
+    """A mean of `over` in a table."""
+    return mean if isinstance(mean, str) else f"{mean:.3f}"
 
 
 def _number_or_empty(value: float) -> str:

@@ -5,16 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from convtimenet.bench.lines import by_key
+from convtimenet.bench.lines import read as read_lines
 from convtimenet.bench.matrix import Cell, Matrix
 from convtimenet.config import Protocol
+from convtimenet.errors import DataError
 
 __all__ = [
-    "SCORES", "Column", "Grid", "Line", "Result", "Row", "Task", "best", "columns_of", "complete",
-    "tasks",
+    "SCORES", "Column", "Grid", "Line", "Result", "Results", "Row", "Task", "best", "columns_of",
+    "complete", "tasks",
 ]  # fmt: skip
 
 Task = Literal["forecasting", "classification", "small series"]
@@ -96,6 +100,11 @@ class Result:
         """CPU seconds of fit and predict, averaged over seeds."""
         return float(np.mean([sum(line["cpu_seconds"].values()) for line in self.lines]))
 
+    @property
+    def missing(self) -> str:
+        """What a table shows instead of a score if no seed has a result."""
+        return "failed" if self.failed else "not run"
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -159,6 +168,59 @@ class Grid:
             ],
             dtype=float,
         ).reshape(len(self.rows), len(self.columns))
+
+
+@dataclass(frozen=True)
+class Results:
+    """What has been measured of some cells of a matrix.
+
+    Attributes
+    ----------
+    out
+        The JSON Lines file.
+    lines, failed
+        The newest line of each cell that has scores, and the errors of the others, by cell key.
+    """
+
+    matrix: Matrix
+    cells: Sequence[Cell]
+    out: Path
+    lines: Mapping[str, Line]
+    failed: Mapping[str, str]
+
+    @classmethod
+    def read(cls, matrix: Matrix, cells: Sequence[Cell], out: Path) -> Results:
+        """Read the JSON Lines file.
+
+        Raises
+        ------
+        ConfigError
+            If it cannot be read.
+        DataError
+            If it has no result or error for any of the cells.
+        """
+        every = read_lines(out)
+        keys = {cell.key for cell in cells}
+        found = {key: line for key, line in by_key(every).items() if key in keys}
+        failed = {
+            key: str(line["error"])
+            for line in every
+            if "error" in line and (key := Cell(**line["cell"]).key) in keys and key not in found
+        }
+        if not found and not failed:
+            raise DataError(
+                f"expected results in {out}, found none for the {len(cells)} cells; run some "
+                f"first: convtimenet bench run {matrix.path}"
+            )
+        return cls(matrix, cells, out, found, failed)
+
+    def by_task(self) -> dict[Task, list[Cell]]:
+        """The cells of each task."""
+        return tasks(self.matrix, self.cells, self.lines)
+
+    def grid(self, cells: Sequence[Cell]) -> Grid:
+        """The results of cells of one task, under the honest protocol."""
+        return Grid.of(columns_of(self.matrix, cells), cells, self.lines, self.failed)
 
 
 def tasks(
