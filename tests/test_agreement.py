@@ -910,7 +910,8 @@ def test_the_time_column_of_training_is_taken_where_others_hold_dates():
 def test_a_rolled_horizon_reads_its_own_covariates():
     """Kills the mutant that reads covariates at offset 0: beyond the trained horizon a forecast is
     that of a table that goes on with the forecast before it."""
-    model = forecaster(futr_exog="promo", calendar=["hour"]).fit(series())
+    settings = {**forecaster().model, "linear": False}
+    model = forecaster(futr_exog="promo", calendar=["hour"], model=settings).fit(series())
     rows = plan(series(), 8, promo=[0, 0, 0, 0, 1, 1, 0, 1.0])
     found = model.predict(future=rows, h=8)
     first = model.predict(future=rows.head(4), h=4)

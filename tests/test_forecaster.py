@@ -166,7 +166,8 @@ class TestFit:
         assert not np.array_equal(plain.predict(), again.predict())
 
     def test_a_time_limit_leaves_no_refit_and_says_so(self):
-        model = forecaster(training={"refit": True}, time_limit=1e-9).fit(waves())
+        model = TINY | {"linear": False}
+        model = forecaster(training={"refit": True}, time_limit=1e-9, model=model).fit(waves())
         assert not model.history_.refitted
         assert model.notices_ == ("the time limit left no time to train again on all data",)
 
@@ -193,7 +194,7 @@ class TestFit:
             unfitted.predict()
 
     def test_divergence_is_an_error_and_no_model(self):
-        model = forecaster(lr=1e30)
+        model = forecaster(lr=1e30, model=TINY | {"linear": False})
         with pytest.raises(TrainingError, match="use an lr below"):
             model.fit(waves())
         with pytest.raises(NotFittedError):
@@ -365,7 +366,7 @@ class TestPredictRefuses:
 
 
 def test_the_automatic_context_follows_the_length_of_the_table():
-    assert forecaster().fit(waves(120)).network_.config.context_length == 15
+    assert forecaster().fit(waves(120)).network_.config.context_length == 58
     table = Table(
         times=np.arange(400),
         values=waves(400),
@@ -373,7 +374,7 @@ def test_the_automatic_context_follows_the_length_of_the_table():
         time_name="t",
         frequency=Frequency.parse("1"),
     )
-    assert forecaster().fit(table).network_.config.context_length == 50
+    assert forecaster().fit(table).network_.config.context_length == (400 - 4) // 2
 
 
 SMALL_NET = {"d_model": 8, "d_ff": 16, "kernel_sizes": (3, 5)}

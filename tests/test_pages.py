@@ -17,7 +17,6 @@ from pages import Block, blocks, run, same
 from convtimenet import ConvTimeNetForecaster
 from convtimenet.cli.main import main
 from convtimenet.estimators import presets
-from convtimenet.estimators.forecasting import forecaster
 
 ROOT = Path(__file__).resolve().parents[1]
 TUTORIALS = sorted((ROOT / "docs" / "tutorials").glob("*.md"))
@@ -77,13 +76,13 @@ def daily(n, shops=("a", "b")):
 def test_readme(tmp_path, monkeypatch):
     """With small data and few epochs, all else as the page has it."""
     monkeypatch.chdir(tmp_path)
-    usual = forecaster.auto_forecast
+    usual = presets.auto_forecast
 
     def quick(*given):
         preset = usual(*given)
         return replace(preset, train=preset.train | {"epochs": 1})
 
-    monkeypatch.setattr(forecaster, "auto_forecast", quick)
+    monkeypatch.setattr(presets, "auto_forecast", quick)
     monkeypatch.setitem(presets.CLASSIFY_TRAIN, "epochs", 2)
     long = daily(220)
     long[long["unique_id"] == "a"].to_csv("sales.csv", columns=["ds", "y"], index=False)

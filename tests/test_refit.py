@@ -114,7 +114,9 @@ class TestSecondTraining:
         values = waves()
         changed = values.copy()
         changed[84:] += np.linspace(0, 5, 16)[:, None]
-        one, two = (forecaster(n_epochs=1).fit(v) for v in (values, changed))
+        one, two = (
+            forecaster(n_epochs=1, model=TINY | {"linear": False}).fit(v) for v in (values, changed)
+        )
         context = values[:60]
         assert one.scored_ is not None
         assert two.scored_ is not None

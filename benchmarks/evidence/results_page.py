@@ -185,9 +185,14 @@ def two(value: float) -> str:
     return f"{float(f'{value:.2g}'):g}"
 
 
+def in_rows(grid: Grid, column: Column) -> list[Row]:
+    """The rows in which a model has a result."""
+    return [row for row in grid.rows if (row, column) in grid.results]
+
+
 def in_column(grid: Grid, column: Column) -> list[Result]:
     """The results of a model, without the rows that the matrix does not name for it."""
-    return [grid.results[row, column] for row in grid.rows if (row, column) in grid.results]
+    return [grid.results[row, column] for row in in_rows(grid, column)]
 
 
 def mean_accuracy(grid: Grid, column: Column) -> float | None:
@@ -200,19 +205,22 @@ def mean_accuracy(grid: Grid, column: Column) -> float | None:
 
 def losses(forecasts: Grid, classes: Grid, ours: Sequence[str]) -> str:
     """Which of the others are better than ours, where."""
-    [own] = [column for column in forecasts.columns if column.model == COMPACT[0]]
-    better = []
-    for column in (c for name in COMPACT[1:] for c in forecasts.columns if c.model == name):
-        worse = []
-        for name, horizons in horizons_of(forecasts).items():
-            mine = over(forecasts, name, horizons, own, "mse")
-            other = over(forecasts, name, horizons, column, "mse")
-            if isinstance(mine, float) and isinstance(other, float) and clear(mine, other):
-                worse.append(name)
-        if worse:
-            better.append(f"{column.title} ({', '.join(worse)})")
-    text = f"Where {own.title} loses: its mean MSE is above that of "
-    text += listed(better or ["none of these"])
+    told = []
+    for own in (column for column in forecasts.columns if column.model == COMPACT[0]):
+        better = []
+        for column in (c for name in COMPACT[1:] for c in forecasts.columns if c.model == name):
+            worse = []
+            for name, horizons in horizons_of(forecasts).items():
+                mine = over(forecasts, name, horizons, own, "mse")
+                other = over(forecasts, name, horizons, column, "mse")
+                if isinstance(mine, float) and isinstance(other, float) and clear(mine, other):
+                    worse.append(name)
+            if worse:
+                better.append(f"{column.title} ({', '.join(worse)})")
+        told.append(
+            f"the mean MSE of {own.title} is above that of {listed(better or ['none of these'])}"
+        )
+    text = f"Where ours lose: {'; '.join(told)}"
     for column in (column for column in classes.columns if column.model in ours):
         mean = mean_accuracy(classes, column)
         if mean is None:
@@ -236,15 +244,18 @@ def clear(one: float, other: float) -> bool:
 def small_told(results: Results) -> str:
     """Ours beside the others on small series."""
     found = duels(grid_of(results, "small series"), results.matrix.ours, "small series")
-    each = [
-        f"{abs(duel.difference):.1f} % {'above' if duel.difference > 0 else 'below'} that of "
-        f"{duel.peer.title} (better in {duel.ahead} of {duel.rows})"
-        for duel in found
-        if duel.rows == duel.named
-    ]
+    told = []
+    for own in dict.fromkeys(duel.ours for duel in found):
+        each = [
+            f"{abs(duel.difference):.1f} % {'above' if duel.difference > 0 else 'below'} that of "
+            f"{duel.peer.title} (better in {duel.ahead} of {duel.rows})"
+            for duel in found
+            if duel.ours == own and duel.rows == duel.named
+        ]
+        told.append(f"{own.title} {listed(each or ['not known yet'])}")
     return (
-        f"On small series (single series and panels, three cut-offs each) the MASE of "
-        f"{found[0].ours.title} is on average {listed(each or ['not known yet'])}."
+        "On small series (single series and panels, three cut-offs each) the MASE is on average, "
+        f"for {'; for '.join(told)}."
     )
 
 
@@ -260,28 +271,30 @@ def markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def notes(results: Results) -> dict[str, str]:
     """What the tables do not say at a glance."""
     forecasts, classes = grid_of(results, "forecasting"), grid_of(results, "classification")
-    [own] = [column for column in forecasts.columns if column.model == COMPACT[0]]
+    owns = [column for column in forecasts.columns if column.model == COMPACT[0]]
     [naive] = [column for column in forecasts.columns if column.model == "naive"]
-    worse = [
-        row.label
-        for row in forecasts.rows
-        if (mine := mean(forecasts, row, own, "mse")) > mean(forecasts, row, naive, "mse")
-        and math.isfinite(mine)
-    ]
-    found = {}
-    if worse:
-        found[f"{naive.title} has a lower MSE than {own.title}"] = ", ".join(worse)
-    spreads = [
-        (100 * sd / forecasts.results[row, own].mean("mse"), row.label)
-        for row in forecasts.rows
-        if (sd := forecasts.results[row, own].sd("mse")) is not None
-    ]
-    if spreads:
-        told = ", ".join(f"{label} {share:.1f} %" for share, label in sorted(spreads, reverse=True))
-        found[f"Standard deviation of {own.title}'s MSE over seeds, of the mean"] = told
-    single = [row.label for row in forecasts.rows if len(forecasts.results[row, own].lines) == 1]
-    if single:
-        found[f"{own.title} has one seed only"] = ", ".join(single)
+    found: dict[str, str] = {}
+    for own in owns:
+        rows = {row: forecasts.results[row, own] for row in in_rows(forecasts, own)}
+        worse = [
+            row.label
+            for row, result in rows.items()
+            if result.mean("mse") > mean(forecasts, row, naive, "mse")
+        ]
+        if worse:
+            found[f"{naive.title} has a lower MSE than {own.title}"] = ", ".join(worse)
+        spreads = [
+            (100 * sd / result.mean("mse"), row.label)
+            for row, result in rows.items()
+            if (sd := result.sd("mse")) is not None
+        ]
+        if spreads:
+            several = sorted(spreads, reverse=True)
+            told = ", ".join(f"{label} {share:.1f} %" for share, label in several)
+            found[f"Standard deviation of {own.title}'s MSE over seeds, of the mean"] = told
+        single = [row.label for row, result in rows.items() if len(result.lines) == 1]
+        if single:
+            found[f"{own.title} has one seed only"] = ", ".join(single)
     if near := chance(classes, results.matrix.ours):
         found[
             "Sets on which none of our classifiers is two standard errors above the largest class, "

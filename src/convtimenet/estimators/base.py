@@ -156,20 +156,19 @@ class ConvTimeNetEstimator(NamedParameters):
             network, history = self._train_network(
                 config, train_config, examples, valid, device, resume, stop, "choose"
             )
-        notes = history.notes
         if history.best_epoch:
             fused = fuse(network, train_config.precision)
-            for name in [n for n in vars(self) if n.endswith("_") and not n.startswith("_")]:
+            for name in [n for n in vars(self) if n.endswith("_") and n[0] != "_"]:
                 delattr(self, name)
             vars(self).update(fitted)
             self.network_, self.train_config_, self.history_ = network, train_config, history
             self.fused_ = fused
-            self.notices_ = (*read_notices, *notices, *notes)
+            self.notices_ = (*read_notices, *notices, *history.notes)
             self.n_examples_ = {
                 "fitted": len(examples),
                 "held_back": 0 if valid is None else len(valid),
             }
-            for note in notes:
+            for note in history.notes:
                 log.warning(note)
         if stop.signal:
             self._stop(stop, history, train_config, resume)
@@ -253,10 +252,9 @@ class ConvTimeNetEstimator(NamedParameters):
         in the folder `resume`."""
         checkpoints = None
         if resume is not None:
-            # settings that change neither weights nor history may differ when resuming
-            settings = train_config.to_dict()
-            for name in ("checkpoint_seconds", "memory_budget", "device"):
-                del settings[name]
+            # these change neither weights nor history and may differ when resuming
+            free = ("checkpoint_seconds", "memory_budget", "device")
+            settings = {k: v for k, v in train_config.to_dict().items() if k not in free}
             run = {
                 "estimator": type(self).__name__,
                 "device": device.type,
@@ -271,6 +269,8 @@ class ConvTimeNetEstimator(NamedParameters):
             network = cast(ConvTimeNet, self._new_network(config))
         if start is not None:
             network.load_state_dict(start)
+        elif phase == "refit" and hasattr(network, "granted"):
+            network.granted.copy_(self.network_.granted)
         history = train(
             network.to(device),
             examples,

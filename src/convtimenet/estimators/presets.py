@@ -214,7 +214,7 @@ def fast_forecast(
 
 
 def contexts_for(rows: int, horizon: int) -> list[int]:
-    """Contexts to choose from for series of that many training rows, shortest first.
+    """Contexts to choose from for series of that many rows, shortest first.
 
     For short series one, as long as leaves as many windows as steps of the context: what is old
     can be discounted, what is not read cannot be used.

@@ -30,6 +30,8 @@ def second_config(
         epochs = max(1, round(wanted / steps * history.best_epoch * ratio))
         epochs = min(epochs, 2 * config.epochs)
         again = replace(again, epochs=epochs, lr=config.lr * (1 if few else CONTINUED_RATE))
+    if not history.granted:  # what the blocks add does not count
+        again = replace(again, epochs=1)
     needed = history.seconds * again.epochs / len(history.epochs) / ratio
     if config.time_limit is not None and history.seconds + needed > config.time_limit:
         return None, "the time limit left no time to train again on all data"

@@ -219,6 +219,8 @@ class ConvTimeNet(nn.Module):
         if self.linear is not None:  # training starts from the linear forecast
             nn.init.zeros_(self.head.project.weight)
             nn.init.zeros_(self.head.project.bias)
+            self.granted = nn.Buffer(torch.ones(()))
+            """Share of the head's forecast that is added to the linear one."""
         self.recompute = False
         """Activation checkpointing in training: keep only the tokens between blocks."""
         # shape of the outputs per input: forecasts unfold the channels again, classes do not
@@ -245,7 +247,7 @@ class ConvTimeNet(nn.Module):
         if self.config.quantiles:
             y, spread = median_and_spread(y, self.config.quantiles.index(0.5))
         if self.linear is not None:
-            y = y + self.linear(x)
+            y = torch.addcmul(self.linear(x), y, self.granted)
         if self.revin is not None and statistics is not None:
             y = self.revin.inverse(y, statistics)
             # scale only: a learned affine weight may be negative and would reverse the order
@@ -277,7 +279,8 @@ class ConvTimeNet(nn.Module):
 
 def count_parameters(model: nn.Module) -> int:
     """Number of parameters, trained or solved for."""
-    return sum(p.numel() for p in model.parameters())
+    solved = [p for m in model.modules() if isinstance(m, LinearStream) for p in m.parameters()]
+    return sum(p.numel() for p in [*solved, *(p for p in model.parameters() if p.requires_grad)])
 
 
 def deformation(

@@ -105,7 +105,7 @@ def _facts(description: dict[str, Any], examples: str) -> dict[str, str]:
         facts[f"validation {examples}"] = f"{counted['held_back']:,}"
     history, parameters = description["history"], description["parameters"]
     how = f"{len(history['epochs'])} epochs"
-    if not model["kernel_sizes"]:
+    if not model.get("kernel_sizes", True):
         how = str(history["stopped"])
         facts["quality"] = str(parameters["quality"])
     facts["protocol"] = f"{train['protocol']}, seed {train['seed']}, {how}"

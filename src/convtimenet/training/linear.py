@@ -256,22 +256,11 @@ class _Centred:
         return {one: start + vectors @ (left / (values + one)) for one in penalties}
 
 
-class _Both(nn.Module):
-    """Outputs (B, 2, C, H) of two networks."""
-
-    def __init__(self, first: nn.Module, second: nn.Module):
-        super().__init__()
-        self.first, self.second = first, second
-
-    def forward(self, *inputs: Any) -> Tensor:
-        return torch.stack([self.first(*inputs), self.second(*inputs)], dim=1)
-
-
 def granted(
     network: ConvTimeNet, valid: Examples, config: TrainConfig, device: torch.device
 ) -> float:
-    """Scale what the trained blocks add to the linear stream, in place, by the share from 0 to 1
-    with the smallest loss on the validation split; returns the share.
+    """Set the share of the head's forecast that is added to the linear one, from 0 to 1, to that
+    with the smallest loss on the validation split; returns it.
 
     It is 0 unless the gain exceeds its standard error, as if only windows that do not overlap told
     anything new: a network that learnt nothing of use forecasts as its stream does. Quantile heads
@@ -279,35 +268,43 @@ def granted(
     """
     if network.linear is None or network.config.quantiles:
         return 1.0
-    alone = copy.deepcopy(network)
-    nn.init.zeros_(alone.head.project.weight)
-    nn.init.zeros_(alone.head.project.bias)
     loss = loss_of(network.config, config)
-    shares = torch.linspace(0, 1, _SHARES + 1, device=device)
-    parts = []  # (shares, windows, channels)
+    shares = torch.linspace(0, 1, _SHARES + 1)
+    both = _Both(fuse(network))
+    parts = []  # (shares, windows and channels)
     with autocast(device, config):
-        both = _Both(fuse(network), fuse(alone))
         for output, batch in outputs(both, valid, config.batch_size, device):
             whole, stream = output.unbind(1)
             weight = torch.ones_like(batch.y) if batch.weight is None else batch.weight
             count = weight.sum(-1)
             errors = [
-                loss.values(torch.lerp(stream, whole, share), batch.y, reduction="none") * weight
+                loss.values(torch.lerp(stream, whole, float(share)), batch.y, reduction="none")
                 for share in shares
             ]
-            means = torch.stack([one.sum(-1) / count.clamp(min=1) for one in errors])
-            parts.append(means[:, count > 0].double().cpu())
-    means = torch.cat(parts, dim=1)  # (shares, n)
+            means = torch.stack([(e * weight).sum(-1) / count.clamp(min=1) for e in errors])
+            parts.append(means[:, count > 0].cpu().double())
+    means = torch.cat(parts, dim=1)
     best = int(means.mean(1).argmin())
     gain = means[0] - means[best]
     apart = gain.numel() / network.config.outputs
     if apart < 2 or float(gain.mean()) <= float(gain.std()) / apart**0.5:
         best = 0
     share = float(shares[best])
-    with torch.no_grad():
-        network.head.project.weight.mul_(share)
-        network.head.project.bias.mul_(share)
+    network.granted.fill_(share)
     return share
+
+
+class _Both(nn.Module):
+    """Forecasts (B, 2, C, H) of a fused network: all of the head's share, and none."""
+
+    def __init__(self, network: ConvTimeNet):
+        super().__init__()
+        self.whole, self.stream = network, copy.deepcopy(network)
+        self.whole.granted.fill_(1.0)
+        self.stream.granted.fill_(0.0)
+
+    def forward(self, *inputs: Any) -> Tensor:
+        return torch.stack([self.whole(*inputs), self.stream(*inputs)], dim=1)
 
 
 def _smoothing_maps(

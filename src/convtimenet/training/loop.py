@@ -108,7 +108,13 @@ def train(
         if not run.resumed():
             run.all_epochs(verbose, label)
     if valid is not None and run.history.best_epoch and isinstance(model, ConvTimeNet):
-        run.history.granted = granted(model, valid, config, device)
+        history = run.history
+        history.granted = granted(model, valid, config, device)
+        if not history.granted and model.config.covariates:
+            history.notes.append(
+                "on the validation split the trained network is no better than the linear stream "
+                "alone, which gives the forecasts and reads no covariates"
+            )
     model.eval()
     return run.history
 

@@ -29,7 +29,7 @@ class Series:
     Attributes
     ----------
     values
-        (T,) float64, gaps inside a series filled by interpolation.
+        (T,) float64, gaps inside a series filled by interpolation, 0 in rows of no window.
     whole
         (T,) whether the value is known or filled: between the first and the last known one.
     """
@@ -100,21 +100,20 @@ def series_of(windows: Windows) -> list[Series]:
     """The channels of the rows that windows lie in. Nothing outside those rows is read."""
     values = windows.values.cpu().double().numpy()
     K = windows.context_length + windows.horizon
-    runs = _runs(windows.starts.cpu().numpy())
-    if windows.mask is None:
-        everywhere = np.ones(values.shape[1], dtype=bool)
-        return [Series(one, everywhere) for one in values]
-    known = windows.mask.cpu().numpy()
+    runs = list(zip(*_runs(windows.starts.cpu().numpy()), strict=True))
+    read = np.zeros(values.shape[1], dtype=bool)
+    for first, last in runs:
+        read[first : last + K] = True
+    known = read & (True if windows.mask is None else windows.mask.cpu().numpy())
     found = []
-    for one, seen in zip(values, known, strict=True):
-        filled, whole = one.copy(), np.zeros(len(one), dtype=bool)
-        for first, last in zip(*runs, strict=True):
+    for one, seen in zip(values, np.broadcast_to(known, values.shape), strict=True):
+        filled, whole = np.where(seen, one, 0.0), seen.copy()
+        for first, last in runs if windows.mask is not None else ():
             rows = np.flatnonzero(seen[first : last + K]) + first
-            if not len(rows):
-                continue
-            inner = np.arange(rows[0], rows[-1] + 1)
-            filled[inner] = np.interp(inner, rows, one[rows])
-            whole[inner] = True
+            if len(rows):
+                inner = np.arange(rows[0], rows[-1] + 1)
+                filled[inner] = np.interp(inner, rows, one[rows])
+                whole[inner] = True
         found.append(Series(filled, whole))
     return found
 

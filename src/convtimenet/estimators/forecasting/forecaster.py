@@ -376,9 +376,11 @@ class ConvTimeNetForecaster(RetrainedForecaster):
     def _model_config(self, preset: Preset, channels: int) -> ModelConfig:
         context = preset.context_length if self.input_size is None else self.input_size
         assert context is not None
-        config = ModelConfig.forecasting(
-            context_length=context, horizon=self.h, **self._model_settings(preset.model)
-        )
+        settings = self._model_settings(preset.model)
+        if settings.get("revin") is False or settings.get("revin_affine_channels"):
+            # the linear stream needs RevIN, without weights of its own
+            settings["linear"] = self._settings("model").get("linear", False)
+        config = ModelConfig.forecasting(context_length=context, horizon=self.h, **settings)
         if config.revin_affine_channels not in (0, channels):
             raise ConfigError(
                 f"revin_affine_channels is {config.revin_affine_channels}, the table has "
