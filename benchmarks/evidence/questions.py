@@ -152,9 +152,12 @@ def compared(matrix: Matrix, comparison: Comparison, found: Mapping[str, Line]) 
     shown_in = {who: found for who, found in by_other.items() if found}
     if not shown_in:
         return [table]
+    measured = [place for place in places if any(place in found for found in shown_in.values())]
     picture = Picture(
         name=comparison.name,
-        svg=forest(shown_in, places, names, f"difference to {names[comparison.reference]}, {unit}"),
+        svg=forest(
+            shown_in, measured, names, f"difference to {names[comparison.reference]}, {unit}"
+        ),
         heading=f"{comparison.title}: differences",
         caption=f"Differences to {names[comparison.reference]} with 95 % intervals over seeds.",
         alt=f"Differences of {', '.join(names[who] for who in shown_in)} by set",
