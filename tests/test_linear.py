@@ -24,7 +24,14 @@ from convtimenet.estimators.presets import FEWEST_HORIZONS, contexts_for
 from convtimenet.export import export
 from convtimenet.network.linear import LinearNetwork
 from convtimenet.training.classical import Smoothing, repeated, smoothed, smoothings
-from convtimenet.training.linear import PENALTIES, best_start, granted, solve_linear
+from convtimenet.training.linear import (
+    PENALTIES,
+    _Search,
+    best_start,
+    granted,
+    solve_linear,
+    views,
+)
 from convtimenet.training.sliding import series_of, sums_over
 
 CPU = torch.device("cpu")
@@ -184,7 +191,7 @@ class TestSolution:
         values = waves(80, 2)
         windows = windows_of(values, 8, 3)
         net = network(8, 3, season=6)
-        start = solve_linear(net.linear, net.embedding, windows, 6)
+        (start,) = solve_linear(net.linear, net.embedding, windows, 6)
         assert start.penalty in (*PENALTIES, np.inf)
         batch = windows.batch(torch.arange(len(windows)))
         x, y = batch.x.numpy(), batch.y.numpy()
@@ -203,7 +210,8 @@ class TestSolution:
         for t in range(3, len(x)):
             x[t] = 0.6 * x[t - 1] - 0.5 * x[t - 3] + rng.normal()
         net = network(16, 1)
-        start = solve_linear(net.linear, net.embedding, windows_of(x[None], 16, 1), 1)
+        windows = windows_of(x[None], 16, 1)
+        (start,) = solve_linear(net.linear, net.embedding, windows, 8)  # two seasons: one view
         assert start.penalty < 1e3
         wanted = np.zeros(16)
         wanted[[-1, -3]] = 0.6, -0.5
@@ -235,17 +243,38 @@ class TestSolution:
         windows = windows_of(x[None], 60, 4)
         assert best_start(windows, 1, [5, 60]).context == 60
 
+    def test_the_map_is_the_mean_of_those_of_its_views(self):
+        """Each solved by itself on the same windows, and read from the raw values."""
+        assert views(40, 6) == [12, 24, 40]
+        assert views(400, 12) == [100, 200, 400]
+        assert views(10, 12) == [10]
+        values = waves(200, 2)
+        windows = windows_of(values, 40, 3)
+        net = network(40, 3, season=6)
+        solve_linear(net.linear, net.embedding, windows, 6)
+        x = torch.from_numpy(values[None, :, 50:90]).float()
+        parts = []
+        for L in views(40, 6):
+            alone = network(L, 3)
+            later = Windows(windows.values, windows.starts + 40 - L, L, 3)
+            search = _Search(later, 6, False)
+            found = search.solution(search.best(L))
+            alone.linear.weight.data = torch.from_numpy(found.T).float()
+            parts.append(alone(x[..., -L:]))
+        assert torch.allclose(net(x), torch.stack(parts).mean(0), atol=1e-4)
+
     def test_a_single_window(self):
         net = network(6, 2)
-        start = solve_linear(net.linear, net.embedding, windows_of(waves(8), 6, 2), 3)
-        assert np.isinf(start.penalty)
+        for start in solve_linear(net.linear, net.embedding, windows_of(waves(8), 6, 2), 3):
+            assert np.isinf(start.penalty)
         assert torch.isfinite(net.linear.weight).all()
 
     def test_no_known_value(self):
         known = np.zeros((1, 30), dtype=bool)
         net = network(6, 2)
         solve_linear(net.linear, net.embedding, windows_of(waves(30), 6, 2, known), 3)
-        assert not net.linear.weight.any()
+        x = torch.randn(3, 1, 6)
+        assert torch.allclose(net(x), x.mean(-1, keepdim=True).expand(-1, -1, 2), atol=1e-6)
 
     def test_level_and_scale_follow_the_series(self):
         values = waves(120)

@@ -114,8 +114,8 @@ def auto_forecast(
 
     A network beside a linear stream. The context is the shortest of `contexts_for`, until the best
     one is known. The patch size shrinks with the context so that there are always several patches,
-    and the batch size so that an epoch has at least 30 steps. For several series an epoch reads at
-    most 32,768 windows, drawn anew each time.
+    and the batch size so that an epoch has at least 30 steps. An epoch reads at most 2,048 windows,
+    for several series 32,768, drawn anew each time.
     """
     if context_length is None:
         context_length = contexts_for(rows, horizon)[0]
@@ -132,12 +132,13 @@ def auto_forecast(
             "season": season,
         },
         train={
-            "epochs": 10,
-            "patience": 3,
+            "epochs": 15,
+            "patience": 4,
             "batch_size": batch_for(windows, 256),
-            "lr": 5e-4,
+            "lr": 2e-4,
+            "loss": "mae",
             "refit": "continue",
-            "epoch_size": PANEL_EPOCH if series > 1 else None,
+            "epoch_size": PANEL_EPOCH if series > 1 else _EPOCH,
         },
         context_length=context_length,
     )
@@ -310,6 +311,7 @@ PANEL_EPOCH = 2**15  # 128 steps of 256 windows
 QUALITIES = ("fast", "auto")
 UNUSED_IF_FAST = ("n_epochs", "batch_size", "lr", "time_limit", "precision")
 _GROUPS, _FEWEST_GROUPS = 24, 4
+_EPOCH = 2048
 _CONTEXTS = (336, 512, 720)
 FEWEST_HORIZONS = 100
 """Horizons in the training rows of all channels below which `quality="auto"` trains no network: a

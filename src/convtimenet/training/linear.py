@@ -2,10 +2,12 @@
 
 The map minimises the squared errors of the training windows plus a penalty on its distance from a
 simple forecast: with little data it is that forecast (the last value, the last season, exponential
-smoothing), with much data it is least squares. The simple forecast, the penalty and, if asked, the
-length of the context are those with the smallest squared error over five blocks of windows, each
-predicted by a map fitted to the others without their neighbours (Bergmeir, Hyndman and Koo, 2018,
-on why that is valid for autoregression). Errors count in the units of the training loss.
+smoothing), with much data it is least squares. The map is the mean of three, for the whole context
+and for shorter ends of it: what one context misreads in a few years of data, another does not. The
+simple forecast, the penalty and, if asked, the length of the context are those with the smallest
+squared error over five blocks of windows, each predicted by a map fitted to the others without
+their neighbours (Bergmeir, Hyndman and Koo, 2018, on why that is valid for autoregression). Errors
+count in the units of the training loss.
 
 Shape legend: `convtimenet._shapes`; n windows of one channel.
 """
@@ -38,8 +40,9 @@ from convtimenet.training.interrupt import StopRequest
 from convtimenet.training.losses import loss_of
 from convtimenet.training.metrics import outputs
 from convtimenet.training.sliding import Sums, series_of, sums_over
+from convtimenet.wording import listing
 
-__all__ = ["Start", "best_start", "fit_linear", "granted", "solve_linear"]
+__all__ = ["Start", "best_start", "fit_linear", "granted", "solve_linear", "views"]
 
 PENALTIES = tuple(10.0**power for power in range(-1, 7))
 _BLOCKS = 5
@@ -116,11 +119,13 @@ def fit_linear(
             begin = time.monotonic()
             with showing(label, verbose) as task:
                 config = network.config
-                start = solve_linear(network.linear, network.embedding, windows, config.season)
-                task.say(f"{label}: {len(windows):,} windows, in closed form from {start.name}")
+                starts = solve_linear(network.linear, network.embedding, windows, config.season)
+                told = listing([f"{one.name} of {one.context} steps" for one in starts])
+                task.say(f"{label}: {len(windows):,} windows, in closed form from {told}")
             seconds = time.monotonic() - begin
             history = History(device=str(device), stopped="solved in closed form", seconds=seconds)
-            history.epochs.append(Epoch(1, start.error, {}, 0.0, seconds))
+            error = float(np.mean([start.error for start in starts]))
+            history.epochs.append(Epoch(1, error, {}, 0.0, seconds))
             history.best_epoch = 1
             if checkpoints is not None:
                 values = {"done": True, "history": history.to_dict()}
@@ -129,18 +134,32 @@ def fit_linear(
     return history
 
 
-def solve_linear(stream: LinearStream, revin: RevIN, windows: Windows, season: int) -> Start:
-    """Set the map of a stream to the solution on all windows; returns what it was solved towards.
+def solve_linear(stream: LinearStream, revin: RevIN, windows: Windows, season: int) -> list[Start]:
+    """Set the map of a stream to the mean of the solutions for its `views`; returns what they were
+    solved towards.
 
     Gaps inside a series are filled by interpolation for that, between values of the windows' rows.
     If no window is left, every forecast is the centre of its context.
     """
     search = _Search(windows, season, revin.subtract_last)
-    start = search.best(windows.context_length)
-    found = search.solution(start)
+    L = windows.context_length
+    starts = [search.best(own) for own in views(L, season)]
+    total = np.zeros((L, windows.horizon))
+    for start in starts:
+        found = search.solution(start)
+        # the centre of the short context is linear in it too: its weights make the sum 1
+        found = found + (1 - found.sum(0)) * search.centre(start.context)[:, None]
+        total[L - start.context :] += found / len(starts)
     with torch.no_grad():
-        stream.weight.copy_(torch.from_numpy(found.T))
-    return start
+        stream.weight.copy_(torch.from_numpy(total.T))
+    return starts
+
+
+def views(context: int, season: int) -> list[int]:
+    """Parts at the end of a context that are forecast from on their own and averaged: a quarter and
+    a half, but two and four seasons at least, and the whole."""
+    short = (max(2 * season, context // 4), max(4 * season, context // 2), context)
+    return sorted({max(1, min(context, own)) for own in short})
 
 
 def best_start(
@@ -209,11 +228,12 @@ class _Search:
         return sums.solutions(start.weight, [start.penalty], spectrum)[start.penalty]
 
     def _centred(self, sums: Sums, L: int, steps: np.ndarray | None = None) -> _Centred:
-        centre = np.full(L, 1 / L)
-        if self.subtract_last:
-            centre = np.eye(L)[-1]
         steps = self.steps if steps is None else steps
-        return _Centred(*sums.shortened(L).centred(centre, steps))
+        return _Centred(*sums.shortened(L).centred(self.centre(L), steps))
+
+    def centre(self, L: int) -> np.ndarray:
+        """Weights (L,) of the context's values in its centre."""
+        return np.eye(L)[-1] if self.subtract_last else np.full(L, 1 / L)
 
     def _simple(self, L: int, ahead: np.ndarray, chosen: list[int]) -> dict[str, np.ndarray]:
         """The simple forecasts for some steps ahead, with those chosen from the grid."""
