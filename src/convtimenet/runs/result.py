@@ -78,7 +78,7 @@ def result_of(model: ConvTimeNetEstimator, *, seconds: float, **known: Any) -> R
     others = published(known["dataset"], known["horizon"])
     return Result(
         **known,
-        preset=model.preset if model.network_.config.kernel_sizes else "fast",
+        preset=_how(model),
         seed=model.train_config_.seed,
         best_epoch=history.best_epoch,
         stopped=history.stopped,
@@ -93,6 +93,13 @@ def result_of(model: ConvTimeNetEstimator, *, seconds: float, **known: Any) -> R
         notices=list(model.notices_),
         published=[asdict(other) for other in others],
     )
+
+
+def _how(model: ConvTimeNetEstimator) -> str:
+    """The preset, or the quality if no network was trained."""
+    if model.network_.config.kernel_sizes:
+        return model.preset
+    return "fast" if getattr(model, "quality", "fast") == "fast" else "auto: too few rows, so fast"
 
 
 def facts(result: Result) -> dict[str, str]:

@@ -40,7 +40,6 @@ from convtimenet.training.interrupt import StopRequest
 from convtimenet.training.losses import loss_of
 from convtimenet.training.metrics import outputs
 from convtimenet.training.sliding import Sums, series_of, sums_over
-from convtimenet.wording import listing
 
 __all__ = ["Start", "best_start", "fit_linear", "granted", "solve_linear", "views"]
 
@@ -120,7 +119,7 @@ def fit_linear(
             with showing(label, verbose) as task:
                 config = network.config
                 starts = solve_linear(network.linear, network.embedding, windows, config.season)
-                told = listing([f"{one.name} of {one.context} steps" for one in starts])
+                told = ", ".join(f"{one.name} ({one.context} steps)" for one in starts)
                 task.say(f"{label}: {len(windows):,} windows, in closed form from {told}")
             seconds = time.monotonic() - begin
             history = History(device=str(device), stopped="solved in closed form", seconds=seconds)
