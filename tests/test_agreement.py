@@ -12,7 +12,7 @@ import re
 import uuid
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -910,7 +910,7 @@ def test_the_time_column_of_training_is_taken_where_others_hold_dates():
 def test_a_rolled_horizon_reads_its_own_covariates():
     """Kills the mutant that reads covariates at offset 0: beyond the trained horizon a forecast is
     that of a table that goes on with the forecast before it."""
-    settings = {**forecaster().model, "linear": False}
+    settings = {**cast(dict, forecaster().model), "linear": False}
     model = forecaster(futr_exog="promo", calendar=["hour"], model=settings).fit(series())
     rows = plan(series(), 8, promo=[0, 0, 0, 0, 1, 1, 0, 1.0])
     found = model.predict(future=rows, h=8)

@@ -243,29 +243,45 @@ class TestSolution:
         windows = windows_of(x[None], 60, 4)
         assert best_start(windows, 1, [5, 60]).context == 60
 
-    def test_the_map_is_the_mean_of_those_of_its_views(self):
-        """Each solved by itself on the same windows, and read from the raw values."""
+    def test_views(self):
         assert views(40, 6) == [12, 24, 40]
         assert views(400, 12) == [100, 200, 400]
         assert views(10, 12) == [10]
-        values = waves(200, 2)
-        windows = windows_of(values, 40, 3)
-        net = network(40, 3, season=6)
-        solve_linear(net.linear, net.embedding, windows, 6)
-        x = torch.from_numpy(values[None, :, 50:90]).float()
-        parts = []
-        for L in views(40, 6):
-            alone = network(L, 3)
-            later = Windows(windows.values, windows.starts + 40 - L, L, 3)
-            search = _Search(later, 6, False)
-            found = search.solution(search.best(L))
-            alone.linear.weight.data = torch.from_numpy(found.T).float()
-            parts.append(alone(x[..., -L:]))
-        assert torch.allclose(net(x), torch.stack(parts).mean(0), atol=1e-4)
+
+    @pytest.mark.parametrize("last", [False, True])
+    def test_the_mean_of_maps_forecasts_the_mean_of_their_forecasts(self, last):
+        windows = windows_of(waves(90), 20, 3)
+        search = _Search(windows, 1, last)
+        rng = np.random.default_rng(1)
+        maps, x = [rng.normal(size=(L, 3)) for L in (5, 20)], rng.normal(size=20) + 7
+
+        def forecast(one: np.ndarray) -> np.ndarray:
+            end = x[-len(one) :]
+            centre = end[-1] if last else end.mean()
+            return centre + (end - centre) @ one
+
+        expected = np.mean([forecast(one) for one in maps], axis=0)
+        assert_allclose(forecast(search.mean(maps, 20)), expected)
+
+    def test_views_are_averaged_where_that_predicts_the_blocks_better(self):
+        """The error of the mean is that of its forecasts of blocks, and it decides."""
+        for T, season in ((90, 6), (900, 24), (200, 6)):
+            windows = windows_of(waves(T, 2, season), 40, 3)
+            search = _Search(windows, 1, False)
+            starts = [search.best(L) for L in views(40, 1)]
+            assert [start.context for start in starts] == [10, 20, 40]
+            assert search.error_of_mean(starts[-1:]) == pytest.approx(starts[-1].error, rel=1e-6)
+            averaged = T < 100 or search.error_of_mean(starts) < starts[-1].error
+            net = network(40, 3)
+            found = solve_linear(net.linear, net.embedding, windows, 1)
+            assert len(found) == (3 if averaged else 1)
+            parts = [search.solution(start) for start in found]
+            expected = search.mean(parts, 40)
+            assert_allclose(net.linear.weight.T.numpy(), expected, atol=1e-6)
 
     def test_a_single_window(self):
         net = network(6, 2)
-        for start in solve_linear(net.linear, net.embedding, windows_of(waves(8), 6, 2), 3):
+        for start in solve_linear(net.linear, net.embedding, windows_of(waves(8), 6, 2), 1):
             assert np.isinf(start.penalty)
         assert torch.isfinite(net.linear.weight).all()
 

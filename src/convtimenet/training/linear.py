@@ -2,12 +2,11 @@
 
 The map minimises the squared errors of the training windows plus a penalty on its distance from a
 simple forecast: with little data it is that forecast (the last value, the last season, exponential
-smoothing), with much data it is least squares. The map is the mean of three, for the whole context
-and for shorter ends of it: what one context misreads in a few years of data, another does not. The
-simple forecast, the penalty and, if asked, the length of the context are those with the smallest
-squared error over five blocks of windows, each predicted by a map fitted to the others without
-their neighbours (Bergmeir, Hyndman and Koo, 2018, on why that is valid for autoregression). Errors
-count in the units of the training loss.
+smoothing), with much data it is least squares. Simple forecast and penalty, if asked the length of
+the context, and whether the map is averaged with those of shorter ends of the context, have the
+smallest squared error over five blocks of windows, each predicted by a map fitted to the others
+without their neighbours (Bergmeir, Hyndman and Koo, 2018, on why that is valid for autoregression).
+Errors count in the units of the training loss.
 
 Shape legend: `convtimenet._shapes`; n windows of one channel.
 """
@@ -47,6 +46,7 @@ PENALTIES = tuple(10.0**power for power in range(-1, 7))
 _BLOCKS = 5
 _STEPS = 24  # steps of the horizon that the choice is made by
 _SHARES = 20
+_FOR_VIEWS = 2  # windows for each step of the context; fewer cannot tell one view from three
 _AVERAGED = 8  # of the best smoothing forecasts
 
 
@@ -66,6 +66,8 @@ class Start:
         Mean squared error over the blocks, in the units of the training loss.
     context
         L
+    maps
+        The maps that predicted the blocks, each for some steps of the horizon.
     """
 
     name: str
@@ -73,6 +75,7 @@ class Start:
     penalty: float
     error: float
     context: int
+    maps: list[np.ndarray]
 
 
 def fit_linear(
@@ -134,8 +137,9 @@ def fit_linear(
 
 
 def solve_linear(stream: LinearStream, revin: RevIN, windows: Windows, season: int) -> list[Start]:
-    """Set the map of a stream to the mean of the solutions for its `views`; returns what they were
-    solved towards.
+    """Set the map of a stream to the solution for the whole context, or to the mean of those for
+    its `views`, by their errors over the blocks; with few windows always the mean. Returns what
+    they were solved towards.
 
     Gaps inside a series are filled by interpolation for that, between values of the windows' rows.
     If no window is left, every forecast is the centre of its context.
@@ -143,20 +147,18 @@ def solve_linear(stream: LinearStream, revin: RevIN, windows: Windows, season: i
     search = _Search(windows, season, revin.subtract_last)
     L = windows.context_length
     starts = [search.best(own) for own in views(L, season)]
-    total = np.zeros((L, windows.horizon))
-    for start in starts:
-        found = search.solution(start)
-        # the centre of the short context is linear in it too: its weights make the sum 1
-        found = found + (1 - found.sum(0)) * search.centre(start.context)[:, None]
-        total[L - start.context :] += found / len(starts)
+    enough = len(windows) >= _FOR_VIEWS * L
+    if enough and search.error_of_mean(starts) >= starts[-1].error:
+        starts = starts[-1:]
+    found = search.mean([search.solution(start) for start in starts], L)
     with torch.no_grad():
-        stream.weight.copy_(torch.from_numpy(total.T))
+        stream.weight.copy_(torch.from_numpy(found.T))
     return starts
 
 
 def views(context: int, season: int) -> list[int]:
-    """Parts at the end of a context that are forecast from on their own and averaged: a quarter and
-    a half, but two and four seasons at least, and the whole."""
+    """Ends of a context that a forecast may average over: a quarter and a half, but two and four
+    seasons at least, and the whole."""
     short = (max(2 * season, context // 4), max(4 * season, context // 2), context)
     return sorted({max(1, min(context, own)) for own in short})
 
@@ -188,35 +190,53 @@ class _Search:
         found = sums_over(series_of(windows), [*parts, *borders], L, H)
         self.blocks, borders = found[: len(parts)], found[len(parts) :]
         self.total = sum(self.blocks[1:], start=self.blocks[0])
-        self.others = [
-            self.total - block - border for block, border in zip(self.blocks, borders, strict=True)
-        ]
+        others = [self.total - one - near for one, near in zip(self.blocks, borders, strict=True)]
+        self.penalties = PENALTIES
+        self.folds = list(zip(self.blocks, others, strict=True))
+        """Each block, and what it is predicted from."""
+        if any(one.count < 1 for one in others):  # too few to learn anything from
+            self.folds, self.penalties = [(self.total, self.total)], ()
 
     def best(self, L: int) -> Start:
         """The best simple forecast and penalty for a context of L steps."""
         if not self.total.count:
             nothing = np.zeros((L, self.horizon))
-            return Start("the mean of the context", nothing, np.inf, np.nan, L)
-        folds = list(zip(self.blocks, self.others, strict=True))
-        penalties = PENALTIES
-        if any(others.count < 1 for others in self.others):  # too few to learn anything from
-            folds, penalties = [(self.total, self.total)], ()
+            return Start("the mean of the context", nothing, np.inf, np.nan, L, [])
         grid = _smoothing_maps(L, self.steps, self.season)
         error: dict[tuple[str, float], float] = {}
-        for block, others in folds:
+        maps: dict[tuple[str, float], list[np.ndarray]] = {}
+        for block, others in self.folds:
             known, scored = self._centred(others, L), self._centred(block, L)
-            spectrum = np.linalg.eigh(known.square) if penalties else None
+            spectrum = np.linalg.eigh(known.square) if self.penalties else None
             for name, start in self._simple(L, self.steps, known.best_of(grid)).items():
                 found = {np.inf: start}
                 if spectrum is not None:
-                    found |= known.solutions(start, penalties, spectrum)
+                    found |= known.solutions(start, self.penalties, spectrum)
                 for penalty, one in found.items():
                     mean = float(scored.error(one)) / self.total.count / len(self.steps)
                     error[name, penalty] = error.get((name, penalty), 0.0) + mean
-        name, penalty = min(error, key=error.__getitem__)
+                    maps.setdefault((name, penalty), []).append(one)
+        name, penalty = best = min(error, key=error.__getitem__)
         chosen = self._centred(self.total, L).best_of(grid)
         everything = self._simple(L, np.arange(self.horizon), chosen)[name]
-        return Start(name, everything, penalty, error[name, penalty], L)
+        return Start(name, everything, penalty, error[best], L, maps[best])
+
+    def error_of_mean(self, starts: Sequence[Start]) -> float:
+        """Error over the blocks of the mean of several solutions; the last reads the most."""
+        L, total = starts[-1].context, 0.0
+        for number, (block, _) in enumerate(self.folds if starts[-1].maps else ()):
+            found = self.mean([start.maps[number] for start in starts], L)
+            total += float(self._centred(block, L).error(found))
+        return total / max(1, self.total.count) / len(self.steps)
+
+    def mean(self, maps: Sequence[np.ndarray], L: int) -> np.ndarray:
+        """The mean of maps of ends of a context, as a map (L, n) of all of it."""
+        total = np.zeros((L, maps[0].shape[1]))
+        for one in maps:
+            # the centre of an end is linear in it too: its weights make the sum 1
+            raw = one + (1 - one.sum(0)) * self.centre(len(one))[:, None]
+            total[L - len(one) :] += raw / len(maps)
+        return total
 
     def solution(self, start: Start) -> np.ndarray:
         """The map (L, H) solved from all blocks."""
