@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -299,7 +299,8 @@ SIZES = np.repeat([1.0, 4.0, 7.0], [60, 45, 9])
 class TestFuture:
     def test_forecasts_come_back_in_the_tables_form(self):
         frame = shops()
-        model = forecaster(**ALL, target_cols=["y"]).fit(frame)
+        alone = {**cast(dict, forecaster().model), "linear": False}
+        model = forecaster(**ALL, target_cols=["y"], model=alone).fit(frame)
         config = model.network_.config
         assert (config.hist_exog, config.futr_exog, config.stat_exog) == (1, 5, 1)
         found = model.predict(future=ahead(frame))

@@ -312,8 +312,9 @@ def compared_with_gaps(tmp_path_factory):
     @cache
     def made(format, scale, quantiles):
         estimator = ConvTimeNetForecaster(
-            h=6, input_size=48, n_epochs=2, scale=scale, model=SMALL | {"quantiles": quantiles}
-        ).fit(waves())
+            h=6, input_size=48, n_epochs=2, scale=scale,
+            model=SMALL | {"quantiles": quantiles, "linear": bool(quantiles)},
+        ).fit(waves())  # fmt: skip
         folder = tmp_path_factory.mktemp(format) / "forecaster"
         return estimator, folder, export(estimator, folder, format, data=with_gaps()[:200])
 

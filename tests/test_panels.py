@@ -551,7 +551,7 @@ class TestParts:
         model = forecaster(training={"epoch_size": 24}, batch_size=8).fit(panel())
         assert model.history_.steps == 3
         assert forecaster().fit(panel()).train_config_.epoch_size == 2**15
-        assert forecaster().fit(series("x", 60)[["ds", "y"]]).train_config_.epoch_size is None
+        assert forecaster().fit(series("x", 60)[["ds", "y"]]).train_config_.epoch_size == 2048
 
     def test_scores_are_means_over_the_windows_of_all_series(self):
         frame = panel()

@@ -264,7 +264,7 @@ class TestStrictJson:
         values = np.sin(np.arange(80)[:, None] / np.array([2.0, 3.0]))
         model = ConvTimeNetForecaster(
             h=3, input_size=12, n_epochs=2, device="cpu", verbose=0, model=SMALL,
-            training={"checkpoint_seconds": 0.0, "time_limit": INF},
+            training={"checkpoint_seconds": 0.0, "time_limit": INF, "loss": "mse"},
         )  # fmt: skip
         model.fit(values, resume=tmp_path / "states")
         model.save(tmp_path / "m")
@@ -369,11 +369,12 @@ class TestHalfPrecisionOnTheCpu:
             assert precision_on(CPU, other, config) == (other, "")
         monkeypatch.setattr(native, "library", lambda: None)
         assert precision_on(CPU, "bf16", config) == ("bf16", "")
-        model = self.model(precision="bf16", model={**SMALL, "norm": "layer"})
+        layers = {**SMALL, "norm": "layer", "linear": False}
+        model = self.model(precision="bf16", model=layers)
         model.fit(self.VALUES)
         assert model.train_config_.precision == "bf16"
         assert caplog.messages == []
-        full = self.model(model={**SMALL, "norm": "layer"}).fit(self.VALUES).predict()
+        full = self.model(model=layers).fit(self.VALUES).predict()
         assert not np.array_equal(model.predict(), full)
         np.testing.assert_allclose(model.predict(), full, atol=0.1)
 

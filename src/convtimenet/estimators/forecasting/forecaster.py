@@ -251,7 +251,8 @@ class ConvTimeNetForecaster(RetrainedForecaster):
         size = int(np.median(train_end)), len(lengths), len(table.channels)
         preset = self.preset_for(*size, season)
         config = self._model_config(preset, len(table.channels))
-        train_config = self._train_config(preset.train, resume)
+        loss = {"loss": None} if config.quantiles else {}  # quantile heads have one of their own
+        train_config = self._train_config({**preset.train, **loss}, resume)
         device = resolve_device(train_config.device)
         L, H = config.context_length, config.outputs
         notices: list[str] = []
