@@ -510,7 +510,7 @@ class TestForecaster:
         problem = load_problem("ETTh1", 96, "honest")
         assert isinstance(problem, ForecastProblem)
         assert problem.train_end is not None
-        model = ConvTimeNetForecaster(96, quality="fast", verbose=0)
+        model = ConvTimeNetForecaster(96, 336, quality="fast", verbose=0)
         model.fit(problem.table, split=(problem.train_end, problem.valid_end), refit=False)
         L = model.network_.config.context_length
         windows = problem.windows("test", L)
