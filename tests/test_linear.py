@@ -435,6 +435,14 @@ class TestForecaster:
         assert isinstance(asked.network_, ConvTimeNet)
         assert asked.network_.linear is not None
 
+    def test_a_preset_of_the_paper_keeps_its_context_with_a_stream(self):
+        model = ConvTimeNetForecaster(
+            4, preset="ETTh1", n_epochs=1, verbose=0, refit=False,
+            model={"linear": True, "d_model": 8, "d_ff": 16, "kernel_sizes": (3,)},
+        ).fit(waves(1200).T)  # fmt: skip
+        assert model.network_.config.context_length == 336
+        assert model.predict().shape == (4, 1)
+
     def test_the_paper_has_none(self):
         model = ConvTimeNetForecaster(4, 32, preset="ETTh1", n_epochs=1, verbose=0)
         assert model.fit(waves(200).T).network_.linear is None

@@ -9,7 +9,6 @@ have the smallest log loss, so that probabilities come from cases that were not 
 from __future__ import annotations
 
 import time
-from contextlib import nullcontext
 
 import numpy as np
 import torch
@@ -20,7 +19,6 @@ from convtimenet.data.windows import LabelledCases
 from convtimenet.errors import TrainingError
 from convtimenet.network.random_patches import RandomPatches
 from convtimenet.progress import counted, showing
-from convtimenet.training.checkpoint import Checkpoint, Checkpoints
 from convtimenet.training.history import Epoch, History
 from convtimenet.training.interrupt import StopRequest
 
@@ -41,7 +39,6 @@ def fit_patches(
     *,
     verbose: int = 1,
     label: str = "training",
-    checkpoints: Checkpoints | None = None,
 ) -> History:
     """Draw the levels of the patches and solve for the linear map, in place.
 
@@ -55,8 +52,6 @@ def fit_patches(
         Seed of the levels, and of the cases that they are drawn from.
     stop
         Ends the work between two batches once its signal is set.
-    checkpoints
-        Where the solution is kept, and read from if it is there.
 
     Returns
     -------
@@ -68,31 +63,7 @@ def fit_patches(
     ------
     TrainingError
         If the features are not finite.
-    CheckpointError
-        If the checkpoints belong to another run, are damaged, or are in use by another process.
     """
-    with nullcontext() if checkpoints is None else checkpoints.alone():
-        found = None if checkpoints is None else checkpoints.newest()
-        if found is not None:
-            network.load_state_dict(found.tensors)
-            history = History.from_dict(found.values["history"])
-        else:
-            history = _fit(network, examples, seed, stop, verbose, label)
-            if checkpoints is not None and history.epochs:
-                values = {"done": True, "history": history.to_dict()}
-                checkpoints.save(Checkpoint(network.state_dict(), values))
-    network.eval()
-    return history
-
-
-def _fit(
-    network: RandomPatches,
-    examples: LabelledCases,
-    seed: int,
-    stop: StopRequest,
-    verbose: int,
-    label: str,
-) -> History:
     begin = time.monotonic()
     n = len(examples)
     device = examples.x.device

@@ -16,7 +16,6 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,7 +31,6 @@ from convtimenet.network.linear import LinearNetwork, LinearStream
 from convtimenet.network.model import ConvTimeNet
 from convtimenet.network.revin import RevIN
 from convtimenet.progress import showing
-from convtimenet.training.checkpoint import Checkpoint, Checkpoints
 from convtimenet.training.classical import repeated, smoothed, smoothings
 from convtimenet.training.history import Epoch, History
 from convtimenet.training.interrupt import StopRequest
@@ -85,7 +83,6 @@ def fit_linear(
     *,
     verbose: int = 1,
     label: str = "training",
-    checkpoints: Checkpoints | None = None,
 ) -> History:
     """Solve for the only weights of a linear network, in place.
 
@@ -95,44 +92,26 @@ def fit_linear(
         All training windows, of the network's context.
     stop
         Ends the work before it begins.
-    checkpoints
-        Where the solution is kept, and read from if it is there.
 
     Returns
     -------
     History
         One epoch, whose training loss is the mean squared error over the blocks; none if it was
         stopped.
-
-    Raises
-    ------
-    CheckpointError
-        If the checkpoints belong to another run, are damaged, or are in use by another process.
     """
-    device = windows.starts.device
-    with nullcontext() if checkpoints is None else checkpoints.alone():
-        found = None if checkpoints is None else checkpoints.newest()
-        if found is not None:
-            network.load_state_dict(found.tensors)
-            history = History.from_dict(found.values["history"])
-        elif stop.signal:
-            history = History(device=str(device), stopped=f"stopped by {stop.name}")
-        else:
-            begin = time.monotonic()
-            with showing(label, verbose) as task:
-                config = network.config
-                starts = solve_linear(network.linear, network.embedding, windows, config.season)
-                told = ", ".join(f"{one.name} ({one.context} steps)" for one in starts)
-                task.say(f"{label}: {len(windows):,} windows, in closed form from {told}")
-            seconds = time.monotonic() - begin
-            history = History(device=str(device), stopped="solved in closed form", seconds=seconds)
-            error = float(np.mean([start.error for start in starts]))
-            history.epochs.append(Epoch(1, error, {}, 0.0, seconds))
-            history.best_epoch = 1
-            if checkpoints is not None:
-                values = {"done": True, "history": history.to_dict()}
-                checkpoints.save(Checkpoint(network.state_dict(), values))
-    network.eval()
+    device = str(windows.starts.device)
+    if stop.signal:
+        return History(device=device, stopped=f"stopped by {stop.name}")
+    begin = time.monotonic()
+    with showing(label, verbose) as task:
+        starts = solve_linear(network.linear, network.embedding, windows, network.config.season)
+        told = ", ".join(f"{one.name} ({one.context} steps)" for one in starts)
+        task.say(f"{label}: {len(windows):,} windows, in closed form from {told}")
+    seconds = time.monotonic() - begin
+    history = History(device=device, stopped="solved in closed form", seconds=seconds)
+    error = float(np.mean([start.error for start in starts]))
+    history.epochs.append(Epoch(1, error, {}, 0.0, seconds))
+    history.best_epoch = 1
     return history
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +12,7 @@ from convtimenet.config import TrainConfig
 from convtimenet.data.windows import Examples, LabelledCases, Windows
 from convtimenet.network.linear import LinearNetwork
 from convtimenet.network.random_patches import RandomPatches
-from convtimenet.training.checkpoint import Checkpoints
+from convtimenet.training.checkpoint import Checkpoint, Checkpoints
 from convtimenet.training.closed_form import fit_patches
 from convtimenet.training.history import History
 from convtimenet.training.interrupt import StopRequest
@@ -36,18 +37,43 @@ def solve(
 
     Parameters
     ----------
+    checkpoints
+        Where the solution is kept, and read from if it is there.
     shown
         `verbose` and `label` of `convtimenet.training.loop.train`, as the others.
+
+    Raises
+    ------
+    CheckpointError
+        If the checkpoints belong to another run, are damaged, or are in use by another process.
     """
-    if isinstance(model, LinearNetwork):
-        assert isinstance(examples, Windows)
-        history = fit_linear(model, examples, stop, checkpoints=checkpoints, **shown)
-    else:
-        assert isinstance(examples, LabelledCases)
-        seed = config.seed
-        history = fit_patches(model, examples, seed, stop, checkpoints=checkpoints, **shown)
+    with nullcontext() if checkpoints is None else checkpoints.alone():
+        found = None if checkpoints is None else checkpoints.newest()
+        if found is not None:
+            model.load_state_dict(found.tensors)
+            history = History.from_dict(found.values["history"])
+        else:
+            history = _fitted(model, examples, config.seed, stop, **shown)
+            if checkpoints is not None and history.epochs:
+                values = {"done": True, "history": history.to_dict()}
+                checkpoints.save(Checkpoint(model.state_dict(), values))
+    model.eval()
     if valid is not None and history.epochs:
         loss = loss_of(model.config, config)
         scores = evaluate(model, valid, model.config.head, config.batch_size, device, False, loss)
         history.epochs = [replace(history.epochs[0], valid=scores)]
     return history
+
+
+def _fitted(
+    model: LinearNetwork | RandomPatches,
+    examples: Examples,
+    seed: int,
+    stop: StopRequest,
+    **shown: Any,
+) -> History:
+    if isinstance(model, LinearNetwork):
+        assert isinstance(examples, Windows)
+        return fit_linear(model, examples, stop, **shown)
+    assert isinstance(examples, LabelledCases)
+    return fit_patches(model, examples, seed, stop, **shown)

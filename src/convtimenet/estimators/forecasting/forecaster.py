@@ -56,7 +56,8 @@ class ConvTimeNetForecaster(RetrainedForecaster):
     h
         Horizon: steps to forecast.
     input_size
-        Context: steps the network reads. By default the preset's: 336, fewer for short tables.
+        Context: steps that are read. By default 336, 512 or 720, by the error of the linear map on
+        the training rows, and half the rows of short tables; the paper's presets have their own.
     quality
         "fast" solves a linear map of the context in closed form, in seconds: no network is trained,
         and covariates are not read. "auto" trains a network beside that map, in minutes, which adds
@@ -268,11 +269,12 @@ class ConvTimeNetForecaster(RetrainedForecaster):
         encoder = self._encoder(train_split)
         config = self._with_covariates(config, encoder)
         notices += encoder.notices(table)
-        if config.linear and self.input_size is None:
+        if config.linear and self.input_size is None and self.preset == "auto":
             contexts = contexts_for(size[0], H)
-            L = best_context(table, train_end, config, scaler, device, contexts)
-            preset = self.preset_for(*size, season, L)
+            best = best_context(table, train_end, config, scaler, device, contexts)
+            preset = self.preset_for(*size, season, best)
             config = self._with_covariates(self._model_config(preset, len(table.channels)), encoder)
+            L = config.context_length
         if not self.scale:
             notices += check_unscaled(train_split.values.T, table.channels, config.revin)
         examples, valid, all_windows, notice = training_windows(
