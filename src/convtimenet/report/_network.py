@@ -232,7 +232,7 @@ def linear_section(network: ConvTimeNet | LinearNetwork, granted: float) -> list
     if isinstance(network, ConvTimeNet):
         words = "A linear map of the normalised context, solved in closed form, gives the forecast "
         words += "that the blocks add to. The validation split left "
-        words += f"{granted:.0%} of what they add."
+        words += f"{100 * granted:.0f} % of what they add."
     words += " Colours end at the 99.9 % quantile of the absolute weights."
     picture = figure(
         network_plots.linear_map(weight),
