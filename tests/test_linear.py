@@ -23,8 +23,8 @@ from convtimenet.errors import ConfigError
 from convtimenet.estimators.presets import FEWEST_HORIZONS, contexts_for
 from convtimenet.export import export
 from convtimenet.network.linear import LinearNetwork
-from convtimenet.training.classical import Smoothing, repeated, smoothed, smoothings
-from convtimenet.training.linear import (
+from convtimenet.training.closed_form.classical import Smoothing, repeated, smoothed, smoothings
+from convtimenet.training.closed_form.linear import (
     PENALTIES,
     _Search,
     best_start,
@@ -32,7 +32,7 @@ from convtimenet.training.linear import (
     solve_linear,
     views,
 )
-from convtimenet.training.sliding import series_of, sums_over
+from convtimenet.training.closed_form.sliding import series_of, sums_over
 
 CPU = torch.device("cpu")
 

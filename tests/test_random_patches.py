@@ -34,7 +34,7 @@ from convtimenet.network.random_patches import (
     plans,
 )
 from convtimenet.report import cases_report
-from convtimenet.training.closed_form import PENALTIES, fit_patches
+from convtimenet.training.closed_form.patches import PENALTIES, fit_patches
 from convtimenet.training.interrupt import StopRequest
 
 
@@ -364,7 +364,7 @@ class TestEstimators:
 
     def test_finished_work_is_not_repeated(self, tmp_path, monkeypatch):
         model = fast(random_state=None).fit(cases(), labels(), resume=tmp_path / "states")
-        monkeypatch.setattr("convtimenet.training.solved._fitted", None)
+        monkeypatch.setattr("convtimenet.training.closed_form.solve._fitted", None)
         again = fast(random_state=None).fit(cases(), labels(), resume=tmp_path / "states")
         np.testing.assert_array_equal(again.predict_proba(cases(9)), model.predict_proba(cases(9)))
         assert again.history_.to_dict() == model.history_.to_dict()

@@ -2,8 +2,8 @@
 
 One map serves all channels and series (Zeng et al., "Are Transformers effective for time series
 forecasting?", AAAI 2023, arXiv:2205.13504, without their decomposition, which is itself linear).
-`convtimenet.training.linear` solves for it. In a `ConvTimeNet` its forecast is added to the head's,
-before the normalisation is reversed; alone it is the network below.
+`convtimenet.training.closed_form.linear` solves for it. In a `ConvTimeNet` its forecast is added to
+the head's, before the normalisation is reversed; alone it is the network below.
 
 Shape legend: `convtimenet._shapes`.
 """

@@ -3,10 +3,10 @@
 A patch of P points stretched by the factor d samples every d-th step, so its projection is a
 convolution of dilation d. Here weights are drawn once, and stretches run from 1 up to the length of
 the series; what is learnt is one linear map of the features, solved in closed form
-(`convtimenet.training.closed_form`). The features of a patch are those of random convolutional
-kernels: shares of responses above three levels (Dempster et al., "MiniRocket", KDD 2021,
-arXiv:2012.08791), their maximum (Dempster et al., "ROCKET", DMKD 2020, arXiv:1910.13051) and their
-mean absolute value.
+(`convtimenet.training.closed_form.patches`). The features of a patch are those of random
+convolutional kernels: shares of responses above three levels (Dempster et al., "MiniRocket", KDD
+2021, arXiv:2012.08791), their maximum (Dempster et al., "ROCKET", DMKD 2020, arXiv:1910.13051) and
+their mean absolute value.
 
 Shape legend: `convtimenet._shapes`; G groups of K patches.
 """

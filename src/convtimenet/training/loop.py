@@ -23,12 +23,12 @@ from convtimenet.network.random_patches import RandomPatches
 from convtimenet.progress import Task, showing
 from convtimenet.training.budget import fit_memory
 from convtimenet.training.checkpoint import Checkpoint, Checkpoints
+from convtimenet.training.closed_form.linear import granted, solve_linear
+from convtimenet.training.closed_form.solve import solve
 from convtimenet.training.history import Epoch, History
 from convtimenet.training.interrupt import StopRequest
-from convtimenet.training.linear import granted, solve_linear
 from convtimenet.training.metrics import Scores, evaluate, outputs
 from convtimenet.training.progress import end_note, epoch_note, start_note
-from convtimenet.training.solved import solve
 from convtimenet.training.step import Step
 
 log = logging.getLogger(__name__)

@@ -29,7 +29,7 @@ from convtimenet.data.windows import (
 from convtimenet.errors import DataError
 from convtimenet.estimators.forecasting.panel import Panel
 from convtimenet.estimators.presets import PANEL_EPOCH
-from convtimenet.training.linear import best_start
+from convtimenet.training.closed_form.linear import best_start
 from convtimenet.wording import listing
 
 __all__ = [
@@ -158,7 +158,7 @@ def best_context(
     contexts: Sequence[int],
 ) -> int:
     """The context with which a linear map predicts the training split best
-    (`convtimenet.training.linear`), compared on the same targets."""
+    (`convtimenet.training.closed_form.linear`), compared on the same targets."""
     if len(contexts) == 1:
         return contexts[0]
     longest, H = max(contexts), config.outputs

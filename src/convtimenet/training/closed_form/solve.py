@@ -13,10 +13,10 @@ from convtimenet.data.windows import Examples, LabelledCases, Windows
 from convtimenet.network.linear import LinearNetwork
 from convtimenet.network.random_patches import RandomPatches
 from convtimenet.training.checkpoint import Checkpoint, Checkpoints
-from convtimenet.training.closed_form import fit_patches
+from convtimenet.training.closed_form.linear import fit_linear
+from convtimenet.training.closed_form.patches import fit_patches
 from convtimenet.training.history import History
 from convtimenet.training.interrupt import StopRequest
-from convtimenet.training.linear import fit_linear
 from convtimenet.training.losses import loss_of
 from convtimenet.training.metrics import evaluate
 

@@ -31,12 +31,12 @@ from convtimenet.network.linear import LinearNetwork, LinearStream
 from convtimenet.network.model import ConvTimeNet
 from convtimenet.network.revin import RevIN
 from convtimenet.progress import showing
-from convtimenet.training.classical import repeated, smoothed, smoothings
+from convtimenet.training.closed_form.classical import repeated, smoothed, smoothings
+from convtimenet.training.closed_form.sliding import Sums, series_of, sums_over
 from convtimenet.training.history import Epoch, History
 from convtimenet.training.interrupt import StopRequest
 from convtimenet.training.losses import loss_of
 from convtimenet.training.metrics import outputs
-from convtimenet.training.sliding import Sums, series_of, sums_over
 
 __all__ = ["Start", "best_start", "fit_linear", "granted", "solve_linear", "views"]
 
