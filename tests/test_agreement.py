@@ -11,7 +11,9 @@ import logging
 import re
 import uuid
 from decimal import Decimal
+from functools import cache, lru_cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 import numpy as np
@@ -29,7 +31,7 @@ from convtimenet.data.covariates import Encoder
 from convtimenet.data.future import forecast_names, free_names
 from convtimenet.data.tables import Table, read_table
 from convtimenet.errors import ConfigError, DataError
-from convtimenet.estimators.forecasting.backtest import backtest
+from convtimenet.estimators.forecasting.backtest import Backtest, backtest
 from convtimenet.wording import column_names
 
 TINY = {"d_model": 8, "d_ff": 16, "kernel_sizes": (3,), "patch_size": 4, "patch_stride": 2}
@@ -119,6 +121,31 @@ def promoted() -> ConvTimeNetForecaster:
     return forecaster(futr_exog=["promo"]).fit(series())
 
 
+# These are only asked, so each is fitted once.
+
+
+@cache
+def planned_in_berlin() -> ConvTimeNetForecaster:
+    return forecaster(futr_exog="promo", calendar=["hour"]).fit(series(tz=BERLIN))
+
+
+@cache
+def fitted_with_plan(**settings: Any) -> ConvTimeNetForecaster:
+    return forecaster(futr_exog="promo", **settings).fit(series())
+
+
+@cache
+def fitted_without_plan(
+    T: int = 60, freq: str = "h", tz: str | None = None, calendar: tuple[str, ...] | bool = False
+) -> ConvTimeNetForecaster:
+    return forecaster(calendar=calendar).fit(series(T, freq, tz)[["ds", "y"]])
+
+
+@lru_cache(maxsize=None, typed=True)  # True is not 1 here
+def fitted_to_goods(*labels: Any, role: str = "hist_exog") -> ConvTimeNetForecaster:
+    return forecaster(target_cols="y", **{role: "kind"}).fit(kinds_of_goods(list(labels)))
+
+
 # --- zones ---------------------------------------------------------------------------------------
 
 
@@ -133,9 +160,7 @@ def test_a_plan_with_a_zone_for_a_table_without_one_is_refused(promoted, kind, t
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_plan_without_a_zone_for_a_table_with_one_is_refused(kind, tmp_path):
-    table = series(tz=BERLIN)
-    model = forecaster(futr_exog="promo").fit(table)
-    rows = plan(table)
+    model, rows = planned_in_berlin(), plan(series(tz=BERLIN))
     bare = rows.assign(ds=rows["ds"].dt.tz_localize(None))
     with pytest.raises(DataError, match=r"of the plan lack a time zone, .* 'Europe/Berlin'"):
         model.predict(future=as_kind(bare, kind, tmp_path))
@@ -152,9 +177,7 @@ def test_a_plan_without_a_zone_for_a_table_with_one_is_refused(kind, tmp_path):
     ],
 )
 def test_the_remedy_for_a_missing_zone_works(kind, remedy, tmp_path):
-    table = series(tz=BERLIN)
-    model = forecaster(futr_exog="promo").fit(table)
-    rows = plan(table)
+    model, rows = planned_in_berlin(), plan(series(tz=BERLIN))
     bare = as_kind(rows.assign(ds=rows["ds"].dt.tz_localize(None)), kind, tmp_path)
     with pytest.raises(DataError, match=re.escape("Europe/Berlin")):
         model.predict(future=bare)
@@ -165,9 +188,7 @@ def test_the_remedy_for_a_missing_zone_works(kind, remedy, tmp_path):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("zone", ["UTC", "America/Toronto", "Asia/Kolkata"])
 def test_a_plan_in_another_zone_is_the_same_instants(kind, zone, tmp_path, said):
-    table = series(tz=BERLIN)
-    model = forecaster(futr_exog="promo", calendar=["hour"]).fit(table)
-    rows = plan(table)
+    model, rows = planned_in_berlin(), plan(series(tz=BERLIN))
     expected = model.predict(future=rows)
     said()
     other = rows.assign(ds=rows["ds"].dt.tz_convert(zone))
@@ -184,7 +205,7 @@ def test_a_table_in_another_zone_is_the_same_instants(kind, freq, zone, tmp_path
     also days and months of Berlin's clock, which are irregular in UTC from March to April."""
     T = {"h": 60, "D": 60, "MS": 40}[freq]
     table = series(T, freq, tz=BERLIN)[["ds", "y"]]
-    model = forecaster(calendar=["hour", "dayofweek", "month"]).fit(table)
+    model = fitted_without_plan(T, freq, BERLIN, ("hour", "dayofweek", "month"))
     expected = model.predict(table)
     said()
     other = table.assign(ds=table["ds"].dt.tz_convert(zone))
@@ -208,10 +229,9 @@ def test_a_table_in_another_zone_is_the_same_instants(kind, freq, zone, tmp_path
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("zoned", [False, True])
 def test_a_table_with_a_zone_and_one_without_do_not_meet(kind, zoned, tmp_path):
-    table, other = (series(tz=tz)[["ds", "y"]] for tz in (BERLIN, None))
-    if not zoned:
-        table, other = other, table
-    model = forecaster(calendar=True).fit(table)
+    fitted, met = (BERLIN, None) if zoned else (None, BERLIN)
+    model = fitted_without_plan(tz=fitted, calendar=True)
+    other = series(tz=met)[["ds", "y"]]
     what = "lack a time zone" if zoned else "have none"
     for call in (model.predict, model.evaluate, model.calibrate, model.explain, model.score):
         with pytest.raises(DataError, match=what):
@@ -253,7 +273,7 @@ def test_calendar_features_are_those_of_the_wall_clock(zone):
 @pytest.mark.parametrize("calendar", [False, True])
 @pytest.mark.parametrize("freq", ["D", "2h", "30min", "MS"])
 def test_another_step_is_refused(kind, calendar, freq, tmp_path):
-    model = forecaster(calendar=calendar).fit(series()[["ds", "y"]])
+    model = fitted_without_plan(calendar=calendar)
     other = as_kind(series(40, freq)[["ds", "y"]], kind, tmp_path)
     name = read_table(other).frequency.name
     for call in (model.predict, model.evaluate, model.calibrate, model.explain, model.score):
@@ -303,7 +323,7 @@ def test_rows_too_few_for_a_step_have_the_models(kind, tmp_path):
     assert np.isfinite(column(found, "ConvTimeNet")).all()
     times = found.times if kind == "csv" else pd.to_datetime(column(found, "ds"))
     assert list(pd.to_datetime(times)) == 2 * list(pd.date_range("2024-04-29", periods=4))
-    single = forecaster().fit(series()[["ds", "y"]])
+    single = fitted_without_plan()
     with pytest.raises(DataError, match="reads a context of 12 rows, the table has 1"):
         single.predict(as_kind(series().tail(1)[["ds", "y"]], kind, tmp_path))
 
@@ -349,7 +369,7 @@ WRITINGS = {
 def test_one_label_may_be_written_in_many_ways(kind, writing, role, tmp_path, said):
     """Fitted with the texts "1" and "2"."""
     frame = kinds_of_goods(["1", "2"])
-    model = forecaster(target_cols="y", **{role: "kind"}).fit(frame)
+    model = fitted_to_goods("1", "2", role=role)
     given = kinds_of_goods(list(WRITINGS[writing]))
     if "categories" in writing:
         if kind == "polars" and writing == "categories":
@@ -371,7 +391,7 @@ def test_one_label_may_be_written_in_many_ways(kind, writing, role, tmp_path, sa
 @pytest.mark.parametrize("fitted", [[True, False], ["True", "False"], ["true", "false"]])
 def test_true_is_true_however_written(kind, given, fitted, tmp_path, said):
     frame, other = kinds_of_goods(fitted), kinds_of_goods(given)
-    model = forecaster(target_cols="y", hist_exog="kind").fit(frame)
+    model = fitted_to_goods(*fitted)
     expected = model.predict(frame)["y"]
     said()
     found = model.predict(as_kind(other, kind, tmp_path))
@@ -382,7 +402,7 @@ def test_true_is_true_however_written(kind, given, fitted, tmp_path, said):
 @pytest.mark.parametrize("kind", KINDS)
 def test_unseen_categories_are_counted_and_near_ones_named(kind, tmp_path, said):
     frame = kinds_of_goods(["dry", "wet", "hail"])
-    model = forecaster(target_cols="y", futr_exog="kind").fit(frame)
+    model = fitted_to_goods("dry", "wet", "hail", role="futr_exog")
     other = frame.assign(kind=frame["kind"].replace({"dry": "Dry"}))
     said()
     rows = pd.DataFrame({"ds": plan(frame)["ds"], "kind": ["Wet", "snow", "dry", "Wet"]})
@@ -457,10 +477,9 @@ def test_missing_text_is_missing_in_every_container(tmp_path):
         np.testing.assert_array_equal(other, found[0])
 
 
-@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("fitted", KINDS)
 @pytest.mark.parametrize("word", ["None", "NA", "nan", "null", "N/A", "-", "inf"])
-def test_words_for_nothing_are_categories_of_text(kind, fitted, word, tmp_path, said):
+def test_words_for_nothing_are_categories_of_text(fitted, word, tmp_path, said):
     """NA is a country and None a promotion: only an empty cell of text is missing."""
     frame = kinds_of_goods([word, "wet", ""])
     model = forecaster(target_cols="y", futr_exog="kind").fit(as_kind(frame, fitted, tmp_path))
@@ -469,16 +488,19 @@ def test_words_for_nothing_are_categories_of_text(kind, fitted, word, tmp_path, 
     for words in ([word, "wet", word, "wet"], [word] * 4):
         rows = plan(frame)[["ds"]].assign(kind=words)
         expected = model.predict(frame, rows)["y"]
-        said()
-        found = model.predict(as_kind(frame, kind, tmp_path), as_kind(rows, kind, tmp_path, "plan"))
-        np.testing.assert_array_equal(column(found, "y"), expected)
-        assert "did not see" not in said()
+        for kind in KINDS:
+            said()
+            found = model.predict(
+                as_kind(frame, kind, tmp_path), as_kind(rows, kind, tmp_path, "plan")
+            )
+            np.testing.assert_array_equal(column(found, "y"), expected)
+            assert "did not see" not in said()
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_texts_that_read_as_one_number_stay_apart_in_every_container(kind, tmp_path):
     frame = kinds_of_goods(["1.10", "1.1", "1e5"])
-    model = forecaster(target_cols="y", hist_exog="kind").fit(frame)
+    model = fitted_to_goods("1.10", "1.1", "1e5")
     assert model.covariates_.hist[0].categories == ("1.1", "1.10", "1e5")
     found = model.predict(as_kind(frame, kind, tmp_path))
     np.testing.assert_array_equal(column(found, "y"), model.predict(frame)["y"])
@@ -487,7 +509,7 @@ def test_texts_that_read_as_one_number_stay_apart_in_every_container(kind, tmp_p
 @pytest.mark.parametrize("kind", KINDS)
 def test_fractions_in_float32_are_the_texts_they_are_written_as(kind, tmp_path, said):
     frame = kinds_of_goods(["0.1", "0.25"])
-    model = forecaster(target_cols="y", hist_exog="kind").fit(frame)
+    model = fitted_to_goods("0.1", "0.25")
     expected = model.predict(frame)["y"]
     said()
     given = frame.assign(kind=frame["kind"].astype(np.float32))
@@ -558,15 +580,26 @@ IDS: dict[str, list[Any]] = {
 }
 
 
+def panel_with_ids(fitted: str) -> Any:
+    if fitted == "text":
+        return panel(IDS["text"])
+    return panel(IDS["whole"], dtype=None)
+
+
+@cache
+def fitted_to_ids(fitted: str) -> ConvTimeNetForecaster:
+    with TemporaryDirectory() as folder:
+        kind = "csv" if fitted == "csv" else "pandas"
+        table = as_kind(panel_with_ids(fitted), kind, Path(folder))
+        return forecaster(futr_exog="promo").fit(table)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("written", IDS)
 @pytest.mark.parametrize("fitted", ["text", "whole", "csv"])
 def test_ids_match_however_they_are_written(kind, written, fitted, tmp_path, said):
     """Each series is a hundred above the one before: with the scale of another it would show."""
-    ids = IDS["whole" if fitted == "csv" else fitted]
-    frame = panel(ids, dtype=None if fitted != "text" else object)
-    model = forecaster(futr_exog="promo")
-    model.fit(as_kind(frame, "csv" if fitted == "csv" else "pandas", tmp_path, "fit"))
+    model, frame = fitted_to_ids(fitted), panel_with_ids(fitted)
     expected = model.predict(frame, plan(frame))["ConvTimeNet"]
     other = panel(IDS[written], dtype={"numpy": "int32"}.get(written))
     if written == "categories":
@@ -876,12 +909,12 @@ def test_what_a_plan_lacks_is_named_with_what_it_has(promoted):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_plan_given_as_the_table_names_future(kind, tmp_path, promoted):
-    for model in (promoted, forecaster(target_cols="y", futr_exog="promo").fit(series())):
+    for model in (promoted, fitted_with_plan(target_cols="y")):
         with pytest.raises(
             DataError, match=r"lacks the channels 'y'; .* go into predict\(future=\.\.\.\)"
         ):
             model.predict(as_kind(plan(series()), kind, tmp_path))
-    unscaled = forecaster(scale=False, futr_exog="promo").fit(series())
+    unscaled = fitted_with_plan(scale=False)
     with pytest.raises(DataError, match=r"go into predict\(future=\.\.\.\)"):
         unscaled.predict(as_kind(plan(series()), kind, tmp_path))
 
@@ -1130,19 +1163,25 @@ def test_names_that_forecasts_would_take_from_ids_and_times(kind, key, name, tmp
     assert columns[:2] == list(names.values())
 
 
+def backtested(table: Any, target: str) -> Backtest:
+    model = forecaster(target_cols=target, training={"validation_fraction": 0.4})
+    return backtest(model, table, level=[80])
+
+
+@pytest.fixture(scope="module")
+def ours() -> Backtest:
+    return backtested(panel(["a", "b"], 60)[["unique_id", "ds", "y"]], "y")
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
     "name", ["cutoff", "ConvTimeNet", "SeasonalNaive", "SeasonalNaive-lo-80", "rolled"]
 )
-def test_names_that_a_backtest_would_take_from_the_target(kind, name, tmp_path, said):
+def test_names_that_a_backtest_would_take_from_the_target(kind, name, tmp_path, said, ours):
     frame = panel(["a", "b"], 60)[["unique_id", "ds", "y"]]
-    ours = backtest(
-        forecaster(target_cols="y", training={"validation_fraction": 0.4}), frame, level=[80]
-    )
+    said()
     other = as_kind(frame.rename(columns={"y": name}), kind, tmp_path)
-    found = backtest(
-        forecaster(target_cols=name, training={"validation_fraction": 0.4}), other, level=[80]
-    )
+    found = backtested(other, name)
     assert found.summary == ours.summary
     columns = dict(
         zip(
