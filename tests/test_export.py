@@ -148,14 +148,11 @@ def test_any_number_of_channels_without_fitted_scaling(compared_with_gaps):
     assert program(x).shape == (1, 7, 6)
 
 
-def test_any_number_of_channels_without_torch_too(tmp_path):
-    estimator = ConvTimeNetForecaster(h=4, input_size=32, scale=False, n_epochs=1, model=SMALL).fit(
-        waves(200)
-    )
-    export(estimator, tmp_path / "m", "onnx")
-    model = runtime.load(tmp_path / "m")
+def test_any_number_of_channels_without_torch_too(compared_with_gaps):
+    estimator, folder, _ = compared_with_gaps("onnx", False, (0.1, 0.5, 0.9))
+    model = runtime.load(folder)
     assert isinstance(model, runtime.ForecastRuntime)
-    table = waves(40, channels=7)
+    table = waves(60, channels=7)
     np.testing.assert_allclose(model.forecast(table), estimator.forecast(table), atol=1e-3)
 
 
@@ -251,15 +248,14 @@ def test_the_estimator_keeps_its_network(forecaster, in_eight_bits):
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
-@pytest.mark.parametrize("format", ["onnx", "torch-export"])
-def test_parity_lies_beside_every_export(forecaster, exported, tmp_path, format):
+@pytest.mark.parametrize(("format", "inputs"), [("onnx", 213), ("torch-export", 153)])
+def test_parity_lies_beside_every_export(exported, compared_with_gaps, format, inputs):
     folder, parity = exported
     if format != "onnx":
-        folder = tmp_path / "e"
-        parity = export(forecaster, folder, format, data=waves())
+        _, folder, parity = compared_with_gaps(format, False, ())
     assert parity == json.loads((folder / "parity.json").read_text())
     assert parity["format"] == format
-    assert parity["inputs"] == 213
+    assert parity["inputs"] == inputs
     assert 0 < parity["mean_difference"] < parity["max_difference"] < 1e-3
     assert 1000 < parity["largest_answer"] < 1100
 
@@ -585,14 +581,10 @@ def test_compiles_whole():
     assert done.stdout == "compiled\n", done.stderr[-2000:]
 
 
-def test_a_quantile_heads_graph_gives_its_median(tmp_path):
-    values = waves(160, 2)
-    model = ConvTimeNetForecaster(
-        h=4, input_size=24, n_epochs=1, device="cpu", verbose=0,
-        model={"d_model": 8, "d_ff": 16, "kernel_sizes": (3, 5), "quantiles": (0.1, 0.5, 0.9)},
-    ).fit(values)  # fmt: skip
-    export(model, tmp_path / "m")
-    loaded = runtime.load(tmp_path / "m")
+def test_a_quantile_heads_graph_gives_its_median(compared_with_gaps):
+    estimator, folder, _ = compared_with_gaps("onnx", False, (0.1, 0.5, 0.9))
+    values = waves()
+    loaded = runtime.load(folder)
     assert isinstance(loaded, runtime.ForecastRuntime)
-    np.testing.assert_allclose(loaded.forecast(values), model.forecast(values), rtol=1e-4)
-    assert loaded.run(values[None, -24:].swapaxes(1, 2)).shape == (1, 2, 3, 4)
+    np.testing.assert_allclose(loaded.forecast(values), estimator.forecast(values), rtol=1e-4)
+    assert loaded.run(values[None, -48:].swapaxes(1, 2)).shape == (1, 3, 3, 6)
