@@ -10,6 +10,7 @@ import re
 from argparse import SUPPRESS, Action, RawDescriptionHelpFormatter
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from functools import cache
 from types import NoneType, UnionType
 from typing import Any, Literal, NoReturn, Union, get_args, get_origin, get_type_hints
 
@@ -45,11 +46,15 @@ _NO_FLAG = {
 }
 
 
+@cache  # several commands have the same flags, and reading a docstring takes long
+def _help_of(settings: type) -> dict[str, str | None]:
+    return {p.arg_name: p.description for p in parse_from_object(settings).params}
+
+
 def config_flags(parser: ArgumentParser, group: str, settings: type) -> None:
     """One flag per dataclass field. A flag that is not given is absent from the result, so that the
     preset's value applies; null is a value."""
-    help_of = {p.arg_name: p.description for p in parse_from_object(settings).params}
-    types = get_type_hints(settings)
+    help_of, types = _help_of(settings), get_type_hints(settings)
     shown = parser.add_argument_group(f"{group} (default: the preset's value)")
     for field in fields(settings):
         if field.name not in _NO_FLAG:
