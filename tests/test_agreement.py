@@ -42,6 +42,7 @@ BERLIN = "Europe/Berlin"
 def forecaster(**settings: Any) -> ConvTimeNetForecaster:
     given = {"h": 4, "input_size": 12, "model": TINY, "n_epochs": 1, "device": "cpu", "verbose": 0}
     given |= {"refit": False}  # another file is about the second training
+    given |= {"batch_size": 32}  # how well it is trained does not matter here
     return ConvTimeNetForecaster(**(given | settings))
 
 

@@ -135,16 +135,23 @@ class TestExact:
 KILLED = """
 import os, signal, sys
 from convtimenet import ConvTimeNetForecaster
-model, whole, left = ConvTimeNetForecaster.load(sys.argv[1]), os.replace, [int(sys.argv[3])]
+model, whole = ConvTimeNetForecaster.load(sys.argv[1]), os.replace
 
-def replace(source, target):
-    left[0] -= 1
-    if left[0] == 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-    whole(source, target)
+def save(folder, left):
+    def replace(source, target):
+        nonlocal left
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        whole(source, target)
 
-os.replace = replace
-model.save(sys.argv[2])
+    os.replace = replace
+    model.save(folder)
+    os._exit(0)
+
+for nth, folder in enumerate(sys.argv[2:], start=1):
+    child = os.fork() or save(folder, nth)
+    print(os.WTERMSIG(os.waitpid(child, 0)[1]))
 """
 
 
@@ -240,29 +247,36 @@ class TestFolder:
         assert content(folder) == before
         assert [path.name for path in folder.parent.iterdir()] == ["model"]
 
-    @pytest.mark.parametrize("nth", [1, 2, 3])
-    def test_a_kill_at_any_rename_loses_no_model(self, folder, fitted, tmp_path, caplog, nth):
-        """A process that kills itself as it begins its n-th rename, saving over another model."""
+    def test_a_kill_at_any_rename_loses_no_model(self, fitted, tmp_path, caplog):
+        """Processes that kill themselves as they begin their n-th rename, each saving over another
+        model."""
         other = forecaster().fit(waves() * 3)
         source = other.save(tmp_path / "other")
-        command = [sys.executable, "-c", KILLED, source, folder, str(nth)]
-        assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
-        expected = other if nth == 3 else fitted
-        assert folder.exists() == (nth != 2)
-        loaded = ConvTimeNetForecaster.load(folder)
-        np.testing.assert_array_equal(loaded.predict(), expected.predict())
-        assert ("was interrupted" in caplog.text) == (nth == 2)
-        with pytest.MonkeyPatch.context() as patched:
-            patched.setattr("safetensors.numpy.save_file", None)
-            with pytest.raises(TypeError):
-                other.save(folder)
-        loaded = ConvTimeNetForecaster.load(folder)
-        np.testing.assert_array_equal(loaded.predict(), expected.predict())
-        other.save(folder)
-        np.testing.assert_array_equal(ConvTimeNetForecaster.load(folder).predict(), other.predict())
-        shutil.rmtree(folder)  # on purpose: nothing stands in for it
-        with pytest.raises(ArtefactError, match="there is no model folder"):
-            ConvTimeNetForecaster.load(folder)
+        folders = [fitted.save(tmp_path / f"{nth}" / "model") for nth in (1, 2, 3)]
+        found = subprocess.run(
+            [sys.executable, "-c", KILLED, source, *folders], capture_output=True, text=True,
+            check=True,
+        )  # fmt: skip
+        assert found.stdout.split() == [str(int(signal.SIGKILL))] * 3
+        for nth, folder in enumerate(folders, start=1):
+            expected = other if nth == 3 else fitted
+            assert folder.exists() == (nth != 2)
+            caplog.clear()
+            loaded = ConvTimeNetForecaster.load(folder)
+            np.testing.assert_array_equal(loaded.predict(), expected.predict())
+            assert ("was interrupted" in caplog.text) == (nth == 2)
+            with pytest.MonkeyPatch.context() as patched:
+                patched.setattr("safetensors.numpy.save_file", None)
+                with pytest.raises(TypeError):
+                    other.save(folder)
+            loaded = ConvTimeNetForecaster.load(folder)
+            np.testing.assert_array_equal(loaded.predict(), expected.predict())
+            other.save(folder)
+            loaded = ConvTimeNetForecaster.load(folder)
+            np.testing.assert_array_equal(loaded.predict(), other.predict())
+            shutil.rmtree(folder)  # on purpose: nothing stands in for it
+            with pytest.raises(ArtefactError, match="there is no model folder"):
+                ConvTimeNetForecaster.load(folder)
 
     def test_a_failing_first_save_leaves_nothing(self, fitted, tmp_path, monkeypatch):
         def interrupted(*_, **__):

@@ -17,7 +17,7 @@ small = {"d_model": 16, "d_ff": 32, "kernel_sizes": (3, 5), "dropout": 0.1}
 settings = dict(model=small, n_epochs=2, device="cpu", verbose=0)
 numbers = np.random.default_rng(0)
 X = numbers.normal(size=(60, 2, 80))
-waves = np.sin(np.arange(300)[:, None] / np.array([2.0, 3.0])) + 0.1 * numbers.normal(size=(300, 2))
+waves = np.sin(np.arange(160)[:, None] / np.array([2.0, 3.0])) + 0.1 * numbers.normal(size=(160, 2))
 models = [
     ConvTimeNetForecaster(h=8, input_size=48, **settings).fit(waves),
     ConvTimeNetClassifier(training={"refit": True}, **settings).fit(X, np.arange(60) % 2),

@@ -327,7 +327,7 @@ class TestEstimators:
 
     def test_a_forecaster(self, all_is_long):
         y = np.sin(np.arange(120.0))[:, None] * np.ones(8)
-        long = {f"s{i}": y[:, 0] + i for i in range(9)}
+        long = {f"s{i}": y[:, 0] + i for i in range(5)}
         model = ConvTimeNetForecaster(h=2, n_epochs=1, batch_size=4, **TINY)
         model.fit(y)
         model.evaluate(y)
