@@ -328,7 +328,7 @@ class TestEstimators:
     def test_a_forecaster(self, all_is_long):
         y = np.sin(np.arange(120.0))[:, None] * np.ones(8)
         long = {f"s{i}": y[:, 0] + i for i in range(5)}
-        model = ConvTimeNetForecaster(h=2, n_epochs=1, batch_size=4, **TINY)
+        model = ConvTimeNetForecaster(h=2, n_epochs=1, batch_size=4, refit=False, **TINY)
         model.fit(y)
         model.evaluate(y)
         assert {"training", "calibrating intervals", "scoring"} <= self.labels(all_is_long)
@@ -338,11 +338,11 @@ class TestEstimators:
             pd.DataFrame({"unique_id": name, "ds": range(120), "y": one})
             for name, one in long.items()
         )
-        model = ConvTimeNetForecaster(h=2, n_epochs=1, batch_size=4, **TINY).fit(frame)
+        model = ConvTimeNetForecaster(h=2, n_epochs=1, batch_size=4, refit=False, **TINY).fit(frame)
         all_is_long.clear()
         model.predict()
         assert self.labels(all_is_long) == {"forecasting"}
-        model.cross_validation(frame, n_windows=2)
+        model.set_params(batch_size=32).cross_validation(frame, n_windows=2)
         assert "backtest" in self.labels(all_is_long)
         all_is_long.clear()
         model.set_params(verbose=0)
