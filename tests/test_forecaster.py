@@ -365,7 +365,7 @@ class TestPredictRefuses:
         settings = TINY | {"revin_affine_channels": 2}
         model = forecaster(scale=False, model=settings).fit(waves())
         assert model.predict(waves(seed=1)).shape == (4, 2)
-        with pytest.raises(DataError, match="RevIN weights for 2 channels, the table has 3; give"):
+        with pytest.raises(DataError, match="weights for each of 2 channels, the table has 3"):
             model.predict(waves(C=3))
 
 

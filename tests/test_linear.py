@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,13 +24,14 @@ from convtimenet.errors import ConfigError
 from convtimenet.estimators.presets import FEWEST_HORIZONS, contexts_for
 from convtimenet.export import export
 from convtimenet.network.linear import LinearNetwork
+from convtimenet.network.model import count_parameters
 from convtimenet.training.closed_form.classical import Smoothing, repeated, smoothed, smoothings
-from convtimenet.training.closed_form.linear import (
+from convtimenet.training.closed_form.linear import granted, solve_linear
+from convtimenet.training.closed_form.search import (
     PENALTIES,
-    _Search,
+    Search,
     best_start,
-    granted,
-    solve_linear,
+    surely,
     views,
 )
 from convtimenet.training.closed_form.sliding import series_of, sums_over
@@ -49,10 +51,15 @@ def windows_of(values: np.ndarray, L: int, H: int, known: np.ndarray | None = No
     )
 
 
-def network(L: int, H: int, season: int = 1) -> LinearNetwork:
+def search_of(windows: Windows, last: bool = False) -> Search:
+    return Search(series_of(windows), windows, 1, last)
+
+
+def network(L: int, H: int, season: int = 1, maps: int = 0) -> LinearNetwork:
     config = ModelConfig.forecasting(
-        context_length=L, horizon=H, linear=True, season=season, kernel_sizes=(), masks=True
-    )
+        context_length=L, horizon=H, linear=True, season=season, kernel_sizes=(), masks=True,
+        linear_channels=maps,
+    )  # fmt: skip
     return LinearNetwork(config)
 
 
@@ -222,14 +229,14 @@ class TestSolution:
 
     def test_a_random_walk_repeats_its_last_value(self):
         x = np.random.default_rng(2).normal(size=300).cumsum()
-        start = best_start(windows_of(x[None], 20, 5), 1)
+        start = best_start([windows_of(x[None], 20, 5)], 1)
         assert abs(start.weight[-1].mean() - 1) < 0.3
         assert start.penalty > 1
 
     def test_error_is_that_of_predicting_blocks_from_the_others(self):
         """Blocks, their neighbours and the choice by hand, for the last value alone."""
         values = waves(90, 1, noise=1.0)
-        start = best_start(windows_of(values, 6, 2), 1)
+        start = best_start([windows_of(values, 6, 2)], 1)
         x = np.lib.stride_tricks.sliding_window_view(values[0], 8)
         X = x[:, :6] - x[:, :6].mean(1, keepdims=True)
         Y = x[:, 6:] - x[:, :6].mean(1, keepdims=True)
@@ -240,8 +247,41 @@ class TestSolution:
         """A value that returns after 30 steps needs a context of 30."""
         x = np.random.default_rng(3).normal(size=900)
         x[30:] += 3 * np.resize(np.random.default_rng(4).normal(size=30), 870)
-        windows = windows_of(x[None], 60, 4)
-        assert best_start(windows, 1, [5, 60]).context == 60
+        windows = [windows_of(x[None], L, 4) for L in (5, 60)]
+        assert best_start(windows, 1).context == 60
+        assert best_start(windows[::-1], 1).context == 60
+
+    def test_a_longer_context_must_be_surely_better(self):
+        """A random walk needs its last value alone: the first context of those given stays."""
+        x = np.random.default_rng(6).normal(size=600).cumsum()
+        windows = [windows_of(x[None], L, 4) for L in (12, 24)]
+        assert best_start(windows, 1).context == 12
+        assert best_start(windows[::-1], 1).context == 24
+
+    def test_surely(self):
+        gains = np.array([1.0, 0.0, 2.0, 1.0])  # sum 4, deviation 0.707, of the sum 1.414
+        assert surely(gains, 2.8)
+        assert not surely(gains, 2.9)
+        assert not surely(np.zeros(4), 0.0)
+
+    def test_early_windows_help_a_shorter_context(self):
+        """Blocks of the longest context's targets, predicted from all windows of the shorter one
+        that do not overlap them; here rebuilt one by one."""
+        values, L, longest, H = waves(150, 2), 8, 40, 3
+        windows, own = windows_of(values, longest, H), windows_of(values, L, H)
+        search = search_of(windows)
+        targets = own.starts.numpy() + L
+        early = targets[targets < longest]
+        steps = np.array([0, 1, 2])
+        for number, (block, others) in enumerate(search._folds(L, own, early)):
+            inside = search.targets[number]
+            far = (targets <= inside[0] - H) | (targets >= inside[-1] + H)
+            for sums, some in ((block, inside), (others, targets[far])):
+                x = np.concatenate([[one[t - L : t + H] for t in some] for one in values])
+                x = x - x[:, :L].mean(1, keepdims=True)
+                found = sums.centred(np.full(L, 1 / L), steps)
+                assert_allclose(found[0], x[:, :L].T @ x[:, :L], atol=1e-8)
+                assert_allclose(found[1], x[:, :L].T @ x[:, L:], atol=1e-8)
 
     def test_views(self):
         assert views(40, 6) == [12, 24, 40]
@@ -251,7 +291,7 @@ class TestSolution:
     @pytest.mark.parametrize("last", [False, True])
     def test_the_mean_of_maps_forecasts_the_mean_of_their_forecasts(self, last):
         windows = windows_of(waves(90), 20, 3)
-        search = _Search(windows, 1, last)
+        search = search_of(windows, last)
         rng = np.random.default_rng(1)
         maps, x = [rng.normal(size=(L, 3)) for L in (5, 20)], rng.normal(size=20) + 7
 
@@ -267,17 +307,56 @@ class TestSolution:
         """The error of the mean is that of its forecasts of blocks, and it decides."""
         for T, season in ((90, 6), (900, 24), (200, 6)):
             windows = windows_of(waves(T, 2, season), 40, 3)
-            search = _Search(windows, 1, False)
+            search = search_of(windows)
             starts = [search.best(L) for L in views(40, 1)]
             assert [start.context for start in starts] == [10, 20, 40]
-            assert search.error_of_mean(starts[-1:]) == pytest.approx(starts[-1].error, rel=1e-6)
-            averaged = T < 100 or search.error_of_mean(starts) < starts[-1].error
+            assert_allclose(search.errors_of(starts[-1].maps), starts[-1].errors, rtol=1e-6)
+            maps = [search.mean(one, 40) for one in zip(*(s.maps for s in starts), strict=True)]
+            averaged = T < 100 or search.errors_of(maps).sum() < starts[-1].error
             net = network(40, 3)
             found = solve_linear(net.linear, net.embedding, windows, 1)
             assert len(found) == (3 if averaged else 1)
             parts = [search.solution(start) for start in found]
             expected = search.mean(parts, 40)
             assert_allclose(net.linear.weight.T.numpy(), expected, atol=1e-6)
+
+    def test_channels_of_one_kind_share_a_map(self):
+        x = np.random.default_rng(8).normal(size=(3, 900)).cumsum(1)
+        net = network(12, 4, maps=3)
+        shared = network(12, 4)
+        for one in (net, shared):
+            solve_linear(one.linear, one.embedding, windows_of(x, 12, 4), 1)
+        for weight in net.linear.weight:
+            assert torch.equal(weight, shared.linear.weight)
+
+    def test_channels_of_different_kinds_have_maps_of_their_own(self):
+        """One channel repeats its last value, the other turns it around: together they are noise,
+        each alone is known."""
+        rng = np.random.default_rng(9)
+        x = np.zeros((2, 1200))
+        for t in range(1, 1200):
+            x[:, t] = np.array([0.95, -0.95]) * x[:, t - 1] + rng.normal(size=2)
+        net, shared = network(8, 1, maps=2), network(8, 1)
+        windows = windows_of(x, 8, 1)
+        for one in (net, shared):
+            solve_linear(one.linear, one.embedding, windows, 1)
+        batch = windows.batch(torch.arange(len(windows)))
+        errors = [(one(batch.x) - batch.y).square().mean().item() for one in (net, shared)]
+        assert errors[0] < 1.1  # of noise of variance 1
+        assert errors[1] > 1.5
+        # each is what the channel gives alone
+        for c in range(2):
+            alone = network(8, 1)
+            solve_linear(alone.linear, alone.embedding, windows_of(x[c : c + 1], 8, 1), 1)
+            assert_allclose(net.linear.weight[c], alone.linear.weight, atol=0.05)
+
+    def test_a_channel_without_values_has_the_shared_map(self):
+        x, known = waves(300, 2), np.ones((2, 300), dtype=bool)
+        known[1] = False
+        net, shared = network(8, 2, maps=2), network(8, 2)
+        for one in (net, shared):
+            solve_linear(one.linear, one.embedding, windows_of(x, 8, 2, known), 1)
+        assert torch.equal(net.linear.weight[1], shared.linear.weight)
 
     def test_a_single_window(self):
         net = network(6, 2)
@@ -311,6 +390,15 @@ class TestNetworks:
         known[0, 0, :3] = False
         other = torch.where(known, x, 1e6)
         assert torch.equal(net(x, known), net(other, known))
+
+    def test_maps_of_channels(self):
+        net, x = network(8, 3, maps=2), torch.randn(5, 2, 8)
+        net.linear.weight.data = torch.randn(2, 3, 8)
+        for c in range(2):
+            one = network(8, 3)
+            one.linear.weight.data = net.linear.weight.data[c]
+            assert torch.allclose(net(x)[:, c : c + 1], one(x[:, c : c + 1]), atol=1e-6)
+        assert count_parameters(net) == 2 * 3 * 8
 
     def test_is_added_to_the_head(self):
         torch.manual_seed(0)
@@ -355,6 +443,7 @@ class TestNetworks:
             ({"kernel_sizes": (), "quantiles": (0.1, 0.5)}, "quantiles must be empty without"),
             ({"kernel_sizes": (), "hist_exog": 1}, "must be 0 and empty without kernel_sizes"),
             ({"kernel_sizes": (), "linear": False}, "kernel_sizes must be one or more"),
+            ({"linear": False, "linear_channels": 2}, "linear_channels must be 0 without linear"),
         ],
     )
     def test_configs_that_make_no_sense(self, wrong, message):
@@ -413,8 +502,29 @@ class TestForecaster:
     def test_contexts(self):
         assert contexts_for(10_000, 96) == [336, 512, 720]
         assert contexts_for(1_200, 96) == [336, 512]
+        assert contexts_for(1_200, 96, 24) == [336, 512]
         assert contexts_for(132, 12) == [60]
+        assert contexts_for(132, 12, 12) == [60, 48, 24]
+        assert contexts_for(60, 12, 12) == [24]
         assert contexts_for(3, 2) == [2]
+
+    def test_maps_of_channels_by_default(self):
+        """Each channel of a wide table may have a map of its own, unless the table may be another
+        one; a setting decides otherwise."""
+        table = waves(150, 3).T
+        cases: list[tuple[dict[str, Any], int]] = [
+            ({}, 3),
+            ({"scale": False}, 0),
+            ({"model": {"linear_channels": 0}}, 0),
+        ]
+        for settings_, maps in cases:
+            model = ConvTimeNetForecaster(5, quality="fast", verbose=0, **settings_).fit(table)
+            assert model.network_.config.linear_channels == maps
+            assert model.predict().shape == (5, 3)
+        with pytest.raises(ConfigError, match="linear_channels is 2, the table has 3 channels"):
+            ConvTimeNetForecaster(5, quality="fast", verbose=0, model={"linear_channels": 2}).fit(
+                table
+            )
 
     def test_fast_is_saved_and_loaded(self, tmp_path):
         frame = pd.DataFrame({"ds": pd.date_range("2020-01-01", periods=150), "y": waves(150)[0]})

@@ -144,6 +144,9 @@ class ModelConfig(_Json):
     linear: bool = False
     """Add a linear map of the normalised context, solved in closed form, to the head's forecast;
     without kernel_sizes it is the whole network (forecasting)."""
+    linear_channels: int = 0
+    """Channels with a linear map of their own; 0 for one that serves all. If set, the network
+    accepts exactly that many channels."""
     season: int = 1
     """Steps of a season, for the simple forecasts that the linear map is solved towards."""
 
@@ -189,6 +192,7 @@ class ModelConfig(_Json):
             ("small_kernel", 0),
             ("random_patches", 0),
             ("season", 1),
+            ("linear_channels", 0),
             ("revin_affine_channels", 0),
             ("hist_exog", 0),
             ("futr_exog", 0),
@@ -239,6 +243,9 @@ class ModelConfig(_Json):
             _require(not self.quantiles, "quantiles", f"empty for {head}", self.quantiles)
         if self.linear:
             self._check_linear()
+        else:
+            own = self.linear_channels
+            _require(not own, "linear_channels", "0 without linear", own)
         if self.head == "forecast":
             _require(self.channels == 1, "channels", "1 for the forecasting head", self.channels)
         else:
@@ -275,6 +282,11 @@ class ModelConfig(_Json):
         if not self.futr_exog:
             return self.n_patches
         return max(self.n_patches, self.patches_in(self.context_length + self.outputs))
+
+    @property
+    def fixed_channels(self) -> int:
+        """Channels that a forecasting network accepts; 0 for any number."""
+        return self.revin_affine_channels or self.linear_channels
 
     @property
     def covariates(self) -> bool:

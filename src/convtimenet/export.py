@@ -309,11 +309,7 @@ def _write(deployed: Deployed, path: Path, format: Format, inputs: np.ndarray) -
     batch = torch.export.Dim("batch", min=1)
     dynamic: dict[int, Any] = {0: batch}
     # an identity scaling (1, 1) works for any number of channels
-    if (
-        deployed.head == "forecast"
-        and deployed.scale.numel() == 1
-        and not config.revin_affine_channels
-    ):
+    if deployed.head == "forecast" and deployed.scale.numel() == 1 and not config.fixed_channels:
         dynamic[1] = torch.export.Dim("channels", min=1)
     # tracing treats a dimension of size 1 as constant
     shape = 2, max(2, inputs.shape[1]) if 1 in dynamic else inputs.shape[1], inputs.shape[2]

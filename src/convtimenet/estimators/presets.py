@@ -112,13 +112,13 @@ def auto_forecast(
     """Settings for a table that is not in the paper, from its number of rows (for several series,
     their median).
 
-    A network beside a linear stream. The context is the shortest of `contexts_for`, until the best
+    A network beside a linear stream. The context is the first of `contexts_for`, until the best
     one is known. The patch size shrinks with the context so that there are always several patches,
     and the batch size so that an epoch has at least 30 steps. An epoch reads at most 2,048 windows,
     for several series 32,768, drawn anew each time.
     """
     if context_length is None:
-        context_length = contexts_for(rows, horizon)[0]
+        context_length = contexts_for(rows, horizon, season)[0]
     patch, stride = patch_for(context_length)
     windows = max(1, rows - context_length - horizon + 1) * series
     n_patches = (context_length - patch) // stride + 2
@@ -205,23 +205,25 @@ def forecast_preset(
 def fast_forecast(
     rows: int, horizon: int, context_length: int | None = None, season: int = 1
 ) -> Preset:
-    """The linear stream alone: seconds. The context is the shortest of `contexts_for`, until the
+    """The linear stream alone: seconds. The context is the first of `contexts_for`, until the
     best one is known."""
     return Preset(
         model={"linear": True, "season": season, "kernel_sizes": (), "masks": True},
         train={"epochs": 1, "batch_size": 256, "refit": True},
-        context_length=context_length or contexts_for(rows, horizon)[0],
+        context_length=context_length or contexts_for(rows, horizon, season)[0],
     )
 
 
-def contexts_for(rows: int, horizon: int) -> list[int]:
-    """Contexts to choose from for series of that many rows, shortest first.
+def contexts_for(rows: int, horizon: int, season: int = 1) -> list[int]:
+    """Contexts to choose from for series of that many rows, in the order of preference.
 
-    For short series one, as long as leaves as many windows as steps of the context: what is old
-    can be discounted, what is not read cannot be used.
+    For short series first as long a context as leaves as many windows as steps of it, because what
+    is old can be discounted, and what is not read cannot be used; then four and two seasons.
     """
     room = max(2, (rows - horizon) // 2)
-    return [context for context in _CONTEXTS if context <= room] or [room]
+    long = [context for context in _CONTEXTS if context <= room]
+    seasons = [4 * season, 2 * season] if season > 1 else []
+    return long or [room, *(context for context in seasons if context < room)]
 
 
 def cases_preset(
@@ -316,6 +318,8 @@ _CONTEXTS = (336, 512, 720)
 FEWEST_HORIZONS = 100
 """Horizons in the training rows of all channels below which `quality="auto"` trains no network: a
 validation split of a fifth of them could not tell whether it helps."""
+MOST_MAPS = 64
+"""Channels up to which each may have a linear map of its own."""
 USED_IF_FAST = ("protocol", "seed", "device", "checkpoint_seconds")
 """Settings of `TrainConfig` that closed forms use."""
 _FEATURE_ROOM = 4 * 10**7  # numbers

@@ -1,9 +1,9 @@
 """The linear stream: a linear map of the normalised context, solved in closed form.
 
-One map serves all channels and series (Zeng et al., "Are Transformers effective for time series
-forecasting?", AAAI 2023, arXiv:2205.13504, without their decomposition, which is itself linear).
-`convtimenet.training.closed_form.linear` solves for it. In a `ConvTimeNet` its forecast is added to
-the head's, before the normalisation is reversed; alone it is the network below.
+One map serves all channels, or each has its own (Zeng et al., "Are Transformers effective for time
+series forecasting?", AAAI 2023, arXiv:2205.13504, without their decomposition, which is itself
+linear). `convtimenet.training.closed_form.linear` solves for it. In a `ConvTimeNet` its forecast is
+added to the head's, before the normalisation is reversed; alone it is the network below.
 
 Shape legend: `convtimenet._shapes`.
 """
@@ -23,17 +23,21 @@ __all__ = ["LinearNetwork", "LinearStream"]
 
 
 class LinearStream(nn.Module):
-    """Forecast (B, C, H) = context (B, C, L) times a matrix that training leaves as it is."""
+    """Forecast (B, C, H) = context (B, C, L) times a matrix that training leaves as it is; one for
+    all channels, or with `linear_channels` one for each."""
 
     def __init__(self, config: ModelConfig):
         super().__init__()
-        weight = torch.zeros(config.outputs, config.context_length)
+        maps = (config.linear_channels,) if config.linear_channels else ()
+        weight = torch.zeros(*maps, config.outputs, config.context_length)
         self.weight = nn.Parameter(weight, requires_grad=False)
 
     def forward(self, x: Float[Tensor, "B C L"]) -> Float[Tensor, "B C H"]:
         """Computed in float32 also under autocast: errors of the map are errors of the forecast."""
         with torch.autocast(x.device.type, enabled=False):
-            return F.linear(x.float(), self.weight)
+            if self.weight.dim() == 2:
+                return F.linear(x.float(), self.weight)
+            return torch.einsum("bcl,chl->bch", x.float(), self.weight)
 
 
 class LinearNetwork(OtherNetwork):

@@ -188,7 +188,7 @@ class ConvTimeNet(nn.Module):
     -----
     Input (B, C, L). Output (B, C, H) for forecasting, in the units of the input; (B, C, Q, H) with
     quantiles, which never cross; and (B, K) class scores (logits) for classification. A forecasting
-    network accepts any number of channels unless RevIN's affine option is on.
+    network accepts any number of channels unless the config fixes it (`fixed_channels`).
 
     `known` (B, C, L) is the observed mask, False where a value is padded or missing. Masked values
     affect neither outputs nor gradients nor BatchNorm's statistics, and a case padded at its end

@@ -227,13 +227,18 @@ def linear_section(network: ConvTimeNet | LinearNetwork, granted: float) -> list
     if network.linear is None:
         return []
     weight = network.linear.weight.detach().cpu().double().numpy()
+    different, channels = len(np.unique(weight.reshape(-1, *weight.shape[-2:]), axis=0)), ""
+    if different > 1:
+        channels = f" {count(len(weight), 'channel')} have {different} different maps; the picture "
+        channels += "is their mean."
+    weight = weight.reshape(-1, *weight.shape[-2:]).mean(0)
     H, L = weight.shape
     words = "The forecast is this linear map of the normalised context, solved in closed form. "
     if isinstance(network, ConvTimeNet):
         words = "A linear map of the normalised context, solved in closed form, gives the forecast "
         words += "that the blocks add to. The validation split left "
         words += f"{100 * granted:.0f} % of what they add."
-    words += " Colours end at the 99.9 % quantile of the absolute weights."
+    words += channels + " Colours end at the 99.9 % quantile of the absolute weights."
     picture = figure(
         network_plots.linear_map(weight),
         f"Weights of {count(L, 'step')} of the context for {count(H, 'step')} ahead, between "

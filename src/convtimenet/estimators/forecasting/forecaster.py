@@ -32,6 +32,7 @@ from convtimenet.estimators.forecasting.reading import (
 from convtimenet.estimators.forecasting.retraining import RetrainedForecaster
 from convtimenet.estimators.presets import (
     FEWEST_HORIZONS,
+    MOST_MAPS,
     UNUSED_IF_FAST,
     USED_IF_FAST,
     Preset,
@@ -57,10 +58,11 @@ class ConvTimeNetForecaster(RetrainedForecaster):
         Horizon: steps to forecast.
     input_size
         Context: steps that are read. By default 336, 512 or 720, by the error of the linear map on
-        the training rows, and half the rows of short tables; the paper's presets have their own.
+        the training rows; for short tables half the rows, or four or two seasons. The paper's
+        presets have their own.
     quality
-        "fast" solves a linear map of the context in closed form, in seconds: no network is trained,
-        and covariates are not read. "auto" trains a network beside that map, in minutes, which adds
+        "fast" solves a linear map of the context in closed form, for each channel of a wide table
+        where that is better, in seconds: no network is trained, and covariates are not read. "auto" trains a network beside that map, in minutes, which adds
         to its forecast what the validation split grants; for tables with few rows it is "fast",
         unless covariates or settings of a network are given.
     preset
@@ -270,7 +272,7 @@ class ConvTimeNetForecaster(RetrainedForecaster):
         config = self._with_covariates(config, encoder)
         notices += encoder.notices(table)
         if config.linear and self.input_size is None and self.preset == "auto":
-            contexts = contexts_for(size[0], H)
+            contexts = contexts_for(size[0], H, season)
             best = best_context(table, train_end, config, scaler, device, contexts)
             preset = self.preset_for(*size, season, best)
             config = self._with_covariates(self._model_config(preset, len(table.channels)), encoder)
@@ -383,11 +385,14 @@ class ConvTimeNetForecaster(RetrainedForecaster):
         if settings.get("revin") is False or settings.get("revin_affine_channels"):
             # the linear stream needs RevIN, without weights of its own
             settings["linear"] = self._settings("model").get("linear", False)
+        if settings.get("linear") and self.scale and 1 < channels <= MOST_MAPS:
+            settings.setdefault("linear_channels", channels)
         config = ModelConfig.forecasting(context_length=context, horizon=self.h, **settings)
-        if config.revin_affine_channels not in (0, channels):
+        if config.fixed_channels not in (0, channels):
+            name = "revin_affine_channels" if config.revin_affine_channels else "linear_channels"
             raise ConfigError(
-                f"revin_affine_channels is {config.revin_affine_channels}, the table has "
-                f"{channels} channels; they must be equal"
+                f"{name} is {config.fixed_channels}, the table has {channels} channels; they must "
+                "be equal"
             )
         return config
 

@@ -29,7 +29,7 @@ from convtimenet.data.windows import (
 from convtimenet.errors import DataError
 from convtimenet.estimators.forecasting.panel import Panel
 from convtimenet.estimators.presets import PANEL_EPOCH
-from convtimenet.training.closed_form.linear import best_start
+from convtimenet.training.closed_form.search import best_start
 from convtimenet.wording import listing
 
 __all__ = [
@@ -157,8 +157,8 @@ def best_context(
     device: torch.device,
     contexts: Sequence[int],
 ) -> int:
-    """The context with which a linear map predicts the training split best
-    (`convtimenet.training.closed_form.linear`), compared on the same targets."""
+    """The context, of those given in the order of preference, with which a linear map predicts the
+    training split best (`convtimenet.training.closed_form.search`)."""
     if len(contexts) == 1:
         return contexts[0]
     longest, H = max(contexts), config.outputs
@@ -166,8 +166,8 @@ def best_context(
     panel = Panel(
         table, scaler, longest + H if table.long else 0, masks=config.masks, device=device
     )
-    windows = panel.windows(longest, H, longest, train_end)
-    return best_start(windows, config.season, contexts, config.revin_subtract_last).context
+    windows = [panel.windows(context, H, context, train_end) for context in contexts]
+    return best_start(windows, config.season, config.revin_subtract_last).context
 
 
 def training_windows(

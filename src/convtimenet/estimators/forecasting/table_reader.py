@@ -71,14 +71,14 @@ class TableReader(ConvTimeNetEstimator):
             table = agreed(X, self.terms)
         else:
             table = self._read(X, self.channels_ if self.scale else None, self.terms, hint)
-        affine = self.network_.config.revin_affine_channels
+        fixed = self.network_.config.fixed_channels
         if self.scale:
             table = select_channels(table, self.channels_)
-        elif affine and len(table.channels) != affine:
+        elif fixed and len(table.channels) != fixed:
             raise DataError(
-                f"the model was fitted with RevIN weights for {affine} channels, the table has "
+                f"the model was fitted with weights for each of {fixed} channels, the table has "
                 f"{len(table.channels)}; give the same channels or fit without "
-                "revin_affine_channels"
+                "revin_affine_channels and linear_channels"
             )
         notices = gap_notices(table, self.network_.config.masks, learns=False)
         if self.scaler_.centre.ndim == 3:
