@@ -62,9 +62,10 @@ class ConvTimeNetForecaster(RetrainedForecaster):
         presets have their own.
     quality
         "fast" solves a linear map of the context in closed form, for each channel of a wide table
-        where that is better, in seconds: no network is trained, and covariates are not read. "auto" trains a network beside that map, in minutes, which adds
-        to its forecast what the validation split grants; for tables with few rows it is "fast",
-        unless covariates or settings of a network are given.
+        where that is better, in seconds: no network is trained, and covariates are not read. "auto"
+        trains a network beside that map, in minutes, which adds to its forecast what the validation
+        split grants; for tables with few rows it is "fast", unless covariates or settings of a
+        network are given.
     preset
         "auto" derives patches, kernels and batch size from the data; a data set's name such as
         "ETTh1" takes the paper's hyper-parameters for it.
