@@ -58,14 +58,21 @@ class Repeated:
 
 
 def on_cuda(
-    task: str, graph: bool, *, double=False, clip_norm=None, precision="fp32", **settings
+    task: str,
+    graph: bool,
+    *,
+    double=False,
+    clip_norm=None,
+    precision="fp32",
+    augment=False,
+    **settings,
 ) -> Step:
     device = torch.device("cuda")
     model = network(task, **settings).to(device).train()
     examples = OnCuda(task)
     if double:
         model, examples = model.double(), DoubleOnCuda(task)
-    config = config_of(clip_norm=clip_norm, precision=precision)
+    config = config_of(clip_norm=clip_norm, precision=precision, augment=augment)
     step = Step(model, examples, config, device)
     if not graph:
         step.graphed = None
@@ -227,6 +234,7 @@ class TestOnDevice:
             ("forecast", {"revin_affine_channels": 2}),
             ("forecast", {"norm": "layer"}),
             ("classify", {"deformable": False}),
+            ("classify", {"augment": True}),
         ],
     )
     def test_every_kind_of_network_is_captured(self, task, settings, caplog):

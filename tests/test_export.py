@@ -47,14 +47,14 @@ def classifier() -> tuple[ConvTimeNetClassifier, list[np.ndarray]]:
     rng = np.random.default_rng(0)
     X = [rng.normal(size=(2, 30 + i % 7)) + (i % 3) for i in range(36)]
     y = np.array(["a", "b", "c"] * 12)
-    return ConvTimeNetClassifier(n_epochs=3, model=SMALL).fit(X, y), X
+    return ConvTimeNetClassifier(n_epochs=3, model=SMALL | {"random_patches": 1}).fit(X, y), X
 
 
 @pytest.fixture(scope="module")
 def regressor(classifier) -> tuple[ConvTimeNetRegressor, list[np.ndarray], np.ndarray]:
     _, X = classifier
     y = 1e4 + 50 * np.array([case.mean() for case in X])
-    return ConvTimeNetRegressor(n_epochs=3, model=SMALL).fit(X, y), X, y
+    return ConvTimeNetRegressor(n_epochs=3, model=SMALL | {"random_patches": 1}).fit(X, y), X, y
 
 
 # An export takes seconds, so tests that only read one share it.

@@ -22,7 +22,11 @@ from convtimenet.data.cases import as_cases, read_cases
 from convtimenet.errors import DataError
 from convtimenet.estimators import base
 
-TINY = {"model": {"d_model": 8, "d_ff": 16, "kernel_sizes": (3,)}, "n_epochs": 1, "verbose": 0}
+TINY = {
+    "model": {"d_model": 8, "d_ff": 16, "kernel_sizes": (3,), "random_patches": 1},
+    "n_epochs": 1,
+    "verbose": 0,
+}
 NAN = np.nan
 
 

@@ -17,7 +17,7 @@ from convtimenet.estimators import base
 from convtimenet.estimators.case_input import hold_back
 from convtimenet.export import export
 
-TINY = {"d_model": 8, "d_ff": 16, "kernel_sizes": (3, 5)}
+TINY = {"d_model": 8, "d_ff": 16, "kernel_sizes": (3, 5), "random_patches": 1}
 
 
 def settings(**more: Any) -> dict[str, Any]:
@@ -74,14 +74,29 @@ def test_scaling_is_learnt_from_the_training_part(
         np.testing.assert_array_equal(seen[1][0].x.numpy(), pad_cases(X, whole, 30))
 
 
+def test_weights_that_are_trained_further_keep_their_scaling(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    X, y = waves(), np.arange(40.0)
+    fitted, held_back = parts(y, classify=False)
+    X[held_back[0]] *= 100
+    y[held_back[0]] = 1e4
+    seen = trained_on(monkeypatch)
+    model = ConvTimeNetRegressor(**settings()).fit(X, y)
+    part = Scaler.minus_one_to_one(as_cases(X[fitted]).values)
+    assert model.history_.refitted
+    np.testing.assert_array_equal(model.scaler_.scale, part.scale)
+    np.testing.assert_array_equal(seen[1][0].x.numpy(), pad_cases(X, part, 30))
+    assert model.target_scaler_.centre[0, 0] == pytest.approx(y[fitted].mean())
+
+
 def test_weights_of_the_first_training_know_nothing_of_held_back_cases() -> None:
     X, y = waves(), names()
     other = X.copy()
     other[parts(y)[1]] *= 100
-    one, two = (
-        ConvTimeNetClassifier(**settings(training={"refit": False})).fit(each, y)
-        for each in (X, other)
-    )
+    # but their share of a mixture is chosen by them
+    alone = settings(training={"refit": False}, model=TINY | {"random_patches": 0})
+    one, two = (ConvTimeNetClassifier(**alone).fit(each, y) for each in (X, other))
     np.testing.assert_array_equal(one.predict_proba(X), two.predict_proba(X))
 
 
@@ -291,7 +306,7 @@ def test_cases_far_from_0_train_like_those_near_0(
 
 
 def test_cases_far_from_0_are_learnt() -> None:
-    model = ConvTimeNetClassifier(**settings(n_epochs=15, lr=1e-2, training={"patience": None}))
+    model = ConvTimeNetClassifier(**settings(n_epochs=15, lr=1e-2))
     model.fit(waves(60) * 0.1 + 4.5e6, names(60))
     assert model.score(waves(40, seed=1) * 0.1 + 4.5e6, names(40)) >= 0.95
 

@@ -141,15 +141,17 @@ class TestRefit:
         X = np.random.default_rng(0).normal(size=(50, 2, 20))
         y = np.arange(50) % 2
         sizes = {"d_model": 4, "d_ff": 8, "kernel_sizes": (3,), "dropout": 0.2}
-        given = {"device": "cpu", "verbose": 0, "model": sizes, "batch_size": 16}
+        given = {"device": "cpu", "verbose": 0, "batch_size": 16}
+        given["model"] = sizes | {"random_patches": 0}
+        own = {"schedule": "decay"}
         once = ConvTimeNetClassifier(
-            n_epochs=best, training={"validation_fraction": 0, "patience": None}, **given
+            n_epochs=best, training={"validation_fraction": 0, **own}, **given
         ).fit(X, y)
         left = iter(range(1, 7))
         monkeypatch.setattr(
             loop, "evaluate", lambda *_, **__: {"loss": abs(next(left) - best) + 0.5}
         )
-        model = ConvTimeNetClassifier(n_epochs=6, training={"refit": True}, **given)
+        model = ConvTimeNetClassifier(n_epochs=6, training={"refit": True, **own}, **given)
         steps = []
         whole = Step.__call__
         monkeypatch.setattr(Step, "__call__", lambda s, i: (steps.append(len(i)), whole(s, i)))

@@ -83,7 +83,8 @@ def test_readme(tmp_path, monkeypatch):
         return replace(preset, train=preset.train | {"epochs": 1})
 
     monkeypatch.setattr(presets, "auto_forecast", quick)
-    monkeypatch.setitem(presets.CLASSIFY_TRAIN, "epochs", 2)
+    monkeypatch.setitem(presets.AUTO_TRAIN, "epochs", 2)
+    monkeypatch.setattr(presets, "_STEPS", 2)
     long = daily(220)
     long[long["unique_id"] == "a"].to_csv("sales.csv", columns=["ds", "y"], index=False)
     past, ahead = long[long["ds"] < "2025-07-26"], long[long["ds"] >= "2025-07-26"]

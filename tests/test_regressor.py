@@ -13,7 +13,7 @@ from sklearn.pipeline import make_pipeline
 from convtimenet import ConvTimeNetRegressor
 from convtimenet.errors import DataError
 
-TINY = {"d_model": 8, "d_ff": 16, "kernel_sizes": (3, 5)}
+TINY = {"d_model": 8, "d_ff": 16, "kernel_sizes": (3, 5), "random_patches": 1}
 
 
 def regressor(**settings) -> ConvTimeNetRegressor:
@@ -101,5 +101,5 @@ def test_a_weight_of_0_leaves_a_case_out():
     weight = np.where(np.arange(24) < 20, 1.0, 0.0)
     one = regressor().fit(X, odd, sample_weight=weight)
     two = regressor().fit(X[:20], y[:20], sample_weight=np.ones(20))
-    assert one.target_scaler_.centre == pytest.approx(y[:20].mean())
+    assert one.target_scaler_.centre == two.target_scaler_.centre
     np.testing.assert_array_equal(one.predict(X), two.predict(X))

@@ -43,6 +43,7 @@ from convtimenet.training.metrics import ForecastEvaluation
 
 EVIL = "<script>alert('x')</script> & $m$"
 TINY = {"d_model": 8, "d_ff": 16, "kernel_sizes": (3, 5), "patch_size": 8, "patch_stride": 4}
+ONE = {"random_patches": 1}
 VOID = {"meta", "img", "br", "link"}
 Forecast = tuple[ConvTimeNetForecaster, Table, ForecastEvaluation]
 Classes = tuple[ConvTimeNetClassifier, Cases]
@@ -118,7 +119,7 @@ def classes() -> Classes:
     X += 0.3 * rng.standard_normal(X.shape)
     X[5:9, :, 30:] = np.nan
     cases = as_cases(X, labels)
-    model = ConvTimeNetClassifier(n_epochs=2, verbose=0, device="cpu", model=TINY)
+    model = ConvTimeNetClassifier(n_epochs=2, verbose=0, device="cpu", model=TINY | ONE)
     return model.fit(cases), cases
 
 
@@ -449,7 +450,7 @@ def numbers() -> tuple[ConvTimeNetRegressor, Cases]:
     X = np.sin(np.arange(40) * pace[:, None, None] + rng.uniform(0, 6, (50, 2, 1)))
     X[3, :, 30:] = np.nan
     cases = as_cases(X, 100 * pace)
-    model = ConvTimeNetRegressor(n_epochs=3, verbose=0, device="cpu", model=TINY)
+    model = ConvTimeNetRegressor(n_epochs=3, verbose=0, device="cpu", model=TINY | ONE)
     return model.fit(cases), cases
 
 

@@ -50,8 +50,9 @@ def classifier(**training) -> tuple[ConvTimeNetClassifier, tuple]:
     X = np.random.default_rng(0).normal(size=(50, 2, 20))
     X[::2] += 1
     settings = {**EVERY_STEP, "refit": True, "validation_fraction": 0.2, **training}
-    given = {"n_epochs": 3, "device": "cpu", "verbose": 0}
-    return ConvTimeNetClassifier(**given, model=SMALL, training=settings), (X, np.arange(50) % 2)
+    given = {"n_epochs": 3, "device": "cpu", "verbose": 0, "training": settings}
+    model = SMALL | {"random_patches": 2}
+    return ConvTimeNetClassifier(**given, model=model), (X, np.arange(50) % 2)
 
 
 def facts(estimator) -> tuple[dict, dict]:
@@ -104,12 +105,13 @@ class TestStops:
 
     @pytest.mark.parametrize("build", [forecaster, classifier])
     def test_stopped_after_every_few_steps(self, build, tmp_path, stop_after):
-        estimator, data = build(patience=2)
+        settings = {"patience": 2, "schedule": "decay"}
+        estimator, data = build(**settings)
         whole, stops = estimator.fit(*data), 0
         while True:
             stop_after(2)
             try:
-                again = build(patience=2)[0].fit(*data, resume=tmp_path)
+                again = build(**settings)[0].fit(*data, resume=tmp_path)
                 break
             except KeyboardInterrupt:
                 stops += 1

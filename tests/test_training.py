@@ -286,7 +286,7 @@ class TestClipping:
         norms = []
 
         class Watching(torch.optim.SGD):
-            def __init__(self, parameters, lr):
+            def __init__(self, parameters, lr, **_):
                 super().__init__(parameters, lr=lr)
 
             def step(self, closure=None):

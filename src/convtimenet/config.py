@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from itertools import pairwise
+from math import cos, pi
 from numbers import Integral, Real
 from typing import Any, Literal, Self, TypeGuard
 
@@ -25,6 +26,7 @@ Pooling = Literal["flatten", "max", "mean"]
 Precision = Literal["fp32", "bf16", "int8"]
 Protocol = Literal["honest", "paper"]
 PointLoss = Literal["mse", "mae", "huber"]
+Schedule = Literal["decay", "cosine"]
 
 
 def _require(valid: bool, setting: str, expected: str, found: object) -> None:
@@ -139,8 +141,9 @@ class ModelConfig(_Json):
     point forecast. With quantiles, the median is the point forecast."""
 
     random_patches: int = 0
-    """Groups of 64 random patches and one linear map, solved in closed form, instead of blocks
-    (classification and regression); 0 for the paper's network."""
+    """Groups of 64 random patches and one linear map, solved in closed form, whose scores are mixed
+    with the head's; without kernel_sizes they are the whole network (classification and
+    regression). 0 for the paper's network."""
     linear: bool = False
     """Add a linear map of the normalised context, solved in closed form, to the head's forecast;
     without kernel_sizes it is the whole network (forecasting)."""
@@ -206,11 +209,9 @@ class ModelConfig(_Json):
         finite = _is_number(start) and abs(start) < float("inf")
         _require(finite, "residual_init", "a finite number", start)
         small = self.small_kernel
-        if self.random_patches:
-            groups, kernels = self.random_patches, self.kernel_sizes
-            _require(self.head != "forecast", "random_patches", "0 to forecast", groups)
-            _require(not kernels, "kernel_sizes", "empty with random_patches", kernels)
-        elif not (self.linear and self.kernel_sizes == ()):
+        groups = self.random_patches
+        _require(not groups or self.head != "forecast", "random_patches", "0 to forecast", groups)
+        if self.kernel_sizes or not (self.linear or groups):
             _require(
                 len(self.kernel_sizes) > 0
                 and all(isinstance(k, int) and k >= max(1, small) for k in self.kernel_sizes),
@@ -354,6 +355,12 @@ class TrainConfig(_Json):
     """Batch size, in windows (with all their channels) or cases."""
     epoch_size: int | None = None
     """Maximum number of examples per epoch, resampled every epoch; None uses all of them."""
+    epoch_steps: int = 0
+    """Minimum number of steps per epoch: where one pass has fewer, the examples are passed over
+    again, each time in a new order; 0 for no minimum."""
+    augment: bool = False
+    """Change labelled cases at random in every step: warp their time, add noise, and mix them and
+    their labels in pairs (classification and regression)."""
     loss: PointLoss | None = None
     """Loss of a point forecast: "mse" (also None), "mae" or "huber". The same loss on the
     validation split selects the epoch. Quantile heads train with the pinball loss, classifiers
@@ -363,12 +370,17 @@ class TrainConfig(_Json):
     standard deviations, unless `scale` is off."""
     lr: float = 5e-4
     """Initial learning rate of Adam."""
+    schedule: Schedule = "decay"
+    """"decay": the rate falls by steps, and the validation split selects the epoch; "cosine": it
+    falls to 0 along half a cosine over all epochs, whose last one is kept."""
     lr_hold: int = 3
     """Epochs before the learning rate starts to decay."""
     lr_decay: float = 0.9
     """Factor of each decay step."""
     lr_every: int = 1
     """Epochs between decay steps."""
+    weight_decay: float = 0.0
+    """Decoupled weight decay (AdamW), times the learning rate in each step; 0 for plain Adam."""
     clip_norm: float | None = None
     """Maximum gradient norm; None disables clipping."""
     patience: int | None = 3
@@ -397,9 +409,11 @@ class TrainConfig(_Json):
     def __post_init__(self) -> None:
         _require_choice("protocol", self.protocol, ("honest", "paper"))
         _require_choice("precision", self.precision, ("fp32", "bf16", "int8"))
-        for name, minimum in (("epochs", 1), ("batch_size", 1), ("lr_every", 1), ("lr_hold", 0)):
-            _require_whole(self, name, minimum)
-        _require_whole(self, "seed", 0)
+        _require_choice("schedule", self.schedule, ("decay", "cosine"))
+        for name in ("epochs", "batch_size", "lr_every"):
+            _require_whole(self, name, 1)
+        for name in ("epoch_steps", "lr_hold", "seed"):
+            _require_whole(self, name, 0)
         if self.epoch_size is not None:
             _require_whole(self, "epoch_size", 1)
         _require(self.seed < 2**32, "seed", "a whole number below 2**32", self.seed)
@@ -410,6 +424,10 @@ class TrainConfig(_Json):
         _require(valid, "lr_decay", "above 0 and at most 1", decay)
         _require_choice("loss", self.loss, (None, "mse", "mae", "huber"))
         _require_choice("refit", self.refit, (False, True, "continue"))
+        shrink = self.weight_decay
+        valid = _is_number(shrink) and 0 <= shrink < float("inf")
+        _require(valid, "weight_decay", "at least 0", shrink)
+        _require(isinstance(self.augment, bool), "augment", "True or False", self.augment)
         delta = self.huber_delta
         _require(_is_number(delta) and 0 < delta < float("inf"), "huber_delta", "above 0", delta)
         valid = _is_number(fraction) and 0 <= fraction < 1
@@ -421,7 +439,16 @@ class TrainConfig(_Json):
             value = getattr(self, name)
             valid = value is None or (_is_number(value) and value > 0)
             _require(valid, name, "above 0, or None", value)
+        if self.schedule == "cosine":
+            remedy = "None with schedule='cosine' (use schedule='decay' to stop early)"
+            _require(self.patience is None, "patience", remedy, self.patience)
 
     def learning_rate(self, epoch: int) -> float:
         """Learning rate of a 1-based epoch (SPEC section 5)."""
+        if self.schedule == "cosine":
+            return self.lr * (1 + cos(pi * (epoch - 1) / self.epochs)) / 2
         return self.lr * self.lr_decay ** (max(0, epoch - self.lr_hold) // self.lr_every)
+
+    def examples_per_epoch(self, n: int) -> int:
+        """Examples that an epoch reads of n; some more than once if it is above n."""
+        return max(min(n, self.epoch_size or n), self.epoch_steps * self.batch_size)

@@ -53,6 +53,7 @@ PARITY = "parity.json"
 _MOST_WINDOWS = 256
 # Weights of the matrix products that are quantised; not those of the offset predictor, because
 # patch positions need their fraction (SPEC section 2).
+_FLOAT = "patches.project.weight"  # thousands of features add up
 _EIGHT_BIT = ("widen_weight", "narrow_weight", "project.weight")
 
 
@@ -413,5 +414,7 @@ def eight_bit_products(path: Path) -> list[str]:
     return [
         node.name
         for node in onnx.load(path).graph.node
-        if node.op_type == "Gemm" and node.input[1].endswith(_EIGHT_BIT)
+        if node.op_type == "Gemm"
+        and node.input[1].endswith(_EIGHT_BIT)
+        and not node.input[1].endswith(_FLOAT)
     ]

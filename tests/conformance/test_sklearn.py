@@ -4,10 +4,17 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from convtimenet import ConvTimeNetClassifier, ConvTimeNetRegressor
 
-# Columns of the suite's tables are no time series: where each stands matters, so it is not pooled.
+# Columns of the suite's tables are no time series: where each stands matters, so it is not pooled,
+# and none is warped.
 QUICK = {
-    "model": {"d_model": 8, "d_ff": 16, "kernel_sizes": (3, 5), "pooling": "flatten"},
-    "training": {"refit": False},
+    "model": {
+        "d_model": 8,
+        "d_ff": 16,
+        "kernel_sizes": (3, 5),
+        "pooling": "flatten",
+        "random_patches": 1,
+    },
+    "training": {"refit": False, "augment": False},
     "batch_size": 16,
     "lr": 1e-2,
     "device": "cpu",

@@ -497,6 +497,7 @@ TRAIN_VALUES: dict[str, st.SearchStrategy[Any]] = {
     "lr_hold": st.integers(0, 10),
     "lr_decay": st.floats(0.01, 1),
     "lr_every": st.integers(1, 10),
+    "weight_decay": st.floats(0, 1),
     "clip_norm": st.none() | st.floats(1e-3, 10),
     "patience": st.none() | st.integers(1, 10),
     "validation_fraction": st.floats(0, 0.9),

@@ -163,7 +163,9 @@ def _cases_flags(parser: ArgumentParser, verb: str, answers: str) -> None:
         help="fraction of the cases in the test split, if no test file is given",
     )
     _quality_flag(
-        parser, "random patches and a linear map solved in closed form", "the network, trained"
+        parser,
+        "random patches and a linear map solved in closed form",
+        "these mixed with the network, trained",
     )
     _preset_flag(parser)
     add(

@@ -232,9 +232,9 @@ class ConvTimeNetEstimator(NamedParameters):
 
     def _epoch_ratio(self, all_examples: Examples) -> float:
         """Examples per epoch of the first training, divided by those of the second."""
-        sizes, most = self.n_examples_, self.train_config_.epoch_size or len(all_examples)
+        sizes, read = self.n_examples_, self.train_config_.examples_per_epoch
         fitted = len(all_examples) if sizes is None else sizes["fitted"]
-        return min(fitted, most) / min(len(all_examples), most)
+        return read(fitted) / read(len(all_examples))
 
     def _train_network(
         self,

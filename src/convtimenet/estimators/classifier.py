@@ -31,17 +31,19 @@ class ConvTimeNetClassifier(ClassifierMixin, LabelledEstimator):
     Parameters
     ----------
     quality
-        "fast": random patches and a linear map solved in closed form, in seconds; "auto": the
-        network, trained, in minutes.
+        "fast": random patches and a linear map solved in closed form, in seconds; "auto": their
+        answers mixed with those of the network, trained, in minutes.
     preset
-        "auto" derives patches, kernels and batch size from the data; a data set's name such as
-        "Epilepsy" takes the paper's hyper-parameters for it.
+        "auto" derives patches, kernels and batch size from the data, and trains 2,000 steps with
+        augmentation; a data set's name such as "Epilepsy" takes the paper's network and
+        hyper-parameters for it.
     model
         Settings of `ModelConfig` that replace the preset's.
     training
         Settings of `TrainConfig` that replace the preset's.
     n_epochs, batch_size, lr, time_limit
-        The most common of these settings; None takes the preset's.
+        The most common of these settings; None takes the preset's. With n_epochs, an epoch is one
+        pass over the cases.
     class_weight
         Weights of the classes: "balanced", a mapping from label to weight, or None for equal
         weights of all cases.

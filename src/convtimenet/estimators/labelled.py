@@ -24,7 +24,7 @@ from convtimenet.data.cases import Cases
 from convtimenet.data.files.case_file import Task
 from convtimenet.data.windows import LabelledCases, Scaler
 from convtimenet.devices import autocast, device_of, resolve_device
-from convtimenet.errors import DataError
+from convtimenet.errors import ConfigError, DataError
 from convtimenet.estimators.base import ConvTimeNetEstimator
 from convtimenet.estimators.case_input import (
     check_like_training,
@@ -192,6 +192,11 @@ class LabelledEstimator(ConvTimeNetEstimator):
         own["precision"] = None if self.precision == "fp32" else self.precision
         preset = cases_preset(self.quality, self.preset, n, L, own, self._settings("training"))
         settings = self._model_settings(preset.model)
+        if self.quality == "fast" and (kernels := settings["kernel_sizes"]):
+            raise ConfigError(
+                f"kernel_sizes must be empty with quality='fast', which trains no blocks, found "
+                f"{kernels!r}; leave it out or use quality='auto'"
+            )
         encoding = self._label_encoding(labels)
         config = self._config(encoding, channels=C, context_length=L, **settings)
         train_config = self._train_config(preset.train, resume)
@@ -226,7 +231,10 @@ class LabelledEstimator(ConvTimeNetEstimator):
         valid_examples = all_examples = refitted = None
         if len(held_back):
             valid_examples = examples(held_back, preprocessing)
-            whole = preprocessing_of(all_cases)
+            # weights that are trained further keep the scaling they were trained with
+            whole = replace(preprocessing, labels=labels)
+            if train_config.refit != "continue":
+                whole = preprocessing_of(all_cases)
             all_examples, refitted = examples(all_cases, whole), self._attributes(whole)
         if valid is not None:
             valid_examples = self._validation_examples(

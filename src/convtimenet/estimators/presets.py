@@ -56,6 +56,18 @@ CLASSIFY_TRAIN: dict[str, Any] = {
     "refit": True,
 }
 
+AUTO_TRAIN: dict[str, Any] = {
+    "epochs": 40,
+    "lr": 1e-3,
+    "schedule": "cosine",
+    "weight_decay": 0.05,
+    "augment": True,
+    "clip_norm": 4.0,
+    "patience": None,
+    "refit": "continue",
+}
+_STEPS, _PASSES = 50, 15  # steps of an epoch; passes over many cases
+
 # SPEC section 5, after the authors' scripts.
 PAPER: dict[str, Preset] = {
     "ETTh1": _forecast("9 11 15 21 29 39", 0.2, 256, 5e-4),
@@ -144,11 +156,13 @@ def auto_forecast(
     )
 
 
-def auto_classify(n_cases: int, length: int) -> Preset:
+def auto_classify(n_cases: int, length: int, own_epochs: bool = False) -> Preset:
     """Settings for labelled cases that are not in the paper, from their number and length.
 
     About 50 half-overlapping patches per case, of 4 to 64 steps; kernels in the middle of the
-    paper's range.
+    paper's range; random patches beside them. Training takes 2,000 steps, or 15 passes over the
+    cases if those are more. With a number of epochs of the user's own (`own_epochs`), an epoch is
+    one pass, in at least about 30 steps.
     """
     patch = 2
     while patch < 64 and length / patch > 25:
@@ -156,15 +170,20 @@ def auto_classify(n_cases: int, length: int) -> Preset:
     patch = max(2, min(patch, length))
     stride = max(1, patch // 2)
     n_patches = max(1, (length - patch) // stride + 2)
+    own = {"batch_size": batch_for(n_cases, 32)}
+    size, passes = max(8, min(32, n_cases)), -(-_PASSES * n_cases // AUTO_TRAIN["epochs"])
+    counted = {"batch_size": size, "epoch_steps": _STEPS, "epoch_size": max(size, passes)}
     return Preset(
         model={
             "patch_size": patch,
             "patch_stride": stride,
             "kernel_sizes": kernels_for(n_patches),
-            "dropout": 0.1,
+            "dropout": 0.2,
+            "pooling": "mean",
             "masks": True,
+            "random_patches": groups_for(n_cases),
         },
-        train=CLASSIFY_TRAIN | {"batch_size": batch_for(n_cases, 32)},
+        train=AUTO_TRAIN | (own if own_epochs else counted),
     )
 
 
@@ -255,7 +274,8 @@ def cases_preset(
     if _is_fast(quality, preset, given, training, USED_IF_FAST):
         return fast_cases(n_cases)
     if preset == "auto":
-        return auto_classify(n_cases, length)
+        own_epochs = given.get("n_epochs") is not None or "epochs" in training
+        return auto_classify(n_cases, length, own_epochs)
     return paper_preset(preset, "classify")
 
 
@@ -285,16 +305,17 @@ def _is_fast(
 
 
 def fast_cases(n_cases: int) -> Preset:
-    """Random patches and a linear map in closed form: seconds, and no validation split.
-
-    24 groups of patches, fewer for more than about 5,000 cases so that the features take at most
-    about 300 MB.
-    """
-    groups = max(_FEWEST_GROUPS, min(_GROUPS, _FEATURE_ROOM // (320 * n_cases)))
+    """Random patches and a linear map in closed form: seconds, and no validation split."""
     return Preset(
-        model={"random_patches": groups, "kernel_sizes": (), "masks": True},
+        model={"random_patches": groups_for(n_cases), "kernel_sizes": (), "masks": True},
         train={"epochs": 1, "batch_size": 64, "validation_fraction": 0.0, "refit": False},
     )
+
+
+def groups_for(n_cases: int) -> int:
+    """24 groups of random patches, fewer for more than about 5,000 cases so that the features take
+    at most about 300 MB."""
+    return max(_FEWEST_GROUPS, min(_GROUPS, _FEATURE_ROOM // (320 * n_cases)))
 
 
 def patch_for(context_length: int) -> tuple[int, int]:

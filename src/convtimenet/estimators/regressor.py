@@ -19,23 +19,26 @@ class ConvTimeNetRegressor(RegressorMixin, LabelledEstimator):
     """Predict one number per multivariate series (extrinsic regression) with ConvTimeNet.
 
     The network is the classifier's with one output. Targets are standardised by the mean and
-    standard deviation of the training targets, and predictions are scaled back to their unit.
+    standard deviation of the training targets (without the validation split, unless a new network
+    is trained after it), and predictions are scaled back to their unit.
     Unequal lengths and missing values are treated as in `ConvTimeNetClassifier`.
 
     Parameters
     ----------
     quality
-        "fast": random patches and a linear map solved in closed form, in seconds; "auto": the
-        network, trained, in minutes.
+        "fast": random patches and a linear map solved in closed form, in seconds; "auto": their
+        answers mixed with those of the network, trained, in minutes.
     preset
-        "auto" derives patches, kernels and batch size from the data; a data set's name such as
-        "Epilepsy" takes the paper's hyper-parameters for its classification.
+        "auto" derives patches, kernels and batch size from the data, and trains 2,000 steps with
+        augmentation; a data set's name such as "Epilepsy" takes the paper's network and
+        hyper-parameters for its classification.
     model
         Settings of `ModelConfig` that replace the preset's.
     training
         Settings of `TrainConfig` that replace the preset's.
     n_epochs, batch_size, lr, time_limit
-        The most common of these settings; None takes the preset's.
+        The most common of these settings; None takes the preset's. With n_epochs, an epoch is one
+        pass over the cases.
     precision
         "fp32"; "bf16", for GPUs (the fused CPU kernels stay in float32, with a notice); or "int8",
         trained in float32, predicts in eight bits on CPU.
@@ -52,7 +55,7 @@ class ConvTimeNetRegressor(RegressorMixin, LabelledEstimator):
     Attributes
     ----------
     target_scaler_
-        Mean and standard deviation of the training targets.
+        Centre and scale of the targets.
     n_channels_, channels_
         Number of channels, and their names if fitted to frames with named columns.
     n_features_in_, feature_names_in_

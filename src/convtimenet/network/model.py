@@ -37,7 +37,11 @@ from convtimenet.network.layers import (
 from convtimenet.network.linear import LinearStream
 from convtimenet.network.memory import first_and_again
 from convtimenet.network.patches import DeformablePatch, Extent
+from convtimenet.network.random_patches import RandomPatches
 from convtimenet.network.revin import RevIN
+
+PRIOR_SHARE = 1 / 3
+"""Share of the head in a mixture with random patches before a validation split tells more."""
 
 
 class Block(nn.Module):
@@ -199,8 +203,10 @@ class ConvTimeNet(nn.Module):
     `covariates` must match the config, see `convtimenet.network.covariate_embedding`. A network
     without covariates is the paper's.
 
-    `linear` adds the forecast of a linear stream (`convtimenet.network.linear`), which is not part
-    of the paper.
+    Two streams are not part of the paper: `linear` adds the forecast of a linear one
+    (`convtimenet.network.linear`); `random_patches` mixes the scores of drawn patches with the
+    head's (`convtimenet.network.random_patches`), but in training mode, where the head answers
+    alone.
     """
 
     def __init__(self, config: ModelConfig):
@@ -221,6 +227,11 @@ class ConvTimeNet(nn.Module):
             nn.init.zeros_(self.head.project.bias)
             self.granted = nn.Buffer(torch.ones(()))
             """Share of the head's forecast that is added to the linear one."""
+        self.patches = None
+        if config.random_patches:
+            self.patches = RandomPatches(config).requires_grad_(False)
+            self.granted = nn.Buffer(torch.tensor(PRIOR_SHARE))
+            """Share of the head in the mixture with the random patches."""
         self.recompute = False
         """Activation checkpointing in training: keep only the tokens between blocks."""
         # shape of the outputs per input: forecasts unfold the channels again, classes do not
@@ -248,6 +259,8 @@ class ConvTimeNet(nn.Module):
             y, spread = median_and_spread(y, self.config.quantiles.index(0.5))
         if self.linear is not None:
             y = torch.addcmul(self.linear(x), y, self.granted)
+        if self.patches is not None and not self.training:
+            y = torch.lerp(self.patches(x, known), y.float(), self.granted)
         if self.revin is not None and statistics is not None:
             y = self.revin.inverse(y, statistics)
             # scale only: a learned affine weight may be negative and would reverse the order
@@ -279,8 +292,9 @@ class ConvTimeNet(nn.Module):
 
 def count_parameters(model: nn.Module) -> int:
     """Number of parameters, trained or solved for."""
-    solved = [p for m in model.modules() if isinstance(m, LinearStream) for p in m.parameters()]
-    return sum(p.numel() for p in [*solved, *(p for p in model.parameters() if p.requires_grad)])
+    streams = [m for m in model.modules() if isinstance(m, (LinearStream, RandomPatches))]
+    solved = {id(p) for stream in streams for p in stream.parameters()}
+    return sum(p.numel() for p in model.parameters() if p.requires_grad or id(p) in solved)
 
 
 def deformation(

@@ -12,6 +12,6 @@ __all__ = ["network_of"]
 
 def network_of(config: ModelConfig) -> ConvTimeNet | LinearNetwork | RandomPatches:
     """A new network with drawn weights; those to be solved for are zero."""
-    if config.random_patches:
-        return RandomPatches(config)
-    return ConvTimeNet(config) if config.kernel_sizes else LinearNetwork(config)
+    if config.kernel_sizes:
+        return ConvTimeNet(config)
+    return RandomPatches(config) if config.random_patches else LinearNetwork(config)

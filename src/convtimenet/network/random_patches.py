@@ -177,9 +177,8 @@ def _masked(x: Tensor, known: Tensor | None) -> tuple[Tensor, Int[Tensor, " B"] 
 
 
 class RandomPatches(OtherNetwork):
-    """A network of random patches and one linear map, for classification and regression.
-
-    Input (B, C, L) and outputs as those of `ConvTimeNet`.
+    """A network of random patches and one linear map, for classification and regression; also the
+    stream beside the blocks of a `ConvTimeNet`, whose inputs and outputs are the same.
     """
 
     embedding: PatchFeatures

@@ -29,7 +29,12 @@ from convtimenet.report._forecast import evaluated, forecast_sections
 from convtimenet.report._future import future_section
 from convtimenet.report._html import Section, card, escaped, page, score_table
 from convtimenet.report._importance import plot
-from convtimenet.report._network import linear_section, training_section, weights_sections
+from convtimenet.report._network import (
+    linear_section,
+    random_patches_section,
+    training_section,
+    weights_sections,
+)
 from convtimenet.report._numbers import number_sections
 from convtimenet.training.losses import loss_of
 from convtimenet.training.metrics import ForecastEvaluation, Scores
@@ -165,6 +170,7 @@ def _sections(
     scores, *rest = own
     network, history = model.network_, model.history_
     is_linear = isinstance(network, (ConvTimeNet, LinearNetwork))
+    mixed = network.patches if isinstance(network, ConvTimeNet) else None
     loss_name = loss_of(network.config, model.train_config_).name
     return [
         scores,
@@ -172,6 +178,7 @@ def _sections(
         training_section(history, loss_name),
         *rest,
         *(linear_section(network, history.granted) if is_linear else ()),
+        *([random_patches_section(mixed, history.granted)] if mixed is not None else ()),
         *(weights_sections(network) if isinstance(network, ConvTimeNet) else ()),
     ]
 

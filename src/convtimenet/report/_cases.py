@@ -6,10 +6,10 @@ from dataclasses import replace
 
 from convtimenet.data.cases import Cases
 from convtimenet.estimators.labelled import LabelledEstimator, padded
-from convtimenet.network.random_patches import PER_GROUP, POINTS, RandomPatches
+from convtimenet.network.random_patches import RandomPatches
 from convtimenet.report import _plots as plots
 from convtimenet.report._html import Section, count, figure
-from convtimenet.report._network import patches_section, sample
+from convtimenet.report._network import patches_section, random_patches_section, sample
 
 
 def case_card(model: LabelledEstimator, cases: Cases, case: int, caption: str, heading: str) -> str:
@@ -28,12 +28,7 @@ def case_patches_section(model: LabelledEstimator, cases: Cases, case: int, titl
     """Patch offsets over the cases, and the patches of one of them."""
     config = model.network_.config
     if isinstance(model.network_, RandomPatches):
-        plans = model.network_.embedding.plans
-        stretches = sorted({plan.stretch for plan in plans})
-        words = f"{len(plans)} groups of {PER_GROUP} random patches of {POINTS} points, at every "
-        words += f"time step, stretched by factors from {stretches[0]} to {stretches[-1]}. Their "
-        words += "weights were drawn; only the linear map of their features was fitted."
-        return Section("patches", "Random patches", f"<p>{words}</p>")
+        return random_patches_section(model.network_)
     n, C, _ = cases.values.shape
     L = config.context_length
     sampled = replace(cases, values=cases.values[sample(n, C * L)])

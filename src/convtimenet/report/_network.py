@@ -12,6 +12,7 @@ from convtimenet.data.windows import known_in
 from convtimenet.network.layers import Residual
 from convtimenet.network.linear import LinearNetwork
 from convtimenet.network.model import Block, ConvTimeNet, deformation
+from convtimenet.network.random_patches import PER_GROUP, POINTS, RandomPatches
 from convtimenet.report import _network_plots as network_plots
 from convtimenet.report import _plots as plots
 from convtimenet.report._html import (
@@ -220,6 +221,19 @@ def weights_sections(network: ConvTimeNet) -> list[Section]:
     else:
         residuals = _residual_section(blocks, sizes)
     return [residuals, _kernel_section(blocks, sizes)]
+
+
+def random_patches_section(network: RandomPatches, granted: float | None = None) -> Section:
+    """Random patches: the whole network, or mixed with a head whose share is `granted`."""
+    plans = network.embedding.plans
+    stretches = sorted({plan.stretch for plan in plans})
+    words = f"{len(plans)} groups of {PER_GROUP} random patches of {POINTS} points, at every "
+    words += f"time step, stretched by factors from {stretches[0]} to {stretches[-1]}. Their "
+    words += "weights were drawn; only the linear map of their features was fitted."
+    if granted is not None:
+        words += " Its answers are mixed with those of the trained network, whose share is "
+        words += f"{100 * granted:.0f} %."
+    return Section("random", "Random patches", f"<p>{words}</p>")
 
 
 def linear_section(network: ConvTimeNet | LinearNetwork, granted: float) -> list[Section]:

@@ -11,7 +11,7 @@ from convtimenet.training.metrics import Scores
 
 @dataclass(frozen=True)
 class Epoch:
-    """Results of one pass over the training data."""
+    """Results of one epoch."""
 
     epoch: int
     """Counted from 1."""
@@ -48,8 +48,8 @@ class History:
     refitted: bool = False
     """Whether the weights come from a second training on all data for `best_epoch` epochs."""
     granted: float = 1.0
-    """Share of the trained part of a forecast that the validation split left beside the linear
-    stream."""
+    """How much of the trained part of the answers counts: of a forecast, what the validation split
+    left beside the linear stream; of classes and numbers, its share beside random patches."""
     notes: list[str] = field(default_factory=list)
     """Notices for the user."""
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from convtimenet.config import TrainConfig
-from convtimenet.data.windows import Examples, Windows
+from convtimenet.data.windows import Examples
 from convtimenet.devices import RandomNumbers, autocast
 from convtimenet.errors import TrainingError
 from convtimenet.network.inference import fuse
@@ -23,8 +23,7 @@ from convtimenet.network.random_patches import RandomPatches
 from convtimenet.progress import Task, showing
 from convtimenet.training.budget import fit_memory
 from convtimenet.training.checkpoint import Checkpoint, Checkpoints
-from convtimenet.training.closed_form.linear import granted, solve_linear
-from convtimenet.training.closed_form.solve import solve
+from convtimenet.training.closed_form.solve import grant, solve, solve_streams
 from convtimenet.training.history import Epoch, History
 from convtimenet.training.interrupt import StopRequest
 from convtimenet.training.metrics import Scores, evaluate, outputs
@@ -94,27 +93,19 @@ def train(
         If there is not enough memory for the smallest part of a batch.
     """
     stop = stop or StopRequest()
+    shown: dict[str, Any] = {"verbose": verbose, "label": label}
     if isinstance(model, (LinearNetwork, RandomPatches)):
-        shown: dict[str, Any] = {"verbose": verbose, "label": label}
         return solve(model, examples, valid, config, device, stop, checkpoints, **shown)
     numbers = numbers or RandomNumbers(config.seed, device)
     with nullcontext() if checkpoints is None else checkpoints.alone():
         new = checkpoints is None or checkpoints.newest() is None
-        if new and isinstance(model, ConvTimeNet) and model.linear is not None:
-            assert isinstance(examples, Windows)
-            assert model.revin is not None
-            solve_linear(model.linear, model.revin, examples, model.config.season)
+        if new and not solve_streams(model, examples, config.seed, stop, **shown):
+            return History(device=str(device), stopped=f"stopped by {stop.name}")
         run = _Training(model, examples, valid, config, device, numbers, checkpoints, stop)
         if not run.resumed():
             run.all_epochs(verbose, label)
-    if valid is not None and run.history.best_epoch and isinstance(model, ConvTimeNet):
-        history = run.history
-        history.granted = granted(model, valid, config, device)
-        if not history.granted and model.config.covariates:
-            history.notes.append(
-                "on the validation split the trained network is no better than the linear stream "
-                "alone, which gives the forecasts and reads no covariates"
-            )
+    if run.history.best_epoch and isinstance(model, ConvTimeNet):
+        grant(model, valid, config, device, run.history)
     model.eval()
     return run.history
 
@@ -147,6 +138,7 @@ class _Training:
         # The epoch is selected by the validation value of the training loss. The authors'
         # classification script uses accuracy, which is coarse for few cases.
         self.selected_by = "accuracy" if paper and head == "classify" else self.step.loss.name
+        self.keeps_last = valid is None or config.schedule == "cosine"
         self.order = torch.Generator().manual_seed(config.seed)
         self.order_state = self.order.get_state()
         """State of `order` before the current epoch's order was drawn."""
@@ -165,7 +157,8 @@ class _Training:
     def all_epochs(self, verbose: int, label: str) -> None:
         """Train until the end or a stop request."""
         history, config = self.history, self.config
-        steps = len(training_batches(torch.arange(len(self.examples))[: config.epoch_size], config))
+        each = torch.arange(config.examples_per_epoch(len(self.examples)))
+        steps = len(training_batches(each, config))
         with showing(label, verbose, at_once=True) as task:
             task.expect(steps * config.epochs, done=(self.epoch - 1) * steps + self.position)
             alone = task.outer is None  # no notes for each of many runs
@@ -189,7 +182,7 @@ class _Training:
         good = history.best_epoch and all(v.isfinite().all() for v in self.best.values())
         if good:
             self.model.load_state_dict(self.best)
-        if not good or (self.valid is None and not self._finite_outputs()):
+        if not good or (self.keeps_last and not self._finite_outputs()):
             raise TrainingError(
                 f"training did not converge: {history.stopped}, and no earlier epoch gave finite "
                 f"weights and scores; use an lr below {config.lr:g} or a clip_norm (found "
@@ -210,7 +203,10 @@ class _Training:
             self.epoch_begin = time.monotonic()
             self.good_age = _SNAPSHOT_EVERY
             step.begin_epoch()
-        order = torch.randperm(len(self.examples), generator=self.order)[: self.config.epoch_size]
+        n = len(self.examples)
+        size = self.config.examples_per_epoch(n)
+        passes = [torch.randperm(n, generator=self.order) for _ in range(-(-size // n))]
+        order = torch.cat(passes)[:size]
         for index in training_batches(order.to(self.device), self.config)[self.position :]:
             self._one_step(index)
             self.position += 1
@@ -277,7 +273,7 @@ class _Training:
         if self.valid is not None:
             with autocast(self.device, config), showing("validation", verbose=0):
                 scores = evaluate(
-                    fuse(self.model),
+                    self._fused(),
                     self.valid,
                     self.model.config.head,
                     config.batch_size,
@@ -291,9 +287,9 @@ class _Training:
         history.epochs.append(Epoch(self.epoch, loss, scores, self.lr, seconds))
         if not seen:  # all steps were skipped, so nothing was trained
             score = float("inf")
-        elif scores:
+        elif not self.keeps_last:
             score = scores[self.selected_by] * (-1 if self.selected_by == "accuracy" else 1)
-        else:  # no validation split: keep the last epoch unless its last step broke the weights
+        else:  # keep the last epoch unless its last step broke the weights
             score = -self.epoch if in_a_row == 0 or self._finite_outputs() else float("inf")
         if score < self.best_score:
             self.best_score, self.waited = score, 0
@@ -313,8 +309,15 @@ class _Training:
     def _finite_outputs(self) -> bool:
         """Whether the network's outputs on a training batch are finite."""
         with autocast(self.device, self.config):
-            found = outputs(fuse(self.model), self.examples, self.config.batch_size, self.device)
+            found = outputs(self._fused(), self.examples, self.config.batch_size, self.device)
             return bool(next(found)[0].isfinite().all())
+
+    def _fused(self) -> ConvTimeNet | OtherNetwork:
+        """The trained part of the network, fused."""
+        fused = fuse(self.model)
+        if isinstance(fused, ConvTimeNet):
+            fused.patches = None
+        return fused
 
     def _out_of_time(self) -> bool:
         limit = self.config.time_limit

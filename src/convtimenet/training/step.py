@@ -12,10 +12,12 @@ from convtimenet.batch import Batch
 from convtimenet.config import TrainConfig
 from convtimenet.data.windows import Examples
 from convtimenet.devices import autocast
+from convtimenet.errors import ConfigError
 from convtimenet.network.layers import TokenBatchNorm
 from convtimenet.network.memory import Parts, out_of_memory
 from convtimenet.network.model import ConvTimeNet
 from convtimenet.network.other import OtherNetwork
+from convtimenet.training.augment import augmented
 from convtimenet.training.cuda_graph import Graphed
 from convtimenet.training.losses import loss_of
 
@@ -41,6 +43,11 @@ class Step:
         Learning rate, clipping, number format and usual batch size.
     smallest
         Minimum number of examples in a part of a batch.
+
+    Raises
+    ------
+    ConfigError
+        If a point loss or augmentation is set and the task has none.
     """
 
     def __init__(
@@ -53,6 +60,8 @@ class Step:
     ):
         self.model, self.examples, self.config, self.device = model, examples, config, device
         self.loss = loss_of(model.config, config)
+        if config.augment and model.config.head == "forecast":
+            raise ConfigError("augment must be False to forecast, found True; leave it out")
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.last_reached = list(model.embedding.parameters())
         """Last parameters in the backward pass: any non-finite value reaches their gradients."""
@@ -68,7 +77,7 @@ class Step:
         self.graphed: Graphed | None = None
         self.reads_back = device.type != "cuda"
         """Whether the host reads every step's flag: free on the CPU, a synchronisation on CUDA."""
-        self.optimiser = torch.optim.Adam(self.parameters, lr=config.lr)
+        self.optimiser = self._adam()
         if not self.reads_back:
             self.leave_flag()
             self.graphed = Graphed(config.batch_size, device)
@@ -78,7 +87,7 @@ class Step:
         self.reads_back = False
         # The rate is a tensor, so that it can change between replays of a graph.
         self.rate = torch.full((), self.config.lr, device=self.device)
-        adam = torch.optim.Adam(self.parameters, lr=self.config.lr, fused=True, capturable=True)
+        adam = self._adam(on_device=True)
         for group in adam.param_groups:
             group["lr"] = self.rate
         self.unusable = torch.zeros((), device=self.device)
@@ -86,6 +95,17 @@ class Step:
         # torch warns about steps outside a graph, as the first and odd-sized ones are
         adam._warned_capturable_if_run_uncaptured = True  # pyright: ignore[reportAttributeAccessIssue]
         self.optimiser = adam
+
+    def _adam(self, on_device: bool = False) -> torch.optim.Optimizer:
+        decay = self.config.weight_decay
+        kind = torch.optim.AdamW if decay else torch.optim.Adam
+        return kind(
+            self.parameters,
+            lr=self.config.lr,
+            weight_decay=decay,
+            fused=on_device or None,
+            capturable=on_device,
+        )
 
     def set_rate(self, lr: float) -> None:
         """Set the learning rate."""
@@ -140,6 +160,8 @@ class Step:
         return torch.stack(losses).sum()
 
     def _backward(self, batch: Batch, share: Tensor | float) -> Tensor:
+        if self.config.augment:
+            batch = augmented(batch, self.model.config.head, self.model.config.outputs)
         with autocast(self.device, self.config):
             loss = self.loss(self.model(*batch.inputs), batch.y, batch.weight) * share
         loss.backward()

@@ -233,8 +233,7 @@ class RetrainedForecaster(FittedForecaster):
 
 def fold_steps(windows: int, config: TrainConfig) -> int:
     """Steps of a training on so many windows; no fold takes more."""
-    read = min(windows, config.epoch_size or windows)
-    return config.epochs * -(-read // config.batch_size)
+    return config.epochs * -(-config.examples_per_epoch(windows) // config.batch_size)
 
 
 def fold_starts(lengths: np.ndarray, L: int, H: int) -> list[np.ndarray] | None:

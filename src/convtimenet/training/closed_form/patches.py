@@ -4,31 +4,45 @@ The penalty is the one with the smallest leave-one-out error, which needs no sec
 a target of 1 and -1; the scores become logits by the factor under which the leave-one-out scores
 have the smallest log loss, so that probabilities come from cases that were not fitted. As in Platt
 (1999), targets of that loss stay off 0 and 1 as if each class had one more case of either kind.
+
+Beside the blocks of a network, the answers are mixed with those of its head. The share of the head
+is the posterior mean given the validation split: with few cases it stays near a third, with many it
+is the best one.
 """
 
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from sklearn.linear_model import RidgeCV
+from torch import Tensor, nn
 
-from convtimenet.data.windows import LabelledCases
+from convtimenet.config import Head, TrainConfig
+from convtimenet.data.windows import Examples, LabelledCases
+from convtimenet.devices import autocast
 from convtimenet.errors import TrainingError
+from convtimenet.network.inference import fuse
+from convtimenet.network.model import ConvTimeNet
 from convtimenet.network.random_patches import RandomPatches
 from convtimenet.progress import counted, showing
 from convtimenet.training.history import Epoch, History
 from convtimenet.training.interrupt import StopRequest
+from convtimenet.training.metrics import outputs
 
-__all__ = ["fit_patches"]
+__all__ = ["fit_patches", "posterior_share", "share_of_head"]
 
 PENALTIES = 10.0 ** np.linspace(-3, 3, 10)
 """Of the standardised features, times a hundredth of their number."""
 _FOR_LEVELS = 32  # cases
 _BATCH = 64
 _FACTORS = 2.0 ** np.arange(-2, 8, 0.25)
+_SHARES = np.linspace(0, 1, 51)[1:-1]
+_PRIOR = 2, 4
+"""Of the share: a beta distribution, whose mean is `convtimenet.network.model.PRIOR_SHARE`."""
 
 
 def fit_patches(
@@ -136,3 +150,59 @@ def _log_loss(scores: np.ndarray, y: np.ndarray, weight: np.ndarray | None) -> f
     top = scores.max(1, keepdims=True)
     total = np.log(np.exp(scores - top).sum(1)) + top[:, 0]
     return float(np.average(total - (targets * scores).sum(1), weights=weight))
+
+
+def share_of_head(
+    network: ConvTimeNet, valid: Examples, config: TrainConfig, device: torch.device
+) -> float:
+    """Set the share of the head in the mixture with the random patches to its posterior mean given
+    the validation split; returns it."""
+    head, stream, y, weight = [], [], [], []
+    with autocast(device, config):
+        for output, batch in outputs(_Both(fuse(network)), valid, config.batch_size, device):
+            one, other = output.double().cpu().unbind(1)
+            each = torch.ones(len(output)) if batch.weight is None else batch.weight.view(-1)
+            head.append(one)
+            stream.append(other)
+            y.append(batch.y.cpu())
+            weight.append(each.cpu().double())
+    parts = [torch.cat(part) for part in (head, stream, y, weight)]
+    share = posterior_share(network.config.head, *parts)
+    network.granted.fill_(share)
+    return share
+
+
+def posterior_share(kind: Head, head: Tensor, stream: Tensor, y: Tensor, weight: Tensor) -> float:
+    """Posterior mean of the share of one of two answers (n, K) in their mixture.
+
+    The likelihood of a share is that of the targets y given the mixture: of classes with its
+    probabilities, of numbers with normal errors of the mean squared size. Weighted cases (n,) count
+    as many as equal ones with the same variance of a mean.
+    """
+    n = float(weight.sum().square() / weight.square().sum())
+    found = []
+    for share in _SHARES:
+        mixture = torch.lerp(stream, head, float(share))
+        if kind == "classify":
+            each = F.cross_entropy(mixture, y, reduction="none")
+        else:
+            each = (mixture - y).square().mean(1)
+        loss = (each * weight).sum() / weight.sum()
+        found.append(loss if kind == "classify" else loss.clamp(min=1e-12).log() / 2)
+    a, b = _PRIOR
+    prior = torch.from_numpy((a - 1) * np.log(_SHARES) + (b - 1) * np.log(1 - _SHARES))
+    posterior = (prior - n * torch.stack(found)).softmax(0)
+    return float(posterior @ torch.from_numpy(_SHARES))
+
+
+class _Both(nn.Module):
+    """Answers (B, 2, K) of a fused network: of the head alone, and of the random patches alone."""
+
+    def __init__(self, network: ConvTimeNet):
+        super().__init__()
+        self.stream, network.patches = network.patches, None
+        self.head = network
+
+    def forward(self, *inputs: Any) -> Tensor:
+        assert self.stream is not None
+        return torch.stack([self.head(*inputs).float(), self.stream(*inputs)], dim=1)

@@ -1,4 +1,4 @@
-"""Networks that are solved in closed form instead of trained."""
+"""Networks and streams of networks that are solved in closed form instead of trained."""
 
 from __future__ import annotations
 
@@ -11,16 +11,18 @@ import torch
 from convtimenet.config import TrainConfig
 from convtimenet.data.windows import Examples, LabelledCases, Windows
 from convtimenet.network.linear import LinearNetwork
+from convtimenet.network.model import ConvTimeNet
+from convtimenet.network.other import OtherNetwork
 from convtimenet.network.random_patches import RandomPatches
 from convtimenet.training.checkpoint import Checkpoint, Checkpoints
-from convtimenet.training.closed_form.linear import fit_linear
-from convtimenet.training.closed_form.patches import fit_patches
+from convtimenet.training.closed_form.linear import fit_linear, granted, solve_linear
+from convtimenet.training.closed_form.patches import fit_patches, share_of_head
 from convtimenet.training.history import History
 from convtimenet.training.interrupt import StopRequest
 from convtimenet.training.losses import loss_of
 from convtimenet.training.metrics import evaluate
 
-__all__ = ["solve"]
+__all__ = ["grant", "solve", "solve_streams"]
 
 
 def solve(
@@ -63,6 +65,54 @@ def solve(
         scores = evaluate(model, valid, model.config.head, config.batch_size, device, False, loss)
         history.epochs = [replace(history.epochs[0], valid=scores)]
     return history
+
+
+def solve_streams(
+    model: ConvTimeNet | OtherNetwork,
+    examples: Examples,
+    seed: int,
+    stop: StopRequest,
+    **shown: Any,
+) -> bool:
+    """Solve for what a network mixes with its head's answers, in place; False if it was stopped.
+
+    Parameters
+    ----------
+    shown
+        `verbose` and `label`, as for `solve`.
+    """
+    if not isinstance(model, ConvTimeNet):
+        return True
+    if model.linear is not None:
+        assert isinstance(examples, Windows)
+        assert model.revin is not None
+        solve_linear(model.linear, model.revin, examples, model.config.season)
+    if model.patches is not None:
+        assert isinstance(examples, LabelledCases)
+        return bool(fit_patches(model.patches, examples, seed, stop, **shown).epochs)
+    return True
+
+
+def grant(
+    model: ConvTimeNet,
+    valid: Examples | None,
+    config: TrainConfig,
+    device: torch.device,
+    history: History,
+) -> None:
+    """Set how much of the head's answers counts, from the validation split if there is one, and
+    record it."""
+    if model.patches is not None:
+        if valid is not None:
+            share_of_head(model, valid, config, device)
+        history.granted = float(model.granted)
+    elif valid is not None:
+        history.granted = granted(model, valid, config, device)
+        if not history.granted and model.config.covariates:
+            history.notes.append(
+                "on the validation split the trained network is no better than the linear stream "
+                "alone, which gives the forecasts and reads no covariates"
+            )
 
 
 def _fitted(
