@@ -24,7 +24,7 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test unit test-slow conformance lint format results evidence evidence-run tutorials bench gpu \
+.PHONY: help install demo test unit test-slow conformance lint format results evidence accuracy evidence-run tutorials bench gpu \
 	gpu-packages wheel kills flips fuzz memory guards reliability audit clean
 
 help: ## list the targets
@@ -69,6 +69,10 @@ EVIDENCE := .cache/evidence-venv/bin/python
 
 evidence: .cache/evidence-venv/.installed ## run one cell of every model again, compare (minutes; N=, ONLY=)
 	OMP_NUM_THREADS=1 $(EVIDENCE) benchmarks/evidence/recheck.py $(if $(N),--n $(N)) \
+		$(if $(ONLY),--only $(ONLY))
+
+accuracy: .cache/evidence-venv/.installed ## run a cell of every quality again, compare (minutes; N=, ONLY=)
+	OMP_NUM_THREADS=1 $(EVIDENCE) benchmarks/evidence/recheck.py --matrix accuracy.toml $(if $(N),--n $(N)) \
 		$(if $(ONLY),--only $(ONLY))
 
 evidence-run: .cache/evidence-venv/.installed ## run the cells that have no result yet (days; ARGS=)

@@ -1,8 +1,9 @@
 """Run some cells of the committed results again, and compare.
 
-    python benchmarks/evidence/recheck.py         # the cheapest cell of every model
-    python benchmarks/evidence/recheck.py --n 40  # the 40 cheapest, every model in turn
+    python benchmarks/evidence/recheck.py         # the cheapest cell of every variant
+    python benchmarks/evidence/recheck.py --n 40  # the 40 cheapest, every variant in turn
     python benchmarks/evidence/recheck.py --only 'convtimenet.paper:ETTh1-96'
+    python benchmarks/evidence/recheck.py --matrix accuracy.toml  # also: make accuracy
 
 A score agrees where it lies within three standard deviations over the committed seeds, or within
 3 % where fewer than three seeds are committed. Another machine or another torch gives other last
@@ -33,11 +34,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--n", type=int, help="cells of each matrix; by default one of every model")
+    parser.add_argument(
+        "--n", type=int, help="cells of each matrix; by default one of every variant"
+    )
     parser.add_argument("--only", nargs="+", default=[], help="these cells, as for bench run")
+    parser.add_argument("--matrix", nargs="+", default=MATRICES, help="files beside this one")
     given = parser.parse_args()
     differing = 0
-    for name in MATRICES:
+    for name in given.matrix:
         matrix = Matrix.read(HERE / name)
         kept = lines.by_key(lines.read(matrix.results))
         cells = [cell for cell in matrix.cells if cell.key in kept]
@@ -66,10 +70,10 @@ def main() -> int:
 
 
 def cheapest(cells: list[Cell], kept: dict[str, dict[str, Any]], n: int | None) -> list[Cell]:
-    """The cheapest cells, one of every model before a second of any."""
+    """The cheapest cells, one of every model's every variant before a second of any."""
     queues: dict[str, list[Cell]] = defaultdict(list)
     for cell in sorted(cells, key=lambda one: sum(kept[one.key]["cpu_seconds"].values())):
-        queues[cell.model].append(cell)
+        queues[cell.who].append(cell)
     rounds = max(map(len, queues.values()), default=0)
     in_turn = [q[i] for i in range(rounds) for q in queues.values() if i < len(q)]
     return in_turn[: len(queues) if n is None else n]

@@ -95,9 +95,9 @@ def tables(several: Sequence[Results]) -> str:
         f"({horizons_told(forecasts)}), lower is better.{parts_told(main, forecasts)}",
         forecast_rows(forecasts),
         f"Classification: mean accuracy over {len(sets)} UEA sets, higher is better; CPU seconds "
-        'of a fit on one thread, median over the sets (least to most). "paper, default" is trained '
-        "with the paper's hyper-parameters where it gives some, else with those of "
-        '`preset="auto"`; "fast" is `quality="fast"`.',
+        'of a fit on one thread, median over the sets (least to most). "auto" is what '
+        '`ConvTimeNetClassifier()` trains, "fast" is `quality="fast"`; the paper has settings for '
+        "seven of these sets.",
         class_rows(classes),
         losses(forecasts, classes, main.matrix.ours),
         small_told(small),

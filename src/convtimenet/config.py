@@ -244,9 +244,8 @@ class ModelConfig(_Json):
             _require(not self.quantiles, "quantiles", f"empty for {head}", self.quantiles)
         if self.linear:
             self._check_linear()
-        else:
-            own = self.linear_channels
-            _require(not own, "linear_channels", "0 without linear", own)
+        own = self.linear_channels
+        _require(self.linear or not own, "linear_channels", "0 without linear", own)
         if self.head == "forecast":
             _require(self.channels == 1, "channels", "1 for the forecasting head", self.channels)
         else:
@@ -424,24 +423,21 @@ class TrainConfig(_Json):
         _require(valid, "lr_decay", "above 0 and at most 1", decay)
         _require_choice("loss", self.loss, (None, "mse", "mae", "huber"))
         _require_choice("refit", self.refit, (False, True, "continue"))
-        shrink = self.weight_decay
-        valid = _is_number(shrink) and 0 <= shrink < float("inf")
-        _require(valid, "weight_decay", "at least 0", shrink)
+        for name in ("weight_decay", "checkpoint_seconds"):
+            value = getattr(self, name)
+            _require(_is_number(value) and value >= 0, name, "at least 0", value)
         _require(isinstance(self.augment, bool), "augment", "True or False", self.augment)
         delta = self.huber_delta
         _require(_is_number(delta) and 0 < delta < float("inf"), "huber_delta", "above 0", delta)
         valid = _is_number(fraction) and 0 <= fraction < 1
         _require(valid, "validation_fraction", "at least 0 and below 1", fraction)
-        seconds = self.checkpoint_seconds
-        valid = _is_number(seconds) and seconds >= 0
-        _require(valid, "checkpoint_seconds", "at least 0", seconds)
         for name in ("clip_norm", "memory_budget", "patience", "time_limit"):
             value = getattr(self, name)
             valid = value is None or (_is_number(value) and value > 0)
             _require(valid, name, "above 0, or None", value)
-        if self.schedule == "cosine":
-            remedy = "None with schedule='cosine' (use schedule='decay' to stop early)"
-            _require(self.patience is None, "patience", remedy, self.patience)
+        early = self.schedule == "cosine" and self.patience is not None
+        remedy = "None with schedule='cosine' (use schedule='decay' to stop early)"
+        _require(not early, "patience", remedy, self.patience)
 
     def learning_rate(self, epoch: int) -> float:
         """Learning rate of a 1-based epoch (SPEC section 5)."""
