@@ -279,7 +279,7 @@ def test_a_killed_build_keeps_nobody_out(fresh):
 def test_waiting_for_a_build_that_does_not_end(fresh, monkeypatch, caplog):
     used = convtimenet.warm_up()
     assert used.path is not None
-    _empty(used.path)
+    _empty(apart(used.path))
     monkeypatch.setattr(build, "SECONDS", 0.2)
     caplog.clear()
     with locked(used.path.with_suffix(".lock")) as holder:
