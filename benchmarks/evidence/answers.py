@@ -50,29 +50,33 @@ def few_cases(matrix: Matrix, found: Mapping[str, Line]) -> Table:
     """Accuracy by share of the training cases, dropout and stopping rule, averaged over sets."""
     settings = list(dict.fromkeys(cell.variant.partition("-")[2] for cell in matrix.cells))
     shares = list(dict.fromkeys(cell.variant.partition("-")[0] for cell in matrix.cells))
-    sets = list(dict.fromkeys(cell.dataset for cell in matrix.cells))
+    missing = {cell.dataset for cell in matrix.cells if cell.key not in found}
+    sets = list(dict.fromkeys(c.dataset for c in matrix.cells if c.dataset not in missing))
     rows = []
     for setting in settings:
         drop, _, rule = setting.partition("-")
         row = [f"{int(drop[1:]) / 10:g}, {rule}"]
         for share in shares:
-            by_set = []
-            for dataset in sets:
-                values = [
-                    100 * found[cell.key]["scores"]["accuracy"]
-                    for cell in matrix.cells
-                    if (cell.dataset, cell.variant) == (dataset, f"{share}-{setting}")
-                    and cell.key in found
-                ]
-                if values:
-                    by_set.append(np.mean(values))
-            row.append(f"{np.mean(by_set):.1f}" if len(by_set) == len(sets) else "not run")
+            by_set = [
+                np.mean(
+                    [
+                        100 * found[cell.key]["scores"]["accuracy"]
+                        for cell in matrix.cells
+                        if (cell.dataset, cell.variant) == (dataset, f"{share}-{setting}")
+                    ]
+                )
+                for dataset in sets
+            ]
+            row.append(f"{np.mean(by_set):.1f}" if by_set else "not run")
         rows.append(row)
     return Table(
         caption="Accuracy by share of the training cases",
         columns=["dropout, stopping rule", *(f"{share} %" for share in shares)],
         rows=rows,
-        notes=[f"Per cent, mean over {', '.join(sets)} and over seeds."],
+        notes=[
+            f"Per cent, mean over {', '.join(sets)} and over seeds.",
+            *([f"Not run in full: {', '.join(sorted(missing))}."] if missing else []),
+        ],
     )
 
 
@@ -330,7 +334,12 @@ QUESTIONS: dict[str, Question] = {
             "a training on all cases for as many; patience, the same but stopping after 10 "
             "epochs without a better one; last, no validation split and the last epoch."
         ),
-        answer=["Not answered yet: too few cells have run."],
+        answer=[
+            "So far one of four sets has run in full. On JapaneseVowels a tenth of the 270 cases "
+            "loses 6 points of accuracy, a quarter loses 2 and half of them 1. Neither dropout nor "
+            "the stopping rule makes a difference of more than one point at any size, and the "
+            "order of the rules changes from row to row: with three seeds none is better.",
+        ],
         tables=[few_cases],
     ),
     "movement": Question(
@@ -343,11 +352,11 @@ QUESTIONS: dict[str, Question] = {
             "Patches hardly move. Their centres lie 0.06 to 0.6 steps from their anchors on "
             "average, for patches of 4 to 64 steps, and their width changes by 5 % at most.",
             "Nor does it matter to what a trained network answers: with its offsets set to zero, "
-            "accuracy changes by 1.3 points at most and no more than 4.4 % of the answers differ "
+            "accuracy changes by 1.4 points at most and no more than 4.4 % of the answers differ "
             "(on sets of 15 test cases, where that is two of three seeds' 45 answers). On ILI the "
-            "MSE even falls, by 0.1 to 3.6 %.",
+            "MSE even falls, by 0.1 to 3.6 %; on ETTh1 it rises by 2.4 %.",
             "So what deformable patches learn here is small and not needed afterwards; whether "
-            "training with them helps is another question (offsets.md). Four rows have not run.",
+            "training with them helps is another question (offsets.md).",
         ],
         tables=[movement],
     ),
