@@ -19,7 +19,8 @@ def epoch_note(history: History) -> str:
     """The last epoch's scores in one line."""
     last = history.epochs[-1]
     scores = {"train loss": last.train_loss} | {f"valid {k}": v for k, v in last.valid.items()}
-    best = f", best epoch {history.best_epoch}" if last.valid else ""
+    earlier = last.valid and history.best_epoch != last.epoch
+    best = f", best epoch {history.best_epoch}" if earlier else ""
     return ", ".join(f"{k} {v:.4g}" for k, v in scores.items()) + best
 
 
@@ -30,7 +31,8 @@ def end_note(label: str, history: History) -> str:
     best = next((e for e in history.epochs if e.epoch == history.best_epoch), None)
     if best is not None and best.valid:
         name, score = next(iter(best.valid.items()))
-        done += f", the best one is epoch {best.epoch} (valid {name} {score:.4g})"
+        kept = "the last one" if best.epoch == n else f"the best one, epoch {best.epoch},"
+        done += f", {kept} is kept (valid {name} {score:.4g})"
     return f"{done}; {history.stopped}"
 
 
