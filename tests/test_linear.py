@@ -545,6 +545,11 @@ class TestForecaster:
         assert isinstance(asked.network_, ConvTimeNet)
         assert asked.network_.linear is not None
 
+    @pytest.mark.parametrize("used", [{"validation_fraction": 0.3}, {"refit": False}])
+    def test_settings_that_a_stream_uses_ask_for_no_network(self, used):
+        model = ConvTimeNetForecaster(5, training=used, verbose=0)
+        assert isinstance(model.fit(waves(100).T).network_, LinearNetwork)
+
     def test_a_preset_of_the_paper_keeps_its_context_with_a_stream(self):
         model = ConvTimeNetForecaster(
             4, preset="ETTh1", n_epochs=1, verbose=0, refit=False,

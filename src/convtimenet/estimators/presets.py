@@ -214,7 +214,7 @@ def forecast_preset(
     ConfigError
         As `cases_preset`.
     """
-    if _is_fast(quality, preset, given, training, (*USED_IF_FAST, "validation_fraction", "refit")):
+    if _is_fast(quality, preset, given, training, USED_IF_LINEAR):
         return fast_forecast(rows, horizon, context_length, season)
     if preset == "auto":
         return auto_forecast(rows, horizon, context_length, series, season)
@@ -343,6 +343,8 @@ MOST_MAPS = 64
 """Channels up to which each may have a linear map of its own."""
 USED_IF_FAST = ("protocol", "seed", "device", "checkpoint_seconds")
 """Settings of `TrainConfig` that closed forms use."""
+USED_IF_LINEAR = (*USED_IF_FAST, "validation_fraction", "refit")
+"""The same for the linear stream alone."""
 _FEATURE_ROOM = 4 * 10**7  # numbers
 _GROWTH = (0.4, 0.4, 0.7, 0.7, 1.0, 1.0)
 

@@ -34,7 +34,7 @@ from convtimenet.estimators.presets import (
     FEWEST_HORIZONS,
     MOST_MAPS,
     UNUSED_IF_FAST,
-    USED_IF_FAST,
+    USED_IF_LINEAR,
     Preset,
     contexts_for,
     forecast_preset,
@@ -363,7 +363,7 @@ class ConvTimeNetForecaster(RetrainedForecaster):
         own["precision"] = None if self.precision == "fp32" else self.precision
         training, quality = self._settings("training"), self.quality
         asks = [self.preset != "auto", *(value is not None for value in own.values())]
-        asks += [bool(self.model), bool({*training} - {*USED_IF_FAST}), *map(bool, self.exog)]
+        asks += [bool(self.model), bool({*training} - {*USED_IF_LINEAR}), *map(bool, self.exog)]
         few = rows * series * channels < FEWEST_HORIZONS * self.h
         if quality == "auto" and few and self.calendar is False and not any(asks):
             quality = "fast"
