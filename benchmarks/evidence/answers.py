@@ -181,6 +181,40 @@ QUESTIONS: dict[str, Question] = {
             ),
         ],
     ),
+    "ablation": Question(
+        title="What is each part of the default worth?",
+        question=(
+            "The default forecaster is a linear map of the context, one for each channel where "
+            "that is better, with a context chosen on the training rows, and a network beside it. "
+            "The default classifier mixes random patches with a network that is trained with "
+            "augmentation. Here parts are left out."
+        ),
+        answer=["Not answered yet: too few cells have run."],
+        comparisons=[
+            Comparison(
+                name="maps",
+                title="Forecasting with the linear map alone",
+                forecasts=True,
+                reference="convtimenet.fast",
+                names={
+                    "convtimenet.fast": "the default map",
+                    "convtimenet.one-map": "one map for all channels",
+                    "convtimenet.one-map-336": "and a context of 336",
+                },
+            ),
+            Comparison(
+                name="classes",
+                title="Classification",
+                reference="classifier.auto",
+                names={
+                    "classifier.auto": "both",
+                    "classifier.fast": "random patches alone",
+                    "classifier.network": "network alone",
+                    "classifier.plain": "and not augmented",
+                },
+            ),
+        ],
+    ),
     "attention": Question(
         title="Convolution block or Transformer encoder block?",
         question=(
