@@ -367,6 +367,30 @@ horizons = [24]
         assert two["scores"] == one["scores"]
         assert "taken_from" not in three
 
+    @needs_data
+    def test_a_fit_of_another_commit_is_not_taken(self, tmp_path, monkeypatch):
+        """Defaults change, and with them what the same settings mean."""
+        monkeypatch.setenv("CONVTIMENET_DATA", str(DATA))
+        text = """
+[models.x]
+entry = "convtimenet.bench.ridge:ridge"
+variants.a = { contexts = [36] }
+[[runs]]
+models = ["x.a"]
+sets = ["ILI"]
+horizons = [24]
+"""
+        for file in ("one", "two"):
+            path = tmp_path / f"{file}.toml"
+            path.write_text(text)
+            made = Matrix.read(path)
+            assert run(made, made.results, verbose=0) == {}
+            of_one = tmp_path / "results" / "one.jsonl"
+            (line,) = lines.read(of_one)
+            of_one.write_text(json.dumps(line | {"commit": "another"}) + "\n")
+        (two,) = lines.read(tmp_path / "results" / "two.jsonl")
+        assert "taken_from" not in two
+
     def test_a_killed_run_goes_on(self, matrix, tmp_path):
         made, out = matrix("slow", seeds=tuple(range(4))), tmp_path / "r.jsonl"
         command = [sys.executable, "-m", "convtimenet", "bench", "run", str(made.path)]

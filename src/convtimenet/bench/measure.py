@@ -27,7 +27,7 @@ from convtimenet.bench.models import Fitted
 from convtimenet.bench.problems import CasesProblem, Problem, load
 from convtimenet.errors import ConfigError
 
-__all__ = ["measure"]
+__all__ = ["commit_of_package", "measure"]
 
 _PACKAGES = (
     *("torch", "numpy", "scikit-learn", "aeon", "neuralforecast", "sktime", "statsforecast"),
@@ -82,7 +82,7 @@ def measure(matrix: Matrix, cell: Cell, threads: int) -> dict[str, Any]:
         "chosen": dict(fitted.chosen),
         "notices": list(fitted.notices),
         "versions": _versions(),
-        "commit": _commit(),
+        "commit": commit_of_package(),
         "machine": {"processor": processor(), "threads": threads},
         "date": datetime.now(UTC).strftime("%Y-%m-%dT%H:%MZ"),
     }
@@ -152,7 +152,7 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _commit() -> str | None:
+def commit_of_package() -> str | None:
     """The commit of the package's checkout, with "+" if src has changes; None outside of one."""
     here = Path(__file__).resolve().parents[3]
     if not (here / ".git").exists():

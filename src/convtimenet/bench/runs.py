@@ -112,13 +112,17 @@ def estimate(cell: Cell, found: Mapping[str, Mapping[str, Any]]) -> float | None
 
 
 def _other_results(out: Path) -> dict[str, dict[str, Any]]:
-    """Results of the other files in the folder by `_fit_of`, so that no fit is run twice."""
+    """Results of the other files in the folder by `_fit_of`, so that no fit is run twice; those of
+    this commit alone, since defaults change, and with them what the same settings mean."""
+    from convtimenet.bench.measure import commit_of_package
+
+    commit = commit_of_package()
     return {
         _fit_of(line["cell"], line["model"]): {**line, "taken_from": path.name}
         for path in sorted(out.parent.glob("*.jsonl"))
         if path != out
         for line in lines.read(path)
-        if "scores" in line and "model" in line
+        if "scores" in line and "model" in line and line.get("commit") == commit
     }
 
 
