@@ -189,7 +189,17 @@ QUESTIONS: dict[str, Question] = {
             "The default classifier mixes random patches with a network that is trained with "
             "augmentation. Here parts are left out."
         ),
-        answer=["Not answered yet: too few cells have run."],
+        answer=[
+            "Maps of channels matter where channels differ in kind: with one map for all of them "
+            "the squared error is 21 % higher on Weather and 5 % on ETTm1 and ILI; on ETTh1, ETTh2 "
+            "and Exchange nothing changes. The context matters on ILI, where 104 weeks instead of "
+            "336 are worth another quarter. Over six sets the intervals of both contain 0: one "
+            "set carries each effect.",
+            "For classes only one seed has run, on three sets, and nothing without augmentation. "
+            "Random patches are ahead of the network on ERing (98.5 against 87.8 %), the network "
+            "on HandMovementDirection (47.3 against 28.4 %); the mixture has nearly the better of "
+            "the two each time (97.8 and 47.3 %).",
+        ],
         comparisons=[
             Comparison(
                 name="maps",
