@@ -271,9 +271,8 @@ class TestSolution:
         windows, own = windows_of(values, longest, H), windows_of(values, L, H)
         search = search_of(windows)
         targets = own.starts.numpy() + L
-        early = targets[targets < longest]
         steps = np.array([0, 1, 2])
-        for number, (block, others) in enumerate(search._folds(L, own, early)):
+        for number, (block, others) in enumerate(search._folds(L, own)):
             inside = search.targets[number]
             far = (targets <= inside[0] - H) | (targets >= inside[-1] + H)
             for sums, some in ((block, inside), (others, targets[far])):

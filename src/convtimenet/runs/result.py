@@ -106,9 +106,9 @@ def facts(result: Result) -> dict[str, str]:
     """Facts about the run as label and text, for display."""
     took = f"{result.train_seconds:.0f} s on {result.device}, "
     if result.history["steps"]:
-        last = result.best_epoch == result.epochs
-        took += "last epoch kept" if last else f"best epoch {result.best_epoch}"
-        took += f" of {result.epochs}: "
+        n = result.epochs
+        last = result.best_epoch == n
+        took += f"last of {n} epochs kept: " if last else f"best epoch {result.best_epoch} of {n}: "
     made = {
         "Data": result.dataset,
         "Protocol": result.protocol,

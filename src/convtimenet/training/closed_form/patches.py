@@ -26,7 +26,7 @@ from convtimenet.data.windows import Examples, LabelledCases
 from convtimenet.devices import autocast
 from convtimenet.errors import TrainingError
 from convtimenet.network.inference import fuse
-from convtimenet.network.model import ConvTimeNet
+from convtimenet.network.model import PRIOR_SHARE, ConvTimeNet
 from convtimenet.network.random_patches import RandomPatches
 from convtimenet.progress import counted, showing
 from convtimenet.training.history import Epoch, History
@@ -41,8 +41,8 @@ _FOR_LEVELS = 32  # cases
 _BATCH = 64
 _FACTORS = 2.0 ** np.arange(-2, 8, 0.25)
 _SHARES = np.linspace(0, 1, 51)[1:-1]
-_PRIOR = 2, 4
-"""Of the share: a beta distribution, whose mean is `convtimenet.network.model.PRIOR_SHARE`."""
+_PRIOR = 2, 2 / PRIOR_SHARE - 2
+"""Of the share: a beta distribution whose mean is that without a validation split."""
 
 
 def fit_patches(

@@ -85,11 +85,9 @@ def best_start(windows: Sequence[Windows], season: int, subtract_last: bool = Fa
     search = Search(series_of(longest), longest, season, subtract_last)
     if len(longest) * len(longest.values) < _HORIZONS * longest.horizon:
         windows = windows[:1]
-    common = longest.starts.cpu().numpy() + longest.context_length
     chosen: Start | None = None
     for own in windows:
-        targets = own.starts.cpu().numpy() + own.context_length
-        found = search.best(own.context_length, own, targets[~np.isin(targets, common)])
+        found = search.best(own.context_length, own)
         if chosen is None or surely(chosen.errors - found.errors, 0.5):
             chosen = found
     assert chosen is not None
@@ -129,11 +127,11 @@ class Search:
             for part, near in zip(parts, self._near(starts + L), strict=True)
         ]
         found = sums_over(series, [*parts, *borders], L, H)
-        self.blocks, borders = found[: len(parts)], found[len(parts) :]
-        self.total = sum(self.blocks[1:], start=self.blocks[0])
-        others = [self.total - one - near for one, near in zip(self.blocks, borders, strict=True)]
+        blocks, borders = found[: len(parts)], found[len(parts) :]
+        self.total = sum(blocks[1:], start=blocks[0])
+        others = [self.total - one - near for one, near in zip(blocks, borders, strict=True)]
         self.penalties = PENALTIES
-        self.folds = list(zip(self.blocks, others, strict=True))
+        self.folds = list(zip(blocks, others, strict=True))
         """Each block, and what it is predicted from."""
         if any(one.count < 1 for one in others):  # too few to learn anything from
             self.folds, self.penalties = [(self.total, self.total)], ()
@@ -143,24 +141,16 @@ class Search:
         H = self.horizon
         return [(targets > own[0] - H) & (targets < own[-1] + H) for own in self.targets]
 
-    def best(
-        self, L: int, windows: Windows | None = None, early: np.ndarray | None = None
-    ) -> Start:
-        """The best simple forecast and penalty for a context of L steps.
-
-        Parameters
-        ----------
-        windows, early
-            Windows of that context, and the first rows (n,) of those targets among theirs that the
-            blocks do not have: further examples to predict the blocks from.
-        """
+    def best(self, L: int, windows: Windows | None = None) -> Start:
+        """The best simple forecast and penalty for a context of L steps; the blocks are predicted
+        also from what windows of that context have beside the targets of the blocks."""
         if not self.total.count:
             nothing = np.zeros((L, self.horizon))
             return Start("the mean of the context", nothing, np.inf, np.array([np.nan]), L, [])
         grid = _smoothing_maps(L, self.steps, self.season)
         errors: dict[tuple[str, float], list[float]] = {}
         maps: dict[tuple[str, float], list[np.ndarray]] = {}
-        for block, others in self._folds(L, windows, early):
+        for block, others in self._folds(L, windows):
             known, scored = self._centred(others, L), self._centred(block, L)
             spectrum = np.linalg.eigh(known.square) if self.penalties else None
             for name, start in self._simple(L, self.steps, known.best_of(grid)).items():
@@ -176,11 +166,13 @@ class Search:
         mean = np.array(errors[best]) / self.total.count / len(self.steps)
         return Start(name, everything, penalty, mean, L, maps[best])
 
-    def _folds(
-        self, L: int, windows: Windows | None, early: np.ndarray | None
-    ) -> list[tuple[Sums, Sums]]:
+    def _folds(self, L: int, windows: Windows | None) -> list[tuple[Sums, Sums]]:
         """The folds with further examples beside what each block is predicted from."""
-        if windows is None or early is None or not len(early) or not self.penalties:
+        if windows is None or not self.penalties:
+            return self.folds
+        targets = windows.starts.cpu().numpy() + L
+        early = targets[~np.isin(targets, np.concatenate(self.targets))]
+        if not len(early):
             return self.folds
         sets = [early, *(early[near] for near in self._near(early))]
         series, H = series_of(windows), self.horizon
