@@ -567,6 +567,7 @@ class TestForecaster:
             ({"quality": "best"}, "quality must be one of 'fast', 'auto', found 'best'"),
             ({"quality": "fast", "lr": 0.1}, "so lr would have no effect"),
             ({"quality": "fast", "preset": "ETTh1"}, "so preset would have no effect"),
+            ({"quality": "fast", "model": {"kernel_sizes": (3,)}}, "kernel_sizes.* no effect"),
             ({"quality": "fast", "calendar": True}, "quality='fast' reads no covariates"),
         ],
     )
@@ -598,12 +599,12 @@ class TestForecaster:
 
     def test_exports(self, tmp_path):
         pytest.importorskip("onnxruntime")
-        model = ConvTimeNetForecaster(5, quality="fast", verbose=0).fit(waves(120).T)
+        model = ConvTimeNetForecaster(5, quality="fast", verbose=0).fit(waves(120, 2).T)
         compared = export(model, tmp_path / "graph", format="onnx")
         assert compared["max_difference"] < 1e-5
         served = runtime.load(tmp_path / "graph")
         assert isinstance(served, runtime.ForecastRuntime)
-        assert_allclose(served.forecast(waves(120).T), model.predict(), atol=1e-5)
+        assert_allclose(served.forecast(waves(120, 2).T), model.predict(), atol=1e-5)
         with pytest.raises(ConfigError, match="onnx-int8"):
             export(model, tmp_path / "eight", format="onnx-int8")
 

@@ -24,7 +24,7 @@ from convtimenet.data.cases import Cases
 from convtimenet.data.files.case_file import Task
 from convtimenet.data.windows import LabelledCases, Scaler
 from convtimenet.devices import autocast, device_of, resolve_device
-from convtimenet.errors import ConfigError, DataError
+from convtimenet.errors import DataError
 from convtimenet.estimators.base import ConvTimeNetEstimator
 from convtimenet.estimators.case_input import (
     check_like_training,
@@ -38,7 +38,7 @@ from convtimenet.estimators.case_input import (
     read,
     table_columns,
 )
-from convtimenet.estimators.presets import UNUSED_IF_FAST, cases_preset
+from convtimenet.estimators.presets import cases_preset
 from convtimenet.progress import counted, showing
 
 if TYPE_CHECKING:
@@ -188,15 +188,9 @@ class LabelledEstimator(ConvTimeNetEstimator):
         self.check_labels(labels)
         cases, labels, weight = self._weighted_cases(cases, labels, sample_weight)
         n, C, L = cases.values.shape
-        own = {name: getattr(self, name) for name in UNUSED_IF_FAST}
-        own["precision"] = None if self.precision == "fp32" else self.precision
-        preset = cases_preset(self.quality, self.preset, n, L, own, self._settings("training"))
+        own, training = self._network_settings(), self._settings("training")
+        preset = cases_preset(self.quality, self.preset, n, L, own, training)
         settings = self._model_settings(preset.model)
-        if self.quality == "fast" and (kernels := settings["kernel_sizes"]):
-            raise ConfigError(
-                f"kernel_sizes must be empty with quality='fast', which trains no blocks, found "
-                f"{kernels!r}; leave it out or use quality='auto'"
-            )
         encoding = self._label_encoding(labels)
         config = self._config(encoding, channels=C, context_length=L, **settings)
         train_config = self._train_config(preset.train, resume)

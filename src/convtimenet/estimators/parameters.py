@@ -12,6 +12,7 @@ from sklearn.base import BaseEstimator
 
 from convtimenet.config import ModelConfig, TrainConfig
 from convtimenet.errors import ConfigError, ParameterError
+from convtimenet.estimators.presets import UNUSED_IF_FAST
 from convtimenet.names import listed, meant
 
 EXOGENOUS = frozenset({"hist_exog", "futr_exog", "stat_exog", "stat_categories"})
@@ -53,6 +54,13 @@ class NamedParameters(BaseEstimator):
             if own not in known or (inner and not hasattr(getattr(self, own), "set_params")):
                 raise ParameterError(_no_parameter(type(self).__name__, name, known))
         return super().set_params(**params)
+
+    def _network_settings(self) -> dict[str, Any]:
+        """What is given that only a trained network uses, by name; None where it is not given."""
+        found = {name: getattr(self, name) for name in UNUSED_IF_FAST}
+        found["precision"] = None if found["precision"] == "fp32" else found["precision"]
+        kernels = self._settings("model").get("kernel_sizes")
+        return {**found, "model={'kernel_sizes': ...}": kernels or None}
 
     def _settings(self, group: str) -> Mapping[str, Any]:
         """The settings in the parameter `model` or `training`.

@@ -262,7 +262,7 @@ def cases_preset(
     n_cases, length
         Number of training cases, and steps of the longest.
     given
-        Parameters named in `UNUSED_IF_FAST`, None where they are not given.
+        What only a trained network uses, by name; None where it is not given.
     training
         The estimator's own settings of `TrainConfig`.
 

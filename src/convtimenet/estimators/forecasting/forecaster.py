@@ -33,7 +33,6 @@ from convtimenet.estimators.forecasting.retraining import RetrainedForecaster
 from convtimenet.estimators.presets import (
     FEWEST_HORIZONS,
     MOST_MAPS,
-    UNUSED_IF_FAST,
     USED_IF_LINEAR,
     Preset,
     contexts_for,
@@ -359,9 +358,8 @@ class ConvTimeNetForecaster(RetrainedForecaster):
     ) -> Preset:
         """The settings of the estimator's `quality` and `preset` for that many series of `rows`
         training rows each; its own `input_size`, if given, comes before `context`."""
-        own = {name: getattr(self, name) for name in UNUSED_IF_FAST}
-        own["precision"] = None if self.precision == "fp32" else self.precision
-        training, quality = self._settings("training"), self.quality
+        own, training = self._network_settings(), self._settings("training")
+        quality = self.quality
         asks = [self.preset != "auto", *(value is not None for value in own.values())]
         asks += [bool(self.model), bool({*training} - {*USED_IF_LINEAR}), *map(bool, self.exog)]
         few = rows * series * channels < FEWEST_HORIZONS * self.h

@@ -30,7 +30,7 @@ from convtimenet.network.revin import RevIN
 from convtimenet.progress import showing
 from convtimenet.training.closed_form.search import Search, Start, surely, views
 from convtimenet.training.closed_form.sliding import series_of
-from convtimenet.training.history import Epoch, History
+from convtimenet.training.history import History
 from convtimenet.training.interrupt import StopRequest
 from convtimenet.training.losses import loss_of
 from convtimenet.training.metrics import outputs
@@ -72,12 +72,8 @@ def fit_linear(
         starts = solve_linear(network.linear, network.embedding, windows, network.config.season)
         told = ", ".join(f"{one.name} ({one.context} steps)" for one in starts)
         task.say(f"{label}: {len(windows):,} windows, in closed form from {told}")
-    seconds = time.monotonic() - begin
-    history = History(device=device, stopped="solved in closed form", seconds=seconds)
     error = float(np.mean([start.error for start in starts]))
-    history.epochs.append(Epoch(1, error, {}, 0.0, seconds))
-    history.best_epoch = 1
-    return history
+    return History.solved(error, device, time.monotonic() - begin)
 
 
 def solve_linear(stream: LinearStream, revin: RevIN, windows: Windows, season: int) -> list[Start]:

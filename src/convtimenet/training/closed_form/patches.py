@@ -29,7 +29,7 @@ from convtimenet.network.inference import fuse
 from convtimenet.network.model import PRIOR_SHARE, ConvTimeNet
 from convtimenet.network.random_patches import RandomPatches
 from convtimenet.progress import counted, showing
-from convtimenet.training.history import Epoch, History
+from convtimenet.training.history import History
 from convtimenet.training.interrupt import StopRequest
 from convtimenet.training.metrics import outputs
 
@@ -93,11 +93,7 @@ def fit_patches(
             batch = examples.batch(torch.arange(first, min(n, first + _BATCH), device=device))
             parts.append(network.embedding(batch.x, batch.known).cpu())
         loss = _solve(network, torch.cat(parts).numpy(), examples)
-    seconds = time.monotonic() - begin
-    history = History(device=str(device), stopped="solved in closed form", seconds=seconds)
-    history.epochs.append(Epoch(1, loss, {}, 0.0, seconds))
-    history.best_epoch = 1
-    return history
+    return History.solved(loss, str(device), time.monotonic() - begin)
 
 
 def _solve(network: RandomPatches, features: np.ndarray, examples: LabelledCases) -> float:
