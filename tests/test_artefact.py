@@ -28,6 +28,7 @@ from convtimenet.storage.labels import described, restored
 from convtimenet.storage.manifest import FORMAT, _canonical, read_folder, seal
 
 TINY = {"d_model": 8, "d_ff": 16, "kernel_sizes": (3, 5)}
+OF_CASES = TINY | {"random_patches": 1}
 ARRAYS = ("weights.safetensors", "data.safetensors")
 FILES = {"model.json", *ARRAYS, "metrics.json", "README.md", "manifest.json"}
 
@@ -47,7 +48,7 @@ def forecaster(**settings) -> ConvTimeNetForecaster:
 
 
 def classifier() -> ConvTimeNetClassifier:
-    return ConvTimeNetClassifier(model=TINY, n_epochs=1, device="cpu", verbose=0)
+    return ConvTimeNetClassifier(model=OF_CASES, n_epochs=1, device="cpu", verbose=0)
 
 
 @pytest.fixture(scope="module")
@@ -446,7 +447,7 @@ class TestCard:
     def test_says_where_nothing_was_held_back(self, tmp_path):
         X, y = cases()
         model = ConvTimeNetClassifier(
-            model=TINY, n_epochs=1, device="cpu", verbose=0, training={"validation_fraction": 0}
+            model=OF_CASES, n_epochs=1, device="cpu", verbose=0, training={"validation_fraction": 0}
         ).fit(X, y)
         folder = model.save(tmp_path / "m")
         text = (folder / "README.md").read_text()

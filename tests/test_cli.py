@@ -29,6 +29,7 @@ from convtimenet.estimators.presets import PAPER
 
 TINY = ["--model.d_model=8", "--model.d_ff=16", "--model.kernel_sizes=[3,5]"]
 QUICK = [*TINY, "--training.epochs=1", "--device=cpu", "--quiet"]
+CASES = [*QUICK, "--model.random_patches=1"]
 
 
 @pytest.fixture(autouse=True)
@@ -338,7 +339,7 @@ class TestRegress:
     def test_labelled_test_cases_are_scored(self, capsys):
         train, test = write_numbers("train.npz"), write_numbers("test.npz", 12)
         outputs = ["--json=r.json", "--save=model", "--out=n.csv", "--report=r.html"]
-        assert main(["regress", train, test, *outputs, *QUICK]) == 0
+        assert main(["regress", train, test, *outputs, *CASES]) == 0
         model = ConvTimeNetRegressor.load("model")
         with np.load(train) as archive:
             mean = archive["y"].mean()
@@ -360,13 +361,13 @@ class TestRegress:
     def test_without_a_test_file_a_part_is_held_out(self):
         write_numbers("train.npz", 40)
         flags = ["--json=r.json", "--test_fraction=0.25"]
-        assert main(["regress", "train.npz", *flags, *QUICK]) == 0
+        assert main(["regress", "train.npz", *flags, *CASES]) == 0
         assert json.loads(Path("r.json").read_text())["n_test"] == 10
         assert len(rows_of("train-numbers.csv")) == 11
 
     def test_a_saved_model_answers_and_is_scored(self, capsys):
         train, new = write_numbers("train.npz"), write_numbers("new.npz", 6, labelled=False)
-        assert main(["regress", train, new, "--save=model", "--json=r.json", *QUICK]) == 0
+        assert main(["regress", train, new, "--save=model", "--json=r.json", *CASES]) == 0
         assert "have no labels" in capsys.readouterr().out
         numbers = [float(row[1]) for row in rows_of("new-numbers.csv")[1:]]
         found = json.loads(Path("r.json").read_text())
@@ -381,7 +382,7 @@ class TestRegress:
 
     def test_one_case_has_no_r2(self):
         train, test = write_numbers("train.npz"), write_numbers("test.npz", 1)
-        assert main(["regress", train, test, "--json=r.json", "--report=r.html", *QUICK]) == 0
+        assert main(["regress", train, test, "--json=r.json", "--report=r.html", *CASES]) == 0
         result = json.loads(Path("r.json").read_text())
         assert result["scores"].keys() == result["baseline"].keys() == {"mse", "mae"}
         assert "<h3>R2</h3>" not in Path("r.html").read_text()
@@ -391,7 +392,7 @@ class TestRegress:
         draw = np.random.default_rng(0)
         lines += [",".join(map(str, draw.normal(size=20))) + f":{i / 2}" for i in range(20)]
         Path("t.ts").write_text("\n".join(lines))
-        assert main(["regress", "t.ts", "t.ts", "--json=r.json", *QUICK]) == 0
+        assert main(["regress", "t.ts", "t.ts", "--json=r.json", *CASES]) == 0
         baseline = json.loads(Path("r.json").read_text())["baseline"]
         assert baseline["mse"] == np.var(np.arange(20) / 2)
 
@@ -400,7 +401,7 @@ class TestClassify:
     def test_without_a_test_file_a_part_is_held_out(self):
         write_cases("train.npz", 40)
         outputs = ["--json=r.json", "--save=model", "--test_fraction=0.25"]
-        assert main(["classify", "train.npz", *outputs, *QUICK]) == 0
+        assert main(["classify", "train.npz", *outputs, *CASES]) == 0
         assert json.loads(Path("r.json").read_text())["n_test"] == 10
         rows = rows_of("train-classes.csv")
         assert rows[0] == ["case", "class", "p_down", "p_up"]
@@ -409,7 +410,7 @@ class TestClassify:
     def test_labelled_test_cases_are_scored(self, capsys):
         train, test = write_cases("train.npz", 20), write_cases("test.npz", 12)
         outputs = ["--json=r.json", "--save=model", "--out=c.csv"]
-        assert main(["classify", train, test, *outputs, *QUICK]) == 0
+        assert main(["classify", train, test, *outputs, *CASES]) == 0
         model = ConvTimeNetClassifier.load("model")
         with np.load(test) as archive:
             predicted, y = model.predict(archive["X"]), archive["y"]
@@ -420,7 +421,7 @@ class TestClassify:
 
     def test_unlabelled_test_cases_are_classified(self, capsys):
         train, test = write_cases("train.npz"), write_cases("new.npz", 6, labelled=False)
-        assert main(["classify", train, test, "--save=model", "--json=r.json", *QUICK]) == 0
+        assert main(["classify", train, test, "--save=model", "--json=r.json", *CASES]) == 0
         assert len(rows_of("new-classes.csv")) == 7
         assert "have no labels" in capsys.readouterr().out
         classes = [row[1] for row in rows_of("new-classes.csv")[1:]]
@@ -430,7 +431,7 @@ class TestClassify:
 
     def test_a_saved_model_is_scored_on_labelled_cases(self, capsys):
         train, test = write_cases("train.npz"), write_cases("test.npz", 6)
-        assert main(["classify", train, test, "--save=model", "--json=r.json", *QUICK]) == 0
+        assert main(["classify", train, test, "--save=model", "--json=r.json", *CASES]) == 0
         assert main(["classify", test, "--load=model", "--json=again.json"]) == 0
         again = json.loads(Path("again.json").read_text())
         scores = json.loads(Path("r.json").read_text())["scores"]
@@ -446,7 +447,7 @@ class TestClassify:
         masked = "1 missing or infinite values are masked"
         filled = "1 missing or infinite values were interpolated along time"
         for flags, notice in ([], masked), (["--model.masks=false"], filled):
-            assert main(["classify", train, test, "--save=model", *flags, *QUICK]) == 0
+            assert main(["classify", train, test, "--save=model", *flags, *CASES]) == 0
             assert f"Notices: test: {notice}" in capsys.readouterr().out
             assert main(["classify", test, "--load=model"]) == 0
             assert f"note: {notice}" in capsys.readouterr().out
@@ -474,7 +475,7 @@ class TestExport:
 
     def test_a_classifier_with_eight_bit_weights(self, capsys):
         train = write_cases("train.npz")
-        assert main(["classify", train, "--save=model", *QUICK]) == 0
+        assert main(["classify", train, "--save=model", *CASES]) == 0
         capsys.readouterr()
         flags = ["--format=onnx-int8", "--to=graph", f"--check={train}"]
         assert main(["export", "model", *flags]) == 0
@@ -492,7 +493,7 @@ class TestExport:
     def test_mistakes(self, table, capsys):
         assert main(["forecast", table, "--h=4", "--save=model", *QUICK]) == 0
         train = write_cases("train.npz")
-        assert main(["classify", train, "--save=cases", *QUICK]) == 0
+        assert main(["classify", train, "--save=cases", *CASES]) == 0
         before = here()
         for arguments, says in (
             (["model", "--to=model"], "model holds a saved model"),

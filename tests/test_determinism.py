@@ -14,13 +14,15 @@ import numpy as np, torch
 from convtimenet import ConvTimeNetClassifier, ConvTimeNetForecaster
 torch.set_num_threads(int(sys.argv[1]))
 small = {"d_model": 16, "d_ff": 32, "kernel_sizes": (3, 5), "dropout": 0.1}
-settings = dict(model=small, n_epochs=2, device="cpu", verbose=0)
+cases = small | {"random_patches": 2}
+settings = dict(n_epochs=2, device="cpu", verbose=0)
 numbers = np.random.default_rng(0)
 X = numbers.normal(size=(60, 2, 80))
 waves = np.sin(np.arange(160)[:, None] / np.array([2.0, 3.0])) + 0.1 * numbers.normal(size=(160, 2))
 models = [
-    ConvTimeNetForecaster(h=8, input_size=48, **settings).fit(waves),
-    ConvTimeNetClassifier(training={"refit": True}, **settings).fit(X, np.arange(60) % 2),
+    ConvTimeNetForecaster(h=8, input_size=48, model=small, **settings).fit(waves),
+    ConvTimeNetClassifier(model=cases, training={"refit": True}, **settings).fit(
+        X, np.arange(60) % 2),
 ]
 def digest(model):
     state = model.network_.state_dict().values()

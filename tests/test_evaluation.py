@@ -19,6 +19,7 @@ from convtimenet.runs.result import comparison, facts
 
 TINY = {"d_model": 8, "d_ff": 16, "kernel_sizes": (3, 5)}
 QUICK = {"model": TINY, "n_epochs": 1, "device": "cpu", "verbose": 0}
+OF_CASES = QUICK | {"model": TINY | {"random_patches": 1}}
 
 
 @pytest.fixture(autouse=True)
@@ -283,7 +284,7 @@ class TestOwnCases:
         monkeypatch.setattr(base, "train", None)
         train = as_cases(cases().values, np.arange(24.0))
         with pytest.raises(DataError, match="targets must be numbers"):
-            fit_labelled(ConvTimeNetRegressor(**QUICK), train, cases(8), dataset="mine")
+            fit_labelled(ConvTimeNetRegressor(**OF_CASES), train, cases(8), dataset="mine")
 
     @pytest.mark.parametrize("fraction", [0.0, 1.0, 1.5, 0.99])
     def test_wrong_fractions_are_refused(self, fraction):
@@ -303,7 +304,7 @@ class TestOwnCases:
         """Also where the model answers classes that the test split lacks."""
         train = as_cases(cases().values, np.array(["a", "b", "b", "b", "c", "b"] * 4))
         test = as_cases(cases(8).values, np.array(["a", "b", "a", "a", "b", "a", "a", "a"]))
-        run = fit_labelled(ConvTimeNetClassifier(**QUICK), train, test, dataset="mine")
+        run = fit_labelled(ConvTimeNetClassifier(**OF_CASES), train, test, dataset="mine")
         predicted = run.model.predict(test)
         assert test.labels is not None
         right = predicted == test.labels
@@ -314,14 +315,14 @@ class TestOwnCases:
 
     def test_a_page_of_a_run_with_classes_that_training_lacked(self, tmp_path):
         test = as_cases(cases(8).values, np.array(["a", "b", "c", "a", "b", "a", "a", "c"]))
-        run = fit_labelled(ConvTimeNetClassifier(**QUICK), cases(), test, dataset="mine")
+        run = fit_labelled(ConvTimeNetClassifier(**OF_CASES), cases(), test, dataset="mine")
         page = run.write_report(tmp_path / "page.html").read_text(encoding="utf-8")
         assert "2 of 8 test cases have classes that the training cases lack" in page
         for score in ("accuracy", "balanced_accuracy"):
             assert f"{100 * run.result.scores[score]:.1f}&nbsp;%" in page
 
     def test_classes_are_written_with_their_probabilities(self, tmp_path):
-        model = ConvTimeNetClassifier(**QUICK).fit(cases())
+        model = ConvTimeNetClassifier(**OF_CASES).fit(cases())
         predicted = write_classes(tmp_path / "out.csv", model, cases())
         assert predicted.tolist() == model.predict(cases()).tolist()
         lines = (tmp_path / "out.csv").read_text().splitlines()

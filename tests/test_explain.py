@@ -16,6 +16,7 @@ from convtimenet.estimators.explain import spans_of
 from convtimenet.network.model import deformation
 
 TINY = {"d_model": 8, "d_ff": 16, "kernel_sizes": (3, 5), "patch_size": 8, "patch_stride": 4}
+OF_CASES = TINY | {"random_patches": 2}
 QUICK = {"n_epochs": 1, "verbose": 0, "device": "cpu"}
 
 
@@ -44,7 +45,7 @@ def hidden(X: np.ndarray, channel: int, first: int, end: int, by: float = np.nan
 
 
 def test_a_planted_class_is_found():
-    model = ConvTimeNetClassifier(n_epochs=12, verbose=0, device="cpu", model=TINY)
+    model = ConvTimeNetClassifier(n_epochs=12, verbose=0, device="cpu", model=OF_CASES)
     model.fit(*planted(160, 0))
     X, y = planted(40, 1)
     found = model.explain(X, spans=4)
@@ -72,7 +73,7 @@ def test_the_most_recent_past_of_a_random_walk_matters_most():
 
 def test_masked_parts_are_missing_ones():
     X, y = noise(), np.array(["a", "b", "c"] * 4)
-    model = ConvTimeNetClassifier(model=TINY, **QUICK).fit(X, y)
+    model = ConvTimeNetClassifier(model=OF_CASES, **QUICK).fit(X, y)
     found = model.explain(X, spans=[(0, 5), (30, 40), (3, 33)])
     assert found.hidden_by == "mask"
     before = model.predict_proba(X)
@@ -89,7 +90,7 @@ def test_masked_parts_are_missing_ones():
 
 def test_without_masks_parts_become_zero_after_scaling():
     X = noise()
-    model = ConvTimeNetRegressor(model=TINY | {"masks": False}, **QUICK).fit(X, X.mean((1, 2)))
+    model = ConvTimeNetRegressor(model=OF_CASES | {"masks": False}, **QUICK).fit(X, X.mean((1, 2)))
     found = model.explain(X, spans=5)
     assert found.hidden_by == "zero"
     assert found.measure == "number"
@@ -104,7 +105,7 @@ def test_cases_of_other_lengths_are_explained_as_they_are_predicted():
     X = noise(12, 40)
     X[::2, :, 30:] = np.nan
     X[3, 1, 2:7] = np.nan
-    model = ConvTimeNetClassifier(model=TINY, **QUICK).fit(X, ["a", "b"] * 6)
+    model = ConvTimeNetClassifier(model=OF_CASES, **QUICK).fit(X, ["a", "b"] * 6)
     longer = [X[0, :, :30], X[3], noise(1, 64)[0]]
     found = model.explain(longer, spans=8)
     assert found.spans[-1].tolist() == [56, 64]

@@ -53,12 +53,14 @@ def recomputing(**_):
 
 
 def classifier():
-    given = {"n_epochs": 2, "batch_size": 16, "device": "cpu", "verbose": 0, "model": SMALL}
+    given = {"n_epochs": 2, "batch_size": 16, "device": "cpu", "verbose": 0}
+    given["model"] = SMALL | {"random_patches": 2}
     return ConvTimeNetClassifier(**given, training={"refit": True}).fit(X, Y)
 
 
 def regressor():
-    given = {"n_epochs": 2, "batch_size": 16, "device": "cpu", "verbose": 0, "model": SMALL}
+    given = {"n_epochs": 2, "batch_size": 16, "device": "cpu", "verbose": 0}
+    given["model"] = SMALL | {"random_patches": 2}
     return ConvTimeNetRegressor(**given).fit(X, X[:, 0, 0])
 
 

@@ -184,7 +184,7 @@ def forecaster(**given) -> ConvTimeNetForecaster:
 
 
 def classifier(**given) -> ConvTimeNetClassifier:
-    model = {"d_model": 8, "d_ff": 16, "kernel_sizes": (3,), "dropout": 0.0}
+    model = {"d_model": 8, "d_ff": 16, "kernel_sizes": (3,), "dropout": 0.0, "random_patches": 1}
     settings = {"n_epochs": 8, "lr": 1e-2, "device": "cpu", "verbose": 0, "model": model}
     return ConvTimeNetClassifier(**{**settings, **given})
 

@@ -353,7 +353,8 @@ class TestEstimators:
 
     def test_a_classifier(self, all_is_long):
         X = np.random.default_rng(0).normal(size=(24, 1, 20))
-        model = ConvTimeNetClassifier(n_epochs=1, batch_size=4, **TINY)
+        own = TINY | {"model": TINY["model"] | {"random_patches": 1}}
+        model = ConvTimeNetClassifier(n_epochs=1, batch_size=4, **own)
         model.fit(X, np.arange(24) % 2)
         model.predict(X)
         model.explain(X, spans=2)

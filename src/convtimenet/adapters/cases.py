@@ -16,7 +16,7 @@ __all__ = ["ClassifierWrapper", "RegressorWrapper", "small_settings"]
 
 def small_settings() -> dict[str, Any]:
     """Settings for the libraries' test suites: a small network, one epoch."""
-    sizes = {"d_model": 8, "d_ff": 16, "kernel_sizes": (3, 5)}
+    sizes = {"d_model": 8, "d_ff": 16, "kernel_sizes": (3, 5), "random_patches": 1}
     return {"n_epochs": 1, "device": "cpu", "model": sizes, "training": {"refit": False}}
 
 
