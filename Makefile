@@ -45,7 +45,7 @@ unit: install ## run only the quick tests, scikit-learn's suite among them
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "not slow and not conformance"
 
 conformance: .cache/peers-venv/.installed ## run sktime's, aeon's and Nixtla's test suites
-	OMP_NUM_THREADS=1 .cache/peers-venv/bin/python -m pytest -n 2 -m conformance -W default \
+	OMP_NUM_THREADS=1 JAXTYPING_DISABLE=1 .cache/peers-venv/bin/python -m pytest -n 2 -m conformance -W default \
 		--disable-warnings --ignore tests/conformance/test_sklearn.py tests/conformance
 
 test-slow: install ## run the tests with longer training

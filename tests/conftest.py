@@ -1,10 +1,10 @@
-"""Shapes and types of every annotated call are checked while the tests run."""
+"""Shapes and types of annotated calls are checked while the tests run."""
 
 import logging
 
 import pytest
 from hypothesis import settings
-from jaxtyping import install_import_hook
+from jaxtyping import config, install_import_hook
 
 # No timed tests: a slow machine fails none.
 settings.register_profile("untimed", deadline=None)
@@ -25,6 +25,30 @@ TENSOR_MODULES = (
     "training.step",
 )
 install_import_hook([f"convtimenet.{name}" for name in TENSOR_MODULES], "beartype.beartype")
+
+# They train whole models to test what is around them, and would repeat the checks of the others.
+UNCHECKED = {
+    "bench",
+    "cli",
+    "evidence_networks",
+    "intervals",
+    "leaks",
+    "pages",
+    "refit",
+    "report",
+    "resume",
+    "sklearn",
+}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _shapes_checked(request: pytest.FixtureRequest):
+    """Where a tenth of the tests' time would go into checks made elsewhere, none is made."""
+    before = config.jaxtyping_disable
+    name = request.module.__name__.rpartition(".")[2].removeprefix("test_")
+    config.update("jaxtyping_disable", before or name in UNCHECKED)
+    yield
+    config.update("jaxtyping_disable", before)
 
 
 @pytest.fixture(autouse=True)
