@@ -1,6 +1,7 @@
 """Fitting and scoring registered sets and users' own data, and saying what was done."""
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from convtimenet.runs.result import comparison, facts
 
 TINY = {"d_model": 8, "d_ff": 16, "kernel_sizes": (3, 5)}
 QUICK = {"model": TINY, "n_epochs": 1, "device": "cpu", "verbose": 0}
-OF_CASES = QUICK | {"model": TINY | {"random_patches": 1}}
+OF_CASES: dict[str, Any] = QUICK | {"model": TINY | {"random_patches": 1}}
 
 
 @pytest.fixture(autouse=True)
