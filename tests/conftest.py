@@ -28,12 +28,18 @@ install_import_hook([f"convtimenet.{name}" for name in TENSOR_MODULES], "beartyp
 
 # They train whole models to test what is around them, and would repeat the checks of the others.
 UNCHECKED = {
+    "artefact",
     "bench",
     "cli",
+    "evaluation",
     "evidence_networks",
+    "explain",
+    "generators",
+    "guards",
     "intervals",
     "leaks",
     "pages",
+    "progress",
     "refit",
     "report",
     "resume",

@@ -392,7 +392,7 @@ horizons = [24]
         assert "taken_from" not in two
 
     def test_a_killed_run_goes_on(self, matrix, tmp_path):
-        made, out = matrix("slow", seeds=tuple(range(3))), tmp_path / "r.jsonl"
+        made, out = matrix("slow", seeds=(0, 1)), tmp_path / "r.jsonl"
         command = [sys.executable, "-m", "convtimenet", "bench", "run", str(made.path)]
         command += ["--out", str(out)]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -401,10 +401,10 @@ horizons = [24]
         process.kill()
         process.communicate()
         done = lines.by_key(lines.read(out))
-        assert 1 <= len(done) < 3
+        assert len(done) == 1
         time.sleep(1.0)  # a cell left behind would write or hold nothing
         ended = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
-        assert f"{len(done)} of 3 cells have a result" in ended.stderr
+        assert f"{len(done)} of 2 cells have a result" in ended.stderr
         keys = [Cell(**line["cell"]).key for line in lines.read(out)]
         assert sorted(keys) == sorted(cell.key for cell in made.cells)
 
