@@ -25,6 +25,7 @@ from convtimenet.estimators.presets import FEWEST_HORIZONS, contexts_for
 from convtimenet.export import export
 from convtimenet.network.linear import LinearNetwork
 from convtimenet.network.model import count_parameters
+from convtimenet.training.closed_form import search
 from convtimenet.training.closed_form.classical import Smoothing, repeated, smoothed, smoothings
 from convtimenet.training.closed_form.linear import granted, solve_linear
 from convtimenet.training.closed_form.search import (
@@ -257,6 +258,20 @@ class TestSolution:
         windows = [windows_of(x[None], L, 4) for L in (12, 24)]
         assert best_start(windows, 1).context == 12
         assert best_start(windows[::-1], 1).context == 24
+
+    @pytest.mark.parametrize(
+        ("rows", "channels", "asked"), [(96, 1, []), (96, 4, [1.0]), (140, 1, [0.5])]
+    )
+    def test_few_horizons_in_time_ask_for_a_surer_gain(self, monkeypatch, rows, channels, asked):
+        """Channels of one table err together: four of them are not four times as many horizons.
+        With too few of all channels the first context stays unasked."""
+        found = []
+        monkeypatch.setattr(search, "surely", lambda _, errors: bool(found.append(errors)))
+        values = waves(rows, channels, noise=1.0)
+        windows = [windows_of(values, L, 10) for L in (12, 24)]
+        assert len(windows[1]) == rows - 33
+        assert best_start(windows, 1).context == 12
+        assert found == asked
 
     def test_surely(self):
         gains = np.array([1.0, 0.0, 2.0, 1.0])  # sum 4, deviation 0.707, of the sum 1.414

@@ -85,10 +85,12 @@ def best_start(windows: Sequence[Windows], season: int, subtract_last: bool = Fa
     search = Search(series_of(longest), longest, season, subtract_last)
     if len(longest) * len(longest.values) < _HORIZONS * longest.horizon:
         windows = windows[:1]
+    # channels of one table err together: with few horizons in time the blocks are too much alike
+    asked = 0.5 if len(longest) >= _HORIZONS * longest.horizon else 1.0
     chosen: Start | None = None
     for own in windows:
         found = search.best(own.context_length, own)
-        if chosen is None or surely(chosen.errors - found.errors, 0.5):
+        if chosen is None or surely(chosen.errors - found.errors, asked):
             chosen = found
     assert chosen is not None
     return chosen
