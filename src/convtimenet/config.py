@@ -5,17 +5,13 @@ Both are saved as JSON next to the weights, and the command line's flags are gen
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import cos, pi
-from numbers import Integral, Real
-from typing import Any, Literal, Self, TypeGuard
+from typing import Any, Literal, Self
 
-from convtimenet.errors import ConfigError
-from convtimenet.names import did_you_mean
+from convtimenet.settings import Settings, is_number, require, require_choice, require_whole
 
 Head = Literal["forecast", "classify", "regress"]
 Padding = Literal["repeat", "zeros", "none"]
@@ -29,63 +25,8 @@ PointLoss = Literal["mse", "mae", "huber"]
 Schedule = Literal["decay", "cosine"]
 
 
-def _require(valid: bool, setting: str, expected: str, found: object) -> None:
-    if not valid:
-        raise ConfigError(f"{setting} must be {expected}, found {found!r}")
-
-
-def _require_whole(settings: Any, name: str, minimum: int) -> None:
-    """Check an integer setting, and convert NumPy integers to Python's."""
-    value = getattr(settings, name)
-    whole = isinstance(value, Integral) and not isinstance(value, bool)
-    expected = f"a whole number of at least {minimum}"
-    _require(whole and int(value) >= minimum, name, expected, value)
-    object.__setattr__(settings, name, int(value))
-
-
-def _is_number(value: object) -> TypeGuard[float]:
-    return isinstance(value, Real) and not isinstance(value, bool)
-
-
-def _require_choice(setting: str, found: object, choices: tuple[object, ...]) -> None:
-    _require(found in choices, setting, "one of " + ", ".join(map(repr, choices)), found)
-
-
-class _Json:
-    """Conversion to and from JSON; settings unknown to this version are rejected."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for ``json.dumps``; infinity becomes the largest finite float."""
-        text = json.dumps(asdict(self))  # type: ignore[call-overload]
-        return json.loads(text, parse_constant=lambda _: sys.float_info.max)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Build from the output of `to_dict`.
-
-        Raises
-        ------
-        ConfigError
-            If a setting is unknown, out of range, or missing without a default.
-        """
-        if not isinstance(values, Mapping):
-            raise ConfigError(
-                f"{cls.__name__} needs a mapping from setting to value, found "
-                f"{type(values).__name__}"
-            )
-        known = [f.name for f in fields(cls)]  # type: ignore[arg-type]
-        for name in values:
-            if name not in known:
-                hint = did_you_mean(str(name), known)
-                raise ConfigError(f"{cls.__name__} has no setting {name!r}; {hint}")
-        try:
-            return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
-        except TypeError as error:
-            raise ConfigError(f"{cls.__name__}: {error}") from error
-
-
 @dataclass(frozen=True, kw_only=True)
-class ModelConfig(_Json):
+class ModelConfig(Settings):
     """Architecture settings: one class for all tasks, which differ only in their values.
 
     `forecasting` and `classification` give the paper's settings for each.
@@ -174,16 +115,20 @@ class ModelConfig(_Json):
     """Channels with a learnable scale and shift in RevIN; 0 for none. If set, the network
     accepts exactly that many channels."""
 
+    members: tuple[ModelConfig, ...] = ()
+    """Networks whose answers are averaged, each with a config of its own; the other settings are
+    then those that all of them share, and the first one's. Empty for a single network."""
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "kernel_sizes", tuple(self.kernel_sizes))
         object.__setattr__(self, "stat_categories", tuple(self.stat_categories))
         object.__setattr__(self, "quantiles", tuple(self.quantiles))
-        _require_choice("head", self.head, ("forecast", "classify", "regress"))
-        _require_choice("padding", self.padding, ("repeat", "zeros", "none"))
-        _require_choice("predictor_init", self.predictor_init, ("last_zero", "zero", "default"))
-        _require_choice("norm", self.norm, ("batch", "layer"))
-        _require_choice("residual", self.residual, ("learnable", "plain"))
-        _require_choice("pooling", self.pooling, ("flatten", "max", "mean"))
+        require_choice("head", self.head, ("forecast", "classify", "regress"))
+        require_choice("padding", self.padding, ("repeat", "zeros", "none"))
+        require_choice("predictor_init", self.predictor_init, ("last_zero", "zero", "default"))
+        require_choice("norm", self.norm, ("batch", "layer"))
+        require_choice("residual", self.residual, ("learnable", "plain"))
+        require_choice("pooling", self.pooling, ("flatten", "max", "mean"))
         for name, minimum in (
             ("context_length", 1),
             ("outputs", 1),
@@ -201,18 +146,18 @@ class ModelConfig(_Json):
             ("futr_exog", 0),
             ("stat_exog", 0),
         ):
-            _require_whole(self, name, minimum)
+            require_whole(self, name, minimum)
         for name in ("dropout", "head_dropout"):
             value = getattr(self, name)
-            _require(_is_number(value) and 0 <= value < 1, name, "at least 0 and below 1", value)
+            require(is_number(value) and 0 <= value < 1, name, "at least 0 and below 1", value)
         start = self.residual_init
-        finite = _is_number(start) and abs(start) < float("inf")
-        _require(finite, "residual_init", "a finite number", start)
+        finite = is_number(start) and abs(start) < float("inf")
+        require(finite, "residual_init", "a finite number", start)
         small = self.small_kernel
         groups = self.random_patches
-        _require(not groups or self.head != "forecast", "random_patches", "0 to forecast", groups)
+        require(not groups or self.head != "forecast", "random_patches", "0 to forecast", groups)
         if self.kernel_sizes or not (self.linear or groups):
-            _require(
+            require(
                 len(self.kernel_sizes) > 0
                 and all(isinstance(k, int) and k >= max(1, small) for k in self.kernel_sizes),
                 "kernel_sizes",
@@ -220,18 +165,18 @@ class ModelConfig(_Json):
                 self.kernel_sizes,
             )
         whole = all(isinstance(n, int) and n >= 0 for n in self.stat_categories)
-        _require(whole, "stat_categories", "whole numbers of at least 0", self.stat_categories)
+        require(whole, "stat_categories", "whole numbers of at least 0", self.stat_categories)
         if self.padding == "none":
-            _require(
+            require(
                 self.context_length >= self.patch_size,
                 "context_length",
                 f"at least patch_size={self.patch_size} when padding is 'none'",
                 self.context_length,
             )
-        increasing = all(_is_number(q) and 0 < q < 1 for q in self.quantiles) and all(
+        increasing = all(is_number(q) and 0 < q < 1 for q in self.quantiles) and all(
             low < high for low, high in pairwise(self.quantiles)
         )
-        _require(
+        require(
             not self.quantiles or (increasing and 0.5 in self.quantiles),
             "quantiles",
             "empty, or increasing numbers between 0 and 1 that include 0.5",
@@ -240,31 +185,59 @@ class ModelConfig(_Json):
         if self.head != "forecast":
             head, kinds = f"the head {self.head!r}", "hist_exog to stat_categories"
             found = self.hist_exog, self.futr_exog, self.stat_exog, self.stat_categories
-            _require(not self.covariates, kinds, f"0 and empty for {head}", found)
-            _require(not self.quantiles, "quantiles", f"empty for {head}", self.quantiles)
+            require(not self.covariates, kinds, f"0 and empty for {head}", found)
+            require(not self.quantiles, "quantiles", f"empty for {head}", self.quantiles)
         if self.linear:
             self._check_linear()
+        self._check_members()
         own = self.linear_channels
-        _require(self.linear or not own, "linear_channels", "0 without linear", own)
+        require(self.linear or not own, "linear_channels", "0 without linear", own)
         if self.head == "forecast":
-            _require(self.channels == 1, "channels", "1 for the forecasting head", self.channels)
+            require(self.channels == 1, "channels", "1 for the forecasting head", self.channels)
         else:
-            _require(not self.revin, "revin", f"False for the head {self.head!r}", self.revin)
+            require(not self.revin, "revin", f"False for the head {self.head!r}", self.revin)
         if self.revin_affine_channels:
-            _require(self.revin, "revin", "True when revin_affine_channels is set", self.revin)
+            require(self.revin, "revin", "True when revin_affine_channels is set", self.revin)
 
     def _check_linear(self) -> None:
         """The linear map works on normalised contexts; alone it reads and gives nothing else."""
-        _require(self.head == "forecast", "linear", f"False for the head {self.head!r}", True)
-        _require(self.revin, "revin", "True with linear", self.revin)
+        require(self.head == "forecast", "linear", f"False for the head {self.head!r}", True)
+        require(self.revin, "revin", "True with linear", self.revin)
         affine = self.revin_affine_channels
-        _require(not affine, "revin_affine_channels", "0 with linear", affine)
+        require(not affine, "revin_affine_channels", "0 with linear", affine)
         if not self.kernel_sizes:
             alone = "without kernel_sizes"
-            _require(not self.quantiles, "quantiles", f"empty {alone}", self.quantiles)
+            require(not self.quantiles, "quantiles", f"empty {alone}", self.quantiles)
             found = self.hist_exog, self.futr_exog, self.stat_exog, self.stat_categories
             kinds = "hist_exog to stat_categories"
-            _require(not self.covariates, kinds, f"0 and empty {alone}", found)
+            require(not self.covariates, kinds, f"0 and empty {alone}", found)
+
+    def _check_members(self) -> None:
+        """Members read the same series and answer in the same form; to forecast, their contexts are
+        the ends of this one."""
+        found = self.members
+        listed = isinstance(found, (list, tuple))
+        listed = listed and all(isinstance(one, (ModelConfig, Mapping)) for one in found)
+        require(listed, "members", "configs of networks", found)
+        configs = [one if isinstance(one, ModelConfig) else self.from_dict(one) for one in found]
+        object.__setattr__(self, "members", tuple(configs))
+        for n, one in enumerate(configs, 1):
+            require(not one.members, f"members of member {n}", "empty", "members")
+            for name in _SHARED:
+                same = getattr(one, name) == getattr(self, name)
+                require(same, f"{name} of member {n}", repr(getattr(self, name)), getattr(one, name))
+            own, whole = one.context_length, self.context_length
+            fits = own <= whole if self.head == "forecast" else own == whole
+            least = "at most " if self.head == "forecast" else ""
+            require(fits, f"context_length of member {n}", f"{least}{whole}", own)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As `Settings.to_dict`; a single network's config has no entry for members."""
+        values = super().to_dict()
+        for one in (values, *values["members"]):
+            if not one["members"]:
+                del one["members"]
+        return values
 
     def patches_in(self, length: int) -> int:
         """Number of patches in a series of `length` steps."""
@@ -300,6 +273,11 @@ class ModelConfig(_Json):
         if self.padding == "none":
             return self.context_length
         return (self.n_patches - 1) * self.patch_stride + self.patch_size
+
+    @property
+    def networks(self) -> tuple[ModelConfig, ...]:
+        """The configs of the members, or this one for a single network."""
+        return self.members or (self,)
 
     @classmethod
     def forecasting(cls, *, context_length: int, horizon: int, **settings: Any) -> Self:
@@ -340,8 +318,15 @@ class ModelConfig(_Json):
         return replace(config, head="regress")
 
 
+_SHARED = (
+    *("head", "outputs", "channels", "masks", "quantiles", "revin", "fixed_channels"),
+    *("hist_exog", "futr_exog", "stat_exog", "stat_categories"),
+)
+"""Settings that the members of a `ModelConfig` have in common with it."""
+
+
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig(_Json):
+class TrainConfig(Settings):
     """Training settings, the same for all tasks."""
 
     protocol: Protocol = "honest"
@@ -406,38 +391,38 @@ class TrainConfig(_Json):
     """Random seed for the initial weights, batch order and dropout."""
 
     def __post_init__(self) -> None:
-        _require_choice("protocol", self.protocol, ("honest", "paper"))
-        _require_choice("precision", self.precision, ("fp32", "bf16", "int8"))
-        _require_choice("schedule", self.schedule, ("decay", "cosine"))
+        require_choice("protocol", self.protocol, ("honest", "paper"))
+        require_choice("precision", self.precision, ("fp32", "bf16", "int8"))
+        require_choice("schedule", self.schedule, ("decay", "cosine"))
         for name in ("epochs", "batch_size", "lr_every"):
-            _require_whole(self, name, 1)
+            require_whole(self, name, 1)
         for name in ("epoch_steps", "lr_hold", "seed"):
-            _require_whole(self, name, 0)
+            require_whole(self, name, 0)
         if self.epoch_size is not None:
-            _require_whole(self, "epoch_size", 1)
-        _require(self.seed < 2**32, "seed", "a whole number below 2**32", self.seed)
-        _require(isinstance(self.device, str), "device", "a name such as 'cpu'", self.device)
+            require_whole(self, "epoch_size", 1)
+        require(self.seed < 2**32, "seed", "a whole number below 2**32", self.seed)
+        require(isinstance(self.device, str), "device", "a name such as 'cpu'", self.device)
         lr, decay, fraction = self.lr, self.lr_decay, self.validation_fraction
-        _require(_is_number(lr) and 0 < lr < float("inf"), "lr", "above 0", lr)
-        valid = _is_number(decay) and 0 < decay <= 1
-        _require(valid, "lr_decay", "above 0 and at most 1", decay)
-        _require_choice("loss", self.loss, (None, "mse", "mae", "huber"))
-        _require_choice("refit", self.refit, (False, True, "continue"))
+        require(is_number(lr) and 0 < lr < float("inf"), "lr", "above 0", lr)
+        valid = is_number(decay) and 0 < decay <= 1
+        require(valid, "lr_decay", "above 0 and at most 1", decay)
+        require_choice("loss", self.loss, (None, "mse", "mae", "huber"))
+        require_choice("refit", self.refit, (False, True, "continue"))
         for name in ("weight_decay", "checkpoint_seconds"):
             value = getattr(self, name)
-            _require(_is_number(value) and value >= 0, name, "at least 0", value)
-        _require(isinstance(self.augment, bool), "augment", "True or False", self.augment)
+            require(is_number(value) and value >= 0, name, "at least 0", value)
+        require(isinstance(self.augment, bool), "augment", "True or False", self.augment)
         delta = self.huber_delta
-        _require(_is_number(delta) and 0 < delta < float("inf"), "huber_delta", "above 0", delta)
-        valid = _is_number(fraction) and 0 <= fraction < 1
-        _require(valid, "validation_fraction", "at least 0 and below 1", fraction)
+        require(is_number(delta) and 0 < delta < float("inf"), "huber_delta", "above 0", delta)
+        valid = is_number(fraction) and 0 <= fraction < 1
+        require(valid, "validation_fraction", "at least 0 and below 1", fraction)
         for name in ("clip_norm", "memory_budget", "patience", "time_limit"):
             value = getattr(self, name)
-            valid = value is None or (_is_number(value) and value > 0)
-            _require(valid, name, "above 0, or None", value)
+            valid = value is None or (is_number(value) and value > 0)
+            require(valid, name, "above 0, or None", value)
         early = self.schedule == "cosine" and self.patience is not None
         remedy = "None with schedule='cosine' (use schedule='decay' to stop early)"
-        _require(not early, "patience", remedy, self.patience)
+        require(not early, "patience", remedy, self.patience)
 
     def learning_rate(self, epoch: int) -> float:
         """Learning rate of a 1-based epoch (SPEC section 5)."""

@@ -42,7 +42,7 @@ def names(given: Any) -> list[str] | str | None:
 # Determined by the data, by the sub-command, or by another flag.
 _NO_FLAG = {
     *("head", "context_length", "outputs", "channels", "protocol", "device", "seed"),
-    *("hist_exog", "futr_exog", "stat_exog", "stat_categories"),
+    *("hist_exog", "futr_exog", "stat_exog", "stat_categories", "members"),
 }
 
 

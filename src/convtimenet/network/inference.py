@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from convtimenet._shapes import Bool, Float, Int
 from convtimenet.config import Precision
+from convtimenet.network.ensemble import Ensemble
 from convtimenet.network.kernels import native
 from convtimenet.network.layers import TokenBatchNorm, banded_conv
 from convtimenet.network.model import Block, Blocks, ConvTimeNet
@@ -139,8 +140,8 @@ def fuse(model: Network, precision: Precision = "fp32") -> Network:
 
     Kernels are merged, and BatchNorm and residual scales folded into the adjacent weights (SPEC
     section 3). LayerNorm cannot be folded and stays. The copy cannot be trained further; the
-    original is unchanged. An `OtherNetwork`, or a network with other blocks, is only copied and put
-    in evaluation mode.
+    original is unchanged. Of an `Ensemble` each member is fused; another `OtherNetwork`, or a
+    network with other blocks, is only copied and put in evaluation mode.
 
     Parameters
     ----------
@@ -149,6 +150,8 @@ def fuse(model: Network, precision: Precision = "fp32") -> Network:
         its widths are multiples of 8; otherwise they stay float.
     """
     fused = copy.deepcopy(model).eval().requires_grad_(False)
+    if isinstance(fused, Ensemble):
+        fused.embedding = nn.ModuleList(fuse(one, precision) for one in fused.members)
     if isinstance(fused, OtherNetwork):
         return fused
     blocks = [FusedBlock(block) for block in fused.blocks if isinstance(block, Block)]

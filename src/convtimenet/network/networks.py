@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from convtimenet.config import ModelConfig
+from convtimenet.network.ensemble import Ensemble
 from convtimenet.network.linear import LinearNetwork
 from convtimenet.network.model import ConvTimeNet
 from convtimenet.network.random_patches import RandomPatches
@@ -10,8 +11,10 @@ from convtimenet.network.random_patches import RandomPatches
 __all__ = ["network_of"]
 
 
-def network_of(config: ModelConfig) -> ConvTimeNet | LinearNetwork | RandomPatches:
+def network_of(config: ModelConfig) -> ConvTimeNet | LinearNetwork | RandomPatches | Ensemble:
     """A new network with drawn weights; those to be solved for are zero."""
+    if config.members:
+        return Ensemble(config, [network_of(one) for one in config.members])
     if config.kernel_sizes:
         return ConvTimeNet(config)
     return RandomPatches(config) if config.random_patches else LinearNetwork(config)

@@ -104,9 +104,9 @@ def network_config(path: str | os.PathLike[str], description: dict[str, Any]) ->
         If settings are missing or out of range.
     """
     config = ModelConfig.from_dict(description["model"])
-    if config.padded_length > MAX_STEPS:
+    if (longest := max(one.padded_length for one in config.networks)) > MAX_STEPS:
         raise ArtefactError(
-            f"{Path(path) / DESCRIPTION} asks for series of {config.padded_length} steps, expected "
+            f"{Path(path) / DESCRIPTION} asks for series of {longest} steps, expected "
             f"at most {MAX_STEPS}; do not use this folder"
         )
     return config

@@ -152,7 +152,10 @@ def load(
 
 def _check_shapes(path: Path, config: ModelConfig, weights: dict[str, Tensor]) -> None:
     """Compare the shapes implied by the config with the weights, before allocating memory."""
-    parts = config.random_patches + len(config.kernel_sizes) + len(config.stat_categories)
+    parts = sum(
+        one.random_patches + len(one.kernel_sizes) + len(one.stat_categories)
+        for one in config.networks
+    )
     fits = parts <= len(weights)
     if fits:
         with torch.device("meta"):

@@ -1,0 +1,84 @@
+"""An ensemble: several networks whose answers are averaged.
+
+Shape legend: `convtimenet._shapes`; M members.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from convtimenet._shapes import Bool, Float
+from convtimenet.batch import Covariates
+from convtimenet.config import ModelConfig
+from convtimenet.network.other import OtherNetwork
+
+__all__ = ["Ensemble"]
+
+
+class Ensemble(OtherNetwork):
+    """The weighted mean of the answers of its members: of forecasts in the units of the input, of
+    class scores (logits), of numbers.
+
+    Input and output are those of `ConvTimeNet`. To forecast, a member reads the end of the context
+    that is as long as its own.
+
+    Parameters
+    ----------
+    config
+        With the config of every member.
+    members
+        Their networks.
+    """
+
+    embedding: nn.ModuleList
+
+    def __init__(self, config: ModelConfig, members: Sequence[nn.Module]):
+        super().__init__(nn.ModuleList(members), config)
+        M = len(members)
+        self.weights = nn.Buffer(torch.full((M,), 1 / M))
+        """(M,) of sum 1."""
+
+    @property
+    def members(self) -> nn.ModuleList:
+        """The M networks."""
+        return self.embedding
+
+    def forward(
+        self,
+        x: Float[Tensor, "B C L"],
+        known: Bool[Tensor, "B C L"] | None = None,
+        covariates: Covariates | None = None,
+    ) -> Float[Tensor, "B ..."]:
+        answers = self.answers(x, known, covariates)
+        weights = self.weights.view(-1, *[1] * (answers.dim() - 1))
+        return (weights * answers).sum(0)
+
+    def answers(
+        self,
+        x: Float[Tensor, "B C L"],
+        known: Bool[Tensor, "B C L"] | None = None,
+        covariates: Covariates | None = None,
+    ) -> Float[Tensor, "M B ..."]:
+        """The answer of each member, in float32."""
+        found = []
+        for member, config in zip(self.members, self.config.members, strict=True):
+            skipped = 0  # steps before a member's context; cases are read as a whole
+            if self.config.head == "forecast":
+                skipped = self.config.context_length - config.context_length
+            found.append(member(*_without_first(skipped, x, known, covariates)).float())
+        return torch.stack(found)
+
+
+def _without_first(
+    skipped: int, x: Tensor, known: Tensor | None, covariates: Covariates | None
+) -> tuple[Tensor, Tensor | None, Covariates | None]:
+    """The inputs of a network without so many first steps of the context."""
+    if not skipped:
+        return x, known, covariates
+    if covariates is not None:
+        hist, futr = (None if v is None else v[..., skipped:] for v in covariates[:2])
+        covariates = covariates._replace(hist=hist, futr=futr)
+    return x[..., skipped:], None if known is None else known[..., skipped:], covariates
