@@ -224,8 +224,8 @@ class ModelConfig(Settings):
         for n, one in enumerate(configs, 1):
             require(not one.members, f"members of member {n}", "empty", "members")
             for name in _SHARED:
-                same = getattr(one, name) == getattr(self, name)
-                require(same, f"{name} of member {n}", repr(getattr(self, name)), getattr(one, name))
+                own, ours = getattr(one, name), getattr(self, name)
+                require(own == ours, f"{name} of member {n}", repr(ours), own)
             own, whole = one.context_length, self.context_length
             fits = own <= whole if self.head == "forecast" else own == whole
             least = "at most " if self.head == "forecast" else ""

@@ -33,8 +33,9 @@ from convtimenet.estimators.forecasting.forecaster import ConvTimeNetForecaster
 from convtimenet.estimators.labelled import LabelledEstimator
 from convtimenet.estimators.regressor import ConvTimeNetRegressor
 from convtimenet.files import json_text, whole_folder
+from convtimenet.network.ensemble import Ensemble, like, networks_in
 from convtimenet.network.inference import FusedBlock
-from convtimenet.network.model import Blocks, ConvTimeNet
+from convtimenet.network.model import Blocks
 from convtimenet.network.patches import DeformablePatch, Extent
 from convtimenet.network.revin import known_moments
 from convtimenet.progress import showing
@@ -92,8 +93,11 @@ class RowsPatch(nn.Module):
         return self.patch.project(patches.reshape(R * N, -1)).T.reshape(-1, R, N)
 
 
-def on_rows(network: ConvTimeNet) -> ConvTimeNet:
-    """A copy of an inference network whose weights are right operands of their matrix products."""
+def on_rows(network: Any) -> Any:
+    """A copy of an inference network, or of each member of an ensemble, whose weights are right
+    operands of their matrix products."""
+    if isinstance(network, Ensemble):
+        return like(network, [on_rows(one) for one in networks_in(network)])
     rows = copy.deepcopy(network)
     rows.embedding.register_module("patch", RowsPatch(rows.embedding.patch))
     rows.blocks = Blocks(*(RowsBlock(cast(FusedBlock, block)) for block in rows.blocks))

@@ -255,6 +255,12 @@ class Windows:
             self.starts = self.starts[torch.from_numpy(chosen).to(self.starts.device)]
         return self
 
+    def ends(self, context_length: int) -> Windows:
+        """The same windows with the last steps of their contexts only."""
+        starts = self.starts + self.context_length - context_length
+        found = self.values, starts, context_length, self.horizon, self.mask
+        return Windows(*found, self.masks, self.exogenous)
+
     def __len__(self) -> int:
         return len(self.starts)
 

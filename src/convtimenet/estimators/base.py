@@ -1,4 +1,4 @@
-"""What all estimators share: settings, training, saving."""
+"""What all estimators share: settings, training, answers of the network."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
-from pathlib import Path
-from typing import Any, NoReturn, Self, cast
+from typing import Any, NoReturn, cast
 
 import numpy as np
 import torch
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted
 
-from convtimenet.config import ModelConfig, Precision, TrainConfig
-from convtimenet.data.windows import Examples, Scaler, known_in
-from convtimenet.devices import RandomNumbers, autocast, device_of, resolve_device
-from convtimenet.errors import ConfigError, DataError, TrainingError
-from convtimenet.estimators.parameters import DECIDED, NamedParameters
-from convtimenet.estimators.second_training import second_config
+from convtimenet.config import ModelConfig, TrainConfig
+from convtimenet.data.windows import Examples, known_in
+from convtimenet.devices import RandomNumbers, autocast, device_of
+from convtimenet.errors import ConfigError, DataError, OutOfMemoryError, TrainingError
+from convtimenet.estimators.parameters import DECIDED
+from convtimenet.estimators.portfolio import Member, Plan, Trained, of_member, together
+from convtimenet.estimators.saved import SavedEstimator
+from convtimenet.network.ensemble import like, networks_in
 from convtimenet.network.inference import fuse
 from convtimenet.network.memory import Parts
 from convtimenet.network.model import ConvTimeNet
@@ -27,8 +27,6 @@ from convtimenet.network.networks import network_of
 from convtimenet.network.other import OtherNetwork
 from convtimenet.network.precision import precision_on
 from convtimenet.progress import counted
-from convtimenet.storage import model_folder
-from convtimenet.storage.remembered import scaler_of
 from convtimenet.training.checkpoint import Checkpoints, data_hash, seed_of
 from convtimenet.training.history import History
 from convtimenet.training.interrupt import StopRequest, stop_requests
@@ -36,10 +34,8 @@ from convtimenet.training.loop import train
 
 log = logging.getLogger(__name__)
 
-_LABELS = {"choose": "training", "refit": "training on all data"}
 
-
-class ConvTimeNetEstimator(NamedParameters):
+class ConvTimeNetEstimator(SavedEstimator):
     """Base of the estimators; not used by itself.
 
     A subclass has the parameters below, sets up its data in ``fit`` and calls `_fit_network`.
@@ -54,22 +50,6 @@ class ConvTimeNetEstimator(NamedParameters):
     device: str
     random_state: int | np.random.RandomState | None
     verbose: int
-
-    network_: ConvTimeNet
-    """The trained network, with the weights of the best epoch."""
-    fused_: ConvTimeNet
-    """The same network fused for inference; predictions use it."""
-    train_config_: TrainConfig
-    """Training settings in effect: the preset's with the estimator's own on top."""
-    history_: History
-    """Scores of every epoch."""
-    scaler_: Scaler
-    """Scaler fitted to the training data."""
-    n_examples_: dict[str, int] | None
-    """Number of windows or cases in the training split ("fitted") and in the validation split
-    ("held_back"); None for a model saved in format 1, which does not record them."""
-    notices_: tuple[str, ...]
-    """Notices: how the data were cleaned or interpreted, and what happened during training."""
 
     def _train_config(
         self, preset: Mapping[str, Any], resume: str | PathLike[str] | None
@@ -106,82 +86,141 @@ class ConvTimeNetEstimator(NamedParameters):
             )
         return {**preset, **own}
 
+    def _fixed(self) -> set[str]:
+        """Names of the settings of the user's own, which hold for every member of a portfolio."""
+        return {*self._settings("model"), *self._settings("training")}
+
     def _fit_network(
         self,
-        config: ModelConfig,
-        train_config: TrainConfig,
-        examples: Examples,
-        valid: Examples | None,
-        all_examples: Examples | None,
+        plans: Sequence[Plan],
         device: torch.device,
         read_notices: Sequence[str],
         notices: Sequence[str],
+        fitted: Callable[[ModelConfig], Mapping[str, Any]],
         *,
         resume: str | PathLike[str] | None = None,
         refitted: Mapping[str, Any] | None = None,
-        **fitted: Any,
-    ) -> None:
-        """Build and train the network. Attributes are set only after training has succeeded, and
-        those of an earlier fit are removed then.
+    ) -> list[Plan]:
+        """Build and train the network, or the members of a portfolio. Attributes are set only after
+        training has succeeded, and those of an earlier fit are removed then.
 
         Parameters
         ----------
-        examples, valid
-            Training split, and validation split or None.
-        all_examples
-            Both splits together, for `TrainConfig.refit`; None without a second training, or if
-            the caller runs it later.
+        plans
+            The network, or the members in the order of their training.
         read_notices
             Notices from reading the data, already logged.
         notices
             Later notices about the data, logged here.
+        fitted
+            Returns further attributes for the config of the trained network, set together with
+            those of the network.
         resume
             Folder of checkpoints to resume from and to write.
         refitted
-            Attributes that replace those in `fitted` after a second training on `all_examples`.
-        fitted
-            Further attributes, set together with those of the network.
+            Attributes that replace those of `fitted` after a second training, which follows if they
+            are given and `TrainConfig.refit` asks for it.
+
+        Returns
+        -------
+        The plans that were trained.
 
         Raises
         ------
         KeyboardInterrupt, Terminated
-            If SIGINT or SIGTERM stopped training. The best weights so far are kept, if any.
+            If SIGINT or SIGTERM stopped training. The best weights so far are kept, if any; of a
+            portfolio the members that were finished.
         """
-        precision, notice = precision_on(device, train_config.precision, config)
-        train_config = replace(train_config, precision=precision)
+        first = plans[0]
+        precision, notice = precision_on(device, first.train_config.precision, first.config)
+        plans = [
+            replace(plan, train_config=replace(plan.train_config, precision=precision))
+            for plan in plans
+        ]
         notices = [*notices, notice] if notice else notices
         for notice in notices:
             log.warning(notice)
         with stop_requests() as stop:
-            network, history = self._train_network(
-                config, train_config, examples, valid, device, resume, stop, "choose"
-            )
+            done, left_out = self._train_members(plans, device, resume, stop)
+            network, history = together(done, device)
+        train_config = plans[0].train_config
         if history.best_epoch:
-            fused = fuse(network, train_config.precision)
+            fused = fuse(network, precision)
             for name in [n for n in vars(self) if n.endswith("_") and n[0] != "_"]:
                 delattr(self, name)
-            vars(self).update(fitted)
+            vars(self).update(fitted(network.config))
             self.network_, self.train_config_, self.history_ = network, train_config, history
             self.fused_ = fused
-            self.notices_ = (*read_notices, *notices, *history.notes)
+            self.members_ = tuple(one.member for one in done) if len(done) > 1 else ()
+            self.notices_ = (*read_notices, *notices, *left_out, *history.notes)
             self.n_examples_ = {
-                "fitted": len(examples),
-                "held_back": 0 if valid is None else len(valid),
+                "fitted": len(first.examples),
+                "held_back": 0 if first.valid is None else len(first.valid),
             }
-            for note in history.notes:
+            for note in (*left_out, *history.notes):
                 log.warning(note)
         if stop.signal:
             self._stop(stop, history, train_config, resume)
-        to_refit = all_examples if train_config.refit else None
-        if to_refit is not None and self._train_again(to_refit, device, resume):
-            vars(self).update(refitted or {})
+        plans = [one.plan for one in done]
+        if refitted is not None and train_config.refit:
+            everything = [plan.all_examples for plan in plans if plan.all_examples is not None]
+            if self._train_again(everything, device, resume):
+                vars(self).update(refitted)
+        return plans
+
+    def _train_members(
+        self,
+        plans: Sequence[Plan],
+        device: torch.device,
+        resume: str | PathLike[str] | None,
+        stop: StopRequest,
+    ) -> tuple[list[Trained], list[str]]:
+        """Train one network after the other, and say which are left out. Those after the first are
+        where the time limit leaves none for another as dear as the dearest so far, or training
+        fails; a stop leaves out the one it ends, unless it is the first."""
+        done, notes, limit = [], [], plans[0].train_config.time_limit
+        for n, plan in enumerate(plans, 1):
+            seconds = [one.seconds for one in done]
+            if limit is not None and done and sum(seconds) + max(seconds) > limit:
+                notes.append(
+                    f"the time limit of {limit:g} s left out the last {len(plans) - n + 1} of "
+                    f"{len(plans)} networks"
+                )
+                break
+            several = len(plans) > 1
+            phase = f"member{n}" if several else "choose"
+            label = f"member {n} of {len(plans)}" if several else "training"
+            try:
+                network, history = self._train_network(
+                    plan.config, plan.train_config, plan.examples, plan.valid, device, resume, stop,
+                    phase, label,
+                )  # fmt: skip
+            except (TrainingError, OutOfMemoryError) as error:
+                if not done:
+                    raise
+                notes.append(f"member {n} of {len(plans)} is left out: {error}")
+                continue
+            ended = stop.signal and history.stopped == f"stopped by {stop.name}"
+            if not done or not ended:
+                done.append(Trained(plan, network, history))
+            if stop.signal:
+                break
+        return done, notes
 
     def _train_again(
-        self, all_examples: Examples, device: torch.device, resume: str | PathLike[str] | None
+        self,
+        all_examples: Sequence[Examples],
+        device: torch.device,
+        resume: str | PathLike[str] | None,
     ) -> bool:
         """Second training, on all examples, as `TrainConfig.refit` says; predictions use its
         weights from then on. Returns False, with a notice saying why, if the first training's
         weights are kept.
+
+        Parameters
+        ----------
+        all_examples
+            For the network, or for each member of an ensemble.
 
         Raises
         ------
@@ -189,32 +228,54 @@ class ConvTimeNetEstimator(NamedParameters):
             If SIGINT or SIGTERM stopped training. The first training's weights are kept.
         """
         train_config, history = self.train_config_, self.history_
-        again, reason = second_config(train_config, history, self._epoch_ratio(all_examples))
-        if again is not None:
-            start = self.network_.state_dict() if train_config.refit == "continue" else None
-            config = self.network_.config
+        before, limit = networks_in(self.network_), train_config.time_limit
+        plans = [
+            member.again(own) for member, own in zip(self._trained(), all_examples, strict=True)
+        ]
+        networks, notes, reason = [], [], ""
+        if limit is not None and history.seconds + sum(needed for _, needed in plans) > limit:
+            reason = "the time limit left no time to train again on all data"
+        else:
             with stop_requests() as stop:
                 try:
-                    network, second = self._train_network(
-                        config, again, all_examples, None, device, resume, stop, "refit", start
-                    )
+                    for n, ((again, _), own) in enumerate(zip(plans, all_examples, strict=True), 1):
+                        phase, label = "refit", "training on all data"
+                        if len(plans) > 1:
+                            phase, label = (
+                                f"member{n}-refit",
+                                f"{label}, member {n} of {len(plans)}",
+                            )
+                        network, second = self._train_network(
+                            before[n - 1].config, again, own, None, device, resume, stop, phase,
+                            label, before[n - 1],
+                        )  # fmt: skip
+                        networks.append(network)
+                        notes += of_member(n, second.notes) if len(plans) > 1 else second.notes
+                        if stop.signal:
+                            break
                 except TrainingError as error:
-                    network, second, reason = None, None, f"the second training failed: {error}"
+                    reason = f"the second training failed: {error}"
             if stop.signal:
                 self._stop(stop, history, train_config, resume)
-            if network is not None and second is not None:
-                kept = [
-                    one for one in self.notices_ if start is not None or one not in history.notes
-                ]
-                new = [one for one in second.notes if one not in kept]
-                self.network_, self.fused_ = network, fuse(network, train_config.precision)
-                self.history_, self.notices_ = replace(history, refitted=True), (*kept, *new)
-                for note in new:
-                    log.warning(note)
-                return True
+        if not reason:
+            goes_on = train_config.refit == "continue"
+            kept = [one for one in self.notices_ if goes_on or one not in history.notes]
+            new = [one for one in notes if one not in kept]
+            self.network_ = like(self.network_, networks)
+            self.fused_ = fuse(self.network_, train_config.precision)
+            self.history_, self.notices_ = replace(history, refitted=True), (*kept, *new)
+            for note in new:
+                log.warning(note)
+            return True
         self.notices_ = (*self.notices_, reason)
         log.warning(reason)
         return False
+
+    def _trained(self) -> tuple[Member, ...]:
+        """How the network, or each member of an ensemble, was trained."""
+        sizes = self.n_examples_
+        fitted = None if sizes is None else sizes["fitted"]
+        return self.members_ or (Member(self.train_config_, self.history_, fitted),)
 
     def _stop(
         self,
@@ -230,12 +291,6 @@ class ConvTimeNetEstimator(NamedParameters):
         log.warning(message)
         raise stop.error(message)
 
-    def _epoch_ratio(self, all_examples: Examples) -> float:
-        """Examples per epoch of the first training, divided by those of the second."""
-        sizes, read = self.n_examples_, self.train_config_.examples_per_epoch
-        fitted = len(all_examples) if sizes is None else sizes["fitted"]
-        return read(fitted) / read(len(all_examples))
-
     def _train_network(
         self,
         config: ModelConfig,
@@ -246,10 +301,11 @@ class ConvTimeNetEstimator(NamedParameters):
         resume: str | PathLike[str] | None,
         stop: StopRequest,
         phase: str,
-        start: Mapping[str, torch.Tensor] | None = None,
+        label: str,
+        before: ConvTimeNet | None = None,
     ) -> tuple[ConvTimeNet, History]:
-        """Train a network from new weights, or from those of `start`; resumes from a checkpoint
-        in the folder `resume`."""
+        """Train a network from new weights; or for a second time, as `TrainConfig.refit` says,
+        after the training of `before`. Resumes from a checkpoint in the folder `resume`."""
         checkpoints = None
         if resume is not None:
             # these change neither weights nor history and may differ when resuming
@@ -267,10 +323,10 @@ class ConvTimeNetEstimator(NamedParameters):
         numbers = RandomNumbers(train_config.seed, device)
         with numbers.for_weights():
             network = cast(ConvTimeNet, self._new_network(config))
-        if start is not None:
-            network.load_state_dict(start)
-        elif phase == "refit" and hasattr(network, "granted"):
-            network.granted.copy_(self.network_.granted)
+        if before is not None and train_config.refit == "continue":
+            network.load_state_dict(before.state_dict())
+        elif before is not None and hasattr(network, "granted"):
+            network.granted.copy_(before.granted)
         history = train(
             network.to(device),
             examples,
@@ -279,7 +335,7 @@ class ConvTimeNetEstimator(NamedParameters):
             device=device,
             numbers=numbers,
             verbose=self.verbose,
-            label=_LABELS.get(phase, phase),
+            label=label,
             checkpoints=checkpoints,
             stop=stop,
         )
@@ -320,103 +376,6 @@ class ConvTimeNetEstimator(NamedParameters):
         assert result is not None
         return finite(result)
 
-    def _saved_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        """What a saved model keeps about its data: JSON values and arrays."""
-        raise NotImplementedError
-
-    def _restore_state(self, values: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
-        """Inverse of `_saved_state`."""
-        raise NotImplementedError
-
-    def save(self, folder: str | PathLike[str]) -> Path:
-        """Write the fitted model to a folder: safetensors and JSON, no pickle; a model card to
-        fill in; and a manifest against which every file is verified on loading.
-
-        Parameters
-        ----------
-        folder
-            Created with its parents. A model already there is replaced; anything else is an error.
-
-        Raises
-        ------
-        sklearn.exceptions.NotFittedError
-            Before ``fit``.
-        ArtefactError
-            If the folder holds something other than a model.
-        """
-        check_is_fitted(self, "fused_")
-        values, arrays = self._saved_state()
-        return model_folder.save(
-            folder,
-            kind=type(self).__name__,
-            model=self.network_,
-            arrays={
-                "scaler.centre": self.scaler_.centre,
-                "scaler.scale": self.scaler_.scale,
-                **arrays,
-            },
-            description=self.description(values),
-        )
-
-    def description(self, values: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Everything about the fitted model except its arrays, as plain JSON values."""
-        return {
-            "parameters": self.get_params() | {"random_state": self.train_config_.seed},
-            "train": self.train_config_.to_dict(),
-            "history": self.history_.to_dict(),
-            "examples": self.n_examples_,
-            "notices": list(self.notices_),
-            "data": self._saved_state()[0] if values is None else values,
-        }
-
-    @classmethod
-    def load(
-        cls,
-        folder: str | PathLike[str],
-        device: str = "auto",
-        *,
-        precision: Precision | None = None,
-    ) -> Self:
-        """Load a saved model; it predicts exactly as it did before it was saved.
-
-        Parameters
-        ----------
-        folder
-            The folder that `save` wrote.
-        device
-            Device to run on, whatever it was trained on.
-        precision
-            Precision of predictions: "fp32", "bf16" or "int8"; by default that of training.
-
-        Raises
-        ------
-        ArtefactError
-            If the folder is missing, incomplete, damaged, of a newer format or of another
-            estimator.
-        ConfigError
-            If there is no such device or precision.
-        """
-        runs_on = resolve_device(device)
-        changed: dict[str, Any] = {} if precision is None else {"precision": precision}
-        TrainConfig.from_dict(changed)  # a wrong precision fails before any file is read
-        network, description, arrays = model_folder.load(folder, cls.__name__)
-        with model_folder.damaged(folder):
-            estimator = cls(**description["parameters"] | changed)
-            estimator.network_ = cast(ConvTimeNet, network.to(runs_on))
-            estimator.train_config_ = TrainConfig.from_dict(description["train"] | changed)
-            estimator.history_ = History.from_dict(description["history"])
-            estimator.notices_ = tuple(map(str, description["notices"]))
-            estimator.n_examples_ = description["examples"]
-            estimator.scaler_ = scaler_of(arrays.pop("scaler.centre"), arrays.pop("scaler.scale"))
-            estimator._restore_state(description["data"], arrays)
-        config = estimator.train_config_
-        used, notice = precision_on(runs_on, config.precision, estimator.network_.config)
-        if notice:
-            log.warning(notice)
-        estimator.train_config_ = replace(config, precision=used)
-        estimator.fused_ = fuse(estimator.network_, used)
-        return estimator
-
 
 def finite(answers: np.ndarray) -> np.ndarray:
     """Return `answers` unchanged if they are all finite.
@@ -438,7 +397,9 @@ def _stopped_message(
     stop: StopRequest, history: History, resume: str | PathLike[str] | None, seed: int | None
 ) -> str:
     """What is kept after a stop, and how to resume; `seed` if a repeated call would draw anew."""
-    if history.best_epoch:
+    if history.weights:
+        kept = f"the {len(history.weights)} networks trained so far are kept"
+    elif history.best_epoch:
         kept = f"the weights of epoch {history.best_epoch}, the best so far, are kept"
     else:
         kept = "no epoch was finished, so there is no model"

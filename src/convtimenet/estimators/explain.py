@@ -62,7 +62,7 @@ class Explanation:
         C names.
     left, right : ndarray, shape (n, C, N), or (n, 1, N) if channels are read together
         Edges of the deformable patches in time steps of the series; NaN for a patch whose values
-        are all missing.
+        are all missing, and for a model without patches of its own (quality "fast" and "best").
     """
 
     importance: np.ndarray

@@ -38,6 +38,7 @@ from convtimenet.estimators.case_input import (
     read,
     table_columns,
 )
+from convtimenet.estimators.portfolio import Plan, cases_members
 from convtimenet.estimators.presets import cases_preset
 from convtimenet.progress import counted, showing
 
@@ -236,20 +237,19 @@ class LabelledEstimator(ConvTimeNetEstimator):
             )
         if cases.channels is not None:
             columns["channels_"] = cases.channels
+        members = [(config, train_config)]
+        if preset.portfolio:
+            members = cases_members(config, train_config, self._fixed())
+        trained_on = examples(fitted, preprocessing)
+        attributes = {"n_channels_": C, **self._attributes(preprocessing), **columns}
         self._fit_network(
-            config,
-            train_config,
-            examples(fitted, preprocessing),
-            valid_examples,
-            all_examples,
+            [Plan(*one, trained_on, valid_examples, all_examples) for one in members],
             device,
             cases.notices,
             [note] if note else [],
+            lambda _: attributes,
             resume=resume,
             refitted=refitted,
-            n_channels_=C,
-            **self._attributes(preprocessing),
-            **columns,
         )
         return self
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from convtimenet.config import Head
@@ -20,6 +20,9 @@ class Preset:
     """Forecasting only."""
     horizons: tuple[int, ...] = ()
     """Forecasting only: the horizons that the paper reports."""
+    portfolio: bool = False
+    """Whether these are the settings of the first of several networks
+    (`convtimenet.estimators.portfolio`)."""
 
 
 def _forecast(kernels: str, dropout: float, batch_size: int, lr: float, **model: Any) -> Preset:
@@ -217,7 +220,8 @@ def forecast_preset(
     if _is_fast(quality, preset, given, training, USED_IF_LINEAR):
         return fast_forecast(rows, horizon, context_length, season)
     if preset == "auto":
-        return auto_forecast(rows, horizon, context_length, series, season)
+        auto = auto_forecast(rows, horizon, context_length, series, season)
+        return replace(auto, portfolio=quality == "best")
     return paper_preset(preset, "forecast")
 
 
@@ -243,6 +247,13 @@ def contexts_for(rows: int, horizon: int, season: int = 1) -> list[int]:
     long = [context for context in _CONTEXTS if context <= room]
     seasons = [4 * season, 2 * season] if season > 1 else []
     return long or [room, *(context for context in seasons if context < room)]
+
+
+def next_context(contexts: Sequence[int], chosen: int) -> list[int]:
+    """The context after the chosen one of `contexts_for`, or before it if it is the last; none if
+    there is no other."""
+    at = contexts.index(chosen)
+    return [*contexts[at + 1 :], *contexts[:at][::-1]][:1]
 
 
 def cases_preset(
@@ -275,7 +286,8 @@ def cases_preset(
         return fast_cases(n_cases)
     if preset == "auto":
         own_epochs = given.get("n_epochs") is not None or "epochs" in training
-        return auto_classify(n_cases, length, own_epochs)
+        auto = auto_classify(n_cases, length, own_epochs)
+        return replace(auto, portfolio=quality == "best")
     return paper_preset(preset, "classify")
 
 
@@ -286,10 +298,16 @@ def _is_fast(
     training: Mapping[str, Any],
     used: tuple[str, ...],
 ) -> bool:
-    """Whether the quality is "fast"; refuses what would then have no effect, all but `used`."""
+    """Whether the quality is "fast"; refuses what would then have no effect, all but `used`, and a
+    preset of the paper for "best"."""
     if quality not in QUALITIES:
         raise ConfigError(
             f"quality must be one of {', '.join(map(repr, QUALITIES))}, found {quality!r}"
+        )
+    if quality == "best" and preset != "auto":
+        raise ConfigError(
+            f"quality='best' trains networks of its own settings, so preset={preset!r} would have "
+            "no effect; leave preset out or use quality='auto'"
         )
     if quality != "fast":
         return False
@@ -331,14 +349,14 @@ def kernels_for(n_patches: int) -> tuple[int, ...]:
 
 
 PANEL_EPOCH = 2**15  # 128 steps of 256 windows
-QUALITIES = ("fast", "auto")
+QUALITIES = ("fast", "auto", "best")
 UNUSED_IF_FAST = ("n_epochs", "batch_size", "lr", "time_limit", "precision")
 _GROUPS, _FEWEST_GROUPS = 24, 4
 _EPOCH = 2048
 _CONTEXTS = (336, 512, 720)
 FEWEST_HORIZONS = 100
-"""Horizons in the training rows of all channels below which `quality="auto"` trains no network: a
-validation split of a fifth of them could not tell whether it helps."""
+"""Horizons in the training rows of all channels below which `quality="auto"` or "best" trains no
+network: a validation split of a fifth of them could not tell whether it helps."""
 MOST_MAPS = 64
 """Channels up to which each may have a linear map of its own."""
 USED_IF_FAST = ("protocol", "seed", "device", "checkpoint_seconds")

@@ -6,6 +6,8 @@ Shape legend: `convtimenet._shapes`; M members.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +17,7 @@ from convtimenet.batch import Covariates
 from convtimenet.config import ModelConfig
 from convtimenet.network.other import OtherNetwork
 
-__all__ = ["Ensemble"]
+__all__ = ["Ensemble", "like", "networks_in"]
 
 
 class Ensemble(OtherNetwork):
@@ -41,6 +43,14 @@ class Ensemble(OtherNetwork):
         self.weights = nn.Buffer(torch.full((M,), 1 / M))
         """(M,) of sum 1."""
 
+    @classmethod
+    def of(cls, networks: Sequence[Any]) -> Self:
+        """The ensemble of networks with configs, of equal weights; it reads the longest of their
+        contexts."""
+        members = tuple(one.config for one in networks)
+        longest = max(one.context_length for one in members)
+        return cls(replace(members[0], context_length=longest, members=members), networks)
+
     @property
     def members(self) -> nn.ModuleList:
         """The M networks."""
@@ -51,6 +61,7 @@ class Ensemble(OtherNetwork):
         x: Float[Tensor, "B C L"],
         known: Bool[Tensor, "B C L"] | None = None,
         covariates: Covariates | None = None,
+        *_: object,
     ) -> Float[Tensor, "B ..."]:
         answers = self.answers(x, known, covariates)
         weights = self.weights.view(-1, *[1] * (answers.dim() - 1))
@@ -70,6 +81,21 @@ class Ensemble(OtherNetwork):
                 skipped = self.config.context_length - config.context_length
             found.append(member(*_without_first(skipped, x, known, covariates)).float())
         return torch.stack(found)
+
+
+def networks_in(network: Any) -> list[Any]:
+    """The members of an ensemble, or the network itself."""
+    return list(network.members) if isinstance(network, Ensemble) else [network]
+
+
+def like(network: Any, others: Sequence[Any]) -> Any:
+    """The ensemble of other networks with the weights of the given one; the only other network if
+    that is no ensemble."""
+    if not isinstance(network, Ensemble):
+        return others[0]
+    found = Ensemble.of(others).to(network.weights.device).eval()
+    found.weights.copy_(network.weights)
+    return found
 
 
 def _without_first(

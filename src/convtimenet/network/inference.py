@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from convtimenet._shapes import Bool, Float, Int
 from convtimenet.config import Precision
-from convtimenet.network.ensemble import Ensemble
+from convtimenet.network.ensemble import Ensemble, networks_in
 from convtimenet.network.kernels import native
 from convtimenet.network.layers import TokenBatchNorm, banded_conv
 from convtimenet.network.model import Block, Blocks, ConvTimeNet
@@ -150,9 +150,9 @@ def fuse(model: Network, precision: Precision = "fp32") -> Network:
         its widths are multiples of 8; otherwise they stay float.
     """
     fused = copy.deepcopy(model).eval().requires_grad_(False)
-    if isinstance(fused, Ensemble):
-        fused.embedding = nn.ModuleList(fuse(one, precision) for one in fused.members)
     if isinstance(fused, OtherNetwork):
+        if isinstance(fused, Ensemble):
+            fused.embedding = nn.ModuleList(fuse(one, precision) for one in networks_in(fused))
         return fused
     blocks = [FusedBlock(block) for block in fused.blocks if isinstance(block, Block)]
     if len(blocks) < len(fused.blocks):  # already fused, or replaced by the user

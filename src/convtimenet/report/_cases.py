@@ -9,7 +9,12 @@ from convtimenet.estimators.labelled import LabelledEstimator, padded
 from convtimenet.network.random_patches import RandomPatches
 from convtimenet.report import _plots as plots
 from convtimenet.report._html import Section, count, figure
-from convtimenet.report._network import patches_section, random_patches_section, sample
+from convtimenet.report._network import (
+    members_section,
+    patches_section,
+    random_patches_section,
+    sample,
+)
 
 
 def case_card(model: LabelledEstimator, cases: Cases, case: int, caption: str, heading: str) -> str:
@@ -25,8 +30,10 @@ def case_card(model: LabelledEstimator, cases: Cases, case: int, caption: str, h
 
 
 def case_patches_section(model: LabelledEstimator, cases: Cases, case: int, title: str) -> Section:
-    """Patch offsets over the cases, and the patches of one of them."""
+    """Patch offsets over the cases, and the patches of one of them; for an ensemble its members."""
     config = model.network_.config
+    if config.members:
+        return members_section(model)
     if isinstance(model.network_, RandomPatches):
         return random_patches_section(model.network_)
     n, C, _ = cases.values.shape

@@ -22,7 +22,7 @@ from convtimenet.report._html import (
     tile,
 )
 from convtimenet.report._importance import forecast_importance_section
-from convtimenet.report._network import middle, patches_section, sample
+from convtimenet.report._network import members_section, middle, patches_section, sample
 from convtimenet.report._windows import (
     ahead_of,
     context_of,
@@ -60,7 +60,9 @@ def forecast_sections(
         *_interval_sections(model, table, evaluation),
         _importance_section(model, table, evaluation),
     ]
-    if config.kernel_sizes:
+    if config.members:
+        sections.append(members_section(model))
+    elif config.kernel_sizes:
         sections.append(_patches_section(model, table, evaluation))
     return sections
 

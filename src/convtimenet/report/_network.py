@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from convtimenet.data.windows import known_in
+from convtimenet.estimators.base import ConvTimeNetEstimator
 from convtimenet.network.layers import Residual
 from convtimenet.network.linear import LinearNetwork
 from convtimenet.network.model import Block, ConvTimeNet, deformation
@@ -27,6 +28,7 @@ from convtimenet.report._html import (
     span,
 )
 from convtimenet.training.history import History
+from convtimenet.training.losses import loss_of
 
 _DEAD = 1e-3  # a branch with a residual scale below this contributes next to nothing
 _STILL = 1e-6  # time steps; a patch that moved less counts as not moved
@@ -234,6 +236,29 @@ def random_patches_section(network: RandomPatches, granted: float | None = None)
         words += " Its answers are mixed with those of the trained network, whose share is "
         words += f"{100 * granted:.0f} %."
     return Section("random", "Random patches", f"<p>{words}</p>")
+
+
+def members_section(model: ConvTimeNetEstimator) -> Section:
+    """The networks of an ensemble: weights, settings and validation losses."""
+    members, weights = model.members_, model.history_.weights
+    words = f"The answers of {count(len(members), 'network')} are averaged with the weights below. "
+    words += "The training above is that of the first; the scores of its best epoch are those of "
+    words += "all together. Pictures of patches and weights are for a model of one network."
+    rows = []
+    for n, (member, config) in enumerate(
+        zip(members, model.network_.config.members, strict=True), start=1
+    ):
+        own, name = member.history, loss_of(config, member.train_config).name
+        scored = [
+            e.valid[name] for e in own.epochs if e.epoch == own.best_epoch and name in e.valid
+        ]
+        score = f"{number(scored[0])} ({_LOSSES[name]})" if scored else "none"
+        kernels = ", ".join(map(str, config.kernel_sizes))
+        sizes = [str(config.context_length), str(config.patch_size), kernels, config.pooling]
+        rows.append([str(n), f"{weights[n - 1]:.2f}", *sizes, score])
+    columns = ["member", "weight", "context", "patch", "kernels", "pooling", "validation"]
+    table = card(score_table("Networks", columns, rows), fit=True)
+    return Section("members", "Networks", f"<p>{words}</p>{table}")
 
 
 def linear_section(network: ConvTimeNet | LinearNetwork, granted: float) -> list[Section]:

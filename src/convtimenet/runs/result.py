@@ -96,10 +96,13 @@ def result_of(model: ConvTimeNetEstimator, *, seconds: float, **known: Any) -> R
 
 
 def _how(model: ConvTimeNetEstimator) -> str:
-    """The preset, or the quality if no network was trained."""
+    """The preset, or the quality if several networks or none were trained."""
+    if model.members_:
+        return "best"
     if model.network_.config.kernel_sizes:
         return model.preset
-    return "fast" if getattr(model, "quality", "fast") == "fast" else "auto: too few rows, so fast"
+    quality = getattr(model, "quality", "fast")
+    return "fast" if quality == "fast" else f"{quality}: too few rows, so fast"
 
 
 def facts(result: Result) -> dict[str, str]:
@@ -119,6 +122,9 @@ def facts(result: Result) -> dict[str, str]:
         "Parameters": f"{result.parameters:,}",
         "Versions": ", ".join(f"{name} {number}" for name, number in result.versions.items()),
     }
+    if weights := result.history.get("weights"):
+        shares = ", ".join(f"{weight:.2f}" for weight in weights)
+        made["Networks"] = f"{len(weights)}, with the weights {shares}"
     if result.forecast_from:
         made["Forecasting model"] = result.forecast_from
     if result.notices:

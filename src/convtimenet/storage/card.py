@@ -108,6 +108,10 @@ def _facts(description: dict[str, Any], examples: str) -> dict[str, str]:
     if not model.get("kernel_sizes", True):
         how = str(history["stopped"])
         facts["quality"] = str(parameters["quality"])
+    if weights := history.get("weights"):
+        facts["networks"] = (
+            f"{len(weights)}, with the weights {', '.join(f'{w:.2f}' for w in weights)}"
+        )
     facts["protocol"] = f"{train['protocol']}, seed {train['seed']}, {how}"
     facts["preset"] = str(parameters["preset"])
     return facts

@@ -134,8 +134,9 @@ class Checkpoints:
 
 
 def seed_of(folder: str | PathLike[str]) -> int | None:
-    """Seed of the run whose checkpoints are in a folder; None if there is no undamaged one."""
-    for path in sorted(Path(folder).glob("*-*.safetensors"), reverse=True):
+    """Seed of the run whose checkpoints are in a folder, of the first member of a portfolio; None
+    if there is no undamaged one."""
+    for path in sorted(Path(folder).glob("*-*.safetensors")):
         if (found := _read(path)) is not None:
             return found.values["run"]["training"]["seed"]
     return None

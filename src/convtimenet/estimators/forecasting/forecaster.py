@@ -16,7 +16,7 @@ from convtimenet.data.frequency import season_of
 from convtimenet.data.future import MODEL, NAIVE
 from convtimenet.data.split import FittedRows, hold_back, split_rows
 from convtimenet.data.tables import Table, crop
-from convtimenet.data.windows import Scaler
+from convtimenet.data.windows import Scaler, Windows
 from convtimenet.devices import resolve_device
 from convtimenet.errors import ConfigError
 from convtimenet.estimators.forecasting.forecasts import check_steps
@@ -30,6 +30,7 @@ from convtimenet.estimators.forecasting.reading import (
     training_windows,
 )
 from convtimenet.estimators.forecasting.retraining import RetrainedForecaster
+from convtimenet.estimators.portfolio import Plan, forecast_members
 from convtimenet.estimators.presets import (
     FEWEST_HORIZONS,
     MOST_MAPS,
@@ -37,10 +38,10 @@ from convtimenet.estimators.presets import (
     Preset,
     contexts_for,
     forecast_preset,
+    next_context,
 )
 from convtimenet.progress import showing
 from convtimenet.storage.remembered import check_fits, from_remembered, remembered
-from convtimenet.wording import column_names
 
 log = logging.getLogger(__name__)
 
@@ -271,46 +272,61 @@ class ConvTimeNetForecaster(RetrainedForecaster):
         encoder = self._encoder(train_split)
         config = self._with_covariates(config, encoder)
         notices += encoder.notices(table)
+        contexts = [L]
         if config.linear and self.input_size is None and self.preset == "auto":
             contexts = contexts_for(size[0], H, season)
             best = best_context(table, train_end, config, scaler, device, contexts)
-            preset = self.preset_for(*size, season, best)
-            config = self._with_covariates(self._model_config(preset, len(table.channels)), encoder)
-            L = config.context_length
+            contexts = [best, *next_context(contexts, best)]
+        configs = []
+        for context in contexts:
+            preset = self.preset_for(*size, season, context)
+            config = self._model_config(preset, len(table.channels))
+            configs.append(self._with_covariates(config, encoder))
+        members = [(configs[0], train_config)]
+        if preset.portfolio:
+            other = configs[1] if len(configs) > 1 else None
+            members = forecast_members(configs[0], train_config, other, self._fixed())
         if not self.scale:
             notices += check_unscaled(train_split.values.T, table.channels, config.revin)
-        examples, valid, all_windows, notice = training_windows(
-            table, train_end, valid_end, config, scaler, encoder, device
-        )
-        notices += notice
-        log.info("%d windows of %d + %d steps to train on", len(examples), L, H)
-        self._fit_network(
-            config,
-            train_config,
-            examples,
-            valid,
-            None,
-            device,
-            table.notices,
-            notices,
-            resume=resume,
-            scaler_=scaler,
-            channels_=table.channels,
-            covariates_=encoder,
-            tail_=replace(crop(table, lengths - L, lengths), notices=()),
-            calibration_=None,
-            fitted_rows_=FittedRows.of(table, valid_end if valid is None else train_end),
-            scores_=None,
-            scored_=None,
-        )
-        if valid is None:
+        windows = {
+            config.context_length: training_windows(
+                table, train_end, valid_end, config, scaler, encoder, device
+            )
+            for config, _ in members
+        }
+        plans = [Plan(*one, *windows[one[0].context_length][:3]) for one in members]
+        notices += windows[plans[0].config.context_length][3]
+        # without held-out windows of its context a network cannot be weighted
+        plans = [plan for plan in plans if (plan.valid is None) == (plans[0].valid is None)]
+        log.info("%d windows of %d + %d steps to train on", len(plans[0].examples), L, H)
+        fitted_to = valid_end if plans[0].valid is None else train_end
+
+        def fitted(config: ModelConfig) -> dict[str, Any]:
+            last = crop(table, lengths - config.context_length, lengths)
+            return {
+                "scaler_": scaler,
+                "channels_": table.channels,
+                "covariates_": encoder,
+                "tail_": replace(last, notices=()),
+                "calibration_": None,
+                "fitted_rows_": FittedRows.of(table, fitted_to),
+                "scores_": None,
+                "scored_": None,
+            }
+
+        plans = self._fit_network(plans, device, table.notices, notices, fitted, resume=resume)
+        longest = max(plans, key=lambda plan: plan.config.context_length)
+        if not isinstance(valid := longest.valid, Windows):
             self.calibration_ = self._cross_calibrated(table, valid_end, device, resume)
             return self
         self.calibration_ = self._calibrate(valid)
         found = self._evaluated(table, train_end, valid_end, (), None)
         self.scores_ = {MODEL: found.in_units, NAIVE: found.naive_in_units}
-        if refit and train_config.refit and all_windows is not None:
-            self._retrain(all_windows, table, valid_end, resume)
+        if refit and train_config.refit:
+            everything = [
+                one.all_examples for one in plans if isinstance(one.all_examples, Windows)
+            ]
+            self._retrain(everything, table, valid_end, resume)
         return self
 
     def cross_validation(
@@ -363,7 +379,7 @@ class ConvTimeNetForecaster(RetrainedForecaster):
         asks = [self.preset != "auto", *(value is not None for value in own.values())]
         asks += [bool(self.model), bool({*training} - {*USED_IF_LINEAR}), *map(bool, self.exog)]
         few = rows * series * channels < FEWEST_HORIZONS * self.h
-        if quality == "auto" and few and self.calendar is False and not any(asks):
+        if quality in ("auto", "best") and few and self.calendar is False and not any(asks):
             quality = "fast"
         return forecast_preset(
             quality,
@@ -406,17 +422,6 @@ class ConvTimeNetForecaster(RetrainedForecaster):
     def _encoder(self, table: Table) -> Encoder:
         """The covariate encoder, fitted to a table."""
         return Encoder.fit(table, *self.exog, calendar_names(self.calendar, table))
-
-    def description(self, values: dict[str, Any] | None = None) -> dict[str, Any]:
-        """As `ConvTimeNetEstimator.description`, with column names always as lists."""
-        described = super().description(values)
-        parameters = described["parameters"]
-        for name in ("target_cols", "hist_exog", "futr_exog", "stat_exog", "calendar"):
-            if isinstance(parameters[name], np.bool_):
-                parameters[name] = bool(parameters[name])
-            elif not isinstance(parameters[name], (bool, str, type(None))):
-                parameters[name] = list(column_names(name, parameters[name]))
-        return described
 
     def _saved_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         values, arrays = remembered(self.tail_)

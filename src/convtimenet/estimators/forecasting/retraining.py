@@ -7,6 +7,7 @@ from trainings on earlier rows. Shape legend: `convtimenet._shapes`; S series, T
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from copy import copy, deepcopy
 from dataclasses import replace
 from itertools import pairwise
@@ -27,6 +28,7 @@ from convtimenet.errors import TrainingError
 from convtimenet.estimators.forecasting.fitted_forecaster import FittedForecaster
 from convtimenet.estimators.forecasting.intervals import Calibration, distances
 from convtimenet.estimators.forecasting.panel import Panel
+from convtimenet.network.ensemble import like
 from convtimenet.network.inference import fuse
 from convtimenet.training.interrupt import stop_requests
 from convtimenet.training.metrics import ForecastEvaluation, Scores
@@ -87,7 +89,11 @@ class RetrainedForecaster(FittedForecaster):
         table = again.adapt(X)
         if not again.train_config_.refit:
             again.train_config_ = replace(again.train_config_, refit="continue")
-        windows = again._reader.windows(table, None, None)[1]
+        reader = again._reader
+        windows = [
+            replace(reader, config=config).windows(table, None, None)[1]
+            for config in reader.config.networks
+        ]
         again._retrain(windows, table, table.lengths, resume)
         vars(self).update(vars(again))
         return self
@@ -111,14 +117,15 @@ class RetrainedForecaster(FittedForecaster):
 
     def _retrain(
         self,
-        all_windows: Windows,
+        all_windows: Sequence[Windows],
         table: Table,
         end: np.ndarray,
         resume: str | PathLike[str] | None,
     ) -> None:
-        """Second training, on all windows in rows before `end` (S,) of every series."""
+        """Second training, on all windows in rows before `end` (S,) of every series, of the context
+        of each network."""
         first = copy(self)
-        if not self._train_again(all_windows, all_windows.starts.device, resume):
+        if not self._train_again(all_windows, all_windows[0].starts.device, resume):
             return
         L = self.network_.config.context_length
         self.scored_, self.scaler_ = first, first.scaler_for(table)
@@ -135,23 +142,37 @@ class RetrainedForecaster(FittedForecaster):
     ) -> Calibration | None:
         """Cross-calibrate intervals on rows before `end` (S,): errors of trainings on earlier rows,
         each with as many epochs as the main training. None if that is impossible or takes long."""
-        config, train_config, history = self.network_.config, self.train_config_, self.history_
+        config, train_config, members = self.network_.config, self.train_config_, self._trained()
         folds = self._folds(crop(table, 0, end), config, device)
-        limit, needed = train_config.time_limit, (1 + FOLDS) * history.seconds
-        sizes = self.n_examples_
-        steps = 0 if sizes is None else fold_steps(sizes["fitted"], train_config)
+        limit, needed = train_config.time_limit, (1 + FOLDS) * self.history_.seconds
+        steps = max(fold_steps(one.examples or 0, one.train_config) for one in members)
         if not folds or steps > MOST_FOLD_STEPS or (limit is not None and needed > limit):
             return None
-        again = replace(
-            train_config, epochs=history.best_epoch, patience=None, time_limit=None, refit=False
-        )
         found = []
         with stop_requests() as stop:
             for number, (trained, scored) in enumerate(folds, 1):
+                networks = []
                 try:
-                    network, _ = self._train_network(
-                        config, again, trained, None, device, resume, stop, f"fold{number}"
-                    )
+                    for n, (own, member) in enumerate(
+                        zip(config.networks, members, strict=True), 1
+                    ):
+                        again = replace(
+                            member.train_config,
+                            epochs=member.history.best_epoch,
+                            patience=None,
+                            time_limit=None,
+                            refit=False,
+                        )
+                        phase = f"fold{number}"
+                        label = phase if len(members) == 1 else f"{phase}, member {n}"
+                        phase = phase if len(members) == 1 else f"member{n}-{phase}"
+                        windows = trained.ends(own.context_length)
+                        network, _ = self._train_network(
+                            own, again, windows, None, device, resume, stop, phase, label
+                        )
+                        networks.append(network)
+                        if stop.signal:
+                            break
                 except TrainingError:
                     return None
                 if stop.signal:
@@ -159,7 +180,7 @@ class RetrainedForecaster(FittedForecaster):
                     log.warning(message)
                     raise stop.error(message)
                 with autocast(device, train_config):
-                    fused = fuse(network, train_config.precision)
+                    fused = fuse(like(self.network_, networks), train_config.precision)
                     size = train_config.batch_size
                     found.append(distances(fused, scored, config.quantiles, size, device))
         if not np.isfinite(np.concatenate(found)).any():

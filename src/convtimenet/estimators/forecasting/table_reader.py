@@ -165,10 +165,17 @@ class TableReader(ConvTimeNetEstimator):
         )
 
     def description(self, values: dict[str, Any] | None = None) -> dict[str, Any]:
-        """As `ConvTimeNetEstimator.description`, with `freq` as text."""
+        """As `ConvTimeNetEstimator.description`, with `freq` as text and column names always as
+        lists."""
         described = super().description(values)
+        parameters = described["parameters"]
         if self.freq is not None:
-            described["parameters"]["freq"] = frequency_name(self.freq)
+            parameters["freq"] = frequency_name(self.freq)
+        for name in ("target_cols", "hist_exog", "futr_exog", "stat_exog", "calendar"):
+            if isinstance(parameters[name], np.bool_):
+                parameters[name] = bool(parameters[name])
+            elif not isinstance(parameters[name], (bool, str, type(None))):
+                parameters[name] = list(column_names(name, parameters[name]))
         return described
 
     def scaler_for(self, table: Table) -> Scaler:

@@ -1,0 +1,290 @@
+"""A portfolio: several networks trained one after the other, whose answers are averaged.
+
+The candidates are changes of the preset, in the order of their training; the seed differs in each.
+The weights of their answers are those of a greedy selection with replacement on the validation
+split (Caruana et al., "Ensemble selection from libraries of models", ICML 2004), from a start that
+holds every network once. docs/design/portfolio.md says why.
+
+Shape legend: `convtimenet._shapes`; M members, n held-out windows or cases.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from convtimenet.config import ModelConfig, TrainConfig
+from convtimenet.data.windows import Examples, Windows
+from convtimenet.devices import autocast
+from convtimenet.estimators.presets import kernels_for
+from convtimenet.estimators.second_training import second_config
+from convtimenet.network.ensemble import Ensemble
+from convtimenet.network.inference import fuse
+from convtimenet.training.history import History
+from convtimenet.training.losses import Loss, loss_of
+from convtimenet.training.metrics import evaluate, outputs
+
+__all__ = [
+    "Member",
+    "Plan",
+    "Trained",
+    "cases_members",
+    "forecast_members",
+    "together",
+    "weights_of",
+]
+
+PICKS = 20
+"""Picks of the greedy selection, so that a network has a weight of at least 1 / (M + 20)."""
+_MOST_ANSWERS = 2**22  # numbers per member that are held for the selection
+_TIE = 1e-6
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A network to train: settings and data."""
+
+    config: ModelConfig
+    train_config: TrainConfig
+    examples: Examples
+    valid: Examples | None
+    all_examples: Examples | None
+    """Both splits together, for the second training; None without one."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """How a network was trained."""
+
+    train_config: TrainConfig
+    history: History
+    examples: int | None
+    """Number of examples in its training split; None if it is not known."""
+
+    def again(self, all_examples: Examples) -> tuple[TrainConfig, float]:
+        """Settings of its second training, on these examples, and the seconds it will take."""
+        read = self.train_config.examples_per_epoch
+        n = len(all_examples)
+        ratio = read(n if self.examples is None else self.examples) / read(n)
+        return second_config(self.train_config, self.history, ratio)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for ``json.dumps``."""
+        train, history = self.train_config.to_dict(), self.history.to_dict()
+        return {"train": train, "history": history, "examples": self.examples}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], changed: Mapping[str, Any]) -> Member:
+        """Build from the output of `to_dict`, with these settings changed."""
+        train = TrainConfig.from_dict({**values["train"], **changed})
+        return cls(train, History.from_dict(values["history"]), int(values["examples"]))
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained network with its plan."""
+
+    plan: Plan
+    network: Any
+    history: History
+
+    @property
+    def member(self) -> Member:
+        """What is kept of its training."""
+        return Member(self.plan.train_config, self.history, len(self.plan.examples))
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of its training and, if there will be one, of its second training."""
+        after = 0.0
+        if self.plan.train_config.refit and self.plan.all_examples is not None:
+            after = self.member.again(self.plan.all_examples)[1]
+        return self.history.seconds + after
+
+
+# --- candidates ----------------------------------------------------------------------------------
+
+
+def forecast_members(
+    config: ModelConfig, train: TrainConfig, other: ModelConfig | None, fixed: Collection[str]
+) -> list[tuple[ModelConfig, TrainConfig]]:
+    """Settings of the members of a forecaster: the preset, another context, another loss, smaller
+    patches, another seed, smaller kernels.
+
+    Parameters
+    ----------
+    config, train
+        The preset's, with the user's own on top.
+    other
+        The same for another context, if there is one to choose.
+    fixed
+        Settings of the user's own, which hold for all members.
+    """
+    found: list[tuple[ModelConfig, dict[str, Any]]] = [(config, {})]
+    if config.kernel_sizes:
+        found += [] if other is None else [(other, {})]
+        if "loss" not in fixed and not config.quantiles:
+            found.append((config, {"loss": "mae" if train.loss == "mse" else "mse"}))
+        found += _with_patches(config, config.patch_size // 2, fixed)
+        found += _with_another_seed(config, fixed)
+        found += _with_kernels(config, 0.5, fixed)
+    return _seeded(found, train, fixed)
+
+
+def cases_members(
+    config: ModelConfig, train: TrainConfig, fixed: Collection[str]
+) -> list[tuple[ModelConfig, TrainConfig]]:
+    """Settings of the members of a classifier or regressor: the preset, another pooling, larger
+    patches, another seed, smaller patches, larger kernels. Arguments as for `forecast_members`."""
+    found: list[tuple[ModelConfig, dict[str, Any]]] = [(config, {})]
+    if config.kernel_sizes:
+        if "pooling" not in fixed:
+            found.append((replace(config, pooling="max"), {}))
+        found += _with_patches(config, config.patch_size * 2, fixed)
+        found += _with_another_seed(config, fixed)
+        found += _with_patches(config, config.patch_size // 2, fixed)
+        found += _with_kernels(config, 1.5, fixed)
+    return _seeded(found, train, fixed)
+
+
+def _with_another_seed(
+    config: ModelConfig, fixed: Collection[str]
+) -> list[tuple[ModelConfig, dict[str, Any]]]:
+    return [] if "seed" in fixed else [(config, {})]
+
+
+def _with_patches(
+    config: ModelConfig, size: int, fixed: Collection[str]
+) -> list[tuple[ModelConfig, dict[str, Any]]]:
+    """The config with half-overlapping patches of another size, and kernels that suit them."""
+    if {"patch_size", "patch_stride"} & {*fixed} or not 2 <= size <= config.context_length:
+        return []
+    changed = replace(config, patch_size=size, patch_stride=size // 2)
+    if "kernel_sizes" not in fixed:
+        sizes = (max(k, config.small_kernel) for k in kernels_for(changed.n_patches))
+        changed = replace(changed, kernel_sizes=tuple(sizes))
+    return [(changed, {})]
+
+
+def _with_kernels(
+    config: ModelConfig, factor: float, fixed: Collection[str]
+) -> list[tuple[ModelConfig, dict[str, Any]]]:
+    least = max(3, config.small_kernel)
+    sizes = tuple(max(least, round(k * factor) // 2 * 2 + 1) for k in config.kernel_sizes)
+    if "kernel_sizes" in fixed or sizes == config.kernel_sizes:
+        return []
+    return [(replace(config, kernel_sizes=sizes), {})]
+
+
+def _seeded(
+    found: Iterable[tuple[ModelConfig, dict[str, Any]]], train: TrainConfig, fixed: Collection[str]
+) -> list[tuple[ModelConfig, TrainConfig]]:
+    """The training settings of each config, with a seed of its own."""
+    step = 0 if "seed" in fixed else 1
+    return [
+        (config, replace(train, **changes, seed=(train.seed + step * n) % 2**32))
+        for n, (config, changes) in enumerate(found)
+    ]
+
+
+# --- the ensemble --------------------------------------------------------------------------------
+
+
+def together(done: Sequence[Trained], device: torch.device) -> tuple[Any, History]:
+    """The ensemble of trained networks, weighted on the validation split, and the history of the
+    first one with the ensemble's scores in its best epoch; the network itself if there is one."""
+    first = done[0]
+    if len(done) == 1:
+        return first.network, first.history
+    ensemble = Ensemble.of([one.network for one in done]).to(device).eval()
+    config, train = ensemble.config, first.plan.train_config
+    # windows of the longest context hold those of the others
+    whole = next(one for one in done if one.plan.config.context_length == config.context_length)
+    valid, epochs = whole.plan.valid, first.history.epochs
+    weights = torch.full((len(done),), 1 / len(done))
+    if valid is not None:
+        losses = [loss_of(one.plan.config, one.plan.train_config) for one in done]
+        with autocast(device, train):
+            fused = fuse(ensemble)
+            held_out = _answers(fused, valid, train.batch_size, device)
+            weights = weights_of(*held_out, [*{loss.name: loss for loss in losses}.values()])
+            for one in (ensemble, fused):
+                one.weights.copy_(weights)
+            paper = train.protocol == "paper" and config.head == "forecast"
+            scores = evaluate(fused, valid, config.head, train.batch_size, device, paper, losses[0])
+        best = first.history.best_epoch
+        epochs = [replace(e, valid=scores) if e.epoch == best else e for e in epochs]
+    history = replace(
+        first.history,
+        epochs=epochs,
+        seconds=sum(one.history.seconds for one in done),
+        weights=weights.tolist(),
+        notes=[note for n, one in enumerate(done, 1) for note in of_member(n, one.history.notes)],
+    )
+    return ensemble, history
+
+
+def of_member(number: int, notes: Iterable[str]) -> list[str]:
+    """Notices about one member, which name it."""
+    return [f"member {number}: {note}" for note in notes]
+
+
+def weights_of(answers: Tensor, y: Tensor, weight: Tensor, losses: Sequence[Loss]) -> Tensor:
+    """Weights (M,) of members by their answers (M, n, ...) to held-out targets y.
+
+    Each pick takes the member that, added to those already picked, has the smallest loss of their
+    mean; members that are equally good share it. Several losses are added up, each relative to that
+    of the first member.
+    """
+    units = [max(float(loss(answers[0], y, weight)), 1e-12) for loss in losses]
+
+    def score(mean: Tensor) -> float:
+        each = (
+            float(loss(mean, y, weight)) / unit for loss, unit in zip(losses, units, strict=True)
+        )
+        return sum(each)
+
+    counts, total = torch.ones(len(answers), dtype=torch.float64), answers.sum(0)
+    for _ in range(PICKS):
+        picked = float(counts.sum()) + 1
+        scores = torch.tensor([score((total + one) / picked) for one in answers])
+        scores = scores.nan_to_num(nan=torch.inf)
+        best = (scores <= scores.min() * (1 + _TIE)).double()
+        share = best / best.sum()
+        counts += share
+        total = total + torch.tensordot(share.to(total), answers, dims=1)
+    return counts / counts.sum()
+
+
+def _answers(
+    ensemble: Ensemble, valid: Examples, batch_size: int, device: torch.device
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Answers (M, n, ...) of the members, targets and their weights; of many windows those evenly
+    spaced."""
+    if isinstance(valid, Windows):
+        config = ensemble.config
+        each = len(valid.values) * config.outputs * max(1, len(config.quantiles))
+        valid = copy(valid).thinned(_MOST_ANSWERS // each + 1)
+    answers, targets, weights = [], [], []
+    for output, batch in outputs(_Members(ensemble), valid, batch_size, device):
+        weight = torch.ones(batch.y.shape, device=device)
+        answers.append(output)
+        targets.append(batch.y)
+        weights.append(weight if batch.weight is None else weight * batch.weight)
+    return torch.cat(answers).transpose(0, 1), torch.cat(targets), torch.cat(weights)
+
+
+class _Members(nn.Module):
+    """Answers (B, M, ...) of the members of an ensemble."""
+
+    def __init__(self, ensemble: Ensemble):
+        super().__init__()
+        self.ensemble = ensemble
+
+    def forward(self, *inputs: Any) -> Tensor:
+        return self.ensemble.answers(*inputs).transpose(0, 1)

@@ -1,0 +1,153 @@
+"""Save a fitted estimator to a folder, and load it."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from os import PathLike
+from pathlib import Path
+from typing import Any, Self, cast
+
+import numpy as np
+from sklearn.utils.validation import check_is_fitted
+
+from convtimenet.config import Precision, TrainConfig
+from convtimenet.data.windows import Scaler
+from convtimenet.devices import resolve_device
+from convtimenet.estimators.parameters import NamedParameters
+from convtimenet.estimators.portfolio import Member
+from convtimenet.network.inference import fuse
+from convtimenet.network.model import ConvTimeNet
+from convtimenet.network.precision import precision_on
+from convtimenet.storage import model_folder
+from convtimenet.storage.remembered import scaler_of
+from convtimenet.training.history import History
+
+__all__ = ["SavedEstimator"]
+
+log = logging.getLogger(__name__)
+
+
+class SavedEstimator(NamedParameters):
+    """Base of `ConvTimeNetEstimator`, which adds training; not used by itself."""
+
+    network_: ConvTimeNet
+    """The trained network, with the weights of the best epoch; with quality="best" an `Ensemble`
+    of several."""
+    fused_: ConvTimeNet
+    """The same network fused for inference; predictions use it."""
+    train_config_: TrainConfig
+    """Training settings in effect: the preset's with the estimator's own on top."""
+    history_: History
+    """Scores of every epoch; of the first member of an ensemble, but in the best epoch those of all
+    together."""
+    members_: tuple[Member, ...]
+    """How each member of an ensemble was trained; empty for a single network."""
+    scaler_: Scaler
+    """Scaler fitted to the training data."""
+    n_examples_: dict[str, int] | None
+    """Number of windows or cases in the training split ("fitted") and in the validation split
+    ("held_back"); None for a model saved in format 1, which does not record them."""
+    notices_: tuple[str, ...]
+    """Notices: how the data were cleaned or interpreted, and what happened during training."""
+
+    def _saved_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """What a saved model keeps about its data: JSON values and arrays."""
+        raise NotImplementedError
+
+    def _restore_state(self, values: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+        """Inverse of `_saved_state`."""
+        raise NotImplementedError
+
+    def save(self, folder: str | PathLike[str]) -> Path:
+        """Write the fitted model to a folder: safetensors and JSON, no pickle; a model card to
+        fill in; and a manifest against which every file is verified on loading.
+
+        Parameters
+        ----------
+        folder
+            Created with its parents. A model already there is replaced; anything else is an error.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            Before ``fit``.
+        ArtefactError
+            If the folder holds something other than a model.
+        """
+        check_is_fitted(self, "fused_")
+        values, arrays = self._saved_state()
+        return model_folder.save(
+            folder,
+            kind=type(self).__name__,
+            model=self.network_,
+            arrays={
+                "scaler.centre": self.scaler_.centre,
+                "scaler.scale": self.scaler_.scale,
+                **arrays,
+            },
+            description=self.description(values),
+        )
+
+    def description(self, values: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Everything about the fitted model except its arrays, as plain JSON values."""
+        return {
+            "parameters": self.get_params() | {"random_state": self.train_config_.seed},
+            "train": self.train_config_.to_dict(),
+            "history": self.history_.to_dict(),
+            **({"members": [one.to_dict() for one in self.members_]} if self.members_ else {}),
+            "examples": self.n_examples_,
+            "notices": list(self.notices_),
+            "data": self._saved_state()[0] if values is None else values,
+        }
+
+    @classmethod
+    def load(
+        cls,
+        folder: str | PathLike[str],
+        device: str = "auto",
+        *,
+        precision: Precision | None = None,
+    ) -> Self:
+        """Load a saved model; it predicts exactly as it did before it was saved.
+
+        Parameters
+        ----------
+        folder
+            The folder that `save` wrote.
+        device
+            Device to run on, whatever it was trained on.
+        precision
+            Precision of predictions: "fp32", "bf16" or "int8"; by default that of training.
+
+        Raises
+        ------
+        ArtefactError
+            If the folder is missing, incomplete, damaged, of a newer format or of another
+            estimator.
+        ConfigError
+            If there is no such device or precision.
+        """
+        runs_on = resolve_device(device)
+        changed: dict[str, Any] = {} if precision is None else {"precision": precision}
+        TrainConfig.from_dict(changed)  # a wrong precision fails before any file is read
+        network, description, arrays = model_folder.load(folder, cls.__name__)
+        with model_folder.damaged(folder):
+            estimator = cls(**description["parameters"] | changed)
+            estimator.network_ = cast(ConvTimeNet, network.to(runs_on))
+            estimator.train_config_ = TrainConfig.from_dict(description["train"] | changed)
+            estimator.history_ = History.from_dict(description["history"])
+            estimator.members_ = tuple(
+                Member.from_dict(one, changed) for one in description.get("members", ())
+            )
+            estimator.notices_ = tuple(map(str, description["notices"]))
+            estimator.n_examples_ = description["examples"]
+            estimator.scaler_ = scaler_of(arrays.pop("scaler.centre"), arrays.pop("scaler.scale"))
+            estimator._restore_state(description["data"], arrays)
+        config = estimator.train_config_
+        used, notice = precision_on(runs_on, config.precision, estimator.network_.config)
+        if notice:
+            log.warning(notice)
+        estimator.train_config_ = replace(config, precision=used)
+        estimator.fused_ = fuse(estimator.network_, used)
+        return estimator
