@@ -356,7 +356,7 @@ class TestEstimators:
         with pytest.raises(ConfigError, match=r"quality='fast'.*preset"):
             fast(preset="Epilepsy").fit(cases(), labels())
         with pytest.raises(ConfigError, match="quality must be one of 'fast', 'auto'"):
-            ConvTimeNetClassifier(quality="best").fit(cases(), labels())
+            ConvTimeNetClassifier(quality="most").fit(cases(), labels())
         with pytest.raises(ConfigError, match=r"quality='fast'.*kernel_sizes.*quality='auto'"):
             fast(model={"kernel_sizes": (3,)}).fit(cases(), labels())
         with pytest.raises(ConfigError, match="random_patches must be 0 to forecast"):

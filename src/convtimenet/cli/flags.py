@@ -282,9 +282,10 @@ def export_flags(parser: ArgumentParser) -> None:
 def _quality_flag(parser: ArgumentParser, fast: str, auto: str) -> None:
     parser.add_argument(
         "--quality",
-        type=Literal["fast", "auto"],
+        type=Literal["fast", "auto", "best"],
         default="auto",
-        help=f"fast: {fast}, in seconds; auto: {auto}, in minutes",
+        help=f"fast: {fast}, in seconds; auto: {auto}, in minutes; best: up to six such networks, "
+        "weighted on held-out data, one after the other as far as --training.time_limit allows",
     )
 
 

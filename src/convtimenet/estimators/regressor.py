@@ -27,7 +27,9 @@ class ConvTimeNetRegressor(RegressorMixin, LabelledEstimator):
     ----------
     quality
         "fast": random patches and a linear map solved in closed form, in seconds; "auto": their
-        answers mixed with those of the network, trained, in minutes.
+        answers mixed with those of the network, trained, in minutes; "best": up to six such
+        networks of other seeds, patches, kernels and pooling, trained one after the other while
+        `time_limit` lasts, and averaged with weights from the validation split.
     preset
         "auto" derives patches, kernels and batch size from the data, and trains 2,000 steps with
         augmentation; a data set's name such as "Epilepsy" takes the paper's network and

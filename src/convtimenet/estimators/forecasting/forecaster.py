@@ -65,7 +65,9 @@ class ConvTimeNetForecaster(RetrainedForecaster):
         where that is better, in seconds: no network is trained, and covariates are not read. "auto"
         trains a network beside that map, in minutes, which adds to its forecast what the validation
         split grants; for tables with few rows it is "fast", unless covariates or settings of a
-        network are given.
+        network are given. "best" trains up to six such networks of other contexts, losses, patches
+        and kernels, one after the other while `time_limit` lasts, and averages their forecasts with
+        weights from the validation split.
     preset
         "auto" derives patches, kernels and batch size from the data; a data set's name such as
         "ETTh1" takes the paper's hyper-parameters for it.
