@@ -163,6 +163,7 @@ def _fitted(model: ConvTimeNetEstimator, predict: Callable[[], np.ndarray]) -> F
             "stopped": history.stopped,
             "granted": history.granted,
             "validation": [epoch.valid for epoch in history.epochs],
+            **({"weights": history.weights} if history.weights else {}),
         },
         notices=model.notices_,
     )

@@ -25,7 +25,7 @@ class Ensemble(OtherNetwork):
     class scores (logits), of numbers.
 
     Input and output are those of `ConvTimeNet`. To forecast, a member reads the end of the context
-    that is as long as its own.
+    that is as long as its own; where all of a channel is missing there, the others answer.
 
     Parameters
     ----------
@@ -42,6 +42,9 @@ class Ensemble(OtherNetwork):
         M = len(members)
         self.weights = nn.Buffer(torch.full((M,), 1 / M))
         """(M,) of sum 1."""
+        L = config.context_length
+        self.skipped = [L - one.context_length for one in config.members]
+        """Steps of the context before that of each member; 0 for cases, read as a whole."""
 
     @classmethod
     def of(cls, networks: Sequence[Any]) -> Self:
@@ -64,7 +67,12 @@ class Ensemble(OtherNetwork):
         *_: object,
     ) -> Float[Tensor, "B ..."]:
         answers = self.answers(x, known, covariates)
-        weights = self.weights.view(-1, *[1] * (answers.dim() - 1))
+        weights = self.weights.view(-1, 1, 1)
+        if known is not None and any(self.skipped):
+            seen = torch.stack([known[..., skipped:].any(-1) for skipped in self.skipped])
+            total = (weights * seen).sum(0)
+            weights = torch.where(total > 0, weights * seen / total.clamp(min=1e-12), weights)
+        weights = weights.view(*weights.shape, *[1] * (answers.dim() - 3))
         return (weights * answers).sum(0)
 
     def answers(
@@ -75,10 +83,7 @@ class Ensemble(OtherNetwork):
     ) -> Float[Tensor, "M B ..."]:
         """The answer of each member, in float32."""
         found = []
-        for member, config in zip(self.members, self.config.members, strict=True):
-            skipped = 0  # steps before a member's context; cases are read as a whole
-            if self.config.head == "forecast":
-                skipped = self.config.context_length - config.context_length
+        for member, skipped in zip(self.members, self.skipped, strict=True):
             found.append(member(*_without_first(skipped, x, known, covariates)).float())
         return torch.stack(found)
 

@@ -153,7 +153,7 @@ def load(
 def _check_shapes(path: Path, config: ModelConfig, weights: dict[str, Tensor]) -> None:
     """Compare the shapes implied by the config with the weights, before allocating memory."""
     parts = sum(
-        one.random_patches + len(one.kernel_sizes) + len(one.stat_categories)
+        1 + one.random_patches + len(one.kernel_sizes) + len(one.stat_categories)
         for one in config.networks
     )
     fits = parts <= len(weights)

@@ -27,10 +27,10 @@ from convtimenet.estimators.forecasting.reading import (
     gap_notices,
     scaling_notices,
     statistics,
-    training_windows,
+    training_plans,
 )
 from convtimenet.estimators.forecasting.retraining import RetrainedForecaster
-from convtimenet.estimators.portfolio import Plan, forecast_members
+from convtimenet.estimators.portfolio import forecast_members
 from convtimenet.estimators.presets import (
     FEWEST_HORIZONS,
     MOST_MAPS,
@@ -274,32 +274,27 @@ class ConvTimeNetForecaster(RetrainedForecaster):
         encoder = self._encoder(train_split)
         config = self._with_covariates(config, encoder)
         notices += encoder.notices(table)
+
+        def config_of(context: int) -> ModelConfig:
+            preset = self.preset_for(*size, season, context)
+            return self._with_covariates(self._model_config(preset, len(table.channels)), encoder)
+
         contexts = [L]
         if config.linear and self.input_size is None and self.preset == "auto":
             contexts = contexts_for(size[0], H, season)
-            best = best_context(table, train_end, config, scaler, device, contexts)
-            contexts = [best, *next_context(contexts, best)]
-        configs = []
-        for context in contexts:
-            preset = self.preset_for(*size, season, context)
-            config = self._model_config(preset, len(table.channels))
-            configs.append(self._with_covariates(config, encoder))
-        members = [(configs[0], train_config)]
+            L = best_context(table, train_end, config, scaler, device, contexts)
+            config = config_of(L)
+        members = [(config, train_config)]
         if preset.portfolio:
-            other = configs[1] if len(configs) > 1 else None
-            members = forecast_members(configs[0], train_config, other, self._fixed())
+            others = [one for one in next_context(contexts, L) if one >= config.patch_size]
+            other = config_of(others[0]) if others else None
+            members = forecast_members(config, train_config, other, self._fixed())
         if not self.scale:
             notices += check_unscaled(train_split.values.T, table.channels, config.revin)
-        windows = {
-            config.context_length: training_windows(
-                table, train_end, valid_end, config, scaler, encoder, device
-            )
-            for config, _ in members
-        }
-        plans = [Plan(*one, *windows[one[0].context_length][:3]) for one in members]
-        notices += windows[plans[0].config.context_length][3]
-        # without held-out windows of its context a network cannot be weighted
-        plans = [plan for plan in plans if (plan.valid is None) == (plans[0].valid is None)]
+        plans, notice = training_plans(
+            members, table, train_end, valid_end, scaler, encoder, device
+        )
+        notices += notice
         log.info("%d windows of %d + %d steps to train on", len(plans[0].examples), L, H)
         fitted_to = valid_end if plans[0].valid is None else train_end
 

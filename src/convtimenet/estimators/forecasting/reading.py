@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from convtimenet.config import ModelConfig
+from convtimenet.config import ModelConfig, TrainConfig
 from convtimenet.data.agreement import Labels, match_ids
 from convtimenet.data.covariates import Encoder
 from convtimenet.data.split import Rows, scored_rows
@@ -28,6 +28,7 @@ from convtimenet.data.windows import (
 )
 from convtimenet.errors import DataError
 from convtimenet.estimators.forecasting.panel import Panel
+from convtimenet.estimators.portfolio import Plan
 from convtimenet.estimators.presets import PANEL_EPOCH
 from convtimenet.training.closed_form.search import best_start
 from convtimenet.wording import listing
@@ -39,7 +40,7 @@ __all__ = [
     "gap_notices",
     "scaling_notices",
     "statistics",
-    "training_windows",
+    "training_plans",
 ]
 
 log = logging.getLogger(__name__)
@@ -217,6 +218,28 @@ def training_windows(
         )
         valid = valid.thinned(PANEL_EPOCH)
     return examples, valid, all_windows, notices
+
+
+def training_plans(
+    members: Sequence[tuple[ModelConfig, TrainConfig]],
+    table: Table,
+    train_end: np.ndarray,
+    valid_end: np.ndarray,
+    scaler: Scaler,
+    encoder: Encoder,
+    device: torch.device,
+) -> tuple[list[Plan], list[str]]:
+    """The networks to train, with the `training_windows` of their contexts, and notices. Those that
+    would have no held-out windows where the first has some are left out: nothing could weigh them.
+    """
+    configs = {config.context_length: config for config, _ in members}
+    windows = {
+        context: training_windows(table, train_end, valid_end, config, scaler, encoder, device)
+        for context, config in configs.items()
+    }
+    plans = [Plan(*one, *windows[one[0].context_length][:3]) for one in members]
+    weighed = [plan for plan in plans if (plan.valid is None) == (plans[0].valid is None)]
+    return weighed, windows[plans[0].config.context_length][3]
 
 
 @dataclass(frozen=True, eq=False)
