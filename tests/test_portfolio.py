@@ -515,14 +515,14 @@ class TestTime:
         monkeypatch.setattr(base, "train", slow)
         with caplog.at_level(logging.WARNING):
             model = forecaster(time_limit=25.0, refit=False).fit(table())
-        told = "the time limit of 25 s left out the last 3 of 5 networks"
+        told = "2 of 5 networks were trained: the time limit of 25 s left none for another"
         assert told in model.notices_
         assert told in caplog.text
         assert len(model.members_) == 2
         # a second training takes its share of the time: 4 s and more for each
         model = forecaster(time_limit=25.0).fit(table())
         assert model.members_ == ()
-        assert model.notices_[0] == "the time limit of 25 s left out the last 4 of 5 networks"
+        assert model.notices_[0] == told.replace("2 of 5", "1 of 5")
         assert not isinstance(model.network_, Ensemble)
         assert model.predict().shape == (3, 3)
 

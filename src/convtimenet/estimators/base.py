@@ -183,8 +183,8 @@ class ConvTimeNetEstimator(SavedEstimator):
             seconds = [one.seconds for one in done]
             if limit is not None and done and sum(seconds) + max(seconds) > limit:
                 notes.append(
-                    f"the time limit of {limit:g} s left out the last {len(plans) - n + 1} of "
-                    f"{len(plans)} networks"
+                    f"{len(done)} of {len(plans)} networks were trained: the time limit of "
+                    f"{limit:g} s left none for another"
                 )
                 break
             several = len(plans) > 1
