@@ -59,7 +59,7 @@ class TestScikitLearn:
         added = set(vars(model)) - names
         assert added == {
             "calibration_", "channels_", "covariates_", "fitted_rows_", "fused_", "history_",
-            "n_examples_", "network_", "notices_", "scaler_", "scored_", "scores_", "tail_",
+            "members_", "n_examples_", "network_", "notices_", "scaler_", "scored_", "scores_", "tail_",
             "train_config_",
         }  # fmt: skip
 

@@ -70,7 +70,7 @@ class ConvTimeNetClassifier(ClassifierMixin, LabelledEstimator):
         Number of channels, and their names if fitted to frames with named columns.
     n_features_in_, feature_names_in_
         Number of columns, and their names, if fitted to an (n, L) array or frame.
-    network_, fused_, history_, scaler_, train_config_, notices_
+    network_, fused_, members_, history_, scaler_, train_config_, notices_
         See `ConvTimeNetEstimator`.
 
     Examples
