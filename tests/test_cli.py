@@ -747,7 +747,7 @@ def test_help_names_every_setting_of_the_configs(capsys):
         main(["forecast", "--help"])
     shown = capsys.readouterr().out
     elsewhere = {"head", "context_length", "outputs", "channels", "protocol", "device", "seed"}
-    elsewhere |= {"hist_exog", "futr_exog", "stat_exog", "stat_categories"}
+    elsewhere |= {"hist_exog", "futr_exog", "stat_exog", "stat_categories", "members"}
     for group, config in (("model", ModelConfig), ("training", TrainConfig)):
         for name in set(config.__dataclass_fields__) - elsewhere:
             assert f"--{group}.{name}" in shown
