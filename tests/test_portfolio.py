@@ -224,34 +224,48 @@ class TestWeights:
         y = torch.arange(6.0)
         answers = torch.stack([y + 1, y, y + 2])
         for losses in ([mse], [mae, mse]):
-            found = weights_of(answers, y, torch.ones(6), losses)
+            found = weights_of(answers, y, torch.ones(6), losses, 6)
             np.testing.assert_allclose(found, np.array([1, 21, 1]) / 23)
 
     def test_equal_members_get_equal_weights(self):
         y = torch.randn(9)
         answers = (y + torch.randn(9)).expand(3, 9)
-        np.testing.assert_allclose(weights_of(answers, y, torch.ones(9), [mae]), np.full(3, 1 / 3))
+        np.testing.assert_allclose(weights_of(answers, y, torch.ones(9), [mae], 9), 1 / 3)
 
     def test_cases_without_weight_do_not_tell(self):
         y = torch.tensor([0, 1, 1])
         right, wrong = torch.tensor([[5.0, 0], [0, 5], [0, 5]]), torch.tensor([[5.0, 0]] * 3)
-        told = weights_of(torch.stack([wrong, right]), y, torch.ones(3), [cross_entropy])
+        told = weights_of(torch.stack([wrong, right]), y, torch.ones(3), [cross_entropy], 3)
         np.testing.assert_allclose(told, np.array([1, 21]) / 22)
         first = torch.tensor([1.0, 0, 0])
-        equal = weights_of(torch.stack([wrong, right]), y, first, [cross_entropy])
+        equal = weights_of(torch.stack([wrong, right]), y, first, [cross_entropy], 3)
         np.testing.assert_allclose(equal, [0.5, 0.5])
 
-    def test_they_are_those_of_a_plain_greedy_selection(self):
+    def test_what_overlaps_tells_less(self):
+        y = torch.zeros(40)
+        answers = torch.stack([torch.full((40,), 2.0), torch.full((40,), 1.0)])
+        answers[1, ::2] = 2.2  # a gap of 0.4 with a deviation of 0.61
+        sure, unsure = (weights_of(answers, y, torch.ones(40), [mae], n) for n in (40, 2))
+        np.testing.assert_allclose(sure, np.array([1, 21]) / 22)
+        np.testing.assert_allclose(unsure, [0.5, 0.5])
+        np.testing.assert_allclose(weights_of(answers, y, torch.ones(40), [mae], 1), [0.5, 0.5])
+
+    @pytest.mark.parametrize("apart", [40, 4])
+    def test_they_are_those_of_a_plain_greedy_selection(self, apart):
         torch.manual_seed(3)
         y = torch.randn(40)
         answers = y + torch.randn(4, 40) * torch.tensor([0.5, 0.6, 0.7, 2.0])[:, None]
-        bag = [0, 1, 2, 3]
         errors = (answers - y).double().numpy()
+        counts = np.ones(4)
         for _ in range(PICKS):
-            losses = [np.square(errors[[*bag, one]].mean(0)).mean() for one in range(4)]
-            bag.append(int(np.argmin(losses)))
-        expected = np.bincount(bag) / len(bag)
-        np.testing.assert_allclose(weights_of(answers, y, torch.ones(40), [mse]), expected)
+            total = counts @ errors
+            losses = np.square((total + errors) / (counts.sum() + 1))
+            gap = losses - losses[losses.mean(1).argmin()]
+            shared = gap.mean(1) <= gap.std(1, ddof=1) / np.sqrt(apart)
+            counts += shared / shared.sum()
+        found = weights_of(answers, y, torch.ones(40), [mse], apart)
+        np.testing.assert_allclose(found, counts / counts.sum(), rtol=1e-5)
+        assert np.ptp(found.numpy()) > 0.01
 
 
 class TestMembers:

@@ -3,7 +3,8 @@
 The candidates are changes of the preset, in the order of their training; the seed differs in each.
 The weights of their answers are those of a greedy selection with replacement on the validation
 split (Caruana et al., "Ensemble selection from libraries of models", ICML 2004), from a start that
-holds every network once. docs/design/portfolio.md says why.
+holds every network once, where a pick is shared by those that the split cannot tell apart.
+docs/design/portfolio.md says why.
 
 Shape legend: `convtimenet._shapes`; M members, n held-out windows or cases.
 """
@@ -42,7 +43,6 @@ __all__ = [
 PICKS = 20
 """Picks of the greedy selection, so that a network has a weight of at least 1 / (M + 20)."""
 _MOST_ANSWERS = 2**22  # numbers per member that are held for the selection
-_TIE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -212,7 +212,8 @@ def together(done: Sequence[Trained], device: torch.device) -> tuple[Any, Histor
         with autocast(device, train):
             fused = fuse(ensemble)
             held_out = _answers(fused, valid, train.batch_size, device)
-            weights = weights_of(*held_out, [*{loss.name: loss for loss in losses}.values()])
+            apart = len(valid) / (config.outputs if config.head == "forecast" else 1)
+            weights = weights_of(*held_out, [*{loss.name: loss for loss in losses}.values()], apart)
             for one in (ensemble, fused):
                 one.weights.copy_(weights)
             paper = train.protocol == "paper" and config.head == "forecast"
@@ -234,27 +235,41 @@ def of_member(number: int, notes: Iterable[str]) -> list[str]:
     return [f"member {number}: {note}" for note in notes]
 
 
-def weights_of(answers: Tensor, y: Tensor, weight: Tensor, losses: Sequence[Loss]) -> Tensor:
+def weights_of(
+    answers: Tensor, y: Tensor, weight: Tensor, losses: Sequence[Loss], apart: float
+) -> Tensor:
     """Weights (M,) of members by their answers (M, n, ...) to held-out targets y.
 
     Each pick takes the member that, added to those already picked, has the smallest loss of their
-    mean; members that are equally good share it. Several losses are added up, each relative to that
-    of the first member.
+    mean. Members that are worse by no more than the standard error of the difference share it: few
+    windows or cases cannot tell them apart. Several losses are added up, each relative to that of
+    the first member.
+
+    Parameters
+    ----------
+    apart
+        Number of windows that do not overlap, or of cases.
     """
     units = [max(float(loss(answers[0], y, weight)), 1e-12) for loss in losses]
+    part = weight / weight.mean()
 
-    def score(mean: Tensor) -> float:
-        each = (
-            float(loss(mean, y, weight)) / unit for loss, unit in zip(losses, units, strict=True)
-        )
-        return sum(each)
+    def each(mean: Tensor) -> Tensor:
+        """Losses (n,) whose mean is the loss."""
+        found = [
+            (loss.values(mean, y, reduction="none") * part).reshape(len(y), -1).mean(1) / unit
+            for loss, unit in zip(losses, units, strict=True)
+        ]
+        return torch.stack(found).sum(0).double().cpu()
 
     counts, total = torch.ones(len(answers), dtype=torch.float64), answers.sum(0)
     for _ in range(PICKS):
         picked = float(counts.sum()) + 1
-        scores = torch.tensor([score((total + one) / picked) for one in answers])
-        scores = scores.nan_to_num(nan=torch.inf)
-        best = (scores <= scores.min() * (1 + _TIE)).double()
+        found = torch.stack([each((total + one) / picked) for one in answers])
+        gap = found - found[found.mean(1).nan_to_num(nan=torch.inf).argmin()]
+        unsure = gap.std(1) / apart**0.5 if len(y) > 1 and apart >= 2 else torch.inf
+        best = (gap.mean(1) <= unsure).double()
+        if not best.any():  # no answer is finite
+            break
         share = best / best.sum()
         counts += share
         total = total + torch.tensordot(share.to(total), answers, dims=1)
