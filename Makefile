@@ -39,7 +39,8 @@ test: ## lint, type check, quick tests, other libraries' test suites, a small be
 	$(MAKE) -j 2 lint .cache/peers-venv/.installed
 	$(MAKE) unit
 	$(MAKE) conformance
-	$(BIN)/python benchmarks/speed/speed.py --case small --paths eager fused --rounds 1
+	$(BIN)/python benchmarks/speed/speed.py --case small --paths eager fused --rounds 1 \
+		--phases train eval --precision fp32
 
 unit: install ## run only the quick tests, scikit-learn's suite among them
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "not slow and not conformance"

@@ -28,17 +28,23 @@ install_import_hook([f"convtimenet.{name}" for name in TENSOR_MODULES], "beartyp
 
 # They train whole models to test what is around them, and would repeat the checks of the others.
 UNCHECKED = {
+    "agreement",
     "artefact",
+    "backtest",
     "bench",
     "cli",
     "evaluation",
     "evidence_networks",
     "explain",
+    "export",
     "generators",
     "guards",
     "intervals",
+    "labelled_training",
     "leaks",
+    "odd_tables",
     "pages",
+    "portfolio",
     "progress",
     "refit",
     "report",

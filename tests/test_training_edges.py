@@ -135,15 +135,15 @@ def compiled(module):
     return torch.compile(module, fullgraph=True, backend="aot_eager")
 
 for config in configs:
-    for masked in (False, True) if config is configs[0] else (True,):
-        model = ConvTimeNet(config).train()
-        model.recompute = masked  # as a fit within little memory leaves it
-        x = torch.randn(4, 2, config.context_length)
-        known = torch.rand_like(x) > 0.1 if masked else None
-        compiled(model)(x, known).square().mean().backward()
-        gradients = [p.grad for p in model.parameters()]
-        assert all(g is not None and g.isfinite().all() for g in gradients)
-        assert any(g.any() for g in gradients)
+    masked = config is not configs[0]
+    model = ConvTimeNet(config).train()
+    model.recompute = masked  # as a fit within little memory leaves it
+    x = torch.randn(4, 2, config.context_length)
+    known = torch.rand_like(x) > 0.1 if masked else None
+    compiled(model)(x, known).square().mean().backward()
+    gradients = [p.grad for p in model.parameters()]
+    assert all(g is not None and g.isfinite().all() for g in gradients)
+    assert any(g.any() for g in gradients)
 model = ConvTimeNet(ModelConfig.forecasting(**{**forecast, "dropout": 0.0})).train()
 twin, x = copy.deepcopy(model), torch.randn(4, 2, 32)
 torch.testing.assert_close(compiled(twin)(x), model(x), rtol=1e-4, atol=1e-5)

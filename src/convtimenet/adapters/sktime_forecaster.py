@@ -204,9 +204,10 @@ precision, device, random_state, verbose
     def get_test_params(cls, parameter_set: str = "default") -> list[dict[str, Any]]:
         """Settings for sktime's test suite: small networks, few epochs."""
         small = {"d_model": 4, "d_ff": 8, "kernel_sizes": (3,), "patch_size": 2, "patch_stride": 1}
+        quantiles = small | {"quantiles": (0.1, 0.5, 0.9)}
         common = {"input_size": 4, "n_epochs": 1, "device": "cpu", "model": small}
         return [
             common,
-            common | {"scale": False, "model": small | {"quantiles": (0.1, 0.5, 0.9)}},
+            common | {"scale": False, "training": {"refit": False}, "model": quantiles},
             {"input_size": 4, "quality": "fast", "device": "cpu"},
         ]
