@@ -394,7 +394,7 @@ horizons = [24]
     def test_a_killed_run_goes_on(self, matrix, tmp_path):
         made, out = matrix("slow", seeds=(0, 1)), tmp_path / "r.jsonl"
         command = [sys.executable, "-m", "convtimenet", "bench", "run", str(made.path)]
-        command += ["--out", str(out)]
+        command += ["--out", str(out), "--jobs", "1"]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         while process.poll() is None and len(lines.read(out)) < 1:
             time.sleep(0.05)
