@@ -540,7 +540,7 @@ class TestTime:
         whole = base.train
 
         def fails(*given: Any, **settings: Any) -> Any:
-            if settings["label"] == "member 3 of 5":
+            if settings["label"] == "training, member 3 of 5":
                 raise base.TrainingError("training did not converge")
             return whole(*given, **settings)
 
@@ -573,14 +573,16 @@ def stopped_at(label: str, whole: Callable[..., Any]) -> Callable[..., Any]:
 class TestStops:
     def test_finished_members_are_kept(self, monkeypatch):
         with monkeypatch.context() as patched:
-            patched.setattr(base, "train", stopped_at("member 3 of 5", base.train))
+            patched.setattr(base, "train", stopped_at("training, member 3 of 5", base.train))
             model = forecaster()
             with pytest.raises(KeyboardInterrupt, match="the 2 networks trained so far are kept"):
                 model.fit(table())
         assert len(model.history_.weights) == 2
         assert model.predict().shape == (3, 3)
 
-    @pytest.mark.parametrize("label", ["member 2 of 5", "training on all data, member 4 of 5"])
+    @pytest.mark.parametrize(
+        "label", ["training, member 2 of 5", "training on all data, member 4 of 5"]
+    )
     def test_it_goes_on_to_the_same_bits(self, fitted, monkeypatch, tmp_path, label):
         with monkeypatch.context() as patched:
             patched.setattr(base, "train", stopped_at(label, base.train))
@@ -594,7 +596,7 @@ class TestStops:
     def test_a_drawn_seed_is_that_of_the_first_member(self, monkeypatch, tmp_path):
         X, y = cases()
         with monkeypatch.context() as patched:
-            patched.setattr(base, "train", stopped_at("member 2 of 2", base.train))
+            patched.setattr(base, "train", stopped_at("training, member 2 of 2", base.train))
             first = labelled(random_state=None, model=FIXED)
             with pytest.raises(KeyboardInterrupt):
                 first.fit(X, y, resume=tmp_path)

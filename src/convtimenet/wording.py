@@ -1,4 +1,4 @@
-"""Column names, as users give them and in messages."""
+"""Column names, as users give them and in messages, and other words of several places."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from convtimenet.errors import ConfigError
 
-__all__ = ["column_names", "listing", "unknown_column"]
+__all__ = ["column_names", "listing", "networks", "unknown_column"]
 
 
 def unknown_column(name: Any, names: Sequence[str]) -> str:
@@ -47,3 +47,8 @@ def column_names(setting: str, value: Any) -> tuple[str, ...]:
     if isinstance(value, (set, frozenset)):
         names.sort(key=str)  # the order of a set differs between processes
     return tuple(map(str, names))
+
+
+def networks(weights: Sequence[float]) -> str:
+    """How many networks a model averages, and with which weights."""
+    return f"{len(weights)}, with the weights {', '.join(f'{one:.2f}' for one in weights)}"

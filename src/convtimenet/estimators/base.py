@@ -17,7 +17,7 @@ from convtimenet.data.windows import Examples, known_in
 from convtimenet.devices import RandomNumbers, autocast, device_of
 from convtimenet.errors import ConfigError, DataError, OutOfMemoryError, TrainingError
 from convtimenet.estimators.parameters import DECIDED
-from convtimenet.estimators.portfolio import Member, Plan, Trained, of_member, together
+from convtimenet.estimators.portfolio import Member, Plan, Trained, of_member, phase_of, together
 from convtimenet.estimators.saved import SavedEstimator
 from convtimenet.network.ensemble import like, networks_in
 from convtimenet.network.inference import fuse
@@ -187,9 +187,7 @@ class ConvTimeNetEstimator(SavedEstimator):
                     f"{limit:g} s left none for another"
                 )
                 break
-            several = len(plans) > 1
-            phase = f"member{n}" if several else "choose"
-            label = f"member {n} of {len(plans)}" if several else "training"
+            phase, label = phase_of("choose", "training", n, len(plans))
             try:
                 network, history = self._train_network(
                     plan.config, plan.train_config, plan.examples, plan.valid, device, resume, stop,
@@ -239,12 +237,7 @@ class ConvTimeNetEstimator(SavedEstimator):
             with stop_requests() as stop:
                 try:
                     for n, ((again, _), own) in enumerate(zip(plans, all_examples, strict=True), 1):
-                        phase, label = "refit", "training on all data"
-                        if len(plans) > 1:
-                            phase, label = (
-                                f"member{n}-refit",
-                                f"{label}, member {n} of {len(plans)}",
-                            )
+                        phase, label = phase_of("refit", "training on all data", n, len(plans))
                         network, second = self._train_network(
                             before[n - 1].config, again, own, None, device, resume, stop, phase,
                             label, before[n - 1],

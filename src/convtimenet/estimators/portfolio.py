@@ -36,6 +36,8 @@ __all__ = [
     "Trained",
     "cases_members",
     "forecast_members",
+    "of_member",
+    "phase_of",
     "together",
     "weights_of",
 ]
@@ -228,6 +230,14 @@ def together(done: Sequence[Trained], device: torch.device) -> tuple[Any, Histor
         notes=[note for n, one in enumerate(done, 1) for note in of_member(n, one.history.notes)],
     )
     return ensemble, history
+
+
+def phase_of(name: str, label: str, number: int, members: int) -> tuple[str, str]:
+    """The name of a training in its checkpoints and its label in progress, which tell the member
+    if there are several."""
+    if members == 1:
+        return name, label
+    return f"member{number}-{name}", f"{label}, member {number} of {members}"
 
 
 def of_member(number: int, notes: Iterable[str]) -> list[str]:

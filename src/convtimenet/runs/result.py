@@ -16,6 +16,7 @@ from convtimenet.estimators.base import ConvTimeNetEstimator
 from convtimenet.files import plain
 from convtimenet.network.model import count_parameters
 from convtimenet.training.metrics import IntervalScores, Scores
+from convtimenet.wording import networks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,8 +124,7 @@ def facts(result: Result) -> dict[str, str]:
         "Versions": ", ".join(f"{name} {number}" for name, number in result.versions.items()),
     }
     if weights := result.history.get("weights"):
-        shares = ", ".join(f"{weight:.2f}" for weight in weights)
-        made["Networks"] = f"{len(weights)}, with the weights {shares}"
+        made["Networks"] = networks(weights)
     if result.forecast_from:
         made["Forecasting model"] = result.forecast_from
     if result.notices:

@@ -6,7 +6,7 @@ import platform
 from importlib.metadata import version
 from typing import Any
 
-from convtimenet.wording import listing
+from convtimenet.wording import listing, networks
 
 _VALIDATION = "validation split (used to select the epoch)"
 _TASKS = {
@@ -109,9 +109,7 @@ def _facts(description: dict[str, Any], examples: str) -> dict[str, str]:
         how = str(history["stopped"])
         facts["quality"] = str(parameters["quality"])
     if weights := history.get("weights"):
-        facts["networks"] = (
-            f"{len(weights)}, with the weights {', '.join(f'{w:.2f}' for w in weights)}"
-        )
+        facts["networks"] = networks(weights)
     facts["protocol"] = f"{train['protocol']}, seed {train['seed']}, {how}"
     facts["preset"] = str(parameters["preset"])
     return facts

@@ -28,6 +28,7 @@ from convtimenet.errors import TrainingError
 from convtimenet.estimators.forecasting.fitted_forecaster import FittedForecaster
 from convtimenet.estimators.forecasting.intervals import Calibration, distances
 from convtimenet.estimators.forecasting.panel import Panel
+from convtimenet.estimators.portfolio import phase_of
 from convtimenet.network.ensemble import like
 from convtimenet.network.inference import fuse
 from convtimenet.training.interrupt import stop_requests
@@ -163,9 +164,8 @@ class RetrainedForecaster(FittedForecaster):
                             time_limit=None,
                             refit=False,
                         )
-                        phase = f"fold{number}"
-                        label = phase if len(members) == 1 else f"{phase}, member {n}"
-                        phase = phase if len(members) == 1 else f"member{n}-{phase}"
+                        fold = f"fold{number}"
+                        phase, label = phase_of(fold, fold, n, len(members))
                         windows = trained.ends(own.context_length)
                         network, _ = self._train_network(
                             own, again, windows, None, device, resume, stop, phase, label
