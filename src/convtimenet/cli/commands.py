@@ -293,6 +293,7 @@ def run_evaluate(flags: Any) -> None:
         flags.dataset,
         h=flags.h,
         preset=flags.preset,
+        quality=flags.quality,
         protocol=flags.protocol,
         settings=_estimator_settings(flags),
         resume=flags.resume,
