@@ -91,8 +91,12 @@ class ModelConfig(Settings):
     linear_channels: int = 0
     """Channels with a linear map of their own; 0 for one that serves all. If set, the network
     accepts exactly that many channels."""
+    smoothings: int = 0
+    """Exponential smoothings of each kind, whose mean is the whole network, without kernel_sizes
+    and linear (forecasting)."""
     season: int = 1
-    """Steps of a season, for the simple forecasts that the linear map is solved towards."""
+    """Steps of a season, for smoothing and for the simple forecasts that the linear map is solved
+    towards."""
 
     masks: bool = False
     """Mask padding and missing values inside the network. Without masks they are filled as in the
@@ -140,6 +144,7 @@ class ModelConfig(Settings):
             ("small_kernel", 0),
             ("random_patches", 0),
             ("season", 1),
+            ("smoothings", 0),
             ("linear_channels", 0),
             ("revin_affine_channels", 0),
             ("hist_exog", 0),
@@ -156,7 +161,7 @@ class ModelConfig(Settings):
         small = self.small_kernel
         groups = self.random_patches
         require(not groups or self.head != "forecast", "random_patches", "0 to forecast", groups)
-        if self.kernel_sizes or not (self.linear or groups):
+        if self.kernel_sizes or not (self.linear or groups or self.smoothings):
             require(
                 len(self.kernel_sizes) > 0
                 and all(isinstance(k, int) and k >= max(1, small) for k in self.kernel_sizes),
@@ -273,6 +278,13 @@ class ModelConfig(Settings):
         if self.padding == "none":
             return self.context_length
         return (self.n_patches - 1) * self.patch_stride + self.patch_size
+
+    @property
+    def least_context(self) -> int:
+        """Steps of a context that must lie within its series; what is before them may be
+        padding."""
+        least = max(2 * self.season, 3) if self.smoothings else self.context_length
+        return min(least, self.context_length)
 
     @property
     def networks(self) -> tuple[ModelConfig, ...]:

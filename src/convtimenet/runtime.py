@@ -92,11 +92,11 @@ class ForecastRuntime(Runtime):
                 f"expected an array of numbers, found {type(values).__name__} ({error}); leave "
                 "time stamps and text out"
             ) from error
-        L = self.context_length
-        if array.ndim not in (2, 3) or 0 in array.shape or array.shape[-2] < L:
+        L, least = self.context_length, self.config.least_context
+        if array.ndim not in (2, 3) or 0 in array.shape or array.shape[-2] < least:
             raise DataError(
-                f"expected the shape (T, C) or (B, T, C) with T >= {L} and no empty dimension, "
-                f"found {array.shape}; give at least {L} rows"
+                f"expected the shape (T, C) or (B, T, C) with T >= {least} and no empty dimension, "
+                f"found {array.shape}; give at least {least} rows"
             )
         expected = self.session.get_inputs()[0].shape[1]
         if isinstance(expected, int) and array.shape[-1] != expected:
@@ -105,6 +105,10 @@ class ForecastRuntime(Runtime):
                 "`channels` lists, in that order"
             )
         recent = np.ascontiguousarray(np.swapaxes(array[..., -L:, :], -1, -2))
+        if (spare := L - recent.shape[-1]) > 0:
+            recent = np.pad(
+                recent, (*[(0, 0)] * (recent.ndim - 1), (spare, 0)), constant_values=np.nan
+            )
         unusable = np.argwhere(np.isinf(recent) if self.gaps else ~np.isfinite(recent))
         if len(unusable):
             wanted, kinds, remedy = "finite values", "NaN or infinite", "fill them first"

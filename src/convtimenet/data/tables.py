@@ -327,9 +327,9 @@ def crop(table: Table, first: int | np.ndarray, end: int | np.ndarray) -> Table:
     return _take(table, ranges(starts + first, starts + end), end - first)
 
 
-def pad_front(table: Table, least: int) -> Table:
-    """Pad each series to at least `least` rows: rows are added in front, with missing values and
-    the first time stamp repeated."""
+def pad_front(table: Table, least: int | np.ndarray) -> Table:
+    """Pad each series to at least `least` rows, one number or (S,): rows are added in front, with
+    missing values and the first time stamp repeated."""
     short = np.maximum(0, least - table.lengths)
     if not short.any():
         return table

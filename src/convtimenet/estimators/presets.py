@@ -237,6 +237,24 @@ def fast_forecast(
     )
 
 
+def smoothing_forecast(rows: int, longest: int, horizon: int, season: int) -> Preset | None:
+    """Exponential smoothing of whole series, up to 200 rows or six seasons; None for series too
+    long to need it, or too short to choose its parameters from.
+
+    Parameters
+    ----------
+    rows, longest
+        Median of the series' training rows, and all rows of the longest.
+    """
+    preset = Preset(
+        model={"smoothings": 8, "season": season, "kernel_sizes": (), "masks": True},
+        train={"epochs": 1, "batch_size": 2048, "refit": True},
+        context_length=min(longest, max(_SMOOTHED, 6 * season)),
+    )
+    least = max(2 * season, 3)
+    return preset if least + horizon <= rows <= min(_SHORT, _SHORT_HORIZONS * horizon) else None
+
+
 def contexts_for(rows: int, horizon: int, season: int = 1) -> list[int]:
     """Contexts to choose from for series of that many rows, in the order of preference.
 
@@ -353,8 +371,10 @@ QUALITIES = ("fast", "auto", "best")
 UNUSED_IF_FAST = ("n_epochs", "batch_size", "lr", "time_limit", "precision")
 _GROUPS, _FEWEST_GROUPS = 24, 4
 _EPOCH = 2048
+_SHORT, _SMOOTHED = 2000, 200  # rows
+_SHORT_HORIZONS = 100
 _CONTEXTS = (336, 512, 720)
-FEWEST_HORIZONS = 100
+FEWEST_HORIZONS = 50
 """Horizons in the training rows of all channels below which `quality="auto"` or "best" trains no
 network: a validation split of a fifth of them could not tell whether it helps."""
 MOST_MAPS = 64

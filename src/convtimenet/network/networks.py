@@ -7,14 +7,19 @@ from convtimenet.network.ensemble import Ensemble
 from convtimenet.network.linear import LinearNetwork
 from convtimenet.network.model import ConvTimeNet
 from convtimenet.network.random_patches import RandomPatches
+from convtimenet.network.smoothing import SmoothingNetwork
 
 __all__ = ["network_of"]
 
 
-def network_of(config: ModelConfig) -> ConvTimeNet | LinearNetwork | RandomPatches | Ensemble:
+def network_of(
+    config: ModelConfig,
+) -> ConvTimeNet | LinearNetwork | SmoothingNetwork | RandomPatches | Ensemble:
     """A new network with drawn weights; those to be solved for are zero."""
     if config.members:
         return Ensemble(config, [network_of(one) for one in config.members])
     if config.kernel_sizes:
         return ConvTimeNet(config)
+    if config.smoothings:
+        return SmoothingNetwork(config)
     return RandomPatches(config) if config.random_patches else LinearNetwork(config)

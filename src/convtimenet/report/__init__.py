@@ -23,6 +23,7 @@ from convtimenet.estimators.regressor import ConvTimeNetRegressor
 from convtimenet.files import whole_file
 from convtimenet.network.linear import LinearNetwork
 from convtimenet.network.model import ConvTimeNet
+from convtimenet.network.smoothing import SmoothingNetwork
 from convtimenet.report._canvas import require_matplotlib
 from convtimenet.report._classes import class_sections
 from convtimenet.report._forecast import evaluated, forecast_sections
@@ -32,6 +33,7 @@ from convtimenet.report._importance import plot
 from convtimenet.report._network import (
     linear_section,
     random_patches_section,
+    smoothing_section,
     training_section,
     weights_sections,
 )
@@ -178,6 +180,7 @@ def _sections(
         training_section(history, loss_name),
         *rest,
         *(linear_section(network, history.granted) if is_linear else ()),
+        *(smoothing_section(network) if isinstance(network, SmoothingNetwork) else ()),
         *([random_patches_section(mixed, history.granted)] if mixed is not None else ()),
         *(weights_sections(network) if isinstance(network, ConvTimeNet) else ()),
     ]

@@ -14,6 +14,7 @@ from convtimenet.network.layers import Residual
 from convtimenet.network.linear import LinearNetwork
 from convtimenet.network.model import Block, ConvTimeNet, deformation
 from convtimenet.network.random_patches import PER_GROUP, POINTS, RandomPatches
+from convtimenet.network.smoothing import SmoothingNetwork
 from convtimenet.report import _network_plots as network_plots
 from convtimenet.report import _plots as plots
 from convtimenet.report._html import (
@@ -286,6 +287,28 @@ def linear_section(network: ConvTimeNet | LinearNetwork, granted: float) -> list
         "What each step ahead reads",
     )
     return [Section("linear", "Linear stream", f"<p>{words}</p>{grid([picture])}")]
+
+
+def smoothing_section(network: SmoothingNetwork) -> list[Section]:
+    """What the exponential smoothings of a network are, largest share first."""
+    total, found = float(network.shares.sum()), []
+    for kind, parameters, shares in zip(
+        network.kinds, network.parameters_of.tolist(), network.shares.tolist(), strict=True
+    ):
+        for (level, trend, season, damping), share in zip(parameters, shares, strict=True):
+            trended = [f"{trend:g}", f"{damping:g}"] if trend >= 0 else ["none", ""]
+            own = f"{season:g}" if kind.seasonal else "none"
+            form = "logarithms" if kind.logarithms else "values"
+            form = "multiplied season" if kind.multiplies else form
+            cells = [f"{share / total:.0%}", form, f"{level:g}", *trended, own] if share else []
+            found.append((share, cells))
+    rows = [cells for share, cells in sorted(found, key=lambda one: -one[0]) if share]
+    words = "The forecast is a mean of exponential smoothings of the whole context, which were "
+    words += "chosen from a grid by their absolute error on the training rows. The numbers say how "
+    words += "much of each error level, trend and season take up."
+    columns = ["share", "of", "level", "trend", "damping", "season"]
+    table = card(score_table("Smoothings", columns, rows), fit=True)
+    return [Section("smoothings", "Exponential smoothing", f"<p>{words}</p>{table}")]
 
 
 def _residual_section(blocks: Sequence[Block], sizes: Sequence[int]) -> Section:

@@ -197,7 +197,8 @@ def check_fits(table: Table, scaler: Scaler, encoder: Encoder, config: ModelConf
         If they do not.
     """
     lengths, L, C = table.lengths, config.context_length, len(table.channels)
-    if (lengths > L).any() or (not table.long and len(table.times) != L):
+    least = 1 if table.long else config.least_context
+    if (lengths > L).any() or (lengths < least).any():
         raise ValueError(f"expected a tail of {L} rows, found {lengths.tolist()}")
     if scaler.centre.shape not in ((1, 1), (C, 1), (len(lengths), C, 1)):
         raise ValueError(f"a scaler of the shape {scaler.centre.shape} for {C} channels")

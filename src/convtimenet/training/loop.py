@@ -16,14 +16,12 @@ from convtimenet.devices import RandomNumbers, autocast
 from convtimenet.errors import TrainingError
 from convtimenet.network.inference import fuse
 from convtimenet.network.layers import Residual, TokenBatchNorm
-from convtimenet.network.linear import LinearNetwork
 from convtimenet.network.model import ConvTimeNet
 from convtimenet.network.other import OtherNetwork
-from convtimenet.network.random_patches import RandomPatches
 from convtimenet.progress import Task, showing
 from convtimenet.training.budget import fit_memory
 from convtimenet.training.checkpoint import Checkpoint, Checkpoints
-from convtimenet.training.closed_form.solve import grant, solve, solve_streams
+from convtimenet.training.closed_form.solve import SOLVED, grant, solve, solve_streams
 from convtimenet.training.history import Epoch, History
 from convtimenet.training.interrupt import StopRequest
 from convtimenet.training.metrics import Scores, evaluate, outputs
@@ -94,7 +92,7 @@ def train(
     """
     stop = stop or StopRequest()
     shown: dict[str, Any] = {"verbose": verbose, "label": label}
-    if isinstance(model, (LinearNetwork, RandomPatches)):
+    if isinstance(model, SOLVED):
         return solve(model, examples, valid, config, device, stop, checkpoints, **shown)
     numbers = numbers or RandomNumbers(config.seed, device)
     with nullcontext() if checkpoints is None else checkpoints.alone():

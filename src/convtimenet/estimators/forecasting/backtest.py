@@ -215,7 +215,7 @@ class _Naive:
     ):
         self.fitted, self.levels = fitted, levels
         self.network = SeasonalNaive(season, fitted.h)
-        L = fitted.network_.config.context_length
+        L = fitted.network_.config.least_context
         self.reads = max(season, L)
         self.calibration: Calibration | None = None
         if levels:

@@ -25,20 +25,24 @@ from convtimenet.estimators.forecasting.reading import (
     best_context,
     check_unscaled,
     gap_notices,
+    linear_is_better,
     scaling_notices,
     statistics,
     training_plans,
+    without_centre,
 )
 from convtimenet.estimators.forecasting.retraining import RetrainedForecaster
 from convtimenet.estimators.portfolio import forecast_members
 from convtimenet.estimators.presets import (
     FEWEST_HORIZONS,
     MOST_MAPS,
+    QUALITIES,
     USED_IF_LINEAR,
     Preset,
     contexts_for,
     forecast_preset,
     next_context,
+    smoothing_forecast,
 )
 from convtimenet.progress import showing
 from convtimenet.storage.remembered import check_fits, from_remembered, remembered
@@ -255,7 +259,7 @@ class ConvTimeNetForecaster(RetrainedForecaster):
         train_end, valid_end = split_rows(split, lengths)
         season = season_of(table.frequency)
         size = int(np.median(train_end)), len(lengths), len(table.channels)
-        preset = self.preset_for(*size, season)
+        preset = self._preset(table, train_end, split is None, season)
         config = self._model_config(preset, len(table.channels))
         loss = {"loss": None} if config.quantiles else {}  # quantile heads have one of their own
         train_config = self._train_config({**preset.train, **loss}, resume)
@@ -263,13 +267,15 @@ class ConvTimeNetForecaster(RetrainedForecaster):
         L, H = config.context_length, config.outputs
         notices: list[str] = []
         if split is None:
-            train_end, notice = hold_back(table, train_config.validation_fraction, L, H)
+            fraction = train_config.validation_fraction
+            train_end, notice = hold_back(table, fraction, config.least_context, H)
             notices += notice
         notices += gap_notices(table, config.masks)
         train_split = crop(table, 0, train_end)
         scaler = Scaler.identity()
         if self.scale:
             scaler, unknown = statistics(train_split)
+            scaler = without_centre(scaler) if config.smoothings else scaler
             notices += scaling_notices(table, unknown)
         encoder = self._encoder(train_split)
         config = self._with_covariates(config, encoder)
@@ -371,24 +377,44 @@ class ConvTimeNetForecaster(RetrainedForecaster):
     ) -> Preset:
         """The settings of the estimator's `quality` and `preset` for that many series of `rows`
         training rows each; its own `input_size`, if given, comes before `context`."""
-        own, training = self._network_settings(), self._settings("training")
-        quality = self.quality
-        asks = [self.preset != "auto", *(value is not None for value in own.values())]
-        asks += [bool(self.model), bool({*training} - {*USED_IF_LINEAR}), *map(bool, self.exog)]
-        few = rows * series * channels < FEWEST_HORIZONS * self.h
-        if quality in ("auto", "best") and few and self.calendar is False and not any(asks):
-            quality = "fast"
+        few = rows * series * channels < FEWEST_HORIZONS * self.h and not self._asks_for_network()
         return forecast_preset(
-            quality,
+            "fast" if few and self.quality in QUALITIES else self.quality,
             self.preset,
             rows,
             self.h,
             self.input_size or context,
             series,
             season,
-            own,
-            training,
+            self._network_settings(),
+            self._settings("training"),
         )
+
+    def _preset(self, table: Table, train_end: np.ndarray, holds_back: bool, season: int) -> Preset:
+        """The settings of `preset_for`, or for short series those of exponential smoothing, unless
+        a linear map is better."""
+        rows, lengths = int(np.median(train_end)), table.lengths
+        preset = self.preset_for(rows, len(lengths), len(table.channels), season)
+        short = smoothing_forecast(rows, int(lengths.max()), self.h, season)
+        given = self.input_size is not None or not self.scale or self._asks_for_network()
+        if short is None or given:
+            return preset
+        config = self._model_config(short, len(table.channels))
+        train_config = self._train_config(short.train, None)
+        if holds_back:
+            fraction = train_config.validation_fraction
+            train_end, _ = hold_back(table, fraction, config.least_context, self.h)
+        device = resolve_device(train_config.device)
+        contexts = contexts_for(rows, self.h, season)
+        better = linear_is_better(table, train_end, config, device, contexts)
+        return preset if better else short
+
+    def _asks_for_network(self) -> bool:
+        """Whether a setting that only a trained network uses is given, or one of the network's."""
+        training = {*self._settings("training")} - {*USED_IF_LINEAR}
+        own = (value is not None for value in self._network_settings().values())
+        covariates = any(self.exog) or self.calendar is not False
+        return self.preset != "auto" or bool(self.model or training) or covariates or any(own)
 
     def _model_config(self, preset: Preset, channels: int) -> ModelConfig:
         context = preset.context_length if self.input_size is None else self.input_size

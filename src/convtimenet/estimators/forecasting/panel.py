@@ -36,7 +36,7 @@ class Panel:
     scaler
         Statistics per channel, or per series and channel.
     least
-        Minimum rows per series; shorter series are padded to it.
+        Minimum rows of the series, or of each (S,); shorter series are padded to it.
     masks
         Whether the network reads a mask of known values (`ModelConfig.masks`).
     encoder
@@ -49,7 +49,7 @@ class Panel:
         self,
         table: Table,
         scaler: Scaler,
-        least: int,
+        least: int | np.ndarray,
         *,
         masks: bool,
         encoder: Encoder = NO_COVARIATES,

@@ -30,7 +30,11 @@ from convtimenet.errors import DataError
 from convtimenet.estimators.forecasting.panel import Panel
 from convtimenet.estimators.portfolio import Plan
 from convtimenet.estimators.presets import PANEL_EPOCH
+from convtimenet.network.smoothing import SmoothingNetwork
 from convtimenet.training.closed_form.search import best_start
+from convtimenet.training.closed_form.smoothing import fit_smoothing
+from convtimenet.training.interrupt import StopRequest
+from convtimenet.training.metrics import evaluate
 from convtimenet.wording import listing
 
 __all__ = [
@@ -38,12 +42,18 @@ __all__ = [
     "best_context",
     "check_unscaled",
     "gap_notices",
+    "linear_is_better",
+    "rows_for",
     "scaling_notices",
     "statistics",
     "training_plans",
+    "without_centre",
 ]
 
 log = logging.getLogger(__name__)
+
+_MARGIN = 0.6  # of the error of smoothing
+_MOST, _AT_ONCE = 1024, 1024  # windows that smoothing is scored by
 
 
 def statistics(table: Table, end: Rows | None = None) -> tuple[Scaler, np.ndarray]:
@@ -164,11 +174,57 @@ def best_context(
         return contexts[0]
     longest, H = max(contexts), config.outputs
     scaler = scaler.near(*statistics(table, train_end))
-    panel = Panel(
-        table, scaler, longest + H if table.long else 0, masks=config.masks, device=device
-    )
+    least = longest + H if table.long else 0
+    panel = Panel(table, scaler, least, masks=config.masks, device=device)
     windows = [panel.windows(context, H, context, train_end) for context in contexts]
     return best_start(windows, config.season, config.revin_subtract_last).context
+
+
+def linear_is_better(
+    table: Table,
+    train_end: np.ndarray,
+    config: ModelConfig,
+    device: torch.device,
+    contexts: Sequence[int],
+) -> bool:
+    """Whether a linear map of one of the contexts has a squared error over blocks of the training
+    split that is smaller by two fifths than that of exponential smoothing with `config`. With short
+    series a smaller difference tells little, and smoothing goes on where a series leaves the values
+    that it had."""
+    longest, L, H = max(contexts), config.context_length, config.outputs
+    if longest + H > train_end.max():
+        return False
+    scaler, unknown = statistics(table, train_end)
+    panel = Panel(
+        table,
+        without_centre(scaler).near(scaler, unknown),
+        rows_for(table, config),
+        masks=config.masks,
+        device=device,
+    )
+    windows = [panel.windows(context, H, context, train_end) for context in contexts]
+    linear = best_start(windows, config.season)
+    targets = windows[contexts.index(longest)].starts + longest
+    own = panel.windows(L, H, 0, train_end)
+    network = SmoothingNetwork(config).to(device)
+    fit_smoothing(network, own, StopRequest(), verbose=0)
+    own.starts = own.starts[torch.isin(own.starts + L, targets)]
+    found = evaluate(network, own.thinned(_MOST), config.head, _AT_ONCE, device)
+    return linear.error < _MARGIN * found["mse"]
+
+
+def without_centre(scaler: Scaler) -> Scaler:
+    """The scaler of a network for which 0 must mean none."""
+    return Scaler(np.zeros_like(scaler.centre), scaler.scale)
+
+
+def rows_for(table: Table, config: ModelConfig) -> int | np.ndarray:
+    """Rows to which each series of a table is padded for the network's windows: all of a series
+    whose contexts may begin before it, or one window of a short one among others."""
+    spare = config.context_length - config.least_context
+    if spare:
+        return table.lengths + spare
+    return config.context_length + config.outputs if table.long else 0
 
 
 def training_windows(
@@ -190,10 +246,10 @@ def training_windows(
         If the table is too short for one window.
     """
     L, H = config.context_length, config.outputs
-    least = L + H if table.long else 0
     if config.revin:
         scaler = scaler.near(*statistics(table, train_end))
-    panel = Panel(table, scaler, least, masks=config.masks, encoder=encoder, device=device)
+    rows = rows_for(table, config)
+    panel = Panel(table, scaler, rows, masks=config.masks, encoder=encoder, device=device)
     examples = panel.windows(L, H, 0, train_end)
     if not examples.any_target():
         raise DataError(
@@ -266,9 +322,10 @@ class Reader:
         L, H = self.config.context_length, self.config.outputs
         first, end = scored_rows(table, first, end)
         # skip the first context, if there are enough rows
-        before = np.maximum(first, np.minimum(L, table.lengths - H).clip(min=0))
+        least = self.config.least_context
+        before = np.maximum(first, np.minimum(least, table.lengths - H).clip(min=0))
         scaler = self._near(self.scaler_for(table, before), table, before)
-        panel = self._panel(table, scaler, L + H if table.long else 0)
+        panel = self._panel(table, scaler, rows_for(table, self.config))
         return panel, panel.windows(L, H, first, end)
 
     def ahead(self, steps: int) -> int:
@@ -317,6 +374,8 @@ class Reader:
         L = self.config.context_length
         self._check_rows(len(values))
         recent = np.asarray(values, dtype=np.float64)[-L:].T
+        if (spare := L - recent.shape[1]) > 0:
+            recent = np.pad(recent, ((0, 0), (spare, 0)), constant_values=np.nan)
         missing, scaler = np.isnan(recent), self.scaler
         if scaler.centre.ndim == 3 or self._shifts(recent):
             own = Scaler.standard(recent)
@@ -371,7 +430,7 @@ class Reader:
         """`ids`, matched in any spelling (1, 1.0 and "1")."""
         return Labels(self.ids.tolist())
 
-    def _panel(self, table: Table, scaler: Scaler, least: int) -> Panel:
+    def _panel(self, table: Table, scaler: Scaler, least: int | np.ndarray) -> Panel:
         masks, encoder = self.config.masks, self.encoder
         return Panel(table, scaler, least, masks=masks, encoder=encoder, device=self.device)
 
@@ -385,9 +444,12 @@ class Reader:
         return self.config.revin and np.nanmax(np.abs(values), initial=0) < 1e150
 
     def _check_rows(self, rows: int) -> None:
-        L = self.config.context_length
-        if rows < L:
+        least = self.config.least_context
+        if rows < least:
             raise DataError(
-                f"the model reads a context of {L} rows, the table has {rows}; give at least {L} "
-                "rows"
+                f"the model reads a context of at least {least} rows, the table has {rows}; give "
+                f"at least {least} rows"
+                if self.config.smoothings
+                else f"the model reads a context of {least} rows, the table has {rows}; give at "
+                f"least {least} rows"
             )

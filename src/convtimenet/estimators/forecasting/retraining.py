@@ -28,6 +28,7 @@ from convtimenet.errors import TrainingError
 from convtimenet.estimators.forecasting.fitted_forecaster import FittedForecaster
 from convtimenet.estimators.forecasting.intervals import Calibration, distances
 from convtimenet.estimators.forecasting.panel import Panel
+from convtimenet.estimators.forecasting.reading import rows_for
 from convtimenet.estimators.portfolio import phase_of
 from convtimenet.network.ensemble import like
 from convtimenet.network.inference import fuse
@@ -199,17 +200,17 @@ class RetrainedForecaster(FittedForecaster):
         """Windows to train on and windows to score, per fold. Values from the fold's start on are
         masked in the former, so that windows reaching beyond it can still be used."""
         L, H = config.context_length, config.outputs
-        starts = fold_starts(table.lengths, L, H)
+        starts = fold_starts(table.lengths, config.least_context, H)
         if not config.masks or starts is None:
             return []
-        least = L + H if table.long else 0
+        rows = rows_for(table, config)
         panel = Panel(
-            table, self.scaler_, least, masks=True, encoder=self.covariates_, device=device
+            table, self.scaler_, rows, masks=True, encoder=self.covariates_, device=device
         )
         known = panel.known
         if known is None:
             known = torch.ones_like(panel.values, dtype=torch.bool)
-        rows = torch.arange(known.shape[1], device=device)
+        at = torch.arange(known.shape[1], device=device)
         folds = []
         for begin, end in pairwise(starts):
             if not (begin < end).any():
@@ -217,7 +218,7 @@ class RetrainedForecaster(FittedForecaster):
             # series without scored windows are trained on as a whole
             hidden = np.where(begin < end, begin, table.lengths)
             cut = torch.from_numpy(np.repeat(panel.origin + hidden, np.diff(panel.bounds)))
-            panel.known = known & (rows < cut.to(device))
+            panel.known = known & (at < cut.to(device))
             trained = panel.windows(L, H, 0, np.minimum(hidden + H - 1, table.lengths))
             panel.known = known
             folds.append((trained, panel.windows(L, H, begin, end + H - 1)))

@@ -14,19 +14,25 @@ from convtimenet.network.linear import LinearNetwork
 from convtimenet.network.model import ConvTimeNet
 from convtimenet.network.other import OtherNetwork
 from convtimenet.network.random_patches import RandomPatches
+from convtimenet.network.smoothing import SmoothingNetwork
 from convtimenet.training.checkpoint import Checkpoint, Checkpoints
 from convtimenet.training.closed_form.linear import fit_linear, granted, solve_linear
 from convtimenet.training.closed_form.patches import fit_patches, share_of_head
+from convtimenet.training.closed_form.smoothing import fit_smoothing
 from convtimenet.training.history import History
 from convtimenet.training.interrupt import StopRequest
 from convtimenet.training.losses import loss_of
 from convtimenet.training.metrics import evaluate
 
-__all__ = ["grant", "solve", "solve_streams"]
+__all__ = ["SOLVED", "Solved", "grant", "solve", "solve_streams"]
+
+SOLVED = (LinearNetwork, SmoothingNetwork, RandomPatches)
+Solved = LinearNetwork | SmoothingNetwork | RandomPatches
+"""Networks without a trained part."""
 
 
 def solve(
-    model: LinearNetwork | RandomPatches,
+    model: Solved,
     examples: Examples,
     valid: Examples | None,
     config: TrainConfig,
@@ -116,7 +122,7 @@ def grant(
 
 
 def _fitted(
-    model: LinearNetwork | RandomPatches,
+    model: Solved,
     examples: Examples,
     seed: int,
     stop: StopRequest,
@@ -125,5 +131,8 @@ def _fitted(
     if isinstance(model, LinearNetwork):
         assert isinstance(examples, Windows)
         return fit_linear(model, examples, stop, **shown)
+    if isinstance(model, SmoothingNetwork):
+        assert isinstance(examples, Windows)
+        return fit_smoothing(model, examples, stop, **shown)
     assert isinstance(examples, LabelledCases)
     return fit_patches(model, examples, seed, stop, **shown)
