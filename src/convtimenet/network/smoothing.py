@@ -120,7 +120,8 @@ def _scanned(
 
     def once(carry: list[Tensor], row: list[Tensor]) -> tuple[list[Tensor], Tensor]:
         level, trend, queue = carry
-        level, trend, now = _step(level, trend, queue[0], *row, parameters, multiplies)
+        value, here, on = row
+        level, trend, now = _step(level, trend, queue[0], value, here, on, parameters, multiplies)
         return [level, trend, torch.cat([queue[1:], now[None]])], level.clone()
 
     first = -len(inputs[0]) % len(states)

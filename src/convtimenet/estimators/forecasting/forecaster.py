@@ -20,18 +20,19 @@ from convtimenet.data.windows import Scaler, Windows
 from convtimenet.devices import resolve_device
 from convtimenet.errors import ConfigError
 from convtimenet.estimators.forecasting.forecasts import check_steps
-from convtimenet.estimators.forecasting.intervals import Calibration
 from convtimenet.estimators.forecasting.reading import (
-    best_context,
     check_unscaled,
     gap_notices,
-    linear_is_better,
     scaling_notices,
     statistics,
     training_plans,
-    without_centre,
 )
 from convtimenet.estimators.forecasting.retraining import RetrainedForecaster
+from convtimenet.estimators.forecasting.streams import (
+    best_context,
+    linear_is_better,
+    without_centre,
+)
 from convtimenet.estimators.portfolio import forecast_members
 from convtimenet.estimators.presets import (
     FEWEST_HORIZONS,
@@ -45,7 +46,6 @@ from convtimenet.estimators.presets import (
     smoothing_forecast,
 )
 from convtimenet.progress import showing
-from convtimenet.storage.remembered import check_fits, from_remembered, remembered
 
 log = logging.getLogger(__name__)
 
@@ -445,29 +445,3 @@ class ConvTimeNetForecaster(RetrainedForecaster):
     def _encoder(self, table: Table) -> Encoder:
         """The covariate encoder, fitted to a table."""
         return Encoder.fit(table, *self.exog, calendar_names(self.calendar, table))
-
-    def _saved_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        values, arrays = remembered(self.tail_)
-        values["covariates"] = self.covariates_.to_dict()
-        if self.fitted_rows_ is not None:
-            arrays |= self.fitted_rows_.to_arrays()
-        if self.calibration_ is not None:
-            values["calibration_windows"] = self.calibration_.windows
-            arrays["calibration.radii"] = self.calibration_.radii
-        values["scores"] = self.scores_
-        return values, arrays | self._saved_first_training()
-
-    def _restore_state(self, values: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
-        self.tail_ = from_remembered(values, arrays)
-        self.channels_ = self.tail_.channels
-        self.covariates_ = Encoder.from_dict(values["covariates"], self.tail_.time_zone)
-        config = self.network_.config
-        check_fits(self.tail_, self.scaler_, self.covariates_, config)
-        self.fitted_rows_ = FittedRows.from_arrays(arrays, self.tail_)
-        radii = arrays.get("calibration.radii")
-        self.calibration_ = None
-        if radii is not None:
-            self.calibration_ = Calibration(radii, values["calibration_windows"])
-            self.calibration_.check(len(self.channels_), config.outputs)
-        self.scores_ = values.get("scores")
-        self._restore_first_training(arrays)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from convtimenet._shapes import Float
 from convtimenet.batch import Batch
+from convtimenet.config import ModelConfig
 from convtimenet.data.covariates import NO_COVARIATES, Encoder
 from convtimenet.data.tables import Table, pad_front
 from convtimenet.data.windows import Exogenous, Scaler, Windows, float32
@@ -23,7 +24,7 @@ from convtimenet.scores import seasonal_scale
 from convtimenet.training.losses import point_forecast
 from convtimenet.training.metrics import ForecastEvaluation, ForecastSums, outputs, wide
 
-__all__ = ["Panel", "evaluate_windows", "roll"]
+__all__ = ["Panel", "evaluate_windows", "roll", "rows_for"]
 
 
 class Panel:
@@ -133,6 +134,15 @@ class Panel:
         for s in np.unique(series):
             found[s] = seasonal_scale(values[table.bounds[s] : first[s]].T, season)
         return torch.from_numpy(found)
+
+
+def rows_for(table: Table, config: ModelConfig) -> int | np.ndarray:
+    """Rows to which each series of a table is padded for the network's windows: all of a series
+    whose contexts may begin before it, or one window of a short one among others."""
+    spare = config.context_length - config.least_context
+    if spare:
+        return table.lengths + spare
+    return config.context_length + config.outputs if table.long else 0
 
 
 def roll(

@@ -19,6 +19,7 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 
 from convtimenet.config import ModelConfig, TrainConfig
+from convtimenet.data.covariates import Encoder
 from convtimenet.data.split import FittedRows, Rows
 from convtimenet.data.tables import Table, crop
 from convtimenet.data.timestamps import show_in
@@ -27,11 +28,11 @@ from convtimenet.devices import autocast
 from convtimenet.errors import TrainingError
 from convtimenet.estimators.forecasting.fitted_forecaster import FittedForecaster
 from convtimenet.estimators.forecasting.intervals import Calibration, distances
-from convtimenet.estimators.forecasting.panel import Panel
-from convtimenet.estimators.forecasting.reading import rows_for
+from convtimenet.estimators.forecasting.panel import Panel, rows_for
 from convtimenet.estimators.portfolio import phase_of
 from convtimenet.network.ensemble import like
 from convtimenet.network.inference import fuse
+from convtimenet.storage.remembered import check_fits, from_remembered, remembered
 from convtimenet.training.interrupt import stop_requests
 from convtimenet.training.metrics import ForecastEvaluation, Scores
 
@@ -223,6 +224,32 @@ class RetrainedForecaster(FittedForecaster):
             panel.known = known
             folds.append((trained, panel.windows(L, H, begin, end + H - 1)))
         return folds
+
+    def _saved_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        values, arrays = remembered(self.tail_)
+        values["covariates"] = self.covariates_.to_dict()
+        if self.fitted_rows_ is not None:
+            arrays |= self.fitted_rows_.to_arrays()
+        if self.calibration_ is not None:
+            values["calibration_windows"] = self.calibration_.windows
+            arrays["calibration.radii"] = self.calibration_.radii
+        values["scores"] = self.scores_
+        return values, arrays | self._saved_first_training()
+
+    def _restore_state(self, values: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+        self.tail_ = from_remembered(values, arrays)
+        self.channels_ = self.tail_.channels
+        self.covariates_ = Encoder.from_dict(values["covariates"], self.tail_.time_zone)
+        config = self.network_.config
+        check_fits(self.tail_, self.scaler_, self.covariates_, config)
+        self.fitted_rows_ = FittedRows.from_arrays(arrays, self.tail_)
+        radii = arrays.get("calibration.radii")
+        self.calibration_ = None
+        if radii is not None:
+            self.calibration_ = Calibration(radii, values["calibration_windows"])
+            self.calibration_.check(len(self.channels_), config.outputs)
+        self.scores_ = values.get("scores")
+        self._restore_first_training(arrays)
 
     def _saved_first_training(self) -> dict[str, np.ndarray]:
         """The first training's weights and last fitted rows, as arrays to save."""

@@ -1,0 +1,85 @@
+"""Which closed form forecasts a table: a linear map, of which context, or exponential smoothing.
+
+Shape legend: `convtimenet._shapes`; S series.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from convtimenet.config import ModelConfig
+from convtimenet.data.tables import Table
+from convtimenet.data.windows import Scaler
+from convtimenet.estimators.forecasting.panel import Panel, rows_for
+from convtimenet.estimators.forecasting.reading import statistics
+from convtimenet.network.smoothing import SmoothingNetwork
+from convtimenet.training.closed_form.search import best_start
+from convtimenet.training.closed_form.smoothing import fit_smoothing
+from convtimenet.training.interrupt import StopRequest
+from convtimenet.training.metrics import evaluate
+
+__all__ = ["best_context", "linear_is_better", "without_centre"]
+
+_MARGIN = 0.6  # of the error of smoothing
+_MOST, _AT_ONCE = 1024, 1024  # windows that smoothing is scored by
+
+
+def best_context(
+    table: Table,
+    train_end: np.ndarray,
+    config: ModelConfig,
+    scaler: Scaler,
+    device: torch.device,
+    contexts: Sequence[int],
+) -> int:
+    """The context, of those given in the order of preference, with which a linear map predicts the
+    training split best (`convtimenet.training.closed_form.search`)."""
+    if len(contexts) == 1:
+        return contexts[0]
+    longest, H = max(contexts), config.outputs
+    scaler = scaler.near(*statistics(table, train_end))
+    least = longest + H if table.long else 0
+    panel = Panel(table, scaler, least, masks=config.masks, device=device)
+    windows = [panel.windows(context, H, context, train_end) for context in contexts]
+    return best_start(windows, config.season, config.revin_subtract_last).context
+
+
+def linear_is_better(
+    table: Table,
+    train_end: np.ndarray,
+    config: ModelConfig,
+    device: torch.device,
+    contexts: Sequence[int],
+) -> bool:
+    """Whether a linear map of one of the contexts has a squared error over blocks of the training
+    split that is smaller by two fifths than that of exponential smoothing with `config`. With short
+    series a smaller difference tells little, and smoothing goes on where a series leaves the values
+    that it had."""
+    longest, L, H = max(contexts), config.context_length, config.outputs
+    if longest + H > train_end.max():
+        return False
+    scaler, unknown = statistics(table, train_end)
+    panel = Panel(
+        table,
+        without_centre(scaler).near(scaler, unknown),
+        rows_for(table, config),
+        masks=config.masks,
+        device=device,
+    )
+    windows = [panel.windows(context, H, context, train_end) for context in contexts]
+    linear = best_start(windows, config.season)
+    targets = windows[contexts.index(longest)].starts + longest
+    own = panel.windows(L, H, 0, train_end)
+    network = SmoothingNetwork(config).to(device)
+    fit_smoothing(network, own, StopRequest(), verbose=0)
+    own.starts = own.starts[torch.isin(own.starts + L, targets)]
+    found = evaluate(network, own.thinned(_MOST), config.head, _AT_ONCE, device)
+    return linear.error < _MARGIN * found["mse"]
+
+
+def without_centre(scaler: Scaler) -> Scaler:
+    """The scaler of a network for which 0 must mean none."""
+    return Scaler(np.zeros_like(scaler.centre), scaler.scale)
