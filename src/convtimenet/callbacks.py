@@ -111,7 +111,7 @@ def checked(callbacks: object) -> tuple[Callback, ...]:
     """
     if callbacks is None:
         return ()
-    found = list(callbacks) if isinstance(callbacks, (list, tuple)) else [callbacks]
+    found: list[Any] = list(callbacks) if isinstance(callbacks, (list, tuple)) else [callbacks]
     wrong = [one for one in found if isinstance(one, type) or not isinstance(one, Callback)]
     if wrong or not isinstance(callbacks, (list, tuple)):
         raise ConfigError(

@@ -58,7 +58,7 @@ _SYNONYMS = (
     "classify classification classifier",
     "regress regression regressor",
     "evaluate benchmark score test",
-    "tune search optimize optimise hpo hyperparameters",
+    "tune optimize optimise hpo hyperopt gridsearch",
     "trials n_trials num_trials num_samples",
     "study storage study_name",
     "space search_space search param_distributions",
