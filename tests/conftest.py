@@ -32,6 +32,7 @@ UNCHECKED = {
     "artefact",
     "backtest",
     "bench",
+    "callbacks",
     "cli",
     "evaluation",
     "evidence_networks",
@@ -50,6 +51,7 @@ UNCHECKED = {
     "report",
     "resume",
     "sklearn",
+    "tune",
 }
 
 

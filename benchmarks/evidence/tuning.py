@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from convtimenet import ConvTimeNetClassifier, ConvTimeNetForecaster, datasets
+from convtimenet.bench.measure import commit_of_package
 from convtimenet.estimators.tuning.search import Search
 from convtimenet.files import json_text, whole_file
 from convtimenet.runs.evaluation import registered_table
@@ -111,6 +112,7 @@ def main() -> None:
         print(table_of(json.loads(newest.read_text(encoding="utf-8"))))
         return
     results: dict[str, Any] = {"seed": given.seed, "versions": versions(), "sets": {}}
+    results["commit"] = commit_of_package()
     for name in given.sets:
         begin = time.process_time()
         base, _, h = name.partition("-")

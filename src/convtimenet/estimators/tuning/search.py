@@ -26,6 +26,7 @@ __all__ = ["Search", "tune"]
 
 log = logging.getLogger(__name__)
 
+_PRUNED_FROM = 0.25  # of the epochs
 _LOOK_EVERY = 0.5  # seconds between looks at trials of other processes
 
 
@@ -133,9 +134,8 @@ class Search:
                 "there is nothing to search: every parameter is set on the estimator, or a table "
                 "of few rows leaves no choice; name parameters with space={...}"
             )
-        self.space = Space(found, facts, fixed)
         about = {"data": self.problem.data, "settings": _about(estimator)}
-        self.study = Study(storage, {**about, "space": self.space.to_dict()}, seed)
+        self.study = Study(storage, about, Space(found, facts, fixed), seed)
 
     def __enter__(self) -> Search:
         return self
@@ -156,7 +156,7 @@ class Search:
                 late = end is not None and time.monotonic() >= end
                 if late and self.best is not None:
                     return
-                trial = self.study.claim(trials, self.space.suggest, self.space.settings)
+                trial = self.study.claim(trials)
                 if trial is not None:
                     self._one(trial, end)
                 elif not self.study.others:
@@ -188,15 +188,18 @@ class Search:
         return min(complete, key=lambda one: (one.value, one.number), default=None)
 
     def _show(self, task: Task, end: float | None) -> None:
-        """Show the trials done, the time left for the search, and the best trial."""
-        done, best = self.study.finished, self.best
-        task.done = float(min(task.total, len(done)))
+        """Show how many trials are done, the time left for the search, and a new best trial."""
+        task.done = float(min(task.total, len(self.study.finished)))
         left = [] if task.left is None else [task.left]
         left += [] if end is None else [max(0.0, end - time.monotonic())]
         if left:
-            task.label = f"search (about {clock(min(left))} left), trial"
+            task.label = f"search, {clock(min(left))} left, trial"
+        best = self.best
         if best is not None:
-            task.note = f"best {best.user_attrs['metric']} {best.value:.4g}, trial {best.number}"
+            note = f"trial {best.number}: {best.user_attrs['metric']} {best.value:.4g}"
+            if note != task.note:
+                task.note = note
+                task.say(f"{note}{', the best so far' if best.number else ', default settings'}")
         task.advance(0)
 
     def _one(self, trial: Trial, end: float | None) -> None:
@@ -272,7 +275,7 @@ class _Watch:
         if not last and not self.trial.default:
             if self.end is not None and time.monotonic() >= self.end:
                 raise _OutOfTime
-            if pruned:
+            if pruned and _PRUNED_FROM * progress.epochs <= progress.epoch:
                 raise _Pruned
 
 

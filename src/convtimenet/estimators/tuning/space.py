@@ -182,9 +182,28 @@ class Space:
     fixed: Mapping[str, Any]
     """Settings that the user has fixed, by name."""
 
-    def suggest(self, trial: Suggestions) -> dict[str, Any]:
-        """Values of all parameters for a trial."""
-        return {name: _suggested(trial, name, one) for name, one in self.parameters.items()}
+    @property
+    def default(self) -> dict[str, Any]:
+        """The default's values of parameters that have them among theirs. Not of input_size, which
+        a forecaster may choose itself when it is fitted."""
+        usual = {"relative_stride": 0.5, "blocks": 6, "largest_kernel": 1.0}
+        usual["model.patch_size"] = self.facts.patches(max(self.facts.contexts))[0]
+        found = {}
+        for name, values in self.parameters.items():
+            value = usual.get(name)
+            if value is None and "." in name:
+                value = self.facts.default(name)
+            if isinstance(values, Range):
+                if is_number(value) and values.low <= value <= values.high:
+                    found[name] = value
+            elif value in values and _plain(values):
+                found[name] = value
+        return found
+
+    def suggest(self, trial: Suggestions, names: Collection[str] | None = None) -> dict[str, Any]:
+        """Values of the parameters for a trial; of all, or those with these names."""
+        chosen = self.parameters if names is None else names
+        return {name: _suggested(trial, name, self.parameters[name]) for name in chosen}
 
     def settings(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Settings by name for the values of a trial."""
@@ -228,7 +247,10 @@ def _suggested(trial: Suggestions, name: str, values: Values) -> Any:
             return trial.suggest_int(name, low, high, log=values.log)
         return float(f"{trial.suggest_float(name, low, high, log=values.log):.3g}")
     # Optuna keeps plain values only, so choices such as kernel sizes go by their number
-    plain = all(one is None or isinstance(one, (bool, int, float, str)) for one in values)
-    if plain:
+    if _plain(values):
         return trial.suggest_categorical(name, values)
     return values[int(trial.suggest_categorical(name, list(range(len(values)))))]
+
+
+def _plain(values: tuple[Any, ...]) -> bool:
+    return all(one is None or isinstance(one, (bool, int, float, str)) for one in values)

@@ -16,7 +16,7 @@ import json
 import logging
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,7 @@ from uuid import uuid4
 import numpy as np
 
 from convtimenet.errors import CheckpointError, MissingExtraError
+from convtimenet.estimators.tuning.space import Space
 from convtimenet.files import json_text, locked, plain
 
 __all__ = ["Study", "Trial"]
@@ -36,6 +37,8 @@ _NAME = "convtimenet"
 _PATIENCE = 60.0  # seconds to wait for a lock, which is held for fractions of one
 _COMPARED = 5
 """Trials that run to the end before others are compared with them."""
+_RANDOM = 6
+"""Trials, with the default, before the results guide the suggestions."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,10 @@ class Study:
     path
         The file; None keeps them in memory.
     about
-        What is searched, as plain values; that of a study in the file must be the same.
+        Data and settings, as plain values; those of a study in the file must be the same, and so
+        must the space.
+    space
+        What is searched.
     seed
         Seed of the suggestions.
 
@@ -75,13 +81,20 @@ class Study:
         If optuna is not installed.
     """
 
-    def __init__(self, path: str | os.PathLike[str] | None, about: Mapping[str, Any], seed: int):
+    def __init__(
+        self,
+        path: str | os.PathLike[str] | None,
+        about: Mapping[str, Any],
+        space: Space,
+        seed: int,
+    ):
         try:
             import optuna
         except ImportError as error:
             raise MissingExtraError("optuna", "tune", "a search") from error
         self._optuna, self.seed, self.worker = optuna, seed, uuid4().hex
-        about = json.loads(json_text(about))
+        self.space = space
+        about = json.loads(json_text({**about, "space": space.to_dict()}))
         self.path = None if path is None else Path(path)
         self._held = ExitStack()
         self._held.callback(optuna.logging.set_verbosity, optuna.logging.get_verbosity())
@@ -95,7 +108,7 @@ class Study:
     def _open(self, about: Mapping[str, Any]) -> None:
         """Open the study in the file, or create it."""
         optuna = self._optuna
-        pruner = optuna.pruners.MedianPruner(_COMPARED, n_warmup_steps=2)
+        pruner = optuna.pruners.MedianPruner(_COMPARED)
         with self._alone():
             storage = None
             if self.path is not None:
@@ -105,7 +118,7 @@ class Study:
             )
             found = self._study.user_attrs.get("about")
             if found is None:
-                self._study.enqueue_trial({}, user_attrs={"default": True})
+                self._study.enqueue_trial(self.space.default, user_attrs={"default": True})
                 self._study.set_user_attr("about", about)
             elif found != about:
                 other = [name for name in about if about[name] != found.get(name)]
@@ -124,21 +137,8 @@ class Study:
 
     # --- claims ----------------------------------------------------------------------------------
 
-    def claim(
-        self,
-        trials: int,
-        suggest: Callable[[Any], dict[str, Any]],
-        settings: Callable[[Mapping[str, Any]], dict[str, Any]],
-    ) -> Trial | None:
-        """The next trial, if fewer than `trials` are done or being done.
-
-        Parameters
-        ----------
-        suggest
-            Returns values of all parameters, given a trial of Optuna's.
-        settings
-            Returns the settings for these values.
-        """
+    def claim(self, trials: int) -> Trial | None:
+        """The next trial, if fewer than `trials` are done or being done."""
         states = self._optuna.trial.TrialState
         with self._alone():
             running = 0
@@ -153,12 +153,14 @@ class Study:
             # a function of seed and number, so that processes with the same seed differ
             number = len(self._study.get_trials(deepcopy=False))
             seed = int(np.random.SeedSequence([self.seed, number]).generate_state(1)[0])
-            self._study.sampler = self._optuna.samplers.TPESampler(seed=seed)
+            tpe = self._optuna.samplers.TPESampler(seed=seed, n_startup_trials=_RANDOM)
+            self._study.sampler = tpe
             own = self._study.ask()
             own.set_user_attr("worker", self.worker)
             default = bool(own.user_attrs.get("default"))
-            values = {} if default else suggest(own)
-            found = settings(values)
+            # the default's values are noted for the sampler, but not set
+            values = self.space.suggest(own, self.space.default if default else None)
+            found = {} if default else self.space.settings(values)
             own.set_user_attr("settings", plain(found))
         return Trial(own.number, found, default, own)
 
