@@ -34,6 +34,7 @@ UNCHECKED = {
     "bench",
     "callbacks",
     "cli",
+    "cli_tune",
     "evaluation",
     "evidence_networks",
     "explain",

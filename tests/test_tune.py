@@ -37,7 +37,7 @@ from convtimenet.estimators import base
 from convtimenet.estimators.tuning import search, study
 from convtimenet.estimators.tuning.problem import problem_of
 from convtimenet.estimators.tuning.search import Search
-from convtimenet.estimators.tuning.space import Range, Space, derived
+from convtimenet.estimators.tuning.space import Facts, Range, Space, derived
 
 TINY = {"d_model": 8, "d_ff": 16, "kernel_sizes": (3,)}
 WAVES = np.sin(np.arange(160)[:, None] / np.array([3.0, 5.0]))
@@ -59,8 +59,12 @@ def labelled(kind: Any, **settings: Any) -> Any:
     return kind(**{"n_epochs": 1, "model": model, "device": "cpu", "verbose": 0, **settings})
 
 
-def facts(estimator: Any, *data: Any, **fit: Any):
-    return problem_of(estimator, *data, *[None] * (2 - len(data)), fit).facts
+def facts(estimator: Any, table: Any, labels: Any = None) -> Facts:
+    return problem_of(estimator, table, labels, {}).facts
+
+
+def copy_of(model: Any) -> Any:
+    return clone(model)
 
 
 class TestSpace:
@@ -189,13 +193,13 @@ class TestResult:
         best = found.trials[scores.index(found.score)]
         assert found.best == {"training.lr": best["training.lr"]}
         assert found.trials[0]["training.lr"] is None
-        again: Any = clone(model)
+        again = copy_of(model)
         again.set_params(**found.settings)
-        once: Any = clone(again).fit(WAVES, refit=False)
+        once = copy_of(again).fit(WAVES, refit=False)
         assert once.scores_["ConvTimeNet"]["mase"] == found.score
         assert (again.fit(WAVES).predict() == found.model.predict()).all()
         assert found.model.history_.refitted
-        default: Any = clone(model).fit(WAVES, refit=False)
+        default = copy_of(model).fit(WAVES, refit=False)
         assert default.scores_["ConvTimeNet"]["mase"] == found.default
         shown = repr(found)
         assert f"mase on the validation split: {found.score:.4g}; default settings" in shown
@@ -209,7 +213,7 @@ class TestResult:
         model = labelled(kind)
         found = tune(model, X, CLASSES, trials=2, space={"model.pooling": ["max"]})
         assert found.metric == metric
-        once = clone(model).set_params(training={"refit": False})
+        once = copy_of(model).set_params(training={"refit": False})
         assert once.fit(X, CLASSES).scores_[metric] == found.default
         assert found.trials[1]["model.pooling"] == "max"
         assert found.score == min(row["score"] for row in found.trials)
