@@ -260,6 +260,17 @@ class TestResult:
         assert other.endswith(",3-5,")
 
 
+@pytest.mark.parametrize("state", [None, np.random.RandomState(3)])
+def test_without_a_number_as_seed_trials_share_the_searchs(state, tmp_path):
+    model = labelled(ConvTimeNetClassifier, random_state=state)
+    given: Any = {"space": {"model.pooling": ["max"]}, "seed": 5, "storage": tmp_path / "s.log"}
+    first = tune(model, X, CLASSES, trials=1, **given)
+    fixed = labelled(ConvTimeNetClassifier, random_state=5, training={"refit": False})
+    assert first.default == fixed.fit(X, CLASSES).scores_["loss"]
+    again = tune(model, X, CLASSES, trials=2, **given)
+    assert again.trials[0]["seconds"] == first.trials[0]["seconds"]  # it is not repeated
+
+
 class Raising:
     """Raises an exception in the second and the third training."""
 

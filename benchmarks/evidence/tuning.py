@@ -6,8 +6,8 @@
 Each search has 20 trials on the official training and validation splits (of a classification set
 the validation split drawn from its training cases). The default and the best settings are then
 trained once each and scored on the test split, which no trial has seen. Trials of the
-classification set take 800 steps instead of 2,000, and both settings are trained with 800 and with
-2,000 steps. Writes benchmarks/results/tuning-<date>.json after every set.
+classification set take 400 steps instead of 2,000, and so do both trainings after them. Each set is
+written to benchmarks/results/tuning-<date>.json, beside those that are there.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from convtimenet.runs.labelled import fit_labelled
 from convtimenet.runs.result import versions
 
 RESULTS = Path(__file__).resolve().parents[2] / "benchmarks" / "results"
-SHORT = {"epoch_steps": 20}  # 800 steps
+SHORT = {"epoch_steps": 10}  # 400 steps
 
 
 def forecasting(name: str, h: int, trials: int, seed: int) -> dict[str, Any]:
@@ -53,20 +53,14 @@ def classification(name: str, trials: int, seed: int) -> dict[str, Any]:
     train, test = datasets.load_classification(name)
 
     def model(**settings: Any) -> ConvTimeNetClassifier:
-        return ConvTimeNetClassifier(device="cpu", random_state=seed, verbose=0, **settings)
+        given = {**settings, "training": SHORT | settings.get("training", {})}
+        return ConvTimeNetClassifier(device="cpu", random_state=seed, verbose=0, **given)
 
-    def scores(settings: dict[str, Any], short: bool) -> dict[str, float]:
-        training = {k: v for k, v in settings.get("training", {}).items() if k not in SHORT}
-        given = {**settings, "training": training | (SHORT if short else {})}
-        return fit_labelled(model(**given), train, test, dataset=name).result.scores
+    def scores(settings: dict[str, Any]) -> dict[str, float]:
+        return fit_labelled(model(**settings), train, test, dataset=name).result.scores
 
-    found = searched(model(training=SHORT), (train,), {}, trials, seed)
-    tested = {
-        f"{which}, {steps} steps": scores(settings, steps == 800)
-        for steps in (800, 2000)
-        for which, settings in (("default", {}), ("tuned", found["settings"]))
-    }
-    return found | {"test": tested}
+    found = searched(model(), (train,), {}, trials, seed)
+    return found | {"test": {"default": scores({}), "tuned": scores(found["settings"])}}
 
 
 def searched(model: Any, data: Any, fit: Any, trials: int, seed: int) -> dict[str, Any]:
@@ -91,12 +85,9 @@ def table_of(results: dict[str, Any]) -> str:
         valid = one["validation"]
         cells = f"{valid['default']:.4f} | {valid['tuned']:.4f}"
         lines.append(f"| {name} | validation, {one['metric']} | {cells} |")
-        tested = one["test"]
-        for kind in dict.fromkeys(key.partition(",")[2] for key in tested):
-            default, tuned = tested["default" + kind], tested["tuned" + kind]
-            for score in default:
-                cells = f"{default[score]:.4f} | {tuned[score]:.4f}"
-                lines.append(f"| {name} | test, {score}{kind} | {cells} |")
+        default, tuned = one["test"]["default"], one["test"]["tuned"]
+        for score in default:
+            lines.append(f"| {name} | test, {score} | {default[score]:.4f} | {tuned[score]:.4f} |")
     return "\n".join(lines)
 
 
@@ -111,8 +102,10 @@ def main() -> None:
         newest = max(RESULTS.glob("tuning-*.json"))
         print(table_of(json.loads(newest.read_text(encoding="utf-8"))))
         return
+    path = RESULTS / f"tuning-{date.today()}.json"
     results: dict[str, Any] = {"seed": given.seed, "versions": versions(), "sets": {}}
-    results["commit"] = commit_of_package()
+    if path.exists():
+        results = json.loads(path.read_text(encoding="utf-8"))
     for name in given.sets:
         begin = time.process_time()
         base, _, h = name.partition("-")
@@ -120,9 +113,10 @@ def main() -> None:
             found = forecasting(base, int(h), given.trials, given.seed)
         else:
             found = classification(base, given.trials, given.seed)
+        found["commit"] = commit_of_package()
         found["cpu_seconds"] = round(time.process_time() - begin, 1)
         results["sets"][name] = found
-        with whole_file(RESULTS / f"tuning-{date.today()}.json") as file:
+        with whole_file(path) as file:
             file.write(json_text(results, indent=1))
         print(name, found["validation"], found["test"], found["cpu_seconds"], flush=True)
 

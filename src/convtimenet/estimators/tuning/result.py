@@ -24,7 +24,7 @@ class TuneResult:
     score: float
     """Validation score of the best trial. As the best of many, it is optimistic."""
     default: float
-    """Validation score of the estimator's own settings."""
+    """Validation score of the estimator's own settings; NaN if it was not finite."""
     best: Mapping[str, Any]
     """Settings of the best trial by name, such as "model.d_model"; empty if the default is best."""
     settings: Mapping[str, Any]
@@ -102,7 +102,7 @@ def result_of(settings: Mapping[str, Any], finished: Sequence[Any], best: Any) -
     return TuneResult(
         metric=best.user_attrs["metric"],
         score=best.value,
-        default=default.value,
+        default=float("nan") if default.value is None else default.value,
         best=best.user_attrs["settings"],
         settings=settings,
         trials=tuple(rows),

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from numbers import Integral
 from os import PathLike
 from typing import Any, NoReturn
 
@@ -68,7 +69,8 @@ def tune(
         A file for the trials. The same call continues a search that was stopped or killed, and
         several processes may share one. None keeps them in memory.
     seed
-        Seed of the suggestions.
+        Seed of the suggestions, and `random_state` of every training if the estimator's is not a
+        number.
     space
         Parameters to search instead of those derived from the data
         (`convtimenet.estimators.tuning.space`): by name a list of choices or a range (low, high),
@@ -108,7 +110,7 @@ def tune(
     with Search(estimator, X, y, storage=storage, seed=seed, space=space, fit=fit) as search:
         search.run(trials, time_limit)
         found = search.result()
-    return found.with_model(_with(estimator, found.settings).fit(X, y, **fit))
+    return found.with_model(_with(search.estimator, found.settings).fit(X, y, **fit))
 
 
 class Search:
@@ -126,6 +128,8 @@ class Search:
         fit: Mapping[str, Any] | None = None,
     ):
         _check_quality(estimator)
+        if not isinstance(estimator.random_state, Integral):  # the same split in every trial
+            estimator = _with(estimator, {"random_state": seed})
         self.estimator, self.problem = estimator, problem_of(estimator, X, y, dict(fit or {}))
         facts, fixed = self.problem.facts, fixed_settings(estimator)
         found = derived(facts, fixed) if space is None else given(space, facts, fixed)
