@@ -525,9 +525,10 @@ class TestEvaluate:
         assert "170 windows" in shown
 
     def test_a_classification_set_by_its_alias(self):
-        assert main(["evaluate", "standwalkjump", "--preset=auto", "--json=r.json", *QUICK]) == 0
+        assert main(["evaluate", "standwalkjump", "--quality=fast", "--json=r.json"]) == 0
         result = json.loads(Path("r.json").read_text())
         assert (result["dataset"], result["n_test"]) == ("StandWalkJump", 15)
+        assert result["preset"] == "fast"
 
 
 @needs_data

@@ -120,6 +120,17 @@ class TestClassificationSets:
         assert not paper.history["refitted"]
         assert comparison(paper)[0]["Scored on"].endswith("paper protocol")
 
+    def test_a_quality_takes_the_settings_derived_from_the_data(self):
+        run = evaluate_dataset("StandWalkJump", quality="fast")
+        assert isinstance(run, LabelledRun)
+        assert run.result.preset == "fast"
+        assert run.result.model["kernel_sizes"] == []
+        assert run.result.scores["accuracy"] == run.model.score(run.cases, run.cases.labels)
+
+    def test_a_quality_and_the_preset_of_the_paper_are_refused(self):
+        with pytest.raises(ConfigError, match=r"quality='fast'.* so preset would have no effect"):
+            evaluate_dataset("JapaneseVowels", preset="paper", quality="fast")
+
     def test_a_horizon_is_refused(self):
         with pytest.raises(ConfigError, match="ERing is a classification set and has no horizon"):
             evaluate_dataset("ERing", h=24)

@@ -238,6 +238,7 @@ def run_evaluate(flags: Any) -> None:
         flags.dataset,
         h=flags.h,
         preset=flags.preset,
+        quality=flags.quality,
         protocol=flags.protocol,
         settings=estimator_settings(flags),
         resume=flags.resume,

@@ -249,9 +249,15 @@ def evaluate_flags(parser: ArgumentParser) -> None:
     )
     add(
         "--preset",
-        type=Literal["paper", "auto"],
-        default="paper",
-        help="the paper's hyper-parameters, or those derived from the data",
+        type=Literal["paper", "auto"] | None,
+        help="the paper's hyper-parameters, or those derived from the data; by default the "
+        "paper's, with --quality the others",
+    )
+    add(
+        "--quality",
+        type=Literal["fast", "auto", "best"] | None,
+        help="fast: solved in closed form, in seconds; auto: a network beside it, in minutes; "
+        "best: up to six such networks",
     )
     add(
         "--protocol",

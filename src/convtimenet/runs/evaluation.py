@@ -24,7 +24,8 @@ def evaluate_dataset(
     name: str,
     *,
     h: int | None = None,
-    preset: str = "paper",
+    preset: str | None = None,
+    quality: str | None = None,
     protocol: Protocol = "honest",
     settings: Mapping[str, Any] | None = None,
     resume: str | Path | None = None,
@@ -39,7 +40,10 @@ def evaluate_dataset(
     h
         Horizon for forecasting sets; by default the shortest in the paper.
     preset
-        "paper" for the paper's hyper-parameters, "auto" for settings derived from the data.
+        "paper" for the paper's hyper-parameters, "auto" for settings derived from the data. By
+        default the paper's, or with `quality` those derived from the data.
+    quality
+        "fast", "auto" or "best", as for the estimators.
     protocol
         "honest" or "paper", see `TrainConfig.protocol`.
     settings
@@ -55,14 +59,19 @@ def evaluate_dataset(
     DatasetError
         If the data set is unknown, or not in the data home and cannot be fetched.
     ConfigError
-        If a setting is out of range, or the paper has no preset for the data set.
+        If a setting is out of range, the paper has no preset for the data set, or has no such
+        quality.
     """
+    if preset is None:
+        preset = "paper" if quality is None else "auto"
     if preset not in ("paper", "auto"):
         raise ConfigError(f"preset must be 'paper' or 'auto', found {preset!r}")
     info = datasets.info(name)
     given = dict(settings or {})
     given["training"] = {**(given.get("training") or {}), "protocol": protocol}
     given["preset"] = info.name if preset == "paper" else preset
+    if quality is not None:
+        given["quality"] = quality
     if info.task == "forecasting":
         return _forecasting(info.name, h, protocol, given, resume, level)
     if h is not None:
