@@ -32,7 +32,9 @@ UNCHECKED = {
     "artefact",
     "backtest",
     "bench",
+    "callbacks",
     "cli",
+    "cli_tune",
     "evaluation",
     "evidence_networks",
     "explain",
@@ -50,6 +52,7 @@ UNCHECKED = {
     "report",
     "resume",
     "sklearn",
+    "tune",
 }
 
 

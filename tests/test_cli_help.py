@@ -14,7 +14,8 @@ import pytest
 from convtimenet.cli.main import main
 from convtimenet.cli.parser import names
 
-COMMANDS = ["forecast", "classify", "regress", "evaluate", "export", "datasets", "completion"]
+COMMANDS = ["forecast", "classify", "regress", "tune", "evaluate", "export", "datasets"]
+COMMANDS += ["completion"]
 
 
 @pytest.fixture(autouse=True)
@@ -81,6 +82,7 @@ class TestHelp:
 
 SEE = r" \(see: convtimenet forecast --help\)$"
 SALES = ["forecast", "sales.csv"]
+TUNE = ["tune", "forecast", "sales.csv"]
 
 
 @pytest.mark.parametrize(
@@ -136,6 +138,22 @@ SALES = ["forecast", "sales.csv"]
         ([*SALES, "--load=no"], "there is no model folder at no"),
         (["export", "no", "--to=x"], "there is no model folder at no"),
         (["evaluate", "ETTh9"], "found 'ETTh9'; did you mean one of: "),
+        (["tune", "forcast", "sales.csv"], "'regress', found forcast; did you mean forecast?"),
+        (["tune", "forecast"], "tune needs data (table or labelled cases"),
+        ([*TUNE, "--n_trials=3"], "tune has no flag --n_trials; did you mean --trials?"),
+        ([*TUNE, "--space", "a=1"], "tune has no flag --space; did you mean --search?"),
+        ([*TUNE, "--trials=0"], "--trials must be at least 1, found 0"),
+        ([*TUNE, "--label_col=a"], "tune forecast has no use for --label_col; leave it out"),
+        ([*TUNE, "more.csv"], "more.csv: there is no such file"),
+        ([*TUNE, "sales.csv"], "tune forecast has no use for a second file, sales.csv"),
+        (["tune", "classify", "sales.csv", "--h=3"], "tune classify has no use for --h"),
+        ([*TUNE, "--search", "training.lr"], "--search: expected NAME=VALUES, as training.lr="),
+        (
+            [*TUNE, "--search", "training.lr=a..b"],
+            "numbers as LOW..HIGH, found 'a..b' for",
+        ),
+        ([*TUNE, "--out=sales.csv"], "--out must be a folder, sales.csv is a file"),
+        ([*TUNE, "--study=no/s.log"], "--study: the folder no does not exist"),
     ],
 )
 def test_a_mistake_is_answered_with_what_was_meant(arguments, said, capsys):

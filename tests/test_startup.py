@@ -13,6 +13,7 @@ with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
     main(["export", "--help"])
 """
 HEAVY = {"torch", "sklearn", "scipy", "pandas", "polars", "pyarrow", "narwhals", "matplotlib"}
+HEAVY |= {"optuna", "sqlalchemy"}
 GRAPHS = {"onnx", "onnxruntime", "onnxscript"}
 
 
@@ -24,7 +25,7 @@ GRAPHS = {"onnx", "onnxruntime", "onnxscript"}
         (HELP, HEAVY | GRAPHS | {"numpy", "safetensors"}),
         (
             "import torch, convtimenet.estimators.forecasting.forecaster",
-            GRAPHS | {"jsonargparse", "matplotlib"},
+            GRAPHS | {"jsonargparse", "matplotlib", "optuna"},
         ),
     ],
     ids=["package", "runtime", "help", "forecaster"],

@@ -20,6 +20,7 @@ _HOME = {
     "fuse": "network.inference",
     "from_original": "network.original",
     "plot": "report",
+    "tune": "estimators.tuning.search",
     "warm_up": "network.kernels.library",
 }
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "from_original",
     "fuse",
     "plot",
+    "tune",
     "warm_up",
 ]
 
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
         ConvTimeNetForecaster as ConvTimeNetForecaster,
     )
     from convtimenet.estimators.regressor import ConvTimeNetRegressor as ConvTimeNetRegressor
+    from convtimenet.estimators.tuning.search import tune as tune
     from convtimenet.network.inference import fuse as fuse
     from convtimenet.network.kernels.library import warm_up as warm_up
     from convtimenet.network.model import ConvTimeNet as ConvTimeNet

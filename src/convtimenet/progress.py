@@ -67,12 +67,14 @@ class Task:
 
     @property
     def name(self) -> str:
-        """Label of the task, after those of its outer tasks."""
-        if self.outer is None:
-            return self.own
+        """Label of the task, after those of its outer tasks; one without a label is left out."""
         outer = self.outer
+        while outer is not None and not outer.label:
+            outer = outer.outer
+        if outer is None:
+            return self.own
         place = f" {int(outer.done) + 1}/{outer.total}" if outer.total else ""
-        return f"{outer.name}{place}, {self.own}"
+        return f"{outer.name}{place}, {self.own}" if self.own else f"{outer.name}{place}"
 
     @property
     def own(self) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from convtimenet.callbacks import Callback
 from convtimenet.estimators.classifier import ConvTimeNetClassifier
 from convtimenet.estimators.labelled import LabelledEstimator
 from convtimenet.estimators.regressor import ConvTimeNetRegressor
@@ -42,6 +43,7 @@ class _CasesWrapper:
         device: str = "auto",
         random_state: int | np.random.RandomState | None = 2023,
         verbose: int = 0,
+        callbacks: Sequence[Callback] | None = None,
     ):
         self.quality = quality
         self.preset = preset
@@ -55,6 +57,7 @@ class _CasesWrapper:
         self.device = device
         self.random_state = random_state
         self.verbose = verbose
+        self.callbacks = callbacks
         super().__init__()
 
     def _fit(self, X: Any, y: np.ndarray) -> Self:
@@ -92,6 +95,7 @@ class ClassifierWrapper(_CasesWrapper):
         device: str = "auto",
         random_state: int | np.random.RandomState | None = 2023,
         verbose: int = 0,
+        callbacks: Sequence[Callback] | None = None,
     ):
         self.class_weight = class_weight
         super().__init__(
@@ -107,6 +111,7 @@ class ClassifierWrapper(_CasesWrapper):
             device=device,
             random_state=random_state,
             verbose=verbose,
+            callbacks=callbacks,
         )
 
     def _predict_proba(self, X: Any) -> np.ndarray:

@@ -7,12 +7,13 @@ model.predict_interval(coverage=[0.8, 0.95])
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from convtimenet.callbacks import Callback
 from convtimenet.errors import DataError, MissingExtraError
 from convtimenet.estimators.forecasting.forecaster import ConvTimeNetForecaster as Core
 
@@ -76,7 +77,7 @@ class ConvTimeNetForecaster(BaseForecaster):
     Parameters
     ----------
     input_size, quality, preset, scale, model, training, n_epochs, batch_size, lr, time_limit, \
-precision, device, random_state, verbose
+precision, device, random_state, verbose, callbacks
         As in `convtimenet.ConvTimeNetForecaster`.
 
     Examples
@@ -123,6 +124,7 @@ precision, device, random_state, verbose
         device: str = "auto",
         random_state: int = 2023,
         verbose: int = 0,
+        callbacks: Sequence[Callback] | None = None,
     ):
         self.input_size = input_size
         self.quality = quality
@@ -138,6 +140,7 @@ precision, device, random_state, verbose
         self.device = device
         self.random_state = random_state
         self.verbose = verbose
+        self.callbacks = callbacks
         super().__init__()
 
     def _fit(self, y: pd.DataFrame, X: Any, fh: ForecastingHorizon) -> Self:

@@ -25,43 +25,19 @@ from convtimenet.cli.outputs import (
     write_others,
     wrote,
 )
-from convtimenet.config import TrainConfig
+from convtimenet.cli.settings import (
+    check_training,
+    columns_of,
+    covariates_of,
+    estimator_settings,
+    given,
+    new_forecaster,
+    set_horizon,
+    verbose_of,
+)
 from convtimenet.data.files import check_path
 from convtimenet.errors import ConfigError, DataError
 from convtimenet.progress import reading, showing
-
-
-def _given(flags: Any, group: str) -> dict[str, Any]:
-    """The given settings of a group; a --config file may hold anything under its name."""
-    from jsonargparse import Namespace
-
-    settings = flags.get(group, Namespace())
-    if not isinstance(settings, Namespace):
-        raise ConfigError(
-            f"--config: {group} must be a mapping from setting to value, found {settings!r}; write "
-            f"it as {{{group}: {{name: value}}}}"
-        )
-    return vars(settings)
-
-
-def _estimator_settings(flags: Any) -> dict[str, Any]:
-    chosen = {group: dict(_given(flags, group)) for group in ("model", "training")}
-    return {
-        **chosen,
-        "precision": chosen["training"].pop("precision", "fp32"),
-        "device": flags.device,
-        "random_state": flags.seed,
-        "verbose": _verbose(flags),
-    }
-
-
-def _verbose(flags: Any) -> int:
-    return 0 if flags.quiet else 1
-
-
-def _check_training(flags: Any) -> None:
-    """Check the training settings before any work starts."""
-    TrainConfig.from_dict({**_given(flags, "training"), "seed": flags.seed})
 
 
 def run_forecast(flags: Any) -> None:
@@ -75,15 +51,14 @@ def run_forecast(flags: Any) -> None:
     for path in (flags.data, flags.future):
         if path is not None:
             check_path(path)
-    _check_training(flags)
-    covariates = {
-        "hist_exog": flags.hist_exog,
-        "futr_exog": flags.futr_exog,
-        "stat_exog": flags.stat_exog,
-        "calendar": _calendar(flags.calendar),
-    }
+    check_training(flags)
     if flags.load is not None:
-        unset = {**dict.fromkeys(covariates), "h": None, "input_size": None, "preset": "auto"}
+        unset = {
+            **dict.fromkeys(covariates_of(flags)),
+            "h": None,
+            "input_size": None,
+            "preset": "auto",
+        }
         unset["quality"] = "auto"
         _refuse_training_flags(flags, **unset, test_fraction=0.2, no_refit=False)
         check_model(flags.load)
@@ -91,46 +66,23 @@ def run_forecast(flags: Any) -> None:
 
     from convtimenet.data.tables import table_times, write_csv
     from convtimenet.estimators.forecasting.forecaster import ConvTimeNetForecaster
-    from convtimenet.runs.forecasting import (
-        check_future,
-        default_horizon,
-        forecast_table,
-        horizon_reason,
-    )
+    from convtimenet.runs.forecasting import check_future, forecast_table
 
-    columns = {
-        "time_col": flags.time_col,
-        "target_cols": flags.target_cols,
-        "freq": flags.freq,
-        "id_col": flags.id_col,
-        "fill": flags.fill,
-        "time_format": flags.time_format,
-        "dayfirst": flags.dayfirst,
-        "decimal": flags.decimal,
-    }
     if flags.load is not None:
         model = ConvTimeNetForecaster.load(flags.load, device=flags.device)
-        given = {name: value for name, value in columns.items() if value is not None}
-        model.set_params(**given, verbose=_verbose(flags))
+        known = {name: value for name, value in columns_of(flags).items() if value is not None}
+        model.set_params(**known, verbose=verbose_of(flags))
     else:
-        model = ConvTimeNetForecaster(
-            1 if flags.h is None else flags.h,
-            flags.input_size,
-            quality=flags.quality,
-            preset=flags.preset,
-            refit=False if flags.no_refit else None,
-            **columns,
-            **covariates,
-            **_estimator_settings(flags),
+        model = new_forecaster(
+            flags, quality=flags.quality, refit=False if flags.no_refit else None
         )
     table = model.read(flags.data) if flags.load is None else model.adapt(flags.data)
     console = make_console()
     note_replaced(console, replaced)
     for notice in table.notices:
         note(console, notice)
-    if flags.load is None and flags.h is None:
-        model.set_params(h=default_horizon(table))
-        note(console, f"--h is not given: {model.h} steps ({horizon_reason(table, model.h)})")
+    if flags.load is None:
+        set_horizon(console, flags, model, table)
     check_future(model, table, flags.future)
     run = None
     if flags.load is None:
@@ -167,13 +119,6 @@ def run_forecast(flags: Any) -> None:
     took(console, begin)
 
 
-def _calendar(given: list[str] | bool | None) -> list[str] | bool:
-    """The parameter `calendar` for the flag: names, or True to let the step decide."""
-    if isinstance(given, list) and given in (["auto"], ["true"]):
-        return True
-    return False if given in (None, ["false"]) else given
-
-
 def run_classify(flags: Any) -> None:
     """Train a classifier on labelled cases, or load one, and predict other cases."""
     _predict_cases(flags, "classes")
@@ -190,7 +135,7 @@ def _predict_cases(flags: Any, what: Literal["classes", "numbers"]) -> None:
     out = default_out(flags, flags.test or flags.data, what)
     replaced = check_outputs(flags, flags.data, flags.test, out=out)
     check_inputs(flags.data, flags.test)
-    _check_training(flags)
+    check_training(flags)
     if flags.load is not None:
         if flags.test is not None:
             raise ConfigError(
@@ -216,25 +161,25 @@ def _predict_cases(flags: Any, what: Literal["classes", "numbers"]) -> None:
     run = None
     classify = what == "classes"
     estimator = ConvTimeNetClassifier if classify else ConvTimeNetRegressor
-    with showing(reading(flags.data), _verbose(flags), busy=True):
+    with showing(reading(flags.data), verbose_of(flags), busy=True):
         train = cases = read_cases(flags.data, flags.label_col)
     check_task(train, estimator.task)
     if flags.load is not None:
         model = estimator.load(flags.load, device=flags.device)
-        model.set_params(verbose=_verbose(flags))
+        model.set_params(verbose=verbose_of(flags))
         if cases.labels is not None:
             labels = model.truth(cases.labels)  # raises if they cannot be scored
             if isinstance(model, ConvTimeNetClassifier):
                 for notice in unknown_classes(replace(cases, labels=labels), model.classes_):
                     note(console, notice)
     else:
-        model = estimator(quality=flags.quality, preset=flags.preset, **_estimator_settings(flags))
+        model = estimator(quality=flags.quality, preset=flags.preset, **estimator_settings(flags))
         if flags.test is None:
             if classify and train.labels is not None:  # the split below is stratified by class
                 model.check_labels(train.labels)
             train, cases = hold_out(train, flags.test_fraction, flags.seed, classes=classify)
         else:
-            with showing(reading(flags.test), _verbose(flags), busy=True):
+            with showing(reading(flags.test), verbose_of(flags), busy=True):
                 cases = read_cases(flags.test, flags.label_col)
             check_alike(train, cases)
         if cases.labels is None:
@@ -268,12 +213,12 @@ def _predict_cases(flags: Any, what: Literal["classes", "numbers"]) -> None:
 
 def _refuse_training_flags(flags: Any, **defaults: Any) -> None:
     """With --load, refuse flags about training, which would have no effect."""
-    given = [name for name, default in defaults.items() if flags[name] != default]
+    useless = [name for name, default in defaults.items() if flags[name] != default]
     for group in ("model", "training"):
-        given += [f"{group}.{name}" for name in _given(flags, group)]
-    if given:
+        useless += [f"{group}.{name}" for name in given(flags, group)]
+    if useless:
         raise ConfigError(
-            f"--load does not train; leave out --{', --'.join(given)}, or train without --load"
+            f"--load does not train; leave out --{', --'.join(useless)}, or train without --load"
         )
 
 
@@ -284,7 +229,7 @@ def run_evaluate(flags: Any) -> None:
 
     datasets.info(flags.dataset)
     replaced = check_outputs(flags)
-    _check_training(flags)
+    check_training(flags)
     console = make_console()
     note_replaced(console, replaced)
     from convtimenet.runs.evaluation import evaluate_dataset
@@ -295,7 +240,7 @@ def run_evaluate(flags: Any) -> None:
         preset=flags.preset,
         quality=flags.quality,
         protocol=flags.protocol,
-        settings=_estimator_settings(flags),
+        settings=estimator_settings(flags),
         resume=flags.resume,
         level=flags.level,
     )

@@ -12,8 +12,6 @@ if TYPE_CHECKING:
 
 def forecast_flags(parser: ArgumentParser) -> None:
     """Flags of `convtimenet forecast`."""
-    from convtimenet.cli.parser import names
-
     add = parser.add_argument
     add(
         "data",
@@ -21,6 +19,47 @@ def forecast_flags(parser: ArgumentParser) -> None:
         help="table (CSV, Excel, Parquet, Arrow, JSON lines, .tsf): a time column, then one column "
         "per channel",
     )
+    _table_flags(parser)
+    add(
+        "--level",
+        type=float,
+        nargs="+",
+        metavar="PERCENT",
+        help="levels of intervals in per cent, as --level 80 95: their bounds are written, their "
+        "coverage is scored",
+    )
+    add(
+        "--future",
+        type=str | None,
+        metavar="FILE",
+        help="table with the --futr_exog columns for the steps after the end of the data",
+    )
+    add("--test_fraction", type=float, default=0.2, help="fraction of the rows in the test split")
+    add(
+        "--no_refit",
+        action="store_true",
+        help="forecast with the scored model, without a second training on all rows",
+    )
+    _quality_flag(
+        parser,
+        "a linear map of the context solved in closed form, without covariates",
+        "with enough rows also a network, trained",
+    )
+    _preset_flag(parser)
+    add(
+        "--load",
+        type=str | None,
+        metavar="FOLDER",
+        help="forecast with this saved model instead of training one",
+    )
+    _shared_flags(parser, "forecast as CSV; by default <data>-forecast.csv here")
+
+
+def _table_flags(parser: ArgumentParser) -> None:
+    """Horizon, context and columns of a table."""
+    from convtimenet.cli.parser import names
+
+    add = parser.add_argument
     add(
         "--h",
         type=int,
@@ -76,14 +115,6 @@ def forecast_flags(parser: ArgumentParser) -> None:
         "sale; by default they are masked",
     )
     add(
-        "--level",
-        type=float,
-        nargs="+",
-        metavar="PERCENT",
-        help="levels of intervals in per cent, as --level 80 95: their bounds are written, their "
-        "coverage is scored",
-    )
-    add(
         "--hist_exog",
         type=names,
         help="covariates known up to the present, as a,b",
@@ -105,31 +136,61 @@ def forecast_flags(parser: ArgumentParser) -> None:
         help="calendar features of the time stamps: 'auto' for those that suit the step, or names, "
         "as hour,dayofweek (minute, hour, dayofweek, dayofmonth, month, dayofyear)",
     )
+
+
+def tune_flags(parser: ArgumentParser) -> None:
+    """Flags of `convtimenet tune`."""
+    add = parser.add_argument
     add(
-        "--future",
+        "task",
+        type=Literal["forecast", "classify", "regress"],
+        help="the command to search settings for",
+    )
+    add("data", type=str, help="table or labelled cases to train on, as for that command")
+    add("test", type=str | None, nargs="?", help="labelled cases to score the result on")
+    add("--trials", type=int, default=20, help="trials, with those that the study holds already")
+    add(
+        "--time_limit",
+        type=float | None,
+        metavar="SECONDS",
+        help="seconds after which no trial starts; the first one and the final training always end",
+    )
+    add(
+        "--search",
+        type=str,
+        nargs="+",
+        metavar="NAME=VALUES",
+        help="parameters to search instead of those derived from the data, as "
+        "training.lr=1e-4..1e-2 model.d_model=32,64 model.kernel_sizes=[3,5],[7,9]",
+    )
+    add(
+        "--study",
         type=str | None,
         metavar="FILE",
-        help="table with the --futr_exog columns for the steps after the end of the data",
+        help="file of the trials, to continue from and to share with other processes; by default "
+        "study.log in the folder of the results",
     )
-    add("--test_fraction", type=float, default=0.2, help="fraction of the rows in the test split")
     add(
-        "--no_refit",
-        action="store_true",
-        help="forecast with the scored model, without a second training on all rows",
-    )
-    _quality_flag(
-        parser,
-        "a linear map of the context solved in closed form, without covariates",
-        "with enough rows also a network, trained",
-    )
-    _preset_flag(parser)
-    add(
-        "--load",
+        "--out",
         type=str | None,
         metavar="FOLDER",
-        help="forecast with this saved model instead of training one",
+        help="folder for the best settings, the trials and the model; by default <data>-tuned here",
     )
-    _shared_flags(parser, "forecast as CSV; by default <data>-forecast.csv here")
+    _table_flags(parser)
+    add(
+        "--label_col",
+        type=str | None,
+        metavar="COLUMN",
+        help="the column of labelled cases with the labels, if it cannot be inferred",
+    )
+    add(
+        "--test_fraction",
+        type=float,
+        default=0.2,
+        help="fraction of the rows or cases in the test split, which no trial sees",
+    )
+    _preset_flag(parser)
+    _training_flags(parser)
 
 
 def classify_flags(parser: ArgumentParser) -> None:
@@ -307,8 +368,6 @@ def _preset_flag(parser: ArgumentParser) -> None:
 
 
 def _shared_flags(parser: ArgumentParser, out: str | None) -> None:
-    from convtimenet.cli.parser import config_flags
-
     add = parser.add_argument
     if out is not None:
         add("--out", type=str | None, metavar="FILE", help=out)
@@ -321,6 +380,14 @@ def _shared_flags(parser: ArgumentParser, out: str | None) -> None:
         metavar="FOLDER",
         help="folder for checkpoints; the same command resumes from them after an interruption",
     )
+    _training_flags(parser)
+
+
+def _training_flags(parser: ArgumentParser) -> None:
+    """Seed, device, progress and the settings of network and training."""
+    from convtimenet.cli.parser import config_flags
+
+    add = parser.add_argument
     add("--seed", type=int, default=2023, help="seed of initial weights, batch order and dropout")
     add("--device", type=str, default="auto", metavar="DEVICE", help="auto, cpu, cuda, cuda:1, mps")
     add("--quiet", action="store_true", help="show no progress")

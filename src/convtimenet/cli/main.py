@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from convtimenet import __version__
-from convtimenet.cli import bench, commands, flags
+from convtimenet.cli import bench, commands, flags, tune
 from convtimenet.errors import ConfigError, ConvTimeNetError, MissingExtraError
 from convtimenet.training.interrupt import Terminated
 
@@ -28,6 +28,7 @@ Examples:
   convtimenet forecast sales.csv --h 24 --level 80 95 --report report.html
   convtimenet classify train.ts test.ts --out classes.csv
   convtimenet regress train.ts test.ts --out numbers.csv
+  convtimenet tune forecast sales.csv --h 24 --trials 30
   convtimenet evaluate ETTh1 --h 96
   convtimenet export model --to exported --check sales.csv
   convtimenet datasets list
@@ -193,6 +194,32 @@ Examples:
   convtimenet regress new.ts --load model""",
         flags.regress_flags,
         commands.run_regress,
+    ),
+    "tune": (
+        "{forecast,classify,regress} data [test] [flags]",
+        """Search for settings with the best score on the validation split.
+
+The first trial has the default settings, or those given as flags, which are
+not searched. Each trial trains a network with other settings on the training
+split; those that look worse than the others are stopped early. The test split
+(the last --test_fraction of the rows, or the test cases) is scored once, with
+the best settings: the validation score of the best of many trials is too good.
+
+The folder of the results gets settings.json (for --config of the command),
+trials.csv and the model, trained as the command would. Ctrl-C stops after a
+training step and keeps the trials so far; the same command continues, and
+several processes may share one --study.
+
+Examples:
+  convtimenet tune forecast sales.csv --h 28 --trials 30 --time_limit 600
+      results in sales-tuned
+  convtimenet forecast newer.csv --config sales-tuned/settings.json
+      train with these settings later, on newer data
+  convtimenet tune classify train.ts test.ts --out tuned
+  convtimenet tune forecast sales.csv --search training.lr=1e-4..1e-2
+      search this parameter only""",
+        flags.tune_flags,
+        tune.run_tune,
     ),
     "evaluate": (
         "dataset [flags]",

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from sklearn.utils import check_random_state
 
+from convtimenet.callbacks import Callback, checked
 from convtimenet.config import ModelConfig, TrainConfig
 from convtimenet.data.windows import Examples, known_in
 from convtimenet.devices import RandomNumbers, autocast, device_of
@@ -50,6 +51,7 @@ class ConvTimeNetEstimator(SavedEstimator):
     device: str
     random_state: int | np.random.RandomState | None
     verbose: int
+    callbacks: Sequence[Callback] | None
 
     def _train_config(
         self, preset: Mapping[str, Any], resume: str | PathLike[str] | None
@@ -96,7 +98,7 @@ class ConvTimeNetEstimator(SavedEstimator):
         device: torch.device,
         read_notices: Sequence[str],
         notices: Sequence[str],
-        fitted: Callable[[ModelConfig], Mapping[str, Any]],
+        fitted: Callable[[Any, TrainConfig], Mapping[str, Any]],
         *,
         resume: str | PathLike[str] | None = None,
         refitted: Mapping[str, Any] | None = None,
@@ -113,8 +115,8 @@ class ConvTimeNetEstimator(SavedEstimator):
         notices
             Later notices about the data, logged here.
         fitted
-            Returns further attributes for the config of the trained network, set together with
-            those of the network.
+            Returns further attributes for the trained network, fused for inference, and its
+            settings; they are set together with those of the network.
         resume
             Folder of checkpoints to resume from and to write.
         refitted
@@ -131,6 +133,7 @@ class ConvTimeNetEstimator(SavedEstimator):
             If SIGINT or SIGTERM stopped training. The best weights so far are kept, if any; of a
             portfolio the members that were finished.
         """
+        checked(self.callbacks)
         first = plans[0]
         precision, notice = precision_on(device, first.train_config.precision, first.config)
         plans = [
@@ -146,9 +149,10 @@ class ConvTimeNetEstimator(SavedEstimator):
         train_config = plans[0].train_config
         if history.best_epoch:
             fused = fuse(network, precision)
+            attributes = fitted(fused, train_config)
             for name in [n for n in vars(self) if n.endswith("_") and n[0] != "_"]:
                 delattr(self, name)
-            vars(self).update(fitted(network.config))
+            vars(self).update(attributes)
             self.network_, self.train_config_, self.history_ = network, train_config, history
             self.fused_ = fused
             self.members_ = tuple(one.member for one in done) if len(done) > 1 else ()
@@ -331,6 +335,7 @@ class ConvTimeNetEstimator(SavedEstimator):
             label=label,
             checkpoints=checkpoints,
             stop=stop,
+            callbacks=checked(self.callbacks),
         )
         return network, history
 

@@ -27,6 +27,7 @@ __all__ = [
     "hold_back",
     "in_channel_order",
     "is_table",
+    "normalised",
     "padded",
     "prepared",
     "read",
@@ -197,3 +198,9 @@ def hold_back(
         few = f"the smallest class has {smallest} case(s), "
     note = f"{few}too few for a validation split: training runs all its epochs"
     return everything, nothing, note
+
+
+def normalised(weights: np.ndarray) -> np.ndarray:
+    """Weights (n,) divided by a power of two, which brings them into the range of float32 and
+    leaves the loss, a weighted mean, unchanged."""
+    return np.ldexp(weights, 1 - int(np.frexp(weights.max())[1]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -10,12 +10,14 @@ import torch
 from sklearn.base import ClassifierMixin
 from sklearn.utils.class_weight import compute_class_weight, compute_sample_weight
 
+from convtimenet.callbacks import Callback
 from convtimenet.config import ModelConfig
 from convtimenet.data.files.case_file import Task
 from convtimenet.data.labels import in_the_kind_of
 from convtimenet.errors import ConfigError, DataError
 from convtimenet.estimators.labelled import LabelledEstimator
 from convtimenet.storage.labels import check_savable, described, restored
+from convtimenet.training.metrics import Scores
 
 _FEW = 20
 """With fewer cases than this, integers that nearly all differ may still be classes."""
@@ -61,6 +63,10 @@ class ConvTimeNetClassifier(ClassifierMixin, LabelledEstimator):
         0 or False shows no progress; 1 or True a bar on a terminal or in a notebook, and a line
         every ten seconds in a log; 2 also a line per epoch. All of it goes to standard error.
         Notices about the data are always logged as warnings of the logger "convtimenet".
+    callbacks
+        Objects told of every epoch, which may end training: loggers such as
+        `convtimenet.callbacks.TensorBoard`, or your own (`convtimenet.callbacks.Callback`). They
+        are not saved with the model.
 
     Attributes
     ----------
@@ -70,6 +76,10 @@ class ConvTimeNetClassifier(ClassifierMixin, LabelledEstimator):
         Number of channels, and their names if fitted to frames with named columns.
     n_features_in_, feature_names_in_
         Number of columns, and their names, if fitted to an (n, L) array or frame.
+    scores_
+        "loss" (cross-entropy) and "accuracy" on the validation split, of the first training. The
+        same cases chose the share of the trained network in the answers, and with the paper's
+        presets the epoch. None without a validation split.
     network_, fused_, members_, history_, scaler_, train_config_, notices_
         See `ConvTimeNetEstimator`.
 
@@ -104,6 +114,7 @@ class ConvTimeNetClassifier(ClassifierMixin, LabelledEstimator):
         device: str = "auto",
         random_state: int | np.random.RandomState | None = 2023,
         verbose: int = 1,
+        callbacks: Sequence[Callback] | None = None,
     ):
         super().__init__(
             quality=quality,
@@ -118,6 +129,7 @@ class ConvTimeNetClassifier(ClassifierMixin, LabelledEstimator):
             device=device,
             random_state=random_state,
             verbose=verbose,
+            callbacks=callbacks,
         )
         self.class_weight = class_weight
 
@@ -191,6 +203,9 @@ class ConvTimeNetClassifier(ClassifierMixin, LabelledEstimator):
     def predict(self, X: Any) -> np.ndarray:
         """The most probable class of each case, (n,), as a label of the training cases."""
         return self._predictions(self._network_outputs(X))
+
+    def _scores_in_units(self, scores: Scores, encoding: np.ndarray) -> Scores:
+        return scores
 
     def _predictions(self, outputs: np.ndarray) -> np.ndarray:
         return self.classes_[_probabilities(outputs).argmax(axis=1)]

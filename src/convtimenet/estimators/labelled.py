@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -18,7 +18,8 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from convtimenet.config import ModelConfig
+from convtimenet.callbacks import Callback
+from convtimenet.config import ModelConfig, TrainConfig
 from convtimenet.data.case_frames import frame_of
 from convtimenet.data.cases import Cases
 from convtimenet.data.files.case_file import Task
@@ -33,6 +34,7 @@ from convtimenet.estimators.case_input import (
     hold_back,
     in_channel_order,
     is_table,
+    normalised,
     padded,
     prepared,
     read,
@@ -41,6 +43,7 @@ from convtimenet.estimators.case_input import (
 from convtimenet.estimators.portfolio import Plan, cases_members
 from convtimenet.estimators.presets import cases_preset
 from convtimenet.progress import counted, showing
+from convtimenet.training.metrics import Scores, evaluate
 
 if TYPE_CHECKING:
     from convtimenet.estimators.explain import CaseExplanation
@@ -73,6 +76,8 @@ class LabelledEstimator(ConvTimeNetEstimator):
     """Channel names; absent if the training cases had none."""
     n_features_in_: int
     """Columns of the table it was fitted to; absent if it was not fitted to a table."""
+    scores_: Scores | None
+    """Scores on the validation split; see the subclass."""
 
     def __init__(
         self,
@@ -89,6 +94,7 @@ class LabelledEstimator(ConvTimeNetEstimator):
         device: str = "auto",
         random_state: int | np.random.RandomState | None = 2023,
         verbose: int = 1,
+        callbacks: Sequence[Callback] | None = None,
     ):
         self.quality = quality
         self.preset = preset
@@ -102,6 +108,7 @@ class LabelledEstimator(ConvTimeNetEstimator):
         self.device = device
         self.random_state = random_state
         self.verbose = verbose
+        self.callbacks = callbacks
 
     @abstractmethod
     def check_labels(self, labels: np.ndarray) -> None:
@@ -132,6 +139,10 @@ class LabelledEstimator(ConvTimeNetEstimator):
     @abstractmethod
     def _label_attributes(self, encoding: Any) -> dict[str, Any]:
         """The encoding as fitted attributes of the estimator."""
+
+    @abstractmethod
+    def _scores_in_units(self, scores: Scores, encoding: Any) -> Scores:
+        """Scores of the network, with errors of numbers in the unit of the labels."""
 
     @abstractmethod
     def _predictions(self, outputs: np.ndarray) -> np.ndarray:
@@ -218,7 +229,7 @@ class LabelledEstimator(ConvTimeNetEstimator):
             if weight is not None:
                 weights = weight if weights is None else weight * weights
             targets = self._encode(labels[some], fitted_to.encoding)
-            part = None if weights is None else _normalised(weights)[some]
+            part = None if weights is None else normalised(weights)[some]
             return examples_of(cases.subset(some), targets, part, fitted_to.scaler, config, device)
 
         # fitted without the validation split, which must not leak into training
@@ -242,12 +253,22 @@ class LabelledEstimator(ConvTimeNetEstimator):
             members = cases_members(config, train_config, self._fixed())
         trained_on = examples(fitted, preprocessing)
         attributes = {"n_channels_": C, **self._attributes(preprocessing), **columns}
+
+        def attributes_of(fused: Any, settings: TrainConfig) -> dict[str, Any]:
+            scores = None
+            if valid_examples is not None:
+                with autocast(device, settings):
+                    size = settings.batch_size
+                    found = evaluate(fused, valid_examples, config.head, size, device)
+                scores = self._scores_in_units(found, preprocessing.encoding)
+            return {**attributes, "scores_": scores}
+
         self._fit_network(
             [Plan(*one, trained_on, valid_examples, all_examples) for one in members],
             device,
             cases.notices,
             [note] if note else [],
-            lambda _: attributes,
+            attributes_of,
             resume=resume,
             refitted=refitted,
         )
@@ -414,17 +435,12 @@ class LabelledEstimator(ConvTimeNetEstimator):
     def _saved_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         names = getattr(self, "channels_", None)
         own = {} if names is None else {"channel_names": list(names)}
-        return {"channels": self.n_channels_, **own}, {}
+        return {"channels": self.n_channels_, "scores": self.scores_, **own}, {}
 
     def _restore_state(self, values: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
         self.n_channels_ = self.network_.config.channels
+        self.scores_ = values.get("scores")
         if "channel_names" in values:
             self.channels_ = tuple(map(str, values["channel_names"]))
             if len(self.channels_) != self.n_channels_:
                 raise ValueError(f"{len(self.channels_)} names of {self.n_channels_} channels")
-
-
-def _normalised(weights: np.ndarray) -> np.ndarray:
-    """Weights (n,) divided by a power of two, which brings them into the range of float32 and
-    leaves the loss, a weighted mean, unchanged."""
-    return np.ldexp(weights, 1 - int(np.frexp(weights.max())[1]))

@@ -360,10 +360,12 @@ def patch_for(context_length: int) -> tuple[int, int]:
     return patch, patch // 2
 
 
-def kernels_for(n_patches: int) -> tuple[int, ...]:
-    """Six kernel sizes growing with depth; the largest, 7 to 37, spans about all patches."""
-    largest = max(7, min(37, n_patches // 2 * 2 + 1))
-    return tuple(round(3 + (largest - 3) * share) // 2 * 2 + 1 for share in _GROWTH)
+def kernels_for(n_patches: int, blocks: int = 6, span: float = 1.0) -> tuple[int, ...]:
+    """A kernel size for each block, growing with depth; the largest, 7 to 37, spans about all
+    patches, or that fraction of them."""
+    largest = max(7, min(37, round(span * n_patches) // 2 * 2 + 1))
+    shares = (_GROWTH[3 * block // blocks] for block in range(blocks))
+    return tuple(round(3 + (largest - 3) * share) // 2 * 2 + 1 for share in shares)
 
 
 PANEL_EPOCH = 2**15  # 128 steps of 256 windows
@@ -384,7 +386,7 @@ USED_IF_FAST = ("protocol", "seed", "device", "checkpoint_seconds")
 USED_IF_LINEAR = (*USED_IF_FAST, "validation_fraction", "refit")
 """The same for the linear stream alone."""
 _FEATURE_ROOM = 4 * 10**7  # numbers
-_GROWTH = (0.4, 0.4, 0.7, 0.7, 1.0, 1.0)
+_GROWTH = (0.4, 0.7, 1.0)
 
 
 def batch_for(n_examples: int, most: int) -> int:

@@ -13,6 +13,7 @@ from convtimenet.data.files.case_file import Task
 from convtimenet.data.windows import Scaler, float32
 from convtimenet.errors import DataError
 from convtimenet.estimators.labelled import LabelledEstimator
+from convtimenet.training.metrics import Scores
 
 
 class ConvTimeNetRegressor(RegressorMixin, LabelledEstimator):
@@ -53,6 +54,10 @@ class ConvTimeNetRegressor(RegressorMixin, LabelledEstimator):
         0 or False shows no progress; 1 or True a bar on a terminal or in a notebook, and a line
         every ten seconds in a log; 2 also a line per epoch. All of it goes to standard error.
         Notices about the data are always logged as warnings of the logger "convtimenet".
+    callbacks
+        Objects told of every epoch, which may end training: loggers such as
+        `convtimenet.callbacks.TensorBoard`, or your own (`convtimenet.callbacks.Callback`). They
+        are not saved with the model.
 
     Attributes
     ----------
@@ -62,6 +67,10 @@ class ConvTimeNetRegressor(RegressorMixin, LabelledEstimator):
         Number of channels, and their names if fitted to frames with named columns.
     n_features_in_, feature_names_in_
         Number of columns, and their names, if fitted to an (n, L) array or frame.
+    scores_
+        "mse" and "mae" on the validation split, in the unit of the targets, of the first training.
+        The same cases chose the share of the trained network in the answers, and with the paper's
+        presets the epoch. None without a validation split.
     network_, fused_, members_, history_, scaler_, train_config_, notices_
         See `ConvTimeNetEstimator`.
 
@@ -96,6 +105,10 @@ class ConvTimeNetRegressor(RegressorMixin, LabelledEstimator):
 
     def _label_attributes(self, encoding: Scaler) -> dict[str, Any]:
         return {"target_scaler_": encoding}
+
+    def _scores_in_units(self, scores: Scores, encoding: Scaler) -> Scores:
+        unit = float(encoding.scale[0, 0])
+        return {"mse": scores["mse"] * unit**2, "mae": scores["mae"] * unit}
 
     def predict(self, X: Any) -> np.ndarray:
         """The predicted number of each case, (n,) float64, in the unit of the training targets.

@@ -90,9 +90,12 @@ class SavedEstimator(NamedParameters):
         )
 
     def description(self, values: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Everything about the fitted model except its arrays, as plain JSON values."""
+        """Everything about the fitted model except its arrays and callbacks, as plain JSON
+        values."""
+        parameters = self.get_params(deep=False) | {"random_state": self.train_config_.seed}
+        del parameters["callbacks"]
         return {
-            "parameters": self.get_params() | {"random_state": self.train_config_.seed},
+            "parameters": parameters,
             "train": self.train_config_.to_dict(),
             "history": self.history_.to_dict(),
             **({"members": [one.to_dict() for one in self.members_]} if self.members_ else {}),

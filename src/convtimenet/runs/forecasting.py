@@ -187,18 +187,8 @@ def forecast_table(
         If `test_fraction` is not at least 0 and below 1, the horizon is not a number of steps, or
         intervals of a level are not possible.
     """
-    if not 0 <= test_fraction < 1:
-        raise ConfigError(f"test_fraction must be at least 0 and below 1, found {test_fraction}")
-    check_steps("h, the horizon,", model.h)
+    kept, split = test_split(model, table, test_fraction)
     T, h = table.lengths, model.h
-    test = np.round(test_fraction * T).astype(np.int64)
-    valid_end = T - test
-    fraction = (model.training or {}).get("validation_fraction", TrainConfig.validation_fraction)
-    held = np.maximum(h, np.round(fraction * valid_end).astype(np.int64)) if fraction else 0
-    train_end = valid_end - held
-    kept = (test >= h) & (train_end >= _context(model, train_end, len(table.channels)) + h)
-    # series too short for a test split are trained on as a whole
-    split = (np.where(kept, train_end, T), np.where(kept, valid_end, T))
     run = fit_forecaster(
         model,
         table,
@@ -212,13 +202,37 @@ def forecast_table(
     if not kept.all() and test_fraction:
         which = f"{T[0]} rows" if not table.long else f"the rows of {(~kept).sum()} series"
         notice = f"{which} are too few for a test split with a horizon of {h}: no scores"
-        if test_fraction > 0.5 and (test >= h).all() and not kept.any():
+        if test_fraction > 0.5 and (np.round(test_fraction * T) >= h).all() and not kept.any():
             notice = (
                 f"a test split of {test_fraction:.0%} leaves too few rows to train on: trained on "
                 "all rows, no scores; use a smaller test_fraction"
             )
         return replace(run, result=replace(run.result, notices=[*run.result.notices, notice]))
     return run
+
+
+def test_split(
+    model: ConvTimeNetForecaster, table: Table, test_fraction: float
+) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
+    """Which series (S,) have a test split at their end, and the rows (S,) at which the training
+    and the validation split of each series end; series too short are trained on as a whole.
+
+    Raises
+    ------
+    ConfigError
+        If `test_fraction` is not at least 0 and below 1, or the horizon is not a number of steps.
+    """
+    if not 0 <= test_fraction < 1:
+        raise ConfigError(f"test_fraction must be at least 0 and below 1, found {test_fraction}")
+    check_steps("h, the horizon,", model.h)
+    T, h = table.lengths, model.h
+    test = np.round(test_fraction * T).astype(np.int64)
+    valid_end = T - test
+    fraction = (model.training or {}).get("validation_fraction", TrainConfig.validation_fraction)
+    held = np.maximum(h, np.round(fraction * valid_end).astype(np.int64)) if fraction else 0
+    train_end = valid_end - held
+    kept = (test >= h) & (train_end >= _context(model, train_end, len(table.channels)) + h)
+    return kept, (np.where(kept, train_end, T), np.where(kept, valid_end, T))
 
 
 def default_horizon(table: Table) -> int:

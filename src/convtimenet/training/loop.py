@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from convtimenet.callbacks import Callback, TrainingProgress, after_epoch
 from convtimenet.config import TrainConfig
 from convtimenet.data.windows import Examples
 from convtimenet.devices import RandomNumbers, autocast
 from convtimenet.errors import TrainingError
 from convtimenet.network.inference import fuse
-from convtimenet.network.layers import Residual, TokenBatchNorm
 from convtimenet.network.model import ConvTimeNet
 from convtimenet.network.other import OtherNetwork
 from convtimenet.progress import Task, showing
@@ -25,6 +26,7 @@ from convtimenet.training.closed_form.solve import SOLVED, grant, solve, solve_s
 from convtimenet.training.history import Epoch, History
 from convtimenet.training.interrupt import StopRequest
 from convtimenet.training.metrics import Scores, evaluate, outputs
+from convtimenet.training.notices import notices_of
 from convtimenet.training.progress import end_note, epoch_note, start_note
 from convtimenet.training.step import Step
 
@@ -35,8 +37,6 @@ _MAX_SKIPPED_IN_A_ROW = 5
 _MAX_ROLLBACKS = 3
 _SNAPSHOT_EVERY = 500  # steps between snapshots of good weights; each epoch also starts with one
 _READ_EVERY = 50  # steps between reads of the step's counters, where a read is expensive
-_DEAD_SCALE = 1e-6  # Adam moves a residual scale by about the learning rate per step
-_EXPLODED_VARIANCE = 1e8  # tokens are of order 1
 
 
 def train(
@@ -51,6 +51,7 @@ def train(
     label: str = "training",
     checkpoints: Checkpoints | None = None,
     stop: StopRequest | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> History:
     """Train a network in place and restore the weights of its best epoch.
 
@@ -76,6 +77,8 @@ def train(
     stop
         Ends training after the current step once its signal is set: the state is saved, and the
         best weights are restored if an epoch was finished (`History.best_epoch`).
+    callbacks
+        Called after every epoch; their exceptions are those of `convtimenet.callbacks`.
 
     Returns
     -------
@@ -101,7 +104,7 @@ def train(
             return History(device=str(device), stopped=f"stopped by {stop.name}")
         run = _Training(model, examples, valid, config, device, numbers, checkpoints, stop)
         if not run.resumed():
-            run.all_epochs(verbose, label)
+            run.all_epochs(verbose, label, callbacks)
     if run.history.best_epoch and isinstance(model, ConvTimeNet):
         grant(model, valid, config, device, run.history)
     model.eval()
@@ -152,7 +155,7 @@ class _Training:
 
     # --- the loop --------------------------------------------------------------------------------
 
-    def all_epochs(self, verbose: int, label: str) -> None:
+    def all_epochs(self, verbose: int, label: str, callbacks: Sequence[Callback]) -> None:
         """Train until the end or a stop request."""
         history, config = self.history, self.config
         each = torch.arange(config.examples_per_epoch(len(self.examples)))
@@ -168,8 +171,12 @@ class _Training:
                 task.at = f"epoch {self.epoch}/{config.epochs}"
                 epochs = len(history.epochs)
                 self._epoch(task)
-                if verbose > 1 and len(history.epochs) > epochs:
+                if len(history.epochs) == epochs:  # stopped within the epoch
+                    continue
+                if verbose > 1:
                     task.say(f"{label}, epoch {self.epoch - 1}: {epoch_note(history)}")
+                reason = after_epoch(callbacks, self._progress(label))
+                history.stopped = history.stopped or reason
             history.seconds = time.monotonic() - self.begin
             if alone and not self.interrupted:
                 task.say(end_note(label, history))
@@ -186,7 +193,7 @@ class _Training:
                 f"weights and scores; use an lr below {config.lr:g} or a clip_norm (found "
                 f"{config.clip_norm})"
             )
-        history.notes += _notes(self.model, history)
+        history.notes += notices_of(self.model, history)
         if self.checkpoints is not None:
             state = {f"model.{name}": value for name, value in self.best.items()}
             self.checkpoints.save(Checkpoint(state, {"done": True, "history": history.to_dict()}))
@@ -304,6 +311,21 @@ class _Training:
         elif self.epoch > config.epochs:
             history.stopped = f"all {config.epochs} epochs done"
 
+    def _progress(self, label: str) -> TrainingProgress:
+        """What callbacks are told after an epoch."""
+        history, last = self.history, self.history.epochs[-1]
+        return TrainingProgress(
+            training=label,
+            epoch=last.epoch,
+            epochs=self.config.epochs,
+            steps=history.steps,
+            train_loss=last.train_loss,
+            valid=dict(last.valid),
+            lr=last.lr,
+            seconds=last.seconds,
+            best_epoch=history.best_epoch,
+        )
+
     def _finite_outputs(self) -> bool:
         """Whether the network's outputs on a training batch are finite."""
         with autocast(self.device, self.config):
@@ -392,39 +414,6 @@ def _copies(state: dict[str, Tensor], device: torch.device | None = None) -> dic
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {n.removeprefix(prefix): v for n, v in tensors.items() if n.startswith(prefix)}
-
-
-def _notes(model: nn.Module, history: History) -> list[str]:
-    """Notices about skipped steps, split batches and the failure signs known from the paper."""
-    notes = []
-    if history.skipped:
-        back = f", and training rolled back to earlier weights {history.rollbacks} time(s)"
-        notes.append(
-            f"{history.skipped} of {history.steps} training steps were skipped because the loss "
-            f"or its gradients were not finite{back if history.rollbacks else ''}"
-        )
-    if history.parts > 1:
-        notes.append(
-            f"memory ran out, so each batch was split into {history.parts} parts: the gradients "
-            "are those of the whole batch, but BatchNorm saw each part separately"
-        )
-    residuals = [module for module in model.modules() if isinstance(module, Residual)]
-    scales = [module.scale.item() for module in residuals if module.scale is not None]
-    dead = sum(abs(scale) < _DEAD_SCALE for scale in scales)
-    if dead:
-        notes.append(
-            f"{dead} of {len(scales)} residual scales ended near 0, so those parts of the network "
-            "do nothing; train longer or with a larger lr or residual_init"
-        )
-    for name, module in model.named_modules():
-        if isinstance(module, TokenBatchNorm) and module.running_var is not None:
-            largest = float(module.running_var.max())
-            if largest > _EXPLODED_VARIANCE:
-                notes.append(
-                    f"the running variance of {name} grew to {largest:.1e}; values of order 1 are "
-                    "usual; try a smaller lr or a clip_norm"
-                )
-    return notes
 
 
 def training_batches(order: Tensor, config: TrainConfig) -> tuple[Tensor, ...]:

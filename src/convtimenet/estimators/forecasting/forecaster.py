@@ -10,12 +10,13 @@ from typing import Any, Self
 
 import numpy as np
 
+from convtimenet.callbacks import Callback
 from convtimenet.config import ModelConfig, TrainConfig
-from convtimenet.data.covariates import Encoder, calendar_names
+from convtimenet.data.covariates import Encoder
 from convtimenet.data.frequency import season_of
 from convtimenet.data.future import MODEL, NAIVE
 from convtimenet.data.split import FittedRows, hold_back, split_rows
-from convtimenet.data.tables import Table, crop
+from convtimenet.data.tables import crop
 from convtimenet.data.windows import Scaler, Windows
 from convtimenet.devices import resolve_device
 from convtimenet.errors import ConfigError
@@ -118,6 +119,10 @@ class ConvTimeNetForecaster(RetrainedForecaster):
         0 or False shows no progress; 1 or True a bar on a terminal or in a notebook, and a line
         every ten seconds in a log; 2 also a line per epoch. All of it goes to standard error.
         Notices about the data are always logged as warnings of the logger "convtimenet".
+    callbacks
+        Objects told of every epoch, which may end training: loggers such as
+        `convtimenet.callbacks.TensorBoard`, or your own (`convtimenet.callbacks.Callback`). They
+        are not saved with the model.
 
     Attributes
     ----------
@@ -180,6 +185,7 @@ class ConvTimeNetForecaster(RetrainedForecaster):
         device: str = "auto",
         random_state: int = 2023,
         verbose: int = 1,
+        callbacks: Sequence[Callback] | None = None,
     ):
         self.h = h
         self.input_size = input_size
@@ -209,6 +215,7 @@ class ConvTimeNetForecaster(RetrainedForecaster):
         self.device = device
         self.random_state = random_state
         self.verbose = verbose
+        self.callbacks = callbacks
 
     def fit(
         self,
@@ -304,8 +311,8 @@ class ConvTimeNetForecaster(RetrainedForecaster):
         log.info("%d windows of %d + %d steps to train on", len(plans[0].examples), L, H)
         fitted_to = valid_end if plans[0].valid is None else train_end
 
-        def fitted(config: ModelConfig) -> dict[str, Any]:
-            last = crop(table, lengths - config.context_length, lengths)
+        def fitted(fused: Any, _: TrainConfig) -> dict[str, Any]:
+            last = crop(table, lengths - fused.config.context_length, lengths)
             return {
                 "scaler_": scaler,
                 "channels_": table.channels,
@@ -441,7 +448,3 @@ class ConvTimeNetForecaster(RetrainedForecaster):
                 "calendar, or use quality='auto'"
             )
         return replace(config, **encoder.sizes)
-
-    def _encoder(self, table: Table) -> Encoder:
-        """The covariate encoder, fitted to a table."""
-        return Encoder.fit(table, *self.exog, calendar_names(self.calendar, table))

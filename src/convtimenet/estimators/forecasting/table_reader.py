@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from convtimenet.data.agreement import Terms, match_ids, unseen_ids
-from convtimenet.data.covariates import Encoder, terms_of
+from convtimenet.data.covariates import Encoder, calendar_names, terms_of
 from convtimenet.data.future import read_plan, rows_ahead
 from convtimenet.data.sources import Wanted
 from convtimenet.data.tables import Table, agreed, read_table, select_channels
@@ -43,6 +43,7 @@ class TableReader(ConvTimeNetEstimator):
     hist_exog: str | Sequence[str] | None
     futr_exog: str | Sequence[str] | None
     stat_exog: str | Sequence[str] | None
+    calendar: bool | str | Sequence[str]
 
     channels_: tuple[str, ...]
     """Channel names, in order."""
@@ -128,6 +129,10 @@ class TableReader(ConvTimeNetEstimator):
         hist = column_names("hist_exog", self.hist_exog)
         futr = column_names("futr_exog", self.futr_exog)
         return hist, futr, column_names("stat_exog", self.stat_exog)
+
+    def _encoder(self, table: Table) -> Encoder:
+        """The covariate encoder, fitted to a table."""
+        return Encoder.fit(table, *self.exog, calendar_names(self.calendar, table))
 
     @property
     def terms(self) -> Terms:
