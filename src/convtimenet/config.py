@@ -94,6 +94,13 @@ class ModelConfig(Settings):
     season: int = 1
     """Steps of a season, for the simple forecasts that the linear map is solved towards."""
 
+    channel_mixing: int = 0
+    """Messages through which channels read each other (forecasting): what each channel reads in
+    them is added to its forecast. 0 forecasts every channel from itself alone, as in the paper."""
+    mixed_channels: int = 0
+    """Channels that read each other, at least 2 with channel_mixing. If set, the network accepts
+    exactly that many channels."""
+
     masks: bool = False
     """Mask padding and missing values inside the network. Without masks they are filled as in the
     paper: zeros after the end of a case, interpolation inside cases and in tables."""
@@ -141,6 +148,8 @@ class ModelConfig(Settings):
             ("random_patches", 0),
             ("season", 1),
             ("linear_channels", 0),
+            ("channel_mixing", 0),
+            ("mixed_channels", 0),
             ("revin_affine_channels", 0),
             ("hist_exog", 0),
             ("futr_exog", 0),
@@ -189,6 +198,7 @@ class ModelConfig(Settings):
             require(not self.quantiles, "quantiles", f"empty for {head}", self.quantiles)
         if self.linear:
             self._check_linear()
+        self._check_mixing()
         self._check_members()
         own = self.linear_channels
         require(self.linear or not own, "linear_channels", "0 without linear", own)
@@ -212,6 +222,21 @@ class ModelConfig(Settings):
             kinds = "hist_exog to stat_categories"
             require(not self.covariates, kinds, f"0 and empty {alone}", found)
 
+    def _check_mixing(self) -> None:
+        """Only channels that are forecast one by one have something to tell each other; their
+        messages are made of patches."""
+        groups, channels = self.channel_mixing, self.mixed_channels
+        if not groups:
+            require(not channels, "mixed_channels", "0 without channel_mixing", channels)
+            return
+        together = f"0 for the head {self.head!r}, which reads all channels together"
+        require(self.head == "forecast", "channel_mixing", together, groups)
+        require(bool(self.kernel_sizes), "channel_mixing", "0 without kernel_sizes", groups)
+        require(channels > 1, "mixed_channels", "at least 2 with channel_mixing", channels)
+        for name in ("revin_affine_channels", "linear_channels"):
+            own = getattr(self, name)
+            require(own in (0, channels), name, f"0 or mixed_channels={channels}", own)
+
     def _check_members(self) -> None:
         """Members read the same series and answer in the same form; to forecast, their contexts are
         the ends of this one."""
@@ -230,6 +255,9 @@ class ModelConfig(Settings):
             fits = own <= whole if self.head == "forecast" else own == whole
             least = "at most " if self.head == "forecast" else ""
             require(fits, f"context_length of member {n}", f"{least}{whole}", own)
+            fixed = self.fixed_channels
+            accepted = f"channels of member {n}"
+            require(one.fixed_channels in (0, fixed), accepted, f"{fixed}", one.fixed_channels)
 
     def to_dict(self) -> dict[str, Any]:
         """As `Settings.to_dict`; a single network's config has no entry for members."""
@@ -259,7 +287,14 @@ class ModelConfig(Settings):
     @property
     def fixed_channels(self) -> int:
         """Channels that a forecasting network accepts; 0 for any number."""
-        return self.revin_affine_channels or self.linear_channels
+        if self.members:
+            return max(one.fixed_channels for one in self.members)
+        return self.revin_affine_channels or self.linear_channels or self.mixed_channels
+
+    @property
+    def read_together(self) -> int:
+        """Channels whose values bear on the same answers; 1 if each is forecast by itself."""
+        return max(max(one.channels, one.mixed_channels) for one in self.networks)
 
     @property
     def covariates(self) -> bool:
@@ -319,7 +354,7 @@ class ModelConfig(Settings):
 
 
 _SHARED = (
-    *("head", "outputs", "channels", "masks", "quantiles", "revin", "fixed_channels"),
+    *("head", "outputs", "channels", "masks", "quantiles", "revin"),
     *("hist_exog", "futr_exog", "stat_exog", "stat_categories"),
 )
 """Settings that the members of a `ModelConfig` have in common with it."""

@@ -288,7 +288,8 @@ class ConvTimeNetForecaster(RetrainedForecaster):
         if preset.portfolio:
             others = [one for one in next_context(contexts, L) if one >= config.patch_size]
             other = config_of(others[0]) if others else None
-            members = forecast_members(config, train_config, other, self._fixed())
+            mixed = size[2] if self.scale else 1
+            members = forecast_members(config, train_config, other, self._fixed(), mixed)
         if not self.scale:
             notices += check_unscaled(train_split.values.T, table.channels, config.revin)
         plans, notice = training_plans(
@@ -399,6 +400,9 @@ class ConvTimeNetForecaster(RetrainedForecaster):
             settings["linear"] = self._settings("model").get("linear", False)
         if settings.get("linear") and self.scale and 1 < channels <= MOST_MAPS:
             settings.setdefault("linear_channels", channels)
+        if settings.get("channel_mixing"):
+            self._check_mixing(channels)
+            settings["mixed_channels"] = channels
         config = ModelConfig.forecasting(context_length=context, horizon=self.h, **settings)
         if config.fixed_channels not in (0, channels):
             name = "revin_affine_channels" if config.revin_affine_channels else "linear_channels"
@@ -407,6 +411,18 @@ class ConvTimeNetForecaster(RetrainedForecaster):
                 "be equal"
             )
         return config
+
+    def _check_mixing(self, channels: int) -> None:
+        if channels == 1:
+            raise ConfigError(
+                "channel_mixing needs two or more channels that can read each other, found 1; "
+                "leave channel_mixing out"
+            )
+        if not self.scale:
+            raise ConfigError(
+                "channel_mixing has weights for each channel, and with scale=False a model can "
+                "forecast tables with other channels; use scale=True, or leave channel_mixing out"
+            )
 
     def _with_covariates(self, config: ModelConfig, encoder: Encoder) -> ModelConfig:
         if encoder.any and not config.kernel_sizes:
