@@ -32,7 +32,9 @@ _ROWS, _SPLIT = 4000, (2800, 3400)
 _CHANNELS = (8, 32, 128)
 
 
-def leading(name: str, horizon: int | None, protocol: Protocol, channels: int) -> ForecastProblem:
+def leading(
+    name: str, horizon: int | None, protocol: Protocol, group: str, channels: int
+) -> ForecastProblem:
     """A table whose second channel is its first one, `LEAD` steps later, with a little noise; the
     number behind the name's @ is the seed.
 
