@@ -95,11 +95,10 @@ class ModelConfig(Settings):
     """Steps of a season, for the simple forecasts that the linear map is solved towards."""
 
     channel_mixing: int = 0
-    """Messages through which channels read each other (forecasting): what each channel reads in
-    them is added to its forecast. 0 forecasts every channel from itself alone, as in the paper."""
+    """Messages through which channels read each other (forecasting); 0 for the paper's network,
+    which forecasts each channel from itself alone."""
     mixed_channels: int = 0
-    """Channels that read each other, at least 2 with channel_mixing. If set, the network accepts
-    exactly that many channels."""
+    """Channels that read each other. If set, the network accepts exactly that many channels."""
 
     masks: bool = False
     """Mask padding and missing values inside the network. Without masks they are filled as in the
@@ -136,26 +135,15 @@ class ModelConfig(Settings):
         require_choice("norm", self.norm, ("batch", "layer"))
         require_choice("residual", self.residual, ("learnable", "plain"))
         require_choice("pooling", self.pooling, ("flatten", "max", "mean"))
-        for name, minimum in (
-            ("context_length", 1),
-            ("outputs", 1),
-            ("channels", 1),
-            ("patch_size", 2),
-            ("patch_stride", 1),
-            ("d_model", 1),
-            ("d_ff", 1),
-            ("small_kernel", 0),
-            ("random_patches", 0),
-            ("season", 1),
-            ("linear_channels", 0),
-            ("channel_mixing", 0),
-            ("mixed_channels", 0),
-            ("revin_affine_channels", 0),
-            ("hist_exog", 0),
-            ("futr_exog", 0),
-            ("stat_exog", 0),
-        ):
+        for name in ("context_length", "outputs", "channels", "d_model", "d_ff"):
+            require_whole(self, name, 1)
+        for name in ("hist_exog", "futr_exog", "stat_exog", "small_kernel", "random_patches"):
+            require_whole(self, name, 0)
+        for name in ("linear_channels", "mixed_channels", "revin_affine_channels"):
+            require_whole(self, name, 0)
+        for name, minimum in (("patch_size", 2), ("patch_stride", 1), ("season", 1)):
             require_whole(self, name, minimum)
+        require_whole(self, "channel_mixing", 0)
         for name in ("dropout", "head_dropout"):
             value = getattr(self, name)
             require(is_number(value) and 0 <= value < 1, name, "at least 0 and below 1", value)
@@ -223,8 +211,7 @@ class ModelConfig(Settings):
             require(not self.covariates, kinds, f"0 and empty {alone}", found)
 
     def _check_mixing(self) -> None:
-        """Only channels that are forecast one by one have something to tell each other; their
-        messages are made of patches."""
+        """Channels tell each other of their patches; to classify, a patch holds all channels."""
         groups, channels = self.channel_mixing, self.mixed_channels
         if not groups:
             require(not channels, "mixed_channels", "0 without channel_mixing", channels)
@@ -255,9 +242,8 @@ class ModelConfig(Settings):
             fits = own <= whole if self.head == "forecast" else own == whole
             least = "at most " if self.head == "forecast" else ""
             require(fits, f"context_length of member {n}", f"{least}{whole}", own)
-            fixed = self.fixed_channels
-            accepted = f"channels of member {n}"
-            require(one.fixed_channels in (0, fixed), accepted, f"{fixed}", one.fixed_channels)
+            fixed, own = self.fixed_channels, one.fixed_channels
+            require(own in (0, fixed), f"channels of member {n}", f"{fixed}", own)
 
     def to_dict(self) -> dict[str, Any]:
         """As `Settings.to_dict`; a single network's config has no entry for members."""
@@ -287,14 +273,8 @@ class ModelConfig(Settings):
     @property
     def fixed_channels(self) -> int:
         """Channels that a forecasting network accepts; 0 for any number."""
-        if self.members:
-            return max(one.fixed_channels for one in self.members)
-        return self.revin_affine_channels or self.linear_channels or self.mixed_channels
-
-    @property
-    def read_together(self) -> int:
-        """Channels whose values bear on the same answers; 1 if each is forecast by itself."""
-        return max(max(one.channels, one.mixed_channels) for one in self.networks)
+        kinds = ("revin_affine_channels", "linear_channels", "mixed_channels")
+        return max(getattr(one, kind) for one in self.networks for kind in kinds)
 
     @property
     def covariates(self) -> bool:

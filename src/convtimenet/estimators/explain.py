@@ -235,7 +235,7 @@ def without_parts(
     steps = torch.arange(x.shape[-1], device=device)
     edges = torch.from_numpy(spans).to(device)
     inside = (steps >= edges[:, :1]) & (steps < edges[:, 1:])
-    c, M = config.read_together, len(spans)
+    c, M = _read_together(config), len(spans)
     fill = x.mean(-1, keepdim=True) if config.head == "forecast" else torch.zeros_like(x[..., :1])
 
     def hidden(numbers: Tensor) -> Batch:
@@ -270,6 +270,11 @@ def _outputs(
     for chunk in counted(numbers.split(size)):
         answers += parts.run(len(chunk), lambda part, chunk=chunk: compute(chunk[part]))
     return torch.cat(answers)
+
+
+def _read_together(config: ModelConfig) -> int:
+    """Channels whose values bear on the same answers; 1 if each is forecast by itself."""
+    return max(max(one.channels, one.mixed_channels) for one in config.networks)
 
 
 def _rows(batch: Batch, index: Tensor) -> Batch:
@@ -337,7 +342,7 @@ def explain_windows(
     forecast = forecast_of(batch)
     hidden = without_parts(fused, config, batch, spans, size, read)
     of_channels = np.zeros((*forecast.shape[:2], forecast.shape[1]))
-    if (c := config.read_together) > 1:
+    if (c := _read_together(config)) > 1:
         hidden = hidden.diagonal(dim1=1, dim2=3).movedim(-1, 2)
         whole = np.array([[0, config.context_length]])
         for n, one in enumerate(without_parts(fused, config, batch, whole, size, read).unbind(1)):

@@ -122,7 +122,7 @@ def forecast_members(
     mixed: int = 1,
 ) -> list[tuple[ModelConfig, TrainConfig]]:
     """Settings of the members of a forecaster: the preset, another context, another loss, smaller
-    patches, channels that read each other, another seed, smaller kernels.
+    patches, channels that read each other (another seed, where they cannot), smaller kernels.
 
     Parameters
     ----------
@@ -143,7 +143,8 @@ def forecast_members(
         found += _with_patches(config, config.patch_size // 2, fixed)
         if mixed > 1 and "channel_mixing" not in fixed:
             found.append((replace(config, channel_mixing=MESSAGES, mixed_channels=mixed), {}))
-        found += _with_another_seed(config, fixed)
+        else:
+            found += _with_another_seed(config, fixed)
         found += _with_kernels(config, 0.5, fixed)
     return _seeded(found, train, fixed)
 

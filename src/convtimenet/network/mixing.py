@@ -37,10 +37,13 @@ class ChannelMixing(nn.Module):
         C, G, M = config.mixed_channels, config.channel_mixing, MESSAGE_WIDTH
         D, N, H = config.d_model, min(RECENT, config.n_patches), config.outputs
         # kept as weight / _PACE: channels have to become selective within a short training
-        self.speak = nn.Parameter(torch.randn(C, G) / (C**0.5 * _PACE))
+        self.speak = nn.Parameter(torch.empty(C, G))
         self.hear = nn.Parameter(torch.zeros(C, G))
-        self.write = nn.Parameter(torch.randn(G, M, D) / D**0.5)
-        self.read = nn.Parameter(torch.randn(G, H, M * N) / (M * N) ** 0.5)
+        self.write = nn.Parameter(torch.empty(G, M, D))
+        self.read = nn.Parameter(torch.empty(G, H, M * N))
+        nn.init.normal_(self.speak, std=1 / (C**0.5 * _PACE))
+        nn.init.normal_(self.write, std=1 / D**0.5)
+        nn.init.normal_(self.read, std=1 / (M * N) ** 0.5)
         self.granted = nn.Buffer(torch.ones(C))
         """(C,) share of what each channel reads that is added to its forecast."""
 

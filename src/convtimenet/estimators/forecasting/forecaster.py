@@ -23,6 +23,7 @@ from convtimenet.estimators.forecasting.forecasts import check_steps
 from convtimenet.estimators.forecasting.intervals import Calibration
 from convtimenet.estimators.forecasting.reading import (
     best_context,
+    check_mixing,
     check_unscaled,
     gap_notices,
     scaling_notices,
@@ -65,9 +66,9 @@ class ConvTimeNetForecaster(RetrainedForecaster):
         where that is better, in seconds: no network is trained, and covariates are not read. "auto"
         trains a network beside that map, in minutes, which adds to its forecast what the validation
         split grants; for tables with few rows it is "fast", unless covariates or settings of a
-        network are given. "best" trains up to six such networks of other contexts, losses, patches
-        and kernels, one after the other while `time_limit` lasts, and averages their forecasts with
-        weights from the validation split.
+        network are given. "best" trains up to six such networks (other contexts, losses, patches,
+        kernels; in one, channels read each other) while `time_limit` lasts, and averages their
+        forecasts with weights from the validation split.
     preset
         "auto" derives patches, kernels and batch size from the data; a data set's name such as
         "ETTh1" takes the paper's hyper-parameters for it.
@@ -288,7 +289,7 @@ class ConvTimeNetForecaster(RetrainedForecaster):
         if preset.portfolio:
             others = [one for one in next_context(contexts, L) if one >= config.patch_size]
             other = config_of(others[0]) if others else None
-            mixed = size[2] if self.scale else 1
+            mixed = len(table.channels) if self.scale else 1
             members = forecast_members(config, train_config, other, self._fixed(), mixed)
         if not self.scale:
             notices += check_unscaled(train_split.values.T, table.channels, config.revin)
@@ -401,28 +402,13 @@ class ConvTimeNetForecaster(RetrainedForecaster):
         if settings.get("linear") and self.scale and 1 < channels <= MOST_MAPS:
             settings.setdefault("linear_channels", channels)
         if settings.get("channel_mixing"):
-            self._check_mixing(channels)
-            settings["mixed_channels"] = channels
+            settings["mixed_channels"] = check_mixing(channels, self.scale)
         config = ModelConfig.forecasting(context_length=context, horizon=self.h, **settings)
         if config.fixed_channels not in (0, channels):
             name = "revin_affine_channels" if config.revin_affine_channels else "linear_channels"
-            raise ConfigError(
-                f"{name} is {config.fixed_channels}, the table has {channels} channels; they must "
-                "be equal"
-            )
+            found = f"{name} is {config.fixed_channels}, the table has {channels} channels"
+            raise ConfigError(f"{found}; they must be equal")
         return config
-
-    def _check_mixing(self, channels: int) -> None:
-        if channels == 1:
-            raise ConfigError(
-                "channel_mixing needs two or more channels that can read each other, found 1; "
-                "leave channel_mixing out"
-            )
-        if not self.scale:
-            raise ConfigError(
-                "channel_mixing has weights for each channel, and with scale=False a model can "
-                "forecast tables with other channels; use scale=True, or leave channel_mixing out"
-            )
 
     def _with_covariates(self, config: ModelConfig, encoder: Encoder) -> ModelConfig:
         if encoder.any and not config.kernel_sizes:
