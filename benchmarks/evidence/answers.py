@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from mixing import costs, led
 
 from convtimenet.bench.matrix import Matrix
 from convtimenet.bench.report.document import Table
@@ -399,5 +400,39 @@ QUESTIONS: dict[str, Question] = {
             "training with them helps is another question (offsets.md).",
         ],
         tables=[movement],
+    ),
+    "mixing": Question(
+        title="Channels that read each other",
+        question=(
+            "The paper forecasts every channel from itself alone and leaves open whether channels "
+            "should read each other. Here the default forecaster is trained with and without four "
+            "messages between channels (docs/design/channel-mixing.md): on generated tables in "
+            "which one of six channels follows another by five steps, and on real sets."
+        ),
+        answer=["ANSWER"],
+        comparisons=[
+            Comparison(
+                name="sets",
+                title="Real sets",
+                forecasts=True,
+                reference="forecaster.alone",
+                names={"forecaster.alone": "alone", "forecaster.mixed": "mixed"},
+            ),
+            Comparison(
+                name="short",
+                title="Weather, five epochs, context 336",
+                forecasts=True,
+                reference="forecaster.alone-short",
+                names={"forecaster.alone-short": "alone", "forecaster.mixed-short": "mixed"},
+            ),
+            Comparison(
+                name="generated",
+                title="Generated tables, all channels and steps",
+                forecasts=True,
+                reference="forecaster.alone-96",
+                names={"forecaster.alone-96": "alone", "forecaster.mixed-96": "mixed"},
+            ),
+        ],
+        tables=[led, costs],
     ),
 }

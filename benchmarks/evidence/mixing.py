@@ -7,7 +7,9 @@ another, and our forecaster telling what of it the led channel knows.
 from __future__ import annotations
 
 import dataclasses
+import json
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,8 +19,10 @@ import torch
 
 from convtimenet import ConvTimeNetForecaster, __version__
 from convtimenet.bench.machine import processor
+from convtimenet.bench.matrix import Matrix
 from convtimenet.bench.models import Fitted, fitted_forecaster, macs_of
 from convtimenet.bench.problems import ForecastProblem, forecast_problem
+from convtimenet.bench.report.document import Table
 from convtimenet.config import ModelConfig, Protocol
 from convtimenet.data.tables import read_table
 from convtimenet.files import json_text, whole_file
@@ -74,6 +78,68 @@ def forecaster(problem: ForecastProblem, seed: int, **settings: Any) -> Fitted:
         return answers
 
     return dataclasses.replace(fitted, chosen={**fitted.chosen, "mixing": found}, predict=predict)
+
+
+def led(matrix: Matrix, found: Mapping[str, Mapping[str, Any]]) -> Table:
+    """Squared error of the led channel over the first steps, by generated table."""
+    rows, ratios = [], []
+    for place in dict.fromkeys(cell.where for cell in matrix.cells if "@" in cell.dataset):
+        by = {
+            cell.variant: found[cell.key]["chosen"]["mixing"]["first_steps"]
+            for cell in matrix.cells
+            if cell.where == place and cell.key in found
+        }
+        if len(by) < 2:
+            rows.append([place, *["not run"] * 4])
+            continue
+        alone, mixed = by["alone-96"], by["mixed-96"]
+        ratios.append(alone[1] / mixed[1])
+        others = np.mean(np.delete(mixed, 1)) / np.mean(np.delete(alone, 1))
+        rows.append(
+            [place, f"{alone[1]:.3f}", f"{mixed[1]:.3f}", f"{ratios[-1]:.1f}", f"{others:.3f}"]
+        )
+    return Table(
+        caption=f"The led channel, first {LEAD} steps",
+        columns=["table", "alone", "mixed", "times less", "others, mixed to alone"],
+        rows=rows,
+        notes=[
+            "MSE in training standard deviations, mean over all test windows. 0.008 is what the "
+            "noise on the led channel leaves. The last column is the ratio of the MSE of the other "
+            "five channels, which nothing leads."
+        ],
+    )
+
+
+def costs(matrix: Matrix, found: Mapping[str, Mapping[str, Any]]) -> Table:
+    """What mixing costs, by number of channels."""
+    told = json.loads(RESULTS.read_text(encoding="utf-8"))
+    rows = [
+        [
+            str(row["channels"]),
+            f"{row['seconds_alone']:.2f}",
+            f"{row['seconds_mixed']:.2f}",
+            f"{row['seconds_mixed'] / row['seconds_alone']:.2f}",
+            f"{row['macs_alone'] / 1e6:,.0f}",
+            f"{(row['macs_mixed'] - row['macs_alone']) / 1e6:.2f}",
+            f"{row['weights_mixed'] - row['weights_alone']:,}",
+        ]
+        for row in told["rows"]
+    ]
+    return Table(
+        caption="Cost by number of channels",
+        columns=[
+            "channels", "step alone, CPU s", "step mixed, CPU s", "ratio",
+            "forecast alone, million multiply-adds", "mixing adds, million", "mixing adds, weights",
+        ],
+        rows=rows,
+        notes=[
+            f"The default network, context 336, horizon 96, {told['messages']} messages; forward "
+            f"and backward of {told['batch']} windows, median of five, interleaved in one process, "
+            f"one thread, {told['machine']['processor']}. Command: {told['command']}, seed "
+            f"{told['seed']}, convtimenet {told['versions']['convtimenet']}, torch "
+            f"{told['versions']['torch']}; raw: benchmarks/results/evidence/mixing-cost.json."
+        ],
+    )  # fmt: skip
 
 
 def warm_up(model: str) -> None:
