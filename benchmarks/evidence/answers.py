@@ -409,7 +409,19 @@ QUESTIONS: dict[str, Question] = {
             "messages between channels (docs/design/channel-mixing.md): on generated tables in "
             "which one of six channels follows another by five steps, and on real sets."
         ),
-        answer=["ANSWER"],
+        answer=[
+            "Where one channel leads another, yes, and at no cost that could be measured. On three "
+            "generated tables the squared error of the led channel over the first five steps falls "
+            "from 1.01, 1.01 and 0.92 to 0.07, 0.04 and 0.08, that is 12 to 28 times, and the "
+            "other channels' forecasts stay the same, because the validation split grants only "
+            "the led channel what it hears.",
+            "On real sets it is open. On ILI the mean of three seeds falls by 3.3 % with an "
+            "interval of -14.9 to +8.4: two seeds gain 8 and 4 %, one loses 2 %. ETTH1",
+            "A training step takes 0.95 to 1.01 times as long with 8 to 128 channels, and the "
+            "weights grow by 8 per channel. So time does not speak against it, but one small set "
+            "does not speak for it: it stays off by default, and is one member of quality='best', "
+            "where held-out windows weigh it.",
+        ],
         comparisons=[
             Comparison(
                 name="sets",
