@@ -418,7 +418,7 @@ QUESTIONS: dict[str, Question] = {
             "On real sets it is open. On ILI the mean of three seeds falls by 3.3 % with an "
             "interval of -14.9 to +8.4; on ETTh1 one seed gains 0.3 %. Exchange, ETTh2 and "
             "Weather have not run.",
-            "A training step takes 0.95 to 1.01 times as long with 8 to 128 channels, and each has 8 "
+            "A training step takes 0.95 to 1.01 times as long with 8 to 128 channels; each has 8 "
             "weights. Time does not speak against it, but two sets do not speak for it: it stays "
             "off by default, and is a member of quality='best', where held-out windows weigh it.",
         ],
