@@ -111,10 +111,8 @@ def intermediates(model: ConvTimeNet, x: torch.Tensor) -> dict[str, torch.Tensor
         jointly = model.config.head == "classify"
         found["bounds"] = edges if jointly else edges.view(B, C, N, 2).transpose(1, 2)
     jointly = model.config.head == "classify"
-    for name, tokens in (
-        ("embedding", model.embedding(model.rows(x))),
-        ("tokens", model.tokens(x)),
-    ):
+    embedded = model.embedding(model.rows(x))
+    for name, tokens in (("embedding", embedded), ("tokens", model.tokens(embedded))):
         rows = tokens.transpose(0, 1)
         found[name] = rows if jointly else rows.unflatten(0, (B, C))
     return found

@@ -274,18 +274,18 @@ MESSAGES = (
 def small_memory(monkeypatch):
     """Let the network fail for more than so many examples at once; gives the sizes it saw."""
 
-    whole = ConvTimeNet.tokens
+    whole = ConvTimeNet.forward
 
     def limit(most: int, error: BaseException = MESSAGES[0]) -> list[int]:
         sizes: list[int] = []
 
-        def tokens(self, x, *further):
+        def forward(self, x, *further):
             if len(x) > most:
                 raise error
             sizes.append(len(x))
             return whole(self, x, *further)
 
-        monkeypatch.setattr(ConvTimeNet, "tokens", tokens)
+        monkeypatch.setattr(ConvTimeNet, "forward", forward)
         return sizes
 
     return limit

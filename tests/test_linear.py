@@ -486,13 +486,13 @@ class TestGranted:
     @pytest.mark.parametrize("bias", [-1.0, 100.0])
     def test_nothing_for_what_does_not_help(self, bias):
         net, windows = self.trained(bias)
-        assert granted(net, windows, TrainConfig(), CPU) == 0.0
+        assert granted(net, windows, TrainConfig(), CPU) == (0.0, 0.0)
         x = windows.batch(torch.arange(3)).x
         assert torch.allclose(net(x), x.mean(-1, keepdim=True).expand(-1, -1, 2), atol=1e-6)
 
     def test_the_share_with_the_smallest_loss(self):
         net, windows = self.trained(1.0)
-        assert granted(net, windows, TrainConfig(), CPU) == pytest.approx(0.4)
+        assert granted(net, windows, TrainConfig(), CPU) == pytest.approx((0.4, 0.0))
         batch = windows.batch(torch.arange(50))
         assert torch.allclose(net(batch.x), batch.y, atol=1e-5)
 
@@ -501,12 +501,12 @@ class TestGranted:
         net, windows = self.trained(0.05)
         for number, start in enumerate(windows.starts.tolist()):
             windows.values[0, start + 16 : start + 18] += 5 if number % 2 else -5
-        assert granted(net, windows, TrainConfig(), CPU) == 0.0
+        assert granted(net, windows, TrainConfig(), CPU) == (0.0, 0.0)
 
     def test_networks_without_a_stream_are_left_alone(self):
         net, windows = self.trained(3.0)
         net.linear = None
-        assert granted(net, windows, TrainConfig(), CPU) == 1.0
+        assert granted(net, windows, TrainConfig(), CPU) == (1.0, 0.0)
         assert net.head.project.bias.all()
 
 

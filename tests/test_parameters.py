@@ -127,7 +127,7 @@ def test_an_own_subclass_is_named_and_may_take_anything():
         ({"training": {"learning_rate": 3}}, "'learning_rate'; did you mean lr"),
         ({"training": {"d_model": 3}}, r"'d_model'; did you mean model=\{'d_model': ...\}"),
         ({"training": {3: 3}}, "no setting 3; expected one of augment, batch_size"),
-        ({"model": {"foo": 3}}, "'foo'; expected one of d_ff"),
+        ({"model": {"foo": 3}}, "'foo'; expected one of channel_mixing"),
         ({"model": "tiny"}, "model must be a mapping .* found 'tiny'"),
         ({"training": [("lr", 1)]}, "training must be a mapping"),
     ],

@@ -87,7 +87,7 @@ def fitted() -> ConvTimeNetForecaster:
 
 @pytest.fixture(scope="module")
 def contexts() -> ConvTimeNetForecaster:
-    """Two members, of different contexts."""
+    """Three members: two contexts, and channels that read each other."""
     model = {name: FIXED[name] for name in FIXED if name not in ("pooling", "random_patches")}
     return forecaster(model=model, training={"loss": "mae", "seed": 3}).fit(table())
 
@@ -429,7 +429,7 @@ class TestForecaster:
             facts={},
         )
         page = path.read_text()
-        assert "The answers of 2 networks are averaged" in page
+        assert "The answers of 3 networks are averaged" in page
         assert "Deformable patches" not in page
 
     def test_long_tables_with_gaps_and_covariates(self):
@@ -454,7 +454,7 @@ class TestForecaster:
     def test_without_a_validation_split_all_count_the_same(self):
         model = forecaster(training={"validation_fraction": 0.0, "loss": "mae", "seed": 1}, h=2)
         model.fit(table(60))
-        assert model.history_.weights == pytest.approx([1 / 3] * 3)
+        assert model.history_.weights == pytest.approx([1 / 4] * 4)
         # its intervals come from trainings of all members on earlier rows
         assert model.calibration_ is not None
         assert model.predict(level=50).shape == (2, 7)

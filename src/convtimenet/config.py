@@ -1,6 +1,7 @@
 """Model and training settings: two frozen dataclasses, validated on construction.
 
 Both are saved as JSON next to the weights, and the command line's flags are generated from them.
+One file, because the settings of a run are looked up together; a third of it describes them.
 """
 
 from __future__ import annotations
@@ -98,6 +99,12 @@ class ModelConfig(Settings):
     """Steps of a season, for smoothing and for the simple forecasts that the linear map is solved
     towards."""
 
+    channel_mixing: int = 0
+    """Messages through which channels read each other (forecasting); 0 for the paper's network,
+    which forecasts each channel from itself alone."""
+    mixed_channels: int = 0
+    """Channels that read each other. If set, the network accepts exactly that many channels."""
+
     masks: bool = False
     """Mask padding and missing values inside the network. Without masks they are filled as in the
     paper: zeros after the end of a case, interpolation inside cases and in tables."""
@@ -133,24 +140,18 @@ class ModelConfig(Settings):
         require_choice("norm", self.norm, ("batch", "layer"))
         require_choice("residual", self.residual, ("learnable", "plain"))
         require_choice("pooling", self.pooling, ("flatten", "max", "mean"))
-        for name, minimum in (
-            ("context_length", 1),
-            ("outputs", 1),
-            ("channels", 1),
-            ("patch_size", 2),
-            ("patch_stride", 1),
-            ("d_model", 1),
-            ("d_ff", 1),
-            ("small_kernel", 0),
-            ("random_patches", 0),
-            ("season", 1),
-            ("smoothings", 0),
-            ("linear_channels", 0),
-            ("revin_affine_channels", 0),
-            ("hist_exog", 0),
-            ("futr_exog", 0),
-            ("stat_exog", 0),
-        ):
+        for name in ("context_length", "outputs", "channels", "d_model", "d_ff"):
+            require_whole(self, name, 1)
+        for name in ("hist_exog", "futr_exog", "stat_exog", "small_kernel", "random_patches"):
+            require_whole(self, name, 0)
+        for name in ("linear_channels", "mixed_channels", "revin_affine_channels", "smoothings"):
+            require_whole(self, name, 0)
+        for name, minimum in {
+            "patch_size": 2,
+            "patch_stride": 1,
+            "season": 1,
+            "channel_mixing": 0,
+        }.items():
             require_whole(self, name, minimum)
         for name in ("dropout", "head_dropout"):
             value = getattr(self, name)
@@ -194,6 +195,12 @@ class ModelConfig(Settings):
             require(not self.quantiles, "quantiles", f"empty for {head}", self.quantiles)
         if self.linear:
             self._check_linear()
+        if self.smoothings:
+            require(self.head == "forecast", "smoothings", f"0 for the head {self.head!r}", True)
+            whole = not (self.kernel_sizes or self.linear)
+            require(whole, "smoothings", "0 with kernel_sizes or linear", self.smoothings)
+            self._check_alone("with smoothings")
+        self._check_mixing()
         self._check_members()
         own = self.linear_channels
         require(self.linear or not own, "linear_channels", "0 without linear", own)
@@ -211,11 +218,27 @@ class ModelConfig(Settings):
         affine = self.revin_affine_channels
         require(not affine, "revin_affine_channels", "0 with linear", affine)
         if not self.kernel_sizes:
-            alone = "without kernel_sizes"
-            require(not self.quantiles, "quantiles", f"empty {alone}", self.quantiles)
-            found = self.hist_exog, self.futr_exog, self.stat_exog, self.stat_categories
-            kinds = "hist_exog to stat_categories"
-            require(not self.covariates, kinds, f"0 and empty {alone}", found)
+            self._check_alone("without kernel_sizes")
+
+    def _check_alone(self, when: str) -> None:
+        """What is solved in closed form reads and gives nothing but series."""
+        require(not self.quantiles, "quantiles", f"empty {when}", self.quantiles)
+        found = self.hist_exog, self.futr_exog, self.stat_exog, self.stat_categories
+        require(not self.covariates, "hist_exog to stat_categories", f"0 and empty {when}", found)
+
+    def _check_mixing(self) -> None:
+        """Channels tell each other of their patches; to classify, a patch holds all channels."""
+        groups, channels = self.channel_mixing, self.mixed_channels
+        if not groups:
+            require(not channels, "mixed_channels", "0 without channel_mixing", channels)
+            return
+        together = f"0 for the head {self.head!r}, which reads all channels together"
+        require(self.head == "forecast", "channel_mixing", together, groups)
+        require(bool(self.kernel_sizes), "channel_mixing", "0 without kernel_sizes", groups)
+        require(channels > 1, "mixed_channels", "at least 2 with channel_mixing", channels)
+        for name in ("revin_affine_channels", "linear_channels"):
+            own = getattr(self, name)
+            require(own in (0, channels), name, f"0 or mixed_channels={channels}", own)
 
     def _check_members(self) -> None:
         """Members read the same series and answer in the same form; to forecast, their contexts are
@@ -235,6 +258,8 @@ class ModelConfig(Settings):
             fits = own <= whole if self.head == "forecast" else own == whole
             least = "at most " if self.head == "forecast" else ""
             require(fits, f"context_length of member {n}", f"{least}{whole}", own)
+            fixed, own = self.fixed_channels, one.fixed_channels
+            require(own in (0, fixed), f"channels of member {n}", f"{fixed}", own)
 
     def to_dict(self) -> dict[str, Any]:
         """As `Settings.to_dict`; a single network's config has no entry for members."""
@@ -264,7 +289,8 @@ class ModelConfig(Settings):
     @property
     def fixed_channels(self) -> int:
         """Channels that a forecasting network accepts; 0 for any number."""
-        return self.revin_affine_channels or self.linear_channels
+        kinds = ("revin_affine_channels", "linear_channels", "mixed_channels")
+        return max(getattr(one, kind) for one in self.networks for kind in kinds)
 
     @property
     def covariates(self) -> bool:
@@ -331,7 +357,7 @@ class ModelConfig(Settings):
 
 
 _SHARED = (
-    *("head", "outputs", "channels", "masks", "quantiles", "revin", "fixed_channels"),
+    *("head", "outputs", "channels", "masks", "quantiles", "revin"),
     *("hist_exog", "futr_exog", "stat_exog", "stat_categories"),
 )
 """Settings that the members of a `ModelConfig` have in common with it."""

@@ -322,8 +322,10 @@ class ConvTimeNetEstimator(SavedEstimator):
             network = cast(ConvTimeNet, self._new_network(config))
         if before is not None and train_config.refit == "continue":
             network.load_state_dict(before.state_dict())
-        elif before is not None and hasattr(network, "granted"):
-            network.granted.copy_(before.granted)
+        elif before is not None:
+            shares = [name for name, _ in before.named_buffers() if name.endswith("granted")]
+            known = {name: before.get_buffer(name) for name in shares}
+            network.load_state_dict(known, strict=False)
         history = train(
             network.to(device),
             examples,

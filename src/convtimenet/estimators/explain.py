@@ -76,8 +76,8 @@ class Explanation:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ForecastExplanation(Explanation):
-    """Importance of the parts of contexts for their forecasts. Channels are forecast independently,
-    so a part of one channel matters only for that channel's forecast.
+    """Importance of the parts of contexts for the forecasts of their own channel, and of whole
+    channels for each other where the network has channel mixing.
 
     Attributes
     ----------
@@ -85,6 +85,9 @@ class ForecastExplanation(Explanation):
         Mean over the horizon of the absolute `change`.
     change : ndarray, shape (n, C, M, H)
         The channel's forecast less its forecast without the part, in the data's units.
+    channel_importance : ndarray, shape (n, C, C)
+        Mean absolute change of the forecast of each channel (last axis) when another one is hidden
+        completely; 0 if every channel is forecast from itself alone, and on the diagonal.
     forecast : ndarray, shape (n, C, H)
         The explained forecast, in the data's units.
     times : ndarray, shape (n, L)
@@ -99,6 +102,7 @@ class ForecastExplanation(Explanation):
     """
 
     change: np.ndarray
+    channel_importance: np.ndarray
     forecast: np.ndarray
     times: np.ndarray
     ids: np.ndarray
@@ -231,7 +235,7 @@ def without_parts(
     steps = torch.arange(x.shape[-1], device=device)
     edges = torch.from_numpy(spans).to(device)
     inside = (steps >= edges[:, :1]) & (steps < edges[:, 1:])
-    c, M = config.channels, len(spans)
+    c, M = _read_together(config), len(spans)
     fill = x.mean(-1, keepdim=True) if config.head == "forecast" else torch.zeros_like(x[..., :1])
 
     def hidden(numbers: Tensor) -> Batch:
@@ -266,6 +270,11 @@ def _outputs(
     for chunk in counted(numbers.split(size)):
         answers += parts.run(len(chunk), lambda part, chunk=chunk: compute(chunk[part]))
     return torch.cat(answers)
+
+
+def _read_together(config: ModelConfig) -> int:
+    """Channels whose values bear on the same answers; 1 if each is forecast by itself."""
+    return max(max(one.channels, one.mixed_channels) for one in config.networks)
 
 
 def _rows(batch: Batch, index: Tensor) -> Batch:
@@ -331,7 +340,16 @@ def explain_windows(
         return in_units(_outputs(fused, every, lambda index: _rows(inputs, index), size, read))
 
     forecast = forecast_of(batch)
-    hidden = without_parts(fused, config, batch, spans, size, read)[:, 0]
+    hidden = without_parts(fused, config, batch, spans, size, read)
+    of_channels = np.zeros((*forecast.shape[:2], forecast.shape[1]))
+    if (c := _read_together(config)) > 1:
+        hidden = hidden.diagonal(dim1=1, dim2=3).movedim(-1, 2)
+        whole = np.array([[0, config.context_length]])
+        for n, one in enumerate(without_parts(fused, config, batch, whole, size, read).unbind(1)):
+            of_channels[:, n] = np.abs(forecast - in_units(one[:, 0])).mean(-1)
+        of_channels[:, range(c), range(c)] = 0
+    else:
+        hidden = hidden[:, 0]
     change = np.stack([forecast - in_units(one) for one in hidden.unbind(1)], axis=2)
     change[~_any_known(~np.isnan(values), spans)] = np.nan
     by_covariate = np.empty((len(windows), len(covariates), forecast.shape[1]))
@@ -347,6 +365,7 @@ def explain_windows(
     return {
         "importance": np.abs(change).mean(-1),
         "change": change,
+        "channel_importance": of_channels,
         "forecast": forecast,
         "covariates": tuple(name for name, _, _ in covariates),
         "covariate_importance": by_covariate,

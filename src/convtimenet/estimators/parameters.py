@@ -17,7 +17,9 @@ from convtimenet.names import listed, meant
 
 EXOGENOUS = frozenset({"hist_exog", "futr_exog", "stat_exog", "stat_categories"})
 # settings of `ModelConfig` that the data and the estimator's parameters determine
-DECIDED = frozenset({"head", "context_length", "outputs", "channels", "members"}) | EXOGENOUS
+DECIDED = EXOGENOUS | {
+    *("head", "context_length", "outputs", "channels", "mixed_channels", "members"),
+}
 
 _GROUPS = {
     "model": [f.name for f in fields(ModelConfig) if f.name not in DECIDED],

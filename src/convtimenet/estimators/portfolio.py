@@ -44,6 +44,8 @@ __all__ = [
 
 PICKS = 20
 """Picks of the greedy selection, so that a network has a weight of at least 1 / (M + 20)."""
+MESSAGES = 4
+"""Messages through which channels read each other in one of the members."""
 _MOST_ANSWERS = 2**22  # numbers per member that are held for the selection
 
 
@@ -113,10 +115,14 @@ class Trained:
 
 
 def forecast_members(
-    config: ModelConfig, train: TrainConfig, other: ModelConfig | None, fixed: Collection[str]
+    config: ModelConfig,
+    train: TrainConfig,
+    other: ModelConfig | None,
+    fixed: Collection[str],
+    mixed: int = 1,
 ) -> list[tuple[ModelConfig, TrainConfig]]:
     """Settings of the members of a forecaster: the preset, another context, another loss, smaller
-    patches, another seed, smaller kernels.
+    patches, channels that read each other (another seed, where they cannot), smaller kernels.
 
     Parameters
     ----------
@@ -126,6 +132,8 @@ def forecast_members(
         The same for another context, if there is one to choose.
     fixed
         Settings of the user's own, which hold for all members.
+    mixed
+        Number of channels that may read each other; 1 if they may not.
     """
     found: list[tuple[ModelConfig, dict[str, Any]]] = [(config, {})]
     if config.kernel_sizes:
@@ -133,7 +141,10 @@ def forecast_members(
         if "loss" not in fixed and not config.quantiles:
             found.append((config, {"loss": "mae" if train.loss == "mse" else "mse"}))
         found += _with_patches(config, config.patch_size // 2, fixed)
-        found += _with_another_seed(config, fixed)
+        if mixed > 1 and "channel_mixing" not in fixed:
+            found.append((replace(config, channel_mixing=MESSAGES, mixed_channels=mixed), {}))
+        else:
+            found += _with_another_seed(config, fixed)
         found += _with_kernels(config, 0.5, fixed)
     return _seeded(found, train, fixed)
 

@@ -28,6 +28,6 @@ def second_config(config: TrainConfig, history: History, ratio: float) -> tuple[
         epochs = max(1, round(wanted / steps * history.best_epoch * ratio))
         epochs = min(epochs, 2 * config.epochs)
         again = replace(again, epochs=epochs, lr=config.lr * (1 if few else CONTINUED_RATE))
-    if not history.granted:  # what the blocks add does not count
+    if not history.granted and not history.mixed:  # what is trained does not count
         again = replace(again, epochs=1)
     return again, history.seconds * again.epochs / len(history.epochs) / ratio

@@ -4,7 +4,7 @@ Covariates are split into uniform patches on the grid of the target's patches, p
 token width and added to the target's token at the same position. Future covariates extend past the
 context: their patches over the horizon become additional tokens, so that the depthwise convolutions
 mix future and past, and the head reads both. Static covariates are added to every token of their
-series. Targets stay channel-independent: no channel reads another.
+series. Nothing here lets one target read another.
 
 Shape legend: see `convtimenet._shapes`; K is the number of covariate columns.
 """

@@ -18,6 +18,7 @@ from torch import Tensor
 from convtimenet.config import ModelConfig
 from convtimenet.devices import random_state, set_random_state
 from convtimenet.errors import OutOfMemoryError
+from convtimenet.network.mixing import MESSAGE_WIDTH, RECENT
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +83,10 @@ def predicted_peak(
     outputs = config.outputs * max(1, len(config.quantiles))
     series = 2 * rows * (config.channels * config.padded_length + outputs)
     head = rows * D * N * (2 if config.pooling == "flatten" else 0)
+    if config.channel_mixing:  # sums of patches and messages, with their slopes
+        windows = rows // config.mixed_channels
+        said = min(RECENT, N) * (D + MESSAGE_WIDTH) + config.outputs
+        series += 2 * windows * config.channel_mixing * said
     of_tokens = tokens * (embedding + kept + working) + head
     return (2 if bf16 else 4) * of_tokens + 4 * (tokens * patches + series + 4 * parameters)
 

@@ -36,6 +36,7 @@ from convtimenet.network.layers import (
 )
 from convtimenet.network.linear import LinearStream
 from convtimenet.network.memory import first_and_again
+from convtimenet.network.mixing import ChannelMixing
 from convtimenet.network.patches import DeformablePatch, Extent
 from convtimenet.network.random_patches import RandomPatches
 from convtimenet.network.revin import RevIN
@@ -203,8 +204,9 @@ class ConvTimeNet(nn.Module):
     `covariates` must match the config, see `convtimenet.network.covariate_embedding`. A network
     without covariates is the paper's.
 
-    Two streams are not part of the paper: `linear` adds the forecast of a linear one
-    (`convtimenet.network.linear`); `random_patches` mixes the scores of drawn patches with the
+    Three streams are not part of the paper: `linear` adds the forecast of a linear one
+    (`convtimenet.network.linear`); `mixing` what channels read in each other's patches
+    (`convtimenet.network.mixing`); `random_patches` mixes the scores of drawn patches with the
     head's (`convtimenet.network.random_patches`), but in training mode, where the head answers
     alone.
     """
@@ -227,6 +229,7 @@ class ConvTimeNet(nn.Module):
             nn.init.zeros_(self.head.project.bias)
             self.granted = nn.Buffer(torch.ones(()))
             """Share of the head's forecast that is added to the linear one."""
+        self.mixing = ChannelMixing(config) if config.channel_mixing else None
         self.patches = None
         if config.random_patches:
             self.patches = RandomPatches(config).requires_grad_(False)
@@ -252,13 +255,16 @@ class ConvTimeNet(nn.Module):
             mask = self._token_mask(extent)
         if self.revin is not None:
             x, statistics = self.revin(x, known)
-        y = self.head(self.tokens(x, extent, covariates), mask)
+        u = self.embedding(self.rows(x), extent)
+        y = self.head(self.tokens(u, extent, covariates), mask)
         y = y.view(x.shape[0], *(x.shape[1] if n == -1 else n for n in self.output_shape))
         spread = None
         if self.config.quantiles:
             y, spread = median_and_spread(y, self.config.quantiles.index(0.5))
         if self.linear is not None:
             y = torch.addcmul(self.linear(x), y, self.granted)
+        if self.mixing is not None:
+            y = y + self.mixing(u)
         if self.patches is not None and not self.training:
             y = torch.lerp(self.patches(x, known), y.float(), self.granted)
         if self.revin is not None and statistics is not None:
@@ -269,12 +275,11 @@ class ConvTimeNet(nn.Module):
 
     def tokens(
         self,
-        x: Float[Tensor, "B C L"],
+        u: Float[Tensor, "D R N"],
         extent: Extent | None = None,
         covariates: Covariates | None = None,
     ) -> Float[Tensor, "D R N"]:
-        """Encode the (normalised) series into the tokens that the head reads."""
-        u = self.embedding(self.rows(x), extent)
+        """Encode the embedded patches into the tokens that the head reads."""
         mask = self._token_mask(extent)
         if self.covariates is not None:
             u = self.covariates(u, covariates or Covariates(), mask)

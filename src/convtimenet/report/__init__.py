@@ -32,6 +32,7 @@ from convtimenet.report._html import Section, card, escaped, page, score_table
 from convtimenet.report._importance import plot
 from convtimenet.report._network import (
     linear_section,
+    mixing_section,
     random_patches_section,
     smoothing_section,
     training_section,
@@ -173,6 +174,10 @@ def _sections(
     network, history = model.network_, model.history_
     is_linear = isinstance(network, (ConvTimeNet, LinearNetwork))
     mixed = network.patches if isinstance(network, ConvTimeNet) else None
+    mixing = []
+    if isinstance(network, ConvTimeNet) and network.mixing is not None:
+        assert isinstance(model, ConvTimeNetForecaster)
+        mixing = [mixing_section(network.mixing, model.channels_)]
     loss_name = loss_of(network.config, model.train_config_).name
     return [
         scores,
@@ -181,6 +186,7 @@ def _sections(
         *rest,
         *(linear_section(network, history.granted) if is_linear else ()),
         *(smoothing_section(network) if isinstance(network, SmoothingNetwork) else ()),
+        *mixing,
         *([random_patches_section(mixed, history.granted)] if mixed is not None else ()),
         *(weights_sections(network) if isinstance(network, ConvTimeNet) else ()),
     ]

@@ -134,6 +134,9 @@ def forecast_importance_section(
         relative = importance / scale[:, None]
         order = np.argsort(-np.nan_to_num(relative).sum(1), kind="stable")[:_CHANNELS]
         names = [explanation.channels[i] for i in order]
+        alone = "channels are forecast independently."
+        if explanation.channel_importance.any():
+            alone = "what it reads in other channels is left as it is."
         most = "" if len(order) == len(relative) else f" Shown are the {_CHANNELS} largest sums."
         cards.append(
             figure(
@@ -144,7 +147,7 @@ def forecast_importance_section(
                 f"{number(float(np.nanmin(relative)))} and {number(float(np.nanmax(relative)))} "
                 "standard deviations.",
                 "Mean absolute change of each channel's own forecast, in its standard deviations; "
-                f"channels are forecast independently.{most}",
+                f"{alone}{most}",
                 "All channels",
             )
         )

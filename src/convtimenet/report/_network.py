@@ -12,6 +12,7 @@ from convtimenet.data.windows import known_in
 from convtimenet.estimators.base import ConvTimeNetEstimator
 from convtimenet.network.layers import Residual
 from convtimenet.network.linear import LinearNetwork
+from convtimenet.network.mixing import ChannelMixing
 from convtimenet.network.model import Block, ConvTimeNet, deformation
 from convtimenet.network.random_patches import PER_GROUP, POINTS, RandomPatches
 from convtimenet.network.smoothing import SmoothingNetwork
@@ -256,8 +257,9 @@ def members_section(model: ConvTimeNetEstimator) -> Section:
         score = f"{number(scored[0])} ({_LOSSES[name]})" if scored else "none"
         kernels = ", ".join(map(str, config.kernel_sizes))
         sizes = [str(config.context_length), str(config.patch_size), kernels, config.pooling]
+        sizes.append("yes" if config.channel_mixing else "no")
         rows.append([str(n), f"{weights[n - 1]:.2f}", *sizes, score])
-    columns = ["member", "weight", "context", "patch", "kernels", "pooling", "validation"]
+    columns = ["member", "weight", "context", "patch", "kernels", "pooling", "mixing", "validation"]
     table = card(score_table("Networks", columns, rows), fit=True)
     return Section("members", "Networks", f"<p>{words}</p>{table}")
 
@@ -309,6 +311,20 @@ def smoothing_section(network: SmoothingNetwork) -> list[Section]:
     columns = ["share", "of", "level", "trend", "damping", "season"]
     table = card(score_table("Smoothings", columns, rows), fit=True)
     return [Section("smoothings", "Exponential smoothing", f"<p>{words}</p>{table}")]
+
+
+def mixing_section(mixing: ChannelMixing, channels: Sequence[str]) -> Section:
+    """What the validation split left each channel of what it reads in others."""
+    C, messages = mixing.speak.shape
+    words = f"{count(C, 'channel')} read each other through {count(messages, 'message')} about "
+    words += "their latest patches, and add what they read to their forecasts. The validation "
+    words += "split left each channel the share below of that; 0 % forecasts it from itself alone."
+    rows = [
+        [name, f"{100 * share:.0f} %"]
+        for name, share in zip(channels, mixing.granted.tolist(), strict=True)
+    ]
+    table = card(score_table("Shares", ["channel", "share"], rows), fit=True)
+    return Section("mixing", "Channels that read each other", f"<p>{words}</p>{table}")
 
 
 def _residual_section(blocks: Sequence[Block], sizes: Sequence[int]) -> Section:

@@ -50,6 +50,8 @@ class History:
     granted: float = 1.0
     """How much of the trained part of the answers counts: of a forecast, what the validation split
     left beside the linear stream; of classes and numbers, its share beside random patches."""
+    mixed: float = 0.0
+    """How much counts of what channels tell each other; 0 for a network without channel mixing."""
     weights: list[float] = field(default_factory=list)
     """Weights of the networks whose answers are averaged, in the order of their training; empty for
     a single network."""

@@ -16,12 +16,13 @@ from convtimenet.data.covariates import Encoder
 from convtimenet.data.frequency import season_of
 from convtimenet.data.future import MODEL, NAIVE
 from convtimenet.data.split import FittedRows, hold_back, split_rows
-from convtimenet.data.tables import crop
+from convtimenet.data.tables import Table, crop
 from convtimenet.data.windows import Scaler, Windows
 from convtimenet.devices import resolve_device
 from convtimenet.errors import ConfigError
 from convtimenet.estimators.forecasting.forecasts import check_steps
 from convtimenet.estimators.forecasting.reading import (
+    check_mixing,
     check_unscaled,
     gap_notices,
     scaling_notices,
@@ -70,9 +71,9 @@ class ConvTimeNetForecaster(RetrainedForecaster):
         where that is better, in seconds: no network is trained, and covariates are not read. "auto"
         trains a network beside that map, in minutes, which adds to its forecast what the validation
         split grants; for tables with few rows it is "fast", unless covariates or settings of a
-        network are given. "best" trains up to six such networks of other contexts, losses, patches
-        and kernels, one after the other while `time_limit` lasts, and averages their forecasts with
-        weights from the validation split.
+        network are given. "best" trains up to six such networks (other contexts, losses, patches,
+        kernels; in one, channels read each other) while `time_limit` lasts, and averages their
+        forecasts with weights from the validation split.
     preset
         "auto" derives patches, kernels and batch size from the data; a data set's name such as
         "ETTh1" takes the paper's hyper-parameters for it.
@@ -301,7 +302,8 @@ class ConvTimeNetForecaster(RetrainedForecaster):
         if preset.portfolio:
             others = [one for one in next_context(contexts, L) if one >= config.patch_size]
             other = config_of(others[0]) if others else None
-            members = forecast_members(config, train_config, other, self._fixed())
+            mixed = len(table.channels) if self.scale else 1
+            members = forecast_members(config, train_config, other, self._fixed(), mixed)
         if not self.scale:
             notices += check_unscaled(train_split.values.T, table.channels, config.revin)
         plans, notice = training_plans(
@@ -403,8 +405,7 @@ class ConvTimeNetForecaster(RetrainedForecaster):
         rows, lengths = int(np.median(train_end)), table.lengths
         preset = self.preset_for(rows, len(lengths), len(table.channels), season)
         short = smoothing_forecast(rows, int(lengths.max()), self.h, season)
-        given = self.input_size is not None or not self.scale or self._asks_for_network()
-        if short is None or given:
+        if short is None or self.input_size or not self.scale or self._asks_for_network():
             return preset
         config = self._model_config(short, len(table.channels))
         train_config = self._train_config(short.train, None)
@@ -413,8 +414,7 @@ class ConvTimeNetForecaster(RetrainedForecaster):
             train_end, _ = hold_back(table, fraction, config.least_context, self.h)
         device = resolve_device(train_config.device)
         contexts = contexts_for(rows, self.h, season)
-        better = linear_is_better(table, train_end, config, device, contexts)
-        return preset if better else short
+        return preset if linear_is_better(table, train_end, config, device, contexts) else short
 
     def _asks_for_network(self) -> bool:
         """Whether a setting that only a trained network uses is given, or one of the network's."""
@@ -432,13 +432,13 @@ class ConvTimeNetForecaster(RetrainedForecaster):
             settings["linear"] = self._settings("model").get("linear", False)
         if settings.get("linear") and self.scale and 1 < channels <= MOST_MAPS:
             settings.setdefault("linear_channels", channels)
+        if settings.get("channel_mixing"):
+            settings["mixed_channels"] = check_mixing(channels, self.scale)
         config = ModelConfig.forecasting(context_length=context, horizon=self.h, **settings)
         if config.fixed_channels not in (0, channels):
             name = "revin_affine_channels" if config.revin_affine_channels else "linear_channels"
-            raise ConfigError(
-                f"{name} is {config.fixed_channels}, the table has {channels} channels; they must "
-                "be equal"
-            )
+            found = f"{name} is {config.fixed_channels}, the table has {channels} channels"
+            raise ConfigError(f"{found}; they must be equal")
         return config
 
     def _with_covariates(self, config: ModelConfig, encoder: Encoder) -> ModelConfig:

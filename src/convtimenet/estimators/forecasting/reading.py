@@ -26,7 +26,7 @@ from convtimenet.data.windows import (
     filled_contexts,
     float32,
 )
-from convtimenet.errors import DataError
+from convtimenet.errors import ConfigError, DataError
 from convtimenet.estimators.forecasting.panel import Panel, rows_for
 from convtimenet.estimators.portfolio import Plan
 from convtimenet.estimators.presets import PANEL_EPOCH
@@ -34,6 +34,7 @@ from convtimenet.wording import listing
 
 __all__ = [
     "Reader",
+    "check_mixing",
     "check_unscaled",
     "gap_notices",
     "scaling_notices",
@@ -107,6 +108,27 @@ def gap_notices(table: Table, masks: bool, learns: bool = True) -> list[str]:
         "missing values are filled from the known ones of the same context, at its end by the "
         f"last known one{what}"
     ]
+
+
+def check_mixing(channels: int, scale: bool) -> int:
+    """The number of channels that are to read each other.
+
+    Raises
+    ------
+    ConfigError
+        If they cannot.
+    """
+    if channels == 1:
+        raise ConfigError(
+            "channel_mixing needs two or more channels that can read each other, found 1; leave "
+            "channel_mixing out"
+        )
+    if not scale:
+        raise ConfigError(
+            "channel_mixing has weights for each channel, but with scale=False a model can read "
+            "tables with other channels; use scale=True, or leave channel_mixing out"
+        )
+    return channels
 
 
 def check_unscaled(values: np.ndarray, channels: Sequence[str], revin: bool) -> list[str]:

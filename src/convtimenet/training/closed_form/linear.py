@@ -37,7 +37,8 @@ from convtimenet.training.metrics import outputs
 
 __all__ = ["fit_linear", "granted", "solve_linear"]
 
-_SHARES = 20
+_SHARES, _SHARES_TOLD = 20, 5
+_MOST_LOSSES = 2**23  # of windows, channels and pairs of shares that are compared
 _FOR_VIEWS = 2  # windows for each step of the context; fewer cannot tell one view from three
 
 
@@ -118,50 +119,93 @@ def _by_channel(
 
 def granted(
     network: ConvTimeNet, valid: Examples, config: TrainConfig, device: torch.device
-) -> float:
-    """Set the share of the head's forecast that is added to the linear one, from 0 to 1, to that
-    with the smallest loss on the validation split; returns it.
+) -> tuple[float, float]:
+    """Set the shares, from 0 to 1, of the head's forecast that is added to the linear one and of
+    what each channel reads from others, to those with the smallest loss on the validation split;
+    returns the former and the mean of the latter.
 
-    It is 0 unless the gain exceeds its standard error, as if only windows that do not overlap told
-    anything new: a network that learnt nothing of use forecasts as its stream does. Quantile heads
-    keep all.
+    A share is 0 unless the gain exceeds its standard error, as if only windows that do not overlap
+    told anything new: a network that learnt nothing of use forecasts as its stream does, and a
+    channel that reads nothing of use in others as it does alone. Without a linear stream the head
+    keeps all; quantile heads keep all of both.
     """
-    if network.linear is None or network.config.quantiles:
-        return 1.0
+    mixing = network.mixing
+    if network.config.quantiles or (network.linear is None and mixing is None):
+        return 1.0, 0.0 if mixing is None else 1.0
     loss = loss_of(network.config, config)
-    shares = torch.linspace(0, 1, _SHARES + 1)
-    both = _Both(fuse(network))
-    parts = []  # (shares, windows and channels)
+    heads = torch.linspace(0, 1, _SHARES + 1) if network.linear is not None else torch.ones(1)
+    told = torch.linspace(0, 1, _SHARES_TOLD + 1) if mixing is not None else torch.zeros(1)
+    some = valid
+    if mixing is not None and isinstance(valid, Windows):
+        each = len(heads) * len(told) * len(valid.values)
+        some = copy.copy(valid).thinned(max(1, _MOST_LOSSES // each))
+    horizon = network.config.outputs * len(some) / len(valid)
+    parts, counts = [], []  # (heads, told, windows, C) and (windows, C)
     with autocast(device, config):
-        for output, batch in outputs(both, valid, config.batch_size, device):
-            whole, stream = output.unbind(1)
+        for output, batch in outputs(_Parts(fuse(network)), some, config.batch_size, device):
+            stream, whole, others = output.unbind(1)
             weight = torch.ones_like(batch.y) if batch.weight is None else batch.weight
             count = weight.sum(-1)
             errors = [
-                loss.values(torch.lerp(stream, whole, float(share)), batch.y, reduction="none")
-                for share in shares
+                [
+                    (loss.values(one + share * others, batch.y, reduction="none") * weight).sum(-1)
+                    for share in told.tolist()
+                ]
+                for one in (torch.lerp(stream, whole, float(own)) for own in heads)
             ]
-            means = torch.stack([(e * weight).sum(-1) / count.clamp(min=1) for e in errors])
-            parts.append(means[:, count > 0].cpu().double())
-    means = torch.cat(parts, dim=1)
-    best = int(means.mean(1).argmin())
-    gain = means[0] - means[best]
-    apart = gain.numel() / network.config.outputs
-    if apart < 2 or float(gain.mean()) <= float(gain.std()) / apart**0.5:
+            means = torch.stack([torch.stack(row) for row in errors]) / count.clamp(min=1)
+            parts.append(means.cpu().double())
+            counts.append(count.cpu() > 0)
+    means, counted = torch.cat(parts, dim=2), torch.cat(counts)
+    chosen = []  # (windows and channels,) of every share of the head, with the best shares told
+    shares = []
+    for row in means:
+        best, of = [], []
+        for c, seen in enumerate(counted.T):
+            own = row[:, seen, c]
+            number = int(own.mean(1).argmin()) if seen.any() else 0
+            number = number if _gains(own[0], own[number], horizon) else 0
+            best.append(own[number])
+            of.append(told[number])
+        chosen.append(torch.cat(best))
+        shares.append(torch.stack(of))
+    best = int(torch.stack([one.mean() for one in chosen]).argmin())
+    if not _gains(chosen[0], chosen[best], horizon):
         best = 0
-    share = float(shares[best])
-    network.granted.fill_(share)
-    return share
+    if network.linear is not None:
+        network.granted.fill_(float(heads[best]))
+    if mixing is not None:
+        mixing.granted.copy_(shares[best])
+    return float(heads[best]), float(shares[best].mean())
 
 
-class _Both(nn.Module):
-    """Forecasts (B, 2, C, H) of a fused network: all of the head's share, and none."""
+def _gains(losses: Tensor, others: Tensor, horizon: float) -> bool:
+    """Whether other losses of windows are smaller than these by more than the standard error of
+    the difference, if every `horizon`-th window tells something new."""
+    gain, apart = losses - others, losses.numel() / horizon
+    return apart >= 2 and float(gain.mean()) > float(gain.std()) / apart**0.5
+
+
+class _Parts(nn.Module):
+    """Forecasts (B, 3, C, H) of a fused network: of its stream, with all of the head's share, and
+    what others tell a channel by itself."""
 
     def __init__(self, network: ConvTimeNet):
         super().__init__()
-        self.whole, self.stream = network, copy.deepcopy(network)
-        self.whole.granted.fill_(1.0)
-        self.stream.granted.fill_(0.0)
+        self.stream, self.whole = (_granting(network, share, 0.0) for share in (0.0, 1.0))
+        self.told = None if network.mixing is None else _granting(network, 0.0, 1.0)
 
     def forward(self, *inputs: Any) -> Tensor:
-        return torch.stack([self.whole(*inputs), self.stream(*inputs)], dim=1)
+        stream, whole = self.stream(*inputs), self.whole(*inputs)
+        others = torch.zeros_like(stream) if self.told is None else self.told(*inputs) - stream
+        return torch.stack([stream, whole, others], dim=1)
+
+
+def _granting(network: ConvTimeNet, head: float, others: float) -> ConvTimeNet:
+    """A copy with these shares."""
+    found = copy.deepcopy(network)
+    if found.linear is not None:
+        found.granted.fill_(head)
+    if found.mixing is not None:
+        found.mixing.granted.fill_(others)
+    return found

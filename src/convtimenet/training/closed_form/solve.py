@@ -113,7 +113,9 @@ def grant(
             share_of_head(model, valid, config, device)
         history.granted = float(model.granted)
     elif valid is not None:
-        history.granted = granted(model, valid, config, device)
+        history.granted, told = granted(model, valid, config, device)
+        if model.mixing is not None:
+            history.mixed = told
         if not history.granted and model.config.covariates:
             history.notes.append(
                 "on the validation split the trained network is no better than the linear stream "
