@@ -38,8 +38,7 @@ __all__ = ["Cases", "as_cases", "cases_in_csv", "filled", "gaps_left", "joined",
 
 log = logging.getLogger(__name__)
 
-_MOST_PADDED = 2**26
-"""Values of padded cases; above this, padding must not be most of them."""
+_MOST_PADDED = 2**26  # values of padded cases; of more, padding must not be most
 _TEXTS = {
     ".ts": read_ts,
     ".arff": read_arff,
@@ -253,7 +252,8 @@ def joined(parts: Sequence[Cases]) -> Cases:
     if len(parts) == 1:
         return parts[0]
     n, longest = sum(len(one.values) for one in parts), max(one.values.shape[2] for one in parts)
-    values, at = np.full((n, parts[0].values.shape[1], longest), np.nan), 0
+    kind = np.result_type(*(one.values.dtype for one in parts))
+    values, at = np.full((n, parts[0].values.shape[1], longest), np.nan, kind), 0
     for one in parts:
         values[at : at + len(one.values), :, : one.values.shape[2]] = one.values
         at += len(one.values)
