@@ -57,6 +57,7 @@ def create_app(models: Models, settings: ServeSettings | None = None) -> FastAPI
         redoc_url=None,
         redirect_slashes=False,
     )
+    app.state.engine = engine
     for protocol in (own, kserve, oip, nixtla):
         app.include_router(protocol.routes(engine, models))
 

@@ -11,7 +11,7 @@ import struct
 from typing import Any
 
 from convtimenet.errors import DataError, MissingExtraError
-from convtimenet.serving.json_body import check_cells
+from convtimenet.serving.json_body import check_cells, check_columns
 
 _SCHEMA, _DICTIONARY, _BATCH = 1, 2, 3  # Message.header_type in Arrow's Message.fbs
 _LONGEST_TEXT = 1000
@@ -89,6 +89,7 @@ def _headers(reader: Any) -> int:
         rows += header.number(0, "q")
         if kind == _BATCH:
             columns = max(columns, header.length(1))
+            check_columns("the table", columns)
         check_cells("the table", rows * max(1, columns))
 
 

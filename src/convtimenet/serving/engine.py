@@ -66,7 +66,8 @@ class Engine:
 
     def __init__(self, settings: ServeSettings, metrics: Metrics):
         self.settings, self.metrics = settings, metrics
-        self._waiting: deque[_Job] = deque()
+        self.waiting: deque[_Job] = deque()
+        """Requests that nobody has begun to compute."""
         self._changed = threading.Condition()
         self._closed = False
         self._thread = threading.Thread(target=self._work, name="convtimenet-serve", daemon=True)
@@ -93,15 +94,15 @@ class Engine:
         """
         job = _Job(prepare, finish, asyncio.get_running_loop())
         with self._changed:
-            if len(self._waiting) >= self.settings.queue:
+            if len(self.waiting) >= self.settings.queue:
                 raise Refused(
                     429,
-                    f"{len(self._waiting)} requests are waiting, the most that this server takes; "
+                    f"{len(self.waiting)} requests are waiting, the most that this server takes; "
                     "try again in a second",
                     {"retry-after": "1"},
                 )
-            self._waiting.append(job)
-            self.metrics.waiting.set(len(self._waiting))
+            self.waiting.append(job)
+            self.metrics.waiting.set(len(self.waiting))
             self._changed.notify()
         try:
             async with asyncio.timeout(self.settings.seconds):
@@ -126,11 +127,11 @@ class Engine:
     def _take(self) -> list[_Job]:
         """The requests that wait, at least one; none once the engine is closed."""
         with self._changed:
-            while not self._waiting and not self._closed:
+            while not self.waiting and not self._closed:
                 self._changed.wait()
-            few = min(self.settings.batch, len(self._waiting))
-            jobs = [self._waiting.popleft() for _ in range(few)]
-            self.metrics.waiting.set(len(self._waiting))
+            few = min(self.settings.batch, len(self.waiting))
+            jobs = [self.waiting.popleft() for _ in range(few)]
+            self.metrics.waiting.set(len(self.waiting))
             return jobs
 
     def _answer(self, group: Sequence[_Job]) -> None:

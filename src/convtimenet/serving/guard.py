@@ -14,7 +14,7 @@ from typing import Any
 import zstandard
 
 from convtimenet.serving.refusals import Refused, error_body
-from convtimenet.serving.settings import ServeSettings
+from convtimenet.serving.settings import ServeSettings, is_loopback
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -203,10 +203,8 @@ _DECODERS = {"gzip": _inflated, "deflate": _inflated, "zstd": _unzstd}
 def _local(host: bytes) -> bool:
     """Whether a Host header names this machine."""
     name = host.decode("latin-1").strip().lower()
-    if name.startswith("["):
-        return name.partition("]")[0] == "[::1"
-    name = name.partition(":")[0]
-    return name == "localhost" or name.startswith("127.")
+    ends = (1, "]") if name.startswith("[") else (0, ":")
+    return is_loopback(name[ends[0] :].partition(ends[1])[0])
 
 
 def _replayed(body: bytes, receive: Receive) -> Receive:

@@ -20,7 +20,7 @@ from convtimenet.data.tables import Table, table_times
 from convtimenet.data.text.whole_times import to_whole
 from convtimenet.errors import DataError
 from convtimenet.serving.refusals import Refused
-from convtimenet.serving.settings import MOST_CELLS
+from convtimenet.serving.settings import MOST_CELLS, MOST_COLUMNS
 
 
 def parsed(body: bytes) -> Any:
@@ -67,9 +67,12 @@ def grid_from(what: str, value: Any) -> Grid:
         keys: set[Any] = set()
         keys.update(*(one for one in columns if isinstance(one, dict)))
         longest = max((len(one) for one in columns if isinstance(one, list)), default=0)
+        check_columns(what, len(value))
         check_cells(what, len(value) * max(longest, len(keys)))
     elif isinstance(value, list) and all(isinstance(one, dict) for one in value):
-        check_cells(what, len(value) * len(set().union(*value)))
+        names = set().union(*value)
+        check_columns(what, len(names))
+        check_cells(what, len(value) * len(names))
     else:
         raise DataError(
             f"{what}: expected records, columns by name, or the text of a CSV file, found "
@@ -88,20 +91,24 @@ def csv_grid(what: str, content: bytes) -> Grid:
     Refused
         If it has too many cells.
     """
-    _check_csv(what, content)
+    check_columns(what, _check_csv(what, content))
     return read_delimited(what, content)
 
 
 def csv_cases(what: str, content: bytes) -> Cases:
     """The cases of a CSV table, and errors as for `csv_grid`."""
-    _check_csv(what, content)
+    # here a column is a step of a case
+    check_columns(what, _check_csv(what, content) // 4)
     return cases_in_csv(what, content)
 
 
-def _check_csv(what: str, content: bytes) -> None:
-    marks = max(content.count(mark) for mark in (b",", b";", b"\t", b"|", b" "))
-    check_cells(what, marks + content.count(b"\n"))
+def _check_csv(what: str, content: bytes) -> int:
+    """Check what a CSV text claims; the number of cells in its longest line."""
     check_text(what, content)
+    marks = (b",", b";", b"\t", b"|", b" ")
+    check_cells(what, max(map(content.count, marks)) + content.count(b"\n"))
+    lines = content.splitlines() or [b""]
+    return 1 + max(max(map(line.count, marks)) for line in lines)
 
 
 def cases_from(value: Any) -> Cases:
@@ -163,6 +170,16 @@ def check_cells(what: str, cells: int) -> None:
         raise Refused(
             413,
             f"{what}: expected at most {MOST_CELLS} cells, found {cells}; send it in parts",
+        )
+
+
+def check_columns(what: str, columns: int) -> None:
+    """Refuse more columns than the server takes, as for `check_cells`."""
+    if columns > MOST_COLUMNS:
+        raise Refused(
+            413,
+            f"{what}: expected at most {MOST_COLUMNS} columns, found {columns}; send them in "
+            "parts, or as rows of a long table",
         )
 
 

@@ -67,7 +67,7 @@ class Forecasting:
                 f"expected a forecast of at most {MOST_CELLS} numbers, found {cells}; forecast "
                 "fewer series or steps at a time",
             )
-        return model.request(read, future, h=h, level=level or None)
+        return model.request(read, h, level or None, future)
 
     def kind(self, request: Request) -> tuple[Any, ...]:
         """What requests that are computed together must share."""

@@ -9,6 +9,8 @@ from convtimenet.errors import ConfigError
 
 MOST_CELLS = 2_000_000
 """Cells of a request or an answer: rows times columns, or cases times channels times steps."""
+MOST_COLUMNS = 5_000
+"""Columns of a table."""
 MOST_HORIZONS = 64
 """Trained horizons in a forecast; each one is a pass of the network."""
 LEAST_TOKEN = 16
@@ -70,9 +72,14 @@ class ServeSettings:
     @property
     def loopback(self) -> bool:
         """Whether only this machine reaches the address."""
-        if self.host == "localhost":
-            return True
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return False
+        return is_loopback(self.host)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a name or address is that of this machine alone."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

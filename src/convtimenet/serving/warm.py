@@ -68,7 +68,11 @@ def _columns(table: Table) -> dict[str, list[Any]]:
     if table.id_name is not None:
         found[table.id_name] = np.repeat(table.ids, table.lengths).tolist()
     found[table.time_name] = table_times(table)
-    found |= dict(zip(table.channels, table.values.T, strict=False)) | table.covariates
+    for name, column in [
+        *zip(table.channels, table.values.T, strict=False),
+        *table.covariates.items(),
+    ]:
+        found[name] = list(column)
     return {name: [_sent(one) for one in column] for name, column in found.items()}
 
 

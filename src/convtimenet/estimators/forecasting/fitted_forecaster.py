@@ -147,14 +147,34 @@ class FittedForecaster(TableReader):
         ConfigError
             If `h` is not a number of steps, or `level` is given for more than the trained horizon.
         """
-        return self.predict_requests([self.request(X, future, h=h, level=level)])[0]
+        check_is_fitted(self, "fused_")
+        table = self.tail_ if X is None else self.adapt(X)
+        return self.predict_requests([self.request(table, h, level, future)])[0]
 
     def request(
-        self, X: Any = None, future: Any = None, *, h: int | None = None, level: Any = None
+        self, table: Table, h: int | None = None, level: Any = None, future: Any = None
     ) -> Request:
-        """Read and check what `predict` is given, for `predict_requests`."""
-        check_is_fitted(self, "fused_")
-        return self._request(self.tail_ if X is None else self.adapt(X), h, level, future)
+        """Check what `predict` is given, for `predict_requests`; `table` is one that `adapt`
+        returned.
+
+        Raises
+        ------
+        DataError, ConfigError
+            As `predict`.
+        """
+        steps, H = self._steps(h), self.network_.config.outputs
+        levels = () if level is None else check_levels(level)
+        radii = tuple(self._calibrated().radius(one) for one in levels)
+        if radii and steps > H:
+            raise ConfigError(
+                f"intervals are limited to the trained horizon of {H} steps, "
+                f"found h={steps}; use a smaller h, leave level out, or train with a larger h"
+            )
+        self._reader.check_rows(table)
+        plan, notices = self._plan(table, future, steps)
+        return Request(
+            table=table, steps=steps, levels=levels, radii=radii, plan=plan, notices=tuple(notices)
+        )
 
     def predict_requests(self, requests: Sequence[Request]) -> list[Any]:
         """What `predict` returns for each of several requests of the same `Request.kind`, computed
@@ -163,7 +183,7 @@ class FittedForecaster(TableReader):
         Raises
         ------
         DataError
-            If one of the tables has too few rows, or its forecast is not finite.
+            If a forecast is not finite.
         """
         H = self.network_.config.outputs
         return [
@@ -209,21 +229,7 @@ class FittedForecaster(TableReader):
             As `predict`.
         """
         check_is_fitted(self, "fused_")
-        return self._forecasts([self._request(table, h, level, future)])[0]
-
-    def _request(self, table: Table, h: int | None, level: Any, future: Any) -> Request:
-        steps, H = self._steps(h), self.network_.config.outputs
-        levels = () if level is None else check_levels(level)
-        radii = tuple(self._calibrated().radius(one) for one in levels)
-        if radii and steps > H:
-            raise ConfigError(
-                f"intervals are limited to the trained horizon of {H} steps, "
-                f"found h={steps}; use a smaller h, leave level out, or train with a larger h"
-            )
-        plan, notices = self._plan(table, future, steps)
-        return Request(
-            table=table, steps=steps, levels=levels, radii=radii, plan=plan, notices=tuple(notices)
-        )
+        return self._forecasts([self.request(table, h, level, future)])[0]
 
     def _forecasts(self, requests: Sequence[Request]) -> list[np.ndarray]:
         """(S h, C K) for each request."""

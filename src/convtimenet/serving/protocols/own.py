@@ -35,14 +35,14 @@ _OTHERS: dict[str, dict[str, Any]] = {
     CSV: {"type": "string"},
     ARROW: {"type": "string", "format": "binary"},
 }
-_TABLE = {
+_TABLE: dict[str, Any] = {
     "anyOf": [
         {"type": "array", "items": {"type": "object"}},
         {"type": "object", "additionalProperties": {"type": "array"}},
         {"type": "string"},
     ]
 }
-_CASES = {
+_CASES: dict[str, Any] = {
     "anyOf": [
         {"type": "array", "items": {"type": "array", "items": {"type": ["number", "null"]}}},
         {
@@ -188,8 +188,9 @@ class Labels:
     """The same for cases."""
 
     def __init__(self, models: Models, body: bytes, kind: str, model: str | None, task: Task):
-        self.models, self.body, self.kind, self.task = models, body, kind, task
+        self.models, self.body, self.kind = models, body, kind
         self.model, self.sent = model, None
+        self.task: Task = task
 
     def prepare(self) -> tuple[Labelling, Cases]:
         name = self.model
