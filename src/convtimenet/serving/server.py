@@ -32,11 +32,16 @@ def serve(
     started
         Called with the address once the server listens.
     """
-    config = uvicorn.Config(
+    Server(config_of(models, settings), started).run()
+
+
+def config_of(models: Models, settings: ServeSettings) -> uvicorn.Config:
+    """uvicorn's configuration for these models."""
+    return uvicorn.Config(
         create_app(models, settings),
         host=settings.host,
         port=settings.port,
-        http=_Protocol,
+        http=Protocol,
         ws="none",
         lifespan="on",
         h11_max_incomplete_event_size=_HEADERS,
@@ -47,10 +52,9 @@ def serve(
         access_log=False,
         log_level="warning",
     )
-    _Server(config, started).run()
 
 
-class _Protocol(H11Protocol):
+class Protocol(H11Protocol):
     """Ends a connection whose headers do not arrive in time, which uvicorn would wait for."""
 
     seconds = 10.0
@@ -77,7 +81,7 @@ class _Protocol(H11Protocol):
             self._timer = None
 
 
-class _Server(uvicorn.Server):
+class Server(uvicorn.Server):
     """Says when it listens, and ends normally after a signal."""
 
     def __init__(self, config: uvicorn.Config, started: Callable[[str], None] | None):
