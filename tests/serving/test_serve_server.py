@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -24,9 +25,12 @@ from served import SMALL, hourly
 from convtimenet import ConvTimeNetClassifier, ConvTimeNetForecaster
 from convtimenet.serving import server
 from convtimenet.serving.models import Models, load_models
+from convtimenet.serving.protocols import own
+from convtimenet.serving.replies import Reply
 from convtimenet.serving.settings import ServeSettings
 
 PAGE = (Path(__file__).parents[2] / "docs" / "serve.md").read_text(encoding="utf-8")
+DOCKERFILE = (Path(__file__).parents[2] / "docker" / "Dockerfile").read_text(encoding="utf-8")
 LINES = [
     line
     for block in re.findall(r"^```sh\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
@@ -168,6 +172,35 @@ def test_slow_headers_lose_their_connection(documented, monkeypatch):
         assert b'{"live":true}' in second.recv(65536)
         second.sendall(b"GET /v2/health/live HTTP/1.1\r\n")
         assert answer_of(second) == b""
+
+
+def test_an_answer_that_nobody_reads_is_dropped(started, models, monkeypatch):
+    monkeypatch.setattr(server.Protocol, "reading", 0.3)
+    address, large = started(models), b"x" * 30_000_000  # more than the system's buffers take
+    monkeypatch.setattr(own, "json_reply", lambda value: Reply(large))
+    body = json.dumps({"model": "hourly", "table": hourly().astype({"date": str}).to_dict("list")})
+    head = f"POST /forecast HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
+    with connected(address) as found:
+        found.sendall((head + body).encode())
+        time.sleep(1.5)
+        assert len(answer_of(found)) < len(large)
+    with connected(address) as found:  # one who reads gets all of it
+        found.sendall((head.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n") + body).encode())
+        assert len(answer_of(found)) > len(large)
+
+
+def test_the_healthcheck_of_the_container(documented):
+    """Word for word, but for the port."""
+    address, _ = documented
+    command = re.findall(r'CMD (\["python", .*\])', DOCKERFILE)
+    assert len(command) == 1
+    for port, code in ((httpx.URL(address).port, 0), (1, 1)):
+        _, *rest = json.loads(command[0].replace(":8000/", f":{port}/"))
+        done = subprocess.run([sys.executable, *rest], capture_output=True, check=False)
+        assert done.returncode == code
+    start = json.loads(re.findall(r"ENTRYPOINT (.*)", DOCKERFILE)[0])
+    assert start == ["convtimenet", "serve", "--host", "0.0.0.0", "--port", "8000"]
+    assert re.search(r"^USER serve$", DOCKERFILE, re.MULTILINE)
 
 
 def test_a_body_that_stops_is_answered_with_408(started, models):

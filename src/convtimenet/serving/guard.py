@@ -54,12 +54,10 @@ class Guard:
             await send(message)
 
         headers = {name.lower(): value for name, value in scope["headers"]}
-        room = 0
+        room = Room(self)
         try:
             try:
                 self._check_caller(scope["path"], headers)
-                room = self._room(headers)
-                self.held += room
                 body = await self._body(headers, receive, room)
             except Refused as refused:
                 await _answer(with_headers, scope, refused)
@@ -71,7 +69,7 @@ class Guard:
             ]
             await self.app(scope, _replayed(body, receive), with_headers)
         finally:
-            self.held -= room
+            room.leave()
 
     def _check_caller(self, path: str, headers: dict[bytes, bytes]) -> None:
         token = self.settings.token
@@ -95,25 +93,14 @@ class Guard:
                 {"www-authenticate": "Bearer"},
             )
 
-    def _room(self, headers: dict[bytes, bytes]) -> int:
-        """Bytes to reserve for a body."""
-        most = self.settings.most_bytes
+    def _check_size(self, headers: dict[bytes, bytes]) -> None:
         size = headers.get(b"content-length", b"0")
         if not size.isdigit() or len(size) > 18:
             raise Refused(400, "expected a number of bytes as Content-Length; correct the header")
-        if int(size) > most:
+        if int(size) > self.settings.most_bytes:
             raise self._too_large(f"{int(size)} bytes")
-        streamed = b"content-encoding" in headers or b"transfer-encoding" in headers
-        room = most if streamed else int(size)
-        if self.held + room > _BODIES * most:
-            raise Refused(
-                429,
-                "too many large bodies at the same time; try again in a second",
-                {"retry-after": "1"},
-            )
-        return room
 
-    async def _body(self, headers: dict[bytes, bytes], receive: Receive, room: int) -> bytes:
+    async def _body(self, headers: dict[bytes, bytes], receive: Receive, room: Room) -> bytes:
         """The body, decompressed.
 
         Raises
@@ -121,9 +108,8 @@ class Guard:
         Refused
             If it is too large, too slow, damaged, or in another encoding.
         """
+        self._check_size(headers)
         parts, size = [], 0
-        if not room:
-            return b""
         try:
             async with asyncio.timeout(self.settings.seconds):
                 while True:
@@ -131,6 +117,7 @@ class Guard:
                     if message["type"] == "http.disconnect":
                         raise Refused(400, "the connection ended before the body")
                     parts.append(message.get("body", b""))
+                    room.take(len(parts[-1]))
                     size += len(parts[-1])
                     if size > self.settings.most_bytes:
                         raise self._too_large(f"more than {self.settings.most_bytes} bytes")
@@ -151,6 +138,7 @@ class Guard:
             total += len(piece)
             if total > self.settings.most_bytes:
                 raise self._too_large(f"more than {self.settings.most_bytes} bytes unpacked")
+            room.take(len(piece))
             found.append(piece)
         return b"".join(found)
 
@@ -161,6 +149,35 @@ class Guard:
             "in parts, or start the server with a larger --max_mb",
             {"connection": "close"},
         )
+
+
+class Room:
+    """The memory that a request's body takes of what all bodies may."""
+
+    def __init__(self, guard: Guard):
+        self.guard, self.taken = guard, 0
+
+    def take(self, size: int) -> None:
+        """Take more bytes.
+
+        Raises
+        ------
+        Refused
+            If the bodies of all requests would be too large together.
+        """
+        if self.guard.held + size > _BODIES * self.guard.settings.most_bytes:
+            raise Refused(
+                429,
+                "too many large bodies at the same time; try again in a second",
+                {"retry-after": "1"},
+            )
+        self.taken += size
+        self.guard.held += size
+
+    def leave(self) -> None:
+        """Give all of it back."""
+        self.guard.held -= self.taken
+        self.taken = 0
 
 
 def _decompressed(raw: bytes, encoding: str) -> Iterator[bytes]:

@@ -55,9 +55,13 @@ def config_of(models: Models, settings: ServeSettings) -> uvicorn.Config:
 
 
 class Protocol(H11Protocol):
-    """Ends a connection whose headers do not arrive in time, which uvicorn would wait for."""
+    """Ends connections that uvicorn would wait for: without the end of their headers, or with an
+    answer that nobody reads."""
 
     seconds = 10.0
+    """Time for the headers of a request."""
+    reading = 60.0
+    """Time to read an answer."""
     _timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -70,6 +74,15 @@ class Protocol(H11Protocol):
             self._stop_timer()
         elif self._timer is None and data:  # the next request of a connection has begun
             self._timer = self.loop.call_later(self.seconds, self.transport.abort)
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if not self.transport.is_closing() and self.transport.get_write_buffer_size():
+            self.loop.call_later(self.reading, self._end_unread)
+
+    def _end_unread(self) -> None:
+        if self.transport.get_write_buffer_size():
+            self.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
