@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -42,7 +43,7 @@ def models(folders: dict[str, Path]) -> Models:
 
 
 @pytest.fixture(scope="session")
-def by_name(models: Models) -> dict[str, ConvTimeNetForecaster]:
+def by_name(models: Models) -> dict[str, Any]:
     """The estimators behind the server."""
     return {one.name: one.model for one in models}
 

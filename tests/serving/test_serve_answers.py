@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+from typing import Any
 
 import httpx
 import numpy as np
@@ -24,13 +25,11 @@ ARROW = {"content-type": "application/vnd.apache.arrow.stream"}
 
 def columns(frame: pd.DataFrame) -> dict:
     """A frame as JSON columns."""
-    return json.loads(frame.to_json(orient="columns", date_format="iso")) and {
-        name: [
-            str(cell) if isinstance(cell, pd.Timestamp) else None if pd.isna(cell) else cell
-            for cell in frame[name].tolist()
-        ]
-        for name in frame
-    }
+    return {name: [_cell(one) for one in frame[name].tolist()] for name in frame}
+
+
+def _cell(one: Any) -> Any:
+    return str(one) if isinstance(one, pd.Timestamp) else None if pd.isna(one) else one
 
 
 def records(frame: pd.DataFrame) -> list[dict]:

@@ -39,9 +39,8 @@ def server(tmp_path_factory, folders):
 
 
 def client_of(address: str, key: str = TOKEN):
-    from nixtla import NixtlaClient
-
-    return NixtlaClient(api_key=key, base_url=address, max_retries=1)
+    nixtla = importlib.import_module("nixtla")
+    return nixtla.NixtlaClient(api_key=key, base_url=address, max_retries=1)
 
 
 def as_sent(frame: pd.DataFrame) -> pd.DataFrame:
@@ -92,8 +91,7 @@ def test_nixtla_covariates_and_many_series_in_a_packed_body(server, by_name):
 
 
 def test_nixtla_keys_and_refusals(server):
-    from nixtla.nixtla_client import ApiError
-
+    ApiError = importlib.import_module("nixtla.nixtla_client").ApiError
     assert client_of(server).validate_api_key()
     table = monthly().rename(columns={"month": "ds"})
     with pytest.raises(ApiError, match="401"):
