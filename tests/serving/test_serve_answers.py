@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 import zstandard
 from pyarrow import ipc
-from served import held, hourly, monthly, shops, waves
+from served import Web, held, hourly, monthly, shops, waves
 
 from convtimenet.data.tables import write_csv
 from convtimenet.serving.app import create_app
@@ -348,6 +348,32 @@ def test_requests_with_covariates_share_a_batch(by_name):
         want = model.predict(t, p)["ConvTimeNet"]
         np.testing.assert_allclose(one["ConvTimeNet"], want, rtol=1e-6, atol=1e-6)
     assert not np.allclose(found[0]["ConvTimeNet"], found[1]["ConvTimeNet"])
+
+
+def test_every_model_has_answered_before_the_first_request(models, by_name):
+    with Web(create_app(models)) as web:
+        figures = web.get("/metrics").text
+    for name, formats in (
+        ("hourly", 3),
+        ("monthly", 3),
+        ("shops", 1),
+        ("gestures", 2),
+        ("sizes", 3),
+    ):
+        # JSON, CSV, Arrow; covariates known ahead, and several channels, have no place in CSV
+        assert f'convtimenet_batch_requests_count{{model="{name}"}} {formats}.0' in figures
+
+
+def test_a_failing_model_neither_ends_the_server_nor_says_why(models, by_name, monkeypatch):
+    with Web(create_app(models)) as web:
+        monkeypatch.setattr(by_name["hourly"], "predict_requests", lambda requests: [])
+        body = {"model": "hourly", "table": columns(hourly())}
+        assert web.post("/forecast", json=body).status_code == 500
+        monkeypatch.undo()
+        assert web.post("/forecast", json=body).status_code == 200
+        assert web.get("/v2/health/ready").status_code == 200
+        web.app.state.engine.close()
+        assert web.get("/v2/health/ready").status_code == 503
 
 
 def test_a_model_is_chosen_by_name_or_by_task(client):

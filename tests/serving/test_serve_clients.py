@@ -6,10 +6,12 @@ They come from an environment of their own, as they bring hundreds of megabytes.
 from __future__ import annotations
 
 import importlib
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pandas as pd
 import pytest
@@ -164,3 +166,7 @@ def test_schemathesis_finds_no_error_of_the_server(server, tmp_path):
         cwd=tmp_path, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-1000:]
+    figures = httpx.get(f"{server}/metrics", headers={"Authorization": f"Bearer {TOKEN}"}).text
+    for route in ("/forecast", "/classify", "/v1/timeseries/forecast", "/v2/forecast"):
+        assert f'requests_total{{route="{route}",status="422"}}' in figures  # they were let in
+    assert not re.search(r'status="5\d\d"', figures)

@@ -72,6 +72,11 @@ class Engine:
         self._closed = False
         self._thread = threading.Thread(target=self._work, name="convtimenet-serve", daemon=True)
 
+    @property
+    def ready(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread.is_alive()
+
     def start(self) -> None:
         self._thread.start()
 
@@ -122,7 +127,11 @@ class Engine:
                     key = job.served.name, job.served.kind(job.asked)
                     groups.setdefault(key, []).append(job)
             for group in groups.values():
-                self._answer(group)
+                try:
+                    self._answer(group)
+                except Exception as error:  # noqa: BLE001 - the thread must outlive any request
+                    for job in group:
+                        job.fail(error)
 
     def _take(self) -> list[_Job]:
         """The requests that wait, at least one; none once the engine is closed."""

@@ -90,9 +90,13 @@ def _body(served: Served, kind: str, columns: Any, future: Any) -> bytes | None:
     if isinstance(served, Labelling):
         if kind == JSON:
             return written({"model": served.name, "cases": [columns.tolist()]})
-        if len(columns) > 1:
+        rows = columns.tolist()
+        if kind == CSV and len(rows) > 1:
             return None
-        columns = {f"t{i}": [value] for i, value in enumerate(columns[0].tolist())}
+        if kind == CSV:
+            columns = {f"t{i}": [value] for i, value in enumerate(rows[0])}
+        else:
+            columns = {f"channel {i}": [row] for i, row in enumerate(rows)}
     if kind == JSON:
         return written({"model": served.name, "table": columns, "future": future})
     if future is not None:

@@ -85,6 +85,8 @@ def routes(engine: Engine, models: Models) -> APIRouter:
     @router.get("/health/ready")
     async def ready() -> dict[str, bool]:
         """Whether it answers; it is up only with its models loaded and warm."""
+        if not engine.ready:
+            raise Refused(503, "the server no longer computes; restart it")
         return {"ready": True}
 
     @router.get("/models/{name}")
