@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import gzip
 import hmac
 import io
 import json
+import random
 import tracemalloc
 import zlib
 
@@ -279,6 +281,8 @@ def test_damaged_arrow_is_never_an_error_of_the_server(client):
         ('{"table": {}, "modle": 1}', "modle: there is no such field"),
         ('{"table": {"date": ["2024-01-01", {}], "a": [1, 2]}, "model": "hourly"}', "'b'"),
         ('{"table": [], "model": "hourly", "level": [0.8]}', "table"),
+        ('{"table": {"date": 5}, "model": "hourly"}', "table: expected records"),
+        ('{"table": "\\ud800", "model": "hourly"}', "surrogates not allowed"),
         ("\xff", "expected"),
     ],
 )
@@ -302,6 +306,68 @@ def test_numbers_too_large_for_a_float_are_missing_or_refused(client, by_name):
     assert client.post("/v1/timeseries/forecast", content=body).status_code == 200
     answer = client.post("/classify", json={"cases": [[10**400]]})
     assert answer.status_code == 422
+    whole = {**TABLE, "a": [10**400 if i == 110 else v for i, v in enumerate(TABLE["a"])]}
+    answer = client.post("/forecast", json={"model": "hourly", "table": whole})
+    assert answer.json()["forecast"]["a"] == by_name["hourly"].predict(gap)["a"].tolist()
+
+
+ODD = [
+    *(None, True, "", "x", 10**400, -(10**30), 1e308, [], {}, [[]], {"a": 1}, 2**63, 1.5, 202401),
+    *("9999-12-31", "0001-01-01", "1e999", "NaN", "\u0000", "1,5", "24:00", "2024-01"),
+]
+
+
+def series(name: str, values: list) -> dict:
+    kind = "multivariate" if isinstance(values[0], list) else "univariate"
+    return {"type": f"{kind}_time_series", "name": name, "series": values, "frequency": "H"}
+
+
+def mutated(value: dict, draws: random.Random) -> dict:
+    """A body with some of its parts replaced, left out or renamed."""
+    for _ in range(draws.choice((1, 1, 2, 4))):
+        at: dict | list = value
+        while True:
+            key = draws.choice(list(at) if isinstance(at, dict) else range(len(at)))
+            inner = at[key]
+            if not isinstance(inner, (dict, list)) or not inner or draws.random() < 0.3:
+                break
+            at = inner
+        how = draws.random()
+        if how < 0.7:
+            at[key] = copy.deepcopy(draws.choice(ODD))
+        elif isinstance(at, dict) and how < 0.85:
+            at[str(draws.choice(ODD))] = at.pop(key)
+        else:
+            del at[key]
+        if not value:
+            break
+    return value
+
+
+def test_mutated_bodies_are_never_an_error_of_the_server(client):
+    case = waves(1)[0]
+    x = {"name": "x", "shape": [1, 2, 20], "datatype": "FP64", "data": case.reshape(-1).tolist()}
+    values = list(map(list, zip(TABLE["a"], TABLE["b"], strict=True)))
+    options = {"horizon": 3, "quantiles": [0.1, 0.5]}
+    bodies = {
+        "/forecast": {"model": "hourly", "table": TABLE, "level": [80], "h": 3},
+        "/classify": {"cases": [case.tolist()]},
+        "/v1/timeseries/forecast": {
+            "model": "hourly", "inputs": [series("s", values)], "options": options
+        },
+        "/v2/forecast": {
+            "model": "monthly", "h": 3, "freq": "MS", "level": [80],
+            "series": {"y": TABLE["a"], "sizes": [100, 20], "X": None, "X_future": None},
+        },
+        "/v2/models/gestures/infer": {"inputs": [x]},
+    }  # fmt: skip
+    draws, seen = random.Random(0), set()
+    for _ in range(60):
+        for path, body in bodies.items():
+            sent = json.dumps(mutated(copy.deepcopy(body), draws))
+            seen.add(client.post(path, content=sent.replace("Infinity", "1e999")).status_code)
+    assert seen <= {200, 404, 413, 422}
+    assert {200, 422} <= seen
 
 
 def test_a_wrong_cell_is_named_by_its_place(client):

@@ -32,7 +32,10 @@ def parsed(body: bytes) -> Any:
         If it is not JSON; NaN and Infinity are not.
     """
     try:
-        return json.loads(body.decode(), parse_constant=_no_number)
+        value = json.loads(body.decode(), parse_constant=_no_number)
+        if b"\\ud" in body.lower():  # half of a surrogate pair is no text that can be written
+            json.dumps(value, ensure_ascii=False).encode()
+        return value
     except (ValueError, RecursionError) as error:
         found = "values nested too deeply" if isinstance(error, RecursionError) else error
         raise DataError(
@@ -62,7 +65,7 @@ def grid_from(what: str, value: Any) -> Grid:
     """
     if isinstance(value, str):
         return csv_grid(what, value.encode())
-    if isinstance(value, dict):
+    if isinstance(value, dict) and all(isinstance(one, (list, dict)) for one in value.values()):
         columns = value.values()
         keys: set[Any] = set()
         keys.update(*(one for one in columns if isinstance(one, dict)))

@@ -155,11 +155,8 @@ def _grid(path: Path, text: str) -> _Grid:
     if not any(delimiter in line for line in lines):
         delimiter = " "  # rows of unequal length, which `find_delimiter` does not accept
     rows, places = _split(lines, numbers, delimiter, path)
-    decimal = (
-        "."
-        if delimiter == "," and not any('"' in line for line in lines)
-        else (_decimal(rows, places, path))
-    )
+    plain = delimiter == "," and not any('"' in line for line in lines)
+    decimal = "." if plain else _decimal(rows, places, path)
     names = None
     if _has_header(rows, decimal):
         names = tuple(cell.strip() for cell in rows[0])
@@ -200,6 +197,8 @@ def _split(
             if any(cell.strip() for cell in row):
                 rows.append(row)
                 places.append(numbers[reader.line_num - 1])
+        if not rows:
+            raise csv.Error("all cells are empty")
     except csv.Error as error:
         raise DataError(f"{path}: not readable as a table: {error}; correct the file") from error
     return rows, places
