@@ -43,11 +43,15 @@ test: ## lint, type check, quick tests, other libraries' test suites, a small be
 		--phases train eval --precision fp32
 
 unit: install ## run only the quick tests, scikit-learn's suite among them
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "not slow and not conformance"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "not slow and not conformance and not app"
 
 conformance: .cache/peers-venv/.installed ## run sktime's, aeon's and Nixtla's test suites
 	OMP_NUM_THREADS=1 JAXTYPING_DISABLE=1 .cache/peers-venv/bin/python -m pytest -n 2 -m conformance -W default \
 		--disable-warnings --ignore tests/conformance/test_sklearn.py tests/conformance
+
+app-test: .cache/app-venv/.installed ## run the clients of Nixtla and Triton, and schemathesis, against a server
+	OMP_NUM_THREADS=1 JAXTYPING_DISABLE=1 .cache/app-venv/bin/python -m pytest -n 0 -m app -W default \
+		--disable-warnings tests/serving
 
 test-slow: install ## run the tests with longer training
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m slow
@@ -191,6 +195,12 @@ endef
 	grep -vE '^(numpy|pandas|scikit-learn)==' constraints.txt > .cache/peers-constraints.txt
 	.cache/peers-venv/bin/python -m pip --disable-pip-version-check $(INSTALL) \
 		-c .cache/peers-constraints.txt -e '.[peers]' sktime==$(SKTIME) aeon==$(AEON)
+	@touch $@
+
+# Clients that the server is tried with, in an environment of their own, as they bring their own pins.
+.cache/app-venv/.installed: pyproject.toml constraints.txt Makefile
+	$(call new_venv,.cache/app-venv)
+	.cache/app-venv/bin/python -m pip --disable-pip-version-check $(INSTALL) -c constraints.txt -e '.[app]'
 	@touch $@
 
 # And the peers of the matrices, in the versions that the committed results were made with.

@@ -51,6 +51,10 @@ UNCHECKED = {
     "refit",
     "report",
     "resume",
+    "serve_answers",
+    "serve_clients",
+    "serve_limits",
+    "serve_server",
     "sklearn",
     "tune",
 }

@@ -607,3 +607,11 @@ def test_the_remedy_for_labels_works() -> None:
     y = list(map(str, [DAY, DAY + datetime.timedelta(1)] * 6))
     X = np.random.default_rng(0).normal(size=(12, 1, 20))
     assert ConvTimeNetClassifier(**TINY).fit(X, y).classes_.tolist() == ["2024-01-01", "2024-01-02"]
+
+
+@pytest.mark.parametrize("text", [",,\n,,\n", '"",""\n', ";\n;"])
+def test_a_table_of_empty_cells_is_refused(tmp_path, text):
+    path = tmp_path / "cases.csv"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(DataError, match="all cells are empty"):
+        read_cases(path)

@@ -15,7 +15,7 @@ from convtimenet.config import ModelConfig
 from convtimenet.data.windows import Windows
 from convtimenet.errors import DataError
 from convtimenet.network.smoothing import Kind, SmoothingNetwork, forecasts, kinds_of, smooth
-from convtimenet.runtime import load
+from convtimenet.runtime import ForecastRuntime, load
 from convtimenet.training.closed_form.classical import Smoothing, smoothed
 from convtimenet.training.closed_form.smoothing import fit_smoothing
 from convtimenet.training.interrupt import StopRequest
@@ -235,6 +235,7 @@ class TestDefault:
         parity = export.export(model, tmp_path / "graph")
         assert parity["max_difference"] < 1e-4
         graph = load(tmp_path / "graph")
+        assert isinstance(graph, ForecastRuntime)
         np.testing.assert_allclose(graph.forecast(values), expected, rtol=1e-5)
         short = values[-12:]
         np.testing.assert_allclose(graph.forecast(short), model.forecast(short), rtol=1e-5)
@@ -252,8 +253,8 @@ class TestDefault:
         ids=str,
     )
     def test_settings_of_other_networks_are_kept(self, given):
-        training = {"n_epochs": 1} if "calendar" in given or "model" in given else {}
-        model = ConvTimeNetForecaster(h=12, verbose=0, **given, **training)
+        epochs = 1 if "calendar" in given or "model" in given else None
+        model = ConvTimeNetForecaster(h=12, verbose=0, n_epochs=epochs, **given)
         assert not isinstance(model.fit(monthly(sales())).network_, SmoothingNetwork)
 
 

@@ -5,7 +5,6 @@ Heavy modules are imported inside the functions, after the flags have been parse
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -254,18 +253,11 @@ def run_export(flags: Any) -> None:
     begin = time.monotonic()
     check_model(flags.model)
     check_inputs(flags.check)
-    from convtimenet.estimators.classifier import ConvTimeNetClassifier
     from convtimenet.estimators.forecasting.forecaster import ConvTimeNetForecaster
-    from convtimenet.estimators.regressor import ConvTimeNetRegressor
+    from convtimenet.estimators.loading import kind_of
     from convtimenet.export import FILES, PARITY, export, input_type
-    from convtimenet.storage.model_folder import DESCRIPTION
 
-    kinds = (ConvTimeNetForecaster, ConvTimeNetClassifier, ConvTimeNetRegressor)
-    try:
-        found = json.loads((Path(flags.model) / DESCRIPTION).read_text(encoding="utf-8"))
-        kind = {kind.__name__: kind for kind in kinds}[found["kind"]]
-    except (OSError, ValueError, KeyError, TypeError):
-        kind = ConvTimeNetForecaster  # load reports what is wrong
+    kind = kind_of(flags.model)
     if kind is not ConvTimeNetForecaster and flags.check is None:
         raise ConfigError(
             f"a saved {kind.__name__} holds no cases to compare the graph with the model; give "

@@ -256,8 +256,7 @@ def evaluate_flags(parser: ArgumentParser) -> None:
     add(
         "--quality",
         type=Literal["fast", "auto", "best"] | None,
-        help="fast: solved in closed form, in seconds; auto: a network beside it, in minutes; "
-        "best: up to six such networks",
+        help="fast: in closed form, in seconds; auto: a network beside it; best: up to six",
     )
     add(
         "--protocol",
@@ -344,6 +343,49 @@ def export_flags(parser: ArgumentParser) -> None:
         help="table or cases on which to compare graph and model; required for a classifier or "
         "regressor, a forecaster uses the end of its training table by default",
     )
+
+
+def serve_flags(parser: ArgumentParser) -> None:
+    """Flags of `convtimenet serve`."""
+    add = parser.add_argument
+    add(
+        "models",
+        type=str,
+        nargs="+",
+        metavar="MODEL",
+        help="folders of saved models, as NAME=FOLDER or FOLDER",
+    )
+    add("--port", type=int, default=8000, help="port; 0 takes a free one")
+    add(
+        "--host",
+        type=str,
+        default="127.0.0.1",
+        metavar="ADDRESS",
+        help="address to listen on; 0.0.0.0 for all of this machine",
+    )
+    add(
+        "--token_file",
+        type=str | None,
+        metavar="FILE",
+        help="file with the token that clients send as 'Authorization: Bearer TOKEN'; by default "
+        "the environment variable CONVTIMENET_TOKEN",
+    )
+    add("--no_token", action="store_true", help="let everyone in who reaches the address")
+    add(
+        "--max_mb",
+        type=float,
+        default=16.0,
+        metavar="MB",
+        help="largest body, also when decompressed; larger ones are answered with 413",
+    )
+    add("--queue", type=int, default=256, help="requests that may wait; more get 429")
+    add(
+        "--seconds",
+        type=float,
+        default=30.0,
+        help="time for a body to arrive (else 408) and for an answer (else 504)",
+    )
+    add("--device", type=str, default="cpu", metavar="DEVICE", help="auto, cpu, cuda, cuda:1, mps")
 
 
 def _quality_flag(parser: ArgumentParser, fast: str, auto: str) -> None:

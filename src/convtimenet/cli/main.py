@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from convtimenet import __version__
-from convtimenet.cli import bench, commands, flags, tune
+from convtimenet.cli import bench, commands, flags, serving, tune
 from convtimenet.errors import ConfigError, ConvTimeNetError, MissingExtraError
 from convtimenet.training.interrupt import Terminated
 
@@ -31,6 +31,7 @@ Examples:
   convtimenet tune forecast sales.csv --h 24 --trials 30
   convtimenet evaluate ETTh1 --h 96
   convtimenet export model --to exported --check sales.csv
+  convtimenet serve sales=model --port 8000
   convtimenet datasets list
 
 Help on a command: convtimenet forecast --help
@@ -264,6 +265,31 @@ Examples:
   convtimenet export model --to exported --format onnx-int8""",
         flags.export_flags,
         commands.run_export,
+    ),
+    "serve": (
+        "model [model ...] [flags]",
+        """Answer requests with saved models over HTTP.
+
+A model is a folder that --save wrote, named NAME=FOLDER or after the folder.
+Send a table to /forecast or cases to /classify and /regress, as JSON, CSV or an
+Arrow stream; the same kind comes back. Clients of KServe, the Open Inference
+Protocol and Nixtla work as they are: docs/serve.md. Ctrl-C, or SIGTERM, stops
+it once every request that has begun is answered.
+
+Other machines reach it only with --host, and then need a token: a file, or the
+environment variable CONVTIMENET_TOKEN.
+
+Examples:
+  convtimenet forecast sales.csv --h 24 --save model
+  convtimenet serve sales=model
+  curl --data-binary @sales.csv -H 'Content-Type: text/csv' \\
+      'http://127.0.0.1:8000/forecast?level=80'
+      the next 24 rows, with an interval, as CSV
+  openssl rand -hex 32 > token
+  convtimenet serve sales=model gestures --host 0.0.0.0 --token_file token
+      two models, for other machines""",
+        flags.serve_flags,
+        serving.run_serve,
     ),
     "datasets": (
         "{list,fetch,verify} [NAME ...] [flags]",

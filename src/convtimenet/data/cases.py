@@ -26,7 +26,7 @@ from convtimenet.data.case_frames import (
 )
 from convtimenet.data.files import check_local
 from convtimenet.data.files.arff_file import read_arff
-from convtimenet.data.files.case_file import Task
+from convtimenet.data.files.case_file import CaseFile, Task
 from convtimenet.data.files.case_table import read_case_table
 from convtimenet.data.files.npz_file import read_npz
 from convtimenet.data.files.raw import COMPRESSED
@@ -34,10 +34,11 @@ from convtimenet.data.files.ts_file import read_ts
 from convtimenet.data.labels import label_vector
 from convtimenet.errors import DataError
 
-__all__ = ["Cases", "as_cases", "filled", "gaps_left", "read_cases"]
+__all__ = ["Cases", "as_cases", "cases_in_csv", "filled", "gaps_left", "joined", "read_cases"]
 
 log = logging.getLogger(__name__)
 
+_MOST_PADDED = 2**26  # values of padded cases; of more, padding must not be most
 _TEXTS = {
     ".ts": read_ts,
     ".arff": read_arff,
@@ -232,8 +233,36 @@ def read_cases(path: str | Path, label_col: str | None = None) -> Cases:
         raise DataError(
             f"{path}: expected at least one case; found an empty file; add one per line"
         )
+    return _from_file(found)
+
+
+def cases_in_csv(name: str, content: bytes) -> Cases:
+    """The cases of a `.csv` table that is in memory; `name` is what messages call it."""
+    return _from_file(read_case_table(Path(name), raw=content))
+
+
+def _from_file(found: CaseFile) -> Cases:
     return _finished(
         _stacked(found.series), found.labels, found.channels, found.notices, found.task
+    )
+
+
+def joined(parts: Sequence[Cases]) -> Cases:
+    """The cases of several sets with the same channels as one, without labels and notices."""
+    if len(parts) == 1:
+        return parts[0]
+    n, longest = sum(len(one.values) for one in parts), max(one.values.shape[2] for one in parts)
+    kind = np.result_type(*(one.values.dtype for one in parts))
+    values, at = np.full((n, parts[0].values.shape[1], longest), np.nan, kind), 0
+    for one in parts:
+        values[at : at + len(one.values), :, : one.values.shape[2]] = one.values
+        at += len(one.values)
+    return Cases(
+        values=values,
+        lengths=np.concatenate([one.lengths for one in parts]),
+        labels=None,
+        notices=(),
+        channels=parts[0].channels,
     )
 
 
@@ -373,6 +402,12 @@ def _stacked(arrays: Sequence[np.ndarray]) -> np.ndarray:
                 f"0 and {len(array)} in case {i}; leave out or add channels"
             )
     longest = max(array.shape[1] for array in arrays)
+    padded = len(arrays) * len(arrays[0]) * longest
+    if padded > max(_MOST_PADDED, 20 * sum(array.size for array in arrays)):
+        raise DataError(
+            f"the longest case has {longest} steps, and padding all {len(arrays)} cases to it "
+            f"would take {padded} values; leave out cases of such a length, or split them"
+        )
     given = [_floats(array) for array in arrays]
     values = np.full(
         (len(given), len(given[0]), longest), np.nan, np.result_type(*(one.dtype for one in given))

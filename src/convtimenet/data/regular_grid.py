@@ -206,8 +206,10 @@ def _steps(columns: Columns, bounds: np.ndarray, frequency: Frequency) -> np.nda
         at = int(off[0])
         begin = int(bounds[np.searchsorted(bounds, at, side="right") - 1])
         if columns.series is None or at == begin:
-            # a gapless grid up to this row, so that `check` reports this time stamp
-            before = np.arange(steps[at - 1] + 1 if at > begin else 0)
+            # a gapless grid up to this row, so that `check` reports this time stamp; its last part
+            # is enough, and a gap before it may be of any length
+            end = steps[at - 1] + 1 if at > begin else 0
+            before = np.arange(max(0, end - 64), end)
             grid = frequency.grid(first[at : at + 1], before, zone)
             if columns.series is not None:
                 series = _named(columns, columns.series[at : at + 1])

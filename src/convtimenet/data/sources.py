@@ -110,7 +110,7 @@ class Columns:
 
 
 def read_source(source: Any, wanted: Wanted) -> Columns:
-    """Read any source accepted by ``tables.read_table``."""
+    """Read any source accepted by ``tables.read_table``, or the cells of a file as a `Grid`."""
     check_decimal(wanted.decimal)
     if isinstance(source, (str, Path)):
         check_path(source)
@@ -122,6 +122,8 @@ def read_source(source: Any, wanted: Wanted) -> Columns:
         grid = read_grid(path)
         wanted = wanted.named({})
         return _from_grid(grid, wanted, Origin("file"))
+    if isinstance(source, Grid):
+        return _from_grid(source, wanted.named({}), Origin("file"))
     if isinstance(source, np.ndarray):
         return _from_array(source, wanted)
     return _from_frame(source, wanted)

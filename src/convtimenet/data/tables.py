@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 
@@ -42,6 +42,7 @@ __all__ = [
     "select_series",
     "table_times",
     "write_csv",
+    "write_rows",
 ]
 
 logger = logging.getLogger(__name__)
@@ -388,16 +389,21 @@ def write_csv(path: str | Path, table: Table, source: Table | None = None) -> No
     path = Path(path)
     if path.suffix.lower() != ".csv":
         raise DataError(f"expected a file name that ends in .csv, found {path.name!r}")
+    with whole_file(path) as file:
+        write_rows(file, table, source)
+
+
+def write_rows(file: TextIO, table: Table, source: Table | None = None) -> None:
+    """Write a table as CSV to an open file, see `write_csv`."""
     head, columns = [table.time_name], [table_times(table)]
     if table.id_name is not None:
         head.insert(0, table.id_name)
         columns.insert(0, np.repeat(table.ids, table.lengths).tolist())
-    with whole_file(path) as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([*head, *table.channels])
-        # csv writes floats with repr, which round-trips exactly
-        for *cells, row in zip(*columns, _numbers(table, source), strict=True):
-            writer.writerow([*cells, *row])
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow([*head, *table.channels])
+    # csv writes floats with repr, which round-trips exactly
+    for *cells, row in zip(*columns, _numbers(table, source), strict=True):
+        writer.writerow([*cells, *row])
 
 
 def _check_fill(fill: Any) -> None:

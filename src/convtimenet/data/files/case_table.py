@@ -13,6 +13,7 @@ import numpy as np
 
 from convtimenet.data.files.case_file import MISSING, CaseFile, labels_in, number_in, text_of
 from convtimenet.data.files.dialect import find_delimiter, said_delimiter
+from convtimenet.data.files.raw import decoded
 from convtimenet.data.files.stamped import on_equal_steps
 from convtimenet.data.text.numbers import decimal_of, number_of, two_readings
 from convtimenet.errors import DataError
@@ -77,8 +78,8 @@ class _Grid:
         return found
 
 
-def read_case_table(path: Path, label: str | None = None) -> CaseFile:
-    """Read the cases of a delimited text file: .csv, .tsv or .txt, compressed or not.
+def read_case_table(path: Path, label: str | None = None, raw: bytes | None = None) -> CaseFile:
+    """Read the cases of a delimited text file, .csv, .tsv or .txt, or of its content `raw`.
 
     With a header, the label column is the one named by `label`, else the one named label, class or
     target, else the only text column, or the only one whose name is not numbered like the others
@@ -91,7 +92,7 @@ def read_case_table(path: Path, label: str | None = None) -> CaseFile:
     DataError
         If cells are not numbers (the message gives the line), or the label column is ambiguous.
     """
-    grid = _grid(path)
+    grid = _grid(path, text_of(path) if raw is None else decoded(raw)[0])
     if label is not None and label not in (grid.names or ()):
         found = unknown_column(label, grid.names) if grid.names else "there is no header line"
         raise DataError(f"{path}: label_col (--label_col): {found}")
@@ -134,9 +135,9 @@ def read_case_table(path: Path, label: str | None = None) -> CaseFile:
 # --- cells ---------------------------------------------------------------------------------------
 
 
-def _grid(path: Path) -> _Grid:
+def _grid(path: Path, text: str) -> _Grid:
     lines, numbers = [], []
-    for number, line in enumerate(text_of(path).splitlines(), start=1):
+    for number, line in enumerate(text.splitlines(), start=1):
         if line.strip() and not line.lstrip().startswith(("#", "%")):
             lines.append(line)
             numbers.append(f"line {number}")
@@ -154,11 +155,8 @@ def _grid(path: Path) -> _Grid:
     if not any(delimiter in line for line in lines):
         delimiter = " "  # rows of unequal length, which `find_delimiter` does not accept
     rows, places = _split(lines, numbers, delimiter, path)
-    decimal = (
-        "."
-        if delimiter == "," and not any('"' in line for line in lines)
-        else (_decimal(rows, places, path))
-    )
+    plain = delimiter == "," and not any('"' in line for line in lines)
+    decimal = "." if plain else _decimal(rows, places, path)
     names = None
     if _has_header(rows, decimal):
         names = tuple(cell.strip() for cell in rows[0])
@@ -199,6 +197,8 @@ def _split(
             if any(cell.strip() for cell in row):
                 rows.append(row)
                 places.append(numbers[reader.line_num - 1])
+        if not rows:
+            raise csv.Error("all cells are empty")
     except csv.Error as error:
         raise DataError(f"{path}: not readable as a table: {error}; correct the file") from error
     return rows, places

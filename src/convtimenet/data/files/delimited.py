@@ -28,7 +28,7 @@ _FIRST_LINES, _FIRST_PART = 300, 2**20
 _SOME_ROWS = 4096
 
 
-def read_delimited(path: Path, content: bytes) -> Grid:
+def read_delimited(path: Path | str, content: bytes) -> Grid:
     """Read a file with a header line and rows below it, without parsing its times.
 
     Raises
@@ -89,7 +89,7 @@ def _first_lines(part: str, text: Callable[[], str]) -> list[str]:
     return lines[:_FIRST_LINES]
 
 
-def _names(path: Path, head: list[str], dialect: Dialect) -> list[str]:
+def _names(path: Path | str, head: list[str], dialect: Dialect) -> list[str]:
     """The header, checked."""
     lines = itertools.islice(head, dialect.header, None)
     if dialect.commented:
@@ -110,7 +110,7 @@ def _names(path: Path, head: list[str], dialect: Dialect) -> list[str]:
 class _Body:
     """The rows below the header, split by the csv module on demand."""
 
-    def __init__(self, path: Path, text: Callable[[], str], dialect: Dialect, width: int):
+    def __init__(self, path: Path | str, text: Callable[[], str], dialect: Dialect, width: int):
         self.path, self.text, self.dialect, self.width = path, text, dialect, width
         self.comments = 0
         self._lines: list[int] = []
@@ -182,5 +182,5 @@ def _is_comment(row: list[str], width: int) -> bool:
     return bool(row) and row[0][:1] == "#" and (len(row) != width or row[0][:2] == "# ")
 
 
-def _unreadable(path: Path, line: int, error: csv.Error) -> DataError:
+def _unreadable(path: Path | str, line: int, error: csv.Error) -> DataError:
     return DataError(f"{path}, line {line}: not readable as CSV: {error}; correct the line")

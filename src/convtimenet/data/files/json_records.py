@@ -13,6 +13,8 @@ from convtimenet.data.files.raw import decoded
 from convtimenet.data.text.times import looks_like_date
 from convtimenet.errors import DataError
 
+__all__ = ["grid_of", "read_json"]
+
 _SINCE_1970 = re.compile(r"-?\d{10,13}")  # as pandas writes a date index
 _SHAPES = (
     'expected records such as {"date": "2024-01-31", "a": 1.5}, one per line or in a list, or '
@@ -35,6 +37,33 @@ def read_json(path: Path, content: bytes) -> Grid:
             value = [value]  # a single record
     except ValueError as error:
         value, place = _lines(path, text, error)
+    return grid_of(path, value, place, notices)
+
+
+def _record(row: int) -> str:
+    return f"record {row}"
+
+
+def grid_of(
+    path: Path | str,
+    value: Any,
+    place: Callable[[int], str] = _record,
+    notices: tuple[str, ...] = (),
+) -> Grid:
+    """The cells of parsed JSON: a list of records, or columns by name.
+
+    Parameters
+    ----------
+    path
+        What it is called in messages.
+    place
+        The position of a record, for messages.
+
+    Raises
+    ------
+    DataError
+        If it has another form.
+    """
     if isinstance(value, dict):
         columns = _by_key(value)
         if len({len(cells) for cells in columns.values()}) > 1:
@@ -90,7 +119,3 @@ def _lines(path: Path, text: str, whole: ValueError) -> tuple[Any, Callable[[int
                 ) from error
             lines.append(number)
     return records, lambda row: f"line {lines[row]}"
-
-
-def _record(row: int) -> str:
-    return f"record {row}"

@@ -67,7 +67,7 @@ _OTHERS = {
 """First bytes of other formats, and what to do with such a file."""
 
 
-def check_text(path: Path, content: bytes) -> None:
+def check_text(path: Path | str, content: bytes) -> None:
     """Reject a file that has the extension of a text format but another content.
 
     Raises

@@ -101,7 +101,10 @@ def _plain(cell: Any) -> float | None:
     if is_missing(cell):
         return np.nan
     if isinstance(cell, (Real, Decimal, np.bool_)):
-        return float(cell)
+        try:
+            return float(cell)
+        except OverflowError:  # a whole number beyond float64
+            return np.inf if cell == abs(cell) else -np.inf
     if not isinstance(cell, str) or "_" in cell:
         return None
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -16,7 +17,12 @@ from convtimenet.data.windows import Windows
 from convtimenet.devices import autocast, device_of
 from convtimenet.errors import ConfigError, DataError
 from convtimenet.estimators.base import finite
-from convtimenet.estimators.forecasting.forecasts import as_given, check_steps, forecast_series
+from convtimenet.estimators.forecasting.forecasts import (
+    Request,
+    as_given,
+    check_steps,
+    forecast_series,
+)
 from convtimenet.estimators.forecasting.intervals import (
     DEFAULT_LEVELS,
     Calibration,
@@ -143,8 +149,47 @@ class FittedForecaster(TableReader):
         """
         check_is_fitted(self, "fused_")
         table = self.tail_ if X is None else self.adapt(X)
-        values, notices = self._forecast(table, h, level, future)
-        return as_given(table, values, h, self.network_.config.outputs, level, notices)
+        return self.predict_requests([self.request(table, h, level, future)])[0]
+
+    def request(
+        self, table: Table, h: int | None = None, level: Any = None, future: Any = None
+    ) -> Request:
+        """Check what `predict` is given, for `predict_requests`; `table` is one that `adapt`
+        returned.
+
+        Raises
+        ------
+        DataError, ConfigError
+            As `predict`.
+        """
+        steps, H = self._steps(h), self.network_.config.outputs
+        levels = () if level is None else check_levels(level)
+        radii = tuple(self._calibrated().radius(one) for one in levels)
+        if radii and steps > H:
+            raise ConfigError(
+                f"intervals are limited to the trained horizon of {H} steps, "
+                f"found h={steps}; use a smaller h, leave level out, or train with a larger h"
+            )
+        self._reader.check_rows(table)
+        plan, notices = self._plan(table, future, steps)
+        return Request(
+            table=table, steps=steps, levels=levels, radii=radii, plan=plan, notices=tuple(notices)
+        )
+
+    def predict_requests(self, requests: Sequence[Request]) -> list[Any]:
+        """What `predict` returns for each of several requests of the same `Request.kind`, computed
+        in common batches.
+
+        Raises
+        ------
+        DataError
+            If a forecast is not finite.
+        """
+        H = self.network_.config.outputs
+        return [
+            as_given(one.table, values, one.steps, H, one.levels or None, one.notices)
+            for one, values in zip(requests, self._forecasts(requests), strict=True)
+        ]
 
     def forecast(self, values: np.ndarray, h: int | None = None) -> np.ndarray:
         """Forecast one series: from the last `input_size` rows of values (T, C) to (h, C), in the
@@ -184,26 +229,13 @@ class FittedForecaster(TableReader):
             As `predict`.
         """
         check_is_fitted(self, "fused_")
-        return self._forecast(table, h, level, future)[0]
+        return self._forecasts([self.request(table, h, level, future)])[0]
 
-    def _forecast(
-        self, table: Table, h: int | None, level: Any, future: Any
-    ) -> tuple[np.ndarray, list[str]]:
-        """The result of `forecast_table`, and notices about `future`."""
-        steps, H = self._steps(h), self.network_.config.outputs
-        levels = () if level is None else check_levels(level)
-        radii = [self._calibrated().radius(one) for one in levels]
-        if radii and steps > H:
-            raise ConfigError(
-                f"intervals are limited to the trained horizon of {H} steps, "
-                f"found h={steps}; use a smaller h, leave level out, or train with a larger h"
-            )
-        plan, notices = self._plan(table, future, steps)
+    def _forecasts(self, requests: Sequence[Request]) -> list[np.ndarray]:
+        """(S h, C K) for each request."""
         with showing("forecasting", self.verbose):
-            found = forecast_series(
-                self.fused_, self._reader, self.train_config_, table, steps, radii, plan
-            )
-        return found.reshape(len(table.lengths) * steps, -1), notices
+            found = forecast_series(self.fused_, self._reader, self.train_config_, requests)
+        return [values.reshape(len(values) * values.shape[1], -1) for values in found]
 
     def explain(
         self, X: Any = None, future: Any = None, *, series: Any = None, spans: Any = None

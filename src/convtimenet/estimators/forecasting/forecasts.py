@@ -7,8 +7,8 @@ forecast and its bounds.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from convtimenet.config import TrainConfig
 from convtimenet.data.future import forecast_names, free_names, future_frame, key_names
 from convtimenet.data.tables import Table, select_series
-from convtimenet.data.windows import Windows
+from convtimenet.data.windows import Exogenous, Windows
 from convtimenet.devices import autocast
 from convtimenet.errors import ConfigError
 from convtimenet.estimators.base import finite
@@ -33,7 +33,7 @@ from convtimenet.estimators.forecasting.reading import Reader
 from convtimenet.network.memory import Parts
 from convtimenet.progress import counted
 
-__all__ = ["as_given", "check_steps", "forecast_series"]
+__all__ = ["Request", "as_given", "check_steps", "forecast_series"]
 
 log = logging.getLogger(__name__)
 
@@ -52,29 +52,44 @@ def check_steps(what: str, steps: Any) -> None:
         raise ConfigError(f"{what} must be a whole number of at least 1, found {steps!r}")
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Request:
+    """A table to forecast, read and checked."""
+
+    table: Table
+    steps: int
+    """Steps to forecast."""
+    levels: tuple[float, ...] = ()
+    """Levels of the intervals in per cent, ascending."""
+    radii: tuple[np.ndarray, ...] = ()
+    """(G, H) per level; see `convtimenet.estimators.forecasting.intervals`."""
+    plan: Mapping[str, np.ndarray]
+    """Covariates (S, ahead) of the rows ahead, see `Reader.contexts`."""
+    notices: tuple[str, ...] = ()
+
+    @property
+    def kind(self) -> tuple[int, tuple[float, ...], int]:
+        """What requests must share to be computed together: steps, levels, number of channels."""
+        return self.steps, self.levels, len(self.table.channels)
+
+
 def forecast_series(
-    network: nn.Module,
-    reader: Reader,
-    settings: TrainConfig,
-    table: Table,
-    steps: int,
-    radii: Sequence[np.ndarray],
-    plan: Mapping[str, np.ndarray],
-) -> np.ndarray:
-    """Forecasts and bounds (S, h, C, K) of every series of a table, in the data's units.
+    network: nn.Module, reader: Reader, settings: TrainConfig, requests: Sequence[Request]
+) -> list[np.ndarray]:
+    """Forecasts and bounds (S, h, C, K) of every series of each request, in the data's units. The
+    network reads the series of all requests in common batches.
 
     Parameters
     ----------
     network
         Fused for inference.
-    radii
-        (G, H) per level, ascending; see `convtimenet.estimators.forecasting.intervals`.
-    plan
-        Covariates (S, ahead) of the rows ahead, see `Reader.contexts`.
+    requests
+        All of the same `Request.kind`.
     """
-    config, S = reader.config, len(table.lengths)
-    ahead = reader.ahead(steps)
-    found = np.empty((S, steps, len(table.channels), 1 + 2 * len(radii)))
+    config, (steps, levels, C) = reader.config, requests[0].kind
+    ahead, radii = reader.ahead(steps), requests[0].radii
+    shape = (steps, C, 1 + 2 * len(levels))
+    found = [np.empty((len(one.table.lengths), *shape)) for one in requests]
     parts = Parts("predicting")
 
     def compute(windows: Windows, index: Tensor) -> Callable[[slice], Tensor]:
@@ -87,19 +102,73 @@ def forecast_series(
         return some
 
     with torch.inference_mode(), autocast(reader.device, settings):
-        for first in counted(range(0, S, _CHUNK)):
-            numbers = np.arange(first, min(S, first + _CHUNK))
-            known = {name: rows[numbers] for name, rows in plan.items()}
-            windows, scaler = reader.contexts(select_series(table, numbers), ahead, known)
+        for chunk in counted(list(_chunks(requests))):
+            read = []
+            for one, numbers in chunk:
+                known = {name: rows[numbers] for name, rows in requests[one].plan.items()}
+                table = select_series(requests[one].table, numbers)
+                read.append(reader.contexts(table, ahead, known))
+            windows = _joined([own for own, _ in read])
             order = torch.arange(len(windows), device=reader.device)
             scaled = [
                 answer
                 for index in counted(order.split(settings.batch_size))
                 for answer in parts.run(len(index), compute(windows, index))
             ]
-            for k, answers in enumerate(torch.cat(scaled, dim=1).numpy()):
-                found[numbers, ..., k] = scaler.invert(answers).swapaxes(1, 2)
-    return finite(found)
+            sizes = [len(numbers) for _, numbers in chunk]
+            answers = np.split(torch.cat(scaled, dim=1).numpy(), np.cumsum(sizes)[:-1], axis=1)
+            for (one, numbers), (_, scaler), own in zip(chunk, read, answers, strict=True):
+                for k, answer in enumerate(own):
+                    found[one][numbers, ..., k] = scaler.invert(answer).swapaxes(1, 2)
+    return [finite(one) for one in found]
+
+
+def _chunks(requests: Sequence[Request]) -> Iterator[list[tuple[int, np.ndarray]]]:
+    """Numbers of requests and of their series, for at most `_CHUNK` series at a time."""
+    chunk, left = [], _CHUNK
+    for one, request in enumerate(requests):
+        first, S = 0, len(request.table.lengths)
+        while first < S:
+            numbers = np.arange(first, min(S, first + left))
+            chunk.append((one, numbers))
+            first, left = first + len(numbers), left - len(numbers)
+            if not left:
+                yield chunk
+                chunk, left = [], _CHUNK
+    if chunk:
+        yield chunk
+
+
+def _joined(parts: Sequence[Windows]) -> Windows:
+    """The windows of several tables, one after the other."""
+    if len(parts) == 1:
+        return parts[0]
+    first, sizes = parts[0], [one.values.shape[1] for one in parts]
+    offsets = np.concatenate([[0], np.cumsum(sizes)]).tolist()
+    known = None
+    if any(one.mask is not None for one in parts):
+        masks = [one.values.new_ones((), dtype=torch.bool).expand_as(one.values)
+                 if one.mask is None else one.mask for one in parts]  # fmt: skip
+        known = torch.cat(masks, dim=1)
+    exogenous = None
+    if others := [one.exogenous for one in parts if one.exogenous is not None]:
+        ends = [one.bounds[1:] + at for one, at in zip(others, offsets[:-1], strict=True)]
+        exogenous = Exogenous(
+            hist=torch.cat([one.hist for one in others], dim=1),
+            futr=torch.cat([one.futr for one in others], dim=1),
+            stat=torch.cat([one.stat for one in others]),
+            categories=torch.cat([one.categories for one in others]),
+            bounds=torch.cat([others[0].bounds[:1], *ends]),
+        )
+    return Windows(
+        torch.cat([one.values for one in parts], dim=1),
+        torch.cat([one.starts + at for one, at in zip(parts, offsets[:-1], strict=True)]),
+        first.context_length,
+        first.horizon,
+        known,
+        first.masks,
+        exogenous,
+    )
 
 
 def _scaled_forecasts(

@@ -294,8 +294,7 @@ class Reader:
             If a wide table has too few rows.
         """
         L, H = self.config.context_length, self.config.outputs
-        if not table.long:
-            self._check_rows(len(table.times))
+        self.check_rows(table)
         part = crop(table, table.lengths - L, table.lengths)
         scaler, now = self._near(self.scaler_for(table), part), part.lengths
         if ahead:
@@ -315,7 +314,7 @@ class Reader:
             If there are too few rows.
         """
         L = self.config.context_length
-        self._check_rows(len(values))
+        self._enough(len(values))
         recent = np.asarray(values, dtype=np.float64)[-L:].T
         if (spare := L - recent.shape[1]) > 0:
             recent = np.pad(recent, ((0, 0), (spare, 0)), constant_values=np.nan)
@@ -386,13 +385,22 @@ class Reader:
         `float32` refuses later."""
         return self.config.revin and np.nanmax(np.abs(values), initial=0) < 1e150
 
-    def _check_rows(self, rows: int) -> None:
+    def check_rows(self, table: Table) -> None:
+        """Check that a wide table has a whole context; series of long ones may be short.
+
+        Raises
+        ------
+        DataError
+            If it has not.
+        """
+        if not table.long:
+            self._enough(len(table.times))
+
+    def _enough(self, rows: int) -> None:
         least = self.config.least_context
+        open_ended = "at least " if self.config.smoothings else ""
         if rows < least:
             raise DataError(
-                f"the model reads a context of at least {least} rows, the table has {rows}; give "
-                f"at least {least} rows"
-                if self.config.smoothings
-                else f"the model reads a context of {least} rows, the table has {rows}; give at "
-                f"least {least} rows"
+                f"the model reads a context of {open_ended}{least} rows, the table has {rows}; "
+                f"give at least {least} rows"
             )

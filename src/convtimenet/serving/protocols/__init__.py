@@ -1,0 +1,1 @@
+"""One module per protocol: what a request means, and how its answer is written."""

@@ -1,0 +1,69 @@
+"""Bodies in the OpenAPI document, and checked against their models with our kind of message."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from fastapi import Response
+from pydantic import BaseModel, ValidationError
+
+from convtimenet.errors import DataError
+from convtimenet.serving.replies import Reply
+
+Model = TypeVar("Model", bound=BaseModel)
+_REFERENCE = "#/components/schemas/{model}"
+_KNOWN: dict[str, type[BaseModel]] = {}
+
+
+def body_of(model: type[BaseModel], **others: dict[str, Any]) -> dict[str, Any]:
+    """The part of a route's OpenAPI description about its body: JSON of this model, or others by
+    content type. A body is read as bytes and checked in the computing thread."""
+    _KNOWN[model.__name__] = model
+    content: dict[str, Any] = {
+        "application/json": {"schema": {"$ref": _REFERENCE.format(model=model.__name__)}}
+    }
+    content |= {kind: {"schema": one} for kind, one in others.items()}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def with_models(document: dict[str, Any]) -> dict[str, Any]:
+    """An OpenAPI document with the schemas that `body_of` refers to."""
+    schemas = document.setdefault("components", {}).setdefault("schemas", {})
+    for name, model in _KNOWN.items():
+        found = model.model_json_schema(ref_template=_REFERENCE)
+        schemas |= found.pop("$defs", {})
+        schemas[name] = found
+    return document
+
+
+def checked(model: type[Model], value: Any) -> Model:
+    """A parsed body as an instance of its model.
+
+    Raises
+    ------
+    DataError
+        If it is not one; the message names the first field that is wrong.
+    """
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        raise DataError(problem(error.errors(include_url=False))) from None
+
+
+def problem(errors: Any) -> str:
+    """What pydantic found, as expected, found, remedy."""
+    first = errors[0]
+    where = ".".join(str(part) for part in first["loc"]) or "the body"
+    wanted = first["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
+    if first["type"] == "missing":
+        return f"{where}: expected a value, found none; add it (see /openapi.json)"
+    if first["type"] == "extra_forbidden":
+        return f"{where}: there is no such field; leave it out (see /openapi.json)"
+    found = repr(first.get("input"))
+    found = found if len(found) <= 60 else f"{found[:60]}..."
+    return f"{where}: expected {wanted}, found {found}; correct it (see /openapi.json)"
+
+
+def reply_of(reply: Reply) -> Response:
+    """The HTTP response for a reply."""
+    return Response(reply.body, media_type=reply.kind, headers=reply.headers)

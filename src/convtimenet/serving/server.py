@@ -1,0 +1,122 @@
+"""Run the application with uvicorn: addresses, slow headers, and a stop that finishes its work."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import h11
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from convtimenet.serving.app import create_app
+from convtimenet.serving.models import Models
+from convtimenet.serving.settings import ServeSettings
+
+_HEADERS = 16 * 2**10  # bytes of all headers
+_CONNECTIONS = 1024
+_IDLE = 5  # seconds that a connection without a request is kept
+
+
+def serve(
+    models: Models, settings: ServeSettings, started: Callable[[str], None] | None = None
+) -> None:
+    """Answer requests until SIGINT or SIGTERM, then finish those that have begun.
+
+    Parameters
+    ----------
+    started
+        Called with the address once the server listens.
+    """
+    Server(config_of(models, settings), started).run()
+
+
+def config_of(models: Models, settings: ServeSettings) -> uvicorn.Config:
+    """uvicorn's configuration for these models."""
+    return uvicorn.Config(
+        create_app(models, settings),
+        host=settings.host,
+        port=settings.port,
+        http=Protocol,
+        ws="none",
+        lifespan="on",
+        h11_max_incomplete_event_size=_HEADERS,
+        limit_concurrency=_CONNECTIONS,
+        timeout_keep_alive=_IDLE,
+        timeout_graceful_shutdown=int(settings.seconds) + 1,
+        server_header=False,
+        access_log=False,
+        log_level="warning",
+    )
+
+
+class Protocol(H11Protocol):
+    """Ends connections that uvicorn would wait for: without the end of their headers, or with an
+    answer that nobody reads."""
+
+    seconds = 10.0
+    """Time for the headers of a request."""
+    reading = 60.0
+    """Time to read an answer."""
+    _timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._timer = self.loop.call_later(self.seconds, transport.abort)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.conn.their_state is not h11.IDLE:
+            self._stop_timer()
+        elif self._timer is None and data:  # the next request of a connection has begun
+            self._timer = self.loop.call_later(self.seconds, self.transport.abort)
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if not self.transport.is_closing() and self.transport.get_write_buffer_size():
+            self.loop.call_later(self.reading, self._end_unread)
+
+    def _end_unread(self) -> None:
+        if self.transport.get_write_buffer_size():
+            self.transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_timer()
+        super().connection_lost(exc)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+class Server(uvicorn.Server):
+    """Says when it listens, and ends normally after a signal."""
+
+    def __init__(self, config: uvicorn.Config, started: Callable[[str], None] | None):
+        super().__init__(config)
+        self.say = started
+
+    async def startup(self, sockets: Any = None) -> None:
+        await super().startup(sockets)
+        if self.started and self.say is not None:
+            address = self.servers[0].sockets[0].getsockname()
+            host = f"[{address[0]}]" if ":" in address[0] else address[0]
+            self.say(f"http://{host}:{address[1]}")
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        signals = (signal.SIGINT, signal.SIGTERM)
+        before = {one: signal.signal(one, self.handle_exit) for one in signals}
+        try:
+            yield
+        finally:
+            for one, handler in before.items():
+                signal.signal(one, handler)

@@ -1,0 +1,110 @@
+"""A first answer of every model in every format, before the server listens.
+
+What is slow only once (imports, compiled kernels, buffers of the network) is then done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import replace
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+
+from convtimenet.data.tables import Table, crop, extend, select_series, table_times
+from convtimenet.errors import ConvTimeNetError
+from convtimenet.network.kernels.library import warm_up
+from convtimenet.serving.engine import Engine
+from convtimenet.serving.json_body import written
+from convtimenet.serving.models import Forecasting, Labelling, Models, Served
+from convtimenet.serving.protocols import own
+from convtimenet.serving.replies import ARROW, CSV, JSON, csv_bytes
+
+log = logging.getLogger(__name__)
+
+
+async def warm(engine: Engine, models: Models) -> None:
+    """Compute these answers."""
+    await asyncio.to_thread(warm_up)
+    for served in models:
+        columns, future = _example(served)
+        for kind in (JSON, CSV, ARROW):
+            body = _body(served, kind, columns, future)
+            if body is None:
+                continue
+            given = None if kind == JSON else served.name
+            request: Any
+            if isinstance(served, Forecasting):
+                options = {"model": given, "h": None, "level": None}
+                request = own.Forecast(models, body, kind, options)
+            else:
+                request = own.Labels(models, body, kind, given, served.task)
+            try:
+                await engine.run(request.prepare, request.finish)
+            except ConvTimeNetError as error:  # such as a time format that we do not write
+                log.info("%s was not warmed up with %s: %s", served.name, kind, error)
+
+
+def _example(served: Served) -> tuple[Any, dict[str, list[Any]] | None]:
+    """Columns of a table, and of its rows ahead if there are covariates; or a case (C, L)."""
+    if isinstance(served, Labelling):
+        steps = np.arange(served.model.network_.config.context_length)
+        return np.sin(steps + np.arange(served.model.n_channels_)[:, None]), None
+    model = served.model
+    table = select_series(model.tail_, np.arange(1))
+    names = [column.name for column in model.covariates_.futr]
+    if not names:
+        return _columns(table), None
+    H = model.network_.config.outputs
+    ahead = crop(extend(table, H), table.lengths, table.lengths + H)
+    last = {name: np.repeat(table.covariates[name][-1:], H) for name in names}
+    return _columns(table), _columns(replace(ahead, covariates=last, channels=()))
+
+
+def _columns(table: Table) -> dict[str, list[Any]]:
+    found: dict[str, list[Any]] = {}
+    if table.id_name is not None:
+        found[table.id_name] = np.repeat(table.ids, table.lengths).tolist()
+    found[table.time_name] = table_times(table)
+    for name, column in [
+        *zip(table.channels, table.values.T, strict=False),
+        *table.covariates.items(),
+    ]:
+        found[name] = list(column)
+    return {name: [_sent(one) for one in column] for name, column in found.items()}
+
+
+def _sent(cell: Any) -> Any:
+    """A cell as JSON has it."""
+    if isinstance(cell, float):
+        return None if np.isnan(cell) else float(cell)
+    return cell
+
+
+def _body(served: Served, kind: str, columns: Any, future: Any) -> bytes | None:
+    """A request for an example; None if the format has no place for it."""
+    if kind == ARROW and find_spec("pyarrow") is None:
+        return None
+    if isinstance(served, Labelling):
+        if kind == JSON:
+            return written({"model": served.name, "cases": [columns.tolist()]})
+        rows = columns.tolist()
+        if kind == CSV and len(rows) > 1:
+            return None
+        if kind == CSV:
+            columns = {f"t{i}": [value] for i, value in enumerate(rows[0])}
+        else:
+            columns = {f"channel {i}": [row] for i, row in enumerate(rows)}
+    if kind == JSON:
+        return written({"model": served.name, "table": columns, "future": future})
+    if future is not None:
+        return None
+    if kind == CSV:
+        return csv_bytes([*columns], zip(*columns.values(), strict=True))
+    import pyarrow as pa
+
+    from convtimenet.serving.arrow_body import written_stream
+
+    return written_stream(pa.table(columns))

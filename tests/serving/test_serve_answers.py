@@ -1,0 +1,384 @@
+"""The server answers what the estimator's own predict gives, in the kind that was sent."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+from typing import Any
+
+import httpx
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+import zstandard
+from pyarrow import ipc
+from served import Web, held, hourly, monthly, shops, waves
+
+from convtimenet.data.tables import write_csv
+from convtimenet.serving.app import create_app
+
+CSV = {"content-type": "text/csv"}
+ARROW = {"content-type": "application/vnd.apache.arrow.stream"}
+
+
+def columns(frame: pd.DataFrame) -> dict:
+    """A frame as JSON columns."""
+    return {name: [_cell(one) for one in frame[name].tolist()] for name in frame}
+
+
+def _cell(one: Any) -> Any:
+    return str(one) if isinstance(one, pd.Timestamp) else None if pd.isna(one) else one
+
+
+def records(frame: pd.DataFrame) -> list[dict]:
+    sent = columns(frame)
+    return [dict(zip(sent, row, strict=True)) for row in zip(*sent.values(), strict=True)]
+
+
+def stream(table: pa.Table) -> bytes:
+    sink = io.BytesIO()
+    with ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return sink.getvalue()
+
+
+def test_columns_and_records_come_back_as_columns_and_records(client, by_name):
+    table = hourly()
+    want = by_name["hourly"].predict(table, level=[80, 95])
+    body = {"model": "hourly", "table": columns(table), "level": [80, 95]}
+    got = client.post("/forecast", json=body).json()
+    assert got["model"] == "hourly"
+    assert list(got["forecast"]) == list(want.columns)
+    assert got["forecast"]["date"] == want["date"].astype(str).tolist()
+    for name in want.columns[1:]:
+        assert got["forecast"][name] == want[name].tolist()
+    rows = client.post("/forecast", json={**body, "table": records(table)}).json()["forecast"]
+    assert pd.DataFrame(rows).equals(pd.DataFrame(got["forecast"]))
+
+
+def test_csv_is_what_the_command_line_writes(client, by_name, tmp_path):
+    path, out = tmp_path / "t.csv", tmp_path / "f.csv"
+    hourly().to_csv(path, index=False)
+    model = by_name["hourly"]
+    write_csv(out, model.predict(path, h=3, level=80), source=model.adapt(path))
+    got = client.post("/forecast?model=hourly&h=3&level=80", content=path.read_bytes(), headers=CSV)
+    assert got.headers["content-type"].startswith("text/csv")
+    assert got.text == out.read_text()
+    inside = client.post(
+        "/forecast", json={"model": "hourly", "table": path.read_text(), "h": 3, "level": [80]}
+    )
+    assert inside.json()["forecast"] == out.read_text()
+
+
+def test_arrow_comes_back_as_arrow_with_its_own_stamps(client, by_name):
+    table = pa.Table.from_pandas(hourly(), preserve_index=False)
+    got = client.post("/forecast?model=hourly&level=80", content=stream(table), headers=ARROW)
+    found = ipc.open_stream(got.content).read_all()
+    assert found.equals(by_name["hourly"].predict(table, level=80))
+    assert found.schema.field("date").type == table.schema.field("date").type
+
+
+def test_gaps_are_masked_as_in_predict_and_notices_say_so(client, by_name):
+    table = hourly().drop(index=[100, 101]).reset_index(drop=True)
+    table.loc[110:112, "a"] = np.nan
+    want = by_name["hourly"].predict(table)
+    got = client.post("/forecast", json={"model": "hourly", "table": columns(table)}).json()
+    assert got["forecast"]["a"] == want["a"].tolist()
+    assert any("2 rows are missing" in one for one in got["notices"])
+    sent = client.post(
+        "/forecast?model=hourly", content=table.to_csv(index=False).encode(), headers=CSV
+    )
+    assert json.loads(sent.headers["convtimenet-notices"]) == got["notices"]
+    full = by_name["hourly"].predict(hourly())
+    assert not np.allclose(full["a"], want["a"])
+
+
+def test_several_series_with_covariates_known_ahead(client, by_name):
+    table, plan = shops(), shops(h=4).drop(columns=["y", "visitors"])
+    want = by_name["shops"].predict(table, plan, level=[80])
+    body = {"model": "shops", "table": columns(table), "future": records(plan), "level": [80]}
+    got = client.post("/forecast", json=body).json()["forecast"]
+    assert got["unique_id"] == want["unique_id"].tolist()
+    assert got["ds"] == want["ds"].astype(str).tolist()
+    for name in want.columns[2:]:
+        assert got[name] == want[name].tolist()
+    other = {**body, "future": records(plan.assign(promo=1 - plan["promo"]))}
+    moved = client.post("/forecast", json=other).json()["forecast"]["ConvTimeNet"]
+    assert moved != got["ConvTimeNet"]
+    del body["future"]
+    refused = client.post("/forecast", json=body)
+    assert refused.status_code == 422
+    assert "future values of 'promo' are needed" in refused.text
+
+
+def test_whole_numbers_and_offsets_come_back_as_they_came(client, by_name):
+    table = hourly()
+    seconds = table["date"].astype("datetime64[s]").astype(np.int64)
+    sent = {**columns(table), "date": seconds.tolist()}
+    got = client.post("/forecast", json={"model": "hourly", "table": sent}).json()["forecast"]
+    assert got["date"] == (seconds.iloc[-1] + 3600 * np.arange(1, 5)).tolist()
+    text = table["date"].dt.strftime("%Y-%m-%dT%H:%M").tolist()
+    got = client.post("/forecast", json={"model": "hourly", "table": {**sent, "date": text}})
+    assert got.json()["forecast"]["date"][0] == "2024-01-06T00:00"
+
+
+def test_a_longer_forecast_is_rolled_with_a_notice(client, by_name):
+    want = by_name["hourly"].predict(hourly(), h=9)
+    got = client.post("/forecast", json={"model": "hourly", "table": columns(hourly()), "h": 9})
+    assert got.json()["forecast"]["a"] == want["a"].tolist()
+    assert any("own forecasts" in one for one in got.json()["notices"])
+
+
+def test_cases_of_unequal_length_with_missing_values(client, by_name):
+    cases, model = waves(5), by_name["gestures"]
+    cases[1][0, 3:6] = np.nan
+    want = model.predict_proba(cases)
+    sent = [
+        [[None if np.isnan(v) else v for v in channel] for channel in case.tolist()]
+        for case in cases
+    ]
+    got = client.post("/classify", json={"cases": sent}).json()
+    assert got["probabilities"] == want.tolist()
+    assert got["labels"] == ["down", "up"]
+    assert got["classes"] == model.predict(cases).tolist()
+    frame = pa.table(
+        {"x": [case[0].tolist() for case in cases], "y": [case[1].tolist() for case in cases]}
+    )
+    found = ipc.open_stream(
+        client.post("/classify", content=stream(frame), headers=ARROW).content
+    ).read_all()
+    assert found.column_names == ["case", "class", "p_down", "p_up"]
+    assert found["p_up"].to_pylist() == want[:, 1].tolist()
+
+
+def test_numbers_for_cases_in_json_and_csv(client, by_name):
+    cases, model = [case[:1, :20] for case in waves(6)], by_name["sizes"]
+    want = model.predict(cases)
+    got = client.post("/regress", json={"cases": [case[0].tolist() for case in cases]})
+    assert got.json()["numbers"] == want.tolist()
+    head = ",".join(f"t{i}" for i in range(20))
+    text = "\n".join([head, *(",".join(map(repr, case[0].tolist())) for case in cases)])
+    table = client.post("/regress", content=text.encode(), headers=CSV).text.splitlines()
+    assert table[0] == "case,number"
+    assert [float(line.split(",")[1]) for line in table[1:]] == pytest.approx(want, rel=1e-5)
+    inside = client.post("/regress", json={"cases": text}).json()["table"].splitlines()
+    assert inside == table
+
+
+def kserve(model: str, frequency: str, *inputs: tuple, **options) -> dict:
+    return {
+        "model": model,
+        "inputs": [
+            {
+                "type": f"{kind}_time_series",
+                "name": name,
+                "series": series,
+                "frequency": frequency,
+                "start_timestamp": start,
+            }
+            for kind, name, series, start in inputs
+        ],
+        "options": options,
+    }
+
+
+def test_kserve_series_with_quantiles(client, by_name):
+    table = monthly()
+    series = [*table["y"].tolist()]
+    series[50] = None
+    body = kserve(
+        "monthly",
+        "M",
+        ("univariate", "one", series, "2010-01-01T00:00:00Z"),
+        ("univariate", "short", series[60:], "2015-01-01"),
+        horizon=3,
+        quantiles=[0.1, 0.5, 0.9],
+    )
+    got = client.post("/v1/timeseries/forecast", json=body).json()
+    known = table.assign(unique_id="one", y=[np.nan if v is None else v for v in series])
+    short = known.iloc[60:].assign(unique_id="short")
+    want = by_name["monthly"].predict(pd.concat([known, short]), h=3, level=[80])
+    for number, start in enumerate(("2017-07-01T00:00:00Z", "2017-07-01T00:00:00")):
+        (content,) = got["outputs"][number]["content"]
+        rows = want.iloc[3 * number : 3 * number + 3]
+        assert content["start_timestamp"] == start
+        assert content["mean_forecast"] == pytest.approx(rows["ConvTimeNet"].tolist(), rel=1e-6)
+        bounds = [rows[f"ConvTimeNet{end}"].tolist() for end in ("-lo-80", "", "-hi-80")]
+        assert [*content["quantiles"]] == ["0.1", "0.5", "0.9"]
+        assert [*content["quantiles"].values()] == [pytest.approx(b, rel=1e-6) for b in bounds]
+    names = client.get("/v1/timeseries/models").json()
+    assert names == ["hourly", "monthly", "shops"]
+
+
+def test_kserve_variables_and_what_it_refuses(client, by_name):
+    table = hourly()
+    series = table[["a", "b"]].to_numpy().tolist()
+    body = kserve("hourly", "hour", ("multivariate", "x", series, None), horizon=2)
+    got = client.post("/v1/timeseries/forecast", json=body).json()["outputs"][0]["content"][0]
+    want = by_name["hourly"].predict(table, h=2)[["a", "b"]].to_numpy()
+    np.testing.assert_allclose(got["mean_forecast"], want, rtol=1e-6)
+    assert got["quantiles"] is None
+    for wrong, said in (
+        (kserve("hourly", "D", ("multivariate", "x", series, None), horizon=2), "steps of 1h"),
+        (kserve("hourly", "H", ("univariate", "x", [1.0] * 20, None), horizon=2), "2 variables"),
+        (kserve("shops", "D", ("univariate", "x", [1.0] * 20, None), horizon=2), "'visitors'"),
+        (kserve("gestures", "D", ("univariate", "x", [1.0], None), horizon=2), "/classify"),
+        (kserve("monthly", "M", ("univariate", "x", [1.0, 2], "soon"), horizon=2), "'soon'"),
+    ):
+        refused = client.post("/v1/timeseries/forecast", json=wrong)
+        assert refused.status_code == 422
+        assert said in refused.json()["error"]["message"]
+
+
+def nixtla(model: str, freq: str, y: list, sizes: list[int], h: int, **others) -> dict:
+    series = {"y": y, "sizes": sizes, "X": others.pop("X", None)}
+    series["X_future"] = others.pop("X_future", None)
+    return {"series": series, "model": model, "freq": freq, "h": h, "level": None, **others}
+
+
+def test_nixtla_series_by_position_packed_with_zstd(client, by_name):
+    table = monthly()
+    y = table["y"].tolist()
+    body = nixtla("monthly", "MS", [*y, *y[40:]], [90, 50], 4, level=[0, 80])
+    packed = zstandard.ZstdCompressor().compress(json.dumps(body).encode())
+    got = client.post("/v2/forecast", content=packed, headers={"content-encoding": "zstd"}).json()
+    both = pd.concat([table.assign(unique_id="p"), table[40:].assign(unique_id="q")])
+    want = by_name["monthly"].predict(both, level=80)
+    assert got["mean"] == pytest.approx(want["ConvTimeNet"].tolist(), rel=1e-6)
+    assert sorted(got["intervals"]) == ["hi-0", "hi-80", "lo-0", "lo-80"]
+    low = want["ConvTimeNet-lo-80"].tolist()
+    assert got["intervals"]["lo-80"] == pytest.approx(low, rel=1e-6)
+    params = client.get("/model_params?model=monthly&freq=MS").json()["detail"]
+    assert params == {"input_size": 16, "horizon": 4}
+
+
+def test_nixtla_covariates_by_position(client, by_name):
+    table, plan = shops(), shops(h=4)
+    want = by_name["shops"].predict(
+        table.assign(unique_id=table["unique_id"] + " new"),
+        plan.assign(unique_id=plan["unique_id"] + " new")[["unique_id", "ds", "promo"]],
+    )
+    X = [table["promo"].tolist(), table["visitors"].tolist()]
+    body = nixtla("shops", "D", table["y"].tolist(), [60] * 3, 4, X=X)
+    body["series"]["X_future"] = [plan["promo"].tolist()]
+    got = client.post("/v2/forecast", json=body).json()["mean"]
+    assert got == pytest.approx(want["ConvTimeNet"].tolist(), rel=1e-6)
+    body["series"]["X"] = X[:1]
+    refused = client.post("/v2/forecast", json=body)
+    assert refused.status_code == 422
+    assert "the covariates 'promo', 'visitors'" in refused.json()["error"]["message"]
+
+
+def test_open_inference_in_json_and_binary(client, by_name):
+    cases = np.stack([case[:, :20] for case in waves(4)])
+    want = by_name["gestures"].predict_proba(cases)
+    x = {"name": "x", "shape": [4, 2, 20], "datatype": "FP64"}
+    sent = {"id": "7", "inputs": [{**x, "data": cases.reshape(-1).tolist()}]}
+    got = client.post("/v2/models/gestures/infer", json=sent).json()
+    assert got["id"] == "7"
+    label, shares = got["outputs"]
+    assert label["datatype"] == "BYTES"
+    assert label["data"] == by_name["gestures"].predict(cases).tolist()
+    assert (shares["shape"], shares["data"]) == ([4, 2], want.reshape(-1).tolist())
+    raw = cases.astype("<f8").tobytes()
+    head = json.dumps(
+        {
+            "inputs": [{**x, "parameters": {"binary_data_size": len(raw)}}],
+            "outputs": [{"name": "probabilities", "parameters": {"binary_data": True}}],
+        }
+    ).encode()
+    headers = {"inference-header-content-length": str(len(head))}
+    answer = client.post("/v2/models/gestures/infer", content=head + raw, headers=headers)
+    size = int(answer.headers["inference-header-content-length"])
+    assert np.array_equal(np.frombuffer(answer.content[size:]).reshape(4, 2), want)
+    assert client.get("/v2/models/gestures").json()["outputs"][1]["shape"] == [-1, 2]
+    assert client.get("/v2/models/hourly/ready").json() == {"name": "hourly", "ready": True}
+
+
+def test_requests_that_arrive_together_are_one_batch(models, by_name):
+    """Each gets its own answer: other values, series, gaps."""
+    model, calls = by_name["hourly"], []
+    hook = model.fused_.register_forward_pre_hook(lambda _, inputs: calls.append(len(inputs[0])))
+    tables = [hourly(40 + i).assign(a=lambda t, i=i: t["a"] * (i + 1)) for i in range(6)]
+    tables[2].loc[5:8, "b"] = np.nan
+    tables[3].loc[30:, "a"] = np.nan
+
+    async def post() -> list[dict]:
+        app = create_app(models)
+        async with (
+            app.router.lifespan_context(app),
+            httpx.AsyncClient(
+                transport=httpx.ASGITransport(app), base_url="http://127.0.0.1"
+            ) as web,
+        ):
+            calls.clear()
+            bodies = [{"model": "hourly", "table": columns(one), "level": [80]} for one in tables]
+            bodies.append({"model": "hourly", "table": columns(hourly(3)), "level": [80]})
+            async with held(app.state.engine):
+                posts = [asyncio.create_task(web.post("/forecast", json=b)) for b in bodies]
+                while len(app.state.engine.waiting) < len(bodies):
+                    await asyncio.sleep(0.001)
+            answers = await asyncio.gather(*posts)
+            figures = (await web.get("/metrics")).text
+            assert 'convtimenet_requests_total{route="/forecast",status="422"} 1.0' in figures
+            return [one.json() for one in answers]
+
+    try:
+        *found, short = asyncio.run(post())
+    finally:
+        hook.remove()
+    assert calls == [len(tables)]
+    assert "a context of 16 rows, the table has 3" in short["error"]["message"]
+    for table, one in zip(tables, found, strict=True):
+        want = model.predict(table, level=[80])
+        for name in want.columns[1:]:
+            assert one["forecast"][name] == pytest.approx(want[name].tolist(), rel=1e-5)
+
+
+def test_requests_with_covariates_share_a_batch(by_name):
+    model = by_name["shops"]
+    table, plan = shops(), shops(h=4)[["unique_id", "ds", "promo"]]
+    other = plan.assign(promo=1 - plan["promo"])
+    alone = table[table["unique_id"] == "west"].reset_index(drop=True)
+    asked = ((table, plan), (table, other), (alone, plan))
+    found = model.predict_requests([model.request(model.adapt(t), future=p) for t, p in asked])
+    for one, (t, p) in zip(found, asked, strict=True):
+        want = model.predict(t, p)["ConvTimeNet"]
+        np.testing.assert_allclose(one["ConvTimeNet"], want, rtol=1e-6, atol=1e-6)
+    assert not np.allclose(found[0]["ConvTimeNet"], found[1]["ConvTimeNet"])
+
+
+def test_every_model_has_answered_before_the_first_request(models, by_name):
+    with Web(create_app(models)) as web:
+        figures = web.get("/metrics").text
+    for name, formats in (
+        ("hourly", 3),
+        ("monthly", 3),
+        ("shops", 1),
+        ("gestures", 2),
+        ("sizes", 3),
+    ):
+        # JSON, CSV, Arrow; covariates known ahead, and several channels, have no place in CSV
+        assert f'convtimenet_batch_requests_count{{model="{name}"}} {formats}.0' in figures
+
+
+def test_a_failing_model_neither_ends_the_server_nor_says_why(models, by_name, monkeypatch):
+    with Web(create_app(models)) as web:
+        monkeypatch.setattr(by_name["hourly"], "predict_requests", lambda requests: [])
+        body = {"model": "hourly", "table": columns(hourly())}
+        assert web.post("/forecast", json=body).status_code == 500
+        monkeypatch.undo()
+        assert web.post("/forecast", json=body).status_code == 200
+        assert web.get("/v2/health/ready").status_code == 200
+        web.app.state.engine.close()
+        assert web.get("/v2/health/ready").status_code == 503
+
+
+def test_a_model_is_chosen_by_name_or_by_task(client):
+    answer = client.post("/forecast", json={"table": columns(hourly())})
+    assert answer.status_code == 422
+    assert "'hourly', 'monthly', 'shops'" in answer.json()["error"]["message"]
+    answer = client.post("/classify", json={"model": "hourly", "cases": [[1.0]]})
+    assert "POST to /forecast" in answer.json()["error"]["message"]

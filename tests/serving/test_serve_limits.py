@@ -1,0 +1,495 @@
+"""What SECURITY.md says of the server: each sentence with an attack that it meets."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import gzip
+import hmac
+import io
+import json
+import random
+import tracemalloc
+import zlib
+
+import httpx
+import numpy as np
+import pyarrow as pa
+import pytest
+import zstandard
+from pyarrow import ipc
+from served import held, hourly, waves
+
+from convtimenet.errors import ArtefactError, ConfigError
+from convtimenet.serving import guard
+from convtimenet.serving.json_body import check_cells
+from convtimenet.serving.models import load_models
+from convtimenet.serving.refusals import Refused
+from convtimenet.serving.settings import MOST_CELLS, MOST_COLUMNS, ServeSettings
+
+CSV = {"content-type": "text/csv"}
+ARROW = {"content-type": "application/vnd.apache.arrow.stream"}
+TOKEN = "0123456789abcdef-secret"
+TABLE = hourly().astype({"date": str}).to_dict("list")
+SMALL_BODY = 100_000
+
+
+def message(answer: httpx.Response) -> str:
+    error = answer.json()["error"]
+    return error if isinstance(error, str) else error["message"]
+
+
+def stream(table: pa.Table, **options) -> bytes:
+    sink = io.BytesIO()
+    with ipc.new_stream(sink, table.schema, options=ipc.IpcWriteOptions(**options)) as writer:
+        writer.write_table(table)
+    return sink.getvalue()
+
+
+# --- names ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name", ["../../etc/passwd", "/etc/passwd", "hourly/../gestures", "os:system"]
+)
+def test_a_name_in_a_request_is_looked_up_and_never_a_path(client, name):
+    answer = client.post("/forecast", json={"model": name, "table": TABLE})
+    assert answer.status_code == 404
+    assert "expected one of 'hourly'" in message(answer)
+    quoted = name.replace("/", "%2F").replace(".", "%2E")
+    answer = client.get(f"/v2/models/{quoted}/ready")
+    assert answer.status_code == 404
+
+
+def test_html_in_names_comes_back_as_json_that_no_browser_takes_for_a_page(client):
+    name = "<script>alert(1)</script>"
+    for answer in (
+        client.post("/forecast", json={"model": name, "table": TABLE}),
+        client.get(f"/v2/models/{name.replace('/', '')}"),
+        client.post("/forecast", json={"model": "hourly", "table": {**TABLE, name: [1]}}),
+    ):
+        assert answer.status_code in (404, 422)
+        assert answer.headers["content-type"] == "application/json"
+        assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize("given", ["a b=x", "../x=y", "=x", "x" * 65 + "=y", "<b>=x"])
+def test_names_of_models_are_plain(given):
+    with pytest.raises(ConfigError, match="expected a name of letters"):
+        load_models([given], "cpu")
+
+
+def test_models_are_verified_and_their_names_differ(tmp_path, folders):
+    with pytest.raises(ConfigError, match="two models are named 'hourly'"):
+        load_models([str(folders["hourly"]), f"hourly={folders['sizes']}"], "cpu")
+    with pytest.raises(ArtefactError, match="no model folder"):
+        load_models([f"a={tmp_path / 'absent'}"], "cpu")
+
+
+# --- size ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("encoding", "pack"),
+    [
+        ("gzip", gzip.compress),
+        ("deflate", zlib.compress),
+        ("zstd", zstandard.ZstdCompressor(level=19).compress),
+    ],
+)
+def test_a_bomb_is_not_unpacked_beyond_the_limit(limited, encoding, pack):
+    client = limited(most_bytes=SMALL_BODY)
+    bomb = pack(bytes(50_000_000))
+    assert len(bomb) < 2 * SMALL_BODY + 100_000
+    tracemalloc.start()
+    answer = client.post(
+        "/forecast", content=bomb[:SMALL_BODY], headers={"content-encoding": encoding}
+    )
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert answer.status_code == 413
+    assert "unpacked" in message(answer)
+    assert peak < 15_000_000
+    right = pack(json.dumps({"model": "hourly", "table": TABLE}).encode())
+    answer = client.post("/forecast", content=right, headers={"content-encoding": encoding})
+    assert answer.status_code == 200
+    for wrong in (right[:-5], b"nothing of the kind"):
+        answer = client.post("/forecast", content=wrong, headers={"content-encoding": encoding})
+        assert answer.status_code == 400
+
+
+def test_other_encodings_and_types_are_named(client):
+    answer = client.post("/forecast", content=b"x", headers={"content-encoding": "br"})
+    assert (answer.status_code, "'br'" in message(answer)) == (415, True)
+    answer = client.post("/forecast", content=b"x", headers={"content-type": "image/png"})
+    assert (answer.status_code, "'image/png'" in message(answer)) == (415, True)
+
+
+def test_a_body_past_its_size_is_refused_before_it_is_read(limited):
+    client = limited(most_bytes=SMALL_BODY)
+    read = []
+
+    async def pieces():
+        for _ in range(1000):
+            read.append(1)
+            yield bytes(1000)
+
+    answer = client.post("/forecast", content=pieces())
+    assert answer.status_code == 413
+    assert sum(read) <= SMALL_BODY // 1000 + 2
+    answer = client.post("/forecast", content=b"", headers={"content-length": "99999999999"})
+    assert answer.status_code == 413
+    answer = client.post("/forecast", content=b"", headers={"content-length": "-1"})
+    assert answer.status_code == 400
+
+
+def test_bodies_in_memory_are_limited_together(limited):
+    client = limited(most_bytes=SMALL_BODY)
+
+    async def crowd() -> tuple[list[int], int]:
+        arrived = asyncio.Event()
+
+        async def slow():
+            yield bytes(SMALL_BODY - 1)
+            await arrived.wait()
+            yield b"x"
+
+        async def post() -> int:
+            answer = await client.web.post("/forecast", content=slow())
+            arrived.set()
+            return answer.status_code
+
+        statuses = await asyncio.gather(*(post() for _ in range(9)))
+        return sorted(statuses), (await client.web.get("/v2/health/live")).status_code
+
+    assert client.run(crowd()) == ([422] * 8 + [429], 200)
+    packed = gzip.compress(json.dumps({"model": "hourly", "table": TABLE}).encode())
+    for _ in range(20):  # what a body took is given back
+        headers = {"content-encoding": "gzip"}
+        assert client.post("/forecast", content=packed, headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/forecast", {"table": [{str(i): 1} for i in range(3000)]}),
+        ("/forecast", {"table": {str(i): {str(i + j): 1 for j in range(5)} for i in range(3000)}}),
+        ("/forecast", {"table": "a" + "\n1" * (MOST_CELLS + 1)}),
+        ("/forecast", {"table": "a" + ",1" * MOST_COLUMNS}),
+        ("/classify", {"cases": "a" + ",1" * 5 * MOST_COLUMNS}),
+        ("/classify", {"cases": [[[1.0] * 5000] + [[1.0]] * 1000]}),
+        ("/v2/models/gestures/infer",
+         {"inputs": [{"name": "x", "shape": [10**9, 2, 1], "datatype": "FP64", "data": [1.0]}]}),
+        ("/v2/models/gestures/infer",
+         {"inputs": [{"name": "x", "shape": [1, 2, 10**9], "datatype": "BOOL", "data": [1.0],
+                      "parameters": {"binary_data_size": 2}}]}),
+        ("/v2/forecast", {"series": {"y": [1.0] * 20, "sizes": [1] * 20}, "h": 10**6,
+                          "freq": "MS", "model": "monthly"}),
+    ],
+    ids=["records", "keys", "rows", "columns", "long", "channels", "cases", "steps", "series"],
+)  # fmt: skip
+def test_what_claims_many_cells_is_refused_before_it_has_them(client, path, body):
+    if path == "/forecast":
+        body["model"] = "hourly"
+    tracemalloc.start()
+    answer = client.post(path, json=body)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert answer.status_code in (413, 422)
+    assert "expected at most" in message(answer)
+    assert peak < 60_000_000
+
+
+def test_padding_to_one_long_case_is_refused(client):
+    cases = [[1.0] * 9_000, *([[1.0]] * 20_000)]
+    answer = client.post("/regress", json={"cases": cases})
+    assert answer.status_code == 422
+    assert "padding all 20001 cases" in message(answer)
+
+
+def test_a_horizon_and_a_span_without_end(client):
+    body = {"model": "hourly", "table": TABLE, "h": 10**9}
+    assert "at most 256 steps" in message(client.post("/forecast", json=body))
+    far = {**TABLE, "date": ["1800-01-01", *TABLE["date"][1:-1], "2050-01-01"]}
+    answer = client.post("/forecast", json={"model": "hourly", "table": far})
+    assert answer.status_code == 422
+    assert "correct stray time stamps" in message(answer)
+    stray = ["2024-01-01 00:00:00", "2024-01-01 00:00:01", "2200-01-01 00:00:00",
+             "2200-01-01 00:00:00.5"]  # fmt: skip
+    sent = {"date": stray, "a": [1, 2, 3, 4], "b": [1, 2, 3, 4]}
+    answer = client.post("/forecast", json={"model": "hourly", "table": sent})
+    assert answer.status_code == 422
+    long = [[1.0] * 20_000]
+    answer = client.post("/regress", json={"cases": long})
+    assert (answer.status_code, "at most 10000 steps" in message(answer)) == (413, True)
+
+
+def test_an_arrow_stream_that_claims_a_billion_rows(client):
+    nothing = pa.table({"a": pa.nulls(10**9)})
+    body = stream(nothing)
+    assert len(body) < 1000
+    answer = client.post("/forecast?model=hourly", content=body, headers=ARROW)
+    assert answer.status_code == 413
+    assert "found 1000000000" in message(answer)
+
+
+@pytest.mark.parametrize(
+    ("table", "options", "said"),
+    [
+        (pa.table({"a": np.zeros(10**6)}), {"compression": "zstd"}, "without compressed buffers"),
+        (pa.table({"a": pa.nulls(5)}), {}, "null in 'a'"),
+        (pa.table({"a": pa.array([[[1.0]]])}), {}, "list<"),
+        (pa.table({"a": pa.array([{"x": 1}])}), {}, "struct<"),
+        (pa.table({"a": pa.array(["x" * 2000] * 9).dictionary_encode()}), {}, "at most 1000 bytes"),
+        (pa.table({"a": pa.array([["x"]])}), {}, "list<"),
+        (pa.table({"a": pa.array(["x", "y"], pa.string_view())}), {}, "string_view"),
+    ],
+    ids=["compressed", "null", "nested", "struct", "long texts", "texts", "view"],
+)
+def test_arrow_of_other_kinds_is_refused(client, table, options, said):
+    answer = client.post("/forecast?model=hourly", content=stream(table, **options), headers=ARROW)
+    assert answer.status_code == 422
+    assert said in message(answer)
+
+
+def test_damaged_arrow_is_never_an_error_of_the_server(client):
+    whole = stream(pa.table({"x": [case[0].tolist() for case in waves(3)],
+                             "y": [case[1].tolist() for case in waves(3)]}))  # fmt: skip
+    draws, seen = np.random.default_rng(0), set()
+    for _ in range(120):
+        body = bytearray(whole)
+        for at in draws.integers(0, len(body), 3):
+            body[at] = draws.integers(256)
+        answer = client.post("/classify", content=bytes(body), headers=ARROW)
+        seen.add(answer.status_code)
+    assert seen <= {200, 413, 422}
+    assert 422 in seen
+
+
+# --- values --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('{"table": NaN}', "NaN, which is no number in JSON"),
+        ('{"table": [-Infinity]}', "-Infinity, which is no number in JSON"),
+        ('{"table": ', "expected JSON"),
+        ("[" * 100_000, "nested too deeply"),
+        ('{"table": ' + "9" * 5000 + "}", "expected JSON"),
+        ('{"table": 7}', "table: expected records"),
+        ('{"table": {}, "modle": 1}', "modle: there is no such field"),
+        ('{"table": {"date": ["2024-01-01", {}], "a": [1, 2]}, "model": "hourly"}', "'b'"),
+        ('{"table": [], "model": "hourly", "level": [0.8]}', "table"),
+        ('{"table": {"date": 5}, "model": "hourly"}', "table: expected records"),
+        ('{"table": "\\ud800", "model": "hourly"}', "surrogates not allowed"),
+        ("\xff", "expected"),
+    ],
+)
+def test_bodies_that_are_no_request(client, text, said):
+    answer = client.post("/forecast", content=text.encode("latin-1"))
+    assert answer.status_code == 422
+    assert said in message(answer)
+    assert "Traceback" not in answer.text
+
+
+def test_numbers_too_large_for_a_float_are_missing_or_refused(client, by_name):
+    values = [1e999 if i == 110 else float(v) for i, v in enumerate(TABLE["a"])]
+    text = json.dumps({"model": "hourly", "table": {**TABLE, "a": values}})
+    answer = client.post("/forecast", content=text.replace("Infinity", "1e999"))
+    gap = hourly()
+    gap.loc[110, "a"] = np.nan
+    assert answer.json()["forecast"]["a"] == by_name["hourly"].predict(gap)["a"].tolist()
+    series = ", ".join("1e999" if i == 80 else str(i % 7) for i in range(90))
+    body = f"""{{"model": "monthly", "options": {{"horizon": 2}}, "inputs": [{{"name": "a",
+        "type": "univariate_time_series", "frequency": "M", "series": [{series}]}}]}}"""
+    assert client.post("/v1/timeseries/forecast", content=body).status_code == 200
+    answer = client.post("/classify", json={"cases": [[10**400]]})
+    assert answer.status_code == 422
+    whole = {**TABLE, "a": [10**400 if i == 110 else v for i, v in enumerate(TABLE["a"])]}
+    answer = client.post("/forecast", json={"model": "hourly", "table": whole})
+    assert answer.json()["forecast"]["a"] == by_name["hourly"].predict(gap)["a"].tolist()
+
+
+ODD = [
+    *(None, True, "", "x", 10**400, -(10**30), 1e308, [], {}, [[]], {"a": 1}, 2**63, 1.5, 202401),
+    *("9999-12-31", "0001-01-01", "1e999", "NaN", "\u0000", "1,5", "24:00", "2024-01"),
+]
+
+
+def series(name: str, values: list) -> dict:
+    kind = "multivariate" if isinstance(values[0], list) else "univariate"
+    return {"type": f"{kind}_time_series", "name": name, "series": values, "frequency": "H"}
+
+
+def mutated(value: dict, draws: random.Random) -> dict:
+    """A body with some of its parts replaced, left out or renamed."""
+    for _ in range(draws.choice((1, 1, 2, 4))):
+        at: dict | list = value
+        while True:
+            key = draws.choice(list(at) if isinstance(at, dict) else range(len(at)))
+            inner = at[key]
+            if not isinstance(inner, (dict, list)) or not inner or draws.random() < 0.3:
+                break
+            at = inner
+        how = draws.random()
+        if how < 0.7:
+            at[key] = copy.deepcopy(draws.choice(ODD))
+        elif isinstance(at, dict) and how < 0.85:
+            at[str(draws.choice(ODD))] = at.pop(key)
+        else:
+            del at[key]
+        if not value:
+            break
+    return value
+
+
+def test_mutated_bodies_are_never_an_error_of_the_server(client):
+    case = waves(1)[0]
+    x = {"name": "x", "shape": [1, 2, 20], "datatype": "FP64", "data": case.reshape(-1).tolist()}
+    values = list(map(list, zip(TABLE["a"], TABLE["b"], strict=True)))
+    options = {"horizon": 3, "quantiles": [0.1, 0.5]}
+    bodies = {
+        "/forecast": {"model": "hourly", "table": TABLE, "level": [80], "h": 3},
+        "/classify": {"cases": [case.tolist()]},
+        "/v1/timeseries/forecast": {
+            "model": "hourly", "inputs": [series("s", values)], "options": options
+        },
+        "/v2/forecast": {
+            "model": "monthly", "h": 3, "freq": "MS", "level": [80],
+            "series": {"y": TABLE["a"], "sizes": [100, 20], "X": None, "X_future": None},
+        },
+        "/v2/models/gestures/infer": {"inputs": [x]},
+    }  # fmt: skip
+    draws, seen = random.Random(0), set()
+    for _ in range(60):
+        for path, body in bodies.items():
+            sent = json.dumps(mutated(copy.deepcopy(body), draws))
+            seen.add(client.post(path, content=sent.replace("Infinity", "1e999")).status_code)
+    assert seen <= {200, 404, 413, 422}
+    assert {200, 422} <= seen
+
+
+def test_a_wrong_cell_is_named_by_its_place(client):
+    rows = "\n".join(f"2024-01-01 {i:02d}:00,{'x' if i == 3 else i},1" for i in range(20))
+    answer = client.post(
+        "/forecast?model=hourly", content=f"date,a,b\n{rows}".encode(), headers=CSV
+    )
+    assert answer.status_code == 422
+    assert "line 5" in message(answer)
+    assert "expected a number, found 'x'" in message(answer)
+
+
+# --- time and load -------------------------------------------------------------------------------
+
+
+def test_slow_bodies_time_out(limited):
+    client = limited(seconds=0.2)
+
+    async def slow():
+        for _ in range(20):
+            yield b" "
+            await asyncio.sleep(0.05)
+
+    answer = client.post("/forecast", content=slow())
+    assert answer.status_code == 408
+
+
+def test_a_full_queue_and_a_late_answer(limited):
+    client = limited(queue=2, seconds=0.5)
+    engine = client.app.state.engine
+
+    async def crowd() -> list[httpx.Response]:
+        body = {"model": "hourly", "table": TABLE}
+        async with held(engine):
+            posts = [client.web.post("/forecast", json=body) for _ in range(4)]
+            return await asyncio.gather(*posts)
+
+    answers = client.run(crowd())
+    assert sorted(one.status_code for one in answers) == [429, 429, 504, 504]
+    busy = next(one for one in answers if one.status_code == 429)
+    assert busy.headers["retry-after"] == "1"
+    assert client.post("/forecast", json={"model": "hourly", "table": TABLE}).status_code == 200
+
+
+def test_an_error_in_the_server_shows_nothing_of_it(client, by_name, monkeypatch):
+    def fails(*_):
+        raise RuntimeError("secret of line 7")
+
+    monkeypatch.setattr(by_name["hourly"], "predict_requests", fails)
+    answer = client.post("/forecast", json={"model": "hourly", "table": TABLE})
+    assert answer.status_code == 500
+    assert "its log describes" in message(answer)
+    assert "secret" not in answer.text
+
+
+# --- who may ask ---------------------------------------------------------------------------------
+
+
+def test_only_the_token_lets_in_and_is_compared_in_constant_time(limited, monkeypatch):
+    client, compared = limited(token=TOKEN), []
+    whole = hmac.compare_digest
+
+    def noted(a, b):
+        compared.append((a, b))
+        return whole(a, b)
+
+    monkeypatch.setattr(guard.hmac, "compare_digest", noted)
+    body = {"model": "hourly", "table": TABLE}
+    wrong = ("Bearer", f"Bearer {TOKEN[:-1]}", f"Bearer {TOKEN}x", f"Basic {TOKEN}", TOKEN)
+    for given in (None, *wrong):
+        headers = {} if given is None else {"authorization": given}
+        answer = client.post("/forecast", json=body, headers=headers)
+        assert answer.status_code == 401
+        assert answer.headers["www-authenticate"] == "Bearer"
+        assert TOKEN not in answer.text
+    right = {"authorization": f"Bearer {TOKEN}"}
+    assert client.post("/forecast", json=body, headers=right).status_code == 200
+    assert len(compared) == 7
+    assert {b for _, b in compared} == {TOKEN.encode()}
+    assert client.get("/v2/health/live").json() == {"live": True}
+    for path in ("/metrics", "/openapi.json", "/v2", "/v2/models/hourly", "/nowhere"):
+        assert client.get(path).status_code == 401
+
+
+def test_other_machines_need_a_token():
+    for host in ("0.0.0.0", "192.168.1.5", "::", "example.org"):
+        with pytest.raises(ConfigError, match="needs a token"):
+            ServeSettings(host=host)
+        assert ServeSettings(host=host, token=TOKEN).token == TOKEN
+        assert ServeSettings(host=host, public=True).public
+    for host in ("127.0.0.1", "localhost", "::1", "127.9.9.9"):
+        assert ServeSettings(host=host).loopback
+    for token in ("short", "ä" * 20, "line\nbreak-and-more"):
+        with pytest.raises(ConfigError, match="at least 16 ASCII"):
+            ServeSettings(token=token)
+
+
+def test_pages_of_other_sites_are_not_let_in(client):
+    for origin in ("http://evil.example", "null"):
+        headers = {"origin": origin, "access-control-request-method": "POST"}
+        for answer in (
+            client.get("/v2/health/live", headers=headers),
+            client.run(client.web.options("/forecast", headers=headers)),
+        ):
+            assert not [name for name in answer.headers if name.startswith("access-control")]
+    for host in ("evil.example", "127.0.0.1.evil.example:8000", ""):
+        answer = client.get("/v2/health/live", headers={"host": host})
+        assert answer.status_code in (400, 403), host
+    for host in ("localhost:8000", "127.0.0.1", "[::1]:8000"):
+        assert client.get("/v2/health/live", headers={"host": host}).status_code == 200
+
+
+def test_no_page_loads_scripts_from_elsewhere(client):
+    for path in ("/docs", "/redoc", "/"):
+        assert client.get(path).status_code == 404
+    document = client.get("/openapi.json").json()
+    named = document["paths"]["/forecast"]["post"]["requestBody"]["content"]
+    assert set(named) == {"application/json", CSV["content-type"], ARROW["content-type"]}
+    assert "TableToForecast" in document["components"]["schemas"]
+
+
+def test_cells_are_counted_up_to_the_limit():
+    check_cells("x", MOST_CELLS)
+    with pytest.raises(Refused):
+        check_cells("x", MOST_CELLS + 1)

@@ -1,0 +1,294 @@
+"""A real server on a free port: the lines of docs/serve.md, slow and flooding clients, its end."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pandas as pd
+import pytest
+import uvicorn
+from served import SMALL, hourly
+
+from convtimenet import ConvTimeNetClassifier, ConvTimeNetForecaster
+from convtimenet.serving import server
+from convtimenet.serving.models import Models, load_models
+from convtimenet.serving.protocols import own
+from convtimenet.serving.replies import Reply
+from convtimenet.serving.settings import ServeSettings
+
+PAGE = (Path(__file__).parents[2] / "docs" / "serve.md").read_text(encoding="utf-8")
+DOCKERFILE = (Path(__file__).parents[2] / "docker" / "Dockerfile").read_text(encoding="utf-8")
+LINES = [
+    line
+    for block in re.findall(r"^```sh\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    for line in block.splitlines()
+]
+
+
+@pytest.fixture(scope="module")
+def started() -> Iterator:
+    """Start servers in threads; the address of each."""
+    running: list[tuple[uvicorn.Server, threading.Thread]] = []
+
+    def start(models: Models, **settings) -> str:
+        address: list[str] = []
+        config = server.config_of(models, ServeSettings(port=0, **settings))
+        one = server.Server(config, address.append)
+        thread = threading.Thread(target=one.run, daemon=True)
+        thread.start()
+        running.append((one, thread))
+        while not address:
+            assert thread.is_alive()
+            time.sleep(0.01)
+        return address[0]
+
+    yield start
+    for one, thread in running:
+        one.should_exit = True
+        thread.join(20)
+        assert not thread.is_alive()
+
+
+@pytest.fixture(scope="module")
+def documented(started, tmp_path_factory) -> tuple[str, Path]:
+    """The models that docs/serve.md speaks of, served; and a folder with its files."""
+    folder = tmp_path_factory.mktemp("docs")
+    days = pd.date_range("2024-01-01", periods=100)
+    sales = pd.DataFrame({"date": days, "units": np.round(30 + 6 * np.sin(np.arange(100)))})
+    sales.to_csv(folder / "sales.csv", index=False)
+    sizes = {"h": 6, "input_size": 16, "preset": "ETTh1", "refit": False}
+    masked = {**SMALL, "model": {**SMALL["model"], "masks": True}}
+    ConvTimeNetForecaster(**sizes, **masked).fit(sales).save(folder / "sales-model")
+    cases = [np.sin(np.arange(8 + i % 3) / (1 + i % 2))[None] for i in range(16)]
+    labels = np.array(["up", "down"] * 8)
+    ConvTimeNetClassifier(**SMALL).fit(cases, labels).save(folder / "gestures-model")
+    names = [f"{name}={folder / name}-model" for name in ("sales", "gestures")]
+    return started(load_models(names, "cpu")), folder
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
+@pytest.mark.parametrize("line", LINES, ids=range(len(LINES)))
+def test_the_lines_of_the_page_work_word_for_word(documented, line, tmp_path):
+    address, folder = documented
+    here = httpx.URL(address)
+    # the page names port 8000; curl connects to the port of this server instead
+    (tmp_path / ".curlrc").write_text(
+        f'connect-to = "127.0.0.1:8000:127.0.0.1:{here.port}"\nfail-with-body\nsilent\nshow-error\n'
+    )
+    done = subprocess.run(
+        ["bash", "-c", line],
+        cwd=folder,
+        env={"PATH": os.environ["PATH"], "CURL_HOME": str(tmp_path), "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    shown = {
+        "/v1/timeseries": '"start_timestamp":"2024-01-17T00:00:00Z"',
+        "/forecast?": "date,units,units-lo-80,units-hi-80\n2024-04-10,",
+        "/forecast -d": '{"model":"sales","forecast":{"date":["2024-01-17",',
+        "/classify": '"labels":["down","up"],"probabilities":[[',
+        "/health/ready": '{"ready":true}',
+        "/gestures/infer": '"datatype":"BYTES","shape":[1],"data":[',
+        "/gestures/ready": '{"name":"gestures","ready":true}',
+        "/models/gestures": '"platform":"convtimenet"',
+        "/metrics": "convtimenet_requests_total",
+        "/openapi.json": '"/v2/forecast"',
+    }
+    expected = next(text for part, text in shown.items() if part in line)
+    assert expected in done.stdout
+
+
+def test_the_page_has_a_line_for_every_route(documented):
+    address, _ = documented
+    routes = httpx.get(f"{address}/openapi.json").json()["paths"]
+    named = " ".join(LINES) + PAGE
+    for route in routes:
+        assert route.replace("{name}", "gestures") in named or route in (
+            "/v2",
+            "/validate_api_key",  # the client's own
+            "/model_params",
+            "/v2/forecast",
+        ), route
+
+
+def connected(address: str) -> socket.socket:
+    here = httpx.URL(address)
+    found = socket.create_connection((here.host, here.port or 80), timeout=10)
+    found.settimeout(10)
+    return found
+
+
+def answer_of(found: socket.socket) -> bytes:
+    data = b""
+    try:
+        while piece := found.recv(65536):
+            data += piece
+    except ConnectionError:
+        pass
+    return data
+
+
+def test_a_flood_of_headers_is_refused(documented):
+    address, _ = documented
+    with connected(address) as found:
+        found.sendall(b"GET /v2 HTTP/1.1\r\nHost: localhost\r\n")
+        sent = 0
+        try:
+            while sent < 10_000_000:
+                sent += found.send(b"X-Flood: " + b"a" * 4000 + b"\r\n")
+        except OSError:
+            pass
+        assert sent < 9_000_000
+        assert answer_of(found)[:12] in (b"HTTP/1.1 400", b"HTTP/1.1 431", b"")
+    assert httpx.get(f"{address}/v2/health/live").status_code == 200
+
+
+def test_slow_headers_lose_their_connection(documented, monkeypatch):
+    address, _ = documented
+    monkeypatch.setattr(server.Protocol, "seconds", 0.3)
+    with connected(address) as first:
+        first.sendall(b"GET /v2/health/live HTTP/1.1\r\nHost: localhost\r\n")
+        begin = time.monotonic()
+        assert answer_of(first) == b""
+        assert time.monotonic() - begin < 5
+    with connected(address) as second:  # its second request is timed as well
+        second.sendall(b"GET /v2/health/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert b'{"live":true}' in second.recv(65536)
+        second.sendall(b"GET /v2/health/live HTTP/1.1\r\n")
+        assert answer_of(second) == b""
+
+
+def test_an_answer_that_nobody_reads_is_dropped(started, models, monkeypatch):
+    monkeypatch.setattr(server.Protocol, "reading", 0.3)
+    address, large = started(models), b"x" * 30_000_000  # more than the system's buffers take
+    monkeypatch.setattr(own, "json_reply", lambda value: Reply(large))
+    body = json.dumps({"model": "hourly", "table": hourly().astype({"date": str}).to_dict("list")})
+    head = f"POST /forecast HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
+    with connected(address) as found:
+        found.sendall((head + body).encode())
+        time.sleep(1.5)
+        assert len(answer_of(found)) < len(large)
+    with connected(address) as found:  # one who reads gets all of it
+        found.sendall((head.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n") + body).encode())
+        assert len(answer_of(found)) > len(large)
+
+
+def test_the_healthcheck_of_the_container(documented):
+    """Word for word, but for the port."""
+    address, _ = documented
+    command = re.findall(r'CMD (\["python", .*\])', DOCKERFILE)
+    assert len(command) == 1
+    for port, code in ((httpx.URL(address).port, 0), (1, 1)):
+        _, *rest = json.loads(command[0].replace(":8000/", f":{port}/"))
+        done = subprocess.run([sys.executable, *rest], capture_output=True, check=False)
+        assert done.returncode == code
+    start = json.loads(re.findall(r"ENTRYPOINT (.*)", DOCKERFILE)[0])
+    assert start == ["convtimenet", "serve", "--host", "0.0.0.0", "--port", "8000"]
+    assert re.search(r"^USER serve$", DOCKERFILE, re.MULTILINE)
+
+
+def test_a_body_that_stops_is_answered_with_408(started, models):
+    address = started(models, seconds=0.3)
+    with connected(address) as found:
+        found.sendall(b"POST /forecast HTTP/1.1\r\nHost: localhost\r\nContent-Length: 50\r\n\r\n{")
+        assert found.recv(65536).startswith(b"HTTP/1.1 408")
+
+
+def test_clients_that_leave_cost_no_answer(documented):
+    address, folder = documented
+    body = (folder / "sales.csv").read_bytes()
+    head = b"POST /forecast?h=2 HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/csv\r\n"
+    whole = head + b"Content-Length: %d\r\n\r\n" % len(body) + body
+    for end in (len(head) - 5, len(whole) // 2, len(whole)):
+        with connected(address) as found:
+            found.sendall(whole[:end])
+    answer = httpx.post(
+        f"{address}/forecast?h=2", content=body, headers={"content-type": "text/csv"}
+    )
+    assert len(answer.text.splitlines()) == 3
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_once_what_has_begun_is_answered(folders, stop):
+    model = f"m={folders['hourly']}"
+    command = [sys.executable, "-m", "convtimenet", "serve", model, "--port", "0"]
+    body = hourly().to_csv(index=False).encode()
+    head = b"POST /forecast HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/csv\r\n"
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "m: forecast\n"
+        address = process.stdout.readline().split()[2].rstrip(";")
+        with connected(address) as found:
+            found.sendall(head + b"Content-Length: %d\r\n\r\n" % len(body) + body[:100])
+            time.sleep(0.3)
+            process.send_signal(stop)
+            time.sleep(0.5)
+            assert process.poll() is None  # the request has begun
+            found.sendall(body[100:])
+            answer = answer_of(found)
+        assert answer.startswith(b"HTTP/1.1 200")
+        assert answer.count(b"\n2024-01-06") == 4
+        assert process.wait(20) == 0
+        assert process.stdout.read() == "stopped\n"
+
+
+@pytest.mark.slow
+def test_the_first_request_imports_nothing(folders):
+    """It is as quick as the tenth: what is slow once has been done before."""
+    code = f"""
+import asyncio, sys, httpx, numpy as np
+from convtimenet.serving.app import create_app
+from convtimenet.serving.models import load_models
+app = create_app(load_models(["m={folders["monthly"]}", "c={folders["sizes"]}"], "cpu"))
+async def main():
+    web = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1")
+    async with app.router.lifespan_context(app), web:
+        await web.get("/v2/health/live")  # what the client and the framework import themselves
+        before = set(sys.modules)
+        rows = [["2010-%02d-01" % m, m % 5] for m in range(1, 13)] + [
+            ["2011-%02d-01" % m, m % 5] for m in range(1, 13)]
+        table = {{"month": [r[0] for r in rows], "y": [r[1] for r in rows]}}
+        asked = {{"table": table, "level": [80]}}
+        assert (await web.post("/forecast", json=asked)).status_code == 200
+        text = "month,y\\n" + "\\n".join("%s,%s" % tuple(r) for r in rows)
+        csv = {{"content-type": "text/csv"}}
+        assert (await web.post("/forecast", content=text, headers=csv)).status_code == 200
+        cases = {{"cases": [[1.0, 2.0, 3.0]]}}
+        assert (await web.post("/regress", json=cases)).status_code == 200
+        print(sorted(set(sys.modules) - before))
+asyncio.run(main())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_the_command_says_what_is_missing(capsys, folders):
+    from convtimenet.cli.main import main
+
+    for flags, said in (
+        (["x=absent"], "no model folder at absent"),
+        ([str(folders["hourly"]), "--host", "0.0.0.0"], "needs a token"),
+        ([str(folders["hourly"]), "--token_file", "absent"], "--token_file: expected a text file"),
+        ([str(folders["hourly"]), "--port", "70000"], "port must be from 0 to 65535"),
+        ([], "serve needs models"),
+    ):
+        assert main(["serve", *flags]) == 2
+        assert said in capsys.readouterr().err
