@@ -278,7 +278,7 @@ class ConvTimeNet(nn.Module):
         u: Float[Tensor, "D R N"],
         extent: Extent | None = None,
         covariates: Covariates | None = None,
-    ) -> Float[Tensor, "D R N"]:
+    ) -> Float[Tensor, "D R tokens"]:
         """Encode the embedded patches into the tokens that the head reads."""
         mask = self._token_mask(extent)
         if self.covariates is not None:
