@@ -1,6 +1,7 @@
 """Shapes and types of annotated calls are checked while the tests run."""
 
 import logging
+import signal
 
 import pytest
 from hypothesis import settings
@@ -68,6 +69,15 @@ def _shapes_checked(request: pytest.FixtureRequest):
     config.update("jaxtyping_disable", before or name in UNCHECKED)
     yield
     config.update("jaxtyping_disable", before)
+
+
+@pytest.fixture(autouse=True)
+def _interruptible():
+    """SIGINT as on a terminal: a test run in the background of a shell ignores it, and fits then
+    do too."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(autouse=True)

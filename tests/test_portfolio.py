@@ -550,14 +550,6 @@ class TestTime:
         assert len(model.members_) == len(model.history_.weights) == 4
 
 
-@pytest.fixture
-def interruptible():
-    """SIGINT as on a terminal."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 def stopped_at(label: str, whole: Callable[..., Any]) -> Callable[..., Any]:
     """Training that is stopped when the one of that label begins."""
 
@@ -569,7 +561,6 @@ def stopped_at(label: str, whole: Callable[..., Any]) -> Callable[..., Any]:
     return train
 
 
-@pytest.mark.usefixtures("interruptible")
 class TestStops:
     def test_finished_members_are_kept(self, monkeypatch):
         with monkeypatch.context() as patched:

@@ -30,16 +30,6 @@ from convtimenet.estimators.second_training import second_config
 from convtimenet.runs.forecasting import default_horizon, forecast_table
 from convtimenet.training.history import Epoch, History
 
-
-@pytest.fixture(autouse=True)
-def interruptible():
-    """SIGINT as on a terminal: a test run in the background of a shell ignores it, and fits then
-    do too."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 TINY: dict[str, Any] = {
     "d_model": 8,
     "d_ff": 16,

@@ -24,16 +24,6 @@ from convtimenet.training.checkpoint import Checkpoint, Checkpoints, data_hash
 from convtimenet.training.interrupt import Terminated, stop_requests
 from convtimenet.training.step import Step
 
-
-@pytest.fixture(autouse=True)
-def interruptible():
-    """SIGINT as on a terminal: a test run in the background of a shell ignores it, and fits then
-    do too."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 SMALL = {"d_model": 4, "d_ff": 8, "kernel_sizes": (3,), "dropout": 0.2}
 EVERY_STEP = {"checkpoint_seconds": 0.0, "batch_size": 16, "lr": 1e-2}
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from itertools import product
 
 import numpy as np
 import torch
@@ -16,15 +15,12 @@ from torch import Tensor
 from convtimenet.data.windows import Windows
 from convtimenet.network.smoothing import Kind, SmoothingNetwork, forecasts
 from convtimenet.progress import showing
+from convtimenet.training.closed_form.classical import smoothings
 from convtimenet.training.history import History
 from convtimenet.training.interrupt import StopRequest
 
 __all__ = ["fit_smoothing"]
 
-_LEVELS = (0.05, 0.2, 0.4, 0.7, 0.95)
-_TRENDS = (0.0, 0.05, 0.2)
-_DAMPINGS = (0.85, 0.95, 1.0)
-_SEASONS = (0.0, 0.15, 0.4)
 _REPEATED = (0.0, -1.0, 1.0, 1.0)  # the last season, repeated
 _MOST = 1024  # windows and channels that parameters are chosen by
 _AT_ONCE = 256
@@ -95,9 +91,10 @@ def _choose(network: SmoothingNetwork, windows: Windows) -> float:
 
 def _grid(kind: Kind) -> Tensor:
     """(P, 4) the parameters that are searched."""
-    trends = [(-1.0, 1.0), *product(_TRENDS, _DAMPINGS)]
-    seasons = _SEASONS if kind.seasonal else (0.0,)
-    found = [(a, b, g, phi) for a, (b, phi), g in product(_LEVELS, trends, seasons)]
+    found = [
+        (one.level, -1.0 if one.trend is None else one.trend, one.season or 0.0, one.damping)
+        for one in smoothings(kind.seasonal)
+    ]
     if kind.seasonal and not kind.multiplies:
         found.append(_REPEATED)
     return torch.tensor(found)
