@@ -470,7 +470,7 @@ class TestForecaster:
             dataset="table",
             test_fraction=0.2,
         )
-        assert run.result.preset == "best: too few rows, so fast"
+        assert run.result.preset == "best: short series, so smoothing"
 
 
 class TestCases:

@@ -14,7 +14,9 @@ from convtimenet import ConvTimeNetForecaster, export
 from convtimenet.config import ModelConfig
 from convtimenet.data.windows import Windows
 from convtimenet.errors import DataError
+from convtimenet.network.model import count_parameters
 from convtimenet.network.smoothing import Kind, SmoothingNetwork, forecasts, kinds_of, smooth
+from convtimenet.report._network import smoothing_section
 from convtimenet.runtime import ForecastRuntime, load
 from convtimenet.training.closed_form.classical import Smoothing, smoothed
 from convtimenet.training.closed_form.smoothing import fit_smoothing
@@ -141,6 +143,12 @@ class TestNetwork:
         by_kind = dict(zip(network.kinds, network.shares.sum(1).tolist(), strict=True))
         assert by_kind.pop(Kind(False, True)) + by_kind.pop(Kind(True, True)) == 4
         assert sum(by_kind.values()) == 8
+
+    def test_a_page_lists_what_has_a_share(self):
+        network = self.fitted(series(60, 1)[None])
+        (section,) = smoothing_section(network)
+        assert section.body.count("<tr") == 1 + int((network.shares > 0).sum())
+        assert count_parameters(network) == sum(one.numel() for one in network.parameters())
 
     def test_forecasts_scale_with_the_series(self):
         x = torch.stack([series(60, 1), series(60, 2)])

@@ -40,6 +40,7 @@ from convtimenet.network.mixing import ChannelMixing
 from convtimenet.network.patches import DeformablePatch, Extent
 from convtimenet.network.random_patches import RandomPatches
 from convtimenet.network.revin import RevIN
+from convtimenet.network.smoothing import SmoothingNetwork
 
 PRIOR_SHARE = 1 / 3
 """Share of the head in a mixture with random patches before a validation split tells more."""
@@ -297,7 +298,8 @@ class ConvTimeNet(nn.Module):
 
 def count_parameters(model: nn.Module) -> int:
     """Number of parameters, trained or solved for."""
-    streams = [m for m in model.modules() if isinstance(m, (LinearStream, RandomPatches))]
+    kinds = LinearStream, RandomPatches, SmoothingNetwork
+    streams = [m for m in model.modules() if isinstance(m, kinds)]
     solved = {id(p) for stream in streams for p in stream.parameters()}
     return sum(p.numel() for p in model.parameters() if p.requires_grad or id(p) in solved)
 

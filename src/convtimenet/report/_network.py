@@ -29,6 +29,7 @@ from convtimenet.report._html import (
     score_table,
     span,
 )
+from convtimenet.training.closed_form.smoothing import CHOSEN
 from convtimenet.training.history import History
 from convtimenet.training.losses import loss_of
 
@@ -62,8 +63,12 @@ def training_section(history: History, loss_name: str) -> Section:
         words = (
             f"{escaped(history.stopped).capitalize()} in {history.seconds:.1f} seconds, without "
         )
-        words += f"epochs. {_LOSSES[loss_name].capitalize()} of the training cases, each answered "
-        words += f"by a solution without it: {number(epochs[0].train_loss)}."
+        if history.stopped == CHOSEN:
+            words += "epochs. Mean absolute error of the training windows"
+        else:
+            words += f"epochs. {_LOSSES[loss_name].capitalize()} of the training cases, each "
+            words += "answered by a solution without it"
+        words += f": {number(epochs[0].train_loss)}."
         return Section("training", "Training", f"<p>{words}</p>")
     nan = float("nan")
     loss = {"training": [epoch.train_loss for epoch in epochs]}

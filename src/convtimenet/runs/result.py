@@ -103,7 +103,9 @@ def _how(model: ConvTimeNetEstimator) -> str:
     if model.network_.config.kernel_sizes:
         return model.preset
     quality = getattr(model, "quality", "fast")
-    return "fast" if quality == "fast" else f"{quality}: too few rows, so fast"
+    smoothed = model.network_.config.smoothings
+    why = "short series, so smoothing" if smoothed else "too few rows, so fast"
+    return "fast" if quality == "fast" else f"{quality}: {why}"
 
 
 def facts(result: Result) -> dict[str, str]:

@@ -59,10 +59,12 @@ class History:
     """Notices for the user."""
 
     @classmethod
-    def solved(cls, loss: float, device: str, seconds: float) -> History:
-        """The history of weights that were solved for: one epoch."""
+    def solved(
+        cls, loss: float, device: str, seconds: float, how: str = "solved in closed form"
+    ) -> History:
+        """The history of weights that were found without training: one epoch."""
         epochs = [Epoch(1, loss, {}, 0.0, seconds)]
-        return cls(epochs, 1, "solved in closed form", device, seconds=seconds)
+        return cls(epochs, 1, how, device, seconds=seconds)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for ``json.dumps``; non-finite numbers become None."""

@@ -19,8 +19,10 @@ from convtimenet.training.closed_form.classical import smoothings
 from convtimenet.training.history import History
 from convtimenet.training.interrupt import StopRequest
 
-__all__ = ["fit_smoothing"]
+__all__ = ["CHOSEN", "fit_smoothing"]
 
+CHOSEN = "chosen from a grid"
+"""How training ended."""
 _REPEATED = (0.0, -1.0, 1.0, 1.0)  # the last season, repeated
 _MOST = 1024  # windows and channels that parameters are chosen by
 _AT_ONCE = 256
@@ -46,7 +48,7 @@ def fit_smoothing(
     with showing(label, verbose) as task:
         error = _choose(network, windows)
         task.say(f"{label}: {len(windows):,} windows, exponential smoothings from a grid")
-    return History.solved(error, device, time.monotonic() - begin)
+    return History.solved(error, device, time.monotonic() - begin, CHOSEN)
 
 
 def _choose(network: SmoothingNetwork, windows: Windows) -> float:
