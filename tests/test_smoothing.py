@@ -129,6 +129,16 @@ class TestRecursion:
                 smooth(expected, torch.ones_like(missing), own, 4, 6, multiplies),
             )
 
+    @pytest.mark.parametrize(("low", "high"), [(3.0, 12.0), (12.0, 3.0)])
+    def test_a_multiplied_season_survives_a_shift_between_the_first_two(self, low, high):
+        x = torch.full((1, 72), high)
+        x[0, :12] = low
+        known = torch.ones_like(x, dtype=torch.bool)
+        kind = Kind(True, multiplies=True)
+        found, fits = forecasts(kind, x, known, SOME, config(season=12, context=72))
+        assert fits.all()
+        assert ((found > high / 3) & (found < 3 * high)).all()
+
 
 class TestNetwork:
     def fitted(self, x: torch.Tensor, known: torch.Tensor | None = None) -> SmoothingNetwork:
@@ -231,6 +241,37 @@ class TestDefault:
         means = found.groupby("unique_id")["ConvTimeNet"].mean()
         small, large = means["s3"], means["s2"]
         assert large / small == pytest.approx(1e6, rel=0.1)
+
+    def test_a_new_series_is_forecast_as_a_known_one(self):
+        known = [monthly(sales(60, n)).assign(unique_id=f"s{n}") for n in (1, 2, 3)]
+        model = ConvTimeNetForecaster(h=12, verbose=0).fit(pd.concat(known))
+        expected = model.predict(known[1])["ConvTimeNet"]
+        found = model.predict(known[1].assign(unique_id="new"))["ConvTimeNet"]
+        np.testing.assert_allclose(found, expected, rtol=1e-3)
+
+    def test_a_short_series_of_a_panel_is_scored(self):
+        frames = [monthly(sales(rows, rows)).assign(unique_id=f"s{rows}") for rows in (72, 60, 40)]
+        model = ConvTimeNetForecaster(h=12, verbose=0).fit(pd.concat(frames))
+        assert model.evaluate(frames[2]).n_windows == 5
+        assert model.evaluate(frames[2].tail(20)).n_windows == 1
+
+    def test_far_from_zero_no_value_counts_as_positive(self):
+        """Whole windows may lie above the centre that is subtracted for precision."""
+        values = 1e7 + np.random.default_rng(0).normal(size=(300, 1)).cumsum(0) * 0.01
+        model = ConvTimeNetForecaster(h=4, verbose=0, refit=False).fit(values)
+        network = model.network_
+        assert isinstance(network, SmoothingNetwork)
+        assert {kind.logarithms for kind in network.kinds} == {False, True}
+        shares = dict(zip(network.kinds, network.shares.sum(1).tolist(), strict=True))
+        assert shares[Kind(False, True)] == 0
+        last = model.evaluate(values, first_row=296)
+        error = np.abs(model.forecast(values[:-4]) - values[-4:]).mean() / model.scaler_.scale
+        assert last.scores["mae"] == pytest.approx(float(error.mean()), rel=1e-3)
+
+    def test_backtests_of_short_tables_have_intervals(self):
+        model = ConvTimeNetForecaster(h=6, verbose=0)
+        found = model.cross_validation(monthly(sales(60)), n_windows=2, level=[50])
+        assert (found["SeasonalNaive-lo-50"] < found["SeasonalNaive-hi-50"]).all()
 
     def test_saved_and_exported_models_answer_alike(self, tmp_path):
         values = np.random.default_rng(0).normal(size=(40, 2)).cumsum(0) + 20

@@ -26,6 +26,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from convtimenet._shapes import Bool, Float
+from convtimenet.data.tables import pad_front
 from convtimenet.data.windows import FARTHEST, filled_contexts
 from convtimenet.errors import ArtefactError, ConfigError, DataError, MissingExtraError
 from convtimenet.estimators.base import ConvTimeNetEstimator
@@ -272,11 +273,13 @@ def _inputs(estimator: ConvTimeNetEstimator, data: Any) -> np.ndarray:
                 "fit with scale=False to export"
             )
         table = estimator.tail_ if data is None else estimator.adapt(data)
-        if len(table.times) < L:
+        least = estimator.network_.config.least_context
+        if len(table.times) < least:
             raise DataError(
-                f"the comparison needs at least {L} rows, found {len(table.times)}; give a longer "
-                "table"
+                f"the comparison needs at least {least} rows, found {len(table.times)}; give a "
+                "longer table"
             )
+        table = pad_front(table, L)
         # contexts across all rows; in a long table some span two series, which does no harm here
         windows = np.lib.stride_tricks.sliding_window_view(table.values, L, axis=0)  # (n, C, L)
         step = max(1, len(windows) // _MOST_WINDOWS)

@@ -109,6 +109,10 @@ class Scaler:
         centre = np.where(far, own.centre, self.centre)
         return Scaler(centre, np.broadcast_to(self.scale, centre.shape).copy())
 
+    def uncentred(self) -> Scaler:
+        """The same scale for networks to which 0 means none."""
+        return Scaler(np.zeros_like(self.centre), self.scale)
+
     def __getitem__(self, series: int | np.ndarray) -> Scaler:
         """The statistics of one series, (C, 1), or of several, (n, C, 1)."""
         return Scaler(self.centre[series], self.scale[series])

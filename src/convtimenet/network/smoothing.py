@@ -45,8 +45,9 @@ PARAMETERS = 4
 take up, and the factor by which the trend shrinks each step. A trend below 0 means none."""
 _FIRST = 5  # steps that a trend without a season starts from
 _SMALLEST = 1e-3  # the least that a multiplicative level or season is divided by
+_LOWEST = 0.25  # of the mean: the least of the line that multiplicative seasons start from
 _LEAST_SHARE = 1e-6
-_FARTHEST = 3.0  # how far from the logarithms of the context those of a forecast may lie
+_FARTHEST = 3.0  # how far outside the logarithms of the context those of a forecast may lie
 
 
 def smooth(
@@ -178,7 +179,12 @@ def _start(
     middle = torch.where(both, (one + two) / 2, one)
     centre = torch.where(both, (n - 1) / 2, (season - 1) / 2)
     line = middle + slope * (torch.arange(n, device=x.device) - centre)
-    away = v / line.clamp(min=_SMALLEST) if multiplies else v - line
+    if multiplies:  # what is divided by must stay above 0: a shift is no trend
+        shift = slope.abs() * (centre + 1) > (1 - _LOWEST) * middle
+        slope, middle = torch.where(shift, 0.0, slope), torch.where(shift, one, middle)
+        own = torch.cat([one, torch.where(both, two, one)], -1).repeat_interleave(season, -1)
+        line = torch.where(shift, own, line)
+    away = v / line if multiplies else v - line
     away, there = away.unflatten(-1, (2, season)), there.unflatten(-1, (2, season))
     found = torch.where(there.any(1), _mean(away, there, 1)[:, 0], float(multiplies))
     phase = (torch.arange(season, device=x.device) + L - first) % season
@@ -206,15 +212,19 @@ def forecasts(
     season = config.season if kind.seasonal else 1
     if kind.seasonal:
         fits = known[:, : max(1, x.shape[-1] + 1 - 2 * season)].any(-1)
-    if kind.logarithms or kind.multiplies:
-        fits = fits & (x > 0).logical_or(~known).all(-1)
-        x = torch.where(fits[:, None] & known, x, float(kind.logarithms))
+    if not (kind.logarithms or kind.multiplies):
+        return smooth(x, known, parameters, season, config.outputs), fits
+    fits = fits & (x > 0).logical_or(~known).all(-1)
+    low = torch.where(fits, torch.where(known, x, torch.inf).amin(-1), 1.0)
+    high = torch.where(fits, torch.where(known, x, 0.0).amax(-1), 1.0)
+    least, most = low.log() - _FARTHEST, high.log() + _FARTHEST
+    x = torch.where(fits[:, None] & known, x, 1.0)
     if kind.logarithms:
-        x = x.log()
-    found = smooth(x, known, parameters, season, config.outputs, kind.multiplies)
-    if kind.logarithms:
-        least, most = x.amin(-1) - _FARTHEST, x.amax(-1) + _FARTHEST
+        found = smooth(x.log(), known, parameters, season, config.outputs)
         found = found.clamp(least[:, None, None], most[:, None, None]).exp()
+    else:
+        found = smooth(x, known, parameters, season, config.outputs, True)
+        found = found.clamp(least.exp()[:, None, None], most.exp()[:, None, None])
     return found, fits
 
 

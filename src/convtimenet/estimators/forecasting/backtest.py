@@ -224,6 +224,8 @@ class _Naive:
             least = self.reads + fitted.h if table.long else 0
             scaler, cpu = fitted.scaler_for(table), torch.device("cpu")
             panel = Panel(table, scaler, least, masks=True, device=cpu)
+            if (held_back == table.lengths).all():  # then the network's come from earlier rows
+                held_back = np.zeros_like(held_back)
             windows = panel.windows(self.reads, fitted.h, held_back, table.lengths)
             self.calibration = calibrate(
                 self.network, windows, (), 1024, cpu, shared=not fitted.scale

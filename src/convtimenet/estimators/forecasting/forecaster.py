@@ -30,11 +30,7 @@ from convtimenet.estimators.forecasting.reading import (
     training_plans,
 )
 from convtimenet.estimators.forecasting.retraining import RetrainedForecaster
-from convtimenet.estimators.forecasting.streams import (
-    best_context,
-    linear_is_better,
-    without_centre,
-)
+from convtimenet.estimators.forecasting.streams import best_context, linear_is_better
 from convtimenet.estimators.portfolio import forecast_members
 from convtimenet.estimators.presets import (
     FEWEST_HORIZONS,
@@ -71,7 +67,8 @@ class ConvTimeNetForecaster(RetrainedForecaster):
         where that is better, in seconds: no network is trained, and covariates are not read. "auto"
         trains a network beside that map, in minutes, which adds to its forecast what the validation
         split grants; for tables with few rows it is "fast", unless covariates or settings of a
-        network are given. "best" trains up to six such networks (other contexts, losses, patches,
+        network are given. For series of up to 2,000 rows all three smooth exponentially, unless
+        the map is far better. "best" trains up to six such networks (other contexts, losses, patches,
         kernels; in one, channels read each other) while `time_limit` lasts, and averages their
         forecasts with weights from the validation split.
     preset
@@ -283,7 +280,7 @@ class ConvTimeNetForecaster(RetrainedForecaster):
         scaler = Scaler.identity()
         if self.scale:
             scaler, unknown = statistics(train_split)
-            scaler = without_centre(scaler) if config.smoothings else scaler
+            scaler = scaler.uncentred() if config.smoothings else scaler
             notices += scaling_notices(table, unknown)
         encoder = self._encoder(train_split)
         config = self._with_covariates(config, encoder)
@@ -414,7 +411,9 @@ class ConvTimeNetForecaster(RetrainedForecaster):
             train_end, _ = hold_back(table, fraction, config.least_context, self.h)
         device = resolve_device(train_config.device)
         contexts = contexts_for(rows, self.h, season)
-        return preset if linear_is_better(table, train_end, config, device, contexts) else short
+        few = rows * len(lengths) * len(table.channels) < FEWEST_HORIZONS * self.h
+        better = linear_is_better(table, train_end, config, device, contexts, few)
+        return preset if better else short
 
     def _asks_for_network(self) -> bool:
         """Whether a setting that only a trained network uses is given, or one of the network's."""

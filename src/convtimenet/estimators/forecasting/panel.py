@@ -140,9 +140,8 @@ def rows_for(table: Table, config: ModelConfig) -> int | np.ndarray:
     """Rows to which each series of a table is padded for the network's windows: all of a series
     whose contexts may begin before it, or one window of a short one among others."""
     spare = config.context_length - config.least_context
-    if spare:
-        return table.lengths + spare
-    return config.context_length + config.outputs if table.long else 0
+    whole = config.context_length + config.outputs if table.long else 0
+    return np.maximum(table.lengths + spare, whole) if spare else whole
 
 
 def roll(

@@ -37,12 +37,15 @@ __all__ = [
     "check_mixing",
     "check_unscaled",
     "gap_notices",
+    "near",
     "scaling_notices",
     "statistics",
     "training_plans",
 ]
 
 log = logging.getLogger(__name__)
+
+_BELOW = 100.0  # standard deviations
 
 
 def statistics(table: Table, end: Rows | None = None) -> tuple[Scaler, np.ndarray]:
@@ -71,6 +74,14 @@ def statistics(table: Table, end: Rows | None = None) -> tuple[Scaler, np.ndarra
         for one in (scaler.centre, scaler.scale):
             one[unknown[:, c, 0], c] = np.median(one[known[c], c])
     return scaler, unknown
+
+
+def near(scaler: Scaler, own: Scaler, unknown: np.ndarray, config: ModelConfig) -> Scaler:
+    """`Scaler.near` for a network. Where the level moves for smoothing, it moves below 0, so that
+    no value is taken for a positive one."""
+    if config.smoothings:
+        own = Scaler(own.centre + _BELOW * own.scale, own.scale)
+    return scaler.near(own, unknown)
 
 
 def scaling_notices(table: Table, unknown: np.ndarray) -> list[str]:
@@ -190,7 +201,7 @@ def training_windows(
     """
     L, H = config.context_length, config.outputs
     if config.revin:
-        scaler = scaler.near(*statistics(table, train_end))
+        scaler = near(scaler, *statistics(table, train_end), config)
     rows = rows_for(table, config)
     panel = Panel(table, scaler, rows, masks=config.masks, encoder=encoder, device=device)
     examples = panel.windows(L, H, 0, train_end)
@@ -324,7 +335,7 @@ class Reader:
             unknown = missing.sum(1, keepdims=True) == missing.shape[1]
             if scaler.centre.ndim == 3:
                 scaler = self._unseen(own, unknown)
-            scaler = scaler.near(own, unknown) if self.config.revin else scaler
+            scaler = near(scaler, own, unknown, self.config) if self.config.revin else scaler
         scaled = np.where(missing, 0, scaler.apply(recent))
         scaled = torch.from_numpy(float32(scaled)).to(self.device)
         known = torch.from_numpy(~missing).to(self.device) if missing.any() else None
@@ -364,6 +375,7 @@ class Reader:
     def _unseen(self, own: Scaler, unknown: np.ndarray) -> Scaler:
         """Scaler of series that training did not see: by their own statistics, or the median of the
         training series if they have no known value."""
+        own = own.uncentred() if self.config.smoothings else own
         centre, scale = (np.median(one, axis=0) for one in (self.scaler.centre, self.scaler.scale))
         return Scaler(np.where(unknown, centre, own.centre), np.where(unknown, scale, own.scale))
 
@@ -378,7 +390,9 @@ class Reader:
 
     def _near(self, scaler: Scaler, table: Table, end: Rows | None = None) -> Scaler:
         """`Scaler.near` the rows [0, end) of a table, if `_shifts`; else the scaler unchanged."""
-        return scaler.near(*statistics(table, end)) if self._shifts(table.values) else scaler
+        if not self._shifts(table.values):
+            return scaler
+        return near(scaler, *statistics(table, end), self.config)
 
     def _shifts(self, values: np.ndarray) -> bool:
         """Whether the level of values may be subtracted; not if their squares overflow, which

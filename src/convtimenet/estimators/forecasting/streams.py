@@ -14,16 +14,16 @@ from convtimenet.config import ModelConfig
 from convtimenet.data.tables import Table
 from convtimenet.data.windows import Scaler
 from convtimenet.estimators.forecasting.panel import Panel, rows_for
-from convtimenet.estimators.forecasting.reading import statistics
+from convtimenet.estimators.forecasting.reading import near, statistics
 from convtimenet.network.smoothing import SmoothingNetwork
 from convtimenet.training.closed_form.search import best_start
 from convtimenet.training.closed_form.smoothing import fit_smoothing
 from convtimenet.training.interrupt import StopRequest
 from convtimenet.training.metrics import evaluate
 
-__all__ = ["best_context", "linear_is_better", "without_centre"]
+__all__ = ["best_context", "linear_is_better"]
 
-_MARGIN = 0.6  # of the error of smoothing
+_MARGIN, _MARGIN_OF_FEW = 0.8, 0.6  # of the error of smoothing
 _MOST, _AT_ONCE = 1024, 1024  # windows that smoothing is scored by
 
 
@@ -53,18 +53,24 @@ def linear_is_better(
     config: ModelConfig,
     device: torch.device,
     contexts: Sequence[int],
+    few: bool,
 ) -> bool:
-    """Whether a linear map of one of the contexts has a squared error over blocks of the training
-    split that is smaller by two fifths than that of exponential smoothing with `config`. With short
-    series a smaller difference tells little, and smoothing goes on where a series leaves the values
-    that it had."""
+    """Whether a linear map of one of the contexts is far better than exponential smoothing with
+    `config`, by the squared error over blocks of the training split. With short series a small
+    difference tells little, and smoothing goes on where a series leaves the values that it had.
+
+    Parameters
+    ----------
+    few
+        Whether the table has too few rows for a network, which would add to a linear map.
+    """
     longest, L, H = max(contexts), config.context_length, config.outputs
     if longest + H > train_end.max():
         return False
     scaler, unknown = statistics(table, train_end)
     panel = Panel(
         table,
-        without_centre(scaler).near(scaler, unknown),
+        near(scaler.uncentred(), scaler, unknown, config),
         rows_for(table, config),
         masks=config.masks,
         device=device,
@@ -77,9 +83,4 @@ def linear_is_better(
     fit_smoothing(network, own, StopRequest(), verbose=0)
     own.starts = own.starts[torch.isin(own.starts + L, targets)]
     found = evaluate(network, own.thinned(_MOST), config.head, _AT_ONCE, device)
-    return linear.error < _MARGIN * found["mse"]
-
-
-def without_centre(scaler: Scaler) -> Scaler:
-    """The scaler of a network for which 0 must mean none."""
-    return Scaler(np.zeros_like(scaler.centre), scaler.scale)
+    return linear.error < (_MARGIN_OF_FEW if few else _MARGIN) * found["mse"]

@@ -25,6 +25,7 @@ CHOSEN = "chosen from a grid"
 """How training ended."""
 _REPEATED = (0.0, -1.0, 1.0, 1.0)  # the last season, repeated
 _MOST = 1024  # windows and channels that parameters are chosen by
+_FEWEST = 16  # windows, of tables with many channels
 _AT_ONCE = 256
 
 
@@ -60,7 +61,7 @@ def _choose(network: SmoothingNetwork, windows: Windows) -> float:
     sums = [torch.zeros(len(one), dtype=torch.float64) for one in grids]
     counts = torch.zeros(len(kinds), dtype=torch.float64)
     total = known_values = 0.0
-    most = max(1, _MOST // len(windows.values))
+    most = max(_FEWEST, _MOST // len(windows.values))
     with torch.inference_mode():
         for x, known, y, weight in _examples(windows, most):
             total += float(x[known].double().sum())
