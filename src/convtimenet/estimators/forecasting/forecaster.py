@@ -68,9 +68,9 @@ class ConvTimeNetForecaster(RetrainedForecaster):
         trains a network beside that map, in minutes, which adds to its forecast what the validation
         split grants; for tables with few rows it is "fast", unless covariates or settings of a
         network are given. For series of up to 2,000 rows all three smooth exponentially, unless
-        the map is far better. "best" trains up to six such networks (other contexts, losses, patches,
-        kernels; in one, channels read each other) while `time_limit` lasts, and averages their
-        forecasts with weights from the validation split.
+        the map is far better. "best" trains up to six such networks (other contexts, losses,
+        patches, kernels; in one, channels read each other) while `time_limit` lasts, and averages
+        their forecasts with weights from the validation split.
     preset
         "auto" derives patches, kernels and batch size from the data; a data set's name such as
         "ETTh1" takes the paper's hyper-parameters for it.
