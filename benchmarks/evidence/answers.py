@@ -296,8 +296,8 @@ QUESTIONS: dict[str, Question] = {
             "+5.1) and the smallest spread between seeds on two of them. That is a hint against "
             "starting at 1e-8 when training is as short as the paper's 10 epochs, not a proof.",
             "In classification all five lie within 0.7 points on JapaneseVowels; FingerMovements "
-            "is near chance. On ArticularyWordRecognition and Epilepsy only learnable and plain have "
-            "run, within 0.7 points of each other.",
+            "is near chance. On ArticularyWordRecognition and Epilepsy only learnable and plain "
+            "have run, within 0.7 points of each other.",
         ],
         comparisons=[
             Comparison(
