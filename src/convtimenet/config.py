@@ -140,18 +140,7 @@ class ModelConfig(Settings):
         require_choice("norm", self.norm, ("batch", "layer"))
         require_choice("residual", self.residual, ("learnable", "plain"))
         require_choice("pooling", self.pooling, ("flatten", "max", "mean"))
-        for name in ("context_length", "outputs", "channels", "d_model", "d_ff"):
-            require_whole(self, name, 1)
-        for name in ("hist_exog", "futr_exog", "stat_exog", "small_kernel", "random_patches"):
-            require_whole(self, name, 0)
-        for name in ("linear_channels", "mixed_channels", "revin_affine_channels", "smoothings"):
-            require_whole(self, name, 0)
-        for name, minimum in {
-            "patch_size": 2,
-            "patch_stride": 1,
-            "season": 1,
-            "channel_mixing": 0,
-        }.items():
+        for name, minimum in _WHOLE.items():
             require_whole(self, name, minimum)
         for name in ("dropout", "head_dropout"):
             value = getattr(self, name)
@@ -309,8 +298,9 @@ class ModelConfig(Settings):
     def least_context(self) -> int:
         """Steps of a context that must lie within its series; what is before them may be
         padding."""
-        least = max(2 * self.season, 3) if self.smoothings else self.context_length
-        return min(least, self.context_length)
+        if not self.smoothings:
+            return self.context_length
+        return min(least_smoothed(self.season), self.context_length)
 
     @property
     def networks(self) -> tuple[ModelConfig, ...]:
@@ -356,6 +346,19 @@ class ModelConfig(Settings):
         return replace(config, head="regress")
 
 
+def least_smoothed(season: int) -> int:
+    """Steps that exponential smoothing starts from: two seasons."""
+    return max(2 * season, 3)
+
+
+_WHOLE = (
+    dict.fromkeys(("context_length", "outputs", "channels", "d_model", "d_ff"), 1)
+    | {"patch_size": 2, "patch_stride": 1, "season": 1}
+    | dict.fromkeys(("hist_exog", "futr_exog", "stat_exog", "small_kernel", "random_patches"), 0)
+    | dict.fromkeys(("linear_channels", "mixed_channels", "revin_affine_channels"), 0)
+    | dict.fromkeys(("smoothings", "channel_mixing"), 0)
+)
+"""Settings of a `ModelConfig` that are whole numbers, and the least of each."""
 _SHARED = (
     *("head", "outputs", "channels", "masks", "quantiles", "revin"),
     *("hist_exog", "futr_exog", "stat_exog", "stat_categories"),

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from convtimenet.config import Head
+from convtimenet.config import Head, least_smoothed
 from convtimenet.errors import ConfigError
 
 
@@ -237,6 +237,12 @@ def fast_forecast(
     )
 
 
+def too_few(rows: int, series: int, channels: int, horizon: int) -> bool:
+    """Whether so many series of `rows` training rows are too few for `quality="auto"` or "best" to
+    train a network: a validation split of a fifth of them could not tell whether it helps."""
+    return rows * series * channels < FEWEST_HORIZONS * horizon
+
+
 def smoothing_forecast(rows: int, longest: int, horizon: int, season: int) -> Preset | None:
     """Exponential smoothing of whole series, up to 200 rows or six seasons; None for series too
     long to need it, or too short to choose its parameters from.
@@ -251,8 +257,8 @@ def smoothing_forecast(rows: int, longest: int, horizon: int, season: int) -> Pr
         train={"epochs": 1, "batch_size": 2048, "refit": True},
         context_length=min(longest, max(_SMOOTHED, 6 * season)),
     )
-    least = max(2 * season, 3)
-    return preset if least + horizon <= rows <= min(_SHORT, _SHORT_HORIZONS * horizon) else None
+    least = least_smoothed(season) + horizon
+    return preset if least <= rows <= min(_SHORT, _SHORT_HORIZONS * horizon) else None
 
 
 def contexts_for(rows: int, horizon: int, season: int = 1) -> list[int]:
@@ -377,8 +383,7 @@ _SHORT, _SMOOTHED = 2000, 200  # rows
 _SHORT_HORIZONS = 100
 _CONTEXTS = (336, 512, 720)
 FEWEST_HORIZONS = 50
-"""Horizons in the training rows of all channels below which `quality="auto"` or "best" trains no
-network: a validation split of a fifth of them could not tell whether it helps."""
+"""Horizons in the training rows of all channels for a network, see `too_few`."""
 MOST_MAPS = 64
 """Channels up to which each may have a linear map of its own."""
 USED_IF_FAST = ("protocol", "seed", "device", "checkpoint_seconds")

@@ -33,7 +33,6 @@ from convtimenet.estimators.forecasting.retraining import RetrainedForecaster
 from convtimenet.estimators.forecasting.streams import best_context, linear_is_better
 from convtimenet.estimators.portfolio import forecast_members
 from convtimenet.estimators.presets import (
-    FEWEST_HORIZONS,
     MOST_MAPS,
     QUALITIES,
     USED_IF_LINEAR,
@@ -42,6 +41,7 @@ from convtimenet.estimators.presets import (
     forecast_preset,
     next_context,
     smoothing_forecast,
+    too_few,
 )
 from convtimenet.progress import showing
 
@@ -383,7 +383,7 @@ class ConvTimeNetForecaster(RetrainedForecaster):
     ) -> Preset:
         """The settings of the estimator's `quality` and `preset` for that many series of `rows`
         training rows each; its own `input_size`, if given, comes before `context`."""
-        few = rows * series * channels < FEWEST_HORIZONS * self.h and not self._asks_for_network()
+        few = too_few(rows, series, channels, self.h) and not self._asks_for_network()
         return forecast_preset(
             "fast" if few and self.quality in QUALITIES else self.quality,
             self.preset,
@@ -411,7 +411,7 @@ class ConvTimeNetForecaster(RetrainedForecaster):
             train_end, _ = hold_back(table, fraction, config.least_context, self.h)
         device = resolve_device(train_config.device)
         contexts = contexts_for(rows, self.h, season)
-        few = rows * len(lengths) * len(table.channels) < FEWEST_HORIZONS * self.h
+        few = too_few(rows, len(lengths), len(table.channels), self.h)
         better = linear_is_better(table, train_end, config, device, contexts, few)
         return preset if better else short
 
