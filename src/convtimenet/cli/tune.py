@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 _TABLES_ONLY = (
     *("h", "input_size", "hist_exog", "futr_exog", "stat_exog", "calendar"),
-    *(name for name in COLUMNS),
+    *COLUMNS,
 )
 
 

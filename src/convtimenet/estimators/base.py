@@ -323,9 +323,8 @@ class ConvTimeNetEstimator(SavedEstimator):
         if before is not None and train_config.refit == "continue":
             network.load_state_dict(before.state_dict())
         elif before is not None:
-            shares = [name for name, _ in before.named_buffers() if name.endswith("granted")]
-            known = {name: before.get_buffer(name) for name in shares}
-            network.load_state_dict(known, strict=False)
+            shares = {n: one for n, one in before.named_buffers() if n.endswith("granted")}
+            network.load_state_dict(shares, strict=False)
         history = train(
             network.to(device),
             examples,

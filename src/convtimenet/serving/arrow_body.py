@@ -13,7 +13,7 @@ from typing import Any
 from convtimenet.errors import DataError, MissingExtraError
 from convtimenet.serving.json_body import check_cells, check_columns
 
-_SCHEMA, _DICTIONARY, _BATCH = 1, 2, 3  # Message.header_type in Arrow's Message.fbs
+_DICTIONARY, _BATCH = 2, 3  # Message.header_type in Arrow's Message.fbs
 _LONGEST_TEXT = 1000
 _DAMAGED = "the body: expected an Arrow stream, found {}; write it with pyarrow.ipc.new_stream"
 
@@ -44,7 +44,8 @@ def read_stream(body: bytes) -> Any:
     except (pa.ArrowException, OSError, struct.error, IndexError, MemoryError) as error:
         raise DataError(_DAMAGED.format(" ".join(str(error).split())[:200])) from error
     check_cells("the table", table.num_rows * max(1, columns))
-    return _plain(table)
+    _check_lengths(table)
+    return table
 
 
 def written_stream(table: Any) -> bytes:
@@ -168,8 +169,8 @@ def _other(field: Any) -> DataError:
     )
 
 
-def _plain(table: Any) -> Any:
-    """The table with categories as texts, once they are known to be short, and short lists."""
+def _check_lengths(table: Any) -> None:
+    """Refuse categories with long texts, and lists with too many values."""
     from pyarrow import compute, types
 
     calls: Any = compute
@@ -186,4 +187,3 @@ def _plain(table: Any) -> Any:
         elif types.is_nested(field.type):
             total = calls.sum(calls.list_value_length(column)).as_py() or 0
             check_cells(f"the column {field.name[:40]!r}", total)
-    return table

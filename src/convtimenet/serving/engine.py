@@ -18,6 +18,8 @@ from convtimenet.serving.models import Served
 from convtimenet.serving.refusals import Refused
 from convtimenet.serving.settings import ServeSettings
 
+_TOGETHER = 64  # most requests that are computed in one batch
+
 Prepare = Callable[[], tuple[Served, Any]]
 """Reads a request: the model, and what it is asked."""
 Finish = Callable[[Any, Any], Any]
@@ -138,7 +140,7 @@ class Engine:
         with self._changed:
             while not self.waiting and not self._closed:
                 self._changed.wait()
-            few = min(self.settings.batch, len(self.waiting))
+            few = min(_TOGETHER, len(self.waiting))
             jobs = [self.waiting.popleft() for _ in range(few)]
             self.metrics.waiting.set(len(self.waiting))
             return jobs

@@ -32,8 +32,6 @@ class ServeSettings:
         Largest body of a request, before and after decompression.
     queue
         Requests that may wait; more are answered with 429.
-    batch
-        Most requests that are computed together.
     seconds
         Time for an answer, and for the arrival of a body; later ones get 504 and 408.
     """
@@ -44,13 +42,12 @@ class ServeSettings:
     public: bool = False
     most_bytes: int = 16 * 2**20
     queue: int = 256
-    batch: int = 64
     seconds: float = 30.0
 
     def __post_init__(self) -> None:
-        for name, least in (("most_bytes", 1), ("queue", 1), ("batch", 1)):
-            if getattr(self, name) < least:
-                raise ConfigError(f"{name} must be at least {least}, found {getattr(self, name)}")
+        for name in ("most_bytes", "queue"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1, found {getattr(self, name)}")
         if not 0 <= self.port <= 65535:
             raise ConfigError(f"port must be from 0 to 65535, found {self.port}")
         if not 0 < self.seconds < float("inf"):

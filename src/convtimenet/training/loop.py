@@ -22,7 +22,7 @@ from convtimenet.network.other import OtherNetwork
 from convtimenet.progress import Task, showing
 from convtimenet.training.budget import fit_memory
 from convtimenet.training.checkpoint import Checkpoint, Checkpoints
-from convtimenet.training.closed_form.solve import SOLVED, grant, solve, solve_streams
+from convtimenet.training.closed_form.solve import Solved, grant, solve, solve_streams
 from convtimenet.training.history import Epoch, History
 from convtimenet.training.interrupt import StopRequest
 from convtimenet.training.metrics import Scores, evaluate, outputs
@@ -95,7 +95,7 @@ def train(
     """
     stop = stop or StopRequest()
     shown: dict[str, Any] = {"verbose": verbose, "label": label}
-    if isinstance(model, SOLVED):
+    if isinstance(model, Solved):
         return solve(model, examples, valid, config, device, stop, checkpoints, **shown)
     numbers = numbers or RandomNumbers(config.seed, device)
     with nullcontext() if checkpoints is None else checkpoints.alone():

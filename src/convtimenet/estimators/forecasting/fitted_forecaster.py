@@ -187,7 +187,7 @@ class FittedForecaster(TableReader):
         """
         H = self.network_.config.outputs
         return [
-            as_given(one.table, values, one.steps, H, one.levels or None, one.notices)
+            as_given(one.table, values, one.steps, H, one.levels, one.notices)
             for one, values in zip(requests, self._forecasts(requests), strict=True)
         ]
 

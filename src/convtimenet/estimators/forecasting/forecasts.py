@@ -25,7 +25,6 @@ from convtimenet.estimators.base import finite
 from convtimenet.estimators.forecasting.intervals import (
     Bands,
     band_names,
-    check_levels,
     context_scale,
 )
 from convtimenet.estimators.forecasting.panel import roll
@@ -194,23 +193,23 @@ def _scaled_forecasts(
 def as_given(
     table: Table,
     values: np.ndarray,
-    h: int | None,
+    h: int,
     horizon: int,
-    level: Any,
+    levels: Sequence[float],
     notices: Sequence[str] = (),
 ) -> Any:
     """Forecasts and bounds (S h, C K) in the format of the table they belong to.
 
     Parameters
     ----------
-    h
-        Steps to forecast as the user gave them, None for the trained `horizon`.
-    level
-        Levels in per cent, None for forecasts without intervals.
+    h, horizon
+        Steps forecast, and steps that the network was trained for.
+    levels
+        Levels of the intervals in per cent, ascending.
     notices
         Earlier notices, kept if the result is a `Table`.
     """
-    bounds = () if level is None else band_names(check_levels(level))[1:]
+    bounds = band_names(levels)[1:]
     if bounds and table.origin.kind == "numpy":
         parts = np.moveaxis(values.reshape(len(values), -1, 1 + len(bounds)), -1, 0)
         return dict(zip(["forecast", *bounds], parts, strict=True))
@@ -223,7 +222,7 @@ def as_given(
         columns = [
             name for i, one in enumerate(columns) for name in (one, *free[i * G : (i + 1) * G])
         ]
-    elif h is not None and h > horizon:
+    elif h > horizon:
         new_notices.append(
             f"steps {horizon + 1} to {h} are forecast from the model's own forecasts of earlier "
             "steps"

@@ -141,7 +141,7 @@ _NO_SPLIT = (
 
 def _patches(estimator: Any, preset: Mapping[str, Any]) -> tuple[int, int]:
     """Patch size and stride of a preset with the user's own on top."""
-    model = {**preset, **estimator._settings("model")}
+    model = estimator._model_settings(preset)
     size = model.get("patch_size", ModelConfig.patch_size)
     return size, model.get("patch_stride", ModelConfig.patch_stride)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from os import PathLike
 from typing import Any
 
@@ -35,10 +35,6 @@ class TuneResult:
     setting, and the "error" of a failed one. A pruned trial has no score."""
     model: Any = None
     """The estimator fitted with the best settings; None from `Search.result`."""
-
-    def with_model(self, model: Any) -> TuneResult:
-        """The same result with a fitted model."""
-        return replace(self, model=model)
 
     @property
     def counts(self) -> str:

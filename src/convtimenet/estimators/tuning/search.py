@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from numbers import Integral
 from os import PathLike
 from typing import Any, NoReturn
@@ -110,7 +111,7 @@ def tune(
     with Search(estimator, X, y, storage=storage, seed=seed, space=space, fit=fit) as search:
         search.run(trials, time_limit)
         found = search.result()
-    return found.with_model(_with(search.estimator, found.settings).fit(X, y, **fit))
+    return replace(found, model=_with(search.estimator, found.settings).fit(X, y, **fit))
 
 
 class Search:

@@ -19,6 +19,7 @@ from convtimenet.data.tables import Table
 from convtimenet.data.timestamps import FIRST_YEAR, LAST_YEAR
 from convtimenet.errors import DataError
 from convtimenet.estimators.forecasting.forecasts import Request as Asked
+from convtimenet.estimators.forecasting.intervals import band_names
 from convtimenet.serving.engine import Engine
 from convtimenet.serving.json_body import parsed
 from convtimenet.serving.models import Forecasting, Models
@@ -109,7 +110,7 @@ class _Forecast:
             raise DataError(
                 "inputs: expected a different name for each, found one twice; rename it"
             )
-        starts = []
+        starts, zoned = [], served.model.terms.time_zone is not None
         for one in sent.inputs:
             _check_frequency(one.frequency, served.frequency)
             if encoder.calendar and one.start_timestamp is None:
@@ -117,7 +118,6 @@ class _Forecast:
                     f"inputs: the model has calendar features, expected a start_timestamp for "
                     f"{one.name[:64]!r}, found none; add it"
                 )
-            zoned = served.model.terms.time_zone is not None
             starts.append(_start(one.start_timestamp, zoned))
         self.zulu = [stamp is None or utc for stamp, utc in starts]
         table = table_of(
@@ -130,8 +130,7 @@ class _Forecast:
     def finish(self, asked: Asked, found: Table) -> Reply:
         h, C = asked.steps, len(asked.table.channels)
         values = found.values.reshape(len(found.ids), h, C, -1)
-        bands = ["", *(f"lo-{one:g}" for one in reversed(asked.levels))]
-        bands += [f"hi-{one:g}" for one in asked.levels]
+        bands = band_names(asked.levels)
         outputs = []
         for number, one in enumerate(self.sent.inputs):
             by_band = dict(zip(bands, np.moveaxis(values[number], -1, 0), strict=True))

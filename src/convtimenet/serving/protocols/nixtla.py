@@ -7,6 +7,7 @@ the model's ``futr_exog``, then those of ``hist_exog``.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from convtimenet.data.agreement import Labels
 from convtimenet.data.frequency import Frequency
-from convtimenet.data.future import key_names
+from convtimenet.data.future import future_table
 from convtimenet.data.tables import Table
 from convtimenet.errors import DataError
 from convtimenet.estimators.forecasting.forecasts import Request as Asked
+from convtimenet.estimators.forecasting.intervals import band_names
 from convtimenet.serving.engine import Engine
 from convtimenet.serving.json_body import check_cells, parsed
 from convtimenet.serving.models import Forecasting, Models
@@ -107,17 +109,15 @@ class _Forecast:
         ends = np.cumsum(sizes.astype(np.int64))
         y = np.array(sent.series.y, dtype=np.float64)[:, None]
         ids = _new_ids(served, len(ends))
-        hist, futr = self._covariates(served, ends, ids)
+        hist, futr = self._covariates(served, ends)
         table = table_of(served, np.split(y, ends[:-1]), ids, [None] * len(ends), hist)
-        future = None if futr is None else _plan(served, table, futr, sent.h)
+        future = None if futr is None else _plan(table, futr, sent.h)
         levels = sorted({one for one in sent.level or () if one})  # 0 stands for the median
         return served, served.prepare(table, future, sent.h, levels)
 
     def finish(self, asked: Asked, found: Table) -> Reply:
-        bands = [f"lo-{one:g}" for one in reversed(asked.levels)]
-        bands += [f"hi-{one:g}" for one in asked.levels]
         values = found.values.T.tolist()
-        intervals = dict(zip(bands, values[1:], strict=True))
+        intervals = dict(zip(band_names(asked.levels)[1:], values[1:], strict=True))
         if 0 in (self.sent.level or ()):
             intervals |= {"lo-0": values[0], "hi-0": values[0]}
         return json_reply(
@@ -130,7 +130,7 @@ class _Forecast:
         )
 
     def _covariates(
-        self, served: Forecasting, ends: np.ndarray, ids: list[str]
+        self, served: Forecasting, ends: np.ndarray
     ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray] | None]:
         """Covariates of the rows of the series, and of those ahead, by name."""
         encoder, series = served.model.covariates_, self.sent.series
@@ -165,22 +165,10 @@ def _new_ids(served: Forecasting, n: int) -> list[str]:
     return [f"{prefix}{i}" for i in range(n)]
 
 
-def _plan(served: Forecasting, table: Table, futr: dict[str, np.ndarray], h: int) -> Table:
+def _plan(table: Table, futr: dict[str, np.ndarray], h: int) -> Table:
     """The rows ahead of a table with their covariates."""
-    last = table.times[table.bounds[1:] - 1]
-    times = served.frequency.after(last, h, table.time_zone).reshape(-1)
-    return Table(
-        times=times,
-        values=np.empty((len(times), 0)),
-        channels=(),
-        time_name=key_names(table)[-1],
-        frequency=served.frequency,
-        time_zone=table.time_zone,
-        id_name=table.id_name,
-        ids=table.ids,
-        rows=np.full(len(last), h),
-        covariates=futr,
-    )
+    ahead = future_table(table, np.empty((len(table.lengths) * h, 0)), ())
+    return replace(ahead, covariates=futr)
 
 
 def _check_features(sent: NixtlaRequest) -> None:

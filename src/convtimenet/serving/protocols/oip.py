@@ -147,7 +147,7 @@ class _Infer:
         self.served, rest = found, b""
         text = self.body
         if self.header is not None:
-            if not self.header.isdecimal() or not 0 <= int(self.header[:18]) <= len(self.body):
+            if not self.header.isdecimal() or int(self.header[:18]) > len(self.body):
                 raise Refused(
                     400, f"expected the length of the JSON part in {_HEADER}; correct the header"
                 )

@@ -19,7 +19,6 @@ from convtimenet.serving.arrow_body import read_stream, written_stream
 from convtimenet.serving.engine import Engine
 from convtimenet.serving.json_body import (
     cases_from,
-    check_cells,
     csv_cases,
     csv_grid,
     forecast_like,
@@ -203,7 +202,6 @@ class Labels:
             cases = csv_cases("cases", self.body)
         else:
             cases = read_stream(self.body)
-            check_cells("cases", cases.num_rows * max(1, cases.num_columns))
         self.served: Labelling = self.models.of(self.task, name, f"/{self.task}")
         return self.served, self.served.prepare(cases)
 

@@ -1,4 +1,4 @@
-"""The linear stream solved in closed form, and the share of what a network adds to it.
+"""The linear stream solved in closed form, and the shares of what a network and other channels add.
 
 The map of the whole context is solved towards a classical forecast
 (`convtimenet.training.closed_form.search`), or averaged with those of shorter ends of the context,
@@ -164,7 +164,7 @@ def granted(
         for c, seen in enumerate(counted.T):
             own = row[:, seen, c]
             number = int(own.mean(1).argmin()) if seen.any() else 0
-            number = number if _gains(own[0], own[number], horizon) else 0
+            number = number if number and _gains(own[0], own[number], horizon) else 0
             best.append(own[number])
             of.append(told[number])
         chosen.append(torch.cat(best))

@@ -1,4 +1,4 @@
-"""Networks and streams of networks that are solved in closed form instead of trained."""
+"""Networks, and streams of networks, that are solved for or chosen instead of trained."""
 
 from __future__ import annotations
 
@@ -24,9 +24,8 @@ from convtimenet.training.interrupt import StopRequest
 from convtimenet.training.losses import loss_of
 from convtimenet.training.metrics import evaluate
 
-__all__ = ["SOLVED", "Solved", "grant", "solve", "solve_streams"]
+__all__ = ["Solved", "grant", "solve", "solve_streams"]
 
-SOLVED = (LinearNetwork, SmoothingNetwork, RandomPatches)
 Solved = LinearNetwork | SmoothingNetwork | RandomPatches
 """Networks without a trained part."""
 
@@ -106,16 +105,14 @@ def grant(
     device: torch.device,
     history: History,
 ) -> None:
-    """Set how much of the head's answers counts, from the validation split if there is one, and
-    record it."""
+    """Set how much counts of the head's answers and of what channels read in each other, from the
+    validation split if there is one, and record it."""
     if model.patches is not None:
         if valid is not None:
             share_of_head(model, valid, config, device)
         history.granted = float(model.granted)
     elif valid is not None:
-        history.granted, told = granted(model, valid, config, device)
-        if model.mixing is not None:
-            history.mixed = told
+        history.granted, history.mixed = granted(model, valid, config, device)
         if not history.granted and model.config.covariates:
             history.notes.append(
                 "on the validation split the trained network is no better than the linear stream "
