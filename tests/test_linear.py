@@ -583,7 +583,7 @@ class TestForecaster:
             ({"quality": "fast", "lr": 0.1}, "so lr would have no effect"),
             ({"quality": "fast", "preset": "ETTh1"}, "so preset would have no effect"),
             ({"quality": "fast", "model": {"kernel_sizes": (3,)}}, "kernel_sizes.* no effect"),
-            ({"quality": "fast", "calendar": True}, "quality='fast' reads no covariates"),
+            ({"quality": "fast", "hist_exog": "load"}, "reads only covariates known ahead"),
         ],
     )
     def test_settings_without_effect_are_refused(self, wrong, message):

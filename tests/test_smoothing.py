@@ -18,6 +18,7 @@ from convtimenet.network.model import count_parameters
 from convtimenet.network.smoothing import Kind, SmoothingNetwork, forecasts, kinds_of, smooth
 from convtimenet.report._network import smoothing_section
 from convtimenet.runtime import ForecastRuntime, load
+from convtimenet.training.closed_form import smoothing as closed_form
 from convtimenet.training.closed_form.classical import Smoothing, smoothed
 from convtimenet.training.closed_form.smoothing import fit_smoothing
 from convtimenet.training.interrupt import StopRequest
@@ -208,6 +209,47 @@ class TestNetwork:
             for n in (moved, calm)
         ]
         assert level[0] > level[1]
+
+    def test_kinds_of_a_form_are_compared_over_the_same_contexts(self):
+        """Values below 0, which a multiplied season cannot read, must not speak for no season."""
+        steps = torch.arange(60)
+        season = 1 + 0.4 * torch.sin(steps * np.pi / 2)
+        noise = torch.tensor(np.random.default_rng(1).normal(scale=0.9, size=60))
+        x = torch.stack([5 * season + noise.float(), torch.full((60,), -5.0)])
+        network = self.fitted(x)
+        shares = dict(zip(network.kinds, network.shares.sum(1).tolist(), strict=True))
+        alone = self.fitted(x[:1])
+        assert shares[Kind(True, multiplies=True)] == 4
+        assert shares[Kind(True, multiplies=True)] == float(alone.shares[2].sum())
+
+    def test_with_many_windows_part_of_the_grid_is_left_out_early(self, monkeypatch):
+        """What is chosen of series with a clear pattern is what all windows would choose."""
+        x = torch.stack([series(120, seed) for seed in range(4)])
+        raced = self.fitted(x)
+        counted = []
+        real = closed_form.forecasts
+
+        def counts(kind: Kind, x: torch.Tensor, known: torch.Tensor, grid: torch.Tensor, *rest):
+            counted.append(len(x) * len(grid))
+            return real(kind, x, known, grid, *rest)
+
+        monkeypatch.setattr(closed_form, "forecasts", counts)
+        self.fitted(x)
+        work = sum(counted)
+        monkeypatch.setattr(closed_form, "_MANY", 10**9)
+        counted.clear()
+        whole = self.fitted(x)
+        assert work < 0.5 * sum(counted)
+        context = x[None, :, -24:]
+        torch.testing.assert_close(raced(context), whole(context), rtol=0.01, atol=0)
+
+    def test_smoothings_without_a_share_cost_nothing_and_change_nothing(self):
+        network = self.fitted(series(60, 1)[None])
+        context = series(24, 3)[None, None]
+        expected = network(context)
+        with torch.no_grad():
+            network.parameters_of[network.shares == 0] = torch.nan
+        torch.testing.assert_close(network(context), expected, rtol=0, atol=0)
 
 
 class TestDefault:

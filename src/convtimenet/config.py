@@ -99,6 +99,11 @@ class ModelConfig(Settings):
     """Steps of a season, for smoothing and for the simple forecasts that the linear map is solved
     towards."""
 
+    effects: int = 0
+    """Channels that linear effects of the covariates known ahead, solved in closed form, are added
+    to and taken out of the context; 0 for none. If set, the network accepts exactly that many
+    channels."""
+
     channel_mixing: int = 0
     """Messages through which channels read each other (forecasting); 0 for the paper's network,
     which forecasts each channel from itself alone."""
@@ -210,10 +215,13 @@ class ModelConfig(Settings):
             self._check_alone("without kernel_sizes")
 
     def _check_alone(self, when: str) -> None:
-        """What is solved in closed form reads and gives nothing but series."""
+        """What is solved in closed form gives nothing but series, and reads nothing else but
+        covariates that it has effects of."""
         require(not self.quantiles, "quantiles", f"empty {when}", self.quantiles)
-        found = self.hist_exog, self.futr_exog, self.stat_exog, self.stat_categories
-        require(not self.covariates, "hist_exog to stat_categories", f"0 and empty {when}", found)
+        found = self.hist_exog, self.stat_exog, self.stat_categories
+        require(not any(found), "hist_exog to stat_categories", f"0 and empty {when}", found)
+        futr = self.futr_exog
+        require(bool(self.effects) or not futr, "futr_exog", f"0 {when} or effects", futr)
 
     def _check_mixing(self) -> None:
         """Channels tell each other of their patches; to classify, a patch holds all channels."""
@@ -278,7 +286,7 @@ class ModelConfig(Settings):
     @property
     def fixed_channels(self) -> int:
         """Channels that a forecasting network accepts; 0 for any number."""
-        kinds = ("revin_affine_channels", "linear_channels", "mixed_channels")
+        kinds = ("revin_affine_channels", "linear_channels", "mixed_channels", "effects")
         return max(getattr(one, kind) for one in self.networks for kind in kinds)
 
     @property
@@ -356,7 +364,7 @@ _WHOLE = (
     | {"patch_size": 2, "patch_stride": 1, "season": 1}
     | dict.fromkeys(("hist_exog", "futr_exog", "stat_exog", "small_kernel", "random_patches"), 0)
     | dict.fromkeys(("linear_channels", "mixed_channels", "revin_affine_channels"), 0)
-    | dict.fromkeys(("smoothings", "channel_mixing"), 0)
+    | dict.fromkeys(("smoothings", "channel_mixing", "effects"), 0)
 )
 """Settings of a `ModelConfig` that are whole numbers, and the least of each."""
 _SHARED = (

@@ -42,7 +42,7 @@ def forecast_flags(parser: ArgumentParser) -> None:
     )
     _quality_flag(
         parser,
-        "a linear map of the context solved in closed form, without covariates",
+        "a linear map of the context and of covariates known ahead, solved in closed form",
         "with enough rows also a network, trained",
     )
     _preset_flag(parser)

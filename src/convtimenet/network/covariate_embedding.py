@@ -6,6 +6,12 @@ context: their patches over the horizon become additional tokens, so that the de
 mix future and past, and the head reads both. Static covariates are added to every token of their
 series. Nothing here lets one target read another.
 
+Beside that, covariates known ahead may have linear effects: a regression whose rest is forecast
+(Pankratz, "Forecasting with dynamic regression models", 1991). The effect of each step's covariates
+is taken out of the context, and the effect of the horizon's is added to the forecast. Few rows tell
+a linear effect that a trained network would not find in them; it is solved for in
+`convtimenet.training.closed_form.effects`.
+
 Shape legend: see `convtimenet._shapes`; K is the number of covariate columns.
 """
 
@@ -73,3 +79,29 @@ class CovariateEmbedding(nn.Module):
         values = torch.cat([values, last], dim=-1)[..., :needed]
         patches = values.unfold(-1, self.patch_size, self.patch_stride).transpose(1, 2)
         return project(patches.flatten(2)).permute(2, 0, 1)
+
+
+class CovariateEffects(nn.Module):
+    """Effects (C, K) of covariates known ahead on each channel, which training leaves as they
+    are."""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        weight = torch.zeros(config.effects, config.futr_exog)
+        self.weight = nn.Parameter(weight, requires_grad=False)
+
+    def forward(
+        self, x: Float[Tensor, "B C L"], covariates: Covariates | None
+    ) -> tuple[Float[Tensor, "B C L"], Float[Tensor, "B C H"] | float]:
+        """The context without the effects, and the effects over the horizon; those of missing
+        covariates are 0."""
+        if covariates is None or covariates.futr is None:
+            return x, 0.0
+        with torch.autocast(x.device.type, enabled=False):
+            effects = torch.einsum("ck,bkt->bct", self.weight, covariates.futr.float())
+        return x - effects[..., : x.shape[-1]], effects[..., x.shape[-1] :]
+
+
+def effects_of(config: ModelConfig) -> CovariateEffects | None:
+    """The effects that a config asks for, None without covariates known ahead."""
+    return CovariateEffects(config) if config.effects and config.futr_exog else None

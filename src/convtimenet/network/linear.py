@@ -15,7 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from convtimenet._shapes import Bool, Float
+from convtimenet.batch import Covariates
 from convtimenet.config import ModelConfig
+from convtimenet.network.covariate_embedding import effects_of
 from convtimenet.network.other import OtherNetwork
 from convtimenet.network.revin import RevIN
 
@@ -52,12 +54,18 @@ class LinearNetwork(OtherNetwork):
     def __init__(self, config: ModelConfig):
         super().__init__(RevIN(config.revin_subtract_last), config)
         self.linear = LinearStream(config)
+        self.effects = effects_of(config)
 
     def forward(
-        self, x: Float[Tensor, "B C L"], known: Bool[Tensor, "B C L"] | None = None, *_: object
+        self,
+        x: Float[Tensor, "B C L"],
+        known: Bool[Tensor, "B C L"] | None = None,
+        covariates: Covariates | None = None,
+        *_: object,
     ) -> Float[Tensor, "B C H"]:
         """The forecast, in the units of the input."""
+        x, ahead = (x, 0.0) if self.effects is None else self.effects(x, covariates)
         if known is not None:
             x = torch.where(known, x, 0.0)
         x, statistics = self.embedding(x, known)
-        return self.embedding.inverse(self.linear(x), statistics)
+        return self.embedding.inverse(self.linear(x), statistics) + ahead

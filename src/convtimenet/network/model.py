@@ -23,7 +23,11 @@ from torch.utils.checkpoint import checkpoint
 from convtimenet._shapes import Bool, Float, Shaped
 from convtimenet.batch import Covariates
 from convtimenet.config import ModelConfig
-from convtimenet.network.covariate_embedding import CovariateEmbedding
+from convtimenet.network.covariate_embedding import (
+    CovariateEffects,
+    CovariateEmbedding,
+    effects_of,
+)
 from convtimenet.network.kernels import native
 from convtimenet.network.layers import (
     DepthwiseConv,
@@ -205,8 +209,9 @@ class ConvTimeNet(nn.Module):
     `covariates` must match the config, see `convtimenet.network.covariate_embedding`. A network
     without covariates is the paper's.
 
-    Three streams are not part of the paper: `linear` adds the forecast of a linear one
-    (`convtimenet.network.linear`); `mixing` what channels read in each other's patches
+    Four streams are not part of the paper: `linear` adds the forecast of a linear one
+    (`convtimenet.network.linear`); `effects` the linear effects of covariates known ahead, without
+    which the rest reads the contexts; `mixing` what channels read in each other's patches
     (`convtimenet.network.mixing`); `random_patches` mixes the scores of drawn patches with the
     head's (`convtimenet.network.random_patches`), but in training mode, where the head answers
     alone.
@@ -230,6 +235,7 @@ class ConvTimeNet(nn.Module):
             nn.init.zeros_(self.head.project.bias)
             self.granted = nn.Buffer(torch.ones(()))
             """Share of the head's forecast that is added to the linear one."""
+        self.effects = effects_of(config)
         self.mixing = ChannelMixing(config) if config.channel_mixing else None
         self.patches = None
         if config.random_patches:
@@ -250,6 +256,7 @@ class ConvTimeNet(nn.Module):
         covariates: Covariates | None = None,
     ) -> Float[Tensor, "B ..."]:
         statistics = extent = mask = None
+        x, ahead = (x, 0.0) if self.effects is None else self.effects(x, covariates)
         if known is not None:
             x = torch.where(known, x, 0.0)
             extent = self.embedding.patch.extent(self.rows(known))
@@ -272,6 +279,8 @@ class ConvTimeNet(nn.Module):
             y = self.revin.inverse(y, statistics)
             # scale only: a learned affine weight may be negative and would reverse the order
             spread = None if spread is None else spread * statistics[1].unsqueeze(-2)
+        if self.effects is not None:
+            y = y + ahead
         return y if spread is None else y.unsqueeze(-2) + spread
 
     def tokens(
@@ -298,7 +307,7 @@ class ConvTimeNet(nn.Module):
 
 def count_parameters(model: nn.Module) -> int:
     """Number of parameters, trained or solved for."""
-    kinds = LinearStream, RandomPatches, SmoothingNetwork
+    kinds = LinearStream, RandomPatches, SmoothingNetwork, CovariateEffects
     streams = [m for m in model.modules() if isinstance(m, kinds)]
     solved = {id(p) for stream in streams for p in stream.parameters()}
     return sum(p.numel() for p in model.parameters() if p.requires_grad or id(p) in solved)

@@ -20,7 +20,9 @@ import torch
 from torch import Tensor, nn
 
 from convtimenet._shapes import Bool, Float
+from convtimenet.batch import Covariates
 from convtimenet.config import ModelConfig
+from convtimenet.network.covariate_embedding import effects_of
 from convtimenet.network.other import OtherNetwork
 from convtimenet.network.revin import last_known
 
@@ -244,11 +246,17 @@ class SmoothingNetwork(OtherNetwork):
         self.shares = nn.Parameter(torch.zeros(sizes), requires_grad=False)
         self.usual = nn.Parameter(torch.zeros(()), requires_grad=False)
         """The forecast of a context without a known value."""
+        self.effects = effects_of(config)
 
     def forward(
-        self, x: Float[Tensor, "B C L"], known: Bool[Tensor, "B C L"] | None = None, *_: object
+        self,
+        x: Float[Tensor, "B C L"],
+        known: Bool[Tensor, "B C L"] | None = None,
+        covariates: Covariates | None = None,
+        *_: object,
     ) -> Float[Tensor, "B C H"]:
         """The forecast, in the units of the input."""
+        x, ahead = (x, 0.0) if self.effects is None else self.effects(x, covariates)
         rows = x.flatten(0, 1).float()
         there = torch.ones_like(rows, dtype=torch.bool) if known is None else known.flatten(0, 1)
         none = torch.where(there.any(-1), 0.0, self.usual)
@@ -257,12 +265,14 @@ class SmoothingNetwork(OtherNetwork):
         for kind, parameters, shares in zip(
             self.kinds, self.parameters_of, self.shares, strict=True
         ):
+            if not torch.compiler.is_exporting():  # a graph's shapes cannot depend on shares
+                parameters, shares = parameters[shares > 0], shares[shares > 0]
             found, fits = forecasts(kind, rows, there, parameters, self.config)
             own = torch.where(fits[:, None], shares, 0.0)
             total = total + torch.where(fits[:, None], (found * own[..., None]).sum(1), 0.0)
             weight = weight + own.sum(-1, keepdim=True)
         mean = torch.where(weight > 0, total / weight.clamp(min=_LEAST_SHARE), last)
-        return (mean + none[:, None]).unflatten(0, x.shape[:2])
+        return (mean + none[:, None]).unflatten(0, x.shape[:2]) + ahead
 
 
 def kinds_of(config: ModelConfig) -> list[Kind]:

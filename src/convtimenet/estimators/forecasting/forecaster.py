@@ -12,7 +12,6 @@ import numpy as np
 
 from convtimenet.callbacks import Callback
 from convtimenet.config import ModelConfig, TrainConfig
-from convtimenet.data.covariates import Encoder
 from convtimenet.data.frequency import season_of
 from convtimenet.data.future import MODEL, NAIVE
 from convtimenet.data.split import FittedRows, hold_back, split_rows
@@ -64,13 +63,13 @@ class ConvTimeNetForecaster(RetrainedForecaster):
         presets have their own.
     quality
         "fast" solves a linear map of the context in closed form, for each channel of a wide table
-        where that is better, in seconds: no network is trained, and covariates are not read. "auto"
-        trains a network beside that map, in minutes, which adds to its forecast what the validation
-        split grants; for tables with few rows it is "fast", unless covariates or settings of a
-        network are given. For series of up to 2,000 rows all three smooth exponentially, unless
-        the map is far better. "best" trains up to six such networks (other contexts, losses,
-        patches, kernels; in one, channels read each other) while `time_limit` lasts, and averages
-        their forecasts with weights from the validation split.
+        where that is better, and linear effects of covariates known ahead, in seconds. "auto"
+        trains a network beside that, in minutes, which adds what the validation split grants; for
+        tables with few rows it is "fast", unless other covariates or settings of a network are
+        given. For series of up to 2,000 rows all three smooth exponentially, unless the map is far
+        better. "best" trains up to six networks (other contexts, losses, patches, kernels; in one,
+        channels read each other) while `time_limit` lasts, and averages their forecasts with
+        weights from the validation split.
     preset
         "auto" derives patches, kernels and batch size from the data; a data set's name such as
         "ETTh1" takes the paper's hyper-parameters for it.
@@ -283,17 +282,17 @@ class ConvTimeNetForecaster(RetrainedForecaster):
             scaler = scaler.uncentred() if config.smoothings else scaler
             notices += scaling_notices(table, unknown)
         encoder = self._encoder(train_split)
-        config = self._with_covariates(config, encoder)
+        config = self._with_covariates(config, encoder, len(table.channels))
         notices += encoder.notices(table)
 
         def config_of(context: int) -> ModelConfig:
-            preset = self.preset_for(*size, season, context)
-            return self._with_covariates(self._model_config(preset, len(table.channels)), encoder)
+            config = self._model_config(self.preset_for(*size, season, context), size[-1])
+            return self._with_covariates(config, encoder, size[-1])
 
         contexts = [L]
         if config.linear and self.input_size is None and self.preset == "auto":
             contexts = contexts_for(size[0], H, season)
-            L = best_context(table, train_end, config, scaler, device, contexts)
+            L = best_context(table, train_end, config, scaler, encoder, device, contexts)
             config = config_of(L)
         members = [(config, train_config)]
         if preset.portfolio:
@@ -399,28 +398,32 @@ class ConvTimeNetForecaster(RetrainedForecaster):
     def _preset(self, table: Table, train_end: np.ndarray, holds_back: bool, season: int) -> Preset:
         """The settings of `preset_for`, or for short series those of exponential smoothing, unless
         a linear map is better."""
-        rows, lengths = int(np.median(train_end)), table.lengths
-        preset = self.preset_for(rows, len(lengths), len(table.channels), season)
+        rows, lengths, channels = int(np.median(train_end)), table.lengths, len(table.channels)
+        preset = self.preset_for(rows, len(lengths), channels, season)
         short = smoothing_forecast(rows, int(lengths.max()), self.h, season)
         if short is None or self.input_size or not self.scale or self._asks_for_network():
             return preset
-        config = self._model_config(short, len(table.channels))
-        train_config = self._train_config(short.train, None)
+        config, train_config = (
+            self._model_config(short, channels),
+            self._train_config(short.train, None),
+        )
         if holds_back:
             fraction = train_config.validation_fraction
             train_end, _ = hold_back(table, fraction, config.least_context, self.h)
         device = resolve_device(train_config.device)
         contexts = contexts_for(rows, self.h, season)
-        few = too_few(rows, len(lengths), len(table.channels), self.h)
-        better = linear_is_better(table, train_end, config, device, contexts, few)
+        few = too_few(rows, len(lengths), channels, self.h)
+        encoder = self._encoder(crop(table, 0, train_end))
+        config = self._with_covariates(config, encoder, channels)
+        better = linear_is_better(table, train_end, config, encoder, device, contexts, few)
         return preset if better else short
 
     def _asks_for_network(self) -> bool:
         """Whether a setting that only a trained network uses is given, or one of the network's."""
         training = {*self._settings("training")} - {*USED_IF_LINEAR}
-        own = (value is not None for value in self._network_settings().values())
-        covariates = any(self.exog) or self.calendar is not False
-        return self.preset != "auto" or bool(self.model or training) or covariates or any(own)
+        own = any(value is not None for value in self._network_settings().values())
+        hist, _, stat = self.exog  # those known ahead have linear effects
+        return self.preset != "auto" or bool(self.model or training or hist or stat or own)
 
     def _model_config(self, preset: Preset, channels: int) -> ModelConfig:
         context = preset.context_length if self.input_size is None else self.input_size
@@ -439,11 +442,3 @@ class ConvTimeNetForecaster(RetrainedForecaster):
             found = f"{name} is {config.fixed_channels}, the table has {channels} channels"
             raise ConfigError(f"{found}; they must be equal")
         return config
-
-    def _with_covariates(self, config: ModelConfig, encoder: Encoder) -> ModelConfig:
-        if encoder.any and not config.kernel_sizes:
-            raise ConfigError(
-                "quality='fast' reads no covariates: leave out hist_exog, futr_exog, stat_exog and "
-                "calendar, or use quality='auto'"
-            )
-        return replace(config, **encoder.sizes)

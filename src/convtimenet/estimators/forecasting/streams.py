@@ -11,11 +11,14 @@ import numpy as np
 import torch
 
 from convtimenet.config import ModelConfig
+from convtimenet.data.covariates import Encoder
 from convtimenet.data.tables import Table
-from convtimenet.data.windows import Scaler
+from convtimenet.data.windows import Scaler, Windows
 from convtimenet.estimators.forecasting.panel import Panel, rows_for
 from convtimenet.estimators.forecasting.reading import near, statistics
+from convtimenet.network.covariate_embedding import CovariateEffects
 from convtimenet.network.smoothing import SmoothingNetwork
+from convtimenet.training.closed_form.effects import solve_effects, without_effects
 from convtimenet.training.closed_form.search import best_start
 from convtimenet.training.closed_form.smoothing import fit_smoothing
 from convtimenet.training.interrupt import StopRequest
@@ -24,7 +27,7 @@ from convtimenet.training.metrics import evaluate
 __all__ = ["best_context", "linear_is_better"]
 
 _MARGIN, _MARGIN_OF_FEW = 0.8, 0.6  # of the error of smoothing
-_MOST, _AT_ONCE = 1024, 1024  # windows that smoothing is scored by
+_MOST, _FEWEST, _AT_ONCE = 1024, 64, 1024  # windows and channels that smoothing is scored by
 
 
 def best_context(
@@ -32,6 +35,7 @@ def best_context(
     train_end: np.ndarray,
     config: ModelConfig,
     scaler: Scaler,
+    encoder: Encoder,
     device: torch.device,
     contexts: Sequence[int],
 ) -> int:
@@ -42,8 +46,9 @@ def best_context(
     longest, H = max(contexts), config.outputs
     scaler = scaler.near(*statistics(table, train_end))
     least = longest + H if table.long else 0
-    panel = Panel(table, scaler, least, masks=config.masks, device=device)
+    panel = Panel(table, scaler, least, masks=config.masks, encoder=encoder, device=device)
     windows = [panel.windows(context, H, context, train_end) for context in contexts]
+    windows = _without_effects(windows, config)
     return best_start(windows, config.season, config.revin_subtract_last).context
 
 
@@ -51,6 +56,7 @@ def linear_is_better(
     table: Table,
     train_end: np.ndarray,
     config: ModelConfig,
+    encoder: Encoder,
     device: torch.device,
     contexts: Sequence[int],
     few: bool,
@@ -73,14 +79,26 @@ def linear_is_better(
         near(scaler.uncentred(), scaler, unknown, config),
         rows_for(table, config),
         masks=config.masks,
+        encoder=encoder,
         device=device,
     )
     windows = [panel.windows(context, H, context, train_end) for context in contexts]
+    windows = _without_effects([*windows, panel.windows(L, H, 0, train_end)], config)
+    own = windows.pop()
     linear = best_start(windows, config.season)
     targets = windows[contexts.index(longest)].starts + longest
-    own = panel.windows(L, H, 0, train_end)
     network = SmoothingNetwork(config).to(device)
     fit_smoothing(network, own, StopRequest(), verbose=0)
     own.starts = own.starts[torch.isin(own.starts + L, targets)]
-    found = evaluate(network, own.thinned(_MOST), config.head, _AT_ONCE, device)
+    scored = own.thinned(max(_FEWEST, _MOST // len(own.values)))
+    found = evaluate(network, scored, config.head, _AT_ONCE, device)
     return linear.error < (_MARGIN_OF_FEW if few else _MARGIN) * found["mse"]
+
+
+def _without_effects(windows: Sequence[Windows], config: ModelConfig) -> list[Windows]:
+    """Windows of the same series without the effects of covariates known ahead."""
+    if not (config.effects and config.futr_exog):
+        return [*windows]
+    effects = CovariateEffects(config)
+    solve_effects(effects, max(windows, key=len), config.season)
+    return [without_effects(effects, own) for own in windows]

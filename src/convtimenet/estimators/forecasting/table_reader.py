@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from convtimenet.config import ModelConfig
 from convtimenet.data.agreement import Terms, match_ids, unseen_ids
 from convtimenet.data.covariates import Encoder, calendar_names, terms_of
 from convtimenet.data.future import read_plan, rows_ahead
@@ -133,6 +135,18 @@ class TableReader(ConvTimeNetEstimator):
     def _encoder(self, table: Table) -> Encoder:
         """The covariate encoder, fitted to a table."""
         return Encoder.fit(table, *self.exog, calendar_names(self.calendar, table))
+
+    def _with_covariates(self, config: ModelConfig, encoder: Encoder, channels: int) -> ModelConfig:
+        """A config with the sizes of the covariates; by default those known ahead have effects."""
+        if (encoder.hist or encoder.stat) and not config.kernel_sizes:
+            raise ConfigError(
+                "quality='fast' reads only covariates known ahead: leave out hist_exog and "
+                "stat_exog, or use quality='auto'"
+            )
+        sizes = encoder.sizes
+        if self.preset == "auto" and sizes["futr_exog"]:
+            sizes["effects"] = self._settings("model").get("effects", channels)
+        return replace(config, **sizes)
 
     @property
     def terms(self) -> Terms:

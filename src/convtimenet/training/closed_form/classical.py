@@ -10,6 +10,7 @@ Shape legend: `convtimenet._shapes`; P forecasts.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import product
 from typing import NamedTuple
 
@@ -34,13 +35,13 @@ class Smoothing(NamedTuple):
     """None for no season."""
 
 
-def smoothings(seasonal: bool) -> list[Smoothing]:
+def smoothings(seasonal: bool, trends: Sequence[float] = _TRENDS) -> list[Smoothing]:
     """The grid of parameters that is searched, with or without a season."""
-    trends = [(None, 1.0), *product(_TRENDS, _DAMPINGS)]
+    every = [(None, 1.0), *product(trends, _DAMPINGS)]
     seasons = _SEASONS if seasonal else (None,)
     return [
         Smoothing(level, trend, damping, season)
-        for level, (trend, damping), season in product(_LEVELS, trends, seasons)
+        for level, (trend, damping), season in product(_LEVELS, every, seasons)
     ]
 
 

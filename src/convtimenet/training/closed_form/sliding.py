@@ -16,7 +16,7 @@ import numpy as np
 
 from convtimenet.data.windows import Windows
 
-__all__ = ["Series", "Sums", "series_of", "sums_over"]
+__all__ = ["Series", "Sums", "read_rows", "series_of", "sums_over"]
 
 _MOST = 4 * 10**8
 """Running sums read for one set of windows; of more, series are left out, evenly spaced."""
@@ -96,17 +96,23 @@ class Sums:
         return square, cross, np.maximum(ahead - 2 * of_targets + own, 0.0)
 
 
+def read_rows(windows: Windows) -> np.ndarray:
+    """(C, T) the known values of the rows that windows lie in."""
+    read = np.zeros(windows.values.shape[1], dtype=bool)
+    K = windows.context_length + windows.horizon
+    for first, last in zip(*_runs(windows.starts.cpu().numpy()), strict=True):
+        read[first : last + K] = True
+    known = read & (True if windows.mask is None else windows.mask.cpu().numpy())
+    return np.broadcast_to(known, windows.values.shape)
+
+
 def series_of(windows: Windows) -> list[Series]:
     """The channels of the rows that windows lie in. Nothing outside those rows is read."""
     values = windows.values.cpu().double().numpy()
     K = windows.context_length + windows.horizon
     runs = list(zip(*_runs(windows.starts.cpu().numpy()), strict=True))
-    read = np.zeros(values.shape[1], dtype=bool)
-    for first, last in runs:
-        read[first : last + K] = True
-    known = read & (True if windows.mask is None else windows.mask.cpu().numpy())
     found = []
-    for one, seen in zip(values, np.broadcast_to(known, values.shape), strict=True):
+    for one, seen in zip(values, read_rows(windows), strict=True):
         filled, whole = np.where(seen, one, 0.0), seen.copy()
         for first, last in runs if windows.mask is not None else ():
             rows = np.flatnonzero(seen[first : last + K]) + first

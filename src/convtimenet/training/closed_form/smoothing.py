@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from convtimenet._shapes import Bool, Float
+from convtimenet.config import ModelConfig
 from convtimenet.data.windows import Windows
 from convtimenet.network.smoothing import Kind, SmoothingNetwork, forecasts
 from convtimenet.progress import showing
@@ -25,7 +27,10 @@ CHOSEN = "chosen from a grid"
 """How training ended."""
 _REPEATED = (0.0, -1.0, 1.0, 1.0)  # the last season, repeated
 _MOST = 1024  # windows and channels that parameters are chosen by
-_FEWEST = 16  # windows, of tables with many channels
+_FEWEST = 16  # windows, of tables with many channels; and smoothings of a kind that stay
+_MANY = 256  # windows and channels from which most of the grid sees only a part
+_DROPPED = 4  # that part, and the part of the grid that sees all
+_TRENDS = (0.0, 0.05, 0.2, 0.5, 0.9)
 _AT_ONCE = 256
 
 
@@ -52,37 +57,63 @@ def fit_smoothing(
     return History.solved(error, device, time.monotonic() - begin, CHOSEN)
 
 
+class _Candidates:
+    """The smoothings of a kind that are compared, and their errors."""
+
+    def __init__(self, kind: Kind, forms: int):
+        self.kind = kind
+        self.grid = _grid(kind)
+        """(P, 4) their parameters."""
+        self.sums = torch.zeros(forms + 1, len(self.grid), dtype=torch.float64)
+        """Absolute errors over the contexts that fit all kinds of a form; last, over those that fit
+        this kind."""
+        self.counts = torch.zeros(forms + 1, dtype=torch.float64)
+
+    def drop(self) -> None:
+        """Go on with the best part of the grid."""
+        best = self.sums[-1].argsort(stable=True)[: max(_FEWEST, len(self.grid) // _DROPPED)]
+        best = best.sort().values  # of equals the first in the grid wins
+        self.grid, self.sums = self.grid[best], self.sums[:, best]
+
+    def errors(self, form: int, together: bool) -> Tensor:
+        """(P,) mean absolute errors, infinite if no context fits."""
+        at = form if together else -1
+        if not self.counts[at] > 0:
+            return torch.full((len(self.grid),), torch.inf, dtype=torch.float64)
+        return self.sums[at] / self.counts[at]
+
+
 def _choose(network: SmoothingNetwork, windows: Windows) -> float:
     """Set parameters and shares: the mean over forms, additive, on logarithms and multiplicative,
     of those with the smallest mean absolute error. Windows near the end count with the steps of
     their horizons that are there. Returns the mean error of those chosen."""
     kinds, config = network.kinds, network.config
-    grids = [_grid(kind) for kind in kinds]
-    sums = [torch.zeros(len(one), dtype=torch.float64) for one in grids]
-    counts = torch.zeros(len(kinds), dtype=torch.float64)
-    total = known_values = 0.0
+    forms = _forms(kinds)
+    candidates = [_Candidates(kind, len(forms)) for kind in kinds]
     most = max(_FEWEST, _MOST // len(windows.values))
+    total = known_values = 0.0
     with torch.inference_mode():
-        for x, known, y, weight in _examples(windows, most):
-            total += float(x[known].double().sum())
-            known_values += int(known.sum())
-            for n, kind in enumerate(kinds):
-                found, fits = forecasts(kind, x, known, grids[n].to(x), config)
-                own = weight & fits[:, None]
-                errors = torch.where(own[:, None], (found - y[:, None]).abs(), 0.0)
-                sums[n] += errors.sum((0, 2)).double().cpu()
-                counts[n] += int(own.sum())
-    errors = [one / count for one, count in zip(sums, counts, strict=True)]
+        for number, some in enumerate(_examples(windows, most)):
+            for one in candidates if number else ():
+                one.drop()
+            for x, known, y, weight in some:
+                total += float(x[known].double().sum())
+                known_values += int(known.sum())
+                _score(candidates, forms, config, x, known, y, weight)
     parameters, shares = torch.zeros_like(network.parameters_of), torch.zeros_like(network.shares)
     chosen = []
-    for form in _forms(kinds):
-        every = torch.cat([errors[n] for n in form if counts[n] > 0] or [torch.zeros(0)])
-        owners = [(n, p) for n in form if counts[n] > 0 for p in range(len(grids[n]))]
+    for number, form in enumerate(forms):
+        together = any(candidates[n].counts[number] > 0 for n in form)
+        every = torch.cat([candidates[n].errors(number, together) for n in form])
+        owners = [(n, p) for n in form for p in range(len(candidates[n].grid))]
         for best in every.argsort(stable=True)[: network.shares.shape[1] // 2].tolist():
+            if every[best].isinf():
+                break
             n, p = owners[best]
-            same = (parameters[n] == grids[n][p].to(parameters)).all(-1) & (shares[n] > 0)
+            own = candidates[n].grid[p].to(parameters)
+            same = (parameters[n] == own).all(-1) & (shares[n] > 0)
             slot = int(same.int().argmax()) if same.any() else int((shares[n] > 0).sum())
-            parameters[n, slot] = grids[n][p]
+            parameters[n, slot] = own
             shares[n, slot] += 1
             chosen.append(float(every[best]))
     with torch.no_grad():
@@ -92,11 +123,37 @@ def _choose(network: SmoothingNetwork, windows: Windows) -> float:
     return float(np.mean(chosen)) if chosen else float("nan")
 
 
+def _score(
+    candidates: Sequence[_Candidates],
+    forms: Sequence[Sequence[int]],
+    config: ModelConfig,
+    x: Float[Tensor, "R L"],
+    known: Bool[Tensor, "R L"],
+    y: Float[Tensor, "R H"],
+    weight: Bool[Tensor, "R H"],
+) -> None:
+    """Add the errors of all candidates."""
+    errors, fitting = [], []
+    for one in candidates:
+        found, fits = forecasts(one.kind, x, known, one.grid.to(x), config)
+        away = torch.where(weight[:, None], (found - y[:, None]).abs(), 0.0)
+        errors.append(away.sum(-1).double())
+        fitting.append(fits)
+    steps = weight.sum(-1).double()
+    for number, form in enumerate([*forms, None]):
+        for n in range(len(candidates)) if form is None else form:
+            kinds = [n] if form is None else form
+            fits = torch.stack([fitting[kind] for kind in kinds]).all(0)
+            own = torch.where(fits[:, None], errors[n], 0.0).sum(0)
+            candidates[n].sums[number] += own.cpu()
+            candidates[n].counts[number] += float(steps[fits].sum())
+
+
 def _grid(kind: Kind) -> Tensor:
     """(P, 4) the parameters that are searched."""
     found = [
         (one.level, -1.0 if one.trend is None else one.trend, one.season or 0.0, one.damping)
-        for one in smoothings(kind.seasonal)
+        for one in smoothings(kind.seasonal, _TRENDS)
     ]
     if kind.seasonal and not kind.multiplies:
         found.append(_REPEATED)
@@ -112,11 +169,11 @@ def _forms(kinds: Sequence[Kind]) -> list[list[int]]:
     return [additive, logarithms, *([flat + multiplied] if multiplied else [])]
 
 
-def _examples(windows: Windows, most: int) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
+def _examples(windows: Windows, most: int) -> Iterator[Iterator[tuple[Tensor, ...]]]:
     """Contexts (R, L), whether they are known, targets (R, H), and whether they are known, of the
     windows and of those behind the last ones whose horizons are there in part; at most so many
-    windows, evenly spaced."""
-    L, H, T = windows.context_length, windows.horizon, windows.values.shape[1]
+    windows, evenly spaced: first, if there are many, every fourth of them, then the rest."""
+    L, H = windows.context_length, windows.horizon
     starts = windows.starts.sort().values
     last = torch.ones_like(starts, dtype=torch.bool)
     last[:-1] = starts.diff() > 1
@@ -127,6 +184,19 @@ def _examples(windows: Windows, most: int) -> Iterator[tuple[Tensor, Tensor, Ten
     starts = torch.cat([starts, partly])
     chosen = torch.linspace(0, len(starts) - 1, min(len(starts), most), device=starts.device)
     chosen = chosen.round().long()
+    if len(chosen) * len(windows.values) < _MANY:
+        yield _parts(windows, starts, end, chosen)
+        return
+    first = torch.arange(len(chosen), device=starts.device) % _DROPPED == 0
+    yield _parts(windows, starts, end, chosen[first])
+    yield _parts(windows, starts, end, chosen[~first])
+
+
+def _parts(
+    windows: Windows, starts: Tensor, end: Tensor, chosen: Tensor
+) -> Iterator[tuple[Tensor, ...]]:
+    """The examples at the chosen starts, a bounded number at once; their rows end before `end`."""
+    L, H, T = windows.context_length, windows.horizon, windows.values.shape[1]
     everything = windows.mask
     for part in chosen.split(max(1, _AT_ONCE // len(windows.values))):
         rows = starts[part][:, None] + torch.arange(L + H, device=starts.device)

@@ -16,6 +16,7 @@ from convtimenet.network.other import OtherNetwork
 from convtimenet.network.random_patches import RandomPatches
 from convtimenet.network.smoothing import SmoothingNetwork
 from convtimenet.training.checkpoint import Checkpoint, Checkpoints
+from convtimenet.training.closed_form.effects import solve_effects, without_effects
 from convtimenet.training.closed_form.linear import fit_linear, granted, solve_linear
 from convtimenet.training.closed_form.patches import fit_patches, share_of_head
 from convtimenet.training.closed_form.smoothing import fit_smoothing
@@ -88,6 +89,8 @@ def solve_streams(
     """
     if not isinstance(model, ConvTimeNet):
         return True
+    if isinstance(examples, Windows):
+        examples = _without_effects(model, examples)
     if model.linear is not None:
         assert isinstance(examples, Windows)
         assert model.revin is not None
@@ -116,7 +119,7 @@ def grant(
         if not history.granted and model.config.covariates:
             history.notes.append(
                 "on the validation split the trained network is no better than the linear stream "
-                "alone, which gives the forecasts and reads no covariates"
+                f"alone, which gives the forecasts and reads {_read(model)}"
             )
 
 
@@ -127,11 +130,28 @@ def _fitted(
     stop: StopRequest,
     **shown: Any,
 ) -> History:
-    if isinstance(model, LinearNetwork):
+    if isinstance(model, (LinearNetwork, SmoothingNetwork)):
         assert isinstance(examples, Windows)
-        return fit_linear(model, examples, stop, **shown)
-    if isinstance(model, SmoothingNetwork):
-        assert isinstance(examples, Windows)
+        examples = _without_effects(model, examples)
+        if isinstance(model, LinearNetwork):
+            return fit_linear(model, examples, stop, **shown)
         return fit_smoothing(model, examples, stop, **shown)
     assert isinstance(examples, LabelledCases)
     return fit_patches(model, examples, seed, stop, **shown)
+
+
+def _without_effects(
+    model: ConvTimeNet | LinearNetwork | SmoothingNetwork, windows: Windows
+) -> Windows:
+    """Solve for the effects of covariates, if there are any, and take them out of the series."""
+    if model.effects is None:
+        return windows
+    solve_effects(model.effects, windows, model.config.season)
+    return without_effects(model.effects, windows)
+
+
+def _read(model: ConvTimeNet) -> str:
+    """What of the covariates has a say without the trained part."""
+    if model.effects is not None and bool(model.effects.weight.any()):
+        return "linear effects of the covariates known ahead only"
+    return "no covariates"
