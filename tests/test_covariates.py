@@ -431,6 +431,16 @@ class TestPage:
             ]
             assert f"| {' | '.join([*names, *cells])} |" in self.rows()
 
+    def test_of_the_closed_form(self):
+        of: dict[tuple[str, str], list[list[float]]] = {}
+        for run in self.runs("covariates_fast.json"):
+            scores = [run[name] for name in ("valid_mse", "mse", "mae")]
+            of.setdefault((run["case"], run["variant"]), []).append(scores)
+        assert len(of) == 13
+        for names, scores in of.items():
+            cells = [f"{mean:.4f}" for mean in np.mean(scores, 0)]
+            assert f"| {' | '.join([*names, *cells])} |" in self.rows()
+
     def test_of_the_ridge_regressions(self):
         runs = self.runs("covariates_linear.json")
         assert len(runs) == 12

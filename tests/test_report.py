@@ -521,7 +521,9 @@ def test_covariates_are_read_where_they_lie(covariates, tmp_path: Path):
     rng = np.random.default_rng(0)
     steps = np.arange(160)
     table = replace(
-        read_table(np.stack([np.sin(steps / 4), np.cos(steps / 7)], 1)),
+        read_table(
+            np.stack([np.sin(steps / 4), np.cos(steps / 7)], 1) + 0.1 * rng.normal(size=(160, 2))
+        ),
         times=np.datetime64("2024-01-01", "ns") + steps * np.timedelta64(1, "h"),
         frequency=Frequency.parse("1h"),
         covariates={
