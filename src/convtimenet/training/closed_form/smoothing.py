@@ -30,7 +30,8 @@ _MOST = 1024  # windows and channels that parameters are chosen by
 _FEWEST = 16  # windows, of tables with many channels; and smoothings of a kind that stay
 _MANY = 256  # windows and channels from which most of the grid sees only a part
 _DROPPED = 4  # that part, and the part of the grid that sees all
-_TRENDS = (0.0, 0.05, 0.2, 0.5, 0.9)
+_QUICK = (0.0, 0.05, 0.2, 0.5, 0.9)  # trends of series with few rows
+_FEW_ROWS = 120
 _AT_ONCE = 256
 
 
@@ -60,10 +61,9 @@ def fit_smoothing(
 class _Candidates:
     """The smoothings of a kind that are compared, and their errors."""
 
-    def __init__(self, kind: Kind, forms: int):
-        self.kind = kind
-        self.grid = _grid(kind)
-        """(P, 4) their parameters."""
+    def __init__(self, grid: Tensor, kind: Kind, forms: int):
+        self.grid, self.kind = grid, kind
+        """Parameters (P, 4), and what they have in common."""
         self.sums = torch.zeros(forms + 1, len(self.grid), dtype=torch.float64)
         """Absolute errors over the contexts that fit all kinds of a form; last, over those that fit
         this kind."""
@@ -89,7 +89,8 @@ def _choose(network: SmoothingNetwork, windows: Windows) -> float:
     their horizons that are there. Returns the mean error of those chosen."""
     kinds, config = network.kinds, network.config
     forms = _forms(kinds)
-    candidates = [_Candidates(kind, len(forms)) for kind in kinds]
+    few = config.context_length < _FEW_ROWS
+    candidates = [_Candidates(_grid(kind, few), kind, len(forms)) for kind in kinds]
     most = max(_FEWEST, _MOST // len(windows.values))
     total = known_values = 0.0
     with torch.inference_mode():
@@ -149,11 +150,11 @@ def _score(
             candidates[n].counts[number] += float(steps[fits].sum())
 
 
-def _grid(kind: Kind) -> Tensor:
-    """(P, 4) the parameters that are searched."""
+def _grid(kind: Kind, few: bool) -> Tensor:
+    """(P, 4) the parameters that are searched, in series of few rows also quick trends."""
     found = [
         (one.level, -1.0 if one.trend is None else one.trend, one.season or 0.0, one.damping)
-        for one in smoothings(kind.seasonal, _TRENDS)
+        for one in (smoothings(kind.seasonal, _QUICK) if few else smoothings(kind.seasonal))
     ]
     if kind.seasonal and not kind.multiplies:
         found.append(_REPEATED)
