@@ -63,13 +63,13 @@ def _days(x: np.ndarray, y: np.ndarray) -> Split:
     return Split(x[:end], y[:end], x[end:], y[end:])
 
 
-def _csv(name: str) -> pd.DataFrame:
+def _csv(name: str) -> Any:
     import tsdata  # pyright: ignore[reportMissingImports]
 
     return pd.read_csv(Path(str(tsdata.__file__)).parent / f"{name}.csv")
 
 
-def _whole(frame: pd.DataFrame, day: str, steps: int) -> pd.DataFrame:
+def _whole(frame: Any, day: str, steps: int) -> Any:
     """The rows of days with all their steps."""
     return frame[frame.groupby(day)[day].transform("size") == steps]
 
@@ -196,7 +196,9 @@ def page(lines: list[dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("--only", nargs="+", choices=SETS, help="sets to run")
     lines = run(parser.parse_args().only)
     start, end = "<!-- table -->\n", "<!-- end of table -->"
