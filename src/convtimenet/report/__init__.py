@@ -1,9 +1,11 @@
 """HTML report of a run on one page: scores, training, good and bad examples, patches, kernels.
 
-The page is self-contained: pictures are embedded, it runs no scripts and loads nothing. The
-sections come from `_forecast`, `_classes` and `_numbers` per task, `_future` for the forecast after
-the table, and `_network` for any network; `_plots` and `_network_plots` draw on a `_canvas`, and
-`_html` renders. Needs matplotlib (extra ``report``). Shape legend: `convtimenet._shapes`.
+The page is self-contained and loads nothing: pictures are embedded, and plotly.js with the data of
+the interactive plots, which replace the pictures where scripts run. The sections come from
+`_forecast`, `_classes` and `_numbers` per task, `_future` for the forecast after the table
+(`_words` describes it), and `_network` for any network. `_plots` and `_network_plots` draw on a
+`_canvas`, `_interactive` builds the plots, `_html` renders parts and `_page` the whole. Needs
+matplotlib and plotly (extra ``report``). Shape legend: `convtimenet._shapes`.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from convtimenet.report._canvas import require_matplotlib
 from convtimenet.report._classes import class_sections
 from convtimenet.report._forecast import evaluated, forecast_sections
 from convtimenet.report._future import future_section
-from convtimenet.report._html import Section, card, escaped, page, score_table
+from convtimenet.report._html import Section, card, escaped, score_table
 from convtimenet.report._importance import plot
 from convtimenet.report._network import (
     linear_section,
@@ -39,6 +41,7 @@ from convtimenet.report._network import (
     weights_sections,
 )
 from convtimenet.report._numbers import number_sections
+from convtimenet.report._page import page, plotly_script
 from convtimenet.training.losses import loss_of
 from convtimenet.training.metrics import ForecastEvaluation, Scores
 
@@ -94,21 +97,21 @@ def forecast_report(
     DataError
         If the folder does not exist, or `evaluation` or `future` belongs to another table.
     MissingExtraError
-        If matplotlib is not installed.
+        If matplotlib or plotly is not installed.
     sklearn.exceptions.NotFittedError
         Before ``fit``.
     """
     check_is_fitted(model)
     require_matplotlib()
+    plotly_script()
     forecast_from = forecast_from or model.forecasts_from
     with whole_file(path) as file:  # first, so that a wrong folder fails at once
         model = evaluated(model, table, evaluation)
         own = forecast_sections(model, table, evaluation)
-        sections = _sections(model, facts, published, own)
+        sections, inside = _sections(model, facts, published, own)
         if future is not None:
-            context = model.network_.config.context_length
-            sections.insert(0, future_section(table, future, context, forecast_from))
-        file.write(page(title, sections))
+            sections.insert(0, future_section(table, future, forecast_from))
+        file.write(page(title, sections, inside))
     return Path(path)
 
 
@@ -148,18 +151,19 @@ def cases_report(
         If the folder does not exist, or cases have no labels, only labels unknown to the
         classifier, or targets that are not numbers.
     MissingExtraError
-        If matplotlib is not installed.
+        If matplotlib or plotly is not installed.
     sklearn.exceptions.NotFittedError
         Before ``fit``.
     """
     check_is_fitted(model)
     require_matplotlib()
+    plotly_script()
     with whole_file(path) as file:
         if isinstance(model, ConvTimeNetClassifier):
             own = class_sections(model, cases, baseline)
         else:
             own = number_sections(model, cases, baseline)
-        file.write(page(title, _sections(model, facts, published, own)))
+        file.write(page(title, *_sections(model, facts, published, own)))
     return Path(path)
 
 
@@ -167,10 +171,11 @@ def _sections(
     model: ConvTimeNetEstimator,
     facts: Mapping[str, str],
     published: Sequence[Mapping[str, str]],
-    own: Sequence[Section],
-) -> list[Section]:
-    """All sections in order; `own` are those of the task, scores first."""
-    scores, *rest = own
+    own: tuple[list[Section], list[Section]],
+) -> tuple[list[Section], list[Section]]:
+    """All sections in order, and those about the network; `own` are both of the task, scores
+    first."""
+    (scores, *rest), patches = own
     network, history = model.network_, model.history_
     is_linear = isinstance(network, (ConvTimeNet, LinearNetwork))
     mixed = network.patches if isinstance(network, ConvTimeNet) else None
@@ -179,17 +184,17 @@ def _sections(
         assert isinstance(model, ConvTimeNetForecaster)
         mixing = [mixing_section(network.mixing, model.channels_)]
     loss_name = loss_of(network.config, model.train_config_).name
-    return [
-        scores,
-        *_facts_sections(facts, published),
+    inside = [
         training_section(history, loss_name),
-        *rest,
+        *patches,
         *(linear_section(network, history.granted) if is_linear else ()),
         *(smoothing_section(network) if isinstance(network, SmoothingNetwork) else ()),
         *mixing,
         *([random_patches_section(mixed, history.granted)] if mixed is not None else ()),
         *(weights_sections(network) if isinstance(network, ConvTimeNet) else ()),
     ]
+    facts_section, *comparison = _facts_sections(facts, published)
+    return [scores, *comparison, *rest, facts_section], inside
 
 
 def _facts_sections(

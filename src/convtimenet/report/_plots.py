@@ -79,6 +79,7 @@ def forecast_window(
     times: np.ndarray,
     truth: np.ndarray,
     answers: np.ndarray,
+    levels: Sequence[str] = (),
     *,
     ylabel: str,
     xlabel: str,
@@ -94,6 +95,8 @@ def forecast_window(
     answers
         (H, K) for the last H of `times`: the forecast, then the bounds of intervals from lowest to
         highest.
+    levels
+        Levels of the intervals in per cent, ascending, to label the bands with.
     """
     forecast, *bounds = answers.T
     with drawing(WIDTH, 2.7) as figure:
@@ -119,6 +122,8 @@ def forecast_window(
         ends = [(float(forecast[-1]), "forecast", ORANGE)]
         if len(truth) == n and len(found := truth[np.isfinite(truth)]):
             ends.append((float(found[-1]), "truth", INK))
+        for level, bound in zip(levels, bounds[len(levels) :], strict=False):
+            ends.append((float(bound[-1]), f"{level} %", ORANGE))
         label_ends(axes, ends)
         return svg(figure)
 
