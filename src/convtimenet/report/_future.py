@@ -101,7 +101,7 @@ def future_section(table: Table, future: Table, forecast_from: str | None = None
     words = f'<p class="outlook">{own}</p>'
     if len(found) > 1:
         words = f'<p>{escaped(_overall(found, among))}</p>{_PICKER}<p class="outlook">'
-        words += f'<b data-name="">{escaped(found[0].name)}</b> {own}</p>'
+        words += f'<b data-name="">{escaped(found[0].name)}</b>: {own}</p>'
     picture = _picture(table, found, levels)
     tables = grid(
         [_forecast_card(found[0], levels, table.time_name), *_overview_card(found, h, table)]

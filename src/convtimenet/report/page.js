@@ -58,6 +58,7 @@ function layout({ figure, choice }, box) {
     plot_bgcolor: "rgba(0,0,0,0)",
     font: { family: getComputedStyle(document.body).fontFamily, size: 13, color: "--ink" },
     hoverlabel: { bgcolor: "--card", bordercolor: "--line", font: { color: "--ink" }, namelength: 40 },
+    modebar: { bgcolor: "rgba(0,0,0,0)", color: "--soft", activecolor: "--accent" },
     legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom" },
     dragmode: matchMedia("(pointer: coarse)").matches ? false : "zoom",
     ...own,
@@ -77,28 +78,37 @@ function layout({ figure, choice }, box) {
 async function draw(box) {
   const plotly = await loadLibrary();
   const known = plots.get(box);
-  const options = { displaylogo: false, responsive: true, displayModeBar: "hover",
-    modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
+  const buttons = ["toImage", "zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d"];
+  const options = { displaylogo: false, responsive: true, modeBarButtons: [buttons] };
   box.closest("figure").classList.add("live"); // before it is drawn: a hidden box has no width
   await plotly.react(box, coloured(traces(known)), layout(known, box), options);
   if (!known.drawn) box.addEventListener("keydown", (event) => walk(box, event));
   known.drawn = true;
 }
 
-// Arrow keys move the hover label from point to point; Escape removes it.
+// Arrow keys move the hover label from point to point, in forecasts from the first step on; Escape
+// removes it.
 function walk(box, event) {
   const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
   const known = plots.get(box);
   if (event.key === "Escape") window.Plotly.Fx.unhover(box);
-  if (!by) return;
+  const shown = box.data.filter((trace) => trace.hoverinfo !== "skip");
+  const last = shown.at(-1);
+  if (!by || last.z) return;
   event.preventDefault();
-  const points = box.data.flatMap((trace, curveNumber) =>
-    trace.hoverinfo === "skip" || trace.z
-      ? []
-      : (trace.y ?? []).map((_, pointNumber) => ({ curveNumber, pointNumber })));
-  if (!points.length) return;
-  known.at = ((known.at ?? (by > 0 ? -1 : 0)) + by + points.length) % points.length;
-  window.Plotly.Fx.hover(box, [points[known.at]]);
+  const together = box.layout.hovermode === "x unified";
+  const places = together
+    ? [...new Set(shown.flatMap((trace) => trace.x))].sort((a, b) => (a < b ? -1 : 1))
+    : last.x;
+  const first = together ? places.indexOf(last.x[0]) : 0;
+  known.at = known.at === undefined ? first : (known.at + by + places.length) % places.length;
+  if (together) {
+    const axis = box._fullLayout.xaxis; // hover wants its own numbers for dates
+    window.Plotly.Fx.hover(box, { xval: axis.d2c(places[known.at]) }, "xy");
+  } else {
+    const curveNumber = box.data.indexOf(last);
+    window.Plotly.Fx.hover(box, [{ curveNumber, pointNumber: known.at }]);
+  }
 }
 
 function failed(box, error) {
@@ -148,6 +158,7 @@ function picker(form, box) {
   }
   function show(i) {
     known.choice = i;
+    known.at = undefined;
     const one = choices[i];
     list.value = i;
     section.querySelector(".outlook span").textContent = one.words;
