@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from sklearn.utils.validation import check_is_fitted
 
@@ -20,6 +21,7 @@ from convtimenet.data.cases import Cases
 from convtimenet.data.tables import Table
 from convtimenet.estimators.base import ConvTimeNetEstimator
 from convtimenet.estimators.classifier import ConvTimeNetClassifier
+from convtimenet.estimators.explain import CaseExplanation, Explanation, ForecastExplanation
 from convtimenet.estimators.forecasting.forecaster import ConvTimeNetForecaster
 from convtimenet.estimators.regressor import ConvTimeNetRegressor
 from convtimenet.files import whole_file
@@ -29,9 +31,9 @@ from convtimenet.network.smoothing import SmoothingNetwork
 from convtimenet.report._canvas import require_matplotlib
 from convtimenet.report._classes import class_sections
 from convtimenet.report._forecast import evaluated, forecast_sections
-from convtimenet.report._future import future_section
+from convtimenet.report._future import forecast_figure, future_section
 from convtimenet.report._html import Section, card, escaped, score_table
-from convtimenet.report._importance import plot
+from convtimenet.report._importance import case_importance, forecast_importance
 from convtimenet.report._network import (
     linear_section,
     mixing_section,
@@ -45,11 +47,55 @@ from convtimenet.report._page import page, plotly_script
 from convtimenet.training.losses import loss_of
 from convtimenet.training.metrics import ForecastEvaluation, Scores
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 __all__ = [
     "cases_report",
     "forecast_report",
     "plot",
 ]
+
+
+def plot(
+    shown: Explanation | ConvTimeNetForecaster,
+    number: int = 0,
+    channel: int = 0,
+    *,
+    level: Any = None,
+    future: Any = None,
+) -> Figure:
+    """Draw the forecast of a fitted forecaster, or an explanation.
+
+    Parameters
+    ----------
+    shown
+        A forecaster: its forecast after the table it was fitted to, with the last rows before it.
+        Or an explanation from `model.explain`: the series or case, the importance of its spans, and
+        its patches.
+    number
+        Index of the series or case.
+    channel
+        Index of the channel, for forecasts; the explanation of a case shows all of its channels.
+    level, future
+        For the forecast of a forecaster, as for its ``predict``.
+
+    Raises
+    ------
+    DataError, ConfigError
+        As ``predict``.
+    MissingExtraError
+        If matplotlib is not installed (extra ``report``).
+    sklearn.exceptions.NotFittedError
+        If the forecaster is not fitted.
+    """
+    if isinstance(shown, ForecastExplanation):
+        return forecast_importance(shown, number, channel)
+    if isinstance(shown, CaseExplanation):
+        return case_importance(shown, number)
+    assert isinstance(shown, ConvTimeNetForecaster)
+    check_is_fitted(shown)
+    return forecast_figure(shown, number, channel, level, future)
 
 
 def forecast_report(

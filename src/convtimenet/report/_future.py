@@ -7,16 +7,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from io import StringIO
 from itertools import islice, product
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from convtimenet.data.frequency import season_of
-from convtimenet.data.future import forecast_names
+from convtimenet.data.future import forecast_names, future_table
 from convtimenet.data.tables import Table, write_rows
 from convtimenet.data.timestamps import to_local
 from convtimenet.errors import DataError
+from convtimenet.estimators.forecasting.forecaster import ConvTimeNetForecaster
+from convtimenet.estimators.forecasting.intervals import check_levels
 from convtimenet.report import _interactive as interactive
 from convtimenet.report import _plots as plots
+from convtimenet.report._canvas import WIDTH, drawing, require_matplotlib, short
 from convtimenet.report._html import (
     Section,
     clean,
@@ -31,6 +35,9 @@ from convtimenet.report._html import (
 )
 from convtimenet.report._windows import time_label, when
 from convtimenet.report._words import Outlook, outlook, six_digits, steps
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _SCORED = "the model scored below, which was not trained on the test split"
 _DRAWN = 4  # static pictures
@@ -135,6 +142,26 @@ def _forecast(table: Table, future: Table, s: int, c: int, answers: np.ndarray) 
         answers=answers,
         outlook=outlook(table.values[begin:end, c], future, ahead.start, answers[:, 0]),
     )
+
+
+def forecast_figure(
+    model: ConvTimeNetForecaster, number: int, channel: int, level: Any, future: Any
+) -> Figure:
+    """Figure of the forecast after the training table, for one series and channel."""
+    require_matplotlib()
+    table = model.tail_
+    levels = () if level is None else check_levels(level)
+    found = model.forecast_table(table, level=level, future=future)
+    S, C = len(table.lengths), len(table.channels)
+    answers = found.reshape(S, -1, C, 1 + 2 * len(levels))
+    points = future_table(table, answers[..., 0].reshape(-1, C))
+    one = _forecast(table, points, number, channel, answers[number, :, channel])
+    with drawing(2 * WIDTH, 3.2) as drawn:
+        draw = one.times, one.known, one.answers, [f"{level:g}" for level in levels]
+        axes = drawn.add_subplot()
+        plots.draw_window(axes, *draw, one.channel, time_label(table))
+        axes.set_title(short(one.name, 60))
+    return drawn
 
 
 # --- parts of the section ------------------------------------------------------------------------

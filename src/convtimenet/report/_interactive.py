@@ -288,8 +288,24 @@ def predicted_against_true(truth: np.ndarray, predicted: np.ndarray) -> Figure:
 
 
 def residuals(predicted: np.ndarray, residual: np.ndarray) -> Figure:
-    """Residuals (n,) against predictions (n,)."""
-    return _dots(predicted, residual, "predicted", "predicted minus true", [])
+    """Residuals (n,) against predictions (n,), and their histogram on the right."""
+    figure = _dots(predicted, residual, "predicted", "predicted minus true", [])
+    counts, edges = np.histogram(residual, bins=int(np.clip(np.sqrt(len(residual)), 5, 41)))
+    bars = {
+        "type": "bar",
+        "orientation": "h",
+        "x": counts.tolist(),
+        "y": numbers((edges[:-1] + edges[1:]) / 2),
+        "width": numbers(np.diff(edges)),
+        "xaxis": "x2",
+        "marker": {"color": "--blue"},
+        "hovertemplate": "%{x:,} cases<extra></extra>",
+        "showlegend": False,
+    }
+    figure["data"].append(bars)
+    figure["layout"]["xaxis"]["domain"] = [0, 0.72]
+    figure["layout"]["xaxis2"] = {"domain": [0.78, 1], "title": {"text": "cases"}, "nticks": 3}
+    return figure
 
 
 def _dots(x: np.ndarray, y: np.ndarray, xlabel: str, ylabel: str, others: list[Figure]) -> Figure:

@@ -121,10 +121,10 @@ def outlook(known: np.ndarray, future: Table, first: int, forecast: np.ndarray) 
     highest = ""
     if h > 1 and float(np.ptp(forecast)) > 1e-3 * max(abs(mean), 1e-12):
         top, low = int(forecast.argmax()), int(forecast.argmin())
-        highest = _time(future, first + top)
-        words += f" Highest {highest} ({three_digits(float(forecast[top]))}), lowest "
-        words += f"{_time(future, first + low)} ({three_digits(float(forecast[low]))})."
-        highest = highest.partition(" ")[2]
+        highest = when(future, first + top)
+        highs, lows = (three_digits(float(forecast[at])) for at in (top, low))
+        words += f" Highest {_time(future, first + top)} ({highs}), lowest "
+        words += f"{_time(future, first + low)} ({lows})."
     return Outlook(words, mean, change, direction, highest)
 
 

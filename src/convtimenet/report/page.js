@@ -202,13 +202,14 @@ function sortable(table) {
       head.setAttribute("aria-sort", down ? "descending" : "ascending");
       const body = table.tBodies[0];
       const value = (row) => row.cells[column].textContent.trim();
+      const all = [...body.rows].filter((row) => !/^(none)?$/.test(value(row)));
+      const numeric = all.every((row) => /^[+-]?[\d.,]+(e[+-]?\d+)?(\s%)?$/.test(value(row)));
       const size = (row) => parseFloat(value(row).replaceAll(",", ""));
-      const by = head.classList.contains("number")
+      const by = numeric
         ? (a, b) => size(a) - size(b)
         : (a, b) => value(a).localeCompare(value(b), "en", { numeric: true });
-      const rows = [...body.rows].sort((a, b) => (down ? -by(a, b) : by(a, b)));
-      const empty = (row) => head.classList.contains("number") && Number.isNaN(size(row));
-      body.append(...rows.filter((row) => !empty(row)), ...rows.filter(empty));
+      const empty = [...body.rows].filter((row) => !all.includes(row));
+      body.append(...all.sort((a, b) => (down ? -by(a, b) : by(a, b))), ...empty);
     });
   });
 }
