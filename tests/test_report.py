@@ -32,6 +32,7 @@ from convtimenet.estimators.regressor import ConvTimeNetRegressor
 from convtimenet.report import _canvas as canvas
 from convtimenet.report import _html as html
 from convtimenet.report import _network_plots as network_plots
+from convtimenet.report import _page as document
 from convtimenet.report import _plots as plots
 from convtimenet.report import cases_report, forecast_report
 from convtimenet.report._classes import per_class, wilson
@@ -221,8 +222,8 @@ def test_forecast_page_tells_the_scores(pages: tuple[str, str], forecast: Foreca
     _, table, evaluation = forecast
     text = Page(pages[0]).text
     for scores in (evaluation.scores, evaluation.in_units, evaluation.naive_in_units):
-        for value in scores.values():
-            assert html.number(value) in text
+        for name, value in scores.items():
+            assert (html.percent if name == "wape" else html.number)(value) in text
     assert evaluation.n_windows == 93
     found = Page(pages[0]).text
     assert "Explanation of a forecast" in found
@@ -366,6 +367,13 @@ def test_confusion_matrix_names_every_class(n_classes: int):
 def test_matplotlib_missing(tmp_path: Path, forecast: Forecast, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(MissingExtraError, match=r"convtimenet\[report\]"):
+        write_forecast(tmp_path, forecast)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_plotly_missing(tmp_path: Path, forecast: Forecast, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(document, "find_spec", lambda name: None)
+    with pytest.raises(MissingExtraError, match=r"plotly.*convtimenet\[report\]"):
         write_forecast(tmp_path, forecast)
     assert list(tmp_path.iterdir()) == []
 

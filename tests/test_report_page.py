@@ -93,7 +93,7 @@ def test_missing_values_are_said_and_too_many_give_no_comparison():
 
 def test_one_step_and_other_steps():
     words = told([10.0] * 12, [12.0], count=12)
-    assert words == "Next step, in 2032: 12, 20 % higher than in the year before."
+    assert words == "Next step (in 2032): 12, 20 % higher than in the year before."
     names = {"15min": "4 steps of 15min", "1h": "4 hours", "1D": "4 days", "1": "4 steps"}
     names |= {"3MS": "4 quarters", "1B": "4 business days", "7D": "4 weeks"}
     for name, words in names.items():
@@ -147,12 +147,13 @@ def test_a_forecast_plot_holds_the_numbers_of_its_bands():
         np.arange(6), truth, answers, ["80", "95"], ylabel=EVIL, xlabel="t"
     )
     known, join, low95, high95, low80, high80, forecast = figure["data"]
-    assert (known["x"], known["y"]) == ([0, 1, 2, 3], [1, None, 3, 4])
-    assert (join["x"], join["y"]) == ([3, 4], [4, 5])
+    assert figure["xs"] == [[0, 1, 2, 3], [3, 4], [4, 5]]
+    assert (known["x"], known["y"]) == (0, [1, None, 3, 4])
+    assert (join["x"], join["y"]) == (1, [4, 5])
     assert [one["y"] for one in (low95, high95, low80, high80)] == [[2, 3], [8, 9], [4, 5], [6, 7]]
-    assert (high95["name"], high95["customdata"]) == ("95 % interval", [2, 3])
-    assert (high80["name"], high80["customdata"]) == ("80 % interval", [4, 5])
-    assert (forecast["x"], forecast["y"]) == ([4, 5], [5, 6])
+    assert (high95["name"], high80["name"]) == ("95 % interval", "80 % interval")
+    assert {one["x"] for one in (low95, high95, low80, high80)} == {2}
+    assert (forecast["x"], forecast["y"]) == (2, [5, 6])
     (shade,) = figure["layout"]["shapes"]
     assert (shade["x0"], shade["x1"]) == (3, 5)
     assert figure["layout"]["yaxis"]["title"]["text"] == interactive.label(EVIL)

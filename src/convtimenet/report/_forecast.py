@@ -18,6 +18,7 @@ from convtimenet.report._html import (
     figure,
     grid,
     number,
+    percent,
     score_table,
     span,
     tile,
@@ -42,6 +43,7 @@ from convtimenet.training.metrics import ForecastEvaluation
 
 _EACH = 3  # worst and best windows shown
 _LONGEST_TABLE = 20
+_WORSE = 1.01  # a mean absolute error this much above seasonal naive's is said first
 
 
 def forecast_sections(
@@ -97,14 +99,15 @@ def _scores_section(
         if key not in evaluation.in_units:
             continue
         ours, theirs = evaluation.in_units[key], evaluation.naive_in_units[key]
-        text = f"{what}. Seasonal naive (repeating {naive}) gives {number(theirs)}"
+        shown = percent if key == "wape" else number
+        text = f"{what}. Seasonal naive (repeating {naive}) gives {shown(theirs)}"
         if theirs > 0:
             change = 100 * (ours / theirs - 1)
             text += f": this model is {abs(change):.0f} % {'lower' if change < 0 else 'higher'}"
-        if key == "mae" and ours > theirs:
+        if key == "mae" and ours > _WORSE * theirs:
             worse = f"Worse than seasonal naive: repeating {naive} has a mean absolute error of "
             worse += f"{number(theirs)}, this model of {number(ours)}."
-        tiles.append(tile(number(ours), name, text + "."))
+        tiles.append(tile(shown(ours), name, text + "."))
     if model.scale:
         mse, mae = (number(evaluation.scores[name]) for name in ("mse", "mae"))
         text = f"In training standard deviations, as papers report it; mean absolute error {mae}."

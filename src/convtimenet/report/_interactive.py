@@ -16,10 +16,11 @@ import numpy as np
 from convtimenet.report._html import clean
 
 Figure = dict[str, Any]
-"""A figure in Plotly's JSON form: ``data`` and ``layout``."""
+"""A figure in Plotly's JSON form: ``data`` and ``layout``. With ``xs``, the ``x`` of a trace
+is an index of these, so that equal time axes are held once."""
 
 _COLOURS = ("--blue", "--orange", "--green", "--soft")
-_MANY_DOTS = 5000  # of more dots an evenly spaced sample is drawn
+_MANY_DOTS = 2000  # of more dots an evenly spaced sample is drawn
 _DIGITS = 6
 
 
@@ -181,16 +182,12 @@ def forecast_window(
     before = len(times) - H
     every = np.concatenate([truth, answers.ravel()])
     values, last = forecast_values(truth, answers, before)
-    places = [x[: len(truth)], [x[last], x[before]], *[x[before:]] * (len(values) - 2)]
+    axes = [x[: len(truth)], [x[last], x[before]], x[before:]]
     traces = forecast_traces(levels, form_of(every), len(times) <= 60)
-    lower: Any = None
-    for trace, at, y in zip(traces, places, values, strict=True):
-        trace |= {"x": at, "y": y}
-        if "fill" in trace:
-            trace["customdata"] = lower
-        lower = y
+    for number, (trace, y) in enumerate(zip(traces, values, strict=True)):
+        trace |= {"x": min(number, 2), "y": y}
     layout = forecast_layout(xlabel, ylabel, every, x[last], x[-1])
-    return {"data": traces, "layout": layout}
+    return {"data": traces, "layout": layout, "xs": axes}
 
 
 def error_over_time(

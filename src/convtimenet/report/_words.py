@@ -67,7 +67,7 @@ def six_digits(value: float) -> str:
 
 def three_digits(value: float) -> str:
     """A value in a sentence: three digits, all of them before the point."""
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{float(f'{value:.3g}'):.6g}"
+    return f"{value:,.0f}" if 100 <= abs(value) < 1e12 else f"{float(f'{value:.3g}'):.6g}"
 
 
 def _time(table: Table, row: int) -> str:
@@ -101,7 +101,7 @@ def outlook(known: np.ndarray, future: Table, first: int, forecast: np.ndarray) 
     seen = known[np.isfinite(known)]
     counts = bool(len(seen)) and bool((seen >= 0).all() and (seen == np.round(seen)).all())
     if h == 1:
-        words = f"Next step, {_time(future, first)}: {three_digits(mean)}"
+        words = f"Next step ({_time(future, first)}): {three_digits(mean)}"
     else:
         words = f"Next {steps(h, future.frequency)}: {three_digits(mean)} on average"
         if counts and forecast.min() >= 0:

@@ -36,18 +36,21 @@ function coloured(value, key = "") {
   return /color$/.test(key) && String(value).startsWith("--") ? css(value) : value;
 }
 
+// Forecasts hold each time axis once, and with choices the values of each beside the traces.
 function traces({ figure, choice }) {
-  if (!figure.choices) return figure.data;
-  const one = figure.choices[choice];
+  if (!figure.xs) return figure.data;
+  const ys = figure.choices?.[choice].y ?? figure.data.map((trace) => trace.y);
   return figure.data.map((trace, i) => ({
     ...trace,
-    x: figure.xs[one.x[i]],
-    y: one.y[i],
-    ...(trace.fill === "tonexty" && { customdata: one.y[i - 1] }), // the lower bound, for hover
+    x: figure.xs[figure.choices?.[choice].x[i] ?? trace.x],
+    y: ys[i],
+    ...(trace.fill === "tonexty" && { customdata: ys[i - 1] }), // the lower bound, for hover
   }));
 }
 
 function layout({ figure, choice }, box) {
+  // margins grow to one side only: else labels and legend can push each other for ever
+  const grows = { x: "bottom", y: "left" };
   const axis = { gridcolor: "--line", linecolor: "--soft", zerolinecolor: "--line" };
   const own = figure.layout;
   const found = {
@@ -64,7 +67,7 @@ function layout({ figure, choice }, box) {
     ...own,
   };
   for (const name of Object.keys(own).filter((key) => /^[xy]axis/.test(key))) {
-    found[name] = { automargin: true, ...axis, ...own[name] };
+    found[name] = { automargin: grows[name[0]], ...axis, ...own[name] };
   }
   if (box.clientWidth < 480) found.xaxis = { ...found.xaxis, nticks: 5 };
   if (figure.choices) {
