@@ -7,7 +7,6 @@ colour-blind readers. Shape legend: `convtimenet._shapes`.
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -84,9 +83,8 @@ def svg(figure: Figure) -> str:
     nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
     figure.savefig(target, format="svg", dpi=120, metadata=nothing)
     text = target.getvalue()
-    # Without the prologue, which refers to a DTD on another server, and with three decimals, which
-    # is a hundredth of a pixel: embedded pictures are a large part of a page.
-    return re.sub(r"(\d\.\d{3})\d+", r"\1", text[text.index("<svg") :])
+    # Without the prologue, which refers to a DTD on another server.
+    return text[text.index("<svg") :]
 
 
 def whole_ticks(axis: Axis) -> None:

@@ -99,8 +99,10 @@ def grid(cards: Iterable[str], kind: str = "") -> str:
 
 
 def image(svg: str, alt: str) -> str:
-    """A picture as an image; percent encoding takes a quarter less space than base64."""
-    data = quote(" ".join(svg.split("\n")), safe=_PLAIN).replace("&", "&amp;")
+    """A picture as an image. Pictures are a large part of a page: percent encoding takes a quarter
+    less space than base64, and three decimals are a hundredth of a pixel."""
+    rounded = re.sub(r"(\d\.\d{3})\d+", r"\1", svg)
+    data = quote(rounded, safe=_PLAIN).replace("&", "&amp;")
     return f"<img alt=\"{escaped(alt)}\" src='data:image/svg+xml,{data}'>"
 
 

@@ -244,6 +244,7 @@ def confusion_matrix(counts: np.ndarray, labels: Sequence[str]) -> Figure:
     share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     K, names = len(labels), [label(one) for one in labels]
     short = [one if len(one) <= 16 else f"{one[:8]}…{one[-6:]}" for one in map(clean, labels)]
+    plain = {"showgrid": False, "zeroline": False}
     ticks = {"tickvals": list(range(K)), "ticktext": [label(one) for one in short]}
     heat = {
         "type": "heatmap",
@@ -270,8 +271,8 @@ def confusion_matrix(counts: np.ndarray, labels: Sequence[str]) -> Figure:
         values=counts,
         hover="closest",
         height=min(180 + 30 * K, 900),
-        xaxis={**ticks, "showgrid": False},
-        yaxis={**ticks, "autorange": "reversed", "showgrid": False},
+        xaxis={**ticks, **plain},
+        yaxis={**ticks, **plain, "autorange": "reversed"},
     )
 
 

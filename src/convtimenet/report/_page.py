@@ -55,7 +55,7 @@ def _joined(body: str) -> str:
 
 def page(title: str, sections: Sequence[Section], inside: Sequence[Section] = ()) -> str:
     """The complete HTML document; the sections `inside` are about the network and closed at
-    first."""
+    first. A page without interactive plots has no scripts."""
     shown = [(one.anchor, one.link or one.heading) for one in sections]
     body = "".join(
         f'<section aria-labelledby="{s.anchor}"><h2 id="{s.anchor}">{escaped(s.heading)}</h2>'
@@ -74,19 +74,20 @@ def page(title: str, sections: Sequence[Section], inside: Sequence[Section] = ()
     body = _joined(body)
     links = "".join(f'<li><a href="#{at}">{escaped(heading)}</a></li>' for at, heading in shown)
     style = (_FOLDER / "page.css").read_text(encoding="utf-8")
-    script = (_FOLDER / "page.js").read_text(encoding="utf-8")
-    library, library_hash = _packed(plotly_script())
-    policy = (
-        "default-src 'none'; img-src data: blob:; style-src 'unsafe-inline'; "
-        f"script-src {_hash(script.encode())} {library_hash}"
-    )
+    policy = "default-src 'none'; img-src data: blob:; style-src 'unsafe-inline'"
+    scripts, made = "", "Written by convtimenet."
+    if '<script type="application/json"' in body:
+        script = (_FOLDER / "page.js").read_text(encoding="utf-8")
+        library, library_hash = _packed(plotly_script())
+        policy += f"; script-src {_hash(script.encode())} {library_hash}"
+        made += " Plots: plotly.js."
+        scripts = f'<script type="application/gzip" id="plotly">{library}</script>\n'
+        scripts += f"<script>{script}</script>"
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escaped(title)}</title><style>{style}</style></head>\n<body><header>"
         f'<h1>{escaped(title)}</h1><nav aria-label="Sections"><ul>{links}</ul></nav></header>\n'
-        f"<main>{body}</main><footer>Written by convtimenet. Plots: plotly.js.</footer>\n"
-        f'<script type="application/gzip" id="plotly">{library}</script>\n'
-        f"<script>{script}</script></body></html>\n"
+        f"<main>{body}</main><footer>{made}</footer>\n{scripts}</body></html>\n"
     )
