@@ -804,7 +804,8 @@ def test_per_cents_stay_with_their_numbers(pages: tuple[str, str]):
     assert "70&nbsp;% of it" in page("t", [Section("a", "A", "<p>70 % of it</p>")])
     for text in pages:
         assert re.search(r"\d&nbsp;%", text)
-        assert not re.search(r"\d %", re.sub("<(script|style).*?</", "", text, flags=re.DOTALL))
+        data = "<(script|style).*?</|src='[^']*'"
+        assert not re.search(r"\d %", re.sub(data, "", text, flags=re.DOTALL))
 
 
 @pytest.mark.parametrize("channels", [2, 12, 40])

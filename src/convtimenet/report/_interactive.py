@@ -300,7 +300,7 @@ def residuals(predicted: np.ndarray, residual: np.ndarray) -> Figure:
         "hovertemplate": "%{x:,} cases<extra></extra>",
         "showlegend": False,
     }
-    figure["data"].append(bars)
+    figure["data"].insert(0, bars)  # the keyboard walks over the last trace
     figure["layout"]["xaxis"]["domain"] = [0, 0.72]
     figure["layout"]["xaxis2"] = {"domain": [0.78, 1], "title": {"text": "cases"}, "nticks": 3}
     return figure

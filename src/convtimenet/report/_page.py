@@ -47,8 +47,8 @@ def _hash(code: bytes) -> str:
 
 
 def _joined(body: str) -> str:
-    """No line break before a per cent sign, in text; data stay as they are."""
-    parts = re.split(r"(<script.*?</script>)", body, flags=re.DOTALL)
+    """No line break before a per cent sign, in text; data and pictures stay as they are."""
+    parts = re.split(r"(<script.*?</script>|src='[^']*')", body, flags=re.DOTALL)
     parts[::2] = [re.sub(r"(?<=\d) %", "&nbsp;%", part) for part in parts[::2]]
     return "".join(parts)
 
