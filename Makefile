@@ -49,9 +49,9 @@ conformance: .cache/peers-venv/.installed ## run sktime's, aeon's and Nixtla's t
 	OMP_NUM_THREADS=1 JAXTYPING_DISABLE=1 .cache/peers-venv/bin/python -m pytest -n 2 -m conformance -W default \
 		--disable-warnings --ignore tests/conformance/test_sklearn.py tests/conformance
 
-app-test: .cache/app-venv/.installed ## run the clients of Nixtla and Triton, and schemathesis, against a server
+app-test: .cache/app-venv/.installed ## run Nixtla's and Triton's clients and schemathesis against a server; a notebook
 	OMP_NUM_THREADS=1 JAXTYPING_DISABLE=1 .cache/app-venv/bin/python -m pytest -n 0 -m app -W default \
-		--disable-warnings tests/serving
+		--disable-warnings tests/serving tests/test_notebook.py
 
 test-slow: install ## run the tests with longer training
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m slow

@@ -10,6 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -90,6 +91,7 @@ def forecast() -> Run:
     from convtimenet import datasets
     from convtimenet.errors import DatasetError
     from convtimenet.runs.evaluation import evaluate_dataset
+    from convtimenet.runs.forecasting import ForecastRun
 
     name = "ETTh1"
     console.rule(f"2 of 2: forecasting, {HORIZON} steps ahead")
@@ -108,6 +110,8 @@ def forecast() -> Run:
         f"In this demo training is limited to {TIME_LIMIT:.0f} s."
     )
     run = evaluate_dataset(name, h=HORIZON, settings={"time_limit": TIME_LIMIT})
+    assert isinstance(run, ForecastRun)
+    run = replace(run, future=run.model.predict(run.table, level=[80, 95]))
     _show(run)
     console.print(f"Without the limit: .venv/bin/convtimenet evaluate {name} --h {HORIZON}")
     return run

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 import copy
+import json
 import re
 import sys
 import xml.etree.ElementTree as ElementTree
@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -30,21 +32,24 @@ from convtimenet.estimators.regressor import ConvTimeNetRegressor
 from convtimenet.report import _canvas as canvas
 from convtimenet.report import _html as html
 from convtimenet.report import _network_plots as network_plots
+from convtimenet.report import _page as document
 from convtimenet.report import _plots as plots
 from convtimenet.report import cases_report, forecast_report
 from convtimenet.report._classes import per_class, wilson
 from convtimenet.report._forecast import pick_windows
 from convtimenet.report._future import future_section
-from convtimenet.report._html import Section, clean, page
+from convtimenet.report._html import Section, clean
 from convtimenet.report._importance import case_importance_section
 from convtimenet.report._network import patch_moves
+from convtimenet.report._page import page
 from convtimenet.report._windows import when, window_answers
 from convtimenet.training.metrics import ForecastEvaluation
 
 EVIL = "<script>alert('x')</script> & $m$"
 TINY = {"d_model": 8, "d_ff": 16, "kernel_sizes": (3, 5), "patch_size": 8, "patch_stride": 4}
 ONE = {"random_patches": 1}
-VOID = {"meta", "img", "br", "link"}
+VOID = {"meta", "img", "br", "link", "input"}
+DATA = "application/json"
 Forecast = tuple[ConvTimeNetForecaster, Table, ForecastEvaluation]
 Classes = tuple[ConvTimeNetClassifier, Cases]
 
@@ -57,6 +62,7 @@ class Page(HTMLParser):
         self.open: list[str] = []
         self.tags: list[tuple[str, dict[str, str | None]]] = []
         self.words: list[str] = []
+        self.scripts: list[tuple[dict[str, str | None], str]] = []
         self.feed(text)
         self.close()
         assert self.open == []
@@ -70,7 +76,14 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        self.words.append(data)
+        if self.open and self.open[-1] == "script":
+            self.scripts.append((self.tags[-1][1], data))
+        elif self.open and self.open[-1] != "style":
+            self.words.append(data)
+
+    def figures(self) -> list[dict[str, Any]]:
+        """The interactive plots, as read by the page's script."""
+        return [json.loads(data) for attrs, data in self.scripts if attrs.get("class") == "figure"]
 
     @property
     def text(self) -> str:
@@ -78,7 +91,7 @@ class Page(HTMLParser):
 
     def pictures(self) -> list[ElementTree.Element]:
         sources = [attrs["src"] or "" for tag, attrs in self.tags if tag == "img"]
-        return [ElementTree.fromstring(base64.b64decode(s.split(",", 1)[1])) for s in sources]
+        return [ElementTree.fromstring(unquote(s.split(",", 1)[1])) for s in sources]
 
 
 @contextmanager
@@ -161,13 +174,13 @@ def pages(
 def test_pages_are_well_formed_and_accessible(pages: tuple[str, str]):
     for text in pages:
         page = Page(text)
-        assert len(text) < 2_000_000
+        assert len(text) < 2_600_000  # 1,956,996 of them for the plotting library
         images = [attrs for tag, attrs in page.tags if tag == "img"]
         assert len(images) >= 8
         assert all(len(attrs["alt"] or "") > 30 for attrs in images)
         assert all(attrs.get("scope") in ("col", "row") for tag, attrs in page.tags if tag == "th")
         assert [tag for tag, _ in page.tags if tag in ("h1", "h2")][:2] == ["h1", "h2"]
-        anchors = {attrs["id"] for _, attrs in page.tags if "id" in attrs}
+        anchors = {attrs["id"] for tag, attrs in page.tags if tag == "h2"}
         links = [attrs["href"] or "" for tag, attrs in page.tags if tag == "a"]
         assert links
         assert {link.removeprefix("#") for link in links} == anchors
@@ -176,13 +189,15 @@ def test_pages_are_well_formed_and_accessible(pages: tuple[str, str]):
 def test_pages_ask_for_nothing_outside(pages: tuple[str, str]):
     for text in pages:
         page = Page(text)
-        assert "script" not in {tag for tag, _ in page.tags}
-        assert "url(" not in text
+        kinds = [attrs.get("type") for attrs, _ in page.scripts]
+        assert [kind for kind in kinds if kind != DATA] == ["application/gzip", None]
+        assert all("src" not in attrs for attrs, _ in page.scripts)
+        assert "url(" not in re.sub("src='[^']*'", "", text)  # pictures refer to their own parts
         for _, attrs in page.tags:
-            assert (attrs.get("src") or "data:").startswith("data:image/svg+xml;base64,") or (
+            assert (attrs.get("src") or "data:").startswith("data:image/svg+xml,") or (
                 "src" not in attrs
             )
-            assert (attrs.get("href") or "#").startswith("#")
+            assert (attrs.get("href") or "#").startswith(("#", "data:text/csv;base64,"))
         for picture in page.pictures():
             for element in picture.iter():
                 assert "metadata" not in element.tag
@@ -195,8 +210,10 @@ def test_pages_ask_for_nothing_outside(pages: tuple[str, str]):
 
 def test_names_are_escaped_and_kept(pages: tuple[str, str]):
     for text in pages:
-        assert "<script" not in text
-        assert EVIL in Page(text).text
+        page = Page(text)
+        assert "<script>alert" not in text
+        assert EVIL in page.text
+        assert not any("<" in data for attrs, data in page.scripts if attrs.get("type") == DATA)
         drawn = "".join("".join(picture.itertext()) for picture in Page(text).pictures())
         assert "<script>" in drawn  # as text of the picture, its dollar signs too
 
@@ -205,8 +222,8 @@ def test_forecast_page_tells_the_scores(pages: tuple[str, str], forecast: Foreca
     _, table, evaluation = forecast
     text = Page(pages[0]).text
     for scores in (evaluation.scores, evaluation.in_units, evaluation.naive_in_units):
-        for value in scores.values():
-            assert html.number(value) in text
+        for name, value in scores.items():
+            assert (html.percent if name == "wape" else html.number)(value) in text
     assert evaluation.n_windows == 93
     found = Page(pages[0]).text
     assert "Explanation of a forecast" in found
@@ -354,6 +371,13 @@ def test_matplotlib_missing(tmp_path: Path, forecast: Forecast, monkeypatch: pyt
     assert list(tmp_path.iterdir()) == []
 
 
+def test_plotly_missing(tmp_path: Path, forecast: Forecast, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(document, "find_spec", lambda name: None)
+    with pytest.raises(MissingExtraError, match=r"plotly.*convtimenet\[report\]"):
+        write_forecast(tmp_path, forecast)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_missing_folder(tmp_path: Path, forecast: Forecast, classes: Classes):
     with pytest.raises(DataError, match="does not exist; create it first"):
         write_forecast(tmp_path / "absent", forecast)
@@ -429,7 +453,7 @@ def test_a_classification_page_counts_classes_that_training_lacked(classes, tmp_
     assert f"{100 * np.mean(own):.1f} %" in page.text
     assert "From 5 classes, all scored once." in page.text
     for name in ("new", "a third"):
-        assert re.search(rf"{name}\s+none\s+0.0 %\s+1\b", page.text)
+        assert re.search(rf"{name}\s+none\s+0.0 %\s+0.0 %\s+1\b", page.text)
     # one wrong case alone, so that it is shown
     alone = cases.subset(np.array([0, *np.flatnonzero(predicted == cases.labels)[:6]]))
     assert alone.labels is not None
@@ -481,7 +505,6 @@ def test_a_regression_page_tells_the_scores(numbers, tmp_path: Path):
     images = [attrs for tag, attrs in page.tags if tag == "img"]
     assert len(images) >= 2 + 2 + 4 + 4 + 2 + 1
     assert all(len(attrs["alt"] or "") > 30 for attrs in images)
-    assert "script" not in {tag for tag, _ in page.tags}
     with undrawn():
         assert "training mean" not in Page(write_numbers(tmp_path, numbers)).text
 
@@ -495,7 +518,9 @@ def test_dots_lie_where_the_numbers_are():
     assert len(dots) == 3
     (x1, y1), (x2, y2), (x3, y3) = dots
     assert x2 - x1 == pytest.approx(x3 - x2)
-    assert (y1 - y2, y1 - y3) == pytest.approx((x3 - x1, x2 - x1))  # upward is less in SVG
+    assert (y1 - y2, y1 - y3) == pytest.approx(
+        (x3 - x1, x2 - x1), abs=3e-3
+    )  # upward is less in SVG
 
 
 def test_a_regression_page_of_unusable_cases(numbers, tmp_path: Path):
@@ -620,15 +645,15 @@ def test_a_forecast_lies_where_its_numbers_are(known: int):
     per_step, begin = np.polyfit(np.arange(known), black[:, 0], 1)
     per_unit, zero = np.polyfit(truth, black[:, 1], 1)
     at = begin + per_step * np.arange(5, 9)  # from the last known value on
-    np.testing.assert_allclose(orange[:, 0], at, atol=1e-3)
-    np.testing.assert_allclose(orange[:, 1], zero + per_unit * np.array([9, 4, 7, 8]), atol=1e-3)
+    np.testing.assert_allclose(orange[:, 0], at, atol=3e-3)
+    np.testing.assert_allclose(orange[:, 1], zero + per_unit * np.array([9, 4, 7, 8]), atol=3e-3)
     bands = [g for g in drawn.iter(f"{SVG}g") if g.get("id", "").startswith("FillBetween")]
     for band, values in zip(bands, ([2, 5, 6, 9, 10], [3, 5, 6, 7, 8, 9]), strict=True):
         (path,), (use,) = band.iter(f"{SVG}path"), band.iter(f"{SVG}use")
         shift = float(use.attrib["y"])
         heights = {float(y) + shift for y in re.findall(r"[ML] \S+ (\S+)", path.attrib["d"])}
         expected = sorted(zero + per_unit * value for value in values)
-        np.testing.assert_allclose(sorted(heights), expected, atol=1e-3)
+        np.testing.assert_allclose(sorted(heights), expected, atol=3e-3)
     assert ("truth" in "".join(drawn.itertext())) == (known == 9)
 
 
@@ -645,24 +670,35 @@ def test_the_first_channels_are_forecast_on_the_page():
         channels=("north", EVIL, "e", "w", "u", "v"),
     )
     answers = 1000.0 + np.arange(5)[:, None] + 10 * np.arange(6)
-    section = future_section(table, future_table(table, answers), context_length=12)
+    section = future_section(table, future_table(table, answers))
     found = alts(section.body)
     assert found == [
         f"Forecast of {name} from 2024-01-31 to 2024-02-04: it ranges from {first:.3g} to "
-        f"{first + 4:.3g}, the 12 rows before it from {values[18, c]:.3g} to {values[29, c]:.3g}."
+        f"{first + 4:.3g}, the 21 rows before it from {values[9, c]:.3g} to {values[29, c]:.3g}."
         for c, (name, first) in enumerate(zip(table.channels, answers[0], strict=True))
         if c < 4
     ]
     text = Page(section.body).text
-    assert "Shown are the first 4 of 6 channels." in text
-    assert "bands" not in text
+    assert "Bands" not in text
+    (figure,) = Page(section.body).figures()
+    names = [one["name"] for one in figure["choices"]]
+    assert names == list(table.channels)  # all of them can be picked
+    for c, one in enumerate(figure["choices"]):
+        assert one["y"] == [
+            values[9:, c].tolist(),
+            [values[29, c], answers[0, c]],
+            answers[:, c].tolist(),
+        ]
+        assert one["x"] == [1, 2, 0]
+        assert one["now"] == "2024-01-30"
+    assert figure["xs"][0] == [f"2024-0{day}" for day in ("1-31", "2-01", "2-02", "2-03", "2-04")]
     names = [f"{name}{end}" for name in table.channels for end in ("", "-lo-90", "-hi-90")]
     wide = np.repeat(answers, 3, axis=1) + np.tile([0.0, -500, 500], 6)
-    banded = future_section(table, future_table(table, wide, names), context_length=12)
-    assert "Coloured bands: 90 % intervals." in Page(banded.body).text
+    banded = future_section(table, future_table(table, wide, names))
+    assert "Bands: 90 % intervals." in Page(banded.body).text
     assert alts(banded.body) == found
     with pytest.raises(DataError, match="other series or channels"):
-        future_section(table, future_table(table, answers, list("abcdef")), 12)
+        future_section(table, future_table(table, answers, list("abcdef")))
 
 
 def test_the_first_series_are_forecast_on_the_page():
@@ -678,19 +714,24 @@ def test_the_first_series_are_forecast_on_the_page():
         rows=rows,
     )
     future = future_table(table, -np.arange(12.0).reshape(6, 2))
-    section = future_section(table, future, context_length=12)
-    assert "Shown are the first 4 of 3 series with 2 channels each." in Page(section.body).text
+    section = future_section(table, future)
     assert alts(section.body) == [
         "Forecast of a, y from 5 to 6: it ranges from -2 to -0, the 5 rows before it from 0 to 8.",
         "Forecast of a, z from 5 to 6: it ranges from -3 to -1, the 5 rows before it from 1 to 9.",
-        f"Forecast of {EVIL}, y from 40 to 41: it ranges from -6 to -4, the 12 rows before it from "
-        "66 to 88.",
-        f"Forecast of {EVIL}, z from 40 to 41: it ranges from -7 to -5, the 12 rows before it from "
-        "67 to 89.",
+        f"Forecast of {EVIL}, y from 40 to 41: it ranges from -6 to -4, the 24 rows before it from "
+        "42 to 88.",
+        f"Forecast of {EVIL}, z from 40 to 41: it ranges from -7 to -5, the 24 rows before it from "
+        "43 to 89.",
     ]
+    (figure,) = Page(section.body).figures()
+    assert [one["name"] for one in figure["choices"]] == [
+        f"{name}, {channel}" for name in ("a", EVIL, "c") for channel in "yz"
+    ]
+    text = Page(section.body).text
+    assert "Forecasts of 3 series with 2 channels each: 0 higher on average than before, 6" in text
     other = replace(future, ids=np.array(["a", "b", "c"], dtype=object))
     with pytest.raises(DataError, match="other series or channels"):
-        future_section(table, other, 12)
+        future_section(table, other)
 
 
 def test_the_forecast_comes_first(forecast: Forecast, pages: tuple[str, str], tmp_path: Path):
@@ -719,9 +760,9 @@ def test_the_command_draws_what_it_writes(tmp_path: Path):
     written = read_table(tmp_path / "f.csv")
     text = (tmp_path / "r.html").read_text(encoding="utf-8")
     sales = written.values[:, 0]
-    told = f"it ranges from {sales.min():.3g} to {sales.max():.3g}, the 24 rows before it from"
+    told = f"it ranges from {sales.min():.3g} to {sales.max():.3g}, the 21 rows before it from"
     assert alts(text)[0].startswith(f"Forecast of sales from 2024-04-30 to 2024-05-05: {told}")
-    assert "Coloured bands: 80 % intervals." in Page(text).text
+    assert "Bands: 80 % intervals." in Page(text).text
 
 
 def test_midnight_is_left_out_where_all_stamps_are_at_midnight():
@@ -765,7 +806,8 @@ def test_per_cents_stay_with_their_numbers(pages: tuple[str, str]):
     assert "70&nbsp;% of it" in page("t", [Section("a", "A", "<p>70 % of it</p>")])
     for text in pages:
         assert re.search(r"\d&nbsp;%", text)
-        assert not re.search(r"\d %", text)
+        data = "<(script|style).*?</|src='[^']*'"
+        assert not re.search(r"\d %", re.sub(data, "", text, flags=re.DOTALL))
 
 
 @pytest.mark.parametrize("channels", [2, 12, 40])

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from html import escape
 from numbers import Integral
 from typing import Any
 
 from convtimenet.errors import ConfigError
 
-__all__ = ["column_names", "listing", "networks", "unknown_column"]
+__all__ = ["column_names", "html_table", "listing", "networks", "unknown_column"]
 
 
 def unknown_column(name: Any, names: Sequence[str]) -> str:
@@ -52,3 +54,22 @@ def column_names(setting: str, value: Any) -> tuple[str, ...]:
 def networks(weights: Sequence[float]) -> str:
     """How many networks a model averages, and with which weights."""
     return f"{len(weights)}, with the weights {', '.join(f'{one:.2f}' for one in weights)}"
+
+
+def html_table(
+    caption: str, rows: Sequence[Sequence[Any]], columns: Sequence[str] | None = None
+) -> str:
+    """A small table for a notebook, without style or scripts. The first cell of a row is its
+    header; floats are shown with four digits, and all text is escaped."""
+
+    def cell(value: Any) -> str:
+        text = f"{value:.4g}" if isinstance(value, float) else str(value)
+        return escape(re.sub(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]", "\ufffd", text))
+
+    head = "".join(f"<th>{cell(one)}</th>" for one in columns or ())
+    body = "".join(
+        f"<tr><th>{cell(first)}</th>{''.join(f'<td>{cell(one)}</td>' for one in rest)}</tr>"
+        for first, *rest in rows
+    )
+    head = f"<thead><tr>{head}</tr></thead>" if head else ""
+    return f"<table><caption>{cell(caption)}</caption>{head}<tbody>{body}</tbody></table>"

@@ -169,8 +169,9 @@ def check_outputs(flags: Any, *inputs: str | None, out: str | None = None) -> li
     ConfigError, ArtefactError, CheckpointError, MissingExtraError
         If one cannot be written.
     """
-    if flags.get("report") and find_spec("matplotlib") is None:
-        raise MissingExtraError("matplotlib", "report", "the report")
+    for package in ("matplotlib", "plotly"):
+        if flags.get("report") and find_spec(package) is None:
+            raise MissingExtraError(package, "report", "the report")
     trained = [name for name in ("report", "save", "resume") if flags.get(name)]
     if flags.get("load") and trained:
         raise ConfigError(

@@ -13,7 +13,15 @@ from convtimenet.data.columns import ArrayColumn, CellColumn, Column, row_place
 from convtimenet.data.text.whole_times import to_whole
 from convtimenet.data.timestamps import offset_of
 
-__all__ = ["Origin", "column_of", "labelled", "period_of", "stamp_type", "stamps_like"]
+__all__ = [
+    "Origin",
+    "as_frame",
+    "column_of",
+    "labelled",
+    "period_of",
+    "stamp_type",
+    "stamps_like",
+]
 
 
 @dataclass(frozen=True)
@@ -190,6 +198,25 @@ def stamps_like(origin: Origin, name: str, times: np.ndarray, time_zone: str | N
     if origin.time_native is not None and origin.time_dtype is not None:
         found = nw.from_native(found.to_native().astype(origin.time_native), series_only=True)
     return found
+
+
+def as_frame(
+    library: str,
+    ids: Mapping[str, np.ndarray],
+    time_name: str,
+    times: np.ndarray,
+    time_zone: str | None,
+    numbers: Mapping[str, np.ndarray],
+) -> Any:
+    """The columns of a table as a frame of "pandas", "polars" or "pyarrow", in this order."""
+    import narwhals.stable.v2 as nw
+
+    backend: Any = library
+    keys = [nw.new_series(name, one.tolist(), backend=backend) for name, one in ids.items()]
+    origin = Origin(library)
+    keys.append(stamps_like(origin, time_name, times, time_zone))
+    frame = nw.from_dict(numbers, backend=backend).with_columns(*keys)
+    return frame.select(*(key.name for key in keys), *numbers).to_native()
 
 
 def _named_offset(offset: str) -> str:

@@ -20,9 +20,10 @@ import numpy as np
 
 from convtimenet.data.agreement import Terms
 from convtimenet.data.files.written import decimals_of, shortened, written_times
+from convtimenet.data.frame_columns import Origin, as_frame
 from convtimenet.data.frequency import Frequency
 from convtimenet.data.regular_grid import make_regular, ranges
-from convtimenet.data.sources import Columns, Origin, Wanted, read_source
+from convtimenet.data.sources import Columns, Wanted, read_source
 from convtimenet.data.text.steps import frequency_name, parse_name
 from convtimenet.data.text.times import TimeReading
 from convtimenet.data.text.whole_times import to_whole
@@ -113,6 +114,12 @@ class Table:
     def bounds(self) -> np.ndarray:
         """(S + 1,): the first row of each series, and T."""
         return np.concatenate([[0], np.cumsum(self.lengths)])
+
+    def to_frame(self, library: str = "pandas") -> Any:
+        """The rows as a frame of "pandas", "polars" or "pyarrow": ids, times, channels."""
+        ids = {} if self.id_name is None else {self.id_name: np.repeat(self.ids, self.lengths)}
+        channels = dict(zip(self.channels, self.values.T, strict=True))
+        return as_frame(library, ids, self.time_name, self.times, self.time_zone, channels)
 
 
 def read_table(

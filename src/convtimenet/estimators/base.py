@@ -23,7 +23,7 @@ from convtimenet.estimators.saved import SavedEstimator
 from convtimenet.network.ensemble import like, networks_in
 from convtimenet.network.inference import fuse
 from convtimenet.network.memory import Parts
-from convtimenet.network.model import ConvTimeNet
+from convtimenet.network.model import ConvTimeNet, count_parameters
 from convtimenet.network.networks import network_of
 from convtimenet.network.other import OtherNetwork
 from convtimenet.network.precision import precision_on
@@ -32,6 +32,7 @@ from convtimenet.training.checkpoint import Checkpoints, data_hash, seed_of
 from convtimenet.training.history import History
 from convtimenet.training.interrupt import StopRequest, stop_requests
 from convtimenet.training.loop import train
+from convtimenet.wording import html_table
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +53,27 @@ class ConvTimeNetEstimator(SavedEstimator):
     random_state: int | np.random.RandomState | None
     verbose: int
     callbacks: Sequence[Callback] | None
+
+    @property
+    def _repr_html_(self) -> Callable[[], str]:
+        """For notebooks; scikit-learn's diagram needs scripts and says nothing about the fit."""
+        return self._summary_html
+
+    def _summary_html(self) -> str:
+        rows = [["settings", repr(self)]]
+        if hasattr(self, "fused_"):
+            config, history = self.network_.config, self.history_
+            rows += [
+                ["reads", f"{config.context_length} time steps"],
+                ["network", f"{count_parameters(self.network_):,} parameters"],
+                ["training", f"{history.seconds:.1f} s on {history.device}: {history.stopped}"],
+            ]
+            rows += [["notice", notice] for notice in self.notices_]
+        state = "fitted" if len(rows) > 1 else "not fitted"
+        return html_table(f"{type(self).__name__}, {state}", rows)
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        return {"text/plain": repr(self), "text/html": self._summary_html()}
 
     def _train_config(
         self, preset: Mapping[str, Any], resume: str | PathLike[str] | None

@@ -34,11 +34,12 @@ from convtimenet.network.memory import Parts
 from convtimenet.network.model import ConvTimeNet, deformation
 from convtimenet.progress import counted
 from convtimenet.training.losses import point_forecast
-from convtimenet.wording import listing
+from convtimenet.wording import html_table, listing
 
 __all__ = ["CaseExplanation", "Explanation", "ForecastExplanation"]
 
 _SPANS = 24
+_SHOWN = 5  # series or cases in a notebook
 Hiding = Literal["mask", "mean", "zero"]
 
 
@@ -72,6 +73,16 @@ class Explanation:
     channels: tuple[str, ...]
     left: np.ndarray
     right: np.ndarray
+
+    def _repr_html_(self) -> str:
+        """The most important part of each of the first series or cases, for notebooks."""
+        rows = []
+        for n, one in enumerate(np.nan_to_num(self.importance[:_SHOWN])):
+            c, m = np.unravel_index(int(np.abs(one).argmax()), one.shape)
+            first, end = self.spans[m]
+            rows.append([n, self.channels[c], f"{first} to {end - 1}", float(one[c, m])])
+        caption = f"Most important parts, {len(rows)} of {len(self.importance)}"
+        return html_table(caption, rows, ["number", "channel", "time steps", "importance"])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

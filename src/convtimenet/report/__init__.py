@@ -1,9 +1,11 @@
 """HTML report of a run on one page: scores, training, good and bad examples, patches, kernels.
 
-The page is self-contained: pictures are embedded, it runs no scripts and loads nothing. The
-sections come from `_forecast`, `_classes` and `_numbers` per task, `_future` for the forecast after
-the table, and `_network` for any network; `_plots` and `_network_plots` draw on a `_canvas`, and
-`_html` renders. Needs matplotlib (extra ``report``). Shape legend: `convtimenet._shapes`.
+The page is self-contained and loads nothing: pictures are embedded, and plotly.js with the data of
+the interactive plots, which replace the pictures where scripts run. The sections come from
+`_forecast`, `_classes` and `_numbers` per task, `_future` for the forecast after the table
+(`_words` describes it), and `_network` for any network. `_plots` and `_network_plots` draw on a
+`_canvas`, `_interactive` builds the plots, `_html` renders parts and `_page` the whole. Needs
+matplotlib and plotly (extra ``report``). Shape legend: `convtimenet._shapes`.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from sklearn.utils.validation import check_is_fitted
 
@@ -18,6 +21,7 @@ from convtimenet.data.cases import Cases
 from convtimenet.data.tables import Table
 from convtimenet.estimators.base import ConvTimeNetEstimator
 from convtimenet.estimators.classifier import ConvTimeNetClassifier
+from convtimenet.estimators.explain import CaseExplanation, Explanation, ForecastExplanation
 from convtimenet.estimators.forecasting.forecaster import ConvTimeNetForecaster
 from convtimenet.estimators.regressor import ConvTimeNetRegressor
 from convtimenet.files import whole_file
@@ -27,9 +31,9 @@ from convtimenet.network.smoothing import SmoothingNetwork
 from convtimenet.report._canvas import require_matplotlib
 from convtimenet.report._classes import class_sections
 from convtimenet.report._forecast import evaluated, forecast_sections
-from convtimenet.report._future import future_section
-from convtimenet.report._html import Section, card, escaped, page, score_table
-from convtimenet.report._importance import plot
+from convtimenet.report._future import forecast_figure, future_section
+from convtimenet.report._html import Section, card, escaped, score_table
+from convtimenet.report._importance import case_importance, forecast_importance
 from convtimenet.report._network import (
     linear_section,
     mixing_section,
@@ -39,14 +43,59 @@ from convtimenet.report._network import (
     weights_sections,
 )
 from convtimenet.report._numbers import number_sections
+from convtimenet.report._page import page, plotly_script
 from convtimenet.training.losses import loss_of
 from convtimenet.training.metrics import ForecastEvaluation, Scores
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = [
     "cases_report",
     "forecast_report",
     "plot",
 ]
+
+
+def plot(
+    shown: Explanation | ConvTimeNetForecaster,
+    number: int = 0,
+    channel: int = 0,
+    *,
+    level: Any = None,
+    future: Any = None,
+) -> Figure:
+    """Draw the forecast of a fitted forecaster, or an explanation.
+
+    Parameters
+    ----------
+    shown
+        A forecaster: its forecast after the table it was fitted to, with the last rows before it.
+        Or an explanation from `model.explain`: the series or case, the importance of its spans, and
+        its patches.
+    number
+        Index of the series or case.
+    channel
+        Index of the channel, for forecasts; the explanation of a case shows all of its channels.
+    level, future
+        For the forecast of a forecaster, as for its ``predict``.
+
+    Raises
+    ------
+    DataError, ConfigError
+        As ``predict``.
+    MissingExtraError
+        If matplotlib is not installed (extra ``report``).
+    sklearn.exceptions.NotFittedError
+        If the forecaster is not fitted.
+    """
+    if isinstance(shown, ForecastExplanation):
+        return forecast_importance(shown, number, channel)
+    if isinstance(shown, CaseExplanation):
+        return case_importance(shown, number)
+    assert isinstance(shown, ConvTimeNetForecaster)
+    check_is_fitted(shown)
+    return forecast_figure(shown, number, channel, level, future)
 
 
 def forecast_report(
@@ -94,21 +143,21 @@ def forecast_report(
     DataError
         If the folder does not exist, or `evaluation` or `future` belongs to another table.
     MissingExtraError
-        If matplotlib is not installed.
+        If matplotlib or plotly is not installed.
     sklearn.exceptions.NotFittedError
         Before ``fit``.
     """
     check_is_fitted(model)
     require_matplotlib()
+    plotly_script()
     forecast_from = forecast_from or model.forecasts_from
     with whole_file(path) as file:  # first, so that a wrong folder fails at once
         model = evaluated(model, table, evaluation)
         own = forecast_sections(model, table, evaluation)
-        sections = _sections(model, facts, published, own)
+        sections, inside = _sections(model, facts, published, own)
         if future is not None:
-            context = model.network_.config.context_length
-            sections.insert(0, future_section(table, future, context, forecast_from))
-        file.write(page(title, sections))
+            sections.insert(0, future_section(table, future, forecast_from))
+        file.write(page(title, sections, inside))
     return Path(path)
 
 
@@ -148,18 +197,19 @@ def cases_report(
         If the folder does not exist, or cases have no labels, only labels unknown to the
         classifier, or targets that are not numbers.
     MissingExtraError
-        If matplotlib is not installed.
+        If matplotlib or plotly is not installed.
     sklearn.exceptions.NotFittedError
         Before ``fit``.
     """
     check_is_fitted(model)
     require_matplotlib()
+    plotly_script()
     with whole_file(path) as file:
         if isinstance(model, ConvTimeNetClassifier):
             own = class_sections(model, cases, baseline)
         else:
             own = number_sections(model, cases, baseline)
-        file.write(page(title, _sections(model, facts, published, own)))
+        file.write(page(title, *_sections(model, facts, published, own)))
     return Path(path)
 
 
@@ -167,10 +217,11 @@ def _sections(
     model: ConvTimeNetEstimator,
     facts: Mapping[str, str],
     published: Sequence[Mapping[str, str]],
-    own: Sequence[Section],
-) -> list[Section]:
-    """All sections in order; `own` are those of the task, scores first."""
-    scores, *rest = own
+    own: tuple[list[Section], list[Section]],
+) -> tuple[list[Section], list[Section]]:
+    """All sections in order, and those about the network; `own` are both of the task, scores
+    first."""
+    (scores, *rest), patches = own
     network, history = model.network_, model.history_
     is_linear = isinstance(network, (ConvTimeNet, LinearNetwork))
     mixed = network.patches if isinstance(network, ConvTimeNet) else None
@@ -179,17 +230,17 @@ def _sections(
         assert isinstance(model, ConvTimeNetForecaster)
         mixing = [mixing_section(network.mixing, model.channels_)]
     loss_name = loss_of(network.config, model.train_config_).name
-    return [
-        scores,
-        *_facts_sections(facts, published),
+    inside = [
         training_section(history, loss_name),
-        *rest,
+        *patches,
         *(linear_section(network, history.granted) if is_linear else ()),
         *(smoothing_section(network) if isinstance(network, SmoothingNetwork) else ()),
         *mixing,
         *([random_patches_section(mixed, history.granted)] if mixed is not None else ()),
         *(weights_sections(network) if isinstance(network, ConvTimeNet) else ()),
     ]
+    facts_section, *comparison = _facts_sections(facts, published)
+    return [scores, *comparison, *rest, facts_section], inside
 
 
 def _facts_sections(

@@ -7,8 +7,10 @@ from dataclasses import replace
 from convtimenet.data.cases import Cases
 from convtimenet.estimators.labelled import LabelledEstimator, padded
 from convtimenet.network.random_patches import RandomPatches
+from convtimenet.report import _interactive as interactive
 from convtimenet.report import _plots as plots
 from convtimenet.report._html import Section, count, figure
+from convtimenet.report._interactive import embedded
 from convtimenet.report._network import (
     members_section,
     patches_section,
@@ -20,12 +22,14 @@ from convtimenet.report._network import (
 def case_card(model: LabelledEstimator, cases: Cases, case: int, caption: str, heading: str) -> str:
     """One case as the network reads it, with a caption."""
     scaled = model.scaler_.apply(cases.values[case, :, : cases.lengths[case]])
+    names = cases.channels or [f"channel {c}" for c in range(len(scaled))]
     return figure(
         plots.case_lines(scaled),
         f"Case {case}, {count(len(scaled), 'channel')}, "
         f"{count(int(cases.lengths[case]), 'time step')}. {caption}",
         caption,
         heading,
+        plot=embedded(interactive.case_lines(scaled, names)),
     )
 
 

@@ -7,33 +7,47 @@ import numpy as np
 from convtimenet.data.cases import Cases
 from convtimenet.errors import DataError
 from convtimenet.estimators.classifier import ConvTimeNetClassifier
+from convtimenet.report import _interactive as interactive
 from convtimenet.report import _plots as plots
 from convtimenet.report._cases import case_card, case_patches_section
-from convtimenet.report._html import Section, card, figure, grid, percent, score_table, tile
+from convtimenet.report._html import (
+    Section,
+    card,
+    count,
+    figure,
+    grid,
+    percent,
+    score_table,
+    tile,
+    warning,
+)
 from convtimenet.report._importance import case_importance_section
+from convtimenet.report._interactive import embedded
 from convtimenet.report._network import middle
 from convtimenet.training.metrics import Scores, confusion
 
 _WRONG_SHOWN = 4
 _EXPLAINED = 4
+_MISTAKES = 10
 _Z = 1.959964  # standard normal quantile of a 95 % interval
 
 
 def class_sections(
     model: ConvTimeNetClassifier, cases: Cases, baseline: Scores | None
-) -> list[Section]:
-    """All sections, scores first."""
+) -> tuple[list[Section], list[Section]]:
+    """All sections, scores first, and those about the network."""
     truth, names = _class_numbers(model, cases)
     cases = model.read(cases)
     probabilities = model.predict_proba(cases)
     counts = confusion(truth, probabilities.argmax(1), len(names))
-    return [
+    sections = [
         _scores_section(counts, baseline or {}),
         _classes_section(names, counts),
+        _mistakes_section(names, counts),
         _wrong_section(model, cases, truth, names, probabilities),
         _importance_section(model, cases, truth, names, probabilities),
-        _patches_section(model, cases, truth, probabilities),
     ]
+    return sections, [_patches_section(model, cases, truth, probabilities)]
 
 
 def _class_numbers(model: ConvTimeNetClassifier, cases: Cases) -> tuple[np.ndarray, list[str]]:
@@ -72,6 +86,13 @@ def per_class(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         return right / predicted, right / support, support
 
 
+def f1_scores(counts: np.ndarray) -> np.ndarray:
+    """F1 (K,) of every class; NaN where it was neither present nor predicted."""
+    right = np.diag(counts)
+    with np.errstate(invalid="ignore"):
+        return 2 * right / (counts.sum(0) + counts.sum(1))
+
+
 def _scores_section(counts: np.ndarray, baseline: Scores) -> Section:
     n, right = int(counts.sum()), int(np.trace(counts))
     low, high = wilson(right, n)
@@ -85,11 +106,23 @@ def _scores_section(counts: np.ndarray, baseline: Scores) -> Section:
             "Balanced accuracy",
             "Mean recall over the classes: every class counts equally.",
         ),
+        tile(
+            percent(float(np.nanmean(f1_scores(counts)[support > 0]))),
+            "Macro F1",
+            "Mean F1 over the classes that occur; F1 is the harmonic mean of precision and recall.",
+        ),
     ]
+    worse = ""
+    if right / n < baseline.get("accuracy", 0):
+        worse = warning(
+            f"Worse than a constant: always predicting the most frequent training class has an "
+            f"accuracy of {percent(baseline['accuracy'])}, this model of {percent(right / n)}."
+        )
     if "accuracy" in baseline:
         what = "Baseline: accuracy of always predicting the most frequent training class."
         tiles.append(tile(percent(baseline["accuracy"]), "Largest class", what))
-    return Section("scores", "Scores", grid(tiles, "tiles"))
+    heading = f"Scores on {count(n, 'test case')}"
+    return Section("scores", heading, worse + grid(tiles, "tiles"), "Scores")
 
 
 def _classes_section(labels: list[str], counts: np.ndarray) -> Section:
@@ -107,18 +140,38 @@ def _classes_section(labels: list[str], counts: np.ndarray) -> Section:
         f"Rows are true classes, columns predicted ones; errors are off the diagonal. {worst}",
         "Confusion matrix",
         wide=many,
+        plot=embedded(interactive.confusion_matrix(counts, labels)),
     )
+    f1 = f1_scores(counts)
     rows = [
-        [label, percent(precision[k]), percent(recall[k]), f"{support[k]:,}"]
+        [label, percent(precision[k]), percent(recall[k]), percent(f1[k]), f"{support[k]:,}"]
         for k, label in enumerate(labels)
     ]
-    columns = ["class", "precision", "recall", "cases"]
+    columns = ["class", "precision", "recall", "F1", "cases"]
     note = "Precision: share of the cases predicted as this class that belong to it. Recall: share "
     note += "of the cases of this class that were predicted as it."
-    table = score_table("Precision and recall per class", columns, rows, numbers=True)
+    note += " F1: their harmonic mean."
+    table = score_table("Precision, recall and F1 per class", columns, rows, numbers=True)
     scores = card(f'{table}<p class="soft">{note}</p>', "Per class", fit=many)
     body = picture + scores if many else grid([picture, scores])
     return Section("classes", "Classes", body)
+
+
+def _mistakes_section(labels: list[str], counts: np.ndarray) -> Section:
+    """The pairs of true and predicted class with the most cases."""
+    off = counts - np.diag(np.diag(counts))
+    order = np.argsort(-off, axis=None, kind="stable")[:_MISTAKES]
+    pairs = [divmod(int(at), len(labels)) for at in order]
+    rows = [
+        [labels[i], labels[j], f"{off[i, j]:,}", percent(off[i, j] / counts[i].sum())]
+        for i, j in pairs
+        if off[i, j]
+    ]
+    if not rows:
+        return Section("mistakes", "Most frequent mistakes", "<p>No case was mistaken.</p>")
+    columns = ["true class", "predicted", "cases", "share of the true class"]
+    table = score_table("Most frequent mistakes", columns, rows, numbers=True)
+    return Section("mistakes", "Most frequent mistakes", card(table, fit=True))
 
 
 # --- cases ---------------------------------------------------------------------------------------

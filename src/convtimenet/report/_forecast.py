@@ -9,6 +9,7 @@ from convtimenet.data.timestamps import to_local
 from convtimenet.data.windows import filled_contexts
 from convtimenet.errors import DataError
 from convtimenet.estimators.forecasting.forecaster import ConvTimeNetForecaster
+from convtimenet.report import _interactive as interactive
 from convtimenet.report import _plots as plots
 from convtimenet.report._html import (
     Section,
@@ -17,11 +18,14 @@ from convtimenet.report._html import (
     figure,
     grid,
     number,
+    percent,
     score_table,
     span,
     tile,
+    warning,
 )
 from convtimenet.report._importance import forecast_importance_section
+from convtimenet.report._interactive import embedded
 from convtimenet.report._network import members_section, middle, patches_section, sample
 from convtimenet.report._windows import (
     ahead_of,
@@ -39,12 +43,13 @@ from convtimenet.training.metrics import ForecastEvaluation
 
 _EACH = 3  # worst and best windows shown
 _LONGEST_TABLE = 20
+_WORSE = 1.01  # a mean absolute error this much above seasonal naive's is said first
 
 
 def forecast_sections(
     model: ConvTimeNetForecaster, table: Table, evaluation: ForecastEvaluation
-) -> list[Section]:
-    """All sections, scores first."""
+) -> tuple[list[Section], list[Section]]:
+    """All sections, scores first, and those about the network."""
     table = select_channels(table, tuple(evaluation.mae_per_channel))
     config = model.network_.config
     needed = int(evaluation.starts.max()) + config.context_length + config.outputs
@@ -54,17 +59,16 @@ def forecast_sections(
             "rows; give the table that was evaluated"
         )
     sections = [
-        _scores_section(model, evaluation),
+        _scores_section(model, table, evaluation),
         _windows_section(model, table, evaluation),
         _errors_section(model, table, evaluation),
         *_interval_sections(model, table, evaluation),
         _importance_section(model, table, evaluation),
     ]
     if config.members:
-        sections.append(members_section(model))
-    elif config.kernel_sizes:
-        sections.append(_patches_section(model, table, evaluation))
-    return sections
+        return sections, [members_section(model)]
+    inside = [_patches_section(model, table, evaluation)] if config.kernel_sizes else []
+    return sections, inside
 
 
 def evaluated(
@@ -79,8 +83,10 @@ def evaluated(
     return model.asked_about(table, first)
 
 
-def _scores_section(model: ConvTimeNetForecaster, evaluation: ForecastEvaluation) -> Section:
-    tiles = []
+def _scores_section(
+    model: ConvTimeNetForecaster, table: Table, evaluation: ForecastEvaluation
+) -> Section:
+    tiles, worse = [], ""
     naive = "the last value"
     if evaluation.season > 1:
         naive = f"the last season of {count(evaluation.season, 'step')}"
@@ -93,11 +99,15 @@ def _scores_section(model: ConvTimeNetForecaster, evaluation: ForecastEvaluation
         if key not in evaluation.in_units:
             continue
         ours, theirs = evaluation.in_units[key], evaluation.naive_in_units[key]
-        text = f"{what}. Seasonal naive (repeating {naive}) gives {number(theirs)}"
+        shown = percent if key == "wape" else number
+        text = f"{what}. Seasonal naive (repeating {naive}) gives {shown(theirs)}"
         if theirs > 0:
             change = 100 * (ours / theirs - 1)
             text += f": this model is {abs(change):.0f} % {'lower' if change < 0 else 'higher'}"
-        tiles.append(tile(number(ours), name, text + "."))
+        if key == "mae" and ours > _WORSE * theirs:
+            worse = f"Worse than seasonal naive: repeating {naive} has a mean absolute error of "
+            worse += f"{number(theirs)}, this model of {number(ours)}."
+        tiles.append(tile(shown(ours), name, text + "."))
     if model.scale:
         mse, mae = (number(evaluation.scores[name]) for name in ("mse", "mae"))
         text = f"In training standard deviations, as papers report it; mean absolute error {mae}."
@@ -107,7 +117,12 @@ def _scores_section(model: ConvTimeNetForecaster, evaluation: ForecastEvaluation
     text += f"{count(config.outputs, 'step')} of "
     text += f"{count(len(evaluation.mae_per_channel), 'channel')}."
     tiles.append(tile(f"{evaluation.n_windows:,}", "Windows", text))
-    return Section("scores", "Scores", grid(tiles, "tiles"))
+    first = evaluation.starts + config.context_length
+    times = np.concatenate([table.times[first], table.times[first + config.outputs - 1]])
+    begin, end = (int(np.flatnonzero(table.times == t)[0]) for t in (times.min(), times.max()))
+    heading = f"Scores on the rows from {when(table, begin)} to {when(table, end)}"
+    body = (warning(worse) if worse else "") + grid(tiles, "tiles")
+    return Section("scores", heading, body, "Scores")
 
 
 # --- windows -------------------------------------------------------------------------------------
@@ -159,19 +174,16 @@ def _windows_section(
         kind: [_window_card(model, table, evaluation, kind, window) for window in windows]
         for kind, windows in picks.items()
     }
+    times = to_local(table.times[starts + L], table.time_zone)
+    labels = {"ylabel": "MSE of the window", "xlabel": time_label(table)}
+    joined = not table.long
     overview = figure(
-        plots.error_over_time(
-            to_local(table.times[starts + L], table.time_zone),
-            mse,
-            picks,
-            ylabel="MSE of the window",
-            xlabel=time_label(table),
-            joined=not table.long,
-        ),
+        plots.error_over_time(times, mse, picks, **labels, joined=joined),
         f"Error of {len(mse)} windows by the start of their forecast: {span(mse)}, the worst "
         f"at {when(table, int(starts[picks['worst'][0]]) + L)}.",
         "Error of each window at the start of its forecast; the windows shown here are marked.",
         "Errors over time",
+        plot=embedded(interactive.error_over_time(times, mse, picks, **labels, joined=joined)),
     )
     words = (
         "Windows with the largest, the median and the smallest errors, each on the channel with "
@@ -200,7 +212,7 @@ def _window_card(
     """One window on its worst channel."""
     L, H = model.network_.config.context_length, model.network_.config.outputs
     now = int(evaluation.starts[window]) + L
-    levels = [one.level for one in evaluation.intervals]
+    levels = sorted(one.level for one in evaluation.intervals)
     answers = window_answers(model, table, now, levels)
     share = errors_by_channel(model, table, now, answers[..., 0])
     c = int(share.argmax())
@@ -211,18 +223,16 @@ def _window_card(
     if len(table.channels) > 1:
         caption += f" over all channels; shown is {channel}, with {100 * share[c]:.0f} % of the "
         caption += "window's error"
+    times = to_local(one.times[shown], table.time_zone)
+    drawn = times, truth, answers[:, c], [f"{level:g}" for level in levels]
+    labels = {"ylabel": channel, "xlabel": time_label(table)}
     return figure(
-        plots.forecast_window(
-            to_local(one.times[shown], table.time_zone),
-            truth,
-            answers[:, c],
-            ylabel=channel,
-            xlabel=time_label(table),
-        ),
+        plots.forecast_window(*drawn, **labels),
         f"{kind.capitalize()} window: {caption}. Actual values range from {span(truth[-H:])}, the "
         f"forecast from {span(answers[:, c, 0])}.",
         f"{caption}.",
         f"{kind.capitalize()}: forecast {whose(table, now)}from {when(table, now)}",
+        plot=embedded(interactive.forecast_window(*drawn, **labels)),
     )
 
 
@@ -234,12 +244,14 @@ def _errors_section(
 ) -> Section:
     steps = evaluation.mse_per_step
     step = "" if table.frequency.unit == "step" else f" (1 step = {table.frequency.name})"
+    labels = {"ylabel": "mean squared error", "xlabel": f"steps ahead{step}"}
     picture = figure(
-        plots.error_by_step(steps, ylabel="mean squared error", xlabel=f"steps ahead{step}"),
+        plots.error_by_step(steps, **labels),
         f"Mean squared error by step ahead: {number(steps[0])} at step 1, {number(steps[-1])} "
         f"at step {len(steps)}.",
         "Mean error per step ahead, over all windows and channels.",
         "Error by step ahead",
+        plot=embedded(interactive.error_by_step(steps, **labels)),
     )
     cards = [picture, _channels_card(model, table, evaluation)]
     if table.long:
@@ -310,14 +322,14 @@ def _interval_sections(
         "step"
         for one in evaluation.intervals
     )
+    shares = {one.level: one.coverage_per_step for one in evaluation.intervals}
+    label = f"steps ahead{step}"
     picture = figure(
-        plots.coverage_by_step(
-            {one.level: one.coverage_per_step for one in evaluation.intervals},
-            xlabel=f"steps ahead{step}",
-        ),
+        plots.coverage_by_step(shares, xlabel=label),
         f"Coverage of the intervals by step ahead: {caption}.",
         "Share of actual values inside the intervals; the nominal level is dashed.",
         "Coverage by step ahead",
+        plot=embedded(interactive.coverage_by_step(shares, xlabel=label)),
     )
     unit = "training standard deviations" if model.scale else "the data's units"
     rows = [

@@ -1,27 +1,69 @@
-"""Section of the forecast after the end of the table."""
+"""Section of the forecast after the end of the table: in words, as a plot, as tables and CSV."""
 
 from __future__ import annotations
 
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from io import StringIO
 from itertools import islice, product
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from convtimenet.data.future import forecast_names
-from convtimenet.data.tables import Table
+from convtimenet.data.frequency import season_of
+from convtimenet.data.future import forecast_names, future_table
+from convtimenet.data.tables import Table, write_rows
 from convtimenet.data.timestamps import to_local
 from convtimenet.errors import DataError
+from convtimenet.estimators.forecasting.forecaster import ConvTimeNetForecaster
+from convtimenet.estimators.forecasting.intervals import check_levels
+from convtimenet.report import _interactive as interactive
 from convtimenet.report import _plots as plots
-from convtimenet.report._html import Section, count, escaped, figure, grid, span
-from convtimenet.report._windows import rows_before, time_label, when
+from convtimenet.report._canvas import WIDTH, drawing, require_matplotlib, short
+from convtimenet.report._html import (
+    Section,
+    clean,
+    count,
+    escaped,
+    figure,
+    grid,
+    live,
+    long_card,
+    score_table,
+    span,
+)
+from convtimenet.report._windows import time_label, when
+from convtimenet.report._words import Outlook, outlook, six_digits, steps
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _SCORED = "the model scored below, which was not trained on the test split"
-_SHOWN = 4  # channels of a wide table, series of a long one
+_DRAWN = 4  # static pictures
+_SHOWN = 200  # series or channels to pick from
+_MOST_ROWS = 1000  # before a forecast
 
 
-def future_section(
-    table: Table, future: Table, context_length: int, forecast_from: str | None = None
-) -> Section:
-    """Forecasts of the first series or channels, each with the last rows before it.
+@dataclass(frozen=True)
+class _Forecast:
+    """The forecast of one channel of one series."""
+
+    name: str
+    channel: str
+    known: np.ndarray
+    """(n,) the values drawn before the forecast."""
+    times: np.ndarray
+    """(n + h,) in local time."""
+    stamps: tuple[str, ...]
+    """(h,) times of the forecast for readers."""
+    answers: np.ndarray
+    """(h, K): the forecast, then its bounds from lowest to highest."""
+    outlook: Outlook
+
+
+def future_section(table: Table, future: Table, forecast_from: str | None = None) -> Section:
+    """The forecast of every series and channel, with the last rows before it.
 
     Parameters
     ----------
@@ -29,8 +71,6 @@ def future_section(
         The table given to ``predict``.
     future
         The result of ``predict``: h rows per series, per channel the forecast and its bounds.
-    context_length
-        L.
     forecast_from
         Describes the model of the forecast, if it is not the one of the report.
 
@@ -48,22 +88,33 @@ def future_section(
         )
     h = len(future.times) // S
     answers = future.values.reshape(S, h, C, K)
-    cards = [
-        _card(table, future, s, c, answers[s, :, c], context_length)
+    found = [
+        _forecast(table, future, s, c, answers[s, :, c])
         for s, c in islice(product(range(S), range(C)), _SHOWN)
     ]
+    levels = _levels(future.channels[:K])
     whole = "each series" if table.long else "the table"
-    words = f"Forecast of the {count(h, 'step')} after the end of {whole} (shaded), in the data's "
-    words += "units. "
-    if levels := _levels(future.channels[:K]):
-        words += f"Coloured bands: {', '.join(levels)} % intervals. "
-    if len(cards) < S * C:
-        each = f" with {count(C, 'channel')} each" if C > 1 else ""
-        among = f"{S:,} series{each}" if table.long else count(C, "channel")
-        words += f"Shown are the first {len(cards)} of {among}. "
+    note = f"Forecast of the {steps(h, table.frequency)} after the end of {whole} (shaded), in the "
+    note += "data's units. "
+    if levels:
+        note += f"Bands: {', '.join(levels)} % intervals. "
+    each = f" with {count(C, 'channel')} each" if C > 1 else ""
+    among = f"{S:,} series{each}" if table.long else count(C, "channel")
+    if len(found) < S * C:
+        note += f"Shown are the first {len(found)} of {among}; the download holds all. "
     made = f"was {forecast_from}" if forecast_from else f"is {_SCORED}"
-    words += f"The forecasting model {made}."
-    return Section("future", "The forecast", f"<p>{escaped(words)}</p>{grid(cards)}")
+    note += f"The forecasting model {made}."
+    own = f"<span>{escaped(found[0].outlook.words)}</span>"
+    words = f'<p class="outlook">{own}</p>'
+    if len(found) > 1:
+        words = f'<p>{escaped(_overall(found, among))}</p>{_PICKER}<p class="outlook">'
+        words += f'<b data-name="">{escaped(found[0].name)}</b>: {own}</p>'
+    picture = _picture(table, found, levels)
+    tables = grid(
+        [_forecast_card(found[0], levels, table.time_name), *_overview_card(found, h, table)]
+    )
+    body = f'{words}{picture}<p>{_download(table, future)}</p>{tables}<p class="soft">'
+    return Section("future", "The forecast", f"{body}{escaped(note)}</p>")
 
 
 def _levels(columns: tuple[str, ...]) -> list[str]:
@@ -71,28 +122,174 @@ def _levels(columns: tuple[str, ...]) -> list[str]:
     return [name.removeprefix(f"{columns[0]}-hi-") for name in columns[len(columns) // 2 + 1 :]]
 
 
-def _card(
-    table: Table, future: Table, s: int, c: int, answers: np.ndarray, context_length: int
-) -> str:
-    h, end = len(answers), int(table.bounds[s + 1])
-    first = max(int(table.bounds[s]), end - rows_before(context_length, h))
+def _forecast(table: Table, future: Table, s: int, c: int, answers: np.ndarray) -> _Forecast:
+    h, begin, end = len(answers), int(table.bounds[s]), int(table.bounds[s + 1])
+    season = season_of(table.frequency)
+    wanted = max(3 * season, h) if season > 1 else max(3 * h, 24)
+    first = max(begin, end - min(wanted, _MOST_ROWS))
     ahead = slice(s * h, (s + 1) * h)
-    channel, known = table.channels[c], table.values[first:end, c]
+    channel = table.channels[c]
     name = channel if not table.long else str(table.ids[s])
     if table.long and len(table.channels) > 1:
         name += f", {channel}"
-    begin, last = when(future, ahead.start), when(future, ahead.stop - 1)
     times = np.concatenate([table.times[first:end], future.times[ahead]])
-    return figure(
-        plots.forecast_window(
-            to_local(times, table.time_zone),
-            known,
-            answers,
-            ylabel=channel,
-            xlabel=time_label(table),
-        ),
-        f"Forecast of {name} from {begin} to {last}: it ranges from {span(answers[:, 0])}, the "
-        f"{count(len(known), 'row')} before it from {span(known)}.",
-        f"From {begin} to {last}, after the last {count(len(known), 'row')} of the table.",
-        name,
+    return _Forecast(
+        name=name,
+        channel=channel,
+        known=table.values[first:end, c],
+        times=to_local(times, table.time_zone),
+        stamps=tuple(when(future, row) for row in range(ahead.start, ahead.stop)),
+        answers=answers,
+        outlook=outlook(table.values[begin:end, c], future, ahead.start, answers[:, 0]),
+    )
+
+
+def forecast_figure(
+    model: ConvTimeNetForecaster, number: int, channel: int, level: Any, future: Any
+) -> Figure:
+    """Figure of the forecast after the training table, for one series and channel."""
+    require_matplotlib()
+    table = model.tail_
+    levels = () if level is None else check_levels(level)
+    found = model.forecast_table(table, level=level, future=future)
+    S, C = len(table.lengths), len(table.channels)
+    answers = found.reshape(S, -1, C, 1 + 2 * len(levels))
+    points = future_table(table, answers[..., 0].reshape(-1, C))
+    one = _forecast(table, points, number, channel, answers[number, :, channel])
+    with drawing(2 * WIDTH, 3.2) as drawn:
+        draw = one.times, one.known, one.answers, [f"{level:g}" for level in levels]
+        axes = drawn.add_subplot()
+        plots.draw_window(axes, *draw, one.channel, time_label(table))
+        axes.set_title(short(one.name, 60))
+    return drawn
+
+
+# --- parts of the section ------------------------------------------------------------------------
+
+
+_PICKER = (
+    '<form class="picker" hidden><label>Show <select aria-label="Series to show"></select></label>'
+    '<label>Search <input type="search" aria-label="Search for a series"></label>'
+    '<output class="soft"></output></form>'
+)
+
+
+def _overall(found: Sequence[_Forecast], among: str) -> str:
+    """The directions of several forecasts; no sums, since units may differ."""
+    signs = [one.outlook.direction for one in found if one.outlook.change]
+    up, down = signs.count(1), signs.count(-1)
+    told = f"Forecasts of {among}"
+    if not signs:
+        return f"{told}."
+    told += f": {up} higher on average than before, {down} lower"
+    same = len(signs) - up - down
+    return f"{told}{f', {same} unchanged' if same else ''}."
+
+
+def _picture(table: Table, found: Sequence[_Forecast], levels: Sequence[str]) -> str:
+    """The static pictures of the first forecasts, and the plot of all that can be picked."""
+    pictures = []
+    for one in found[:_DRAWN]:
+        n, begin, last = len(one.known), one.stamps[0], one.stamps[-1]
+        pictures.append(
+            figure(
+                plots.forecast_window(
+                    one.times,
+                    one.known,
+                    one.answers,
+                    levels,
+                    ylabel=one.channel,
+                    xlabel=time_label(table),
+                ),
+                f"Forecast of {one.name} from {begin} to {last}: it ranges from "
+                f"{span(one.answers[:, 0])}, the {count(n, 'row')} before it from "
+                f"{span(one.known)}.",
+                f"From {begin} to {last}, after the last {count(n, 'row')} of the table.",
+                one.name,
+            )
+        )
+    static = grid(pictures, "static")
+    name = "Forecast of the series shown, with the rows before it"
+    plot = interactive.embedded(_plot(table, found, levels))
+    return f'<figure class="card">{live(static, name, plot)}</figure>'
+
+
+def _plot(table: Table, found: Sequence[_Forecast], levels: Sequence[str]) -> interactive.Figure:
+    """The plot of every forecast: one set of traces, and per choice its values. Equal time axes are
+    held once, in ``xs``."""
+    xs: dict[tuple, int] = {}
+
+    def shared(values: Sequence) -> int:
+        return xs.setdefault(tuple(values), len(xs))
+
+    every = np.concatenate([np.append(one.known, one.answers) for one in found])
+    form = interactive.form_of(every)
+    choices = []
+    for one in found:
+        x, n = interactive.stamps(one.times), len(one.known)
+        values, last = interactive.forecast_values(one.known, one.answers, n)
+        ahead = shared(x[n:])
+        choices.append(
+            {
+                "name": clean(one.name),
+                "unit": interactive.label(one.channel),
+                "words": clean(one.outlook.words),
+                "x": [shared(x[:n]), shared([x[last], x[n]]), *[ahead] * (len(values) - 2)],
+                "y": values,
+                "stamps": shared(one.stamps),
+                "now": x[last],
+                "end": x[-1],
+            }
+        )
+    L = len(levels)
+    bounds = [2 + 2 * (L - 1 - k) + side for k in range(L) for side in (0, 1)]
+    few = max(len(one.times) for one in found) <= 60
+    first = choices[0]
+    layout = interactive.forecast_layout(
+        time_label(table), found[0].channel, every, first["now"], first["end"]
+    )
+    return {
+        "data": interactive.forecast_traces(levels, form, few),
+        "layout": {**layout, "height": 380},
+        "choices": choices,
+        "xs": [list(x) for x in xs],
+        "columns": [2 + 2 * L, *bounds],
+    }
+
+
+def _forecast_card(one: _Forecast, levels: Sequence[str], time_name: str) -> str:
+    """The table of one forecast; the picker replaces its rows."""
+    K = one.answers.shape[1]
+    order = [0, *(at for k in range(len(levels)) for at in (len(levels) - k, K - len(levels) + k))]
+    columns = [time_name, "forecast"]
+    columns += [f"{level} % {side}" for level in levels for side in ("from", "to")]
+    rows = [
+        [stamp, *map(six_digits, answers[order].tolist())]
+        for stamp, answers in zip(one.stamps, one.answers, strict=True)
+    ]
+    table = score_table("Forecast", columns, rows, numbers=True, kind="forecast")
+    return long_card(table, "Forecast of ", one.name)
+
+
+def _overview_card(found: Sequence[_Forecast], h: int, table: Table) -> list[str]:
+    """A row per forecast, if there are several."""
+    if len(found) == 1:
+        return []
+    rows = [
+        [one.name, six_digits(one.outlook.mean), one.outlook.change, one.outlook.highest]
+        for one in found
+    ]
+    columns = ["series", f"mean of {steps(h, table.frequency)}", "change", "highest"]
+    shown = score_table("All forecasts", columns, rows, numbers=True)
+    return [long_card(shown, f"All {len(found)} forecasts")]
+
+
+def _download(table: Table, future: Table) -> str:
+    """A link that holds the forecast as CSV."""
+    file = StringIO()
+    write_rows(file, future, table)
+    data = base64.b64encode(file.getvalue().encode(errors="replace")).decode()
+    return (
+        f'<a class="button" download="forecast.csv" href="data:text/csv;base64,{data}">'
+        "Download the forecast (CSV)</a>"
     )

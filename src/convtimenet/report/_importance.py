@@ -23,30 +23,6 @@ _HIDDEN = {
 }
 
 
-def plot(explanation: Explanation, number: int = 0, channel: int = 0) -> Figure:
-    """Draw an explanation from `model.explain`: the series or case, the importance of its spans,
-    and its patches.
-
-    Parameters
-    ----------
-    explanation
-        From a forecaster, a classifier or a regressor.
-    number
-        Index of the series or case.
-    channel
-        Index of the channel, for forecasts; a case shows all of its channels.
-
-    Raises
-    ------
-    MissingExtraError
-        If matplotlib is not installed (extra ``report``).
-    """
-    if isinstance(explanation, ForecastExplanation):
-        return forecast_importance(explanation, number, channel)
-    assert isinstance(explanation, CaseExplanation)
-    return case_importance(explanation, number)
-
-
 def forecast_importance(explanation: ForecastExplanation, n: int, c: int) -> Figure:
     """Figure of channel `c` of series `n`."""
     require_matplotlib()

@@ -16,6 +16,7 @@ from convtimenet.network.mixing import ChannelMixing
 from convtimenet.network.model import Block, ConvTimeNet, deformation
 from convtimenet.network.random_patches import PER_GROUP, POINTS, RandomPatches
 from convtimenet.network.smoothing import SmoothingNetwork
+from convtimenet.report import _interactive as interactive
 from convtimenet.report import _network_plots as network_plots
 from convtimenet.report import _plots as plots
 from convtimenet.report._html import (
@@ -29,6 +30,7 @@ from convtimenet.report._html import (
     score_table,
     span,
 )
+from convtimenet.report._interactive import embedded
 from convtimenet.training.closed_form.smoothing import CHOSEN
 from convtimenet.training.history import History
 from convtimenet.training.losses import loss_of
@@ -92,6 +94,7 @@ def training_section(history: History, loss_name: str) -> Section:
         f"{ylabel.capitalize()} over {during}: {ends}; best epoch {best}.",
         "Lower is better. If validation rises while training falls, the model overfits.",
         "Loss",
+        plot=embedded(interactive.by_epoch(loss, best, ylabel)),
     )
     accuracy = [epoch.valid.get("accuracy", nan) for epoch in epochs]
     if np.isnan(accuracy).all():
@@ -100,6 +103,7 @@ def training_section(history: History, loss_name: str) -> Section:
             f"Learning rate over {during}: {rates[0]:.3g} to {rates[-1]:.3g}.",
             "The learning rate in each epoch.",
             "Learning rate",
+            plot=embedded(interactive.by_epoch({"learning rate": rates}, best, "learning rate")),
         )
     else:
         second = figure(
@@ -107,6 +111,9 @@ def training_section(history: History, loss_name: str) -> Section:
             f"Validation accuracy over {during}, {number(accuracy[-1])} at the end.",
             "Share of validation cases that are correct after each epoch.",
             "Validation accuracy",
+            plot=embedded(
+                interactive.by_epoch({"validation": accuracy}, best, "validation accuracy")
+            ),
         )
     return Section("training", "Training", f"<p>{words}</p>{grid([curves, second])}")
 

@@ -9,10 +9,12 @@ from convtimenet import scores
 from convtimenet.data.cases import Cases
 from convtimenet.errors import DataError
 from convtimenet.estimators.regressor import ConvTimeNetRegressor, numeric_targets
+from convtimenet.report import _interactive as interactive
 from convtimenet.report import _plots as plots
 from convtimenet.report._cases import case_card, case_patches_section
-from convtimenet.report._html import Section, figure, grid, number, span, tile
+from convtimenet.report._html import Section, count, figure, grid, number, span, tile, warning
 from convtimenet.report._importance import case_importance_section
+from convtimenet.report._interactive import embedded
 from convtimenet.report._network import middle
 from convtimenet.training.metrics import Scores
 
@@ -21,26 +23,22 @@ _LARGEST_SHOWN = 4
 
 def number_sections(
     model: ConvTimeNetRegressor, cases: Cases, baseline: Scores | None
-) -> list[Section]:
-    """All sections, scores first."""
+) -> tuple[list[Section], list[Section]]:
+    """All sections, scores first, and those about the network."""
     if cases.labels is None:
         raise DataError("expected a target for every case, found none; give labelled cases")
     truth = numeric_targets(cases.labels)
     cases = model.read(cases)
     predicted = model.predict(cases)
     typical = middle(np.abs(predicted - truth))
-    return [
+    title = f"Case {typical}, {_true_and_predicted(truth, predicted, typical)}"
+    sections = [
         _scores_section(truth, predicted, baseline or {}),
         _fit_section(truth, predicted),
         _largest_section(model, cases, truth, predicted),
         _importance_section(model, cases, truth, predicted),
-        case_patches_section(
-            model,
-            cases,
-            typical,
-            f"Case {typical}, {_true_and_predicted(truth, predicted, typical)}",
-        ),
     ]
+    return sections, [case_patches_section(model, cases, typical, title)]
 
 
 def _true_and_predicted(truth: np.ndarray, predicted: np.ndarray, case: int) -> str:
@@ -67,7 +65,24 @@ def _scores_section(truth: np.ndarray, predicted: np.ndarray, baseline: Scores) 
         tiles.append(tile(f"{r2_score(truth, predicted):.3f}", "R2", what))
     what = f"All scored once. Targets range from {span(truth)}, predictions from {span(predicted)}."
     tiles.append(tile(f"{len(truth):,}", "Cases", what))
-    return Section("scores", "Scores", grid(tiles, "tiles"))
+    heading = f"Scores on {count(len(truth), 'test case')}"
+    body = _worse(truth, predicted, baseline) + grid(tiles, "tiles")
+    return Section("scores", heading, body, "Scores")
+
+
+def _worse(truth: np.ndarray, predicted: np.ndarray, baseline: Scores) -> str:
+    """A warning if the mean would have been better; empty if not."""
+    if "mse" in baseline:
+        whose, constant = "the training mean", baseline["mse"]
+    else:
+        whose, constant = "the mean of these cases", float(np.var(truth))
+    ours = scores.mse(truth, predicted)
+    if len(truth) < 2 or ours <= constant:
+        return ""
+    return warning(
+        f"Worse than the mean: always predicting {whose} has a mean squared error of "
+        f"{number(constant)}, this model of {number(ours)}."
+    )
 
 
 def _fit_section(truth: np.ndarray, predicted: np.ndarray) -> Section:
@@ -83,6 +98,7 @@ def _fit_section(truth: np.ndarray, predicted: np.ndarray) -> Section:
             f"predicted from {span(predicted)}.",
             "One dot per case; predictions on the line are exact, above it too high.",
             "Predicted and true",
+            plot=embedded(interactive.predicted_against_true(truth, predicted)),
         ),
         figure(
             plots.residuals(predicted, residual),
@@ -91,6 +107,7 @@ def _fit_section(truth: np.ndarray, predicted: np.ndarray) -> Section:
             "Predicted minus true against predicted, and the histogram. A slope or a funnel means "
             "that errors depend on the predicted number.",
             "Residuals",
+            plot=embedded(interactive.residuals(predicted, residual)),
         ),
     ]
     return Section("fit", "Predicted and true", f"<p>{words}</p>{grid(cards)}")

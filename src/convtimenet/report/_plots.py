@@ -79,6 +79,7 @@ def forecast_window(
     times: np.ndarray,
     truth: np.ndarray,
     answers: np.ndarray,
+    levels: Sequence[str] = (),
     *,
     ylabel: str,
     xlabel: str,
@@ -94,33 +95,49 @@ def forecast_window(
     answers
         (H, K) for the last H of `times`: the forecast, then the bounds of intervals from lowest to
         highest.
+    levels
+        Levels of the intervals in per cent, ascending, to label the bands with.
     """
-    forecast, *bounds = answers.T
     with drawing(WIDTH, 2.7) as figure:
-        axes = figure.add_subplot()
-        x = time_axis(axes, times)
-        n, H = len(times), len(forecast)
-        known = np.flatnonzero(np.isfinite(truth[: n - H]))
-        now = int(known[-1]) if len(known) else n - H  # at the last known value, if there is one
-        last, ahead = truth[now : n - H][:1], np.r_[now : n - H][:1]
-        ahead = x[np.append(ahead, np.arange(n - H, n))]
-        for k in range(len(bounds) // 2):
-            low, high = (np.concatenate([last, bounds[at]]) for at in (k, -1 - k))
-            axes.fill_between(ahead, low, high, color=ORANGE, alpha=0.18, linewidth=0)
-        dots = "o" if n <= 40 else None
-        axes.axvspan(x[now], x[-1], color="#f3f3f3", linewidth=0, zorder=0)
-        axes.plot(x[: len(truth)], truth, color=INK, marker=dots, markersize=2.2, linewidth=1.1)
-        # joined to the last known value, so that a horizon of one step is visible too
-        joined = np.concatenate([last, forecast])
-        axes.plot(ahead, joined, color=ORANGE, marker=dots, markersize=2.2)
-        axes.set_xlim(x[0], x[-1])
-        axes.set_ylabel(short(ylabel, 34))
-        axes.set_xlabel(short(xlabel, 40), loc="left")  # matplotlib puts the date on the right
-        ends = [(float(forecast[-1]), "forecast", ORANGE)]
-        if len(truth) == n and len(found := truth[np.isfinite(truth)]):
-            ends.append((float(found[-1]), "truth", INK))
-        label_ends(axes, ends)
+        draw_window(figure.add_subplot(), times, truth, answers, levels, ylabel, xlabel)
         return svg(figure)
+
+
+def draw_window(
+    axes: Axes,
+    times: np.ndarray,
+    truth: np.ndarray,
+    answers: np.ndarray,
+    levels: Sequence[str],
+    ylabel: str,
+    xlabel: str,
+) -> None:
+    """What `forecast_window` shows."""
+    forecast, *bounds = answers.T
+    x = time_axis(axes, times)
+    n, H = len(times), len(forecast)
+    known = np.flatnonzero(np.isfinite(truth[: n - H]))
+    now = int(known[-1]) if len(known) else n - H  # at the last known value, if there is one
+    last, ahead = truth[now : n - H][:1], np.r_[now : n - H][:1]
+    ahead = x[np.append(ahead, np.arange(n - H, n))]
+    for k in range(len(bounds) // 2):
+        low, high = (np.concatenate([last, bounds[at]]) for at in (k, -1 - k))
+        axes.fill_between(ahead, low, high, color=ORANGE, alpha=0.18, linewidth=0)
+    dots = "o" if n <= 40 else None
+    axes.axvspan(x[now], x[-1], color="#f3f3f3", linewidth=0, zorder=0)
+    axes.plot(x[: len(truth)], truth, color=INK, marker=dots, markersize=2.2, linewidth=1.1)
+    # joined to the last known value, so that a horizon of one step is visible too
+    joined = np.concatenate([last, forecast])
+    axes.plot(ahead, joined, color=ORANGE, marker=dots, markersize=2.2)
+    axes.set_xlim(x[0], x[-1])
+    axes.set_ylabel(short(ylabel, 34))
+    axes.set_xlabel(short(xlabel, 40), loc="left")  # matplotlib puts the date on the right
+    ends = [(float(forecast[-1]), "forecast", ORANGE)]
+    if len(truth) == n and len(found := truth[np.isfinite(truth)]):
+        ends.append((float(found[-1]), "truth", INK))
+    for level, bound in zip(levels, bounds[len(levels) :], strict=False):
+        ends.append((float(bound[-1]), f"{level} %", ORANGE))
+    label_ends(axes, ends)
 
 
 def error_over_time(

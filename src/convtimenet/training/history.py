@@ -7,6 +7,9 @@ from typing import Any
 
 from convtimenet.files import plain
 from convtimenet.training.metrics import Scores
+from convtimenet.wording import html_table
+
+_SHOWN = 10  # epochs in a notebook
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,19 @@ class History:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for ``json.dumps``; non-finite numbers become None."""
         return plain(asdict(self))
+
+    def _repr_html_(self) -> str:
+        """The last epochs as a table, for notebooks."""
+        scores = list(dict.fromkeys(name for epoch in self.epochs for name in epoch.valid))
+        last = self.epochs[-_SHOWN:]
+        rows = [
+            [one.epoch, one.train_loss, *(one.valid.get(name, "") for name in scores), one.lr]
+            for one in last
+        ]
+        caption = f"Training in {self.seconds:.1f} s on {self.device}: {self.stopped}. Best epoch: "
+        caption += f"{self.best_epoch}; the last {len(last)} of {len(self.epochs)} are shown"
+        columns = ["epoch", "training loss", *(f"validation {name}" for name in scores), "lr"]
+        return html_table(caption, rows, columns)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> History:

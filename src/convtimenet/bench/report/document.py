@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
-from convtimenet.report._html import Section, card, escaped, figure, page
+from convtimenet.report._html import Section, card, escaped, figure
+from convtimenet.report._page import page
 
 __all__ = ["Facts", "Part", "Picture", "Table", "as_html", "as_markdown"]
 

@@ -37,7 +37,7 @@ from convtimenet.estimators.forecasting.panel import Panel
 from convtimenet.network.model import ConvTimeNet
 from convtimenet.network.revin import last_known
 from convtimenet.progress import counted
-from convtimenet.wording import listing
+from convtimenet.wording import html_table, listing
 
 log = logging.getLogger(__name__)
 
@@ -112,6 +112,12 @@ class Backtest:
     frame: Any
     summary: dict[str, dict[str, float]]
     season: int
+
+    def _repr_html_(self) -> str:
+        """The summary as a table, for notebooks."""
+        rows = [[name, *scores.values()] for name, scores in self.summary.items()]
+        caption = f"Backtest against seasonal naive with a season of {self.season}"
+        return html_table(caption, rows, ["model", *self.summary[MODEL]])
 
 
 def backtest(

@@ -1,0 +1,147 @@
+"""A forecast in words: its mean, compared with the rows before it, and where it is highest.
+
+A mean is true of any quantity; a sum is only given for whole numbers that are never negative, such
+as counts. The rows before are the last h; if h is not a whole number of seasons, the same part of
+the last seasons, because other rows would show the season instead of a change.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+
+from convtimenet.data.frequency import Frequency, season_of
+from convtimenet.data.tables import Table
+from convtimenet.data.timestamps import to_local
+from convtimenet.report._windows import when
+
+_MINUTE = 60_000_000_000
+_FIXED = {
+    1_000_000_000: "second",
+    _MINUTE: "minute",
+    60 * _MINUTE: "hour",
+    1440 * _MINUTE: "day",
+    7 * 1440 * _MINUTE: "week",
+}
+_CALENDAR = {
+    ("month", 1): "month",
+    ("month", 3): "quarter",
+    ("month", 12): "year",
+    ("business month", 1): "month",
+    ("business", 1): "business day",
+    ("business hour", 1): "business hour",
+}
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What a forecast says of one series or channel."""
+
+    words: str
+    """One or two sentences, without the name."""
+    mean: float
+    change: str
+    """The change of the mean, such as "+9 %" or "-2.3"; empty if it is unknown."""
+    direction: int
+    """1 if the mean rises, -1 if it falls, 0 if it does neither or that is unknown."""
+    highest: str
+    """Where the forecast is highest; empty for one step or a flat forecast."""
+
+
+def steps(h: int, frequency: Frequency) -> str:
+    """A number of steps with their noun: "12 months", "24 steps of 15min"."""
+    unit, n = frequency.unit, frequency.count
+    noun = _FIXED.get(n) if unit == "ns" else _CALENDAR.get((unit, n))
+    if noun is None:
+        own = "" if unit == "step" else f" of {frequency.name}"
+        return f"{h:,} step{'' if h == 1 else 's'}{own}"
+    return f"{h:,} {noun}{'' if h == 1 else 's'}"
+
+
+def six_digits(value: float) -> str:
+    """A value of the data for readers: six digits, with separators of thousands."""
+    return f"{float(f'{value:.6g}'):,.10g}" if np.isfinite(value) else ""
+
+
+def three_digits(value: float) -> str:
+    """A value in a sentence: three digits, all of them before the point."""
+    return f"{value:,.0f}" if 100 <= abs(value) < 1e12 else f"{float(f'{value:.3g}'):.6g}"
+
+
+def _time(table: Table, row: int) -> str:
+    """The time of a row after a preposition: "in July 2026" for months, "on 2026-07-01"."""
+    if table.frequency.unit not in ("month", "business month"):
+        text = when(table, row)
+        return f"{'on' if re.fullmatch(r'[0-9-]{10}', text) else 'at'} {text}"
+    stamp = to_local(table.times[row : row + 1], table.time_zone)[0]
+    month = stamp.astype("M8[M]").astype(object)
+    if table.frequency.unit == "month" and table.frequency.count % 12 == 0:
+        return f"in {month.year}"
+    return f"in {month:%B} {month.year}"
+
+
+def outlook(known: np.ndarray, future: Table, first: int, forecast: np.ndarray) -> Outlook:
+    """Describe a forecast.
+
+    Parameters
+    ----------
+    known
+        (n,) all values of the series before the forecast, NaN where missing.
+    future
+        The table of the forecast, for its time stamps.
+    first
+        Row of `future` of the first step.
+    forecast
+        (h,) values.
+    """
+    h, season = len(forecast), season_of(future.frequency)
+    mean = float(forecast.mean())
+    seen = known[np.isfinite(known)]
+    counts = bool(len(seen)) and bool((seen >= 0).all() and (seen == np.round(seen)).all())
+    if h == 1:
+        words = f"Next step ({_time(future, first)}): {three_digits(mean)}"
+    else:
+        words = f"Next {steps(h, future.frequency)}: {three_digits(mean)} on average"
+        if counts and forecast.min() >= 0:
+            words += f" ({three_digits(float(forecast.sum()))} in all)"
+    back = h if season <= 1 or h % season == 0 else -(-h // season) * season
+    before = known[len(known) - back :][:h] if back <= len(known) else known[:0]
+    at = np.isfinite(before)
+    change, direction = "", 0
+    if len(before) and at.mean() >= 0.5:
+        change, direction, told = _change(mean, float(before[at].mean()), seen, forecast)
+        span = steps(h, future.frequency).removeprefix("1 ")
+        then = f"in the {span} before" if back == h else f"in the same {span} a season earlier"
+        words += f", {told} than {then}" if direction else f", as {then}"
+        if not at.all():
+            words += f" ({h - at.sum():,} of them missing)"
+    words += "."
+    highest = ""
+    if h > 1 and float(np.ptp(forecast)) > 1e-3 * max(abs(mean), 1e-12):
+        top, low = int(forecast.argmax()), int(forecast.argmin())
+        highest = when(future, first + top)
+        highs, lows = (three_digits(float(forecast[at])) for at in (top, low))
+        words += f" Highest {_time(future, first + top)} ({highs}), lowest "
+        words += f"{_time(future, first + low)} ({lows})."
+    return Outlook(words, mean, change, direction, highest)
+
+
+def _change(
+    mean: float, before: float, seen: np.ndarray, forecast: np.ndarray
+) -> tuple[str, int, str]:
+    """The change of a mean as a cell, its direction, and in words; in per cent where no value is
+    negative."""
+    if before > 0 and seen.min() >= 0 and forecast.min() >= 0:
+        share = round(100 * (mean / before - 1))
+        side = int(np.sign(share))
+        return f"{share:+d} %" if share else "0 %", side, f"{abs(share)} % {_SIDES[side]}"
+    off = mean - before
+    spread = float(np.ptp(seen))
+    side = 0 if abs(off) < 0.005 * spread else int(np.sign(off))
+    size = three_digits(abs(off))
+    return f"{'-' if off < 0 else '+'}{size}" if side else "0", side, f"{size} {_SIDES[side]}"
+
+
+_SIDES = {1: "higher", -1: "lower", 0: "different"}

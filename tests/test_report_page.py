@@ -1,0 +1,298 @@
+"""The interactive page of a report: what its data say, its size, how it behaves in a browser."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from convtimenet.data.frequency import Frequency
+from convtimenet.data.future import future_table
+from convtimenet.data.tables import Table, read_table
+from convtimenet.estimators.forecasting.forecaster import ConvTimeNetForecaster
+from convtimenet.report import _interactive as interactive
+from convtimenet.report import forecast_report
+from convtimenet.report._classes import f1_scores
+from convtimenet.report._future import future_section
+from convtimenet.report._words import outlook, steps
+
+EVIL = "</script><b>$x$ %{y}"
+CHROMIUM = Path("/usr/bin/chromium")
+FLAGS = ["disable-gpu", "disable-quic", "no-first-run", "disable-background-networking"]
+FLAGS += ["disable-component-update", "disable-sync"]
+
+
+def monthly(values: np.ndarray, start: str = "2020-01", count: int = 1) -> Table:
+    months = np.arange(len(values)) * count + np.datetime64(start, "M")
+    table = read_table(np.asarray(values, float))
+    names = tuple(f"shop {c}" for c in range(len(table.channels)))
+    return replace(
+        table,
+        times=months.astype("M8[ns]"),
+        frequency=Frequency.parse(f"{count}MS"),
+        channels=names,
+    )
+
+
+def ahead(table: Table, forecast: list[float]) -> Table:
+    return future_table(table, np.array(forecast, float)[:, None])
+
+
+def told(known: list[float], forecast: list[float], **table: Any) -> str:
+    shown = monthly(np.array(known), **table)
+    return outlook(shown.values[:, 0], ahead(shown, forecast), 0, np.array(forecast)).words
+
+
+# --- the forecast in words -----------------------------------------------------------------------
+
+
+def test_a_year_of_counts_has_a_sum_and_is_compared_with_the_year_before():
+    known = [90.0] * 12 + [100.0] * 12
+    forecast = [100.0] * 6 + [190, *[100.0] * 4, 60]
+    assert told(known, forecast) == (
+        "Next 12 months: 104 on average (1,250 in all), 4 % higher than in the 12 months before. "
+        "Highest in July 2022 (190), lowest in December 2022 (60)."
+    )
+
+
+def test_numbers_that_are_no_counts_have_no_sum():
+    words = told([10.5] * 24, [9.0] * 12)
+    assert words == "Next 12 months: 9 on average, 14 % lower than in the 12 months before."
+
+
+def test_negative_values_are_compared_by_difference():
+    words = told([-3.0, 5.0] * 12, [2.5] * 12)
+    assert words == "Next 12 months: 2.5 on average, 1.5 higher than in the 12 months before."
+    assert "as in the 12 months before" in told([-3.0, 5.0] * 12, [1.0] * 12)
+
+
+def test_part_of_a_season_is_compared_with_the_same_part():
+    """The six months before would show the season: they are 10, the six of last year 20."""
+    words = told([20.0] * 6 + [10.0] * 6, [22.0] * 6)
+    assert words.endswith("10 % higher than in the same 6 months a season earlier.")
+    assert told([20.0] * 4, [22.0] * 6) == "Next 6 months: 22 on average (132 in all)."
+
+
+def test_missing_values_are_said_and_too_many_give_no_comparison():
+    nan = float("nan")
+    words = told([*[10.0] * 9, nan, nan, nan], [10.0] * 12)
+    assert words.endswith("as in the 12 months before (3 of them missing).")
+    assert told([*[10.0] * 5, *[nan] * 7], [11.0] * 12) == (
+        "Next 12 months: 11 on average (132 in all)."
+    )
+
+
+def test_one_step_and_other_steps():
+    words = told([10.0] * 12, [12.0], count=12)
+    assert words == "Next step (in 2032): 12, 20 % higher than in the year before."
+    names = {"15min": "4 steps of 15min", "1h": "4 hours", "1D": "4 days", "1": "4 steps"}
+    names |= {"3MS": "4 quarters", "1B": "4 business days", "7D": "4 weeks"}
+    for name, words in names.items():
+        assert steps(4, Frequency.parse(name)) == words
+
+
+# --- data of the page ----------------------------------------------------------------------------
+
+
+def test_no_name_leaves_a_script_and_plots_show_it_literally():
+    text = interactive.embedded({"data": [{"name": EVIL}], "layout": {}})
+    assert text.count("<") == 2
+    inside = re.fullmatch(r"<script [^>]*>(.*)</script>", text)
+    assert inside
+    assert json.loads(inside[1]) == {"data": [{"name": EVIL}], "layout": {}}
+    assert interactive.label(EVIL) == "&lt;/script&gt;&lt;b&gt;&#36;x&#36; %{y}"
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        interactive.embedded({"data": [float("nan")]})
+
+
+def test_times_and_numbers_are_short():
+    days = np.datetime64("2024-01-30", "ns") + np.arange(3) * np.timedelta64(1, "D")
+    assert interactive.stamps(days) == ["2024-01-30", "2024-01-31", "2024-02-01"]
+    assert interactive.stamps(days + np.timedelta64(90, "m"))[0] == "2024-01-30T01:30"
+    assert interactive.stamps(days + np.timedelta64(5, "ns"))[0].endswith("T00:00:00.000000005")
+    assert interactive.stamps(np.arange(2)) == [0, 1]
+    found = interactive.numbers(np.array([[1 / 3, np.nan], [np.inf, 1234567.0]]))
+    assert found == [[0.333333, None], [None, 1234570.0]]
+
+
+def test_the_forecast_can_be_downloaded_and_read_without_scripts():
+    table = monthly(np.arange(24.0)[:, None] * [1, 2])
+    names = [f"shop {c}{end}" for c in range(2) for end in ("", "-lo-80", "-hi-80")]
+    answers = np.arange(3.0)[:, None] + np.array([10, 5, 15, 20, 15, 25])
+    body = future_section(table, future_table(table, answers, names)).body
+    link = re.search(r'download="forecast.csv" href="data:text/csv;base64,([^"]*)"', body)
+    assert link
+    csv = base64.b64decode(link[1]).decode().splitlines()
+    assert csv[0] == "time,shop 0,shop 0-lo-80,shop 0-hi-80,shop 1,shop 1-lo-80,shop 1-hi-80"
+    assert csv[1] == "2022-01-01,10.0,5.0,15.0,20.0,15.0,25.0"
+    row = '<tr><th scope="row">2022-03-01</th><td class="number">12</td>'
+    assert f'{row}<td class="number">7</td><td class="number">17</td></tr>' in body
+    assert '<th scope="row">shop 1</th><td class="number">21</td>' in body
+    assert "80&nbsp;%" not in body  # the page joins them
+    assert "Forecasts of 2 channels: 0 higher on average than before, 2 lower." in body
+
+
+def test_a_forecast_plot_holds_the_numbers_of_its_bands():
+    truth, answers = np.array([1.0, np.nan, 3, 4]), np.array([[5.0, 2, 4, 6, 8], [6, 3, 5, 7, 9]])
+    figure = interactive.forecast_window(
+        np.arange(6), truth, answers, ["80", "95"], ylabel=EVIL, xlabel="t"
+    )
+    known, join, low95, high95, low80, high80, forecast = figure["data"]
+    assert figure["xs"] == [[0, 1, 2, 3], [3, 4], [4, 5]]
+    assert (known["x"], known["y"]) == (0, [1, None, 3, 4])
+    assert (join["x"], join["y"]) == (1, [4, 5])
+    assert [one["y"] for one in (low95, high95, low80, high80)] == [[2, 3], [8, 9], [4, 5], [6, 7]]
+    assert (high95["name"], high80["name"]) == ("95 % interval", "80 % interval")
+    assert {one["x"] for one in (low95, high95, low80, high80)} == {2}
+    assert (forecast["x"], forecast["y"]) == (2, [5, 6])
+    (shade,) = figure["layout"]["shapes"]
+    assert (shade["x0"], shade["x1"]) == (3, 5)
+    assert figure["layout"]["yaxis"]["title"]["text"] == interactive.label(EVIL)
+
+
+def test_plots_of_labelled_runs_hold_their_numbers():
+    counts = np.array([[3, 1], [0, 0]])
+    heat = interactive.confusion_matrix(counts, ["a", EVIL])["data"][0]
+    assert heat["z"] == [[75, 25], [0, 0]]
+    assert heat["customdata"][0][1] == ["a", interactive.label(EVIL), 1]
+    assert heat["text"] == [["3", "1"], ["", ""]]
+    equal, dots = interactive.predicted_against_true(np.array([1.0, 2]), np.array([0.0, 5]))["data"]
+    assert equal["x"] == equal["y"] == [0, 5]
+    assert (dots["x"], dots["y"], dots["customdata"]) == ([1, 2], [0, 5], [0, 1])
+    np.testing.assert_allclose(f1_scores(np.array([[4, 1], [2, 3]])), [8 / 11, 6 / 9])
+
+
+# --- in a browser --------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report on 30 channels with every section."""
+    torch.set_num_threads(1)
+    rng = np.random.default_rng(0)
+    days = np.arange(260)
+    values = np.sin(days[:, None] / 3.5 * np.pi + np.arange(30)) + np.arange(30) + 3
+    values += 0.1 * rng.standard_normal(values.shape)
+    table = replace(
+        read_table(values),
+        times=np.datetime64("2024-01-01", "ns") + days * np.timedelta64(1, "D"),
+        frequency=Frequency.parse("1D"),
+        channels=(*(f"store {c}" for c in range(29)), EVIL),
+    )
+    model = ConvTimeNetForecaster(14, n_epochs=1, verbose=0, device="cpu").fit(table)
+    future = future_table(
+        table,
+        model.forecast_table(table, level=[80, 95]).reshape(14, -1),
+        [
+            f"{name}{end}"
+            for name in table.channels
+            for end in ("", "-lo-95", "-lo-80", "-hi-80", "-hi-95")
+        ],
+    )
+    return forecast_report(
+        tmp_path_factory.mktemp("report") / "report.html",
+        model,
+        table,
+        model.evaluate(table, first_row=210, level=[80, 95]),
+        title="stores",
+        facts={"seed": "2023"},
+        future=future,
+    )
+
+
+def test_a_page_of_30_series_is_small(report: Path):
+    text = report.read_text(encoding="utf-8")
+    assert text.count('id="kernels"') == 1  # nothing was left out
+    assert 2_000_000 < len(text.encode()) < 3_000_000
+
+
+@contextmanager
+def browser() -> Iterator[Any]:
+    if not CHROMIUM.exists():
+        pytest.skip(f"there is no {CHROMIUM}")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as started:
+        flags = [f"--{flag}" for flag in FLAGS]
+        chromium = started.chromium.launch(executable_path=str(CHROMIUM), args=flags)
+        yield chromium
+        chromium.close()
+
+
+def test_the_page_in_a_browser(report: Path):
+    with browser() as chromium:
+        page = chromium.new_page(viewport={"width": 1280, "height": 900}, color_scheme="light")
+        said, asked = [], []
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(report.as_uri())
+        page.wait_for_selector(".live .main-svg")
+        box = page.locator(".plot").first
+        hover = page.locator(".hoverlayer").first
+        heading = page.locator(".ytitle").first
+
+        # hover, by mouse and by keyboard, shows the values of the table
+        first = page.locator("table.forecast tbody tr").first.locator("td").all_text_contents()
+        box.focus()
+        page.keyboard.press("ArrowRight")
+        label = f"forecast : {float(first[0]):.5g}".rstrip("0")
+        assert label in hover.text_content()
+        at = box.bounding_box()
+        page.mouse.move(at["x"] + 0.9 * at["width"], at["y"] + 0.5 * at["height"])
+        page.wait_for_function("document.querySelector('.hoverlayer').textContent.includes('Sep')")
+        assert "95 % interval : " in hover.text_content()
+
+        # the picker finds a series whatever its name, and switches plot, words and table
+        assert heading.text_content() == "store 0"
+        page.locator("input[type=search]").fill("$X$")
+        page.wait_for_function("document.querySelector('.ytitle').textContent.includes('script')")
+        assert heading.text_content() == EVIL
+        assert page.locator("output").text_content() == "1 of 30"
+        assert page.locator(".outlook").inner_text().startswith(f"{EVIL}: Next 14 days: ")
+        other = page.locator("table.forecast tbody tr").first.locator("td").all_text_contents()
+        assert other != first
+        page.locator("input[type=search]").fill("")
+        page.locator("select").select_option(label="store 3")
+        page.wait_for_function("document.querySelector('.ytitle').textContent === 'store 3'")
+
+        # tables sort by number, and back
+        table = page.get_by_role("table", name="All forecasts")
+        button = table.get_by_role("button", name="mean of 14 days")
+        cells = "rows => rows.map(row => parseFloat(row.cells[1].textContent))"
+        for direction in ("ascending", "descending"):
+            button.click()
+            means = table.locator("tbody tr").evaluate_all(cells)
+            assert len(means) == 30
+            assert means == sorted(means, reverse=direction == "descending")
+        assert table.locator("th[aria-sort=descending]").count() == 1
+
+        # dark mode switches the colours of the plot
+        colour = "getComputedStyle(document.querySelector('.ytitle')).fill"
+        light = page.evaluate(colour)
+        page.emulate_media(color_scheme="dark")
+        page.wait_for_function(f"{colour} === 'rgb(232, 234, 237)'")
+        assert light == "rgb(29, 33, 38)"
+
+        # in print the pictures stand in for the plots
+        page.emulate_media(media="print")
+        assert not box.is_visible()
+        assert page.locator("figure .static img").first.is_visible()
+        assert said == []
+        assert asked == [report.as_uri()]
+
+        still = chromium.new_context(java_script_enabled=False).new_page()
+        still.goto(report.as_uri())
+        pictures = still.locator("figure img:visible")
+        assert pictures.count() >= 12
+        assert all(image.evaluate("image => image.naturalWidth > 100") for image in pictures.all())
+        assert still.locator(".plot:visible").count() == 0
