@@ -19,6 +19,7 @@ from convtimenet.network.inference import fuse
 from convtimenet.network.linear import LinearNetwork
 from convtimenet.network.model import ConvTimeNet
 from convtimenet.network.smoothing import SmoothingNetwork
+from convtimenet.report._importance import _effects_card
 from convtimenet.training.closed_form.effects import solve_effects, without_effects
 
 NOISE = 0.5
@@ -90,8 +91,8 @@ class TestSolution:
         made = windows(both)
         assert made.exogenous is not None
         bounds = torch.tensor([0, 134, 268])
-        apart = Exogenous(*(getattr(made.exogenous, n) for n in ("hist", "futr", "stat")),
-                          made.exogenous.categories, bounds)  # fmt: skip
+        own = made.exogenous
+        apart = Exogenous(own.hist, own.futr, own.stat, own.categories, bounds)
         starts = torch.cat([torch.arange(93), torch.arange(134, 227)])
         effects = CovariateEffects(config(linear=True))
         solve_effects(effects, Windows(made.values, starts, 28, 14, exogenous=apart), 7)
@@ -191,6 +192,10 @@ class TestForecasts:
             14, quality="fast", futr_exog=["kind", "price"], verbose=0
         ).fit(frame.iloc[:120])
         assert self.error(model, frame) < 0.6
+        none, promotion, price = model.effects()
+        assert (none.name, none.category, price.category) == ("kind", "none", None)
+        assert promotion.values[0] - none.values[0] == pytest.approx(3, abs=0.3)
+        assert price.values[0] == pytest.approx(-1, abs=0.2)
         model.save(tmp_path / "model")
         again = ConvTimeNetForecaster.load(tmp_path / "model")
         ahead = frame.iloc[120:].drop(columns="y")
@@ -203,6 +208,23 @@ class TestForecasts:
             model={"effects": 0, "d_model": 8, "d_ff": 16, "kernel_sizes": (3,)},
         ).fit(known)  # fmt: skip
         assert model.network_.effects is None
+        assert model.effects() == []
+
+    def test_series_scaled_by_themselves_share_them(self):
+        """Effects that grow with the level of a series are the same in its deviations."""
+        one, two = sales(120, 1), sales(120, 2)
+        table = pd.concat([one.assign(id="a"), two.assign(y=100 * two["y"], id="b")])
+        model = ConvTimeNetForecaster(
+            7, id_col="id", target_cols="y", futr_exog=["promo"], verbose=0
+        ).fit(table)
+        (effect,) = model.effects()
+        assert effect.values[0] * one["y"].std() == pytest.approx(3, abs=0.5)
+
+    def test_the_page_says_what_they_are(self, tmp_path):
+        model = ConvTimeNetForecaster(7, futr_exog=["promo"], verbose=0).fit(sales(120))
+        card = _effects_card(model.effects(), "y", 0, "the data's units")
+        assert f"{model.effects()[0].values[0]:+.4g}" in card
+        assert "adds to y, in the data&#x27;s units" in card
 
     def test_backtests_and_intervals_read_them(self):
         frame = sales(200, 3)

@@ -374,6 +374,8 @@ def _importance_section(
         c,
         f"the window with the median error, whose forecast {whose(table, now)}starts at "
         f"{when(table, now)}",
+        model.effects(),
+        "the data's units" if model.scaler_.scale.ndim == 2 else "deviations of the series",
     )
 
 

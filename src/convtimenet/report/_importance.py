@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from convtimenet.estimators.explain import CaseExplanation, Explanation, ForecastExplanation
+from convtimenet.estimators.forecasting.effects import Effect
 from convtimenet.report import _network_plots as network_plots
 from convtimenet.report._canvas import WIDTH, drawing, require_matplotlib, svg
 from convtimenet.report._html import Section, card, escaped, figure, grid, number, score_table
@@ -81,7 +82,12 @@ def _words(explanation: Explanation, answer: str, moved: str) -> str:
 
 
 def forecast_importance_section(
-    explanation: ForecastExplanation, scale: np.ndarray, c: int, window: str
+    explanation: ForecastExplanation,
+    scale: np.ndarray,
+    c: int,
+    window: str,
+    effects: Sequence[Effect],
+    units: str,
 ) -> Section:
     """Explanation of the forecast of one window, drawn for channel `c`.
 
@@ -91,6 +97,8 @@ def forecast_importance_section(
         (C,) divisor of the importance, to compare channels.
     window
         Description of the window.
+    effects, units
+        Linear effects of covariates known ahead, and their unit.
     """
     importance, spans = explanation.importance[0], explanation.spans
     channel, L = explanation.channels[c], explanation.values.shape[-1]
@@ -129,12 +137,27 @@ def forecast_importance_section(
         )
     if explanation.covariates:
         cards.append(_covariates_card(explanation, c))
+    if effects:
+        cards.append(_effects_card(effects, channel, c, units))
     words = _words(
         explanation,
         "the forecast is repeated",
         "The further it moves, the more important is that part.",
     )
     return Section("importance", "Explanation of a forecast", words + grid(cards))
+
+
+def _effects_card(effects: Sequence[Effect], channel: str, c: int, units: str) -> str:
+    names = [
+        one.name if one.category is None else f"{one.name} = {one.category}" for one in effects
+    ]
+    values = [f"{one.values[c]:+.4g}" for one in effects]
+    rows = [[*row] for row in zip(names, values, strict=True)]
+    table = score_table("Linear effects of covariates", ["covariate", "effect"], rows, numbers=True)
+    note = f"What one more unit of a covariate known ahead, or the category, adds to {channel}, in "
+    note += f"{units}: the linear effect, fitted to the rows of the training. 0: no effect that "
+    note += "predicts other rows better than none."
+    return card(f'{table}<p class="soft">{escaped(note)}</p>', "Linear effects")
 
 
 def _covariates_card(explanation: ForecastExplanation, c: int) -> str:

@@ -17,6 +17,7 @@ from convtimenet.data.windows import Windows
 from convtimenet.devices import autocast, device_of
 from convtimenet.errors import ConfigError, DataError
 from convtimenet.estimators.base import finite
+from convtimenet.estimators.forecasting.effects import Effect, covariate_effects
 from convtimenet.estimators.forecasting.forecasts import (
     Request,
     as_given,
@@ -236,6 +237,12 @@ class FittedForecaster(TableReader):
         with showing("forecasting", self.verbose):
             found = forecast_series(self.fused_, self._reader, self.train_config_, requests)
         return [values.reshape(len(values) * values.shape[1], -1) for values in found]
+
+    def effects(self) -> list[Effect]:
+        """What each covariate known ahead adds to the forecast, linearly
+        (`convtimenet.estimators.forecasting.effects`); empty without any."""
+        check_is_fitted(self, "fused_")
+        return covariate_effects(self.network_, self.covariates_, self.scaler_)
 
     def explain(
         self, X: Any = None, future: Any = None, *, series: Any = None, spans: Any = None
