@@ -24,7 +24,7 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test unit test-slow conformance lint format results evidence accuracy evidence-run tutorials bench gpu \
+.PHONY: help install demo docs test unit test-slow conformance lint format results evidence accuracy evidence-run tutorials bench gpu \
 	gpu-packages wheel kills flips fuzz memory guards reliability audit clean
 
 help: ## list the targets
@@ -35,8 +35,8 @@ install: .venv/.installed ## create .venv with everything that the targets below
 demo: install $(WHEEL) ## train on two real data sets, write reports to demo-output/ (3 minutes)
 	$(BIN)/python examples/demo.py
 
-test: ## lint, type check, quick tests, other libraries' test suites, a small benchmark
-	$(MAKE) -j 2 lint .cache/peers-venv/.installed
+test: ## lint, type check, build the site, quick tests, other libraries' test suites, a small benchmark
+	$(MAKE) -j 2 lint docs .cache/peers-venv/.installed
 	$(MAKE) unit
 	$(MAKE) conformance
 	$(BIN)/python benchmarks/speed/speed.py --case small --paths eager fused --rounds 1 \
@@ -65,6 +65,11 @@ lint: install ## check style, types and import layers
 format: install ## apply safe style fixes
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+# Pages from doctrees that are kept are not checked again, so that every build is a whole one (-E).
+docs: .cache/docs-venv/.installed ## build the documentation site in .cache/site, warnings are errors
+	PYTHONPATH=$(CURDIR)/src .cache/docs-venv/bin/python -m sphinx -q -E -W --keep-going -b html \
+		-c docs/site -d .cache/doctrees . .cache/site
 
 results: install ## write docs/results.md and README's tables from the committed lines (seconds)
 	$(BIN)/python benchmarks/evidence/results_page.py
@@ -195,6 +200,14 @@ endef
 	grep -vE '^(numpy|pandas|scikit-learn)==' constraints.txt > .cache/peers-constraints.txt
 	.cache/peers-venv/bin/python -m pip --disable-pip-version-check $(INSTALL) \
 		-c .cache/peers-constraints.txt -e '.[peers]' sktime==$(SKTIME) aeon==$(AEON)
+	@touch $@
+
+# Of .venv, whose packages the API reference imports, it sees what it does not have itself.
+.cache/docs-venv/.installed: docs/site/requirements.txt Makefile | .venv/.installed
+	$(call new_venv,.cache/docs-venv)
+	.cache/docs-venv/bin/python -m pip --disable-pip-version-check $(INSTALL) -r docs/site/requirements.txt
+	PATHS='import sysconfig; print(sysconfig.get_path("purelib"))'; $(BIN)/python -c "$$PATHS" \
+		> "$$(.cache/docs-venv/bin/python -c "$$PATHS")/packages.pth"
 	@touch $@
 
 # Clients that the server is tried with, in an environment of their own, as they bring their own pins.
