@@ -24,7 +24,7 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo docs test unit test-slow conformance lint format results evidence accuracy evidence-run tutorials bench gpu \
+.PHONY: help install demo dist docs test unit test-slow conformance lint format results evidence accuracy evidence-run tutorials bench gpu \
 	gpu-packages wheel kills flips fuzz memory guards reliability audit clean
 
 help: ## list the targets
@@ -151,6 +151,13 @@ wheel: .cache/wheel-venv/.installed ## build a wheel with compiled kernels in di
 	@du -b dist/convtimenet-*.whl
 	@.cache/wheel-venv/bin/python -m zipfile -l dist/convtimenet-*.whl | grep /built/
 
+# The wheel is built from the sdist, which shows that the sdist is complete. It has no compiled kernels.
+dist: .cache/dist-venv/.installed ## build sdist and pure wheel in dist/, check and install both
+	rm -f dist/convtimenet-*.whl dist/convtimenet-*.tar.gz
+	.cache/dist-venv/bin/python -m build --outdir dist .
+	.cache/dist-venv/bin/twine check --strict dist/convtimenet-*
+	$(PYTHON) benchmarks/reliability/install.py -c constraints.txt dist/convtimenet-*.whl dist/convtimenet-*.tar.gz
+
 clean: ## delete everything that the targets created
 	rm -rf .venv .cache build dist demo-output .pytest_cache .ruff_cache .hypothesis
 	rm -rf src/*.egg-info
@@ -187,6 +194,11 @@ endef
 .cache/audit-venv/.installed: Makefile
 	$(call new_venv,.cache/audit-venv)
 	.cache/audit-venv/bin/python -m pip $(INSTALL) pip-audit==2.10.1
+	@touch $@
+
+.cache/dist-venv/.installed: Makefile
+	$(call new_venv,.cache/dist-venv)
+	.cache/dist-venv/bin/python -m pip $(INSTALL) build==1.6.1 twine==7.0.0
 	@touch $@
 
 .cache/wheel-venv/.installed: Makefile
