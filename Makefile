@@ -24,8 +24,8 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo dist docs test unit test-slow conformance lint format results evidence accuracy evidence-run tutorials bench gpu \
-	gpu-packages wheel kills flips fuzz memory guards reliability audit clean
+.PHONY: help install demo dist docs test unit test-slow conformance lint format results evidence accuracy evidence-run tutorials \
+	bench gpu gpu-packages wheel kills flips fuzz memory guards reliability audit clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile

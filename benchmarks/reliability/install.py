@@ -1,4 +1,4 @@
-"""Install built distributions as a user would: each in an empty environment, then import, help and a forecast."""
+"""Install built distributions, each in an empty environment; then import, help, a forecast."""
 
 from __future__ import annotations
 
