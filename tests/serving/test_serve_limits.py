@@ -9,8 +9,10 @@ import hmac
 import io
 import json
 import random
+import re
 import tracemalloc
 import zlib
+from pathlib import Path
 
 import httpx
 import numpy as np
@@ -273,6 +275,7 @@ def test_damaged_arrow_is_never_an_error_of_the_server(client):
     ("text", "said"),
     [
         ('{"table": NaN}', "NaN, which is no number in JSON"),
+        ('{"table": [Infinity]}', "Infinity, which is no number in JSON"),
         ('{"table": [-Infinity]}', "-Infinity, which is no number in JSON"),
         ('{"table": ', "expected JSON"),
         ("[" * 100_000, "nested too deeply"),
@@ -493,3 +496,11 @@ def test_cells_are_counted_up_to_the_limit():
     check_cells("x", MOST_CELLS)
     with pytest.raises(Refused):
         check_cells("x", MOST_CELLS + 1)
+
+
+def test_the_tests_that_security_names_exist():
+    here = Path(__file__).parent
+    named = re.findall(r"`(test_\w+)`", (here.parents[1] / "SECURITY.md").read_text("utf-8"))
+    there = "".join(one.read_text("utf-8") for one in here.glob("test_*.py"))
+    assert len(named) == 12
+    assert [name for name in named if f"def {name}(" not in there] == []
