@@ -16,11 +16,11 @@ from convtimenet.errors import MissingExtraError
 
 _FOLDER = Path(__file__).parent
 POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; style-src-attr 'unsafe-inline'; "
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data:; connect-src 'self'; frame-src 'self'; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'"
 )
-"""Only files of this server; plotly.js sets styles of elements."""
+"""Only files of this server, and the styles that plotly.js adds to its plots."""
 # It says how high the report is, and where a link in it leads. It comes before the report's own
 # policy, which allows no other scripts than the report's.
 _TALK = """
@@ -41,7 +41,7 @@ addEventListener("click", (event) => {
 });
 """
 REPORT_POLICY = (
-    "sandbox allow-scripts; default-src 'none'; script-src 'unsafe-inline'; "
+    "sandbox allow-scripts allow-downloads; default-src 'none'; script-src 'unsafe-inline'; "
     "style-src 'unsafe-inline'; img-src data: blob:; frame-ancestors 'self'"
 )
 """For a report in the page: an origin of its own, so that it reaches neither page nor server."""

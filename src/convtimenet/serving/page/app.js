@@ -86,26 +86,28 @@ const literal = (text) => element("b", text).innerHTML.replaceAll("$", "&#36;");
 
 function plot(id, lines) {
   let colour = -1;
-  const traces = lines.map((line) => {
-    const ahead = /, forecast$/.test(line.name);
+  const traces = lines.flatMap((line) => {
+    const ahead = line.ahead ?? false;
     if (!ahead) colour += 1;
-    return {
+    const silent = { type: "scatter", mode: "lines", x: line.x, hoverinfo: "skip", showlegend: false, line: { width: 0 } };
+    const band = line.lo ? [{ ...silent, y: line.lo }, { ...silent, y: line.hi, fill: "tonexty", fillcolor: css("--band") }] : [];
+    return [...band, {
       type: "scatter",
       mode: "lines",
       x: line.x,
       y: line.y,
       name: literal(line.name),
       line: { width: 1.6, color: ahead ? css("--orange") : css(`--c${colour % 4}`) },
-    };
+    }];
   });
-  const axis = { gridcolor: css("--line"), linecolor: css("--soft"), zerolinecolor: css("--line"), automargin: true };
+  const axis = () => ({ gridcolor: css("--line"), linecolor: css("--soft"), zerolinecolor: css("--line"), automargin: true });
   const layout = {
     margin: { l: 10, r: 10, t: 10, b: 10 },
     paper_bgcolor: "rgba(0,0,0,0)",
     plot_bgcolor: "rgba(0,0,0,0)",
     font: { color: css("--ink"), size: 12 },
-    xaxis: axis,
-    yaxis: axis,
+    xaxis: axis(),
+    yaxis: axis(),
     showlegend: lines.length > 1,
     legend: { orientation: "h", y: -0.15 },
     hovermode: "closest",
@@ -131,6 +133,10 @@ function columnRows(look) {
     const role = element("select", "", { id: `role-${number}`, "data-column": name });
     for (const [value, words] of Object.entries(ROLES)) role.append(element("option", words, { value }));
     role.value = roleOf(name, look.chosen);
+    if ("error" in look && role.value === "") {
+      role.append(element("option", "as detected", { value: "detected" }));
+      role.value = "detected";
+    }
     role.addEventListener("change", () => roleChanged(role));
     const cell = document.createElement("td");
     cell.append(role);
@@ -214,7 +220,9 @@ function showLook() {
   $("h").disabled = !table;
   if (look.task) $("task").value = look.task;
   const known = look.covariates?.length > 0; // only networks read them
-  if (known) document.querySelector("[name=quality][value=auto]").checked = true;
+  const [fast, auto] = document.querySelectorAll("[name=quality]");
+  fast.disabled = known;
+  if (known && fast.checked) auto.checked = true;
 }
 
 function tableWords(look) {
@@ -297,6 +305,7 @@ function showResult() {
 function showAnswers() {
   const answers = state.answers;
   $("new-said").textContent = answers ? `${answers.name}: ${answers.table.total} recordings.` : "";
+  list("new-notices", answers?.notices ?? []);
   if (!answers) return $("answers").replaceChildren();
   fill("answers", answers.table.head, answers.table.rows, answers.table.total - answers.table.rows.length);
   if (!$("downloads").querySelector("[href$='answers.csv']")) {

@@ -69,6 +69,7 @@ class Screen:
     def close(self, display: Display, last: str) -> None:
         self.over.set()
         self.thread.join()
+        self.say("working")
 
 
 def main() -> None:

@@ -129,13 +129,8 @@ class Desk:
             given = asked.columns.given()
             found = self._ask("look", path=self._place("data"), columns=given)
             with self._lock:
-                chosen = found["chosen"]
                 # what was detected stays detected, so that the settings shown are those needed
-                self._columns = Columns(**{**given, "id_col": chosen["id_col"]})
-                if chosen["id_col"] is not None and given["target_cols"] is None:
-                    self._columns = Columns(
-                        **{**self._columns.model_dump(), "target_cols": chosen["target_cols"]}
-                    )
+                self._columns = Columns(**found.pop("needed", given))
         else:
             self._label = asked.label_col
             found = self._ask(
@@ -220,7 +215,9 @@ class Desk:
         def heard(said: dict[str, Any]) -> None:
             with self._lock:
                 if self._state["job"]["state"] == "running":
-                    self._state["job"] = {**job, **said}
+                    progress = said["progress"]
+                    progress["name"] = self._named(progress["name"])
+                    self._state["job"] = {**job, "progress": progress}
 
         state, result = "failed", None
         try:

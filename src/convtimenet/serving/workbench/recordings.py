@@ -1,4 +1,4 @@
-"""In the child process: what labelled recordings hold, a run on them, and the labels of new ones."""
+"""In the child process: what labelled recordings hold, a run on them, labels of new ones."""
 
 from __future__ import annotations
 

@@ -27,9 +27,10 @@ class Sample:
 
 
 def _sales(days: range) -> Iterator[tuple[str, int, int]]:
-    noise = random.Random(11)
+    noise, plans, left = random.Random(11), random.Random(17), 0
     for day in range(days.stop):
-        promotion = int(day % 30 in (4, 5, 6, 19, 20))
+        left = 3 if left == 0 and plans.random() < 0.06 else max(0, left - 1)
+        promotion = int(left > 0)
         level = 120 + 15 * math.sin(2 * math.pi * day / 365) + 0.03 * day + _WEEK[day % 7]
         units = round(level + 45 * promotion + noise.gauss(0, 4))
         if day in days:

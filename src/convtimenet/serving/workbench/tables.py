@@ -6,6 +6,7 @@ Nothing here is a second way to forecast: these are the calls of ``convtimenet f
 from __future__ import annotations
 
 import shutil
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,10 +32,12 @@ from convtimenet.runs.forecasting import (
 )
 from convtimenet.runs.result import comparison, units
 from convtimenet.serving.workbench import recipe
+from convtimenet.wording import listing
 
 _HEAD = 6  # cells of a column that are shown
 _MOST_COLUMNS = 200
 _LINES, _POINTS = 4, 1500  # of the preview
+_BEFORE = 100  # fewest steps that are shown before a forecast
 _ROWS = 60  # of the forecast that is shown as a table
 TEST = 0.2
 """Part of the rows, or of the cases, that gives the scores."""
@@ -49,7 +52,7 @@ def look(path: str, columns: Columns) -> dict[str, Any]:
     names, cells = first_cells(Path(path))
     found: dict[str, Any] = {"columns": [list(one) for one in zip(names, cells, strict=True)]}
     try:
-        table, columns = _read(path, columns)
+        table, columns = _read(path, columns, dict(found["columns"]))
     except DataError as error:
         return found | {"error": str(error), "chosen": columns}
     h = default_horizon(table)
@@ -57,6 +60,7 @@ def look(path: str, columns: Columns) -> dict[str, Any]:
     shown = replace(table, times=np.array([begin, end]), rows=None)
     known = [*_listed(columns["futr_exog"]), *_listed(columns["hist_exog"])]
     return found | {
+        "needed": columns,
         "chosen": {
             **columns,
             "time_col": table.time_name,
@@ -136,20 +140,37 @@ def _listed(names: Any) -> list[str]:
     return list(names or ())
 
 
-def _read(path: str, columns: Columns) -> tuple[Table, Columns]:
-    """A table; one of several series whose id column was not named is read with it."""
+def _read(path: str, columns: Columns, cells: dict[str, list[str]]) -> tuple[Table, Columns]:
+    """A table, with columns chosen where it cannot be read without: the id column of several
+    series, and number columns beside columns of text."""
     try:
         return _read_as(path, columns), columns
     except SeveralSeriesError as error:
         if columns["id_col"] is not None:
             raise
-        taken = {*_listed(columns["futr_exog"]), *_listed(columns["hist_exog"])}
+        taken = {*_listed(columns["futr_exog"]), *_listed(columns["hist_exog"]), error.id_col}
         targets = columns["target_cols"] or [n for n in error.target_cols if n not in taken]
-        targets = [name for name in targets if name != error.id_col]
         columns = {**columns, "id_col": error.id_col, "target_cols": targets or None}
-        table = _read_as(path, columns)
         notice = f"time stamps repeat, so the rows are read as one series per {error.id_col!r}"
-        return replace(table, notices=(notice, *table.notices)), columns
+    except DataError:
+        numbers = [name for name, own in cells.items() if any(own) and all(map(_is_number, own))]
+        if columns["target_cols"] is not None or not numbers:
+            raise
+        texts = [name for name in cells if name not in (*numbers, columns["id_col"])]
+        with suppress(DataError):
+            columns = {**columns, "target_cols": numbers}
+            notice = f"columns that hold text or dates are not forecast: {listing(texts)}"
+            return _noticed(_read_as(path, columns), notice), columns
+        raise
+    return _noticed(_read_as(path, columns), notice), columns
+
+
+def _noticed(table: Table, notice: str) -> Table:
+    return replace(table, notices=(notice, *table.notices))
+
+
+def _is_number(cell: str) -> bool:
+    return not cell or cell.replace(",", "").replace(".", "").lstrip("+-").isdigit()
 
 
 def _read_as(path: str, columns: Columns) -> Table:
@@ -159,20 +180,27 @@ def _read_as(path: str, columns: Columns) -> Table:
 
 
 def _chart(table: Table, ahead: Table | None) -> list[dict[str, Any]]:
-    """Lines of the first series and channels: the end of what is known, then the forecast."""
+    """Lines of the first series and channels: the end of what is known, then the forecast, with
+    the widest interval."""
+    steps = _POINTS if ahead is None else max(_BEFORE, 5 * int(ahead.lengths[0]))
     lines = []
     for s in range(min(_LINES, len(table.lengths))):
         one = select_series(table, np.array([s]))
-        one = crop(one, one.lengths - _POINTS, one.lengths)
-        times = table_times(one)
+        one = crop(one, one.lengths - steps, one.lengths)
         for c, channel in enumerate(table.channels[: max(1, _LINES // len(table.lengths))]):
             label = channel if not table.long else f"{table.ids[s]}, {channel}"
-            lines.append({"name": label, "x": times, "y": _plain(one.values[:, c])})
-            if ahead is not None:
-                future = select_series(ahead, np.array([s]))
-                at = list(future.channels).index(channel)
-                y = _plain(future.values[:, at])
-                lines.append({"name": f"{label}, forecast", "x": table_times(future), "y": y})
+            lines.append({"name": label, "x": table_times(one), "y": _plain(one.values[:, c])})
+            if ahead is None:
+                continue
+            future = select_series(ahead, np.array([s]))
+            # columns of a channel: the forecast, then its bounds
+            each = len(future.channels) // len(table.channels)
+            own = future.values[:, c * each : (c + 1) * each].T
+            line = {"name": f"{label}, forecast", "x": table_times(future), "y": _plain(own[0])}
+            if each > 1:
+                ends = [own.min(axis=0), own.max(axis=0)]
+                line |= {"lo": _plain(ends[0]), "hi": _plain(ends[1])}
+            lines.append({**line, "ahead": True})
     return lines
 
 
