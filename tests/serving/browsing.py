@@ -37,6 +37,7 @@ def app(folder: Path) -> Iterator[App]:
         if one.process.poll() is None:
             one.process.send_signal(signal.SIGTERM)
         one.process.wait(30)
+        one.output.close()
         one.http.close()
         one.wait_for(lambda: not one.files())
 
@@ -53,8 +54,8 @@ class App:
             stdout=subprocess.PIPE,
             text=True,
         )
-        assert self.process.stdout is not None
-        self.address = self.process.stdout.readline().split()[1]
+        self.output: Any = self.process.stdout
+        self.address = self.output.readline().split()[1]
         self.http = httpx.Client(
             base_url=self.address, headers={"origin": self.address}, timeout=120
         )

@@ -41,9 +41,9 @@ def test_drop_a_table_train_download(running: App, tmp_path: Path, monkeypatch):
         one.wait_for_selector("#preview .main-svg", timeout=60_000)
         assert not one.locator("#problem").is_visible()
         assert one.locator("#summary").text_content() == (
-            "160 rows from 2024-01-01 to 2024-06-08, a step of 1D, 1 values missing."
+            "160 rows from 2024-01-01 to 2024-06-08, a step of 1D, 1 value missing."
         )
-        assert "1 missing row" in one.locator("#notices").text_content()
+        assert "1 row is missing" in one.locator("#notices").text_content()
         assert one.locator("#h").input_value() == "14"
         one.locator("#h").fill("7")
         one.locator("#start").click()
@@ -52,8 +52,9 @@ def test_drop_a_table_train_download(running: App, tmp_path: Path, monkeypatch):
         one.wait_for_selector("#forecast .main-svg")
         report = one.frame_locator("#report")
         assert report.locator("h1").text_content() == "sales.csv, 7 steps ahead"
+        report.locator("figure").first.scroll_into_view_if_needed()
         report.locator(".live .main-svg").first.wait_for()
-        one.wait_for_function("document.getElementById('report').offsetHeight > 1500")
+        assert one.locator("#report").evaluate("frame => frame.offsetHeight") > 1500
         # the report's scripts have no way to the page
         inside = one.frames[1].evaluate("() => { try { return !!parent.document } catch { } }")
         assert inside is None
@@ -86,13 +87,13 @@ def test_drop_a_table_train_download(running: App, tmp_path: Path, monkeypatch):
 def test_stop_ends_the_process_and_the_next_run_works(running: App):
     with page(running) as one:
         drop(one, "long.csv", weekly(4000))
-        one.wait_for_function("document.getElementById('name').textContent === 'long.csv'")
+        one.locator("#name", has_text="long.csv").wait_for()
         one.get_by_label("auto").check()
         one.locator("#start").click()
         one.wait_for_selector("#job:not([hidden])")
         assert running.put("other.csv", weekly()).status_code == 409
         one.locator("#stop").click()
-        one.wait_for_function("document.getElementById('said').textContent.startsWith('Stopped')")
+        one.locator("#said", has_text="Stopped").wait_for()
         assert one.evaluate("document.activeElement.id") == "start"
     state = running.state()
     assert state["job"]["state"] == "stopped"
@@ -161,9 +162,7 @@ def test_policies_and_names(running: App):
     assert running.put("../../up/sales.csv", weekly()).json()["files"]["data"] == "sales.csv"
     (folder,) = running.files()
     assert {one.name for one in folder.iterdir()} <= {"data.csv", "ahead.csv", "new.csv", "run"}
-    large = running.http.put(
-        "/app/data", params={"name": "x.csv"}, headers={"content-length": str(2**40)}, content=b""
-    )
+    large = running.put("x.csv", bytes(65 * 2**20))
     assert large.status_code == 413
     assert running.http.post("/app/train", json={"h": 3, "path": "/etc"}).status_code == 422
 

@@ -225,16 +225,17 @@ function showLook() {
   if (known && fast.checked) auto.checked = true;
 }
 
+const missing = ({ missing: n }) => (n ? `${n} value${n > 1 ? "s" : ""} missing` : "");
+
 function tableWords(look) {
   const many = look.series > 1 ? `${look.series} series, ` : "";
-  const gaps = look.missing ? `${look.missing} values missing` : "no gaps";
-  return `${many}${look.rows} rows from ${look.span[0]} to ${look.span[1]}, a step of ${look.step}, ${gaps}.`;
+  return `${many}${look.rows} rows from ${look.span[0]} to ${look.span[1]}, a step of ${look.step}, ${missing(look) || "no gaps"}.`;
 }
 
 function recordingWords(look) {
   const steps = look.lengths[0] === look.lengths[1] ? look.lengths[0] : look.lengths.join(" to ");
   const labels = look.task === "regress" ? "labels are numbers" : look.classes.map(([name, n]) => `${name} (${n})`).join(", ");
-  const gaps = look.missing ? `, ${look.missing} values missing` : "";
+  const gaps = look.missing ? `, ${missing(look)}` : "";
   return `${look.cases} recordings of ${steps} steps, ${look.channels} channel${look.channels > 1 ? "s" : ""}${gaps}: ${labels}.`;
 }
 

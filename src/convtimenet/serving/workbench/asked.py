@@ -26,7 +26,7 @@ class Columns(_Asked):
     freq: Name | None = None
     dayfirst: bool | None = None
     decimal: Literal[".", ","] | None = None
-    fill: float | None = Field(None, allow_inf_nan=False)
+    fill: Annotated[float, Field(allow_inf_nan=False)] | None = None
 
     def given(self) -> dict[str, Any]:
         """The parameters."""

@@ -13,6 +13,7 @@ from convtimenet.data.cases import Cases, read_cases
 from convtimenet.errors import DataError
 from convtimenet.estimators.case_input import check_task
 from convtimenet.estimators.classifier import ConvTimeNetClassifier
+from convtimenet.estimators.forecasting.forecaster import ConvTimeNetForecaster
 from convtimenet.estimators.loading import load_model
 from convtimenet.estimators.regressor import ConvTimeNetRegressor
 from convtimenet.runs.answers import write_classes, write_numbers
@@ -95,7 +96,7 @@ def label(path: str, folder: str, device: str) -> dict[str, Any]:
     out = Path(folder)
     model = load_model(out / "model", device)
     model.set_params(verbose=0)
-    assert not hasattr(model, "h")
+    assert not isinstance(model, ConvTimeNetForecaster)
     cases = model.read(read_cases(path))
     if isinstance(model, ConvTimeNetClassifier):
         probabilities = model.predict_proba(cases)

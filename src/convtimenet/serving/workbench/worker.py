@@ -104,6 +104,3 @@ class Worker:
         if process is not None:
             process.kill()
             process.wait()
-            for pipe in (process.stdin,):
-                if pipe is not None:
-                    pipe.close()
