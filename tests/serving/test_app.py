@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import zipfile
 from collections.abc import Iterator
 from io import BytesIO
@@ -52,7 +50,7 @@ def test_drop_a_table_train_download(running: App, tmp_path: Path, monkeypatch):
         one.wait_for_selector("#forecast .main-svg")
         report = one.frame_locator("#report")
         assert report.locator("h1").text_content() == "sales.csv, 7 steps ahead"
-        report.locator("figure").first.scroll_into_view_if_needed()
+        one.evaluate("document.getElementById('report').scrollIntoView()")
         report.locator(".live .main-svg").first.wait_for()
         assert one.locator("#report").evaluate("frame => frame.offsetHeight") > 1500
         # the report's scripts have no way to the page
@@ -104,33 +102,6 @@ def test_stop_ends_the_process_and_the_next_run_works(running: App):
     assert len(running.state()["result"]["table"]["rows"]) == 3
 
 
-def test_recordings_are_classified_and_new_ones_too(running: App):
-    found = running.http.post("/app/sample/gestures").json()
-    assert found["look"]["task"] == "classify"
-    assert found["look"]["classes"] == [["lift", 40], ["shake", 40], ["swipe", 40]]
-    state = running.train()
-    assert state["result"]["scores"][0]["Accuracy"] == "1"
-    more = running.http.get("/app/sample-recordings.csv").content
-    rows = running.put("new.csv", more, "new").json()["answers"]["table"]["rows"]
-    assert [row[1] for row in rows] == ["shake", "swipe", "lift"]
-    assert running.http.get("/app/files/answers.csv").text.startswith("case,class,p_lift,p_shake")
-    wrong = running.put("new.csv", "a,b\nx,y\n", "new")
-    assert wrong.status_code == 422
-
-
-def test_the_server_outlives_its_process(running: App):
-    """A crash in training is told, and the next request starts another process."""
-    running.put("long.csv", weekly(4000))
-    running.http.post("/app/train", json={"h": 7, "quality": "auto"})
-    listed = subprocess.run(["pgrep", "-P", str(running.process.pid)], capture_output=True)
-    subprocess.run(["kill", "-9", *listed.stdout.decode().split()], check=True)
-    running.wait_for(lambda: running.state()["job"]["state"] != "running")
-    job = running.state()["job"]
-    assert job["state"] == "failed"
-    assert "the training process ended (exit code -9)" in job["error"]
-    assert running.put("sales.csv", weekly()).status_code == 200
-
-
 @pytest.mark.parametrize(
     ("headers", "changing", "reading"),
     [
@@ -176,7 +147,6 @@ def test_what_cannot_be_read_as_it_is_can_be_corrected(running: App):
     assert look["step"] == "1D"
     assert look["chosen"]["target_cols"] == ["y"]
     assert look["notices"][0].startswith("columns that hold text or dates are not forecast")
-    assert running.train(h=2)["job"]["state"] == "done"
 
 
 def test_samples_are_the_same_every_time(tmp_path: Path):
@@ -207,4 +177,3 @@ def test_a_server_of_models_lists_them(client):
 def test_flags_are_checked(capsys):
     assert main(["app", "--port", "70000"]) == 2
     assert "port must be from 0 to 65535" in capsys.readouterr().err
-    assert sys.exc_info() == (None, None, None)

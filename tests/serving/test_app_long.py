@@ -6,6 +6,7 @@ from __future__ import annotations
 import gzip
 import io
 import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -76,6 +77,33 @@ def test_many_series_and_a_column_changed_by_hand(running: App):
         one.get_by_text("Forecast as a table").click()
         head = one.locator("#rows th").all_text_contents()
         assert head == ["shop", "date", "units", "units-lo-80", "units-hi-80"]
+
+
+def test_recordings_are_classified_and_new_ones_too(running: App):
+    found = running.http.post("/app/sample/gestures").json()
+    assert found["look"]["task"] == "classify"
+    assert found["look"]["classes"] == [["lift", 40], ["shake", 40], ["swipe", 40]]
+    state = running.train()
+    assert state["result"]["scores"][0]["Accuracy"] == "1"
+    more = running.http.get("/app/sample-recordings.csv").content
+    rows = running.put("new.csv", more, "new").json()["answers"]["table"]["rows"]
+    assert [row[1] for row in rows] == ["shake", "swipe", "lift"]
+    assert running.http.get("/app/files/answers.csv").text.startswith("case,class,p_lift,p_shake")
+    wrong = running.put("new.csv", "a,b\nx,y\n", "new")
+    assert wrong.status_code == 422
+
+
+def test_the_server_outlives_its_process(running: App):
+    """A crash in training is told, and the next request starts another process."""
+    running.put("long.csv", weekly(4000))
+    running.http.post("/app/train", json={"h": 7, "quality": "auto"})
+    listed = subprocess.run(["pgrep", "-P", str(running.process.pid)], capture_output=True)
+    subprocess.run(["kill", "-9", *listed.stdout.decode().split()], check=True)
+    running.wait_for(lambda: running.state()["job"]["state"] != "running")
+    job = running.state()["job"]
+    assert job["state"] == "failed"
+    assert "the training process ended (exit code -9)" in job["error"]
+    assert running.put("sales.csv", weekly()).status_code == 200
 
 
 def test_numbers_are_predicted_for_new_recordings(running: App):
@@ -171,7 +199,6 @@ def test_pictures(running: App):
             one.locator("#check").scroll_into_view_if_needed()
             one.evaluate("document.getElementById('check').scrollIntoView()")
             one.screenshot(path=PICTURES / f"app-{width}-{scheme}.png")
-            one.evaluate("document.getElementById('result').scrollIntoView()")
             report = one.frame_locator("#report")
-            report.locator("figure").first.scroll_into_view_if_needed()
+            one.evaluate("document.getElementById('report').scrollIntoView()")
             report.locator(".live .main-svg").first.wait_for()
