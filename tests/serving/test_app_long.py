@@ -76,7 +76,7 @@ def test_many_series_and_a_column_changed_by_hand(running: App):
         one.locator("#title", has_text="four-shops.csv").wait_for(timeout=120_000)
         one.get_by_text("Forecast as a table").click()
         head = one.locator("#rows th").all_text_contents()
-        assert head == ["shop", "date", "units", "units-lo-80", "units-hi-80"]
+        assert head == ["shop", "date", *(f"ConvTimeNet{end}" for end in ("", "-lo-80", "-hi-80"))]
 
 
 def test_recordings_are_classified_and_new_ones_too(running: App):
@@ -195,10 +195,8 @@ def test_pictures(running: App):
         with page(running, viewport=size, color_scheme=scheme) as one:
             one.locator("#forecast .main-svg").first.wait_for()
             assert one.evaluate("document.documentElement.scrollWidth") == width
-            one.locator("#columns-box summary").click()
-            one.locator("#check").scroll_into_view_if_needed()
-            one.evaluate("document.getElementById('check').scrollIntoView()")
-            one.screenshot(path=PICTURES / f"app-{width}-{scheme}.png")
-            report = one.frame_locator("#report")
             one.evaluate("document.getElementById('report').scrollIntoView()")
-            report.locator(".live .main-svg").first.wait_for()
+            one.frame_locator("#report").locator(".live .main-svg").first.wait_for()
+            section = {"light": "result", "dark": "check"}[scheme]
+            one.evaluate(f"document.getElementById('{section}').scrollIntoView()")
+            one.screenshot(path=PICTURES / f"app-{width}-{scheme}.png")

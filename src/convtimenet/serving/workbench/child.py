@@ -111,7 +111,8 @@ def main() -> None:
 def _listen(commands: queue.Queue[dict[str, Any]], folder: Path) -> None:
     for line in sys.stdin:
         commands.put(json.loads(line))
-    shutil.rmtree(folder, ignore_errors=True)
+    while folder.exists():  # training may write to it meanwhile
+        shutil.rmtree(folder, ignore_errors=True)
     os._exit(0)
 
 
