@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import webbrowser
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +36,8 @@ def run_app(flags: Any) -> None:
         console.print(f"open {address} in a browser; stop with Ctrl-C", soft_wrap=True)
         console.file.flush()
         if not flags.no_browser:
-            webbrowser.open(address)
+            # a thread: some browsers return only when they are closed
+            threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
 
     serve(create_workbench(settings, flags.device), settings, started)
     console.print("stopped")

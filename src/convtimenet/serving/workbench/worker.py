@@ -63,11 +63,11 @@ class Worker:
         Raises
         ------
         Refused
-            If it does something else, or finds the command wrong.
+            If it does something else for long, or finds the command wrong.
         Ended
             If it was stopped, took too long or crashed.
         """
-        if not self._busy.acquire(blocking=False):
+        if not self._busy.acquire(timeout=LOOKING):
             raise Refused(409, "expected an idle program, found it at work; wait, or stop it")
         timer = threading.Timer(seconds, self.stop) if seconds is not None else None
         try:
