@@ -42,14 +42,14 @@ test: ## lint, type check, build the site, quick tests, other libraries' test su
 	$(BIN)/python benchmarks/speed/speed.py --case small --paths eager fused --rounds 1 \
 		--phases train eval --precision fp32
 
-unit: install ## run only the quick tests, scikit-learn's suite among them
+unit: install .cache/chromium ## run only the quick tests, scikit-learn's suite among them
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "not slow and not conformance and not app"
 
 conformance: .cache/peers-venv/.installed ## run sktime's, aeon's and Nixtla's test suites
 	OMP_NUM_THREADS=1 JAXTYPING_DISABLE=1 .cache/peers-venv/bin/python -m pytest -n 2 -m conformance -W default \
 		--disable-warnings --ignore tests/conformance/test_sklearn.py tests/conformance
 
-app-test: .cache/app-venv/.installed ## run Nixtla's and Triton's clients and schemathesis against a server; a notebook
+app-test: .cache/app-venv/.installed .cache/chromium ## run other projects' clients and a browser against servers; a notebook
 	OMP_NUM_THREADS=1 JAXTYPING_DISABLE=1 .cache/app-venv/bin/python -m pytest -n 0 -m app -W default \
 		--disable-warnings tests/serving tests/test_notebook.py
 
@@ -227,6 +227,17 @@ endef
 	$(call new_venv,.cache/app-venv)
 	.cache/app-venv/bin/python -m pip --disable-pip-version-check $(INSTALL) -c constraints.txt -e '.[app]'
 	@touch $@
+
+# The browser that tests open pages with; without one they are skipped. Debian's package is installed
+# where that is possible, else this says what to do.
+.cache/chromium:
+	@mkdir -p $(@D)
+	@if command -v chromium >/dev/null; then :; elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		{ apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; } >/dev/null || \
+		echo "make: could not install chromium; tests in a browser are skipped" >&2; else \
+		echo "make: there is no chromium, so tests in a browser are skipped; install it, on Debian with:" \
+		"sudo apt-get install chromium" >&2; fi
+	@if command -v chromium >/dev/null; then touch $@; fi
 
 # And the peers of the matrices, in the versions that the committed results were made with.
 .cache/evidence-venv/.installed: pyproject.toml constraints.txt Makefile

@@ -22,6 +22,22 @@ class DataError(ConvTimeNetError):
     """A table, a set of cases or a label vector cannot be used as it is."""
 
 
+class SeveralSeriesError(DataError):
+    """Time stamps repeat because the rows belong to several series.
+
+    Attributes
+    ----------
+    id_col
+        The column that distinguishes the series.
+    target_cols
+        Columns that could be forecast.
+    """
+
+    def __init__(self, message: str, id_col: str, target_cols: list[str]):
+        super().__init__(message)
+        self.id_col, self.target_cols = id_col, target_cols
+
+
 class TrainingError(ConvTimeNetError):
     """Training produced no usable weights."""
 

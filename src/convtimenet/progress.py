@@ -14,7 +14,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from html import escape
@@ -253,6 +253,19 @@ class Display:
         return time.monotonic() - self.begin >= self.delay
 
 
+_chosen: ContextVar[Callable[[], Screen] | None] = ContextVar("chosen", default=None)
+
+
+@contextmanager
+def shown_on(make: Callable[[], Screen]) -> Iterator[None]:
+    """Display tasks of the block on the screen that `make` returns, whatever standard error is."""
+    token = _chosen.set(make)
+    try:
+        yield
+    finally:
+        _chosen.reset(token)
+
+
 def make_console() -> Console:
     """A rich console on standard error."""
     from rich.console import Console
@@ -261,6 +274,9 @@ def make_console() -> Console:
 
 
 def _screen() -> Screen:
+    chosen = _chosen.get()
+    if chosen is not None:
+        return chosen()
     console = make_console()
     if console.is_jupyter:
         return Notebook()

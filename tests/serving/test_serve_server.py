@@ -24,6 +24,7 @@ from served import SMALL, hourly
 
 from convtimenet import ConvTimeNetClassifier, ConvTimeNetForecaster
 from convtimenet.serving import server
+from convtimenet.serving.app import create_app
 from convtimenet.serving.models import Models, load_models
 from convtimenet.serving.protocols import own
 from convtimenet.serving.replies import Reply
@@ -45,7 +46,8 @@ def started() -> Iterator:
 
     def start(models: Models, **settings) -> str:
         address: list[str] = []
-        config = server.config_of(models, ServeSettings(port=0, **settings))
+        wanted = ServeSettings(port=0, **settings)
+        config = server.config_of(create_app(models, wanted), wanted)
         one = server.Server(config, address.append)
         thread = threading.Thread(target=one.run, daemon=True)
         thread.start()

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from convtimenet import __version__
-from convtimenet.cli import bench, commands, flags, serving, tune
+from convtimenet.cli import app, bench, commands, flags, serving, tune
 from convtimenet.errors import ConfigError, ConvTimeNetError, MissingExtraError
 from convtimenet.training.interrupt import Terminated
 
@@ -33,6 +33,7 @@ Examples:
   convtimenet export model --to exported --check sales.csv
   convtimenet serve sales=model --port 8000
   convtimenet datasets list
+  convtimenet app
 
 Help on a command: convtimenet forecast --help
 Tab completion: convtimenet completion --help"""
@@ -290,6 +291,19 @@ Examples:
       two models, for other machines""",
         flags.serve_flags,
         serving.run_serve,
+    ),
+    "app": (
+        "[flags]",
+        """Open a page in the browser to train, forecast and classify without code.
+
+Drop a table or labelled recordings there, or take a sample; see what was read,
+train, and download forecast, model and report. Everything stays on this machine,
+and only this machine reaches the page; its files are removed when it stops (Ctrl-C).
+
+Example:
+  convtimenet app""",
+        app.app_flags,
+        app.run_app,
     ),
     "datasets": (
         "{list,fetch,verify} [NAME ...] [flags]",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,22 @@ from convtimenet.errors import ConfigError, MissingExtraError
 TOKEN = "CONVTIMENET_TOKEN"
 
 
+def check_extra() -> None:
+    """Check that the packages of the server are there.
+
+    Raises
+    ------
+    MissingExtraError
+        If one is missing.
+    """
+    for package in ("fastapi", "prometheus_client", "uvicorn", "zstandard", "plotly"):
+        if find_spec(package) is None:
+            raise MissingExtraError(package, "serve", "the server")
+
+
 def run_serve(flags: Any) -> None:
     """Serve models."""
-    try:
-        import fastapi  # noqa: F401
-        import prometheus_client  # noqa: F401
-        import uvicorn  # noqa: F401
-        import zstandard  # noqa: F401
-    except ImportError as error:
-        raise MissingExtraError(error.name or "fastapi", "serve", "the server") from error
+    check_extra()
     from convtimenet.serving.settings import ServeSettings
 
     settings = ServeSettings(
@@ -36,6 +44,7 @@ def run_serve(flags: Any) -> None:
         raise ConfigError("--no_token contradicts the token that is given; leave one of them out")
     for one in flags.models:
         check_model(one.partition("=")[2] or one)
+    from convtimenet.serving.app import create_app
     from convtimenet.serving.models import load_models
     from convtimenet.serving.server import serve
 
@@ -48,7 +57,7 @@ def run_serve(flags: Any) -> None:
         console.print(f"listening on {address}; stop with Ctrl-C", soft_wrap=True)
         console.file.flush()  # a log or a supervisor waits for this line
 
-    serve(models, settings, started)
+    serve(create_app(models, settings), settings, started)
     console.print("stopped")
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from convtimenet.data.columns import CellColumn, Column, Grid, Ids
 from convtimenet.data.text.numbers import is_missing
 from convtimenet.data.text.times import looks_like_date
-from convtimenet.errors import DataError
+from convtimenet.errors import DataError, SeveralSeriesError
 from convtimenet.wording import listing, unknown_column
 
 __all__ = [
@@ -299,10 +299,12 @@ def check_one_series(
         if _apart(of, labels):
             rest = [one for one in _number_columns(grid, names) if one != name]
             targets = [one for one in rest if one in channels] or rest
-            raise DataError(
+            raise SeveralSeriesError(
                 f"time stamps repeat, and the column {name!r} distinguishes their rows: "
                 f"this looks like several series; pass id_col={name!r} (--id_col {name}) and "
-                f"target_cols={targets!r} (--target_cols {','.join(targets)}), or some of them"
+                f"target_cols={targets!r} (--target_cols {','.join(targets)}), or some of them",
+                name,
+                targets,
             )
     for one, other in combinations(list(keys)[:_MOST_KEYS], 2):
         if _apart(of, keys[one] * (keys[other].max() + 1) + keys[other]):

@@ -11,10 +11,9 @@ from typing import Any
 
 import h11
 import uvicorn
+from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from convtimenet.serving.app import create_app
-from convtimenet.serving.models import Models
 from convtimenet.serving.settings import ServeSettings
 
 _HEADERS = 16 * 2**10  # bytes of all headers
@@ -23,7 +22,7 @@ _IDLE = 5  # seconds that a connection without a request is kept
 
 
 def serve(
-    models: Models, settings: ServeSettings, started: Callable[[str], None] | None = None
+    app: FastAPI, settings: ServeSettings, started: Callable[[str], None] | None = None
 ) -> None:
     """Answer requests until SIGINT or SIGTERM, then finish those that have begun.
 
@@ -32,13 +31,13 @@ def serve(
     started
         Called with the address once the server listens.
     """
-    Server(config_of(models, settings), started).run()
+    Server(config_of(app, settings), started).run()
 
 
-def config_of(models: Models, settings: ServeSettings) -> uvicorn.Config:
-    """uvicorn's configuration for these models."""
+def config_of(app: FastAPI, settings: ServeSettings) -> uvicorn.Config:
+    """uvicorn's configuration for an application."""
     return uvicorn.Config(
-        create_app(models, settings),
+        app,
         host=settings.host,
         port=settings.port,
         http=Protocol,

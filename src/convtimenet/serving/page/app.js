@@ -1,0 +1,400 @@
+// The page of `convtimenet app`: sends files and choices to the server, and shows the state it answers with.
+"use strict";
+
+const $ = (id) => document.getElementById(id);
+const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+const ROLES = { time: "time", id: "series", target: "to forecast", known: "known ahead", past: "known so far", "": "not used" };
+let state = {}; // what the server last said
+let shownLook = null; // versions of what is on the page, as text, so that nothing is drawn twice
+let shownResult = null;
+let shownAnswers = null;
+let polling = null;
+
+// --- server -------------------------------------------------------------------------------------
+
+async function ask(method, path, body) {
+  const json = body !== undefined && !(body instanceof Blob);
+  const response = await fetch(path, {
+    method,
+    body: json ? JSON.stringify(body) : body,
+    headers: json ? { "content-type": "application/json" } : {},
+  });
+  const answer = await response.json();
+  if (!response.ok) throw new Error(answer.error.message ?? answer.error);
+  return answer;
+}
+
+// Send something that changes the state, and show the state after it.
+async function act(words, method, path, body) {
+  $("problem").hidden = true;
+  $("busy").textContent = words;
+  try {
+    show(await ask(method, path, body));
+    return true;
+  } catch (error) {
+    const gone = error instanceof TypeError;
+    problem(gone ? "The program does not answer: expected it to run, found it stopped; start convtimenet app again." : error.message);
+    await refresh();
+    return false;
+  } finally {
+    $("busy").textContent = "";
+  }
+}
+
+async function refresh() {
+  try {
+    show(await ask("GET", "/app/state"));
+  } catch {
+    // the next action says so
+  }
+}
+
+function problem(words) {
+  $("problem").textContent = words;
+  $("problem").hidden = false;
+  $("problem").scrollIntoView({ block: "nearest" });
+}
+
+// --- small parts --------------------------------------------------------------------------------
+
+function element(name, text, attributes = {}) {
+  const one = document.createElement(name);
+  one.textContent = text ?? "";
+  for (const [key, value] of Object.entries(attributes)) one.setAttribute(key, value);
+  return one;
+}
+
+function list(id, words) {
+  $(id).replaceChildren(...words.map((one) => element("li", one)));
+}
+
+function fill(id, head, rows, more = 0) {
+  const line = (cells, name) => {
+    const row = document.createElement("tr");
+    row.append(...cells.map((cell) => element(name, cell ?? "")));
+    return row;
+  };
+  const top = document.createElement("thead");
+  const body = document.createElement("tbody");
+  top.append(line(head, "th"));
+  body.append(...rows.map((cells) => line(cells, "td")));
+  if (more > 0) body.append(line([`and ${more} more in the file`], "td"));
+  $(id).replaceChildren(top, body);
+}
+
+const literal = (text) => element("b", text).innerHTML.replaceAll("$", "&#36;"); // for Plotly, which reads HTML
+
+function plot(id, lines) {
+  let colour = -1;
+  const traces = lines.flatMap((line) => {
+    const ahead = line.ahead ?? false;
+    if (!ahead) colour += 1;
+    const silent = { type: "scatter", mode: "lines", x: line.x, hoverinfo: "skip", showlegend: false, line: { width: 0 } };
+    const band = line.lo ? [{ ...silent, y: line.lo }, { ...silent, y: line.hi, fill: "tonexty", fillcolor: css("--band") }] : [];
+    return [...band, {
+      type: "scatter",
+      mode: "lines",
+      x: line.x,
+      y: line.y,
+      name: literal(line.name),
+      line: { width: 1.6, color: ahead ? css("--orange") : css(`--c${colour % 4}`) },
+    }];
+  });
+  const axis = () => ({ gridcolor: css("--line"), linecolor: css("--soft"), zerolinecolor: css("--line"), automargin: true });
+  const layout = {
+    margin: { l: 10, r: 10, t: 10, b: 10 },
+    paper_bgcolor: "rgba(0,0,0,0)",
+    plot_bgcolor: "rgba(0,0,0,0)",
+    font: { color: css("--ink"), size: 12 },
+    xaxis: axis(),
+    yaxis: axis(),
+    showlegend: lines.length > 1,
+    legend: { orientation: "h", y: -0.15 },
+    hovermode: "closest",
+  };
+  Plotly.react($(id), traces, layout, { displayModeBar: false, responsive: true });
+}
+
+// --- what was read ------------------------------------------------------------------------------
+
+function roleOf(name, chosen) {
+  const among = (key) => (chosen[key] ?? []).includes(name);
+  if (name === chosen.time_col) return "time";
+  if (name === chosen.id_col) return "id";
+  if (among("futr_exog")) return "known";
+  if (among("hist_exog")) return "past";
+  return among("target_cols") ? "target" : "";
+}
+
+function columnRows(look) {
+  const body = document.createElement("tbody");
+  look.columns.forEach(([name, cells], number) => {
+    const row = document.createElement("tr");
+    const role = element("select", "", { id: `role-${number}`, "data-column": name });
+    for (const [value, words] of Object.entries(ROLES)) role.append(element("option", words, { value }));
+    role.value = roleOf(name, look.chosen);
+    if ("error" in look && role.value === "") {
+      role.append(element("option", "as detected", { value: "detected" }));
+      role.value = "detected";
+    }
+    role.addEventListener("change", () => roleChanged(role));
+    const cell = document.createElement("td");
+    cell.append(role);
+    const head = element("th", "", { scope: "row" });
+    head.append(element("label", name, { for: role.id }));
+    row.append(head, cell, ...cells.map((text) => element("td", text)));
+    body.append(row);
+  });
+  $("columns").replaceChildren(body);
+}
+
+function roleChanged(changed) {
+  if (["time", "id"].includes(changed.value)) {
+    for (const other of roles()) if (other !== changed && other.value === changed.value) other.value = "";
+  }
+  lookAgain(changed.id);
+}
+
+const roles = () => [...$("columns").querySelectorAll("select")];
+
+function columnsChosen() {
+  const named = (role) => roles().filter((one) => one.value === role).map((one) => one.dataset.column);
+  const or = (id, convert = (x) => x) => ($(id).value === "" ? null : convert($(id).value));
+  return {
+    time_col: named("time")[0] ?? null,
+    id_col: named("id")[0] ?? null,
+    target_cols: named("target"),
+    futr_exog: named("known"),
+    hist_exog: named("past"),
+    dayfirst: or("dayfirst", (x) => x === "true"),
+    decimal: or("decimal"),
+    freq: or("freq"),
+    fill: or("fill", Number),
+  };
+}
+
+async function lookAgain(focus) {
+  const kind = $("kind").value;
+  const body = { kind };
+  if (kind === "table" && state.look.kind === "table") body.columns = columnsChosen();
+  if (kind === "recordings" && state.look.kind === "recordings") body.label_col = $("label-col").value || null;
+  await act("Reading…", "POST", "/app/look", body);
+  $(focus)?.focus();
+}
+
+function showLook() {
+  const look = state.look;
+  const table = look?.kind === "table";
+  $("check").hidden = !look;
+  $("train").hidden = !look || "error" in look;
+  if (!look) return;
+  $("name").textContent = state.files.data;
+  $("kind").value = look.kind;
+  $("unread").hidden = !("error" in look);
+  $("unread").textContent = look.error ?? "";
+  $("summary").textContent = "error" in look ? "" : table ? tableWords(look) : recordingWords(look);
+  list("notices", look.notices ?? []);
+  $("preview").hidden = "error" in look;
+  if (!("error" in look)) plot("preview", look.chart);
+  $("columns-box").hidden = !table;
+  $("format-box").hidden = !table;
+  $("label-box").hidden = table || !look.columns.length;
+  if (table) {
+    columnRows(look);
+    $("dayfirst").value = String(look.chosen.dayfirst ?? "");
+    $("decimal").value = look.chosen.decimal ?? "";
+    $("freq").value = look.chosen.freq ?? "";
+    $("fill").value = look.chosen.fill === 0 ? "0" : "";
+  } else {
+    const names = look.columns.map(([name]) => element("option", name, { value: name }));
+    $("label-col").replaceChildren(element("option", "as detected", { value: "" }), ...names.slice(0, 100));
+    $("label-col").value = look.chosen.label_col ?? "";
+  }
+  $("forecast-settings").hidden = !table;
+  $("levels").hidden = !table;
+  $("task-box").hidden = table;
+  if (table && look.horizon) {
+    $("h").value = look.horizon;
+    $("reason").textContent = `chosen: ${look.reason}`;
+  }
+  $("h").disabled = !table;
+  if (look.task) $("task").value = look.task;
+  const known = look.covariates?.length > 0; // only networks read them
+  const [fast, auto] = document.querySelectorAll("[name=quality]");
+  fast.disabled = known;
+  if (known && fast.checked) auto.checked = true;
+}
+
+const missing = ({ missing: n }) => (n ? `${n} value${n > 1 ? "s" : ""} missing` : "");
+
+function tableWords(look) {
+  const many = look.series > 1 ? `${look.series} series, ` : "";
+  return `${many}${look.rows} rows from ${look.span[0]} to ${look.span[1]}, a step of ${look.step}, ${missing(look) || "no gaps"}.`;
+}
+
+function recordingWords(look) {
+  const steps = look.lengths[0] === look.lengths[1] ? look.lengths[0] : look.lengths.join(" to ");
+  const labels = look.task === "regress" ? "labels are numbers" : look.classes.map(([name, n]) => `${name} (${n})`).join(", ");
+  const gaps = look.missing ? `, ${missing(look)}` : "";
+  return `${look.cases} recordings of ${steps} steps, ${look.channels} channel${look.channels > 1 ? "s" : ""}${gaps}: ${labels}.`;
+}
+
+// --- training -----------------------------------------------------------------------------------
+
+function showJob() {
+  const job = state.job;
+  const running = job?.state === "running";
+  $("start").disabled = running;
+  $("stop").hidden = !running;
+  $("job").hidden = !running;
+  $("failed").hidden = job?.state !== "failed";
+  $("failed").textContent = job?.error ?? "";
+  if (running) {
+    const { name, share, times, note } = job.progress;
+    if (share === null) $("bar").removeAttribute("value");
+    else $("bar").value = share;
+    $("progress").textContent = [name, times, note].filter(Boolean).join(" · ");
+    const tens = share === null ? "" : `, ${Math.floor(share * 10) * 10} %`;
+    say(`Training${tens}…`); // read aloud, so not at every step
+  } else {
+    say({ done: "Done.", stopped: "Stopped; nothing was kept of this run.", failed: "" }[job?.state] ?? "");
+  }
+  if (running && polling === null) polling = setInterval(refresh, 400);
+  if (!running && polling !== null) {
+    clearInterval(polling);
+    polling = null;
+  }
+}
+
+function say(words) {
+  if ($("said").textContent !== words) $("said").textContent = words;
+}
+
+// --- result -------------------------------------------------------------------------------------
+
+function showResult() {
+  const result = state.result;
+  $("result").hidden = !result;
+  if (!result) {
+    $("report").removeAttribute("src");
+    return;
+  }
+  const table = result.kind === "table";
+  $("title").textContent = result.title;
+  const files = [...(table ? [["forecast.csv", "Forecast (CSV)"]] : []), ["model.zip", "Model (zip)"]];
+  if (result.report) files.push(["report.html", "Report (HTML)"]);
+  $("downloads").replaceChildren(
+    ...files.map(([name, words]) => element("a", words, { href: `/app/files/${name}`, class: "button", download: "" })),
+  );
+  list("result-notices", result.notices);
+  $("forecast-box").hidden = !table;
+  if (table) {
+    plot("forecast", result.chart);
+    fill("rows", result.table.head, result.table.rows, result.table.total - result.table.rows.length);
+  }
+  $("new-box").hidden = table;
+  $("new-sample").hidden = state.files.data !== "gestures.csv";
+  const head = [...new Set(result.scores.flatMap(Object.keys))];
+  $("scores-box").hidden = !head.length;
+  fill("scores", head, result.scores.map((row) => head.map((key) => row[key])));
+  $("python").textContent = result.python;
+  $("command").textContent = result.command;
+  $("report-head").hidden = $("report").hidden = !result.report;
+  if (result.report) $("report").src = `/app/report?${state.version}`;
+}
+
+function showAnswers() {
+  const answers = state.answers;
+  $("new-said").textContent = answers ? `${answers.name}: ${answers.table.total} recordings.` : "";
+  list("new-notices", answers?.notices ?? []);
+  if (!answers) return $("answers").replaceChildren();
+  fill("answers", answers.table.head, answers.table.rows, answers.table.total - answers.table.rows.length);
+  if (!$("downloads").querySelector("[href$='answers.csv']")) {
+    $("downloads").append(element("a", "Answers (CSV)", { href: "/app/files/answers.csv", class: "button", download: "" }));
+  }
+}
+
+addEventListener("message", (event) => {
+  const frame = $("report");
+  if (event.source !== frame.contentWindow) return;
+  const { height, top } = event.data;
+  if (Number.isFinite(height)) frame.style.height = `${Math.min(Math.max(height, 200), 60000) + 4}px`;
+  if (Number.isFinite(top)) scrollTo({ top: frame.getBoundingClientRect().top + scrollY + top });
+});
+
+// --- everything ---------------------------------------------------------------------------------
+
+function show(found) {
+  const was = state.job?.state;
+  state = found;
+  const look = JSON.stringify(state.look);
+  if (look !== shownLook) showLook();
+  $("ahead-box").hidden = state.look?.kind !== "table" || !(state.look.chosen.futr_exog ?? []).length;
+  $("ahead-name").textContent = state.files.ahead ? `Given: ${state.files.ahead}` : "None given yet.";
+  showJob();
+  const result = JSON.stringify(state.result) + (state.result ? state.files.data : "");
+  if (result !== shownResult || (was === "running" && state.job?.state === "done")) showResult();
+  const answers = JSON.stringify(state.answers);
+  if (answers !== shownAnswers) showAnswers();
+  [shownLook, shownResult, shownAnswers] = [look, result, answers];
+  if (was === "running" && state.job?.state === "done") $("h-result").focus();
+}
+
+async function takeFile(file, slot = "data") {
+  if (!file) return;
+  const words = slot === "new" ? "Answering…" : "Reading…";
+  const done = await act(words, "PUT", `/app/${slot}?name=${encodeURIComponent(file.name)}`, file);
+  if (done && slot === "data") $("h-check").focus();
+}
+
+function droppable(box, slot) {
+  for (const name of ["dragenter", "dragover"]) {
+    box.addEventListener(name, (event) => {
+      event.preventDefault();
+      box.classList.add("over");
+    });
+  }
+  box.addEventListener("dragleave", () => box.classList.remove("over"));
+  box.addEventListener("drop", (event) => {
+    event.preventDefault();
+    box.classList.remove("over");
+    takeFile(event.dataTransfer.files[0], slot);
+  });
+}
+
+for (const [id, slot] of [["file", "data"], ["ahead", "ahead"], ["new", "new"]]) {
+  $(id).addEventListener("change", async () => {
+    await takeFile($(id).files[0], slot);
+    $(id).value = ""; // the same file can be chosen again after it was corrected
+  });
+}
+droppable($("drop"), "data");
+droppable($("drop-new"), "new");
+// a file dropped beside the box must not replace the page
+for (const name of ["dragover", "drop"]) addEventListener(name, (event) => event.preventDefault());
+
+$("paste-use").addEventListener("click", () => takeFile(new File([$("paste").value], "pasted.csv")));
+for (const one of document.querySelectorAll("[data-sample]")) {
+  one.addEventListener("click", async () => {
+    if (await act("Reading…", "POST", `/app/sample/${one.dataset.sample}`)) $("h-check").focus();
+  });
+}
+for (const id of ["kind", "label-col", "dayfirst", "decimal", "freq", "fill"]) {
+  $(id).addEventListener("change", () => lookAgain(id));
+}
+$("settings").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const level = [...$("levels").querySelectorAll(":checked")].map((one) => Number(one.value));
+  const quality = document.querySelector("[name=quality]:checked").value;
+  const table = state.look.kind === "table";
+  act("", "POST", "/app/train", { h: table ? Number($("h").value) : 1, level, quality, task: $("task").value });
+});
+$("stop").addEventListener("click", async () => {
+  await act("", "POST", "/app/stop");
+  $("start").focus();
+});
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+  if (state.look?.chart) plot("preview", state.look.chart);
+  if (state.result?.chart) plot("forecast", state.result.chart);
+});
+refresh();

@@ -1,0 +1,50 @@
+"""What requests of the page may say, as models that check it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Name = Annotated[str, Field(max_length=200)]
+Names = Annotated[list[Name], Field(max_length=5000)]
+Quality = Literal["fast", "auto", "best"]
+
+
+class _Asked(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Columns(_Asked):
+    """Parameters of the forecaster about the columns of a table; empty lists are no choice."""
+
+    time_col: Name | None = None
+    id_col: Name | None = None
+    target_cols: Names | None = None
+    futr_exog: Names | None = None
+    hist_exog: Names | None = None
+    freq: Name | None = None
+    dayfirst: bool | None = None
+    decimal: Literal[".", ","] | None = None
+    fill: Annotated[float, Field(allow_inf_nan=False)] | None = None
+
+    def given(self) -> dict[str, Any]:
+        """The parameters."""
+        return {key: None if value == [] else value for key, value in self.model_dump().items()}
+
+
+class Look(_Asked):
+    """What to read a file as."""
+
+    kind: Literal["table", "recordings"] | None = None
+    columns: Columns = Columns()
+    label_col: Name | None = None
+
+
+class Train(_Asked):
+    """Settings of a run."""
+
+    h: int = Field(1, ge=1, le=100_000)
+    level: Annotated[list[Annotated[float, Field(gt=0, lt=100)]], Field(max_length=6)] = []
+    quality: Quality = "fast"
+    task: Literal["classify", "regress"] = "classify"

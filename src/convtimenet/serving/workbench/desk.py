@@ -1,0 +1,322 @@
+"""What the page works on: one file, what it holds, one run, kept in a temporary folder."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+import threading
+from pathlib import Path
+from typing import Any, Literal
+
+from convtimenet.serving.refusals import Refused
+from convtimenet.serving.workbench.asked import Columns, Look, Train
+from convtimenet.serving.workbench.recipe import stem_of
+from convtimenet.serving.workbench.samples import SAMPLES
+from convtimenet.serving.workbench.worker import Ended, Worker
+
+TABLES = (".csv", ".tsv", ".txt", ".xlsx", ".parquet", ".feather", ".arrow", ".ipc", ".jsonl",
+          ".ndjson", ".json", ".tsf")  # fmt: skip
+RECORDINGS = (".ts", ".arff", ".npz")
+PACKED = (".gz", ".zip", ".xz", ".bz2")
+_LABELS = {"label", "labels", "class", "classes", "category", "case_id", "caseid"}
+_UNSAFE = re.compile(r"[^\w .()+-]")
+
+Slot = Literal["data", "ahead", "new"]
+"""The file to train on, the rows ahead of it, new recordings."""
+OUTPUTS = {
+    "report.html": ("report", "text/html"),
+    "forecast.csv": ("forecast", "text/csv"),
+    "answers.csv": ("answers", "text/csv"),
+    "model.zip": ("model", "application/zip"),
+}
+"""Files that can be downloaded: the end of their name, and their type."""
+
+
+class Desk:
+    """The state of the page; all of its methods may be called from any thread.
+
+    Parameters
+    ----------
+    device
+        What trains, as for the estimators.
+    """
+
+    def __init__(self, device: str = "auto"):
+        self.device = device
+        self._temporary = tempfile.TemporaryDirectory(
+            prefix="convtimenet-app-", ignore_cleanup_errors=True
+        )
+        self.folder = Path(self._temporary.name)
+        self.worker = Worker(self.folder)
+        self._lock = threading.RLock()
+        self._files: dict[Slot, tuple[str, str]] = {}  # what users call it, and where it is
+        self._columns = Columns()
+        self._label: str | None = None
+        self._version = 0
+        self._state: dict[str, Any] = {"look": None, "job": None, "result": None, "answers": None}
+        self._thread: threading.Thread | None = None
+
+    def open(self) -> None:
+        """Start the child process, which takes some seconds."""
+        self.worker.start()
+
+    def close(self) -> None:
+        """End what runs, and remove all files."""
+        self.stop()
+        self.worker.stop()
+        self._temporary.cleanup()
+
+    def snapshot(self) -> dict[str, Any]:
+        """Everything that the page shows; "version" changes with all but the progress."""
+        with self._lock:
+            files = {slot: name for slot, (name, _) in self._files.items()}
+            return {**self._state, "files": files, "version": self._version}
+
+    def put(self, slot: Slot, name: str, content: bytes) -> None:
+        """Take a file.
+
+        Raises
+        ------
+        Refused
+            If it is empty, its ending is unknown, or a run is under way.
+        """
+        shown = _UNSAFE.sub("_", Path(name.replace("\\", "/")).name)[-100:] or "data"
+        ending = _ending(shown)
+        if not content:
+            raise Refused(422, f"{shown}: expected a file with rows, found an empty one")
+        self._check_idle()
+        with self._lock:
+            # every file has one place, whatever it is called
+            place = f"{slot}{ending}"
+            if slot in self._files:
+                (self.folder / self._files[slot][1]).unlink(missing_ok=True)
+            (self.folder / place).write_bytes(content)
+            self._files[slot] = shown, place
+            if slot == "data":
+                self._drop("ahead")
+                self._change(look=None, job=None, result=None, answers=None)
+            else:
+                self._change()
+
+    def sample(self, name: str) -> None:
+        """Take one of the samples, and the file of its next step.
+
+        Raises
+        ------
+        Refused
+            If there is none of this name.
+        """
+        if name not in SAMPLES:
+            raise Refused(404, f"there is no sample {name[:40]!r}; expected one of {[*SAMPLES]}")
+        one = SAMPLES[name]
+        self.put("data", one.file, one.content().encode())
+        if one.known and one.more is not None:
+            self.put("ahead", "rows-ahead.csv", one.more().encode())
+        known = Columns(target_cols=[*one.targets], futr_exog=[*one.known])
+        self.look(Look(columns=known))
+
+    def look(self, asked: Look) -> None:
+        """Read the file as asked.
+
+        Raises
+        ------
+        Refused
+            If it cannot be read at all.
+        """
+        kind = asked.kind or self._kind()
+        if kind == "table":
+            given = asked.columns.given()
+            found = self._ask("look", path=self._place("data"), columns=given)
+            with self._lock:
+                # what was detected stays detected, so that the settings shown are those needed
+                self._columns = Columns(**found.pop("needed", given))
+        else:
+            self._label = asked.label_col
+            found = self._ask(
+                "look at recordings", path=self._place("data"), label_col=asked.label_col
+            )
+        with self._lock:
+            self._change(look={"kind": kind, **found}, job=None, result=None, answers=None)
+
+    def train(self, asked: Train) -> None:
+        """Start a run.
+
+        Raises
+        ------
+        Refused
+            If another one is under way, or there is nothing to train on.
+        """
+        with self._lock:
+            self._check_idle()
+            look = self._state["look"]
+            if look is None or "error" in look:
+                raise Refused(409, "expected a file that could be read, found none; give one first")
+            name = self._files["data"][0]
+            shared = {"name": name, "quality": asked.quality, "device": self.device}
+            shared |= {"path": self._place("data"), "folder": "next"}
+            if look["kind"] == "table":
+                columns = self._columns.given()
+                ahead = self._place("ahead") if columns["futr_exog"] else None
+                command = {"do": "train", "columns": columns, "future": ahead, **shared}
+                command |= {"h": asked.h, "level": asked.level}
+            else:
+                command = {"do": "train on recordings", "task": asked.task, **shared}
+                command |= {"label_col": self._label}
+            progress = {"name": "starting", "share": None, "times": "", "note": ""}
+            job = {"state": "running", "progress": progress, "settings": asked.model_dump()}
+            self._change(job=job, answers=None)
+            self._thread = threading.Thread(target=self._run, args=(command, job), daemon=True)
+            self._thread.start()
+
+    def stop(self) -> None:
+        """End a run at once; an earlier result stays."""
+        with self._lock:
+            job = self._state["job"]
+            if job is None or job["state"] != "running":
+                return
+            self._change(job={**job, "state": "stopped"})
+            self.worker.stop()
+        if self._thread is not None:
+            self._thread.join()
+
+    def label(self) -> None:
+        """Answer the new recordings with the model of the last run.
+
+        Raises
+        ------
+        Refused
+            If there is no such model, or the recordings do not suit it.
+        """
+        result = self._state["result"]
+        if result is None or result["kind"] != "recordings":
+            raise Refused(
+                409, "expected a model trained on recordings, found none; train one first"
+            )
+        found = self._ask("label", path=self._place("new"), folder="run", device=self.device)
+        with self._lock:
+            self._change(answers={"name": self._files["new"][0], **found})
+
+    def output(self, name: str) -> tuple[Path, str, str]:
+        """Path, name for the user and type of a file to download.
+
+        Raises
+        ------
+        Refused
+            If there is none.
+        """
+        path = self.folder / "run" / name
+        if name not in OUTPUTS or not path.is_file():
+            raise Refused(404, "expected the result of a run, found none; train first")
+        end, kind = OUTPUTS[name]
+        return path, f"{stem_of(self._files['data'][0])}-{end}{path.suffix}", kind
+
+    def _run(self, command: dict[str, Any], job: dict[str, Any]) -> None:
+        def heard(said: dict[str, Any]) -> None:
+            with self._lock:
+                if self._state["job"]["state"] == "running":
+                    progress = said["progress"]
+                    progress["name"] = self._named(progress["name"])
+                    self._state["job"] = {**job, "progress": progress}
+
+        state, result = "failed", None
+        try:
+            result = self.worker.ask(command, heard, seconds=None)
+            state, error = "done", None
+        except Refused as refused:
+            error = self._named(refused.message)
+        except Ended as ended:
+            error = (
+                f"the training process ended ({ended}), expected a result; there may be too little "
+                "memory: take fewer rows or quality fast"
+            )
+        with self._lock:
+            if self._state["job"]["state"] != "running":  # stopped
+                shutil.rmtree(self.folder / "next", ignore_errors=True)
+            elif result is None:
+                shutil.rmtree(self.folder / "next", ignore_errors=True)
+                self._change(job={**job, "state": state, "error": error})
+            else:
+                shutil.rmtree(self.folder / "run", ignore_errors=True)
+                (self.folder / "next").rename(self.folder / "run")
+                self._change(job={**job, "state": state}, result=result, answers=None)
+        self.worker.start()
+
+    def _ask(self, do: str, **command: Any) -> dict[str, Any]:
+        self._check_idle()
+        try:
+            found = self.worker.ask({"do": do, **command})
+        except Refused as refused:
+            raise Refused(refused.status, self._named(refused.message)) from None
+        except Ended as ended:
+            self.worker.start()
+            raise Refused(
+                422,
+                f"reading the file was ended ({ended}), expected it to be read within two minutes; "
+                "give a smaller file",
+            ) from None
+        if "error" in found:
+            found["error"] = self._named(found["error"])
+        return found
+
+    def _kind(self) -> str:
+        """What a file holds, by its ending and the names in its first line."""
+        shown, place = self._files.get("data", ("", ""))
+        if not shown:
+            raise Refused(409, "expected a file, found none; give one first")
+        ending = place.removesuffix(next((p for p in PACKED if place.endswith(p)), ""))
+        if ending.endswith(RECORDINGS):
+            return "recordings"
+        if place.endswith((".csv", ".tsv", ".txt")):
+            with (self.folder / place).open("rb") as file:
+                first = file.readline(2**16).decode("utf-8", "replace").lower()
+            if _LABELS & {one.strip(' "\ufeff\r\n') for one in re.split(r"[,;\t|]", first)}:
+                return "recordings"
+        return "table"
+
+    def _place(self, slot: Slot) -> str:
+        if slot not in self._files:
+            what = {"data": "a file", "ahead": "the rows ahead", "new": "new recordings"}[slot]
+            hint = "; give their file, or choose no column as known ahead" * (slot == "ahead")
+            raise Refused(422, f"expected {what}, found none{hint or '; give a file first'}")
+        return self._files[slot][1]
+
+    def _named(self, message: str) -> str:
+        """A message with files named as users do."""
+        for shown, place in self._files.values():
+            message = message.replace(place, shown)
+        return message
+
+    def _drop(self, slot: Slot) -> None:
+        if slot in self._files:
+            (self.folder / self._files.pop(slot)[1]).unlink(missing_ok=True)
+
+    def _change(self, **state: Any) -> None:
+        self._state.update(state)
+        self._version += 1
+
+    def _check_idle(self) -> None:
+        job = self._state["job"]
+        if job is not None and job["state"] == "running":
+            raise Refused(409, "expected no training under way, found one; wait, or stop it first")
+
+
+def _ending(name: str) -> str:
+    """The known ending of a name.
+
+    Raises
+    ------
+    Refused
+        If there is none.
+    """
+    lower = name.lower()
+    packed = next((one for one in PACKED if lower.endswith(one)), "")
+    inner = lower.removesuffix(packed)
+    kind = next((one for one in (*TABLES, *RECORDINGS) if inner.endswith(one)), "")
+    if kind or packed == ".zip":
+        return kind + packed
+    raise Refused(
+        422,
+        f"{name}: expected a file that ends in {', '.join((*TABLES, *RECORDINGS))}, found another "
+        "ending; save it as one of them, such as .csv",
+    )

@@ -1,0 +1,69 @@
+"""The Python and the command that do what a run on the page does."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+
+def of_table(
+    name: str, columns: dict[str, Any], h: int, level: list[float], quality: str, plan: bool
+) -> dict[str, str]:
+    """ "python" and "command" for a forecast of a table in the current folder; the values known
+    ahead are in plan.csv."""
+    given = {k: v for k, v in columns.items() if v not in (None, [])}
+    known = "".join(f", {k}={v!r}" for k, v in given.items())
+    levels, stem = [_short(one) for one in level], stem_of(name)
+    ahead = ', "plan.csv"' if plan else ""
+    also = f", level={levels!r}" if levels else ""
+    python = f"""from convtimenet import ConvTimeNetForecaster
+from convtimenet.data.tables import write_csv
+from convtimenet.runs.forecasting import forecast_table
+
+model = ConvTimeNetForecaster({h}, quality={quality!r}{known})
+table = model.read({name!r})
+forecast_table(model, table, test_fraction=0.2, dataset={name!r}{also})
+forecast = model.predict(table{ahead}{also})
+write_csv({f"{stem}-forecast.csv"!r}, forecast, source=table)
+"""
+    words = ["convtimenet", "forecast", name, "--h", str(h), "--quality", quality]
+    if levels:
+        words += ["--level", *map(str, levels)]
+    for key, value in given.items():
+        value = ",".join(value) if isinstance(value, list) else str(value)
+        words += [f"--{key}", value.lower() if key == "dayfirst" else value]
+    if plan:
+        words += ["--future", "plan.csv"]
+    words += ["--out", f"{stem}-forecast.csv", "--report", "report.html", "--save", "model"]
+    return {"python": python, "command": shlex.join(words)}
+
+
+def of_recordings(name: str, task: str, label_col: str | None, quality: str) -> dict[str, str]:
+    """The same for labelled recordings."""
+    kind = {"classify": "ConvTimeNetClassifier", "regress": "ConvTimeNetRegressor"}[task]
+    also = f", {label_col!r}" if label_col else ""
+    split = "" if task == "classify" else ", classes=False"
+    python = f"""from convtimenet import {kind}
+from convtimenet.data.cases import read_cases
+from convtimenet.runs.labelled import fit_labelled, hold_out
+
+train, test = hold_out(read_cases({name!r}{also}), 0.2, 2023{split})
+run = fit_labelled({kind}(quality={quality!r}), train, test, dataset={name!r})
+run.write_report("report.html")
+run.model.save("model")
+"""
+    words = ["convtimenet", task, name, "--quality", quality]
+    if label_col:
+        words += ["--label_col", label_col]
+    words += ["--report", "report.html", "--save", "model"]
+    return {"python": python, "command": shlex.join(words)}
+
+
+def stem_of(name: str) -> str:
+    """The name of a file without endings, for the files made from it."""
+    return Path(name).name.split(".")[0] or "data"
+
+
+def _short(number: float) -> float | int:
+    return int(number) if float(number).is_integer() else number

@@ -1,0 +1,136 @@
+"""In the child process: what labelled recordings hold, a run on them, labels of new ones."""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from convtimenet.data.cases import Cases, read_cases
+from convtimenet.errors import DataError
+from convtimenet.estimators.case_input import check_task
+from convtimenet.estimators.classifier import ConvTimeNetClassifier
+from convtimenet.estimators.forecasting.forecaster import ConvTimeNetForecaster
+from convtimenet.estimators.loading import load_model
+from convtimenet.estimators.regressor import ConvTimeNetRegressor
+from convtimenet.runs.answers import write_classes, write_numbers
+from convtimenet.runs.labelled import fit_labelled, hold_out
+from convtimenet.runs.result import comparison
+from convtimenet.serving.workbench import recipe
+from convtimenet.serving.workbench.tables import TEST, first_cells, pack
+
+_SEED = 2023
+_EACH, _LINES = 2, 8  # cases of a class in the preview, and of all
+_MOST_CLASSES = 20  # of whole numbers; with more, they are numbers to predict
+_ROWS = 200  # of the answers that are shown
+
+
+def look(path: str, label_col: str | None) -> dict[str, Any]:
+    """What a file of cases holds. What cannot be read is an "error" beside the columns."""
+    columns: list[list[Any]] = []
+    with suppress(DataError, ValueError):  # the files of the archives have no columns
+        if Path(path).suffix in (".csv", ".tsv", ".txt"):
+            columns = [list(one) for one in zip(*first_cells(Path(path)), strict=True)]
+    found: dict[str, Any] = {"columns": columns, "chosen": {"label_col": label_col}}
+    try:
+        cases = read_cases(path, label_col)
+    except DataError as error:
+        return found | {"error": str(error)}
+    if cases.labels is None:
+        return found | {
+            "error": "expected a label for each recording, found none; choose their column, or "
+            "name it 'label'"
+        }
+    labels, counts = np.unique(cases.labels, return_counts=True)
+    return found | {
+        "task": _task(cases, len(labels)),
+        "cases": len(cases.values),
+        "channels": cases.values.shape[1],
+        "lengths": [int(cases.lengths.min()), int(cases.lengths.max())],
+        "classes": [[str(a), int(n)] for a, n in zip(labels, counts, strict=True)][:_MOST_CLASSES],
+        "missing": int(np.isnan(cases.values).sum()),
+        "notices": list(cases.notices),
+        "chart": _chart(cases, labels),
+    }
+
+
+def train(
+    path: str,
+    name: str,
+    task: str,
+    label_col: str | None,
+    quality: str,
+    device: str,
+    folder: str,
+) -> dict[str, Any]:
+    """Fit, score and write everything that can be downloaded into `folder`."""
+    out, classify = Path(folder), task == "classify"
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir()
+    cases = read_cases(path, label_col)
+    estimator = ConvTimeNetClassifier if classify else ConvTimeNetRegressor
+    check_task(cases, estimator.task)
+    model = estimator(quality=quality, device=device, random_state=_SEED, verbose=1)
+    if classify and cases.labels is not None:
+        model.check_labels(cases.labels)
+    rest, test = hold_out(cases, TEST, _SEED, classes=classify)
+    run = fit_labelled(model, rest, test, dataset=name)
+    run.write_report(out / "report.html")
+    pack(run.model.save(out / "model"), out)
+    return {
+        "kind": "recordings",
+        "task": task,
+        "title": f"{name}: {'classes' if classify else 'numbers'}",
+        "report": True,
+        "notices": list(run.result.notices),
+        "scores": comparison(run.result),
+        **recipe.of_recordings(name, task, label_col, quality),
+    }
+
+
+def label(path: str, folder: str, device: str) -> dict[str, Any]:
+    """Classes or numbers of new cases, by the model of a run."""
+    out = Path(folder)
+    model = load_model(out / "model", device)
+    model.set_params(verbose=0)
+    assert not isinstance(model, ConvTimeNetForecaster)
+    cases = model.read(read_cases(path))
+    if isinstance(model, ConvTimeNetClassifier):
+        probabilities = model.predict_proba(cases)
+        answers = write_classes(out / "answers.csv", model, cases)
+        head = ["recording", "class", "probability"]
+        rows = [
+            [str(i + 1), str(answer), f"{100 * float(p.max()):.1f} %"]
+            for i, (answer, p) in enumerate(zip(answers.tolist(), probabilities, strict=True))
+        ]
+    else:
+        answers = write_numbers(out / "answers.csv", model, cases)
+        head = ["recording", "number"]
+        rows = [[str(i + 1), f"{answer:.5g}"] for i, answer in enumerate(answers.tolist())]
+    table = {"head": head, "rows": rows[:_ROWS], "total": len(rows)}
+    return {"table": table, "notices": list(cases.notices)}
+
+
+def _task(cases: Cases, different: int) -> str:
+    """Whether the labels look like classes or numbers; the user may say otherwise."""
+    assert cases.labels is not None
+    if cases.task is not None:
+        return cases.task
+    kind = cases.labels.dtype.kind
+    many = different > min(_MOST_CLASSES, len(cases.labels) // 2)
+    return "regress" if kind == "f" or (kind in "iu" and many) else "classify"
+
+
+def _chart(cases: Cases, labels: np.ndarray) -> list[dict[str, Any]]:
+    """The first channel of a few cases with different labels."""
+    assert cases.labels is not None
+    lines: list[dict[str, Any]] = []
+    for one in labels[: _LINES // _EACH]:
+        for i in np.flatnonzero(cases.labels == one)[:_EACH]:
+            values = cases.values[i, 0, : cases.lengths[i]].tolist()
+            y = [float(f"{v:.6g}") if v == v else None for v in values]
+            lines.append({"name": str(one), "x": list(range(len(y))), "y": y})
+    return lines

@@ -1,0 +1,216 @@
+"""In the child process: what a table holds, and a run on it.
+
+Nothing here is a second way to forecast: these are the calls of ``convtimenet forecast``.
+"""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from convtimenet.data.files import check_path, is_columnar, read_columnar, read_grid
+from convtimenet.data.tables import (
+    Table,
+    crop,
+    read_table,
+    select_series,
+    table_times,
+    write_csv,
+)
+from convtimenet.errors import DataError, SeveralSeriesError
+from convtimenet.estimators.forecasting.forecaster import ConvTimeNetForecaster
+from convtimenet.runs.forecasting import (
+    check_future,
+    default_horizon,
+    forecast_table,
+    horizon_reason,
+)
+from convtimenet.runs.result import comparison, units
+from convtimenet.serving.workbench import recipe
+from convtimenet.wording import listing
+
+_HEAD = 6  # cells of a column that are shown
+_MOST_COLUMNS = 200
+_LINES, _POINTS = 4, 1500  # of the preview
+_BEFORE = 100  # fewest steps that are shown before a forecast
+_ROWS = 60  # of the forecast that is shown as a table
+TEST = 0.2
+"""Part of the rows, or of the cases, that gives the scores."""
+
+Columns = dict[str, Any]
+"""Parameters of the forecaster about the columns of a table."""
+
+
+def look(path: str, columns: Columns) -> dict[str, Any]:
+    """What a file holds. What cannot be read as asked is an "error" beside the columns."""
+    check_path(path)
+    names, cells = first_cells(Path(path))
+    found: dict[str, Any] = {"columns": [list(one) for one in zip(names, cells, strict=True)]}
+    try:
+        table, columns = _read(path, columns, dict(found["columns"]))
+    except DataError as error:
+        return found | {"error": str(error), "chosen": columns}
+    h = default_horizon(table)
+    begin, end = table.times.min(), table.times.max()
+    shown = replace(table, times=np.array([begin, end]), rows=None)
+    known = [*_listed(columns["futr_exog"]), *_listed(columns["hist_exog"])]
+    return found | {
+        "needed": columns,
+        "chosen": {
+            **columns,
+            "time_col": table.time_name,
+            "id_col": table.id_name,
+            "target_cols": list(table.channels),
+        },
+        "step": table.frequency.name,
+        "series": len(table.lengths),
+        "rows": len(table.times),
+        "covariates": known,
+        "span": table_times(shown),
+        "missing": int(np.isnan(table.values).sum()),
+        "notices": list(table.notices),
+        "horizon": h,
+        "reason": horizon_reason(table, h),
+        "chart": _chart(table, None),
+    }
+
+
+def train(
+    path: str,
+    future: str | None,
+    name: str,
+    columns: Columns,
+    h: int,
+    level: list[float],
+    quality: str,
+    device: str,
+    folder: str,
+) -> dict[str, Any]:
+    """Fit, score, forecast and write everything that can be downloaded into `folder`."""
+    levels, out = level or None, Path(folder)
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir()
+    model = ConvTimeNetForecaster(h, quality=quality, device=device, verbose=1, **columns)
+    table = model.read(path)
+    check_future(model, table, future)
+    run = forecast_table(model, table, test_fraction=TEST, dataset=name, level=levels)
+    ahead = model.predict(table, future, level=levels)
+    write_csv(out / "forecast.csv", ahead, source=model.adapt(table))
+    run = replace(run, future=ahead)
+    if run.evaluation is not None:
+        run.write_report(out / "report.html")
+    pack(run.model.save(out / "model"), out)
+    result = run.result
+    notices = [*dict.fromkeys([*table.notices, *result.notices, *ahead.notices])]
+    return {
+        "kind": "table",
+        "title": f"{name}: {h} steps ahead",
+        "report": run.evaluation is not None,
+        "notices": notices,
+        "scores": units(result) or (comparison(result) if result.scores else []),
+        "table": _forecast_rows(out / "forecast.csv"),
+        "chart": _chart(table, ahead),
+        **recipe.of_table(name, columns, h, level, quality, future is not None),
+    }
+
+
+def pack(model: Path, out: Path) -> None:
+    """The model's folder as one file."""
+    shutil.make_archive(str(out / "model"), "zip", out, model.name)
+
+
+def first_cells(path: Path) -> tuple[list[str], list[list[str]]]:
+    """Names of the columns of a file, and the first cells of each."""
+    if is_columnar(path):
+        frame = read_columnar(path)
+        names = [str(name) for name in frame.column_names]
+        cells = [[str(one) for one in frame[at][:_HEAD].to_pylist()] for at in range(len(names))]
+        return names[:_MOST_COLUMNS], cells[:_MOST_COLUMNS]
+    grid = read_grid(path)
+    names = list(grid.names)[:_MOST_COLUMNS]
+    return names, [[one[:40] for one in grid[name].first_texts(_HEAD)] for name in names]
+
+
+def _listed(names: Any) -> list[str]:
+    return list(names or ())
+
+
+def _read(path: str, columns: Columns, cells: dict[str, list[str]]) -> tuple[Table, Columns]:
+    """A table, with columns chosen where it cannot be read without: the id column of several
+    series, and number columns beside columns of text."""
+    try:
+        return _read_as(path, columns), columns
+    except SeveralSeriesError as error:
+        if columns["id_col"] is not None:
+            raise
+        taken = {*_listed(columns["futr_exog"]), *_listed(columns["hist_exog"]), error.id_col}
+        targets = columns["target_cols"] or [n for n in error.target_cols if n not in taken]
+        columns = {**columns, "id_col": error.id_col, "target_cols": targets or None}
+        notice = f"time stamps repeat, so the rows are read as one series per {error.id_col!r}"
+    except DataError:
+        numbers = [name for name, own in cells.items() if any(own) and all(map(_is_number, own))]
+        if columns["target_cols"] is not None or not numbers:
+            raise
+        texts = [name for name in cells if name not in (*numbers, columns["id_col"])]
+        with suppress(DataError):
+            columns = {**columns, "target_cols": numbers}
+            notice = f"columns that hold text or dates are not forecast: {listing(texts)}"
+            return _noticed(_read_as(path, columns), notice), columns
+        raise
+    return _noticed(_read_as(path, columns), notice), columns
+
+
+def _noticed(table: Table, notice: str) -> Table:
+    return replace(table, notices=(notice, *table.notices))
+
+
+def _is_number(cell: str) -> bool:
+    return not cell or cell.replace(",", "").replace(".", "").lstrip("+-").isdigit()
+
+
+def _read_as(path: str, columns: Columns) -> Table:
+    given = {k: v for k, v in columns.items() if k not in ("futr_exog", "hist_exog", "freq")}
+    covariates = [*_listed(columns["futr_exog"]), *_listed(columns["hist_exog"])]
+    return read_table(path, frequency=columns["freq"], covariates=covariates, **given)
+
+
+def _chart(table: Table, ahead: Table | None) -> list[dict[str, Any]]:
+    """Lines of the first series and channels: the end of what is known, then the forecast, with
+    the widest interval."""
+    steps = _POINTS if ahead is None else max(_BEFORE, 5 * int(ahead.lengths[0]))
+    lines = []
+    for s in range(min(_LINES, len(table.lengths))):
+        one = select_series(table, np.array([s]))
+        one = crop(one, one.lengths - steps, one.lengths)
+        for c, channel in enumerate(table.channels[: max(1, _LINES // len(table.lengths))]):
+            label = channel if not table.long else f"{table.ids[s]}, {channel}"
+            lines.append({"name": label, "x": table_times(one), "y": _plain(one.values[:, c])})
+            if ahead is None:
+                continue
+            future = select_series(ahead, np.array([s]))
+            # columns of a channel: the forecast, then its bounds
+            each = len(future.channels) // len(table.channels)
+            own = future.values[:, c * each : (c + 1) * each].T
+            line = {"name": f"{label}, forecast", "x": table_times(future), "y": _plain(own[0])}
+            if each > 1:
+                ends = [own.min(axis=0), own.max(axis=0)]
+                line |= {"lo": _plain(ends[0]), "hi": _plain(ends[1])}
+            lines.append({**line, "ahead": True})
+    return lines
+
+
+def _plain(values: np.ndarray) -> list[float | None]:
+    return [None if np.isnan(v) else float(f"{v:.6g}") for v in values.tolist()]
+
+
+def _forecast_rows(path: Path) -> dict[str, Any]:
+    import csv
+
+    with path.open(encoding="utf-8", newline="") as file:
+        head, *rows = csv.reader(file)
+    return {"head": head, "rows": rows[:_ROWS], "total": len(rows)}

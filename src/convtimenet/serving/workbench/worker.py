@@ -1,0 +1,106 @@
+"""The child process as its parent sees it: commands and answers as lines of JSON over pipes.
+
+It reads the files of strangers and trains, so that neither can take the server down and a stop is
+a kill.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from convtimenet.serving.refusals import Refused
+
+LOOKING = 120.0
+"""Seconds that anything but training may take."""
+
+
+class Ended(Exception):
+    """The process ended before it answered."""
+
+
+class Worker:
+    """One child process, which does one thing at a time.
+
+    Parameters
+    ----------
+    folder
+        Its working folder; commands name files in it. The process removes it if the server dies.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self._busy = threading.Lock()
+        self._process: subprocess.Popen[str] | None = None
+
+    def start(self) -> None:
+        """Start the process if there is none."""
+        if self._process is None or self._process.poll() is not None:
+            self._process = subprocess.Popen(
+                # -P: modules of the folder, which holds files of users, are not imported
+                [sys.executable, "-P", "-m", "convtimenet.serving.workbench.child"],
+                cwd=self.folder,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                encoding="utf-8",
+                start_new_session=True,  # Ctrl-C is for the server, which ends it
+            )
+
+    def ask(
+        self,
+        command: dict[str, Any],
+        heard: Callable[[dict[str, Any]], None] | None = None,
+        seconds: float | None = LOOKING,
+    ) -> dict[str, Any]:
+        """The answer to a command; `heard` gets what the process says meanwhile.
+
+        Raises
+        ------
+        Refused
+            If it does something else for long, or finds the command wrong.
+        Ended
+            If it was stopped, took too long or crashed.
+        """
+        if not self._busy.acquire(timeout=LOOKING):
+            raise Refused(409, "expected an idle program, found it at work; wait, or stop it")
+        timer = threading.Timer(seconds, self.stop) if seconds is not None else None
+        try:
+            self.start()
+            process = self._process
+            assert process is not None
+            assert process.stdin is not None
+            assert process.stdout is not None
+            if timer is not None:
+                timer.daemon = True
+                timer.start()
+            try:
+                process.stdin.write(json.dumps(command) + "\n")
+                process.stdin.flush()
+            except OSError:  # it has ended; below says how
+                pass
+            for line in process.stdout:
+                said = json.loads(line)
+                if "error" in said:
+                    raise Refused(422, said["error"])
+                if "done" in said:
+                    return said["done"]
+                if heard is not None:
+                    heard(said)
+            raise Ended(f"exit code {process.wait()}")
+        finally:
+            if timer is not None:
+                timer.cancel()
+            self._busy.release()
+
+    def stop(self) -> None:
+        """End the process at once; the next command starts another."""
+        process = self._process
+        if process is not None:
+            process.kill()
+            process.wait()

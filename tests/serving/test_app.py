@@ -1,0 +1,179 @@
+"""`convtimenet app`: its page in a browser, what it lets in, what it leaves behind."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from browsing import App, app, drop, page, weekly
+
+from convtimenet import ConvTimeNetForecaster
+from convtimenet.cli.main import main
+from convtimenet.serving.workbench import tables
+from convtimenet.serving.workbench.samples import SAMPLES
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
+    with app(tmp_path_factory.mktemp("app")) as one:
+        yield one
+
+
+def test_drop_a_table_train_download(running: App, tmp_path: Path, monkeypatch):
+    """From a wrong file to a forecast; the lines that the page shows give the same numbers."""
+    with page(running) as one:
+        drop(one, "sales.pdf", "%PDF")
+        one.wait_for_selector("#problem:not([hidden])")
+        words = one.locator("#problem").text_content()
+        assert words.startswith("sales.pdf: expected a file that ends in .csv")
+        assert not one.locator("#check").is_visible()
+
+        drop(one, "sales.csv", weekly(gap=40))
+        one.wait_for_selector("#preview .main-svg", timeout=60_000)
+        assert not one.locator("#problem").is_visible()
+        assert one.locator("#summary").text_content() == (
+            "160 rows from 2024-01-01 to 2024-06-08, a step of 1D, 1 value missing."
+        )
+        assert "1 row is missing" in one.locator("#notices").text_content()
+        assert one.locator("#h").input_value() == "14"
+        one.locator("#h").fill("7")
+        one.locator("#start").click()
+        one.wait_for_selector("#result:not([hidden])", timeout=60_000)
+        assert one.locator("#title").text_content() == "sales.csv: 7 steps ahead"
+        one.wait_for_selector("#forecast .main-svg")
+        report = one.frame_locator("#report")
+        assert report.locator("h1").text_content() == "sales.csv, 7 steps ahead"
+        one.evaluate("document.getElementById('report').scrollIntoView()")
+        report.locator(".live .main-svg").first.wait_for()
+        assert one.locator("#report").evaluate("frame => frame.offsetHeight") > 1500
+        # the report's scripts have no way to the page
+        inside = one.frames[1].evaluate("() => { try { return !!parent.document } catch { } }")
+        assert inside is None
+        with one.expect_download() as caught:
+            one.get_by_role("link", name="Forecast (CSV)").click()
+        assert caught.value.suggested_filename == "sales-forecast.csv"
+        csv = Path(caught.value.path()).read_text(encoding="utf-8")
+        python = one.locator("#python").text_content()
+        command = one.locator("#command").text_content()
+    assert csv.splitlines()[0] == "date,units,units-lo-80,units-hi-80"
+    assert len(csv.splitlines()) == 8
+
+    monkeypatch.chdir(tmp_path)
+    Path("sales.csv").write_text(weekly(gap=40), encoding="utf-8")
+    exec(python, {})
+    assert Path("sales-forecast.csv").read_text(encoding="utf-8") == csv
+    Path("sales-forecast.csv").unlink()
+    assert main([*command.split()[1:], "--quiet"]) == 0
+    assert Path("sales-forecast.csv").read_text(encoding="utf-8") == csv
+
+    packed = running.http.get("/app/files/model.zip")
+    assert packed.headers["content-disposition"] == 'attachment; filename="sales-model.zip"'
+    zipfile.ZipFile(BytesIO(packed.content)).extractall("unpacked")
+    assert ConvTimeNetForecaster.load("unpacked/model").h == 7
+    policy = running.http.get("/app/report").headers["content-security-policy"]
+    assert policy.startswith("sandbox allow-scripts allow-downloads; default-src 'none'")
+    assert running.http.get("/app/files/report.html").text.count("postMessage") == 0
+
+
+def test_stop_ends_the_process_and_the_next_run_works(running: App):
+    with page(running) as one:
+        drop(one, "long.csv", weekly(4000))
+        one.locator("#name", has_text="long.csv").wait_for()
+        one.get_by_label("auto").check()
+        one.locator("#start").click()
+        one.wait_for_selector("#job:not([hidden])")
+        assert running.put("other.csv", weekly()).status_code == 409
+        one.locator("#stop").click()
+        one.locator("#said", has_text="Stopped").wait_for()
+        assert one.evaluate("document.activeElement.id") == "start"
+    state = running.state()
+    assert state["job"]["state"] == "stopped"
+    assert state["result"] is None
+    assert not [*running.files()[0].glob("next")]
+    running.put("sales.csv", weekly())
+    assert running.train(h=3)["job"]["state"] == "done"
+    assert len(running.state()["result"]["table"]["rows"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("headers", "changing", "reading"),
+    [
+        ({}, 403, 200),  # a program may read, but must say what it is to change something
+        ({"origin": "http://evil.example"}, 403, 200),
+        ({"origin": "http://localhost:1"}, 403, 200),
+        ({"origin": "null"}, 403, 200),
+        ({"origin": "OWN", "sec-fetch-site": "cross-site"}, 403, 403),
+        ({"origin": "OWN", "sec-fetch-site": "same-site"}, 403, 403),
+        ({"origin": "http://evil.example", "host": "evil.example"}, 403, 403),
+        ({"origin": "OWN", "sec-fetch-site": "same-origin"}, 200, 200),
+    ],
+)
+def test_only_the_page_itself_changes_something(running: App, headers, changing, reading):
+    given = {k: v.replace("OWN", running.address) for k, v in headers.items()}
+    assert httpx.post(f"{running.address}/app/stop", headers=given).status_code == changing
+    answer = httpx.get(f"{running.address}/app/state", headers=given)
+    assert answer.status_code == reading
+    assert "access-control-allow-origin" not in answer.headers
+
+
+def test_policies_and_names(running: App):
+    start = running.http.get("/")
+    policy = start.headers["content-security-policy"]
+    assert "default-src 'none'; script-src 'self'; " in policy
+    assert "frame-ancestors 'none'" in policy
+    for path in ("/app/files/..%2fdata.csv", "/app/files/data.csv", "/page/..%2fapp.py", "/docs"):
+        assert running.http.get(path).status_code == 404
+    assert running.put("../../up/sales.csv", weekly()).json()["files"]["data"] == "sales.csv"
+    (folder,) = running.files()
+    assert {one.name for one in folder.iterdir()} <= {"data.csv", "ahead.csv", "new.csv", "run"}
+    large = running.put("x.csv", bytes(65 * 2**20))
+    assert large.status_code == 413
+    assert running.http.post("/app/train", json={"h": 3, "path": "/etc"}).status_code == 422
+
+
+def test_what_cannot_be_read_as_it_is_can_be_corrected(running: App):
+    lines = ["day,y,note", *(f"{i % 12 + 1:02d}/01/2024,{i},some text" for i in range(12))]
+    look = running.put("days.csv", "\n".join(lines)).json()["look"]
+    assert "all time stamps are ambiguous" in look["error"]
+    asked: dict[str, Any] = {"kind": "table", "columns": {"dayfirst": True}}
+    look = running.http.post("/app/look", json=asked).json()["look"]
+    assert look["step"] == "1D"
+    assert look["chosen"]["target_cols"] == ["y"]
+    assert look["notices"][0].startswith("columns that hold text or dates are not forecast")
+
+
+def test_samples_are_the_same_every_time(tmp_path: Path):
+    for name, sample in SAMPLES.items():
+        assert sample.content() == sample.content(), name
+    path = tmp_path / "shops.csv"
+    path.write_text(SAMPLES["shops"].content(), encoding="utf-8")
+    none = dict.fromkeys(
+        ("time_col", "id_col", "target_cols", "futr_exog", "hist_exog", "freq", "dayfirst"),
+    )
+    look = tables.look(str(path), {**none, "decimal": None, "fill": None})
+    assert (look["series"], look["rows"], look["chosen"]["id_col"]) == (4, 1680, "shop")
+    rows = SAMPLES["sales"].content().splitlines()[1:]
+    promoted = np.array([line.split(",")[1:] for line in rows], float)
+    by = [promoted[promoted[:, 1] == flag, 0].mean() for flag in (0, 1)]
+    assert by[1] - by[0] == pytest.approx(45, abs=3)
+
+
+def test_a_server_of_models_lists_them(client):
+    found = client.get("/")
+    assert found.status_code == 200
+    assert "/forecast?model=hourly&#x27;" in found.text
+    line = json.dumps({"model": "gestures", "cases": [[0.1, 0.5, 0.9, 0.4]]})
+    assert line.replace('"', "&quot;") in found.text
+    assert client.get("/app/state").status_code == 404
+
+
+def test_flags_are_checked(capsys):
+    assert main(["app", "--port", "70000"]) == 2
+    assert "port must be from 0 to 65535" in capsys.readouterr().err

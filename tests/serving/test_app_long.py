@@ -1,0 +1,202 @@
+"""`convtimenet app` at length (`make app-test`): other files, reload, keyboard, a killed server,
+and the pictures of docs/app.md."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from browsing import App, app, drop, page, weekly
+
+pytestmark = pytest.mark.app
+
+PICTURES = Path(__file__).parents[2] / "docs" / "img"
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
+    with app(tmp_path_factory.mktemp("app")) as one:
+        yield one
+
+
+def frame(rows: int = 120) -> pd.DataFrame:
+    return pd.read_csv(io.StringIO(weekly(rows)), parse_dates=["date"])
+
+
+def written(name: str) -> bytes:
+    """The same table as a file of this name."""
+    table, file = frame(), io.BytesIO()
+    if name.endswith(".xlsx"):
+        table.to_excel(file, index=False)
+    elif name.endswith(".parquet"):
+        table.to_parquet(file, index=False)
+    elif name.endswith(".jsonl"):
+        table.assign(date=table["date"].astype(str)).to_json(file, orient="records", lines=True)
+    elif name.endswith(".gz"):
+        return gzip.compress(weekly(120).encode())
+    elif name == "german.csv":
+        table.to_csv(file, index=False, sep=";", decimal=",", date_format="%d.%m.%Y")
+    elif name == "utf16.tsv":
+        return weekly(120).replace(",", "\t").encode("utf-16")
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["a.xlsx", "a.parquet", "a.jsonl", "a.csv.gz", "german.csv", "utf16.tsv"],
+)
+def test_other_files_give_the_same_forecast(running: App, name: str):
+    def forecast() -> str:
+        assert running.train(h=3)["job"]["state"] == "done"
+        return running.http.get("/app/files/forecast.csv").text
+
+    look = running.put(name, written(name)).json()["look"]
+    assert (look["step"], look["rows"], look["missing"]) == ("1D", 120, 0)
+    found = forecast()
+    running.put("plain.csv", weekly(120))
+    numbers = [pd.read_csv(io.StringIO(text))["units"] for text in (found, forecast())]
+    np.testing.assert_allclose(numbers[0], numbers[1])
+
+
+def test_many_series_and_a_column_changed_by_hand(running: App):
+    with page(running) as one:
+        one.get_by_role("button", name="Four shops").click()
+        one.locator("#summary", has_text="4 series").wait_for()
+        one.get_by_label("units").select_option("not used")
+        one.get_by_label("units").select_option("to forecast")
+        one.locator("#summary", has_text="1680 rows").wait_for()
+        one.get_by_role("button", name="Train").click()
+        one.locator("#title", has_text="four-shops.csv").wait_for(timeout=120_000)
+        one.get_by_text("Forecast as a table").click()
+        head = one.locator("#rows th").all_text_contents()
+        assert head == ["shop", "date", *(f"ConvTimeNet{end}" for end in ("", "-lo-80", "-hi-80"))]
+
+
+def test_recordings_are_classified_and_new_ones_too(running: App):
+    found = running.http.post("/app/sample/gestures").json()
+    assert found["look"]["task"] == "classify"
+    assert found["look"]["classes"] == [["lift", 40], ["shake", 40], ["swipe", 40]]
+    state = running.train()
+    assert state["result"]["scores"][0]["Accuracy"] == "1"
+    more = running.http.get("/app/sample-recordings.csv").content
+    rows = running.put("new.csv", more, "new").json()["answers"]["table"]["rows"]
+    assert [row[1] for row in rows] == ["shake", "swipe", "lift"]
+    assert running.http.get("/app/files/answers.csv").text.startswith("case,class,p_lift,p_shake")
+    wrong = running.put("new.csv", "a,b\nx,y\n", "new")
+    assert wrong.status_code == 422
+
+
+def test_the_server_outlives_its_process(running: App):
+    """A crash in training is told, and the next request starts another process."""
+    running.put("long.csv", weekly(4000))
+    running.http.post("/app/train", json={"h": 7, "quality": "auto"})
+    listed = subprocess.run(["pgrep", "-P", str(running.process.pid)], capture_output=True)
+    subprocess.run(["kill", "-9", *listed.stdout.decode().split()], check=True)
+    running.wait_for(lambda: running.state()["job"]["state"] != "running")
+    job = running.state()["job"]
+    assert job["state"] == "failed"
+    assert "the training process ended (exit code -9)" in job["error"]
+    assert running.put("sales.csv", weekly()).status_code == 200
+
+
+def test_numbers_are_predicted_for_new_recordings(running: App):
+    random = np.random.default_rng(1)
+    slopes = random.uniform(-1, 1, 60)
+    rows = slopes[:, None] * np.arange(20) + random.normal(0, 0.1, (60, 20))
+    head = ",".join(f"t{t}" for t in range(20))
+    labelled = [f"{s:.3f}," + ",".join(map(str, r)) for s, r in zip(slopes, rows, strict=True)]
+    look = running.put("slopes.csv", f"label,{head}\n" + "\n".join(labelled)).json()["look"]
+    assert look["task"] == "regress"
+    result = running.train(task="regress")["result"]
+    assert float(result["scores"][0]["R2"]) > 0.9
+    new = ",".join(str(0.5 * t) for t in range(20))
+    answers = running.put("new.csv", f"{head}\n{new}\n", "new").json()["answers"]
+    assert float(answers["table"]["rows"][0][1]) == pytest.approx(0.5, abs=0.1)
+
+
+def test_reload_in_the_middle_of_training(running: App):
+    with page(running) as one:
+        drop(one, "long.csv", weekly(4000))
+        one.locator("#name", has_text="long.csv").wait_for()
+        one.get_by_label("auto").check()
+        one.get_by_role("button", name="Train").click()
+        one.locator("#job").wait_for()
+        one.reload()
+        one.locator("#job").wait_for()
+        assert one.locator("#name").text_content() == "long.csv"
+        assert one.locator("#start").is_disabled()
+        one.locator("#progress", has_text="%").wait_for(timeout=60_000)
+        one.get_by_role("button", name="Stop").click()
+        one.locator("#said", has_text="Stopped").wait_for()
+
+
+def test_keyboard_alone(running: App):
+    with page(running) as one:
+        one.keyboard.press("Tab")
+        assert one.evaluate("document.activeElement.id") == "file"
+
+        def tab_to(words: str) -> None:
+            for _ in range(60):
+                if words in one.evaluate(
+                    "(document.activeElement.id + ' ' + document.activeElement.textContent).trim()"
+                ):
+                    break
+                one.keyboard.press("Tab")
+            else:
+                raise AssertionError(words)
+            style = "getComputedStyle(document.activeElement).outlineStyle"
+            assert one.evaluate(style) == "solid"
+
+        tab_to("Daily sales")
+        one.keyboard.press("Enter")
+        one.locator("#name", has_text="daily-sales.csv").wait_for()
+        assert one.evaluate("document.activeElement.id") == "h-check"
+        one.keyboard.press("Tab")
+        tab_to("role-2")
+        one.keyboard.press("End")  # not used: the last of the choices
+        one.locator("#ahead-box").wait_for(state="hidden")
+        assert one.evaluate("document.activeElement.id") == "role-2"
+        tab_to("h")
+        one.keyboard.press("Tab")
+        tab_to("start")
+        one.keyboard.press("Enter")
+        one.locator("#job").wait_for()
+        one.get_by_role("button", name="Stop").focus()
+        one.keyboard.press("Enter")
+        one.locator("#said", has_text="Stopped").wait_for()
+
+
+def test_nothing_is_left_of_a_server_that_was_killed(tmp_path: Path):
+    with app(tmp_path) as one:
+        one.put("long.csv", weekly(4000))
+        one.http.post("/app/train", json={"h": 7, "quality": "auto"})
+        assert len(one.files()) == 1
+        one.process.send_signal(signal.SIGKILL)
+        one.process.wait(10)
+        one.wait_for(lambda: not one.files(), 20)
+
+
+def test_pictures(running: App):
+    """With a promotion known ahead, at both sizes, in both modes; written to docs/img."""
+    running.http.post("/app/sample/sales").raise_for_status()
+    state = running.train(h=14, level=[80], quality="auto")
+    assert state["job"]["state"] == "done"
+    rows = pd.read_csv(io.StringIO(running.http.get("/app/files/forecast.csv").text))
+    assert len(rows) == 14
+    for width, scheme in ((1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")):
+        size = {"width": width, "height": 900}
+        with page(running, viewport=size, color_scheme=scheme) as one:
+            one.locator("#forecast .main-svg").first.wait_for()
+            assert one.evaluate("document.documentElement.scrollWidth") == width
+            one.evaluate("document.getElementById('report').scrollIntoView()")
+            one.frame_locator("#report").locator(".live .main-svg").first.wait_for()
+            section = {"light": "result", "dark": "check"}[scheme]
+            one.evaluate(f"document.getElementById('{section}').scrollIntoView()")
+            one.screenshot(path=PICTURES / f"app-{width}-{scheme}.png")
