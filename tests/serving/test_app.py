@@ -28,7 +28,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
 
 def test_drop_a_table_train_download(running: App, tmp_path: Path, monkeypatch):
     """From a wrong file to a forecast; the lines that the page shows give the same numbers."""
-    with page(running) as one:
+    with page(running.address) as one:
         drop(one, "sales.pdf", "%PDF")
         one.wait_for_selector("#problem:not([hidden])")
         words = one.locator("#problem").text_content()
@@ -83,7 +83,7 @@ def test_drop_a_table_train_download(running: App, tmp_path: Path, monkeypatch):
 
 
 def test_stop_ends_the_process_and_the_next_run_works(running: App):
-    with page(running) as one:
+    with page(running.address) as one:
         drop(one, "long.csv", weekly(4000))
         one.locator("#name", has_text="long.csv").wait_for()
         one.get_by_label("auto").check()
