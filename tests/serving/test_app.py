@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import zipfile
 from collections.abc import Iterator
+from html import unescape
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -169,8 +171,9 @@ def test_a_server_of_models_lists_them(client):
     found = client.get("/")
     assert found.status_code == 200
     assert "/forecast?model=hourly&#x27;" in found.text
-    line = json.dumps({"model": "gestures", "cases": [[0.1, 0.5, 0.9, 0.4]]})
-    assert line.replace('"', "&quot;") in found.text
+    lines = re.findall(r"/classify -d '(.*?)'</pre>", unescape(found.text))
+    assert len(lines) == 1
+    assert client.post("/classify", json=json.loads(lines[0])).status_code == 200
     assert client.get("/app/state").status_code == 404
 
 
