@@ -85,7 +85,7 @@ class App:
 
 
 @contextmanager
-def page(app: App, **context: Any) -> Iterator[Any]:
+def page(address: str, **context: Any) -> Iterator[Any]:
     """The page in a browser, which asks no other address and has nothing to complain about."""
     chromium = shutil.which("chromium")
     if chromium is None:
@@ -101,13 +101,13 @@ def page(app: App, **context: Any) -> Iterator[Any]:
         one.on("console", lambda message: said.append(message.text))
         one.on("pageerror", lambda error: said.append(str(error)))
         one.on("request", lambda request: asked.append(request.url))
-        one.goto(app.address)
+        one.goto(address)
         yield one
         browser.close()
     # a browser notes every refusal; the page shows it
     refusals = "the server responded with a status of 422"
     assert [line for line in said if refusals not in line] == []
-    assert [url for url in asked if not url.startswith((app.address, "data:", "blob:"))] == []
+    assert [url for url in asked if not url.startswith((address, "data:", "blob:"))] == []
 
 
 def drop(one: Any, name: str, text: str, box: str = "#drop") -> None:

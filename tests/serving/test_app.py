@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import zipfile
 from collections.abc import Iterator
+from html import unescape
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -28,7 +30,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
 
 def test_drop_a_table_train_download(running: App, tmp_path: Path, monkeypatch):
     """From a wrong file to a forecast; the lines that the page shows give the same numbers."""
-    with page(running) as one:
+    with page(running.address) as one:
         drop(one, "sales.pdf", "%PDF")
         one.wait_for_selector("#problem:not([hidden])")
         words = one.locator("#problem").text_content()
@@ -83,7 +85,7 @@ def test_drop_a_table_train_download(running: App, tmp_path: Path, monkeypatch):
 
 
 def test_stop_ends_the_process_and_the_next_run_works(running: App):
-    with page(running) as one:
+    with page(running.address) as one:
         drop(one, "long.csv", weekly(4000))
         one.locator("#name", has_text="long.csv").wait_for()
         one.get_by_label("auto").check()
@@ -169,8 +171,9 @@ def test_a_server_of_models_lists_them(client):
     found = client.get("/")
     assert found.status_code == 200
     assert "/forecast?model=hourly&#x27;" in found.text
-    line = json.dumps({"model": "gestures", "cases": [[0.1, 0.5, 0.9, 0.4]]})
-    assert line.replace('"', "&quot;") in found.text
+    lines = re.findall(r"/classify -d '(.*?)'</pre>", unescape(found.text))
+    assert len(lines) == 1
+    assert client.post("/classify", json=json.loads(lines[0])).status_code == 200
     assert client.get("/app/state").status_code == 404
 
 

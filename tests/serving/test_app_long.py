@@ -66,7 +66,7 @@ def test_other_files_give_the_same_forecast(running: App, name: str):
 
 
 def test_many_series_and_a_column_changed_by_hand(running: App):
-    with page(running) as one:
+    with page(running.address) as one:
         one.get_by_role("button", name="Four shops").click()
         one.locator("#summary", has_text="4 series").wait_for()
         one.get_by_label("units").select_option("not used")
@@ -122,7 +122,7 @@ def test_numbers_are_predicted_for_new_recordings(running: App):
 
 
 def test_reload_in_the_middle_of_training(running: App):
-    with page(running) as one:
+    with page(running.address) as one:
         drop(one, "long.csv", weekly(4000))
         one.locator("#name", has_text="long.csv").wait_for()
         one.get_by_label("auto").check()
@@ -138,7 +138,7 @@ def test_reload_in_the_middle_of_training(running: App):
 
 
 def test_keyboard_alone(running: App):
-    with page(running) as one:
+    with page(running.address) as one:
         one.keyboard.press("Tab")
         assert one.evaluate("document.activeElement.id") == "file"
 
@@ -192,7 +192,7 @@ def test_pictures(running: App):
     assert len(rows) == 14
     for width, scheme in ((1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")):
         size = {"width": width, "height": 900}
-        with page(running, viewport=size, color_scheme=scheme) as one:
+        with page(running.address, viewport=size, color_scheme=scheme) as one:
             one.locator("#forecast .main-svg").first.wait_for()
             assert one.evaluate("document.documentElement.scrollWidth") == width
             one.evaluate("document.getElementById('report').scrollIntoView()")

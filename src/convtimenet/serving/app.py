@@ -12,7 +12,7 @@ from convtimenet.serving import page
 from convtimenet.serving.engine import Engine
 from convtimenet.serving.frame import new_app
 from convtimenet.serving.metrics import Counting, Metrics
-from convtimenet.serving.models import Models
+from convtimenet.serving.models import Labelling, Models
 from convtimenet.serving.protocols import kserve, nixtla, oip, own
 from convtimenet.serving.schemas import with_models
 from convtimenet.serving.settings import ServeSettings
@@ -42,7 +42,11 @@ def create_app(models: Models, settings: ServeSettings | None = None) -> FastAPI
 
     app = new_app(settings, lifespan, description=_ABOUT)
     app.state.engine = engine
-    app.include_router(page.routes(page.list_of([(one.name, one.task) for one in models])))
+    listed = [
+        (one.name, one.task, one.model.n_channels_ if isinstance(one, Labelling) else 1)
+        for one in models
+    ]
+    app.include_router(page.routes(page.list_of(listed)))
     for protocol in (own, kserve, oip, nixtla):
         app.include_router(protocol.routes(engine, models))
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from html import escape
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse
@@ -83,18 +84,21 @@ def routes(home: str | Callable[[Request], str]) -> APIRouter:
     return router
 
 
-def list_of(models: Sequence[tuple[str, str]]) -> Callable[[Request], str]:
-    """The page of a server with models of these names and tasks: each with a line to call it."""
+def list_of(models: Sequence[tuple[str, str, int]]) -> Callable[[Request], str]:
+    """The page of a server with models of these names, tasks and channels (of cases): each with a
+    line to call it."""
 
     def home(request: Request) -> str:
         address = f"http://{request.headers.get('host', '127.0.0.1')}"
         rows = ""
-        for name, task in models:
+        for name, task, channels in models:
             if task == "forecast":
                 line = "curl --data-binary @table.csv -H 'Content-Type: text/csv' "
                 line += f"'{address}/forecast?model={name}'"
             else:
-                steps = json.dumps({"model": name, "cases": [[0.1, 0.5, 0.9, 0.4]]})
+                case: list[Any] = [0.1, 0.5, 0.9, 0.4]
+                case = case if channels == 1 else [case] * channels
+                steps = json.dumps({"model": name, "cases": [case]})
                 line = f"curl {address}/{task} -d '{steps}'"
             rows += f"<h2>{escape(name)}</h2><p>{task}</p>"
             rows += f'<pre tabindex="0">{escape(line)}</pre>'
