@@ -588,6 +588,7 @@ class TestForecaster:
     )
     def test_settings_without_effect_are_refused(self, wrong, message):
         frame = pd.DataFrame({"ds": pd.date_range("2020-01-01", periods=90), "y": waves(90)[0]})
+        frame["load"] = np.arange(90.0)
         with pytest.raises(ConfigError, match=message):
             ConvTimeNetForecaster(4, verbose=0, **wrong).fit(frame)
 

@@ -219,10 +219,10 @@ function showLook() {
   }
   $("h").disabled = !table;
   if (look.task) $("task").value = look.task;
-  const known = look.covariates?.length > 0; // only networks read them
+  const past = look.chosen?.hist_exog?.length > 0; // only networks read those known so far
   const [fast, auto] = document.querySelectorAll("[name=quality]");
-  fast.disabled = known;
-  if (known && fast.checked) auto.checked = true;
+  fast.disabled = past;
+  if (past && fast.checked) auto.checked = true;
 }
 
 const missing = ({ missing: n }) => (n ? `${n} value${n > 1 ? "s" : ""} missing` : "");

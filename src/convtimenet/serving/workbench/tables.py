@@ -58,7 +58,6 @@ def look(path: str, columns: Columns) -> dict[str, Any]:
     h = default_horizon(table)
     begin, end = table.times.min(), table.times.max()
     shown = replace(table, times=np.array([begin, end]), rows=None)
-    known = [*_listed(columns["futr_exog"]), *_listed(columns["hist_exog"])]
     return found | {
         "needed": columns,
         "chosen": {
@@ -70,7 +69,6 @@ def look(path: str, columns: Columns) -> dict[str, Any]:
         "step": table.frequency.name,
         "series": len(table.lengths),
         "rows": len(table.times),
-        "covariates": known,
         "span": table_times(shown),
         "missing": int(np.isnan(table.values).sum()),
         "notices": list(table.notices),
