@@ -211,9 +211,8 @@ class TestRecipe:
             epochs=5, batch_size=8, lr=0.02, schedule="cosine", patience=None, device="cpu"
         )
         cases = labelled()
-        wrong = LabelledCases(
-            cases.x, (cases.y + 1) % 3
-        )  # the better it learns, the worse they score
+        # the better it learns the labels, the worse it scores on wrong ones
+        wrong = LabelledCases(cases.x, (cases.y + 1) % 3)
         history = train(network(), cases, wrong, config, device=CPU, verbose=0)
         losses = [epoch.valid["loss"] for epoch in history.epochs]
         assert history.best_epoch == 5
