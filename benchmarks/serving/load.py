@@ -13,7 +13,6 @@ import argparse
 import asyncio
 import json
 import os
-import platform
 import random
 import subprocess
 import sys
@@ -26,6 +25,7 @@ import httpx
 import numpy as np
 
 import convtimenet
+from convtimenet.bench.machine import processor
 
 WARM = 20  # requests before the first that counts
 KILLED, BROKEN = 0.1, 0.1
@@ -174,7 +174,7 @@ def main() -> None:
         "command": " ".join(["python", *sys.argv]),
         "version": convtimenet.__version__,
         "date": time.strftime("%Y-%m-%d"),
-        "machine": {"processor": platform.processor(), "cores": os.cpu_count()},
+        "machine": {"processor": processor(), "cores": os.cpu_count()},
         "load_before": os.getloadavg()[0],
         "rows": len(rows) - 1,
     }
