@@ -31,6 +31,7 @@ from timing.cases import CASES
 from timing.work import step as work_of
 
 from convtimenet import processes
+from convtimenet.bench.machine import cores, processor
 from convtimenet.config import TrainConfig
 from convtimenet.data.windows import Windows
 from convtimenet.devices import RandomNumbers
@@ -147,7 +148,7 @@ def estimate(found: dict[str, Any], devices: int, batch: int = 1) -> float:
 
 def main() -> None:
     """Start the two processes, and write what they measured."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--steps", type=int, default=4, help="of each mode a round")
     parser.add_argument("--json", type=Path)
@@ -189,7 +190,7 @@ def main() -> None:
     print("on paper:", found["on_paper"])
     if given.json:
         found |= {
-            "machine": facts(),
+            "machine": f"{processor()}, {cores()} cores",
             "date": datetime.now(UTC).date().isoformat(),
             "command": " ".join(["python", *sys.argv]),
             "gpu": GPU,

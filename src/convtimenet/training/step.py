@@ -179,26 +179,31 @@ class Step:
             return self._together(index)
         n = self.parts.of(len(index))
         if n == 1:
-            return self._backward(self._batch(index), 1.0)
-        batches = [self._batch(part) for part in index.tensor_split(n)]
+            return self._backward(self._changed(self.examples.batch(index)), 1.0)
+        batches = [self.examples.batch(part) for part in index.tensor_split(n)]
         weights = [_weight(batch) for batch in batches]
         whole = torch.stack(weights).sum().clamp(min=1e-12)
-        losses = [self._backward(b, w / whole) for b, w in zip(batches, weights, strict=True)]
+        losses = [
+            self._backward(self._changed(batch), weight / whole)
+            for batch, weight in zip(batches, weights, strict=True)
+        ]
         return torch.stack(losses).sum()
 
-    def _batch(self, index: Tensor) -> Batch:
-        batch = self.examples.batch(index)
-        if self.config.augment:
-            batch = augmented(batch, self.model.config.head, self.model.config.outputs)
-        return batch
+    def _changed(self, batch: Batch) -> Batch:
+        """The examples with random changes, if the settings ask for them."""
+        if not self.config.augment:
+            return batch
+        return augmented(batch, self.model.config.head, self.model.config.outputs)
 
     def _together(self, index: Tensor) -> Tensor:
-        """The same with several processes, each with a part of the batch."""
+        """The gradients with several processes, each with a part of the batch."""
         part, count = own_part(len(index), self.smallest), processes.count()
-        # changes of the examples are drawn for the whole batch
-        changed = self.config.augment
-        batch = self._batch(index).part(part) if changed else self._batch(index[part])
-        weight = _weight(batch)
+        if self.config.augment:  # changes are drawn for the whole batch
+            batch = self.examples.batch(index)
+            weight, batch = _weight(batch.part(part)), self._changed(batch).part(part)
+        else:
+            batch = self.examples.batch(index[part])
+            weight = _weight(batch)
         whole = processes.add_up(weight.clone()).clamp(min=1e-12)
         with in_part(part, len(index)):
             # the gradients of the processes are averaged, and theirs are to be added
