@@ -86,6 +86,7 @@ def joined(timeout: timedelta = timedelta(minutes=30)) -> Iterator[None]:
         If another process ends inside the block.
     """
     import torch
+    from torch.distributed.rendezvous import rendezvous
 
     here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     backend = "gloo"
@@ -94,7 +95,16 @@ def joined(timeout: timedelta = timedelta(minutes=30)) -> Iterator[None]:
         backend = "nccl"
     torch.set_num_threads(max(1, _cores() // here))
     with watched():
-        torch.distributed.init_process_group(backend, timeout=timeout)
+        store, number, size = next(rendezvous("env://", timeout=timeout))
+        # torchrun keeps the store when it starts processes again, and in it where the ones before
+        # listened; a number of its own for each node tells nothing about several
+        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") if here == size else "0"
+        store = torch.distributed.PrefixStore(  # pyright: ignore[reportPrivateImportUsage]
+            f"attempt {attempt}", store
+        )
+        torch.distributed.init_process_group(
+            backend, store=store, rank=number, world_size=size, timeout=timeout
+        )
         yield
     # after an error the other processes may be gone, and taking leave of them would wait
     torch.distributed.destroy_process_group()
