@@ -48,7 +48,7 @@ def test_as_actors(model_folder: Path, tmp_path: Path) -> None:
     found = rows.repartition(3, keys=["unique_id"]).map_batches(
         BulkForecaster,
         fn_constructor_args=(str(model_folder),),
-        concurrency=2,
+        concurrency=1,  # the other core is for reading
         batch_size=None,
         batch_format="pandas",
     )
