@@ -30,7 +30,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import convtimenet
-from convtimenet.bench.machine import cores, processor
+from convtimenet.bench.machine import processor
+from convtimenet.devices import cores
 
 ROOT = Path(__file__).resolve().parents[2]
 ROWS, H, SEED = 500, 28, 2023

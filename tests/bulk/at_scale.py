@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from long_tables import long_table, names
 
 from convtimenet import ConvTimeNetForecaster, predict_parquet
+from convtimenet.bulk.job import Engine
 from convtimenet.cli.main import main
 
 MANY = 24_000
@@ -33,20 +34,20 @@ def write_some(folder: Path, files: int = 4) -> pa.Table:
     return pa.concat_tables(pq.read_table(path) for path in sorted(folder.iterdir()))
 
 
-def check_command(engine: str, model: Path, tmp_path: Path, **settings: str) -> None:
+def check_command(engine: Engine, model: Path, tmp_path: Path, **settings: str) -> None:
     """The command writes with the engine what it writes without one, and then skips it."""
     write_some(tmp_path / "data")
     given = ["predict", str(model), str(tmp_path / "data"), "--rows_per_part", "150"]
     given += ["--level", "80", "--quiet"]
-    assert main([*given, "--out", str(tmp_path / "local")]) == 0
+    assert main([*given, "--out", str(tmp_path / "alone")]) == 0
     own = ["--out", str(tmp_path / engine), "--engine", engine, "--workers", "2"]
     for name, value in settings.items():
         own += [f"--{name}", value]
     assert main([*given, *own]) == 0
-    files = sorted(path.name for path in (tmp_path / "local").glob("*.parquet"))
+    files = sorted(path.name for path in (tmp_path / "alone").glob("*.parquet"))
     assert len(files) == 11
     for name in files:
-        ours, theirs = tmp_path / "local" / name, tmp_path / engine / name
+        ours, theirs = tmp_path / "alone" / name, tmp_path / engine / name
         assert ours.read_bytes() == theirs.read_bytes()
     again = predict_parquet(
         model, tmp_path / "data", tmp_path / engine, level=[80], rows_per_part=150, engine=engine,
@@ -104,7 +105,7 @@ def check_loss(
     assert len(forecasts) == 7 * MANY
     counts = pc.value_counts(forecasts["unique_id"]).field("counts")  # pyright: ignore[reportAttributeAccessIssue]
     assert len(counts) == MANY
-    assert pc.unique(counts).to_pylist() == [7]
+    assert set(counts.to_pylist()) == {7}
 
 
 def below(pid: int, named: str) -> psutil.Process | None:

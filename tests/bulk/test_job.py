@@ -188,13 +188,6 @@ def test_a_killed_job_goes_on(model_folder, data, tmp_path) -> None:
     assert pq.read_table(out).equals(pq.read_table(whole))
 
 
-def test_processes_write_the_same(model_folder, data, tmp_path) -> None:
-    _run(model_folder, data, tmp_path / "one")
-    found = _run(model_folder, data, tmp_path / "two", workers=2)
-    assert found.series == 30
-    assert pq.read_table(tmp_path / "one").equals(pq.read_table(tmp_path / "two"))
-
-
 # --- the object that travels ---------------------------------------------------------------------
 
 

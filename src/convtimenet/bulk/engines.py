@@ -18,6 +18,7 @@ from multiprocessing import get_context
 from typing import Any
 
 from convtimenet.bulk.parts import Part
+from convtimenet.devices import cores
 from convtimenet.errors import ConfigError, MissingExtraError
 from convtimenet.names import meant
 
@@ -58,13 +59,6 @@ def engine(name: str) -> Engine:
         except ImportError as error:
             raise MissingExtraError(package, name, f"the engine {name}") from error
     return ENGINES[name]
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _local(

@@ -98,7 +98,7 @@ def predict_parquet(
     out: str | os.PathLike[str],
     *,
     engine: Engine = "local",
-    level: Sequence[float] = (),
+    level: float | Sequence[float] = (),
     h: int | None = None,
     id_col: str | None = None,
     rows_per_part: int = ROWS_PER_PART,
@@ -294,7 +294,7 @@ def _check_settings(forecaster: BulkForecaster) -> None:
 
     model = forecaster.loaded()
     one = select_series(model.tail_, np.array([0]))
-    model.forecast_table(one, forecaster.h, list(forecaster.level) or None)
+    model.forecast_table(one, forecaster.h, forecaster.levels or None)
 
 
 def _settings(forecaster: BulkForecaster, source: str, rows: int) -> dict[str, Any]:
@@ -304,7 +304,7 @@ def _settings(forecaster: BulkForecaster, source: str, rows: int) -> dict[str, A
     return {
         "format": _FORMAT,
         "model": hashlib.sha256(content).hexdigest(),
-        "level": [float(one) for one in forecaster.level],
+        "level": [float(one) for one in forecaster.levels],
         "h": forecaster.h,
         "id_col": forecaster.id_name,
         "rows_per_part": rows,

@@ -67,15 +67,13 @@ class BulkForecaster:
     """
 
     model: str | os.PathLike[str]
-    level: Sequence[float] = ()
+    level: float | Sequence[float] = ()
     h: int | None = None
     id_col: str | None = None
     threads: int = 1
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        level = self.level if isinstance(self.level, Iterable) else (self.level,)
-        object.__setattr__(self, "level", tuple(level))
         object.__setattr__(self, "model", os.path.abspath(os.path.expanduser(self.model)))
         if isinstance(self.threads, bool) or not isinstance(self.threads, int) or self.threads < 1:
             raise ConfigError(
@@ -110,7 +108,7 @@ class BulkForecaster:
         if len(table) == 0:
             return self._empty(table, model)
         with _threads(self.threads):
-            return model.predict(table, h=self.h, level=self.level or None)
+            return model.predict(table, h=self.h, level=self.levels or None)
 
     def stream(self, frames: Iterable[Any], rows: int = 200_000) -> Iterator[Any]:
         """Forecast pandas frames that follow each other and may cut a series, as Spark's
@@ -148,6 +146,11 @@ class BulkForecaster:
             kept, held = [whole.iloc[end:]], len(whole) - end
         if kept:
             yield self(pd.concat(kept, ignore_index=True))
+
+    @property
+    def levels(self) -> tuple[float, ...]:
+        """Levels of the intervals, as they were given."""
+        return tuple(self.level) if isinstance(self.level, Iterable) else (self.level,)
 
     @property
     def id_name(self) -> str:
@@ -204,7 +207,7 @@ class BulkForecaster:
         time = model.time_col or model.tail_.time_name
         channels = model.channels_
         names = [MODEL] if len(channels) == 1 else [f"{MODEL}-{name}" for name in channels]
-        bounds = band_names(check_levels(self.level))[1:] if self.level else []
+        bounds = band_names(check_levels(self.levels))[1:]
         made = [name for one in names for name in (one, *(f"{one}-{b}" for b in bounds))]
         floats = [
             nw.new_series(name, [], nw.Float64(), backend=frame.implementation) for name in made
