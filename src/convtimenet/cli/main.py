@@ -169,12 +169,6 @@ Examples:
         flags.forecast_flags,
         commands.run_forecast,
     ),
-    "predict": (
-        "model data --out FOLDER [flags]",
-        predict.SUMMARY,
-        predict.predict_flags,
-        predict.run_predict,
-    ),
     "classify": (
         "data [test] [flags]",
         """Train on labelled cases and classify others.
@@ -203,6 +197,12 @@ Examples:
   convtimenet regress new.ts --load model""",
         flags.regress_flags,
         commands.run_regress,
+    ),
+    "predict": (
+        "model data --out FOLDER [flags]",
+        predict.SUMMARY,
+        predict.predict_flags,
+        predict.run_predict,
     ),
     "tune": (
         "{forecast,classify,regress} data [test] [flags]",
