@@ -22,6 +22,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -172,7 +173,7 @@ def main() -> None:
         "version": convtimenet.__version__,
         "date": datetime.date.today().isoformat(),
         "machine": {"processor": processor(), "cores": cores()},
-        "packages": {"torch": sys.modules["torch"].__version__, "pyarrow": pa.__version__},
+        "packages": {name: version(name) for name in ("torch", "pyarrow", "numpy")},
         "series": given.n,
         "rows": given.n * ROWS,
         "h": H,

@@ -49,6 +49,21 @@ def test_a_job_is_the_prediction_of_the_whole_table(model_folder, model, data, t
         np.testing.assert_allclose(forecasts[name], whole[name], rtol=1e-5)
 
 
+def test_addresses_are_written_like_paths(model_folder, data, tmp_path) -> None:
+    _run(model_folder, data, tmp_path / "here")
+    there = (tmp_path / "there").as_uri()
+    for done in (6, 0):
+        assert (
+            predict_parquet(model_folder, data.as_uri(), there, rows_per_part=200, verbose=0).done
+            == done
+        )
+    files = sorted(path.name for path in (tmp_path / "there").iterdir())
+    assert files == ["_job.json", *(f"part-{i:06d}.parquet" for i in range(6))]
+    for name in files[1:]:
+        content = (tmp_path / "there" / name).read_bytes()
+        assert content == (tmp_path / "here" / name).read_bytes()
+
+
 def test_finished_parts_are_not_done_again(model_folder, data, tmp_path) -> None:
     out = tmp_path / "out"
     _run(model_folder, data, out)
@@ -79,7 +94,7 @@ def test_another_job_is_refused(model_folder, data, tmp_path) -> None:
     (other / "notes.txt").touch()
     with pytest.raises(ConfigError, match=r"no forecasts of a job, such as notes\.txt"):
         _run(model_folder, data, other)
-    assert sorted(os.listdir(other)) == ["_lock", "notes.txt"]
+    assert os.listdir(other) == ["notes.txt"]
 
 
 def test_series_that_fail_do_not_stop_the_others(model_folder, model, tmp_path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -61,6 +62,11 @@ def engine(name: str) -> Engine:
     return ENGINES[name]
 
 
+def _persist() -> None:
+    """In a process: leave Ctrl-C to the one that started it, which lets parts end."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def _local(
     work: Mapped,
     parts: Sequence[Part],
@@ -74,15 +80,15 @@ def _local(
             found.append(work(part))
             tick(1)
         return found
-    left = list(parts)
+    left = {part.name: part for part in parts}
     for attempt in range(_TRIES):
-        pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+        pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_persist)
         try:
             with pool:
-                futures = {pool.submit(work, part): part for part in left}
+                futures = {pool.submit(work, part): name for name, part in left.items()}
                 for future in as_completed(futures):
                     found.append(future.result())
-                    left.remove(futures[future])
+                    del left[futures[future]]
                     tick(1)
             return found
         except BrokenProcessPool:  # killed, such as for its memory
@@ -154,7 +160,8 @@ def _spark(
     session = SparkSession.getActiveSession()
     own = session is None
     if session is None:
-        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+        if address is None or address.startswith("local"):
+            os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
         builder = SparkSession.builder.appName("convtimenet predict")
         session = (
             builder.master(address or f"local[{workers or cores()}]")

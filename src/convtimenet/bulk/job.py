@@ -174,6 +174,7 @@ def predict_parquet(
     if is_local(folder):
         folder = os.path.abspath(os.path.expanduser(folder))
     settings = _settings(forecaster, source, rows_per_part)
+    _check_folder(folder)
     with _own(folder):
         plan = _plan(folder, settings, forecaster.id_name, source, rows_per_part, verbose)
         finished = _finished(folder)
@@ -297,6 +298,24 @@ def _check_settings(forecaster: BulkForecaster) -> None:
     model.forecast_table(one, forecaster.h, forecaster.levels or None)
 
 
+def _check_folder(folder: str) -> None:
+    """Check that a folder is new, empty or a job's.
+
+    Raises
+    ------
+    ConfigError
+        If not.
+    """
+    if is_local(folder) and Path(folder).exists() and not Path(folder).is_dir():
+        raise ConfigError(f"{folder} is a file, expected a folder; name another one")
+    others = [name for name in names_in(folder) if not name.startswith((".", "_"))]
+    if others and not exists(child(folder, _JOB)):
+        raise ConfigError(
+            f"{folder} holds files that are no forecasts of a job, such as {others[0]}; choose "
+            "another folder, or remove them"
+        )
+
+
 def _settings(forecaster: BulkForecaster, source: str, rows: int) -> dict[str, Any]:
     """What identifies a job."""
     manifest = Path(forecaster.model) / MANIFEST
@@ -351,11 +370,6 @@ def _plan(
                     "choose another folder, or give the earlier settings to go on with that job"
                 )
         return Plan(tuple(known["files"]), tuple(_part(one) for one in parts))
-    if others := [name for name in names_in(folder) if not name.startswith((".", "_"))]:
-        raise ConfigError(
-            f"{folder} holds files that are no forecasts of a job, such as {others[0]}; choose "
-            "another folder, or remove them"
-        )
     plan = plan_parts(source, id_col, rows, verbose)
     content = settings | {"parts": [asdict(part) for part in plan.parts]}
     write_bytes(place, json_text(content).encode())
@@ -401,8 +415,6 @@ def _own(folder: str) -> Iterator[None]:
     ConfigError
         If another run works there.
     """
-    if exists(folder) and is_local(folder) and not Path(folder).is_dir():
-        raise ConfigError(f"{folder} is a file, expected a folder; name another one")
     make_folder(folder)
     if not is_local(folder):
         yield

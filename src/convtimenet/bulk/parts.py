@@ -338,12 +338,12 @@ def _opened(name: str, parquet: Any, dictionary: str | None = None) -> Any:
 
     system, path = file_system(name)
     try:
-        file = parquet.ParquetFile(system.open_input_file(path))
+        source = system.open_input_file(path)
+        file = parquet.ParquetFile(source)
         if dictionary is None or dictionary not in file.schema_arrow.names:
             return file
-        # repeated texts are read as one text and numbers
-        again = system.open_input_file(path)
-        return parquet.ParquetFile(again, metadata=file.metadata, read_dictionary=[dictionary])
+        # texts that repeat are read once
+        return parquet.ParquetFile(source, metadata=file.metadata, read_dictionary=[dictionary])
     except (pa.ArrowException, OSError) as error:
         raise _damaged(name, error) from error
 

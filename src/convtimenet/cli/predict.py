@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from convtimenet.cli.outputs import check_model, make_console, wrote
@@ -103,20 +104,25 @@ def run_predict(flags: Any) -> None:
 
     console = make_console()
     logging.getLogger("convtimenet").setLevel(logging.ERROR)
-    found = predict_parquet(
-        flags.model,
-        flags.data,
-        flags.out,
-        engine=flags.engine,
-        level=flags.level or (),
-        h=flags.h,
-        id_col=flags.id_col,
-        rows_per_part=flags.rows_per_part,
-        workers=flags.workers,
-        address=flags.address,
-        device=flags.device,
-        verbose=0 if flags.quiet else 1,
-    )
+    try:
+        found = predict_parquet(
+            flags.model,
+            flags.data,
+            flags.out,
+            engine=flags.engine,
+            level=flags.level or (),
+            h=flags.h,
+            id_col=flags.id_col,
+            rows_per_part=flags.rows_per_part,
+            workers=flags.workers,
+            address=flags.address,
+            device=flags.device,
+            verbose=0 if flags.quiet else 1,
+        )
+    except KeyboardInterrupt:
+        if Path(flags.out).is_dir():
+            wrote(console, "parts so far, from which the same command goes on", flags.out)
+        raise
     console.print(
         f"{found.series:,} series of {found.rows:,} rows in {found.seconds:.1f} s, "
         f"{found.rows_per_second:,.0f} rows per second",
