@@ -140,7 +140,7 @@ def run(command: list[str], kill_at: tuple[Path, int] | None = None) -> dict[str
         "peak_mb_of_a_worker": round(max(workers, default=0.0)),
         "peak_mb_of_java": round(max(java, default=0.0)),
         "load_before_and_after": [round(load, 1), round(os.getloadavg()[0], 1)],
-        "said": told.splitlines(),
+        "said": [line for line in told.splitlines() if not line.startswith("forecasts: ")],
     }
 
 

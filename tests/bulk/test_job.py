@@ -222,8 +222,9 @@ def test_the_forecaster_is_small_and_loads_once(model_folder, model, monkeypatch
     assert forecaster.loaded() is not loaded
 
 
-def test_frames_without_rows_have_the_same_columns(model_folder) -> None:
-    forecaster = BulkForecaster(model_folder, level=80)
+@pytest.mark.parametrize("settings", [{"level": 80}, {"h": 9}])
+def test_frames_without_rows_have_the_same_columns(model_folder, settings) -> None:
+    forecaster = BulkForecaster(model_folder, **settings)
     table = long_table(names(0, 2))
     assert forecaster(table[:0]).schema.equals(forecaster(table).schema)
     frame = table.to_pandas()

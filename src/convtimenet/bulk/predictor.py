@@ -6,13 +6,13 @@ import os
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from convtimenet.data.future import MODEL
+from convtimenet.data.future import forecast_names
 from convtimenet.errors import ConfigError, DataError
 from convtimenet.storage.manifest import MANIFEST
 from convtimenet.wording import listing
@@ -205,15 +205,16 @@ class BulkForecaster:
 
         frame = nw.from_native(table, eager_only=True)
         time = model.time_col or model.tail_.time_name
-        channels = model.channels_
-        names = [MODEL] if len(channels) == 1 else [f"{MODEL}-{name}" for name in channels]
+        keys = replace(model.tail_, id_name=self.id_name, time_name=time)
         bounds = band_names(check_levels(self.levels))[1:]
-        made = [name for one in names for name in (one, *(f"{one}-{b}" for b in bounds))]
-        floats = [
-            nw.new_series(name, [], nw.Float64(), backend=frame.implementation) for name in made
+        made = [n for one in forecast_names(keys) for n in (one, *(f"{one}-{b}" for b in bounds))]
+        types: dict[str, Any] = dict.fromkeys(made, nw.Float64())
+        if not bounds and (self.h or 0) > model.network_.config.outputs:
+            types["rolled"] = nw.Boolean()
+        columns = [
+            nw.new_series(name, [], of, backend=frame.implementation) for name, of in types.items()
         ]
-        keys = frame.select(self.id_name, time)
-        return keys.with_columns(*floats).to_native()
+        return frame.select(self.id_name, time).with_columns(*columns).to_native()
 
 
 def _facts(folder: str) -> tuple[int, ...]:
