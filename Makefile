@@ -25,7 +25,7 @@ endif
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help install demo dist docs test unit test-slow conformance lint format results evidence accuracy evidence-run tutorials \
-	bench gpu gpu-packages wheel kills flips fuzz memory guards reliability audit clean
+	bench scale app-test gpu gpu-packages wheel kills flips fuzz memory guards reliability audit clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
@@ -43,7 +43,7 @@ test: ## lint, type check, build the site, quick tests, other libraries' test su
 		--phases train eval --precision fp32
 
 unit: install .cache/chromium ## run only the quick tests, scikit-learn's suite among them
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "not slow and not conformance and not app"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "not slow and not conformance and not app and not scale"
 
 conformance: .cache/peers-venv/.installed ## run sktime's, aeon's and Nixtla's test suites
 	OMP_NUM_THREADS=1 JAXTYPING_DISABLE=1 .cache/peers-venv/bin/python -m pytest -n 2 -m conformance -W default \
@@ -52,6 +52,18 @@ conformance: .cache/peers-venv/.installed ## run sktime's, aeon's and Nixtla's t
 app-test: .cache/app-venv/.installed .cache/chromium ## run other projects' clients and a browser against servers; a notebook
 	OMP_NUM_THREADS=1 JAXTYPING_DISABLE=1 .cache/app-venv/bin/python -m pytest -n 0 -m app -W default \
 		--disable-warnings tests/serving tests/test_notebook.py
+
+# N series of 500 days; the figures of the docs have their own command in each raw result.
+SCALE := ray spark dask
+ray_PINS := ray==2.60.0
+spark_PINS := pyspark==4.3.0 'pandas<3'
+dask_PINS := dask==2026.8.0 distributed==2026.8.0
+
+scale: install $(SCALE:%=.cache/%-venv/.installed) ## test and measure predict with Ray, Spark, Dask (15 minutes; N=)
+	$(foreach engine,$(SCALE),OMP_NUM_THREADS=1 JAXTYPING_DISABLE=1 .cache/$(engine)-venv/bin/python \
+		-m pytest -m scale -W default --disable-warnings tests/bulk && ) true
+	$(BIN)/python benchmarks/scale/predict.py --n $(or $(N),20000) \
+		--json $(if $(N),benchmarks/results/scale-predict-$(shell date +%F).json,.cache/scale-predict.json)
 
 test-slow: install ## run the tests with longer training
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m slow
@@ -220,6 +232,14 @@ endef
 	.cache/docs-venv/bin/python -m pip --disable-pip-version-check $(INSTALL) -r docs/site/requirements.txt
 	PATHS='import sysconfig; print(sysconfig.get_path("purelib"))'; $(BIN)/python -c "$$PATHS" \
 		> "$$(.cache/docs-venv/bin/python -c "$$PATHS")/packages.pth"
+	@touch $@
+
+# One environment for each engine, as users have: PySpark allows only older versions of pandas.
+$(SCALE:%=.cache/%-venv/.installed): .cache/%-venv/.installed: pyproject.toml constraints.txt Makefile
+	$(call new_venv,.cache/$*-venv)
+	$(if $(filter spark,$*),grep -v '^pandas==' constraints.txt,cat constraints.txt) > .cache/$*-constraints.txt
+	.cache/$*-venv/bin/python -m pip --disable-pip-version-check $(INSTALL) \
+		-c .cache/$*-constraints.txt -e '.[$*,scale]' $($*_PINS)
 	@touch $@
 
 # Clients that the server is tried with, in an environment of their own, as they bring their own pins.

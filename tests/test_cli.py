@@ -565,7 +565,7 @@ MISTAKES = {
         ["forecast", "sales.csv", "--colour=red"],
         "forecast has no flag --colour; leave it out",
     ),
-    "unknown command": (["predict"], "no command 'predict'; did you mean forecast?"),
+    "unknown command": (["forcast"], "no command 'forcast'; did you mean forecast?"),
     "no data": (["forecast"], "forecast needs data .*found none"),
     "absent file": (["forecast", "nowhere.csv"], "nowhere.csv"),
     "text for a number": (

@@ -89,7 +89,6 @@ TUNE = ["tune", "forecast", "sales.csv"]
     ("arguments", "said"),
     [
         (["forcast"], "there is no command 'forcast'; did you mean forecast?"),
-        (["predict"], "there is no command 'predict'; did you mean forecast?"),
         (["dataset"], "there is no command 'dataset'; did you mean datasets?"),
         (["xyzzy"], "'xyzzy'; expected one of forecast, classify, "),
         (["--verbose"], "no flag --verbose before a command; expected one of forecast, "),

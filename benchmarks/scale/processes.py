@@ -31,11 +31,12 @@ from timing.cases import CASES
 from timing.work import step as work_of
 
 from convtimenet import processes
-from convtimenet.bench.machine import cores, processor
+from convtimenet.bench.machine import processor
 from convtimenet.config import TrainConfig
 from convtimenet.data.windows import Windows
 from convtimenet.devices import RandomNumbers
 from convtimenet.network.model import ConvTimeNet, count_parameters
+from convtimenet.processes import cores
 from convtimenet.training.step import Step
 
 CPU = torch.device("cpu")

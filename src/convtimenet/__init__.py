@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOME = {
+    "BulkForecaster": "bulk.predictor",
     "ConvTimeNetClassifier": "estimators.classifier",
     "ConvTimeNetForecaster": "estimators.forecasting.forecaster",
     "ConvTimeNetRegressor": "estimators.regressor",
@@ -20,10 +21,12 @@ _HOME = {
     "fuse": "network.inference",
     "from_original": "network.original",
     "plot": "report",
+    "predict_parquet": "bulk.job",
     "tune": "estimators.tuning.search",
     "warm_up": "network.kernels.library",
 }
 __all__ = [
+    "BulkForecaster",
     "ConvTimeNet",
     "ConvTimeNetClassifier",
     "ConvTimeNetForecaster",
@@ -34,11 +37,14 @@ __all__ = [
     "from_original",
     "fuse",
     "plot",
+    "predict_parquet",
     "tune",
     "warm_up",
 ]
 
 if TYPE_CHECKING:
+    from convtimenet.bulk.job import predict_parquet as predict_parquet
+    from convtimenet.bulk.predictor import BulkForecaster as BulkForecaster
     from convtimenet.config import ModelConfig as ModelConfig
     from convtimenet.config import TrainConfig as TrainConfig
     from convtimenet.estimators.classifier import ConvTimeNetClassifier as ConvTimeNetClassifier

@@ -43,6 +43,13 @@ def _group() -> Any:
     return found if found is not None and found.is_available() and found.is_initialized() else None
 
 
+def cores() -> int:
+    """Cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def count() -> int:
     """Number of processes that train together."""
     group = _group()
@@ -93,7 +100,7 @@ def joined(timeout: timedelta = timedelta(minutes=30)) -> Iterator[None]:
     if torch.cuda.is_available() and torch.cuda.device_count() >= here:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
         backend = "nccl"
-    torch.set_num_threads(max(1, _cores() // here))
+    torch.set_num_threads(max(1, cores() // here))
     with watched():
         store, number, size = next(rendezvous("env://", timeout=timeout))
         # torchrun keeps the store when it starts processes again, and in it where the ones before
@@ -108,12 +115,6 @@ def joined(timeout: timedelta = timedelta(minutes=30)) -> Iterator[None]:
         yield
     # after an error the other processes may be gone, and taking leave of them would wait
     torch.distributed.destroy_process_group()
-
-
-def _cores() -> int:
-    """Cores that this process may use."""
-    usable = getattr(os, "sched_getaffinity", None)
-    return len(usable(0)) if usable is not None else os.cpu_count() or 1
 
 
 @contextmanager

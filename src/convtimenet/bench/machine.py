@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from pathlib import Path
 
-__all__ = ["cores", "processor"]
+__all__ = ["processor"]
 
 _INSTRUCTIONS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "amx_bf16", "asimd")
 
@@ -27,10 +26,3 @@ def processor() -> str:
         for part in (of.get("model name", name), number, *(f for f in _INSTRUCTIONS if f in known))
         if part
     )
-
-
-def cores() -> int:
-    """Cores that this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -36,8 +36,8 @@ def run_bench(flags: Any) -> None:
     if flags.dry_run:
         _list_cells(chosen, out)
         return
-    from convtimenet.bench.machine import cores
     from convtimenet.bench.runs import run
+    from convtimenet.processes import cores
 
     check_writable("--out", out)
     errors = run(

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from convtimenet import __version__, processes
-from convtimenet.cli import app, bench, commands, flags, serving, tune
+from convtimenet.cli import app, bench, commands, flags, predict, serving, tune
 from convtimenet.errors import ConfigError, ConvTimeNetError, MissingExtraError
 from convtimenet.training.interrupt import Terminated
 
@@ -28,6 +28,7 @@ Examples:
   convtimenet forecast sales.csv --h 24 --level 80 95 --report report.html
   convtimenet classify train.ts test.ts --out classes.csv
   convtimenet regress train.ts test.ts --out numbers.csv
+  convtimenet predict model sales.parquet --out forecasts --workers 8
   convtimenet tune forecast sales.csv --h 24 --trials 30
   convtimenet evaluate ETTh1 --h 96
   convtimenet export model --to exported --check sales.csv
@@ -231,6 +232,12 @@ Examples:
   convtimenet regress new.ts --load model""",
         flags.regress_flags,
         commands.run_regress,
+    ),
+    "predict": (
+        "model data --out FOLDER [flags]",
+        predict.SUMMARY,
+        predict.predict_flags,
+        predict.run_predict,
     ),
     "tune": (
         "{forecast,classify,regress} data [test] [flags]",

@@ -83,11 +83,12 @@ class TableReader(ConvTimeNetEstimator):
                 f"{len(table.channels)}; give the same channels or fit without "
                 "revin_affine_channels and linear_channels"
             )
-        notices = gap_notices(table, self.network_.config.masks, learns=False)
-        if self.scaler_.centre.ndim == 3:
-            notices += self._unseen(table)
-        for notice in notices:
-            log.warning(notice)
+        if log.isEnabledFor(logging.WARNING):  # names that are alike take long to find
+            notices = gap_notices(table, self.network_.config.masks, learns=False)
+            if self.scaler_.centre.ndim == 3:
+                notices += self._unseen(table)
+            for notice in notices:
+                log.warning(notice)
         return table
 
     def _read(

@@ -1,0 +1,1 @@
+"""Forecasts of millions of series in Parquet files: in parts, on one machine or on many."""

@@ -1,0 +1,259 @@
+"""What maps a function over the parts of a job: processes of this machine, Ray, Spark or Dask.
+
+Each engine runs the same function and retries what a lost worker had begun; it is told where a
+result goes, not how it is made, so all of them write the same forecasts.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
+from typing import Any
+
+from convtimenet.bulk.parts import Part
+from convtimenet.errors import ConfigError, MissingExtraError
+from convtimenet.names import meant
+from convtimenet.processes import cores
+
+__all__ = ["ENGINES", "engine"]
+
+log = logging.getLogger(__name__)
+
+_TRIES = 3
+"""Times that a local worker may be lost before the job ends."""
+_LOOK = 0.5
+"""Seconds between looks at what Spark has done."""
+
+Mapped = Callable[[Part], dict[str, Any]]
+Engine = Callable[
+    [Mapped, Sequence[Part], int | None, str | None, Callable[[float], None]], list[dict[str, Any]]
+]
+"""The function, the parts, workers, address, and what to call with the number of parts done."""
+
+
+def engine(name: str) -> Engine:
+    """An engine by name.
+
+    Raises
+    ------
+    ConfigError
+        If there is none of that name.
+    MissingExtraError
+        If it is not installed.
+    """
+    if name not in ENGINES:
+        raise ConfigError(
+            f"engine: expected {', '.join(ENGINES)}, found {name!r}{meant(name, list(ENGINES))}"
+        )
+    package = {"ray": "ray.data", "spark": "pyspark", "dask": "distributed"}.get(name)
+    if package is not None:
+        try:
+            __import__(package)
+        except ImportError as error:
+            raise MissingExtraError(package, name, f"the engine {name}") from error
+    return ENGINES[name]
+
+
+def _persist() -> None:
+    """In a process: leave Ctrl-C to the one that started it, which lets parts end."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _local(
+    work: Mapped,
+    parts: Sequence[Part],
+    workers: int | None,
+    address: str | None,
+    tick: Callable[[float], None],
+) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    if workers in (None, 1):
+        for part in parts:
+            found.append(work(part))
+            tick(1)
+        return found
+    left = {part.name: part for part in parts}
+    for attempt in range(_TRIES):
+        pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_persist)
+        try:
+            with pool:
+                futures = {pool.submit(work, part): name for name, part in left.items()}
+                for future in as_completed(futures):
+                    found.append(future.result())
+                    del left[futures[future]]
+                    tick(1)
+            return found
+        except BrokenProcessPool:  # killed, such as for its memory
+            if attempt == _TRIES - 1:
+                raise
+            log.warning("a worker was killed; %d parts are tried again", len(left))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return found
+
+
+def _ray(
+    work: Mapped,
+    parts: Sequence[Part],
+    workers: int | None,
+    address: str | None,
+    tick: Callable[[float], None],
+) -> list[dict[str, Any]]:
+    import ray  # pyright: ignore[reportMissingImports]
+    import ray.data  # pyright: ignore[reportMissingImports]
+
+    class Worker:
+        def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+            return {"outcome": [json.dumps(work(parts[int(i)])) for i in batch["number"]]}
+
+    own = not ray.is_initialized()
+    workers = workers or (cores() if address is None else None)
+    if own:
+        quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+        if address is None:
+            quiet |= {"num_cpus": workers, "include_dashboard": False}
+        ray.init(address=address, **quiet)
+    try:
+        ray.data.DataContext.get_current().enable_progress_bars = False
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
+        most = workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
+        numbers = ray.data.from_items(
+            [{"number": i} for i in range(len(parts))], override_num_blocks=len(parts)
+        )
+        mapped = numbers.map_batches(
+            Worker, batch_size=1, concurrency=min(most, len(parts)), zero_copy_batch=True
+        )
+        found = []
+        for row in mapped.iter_rows():
+            found.append(json.loads(row["outcome"]))
+            tick(1)
+        return found
+    finally:
+        if own:
+            ray.shutdown()
+
+
+def _spark(
+    work: Mapped,
+    parts: Sequence[Part],
+    workers: int | None,
+    address: str | None,
+    tick: Callable[[float], None],
+) -> list[dict[str, Any]]:
+    import pandas as pd
+    from pyspark.sql import SparkSession  # pyright: ignore[reportMissingImports]
+
+    def run(frames: Iterator[Any]) -> Iterator[Any]:
+        for frame in frames:
+            told = [json.dumps(work(parts[i])) for i in frame["id"]]
+            yield pd.DataFrame({"outcome": told})
+
+    session = SparkSession.getActiveSession()
+    own = session is None
+    if session is None:
+        if address is None or address.startswith("local"):
+            os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+        builder = SparkSession.builder.appName("convtimenet predict")
+        session = (
+            builder.master(address or f"local[{workers or cores()}]")
+            .config("spark.ui.enabled", "false")
+            .config("spark.ui.showConsoleProgress", "false")
+            .getOrCreate()
+        )
+        session.sparkContext.setLogLevel("ERROR")
+    try:
+        # one task a part
+        frame = session.range(0, len(parts), 1, len(parts)).mapInPandas(run, "outcome string")
+        rows = _watched(session, frame.collect, tick)
+        return [json.loads(row["outcome"]) for row in rows]
+    finally:
+        if own:
+            session.stop()
+
+
+def _watched(session: Any, collect: Callable[[], list[Any]], tick: Callable[[float], None]) -> Any:
+    """Call `collect` and, until it returns, `tick` with the tasks that Spark has finished."""
+    from pyspark import InheritableThread  # pyright: ignore[reportMissingImports]
+
+    context, group = session.sparkContext, f"convtimenet-{time.monotonic_ns()}"
+    result: list[Any] = []
+    errors: list[BaseException] = []
+
+    def target() -> None:
+        context.setJobGroup(group, "convtimenet predict", interruptOnCancel=True)
+        try:
+            result.append(collect())
+        except BaseException as error:  # noqa: BLE001 - raised below, in the caller's thread
+            errors.append(error)
+
+    thread = InheritableThread(target=target, session=session)
+    thread.start()
+    told, tracker = 0, context.statusTracker()
+    try:
+        while thread.is_alive():
+            thread.join(_LOOK)
+            now = 0
+            for job in tracker.getJobIdsForGroup(group):
+                info = tracker.getJobInfo(job)
+                for stage in () if info is None else info.stageIds:
+                    stage_info = tracker.getStageInfo(stage)
+                    now += 0 if stage_info is None else stage_info.numCompletedTasks
+            if now > told:
+                tick(now - told)
+                told = now
+    except BaseException:
+        context.cancelJobGroup(group)
+        thread.join()
+        raise
+    if errors:
+        raise errors[0]
+    return result[0]
+
+
+def _dask(
+    work: Mapped,
+    parts: Sequence[Part],
+    workers: int | None,
+    address: str | None,
+    tick: Callable[[float], None],
+) -> list[dict[str, Any]]:
+    from distributed import (  # pyright: ignore[reportMissingImports]
+        Client,
+        LocalCluster,
+        as_completed,
+    )
+
+    cluster = None
+    if address is None:
+        cluster = LocalCluster(
+            n_workers=workers or cores(),
+            threads_per_worker=1,
+            processes=True,
+            dashboard_address=None,
+            silence_logs=logging.ERROR,
+        )
+    try:
+        with Client(address if cluster is None else cluster) as client:
+            keys = [f"{part.name}-{time.monotonic_ns()}" for part in parts]
+            futures = client.map(work, parts, key=keys)
+            found = []
+            for future in as_completed(futures):
+                found.append(future.result())
+                future.release()
+                tick(1)
+            return found
+    finally:
+        if cluster is not None:
+            cluster.close()
+
+
+ENGINES: dict[str, Engine] = {"local": _local, "ray": _ray, "spark": _spark, "dask": _dask}

@@ -1,0 +1,429 @@
+"""A job: forecast every part of a source, one file a part; a job that was stopped goes on.
+
+The folder of a job is itself a table of Parquet files: names that begin with "_" or "." are not
+read as such. It holds
+
+- ``part-000000.parquet`` and so on, each complete or absent,
+- ``_job.json``, what the job is: the model's digest, the files, settings and parts,
+- ``_failed/part-000000.json``, the series of a part that failed, and why.
+
+A part is finished if its file is there and none in ``_failed``; the rest is done by the next run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import logging
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from convtimenet.bulk import engines
+from convtimenet.bulk.parts import (
+    Part,
+    Piece,
+    Plan,
+    column_names,
+    plan_parts,
+    read_part,
+    series_starts,
+    source_facts,
+)
+from convtimenet.bulk.places import (
+    child,
+    exists,
+    is_local,
+    make_folder,
+    names_in,
+    parquet_module,
+    read_bytes,
+    remove,
+    write_bytes,
+)
+from convtimenet.bulk.predictor import BulkForecaster
+from convtimenet.errors import ConfigError, ConvTimeNetError
+from convtimenet.files import json_text, locked
+from convtimenet.progress import showing
+from convtimenet.storage.manifest import MANIFEST
+
+__all__ = ["BulkResult", "predict_parquet"]
+
+ROWS_PER_PART = 1_000_000
+_JOB, _FAILED, _LOCK = "_job.json", "_failed", "_lock"
+_FORMAT = 1
+_HOPELESS = 16
+"""Series of a part that fail before any succeeds, after which all of it is given up."""
+
+Engine = Literal["local", "ray", "spark", "dask"]
+
+
+@dataclass(frozen=True)
+class BulkResult:
+    """What a run of a job did."""
+
+    folder: str
+    series: int
+    """Series forecast by this run."""
+    rows: int
+    """Rows read for them."""
+    parts: int
+    """Parts of the job."""
+    done: int
+    """Parts that this run finished."""
+    skipped: int
+    """Parts that an earlier run had finished."""
+    failed: dict[str, str] = field(default_factory=dict)
+    """Why, by series; by part for one that failed as a whole."""
+    failed_parts: int = 0
+    """Parts with such a series."""
+    seconds: float = 0.0
+
+    @property
+    def rows_per_second(self) -> float:
+        """Rows read per second of the run."""
+        return self.rows / self.seconds if self.seconds else 0.0
+
+
+def predict_parquet(
+    model: str | os.PathLike[str],
+    data: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    engine: Engine = "local",
+    level: float | Sequence[float] = (),
+    h: int | None = None,
+    id_col: str | None = None,
+    rows_per_part: int = ROWS_PER_PART,
+    workers: int | None = None,
+    address: str | None = None,
+    device: str = "cpu",
+    verbose: int = 1,
+) -> BulkResult:
+    """Forecast every series of Parquet files with a saved model, part by part.
+
+    The same call goes on with a job that was stopped, and tries again what failed.
+
+    Parameters
+    ----------
+    model
+        Folder of a saved forecaster.
+    data
+        A Parquet file, a folder of them (also with partitions such as ``region=eu/``) or a pattern,
+        as a path or an address such as s3://bucket/sales. A long table with the rows of each series
+        one after the other. With an engine on several machines, all must reach it, the model and
+        `out` at the same place.
+    out
+        Folder for the forecasts, one Parquet file a part, with the columns that
+        `ConvTimeNetForecaster.predict` gives for a pyarrow table.
+    engine
+        What maps the work over the parts: "local" processes, "ray", "spark" or "dask".
+    level, h
+        As for `ConvTimeNetForecaster.predict`.
+    id_col
+        The column with the series ids; by default the model's.
+    rows_per_part
+        Rows that a worker reads at a time, about.
+    workers
+        Processes, of one thread each. By default one for "local", which is then this process, and
+        one a core for the others; ignored by a cluster at `address` that has its own.
+    address
+        A running cluster: for Ray "auto" or ray://, for Spark its master, for Dask its scheduler.
+        By default one is started on this machine and stopped at the end.
+    device
+        Device of the workers.
+    verbose
+        0 shows no progress.
+
+    Returns
+    -------
+    BulkResult
+        Series that cannot be forecast are in `failed` and do not stop the others.
+
+    Raises
+    ------
+    ArtefactError
+        If `model` holds no forecaster.
+    DataError
+        If the files cannot be split into whole series (`convtimenet.bulk.parts`).
+    ConfigError
+        If `out` belongs to another job or a running one, or a setting is out of range.
+    MissingExtraError
+        If the engine or pyarrow is not installed.
+    """
+    begin = time.monotonic()
+    run = engines.engine(engine)
+    parquet_module()
+    if workers is not None and (isinstance(workers, bool) or workers < 1):
+        raise ConfigError(f"workers must be a whole number of at least 1, found {workers!r}")
+    if address is not None and engine == "local":
+        raise ConfigError(
+            f"the local engine has no cluster, found the address {address!r}; leave it out, or "
+            "choose the engine ray, spark or dask"
+        )
+    forecaster = BulkForecaster(model, level=level, h=h, id_col=id_col, device=device)
+    _check_settings(forecaster)
+    source, folder = os.fspath(data), os.fspath(out)
+    if is_local(folder):
+        folder = os.path.abspath(os.path.expanduser(folder))
+    settings = _settings(forecaster, source, rows_per_part)
+    _check_folder(folder)
+    with _own(folder):
+        plan = _plan(folder, settings, forecaster.id_name, source, rows_per_part, verbose)
+        finished = _finished(folder)
+        todo = [part for part in plan.parts if part.name not in finished]
+        skipped = len(plan.parts) - len(todo)
+        outcomes: list[Outcome] = []
+        if todo:
+            with showing("forecasting", verbose, busy=True) as task:
+                task.expect(len(plan.parts), done=skipped)
+                work = Work(forecaster, folder)
+                outcomes = run(work, todo, workers, address, task.advance)
+    failed = {name: why for one in outcomes for name, why in one["failed"].items()}
+    broken = sum(1 for one in outcomes if one["failed"])
+    return BulkResult(
+        folder=folder,
+        series=sum(one["series"] for one in outcomes),
+        rows=sum(one["rows"] for one in outcomes),
+        parts=len(plan.parts),
+        done=len(outcomes) - broken,
+        skipped=skipped,
+        failed=failed,
+        failed_parts=broken,
+        seconds=time.monotonic() - begin,
+    )
+
+
+Outcome = dict[str, Any]
+"""Of a part: its name, series forecast, rows read, and why series "failed", by id."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """Read a part, forecast it and write the result; the one function that every engine maps."""
+
+    forecaster: BulkForecaster
+    folder: str
+
+    def __call__(self, part: Part) -> Outcome:
+        with _quiet():
+            return self._done(part)
+
+    def _done(self, part: Part) -> Outcome:
+        self.forecaster.loaded()  # an error of the model's ends the job
+        parquet = parquet_module()
+        failed: dict[str, str] = {}
+        found: list[Any] = []
+        series = rows = 0
+        try:
+            columns = self.forecaster.columns(column_names(part.pieces[0]))
+            table = read_part(part, columns)
+            starts = series_starts(table[self.forecaster.id_name])
+        except (ConvTimeNetError, OSError) as error:
+            failed[part.name] = str(error)
+        else:
+            bounds = np.append(starts, len(table))
+            for first, end, forecast in self._whole(table, bounds, failed):
+                found.append(forecast)
+                series += end - first
+                rows += int(bounds[end] - bounds[first])
+        told = child(child(self.folder, _FAILED), f"{part.name}.json")
+        if failed:  # first: a part with a file and without this one is finished
+            make_folder(child(self.folder, _FAILED))
+            write_bytes(told, json_text({"part": part.name, "failed": failed}, indent=1).encode())
+        if found:
+            import pyarrow as pa
+
+            buffer = io.BytesIO()
+            parquet.write_table(pa.concat_tables(found), buffer)
+            write_bytes(child(self.folder, f"{part.name}.parquet"), buffer.getvalue())
+        if not failed:
+            remove(told)
+        return {"part": part.name, "series": series, "rows": rows, "failed": failed}
+
+    def _whole(
+        self, table: Any, bounds: np.ndarray, failed: dict[str, str]
+    ) -> Iterator[tuple[int, int, Any]]:
+        """Forecasts of ranges of series, halved until the series that fail are alone."""
+        names = table[self.forecaster.id_name]
+        ranges, good, first_reason = [(0, len(bounds) - 1)], 0, ""
+        while ranges:
+            first, end = ranges.pop()
+            try:
+                forecast = self.forecaster(table[int(bounds[first]) : int(bounds[end])])
+            except ConvTimeNetError as error:
+                if end - first > 1:
+                    middle = (first + end) // 2
+                    ranges += [(middle, end), (first, middle)]
+                    continue
+                failed[str(names[int(bounds[first])].as_py())] = str(error)
+                first_reason = first_reason or str(error)
+                if not good and len(failed) >= _HOPELESS:
+                    for begin in bounds[end:-1].tolist():
+                        failed[str(names[begin].as_py())] = (
+                            f"not tried, as the first {_HOPELESS} series of its part failed: "
+                            f"{first_reason}"
+                        )
+                    return
+            else:
+                good += 1
+                yield first, end, forecast
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without notices, which would repeat for every part."""
+    logger = logging.getLogger("convtimenet")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
+def _check_settings(forecaster: BulkForecaster) -> None:
+    """Check level and h, by forecasting one series of the training table."""
+    from convtimenet.data.tables import select_series
+
+    model = forecaster.loaded()
+    one = select_series(model.tail_, np.array([0]))
+    model.forecast_table(one, forecaster.h, forecaster.levels or None)
+
+
+def _check_folder(folder: str) -> None:
+    """Check that a folder is new, empty or a job's.
+
+    Raises
+    ------
+    ConfigError
+        If not.
+    """
+    if is_local(folder) and Path(folder).exists() and not Path(folder).is_dir():
+        raise ConfigError(f"{folder} is a file, expected a folder; name another one")
+    others = [name for name in names_in(folder) if not name.startswith((".", "_"))]
+    if others and not exists(child(folder, _JOB)):
+        raise ConfigError(
+            f"{folder} holds files that are no forecasts of a job, such as {others[0]}; choose "
+            "another folder, or remove them"
+        )
+
+
+def _settings(forecaster: BulkForecaster, source: str, rows: int) -> dict[str, Any]:
+    """What identifies a job."""
+    manifest = Path(forecaster.model) / MANIFEST
+    content = manifest.read_bytes() if manifest.exists() else b""
+    return {
+        "format": _FORMAT,
+        "model": hashlib.sha256(content).hexdigest(),
+        "level": [float(one) for one in forecaster.levels],
+        "h": forecaster.h,
+        "id_col": forecaster.id_name,
+        "rows_per_part": rows,
+        "files": list(source_facts(source)),
+    }
+
+
+_MEANING = {
+    "format": "the job's format",
+    "model": "the model, by the SHA-256 of its manifest",
+    "level": "level",
+    "h": "h",
+    "id_col": "id_col",
+    "rows_per_part": "rows_per_part",
+    "files": "the input, by its files' sizes and times of change",
+}
+
+
+def _plan(
+    folder: str, settings: dict[str, Any], id_col: str, source: str, rows: int, verbose: int
+) -> Plan:
+    """The parts of a job: as an earlier run made them, else new ones, which are written.
+
+    Raises
+    ------
+    ConfigError
+        If the folder belongs to another job.
+    """
+    place = child(folder, _JOB)
+    if exists(place):
+        try:
+            known = json.loads(read_bytes(place))
+            files, parts = known.pop("files"), known.pop("parts")
+        except (ValueError, KeyError, AttributeError) as error:
+            raise ConfigError(
+                f"{place} does not describe a job; choose another folder, or remove this one"
+            ) from error
+        known["files"] = [{key: one[key] for key in ("file", "bytes", "changed")} for one in files]
+        for name, value in settings.items():
+            if known.get(name) != value:
+                raise ConfigError(
+                    f"{folder} holds forecasts of another job: {_MEANING[name]}: expected "
+                    f"{_short(known.get(name), value)}, found {_short(value, known.get(name))}; "
+                    "choose another folder, or give the earlier settings to go on with that job"
+                )
+        return Plan(tuple(known["files"]), tuple(_part(one) for one in parts))
+    plan = plan_parts(source, id_col, rows, verbose)
+    content = settings | {"parts": [asdict(part) for part in plan.parts]}
+    write_bytes(place, json_text(content).encode())
+    return plan
+
+
+def _part(described: dict[str, Any]) -> Part:
+    pieces = tuple(
+        Piece(
+            one["file"],
+            one["start"],
+            one["stop"],
+            tuple((name, value) for name, value in one["columns"]),
+        )
+        for one in described["pieces"]
+    )
+    return Part(described["name"], described["series"], described["rows"], pieces)
+
+
+def _short(value: Any, other: Any) -> str:
+    """A setting in a message; of a list of files, the first that differs."""
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        known = other if isinstance(other, list) else []
+        return str(next((one for one in value if one not in known), f"{len(value)} files"))
+    return str(value)
+
+
+def _finished(folder: str) -> set[str]:
+    """Names of the parts that need no work."""
+    failed = {name.removesuffix(".json") for name in names_in(child(folder, _FAILED))}
+    ending = ".parquet"
+    return {
+        name.removesuffix(ending) for name in names_in(folder) if name.endswith(ending)
+    } - failed
+
+
+@contextmanager
+def _own(folder: str) -> Iterator[None]:
+    """Keep other runs out of a local folder, and remove what a killed one left half-written.
+
+    Raises
+    ------
+    ConfigError
+        If another run works there.
+    """
+    make_folder(folder)
+    if not is_local(folder):
+        yield
+        return
+    with locked(Path(folder) / _LOCK) as holder:
+        if holder is not None:
+            raise ConfigError(
+                f"{folder} is in use by {holder}; wait for it to end, or choose another folder"
+            )
+        for left in Path(folder).glob(".part-*.tmp"):
+            left.unlink(missing_ok=True)
+        yield

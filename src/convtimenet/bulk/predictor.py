@@ -1,0 +1,242 @@
+"""`BulkForecaster`: a saved forecaster as one small object for other programs' workers."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from convtimenet.data.future import forecast_names
+from convtimenet.errors import ConfigError, DataError
+from convtimenet.storage.manifest import MANIFEST
+from convtimenet.wording import listing
+
+if TYPE_CHECKING:
+    from convtimenet.estimators.forecasting.forecaster import ConvTimeNetForecaster
+
+__all__ = ["BulkForecaster"]
+
+_loaded: dict[tuple[str, str, str | None], tuple[tuple[int, ...], ConvTimeNetForecaster]] = {}
+"""The models of this process by folder, device and id column, with the facts of their manifests."""
+_loading = threading.Lock()
+
+
+@dataclass(frozen=True)
+class BulkForecaster:
+    """Forecast frames of whole series with a saved model, in any process.
+
+    An instance holds the path of the model and settings, so it is pickled in a few hundred bytes.
+    Each process loads the model once, when it is first needed, from that path.
+
+    Parameters
+    ----------
+    model
+        Folder of a saved forecaster, at the same path on every machine.
+    level
+        Levels of intervals in per cent, as for `ConvTimeNetForecaster.predict`.
+    h
+        Steps to forecast; by default the trained horizon.
+    id_col
+        The column with the series ids; by default the model's.
+    threads
+        Threads of torch during a call. One suits as many workers as there are cores.
+    device
+        "cpu", "auto" or a torch device.
+
+    Examples
+    --------
+    With Ray Data, Spark and Dask, where rows of one series come to one worker::
+
+        forecaster = BulkForecaster("model", level=[80])
+
+        ray.data.read_parquet("sales").repartition(64, keys=["unique_id"]).map_batches(
+            forecaster, batch_size=None, batch_format="pyarrow"
+        )
+        spark.read.parquet("sales").repartition("unique_id").sortWithinPartitions(
+            "unique_id", "ds"
+        ).mapInPandas(forecaster.stream, "unique_id string, ds timestamp, ConvTimeNet double, ...")
+        dask.dataframe.read_parquet("sales").shuffle("unique_id").map_partitions(
+            forecaster, meta=forecaster(one_series).iloc[:0]
+        )
+    """
+
+    model: str | os.PathLike[str]
+    level: float | Sequence[float] = ()
+    h: int | None = None
+    id_col: str | None = None
+    threads: int = 1
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "model", os.path.abspath(os.path.expanduser(self.model)))
+        if isinstance(self.threads, bool) or not isinstance(self.threads, int) or self.threads < 1:
+            raise ConfigError(
+                f"threads must be a whole number of at least 1, found {self.threads!r}"
+            )
+
+    def __call__(self, table: Any) -> Any:
+        """Forecast the steps after the end of every series of a frame.
+
+        Parameters
+        ----------
+        table
+            A long pandas, polars or pyarrow frame with all rows of its series, as for
+            `ConvTimeNetForecaster.predict`.
+
+        Returns
+        -------
+        The same kind of frame: ids, times, forecasts and, with `level`, their bounds. For a frame
+        without rows, one without rows.
+
+        Raises
+        ------
+        DataError
+            If a series cannot be forecast.
+        """
+        if isinstance(table, dict):
+            raise DataError(
+                "expected a pandas, polars or pyarrow frame, found a dict of arrays; with Ray Data "
+                'give map_batches(..., batch_format="pyarrow") or "pandas"'
+            )
+        model = self.loaded()
+        if len(table) == 0:
+            return self._empty(table, model)
+        with _threads(self.threads):
+            return model.predict(table, h=self.h, level=self.levels or None)
+
+    def stream(self, frames: Iterable[Any], rows: int = 200_000) -> Iterator[Any]:
+        """Forecast pandas frames that follow each other and may cut a series, as Spark's
+        ``mapInPandas`` gives them.
+
+        Parameters
+        ----------
+        frames
+            Pandas frames whose rows are sorted by series; a series may go on in the next frame.
+        rows
+            Rows to collect before they are forecast together.
+
+        Yields
+        ------
+        A frame of forecasts for each such collection.
+        """
+        import pandas as pd
+
+        name = self.id_name
+        kept: list[Any] = []
+        held = 0
+        for frame in frames:
+            if not len(frame):
+                continue
+            kept.append(frame)
+            held += len(frame)
+            if held < rows:
+                continue
+            whole = pd.concat(kept, ignore_index=True)
+            ids = whole[name].to_numpy()
+            same = np.flatnonzero(ids != ids[-1])
+            end = int(same[-1]) + 1 if len(same) else 0
+            if end:
+                yield self(whole.iloc[:end].reset_index(drop=True))
+            kept, held = [whole.iloc[end:]], len(whole) - end
+        if kept:
+            yield self(pd.concat(kept, ignore_index=True))
+
+    @property
+    def levels(self) -> tuple[float, ...]:
+        """Levels of the intervals, as they were given."""
+        return tuple(self.level) if isinstance(self.level, Iterable) else (self.level,)
+
+    @property
+    def id_name(self) -> str:
+        """Name of the column with the series ids."""
+        model = self.loaded()
+        return model.id_col or model.tail_.id_name or "unique_id"
+
+    def loaded(self) -> ConvTimeNetForecaster:
+        """The model, loaded at most once in a process as long as its folder does not change.
+
+        Raises
+        ------
+        ArtefactError
+            If the folder holds no forecaster, is incomplete or damaged.
+        ConfigError
+            If the model needs covariates of the rows ahead, which frames of past rows lack.
+        """
+        folder = str(self.model)
+        key, facts = (folder, self.device, self.id_col), _facts(folder)
+        with _loading:
+            found = _loaded.get(key)
+            if found is None or found[0] != facts:
+                from convtimenet.estimators.forecasting.forecaster import ConvTimeNetForecaster
+
+                model = ConvTimeNetForecaster.load(folder, device=self.device)
+                model.set_params(verbose=0)
+                if self.id_col is not None:
+                    model.set_params(id_col=self.id_col)
+                found = _loaded[key] = facts, model
+        model = found[1]
+        names = [column.name for column in model.covariates_.futr]
+        if names:
+            raise ConfigError(
+                f"the model reads {listing(names)} of the rows ahead, which parts of a table lack; "
+                "forecast with model.predict(table, future=...), or train "
+                "without futr_exog"
+            )
+        return model
+
+    def columns(self, names: Sequence[str]) -> list[str] | None:
+        """Those columns of a table that a forecast reads; None if that depends on their content."""
+        model = self.loaded()
+        time = model.time_col or model.tail_.time_name
+        of = [self.id_name, time, *model.channels_, *(name for one in model.exog for name in one)]
+        return of if model.scale and set(of) <= set(names) else None
+
+    def _empty(self, table: Any, model: ConvTimeNetForecaster) -> Any:
+        """The columns of a forecast, without rows."""
+        import narwhals.stable.v2 as nw
+
+        from convtimenet.estimators.forecasting.intervals import band_names, check_levels
+
+        frame = nw.from_native(table, eager_only=True)
+        time = model.time_col or model.tail_.time_name
+        keys = replace(model.tail_, id_name=self.id_name, time_name=time)
+        bounds = band_names(check_levels(self.levels))[1:]
+        made = [n for one in forecast_names(keys) for n in (one, *(f"{one}-{b}" for b in bounds))]
+        types: dict[str, Any] = dict.fromkeys(made, nw.Float64())
+        if not bounds and (self.h or 0) > model.network_.config.outputs:
+            types["rolled"] = nw.Boolean()
+        columns = [
+            nw.new_series(name, [], of, backend=frame.implementation) for name, of in types.items()
+        ]
+        return frame.select(self.id_name, time).with_columns(*columns).to_native()
+
+
+def _facts(folder: str) -> tuple[int, ...]:
+    """What changes when a model is saved again."""
+    try:
+        found = (Path(folder) / MANIFEST).stat()
+    except OSError:  # loading says what is wrong
+        return ()
+    return found.st_mtime_ns, found.st_size
+
+
+@contextmanager
+def _threads(number: int) -> Iterator[None]:
+    """Let torch use that many threads until the block ends."""
+    import torch
+
+    before = torch.get_num_threads()
+    if before == number:
+        yield
+        return
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,297 @@
+"""Jobs: every series forecast once, however often they are stopped; what fails is named."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from long_tables import long_table, names
+
+from convtimenet import BulkForecaster, ConvTimeNetForecaster, predict_parquet
+from convtimenet.bulk import predictor
+from convtimenet.cli.main import main
+from convtimenet.errors import ArtefactError, ConfigError, DataError, MissingExtraError
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    table = long_table(names(10, 40))
+    pq.write_table(table[:500], folder / "a.parquet")
+    pq.write_table(table[500:], folder / "b.parquet")
+    return folder
+
+
+def _run(model: Path, data: Path, out: Path, **settings):
+    return predict_parquet(model, data, out, rows_per_part=200, verbose=0, **settings)
+
+
+def test_a_job_is_the_prediction_of_the_whole_table(model_folder, model, data, tmp_path) -> None:
+    found = _run(model_folder, data, tmp_path / "out", level=[80, 95])
+    assert (found.series, found.rows, found.parts, found.done) == (30, 1200, 6, 6)
+    forecasts = pq.read_table(tmp_path / "out")
+    whole = model.predict(long_table(names(10, 40)), level=[80, 95])
+    assert forecasts.schema.equals(whole.schema)
+    assert forecasts.select([0, 1]).equals(whole.select([0, 1]))
+    for name in whole.column_names[2:]:
+        np.testing.assert_allclose(forecasts[name], whole[name], rtol=1e-5)
+
+
+def test_addresses_are_written_like_paths(model_folder, data, tmp_path) -> None:
+    _run(model_folder, data, tmp_path / "here")
+    there = (tmp_path / "there").as_uri()
+    for done in (6, 0):
+        assert (
+            predict_parquet(model_folder, data.as_uri(), there, rows_per_part=200, verbose=0).done
+            == done
+        )
+    files = sorted(path.name for path in (tmp_path / "there").iterdir())
+    assert files == ["_job.json", *(f"part-{i:06d}.parquet" for i in range(6))]
+    for name in files[1:]:
+        content = (tmp_path / "there" / name).read_bytes()
+        assert content == (tmp_path / "here" / name).read_bytes()
+
+
+def test_finished_parts_are_not_done_again(model_folder, data, tmp_path) -> None:
+    out = tmp_path / "out"
+    _run(model_folder, data, out)
+    before = {path.name: path.stat().st_mtime_ns for path in out.glob("*.parquet")}
+    whole = (out / "part-000002.parquet").read_bytes()
+    (out / "part-000002.parquet").unlink()
+    (out / ".part-000002.parquet.1.tmp").write_bytes(whole[:100])
+    again = _run(model_folder, data, out)
+    assert (again.done, again.skipped, again.series) == (1, 5, 5)
+    after = {path.name: path.stat().st_mtime_ns for path in out.glob("*.parquet")}
+    assert [name for name in before if before[name] != after[name]] == ["part-000002.parquet"]
+    assert (out / "part-000002.parquet").read_bytes() == whole
+    assert not list(out.glob(".part*"))
+
+
+def test_another_job_is_refused(model_folder, data, tmp_path) -> None:
+    out = tmp_path / "out"
+    _run(model_folder, data, out, level=[80])
+    with pytest.raises(ConfigError, match=r"level: expected \[80.0\], found \[90.0\]; choose"):
+        _run(model_folder, data, out, level=[90])
+    with pytest.raises(ConfigError, match="rows_per_part: expected 200, found 300"):
+        predict_parquet(model_folder, data, out, level=[80], rows_per_part=300, verbose=0)
+    pq.write_table(long_table(names(60, 62)), data / "c.parquet")
+    with pytest.raises(ConfigError, match=r"the input, .*: expected 2 files, found .*c\.parquet"):
+        _run(model_folder, data, out, level=[80])
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "notes.txt").touch()
+    with pytest.raises(ConfigError, match=r"no forecasts of a job, such as notes\.txt"):
+        _run(model_folder, data, other)
+    assert os.listdir(other) == ["notes.txt"]
+
+
+def test_series_that_fail_do_not_stop_the_others(model_folder, model, tmp_path) -> None:
+    table = long_table(names(0, 15)).to_pandas()
+    table["y"] = table["y"].map("{:.6f}".format)
+    table.loc[table["unique_id"] == "s0007", "y"] = "n/k"
+    table.loc[(table["unique_id"] == "s0009"), "ds"] = pd.Timestamp("2024-01-01")
+    data, out = tmp_path / "data.parquet", tmp_path / "out"
+    table.to_parquet(data)
+    found = _run(model_folder, data, out)
+    assert sorted(found.failed) == ["s0007", "s0009"]
+    assert "n/k" in found.failed["s0007"]
+    assert "2024-01-01" in found.failed["s0009"]
+    assert (found.parts, found.done, found.failed_parts, found.series) == (3, 2, 1, 13)
+    told = json.loads((out / "_failed" / "part-000001.json").read_text())
+    assert told == {"part": "part-000001", "failed": found.failed}
+    forecasts = pq.read_table(out).to_pandas()
+    good = [name for name in names(0, 15) if name not in found.failed]
+    assert forecasts["unique_id"].tolist() == np.repeat(good, 7).tolist()
+    expected = model.predict(table[table["unique_id"].isin(good)].reset_index(drop=True))
+    np.testing.assert_allclose(forecasts["ConvTimeNet"], expected["ConvTimeNet"], rtol=1e-5)
+    again = _run(model_folder, data, out)  # tried again
+    assert (again.skipped, again.failed) == (2, found.failed)
+
+
+def test_a_part_without_a_good_series_is_given_up(model_folder, tmp_path) -> None:
+    table = long_table(names(0, 50), 4).to_pandas()
+    table["y"] = "?"
+    table.to_parquet(tmp_path / "data.parquet")
+    found = _run(model_folder, tmp_path / "data.parquet", tmp_path / "out")
+    assert len(found.failed) == 50
+    assert found.failed["s0049"].startswith("not tried")
+    assert not list((tmp_path / "out").glob("*.parquet"))
+
+
+def test_a_damaged_file_fails_its_parts_only(model_folder, data, tmp_path) -> None:
+    out = tmp_path / "out"
+    _run(model_folder, data, out)
+    for number in (0, 5):
+        (out / f"part-00000{number}.parquet").unlink()
+    path = data / "b.parquet"
+    content, stamp = path.read_bytes(), path.stat()
+    path.write_bytes(content[:4] + bytes(len(content) - 4))
+    os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    found = _run(model_folder, data, out)
+    assert (found.done, found.skipped, list(found.failed)) == (1, 4, ["part-000005"])
+    assert "b.parquet: not readable as Parquet" in found.failed["part-000005"]
+
+
+def test_wrong_settings_fail_before_anything_is_written(model_folder, data, tmp_path) -> None:
+    out = tmp_path / "out"
+    for settings, message in (
+        ({"engine": "rya"}, "found 'rya'"),
+        ({"level": [0.8]}, "levels are in per cent"),
+        ({"h": 0}, "h, the steps"),
+        ({"h": 8, "level": [80]}, "intervals are limited"),
+        ({"workers": 0}, "workers must be"),
+        ({"address": "tcp://x"}, "the local engine has no cluster"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            _run(model_folder, data, out, **settings)
+    with pytest.raises(ArtefactError, match="no model folder"):
+        _run(tmp_path / "none", data, out)
+    with pytest.raises(DataError, match="no such file"):
+        _run(model_folder, tmp_path / "none", out)
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("engine", ["ray", "spark", "dask"])
+def test_an_engine_that_is_missing_is_named(
+    model_folder, data, tmp_path, engine, monkeypatch
+) -> None:
+    for name in ("ray", "ray.data", "pyspark", "distributed"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(MissingExtraError, match=rf"convtimenet\[{engine}\]"):
+        _run(model_folder, data, tmp_path / "out", engine=engine)
+
+
+def test_a_killed_job_goes_on(model_folder, data, tmp_path) -> None:
+    """Killed for good after its first parts; the next run does the rest, and all is there once."""
+    out, whole = tmp_path / "out", tmp_path / "whole"
+    _run(model_folder, data, whole)
+    code = (
+        "import sys, time\n"
+        "from convtimenet.bulk import job\n"
+        "write = job.write_bytes\n"
+        "def slow(place, content):\n"
+        "    write(place, content)\n"
+        "    time.sleep(0.5 if 'part-' in place else 0)\n"
+        "job.write_bytes = slow\n"
+        "job.predict_parquet(*sys.argv[1:], rows_per_part=200, verbose=0)\n"
+    )
+    places = [str(model_folder), str(data), str(out)]
+    with subprocess.Popen([sys.executable, "-c", code, *places]) as process:
+        end = time.monotonic() + 60
+        while len(list(out.glob("part-*.parquet"))) < 2:
+            assert process.poll() is None
+            assert time.monotonic() < end
+            time.sleep(0.02)
+        with pytest.raises(ConfigError, match=f"in use by process {process.pid}"):
+            _run(model_folder, data, out)
+        process.send_signal(signal.SIGKILL)
+    assert 2 <= (before := len(list(out.glob("part-*.parquet")))) < 6
+    found = _run(model_folder, data, out)
+    assert (found.skipped, found.done) == (before, 6 - before)
+    assert pq.read_table(out).equals(pq.read_table(whole))
+
+
+# --- the object that travels ---------------------------------------------------------------------
+
+
+def test_the_forecaster_is_small_and_loads_once(model_folder, model, monkeypatch) -> None:
+    monkeypatch.setattr(predictor, "_loaded", {})
+    forecaster = pickle.loads(pickle.dumps(BulkForecaster(model_folder, level=[80])))
+    assert len(pickle.dumps(forecaster)) < 500
+    assert not predictor._loaded
+    table = long_table(names(0, 3))
+    for kind in (table, table.to_pandas()):
+        found, expected = forecaster(kind), model.predict(kind, level=[80])
+        assert type(found) is type(kind)
+        assert found.equals(expected)
+    loaded = forecaster.loaded()
+    assert BulkForecaster(str(model_folder)).loaded() is loaded
+    model.save(model_folder)  # a newer model takes its place
+    assert forecaster.loaded() is not loaded
+
+
+@pytest.mark.parametrize("settings", [{"level": 80}, {"h": 9}])
+def test_frames_without_rows_have_the_same_columns(model_folder, settings) -> None:
+    forecaster = BulkForecaster(model_folder, **settings)
+    table = long_table(names(0, 2))
+    assert forecaster(table[:0]).schema.equals(forecaster(table).schema)
+    frame = table.to_pandas()
+    assert forecaster(frame[:0]).dtypes.equals(forecaster(frame).dtypes)
+
+
+@pytest.mark.parametrize("size", [1, 33, 40, 1000])
+def test_a_stream_may_cut_series(model_folder, model, size) -> None:
+    table = long_table(names(0, 6)).to_pandas()
+    frames = [table[at : at + size] for at in range(0, len(table), size)]
+    found = list(BulkForecaster(model_folder).stream(iter(frames), rows=90))
+    assert len(found) == 2 if size == 1000 else len(found) >= 3  # the last series may go on
+    joined = pd.concat(found, ignore_index=True)
+    expected = model.predict(table)
+    assert joined[["unique_id", "ds"]].equals(expected[["unique_id", "ds"]])
+    np.testing.assert_allclose(joined["ConvTimeNet"], expected["ConvTimeNet"], rtol=1e-5)
+    assert list(BulkForecaster(model_folder).stream([])) == []
+
+
+def test_threads_are_set_for_the_call_only(model_folder) -> None:
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        BulkForecaster(model_folder)(long_table(names(0, 2)))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    with pytest.raises(ConfigError, match="threads"):
+        BulkForecaster(model_folder, threads=0)
+
+
+def test_what_a_worker_cannot_know_is_refused(model_folder, tmp_path) -> None:
+    with pytest.raises(DataError, match="batch_format"):
+        BulkForecaster(model_folder)({"y": np.zeros(3)})
+    table = long_table(names(0, 3), 80)
+    table = table.append_column("promo", pa.array(np.arange(len(table)) % 5 * 1.0))
+    ahead = ConvTimeNetForecaster(h=3, quality="fast", futr_exog="promo", verbose=0).fit(table)
+    with pytest.raises(ConfigError, match="reads 'promo' of the rows ahead"):
+        BulkForecaster(ahead.save(tmp_path / "ahead"))(table)
+
+
+# --- the command ---------------------------------------------------------------------------------
+
+
+def test_the_command_says_what_it_did(model_folder, data, tmp_path, capsys) -> None:
+    out = str(tmp_path / "out")
+    given = ["predict", str(model_folder), str(data), "--out", out, "--rows_per_part", "200"]
+    assert main([*given, "--level", "80"]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "30 series of 1,200 rows in" in told
+    assert "6 parts: 6 done, 0 done earlier, 0 with failures" in told
+    assert "rows per second" in told
+    assert out in told.replace(" ", "")
+    assert main([*given, "--level", "80"]) == 0
+    assert "6 parts: 0 done, 6 done earlier, 0 with failures" in capsys.readouterr().out
+    assert main(given) == 2
+    assert "level: expected [80.0], found []" in capsys.readouterr().err
+
+
+def test_the_command_fails_if_a_series_does(model_folder, tmp_path, capsys) -> None:
+    table = long_table(names(0, 3)).to_pandas()
+    table.loc[table["unique_id"] == "s0001", "ds"] = pd.Timestamp("2024-01-01")
+    table.to_parquet(tmp_path / "data.parquet")
+    out = str(tmp_path / "out")
+    assert main(["predict", str(model_folder), str(tmp_path / "data.parquet"), "--out", out]) == 2
+    shown = capsys.readouterr()
+    assert "2 series of 80 rows" in shown.out
+    assert "1 failed and have no forecast: s0001: " in shown.err

@@ -1,0 +1,125 @@
+"""Parts hold whole series, every row once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from long_tables import long_table, names
+
+from convtimenet.bulk.parts import plan_parts, read_part
+from convtimenet.errors import ConfigError, DataError
+
+
+def _all(source: str, rows: int, columns: list[str] | None = None) -> list[pa.Table]:
+    return [read_part(part, columns) for part in plan_parts(source, "unique_id", rows).parts]
+
+
+@pytest.mark.parametrize("group", [7, 1000])
+def test_parts_are_whole_series_over_files(tmp_path: Path, group: int) -> None:
+    table = long_table(names(0, 10))
+    cut = 4 * 40 + 13  # a series goes on in the next file
+    pq.write_table(table[:cut], tmp_path / "a.parquet", row_group_size=group)
+    pq.write_table(table[cut:], tmp_path / "b.parquet", row_group_size=group)
+    plan = plan_parts(str(tmp_path), "unique_id", 100)
+    assert [part.name for part in plan.parts[:2]] == ["part-000000", "part-000001"]
+    assert [part.rows for part in plan.parts] == [120, 80, 120, 80]
+    assert [part.series for part in plan.parts] == [3, 2, 3, 2]
+    assert [len(part.pieces) for part in plan.parts] == [1, 2, 1, 1]
+    assert pa.concat_tables([read_part(part) for part in plan.parts]).equals(table)
+    assert plan == plan_parts(str(tmp_path / "*.parquet"), "unique_id", 100)
+
+
+def test_a_part_may_be_one_row_or_everything(tmp_path: Path) -> None:
+    table = long_table(names(0, 3), rows=1)
+    pq.write_table(table, tmp_path / "a.parquet")
+    assert [len(one) for one in _all(str(tmp_path), 1)] == [1, 1, 1]
+    assert [len(one) for one in _all(str(tmp_path), 10**9)] == [3]
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [
+        pa.array([3, 3, 1, 2], pa.int64()),
+        pa.array(["3", "3", "1", "2"], pa.large_string()),
+        pa.array(["3", "3", "1", "2"]).dictionary_encode(),
+    ],
+)
+def test_ids_of_any_type(tmp_path: Path, ids: pa.Array) -> None:
+    pq.write_table(pa.table({"unique_id": ids, "y": [1.0, 2, 3, 4]}), tmp_path / "a.parquet")
+    found = _all(str(tmp_path / "a.parquet"), 1, ["y"])
+    assert [one["y"].to_pylist() for one in found] == [[1, 2], [3], [4]]
+    assert found[0].column_names == ["y"]
+
+
+def test_partitions_become_columns(tmp_path: Path) -> None:
+    for number, place in enumerate(["shop=1/kind=a%20b", "shop=2/kind=c"]):
+        (tmp_path / place).mkdir(parents=True)
+        (tmp_path / place / "_SUCCESS").touch()
+        pq.write_table(long_table([f"s{number}"], 3), tmp_path / place / "x.parquet")
+    tables = _all(str(tmp_path), 1)
+    assert [one["shop"].to_pylist() for one in tables] == [[1] * 3, [2] * 3]
+    assert tables[0]["kind"].to_pylist() == ["a b"] * 3
+    parts = plan_parts(f"{tmp_path}/*/kind=c/*.parquet", "shop", 1).parts  # also as the id
+    assert [(part.series, part.rows) for part in parts] == [(1, 3)]
+
+
+def test_an_address_is_read_like_a_path(tmp_path: Path) -> None:
+    pq.write_table(long_table(names(0, 4), 5), tmp_path / "a.parquet")
+    here, there = (_all(one, 10) for one in (str(tmp_path), tmp_path.as_uri()))
+    assert here == there
+
+
+def test_memory_addresses_are_opened_with_fsspec() -> None:
+    import fsspec
+
+    with fsspec.open("memory://in/a.parquet", "wb") as file:
+        pq.write_table(long_table(names(0, 4), 5), file)
+    assert sum(len(one) for one in _all("memory://in", 10)) == 20
+
+
+@pytest.mark.parametrize("files", [1, 2])
+def test_a_series_in_two_places_is_named(tmp_path: Path, files: int) -> None:
+    table = long_table(["a", "b", "a"], 3)
+    pq.write_table(table[: 9 if files == 1 else 6], tmp_path / "x.parquet")
+    if files == 2:
+        pq.write_table(table[6:], tmp_path / "y.parquet")
+    place = "row 6 of .*x" if files == 1 else "row 0 of .*y"
+    with pytest.raises(DataError, match=f"found 'a' in two places: .*row 0 .*{place}.*sort"):
+        plan_parts(str(tmp_path), "unique_id", 4)
+
+
+def test_what_cannot_be_split_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no such file"):
+        plan_parts(str(tmp_path / "none"), "unique_id", 4)
+    with pytest.raises(DataError, match="expected Parquet files"):
+        plan_parts(str(tmp_path), "unique_id", 4)
+    (tmp_path / "bad.parquet").write_bytes(b"PAR1 nothing")
+    with pytest.raises(DataError, match=r"bad.parquet: not readable as Parquet"):
+        plan_parts(str(tmp_path), "unique_id", 4)
+    table = long_table(["a"], 3)
+    pq.write_table(table, tmp_path / "bad.parquet")
+    with pytest.raises(DataError, match="expected the id column 'shop', found the columns"):
+        plan_parts(str(tmp_path), "shop", 4)
+    with pytest.raises(ConfigError, match="rows_per_part"):
+        plan_parts(str(tmp_path), "unique_id", 0)
+    holes = table.set_column(0, "unique_id", pa.array(["a", None, "a"]))
+    pq.write_table(holes, tmp_path / "bad.parquet")
+    with pytest.raises(DataError, match=r"found none in row 1 of 'unique_id'"):
+        plan_parts(str(tmp_path), "unique_id", 4)
+    pq.write_table(table[:0], tmp_path / "bad.parquet")
+    with pytest.raises(DataError, match="expected rows"):
+        plan_parts(str(tmp_path), "unique_id", 4)
+
+
+def test_only_the_id_column_is_held(tmp_path: Path) -> None:
+    """What planning holds grows with the series, not with the rows."""
+    ids = np.repeat(np.arange(4), 500_000)
+    pq.write_table(pa.table({"unique_id": ids, "y": np.zeros(len(ids))}), tmp_path / "a.parquet")
+    before = pa.total_allocated_bytes()
+    plan = plan_parts(str(tmp_path), "unique_id", 1_000_000)
+    assert [part.rows for part in plan.parts] == [1_000_000] * 2
+    assert pa.total_allocated_bytes() - before < 1_000_000
