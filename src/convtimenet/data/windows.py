@@ -7,7 +7,7 @@ training and evaluation need. Shape legend: `convtimenet._shapes`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -216,9 +216,21 @@ class Windows:
         self.starts, self.context_length, self.horizon = starts, context_length, horizon
         self.masks, self.exogenous = masks, exogenous
         self.values, self.mask = values, known
-        # a view: window s is column s, no window is copied before its batch
-        self.all = values.unfold(1, context_length + horizon, 1)
-        self.known = None if known is None else known.unfold(1, context_length + horizon, 1)
+        self._cut()
+
+    def _cut(self) -> None:
+        """Set views in which window s is column s: no window is copied before its batch."""
+        length = self.context_length + self.horizon
+        self.all = self.values.unfold(1, length, 1)
+        self.known = None if self.mask is None else self.mask.unfold(1, length, 1)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For other processes: without the views, which hold the same values once more."""
+        return {name: one for name, one in vars(self).items() if name not in ("all", "known")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._cut()
 
     @classmethod
     def between(

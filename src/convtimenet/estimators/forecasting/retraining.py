@@ -26,6 +26,7 @@ from convtimenet.data.timestamps import show_in
 from convtimenet.data.windows import Windows
 from convtimenet.devices import autocast
 from convtimenet.errors import TrainingError
+from convtimenet.estimators.apart import Training
 from convtimenet.estimators.forecasting.fitted_forecaster import FittedForecaster
 from convtimenet.estimators.forecasting.intervals import Calibration, distances
 from convtimenet.estimators.forecasting.panel import Panel, rows_for
@@ -167,11 +168,11 @@ class RetrainedForecaster(FittedForecaster):
                             refit=False,
                         )
                         fold = f"fold{number}"
-                        phase, label = phase_of(fold, fold, n, len(members))
-                        windows = trained.ends(own.context_length)
-                        network, _ = self._train_network(
-                            own, again, windows, None, device, resume, stop, phase, label
-                        )
+                        training = Training(
+                            own, again, trained.ends(own.context_length), None, device,
+                            *phase_of(fold, fold, n, len(members)), train_config.seed,
+                        )  # fmt: skip
+                        network, _ = self._train_network(training, resume, stop)
                         networks.append(network)
                         if stop.signal:
                             break

@@ -337,7 +337,7 @@ def _check_quality(estimator: Any) -> None:
 def _about(estimator: Any) -> dict[str, Any]:
     """What of an estimator decides the results of trials, as plain values."""
     given = estimator.get_params(deep=False)
-    free = ("callbacks", "verbose", "device")
+    free = ("callbacks", "verbose", "device", "n_jobs")
     found = {name: value for name, value in given.items() if name not in free}
     return {"estimator": type(estimator).__name__, **plain(found, repr)}
 
