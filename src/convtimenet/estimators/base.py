@@ -6,7 +6,6 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
-from pathlib import Path
 from typing import Any, NoReturn, cast
 
 import numpy as np
@@ -17,11 +16,11 @@ from convtimenet.callbacks import Callback, checked
 from convtimenet.config import ModelConfig, TrainConfig
 from convtimenet.data.windows import Examples, known_in
 from convtimenet.devices import RandomNumbers, autocast, device_of
-from convtimenet.errors import ConfigError, DataError, OutOfMemoryError, TrainingError
-from convtimenet.estimators.apart import Outcome, Training, at_once, in_waves, train_apart
+from convtimenet.errors import ConfigError, DataError, TrainingError
 from convtimenet.estimators.parameters import DECIDED
 from convtimenet.estimators.portfolio import Plan, Trained, of_member, phase_of, together
 from convtimenet.estimators.saved import SavedEstimator
+from convtimenet.estimators.trainings import Training, at_once, in_waves, train_all
 from convtimenet.network.ensemble import like, networks_in
 from convtimenet.network.inference import fuse
 from convtimenet.network.memory import Parts
@@ -206,7 +205,7 @@ class ConvTimeNetEstimator(SavedEstimator):
                 )
                 for n, plan in enumerate(wave, first + 1)
             ]  # fmt: skip
-            outcomes = self._outcomes(trainings, resume, stop, processes, "training")
+            outcomes = train_all(self, trainings, resume, stop, processes, "training")
             for n, (plan, outcome) in enumerate(zip(wave, outcomes, strict=True), first + 1):
                 if isinstance(outcome, Exception):
                     if n == 1:
@@ -215,35 +214,16 @@ class ConvTimeNetEstimator(SavedEstimator):
                 elif outcome is not None:
                     one = Trained(plan, *outcome)
                     cut = stop.signal and one.history.stopped == f"stopped by {stop.name}"
-                    (ended if cut else done).append(one)
-                    seconds.append(one.seconds)
+                    if cut:
+                        ended.append(one)
+                    else:
+                        done.append(one)
+                        seconds.append(one.seconds)
             if stop.signal:
                 break
         if not done:  # of networks without an epoch any will do, as there is no model then
             done = [one for one in ended if one.history.best_epoch][:1] or ended[:1]
         return done, notes
-
-    def _outcomes(
-        self,
-        trainings: Sequence[Training],
-        resume: str | PathLike[str] | None,
-        stop: StopRequest,
-        processes: int,
-        label: str,
-    ) -> Sequence[Outcome]:
-        """Train networks, in this process or in several; until a stop or, in this one, an error."""
-        if processes > 1 and len(trainings) > 1:
-            folder = None if resume is None else Path(resume).resolve()
-            return train_apart(self, trainings, folder, stop, processes, label)
-        outcomes: list[Outcome] = []
-        for training in trainings:
-            try:
-                outcomes.append(self._train_network(training, resume, stop))
-            except (TrainingError, OutOfMemoryError) as error:
-                return [*outcomes, error]
-            if stop.signal:
-                break
-        return outcomes
 
     def _train_again(
         self,
@@ -266,12 +246,13 @@ class ConvTimeNetEstimator(SavedEstimator):
             If SIGINT or SIGTERM stopped training. The first training's weights are kept.
         """
         train_config, history = self.train_config_, self.history_
-        before, limit, members = networks_in(self.network_), train_config.time_limit, self._trained()
+        before, members = networks_in(self.network_), self._trained()
         plans = [member.again(own) for member, own in zip(members, all_examples, strict=True)]
         processes, reason = at_once(self.n_jobs, len(plans)), ""
         networks, notes = [], []
-        used = in_waves([member.history.seconds for member in members], processes)
-        if limit is not None and used + in_waves([each for _, each in plans], processes) > limit:
+        limit, used = train_config.time_limit, [member.history.seconds for member in members]
+        needed = in_waves(used, processes) + in_waves([each for _, each in plans], processes)
+        if limit is not None and needed > limit:
             reason = "the time limit left no time to train again on all data"
         else:
             label = "training on all data"
@@ -285,7 +266,7 @@ class ConvTimeNetEstimator(SavedEstimator):
                 )
             ]  # fmt: skip
             with stop_requests() as stop:
-                outcomes = self._outcomes(trainings, resume, stop, processes, label)
+                outcomes = train_all(self, trainings, resume, stop, processes, label)
             for n, outcome in enumerate(outcomes, 1):
                 if isinstance(outcome, TrainingError):
                     reason = reason or f"the second training failed: {outcome}"

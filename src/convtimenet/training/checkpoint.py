@@ -89,11 +89,14 @@ class Checkpoints:
         CheckpointError
             If another process is using it, or the folder cannot be created or written to.
         """
-        with nullcontext() if self.within else only_process(self.folder):
-            with locked(self.folder / f"{_LOCK}-{self.phase}", wait=_ORPHANS) as holder:
-                if holder is not None:
-                    raise _in_use(self.folder, holder)
-                yield
+        own = self.folder / f"{_LOCK}-{self.phase}"
+        with (
+            nullcontext() if self.within else only_process(self.folder),
+            locked(own, wait=_ORPHANS) as holder,
+        ):
+            if holder is not None:
+                raise _in_use(self.folder, holder)
+            yield
 
     def newest(self) -> Checkpoint | None:
         """The newest undamaged checkpoint; None if there are no checkpoints.
@@ -165,8 +168,8 @@ def only_process(folder: Path) -> Iterator[None]:
 
 def _in_use(folder: Path, holder: str) -> CheckpointError:
     return CheckpointError(
-        f"{folder} is in use: {holder} is training there; wait for it to finish, stop it, or choose "
-        "another folder"
+        f"{folder} is in use: {holder} is training there; wait for it to finish, "
+        "stop it, or choose another folder"
     )
 
 

@@ -26,11 +26,11 @@ from convtimenet.data.timestamps import show_in
 from convtimenet.data.windows import Windows
 from convtimenet.devices import autocast
 from convtimenet.errors import TrainingError
-from convtimenet.estimators.apart import Training
 from convtimenet.estimators.forecasting.fitted_forecaster import FittedForecaster
 from convtimenet.estimators.forecasting.intervals import Calibration, distances
 from convtimenet.estimators.forecasting.panel import Panel, rows_for
 from convtimenet.estimators.portfolio import phase_of
+from convtimenet.estimators.trainings import Training
 from convtimenet.network.ensemble import like
 from convtimenet.network.inference import fuse
 from convtimenet.storage.remembered import check_fits, from_remembered, remembered

@@ -1,8 +1,8 @@
-"""Trainings in several processes at once, of this machine or of a cluster, through joblib.
+"""Trainings of several networks: one after the other, or in several processes through joblib.
 
 joblib starts the processes, on this machine or with a backend of Ray, Dask or Spark, and carries a
-training there and its weights back. This process tells them whether to go on in a folder that they
-look into: the one of the checkpoints, which machines of a cluster share, or a temporary one.
+training there and its weights back. This process tells them whether to go on, in a folder that they
+look into: in the one of the checkpoints, which machines of a cluster share, or a temporary one.
 
 - The file "parent" is locked as long as this process lives; the system releases it with the
   process, however that ends. A training whose parent has died, or has written a signal's name into
@@ -25,8 +25,9 @@ from concurrent.futures import BrokenExecutor
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from numbers import Integral
+from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from uuid import uuid4
 
 import numpy as np
@@ -39,12 +40,12 @@ from convtimenet.config import ModelConfig, TrainConfig
 from convtimenet.data.windows import Examples
 from convtimenet.errors import ConfigError, OutOfMemoryError, TrainingError
 from convtimenet.files import locked
-from convtimenet.progress import Display, Task, shown_on, showing
+from convtimenet.progress import Display, Task, showing, shown_on
 from convtimenet.training.checkpoint import only_process
 from convtimenet.training.history import History
 from convtimenet.training.interrupt import StopRequest, stop_requests
 
-__all__ = ["Outcome", "Training", "at_once", "in_waves", "train_apart"]
+__all__ = ["Outcome", "Training", "at_once", "in_waves", "train_all"]
 
 _LOOK_EVERY = 0.3
 """Seconds between looks into the folder."""
@@ -87,7 +88,7 @@ def at_once(n_jobs: int | None, trainings: int) -> int:
         raise ConfigError(f"n_jobs must be a number or None, found {n_jobs!r}; use n_jobs=2")
     if n_jobs == 0:
         raise ConfigError("n_jobs must not be 0; use -1 for as many as there are cores, or None")
-    return 1 if trainings < 2 else min(trainings, effective_n_jobs(n_jobs))
+    return 1 if trainings < 2 else min(trainings, effective_n_jobs(cast(Any, n_jobs)))
 
 
 def in_waves(seconds: Sequence[float], size: int) -> float:
@@ -95,31 +96,32 @@ def in_waves(seconds: Sequence[float], size: int) -> float:
     return sum(max(seconds[first : first + size]) for first in range(0, len(seconds), size))
 
 
-def train_apart(
+def train_all(
     estimator: Any,
     trainings: Sequence[Training],
-    resume: Path | None,
+    resume: str | PathLike[str] | None,
     stop: StopRequest,
-    size: int,
+    processes: int,
     label: str,
 ) -> list[Outcome]:
-    """Train networks in `size` processes with one thread each.
-
-    A process gets a training and an unfitted copy of the estimator, callbacks included; its
-    weights come back.
+    """Train networks in this process, until a stop or an error; or in several, with one thread
+    each.
 
     Parameters
     ----------
     estimator
-        A `ConvTimeNetEstimator`, which has the methods that train and build a network.
+        A `ConvTimeNetEstimator`, which has the methods that train and build a network. Another
+        process gets an unfitted copy, callbacks included.
     stop
         Its signal ends all trainings after their current step.
+    processes
+        Number of processes.
     label
         Name of all trainings together in the progress display.
 
     Returns
     -------
-    In the order of the trainings.
+    In the order of the trainings; the first one is always begun.
 
     Raises
     ------
@@ -128,6 +130,32 @@ def train_apart(
     TrainingError
         If a process died.
     """
+    if processes > 1 and len(trainings) > 1:
+        folder = None if resume is None else Path(resume).resolve()
+        return _train_apart(estimator, trainings, folder, stop, processes, label)
+    outcomes: list[Outcome] = []
+    for training in trainings:
+        try:
+            outcomes.append(estimator._train_network(training, resume, stop))
+        except (TrainingError, OutOfMemoryError) as error:
+            return [*outcomes, error]
+        if stop.signal:
+            break
+    return outcomes
+
+
+# --- in this process -----------------------------------------------------------------------------
+
+
+def _train_apart(
+    estimator: Any,
+    trainings: Sequence[Training],
+    resume: Path | None,
+    stop: StopRequest,
+    processes: int,
+    label: str,
+) -> list[Outcome]:
+    """`train_all` in several processes."""
     copy: Any = clone(estimator)
     with ExitStack() as held:
         if resume is not None:
@@ -135,7 +163,7 @@ def train_apart(
         folder = held.enter_context(_folder(resume))
         task = held.enter_context(showing(label, estimator.verbose, at_once=True))
         task.expect(len(trainings))
-        task.say(f"{label}: {len(trainings)} networks, {size} at a time")
+        task.say(f"{label}: {len(trainings)} networks, {processes} at a time")
         held.enter_context(_telling(folder, stop, task, len(trainings)))
         level = logging.getLogger("convtimenet").level
         calls = [
@@ -143,7 +171,7 @@ def train_apart(
             for number, one in enumerate(trainings)
         ]
         try:
-            found = Parallel(n_jobs=size, batch_size=1)(calls)
+            found = Parallel(n_jobs=processes)(calls)
         except BrokenExecutor as error:
             raise TrainingError(
                 f"a process that trained a network died ({error}); if it was short of memory, use "
@@ -219,7 +247,7 @@ def _train(
     logger.setLevel(level)
     try:
         with stop_requests() as stop, _obeying(folder / _PARENT, stop):
-            if stop.signal:
+            if stop.signal and number:
                 return None
             with shown_on(lambda: _Told(folder / str(number))):
                 network, history = estimator._train_network(training, resume, stop, within=True)
