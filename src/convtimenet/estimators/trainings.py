@@ -15,6 +15,7 @@ A machine that does not see the folder trains to the end of what it has begun.
 from __future__ import annotations
 
 import logging
+import platform
 import shutil
 import signal
 import tempfile
@@ -38,7 +39,7 @@ from sklearn.utils.parallel import Parallel, delayed
 
 from convtimenet.config import ModelConfig, TrainConfig
 from convtimenet.data.windows import Examples
-from convtimenet.errors import ConfigError, OutOfMemoryError, TrainingError
+from convtimenet.errors import CheckpointError, ConfigError, OutOfMemoryError, TrainingError
 from convtimenet.files import locked
 from convtimenet.progress import Display, Task, showing, shown_on
 from convtimenet.training.checkpoint import only_process
@@ -160,14 +161,14 @@ def _train_apart(
     with ExitStack() as held:
         if resume is not None:
             held.enter_context(only_process(resume))
-        folder = held.enter_context(_folder(resume))
+        folder, locks = held.enter_context(_folder(resume))
         task = held.enter_context(showing(label, estimator.verbose, at_once=True))
         task.expect(len(trainings))
         task.say(f"{label}: {len(trainings)} networks, {processes} at a time")
         held.enter_context(_telling(folder, stop, task, len(trainings)))
         level = logging.getLogger("convtimenet").level
         calls = [
-            delayed(_train)(copy, one, resume, folder, number, level)
+            delayed(_train)(copy, one, resume, folder, locks, number, level)
             for number, one in enumerate(trainings)
         ]
         try:
@@ -188,14 +189,17 @@ def _train_apart(
 
 
 @contextmanager
-def _folder(resume: Path | None) -> Iterator[Path]:
-    """The folder through which processes are told what to do; the lock of its file is held."""
+def _folder(resume: Path | None) -> Iterator[tuple[Path, bool]]:
+    """The folder through which processes are told what to do, with the lock of its file held; and
+    whether its file system has locks."""
     with nullcontext(resume) if resume else tempfile.TemporaryDirectory() as outer:
         folder = Path(outer) / f".running-{uuid4().hex}"
         folder.mkdir()
         with locked(folder / _PARENT):
+            with locked(folder / _PARENT) as holder:
+                locks = holder is not None
             try:
-                yield folder
+                yield folder, locks
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
 
@@ -237,6 +241,7 @@ def _train(
     training: Training,
     resume: Path | None,
     folder: Path,
+    locks: bool,
     number: int,
     level: int,
 ) -> tuple[dict[str, np.ndarray], History, int] | TrainingError | OutOfMemoryError | None:
@@ -246,7 +251,12 @@ def _train(
     torch.set_num_threads(1)
     logger.setLevel(level)
     try:
-        with stop_requests() as stop, _obeying(folder / _PARENT, stop):
+        if resume is not None and not resume.exists():
+            raise CheckpointError(
+                f"{resume} is missing on {platform.node()}: resume must be a folder that all "
+                "machines share; mount it there, or train without one"
+            )
+        with stop_requests() as stop, _obeying(folder / _PARENT, locks, stop):
             if stop.signal and number:
                 return None
             with shown_on(lambda: _Told(folder / str(number))):
@@ -261,13 +271,11 @@ def _train(
 
 
 @contextmanager
-def _obeying(parent: Path, stop: StopRequest) -> Iterator[None]:
+def _obeying(parent: Path, locks: bool, stop: StopRequest) -> Iterator[None]:
     """Set the signal of `stop` when the parent asks for it or dies, until the block ends."""
-    if not parent.exists():  # on another machine
+    if not parent.parents[1].exists():  # on another machine
         yield
         return
-    with locked(parent) as holder:
-        locks = holder is not None
     over = threading.Event()
 
     def look() -> None:
