@@ -183,7 +183,8 @@ class TestStops:
 
 def test_windows_travel_without_their_views():
     values = torch.arange(3000.0).view(3, 1000)
-    exogenous = Exogenous(*(torch.zeros(0, 1000) for _ in range(4)), torch.tensor([0, 1000]))
+    none = torch.zeros(0, 1000), torch.zeros(0, 1000), torch.zeros(1, 0), torch.zeros(1, 0)
+    exogenous = Exogenous(*none, torch.tensor([0, 1000]))
     for known in (None, values > 4):
         windows = Windows.between(values, 96, 24, 0, 1000, known=known, exogenous=exogenous)
         text = pickle.dumps(windows)
