@@ -162,9 +162,9 @@ def tune_flags(parser: ArgumentParser) -> None:
     add(
         "--study",
         type=str | None,
-        metavar="FILE",
-        help="file of the trials, to continue from and to share with other processes; by default "
-        "study.log in the folder of the results",
+        metavar="FILE|URL",
+        help="file or database of the trials, to continue from and to share with other processes; "
+        "by default study.log in the folder of the results",
     )
     add(
         "--out",
