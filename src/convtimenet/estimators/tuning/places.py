@@ -122,7 +122,7 @@ class _Files(_Memory):
 
     def __init__(self, path: Path, url: str | None = None, study_name: str = NAME):
         self.path, self.url, self.study_name = path, url, study_name
-        self.shown = str(path)
+        self.shown: str | None = str(path)
         self._held = ExitStack()
 
     def open(self) -> Any:
@@ -177,7 +177,7 @@ class _Server:
 
     def __init__(self, url: str, study_name: str):
         self.url, self.study_name = url, study_name
-        self.shown = re.sub(r"(//[^:/@]*):[^@]*@", r"\1:***@", url)
+        self.shown: str | None = re.sub(r"(//[^:/@]*):[^@]*@", r"\1:***@", url)
         self._own: Any = None
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
@@ -256,6 +256,8 @@ def _database(url: str, **engine: Any) -> Any:
     """Optuna's storage in a database."""
     from optuna.storages import RDBStorage
 
+    if url.startswith("postgresql:"):  # the driver of the extra, whichever is SQLAlchemy's default
+        url = url.replace("postgresql:", "postgresql+psycopg:", 1)
     try:
         return RDBStorage(url, engine_kwargs=engine)
     except ImportError as error:
