@@ -255,6 +255,7 @@ def reached(shown: str | None) -> Iterator[None]:
 def _database(url: str, **engine: Any) -> Any:
     """Optuna's storage in a database."""
     from optuna.storages import RDBStorage
+    from sqlalchemy.exc import ArgumentError
 
     if url.startswith("postgresql:"):  # the driver of the extra, whichever is SQLAlchemy's default
         url = url.replace("postgresql:", "postgresql+psycopg:", 1)
@@ -264,7 +265,7 @@ def _database(url: str, **engine: Any) -> Any:
         if url.startswith("postgresql"):
             raise MissingExtraError("psycopg", "database", "a search in PostgreSQL") from error
         raise ConfigError(f"{url.partition(':')[0]} needs its Python driver: {error}") from error
-    except ValueError as error:
+    except (ValueError, ArgumentError) as error:
         raise ConfigError(
             f"expected a file, or a URL such as postgresql://user@host/database, found "
             f"{url!r} ({error})"
