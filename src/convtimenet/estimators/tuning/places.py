@@ -17,7 +17,14 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from contextlib import (
+    AbstractContextManager,
+    ExitStack,
+    closing,
+    contextmanager,
+    nullcontext,
+    suppress,
+)
 from os import SEEK_END, PathLike
 from pathlib import Path
 from typing import Any, Protocol
@@ -96,6 +103,7 @@ class _Memory:
     shown: str | None = None
     study_name = NAME
     awaited = False
+    worker = ""
 
     def open(self) -> Any:
         return None
@@ -133,7 +141,7 @@ class _Files(_Memory):
             with self.path.open("rb") as file:
                 if file.read(15) not in (b"", b"SQLite format 3"):
                     raise _not_a_search(self.path)
-        return _database(self.url, connect_args={"timeout": _PATIENCE})
+        return self._held.enter_context(_database(self.url, connect_args={"timeout": _PATIENCE}))
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -161,7 +169,7 @@ class _Files(_Memory):
 
     def close(self) -> None:
         self._held.close()
-        if hasattr(self, "worker"):
+        if self.worker:
             self._lock_file(self.worker).unlink(missing_ok=True)
 
     def _lock_file(self, name: str) -> Path:
@@ -179,14 +187,15 @@ class _Server:
         self.url, self.study_name = url, study_name
         self.shown: str | None = re.sub(r"(//[^:/@]*):[^@]*@", r"\1:***@", url)
         self._own: Any = None
+        self._held = ExitStack()
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
         self._seen: dict[int, tuple[Any, float]] = {}
 
     def open(self) -> Any:
         if self.url.startswith(_PROXY):
-            return _proxy(self.url)
-        return _database(self.url, pool_pre_ping=True)
+            return self._held.enter_context(closing(_proxy(self.url)))
+        return self._held.enter_context(_database(self.url, pool_pre_ping=True))
 
     def alone(self) -> AbstractContextManager[None]:
         return nullcontext()
@@ -214,6 +223,7 @@ class _Server:
         self._over.set()
         if self._thread is not None:
             self._thread.join()
+        self._held.close()
 
     def _beat(self) -> None:
         from optuna.exceptions import OptunaError
@@ -245,22 +255,23 @@ def reached(shown: str | None) -> Iterator[None]:
     try:
         yield
     except (StorageInternalError, ConnectionError, *_server_errors()) as error:
-        why = str(error.__cause__ or error).splitlines()[0]
+        why = (str(error.__cause__ or "") or str(error)).partition("\n")[0]
         raise CheckpointError(
             f"the trials at {shown} cannot be read or written ({why}); see that the server runs "
             "and allows it, then give the same command again"
         ) from error
 
 
-def _database(url: str, **engine: Any) -> Any:
-    """Optuna's storage in a database."""
+@contextmanager
+def _database(url: str, **engine: Any) -> Iterator[Any]:
+    """Optuna's storage in a database, whose connections are closed when the block ends."""
     from optuna.storages import RDBStorage
     from sqlalchemy.exc import ArgumentError
 
     if url.startswith("postgresql:"):  # the driver of the extra, whichever is SQLAlchemy's default
         url = url.replace("postgresql:", "postgresql+psycopg:", 1)
     try:
-        return RDBStorage(url, engine_kwargs=engine)
+        storage = RDBStorage(url, engine_kwargs=engine)
     except ImportError as error:
         if url.startswith("postgresql"):
             raise MissingExtraError("psycopg", "database", "a search in PostgreSQL") from error
@@ -270,6 +281,11 @@ def _database(url: str, **engine: Any) -> Any:
             f"expected a file, or a URL such as postgresql://user@host/database, found "
             f"{url!r} ({error})"
         ) from error
+    try:
+        yield storage
+    finally:
+        storage.remove_session()
+        storage.engine.dispose()
 
 
 def _proxy(url: str) -> Any:

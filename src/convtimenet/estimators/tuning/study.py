@@ -109,7 +109,7 @@ class Study:
         try:
             self._open(about)
         except BaseException:
-            self._held.close()
+            self.close()
             raise
 
     def _open(self, about: Mapping[str, Any]) -> None:
@@ -161,17 +161,15 @@ class Study:
                     self._put_back(one)
             if len(self.finished) + len(self._all(self._states.RUNNING)) >= trials:
                 return None
-            self._want_default()
-            own = self._study.ask()
-            own.set_user_attr("worker", self.worker)
-            default = bool(own.user_attrs.get("default"))
-            if (default and self._default_before(own.number)) or self._before(own.number) >= trials:
+            own = self._next()
+            if self._before(own.number) >= trials:
                 self._give_up(self._frozen(own.number))
                 return None
             # a function of seed and number, so that processes with the same seed differ
             seed = int(np.random.SeedSequence([self.seed, own.number]).generate_state(1)[0])
             tpe = self._optuna.samplers.TPESampler(seed=seed, n_startup_trials=_RANDOM)
             self._study.sampler = tpe
+            default = bool(own.user_attrs.get("default"))
             # the default's values are noted for the sampler, but not set
             values = self.space.suggest(own, self.space.default if default else None)
             found = {} if default else self.space.settings(values)
@@ -220,9 +218,8 @@ class Study:
             self._study.enqueue_trial(values, user_attrs=default)
 
     def _give_up(self, one: Any) -> None:
-        """End a trial that was one too many; values from the queue go back there, but not those of
-        a second default."""
-        if _QUEUED in one.system_attrs and not one.user_attrs.get("default"):
+        """End a trial that was one too many; values from the queue go back there."""
+        if _QUEUED in one.system_attrs:
             self._put_back(one)
         else:
             self._void(one)
@@ -235,11 +232,17 @@ class Study:
             return False
         return True
 
-    def _want_default(self) -> None:
-        """Queue the default settings, if they are neither queued nor being run nor have a result:
-        the process that had them may have died."""
+    def _next(self) -> Any:
+        """A trial from the queue, or a new one. The default is queued first, and again if the
+        process that had it died; where two did that at once, the second one is void."""
         if not self._default_before(len(self._all())):
             self._study.enqueue_trial(self.space.default, user_attrs={"default": True})
+        while True:
+            own = self._study.ask()
+            own.set_user_attr("worker", self.worker)
+            if not own.user_attrs.get("default") or not self._default_before(own.number):
+                return own
+            self._void(self._frozen(own.number))
 
     def _default_before(self, number: int) -> bool:
         """Whether a trial before this one has the default settings, and has not ended without a
