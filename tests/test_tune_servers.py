@@ -149,7 +149,8 @@ def grpc(postgresql) -> Iterator[str]:
     """URL of Optuna's proxy of the same database."""
     pytest.importorskip("grpc")
     port = free_port()
-    with ended([sys.executable, "-W", "ignore", "-c", PROXY, postgresql, port]) as process:
+    command = [sys.executable, "-W", "ignore", "-c", PROXY, postgresql, port]
+    with ended(command, stderr=subprocess.DEVNULL) as process:
         listening(port, process)
         yield f"grpc://127.0.0.1:{port}"
 

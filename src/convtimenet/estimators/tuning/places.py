@@ -16,6 +16,7 @@ import re
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import (
     AbstractContextManager,
@@ -292,13 +293,16 @@ def _proxy(url: str) -> Any:
     """Optuna's storage behind its gRPC proxy."""
     try:
         import grpc  # noqa: F401  # pyright: ignore[reportMissingImports]
+        from optuna.exceptions import ExperimentalWarning
         from optuna.storages import GrpcStorageProxy
     except ImportError as error:
         raise MissingExtraError("grpcio", "database", "a search through a gRPC proxy") from error
     host, _, port = url.removeprefix(_PROXY).rstrip("/").rpartition(":")
     if not host or not port.isdigit():
         raise ConfigError(f"expected the proxy as grpc://host:port, found {url!r}")
-    found = GrpcStorageProxy(host=host, port=int(port))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        found = GrpcStorageProxy(host=host, port=int(port))
     found.wait_server_ready(timeout=_REACHED)
     return found
 
