@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -115,25 +116,24 @@ def ended(command: list[Any], **given: Any) -> Iterator[subprocess.Popen[Any]]:
 
 
 @pytest.fixture(scope="module")
-def postgresql(tmp_path_factory) -> Iterator[str]:
+def postgresql() -> Iterator[str]:
     """URL of a database of its own."""
     pytest.importorskip("psycopg")
     if shutil.which("initdb") is None or shutil.which("postgres") is None:
         pytest.skip("needs the programs initdb and postgres")
-    folder, port = tmp_path_factory.mktemp("postgresql"), free_port()
+    port = free_port()
     who: dict[str, Any] = {"stdout": subprocess.DEVNULL}
-    if os.getuid() == 0:  # the server refuses to run as root
-        who["user"] = "postgres"
-        shutil.chown(folder, "postgres")
-        for one in (folder.parent, folder.parent.parent):
-            one.chmod(0o755)
-    data = folder / "data"
-    subprocess.run(["initdb", "-U", "tester", "-A", "trust", "-D", data], check=True, **who)
-    command = ["postgres", "-D", data, "-p", port, "-k", folder, "-h", "127.0.0.1"]
-    with ended(command, **who, stderr=subprocess.DEVNULL) as process:
-        listening(port, process)
-        time.sleep(1)
-        yield f"postgresql://tester@127.0.0.1:{port}/postgres"
+    with tempfile.TemporaryDirectory() as folder:
+        if os.getuid() == 0:  # the server refuses to run as root
+            who["user"] = "postgres"
+            shutil.chown(folder, "postgres")
+        data = Path(folder) / "data"
+        subprocess.run(["initdb", "-U", "tester", "-A", "trust", "-D", data], check=True, **who)
+        command = ["postgres", "-D", data, "-p", port, "-k", folder, "-h", "127.0.0.1"]
+        with ended(command, **who, stderr=subprocess.DEVNULL) as process:
+            listening(port, process)
+            time.sleep(1)
+            yield f"postgresql://tester@127.0.0.1:{port}/postgres"
 
 
 PROXY = """

@@ -24,9 +24,7 @@ FARTHEST = 1000.0
 """Largest distance of values from 0, in standard deviations: float32 still resolves a
 ten-thousandth of a deviation there."""
 _REVIN_FLOOR = 1e-5**0.5  # smallest standard deviation that RevIN divides by
-_FAR = 64
-"""A channel of cases at least this many spreads away from 0 is not rounded to float32 before
-scaling."""
+_FAR = 64  # spreads from 0 at which a channel of cases is no longer rounded before it is scaled
 _SMALLEST = 1e-30
 """Spread of a channel of cases below which float32 would lose it."""
 
@@ -216,21 +214,14 @@ class Windows:
         self.starts, self.context_length, self.horizon = starts, context_length, horizon
         self.masks, self.exogenous = masks, exogenous
         self.values, self.mask = values, known
-        self._cut()
+        # a view: window s is column s, no window is copied before its batch
+        self.all = values.unfold(1, context_length + horizon, 1)
+        self.known = None if known is None else known.unfold(1, context_length + horizon, 1)
 
-    def _cut(self) -> None:
-        """Set views in which window s is column s: no window is copied before its batch."""
-        length = self.context_length + self.horizon
-        self.all = self.values.unfold(1, length, 1)
-        self.known = None if self.mask is None else self.mask.unfold(1, length, 1)
-
-    def __getstate__(self) -> dict[str, Any]:
+    def __reduce__(self) -> tuple[Any, ...]:
         """For other processes: without the views, which hold the same values once more."""
-        return {name: one for name, one in vars(self).items() if name not in ("all", "known")}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
-        self._cut()
+        given = self.values, self.starts, self.context_length, self.horizon, self.mask
+        return Windows, (*given, self.masks, self.exogenous)
 
     @classmethod
     def between(
