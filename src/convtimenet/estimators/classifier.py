@@ -61,9 +61,8 @@ class ConvTimeNetClassifier(ClassifierMixin, LabelledEstimator):
         default the paper's), a numpy `RandomState` to draw one from, or None for a random one.
     n_jobs
         How many networks of quality="best" are trained at the same time, each by a process with
-        one thread, as in scikit-learn: None is 1, or what a surrounding `joblib.parallel_config`
-        says; -1 is one per core. With joblib's backends of Ray, Dask or Spark they are trained on a
-        cluster (docs/design/portfolio.md). The weights are those of one thread, bit for bit.
+        one thread: None is 1, or what a surrounding `joblib.parallel_config` says, which may name
+        a cluster; -1 is one per core. The weights are the same (docs/design/portfolio.md).
     verbose
         0 or False shows no progress; 1 or True a bar on a terminal or in a notebook, and a line
         every ten seconds in a log; 2 also a line per epoch. All of it goes to standard error.
