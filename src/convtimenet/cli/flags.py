@@ -114,11 +114,7 @@ def _table_flags(parser: ArgumentParser) -> None:
         help="number to fill missing values and missing rows with, such as 0 if no row means no "
         "sale; by default they are masked",
     )
-    add(
-        "--hist_exog",
-        type=names,
-        help="covariates known up to the present, as a,b",
-    )
+    add("--hist_exog", type=names, help="covariates known up to the present, as a,b")
     add(
         "--futr_exog",
         type=names,
@@ -166,9 +162,9 @@ def tune_flags(parser: ArgumentParser) -> None:
     add(
         "--study",
         type=str | None,
-        metavar="FILE",
-        help="file of the trials, to continue from and to share with other processes; by default "
-        "study.log in the folder of the results",
+        metavar="FILE|URL",
+        help="file or database of the trials, to continue from and to share with other processes; "
+        "by default study.log in the folder of the results",
     )
     add(
         "--out",
@@ -308,11 +304,7 @@ def bench_flags(parser: ArgumentParser) -> None:
         metavar="FOLDER",
         help="folder of the report; by default that of the JSON lines",
     )
-    add(
-        "--jobs",
-        type=int | None,
-        help="cells to run at the same time; by default one per core",
-    )
+    add("--jobs", type=int | None, help="cells to run at the same time; by default one per core")
     add("--threads", type=int, default=1, help="threads per cell")
     add("--dry_run", action="store_true", help="list the cells to run, and their estimated cost")
     add("--quiet", action="store_true", help="show no progress")
@@ -394,7 +386,7 @@ def _quality_flag(parser: ArgumentParser, fast: str, auto: str) -> None:
         type=Literal["fast", "auto", "best"],
         default="auto",
         help=f"fast: {fast}, in seconds; auto: {auto}, in minutes; best: up to six such networks, "
-        "weighted on held-out data, one after the other as far as --training.time_limit allows",
+        "weighted on held-out data, as far as --training.time_limit allows",
     )
 
 
@@ -421,6 +413,11 @@ def _shared_flags(parser: ArgumentParser, out: str | None) -> None:
         type=str | None,
         metavar="FOLDER",
         help="folder for checkpoints; the same command resumes from them after an interruption",
+    )
+    add(
+        "--n_jobs",
+        type=int | None,
+        help="networks of --quality best to train at the same time, one thread each; -1: all cores",
     )
     _training_flags(parser)
 

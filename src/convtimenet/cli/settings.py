@@ -59,6 +59,7 @@ def estimator_settings(flags: Any) -> dict[str, Any]:
         "precision": chosen["training"].pop("precision", "fp32"),
         "device": flags.device,
         "random_state": flags.seed,
+        "n_jobs": flags.get("n_jobs"),
         "verbose": verbose_of(flags),
     }
 

@@ -29,6 +29,7 @@ from convtimenet.cli.settings import (
 )
 from convtimenet.data.files import check_path
 from convtimenet.errors import ConfigError
+from convtimenet.estimators.tuning.places import is_url
 from convtimenet.files import check_writable
 from convtimenet.progress import reading, showing
 from convtimenet.training.interrupt import Terminated
@@ -60,13 +61,14 @@ def run_tune(flags: Any) -> None:
     storage = flags.study or folder / "study.log"
     with Search(model, *data, storage=storage, seed=flags.seed, space=space, fit=fit) as search:
         if n := len(search.study.finished):
-            note(console, f"{storage} holds {n} finished trials: the search continues")
+            note(console, f"{search.study.where} holds {n} finished trials: the search continues")
         try:
             search.run(flags.trials, flags.time_limit)
         except (KeyboardInterrupt, Terminated) as stop:
             if search.best is not None:
                 _write(console, flags, folder, search.result())
-            wrote(console, "trials so far, from which the same command continues", storage)
+            kept = search.study.where or ""
+            wrote(console, "trials so far, from which the same command continues", kept)
             raise type(stop)("") from stop
         found = search.result()
     _write(console, flags, folder, found)
@@ -98,7 +100,7 @@ def _check(flags: Any, folder: Path) -> list[str]:
         raise ConfigError(f"--out must be a folder, {folder} is a file; name another one")
     check_writable("--out", folder / "model")
     check_target(folder / "model")
-    if flags.study is not None:
+    if flags.study is not None and not is_url(flags.study):
         if not Path(flags.study).resolve().parent.is_dir():
             where = Path(flags.study).parent
             raise ConfigError(f"--study: the folder {where} does not exist; create it first")

@@ -7,7 +7,7 @@ training and evaluation need. Shape legend: `convtimenet._shapes`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -24,9 +24,7 @@ FARTHEST = 1000.0
 """Largest distance of values from 0, in standard deviations: float32 still resolves a
 ten-thousandth of a deviation there."""
 _REVIN_FLOOR = 1e-5**0.5  # smallest standard deviation that RevIN divides by
-_FAR = 64
-"""A channel of cases at least this many spreads away from 0 is not rounded to float32 before
-scaling."""
+_FAR = 64  # spreads from 0 at which a channel of cases is no longer rounded before it is scaled
 _SMALLEST = 1e-30
 """Spread of a channel of cases below which float32 would lose it."""
 
@@ -219,6 +217,11 @@ class Windows:
         # a view: window s is column s, no window is copied before its batch
         self.all = values.unfold(1, context_length + horizon, 1)
         self.known = None if known is None else known.unfold(1, context_length + horizon, 1)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For other processes: without the views, which hold the same values once more."""
+        given = self.values, self.starts, self.context_length, self.horizon, self.mask
+        return Windows, (*given, self.masks, self.exogenous)
 
     @classmethod
     def between(

@@ -17,14 +17,15 @@ from convtimenet.callbacks import Callback, checked
 from convtimenet.config import ModelConfig, TrainConfig
 from convtimenet.data.windows import Examples, known_in
 from convtimenet.devices import RandomNumbers, autocast, device_of
-from convtimenet.errors import ConfigError, DataError, OutOfMemoryError, TrainingError
+from convtimenet.errors import ConfigError, DataError, TrainingError
 from convtimenet.estimators.parameters import DECIDED
-from convtimenet.estimators.portfolio import Member, Plan, Trained, of_member, phase_of, together
+from convtimenet.estimators.portfolio import Plan, Trained, of_member, phase_of, together
 from convtimenet.estimators.saved import SavedEstimator
+from convtimenet.estimators.trainings import Training, at_once, in_waves, train_all
 from convtimenet.network.ensemble import like, networks_in
 from convtimenet.network.inference import fuse
 from convtimenet.network.memory import Parts
-from convtimenet.network.model import ConvTimeNet, count_parameters
+from convtimenet.network.model import ConvTimeNet
 from convtimenet.network.networks import network_of
 from convtimenet.network.other import OtherNetwork
 from convtimenet.network.precision import precision_on
@@ -33,7 +34,6 @@ from convtimenet.training.checkpoint import Checkpoints, data_hash, seed_of
 from convtimenet.training.history import History
 from convtimenet.training.interrupt import StopRequest, stop_requests
 from convtimenet.training.loop import train
-from convtimenet.wording import html_table
 
 log = logging.getLogger(__name__)
 
@@ -52,29 +52,9 @@ class ConvTimeNetEstimator(SavedEstimator):
     precision: str
     device: str
     random_state: int | np.random.RandomState | None
+    n_jobs: int | None
     verbose: int
     callbacks: Sequence[Callback] | None
-
-    @property
-    def _repr_html_(self) -> Callable[[], str]:
-        """For notebooks; scikit-learn's diagram needs scripts and says nothing about the fit."""
-        return self._summary_html
-
-    def _summary_html(self) -> str:
-        rows = [["settings", repr(self)]]
-        if hasattr(self, "fused_"):
-            config, history = self.network_.config, self.history_
-            rows += [
-                ["reads", f"{config.context_length} time steps"],
-                ["network", f"{count_parameters(self.network_):,} parameters"],
-                ["training", f"{history.seconds:.1f} s on {history.device}: {history.stopped}"],
-            ]
-            rows += [["notice", notice] for notice in self.notices_]
-        state = "fitted" if len(rows) > 1 else "not fitted"
-        return html_table(f"{type(self).__name__}, {state}", rows)
-
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
-        return {"text/plain": repr(self), "text/html": self._summary_html()}
 
     def _train_config(
         self, preset: Mapping[str, Any], resume: str | PathLike[str] | None
@@ -170,7 +150,7 @@ class ConvTimeNetEstimator(SavedEstimator):
         with stop_requests() as stop:
             done, left_out = self._train_members(plans, device, resume, stop)
             network, history = together(done, device)
-        train_config = plans[0].train_config
+        first, train_config = done[0].plan, done[0].plan.train_config
         if history.best_epoch:
             fused = fuse(network, precision)
             attributes = fitted(fused, train_config)
@@ -188,7 +168,7 @@ class ConvTimeNetEstimator(SavedEstimator):
             for note in (*left_out, *history.notes):
                 log.warning(note)
         if stop.signal:
-            self._stop(stop, history, train_config, resume)
+            self._stop(stop, history, plans[0].train_config, resume)
         plans = [one.plan for one in done]
         if refitted is not None and train_config.refit:
             everything = [plan.all_examples for plan in plans if plan.all_examples is not None]
@@ -203,34 +183,48 @@ class ConvTimeNetEstimator(SavedEstimator):
         resume: str | PathLike[str] | None,
         stop: StopRequest,
     ) -> tuple[list[Trained], list[str]]:
-        """Train one network after the other, and say which are left out. Those after the first are
-        where the time limit leaves none for another as dear as the dearest so far, or training
-        fails; a stop leaves out the one it ends, unless it is the first."""
-        done, notes, limit = [], [], plans[0].train_config.time_limit
-        for n, plan in enumerate(plans, 1):
-            seconds = [one.seconds for one in done]
-            if limit is not None and done and sum(seconds) + max(seconds) > limit:
+        """Train a network, or the members of a portfolio, and say which of them are left out. Those
+        after the first are where the time limit leaves none for another as dear as the dearest so
+        far, or training fails; a stop leaves out those it ends, unless it ends all."""
+        done: list[Trained] = []
+        ended: list[Trained] = []
+        notes, seconds, limit = [], [], plans[0].train_config.time_limit
+        workers = at_once(self.n_jobs, len(plans))
+        size = len(plans) if workers > 1 and limit is None else workers
+        for first in range(0, len(plans), size):
+            dearest = max((one.seconds for one in done), default=0.0)
+            if limit is not None and done and in_waves(seconds, size) + dearest > limit:
                 notes.append(
                     f"{len(done)} of {len(plans)} networks were trained: the time limit of "
                     f"{limit:g} s left none for another"
                 )
                 break
-            phase, label = phase_of("choose", "training", n, len(plans))
-            try:
-                network, history = self._train_network(
-                    plan.config, plan.train_config, plan.examples, plan.valid, device, resume, stop,
-                    phase, label,
-                )  # fmt: skip
-            except (TrainingError, OutOfMemoryError) as error:
-                if not done:
-                    raise
-                notes.append(f"member {n} of {len(plans)} is left out: {error}")
-                continue
-            ended = stop.signal and history.stopped == f"stopped by {stop.name}"
-            if not done or not ended:
-                done.append(Trained(plan, network, history))
+            wave = plans[first : first + size]
+            trainings = [
+                Training(
+                    plan.config, plan.train_config, plan.examples, plan.valid, device,
+                    *phase_of("choose", "training", n, len(plans)), plans[0].train_config.seed,
+                )
+                for n, plan in enumerate(wave, first + 1)
+            ]  # fmt: skip
+            outcomes = train_all(self, trainings, resume, stop, workers, "training")
+            for n, (plan, outcome) in enumerate(zip(wave, outcomes, strict=True), first + 1):
+                if isinstance(outcome, Exception):
+                    if n == 1:
+                        raise outcome
+                    notes.append(f"member {n} of {len(plans)} is left out: {outcome}")
+                elif outcome is not None:
+                    one = Trained(plan, *outcome)
+                    cut = stop.signal and one.history.stopped == f"stopped by {stop.name}"
+                    if cut:
+                        ended.append(one)
+                    else:
+                        done.append(one)
+                        seconds.append(one.seconds)
             if stop.signal:
                 break
+        if not done:  # of networks without an epoch any will do, as there is no model then
+            done = [one for one in ended if one.history.best_epoch][:1] or ended[:1]
         return done, notes
 
     def _train_again(
@@ -254,28 +248,36 @@ class ConvTimeNetEstimator(SavedEstimator):
             If SIGINT or SIGTERM stopped training. The first training's weights are kept.
         """
         train_config, history = self.train_config_, self.history_
-        before, limit = networks_in(self.network_), train_config.time_limit
-        plans = [
-            member.again(own) for member, own in zip(self._trained(), all_examples, strict=True)
-        ]
-        networks, notes, reason = [], [], ""
-        if limit is not None and history.seconds + sum(needed for _, needed in plans) > limit:
+        before, members = networks_in(self.network_), self._trained()
+        plans = [member.again(own) for member, own in zip(members, all_examples, strict=True)]
+        workers, reason = at_once(self.n_jobs, len(plans)), ""
+        networks, notes = [], []
+        limit, used = train_config.time_limit, [member.history.seconds for member in members]
+        needed = in_waves(used, workers) + in_waves([each for _, each in plans], workers)
+        if limit is not None and needed > limit:
             reason = "the time limit left no time to train again on all data"
         else:
+            label = "training on all data"
+            trainings = [
+                Training(
+                    network.config, again, own, None, device,
+                    *phase_of("refit", label, n, len(plans)), train_config.seed, network,
+                )
+                for n, (network, (again, _), own) in enumerate(
+                    zip(before, plans, all_examples, strict=True), 1
+                )
+            ]  # fmt: skip
             with stop_requests() as stop:
-                try:
-                    for n, ((again, _), own) in enumerate(zip(plans, all_examples, strict=True), 1):
-                        phase, label = phase_of("refit", "training on all data", n, len(plans))
-                        network, second = self._train_network(
-                            before[n - 1].config, again, own, None, device, resume, stop, phase,
-                            label, before[n - 1],
-                        )  # fmt: skip
-                        networks.append(network)
-                        notes += of_member(n, second.notes) if len(plans) > 1 else second.notes
-                        if stop.signal:
-                            break
-                except TrainingError as error:
-                    reason = f"the second training failed: {error}"
+                outcomes = train_all(self, trainings, resume, stop, workers, label)
+            for n, outcome in enumerate(outcomes, 1):
+                if isinstance(outcome, TrainingError):
+                    reason = reason or f"the second training failed: {outcome}"
+                elif isinstance(outcome, Exception):
+                    raise outcome
+                elif outcome is not None:
+                    networks.append(outcome[0])
+                    own = outcome[1].notes
+                    notes += of_member(n, own) if len(plans) > 1 else own
             if stop.signal:
                 self._stop(stop, history, train_config, resume)
         if not reason:
@@ -291,12 +293,6 @@ class ConvTimeNetEstimator(SavedEstimator):
         self.notices_ = (*self.notices_, reason)
         log.warning(reason)
         return False
-
-    def _trained(self) -> tuple[Member, ...]:
-        """How the network, or each member of an ensemble, was trained."""
-        sizes = self.n_examples_
-        fitted = None if sizes is None else sizes["fitted"]
-        return self.members_ or (Member(self.train_config_, self.history_, fitted),)
 
     def _stop(
         self,
@@ -314,19 +310,16 @@ class ConvTimeNetEstimator(SavedEstimator):
 
     def _train_network(
         self,
-        config: ModelConfig,
-        train_config: TrainConfig,
-        examples: Examples,
-        valid: Examples | None,
-        device: torch.device,
+        training: Training,
         resume: str | PathLike[str] | None,
         stop: StopRequest,
-        phase: str,
-        label: str,
-        before: ConvTimeNet | None = None,
+        *,
+        within: bool = False,
     ) -> tuple[ConvTimeNet, History]:
         """Train a network from new weights; or for a second time, as `TrainConfig.refit` says,
-        after the training of `before`. Resumes from a checkpoint in the folder `resume`."""
+        after the training of another. Resumes from a checkpoint in the folder `resume`, whose lock
+        the process holds that started this one if this is `within` one."""
+        train_config, before, device = training.train_config, training.before, training.device
         checkpoints = None
         if resume is not None:
             # these change neither weights nor history and may differ when resuming
@@ -335,15 +328,15 @@ class ConvTimeNetEstimator(SavedEstimator):
             run = {
                 "estimator": type(self).__name__,
                 "device": device.type,
-                "model": config.to_dict(),
+                "model": training.config.to_dict(),
                 "training": settings,
-                "training data": data_hash(examples),
-                "validation data": data_hash(valid),
+                "training data": data_hash(training.examples),
+                "validation data": data_hash(training.valid),
             }
-            checkpoints = Checkpoints(resume, phase, run)
+            checkpoints = Checkpoints(resume, training.phase, run, training.seed, within=within)
         numbers = RandomNumbers(train_config.seed, device)
         with numbers.for_weights():
-            network = cast(ConvTimeNet, self._new_network(config))
+            network = cast(ConvTimeNet, self._new_network(training.config))
         if before is not None and train_config.refit == "continue":
             network.load_state_dict(before.state_dict())
         elif before is not None:
@@ -351,18 +344,25 @@ class ConvTimeNetEstimator(SavedEstimator):
             network.load_state_dict(shares, strict=False)
         history = train(
             network.to(device),
-            examples,
-            valid,
+            training.examples,
+            training.valid,
             train_config,
             device=device,
             numbers=numbers,
             verbose=self.verbose,
-            label=label,
+            label=training.label,
             checkpoints=checkpoints,
             stop=stop,
             callbacks=checked(self.callbacks),
         )
         return network, history
+
+    def _network_with(self, training: Training, weights: Mapping[str, np.ndarray]) -> ConvTimeNet:
+        """The network of a training in another process, for inference."""
+        with RandomNumbers(training.train_config.seed, training.device).for_weights():
+            network = cast(ConvTimeNet, self._new_network(training.config))
+        network.load_state_dict({name: torch.tensor(one) for name, one in weights.items()})
+        return network.to(training.device).eval()
 
     def _new_network(self, config: ModelConfig) -> ConvTimeNet | OtherNetwork:
         """The network to train, with new weights; overridden for another network."""

@@ -35,8 +35,8 @@ class ConvTimeNetClassifier(ClassifierMixin, LabelledEstimator):
     quality
         "fast": random patches and a linear map solved in closed form, in seconds; "auto": their
         answers mixed with those of the network, trained, in minutes; "best": up to six such
-        networks of other seeds, patches, kernels and pooling, trained one after the other while
-        `time_limit` lasts, and averaged with weights from the validation split.
+        networks of other seeds, patches, kernels and pooling, trained while `time_limit` lasts,
+        and averaged with weights from the validation split.
     preset
         "auto" derives patches, kernels and batch size from the data, and trains 2,000 steps with
         augmentation; a data set's name such as "Epilepsy" takes the paper's network and
@@ -59,6 +59,10 @@ class ConvTimeNetClassifier(ClassifierMixin, LabelledEstimator):
     random_state
         Seed of the initial weights, batch order, dropout and validation split: an integer (by
         default the paper's), a numpy `RandomState` to draw one from, or None for a random one.
+    n_jobs
+        How many networks of quality="best" are trained at the same time, each by a process with
+        one thread: None is 1, or what a surrounding `joblib.parallel_config` says, which may name
+        a cluster; -1 is one per core. The weights are the same (docs/design/portfolio.md).
     verbose
         0 or False shows no progress; 1 or True a bar on a terminal or in a notebook, and a line
         every ten seconds in a log; 2 also a line per epoch. All of it goes to standard error.
@@ -113,6 +117,7 @@ class ConvTimeNetClassifier(ClassifierMixin, LabelledEstimator):
         precision: str = "fp32",
         device: str = "auto",
         random_state: int | np.random.RandomState | None = 2023,
+        n_jobs: int | None = None,
         verbose: int = 1,
         callbacks: Sequence[Callback] | None = None,
     ):
@@ -128,6 +133,7 @@ class ConvTimeNetClassifier(ClassifierMixin, LabelledEstimator):
             precision=precision,
             device=device,
             random_state=random_state,
+            n_jobs=n_jobs,
             verbose=verbose,
             callbacks=callbacks,
         )

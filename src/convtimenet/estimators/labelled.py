@@ -93,6 +93,7 @@ class LabelledEstimator(ConvTimeNetEstimator):
         precision: str = "fp32",
         device: str = "auto",
         random_state: int | np.random.RandomState | None = 2023,
+        n_jobs: int | None = None,
         verbose: int = 1,
         callbacks: Sequence[Callback] | None = None,
     ):
@@ -107,6 +108,7 @@ class LabelledEstimator(ConvTimeNetEstimator):
         self.precision = precision
         self.device = device
         self.random_state = random_state
+        self.n_jobs = n_jobs
         self.verbose = verbose
         self.callbacks = callbacks
 

@@ -1,8 +1,9 @@
-"""Save a fitted estimator to a folder, and load it."""
+"""What a fitted estimator knows of its training; save it to a folder, and load it."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -17,11 +18,12 @@ from convtimenet.devices import resolve_device
 from convtimenet.estimators.parameters import NamedParameters
 from convtimenet.estimators.portfolio import Member
 from convtimenet.network.inference import fuse
-from convtimenet.network.model import ConvTimeNet
+from convtimenet.network.model import ConvTimeNet, count_parameters
 from convtimenet.network.precision import precision_on
 from convtimenet.storage import model_folder
 from convtimenet.storage.remembered import scaler_of
 from convtimenet.training.history import History
+from convtimenet.wording import html_table
 
 __all__ = ["SavedEstimator"]
 
@@ -50,6 +52,33 @@ class SavedEstimator(NamedParameters):
     ("held_back"); None for a model saved in format 1, which does not record them."""
     notices_: tuple[str, ...]
     """Notices: how the data were cleaned or interpreted, and what happened during training."""
+
+    @property
+    def _repr_html_(self) -> Callable[[], str]:
+        """For notebooks; scikit-learn's diagram needs scripts and says nothing about the fit."""
+        return self._summary_html
+
+    def _summary_html(self) -> str:
+        rows = [["settings", repr(self)]]
+        if hasattr(self, "fused_"):
+            config, history = self.network_.config, self.history_
+            rows += [
+                ["reads", f"{config.context_length} time steps"],
+                ["network", f"{count_parameters(self.network_):,} parameters"],
+                ["training", f"{history.seconds:.1f} s on {history.device}: {history.stopped}"],
+            ]
+            rows += [["notice", notice] for notice in self.notices_]
+        state = "fitted" if len(rows) > 1 else "not fitted"
+        return html_table(f"{type(self).__name__}, {state}", rows)
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        return {"text/plain": repr(self), "text/html": self._summary_html()}
+
+    def _trained(self) -> tuple[Member, ...]:
+        """How the network, or each member of an ensemble, was trained."""
+        sizes = self.n_examples_
+        fitted = None if sizes is None else sizes["fitted"]
+        return self.members_ or (Member(self.train_config_, self.history_, fitted),)
 
     def _saved_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """What a saved model keeps about its data: JSON values and arrays."""

@@ -31,6 +31,8 @@ FORMAT = 1
 KEPT = 2
 """Checkpoints kept of each run: the newest, and one to fall back to."""
 _VALUES, _LOCK = "values.json", ".lock"
+_ORPHANS = 60.0
+"""Seconds to wait for a process whose parent has died, which ends after its current step."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,11 @@ class Checkpoints:
         Name of the run within the folder, which several may share.
     run
         Plain values that identify the run.
+    seed
+        Seed that the whole call started with, of which the seeds of its runs are made; by default
+        that of the run.
+    within
+        The process that started this one holds the lock of the folder (`only_process`).
 
     Raises
     ------
@@ -63,14 +70,26 @@ class Checkpoints:
         If the folder is a file.
     """
 
-    def __init__(self, folder: str | PathLike[str], phase: str, run: Mapping[str, Any]):
-        self.folder, self.phase = Path(folder), phase
+    def __init__(
+        self,
+        folder: str | PathLike[str],
+        phase: str,
+        run: Mapping[str, Any],
+        seed: int | None = None,
+        *,
+        within: bool = False,
+    ):
+        self.folder, self.phase, self.seed, self.within = Path(folder), phase, seed, within
         self.run = json.loads(json_text({"format": FORMAT, **run}))
         check_folder(folder)
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Lock the folder against other trainings for the duration of the block.
+        """Lock the folder, and in it this run, against other trainings until the block ends; the
+        first of several processes does it for all.
+
+        A run has a lock of its own because a process that trains for another one outlives a kill
+        of that by a step: it is waited for.
 
         Raises
         ------
@@ -82,20 +101,12 @@ class Checkpoints:
             yield
 
     def _lock(self, held: ExitStack) -> None:
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            (self.folder / _LOCK).touch()
-        except OSError as error:
-            raise CheckpointError(
-                f"resume must be a writable folder, found {self.folder} ({error}); choose another "
-                "folder"
-            ) from error
-        holder = held.enter_context(locked(self.folder / _LOCK))
+        if not self.within:
+            held.enter_context(only_process(self.folder))
+        own = self.folder / f"{_LOCK}-{self.phase}"
+        holder = held.enter_context(locked(own, wait=_ORPHANS))
         if holder is not None:
-            raise CheckpointError(
-                f"{self.folder} is in use: {holder} is training there; wait for it to finish, "
-                "stop it, or choose another folder"
-            )
+            raise _in_use(self.folder, holder)
 
     def newest(self) -> Checkpoint | None:
         """The newest undamaged checkpoint; None if there are no checkpoints. The first of several
@@ -134,7 +145,7 @@ class Checkpoints:
         processes does."""
         if not processes.leads():
             return
-        text = json_text({**state.values, "run": self.run})
+        text = json_text({**state.values, "run": self.run, "seed": self.seed})
         values = torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8)
         tensors = {name: t.detach().cpu().contiguous() for name, t in state.tensors.items()}
         data = save({**tensors, _VALUES: values})
@@ -151,12 +162,43 @@ class Checkpoints:
         return sorted(self.folder.glob(f"{self.phase}-{'[0-9]' * 8}-*.safetensors"))
 
 
+@contextmanager
+def only_process(folder: Path) -> Iterator[None]:
+    """Lock a folder of checkpoints, which is created, against other processes until the block ends.
+
+    Raises
+    ------
+    CheckpointError
+        As `Checkpoints.alone`.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / _LOCK).touch()
+    except OSError as error:
+        raise CheckpointError(
+            f"resume must be a writable folder, found {folder} ({error}); choose another folder"
+        ) from error
+    with locked(folder / _LOCK) as holder:
+        if holder is not None:
+            raise _in_use(folder, holder)
+        yield
+
+
+def _in_use(folder: Path, holder: str) -> CheckpointError:
+    return CheckpointError(
+        f"{folder} is in use: {holder} is training there; wait for it to finish, "
+        "stop it, or choose another folder"
+    )
+
+
 def seed_of(folder: str | PathLike[str]) -> int | None:
-    """Seed of the run whose checkpoints are in a folder, of the first member of a portfolio; None
-    if there is no undamaged one."""
+    """Seed that the call whose checkpoints are in a folder started with; None if there is no
+    undamaged one."""
     for path in sorted(Path(folder).glob("*-*.safetensors")):
         if (data := _read(path)) is not None:
-            return _unpacked(data).values["run"]["training"]["seed"]
+            values = _unpacked(data).values
+            seed = values.get("seed")  # None in those of earlier versions
+            return values["run"]["training"]["seed"] if seed is None else seed
     return None
 
 

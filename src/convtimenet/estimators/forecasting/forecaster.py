@@ -112,6 +112,10 @@ class ConvTimeNetForecaster(RetrainedForecaster):
         "auto" or a torch device.
     random_state
         Seed of the initial weights, batch order and dropout.
+    n_jobs
+        How many networks of quality="best" are trained at the same time, each by a process with
+        one thread: None is 1, or what a surrounding `joblib.parallel_config` says, which may name
+        a cluster; -1 is one per core. The weights are the same (docs/design/portfolio.md).
     verbose
         0 or False shows no progress; 1 or True a bar on a terminal or in a notebook, and a line
         every ten seconds in a log; 2 also a line per epoch. All of it goes to standard error.
@@ -181,6 +185,7 @@ class ConvTimeNetForecaster(RetrainedForecaster):
         precision: str = "fp32",
         device: str = "auto",
         random_state: int = 2023,
+        n_jobs: int | None = None,
         verbose: int = 1,
         callbacks: Sequence[Callback] | None = None,
     ):
@@ -211,6 +216,7 @@ class ConvTimeNetForecaster(RetrainedForecaster):
         self.precision = precision
         self.device = device
         self.random_state = random_state
+        self.n_jobs = n_jobs
         self.verbose = verbose
         self.callbacks = callbacks
 

@@ -30,6 +30,7 @@ from convtimenet.estimators.forecasting.fitted_forecaster import FittedForecaste
 from convtimenet.estimators.forecasting.intervals import Calibration, distances
 from convtimenet.estimators.forecasting.panel import Panel, rows_for
 from convtimenet.estimators.portfolio import phase_of
+from convtimenet.estimators.trainings import Training
 from convtimenet.network.ensemble import like
 from convtimenet.network.inference import fuse
 from convtimenet.storage.remembered import check_fits, from_remembered, remembered
@@ -167,11 +168,11 @@ class RetrainedForecaster(FittedForecaster):
                             refit=False,
                         )
                         fold = f"fold{number}"
-                        phase, label = phase_of(fold, fold, n, len(members))
-                        windows = trained.ends(own.context_length)
-                        network, _ = self._train_network(
-                            own, again, windows, None, device, resume, stop, phase, label
-                        )
+                        training = Training(
+                            own, again, trained.ends(own.context_length), None, device,
+                            *phase_of(fold, fold, n, len(members)), train_config.seed,
+                        )  # fmt: skip
+                        network, _ = self._train_network(training, resume, stop)
                         networks.append(network)
                         if stop.signal:
                             break

@@ -67,8 +67,9 @@ def tune(
         Seconds after which no trial starts and a running one is given up after its epoch. The
         first trial and the final training are always finished.
     storage
-        A file for the trials. The same call continues a search that was stopped or killed, and
-        several processes may share one. None keeps them in memory.
+        A file for the trials, or the URL of a database or of Optuna's gRPC proxy, as
+        "postgresql://user@host/database#name" (docs/tune.md). The same call continues a search that
+        was stopped or killed, and several processes may share one. None keeps them in memory.
     seed
         Seed of the suggestions, and `random_state` of every training if the estimator's is not a
         number.
@@ -91,7 +92,7 @@ def tune(
     DataError
         If the data cannot be used, or are too few for a validation split.
     CheckpointError
-        If `storage` holds another search.
+        If `storage` holds another search, or cannot be reached.
     MissingExtraError
         If optuna is not installed.
     KeyboardInterrupt, Terminated
@@ -247,9 +248,9 @@ class Search:
     def _stopped(self, stop: BaseException) -> NoReturn:
         """Raise the signal's exception, with a message on what is kept."""
         kept = "nothing is kept; give a file as storage= to be able to continue"
-        if self.study.path is not None:
+        if self.study.where is not None:
             n = len(self.study.finished)
-            kept = f"{n} trials are kept in {self.study.path}, and the same call continues"
+            kept = f"{n} trials are kept in {self.study.where}, and the same call continues"
         name = "SIGTERM" if isinstance(stop, Terminated) else "SIGINT"
         message = f"{name} stopped the search: {kept}"
         log.warning(message)
@@ -337,7 +338,7 @@ def _check_quality(estimator: Any) -> None:
 def _about(estimator: Any) -> dict[str, Any]:
     """What of an estimator decides the results of trials, as plain values."""
     given = estimator.get_params(deep=False)
-    free = ("callbacks", "verbose", "device")
+    free = ("callbacks", "verbose", "device", "n_jobs")
     found = {name: value for name, value in given.items() if name not in free}
     return {"estimator": type(estimator).__name__, **plain(found, repr)}
 

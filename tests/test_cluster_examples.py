@@ -1,0 +1,100 @@
+"""Batch scripts and manifests of examples/cluster: their commands are ours, their forms valid."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from convtimenet.cli.main import _COMMANDS, _parsed, _underscored
+
+CLUSTER = Path(__file__).parents[1] / "examples" / "cluster"
+SCRIPTS = sorted((CLUSTER / "slurm").iterdir())
+MANIFESTS = sorted((CLUSTER / "kubernetes").iterdir())
+VALUES = {"$SLURM_CPUS_PER_TASK": "8", "$processes": "1"}
+"""Variables that stand where a number is expected."""
+
+
+def commands_of(text: str) -> list[list[str]]:
+    """The arguments of every call of ours in a text, without what starts it."""
+    found = []
+    for line in text.replace("\\\n", " ").splitlines():
+        line = re.sub(r"^\s*(?:#.*|- )", "", line)
+        words = shlex.split(line.rstrip("&"), posix=True) if "convtimenet" in line else []
+        if "convtimenet" in words:
+            own = words[words.index("convtimenet") + 1 :]
+            found.append([VALUES.get(word, word) for word in own])
+    return found
+
+
+def of_manifest(path: Path) -> list[list[str]]:
+    """The same of a manifest: of lists under "command:", and of the entrypoint of a RayJob."""
+    text = re.sub(r" +#.*", "", path.read_text())
+    lists = re.findall(r"command:\n((?: +- .*\n)+)", text)
+    lines = [" ".join(re.findall(r"- (.*)", one)) for one in lists]
+    lines += [" ".join(one.split()) for one in re.findall(r"entrypoint: >-\n((?: {4}.*\n)+)", text)]
+    return [command for line in lines for command in commands_of(line)]
+
+
+@pytest.mark.parametrize("path", [*SCRIPTS, *MANIFESTS], ids=lambda path: path.name)
+def test_commands_are_ours(path):
+    commands = commands_of(path.read_text()) if path in SCRIPTS else of_manifest(path)
+    assert len(commands) == 1
+    (command,) = commands
+    if command[0] not in _COMMANDS:
+        pytest.skip(f"there is no command {command[0]} here")
+    assert _parsed(_underscored(command))[command[0]] is not None
+    wrong = [*command, "--no_such_flag"]
+    with pytest.raises(ValueError, match="no_such_flag"):
+        _parsed(_underscored(wrong))
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
+def test_scripts_are_bash(path):
+    subprocess.run(["bash", "-n", path], check=True)
+    lines = path.read_text().splitlines()
+    assert lines[0] == "#!/bin/bash"
+    assert "set -euo pipefail" in lines
+
+
+@pytest.mark.scale
+class TestForms:
+    @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
+    def test_shellcheck_finds_nothing(self, path):
+        places = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        program = shutil.which("shellcheck", path=places)
+        if program is None:
+            pytest.skip("needs the program shellcheck")
+        subprocess.run([program, path], check=True)
+
+    @pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.name)
+    def test_manifests_are_those_of_kubernetes(self, path):
+        """A RayJob's own form is not validated: only KubeRay has it. Its pods are."""
+        kubernetes_validate = pytest.importorskip("kubernetes_validate")
+        yaml = pytest.importorskip("yaml")
+        version = kubernetes_validate.latest_version()
+        documents = list(yaml.safe_load_all(path.read_text()))
+        for document in documents:
+            if document["kind"] == "RayJob":
+                cluster = document["spec"]["rayClusterSpec"]
+                groups = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
+                documents = [pod_of(group["template"]) for group in groups]
+        assert documents
+        for document in documents:
+            kubernetes_validate.validate(document, version, strict=True)
+            wrong = {**document, "spec": {**document["spec"], "colour": "red"}}
+            with pytest.raises(kubernetes_validate.ValidationError):
+                kubernetes_validate.validate(wrong, version, strict=True)
+
+
+def pod_of(template: dict[str, Any]) -> dict[str, Any]:
+    """A pod of a template, to validate it."""
+    metadata = {"name": "pod", **template.get("metadata", {})}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]}
