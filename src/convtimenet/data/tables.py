@@ -1,4 +1,4 @@
-"""Read wide and long tables, and write forecasts.
+"""Read wide and long tables.
 
 A wide table has one row per time stamp and one column per channel. A long table has one row per
 series and time stamp, with the series in an id column. Both become a `Table` of S series of C
@@ -8,27 +8,24 @@ a series or an array; `convtimenet.data.future` converts forecasts back to the t
 
 from __future__ import annotations
 
-import csv
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 
 from convtimenet.data.agreement import Terms
-from convtimenet.data.files.written import decimals_of, shortened, written_times
 from convtimenet.data.frame_columns import Origin, as_frame
 from convtimenet.data.frequency import Frequency
-from convtimenet.data.regular_grid import make_regular, ranges
+from convtimenet.data.large.joined import joined
+from convtimenet.data.large.parts import large_table
+from convtimenet.data.regular_grid import Regular, make_regular, ranges
 from convtimenet.data.sources import Columns, Wanted, read_source
 from convtimenet.data.text.steps import frequency_name, parse_name
 from convtimenet.data.text.times import TimeReading
-from convtimenet.data.text.whole_times import to_whole
 from convtimenet.errors import ConfigError, DataError
-from convtimenet.files import whole_file
 from convtimenet.wording import column_names, listing
 
 __all__ = [
@@ -41,9 +38,6 @@ __all__ = [
     "read_table",
     "select_channels",
     "select_series",
-    "table_times",
-    "write_csv",
-    "write_rows",
 ]
 
 logger = logging.getLogger(__name__)
@@ -148,9 +142,11 @@ def read_table(
     source : path, frame or ndarray
         A file: delimited text (``.csv``, ``.tsv``, ``.txt``), ``.xlsx``, ``.parquet``,
         ``.feather``, ``.arrow``, ``.ipc``, ``.jsonl``, ``.ndjson``, ``.json`` or ``.tsf``, text
-        also compressed as ``.gz``, ``.zip``, ``.xz`` or ``.bz2``. A pandas, polars or pyarrow frame
-        or series. Or an array of shape (T,) or (T, C), with times 0 to T-1 and channels
-        "0", "1", ...
+        also compressed as ``.gz``, ``.zip``, ``.xz`` or ``.bz2``. Several Parquet or Arrow files: a
+        folder, a glob pattern, or a URL of `fsspec` such as ``"s3://bucket/table"``; a long table
+        of more than 128 MiB is read in parts and kept in temporary files
+        (`convtimenet.data.large`). A pandas, polars or pyarrow frame or series. Or an array of
+        shape (T,) or (T, C), with times 0 to T-1 and channels "0", "1", ...
     time_col : str, optional
         The time column. By default a pandas ``DatetimeIndex`` or ``PeriodIndex``, else a column
         named date, ds, time, timestamp or datetime, else the only column that holds dates (combined
@@ -212,29 +208,23 @@ def read_table(
         reading=TimeReading(format=time_format, dayfirst=dayfirst, steps=steps),
         decimal=decimal,
     )
-    columns = read_source(source, wanted)
-    if terms is not None:
-        columns = terms.stamps(columns)
-        agreed, notices = terms.covariates(columns.covariates)
-        columns = replace(columns, covariates=agreed, notices=(*columns.notices, *notices))
-        if frequency is None and _most_rows(columns) < 2:
-            frequency = terms.frequency.name
-    least = 2 if frequency is None and terms is None else 1
-    if len(columns.times) < least:
-        raise DataError(f"expected at least {least} rows, found {len(columns.times)}; give more")
-    regular = make_regular(columns, frequency, fill=fill)
-    if terms is not None:
-        step = terms.step(regular.frequency, regular.times, regular.lengths, columns.time_zone)
-        regular = replace(regular, frequency=step)
-    for notice in regular.notices:
+    parts = large_table(source, id_col)
+
+    def read(rows: Any, wanted: Wanted, usual: Frequency | None) -> tuple[Columns, Regular]:
+        return _regular(rows, wanted, frequency, usual, fill, terms)
+
+    columns, regular = read(source, wanted, None) if parts is None else joined(parts, wanted, read)
+    notices = (*regular.notices, *(change.notice for change in regular.changes))
+    for notice in notices:
         logger.warning(notice)
+    missing = sum(one.missing + one.infinite for one in regular.changes if one.channel is not None)
     logger.info(
         "read %d series of %s, %d rows in steps of %s, %d values missing",
         len(regular.lengths),
         listing(columns.channels, limit=3),
         len(regular.times),
         regular.frequency.name,
-        int(np.isnan(regular.values).sum()),
+        0 if fill is not None else missing,
     )
     series = {}
     if columns.ids is not None:
@@ -247,10 +237,37 @@ def read_table(
         frequency=regular.frequency,
         time_zone=columns.time_zone,
         origin=columns.origin,
-        notices=regular.notices,
+        notices=notices,
         covariates=regular.covariates,
         **series,
     )
+
+
+def _regular(
+    source: Any,
+    wanted: Wanted,
+    frequency: Any,
+    usual: Frequency | None,
+    fill: float | None,
+    terms: Terms | None,
+) -> tuple[Columns, Regular]:
+    """The columns of a source, and its regular rows; `usual` is the step of rows too few to have
+    one."""
+    columns = read_source(source, wanted)
+    if terms is not None:
+        usual, columns = usual or terms.frequency, terms.stamps(columns)
+        agreed, notices = terms.covariates(columns.covariates)
+        columns = replace(columns, covariates=agreed, notices=(*columns.notices, *notices))
+    least = 2 if frequency is None and usual is None else 1
+    if frequency is None and usual is not None and _most_rows(columns) < 2:
+        frequency = usual.name
+    if len(columns.times) < least:
+        raise DataError(f"expected at least {least} rows, found {len(columns.times)}; give more")
+    regular = make_regular(columns, frequency, fill=fill)
+    if terms is not None:
+        step = terms.step(regular.frequency, regular.times, regular.lengths, columns.time_zone)
+        regular = replace(regular, frequency=step)
+    return columns, regular
 
 
 def _most_rows(columns: Columns) -> int:
@@ -375,44 +392,6 @@ def extend(table: Table, steps: int) -> Table:
     return longer
 
 
-def write_csv(path: str | Path, table: Table, source: Table | None = None) -> None:
-    """Write a table as CSV, with ISO 8601 times: with their UTC offset if there is a time zone,
-    and as dates if the frequency is a whole number of days.
-
-    The write is atomic: a temporary file is written next to the target and then moved into place.
-
-    Parameters
-    ----------
-    source : Table, optional
-        The table that `table` is a forecast of, with the same series and channels. Numbers are
-        rounded to the digits it supports (see `convtimenet.data.files.written`); without it they
-        are exact.
-
-    Raises
-    ------
-    DataError
-        If the file name does not end in ``.csv`` or the folder does not exist.
-    """
-    path = Path(path)
-    if path.suffix.lower() != ".csv":
-        raise DataError(f"expected a file name that ends in .csv, found {path.name!r}")
-    with whole_file(path) as file:
-        write_rows(file, table, source)
-
-
-def write_rows(file: TextIO, table: Table, source: Table | None = None) -> None:
-    """Write a table as CSV to an open file, see `write_csv`."""
-    head, columns = [table.time_name], [table_times(table)]
-    if table.id_name is not None:
-        head.insert(0, table.id_name)
-        columns.insert(0, np.repeat(table.ids, table.lengths).tolist())
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow([*head, *table.channels])
-    # csv writes floats with repr, which round-trips exactly
-    for *cells, row in zip(*columns, _numbers(table, source), strict=True):
-        writer.writerow([*cells, *row])
-
-
 def _check_fill(fill: Any) -> None:
     number = isinstance(fill, (int, float, np.number)) and not isinstance(fill, bool)
     if fill is not None and not (number and np.isfinite(fill)):
@@ -420,26 +399,6 @@ def _check_fill(fill: Any) -> None:
             f"fill must be a finite number to replace missing values with, such as 0, found "
             f"{fill!r}; leave it out to mask them"
         )
-
-
-def table_times(table: Table) -> list[str]:
-    """The time stamps of a table, (T,), as `write_csv` writes them."""
-    form, written = table.origin.time_form, table.origin.written
-    times = table.times if form is None else to_whole(table.times, form)
-    return written_times(times, table.time_zone, table.frequency, written)
-
-
-def _numbers(table: Table, source: Table | None) -> list[list[float]]:
-    """The values of a table, rounded to the digits that its source supports."""
-    rows: list[list[float]] = table.values.tolist()
-    if source is None:
-        return rows
-    each, rest = divmod(len(table.channels), len(source.channels))
-    assert not rest
-    assert len(source.lengths) == len(table.lengths)
-    least = decimals_of(source.values, source.bounds[:-1]).repeat(each, axis=1)
-    of_rows = least.repeat(table.lengths, axis=0).tolist()
-    return [list(map(shortened, *row)) for row in zip(rows, of_rows, strict=True)]
 
 
 def _check_targets(targets: Sequence[str]) -> None:

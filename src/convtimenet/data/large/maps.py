@@ -1,0 +1,112 @@
+"""Arrays in temporary files that the system maps into memory as they are read.
+
+The files have no name (on Windows they are deleted when they are closed), so nothing is left behind
+when an array is gone, however the process ended. They lie in the folder of `tempfile`, which the
+environment variable TMPDIR sets.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import IO, Any
+
+import numpy as np
+
+from convtimenet.errors import DataError
+
+__all__ = ["CHUNK", "Growing", "empty", "is_mapped", "spans"]
+
+CHUNK = 2**20
+"""Rows that are worked on at once."""
+
+
+class Growing:
+    """Rows of numbers that are appended to a temporary file.
+
+    Parameters
+    ----------
+    dtype
+        Of the numbers.
+    columns
+        Shape of a row: () or (C,).
+    """
+
+    def __init__(self, dtype: Any, columns: tuple[int, ...] = ()):
+        self.dtype, self.columns, self.rows = np.dtype(dtype), columns, 0
+        self._file = _file()
+
+    def append(self, rows: np.ndarray) -> None:
+        """Append rows (n, *columns).
+
+        Raises
+        ------
+        DataError
+            If the disk is full.
+        """
+        assert rows.shape[1:] == self.columns
+        data = np.ascontiguousarray(rows, dtype=self.dtype)
+        with _room(data.nbytes):
+            self._file.write(data.reshape(-1).view(np.uint8).data)
+        self.rows += len(rows)
+
+    def array(self) -> np.memmap:
+        """All rows, read only."""
+        with _room(0):
+            self._file.flush()
+        shape = (self.rows, *self.columns)
+        return np.memmap(self._file, dtype=self.dtype, mode="r", shape=shape)
+
+
+def empty(shape: Sequence[int], dtype: Any, mapped: bool) -> np.ndarray:
+    """An array to be filled: in a temporary file if it is to be `mapped`, else in memory.
+
+    Raises
+    ------
+    DataError
+        If the disk is full.
+    """
+    shape, size = tuple(shape), int(np.prod(shape)) * np.dtype(dtype).itemsize
+    if not mapped or not size:
+        return np.empty(shape, dtype)
+    file = _file()
+    with _room(size):
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, size)  # a full disk is told now, not by SIGBUS
+        else:
+            file.truncate(size)
+    return np.memmap(file, dtype=dtype, mode="r+", shape=shape)
+
+
+def is_mapped(values: np.ndarray) -> bool:
+    """Whether an array lies in a file."""
+    return isinstance(values, np.memmap)
+
+
+def spans(lengths: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Numbers [a, b) of consecutive series, given their lengths (S,), that have about `CHUNK` rows
+    together, at least one series each."""
+    ends, first = np.cumsum(lengths), 0
+    while first < len(lengths):
+        done = int(ends[first - 1]) if first else 0
+        last = max(first + 1, int(np.searchsorted(ends, done + CHUNK, side="right")))
+        yield first, last
+        first = last
+
+
+def _file() -> IO[bytes]:
+    return tempfile.TemporaryFile(prefix="convtimenet-")
+
+
+@contextmanager
+def _room(size: int) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise DataError(
+            f"{tempfile.gettempdir()}: expected room for temporary files, of another {size:,} "
+            f"bytes now, found {error.strerror}; make room, or set the environment variable TMPDIR "
+            "to a folder with more"
+        ) from error
