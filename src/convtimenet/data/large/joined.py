@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
@@ -34,6 +35,11 @@ def joined(parts: Parts, wanted: Wanted, read: Read) -> tuple[Columns, Regular]:
     DataError
         As `read`; or if parts do not agree, rows of a series lie apart, or the disk is full.
     """
+    with ExitStack() as stack:
+        return _joined(parts, wanted, read, stack)
+
+
+def _joined(parts: Parts, wanted: Wanted, read: Read, stack: ExitStack) -> tuple[Columns, Regular]:
     rows: _Rows | None = None
     first: Columns | None = None
     facts: Mapping[str, tuple[Any, str]] = {}
@@ -48,6 +54,7 @@ def joined(parts: Parts, wanted: Wanted, read: Read) -> tuple[Columns, Regular]:
         if first is None or rows is None:
             _check_texts(parts, wanted, columns)
             first, rows = columns, _Rows(columns, regular, parts.texts)
+            stack.callback(rows.close)
             facts = {name: (value, _REMEDIES[name]) for name, value in found.items()}
             texts = wanted.texts | (parts.texts & {*wanted.covariates})
             wanted = replace(wanted, targets=list(columns.channels), texts=frozenset(texts))
@@ -142,6 +149,10 @@ class _Rows:
             return np.full(len(texts), None, dtype=object)
         found = [self.same.setdefault(text, text) for text in texts.tolist()]
         return np.array(found, dtype=object)
+
+    def close(self) -> None:
+        for one in (self.times, self.values, *self.numbers.values()):
+            one.close()
 
     def regular(
         self, lengths: np.ndarray, notices: tuple[str, ...], changes: list[Change]

@@ -53,11 +53,16 @@ class Growing:
         self.rows += len(rows)
 
     def array(self) -> np.memmap:
-        """All rows, read only."""
+        """All rows, read only; the last call."""
         with _room(0):
             self._file.flush()
         shape = (self.rows, *self.columns)
-        return np.memmap(self._file, dtype=self.dtype, mode="r", shape=shape)
+        with self._file as file:  # the map keeps what it needs
+            return np.memmap(file, dtype=self.dtype, mode="r", shape=shape)
+
+    def close(self) -> None:
+        """Give up the file, if `array` was not called."""
+        self._file.close()
 
 
 def empty(shape: Sequence[int], dtype: Any, mapped: bool) -> np.ndarray:
@@ -71,13 +76,12 @@ def empty(shape: Sequence[int], dtype: Any, mapped: bool) -> np.ndarray:
     shape, size = tuple(shape), int(np.prod(shape)) * np.dtype(dtype).itemsize
     if not mapped or not size:
         return np.empty(shape, dtype)
-    file = _file()
-    with _room(size):
+    with _file() as file, _room(size):
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(file.fileno(), 0, size)  # a full disk is told now, not by SIGBUS
         else:
             file.truncate(size)
-    return np.memmap(file, dtype=dtype, mode="r+", shape=shape)
+        return np.memmap(file, dtype=dtype, mode="r+", shape=shape)
 
 
 def is_mapped(values: np.ndarray) -> bool:
