@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-import os
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -11,12 +9,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from pyarrow import feather, parquet
+from pyarrow import parquet
 
-from convtimenet import ConvTimeNetForecaster
-from convtimenet.data.large import maps, parts
+from convtimenet import maps
+from convtimenet.data.large import parts
 from convtimenet.data.tables import Table, read_table
-from convtimenet.errors import DataError
 
 HOURS = np.datetime64("2024-01-01", "us") + np.arange(400) * np.timedelta64(1, "h")
 

@@ -17,7 +17,7 @@ from convtimenet.data.agreement import Labels, Terms, match_ids
 from convtimenet.data.files.written import decimals_of, shortened, written_times
 from convtimenet.data.frame_columns import labelled, stamps_like
 from convtimenet.data.sources import Columns, Wanted, read_source
-from convtimenet.data.tables import Table, columns_of
+from convtimenet.data.tables import Table
 from convtimenet.data.text.whole_times import to_whole
 from convtimenet.data.timestamps import show_time
 from convtimenet.errors import DataError
@@ -27,6 +27,7 @@ from convtimenet.wording import listing
 __all__ = [
     "MODEL",
     "NAIVE",
+    "columns_of",
     "forecast_names",
     "free_names",
     "future_frame",
@@ -56,6 +57,22 @@ def read_plan(future: Any, table: Table, wanted: Wanted) -> Columns:
     if isinstance(future, Table):
         return columns_of(future)
     return read_source(future, wanted)
+
+
+def columns_of(table: Table) -> Columns:
+    """The rows of a table in the form they have before they are made regular."""
+    return Columns(
+        times=table.times,
+        values=table.values,
+        channels=table.channels,
+        time_name=table.time_name,
+        time_zone=table.time_zone,
+        origin=table.origin,
+        series=np.repeat(np.arange(len(table.lengths)), table.lengths),
+        ids=table.ids,
+        id_name=table.id_name,
+        covariates=table.covariates,
+    )
 
 
 def rows_ahead(

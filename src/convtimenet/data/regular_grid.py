@@ -17,9 +17,10 @@ from convtimenet.data.frequency import Frequency, infer_shared_frequency
 from convtimenet.data.sources import Columns
 from convtimenet.data.timestamps import show_time
 from convtimenet.errors import DataError
+from convtimenet.maps import ranges
 from convtimenet.wording import listing
 
-__all__ = ["Change", "Regular", "make_regular", "ranges", "together"]
+__all__ = ["Change", "Regular", "make_regular", "together"]
 
 _MOST_GROWTH = 20  # most rows added per row read
 
@@ -102,13 +103,6 @@ class Regular:
     notices: tuple[str, ...]
     changes: tuple[Change, ...]
     """What `notices` does not tell yet."""
-
-
-def ranges(first: np.ndarray, end: np.ndarray) -> np.ndarray:
-    """The integers of several half-open ranges with bounds (S,) and (S,), concatenated."""
-    lengths = end - first
-    ends = np.cumsum(lengths)
-    return np.arange(lengths.sum()) + np.repeat(end - ends, lengths)
 
 
 def make_regular(

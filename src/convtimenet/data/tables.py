@@ -9,7 +9,7 @@ a series or an array; `convtimenet.data.future` converts forecasts back to the t
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -21,20 +21,22 @@ from convtimenet.data.frame_columns import Origin, as_frame
 from convtimenet.data.frequency import Frequency
 from convtimenet.data.large.joined import joined
 from convtimenet.data.large.parts import large_table
-from convtimenet.data.regular_grid import Regular, make_regular, ranges
+from convtimenet.data.regular_grid import Regular, make_regular
 from convtimenet.data.sources import Columns, Wanted, read_source
 from convtimenet.data.text.steps import frequency_name, parse_name
 from convtimenet.data.text.times import TimeReading
 from convtimenet.errors import ConfigError, DataError
+from convtimenet.maps import CHUNK, blocks, empty, is_mapped, ranges, spans
 from convtimenet.wording import column_names, listing
 
 __all__ = [
     "Origin",
     "Table",
-    "agreed",
-    "columns_of",
     "crop",
+    "in_memory",
+    "in_pieces",
     "pad_front",
+    "pieces",
     "read_table",
     "select_channels",
     "select_series",
@@ -91,8 +93,18 @@ class Table:
     @cached_property
     def known(self) -> np.ndarray | None:
         """(T, C) observed mask, False where a value is missing; None if no value is."""
-        known = np.isfinite(self.values)
-        return None if known.all() else known
+        rows = [*blocks(len(self.values))]
+        if all(np.isfinite(self.values[one]).all() for one in rows):
+            return None
+        known = empty(self.values.shape, bool, self.mapped)
+        for one in rows:
+            known[one] = np.isfinite(self.values[one])
+        return known
+
+    @property
+    def mapped(self) -> bool:
+        """Whether the rows are in temporary files (`convtimenet.data.large`)."""
+        return is_mapped(self.values)
 
     @property
     def long(self) -> bool:
@@ -275,45 +287,6 @@ def _most_rows(columns: Columns) -> int:
     return len(columns.times) if columns.series is None else int(np.bincount(columns.series).max())
 
 
-def columns_of(table: Table) -> Columns:
-    """The rows of a table in the form they have before they are made regular."""
-    return Columns(
-        times=table.times,
-        values=table.values,
-        channels=table.channels,
-        time_name=table.time_name,
-        time_zone=table.time_zone,
-        origin=table.origin,
-        series=np.repeat(np.arange(len(table.lengths)), table.lengths),
-        ids=table.ids,
-        id_name=table.id_name,
-        covariates=table.covariates,
-    )
-
-
-def agreed(table: Table, terms: Terms) -> Table:
-    """Match a table that was read without a model to what a fitted model expects.
-
-    Raises
-    ------
-    DataError
-        If it does not match.
-    """
-    if absent := [name for name in terms.categories if name not in table.covariates]:
-        raise DataError(
-            f"the table lacks the covariates {listing(absent)} that the model was fitted with; "
-            f"read it with covariates={list(terms.categories)!r}, or pass the frame or file itself"
-        )
-    stamps = terms.stamps(columns_of(table)).notices
-    covariates, told = terms.covariates(table.covariates)
-    step = terms.step(table.frequency, table.times, table.lengths, table.time_zone)
-    new = [one for one in (*stamps, *told) if one not in table.notices]
-    for notice in new:
-        logger.warning(notice)
-    notices = (*table.notices, *new)
-    return replace(table, covariates=covariates, frequency=step, notices=notices)
-
-
 def select_channels(table: Table, channels: Sequence[str]) -> Table:
     """The same table with these channels in this order.
 
@@ -339,6 +312,59 @@ def select_series(table: Table, numbers: np.ndarray) -> Table:
     return replace(_take(table, ranges(starts, starts + lengths), lengths), ids=table.ids[numbers])
 
 
+def pieces(table: Table) -> Iterator[tuple[slice, Table]]:
+    """A table in pieces of consecutive series that have a bounded number of rows together, or one
+    series each: the numbers of the series, and their rows, not copied."""
+    if not table.long or len(table.times) <= CHUNK:
+        yield slice(None), table
+        return
+    bounds, lengths = table.bounds, table.lengths
+    for first, last in spans(lengths):
+        rows = slice(bounds[first], bounds[last])
+        yield (
+            slice(first, last),
+            replace(
+                table,
+                times=np.asarray(table.times[rows]),
+                values=np.asarray(table.values[rows]),
+                covariates={name: one[rows] for name, one in table.covariates.items()},
+                ids=table.ids[first:last],
+                rows=lengths[first:last],
+            ),
+        )
+
+
+def in_pieces(table: Table, lengths: np.ndarray, change: Callable[[slice, Table], Table]) -> Table:
+    """What `change` makes of the `pieces` of a table, together; `lengths` (S,) are those of the
+    result."""
+    if not table.long or len(table.times) <= CHUNK:
+        return change(slice(None), table)
+    mapped, at, rows = table.mapped, 0, int(lengths.sum())
+    times = empty((rows,), table.times.dtype, mapped)
+    values = empty((rows, len(table.channels)), np.float64, mapped)
+    covariates = {
+        name: empty((rows,), one.dtype, mapped and one.dtype != object)
+        for name, one in table.covariates.items()
+    }
+    for of, piece in pieces(table):
+        found = change(of, piece)
+        here = slice(at, at + len(found.times))
+        times[here], values[here] = found.times, found.values
+        for name, one in covariates.items():
+            one[here] = found.covariates[name]
+        at = here.stop
+    return replace(table, times=times, values=values, covariates=covariates, rows=lengths)
+
+
+def in_memory(table: Table) -> Table:
+    """The same table without temporary files."""
+    if not table.mapped:
+        return table
+    covariates = {name: np.array(one) for name, one in table.covariates.items()}
+    times, values = np.array(table.times), np.array(table.values)
+    return replace(table, times=times, values=values, covariates=covariates)
+
+
 def crop(table: Table, first: int | np.ndarray, end: int | np.ndarray) -> Table:
     """Rows [first, end) of each series, counted from its own first row; scalars or (S,).
 
@@ -348,18 +374,26 @@ def crop(table: Table, first: int | np.ndarray, end: int | np.ndarray) -> Table:
     lengths = table.lengths
     first, end = np.clip(first, 0, lengths), np.clip(end, 0, lengths)
     assert (end > first).all()
-    starts = table.bounds[:-1]
-    return _take(table, ranges(starts + first, starts + end), end - first)
+
+    def change(of: slice, piece: Table) -> Table:
+        starts, kept = piece.bounds[:-1], (end - first)[of]
+        return _take(piece, ranges(starts + first[of], starts + end[of]), kept)
+
+    return in_pieces(table, end - first, change)
 
 
 def pad_front(table: Table, least: int | np.ndarray) -> Table:
     """Pad each series to at least `least` rows, one number or (S,): rows are added in front, with
     missing values and the first time stamp repeated."""
-    short = np.maximum(0, least - table.lengths)
-    if not short.any():
+    lengths = np.maximum(table.lengths, least)
+    if (lengths == table.lengths).all():
         return table
-    bounds, lengths = table.bounds, table.lengths + short
-    rows = ranges(bounds[:-1] - short, bounds[1:])
+    return in_pieces(table, lengths, lambda of, piece: _padded(piece, lengths[of]))
+
+
+def _padded(table: Table, lengths: np.ndarray) -> Table:
+    bounds = table.bounds
+    rows = ranges(bounds[:-1] - (lengths - table.lengths), bounds[1:])
     first = np.repeat(bounds[:-1], lengths)
     padded = _take(table, np.maximum(rows, first), lengths)
     padded.values[rows < first] = np.nan

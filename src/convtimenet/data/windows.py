@@ -15,8 +15,8 @@ from torch import Tensor
 
 from convtimenet._shapes import Bool, Float, Int
 from convtimenet.batch import Batch, Covariates
-from convtimenet.data.regular_grid import ranges
 from convtimenet.errors import DataError
+from convtimenet.maps import ranges
 
 LARGEST = 1e15
 """Largest scaled value: its square, summed over a context, still fits float32."""
@@ -113,7 +113,7 @@ class Scaler:
         """The same scale for networks to which 0 means none."""
         return Scaler(np.zeros_like(self.centre), self.scale)
 
-    def __getitem__(self, series: int | np.ndarray) -> Scaler:
+    def __getitem__(self, series: int | slice | np.ndarray) -> Scaler:
         """The statistics of one series, (C, 1), or of several, (n, C, 1)."""
         return Scaler(self.centre[series], self.scale[series])
 
@@ -194,10 +194,11 @@ class Windows:
     context_length, horizon
         L and H, time steps.
     known
-        (C, T) observed mask, False where a value is missing or padding; such targets have weight 0.
-        None if every value is observed.
+        (C, T), False where a value is missing or padding, which gives targets weight 0; or None.
     exogenous
         Covariates of the series.
+    mapped
+        Whether what is computed for every row or window goes to temporary files.
     masks
         Pass the observed mask of each context to the network. If False, the network gets contexts
         filled by `fill_contexts`.
@@ -212,7 +213,9 @@ class Windows:
         known: Bool[Tensor, "C T"] | None = None,
         masks: bool = False,
         exogenous: Exogenous | None = None,
+        mapped: bool = False,
     ):
+        self.mapped = mapped
         self.starts, self.context_length, self.horizon = starts, context_length, horizon
         self.masks, self.exogenous = masks, exogenous
         self.values, self.mask = values, known
@@ -232,6 +235,7 @@ class Windows:
         known: Bool[Tensor, "C T"] | None = None,
         masks: bool = False,
         exogenous: Exogenous | None = None,
+        mapped: bool = False,
     ) -> Windows:
         """Every window whose targets lie in rows [first_target, end) and whose context starts at
         row `begin` or later; scalars for one series, or (S,) with one value per series.
@@ -248,9 +252,10 @@ class Windows:
                 f"no window fits: {_room(first_target, begin, end, context_length, horizon)}; "
                 "give more rows, or use a shorter context (input_size) or horizon (h)"
             )
-        starts = ranges(first, np.maximum(first, last + 1)) - context_length
+        first = np.broadcast_to(first, last.shape) - context_length
+        starts = ranges(first, np.maximum(first, last + 1 - context_length), mapped)
         on_device = torch.from_numpy(starts).to(values.device)
-        return cls(values, on_device, context_length, horizon, known, masks, exogenous)
+        return cls(values, on_device, context_length, horizon, known, masks, exogenous, mapped)
 
     def thinned(self, most: int) -> Windows:
         """Keep at most `most` windows, evenly spaced."""
@@ -263,7 +268,7 @@ class Windows:
         """The same windows with the last steps of their contexts only."""
         starts = self.starts + self.context_length - context_length
         found = self.values, starts, context_length, self.horizon, self.mask
-        return Windows(*found, self.masks, self.exogenous)
+        return Windows(*found, self.masks, self.exogenous, self.mapped)
 
     def __len__(self) -> int:
         return len(self.starts)

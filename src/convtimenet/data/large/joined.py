@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from convtimenet.data.frequency import Frequency
-from convtimenet.data.large.maps import Growing
 from convtimenet.data.large.parts import Parts, reappearing
 from convtimenet.data.regular_grid import Change, Regular, together
 from convtimenet.data.sources import Columns, FilePart, Wanted
 from convtimenet.errors import DataError
+from convtimenet.maps import Growing
 from convtimenet.wording import listing
 
 __all__ = ["joined"]

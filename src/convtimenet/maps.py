@@ -17,7 +17,7 @@ import numpy as np
 
 from convtimenet.errors import DataError
 
-__all__ = ["CHUNK", "Growing", "empty", "is_mapped", "spans"]
+__all__ = ["CHUNK", "Growing", "among", "blocks", "empty", "is_mapped", "ranges", "spans"]
 
 CHUNK = 2**20
 """Rows that are worked on at once."""
@@ -89,6 +89,12 @@ def is_mapped(values: np.ndarray) -> bool:
     return isinstance(values, np.memmap)
 
 
+def blocks(rows: int) -> Iterator[slice]:
+    """Consecutive rows of an array, `CHUNK` at once."""
+    for first in range(0, rows, CHUNK):
+        yield slice(first, min(rows, first + CHUNK))
+
+
 def spans(lengths: np.ndarray) -> Iterator[tuple[int, int]]:
     """Numbers [a, b) of consecutive series, given their lengths (S,), that have about `CHUNK` rows
     together, at least one series each."""
@@ -98,6 +104,25 @@ def spans(lengths: np.ndarray) -> Iterator[tuple[int, int]]:
         last = max(first + 1, int(np.searchsorted(ends, done + CHUNK, side="right")))
         yield first, last
         first = last
+
+
+def ranges(first: np.ndarray, end: np.ndarray, mapped: bool = False) -> np.ndarray:
+    """The integers of several half-open ranges with bounds (S,) and (S,), concatenated."""
+    lengths = end - first
+    found, at = empty((int(lengths.sum()),), np.int64, mapped), 0
+    for a, b in spans(lengths):
+        own = lengths[a:b]
+        part = found[at : at + int(own.sum())]
+        part[:] = np.repeat(end[a:b] - np.cumsum(own), own)
+        part += np.arange(len(part))
+        at += len(part)
+    return found
+
+
+def among(numbers: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Whether each of some numbers (n,) is among others, which are sorted."""
+    at = np.searchsorted(known, numbers).clip(max=len(known) - 1)
+    return known[at] == numbers
 
 
 def _file() -> IO[bytes]:
