@@ -24,11 +24,8 @@ FARTHEST = 1000.0
 """Largest distance of values from 0, in standard deviations: float32 still resolves a
 ten-thousandth of a deviation there."""
 _REVIN_FLOOR = 1e-5**0.5  # smallest standard deviation that RevIN divides by
-_FAR = 64
-"""A channel of cases at least this many spreads away from 0 is not rounded to float32 before
-scaling."""
-_SMALLEST = 1e-30
-"""Spread of a channel of cases below which float32 would lose it."""
+_FAR = 64  # spreads from 0, from which a channel of cases is not rounded before scaling
+_SMALLEST = 1e-30  # spread of a channel of cases below which float32 would lose it
 
 
 @runtime_checkable
