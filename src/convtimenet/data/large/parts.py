@@ -66,6 +66,8 @@ class Parts:
                 held, rows, begin = held[begin:].combine_chunks(), rows - begin, 0
         if rows:
             yield held.combine_chunks()
+        del held
+        pa.default_memory_pool().release_unused()
 
 
 def large_table(source: Any, id_col: Any) -> Parts | None:
