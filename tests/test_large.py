@@ -195,6 +195,18 @@ def test_what_cannot_be_read_in_parts_is_refused(tmp_path, small_parts):
     refuse("unheard://nowhere/x", "install that package", small_parts)  # type: ignore[arg-type]
 
 
+def test_dates_that_only_some_rows_make_clear_are_refused(tmp_path, small_parts):
+    """Month and day with dots: rows up to the 12th alone would be read with the day first."""
+    of = [(f"a{s}", day) for s in range(30) for day in range(1, 13)]
+    of += [("b", day) for day in range(1, 31)]
+    stamps = [f"01.{day:02d}.2024" for _, day in of]
+    rows = pa.table({"unique_id": [one for one, _ in of], "ds": stamps, "y": np.ones(len(of))})
+    parquet.write_table(rows, tmp_path / "x.parquet")
+    refuse(tmp_path / "x.parquet", r"the reading of the time stamps is .*; pass dayfirst=",
+           small_parts, covariates=())  # fmt: skip
+    assert read_table(tmp_path / "x.parquet", dayfirst=False).frequency.name in ("D", "1D")
+
+
 def test_a_full_disk_is_told_of(tmp_path, small_parts, monkeypatch):
     parquet.write_table(panel(), tmp_path / "x.parquet")
 

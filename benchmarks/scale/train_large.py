@@ -3,10 +3,11 @@
     OMP_NUM_THREADS=1 python benchmarks/scale/train_large.py --json scale-train.json
 
 Writes 10,000 generated series of 1,000 hours to one Parquet file, series by series, and fits it
-with quality "fast" and with "auto" (one epoch of 4,096 windows), the last 3 % held out, each in a
-process of its own: from the file, which is read in parts, and from a pyarrow table of its rows. A
-thread samples /proc/self/status every 50 ms. The hash of a model is over its weights, scaler and
-forecasts.
+with quality "fast", the last 3 % held out, and with "auto", bounded to one epoch of 2,048 windows,
+one held-out window of each series and no second training. Each fit is in a process of its own: from
+the file, which is read in parts, and from a pyarrow table of its rows. A thread samples
+/proc/self/status every 50 ms. The hash of a model is over its weights, scaler and forecasts. Runs
+that are in the JSON file already are not repeated.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import threading
 import time
 from datetime import UTC, datetime
 from importlib.metadata import version
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +37,8 @@ FITS: dict[str, dict[str, Any]] = {
     "auto": {
         "quality": "auto",
         "n_epochs": 1,
-        "training": {"epoch_size": 4096, "validation_fraction": 0.03},
+        "refit": False,
+        "training": {"epoch_size": 2048, "validation_fraction": 0.001},
     },
 }
 WAYS = ("in parts", "frame")
@@ -126,26 +129,29 @@ def main() -> None:
         path = (flags.folder or Path(folder)) / f"series-{flags.series}.parquet"
         if not path.exists():
             write(path, flags.series)
-        runs = []
-        for quality in flags.qualities:
-            for way in flags.ways:
-                command = [sys.executable, __file__, "--child", str(path), way, quality]
-                found = subprocess.run(command, check=True, capture_output=True, text=True)
-                runs.append(json.loads(found.stdout.splitlines()[-1]))
-                print(json.dumps(runs[-1]), flush=True)
-        record = {
-            "command": "python benchmarks/scale/train_large.py",
-            "date": datetime.now(UTC).date().isoformat(),
-            "versions": {n: version(n) for n in ("convtimenet", "torch", "numpy", "pyarrow")},
-            "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-            "threads": os.environ.get("OMP_NUM_THREADS", "all"),
-            "rows": flags.series * ROWS,
-            "file_bytes": path.stat().st_size,
-            "fits": FITS,
-            "runs": runs,
-        }
-    if flags.json:
-        flags.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        done = flags.json is not None and flags.json.exists()
+        record = json.loads(flags.json.read_text(encoding="utf-8")) if done else {}
+        runs = record.get("runs", [])
+        for quality, way in product(flags.qualities, flags.ways):
+            if any((one["quality"], one["way"]) == (quality, way) for one in runs):
+                continue
+            command = [sys.executable, __file__, "--child", str(path), way, quality]
+            found = subprocess.run(command, check=True, capture_output=True, text=True)
+            runs.append(json.loads(found.stdout.splitlines()[-1]))
+            print(json.dumps(runs[-1]), flush=True)
+            record = {
+                "command": "python benchmarks/scale/train_large.py",
+                "date": datetime.now(UTC).date().isoformat(),
+                "versions": {n: version(n) for n in ("convtimenet", "torch", "numpy", "pyarrow")},
+                "machine": f"{platform.machine()}, {os.cpu_count()} cores, shared with other work",
+                "threads": os.environ.get("OMP_NUM_THREADS", "all"),
+                "rows": flags.series * ROWS,
+                "file_bytes": path.stat().st_size,
+                "fits": FITS,
+                "runs": runs,
+            }
+            if flags.json:
+                flags.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -50,7 +50,7 @@ def _joined(parts: Parts, wanted: Wanted, read: Read, stack: ExitStack) -> tuple
         usual = None if rows is None else rows.frequency
         columns, regular = read(FilePart(part), wanted, usual)
         assert columns.ids is not None
-        found = _facts(columns, regular)
+        found = _facts(columns, regular, parts.texts)
         if first is None or rows is None:
             _check_texts(parts, wanted, columns)
             first, rows = columns, _Rows(columns, regular, parts.texts)
@@ -91,21 +91,25 @@ _REMEDIES = {
     "format of the time stamps": f"{_STAMPS}, or pass time_format=... or freq=1 for whole numbers",
     "time zone": f"{_STAMPS} and zone",
     "time column": "pass its name as time_col=...",
+    "reading of the time stamps": "pass dayfirst=... or time_format=...",
     "type of the ids": "write them all as text or as whole numbers",
 }
 
 
-def _facts(columns: Columns, regular: Regular) -> dict[str, Any]:
-    """What the parts of a file must agree in."""
+def _facts(columns: Columns, regular: Regular, texts: frozenset[str]) -> dict[str, Any]:
+    """What the parts of a file must agree in; `texts` are the columns that hold text."""
     assert columns.ids is not None
+    name = columns.time_name
+    told = [one for one in columns.notices if one.startswith(f"column {name!r}")]
     dated, text = columns.times.dtype.kind == "M", columns.ids.dtype == object
     frequency = regular.frequency
     return {
+        "reading of the time stamps": told if name in texts and told else "clear",
         "kind of the time stamps": "dates" if dated else "whole numbers",
         "format of the time stamps": columns.origin.time_form or "their own",
         "time zone": columns.time_zone or "none",
         "step": f"{frequency.name} (day {frequency.day})" if frequency.day else frequency.name,
-        "time column": repr(columns.time_name),
+        "time column": repr(name),
         "type of the ids": "text" if text else "whole numbers",
     }
 

@@ -228,9 +228,10 @@ class ConvTimeNetForecaster(RetrainedForecaster):
         Parameters
         ----------
         X
-            What `convtimenet.data.tables.read_table` takes: the path of a file; a wide or long
-            pandas, polars or pyarrow frame; a series; a numpy array (T,) or
-            (T, C); or a `Table`.
+            What `convtimenet.data.tables.read_table` takes: the path of a file; a folder, glob
+            pattern or URL of Parquet or Arrow files, which may be larger than memory; a wide or
+            long pandas, polars or pyarrow frame; a series; a numpy array (T,) or (T, C); or a
+            `Table`.
         y
             Ignored; for scikit-learn.
         split
