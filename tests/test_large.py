@@ -246,7 +246,7 @@ FITS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("kind", [*FITS])
 def test_the_model_is_that_of_the_rows_in_memory(tmp_path, small_parts, monkeypatch, kind):
     path = tmp_path / "x.parquet"
-    parquet.write_table(panel(), path, row_group_size=90)
+    parquet.write_table(panel((70, 60, 66, 64)), path, row_group_size=90)
 
     def fit(folder: str) -> ConvTimeNetForecaster:
         model = ConvTimeNetForecaster(6, target_cols="y", verbose=0, **FITS[kind])
