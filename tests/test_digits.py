@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from convtimenet.data.files.written import decimals_of, shortened, written_times
 from convtimenet.data.frequency import Frequency
-from convtimenet.data.future import future_table
-from convtimenet.data.tables import read_table, write_csv
+from convtimenet.data.future import future_table, write_csv
+from convtimenet.data.tables import read_table
 
 
 def decimals(*values: float) -> int:

@@ -288,7 +288,8 @@ class TestSolution:
         targets = own.starts.numpy() + L
         steps = np.array([0, 1, 2])
         for number, (block, others) in enumerate(search._folds(L, own)):
-            inside = search.targets[number]
+            first, last = search.targets[number]
+            inside = np.arange(first, last + 1)
             far = (targets <= inside[0] - H) | (targets >= inside[-1] + H)
             for sums, some in ((block, inside), (others, targets[far])):
                 x = np.concatenate([[one[t - L : t + H] for t in some] for one in values])

@@ -20,7 +20,8 @@ from convtimenet import ConvTimeNetForecaster
 from convtimenet.cli.main import main
 from convtimenet.data.covariates import Encoder
 from convtimenet.data.frequency import Frequency, infer_shared_frequency
-from convtimenet.data.tables import Table, crop, pad_front, read_table, select_series, write_csv
+from convtimenet.data.future import write_csv
+from convtimenet.data.tables import Table, crop, pad_front, read_table, select_series
 from convtimenet.data.windows import Scaler, Windows
 from convtimenet.errors import ConfigError, DataError
 from convtimenet.estimators.forecasting.panel import Panel

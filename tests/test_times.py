@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from convtimenet import ConvTimeNetForecaster
 from convtimenet.data.frequency import Frequency, infer_shared_frequency
-from convtimenet.data.future import future_frame
-from convtimenet.data.tables import Table, read_table, write_csv
+from convtimenet.data.future import future_frame, write_csv
+from convtimenet.data.tables import Table, read_table
 from convtimenet.data.text.steps import frequency_name
 from convtimenet.data.text.times import TimeReading, parse_times
 from convtimenet.errors import ConfigError, DataError

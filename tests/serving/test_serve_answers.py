@@ -16,7 +16,7 @@ import zstandard
 from pyarrow import ipc
 from served import Web, held, hourly, monthly, shops, waves
 
-from convtimenet.data.tables import write_csv
+from convtimenet.data.future import write_csv
 from convtimenet.serving.app import create_app
 
 CSV = {"content-type": "text/csv"}

@@ -64,7 +64,7 @@ def run_forecast(flags: Any) -> None:
         check_model(flags.load)
     import numpy as np
 
-    from convtimenet.data.tables import table_times, write_csv
+    from convtimenet.data.future import table_times, write_csv
     from convtimenet.estimators.forecasting.forecaster import ConvTimeNetForecaster
     from convtimenet.runs.forecasting import check_future, forecast_table
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from convtimenet import processes
-from convtimenet.data.files import check_local
+from convtimenet.data.files import check_local, is_columnar, is_several
 from convtimenet.errors import ArtefactError, ConfigError, DataError, MissingExtraError
 from convtimenet.files import check_writable, json_text, whole_file
 from convtimenet.progress import clock
@@ -121,8 +121,8 @@ def check_inputs(*paths: str | None) -> None:
         If one does not exist or cannot be read.
     """
     for path in paths:
-        if path is None:
-            continue
+        if path is None or (is_several(path) and is_columnar(path)):
+            continue  # of files at an address, reading them tells
         check_local(path)
         file = Path(path).expanduser()
         if not file.exists():

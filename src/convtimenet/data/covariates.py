@@ -7,17 +7,20 @@ values and categories not seen in training are encoded as 0 and contribute nothi
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
 import numpy as np
 
 from convtimenet.data.agreement import Labels, Terms, category_of, spelling
+from convtimenet.data.future import columns_of
 from convtimenet.data.tables import Table
 from convtimenet.data.timestamps import to_local
 from convtimenet.errors import ConfigError, DataError
+from convtimenet.maps import blocks, empty, is_mapped
 from convtimenet.wording import column_names, listing
 
 __all__ = [
@@ -25,10 +28,13 @@ __all__ = [
     "NO_COVARIATES",
     "Column",
     "Encoder",
+    "agreed",
     "calendar_names",
     "terms_of",
     "usual_calendar",
 ]
+
+logger = logging.getLogger(__name__)
 
 _MOST_CATEGORIES = 100  # each becomes a column
 _DAY = 86_400_000_000_000
@@ -93,11 +99,16 @@ class Column:
             # if a label has several spellings, keep the first
             one = {spelling(text): text for text in written}
             return cls(name=name, categories=tuple(sorted(one.values())))
-        known = values[np.isfinite(values)]
+        known = _known(values)
         if not len(known):
             raise DataError(f"covariate {name!r}: every value is missing; leave it out")
-        deviation = float(known.std()) if np.ptp(known) > 0 else 1.0
-        return cls(name=name, centre=float(known.mean()), scale=deviation or 1.0)
+        centre = known.mean()
+        squares = empty(known.shape, np.float64, is_mapped(known))  # as numpy's std makes them
+        for one in blocks(len(known)):
+            away = known[one] - centre
+            squares[one] = away * away
+        deviation = float(np.sqrt(squares.mean())) if known.max() > known.min() else 1.0
+        return cls(name=name, centre=float(centre), scale=deviation or 1.0)
 
     def numbers(self, values: np.ndarray) -> np.ndarray:
         """Standardised numbers (T,), 0 where missing; for text the category numbers, from 1, and 0
@@ -226,7 +237,10 @@ class Encoder:
         for column in (*self.hist, *self.futr, *self.stat):
             values = _column(table, column.name)
             text = values.dtype == object
-            missing = sum(v is None for v in values) if text else int(np.isnan(values).sum())
+            missing = sum(
+                sum(v is None for v in values[one]) if text else int(np.isnan(values[one]).sum())
+                for one in blocks(len(values))
+            )
             if missing:
                 to = "treated as no category" if text else "replaced by the mean in training"
                 told.append(f"covariate {column.name!r}: {missing} values missing, {to}")
@@ -309,6 +323,39 @@ def terms_of(table: Table, encoder: Encoder) -> Terms:
         time_name=table.time_name,
         reads_times=bool(encoder.futr or encoder.calendar),
     )
+
+
+def agreed(table: Table, terms: Terms) -> Table:
+    """Match a table that was read without a model to what a fitted model expects.
+
+    Raises
+    ------
+    DataError
+        If it does not match.
+    """
+    if absent := [name for name in terms.categories if name not in table.covariates]:
+        raise DataError(
+            f"the table lacks the covariates {listing(absent)} that the model was fitted with; "
+            f"read it with covariates={list(terms.categories)!r}, or pass the frame or file itself"
+        )
+    stamps = terms.stamps(columns_of(table)).notices
+    covariates, told = terms.covariates(table.covariates)
+    step = terms.step(table.frequency, table.times, table.lengths, table.time_zone)
+    new = [one for one in (*stamps, *told) if one not in table.notices]
+    for notice in new:
+        logger.warning(notice)
+    notices = (*table.notices, *new)
+    return replace(table, covariates=covariates, frequency=step, notices=notices)
+
+
+def _known(values: np.ndarray) -> np.ndarray:
+    """The numbers of (T,) that are not missing."""
+    rows = [(one, np.isfinite(values[one])) for one in blocks(len(values))]
+    counts = np.cumsum([int(known.sum()) for _, known in rows])
+    found = empty((int(counts[-1]) if len(counts) else 0,), np.float64, is_mapped(values))
+    for (one, known), end in zip(rows, counts.tolist(), strict=True):
+        found[end - int(known.sum()) : end] = values[one][known]
+    return found
 
 
 def _column(table: Table, name: str) -> np.ndarray:

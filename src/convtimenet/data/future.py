@@ -1,27 +1,33 @@
-"""The rows after the end of a table: their covariates from a plan, and forecasts as frames.
+"""The rows after the end of a table: their covariates from a plan, forecasts as frames and files.
 
 Shape legend: `convtimenet._shapes`; S series, h steps ahead.
 """
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
+from typing import Any, TextIO
 
 import numpy as np
 
 from convtimenet.data.agreement import Labels, Terms, match_ids
+from convtimenet.data.files.written import decimals_of, shortened, written_times
 from convtimenet.data.frame_columns import labelled, stamps_like
 from convtimenet.data.sources import Columns, Wanted, read_source
-from convtimenet.data.tables import Table, columns_of
+from convtimenet.data.tables import Table
+from convtimenet.data.text.whole_times import to_whole
 from convtimenet.data.timestamps import show_time
 from convtimenet.errors import DataError
+from convtimenet.files import whole_file
 from convtimenet.wording import listing
 
 __all__ = [
     "MODEL",
     "NAIVE",
+    "columns_of",
     "forecast_names",
     "free_names",
     "future_frame",
@@ -31,6 +37,9 @@ __all__ = [
     "read_plan",
     "rows_ahead",
     "stamps",
+    "table_times",
+    "write_csv",
+    "write_rows",
 ]
 
 MODEL = "ConvTimeNet"
@@ -48,6 +57,22 @@ def read_plan(future: Any, table: Table, wanted: Wanted) -> Columns:
     if isinstance(future, Table):
         return columns_of(future)
     return read_source(future, wanted)
+
+
+def columns_of(table: Table) -> Columns:
+    """The rows of a table in the form they have before they are made regular."""
+    return Columns(
+        times=table.times,
+        values=table.values,
+        channels=table.channels,
+        time_name=table.time_name,
+        time_zone=table.time_zone,
+        origin=table.origin,
+        series=np.repeat(np.arange(len(table.lengths)), table.lengths),
+        ids=table.ids,
+        id_name=table.id_name,
+        covariates=table.covariates,
+    )
 
 
 def rows_ahead(
@@ -337,3 +362,61 @@ def id_series(table: Table, name: str, ids: np.ndarray) -> Any:
 def stamps(table: Table, name: str, times: np.ndarray) -> Any:
     """Times in the format of `Table.times` as a narwhals series of the source's type."""
     return stamps_like(table.origin, name, times, table.time_zone)
+
+
+def write_csv(path: str | Path, table: Table, source: Table | None = None) -> None:
+    """Write a table as CSV, with ISO 8601 times: with their UTC offset if there is a time zone,
+    and as dates if the frequency is a whole number of days.
+
+    The write is atomic: a temporary file is written next to the target and then moved into place.
+
+    Parameters
+    ----------
+    source : Table, optional
+        The table that `table` is a forecast of, with the same series and channels. Numbers are
+        rounded to the digits it supports (see `convtimenet.data.files.written`); without it they
+        are exact.
+
+    Raises
+    ------
+    DataError
+        If the file name does not end in ``.csv`` or the folder does not exist.
+    """
+    path = Path(path)
+    if path.suffix.lower() != ".csv":
+        raise DataError(f"expected a file name that ends in .csv, found {path.name!r}")
+    with whole_file(path) as file:
+        write_rows(file, table, source)
+
+
+def write_rows(file: TextIO, table: Table, source: Table | None = None) -> None:
+    """Write a table as CSV to an open file, see `write_csv`."""
+    head, columns = [table.time_name], [table_times(table)]
+    if table.id_name is not None:
+        head.insert(0, table.id_name)
+        columns.insert(0, np.repeat(table.ids, table.lengths).tolist())
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow([*head, *table.channels])
+    # csv writes floats with repr, which round-trips exactly
+    for *cells, row in zip(*columns, _numbers(table, source), strict=True):
+        writer.writerow([*cells, *row])
+
+
+def table_times(table: Table) -> list[str]:
+    """The time stamps of a table, (T,), as `write_csv` writes them."""
+    form, written = table.origin.time_form, table.origin.written
+    times = table.times if form is None else to_whole(table.times, form)
+    return written_times(times, table.time_zone, table.frequency, written)
+
+
+def _numbers(table: Table, source: Table | None) -> list[list[float]]:
+    """The values of a table, rounded to the digits that its source supports."""
+    rows: list[list[float]] = table.values.tolist()
+    if source is None:
+        return rows
+    each, rest = divmod(len(table.channels), len(source.channels))
+    assert not rest
+    assert len(source.lengths) == len(table.lengths)
+    least = decimals_of(source.values, source.bounds[:-1]).repeat(each, axis=1)
+    of_rows = least.repeat(table.lengths, axis=0).tolist()
+    return [list(map(shortened, *row)) for row in zip(rows, of_rows, strict=True)]

@@ -6,7 +6,7 @@ which rows it may see, and fills gaps from those alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,11 +17,77 @@ from convtimenet.data.frequency import Frequency, infer_shared_frequency
 from convtimenet.data.sources import Columns
 from convtimenet.data.timestamps import show_time
 from convtimenet.errors import DataError
+from convtimenet.maps import ranges
 from convtimenet.wording import listing
 
-__all__ = ["Regular", "make_regular", "ranges"]
+__all__ = ["Change", "Regular", "make_regular", "together"]
 
 _MOST_GROWTH = 20  # most rows added per row read
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """Missing rows, or missing values of a channel: what notices tell.
+
+    Attributes
+    ----------
+    channel
+        None for missing rows.
+    missing, infinite
+        Their numbers.
+    series
+        The ids of the series, those with the most missing rows first; None for a wide table.
+    most
+        The number of missing rows of each of them.
+    told
+        The end of the notice.
+    """
+
+    channel: str | None
+    missing: int
+    infinite: int = 0
+    series: tuple[Any, ...] | None = None
+    most: tuple[int, ...] = ()
+    told: str = ""
+
+    def __str__(self) -> str:
+        if self.channel is None:
+            what = f"{self.missing} {'row is' if self.missing == 1 else 'rows are'} missing"
+            what += self.told
+        else:
+            kinds = [(self.missing, "missing"), (self.infinite, "infinite")]
+            what = " and ".join(f"{count} {kind}" for count, kind in kinds if count)
+            several = "s" if self.missing + self.infinite > 1 else ""
+            what = f"channel {self.channel!r}: {what} value{several}"
+        if self.series is not None:
+            comma = "," if self.channel is None else ""
+            what += f"{comma} in {len(self.series)} series ({listing(self.series, limit=3)})"
+        return what if self.channel is None else what + self.told
+
+    @property
+    def notice(self) -> str:
+        """A sentence about it."""
+        return f"{self}: their values are treated as missing" if self.channel is None else str(self)
+
+
+def together(changes: Sequence[Change]) -> list[Change]:
+    """The changes of parts of a table as those of the whole."""
+    found: dict[str | None, Change] = {}
+    for one in changes:
+        if (before := found.get(one.channel)) is None:
+            found[one.channel] = one
+            continue
+        most = (*before.most, *one.most)
+        series = (*(before.series or ()), *(one.series or ()))
+        order = sorted(range(len(most)), key=lambda i: -most[i]) if most else range(len(series))
+        found[one.channel] = replace(
+            before,
+            missing=before.missing + one.missing,
+            infinite=before.infinite + one.infinite,
+            series=tuple(series[i] for i in order),
+            most=tuple(most[i] for i in order) if most else (),
+        )
+    return sorted(found.values(), key=lambda one: one.channel is not None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,13 +101,8 @@ class Regular:
     frequency: Frequency
     covariates: dict[str, np.ndarray]
     notices: tuple[str, ...]
-
-
-def ranges(first: np.ndarray, end: np.ndarray) -> np.ndarray:
-    """The integers of several half-open ranges with bounds (S,) and (S,), concatenated."""
-    lengths = end - first
-    ends = np.cumsum(lengths)
-    return np.arange(lengths.sum()) + np.repeat(end - ends, lengths)
+    changes: tuple[Change, ...]
+    """What `notices` does not tell yet."""
 
 
 def make_regular(
@@ -79,8 +140,9 @@ def make_regular(
             expected = infer_shared_frequency(times, bounds, zone)
         steps = _steps(columns, bounds, expected)
     grown = steps[bounds[1:] - 1] + 1
+    changes = []
     if grown.sum() > len(times):
-        notices.append(_absent(columns, lengths, grown, expected))
+        changes.append(_absent(columns, lengths, grown, expected))
         ends = np.cumsum(grown)
         at = steps + np.repeat(ends - grown, lengths)
         first = np.repeat(times[bounds[:-1]], grown)
@@ -89,7 +151,7 @@ def make_regular(
         times, lengths = full, grown
         values = _spread(values, at, len(full))
         covariates = {name: _spread(one, at, len(full)) for name, one in covariates.items()}
-    notices += _missing(replace(columns, values=values), lengths, fill)
+    changes += _missing(replace(columns, values=values), lengths, fill)
     return Regular(
         times=times,
         values=values,
@@ -97,6 +159,7 @@ def make_regular(
         frequency=expected,
         covariates=covariates,
         notices=tuple(notices),
+        changes=tuple(changes),
     )
 
 
@@ -229,19 +292,25 @@ def _steps(columns: Columns, bounds: np.ndarray, frequency: Frequency) -> np.nda
     return steps
 
 
-def _absent(columns: Columns, lengths: np.ndarray, grown: np.ndarray, frequency: Frequency) -> str:
+def _absent(
+    columns: Columns, lengths: np.ndarray, grown: np.ndarray, frequency: Frequency
+) -> Change:
     added = grown - lengths
     worst = np.argsort(-added, kind="stable")[: int((added > 0).sum())]
-    are = "row is" if added.sum() == 1 else "rows are"
-    told = f"{added.sum()} {are} missing at a frequency of {frequency.name}"
-    if columns.series is not None:
-        told += f", in {len(worst)} series ({_named(columns, worst)})"
+    series = None if columns.series is None else tuple(_ids(columns)[worst].tolist())
+    found = Change(
+        channel=None,
+        missing=int(added.sum()),
+        series=series,
+        most=() if series is None else tuple(added[worst].tolist()),
+        told=f" at a frequency of {frequency.name}",
+    )
     if added.sum() > _MOST_GROWTH * lengths.sum():
         raise DataError(
-            f"{told}: that is more than {_MOST_GROWTH} times the {lengths.sum()} rows found; "
+            f"{found}: that is more than {_MOST_GROWTH} times the {lengths.sum()} rows found; "
             "correct stray time stamps, or pass freq=..."
         )
-    return f"{told}: their values are treated as missing"
+    return found
 
 
 def _spread(values: np.ndarray, at: np.ndarray, rows: int) -> np.ndarray:
@@ -254,34 +323,40 @@ def _spread(values: np.ndarray, at: np.ndarray, rows: int) -> np.ndarray:
 
 def _named(columns: Columns, series: np.ndarray) -> str:
     """The ids of the first few series, and the number of others."""
+    return listing(_ids(columns)[series].tolist(), limit=3)
+
+
+def _ids(columns: Columns) -> np.ndarray:
     assert columns.ids is not None
-    return listing(columns.ids[series].tolist(), limit=3)
+    return columns.ids
 
 
-def _missing(columns: Columns, lengths: np.ndarray, fill: float | None) -> list[str]:
-    """Replace missing and infinite values of (T, C) by NaN or `fill`, in place; return notices with
-    their number."""
+def _missing(columns: Columns, lengths: np.ndarray, fill: float | None) -> list[Change]:
+    """Replace missing and infinite values of (T, C) by NaN or `fill`, in place; return their
+    numbers."""
     values, starts = columns.values, np.cumsum(lengths) - lengths
     known = np.isfinite(values)
     _check_empty(columns, np.add.reduceat(known, starts, axis=0, dtype=np.int64) == 0)
-    notices = []
+    changes = []
     if known.all():
-        return notices
+        return changes
     series = np.repeat(np.arange(len(lengths)), lengths)
     for i in np.flatnonzero(~known.all(axis=0)).tolist():
         gaps, column = np.flatnonzero(~known[:, i]), values[:, i]
-        infinite = int(np.isinf(column[gaps]).sum())
-        kinds = [(len(gaps) - infinite, "missing"), (infinite, "infinite")]
-        what = " and ".join(f"{count} {kind}" for count, kind in kinds if count)
-        notice = f"channel {columns.channels[i]!r}: {what} value{'s' if len(gaps) > 1 else ''}"
+        infinite, of = int(np.isinf(column[gaps]).sum()), None
         if columns.series is not None:
-            concerned = np.unique(series[gaps])
-            notice += f" in {len(concerned)} series ({_named(columns, concerned)})"
-        if fill is not None:
-            notice += f", replaced by {fill:g}"
-        notices.append(notice)
+            of = tuple(_ids(columns)[np.unique(series[gaps])].tolist())
+        changes.append(
+            Change(
+                channel=columns.channels[i],
+                missing=len(gaps) - infinite,
+                infinite=infinite,
+                series=of,
+                told="" if fill is None else f", replaced by {fill:g}",
+            )
+        )
         column[gaps] = np.nan if fill is None else fill
-    return notices
+    return changes
 
 
 def _check_empty(columns: Columns, empty: np.ndarray) -> None:

@@ -26,7 +26,7 @@ from convtimenet.data.text.times import TimeReading, Times
 from convtimenet.errors import DataError
 from convtimenet.wording import listing
 
-__all__ = ["Columns", "Origin", "Wanted", "read_source"]
+__all__ = ["Columns", "FilePart", "Origin", "Wanted", "read_source"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +62,13 @@ class Wanted:
         )
 
 
+@dataclass(frozen=True)
+class FilePart:
+    """Some rows of a file with typed columns, as a pyarrow table."""
+
+    rows: Any
+
+
 @dataclass(frozen=True, kw_only=True)
 class Columns:
     """The columns read from a source: times not sorted, values with gaps.
@@ -91,6 +98,10 @@ class Columns:
     covariates: dict[str, np.ndarray] = field(default_factory=dict)
     offsets: tuple[str, ...] = ()
 
+    def of_file(self) -> Columns:
+        """The same as read from a file with typed columns."""
+        return replace(self, origin=Origin("file", time_form=self.origin.time_form))
+
     @classmethod
     def without_rows(
         cls, times: np.ndarray, time_zone: str | None, covariates: Sequence[str]
@@ -114,14 +125,13 @@ def read_source(source: Any, wanted: Wanted) -> Columns:
     check_decimal(wanted.decimal)
     if isinstance(source, (str, Path)):
         check_path(source)
-        path = Path(source).expanduser()
-        if is_columnar(path):
-            columns = _from_frame(read_columnar(path), wanted)
-            origin = Origin("file", time_form=columns.origin.time_form)
-            return replace(columns, origin=origin)
-        grid = read_grid(path)
+        if is_columnar(source):
+            return _from_frame(read_columnar(source), wanted).of_file()
+        grid = read_grid(Path(source).expanduser())
         wanted = wanted.named({})
         return _from_grid(grid, wanted, Origin("file"))
+    if isinstance(source, FilePart):
+        return _from_frame(source.rows, wanted).of_file()
     if isinstance(source, Grid):
         return _from_grid(source, wanted.named({}), Origin("file"))
     if isinstance(source, np.ndarray):

@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.model_selection import train_test_split
 
 from convtimenet.data.agreement import Labels, match_ids
-from convtimenet.data.tables import Table
+from convtimenet.data.tables import Table, pieces
 from convtimenet.data.timestamps import show_time
 from convtimenet.errors import DataError
 from convtimenet.wording import listing
@@ -188,9 +188,12 @@ class FittedRows:
         stamped = not self.numbered and not _numbered(table)
         if stamped and self.last.dtype.kind == table.times.dtype.kind:
             of, _ = match_ids(table.ids, Labels(self.ids.tolist()), "the table")
-            until = np.repeat(self.last[of], table.lengths)
-            fitted = (table.times <= until) & np.repeat(of >= 0, table.lengths)
-            return np.add.reduceat(fitted, table.bounds[:-1], dtype=np.int64)
+            found = []
+            for here, piece in pieces(table):
+                until = np.repeat(self.last[of[here]], piece.lengths)
+                fitted = (piece.times <= until) & np.repeat(of[here] >= 0, piece.lengths)
+                found.append(np.add.reduceat(fitted, piece.bounds[:-1], dtype=np.int64))
+            return np.concatenate(found)
         if self.prints is None or len(table.lengths) > 1:
             return np.zeros(len(table.lengths), dtype=np.int64)
         begin = _begins_at(self.prints, _prints(table.values))

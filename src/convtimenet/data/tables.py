@@ -1,4 +1,4 @@
-"""Read wide and long tables, and write forecasts.
+"""Read wide and long tables.
 
 A wide table has one row per time stamp and one column per channel. A long table has one row per
 series and time stamp, with the series in an id column. Both become a `Table` of S series of C
@@ -8,42 +8,38 @@ a series or an array; `convtimenet.data.future` converts forecasts back to the t
 
 from __future__ import annotations
 
-import csv
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 
 from convtimenet.data.agreement import Terms
-from convtimenet.data.files.written import decimals_of, shortened, written_times
 from convtimenet.data.frame_columns import Origin, as_frame
 from convtimenet.data.frequency import Frequency
-from convtimenet.data.regular_grid import make_regular, ranges
+from convtimenet.data.large.joined import joined
+from convtimenet.data.large.parts import large_table
+from convtimenet.data.regular_grid import Regular, make_regular
 from convtimenet.data.sources import Columns, Wanted, read_source
 from convtimenet.data.text.steps import frequency_name, parse_name
 from convtimenet.data.text.times import TimeReading
-from convtimenet.data.text.whole_times import to_whole
 from convtimenet.errors import ConfigError, DataError
-from convtimenet.files import whole_file
+from convtimenet.maps import CHUNK, blocks, empty, is_mapped, ranges, spans
 from convtimenet.wording import column_names, listing
 
 __all__ = [
     "Origin",
     "Table",
-    "agreed",
-    "columns_of",
     "crop",
+    "in_memory",
+    "in_pieces",
     "pad_front",
+    "pieces",
     "read_table",
     "select_channels",
     "select_series",
-    "table_times",
-    "write_csv",
-    "write_rows",
 ]
 
 logger = logging.getLogger(__name__)
@@ -97,8 +93,18 @@ class Table:
     @cached_property
     def known(self) -> np.ndarray | None:
         """(T, C) observed mask, False where a value is missing; None if no value is."""
-        known = np.isfinite(self.values)
-        return None if known.all() else known
+        rows = [*blocks(len(self.values))]
+        if all(np.isfinite(self.values[one]).all() for one in rows):
+            return None
+        known = empty(self.values.shape, bool, self.mapped)
+        for one in rows:
+            known[one] = np.isfinite(self.values[one])
+        return known
+
+    @property
+    def mapped(self) -> bool:
+        """Whether the rows are in temporary files (`convtimenet.data.large`)."""
+        return is_mapped(self.values)
 
     @property
     def long(self) -> bool:
@@ -148,9 +154,11 @@ def read_table(
     source : path, frame or ndarray
         A file: delimited text (``.csv``, ``.tsv``, ``.txt``), ``.xlsx``, ``.parquet``,
         ``.feather``, ``.arrow``, ``.ipc``, ``.jsonl``, ``.ndjson``, ``.json`` or ``.tsf``, text
-        also compressed as ``.gz``, ``.zip``, ``.xz`` or ``.bz2``. A pandas, polars or pyarrow frame
-        or series. Or an array of shape (T,) or (T, C), with times 0 to T-1 and channels
-        "0", "1", ...
+        also compressed as ``.gz``, ``.zip``, ``.xz`` or ``.bz2``. Several Parquet or Arrow files: a
+        folder, a glob pattern, or a URL of `fsspec` such as ``"s3://bucket/table"``; a long table
+        of more than 128 MiB is read in parts and kept in temporary files
+        (`convtimenet.data.large`). A pandas, polars or pyarrow frame or series. Or an array of
+        shape (T,) or (T, C), with times 0 to T-1 and channels "0", "1", ...
     time_col : str, optional
         The time column. By default a pandas ``DatetimeIndex`` or ``PeriodIndex``, else a column
         named date, ds, time, timestamp or datetime, else the only column that holds dates (combined
@@ -212,29 +220,23 @@ def read_table(
         reading=TimeReading(format=time_format, dayfirst=dayfirst, steps=steps),
         decimal=decimal,
     )
-    columns = read_source(source, wanted)
-    if terms is not None:
-        columns = terms.stamps(columns)
-        agreed, notices = terms.covariates(columns.covariates)
-        columns = replace(columns, covariates=agreed, notices=(*columns.notices, *notices))
-        if frequency is None and _most_rows(columns) < 2:
-            frequency = terms.frequency.name
-    least = 2 if frequency is None and terms is None else 1
-    if len(columns.times) < least:
-        raise DataError(f"expected at least {least} rows, found {len(columns.times)}; give more")
-    regular = make_regular(columns, frequency, fill=fill)
-    if terms is not None:
-        step = terms.step(regular.frequency, regular.times, regular.lengths, columns.time_zone)
-        regular = replace(regular, frequency=step)
-    for notice in regular.notices:
+    parts = large_table(source, id_col)
+
+    def read(rows: Any, wanted: Wanted, usual: Frequency | None) -> tuple[Columns, Regular]:
+        return _regular(rows, wanted, frequency, usual, fill, terms)
+
+    columns, regular = read(source, wanted, None) if parts is None else joined(parts, wanted, read)
+    notices = (*regular.notices, *(change.notice for change in regular.changes))
+    for notice in notices:
         logger.warning(notice)
+    missing = sum(one.missing + one.infinite for one in regular.changes if one.channel is not None)
     logger.info(
         "read %d series of %s, %d rows in steps of %s, %d values missing",
         len(regular.lengths),
         listing(columns.channels, limit=3),
         len(regular.times),
         regular.frequency.name,
-        int(np.isnan(regular.values).sum()),
+        0 if fill is not None else missing,
     )
     series = {}
     if columns.ids is not None:
@@ -247,54 +249,42 @@ def read_table(
         frequency=regular.frequency,
         time_zone=columns.time_zone,
         origin=columns.origin,
-        notices=regular.notices,
+        notices=notices,
         covariates=regular.covariates,
         **series,
     )
 
 
+def _regular(
+    source: Any,
+    wanted: Wanted,
+    frequency: Any,
+    usual: Frequency | None,
+    fill: float | None,
+    terms: Terms | None,
+) -> tuple[Columns, Regular]:
+    """The columns of a source, and its regular rows; `usual` is the step of rows too few to have
+    one."""
+    columns = read_source(source, wanted)
+    if terms is not None:
+        usual, columns = usual or terms.frequency, terms.stamps(columns)
+        agreed, notices = terms.covariates(columns.covariates)
+        columns = replace(columns, covariates=agreed, notices=(*columns.notices, *notices))
+    least = 2 if frequency is None and usual is None else 1
+    if frequency is None and usual is not None and _most_rows(columns) < 2:
+        frequency = usual.name
+    if len(columns.times) < least:
+        raise DataError(f"expected at least {least} rows, found {len(columns.times)}; give more")
+    regular = make_regular(columns, frequency, fill=fill)
+    if terms is not None:
+        step = terms.step(regular.frequency, regular.times, regular.lengths, columns.time_zone)
+        regular = replace(regular, frequency=step)
+    return columns, regular
+
+
 def _most_rows(columns: Columns) -> int:
     """Number of rows of the longest series."""
     return len(columns.times) if columns.series is None else int(np.bincount(columns.series).max())
-
-
-def columns_of(table: Table) -> Columns:
-    """The rows of a table in the form they have before they are made regular."""
-    return Columns(
-        times=table.times,
-        values=table.values,
-        channels=table.channels,
-        time_name=table.time_name,
-        time_zone=table.time_zone,
-        origin=table.origin,
-        series=np.repeat(np.arange(len(table.lengths)), table.lengths),
-        ids=table.ids,
-        id_name=table.id_name,
-        covariates=table.covariates,
-    )
-
-
-def agreed(table: Table, terms: Terms) -> Table:
-    """Match a table that was read without a model to what a fitted model expects.
-
-    Raises
-    ------
-    DataError
-        If it does not match.
-    """
-    if absent := [name for name in terms.categories if name not in table.covariates]:
-        raise DataError(
-            f"the table lacks the covariates {listing(absent)} that the model was fitted with; "
-            f"read it with covariates={list(terms.categories)!r}, or pass the frame or file itself"
-        )
-    stamps = terms.stamps(columns_of(table)).notices
-    covariates, told = terms.covariates(table.covariates)
-    step = terms.step(table.frequency, table.times, table.lengths, table.time_zone)
-    new = [one for one in (*stamps, *told) if one not in table.notices]
-    for notice in new:
-        logger.warning(notice)
-    notices = (*table.notices, *new)
-    return replace(table, covariates=covariates, frequency=step, notices=notices)
 
 
 def select_channels(table: Table, channels: Sequence[str]) -> Table:
@@ -322,6 +312,59 @@ def select_series(table: Table, numbers: np.ndarray) -> Table:
     return replace(_take(table, ranges(starts, starts + lengths), lengths), ids=table.ids[numbers])
 
 
+def pieces(table: Table) -> Iterator[tuple[slice, Table]]:
+    """A table in pieces of consecutive series that have a bounded number of rows together, or one
+    series each: the numbers of the series, and their rows, not copied."""
+    if not table.long or len(table.times) <= CHUNK:
+        yield slice(None), table
+        return
+    bounds, lengths = table.bounds, table.lengths
+    for first, last in spans(lengths):
+        rows = slice(bounds[first], bounds[last])
+        yield (
+            slice(first, last),
+            replace(
+                table,
+                times=np.asarray(table.times[rows]),
+                values=np.asarray(table.values[rows]),
+                covariates={name: one[rows] for name, one in table.covariates.items()},
+                ids=table.ids[first:last],
+                rows=lengths[first:last],
+            ),
+        )
+
+
+def in_pieces(table: Table, lengths: np.ndarray, change: Callable[[slice, Table], Table]) -> Table:
+    """What `change` makes of the `pieces` of a table, together; `lengths` (S,) are those of the
+    result."""
+    if not table.long or len(table.times) <= CHUNK:
+        return change(slice(None), table)
+    mapped, at, rows = table.mapped, 0, int(lengths.sum())
+    times = empty((rows,), table.times.dtype, mapped)
+    values = empty((rows, len(table.channels)), np.float64, mapped)
+    covariates = {
+        name: empty((rows,), one.dtype, mapped and one.dtype != object)
+        for name, one in table.covariates.items()
+    }
+    for of, piece in pieces(table):
+        found = change(of, piece)
+        here = slice(at, at + len(found.times))
+        times[here], values[here] = found.times, found.values
+        for name, one in covariates.items():
+            one[here] = found.covariates[name]
+        at = here.stop
+    return replace(table, times=times, values=values, covariates=covariates, rows=lengths)
+
+
+def in_memory(table: Table) -> Table:
+    """The same table without temporary files."""
+    if not table.mapped:
+        return table
+    covariates = {name: np.array(one) for name, one in table.covariates.items()}
+    times, values = np.array(table.times), np.array(table.values)
+    return replace(table, times=times, values=values, covariates=covariates)
+
+
 def crop(table: Table, first: int | np.ndarray, end: int | np.ndarray) -> Table:
     """Rows [first, end) of each series, counted from its own first row; scalars or (S,).
 
@@ -331,18 +374,26 @@ def crop(table: Table, first: int | np.ndarray, end: int | np.ndarray) -> Table:
     lengths = table.lengths
     first, end = np.clip(first, 0, lengths), np.clip(end, 0, lengths)
     assert (end > first).all()
-    starts = table.bounds[:-1]
-    return _take(table, ranges(starts + first, starts + end), end - first)
+
+    def change(of: slice, piece: Table) -> Table:
+        starts, kept = piece.bounds[:-1], (end - first)[of]
+        return _take(piece, ranges(starts + first[of], starts + end[of]), kept)
+
+    return in_pieces(table, end - first, change)
 
 
 def pad_front(table: Table, least: int | np.ndarray) -> Table:
     """Pad each series to at least `least` rows, one number or (S,): rows are added in front, with
     missing values and the first time stamp repeated."""
-    short = np.maximum(0, least - table.lengths)
-    if not short.any():
+    lengths = np.maximum(table.lengths, least)
+    if (lengths == table.lengths).all():
         return table
-    bounds, lengths = table.bounds, table.lengths + short
-    rows = ranges(bounds[:-1] - short, bounds[1:])
+    return in_pieces(table, lengths, lambda of, piece: _padded(piece, lengths[of]))
+
+
+def _padded(table: Table, lengths: np.ndarray) -> Table:
+    bounds = table.bounds
+    rows = ranges(bounds[:-1] - (lengths - table.lengths), bounds[1:])
     first = np.repeat(bounds[:-1], lengths)
     padded = _take(table, np.maximum(rows, first), lengths)
     padded.values[rows < first] = np.nan
@@ -375,44 +426,6 @@ def extend(table: Table, steps: int) -> Table:
     return longer
 
 
-def write_csv(path: str | Path, table: Table, source: Table | None = None) -> None:
-    """Write a table as CSV, with ISO 8601 times: with their UTC offset if there is a time zone,
-    and as dates if the frequency is a whole number of days.
-
-    The write is atomic: a temporary file is written next to the target and then moved into place.
-
-    Parameters
-    ----------
-    source : Table, optional
-        The table that `table` is a forecast of, with the same series and channels. Numbers are
-        rounded to the digits it supports (see `convtimenet.data.files.written`); without it they
-        are exact.
-
-    Raises
-    ------
-    DataError
-        If the file name does not end in ``.csv`` or the folder does not exist.
-    """
-    path = Path(path)
-    if path.suffix.lower() != ".csv":
-        raise DataError(f"expected a file name that ends in .csv, found {path.name!r}")
-    with whole_file(path) as file:
-        write_rows(file, table, source)
-
-
-def write_rows(file: TextIO, table: Table, source: Table | None = None) -> None:
-    """Write a table as CSV to an open file, see `write_csv`."""
-    head, columns = [table.time_name], [table_times(table)]
-    if table.id_name is not None:
-        head.insert(0, table.id_name)
-        columns.insert(0, np.repeat(table.ids, table.lengths).tolist())
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow([*head, *table.channels])
-    # csv writes floats with repr, which round-trips exactly
-    for *cells, row in zip(*columns, _numbers(table, source), strict=True):
-        writer.writerow([*cells, *row])
-
-
 def _check_fill(fill: Any) -> None:
     number = isinstance(fill, (int, float, np.number)) and not isinstance(fill, bool)
     if fill is not None and not (number and np.isfinite(fill)):
@@ -420,26 +433,6 @@ def _check_fill(fill: Any) -> None:
             f"fill must be a finite number to replace missing values with, such as 0, found "
             f"{fill!r}; leave it out to mask them"
         )
-
-
-def table_times(table: Table) -> list[str]:
-    """The time stamps of a table, (T,), as `write_csv` writes them."""
-    form, written = table.origin.time_form, table.origin.written
-    times = table.times if form is None else to_whole(table.times, form)
-    return written_times(times, table.time_zone, table.frequency, written)
-
-
-def _numbers(table: Table, source: Table | None) -> list[list[float]]:
-    """The values of a table, rounded to the digits that its source supports."""
-    rows: list[list[float]] = table.values.tolist()
-    if source is None:
-        return rows
-    each, rest = divmod(len(table.channels), len(source.channels))
-    assert not rest
-    assert len(source.lengths) == len(table.lengths)
-    least = decimals_of(source.values, source.bounds[:-1]).repeat(each, axis=1)
-    of_rows = least.repeat(table.lengths, axis=0).tolist()
-    return [list(map(shortened, *row)) for row in zip(rows, of_rows, strict=True)]
 
 
 def _check_targets(targets: Sequence[str]) -> None:

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from convtimenet._shapes import Bool, Float, Int
 from convtimenet.batch import Batch, Covariates
-from convtimenet.data.regular_grid import ranges
 from convtimenet.errors import DataError
+from convtimenet.maps import ranges
 
 LARGEST = 1e15
 """Largest scaled value: its square, summed over a context, still fits float32."""
@@ -24,9 +24,8 @@ FARTHEST = 1000.0
 """Largest distance of values from 0, in standard deviations: float32 still resolves a
 ten-thousandth of a deviation there."""
 _REVIN_FLOOR = 1e-5**0.5  # smallest standard deviation that RevIN divides by
-_FAR = 64  # spreads from 0 at which a channel of cases is no longer rounded before it is scaled
-_SMALLEST = 1e-30
-"""Spread of a channel of cases below which float32 would lose it."""
+_FAR = 64  # spreads from 0, from which a channel of cases is not rounded before scaling
+_SMALLEST = 1e-30  # spread of a channel of cases that float32 still holds
 
 
 @runtime_checkable
@@ -111,7 +110,7 @@ class Scaler:
         """The same scale for networks to which 0 means none."""
         return Scaler(np.zeros_like(self.centre), self.scale)
 
-    def __getitem__(self, series: int | np.ndarray) -> Scaler:
+    def __getitem__(self, series: int | slice | np.ndarray) -> Scaler:
         """The statistics of one series, (C, 1), or of several, (n, C, 1)."""
         return Scaler(self.centre[series], self.scale[series])
 
@@ -192,10 +191,11 @@ class Windows:
     context_length, horizon
         L and H, time steps.
     known
-        (C, T) observed mask, False where a value is missing or padding; such targets have weight 0.
-        None if every value is observed.
+        (C, T), False where a value is missing or padding, which gives targets weight 0; or None.
     exogenous
         Covariates of the series.
+    mapped
+        Whether what is computed for every row or window goes to temporary files.
     masks
         Pass the observed mask of each context to the network. If False, the network gets contexts
         filled by `fill_contexts`.
@@ -210,7 +210,9 @@ class Windows:
         known: Bool[Tensor, "C T"] | None = None,
         masks: bool = False,
         exogenous: Exogenous | None = None,
+        mapped: bool = False,
     ):
+        self.mapped = mapped
         self.starts, self.context_length, self.horizon = starts, context_length, horizon
         self.masks, self.exogenous = masks, exogenous
         self.values, self.mask = values, known
@@ -220,8 +222,11 @@ class Windows:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """For other processes: without the views, which hold the same values once more."""
-        given = self.values, self.starts, self.context_length, self.horizon, self.mask
-        return Windows, (*given, self.masks, self.exogenous)
+        return Windows, self._of(self.starts, self.context_length)
+
+    def _of(self, starts: Tensor, context_length: int) -> tuple[Any, ...]:
+        given = self.values, starts, context_length, self.horizon, self.mask
+        return *given, self.masks, self.exogenous, self.mapped
 
     @classmethod
     def between(
@@ -235,6 +240,7 @@ class Windows:
         known: Bool[Tensor, "C T"] | None = None,
         masks: bool = False,
         exogenous: Exogenous | None = None,
+        mapped: bool = False,
     ) -> Windows:
         """Every window whose targets lie in rows [first_target, end) and whose context starts at
         row `begin` or later; scalars for one series, or (S,) with one value per series.
@@ -251,9 +257,10 @@ class Windows:
                 f"no window fits: {_room(first_target, begin, end, context_length, horizon)}; "
                 "give more rows, or use a shorter context (input_size) or horizon (h)"
             )
-        starts = ranges(first, np.maximum(first, last + 1)) - context_length
+        first = np.broadcast_to(first, last.shape) - context_length
+        starts = ranges(first, np.maximum(first, last + 1 - context_length), mapped)
         on_device = torch.from_numpy(starts).to(values.device)
-        return cls(values, on_device, context_length, horizon, known, masks, exogenous)
+        return cls(values, on_device, context_length, horizon, known, masks, exogenous, mapped)
 
     def thinned(self, most: int) -> Windows:
         """Keep at most `most` windows, evenly spaced."""
@@ -264,9 +271,9 @@ class Windows:
 
     def ends(self, context_length: int) -> Windows:
         """The same windows with the last steps of their contexts only."""
-        starts = self.starts + self.context_length - context_length
-        found = self.values, starts, context_length, self.horizon, self.mask
-        return Windows(*found, self.masks, self.exogenous)
+        return Windows(
+            *self._of(self.starts + self.context_length - context_length, context_length)
+        )
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -335,16 +342,11 @@ def filled_contexts(values: np.ndarray) -> np.ndarray:
 class Exogenous:
     """Covariates of series stored one after the other, on the training device."""
 
-    hist: Tensor
-    """(K, T)"""
-    futr: Tensor
-    """(K, T)"""
-    stat: Tensor
-    """(S, K)"""
-    categories: Tensor
-    """(S, K) int64"""
-    bounds: Tensor
-    """(S + 1,), the first row of each series, and T."""
+    hist: Tensor  # (K, T)
+    futr: Tensor  # (K, T)
+    stat: Tensor  # (S, K)
+    categories: Tensor  # (S, K) int64
+    bounds: Tensor  # (S + 1,), the first row of each series, and T
 
     def at(self, starts: Int[Tensor, " B"], L: int, H: int) -> Covariates:
         """The covariates of windows whose contexts start at rows `starts`."""

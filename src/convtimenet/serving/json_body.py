@@ -16,7 +16,8 @@ from convtimenet.data.columns import Grid
 from convtimenet.data.files.delimited import read_delimited
 from convtimenet.data.files.json_records import grid_of
 from convtimenet.data.files.raw import check_text
-from convtimenet.data.tables import Table, table_times
+from convtimenet.data.future import table_times
+from convtimenet.data.tables import Table
 from convtimenet.data.text.whole_times import to_whole
 from convtimenet.errors import DataError
 from convtimenet.serving.refusals import Refused

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from convtimenet.data.tables import Table, crop, extend, select_series, table_times
+from convtimenet.data.future import table_times
+from convtimenet.data.tables import Table, crop, extend, select_series
 from convtimenet.errors import ConvTimeNetError
 from convtimenet.network.kernels.library import warm_up
 from convtimenet.serving.engine import Engine

@@ -33,6 +33,7 @@ KEPT = 2
 _VALUES, _LOCK = "values.json", ".lock"
 _ORPHANS = 60.0
 """Seconds to wait for a process whose parent has died, which ends after its current step."""
+_AT_ONCE = 2**26  # bytes of data that are hashed
 
 
 @dataclass(frozen=True)
@@ -259,7 +260,8 @@ def _add(digest: Any, value: Any) -> None:
         memory = torch.empty(0, dtype=torch.uint8, device=value.device).set_(
             value.untyped_storage()  # type: ignore[arg-type]
         )
-        digest.update(memory.cpu().numpy())
+        for part in memory.split(_AT_ONCE):
+            digest.update(part.cpu().numpy())
     elif isinstance(value, Mapping):
         for key in value:
             digest.update(str(key).encode())
@@ -268,4 +270,5 @@ def _add(digest: Any, value: Any) -> None:
         digest.update(f"{type(value).__name__} {value!r};".encode())
     else:  # one of our own objects: windows, cases
         digest.update(type(value).__name__.encode())
-        _add(digest, vars(value))
+        # where the values lie makes no difference
+        _add(digest, {name: one for name, one in vars(value).items() if name != "mapped"})

@@ -16,7 +16,7 @@ from convtimenet.errors import DataError
 if TYPE_CHECKING:
     from convtimenet.data.columns import Grid
 
-__all__ = ["check_local", "check_path", "is_columnar", "read_columnar", "read_grid"]
+__all__ = ["check_local", "check_path", "is_columnar", "is_several", "read_columnar", "read_grid"]
 
 Kind = Literal["delimited", "workbook", "columnar", "json", "monash"]
 
@@ -28,6 +28,7 @@ _KINDS: dict[str, Kind] = {
     ".tsf": "monash",
 }
 _ADDRESS = re.compile(r"\w{2,}:/")  # Windows drives have a single letter
+_PATTERN = re.compile(r"[*?\[]")
 _TEXT: tuple[Kind, ...] = ("delimited", "json", "monash")
 
 
@@ -37,12 +38,12 @@ def check_path(path: str | os.PathLike[str]) -> None:
     Raises
     ------
     DataError
-        If there is no such file, it is a folder, or its extension is unknown.
+        If there is no such file, it is a folder without tables, or its extension is unknown.
     """
+    if is_columnar(path) and is_several(path):
+        return  # a partitioned table; whether there is one at an address, reading it tells
     check_local(path)
     path = Path(path).expanduser()
-    if is_columnar(path) and path.is_dir():
-        return  # a partitioned table
     if path.is_dir():
         raise DataError(
             f"{path}: expected a table in a {_known()}, found a folder; give one of the files in it"
@@ -72,8 +73,23 @@ def check_local(path: str | os.PathLike[str]) -> None:
         raise DataError("-: standard input is not supported; write it to a file and give its path")
 
 
-def is_columnar(path: Path) -> bool:
-    """Whether this is a file with typed columns that pyarrow reads, or a folder of such files."""
+def is_several(path: str | os.PathLike[str]) -> bool:
+    """Whether this is a folder, a glob pattern or a URL, which may stand for several files."""
+    text, local = os.fspath(path), Path(path).expanduser()
+    return bool(_ADDRESS.match(text)) or local.is_dir() or _is_pattern(local)
+
+
+def _is_pattern(path: Path) -> bool:
+    return bool(_PATTERN.search(str(path))) and not path.exists()
+
+
+def is_columnar(path: str | os.PathLike[str]) -> bool:
+    """Whether this is a file with typed columns that pyarrow reads, or a folder, a glob pattern or
+    a URL of such files."""
+    if _ADDRESS.match(os.fspath(path)) or _is_pattern(Path(path).expanduser()):
+        name = os.path.basename(os.fspath(path))
+        return _kind(name) in (None, "columnar") and not name.lower().endswith((".zip", ".html"))
+    path = Path(path).expanduser()
     if path.is_dir():
         found = False
         for one in path.rglob("[!._]*"):
@@ -84,8 +100,8 @@ def is_columnar(path: Path) -> bool:
     return _kind(path.name) == "columnar"
 
 
-def read_columnar(path: Path) -> Any:
-    """Read a Parquet, Feather or Arrow file as a pyarrow table.
+def read_columnar(path: str | os.PathLike[str]) -> Any:
+    """Read what `is_columnar` as a pyarrow table.
 
     Raises
     ------
@@ -96,7 +112,8 @@ def read_columnar(path: Path) -> Any:
     """
     from convtimenet.data.files.columnar import read_arrow_table
 
-    return read_arrow_table(path)
+    several = is_several(path)
+    return read_arrow_table(os.fspath(path) if several else Path(path).expanduser(), several)
 
 
 def read_grid(path: Path) -> Grid:

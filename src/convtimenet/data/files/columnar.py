@@ -1,40 +1,225 @@
-"""Read Parquet, Feather and Arrow files with pyarrow."""
+"""Read Parquet, Feather and Arrow files with pyarrow: one, or several that are one table."""
 
 from __future__ import annotations
 
+import glob
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from convtimenet.errors import DataError, MissingExtraError
 
+__all__ = ["open_dataset", "read_arrow_table", "record_batches"]
 
-def read_arrow_table(path: Path) -> Any:
-    """Read a file, or a (partitioned) folder of Parquet files, as a pyarrow table.
+_BATCH = 2**16  # rows
+
+
+def read_arrow_table(path: str | Path, several: bool) -> Any:
+    """Read a file, or several, as a pyarrow table.
+
+    Parameters
+    ----------
+    several
+        Whether the path is a folder, a glob pattern or a URL.
 
     Raises
     ------
     DataError
-        If it is damaged.
+        If it is damaged, or the columns of its files differ.
     MissingExtraError
         If pyarrow is not installed.
     """
-    parquet_file = path.is_dir() or path.suffix.lower() == ".parquet"
-    kind = "Parquet" if parquet_file else "Arrow"
-    try:
-        import pyarrow as pa
-        from pyarrow import feather, ipc, parquet
-    except ImportError as error:
-        what = f"reading a{'n' if kind == 'Arrow' else ''} {kind} file"
-        raise MissingExtraError("pyarrow", "parquet", what) from error
-    try:
-        if parquet_file:
+    if several:
+        dataset = open_dataset(path)
+        with _readable(path, _kind(dataset)):
+            return dataset.to_table()
+    kind = "Parquet" if Path(path).suffix.lower() == ".parquet" else "Arrow"
+    pa = _pyarrow(kind)
+    from pyarrow import feather, ipc, parquet
+
+    with _readable(path, kind):
+        if kind == "Parquet":
             return parquet.read_table(path)
         try:
             return feather.read_table(path)
         except pa.ArrowInvalid:  # the stream format of `pa.ipc.new_stream`
             with pa.OSFile(str(path)) as file:
                 return ipc.open_stream(file).read_all()
+
+
+def open_dataset(path: str | Path) -> Any:
+    """A file, the files of a folder, of a glob pattern or of a URL, in the order of their names, as
+    a `pyarrow.dataset.Dataset`. Folders named key=value are columns.
+
+    Raises
+    ------
+    DataError
+        If there is no such file, one is damaged, or their columns differ.
+    MissingExtraError
+        If pyarrow, or the package for a protocol, is not installed.
+    """
+    text = os.fspath(path)
+    pa = _pyarrow("Parquet")
+    from pyarrow import dataset
+
+    filesystem, base, files = _remote(text) if "://" in text else _local(text)
+    kind = "Parquet" if Path(files[0]).suffix.lower() == ".parquet" else "Arrow"
+    hive = dataset.HivePartitioning.discover(infer_dictionary=True)
+    with _readable(path, kind):
+        found = dataset.dataset(
+            files,
+            filesystem=filesystem,
+            format={"Parquet": "parquet", "Arrow": "ipc"}[kind],
+            partitioning=hive if base is not None else None,
+            partition_base_dir=base,
+        )
+        fragments = list(found.get_fragments())
+        schema = _agreed([one.physical_schema for one in fragments], files)
+        parted = [one for one in found.schema if one.name not in schema.names]
+        return found.replace_schema(pa.schema([*schema, *parted]))
+
+
+def record_batches(dataset: Any, path: str | Path) -> Iterator[Any]:
+    """The rows of `open_dataset` in order, as `pyarrow.RecordBatch` objects of a bounded size; one
+    row group of a Parquet file is in memory at a time.
+
+    Raises
+    ------
+    DataError
+        If a file is damaged.
+    """
+    from pyarrow.dataset import ParquetFragmentScanOptions, Scanner
+
+    options: dict[str, Any] = {}
+    if _kind(dataset) == "Parquet":
+        options["fragment_scan_options"] = ParquetFragmentScanOptions(pre_buffer=False)
+    with _readable(path, _kind(dataset)):
+        for fragment in dataset.get_fragments():
+            yield from Scanner.from_fragment(
+                fragment,
+                schema=dataset.schema,
+                batch_size=_BATCH,
+                batch_readahead=0,
+                fragment_readahead=0,
+                use_threads=False,
+                **options,
+            ).to_batches()
+
+
+@contextmanager
+def _readable(path: str | Path, kind: str) -> Iterator[None]:
+    """Explain errors of reading files of a kind, "Parquet" or "Arrow"."""
+    import pyarrow as pa
+
+    try:
+        yield
     except (pa.ArrowException, OSError) as error:
         raise DataError(
             f"{path}: not readable as {kind}: {error}; write it again, or save the table as .csv"
         ) from error
+
+
+def _kind(dataset: Any) -> str:
+    return "Parquet" if dataset.format.default_extname == "parquet" else "Arrow"
+
+
+def _pyarrow(kind: str) -> Any:
+    try:
+        import pyarrow as pa
+    except ImportError as error:
+        what = f"reading a{'n' if kind == 'Arrow' else ''} {kind} file"
+        raise MissingExtraError("pyarrow", "parquet", what) from error
+    return pa
+
+
+def _local(text: str) -> tuple[Any, str | None, list[str]]:
+    """The file system, the folder that key=value folders are below, and the files, of a path."""
+    from pyarrow.fs import LocalFileSystem
+
+    path = Path(text).expanduser()
+    if path.is_file():
+        return LocalFileSystem(), None, [str(path)]
+    if path.is_dir():
+        found, base = [str(one) for one in path.rglob("*") if one.is_file()], str(path)
+    else:
+        found, base = glob.glob(str(path), recursive=True), _fixed(str(path))
+        found = [one for one in found if os.path.isfile(one)]
+    return LocalFileSystem(), base, _tables(text, found, base)
+
+
+def _remote(text: str) -> tuple[Any, str | None, list[str]]:
+    """`_local` for a URL."""
+    import fsspec
+    from pyarrow.fs import FSSpecHandler, PyFileSystem
+
+    try:
+        filesystem, path = fsspec.core.url_to_fs(text)
+    except (ImportError, ValueError) as error:
+        raise DataError(f"{text}: {error}; install that package, or give a local path") from error
+    try:
+        if filesystem.isfile(path):
+            base, found = None, [path]
+        elif filesystem.isdir(path):
+            base, found = path, filesystem.find(path)
+        else:
+            base, found = _fixed(path), [p for p in filesystem.glob(path) if filesystem.isfile(p)]
+    except OSError as error:
+        raise DataError(f"{text}: not readable: {error}; check the address and access") from error
+    return PyFileSystem(FSSpecHandler(filesystem)), base, _tables(text, found, base)
+
+
+def _fixed(pattern: str) -> str:
+    """The folder of a glob pattern before its first wildcard."""
+    parts = pattern.split("/")
+    first = next((i for i, part in enumerate(parts) if glob.has_magic(part)), len(parts) - 1)
+    return "/".join(parts[:first]) or "."
+
+
+def _tables(text: str, found: Sequence[str], base: str | None) -> list[str]:
+    """The files in the order of their names, without hidden ones and those such as _SUCCESS."""
+    head = 0 if base is None else len(base)
+    files = sorted(
+        one
+        for one in found
+        if not any(part.startswith((".", "_")) for part in one[head:].replace("\\", "/").split("/"))
+    )
+    kinds = sorted({Path(one).suffix.lower() for one in files})
+    if not files:
+        raise DataError(f"{text}: there is no such file; check the path")
+    if len(kinds) > 1 or kinds[0] not in (".parquet", ".feather", ".arrow", ".ipc"):
+        raise DataError(
+            f"{text}: expected .parquet files, or .arrow, .feather or .ipc files, found "
+            f"{', '.join(repr(kind) for kind in kinds)}; give a pattern such as folder/*.parquet"
+        )
+    return files
+
+
+def _agreed(schemas: Sequence[Any], files: Sequence[str]) -> Any:
+    """The columns that all files have, in the order of the first.
+
+    Raises
+    ------
+    DataError
+        If they differ.
+    """
+    import pyarrow as pa
+
+    fields = {field.name: field for field in schemas[0]}
+    for schema, file in zip(schemas, files, strict=True):
+        if {*schema.names} != {*fields}:
+            raise DataError(
+                f"{file}: expected the columns {sorted(fields)} of {files[0]}, found "
+                f"{sorted(schema.names)}; write all files with the same columns"
+            )
+        for field in schema:
+            known = fields[field.name].type
+            if pa.types.is_null(known):
+                fields[field.name] = field
+            elif field.type != known and not pa.types.is_null(field.type):
+                raise DataError(
+                    f"{file}: expected the column {field.name!r} to be {known} as in {files[0]}, "
+                    f"found {field.type}; write all files with the same types"
+                )
+    return pa.schema([*fields.values()])

@@ -15,7 +15,7 @@ from convtimenet.config import ModelConfig, TrainConfig
 from convtimenet.data.frequency import season_of
 from convtimenet.data.future import MODEL, NAIVE
 from convtimenet.data.split import FittedRows, hold_back, split_rows
-from convtimenet.data.tables import Table, crop
+from convtimenet.data.tables import Table, crop, in_memory
 from convtimenet.data.windows import Scaler, Windows
 from convtimenet.devices import resolve_device
 from convtimenet.errors import ConfigError
@@ -234,9 +234,10 @@ class ConvTimeNetForecaster(RetrainedForecaster):
         Parameters
         ----------
         X
-            What `convtimenet.data.tables.read_table` takes: the path of a file; a wide or long
-            pandas, polars or pyarrow frame; a series; a numpy array (T,) or
-            (T, C); or a `Table`.
+            What `convtimenet.data.tables.read_table` takes: the path of a file; a folder, glob
+            pattern or URL of Parquet or Arrow files, which may be larger than memory; a wide or
+            long pandas, polars or pyarrow frame; a series; a numpy array (T,) or (T, C); or a
+            `Table`.
         y
             Ignored; for scikit-learn.
         split
@@ -316,7 +317,7 @@ class ConvTimeNetForecaster(RetrainedForecaster):
         fitted_to = valid_end if plans[0].valid is None else train_end
 
         def fitted(fused: Any, _: TrainConfig) -> dict[str, Any]:
-            last = crop(table, lengths - fused.config.context_length, lengths)
+            last = in_memory(crop(table, lengths - fused.config.context_length, lengths))
             return {
                 "scaler_": scaler,
                 "channels_": table.channels,

@@ -6,6 +6,7 @@ Shape legend: `convtimenet._shapes`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,10 +16,11 @@ from convtimenet._shapes import Float
 from convtimenet.batch import Batch
 from convtimenet.config import ModelConfig
 from convtimenet.data.covariates import NO_COVARIATES, Encoder
-from convtimenet.data.tables import Table, pad_front
+from convtimenet.data.tables import Table, pad_front, pieces
 from convtimenet.data.windows import Exogenous, Scaler, Windows, float32
 from convtimenet.errors import DataError
 from convtimenet.estimators.forecasting.intervals import Bands, IntervalSums, context_scale
+from convtimenet.maps import empty
 from convtimenet.network.revin import last_known
 from convtimenet.scores import seasonal_scale
 from convtimenet.training.losses import point_forecast
@@ -56,23 +58,41 @@ class Panel:
         encoder: Encoder = NO_COVARIATES,
         device: torch.device,
     ):
-        padded = pad_front(table, least)
+        lengths = np.maximum(table.lengths, least)
         self.table, self.scaler, self.masks = table, scaler, masks
-        self.begin, self.bounds = padded.bounds[:-1], padded.bounds
+        self.bounds = np.concatenate([[0], np.cumsum(lengths)])
+        self.begin = self.bounds[:-1]
         # row of the tensors at which each series begins, after its padding
         self.origin = self.bounds[1:] - table.lengths
-        scaled = scaler.along(padded.lengths).apply(padded.values.T)
-        self.known: Tensor | None = None
-        if padded.known is not None:
-            scaled = np.where(padded.known.T, scaled, 0)  # NaN times a mask of 0 would stay NaN
-            self.known = torch.from_numpy(padded.known.T.copy()).to(device)
-        self.values = torch.from_numpy(float32(scaled)).to(device)
+
+        def rows(columns: int, dtype: Any) -> np.ndarray:
+            return empty((columns, int(self.bounds[-1])), dtype, table.mapped)
+
+        values, known = rows(len(table.channels), np.float32), None
+        if table.known is not None or (lengths > table.lengths).any():
+            known = rows(len(table.channels), bool)
+        covariates = [rows(encoder.sizes[one], np.float32) for one in ("hist_exog", "futr_exog")]
+        statics = []
+        for of, piece in pieces(table):
+            padded = pad_front(piece, lengths[of])
+            here = slice(self.bounds[:-1][of][0], self.bounds[1:][of][-1])
+            own = scaler[of] if scaler.centre.ndim == 3 else scaler
+            scaled = own.along(padded.lengths).apply(padded.values.T)
+            if known is not None:
+                known[:, here] = np.isfinite(padded.values.T)
+                scaled = np.where(known[:, here], scaled, 0)  # NaN times a mask of 0 stays NaN
+            values[:, here] = float32(scaled)
+            if encoder.any:
+                for whole, one in zip(covariates, encoder.rows(padded), strict=True):
+                    whole[:, here] = one
+                statics.append(encoder.statics(piece))
+        self.values = torch.from_numpy(values).to(device)
+        self.known = None if known is None else torch.from_numpy(known).to(device)
         self.exogenous: Exogenous | None = None
         if encoder.any:
-            hist, futr = (torch.from_numpy(one).float() for one in encoder.rows(padded))
-            numbers, categories = (torch.from_numpy(one) for one in encoder.statics(table))
-            parts = (hist, futr, numbers.float(), categories, torch.from_numpy(self.bounds))
-            self.exogenous = Exogenous(*(part.to(device) for part in parts))
+            numbers, categories = (np.concatenate(one) for one in zip(*statics, strict=True))
+            parts = (*covariates, numbers.astype(np.float32), categories, self.bounds)
+            self.exogenous = Exogenous(*(torch.from_numpy(part).to(device) for part in parts))
 
     def windows(
         self, context_length: int, horizon: int, first: int | np.ndarray, end: int | np.ndarray
@@ -89,6 +109,7 @@ class Panel:
             self.known,
             self.masks,
             self.exogenous,
+            self.table.mapped,
         )
 
     def series_of(self, windows: Windows) -> np.ndarray:
@@ -124,15 +145,14 @@ class Panel:
         """(S, C) the denominator of MASE: the mean absolute seasonal difference in each series'
         rows before the first of the table rows `targets` (n,); NaN if there is none."""
         table = self.table
-        values = table.values
-        if table.known is not None:
-            values = np.where(table.known, values, np.nan)
         found = np.full((len(table.lengths), len(table.channels)), np.nan)
-        series = np.searchsorted(table.bounds, targets, side="right") - 1
+        bounds = table.bounds
+        series = np.searchsorted(bounds, targets, side="right") - 1
         first = np.full(len(found), np.iinfo(np.int64).max)
         np.minimum.at(first, series, targets)
         for s in np.unique(series):
-            found[s] = seasonal_scale(values[table.bounds[s] : first[s]].T, season)
+            values = table.values[bounds[s] : first[s]].T
+            found[s] = seasonal_scale(np.where(np.isfinite(values), values, np.nan), season)
         return torch.from_numpy(found)
 
 

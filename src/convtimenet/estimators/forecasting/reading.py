@@ -17,7 +17,7 @@ from convtimenet.config import ModelConfig, TrainConfig
 from convtimenet.data.agreement import Labels, match_ids
 from convtimenet.data.covariates import Encoder
 from convtimenet.data.split import Rows, scored_rows
-from convtimenet.data.tables import Table, crop, extend, pad_front
+from convtimenet.data.tables import Table, crop, extend, pad_front, pieces
 from convtimenet.data.windows import (
     FARTHEST,
     LARGEST,
@@ -30,6 +30,7 @@ from convtimenet.errors import ConfigError, DataError
 from convtimenet.estimators.forecasting.panel import Panel, rows_for
 from convtimenet.estimators.portfolio import Plan
 from convtimenet.estimators.presets import PANEL_EPOCH
+from convtimenet.maps import blocks
 from convtimenet.wording import listing
 
 __all__ = [
@@ -60,20 +61,34 @@ def statistics(table: Table, end: Rows | None = None) -> tuple[Scaler, np.ndarra
     unknown
         Whether a channel has no known value there, (C, 1) or (S, C, 1).
     """
-    values, starts = table.values.T, table.bounds[:-1]
-    if end is not None:
-        lengths = table.lengths
-        row = np.arange(len(table.times)) - np.repeat(starts, lengths)
-        seen = row < np.repeat(np.broadcast_to(end, lengths.shape), lengths)
-        values = np.where(seen, values, np.nan)
-    known = np.add.reduceat(np.isfinite(values), starts, axis=1, dtype=np.int64) > 0
+    lengths = table.lengths
+    end = lengths if end is None else np.broadcast_to(end, lengths.shape)
+    found = [_statistics(piece, end[of]) for of, piece in pieces(table)]
+    known = np.concatenate([one[1] for one in found], axis=1)
+    scalers = [one[0] for one in found]
     if not table.long:
-        return Scaler.standard(values), ~known
-    scaler, unknown = Scaler.per_series(values, starts), ~known.T[..., None]
+        return scalers[0], ~known
+    scaler = Scaler(
+        np.concatenate([one.centre for one in scalers]),
+        np.concatenate([one.scale for one in scalers]),
+    )
+    unknown = ~known.T[..., None]
     for c in np.flatnonzero(unknown.any(0) & known.T[..., None].any(0)):
         for one in (scaler.centre, scaler.scale):
             one[unknown[:, c, 0], c] = np.median(one[known[c], c])
     return scaler, unknown
+
+
+def _statistics(table: Table, end: np.ndarray) -> tuple[Scaler, np.ndarray]:
+    """The scaler of the rows before `end` (S,), and whether a channel is known there, (C, S)."""
+    values, starts, lengths = table.values.T, table.bounds[:-1], table.lengths
+    if (end < lengths).any():
+        row = np.arange(len(table.times)) - np.repeat(starts, lengths)
+        values = np.where(row < np.repeat(end, lengths), values, np.nan)
+    known = np.add.reduceat(np.isfinite(values), starts, axis=1, dtype=np.int64) > 0
+    if not table.long:
+        return Scaler.standard(values), known
+    return Scaler.per_series(values, starts), known
 
 
 def near(scaler: Scaler, own: Scaler, unknown: np.ndarray, config: ModelConfig) -> Scaler:
@@ -397,7 +412,9 @@ class Reader:
     def _shifts(self, values: np.ndarray) -> bool:
         """Whether the level of values may be subtracted; not if their squares overflow, which
         `float32` refuses later."""
-        return self.config.revin and np.nanmax(np.abs(values), initial=0) < 1e150
+        return self.config.revin and all(
+            np.nanmax(np.abs(values[one]), initial=0) < 1e150 for one in blocks(len(values))
+        )
 
     def check_rows(self, table: Table) -> None:
         """Check that a wide table has a whole context; series of long ones may be short.

@@ -21,7 +21,7 @@ from sklearn.utils.validation import check_is_fitted
 from convtimenet.config import ModelConfig, TrainConfig
 from convtimenet.data.covariates import Encoder
 from convtimenet.data.split import FittedRows, Rows
-from convtimenet.data.tables import Table, crop
+from convtimenet.data.tables import Table, crop, in_memory
 from convtimenet.data.timestamps import show_in
 from convtimenet.data.windows import Windows
 from convtimenet.devices import autocast
@@ -133,7 +133,8 @@ class RetrainedForecaster(FittedForecaster):
             return
         L = self.network_.config.context_length
         self.scored_, self.scaler_ = first, first.scaler_for(table)
-        self.tail_ = replace(crop(table, table.lengths - L, table.lengths), notices=())
+        last = crop(table, table.lengths - L, table.lengths)
+        self.tail_ = replace(in_memory(last), notices=())
         self.fitted_rows_ = FittedRows.of(table, end)
         log.info("forecasts come from %s", self.forecasts_from)
 

@@ -16,6 +16,7 @@ from convtimenet.data.tables import Table
 from convtimenet.data.windows import Scaler, Windows
 from convtimenet.estimators.forecasting.panel import Panel, rows_for
 from convtimenet.estimators.forecasting.reading import near, statistics
+from convtimenet.maps import among, blocks
 from convtimenet.network.covariate_embedding import CovariateEffects
 from convtimenet.network.smoothing import SmoothingNetwork
 from convtimenet.training.closed_form.effects import solve_effects, without_effects
@@ -86,10 +87,12 @@ def linear_is_better(
     windows = _without_effects([*windows, panel.windows(L, H, 0, train_end)], config)
     own = windows.pop()
     linear = best_start(windows, config.season)
-    targets = windows[contexts.index(longest)].starts + longest
+    of_map = windows[contexts.index(longest)].starts.cpu().numpy()
     network = SmoothingNetwork(config).to(device)
     fit_smoothing(network, own, StopRequest(), verbose=0)
-    own.starts = own.starts[torch.isin(own.starts + L, targets)]
+    starts = own.starts.cpu().numpy()  # of targets that the map has too
+    kept = [starts[one][among(starts[one] + (L - longest), of_map)] for one in blocks(len(starts))]
+    own.starts = torch.from_numpy(np.concatenate(kept)).to(device)
     scored = own.thinned(max(_FEWEST, _MOST // len(own.values)))
     found = evaluate(network, scored, config.head, _AT_ONCE, device)
     return linear.error < (_MARGIN_OF_FEW if few else _MARGIN) * found["mse"]

@@ -11,10 +11,10 @@ import numpy as np
 
 from convtimenet.config import ModelConfig
 from convtimenet.data.agreement import Terms, match_ids, unseen_ids
-from convtimenet.data.covariates import Encoder, calendar_names, terms_of
+from convtimenet.data.covariates import Encoder, agreed, calendar_names, terms_of
 from convtimenet.data.future import read_plan, rows_ahead
 from convtimenet.data.sources import Wanted
-from convtimenet.data.tables import Table, agreed, read_table, select_channels
+from convtimenet.data.tables import Table, read_table, select_channels
 from convtimenet.data.text.steps import frequency_name
 from convtimenet.data.text.times import TimeReading
 from convtimenet.data.windows import Scaler

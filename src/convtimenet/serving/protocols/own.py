@@ -11,7 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from convtimenet.data.cases import Cases
 from convtimenet.data.files.written import decimals_for, shortened
-from convtimenet.data.tables import Table, write_rows
+from convtimenet.data.future import write_rows
+from convtimenet.data.tables import Table
 from convtimenet.errors import DataError
 from convtimenet.estimators.classifier import ConvTimeNetClassifier
 from convtimenet.estimators.forecasting.forecasts import Request as Asked

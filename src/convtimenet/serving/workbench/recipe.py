@@ -18,7 +18,7 @@ def of_table(
     ahead = ', "plan.csv"' if plan else ""
     also = f", level={levels!r}" if levels else ""
     python = f"""from convtimenet import ConvTimeNetForecaster
-from convtimenet.data.tables import write_csv
+from convtimenet.data.future import write_csv
 from convtimenet.runs.forecasting import forecast_table
 
 model = ConvTimeNetForecaster({h}, quality={quality!r}{known})

@@ -14,13 +14,12 @@ from typing import Any
 import numpy as np
 
 from convtimenet.data.files import check_path, is_columnar, read_columnar, read_grid
+from convtimenet.data.future import table_times, write_csv
 from convtimenet.data.tables import (
     Table,
     crop,
     read_table,
     select_series,
-    table_times,
-    write_csv,
 )
 from convtimenet.errors import DataError, SeveralSeriesError
 from convtimenet.estimators.forecasting.forecaster import ConvTimeNetForecaster

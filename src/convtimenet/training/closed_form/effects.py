@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from convtimenet.data.windows import Windows
+from convtimenet.maps import blocks, empty
 from convtimenet.network.covariate_embedding import CovariateEffects
 from convtimenet.training.closed_form.search import surely
 from convtimenet.training.closed_form.sliding import read_rows
@@ -35,13 +36,18 @@ def solve_effects(effects: CovariateEffects, windows: Windows, season: int) -> N
     penalty has the smallest squared error over five blocks of time, and none where that is not
     surely better than no effects."""
     assert windows.exogenous is not None
-    covariates = windows.exogenous.futr.cpu().double().numpy()
-    values, known = windows.values.cpu().double().numpy(), read_rows(windows)
+    covariates, known = windows.exogenous.futr, read_rows(windows)
     bounds = windows.exogenous.bounds.cpu().numpy()
     found = np.zeros(effects.weight.shape)
-    for c, (own, seen) in enumerate(zip(values, known, strict=True)):
+    for c, (own, seen) in enumerate(zip(windows.values, known, strict=True)):
         parts = [
-            _differences(own[a:b], covariates[:, a:b], seen[a:b], season, windows.horizon)
+            _differences(
+                own[a:b].cpu().double().numpy(),
+                covariates[:, a:b].cpu().double().numpy(),
+                seen[a:b],
+                season,
+                windows.horizon,
+            )
             for a, b in pairwise(bounds)
         ]
         y, x, block = (np.concatenate(one) for one in zip(*parts, strict=True))
@@ -55,9 +61,15 @@ def without_effects(effects: CovariateEffects, windows: Windows) -> Windows:
     """The same windows of the series without the effects."""
     assert windows.exogenous is not None
     found = copy.copy(windows)
-    left = windows.values - effects.weight.to(windows.values) @ windows.exogenous.futr
-    if windows.mask is not None:
-        left = torch.where(windows.mask, left, 0.0)
+    values, weight = windows.values, effects.weight.detach().to(windows.values)
+    mapped = windows.mapped and values.device.type == "cpu"
+    left = torch.empty_like(values)
+    if mapped:
+        left = torch.from_numpy(empty(values.shape, np.float32, mapped))
+    for one in blocks(values.shape[1]):
+        left[:, one] = values[:, one] - weight @ windows.exogenous.futr[:, one]
+        if windows.mask is not None:
+            left[:, one] = torch.where(windows.mask[:, one], left[:, one], 0.0)
     found.values = left
     found.all = left.unfold(1, windows.context_length + windows.horizon, 1)
     return found

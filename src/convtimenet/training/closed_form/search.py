@@ -12,12 +12,13 @@ Shape legend: `convtimenet._shapes`; n windows of one channel.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from convtimenet.data.windows import Windows
+from convtimenet.maps import among, blocks
 from convtimenet.training.closed_form.classical import repeated, smoothed, smoothings
 from convtimenet.training.closed_form.sliding import Series, Sums, series_of, sums_over
 
@@ -123,10 +124,11 @@ class Search:
         self.steps = np.unique(steps)
         starts = windows.starts.cpu().numpy()
         parts = np.array_split(starts, min(_BLOCKS, len(starts)))
-        self.targets = [part + L for part in parts]
+        self.starts, self.context = starts, L
+        self.targets = [(int(part[0]) + L, int(part[-1]) + L) for part in parts]
         borders = [
             starts[near & ((starts < part[0]) | (starts > part[-1]))]
-            for part, near in zip(parts, self._near(starts + L), strict=True)
+            for part, near in zip(parts, self._near(starts, L), strict=True)
         ]
         found = sums_over(series, [*parts, *borders], L, H)
         blocks, borders = found[: len(parts)], found[len(parts) :]
@@ -138,10 +140,12 @@ class Search:
         if any(one.count < 1 for one in others):  # too few to learn anything from
             self.folds, self.penalties = [(self.total, self.total)], ()
 
-    def _near(self, targets: np.ndarray) -> list[np.ndarray]:
-        """For each block, whether targets that begin at rows `targets` (n,) overlap its own."""
-        H = self.horizon
-        return [(targets > own[0] - H) & (targets < own[-1] + H) for own in self.targets]
+    def _near(self, starts: np.ndarray, L: int) -> Iterator[np.ndarray]:
+        """For each block, whether the targets of windows (n,) with a context of L steps overlap its
+        own."""
+        away = L + self.horizon
+        for first, last in self.targets:
+            yield (starts > first - away) & (starts < last - L + self.horizon)
 
     def best(self, L: int, windows: Windows | None = None) -> Start:
         """The best simple forecast and penalty for a context of L steps; the blocks are predicted
@@ -172,13 +176,17 @@ class Search:
         """The folds with further examples beside what each block is predicted from."""
         if windows is None or not self.penalties:
             return self.folds
-        targets = windows.starts.cpu().numpy() + L
-        early = targets[~np.isin(targets, np.concatenate(self.targets))]
+        starts = windows.starts.cpu().numpy()
+        early = np.concatenate(
+            [
+                starts[one][~among(starts[one] + (L - self.context), self.starts)]
+                for one in blocks(len(starts))
+            ]
+        )
         if not len(early):
             return self.folds
-        sets = [early, *(early[near] for near in self._near(early))]
-        series, H = series_of(windows), self.horizon
-        more, *overlapping = sums_over(series, [one - L for one in sets], L, H)
+        sets = [early, *(early[near] for near in self._near(early, L))]
+        more, *overlapping = sums_over(series_of(windows), sets, L, self.horizon)
         return [
             (block.shortened(L), others.shortened(L) + more - near)
             for (block, others), near in zip(self.folds, overlapping, strict=True)

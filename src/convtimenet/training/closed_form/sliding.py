@@ -11,12 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
 from convtimenet.data.windows import Windows
+from convtimenet.maps import CHUNK, blocks, empty
 
-__all__ = ["Series", "Sums", "read_rows", "series_of", "sums_over"]
+__all__ = ["Series", "Sums", "read_rows", "runs_of", "series_of", "sums_over"]
 
 _MOST = 4 * 10**8
 """Running sums read for one set of windows; of more, series are left out, evenly spaced."""
@@ -98,27 +100,38 @@ class Sums:
 
 def read_rows(windows: Windows) -> np.ndarray:
     """(C, T) the known values of the rows that windows lie in."""
-    read = np.zeros(windows.values.shape[1], dtype=bool)
+    read = empty((windows.values.shape[1],), bool, windows.mapped)
+    read[:] = False
     K = windows.context_length + windows.horizon
-    for first, last in zip(*_runs(windows.starts.cpu().numpy()), strict=True):
+    for first, last in zip(*runs_of(windows.starts.cpu().numpy()), strict=True):
         read[first : last + K] = True
-    known = read & (True if windows.mask is None else windows.mask.cpu().numpy())
-    return np.broadcast_to(known, windows.values.shape)
+    if windows.mask is None:
+        return np.broadcast_to(read, windows.values.shape)
+    known = empty(windows.values.shape, bool, windows.mapped)
+    for one in blocks(len(read)):
+        known[:, one] = read[one] & windows.mask[:, one].cpu().numpy()
+    return known
 
 
 def series_of(windows: Windows) -> list[Series]:
     """The channels of the rows that windows lie in. Nothing outside those rows is read."""
-    values = windows.values.cpu().double().numpy()
     K = windows.context_length + windows.horizon
-    runs = list(zip(*_runs(windows.starts.cpu().numpy()), strict=True))
+    runs = list(zip(*runs_of(windows.starts.cpu().numpy()), strict=True))
     found = []
-    for one, seen in zip(values, read_rows(windows), strict=True):
-        filled, whole = np.where(seen, one, 0.0), seen.copy()
-        for first, last in runs if windows.mask is not None else ():
+    for values, seen in zip(windows.values, read_rows(windows), strict=True):
+        filled = empty(seen.shape, np.float64, windows.mapped)
+        for rows in blocks(len(seen)):
+            filled[rows] = np.where(seen[rows], values[rows].cpu().double().numpy(), 0.0)
+        if windows.mask is None:
+            found.append(Series(filled, seen))
+            continue
+        whole = empty(seen.shape, bool, windows.mapped)
+        whole[:] = seen
+        for first, last in runs:
             rows = np.flatnonzero(seen[first : last + K]) + first
-            if len(rows):
+            if len(rows) and len(rows) < last + K - first:
                 inner = np.arange(rows[0], rows[-1] + 1)
-                filled[inner] = np.interp(inner, rows, one[rows])
+                filled[inner] = np.interp(inner, rows, values[rows].cpu().double().numpy())
                 whole[inner] = True
         found.append(Series(filled, whole))
     return found
@@ -128,45 +141,109 @@ def sums_over(
     series: Sequence[Series], sets: Sequence[np.ndarray], context: int, horizon: int
 ) -> list[Sums]:
     """Sums over sets of windows, each given by their sorted first steps (n,); windows that are not
-    whole in a channel are left out there."""
+    whole in a channel are left out there.
+
+    Running sums are computed for some rows at once, between windows, and go on from one block of
+    rows to the next.
+    """
     K = context + horizon
     totals = [np.zeros((K, K)) for _ in sets]
     counts = [0] * len(sets)
     for one in series:
-        gaps = np.concatenate([[0], np.cumsum(~one.whole)])
         bounds = []
         for number, starts in enumerate(sets):
-            first, last = _runs(starts[gaps[starts + K] == gaps[starts]])
+            first, last = runs_of(_whole(one.whole, starts, K))
             most = max(1, _MOST // (K * K))
             if len(first) > most:
                 chosen = np.linspace(0, len(first) - 1, most).round().astype(np.int64)
                 first, last = first[chosen], last[chosen]
             counts[number] += int((last - first + 1).sum())
             bounds.append((first, last + 1))
-        for lag in range(K):
-            ahead = one.values[lag:]
-            running = np.concatenate([[0.0], np.cumsum(one.values[: len(ahead)] * ahead)])
-            steps = np.arange(K - lag)
-            for total, (first, end) in zip(totals, bounds, strict=True):
-                total[steps, steps + lag] += _between(running, first, end, K - lag)
+        own = [[_Rows() for _ in range(K)] for _ in sets]
+        before = np.zeros(K)
+        for begin, end in pairwise(_cuts(bounds, K, len(one.values))):
+            values = np.asarray(one.values[begin : end + K])
+            within = []
+            for first, last in bounds:
+                a, b = np.searchsorted(first, (begin, end))
+                within.append((first[a:b] - begin, last[a:b] - begin))
+            for lag in range(K):
+                ahead = values[lag : lag + end - begin]
+                running = np.concatenate([before[lag : lag + 1], values[: len(ahead)] * ahead])
+                np.cumsum(running, out=running)
+                before[lag] = running[-1]
+                for rows, (first, last) in zip(own, within, strict=True):
+                    if len(first):
+                        rows[lag].add(_between(running, first, last, K - lag))
+        for total, rows in zip(totals, own, strict=True):
+            for lag, found in enumerate(rows):
+                steps = np.arange(K - lag)
+                total[steps, steps + lag] += found.sum()
     for total in totals:
         lower = np.tril_indices(K, -1)
         total[lower] = total.T[lower]
     return [Sums(total, count, context) for total, count in zip(totals, counts, strict=True)]
 
 
-def _runs(starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+class _Rows:
+    """The sum of the rows of a matrix that comes in parts, in the same order of additions as that
+    of the whole."""
+
+    def __init__(self):
+        self.parts: list[np.ndarray] = []
+
+    def add(self, rows: np.ndarray) -> None:
+        if rows.shape[1] == 1:  # numpy adds a single column in pairs
+            self.parts.append(rows)
+        else:
+            self.parts = [np.concatenate([*self.parts, rows]).sum(0, keepdims=True)]
+
+    def sum(self) -> np.ndarray | float:
+        return np.concatenate(self.parts).sum(0) if self.parts else 0.0
+
+
+def _whole(whole: np.ndarray, starts: np.ndarray, K: int) -> np.ndarray:
+    """The windows without a gap."""
+    found = []
+    for some in blocks(len(starts)):
+        own = starts[some]
+        begin = own[0]
+        gaps = np.concatenate([[0], np.cumsum(~whole[begin : own[-1] + K])])
+        found.append(own[gaps[own + K - begin] == gaps[own - begin]])
+    if sum(map(len, found)) == len(starts):
+        return starts
+    return np.concatenate(found)
+
+
+def _cuts(bounds: Sequence[tuple[np.ndarray, np.ndarray]], K: int, rows: int) -> list[int]:
+    """Rows to cut a series at, `CHUNK` or more apart, where no window of any run [first, end) lies
+    on both sides."""
+    first = np.concatenate([one for one, _ in bounds])
+    order = np.argsort(first, kind="stable")
+    reach = np.concatenate([end for _, end in bounds])[order] - 1 + K
+    first, reach = first[order], np.maximum.accumulate(reach)
+    between = first[1:][first[1:] >= reach[:-1]]
+    found = [0]
+    while len(between):
+        between = between[np.searchsorted(between, found[-1] + CHUNK) :]
+        found += between[:1].tolist()
+    return [*found, rows]
+
+
+def runs_of(starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """First and last of each run of consecutive numbers."""
     if not len(starts):
         return starts, starts
-    gap = np.diff(starts) != 1
+    gap = np.empty(len(starts) - 1, dtype=bool)
+    for one in blocks(len(gap)):
+        gap[one] = np.diff(starts[one.start : one.stop + 1]) != 1
     return starts[np.append(True, gap)], starts[np.append(gap, True)]
 
 
 def _between(running: np.ndarray, first: np.ndarray, end: np.ndarray, n: int) -> np.ndarray:
-    """Sums over windows first to end - 1 of each run, (n,) for the first n steps."""
+    """Sums over windows first to end - 1 of each run, (runs, n) for the first n steps."""
     if len(first) == 1:
         f, e = int(first[0]), int(end[0])
-        return running[e : e + n] - running[f : f + n]
+        return (running[e : e + n] - running[f : f + n])[None]
     steps = np.arange(n)
-    return (running[end[:, None] + steps] - running[first[:, None] + steps]).sum(0)
+    return running[end[:, None] + steps] - running[first[:, None] + steps]

@@ -18,6 +18,7 @@ from convtimenet.data.windows import Windows
 from convtimenet.network.smoothing import Kind, SmoothingNetwork, forecasts
 from convtimenet.progress import showing
 from convtimenet.training.closed_form.classical import smoothings
+from convtimenet.training.closed_form.sliding import runs_of
 from convtimenet.training.history import History
 from convtimenet.training.interrupt import StopRequest
 
@@ -175,33 +176,35 @@ def _examples(windows: Windows, most: int) -> Iterator[Iterator[tuple[Tensor, ..
     windows and of those behind the last ones whose horizons are there in part; at most so many
     windows, evenly spaced: first, if there are many, every fourth of them, then the rest."""
     L, H = windows.context_length, windows.horizon
-    starts = windows.starts.sort().values
-    last = torch.ones_like(starts, dtype=torch.bool)
-    last[:-1] = starts.diff() > 1
-    ends = starts[last] + L + H  # of the runs of windows
-    ahead = torch.arange(1, H, device=starts.device)
-    partly = (starts[last][:, None] + ahead).flatten()
-    end = torch.cat([ends[torch.searchsorted(ends, starts + L)], ends.repeat_interleave(H - 1)])
-    starts = torch.cat([starts, partly])
-    chosen = torch.linspace(0, len(starts) - 1, min(len(starts), most), device=starts.device)
-    chosen = chosen.round().long()
+    starts = windows.starts
+    if bool((starts[1:] < starts[:-1]).any()):
+        starts = starts.sort().values
+    lasts = torch.from_numpy(runs_of(starts.cpu().numpy())[1]).to(starts.device)
+    ends = lasts + L + H  # of the runs of windows
+    count = len(starts) + len(lasts) * (H - 1)  # windows, and those whose horizons are there partly
+    chosen = torch.linspace(0, count - 1, min(count, most), device=starts.device).round().long()
+    chosen = chosen.clamp(max=count - 1)  # float32 rounds large numbers
+    whole = starts[chosen.clamp(max=len(starts) - 1)]
+    run = (chosen - len(starts)).clamp(min=0) // max(1, H - 1)
+    behind = lasts[run] + 1 + (chosen - len(starts)) % max(1, H - 1)
+    of = torch.where(chosen < len(starts), torch.searchsorted(ends, whole + L), run)
+    starts, end = torch.where(chosen < len(starts), whole, behind), ends[of]
     if len(chosen) * len(windows.values) < _MANY:
-        yield _parts(windows, starts, end, chosen)
+        yield _parts(windows, starts, end)
         return
     first = torch.arange(len(chosen), device=starts.device) % _DROPPED == 0
-    yield _parts(windows, starts, end, chosen[first])
-    yield _parts(windows, starts, end, chosen[~first])
+    yield _parts(windows, starts[first], end[first])
+    yield _parts(windows, starts[~first], end[~first])
 
 
-def _parts(
-    windows: Windows, starts: Tensor, end: Tensor, chosen: Tensor
-) -> Iterator[tuple[Tensor, ...]]:
-    """The examples at the chosen starts, a bounded number at once; their rows end before `end`."""
+def _parts(windows: Windows, starts: Tensor, end: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """The examples at these starts, a bounded number at once; their rows end before `end`."""
     L, H, T = windows.context_length, windows.horizon, windows.values.shape[1]
     everything = windows.mask
-    for part in chosen.split(max(1, _AT_ONCE // len(windows.values))):
-        rows = starts[part][:, None] + torch.arange(L + H, device=starts.device)
-        there = (rows < end[part][:, None]).expand(len(windows.values), -1, -1)
+    size = max(1, _AT_ONCE // len(windows.values))
+    for some, until in zip(starts.split(size), end.split(size), strict=True):
+        rows = some[:, None] + torch.arange(L + H, device=starts.device)
+        there = (rows < until[:, None]).expand(len(windows.values), -1, -1)
         rows = rows.clamp(max=T - 1)
         if everything is not None:
             there = there & everything[:, rows]

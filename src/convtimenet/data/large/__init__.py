@@ -1,0 +1,1 @@
+"""Tables larger than memory: read in parts of whole series, kept in memory-mapped files."""
