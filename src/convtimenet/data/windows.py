@@ -271,9 +271,8 @@ class Windows:
 
     def ends(self, context_length: int) -> Windows:
         """The same windows with the last steps of their contexts only."""
-        return Windows(
-            *self._of(self.starts + self.context_length - context_length, context_length)
-        )
+        later = self.context_length - context_length
+        return Windows(*self._of(self.starts + later, context_length))
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -332,8 +331,7 @@ def fill_contexts(
 
 
 def filled_contexts(values: np.ndarray) -> np.ndarray:
-    """`fill_contexts` for an array (..., L) with NaN for missing values; a context without an
-    observed value stays NaN."""
+    """`fill_contexts` for an array (..., L), NaN where missing and where no value is observed."""
     x = torch.from_numpy(np.ascontiguousarray(values))
     return fill_contexts(x, ~x.isnan()).numpy()
 
