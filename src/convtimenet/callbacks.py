@@ -68,8 +68,9 @@ class Callback(Protocol):
     """What training calls after each epoch.
 
     Every training of a call reports: the first one; with quality="best" each member, one after the
-    other; then the second training on all data (of each member), whose epochs begin at 1 again and
-    have no validation scores; and trainings for the calibration of intervals.
+    other or, with `n_jobs`, each in another process and to a copy of its own; then the second
+    training on all data (of each member), whose epochs begin at 1 again and have no validation
+    scores; and trainings for the calibration of intervals.
     `TrainingProgress.training` tells them apart. Nothing is reported by quality="fast", which
     trains no network, nor for epochs from before a training was resumed.
     """

@@ -186,7 +186,7 @@ class _Server:
 
     def __init__(self, url: str, study_name: str):
         self.url, self.study_name = url, study_name
-        self.shown: str | None = re.sub(r"(//[^:/@]*):[^@]*@", r"\1:***@", url)
+        self.shown: str | None = _without_password(url)
         self._own: Any = None
         self._held = ExitStack()
         self._over = threading.Event()
@@ -239,6 +239,10 @@ class _Server:
                     own.set_user_attr("beat", beats)
 
 
+def _without_password(url: str) -> str:
+    return re.sub(r"(//[^:/@]*):[^@]*@", r"\1:***@", url)
+
+
 def _server_errors() -> tuple[type[Exception], ...]:
     """What the libraries that are loaded raise where a server cannot be reached."""
     found: list[type[Exception]] = []
@@ -280,7 +284,7 @@ def _database(url: str, **engine: Any) -> Iterator[Any]:
     except (ValueError, ArgumentError) as error:
         raise ConfigError(
             f"expected a file, or a URL such as postgresql://user@host/database, found "
-            f"{url!r} ({error})"
+            f"{_without_password(url)!r} ({error})"
         ) from error
     try:
         yield storage
