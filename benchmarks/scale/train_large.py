@@ -114,7 +114,7 @@ def child(path: Path, way: str, quality: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--series", type=int, default=10_000)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--folder", type=Path, help="where the file is written, and kept")
@@ -129,8 +129,9 @@ def main() -> None:
         path = (flags.folder or Path(folder)) / f"series-{flags.series}.parquet"
         if not path.exists():
             write(path, flags.series)
-        done = flags.json is not None and flags.json.exists()
-        record = json.loads(flags.json.read_text(encoding="utf-8")) if done else {}
+        record: dict[str, Any] = {}
+        if flags.json and flags.json.exists():
+            record = json.loads(flags.json.read_text(encoding="utf-8"))
         runs = record.get("runs", [])
         for quality, way in product(flags.qualities, flags.ways):
             if any((one["quality"], one["way"]) == (quality, way) for one in runs):
