@@ -358,8 +358,8 @@ def test_time_before_a_stop_counts(tmp_path, monkeypatch, stop_after):
     estimator, data = forecaster(time_limit=500.0)
     stop_after(1)
     with monkeypatch.context() as patched:
-        # every look at the clock takes 250 seconds
-        patched.setattr(training.time, "monotonic", itertools.count(0.0, 250.0).__next__)
+        # every look at the clock takes 200 seconds
+        patched.setattr(training.time, "monotonic", itertools.count(0.0, 200.0).__next__)
         with pytest.raises(KeyboardInterrupt):
             estimator.fit(*data, resume=tmp_path)
     stop_after(0)

@@ -54,7 +54,7 @@ def scripted(monkeypatch):
     def script(scores: list[float], name: str = "mse"):
         left, seen = iter(scores), []
 
-        def evaluate(model, *_):
+        def evaluate(model, *_, **__):
             seen.append(answer(model))
             return {name: next(left)}
 
@@ -149,7 +149,7 @@ class TestChoiceOfTheEpoch:
         scores = [{"loss": 1.0, "accuracy": 0.1}, {"loss": 2.0, "accuracy": 0.9}]
         for protocol, best in (("honest", 1), ("paper", 2)):
             left = iter(scores)
-            monkeypatch.setattr(training, "evaluate", lambda *_, left=left: next(left))
+            monkeypatch.setattr(training, "evaluate", lambda *_, left=left, **__: next(left))
             model, examples, valid = classification()
             config = config_of(epochs=2, protocol=protocol)
             history = train(model, examples, valid, config, device=CPU, verbose=0)

@@ -38,6 +38,14 @@ class Batch(NamedTuple):
     covariates: Covariates | None = None
     """Covariates of the series; None for a network without covariates."""
 
+    def part(self, part: slice) -> Batch:
+        """Some of the examples."""
+        covariates = self.covariates
+        if covariates is not None:
+            covariates = Covariates(*(None if one is None else one[part] for one in covariates))
+        weight, known = (None if one is None else one[part] for one in (self.weight, self.known))
+        return Batch(self.x[part], self.y[part], weight, known, covariates)
+
     @property
     def inputs(self) -> tuple[Any, ...]:
         """Positional arguments for the network's forward pass."""

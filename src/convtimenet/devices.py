@@ -50,6 +50,9 @@ _default_generator_lock = threading.Lock()
 """Held while a device's default generator holds the state of a training run."""
 
 
+_STRIDE = 0x9E3779B97F4A7C15  # between the seeds of processes that train together
+
+
 class RandomNumbers:
     """Random state of one training run, isolated from other threads and from the caller.
 
@@ -66,7 +69,7 @@ class RandomNumbers:
     """
 
     def __init__(self, seed: int, device: torch.device):
-        self.device = device
+        self.seed, self.device = seed, device
         self._weights = torch.Generator().manual_seed(seed)
         self._drawn = self._weights
         if device.type != "cpu":
@@ -94,6 +97,18 @@ class RandomNumbers:
             finally:
                 self._drawn.set_state(random_state(self.device))
                 set_random_state(self.device, before)
+
+    def apart(self, process: int) -> None:
+        """Draw other numbers than the first of several processes that train together, where numbers
+        cannot be drawn for a whole batch in each of them."""
+        if process and not self.common:
+            drawn = torch.Generator(self.device)
+            self._drawn = drawn.manual_seed((self.seed + process * _STRIDE) % 2**63)
+
+    @property
+    def common(self) -> bool:
+        """Whether processes that train together draw the same numbers."""
+        return self.device.type == "cpu"
 
     def state(self) -> Tensor:
         """The generator state, as bytes."""
@@ -129,6 +144,30 @@ class _Drawing(TorchFunctionMode):
 def generator() -> torch.Generator | None:
     """CPU generator of the current training step; None means torch's default."""
     return _running.get()
+
+
+_part: ContextVar[tuple[slice, int] | None] = ContextVar("part", default=None)
+
+
+@contextmanager
+def in_part(part: slice, whole: int) -> Iterator[None]:
+    """Draw the numbers of a part of a batch of `whole` examples as if drawn for all of them."""
+    token = _part.set((part, whole))
+    try:
+        yield
+    finally:
+        _part.reset(token)
+
+
+def part_of(size: int) -> tuple[slice, int]:
+    """Where `size` values of the current part of a batch, several an example, lie among those of
+    the whole batch, and how many these are."""
+    found = _part.get()
+    if found is None:
+        return slice(0, size), size
+    part, whole = found
+    each = size // (part.stop - part.start)
+    return slice(part.start * each, part.stop * each), whole * each
 
 
 def random_state(device: torch.device) -> Tensor:

@@ -46,6 +46,10 @@ class CheckpointError(ConvTimeNetError):
     """A checkpoint folder belongs to another run, is in use, or is damaged."""
 
 
+class ProcessError(ConvTimeNetError):
+    """Another process that trains the same network has ended or failed."""
+
+
 class OutOfMemoryError(ConvTimeNetError, MemoryError):
     """There is not enough memory for even the smallest part of a batch."""
 

@@ -21,6 +21,8 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from convtimenet import processes
+
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
 
@@ -148,7 +150,7 @@ def showing(
     Parameters
     ----------
     verbose
-        0 or False shows nothing.
+        0 or False shows nothing, nor does any but the first of processes that train together.
     busy
         Steps cannot be counted, so only the elapsed time is shown.
     at_once
@@ -156,7 +158,7 @@ def showing(
     """
     outer = _innermost.get()
     display = None
-    if verbose >= 1:
+    if verbose >= 1 and processes.leads():
         display = outer.display if outer is not None else None
         display = display or Display(at_once)
     shown = display is not None and outer is not None and outer.display is display

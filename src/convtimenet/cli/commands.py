@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+from convtimenet import processes
 from convtimenet.cli.outputs import (
     check_inputs,
     check_model,
@@ -93,6 +94,8 @@ def run_forecast(flags: Any) -> None:
             resume=flags.resume,
             level=flags.level,
         )
+        if not processes.leads():  # the first of several processes goes on alone
+            return
         show_result(console, run.result, shown=table.notices)
         if run.evaluation is not None and run.scored is None:
             note(
@@ -187,6 +190,9 @@ def _predict_cases(flags: Any, what: Literal["classes", "numbers"]) -> None:
             run = fit_labelled(
                 model, train, cases, dataset=Path(flags.data).name, resume=flags.resume
             )
+        if not processes.leads():
+            return
+        if run is not None:
             show_result(console, run.result)
     cases = model.read(cases)
     if run is None:
@@ -243,6 +249,8 @@ def run_evaluate(flags: Any) -> None:
         resume=flags.resume,
         level=flags.level,
     )
+    if not processes.leads():
+        return
     show_result(console, run.result)
     write_others(console, flags, run, {})
     took(console, begin)

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from convtimenet import __version__
+from convtimenet import __version__, processes
 from convtimenet.cli import app, bench, commands, flags, serving, tune
 from convtimenet.errors import ConfigError, ConvTimeNetError, MissingExtraError
 from convtimenet.training.interrupt import Terminated
@@ -49,16 +49,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         given = _parsed(arguments or ["--help"])
         logging.getLogger("convtimenet").setLevel(logging.ERROR)  # notices are shown below
-        _COMMANDS[given.command][3](given[given.command])
+        _run(given)
     except ConvTimeNetError as error:
-        sys.stderr.write(f"convtimenet: {error}\n")
+        sys.stderr.write(f"{_who()}: {error}\n")
         return 2
     except BrokenPipeError:  # the reader of the output, such as head, has closed it
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - the interpreter flushes it on exit
         return 141
     except OSError as error:
         where = f"{error.filename}: " if error.filename is not None else ""
-        sys.stderr.write(f"convtimenet: {where}{error.strerror or error}\n")
+        sys.stderr.write(f"{_who()}: {where}{error.strerror or error}\n")
         return 2
     except UnicodeDecodeError as error:  # not a data file: our readers raise `DataError` for these
         sys.stderr.write(f"convtimenet: the --config file is not UTF-8 text: {error}\n")
@@ -72,11 +72,41 @@ def main(arguments: Sequence[str] | None = None) -> int:
             text += f"; checkpoints are in {resume}, nothing else was written"
         else:
             text += "; nothing was written; use --resume FOLDER to be able to resume after a stop"
-        sys.stderr.write(f"convtimenet: {text}\n")
-        if resume:
-            sys.stderr.write(f"resume with: convtimenet {shlex.join(arguments)}\n")
+        again = f"convtimenet {shlex.join(arguments)}"
+        if processes.started_by_torchrun():
+            again = "the same torchrun command"
+        if processes.leads():
+            sys.stderr.write(f"convtimenet: {text}\n" + f"resume with: {again}\n" * bool(resume))
         return 143 if isinstance(stop, Terminated) else 130
     return 0
+
+
+def _run(given: Any) -> None:
+    """Run a command, alone or as one of several processes that torchrun has started.
+
+    Raises
+    ------
+    ConfigError
+        If the command has no training that several processes could share.
+    """
+    flags, run = given[given.command], _COMMANDS[given.command][3]
+    if not processes.started_by_torchrun():
+        run(flags)
+        return
+    if given.command not in _TRAIN or flags.get("load"):
+        what = f"{given.command}{' --load' if flags.get('load') else ''}"
+        raise ConfigError(
+            f"torchrun starts several processes that train one network together, as "
+            f"{', '.join(_TRAIN)} do, and {what} does not; start it without torchrun"
+        )
+    with processes.joined():
+        run(flags)
+
+
+def _who() -> str:
+    if not processes.started_by_torchrun():
+        return "convtimenet"
+    return f"convtimenet, process {os.environ['RANK']} of {os.environ['WORLD_SIZE']}"
 
 
 def _parsed(arguments: Sequence[str]) -> Any:
@@ -144,6 +174,9 @@ def _run_completion(given: Any) -> None:
     sys.stdout.write(completion(*_parsers(), given.shell))
 
 
+_TRAIN = "forecast", "classify", "regress", "evaluate"
+"""Commands that train a network, which several processes can do together."""
+
 _COMMANDS: dict[str, tuple[str, str, Callable[[ArgumentParser], None], Callable[[Any], None]]] = {
     "forecast": (
         "data [flags]",
@@ -164,7 +197,9 @@ Examples:
       plan.csv has the values of promo for the steps to forecast
   convtimenet forecast sales.csv --save model --report report.html
   convtimenet forecast newer.csv --load model
-      forecast newer data later, without training""",
+      forecast newer data later, without training
+  torchrun --nproc-per-node 2 -m convtimenet forecast long.csv --resume part
+      train with two processes, on one GPU each if there are two""",
         flags.forecast_flags,
         commands.run_forecast,
     ),

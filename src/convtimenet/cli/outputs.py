@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from convtimenet import processes
 from convtimenet.data.files import check_local, is_columnar, is_several
 from convtimenet.errors import ArtefactError, ConfigError, DataError, MissingExtraError
 from convtimenet.files import check_writable, json_text, whole_file
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
 
 
 def make_console() -> Console:
-    """The console that commands print to; a closed pipe, as with head, does not stop them."""
+    """The console that commands print to; a closed pipe, as with head, does not stop them. Of
+    several processes that train together the first one prints."""
     from rich.console import Console
 
     class PipeSafeConsole(Console):
@@ -34,7 +36,7 @@ def make_console() -> Console:
             self.quiet = True
             sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - the interpreter flushes it on exit
 
-    return PipeSafeConsole(highlight=False)
+    return PipeSafeConsole(highlight=False, quiet=not processes.leads())
 
 
 def note(console: Console, text: str) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from sklearn.utils import check_random_state
 
+from convtimenet import processes
 from convtimenet.callbacks import Callback, checked
 from convtimenet.config import ModelConfig, TrainConfig
 from convtimenet.data.windows import Examples, known_in
@@ -93,11 +94,12 @@ class ConvTimeNetEstimator(SavedEstimator):
         """`random_state` as an integer seed, drawn if it is a `RandomState` or None; a resumed
         training keeps the seed it started with."""
         given = self.random_state
-        if given is None and resume is not None and (started := seed_of(resume)) is not None:
-            return started
-        if given is None or isinstance(given, np.random.RandomState):
-            return int(check_random_state(given).randint(2**31))
-        return given
+        started = None
+        if given is None and resume is not None:
+            started = seed_of(resume)
+        if started is None and (given is None or isinstance(given, np.random.RandomState)):
+            started = int(check_random_state(given).randint(2**31))
+        return given if started is None else int(processes.of_first(started))
 
     def _model_settings(self, preset: Mapping[str, Any]) -> dict[str, Any]:
         """The preset's network settings with the estimator's own on top."""

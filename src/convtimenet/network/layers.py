@@ -11,12 +11,15 @@ Shape legend: `convtimenet._shapes`.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from convtimenet import processes
 from convtimenet._shapes import Bool, Float
-from convtimenet.devices import generator
+from convtimenet.devices import generator, part_of
 from convtimenet.network.memory import recomputing
 
 
@@ -102,8 +105,8 @@ class TokenBatchNorm(nn.BatchNorm1d):
         if input.numel() == 0:  # an empty batch has no statistics
             seen = self.running_mean, self.running_var
             return F.batch_norm(flat, *seen, self.weight, self.bias).view_as(input)
-        if mask is not None and self.training:
-            return self._masked(input, mask)
+        if self.training and (mask is not None or processes.count() > 1):
+            return self._weighted(input, mask)
         if not recomputing():
             return super().forward(flat).view_as(input)
         assert self.running_mean is not None
@@ -112,16 +115,20 @@ class TokenBatchNorm(nn.BatchNorm1d):
         again = F.batch_norm(flat, *seen, self.weight, self.bias, training=True, eps=self.eps)
         return again.view_as(input)
 
-    def _masked(
-        self, input: Float[Tensor, "D R N"], mask: Bool[Tensor, "R N"]
+    def _weighted(
+        self, input: Float[Tensor, "D R N"], mask: Bool[Tensor, "R N"] | None
     ) -> Float[Tensor, "D R N"]:
-        weight = mask.flatten().to(self.weight.dtype)
-        count = weight.sum().clamp(min=1)
+        """With the statistics of the unmasked tokens of all processes."""
+        if mask is None:
+            weight = self.weight.new_ones(input[0].numel())
+        else:
+            weight = mask.flatten().to(self.weight.dtype)
+        count = processes.add_up(weight.sum()).clamp(min=1)
         with torch.autocast(input.device.type, enabled=False):
             u = input.flatten(1).to(weight.dtype)
-            mean = u @ weight / count
+            mean = summed(u @ weight) / count
             off = u - mean[:, None]
-            variance = off.square() @ weight / count
+            variance = summed(off.square() @ weight) / count
             scale = self.weight * torch.rsqrt(variance + self.eps)
             v = torch.addcmul(self.bias[:, None], off, scale[:, None])
         with torch.no_grad():
@@ -141,6 +148,23 @@ class TokenBatchNorm(nn.BatchNorm1d):
         self.num_batches_tracked += 1
 
 
+class _Summed(torch.autograd.Function):
+    """Sum over all processes; a change of the sum changes the loss of each of them."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:
+        return processes.add_up(values.clone())
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Tensor:
+        return processes.add_up(gradients[0].clone())
+
+
+def summed(values: Tensor) -> Tensor:
+    """Sum a tensor over all processes, with its gradient."""
+    return values if processes.count() == 1 else _Summed.apply(values)
+
+
 class TokenLayerNorm(nn.LayerNorm):
     """LayerNorm over D; each token is normalised by itself, so the mask is not needed."""
 
@@ -151,13 +175,17 @@ class TokenLayerNorm(nn.LayerNorm):
 
 
 class OwnDropout(nn.Dropout):
-    """torch's dropout, sampled from the training run's generator (`convtimenet.devices`)."""
+    """torch's dropout, sampled from the training run's generator (`convtimenet.devices`) on CPU;
+    the first axis are the examples."""
 
     def forward(self, input: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         if self._as_in_torch(input) or generator() is None:
             return super().forward(input)
-        keep = torch.empty_like(input).bernoulli_(1 - self.p, generator=generator())
-        return input * keep.div_(1 - self.p)
+        part, whole = part_of(len(input))
+        keep = input.new_empty(whole, *input.shape[1:]).bernoulli_(
+            1 - self.p, generator=generator()
+        )
+        return input * keep[part].div_(1 - self.p)
 
     def _as_in_torch(self, input: Tensor) -> bool:
         """Whether to use torch's dropout: off the CPU, when compiling, or when it has no effect."""
@@ -169,15 +197,18 @@ class Dropout(OwnDropout):
     """Dropout whose CPU path draws 16 random bits per value, four values per random number.
 
     torch's own draws one number per value, which took a third of a CPU training step. The
-    probability is exact to 2 ** -16, and the scaling uses the rounded probability.
+    probability is exact to 2 ** -16, and the scaling uses the rounded probability. The axes after
+    the first are those of the examples.
     """
 
     def forward(self, input: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         if self._as_in_torch(input):
             return super().forward(input)
-        numbers = torch.empty(-(-input.numel() // 4), dtype=torch.int64)
+        D, M = len(input), input[0].numel()
+        part, whole = part_of(M)
+        numbers = torch.empty(-(-D * whole // 4), dtype=torch.int64)
         numbers.random_(-(2**63), None, generator=generator())
-        bits = numbers.view(torch.int16)[: input.numel()].view(input.shape)
+        bits = numbers.view(torch.int16)[: D * whole].view(D, whole)[:, part].view(input.shape)
         dropped = min(round(self.p * 2**16), 2**16 - 1)
         keep = bits >= dropped - 2**15
         return input * (keep.to(input.dtype) * (2**16 / (2**16 - dropped)))

@@ -6,6 +6,7 @@ import logging
 
 import torch
 
+from convtimenet import processes
 from convtimenet.config import TrainConfig
 from convtimenet.data.windows import Examples
 from convtimenet.errors import DataError
@@ -42,14 +43,15 @@ def fit_memory(
         return 1
     x = examples.batch(torch.zeros(1, dtype=torch.int64, device=device)).x
     each = model.rows(x).shape[0]
-    rows = each * min(config.batch_size, len(examples))
+    rows = each * -(-min(config.batch_size, len(examples)) // processes.count())
     if rows * model.config.n_patches < 2 and model.config.norm == "batch":
         raise DataError(
             "a training batch holds one patch of one series, and BatchNorm needs two; use more "
             "data, a larger batch_size, smaller patches, or norm='layer'"
         )
     native = any(block.native and usable(x) for block in model.blocks if isinstance(block, Block))
-    budget = (config.memory_budget or 0.8 * available(device) / GIB) * GIB
+    sharing = 1 if device.type == "cuda" else processes.on_this_machine()
+    budget = (config.memory_budget or 0.8 * available(device) / sharing / GIB) * GIB
     for recompute in (False, True):
         model.recompute = recompute
         history.predicted_peak = predicted_peak(
@@ -69,6 +71,7 @@ def fit_memory(
             history.predicted_peak / GIB,
             budget / GIB,
         )
-    history.recomputed = model.recompute
+    # all processes need the same graph
+    model.recompute = history.recomputed = bool(*processes.agreed(model.recompute))
     log.info(memory_note(history))
     return 1 if each * model.config.n_patches > 1 or model.config.norm == "layer" else 2

@@ -10,8 +10,9 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
+from convtimenet import processes
 from convtimenet.errors import CheckpointError
 from convtimenet.files import json_text, locked, write_whole
 
@@ -38,6 +40,10 @@ class Checkpoint:
 
     tensors: dict[str, Tensor]
     values: dict[str, Any]
+
+    def under(self, prefix: str) -> dict[str, Tensor]:
+        """The tensors whose names begin with a prefix, without it."""
+        return {n.removeprefix(prefix): v for n, v in self.tensors.items() if n.startswith(prefix)}
 
 
 class Checkpoints:
@@ -65,13 +71,18 @@ class Checkpoints:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Lock the folder against other training processes for the duration of the block.
+        """Lock the folder against other trainings for the duration of the block.
 
         Raises
         ------
         CheckpointError
             If another process is using it, or the folder cannot be created or written to.
         """
+        with ExitStack() as held:
+            processes.bytes_of_first(partial(self._lock, held))
+            yield
+
+    def _lock(self, held: ExitStack) -> None:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             (self.folder / _LOCK).touch()
@@ -80,34 +91,38 @@ class Checkpoints:
                 f"resume must be a writable folder, found {self.folder} ({error}); choose another "
                 "folder"
             ) from error
-        with locked(self.folder / _LOCK) as holder:
-            if holder is not None:
-                raise CheckpointError(
-                    f"{self.folder} is in use: {holder} is training there; wait for it to finish, "
-                    "stop it, or choose another folder"
-                )
-            yield
+        holder = held.enter_context(locked(self.folder / _LOCK))
+        if holder is not None:
+            raise CheckpointError(
+                f"{self.folder} is in use: {holder} is training there; wait for it to finish, "
+                "stop it, or choose another folder"
+            )
 
     def newest(self) -> Checkpoint | None:
-        """The newest undamaged checkpoint; None if there are no checkpoints.
+        """The newest undamaged checkpoint; None if there are no checkpoints. The first of several
+        processes reads it for all.
 
         Raises
         ------
         CheckpointError
             If it belongs to another run, or every checkpoint is damaged.
         """
+        data = processes.bytes_of_first(self._newest)
+        return None if data is None else _unpacked(data)
+
+    def _newest(self) -> bytes | None:
         files = self._files()
         for path in reversed(files):
-            found = _read(path)
-            if found is None:
+            data = _read(path)
+            if data is None:
                 log.warning("the checkpoint %s is damaged; using the one before it", path)
                 continue
-            if different := _differences(found.values["run"], self.run):
+            if different := _differences(_unpacked(data).values["run"], self.run):
                 raise CheckpointError(
                     f"{self.folder} holds checkpoints of another run ({'; '.join(different)}); "
                     "use the settings and data it was started with, or another folder"
                 )
-            return found
+            return data
         if files:
             raise CheckpointError(
                 f"every checkpoint in {self.folder} is damaged; remove the folder to train from "
@@ -116,7 +131,10 @@ class Checkpoints:
         return None
 
     def save(self, state: Checkpoint) -> None:
-        """Write a checkpoint, and remove all but the newest `KEPT`."""
+        """Write a checkpoint, and remove all but the newest `KEPT`; only the first of several
+        processes does."""
+        if not processes.leads():
+            return
         text = json_text({**state.values, "run": self.run})
         values = torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8)
         tensors = {name: t.detach().cpu().contiguous() for name, t in state.tensors.items()}
@@ -138,8 +156,8 @@ def seed_of(folder: str | PathLike[str]) -> int | None:
     """Seed of the run whose checkpoints are in a folder, of the first member of a portfolio; None
     if there is no undamaged one."""
     for path in sorted(Path(folder).glob("*-*.safetensors")):
-        if (found := _read(path)) is not None:
-            return found.values["run"]["training"]["seed"]
+        if (data := _read(path)) is not None:
+            return _unpacked(data).values["run"]["training"]["seed"]
     return None
 
 
@@ -155,11 +173,13 @@ def check_folder(folder: str | PathLike[str]) -> None:
         raise CheckpointError(f"resume must be a folder for checkpoints, {folder} is a file")
 
 
-def _read(path: Path) -> Checkpoint | None:
-    """Read a checkpoint file; None if its content does not match the hash in its name."""
+def _read(path: Path) -> bytes | None:
+    """Content of a checkpoint file; None if it does not match the hash in its name."""
     data = path.read_bytes()
-    if hashlib.sha256(data).hexdigest() != path.stem.split("-")[-1]:
-        return None
+    return data if hashlib.sha256(data).hexdigest() == path.stem.split("-")[-1] else None
+
+
+def _unpacked(data: bytes) -> Checkpoint:
     tensors = load(data)
     values = tensors.pop(_VALUES)
     return Checkpoint(tensors, json.loads(values.numpy().tobytes()))

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from convtimenet import processes
+
 # Only Python's default handlers are replaced temporarily; a user's own handlers stay in force.
 _DEFAULT_HANDLERS: dict[int, Any] = {
     signal.SIGINT: signal.default_int_handler,
@@ -32,11 +34,17 @@ class StopRequest:
     """The signal that requested a stop, 0 for none."""
 
     signal: int = 0
+    received: int = 0
+    """The same in this process alone: several that train together stop at the same step."""
 
     @property
     def name(self) -> str:
         """Name of the signal."""
         return signal.Signals(self.signal).name
+
+    def agree(self) -> None:
+        """Take over a signal that any of the processes has received."""
+        (self.signal,) = processes.agreed(max(self.signal, self.received))
 
     def error(self, message: str) -> BaseException:
         """The exception that corresponds to the signal."""
@@ -52,10 +60,12 @@ def stop_requests() -> Iterator[StopRequest]:
     request = StopRequest()
 
     def note(number: int, frame: Any) -> None:
-        if request.signal:
+        if request.received:
             signal.signal(number, _DEFAULT_HANDLERS[number])
             signal.raise_signal(number)
-        request.signal = number
+        request.received = number
+        if processes.count() == 1:
+            request.signal = number
 
     replaced: list[int] = []
     if threading.current_thread() is threading.main_thread():

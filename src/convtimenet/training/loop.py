@@ -6,11 +6,13 @@ import logging
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from convtimenet import processes
 from convtimenet.callbacks import Callback, TrainingProgress, after_epoch
 from convtimenet.config import TrainConfig
 from convtimenet.data.windows import Examples
@@ -20,6 +22,7 @@ from convtimenet.network.inference import fuse
 from convtimenet.network.model import ConvTimeNet
 from convtimenet.network.other import OtherNetwork
 from convtimenet.progress import Task, showing
+from convtimenet.training.batches import check_alike, epoch_order, training_batches
 from convtimenet.training.budget import fit_memory
 from convtimenet.training.checkpoint import Checkpoint, Checkpoints
 from convtimenet.training.closed_form.solve import Solved, grant, solve, solve_streams
@@ -95,16 +98,39 @@ def train(
     """
     stop = stop or StopRequest()
     shown: dict[str, Any] = {"verbose": verbose, "label": label}
-    if isinstance(model, Solved):
-        return solve(model, examples, valid, config, device, stop, checkpoints, **shown)
-    numbers = numbers or RandomNumbers(config.seed, device)
+    with processes.watched():
+        check_alike(model.config, len(examples), config)
+        if isinstance(model, Solved):
+            history = solve(model, examples, valid, config, device, stop, checkpoints, **shown)
+        else:
+            numbers = numbers or RandomNumbers(config.seed, device)
+            history = _trained(
+                model, examples, valid, config, device, numbers, checkpoints, stop, callbacks, shown
+            )
+        history.seconds = processes.of_first(history.seconds)
+        stop.agree()
+    return history
+
+
+def _trained(
+    model: ConvTimeNet | OtherNetwork,
+    examples: Examples,
+    valid: Examples | None,
+    config: TrainConfig,
+    device: torch.device,
+    numbers: RandomNumbers,
+    checkpoints: Checkpoints | None,
+    stop: StopRequest,
+    callbacks: Sequence[Callback],
+    shown: dict[str, Any],
+) -> History:
     with nullcontext() if checkpoints is None else checkpoints.alone():
-        new = checkpoints is None or checkpoints.newest() is None
-        if new and not solve_streams(model, examples, config.seed, stop, **shown):
+        found = None if checkpoints is None else checkpoints.newest()
+        if found is None and not solve_streams(model, examples, config.seed, stop, **shown):
             return History(device=str(device), stopped=f"stopped by {stop.name}")
         run = _Training(model, examples, valid, config, device, numbers, checkpoints, stop)
-        if not run.resumed():
-            run.all_epochs(verbose, label, callbacks)
+        if found is None or not run.resumed(found):
+            run.all_epochs(callbacks, **shown)
     if run.history.best_epoch and isinstance(model, ConvTimeNet):
         grant(model, valid, config, device, run.history)
     model.eval()
@@ -130,6 +156,7 @@ class _Training:
         self.checkpoints, self.stop = checkpoints, stop
         # key from when this was torch's global state, so that old checkpoints stay readable
         self.random = "random" if device.type == "cpu" else f"random.{device.type}"
+        numbers.apart(processes.rank())
         head = model.config.head
         paper = config.protocol == "paper"
         self.drop_last = paper and head == "forecast"
@@ -150,12 +177,12 @@ class _Training:
         self.good: dict[str, Tensor] = {}
         """Snapshot of weights and optimiser that gave a finite step; empty before the first."""
         self.good_age = 0
-        self.interrupted = False
+        self.interrupted = self.out_of_time = False
         self.begin = self.epoch_begin = self.saved = time.monotonic()
 
     # --- the loop --------------------------------------------------------------------------------
 
-    def all_epochs(self, verbose: int, label: str, callbacks: Sequence[Callback]) -> None:
+    def all_epochs(self, callbacks: Sequence[Callback], verbose: int, label: str) -> None:
         """Train until the end or a stop request."""
         history, config = self.history, self.config
         each = torch.arange(config.examples_per_epoch(len(self.examples)))
@@ -175,8 +202,8 @@ class _Training:
                     continue
                 if verbose > 1:
                     task.say(f"{label}, epoch {self.epoch - 1}: {epoch_note(history)}")
-                reason = after_epoch(callbacks, self._progress(label))
-                history.stopped = history.stopped or reason
+                told = partial(after_epoch, callbacks, self._progress(label))
+                history.stopped = processes.text_of_first(told) or history.stopped
             history.seconds = time.monotonic() - self.begin
             if alone and not self.interrupted:
                 task.say(end_note(label, history))
@@ -208,10 +235,7 @@ class _Training:
             self.epoch_begin = time.monotonic()
             self.good_age = _SNAPSHOT_EVERY
             step.begin_epoch()
-        n = len(self.examples)
-        size = self.config.examples_per_epoch(n)
-        passes = [torch.randperm(n, generator=self.order) for _ in range(-(-size // n))]
-        order = torch.cat(passes)[:size]
+        order = epoch_order(len(self.examples), self.config, self.order)
         for index in training_batches(order.to(self.device), self.config)[self.position :]:
             self._one_step(index)
             self.position += 1
@@ -220,19 +244,23 @@ class _Training:
                 task.note = f"train loss {float(step.total) / max(1, int(step.seen)):.4g} so far"
             if history.stopped:
                 return
+            due = self._agree(self.config.checkpoint_seconds)
             if self.stop.signal:
                 self.interrupted, history.stopped = True, f"stopped by {self.stop.name}"
+                due = True
+            if due:
                 self._save_state()
+            if self.interrupted:
                 return
-            self._save_if_due(self.config.checkpoint_seconds)
-            if self._out_of_time():
+            if self.out_of_time:
                 break
         task.at += ", validation" if self.valid is not None else ""
         self._end_epoch()
         task.note = epoch_note(history)
         log.info("epoch %d: %s", self.epoch - 1, epoch_note(history))
-        if not history.stopped:  # short epochs do not each need a file
-            self._save_if_due(self.config.checkpoint_seconds / 10)
+        # short epochs do not each need a file
+        if not history.stopped and self._agree(self.config.checkpoint_seconds / 10):
+            self._save_state()
 
     def _one_step(self, index: Tensor) -> None:
         """Train on one batch, and roll back after too many skipped steps in a row."""
@@ -285,6 +313,7 @@ class _Training:
                     self.device,
                     self.drop_last,
                     self.step.loss,
+                    together=True,
                 )
         seen = int(step.seen)
         loss = float(step.total) / seen if seen else float("nan")
@@ -304,7 +333,8 @@ class _Training:
             self.waited += 1
         self.epoch, self.position = self.epoch + 1, 0
         self.order_state = self.order.get_state()
-        if self._out_of_time():
+        self._agree()
+        if self.out_of_time:
             history.stopped = f"time limit of {config.time_limit} s"
         elif config.patience is not None and self.waited >= config.patience:
             history.stopped = f"no better validation {self.selected_by} for {self.waited} epochs"
@@ -339,16 +369,19 @@ class _Training:
             fused.patches = None
         return fused
 
-    def _out_of_time(self) -> bool:
-        limit = self.config.time_limit
-        return limit is not None and time.monotonic() - self.begin > limit
+    def _agree(self, save_after: float = float("inf")) -> bool:
+        """Note a signal and the end of the time limit, in all processes alike; whether the state is
+        to be saved, because the last save is more than so many seconds ago."""
+        now, limit = time.monotonic(), self.config.time_limit
+        due = self.checkpoints is not None and now - self.saved >= save_after
+        late = limit is not None and now - self.begin > limit
+        self.stop.signal, late, due = processes.agreed(
+            max(self.stop.signal, self.stop.received), late, due
+        )
+        self.out_of_time = bool(late)
+        return bool(due)
 
     # --- saving and resuming ---------------------------------------------------------------------
-
-    def _save_if_due(self, after: float) -> None:
-        """Save the state if the last save is more than `after` seconds ago."""
-        if self.checkpoints is not None and time.monotonic() - self.saved >= after:
-            self._save_state()
 
     def _save_state(self) -> None:
         if self.checkpoints is None:
@@ -360,7 +393,7 @@ class _Training:
             **{f"best.{name}": value for name, value in self.best.items()},
             **{f"good.{name}": value for name, value in self.good.items()},
             "order": self.order_state,
-            self.random: self.numbers.state(),
+            **self._random_states(),
             "total": step.total,
             "counts": step.counts,
         }
@@ -378,26 +411,32 @@ class _Training:
         self.checkpoints.save(Checkpoint(tensors, values))
         self.saved = time.monotonic()
 
-    def resumed(self) -> bool:
-        """Resume from the newest checkpoint, if any; True if training had already ended."""
-        found = None if self.checkpoints is None else self.checkpoints.newest()
-        if found is None:
-            return False
+    def _random_states(self) -> dict[str, Tensor]:
+        """The random states of all processes: of the first without a number."""
+        own = self.numbers.state()
+        states = [own] if self.numbers.common else processes.all_of(own)
+        return {f"{self.random}.{n}" if n else self.random: one for n, one in enumerate(states)}
+
+    def resumed(self, found: Checkpoint) -> bool:
+        """Resume from a checkpoint; True if training had already ended."""
         tensors, values = found.tensors, found.values
         self.history = History.from_dict(values["history"])
         if values["done"]:
-            self.model.load_state_dict(_under("model.", tensors))
+            self.model.load_state_dict(found.under("model."))
             log.info("training had already ended: its weights are loaded from the checkpoint")
             return True
         self.step.load(tensors)
-        self.best = _copies(_under("best.", tensors), self.device)
-        self.good = _copies(_under("good.", tensors), self.device)
+        self.best = _copies(found.under("best."), self.device)
+        self.good = _copies(found.under("good."), self.device)
         self.step.total.copy_(tensors["total"])
         self.step.counts.copy_(tensors["counts"])
         self.step.parts.count = self.history.parts
         self.order_state = tensors["order"].clone()
         self.order.set_state(self.order_state)
-        self.numbers.go_on_from(tensors[self.random])
+        number = 0 if self.numbers.common else processes.rank()
+        own = f"{self.random}.{number}" if number else self.random
+        if own in tensors:  # not if there were fewer processes
+            self.numbers.go_on_from(tensors[own])
         self.epoch, self.position = values["epoch"], values["position"]
         best, self.waited = values["best_score"], values["waited"]
         self.best_score = float("inf") if best is None else best  # None: no usable epoch yet
@@ -410,25 +449,3 @@ class _Training:
 
 def _copies(state: dict[str, Tensor], device: torch.device | None = None) -> dict[str, Tensor]:
     return {name: v.detach().to(device or v.device, copy=True) for name, v in state.items()}
-
-
-def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {n.removeprefix(prefix): v for n, v in tensors.items() if n.startswith(prefix)}
-
-
-def training_batches(order: Tensor, config: TrainConfig) -> tuple[Tensor, ...]:
-    """Split an epoch's order (n,) into batches.
-
-    An incomplete last batch is dropped if there are at least eight full ones (under the paper
-    protocol at least one, as in the authors' scripts): all steps then have the same size, and the
-    data are reshuffled every epoch, so no example is dropped for good. Otherwise it is kept, and a
-    single last example joins the batch before it, because BatchNorm cannot train on one value.
-    """
-    n, size = len(order), config.batch_size
-    full = n // size
-    if full >= (1 if config.protocol == "paper" else 8):
-        return order[: full * size].split(size)
-    cuts = list(range(size, n, size))
-    if cuts and n - cuts[-1] == 1:
-        cuts.pop()
-    return order.tensor_split(cuts)

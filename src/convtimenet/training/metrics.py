@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from convtimenet import processes
 from convtimenet.batch import Batch
 from convtimenet.config import Head
 from convtimenet.data.windows import Examples
@@ -46,17 +47,26 @@ SUMS: dict[Head, Callable[[Tensor, Tensor, Tensor], dict[str, Tensor]]] = {
 
 
 def outputs(
-    model: nn.Module, examples: Examples, batch_size: int, device: torch.device
+    model: nn.Module,
+    examples: Examples,
+    batch_size: int,
+    device: torch.device,
+    which: slice = slice(None),
 ) -> Iterator[tuple[Tensor, Batch]]:
     """Outputs and examples, batch by batch, in evaluation mode and without gradients.
 
     If a whole batch does not fit in memory, its output is computed in parts.
+
+    Parameters
+    ----------
+    which
+        The batches to compute.
     """
     model.eval()
     parts = Parts("scoring")
     order = torch.arange(len(examples), device=device)
     with torch.inference_mode():
-        for index in counted(order.split(batch_size)):
+        for index in counted(order.split(batch_size)[which]):
             results = parts.run(
                 len(index), lambda part, index=index: _output(model, examples.batch(index[part]))
             )
@@ -76,6 +86,7 @@ def evaluate(
     device: torch.device,
     drop_last: bool = False,
     loss: Loss | None = None,
+    together: bool = False,
 ) -> Scores:
     """Mean scores over all examples.
 
@@ -85,11 +96,15 @@ def evaluate(
         Leave out an incomplete last batch, as the authors' scripts do (SPEC section 6).
     loss
         An additional score, reported under its name unless the head's scores include it.
+    together
+        Share the batches among the processes that train together, of which all must ask.
     """
     totals: dict[str, Tensor] = {}
     count = torch.zeros((), device=device, dtype=wide(device))
-    for done, (output, batch) in enumerate(outputs(model, examples, batch_size, device)):
-        if drop_last and len(output) < batch_size and done:
+    together = together and len(examples) >= processes.count() * batch_size
+    which = slice(processes.rank(), None, processes.count()) if together else slice(None)
+    for output, batch in outputs(model, examples, batch_size, device, which):
+        if drop_last and len(output) < batch_size < len(examples):
             break
         weight = torch.ones_like(batch.y, dtype=count.dtype)
         if batch.weight is not None:
@@ -101,6 +116,9 @@ def evaluate(
         for name, value in sums.items():
             totals[name] = totals.get(name, 0.0) + value
         count += weight.sum()
+    if together:
+        for total in (count, *totals.values()):
+            processes.add_up(total)
     return {name: float(total / count) for name, total in totals.items()}
 
 

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from inspect import signature
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_
 
+from convtimenet import processes
 from convtimenet.batch import Batch
 from convtimenet.config import TrainConfig
 from convtimenet.data.windows import Examples
-from convtimenet.devices import autocast
-from convtimenet.errors import ConfigError
+from convtimenet.devices import autocast, in_part
+from convtimenet.errors import ConfigError, OutOfMemoryError
 from convtimenet.network.layers import TokenBatchNorm
 from convtimenet.network.memory import Parts, out_of_memory
 from convtimenet.network.model import ConvTimeNet
 from convtimenet.network.other import OtherNetwork
 from convtimenet.training.augment import augmented
+from convtimenet.training.batches import own_part
 from convtimenet.training.cuda_graph import Graphed
 from convtimenet.training.losses import loss_of
 
@@ -31,7 +36,8 @@ class Step:
     this needs no synchronisation: Adam's fused kernel reads the flag on the device, and a step of
     the usual batch size is captured once as a CUDA graph and replayed. If memory runs out, a batch
     is split into parts whose gradients add up to those of the whole (each part has its own
-    BatchNorm statistics, as a smaller batch would).
+    BatchNorm statistics, as a smaller batch would). Processes that train together
+    (`convtimenet.processes`) each compute a part of every batch, with common BatchNorm statistics.
 
     Parameters
     ----------
@@ -59,6 +65,18 @@ class Step:
         smallest: int = 1,
     ):
         self.model, self.examples, self.config, self.device = model, examples, config, device
+        self.smallest = smallest
+        self.trained: nn.Module = model
+        """The network, or with several processes what also adds up their gradients."""
+        if processes.count() > 1:
+            known = signature(DistributedDataParallel).parameters
+            # the older name; the statistics are common without it
+            synced = "forward_sync_buffers"
+            options: dict[str, Any] = {
+                synced if synced in known else "broadcast_buffers": False,
+                "gradient_as_bucket_view": True,
+            }
+            self.trained = DistributedDataParallel(model, **options)
         self.loss = loss_of(model.config, config)
         if config.augment and model.config.head == "forecast":
             raise ConfigError("augment must be False to forecast, found True; leave it out")
@@ -80,7 +98,8 @@ class Step:
         self.optimiser = self._adam()
         if not self.reads_back:
             self.leave_flag()
-            self.graphed = Graphed(config.batch_size, device)
+            if processes.count() == 1:
+                self.graphed = Graphed(config.batch_size, device)
 
     def leave_flag(self) -> None:
         """Keep the flag on the device, for Adam to read there. Call before the first step."""
@@ -138,6 +157,12 @@ class Step:
             except (MemoryError, RuntimeError) as error:
                 if not out_of_memory(error):
                     raise
+                if processes.count() > 1:  # the others wait within the same step
+                    raise OutOfMemoryError(
+                        f"memory ran out in a step with {len(index)} examples on "
+                        f"{processes.count()} processes, {error}; use a smaller batch_size, more "
+                        "processes or a memory_budget below which activations are recomputed"
+                    ) from error
                 self.optimiser.zero_grad()
                 if self.graphed is None:
                     self.parts.double(len(index), error)
@@ -150,20 +175,44 @@ class Step:
         for kept in self.kept:
             kept.take()
         self.optimiser.zero_grad()
+        if processes.count() > 1:
+            return self._together(index)
         n = self.parts.of(len(index))
         if n == 1:
-            return self._backward(self.examples.batch(index), 1.0)
+            return self._backward(self._changed(self.examples.batch(index)), 1.0)
         batches = [self.examples.batch(part) for part in index.tensor_split(n)]
         weights = [_weight(batch) for batch in batches]
         whole = torch.stack(weights).sum().clamp(min=1e-12)
-        losses = [self._backward(b, w / whole) for b, w in zip(batches, weights, strict=True)]
+        losses = [
+            self._backward(self._changed(batch), weight / whole)
+            for batch, weight in zip(batches, weights, strict=True)
+        ]
         return torch.stack(losses).sum()
 
+    def _changed(self, batch: Batch) -> Batch:
+        """The examples with random changes, if the settings ask for them."""
+        if not self.config.augment:
+            return batch
+        return augmented(batch, self.model.config.head, self.model.config.outputs)
+
+    def _together(self, index: Tensor) -> Tensor:
+        """The gradients with several processes, each with a part of the batch."""
+        part, count = own_part(len(index), self.smallest), processes.count()
+        if self.config.augment:  # changes are drawn for the whole batch
+            batch = self.examples.batch(index)
+            weight, batch = _weight(batch.part(part)), self._changed(batch).part(part)
+        else:
+            batch = self.examples.batch(index[part])
+            weight = _weight(batch)
+        whole = processes.add_up(weight.clone()).clamp(min=1e-12)
+        with in_part(part, len(index)):
+            # the gradients of the processes are averaged, and theirs are to be added
+            loss = self._backward(batch, weight / whole * count)
+        return processes.add_up(loss / count)
+
     def _backward(self, batch: Batch, share: Tensor | float) -> Tensor:
-        if self.config.augment:
-            batch = augmented(batch, self.model.config.head, self.model.config.outputs)
         with autocast(self.device, self.config):
-            loss = self.loss(self.model(*batch.inputs), batch.y, batch.weight) * share
+            loss = self.loss(self.trained(*batch.inputs), batch.y, batch.weight) * share
         loss.backward()
         return loss.detach()
 

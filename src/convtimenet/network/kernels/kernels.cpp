@@ -89,15 +89,22 @@ inline void normalise(const float* x, Tokens t, Moments m, float gamma, float be
         store(y + i, (load(x + i, n) * scale + shift) * t.of(i, n), n);
     });
 }
-// Gradient through BatchNorm: g becomes the gradient of x.
+// What the gradient of BatchNorm's input needs of all its outputs' gradients.
+struct Slopes { double all, dot; };
+inline Slopes slopes(const float* x, const float* g, Tokens t, float mean) {
+    return {total_of(t.M, [&](long i, long n) { return load(g + i, n) * t.of(i, n); }),
+            total_of(t.M, [&](long i, long n) {
+                return load(g + i, n) * t.of(i, n) * (load(x + i, n) - mean);
+            })};
+}
+// Gradient through BatchNorm: g becomes the gradient of x. given: (all, dot) of the tokens of all
+// processes, of which these are a part; null if these are all.
 inline void normalise_backward(const float* x, float* g, Tokens t, Moments m, float gamma,
-                               float* g_gamma, float* g_beta) {
-    const double all = total_of(t.M, [&](long i, long n) { return load(g + i, n) * t.of(i, n); });
-    const double dot = total_of(t.M, [&](long i, long n) {
-        return load(g + i, n) * t.of(i, n) * (load(x + i, n) - m.mean);
-    });
-    *g_beta = static_cast<float>(all);
-    *g_gamma = static_cast<float>(dot * m.inverse);
+                               const double* given, float* g_gamma, float* g_beta) {
+    const Slopes own = slopes(x, g, t, m.mean);
+    *g_beta = static_cast<float>(own.all);
+    *g_gamma = static_cast<float>(own.dot * m.inverse);
+    const double all = given ? given[0] : own.all, dot = given ? given[1] : own.dot;
     const float scale = gamma * m.inverse, shift = static_cast<float>(all / t.total);
     const float slope = static_cast<float>(dot / t.total) * m.inverse * m.inverse;
     each(t.M, [&](long i, long n) {
@@ -158,10 +165,11 @@ struct Convolution {
 extern "C" {
 
 // x1 = u + dropout(a GELU(conv(u) + bias)); y = BatchNorm(x1) with statistics over unmasked tokens
-// (weight, whose sum is total; null: no mask), zero for masked ones.
+// (weight, whose sum is total; null: no mask), zero for masked ones. y null: only x1 and its statistics.
 int conv_forward(long D, long R, long N, long k, const float* u, const float* w,
-                 const float* bias, float a, double p, uint64_t seed, const float* gamma,
-                 const float* beta, float eps, const float* weight, double total, float* x1,
+                 const float* bias, float a, double p, uint64_t seed, long first,
+                 const float* gamma, const float* beta, float eps, const float* weight,
+                 double total, float* x1,
                  float* y, float* mean, float* variance, int threads) {
     const Tokens tokens = {R * N, weight, total};
     return parallel(D, threads, [&](long d) {
@@ -172,28 +180,29 @@ int conv_forward(long D, long R, long N, long k, const float* u, const float* w,
         const float* c = convolution(in, w + d * k);
         each(R * N, [&](long i, long n) {
             const Floats x = load(c + i, n) + b;
-            store(out + i, load(in + i, n) + a * gelu(x) * drop(i), n);
+            store(out + i, load(in + i, n) + a * gelu(x) * drop(first + i), n);
         });
         const Moments m = moments(out, tokens, eps, variance + d);
         mean[d] = m.mean;
-        normalise(out, tokens, m, gamma[d], beta[d], y + d * R * N);
+        if (y) normalise(out, tokens, m, gamma[d], beta[d], y + d * R * N);
     });
 }
 
 // Gradients of conv_forward. g: gradient of y, overwritten by the gradient of u. g_a: one partial sum
 // per channel.
 int conv_backward(long D, long R, long N, long k, const float* u, const float* w,
-                  const float* bias, float a, double p, uint64_t seed, const float* gamma,
-                  float eps, const float* weight, double total, const float* x1,
-                  const float* mean, const float* variance, float* g, float* g_w, float* g_bias,
-                  double* g_a, float* g_gamma, float* g_beta, int threads) {
+                  const float* bias, float a, double p, uint64_t seed, long first,
+                  const float* gamma, float eps, const float* weight, double total, const float* x1,
+                  const float* mean, const float* variance, const double* given, float* g,
+                  float* g_w, float* g_bias, double* g_a, float* g_gamma, float* g_beta, int threads) {
     const Tokens tokens = {R * N, weight, total};
     return parallel(D, threads, [&](long d) {
         const long left = (k - 1) / 2;
         const float *in = u + d * R * N, b = bias[d];
         float* out = g + d * R * N;
         const Moments m = {mean[d], 1.0f / std::sqrt(variance[d] + eps)};
-        normalise_backward(x1 + d * R * N, out, tokens, m, gamma[d], g_gamma + d, g_beta + d);
+        normalise_backward(x1 + d * R * N, out, tokens, m, gamma[d], given ? given + 2 * d : nullptr,
+                           g_gamma + d, g_beta + d);
         Convolution convolution(R, N, k, left), transposed(R, N, k, k - 1 - left);
         const Dropout drop(seed, static_cast<uint32_t>(d), p);
         const float* c = convolution(in, w + d * k);
@@ -203,7 +212,7 @@ int conv_backward(long D, long R, long N, long k, const float* u, const float* w
             Floats sum_a = {}, sum_b = {};
             each(std::min(4096L, R * N - i), [&](long j, long n) {
                 const Floats x = load(c + i + j, n) + b;
-                const Floats through = load(out + i + j, n) * drop(i + j);
+                const Floats through = load(out + i + j, n) * drop(first + i + j);
                 const Floats slope = through * (a * gelu_slope(x));
                 sum_a += through * gelu(x);
                 sum_b += slope;
@@ -246,10 +255,10 @@ int conv_backward(long D, long R, long N, long k, const float* u, const float* w
     });
 }
 
-// x2 = v + dropout(a (f + bias)), in place of f; y = BatchNorm(x2) with batch statistics.
+// x2 = v + dropout(a (f + bias)), in place of f; y = BatchNorm(x2) with batch statistics, unless null.
 int residual_forward(long D, long M, const float* v, float* f, const float* bias, float a,
-                     double p, uint64_t seed, const float* gamma, const float* beta, float eps,
-                     const float* weight, double total, float* y, float* mean, float* variance,
+                     double p, uint64_t seed, long first, const float* gamma, const float* beta,
+                     float eps, const float* weight, double total, float* y, float* mean, float* variance,
                      int threads) {
     const Tokens tokens = {M, weight, total};
     return parallel(D, threads, [&](long d) {
@@ -257,24 +266,25 @@ int residual_forward(long D, long M, const float* v, float* f, const float* bias
         const float *in = v + d * M, b = bias[d];
         float* out = f + d * M;
         each(M, [&](long i, long n) {
-            store(out + i, load(in + i, n) + a * (load(out + i, n) + b) * drop(i), n);
+            store(out + i, load(in + i, n) + a * (load(out + i, n) + b) * drop(first + i), n);
         });
         const Moments m = moments(out, tokens, eps, variance + d);
         mean[d] = m.mean;
-        normalise(out, tokens, m, gamma[d], beta[d], y + d * M);
+        if (y) normalise(out, tokens, m, gamma[d], beta[d], y + d * M);
     });
 }
 
 // Gradients of residual_forward. g: gradient of y, overwritten by the gradient of v (this path);
 // branch: set to the gradient of a (f + bias); sums: its row sums.
-int residual_backward(long D, long M, const float* x2, double p, uint64_t seed,
+int residual_backward(long D, long M, const float* x2, double p, uint64_t seed, long first,
                       const float* gamma, float eps, const float* weight, double total,
-                      const float* mean, const float* variance, float* g, float* branch,
-                      float* sums, float* g_gamma, float* g_beta, int threads) {
+                      const float* mean, const float* variance, const double* given, float* g,
+                      float* branch, float* sums, float* g_gamma, float* g_beta, int threads) {
     const Tokens tokens = {M, weight, total};
     return parallel(D, threads, [&](long d) {
         const Moments m = {mean[d], 1.0f / std::sqrt(variance[d] + eps)};
-        normalise_backward(x2 + d * M, g + d * M, tokens, m, gamma[d], g_gamma + d, g_beta + d);
+        normalise_backward(x2 + d * M, g + d * M, tokens, m, gamma[d], given ? given + 2 * d : nullptr,
+                           g_gamma + d, g_beta + d);
         const Dropout drop(seed, static_cast<uint32_t>(d), p);
         const float* in = g + d * M;
         float* out = branch + d * M;
@@ -282,13 +292,35 @@ int residual_backward(long D, long M, const float* x2, double p, uint64_t seed,
         for (long i = 0; i < M; i += 4096) {
             Floats s = {};
             each(std::min(4096L, M - i), [&](long j, long n) {
-                const Floats kept = load(in + i + j, n) * drop(i + j);
+                const Floats kept = load(in + i + j, n) * drop(first + i + j);
                 s += kept;
                 store(out + i + j, kept, n);
             });
             total += sum(s);
         }
         sums[d] = static_cast<float>(total);
+    });
+}
+
+// y = BatchNorm(x) with the given statistics.
+int norm_forward(long D, long M, const float* x, const float* gamma, const float* beta, float eps,
+                 const float* weight, const float* mean, const float* variance, float* y,
+                 int threads) {
+    const Tokens tokens = {M, weight, 0.0};
+    return parallel(D, threads, [&](long d) {
+        const Moments m = {mean[d], 1.0f / std::sqrt(variance[d] + eps)};
+        normalise(x + d * M, tokens, m, gamma[d], beta[d], y + d * M);
+    });
+}
+
+// The sums (all, dot) per channel that the gradient of BatchNorm's input needs; g: gradient of y.
+int norm_slopes(long D, long M, const float* x, const float* g, const float* weight,
+                const float* mean, double* out, int threads) {
+    const Tokens tokens = {M, weight, 0.0};
+    return parallel(D, threads, [&](long d) {
+        const Slopes own = slopes(x + d * M, g + d * M, tokens, mean[d]);
+        out[2 * d] = own.all;
+        out[2 * d + 1] = own.dot;
     });
 }
 

@@ -18,8 +18,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from convtimenet import processes
 from convtimenet._shapes import Bool, Float
-from convtimenet.devices import generator
+from convtimenet.devices import generator, part_of
 from convtimenet.errors import ConfigError
 from convtimenet.network.kernels.library import library
 
@@ -129,6 +130,7 @@ class _TrainBlock(torch.autograd.Function):
         dropout: float,
         eps: float,
         seeds: tuple[int, int, int],
+        begin: int,
         mask: Float[Tensor, "R N"] | None,
         total: float,
     ) -> tuple[Tensor, ...]:
@@ -136,14 +138,19 @@ class _TrainBlock(torch.autograd.Function):
         F, M = widen.shape[0], R * N
         u, kernel = u.contiguous(), kernel.contiguous()
         p, epsilon = ctypes.c_double(dropout), ctypes.c_float(eps)
-        count = ctypes.c_double(total)
+        count = ctypes.c_double(max(total, 1))
         x1, v, x2, w = (torch.empty_like(u) for _ in range(4))
         mean1, variance1, mean2, variance2 = (u.new_empty(D) for _ in range(4))
+        several = processes.count() > 1  # then the norms need what the others have computed
         _call(
             "conv_forward", D, R, N, kernel.shape[1], u, kernel, kernel_bias,
-            ctypes.c_float(float(a1)), p, seeds[0], gamma1, beta1, epsilon, mask, count, x1, v,
-            mean1, variance1,
+            ctypes.c_float(float(a1)), p, seeds[0], begin, gamma1, beta1, epsilon, mask, count, x1,
+            None if several else v, mean1, variance1,
         )  # fmt: skip
+        everyone = max(total, 1)
+        if several:
+            everyone = _pooled(mean1, variance1, total)
+            _call("norm_forward", D, M, x1, gamma1, beta1, epsilon, mask, mean1, variance1, v)
         columns = _chunks(M, F)
         hidden = u.new_empty(F * min(M, columns.step))
         flat, branch = v.view(D, M), x2.view(D, M)
@@ -151,19 +158,24 @@ class _TrainBlock(torch.autograd.Function):
             part = flat[:, first : first + columns.step]
             n = part.shape[1]
             h = torch.mm(widen, part, out=hidden[: F * n].view(F, n))
-            _call("gelu_forward", F, n, h, widen_bias, p, seeds[1], first)
+            _call("gelu_forward", F, n, h, widen_bias, p, seeds[1], begin + first)
             torch.mm(narrow, h, out=branch[:, first : first + n])
         _call(
             "residual_forward", D, M, v, x2, narrow_bias, ctypes.c_float(float(a2)), p, seeds[2],
-            gamma2, beta2, epsilon, mask, count, w, mean2, variance2,
+            begin, gamma2, beta2, epsilon, mask, count, None if several else w, mean2, variance2,
         )  # fmt: skip
+        if several:
+            _pooled(mean2, variance2, total)
+            _call("norm_forward", D, M, x2, gamma2, beta2, epsilon, mask, mean2, variance2, w)
         ctx.save_for_backward(
             u, kernel, kernel_bias, a1, gamma1, widen, widen_bias, narrow, narrow_bias, a2, gamma2,
             x1, v, x2, mean1, variance1, mean2, variance2, mask,
         )  # fmt: skip
-        ctx.settings = dropout, eps, seeds, total
-        ctx.mark_non_differentiable(mean1, variance1, mean2, variance2)
-        return w, mean1, variance1, mean2, variance2
+        ctx.settings = dropout, eps, seeds, begin, everyone
+        unbiased = everyone / max(everyone - 1, 1)
+        seen = mean1, variance1 * unbiased, mean2, variance2 * unbiased
+        ctx.mark_non_differentiable(*seen)
+        return w, *seen
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> tuple[Any, ...]:
@@ -177,7 +189,7 @@ class _TrainBlock(torch.autograd.Function):
             u, kernel, kernel_bias, a1, gamma1, widen, widen_bias, narrow, narrow_bias, a2, gamma2,
             x1, v, x2, mean1, variance1, mean2, variance2, mask,
         ) = ctx.saved_tensors  # fmt: skip
-        dropout, eps, seeds, total_weight = ctx.settings
+        dropout, eps, seeds, begin, total_weight = ctx.settings
         D, R, N = u.shape
         F, M = widen.shape[0], R * N
         p, epsilon = ctypes.c_double(dropout), ctypes.c_float(eps)
@@ -186,8 +198,8 @@ class _TrainBlock(torch.autograd.Function):
         through = torch.empty_like(g)
         g_gamma2, g_beta2, sums = (u.new_empty(D) for _ in range(3))
         _call(
-            "residual_backward", D, M, x2, p, seeds[2], gamma2, epsilon, mask, count, mean2,
-            variance2, g, through, sums, g_gamma2, g_beta2,
+            "residual_backward", D, M, x2, p, seeds[2], begin, gamma2, epsilon, mask, count, mean2,
+            variance2, _slopes(x2, g, mask, mean2), g, through, sums, g_gamma2, g_beta2,
         )  # fmt: skip
         # `through` is the gradient of the scaled branch a2 pair(v), so that of a2 is
         # <through, pair(v)>, which equals <outer, narrow> + <sums, bias> without storing pair(v).
@@ -202,7 +214,9 @@ class _TrainBlock(torch.autograd.Function):
             n = part.shape[1]
             h = torch.mm(widen, part, out=hidden[0, : F * n].view(F, n))
             g_h = torch.mm(scaled, behind, out=hidden[1, : F * n].view(F, n))
-            _call("gelu_backward", F, n, h, g_h, widen_bias, p, seeds[1], first, g_widen_bias)
+            _call(
+                "gelu_backward", F, n, h, g_h, widen_bias, p, seeds[1], begin + first, g_widen_bias
+            )
             outer.addmm_(behind, h.T)
             g_widen.addmm_(g_h, part.T)
             total[:, first : first + n].addmm_(transposed, g_h)
@@ -212,13 +226,42 @@ class _TrainBlock(torch.autograd.Function):
         g_a1 = torch.empty(D, dtype=torch.float64)
         _call(
             "conv_backward", D, R, N, kernel.shape[1], u, kernel, kernel_bias,
-            ctypes.c_float(float(a1)), p, seeds[0], gamma1, epsilon, mask, count, x1, mean1,
-            variance1, g, g_kernel, g_kernel_bias, g_a1, g_gamma1, g_beta1,
+            ctypes.c_float(float(a1)), p, seeds[0], begin, gamma1, epsilon, mask, count, x1, mean1,
+            variance1, _slopes(x1, g, mask, mean1), g, g_kernel, g_kernel_bias, g_a1, g_gamma1,
+            g_beta1,
         )  # fmt: skip
         return (
             g, g_kernel, g_kernel_bias, g_a1.sum().to(u.dtype), g_gamma1, g_beta1, g_widen,
-            g_widen_bias, a2 * outer, a2 * sums, g_a2, g_gamma2, g_beta2, *(None,) * 5,
+            g_widen_bias, a2 * outer, a2 * sums, g_a2, g_gamma2, g_beta2, *(None,) * 6,
         )  # fmt: skip
+
+
+def _pooled(mean: Float[Tensor, " D"], variance: Float[Tensor, " D"], total: float) -> float:
+    """Make the statistics of this process's tokens those of all processes, in place; returns the
+    number of all unmasked tokens."""
+    first, second = mean.double(), variance.double()
+    own = total * torch.cat([first, second + first.square(), first.new_ones(1)])
+    first, second, count = processes.add_up(own).split([len(mean), len(mean), 1])
+    count.clamp_(min=1)
+    first /= count
+    mean.copy_(first)
+    variance.copy_((second / count - first.square()).clamp(min=0))
+    return float(count)
+
+
+def _slopes(
+    x: Float[Tensor, "D R N"],
+    g: Float[Tensor, "D R N"],
+    mask: Float[Tensor, "R N"] | None,
+    mean: Float[Tensor, " D"],
+) -> Float[Tensor, "D two"] | None:
+    """What the gradients of the norm's inputs need of all processes; None if there is one."""
+    if processes.count() == 1:
+        return None
+    D, M = len(x), x[0].numel()
+    own = torch.empty(D, 2, dtype=torch.float64)
+    _call("norm_slopes", D, M, x, g, mask, mean, own)
+    return processes.add_up(own)
 
 
 class _Interpolate(torch.autograd.Function):
@@ -279,13 +322,14 @@ def train_block(
     a1, a2 = (one if scale is None else scale for scale in (weights.a1, weights.a2))
     M = u[0].numel()
     weight = None if mask is None else mask.float().contiguous()
-    total = float(M if weight is None else weight.sum().clamp(min=1))
+    total = float(M if weight is None else weight.sum())
     numbers = torch.randint(2**62, (3,), generator=generator())
+    begin = part_of(M)[0].start  # numbers are drawn for the tokens of a whole batch
     w, mean1, variance1, mean2, variance2 = _TrainBlock.apply(
-        u, *weights._replace(a1=a1, a2=a2), dropout, eps, tuple(numbers.tolist()), weight, total
-    )
-    unbiased = total / max(total - 1, 1)
-    return w, (mean1, variance1 * unbiased), (mean2, variance2 * unbiased)
+        u, *weights._replace(a1=a1, a2=a2), dropout, eps, tuple(numbers.tolist()), begin, weight,
+        total,
+    )  # fmt: skip
+    return w, (mean1, variance1), (mean2, variance2)
 
 
 def encode(

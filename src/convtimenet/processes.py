@@ -1,0 +1,256 @@
+"""Training by several processes: who this process is, and what all of them agree on.
+
+Processes that have joined a group of ``torch.distributed`` (``torchrun`` starts them, the command
+line or the caller joins) train one network together. All of them run the same program and take the
+same decisions: what could differ between them (a signal, the time, a file of the first process) is
+agreed here. Without a group, or in a group of one, every function is the identity.
+
+Tensors of the training travel through the default group (gloo or nccl), decisions through a gloo
+group of their own, so that they never wait for a GPU.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from convtimenet.errors import ConfigError, ProcessError
+from convtimenet.files import json_text
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_LOST = (
+    "gloo",
+    "NCCL",
+    "Connection closed",
+    "Connection reset",
+    "Broken pipe",
+    "ime out",
+    "imed out",
+)
+"""What the messages of torch.distributed's errors hold when another process is gone."""
+
+
+def _group() -> Any:
+    """``torch.distributed`` if this process has joined a group; others import torch."""
+    found = sys.modules.get("torch.distributed")
+    return found if found is not None and found.is_available() and found.is_initialized() else None
+
+
+def count() -> int:
+    """Number of processes that train together."""
+    group = _group()
+    return 1 if group is None else group.get_world_size()
+
+
+def rank() -> int:
+    """Number of this process, from 0."""
+    group = _group()
+    return 0 if group is None else group.get_rank()
+
+
+def leads() -> bool:
+    """Whether this process reports progress and writes files."""
+    return rank() == 0
+
+
+def on_this_machine() -> int:
+    """Number of them on this machine, if torchrun has started them."""
+    return min(count(), int(os.environ.get("LOCAL_WORLD_SIZE", count())))
+
+
+def started_by_torchrun() -> bool:
+    """Whether the environment is that of one of several processes that torchrun started."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ
+
+
+@contextmanager
+def joined(timeout: timedelta = timedelta(minutes=30)) -> Iterator[None]:
+    """Join the group that torchrun describes for the duration of the block, with one GPU a process
+    if the machine has enough, and the machine's cores divided among its processes.
+
+    Parameters
+    ----------
+    timeout
+        How long a process waits for the others.
+
+    Raises
+    ------
+    ProcessError
+        If another process ends inside the block.
+    """
+    import torch
+
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    backend = "gloo"
+    if torch.cuda.is_available() and torch.cuda.device_count() >= here:
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+        backend = "nccl"
+    torch.set_num_threads(max(1, _cores() // here))
+    with watched():
+        torch.distributed.init_process_group(backend, timeout=timeout)
+        yield
+    # after an error the other processes may be gone, and taking leave of them would wait
+    torch.distributed.destroy_process_group()
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    usable = getattr(os, "sched_getaffinity", None)
+    return len(usable(0)) if usable is not None else os.cpu_count() or 1
+
+
+@contextmanager
+def watched() -> Iterator[None]:
+    """Turn the failure of another process into an error that says what to do.
+
+    Raises
+    ------
+    ProcessError
+        If this process waited for another one that is gone.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if count() == 1 or not any(word in str(error) for word in _LOST):
+            raise
+        raise ProcessError(
+            f"process {rank()} of {count()} waited for another one that has ended or cannot be "
+            f"reached ({str(error).splitlines()[0]}); its own output says why. The same command "
+            "with a folder for checkpoints (resume) goes on from the newest one, and torchrun "
+            "--max-restarts N does so by itself"
+        ) from error
+
+
+# --- sums of tensors -----------------------------------------------------------------------------
+
+
+def add_up(values: Tensor) -> Tensor:
+    """Sum a tensor over all processes, in place."""
+    group = _group()
+    if group is not None and group.get_world_size() > 1:
+        group.all_reduce(values)
+    return values
+
+
+# --- decisions -----------------------------------------------------------------------------------
+
+_decisions: tuple[Any, Any] | None = None
+"""The default group, and the one that decisions travel through."""
+
+
+def _for_decisions() -> Any:
+    """A gloo group; all processes ask for it first at the same point of the program."""
+    global _decisions
+    group = _group()
+    whole = group.group.WORLD
+    if _decisions is None or _decisions[0] is not whole:
+        own = whole if group.get_backend() == "gloo" else group.new_group(backend="gloo")
+        _decisions = whole, own
+    return _decisions[1]
+
+
+def agreed(*values: int) -> tuple[int, ...]:
+    """The largest of each value over all processes."""
+    if count() == 1:
+        return values
+    import torch
+
+    together = torch.tensor(values, dtype=torch.int64)
+    torch.distributed.all_reduce(together, torch.distributed.ReduceOp.MAX, group=_for_decisions())
+    return tuple(together.tolist())
+
+
+def of_first(value: float) -> float:
+    """A number of the first process."""
+    if count() == 1:
+        return value
+    import torch
+
+    told = torch.tensor([value], dtype=torch.float64)
+    torch.distributed.broadcast(told, 0, group=_for_decisions())
+    return float(told)
+
+
+def bytes_of_first(make: Callable[[], bytes | None]) -> bytes | None:
+    """What `make` returns in the first process, which alone calls it.
+
+    Raises
+    ------
+    ProcessError
+        In the other processes, if it raised an error there.
+    """
+    if count() == 1:
+        return make()
+    import torch
+
+    broadcast, group = torch.distributed.broadcast, _for_decisions()
+    size, found = torch.tensor([_FAILED]), None
+    if leads():
+        try:
+            found = make()
+            size.fill_(_NOTHING if found is None else len(found))
+        finally:  # the others wait, also if there is an error
+            broadcast(size, 0, group=group)
+    else:
+        broadcast(size, 0, group=group)
+    if size == _FAILED:
+        raise ProcessError(
+            f"process {rank()} ends because process 0 has failed; its message says why"
+        )
+    if size == _NOTHING:
+        return None
+    told = torch.empty(int(size), dtype=torch.uint8)
+    if found:
+        told = torch.frombuffer(bytearray(found), dtype=torch.uint8)
+    if len(told):
+        broadcast(told, 0, group=group)
+    return told.numpy().tobytes()
+
+
+_FAILED, _NOTHING = -2, -1
+
+
+def text_of_first(make: Callable[[], str]) -> str:
+    """`bytes_of_first` for text."""
+    return (bytes_of_first(lambda: make().encode()) or b"").decode()
+
+
+def all_of(values: Tensor) -> list[Tensor]:
+    """A CPU tensor of every process, in the order of the processes."""
+    if count() == 1:
+        return [values]
+    import torch
+
+    found = [torch.empty_like(values) for _ in range(count())]
+    torch.distributed.all_gather(found, values, group=_for_decisions())
+    return found
+
+
+def check_same(what: str, description: Any) -> None:
+    """Compare plain values between all processes.
+
+    Raises
+    ------
+    ConfigError
+        If a process has other ones than the first.
+    """
+    if count() == 1:
+        return
+    import torch
+
+    digest = hashlib.sha256(json_text(description).encode()).digest()
+    found = all_of(torch.frombuffer(bytearray(digest), dtype=torch.uint8))
+    other = [str(number) for number, one in enumerate(found) if not one.equal(found[0])]
+    if other:
+        raise ConfigError(
+            f"all processes that train together need the same data and settings, and {what} of "
+            f"process {', '.join(other)} differs from that of process 0; start all of them with "
+            "the same command and the same files"
+        )

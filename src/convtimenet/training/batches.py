@@ -1,0 +1,65 @@
+"""The order of an epoch's examples, its batches, and the part of each that a process trains on.
+
+Processes that train together (`convtimenet.processes`) draw the same order and split each batch.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from convtimenet import processes
+from convtimenet._shapes import Int
+from convtimenet.config import ModelConfig, TrainConfig
+
+__all__ = ["check_alike", "epoch_order", "own_part", "training_batches"]
+
+
+def epoch_order(n: int, config: TrainConfig, numbers: torch.Generator) -> Int[Tensor, " size"]:
+    """Positions of the examples of an epoch, drawn from n; more than n in several passes."""
+    size = config.examples_per_epoch(n)
+    passes = [torch.randperm(n, generator=numbers) for _ in range(-(-size // n))]
+    return torch.cat(passes)[:size]
+
+
+def training_batches(order: Int[Tensor, " size"], config: TrainConfig) -> tuple[Tensor, ...]:
+    """Split an epoch's order into batches.
+
+    An incomplete last batch is dropped if there are at least eight full ones (under the paper
+    protocol at least one, as in the authors' scripts): all steps then have the same size, and the
+    data are reshuffled every epoch, so no example is dropped for good. Otherwise it is kept, and a
+    single last example joins the batch before it, because BatchNorm cannot train on one value.
+    """
+    n, size = len(order), config.batch_size
+    full = n // size
+    if full >= (1 if config.protocol == "paper" else 8):
+        return order[: full * size].split(size)
+    cuts = list(range(size, n, size))
+    if cuts and n - cuts[-1] == 1:
+        cuts.pop()
+    return order.tensor_split(cuts)
+
+
+def own_part(size: int, smallest: int) -> slice:
+    """The examples of a batch that this process trains on: all of them where parts would have fewer
+    than `smallest`, so that every process takes part in every step."""
+    several, number = processes.count(), processes.rank()
+    if size < several * smallest:
+        return slice(0, size)
+    each, more = divmod(size, several)
+    first = number * each + min(number, more)
+    return slice(first, first + each + (number < more))
+
+
+def check_alike(network: ModelConfig, examples: int, training: TrainConfig) -> None:
+    """Compare what processes are about to train together, and on how many examples.
+
+    Raises
+    ------
+    ConfigError
+        If they differ.
+    """
+    own = ("device", "memory_budget", "checkpoint_seconds")
+    settings = {name: value for name, value in training.to_dict().items() if name not in own}
+    found = {"network": network.to_dict(), "training": settings, "examples": examples}
+    processes.check_same("the data or the settings", found)

@@ -1,0 +1,174 @@
+"""Several processes train one network together and end with what one process ends with."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import together
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from convtimenet import processes
+from convtimenet.config import TrainConfig
+from convtimenet.training.batches import own_part
+
+SCRIPT = Path(together.__file__)
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "JAXTYPING_DISABLE": "1"}
+
+
+def command(number: int, *arguments: object, restarts: int = 0) -> list[str]:
+    """Start `number` processes with torchrun."""
+    start = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--standalone"]
+    many = ["--nproc-per-node", str(number), "--max-restarts", str(restarts)]
+    return [*start, *many, *map(str, arguments)]
+
+
+def results(folder: Path, task: str, number: int) -> tuple[dict[str, Tensor], dict]:
+    """Tensors and facts that process `number` has written."""
+    with safe_open(folder / f"{task}-{number}.safetensors", "pt") as file:
+        found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        return found, json.loads(file.metadata()["facts"])
+
+
+def distance(found: dict[str, Tensor], expected: dict[str, Tensor]) -> tuple[float, float]:
+    """Of all weights together, relative to their norm; of the answers, to the largest."""
+    names = [n for n in expected if n.startswith("weights.") and expected[n].is_floating_point()]
+    assert found.keys() == expected.keys()
+    ours, theirs = (
+        torch.cat([one[n].double().flatten() for n in names]) for one in (found, expected)
+    )
+    answers, right = found["answers"], expected["answers"]
+    off = (answers - right).abs().max() / right.abs().max()
+    return float((ours - theirs).norm() / theirs.norm()), float(off)
+
+
+@pytest.fixture(scope="module")
+def alone() -> dict[str, tuple[dict[str, Tensor], dict]]:
+    """What one process ends with, by task."""
+    return {task: together.train(task, None) for task in together.TASKS}
+
+
+@pytest.mark.parametrize("number", [2, pytest.param(4, marks=pytest.mark.slow)])
+def test_same_weights_and_answers(number, alone, tmp_path) -> None:
+    tasks = ",".join([*together.TASKS, "refused"])
+    subprocess.run(command(number, SCRIPT, tmp_path, tasks), check=True, env=ENVIRONMENT)
+    for task, (expected, said) in alone.items():
+        found, facts = results(tmp_path, task, 0)
+        assert facts == said
+        assert facts["steps"] == together.STEPS
+        weights, answers = distance(found, expected)
+        assert weights < 1e-6
+        assert answers < 1e-5
+        for other in range(1, number):  # BatchNorm's statistics too
+            same, _ = results(tmp_path, task, other)
+            assert all(same[name].equal(value) for name, value in found.items())
+    for process in range(number):
+        others = ", ".join(map(str, range(1, number)))
+        said = (tmp_path / f"refused-{process}.txt").read_text(encoding="utf-8")
+        assert (
+            f"the data or the settings of process {others} differs from that of process 0" in said
+        )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", together.TASKS)
+def test_killed_and_started_again(task, alone, tmp_path) -> None:
+    """Ten kills of any of the processes; another number of them goes on each time."""
+    checkpoints, chance = tmp_path / "checkpoints", random.Random(3)
+    kills = 0
+    while True:
+        number = chance.choice([1, 2, 3])
+        start = command(number, SCRIPT, tmp_path, task, checkpoints)
+        with subprocess.Popen(start, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True) as run:
+            before = set(checkpoints.glob("*.safetensors"))
+            while run.poll() is None and kills < 10:
+                if set(checkpoints.glob("*.safetensors")) - before:
+                    time.sleep(chance.uniform(0, 0.3))
+                    victim = chance.choice(workers(run.pid))
+                    os.kill(victim, signal.SIGKILL)
+                    kills += 1
+                    break
+                time.sleep(0.02)
+            run.communicate()
+        if run.returncode == 0:
+            break
+    assert kills == 10
+    weights, answers = distance(results(tmp_path, task, 0)[0], alone[task][0])
+    assert weights < 1e-6
+    assert answers < 1e-5
+
+
+def workers(parent: int) -> list[int]:
+    """Processes that torchrun has started."""
+    children = Path(f"/proc/{parent}/task/{parent}/children").read_text(encoding="ascii")
+    return [int(child) for child in children.split()]
+
+
+@pytest.mark.slow
+def test_restarted_by_torchrun(alone, tmp_path) -> None:
+    """A process is killed once; torchrun starts all again, which go on from the checkpoint."""
+    checkpoints = tmp_path / "checkpoints"
+    start = command(2, SCRIPT, tmp_path, "classify", checkpoints, restarts=1)
+    with subprocess.Popen(start, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True) as run:
+        while not list(checkpoints.glob("*.safetensors")):
+            time.sleep(0.02)
+        os.kill(workers(run.pid)[1], signal.SIGKILL)
+        said = run.communicate()[1]
+    assert run.returncode == 0, said
+    assert distance(results(tmp_path, "classify", 0)[0], alone["classify"][0])[0] < 1e-6
+
+
+def test_parts_of_a_batch(monkeypatch) -> None:
+    for number in (1, 2, 3, 7):
+        monkeypatch.setattr(processes, "count", lambda number=number: number)
+        for size in (1, 2, 6, 7, 8, 20):
+            parts = []
+            for rank in range(number):
+                monkeypatch.setattr(processes, "rank", lambda rank=rank: rank)
+                parts.append(own_part(size, 1))
+            if size < number:  # each computes the whole
+                assert parts == [slice(0, size)] * number
+                continue
+            assert [i for part in parts for i in range(size)[part]] == list(range(size))
+            lengths = [part.stop - part.start for part in parts]
+            assert max(lengths) - min(lengths) <= 1
+
+
+def test_alone_nothing_is_asked() -> None:
+    assert (processes.count(), processes.rank(), processes.leads()) == (1, 0, True)
+    assert processes.agreed(3, False) == (3, False)
+    assert processes.bytes_of_first(lambda: b"x") == b"x"
+    assert processes.text_of_first(str) == ""
+    processes.check_same("nothing", {"a": TrainConfig().to_dict()})
+
+
+class TestCommand:
+    def test_one_process_writes(self, tmp_path) -> None:
+        rows = ["time,y"] + [f"2024-01-{d:02d},{d % 7}" for d in range(1, 32)]
+        rows += [f"2024-{m:02d}-{d:02d},{d % 7}" for m in (2, 3) for d in range(1, 29)]
+        (tmp_path / "x.csv").write_text("\n".join(rows[:60]), encoding="utf-8")
+        flags = ["x.csv", "--h", "3", "--input_size", "12", "--save", "m", "--test_fraction", "0"]
+        small = ["--model.linear", "false", "--training.epochs", "1", "--fill", "0"]
+        start = command(2, "-m", "convtimenet", "forecast", *flags, *small)
+        run = subprocess.run(start, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True)
+        assert run.returncode == 0, run.stderr
+        assert run.stdout.count("forecast of 3 steps: x-forecast.csv") == 1
+        assert len((tmp_path / "x-forecast.csv").read_text(encoding="utf-8").splitlines()) == 4
+        assert (tmp_path / "m").is_dir()
+
+    def test_other_commands_are_refused(self, monkeypatch, capsys) -> None:
+        from convtimenet.cli.main import main
+
+        monkeypatch.setenv("WORLD_SIZE", "2")
+        monkeypatch.setenv("RANK", "1")
+        assert main(["datasets", "list"]) == 2
+        said = capsys.readouterr().err
+        assert said.startswith("convtimenet, process 1 of 2: torchrun starts several processes")
+        assert "start it without torchrun" in said

@@ -1,0 +1,118 @@
+"""A training for `tests/test_processes.py` and `benchmarks/scale/`, alone or by several processes.
+
+    python tests/together.py OUT forecast [CHECKPOINTS]
+    torchrun --nproc-per-node 2 tests/together.py OUT forecast,classify,refused
+
+Every process writes its weights and answers to OUT/TASK-NUMBER.safetensors.
+"""
+
+import contextlib
+import json
+import logging
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+
+from convtimenet import ConvTimeNetClassifier, ConvTimeNetForecaster, processes
+from convtimenet.errors import ConfigError
+
+TASKS = "forecast", "classify"
+STEPS = 50
+"""Steps of the first training."""
+
+
+def table() -> dict[str, np.ndarray]:
+    """Three series of 120 to 160 rows with gaps, and covariates of every kind, as columns."""
+    numbers, parts = np.random.default_rng(5), []
+    for name, rows in {"a": 160, "b": 140, "c": 120}.items():
+        t = np.arange(rows)
+        promo = (numbers.random(rows) < 0.2).astype(float)
+        y = np.sin(t / 3) + 2 * promo + 0.2 * numbers.normal(size=rows)
+        y[30:40] = np.nan
+        start = np.datetime64("2024-01-01")
+        part = {"id": [name] * rows, "time": start + t.astype("m8[D]"), "y": y, "promo": promo}
+        heat = np.roll(y, 1)
+        parts.append({**part, "heat": np.where(np.isnan(heat), 0, heat), "size": [rows] * rows})
+    return {column: np.concatenate([np.asarray(p[column]) for p in parts]) for column in parts[0]}
+
+
+def forecaster(resume: str | None) -> tuple[ConvTimeNetForecaster, np.ndarray]:
+    """A forecaster with masks and covariates, and its forecasts of the six rows after its table.
+
+    With the usual, tiny scale of the residuals the gradients of the norms' gains and biases are
+    zero in the first steps, and Adam takes steps on what rounding makes of that, which is another
+    number in every order of summation. The scale here leaves them none.
+    """
+    import pandas as pd
+
+    frame = pd.DataFrame(table())
+    plan = frame.groupby("id").tail(6)
+    frame = frame.drop(plan.index)
+    model = ConvTimeNetForecaster(
+        h=6, input_size=24, id_col="id", time_col="time", target_cols="y", n_epochs=10,
+        hist_exog="heat", futr_exog="promo", stat_exog="size", calendar="dayofweek", verbose=0,
+        quality="auto", batch_size=47, device="cpu", lr=1e-3, refit=False,
+        model={"d_model": 8, "d_ff": 16, "kernel_sizes": (3, 5), "patch_size": 6,
+               "patch_stride": 3, "dropout": 0.1, "linear": False, "effects": 0,
+               "residual_init": 0.5},
+        training={"checkpoint_seconds": 0.0, "patience": None},
+    )  # fmt: skip
+    model.fit(frame, resume=resume)
+    return model, model.predict(frame, plan[["id", "time", "promo"]])["ConvTimeNet"].to_numpy()
+
+
+def classifier(resume: str | None) -> tuple[ConvTimeNetClassifier, np.ndarray]:
+    """A classifier of cases with gaps and of unequal lengths, and its probabilities."""
+    numbers = np.random.default_rng(6)
+    y = np.arange(102) % 3
+    X = numbers.normal(size=(102, 2, 40)) + y[:, None, None] * np.sin(np.arange(40) / 3)
+    X[::4, :, 30:], X[1::4, 0, 5:9] = np.nan, np.nan
+    model = ConvTimeNetClassifier(
+        n_epochs=10, batch_size=17, device="cpu", verbose=0, lr=1e-3,
+        model={"d_model": 8, "d_ff": 16, "kernel_sizes": (3, 5), "random_patches": 1,
+               "dropout": 0.1, "head_dropout": 0.1},
+        training={"checkpoint_seconds": 0.0, "patience": None, "schedule": "cosine",
+                  "validation_fraction": 0.2, "augment": True},
+    )  # fmt: skip
+    model.fit(X, y, resume=resume)
+    return model, model.predict_proba(X)
+
+
+def refused(out: Path) -> None:
+    """What a process is told if its data differ from those of the others."""
+    values = np.sin(np.arange(80 + 5 * processes.rank()))
+    try:
+        ConvTimeNetForecaster(h=3, quality="fast", verbose=0).fit(values)
+    except ConfigError as error:
+        (out / f"refused-{processes.rank()}.txt").write_text(str(error), encoding="utf-8")
+
+
+def train(task: str, resume: str | None) -> tuple[dict[str, torch.Tensor], dict]:
+    """Weights, answers and facts of a training."""
+    model, answers = (forecaster if task == "forecast" else classifier)(resume)
+    found = {f"weights.{n}": v for n, v in model.network_.state_dict().items()}
+    found["answers"] = torch.tensor(answers)
+    history = model.history_.to_dict()
+    return found, {name: history[name] for name in ("steps", "best_epoch", "stopped")}
+
+
+def main(out: Path, tasks: str, resume: str | None) -> None:
+    """Train, and write what came of it."""
+    logging.disable(logging.WARNING)
+    group = processes.joined() if processes.started_by_torchrun() else contextlib.nullcontext()
+    with group:
+        torch.set_num_threads(1)
+        for task in tasks.split(","):
+            if task == "refused":
+                refused(out)
+                continue
+            found, facts = train(task, resume)
+            path = out / f"{task}-{processes.rank()}.safetensors"
+            save_file(found, path, {"facts": json.dumps(facts)})
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2], sys.argv[3] if len(sys.argv) > 3 else None)
