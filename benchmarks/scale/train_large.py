@@ -129,8 +129,8 @@ def main() -> None:
         path = (flags.folder or Path(folder)) / f"series-{flags.series}.parquet"
         if not path.exists():
             write(path, flags.series)
-        record = {}
-        if flags.json is not None and flags.json.exists():
+        record: dict[str, Any] = {}
+        if flags.json and flags.json.exists():
             record = json.loads(flags.json.read_text(encoding="utf-8"))
         runs = record.get("runs", [])
         for quality, way in product(flags.qualities, flags.ways):

@@ -20,7 +20,7 @@ from convtimenet.data.agreement import Terms
 from convtimenet.data.frame_columns import Origin, as_frame
 from convtimenet.data.frequency import Frequency
 from convtimenet.data.large.joined import joined
-from convtimenet.data.large.parts import large_table
+from convtimenet.data.large.parts import PartsError, large_table
 from convtimenet.data.regular_grid import Regular, make_regular
 from convtimenet.data.sources import Columns, Wanted, read_source
 from convtimenet.data.text.steps import frequency_name, parse_name
@@ -225,7 +225,15 @@ def read_table(
     def read(rows: Any, wanted: Wanted, usual: Frequency | None) -> tuple[Columns, Regular]:
         return _regular(rows, wanted, frequency, usual, fill, terms)
 
-    columns, regular = read(source, wanted, None) if parts is None else joined(parts, wanted, read)
+    try:
+        whole = parts is None
+        columns, regular = read(source, wanted, None) if whole else joined(parts, wanted, read)
+    except PartsError as error:
+        if parts is None or not parts.fits:
+            raise
+        columns, regular = read(source, wanted, None)
+        notice = f"read into memory as a whole, because not in parts: {error}"
+        regular = replace(regular, notices=(*regular.notices, notice))
     notices = (*regular.notices, *(change.notice for change in regular.changes))
     for notice in notices:
         logger.warning(notice)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from convtimenet.data.frequency import Frequency
-from convtimenet.data.large.parts import Parts, reappearing
+from convtimenet.data.large.parts import Parts, PartsError, reappearing
 from convtimenet.data.regular_grid import Change, Regular, together
 from convtimenet.data.sources import Columns, FilePart, Wanted
 from convtimenet.errors import DataError
@@ -32,8 +32,10 @@ def joined(parts: Parts, wanted: Wanted, read: Read) -> tuple[Columns, Regular]:
 
     Raises
     ------
+    PartsError
+        If parts do not agree, or rows of a series lie apart.
     DataError
-        As `read`; or if parts do not agree, rows of a series lie apart, or the disk is full.
+        As `read`; or if the disk is full.
     """
     with ExitStack() as stack:
         return _joined(parts, wanted, read, stack)
@@ -60,7 +62,7 @@ def _joined(parts: Parts, wanted: Wanted, read: Read, stack: ExitStack) -> tuple
             wanted = replace(wanted, targets=list(columns.channels), texts=frozenset(texts))
         for name, (value, remedy) in facts.items():
             if found[name] != value:
-                raise DataError(
+                raise PartsError(
                     f"{parts.path}: the {name} is {value} in its first rows and {found[name]} in "
                     f"those of {listing(columns.ids.tolist(), 3)}; {remedy}"
                 )
@@ -118,7 +120,7 @@ def _check_texts(parts: Parts, wanted: Wanted, columns: Columns) -> None:
     """Reject numbers written as text whose decimal mark the whole column would have to tell."""
     written = [name for name in columns.channels if name in parts.texts]
     if written and wanted.decimal is None:
-        raise DataError(
+        raise PartsError(
             f"{parts.path}: expected numbers in {listing(written)}, found text, whose decimal mark "
             'cannot be inferred from a part of the rows; pass decimal="." or ",", or write numbers'
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +14,16 @@ from convtimenet.data.files import check_path, is_columnar, is_several
 from convtimenet.data.roles import ID_NAME
 from convtimenet.errors import DataError
 
-__all__ = ["Parts", "large_table"]
+__all__ = ["Parts", "PartsError", "large_table", "reappearing"]
 
 LARGE = 2**27
 """Bytes of a table's rows, as numbers of eight bytes, from which it is read in parts."""
 _SMALLEST = 64  # times that a file may grow when it is read
 _CELLS = 2**20  # of a part
+
+
+class PartsError(DataError):
+    """The parts of a file, read one by one, do not make one table."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,15 @@ class Parts:
     path: str | Path
     dataset: Any
     id_name: str
+
+    @property
+    def fits(self) -> bool:
+        """Whether the file can also be read as a whole, which takes up to eight times its cells:
+        they are to be at most a sixteenth of the machine's memory."""
+        if not hasattr(os, "sysconf"):
+            return False
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        return self.dataset.count_rows() * len(self.dataset.schema.names) * 8 * 16 <= memory
 
     @property
     def texts(self) -> frozenset[str]:
@@ -102,12 +116,12 @@ def reappearing(ids: Sequence[Any], seen: set[Any], id_name: str | None, path: A
 
     Raises
     ------
-    DataError
+    PartsError
         If one was seen.
     """
     for one in ids:
         if one in seen:
-            raise DataError(
+            raise PartsError(
                 f"{path}: the rows of the series {one!r} lie apart, with other series in between; "
                 f"a table of this size is read series by series: write it sorted by {id_name!r} "
                 "(and time), or read it into a frame yourself if it fits in memory"
