@@ -166,7 +166,20 @@ def refuse(path: Path, said: str, folder: Path, **how: Any) -> None:
     assert [*folder.iterdir()] == []
 
 
-def test_what_cannot_be_read_in_parts_is_refused(tmp_path, small_parts):
+def test_what_cannot_be_read_in_parts_is_read_as_a_whole(tmp_path, small_parts, monkeypatch):
+    """One file a day with all series in each, as many systems write them."""
+    rows = panel(gaps=False).sort_by([("ds", "ascending"), ("unique_id", "ascending")])
+    apart(tmp_path / "x", rows, [100, 300])
+    found = read_table(tmp_path / "x", **READ)
+    assert not found.mapped
+    assert any("as a whole" in one and "sorted by 'unique_id'" in one for one in found.notices)
+    known = in_memory(tmp_path / "x", monkeypatch, **READ)
+    assert np.array_equal(found.values, known.values)
+    assert found.ids.tolist() == known.ids.tolist()
+
+
+def test_what_cannot_be_read_in_parts_is_refused(tmp_path, small_parts, monkeypatch):
+    monkeypatch.setattr(parts.Parts, "fits", False)
     rows = panel(gaps=False)
     other = panel((50,), gaps=False)
     daily = other.set_column(1, "ds", pa.array(HOURS[0] + np.arange(50) * np.timedelta64(1, "D")))
@@ -195,8 +208,9 @@ def test_what_cannot_be_read_in_parts_is_refused(tmp_path, small_parts):
     refuse("unheard://nowhere/x", "install that package", small_parts)  # type: ignore[arg-type]
 
 
-def test_dates_that_only_some_rows_make_clear_are_refused(tmp_path, small_parts):
+def test_dates_that_only_some_rows_make_clear_are_refused(tmp_path, small_parts, monkeypatch):
     """Month and day with dots: rows up to the 12th alone would be read with the day first."""
+    monkeypatch.setattr(parts.Parts, "fits", False)
     of = [(f"a{s}", day) for s in range(30) for day in range(1, 13)]
     of += [("b", day) for day in range(1, 31)]
     stamps = [f"01.{day:02d}.2024" for _, day in of]
