@@ -55,15 +55,22 @@ app-test: .cache/app-venv/.installed .cache/chromium ## run other projects' clie
 
 # N series of 500 days; the figures of the docs have their own command in each raw result.
 SCALE := ray spark dask
+# Figures of the default sizes are a check; those of N= are kept.
+SCALED := $(if $(N),benchmarks/results/scale-$(shell date +%F),.cache/scale)
 ray_PINS := ray==2.60.0
 spark_PINS := pyspark==4.3.0 'pandas<3'
 dask_PINS := dask==2026.8.0 distributed==2026.8.0
 
-scale: install $(SCALE:%=.cache/%-venv/.installed) ## test and measure predict with Ray, Spark, Dask (15 minutes; N=)
+scale: install $(SCALE:%=.cache/%-venv/.installed) ## many machines: tests with Ray, Spark, Dask, torchrun; figures (30 minutes; N=)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m slow tests/test_processes.py tests/test_parallel.py
 	$(foreach engine,$(SCALE),OMP_NUM_THREADS=1 JAXTYPING_DISABLE=1 .cache/$(engine)-venv/bin/python \
 		-m pytest -m scale -W default --disable-warnings tests/bulk && ) true
-	$(BIN)/python benchmarks/scale/predict.py --n $(or $(N),20000) \
-		--json $(if $(N),benchmarks/results/scale-predict-$(shell date +%F).json,.cache/scale-predict.json)
+	OMP_NUM_THREADS=1 JAXTYPING_DISABLE=1 .cache/ray-venv/bin/python -m pytest -m scale -W default \
+		--disable-warnings tests/test_parallel.py tests/test_tune_servers.py tests/test_cluster_examples.py
+	$(BIN)/python benchmarks/scale/processes.py --json $(SCALED)-processes.json
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/scale/train_large.py --series $(or $(N),1000) \
+		--json $(SCALED)-train.json
+	$(BIN)/python benchmarks/scale/predict.py --n $(or $(N),20000) --json $(SCALED)-predict.json
 
 test-slow: install ## run the tests with longer training
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m slow

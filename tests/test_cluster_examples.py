@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from convtimenet.cli.main import _COMMANDS, _parsed, _underscored
+from convtimenet.cli.main import _parsed, _underscored
 
 CLUSTER = Path(__file__).parents[1] / "examples" / "cluster"
 SCRIPTS = sorted((CLUSTER / "slurm").iterdir())
@@ -48,8 +48,6 @@ def test_commands_are_ours(path):
     commands = commands_of(path.read_text()) if path in SCRIPTS else of_manifest(path)
     assert len(commands) == 1
     (command,) = commands
-    if command[0] not in _COMMANDS:
-        pytest.skip(f"there is no command {command[0]} here")
     assert _parsed(_underscored(command))[command[0]] is not None
     wrong = [*command, "--no_such_flag"]
     with pytest.raises(ValueError, match="no_such_flag"):
