@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from typing import Any
 
 from convtimenet.bulk.parts import Part
@@ -62,9 +62,13 @@ def engine(name: str) -> Engine:
     return ENGINES[name]
 
 
-def _persist() -> None:
-    """In a process: leave Ctrl-C to the one that started it, which lets parts end."""
+def _begin() -> None:
+    """In a process: leave Ctrl-C to the one that started it, which lets parts end, and end with it
+    if it is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = parent_process()
+    if parent is not None:
+        threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
 
 
 def _local(
@@ -82,22 +86,25 @@ def _local(
         return found
     left = {part.name: part for part in parts}
     for attempt in range(_TRIES):
-        pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_persist)
+        pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_begin)
         try:
-            with pool:
-                futures = {pool.submit(work, part): name for name, part in left.items()}
-                for future in as_completed(futures):
-                    found.append(future.result())
-                    del left[futures[future]]
-                    tick(1)
-            return found
-        except BrokenProcessPool:  # killed, such as for its memory
+            futures = {pool.submit(work, part): name for name, part in left.items()}
+            for future in as_completed(futures):
+                found.append(future.result())
+                del left[futures[future]]
+                tick(1)
+        except BrokenProcessPool as error:
             if attempt == _TRIES - 1:
-                raise
+                raise ConfigError(
+                    f"{_TRIES} times a worker was killed, maybe for its memory; {len(left)} parts "
+                    "are left: go on with fewer workers, or in another folder with fewer "
+                    "rows_per_part"
+                ) from error
             log.warning("a worker was killed; %d parts are tried again", len(left))
-        except BaseException:
+        finally:
             pool.shutdown(cancel_futures=True)
-            raise
+        if not left:
+            break
     return found
 
 
