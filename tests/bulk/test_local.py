@@ -13,7 +13,8 @@ import pytest
 
 psutil = pytest.importorskip("psutil", reason="runs in environments of its own: make scale")
 
-from at_scale import below, check_command, check_loss
+from at_scale import below, check_command, check_loss  # noqa: E402
+from long_tables import long_table, names  # noqa: E402
 
 pytestmark = pytest.mark.scale
 

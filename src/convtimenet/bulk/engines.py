@@ -11,11 +11,12 @@ import logging
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context
 from typing import Any
 
 from convtimenet.bulk.parts import Part
@@ -30,7 +31,7 @@ log = logging.getLogger(__name__)
 _TRIES = 3
 """Times that a local worker may be lost before the job ends."""
 _LOOK = 0.5
-"""Seconds between looks at what Spark has done."""
+"""Seconds between looks at what Spark has done, and at who started a process."""
 
 Mapped = Callable[[Part], dict[str, Any]]
 Engine = Callable[
@@ -66,9 +67,14 @@ def _begin() -> None:
     """In a process: leave Ctrl-C to the one that started it, which lets parts end, and end with it
     if it is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = parent_process()
-    if parent is not None:
-        threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_LOOK)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _local(
