@@ -186,7 +186,6 @@ def main() -> None:
         print(f"{name}: {' '.join(command)}", flush=True)
         result = run(command, None if kill_at is None else (out, kill_at))
         if kill_at is None:
-            result["rows_per_second"] = round(given.n * ROWS / result["seconds"])
             result["sha256"] = digest(out)
         else:
             result["parts_when_killed"] = len(list(out.glob("part-*.parquet")))

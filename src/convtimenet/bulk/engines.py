@@ -11,6 +11,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -30,7 +31,7 @@ log = logging.getLogger(__name__)
 _TRIES = 3
 """Times that a local worker may be lost before the job ends."""
 _LOOK = 0.5
-"""Seconds between looks at what Spark has done."""
+"""Seconds between looks at what Spark has done, and at who started a process."""
 
 Mapped = Callable[[Part], dict[str, Any]]
 Engine = Callable[
@@ -62,9 +63,18 @@ def engine(name: str) -> Engine:
     return ENGINES[name]
 
 
-def _persist() -> None:
-    """In a process: leave Ctrl-C to the one that started it, which lets parts end."""
+def _begin() -> None:
+    """In a process: leave Ctrl-C to the one that started it, which lets parts end, and end with it
+    if it is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_LOOK)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _local(
@@ -82,22 +92,25 @@ def _local(
         return found
     left = {part.name: part for part in parts}
     for attempt in range(_TRIES):
-        pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_persist)
+        pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_begin)
         try:
-            with pool:
-                futures = {pool.submit(work, part): name for name, part in left.items()}
-                for future in as_completed(futures):
-                    found.append(future.result())
-                    del left[futures[future]]
-                    tick(1)
-            return found
-        except BrokenProcessPool:  # killed, such as for its memory
+            futures = {pool.submit(work, part): name for name, part in left.items()}
+            for future in as_completed(futures):
+                found.append(future.result())
+                del left[futures[future]]
+                tick(1)
+        except BrokenProcessPool as error:
             if attempt == _TRIES - 1:
-                raise
+                raise ConfigError(
+                    f"{_TRIES} times a worker was killed, maybe for its memory; {len(left)} parts "
+                    "are left: go on with fewer workers, or in another folder with fewer "
+                    "rows_per_part"
+                ) from error
             log.warning("a worker was killed; %d parts are tried again", len(left))
-        except BaseException:
+        finally:
             pool.shutdown(cancel_futures=True)
-            raise
+        if not left:
+            break
     return found
 
 
