@@ -16,12 +16,13 @@ import pyarrow as pa
 import pytest
 from pyarrow import feather, parquet
 
-from convtimenet import ConvTimeNetForecaster, maps
+from convtimenet import ConvTimeNetForecaster
 from convtimenet.data import tables
 from convtimenet.data.covariates import Column
 from convtimenet.data.large import parts
 from convtimenet.data.tables import Table, read_table
 from convtimenet.errors import DataError
+from convtimenet.files import maps
 from convtimenet.training.closed_form import sliding
 from convtimenet.training.closed_form.sliding import Series, sums_over
 

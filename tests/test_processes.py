@@ -150,6 +150,7 @@ def test_alone_nothing_is_asked() -> None:
 
 
 class TestCommand:
+    @pytest.mark.slow
     def test_one_process_writes(self, tmp_path) -> None:
         rows = ["time,y"] + [f"2024-01-{d:02d},{d % 7}" for d in range(1, 32)]
         rows += [f"2024-{m:02d}-{d:02d},{d % 7}" for m in (2, 3) for d in range(1, 29)]

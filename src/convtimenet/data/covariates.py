@@ -20,7 +20,7 @@ from convtimenet.data.future import columns_of
 from convtimenet.data.tables import Table
 from convtimenet.data.timestamps import to_local
 from convtimenet.errors import ConfigError, DataError
-from convtimenet.maps import blocks, empty, is_mapped
+from convtimenet.files.maps import blocks, empty, is_mapped
 from convtimenet.wording import column_names, listing
 
 __all__ = [

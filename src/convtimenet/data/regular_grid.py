@@ -17,7 +17,7 @@ from convtimenet.data.frequency import Frequency, infer_shared_frequency
 from convtimenet.data.sources import Columns
 from convtimenet.data.timestamps import show_time
 from convtimenet.errors import DataError
-from convtimenet.maps import ranges
+from convtimenet.files.maps import ranges
 from convtimenet.wording import listing
 
 __all__ = ["Change", "Regular", "make_regular", "together"]

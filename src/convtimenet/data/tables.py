@@ -26,7 +26,7 @@ from convtimenet.data.sources import Columns, Wanted, read_source
 from convtimenet.data.text.steps import frequency_name, parse_name
 from convtimenet.data.text.times import TimeReading
 from convtimenet.errors import ConfigError, DataError
-from convtimenet.maps import CHUNK, blocks, empty, is_mapped, ranges, spans
+from convtimenet.files.maps import CHUNK, blocks, empty, is_mapped, ranges, spans
 from convtimenet.wording import column_names, listing
 
 __all__ = [

@@ -16,7 +16,7 @@ from torch import Tensor
 from convtimenet._shapes import Bool, Float, Int
 from convtimenet.batch import Batch, Covariates
 from convtimenet.errors import DataError
-from convtimenet.maps import ranges
+from convtimenet.files.maps import ranges
 
 LARGEST = 1e15
 """Largest scaled value: its square, summed over a context, still fits float32."""

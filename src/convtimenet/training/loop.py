@@ -247,8 +247,7 @@ class _Training:
             due = self._agree(self.config.checkpoint_seconds)
             if self.stop.signal:
                 self.interrupted, history.stopped = True, f"stopped by {self.stop.name}"
-                due = True
-            if due:
+            if due or self.interrupted:
                 self._save_state()
             if self.interrupted:
                 return

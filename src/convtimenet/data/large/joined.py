@@ -14,7 +14,7 @@ from convtimenet.data.large.parts import Parts, PartsError, reappearing
 from convtimenet.data.regular_grid import Change, Regular, together
 from convtimenet.data.sources import Columns, FilePart, Wanted
 from convtimenet.errors import DataError
-from convtimenet.maps import Growing
+from convtimenet.files.maps import Growing
 from convtimenet.wording import listing
 
 __all__ = ["joined"]

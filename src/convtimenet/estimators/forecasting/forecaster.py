@@ -236,8 +236,7 @@ class ConvTimeNetForecaster(RetrainedForecaster):
         X
             What `convtimenet.data.tables.read_table` takes: the path of a file; a folder, glob
             pattern or URL of Parquet or Arrow files, which may be larger than memory; a wide or
-            long pandas, polars or pyarrow frame; a series; a numpy array (T,) or (T, C); or a
-            `Table`.
+            long pandas, polars or pyarrow frame; a series; an array (T,) or (T, C); or a `Table`.
         y
             Ignored; for scikit-learn.
         split

@@ -20,7 +20,7 @@ from convtimenet.data.tables import Table, pad_front, pieces
 from convtimenet.data.windows import Exogenous, Scaler, Windows, float32
 from convtimenet.errors import DataError
 from convtimenet.estimators.forecasting.intervals import Bands, IntervalSums, context_scale
-from convtimenet.maps import empty
+from convtimenet.files.maps import empty
 from convtimenet.network.revin import last_known
 from convtimenet.scores import seasonal_scale
 from convtimenet.training.losses import point_forecast

@@ -30,7 +30,7 @@ from convtimenet.errors import ConfigError, DataError
 from convtimenet.estimators.forecasting.panel import Panel, rows_for
 from convtimenet.estimators.portfolio import Plan
 from convtimenet.estimators.presets import PANEL_EPOCH
-from convtimenet.maps import blocks
+from convtimenet.files.maps import blocks
 from convtimenet.wording import listing
 
 __all__ = [

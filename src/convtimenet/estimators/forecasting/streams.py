@@ -16,7 +16,7 @@ from convtimenet.data.tables import Table
 from convtimenet.data.windows import Scaler, Windows
 from convtimenet.estimators.forecasting.panel import Panel, rows_for
 from convtimenet.estimators.forecasting.reading import near, statistics
-from convtimenet.maps import among, blocks
+from convtimenet.files.maps import among, blocks
 from convtimenet.network.covariate_embedding import CovariateEffects
 from convtimenet.network.smoothing import SmoothingNetwork
 from convtimenet.training.closed_form.effects import solve_effects, without_effects

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from convtimenet.data.windows import Windows
-from convtimenet.maps import blocks, empty
+from convtimenet.files.maps import blocks, empty
 from convtimenet.network.covariate_embedding import CovariateEffects
 from convtimenet.training.closed_form.search import surely
 from convtimenet.training.closed_form.sliding import read_rows

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from convtimenet.data.windows import Windows
-from convtimenet.maps import among, blocks
+from convtimenet.files.maps import among, blocks
 from convtimenet.training.closed_form.classical import repeated, smoothed, smoothings
 from convtimenet.training.closed_form.sliding import Series, Sums, series_of, sums_over
 

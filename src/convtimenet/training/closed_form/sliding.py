@@ -16,7 +16,7 @@ from itertools import pairwise
 import numpy as np
 
 from convtimenet.data.windows import Windows
-from convtimenet.maps import CHUNK, blocks, empty
+from convtimenet.files.maps import CHUNK, blocks, empty
 
 __all__ = ["Series", "Sums", "read_rows", "runs_of", "series_of", "sums_over"]
 
