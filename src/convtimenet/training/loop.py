@@ -104,37 +104,24 @@ def train(
             history = solve(model, examples, valid, config, device, stop, checkpoints, **shown)
         else:
             numbers = numbers or RandomNumbers(config.seed, device)
-            history = _trained(
-                model, examples, valid, config, device, numbers, checkpoints, stop, callbacks, shown
-            )
+            history = History(device=str(device))
+            with nullcontext() if checkpoints is None else checkpoints.alone():
+                found = None if checkpoints is None else checkpoints.newest()
+                if found is None and not solve_streams(model, examples, config.seed, stop, **shown):
+                    history.stopped = f"stopped by {stop.name}"
+                else:
+                    run = _Training(
+                        model, examples, valid, config, device, numbers, checkpoints, stop
+                    )
+                    if found is None or not run.resumed(found):
+                        run.all_epochs(callbacks, **shown)
+                    history = run.history
+            if history.best_epoch and isinstance(model, ConvTimeNet):
+                grant(model, valid, config, device, history)
+            model.eval()
         history.seconds = processes.of_first(history.seconds)
         stop.agree()
     return history
-
-
-def _trained(
-    model: ConvTimeNet | OtherNetwork,
-    examples: Examples,
-    valid: Examples | None,
-    config: TrainConfig,
-    device: torch.device,
-    numbers: RandomNumbers,
-    checkpoints: Checkpoints | None,
-    stop: StopRequest,
-    callbacks: Sequence[Callback],
-    shown: dict[str, Any],
-) -> History:
-    with nullcontext() if checkpoints is None else checkpoints.alone():
-        found = None if checkpoints is None else checkpoints.newest()
-        if found is None and not solve_streams(model, examples, config.seed, stop, **shown):
-            return History(device=str(device), stopped=f"stopped by {stop.name}")
-        run = _Training(model, examples, valid, config, device, numbers, checkpoints, stop)
-        if found is None or not run.resumed(found):
-            run.all_epochs(callbacks, **shown)
-    if run.history.best_epoch and isinstance(model, ConvTimeNet):
-        grant(model, valid, config, device, run.history)
-    model.eval()
-    return run.history
 
 
 class _Training:
