@@ -391,7 +391,7 @@ def test_killed_processes_go_on(tmp_path):
     assert [run["task"] for run in runs] == ["forecast", "classify"]
     for run in runs:
         assert (run["tried"], run["survived"], run["identical"]) == (3, 3, True)
-        assert run["steps_before_kills"] != [0, 0, 0]
+        assert run["steps_before_kills"][-1] > 0
 
 
 def test_seconds_between_checkpoints_are_checked():

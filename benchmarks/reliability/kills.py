@@ -1,8 +1,9 @@
 """Kill training runs with SIGKILL at random moments and compare them with uninterrupted runs.
 
-Each attempt is a process that calls ``fit(resume=folder)``; it is killed after a random time, and
-the next one resumes. At the end, weights and history (except times) must be bit-identical to those
-of an uninterrupted run.
+Each attempt is a process that calls ``fit(resume=folder)``; it is killed once its checkpoints have
+come to a random step, however quick the machine is, and a random moment after that, and the next
+one resumes. At the end, weights and history (except times) must be bit-identical to those of an
+uninterrupted run.
 
     python benchmarks/reliability/kills.py --kills 20 --json docs/reliability/kills.json
 """
@@ -17,6 +18,7 @@ import random
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,11 @@ PRELOADED = (
     "convtimenet.estimators.classifier",
     "torch._dynamo",
 )
+LOOK_EVERY = 0.01
+"""Seconds between looks into the folder."""
+LONGEST_WAIT = 0.05
+LATEST = 0.8
+"""Share of the steps up to which processes are killed."""
 SMALL = {"d_model": 16, "d_ff": 32, "kernel_sizes": (3, 5), "dropout": 0.1}
 
 
@@ -68,9 +75,10 @@ def fit(task: str, epochs: int, folder: str | None, tell: Connection) -> None:
 
 
 def live(
-    task: str, epochs: int, folder: str | None, seconds: float | None
-) -> tuple[dict[str, Any] | None, float]:
-    """An attempt with a limit on its training time in seconds: its result, None if it was killed.
+    task: str, epochs: int, folder: Path | None, step: int | None = None, wait: float = 0.0
+) -> dict[str, Any] | None:
+    """An attempt, killed so many seconds after its checkpoints have come to a step: its result, None
+    if it was killed.
 
     Raises
     ------
@@ -81,58 +89,70 @@ def live(
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([*PRELOADED])
     hear, tell = context.Pipe(duplex=False)
-    process = context.Process(target=fit, args=(task, epochs, folder, tell))
+    process = context.Process(
+        target=fit, args=(task, epochs, None if folder is None else str(folder), tell)
+    )
     process.start()
     tell.close()
     hear.recv()
-    begin = time.monotonic()
     try:
-        result = hear.recv() if hear.poll(seconds) else None
+        while folder is not None and step is not None:
+            if hear.poll(LOOK_EVERY):
+                break  # it has ended
+            if steps_in(folder) >= step:
+                if hear.poll(wait):
+                    break
+                process.kill()
+                process.join()
+                return None
+        result = hear.recv()
     except EOFError:
         process.join()
         raise RuntimeError(f"a training ended with exit code {process.exitcode}") from None
-    lived = time.monotonic() - begin
-    if result is None:
-        process.kill()
     process.join()
-    return result, lived
+    return result
 
 
 def steps_in(folder: Path) -> int:
-    """Number of steps in the newest checkpoint of a folder."""
-    from convtimenet.training.checkpoint import Checkpoints
+    """Number of steps in the newest checkpoints of a folder."""
+    from safetensors.numpy import load
 
     steps = 0
     for phase in ("choose", "refit"):
-        states = Checkpoints(folder, phase, {})._files()
-        if states:
-            from safetensors.numpy import load
-
-            values = json.loads(load(states[-1].read_bytes())["values.json"].tobytes())
-            steps += values["history"]["steps"]
+        while states := sorted(folder.glob(f"{phase}-*.safetensors")):
+            with suppress(FileNotFoundError):  # a newer one has taken its place
+                values = load(states[-1].read_bytes())["values.json"].tobytes()
+                steps += json.loads(values)["history"]["steps"]
+                break
     return steps
 
 
 def kill_often(task: str, kills: int, epochs: int, seed: int) -> dict[str, Any]:
     """Kill one training run repeatedly, and compare it with an uninterrupted one."""
     draw = random.Random(seed)
-    whole, seconds = live(task, epochs, None, None)
+    with tempfile.TemporaryDirectory() as folder:
+        begin = time.monotonic()
+        whole = live(task, epochs, Path(folder))
+        seconds = time.monotonic() - begin
+        steps = steps_in(Path(folder))
+    # the first may die before it has kept anything, the last must still find a running process
+    at = sorted(draw.randrange(round(LATEST * steps)) for _ in range(kills))
     survived, before = 0, []
     with tempfile.TemporaryDirectory() as folder:
-        for _ in range(kills):
-            # short enough that the last kill still hits a running process
-            result, _ = live(task, epochs, folder, draw.uniform(0.1, 1.0) * seconds / kills)
-            if result is not None:
+        for step in at:
+            wait = draw.uniform(0, LONGEST_WAIT)
+            if live(task, epochs, Path(folder), step, wait) is not None:
                 break
             before.append(steps_in(Path(folder)))
             survived += 1
-        result, _ = live(task, epochs, folder, None)
+        result = live(task, epochs, Path(folder))
     return {
         "task": task,
         "tried": len(before),
         "survived": survived,
         "identical": result == whole,
         "seconds_whole": round(seconds, 2),
+        "steps_whole": steps,
         "steps_before_kills": before,
         "seed": seed,
         "epochs": epochs,
