@@ -18,10 +18,8 @@ from convtimenet.data.split import FittedRows, hold_back, split_rows
 from convtimenet.data.tables import Table, crop, in_memory
 from convtimenet.data.windows import Scaler, Windows
 from convtimenet.devices import resolve_device
-from convtimenet.errors import ConfigError
 from convtimenet.estimators.forecasting.forecasts import check_steps
 from convtimenet.estimators.forecasting.reading import (
-    check_mixing,
     check_unscaled,
     gap_notices,
     scaling_notices,
@@ -32,7 +30,8 @@ from convtimenet.estimators.forecasting.retraining import RetrainedForecaster
 from convtimenet.estimators.forecasting.streams import best_context, linear_is_better
 from convtimenet.estimators.portfolio import forecast_members
 from convtimenet.estimators.presets import (
-    MOST_MAPS,
+    PRETRAINED,
+    PRETRAINED_CONTEXT,
     QUALITIES,
     USED_IF_LINEAR,
     Preset,
@@ -69,7 +68,9 @@ class ConvTimeNetForecaster(RetrainedForecaster):
         given. For series of up to 2,000 rows all three smooth exponentially, unless the map is far
         better. "best" trains up to six networks (other contexts, losses, patches, kernels; in one,
         channels read each other) while `time_limit` lasts, and averages their forecasts with
-        weights from the validation split.
+        weights from the validation split. "pretrained" trains nothing: it reads up to 2,048 rows
+        with weights that come with the package (docs/pretrained.md), blended with the seasonal
+        naive forecast as far as the table's own rows ask for it; no covariates, less than a second.
     preset
         "auto" derives patches, kernels and batch size from the data; a data set's name such as
         "ETTh1" takes the paper's hyper-parameters for it.
@@ -405,6 +406,9 @@ class ConvTimeNetForecaster(RetrainedForecaster):
         """The settings of `preset_for`, or for short series those of exponential smoothing, unless
         a linear map is better."""
         rows, lengths, channels = int(np.median(train_end)), table.lengths, len(table.channels)
+        if self.quality == PRETRAINED:
+            context = min(int(lengths.max()), PRETRAINED_CONTEXT)
+            return self.preset_for(rows, len(lengths), channels, season, context)
         preset = self.preset_for(rows, len(lengths), channels, season)
         short = smoothing_forecast(rows, int(lengths.max()), self.h, season)
         if short is None or self.input_size or not self.scale or self._asks_for_network():
@@ -430,21 +434,3 @@ class ConvTimeNetForecaster(RetrainedForecaster):
         own = any(value is not None for value in self._network_settings().values())
         hist, _, stat = self.exog  # those known ahead have linear effects
         return self.preset != "auto" or bool(self.model or training or hist or stat or own)
-
-    def _model_config(self, preset: Preset, channels: int) -> ModelConfig:
-        context = preset.context_length if self.input_size is None else self.input_size
-        assert context is not None
-        settings = self._model_settings(preset.model)
-        if settings.get("revin") is False or settings.get("revin_affine_channels"):
-            # the linear stream needs RevIN, without weights of its own
-            settings["linear"] = self._settings("model").get("linear", False)
-        if settings.get("linear") and self.scale and 1 < channels <= MOST_MAPS:
-            settings.setdefault("linear_channels", channels)
-        if settings.get("channel_mixing"):
-            settings["mixed_channels"] = check_mixing(channels, self.scale)
-        config = ModelConfig.forecasting(context_length=context, horizon=self.h, **settings)
-        if config.fixed_channels not in (0, channels):
-            name = "revin_affine_channels" if config.revin_affine_channels else "linear_channels"
-            found = f"{name} is {config.fixed_channels}, the table has {channels} channels"
-            raise ConfigError(f"{found}; they must be equal")
-        return config

@@ -429,7 +429,7 @@ class Reader:
 
     def _enough(self, rows: int) -> None:
         least = self.config.least_context
-        open_ended = "at least " if self.config.smoothings else ""
+        open_ended = "at least " if self.config.any_length else ""
         if rows < least:
             raise DataError(
                 f"the model reads a context of {open_ended}{least} rows, the table has {rows}; "
