@@ -322,11 +322,15 @@ class ModelConfig(Settings):
         padding."""
         if not self.any_length:
             return self.context_length
-        return min(least_smoothed(self.season), self.context_length)
+        least = least_smoothed(self.season)
+        if self.pretrained:  # of short tables as few as leave a horizon
+            least = min(max(self.season, 8), max(3, self.context_length - self.outputs))
+        return min(least, self.context_length)
 
     @property
     def any_length(self) -> bool:
-        """Whether contexts may be shorter than `context_length`, as whole series are."""
+        """Whether contexts may be shorter than `context_length`, as whole series are, and 0 means
+        none, as logarithms need."""
         return bool(self.smoothings) or self.pretrained
 
     @property

@@ -79,7 +79,7 @@ def main(arguments: list[str] | None = None) -> int:
         patience=None,
         seed=flags.seed,
         device=flags.device,
-        checkpoint_seconds=120,
+        checkpoint_seconds=120.0,
     )
     device = resolve_device(flags.device)
     torch.manual_seed(flags.seed)

@@ -27,7 +27,11 @@ from convtimenet.estimators.forecasting.reading import (
     training_plans,
 )
 from convtimenet.estimators.forecasting.retraining import RetrainedForecaster
-from convtimenet.estimators.forecasting.streams import best_context, linear_is_better
+from convtimenet.estimators.forecasting.streams import (
+    best_context,
+    linear_is_better,
+    trusted_context,
+)
 from convtimenet.estimators.portfolio import forecast_members
 from convtimenet.estimators.presets import (
     PRETRAINED,
@@ -286,7 +290,7 @@ class ConvTimeNetForecaster(RetrainedForecaster):
         scaler = Scaler.identity()
         if self.scale:
             scaler, unknown = statistics(train_split)
-            scaler = scaler.uncentred() if config.smoothings else scaler
+            scaler = scaler.uncentred() if config.any_length else scaler
             notices += scaling_notices(table, unknown)
         encoder = self._encoder(train_split)
         config = self._with_covariates(config, encoder, len(table.channels))
@@ -300,6 +304,9 @@ class ConvTimeNetForecaster(RetrainedForecaster):
         if config.linear and self.input_size is None and self.preset == "auto":
             contexts = contexts_for(size[0], H, season)
             L = best_context(table, train_end, config, scaler, encoder, device, contexts)
+            config = config_of(L)
+        if config.pretrained and self.input_size is None:
+            L = trusted_context(table, train_end, config, device)
             config = config_of(L)
         members = [(config, train_config)]
         if preset.portfolio:

@@ -19,6 +19,7 @@ from convtimenet.network.revin import known_moments
 __all__ = ["PretrainedForecaster"]
 
 _FARTHEST = 30.0  # deviations from the mean that are read
+_BEYOND = 3.0  # how far outside the logarithms of the context those of a forecast may lie
 
 
 class PretrainedForecaster(OtherNetwork):
@@ -26,6 +27,8 @@ class PretrainedForecaster(OtherNetwork):
     (B, C, L), each channel for itself.
 
     The answer is blended with the seasonal-naive forecast: `trusted` is the share of the network.
+    Of contexts of positive values the network also reads logarithms, whose forecast has the share
+    `logarithms` of its own.
     """
 
     embedding: Reconstructor
@@ -33,6 +36,7 @@ class PretrainedForecaster(OtherNetwork):
     def __init__(self, config: ModelConfig):
         super().__init__(Reconstructor(config), config)
         self.trusted = nn.Buffer(torch.ones(()))
+        self.logarithms = nn.Buffer(torch.zeros(()))
 
     def forward(
         self,
@@ -42,11 +46,28 @@ class PretrainedForecaster(OtherNetwork):
     ) -> Float[Tensor, "B C ..."]:
         rows = x.flatten(0, 1).float()
         there = torch.ones_like(rows, dtype=torch.bool) if known is None else known.flatten(0, 1)
-        quantiles, naive = self.filled(rows, there)
+        quantiles, naive = self.quantiles_and_naive(rows, there)
+        if torch.compiler.is_exporting() or self.logarithms > 0:
+            quantiles = quantiles.lerp(self.of_logarithms(rows, there, quantiles), self.logarithms)
         found = torch.lerp(naive[:, None], quantiles, self.trusted)
         return found.unflatten(0, x.shape[:2])
 
-    def filled(
+    def of_logarithms(
+        self,
+        rows: Float[Tensor, "R L"],
+        known: Bool[Tensor, "R L"],
+        otherwise: Float[Tensor, "R Q H"],
+    ) -> Float[Tensor, "R Q H"]:
+        """Exponentials of the network's quantiles of logarithms; for rows with a value that has
+        none, others."""
+        fits = (known.any(-1) & ((rows > 0) | ~known).all(-1))[:, None]
+        logs = torch.where(fits & known, rows, 1.0).log()
+        found, _ = self.quantiles_and_naive(logs, known)
+        low = torch.where(known, logs, torch.inf).amin(-1)[:, None, None] - _BEYOND
+        high = torch.where(known, logs, -torch.inf).amax(-1)[:, None, None] + _BEYOND
+        return torch.where(fits[..., None], found.clamp(low, high).exp(), otherwise)
+
+    def quantiles_and_naive(
         self, rows: Float[Tensor, "R L"], known: Bool[Tensor, "R L"]
     ) -> tuple[Float[Tensor, "R Q H"], Float[Tensor, "R H"]]:
         """The network's quantiles, and the seasonal-naive forecast."""
