@@ -322,9 +322,7 @@ class ModelConfig(Settings):
         padding."""
         if not self.any_length:
             return self.context_length
-        least = least_smoothed(self.season)
-        if self.pretrained:  # of short tables as few as leave a horizon
-            least = min(max(self.season, 8), max(3, self.context_length - self.outputs))
+        least = LEAST_PRETRAINED if self.pretrained else least_smoothed(self.season)
         return min(least, self.context_length)
 
     @property
@@ -375,6 +373,10 @@ class ModelConfig(Settings):
             channels=channels, context_length=context_length, n_classes=1, **settings
         )
         return replace(config, head="regress")
+
+
+LEAST_PRETRAINED = 3
+"""Steps that the pre-trained network forecasts from."""
 
 
 def least_smoothed(season: int) -> int:

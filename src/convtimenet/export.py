@@ -216,10 +216,11 @@ def export(
             "format 'aoti' needs a C++ compiler (g++, or the one that CXX names), found none; "
             "install one, or export as 'onnx' or 'torch-export'"
         )
-    if format == "onnx-int8" and not estimator.network_.config.kernel_sizes:
+    config = estimator.network_.config
+    if format == "onnx-int8" and (config.pretrained or not config.kernel_sizes):
         raise ConfigError(
             "format 'onnx-int8' stores the products of trained blocks in eight bits, and a model "
-            "of quality 'fast' has none; export it as 'onnx' or 'torch-export'"
+            "of this quality has none; export it as 'onnx' or 'torch-export'"
         )
     if (Path(folder) / WEIGHTS).exists():
         raise ArtefactError(f"{folder} holds a saved model; give the export a folder of its own")

@@ -220,7 +220,7 @@ def forecast_preset(
     """
     if _is_fast(quality, preset, given, training, USED_IF_LINEAR, (*QUALITIES, PRETRAINED)):
         if quality == PRETRAINED:
-            return pretrained_forecast(context_length or PRETRAINED_CONTEXT, season)
+            return pretrained_forecast(context_length or rows, season)
         return fast_forecast(rows, horizon, context_length, season)
     if preset == "auto":
         auto = auto_forecast(rows, horizon, context_length, series, season)
@@ -242,6 +242,7 @@ def fast_forecast(
 
 def pretrained_forecast(context_length: int, season: int = 1) -> Preset:
     """The network whose weights come with the package (`convtimenet.pretraining.run`)."""
+    context_length = max(SIZES["patch_size"], min(PRETRAINED_CONTEXT, context_length))
     return Preset(
         model={**SIZES, "season": season},
         train={"epochs": 1, "batch_size": 64, "refit": False},

@@ -27,6 +27,7 @@ from convtimenet.estimators.regressor import ConvTimeNetRegressor
 from convtimenet.files import whole_file
 from convtimenet.network.linear import LinearNetwork
 from convtimenet.network.model import ConvTimeNet
+from convtimenet.network.reconstruction.pretrained import PretrainedForecaster
 from convtimenet.network.smoothing import SmoothingNetwork
 from convtimenet.report._canvas import require_matplotlib
 from convtimenet.report._classes import class_sections
@@ -37,6 +38,7 @@ from convtimenet.report._importance import case_importance, forecast_importance
 from convtimenet.report._network import (
     linear_section,
     mixing_section,
+    pretrained_section,
     random_patches_section,
     smoothing_section,
     training_section,
@@ -235,6 +237,7 @@ def _sections(
         *patches,
         *(linear_section(network, history.granted) if is_linear else ()),
         *(smoothing_section(network) if isinstance(network, SmoothingNetwork) else ()),
+        *(pretrained_section(network) if isinstance(network, PretrainedForecaster) else ()),
         *mixing,
         *([random_patches_section(mixed, history.granted)] if mixed is not None else ()),
         *(weights_sections(network) if isinstance(network, ConvTimeNet) else ()),

@@ -67,7 +67,8 @@ def forecast_sections(
     ]
     if config.members:
         return sections, [members_section(model)]
-    inside = [_patches_section(model, table, evaluation)] if config.kernel_sizes else []
+    trained = config.kernel_sizes and not config.pretrained
+    inside = [_patches_section(model, table, evaluation)] if trained else []
     return sections, inside
 
 

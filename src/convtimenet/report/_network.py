@@ -15,6 +15,7 @@ from convtimenet.network.linear import LinearNetwork
 from convtimenet.network.mixing import ChannelMixing
 from convtimenet.network.model import Block, ConvTimeNet, deformation
 from convtimenet.network.random_patches import PER_GROUP, POINTS, RandomPatches
+from convtimenet.network.reconstruction.pretrained import PretrainedForecaster
 from convtimenet.network.smoothing import SmoothingNetwork
 from convtimenet.report import _interactive as interactive
 from convtimenet.report import _network_plots as network_plots
@@ -301,6 +302,17 @@ def linear_section(network: ConvTimeNet | LinearNetwork, granted: float) -> list
         "What each step ahead reads",
     )
     return [Section("linear", "Linear stream", f"<p>{words}</p>{grid([picture])}")]
+
+
+def pretrained_section(network: PretrainedForecaster) -> list[Section]:
+    """How much the network that comes with its weights reads of a context, and counts."""
+    trusted, logarithms = float(network.trusted), float(network.logarithms)
+    words = "The weights come with the package and were not trained on this table. They read the "
+    words += f"last {count(network.config.context_length, 'step')}. Their share of the forecast is "
+    words += f"{trusted:.0%}, that of the seasonal-naive one {1 - trusted:.0%}"
+    words += f"; {logarithms:.0%} of theirs read logarithms" if trusted and logarithms else ""
+    words += ". All three were chosen by forecasts of the training rows."
+    return [Section("pretrained", "Pre-trained network", f"<p>{words}</p>")]
 
 
 def smoothing_section(network: SmoothingNetwork) -> list[Section]:

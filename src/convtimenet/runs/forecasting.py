@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from convtimenet.config import TrainConfig
+from convtimenet.config import LEAST_PRETRAINED, TrainConfig
 from convtimenet.data.covariates import Encoder, terms_of
 from convtimenet.data.frequency import season_of
 from convtimenet.data.future import read_plan, rows_ahead
@@ -163,7 +163,10 @@ def _check_folds(model: ConvTimeNetForecaster, lengths: np.ndarray, L: int, chan
 def _context(model: ConvTimeNetForecaster, rows: np.ndarray, channels: int) -> int:
     """Minimum context length of a model that is trained on `rows` rows of each series."""
     size = max(1, int(np.median(rows))), len(rows), channels
-    usual = model.preset_for(*size).context_length or 0
+    preset = model.preset_for(*size)
+    if preset.model.get("pretrained"):
+        return LEAST_PRETRAINED
+    usual = preset.context_length or 0
     return model.input_size or max(2 * model.h, usual)
 
 

@@ -35,7 +35,6 @@ from convtimenet.estimators.forecasting.streams import (
 from convtimenet.estimators.portfolio import forecast_members
 from convtimenet.estimators.presets import (
     PRETRAINED,
-    PRETRAINED_CONTEXT,
     QUALITIES,
     USED_IF_LINEAR,
     Preset,
@@ -414,8 +413,7 @@ class ConvTimeNetForecaster(RetrainedForecaster):
         a linear map is better."""
         rows, lengths, channels = int(np.median(train_end)), table.lengths, len(table.channels)
         if self.quality == PRETRAINED:
-            context = min(int(lengths.max()), PRETRAINED_CONTEXT)
-            return self.preset_for(rows, len(lengths), channels, season, context)
+            return self.preset_for(rows, len(lengths), channels, season, int(lengths.max()))
         preset = self.preset_for(rows, len(lengths), channels, season)
         short = smoothing_forecast(rows, int(lengths.max()), self.h, season)
         if short is None or self.input_size or not self.scale or self._asks_for_network():

@@ -32,6 +32,8 @@ class PretrainedForecaster(OtherNetwork):
     """
 
     embedding: Reconstructor
+    effects = None
+    """It reads no covariates."""
 
     def __init__(self, config: ModelConfig):
         super().__init__(Reconstructor(config), config)
@@ -46,26 +48,27 @@ class PretrainedForecaster(OtherNetwork):
     ) -> Float[Tensor, "B C ..."]:
         rows = x.flatten(0, 1).float()
         there = torch.ones_like(rows, dtype=torch.bool) if known is None else known.flatten(0, 1)
-        quantiles, naive = self.quantiles_and_naive(rows, there)
         if torch.compiler.is_exporting() or self.logarithms > 0:
-            quantiles = quantiles.lerp(self.of_logarithms(rows, there, quantiles), self.logarithms)
+            quantiles, logged, naive = self.both(rows, there)
+            quantiles = quantiles.lerp(logged, self.logarithms)
+        else:
+            quantiles, naive = self.quantiles_and_naive(rows, there)
         found = torch.lerp(naive[:, None], quantiles, self.trusted)
         return found.unflatten(0, x.shape[:2])
 
-    def of_logarithms(
-        self,
-        rows: Float[Tensor, "R L"],
-        known: Bool[Tensor, "R L"],
-        otherwise: Float[Tensor, "R Q H"],
-    ) -> Float[Tensor, "R Q H"]:
-        """Exponentials of the network's quantiles of logarithms; for rows with a value that has
-        none, others."""
+    def both(
+        self, rows: Float[Tensor, "R L"], known: Bool[Tensor, "R L"]
+    ) -> tuple[Float[Tensor, "R Q H"], Float[Tensor, "R Q H"], Float[Tensor, "R H"]]:
+        """The network's quantiles, exponentials of those of logarithms (the same again for rows
+        with a value that has none), and the seasonal-naive forecast."""
         fits = (known.any(-1) & ((rows > 0) | ~known).all(-1))[:, None]
         logs = torch.where(fits & known, rows, 1.0).log()
-        found, _ = self.quantiles_and_naive(logs, known)
+        found, naive = self.quantiles_and_naive(torch.cat([rows, logs]), torch.cat([known, known]))
+        plain, logged = found.unflatten(0, (2, -1))
         low = torch.where(known, logs, torch.inf).amin(-1)[:, None, None] - _BEYOND
         high = torch.where(known, logs, -torch.inf).amax(-1)[:, None, None] + _BEYOND
-        return torch.where(fits[..., None], found.clamp(low, high).exp(), otherwise)
+        logged = torch.where(fits[..., None], logged.clamp(low, high).exp(), plain)
+        return plain, logged, naive.unflatten(0, (2, -1))[0]
 
     def quantiles_and_naive(
         self, rows: Float[Tensor, "R L"], known: Bool[Tensor, "R L"]

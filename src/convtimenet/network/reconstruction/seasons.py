@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from convtimenet._shapes import Bool, Float
+from convtimenet._shapes import Bool, Float, Shaped
 
 __all__ = ["CHANNELS", "SKIPS", "channels_of", "continued", "long_season"]
 
@@ -52,12 +52,13 @@ def channels_of(
     seasons
         Two season lengths in steps.
     """
-    found = [x, known.to(x.dtype)]
-    for season in (1, *seasons):
-        found += continued(x, known, season)
-    backwards = continued(x.flip(-1), known.flip(-1), seasons[0])[0].flip(-1)
-    found.append(torch.where(backwards == 0, found[4], backwards))
-    found += around_level(x, known, seasons[0])
+    season, long = seasons
+    own = continued(x, known, season)
+    other = own if long == season else continued(x, known, long)
+    ahead = continued(x.flip(-1), known.flip(-1), season)[0].flip(-1)
+    ahead = torch.where(ahead == 0, own[0], ahead)
+    of_level = around_level(x, known, season)
+    found = [x, known.to(x.dtype), *continued(x, known, 1), *own, *other, ahead, *of_level]
     return torch.stack(found, dim=1)
 
 
@@ -66,22 +67,16 @@ def continued(
 ) -> tuple[Float[Tensor, "R T"], Float[Tensor, "R T"]]:
     """The latest known value of the same phase before each step, and the mean of the latest
     `AVERAGED` seasons there; 0 where there is none."""
-    R, T = x.shape
-    n = -(-T // season)
-    extra = n * season - T
-    # counted from the end, so that a whole number of seasons ends with the series
-    v = F.pad(x, (extra, 0)).view(R, n, season)
-    there = F.pad(known, (extra, 0)).view(R, n, season)
+    v, there = _by_season(x, season), _by_season(known, season)
     value = torch.where(there, v, 0.0)
-    total, count = value, there.to(x.dtype)
-    sums, counts = [total], [count]
-    for back in range(1, min(AVERAGED, n)):
-        sums.append(_shifted(total, back))
-        counts.append(_shifted(count, back))
+    sums, counts = [value], [there.to(x.dtype)]
+    for back in range(1, min(AVERAGED, v.shape[1])):
+        sums.append(F.pad(sums[0], (0, 0, back, -back)))
+        counts.append(F.pad(counts[0], (0, 0, back, -back)))
     mean = torch.stack(sums).sum(0) / torch.stack(counts).sum(0).clamp(min=1)
-    filled = _filled_forward(torch.stack([value, torch.where(there, mean, 0.0)], -1), there)
-    before = F.pad(filled, (0, 0, 0, 0, 1, -1)).flatten(1, 2)[:, extra:]
-    return before[..., 0], before[..., 1]
+    mean = torch.where(there, mean, 0.0)
+    last, mean = _latest(torch.stack([value, mean]), there).flatten(2)[..., -x.shape[-1] :]
+    return last, mean
 
 
 def around_level(
@@ -91,14 +86,14 @@ def around_level(
     step; and that with the drift of the levels carried on."""
     level, count = _trailing_mean(x, known, season)
     profile = continued(x - level, known & (count > _WHOLE * season), season)[1]
-    flat = profile + continued(level, known, 1)[0]
     reach = max(season, _DRIFT)
     mean, count = _trailing_mean(x, known, reach)
     earlier, enough = (F.pad(one, (reach, -reach)) for one in (mean, count))
     slope = torch.where((count > 0) & (enough > 0), (mean - earlier) / reach, 0.0)
     steps = torch.arange(x.shape[-1], device=x.device, dtype=x.dtype).expand_as(x)
-    age = steps - continued(steps, known, 1)[0]
-    return flat, flat + continued(slope, known, 1)[0] * age
+    now = torch.stack([level, slope, steps]).unsqueeze(-1)
+    level, slope, at = _latest(torch.where(known[..., None], now, 0.0), known[..., None])[..., 0]
+    return profile + level, profile + level + slope * (steps - at)
 
 
 def _trailing_mean(
@@ -111,20 +106,20 @@ def _trailing_mean(
     return sums / counts.clamp(min=1), counts
 
 
-def _shifted(v: Float[Tensor, "R n season"], back: int) -> Float[Tensor, "R n season"]:
-    return F.pad(v, (0, 0, back, -back))
+def _by_season(x: Tensor, season: int) -> Shaped[Tensor, "R n season"]:
+    """Whole seasons, counted from the end, so that the last one ends with the series."""
+    return F.pad(x, (-x.shape[-1] % season, 0)).unflatten(-1, (-1, season))
 
 
-def _filled_forward(
-    v: Float[Tensor, "R n season k"], there: Bool[Tensor, "R n season"]
-) -> Float[Tensor, "R n season k"]:
-    """Values where they are there, else the latest one before; in steps of doubled reach, which a
-    graph can hold."""
-    n, reach = v.shape[1], 1
+def _latest(
+    v: Float[Tensor, "k R n season"], there: Bool[Tensor, "R n season"]
+) -> Float[Tensor, "k R n season"]:
+    """For each step the values of the latest season before it in which they are there, 0 if there
+    is none. Values that are not there must be 0. In steps of doubled reach, which a graph can
+    hold."""
+    n, reach = v.shape[2], 1
     while reach < n:
-        earlier = F.pad(v, (0, 0, 0, 0, reach, -reach))
-        there_earlier = F.pad(there, (0, 0, reach, -reach))
-        v = torch.where(there[..., None], v, earlier)
-        there = there | there_earlier
+        v = torch.where(there, v, F.pad(v, (0, 0, reach, -reach)))
+        there = there | F.pad(there, (0, 0, reach, -reach))
         reach *= 2
-    return torch.where(there[..., None], v, 0.0)
+    return F.pad(v, (0, 0, 1, -1))
