@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from forked import Forked
 from sklearn.exceptions import NotFittedError
 
 from convtimenet import ConvTimeNetClassifier, ConvTimeNetForecaster
@@ -278,7 +279,6 @@ class TestFolder:
 
 WAITING = """
 import signal, sys
-sys.path.insert(0, sys.argv[1])
 from test_resume import forecaster
 from convtimenet.training.step import Step
 
@@ -292,7 +292,7 @@ def step(self, index):
 
 Step.__call__ = step
 estimator, data = forecaster()
-estimator.fit(*data, resume=sys.argv[2])
+estimator.fit(*data, resume=sys.argv[1])
 """
 
 
@@ -300,12 +300,11 @@ class TestOneAtATime:
     @pytest.fixture
     def other(self, tmp_path):
         """A process in the middle of a training into the folder."""
-        command = [sys.executable, "-c", WAITING, Path(__file__).parent, tmp_path]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-            assert process.stdout is not None
-            assert process.stdout.readline() == "in the middle\n"
-            yield process
-            process.kill()
+        process = Forked(WAITING, tmp_path)
+        assert process.first_line() == "in the middle"
+        yield process
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
 
     def test_a_second_process_is_refused_until_the_first_is_killed(self, tmp_path, other):
         """Also while the first is stopped."""
@@ -315,12 +314,12 @@ class TestOneAtATime:
         for _ in range(2):
             with pytest.raises(CheckpointError, match=message):
                 estimator.fit(*data, resume=tmp_path)
-        os.kill(other.pid, signal.SIGSTOP)
+        other.send_signal(signal.SIGSTOP)
         with pytest.raises(CheckpointError, match=message):
             estimator.fit(*data, resume=tmp_path)
         assert {path: path.read_bytes() for path in tmp_path.iterdir()} == kept
-        other.kill()
-        other.wait()
+        other.send_signal(signal.SIGKILL)
+        other.join()
         seen = forecaster()[0].fit(*data, resume=tmp_path)
         assert_same(seen, forecaster()[0].fit(*data))
 
