@@ -49,7 +49,10 @@ UNCHECKED = {
     "leaks",
     "odd_tables",
     "pages",
+    "panels",
+    "parallel",
     "portfolio",
+    "processes",
     "progress",
     "refit",
     "report",
@@ -59,6 +62,7 @@ UNCHECKED = {
     "serve_limits",
     "serve_server",
     "sklearn",
+    "times",
     "tune",
 }
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 import shlex
 import signal
@@ -30,6 +31,7 @@ from convtimenet.estimators.presets import PAPER
 TINY = ["--model.d_model=8", "--model.d_ff=16", "--model.kernel_sizes=[3,5]"]
 QUICK = [*TINY, "--training.epochs=1", "--device=cpu", "--quiet"]
 CASES = [*QUICK, "--model.random_patches=1"]
+ONE_BLOCK = ["--model.kernel_sizes=[3]"]  # a graph is traced operation by operation
 
 
 @pytest.fixture(autouse=True)
@@ -455,7 +457,7 @@ class TestClassify:
 
 class TestExport:
     def test_a_forecaster(self, table, capsys):
-        assert main(["forecast", table, "--h=4", "--save=model", *QUICK]) == 0
+        assert main(["forecast", table, "--h=4", "--save=model", *QUICK, *ONE_BLOCK]) == 0
         capsys.readouterr()
         assert main(["export", "model", "--to=graph", f"--check={table}"]) == 0
         shown = capsys.readouterr().out
@@ -475,7 +477,7 @@ class TestExport:
 
     def test_a_classifier_with_eight_bit_weights(self, capsys):
         train = write_cases("train.npz")
-        assert main(["classify", train, "--save=model", *CASES]) == 0
+        assert main(["classify", train, "--save=model", *CASES, *ONE_BLOCK]) == 0
         capsys.readouterr()
         flags = ["--format=onnx-int8", "--to=graph", f"--check={train}"]
         assert main(["export", "model", *flags]) == 0
@@ -486,7 +488,7 @@ class TestExport:
         assert "  model.predict(cases)\n" in shown
 
     def test_a_torch_program(self, table, capsys):
-        assert main(["forecast", table, "--h=4", "--save=model", *QUICK]) == 0
+        assert main(["forecast", table, "--h=4", "--save=model", *QUICK, *ONE_BLOCK]) == 0
         assert main(["export", "model", "--format=torch-export", "--to=graph"]) == 0
         assert f"torch.export.load({str(Path('graph/model.pt2'))!r})" in capsys.readouterr().out
 

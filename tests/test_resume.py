@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -42,7 +43,7 @@ def classifier(**training) -> tuple[ConvTimeNetClassifier, tuple]:
     X[::2] += 1
     settings = {**EVERY_STEP, "refit": True, "validation_fraction": 0.2, **training}
     given = {"n_epochs": 3, "device": "cpu", "verbose": 0, "training": settings}
-    model = SMALL | {"random_patches": 2}
+    model = SMALL | {"random_patches": 1}
     return ConvTimeNetClassifier(**given, model=model), (X, np.arange(50) % 2)
 
 
@@ -83,16 +84,17 @@ def stop_after(monkeypatch):
 class TestStops:
     @pytest.mark.parametrize("build", [forecaster, classifier])
     def test_stopped_anywhere_and_gone_on_gives_the_same_bits(self, build, tmp_path, stop_after):
-        estimator, data = build()
+        given: Any = {"epochs": 2}  # the first, another one, and the second training
+        estimator, data = build(**given)
         whole = estimator.fit(*data)
         total = whole.history_.steps
         for n in range(1, total + 1, 2):
             stop_after(n)
-            again, _ = build()
+            again, _ = build(**given)
             with pytest.raises(KeyboardInterrupt, match="SIGINT stopped the training"):
                 again.fit(*data, resume=tmp_path / str(n))
             stop_after(0)
-            assert_same(build()[0].fit(*data, resume=tmp_path / str(n)), whole)
+            assert_same(build(**given)[0].fit(*data, resume=tmp_path / str(n)), whole)
 
     @pytest.mark.parametrize("build", [forecaster, classifier])
     def test_stopped_after_every_few_steps(self, build, tmp_path, stop_after):
