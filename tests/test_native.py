@@ -359,7 +359,6 @@ def test_same_seed_same_bits(threads):
 SHORT = """
 import os, resource, sys
 import numpy as np, torch
-import torch._dynamo  # as optimisers do; here once for all kernels
 from convtimenet import ConvTimeNetForecaster
 from convtimenet.network.kernels import native
 
