@@ -215,8 +215,9 @@ class TestLog:
         first, *lines, last = capsys.readouterr().err.splitlines()
         assert (first, last) == ("training: begins", "training: ends")
         assert 1 <= len(lines) <= seconds / 0.2
-        pattern = r"training, epoch 1/2: \d\d%, \d:\d\d left, train loss 0.5"
-        assert all(re.fullmatch(pattern, line.replace("  ", ", ")) for line in lines)
+        # on a busy machine the first may come early in the work
+        pattern = r"training, epoch 1/2: \d+%  (\d:\d\d|-:--) left, train loss 0.5"
+        assert all(re.fullmatch(pattern, line) for line in lines), lines
 
     def test_a_step_that_takes_long_does_not_keep_it_silent(self, monkeypatch, capsys):
         monkeypatch.setattr(progress, "LINE_EVERY", 0.1)
