@@ -42,8 +42,10 @@ test: ## lint, type check, build the site, quick tests, other libraries' test su
 	$(BIN)/python benchmarks/speed/speed.py --case small --paths eager fused --rounds 1 \
 		--phases train eval --precision fp32
 
+# The tests of a file in one process (loadfile), which makes what they share once.
 unit: install .cache/chromium ## run only the quick tests, scikit-learn's suite among them
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "not slow and not conformance and not app and not scale"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile \
+		-m "not slow and not conformance and not app and not scale"
 
 conformance: .cache/peers-venv/.installed ## run sktime's, aeon's and Nixtla's test suites
 	OMP_NUM_THREADS=1 JAXTYPING_DISABLE=1 .cache/peers-venv/bin/python -m pytest -n 2 -m conformance -W default \

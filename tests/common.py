@@ -1,7 +1,11 @@
 """What several test files start from."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from html import escape
 from pathlib import Path
+from typing import Any, TextIO
 
 import pytest
 import torch
@@ -27,3 +31,19 @@ def randomised(model: ConvTimeNet) -> ConvTimeNet:
             elif name.endswith("running_var"):
                 buffer.uniform_(0.3, 3)
     return model.eval()
+
+
+@contextmanager
+def undrawn() -> Iterator[None]:
+    """Figures of a report are made but not rendered, which takes most of the time of a page: for
+    tests that read its words. Of each picture the words are left."""
+    from matplotlib.figure import Figure
+    from matplotlib.text import Text
+
+    def words(figure: Figure, file: TextIO, **_: Any) -> None:
+        found = [one.get_text() for one in figure.findobj(Text) if isinstance(one, Text)]
+        file.write(f"<svg>{''.join(f'<text>{escape(one)}</text>' for one in found)}</svg>")
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Figure, "savefig", words)
+        yield

@@ -2,6 +2,8 @@
 
 import logging
 import signal
+from contextlib import nullcontext
+from importlib.util import find_spec
 
 import pytest
 from hypothesis import settings
@@ -47,7 +49,10 @@ UNCHECKED = {
     "leaks",
     "odd_tables",
     "pages",
+    "panels",
+    "parallel",
     "portfolio",
+    "processes",
     "progress",
     "refit",
     "report",
@@ -57,8 +62,25 @@ UNCHECKED = {
     "serve_limits",
     "serve_server",
     "sklearn",
+    "times",
     "tune",
 }
+
+
+# They read the words of pages; how pictures look is the matter of the tests of reports.
+UNDRAWN = {"cli", "evaluation", "linear", "mixing", "mixture", "panels", "portfolio", "refit"}
+UNDRAWN |= {"random_patches"}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _pictures_drawn(request: pytest.FixtureRequest):
+    """Drawing takes most of the time of a page."""
+    from common import undrawn  # here, because it imports modules whose shapes are checked
+
+    name = request.module.__name__.rpartition(".")[2].removeprefix("test_")
+    without = name in UNDRAWN and find_spec("matplotlib") is not None
+    with undrawn() if without else nullcontext():
+        yield
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -1,6 +1,7 @@
 """`ConvTimeNetClassifier`: labelled cases in, labels as they were given out."""
 
 import pickle
+from functools import cache
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from convtimenet.estimators import base
 from convtimenet.estimators.labelled import hold_back
 
 TINY = {"d_model": 8, "d_ff": 16, "kernel_sizes": (3, 5), "random_patches": 1}
+ONCE = {"refit": False}  # other tests are about the second training
 
 
 def classifier(**settings) -> ConvTimeNetClassifier:
@@ -34,6 +36,13 @@ def cases(n: int = 24, C: int = 2, L: int = 30, seed: int = 0) -> np.ndarray:
 
 def labels(n: int = 24) -> np.ndarray:
     return np.array(["slow", "fast"] * (n // 2))
+
+
+@cache
+def weighted() -> ConvTimeNetClassifier:
+    """Only read by the tests."""
+    weight = np.linspace(0.5, 1, 24)
+    return classifier(n_epochs=2).fit(cases(), labels(), sample_weight=weight)
 
 
 class TestScikitLearn:
@@ -104,7 +113,7 @@ class TestScikitLearn:
         assert not hasattr(model, "n_features_in_")
 
     def test_learns_what_is_easy(self):
-        model = classifier(n_epochs=30, lr=1e-2)
+        model = classifier(n_epochs=30, lr=1e-2, training=ONCE)
         model.fit(cases(60), labels(60))
         assert model.score(cases(40, seed=1), labels(40)) >= 0.95
 
@@ -326,7 +335,7 @@ class TestWeights:
         X, y = np.concatenate([cases(), cases()]), np.concatenate([labels(), labels()[::-1]])
         for first in (True, False):
             weight = np.where((np.arange(48) < 24) == first, 1.0, 0.01)
-            model = classifier(n_epochs=30, lr=1e-2).fit(X, y, sample_weight=weight)
+            model = classifier(n_epochs=30, lr=1e-2, training=ONCE).fit(X, y, sample_weight=weight)
             assert model.score(cases(), labels() if first else labels()[::-1]) > 0.9
 
     @pytest.mark.parametrize("given", ["balanced", {"rare": 9.0, "often": 1.0}])
@@ -358,8 +367,7 @@ class TestWeights:
 
     @pytest.mark.parametrize("size", [1e-300, 1e-20, 3.0, 1e30, 1e300])
     def test_only_their_ratios_matter(self, size):
-        weight = np.linspace(0.5, 1, 24)
-        one = classifier(n_epochs=2).fit(cases(), labels(), sample_weight=weight)
+        weight, one = np.linspace(0.5, 1, 24), weighted()
         for given in ({}, {"class_weight": {"fast": size, "slow": size}}):
             own = weight if given else size * weight
             two = classifier(n_epochs=2, **given).fit(cases(), labels(), sample_weight=own)

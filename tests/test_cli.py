@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from common import DATA, needs_data
+from forked import Forked
 
 from convtimenet import (
     ConvTimeNetClassifier,
@@ -30,6 +31,7 @@ from convtimenet.estimators.presets import PAPER
 TINY = ["--model.d_model=8", "--model.d_ff=16", "--model.kernel_sizes=[3,5]"]
 QUICK = [*TINY, "--training.epochs=1", "--device=cpu", "--quiet"]
 CASES = [*QUICK, "--model.random_patches=1"]
+ONE_BLOCK = ["--model.kernel_sizes=[3]"]  # a graph is traced operation by operation
 
 
 @pytest.fixture(autouse=True)
@@ -455,7 +457,7 @@ class TestClassify:
 
 class TestExport:
     def test_a_forecaster(self, table, capsys):
-        assert main(["forecast", table, "--h=4", "--save=model", *QUICK]) == 0
+        assert main(["forecast", table, "--h=4", "--save=model", *QUICK, *ONE_BLOCK]) == 0
         capsys.readouterr()
         assert main(["export", "model", "--to=graph", f"--check={table}"]) == 0
         shown = capsys.readouterr().out
@@ -475,7 +477,7 @@ class TestExport:
 
     def test_a_classifier_with_eight_bit_weights(self, capsys):
         train = write_cases("train.npz")
-        assert main(["classify", train, "--save=model", *CASES]) == 0
+        assert main(["classify", train, "--save=model", *CASES, *ONE_BLOCK]) == 0
         capsys.readouterr()
         flags = ["--format=onnx-int8", "--to=graph", f"--check={train}"]
         assert main(["export", "model", *flags]) == 0
@@ -486,7 +488,7 @@ class TestExport:
         assert "  model.predict(cases)\n" in shown
 
     def test_a_torch_program(self, table, capsys):
-        assert main(["forecast", table, "--h=4", "--save=model", *QUICK]) == 0
+        assert main(["forecast", table, "--h=4", "--save=model", *QUICK, *ONE_BLOCK]) == 0
         assert main(["export", "model", "--format=torch-export", "--to=graph"]) == 0
         assert f"torch.export.load({str(Path('graph/model.pt2'))!r})" in capsys.readouterr().out
 
@@ -779,32 +781,13 @@ sys.exit(cli.main(sys.argv[1:]))
 """
 
 
-def training_process(table: str) -> subprocess.Popen:
+def test_interrupted_training_writes_nothing_and_exits_with_130(table):
     patience = ["--training.epochs=1000000", "--training.patience=1000000"]
     outputs = ["--h=4", "--out=f.csv", "--json=r.json", "--save=model"]
-    process = subprocess.Popen(
-        [sys.executable, "-c", _ENDLESS, "forecast", table, *outputs, *QUICK, *patience],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
-    try:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "training\n"
-        with pytest.raises(subprocess.TimeoutExpired):  # it is well under way
-            process.wait(0.3)
-    except BaseException:
-        process.kill()
-        process.communicate()
-        raise
-    return process
-
-
-def test_interrupted_training_writes_nothing_and_exits_with_130(table):
-    process = training_process(table)
+    process = Forked(_ENDLESS, "forecast", table, *outputs, *QUICK, *patience)
+    assert process.first_line() == "training"
     process.send_signal(signal.SIGINT)
-    _, shown = process.communicate(timeout=30)
+    _, shown = process.communicate()
     assert process.returncode == 130
     assert shown == (
         "convtimenet: SIGINT stopped the training; nothing was written; use --resume FOLDER to be "
@@ -813,32 +796,22 @@ def test_interrupted_training_writes_nothing_and_exits_with_130(table):
     assert here() == {table}
 
 
-def start(*arguments: str) -> subprocess.Popen:
+def start(*arguments: str) -> Forked:
     """The command in a process of its own."""
     script = "import sys; from convtimenet.cli.main import main; sys.exit(main())"
-    return subprocess.Popen(
-        [sys.executable, "-c", script, *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
+    return Forked(script, *arguments)
 
 
-def stopped(command: list[str], states: Path, steps: int, stop: int) -> tuple[int, str]:
+def stopped(command: list[str], states: Path, steps: int, stop: int) -> tuple[int | None, str]:
     """Exit code and last words of the command, sent a signal once so many states were saved."""
     process = start(*command)
-    try:
-        while process.poll() is None:
-            if any(int(path.name.split("-")[1]) >= steps for path in states.glob("choose-*")):
-                process.send_signal(stop)
-                break
-            time.sleep(0.01)
-        said = process.communicate(timeout=120)[1]
-        return process.returncode, said
-    finally:
-        process.kill()
-        process.communicate()
+    while process.running():
+        if any(int(path.name.split("-")[1]) >= steps for path in states.glob("choose-*")):
+            process.send_signal(stop)
+            break
+        time.sleep(0.01)
+    said = process.communicate()[1]
+    return process.returncode, said
 
 
 def test_a_stopped_training_goes_on_with_the_command_it_prints(table):
@@ -865,7 +838,7 @@ def test_a_stopped_training_goes_on_with_the_command_it_prints(table):
     assert stopped(command, Path("my states"), 20, signal.SIGKILL) == (-signal.SIGKILL, "")
     assert {str(path) for path in Path().iterdir()} == before | {"my states"}
     again = start(*command)
-    assert again.communicate(timeout=120)[1] == ""
+    assert again.communicate()[1] == ""
     assert again.returncode == 0
     for file in ("weights.safetensors", "data.safetensors"):
         assert Path("model", file).read_bytes() == Path("whole", file).read_bytes()

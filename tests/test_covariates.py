@@ -24,6 +24,7 @@ TINY = {"d_model": 8, "d_ff": 16, "kernel_sizes": (3, 5)}
 
 def forecaster(**settings) -> ConvTimeNetForecaster:
     given = {"h": 4, "input_size": 12, "model": TINY, "n_epochs": 1, "device": "cpu", "verbose": 0}
+    given |= {"refit": False}  # another file is about the second training
     return ConvTimeNetForecaster(**(given | settings))
 
 

@@ -151,6 +151,15 @@ TINY: dict[str, Any] = {
     "patch_stride": 4,
 }
 QUICK: dict[str, Any] = {"preset": "auto", "n_epochs": 2, "model": TINY}
+OF_CASES: dict[str, Any] = QUICK | {
+    "model": TINY | {"random_patches": 1},
+    "training": {"refit": False},
+}
+
+
+def quick(problem: ForecastProblem | CasesProblem) -> dict[str, Any]:
+    """Settings of the problem."""
+    return QUICK if isinstance(problem, ForecastProblem) else OF_CASES
 
 
 def waves() -> ForecastProblem:
@@ -186,7 +195,7 @@ def problem(request: pytest.FixtureRequest) -> ForecastProblem | CasesProblem:
 
 
 def ours(problem: ForecastProblem | CasesProblem, **settings: Any) -> Fitted:
-    settings = {**QUICK, **settings}
+    settings = {**quick(problem), **settings}
     if isinstance(problem, ForecastProblem):
         return forecaster(problem, 0, **settings)
     return classifier(problem, 0, **settings)
@@ -201,7 +210,8 @@ def unchanged(problem: str) -> Fitted:
 @cache
 def learnable(problem: str) -> Fitted:
     """The same with its residual scales replaced by equal ones."""
-    return residual(PROBLEMS[problem](), 0, kind="learnable", **QUICK)
+    made = PROBLEMS[problem]()
+    return residual(made, 0, kind="learnable", **quick(made))
 
 
 def same(one: Fitted, other: Fitted) -> None:
@@ -215,13 +225,13 @@ def test_the_learnable_residual_is_ours(problem: ForecastProblem | CasesProblem)
 
 
 def test_the_plain_residual_is_the_models_own(problem: ForecastProblem | CasesProblem):
-    found = residual(problem, 0, kind="plain", **QUICK)
-    same(found, ours(problem, model={**TINY, "residual": "plain"}))
+    found = residual(problem, 0, kind="plain", **quick(problem))
+    same(found, ours(problem, model={**quick(problem)["model"], "residual": "plain"}))
     assert found.chosen["scales"] == {"add_conv": [1.0, 1.0], "add_pointwise": [1.0, 1.0]}
 
 
 def test_a_fixed_scale_stays_where_it_is():
-    found = residual(two_classes(), 0, kind="fixed", **QUICK)
+    found = residual(two_classes(), 0, kind="fixed", **OF_CASES)
     assert found.chosen["scales"] == {"add_conv": [0.5, 0.5], "add_pointwise": [0.5, 0.5]}
     ours = learnable("bumps")
     assert found.parameters is not None
@@ -231,7 +241,7 @@ def test_a_fixed_scale_stays_where_it_is():
 
 
 def test_layerscale_has_a_scale_for_every_width(problem: ForecastProblem | CasesProblem):
-    found = residual(problem, 0, kind="layerscale", **QUICK)
+    found = residual(problem, 0, kind="layerscale", **quick(problem))
     ours = learnable(problem.name)
     assert found.parameters is not None
     assert ours.parameters is not None
@@ -301,7 +311,7 @@ def test_a_layerscale_of_equal_entries_is_a_learnable_scale():
 @pytest.mark.parametrize("positions", [False, True])
 def test_transformer_blocks_learn(problem: ForecastProblem | CasesProblem, positions: bool):
     epochs = 2 if isinstance(problem, ForecastProblem) else 6
-    settings = {**QUICK, "n_epochs": epochs, "lr": 5e-3}
+    settings = {**quick(problem), "n_epochs": epochs, "lr": 5e-3}
     found = transformer_block(problem, 0, heads=4, positions=positions, **settings)
     scores = problem.scores(found.predict())
     if isinstance(problem, ForecastProblem):
@@ -367,7 +377,7 @@ def test_attention_knows_the_order_by_positions_only():
 
 def test_dropout_of_transformer_blocks_follows_the_seed():
     def trained(seed: int) -> list[Any]:
-        settings = {**QUICK, "n_epochs": 1, "model": {**TINY, "dropout": 0.5}}
+        settings = {**OF_CASES, "n_epochs": 1, "model": OF_CASES["model"] | {"dropout": 0.5}}
         return transformer_block(two_classes(), seed, heads=2, **settings).chosen["validation"]
 
     assert trained(0) == trained(0)
@@ -389,7 +399,7 @@ def test_zeroed_offsets_are_plain_patches():
 
 
 def test_what_zeroed_offsets_change(problem: ForecastProblem | CasesProblem):
-    found, trained = offsets_zeroed(problem, 0, **QUICK), unchanged(problem.name)
+    found, trained = offsets_zeroed(problem, 0, **quick(problem)), unchanged(problem.name)
     zeroed, answers = found.predict(), trained.predict()
     told = found.chosen["offsets"]
     assert told["as_trained"] == problem.scores(answers)

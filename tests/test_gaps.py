@@ -459,16 +459,15 @@ def test_an_offset_does_not_make_errors_grow(offset: float, long: bool, tmp_path
     np.testing.assert_array_equal(loaded.forecast(values), far.forecast(values))
 
 
-@pytest.mark.parametrize("quantiles", [(), (0.1, 0.5, 0.9)])
-def test_the_graph_reads_large_offsets_too(quantiles: tuple[float, ...], tmp_path: Path):
+def test_the_graph_reads_large_offsets_too(tmp_path: Path):
+    """With quantiles; the runtime's below has none."""
     offset = 1e9
     y = np.sin(np.arange(200) / 3)[:, None] + offset
     y[[190, 199]] = np.nan
-    model = forecaster(scale=False, model={"quantiles": quantiles}).fit(y)
+    model = forecaster(scale=False, model={"quantiles": (0.1, 0.5, 0.9)}).fit(y)
     parity = export(model, tmp_path / "x", "torch-export")
     graph = torch.export.load(tmp_path / "x" / "model.pt2").module()
-    found = graph(torch.from_numpy(y[None, -12:].swapaxes(1, 2))).numpy()
-    found = found[:, :, 1] if quantiles else found
+    found = graph(torch.from_numpy(y[None, -12:].swapaxes(1, 2))).numpy()[:, :, 1]
     np.testing.assert_allclose(found[0].T, model.forecast(y), rtol=0, atol=1e-4)
     assert parity["max_difference"] < 1e-3
     assert np.abs(found - offset).max() < 2
@@ -479,7 +478,7 @@ def test_and_so_does_the_runtime(tmp_path: Path):
     y = np.stack([np.sin(np.arange(200) / 3), np.cos(np.arange(200) / 4)], 1) + level
     y[195, 0] = np.nan
     model = forecaster(scale=False).fit(y)
-    export(model, tmp_path / "x", "onnx")
+    assert export(model, tmp_path / "x", "onnx")["max_difference"] < 1e-3
     values = y + np.array([1e8, 0])  # another level than the fitted one
     graph = load(tmp_path / "x")
     assert isinstance(graph, ForecastRuntime)

@@ -35,6 +35,7 @@ SIZES: dict[str, Any] = {
 def forecaster(**given_) -> ConvTimeNetForecaster:
     model = SIZES | given_.pop("model", {})
     fixed = {"h": 4, "input_size": 24, "n_epochs": 1, "device": "cpu", "verbose": 0}
+    fixed |= {"refit": False}  # another file is about the second training
     return ConvTimeNetForecaster(**(fixed | given_), model=model)
 
 

@@ -2,8 +2,6 @@
 
 import re
 import shlex
-import subprocess
-import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from forked import Forked
 from pages import Block, blocks, run, same
 
 from convtimenet import ConvTimeNetForecaster
@@ -20,14 +19,20 @@ from convtimenet.estimators import presets
 
 ROOT = Path(__file__).resolve().parents[1]
 TUTORIALS = sorted((ROOT / "docs" / "tutorials").glob("*.md"))
+READER = """
+import sys, warnings
+warnings.simplefilter("error")
+from pages import main
+sys.exit(main())
+"""
 
 
 @pytest.mark.parametrize("page", TUTORIALS, ids=lambda page: page.stem)
 def test_tutorials(page):
     """As a reader would: in a process and an empty folder of their own."""
-    command = [sys.executable, "-W", "error", ROOT / "examples" / "pages.py", "--check", page]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert not done.returncode, f"{done.stdout}{done.stderr}\nmake tutorials writes it anew"
+    reader = Forked(READER, "--check", page)
+    out, err = reader.communicate(timeout=600)
+    assert not reader.returncode, f"{out}{err}\nmake tutorials writes it anew"
 
 
 def test_pictures_are_small():

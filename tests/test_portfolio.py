@@ -398,13 +398,19 @@ class TestForecaster:
         with pytest.raises(ArtefactError, match="does not hold the weights"):
             ConvTimeNetForecaster.load(tmp_path / "model", device="cpu")
 
-    def test_its_graph_answers_alike(self, contexts, tmp_path):
-        assert export(contexts, tmp_path / "graph", "onnx")["max_difference"] < 1e-4
+    def test_its_graph_answers_alike(self, tmp_path):
+        """Of two contexts; tests/test_mixing.py exports channels that read each other."""
+        model = {name: FIXED[name] for name in FIXED if name not in ("pooling", "random_patches")}
+        training = {"loss": "mae", "seed": 3, "refit": False}
+        two = forecaster(model=model | {"channel_mixing": 0}, training=training).fit(table())
+        assert len({one.context_length for one in two.network_.config.members}) == 2
+        assert len(two.members_) == 2
+        assert export(two, tmp_path / "graph", "onnx")["max_difference"] < 1e-4
         values = table()[["a", "b"]].to_numpy()
         graph = runtime.load(tmp_path / "graph")
         assert isinstance(graph, runtime.ForecastRuntime)
         answers = graph.forecast(values)
-        np.testing.assert_allclose(answers, contexts.forecast(values), atol=1e-4)
+        np.testing.assert_allclose(answers, two.forecast(values), atol=1e-4)
 
     def test_every_member_has_rows_for_eight_bits(self, contexts):
         x = torch.randn(4, 2, contexts.network_.config.context_length)

@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 import types
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -118,6 +119,26 @@ class TestCounting:
             assert (some.done, some.step) == (4, None)
 
 
+def until(happened: Callable[[], bool]) -> None:
+    """Wait for what another thread does, however busy the machine is."""
+    end = time.monotonic() + 120
+    while not happened():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def heard(capsys: pytest.CaptureFixture[str], lines: int = 1) -> str:
+    """Wait for so many lines on standard error."""
+    parts: list[str] = []
+
+    def enough() -> bool:
+        parts.append(capsys.readouterr().err)
+        return "".join(parts).count("\n") >= lines
+
+    until(enough)
+    return "".join(parts)
+
+
 class TestTerminal:
     @pytest.mark.parametrize("width", WIDTHS)
     def test_no_line_is_wrapped_and_the_bar_goes(self, width, monkeypatch):
@@ -143,6 +164,7 @@ class TestTerminal:
     def test_short_work_draws_nothing_and_long_work_does(self, monkeypatch):
         console = terminal(80)
         assert isinstance(console.file, io.StringIO)
+        shown = console.file
         monkeypatch.setattr(progress, "make_console", lambda: console)
         with showing("scoring", 1):
             list(counted(range(10)))
@@ -151,8 +173,7 @@ class TestTerminal:
         assert console.file.getvalue() == ""
         monkeypatch.setattr(progress, "AFTER", 0.1)
         with showing("reading x.csv", 1, busy=True):
-            time.sleep(0.6)
-        assert "reading x.csv" in console.file.getvalue()
+            until(lambda: "reading x.csv" in shown.getvalue())
         assert not any(isinstance(one, threading.Timer) for one in threading.enumerate())
 
     @pytest.mark.parametrize("width", WIDTHS)
@@ -194,15 +215,15 @@ class TestLog:
         first, *lines, last = capsys.readouterr().err.splitlines()
         assert (first, last) == ("training: begins", "training: ends")
         assert 1 <= len(lines) <= seconds / 0.2
-        pattern = r"training, epoch 1/2: \d\d%, \d:\d\d left, train loss 0.5"
-        assert all(re.fullmatch(pattern, line.replace("  ", ", ")) for line in lines)
+        # on a busy machine the first may come early in the work
+        pattern = r"training, epoch 1/2: \d+%  (\d:\d\d|-:--) left, train loss 0.5"
+        assert all(re.fullmatch(pattern, line) for line in lines), lines
 
     def test_a_step_that_takes_long_does_not_keep_it_silent(self, monkeypatch, capsys):
         monkeypatch.setattr(progress, "LINE_EVERY", 0.1)
         with showing("training", 1, at_once=True) as some:
             some.expect(10)
-            time.sleep(0.35)
-        assert len(capsys.readouterr().err.splitlines()) >= 2
+            heard(capsys, 2)
 
     def test_short_work_is_not_spoken_of(self, capsys):
         with showing("scoring", 1):
@@ -217,7 +238,8 @@ class TestLog:
         with showing("reading x.csv", 1, busy=busy):
             for _ in counted(range(3)):
                 time.sleep(0.08)
-        first, last = capsys.readouterr().err.splitlines()
+            said = heard(capsys)
+        first, last = (said + capsys.readouterr().err).splitlines()
         assert first.startswith("reading x.csv: ")
         assert last == "reading x.csv: done in 0:00"
 
@@ -365,8 +387,11 @@ class TestEstimators:
 
         read = table_reader.read_table
 
+        said = []
+
         def slowly(*arguments, **settings):
-            time.sleep(0.2)
+            if not said:
+                said.append(heard(capsys))
             return read(*arguments, **settings)
 
         monkeypatch.setattr(table_reader, "read_table", slowly)
@@ -374,7 +399,7 @@ class TestEstimators:
         file = tmp_path / "big.csv"
         file.write_text("date,a\n" + "".join(f"2024-01-{i:02d},{i}\n" for i in range(1, 30)))
         ConvTimeNetForecaster(h=2).read(file)
-        first, last = capsys.readouterr().err.splitlines()
+        first, last = (said[0] + capsys.readouterr().err).splitlines()
         assert first.startswith("reading big.csv: 0:0")
         assert last.startswith("reading big.csv: done in 0:0")
         ConvTimeNetForecaster(h=2, verbose=0).read(file)

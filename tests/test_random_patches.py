@@ -315,7 +315,8 @@ class TestEstimators:
     def test_exported(self, tmp_path, format):
         X = [case[:, : 30 + i % 8] for i, case in enumerate(cases())]
         X[3][:, 4:7] = np.nan
-        model = fast(model={"random_patches": 4}).fit(X, labels())
+        # all kinds of patches; for the second format, which is traced alike, one will do
+        model = fast(model={"random_patches": 4 if format == "onnx" else 1}).fit(X, labels())
         parity = export(model, tmp_path / "m", format, data=X)
         assert parity["same_class"] == 1.0
         assert parity["max_difference"] < 1e-3
@@ -404,7 +405,7 @@ class TestEstimators:
             (fast(ConvTimeNetRegressor).fit(cases(), numbers), numbers),
         ):
             path = tmp_path / "r.html"
-            cases_report(path, model, as_cases(cases(), y), title="t", facts={"Data": "waves"})
+            cases_report(path, model, as_cases(cases(), y), title="t", facts={})
             text = re.sub(r"<[^>]*>", " ", path.read_text())
             assert "24 groups of 64 random patches of 9 points" in text
             assert "Solved in closed form" in text

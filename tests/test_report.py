@@ -7,8 +7,6 @@ import json
 import re
 import sys
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -18,7 +16,7 @@ from urllib.parse import unquote
 import numpy as np
 import pytest
 import torch
-from matplotlib.figure import Figure
+from common import undrawn
 
 from convtimenet.cli.main import main
 from convtimenet.data.cases import Cases, as_cases
@@ -27,6 +25,7 @@ from convtimenet.data.future import future_table
 from convtimenet.data.tables import Table, read_table
 from convtimenet.errors import DataError, MissingExtraError
 from convtimenet.estimators.classifier import ConvTimeNetClassifier
+from convtimenet.estimators.explain import CaseExplanation
 from convtimenet.estimators.forecasting.forecaster import ConvTimeNetForecaster
 from convtimenet.estimators.regressor import ConvTimeNetRegressor
 from convtimenet.report import _canvas as canvas
@@ -92,15 +91,6 @@ class Page(HTMLParser):
     def pictures(self) -> list[ElementTree.Element]:
         sources = [attrs["src"] or "" for tag, attrs in self.tags if tag == "img"]
         return [ElementTree.fromstring(unquote(s.split(",", 1)[1])) for s in sources]
-
-
-@contextmanager
-def undrawn() -> Iterator[None]:
-    """Figures are made but not rendered, which takes most of the time of a page: for tests that
-    read its words."""
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(Figure, "savefig", lambda _, file, **__: file.write("<svg/>"))
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -276,7 +266,8 @@ def test_uniform_patches_plain_residuals_and_integer_times(tmp_path: Path):
     ).fit(table)
     evaluation = model.evaluate(table, first_row=119)
     assert evaluation.n_windows == 1
-    text = Page(write_forecast(tmp_path, (model, table, evaluation))).text
+    with undrawn():
+        text = Page(write_forecast(tmp_path, (model, table, evaluation))).text
     assert "all patches are uniform" in text
     assert "without learned scales" in text
     assert (
@@ -446,7 +437,8 @@ def test_a_classification_page_counts_classes_that_training_lacked(classes, tmp_
     assert cases.labels is not None
     labels = np.array(["new", "a third", *cases.labels[2:]], dtype=object)
     other = replace(cases, labels=labels)
-    page = Page(write_classes(tmp_path, (model, other)))
+    with undrawn():
+        page = Page(write_classes(tmp_path, (model, other)))
     predicted, right = model.predict(cases), model.predict(cases) == labels
     own = [right[labels == one].mean() for one in sorted(set(labels))]
     assert f"{100 * right.mean():.1f} %" in page.text
@@ -600,7 +592,8 @@ def test_windows_of_a_long_table_are_those_of_their_series(tmp_path: Path):
         now, scale = start + 32, model.scaler_.scale[of[window], 0, 0]
         off = (window_answers(model, table, now)[:, 0, 0] - table.values[now : now + 8, 0]) / scale
         assert np.square(off).mean() == pytest.approx(evaluation.mse_per_window[window], rel=1e-4)
-    text = Page(write_forecast(tmp_path, (model, table, evaluation))).text
+    with undrawn():
+        text = Page(write_forecast(tmp_path, (model, table, evaluation))).text
     names = ("a", EVIL, "c")
     for number, name in enumerate(names):
         mse = evaluation.mse_per_window[of == number].mean()
@@ -754,9 +747,11 @@ def test_the_command_draws_what_it_writes(tmp_path: Path):
     lines = [f"{day},{np.sin(k / 3):.6f}" for k, day in enumerate(days)]
     (tmp_path / "sales.csv").write_text("\n".join(["date,sales", *lines]))
     small = [f"--model.{name}={value}" for name, value in TINY.items() if "kernel" not in name]
+    small += ["--model.kernel_sizes=[3,5]"]
     flags = ["--h=6", "--input_size=24", "--level=80", "--training.epochs=1", "--quiet", *small]
     files = [f"--out={tmp_path / 'f.csv'}", f"--report={tmp_path / 'r.html'}", "--device=cpu"]
-    assert main(["forecast", str(tmp_path / "sales.csv"), *flags, *files]) == 0
+    with undrawn():
+        assert main(["forecast", str(tmp_path / "sales.csv"), *flags, *files]) == 0
     written = read_table(tmp_path / "f.csv")
     text = (tmp_path / "r.html").read_text(encoding="utf-8")
     sales = written.values[:, 0]
@@ -783,6 +778,12 @@ def test_midnight_is_left_out_where_all_stamps_are_at_midnight():
     assert when(replace(days, times=np.arange(3)), 2) == "2"
 
 
+@pytest.fixture(scope="module")
+def explained(classes: Classes) -> CaseExplanation:
+    model, cases = classes
+    return model.explain(cases.subset(np.array([0])))
+
+
 @pytest.mark.parametrize(
     ("drop", "words"),
     [
@@ -792,12 +793,11 @@ def test_midnight_is_left_out_where_all_stamps_are_at_midnight():
         (-0.1, "It does not drop, whichever part is hidden."),
     ],
 )
-def test_a_drop_that_rounds_to_nothing_is_said_plainly(classes: Classes, drop, words):
-    model, cases = classes
-    explanation = model.explain(cases.subset(np.array([0])))
-    importance = np.full_like(explanation.importance, min(drop, 0) - 0.2)
+def test_a_drop_that_rounds_to_nothing_is_said_plainly(explained: CaseExplanation, drop, words):
+    importance = np.full_like(explained.importance, min(drop, 0) - 0.2)
     importance[0, 1, 2] = drop
-    told = case_importance_section(replace(explanation, importance=importance), ["one"]).body
+    with undrawn():
+        told = case_importance_section(replace(explained, importance=importance), ["one"]).body
     assert words in Page(told).text
     assert "by 0.00," not in told
 

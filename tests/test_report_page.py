@@ -27,6 +27,8 @@ from convtimenet.report._words import outlook, steps
 
 EVIL = "</script><b>$x$ %{y}"
 CHROMIUM = Path("/usr/bin/chromium")
+PATIENCE = 300_000
+"""Milliseconds that a page may take, also on a busy machine."""
 FLAGS = ["disable-gpu", "disable-quic", "no-first-run", "disable-background-networking"]
 FLAGS += ["disable-component-update", "disable-sync"]
 
@@ -188,7 +190,10 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
         frequency=Frequency.parse("1D"),
         channels=(*(f"store {c}" for c in range(29)), EVIL),
     )
-    model = ConvTimeNetForecaster(14, n_epochs=1, verbose=0, device="cpu").fit(table)
+    model = ConvTimeNetForecaster(
+        14, n_epochs=1, verbose=0, device="cpu", refit=False,
+        model={"d_model": 8, "d_ff": 16, "kernel_sizes": (3, 5)},
+    ).fit(table)  # fmt: skip
     future = future_table(
         table,
         model.forecast_table(table, level=[80, 95]).reshape(14, -1),
@@ -231,6 +236,7 @@ def browser() -> Iterator[Any]:
 def test_the_page_in_a_browser(report: Path):
     with browser() as chromium:
         page = chromium.new_page(viewport={"width": 1280, "height": 900}, color_scheme="light")
+        page.set_default_timeout(PATIENCE)
         said, asked = [], []
         page.on("console", lambda message: said.append(message.text))
         page.on("pageerror", lambda error: said.append(str(error)))
@@ -291,6 +297,7 @@ def test_the_page_in_a_browser(report: Path):
         assert asked == [report.as_uri()]
 
         still = chromium.new_context(java_script_enabled=False).new_page()
+        still.set_default_timeout(PATIENCE)
         still.goto(report.as_uri())
         pictures = still.locator("figure img:visible")
         assert pictures.count() >= 12

@@ -9,10 +9,12 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from forked import Forked
 from sklearn.exceptions import NotFittedError
 
 from convtimenet import ConvTimeNetClassifier, ConvTimeNetForecaster
@@ -41,7 +43,7 @@ def classifier(**training) -> tuple[ConvTimeNetClassifier, tuple]:
     X[::2] += 1
     settings = {**EVERY_STEP, "refit": True, "validation_fraction": 0.2, **training}
     given = {"n_epochs": 3, "device": "cpu", "verbose": 0, "training": settings}
-    model = SMALL | {"random_patches": 2}
+    model = SMALL | {"random_patches": 1}
     return ConvTimeNetClassifier(**given, model=model), (X, np.arange(50) % 2)
 
 
@@ -82,16 +84,17 @@ def stop_after(monkeypatch):
 class TestStops:
     @pytest.mark.parametrize("build", [forecaster, classifier])
     def test_stopped_anywhere_and_gone_on_gives_the_same_bits(self, build, tmp_path, stop_after):
-        estimator, data = build()
+        given: Any = {"epochs": 2}  # the first, another one, and the second training
+        estimator, data = build(**given)
         whole = estimator.fit(*data)
         total = whole.history_.steps
         for n in range(1, total + 1, 2):
             stop_after(n)
-            again, _ = build()
+            again, _ = build(**given)
             with pytest.raises(KeyboardInterrupt, match="SIGINT stopped the training"):
                 again.fit(*data, resume=tmp_path / str(n))
             stop_after(0)
-            assert_same(build()[0].fit(*data, resume=tmp_path / str(n)), whole)
+            assert_same(build(**given)[0].fit(*data, resume=tmp_path / str(n)), whole)
 
     @pytest.mark.parametrize("build", [forecaster, classifier])
     def test_stopped_after_every_few_steps(self, build, tmp_path, stop_after):
@@ -278,7 +281,6 @@ class TestFolder:
 
 WAITING = """
 import signal, sys
-sys.path.insert(0, sys.argv[1])
 from test_resume import forecaster
 from convtimenet.training.step import Step
 
@@ -292,7 +294,7 @@ def step(self, index):
 
 Step.__call__ = step
 estimator, data = forecaster()
-estimator.fit(*data, resume=sys.argv[2])
+estimator.fit(*data, resume=sys.argv[1])
 """
 
 
@@ -300,12 +302,11 @@ class TestOneAtATime:
     @pytest.fixture
     def other(self, tmp_path):
         """A process in the middle of a training into the folder."""
-        command = [sys.executable, "-c", WAITING, Path(__file__).parent, tmp_path]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-            assert process.stdout is not None
-            assert process.stdout.readline() == "in the middle\n"
-            yield process
-            process.kill()
+        process = Forked(WAITING, tmp_path)
+        assert process.first_line() == "in the middle"
+        yield process
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
 
     def test_a_second_process_is_refused_until_the_first_is_killed(self, tmp_path, other):
         """Also while the first is stopped."""
@@ -315,12 +316,12 @@ class TestOneAtATime:
         for _ in range(2):
             with pytest.raises(CheckpointError, match=message):
                 estimator.fit(*data, resume=tmp_path)
-        os.kill(other.pid, signal.SIGSTOP)
+        other.send_signal(signal.SIGSTOP)
         with pytest.raises(CheckpointError, match=message):
             estimator.fit(*data, resume=tmp_path)
         assert {path: path.read_bytes() for path in tmp_path.iterdir()} == kept
-        other.kill()
-        other.wait()
+        other.send_signal(signal.SIGKILL)
+        other.join()
         seen = forecaster()[0].fit(*data, resume=tmp_path)
         assert_same(seen, forecaster()[0].fit(*data))
 

@@ -423,11 +423,15 @@ class TestStorage:
         assert len(lines) > len(whole.splitlines())
 
 
-class Slow:
-    """Waits after each epoch, without using the processor."""
+class Stuck:
+    """Never ends the second epoch of the second training of its process."""
+
+    trainings = 0
 
     def on_epoch_end(self, progress: TrainingProgress) -> None:
-        time.sleep(0.3)
+        Stuck.trainings += progress.epoch == 1
+        if Stuck.trainings == 2 and progress.epoch == 2:
+            time.sleep(600)
 
 
 class Together:
@@ -485,7 +489,7 @@ class TestProcesses:
 
     def test_a_trial_that_was_killed_is_repeated(self, tmp_path, caplog):
         storage = tmp_path / "s.log"
-        process = start(forecaster(callbacks=[Slow()]), storage, trials=3)
+        process = start(forecaster(callbacks=[Stuck()]), storage, trials=3)
         end = time.monotonic() + 300
         running = None
         while time.monotonic() < end and running is None:

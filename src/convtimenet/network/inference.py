@@ -41,6 +41,8 @@ class FusedBlock(nn.Module):
     """A `Block` with merged kernels and folded BatchNorm and residual scales:
 
     v = s1 u + c1 GELU(conv(u)) + t1,  w = s2 v + pointwise'(v).
+
+    Shares no memory with the block.
     """
 
     s1: Tensor
@@ -52,7 +54,7 @@ class FusedBlock(nn.Module):
         super().__init__()
         self.native = block.native
         weight, bias = block.conv.merged()
-        self.weight, self.bias = nn.Buffer(weight.contiguous()), nn.Buffer(bias)
+        self.weight, self.bias = nn.Buffer(_copied(weight)), nn.Buffer(_copied(bias))
         s1, t1, self.norm_conv = _folded(block.norm_conv, weight)
         s2, t2, self.norm_pointwise = _folded(block.norm_pointwise, weight)
         self.s1, self.t1 = nn.Buffer(s1[:, None, None]), nn.Buffer(t1[:, None, None])
@@ -60,7 +62,8 @@ class FusedBlock(nn.Module):
         self.s2 = nn.Buffer(s2[:, None])
         widen, narrow = block.pointwise.widen, block.pointwise.narrow
         a2 = s2 * _scale(block.add_pointwise.scale)
-        self.widen_weight, self.widen_bias = nn.Buffer(widen.weight), nn.Buffer(widen.bias[:, None])
+        self.widen_weight = nn.Buffer(_copied(widen.weight))
+        self.widen_bias = nn.Buffer(_copied(widen.bias[:, None]))
         self.narrow_weight = nn.Buffer(a2[:, None] * narrow.weight)
         self.narrow_bias = nn.Buffer((a2 * narrow.bias + t2)[:, None])
         self.eight: tuple[EightBits, EightBits] | None = None
@@ -149,14 +152,17 @@ def fuse(model: Network, precision: Precision = "fp32") -> Network:
         "int8" computes the pointwise products in 8 bits if the network runs in the CPU kernels and
         its widths are multiples of 8; otherwise they stay float.
     """
-    fused = copy.deepcopy(model).eval().requires_grad_(False)
-    if isinstance(fused, OtherNetwork):
+    if isinstance(model, OtherNetwork):
+        fused = copy.deepcopy(model).eval().requires_grad_(False)
         if isinstance(fused, Ensemble):
             fused.embedding = nn.ModuleList(fuse(one, precision) for one in networks_in(fused))
         return fused
-    blocks = [FusedBlock(block) for block in fused.blocks if isinstance(block, Block)]
-    if len(blocks) < len(fused.blocks):  # already fused, or replaced by the user
-        return fused
+    if not all(isinstance(block, Block) for block in model.blocks):  # fused, or the user's own
+        return copy.deepcopy(model).eval().requires_grad_(False)
+    # copying takes longer than the rest, and the blocks are made anew
+    fused = copy.deepcopy(model, {id(model.blocks): Blocks()}).eval().requires_grad_(False)
+    with torch.no_grad():
+        blocks = [FusedBlock(cast(Block, block)) for block in model.blocks]
     if precision == "int8":
         for block in blocks:
             block.reduce()
@@ -169,6 +175,10 @@ def fuse(model: Network, precision: Precision = "fp32") -> Network:
     return fused
 
 
+def _copied(tensor: Tensor) -> Tensor:
+    return tensor.detach().clone(memory_format=torch.contiguous_format)
+
+
 def _scale(parameter: Tensor | None) -> Tensor | float:
     return 1.0 if parameter is None else parameter
 
@@ -177,7 +187,8 @@ def _folded(norm: nn.Module, like: Tensor) -> tuple[Tensor, Tensor, nn.Module]:
     """Scale (D,) and shift (D,) of a norm, and the module still to be applied after them."""
     D = like.shape[0]
     if not isinstance(norm, TokenBatchNorm):
-        return like.new_ones(D), like.new_zeros(D), norm
+        kept = copy.deepcopy(norm).eval().requires_grad_(False)
+        return like.new_ones(D), like.new_zeros(D), kept
     assert norm.running_var is not None
     assert norm.running_mean is not None
     scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
