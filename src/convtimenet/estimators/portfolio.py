@@ -27,8 +27,9 @@ from convtimenet.estimators.second_training import second_config
 from convtimenet.network.ensemble import Ensemble
 from convtimenet.network.inference import fuse
 from convtimenet.training.history import History
-from convtimenet.training.losses import Loss, loss_of
+from convtimenet.training.losses import Loss
 from convtimenet.training.metrics import evaluate, outputs
+from convtimenet.training.objectives import loss_of
 
 __all__ = [
     "Member",
