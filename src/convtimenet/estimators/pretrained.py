@@ -1,0 +1,150 @@
+"""A pre-trained encoder, from which a network starts: the weights of its embedding and blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from os import PathLike
+from typing import Any
+
+from torch import Tensor
+
+from convtimenet.config import ModelConfig, TrainConfig
+from convtimenet.errors import ConfigError
+from convtimenet.network.ensemble import networks_in
+from convtimenet.network.model import ConvTimeNet
+from convtimenet.storage import model_folder
+from convtimenet.training.history import History
+
+__all__ = ["Pretrained", "again_from", "encoder_of"]
+
+_PARTS = ("embedding.", "blocks.")
+_ARCHITECTURE = (
+    *("patch_size", "patch_stride", "deformable", "embed_norm", "d_model", "d_ff"),
+    *("kernel_sizes", "small_kernel", "norm", "residual"),
+)
+"""Settings of a `ModelConfig` that an encoder's weights belong to, besides the channels."""
+
+
+@dataclass(frozen=True, eq=False)
+class Pretrained:
+    """The encoder of a trained network.
+
+    Attributes
+    ----------
+    config
+        Of the network that it was part of.
+    weights
+        By their names in a `ConvTimeNet`, on the CPU.
+    history
+        Of its training.
+    """
+
+    config: ModelConfig
+    weights: dict[str, Tensor]
+    history: History
+
+    @classmethod
+    def of(cls, network: ConvTimeNet, history: History) -> Pretrained:
+        """The encoder of a network."""
+        state = network.state_dict().items()
+        own = {name: one.detach().cpu().clone() for name, one in state if name.startswith(_PARTS)}
+        return cls(network.config, own, history)
+
+    @property
+    def architecture(self) -> dict[str, Any]:
+        """The settings of a network that can start from it."""
+        return {name: getattr(self.config, name) for name in _ARCHITECTURE}
+
+    def differences(self, config: ModelConfig) -> list[str]:
+        """What a network has that differs from the encoder, with both values."""
+        return [
+            f"{name} is {getattr(config, name)!r}, pre-trained with {getattr(self.config, name)!r}"
+            for name in ("channels", *_ARCHITECTURE)
+            if getattr(config, name) != getattr(self.config, name)
+        ]
+
+    def check(self, config: ModelConfig) -> None:
+        """Refuse a network that cannot start from it.
+
+        Raises
+        ------
+        ConfigError
+            If channels or architecture differ.
+        """
+        if not (found := self.differences(config)):
+            return
+        remedy = "leave these settings to the encoder: preset='auto', without them in model={...}"
+        if config.channels != self.config.channels:
+            remedy = "pre-train on data with the same channels"
+        raise ConfigError(
+            f"the network differs from its pre-trained encoder: {'; '.join(found)}; {remedy}"
+        )
+
+    def load_into(self, network: Any) -> None:
+        """Replace a network's embedding and blocks by it.
+
+        Raises
+        ------
+        ConfigError
+            If it has none.
+        """
+        if not isinstance(network, ConvTimeNet):
+            raise ConfigError(
+                f"a {type(network).__name__} has no embedding and blocks that an encoder "
+                "could replace; leave init_from and pretrain() out"
+            )
+        network.load_state_dict(self.weights, strict=False)
+
+
+def encoder_of(given: Any) -> Pretrained:
+    """The encoder that the parameter `init_from` stands for: of a saved model's folder, of a fitted
+    or pre-trained estimator, or itself.
+
+    Raises
+    ------
+    ConfigError
+        If it is none of these, or has no encoder.
+    ArtefactError
+        If the folder cannot be read.
+    """
+    if isinstance(given, Pretrained):
+        return given
+    if isinstance(given, (str, PathLike)):
+        network, description, _ = model_folder.load(given)
+        history = History.from_dict(description["history"])
+        return _of_any(networks_in(network), history, f"the model in {given}")
+    name = type(given).__name__
+    if hasattr(given, "fused_"):
+        return _of_any(networks_in(given.network_), given.history_, f"the fitted {name}")
+    if hasattr(given, "pretrained_"):
+        return given.pretrained_
+    if hasattr(given, "get_params"):
+        raise ConfigError(
+            f"init_from must be fitted or pre-trained, found a {name} that is neither (clones of "
+            "scikit-learn forget what was trained); give its folder, or other.pretrained_"
+        )
+    raise ConfigError(
+        "init_from must be the folder of a saved model, a fitted or pre-trained estimator, or "
+        f"None; found {given!r}"
+    )
+
+
+def again_from(
+    start: Pretrained | None, network: Any, config: TrainConfig, history: History
+) -> Pretrained | None:
+    """The encoder that a second training starts from: a frozen one is that of the first."""
+    if not config.encoder_rate and isinstance(network, ConvTimeNet):
+        return Pretrained.of(network, history)
+    return None if start is None or start.differences(network.config) else start
+
+
+def _of_any(networks: Sequence[Any], history: History, name: str) -> Pretrained:
+    """The encoder of the first network that has one."""
+    for network in networks:
+        if isinstance(network, ConvTimeNet):
+            return Pretrained.of(network, history)
+    raise ConfigError(
+        f"init_from: {name} has no encoder, as its weights were solved for; give one that was "
+        "fitted with quality='auto', or pre-trained"
+    )
