@@ -158,8 +158,8 @@ def encoder_config(config: ModelConfig, objective: Objective) -> ModelConfig:
     patches = config.n_patches
     if objective == "reconstruct" and patches < _FEWEST_PATCHES:
         raise ConfigError(
-            f"the {config.context_length} steps of a series are {patches} patches of "
-            f"{config.patch_size}, expected at least {_FEWEST_PATCHES}, to hide one between others; "
+            f"the {config.context_length} steps of a series are {patches} patch(es) of "
+            f"{config.patch_size}, expected {_FEWEST_PATCHES} or more, to hide one between others; "
             "use smaller patches: model={'patch_size': ..., 'patch_stride': ...}"
         )
     outputs = config.context_length if objective == "reconstruct" else config.d_model
