@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -33,23 +33,51 @@ class Pretrained:
     Attributes
     ----------
     config
-        Of the network that it was part of.
-    weights
-        By their names in a `ConvTimeNet`, on the CPU.
-    history
+        Of the network that it is part of.
+    state
+        All weights of that network, on the CPU.
+    train_config, history
         Of its training.
     """
 
     config: ModelConfig
-    weights: dict[str, Tensor]
+    state: dict[str, Tensor]
+    train_config: TrainConfig
     history: History
 
     @classmethod
-    def of(cls, network: ConvTimeNet, history: History) -> Pretrained:
+    def of(cls, network: ConvTimeNet, train_config: TrainConfig, history: History) -> Pretrained:
         """The encoder of a network."""
-        state = network.state_dict().items()
-        own = {name: one.detach().cpu().clone() for name, one in state if name.startswith(_PARTS)}
-        return cls(network.config, own, history)
+        state = {name: v.detach().cpu().clone() for name, v in network.state_dict().items()}
+        return cls(network.config, state, train_config, history)
+
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """The encoder's own weights, by their names in a `ConvTimeNet`."""
+        return {name: one for name, one in self.state.items() if name.startswith(_PARTS)}
+
+    def save(self, folder: str | PathLike[str]) -> Path:
+        """Write it to a folder, for the parameter `init_from` of an estimator.
+
+        Raises
+        ------
+        ArtefactError
+            If the folder holds something other than a model.
+        """
+        network = ConvTimeNet(self.config)
+        network.load_state_dict(self.state)
+        description = {
+            "parameters": {},
+            "train": self.train_config.to_dict(),
+            "history": self.history.to_dict(),
+            "examples": None,
+            "notices": self.history.notes,
+            "data": {"channels": self.config.channels},
+        }
+        kind = type(self).__name__
+        return model_folder.save(
+            folder, kind=kind, model=network, arrays={}, description=description
+        )
 
     @property
     def architecture(self) -> dict[str, Any]:
@@ -112,11 +140,13 @@ def encoder_of(given: Any) -> Pretrained:
         return given
     if isinstance(given, (str, PathLike)):
         network, description, _ = model_folder.load(given)
-        history = History.from_dict(description["history"])
-        return _of_any(networks_in(network), history, f"the model in {given}")
+        with model_folder.damaged(given):
+            train_config = TrainConfig.from_dict(description["train"])
+            history = History.from_dict(description["history"])
+        return _of_any(network, train_config, history, f"the model in {given}")
     name = type(given).__name__
     if hasattr(given, "fused_"):
-        return _of_any(networks_in(given.network_), given.history_, f"the fitted {name}")
+        return _of_any(given.network_, given.train_config_, given.history_, f"the fitted {name}")
     if hasattr(given, "pretrained_"):
         return given.pretrained_
     if hasattr(given, "get_params"):
@@ -135,15 +165,15 @@ def again_from(
 ) -> Pretrained | None:
     """The encoder that a second training starts from: a frozen one is that of the first."""
     if not config.encoder_rate and isinstance(network, ConvTimeNet):
-        return Pretrained.of(network, history)
+        return Pretrained.of(network, config, history)
     return None if start is None or start.differences(network.config) else start
 
 
-def _of_any(networks: Sequence[Any], history: History, name: str) -> Pretrained:
-    """The encoder of the first network that has one."""
-    for network in networks:
-        if isinstance(network, ConvTimeNet):
-            return Pretrained.of(network, history)
+def _of_any(network: Any, train_config: TrainConfig, history: History, name: str) -> Pretrained:
+    """The encoder of the network, or of the first member that has one."""
+    for one in networks_in(network):
+        if isinstance(one, ConvTimeNet):
+            return Pretrained.of(one, train_config, history)
     raise ConfigError(
         f"init_from: {name} has no encoder, as its weights were solved for; give one that was "
         "fitted with quality='auto', or pre-trained"

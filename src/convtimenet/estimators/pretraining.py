@@ -223,7 +223,7 @@ def pretrain_encoder(
     with stop_requests() as stop:
         network, history = estimator._train_network(training, resume, stop)
     if history.best_epoch:
-        estimator.pretrained_ = Pretrained.of(network, history)
+        estimator.pretrained_ = Pretrained.of(network, train_config, history)
     if stop.signal:
         estimator._stop(stop, history, train_config, resume)
     return estimator
