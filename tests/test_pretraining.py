@@ -13,10 +13,12 @@ from test_resume import stop_after as stop_after
 
 from convtimenet import ConvTimeNetClassifier, ConvTimeNetForecaster, ConvTimeNetRegressor
 from convtimenet.batch import Batch
+from convtimenet.cli.main import main
 from convtimenet.config import ModelConfig, TrainConfig
+from convtimenet.data.cases import as_cases
 from convtimenet.data.windows import LabelledCases
 from convtimenet.devices import RandomNumbers
-from convtimenet.errors import ConfigError
+from convtimenet.errors import ArtefactError, CheckpointError, ConfigError
 from convtimenet.estimators import base
 from convtimenet.estimators.portfolio import Plan, started
 from convtimenet.estimators.pretraining import encoder_config
@@ -281,8 +283,6 @@ class TestStart:
     def test_labels_are_not_read(self):
         one, two = (classifier().pretrain(x, n_epochs=1) for x in (X, X.copy()))
         assert same(one.pretrained_.weights, two.pretrained_.weights)
-        from convtimenet.data.cases import as_cases
-
         three = classifier().pretrain(as_cases(X, Y), n_epochs=1)
         assert same(one.pretrained_.weights, three.pretrained_.weights)
 
@@ -314,6 +314,33 @@ class TestStart:
         again = ConvTimeNetClassifier.load(tmp_path / "heir", device="cpu")
         assert again.init_from is None
         np.testing.assert_array_equal(again.predict_proba(X), heir.predict_proba(X))
+
+    def test_an_encoder_is_saved_and_loaded(self, tmp_path, starts):
+        model = classifier().pretrain(X, n_epochs=1)
+        folder = model.pretrained_.save(tmp_path / "encoder")
+        classifier(init_from=folder).fit(X, Y)
+        assert same(starts[1], model.pretrained_.weights)
+        assert 'ConvTimeNetClassifier(init_from="folder")' in (folder / "README.md").read_text()
+        with pytest.raises(ArtefactError, match="holds a Pretrained, expected a ConvTimeNetClass"):
+            ConvTimeNetClassifier.load(folder)
+
+    def test_on_the_command_line(self, tmp_path, monkeypatch, starts, capsys):
+        monkeypatch.chdir(tmp_path)
+        np.savez("some.npz", X=X)
+        np.savez("few.npz", X=X, y=Y)
+        sizes = ["--model.d_model=8", "--model.d_ff=16", "--model.kernel_sizes=[3,5]"]
+        own = [*sizes, "--model.random_patches=1", "--device=cpu", "--quiet"]
+        assert main(["pretrain", "classify", "some.npz", "--out=e", "--n_epochs=1", *own]) == 0
+        assert "use it with: convtimenet classify DATA --init_from e" in capsys.readouterr().out
+        few = ["classify", "few.npz", "few.npz", "--init_from=e", "--training.epochs=1", *own]
+        assert main([*few, "--save=model", "--training.encoder_rate=0"]) == 0
+        assert same(starts[1], encoder(ConvTimeNetClassifier.load("model")))
+        assert not same(starts[0], starts[1])
+        for flag in (["--h=3"], ["--calendar=auto"]):
+            assert main(["pretrain", "classify", "some.npz", "--out=e2", *flag]) == 2
+            assert f"has no use for {flag[0].partition('=')[0]}" in capsys.readouterr().err
+        assert main(["classify", "few.npz", "--load=model", "--init_from=e"]) == 2
+        assert "--load does not train; leave out --init_from" in capsys.readouterr().err
 
     def test_the_network_takes_on_the_encoders_architecture(self):
         own = {"model": {"d_model": 8, "d_ff": 16, "random_patches": 1}}
@@ -393,8 +420,6 @@ def test_stopped_and_gone_on_gives_the_same_bits(build, tmp_path, stop_after):
 
 
 def test_a_fit_from_another_encoder_is_another_run(tmp_path):
-    from convtimenet.errors import CheckpointError
-
     classifier().fit(X, Y, resume=tmp_path)
     with pytest.raises(CheckpointError, match="pre-trained data differs"):
         classifier().pretrain(X, n_epochs=1).fit(X, Y, resume=tmp_path)
