@@ -76,6 +76,50 @@ def few_cases(matrix: Matrix, found: Mapping[str, Line]) -> Table:
     )
 
 
+def by_start(matrix: Matrix, found: Mapping[str, Line]) -> Table:
+    """Accuracy by set, share of labels and what the network starts from."""
+    starts = {
+        "scratch": "new weights",
+        "tuned": "reconstruction, trained on",
+        "frozen": "reconstruction, kept",
+        "contrast": "contrast, trained on",
+    }
+    cells = [cell for cell in matrix.cells if cell.horizon is None]
+    shares = dict.fromkeys(cell.variant.partition("-")[2] for cell in cells)
+    rows, missing = [], []
+    for place in dict.fromkeys(cell.dataset for cell in cells):
+        for share in shares:
+            row = [place, share]
+            for start in starts:
+                scores = [
+                    100 * found[cell.key]["scores"]["accuracy"]
+                    for cell in cells
+                    if (cell.dataset, cell.variant) == (place, f"{start}-{share}")
+                    and cell.key in found
+                ]
+                row.append(_spread(scores))
+            if set(row[2:]) == {"not run"}:
+                missing.append(f"{place} {share} %")
+            else:
+                rows.append(row)
+    return Table(
+        caption="Accuracy by share of labels and start",
+        columns=["set", "labels, per cent", *starts.values()],
+        rows=rows,
+        notes=[
+            "Per cent, mean and standard deviation over seeds (their number behind x).",
+            *([f"Not run: {', '.join(missing)}."] if missing else []),
+        ],
+    )
+
+
+def _spread(scores: Sequence[float]) -> str:
+    if not scores:
+        return "not run"
+    spread = f" ± {np.std(scores, ddof=1):.1f}" if len(scores) > 1 else ""
+    return f"{np.mean(scores):.1f}{spread} x{len(scores)}"
+
+
 def movement(matrix: Matrix, found: Mapping[str, Line]) -> Table:
     """How far patches lie from their anchors, and what zeroing the offsets changes."""
     rows = []
@@ -383,6 +427,31 @@ QUESTIONS: dict[str, Question] = {
             "order of the rules changes from row to row: with three seeds none is better.",
         ],
         tables=[few_cases],
+    ),
+    "pretrain": Question(
+        title="Does pre-training without labels help?",
+        question=(
+            "The paper's third open question: can the network be pre-trained? Here an encoder "
+            "learns to reconstruct hidden spans of all training cases, or to tell changed copies "
+            "of them apart, without labels (2,000 steps); then 5, 10, 25 or 100 % of the labels "
+            "are given to a network with the paper's settings that starts from new weights, from "
+            "the encoder, or keeps the encoder and trains its head only. Test cases are read once, "
+            "at the end. Forecasters likewise, pre-trained on the rows of the training split."
+        ),
+        answer=["ANSWER"],
+        tables=[by_start],
+        comparisons=[
+            Comparison(
+                name="forecasts",
+                title="Forecasting, the paper's settings",
+                forecasts=True,
+                reference="forecaster.scratch",
+                names={
+                    "forecaster.scratch": "new weights",
+                    "forecaster.tuned": "pre-trained",
+                },
+            ),
+        ],
     ),
     "movement": Question(
         title="How far do patches move, and does it matter?",
