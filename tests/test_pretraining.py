@@ -22,6 +22,7 @@ from convtimenet.errors import ArtefactError, CheckpointError, ConfigError
 from convtimenet.estimators import base
 from convtimenet.estimators.portfolio import Plan, started
 from convtimenet.estimators.pretraining import encoder_config
+from convtimenet.estimators.tuning.search import _about
 from convtimenet.network.model import ConvTimeNet
 from convtimenet.training.augment import two_views
 from convtimenet.training.hiding import hidden_spans, with_hidden_spans
@@ -314,6 +315,14 @@ class TestStart:
         again = ConvTimeNetClassifier.load(tmp_path / "heir", device="cpu")
         assert again.init_from is None
         np.testing.assert_array_equal(again.predict_proba(X), heir.predict_proba(X))
+
+    def test_a_search_is_told_by_the_encoder(self):
+        one, two = (classifier(random_state=seed).pretrain(X, n_epochs=1) for seed in (1, 2))
+        given = (None, one, clone(one.pretrained_, safe=False), two)
+        told = [_about(classifier(init_from=start)).get("init_from") for start in given]
+        assert told[0] is None
+        assert told[1] == told[2] != told[3]
+        assert "blocks of width 8" in repr(classifier(init_from=one.pretrained_))
 
     def test_an_encoder_is_saved_and_loaded(self, tmp_path, starts):
         model = classifier().pretrain(X, n_epochs=1)

@@ -51,6 +51,13 @@ class Pretrained:
         state = {name: v.detach().cpu().clone() for name, v in network.state_dict().items()}
         return cls(network.config, state, train_config, history)
 
+    def __repr__(self) -> str:
+        config = self.config
+        return (
+            f"<Pretrained: {config.channels} channel(s), patches of {config.patch_size}, "
+            f"{len(config.kernel_sizes)} blocks of width {config.d_model}>"
+        )
+
     @property
     def weights(self) -> dict[str, Tensor]:
         """The encoder's own weights, by their names in a `ConvTimeNet`."""
