@@ -16,7 +16,7 @@ from convtimenet.batch import Batch
 from convtimenet.cli.main import main
 from convtimenet.config import ModelConfig, TrainConfig
 from convtimenet.data.cases import as_cases
-from convtimenet.data.windows import LabelledCases
+from convtimenet.data.windows import LabelledCases, Windows
 from convtimenet.devices import RandomNumbers
 from convtimenet.errors import ArtefactError, CheckpointError, ConfigError
 from convtimenet.estimators import base
@@ -205,6 +205,19 @@ class TestReconstruction:
         assert mean > 0.9
         assert error[counted].mean() < 0.5 * mean
         assert history.epochs[-1].train_loss < 0.5 < 0.9 < history.epochs[0].train_loss
+
+
+    @pytest.mark.parametrize("parts", [1, 2])
+    def test_windows_with_gaps_are_trained_on_in_parts(self, parts):
+        values = torch.from_numpy(TABLE.T).float().contiguous()
+        known = torch.rand(values.shape, generator=torch.Generator().manual_seed(0)) > 0.1
+        windows = Windows.between(values, 30, 0, 0, 200, known=known, masks=True)
+        config = encoder_config(SERIES, "reconstruct")
+        step = Step(network(config).train(), windows, TrainConfig(), CPU)
+        step.parts.count = parts
+        with RandomNumbers(0, CPU).in_use():
+            step(torch.arange(0, 160, 10))
+        assert 0.8 < float(step.total / step.seen) < 3
 
 
 class TestContrast:

@@ -339,7 +339,7 @@ def _by_dtype(buffers: Iterable[Tensor]) -> list[list[Tensor]]:
 
 
 def _weight(batch: Batch) -> Tensor:
-    """Weight of a batch in a mean over several."""
-    if batch.weight is None:
+    """Weight of a batch in a mean over several; by examples, if its targets are not drawn yet."""
+    if batch.weight is None or not batch.y.numel():
         return torch.tensor(float(len(batch.y)), device=batch.y.device)
     return batch.weight.expand_as(batch.y).sum()
