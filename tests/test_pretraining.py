@@ -206,7 +206,6 @@ class TestReconstruction:
         assert error[counted].mean() < 0.5 * mean
         assert history.epochs[-1].train_loss < 0.5 < 0.9 < history.epochs[0].train_loss
 
-
     @pytest.mark.parametrize("parts", [1, 2])
     def test_windows_with_gaps_are_trained_on_in_parts(self, parts):
         values = torch.from_numpy(TABLE.T).float().contiguous()

@@ -445,9 +445,10 @@ QUESTIONS: dict[str, Question] = {
             "from the encoder it is 0.9 to 4.8 points behind new weights on JapaneseVowels, with "
             "5 to 100 % of the labels, and 0.5 points on CharacterTrajectories with 5 %.",
             "An encoder that is kept and only gets a new head is far behind with few labels (42.7 "
-            "against 80.3 % at 5 %) and still 7 points with all. What helps to fill hidden spans "
-            "is not what tells the classes apart there. The last error of reconstruction is 0.21 "
-            "and 0.13 of the variance, so the pretext itself is learnt.",
+            "against 80.3 % at 5 %) and still 7 points with all. With few labels that is not only "
+            "the encoder: a new head gets one step an epoch, and cases are scaled by the labelled "
+            "ones. The last error of reconstruction is 0.21 and 0.13 of the variance, so the "
+            "pretext itself is learnt.",
             "Open: all other sets, seeds, contrast and forecasts have not run; nor has the case "
             "that pre-training is meant for, far more unlabelled series than a training split "
             "holds.",
