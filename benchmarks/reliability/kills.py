@@ -77,8 +77,8 @@ def fit(task: str, epochs: int, folder: str | None, tell: Connection) -> None:
 def live(
     task: str, epochs: int, folder: Path | None, step: int | None = None, wait: float = 0.0
 ) -> dict[str, Any] | None:
-    """An attempt, killed so many seconds after its checkpoints have come to a step: its result, None
-    if it was killed.
+    """An attempt, killed so many seconds after its checkpoints have come to a step: its result,
+    None if it was killed.
 
     Raises
     ------

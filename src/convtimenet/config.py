@@ -100,6 +100,10 @@ class ModelConfig(Settings):
     """Steps of a season, for smoothing and for the simple forecasts that the linear map is solved
     towards."""
 
+    pretrained: bool = False
+    """Forecast with weights that were trained on generated series and come with the package, by
+    quantiles of every patch (`convtimenet.network.reconstruction`)."""
+
     effects: int = 0
     """Channels that linear effects of the covariates known ahead, solved in closed form, are added
     to and taken out of the context; 0 for none. If set, the network accepts exactly that many
@@ -196,6 +200,8 @@ class ModelConfig(Settings):
             whole = not (self.kernel_sizes or self.linear)
             require(whole, "smoothings", "0 with kernel_sizes or linear", self.smoothings)
             self._check_alone("with smoothings")
+        if self.pretrained:
+            self._check_pretrained()
         self._check_mixing()
         self._check_members()
         own = self.linear_channels
@@ -228,6 +234,14 @@ class ModelConfig(Settings):
         require(not any(found), "hist_exog to stat_categories", f"0 and empty {when}", found)
         futr = self.futr_exog
         require(bool(self.effects) or not futr, "futr_exog", f"0 {when} or effects", futr)
+
+    def _check_pretrained(self) -> None:
+        """The weights are those of quantiles of series, read without anything else."""
+        require(self.head == "forecast", "pretrained", f"False for the head {self.head!r}", True)
+        require(bool(self.quantiles), "quantiles", "those of the weights with pretrained", ())
+        kinds = self.linear, self.smoothings, self.effects, self.channel_mixing, self.covariates
+        names = "linear, smoothings, effects, channel_mixing and covariates"
+        require(not any(kinds), names, "unset with pretrained", kinds)
 
     def _check_mixing(self) -> None:
         """Channels tell each other of their patches; to classify, a patch holds all channels."""
@@ -312,9 +326,18 @@ class ModelConfig(Settings):
     def least_context(self) -> int:
         """Steps of a context that must lie within its series; what is before them may be
         padding."""
-        if not self.smoothings:
+        if not self.any_length:
             return self.context_length
-        return min(least_smoothed(self.season), self.context_length)
+        least = least_smoothed(self.season)
+        if self.pretrained:  # of short tables as few as leave a horizon
+            least = min(max(self.season, 8), max(3, self.context_length - self.outputs))
+        return min(least, self.context_length)
+
+    @property
+    def any_length(self) -> bool:
+        """Whether contexts may be shorter than `context_length`, as whole series are, and 0 means
+        none, as logarithms need."""
+        return bool(self.smoothings) or self.pretrained
 
     @property
     def networks(self) -> tuple[ModelConfig, ...]:

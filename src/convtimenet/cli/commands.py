@@ -59,13 +59,14 @@ def run_forecast(flags: Any) -> None:
             "input_size": None,
             "preset": "auto",
         }
-        unset |= {"quality": "auto", "n_jobs": None, "init_from": None}
+        unset |= {"quality": "auto", "pretrained": False, "n_jobs": None, "init_from": None}
         _refuse_training_flags(flags, **unset, test_fraction=0.2, no_refit=False)
         check_model(flags.load)
     import numpy as np
 
     from convtimenet.data.future import table_times, write_csv
     from convtimenet.estimators.forecasting.forecaster import ConvTimeNetForecaster
+    from convtimenet.estimators.presets import PRETRAINED
     from convtimenet.runs.forecasting import check_future, forecast_table
 
     if flags.load is not None:
@@ -73,9 +74,8 @@ def run_forecast(flags: Any) -> None:
         known = {name: value for name, value in columns_of(flags).items() if value is not None}
         model.set_params(**known, verbose=verbose_of(flags))
     else:
-        model = new_forecaster(
-            flags, quality=flags.quality, refit=False if flags.no_refit else None
-        )
+        quality = PRETRAINED if flags.pretrained else flags.quality
+        model = new_forecaster(flags, quality=quality, refit=False if flags.no_refit else None)
     table = model.read(flags.data) if flags.load is None else model.adapt(flags.data)
     console = make_console()
     note_replaced(console, replaced)

@@ -45,6 +45,11 @@ def forecast_flags(parser: ArgumentParser) -> None:
         "a linear map of the context and of covariates known ahead, solved in closed form",
         "with enough rows also a network, trained",
     )
+    add(
+        "--pretrained",
+        action="store_true",
+        help="instead of a quality: weights that come with the package, no training, no covariates",
+    )
     preset_flag(parser)
     add(
         "--load",

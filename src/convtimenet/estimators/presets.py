@@ -8,6 +8,7 @@ from typing import Any
 
 from convtimenet.config import Head, least_smoothed
 from convtimenet.errors import ConfigError
+from convtimenet.network.reconstruction.network import SIZES
 
 
 @dataclass(frozen=True)
@@ -217,7 +218,9 @@ def forecast_preset(
     ConfigError
         As `cases_preset`.
     """
-    if _is_fast(quality, preset, given, training, USED_IF_LINEAR):
+    if _is_fast(quality, preset, given, training, USED_IF_LINEAR, (*QUALITIES, PRETRAINED)):
+        if quality == PRETRAINED:
+            return pretrained_forecast(context_length or PRETRAINED_CONTEXT, season)
         return fast_forecast(rows, horizon, context_length, season)
     if preset == "auto":
         auto = auto_forecast(rows, horizon, context_length, series, season)
@@ -235,6 +238,25 @@ def fast_forecast(
         train={"epochs": 1, "batch_size": 256, "refit": True},
         context_length=context_length or contexts_for(rows, horizon, season)[0],
     )
+
+
+def pretrained_forecast(context_length: int, season: int = 1) -> Preset:
+    """The network whose weights come with the package (`convtimenet.pretraining.run`)."""
+    return Preset(
+        model={**SIZES, "season": season},
+        train={"epochs": 1, "batch_size": 64, "refit": False},
+        context_length=context_length,
+    )
+
+
+def refuse_sizes(own: Mapping[str, Any]) -> None:
+    """Refuse settings of a network whose weights are given."""
+    if own:
+        raise ConfigError(
+            "quality='pretrained' uses the weights that come with the package, so model="
+            f"{{{', '.join(map(repr, own))}: ...}} cannot be set; leave it out or use "
+            "quality='auto'"
+        )
 
 
 def too_few(rows: int, series: int, channels: int, horizon: int) -> bool:
@@ -306,7 +328,7 @@ def cases_preset(
     ConfigError
         If there is no such quality or preset, or a parameter would have no effect.
     """
-    if _is_fast(quality, preset, given, training, USED_IF_FAST):
+    if _is_fast(quality, preset, given, training, USED_IF_FAST, QUALITIES):
         return fast_cases(n_cases)
     if preset == "auto":
         own_epochs = given.get("n_epochs") is not None or "epochs" in training
@@ -321,26 +343,27 @@ def _is_fast(
     given: Mapping[str, Any],
     training: Mapping[str, Any],
     used: tuple[str, ...],
+    qualities: tuple[str, ...],
 ) -> bool:
-    """Whether the quality is "fast"; refuses what would then have no effect, all but `used`, and a
-    preset of the paper for "best"."""
-    if quality not in QUALITIES:
+    """Whether the quality trains nothing ("fast", "pretrained"); refuses what would then have no
+    effect, all but `used`, and a preset of the paper for "best"."""
+    if quality not in qualities:
         raise ConfigError(
-            f"quality must be one of {', '.join(map(repr, QUALITIES))}, found {quality!r}"
+            f"quality must be one of {', '.join(map(repr, qualities))}, found {quality!r}"
         )
     if quality == "best" and preset != "auto":
         raise ConfigError(
             f"quality='best' trains networks of its own settings, so preset={preset!r} would have "
             "no effect; leave preset out or use quality='auto'"
         )
-    if quality != "fast":
+    if quality not in UNTRAINED:
         return False
     useless = [name for name, value in given.items() if value is not None]
     useless += [] if preset == "auto" else ["preset"]
     useless += [f"training={{{name!r}: ...}}" for name in training if name not in used]
     if useless:
         raise ConfigError(
-            f"quality='fast' solves for its weights and trains no network, so "
+            f"quality={quality!r} {UNTRAINED[str(quality)]}, so "
             f"{', '.join(useless)} would have no effect; leave it out or use quality='auto'"
         )
     return True
@@ -376,6 +399,14 @@ def kernels_for(n_patches: int, blocks: int = 6, span: float = 1.0) -> tuple[int
 
 PANEL_EPOCH = 2**15  # 128 steps of 256 windows
 QUALITIES = ("fast", "auto", "best")
+PRETRAINED = "pretrained"
+"""A quality of forecasters only."""
+UNTRAINED = {
+    "fast": "solves for its weights and trains no network",
+    PRETRAINED: "uses the weights that come with the package",
+}
+"""Qualities that train nothing, and why."""
+PRETRAINED_CONTEXT = 2048
 UNUSED_IF_FAST = ("n_epochs", "batch_size", "lr", "time_limit", "precision")
 _GROUPS, _FEWEST_GROUPS = 24, 4
 _EPOCH = 2048

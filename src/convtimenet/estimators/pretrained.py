@@ -182,6 +182,6 @@ def _of_any(network: Any, train_config: TrainConfig, history: History, name: str
         if isinstance(one, ConvTimeNet):
             return Pretrained.of(one, train_config, history)
     raise ConfigError(
-        f"init_from: {name} has no encoder, as its weights were solved for; give one that was "
+        f"init_from: {name} has no encoder that was trained; give one that was "
         "fitted with quality='auto', or pre-trained"
     )

@@ -19,7 +19,7 @@ from convtimenet.devices import resolve_device
 from convtimenet.errors import ConfigError, DataError
 from convtimenet.estimators.base import ConvTimeNetEstimator
 from convtimenet.estimators.case_input import check_channels, examples_of, prepared, read
-from convtimenet.estimators.presets import cases_preset
+from convtimenet.estimators.presets import UNTRAINED, cases_preset
 from convtimenet.estimators.pretrained import Pretrained
 from convtimenet.estimators.trainings import Training
 from convtimenet.network.precision import precision_on
@@ -131,17 +131,17 @@ def anew(estimator: Any) -> Iterator[None]:
 
 
 def check_quality(quality: object) -> None:
-    """Refuse a model without a network.
+    """Refuse a model without a network that is trained.
 
     Raises
     ------
     ConfigError
-        If the quality is "fast".
+        If the quality is one of those.
     """
-    if quality == "fast":
+    if quality in UNTRAINED:
         raise ConfigError(
-            "quality='fast' solves for its weights and has no encoder that could be pre-trained; "
-            "use quality='auto'"
+            f"quality={quality!r} {UNTRAINED[str(quality)]}, so it has no encoder that could be "
+            "pre-trained; use quality='auto'"
         )
 
 

@@ -100,6 +100,8 @@ def _how(model: ConvTimeNetEstimator) -> str:
     """The preset, or the quality if several networks or none were trained."""
     if model.members_:
         return "best"
+    if model.network_.config.pretrained:
+        return "pretrained"
     if model.network_.config.kernel_sizes:
         return model.preset
     quality = getattr(model, "quality", "fast")

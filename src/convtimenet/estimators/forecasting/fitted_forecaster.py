@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
+from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
 from convtimenet.data.frequency import season_of
@@ -33,6 +34,7 @@ from convtimenet.estimators.forecasting.intervals import (
 )
 from convtimenet.estimators.forecasting.panel import evaluate_windows, roll
 from convtimenet.estimators.forecasting.table_reader import TableReader
+from convtimenet.estimators.presets import PRETRAINED
 from convtimenet.progress import showing
 from convtimenet.training.metrics import ForecastEvaluation
 
@@ -96,6 +98,21 @@ class FittedForecaster(TableReader):
         self.calibration_ = self._calibrate(self._reader.windows(table, first_row, end)[1])
         return self
 
+    @classmethod
+    def pretrained(cls, h: int = 96, **parameters: Any) -> Self:
+        """A forecaster that needs no training, ``quality="pretrained"``: `predict` answers for any
+        table at once, which it then does not remember; `fit` keeps one as usual, and scores it.
+
+        Parameters
+        ----------
+        h
+            Horizon.
+        parameters
+            As for the class.
+        """
+        kind: Any = cls
+        return kind(h, quality=PRETRAINED, **parameters)
+
     def predict(
         self,
         X: Any = None,
@@ -148,6 +165,9 @@ class FittedForecaster(TableReader):
         ConfigError
             If `h` is not a number of steps, or `level` is given for more than the trained horizon.
         """
+        if X is not None and self.quality == PRETRAINED and not hasattr(self, "fused_"):
+            fitted: Any = clone(self)
+            return fitted.fit(X).predict(future=future, h=h, level=level)
         check_is_fitted(self, "fused_")
         table = self.tail_ if X is None else self.adapt(X)
         return self.predict_requests([self.request(table, h, level, future)])[0]

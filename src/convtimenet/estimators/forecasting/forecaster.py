@@ -27,7 +27,7 @@ from convtimenet.estimators.forecasting.reading import (
     statistics,
     training_plans,
 )
-from convtimenet.estimators.forecasting.streams import best_context
+from convtimenet.estimators.forecasting.streams import best_context, trusted_context
 from convtimenet.estimators.portfolio import forecast_members
 from convtimenet.estimators.presets import (
     contexts_for,
@@ -60,7 +60,9 @@ class ConvTimeNetForecaster(PretrainedForecaster):
         given. For series of up to 2,000 rows all three smooth exponentially, unless the map is far
         better. "best" trains up to six networks (other contexts, losses, patches, kernels; in one,
         channels read each other) while `time_limit` lasts, and averages their forecasts with
-        weights from the validation split.
+        weights from the validation split. "pretrained" trains nothing: it reads up to 2,048 rows
+        with weights that come with the package (docs/pretrained.md), blended with the seasonal
+        naive forecast as far as the table's own rows ask for it; no covariates, less than a second.
     preset
         "auto" derives patches, kernels and batch size from the data; a data set's name such as
         "ETTh1" takes the paper's hyper-parameters for it.
@@ -285,7 +287,7 @@ class ConvTimeNetForecaster(PretrainedForecaster):
         scaler = Scaler.identity()
         if self.scale:
             scaler, unknown = statistics(train_split)
-            scaler = scaler.uncentred() if config.smoothings else scaler
+            scaler = scaler.uncentred() if config.any_length else scaler
             notices += scaling_notices(table, unknown)
         encoder = self._encoder(train_split)
         config = self._with_covariates(config, encoder, len(table.channels))
@@ -299,6 +301,9 @@ class ConvTimeNetForecaster(PretrainedForecaster):
         if config.linear and self.input_size is None and self.preset == "auto":
             contexts = contexts_for(size[0], H, season)
             L = best_context(table, train_end, config, scaler, encoder, device, contexts)
+            config = config_of(L)
+        if config.pretrained and self.input_size is None:
+            L = trusted_context(table, train_end, config, device)
             config = config_of(L)
         members = [(config, train_config)]
         if preset.portfolio:

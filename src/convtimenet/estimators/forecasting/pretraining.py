@@ -10,17 +10,14 @@ from typing import Any, Self
 
 import numpy as np
 
-from convtimenet.config import ModelConfig
 from convtimenet.data.frequency import season_of
 from convtimenet.data.split import hold_back, split_rows
 from convtimenet.data.tables import Table, crop
 from convtimenet.data.windows import Scaler
 from convtimenet.devices import resolve_device
-from convtimenet.errors import ConfigError
 from convtimenet.estimators.forecasting.forecasts import check_steps
 from convtimenet.estimators.forecasting.panel import Panel
 from convtimenet.estimators.forecasting.reading import (
-    check_mixing,
     check_unscaled,
     near,
     scaling_notices,
@@ -29,7 +26,8 @@ from convtimenet.estimators.forecasting.reading import (
 from convtimenet.estimators.forecasting.retraining import RetrainedForecaster
 from convtimenet.estimators.forecasting.streams import linear_is_better
 from convtimenet.estimators.presets import (
-    MOST_MAPS,
+    PRETRAINED,
+    PRETRAINED_CONTEXT,
     QUALITIES,
     USED_IF_LINEAR,
     Preset,
@@ -160,6 +158,9 @@ class PretrainedForecaster(RetrainedForecaster):
         """The settings of `preset_for`, or for short series those of exponential smoothing, unless
         a linear map is better."""
         rows, lengths, channels = int(np.median(train_end)), table.lengths, len(table.channels)
+        if self.quality == PRETRAINED:
+            context = min(int(lengths.max()), PRETRAINED_CONTEXT)
+            return self.preset_for(rows, len(lengths), channels, season, context)
         preset = self.preset_for(rows, len(lengths), channels, season)
         short = smoothing_forecast(rows, int(lengths.max()), self.h, season)
         if short is None or self.input_size or not self.scale or self._asks_for_network():
@@ -185,21 +186,3 @@ class PretrainedForecaster(RetrainedForecaster):
         own = any(value is not None for value in self._network_settings().values())
         hist, _, stat = self.exog  # those known ahead have linear effects
         return self.preset != "auto" or bool(self.model or training or hist or stat or own)
-
-    def _model_config(self, preset: Preset, channels: int) -> ModelConfig:
-        context = preset.context_length if self.input_size is None else self.input_size
-        assert context is not None
-        settings = self._model_settings(preset.model)
-        if settings.get("revin") is False or settings.get("revin_affine_channels"):
-            # the linear stream needs RevIN, without weights of its own
-            settings["linear"] = self._settings("model").get("linear", False)
-        if settings.get("linear") and self.scale and 1 < channels <= MOST_MAPS:
-            settings.setdefault("linear_channels", channels)
-        if settings.get("channel_mixing"):
-            settings["mixed_channels"] = check_mixing(channels, self.scale)
-        config = ModelConfig.forecasting(context_length=context, horizon=self.h, **settings)
-        if config.fixed_channels not in (0, channels):
-            name = "revin_affine_channels" if config.revin_affine_channels else "linear_channels"
-            found = f"{name} is {config.fixed_channels}, the table has {channels} channels"
-            raise ConfigError(f"{found}; they must be equal")
-        return config

@@ -92,9 +92,9 @@ def _statistics(table: Table, end: np.ndarray) -> tuple[Scaler, np.ndarray]:
 
 
 def near(scaler: Scaler, own: Scaler, unknown: np.ndarray, config: ModelConfig) -> Scaler:
-    """`Scaler.near` for a network. Where the level moves for smoothing, it moves below 0, so that
-    no value is taken for a positive one."""
-    if config.smoothings:
+    """`Scaler.near` for a network. Where the level moves for one that may take logarithms, it moves
+    below 0, so that no value is taken for a positive one."""
+    if config.any_length:
         own = Scaler(own.centre + _BELOW * own.scale, own.scale)
     return scaler.near(own, unknown)
 
@@ -390,7 +390,7 @@ class Reader:
     def _unseen(self, own: Scaler, unknown: np.ndarray) -> Scaler:
         """Scaler of series that training did not see: by their own statistics, or the median of the
         training series if they have no known value."""
-        own = own.uncentred() if self.config.smoothings else own
+        own = own.uncentred() if self.config.any_length else own
         centre, scale = (np.median(one, axis=0) for one in (self.scaler.centre, self.scaler.scale))
         return Scaler(np.where(unknown, centre, own.centre), np.where(unknown, scale, own.scale))
 
@@ -429,7 +429,7 @@ class Reader:
 
     def _enough(self, rows: int) -> None:
         least = self.config.least_context
-        open_ended = "at least " if self.config.smoothings else ""
+        open_ended = "at least " if self.config.any_length else ""
         if rows < least:
             raise DataError(
                 f"the model reads a context of {open_ended}{least} rows, the table has {rows}; "

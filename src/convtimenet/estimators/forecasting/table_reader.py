@@ -21,7 +21,8 @@ from convtimenet.data.windows import Scaler
 from convtimenet.devices import device_of
 from convtimenet.errors import ConfigError, DataError
 from convtimenet.estimators.base import ConvTimeNetEstimator
-from convtimenet.estimators.forecasting.reading import Reader, gap_notices
+from convtimenet.estimators.forecasting.reading import Reader, check_mixing, gap_notices
+from convtimenet.estimators.presets import MOST_MAPS, Preset, refuse_sizes
 from convtimenet.progress import reading, showing
 from convtimenet.wording import column_names
 
@@ -33,6 +34,9 @@ log = logging.getLogger(__name__)
 class TableReader(ConvTimeNetEstimator):
     """Base of `FittedForecaster`; not used by itself."""
 
+    h: int
+    input_size: int | None
+    quality: str
     scale: bool
     time_col: str | None
     target_cols: str | Sequence[str] | None
@@ -137,8 +141,33 @@ class TableReader(ConvTimeNetEstimator):
         """The covariate encoder, fitted to a table."""
         return Encoder.fit(table, *self.exog, calendar_names(self.calendar, table))
 
+    def _model_config(self, preset: Preset, channels: int) -> ModelConfig:
+        context = preset.context_length if self.input_size is None else self.input_size
+        assert context is not None
+        settings = self._model_settings(preset.model)
+        if settings.get("pretrained"):
+            refuse_sizes(self._settings("model"))
+        if settings.get("revin") is False or settings.get("revin_affine_channels"):
+            # the linear stream needs RevIN, without weights of its own
+            settings["linear"] = self._settings("model").get("linear", False)
+        if settings.get("linear") and self.scale and 1 < channels <= MOST_MAPS:
+            settings.setdefault("linear_channels", channels)
+        if settings.get("channel_mixing"):
+            settings["mixed_channels"] = check_mixing(channels, self.scale)
+        config = ModelConfig.forecasting(context_length=context, horizon=self.h, **settings)
+        if config.fixed_channels not in (0, channels):
+            name = "revin_affine_channels" if config.revin_affine_channels else "linear_channels"
+            found = f"{name} is {config.fixed_channels}, the table has {channels} channels"
+            raise ConfigError(f"{found}; they must be equal")
+        return config
+
     def _with_covariates(self, config: ModelConfig, encoder: Encoder, channels: int) -> ModelConfig:
         """A config with the sizes of the covariates; by default those known ahead have effects."""
+        if encoder.any and config.pretrained:
+            raise ConfigError(
+                "quality='pretrained' reads no covariates; leave them out, or use quality='fast' "
+                "for those known ahead, or quality='auto'"
+            )
         if (encoder.hist or encoder.stat) and not config.kernel_sizes:
             raise ConfigError(
                 "quality='fast' reads only covariates known ahead: leave out hist_exog and "

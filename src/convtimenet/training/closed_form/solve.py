@@ -14,9 +14,11 @@ from convtimenet.network.linear import LinearNetwork
 from convtimenet.network.model import ConvTimeNet
 from convtimenet.network.other import OtherNetwork
 from convtimenet.network.random_patches import RandomPatches
+from convtimenet.network.reconstruction.pretrained import PretrainedForecaster
 from convtimenet.network.smoothing import SmoothingNetwork
 from convtimenet.training.checkpoint import Checkpoint, Checkpoints
 from convtimenet.training.closed_form.effects import solve_effects, without_effects
+from convtimenet.training.closed_form.guard import fit_guard
 from convtimenet.training.closed_form.linear import fit_linear, granted, solve_linear
 from convtimenet.training.closed_form.patches import fit_patches, share_of_head
 from convtimenet.training.closed_form.smoothing import fit_smoothing
@@ -27,7 +29,7 @@ from convtimenet.training.objectives import loss_of
 
 __all__ = ["Solved", "grant", "solve", "solve_streams"]
 
-Solved = LinearNetwork | SmoothingNetwork | RandomPatches
+Solved = LinearNetwork | SmoothingNetwork | RandomPatches | PretrainedForecaster
 """Networks without a trained part."""
 
 
@@ -130,6 +132,9 @@ def _fitted(
     stop: StopRequest,
     **shown: Any,
 ) -> History:
+    if isinstance(model, PretrainedForecaster):
+        assert isinstance(examples, Windows)
+        return fit_guard(model, examples, stop, **shown)
     if isinstance(model, (LinearNetwork, SmoothingNetwork)):
         assert isinstance(examples, Windows)
         examples = _without_effects(model, examples)

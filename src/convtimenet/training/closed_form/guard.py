@@ -1,0 +1,98 @@
+"""How far a network that was trained on other series is trusted, from forecasts of these.
+
+Shape legend: `convtimenet._shapes`; n windows.
+"""
+
+from __future__ import annotations
+
+import time
+from copy import copy
+
+import torch
+from torch import Tensor
+
+from convtimenet._shapes import Float
+from convtimenet.data.windows import Windows
+from convtimenet.network.reconstruction.network import SIZES
+from convtimenet.network.reconstruction.pretrained import PretrainedForecaster
+from convtimenet.network.reconstruction.weights import load_pretrained
+from convtimenet.progress import showing
+from convtimenet.training.history import History
+from convtimenet.training.interrupt import StopRequest
+
+__all__ = ["GUARDED", "errors_by_shares", "fit_guard", "some_windows"]
+
+GUARDED = "weights of the package, trusted as far as forecasts of this table allow"
+"""How training ended."""
+_SHARES, _LOGARITHMS = torch.linspace(0, 1, 5), torch.linspace(0, 1, 3)
+_TOKENS, _FEWEST, _MOST = 2**14, 16, 512  # that the share is chosen by; windows and channels
+_AT_ONCE = 64
+_LEAST, _FARTHEST = 1e-6, 10.0
+
+
+def fit_guard(
+    network: PretrainedForecaster,
+    windows: Windows,
+    stop: StopRequest,
+    *,
+    verbose: int = 1,
+    label: str = "training",
+) -> History:
+    """Load the weights of the package, and choose the share of their forecast beside the
+    seasonal-naive one, and in it that of logarithms, in place: those with the smallest error over
+    windows of the table, relative to that of the naive forecast in each of them.
+
+    Arguments and result as those of `convtimenet.training.closed_form.linear.fit_linear`; the
+    training loss is the mean absolute error relative to the naive forecast's.
+    """
+    device = str(windows.starts.device)
+    if stop.signal:
+        return History(device=device, stopped=f"stopped by {stop.name}")
+    begin = time.monotonic()
+    load_pretrained(network.embedding)
+    with showing(label, verbose) as task:
+        some = some_windows(windows)
+        errors = errors_by_shares(network, some)
+        # of equals the network without logarithms
+        of_logarithms, of_network = divmod(int(errors.flip(1).argmin()), len(_SHARES))
+        network.logarithms.fill_(float(_LOGARITHMS[of_logarithms]))
+        network.trusted.fill_(float(_SHARES.flip(0)[of_network]))
+        task.say(
+            f"{label}: weights of the package, trusted by {float(network.trusted):.0%} beside the "
+            f"seasonal-naive forecast in {len(some):,} windows"
+        )
+    return History.solved(float(errors.min()), device, time.monotonic() - begin, GUARDED)
+
+
+def some_windows(windows: Windows) -> Windows:
+    """Windows evenly spaced over those given, as many as are read within a second or two."""
+    rows = _TOKENS * SIZES["patch_size"] // (windows.context_length + windows.horizon)
+    rows = max(_FEWEST, min(_MOST, rows))
+    return copy(windows).thinned(max(1, rows // len(windows.values)))
+
+
+@torch.inference_mode()
+def errors_by_shares(
+    network: PretrainedForecaster, windows: Windows
+) -> Float[Tensor, "logarithms shares"]:
+    """Mean absolute error, relative to that of the seasonal-naive forecast in each window and
+    channel, with each share of logarithms in the network's answer, and of the network."""
+    network.eval()
+    median = network.config.quantiles.index(0.5)
+    total, count = torch.zeros(len(_LOGARITHMS), len(_SHARES), dtype=torch.float64), 0
+    for index in torch.arange(len(windows), device=windows.starts.device).split(_AT_ONCE):
+        batch = windows.batch(index)
+        x, y = batch.x.flatten(0, 1).float(), batch.y.flatten(0, 1).float()
+        known, weight = torch.ones_like(x, dtype=torch.bool), torch.ones_like(y)
+        known = known if batch.known is None else batch.known.flatten(0, 1)
+        weight = weight if batch.weight is None else batch.weight.flatten(0, 1)
+        quantiles, naive = network.quantiles_and_naive(x, known)
+        logged = network.of_logarithms(x, known, quantiles)[:, median]
+        found = quantiles[:, median].lerp(logged, _LOGARITHMS.to(x)[:, None, None])
+        found = naive.lerp(found[:, None], _SHARES.to(x)[:, None, None])
+        each = ((found - y).abs() * weight).sum(-1).double()  # (logarithms, shares, R)
+        unit = (each[0, 0] + _LEAST * weight.sum(-1)).clamp(min=1e-30)
+        there = weight.sum(-1) > 0
+        total += torch.where(there, (each / unit).clamp(max=_FARTHEST), 0.0).sum(-1).cpu()
+        count += int(there.sum())
+    return total / max(1, count)

@@ -1,0 +1,313 @@
+"""The network that comes with its weights: what it reads, its forecasts, its place as a quality."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load_file
+
+from convtimenet import ConvTimeNetClassifier, ConvTimeNetForecaster
+from convtimenet.cli.main import main
+from convtimenet.config import ModelConfig
+from convtimenet.data.windows import Windows
+from convtimenet.errors import ConfigError
+from convtimenet.export import export
+from convtimenet.network.reconstruction.network import SIZES, Reconstructor
+from convtimenet.network.reconstruction.pretrained import PretrainedForecaster
+from convtimenet.network.reconstruction.seasons import (
+    AVERAGED,
+    CHANNELS,
+    around_level,
+    channels_of,
+    continued,
+    long_season,
+)
+from convtimenet.network.reconstruction.weights import WEIGHTS, load_pretrained
+from convtimenet.pretraining import run
+from convtimenet.pretraining.examples import GeneratedSeries
+from convtimenet.pretraining.series import SEASONS, drawn_seasons, generated
+from convtimenet.runtime import load
+from convtimenet.training.closed_form.guard import fit_guard
+from convtimenet.training.interrupt import StopRequest
+
+
+def plain_continued(x: np.ndarray, known: np.ndarray, season: int) -> tuple[np.ndarray, np.ndarray]:
+    """`continued` of one series, step by step."""
+    last, mean = np.zeros(len(x)), np.zeros(len(x))
+    for t in range(len(x)):
+        for before in range(t - season, -1, -season):
+            if known[before]:
+                last[t] = x[before]
+                some = [before - season * k for k in range(AVERAGED)]
+                some = [at for at in some if at >= 0 and known[at]]
+                mean[t] = x[some].mean()
+                break
+    return last, mean
+
+
+class TestChannels:
+    @settings(max_examples=60)
+    @given(st.integers(1, 40), st.integers(1, 9), st.integers(0, 2**31))
+    def test_continuations_step_by_step(self, T, season, seed):
+        numbers = np.random.default_rng(seed)
+        x, known = numbers.normal(size=T).astype(np.float32), numbers.random(T) < 0.7
+        found = continued(torch.from_numpy(x)[None], torch.from_numpy(known)[None], season)
+        for one, expected in zip(found, plain_continued(x, known, season), strict=True):
+            np.testing.assert_allclose(one[0], expected, rtol=0, atol=1e-6)
+
+    def test_a_line_with_a_season_goes_on(self):
+        """Only the level with drift needs no correction."""
+        t = torch.arange(96, dtype=torch.float32)
+        x = (0.05 * t + torch.sin(2 * torch.pi * t / 12))[None]
+        known = (t < 72)[None]
+        flat, drifting = around_level(torch.where(known, x, 0.0), known, 12)
+        assert (drifting - x)[:, 72:].abs().max() < 1e-3
+        torch.testing.assert_close(
+            (drifting - flat)[0, 72:], 0.05 * (t[72:] - 71), atol=1e-3, rtol=0
+        )
+
+    def test_nothing_behind_the_end_is_read(self):
+        numbers = torch.Generator().manual_seed(0)
+        x = torch.randn(3, 60, generator=numbers)
+        known = (torch.arange(60) < 40).expand(3, -1)
+        first = channels_of(torch.where(known, x, 0.0), known, (7, 28))
+        x[:, 40:] = 99.0
+        assert first.shape == (3, CHANNELS, 60)
+        assert channels_of(torch.where(known, x, 0.0), known, (7, 28)).equal(first)
+
+    @pytest.mark.parametrize(
+        ("season", "long"), [(1, 1), (4, 4), (7, 364), (12, 12), (24, 168), (52, 52), (96, 672)]
+    )
+    def test_the_longer_season(self, season, long):
+        assert long_season(season) == long
+
+
+def forecaster(L: int = 100, H: int = 30, season: int = 12) -> PretrainedForecaster:
+    config = ModelConfig.forecasting(context_length=L, horizon=H, season=season, **SIZES)
+    network = PretrainedForecaster(config)
+    load_pretrained(network.embedding)
+    return network.eval()
+
+
+def waves(n: int, T: int, season: int = 12, seed: int = 0) -> torch.Tensor:
+    t, numbers = np.arange(T), np.random.default_rng(seed)
+    phase, slope = numbers.uniform(0, 6, (n, 1)), numbers.normal(0, 0.02, (n, 1))
+    noise = numbers.normal(0, 0.1, (n, T))
+    return torch.from_numpy(np.sin(2 * np.pi * t / season + phase) + slope * t + noise).float()
+
+
+class TestNetwork:
+    def test_units_do_not_matter(self):
+        network, x = forecaster(), waves(4, 100)[:, None]
+        moved = network(1e4 + 250 * x)
+        assert moved.shape == (4, 1, 9, 30)
+        torch.testing.assert_close(moved, 1e4 + 250 * network(x), rtol=1e-4, atol=0.1)
+
+    def test_quantiles_do_not_cross(self):
+        assert (forecaster()(waves(8, 100)[:, None]).diff(dim=2) >= 0).all()
+
+    def test_what_is_missing_is_not_read(self):
+        network, x = forecaster(), waves(2, 100)[:, None]
+        known = torch.rand(x.shape, generator=torch.Generator().manual_seed(1)) < 0.8
+        filled = [network(torch.where(known, x, value), known) for value in (0.0, 1e3)]
+        assert filled[0].equal(filled[1])
+
+    def test_padding_in_front_changes_nothing(self):
+        """Contexts of any length are padded to the one of the network, and to whole patches."""
+        x = waves(3, 80)[:, None]
+        alone = forecaster(80)(x)
+        for extra in (3, 20, 64):
+            padded = torch.nn.functional.pad(x, (extra, 0), value=7.0)
+            known = torch.arange(padded.shape[-1]).expand_as(padded) >= extra
+            found = forecaster(80 + extra)(padded, known)
+            torch.testing.assert_close(found, alone, rtol=1e-4, atol=1e-4)
+
+    def test_constant_and_empty_contexts(self):
+        network = forecaster()
+        flat = network(torch.full((1, 1, 100), 5.0))
+        torch.testing.assert_close(flat, torch.full_like(flat, 5.0), atol=0.01, rtol=0)
+        nothing = network(torch.zeros(1, 1, 100), torch.zeros(1, 1, 100, dtype=torch.bool))
+        assert nothing.isfinite().all()
+
+    def test_seasons_and_drift_are_carried_on(self):
+        """Far closer than the last season, without training."""
+        x = waves(16, 130)
+        found = forecaster()(x[:, None, :100])[:, 0, 4]
+        error = (found - x[:, 100:]).abs().mean()
+        naive = (x[:, 88:100].repeat(1, 3)[:, :30] - x[:, 100:]).abs().mean()
+        assert error < 0.8 * naive
+        assert error < 0.2
+
+    def test_the_weights_that_come_with_the_package(self):
+        assert WEIGHTS.stat().st_size < 2 * 2**20
+        stored = load_file(WEIGHTS)
+        assert all(value.dtype == torch.float16 for value in stored.values())
+        assert all(value.isfinite().all() for value in stored.values())
+        assert 3e5 < sum(value.numel() for value in stored.values()) < 3e6
+
+
+class TestGuard:
+    def test_a_network_that_is_no_use_is_not_trusted(self, monkeypatch):
+        """A season repeated exactly: the naive forecast is perfect."""
+        t = torch.arange(300)
+        numbers = torch.randn(12, generator=torch.Generator().manual_seed(0))
+        values = numbers[t % 12][None]
+        windows = Windows.between(values, 100, 30, 100, 300, masks=True)
+        network = forecaster()
+        fit_guard(network, windows, StopRequest(), verbose=0)
+        assert network.trusted == 0
+        found = network(values[None, :, :100])
+        torch.testing.assert_close(found[0, 0, 4], values[0, 100:130], atol=1e-4, rtol=0)
+
+    def test_a_useful_one_is(self):
+        values = waves(1, 400)
+        windows = Windows.between(values, 100, 30, 100, 400, masks=True)
+        network = forecaster()
+        fit_guard(network, windows, StopRequest(), verbose=0)
+        assert network.trusted >= 0.75
+
+
+def monthly(rows: int = 120, seed: int = 0) -> pd.DataFrame:
+    values = 50 + 10 * waves(1, rows, seed=seed)[0].double().numpy()
+    return pd.DataFrame(
+        {"time": pd.date_range("2012-01-01", periods=rows, freq="MS"), "sales": values}
+    )
+
+
+class TestEstimator:
+    def test_an_answer_at_once_is_that_of_fit(self):
+        table = monthly()
+        model = ConvTimeNetForecaster.pretrained(h=12)
+        at_once = model.predict(table)
+        assert not hasattr(model, "fused_")
+        fitted = ConvTimeNetForecaster(12, quality="pretrained", verbose=0).fit(table)
+        pd.testing.assert_frame_equal(at_once, fitted.predict())
+        assert fitted.history_.steps == 0
+        assert fitted.scores_["ConvTimeNet"]["mase"] < fitted.scores_["SeasonalNaive"]["mase"]
+
+    def test_saved_and_exported_models_answer_alike(self, tmp_path):
+        table = monthly(60)
+        model = ConvTimeNetForecaster.pretrained(h=6, verbose=0).fit(table)
+        expected = model.predict(level=80)
+        model.save(tmp_path / "model")
+        again = ConvTimeNetForecaster.load(tmp_path / "model")
+        pd.testing.assert_frame_equal(again.predict(level=80), expected)
+        export(model, tmp_path / "graph")
+        found = load(tmp_path / "graph").forecast(table[["sales"]].to_numpy())
+        np.testing.assert_allclose(np.ravel(found), expected["sales"], rtol=1e-4)
+
+    def test_series_of_a_panel_each_with_its_own_length(self):
+        parts = [monthly(rows, seed).assign(shop=rows) for seed, rows in enumerate((40, 75, 120))]
+        model = ConvTimeNetForecaster.pretrained(h=6, verbose=0)
+        model.set_params(id_col="shop", target_cols="sales")
+        together = model.predict(pd.concat(parts))
+        assert together.groupby("shop").size().to_dict() == {40: 6, 75: 6, 120: 6}
+        assert np.isfinite(together["ConvTimeNet"]).all()
+
+    @pytest.mark.parametrize(
+        ("given", "said"),
+        [
+            ({"model": {"d_model": 64}}, "quality='pretrained' uses the weights that come with"),
+            ({"n_epochs": 3}, "n_epochs would have no effect; leave it out"),
+            ({"calendar": True}, "quality='pretrained' reads no covariates"),
+            ({"preset": "ETTh1"}, "preset would have no effect"),
+        ],
+    )
+    def test_what_it_cannot_use_is_refused(self, given, said):
+        with pytest.raises(ConfigError, match=said):
+            ConvTimeNetForecaster.pretrained(6, verbose=0, **given).fit(monthly(60))
+
+    def test_a_quality_of_forecasters_only(self):
+        X = np.random.default_rng(0).normal(size=(20, 1, 30))
+        with pytest.raises(ConfigError, match="quality must be one of 'fast', 'auto', 'best'"):
+            ConvTimeNetClassifier(quality="pretrained", verbose=0).fit(X, np.arange(20) % 2)
+
+    def test_command_line(self, tmp_path, monkeypatch, capsys):
+        monkeypatch.chdir(tmp_path)
+        monthly(60).to_csv("sales.csv", index=False)
+        assert main(["forecast", "sales.csv", "--h=6", "--pretrained", "--save=model"]) == 0
+        assert "pretrained" in capsys.readouterr().out
+        found, model = pd.read_csv("sales-forecast.csv"), ConvTimeNetForecaster.load("model")
+        assert model.network_.config.pretrained
+        assert model.network_.config.context_length == 60
+        np.testing.assert_allclose(found["sales"], model.predict(monthly(60))["sales"], rtol=1e-5)
+
+
+def again_with(seed: int, index: torch.Tensor) -> torch.Tensor:
+    return GeneratedSeries(1000, seed, 16).batch(index).y[:, 0].std(-1)
+
+
+class TestGeneratedSeries:
+    def test_a_batch_is_a_function_of_its_numbers(self):
+        index = torch.tensor([5, 900, 77, 3] * 8)
+        first, again = (GeneratedSeries(1000, 3, 16).batch(index) for _ in range(2))
+        for one, other in zip(first[:4], again[:4], strict=True):
+            assert one.equal(other)
+        assert not torch.equal(first.y[:, 0].std(-1), again_with(4, index))
+
+    def test_what_is_hidden_is_weighed_and_not_shown(self):
+        examples, order = GeneratedSeries(10**6, 0, 16), torch.Generator().manual_seed(0)
+        for _ in range(12):
+            batch = examples.batch(torch.randint(10**6, (32,), generator=order))
+            assert batch.x.shape[-1] % 16 == 0
+            assert all(one.isfinite().all() for one in (batch.x, batch.y, batch.weight))
+            hidden = batch.weight > 0
+            seen = batch.x[:, 1:2] > 0
+            assert not (hidden & seen).any()
+            assert not batch.x[:, :1][hidden].any()
+            assert torch.equal(batch.x[:, :1][seen], batch.y[seen])
+            assert (hidden.flatten(1).any(-1)).float().mean() > 0.9
+            assert not hidden[~batch.known].any()
+
+    @pytest.mark.parametrize("season", [1, 7, 24])
+    def test_series_are_finite_and_of_many_kinds(self, season):
+        values = generated(np.random.default_rng(0), 200, 120, season, 7 * season)
+        assert values.shape == (200, 120)
+        assert np.isfinite(values).all()
+        assert (values == np.round(values)).all(-1).any()  # counts, whole numbers
+        assert (values > 0).all(-1).any()
+        assert (values < 0).any()
+
+    @given(st.integers(8, 2048), st.integers(0, 10**6))
+    def test_seasons_fit_twice(self, longest, seed):
+        season, long = drawn_seasons(np.random.default_rng(seed), longest)
+        assert 1 <= season <= longest / 2 or season in SEASONS
+        assert long >= season
+
+
+def test_pretraining_goes_on_after_a_stop(tmp_path, monkeypatch):
+    """The same weights as without; the log has a line for each epoch."""
+    small = replace(run.pretraining_config(), d_model=8, d_ff=8, kernel_sizes=(3,))
+    monkeypatch.setattr(run, "pretraining_config", lambda: small)
+    monkeypatch.setattr(run, "EPOCH", 3)
+    monkeypatch.setattr(run, "_BATCH", 16)
+    monkeypatch.setattr(run, "_VALIDATION", 16)
+
+    def command(name: str) -> list[str]:
+        files = {"folder": name, "out": f"{name}.safetensors", "log": f"{name}.jsonl"}
+        flags = [f"--{flag}={tmp_path / file}" for flag, file in files.items()]
+        return [*flags, "--steps=9"]
+
+    assert run.main(command("whole")) == 0
+    log = run._Log.on_epoch_end
+
+    def stopping(self, progress):
+        log(self, progress)
+        if progress.epoch == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(run._Log, "on_epoch_end", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        run.main(command("parts"))
+    assert not (tmp_path / "parts.safetensors").exists()
+    monkeypatch.setattr(run._Log, "on_epoch_end", log)
+    assert run.main(command("parts")) == 0
+    whole, parts = (load_file(tmp_path / f"{name}.safetensors") for name in ("whole", "parts"))
+    assert all(parts[name].equal(value) for name, value in whole.items())
+    Reconstructor(small).load_state_dict({n: value.float() for n, value in whole.items()})
