@@ -153,6 +153,7 @@ class TestReconstruction:
             (answer * torch.arange(30)).sum().backward()
             answers.append(answer.detach())
             gradients.append([p.grad.clone() for p in model.parameters() if p.grad is not None])
+            assert values.grad is not None
             assert not values.grad[hidden].any()
             model.zero_grad()
         for other in (1, 2):
@@ -310,7 +311,8 @@ class TestStart:
     def test_a_clone_is_unfitted_and_the_parameter_survives_it(self, starts):
         model = classifier().pretrain(X, n_epochs=1)
         assert not hasattr(clone(model), "pretrained_")
-        heir = clone(classifier(init_from=model.pretrained_)).fit(X, Y)
+        heir: Any = clone(classifier(init_from=model.pretrained_))
+        heir.fit(X, Y)
         assert same(starts[1], model.pretrained_.weights)
         direct = model.fit(X, Y)
         np.testing.assert_array_equal(heir.predict_proba(X), direct.predict_proba(X))

@@ -55,6 +55,8 @@ _SERIES_ONLY: dict[str, Any] = {
 class PretrainedCases(ConvTimeNetEstimator):
     """Base of the classifier and the regressor; not used by itself."""
 
+    quality: str
+
     def pretrain(
         self,
         X: Any,
