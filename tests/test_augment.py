@@ -136,7 +136,7 @@ class TestMixUp:
     def test_label_mass_and_masks(self, B, C, L, seed, masked, weighted):
         batch = batch_of(B, C, L, seed, masked, weighted)
         with RandomNumbers(seed, CPU).in_use():
-            found: Any = augmented(batch, "classify", 3)
+            found: Any = augmented(batch, network().config)
         torch.testing.assert_close(found.y.sum(1), torch.ones(B))
         own = found.y.gather(1, batch.y[:, None])[:, 0]
         assert (own >= 0.5 - 1e-6).all() or weighted  # a case weighs more than its partner
@@ -170,7 +170,7 @@ class TestMixUp:
         for _ in range(2):
             numbers.go_on_from(state)
             with numbers.in_use():
-                found.append(augmented(batch, "classify", 3))
+                found.append(augmented(batch, network().config))
         assert torch.equal(found[0].x, found[1].x)
         assert not torch.equal(found[0].x, torch.where(batch.known, batch.x, 0.0))
 

@@ -580,7 +580,10 @@ class TestForecaster:
     @pytest.mark.parametrize(
         ("wrong", "message"),
         [
-            ({"quality": "most"}, "quality must be one of 'fast', 'auto', 'best', 'pretrained', found 'most'"),
+            (
+                {"quality": "most"},
+                "quality must be one of 'fast', 'auto', 'best', 'pretrained', found 'most'",
+            ),
             ({"quality": "fast", "lr": 0.1}, "so lr would have no effect"),
             ({"quality": "fast", "preset": "ETTh1"}, "so preset would have no effect"),
             ({"quality": "fast", "model": {"kernel_sizes": (3,)}}, "kernel_sizes.* no effect"),

@@ -11,7 +11,8 @@ from convtimenet.data.windows import Windows
 from convtimenet.errors import ConfigError
 from convtimenet.network.model import ConvTimeNet
 from convtimenet.training.loop import train
-from convtimenet.training.losses import cross_entropy, huber, loss_of, mae, mse, pinball
+from convtimenet.training.losses import cross_entropy, huber, mae, mse, pinball
+from convtimenet.training.objectives import loss_of
 
 
 def test_mse_without_weights_is_torchs():

@@ -16,18 +16,24 @@ from convtimenet.data.split import split_cases
 def classifier(
     problem: CasesProblem, seed: int, *, share: float, preset: str = "paper", **settings: Any
 ) -> Fitted:
-    """Train on a share of the training cases, drawn class by class with the seed; the test cases
-    stay the same."""
-    labels = problem.train.labels
-    assert labels is not None
-    if share < 1:
-        parts = split_cases(len(labels), labels, share, seed)
-        chosen = parts[1] if parts else np.unique(labels, return_index=True)[1]
-        problem = replace(problem, train=problem.train.subset(np.sort(chosen)))
+    """Train on a `part_of` the training cases."""
+    problem = part_of(problem, share, seed)
     fitted = models.classifier(problem, seed, preset=preset, **settings)
     assert problem.train.labels is not None
     own = {"share": share, "n_train": len(problem.train.labels)}
     return replace(fitted, config={**fitted.config, **own})
+
+
+def part_of(problem: CasesProblem, share: float, seed: int) -> CasesProblem:
+    """A share of the training cases, drawn class by class with the seed; one of each class where
+    that is more. The test cases stay the same."""
+    labels = problem.train.labels
+    assert labels is not None
+    if share == 1:
+        return problem
+    parts = split_cases(len(labels), labels, share, seed)
+    chosen = parts[1] if parts else np.unique(labels, return_index=True)[1]
+    return replace(problem, train=problem.train.subset(np.sort(chosen)))
 
 
 warm_up = models.warm_up

@@ -38,8 +38,8 @@ from convtimenet.estimators.forecasting.intervals import (
 )
 from convtimenet.files import whole_file
 from convtimenet.runs.result import versions
-from convtimenet.training.losses import loss_of
 from convtimenet.training.metrics import IntervalScores, evaluate, outputs
+from convtimenet.training.objectives import loss_of
 
 RESULTS = Path(__file__).resolve().parents[2] / "docs" / "results" / "intervals"
 LEVELS = (80.0, 95.0)

@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import cos, pi
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 from convtimenet.settings import Settings, is_number, require, require_choice, require_whole
 
-Head = Literal["forecast", "classify", "regress"]
+Head = Literal["forecast", "classify", "regress", "reconstruct", "contrast"]
 Padding = Literal["repeat", "zeros", "none"]
 PredictorInit = Literal["last_zero", "zero", "default"]
 Norm = Literal["batch", "layer"]
@@ -35,11 +35,12 @@ class ModelConfig(Settings):
 
     head: Head
     """"forecast": one row of `outputs` steps per series; "classify": `outputs` class scores per
-    case; "regress": `outputs` numbers per case."""
+    case; "regress": `outputs` numbers per case. For pre-training without labels: "reconstruct", the
+    `outputs` steps of the context itself; "contrast", `outputs` numbers per case to compare."""
     context_length: int
     """L, length of the context in time steps."""
     outputs: int
-    """H, the horizon, or K, the number of classes."""
+    """H, the horizon, or K, the number of classes; L to reconstruct the context."""
     channels: int = 1
     """Channels patched jointly; 1 treats every channel as a separate series."""
 
@@ -143,7 +144,7 @@ class ModelConfig(Settings):
         object.__setattr__(self, "kernel_sizes", tuple(self.kernel_sizes))
         object.__setattr__(self, "stat_categories", tuple(self.stat_categories))
         object.__setattr__(self, "quantiles", tuple(self.quantiles))
-        require_choice("head", self.head, ("forecast", "classify", "regress"))
+        require_choice("head", self.head, get_args(Head))
         require_choice("padding", self.padding, ("repeat", "zeros", "none"))
         require_choice("predictor_init", self.predictor_init, ("last_zero", "zero", "default"))
         require_choice("norm", self.norm, ("batch", "layer"))
@@ -159,7 +160,8 @@ class ModelConfig(Settings):
         require(finite, "residual_init", "a finite number", start)
         small = self.small_kernel
         groups = self.random_patches
-        require(not groups or self.head != "forecast", "random_patches", "0 to forecast", groups)
+        labels = self.head in ("classify", "regress")
+        require(labels or not groups, "random_patches", f"0 to {self.head}", groups)
         if self.kernel_sizes or not (self.linear or groups or self.smoothings):
             require(
                 len(self.kernel_sizes) > 0
@@ -206,6 +208,10 @@ class ModelConfig(Settings):
         require(self.linear or not own, "linear_channels", "0 without linear", own)
         if self.head == "forecast":
             require(self.channels == 1, "channels", "1 for the forecasting head", self.channels)
+        elif self.head == "reconstruct":
+            require(self.masks, "masks", "True to reconstruct what is hidden", self.masks)
+            L, own = self.context_length, self.outputs
+            require(own == L, "outputs", f"context_length={L} to reconstruct it", own)
         else:
             require(not self.revin, "revin", f"False for the head {self.head!r}", self.revin)
         if self.revin_affine_channels:
@@ -428,6 +434,9 @@ class TrainConfig(Settings):
     standard deviations, unless `scale` is off."""
     lr: float = 5e-4
     """Initial learning rate of Adam."""
+    encoder_rate: float = 1.0
+    """Factor on the learning rate of the encoder (embedding and blocks), for one that starts from
+    pre-trained weights; 0 keeps them as they are."""
     schedule: Schedule = "decay"
     """"decay": the rate falls by steps, and the validation split selects the epoch; "cosine": it
     falls to 0 along half a cosine over all epochs, whose last one is kept."""
@@ -482,7 +491,7 @@ class TrainConfig(Settings):
         require(valid, "lr_decay", "above 0 and at most 1", decay)
         require_choice("loss", self.loss, (None, "mse", "mae", "huber"))
         require_choice("refit", self.refit, (False, True, "continue"))
-        for name in ("weight_decay", "checkpoint_seconds"):
+        for name in ("weight_decay", "checkpoint_seconds", "encoder_rate"):
             value = getattr(self, name)
             require(is_number(value) and value >= 0, name, "at least 0", value)
         require(isinstance(self.augment, bool), "augment", "True or False", self.augment)

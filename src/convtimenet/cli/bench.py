@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from convtimenet.cli.outputs import make_console, took, wrote
 from convtimenet.errors import ConfigError, DataError
@@ -13,7 +13,40 @@ from convtimenet.files import check_writable
 from convtimenet.progress import clock
 
 if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser
+
     from convtimenet.bench.matrix import Cell
+
+
+def bench_flags(parser: ArgumentParser) -> None:
+    """Flags of `convtimenet bench`."""
+    add = parser.add_argument
+    add("action", type=Literal["run", "report"], help="measure cells, or write tables and pictures")
+    add("matrix", type=str, metavar="FILE", help="the matrix of cells, as TOML")
+    add(
+        "--only",
+        type=str,
+        nargs="+",
+        default=[],
+        metavar="PATTERN",
+        help="cells to run or show, as 'ridge:ETTh1-*' or 'convtimenet.paper:*:honest:1'",
+    )
+    add(
+        "--out",
+        type=str | None,
+        metavar="FILE",
+        help="JSON lines file of results; by default NAME.jsonl in the folder set in the matrix",
+    )
+    add(
+        "--report",
+        type=str | None,
+        metavar="FOLDER",
+        help="folder of the report; by default that of the JSON lines",
+    )
+    add("--jobs", type=int | None, help="cells to run at the same time; by default one per core")
+    add("--threads", type=int, default=1, help="threads per cell")
+    add("--dry_run", action="store_true", help="list the cells to run, and their estimated cost")
+    add("--quiet", action="store_true", help="show no progress")
 
 
 def run_bench(flags: Any) -> None:

@@ -59,7 +59,7 @@ def run_forecast(flags: Any) -> None:
             "input_size": None,
             "preset": "auto",
         }
-        unset |= {"quality": "auto", "pretrained": False, "n_jobs": None}
+        unset |= {"quality": "auto", "pretrained": False, "n_jobs": None, "init_from": None}
         _refuse_training_flags(flags, **unset, test_fraction=0.2, no_refit=False)
         check_model(flags.load)
     import numpy as np
@@ -143,7 +143,8 @@ def _predict_cases(flags: Any, what: Literal["classes", "numbers"]) -> None:
             raise ConfigError(
                 "--load expects one file, with the cases to predict, found two; leave one out"
             )
-        _refuse_training_flags(flags, preset="auto", quality="auto", n_jobs=None, test_fraction=0.2)
+        unset = {"preset": "auto", "quality": "auto", "n_jobs": None, "init_from": None}
+        _refuse_training_flags(flags, **unset, test_fraction=0.2)
         check_model(flags.load)
     from convtimenet.data.cases import read_cases
     from convtimenet.estimators.case_input import check_task

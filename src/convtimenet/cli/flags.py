@@ -19,7 +19,7 @@ def forecast_flags(parser: ArgumentParser) -> None:
         help="table (CSV, Excel, Parquet, Arrow, JSON lines, .tsf): a time column, then one column "
         "per channel",
     )
-    _table_flags(parser)
+    table_flags(parser)
     add(
         "--level",
         type=float,
@@ -46,7 +46,7 @@ def forecast_flags(parser: ArgumentParser) -> None:
         "with enough rows also a network, trained",
     )
     add("--pretrained", action="store_true", help="no training: weights that come with the package")
-    _preset_flag(parser)
+    preset_flag(parser)
     add(
         "--load",
         type=str | None,
@@ -56,7 +56,7 @@ def forecast_flags(parser: ArgumentParser) -> None:
     _shared_flags(parser, "forecast as CSV; by default <data>-forecast.csv here")
 
 
-def _table_flags(parser: ArgumentParser) -> None:
+def table_flags(parser: ArgumentParser) -> None:
     """Horizon, context and columns of a table."""
     from convtimenet.cli.parser import names
 
@@ -173,21 +173,36 @@ def tune_flags(parser: ArgumentParser) -> None:
         metavar="FOLDER",
         help="folder for the best settings, the trials and the model; by default <data>-tuned here",
     )
-    _table_flags(parser)
-    add(
-        "--label_col",
-        type=str | None,
-        metavar="COLUMN",
-        help="the column of labelled cases with the labels, if it cannot be inferred",
-    )
+    table_flags(parser)
+    label_flag(parser)
     add(
         "--test_fraction",
         type=float,
         default=0.2,
         help="fraction of the rows or cases in the test split, which no trial sees",
     )
-    _preset_flag(parser)
-    _training_flags(parser)
+    preset_flag(parser)
+    training_flags(parser)
+
+
+def label_flag(parser: ArgumentParser) -> None:
+    """The column of labels, beside flags of a table."""
+    parser.add_argument(
+        "--label_col",
+        type=str | None,
+        metavar="COLUMN",
+        help="the column of labelled cases with the labels, if it cannot be inferred",
+    )
+
+
+def start_flag(parser: ArgumentParser) -> None:
+    """What a network's encoder starts from."""
+    parser.add_argument(
+        "--init_from",
+        type=str | None,
+        metavar="FOLDER",
+        help="start the network from the encoder of this saved model, or of convtimenet pretrain",
+    )
 
 
 def classify_flags(parser: ArgumentParser) -> None:
@@ -225,7 +240,7 @@ def _cases_flags(parser: ArgumentParser, verb: str, answers: str) -> None:
         "random patches and a linear map solved in closed form",
         "these mixed with the network, trained",
     )
-    _preset_flag(parser)
+    preset_flag(parser)
     add(
         "--load",
         type=str | None,
@@ -278,37 +293,6 @@ def datasets_flags(parser: ArgumentParser) -> None:
     add("action", type=Literal["list", "fetch", "verify"], help="what to do")
     add("names", type=str, nargs="*", default=[], metavar="NAME", help="data sets; all by default")
     add("--json", type=str | None, metavar="FILE", help="write the result as JSON")
-
-
-def bench_flags(parser: ArgumentParser) -> None:
-    """Flags of `convtimenet bench`."""
-    add = parser.add_argument
-    add("action", type=Literal["run", "report"], help="measure cells, or write tables and pictures")
-    add("matrix", type=str, metavar="FILE", help="the matrix of cells, as TOML")
-    add(
-        "--only",
-        type=str,
-        nargs="+",
-        default=[],
-        metavar="PATTERN",
-        help="cells to run or show, as 'ridge:ETTh1-*' or 'convtimenet.paper:*:honest:1'",
-    )
-    add(
-        "--out",
-        type=str | None,
-        metavar="FILE",
-        help="JSON lines file of results; by default NAME.jsonl in the folder set in the matrix",
-    )
-    add(
-        "--report",
-        type=str | None,
-        metavar="FOLDER",
-        help="folder of the report; by default that of the JSON lines",
-    )
-    add("--jobs", type=int | None, help="cells to run at the same time; by default one per core")
-    add("--threads", type=int, default=1, help="threads per cell")
-    add("--dry_run", action="store_true", help="list the cells to run, and their estimated cost")
-    add("--quiet", action="store_true", help="show no progress")
 
 
 def export_flags(parser: ArgumentParser) -> None:
@@ -391,7 +375,8 @@ def _quality_flag(parser: ArgumentParser, fast: str, auto: str) -> None:
     )
 
 
-def _preset_flag(parser: ArgumentParser) -> None:
+def preset_flag(parser: ArgumentParser) -> None:
+    """Where hyper-parameters come from."""
     parser.add_argument(
         "--preset",
         type=str,
@@ -420,10 +405,11 @@ def _shared_flags(parser: ArgumentParser, out: str | None) -> None:
         type=int | None,
         help="networks of --quality best to train at the same time, one thread each; -1: all cores",
     )
-    _training_flags(parser)
+    start_flag(parser)
+    training_flags(parser)
 
 
-def _training_flags(parser: ArgumentParser) -> None:
+def training_flags(parser: ArgumentParser) -> None:
     """Seed, device, progress and the settings of network and training."""
     from convtimenet.cli.parser import config_flags
 

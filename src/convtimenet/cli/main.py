@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from convtimenet import __version__, processes
-from convtimenet.cli import app, bench, commands, flags, predict, serving, tune
+from convtimenet.cli import app, bench, commands, flags, predict, pretrain, serving, tune
 from convtimenet.errors import ConfigError, ConvTimeNetError, MissingExtraError
 from convtimenet.training.interrupt import Terminated
 
@@ -28,6 +28,7 @@ Examples:
   convtimenet forecast sales.csv --h 24 --level 80 95 --report report.html
   convtimenet classify train.ts test.ts --out classes.csv
   convtimenet regress train.ts test.ts --out numbers.csv
+  convtimenet pretrain classify unlabelled.npz --out encoder
   convtimenet predict model sales.parquet --out forecasts --workers 8
   convtimenet tune forecast sales.csv --h 24 --trials 30
   convtimenet evaluate ETTh1 --h 96
@@ -233,6 +234,12 @@ Examples:
         flags.regress_flags,
         commands.run_regress,
     ),
+    "pretrain": (
+        "{forecast,classify,regress} data --out FOLDER [flags]",
+        pretrain.SUMMARY,
+        pretrain.pretrain_flags,
+        pretrain.run_pretrain,
+    ),
     "predict": (
         "model data --out FOLDER [flags]",
         predict.SUMMARY,
@@ -287,7 +294,7 @@ Examples:
   convtimenet bench run matrix.toml --dry_run
   convtimenet bench run matrix.toml --only 'ridge:ETT*' --jobs 2
   convtimenet bench report matrix.toml""",
-        flags.bench_flags,
+        bench.bench_flags,
         bench.run_bench,
     ),
     "export": (

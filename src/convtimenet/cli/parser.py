@@ -264,7 +264,7 @@ def _actions(parser: ArgumentParser) -> dict[str, Action]:
 # --- completion ----------------------------------------------------------------------------------
 
 _FILES = frozenset({"data", "test", "future", "out", "report", "json", "check"})
-_FOLDERS = frozenset({"model", "save", "load", "resume", "to"})
+_FOLDERS = frozenset({"model", "save", "load", "resume", "to", "init_from"})
 
 
 def completion(parser: ArgumentParser, commands: Mapping[str, ArgumentParser], shell: str) -> str:

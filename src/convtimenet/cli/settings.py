@@ -60,6 +60,7 @@ def estimator_settings(flags: Any) -> dict[str, Any]:
         "device": flags.device,
         "random_state": flags.seed,
         "n_jobs": flags.get("n_jobs"),
+        "init_from": flags.get("init_from"),
         "verbose": verbose_of(flags),
     }
 

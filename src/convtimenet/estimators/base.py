@@ -19,9 +19,23 @@ from convtimenet.data.windows import Examples, known_in
 from convtimenet.devices import RandomNumbers, autocast, device_of
 from convtimenet.errors import ConfigError, DataError, TrainingError
 from convtimenet.estimators.parameters import DECIDED
-from convtimenet.estimators.portfolio import Plan, Trained, of_member, phase_of, together
+from convtimenet.estimators.portfolio import (
+    Plan,
+    Trained,
+    of_member,
+    phase_of,
+    started,
+    together,
+)
+from convtimenet.estimators.pretrained import Pretrained, again_from, encoder_of
 from convtimenet.estimators.saved import SavedEstimator
-from convtimenet.estimators.trainings import Training, at_once, in_waves, train_all
+from convtimenet.estimators.trainings import (
+    Training,
+    at_once,
+    in_waves,
+    stopped_message,
+    train_all,
+)
 from convtimenet.network.ensemble import like, networks_in
 from convtimenet.network.inference import fuse
 from convtimenet.network.memory import Parts
@@ -55,6 +69,8 @@ class ConvTimeNetEstimator(SavedEstimator):
     n_jobs: int | None
     verbose: int
     callbacks: Sequence[Callback] | None
+    pretrained_: Pretrained
+    """The encoder of `pretrain`, which `fit` starts from; absent without it."""
 
     def _train_config(
         self, preset: Mapping[str, Any], resume: str | PathLike[str] | None
@@ -90,7 +106,13 @@ class ConvTimeNetEstimator(SavedEstimator):
                 f"model={{...}} holds {', '.join(sorted(decided))}, which the data and the "
                 "estimator's parameters determine; leave it out"
             )
-        return {**preset, **own}
+        start = self._start() if self.preset == "auto" and preset.get("kernel_sizes") else None
+        return {**preset, **({} if start is None else start.architecture), **own}
+
+    def _start(self) -> Pretrained | None:
+        """The encoder that new weights start from: of `pretrain`, or else of `init_from`."""
+        own = getattr(self, "pretrained_", None)
+        return encoder_of(self.init_from) if own is None and self.init_from is not None else own
 
     def _fixed(self) -> set[str]:
         """Names of the settings of the user's own, which hold for every member of a portfolio."""
@@ -144,7 +166,8 @@ class ConvTimeNetEstimator(SavedEstimator):
             replace(plan, train_config=replace(plan.train_config, precision=precision))
             for plan in plans
         ]
-        notices = [*notices, notice] if notice else notices
+        plans, unlike = started(plans, self._start())
+        notices = [*notices, *([notice] if notice else []), *unlike]
         for notice in notices:
             log.warning(notice)
         with stop_requests() as stop:
@@ -155,7 +178,8 @@ class ConvTimeNetEstimator(SavedEstimator):
             fused = fuse(network, precision)
             attributes = fitted(fused, train_config)
             for name in [n for n in vars(self) if n.endswith("_") and n[0] != "_"]:
-                delattr(self, name)
+                if name != "pretrained_":
+                    delattr(self, name)
             vars(self).update(attributes)
             self.network_, self.train_config_, self.history_ = network, train_config, history
             self.fused_ = fused
@@ -204,6 +228,7 @@ class ConvTimeNetEstimator(SavedEstimator):
                 Training(
                     plan.config, plan.train_config, plan.examples, plan.valid, device,
                     *phase_of("choose", "training", n, len(plans)), plans[0].train_config.seed,
+                    start=plan.start,
                 )
                 for n, plan in enumerate(wave, first + 1)
             ]  # fmt: skip
@@ -257,11 +282,12 @@ class ConvTimeNetEstimator(SavedEstimator):
         if limit is not None and needed > limit:
             reason = "the time limit left no time to train again on all data"
         else:
-            label = "training on all data"
+            label, start = "training on all data", self._start()
             trainings = [
                 Training(
                     network.config, again, own, None, device,
                     *phase_of("refit", label, n, len(plans)), train_config.seed, network,
+                    again_from(start, network, again, history),
                 )
                 for n, (network, (again, _), own) in enumerate(
                     zip(before, plans, all_examples, strict=True), 1
@@ -304,7 +330,7 @@ class ConvTimeNetEstimator(SavedEstimator):
         """Log what is kept, and raise the signal's exception."""
         drawn = isinstance(self.random_state, np.random.RandomState)
         seed = train_config.seed if drawn else None
-        message = _stopped_message(stop, history, resume, seed)
+        message = stopped_message(stop, history, resume, seed)
         log.warning(message)
         raise stop.error(message)
 
@@ -333,10 +359,14 @@ class ConvTimeNetEstimator(SavedEstimator):
                 "training data": data_hash(training.examples),
                 "validation data": data_hash(training.valid),
             }
+            if training.start is not None:
+                run["pre-trained data"] = data_hash(training.start.weights)
             checkpoints = Checkpoints(resume, training.phase, run, training.seed, within=within)
         numbers = RandomNumbers(train_config.seed, device)
         with numbers.for_weights():
             network = cast(ConvTimeNet, self._new_network(training.config))
+        if training.start is not None:
+            training.start.load_into(network)
         if before is not None and train_config.refit == "continue":
             network.load_state_dict(before.state_dict())
         elif before is not None:
@@ -414,21 +444,3 @@ def finite(answers: np.ndarray) -> np.ndarray:
             "it was fitted to, or a model trained with a smaller lr"
         )
     return answers
-
-
-def _stopped_message(
-    stop: StopRequest, history: History, resume: str | PathLike[str] | None, seed: int | None
-) -> str:
-    """What is kept after a stop, and how to resume; `seed` if a repeated call would draw anew."""
-    if history.weights:
-        kept = f"the {len(history.weights)} networks trained so far are kept"
-    elif history.best_epoch:
-        kept = f"the weights of epoch {history.best_epoch}, the best so far, are kept"
-    else:
-        kept = "no epoch was finished, so there is no model"
-    if resume is None:
-        how = "to make training resumable, give a folder as resume="
-    else:
-        how = "" if seed is None else f"random_state={seed} and "
-        how = f"the same call with {how}resume={str(resume)!r} resumes from here"
-    return f"{stop.name} stopped the training: {kept}; {how}"

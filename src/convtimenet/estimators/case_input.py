@@ -21,6 +21,7 @@ from convtimenet.data.windows import LabelledCases, Scaler, pad_cases
 from convtimenet.errors import DataError
 
 __all__ = [
+    "check_channels",
     "check_like_training",
     "check_task",
     "examples_of",
@@ -136,6 +137,23 @@ def is_table(X: Any) -> bool:
 def prepared(cases: Cases, config: ModelConfig) -> Cases:
     """Cases with missing values masked or filled, as the network expects them."""
     return gaps_left(cases) if config.masks else filled(cases)
+
+
+def check_channels(cases: Cases) -> np.ndarray:
+    """Whether each case has a known value in each channel, (n, C).
+
+    Raises
+    ------
+    DataError
+        If a channel has none in any case.
+    """
+    known = np.asarray(np.isfinite(cases.values).any(axis=2))
+    if len(unknown := np.flatnonzero(~known.any(axis=0))):
+        raise DataError(
+            "every channel needs at least one known value; found none in channel "
+            f"{unknown[0]}; leave the channel out"
+        )
+    return known
 
 
 def padded(cases: Cases, scaler: Scaler, length: int, config: ModelConfig) -> np.ndarray:

@@ -71,6 +71,11 @@ class ConvTimeNetClassifier(ClassifierMixin, LabelledEstimator):
         Objects told of every epoch, which may end training: loggers such as
         `convtimenet.callbacks.TensorBoard`, or your own (`convtimenet.callbacks.Callback`). They
         are not saved with the model.
+    init_from
+        Where the network's encoder starts from: the folder of a saved model, a fitted or
+        pre-trained estimator, or its `pretrained_`, which unlike an estimator survives
+        scikit-learn's `clone`. With preset="auto" the network takes on its architecture. None
+        starts from `pretrain`, if that was called, else from new weights.
 
     Attributes
     ----------
@@ -84,6 +89,8 @@ class ConvTimeNetClassifier(ClassifierMixin, LabelledEstimator):
         "loss" (cross-entropy) and "accuracy" on the validation split, of the first training. The
         same cases chose the share of the trained network in the answers, and with the paper's
         presets the epoch. None without a validation split.
+    pretrained_
+        The encoder of `pretrain`, which `fit` starts from. Clones have none.
     network_, fused_, members_, history_, scaler_, train_config_, notices_
         See `ConvTimeNetEstimator`.
 
@@ -120,6 +127,7 @@ class ConvTimeNetClassifier(ClassifierMixin, LabelledEstimator):
         n_jobs: int | None = None,
         verbose: int = 1,
         callbacks: Sequence[Callback] | None = None,
+        init_from: Any = None,
     ):
         super().__init__(
             quality=quality,
@@ -136,6 +144,7 @@ class ConvTimeNetClassifier(ClassifierMixin, LabelledEstimator):
             n_jobs=n_jobs,
             verbose=verbose,
             callbacks=callbacks,
+            init_from=init_from,
         )
         self.class_weight = class_weight
 

@@ -26,8 +26,8 @@ from convtimenet.data.files.case_file import Task
 from convtimenet.data.windows import LabelledCases, Scaler
 from convtimenet.devices import autocast, device_of, resolve_device
 from convtimenet.errors import DataError
-from convtimenet.estimators.base import ConvTimeNetEstimator
 from convtimenet.estimators.case_input import (
+    check_channels,
     check_like_training,
     check_task,
     examples_of,
@@ -42,6 +42,7 @@ from convtimenet.estimators.case_input import (
 )
 from convtimenet.estimators.portfolio import Plan, cases_members
 from convtimenet.estimators.presets import cases_preset
+from convtimenet.estimators.pretraining import PretrainableCases
 from convtimenet.progress import counted, showing
 from convtimenet.training.metrics import Scores, evaluate
 
@@ -60,7 +61,7 @@ class _Preprocessing:
     """(m,) labels of the cases it was fitted to."""
 
 
-class LabelledEstimator(ConvTimeNetEstimator):
+class LabelledEstimator(PretrainableCases):
     """Base of the classifier and the regressor; not used by itself.
 
     A subclass defines how labels are encoded for the network (`_label_encoding`, `_encode`,
@@ -96,6 +97,7 @@ class LabelledEstimator(ConvTimeNetEstimator):
         n_jobs: int | None = None,
         verbose: int = 1,
         callbacks: Sequence[Callback] | None = None,
+        init_from: Any = None,
     ):
         self.quality = quality
         self.preset = preset
@@ -111,6 +113,7 @@ class LabelledEstimator(ConvTimeNetEstimator):
         self.n_jobs = n_jobs
         self.verbose = verbose
         self.callbacks = callbacks
+        self.init_from = init_from
 
     @abstractmethod
     def check_labels(self, labels: np.ndarray) -> None:
@@ -210,12 +213,7 @@ class LabelledEstimator(ConvTimeNetEstimator):
         train_config = self._train_config(preset.train, resume)
         device = resolve_device(train_config.device)
         cases = prepared(cases, config)
-        known = np.asarray(np.isfinite(cases.values).any(axis=2))
-        if len(unknown := np.flatnonzero(~known.any(axis=0))):
-            raise DataError(
-                "every channel needs at least one known value; found none in channel "
-                f"{unknown[0]}; leave the channel out"
-            )
+        known = check_channels(cases)
         all_cases = np.arange(n)
         fitted, held_back, note = all_cases, np.arange(0), ""
         if valid is None:

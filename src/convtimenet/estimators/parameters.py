@@ -36,6 +36,7 @@ class NamedParameters(BaseEstimator):
 
     model: Mapping[str, Any] | None
     training: Mapping[str, Any] | None
+    init_from: Any
 
     def __init_subclass__(cls, **settings: Any) -> None:
         super().__init_subclass__(**settings)
@@ -62,6 +63,8 @@ class NamedParameters(BaseEstimator):
         found = {name: getattr(self, name) for name in UNUSED_IF_FAST}
         found["precision"] = None if found["precision"] == "fp32" else found["precision"]
         kernels = self._settings("model").get("kernel_sizes")
+        found["init_from"] = self.init_from
+        found["pretrain()"] = getattr(self, "pretrained_", None)
         return {**found, "model={'kernel_sizes': ...}": kernels or None}
 
     def _settings(self, group: str) -> Mapping[str, Any]:

@@ -22,13 +22,16 @@ from torch import Tensor, nn
 from convtimenet.config import ModelConfig, TrainConfig
 from convtimenet.data.windows import Examples, Windows
 from convtimenet.devices import autocast
+from convtimenet.errors import ConfigError
 from convtimenet.estimators.presets import kernels_for
+from convtimenet.estimators.pretrained import Pretrained
 from convtimenet.estimators.second_training import second_config
 from convtimenet.network.ensemble import Ensemble
 from convtimenet.network.inference import fuse
 from convtimenet.training.history import History
-from convtimenet.training.losses import Loss, loss_of
+from convtimenet.training.losses import Loss
 from convtimenet.training.metrics import evaluate, outputs
+from convtimenet.training.objectives import loss_of
 
 __all__ = [
     "Member",
@@ -38,6 +41,7 @@ __all__ = [
     "forecast_members",
     "of_member",
     "phase_of",
+    "started",
     "together",
     "weights_of",
 ]
@@ -59,6 +63,8 @@ class Plan:
     valid: Examples | None
     all_examples: Examples | None
     """Both splits together, for the second training; None without one."""
+    start: Pretrained | None = None
+    """The encoder that it starts from."""
 
 
 @dataclass(frozen=True)
@@ -202,6 +208,40 @@ def _seeded(
     return [
         (config, replace(train, **changes, seed=(train.seed + step * n) % 2**32))
         for n, (config, changes) in enumerate(found)
+    ]
+
+
+def started(plans: Sequence[Plan], start: Pretrained | None) -> tuple[list[Plan], list[str]]:
+    """The networks with the pre-trained encoder that they start from, and notices. Members after
+    the first whose encoder differs start from new weights, which are trained at the full rate.
+
+    Raises
+    ------
+    ConfigError
+        If the first one cannot start from it, or there is none and new weights would be frozen.
+    """
+    first = plans[0]
+    if start is None:
+        if first.config.kernel_sizes and not first.train_config.encoder_rate:
+            raise ConfigError(
+                "encoder_rate=0 would keep new weights as they are drawn; call pretrain() or give "
+                "init_from first, or leave encoder_rate out"
+            )
+        return list(plans), []
+    start.check(first.config)
+    found, others = [], []
+    for number, plan in enumerate(plans, 1):
+        if start.differences(plan.config):
+            others.append(str(number))
+            plan = replace(plan, train_config=replace(plan.train_config, encoder_rate=1.0))
+        else:
+            plan = replace(plan, start=start)
+        found.append(plan)
+    if not others:
+        return found, []
+    return found, [
+        f"member(s) {', '.join(others)} of {len(plans)} have another encoder than the pre-trained "
+        "one, and start from new weights"
     ]
 
 

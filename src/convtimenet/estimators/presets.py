@@ -357,14 +357,14 @@ def _is_fast(
             f"quality='best' trains networks of its own settings, so preset={preset!r} would have "
             "no effect; leave preset out or use quality='auto'"
         )
-    if quality not in _UNTRAINED:
+    if quality not in UNTRAINED:
         return False
     useless = [name for name, value in given.items() if value is not None]
     useless += [] if preset == "auto" else ["preset"]
     useless += [f"training={{{name!r}: ...}}" for name in training if name not in used]
     if useless:
         raise ConfigError(
-            f"quality={quality!r} {_UNTRAINED[str(quality)]}, so "
+            f"quality={quality!r} {UNTRAINED[str(quality)]}, so "
             f"{', '.join(useless)} would have no effect; leave it out or use quality='auto'"
         )
     return True
@@ -402,10 +402,11 @@ PANEL_EPOCH = 2**15  # 128 steps of 256 windows
 QUALITIES = ("fast", "auto", "best")
 PRETRAINED = "pretrained"
 """A quality of forecasters only."""
-_UNTRAINED = {
+UNTRAINED = {
     "fast": "solves for its weights and trains no network",
     PRETRAINED: "uses the weights that come with the package",
 }
+"""Qualities that train nothing, and why."""
 PRETRAINED_CONTEXT = 2048
 UNUSED_IF_FAST = ("n_epochs", "batch_size", "lr", "time_limit", "precision")
 _GROUPS, _FEWEST_GROUPS = 24, 4

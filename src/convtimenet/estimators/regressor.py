@@ -62,6 +62,11 @@ class ConvTimeNetRegressor(RegressorMixin, LabelledEstimator):
         Objects told of every epoch, which may end training: loggers such as
         `convtimenet.callbacks.TensorBoard`, or your own (`convtimenet.callbacks.Callback`). They
         are not saved with the model.
+    init_from
+        Where the network's encoder starts from: the folder of a saved model, a fitted or
+        pre-trained estimator, or its `pretrained_`, which unlike an estimator survives
+        scikit-learn's `clone`. With preset="auto" the network takes on its architecture. None
+        starts from `pretrain`, if that was called, else from new weights.
 
     Attributes
     ----------
@@ -75,6 +80,8 @@ class ConvTimeNetRegressor(RegressorMixin, LabelledEstimator):
         "mse" and "mae" on the validation split, in the unit of the targets, of the first training.
         The same cases chose the share of the trained network in the answers, and with the paper's
         presets the epoch. None without a validation split.
+    pretrained_
+        The encoder of `pretrain`, which `fit` starts from. Clones have none.
     network_, fused_, members_, history_, scaler_, train_config_, notices_
         See `ConvTimeNetEstimator`.
 

@@ -119,10 +119,10 @@ class SavedEstimator(NamedParameters):
         )
 
     def description(self, values: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Everything about the fitted model except its arrays and callbacks, as plain JSON
-        values."""
+        """Everything about the fitted model except its arrays, callbacks and what it started from,
+        as plain JSON values."""
         parameters = self.get_params(deep=False) | {"random_state": self.train_config_.seed}
-        del parameters["callbacks"]
+        del parameters["callbacks"], parameters["init_from"]
         return {
             "parameters": parameters,
             "train": self.train_config_.to_dict(),

@@ -40,6 +40,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from convtimenet.config import ModelConfig, TrainConfig
 from convtimenet.data.windows import Examples
 from convtimenet.errors import CheckpointError, ConfigError, OutOfMemoryError, TrainingError
+from convtimenet.estimators.pretrained import Pretrained
 from convtimenet.files import locked
 from convtimenet.processes import count as together
 from convtimenet.progress import Display, Task, showing, shown_on
@@ -47,7 +48,7 @@ from convtimenet.training.checkpoint import only_process
 from convtimenet.training.history import History
 from convtimenet.training.interrupt import StopRequest, stop_requests
 
-__all__ = ["Outcome", "Training", "at_once", "in_waves", "train_all"]
+__all__ = ["Outcome", "Training", "at_once", "in_waves", "stopped_message", "train_all"]
 
 _LOOK_EVERY = 0.3
 """Seconds between looks into the folder."""
@@ -72,6 +73,8 @@ class Training:
     """Seed that the whole call started with."""
     before: Any = None
     """The network of the first training, for a second one."""
+    start: Pretrained | None = None
+    """The encoder that new weights start from."""
 
 
 Outcome = tuple[Any, History] | TrainingError | OutOfMemoryError | None
@@ -146,6 +149,24 @@ def train_all(
         if stop.signal:
             break
     return outcomes
+
+
+def stopped_message(
+    stop: StopRequest, history: History, resume: str | PathLike[str] | None, seed: int | None
+) -> str:
+    """What is kept after a stop, and how to resume; `seed` if a repeated call would draw anew."""
+    if history.weights:
+        kept = f"the {len(history.weights)} networks trained so far are kept"
+    elif history.best_epoch:
+        kept = f"the weights of epoch {history.best_epoch}, the best so far, are kept"
+    else:
+        kept = "no epoch was finished, so there is no model"
+    if resume is None:
+        how = "to make training resumable, give a folder as resume="
+    else:
+        how = "" if seed is None else f"random_state={seed} and "
+        how = f"the same call with {how}resume={str(resume)!r} resumes from here"
+    return f"{stop.name} stopped the training: {kept}; {how}"
 
 
 # --- in this process -----------------------------------------------------------------------------

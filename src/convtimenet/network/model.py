@@ -41,7 +41,7 @@ from convtimenet.network.layers import (
 from convtimenet.network.linear import LinearStream
 from convtimenet.network.memory import first_and_again
 from convtimenet.network.mixing import ChannelMixing
-from convtimenet.network.patches import DeformablePatch, Extent
+from convtimenet.network.patches import DeformablePatch, Extent, spanned
 from convtimenet.network.random_patches import RandomPatches
 from convtimenet.network.revin import RevIN
 from convtimenet.network.smoothing import SmoothingNetwork
@@ -163,10 +163,12 @@ class Head(nn.Module):
     Masked tokens are already zero.
     """
 
+    fills_gaps = False
+
     def __init__(self, config: ModelConfig):
         super().__init__()
         D, N = config.d_model, config.n_tokens
-        self.pooling = config.pooling
+        self.config, self.pooling = config, config.pooling
         outputs = config.outputs * max(1, len(config.quantiles))
         self.project = nn.Linear(D * N if config.pooling == "flatten" else D, outputs)
         self.dropout = OwnDropout(config.head_dropout)
@@ -185,6 +187,47 @@ class Head(nn.Module):
             pooled = torch.where(mask.any(-1), known, 0.0).T
         return self.dropout(self.project(pooled))
 
+    def shape(self, channels: int) -> tuple[int, ...]:
+        """Shape of the answer for an input of so many channels."""
+        config = self.config
+        if config.quantiles:
+            return channels, len(config.quantiles), config.outputs
+        if config.head == "forecast":  # forecasts unfold the channels again
+            return channels, config.outputs
+        if config.head == "contrast":  # views of a case lie side by side, as channels
+            return channels // config.channels, config.outputs
+        return (config.outputs,)
+
+
+class Reconstruction(nn.Module):
+    """Project every token to the values of its patch; where patches overlap, their mean."""
+
+    fills_gaps = True
+    """Whether gaps between known steps have tokens, which the blocks fill from their neighbours."""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.config = config
+        self.project = nn.Linear(config.d_model, config.channels * config.patch_size)
+
+    def forward(
+        self, w: Float[Tensor, "D R N"], mask: Bool[Tensor, "R N"] | None = None
+    ) -> Float[Tensor, "R C L"]:
+        patches = self.project(w.permute(1, 2, 0)).float()
+        return self._added(patches) / self._added(torch.ones_like(patches[:1])).clamp(min=1)
+
+    def _added(self, patches: Float[Tensor, "R N points"]) -> Float[Tensor, "R C L"]:
+        """The sum of the patches at their places; what is behind the last one is 0."""
+        config = self.config
+        P, S = config.patch_size, config.patch_stride
+        whole = (patches.shape[1] - 1) * S + P
+        added = F.fold(patches.transpose(1, 2), (1, whole), (1, P), stride=(1, S))[:, :, 0]
+        return F.pad(added, (0, config.outputs - whole))
+
+    def shape(self, channels: int) -> tuple[int, ...]:
+        """Shape of the answer for an input of so many channels."""
+        return channels, self.config.outputs
+
 
 class ConvTimeNet(nn.Module):
     """The ConvTimeNet network.
@@ -197,8 +240,9 @@ class ConvTimeNet(nn.Module):
     Notes
     -----
     Input (B, C, L). Output (B, C, H) for forecasting, in the units of the input; (B, C, Q, H) with
-    quantiles, which never cross; and (B, K) class scores (logits) for classification. A forecasting
-    network accepts any number of channels unless the config fixes it (`fixed_channels`).
+    quantiles, which never cross; (B, K) class scores (logits) for classification; the context
+    itself (B, C, L), gaps filled, for reconstruction. A forecasting network accepts any number of
+    channels unless the config fixes it (`fixed_channels`).
 
     `known` (B, C, L) is the observed mask, False where a value is padded or missing. Masked values
     affect neither outputs nor gradients nor BatchNorm's statistics, and a case padded at its end
@@ -227,7 +271,7 @@ class ConvTimeNet(nn.Module):
         )
         self.embedding = Embedding(config)
         self.blocks = Blocks(*(Block(config, k) for k in config.kernel_sizes))
-        self.head = Head(config)
+        self.head = Reconstruction(config) if config.head == "reconstruct" else Head(config)
         self.covariates = CovariateEmbedding(config) if config.covariates else None
         self.linear = LinearStream(config) if config.linear else None
         if self.linear is not None:  # training starts from the linear forecast
@@ -244,10 +288,6 @@ class ConvTimeNet(nn.Module):
             """Share of the head in the mixture with the random patches."""
         self.recompute = False
         """Activation checkpointing in training: keep only the tokens between blocks."""
-        # shape of the outputs per input: forecasts unfold the channels again, classes do not
-        self.output_shape = (-1, config.outputs) if config.head == "forecast" else (config.outputs,)
-        if config.quantiles:
-            self.output_shape = (-1, len(config.quantiles), config.outputs)
 
     def forward(
         self,
@@ -265,7 +305,7 @@ class ConvTimeNet(nn.Module):
             x, statistics = self.revin(x, known)
         u = self.embedding(self.rows(x), extent)
         y = self.head(self.tokens(u, extent, covariates), mask)
-        y = y.view(x.shape[0], *(x.shape[1] if n == -1 else n for n in self.output_shape))
+        y = y.view(x.shape[0], *self.head.shape(x.shape[1]))
         spread = None
         if self.config.quantiles:
             y, spread = median_and_spread(y, self.config.quantiles.index(0.5))
@@ -298,6 +338,8 @@ class ConvTimeNet(nn.Module):
     def _token_mask(self, extent: Extent | None) -> Bool[Tensor, "R N"] | None:
         """The token mask, None if no token is masked."""
         mask = None if extent is None else extent.mask
+        if mask is not None and self.head.fills_gaps:
+            mask = spanned(mask)
         return mask if self.covariates is None else self.covariates.mask(mask)
 
     def rows(self, x: Shaped[Tensor, "B C L"]) -> Shaped[Tensor, "R c L"]:

@@ -18,7 +18,7 @@ from convtimenet._shapes import Bool, Float, Int
 from convtimenet.config import Padding, PredictorInit
 from convtimenet.network.kernels import native
 
-__all__ = ["DeformablePatch", "Extent", "interpolate"]
+__all__ = ["DeformablePatch", "Extent", "interpolate", "spanned"]
 
 
 class Extent(NamedTuple):
@@ -171,6 +171,12 @@ class DeformablePatch(nn.Module):
         left = torch.minimum(torch.maximum(centre - reach, lowest), highest)
         right = torch.minimum(torch.maximum(centre + reach, lowest), highest)
         return left, right
+
+
+def spanned(mask: Bool[Tensor, "*rows n"]) -> Bool[Tensor, "*rows n"]:
+    """All from the first to the last place of each row where the mask is True."""
+    count = mask.cumsum(-1)
+    return (count > 0) & ((count < count[..., -1:]) | mask)
 
 
 def interpolate(

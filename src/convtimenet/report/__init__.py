@@ -46,8 +46,8 @@ from convtimenet.report._network import (
 )
 from convtimenet.report._numbers import number_sections
 from convtimenet.report._page import page, plotly_script
-from convtimenet.training.losses import loss_of
 from convtimenet.training.metrics import ForecastEvaluation, Scores
+from convtimenet.training.objectives import loss_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -34,7 +34,7 @@ from convtimenet.report._html import (
 from convtimenet.report._interactive import embedded
 from convtimenet.training.closed_form.smoothing import CHOSEN
 from convtimenet.training.history import History
-from convtimenet.training.losses import loss_of
+from convtimenet.training.objectives import loss_of
 
 _DEAD = 1e-3  # a branch with a residual scale below this contributes next to nothing
 _STILL = 1e-6  # time steps; a patch that moved less counts as not moved

@@ -14,6 +14,8 @@ _TASKS = {
     "ConvTimeNetClassifier": ("time-series-classification", "cases", "predict(X)"),
     "ConvTimeNetRegressor": ("time-series-regression", "cases", "predict(X)"),
 }
+_ENCODER = "Pretrained"
+"""An encoder without an answer of its own."""
 
 
 def scores_of(description: dict[str, Any]) -> dict[str, Any]:
@@ -72,9 +74,7 @@ def card(description: dict[str, Any]) -> str:
         "## Use",
         "",
         "```python",
-        f"from convtimenet import {kind}",
-        f'model = {kind}.load("folder")',
-        f"model.{call}",
+        *_use(kind, call, description),
         "```",
         "",
         "Every file is verified against manifest.json. After an intended change, for example to",
@@ -83,6 +83,16 @@ def card(description: dict[str, Any]) -> str:
         f"Written with {', '.join(used)}, Python {platform.python_version()}.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _use(kind: str, call: str, description: dict[str, Any]) -> list[str]:
+    """Lines of Python that use the model."""
+    if kind == _ENCODER:
+        series = description["model"]["revin"]
+        kind = "ConvTimeNetForecaster" if series else "ConvTimeNetClassifier"
+        fit = "fit(table)" if series else "fit(X, y)"
+        return [f"from convtimenet import {kind}", f'model = {kind}(init_from="folder").{fit}']
+    return [f"from convtimenet import {kind}", f'model = {kind}.load("folder")', f"model.{call}"]
 
 
 def _facts(description: dict[str, Any], examples: str) -> dict[str, str]:
@@ -111,5 +121,6 @@ def _facts(description: dict[str, Any], examples: str) -> dict[str, str]:
     if weights := history.get("weights"):
         facts["networks"] = networks(weights)
     facts["protocol"] = f"{train['protocol']}, seed {train['seed']}, {how}"
-    facts["preset"] = str(parameters["preset"])
+    if "preset" in parameters:
+        facts["preset"] = str(parameters["preset"])
     return facts

@@ -119,9 +119,14 @@ def check_target(
 
 
 def load(
-    folder: str | os.PathLike[str], kind: str
+    folder: str | os.PathLike[str], kind: str | None = None
 ) -> tuple[ConvTimeNet | OtherNetwork, dict[str, Any], dict[str, np.ndarray]]:
     """Read a model folder and verify all its files (`convtimenet.storage.manifest`).
+
+    Parameters
+    ----------
+    kind
+        Name of the estimator class that is expected; None for any.
 
     Returns
     -------
@@ -135,7 +140,7 @@ def load(
     """
     path = Path(folder)
     found, files = read_folder(path)
-    if found.get("kind") != kind:
+    if kind is not None and found.get("kind") != kind:
         raise ArtefactError(
             f"{path} holds a {found.get('kind')}, expected a {kind}; load it with its own class"
         )

@@ -17,10 +17,10 @@ from torch import Tensor
 
 from convtimenet._shapes import Bool, Float, Int
 from convtimenet.batch import Batch
-from convtimenet.config import Head
+from convtimenet.config import Head, ModelConfig
 from convtimenet.devices import generator
 
-__all__ = ["augmented", "jittered", "mixed", "positions", "warped"]
+__all__ = ["augmented", "jittered", "mixed", "positions", "two_views", "warped"]
 
 _UNWARPED = 0.25  # share of the cases
 _STRETCHED = (0.8, 1.25)
@@ -31,9 +31,27 @@ _NOISE = 0.1  # standard deviations of a channel
 _MIXED, _LARGEST_SHARE = 0.5, 0.5  # share of the cases; of the partner
 
 
-def augmented(batch: Batch, head: Head, outputs: int) -> Batch:
+def augmented(batch: Batch, config: ModelConfig) -> Batch:
     """A batch of cases changed at random, with targets as the loss takes them: class shares
-    (B, `outputs`) for the head "classify", else numbers (B, 1)."""
+    (B, K) for the head "classify", else numbers (B, 1)."""
+    x, known = _view(batch)
+    B, head = len(x), config.head
+    partner = _drawn(x, B).argsort()
+    share = _LARGEST_SHARE * _drawn(x, B) * (_drawn(x, B) < _MIXED)
+    y = F.one_hot(batch.y, config.outputs).to(x.dtype) if head == "classify" else batch.y
+    return mixed(batch._replace(x=x, y=y, known=known), partner, share, head)
+
+
+def two_views(batch: Batch, config: ModelConfig) -> Batch:
+    """Every case (B, C, L) changed at random in two ways, side by side (B, 2 C, L): the network
+    reads groups of C channels as series of their own."""
+    (x, known), (other, also) = _view(batch), _view(batch)
+    both = None if known is None or also is None else torch.cat([known, also], 1)
+    return batch._replace(x=torch.cat([x, other], 1), known=both)
+
+
+def _view(batch: Batch) -> tuple[Float[Tensor, "B C L"], Bool[Tensor, "B C L"] | None]:
+    """The cases with warped time and noise, and their observed mask."""
     x, known = batch.x, batch.known
     B = len(x)
     if known is not None:
@@ -41,11 +59,8 @@ def augmented(batch: Batch, head: Head, outputs: int) -> Batch:
     end = _ends(x, known)
     at = positions(end, x.shape[-1], _drawn(x, B, 3), _normal(x, B, _KNOTS))
     x, known = warped(x, known, at)
-    x = jittered(x, known, _normal(x, B, x.shape[1], 1), _drawn(x, B, 1, 1) * _normal(x, *x.shape))
-    partner = _drawn(x, B).argsort()
-    share = _LARGEST_SHARE * _drawn(x, B) * (_drawn(x, B) < _MIXED)
-    y = F.one_hot(batch.y, outputs).to(x.dtype) if head == "classify" else batch.y
-    return mixed(batch._replace(x=x, y=y, known=known), partner, share, head)
+    noise = _normal(x, B, x.shape[1], 1), _drawn(x, B, 1, 1) * _normal(x, *x.shape)
+    return jittered(x, known, *noise), known
 
 
 def positions(

@@ -15,6 +15,7 @@ from convtimenet.network.memory import GIB, available, predicted_peak
 from convtimenet.network.model import Block, ConvTimeNet, count_parameters
 from convtimenet.network.other import OtherNetwork
 from convtimenet.training.history import History
+from convtimenet.training.objectives import OBJECTIVES
 from convtimenet.training.progress import memory_note
 
 log = logging.getLogger(__name__)
@@ -42,7 +43,7 @@ def fit_memory(
     if isinstance(model, OtherNetwork):
         return 1
     x = examples.batch(torch.zeros(1, dtype=torch.int64, device=device)).x
-    each = model.rows(x).shape[0]
+    each = model.rows(x).shape[0] * OBJECTIVES[model.config.head].views
     rows = each * -(-min(config.batch_size, len(examples)) // processes.count())
     if rows * model.config.n_patches < 2 and model.config.norm == "batch":
         raise DataError(

@@ -15,7 +15,7 @@ from torch import Tensor
 from convtimenet import processes
 from convtimenet.callbacks import Callback, TrainingProgress, after_epoch
 from convtimenet.config import TrainConfig
-from convtimenet.data.windows import Examples
+from convtimenet.data.windows import Examples, Windows
 from convtimenet.devices import RandomNumbers, autocast
 from convtimenet.errors import TrainingError
 from convtimenet.network.inference import fuse
@@ -30,6 +30,7 @@ from convtimenet.training.history import Epoch, History
 from convtimenet.training.interrupt import StopRequest
 from convtimenet.training.metrics import Scores, evaluate, outputs
 from convtimenet.training.notices import notices_of
+from convtimenet.training.objectives import OBJECTIVES
 from convtimenet.training.progress import end_note, epoch_note, start_note
 from convtimenet.training.step import Step
 
@@ -115,6 +116,7 @@ def train(
                     )
                     if found is None or not run.resumed(found):
                         run.all_epochs(callbacks, **shown)
+                    run.step.release()
                     history = run.history
             if history.best_epoch and isinstance(model, ConvTimeNet):
                 grant(model, valid, config, device, history)
@@ -144,15 +146,14 @@ class _Training:
         # key from when this was torch's global state, so that old checkpoints stay readable
         self.random = "random" if device.type == "cpu" else f"random.{device.type}"
         numbers.apart(processes.rank())
-        head = model.config.head
-        paper = config.protocol == "paper"
-        self.drop_last = paper and head == "forecast"
+        objective, paper = OBJECTIVES[model.config.head], config.protocol == "paper"
+        self.drop_last = paper and objective.paper_drops_last
         self.history = History(device=str(device))
         smallest = fit_memory(model, examples, config, device, self.history)
         self.step = Step(model, examples, config, device, smallest)
         # The epoch is selected by the validation value of the training loss. The authors'
         # classification script uses accuracy, which is coarse for few cases.
-        self.selected_by = "accuracy" if paper and head == "classify" else self.step.loss.name
+        self.selected_by = (objective.paper_score if paper else None) or self.step.loss.name
         self.keeps_last = valid is None or config.schedule == "cosine"
         self.order = torch.Generator().manual_seed(config.seed)
         self.order_state = self.order.get_state()
@@ -178,7 +179,7 @@ class _Training:
             task.expect(steps * config.epochs, done=(self.epoch - 1) * steps + self.position)
             alone = task.outer is None  # no notes for each of many runs
             if alone:
-                what = "windows" if self.model.config.head == "forecast" else "cases"
+                what = "windows" if isinstance(self.examples, Windows) else "cases"
                 examples = f"{len(self.examples):,} {what}"
                 task.say(start_note(label, examples, steps, config, history))
             while not history.stopped:
@@ -217,7 +218,7 @@ class _Training:
         step, history = self.step, self.history
         self.lr = self.config.learning_rate(self.epoch) * self.rate_factor
         step.set_rate(self.lr)
-        self.model.train()
+        step.set_mode()
         if self.position == 0:
             self.epoch_begin = time.monotonic()
             self.good_age = _SNAPSHOT_EVERY

@@ -1,4 +1,4 @@
-"""Training losses, weighted per target."""
+"""Training losses, weighted per target, and sums of scores."""
 
 from __future__ import annotations
 
@@ -9,9 +9,6 @@ from functools import partial
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-
-from convtimenet.config import ModelConfig, TrainConfig
-from convtimenet.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -94,23 +91,54 @@ def point_forecast(output: Tensor, quantiles: tuple[float, ...]) -> Tensor:
     return output.select(-2, quantiles.index(0.5)) if quantiles else output
 
 
-def loss_of(model: ModelConfig, training: TrainConfig) -> Loss:
-    """The training loss for a model's head.
+def nt_xent_values(
+    output: Tensor, target: Tensor, temperature: float, reduction: str = "mean"
+) -> Tensor:
+    """Cross-entropy of finding a case by another view of it among all views of the batch.
 
-    Raises
-    ------
-    ConfigError
-        If a point loss is set and the network does not make point forecasts.
+    NT-Xent: the scores are cosines of encodings divided by the temperature (Chen et al., "A Simple
+    Framework for Contrastive Learning of Visual Representations", ICML 2020, arXiv:2002.05709).
+
+    Parameters
+    ----------
+    output
+        (B, 2, K), encodings of two views of each case.
+    target
+        Not used: the cases are their own targets.
+
+    Returns
+    -------
+    (B,), the mean of both views' losses, or the mean of all.
     """
-    if training.loss is not None and (model.head != "forecast" or model.quantiles):
-        kind = "quantile heads train with the pinball loss"
-        if model.head != "forecast":
-            kind = f"the head {model.head!r} has a loss of its own"
-        raise ConfigError(
-            f"loss={training.loss!r} is for point forecasts, and {kind}; leave loss out"
-        )
-    if model.head == "classify":
-        return cross_entropy
-    if model.quantiles:
-        return pinball(model.quantiles)
-    return {"mse": mse, "mae": mae, "huber": huber(training.huber_delta)}[training.loss or "mse"]
+    z = F.normalize(output.float(), dim=-1).transpose(0, 1).flatten(0, 1)
+    n = len(z)
+    own = torch.eye(n, dtype=torch.bool, device=z.device)
+    scores = (z @ z.T / temperature).masked_fill(own, -torch.inf)
+    partner = torch.arange(n, device=z.device).roll(n // 2)
+    each = F.cross_entropy(scores, partner, reduction="none").view(2, -1).mean(0)
+    return each.mean() if reduction == "mean" else each
+
+
+nt_xent = Loss("contrast", partial(nt_xent_values, temperature=0.2))
+"""Which view belongs to which; minimised by encodings that tell cases apart and views together."""
+
+
+# --- sums of scores ------------------------------------------------------------------------------
+
+
+def number_sums(output: Tensor, target: Tensor, weight: Tensor) -> dict[str, Tensor]:
+    """Sums over a batch whose means are MSE and MAE per value."""
+    error = (output - target).to(weight.dtype)
+    return {"mse": (error.square() * weight).sum(), "mae": (error.abs() * weight).sum()}
+
+
+def class_sums(output: Tensor, target: Tensor, weight: Tensor) -> dict[str, Tensor]:
+    """Sums over a batch whose means are cross-entropy and accuracy per case."""
+    loss = F.cross_entropy(output.float(), target, reduction="none")
+    right = output.argmax(-1) == target
+    return {"loss": (loss * weight).sum(), "accuracy": (right * weight).sum()}
+
+
+def no_sums(output: Tensor, target: Tensor, weight: Tensor) -> dict[str, Tensor]:
+    """No score but the loss."""
+    return {}

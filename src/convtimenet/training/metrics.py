@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from convtimenet import processes
@@ -17,6 +16,7 @@ from convtimenet.data.windows import Examples
 from convtimenet.network.memory import Parts
 from convtimenet.progress import counted
 from convtimenet.training.losses import Loss, point_forecast
+from convtimenet.training.objectives import OBJECTIVES
 
 Scores = dict[str, float]
 
@@ -24,26 +24,6 @@ Scores = dict[str, float]
 def wide(device: torch.device) -> torch.dtype:
     """Dtype of accumulated sums: float64 if the device supports it."""
     return torch.float32 if device.type == "mps" else torch.float64
-
-
-def number_sums(output: Tensor, target: Tensor, weight: Tensor) -> dict[str, Tensor]:
-    """Sums over a batch whose means are MSE and MAE per value."""
-    error = (output - target).to(weight.dtype)
-    return {"mse": (error.square() * weight).sum(), "mae": (error.abs() * weight).sum()}
-
-
-def class_sums(output: Tensor, target: Tensor, weight: Tensor) -> dict[str, Tensor]:
-    """Sums over a batch whose means are cross-entropy and accuracy per case."""
-    loss = F.cross_entropy(output.float(), target, reduction="none")
-    right = output.argmax(-1) == target
-    return {"loss": (loss * weight).sum(), "accuracy": (right * weight).sum()}
-
-
-SUMS: dict[Head, Callable[[Tensor, Tensor, Tensor], dict[str, Tensor]]] = {
-    "forecast": number_sums,
-    "classify": class_sums,
-    "regress": number_sums,
-}
 
 
 def outputs(
@@ -110,7 +90,7 @@ def evaluate(
         if batch.weight is not None:
             weight *= batch.weight
         point = point_forecast(output, loss.quantiles) if loss is not None else output
-        sums = SUMS[head](point, batch.y, weight)
+        sums = OBJECTIVES[head].sums(point, batch.y, weight)
         if loss is not None and loss.name not in sums:
             sums[loss.name] = (loss.values(output, batch.y, reduction="none") * weight).sum()
         for name, value in sums.items():

@@ -21,10 +21,9 @@ from convtimenet.network.layers import TokenBatchNorm
 from convtimenet.network.memory import Parts, out_of_memory
 from convtimenet.network.model import ConvTimeNet
 from convtimenet.network.other import OtherNetwork
-from convtimenet.training.augment import augmented
 from convtimenet.training.batches import own_part
 from convtimenet.training.cuda_graph import Graphed
-from convtimenet.training.losses import loss_of
+from convtimenet.training.objectives import OBJECTIVES, loss_of
 
 
 class Step:
@@ -78,10 +77,12 @@ class Step:
             }
             self.trained = DistributedDataParallel(model, **options)
         self.loss = loss_of(model.config, config)
-        if config.augment and model.config.head == "forecast":
-            raise ConfigError("augment must be False to forecast, found True; leave it out")
+        self.changes = OBJECTIVES[model.config.head].changed_by(model.config, config)
+        self.encoder = _encoder(model, config)
+        """Parts of the network with a learning rate of their own."""
         self.parameters = [p for p in model.parameters() if p.requires_grad]
-        self.last_reached = list(model.embedding.parameters())
+        first = [p for p in model.embedding.parameters() if p.requires_grad]
+        self.last_reached = first or self.parameters
         """Last parameters in the backward pass: any non-finite value reaches their gradients."""
         self.kept = [_Kept(buffers) for buffers in _by_dtype(model.buffers())]
         norms = [module for module in model.modules() if isinstance(module, TokenBatchNorm)]
@@ -104,11 +105,10 @@ class Step:
     def leave_flag(self) -> None:
         """Keep the flag on the device, for Adam to read there. Call before the first step."""
         self.reads_back = False
-        # The rate is a tensor, so that it can change between replays of a graph.
-        self.rate = torch.full((), self.config.lr, device=self.device)
+        # The rates are tensors, so that they can change between replays of a graph.
         adam = self._adam(on_device=True)
         for group in adam.param_groups:
-            group["lr"] = self.rate
+            group["lr"] = torch.full((), self.config.lr * group["factor"], device=self.device)
         self.unusable = torch.zeros((), device=self.device)
         adam.found_inf = self.unusable  # pyright: ignore[reportAttributeAccessIssue]
         # torch warns about steps outside a graph, as the first and odd-sized ones are
@@ -118,21 +118,41 @@ class Step:
     def _adam(self, on_device: bool = False) -> torch.optim.Optimizer:
         decay = self.config.weight_decay
         kind = torch.optim.AdamW if decay else torch.optim.Adam
-        return kind(
-            self.parameters,
+        slow = {id(p) for part in self.encoder for p in part.parameters()}
+        groups = [
+            {"params": [p for p in self.parameters if (id(p) in slow) == own], "factor": factor}
+            for own, factor in ((False, 1.0), (True, self.config.encoder_rate))
+        ]
+        optimiser = kind(
+            [group for group in groups if group["params"]],
             lr=self.config.lr,
             weight_decay=decay,
             fused=on_device or None,
             capturable=on_device,
         )
+        for group in optimiser.param_groups:
+            group["lr"] = self.config.lr * group["factor"]
+        return optimiser
 
     def set_rate(self, lr: float) -> None:
         """Set the learning rate."""
-        if not self.reads_back:
-            self.rate.fill_(lr)
-            return
         for group in self.optimiser.param_groups:
-            group["lr"] = lr
+            if self.reads_back:
+                group["lr"] = lr * group["factor"]
+            else:
+                group["lr"].fill_(lr * group["factor"])
+
+    def set_mode(self) -> None:
+        """Put the network in training mode; frozen parts keep their statistics."""
+        self.model.train()
+        if not self.config.encoder_rate:
+            for part in self.encoder:
+                part.eval()
+
+    def release(self) -> None:
+        """Undo the freezing of parts, after the last step."""
+        for part in self.encoder:
+            part.requires_grad_(True)
 
     def __call__(self, index: Tensor) -> None:
         """Train on the examples at `index` (B,)."""
@@ -190,15 +210,13 @@ class Step:
         return torch.stack(losses).sum()
 
     def _changed(self, batch: Batch) -> Batch:
-        """The examples with random changes, if the settings ask for them."""
-        if not self.config.augment:
-            return batch
-        return augmented(batch, self.model.config.head, self.model.config.outputs)
+        """The examples with random changes, if the objective or the settings ask for them."""
+        return batch if self.changes is None else self.changes(batch, self.model.config)
 
     def _together(self, index: Tensor) -> Tensor:
         """The gradients with several processes, each with a part of the batch."""
         part, count = own_part(len(index), self.smallest), processes.count()
-        if self.config.augment:  # changes are drawn for the whole batch
+        if self.changes is not None:  # they are drawn for the whole batch
             batch = self.examples.batch(index)
             weight, batch = _weight(batch.part(part)), self._changed(batch).part(part)
         else:
@@ -277,6 +295,21 @@ class Step:
                     mine[key] = value.detach().clone().to(at)
 
 
+def _encoder(model: ConvTimeNet | OtherNetwork, config: TrainConfig) -> list[nn.Module]:
+    """The parts of a network with another learning rate than the rest, frozen if it is 0."""
+    if config.encoder_rate == 1:
+        return []
+    if not isinstance(model, ConvTimeNet):
+        raise ConfigError(
+            f"encoder_rate must be 1 for a {type(model).__name__}, which has no embedding and "
+            f"blocks, found {config.encoder_rate:g}; leave it out"
+        )
+    found = [model.embedding, model.blocks]
+    for part in found:
+        part.requires_grad_(config.encoder_rate > 0)
+    return found
+
+
 class _Kept:
     """Backup of buffers of one dtype from before a step, as one flat tensor: saving and restoring
     take one or two kernels however many buffers there are."""
@@ -306,7 +339,7 @@ def _by_dtype(buffers: Iterable[Tensor]) -> list[list[Tensor]]:
 
 
 def _weight(batch: Batch) -> Tensor:
-    """Weight of a batch in a mean over several."""
-    if batch.weight is None:
+    """Weight of a batch in a mean over several; by examples, if its targets are not drawn yet."""
+    if batch.weight is None or not batch.y.numel():
         return torch.tensor(float(len(batch.y)), device=batch.y.device)
     return batch.weight.expand_as(batch.y).sum()

@@ -15,10 +15,11 @@ from convtimenet.config import ModelConfig, TrainConfig
 from convtimenet.data.frequency import season_of
 from convtimenet.data.future import MODEL, NAIVE
 from convtimenet.data.split import FittedRows, hold_back, split_rows
-from convtimenet.data.tables import Table, crop, in_memory
+from convtimenet.data.tables import crop, in_memory
 from convtimenet.data.windows import Scaler, Windows
 from convtimenet.devices import resolve_device
 from convtimenet.estimators.forecasting.forecasts import check_steps
+from convtimenet.estimators.forecasting.pretraining import PretrainableForecaster
 from convtimenet.estimators.forecasting.reading import (
     check_unscaled,
     gap_notices,
@@ -26,30 +27,18 @@ from convtimenet.estimators.forecasting.reading import (
     statistics,
     training_plans,
 )
-from convtimenet.estimators.forecasting.retraining import RetrainedForecaster
-from convtimenet.estimators.forecasting.streams import (
-    best_context,
-    linear_is_better,
-    trusted_context,
-)
+from convtimenet.estimators.forecasting.streams import best_context, trusted_context
 from convtimenet.estimators.portfolio import forecast_members
 from convtimenet.estimators.presets import (
-    PRETRAINED,
-    QUALITIES,
-    USED_IF_LINEAR,
-    Preset,
     contexts_for,
-    forecast_preset,
     next_context,
-    smoothing_forecast,
-    too_few,
 )
 from convtimenet.progress import showing
 
 log = logging.getLogger(__name__)
 
 
-class ConvTimeNetForecaster(RetrainedForecaster):
+class ConvTimeNetForecaster(PretrainableForecaster):
     """Forecast every channel of every series of a table with one ConvTimeNet network.
 
     A wide table is one series, with a column per channel. A long table holds many series, of any
@@ -128,6 +117,11 @@ class ConvTimeNetForecaster(RetrainedForecaster):
         Objects told of every epoch, which may end training: loggers such as
         `convtimenet.callbacks.TensorBoard`, or your own (`convtimenet.callbacks.Callback`). They
         are not saved with the model.
+    init_from
+        Where the network's encoder starts from: the folder of a saved model, a fitted or
+        pre-trained estimator, or its `pretrained_`, which unlike an estimator survives
+        scikit-learn's `clone`. With preset="auto" the network takes on its architecture. None
+        starts from `pretrain`, if that was called, else from new weights.
 
     Attributes
     ----------
@@ -143,6 +137,8 @@ class ConvTimeNetForecaster(RetrainedForecaster):
         "mae", "rmse", "mase" and "wape" on the validation split, in the data's units, of the first
         training ("ConvTimeNet") and of the seasonal-naive forecast ("SeasonalNaive"). The same rows
         chose the epoch. None without a validation split.
+    pretrained_
+        The encoder of `pretrain`, which `fit` starts from. Clones have none.
     scored_
         The forecaster before its second training; `scores_` and intervals are its own, and
         `evaluate` uses it for rows that the second training saw. None without a second training.
@@ -192,6 +188,7 @@ class ConvTimeNetForecaster(RetrainedForecaster):
         n_jobs: int | None = None,
         verbose: int = 1,
         callbacks: Sequence[Callback] | None = None,
+        init_from: Any = None,
     ):
         self.h = h
         self.input_size = input_size
@@ -223,6 +220,7 @@ class ConvTimeNetForecaster(RetrainedForecaster):
         self.n_jobs = n_jobs
         self.verbose = verbose
         self.callbacks = callbacks
+        self.init_from = init_from
 
     def fit(
         self,
@@ -384,58 +382,3 @@ class ConvTimeNetForecaster(RetrainedForecaster):
     ) -> TrainConfig:
         found = super()._train_config(preset, resume)
         return found if self.refit is None else replace(found, refit=self.refit)
-
-    def preset_for(
-        self,
-        rows: int,
-        series: int,
-        channels: int,
-        season: int = 1,
-        context: int | None = None,
-    ) -> Preset:
-        """The settings of the estimator's `quality` and `preset` for that many series of `rows`
-        training rows each; its own `input_size`, if given, comes before `context`."""
-        few = too_few(rows, series, channels, self.h) and not self._asks_for_network()
-        return forecast_preset(
-            "fast" if few and self.quality in QUALITIES else self.quality,
-            self.preset,
-            rows,
-            self.h,
-            self.input_size or context,
-            series,
-            season,
-            self._network_settings(),
-            self._settings("training"),
-        )
-
-    def _preset(self, table: Table, train_end: np.ndarray, holds_back: bool, season: int) -> Preset:
-        """The settings of `preset_for`, or for short series those of exponential smoothing, unless
-        a linear map is better."""
-        rows, lengths, channels = int(np.median(train_end)), table.lengths, len(table.channels)
-        if self.quality == PRETRAINED:
-            return self.preset_for(rows, len(lengths), channels, season, int(lengths.max()))
-        preset = self.preset_for(rows, len(lengths), channels, season)
-        short = smoothing_forecast(rows, int(lengths.max()), self.h, season)
-        if short is None or self.input_size or not self.scale or self._asks_for_network():
-            return preset
-        config, train_config = (
-            self._model_config(short, channels),
-            self._train_config(short.train, None),
-        )
-        if holds_back:
-            fraction = train_config.validation_fraction
-            train_end, _ = hold_back(table, fraction, config.least_context, self.h)
-        device = resolve_device(train_config.device)
-        contexts = contexts_for(rows, self.h, season)
-        few = too_few(rows, len(lengths), channels, self.h)
-        encoder = self._encoder(crop(table, 0, train_end))
-        config = self._with_covariates(config, encoder, channels)
-        better = linear_is_better(table, train_end, config, encoder, device, contexts, few)
-        return preset if better else short
-
-    def _asks_for_network(self) -> bool:
-        """Whether a setting that only a trained network uses is given, or one of the network's."""
-        training = {*self._settings("training")} - {*USED_IF_LINEAR}
-        own = any(value is not None for value in self._network_settings().values())
-        hist, _, stat = self.exog  # those known ahead have linear effects
-        return self.preset != "auto" or bool(self.model or training or hist or stat or own)

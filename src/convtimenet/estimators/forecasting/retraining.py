@@ -167,6 +167,7 @@ class RetrainedForecaster(FittedForecaster):
                             patience=None,
                             time_limit=None,
                             refit=False,
+                            encoder_rate=1.0,  # new weights: pre-training may have seen the fold
                         )
                         fold = f"fold{number}"
                         training = Training(

@@ -16,12 +16,14 @@ from sklearn.base import clone
 from convtimenet.callbacks import AbandonTraining, TrainingProgress, checked
 from convtimenet.errors import ConfigError, ConvTimeNetError, DataError
 from convtimenet.estimators.base import ConvTimeNetEstimator
+from convtimenet.estimators.pretrained import encoder_of
 from convtimenet.estimators.tuning.problem import problem_of
 from convtimenet.estimators.tuning.result import TuneResult, result_of
 from convtimenet.estimators.tuning.space import Space, derived, given
 from convtimenet.estimators.tuning.study import Study, Trial
 from convtimenet.files import plain
 from convtimenet.progress import Task, clock, showing
+from convtimenet.training.checkpoint import data_hash
 from convtimenet.training.interrupt import Terminated
 
 __all__ = ["Search", "tune"]
@@ -340,6 +342,8 @@ def _about(estimator: Any) -> dict[str, Any]:
     given = estimator.get_params(deep=False)
     free = ("callbacks", "verbose", "device", "n_jobs")
     found = {name: value for name, value in given.items() if name not in free}
+    if (start := found.pop("init_from", None)) is not None:
+        found["init_from"] = data_hash(encoder_of(start).weights)
     return {"estimator": type(estimator).__name__, **plain(found, repr)}
 
 

@@ -32,8 +32,8 @@ from convtimenet.training.closed_form.search import Search, Start, surely, views
 from convtimenet.training.closed_form.sliding import series_of
 from convtimenet.training.history import History
 from convtimenet.training.interrupt import StopRequest
-from convtimenet.training.losses import loss_of
 from convtimenet.training.metrics import outputs
+from convtimenet.training.objectives import loss_of
 
 __all__ = ["fit_linear", "granted", "solve_linear"]
 

@@ -24,8 +24,8 @@ from convtimenet.training.closed_form.patches import fit_patches, share_of_head
 from convtimenet.training.closed_form.smoothing import fit_smoothing
 from convtimenet.training.history import History
 from convtimenet.training.interrupt import StopRequest
-from convtimenet.training.losses import loss_of
 from convtimenet.training.metrics import evaluate
+from convtimenet.training.objectives import loss_of
 
 __all__ = ["Solved", "grant", "solve", "solve_streams"]
 
