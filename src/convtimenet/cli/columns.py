@@ -65,6 +65,6 @@ def column_flags(parser: ArgumentParser, channels: str, *, fill: bool) -> None:
             "--fill",
             type=float | None,
             metavar="NUMBER",
-            help="number to fill missing values and missing rows with, such as 0 if no row means no "
-            "sale; by default they are masked",
+            help="number to fill missing values and missing rows with, such as 0 if no row means "
+            "no sale; by default they are masked",
         )

@@ -1,4 +1,4 @@
-"""``convtimenet impute`` and ``convtimenet detect``: gaps of a table filled, its anomalies found."""
+"""``convtimenet impute`` and ``convtimenet detect``: gaps filled, anomalies found."""
 
 from __future__ import annotations
 

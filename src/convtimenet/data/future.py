@@ -402,7 +402,7 @@ def write_csv(path: str | Path, table: Table, source: Table | None = None) -> No
 
 
 def write_rows(file: TextIO, table: Table, source: Table | None = None) -> None:
-    """Write a table as CSV to an open file, see `write_csv`."""
+    """Write a table as CSV to an open file, see `write_csv`; NaN as an empty cell."""
     head, columns = [table.time_name], [table_times(table)]
     if table.id_name is not None:
         head.insert(0, table.id_name)
@@ -411,7 +411,7 @@ def write_rows(file: TextIO, table: Table, source: Table | None = None) -> None:
     writer.writerow([*head, *table.channels])
     # csv writes floats with repr, which round-trips exactly
     for *cells, row in zip(*columns, _numbers(table, source), strict=True):
-        writer.writerow([*cells, *row])
+        writer.writerow([*cells, *("" if value != value else value for value in row)])
 
 
 def table_times(table: Table) -> list[str]:

@@ -1,7 +1,7 @@
 """Tables of `impute` and `detect`: read, checked, as rows of one channel, and given back.
 
-Shape legend: `convtimenet._shapes`; R rows, which are the channels of all series: the row of channel
-c of series s is s C + c.
+Shape legend: `convtimenet._shapes`; R rows, which are the channels of all series: the row of
+channel c of series s is s C + c.
 """
 
 from __future__ import annotations
@@ -93,9 +93,7 @@ def _scaled(values: np.ndarray) -> Scaled:
     return Scaled(found, known, float(centre), float(scale))
 
 
-def as_given(
-    table: Table, parts: Mapping[str, np.ndarray], *, flags: Sequence[str] = ()
-) -> Any:
+def as_given(table: Table, parts: Mapping[str, np.ndarray], *, flags: Sequence[str] = ()) -> Any:
     """The rows of a table with several columns for each channel, as the type it was read from.
 
     Parameters

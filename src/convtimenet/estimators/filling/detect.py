@@ -66,8 +66,8 @@ def detect(
     distance from the prediction in units of the predicted spread, such that one value in ten of a
     channel and series is farther off than 1. The p-value is the share of the values of that channel
     and series with such a score, ``(1 + #{others >= own}) / (n + 1)`` for n others. Values with
-    ``p <= alpha`` are flagged, so alpha is the share of values to look at, whether anything is wrong
-    with them or not (docs/detect.md).
+    ``p <= alpha`` are flagged, so alpha is the share of values to look at, whether anything is
+    wrong with them or not (docs/detect.md).
 
     Parameters
     ----------
@@ -76,10 +76,10 @@ def detect(
     alpha
         Above 0 and below 1.
     method
-        "reconstruction" predicts each value from those on both sides: it is hidden by itself, and in
-        spans of about one and three seasons, and the three distances are combined by their root mean
-        square. "forecast" predicts it from earlier values only, up to eight steps ahead, as they
-        come; the first values have no score.
+        "reconstruction" predicts each value from those on both sides: it is hidden by itself, and
+        in spans of about one and three seasons, and the three distances are combined by their root
+        mean square. "forecast" predicts it from earlier values only, up to eight steps ahead, as
+        they come; the first values have no score.
     season
         Season in steps; by default that of the time step.
     time_col, target_cols, freq, id_col, time_format, dayfirst, decimal, fill

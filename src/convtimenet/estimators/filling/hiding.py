@@ -1,10 +1,10 @@
 """Predictions of hidden values from the known ones around them, and how far the network is trusted.
 
-A network that was trained on other series knows the shape of a gap better than its level, which the
-values on both sides show. So the values beside a gap are hidden as well, and the network's answer is
-taken apart: how it departs from the straight line between its own answers for these two, and how
-that line differs from the one between the values. Linear interpolation has neither part. Which
-share of each is added, known values that are hidden for trial decide.
+A network that was trained on other series knows the shape of a gap better than its level, which
+the values on both sides show. So the values beside a gap are hidden as well, and the network's
+answer is taken apart: how it departs from the straight line between its own answers for these two,
+and how that line differs from the one between the values. Linear interpolation has neither part.
+Which share of each is added, known values that are hidden for trial decide.
 
 Shape legend: `convtimenet._shapes`; n hidden values, Q quantiles, K kinds of gap.
 """
@@ -30,7 +30,7 @@ _GROUPS = 4  # of gaps, if hiding what is beside all of them would leave too lit
 _LEFT = 2 / 3  # of the known values, at least
 _GRID = np.array([(a, b) for a in np.linspace(0, 1, 5) for b in np.linspace(0, 1, 5) if b <= a])
 _OF_OTHERS = 64  # values of a row that count as much as those of all rows
-_LEAST = 1e-9
+_LEAST, _WORST = 1e-9, 2.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +100,9 @@ def predicted(series: Sequence[Hidden], season: int, device: torch.device) -> Pr
     found = [_parts(one, row, q) for (one, _), row, q in zip(parts, rows, answers, strict=True)]
     # the parts of a series are groups of its gaps: back into the order of the steps
     number = np.concatenate([np.full(len(f[0]), n) for (_, n), f in zip(parts, found, strict=True)])
-    step, row, kind, line, bend, level, offsets = (np.concatenate(f) for f in zip(*found, strict=True))
+    step, row, kind, line, bend, level, offsets = (
+        np.concatenate(f) for f in zip(*found, strict=True)
+    )
     order = np.lexsort((step, number))
     return Predicted(*(one[order] for one in (row, kind, line, bend, level, offsets)))
 
@@ -171,6 +173,7 @@ class Shares:
         np.add.at(total, cell, error)
         count = np.bincount(cell, minlength=rows * KINDS).reshape(rows, KINDS, 1)
         relative = total.reshape(rows, KINDS, -1) / (total[:, :1].reshape(rows, KINDS, 1) + _LEAST)
+        relative = relative.clip(max=_WORST)  # so that no row decides for the others
         tried_rows = (count > 0).sum(0).clip(1)
         of_all = np.where(count > 0, relative, 0.0).sum(0) / tried_rows
         own = count / (count + _OF_OTHERS)

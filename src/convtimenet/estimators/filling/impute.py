@@ -36,7 +36,7 @@ from convtimenet.progress import showing
 
 __all__ = ["impute"]
 
-_TRIALS, _MOST = 256, 4  # of all rows, and of each row
+_TRIALS, _MOST = 512, 8  # of all rows, and of each row
 _HIDDEN = 0.1  # of the known values, in a trial
 _OWN = 100  # trials of a row and kind of gap from which intervals are its own
 
