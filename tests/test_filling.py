@@ -199,8 +199,8 @@ def test_a_forecast_does_not_see_what_comes_later():
     values = wave(200) + 0.1 * np.random.default_rng(0).normal(size=200)
     other = values.copy()
     other[160:] = 0
-    answers = [predicted_before(one, 160) for one in (values, other)]
-    assert np.array_equal(*answers)
+    before, after = (predicted_before(one, 160) for one in (values, other))
+    assert np.array_equal(before, after)
 
 
 def predicted_before(values: np.ndarray, end: int) -> np.ndarray:
@@ -359,7 +359,8 @@ def test_anomalies_of_a_file(sales, capsys):
     assert "2 of 236 values flagged, with p <= 0.01: found.csv" in said
     assert "  2024-01-07 06:00:00  y: 9.12346 (score " in said
     found = cells("found.csv")
-    assert [row["time"] for row in found if row["y-anomaly"] == "1.0"][-1] == "2024-01-07 06:00:00"
+    assert "2024-01-07 06:00:00" in [row["time"] for row in found if row["y-anomaly"] == "1.0"]
+    assert sum(row["y-anomaly"] == "1.0" for row in found) == 2
     assert (found[60]["y"], found[60]["y-score"], found[60]["y-p"]) == ("", "", "")
 
 

@@ -53,15 +53,14 @@ def spoilt(y: np.ndarray, season: int, kind: str, seed: int) -> tuple[np.ndarray
 
 
 def simple_scores(y: np.ndarray, season: int) -> dict[str, np.ndarray]:
-    """Scores (T,) to compare with: distance from the mean of the same phase, in its deviations, and
-    from a running median, in running median distances."""
+    """Scores (T,) to compare with: distance from the mean of the same phase, in its deviations,
+    and from a running median, in running median distances."""
     series, phase = pd.Series(y), np.arange(len(y)) % season
     groups = series.groupby(phase)
     z = (series - groups.transform("mean")).abs() / groups.transform("std")
     width = max(25, 2 * season + 1)
-    running = {"window": width, "center": True, "min_periods": 1}
-    away = (series - series.rolling(**running).median()).abs()
-    robust = away / (away.rolling(**running).median() + 1e-9)
+    away = (series - series.rolling(width, center=True, min_periods=1).median()).abs()
+    robust = away / (away.rolling(width, center=True, min_periods=1).median() + 1e-9)
     return {"seasonal z-score": z.to_numpy(), "rolling median/MAD": robust.to_numpy()}
 
 

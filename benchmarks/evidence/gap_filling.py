@@ -83,8 +83,7 @@ def hidden(T: int, kind: str, seed: int) -> np.ndarray:
 def simply(y: np.ndarray, season: int) -> dict[str, np.ndarray]:
     """The series (T,) filled by simple methods."""
     series = pd.Series(y)
-    both = {"limit_direction": "both"}
-    linear = series.interpolate(**both)
+    linear = series.interpolate(limit_direction="both")
     by_phase = series.groupby(np.arange(len(y)) % season)
     around = (
         by_phase.ffill().fillna(by_phase.bfill()) + by_phase.bfill().fillna(by_phase.ffill())

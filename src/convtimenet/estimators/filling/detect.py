@@ -38,6 +38,7 @@ _SEASONS, _SHORTEST, _LONGEST = (1, 3), (8, 16), (48, 144)  # lengths of spans, 
 _FEWEST_SPANS = 8
 _AHEAD = 8  # steps of a forecast
 _FEWEST, _SHORTEST_CONTEXT, _LONGEST_CONTEXT = 16, 256, 1024  # known and read before them
+_UNDOUBTED = 0.99  # share of a row that others are predicted from
 _USUAL = 0.9  # quantile of the distances of a row that becomes 1
 _LEAST_SPREAD = 0.3  # of the median one of a row
 _TINY = 1e-9
@@ -78,8 +79,9 @@ def detect(
     method
         "reconstruction" predicts each value from those on both sides: it is hidden by itself, and
         in spans of about one and three seasons, and the three distances are combined by their root
-        mean square. "forecast" predicts it from earlier values only, up to eight steps ahead, as
-        they come; the first values have no score.
+        mean square; then once more, without the hundredth that is farthest off, beside which other
+        values look wrong. "forecast" predicts it from earlier values only, up to eight steps ahead,
+        as they come; the first values have no score.
     season
         Season in steps; by default that of the time step.
     time_col, target_cols, freq, id_col, time_format, dayfirst, decimal, fill
@@ -197,20 +199,35 @@ def _too_few(table: Table, scores: Sequence[np.ndarray], alpha: float) -> list[s
 
 
 def _around(rows: Sequence[Scaled], season: int, device: torch.device) -> list[np.ndarray]:
-    """Scores of each row by what is on both sides."""
+    """Scores of each row by what is on both sides, the second time without the values that were
+    farthest off the first time: beside one of them others look wrong."""
     lengths = [1]
     for seasons, shortest, longest in zip(_SEASONS, _SHORTEST, _LONGEST, strict=True):
         lengths.append(int(np.clip(seasons * season, shortest, longest)))
-    squares = [np.zeros(len(row.values)) for row in rows]
-    for length in counted(lengths):
-        hidden = [one for number, row in enumerate(rows) for one in _spans(number, row, length)]
-        for total, one in zip(squares, _distances(rows, hidden, season, device), strict=True):
-            total += np.square(one) / len(lengths)
-    return [np.sqrt(one) for one in squares]
+    found = [np.zeros(len(row.values)) for row in rows]
+    for _ in counted(range(2)):
+        read = [_undoubted(*pair) for pair in zip(rows, found, strict=True)]
+        squares = [np.zeros(len(row.values)) for row in rows]
+        for length in counted(lengths):
+            hidden = [one for n, row in enumerate(rows) for one in _spans(n, row, read[n], length)]
+            for total, one in zip(squares, _distances(rows, hidden, season, device), strict=True):
+                total += np.square(one) / len(lengths)
+        found = [np.sqrt(one) for one in squares]
+    return found
 
 
-def _spans(number: int, row: Scaled, length: int) -> Iterator[tuple[Hidden, np.ndarray]]:
-    """A row with every sixth or fourth span hidden, in turn, and the steps."""
+def _undoubted(row: Scaled, scores: np.ndarray) -> np.ndarray:
+    """(T,) the known values that others are predicted from."""
+    if row.known.sum() < _FEWEST:
+        return row.known
+    return row.known & ~(scores > np.nanquantile(scores, _UNDOUBTED))
+
+
+def _spans(
+    number: int, row: Scaled, read: np.ndarray, length: int
+) -> Iterator[tuple[Hidden, np.ndarray]]:
+    """A row, of which some values are read, with every sixth or fourth span hidden, in turn, and
+    the steps."""
     if not row.scale:
         return
     count = int(row.known.sum())
@@ -219,7 +236,7 @@ def _spans(number: int, row: Scaled, length: int) -> Iterator[tuple[Hidden, np.n
     group = np.where(row.known, (row.known.cumsum() - 1) // length % groups, -1)
     for which in range(min(groups, -(-count // length))):
         asked = group == which
-        yield Hidden(number, row.values, row.known & ~asked, asked), np.flatnonzero(asked)
+        yield Hidden(number, row.values, read & ~asked, asked), np.flatnonzero(asked)
 
 
 def _ahead(rows: Sequence[Scaled], season: int, device: torch.device) -> list[np.ndarray]:
