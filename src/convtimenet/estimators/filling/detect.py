@@ -23,7 +23,7 @@ from convtimenet.estimators.filling.answers import (
     read,
     scaled_rows,
 )
-from convtimenet.estimators.filling.hiding import Hidden, Shares, predicted
+from convtimenet.estimators.filling.hiding import Hidden, Shares, alike, predicted
 from convtimenet.progress import counted, showing
 from convtimenet.wording import listing
 
@@ -274,8 +274,7 @@ def _distances(
     error = np.abs(truth - bands.point[0, 0].numpy())
     spread = answers.offsets[:, -1] - answers.offsets[:, 0]
     steps = np.concatenate([at for _, at in hidden])
-    for number in np.unique(answers.row):
-        own = answers.row == number
+    for number, own in alike(answers.row):
         distance = error[own] / (spread[own] + _LEAST_SPREAD * np.median(spread[own]) + _TINY)
         found[number][steps[own]] = distance / max(np.quantile(distance, _USUAL), _TINY)
     return found

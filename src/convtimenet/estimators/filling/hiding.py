@@ -11,7 +11,7 @@ Shape legend: `convtimenet._shapes`; n hidden values, Q quantiles, K kinds of ga
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +20,7 @@ import torch
 from convtimenet.estimators.filling.windows import QUANTILES, Row, quantiles_of
 from convtimenet.estimators.forecasting.intervals import Bands
 
-__all__ = ["EDGE", "KINDS", "Hidden", "Predicted", "Shares", "kinds_of", "predicted"]
+__all__ = ["EDGE", "KINDS", "Hidden", "Predicted", "Shares", "alike", "kinds_of", "predicted"]
 
 _LENGTHS = (1, 4, 12)  # longest gaps of a kind
 EDGE = len(_LENGTHS) + 1
@@ -90,6 +90,13 @@ def kinds_of(missing: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     first, end = np.flatnonzero(change == 1), np.flatnonzero(change == -1)
     kind = np.searchsorted(_LENGTHS, end - first)
     return first, end, np.where((first == 0) | (end == len(missing)), EDGE, kind)
+
+
+def alike(keys: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """Each of the keys (n,), and where it is."""
+    order = np.argsort(keys, kind="stable")
+    found, first = np.unique(keys[order], return_index=True)
+    yield from zip(found.tolist(), np.split(order, first[1:]), strict=True)
 
 
 def predicted(series: Sequence[Hidden], season: int, device: torch.device) -> Predicted:

@@ -27,6 +27,7 @@ from convtimenet.estimators.filling.hiding import (
     Hidden,
     Predicted,
     Shares,
+    alike,
     kinds_of,
     predicted,
 )
@@ -200,21 +201,19 @@ def _radii(
 ) -> np.ndarray:
     """(n,) how far the bounds of a level are, from the trials of the same row and kind of gap; of
     the kind, if they are few; the network's own quantiles, if these are too few."""
+    cells = dict(alike(tests.row * KINDS + tests.kind))
+    kinds = dict(alike(tests.kind))
+    of_kinds = {kind: _radius(distance[at], level, nominal) for kind, at in kinds.items()}
     found = np.full(len(wanted.row), nominal)
-    for kind in np.unique(wanted.kind):
-        same = tests.kind == kind
-        found[wanted.kind == kind] = _radius(distance[same], level, nominal)
-        for row in np.unique(wanted.row[wanted.kind == kind]):
-            own = same & (tests.row == row)
-            if own.sum() >= _OWN:
-                here = (wanted.kind == kind) & (wanted.row == row)
-                found[here] = _radius(distance[own], level, nominal)
+    for cell, at in alike(wanted.row * KINDS + wanted.kind):
+        own = cells.get(cell, np.empty(0, dtype=int))
+        few = len(own) < _OWN
+        of_kind = of_kinds.get(cell % KINDS, nominal)
+        found[at] = of_kind if few else _radius(distance[own], level, nominal)
     return found
 
 
 def _radius(distance: np.ndarray, level: float, nominal: float) -> float:
-    if not len(distance):
-        return nominal
     calibration = Calibration.of(distance[:, None, None])
     return float(calibration.radius(level)[0, 0]) if calibration.reaches(level) else nominal
 
