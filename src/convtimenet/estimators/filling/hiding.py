@@ -172,7 +172,8 @@ class Shares:
     @classmethod
     def chosen(cls, tried: Predicted, truth: np.ndarray, rows: int) -> Shares:
         """Those with the smallest error for each row and kind of gap, relative to that of linear
-        interpolation; rows with few trials lean on the others. Of equals the smallest."""
+        interpolation; rows with few trials lean on the others. Of equals, and without trials, the
+        smallest."""
         bent = tried.line[:, None] + np.stack([tried.bend, tried.level], -1) @ _GRID.T
         error = np.abs(bent - truth[:, None])  # (n, grid)
         cell = tried.row * KINDS + tried.kind

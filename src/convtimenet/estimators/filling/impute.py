@@ -177,7 +177,7 @@ def _answers(
 ) -> np.ndarray:
     """What is missing in all gaps and its bounds, (n, 1 + 2 levels), scaled."""
     wanted = predicted(gaps, season, device)
-    shares, tests, truth = Shares(np.ones((rows, KINDS, 2))), None, np.empty(0)
+    shares, tests, truth = Shares(np.zeros((rows, KINDS, 2))), None, np.empty(0)
     if tried:
         tests = predicted(tried, season, device)
         truth = np.concatenate([one.values[one.asked] for one in tried])
