@@ -183,14 +183,15 @@ def _answers(
         truth = np.concatenate([one.values[one.asked] for one in tried])
         shares = Shares.chosen(tests, truth, rows)
     bands = wanted.bands(shares.of(wanted))
-    low, high = [], []
+    low, high, inner = [], [], np.zeros(len(wanted.row))
     for level in levels:
         nominal = NormalDist().inv_cdf((1 + level / 100) / 2)
         radius = np.full(len(wanted.row), nominal)
         if tests is not None:
             distance = tests.bands(shares.of(tests)).distance(torch.from_numpy(truth)[None, None])
             radius = _radii(tests, distance[0, 0].numpy(), wanted, level, nominal)
-        below, above = bands.bounds(radius[None])
+        inner = np.maximum(radius, inner)  # few trials may tell of one level and not of the next
+        below, above = bands.bounds(inner[None])
         low.insert(0, below[0, 0].numpy())
         high.append(above[0, 0].numpy())
     return np.stack([bands.point[0, 0].numpy(), *low, *high], axis=-1)
