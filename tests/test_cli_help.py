@@ -15,7 +15,7 @@ from convtimenet.cli.main import main
 from convtimenet.cli.parser import names
 
 COMMANDS = ["forecast", "classify", "regress", "tune", "evaluate", "export", "datasets"]
-COMMANDS += ["completion"]
+COMMANDS += ["impute", "detect", "completion"]
 
 
 @pytest.fixture(autouse=True)

@@ -32,7 +32,7 @@ from convtimenet.network.reconstruction.weights import WEIGHTS, load_pretrained
 from convtimenet.pretraining import run
 from convtimenet.pretraining.examples import GeneratedSeries
 from convtimenet.pretraining.series import SEASONS, drawn_seasons, generated
-from convtimenet.runtime import load
+from convtimenet.runtime import ForecastRuntime, load
 from convtimenet.training.closed_form.guard import fit_guard
 from convtimenet.training.interrupt import StopRequest
 
@@ -189,6 +189,7 @@ class TestEstimator:
         fitted = ConvTimeNetForecaster(12, quality="pretrained", verbose=0).fit(table)
         pd.testing.assert_frame_equal(at_once, fitted.predict())
         assert fitted.history_.steps == 0
+        assert fitted.scores_ is not None
         assert fitted.scores_["ConvTimeNet"]["mase"] < fitted.scores_["SeasonalNaive"]["mase"]
 
     def test_saved_and_exported_models_answer_alike(self, tmp_path):
@@ -199,7 +200,9 @@ class TestEstimator:
         again = ConvTimeNetForecaster.load(tmp_path / "model")
         pd.testing.assert_frame_equal(again.predict(level=80), expected)
         export(model, tmp_path / "graph")
-        found = load(tmp_path / "graph").forecast(table[["sales"]].to_numpy())
+        graph = load(tmp_path / "graph")
+        assert isinstance(graph, ForecastRuntime)
+        found = graph.forecast(table[["sales"]].to_numpy())
         np.testing.assert_allclose(np.ravel(found), expected["sales"], rtol=1e-4)
 
     def test_series_of_a_panel_each_with_its_own_length(self):
@@ -247,13 +250,15 @@ class TestGeneratedSeries:
         index = torch.tensor([5, 900, 77, 3] * 8)
         first, again = (GeneratedSeries(1000, 3, 16).batch(index) for _ in range(2))
         for one, other in zip(first[:4], again[:4], strict=True):
-            assert one.equal(other)
+            assert torch.equal(torch.as_tensor(one), torch.as_tensor(other))
         assert not torch.equal(first.y[:, 0].std(-1), again_with(4, index))
 
     def test_what_is_hidden_is_weighed_and_not_shown(self):
         examples, order = GeneratedSeries(10**6, 0, 16), torch.Generator().manual_seed(0)
         for _ in range(12):
             batch = examples.batch(torch.randint(10**6, (32,), generator=order))
+            assert batch.weight is not None
+            assert batch.known is not None
             assert batch.x.shape[-1] % 16 == 0
             assert all(one.isfinite().all() for one in (batch.x, batch.y, batch.weight))
             hidden = batch.weight > 0

@@ -18,8 +18,10 @@ _HOME = {
     "ModelConfig": "config",
     "TrainConfig": "config",
     "ConvTimeNet": "network.model",
+    "detect": "estimators.filling.detect",
     "fuse": "network.inference",
     "from_original": "network.original",
+    "impute": "estimators.filling.impute",
     "plot": "report",
     "predict_parquet": "bulk.job",
     "tune": "estimators.tuning.search",
@@ -34,8 +36,10 @@ __all__ = [
     "ModelConfig",
     "TrainConfig",
     "__version__",
+    "detect",
     "from_original",
     "fuse",
+    "impute",
     "plot",
     "predict_parquet",
     "tune",
@@ -48,6 +52,8 @@ if TYPE_CHECKING:
     from convtimenet.config import ModelConfig as ModelConfig
     from convtimenet.config import TrainConfig as TrainConfig
     from convtimenet.estimators.classifier import ConvTimeNetClassifier as ConvTimeNetClassifier
+    from convtimenet.estimators.filling.detect import detect as detect
+    from convtimenet.estimators.filling.impute import impute as impute
     from convtimenet.estimators.forecasting.forecaster import (
         ConvTimeNetForecaster as ConvTimeNetForecaster,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from convtimenet import config
+from convtimenet.cli.columns import column_flags
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -71,50 +72,7 @@ def table_flags(parser: ArgumentParser) -> None:
         type=int | None,
         help="context: steps the network reads; by default 336, fewer for short tables",
     )
-    add(
-        "--time_col",
-        type=str | None,
-        metavar="COLUMN",
-        help="the time column, if it cannot be inferred",
-    )
-    add("--target_cols", type=names, help="channels to forecast, as a,b; all by default")
-    add(
-        "--id_col",
-        type=str | None,
-        metavar="COLUMN",
-        help="the column with the series ids of a long table, if it is not unique_id",
-    )
-    add(
-        "--freq",
-        type=str | None,
-        metavar="STEP",
-        help="the time step, such as 15min, 1D or 1MS; inferred by default",
-    )
-    add(
-        "--time_format",
-        type=str | None,
-        metavar="FORMAT",
-        help="format of the times, such as %d.%m.%y %H:%M or unix-s, if it cannot be inferred",
-    )
-    add(
-        "--dayfirst",
-        type=bool | None,
-        metavar="true|false",
-        help="whether 03/04/2024 is in April, if it cannot be inferred",
-    )
-    add(
-        "--decimal",
-        type=str | None,
-        metavar="MARK",
-        help="the decimal mark, . or , if it cannot be inferred",
-    )
-    add(
-        "--fill",
-        type=float | None,
-        metavar="NUMBER",
-        help="number to fill missing values and missing rows with, such as 0 if no row means no "
-        "sale; by default they are masked",
-    )
+    column_flags(parser, "channels to forecast, as a,b; all by default", fill=True)
     add("--hist_exog", type=names, help="covariates known up to the present, as a,b")
     add(
         "--futr_exog",

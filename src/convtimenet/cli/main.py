@@ -15,7 +15,17 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from convtimenet import __version__, processes
-from convtimenet.cli import app, bench, commands, flags, predict, pretrain, serving, tune
+from convtimenet.cli import (
+    app,
+    bench,
+    commands,
+    filling,
+    flags,
+    predict,
+    pretrain,
+    serving,
+    tune,
+)
 from convtimenet.errors import ConfigError, ConvTimeNetError, MissingExtraError
 from convtimenet.training.interrupt import Terminated
 
@@ -26,6 +36,8 @@ _DESCRIPTION = """Forecast, classify and regress multivariate time series with C
 
 Examples:
   convtimenet forecast sales.csv --h 24 --level 80 95 --report report.html
+  convtimenet impute sales.csv --level 80
+  convtimenet detect sales.csv
   convtimenet classify train.ts test.ts --out classes.csv
   convtimenet regress train.ts test.ts --out numbers.csv
   convtimenet pretrain classify unlabelled.npz --out encoder
@@ -245,6 +257,18 @@ Examples:
         predict.SUMMARY,
         predict.predict_flags,
         predict.run_predict,
+    ),
+    "impute": (
+        "data [flags]",
+        filling.IMPUTE,
+        filling.impute_flags,
+        filling.run_impute,
+    ),
+    "detect": (
+        "data [flags]",
+        filling.DETECT,
+        filling.detect_flags,
+        filling.run_detect,
     ),
     "tune": (
         "{forecast,classify,regress} data [test] [flags]",

@@ -27,6 +27,7 @@ from convtimenet.wording import listing
 __all__ = [
     "MODEL",
     "NAIVE",
+    "as_read",
     "columns_of",
     "forecast_names",
     "free_names",
@@ -308,28 +309,39 @@ def future_frame(
         If `values` has another shape.
     """
     future = future_table(table, values, names)
+    flags = {name: np.tile(own, len(table.lengths)) for name, own in (rolled or {}).items()}
+    return as_read(future, flags)
+
+
+def as_read(table: Table, flags: Mapping[str, np.ndarray] | None = None) -> Any:
+    """A table as the type of object that it was read from.
+
+    Parameters
+    ----------
+    flags : dict of str to ndarray of bool, shape (T,), optional
+        Columns for frames: instead of the channel of that name, or behind all of them.
+    """
     origin = table.origin
     if origin.kind == "file":
-        return future
+        return table
     if origin.kind == "numpy":
-        return future.values
+        return table.values
     import narwhals.stable.v2 as nw
 
     backend: Any = origin.kind
-    times = stamps(future, table.time_name, future.times)
-    if origin.series and len(future.channels) == 1:
-        only = nw.new_series(future.channels[0], future.values[:, 0], backend=backend)
+    times = stamps(table, table.time_name, table.times)
+    if origin.series and len(table.channels) == 1:
+        only = nw.new_series(table.channels[0], table.values[:, 0], backend=backend)
         if origin.indexed:
             only = nw.maybe_set_index(only, index=times)
         return labelled(only.to_native(), origin)
-    columns = {name: future.values[:, i] for i, name in enumerate(future.channels)}
-    for name, flags in (rolled or {}).items():
-        columns[name] = np.tile(flags, len(table.lengths))
+    columns: dict[str, np.ndarray] = dict(zip(table.channels, table.values.T, strict=True))
+    columns |= flags or {}
     # adding the times to from_dict would lose the time zone in pandas
     frame = nw.from_dict(columns, backend=backend)
     before: list[Any] = [times]
     if table.id_name is not None:
-        before.insert(0, id_series(table, table.id_name, np.repeat(table.ids, future.lengths)))
+        before.insert(0, id_series(table, table.id_name, np.repeat(table.ids, table.lengths)))
     if origin.indexed:
         frame = frame.with_columns(*before[:-1]).select(
             *(one.name for one in before[:-1]), *columns
@@ -390,7 +402,7 @@ def write_csv(path: str | Path, table: Table, source: Table | None = None) -> No
 
 
 def write_rows(file: TextIO, table: Table, source: Table | None = None) -> None:
-    """Write a table as CSV to an open file, see `write_csv`."""
+    """Write a table as CSV to an open file, see `write_csv`; NaN as an empty cell."""
     head, columns = [table.time_name], [table_times(table)]
     if table.id_name is not None:
         head.insert(0, table.id_name)
@@ -399,7 +411,7 @@ def write_rows(file: TextIO, table: Table, source: Table | None = None) -> None:
     writer.writerow([*head, *table.channels])
     # csv writes floats with repr, which round-trips exactly
     for *cells, row in zip(*columns, _numbers(table, source), strict=True):
-        writer.writerow([*cells, *row])
+        writer.writerow([*cells, *("" if value != value else value for value in row)])
 
 
 def table_times(table: Table) -> list[str]:

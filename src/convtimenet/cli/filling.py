@@ -1,0 +1,208 @@
+"""``convtimenet impute`` and ``convtimenet detect``: gaps filled, anomalies found."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from convtimenet.cli.columns import column_flags
+from convtimenet.cli.outputs import (
+    check_inputs,
+    check_outputs,
+    default_out,
+    make_console,
+    note,
+    note_replaced,
+    took,
+    wrote,
+)
+from convtimenet.cli.settings import COLUMNS, verbose_of
+from convtimenet.data.files import check_path
+from convtimenet.errors import ConfigError
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser
+    from rich.console import Console
+
+    from convtimenet.data.tables import Table
+
+IMPUTE = """Fill the gaps of a table, with intervals.
+
+Empty cells and rows that are missing from the regular steps are filled from the
+known values on both sides; gaps at the end are forecast. Known values stay as
+they are. Nothing is trained: weights that come with the package are trusted as
+far as known values, hidden for trial, are filled better by them than by linear
+interpolation.
+
+Examples:
+  convtimenet impute sales.csv --level 80
+      all gaps filled, with the columns <channel>-lo-80 and <channel>-hi-80,
+      written to sales-filled.csv
+  convtimenet impute long.csv --id_col store --target_cols units --out whole.csv
+      a long table of many series
+  convtimenet impute meter.csv --season 96
+      for a step whose season is not the usual one"""
+
+DETECT = """Find values of a table that the other values do not let expect.
+
+Each known value is hidden and predicted from the others. Its score is the
+distance from the prediction in units of the predicted spread, its p-value the
+share of the values of the same channel and series with such a score. Values
+with p <= alpha are flagged: alpha is the share of them to look at, whether or
+not anything is wrong with them.
+
+Examples:
+  convtimenet detect sales.csv
+      one value in a hundred flagged, with the columns <channel>-score,
+      <channel>-p and <channel>-anomaly, written to sales-anomalies.csv
+  convtimenet detect sales.csv --alpha 0.001 --method forecast
+      one in a thousand; each value predicted from earlier ones only
+  convtimenet detect long.csv --id_col store --target_cols units --fill 0"""
+
+_SHOWN = 5  # flagged values
+
+
+def impute_flags(parser: ArgumentParser) -> None:
+    """Flags of `convtimenet impute`."""
+    add = parser.add_argument
+    add("data", type=str, help="table with gaps (CSV, Excel, Parquet, Arrow, JSON lines, .tsf)")
+    column_flags(parser, "channels to fill, as a,b; all by default", fill=False)
+    add(
+        "--level",
+        type=float,
+        nargs="+",
+        metavar="PERCENT",
+        help="levels of intervals in per cent, as --level 80 95, whose bounds are written",
+    )
+    _shared_flags(parser, "the table without gaps as CSV; by default <data>-filled.csv here")
+
+
+def detect_flags(parser: ArgumentParser) -> None:
+    """Flags of `convtimenet detect`."""
+    add = parser.add_argument
+    add("data", type=str, help="table (CSV, Excel, Parquet, Arrow, JSON lines, .tsf)")
+    column_flags(parser, "channels to look at, as a,b; all by default", fill=True)
+    add("--alpha", type=float, default=0.01, help="values with p <= alpha are flagged")
+    add(
+        "--method",
+        type=Literal["reconstruction", "forecast"],
+        default="reconstruction",
+        help="predict each value from those on both sides, or from earlier ones only",
+    )
+    _shared_flags(parser, "the table with scores as CSV; by default <data>-anomalies.csv here")
+
+
+def _shared_flags(parser: ArgumentParser, out: str) -> None:
+    add = parser.add_argument
+    add(
+        "--season",
+        type=int | None,
+        help="season in steps, such as 24 for a day of hours; by default that of the step",
+    )
+    add("--out", type=str | None, metavar="FILE", help=out)
+    add("--device", type=str, default="auto", metavar="DEVICE", help="auto, cpu, cuda, cuda:1, mps")
+    add("--quiet", action="store_true", help="show no progress")
+
+
+def run_impute(flags: Any) -> None:
+    """Fill the gaps of a file."""
+    begin = time.monotonic()
+    console, out = _checked(flags, "filled")
+    import numpy as np
+
+    from convtimenet.data.future import write_csv
+    from convtimenet.estimators.filling.impute import impute
+    from convtimenet.estimators.forecasting.intervals import check_levels
+
+    if flags.level is not None:
+        check_levels(flags.level)
+    table = _table(console, flags)
+    found = impute(table, level=flags.level, **_settings(flags))
+    _show_notices(console, found, table)
+    write_csv(out, _rounded(found, table))
+    missing = ~np.isfinite(table.values)
+    begins = missing.copy()
+    begins[1:] &= ~missing[:-1]
+    begins[table.bounds[:-1]] = missing[table.bounds[:-1]]
+    wrote(console, f"{missing.sum():,} values in {begins.sum():,} gaps filled", out)
+    took(console, begin)
+
+
+def run_detect(flags: Any) -> None:
+    """Score and flag the values of a file."""
+    begin = time.monotonic()
+    console, out = _checked(flags, "anomalies")
+    import numpy as np
+
+    from convtimenet.data.future import table_times, write_csv
+    from convtimenet.estimators.filling.detect import check_alpha, detect
+
+    check_alpha(flags.alpha)
+    table = _table(console, flags)
+    found = detect(table, alpha=flags.alpha, method=flags.method, **_settings(flags))
+    _show_notices(console, found, table)
+    write_csv(out, found)
+    value, score, p, flagged = np.moveaxis(found.values.reshape(*table.values.shape, 4), -1, 0)
+    rows, channels = np.nonzero(flagged == 1)
+    known = int(np.isfinite(score).sum())
+    wrote(console, f"{len(rows):,} of {known:,} values flagged, with p <= {flags.alpha:g}", out)
+    most = np.argsort(-score[rows, channels], kind="stable")[:_SHOWN]
+    times, ids = table_times(table), np.repeat(table.ids, table.lengths)
+    for row, channel in zip(rows[most], channels[most], strict=True):
+        of = f" of {ids[row]}" if table.long else ""
+        console.print(
+            f"  {times[row]}  {table.channels[channel]}{of}: {value[row, channel]:.6g} "
+            f"(score {score[row, channel]:.3g}, p {p[row, channel]:.2g})",
+            markup=False,
+            soft_wrap=True,
+        )
+    took(console, begin)
+
+
+def _checked(flags: Any, what: str) -> tuple[Console, str]:
+    """The console and the output file, once input and output can be used."""
+    out = default_out(flags, flags.data, what)
+    if not out.lower().endswith(".csv"):
+        raise ConfigError(f"--out: expected a file name that ends in .csv, found {out!r}")
+    replaced = check_outputs(flags, flags.data, out=out)
+    check_inputs(flags.data)
+    check_path(flags.data)
+    console = make_console()
+    note_replaced(console, replaced)
+    return console, out
+
+
+def _table(console: Console, flags: Any) -> Table:
+    from convtimenet.estimators.filling.answers import read
+
+    columns = {name: flags.get(name) for name in COLUMNS}
+    table = read(flags.data, verbose_of(flags), **columns)
+    for notice in table.notices:
+        note(console, notice)
+    return table
+
+
+def _settings(flags: Any) -> dict[str, Any]:
+    return {"season": flags.season, "device": flags.device, "verbose": verbose_of(flags)}
+
+
+def _show_notices(console: Console, found: Table, table: Table) -> None:
+    for notice in found.notices[len(table.notices) :]:
+        note(console, notice)
+
+
+def _rounded(found: Table, table: Table) -> Table:
+    """What was filled, rounded to the digits that the table supports; known values as they are."""
+    import numpy as np
+
+    from convtimenet.data.files.written import decimals_of, shortened
+
+    each = len(found.channels) // len(table.channels)
+    least = decimals_of(table.values, table.bounds[:-1]).repeat(table.lengths, axis=0)
+    values = found.values.copy()
+    for row, channel in np.argwhere(~np.isfinite(table.values)).tolist():
+        here = slice(channel * each, (channel + 1) * each)
+        digits = int(least[row, channel])
+        values[row, here] = [shortened(one, digits) for one in values[row, here].tolist()]
+    return replace(found, values=values)

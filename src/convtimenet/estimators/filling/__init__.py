@@ -1,0 +1,1 @@
+"""Hidden values by the network that comes with the package: gaps filled, anomalies found."""

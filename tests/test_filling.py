@@ -1,0 +1,382 @@
+"""Gaps filled and anomalies found without training, in every kind of table."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+import torch
+
+from convtimenet import detect, impute
+from convtimenet.cli.main import main
+from convtimenet.data.tables import Table, crop, read_table
+from convtimenet.errors import ConfigError, DataError
+from convtimenet.estimators.filling.answers import scaled_rows
+from convtimenet.estimators.filling.detect import p_values
+from convtimenet.estimators.filling.hiding import EDGE, KINDS, Hidden, Shares, kinds_of, predicted
+from convtimenet.estimators.filling.windows import LONGEST, Row, quantiles_of
+
+CPU = torch.device("cpu")
+QUIET = {"verbose": 0, "device": "cpu"}
+HOURS = pd.date_range("2024-01-01", periods=240, freq="h")
+
+
+def wave(steps: int = 240, season: int = 24) -> np.ndarray:
+    return 5 + np.sin(np.arange(steps) * 2 * np.pi / season)
+
+
+def holed(steps: int = 240, *gaps: slice) -> np.ndarray:
+    values = wave(steps)
+    for gap in gaps or (slice(100, 112),):
+        values[gap] = np.nan
+    return values
+
+
+# Gaps
+
+
+@pytest.mark.parametrize(
+    ("gap", "most"), [(slice(100, 112), 0.15), (slice(60, 61), 0.03), (slice(228, 240), 0.4)]
+)
+def test_a_gap_in_a_wave_is_filled(gap, most):
+    values = holed(240, gap)
+    found = impute(values, season=24, **QUIET)
+    assert found.shape == (240, 1)
+    known = np.isfinite(values)
+    assert np.array_equal(found[known, 0], values[known])
+    assert np.abs(found[~known, 0] - wave()[~known]).max() < most
+
+
+def test_a_gap_of_half_a_season_is_filled_better_than_by_a_line():
+    values = holed()
+    line = pd.Series(values).interpolate().to_numpy()
+    found = impute(values, season=24, **QUIET)[:, 0]
+    assert np.abs(found - wave()).sum() < 0.3 * np.abs(line - wave()).sum()
+
+
+def test_a_random_walk_is_filled_about_as_by_a_line():
+    rng = np.random.default_rng(0)
+    truth = rng.normal(size=600).cumsum()
+    values = truth.copy()
+    values[rng.choice(np.arange(1, 599), 60, replace=False)] = np.nan
+    line = pd.Series(values).interpolate().to_numpy()
+    found = impute(values, **QUIET)[:, 0]
+    assert np.abs(found - truth).sum() < 1.1 * np.abs(line - truth).sum()
+
+
+def test_intervals_hold_values_and_each_other():
+    rng = np.random.default_rng(0)
+    truth = wave(720) + 0.2 * rng.normal(size=720)
+    gone = rng.random(720) < 0.2
+    found = impute(np.where(gone, np.nan, truth), season=24, level=[95, 80], **QUIET)
+    assert list(found) == ["filled", "lo-95", "lo-80", "hi-80", "hi-95"]
+    ordered = [found[name][:, 0] for name in ("lo-95", "lo-80", "filled", "hi-80", "hi-95")]
+    assert (np.diff(ordered, axis=0)[:, gone] >= 0).all()
+    for one in ordered:
+        assert np.array_equal(one[~gone], truth[~gone])
+    inside = (found["lo-80"][:, 0] <= truth) & (truth <= found["hi-80"][:, 0])
+    assert 0.68 < inside[gone].mean() < 0.92
+
+
+def test_what_cannot_vary_is_filled_by_itself():
+    values = np.array([np.nan, 0.1, np.nan, 0.1, np.nan])
+    found = impute(values, level=80, **QUIET)
+    assert all((one == 0.1).all() for one in found.values())
+    assert (impute(np.array([np.nan, 7.0, np.nan]), **QUIET) == 7).all()
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1e300])
+def test_sizes_of_numbers(scale):
+    found = impute(holed() * scale, season=24, **QUIET)
+    assert np.allclose(found / scale, impute(holed(), season=24, **QUIET), rtol=1e-4)
+
+
+def test_few_values_and_hardly_any():
+    values = np.full(40, np.nan)
+    values[[5, 30]] = 1, 2
+    found = impute(values, level=80, season=12, **QUIET)
+    assert all(np.isfinite(one).all() for one in found.values())
+    assert np.isfinite(impute(np.where(np.arange(90) % 9, np.nan, wave(90)), **QUIET)).all()
+
+
+def test_a_long_series_is_read_in_windows_around_each_gap():
+    T = 2 * LONGEST + 700
+    values, gone = wave(T), np.zeros(T, dtype=bool)
+    for first in (0, LONGEST - 6, 3000, T - 12):
+        gone[first : first + 12] = True
+    found = impute(np.where(gone, np.nan, values), season=24, **QUIET)[:, 0]
+    assert np.array_equal(found[~gone], values[~gone])
+    assert np.abs(found - values)[gone].mean() < 0.2
+
+
+def test_windows_of_other_series_do_not_matter():
+    rng = np.random.default_rng(1)
+    rows = []
+    for length in (50, 300, LONGEST + 500):
+        values, asked = rng.normal(size=length), rng.random(length) < 0.1
+        rows.append(Row(values, ~asked, asked))
+    together = quantiles_of(rows, 7, CPU)
+    for row, found in zip(rows, together, strict=True):
+        assert found.shape == (row.asked.sum(), 9)
+        assert np.allclose(found, quantiles_of([row], 7, CPU)[0], atol=1e-3)
+
+
+def test_what_is_hidden_is_not_read():
+    values, known = wave(), np.ones(240, dtype=bool)
+    known[100:105] = False
+    other = values.copy()
+    other[~known] = 99
+    answers = [predicted([Hidden(0, one, known, ~known)], 24, CPU) for one in (values, other)]
+    assert np.array_equal(answers[0].bend, answers[1].bend)
+    assert np.array_equal(
+        answers[0].line, np.interp(np.arange(100, 105), [99, 105], values[[99, 105]])
+    )
+
+
+def test_gaps_and_their_kinds():
+    missing = np.array([1, 0, 1, 0, 1, 1, 0, *[1] * 6, 0, 1], dtype=bool)
+    first, end, kind = kinds_of(missing)
+    assert first.tolist() == [0, 2, 4, 7, 14]
+    assert end.tolist() == [1, 3, 6, 13, 15]
+    assert kind.tolist() == [EDGE, 0, 1, 2, EDGE]
+
+
+def test_the_network_is_trusted_where_it_helps():
+    values, known = wave(), np.arange(240) % 24 > 11
+    found = predicted([Hidden(row, values, known, ~known) for row in (0, 1)], 24, CPU)
+    truth = np.concatenate([values[~known]] * 2)
+    exact = found.line + 0.5 * found.bend + 0.25 * found.level
+    shares = Shares.chosen(found, np.where(found.row == 0, exact, found.line), 2)
+    assert shares.values.shape == (2, KINDS, 2)
+    assert shares.values[0, 2].tolist() == [0.5, 0.25]
+    assert shares.values[1, 2].tolist() == [0, 0]
+    assert len(truth) == len(found.line)
+
+
+# Anomalies
+
+
+def test_p_values_are_ranks():
+    rng = np.random.default_rng(0)
+    scores = np.r_[rng.integers(0, 9, 40).astype(float), np.nan, rng.normal(size=60)]
+    found = p_values(scores)
+    for number, own in enumerate(scores):
+        others = np.delete(scores, number)
+        others = others[np.isfinite(others)]
+        plain = np.nan if np.isnan(own) else (1 + (others >= own).sum()) / (len(others) + 1)
+        assert found[number] == plain or (np.isnan(found[number]) and np.isnan(plain))
+
+
+@pytest.mark.parametrize("method", ["reconstruction", "forecast"])
+def test_alpha_is_the_share_that_is_flagged(method):
+    noise = np.random.default_rng(0).normal(size=(500, 2))
+    found = detect(noise, alpha=0.05, method=method, **QUIET)
+    for channel in range(2):
+        n = np.isfinite(found["score"][:, channel]).sum()
+        assert n == (500 if method == "reconstruction" else 484)
+        assert found["anomaly"][:, channel].sum() == np.floor(0.05 * n)
+        ranked = np.sort(found["p"][:, channel])[:n]
+        assert np.allclose(ranked, np.arange(1, n + 1) / n)
+
+
+@pytest.mark.parametrize("method", ["reconstruction", "forecast"])
+def test_a_spike_is_flagged(method):
+    values = wave(480) + 0.05 * np.random.default_rng(0).normal(size=480)
+    values[300] += 1.5
+    values[200] = np.nan
+    found = detect(values, season=24, method=method, **QUIET)
+    assert np.nanargmax(found["score"]) == 300
+    assert found["anomaly"][300, 0]
+    assert np.isnan(found["score"][200, 0])
+    assert np.isnan(found["p"][200, 0])
+    assert not found["anomaly"][200, 0]
+
+
+def test_a_forecast_does_not_see_what_comes_later():
+    values = wave(200) + 0.1 * np.random.default_rng(0).normal(size=200)
+    other = values.copy()
+    other[160:] = 0
+    before, after = (predicted_before(one, 160) for one in (values, other))
+    assert np.array_equal(before, after)
+
+
+def predicted_before(values: np.ndarray, end: int) -> np.ndarray:
+    """Forecasts of the steps 152 to `end`."""
+    known = np.arange(end) < 152
+    found = predicted([Hidden(0, values[:end], known, ~known)], 24, CPU)
+    return found.line + found.bend + found.level
+
+
+def test_a_constant_is_no_anomaly():
+    found = detect(np.full(30, 2.0), **QUIET)
+    assert (found["score"] == 0).all()
+    assert (found["p"] == 1).all()
+    assert not found["anomaly"].any()
+
+
+def test_too_few_values_for_alpha(caplog):
+    detect(wave(60), season=12, **QUIET)
+    assert "no value of '0' can be flagged" in caplog.text
+    assert "an alpha of at least 0.0167" in caplog.text
+
+
+# Kinds of tables
+
+
+def wide() -> pd.DataFrame:
+    return pd.DataFrame({"date": HOURS, "a": holed(), "b": np.arange(240)})
+
+
+def long() -> pd.DataFrame:
+    rows = pd.DataFrame({"unique_id": ["x"] * 240 + ["y"] * 240, "ds": [*HOURS, *HOURS]})
+    return rows.assign(y=np.r_[holed(), 2 * wave()]).drop(index=[50, 51]).reset_index(drop=True)
+
+
+def test_a_frame_keeps_its_form():
+    found = impute(wide(), level=80, **QUIET)
+    assert list(found) == ["date", "a", "a-lo-80", "a-hi-80", "b", "b-lo-80", "b-hi-80"]
+    assert found["date"].equals(wide()["date"])
+    assert found["b"].tolist() == list(range(240))
+    assert found.notna().all(axis=None)
+    flagged = detect(wide(), **QUIET)
+    assert list(flagged)[:5] == ["date", "a", "a-score", "a-p", "a-anomaly"]
+    assert flagged["a-anomaly"].dtype == bool
+    assert flagged["a"].equals(wide()["a"])
+
+
+@pytest.mark.parametrize("library", [pl, pa], ids=["polars", "pyarrow"])
+def test_other_libraries(library):
+    source = pl.from_pandas(long()) if library is pl else pa.Table.from_pandas(long())
+    found = impute(source, **QUIET)
+    assert type(found) is type(source)
+    plain = found.to_pandas()
+    assert list(plain) == ["unique_id", "ds", "y"]
+    assert len(plain) == 480  # with the two rows that were missing
+    ours = impute(long(), **QUIET)
+    assert np.array_equal(plain["y"], ours["y"])
+    assert ours["unique_id"].tolist() == ["x"] * 240 + ["y"] * 240
+    assert ours["ds"].tolist() == [*HOURS, *HOURS]
+    assert np.abs(ours["y"].iloc[50:52] - wave()[50:52]).max() < 0.1
+
+
+def test_a_series_and_its_index():
+    source = pd.Series(holed(), index=pd.Index(HOURS, name="t"), name="load")
+    found = impute(source, **QUIET)
+    assert isinstance(found, pd.Series)
+    assert found.name == "load"
+    assert found.index.equals(source.index)
+    assert found.notna().all()
+    assert list(impute(source, level=80, **QUIET)) == ["load", "load-lo-80", "load-hi-80"]
+    assert detect(source, **QUIET).index.equals(source.index)
+
+
+def test_a_column_that_is_there_already_is_kept():
+    source = pd.DataFrame({"date": HOURS, "a": holed(), "a-lo-80": wave()})
+    found = impute(source, level=80, **QUIET)
+    assert "a-lo-80_" in found
+    assert found["a-lo-80"].tolist() == wave().tolist()
+
+
+def test_a_table_gives_a_table():
+    table = read_table(wide())
+    assert isinstance(read_table(holed()), Table)
+    assert len(scaled_rows(table)) == 2
+    assert impute(table, **QUIET)["a"].notna().all()
+
+
+def test_a_time_zone_is_kept():
+    source = wide().assign(date=HOURS.tz_localize("Europe/Berlin"))
+    assert impute(source, **QUIET)["date"].equals(source["date"])
+
+
+# Mistakes
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda: impute(wide().assign(a=np.nan), verbose=0), "no numbers in 'a'"),
+        (lambda: impute(crop(read_table(wide()), 101, 110)), "found none in 'a'; leave them out"),
+        (lambda: detect(crop(read_table(long()), 101, 109)), "found none in 'y of x'"),
+        (lambda: impute(holed(), level=0.8), "did you mean 80?"),
+        (lambda: impute(holed(), season=0), "season must be a whole number of at least 1, found 0"),
+        (lambda: impute(holed(), device="none"), "device must be 'auto' or a torch device"),
+        (lambda: detect(holed(), alpha=5), "found 5; did you mean 0.05?"),
+        (lambda: detect(holed(), alpha=0), "alpha must be a share above 0 and below 1"),
+        (lambda: detect(holed(), method="both"), "one of 'reconstruction', 'forecast'"),
+    ],
+)
+def test_mistakes_are_named(call, said):
+    with pytest.raises((ConfigError, DataError)) as error:
+        call()
+    assert said in str(error.value)
+
+
+# The command line
+
+
+@pytest.fixture
+def sales(tmp_path, monkeypatch) -> str:
+    monkeypatch.chdir(tmp_path)
+    values = wave() + 0.05 * np.random.default_rng(0).normal(size=240)
+    values[150] = 9.123456789
+    rows = [[str(t), repr(v)] for t, v in zip(HOURS, values.tolist(), strict=True)]
+    rows[60][1] = rows[61][1] = rows[100][1] = ""
+    del rows[200]
+    Path("sales.csv").write_text("\n".join(["time,y", *map(",".join, rows)]))
+    return "sales.csv"
+
+
+def cells(path: str) -> list[dict[str, str]]:
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_gaps_of_a_file(sales, capsys):
+    assert main(["impute", sales, "--level", "80", "--quiet", "--device=cpu"]) == 0
+    said = capsys.readouterr().out
+    assert "4 values in 3 gaps filled: sales-filled.csv" in said
+    assert "note: 1 row is missing" in said
+    before = {row["time"]: row["y"] for row in cells(sales)}
+    after = cells("sales-filled.csv")
+    assert list(after[0]) == ["time", "y", "y-lo-80", "y-hi-80"]
+    assert [row["time"] for row in after] == [str(t) for t in HOURS]
+    for row in after:
+        known = before.get(row["time"])
+        if known:
+            assert row["y"] == row["y-lo-80"] == row["y-hi-80"] == known
+        else:
+            assert float(row["y-lo-80"]) < float(row["y"]) < float(row["y-hi-80"])
+            assert len(row["y"]) <= 8
+
+
+def test_anomalies_of_a_file(sales, capsys):
+    assert main(["detect", sales, "--out=found.csv", "--quiet", "--device=cpu"]) == 0
+    said = capsys.readouterr().out
+    assert "2 of 236 values flagged, with p <= 0.01: found.csv" in said
+    assert "  2024-01-07 06:00:00  y: 9.12346 (score " in said
+    found = cells("found.csv")
+    assert "2024-01-07 06:00:00" in [row["time"] for row in found if row["y-anomaly"] == "1.0"]
+    assert sum(row["y-anomaly"] == "1.0" for row in found) == 2
+    assert (found[60]["y"], found[60]["y-score"], found[60]["y-p"]) == ("", "", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["impute", "sale.csv"], "there is no such file; did you mean sales.csv?"),
+        (["impute", "sales.csv", "--out=sales.csv"], "--out would overwrite sales.csv"),
+        (["detect", "sales.csv", "--out=x.parquet"], "expected a file name that ends in .csv"),
+        (["detect", "sales.csv", "--alpha=2"], "alpha must be a share above 0 and below 1"),
+        (["impute", "sales.csv", "--level", "0.8"], "did you mean 80?"),
+        (["impute", "sales.csv", "--target_cols=z"], "'z'"),
+    ],
+)
+def test_mistakes_on_the_command_line(sales, capsys, arguments, said):
+    assert main([*arguments, "--quiet"]) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert sorted(path.name for path in Path().iterdir()) == ["sales.csv"]
