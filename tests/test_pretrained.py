@@ -128,6 +128,19 @@ class TestNetwork:
             found = forecaster(80 + extra)(padded, known)
             torch.testing.assert_close(found, alone, rtol=1e-4, atol=1e-4)
 
+    @pytest.mark.parametrize("logarithms", [0.0, 0.5, 1.0])
+    def test_a_graph_always_reads_logarithms_too(self, logarithms, monkeypatch):
+        """Where they have no share, with the same answer; also rows that have none."""
+        network = forecaster()
+        network.logarithms.fill_(logarithms)
+        x = torch.cat([waves(3, 100) + 9.0, waves(1, 100)])[:, None]
+        expected = network(x)
+        monkeypatch.setattr(torch.compiler, "is_exporting", lambda: True)
+        torch.testing.assert_close(network(x), expected, rtol=1e-5, atol=1e-5)
+        plain = forecaster()(x)
+        torch.testing.assert_close(expected[3:], plain[3:], rtol=1e-5, atol=1e-5)
+        assert (expected[:3] - plain[:3]).abs().max() > 1e-3 or not logarithms
+
     def test_constant_and_empty_contexts(self):
         network = forecaster()
         flat = network(torch.full((1, 1, 100), 5.0))
@@ -192,13 +205,18 @@ class TestEstimator:
         assert fitted.scores_ is not None
         assert fitted.scores_["ConvTimeNet"]["mase"] < fitted.scores_["SeasonalNaive"]["mase"]
 
-    def test_saved_and_exported_models_answer_alike(self, tmp_path):
-        table = monthly(60)
-        model = ConvTimeNetForecaster.pretrained(h=6, verbose=0).fit(table)
-        expected = model.predict(level=80)
+    def test_a_saved_model_answers_alike(self, tmp_path):
+        model = ConvTimeNetForecaster.pretrained(h=6, verbose=0).fit(monthly(60))
         model.save(tmp_path / "model")
         again = ConvTimeNetForecaster.load(tmp_path / "model")
-        pd.testing.assert_frame_equal(again.predict(level=80), expected)
+        pd.testing.assert_frame_equal(again.predict(level=80), model.predict(level=80))
+
+    @pytest.mark.slow
+    def test_an_exported_model_answers_alike(self, tmp_path):
+        """Half a minute; what a graph computes otherwise is compared in `TestNetwork`."""
+        table = monthly(60)
+        model = ConvTimeNetForecaster.pretrained(h=6, verbose=0).fit(table)
+        expected = model.predict()
         export(model, tmp_path / "graph")
         graph = load(tmp_path / "graph")
         assert isinstance(graph, ForecastRuntime)
