@@ -25,6 +25,7 @@ from convtimenet.estimators.forecasting.forecaster import ConvTimeNetForecaster
 from convtimenet.network.kernels import library
 from convtimenet.network.model import Block, count_parameters
 from convtimenet.network.random_patches import PatchFeatures
+from convtimenet.training.losses import point_forecast
 from convtimenet.training.metrics import outputs
 
 __all__ = [
@@ -117,7 +118,8 @@ def fitted_forecaster(
 
     def predict() -> np.ndarray:
         found = outputs(model.fused_, windows, model.train_config_.batch_size, torch.device("cpu"))
-        return torch.cat([output for output, _ in found]).numpy()
+        quantiles = model.network_.config.quantiles
+        return torch.cat([point_forecast(output, quantiles) for output, _ in found]).numpy()
 
     return _fitted(model, predict)
 
