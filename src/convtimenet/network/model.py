@@ -187,8 +187,8 @@ class Head(nn.Module):
             pooled = torch.where(mask.any(-1), known, 0.0).T
         return self.dropout(self.project(pooled))
 
-    def shape(self, channels: int) -> tuple[int, ...]:
-        """Shape of the answer for an input of so many channels."""
+    def shape(self, channels: int | torch.SymInt) -> tuple[int | torch.SymInt, ...]:
+        """Shape of the answer for an input of so many channels; a graph leaves them open."""
         config = self.config
         if config.quantiles:
             return channels, len(config.quantiles), config.outputs
@@ -224,8 +224,8 @@ class Reconstruction(nn.Module):
         added = F.fold(patches.transpose(1, 2), (1, whole), (1, P), stride=(1, S))[:, :, 0]
         return F.pad(added, (0, config.outputs - whole))
 
-    def shape(self, channels: int) -> tuple[int, ...]:
-        """Shape of the answer for an input of so many channels."""
+    def shape(self, channels: int | torch.SymInt) -> tuple[int | torch.SymInt, ...]:
+        """Shape of the answer for an input of so many channels; a graph leaves them open."""
         return channels, self.config.outputs
 
 
