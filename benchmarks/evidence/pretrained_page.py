@@ -172,7 +172,7 @@ All cells of this page together: {all}. CPU seconds of a small series with its g
 
 ## Speed
 
-CPU milliseconds a series on one core, medians, the two models in turn in one process, 64 series at
+CPU milliseconds a series on one core, medians, the two models in turn in one process, 16 series at
 a time.
 
 {speed}

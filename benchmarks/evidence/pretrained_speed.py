@@ -25,7 +25,7 @@ from convtimenet.network.reconstruction.pretrained import PretrainedForecaster
 from convtimenet.network.reconstruction.weights import load_pretrained
 from convtimenet.runs.result import versions
 
-SERIES, ROUNDS, ROWS = 64, 7, 120
+SERIES, ROUNDS, ROWS = 16, 5, 120
 CASES = ((128, 24), (512, 96), (2048, 96))
 COLD = """
 import pandas as pd

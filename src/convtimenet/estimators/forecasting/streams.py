@@ -85,9 +85,7 @@ def trusted_context(
         network.config = replace(config, context_length=context)
         windows = panel.windows(context, H, 0, train_end)
         windows.starts = whole.starts + (L - context)
-        found = errors_by_shares(network, windows)
-        # changes over a season differ with the context; the naive forecast, at 0, is the same
-        errors.append(float(found.min() / found[0, 0].clamp(min=1e-12)))
+        errors.append(float(errors_by_shares(network, windows).min()))
     return contexts[int(np.argmin(errors))]
 
 

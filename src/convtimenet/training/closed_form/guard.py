@@ -11,12 +11,11 @@ from copy import copy
 import torch
 from torch import Tensor
 
-from convtimenet._shapes import Bool, Float
+from convtimenet._shapes import Float
 from convtimenet.data.windows import Windows
 from convtimenet.network.reconstruction.network import SIZES
 from convtimenet.network.reconstruction.pretrained import PretrainedForecaster
 from convtimenet.network.reconstruction.weights import load_pretrained
-from convtimenet.network.revin import known_moments
 from convtimenet.progress import showing
 from convtimenet.training.history import History
 from convtimenet.training.interrupt import StopRequest
@@ -28,7 +27,6 @@ GUARDED = "weights of the package, trusted as far as forecasts of this table all
 _SHARES, _LOGARITHMS = torch.linspace(0, 1, 5), torch.linspace(0, 1, 3)
 _TOKENS, _FEWEST, _MOST = 2**14, 16, 512  # that the share is chosen by; windows and channels
 _AT_ONCE = 64
-_LEAST, _FARTHEST = 1e-3, 30.0  # of a deviation; of the change over a season
 _ENOUGH = 8  # known steps of a context
 
 
@@ -42,10 +40,10 @@ def fit_guard(
 ) -> History:
     """Load the weights of the package, and choose the share of their forecast beside the
     seasonal-naive one, and in it that of logarithms, in place: those with the smallest error over
-    windows of the table, relative to the change over a season in each context.
+    windows of the table.
 
     Arguments and result as those of `convtimenet.training.closed_form.linear.fit_linear`; the
-    training loss is that error.
+    training loss is the mean absolute error, in the units the network sees.
     """
     device = str(windows.starts.device)
     if stop.signal:
@@ -77,15 +75,15 @@ def some_windows(windows: Windows) -> Windows:
 def errors_by_shares(
     network: PretrainedForecaster, windows: Windows
 ) -> Float[Tensor, "logarithms shares"]:
-    """Mean absolute error, relative to the change over a season in the context (as MASE is), of
-    windows and channels, with each share of logarithms in the network's answer, and of the network
+    """Mean absolute error of windows and channels, each of which is scaled by its own deviation
+    (flat stretches of a series make errors relative to its changes large), with each share of logarithms in the network's answer, and of the network
     beside the seasonal-naive forecast."""
     network.eval()
     config = network.config
     median = config.quantiles.index(0.5)
     # what is forecast from fewer steps says little, but where there are no others
     enough = min(max(config.season, _ENOUGH), config.context_length // 2)
-    total, count = torch.zeros(len(_LOGARITHMS), len(_SHARES), dtype=torch.float64), 0
+    total, count = torch.zeros(len(_LOGARITHMS), len(_SHARES), dtype=torch.float64), 0.0
     for index in torch.arange(len(windows), device=windows.starts.device).split(_AT_ONCE):
         batch = windows.batch(index)
         x, y = batch.x.flatten(0, 1).float(), batch.y.flatten(0, 1).float()
@@ -97,22 +95,7 @@ def errors_by_shares(
         found = plain[:, median].lerp(logged[:, median], shares)
         found = naive.lerp(found[:, None], _SHARES.to(x)[:, None, None])
         each = ((found - y).abs() * weight).sum(-1).double()  # (logarithms, shares, R)
-        unit = (_change(x, known, config.season) * weight.sum(-1)).clamp(min=1e-30)
         there = (weight.sum(-1) > 0) & (known.sum(-1) >= enough)
-        total += torch.where(there, (each / unit).clamp(max=_FARTHEST), 0.0).sum(-1).cpu()
-        count += int(there.sum())
-    return total / max(1, count)
-
-
-def _change(
-    x: Float[Tensor, "R L"], known: Bool[Tensor, "R L"], season: int
-) -> Float[Tensor, " R"]:
-    """Mean absolute change over a season, at least a small part of the deviation; the deviation
-    where a context holds no two values so far apart."""
-    _, variance = known_moments(x[:, None], known[:, None])
-    deviation = variance[:, 0, 0].sqrt()
-    both = known[:, season:] & known[:, :-season]
-    change = torch.where(both, (x[:, season:] - x[:, :-season]).abs(), 0.0).sum(-1)
-    count = both.sum(-1)
-    found = torch.where(count > 0, change / count.clamp(min=1), deviation)
-    return found.maximum(_LEAST * deviation)
+        total += torch.where(there, each, 0.0).sum(-1).cpu()
+        count += float(torch.where(there, weight.sum(-1), 0.0).sum())
+    return total / max(1.0, count)
