@@ -76,8 +76,8 @@ def errors_by_shares(
     network: PretrainedForecaster, windows: Windows
 ) -> Float[Tensor, "logarithms shares"]:
     """Mean absolute error of windows and channels, each of which is scaled by its own deviation
-    (flat stretches of a series make errors relative to its changes large), with each share of logarithms in the network's answer, and of the network
-    beside the seasonal-naive forecast."""
+    (flat stretches of a series make errors relative to its changes large), with each share of
+    logarithms in the network's answer, and of the network beside the seasonal-naive forecast."""
     network.eval()
     config = network.config
     median = config.quantiles.index(0.5)
