@@ -62,7 +62,7 @@ class ConvTimeNetForecaster(PretrainableForecaster):
         channels read each other) while `time_limit` lasts, and averages their forecasts with
         weights from the validation split. "pretrained" trains nothing: it reads up to 2,048 rows
         with weights that come with the package (docs/pretrained.md), blended with the seasonal
-        naive forecast as far as the table's own rows ask for it; no covariates, less than a second.
+        naive forecast as far as the table's own rows ask for it; no covariates, a few seconds.
     preset
         "auto" derives patches, kernels and batch size from the data; a data set's name such as
         "ETTh1" takes the paper's hyper-parameters for it.
