@@ -21,15 +21,11 @@ RESULTS = HERE.parent / "results"
 OURS, PEER = "convtimenet.pretrained", "fracast"
 TITLES = {OURS: "ConvTimeNet, pre-trained", PEER: "Fracast-0"}
 SMALL = {
-    name: f"small.jsonl: {title}"
-    for name, title in (
-        ("convtimenet.auto", "ConvTimeNet, trained (auto)"),
-        ("auto-ets", "AutoETS"),
-        ("auto-theta", "AutoTheta"),
-    )
+    "convtimenet.auto": "ConvTimeNet, trained (auto)",
+    "auto-ets": "AutoETS",
+    "auto-theta": "AutoTheta",
 }
-SHORT = 120
-"""Rows below which a series counts as short."""
+"""Models of small.toml, which are trained on each series."""
 
 
 def name_of(line: dict[str, Any]) -> str:
@@ -97,7 +93,7 @@ def page() -> str:
             row.append(f"{geometric(own):.3f} ({len(own)})" if own else "-")
         rows.append(row)
     rows.append(["all small", *(f"{geometric(v):.3f}" if v else "-" for v in every.values())])
-    titles = {**TITLES, **{name: title.split(": ")[1] for name, title in SMALL.items()}}
+    titles = TITLES | SMALL
     small = grid(["series", *(titles[model] for model in every)], rows)
     said = {"all": _overall(kept), "speed": _speed(), "cost": _cost(kept)}
     return TEXT.format(sets=sets, small=small, **said)
