@@ -19,7 +19,11 @@ from convtimenet.data.windows import Windows
 from convtimenet.errors import ConfigError
 from convtimenet.export import export
 from convtimenet.network.reconstruction.network import SIZES, Reconstructor
-from convtimenet.network.reconstruction.pretrained import PretrainedForecaster
+from convtimenet.network.reconstruction.pretrained import (
+    PretrainedForecaster,
+    drift_of,
+    reaches,
+)
 from convtimenet.network.reconstruction.seasons import (
     AVERAGED,
     CHANNELS,
@@ -141,6 +145,57 @@ class TestNetwork:
         torch.testing.assert_close(expected[3:], plain[3:], rtol=1e-5, atol=1e-5)
         assert (expected[:3] - plain[:3]).abs().max() > 1e-3 or not logarithms
 
+    @pytest.mark.parametrize(
+        ("length", "season", "expected"),
+        [
+            (2048, 24, [2048, 1024, 512, 256, 128]),
+            (378, 12, [378, 256, 128, 64]),
+            (100, 4, [100, 64, 32]),
+            (256, 7, [256, 128, 64, 32]),
+            (30, 1, [30]),
+            (90, 52, [90]),
+        ],
+    )
+    def test_what_is_read_each_for_itself(self, length, season, expected):
+        assert reaches(length, season) == expected
+
+    def test_the_answer_is_the_mean_over_what_is_read(self):
+        x = waves(3, 100)[:, None]
+        found = [
+            forecaster(reach)._of_reach(x[:, 0, -reach:], x[:, 0, -reach:] < 99)
+            for reach in (100, 64)
+        ]
+        expected = torch.stack(found).mean(0)
+        torch.testing.assert_close(forecaster()(x)[:, 0], expected, rtol=1e-5, atol=1e-5)
+
+    def test_an_end_that_is_mostly_missing_is_not_read_for_itself(self):
+        x = waves(3, 100)
+        known = torch.ones_like(x, dtype=torch.bool)
+        known[:, -64:-20] = False
+        expected = forecaster()._of_reach(x, known)
+        torch.testing.assert_close(forecaster().quantiles(x, known), expected)
+
+    def test_drift_is_carried_on(self):
+        """What is added to a series, rising by a fixed amount a step, is added to the forecast."""
+        network, x = forecaster(), waves(4, 100)
+        known, steps = torch.ones_like(x, dtype=torch.bool), torch.arange(130.0)
+        known[:2, :30] = False
+        plain = network.read(x, known, drift=True)
+        rising = network.read(x + 0.3 * steps[:100], known, drift=True)
+        expected = plain + 0.3 * steps[100:]
+        torch.testing.assert_close(rising, expected, rtol=1e-4, atol=1e-3)
+
+    def test_drift_between_halves(self):
+        """Of whole seasons, where there are two; of what is known; none of a single value."""
+        t = torch.arange(60.0)
+        rows = torch.stack([0.5 * t + 10 * (t % 12), t.square(), t, t])
+        known = torch.ones(4, 60, dtype=torch.bool)
+        known[2, :57] = False
+        known[3, :59] = False
+        early, late = t[12:36].square().mean(), t[36:].square().mean()
+        expected = torch.stack([torch.tensor(0.5), (late - early) / 24, *torch.tensor([1.0, 0.0])])
+        torch.testing.assert_close(drift_of(rows, known, 12)[:, 0], expected)
+
     def test_constant_and_empty_contexts(self):
         network = forecaster()
         flat = network(torch.full((1, 1, 100), 5.0))
@@ -184,6 +239,18 @@ class TestGuard:
         network = forecaster()
         fit_guard(network, windows, StopRequest(), verbose=0)
         assert network.trusted >= 0.75
+
+    @pytest.mark.parametrize("logarithms", [False, True])
+    def test_growth_is_read_as_it_is(self, logarithms):
+        """By the same amount each year, or by the same share."""
+        t = torch.arange(240.0)
+        values = 20 + 0.5 * t + 3 * (t * 2 * torch.pi / 12).sin()
+        values = torch.exp(values / 20) if logarithms else values
+        windows = Windows.between(values[None], 100, 30, 100, 240, masks=True)
+        network = forecaster()
+        fit_guard(network, windows, StopRequest(), verbose=0)
+        assert network.drift >= 0.5
+        assert (network.logarithms >= 0.5) == logarithms
 
 
 def monthly(rows: int = 120, seed: int = 0) -> pd.DataFrame:

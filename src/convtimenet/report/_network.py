@@ -15,7 +15,7 @@ from convtimenet.network.linear import LinearNetwork
 from convtimenet.network.mixing import ChannelMixing
 from convtimenet.network.model import Block, ConvTimeNet, deformation
 from convtimenet.network.random_patches import PER_GROUP, POINTS, RandomPatches
-from convtimenet.network.reconstruction.pretrained import PretrainedForecaster
+from convtimenet.network.reconstruction.pretrained import PretrainedForecaster, reaches
 from convtimenet.network.smoothing import SmoothingNetwork
 from convtimenet.report import _interactive as interactive
 from convtimenet.report import _network_plots as network_plots
@@ -307,11 +307,15 @@ def linear_section(network: ConvTimeNet | LinearNetwork, granted: float) -> list
 def pretrained_section(network: PretrainedForecaster) -> list[Section]:
     """How much the network that comes with its weights reads of a context, and counts."""
     trusted, logarithms = float(network.trusted), float(network.logarithms)
+    drift, L = float(network.drift), network.config.context_length
     words = "The weights come with the package and were not trained on this table. They read the "
-    words += f"last {count(network.config.context_length, 'step')}. Their share of the forecast is "
-    words += f"{trusted:.0%}, that of the seasonal-naive one {1 - trusted:.0%}"
+    lengths = ", ".join(count(reach, "step") for reach in reaches(L, network.config.season))
+    words += f"last {lengths}, each for itself, and the mean is their answer. Their "
+    words += f"share of the forecast is {trusted:.0%}, that of the seasonal-naive one "
+    words += f"{1 - trusted:.0%}"
     words += f"; {logarithms:.0%} of theirs read logarithms" if trusted and logarithms else ""
-    words += ". All three were chosen by forecasts of the training rows."
+    words += f"; {drift:.0%} of theirs carry on the drift" if trusted and drift else ""
+    words += ". The shares were chosen by forecasts of the training rows."
     return [Section("pretrained", "Pre-trained network", f"<p>{words}</p>")]
 
 

@@ -33,6 +33,7 @@ from convtimenet.estimators.forecasting.intervals import (
     check_levels,
 )
 from convtimenet.estimators.forecasting.panel import evaluate_windows, roll
+from convtimenet.estimators.forecasting.reading import scored_windows
 from convtimenet.estimators.forecasting.table_reader import TableReader
 from convtimenet.estimators.presets import PRETRAINED
 from convtimenet.progress import showing
@@ -364,9 +365,16 @@ class FittedForecaster(TableReader):
         return self._evaluated(self.adapt(X), first_row, end, level, season)
 
     def _evaluated(
-        self, table: Table, first_row: Rows | None, end: Rows | None, level: Any, season: int | None
+        self,
+        table: Table,
+        first_row: Rows | None,
+        end: Rows | None,
+        level: Any,
+        season: int | None,
+        *,
+        quick: bool = False,
     ) -> ForecastEvaluation:
-        """`evaluate` for a table that `adapt` returned."""
+        """`evaluate` for a table that `adapt` returned; a `quick` one scores `scored_windows`."""
         # with scale=False a table may hold other channels at the same times
         seen = 0
         if self.fitted_rows_ is not None and {*table.channels} & {*self.channels_}:
@@ -378,6 +386,7 @@ class FittedForecaster(TableReader):
                 seen,
             )
         panel, windows = self._reader.windows(table, first_row, end)
+        windows = scored_windows(windows, self.network_.config) if quick else windows
         intervals = self._interval_sums(level, len(table.channels), panel.values.device)
         device = panel.values.device
         with showing("scoring", self.verbose), autocast(device, self.train_config_):

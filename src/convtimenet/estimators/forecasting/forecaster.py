@@ -27,7 +27,7 @@ from convtimenet.estimators.forecasting.reading import (
     statistics,
     training_plans,
 )
-from convtimenet.estimators.forecasting.streams import best_context, trusted_context
+from convtimenet.estimators.forecasting.streams import best_context
 from convtimenet.estimators.portfolio import forecast_members
 from convtimenet.estimators.presets import (
     contexts_for,
@@ -302,9 +302,6 @@ class ConvTimeNetForecaster(PretrainableForecaster):
             contexts = contexts_for(size[0], H, season)
             L = best_context(table, train_end, config, scaler, encoder, device, contexts)
             config = config_of(L)
-        if config.pretrained and self.input_size is None:
-            L = trusted_context(table, train_end, config, device)
-            config = config_of(L)
         members = [(config, train_config)]
         if preset.portfolio:
             others = [one for one in next_context(contexts, L) if one >= config.patch_size]
@@ -339,7 +336,7 @@ class ConvTimeNetForecaster(PretrainableForecaster):
             self.calibration_ = self._cross_calibrated(table, valid_end, device, resume)
             return self
         self.calibration_ = self._calibrate(valid)
-        found = self._evaluated(table, train_end, valid_end, (), None)
+        found = self._evaluated(table, train_end, valid_end, (), None, quick=True)
         self.scores_ = {MODEL: found.in_units, NAIVE: found.naive_in_units}
         if refit and train_config.refit:
             everything = [

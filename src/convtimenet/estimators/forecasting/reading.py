@@ -31,6 +31,7 @@ from convtimenet.estimators.forecasting.panel import Panel, rows_for
 from convtimenet.estimators.portfolio import Plan
 from convtimenet.estimators.presets import PANEL_EPOCH
 from convtimenet.files.maps import blocks
+from convtimenet.training.closed_form.guard import some_windows
 from convtimenet.wording import listing
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "gap_notices",
     "near",
     "scaling_notices",
+    "scored_windows",
     "statistics",
     "training_plans",
 ]
@@ -47,6 +49,7 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 _BELOW = 100.0  # standard deviations
+_FEWEST_SCORED, _TOKENS = 24, 2**15  # by which weights of the package are scored
 
 
 def statistics(table: Table, end: Rows | None = None) -> tuple[Scaler, np.ndarray]:
@@ -242,7 +245,13 @@ def training_windows(
             "spaced"
         )
         valid = valid.thinned(PANEL_EPOCH)
-    return examples, valid, all_windows, notices
+    return examples, scored_windows(valid, config), all_windows, notices
+
+
+def scored_windows(windows: Windows, config: ModelConfig) -> Windows:
+    """The windows of the validation split that a network is scored and calibrated on: all of them,
+    or with the weights of the package, which read far, as many as take seconds."""
+    return some_windows(windows, _FEWEST_SCORED, _TOKENS) if config.pretrained else windows
 
 
 def training_plans(

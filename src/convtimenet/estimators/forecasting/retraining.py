@@ -103,13 +103,15 @@ class RetrainedForecaster(FittedForecaster):
         return self
 
     def _evaluated(
-        self, table: Table, first_row: Rows | None, end: Rows | None, level: Any, season: int | None
+        self, table: Table, first_row: Rows | None, end: Rows | None, *given: Any, **options: Any
     ) -> ForecastEvaluation:
         scored = self.asked_about(table, first_row)
         if scored is not self:
             log.info("the second training saw rows to score: the first one's weights are scored")
             scored.verbose = self.verbose
-        return super(RetrainedForecaster, scored)._evaluated(table, first_row, end, level, season)
+        return super(RetrainedForecaster, scored)._evaluated(
+            table, first_row, end, *given, **options
+        )
 
     def asked_about(self, table: Table, first_row: Rows | None) -> Self:
         """The forecaster that `evaluate` scores: `scored_` if the second training saw rows of the

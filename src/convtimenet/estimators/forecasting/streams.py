@@ -1,5 +1,4 @@
-"""Which closed form forecasts a table: a linear map, of which context, or exponential smoothing;
-and how much of it the pre-trained network reads.
+"""Which closed form forecasts a table: a linear map, of which context, or exponential smoothing.
 
 Shape legend: `convtimenet._shapes`; S series.
 """
@@ -7,7 +6,6 @@ Shape legend: `convtimenet._shapes`; S series.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -20,19 +18,14 @@ from convtimenet.estimators.forecasting.panel import Panel, rows_for
 from convtimenet.estimators.forecasting.reading import near, statistics
 from convtimenet.files.maps import among, blocks
 from convtimenet.network.covariate_embedding import CovariateEffects
-from convtimenet.network.reconstruction.pretrained import PretrainedForecaster
-from convtimenet.network.reconstruction.weights import load_pretrained
 from convtimenet.network.smoothing import SmoothingNetwork
 from convtimenet.training.closed_form.effects import solve_effects, without_effects
-from convtimenet.training.closed_form.guard import errors_by_shares, some_windows
 from convtimenet.training.closed_form.search import best_start
 from convtimenet.training.closed_form.smoothing import fit_smoothing
 from convtimenet.training.interrupt import StopRequest
 from convtimenet.training.metrics import evaluate
 
-__all__ = ["best_context", "linear_is_better", "trusted_context"]
-
-_CONTEXTS = (1024, 512, 256, 128, 64, 32)
+__all__ = ["best_context", "linear_is_better"]
 
 _MARGIN, _MARGIN_OF_FEW = 0.8, 0.6  # of the error of smoothing
 _MOST, _FEWEST, _AT_ONCE = 1024, 64, 1024  # windows and channels that smoothing is scored by
@@ -58,35 +51,6 @@ def best_context(
     windows = [panel.windows(context, H, context, train_end) for context in contexts]
     windows = _without_effects(windows, config)
     return best_start(windows, config.season, config.revin_subtract_last).context
-
-
-def trusted_context(
-    table: Table, train_end: np.ndarray, config: ModelConfig, device: torch.device
-) -> int:
-    """The context, of that of `config` and shorter ones of at least two seasons, with which the
-    pre-trained network forecasts the training split best; of equals the longest."""
-    L, H = config.context_length, config.outputs
-    contexts = [L, *(one for one in _CONTEXTS if max(2 * config.season, 8) <= one < L)]
-    if len(contexts) == 1:
-        return L
-    scaler, unknown = statistics(table, train_end)
-    panel = Panel(
-        table,
-        near(scaler, scaler, unknown, config),
-        rows_for(table, config),
-        masks=config.masks,
-        device=device,
-    )
-    whole = some_windows(panel.windows(L, H, 0, train_end))
-    network = PretrainedForecaster(config).to(device)
-    load_pretrained(network.embedding)
-    errors = []
-    for context in contexts:
-        network.config = replace(config, context_length=context)
-        windows = panel.windows(context, H, 0, train_end)
-        windows.starts = whole.starts + (L - context)
-        errors.append(float(errors_by_shares(network, windows).min()))
-    return contexts[int(np.argmin(errors))]
 
 
 def linear_is_better(

@@ -5,6 +5,8 @@ Shape legend: `convtimenet._shapes`; R rows, T steps of context and horizon.
 
 from __future__ import annotations
 
+from itertools import product
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -16,19 +18,30 @@ from convtimenet.network.reconstruction.network import Reconstructor
 from convtimenet.network.reconstruction.seasons import channels_of, continued, long_season
 from convtimenet.network.revin import known_moments
 
-__all__ = ["PretrainedForecaster"]
+__all__ = ["WAYS", "PretrainedForecaster", "drift_of", "reaches"]
 
 _FARTHEST = 30.0  # deviations from the mean that are read
 _BEYOND = 3.0  # how far outside the logarithms of the context those of a forecast may lie
+WAYS = tuple(product((False, True), repeat=2))
+"""Whether logarithms are read, and whether the drift is taken out."""
+_FEWEST_SEASONS, _SHORTEST = 4, 32  # of a context that is read beside longer ones
+
+
+def reaches(context_length: int, season: int) -> list[int]:
+    """The ends of a context that are read each for itself: all of it, and its powers of two down to
+    four seasons. Far values help where the present is like the past, and hinder where it is not;
+    the mean of all of them was ahead of the best of them in every table that this was chosen by."""
+    least = max(_FEWEST_SEASONS * season, _SHORTEST)
+    powers = (2**power for power in range(context_length.bit_length(), 0, -1))
+    return [context_length, *(one for one in powers if least <= one < context_length)]
 
 
 class PretrainedForecaster(OtherNetwork):
-    """Quantiles (B, C, Q, H), or with a point forecast their median (B, C, H), of contexts
-    (B, C, L), each channel for itself.
+    """Quantiles (B, C, Q, H) of contexts (B, C, L), each channel for itself.
 
-    The answer is blended with the seasonal-naive forecast: `trusted` is the share of the network.
-    Of contexts of positive values the network also reads logarithms, whose forecast has the share
-    `logarithms` of its own.
+    The network reads a context in up to four ways: as it is or as logarithms, with its drift or
+    without. `logarithms` and `drift` are the shares of the second ones, and `trusted` is the share
+    of all that beside the seasonal-naive forecast.
     """
 
     embedding: Reconstructor
@@ -39,6 +52,7 @@ class PretrainedForecaster(OtherNetwork):
         super().__init__(Reconstructor(config), config)
         self.trusted = nn.Buffer(torch.ones(()))
         self.logarithms = nn.Buffer(torch.zeros(()))
+        self.drift = nn.Buffer(torch.zeros(()))
 
     def forward(
         self,
@@ -48,34 +62,77 @@ class PretrainedForecaster(OtherNetwork):
     ) -> Float[Tensor, "B C ..."]:
         rows = x.flatten(0, 1).float()
         there = torch.ones_like(rows, dtype=torch.bool) if known is None else known.flatten(0, 1)
-        if torch.compiler.is_exporting() or self.logarithms > 0:
-            quantiles, logged, naive = self.both(rows, there)
-            quantiles = quantiles.lerp(logged, self.logarithms)
-        else:
-            quantiles, naive = self.quantiles_and_naive(rows, there)
-        found = torch.lerp(naive[:, None], quantiles, self.trusted)
-        return found.unflatten(0, x.shape[:2])
+        whole = torch.compiler.is_exporting()  # a graph reads in every way
+        found = torch.zeros((), device=x.device)
+        for way, share in zip(WAYS, self._shares(), strict=True):
+            if whole or share > 0:
+                found = found + share * self.read(rows, there, *way)
+        naive = self.naive(rows, there)[:, None]
+        return naive.lerp(found, self.trusted).unflatten(0, x.shape[:2])
 
-    def both(
-        self, rows: Float[Tensor, "R L"], known: Bool[Tensor, "R L"]
-    ) -> tuple[Float[Tensor, "R Q H"], Float[Tensor, "R Q H"], Float[Tensor, "R H"]]:
-        """The network's quantiles, exponentials of those of logarithms (the same again for rows
-        with a value that has none), and the seasonal-naive forecast."""
+    def _shares(self) -> Float[Tensor, ways]:
+        """How much counts of each of the `WAYS`."""
+        logged = torch.stack([1 - self.logarithms, self.logarithms])
+        drifting = torch.stack([1 - self.drift, self.drift])
+        return (logged[:, None] * drifting).flatten()
+
+    def read(
+        self,
+        rows: Float[Tensor, "R L"],
+        known: Bool[Tensor, "R L"],
+        logarithms: bool = False,
+        drift: bool = False,
+    ) -> Float[Tensor, "R Q H"]:
+        """The network's quantiles.
+
+        Parameters
+        ----------
+        logarithms
+            Read logarithms, except of rows with a value that has none.
+        drift
+            Take out the drift between the halves of the context, and carry it on.
+        """
+        x, L = rows, rows.shape[-1]
         fits = (known.any(-1) & ((rows > 0) | ~known).all(-1))[:, None]
-        logs = torch.where(fits & known, rows, 1.0).log()
-        found, naive = self.quantiles_and_naive(torch.cat([rows, logs]), torch.cat([known, known]))
-        plain, logged = found.unflatten(0, (2, -1))
-        low = torch.where(known, logs, torch.inf).amin(-1)[:, None, None] - _BEYOND
-        high = torch.where(known, logs, -torch.inf).amax(-1)[:, None, None] + _BEYOND
-        logged = torch.where(fits[..., None], logged.clamp(low, high).exp(), plain)
-        return plain, logged, naive.unflatten(0, (2, -1))[0]
+        if logarithms:
+            x = torch.where(fits, torch.where(known, rows, 1.0).log(), rows)
+        slope = drift_of(x, known, self.config.season) if drift else torch.zeros_like(x[:, :1])
+        steps = torch.arange(1 - L, 1 + self.config.outputs, device=x.device, dtype=x.dtype)
+        found = self.quantiles(x - slope * steps[:L], known) + (slope * steps[L:])[:, None]
+        if logarithms:
+            low = torch.where(known, x, torch.inf).amin(-1)[:, None, None] - _BEYOND
+            high = torch.where(known, x, -torch.inf).amax(-1)[:, None, None] + _BEYOND
+            found = torch.where(fits[..., None], found.clamp(low, high).exp(), found)
+        return found
 
-    def quantiles_and_naive(
+    def quantiles(
         self, rows: Float[Tensor, "R L"], known: Bool[Tensor, "R L"]
-    ) -> tuple[Float[Tensor, "R Q H"], Float[Tensor, "R H"]]:
-        """The network's quantiles, and the seasonal-naive forecast."""
-        config = self.config
-        L, H, P = config.context_length, config.outputs, config.patch_size
+    ) -> Float[Tensor, "R Q H"]:
+        """The mean of the network's answers to the `reaches` of a context."""
+        total, L = self._of_reach(rows, known), rows.shape[-1]
+        weight = torch.ones_like(total[:, :1, :1])
+        for reach in reaches(L, self.config.season)[1:]:
+            near, before = known[:, -reach:], known[:, : L - reach]
+            # what lies behind padding is the whole context; where half is missing, little is said
+            counts = before.any(-1) & (2 * near.sum(-1) >= reach)
+            counts = counts.to(weight)[:, None, None]
+            total = total + counts * self._of_reach(rows[:, -reach:], near)
+            weight = weight + counts
+        return total / weight
+
+    def naive(self, rows: Float[Tensor, "R L"], known: Bool[Tensor, "R L"]) -> Float[Tensor, "R H"]:
+        """The seasonal-naive forecast; the mean of the context where a phase has no value."""
+        centre = known_moments(rows[:, None], known[:, None])[0][:, 0]
+        ahead = 0, self.config.outputs
+        around = F.pad(torch.where(known, rows - centre, 0.0), ahead)
+        found = continued(around, F.pad(known, ahead), self.config.season)[0]
+        return found[:, rows.shape[-1] :] + centre
+
+    def _of_reach(
+        self, rows: Float[Tensor, "R T"], known: Bool[Tensor, "R T"]
+    ) -> Float[Tensor, "R Q H"]:
+        """The network's answer to a context of any length."""
+        L, H, P = rows.shape[-1], self.config.outputs, self.config.patch_size
         before, behind = -L % P, -H % P
         mean, variance = known_moments(rows[:, None], known[:, None])
         centre, scale = mean[:, 0], (variance[:, 0] + 1e-10).sqrt()
@@ -84,10 +141,27 @@ class PretrainedForecaster(OtherNetwork):
         scaled, seen = F.pad(torch.where(known, scaled, 0.0), around), F.pad(known, around)
         steps = torch.arange(scaled.shape[-1], device=rows.device)
         first = torch.where(seen, steps, steps[-1]).amin(-1, keepdim=True)
-        within = (steps >= first)[:, None]
-        season = config.season
+        season = self.config.season
         x = channels_of(scaled, seen, (season, long_season(season)))
-        ahead = slice(before + L, before + L + H)
-        found = self.embedding(x, within)[:, 0, :, ahead]
-        naive = continued(scaled, seen, season)[0][:, ahead]
-        return found * scale[:, None] + centre[:, None], naive * scale + centre
+        found = self.embedding(x, (steps >= first)[:, None])[:, 0]
+        return found[..., before + L : before + L + H] * scale[:, None] + centre[:, None]
+
+
+def drift_of(
+    rows: Float[Tensor, "R L"], known: Bool[Tensor, "R L"], season: int
+) -> Float[Tensor, "R 1"]:
+    """The change per step between the halves of each row behind its first known value, of whole
+    seasons where there are two; 0 if one of them has no known value."""
+    L = rows.shape[-1]
+    steps = torch.arange(L, device=rows.device)
+    first = torch.where(known, steps, L).amin(-1, keepdim=True)
+    half = (L - first) // 2
+    seasons = half // season * season
+    half = torch.where(seasons > 0, seasons, half).clamp(min=1)
+    late, early = known & (steps >= L - half), known & (steps < L - half) & (steps >= L - 2 * half)
+    means = [
+        torch.where(part, rows, 0.0).sum(-1, keepdim=True) / part.sum(-1, keepdim=True).clamp(min=1)
+        for part in (late, early)
+    ]
+    both = late.any(-1, keepdim=True) & early.any(-1, keepdim=True)
+    return torch.where(both, (means[0] - means[1]) / half, 0.0)

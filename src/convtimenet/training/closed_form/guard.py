@@ -14,7 +14,7 @@ from torch import Tensor
 from convtimenet._shapes import Float
 from convtimenet.data.windows import Windows
 from convtimenet.network.reconstruction.network import SIZES
-from convtimenet.network.reconstruction.pretrained import PretrainedForecaster
+from convtimenet.network.reconstruction.pretrained import WAYS, PretrainedForecaster
 from convtimenet.network.reconstruction.weights import load_pretrained
 from convtimenet.progress import showing
 from convtimenet.training.history import History
@@ -24,7 +24,7 @@ __all__ = ["GUARDED", "errors_by_shares", "fit_guard", "some_windows"]
 
 GUARDED = "weights of the package, trusted as far as forecasts of this table allow"
 """How training ended."""
-_SHARES, _LOGARITHMS = torch.linspace(0, 1, 5), torch.linspace(0, 1, 3)
+_SHARES, _PARTS = torch.linspace(0, 1, 5), torch.linspace(0, 1, 3)
 _TOKENS, _FEWEST, _MOST = 2**14, 16, 512  # that the share is chosen by; windows and channels
 _AT_ONCE = 64
 _ENOUGH = 8  # known steps of a context
@@ -39,8 +39,8 @@ def fit_guard(
     label: str = "training",
 ) -> History:
     """Load the weights of the package, and choose the share of their forecast beside the
-    seasonal-naive one, and in it that of logarithms, in place: those with the smallest error over
-    windows of the table.
+    seasonal-naive one, and in it those of logarithms and of drift, in place: the shares with the
+    smallest error over windows of the table.
 
     Arguments and result as those of `convtimenet.training.closed_form.linear.fit_linear`; the
     training loss is the mean absolute error, in the units the network sees.
@@ -53,10 +53,15 @@ def fit_guard(
     with showing(label, verbose) as task:
         some = some_windows(windows)
         errors = errors_by_shares(network, some)
-        # of equals the network without logarithms
-        of_logarithms, of_network = divmod(int(errors.flip(1).argmin()), len(_SHARES))
-        network.logarithms.fill_(float(_LOGARITHMS[of_logarithms]))
-        network.trusted.fill_(float(_SHARES.flip(0)[of_network]))
+        # of equals the network that reads the series as it is
+        least = (errors.flip(-1) == errors.min()).nonzero()[0].tolist()
+        for share, of, number in zip(
+            (network.logarithms, network.drift, network.trusted),
+            (_PARTS, _PARTS, _SHARES.flip(0)),
+            least,
+            strict=True,
+        ):
+            share.fill_(float(of[number]))
         task.say(
             f"{label}: weights of the package, trusted by {float(network.trusted):.0%} beside the "
             f"seasonal-naive forecast in {len(some):,} windows"
@@ -64,37 +69,40 @@ def fit_guard(
     return History.solved(float(errors.min()), device, time.monotonic() - begin, GUARDED)
 
 
-def some_windows(windows: Windows) -> Windows:
-    """Windows evenly spaced over those given, as many as are read within a second or two."""
-    rows = _TOKENS * SIZES["patch_size"] // (windows.context_length + windows.horizon)
+def some_windows(windows: Windows, fewest: int = 1, tokens: int = _TOKENS) -> Windows:
+    """Windows evenly spaced over those given, as many as are read within a second or two: a stated
+    number of tokens, of at least `_FEWEST` windows and channels and `fewest` windows."""
+    rows = tokens * SIZES["patch_size"] // (windows.context_length + windows.horizon)
     rows = max(_FEWEST, min(_MOST, rows))
-    return copy(windows).thinned(max(1, rows // len(windows.values)))
+    return copy(windows).thinned(max(fewest, rows // len(windows.values)))
 
 
 @torch.inference_mode()
 def errors_by_shares(
     network: PretrainedForecaster, windows: Windows
-) -> Float[Tensor, "logarithms shares"]:
+) -> Float[Tensor, "logarithms drift shares"]:
     """Mean absolute error of windows and channels, each of which is scaled by its own deviation
     (flat stretches of a series make errors relative to its changes large), with each share of
-    logarithms in the network's answer, and of the network beside the seasonal-naive forecast."""
+    logarithms and of drift in the network's answer, and of that beside the seasonal-naive one."""
     network.eval()
     config = network.config
     median = config.quantiles.index(0.5)
     # what is forecast from fewer steps says little, but where there are no others
     enough = min(max(config.season, _ENOUGH), config.context_length // 2)
-    total, count = torch.zeros(len(_LOGARITHMS), len(_SHARES), dtype=torch.float64), 0.0
+    sizes = len(_PARTS), len(_PARTS), len(_SHARES)
+    total, count = torch.zeros(sizes, dtype=torch.float64), 0.0
     for index in torch.arange(len(windows), device=windows.starts.device).split(_AT_ONCE):
         batch = windows.batch(index)
         x, y = batch.x.flatten(0, 1).float(), batch.y.flatten(0, 1).float()
         known, weight = torch.ones_like(x, dtype=torch.bool), torch.ones_like(y)
         known = known if batch.known is None else batch.known.flatten(0, 1)
         weight = weight if batch.weight is None else batch.weight.flatten(0, 1)
-        plain, logged, naive = network.both(x, known)
-        shares = _LOGARITHMS.to(x)[:, None, None]
-        found = plain[:, median].lerp(logged[:, median], shares)
-        found = naive.lerp(found[:, None], _SHARES.to(x)[:, None, None])
-        each = ((found - y).abs() * weight).sum(-1).double()  # (logarithms, shares, R)
+        ways = torch.stack([network.read(x, known, *way)[:, median] for way in WAYS])
+        ways, parts = ways.unflatten(0, (2, 2)), _PARTS.to(x)[:, None, None]
+        found = ways[:, 0, None].lerp(ways[:, 1, None], parts)  # (2, drift, R, H)
+        found = found[0].lerp(found[1], parts[:, None])[:, :, None]
+        found = network.naive(x, known).lerp(found, _SHARES.to(x)[:, None, None])
+        each = ((found - y).abs() * weight).sum(-1).double()  # (logarithms, drift, shares, R)
         there = (weight.sum(-1) > 0) & (known.sum(-1) >= enough)
         total += torch.where(there, each, 0.0).sum(-1).cpu()
         count += float(torch.where(there, weight.sum(-1), 0.0).sum())
