@@ -16,7 +16,7 @@ from convtimenet import ConvTimeNetClassifier, ConvTimeNetForecaster
 from convtimenet.cli.main import main
 from convtimenet.config import ModelConfig
 from convtimenet.data.windows import Windows
-from convtimenet.errors import ConfigError
+from convtimenet.errors import ConfigError, DataError
 from convtimenet.export import export
 from convtimenet.network.reconstruction.network import SIZES, Reconstructor
 from convtimenet.network.reconstruction.pretrained import (
@@ -258,6 +258,67 @@ def monthly(rows: int = 120, seed: int = 0) -> pd.DataFrame:
     return pd.DataFrame(
         {"time": pd.date_range("2012-01-01", periods=rows, freq="MS"), "sales": values}
     )
+
+
+def several(rows: int) -> pd.DataFrame:
+    table = monthly(rows)
+    return table.assign(more=table["sales"].to_numpy()[::-1])
+
+
+class TestFewRows:
+    @pytest.mark.parametrize("quality", ["auto", "best"])
+    @pytest.mark.parametrize(
+        ("table", "expected"),
+        [
+            (monthly(59), True),
+            (monthly(60), False),
+            (several(39), True),
+            (several(40), False),
+            (several(39).rename(columns={"more": "price"}), True),
+        ],
+    )
+    def test_weights_of_the_package_are_the_default(self, table, expected, quality):
+        model = ConvTimeNetForecaster(6, quality=quality, verbose=0).fit(table)
+        assert model.network_.config.pretrained == expected
+
+    @pytest.mark.parametrize(
+        "given",
+        [{"futr_exog": ["more"]}, {"calendar": True}, {"input_size": 12}, {"quality": "fast"}],
+    )
+    def test_not_if_something_else_is_asked_for(self, given):
+        model = ConvTimeNetForecaster(6, target_cols=["sales"], verbose=0, **given)
+        assert not model.fit(several(50)).network_.config.pretrained
+
+    def test_the_final_shares_are_chosen_by_all_rows(self):
+        model = ConvTimeNetForecaster(6, verbose=0).fit(monthly(50))
+        assert model.scored_ is not None
+        assert model.fitted_rows_.last.max() == np.datetime64("2016-02-01")
+        assert ConvTimeNetForecaster.pretrained(6, verbose=0).fit(monthly(70)).scored_ is None
+
+    def test_fewest(self):
+        message = r"expected at least 9 rows, 6 of them for the horizon, found 8; give more rows"
+        with pytest.raises(DataError, match=message):
+            ConvTimeNetForecaster(6, verbose=0).fit(monthly(8))
+        assert len(ConvTimeNetForecaster(6, verbose=0).fit(monthly(9)).predict()) == 6
+
+    def test_intervals_although_a_fifth_of_the_rows_is_too_few(self):
+        model = ConvTimeNetForecaster(6, verbose=0).fit(monthly(36))
+        notices = [one for one in model.notices_ if one.startswith("only 2 held-out windows")]
+        assert len(notices) == 1
+        assert model.calibration_.windows > 10
+        forecast = model.predict(level=80)
+        width = forecast["sales-hi-80"] - forecast["sales-lo-80"]
+        assert 1 < width.mean() < 20  # the series moves between 40 and 60
+
+    def test_intervals_of_a_network_that_is_not_trusted(self):
+        """The median is the seasonal-naive forecast, with the spread of the network."""
+        network, x = forecaster(), waves(4, 100)[:, None]
+        whole = network(x)
+        network.trusted.fill_(0.0)
+        naive = network(x)
+        torch.testing.assert_close(naive[..., 4, :], x[..., 88:].repeat(1, 1, 3)[..., :30])
+        spread = whole - whole[..., [4], :]
+        torch.testing.assert_close(naive - naive[..., [4], :], spread, rtol=1e-4, atol=1e-5)
 
 
 class TestEstimator:

@@ -323,7 +323,7 @@ class TestDefault:
         # the graph has a part for every step of the context, all rows
         values = np.random.default_rng(0).normal(size=(24, 2)).cumsum(0) + 20
         values[18, 1] = np.nan
-        model = ConvTimeNetForecaster(h=4, verbose=0).fit(values)
+        model = ConvTimeNetForecaster(h=4, quality="fast", verbose=0).fit(values)
         assert isinstance(model.network_, SmoothingNetwork)
         expected = model.forecast(values)
         again = ConvTimeNetForecaster.load(model.save(tmp_path / "model"))

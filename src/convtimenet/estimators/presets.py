@@ -241,11 +241,13 @@ def fast_forecast(
 
 
 def pretrained_forecast(context_length: int, season: int = 1) -> Preset:
-    """The network whose weights come with the package (`convtimenet.pretraining.run`)."""
+    """The network whose weights come with the package (`convtimenet.pretraining.run`). Of few rows
+    all are needed to choose how far it is trusted."""
+    few = context_length < _FEW_ROWS_ALONE
     context_length = max(SIZES["patch_size"], min(PRETRAINED_CONTEXT, context_length))
     return Preset(
         model={**SIZES, "season": season},
-        train={"epochs": 1, "batch_size": 64, "refit": False},
+        train={"epochs": 1, "batch_size": 64, "refit": few},
         context_length=context_length,
     )
 
@@ -264,6 +266,12 @@ def too_few(rows: int, series: int, channels: int, horizon: int) -> bool:
     """Whether so many series of `rows` training rows are too few for `quality="auto"` or "best" to
     train a network: a validation split of a fifth of them could not tell whether it helps."""
     return rows * series * channels < FEWEST_HORIZONS * horizon
+
+
+def few_rows(rows: int, series: int) -> bool:
+    """Whether so many series (or channels) of so many rows tell less than the weights of the
+    package know: what has to be chosen from them would be chosen by chance."""
+    return rows < (_FEW_ROWS if series > 1 else _FEW_ROWS_ALONE)
 
 
 def smoothing_forecast(rows: int, longest: int, horizon: int, season: int) -> Preset | None:
@@ -413,6 +421,7 @@ _GROUPS, _FEWEST_GROUPS = 24, 4
 _EPOCH = 2048
 _SHORT, _SMOOTHED = 2000, 200  # rows
 _SHORT_HORIZONS = 100
+_FEW_ROWS, _FEW_ROWS_ALONE = 40, 60
 _CONTEXTS = (336, 512, 720)
 FEWEST_HORIZONS = 50
 """Horizons in the training rows of all channels for a network, see `too_few`."""

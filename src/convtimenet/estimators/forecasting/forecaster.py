@@ -27,6 +27,7 @@ from convtimenet.estimators.forecasting.reading import (
     statistics,
     training_plans,
 )
+from convtimenet.estimators.forecasting.retraining import ENOUGH_WINDOWS
 from convtimenet.estimators.forecasting.streams import best_context
 from convtimenet.estimators.portfolio import forecast_members
 from convtimenet.estimators.presets import (
@@ -332,10 +333,14 @@ class ConvTimeNetForecaster(PretrainableForecaster):
 
         plans = self._fit_network(plans, device, table.notices, notices, fitted, resume=resume)
         longest = max(plans, key=lambda plan: plan.config.context_length)
-        if not isinstance(valid := longest.valid, Windows):
-            self.calibration_ = self._cross_calibrated(table, valid_end, device, resume)
+        valid = longest.valid
+        held_out = len(valid) if isinstance(valid, Windows) else 0
+        if held_out < (ENOUGH_WINDOWS if self.network_.config.any_length else 1):
+            self.calibration_ = self._cross_calibrated(table, valid_end, device, resume, held_out)
+        if not isinstance(valid, Windows):
             return self
-        self.calibration_ = self._calibrate(valid)
+        if self.calibration_ is None:
+            self.calibration_ = self._calibrate(valid)
         found = self._evaluated(table, train_end, valid_end, (), None, quick=True)
         self.scores_ = {MODEL: found.in_units, NAIVE: found.naive_in_units}
         if refit and train_config.refit:

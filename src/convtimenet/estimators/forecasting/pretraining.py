@@ -31,7 +31,9 @@ from convtimenet.estimators.presets import (
     USED_IF_LINEAR,
     Preset,
     contexts_for,
+    few_rows,
     forecast_preset,
+    pretrained_forecast,
     smoothing_forecast,
     too_few,
 )
@@ -154,14 +156,19 @@ class PretrainableForecaster(RetrainedForecaster):
         )
 
     def _preset(self, table: Table, train_end: np.ndarray, holds_back: bool, season: int) -> Preset:
-        """The settings of `preset_for`, or for short series those of exponential smoothing, unless
-        a linear map is better."""
+        """The settings of `preset_for`; or for few rows those of the weights of the package, and
+        for more those of exponential smoothing, unless a linear map is better."""
         rows, lengths, channels = int(np.median(train_end)), table.lengths, len(table.channels)
+        longest = int(lengths.max())
         if self.quality == PRETRAINED:
-            return self.preset_for(rows, len(lengths), channels, season, int(lengths.max()))
+            return self.preset_for(rows, len(lengths), channels, season, longest)
         preset = self.preset_for(rows, len(lengths), channels, season)
-        short = smoothing_forecast(rows, int(lengths.max()), self.h, season)
-        if short is None or self.input_size or not self.scale or self._asks_for_network():
+        own = self.input_size or not self.scale or self._asks_for_network()
+        few = few_rows(longest, len(lengths) * channels) and self.quality != "fast"
+        if few and not (own or self.calendar or any(self.exog)):
+            return pretrained_forecast(longest, season)
+        short = smoothing_forecast(rows, longest, self.h, season)
+        if short is None or own:
             return preset
         config, train_config = (
             self._model_config(short, channels),

