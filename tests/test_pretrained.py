@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from convtimenet import ConvTimeNetClassifier, ConvTimeNetForecaster
 from convtimenet.cli.main import main
 from convtimenet.config import ModelConfig
+from convtimenet.data.future import MODEL
 from convtimenet.data.windows import Windows
 from convtimenet.errors import ConfigError, DataError
 from convtimenet.export import export
@@ -265,6 +266,73 @@ def several(rows: int) -> pd.DataFrame:
     return table.assign(more=table["sales"].to_numpy()[::-1])
 
 
+@pytest.fixture(scope="module")
+def saws() -> pd.DataFrame:
+    """Saw-teeth with seasons of their own: the last year is a poor forecast."""
+    t = np.arange(300)
+    rows = [np.abs((t * step / 40 + start) % 2 - 1) for step, start in ((1, 0), (1.5, 0.7))]
+    time = pd.date_range("2000-01-01", periods=300, freq="MS")
+    return pd.DataFrame({"time": time, "a": rows[0], "b": rows[1]})
+
+
+@pytest.fixture(scope="module")
+def both(saws: pd.DataFrame) -> list[ConvTimeNetForecaster]:
+    """Weights of the package, and fine-tuned ones."""
+    return [
+        ConvTimeNetForecaster(12, quality=quality, input_size=64, verbose=0).fit(saws)
+        for quality in ("pretrained", "tuned")
+    ]
+
+
+class TestFineTuning:
+    def test_what_is_learnt_is_kept_where_it_helps(self, both):
+        plain, tuned = ((model.scores_ or {})[MODEL]["mae"] for model in both)
+        assert both[1].history_.steps > 10
+        assert both[1].history_.granted in (0.5, 1.0)
+        assert tuned < 0.9 * plain
+
+    def test_the_weights_are_new(self, both):
+        plain, tuned = (model.network_.embedding.state_dict() for model in both)
+        assert [name for name in plain if not plain[name].equal(tuned[name])]
+        assert both[0].network_.trusted == both[1].network_.trusted
+
+    def test_what_does_not_help_is_not_kept(self, saws):
+        model = ConvTimeNetForecaster(
+            12, quality="tuned", input_size=64, lr=0.3, training={"clip_norm": None}, verbose=0
+        ).fit(saws)
+        assert model.history_.granted == 0
+        assert any("no better than those of the package" in one for one in model.notices_)
+        first = load_file(WEIGHTS)
+        state = model.network_.embedding.state_dict()
+        assert all(state[name].equal(value.float()) for name, value in first.items())
+
+    def test_without_a_validation_split_there_is_none(self):
+        model = ConvTimeNetForecaster(6, quality="tuned", verbose=0).fit(monthly(14))
+        assert model.history_.steps == 0
+        assert any("are not fine-tuned" in one for one in model.notices_)
+
+    def test_saved_and_loaded(self, both, tmp_path):
+        both[1].save(tmp_path / "model")
+        again = ConvTimeNetForecaster.load(tmp_path / "model")
+        pd.testing.assert_frame_equal(again.predict(), both[1].predict())
+
+    def test_one_end_of_the_context_a_step(self):
+        network, x = forecaster(600), waves(2, 600)
+        known = torch.ones_like(x, dtype=torch.bool)
+        ends = [network._of_reach(x[:, -n:], known[:, -n:]) for n in (512, 256, 128, 64)]
+        network.train()
+        torch.manual_seed(0)
+        drawn = [network.quantiles(x, known) for _ in range(24)]
+        met = [sum(one.equal(end) for one in drawn) for end in ends]
+        assert sum(met) == 24
+        assert min(met) > 0
+
+    @pytest.mark.parametrize("settings", [{"model": {"d_model": 64}}, {"preset": "ETTh1"}])
+    def test_settings_of_another_network_are_refused(self, saws, settings):
+        with pytest.raises(ConfigError, match="quality='tuned'"):
+            ConvTimeNetForecaster(12, quality="tuned", verbose=0, **settings).fit(saws)
+
+
 class TestFewRows:
     @pytest.mark.parametrize("quality", ["auto", "best"])
     @pytest.mark.parametrize(
@@ -292,6 +360,7 @@ class TestFewRows:
     def test_the_final_shares_are_chosen_by_all_rows(self):
         model = ConvTimeNetForecaster(6, verbose=0).fit(monthly(50))
         assert model.scored_ is not None
+        assert model.fitted_rows_ is not None
         assert model.fitted_rows_.last.max() == np.datetime64("2016-02-01")
         assert ConvTimeNetForecaster.pretrained(6, verbose=0).fit(monthly(70)).scored_ is None
 
@@ -305,6 +374,7 @@ class TestFewRows:
         model = ConvTimeNetForecaster(6, verbose=0).fit(monthly(36))
         notices = [one for one in model.notices_ if one.startswith("only 2 held-out windows")]
         assert len(notices) == 1
+        assert model.calibration_ is not None
         assert model.calibration_.windows > 10
         forecast = model.predict(level=80)
         width = forecast["sales-hi-80"] - forecast["sales-lo-80"]
@@ -362,7 +432,7 @@ class TestEstimator:
     @pytest.mark.parametrize(
         ("given", "said"),
         [
-            ({"model": {"d_model": 64}}, "quality='pretrained' uses the weights that come with"),
+            ({"model": {"d_model": 64}}, "use the weights that come with the package, so model"),
             ({"n_epochs": 3}, "n_epochs would have no effect; leave it out"),
             ({"calendar": True}, "quality='pretrained' reads no covariates"),
             ({"preset": "ETTh1"}, "preset would have no effect"),

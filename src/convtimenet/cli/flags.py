@@ -45,6 +45,7 @@ def forecast_flags(parser: ArgumentParser) -> None:
         parser,
         "a linear map of the context and of covariates known ahead, solved in closed form",
         "with enough rows also a network, trained",
+        "; tuned: the weights of --pretrained, fine-tuned in seconds",
     )
     add("--pretrained", action="store_true", help="no training: weights that come with the package")
     preset_flag(parser)
@@ -323,13 +324,13 @@ def serve_flags(parser: ArgumentParser) -> None:
     add("--device", type=str, default="cpu", metavar="DEVICE", help="auto, cpu, cuda, cuda:1, mps")
 
 
-def _quality_flag(parser: ArgumentParser, fast: str, auto: str) -> None:
+def _quality_flag(parser: ArgumentParser, fast: str, auto: str, tuned: str = "") -> None:
     parser.add_argument(
         "--quality",
-        type=Literal["fast", "auto", "best"],
+        type=Literal["fast", "auto", "best", "tuned"] if tuned else Literal["fast", "auto", "best"],
         default="auto",
         help=f"fast: {fast}, in seconds; auto: {auto}, in minutes; best: up to six such networks, "
-        "weighted on held-out data, as far as --training.time_limit allows",
+        f"weighted on held-out data, as far as --training.time_limit allows{tuned}",
     )
 
 

@@ -222,7 +222,8 @@ def started(plans: Sequence[Plan], start: Pretrained | None) -> tuple[list[Plan]
     """
     first = plans[0]
     if start is None:
-        if first.config.kernel_sizes and not first.train_config.encoder_rate:
+        new = first.config.kernel_sizes and not first.config.pretrained
+        if new and not first.train_config.encoder_rate:
             raise ConfigError(
                 "encoder_rate=0 would keep new weights as they are drawn; call pretrain() or give "
                 "init_from first, or leave encoder_rate out"

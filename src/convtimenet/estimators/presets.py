@@ -8,7 +8,6 @@ from typing import Any
 
 from convtimenet.config import Head, least_smoothed
 from convtimenet.errors import ConfigError
-from convtimenet.network.reconstruction.network import SIZES
 
 
 @dataclass(frozen=True)
@@ -218,9 +217,7 @@ def forecast_preset(
     ConfigError
         As `cases_preset`.
     """
-    if _is_fast(quality, preset, given, training, USED_IF_LINEAR, (*QUALITIES, PRETRAINED)):
-        if quality == PRETRAINED:
-            return pretrained_forecast(context_length or rows, season)
+    if trains_nothing(quality, preset, given, training, USED_IF_LINEAR, FORECAST_QUALITIES):
         return fast_forecast(rows, horizon, context_length, season)
     if preset == "auto":
         auto = auto_forecast(rows, horizon, context_length, series, season)
@@ -240,38 +237,10 @@ def fast_forecast(
     )
 
 
-def pretrained_forecast(context_length: int, season: int = 1) -> Preset:
-    """The network whose weights come with the package (`convtimenet.pretraining.run`). Of few rows
-    all are needed to choose how far it is trusted."""
-    few = context_length < _FEW_ROWS_ALONE
-    context_length = max(SIZES["patch_size"], min(PRETRAINED_CONTEXT, context_length))
-    return Preset(
-        model={**SIZES, "season": season},
-        train={"epochs": 1, "batch_size": 64, "refit": few},
-        context_length=context_length,
-    )
-
-
-def refuse_sizes(own: Mapping[str, Any]) -> None:
-    """Refuse settings of a network whose weights are given."""
-    if own:
-        raise ConfigError(
-            "quality='pretrained' uses the weights that come with the package, so model="
-            f"{{{', '.join(map(repr, own))}: ...}} cannot be set; leave it out or use "
-            "quality='auto'"
-        )
-
-
 def too_few(rows: int, series: int, channels: int, horizon: int) -> bool:
     """Whether so many series of `rows` training rows are too few for `quality="auto"` or "best" to
     train a network: a validation split of a fifth of them could not tell whether it helps."""
     return rows * series * channels < FEWEST_HORIZONS * horizon
-
-
-def few_rows(rows: int, series: int) -> bool:
-    """Whether so many series (or channels) of so many rows tell less than the weights of the
-    package know: what has to be chosen from them would be chosen by chance."""
-    return rows < (_FEW_ROWS if series > 1 else _FEW_ROWS_ALONE)
 
 
 def smoothing_forecast(rows: int, longest: int, horizon: int, season: int) -> Preset | None:
@@ -337,7 +306,7 @@ def cases_preset(
     ConfigError
         If there is no such quality or preset, or a parameter would have no effect.
     """
-    if _is_fast(quality, preset, given, training, USED_IF_FAST, QUALITIES):
+    if trains_nothing(quality, preset, given, training, USED_IF_FAST, QUALITIES):
         return fast_cases(n_cases)
     if preset == "auto":
         own_epochs = given.get("n_epochs") is not None or "epochs" in training
@@ -346,7 +315,7 @@ def cases_preset(
     return paper_preset(preset, "classify")
 
 
-def _is_fast(
+def trains_nothing(
     quality: object,
     preset: str,
     given: Mapping[str, Any],
@@ -409,19 +378,19 @@ def kernels_for(n_patches: int, blocks: int = 6, span: float = 1.0) -> tuple[int
 PANEL_EPOCH = 2**15  # 128 steps of 256 windows
 QUALITIES = ("fast", "auto", "best")
 PRETRAINED = "pretrained"
-"""A quality of forecasters only."""
+TUNED = "tuned"
+"""Qualities of forecasters only."""
+FORECAST_QUALITIES = (*QUALITIES, PRETRAINED, TUNED)
 UNTRAINED = {
     "fast": "solves for its weights and trains no network",
     PRETRAINED: "uses the weights that come with the package",
 }
 """Qualities that train nothing, and why."""
-PRETRAINED_CONTEXT = 2048
 UNUSED_IF_FAST = ("n_epochs", "batch_size", "lr", "time_limit", "precision")
 _GROUPS, _FEWEST_GROUPS = 24, 4
 _EPOCH = 2048
 _SHORT, _SMOOTHED = 2000, 200  # rows
 _SHORT_HORIZONS = 100
-_FEW_ROWS, _FEW_ROWS_ALONE = 40, 60
 _CONTEXTS = (336, 512, 720)
 FEWEST_HORIZONS = 50
 """Horizons in the training rows of all channels for a network, see `too_few`."""

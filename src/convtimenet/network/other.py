@@ -23,6 +23,8 @@ class OtherNetwork(nn.Module):
     """
 
     recompute = False
+    alike = True
+    """Whether every step computes the same, so that a CUDA graph may hold it."""
 
     def __init__(self, network: nn.Module, config: ModelConfig):
         super().__init__()

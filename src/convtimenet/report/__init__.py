@@ -232,12 +232,13 @@ def _sections(
         assert isinstance(model, ConvTimeNetForecaster)
         mixing = [mixing_section(network.mixing, model.channels_)]
     loss_name = loss_of(network.config, model.train_config_).name
+    kept = history.granted if history.steps else None
     inside = [
         training_section(history, loss_name),
         *patches,
         *(linear_section(network, history.granted) if is_linear else ()),
         *(smoothing_section(network) if isinstance(network, SmoothingNetwork) else ()),
-        *(pretrained_section(network) if isinstance(network, PretrainedForecaster) else ()),
+        *(pretrained_section(network, kept) if isinstance(network, PretrainedForecaster) else ()),
         *mixing,
         *([random_patches_section(mixed, history.granted)] if mixed is not None else ()),
         *(weights_sections(network) if isinstance(network, ConvTimeNet) else ()),

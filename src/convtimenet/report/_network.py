@@ -304,11 +304,21 @@ def linear_section(network: ConvTimeNet | LinearNetwork, granted: float) -> list
     return [Section("linear", "Linear stream", f"<p>{words}</p>{grid([picture])}")]
 
 
-def pretrained_section(network: PretrainedForecaster) -> list[Section]:
-    """How much the network that comes with its weights reads of a context, and counts."""
+def pretrained_section(network: PretrainedForecaster, kept: float | None) -> list[Section]:
+    """How much the network that comes with its weights reads of a context, and counts.
+
+    Parameters
+    ----------
+    kept
+        How much of what fine-tuning changed is kept; None without fine-tuning.
+    """
     trusted, logarithms = float(network.trusted), float(network.logarithms)
     drift, L = float(network.drift), network.config.context_length
-    words = "The weights come with the package and were not trained on this table. They read the "
+    words = "The weights come with the package and were not trained on this table. "
+    if kept is not None:
+        words = "The weights come with the package and were fine-tuned on this table; "
+        words += f"{kept:.0%} of what that changed is kept, as held-out rows ask for. "
+    words += "They read the "
     lengths = ", ".join(count(reach, "step") for reach in reaches(L, network.config.season))
     words += f"last {lengths}, each for itself, and the mean is their answer. Their "
     words += f"share of the forecast is {trusted:.0%}, that of the seasonal-naive one "

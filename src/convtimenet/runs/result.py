@@ -101,7 +101,7 @@ def _how(model: ConvTimeNetEstimator) -> str:
     if model.members_:
         return "best"
     if model.network_.config.pretrained:
-        return "pretrained"
+        return "tuned" if model.history_.steps else "pretrained"
     if model.network_.config.kernel_sizes:
         return model.preset
     quality = getattr(model, "quality", "fast")

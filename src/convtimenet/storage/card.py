@@ -115,7 +115,7 @@ def _facts(description: dict[str, Any], examples: str) -> dict[str, str]:
         facts[f"validation {examples}"] = f"{counted['held_back']:,}"
     history, parameters = description["history"], description["parameters"]
     how = f"{len(history['epochs'])} epochs"
-    if not model.get("kernel_sizes", True) or model.get("pretrained"):
+    if not model.get("kernel_sizes", True) or (model.get("pretrained") and not history["steps"]):
         how = str(history["stopped"])
         facts["quality"] = str(parameters["quality"])
     if weights := history.get("weights"):

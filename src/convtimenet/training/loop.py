@@ -25,7 +25,7 @@ from convtimenet.progress import Task, showing
 from convtimenet.training.batches import check_alike, epoch_order, training_batches
 from convtimenet.training.budget import fit_memory
 from convtimenet.training.checkpoint import Checkpoint, Checkpoints
-from convtimenet.training.closed_form.solve import Solved, grant, solve, solve_streams
+from convtimenet.training.closed_form.solve import grant, is_solved, solve, solve_streams
 from convtimenet.training.history import Epoch, History
 from convtimenet.training.interrupt import StopRequest
 from convtimenet.training.metrics import Scores, evaluate, outputs
@@ -101,7 +101,7 @@ def train(
     shown: dict[str, Any] = {"verbose": verbose, "label": label}
     with processes.watched():
         check_alike(model.config, len(examples), config)
-        if isinstance(model, Solved):
+        if is_solved(model, valid, config):
             history = solve(model, examples, valid, config, device, stop, checkpoints, **shown)
         else:
             numbers = numbers or RandomNumbers(config.seed, device)
@@ -118,7 +118,7 @@ def train(
                         run.all_epochs(callbacks, **shown)
                     run.step.release()
                     history = run.history
-            if history.best_epoch and isinstance(model, ConvTimeNet):
+            if history.best_epoch:
                 grant(model, valid, config, device, history)
             model.eval()
         history.seconds = processes.of_first(history.seconds)

@@ -21,6 +21,7 @@ from convtimenet.network.layers import TokenBatchNorm
 from convtimenet.network.memory import Parts, out_of_memory
 from convtimenet.network.model import ConvTimeNet
 from convtimenet.network.other import OtherNetwork
+from convtimenet.network.reconstruction.pretrained import PretrainedForecaster
 from convtimenet.training.batches import own_part
 from convtimenet.training.cuda_graph import Graphed
 from convtimenet.training.objectives import OBJECTIVES, loss_of
@@ -99,7 +100,7 @@ class Step:
         self.optimiser = self._adam()
         if not self.reads_back:
             self.leave_flag()
-            if processes.count() == 1:
+            if processes.count() == 1 and (isinstance(model, ConvTimeNet) or model.alike):
                 self.graphed = Graphed(config.batch_size, device)
 
     def leave_flag(self) -> None:
@@ -299,6 +300,8 @@ def _encoder(model: ConvTimeNet | OtherNetwork, config: TrainConfig) -> list[nn.
     """The parts of a network with another learning rate than the rest, frozen if it is 0."""
     if config.encoder_rate == 1:
         return []
+    if isinstance(model, PretrainedForecaster):
+        return [model.embedding]
     if not isinstance(model, ConvTimeNet):
         raise ConfigError(
             f"encoder_rate must be 1 for a {type(model).__name__}, which has no embedding and "

@@ -64,6 +64,8 @@ class ConvTimeNetForecaster(PretrainableForecaster):
         weights from the validation split. "pretrained" trains nothing: it reads up to 2,048 rows
         with weights that come with the package (docs/pretrained.md), blended with the seasonal
         naive forecast as far as the table's own rows ask for it; no covariates, a few seconds.
+        "tuned" fine-tunes these weights in some seconds more, and keeps what helps on the
+        validation split. Below 60 rows "auto" and "best" are "pretrained".
     preset
         "auto" derives patches, kernels and batch size from the data; a data set's name such as
         "ETTh1" takes the paper's hyper-parameters for it.

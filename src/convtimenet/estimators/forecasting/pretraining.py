@@ -23,17 +23,17 @@ from convtimenet.estimators.forecasting.reading import (
     scaling_notices,
     statistics,
 )
+from convtimenet.estimators.forecasting.ready import few_rows, pretrained_forecast, ready_forecast
 from convtimenet.estimators.forecasting.retraining import RetrainedForecaster
 from convtimenet.estimators.forecasting.streams import linear_is_better
 from convtimenet.estimators.presets import (
     PRETRAINED,
     QUALITIES,
+    TUNED,
     USED_IF_LINEAR,
     Preset,
     contexts_for,
-    few_rows,
     forecast_preset,
-    pretrained_forecast,
     smoothing_forecast,
     too_few,
 )
@@ -142,6 +142,17 @@ class PretrainableForecaster(RetrainedForecaster):
     ) -> Preset:
         """The settings of the estimator's `quality` and `preset` for that many series of `rows`
         training rows each; its own `input_size`, if given, comes before `context`."""
+        if self.quality in (PRETRAINED, TUNED):
+            return ready_forecast(
+                self.quality,
+                self.preset,
+                self.input_size or context or rows,
+                self.h,
+                channels,
+                season,
+                self._network_settings(),
+                self._settings("training"),
+            )
         few = too_few(rows, series, channels, self.h) and not self._asks_for_network()
         return forecast_preset(
             "fast" if few and self.quality in QUALITIES else self.quality,
@@ -160,7 +171,7 @@ class PretrainableForecaster(RetrainedForecaster):
         for more those of exponential smoothing, unless a linear map is better."""
         rows, lengths, channels = int(np.median(train_end)), table.lengths, len(table.channels)
         longest = int(lengths.max())
-        if self.quality == PRETRAINED:
+        if self.quality in (PRETRAINED, TUNED):
             return self.preset_for(rows, len(lengths), channels, season, longest)
         preset = self.preset_for(rows, len(lengths), channels, season)
         own = self.input_size or not self.scale or self._asks_for_network()

@@ -178,7 +178,9 @@ class RetrainedForecaster(FittedForecaster):
                             patience=None,
                             time_limit=None,
                             refit=False,
-                            encoder_rate=1.0,  # new weights: pre-training may have seen the fold
+                            # new weights, as pre-training may have seen the fold; not as
+                            # generated series
+                            encoder_rate=0.0 if own.pretrained else 1.0,
                         )
                         fold = f"fold{number}"
                         training = Training(

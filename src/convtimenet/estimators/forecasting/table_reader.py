@@ -22,7 +22,8 @@ from convtimenet.devices import device_of
 from convtimenet.errors import ConfigError, DataError
 from convtimenet.estimators.base import ConvTimeNetEstimator
 from convtimenet.estimators.forecasting.reading import Reader, check_mixing, gap_notices
-from convtimenet.estimators.presets import MOST_MAPS, Preset, refuse_sizes
+from convtimenet.estimators.forecasting.ready import refuse_sizes
+from convtimenet.estimators.presets import MOST_MAPS, Preset
 from convtimenet.progress import reading, showing
 from convtimenet.wording import column_names
 
@@ -165,8 +166,8 @@ class TableReader(ConvTimeNetEstimator):
         """A config with the sizes of the covariates; by default those known ahead have effects."""
         if encoder.any and config.pretrained:
             raise ConfigError(
-                "quality='pretrained' reads no covariates; leave them out, or use quality='fast' "
-                "for those known ahead, or quality='auto'"
+                f"quality={self.quality!r} reads no covariates; leave them out, or use "
+                "quality='fast' for those known ahead, or quality='auto'"
             )
         if (encoder.hist or encoder.stat) and not config.kernel_sizes:
             raise ConfigError(

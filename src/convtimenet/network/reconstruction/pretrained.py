@@ -24,6 +24,7 @@ _FARTHEST = 30.0  # deviations from the mean that are read
 _BEYOND = 3.0  # how far outside the logarithms of the context those of a forecast may lie
 WAYS = tuple(product((False, True), repeat=2))
 """Whether logarithms are read, and whether the drift is taken out."""
+_FARTHEST_TRAINED = 512  # steps: the mean reads farther, but what is learnt is in what is near
 _FEWEST_SEASONS, _SHORTEST = 4, 32  # of a context that is read beside longer ones
 
 
@@ -40,13 +41,14 @@ class PretrainedForecaster(OtherNetwork):
     """Quantiles (B, C, Q, H) of contexts (B, C, L), each channel for itself.
 
     The network reads a context in up to four ways: as it is or as logarithms, with its drift or
-    without. `logarithms` and `drift` are the shares of the second ones, and `trusted` is the share
-    of their median beside the seasonal-naive forecast.
+    without; their answer is what is fine-tuned. `logarithms` and `drift` are the shares of the
+    second ones, and `trusted` is that of their median beside the seasonal-naive forecast.
     """
 
     embedding: Reconstructor
     effects = None
     """It reads no covariates."""
+    alike = False
 
     def __init__(self, config: ModelConfig):
         super().__init__(Reconstructor(config), config)
@@ -67,13 +69,15 @@ class PretrainedForecaster(OtherNetwork):
         for way, share in zip(WAYS, self._shares(), strict=True):
             if whole or share > 0:
                 found = found + share * self.read(rows, there, *way)
+        if self.training:
+            return found.unflatten(0, x.shape[:2])
         # the spread is the network's: of the naive forecast nothing says how far it errs
         median = found[:, [self.config.quantiles.index(0.5)]]
         blended = self.naive(rows, there)[:, None].lerp(median, self.trusted)
         return (blended + (found - median)).unflatten(0, x.shape[:2])
 
-    def _shares(self) -> Float[Tensor, ways]:
-        """How much counts of each of the `WAYS`."""
+    def _shares(self) -> Tensor:
+        """(4,) how much counts of each of the `WAYS`."""
         logged = torch.stack([1 - self.logarithms, self.logarithms])
         drifting = torch.stack([1 - self.drift, self.drift])
         return (logged[:, None] * drifting).flatten()
@@ -110,10 +114,18 @@ class PretrainedForecaster(OtherNetwork):
     def quantiles(
         self, rows: Float[Tensor, "R L"], known: Bool[Tensor, "R L"]
     ) -> Float[Tensor, "R Q H"]:
-        """The mean of the network's answers to the `reaches` of a context."""
-        total, L = self._of_reach(rows, known), rows.shape[-1]
+        """The mean of the network's answers to the `reaches` of a context; while it is trained, the
+        answer to one of them, drawn anew in each step."""
+        L = rows.shape[-1]
+        others = reaches(L, self.config.season)[1:]
+        if self.training:
+            near = [L, *others] if L <= _FARTHEST_TRAINED else others
+            near = [reach for reach in near if reach <= _FARTHEST_TRAINED] or [L]
+            reach = near[int(torch.randint(len(near), ()))]
+            return self._of_reach(rows[:, -reach:], known[:, -reach:])
+        total = self._of_reach(rows, known)
         weight = torch.ones_like(total[:, :1, :1])
-        for reach in reaches(L, self.config.season)[1:]:
+        for reach in others:
             near, before = known[:, -reach:], known[:, : L - reach]
             # what lies behind padding is the whole context; where half is missing, little is said
             counts = before.any(-1) & (2 * near.sum(-1) >= reach)

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import time
 from copy import copy
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from convtimenet._shapes import Float
+from convtimenet.config import TrainConfig
 from convtimenet.data.windows import Windows
 from convtimenet.network.reconstruction.network import SIZES
 from convtimenet.network.reconstruction.pretrained import WAYS, PretrainedForecaster
@@ -19,8 +21,10 @@ from convtimenet.network.reconstruction.weights import load_pretrained
 from convtimenet.progress import showing
 from convtimenet.training.history import History
 from convtimenet.training.interrupt import StopRequest
+from convtimenet.training.metrics import evaluate
+from convtimenet.training.objectives import loss_of
 
-__all__ = ["GUARDED", "errors_by_shares", "fit_guard", "some_windows"]
+__all__ = ["GUARDED", "errors_by_shares", "fit_guard", "keep", "some_windows"]
 
 GUARDED = "weights of the package, trusted as far as forecasts of this table allow"
 """How training ended."""
@@ -67,6 +71,40 @@ def fit_guard(
             f"seasonal-naive forecast in {len(some):,} windows"
         )
     return History.solved(float(errors.min()), device, time.monotonic() - begin, GUARDED)
+
+
+def keep(
+    network: PretrainedForecaster,
+    valid: Windows,
+    config: TrainConfig,
+    device: torch.device,
+    history: History,
+) -> None:
+    """Keep as much of what fine-tuning changed, in place, as has the smallest loss on the
+    validation split: weights between those of the package and the tuned ones (Wortsman et al.,
+    "Robust fine-tuning of zero-shot models", CVPR 2022), which forecast no worse there."""
+    tuned = {name: one.clone() for name, one in network.embedding.state_dict().items()}
+    load_pretrained(network.embedding)
+    first = {name: one.clone() for name, one in network.embedding.state_dict().items()}
+    loss, some = loss_of(network.config, config), some_windows(valid)
+    found = []
+    for share in _PARTS.tolist():
+        network.embedding.load_state_dict(
+            {name: one.lerp(tuned[name], share) for name, one in first.items()}
+        )
+        found.append(evaluate(network, some, "forecast", config.batch_size, device, False, loss))
+    best = min(range(len(found)), key=lambda number: found[number][loss.name])
+    share = history.granted = float(_PARTS[best])
+    network.embedding.load_state_dict(
+        {name: one.lerp(tuned[name], share) for name, one in first.items()}
+    )
+    last = replace(history.epochs[-1], valid=found[best])
+    history.epochs = [*history.epochs[:-1], last]
+    if not share:
+        history.notes.append(
+            "on the validation split the fine-tuned weights are no better than those of the "
+            "package, which forecast"
+        )
 
 
 def some_windows(windows: Windows, fewest: int = 1, tokens: int = _TOKENS) -> Windows:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 
@@ -18,7 +18,7 @@ from convtimenet.network.reconstruction.pretrained import PretrainedForecaster
 from convtimenet.network.smoothing import SmoothingNetwork
 from convtimenet.training.checkpoint import Checkpoint, Checkpoints
 from convtimenet.training.closed_form.effects import solve_effects, without_effects
-from convtimenet.training.closed_form.guard import fit_guard
+from convtimenet.training.closed_form.guard import fit_guard, keep
 from convtimenet.training.closed_form.linear import fit_linear, granted, solve_linear
 from convtimenet.training.closed_form.patches import fit_patches, share_of_head
 from convtimenet.training.closed_form.smoothing import fit_smoothing
@@ -27,10 +27,21 @@ from convtimenet.training.interrupt import StopRequest
 from convtimenet.training.metrics import evaluate
 from convtimenet.training.objectives import loss_of
 
-__all__ = ["Solved", "grant", "solve", "solve_streams"]
+__all__ = ["grant", "is_solved", "solve", "solve_streams"]
 
 Solved = LinearNetwork | SmoothingNetwork | RandomPatches | PretrainedForecaster
 """Networks without a trained part."""
+
+
+def is_solved(model: Any, valid: Examples | None, config: TrainConfig) -> TypeGuard[Solved]:
+    """Whether nothing of a network is trained: what is solved for is all of it, or it keeps the
+    weights of the package, as it does where no validation split can tell if others are better."""
+    return isinstance(model, Solved) and (valid is None or not _is_tuned(model, config))
+
+
+def _is_tuned(model: Any, config: TrainConfig) -> bool:
+    """Whether a network is to be fine-tuned."""
+    return isinstance(model, PretrainedForecaster) and config.encoder_rate > 0
 
 
 def solve(
@@ -68,6 +79,8 @@ def solve(
                 values = {"done": True, "history": history.to_dict()}
                 checkpoints.save(Checkpoint(model.state_dict(), values))
     model.eval()
+    if _is_tuned(model, config) and history.epochs:
+        history.notes.append("no validation split: the weights of the package are not fine-tuned")
     if valid is not None and history.epochs:
         loss = loss_of(model.config, config)
         scores = evaluate(model, valid, model.config.head, config.batch_size, device, False, loss)
@@ -89,6 +102,9 @@ def solve_streams(
     shown
         `verbose` and `label`, as for `solve`.
     """
+    if isinstance(model, PretrainedForecaster):
+        assert isinstance(examples, Windows)
+        return bool(fit_guard(model, examples, stop, **shown).epochs)
     if not isinstance(model, ConvTimeNet):
         return True
     if isinstance(examples, Windows):
@@ -104,14 +120,18 @@ def solve_streams(
 
 
 def grant(
-    model: ConvTimeNet,
+    model: ConvTimeNet | OtherNetwork,
     valid: Examples | None,
     config: TrainConfig,
     device: torch.device,
     history: History,
 ) -> None:
-    """Set how much counts of the head's answers and of what channels read in each other, from the
-    validation split if there is one, and record it."""
+    """Set how much counts of the head's answers, of what channels read in each other and of what
+    fine-tuning changed, from the validation split if there is one, and record it."""
+    if isinstance(model, PretrainedForecaster) and isinstance(valid, Windows):
+        keep(model, valid, config, device, history)
+    if not isinstance(model, ConvTimeNet):
+        return
     if model.patches is not None:
         if valid is not None:
             share_of_head(model, valid, config, device)

@@ -1,0 +1,106 @@
+"""Settings of forecasts with the weights that come with the package."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from convtimenet.errors import ConfigError
+from convtimenet.estimators.presets import (
+    FORECAST_QUALITIES,
+    TUNED,
+    USED_IF_LINEAR,
+    Preset,
+    trains_nothing,
+)
+from convtimenet.network.reconstruction.network import SIZES
+
+__all__ = ["few_rows", "pretrained_forecast", "ready_forecast", "refuse_sizes"]
+
+_CONTEXT = 2048
+_TUNED_ROWS, _TUNED_CONTEXT, _TUNED_TOKENS = 32, 512, 75_000  # of a step, and of all steps
+_TUNED_EPOCHS, _FEWEST_STEPS, _MOST_STEPS = 6, 2, 60  # steps of an epoch at least, of all at most
+_FEW_ROWS, _FEW_ROWS_ALONE = 40, 60
+
+
+def ready_forecast(
+    quality: str,
+    preset: str,
+    context_length: int,
+    horizon: int,
+    channels: int,
+    season: int,
+    given: Mapping[str, Any],
+    training: Mapping[str, Any],
+) -> Preset:
+    """The settings of the qualities "pretrained" and "tuned".
+
+    Parameters
+    ----------
+    quality, preset, given, training
+        As for `convtimenet.estimators.presets.cases_preset`.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such preset, or a parameter would have no effect.
+    """
+    if trains_nothing(quality, preset, given, training, USED_IF_LINEAR, FORECAST_QUALITIES):
+        return pretrained_forecast(context_length, season)
+    if preset != "auto":
+        raise ConfigError(
+            f"quality={TUNED!r} fine-tunes the weights that come with the package, so preset="
+            f"{preset!r} would have no effect; leave preset out or use quality='auto'"
+        )
+    return _tuned(context_length, horizon, channels, season)
+
+
+def few_rows(rows: int, series: int) -> bool:
+    """Whether so many series (or channels) of so many rows tell less than the weights of the
+    package know: what has to be chosen from them would be chosen by chance."""
+    return rows < (_FEW_ROWS if series > 1 else _FEW_ROWS_ALONE)
+
+
+def pretrained_forecast(context_length: int, season: int = 1) -> Preset:
+    """The network whose weights come with the package (`convtimenet.pretraining.run`). Of few rows
+    all are needed to choose how far it is trusted."""
+    few = context_length < _FEW_ROWS_ALONE
+    context_length = max(SIZES["patch_size"], min(_CONTEXT, context_length))
+    return Preset(
+        model={**SIZES, "season": season},
+        train={"epochs": 1, "batch_size": 64, "refit": few, "encoder_rate": 0.0},
+        context_length=context_length,
+    )
+
+
+def _tuned(context_length: int, horizon: int, channels: int, season: int) -> Preset:
+    """The same weights, fine-tuned on the table in seconds: fewer steps where they are dear."""
+    preset = pretrained_forecast(context_length, season)
+    P, batch = SIZES["patch_size"], max(1, _TUNED_ROWS // channels)
+    tokens = -(-(min(context_length, _TUNED_CONTEXT) + horizon) // P) * batch * channels
+    steps = max(_FEWEST_STEPS, min(_MOST_STEPS, _TUNED_TOKENS // tokens) // _TUNED_EPOCHS)
+    return replace(
+        preset,
+        train={
+            "epochs": _TUNED_EPOCHS,
+            "epoch_steps": steps,
+            "epoch_size": batch * steps,
+            "batch_size": batch,
+            "lr": 2e-4,
+            "schedule": "cosine",
+            "patience": None,
+            "weight_decay": 0.01,
+            "clip_norm": 1.0,
+        },
+    )
+
+
+def refuse_sizes(own: Mapping[str, Any]) -> None:
+    """Refuse settings of a network whose weights are given."""
+    if own:
+        found = ", ".join(map(repr, own))
+        raise ConfigError(
+            "quality='pretrained' and quality='tuned' use the weights that come with the package, "
+            f"so model={{{found}: ...}} cannot be set; leave it out or use quality='auto'"
+        )
