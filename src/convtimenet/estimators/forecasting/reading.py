@@ -49,7 +49,7 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 _BELOW = 100.0  # standard deviations
-_FEWEST_SCORED, _TOKENS = 24, 2**15  # by which weights of the package are scored
+_FEWEST_SCORED, _TOKENS = 19, 2**15  # by which weights of the package are scored
 
 
 def statistics(table: Table, end: Rows | None = None) -> tuple[Scaler, np.ndarray]:

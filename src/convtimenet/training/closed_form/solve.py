@@ -18,7 +18,7 @@ from convtimenet.network.reconstruction.pretrained import PretrainedForecaster
 from convtimenet.network.smoothing import SmoothingNetwork
 from convtimenet.training.checkpoint import Checkpoint, Checkpoints
 from convtimenet.training.closed_form.effects import solve_effects, without_effects
-from convtimenet.training.closed_form.guard import fit_guard, keep
+from convtimenet.training.closed_form.guard import fit_guard, keep, some_windows
 from convtimenet.training.closed_form.linear import fit_linear, granted, solve_linear
 from convtimenet.training.closed_form.patches import fit_patches, share_of_head
 from convtimenet.training.closed_form.smoothing import fit_smoothing
@@ -82,6 +82,8 @@ def solve(
     if _is_tuned(model, config) and history.epochs:
         history.notes.append("no validation split: the weights of the package are not fine-tuned")
     if valid is not None and history.epochs:
+        if isinstance(model, PretrainedForecaster) and isinstance(valid, Windows):
+            valid = some_windows(valid)
         loss = loss_of(model.config, config)
         scores = evaluate(model, valid, model.config.head, config.batch_size, device, False, loss)
         history.epochs = [replace(history.epochs[0], valid=scores)]
