@@ -148,9 +148,9 @@ TEXT = """# Forecasts without training
 What the weights that come with the package ([how to use them](../pretrained.md)) forecast of sets
 that they have not seen: they were trained on generated series only. Every test window is scored, as
 in [the main matrix](../results.md); trust, logarithms and drift are chosen by windows of the
-training rows, the test split chooses nothing. Fracast-0 0.1.0 (85,001 weights, full precision) saw public
-collections in its own training, ETT among them. "Fine-tuned" is `quality="tuned"`, which trains
-these weights on the training rows for seconds.
+training rows, the test split chooses nothing. Fracast-0 0.1.0 (85,001 weights, full precision) saw
+public collections in its own training, ETT among them. "Fine-tuned" is `quality="tuned"`, which
+trains these weights on the training rows for seconds.
 
 ## The paper's sets
 
