@@ -13,6 +13,7 @@ import torch
 from convtimenet import __version__
 from convtimenet.datasets.published import Published, published
 from convtimenet.estimators.base import ConvTimeNetEstimator
+from convtimenet.estimators.presets import PRETRAINED, TUNED
 from convtimenet.files import plain
 from convtimenet.network.model import count_parameters
 from convtimenet.training.metrics import IntervalScores, Scores
@@ -100,13 +101,13 @@ def _how(model: ConvTimeNetEstimator) -> str:
     """The preset, or the quality if several networks or none were trained."""
     if model.members_:
         return "best"
-    if model.network_.config.pretrained:
-        return "tuned" if model.history_.steps else "pretrained"
-    if model.network_.config.kernel_sizes:
+    config, quality = model.network_.config, getattr(model, "quality", "fast")
+    if config.pretrained:
+        own = quality in (PRETRAINED, TUNED)
+        return quality if own else f"{quality}: few rows, so {PRETRAINED}"
+    if config.kernel_sizes:
         return model.preset
-    quality = getattr(model, "quality", "fast")
-    smoothed = model.network_.config.smoothings
-    why = "short series, so smoothing" if smoothed else "too few rows, so fast"
+    why = "short series, so smoothing" if config.smoothings else "too few rows, so fast"
     return "fast" if quality == "fast" else f"{quality}: {why}"
 
 
