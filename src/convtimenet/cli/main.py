@@ -12,6 +12,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from convtimenet import __version__, processes
@@ -151,6 +152,7 @@ def _underscored(arguments: Sequence[str]) -> list[str]:
     return found
 
 
+@cache  # whoever runs several commands in one process makes them once
 def _parsers() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
     """The main parser, and those of the sub-commands by name."""
     try:
