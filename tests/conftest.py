@@ -103,7 +103,8 @@ def _pictures_drawn(request: pytest.FixtureRequest):
 
 # They write graphs, of which the half is torch's reading of its own operations, again each time,
 # and a trace of Python's stack for each node, which only torch's error messages show.
-EXPORTING = {"cli", "export", "gaps", "labelled_training", "linear", "mixing", "mixture"}
+EXPORTING = {"cli", "export", "gaps", "labelled_training", "linear", "mixing", "mixture", "pages"}
+EXPORTING |= {"portfolio", "random_patches"}
 
 
 @pytest.fixture(autouse=True, scope="module")
