@@ -117,7 +117,8 @@ def _graphs_written_faster(request: pytest.FixtureRequest):
     from torch.utils._traceback import CapturedTraceback
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(ONNXRegistry, "from_torchlib", cache(ONNXRegistry.from_torchlib))
+        read_once = staticmethod(cache(ONNXRegistry.from_torchlib))
+        patched.setattr(ONNXRegistry, "from_torchlib", read_once)
         patched.setattr(CapturedTraceback, "summary", lambda _: StackSummary())
         yield
 
