@@ -1,9 +1,12 @@
 """Shapes and types of annotated calls are checked while the tests run."""
 
+import gc
 import logging
 import signal
 from contextlib import nullcontext
+from functools import cache
 from importlib.util import find_spec
+from traceback import StackSummary
 
 import pytest
 from hypothesis import settings
@@ -32,21 +35,30 @@ install_import_hook([f"convtimenet.{name}" for name in TENSOR_MODULES], "beartyp
 # They train whole models to test what is around them, and would repeat the checks of the others.
 UNCHECKED = {
     "agreement",
+    "app",
     "artefact",
     "backtest",
+    "bad_input",
     "bench",
+    "benchmark",
     "callbacks",
+    "classifier",
     "cli",
     "cli_tune",
+    "effects",
     "evaluation",
     "evidence_networks",
     "explain",
     "export",
+    "forecaster",
     "generators",
     "guards",
     "intervals",
+    "job",
     "labelled_training",
     "leaks",
+    "mixing",
+    "mixture",
     "odd_tables",
     "pages",
     "panels",
@@ -67,6 +79,12 @@ UNCHECKED = {
 }
 
 
+def pytest_collection_finish():
+    """What was imported stays to the end, so that no collection need look at it."""
+    gc.collect()
+    gc.freeze()
+
+
 # They read the words of pages; how pictures look is the matter of the tests of reports.
 UNDRAWN = {"cli", "evaluation", "linear", "mixing", "mixture", "panels", "portfolio", "refit"}
 UNDRAWN |= {"random_patches"}
@@ -80,6 +98,28 @@ def _pictures_drawn(request: pytest.FixtureRequest):
     name = request.module.__name__.rpartition(".")[2].removeprefix("test_")
     without = name in UNDRAWN and find_spec("matplotlib") is not None
     with undrawn() if without else nullcontext():
+        yield
+
+
+# They write graphs, of which the half is torch's reading of its own operations, again each time,
+# and a trace of Python's stack for each node, which only torch's error messages show.
+EXPORTING = {"cli", "export", "gaps", "labelled_training", "linear", "mixing", "mixture", "pages"}
+EXPORTING |= {"portfolio", "random_patches"}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _graphs_written_faster(request: pytest.FixtureRequest):
+    name = request.module.__name__.rpartition(".")[2].removeprefix("test_")
+    if name not in EXPORTING or find_spec("onnxscript") is None:
+        yield
+        return
+    from torch.onnx._internal.exporter._registration import ONNXRegistry
+    from torch.utils._traceback import CapturedTraceback
+
+    with pytest.MonkeyPatch.context() as patched:
+        read_once = staticmethod(cache(ONNXRegistry.from_torchlib))
+        patched.setattr(ONNXRegistry, "from_torchlib", read_once)
+        patched.setattr(CapturedTraceback, "summary", lambda _: StackSummary())
         yield
 
 

@@ -7,8 +7,6 @@ import re
 import resource
 import shutil
 import signal
-import subprocess
-import sys
 import tracemalloc
 from pathlib import Path
 from types import MappingProxyType
@@ -20,6 +18,7 @@ import polars as pl
 import pytest
 import safetensors.numpy
 import torch
+from forked import Forked
 
 import convtimenet
 from convtimenet import ConvTimeNetClassifier, ConvTimeNetForecaster, ConvTimeNetRegressor
@@ -254,11 +253,10 @@ class TestFolder:
         other = forecaster().fit(waves() * 3)
         source = other.save(tmp_path / "other")
         folders = [fitted.save(tmp_path / f"{nth}" / "model") for nth in (1, 2, 3)]
-        found = subprocess.run(
-            [sys.executable, "-c", KILLED, source, *folders], capture_output=True, text=True,
-            check=True,
-        )  # fmt: skip
-        assert found.stdout.split() == [str(int(signal.SIGKILL))] * 3
+        process = Forked(KILLED, source, *folders)
+        out, err = process.communicate()
+        assert process.returncode == 0, err
+        assert out.split() == [str(int(signal.SIGKILL))] * 3
         for nth, folder in enumerate(folders, start=1):
             expected = other if nth == 3 else fitted
             assert folder.exists() == (nth != 2)

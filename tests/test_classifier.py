@@ -22,8 +22,8 @@ ONCE = {"refit": False}  # other tests are about the second training
 
 
 def classifier(**settings) -> ConvTimeNetClassifier:
-    given = {"model": TINY, "n_epochs": 1, "device": "cpu", "verbose": 0, **settings}
-    return ConvTimeNetClassifier(**given)
+    given = {"model": TINY, "n_epochs": 1, "device": "cpu", "verbose": 0, "training": ONCE}
+    return ConvTimeNetClassifier(**given | settings)
 
 
 def cases(n: int = 24, C: int = 2, L: int = 30, seed: int = 0) -> np.ndarray:
@@ -263,9 +263,9 @@ class TestFit:
 
     def test_refit_uses_every_case(self):
         """The preset refits: after it, cases held back before have been trained on."""
-        model = classifier(n_epochs=2).fit(cases(), labels())
+        model = classifier(n_epochs=2, training={}).fit(cases(), labels())
         assert model.history_.refitted
-        kept = classifier(n_epochs=2, training={"refit": False}).fit(cases(), labels())
+        kept = classifier(n_epochs=2).fit(cases(), labels())
         assert not kept.history_.refitted
         assert kept.history_.best_epoch == model.history_.best_epoch
         assert not np.array_equal(model.predict_proba(cases()), kept.predict_proba(cases()))

@@ -112,7 +112,10 @@ def test_classes_are_the_estimators(classifier, exported_classes):
         model.predict([np.zeros((1, 20))])
 
 
-@pytest.mark.parametrize("format", ["onnx", "onnx-int8", "torch-export"])
+# Eight bits are seen in `test_eight_bit_classes` too, whose network ends in classes.
+@pytest.mark.parametrize(
+    "format", ["onnx", pytest.param("onnx-int8", marks=pytest.mark.slow), "torch-export"]
+)
 def test_numbers_are_the_estimators(regressor, tmp_path, format):
     estimator, X, y = regressor
     gaps = [case.copy() for case in X]
@@ -333,7 +336,7 @@ def answers_of(folder, format, x: np.ndarray) -> np.ndarray:
     [
         ("onnx", True, ()),
         ("onnx", False, (0.1, 0.5, 0.9)),
-        ("torch-export", True, (0.1, 0.5, 0.9)),
+        pytest.param("torch-export", True, (0.1, 0.5, 0.9), marks=pytest.mark.slow),
         ("torch-export", False, ()),
     ],
 )

@@ -20,8 +20,9 @@ TINY = {"d_model": 8, "d_ff": 16, "kernel_sizes": (3, 5)}
 
 
 def forecaster(**settings) -> ConvTimeNetForecaster:
-    given = {"h": 4, "model": TINY, "n_epochs": 1, "device": "cpu", "verbose": 0, **settings}
-    return ConvTimeNetForecaster(**given)
+    given = {"h": 4, "model": TINY, "n_epochs": 1, "device": "cpu", "verbose": 0}
+    given |= {"refit": False}  # other tests are about the second training
+    return ConvTimeNetForecaster(**given | settings)
 
 
 def waves(T: int = 120, C: int = 2, seed: int = 0) -> np.ndarray:
@@ -165,7 +166,7 @@ class TestFit:
 
     def test_refit_trains_again_on_all_rows(self):
         plain = forecaster(n_epochs=2, refit=False).fit(waves())
-        again = forecaster(n_epochs=2, training={"refit": True}).fit(waves())
+        again = forecaster(n_epochs=2, refit=None, training={"refit": True}).fit(waves())
         assert again.history_.refitted
         assert not plain.history_.refitted
         assert again.history_.epochs[0].valid == plain.history_.epochs[0].valid
@@ -173,7 +174,7 @@ class TestFit:
 
     def test_a_time_limit_leaves_no_refit_and_says_so(self):
         model = TINY | {"linear": False}
-        model = forecaster(training={"refit": True}, time_limit=1e-9, model=model).fit(waves())
+        model = forecaster(refit=True, time_limit=1e-9, model=model).fit(waves())
         assert not model.history_.refitted
         assert model.notices_ == ("the time limit left no time to train again on all data",)
 

@@ -3,16 +3,13 @@ the caller draw meanwhile, and nothing of the caller's is changed."""
 
 import copy
 import itertools
-import os
-import subprocess
-import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from forked import Forked
 from torch import nn
 
 from convtimenet import ConvTimeNetClassifier, ConvTimeNetForecaster, ConvTimeNetRegressor
@@ -136,9 +133,9 @@ assert random.getstate() == before
 
 
 def test_pythons_own_random_stays():
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(["tests", *sys.path])}
-    root = Path(__file__).parents[1]
-    subprocess.run([sys.executable, "-c", PYTHONS], check=True, env=environment, cwd=root)
+    process = Forked(PYTHONS)
+    _, err = process.communicate()
+    assert process.returncode == 0, err
 
 
 def test_no_global_generator_is_seeded_on_any_device(monkeypatch):

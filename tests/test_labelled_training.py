@@ -353,7 +353,11 @@ def test_numbers_are_kept_as_given() -> None:
     assert as_cases(both).values[1, 0, 0] == 4.5e6 + 0.1
 
 
-@pytest.mark.parametrize("kind", [ConvTimeNetClassifier, ConvTimeNetRegressor])
+# The regressor's graph has both scalings, of cases and of answers.
+@pytest.mark.parametrize(
+    "kind",
+    [pytest.param(ConvTimeNetClassifier, marks=pytest.mark.slow), ConvTimeNetRegressor],
+)
 def test_a_graph_of_cases_far_from_0(kind: type, tmp_path: Path) -> None:
     pytest.importorskip("onnxscript")
     X = np.concatenate([waves(16) * 0.1 + 4.5e6, waves(16, seed=2)], axis=1)

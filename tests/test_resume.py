@@ -5,12 +5,11 @@ import json
 import logging
 import os
 import signal
-import subprocess
 import sys
 import threading
-from pathlib import Path
 from typing import Any
 
+import kills
 import numpy as np
 import pytest
 import torch
@@ -382,12 +381,11 @@ def test_the_hash_sees_every_value_of_overlapping_windows():
         assert data_hash(Windows.between(changed, 6, 2, 0, 20)) != first
 
 
-def test_killed_processes_go_on(tmp_path):
+def test_killed_processes_go_on(tmp_path, monkeypatch):
     """SIGKILL at random moments; `make kills` does the same more often."""
-    script = Path(__file__).parents[1] / "benchmarks" / "reliability" / "kills.py"
-    command = [sys.executable, script, "--kills", "3", "--seed", "7"]
-    command += ["--epochs", "6", "--json", tmp_path / "summary.json"]
-    subprocess.run(command, check=True, env=os.environ, timeout=300)
+    flags = ["--kills", "3", "--seed", "7", "--epochs", "6", "--json", tmp_path / "summary.json"]
+    monkeypatch.setattr(sys, "argv", ["kills.py", *map(str, flags)])
+    assert kills.main() == 0
     runs = json.loads((tmp_path / "summary.json").read_text())["runs"]
     assert [run["task"] for run in runs] == ["forecast", "classify"]
     for run in runs:

@@ -6,7 +6,6 @@ import json
 import os
 import pickle
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -16,6 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from forked import Forked
 from long_tables import long_table, names
 
 from convtimenet import BulkForecaster, ConvTimeNetForecaster, predict_parquet
@@ -188,15 +188,16 @@ def test_a_killed_job_goes_on(model_folder, data, tmp_path) -> None:
         "job.predict_parquet(*sys.argv[1:], rows_per_part=200, verbose=0)\n"
     )
     places = [str(model_folder), str(data), str(out)]
-    with subprocess.Popen([sys.executable, "-c", code, *places]) as process:
-        end = time.monotonic() + 60
-        while len(list(out.glob("part-*.parquet"))) < 2:
-            assert process.poll() is None
-            assert time.monotonic() < end
-            time.sleep(0.02)
-        with pytest.raises(ConfigError, match=f"in use by process {process.pid}"):
-            _run(model_folder, data, out)
-        process.send_signal(signal.SIGKILL)
+    process, end = Forked(code, *places), time.monotonic() + 60
+    while len(list(out.glob("part-*.parquet"))) < 2:
+        assert process.running()
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    with pytest.raises(ConfigError, match=f"in use by process {process.pid}"):
+        _run(model_folder, data, out)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
     assert 2 <= (before := len(list(out.glob("part-*.parquet")))) < 6
     found = _run(model_folder, data, out)
     assert (found.skipped, found.done) == (before, 6 - before)

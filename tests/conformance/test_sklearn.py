@@ -10,13 +10,13 @@ QUICK = {
     "model": {
         "d_model": 8,
         "d_ff": 16,
-        "kernel_sizes": (3, 5),
+        "kernel_sizes": (3,),
         "pooling": "flatten",
         "random_patches": 1,
     },
     "training": {"refit": False, "augment": False},
-    "batch_size": 16,
-    "lr": 1e-2,
+    "batch_size": 32,
+    "lr": 3e-2,
     "device": "cpu",
     "verbose": 0,
 }
@@ -39,7 +39,7 @@ EXCEPTIONS = {
 
 
 @parametrize_with_checks(
-    [ConvTimeNetClassifier(n_epochs=5, **QUICK), ConvTimeNetRegressor(n_epochs=8, **QUICK)],
+    [ConvTimeNetClassifier(n_epochs=3, **QUICK), ConvTimeNetRegressor(n_epochs=5, **QUICK)],
     expected_failed_checks=lambda estimator: EXCEPTIONS,
     xfail_strict=False,  # order and batches may happen to change no bit
 )

@@ -12,6 +12,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from convtimenet import __version__, processes
@@ -151,8 +152,13 @@ def _underscored(arguments: Sequence[str]) -> list[str]:
     return found
 
 
+@cache  # whoever runs several commands in one process makes them once
 def _parsers() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
     """The main parser, and those of the sub-commands by name."""
+    return _new_parsers()
+
+
+def _new_parsers() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
     try:
         from jsonargparse import set_parsing_settings
 
@@ -182,10 +188,10 @@ def _parsers() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
 
 
 def _run_completion(given: Any) -> None:
-    """Print the completion script of a shell."""
+    """Print the completion script of a shell, which leaves its parsers of no further use."""
     from convtimenet.cli.parser import completion
 
-    sys.stdout.write(completion(*_parsers(), given.shell))
+    sys.stdout.write(completion(*_new_parsers(), given.shell))
 
 
 _TRAIN = "forecast", "classify", "regress", "evaluate"
