@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -14,6 +12,7 @@ import pandas as pd
 import pytest
 import torch
 from common import DATA, needs_data
+from forked import Forked
 from torch import nn
 
 from convtimenet import ConvTimeNetClassifier, ConvTimeNetForecaster
@@ -48,6 +47,13 @@ def running(session: int) -> list[str]:
 
 
 TINY = {"d_model": 8, "d_ff": 16, "kernel_sizes": (3,)}
+
+COMMAND = """
+import os, sys
+from convtimenet.cli.main import main
+os.setsid()
+sys.exit(main(sys.argv[1:]))
+"""
 
 MODELS = """
 import os, time
@@ -393,38 +399,35 @@ horizons = [24]
 
     def test_a_killed_run_goes_on(self, matrix, tmp_path, capsys):
         made, out = matrix("slow", seeds=(0, 1)), tmp_path / "r.jsonl"
-        command = [sys.executable, "-m", "convtimenet", "bench", "run", str(made.path)]
-        command += ["--out", str(out), "--jobs", "1"]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        while process.poll() is None and len(lines.read(out)) < 1:
+        command = ["bench", "run", str(made.path), "--out", str(out), "--jobs", "1"]
+        process = Forked(COMMAND, *command)
+        while process.running() and len(lines.read(out)) < 1:
             time.sleep(0.05)
-        process.kill()
+        process.send_signal(signal.SIGKILL)
         process.communicate()
         done = lines.by_key(lines.read(out))
         assert len(done) == 1
         time.sleep(1.0)  # a cell left behind would write or hold nothing
-        assert main(command[3:]) == 0  # here, as another process would import all anew
+        assert main(command) == 0  # here, as another process would import all anew
         assert f"{len(done)} of 2 cells have a result" in capsys.readouterr().err
         keys = [Cell(**line["cell"]).key for line in lines.read(out)]
         assert sorted(keys) == sorted(cell.key for cell in made.cells)
 
     def test_ctrl_c_stops_the_cells_too(self, matrix, tmp_path):
         made, out = matrix("slow", seeds=tuple(range(50))), tmp_path / "r.jsonl"
-        command = [sys.executable, "-m", "convtimenet", "bench", "run", str(made.path)]
-        process = subprocess.Popen(
-            [*command, "--out", str(out), "--jobs", "2"],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-        )
-        while process.poll() is None and len(lines.read(out)) < 1:
+        flags = ["--out", out, "--jobs", "2"]
+        process = Forked(COMMAND, "bench", "run", made.path, *flags)
+        while process.running() and len(lines.read(out)) < 1:
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=60)
+        process.communicate(60)
         assert process.returncode == 130
         before = len(lines.read(out))
         time.sleep(1.5)
         assert len(lines.read(out)) == before
+        end = time.monotonic() + 60
+        while running(process.pid) and time.monotonic() < end:
+            time.sleep(0.05)  # the server that forks the cells ends after them
         assert running(process.pid) == []
 
     def test_two_runs_at_once_are_refused(self, matrix, tmp_path):

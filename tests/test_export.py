@@ -112,10 +112,9 @@ def test_classes_are_the_estimators(classifier, exported_classes):
         model.predict([np.zeros((1, 20))])
 
 
-# Eight bits are seen in `test_eight_bit_classes` too, whose network ends in classes.
-@pytest.mark.parametrize(
-    "format", ["onnx", pytest.param("onnx-int8", marks=pytest.mark.slow), "torch-export"]
-)
+# A regressor's graph is quickly tested in tests/test_labelled_training.py.
+@pytest.mark.slow
+@pytest.mark.parametrize("format", ["onnx", "onnx-int8", "torch-export"])
 def test_numbers_are_the_estimators(regressor, tmp_path, format):
     estimator, X, y = regressor
     gaps = [case.copy() for case in X]
@@ -149,6 +148,10 @@ def test_any_number_of_channels_without_fitted_scaling(compared_with_gaps):
     expected = Deployed(estimator)(x)
     assert (program(x) - expected).abs().max() < 1e-3
     assert program(x).shape == (1, 7, 6)
+    far = (x + 1e9).numpy()
+    found = program(torch.from_numpy(far))[0].numpy().T
+    np.testing.assert_allclose(found, estimator.forecast(far[0].T), rtol=0, atol=1e-3)
+    assert np.abs(found - 1e9).max() < 2000
 
 
 def test_any_number_of_channels_without_torch_too(compared_with_gaps):
@@ -156,7 +159,11 @@ def test_any_number_of_channels_without_torch_too(compared_with_gaps):
     model = runtime.load(folder)
     assert isinstance(model, runtime.ForecastRuntime)
     table = waves(60, channels=7)
-    np.testing.assert_allclose(model.forecast(table), estimator.forecast(table), atol=1e-3)
+    for level in (0.0, 1e9 + np.arange(7)):
+        far = table + level
+        expected = estimator.forecast(far)
+        np.testing.assert_allclose(model.forecast(far), expected, rtol=0, atol=1e-3)
+        assert np.abs(expected - level).max() < 2000
 
 
 @pytest.mark.parametrize("block", [{}, {"norm": "layer"}, {"deformable": False}])
@@ -214,6 +221,8 @@ def test_logging_is_left_as_it_was(exported, tmp_path, monkeypatch, capfd):
     assert capfd.readouterr() == ("", "")
 
 
+# tests/test_mixture.py has the quick test of a classifier in eight bits.
+@pytest.mark.slow
 def test_eight_bit_classes(classifier, tmp_path):
     estimator, X = classifier
     parity = export(estimator, tmp_path / "q", "onnx-int8", data=X)
@@ -379,20 +388,28 @@ def test_gaps_in_eight_bits(forecaster, in_eight_bits):
     assert np.abs(off).max() < 0.05 * np.ptp(waves())
 
 
-def test_gaps_that_a_graph_has_no_mask_for(exported, tmp_path):
+def refuses_gaps(folder) -> None:
+    values = waves()
+    values[-20, 1] = np.nan
+    model = runtime.load(folder)
+    assert isinstance(model, runtime.ForecastRuntime)
+    with pytest.raises(DataError, match=r"found 1 NaN .* in column 1; fill them first.*masks"):
+        model.forecast(values)
+    with pytest.raises(DataError, match=r"found 144 NaN or infinite, .*fill them first$"):
+        model.forecast(np.full((60, 3), np.inf))
+
+
+def test_gaps_that_an_older_graph_has_no_mask_for(exported, tmp_path):
+    refuses_gaps(damaged(exported, tmp_path, lambda d: d["export"].pop("gaps")))
+
+
+# The graph in tests/test_cli.py is of such a network too.
+@pytest.mark.slow
+def test_gaps_that_a_graph_has_no_mask_for(tmp_path):
     model = SMALL | {"masks": False, "kernel_sizes": (3,), "linear": False}
     without = ConvTimeNetForecaster(h=4, input_size=48, n_epochs=1, model=model)
     export(without.fit(waves()), tmp_path / "m")
-    older = damaged(exported, tmp_path, lambda d: d["export"].pop("gaps"))
-    values = waves()
-    values[-20, 1] = np.nan
-    for folder in (tmp_path / "m", older):
-        model = runtime.load(folder)
-        assert isinstance(model, runtime.ForecastRuntime)
-        with pytest.raises(DataError, match=r"found 1 NaN .* in column 1; fill them first.*masks"):
-            model.forecast(values)
-        with pytest.raises(DataError, match=r"found 144 NaN or infinite, .*fill them first$"):
-            model.forecast(np.full((60, 3), np.inf))
+    refuses_gaps(tmp_path / "m")
 
 
 def test_refusals_leave_nothing_behind(forecaster, classifier, tmp_path, monkeypatch):
