@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,13 +24,15 @@ from convtimenet import (
     ConvTimeNetRegressor,
     __version__,
 )
+from convtimenet import export as exporting
 from convtimenet.cli.main import main
 from convtimenet.config import ModelConfig, TrainConfig
 from convtimenet.estimators import base
 from convtimenet.estimators.presets import PAPER
 
 TINY = ["--model.d_model=8", "--model.d_ff=16", "--model.kernel_sizes=[3,5]"]
-QUICK = [*TINY, "--training.epochs=1", "--device=cpu", "--quiet"]
+AGAIN = "--training.refit=true"  # on all rows, as is usual
+QUICK = [*TINY, "--training.epochs=1", "--training.refit=false", "--device=cpu", "--quiet"]
 CASES = [*QUICK, "--model.random_patches=1"]
 ONE_BLOCK = ["--model.kernel_sizes=[3]"]  # a graph is traced operation by operation
 
@@ -110,7 +113,7 @@ def promoted(table) -> str:
 class TestForecast:
     def test_writes_what_was_asked_for(self, table, capsys):
         outputs = ["--out=f.csv", "--json=r.json", "--save=model", "--report=r.html"]
-        assert main(["forecast", table, "--h=4", *outputs, *QUICK]) == 0
+        assert main(["forecast", table, "--h=4", *outputs, *QUICK, AGAIN]) == 0
         model = ConvTimeNetForecaster.load("model")
         rows = rows_of("f.csv")
         assert rows[0] == ["date", "wind [m/s]", "b"]
@@ -342,7 +345,7 @@ class TestRegress:
     def test_labelled_test_cases_are_scored(self, capsys):
         train, test = write_numbers("train.npz"), write_numbers("test.npz", 12)
         outputs = ["--json=r.json", "--save=model", "--out=n.csv", "--report=r.html"]
-        assert main(["regress", train, test, *outputs, *CASES]) == 0
+        assert main(["regress", train, test, *outputs, *CASES, AGAIN]) == 0
         model = ConvTimeNetRegressor.load("model")
         with np.load(train) as archive:
             mean = archive["y"].mean()
@@ -413,7 +416,7 @@ class TestClassify:
     def test_labelled_test_cases_are_scored(self, capsys):
         train, test = write_cases("train.npz", 20), write_cases("test.npz", 12)
         outputs = ["--json=r.json", "--save=model", "--out=c.csv"]
-        assert main(["classify", train, test, *outputs, *CASES]) == 0
+        assert main(["classify", train, test, *outputs, *CASES, AGAIN]) == 0
         model = ConvTimeNetClassifier.load("model")
         with np.load(test) as archive:
             predicted, y = model.predict(archive["X"]), archive["y"]
@@ -456,9 +459,25 @@ class TestClassify:
             assert f"note: {notice}" in capsys.readouterr().out
 
 
+@pytest.fixture
+def written(monkeypatch) -> dict[str, Any]:
+    """No graph is written, as that takes seconds: what would be, and what is told of it."""
+    found: dict[str, Any] = {}
+
+    def export(model, folder, format, *, data):
+        found.update(kind=type(model), folder=folder, format=format, data=data)
+        told = {"inputs": 20, "largest_answer": 0.75, "mean_difference": 1e-3}
+        return told | {"max_difference": 2e-3, "same_class": 0.95}
+
+    monkeypatch.setattr(exporting, "export", export)
+    return found
+
+
 class TestExport:
     def test_a_forecaster(self, table, capsys):
-        assert main(["forecast", table, "--h=4", "--save=model", *QUICK, *ONE_BLOCK]) == 0
+        """Without masks, as its graph tells."""
+        flags = [*QUICK, *ONE_BLOCK, "--model.masks=false"]
+        assert main(["forecast", table, "--h=4", "--save=model", *flags]) == 0
         capsys.readouterr()
         assert main(["export", "model", "--to=graph", f"--check={table}"]) == 0
         shown = capsys.readouterr().out
@@ -475,7 +494,30 @@ class TestExport:
         exec("\n".join(usage), names)
         expected = ConvTimeNetForecaster.load("model").forecast(values)
         np.testing.assert_allclose(names["answer"], expected, atol=1e-5)
+        assert json.loads(Path("graph/model.json").read_text())["export"]["gaps"] is False
 
+    def test_what_is_told_of_eight_bit_weights(self, written, capsys):
+        train = write_cases("train.npz")
+        assert main(["classify", train, "--save=model", *CASES, *ONE_BLOCK]) == 0
+        capsys.readouterr()
+        flags = ["--format=onnx-int8", "--to=graph", f"--check={train}"]
+        assert main(["export", "model", *flags]) == 0
+        expected = {"folder": "graph", "format": "onnx-int8", "data": train}
+        assert written == expected | {"kind": ConvTimeNetClassifier}
+        shown = capsys.readouterr().out
+        assert f"onnx-int8 graph: {Path('graph/model.onnx')}\n" in shown
+        assert "on 20 cases: outputs up to 0.75, mean difference 0.001, largest 0.002" in shown
+        assert "same class for 95.00%" in shown
+        assert "  model.predict(cases)\n" in shown
+
+    def test_what_is_told_of_a_torch_program(self, table, written, capsys):
+        assert main(["forecast", table, "--h=4", "--save=model", *QUICK, *ONE_BLOCK]) == 0
+        assert main(["export", "model", "--format=torch-export", "--to=graph"]) == 0
+        assert (written["format"], written["data"]) == ("torch-export", None)
+        assert f"torch.export.load({str(Path('graph/model.pt2'))!r})" in capsys.readouterr().out
+
+    # The graphs themselves are quickly tested in tests/test_mixture.py and tests/test_export.py.
+    @pytest.mark.slow
     def test_a_classifier_with_eight_bit_weights(self, capsys):
         train = write_cases("train.npz")
         assert main(["classify", train, "--save=model", *CASES, *ONE_BLOCK]) == 0
@@ -488,6 +530,7 @@ class TestExport:
         assert f"same class for {parity['same_class']:.2%}" in shown
         assert "  model.predict(cases)\n" in shown
 
+    @pytest.mark.slow
     def test_a_torch_program(self, table, capsys):
         assert main(["forecast", table, "--h=4", "--save=model", *QUICK, *ONE_BLOCK]) == 0
         assert main(["export", "model", "--format=torch-export", "--to=graph"]) == 0
