@@ -1,14 +1,16 @@
 """What several test files start from."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from html import escape
+from itertools import product
 from pathlib import Path
 from typing import Any, TextIO
 
 import pytest
 import torch
+from _pytest.mark import ParameterSet
 
 from convtimenet.network.model import ConvTimeNet
 
@@ -17,6 +19,17 @@ DATA = Path(os.environ.get("CONVTIMENET_DATA") or Path(__file__).parents[2] / "s
 needs_data = pytest.mark.skipif(
     not DATA.is_dir(), reason=f"no data sets in {DATA}; set CONVTIMENET_DATA"
 )
+
+
+def in_turn(first: Iterable[Any], *others: Iterable[Any]) -> list[ParameterSet]:
+    """All combinations as parameters. The quick tests take each of the others' once, with the
+    values of the first in turn, as each walks much the same path."""
+    values = list(first)
+    return [
+        pytest.param(one, *rest, marks=() if (at - i) % len(values) == 0 else pytest.mark.slow)
+        for at, rest in enumerate(product(*others))
+        for i, one in enumerate(values)
+    ]
 
 
 def randomised(model: ConvTimeNet) -> ConvTimeNet:

@@ -14,6 +14,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 import torch
+from common import in_turn
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -434,8 +435,7 @@ def fitted_near_0(long: bool) -> ConvTimeNetForecaster:
     return forecaster(scale=False, n_epochs=3).fit(raised(0.0, long))
 
 
-@pytest.mark.parametrize("long", [False, True])
-@pytest.mark.parametrize("offset", [1e5, 1e7, -1e9, 1e11])
+@pytest.mark.parametrize(("long", "offset"), in_turn([False, True], [1e5, 1e7, -1e9, 1e11]))
 def test_an_offset_does_not_make_errors_grow(offset: float, long: bool, tmp_path: Path):
     frames = [raised(level, long) for level in (0.0, offset)]
     y = frames[0]["y"].to_numpy()
@@ -459,6 +459,10 @@ def test_an_offset_does_not_make_errors_grow(offset: float, long: bool, tmp_path
     np.testing.assert_array_equal(loaded.forecast(values), far.forecast(values))
 
 
+# tests/test_export.py has the quick tests of both: graphs without scaling that any level enters.
+
+
+@pytest.mark.slow
 def test_the_graph_reads_large_offsets_too(tmp_path: Path):
     """With quantiles; the runtime's below has none."""
     offset = 1e9
@@ -473,6 +477,7 @@ def test_the_graph_reads_large_offsets_too(tmp_path: Path):
     assert np.abs(found - offset).max() < 2
 
 
+@pytest.mark.slow
 def test_and_so_does_the_runtime(tmp_path: Path):
     level = np.array([1e9, -3.0])
     y = np.stack([np.sin(np.arange(200) / 3), np.cos(np.arange(200) / 4)], 1) + level

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from common import in_turn
 
 from convtimenet import ConvTimeNetClassifier, ConvTimeNetRegressor, TrainConfig, runtime
 from convtimenet.cli.main import main
@@ -270,8 +271,9 @@ def test_a_second_fit_keeps_nothing_of_the_first() -> None:
 # --- far from 0 ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("container", ["array", "list", "npz", "ts", "csv"])
-@pytest.mark.parametrize("offset", [4.5e6, -4.5e9])
+@pytest.mark.parametrize(
+    ("offset", "container"), in_turn([4.5e6, -4.5e9], ["array", "list", "npz", "ts", "csv"])
+)
 def test_cases_far_from_0_train_like_those_near_0(
     container: str, offset: float, tmp_path: Path
 ) -> None:
@@ -365,7 +367,10 @@ def test_a_graph_of_cases_far_from_0(kind: type, tmp_path: Path) -> None:
     model = kind(**settings(n_epochs=3, model=TINY | {"kernel_sizes": (3,)})).fit(X, y)
     parity = export(model, tmp_path / "g", data=X)
     assert parity["max_difference"] < 1e-5 * max(1, parity["largest_answer"])
+    assert ("same_class" in parity) == (kind is ConvTimeNetClassifier)
     graph: Any = runtime.load(tmp_path / "g")
     answers = (lambda m: m.predict_proba(X)) if y.dtype.kind == "U" else (lambda m: m.predict(X))
     assert np.ptp(answers(model)) > 1e-4
     np.testing.assert_allclose(answers(graph), answers(model), rtol=1e-4, atol=1e-6)
+    with pytest.raises(DataError, match="2 channels, found 1"):
+        graph.predict([np.zeros((1, 20))])

@@ -311,7 +311,9 @@ class TestEstimators:
             assert "- protocol: honest, seed 2023, solved in closed form" in card
             assert "- quality: fast" in card
 
-    @pytest.mark.parametrize("format", ["onnx", "torch-export"])
+    @pytest.mark.parametrize(
+        "format", ["onnx", pytest.param("torch-export", marks=pytest.mark.slow)]
+    )
     def test_exported(self, tmp_path, format):
         X = [case[:, : 30 + i % 8] for i, case in enumerate(cases())]
         X[3][:, 4:7] = np.nan
