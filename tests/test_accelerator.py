@@ -18,20 +18,21 @@ from convtimenet.training.step import Step
 CPU = torch.device("cpu")
 TASKS = ("forecast", "classify")
 L, H, C, T = 48, 6, 3, 200
-SIZES = {"d_model": 8, "d_ff": 16, "kernel_sizes": (7, 19), "patch_size": 8, "patch_stride": 4}
+SIZES = {"d_model": 8, "d_ff": 16, "kernel_sizes": (7,), "patch_size": 8, "patch_stride": 4}
+TWO_BLOCKS = {"kernel_sizes": (7, 19)}
 COVARIATES = {"hist_exog": 1, "futr_exog": 2, "stat_exog": 1, "stat_categories": (4,)}
 # What changes which operations run, by task.
 OPTIONS = {
-    "plain": ("forecast", {}),
+    "plain": ("forecast", TWO_BLOCKS),
     "masks": ("forecast", {}),
-    "gaps": ("forecast", {}),
+    "gaps": ("forecast", {"kernel_sizes": (19,)}),
     "quantiles": ("forecast", {"quantiles": (0.1, 0.5, 0.9)}),
     "affine": ("forecast", {"revin_affine_channels": C}),
     "last": ("forecast", {"revin_subtract_last": True, "small_kernel": 3}),
     "layer norm": ("forecast", {"norm": "layer"}),
     "covariates": ("forecast", COVARIATES),
     "long rows": ("forecast", {"patch_size": 2, "patch_stride": 1, "kernel_sizes": (3, 5)}),
-    "classes": ("classify", {}),
+    "classes": ("classify", TWO_BLOCKS),
     "unequal cases": ("classify", {}),
     "rigid": ("classify", {"deformable": False}),
 }
