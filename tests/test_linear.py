@@ -582,7 +582,8 @@ class TestForecaster:
         [
             (
                 {"quality": "most"},
-                "quality must be one of 'fast', 'auto', 'best', 'pretrained', found 'most'",
+                "quality must be one of 'fast', 'auto', 'best', 'pretrained', 'tuned', "
+                "found 'most'",
             ),
             ({"quality": "fast", "lr": 0.1}, "so lr would have no effect"),
             ({"quality": "fast", "preset": "ETTh1"}, "so preset would have no effect"),
