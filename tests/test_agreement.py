@@ -21,6 +21,7 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
+from common import in_turn
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -198,9 +199,9 @@ def test_a_plan_in_another_zone_is_the_same_instants(kind, zone, tmp_path, said)
     pd.testing.assert_frame_equal(found, expected)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("freq", ["h", "D", "MS"])
-@pytest.mark.parametrize("zone", ["UTC", "America/Toronto"])
+@pytest.mark.parametrize(
+    ("freq", "kind", "zone"), in_turn(["h", "D", "MS"], KINDS, ["UTC", "America/Toronto"])
+)
 def test_a_table_in_another_zone_is_the_same_instants(kind, freq, zone, tmp_path, said):
     """Calendar features follow the clock of training, forecasts come back in the caller's zone:
     also days and months of Berlin's clock, which are irregular in UTC from March to April."""
@@ -270,9 +271,9 @@ def test_calendar_features_are_those_of_the_wall_clock(zone):
 # --- steps ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("calendar", [False, True])
-@pytest.mark.parametrize("freq", ["D", "2h", "30min", "MS"])
+@pytest.mark.parametrize(
+    ("freq", "calendar", "kind"), in_turn(["D", "2h", "30min", "MS"], [False, True], KINDS)
+)
 def test_another_step_is_refused(kind, calendar, freq, tmp_path):
     model = fitted_without_plan(calendar=calendar)
     other = as_kind(series(40, freq)[["ds", "y"]], kind, tmp_path)
@@ -364,9 +365,9 @@ WRITINGS = {
 }
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("writing", WRITINGS)
-@pytest.mark.parametrize("role", ["hist_exog", "futr_exog"])
+@pytest.mark.parametrize(
+    ("role", "kind", "writing"), in_turn(["hist_exog", "futr_exog"], KINDS, WRITINGS)
+)
 def test_one_label_may_be_written_in_many_ways(kind, writing, role, tmp_path, said):
     """Fitted with the texts "1" and "2"."""
     frame = kinds_of_goods(["1", "2"])
@@ -387,9 +388,10 @@ def test_one_label_may_be_written_in_many_ways(kind, writing, role, tmp_path, sa
     assert scores == model.evaluate(frame).scores
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("given", [[True, False], ["True", "False"], ["true", "false"], [1, 0]])
-@pytest.mark.parametrize("fitted", [[True, False], ["True", "False"], ["true", "false"]])
+TRUTHS: list[list[Any]] = [[True, False], ["True", "False"], ["true", "false"]]
+
+
+@pytest.mark.parametrize(("fitted", "kind", "given"), in_turn(TRUTHS, KINDS, [*TRUTHS, [1, 0]]))
 def test_true_is_true_however_written(kind, given, fitted, tmp_path, said):
     frame, other = kinds_of_goods(fitted), kinds_of_goods(given)
     model = fitted_to_goods(*fitted)
@@ -478,8 +480,9 @@ def test_missing_text_is_missing_in_every_container(tmp_path):
         np.testing.assert_array_equal(other, found[0])
 
 
-@pytest.mark.parametrize("fitted", KINDS)
-@pytest.mark.parametrize("word", ["None", "NA", "nan", "null", "N/A", "-", "inf"])
+@pytest.mark.parametrize(
+    ("fitted", "word"), in_turn(KINDS, ["None", "NA", "nan", "null", "N/A", "-", "inf"])
+)
 def test_words_for_nothing_are_categories_of_text(fitted, word, tmp_path, said):
     """NA is a country and None a promotion: only an empty cell of text is missing."""
     frame = kinds_of_goods([word, "wet", ""])
@@ -595,9 +598,9 @@ def fitted_to_ids(fitted: str) -> ConvTimeNetForecaster:
         return forecaster(futr_exog="promo").fit(table)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("written", IDS)
-@pytest.mark.parametrize("fitted", ["text", "whole", "csv"])
+@pytest.mark.parametrize(
+    ("fitted", "kind", "written"), in_turn(["text", "whole", "csv"], KINDS, IDS)
+)
 def test_ids_match_however_they_are_written(kind, written, fitted, tmp_path, said):
     """Each series is a hundred above the one before: with the scale of another it would show."""
     model, frame = fitted_to_ids(fitted), panel_with_ids(fitted)
@@ -1124,11 +1127,10 @@ def test_names_that_forecasts_would_take_from_channels(said):
         assert "called 'rolled_'" in said()
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("key", ["unique_id", "ds"])
-@pytest.mark.parametrize(
-    "name", ["ConvTimeNet", "ConvTimeNet-lo-80", "rolled", "cutoff", "SeasonalNaive", "y"]
-)
+MADE = ["ConvTimeNet", "ConvTimeNet-lo-80", "rolled", "cutoff", "SeasonalNaive", "y"]
+
+
+@pytest.mark.parametrize(("kind", "key", "name"), in_turn(KINDS, ["unique_id", "ds"], MADE))
 def test_names_that_forecasts_would_take_from_ids_and_times(kind, key, name, tmp_path, said):
     frame = panel(["a", "b"], 60)[["unique_id", "ds", "y"]].rename(columns={"y": "sold"})
     frame = frame.rename(columns={key: name})
@@ -1174,9 +1176,9 @@ def ours() -> Backtest:
     return backtested(panel(["a", "b"], 60)[["unique_id", "ds", "y"]], "y")
 
 
-@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
-    "name", ["cutoff", "ConvTimeNet", "SeasonalNaive", "SeasonalNaive-lo-80", "rolled"]
+    ("kind", "name"),
+    in_turn(KINDS, ["cutoff", "ConvTimeNet", "SeasonalNaive", "SeasonalNaive-lo-80", "rolled"]),
 )
 def test_names_that_a_backtest_would_take_from_the_target(kind, name, tmp_path, said, ours):
     frame = panel(["a", "b"], 60)[["unique_id", "ds", "y"]]

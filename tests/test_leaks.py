@@ -11,6 +11,7 @@ import pandas as pd
 import polars as pl
 import pytest
 import torch
+from common import in_turn
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -81,7 +82,7 @@ WILD = st.sampled_from([np.nan, 0.0, 1e6, -1e9, np.inf])
 
 @MASKS
 @FORMS
-@settings(max_examples=5)
+@settings(max_examples=3)
 @given(values=gapped(), cut=st.integers(40, 57), wild=WILD, scale=st.booleans())
 def test_a_fit_up_to_a_cut_knows_nothing_behind_it(masks, long, values, cut, wild, scale):
     """Of a table that is read whole and then cut, as backtests do; and its forecasts."""
@@ -101,7 +102,7 @@ def test_a_fit_up_to_a_cut_knows_nothing_behind_it(masks, long, values, cut, wil
 
 @MASKS
 @FORMS
-@settings(max_examples=4)
+@settings(max_examples=2)
 @given(values=gapped(), wild=st.sampled_from([0.0, 1e6, -1e9]))
 def test_a_backtest_is_a_fit_to_a_table_that_ends_at_the_cutoff(masks, long, values, wild):
     cut = len(values) - 3
@@ -239,8 +240,7 @@ def dated(values: np.ndarray, long: bool, first: str = "2024-01-01") -> pd.DataF
 class TestCalibration:
     whole: ClassVar[Any] = {"training": {"validation_fraction": 0.0}}
 
-    @FORMS
-    @pytest.mark.parametrize("loaded", [False, True])
+    @pytest.mark.parametrize(("loaded", "long"), in_turn([False, True], [False, True]))
     def test_fitted_rows_are_refused(self, long: bool, loaded: bool, tmp_path: Path):
         values = series(120)
         model = forecaster(**self.whole).fit(dated(values[:100], long))
@@ -323,8 +323,9 @@ class TestCalibration:
         assert windows_of(model.calibrate(values[100:])) == 8
         assert windows_of(model.calibrate(series(100, 9))) == 88
 
-    @pytest.mark.parametrize("kind", ["array", "pandas", "polars"])
-    @pytest.mark.parametrize("loaded", [False, True])
+    @pytest.mark.parametrize(
+        ("loaded", "kind"), in_turn([False, True], ["array", "pandas", "polars"])
+    )
     def test_rows_without_stamps_are_known_wherever_they_begin(self, kind, loaded, tmp_path):
         values = series(160)[:, 0]
         make = {"array": np.asarray, "pandas": pd.Series, "polars": pl.Series}[kind]
@@ -353,9 +354,9 @@ class TestCalibration:
         with pytest.raises(DataError, match="fitted to all 80 rows given"):
             model.calibrate(few[0, 40:])
 
-    @FORMS
-    @pytest.mark.parametrize("loaded", [False, True])
-    @pytest.mark.parametrize("refit", [False, True])
+    @pytest.mark.parametrize(
+        ("loaded", "long", "refit"), in_turn([False, True], [False, True], [False, True])
+    )
     def test_scores_of_fitted_rows_are_told_of(self, long, loaded, refit, tmp_path, caplog):
         values = series(120)
         model = forecaster(refit=refit).fit(dated(values[:100], long))
