@@ -51,22 +51,31 @@ UNCHECKED = {
     "explain",
     "export",
     "forecaster",
+    "gaps",
     "generators",
     "guards",
     "intervals",
     "job",
     "labelled_training",
+    "large",
     "leaks",
+    "linear",
     "mixing",
     "mixture",
     "odd_tables",
     "pages",
     "panels",
     "parallel",
+    "parameters",
     "portfolio",
+    "pretrained",
+    "pretraining",
     "processes",
     "progress",
+    "random_patches",
     "refit",
+    "regressor",
+    "remedies",
     "report",
     "resume",
     "serve_answers",
@@ -74,6 +83,7 @@ UNCHECKED = {
     "serve_limits",
     "serve_server",
     "sklearn",
+    "smoothing",
     "times",
     "tune",
 }
@@ -104,7 +114,7 @@ def _pictures_drawn(request: pytest.FixtureRequest):
 # They write graphs, of which the half is torch's reading of its own operations, again each time,
 # and a trace of Python's stack for each node, which only torch's error messages show.
 EXPORTING = {"cli", "export", "gaps", "labelled_training", "linear", "mixing", "mixture", "pages"}
-EXPORTING |= {"portfolio", "random_patches"}
+EXPORTING |= {"portfolio", "random_patches", "smoothing"}
 
 
 @pytest.fixture(autouse=True, scope="module")

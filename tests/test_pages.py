@@ -129,7 +129,8 @@ def test_export(tmp_path, monkeypatch):
     page = ROOT / "docs" / "export.md"
     commands = re.findall(r"^convtimenet (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
     assert len(commands) == 2
-    quick = ["--training.epochs=1", "--model.kernel_sizes=[3]"]
+    quick = ["--training.epochs=1", "--training.refit=false", "--model.kernel_sizes=[3]"]
+    quick += ["--model.d_model=8", "--model.d_ff=16"]
     for command, more in zip(commands, (quick, []), strict=True):
         assert main([*shlex.split(command), *more]) == 0
     space: dict[str, Any] = {"values": np.arange(150.0)[:, None]}
