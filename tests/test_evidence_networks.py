@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from common import in_turn
 from peers.formertime import EncoderLayer, FormerTime, ReductionAttention, formertime
 from torch import nn
 from variants import (
@@ -134,7 +135,7 @@ def test_formertime_learns_classes():
 def test_formertime_gives_the_same_again():
     def trained(seed: int) -> np.ndarray:
         network = {**SMALL, "dropout": 0.5}
-        fitted = formertime(two_classes(), seed, network=network, n_epochs=2)
+        fitted = formertime(two_classes(), seed, network=network, n_epochs=1)
         return np.array(fitted.chosen["validation"])
 
     np.testing.assert_array_equal(trained(0), trained(0))
@@ -162,14 +163,14 @@ def quick(problem: ForecastProblem | CasesProblem) -> dict[str, Any]:
     return QUICK if isinstance(problem, ForecastProblem) else OF_CASES
 
 
-def waves() -> ForecastProblem:
+def waves(rows: int = 360, train_end: int = 240, valid_end: int = 290) -> ForecastProblem:
     """Two channels of waves and noise, an hour a step."""
     rng = np.random.default_rng(3)
-    steps = np.arange(600)
-    values = np.sin(steps[:, None] * [0.5, 0.2]) + 0.3 * rng.standard_normal((600, 2))
-    frame = pd.DataFrame(values, pd.date_range("2024-01-01", periods=600, freq="h"), ["a", "b"])
+    steps = np.arange(rows)
+    values = np.sin(steps[:, None] * [0.5, 0.2]) + 0.3 * rng.standard_normal((rows, 2))
+    frame = pd.DataFrame(values, pd.date_range("2024-01-01", periods=rows, freq="h"), ["a", "b"])
     table = ConvTimeNetForecaster(1).read(frame)
-    return forecast_problem("waves", 6, "honest", table, 400, 480, 600)
+    return forecast_problem("waves", 6, "honest", table, train_end, valid_end, rows)
 
 
 def uneven(n: int, seed: int) -> Cases:
@@ -253,7 +254,7 @@ def test_layerscale_has_a_scale_for_every_width(problem: ForecastProblem | Cases
 
 
 def test_rezero_starts_at_zero_and_moves():
-    found = residual(waves(), 0, kind="rezero", **QUICK)
+    found = residual(waves(600, 400, 480), 0, kind="rezero", **QUICK)
     assert all(scale > 1e-4 for branch in found.chosen["scales"].values() for scale in branch)
     assert found.config["variant"] == {"kind": "rezero", "init": None}
 
@@ -308,8 +309,9 @@ def test_a_layerscale_of_equal_entries_is_a_learnable_scale():
     torch.testing.assert_close(scaled.train()(x), net.train()(x), rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("positions", [False, True])
-def test_transformer_blocks_learn(problem: ForecastProblem | CasesProblem, positions: bool):
+@pytest.mark.parametrize(("positions", "name"), in_turn([False, True], PROBLEMS))
+def test_transformer_blocks_learn(name: str, positions: bool):
+    problem = PROBLEMS[name]()
     epochs = 2 if isinstance(problem, ForecastProblem) else 6
     settings = {**quick(problem), "n_epochs": epochs, "lr": 5e-3}
     found = transformer_block(problem, 0, heads=4, positions=positions, **settings)
