@@ -99,7 +99,7 @@ def test_gaps_and_oddities_of_a_meter(running: App):
                 ["value", "flagged", "score"],
             ),
         ):
-            one.get_by_label(label, exact=True).check()
+            one.get_by_role("radio", name=label).check()
             for name in ("h", "alpha", "method", "season", "levels", "quality"):
                 assert one.locator(f"#{name}").is_visible() == (name in shown), name
             one.get_by_role("button", name=label).click()
@@ -115,7 +115,7 @@ def test_gaps_and_oddities_of_a_meter(running: App):
         one.locator("#title", has_text=title).wait_for()
         assert one.locator("[name=task]:checked").get_attribute("value") == "detect"
         assert one.get_by_label("kW").locator(":checked").text_content() == "to look at"
-        one.get_by_label("Forecast", exact=True).check()
+        one.get_by_role("radio", name="Forecast").check()
         assert one.get_by_label("kW").locator(":checked").text_content() == "to forecast"
         one.get_by_label("pretrained").check()
         one.locator("#h").fill("3")
