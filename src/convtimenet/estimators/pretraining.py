@@ -19,6 +19,7 @@ from convtimenet.devices import resolve_device
 from convtimenet.errors import ConfigError, DataError
 from convtimenet.estimators.base import ConvTimeNetEstimator
 from convtimenet.estimators.case_input import check_channels, examples_of, prepared, read
+from convtimenet.estimators.embeddings import CaseEmbeddings
 from convtimenet.estimators.presets import PRETRAINED, UNTRAINED, cases_preset, from_package
 from convtimenet.estimators.pretrained import Pretrained
 from convtimenet.estimators.trainings import Training
@@ -52,7 +53,7 @@ _SERIES_ONLY: dict[str, Any] = {
 }
 
 
-class PretrainableCases(ConvTimeNetEstimator):
+class PretrainableCases(CaseEmbeddings, ConvTimeNetEstimator):
     """Base of the classifier and the regressor; not used by itself."""
 
     quality: str

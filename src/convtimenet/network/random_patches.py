@@ -201,4 +201,16 @@ class RandomPatches(OtherNetwork):
     ) -> Float[Tensor, "B outputs"]:
         """Class scores (logits) or numbers; in float32 also under autocast, as when fitted."""
         with torch.autocast(x.device.type, enabled=False):
-            return self.project(self.embedding(x.float(), known))
+            return self.project(self.embed(x, known))
+
+    def embed(
+        self, x: Float[Tensor, "B C L"], known: Bool[Tensor, "B C L"] | None = None
+    ) -> Float[Tensor, "B features"]:
+        """What the linear map reads, in float32."""
+        with torch.autocast(x.device.type, enabled=False):
+            return self.embedding(x.float(), known)
+
+    @property
+    def embedded(self) -> int:
+        """Numbers of an embedding."""
+        return self.embedding.outputs
