@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -135,7 +137,8 @@ class TestPretrainedCases:
 
     def test_same_seed_same_answers(self, fitted):
         X, y = waves()
-        again = clone(fitted).fit(X, y)
+        again: Any = clone(fitted)
+        again.fit(X, y)
         np.testing.assert_array_equal(again.predict_proba(X), fitted.predict_proba(X))
 
     def test_unequal_lengths_and_gaps(self):

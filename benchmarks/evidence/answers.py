@@ -428,6 +428,33 @@ QUESTIONS: dict[str, Question] = {
         ],
         tables=[few_cases],
     ),
+    "ten-cases": Question(
+        title="Ten labelled cases a class",
+        question=(
+            "How accurate is a classifier with ten labelled cases of each class: MiniRocket, "
+            "ConvTimeNet in closed form (fast), the default, and features of the weights that come "
+            "with the package (init_from=\"pretrained\")? The seed draws the cases and seeds the "
+            "model; all test cases are scored. The sets are those of the questions about few "
+            "labels that have ten training cases of every class; what the features are was chosen "
+            "on parts of training splits."
+        ),
+        answer=[
+            "@@ANSWER@@",
+        ],
+        comparisons=[
+            Comparison(
+                name="ten",
+                title="Ten labelled cases a class",
+                reference="minirocket.ten",
+                names={
+                    "minirocket.ten": "MiniRocket",
+                    "cases.fast": "fast",
+                    "cases.pretrained": "pre-trained",
+                    "cases.auto": "default",
+                },
+            ),
+        ],
+    ),
     "pretrain": Question(
         title="Does pre-training without labels help?",
         question=(

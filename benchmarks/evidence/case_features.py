@@ -1,4 +1,4 @@
-"""Which features of cases: random patches, tokens of the package's weights, both, or moments beside.
+"""Which features of cases: random patches, tokens of the package's weights, both, or moments.
 
     python benchmarks/evidence/case_features.py --json benchmarks/results/case-features.json
 

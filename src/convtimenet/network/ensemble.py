@@ -79,12 +79,12 @@ class Ensemble(OtherNetwork):
         self, x: Float[Tensor, "B C L"], known: Bool[Tensor, "B C L"] | None = None
     ) -> Float[Tensor, "B features"]:
         """The embeddings of cases by the members side by side."""
-        return torch.cat([member.embed(x, known) for member in self.members], dim=1)
+        return torch.cat([one.embed(x, known) for one in networks_in(self)], dim=1)
 
     @property
     def embedded(self) -> int:
         """Numbers of an embedding."""
-        return sum(member.embedded for member in self.members)
+        return sum(one.embedded for one in networks_in(self))
 
     def answers(
         self,

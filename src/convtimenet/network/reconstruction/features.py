@@ -51,7 +51,7 @@ class PretrainedFeatures(nn.Module):
         self.network = Reconstructor(own).requires_grad_(False)
         C, D = config.channels, own.d_model
         M = min(C, _MOST_CHANNELS, max(1, config.random_patches // _GROUPS_EACH))
-        signs = torch.empty(C).bernoulli_() * 2 - 1
+        signs = torch.where(torch.empty(C).uniform_() < 0.5, -1.0, 1.0)
         place = torch.empty(C).uniform_().argsort() % M
         sums = nn.functional.one_hot(place, M).T * signs
         self.sums = nn.Buffer(torch.eye(C) if M == C else sums)
