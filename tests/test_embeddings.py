@@ -169,6 +169,7 @@ class TestPretrainedCases:
         with pytest.raises(ConfigError, match="use quality='pretrained'"):
             ConvTimeNetForecaster(2, init_from="pretrained", verbose=0).fit(np.arange(200.0))
 
+    @pytest.mark.slow
     def test_exported(self, fitted, tmp_path):
         parity = export(fitted, tmp_path / "graph", "torch-export", data=waves(4)[0])
         assert parity["same_class"] == 1

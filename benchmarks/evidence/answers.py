@@ -433,7 +433,7 @@ QUESTIONS: dict[str, Question] = {
         question=(
             "How accurate is a classifier with ten labelled cases of each class: MiniRocket, "
             "ConvTimeNet in closed form (fast), the default, and features of the weights that come "
-            "with the package (init_from=\"pretrained\")? The seed draws the cases and seeds the "
+            'with the package (init_from="pretrained")? The seed draws the cases and seeds the '
             "model; all test cases are scored. The sets are those of the questions about few "
             "labels that have ten training cases of every class; what the features are was chosen "
             "on parts of training splits."
