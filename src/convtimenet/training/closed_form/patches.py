@@ -111,7 +111,7 @@ def _solve(network: RandomPatches, features: np.ndarray, examples: LabelledCases
     centre = features.mean(0, dtype=np.float64)
     spread = features.std(0, dtype=np.float64)
     varies = spread > 1e-6 * np.maximum(np.abs(centre), 1e-6)
-    spread = np.where(varies, spread, 1.0)
+    spread = np.where(varies, spread, 1.0) / network.embedding.emphasis
     standard = np.where(varies, (features - centre) / spread, 0.0)
     if len(standard) > 1:
         ridge = RidgeCV(
