@@ -30,8 +30,8 @@ _FEWEST_SEASONS, _SHORTEST = 4, 32  # of a context that is read beside longer on
 
 def reaches(context_length: int, season: int) -> list[int]:
     """The ends of a context that are read each for itself: all of it, and its powers of two down to
-    four seasons. Far values help where the present is like the past, and hinder where it is not;
-    the mean of all of them was ahead of the best of them in every table that this was chosen by."""
+    four seasons. Far values help where the present is like the past, and hinder where it is not; a
+    few windows of a table cannot tell which serves it, and their errors differ."""
     least = max(_FEWEST_SEASONS * season, _SHORTEST)
     powers = (2**power for power in range(context_length.bit_length(), 0, -1))
     return [context_length, *(one for one in powers if least <= one < context_length)]
