@@ -85,7 +85,9 @@ def fit_patches(
     with torch.no_grad(), showing(label, verbose) as task:
         batch = examples.batch(torch.randperm(n, generator=numbers)[:_FOR_LEVELS].to(device))
         network.embedding.draw_levels(batch.x, batch.known, numbers)
-        task.say(f"{label}: {n:,} cases, {network.embedding.outputs:,} features, in closed form")
+        task.say_alone(
+            f"{label}: {n:,} cases, {network.embedding.outputs:,} features, in closed form"
+        )
         parts = []
         for first in counted(range(0, n, _BATCH)):
             if stop.signal:
