@@ -1,6 +1,9 @@
 """Gaps filled and anomalies found without training, in every kind of table."""
 
 import csv
+import json
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +17,13 @@ from convtimenet import detect, impute
 from convtimenet.cli.main import main
 from convtimenet.data.tables import Table, crop, read_table
 from convtimenet.errors import ConfigError, DataError
-from convtimenet.estimators.filling.answers import scaled_rows
+from convtimenet.estimators.filling.answers import gaps_of, scaled_rows
 from convtimenet.estimators.filling.detect import p_values
 from convtimenet.estimators.filling.hiding import EDGE, KINDS, Hidden, Shares, kinds_of, predicted
 from convtimenet.estimators.filling.windows import LONGEST, Row, quantiles_of
+from convtimenet.report import detect_report
+from convtimenet.report.filling.drawn import Shown, thinned
+from convtimenet.runs.filling import detect_table, impute_table
 
 CPU = torch.device("cpu")
 QUIET = {"verbose": 0, "device": "cpu"}
@@ -315,6 +321,111 @@ def test_mistakes_are_named(call, said):
     assert said in str(error.value)
 
 
+# Gaps, their report, and that of scores
+
+
+def test_gaps_end_where_a_series_does():
+    table = read_table(pd.DataFrame({"unique_id": list("xxxyyy"), "ds": [0, 1, 2] * 2, "y": 1.0}))
+    values = np.array([[1, np.nan, np.nan, np.nan, 5, np.nan]]).T
+    assert gaps_of(replace(table, values=values)).tolist() == [[1, 3, 0], [3, 4, 0], [5, 6, 0]]
+    both = replace(table, values=np.hstack([values[::-1], values]), channels=("y", "z"))
+    assert gaps_of(both)[:, 2].tolist() == [0, 0, 0, 1, 1, 1]
+    assert not len(gaps_of(table))
+
+
+def plots_of(page: str) -> list[dict]:
+    found = re.findall(r'class="figure">(.*?)</script>', page)
+    return [json.loads(one) for one in found]
+
+
+def test_the_report_shows_what_was_filled(tmp_path):
+    table = read_table(long())
+    run = impute_table(table, dataset="<sales>", level=[80, 95], **QUIET)
+    page = run.write_report(tmp_path / "r.html").read_text(encoding="utf-8")
+    assert run.words == "14 values in 2 gaps filled"
+    assert "<h1>&lt;sales&gt;: gaps filled</h1>" in page
+    assert "14 values in 2 gaps filled, in 1 of 2 series." in page
+    whole, longest, short = plots_of(page)
+    (one,) = whole["choices"]
+    assert (one["name"], one["unit"]) == ("x", "y")
+    assert one["words"] == (
+        "14 values in 2 gaps filled. The longest has 12 values, from 2024-01-05 04:00 to "
+        "2024-01-05 15:00."
+    )
+    assert one["spans"] == [
+        ["2024-01-05T03:00", "2024-01-05T16:00"],
+        ["2024-01-03T01:00", "2024-01-03T04:00"],
+    ]
+    filled = np.round(run.filled.values[:240], 6)
+    missing = ~np.isfinite(table.values[:240, 0])
+    known, joined, low, high, *_, own = (np.array(y, float) for y in one["y"])
+    assert np.array_equal(np.isfinite(own), missing)
+    assert np.array_equal(np.isnan(known), missing)
+    assert np.flatnonzero(np.isfinite(joined)).tolist() == [*range(49, 53), *range(99, 113)]
+    # the columns are the value and its bounds from lowest to highest; the widest band comes first
+    assert np.allclose(own[missing], filled[missing, 0], rtol=1e-5)
+    assert np.allclose(low, filled[:, 1], rtol=1e-5)
+    assert np.allclose(high, filled[:, 4], rtol=1e-5)
+    assert [trace["name"] for trace in whole["data"] if "name" in trace] == [
+        "known", "95 % interval", "80 % interval", "filled",
+    ]  # fmt: skip
+    assert whole["data"][-1]["customdata"] == [4, 5, 2, 3]
+    assert [row[0] for row in one["rows"][:3]] == [
+        "2024-01-03 02:00", "2024-01-03 03:00", "2024-01-05 04:00",
+    ]  # fmt: skip
+    order = [0, 2, 3, 1, 4]  # of the levels 80 and 95
+    shown = [float(cell) for cell in one["rows"][0][1:]]
+    assert np.allclose(shown, filled[50, order], rtol=1e-5)
+    assert [len(plot["xs"][0]) for plot in (longest, short)] == [12 + 48, 2 + 48]
+
+
+def test_the_report_marks_what_was_flagged(tmp_path):
+    values = pd.DataFrame({"date": HOURS, "a": wave(), "b": np.arange(240) % 7.0})
+    values.loc[150, "a"] = 9
+    run = detect_table(read_table(values), dataset="x.csv", alpha=0.005, **QUIET)
+    page = run.write_report(tmp_path / "r.html").read_text(encoding="utf-8")
+    assert run.words == "2 of 480 values flagged, with p <= 0.005"
+    assert run.farthest(1) == [(150, 0)]
+    whole, *close = plots_of(page)
+    first, second = whole["choices"]
+    score = run.columns[150, 0, 1]
+    assert first["words"] == (
+        "1 of 240 values flagged. "
+        f"Farthest off: 9 at 2024-01-07 06:00, with a score of {score:.3g}."
+    )
+    assert second["name"] == "b"
+    value, flagged, limit, scores = (np.array(y, float) for y in first["y"])
+    assert np.allclose(value, values["a"], rtol=1e-5)
+    assert np.flatnonzero(np.isfinite(flagged)).tolist() == [150]
+    assert np.allclose(limit, score, rtol=1e-5)
+    assert np.allclose(scores, run.columns[:, 0, 1], rtol=1e-5)
+    assert [trace.get("yaxis", "y") for trace in whole["data"]] == ["y", "y", "y2", "y2"]
+    assert first["rows"] == [["2024-01-07 06:00", "9", f"{score:.3g}", "0.0042"]]
+    assert len(close) == 2
+    assert [plot["layout"]["yaxis"]["title"]["text"] for plot in close] == ["a", "b"]
+
+
+def test_a_long_series_is_drawn_by_its_extremes_and_marks():
+    values = np.sin(np.arange(9000.0))[:, None]
+    values[4321] = 50
+    marked = np.arange(9000) == 77
+    one = Shown("a", "a", np.arange(9000), values, marked)
+    thin = thinned(one, (0,), 400)
+    assert 200 <= len(thin.times) <= 410
+    assert {0, 76, 77, 78, 4321, 8999} <= set(thin.times.tolist())
+    assert np.array_equal(thin.columns[:, 0], values[thin.times, 0])
+
+
+def test_a_table_without_gaps_says_so(tmp_path):
+    run = impute_table(read_table(wave()), dataset="x", **QUIET)
+    page = run.write_report(tmp_path / "r.html").read_text(encoding="utf-8")
+    assert "No value of the table is missing." in page
+    assert "<script" not in page
+    other = detect_table(read_table(wave(200)), dataset="x", **QUIET)
+    with pytest.raises(DataError, match="give the result of this table"):
+        detect_report(tmp_path / "r.html", run.table, other.scored, title="", facts={})
+
+
 # The command line
 
 
@@ -336,8 +447,10 @@ def cells(path: str) -> list[dict[str, str]]:
 
 
 def test_gaps_of_a_file(sales, capsys):
-    assert main(["impute", sales, "--level", "80", "--quiet", "--device=cpu"]) == 0
+    assert main(["impute", sales, "--level=80", "--report=r.html", "--quiet", "--device=cpu"]) == 0
     said = capsys.readouterr().out
+    assert "report: r.html" in said
+    assert "<h1>sales.csv: gaps filled</h1>" in Path("r.html").read_text(encoding="utf-8")
     assert "4 values in 3 gaps filled: sales-filled.csv" in said
     assert "note: 1 row is missing" in said
     before = {row["time"]: row["y"] for row in cells(sales)}
@@ -370,6 +483,7 @@ def test_anomalies_of_a_file(sales, capsys):
         (["impute", "sale.csv"], "there is no such file; did you mean sales.csv?"),
         (["impute", "sales.csv", "--out=sales.csv"], "--out would overwrite sales.csv"),
         (["detect", "sales.csv", "--out=x.parquet"], "expected a file name that ends in .csv"),
+        (["detect", "sales.csv", "--report=no/x.html"], "--report: the folder no does not exist"),
         (["detect", "sales.csv", "--alpha=2"], "alpha must be a share above 0 and below 1"),
         (["impute", "sales.csv", "--level", "0.8"], "did you mean 80?"),
         (["impute", "sales.csv", "--target_cols=z"], "'z'"),

@@ -136,12 +136,13 @@ class TestNetwork:
             torch.testing.assert_close(found, alone, rtol=1e-4, atol=1e-4)
 
     @pytest.mark.parametrize("logarithms", [0.0, 0.5, 1.0])
-    def test_a_graph_always_reads_logarithms_too(self, logarithms, monkeypatch):
-        """Where they have no share, with the same answer; also rows that have none."""
+    def test_a_graph_reads_what_counts(self, logarithms, monkeypatch):
+        """With the same answer; also of rows that have no logarithms."""
         network = forecaster()
         network.logarithms.fill_(logarithms)
         x = torch.cat([waves(3, 100) + 9.0, waves(1, 100)])[:, None]
         expected = network(x)
+        assert network.counted == {0.0: [0], 0.5: [0, 2], 1.0: [2]}[logarithms]
         monkeypatch.setattr(torch.compiler, "is_exporting", lambda: True)
         torch.testing.assert_close(network(x), expected, rtol=1e-5, atol=1e-5)
         plain = forecaster()(x)

@@ -691,7 +691,7 @@ def test_the_first_channels_are_forecast_on_the_page():
             answers[:, c].tolist(),
         ]
         assert one["x"] == [1, 2, 0]
-        assert one["now"] == "2024-01-30"
+        assert one["spans"] == [["2024-01-30", "2024-02-04"]]
     assert figure["xs"][0] == [f"2024-0{day}" for day in ("1-31", "2-01", "2-02", "2-03", "2-04")]
     names = [f"{name}{end}" for name in table.channels for end in ("", "-lo-90", "-hi-90")]
     wide = np.repeat(answers, 3, axis=1) + np.tile([0.0, -500, 500], 6)

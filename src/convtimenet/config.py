@@ -101,8 +101,9 @@ class ModelConfig(Settings):
     towards."""
 
     pretrained: bool = False
-    """Forecast with weights that were trained on generated series and come with the package, by
-    quantiles of every patch (`convtimenet.network.reconstruction`)."""
+    """Use weights that were trained on generated series and come with the package: to forecast by
+    quantiles of every patch (`convtimenet.network.reconstruction`), or with random_patches for
+    features of cases beside them."""
 
     effects: int = 0
     """Channels that linear effects of the covariates known ahead, solved in closed form, are added
@@ -237,6 +238,11 @@ class ModelConfig(Settings):
 
     def _check_pretrained(self) -> None:
         """The weights are those of quantiles of series, read without anything else."""
+        if self.head in ("classify", "regress"):
+            groups, kernels = self.random_patches, self.kernel_sizes
+            require(groups > 0, "random_patches", "at least 1 with pretrained", groups)
+            require(not kernels, "kernel_sizes", "empty with pretrained", kernels)
+            return
         require(self.head == "forecast", "pretrained", f"False for the head {self.head!r}", True)
         require(bool(self.quantiles), "quantiles", "those of the weights with pretrained", ())
         kinds = self.linear, self.smoothings, self.effects, self.channel_mixing, self.covariates

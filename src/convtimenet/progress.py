@@ -67,6 +67,11 @@ class Task:
         if self.display is not None:
             self.display.say(line)
 
+    def say_alone(self, line: str) -> None:
+        """Print a line that stays, unless the task is one of many within another."""
+        if self.outer is None:
+            self.say(line)
+
     @property
     def name(self) -> str:
         """Label of the task, after those of its outer tasks; one without a label is left out."""

@@ -18,7 +18,7 @@ from browsing import App, app, drop, page, weekly
 
 from convtimenet import ConvTimeNetForecaster
 from convtimenet.cli.main import main
-from convtimenet.serving.workbench import tables
+from convtimenet.serving.workbench import recipe, tables
 from convtimenet.serving.workbench.samples import SAMPLES
 
 
@@ -105,6 +105,69 @@ def test_stop_ends_the_process_and_the_next_run_works(running: App):
 
 
 @pytest.mark.parametrize(
+    ("settings", "file", "head"),
+    [
+        ({"task": "impute", "level": [80]}, "filled", "date,units,units-lo-80,units-hi-80"),
+        (
+            {"task": "detect", "alpha": 0.02, "season": 7},
+            "anomalies",
+            "date,units,units-score,units-p,units-anomaly",
+        ),
+    ],
+)
+def test_gaps_and_anomalies_and_their_lines(
+    running: App, settings, file, head, tmp_path: Path, monkeypatch, capsys
+):
+    """What the page gives is what the Python and the command beside it give."""
+    running.put("sales.csv", weekly(gap=40))
+    state = running.train(**settings)
+    assert state["job"]["state"] == "done", state["job"]
+    result = state["result"]
+    answer = running.http.get(f"/app/files/{file}.csv")
+    assert answer.headers["content-disposition"] == f'attachment; filename="sales-{file}.csv"'
+    csv = answer.text
+    assert csv.splitlines()[0] == head
+    assert len(csv.splitlines()) == 161
+    assert "1 row is missing" in result["notices"][0]
+    assert "<h1>sales.csv" in running.http.get("/app/report").text
+    assert running.http.get("/app/files/model.zip").status_code == 404
+    monkeypatch.chdir(tmp_path)
+    Path("sales.csv").write_text(weekly(gap=40), encoding="utf-8")
+    exec(result["python"], {})
+    written = Path(f"sales-{file}.csv")
+    assert written.read_text(encoding="utf-8") == csv
+    written.unlink()
+    assert main([*result["command"].split()[1:], "--quiet"]) == 0
+    assert written.read_text(encoding="utf-8") == csv
+    title = result["title"].removeprefix("sales.csv: ")
+    assert f"{title}: sales-{file}.csv" in capsys.readouterr().out
+
+
+def test_the_lines_of_a_forecast_without_training():
+    lines = recipe.of_table("a.csv", {"freq": "1D"}, 3, [], "pretrained", plan=False)
+    assert "ConvTimeNetForecaster(3, quality='pretrained', freq='1D')" in lines["python"]
+    assert lines["command"].startswith("convtimenet forecast a.csv --h 3 --pretrained --freq 1D ")
+
+
+def test_what_a_task_cannot_do(running: App):
+    running.put("sales.csv", "date,units,promo\n2024-01-01,1,0\n2024-01-02,,1\n2024-01-03,2,0\n")
+    asked: dict[str, Any] = {"columns": {"futr_exog": ["promo"], "fill": 0}}
+    running.http.post("/app/look", json=asked).raise_for_status()
+    for task, said in (
+        ("impute", "they mean zero, so that there are no gaps"),
+        ("classify", "expected a task for table (forecast, impute, detect), found classify"),
+    ):
+        answer = running.http.post("/app/train", json={"task": task})
+        assert answer.status_code == 422
+        assert said in answer.text
+    asked["columns"]["fill"] = None
+    running.http.post("/app/look", json=asked).raise_for_status()
+    result = running.train(task="impute")["result"]
+    assert "read_table('sales.csv', target_cols=['units'])" in result["python"]
+    assert running.http.get("/app/files/filled.csv").text.splitlines()[0] == "date,units"
+
+
+@pytest.mark.parametrize(
     ("headers", "changing", "reading"),
     [
         ({}, 403, 200),  # a program may read, but must say what it is to change something
@@ -161,6 +224,9 @@ def test_samples_are_the_same_every_time(tmp_path: Path):
     )
     look = tables.look(str(path), {**none, "decimal": None, "fill": None})
     assert (look["series"], look["rows"], look["chosen"]["id_col"]) == (4, 1680, "shop")
+    path.write_text(SAMPLES["meter"].content(), encoding="utf-8")
+    look = tables.look(str(path), {**none, "decimal": None, "fill": None})
+    assert (look["missing"], look["season"]) == (50, 24)
     rows = SAMPLES["sales"].content().splitlines()[1:]
     promoted = np.array([line.split(",")[1:] for line in rows], float)
     by = [promoted[promoted[:, 1] == flag, 0].mean() for flag in (0, 1)]

@@ -72,11 +72,61 @@ def test_many_series_and_a_column_changed_by_hand(running: App):
         one.get_by_label("units").select_option("not used")
         one.get_by_label("units").select_option("to forecast")
         one.locator("#summary", has_text="1680 rows").wait_for()
-        one.get_by_role("button", name="Train").click()
+        one.get_by_role("button", name="Forecast").click()
         one.locator("#title", has_text="four-shops.csv").wait_for(timeout=120_000)
         one.get_by_text("Forecast as a table").click()
         head = one.locator("#rows th").all_text_contents()
         assert head == ["shop", "date", *(f"ConvTimeNet{end}" for end in ("", "-lo-80", "-hi-80"))]
+
+
+def test_gaps_and_oddities_of_a_meter(running: App):
+    """Settings follow the task; each result has its report, and its task after a reload."""
+    with page(running.address, viewport={"width": 390, "height": 900}) as one:
+        one.get_by_role("button", name="A meter with gaps").click()
+        one.locator("#name", has_text="heat-meter.csv").wait_for()
+        report = one.frame_locator("#report")
+        for label, shown, title, legend in (
+            (
+                "Fill gaps",
+                ["season", "levels"],
+                "50 values in 6 gaps filled",
+                ["filled", "80 % interval", "known"],
+            ),
+            (
+                "Find oddities",
+                ["alpha", "method", "season"],
+                "11 of 1,150 values flagged",
+                ["value", "flagged", "score"],
+            ),
+        ):
+            one.get_by_role("radio", name=label).check()
+            for name in ("h", "alpha", "method", "season", "levels", "quality"):
+                assert one.locator(f"#{name}").is_visible() == (name in shown), name
+            one.get_by_role("button", name=label).click()
+            one.locator("#title", has_text=title).wait_for(timeout=120_000)
+            assert not one.locator("#forecast-box").is_visible()
+            assert not one.locator("#scores-box").is_visible()
+            one.evaluate("document.getElementById('report').scrollIntoView()")
+            report.locator(".live .main-svg").first.wait_for()
+            names = report.locator(".live").first.locator(".legendtext").all_text_contents()
+            assert sorted(names) == sorted(legend)
+            assert one.evaluate("document.documentElement.scrollWidth") == 390
+        one.reload()
+        one.locator("#title", has_text=title).wait_for()
+        assert one.locator("[name=task]:checked").get_attribute("value") == "detect"
+        assert one.get_by_label("kW").locator(":checked").text_content() == "to look at"
+        one.get_by_role("radio", name="Forecast").check()
+        assert one.get_by_label("kW").locator(":checked").text_content() == "to forecast"
+        one.get_by_label("pretrained").check()
+        one.locator("#h").fill("3")
+        one.get_by_role("button", name="Forecast").click()
+        one.locator("#title", has_text="heat-meter.csv: 3 steps ahead").wait_for(timeout=120_000)
+        assert "--pretrained" in one.locator("#command").text_content()
+        one.get_by_role("button", name="Labelled gestures").click()
+        one.locator("#name", has_text="gestures.csv").wait_for()
+        assert not one.locator("#pretrained").is_visible()
+        assert one.get_by_label("fast").is_checked()
+        assert one.locator("#start").text_content() == "Train"
 
 
 def test_recordings_are_classified_and_new_ones_too(running: App):
@@ -126,7 +176,7 @@ def test_reload_in_the_middle_of_training(running: App):
         drop(one, "long.csv", weekly(4000))
         one.locator("#name", has_text="long.csv").wait_for()
         one.get_by_label("auto").check()
-        one.get_by_role("button", name="Train").click()
+        one.get_by_role("button", name="Forecast").click()
         one.locator("#job").wait_for()
         one.reload()
         one.locator("#job").wait_for()

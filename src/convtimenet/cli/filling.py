@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from convtimenet.cli.columns import column_flags
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from convtimenet.data.tables import Table
+    from convtimenet.runs.filling import DetectRun, ImputeRun
 
 IMPUTE = """Fill the gaps of a table, with intervals.
 
@@ -42,7 +43,9 @@ Examples:
   convtimenet impute long.csv --id_col store --target_cols units --out whole.csv
       a long table of many series
   convtimenet impute meter.csv --season 96
-      for a step whose season is not the usual one"""
+      for a step whose season is not the usual one
+  convtimenet impute sales.csv --level 80 --report report.html
+      with a page that shows every gap"""
 
 DETECT = """Find values of a table that the other values do not let expect.
 
@@ -58,6 +61,8 @@ Examples:
       <channel>-p and <channel>-anomaly, written to sales-anomalies.csv
   convtimenet detect sales.csv --alpha 0.001 --method forecast
       one in a thousand; each value predicted from earlier ones only
+  convtimenet detect sales.csv --report report.html
+      with a page that shows the values and their scores
   convtimenet detect long.csv --id_col store --target_cols units --fill 0"""
 
 _SHOWN = 5  # flagged values
@@ -101,6 +106,7 @@ def _shared_flags(parser: ArgumentParser, out: str) -> None:
         help="season in steps, such as 24 for a day of hours; by default that of the step",
     )
     add("--out", type=str | None, metavar="FILE", help=out)
+    add("--report", type=str | None, metavar="FILE", help="write an HTML report of the run")
     add("--device", type=str, default="auto", metavar="DEVICE", help="auto, cpu, cuda, cuda:1, mps")
     add("--quiet", action="store_true", help="show no progress")
 
@@ -109,23 +115,17 @@ def run_impute(flags: Any) -> None:
     """Fill the gaps of a file."""
     begin = time.monotonic()
     console, out = _checked(flags, "filled")
-    import numpy as np
-
-    from convtimenet.data.future import write_csv
-    from convtimenet.estimators.filling.impute import impute
     from convtimenet.estimators.forecasting.intervals import check_levels
+    from convtimenet.runs.filling import impute_table
 
     if flags.level is not None:
         check_levels(flags.level)
     table = _table(console, flags)
-    found = impute(table, level=flags.level, **_settings(flags))
-    _show_notices(console, found, table)
-    write_csv(out, _rounded(found, table))
-    missing = ~np.isfinite(table.values)
-    begins = missing.copy()
-    begins[1:] &= ~missing[:-1]
-    begins[table.bounds[:-1]] = missing[table.bounds[:-1]]
-    wrote(console, f"{missing.sum():,} values in {begins.sum():,} gaps filled", out)
+    run = impute_table(table, level=flags.level, **_settings(flags))
+    _show_notices(console, run.filled, table)
+    run.write_csv(out)
+    wrote(console, run.words, out)
+    _write_report(console, flags, run)
     took(console, begin)
 
 
@@ -135,28 +135,27 @@ def run_detect(flags: Any) -> None:
     console, out = _checked(flags, "anomalies")
     import numpy as np
 
-    from convtimenet.data.future import table_times, write_csv
-    from convtimenet.estimators.filling.detect import check_alpha, detect
+    from convtimenet.data.future import table_times
+    from convtimenet.estimators.filling.detect import check_alpha
+    from convtimenet.runs.filling import detect_table
 
     check_alpha(flags.alpha)
     table = _table(console, flags)
-    found = detect(table, alpha=flags.alpha, method=flags.method, **_settings(flags))
-    _show_notices(console, found, table)
-    write_csv(out, found)
-    value, score, p, flagged = np.moveaxis(found.values.reshape(*table.values.shape, 4), -1, 0)
-    rows, channels = np.nonzero(flagged == 1)
-    known = int(np.isfinite(score).sum())
-    wrote(console, f"{len(rows):,} of {known:,} values flagged, with p <= {flags.alpha:g}", out)
-    most = np.argsort(-score[rows, channels], kind="stable")[:_SHOWN]
+    run = detect_table(table, alpha=flags.alpha, method=flags.method, **_settings(flags))
+    _show_notices(console, run.scored, table)
+    run.write_csv(out)
+    wrote(console, run.words, out)
     times, ids = table_times(table), np.repeat(table.ids, table.lengths)
-    for row, channel in zip(rows[most], channels[most], strict=True):
+    for row, channel in run.farthest(_SHOWN):
+        value, score, p, _ = run.columns[row, channel].tolist()
         of = f" of {ids[row]}" if table.long else ""
         console.print(
-            f"  {times[row]}  {table.channels[channel]}{of}: {value[row, channel]:.6g} "
-            f"(score {score[row, channel]:.3g}, p {p[row, channel]:.2g})",
+            f"  {times[row]}  {table.channels[channel]}{of}: {value:.6g} "
+            f"(score {score:.3g}, p {p:.2g})",
             markup=False,
             soft_wrap=True,
         )
+    _write_report(console, flags, run)
     took(console, begin)
 
 
@@ -184,25 +183,15 @@ def _table(console: Console, flags: Any) -> Table:
 
 
 def _settings(flags: Any) -> dict[str, Any]:
-    return {"season": flags.season, "device": flags.device, "verbose": verbose_of(flags)}
+    settings = {"season": flags.season, "device": flags.device, "verbose": verbose_of(flags)}
+    return {"dataset": Path(flags.data).name, **settings}
+
+
+def _write_report(console: Console, flags: Any, run: ImputeRun | DetectRun) -> None:
+    if flags.report:
+        wrote(console, "report", run.write_report(flags.report))
 
 
 def _show_notices(console: Console, found: Table, table: Table) -> None:
     for notice in found.notices[len(table.notices) :]:
         note(console, notice)
-
-
-def _rounded(found: Table, table: Table) -> Table:
-    """What was filled, rounded to the digits that the table supports; known values as they are."""
-    import numpy as np
-
-    from convtimenet.data.files.written import decimals_of, shortened
-
-    each = len(found.channels) // len(table.channels)
-    least = decimals_of(table.values, table.bounds[:-1]).repeat(table.lengths, axis=0)
-    values = found.values.copy()
-    for row, channel in np.argwhere(~np.isfinite(table.values)).tolist():
-        here = slice(channel * each, (channel + 1) * each)
-        digits = int(least[row, channel])
-        values[row, here] = [shortened(one, digits) for one in values[row, here].tolist()]
-    return replace(found, values=values)

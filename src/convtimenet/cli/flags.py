@@ -160,7 +160,8 @@ def start_flag(parser: ArgumentParser) -> None:
         "--init_from",
         type=str | None,
         metavar="FOLDER",
-        help="start the network from the encoder of this saved model, or of convtimenet pretrain",
+        help="start the network from the encoder of this saved model, or of convtimenet pretrain; "
+        "'pretrained', for cases only: features of the weights that come with the package",
     )
 
 

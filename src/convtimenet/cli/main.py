@@ -373,11 +373,12 @@ Examples:
     ),
     "app": (
         "[flags]",
-        """Open a page in the browser to train, forecast and classify without code.
+        """Open a page in the browser to forecast, fill gaps and classify without code.
 
-Drop a table or labelled recordings there, or take a sample; see what was read,
-train, and download forecast, model and report. Everything stays on this machine,
-and only this machine reaches the page; its files are removed when it stops (Ctrl-C).
+Drop a table or labelled recordings there, or take a sample; see what was read;
+forecast, fill gaps, find oddities or train; and download results and report.
+Everything stays on this machine, and only this machine reaches the page; its
+files are removed when it stops (Ctrl-C).
 
 Example:
   convtimenet app""",

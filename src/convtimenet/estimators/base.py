@@ -399,10 +399,13 @@ class ConvTimeNetEstimator(SavedEstimator):
         return network_of(config)
 
     def _outputs(
-        self, x: np.ndarray, prepare: Callable[[np.ndarray], np.ndarray] | None = None
+        self,
+        x: np.ndarray,
+        prepare: Callable[[np.ndarray], np.ndarray] | None = None,
+        answer: Callable[..., torch.Tensor] | None = None,
     ) -> np.ndarray:
-        """Outputs of the inference network, (n, C, H) or (n, K), for inputs (n, C, L) with NaN
-        where missing.
+        """Outputs of the inference network, (n, C, H) or (n, K), or of `answer` in its place, for
+        inputs (n, C, L) with NaN where missing.
 
         Parameters
         ----------
@@ -416,7 +419,7 @@ class ConvTimeNetEstimator(SavedEstimator):
         def compute(part: np.ndarray) -> torch.Tensor:
             scaled = part if prepare is None else prepare(part)
             inputs = torch.from_numpy(np.ascontiguousarray(scaled, dtype=np.float32)).to(device)
-            return self.fused_(inputs, known_in(inputs)).float().cpu()
+            return (answer or self.fused_)(inputs, known_in(inputs)).float().cpu()
 
         with torch.inference_mode(), autocast(device, self.train_config_):
             for first in counted(range(0, max(1, len(x)), size)):

@@ -324,24 +324,28 @@ class LabelledEstimator(PretrainableCases):
             )
         return prepared(in_channel_order(read(X), channels), self.network_.config)
 
-    def _network_outputs(self, X: Any) -> np.ndarray:
-        """Outputs of the network for every case, (n, outputs) float32."""
+    def _network_outputs(self, X: Any, answer: Any = None) -> np.ndarray:
+        """Outputs (n, outputs) float32 of the network, or of `answer`, for every case."""
         cases = self.read(X)
         config = self.network_.config
         check_like_training(cases, self.n_channels_, config)
-        answers = np.empty((len(cases.values), config.outputs), dtype=np.float32)
+        answers: Any = None
         # Cases longer than all training cases are read at their own length, so that a prediction
         # never depends on the other cases of the call.
         lengths = np.maximum(cases.lengths, config.context_length)
         with showing("predicting", self.verbose):
             for length in counted(np.unique(lengths).tolist()):
                 members = lengths == length
-                answers[members] = self._outputs(
+                found = self._outputs(
                     cases.values[members],
                     lambda part, length=length: padded(
                         replace(cases, values=part), self.scaler_, length, config
                     ),
+                    answer,
                 )
+                if answers is None:
+                    answers = np.empty((len(cases.values), found.shape[1]), dtype=np.float32)
+                answers[members] = found
         return answers
 
     def explain(self, X: Any, *, spans: Any = None) -> CaseExplanation:

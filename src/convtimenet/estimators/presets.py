@@ -306,6 +306,11 @@ def cases_preset(
     ConfigError
         If there is no such quality or preset, or a parameter would have no effect.
     """
+    if from_package(given.get("init_from")):
+        other = {} if quality == "auto" else {f"quality={quality!r}": quality}
+        given = {**given, "init_from": None, **other}
+        trains_nothing(PRETRAINED, preset, given, training, USED_IF_FAST, (PRETRAINED,))
+        return fast_cases(n_cases, pretrained=True)
     if trains_nothing(quality, preset, given, training, USED_IF_FAST, QUALITIES):
         return fast_cases(n_cases)
     if preset == "auto":
@@ -340,17 +345,27 @@ def trains_nothing(
     useless += [] if preset == "auto" else ["preset"]
     useless += [f"training={{{name!r}: ...}}" for name in training if name not in used]
     if useless:
+        own = qualities == (PRETRAINED,)  # of cases, by another parameter
+        how = "init_from='pretrained'" if own else f"quality={quality!r}"
+        remedy = "init_from=None" if own else "quality='auto'"
         raise ConfigError(
-            f"quality={quality!r} {UNTRAINED[str(quality)]}, so "
-            f"{', '.join(useless)} would have no effect; leave it out or use quality='auto'"
+            f"{how} {UNTRAINED[str(quality)]}, so "
+            f"{', '.join(useless)} would have no effect; leave it out or use {remedy}"
         )
     return True
 
 
-def fast_cases(n_cases: int) -> Preset:
-    """Random patches and a linear map in closed form: seconds, and no validation split."""
+def from_package(init_from: object) -> bool:
+    """Whether the parameter `init_from` of an estimator of cases means the package's weights."""
+    return isinstance(init_from, str) and init_from == PRETRAINED
+
+
+def fast_cases(n_cases: int, pretrained: bool = False) -> Preset:
+    """Random patches, features of the weights that come with the package if asked for, and a linear
+    map in closed form: seconds, and no validation split."""
+    own = {"pretrained": True} if pretrained else {}
     return Preset(
-        model={"random_patches": groups_for(n_cases), "kernel_sizes": (), "masks": True},
+        model={"random_patches": groups_for(n_cases), "kernel_sizes": (), "masks": True, **own},
         train={"epochs": 1, "batch_size": 64, "validation_fraction": 0.0, "refit": False},
     )
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from convtimenet.config import ModelConfig, TrainConfig
 from convtimenet.errors import ConfigError
+from convtimenet.estimators.presets import from_package
 from convtimenet.network.ensemble import networks_in
 from convtimenet.network.model import ConvTimeNet
 from convtimenet.storage import model_folder
@@ -145,6 +146,12 @@ def encoder_of(given: Any) -> Pretrained:
     """
     if isinstance(given, Pretrained):
         return given
+    if from_package(given):
+        raise ConfigError(
+            "init_from='pretrained' is for fit() of classifiers and regressors, without tune(); to "
+            "forecast with the package's weights use quality='pretrained'; a folder of that name "
+            "is './pretrained'"
+        )
     if isinstance(given, (str, PathLike)):
         network, description, _ = model_folder.load(given)
         with model_folder.damaged(given):

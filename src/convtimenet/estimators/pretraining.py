@@ -19,7 +19,8 @@ from convtimenet.devices import resolve_device
 from convtimenet.errors import ConfigError, DataError
 from convtimenet.estimators.base import ConvTimeNetEstimator
 from convtimenet.estimators.case_input import check_channels, examples_of, prepared, read
-from convtimenet.estimators.presets import UNTRAINED, cases_preset
+from convtimenet.estimators.embeddings import CaseEmbeddings
+from convtimenet.estimators.presets import PRETRAINED, UNTRAINED, cases_preset, from_package
 from convtimenet.estimators.pretrained import Pretrained
 from convtimenet.estimators.trainings import Training
 from convtimenet.network.precision import precision_on
@@ -52,10 +53,13 @@ _SERIES_ONLY: dict[str, Any] = {
 }
 
 
-class PretrainableCases(ConvTimeNetEstimator):
+class PretrainableCases(CaseEmbeddings, ConvTimeNetEstimator):
     """Base of the classifier and the regressor; not used by itself."""
 
     quality: str
+
+    def _start(self) -> Pretrained | None:
+        return None if from_package(self.init_from) else super()._start()
 
     def pretrain(
         self,
@@ -97,6 +101,11 @@ class PretrainableCases(ConvTimeNetEstimator):
         """
         require_choice("objective", objective, get_args(Objective))
         check_quality(self.quality)
+        if from_package(self.init_from):
+            raise ConfigError(
+                f"init_from={PRETRAINED!r} {UNTRAINED[PRETRAINED]} and trains no network, so "
+                "pretrain() would have no effect; leave init_from out"
+            )
         cases = read(X)
         n, C, L = cases.values.shape
         if objective == "contrast" and n < 2:

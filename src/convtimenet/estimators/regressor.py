@@ -66,7 +66,9 @@ class ConvTimeNetRegressor(RegressorMixin, LabelledEstimator):
         Where the network's encoder starts from: the folder of a saved model, a fitted or
         pre-trained estimator, or its `pretrained_`, which unlike an estimator survives
         scikit-learn's `clone`. With preset="auto" the network takes on its architecture. None
-        starts from `pretrain`, if that was called, else from new weights.
+        starts from `pretrain`, if that was called, else from new weights. "pretrained" trains no
+        network: random patches as for quality="fast", beside features of the weights that come with
+        the package, for few labelled cases.
 
     Attributes
     ----------

@@ -17,6 +17,7 @@ from convtimenet.data.windows import Scaler
 from convtimenet.devices import resolve_device
 from convtimenet.estimators.parameters import NamedParameters
 from convtimenet.estimators.portfolio import Member
+from convtimenet.estimators.presets import from_package
 from convtimenet.network.inference import fuse
 from convtimenet.network.model import ConvTimeNet, count_parameters
 from convtimenet.network.precision import precision_on
@@ -122,7 +123,9 @@ class SavedEstimator(NamedParameters):
         """Everything about the fitted model except its arrays, callbacks and what it started from,
         as plain JSON values."""
         parameters = self.get_params(deep=False) | {"random_state": self.train_config_.seed}
-        del parameters["callbacks"], parameters["init_from"]
+        del parameters["callbacks"]
+        if not from_package(parameters["init_from"]):
+            del parameters["init_from"]
         return {
             "parameters": parameters,
             "train": self.train_config_.to_dict(),

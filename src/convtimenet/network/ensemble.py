@@ -75,6 +75,17 @@ class Ensemble(OtherNetwork):
         weights = weights.view(*weights.shape, *[1] * (answers.dim() - 3))
         return (weights * answers).sum(0)
 
+    def embed(
+        self, x: Float[Tensor, "B C L"], known: Bool[Tensor, "B C L"] | None = None
+    ) -> Float[Tensor, "B features"]:
+        """The embeddings of cases by the members side by side."""
+        return torch.cat([one.embed(x, known) for one in networks_in(self)], dim=1)
+
+    @property
+    def embedded(self) -> int:
+        """Numbers of an embedding."""
+        return sum(one.embedded for one in networks_in(self))
+
     def answers(
         self,
         x: Float[Tensor, "B C L"],

@@ -176,16 +176,21 @@ class Head(nn.Module):
     def forward(
         self, w: Float[Tensor, "D R N"], mask: Bool[Tensor, "R N"] | None = None
     ) -> Float[Tensor, "R outputs"]:
+        return self.dropout(self.project(self.pooled(w, mask)))
+
+    def pooled(
+        self, w: Float[Tensor, "D R N"], mask: Bool[Tensor, "R N"] | None = None
+    ) -> Float[Tensor, "R features"]:
+        """What is projected."""
         if self.pooling == "flatten":
-            pooled = w.transpose(0, 1).flatten(1)
-        elif mask is None:
-            pooled = (w.amax(-1) if self.pooling == "max" else w.mean(-1)).T
-        elif self.pooling == "mean":
-            pooled = (w.sum(-1) / mask.sum(-1).clamp(min=1)).T
-        else:  # a row without observed values gets zeros
-            known = torch.where(mask, w, -torch.inf).amax(-1)
-            pooled = torch.where(mask.any(-1), known, 0.0).T
-        return self.dropout(self.project(pooled))
+            return w.transpose(0, 1).flatten(1)
+        if mask is None:
+            return (w.amax(-1) if self.pooling == "max" else w.mean(-1)).T
+        if self.pooling == "mean":
+            return (w.sum(-1) / mask.sum(-1).clamp(min=1)).T
+        # a row without observed values gets zeros
+        known = torch.where(mask, w, -torch.inf).amax(-1)
+        return torch.where(mask.any(-1), known, 0.0).T
 
     def shape(self, channels: int | torch.SymInt) -> tuple[int | torch.SymInt, ...]:
         """Shape of the answer for an input of so many channels; a graph leaves them open."""
@@ -334,6 +339,22 @@ class ConvTimeNet(nn.Module):
         if self.covariates is not None:
             u = self.covariates(u, covariates or Covariates(), mask)
         return self.blocks(u, mask, self.recompute and self.training)
+
+    def embed(
+        self, x: Float[Tensor, "B C L"], known: Bool[Tensor, "B C L"] | None = None
+    ) -> Float[Tensor, "B features"]:
+        """The pooled tokens of cases, which the head reads."""
+        assert isinstance(self.head, Head)
+        extent = None
+        if known is not None:
+            x, extent = torch.where(known, x, 0.0), self.embedding.patch.extent(known)
+        w = self.tokens(self.embedding(x, extent), extent)
+        return self.head.pooled(w, self._token_mask(extent))
+
+    @property
+    def embedded(self) -> int:
+        """Numbers of an embedding."""
+        return self.head.project.in_features
 
     def _token_mask(self, extent: Extent | None) -> Bool[Tensor, "R N"] | None:
         """The token mask, None if no token is masked."""

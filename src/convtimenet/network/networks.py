@@ -8,6 +8,7 @@ from convtimenet.network.linear import LinearNetwork
 from convtimenet.network.model import ConvTimeNet
 from convtimenet.network.other import OtherNetwork
 from convtimenet.network.random_patches import RandomPatches
+from convtimenet.network.reconstruction.features import PretrainedCases
 from convtimenet.network.reconstruction.pretrained import PretrainedForecaster
 from convtimenet.network.smoothing import SmoothingNetwork
 
@@ -21,7 +22,9 @@ def network_of(
     if config.members:
         return Ensemble(config, [network_of(one) for one in config.members])
     if config.pretrained:
-        return PretrainedForecaster(config)
+        return (
+            PretrainedForecaster(config) if config.head == "forecast" else PretrainedCases(config)
+        )
     if config.kernel_sizes:
         return ConvTimeNet(config)
     if config.smoothings:

@@ -13,7 +13,7 @@ Shape legend: `convtimenet._shapes`; G groups of K patches.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -66,6 +66,9 @@ def plans(groups: int, channels: int, length: int) -> list[_Plan]:
 
 class PatchFeatures(nn.Module):
     """Features of random patches, not standardised; `draw_levels` must precede their use."""
+
+    emphasis = 1.0
+    """Deviation of each feature once standardised."""
 
     def __init__(self, config: ModelConfig):
         super().__init__()
@@ -179,12 +182,17 @@ def _masked(x: Tensor, known: Tensor | None) -> tuple[Tensor, Int[Tensor, " B"] 
 class RandomPatches(OtherNetwork):
     """A network of random patches and one linear map, for classification and regression; also the
     stream beside the blocks of a `ConvTimeNet`, whose inputs and outputs are the same.
+
+    Parameters
+    ----------
+    features
+        Others in place of a `PatchFeatures`, with its methods.
     """
 
-    embedding: PatchFeatures
+    embedding: Any
 
-    def __init__(self, config: ModelConfig):
-        features = PatchFeatures(config)
+    def __init__(self, config: ModelConfig, features: Any = None):
+        features = PatchFeatures(config) if features is None else features
         super().__init__(features, config)
         self.project = nn.Linear(features.outputs, config.outputs)
 
@@ -193,4 +201,16 @@ class RandomPatches(OtherNetwork):
     ) -> Float[Tensor, "B outputs"]:
         """Class scores (logits) or numbers; in float32 also under autocast, as when fitted."""
         with torch.autocast(x.device.type, enabled=False):
-            return self.project(self.embedding(x.float(), known))
+            return self.project(self.embed(x, known))
+
+    def embed(
+        self, x: Float[Tensor, "B C L"], known: Bool[Tensor, "B C L"] | None = None
+    ) -> Float[Tensor, "B features"]:
+        """What the linear map reads, in float32."""
+        with torch.autocast(x.device.type, enabled=False):
+            return self.embedding(x.float(), known)
+
+    @property
+    def embedded(self) -> int:
+        """Numbers of an embedding."""
+        return self.embedding.outputs

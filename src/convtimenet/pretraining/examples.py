@@ -5,7 +5,6 @@ Shape legend: `convtimenet._shapes`; T steps of context and what is hidden behin
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,31 +16,10 @@ from convtimenet.network.reconstruction.seasons import CHANNELS, channels_of
 from convtimenet.network.revin import known_moments
 from convtimenet.pretraining.series import drawn_seasons, generated
 
-__all__ = ["ANY", "SHORT", "GeneratedSeries", "Mix"]
+__all__ = ["GeneratedSeries"]
 
-
-@dataclass(frozen=True)
-class Mix:
-    """What is drawn.
-
-    Attributes
-    ----------
-    lengths
-        Steps of a batch, and how often each is drawn.
-    evolving
-        As in `convtimenet.pretraining.series.generated`.
-    """
-
-    lengths: Mapping[int, float]
-    evolving: float = 0.0
-
-
-ANY = Mix({48: 0.16, 96: 0.2, 192: 0.2, 384: 0.2, 768: 0.15, 1536: 0.07, 2768: 0.02})
-SHORT = Mix(
-    {48: 0.2, 64: 0.2, 80: 0.12, 96: 0.12, 128: 0.1, 192: 0.1, 384: 0.08, 768: 0.05, 1536: 0.03},
-    evolving=0.4,
-)
-"""Short series mostly, as monthly and quarterly tables have them."""
+_LENGTHS = {48: 0.16, 96: 0.2, 192: 0.2, 384: 0.2, 768: 0.15, 1536: 0.07, 2768: 0.02}
+"""Steps of a batch, and how often each is drawn."""
 _GROUP = 16  # series of a batch with the same season and the same end of the context
 _FEWEST = 8  # known steps
 _LONGEST_CONTEXT = 2048
@@ -59,14 +37,11 @@ class GeneratedSeries:
     ----------
     patch
         P: lengths are whole numbers of patches, and what is hidden begins with one.
-    mix
-        What is drawn.
     """
 
     size: int
     seed: int
     patch: int
-    mix: Mix = ANY
 
     def __len__(self) -> int:
         return self.size
@@ -76,8 +51,8 @@ class GeneratedSeries:
         range of each series."""
         numbers = index.tolist()
         rng = np.random.default_rng([self.seed, *numbers])
-        lengths = np.array([*self.mix.lengths])
-        T = int(rng.choice(lengths, p=[*self.mix.lengths.values()]))
+        lengths = np.array([*_LENGTHS])
+        T = int(rng.choice(lengths, p=[*_LENGTHS.values()]))
         x = torch.zeros(len(numbers), CHANNELS, T)
         y, weight = torch.zeros(len(numbers), 1, T), torch.zeros(len(numbers), 1, T)
         within = torch.zeros(len(numbers), 1, T, dtype=torch.bool)
@@ -86,7 +61,7 @@ class GeneratedSeries:
             R = rows.stop - rows.start
             L, hidden = self._lengths(rng, T)
             t = slice(T - L - hidden, T)
-            x[rows, :, t], y[rows, 0, t], weight[rows, 0, t] = _group(rng, R, L, hidden, self.mix)
+            x[rows, :, t], y[rows, 0, t], weight[rows, 0, t] = _group(rng, R, L, hidden)
             within[rows, 0, t] = True
         return Batch(x, y, weight, within)
 
@@ -99,13 +74,11 @@ class GeneratedSeries:
         return int(rng.integers(max(_FEWEST, most // 3), most + 1)), hidden
 
 
-def _group(
-    rng: np.random.Generator, R: int, L: int, hidden: int, mix: Mix
-) -> tuple[Tensor, Tensor, Tensor]:
+def _group(rng: np.random.Generator, R: int, L: int, hidden: int) -> tuple[Tensor, Tensor, Tensor]:
     """Channels (R, 11, T), values and weights (R, T) of series with the same seasons."""
     T = L + hidden
     season, long = drawn_seasons(rng, L)
-    values = torch.from_numpy(generated(rng, R, T, season, long, mix.evolving)).float()
+    values = torch.from_numpy(generated(rng, R, T, season, long)).float()
     known = torch.from_numpy(_observed(rng, R, T))
     ends = T - L if rng.random() < _GAPS else 0
     seen = known.clone()

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 
 from convtimenet.callbacks import TrainingProgress
 from convtimenet.config import ModelConfig, TrainConfig
@@ -19,7 +19,7 @@ from convtimenet.devices import resolve_device
 from convtimenet.files import write_whole
 from convtimenet.network.model import count_parameters
 from convtimenet.network.reconstruction.network import SIZES, Reconstructor
-from convtimenet.pretraining.examples import ANY, SHORT, GeneratedSeries
+from convtimenet.pretraining.examples import GeneratedSeries
 from convtimenet.training.checkpoint import Checkpoints, data_hash
 from convtimenet.training.interrupt import stop_requests
 from convtimenet.training.loop import train
@@ -65,8 +65,6 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--log", type=Path, required=True, help="a line of JSON every 500 steps")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--lr", type=float, default=1e-3)
-    parser.add_argument("--init", type=Path, help="weights to start from, of an earlier run")
-    parser.add_argument("--short", action="store_true", help="short series mostly")
     parser.add_argument("--device", default="cpu")
     flags = parser.parse_args(arguments)
     config = pretraining_config()
@@ -86,18 +84,13 @@ def main(arguments: list[str] | None = None) -> int:
     device = resolve_device(flags.device)
     torch.manual_seed(flags.seed)
     network = Reconstructor(config).to(device)
-    start = None if flags.init is None else load_file(flags.init)
-    if start is not None:
-        network.load_state_dict(start)
-    mix = SHORT if flags.short else ANY
-    examples = GeneratedSeries(_SERIES, flags.seed, config.patch_size, mix)
-    valid = GeneratedSeries(_VALIDATION, flags.seed + 1, config.patch_size, mix)
+    examples = GeneratedSeries(_SERIES, flags.seed, config.patch_size)
+    valid = GeneratedSeries(_VALIDATION, flags.seed + 1, config.patch_size)
     run = {
         "model": config.to_dict(),
         "training": training.to_dict(),
         "training data": data_hash(examples),
         "validation data": data_hash(valid),
-        "start": data_hash(start),
     }
     checkpoints = Checkpoints(flags.folder, "pretrain", run, flags.seed)
     with stop_requests() as stop:

@@ -29,17 +29,9 @@ def drawn_seasons(rng: np.random.Generator, longest: int) -> tuple[int, int]:
     return season, _LONG.get(season, season)
 
 
-def generated(
-    rng: np.random.Generator, R: int, T: int, season: int, long: int, evolving: float = 0.0
-) -> Array:
+def generated(rng: np.random.Generator, R: int, T: int, season: int, long: int) -> Array:
     """R series of T steps with seasons of `season` and `long` steps (if any), at any level and
-    scale, float64.
-
-    Parameters
-    ----------
-    evolving
-        The share of them whose level, drift and season are carried along by their own shocks.
-    """
+    scale, float64."""
     parts = [_trend(rng, R, T), _smooth(rng, R, T), _noise(rng, R, T)]
     own = _own_season(rng, R, T, season)
     parts.append(_seasonal(rng, R, T, own))
@@ -52,8 +44,6 @@ def generated(
         sizes[3] *= rng.choice([0.0, 1.0], (R, 1), p=[0.7, 0.3])
     sizes[2] *= rng.choice([0.1, 0.5, 1.0], (R, 1), p=[0.3, 0.4, 0.3])
     values = (np.stack(parts) * sizes).sum(0)
-    if evolving:
-        values = np.where(_with(rng, R, evolving) > 0, _evolving(rng, R, T, season), values)
     values += _jumps(rng, R, T) * _with(rng, R, 0.15) * _spread(values)
     values = _bent(rng, values, season)
     values += _spikes(rng, R, T) * _with(rng, R, 0.12) * _spread(values)
@@ -132,31 +122,6 @@ def _noise(rng: np.random.Generator, R: int, T: int) -> Array:
     turns = rng.uniform(0.5, 4.0, (R, 1))
     size = np.exp(waving * np.sin(2 * np.pi * turns * _time(T) + rng.uniform(0, 6.3, (R, 1))))
     return _unit(found * size)
-
-
-def _evolving(rng: np.random.Generator, R: int, T: int, season: int) -> Array:
-    """What exponential smoothing is best for: each shock moves the level, the drift and the season
-    on by shares of it (Hyndman et al., "Forecasting with exponential smoothing", 2008, the additive
-    models)."""
-    profile = rng.normal(size=(R, season)) * (season > 1)
-    smooth = rng.random((R, 1)) < 0.4
-    profile = np.where(smooth, profile.cumsum(-1), profile)
-    profile = _unit(profile) * np.exp(rng.normal(0, 1, (R, 1))) * _with(rng, R, 0.8)
-    drift = rng.normal(0, 1, R) * np.exp(rng.normal(0.5, 1, R)) / T * (rng.random(R) < 0.7)
-    damping = np.where(rng.random(R) < 0.5, 1.0, rng.uniform(0.8, 0.98, R))
-    of_level = rng.uniform(0, 1, R) ** 1.5
-    of_drift = of_level * rng.uniform(0, 0.3, R) * (rng.random(R) < 0.5)
-    of_season = (1 - of_level) * rng.uniform(0, 0.5, R) * (rng.random(R) < 0.7)
-    shocks = rng.normal(size=(R, T)) * np.exp(rng.normal(-1.5, 1, (R, 1)))
-    level, found = np.zeros(R), np.empty((R, T))
-    for t in range(T):
-        phase = t % season
-        drift = damping * drift
-        found[:, t] = level + drift + profile[:, phase] + shocks[:, t]
-        level = level + drift + of_level * shocks[:, t]
-        drift = drift + of_drift * shocks[:, t]
-        profile[:, phase] += of_season * shocks[:, t]
-    return found
 
 
 def _own_season(rng: np.random.Generator, R: int, T: int, season: int) -> Array:

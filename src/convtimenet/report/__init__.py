@@ -2,15 +2,16 @@
 
 The page is self-contained and loads nothing: pictures are embedded, and plotly.js with the data of
 the interactive plots, which replace the pictures where scripts run. The sections come from
-`_forecast`, `_classes` and `_numbers` per task, `_future` for the forecast after the table
-(`_words` describes it), and `_network` for any network. `_plots` and `_network_plots` draw on a
-`_canvas`, `_interactive` builds the plots, `_html` renders parts and `_page` the whole. Needs
-matplotlib and plotly (extra ``report``). Shape legend: `convtimenet._shapes`.
+`_forecast`, `_classes` and `_numbers` per task, `filling` for filled gaps and scored values,
+`_future` for the forecast after the table (`_words` describes it), and `_network` for any network.
+`_plots` and `_network_plots` draw on a `_canvas`, `_interactive` builds the plots, `_html` renders
+parts and `_page` the whole. Needs matplotlib and plotly (extra ``report``). Shape legend:
+`convtimenet._shapes`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,6 +47,8 @@ from convtimenet.report._network import (
 )
 from convtimenet.report._numbers import number_sections
 from convtimenet.report._page import page, plotly_script
+from convtimenet.report.filling.gaps import impute_sections
+from convtimenet.report.filling.scores import detect_sections
 from convtimenet.training.metrics import ForecastEvaluation, Scores
 from convtimenet.training.objectives import loss_of
 
@@ -54,7 +57,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "cases_report",
+    "detect_report",
     "forecast_report",
+    "impute_report",
     "plot",
 ]
 
@@ -212,6 +217,65 @@ def cases_report(
         else:
             own = number_sections(model, cases, baseline)
         file.write(page(title, *_sections(model, facts, published, own)))
+    return Path(path)
+
+
+def impute_report(
+    path: str | PathLike[str],
+    table: Table,
+    filled: Table,
+    *,
+    title: str,
+    facts: Mapping[str, str],
+) -> Path:
+    """Write the report of filled gaps.
+
+    Parameters
+    ----------
+    path
+        The HTML file; written completely or not at all.
+    table, filled
+        The table given to `impute`, and its result.
+    title, facts
+        As for `forecast_report`.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    DataError
+        If the folder does not exist, or `filled` belongs to another table.
+    MissingExtraError
+        If matplotlib or plotly is not installed.
+    """
+    return _written(path, title, facts, lambda: impute_sections(table, filled))
+
+
+def detect_report(
+    path: str | PathLike[str],
+    table: Table,
+    scored: Table,
+    *,
+    title: str,
+    facts: Mapping[str, str],
+) -> Path:
+    """Write the report of scored values: as `impute_report`, with the result of `detect`."""
+    return _written(path, title, facts, lambda: detect_sections(table, scored))
+
+
+def _written(
+    path: str | PathLike[str],
+    title: str,
+    facts: Mapping[str, str],
+    sections: Callable[[], list[Section]],
+) -> Path:
+    require_matplotlib()
+    plotly_script()
+    with whole_file(path) as file:  # first, so that a wrong folder fails at once
+        file.write(page(title, [*sections(), *_facts_sections(facts, ())]))
     return Path(path)
 
 

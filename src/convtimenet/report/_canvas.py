@@ -58,6 +58,14 @@ def short(text: str, most: int = 24) -> str:
     return text if len(text) <= most else f"{text[: kept - kept // 2]}…{text[-(kept // 2) :]}"
 
 
+def beside(marked: np.ndarray) -> np.ndarray:
+    """Marked rows (n,) and those before and behind, to which lines through them are joined."""
+    found = marked.copy()
+    found[1:] |= marked[:-1]
+    found[:-1] |= marked[1:]
+    return found
+
+
 def require_matplotlib() -> None:
     """Raise `MissingExtraError` if it is not installed, before work starts."""
     try:

@@ -30,10 +30,11 @@ from convtimenet.report._html import (
     grid,
     live,
     long_card,
+    picked,
     score_table,
     span,
 )
-from convtimenet.report._windows import time_label, when
+from convtimenet.report._windows import name_of, time_label, when
 from convtimenet.report._words import Outlook, outlook, six_digits, steps
 
 if TYPE_CHECKING:
@@ -104,11 +105,9 @@ def future_section(table: Table, future: Table, forecast_from: str | None = None
         note += f"Shown are the first {len(found)} of {among}; the download holds all. "
     made = f"was {forecast_from}" if forecast_from else f"is {_SCORED}"
     note += f"The forecasting model {made}."
-    own = f"<span>{escaped(found[0].outlook.words)}</span>"
-    words = f'<p class="outlook">{own}</p>'
+    words = f'<p class="outlook"><span>{escaped(found[0].outlook.words)}</span></p>'
     if len(found) > 1:
-        words = f'<p>{escaped(_overall(found, among))}</p>{_PICKER}<p class="outlook">'
-        words += f'<b data-name="">{escaped(found[0].name)}</b>: {own}</p>'
+        words = picked(_overall(found, among), found[0].name, found[0].outlook.words)
     picture = _picture(table, found, levels)
     tables = grid(
         [_forecast_card(found[0], levels, table.time_name), *_overview_card(found, h, table)]
@@ -129,12 +128,9 @@ def _forecast(table: Table, future: Table, s: int, c: int, answers: np.ndarray) 
     first = max(begin, end - min(wanted, _MOST_ROWS))
     ahead = slice(s * h, (s + 1) * h)
     channel = table.channels[c]
-    name = channel if not table.long else str(table.ids[s])
-    if table.long and len(table.channels) > 1:
-        name += f", {channel}"
     times = np.concatenate([table.times[first:end], future.times[ahead]])
     return _Forecast(
-        name=name,
+        name=name_of(table, s, c),
         channel=channel,
         known=table.values[first:end, c],
         times=to_local(times, table.time_zone),
@@ -165,13 +161,6 @@ def forecast_figure(
 
 
 # --- parts of the section ------------------------------------------------------------------------
-
-
-_PICKER = (
-    '<form class="picker" hidden><label>Show <select aria-label="Series to show"></select></label>'
-    '<label>Search <input type="search" aria-label="Search for a series"></label>'
-    '<output class="soft"></output></form>'
-)
 
 
 def _overall(found: Sequence[_Forecast], among: str) -> str:
@@ -237,8 +226,7 @@ def _plot(table: Table, found: Sequence[_Forecast], levels: Sequence[str]) -> in
                 "x": [shared(x[:n]), shared([x[last], x[n]]), *[ahead] * (len(values) - 2)],
                 "y": values,
                 "stamps": shared(one.stamps),
-                "now": x[last],
-                "end": x[-1],
+                "spans": [[x[last], x[-1]]],
             }
         )
     L = len(levels)
@@ -246,7 +234,7 @@ def _plot(table: Table, found: Sequence[_Forecast], levels: Sequence[str]) -> in
     few = max(len(one.times) for one in found) <= 60
     first = choices[0]
     layout = interactive.forecast_layout(
-        time_label(table), found[0].channel, every, first["now"], first["end"]
+        time_label(table), found[0].channel, every, *first["spans"][0]
     )
     return {
         "data": interactive.forecast_traces(levels, form, few),

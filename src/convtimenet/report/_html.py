@@ -130,6 +130,20 @@ def figure(
     )
 
 
+_PICKER = (
+    '<form class="picker" hidden><label>Show <select aria-label="Series to show"></select></label>'
+    '<label>Search <input type="search" aria-label="Search for a series"></label>'
+    '<output class="soft"></output></form>'
+)
+
+
+def picked(overall: str, name: str, words: str) -> str:
+    """A sentence about all series, the picker, which the page's script fills, and the `words` about
+    the series shown."""
+    own = f'<b data-name="">{escaped(name)}</b>: <span>{escaped(words)}</span>'
+    return f'<p>{escaped(overall)}</p>{_PICKER}<p class="outlook">{own}</p>'
+
+
 def warning(text: str) -> str:
     """A paragraph in a warning colour."""
     return f'<p class="warning" role="note">{escaped(text)}</p>'

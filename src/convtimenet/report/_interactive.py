@@ -13,11 +13,13 @@ from typing import Any
 
 import numpy as np
 
+from convtimenet.report._canvas import beside
 from convtimenet.report._html import clean
 
 Figure = dict[str, Any]
 """A figure in Plotly's JSON form: ``data`` and ``layout``. With ``xs``, the ``x`` of a trace
-is an index of these, so that equal time axes are held once."""
+is an index of these, so that equal time axes are held once, and its ``customdata`` are indices of
+the traces whose values its hover label shows."""
 
 _COLOURS = ("--blue", "--orange", "--green", "--soft")
 _MANY_DOTS = 2000  # of more dots an evenly spaced sample is drawn
@@ -124,7 +126,8 @@ def forecast_traces(levels: Sequence[str], form: str, few: bool) -> list[Figure]
                 "fill": "tonexty",
                 "fillcolor": "--band-inner" if number else "--band",
                 "name": f"{level} % interval",
-                "hovertemplate": f"%{{customdata:{form}}} to %{{y:{form}}}",
+                "hovertemplate": f"%{{customdata[0]:{form}}} to %{{y:{form}}}",
+                "customdata": [2 + 2 * number],  # the lower bound
             },
         ]
     return [
@@ -163,9 +166,13 @@ def forecast_values(
 
 def forecast_layout(xlabel: str, ylabel: str, values: np.ndarray, now: Any, end: Any) -> Figure:
     """Layout of a forecast from `now` to `end`, whose horizon is shaded."""
-    shade = {"type": "rect", "x0": now, "x1": end, "yref": "paper", "y0": 0, "y1": 1}
-    shade |= {"fillcolor": "--shade", "line": {"width": 0}, "layer": "below"}
-    return _figure([], xlabel, ylabel, values=values, shapes=[shade], showlegend=True)["layout"]
+    shapes = [_shade(now, end)]
+    return _figure([], xlabel, ylabel, values=values, shapes=shapes, showlegend=True)["layout"]
+
+
+def _shade(first: Any, last: Any) -> Figure:
+    shade = {"type": "rect", "x0": first, "x1": last, "yref": "paper", "y0": 0, "y1": 1}
+    return shade | {"fillcolor": "--shade", "line": {"width": 0}, "layer": "below"}
 
 
 def forecast_window(
@@ -188,6 +195,88 @@ def forecast_window(
         trace |= {"x": min(number, 2), "y": y}
     layout = forecast_layout(xlabel, ylabel, every, x[last], x[-1])
     return {"data": traces, "layout": layout, "xs": axes}
+
+
+def gap_traces(levels: Sequence[str], form: str) -> list[Figure]:
+    """Traces of filled gaps without their values, as `forecast_traces`."""
+    traces = forecast_traces(levels, form, few=True)
+    known, _, *bands, own = traces
+    known |= {"mode": "lines", "name": "known"}
+    own |= {"name": "filled", "marker": {"color": "--orange", "size": 4}}
+    for one in bands:
+        one |= {"hoverinfo": "skip"}
+        one.pop("customdata", None)
+        one.pop("hovertemplate", None)
+    if levels:
+        L = len(levels)
+        own["customdata"] = [2 + at for k in range(L) for at in (2 * (L - 1 - k), 2 * (L - k) - 1)]
+        told = [
+            f"{level} %: %{{customdata[{2 * k}]:{form}}} to %{{customdata[{2 * k + 1}]:{form}}}"
+            for k, level in enumerate(levels)
+        ]
+        own["hovertemplate"] = f"%{{y:{form}}} ({', '.join(told)})"
+    return traces
+
+
+def gap_values(answers: np.ndarray, missing: np.ndarray) -> list[list[Any]]:
+    """Values of `gap_traces`.
+
+    Parameters
+    ----------
+    answers
+        (n, K): the values without gaps, then their bounds from lowest to highest; those of a known
+        value are the value, so that bands have no width there.
+    missing
+        (n,) True where a value was filled.
+    """
+    filled, *bounds = answers.T
+    values = [np.where(missing, np.nan, filled), np.where(beside(missing), filled, np.nan)]
+    for k in range(len(bounds) // 2):
+        values += [bounds[k], bounds[-1 - k]]
+    return [numbers(one) for one in (*values, np.where(missing, filled, np.nan))]
+
+
+def score_traces(form: str) -> list[Figure]:
+    """Traces of scored values without these: the values, the flagged ones, and below them the score
+    from which values are flagged, and the scores."""
+    line = {"type": "scatter", "mode": "lines"}
+    below = {**line, "yaxis": "y2"}
+    flagged = {"color": "--orange", "size": 9, "line": {"color": "--card", "width": 1}}
+    dashed = {"color": "--orange", "width": 1, "dash": "dash"}
+    return [
+        {**line, "name": "value", "line": {"color": "--ink", "width": 1.4}},
+        {
+            **line,
+            "mode": "markers",
+            "name": "flagged",
+            "marker": flagged,
+            "customdata": [3],
+            "hovertemplate": f"%{{y:{form}}} (score %{{customdata[0]:.3g}})",
+        },
+        {**below, "name": "flagged from", "line": dashed, "hoverinfo": "skip", "showlegend": False},
+        {**below, "name": "score", "line": {"color": "--blue", "width": 1.4}},
+    ]
+
+
+def score_values(
+    values: np.ndarray, scores: np.ndarray, flagged: np.ndarray, limit: np.ndarray
+) -> list[list[Any]]:
+    """Values of `score_traces` from (n,) each; `limit` is the smallest score that is flagged."""
+    found = values, np.where(flagged, values, np.nan), limit, scores
+    return [numbers(one) for one in found]
+
+
+def marked_layout(
+    xlabel: str, ylabel: str, values: np.ndarray, spans: Sequence[Sequence[Any]], below: str = ""
+) -> Figure:
+    """Layout of filled gaps or scored values, with `spans` shaded; a name of what is drawn `below`
+    makes a second plot on the same time axis."""
+    more: dict[str, Any] = {"shapes": [_shade(*span) for span in spans], "showlegend": True}
+    if below:
+        second = {"title": {"text": below}, "domain": [0, 0.27], "rangemode": "tozero"}
+        more |= {"yaxis2": {**second, "hoverformat": ".3~g"}, "yaxis": {"domain": [0.35, 1]}}
+        more |= {"xaxis": {"anchor": "y2"}, "hoversubplots": "axis", "height": 420}
+    return _figure([], xlabel, ylabel, values=values, **more)["layout"]
 
 
 def error_over_time(

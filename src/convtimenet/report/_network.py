@@ -15,6 +15,7 @@ from convtimenet.network.linear import LinearNetwork
 from convtimenet.network.mixing import ChannelMixing
 from convtimenet.network.model import Block, ConvTimeNet, deformation
 from convtimenet.network.random_patches import PER_GROUP, POINTS, RandomPatches
+from convtimenet.network.reconstruction.features import PretrainedCases
 from convtimenet.network.reconstruction.pretrained import PretrainedForecaster, reaches
 from convtimenet.network.smoothing import SmoothingNetwork
 from convtimenet.report import _interactive as interactive
@@ -242,11 +243,14 @@ def weights_sections(network: ConvTimeNet) -> list[Section]:
 
 def random_patches_section(network: RandomPatches, granted: float | None = None) -> Section:
     """Random patches: the whole network, or mixed with a head whose share is `granted`."""
-    plans = network.embedding.plans
+    pretrained = isinstance(network, PretrainedCases)
+    plans = (network.embedding.patches if pretrained else network.embedding).plans
     stretches = sorted({plan.stretch for plan in plans})
     words = f"{len(plans)} groups of {PER_GROUP} random patches of {POINTS} points, at every "
     words += f"time step, stretched by factors from {stretches[0]} to {stretches[-1]}. Their "
     words += "weights were drawn; only the linear map of their features was fitted."
+    if pretrained:
+        words += " It also reads features of the network that comes with its weights."
     if granted is not None:
         words += " Its answers are mixed with those of the trained network, whose share is "
         words += f"{100 * granted:.0f} %."

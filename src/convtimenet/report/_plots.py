@@ -19,6 +19,7 @@ from convtimenet.report._canvas import (
     MANY_POINTS,
     ORANGE,
     WIDTH,
+    beside,
     draw_series,
     drawing,
     label_ends,
@@ -129,15 +130,83 @@ def draw_window(
     # joined to the last known value, so that a horizon of one step is visible too
     joined = np.concatenate([last, forecast])
     axes.plot(ahead, joined, color=ORANGE, marker=dots, markersize=2.2)
-    axes.set_xlim(x[0], x[-1])
-    axes.set_ylabel(short(ylabel, 34))
-    axes.set_xlabel(short(xlabel, 40), loc="left")  # matplotlib puts the date on the right
+    _named(axes, x, ylabel, xlabel)
     ends = [(float(forecast[-1]), "forecast", ORANGE)]
     if len(truth) == n and len(found := truth[np.isfinite(truth)]):
         ends.append((float(found[-1]), "truth", INK))
     for level, bound in zip(levels, bounds[len(levels) :], strict=False):
         ends.append((float(bound[-1]), f"{level} %", ORANGE))
     label_ends(axes, ends)
+
+
+def filled_gaps(
+    times: np.ndarray,
+    answers: np.ndarray,
+    missing: np.ndarray,
+    *,
+    ylabel: str,
+    xlabel: str,
+) -> str:
+    """Values, those filled with the bands of their intervals.
+
+    Parameters
+    ----------
+    times
+        (n,) datetime64 or integers.
+    answers
+        (n, K): the values without gaps, then their bounds from lowest to highest; those of a known
+        value are the value.
+    missing
+        (n,) True where a value was filled.
+    """
+    filled, *bounds = answers.T
+    with drawing(WIDTH, 2.7) as figure:
+        axes = figure.add_subplot()
+        x = time_axis(axes, times)
+        for k in range(len(bounds) // 2):
+            axes.fill_between(x, bounds[k], bounds[-1 - k], color=ORANGE, alpha=0.22, linewidth=0)
+        known = np.where(missing, np.nan, filled)
+        axes.plot(x, known, color=INK, linewidth=1.1, label="known")
+        joined = np.where(beside(missing), filled, np.nan)
+        axes.plot(x, joined, color=ORANGE, linewidth=1.1)
+        axes.plot(x[missing], filled[missing], ".", color=ORANGE, markersize=4, label="filled")
+        _named(axes, x, ylabel, xlabel)
+        figure.legend(loc="outside upper center", ncols=2, frameon=False, fontsize=8)
+        return svg(figure)
+
+
+def scored_values(
+    times: np.ndarray,
+    values: np.ndarray,
+    scores: np.ndarray,
+    flagged: np.ndarray,
+    limit: np.ndarray,
+    *,
+    ylabel: str,
+    xlabel: str,
+) -> str:
+    """Values (n,), the flagged ones marked, and their scores (n,) below; the smallest score that is
+    flagged, `limit` (n,), is dashed."""
+    with drawing(WIDTH, 3.6) as figure:
+        axes, below = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
+        x = time_axis(below, times)
+        axes.plot(x, values, color=INK, linewidth=1.1, label="value", zorder=1)
+        axes.plot(x[flagged], values[flagged], "o", color=ORANGE, markersize=4, label="flagged")
+        below.plot(x, scores, color=BLUE, linewidth=1.0)
+        below.plot(x, limit, color=ORANGE, linewidth=0.8, linestyle=(0, (4, 3)))
+        below.set_ylim(bottom=0)
+        _named(below, x, "score", xlabel)
+        axes.set_ylabel(short(ylabel, 34))
+        figure.legend(loc="outside upper center", ncols=2, frameon=False, fontsize=8)
+        return svg(figure)
+
+
+def _named(axes: Axes, x: np.ndarray, ylabel: str, xlabel: str) -> None:
+    """Labels of a plot over time, and its limits."""
+    if len(x) > 1:
+        axes.set_xlim(x[0], x[-1])
+    axes.set_ylabel(short(ylabel, 34))
+    axes.set_xlabel(short(xlabel, 40), loc="left")  # matplotlib puts the date on the right
 
 
 def error_over_time(

@@ -25,6 +25,14 @@ def series_of(table: Table, row: int) -> tuple[Table, int]:
     return select_series(table, np.array([number])), row - int(table.bounds[number])
 
 
+def name_of(table: Table, s: int, c: int) -> str:
+    """The name of channel c of series s for readers."""
+    if not table.long:
+        return table.channels[c]
+    own = str(table.ids[s])
+    return f"{own}, {table.channels[c]}" if len(table.channels) > 1 else own
+
+
 def scaler_of(model: ConvTimeNetForecaster, series: Table) -> Scaler:
     """The training scaler of a series, (C, 1)."""
     if model.scaler_.centre.ndim == 2:

@@ -70,11 +70,15 @@ def three_digits(value: float) -> str:
     return f"{value:,.0f}" if 100 <= abs(value) < 1e12 else f"{float(f'{value:.3g}'):.6g}"
 
 
+def at_time(text: str) -> str:
+    """A time after a preposition: "on 2026-07-01", "at 2026-07-01 12:00"."""
+    return f"{'on' if re.fullmatch(r'[0-9-]{10}', text) else 'at'} {text}"
+
+
 def _time(table: Table, row: int) -> str:
     """The time of a row after a preposition: "in July 2026" for months, "on 2026-07-01"."""
     if table.frequency.unit not in ("month", "business month"):
-        text = when(table, row)
-        return f"{'on' if re.fullmatch(r'[0-9-]{10}', text) else 'at'} {text}"
+        return at_time(when(table, row))
     stamp = to_local(table.times[row : row + 1], table.time_zone)[0]
     month = stamp.astype("M8[M]").astype(object)
     if table.frequency.unit == "month" and table.frequency.count % 12 == 0:

@@ -44,7 +44,8 @@ function traces({ figure, choice }) {
     ...trace,
     x: figure.xs[figure.choices?.[choice].x[i] ?? trace.x],
     y: ys[i],
-    ...(trace.fill === "tonexty" && { customdata: ys[i - 1] }), // the lower bound, for hover
+    // traces whose values the hover label shows as well, such as the lower bound
+    ...(trace.customdata && { customdata: ys[i].map((_, k) => trace.customdata.map((at) => ys[at][k])) }),
   }));
 }
 
@@ -69,11 +70,11 @@ function layout({ figure, choice }, box) {
   for (const name of Object.keys(own).filter((key) => /^[xy]axis/.test(key))) {
     found[name] = { automargin: grows[name[0]], ...axis, ...own[name] };
   }
-  if (box.clientWidth < 480) found.xaxis = { ...found.xaxis, nticks: 5 };
+  if (box.clientWidth < 480) found.xaxis = { nticks: 5, ...found.xaxis };
   if (figure.choices) {
     const one = figure.choices[choice];
     found.yaxis = { ...found.yaxis, title: { text: one.unit } };
-    found.shapes = [{ ...own.shapes[0], x0: one.now, x1: one.end }];
+    found.shapes = one.spans.map(([x0, x1]) => ({ ...own.shapes[0], x0, x1 }));
   }
   return coloured(found);
 }
@@ -167,15 +168,17 @@ function picker(form, box) {
     section.querySelector(".outlook span").textContent = one.words;
     const rows = section.querySelector("table.forecast tbody");
     const shown = known.figure.columns; // which traces the columns of the table are
-    rows.replaceChildren(...known.figure.xs[one.stamps].map((stamp, k) => {
+    const cells = one.rows ?? known.figure.xs[one.stamps].map((stamp, k) =>
+      [stamp, ...shown.map((trace) => number(one.y[trace][k]))]);
+    rows.replaceChildren(...cells.map(([stamp, ...others]) => {
       const row = document.createElement("tr");
       const head = document.createElement("th");
       head.scope = "row";
       head.textContent = stamp;
-      row.append(head, ...shown.map((trace) => {
+      row.append(head, ...others.map((text) => {
         const cell = document.createElement("td");
         cell.className = "number";
-        cell.textContent = number(one.y[trace][k]);
+        cell.textContent = text;
         return cell;
       }));
       return row;

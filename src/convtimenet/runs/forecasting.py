@@ -19,7 +19,12 @@ from convtimenet.errors import ConfigError, DataError
 from convtimenet.estimators.forecasting.forecaster import ConvTimeNetForecaster
 from convtimenet.estimators.forecasting.forecasts import check_steps
 from convtimenet.estimators.forecasting.intervals import check_levels, check_reach
-from convtimenet.estimators.forecasting.retraining import MOST_FOLD_STEPS, fold_starts, fold_steps
+from convtimenet.estimators.forecasting.retraining import (
+    ENOUGH_WINDOWS,
+    MOST_FOLD_STEPS,
+    fold_starts,
+    fold_steps,
+)
 from convtimenet.runs.result import Result, comparison, facts, plain_intervals, result_of, units
 from convtimenet.training.metrics import ForecastEvaluation
 from convtimenet.wording import listing
@@ -140,11 +145,13 @@ def _check_calibration(
         )
         split = hold_back(table, fraction, L, h)[0], lengths
     windows = np.maximum(0, np.subtract(split[1], split[0]) - h + 1)
-    starts = fold_starts(lengths, L, h)
-    if not windows.any() and starts is not None:
+    starts = fold_starts(np.broadcast_to(split[1], lengths.shape), L, h)
+    enough = int(windows.sum())
+    if not enough and starts is not None:
         _check_folds(model, lengths, L, channels)
-        windows = starts[-1] - starts[0]
-    check_reach(levels, int(windows.sum()), len(table.channels), h)
+    if enough < ENOUGH_WINDOWS and starts is not None and not model.decides():
+        enough = max(enough, int((starts[-1] - starts[0]).sum()))
+    check_reach(levels, enough, len(table.channels), h)
 
 
 def _check_folds(model: ConvTimeNetForecaster, lengths: np.ndarray, L: int, channels: int) -> None:
@@ -163,10 +170,9 @@ def _check_folds(model: ConvTimeNetForecaster, lengths: np.ndarray, L: int, chan
 def _context(model: ConvTimeNetForecaster, rows: np.ndarray, channels: int) -> int:
     """Minimum context length of a model that is trained on `rows` rows of each series."""
     size = max(1, int(np.median(rows))), len(rows), channels
-    preset = model.preset_for(*size)
-    if preset.model.get("pretrained"):
+    if model.is_ready_for(int(np.max(rows)), len(rows) * channels):
         return LEAST_PRETRAINED
-    usual = preset.context_length or 0
+    usual = model.preset_for(*size).context_length or 0
     return model.input_size or max(2 * model.h, usual)
 
 

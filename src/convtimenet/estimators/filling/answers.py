@@ -21,7 +21,7 @@ from convtimenet.estimators.forecasting.forecasts import check_steps
 from convtimenet.progress import reading, showing
 from convtimenet.wording import listing
 
-__all__ = ["Scaled", "as_given", "check_season", "read", "scaled_rows"]
+__all__ = ["Scaled", "as_given", "check_season", "gaps_of", "read", "scaled_rows"]
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +70,19 @@ def check_season(season: Any, table: Table) -> int:
         return season_of(table.frequency)
     check_steps("season", season)
     return int(season)
+
+
+def gaps_of(table: Table) -> np.ndarray:
+    """The gaps of a table, (n, 3): the first row, the one behind the last, and the channel; none
+    goes on from one series into the next."""
+    missing = ~np.isfinite(table.values)
+    same = np.ones(len(missing) + 1, dtype=bool)  # whether a row is of the series before it
+    same[table.bounds] = False
+    begins, ends = missing.copy(), missing.copy()
+    begins[1:] &= ~(missing[:-1] & same[1:-1, None])
+    ends[:-1] &= ~(missing[1:] & same[1:-1, None])
+    (channel, first), (_, last) = np.nonzero(begins.T), np.nonzero(ends.T)
+    return np.stack([first, last + 1, channel], axis=1)
 
 
 def scaled_rows(table: Table) -> list[Scaled]:

@@ -174,12 +174,10 @@ class PretrainableForecaster(RetrainedForecaster):
         if self.quality in (PRETRAINED, TUNED):
             return self.preset_for(rows, len(lengths), channels, season, longest)
         preset = self.preset_for(rows, len(lengths), channels, season)
-        own = self.input_size or not self.scale or self._asks_for_network()
-        few = few_rows(longest, len(lengths) * channels) and self.quality != "fast"
-        if few and not (own or self.calendar or any(self.exog)):
+        if self.is_ready_for(longest, len(lengths) * channels):
             return pretrained_forecast(longest, season)
         short = smoothing_forecast(rows, longest, self.h, season)
-        if short is None or own:
+        if short is None or self.decides():
             return preset
         config, train_config = (
             self._model_config(short, channels),
@@ -195,6 +193,18 @@ class PretrainableForecaster(RetrainedForecaster):
         config = self._with_covariates(config, encoder, channels)
         better = linear_is_better(table, train_end, config, encoder, device, contexts, few)
         return preset if better else short
+
+    def is_ready_for(self, rows: int, series: int) -> bool:
+        """Whether so many series (or channels), the longest of so many rows, are forecast with the
+        weights of the package."""
+        if self.quality in (PRETRAINED, TUNED):
+            return True
+        few = few_rows(rows, series) and self.quality != "fast"
+        return few and not (self.decides() or self.calendar or any(self.exog))
+
+    def decides(self) -> bool:
+        """Whether the user's settings leave no choice of a network."""
+        return bool(self.input_size or not self.scale or self._asks_for_network())
 
     def _asks_for_network(self) -> bool:
         """Whether a setting that only a trained network uses is given, or one of the network's."""

@@ -33,6 +33,7 @@ from convtimenet.estimators.portfolio import phase_of
 from convtimenet.estimators.trainings import Training
 from convtimenet.network.ensemble import like
 from convtimenet.network.inference import fuse
+from convtimenet.progress import showing
 from convtimenet.storage.remembered import check_fits, from_remembered, remembered
 from convtimenet.training.interrupt import stop_requests
 from convtimenet.training.metrics import ForecastEvaluation, Scores
@@ -165,7 +166,7 @@ class RetrainedForecaster(FittedForecaster):
         if not folds or steps > MOST_FOLD_STEPS or (limit is not None and needed > limit):
             return None
         found = []
-        with stop_requests() as stop:
+        with stop_requests() as stop, showing("calibrating intervals", self.verbose):
             for number, (trained, scored) in enumerate(folds, 1):
                 networks = []
                 try:

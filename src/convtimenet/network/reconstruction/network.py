@@ -72,8 +72,7 @@ class Reconstructor(OtherNetwork):
     ) -> Float[Tensor, "R 1 Q T"]:
         Q, P = len(self.config.quantiles), self.config.patch_size
         extent = None if known is None else self.embedding.patch.extent(known)
-        read = torch.cat([x[:, :1].asinh(), x[:, 1:2], x[:, 2:].asinh()], dim=1)
-        u = self.embedding(read, extent)
+        u = self.embedding(self.read(x), extent)
         w = self.blocks(u, None if extent is None else extent.mask).movedim(0, -1)
         shares = self.mixture(w).softmax(-1)[..., : len(SKIPS)]
         # the last share is that of the mean of the context, which is 0
@@ -81,3 +80,7 @@ class Reconstructor(OtherNetwork):
         found = self.correction(w).unflatten(-1, (Q, P)).permute(0, 2, 1, 3).flatten(2)[:, None]
         median, spread = median_and_spread(found, self.config.quantiles.index(0.5))
         return (median + base.flatten(1)[:, None]).unsqueeze(-2) + spread
+
+    def read(self, x: Float[Tensor, "R C T"]) -> Float[Tensor, "R C T"]:
+        """The channels as the patches read them."""
+        return torch.cat([x[:, :1].asinh(), x[:, 1:2], x[:, 2:].asinh()], dim=1)

@@ -30,8 +30,8 @@ _FEWEST_SEASONS, _SHORTEST = 4, 32  # of a context that is read beside longer on
 
 def reaches(context_length: int, season: int) -> list[int]:
     """The ends of a context that are read each for itself: all of it, and its powers of two down to
-    four seasons. Far values help where the present is like the past, and hinder where it is not;
-    the mean of all of them was ahead of the best of them in every table that this was chosen by."""
+    four seasons. Far values help where the present is like the past, and hinder where it is not; a
+    few windows of a table cannot tell which serves it, and their errors differ."""
     least = max(_FEWEST_SEASONS * season, _SHORTEST)
     powers = (2**power for power in range(context_length.bit_length(), 0, -1))
     return [context_length, *(one for one in powers if least <= one < context_length)]
@@ -55,6 +55,8 @@ class PretrainedForecaster(OtherNetwork):
         self.trusted = nn.Buffer(torch.ones(()))
         self.logarithms = nn.Buffer(torch.zeros(()))
         self.drift = nn.Buffer(torch.zeros(()))
+        self.counted = [0]
+        """The `WAYS` with a share in the latest answer, which are those of a graph too."""
 
     def forward(
         self,
@@ -64,11 +66,12 @@ class PretrainedForecaster(OtherNetwork):
     ) -> Float[Tensor, "B C ..."]:
         rows = x.flatten(0, 1).float()
         there = torch.ones_like(rows, dtype=torch.bool) if known is None else known.flatten(0, 1)
-        whole = torch.compiler.is_exporting()  # a graph reads in every way
+        shares = self._shares()
+        if not torch.compiler.is_exporting():
+            self.counted = [number for number, share in enumerate(shares.tolist()) if share > 0]
         found = torch.zeros((), device=x.device)
-        for way, share in zip(WAYS, self._shares(), strict=True):
-            if whole or share > 0:
-                found = found + share * self.read(rows, there, *way)
+        for number in self.counted:
+            found = found + shares[number] * self.read(rows, there, *WAYS[number])
         if self.training:
             return found.unflatten(0, x.shape[:2])
         # the spread is the network's: of the naive forecast nothing says how far it errs

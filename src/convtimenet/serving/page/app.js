@@ -3,6 +3,26 @@
 
 const $ = (id) => document.getElementById(id);
 const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+const TASKS = {
+  forecast: { button: "Forecast", working: "Forecasting…", target: "to forecast", file: ["forecast.csv", "Forecast (CSV)"] },
+  impute: {
+    button: "Fill gaps",
+    working: "Filling gaps…",
+    target: "to fill",
+    file: ["filled.csv", "Table without gaps (CSV)"],
+    words: "What is missing is filled from the values on both sides; known values stay as they are.",
+  },
+  detect: {
+    button: "Find oddities",
+    working: "Looking for oddities…",
+    target: "to look at",
+    file: ["anomalies.csv", "Scores (CSV)"],
+    words: "Each value is compared with what the others let expect; those farthest off are flagged.",
+  },
+  classify: { button: "Train", working: "Training…" },
+  regress: { button: "Train", working: "Training…" },
+};
+const NO_TRAINING = " Nothing is trained: the network comes with the program.";
 const ROLES = { time: "time", id: "series", target: "to forecast", known: "known ahead", past: "known so far", "": "not used" };
 let state = {}; // what the server last said
 let shownLook = null; // versions of what is on the page, as text, so that nothing is drawn twice
@@ -210,19 +230,43 @@ function showLook() {
     $("label-col").replaceChildren(element("option", "as detected", { value: "" }), ...names.slice(0, 100));
     $("label-col").value = look.chosen.label_col ?? "";
   }
-  $("forecast-settings").hidden = !table;
-  $("levels").hidden = !table;
-  $("task-box").hidden = table;
   if (table && look.horizon) {
     $("h").value = look.horizon;
     $("reason").textContent = `chosen: ${look.reason}`;
+    $("season").value = "";
+    $("usual").textContent = look.season > 1 ? `by default ${look.season}, as usual for this step` : "by default none: this step has no usual one";
   }
-  $("h").disabled = !table;
   if (look.task) $("task").value = look.task;
   const past = look.chosen?.hist_exog?.length > 0; // only networks read those known so far
-  const [fast, auto] = document.querySelectorAll("[name=quality]");
+  const ahead = look.chosen?.futr_exog?.length > 0;
+  const [pretrained, fast, auto] = document.querySelectorAll("[name=quality]");
   fast.disabled = past;
-  if (past && fast.checked) auto.checked = true;
+  pretrained.disabled = past || ahead || !table;
+  $("pretrained").hidden = !table;
+  if (pretrained.disabled && pretrained.checked) fast.checked = true;
+  if (fast.disabled && fast.checked) auto.checked = true;
+  showTask();
+}
+
+function taskNow() {
+  return state.look?.kind === "table" ? document.querySelector("[name=task]:checked").value : $("task").value;
+}
+
+// The settings of the chosen task. A hidden number is disabled too, so that it is not checked.
+function showTask() {
+  const table = state.look?.kind === "table";
+  const task = taskNow();
+  const [forecast, filling, odd] = ["forecast", "impute", "detect"].map((one) => one === task);
+  const needed = { tasks: table, "h-box": forecast, "task-box": !table, "alpha-box": odd, "season-box": filling || odd,
+    levels: forecast || filling, quality: !filling && !odd, "pretrained-words": forecast, "task-words": filling || odd };
+  for (const [id, shown] of Object.entries(needed)) $(id).hidden = !shown;
+  for (const id of ["h", "alpha", "season"]) $(id).disabled = $(`${id}-box`).hidden;
+  const { futr_exog: known = [], hist_exog: past = [] } = state.look?.chosen ?? {};
+  const others = [...(known ?? []), ...(past ?? [])].length ? " Columns known ahead or so far are not read." : "";
+  $("task-words").textContent = (TASKS[task].words ?? "") + NO_TRAINING + others;
+  $("start").textContent = TASKS[task].button;
+  for (const one of $("columns").querySelectorAll("[value=target]")) one.textContent = TASKS[task].target;
+  $("ahead-box").hidden = !forecast || !known?.length;
 }
 
 const missing = ({ missing: n }) => (n ? `${n} value${n > 1 ? "s" : ""} missing` : "");
@@ -254,8 +298,8 @@ function showJob() {
     if (share === null) $("bar").removeAttribute("value");
     else $("bar").value = share;
     $("progress").textContent = [name, times, note].filter(Boolean).join(" · ");
-    const tens = share === null ? "" : `, ${Math.floor(share * 10) * 10} %`;
-    say(`Training${tens}…`); // read aloud, so not at every step
+    const tens = share === null ? "" : ` ${Math.floor(share * 10) * 10} %`;
+    say(TASKS[job.settings.task].working + tens); // read aloud, so not at every step
   } else {
     say({ done: "Done.", stopped: "Stopped; nothing was kept of this run.", failed: "" }[job?.state] ?? "");
   }
@@ -280,15 +324,18 @@ function showResult() {
     return;
   }
   const table = result.kind === "table";
+  const forecast = result.task === "forecast";
   $("title").textContent = result.title;
-  const files = [...(table ? [["forecast.csv", "Forecast (CSV)"]] : []), ["model.zip", "Model (zip)"]];
+  const { file } = TASKS[result.task];
+  const files = file ? [file] : [];
+  if (forecast || !table) files.push(["model.zip", "Model (zip)"]);
   if (result.report) files.push(["report.html", "Report (HTML)"]);
   $("downloads").replaceChildren(
     ...files.map(([name, words]) => element("a", words, { href: `/app/files/${name}`, class: "button", download: "" })),
   );
   list("result-notices", result.notices);
-  $("forecast-box").hidden = !table;
-  if (table) {
+  $("forecast-box").hidden = !forecast;
+  if (forecast) {
     plot("forecast", result.chart);
     fill("rows", result.table.head, result.table.rows, result.table.total - result.table.rows.length);
   }
@@ -328,8 +375,10 @@ function show(found) {
   const was = state.job?.state;
   state = found;
   const look = JSON.stringify(state.look);
+  const settings = state.job?.settings;
+  const radio = shownLook === null && settings && document.querySelector(`[name=task][value=${settings.task}]`);
+  if (radio) radio.checked = true; // the page was loaded again
   if (look !== shownLook) showLook();
-  $("ahead-box").hidden = state.look?.kind !== "table" || !(state.look.chosen.futr_exog ?? []).length;
   $("ahead-name").textContent = state.files.ahead ? `Given: ${state.files.ahead}` : "None given yet.";
   showJob();
   const result = JSON.stringify(state.result) + (state.result ? state.files.data : "");
@@ -386,9 +435,13 @@ $("settings").addEventListener("submit", (event) => {
   event.preventDefault();
   const level = [...$("levels").querySelectorAll(":checked")].map((one) => Number(one.value));
   const quality = document.querySelector("[name=quality]:checked").value;
-  const table = state.look.kind === "table";
-  act("", "POST", "/app/train", { h: table ? Number($("h").value) : 1, level, quality, task: $("task").value });
+  const body = { task: taskNow(), level, quality, method: $("method").value };
+  if (!$("h").disabled) body.h = Number($("h").value);
+  if (!$("alpha").disabled) body.alpha = Number((Number($("alpha").value) / 100).toPrecision(6));
+  if (!$("season").disabled && $("season").value) body.season = Number($("season").value);
+  act("", "POST", "/app/train", body);
 });
+for (const one of document.querySelectorAll("[name=task]")) one.addEventListener("change", showTask);
 $("stop").addEventListener("click", async () => {
   await act("", "POST", "/app/stop");
   $("start").focus();

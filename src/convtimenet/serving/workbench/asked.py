@@ -8,7 +8,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Name = Annotated[str, Field(max_length=200)]
 Names = Annotated[list[Name], Field(max_length=5000)]
-Quality = Literal["fast", "auto", "best"]
+Quality = Literal["pretrained", "fast", "auto", "best"]
+Task = Literal["forecast", "impute", "detect", "classify", "regress"]
+TASKS: dict[str, tuple[Task, ...]] = {
+    "table": ("forecast", "impute", "detect"),
+    "recordings": ("classify", "regress"),
+}
+"""Tasks by what a file holds; the first is the usual one."""
 
 
 class _Asked(BaseModel):
@@ -42,9 +48,12 @@ class Look(_Asked):
 
 
 class Train(_Asked):
-    """Settings of a run."""
+    """Settings of a run; each task reads some of them."""
 
+    task: Task | None = None
     h: int = Field(1, ge=1, le=100_000)
     level: Annotated[list[Annotated[float, Field(gt=0, lt=100)]], Field(max_length=6)] = []
     quality: Quality = "fast"
-    task: Literal["classify", "regress"] = "classify"
+    season: int | None = Field(None, ge=1, le=100_000)
+    alpha: float = Field(0.01, gt=0, lt=1)
+    method: Literal["reconstruction", "forecast"] = "reconstruction"

@@ -79,11 +79,13 @@ def main() -> None:
     commands: queue.Queue[dict[str, Any]] = queue.Queue()
     threading.Thread(target=_listen, args=(commands, Path.cwd()), daemon=True).start()
     logging.getLogger("convtimenet").setLevel(logging.ERROR)  # notices are shown on the page
-    from convtimenet.serving.workbench import recordings, tables
+    from convtimenet.serving.workbench import filling, recordings, tables
 
     tasks = {
         "look": tables.look,
-        "train": tables.train,
+        "forecast": tables.forecast,
+        "impute": filling.impute,
+        "detect": filling.detect,
         "look at recordings": recordings.look,
         "train on recordings": recordings.train,
         "label": recordings.label,

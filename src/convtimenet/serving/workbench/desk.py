@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from convtimenet.serving.refusals import Refused
-from convtimenet.serving.workbench.asked import Columns, Look, Train
+from convtimenet.serving.workbench.asked import TASKS, Columns, Look, Train
 from convtimenet.serving.workbench.recipe import stem_of
 from convtimenet.serving.workbench.samples import SAMPLES
 from convtimenet.serving.workbench.worker import Ended, Worker
@@ -27,6 +27,8 @@ Slot = Literal["data", "ahead", "new"]
 OUTPUTS = {
     "report.html": ("report", "text/html"),
     "forecast.csv": ("forecast", "text/csv"),
+    "filled.csv": ("filled", "text/csv"),
+    "anomalies.csv": ("anomalies", "text/csv"),
     "answers.csv": ("answers", "text/csv"),
     "model.zip": ("model", "application/zip"),
 }
@@ -145,29 +147,54 @@ class Desk:
         Raises
         ------
         Refused
-            If another one is under way, or there is nothing to train on.
+            If another one is under way, there is nothing to work on, or the task is not one of it.
         """
         with self._lock:
             self._check_idle()
             look = self._state["look"]
             if look is None or "error" in look:
                 raise Refused(409, "expected a file that could be read, found none; give one first")
-            name = self._files["data"][0]
-            shared = {"name": name, "quality": asked.quality, "device": self.device}
-            shared |= {"path": self._place("data"), "folder": "next"}
-            if look["kind"] == "table":
-                columns = self._columns.given()
-                ahead = self._place("ahead") if columns["futr_exog"] else None
-                command = {"do": "train", "columns": columns, "future": ahead, **shared}
-                command |= {"h": asked.h, "level": asked.level}
-            else:
-                command = {"do": "train on recordings", "task": asked.task, **shared}
-                command |= {"label_col": self._label}
+            tasks = TASKS[look["kind"]]
+            task = asked.task or tasks[0]
+            if task not in tasks:
+                raise Refused(
+                    422,
+                    f"expected a task for {look['kind']} ({', '.join(tasks)}), found {task}; "
+                    "choose one of them",
+                )
+            asked = asked.model_copy(update={"task": task})
+            command = self._command(asked, look)
             progress = {"name": "starting", "share": None, "times": "", "note": ""}
             job = {"state": "running", "progress": progress, "settings": asked.model_dump()}
             self._change(job=job, answers=None)
             self._thread = threading.Thread(target=self._run, args=(command, job), daemon=True)
             self._thread.start()
+
+    def _command(self, asked: Train, look: dict[str, Any]) -> dict[str, Any]:
+        """What the child process is told to do."""
+        command = {"path": self._place("data"), "folder": "next", "name": self._files["data"][0]}
+        command |= {"do": asked.task, "device": self.device}
+        if look["kind"] == "recordings":
+            own = {"task": asked.task, "label_col": self._label, "quality": asked.quality}
+            return command | {"do": "train on recordings", **own}
+        columns = self._columns.given()
+        if asked.task == "forecast":
+            ahead = self._place("ahead") if columns["futr_exog"] else None
+            own = {"h": asked.h, "level": asked.level, "quality": asked.quality}
+            return command | {"columns": columns, "future": ahead, **own}
+        covariates = columns.pop("futr_exog"), columns.pop("hist_exog")
+        if any(covariates):  # not read: only what would be forecast is looked at
+            columns["target_cols"] = look["chosen"]["target_cols"]
+        command |= {"columns": columns, "season": asked.season}
+        if asked.task == "detect":
+            return command | {"alpha": asked.alpha, "method": asked.method}
+        if columns.pop("fill") is not None:
+            raise Refused(
+                422,
+                "expected missing values that are unknown, found that they mean zero, so that "
+                "there are no gaps; choose 'are unknown' below 'Dates, numbers, gaps'",
+            )
+        return command | {"level": asked.level}
 
     def stop(self) -> None:
         """End a run at once; an earlier result stays."""

@@ -12,7 +12,7 @@ def of_table(
 ) -> dict[str, str]:
     """ "python" and "command" for a forecast of a table in the current folder; the values known
     ahead are in plan.csv."""
-    given = {k: v for k, v in columns.items() if v not in (None, [])}
+    given = _given(columns)
     known = "".join(f", {k}={v!r}" for k, v in given.items())
     levels, stem = [_short(one) for one in level], stem_of(name)
     ahead = ', "plan.csv"' if plan else ""
@@ -27,16 +27,41 @@ forecast_table(model, table, test_fraction=0.2, dataset={name!r}{also})
 forecast = model.predict(table{ahead}{also})
 write_csv({f"{stem}-forecast.csv"!r}, forecast, source=table)
 """
-    words = ["convtimenet", "forecast", name, "--h", str(h), "--quality", quality]
+    words = ["convtimenet", "forecast", name, "--h", str(h)]
+    words += ["--pretrained"] if quality == "pretrained" else ["--quality", quality]
     if levels:
         words += ["--level", *map(str, levels)]
-    for key, value in given.items():
-        value = ",".join(value) if isinstance(value, list) else str(value)
-        words += [f"--{key}", value.lower() if key == "dayfirst" else value]
+    words += _flags(given)
     if plan:
         words += ["--future", "plan.csv"]
     words += ["--out", f"{stem}-forecast.csv", "--report", "report.html", "--save", "model"]
     return {"python": python, "command": shlex.join(words)}
+
+
+def of_filling(
+    task: str, name: str, columns: dict[str, Any], settings: dict[str, Any], made: str
+) -> dict[str, str]:
+    """The same for `impute` or `detect`, whose table is called `made`."""
+    given, settings = _given(columns), _given(settings)
+    if "level" in settings:
+        settings["level"] = [_short(one) for one in settings["level"]]
+    out = f"{stem_of(name)}-{made}.csv"
+    words = {"freq": "frequency"}
+    known = "".join(f", {words.get(k, k)}={v!r}" for k, v in given.items())
+    own = "".join(f", {k}={v!r}" for k, v in settings.items())
+    python = f"""from convtimenet.data.tables import read_table
+from convtimenet.runs.filling import {task}_table
+
+table = read_table({name!r}{known})
+run = {task}_table(table, dataset={name!r}{own})
+run.write_csv({out!r})
+run.write_report("report.html")
+"""
+    flags = ["convtimenet", task, name]
+    for key, value in settings.items():
+        flags += [f"--{key}", *map(str, value if isinstance(value, list) else [value])]
+    flags += [*_flags(given), "--out", out, "--report", "report.html"]
+    return {"python": python, "command": shlex.join(flags)}
 
 
 def of_recordings(name: str, task: str, label_col: str | None, quality: str) -> dict[str, str]:
@@ -58,6 +83,20 @@ run.model.save("model")
         words += ["--label_col", label_col]
     words += ["--report", "report.html", "--save", "model"]
     return {"python": python, "command": shlex.join(words)}
+
+
+def _given(settings: dict[str, Any]) -> dict[str, Any]:
+    """What was chosen."""
+    return {k: v for k, v in settings.items() if v not in (None, [])}
+
+
+def _flags(columns: dict[str, Any]) -> list[str]:
+    """Flags about the columns of a table."""
+    words = []
+    for key, value in columns.items():
+        value = ",".join(value) if isinstance(value, list) else str(value)
+        words += [f"--{key}", value.lower() if key == "dayfirst" else value]
+    return words
 
 
 def stem_of(name: str) -> str:

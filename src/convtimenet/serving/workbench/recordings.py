@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from convtimenet.runs.answers import write_classes, write_numbers
 from convtimenet.runs.labelled import fit_labelled, hold_out
 from convtimenet.runs.result import comparison
 from convtimenet.serving.workbench import recipe
-from convtimenet.serving.workbench.tables import TEST, first_cells, pack
+from convtimenet.serving.workbench.tables import TEST, first_cells, new_folder, pack
 
 _SEED = 2023
 _EACH, _LINES = 2, 8  # cases of a class in the preview, and of all
@@ -67,9 +66,7 @@ def train(
     folder: str,
 ) -> dict[str, Any]:
     """Fit, score and write everything that can be downloaded into `folder`."""
-    out, classify = Path(folder), task == "classify"
-    shutil.rmtree(out, ignore_errors=True)
-    out.mkdir()
+    out, classify = new_folder(folder), task == "classify"
     cases = read_cases(path, label_col)
     estimator = ConvTimeNetClassifier if classify else ConvTimeNetRegressor
     check_task(cases, estimator.task)

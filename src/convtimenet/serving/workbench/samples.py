@@ -6,7 +6,7 @@ import math
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 
 _START = date(2023, 1, 2)
 _DAYS, _AHEAD = 730, 60
@@ -58,6 +58,21 @@ def _shops() -> str:
     return "".join(lines)
 
 
+def _meter() -> str:
+    """Hours of a heat meter that stopped several times, and jumped twice."""
+    noise, lines = random.Random(15), ["time,kW\n"]
+    gone = {*range(200, 212), *range(700, 731), 90, 333, 334, 901, 1100, 1101, 1102}
+    jumps = {450: 21.0, 1010: -14.0}
+    for hour in range(1200):
+        stamp = datetime(2024, 1, 1) + timedelta(hours=hour)
+        day = 9 * math.sin(2 * math.pi * (hour - 9) / 24) + 4 * math.sin(4 * math.pi * hour / 24)
+        cold = 6 * math.sin(2 * math.pi * hour / 700)
+        value = 40 + day + cold - 5 * (stamp.weekday() > 4) + noise.gauss(0, 1.2)
+        value += jumps.get(hour, 0.0)
+        lines.append(f"{stamp:%Y-%m-%d %H:%M},{'' if hour in gone else f'{value:.1f}'}\n")
+    return "".join(lines)
+
+
 _STEPS = 48
 
 
@@ -90,6 +105,7 @@ SAMPLES = {
         "daily-sales.csv", _daily, known=("promotion",), targets=("units",), more=_plan
     ),
     "shops": Sample("four-shops.csv", _shops),
+    "meter": Sample("heat-meter.csv", _meter),
     "gestures": Sample(
         "gestures.csv",
         lambda: _gestures(13, 40, labelled=True),

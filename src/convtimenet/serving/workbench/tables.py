@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from convtimenet.data.files import check_path, is_columnar, read_columnar, read_grid
+from convtimenet.data.frequency import season_of
 from convtimenet.data.future import table_times, write_csv
 from convtimenet.data.tables import (
     Table,
@@ -69,6 +70,7 @@ def look(path: str, columns: Columns) -> dict[str, Any]:
         "series": len(table.lengths),
         "rows": len(table.times),
         "span": table_times(shown),
+        "season": season_of(table.frequency),
         "missing": int(np.isnan(table.values).sum()),
         "notices": list(table.notices),
         "horizon": h,
@@ -77,7 +79,7 @@ def look(path: str, columns: Columns) -> dict[str, Any]:
     }
 
 
-def train(
+def forecast(
     path: str,
     future: str | None,
     name: str,
@@ -89,9 +91,7 @@ def train(
     folder: str,
 ) -> dict[str, Any]:
     """Fit, score, forecast and write everything that can be downloaded into `folder`."""
-    levels, out = level or None, Path(folder)
-    shutil.rmtree(out, ignore_errors=True)
-    out.mkdir()
+    levels, out = level or None, new_folder(folder)
     model = ConvTimeNetForecaster(h, quality=quality, device=device, verbose=1, **columns)
     table = model.read(path)
     check_future(model, table, future)
@@ -106,6 +106,7 @@ def train(
     notices = [*dict.fromkeys([*table.notices, *result.notices, *ahead.notices])]
     return {
         "kind": "table",
+        "task": "forecast",
         "title": f"{name}: {h} steps ahead",
         "report": run.evaluation is not None,
         "notices": notices,
@@ -114,6 +115,14 @@ def train(
         "chart": _chart(table, ahead),
         **recipe.of_table(name, columns, h, level, quality, future is not None),
     }
+
+
+def new_folder(name: str) -> Path:
+    """An empty folder for what a run writes."""
+    out = Path(name)
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir()
+    return out
 
 
 def pack(model: Path, out: Path) -> None:

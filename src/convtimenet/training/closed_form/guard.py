@@ -66,7 +66,7 @@ def fit_guard(
             strict=True,
         ):
             share.fill_(float(of[number]))
-        task.say(
+        task.say_alone(
             f"{label}: weights of the package, trusted by {float(network.trusted):.0%} beside the "
             f"seasonal-naive forecast in {len(some):,} windows"
         )

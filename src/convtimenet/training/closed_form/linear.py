@@ -72,7 +72,7 @@ def fit_linear(
     with showing(label, verbose) as task:
         starts = solve_linear(network.linear, network.embedding, windows, network.config.season)
         told = ", ".join(f"{one.name} ({one.context} steps)" for one in starts)
-        task.say(f"{label}: {len(windows):,} windows, in closed form from {told}")
+        task.say_alone(f"{label}: {len(windows):,} windows, in closed form from {told}")
     error = float(np.mean([start.error for start in starts]))
     return History.solved(error, device, time.monotonic() - begin)
 

@@ -85,7 +85,9 @@ def fit_patches(
     with torch.no_grad(), showing(label, verbose) as task:
         batch = examples.batch(torch.randperm(n, generator=numbers)[:_FOR_LEVELS].to(device))
         network.embedding.draw_levels(batch.x, batch.known, numbers)
-        task.say(f"{label}: {n:,} cases, {network.embedding.outputs:,} features, in closed form")
+        task.say_alone(
+            f"{label}: {n:,} cases, {network.embedding.outputs:,} features, in closed form"
+        )
         parts = []
         for first in counted(range(0, n, _BATCH)):
             if stop.signal:
@@ -111,7 +113,7 @@ def _solve(network: RandomPatches, features: np.ndarray, examples: LabelledCases
     centre = features.mean(0, dtype=np.float64)
     spread = features.std(0, dtype=np.float64)
     varies = spread > 1e-6 * np.maximum(np.abs(centre), 1e-6)
-    spread = np.where(varies, spread, 1.0)
+    spread = np.where(varies, spread, 1.0) / network.embedding.emphasis
     standard = np.where(varies, (features - centre) / spread, 0.0)
     if len(standard) > 1:
         ridge = RidgeCV(

@@ -55,7 +55,7 @@ def fit_smoothing(
     begin = time.monotonic()
     with showing(label, verbose) as task:
         error = _choose(network, windows)
-        task.say(f"{label}: {len(windows):,} windows, exponential smoothings from a grid")
+        task.say_alone(f"{label}: {len(windows):,} windows, exponential smoothings from a grid")
     return History.solved(error, device, time.monotonic() - begin, CHOSEN)
 
 

@@ -14,7 +14,9 @@ from convtimenet.network.linear import LinearNetwork
 from convtimenet.network.model import ConvTimeNet
 from convtimenet.network.other import OtherNetwork
 from convtimenet.network.random_patches import RandomPatches
+from convtimenet.network.reconstruction.features import PretrainedCases
 from convtimenet.network.reconstruction.pretrained import PretrainedForecaster
+from convtimenet.network.reconstruction.weights import load_pretrained
 from convtimenet.network.smoothing import SmoothingNetwork
 from convtimenet.training.checkpoint import Checkpoint, Checkpoints
 from convtimenet.training.closed_form.effects import solve_effects, without_effects
@@ -164,6 +166,8 @@ def _fitted(
             return fit_linear(model, examples, stop, **shown)
         return fit_smoothing(model, examples, stop, **shown)
     assert isinstance(examples, LabelledCases)
+    if isinstance(model, PretrainedCases):
+        load_pretrained(model.embedding.network)
     return fit_patches(model, examples, seed, stop, **shown)
 
 

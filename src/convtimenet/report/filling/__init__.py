@@ -1,0 +1,1 @@
+"""Sections of reports about filled gaps (`gaps`) and scored values (`scores`)."""
