@@ -93,7 +93,8 @@ def page() -> str:
             every[model] += own
             row.append(f"{geometric(own):.3f} ({len(own)})" if own else "-")
         rows.append(row)
-    rows.append(["all small", *(f"{geometric(v):.3f}" if v else "-" for v in every.values())])
+    means = (f"{geometric(v):.3f} ({len(v)})" if v else "-" for v in every.values())
+    rows.append(["all small", *means])
     titles = TITLES | SMALL
     small = grid(["series", *(titles[model] for model in every)], rows)
     said = {"all": _overall(kept), "speed": _speed(), "cost": _cost(kept)}
@@ -110,6 +111,16 @@ def _overall(kept: list[dict[str, Any]]) -> str:
             said.append(
                 f"{TITLES[model]} {geometric(own):.3f} ({len(own)} cells, {worse} of them above 1)"
             )
+    of: dict[str, dict[str, float]] = {OURS: {}, TUNED: {}}
+    for one in kept:
+        if (name := name_of(one)) in of:
+            of[name][str(one["cell"] | {"variant": ""})] = ratio(one)
+    if both := of[OURS].keys() & of[TUNED].keys():
+        tuned, plain = (geometric([of[model][one] for one in both]) for model in (TUNED, OURS))
+        said.append(
+            f"on the {len(both)} cells that have both, fine-tuned weights {tuned:.3f} and those of "
+            f"the package {plain:.3f}"
+        )
     return "; ".join(said)
 
 
