@@ -168,7 +168,8 @@ class FittedForecaster(TableReader):
         """
         if X is not None and self.quality == PRETRAINED and not hasattr(self, "fused_"):
             fitted: Any = clone(self)
-            return fitted.fit(X).predict(future=future, h=h, level=level)
+            fitted._fit(X, scored=level is not None)
+            return fitted.predict(future=future, h=h, level=level)
         check_is_fitted(self, "fused_")
         table = self.tail_ if X is None else self.adapt(X)
         return self.predict_requests([self.request(table, h, level, future)])[0]

@@ -266,6 +266,18 @@ class ConvTimeNetForecaster(PretrainableForecaster):
         CheckpointError
             If `resume` holds checkpoints of another run.
         """
+        return self._fit(X, split, resume, refit)
+
+    def _fit(
+        self,
+        X: Any,
+        split: tuple[int | np.ndarray, int | np.ndarray] | None = None,
+        resume: str | PathLike[str] | None = None,
+        refit: bool = True,
+        *,
+        scored: bool = True,
+    ) -> Self:
+        """`fit`; without scores and calibration if it is not to be `scored`."""
         check_steps("h, the horizon,", self.h)
         if self.input_size is not None:
             check_steps("input_size, the context,", self.input_size)
@@ -337,14 +349,15 @@ class ConvTimeNetForecaster(PretrainableForecaster):
         longest = max(plans, key=lambda plan: plan.config.context_length)
         valid = longest.valid
         held_out = len(valid) if isinstance(valid, Windows) else 0
-        if held_out < (ENOUGH_WINDOWS if self.network_.config.any_length else 1):
+        if scored and held_out < (ENOUGH_WINDOWS if self.network_.config.any_length else 1):
             self.calibration_ = self._cross_calibrated(table, valid_end, device, resume, held_out)
         if not isinstance(valid, Windows):
             return self
-        if self.calibration_ is None:
-            self.calibration_ = self._calibrate(valid)
-        found = self._evaluated(table, train_end, valid_end, (), None, quick=True)
-        self.scores_ = {MODEL: found.in_units, NAIVE: found.naive_in_units}
+        if scored:
+            if self.calibration_ is None:
+                self.calibration_ = self._calibrate(valid)
+            found = self._evaluated(table, train_end, valid_end, (), None, quick=True)
+            self.scores_ = {MODEL: found.in_units, NAIVE: found.naive_in_units}
         if refit and train_config.refit:
             everything = [
                 one.all_examples for one in plans if isinstance(one.all_examples, Windows)
