@@ -96,8 +96,9 @@ def cold() -> dict[str, float]:
         for _ in range(5):
             begin = time.monotonic()
             command = [sys.executable, "-c", COLD.format(path=path)]
-            pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-            with subprocess.Popen(command, text=True, **pipes) as process:
+            with subprocess.Popen(
+                command, text=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+            ) as process:
                 assert process.stdout is not None
                 cpu.append(float(process.stdout.readline()))
                 wall.append(time.monotonic() - begin)
