@@ -116,7 +116,7 @@ def test_killed_and_started_again(task, alone, tmp_path) -> None:
             before = set(checkpoints.glob("*.safetensors"))
             while run.poll() is None and kills < 10:
                 if set(checkpoints.glob("*.safetensors")) - before:
-                    time.sleep(chance.uniform(0, 0.3))
+                    time.sleep(chance.uniform(0, 0.03))
                     victim = chance.choice(workers(run.pid))
                     os.kill(victim, signal.SIGKILL)
                     kills += 1

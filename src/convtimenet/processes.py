@@ -114,6 +114,7 @@ def joined(timeout: timedelta = timedelta(minutes=30)) -> Iterator[None]:
         )
         yield
     # after an error the other processes may be gone, and taking leave of them would wait
+    torch.distributed.barrier()  # a process that still listens aborts where another has gone
     torch.distributed.destroy_process_group()
 
 
