@@ -15,6 +15,7 @@ class CaseEmbeddings(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
     """The part of the classifier and the regressor that makes them transformers of scikit-learn."""
 
     fused_: Any
+    _network_outputs: Any
 
     def transform(self, X: Any) -> np.ndarray:
         """Embeddings of cases, (n, features) float32: of a trained network the pooled tokens that
@@ -40,9 +41,6 @@ class CaseEmbeddings(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
     @property
     def _n_features_out(self) -> int:
         return self.fused_.embedded
-
-    def _network_outputs(self, X: Any, answer: Any = None) -> np.ndarray:
-        raise NotImplementedError
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

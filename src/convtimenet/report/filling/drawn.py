@@ -189,9 +189,9 @@ def overview(
         for one, told in zip(drawn[:_DRAWN], found, strict=False)
     ]
     plot = interactive.embedded(_plot(kind, drawn, found, label))
-    words = (
-        f'<p>{escaped(section.body)}</p><p class="outlook"><span>{escaped(first.words)}</span></p>'
-    )
+    words = f'<p class="outlook"><span>{escaped(first.words)}</span></p>'
+    if len(table.lengths) * len(table.channels) > 1:  # of a single series both say the same
+        words = f"<p>{escaped(section.body)}</p>{words}"
     if len(found) > 1:
         words = picked(section.body, first.one.name, first.words)
     shown = live(grid(pictures, "static"), f"{section.heading} of the series shown", plot)
