@@ -120,6 +120,15 @@ class Engine:
                 f"expected an answer within {self.settings.seconds:g} s, found none; send less at "
                 "a time, or try again later",
             ) from None
+        finally:
+            self._leave(job)
+
+    def _leave(self, job: _Job) -> None:
+        """Keep no place for a request that nobody waits for any more."""
+        with self._changed:
+            if job in self.waiting:
+                self.waiting.remove(job)
+                self.metrics.waiting.set(len(self.waiting))
 
     def _work(self) -> None:
         while jobs := self._take():
