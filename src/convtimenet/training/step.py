@@ -345,4 +345,6 @@ def _weight(batch: Batch) -> Tensor:
     """Weight of a batch in a mean over several; by examples, if its targets are not drawn yet."""
     if batch.weight is None or not batch.y.numel():
         return torch.tensor(float(len(batch.y)), device=batch.y.device)
+    if batch.weight.dim() < batch.y.dim():  # one for all shares or quantiles of a target
+        return batch.weight.sum()
     return batch.weight.expand_as(batch.y).sum()

@@ -18,8 +18,9 @@ from convtimenet.data.split import FittedRows, hold_back, split_rows
 from convtimenet.data.tables import crop, in_memory
 from convtimenet.data.windows import Scaler, Windows
 from convtimenet.devices import resolve_device
+from convtimenet.estimators.distilling import taught_notice
+from convtimenet.estimators.forecasting.distilling import DistillableForecaster, taught_plan
 from convtimenet.estimators.forecasting.forecasts import check_steps
-from convtimenet.estimators.forecasting.pretraining import PretrainableForecaster
 from convtimenet.estimators.forecasting.reading import (
     check_unscaled,
     gap_notices,
@@ -39,7 +40,7 @@ from convtimenet.progress import showing
 log = logging.getLogger(__name__)
 
 
-class ConvTimeNetForecaster(PretrainableForecaster):
+class ConvTimeNetForecaster(DistillableForecaster):
     """Forecast every channel of every series of a table with one ConvTimeNet network.
 
     A wide table is one series, with a column per channel. A long table holds many series, of any
@@ -276,8 +277,8 @@ class ConvTimeNetForecaster(PretrainableForecaster):
         refit: bool = True,
         *,
         scored: bool = True,
+        ensemble: Any = None,
     ) -> Self:
-        """`fit`; without scores and calibration if it is not to be `scored`."""
         check_steps("h, the horizon,", self.h)
         if self.input_size is not None:
             check_steps("input_size, the context,", self.input_size)
@@ -305,6 +306,8 @@ class ConvTimeNetForecaster(PretrainableForecaster):
             scaler = scaler.uncentred() if config.any_length else scaler
             notices += scaling_notices(table, unknown)
         encoder = self._encoder(train_split)
+        if ensemble is not None:  # both read the same numbers
+            scaler, encoder = ensemble.scaler_for(table), ensemble.covariates_
         config = self._with_covariates(config, encoder, len(table.channels))
         notices += encoder.notices(table)
 
@@ -329,6 +332,10 @@ class ConvTimeNetForecaster(PretrainableForecaster):
             members, table, train_end, valid_end, scaler, encoder, device
         )
         notices += notice
+        if ensemble is not None:
+            given = table, train_end, valid_end, scaler, encoder, device
+            plans = [taught_plan(plans[0], ensemble, *given)]
+            notices.append(taught_notice(ensemble, saw_validation=False))
         log.info("%d windows of %d + %d steps to train on", len(plans[0].examples), L, H)
         fitted_to = valid_end if plans[0].valid is None else train_end
 

@@ -44,6 +44,7 @@ __all__ = [
     "scored_windows",
     "statistics",
     "training_plans",
+    "training_windows",
 ]
 
 log = logging.getLogger(__name__)

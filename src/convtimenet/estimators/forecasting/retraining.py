@@ -26,6 +26,7 @@ from convtimenet.data.timestamps import show_in
 from convtimenet.data.windows import Windows
 from convtimenet.devices import autocast
 from convtimenet.errors import TrainingError
+from convtimenet.estimators.distilling import taught_windows
 from convtimenet.estimators.forecasting.fitted_forecaster import FittedForecaster
 from convtimenet.estimators.forecasting.intervals import Calibration, distances
 from convtimenet.estimators.forecasting.panel import Panel, rows_for
@@ -70,7 +71,13 @@ class RetrainedForecaster(FittedForecaster):
             "first training, which did not see the held-out rows"
         )
 
-    def retrain(self, X: Any, *, resume: str | PathLike[str] | None = None) -> Self:
+    def retrain(
+        self,
+        X: Any,
+        *,
+        resume: str | PathLike[str] | None = None,
+        ensemble: Self | None = None,
+    ) -> Self:
         """Train again on all rows of a table, as `TrainConfig.refit` says ("continue" if off),
         and forecast with that network. Scores, intervals and the scaling of known series remain
         those of the first training, which is kept as `scored_`.
@@ -81,6 +88,9 @@ class RetrainedForecaster(FittedForecaster):
             A table as for `fit`, usually the same one; all of its rows are trained on.
         resume
             As for `fit`; the same folder can be used for both.
+        ensemble
+            What this forecaster was distilled from (`distil`), to learn from its forecasts again;
+            by default from the rows alone.
 
         Raises
         ------
@@ -97,10 +107,12 @@ class RetrainedForecaster(FittedForecaster):
         if not again.train_config_.refit:
             again.train_config_ = replace(again.train_config_, refit="continue")
         reader = again._reader
+        read_by = reader.config.networks if ensemble is None else [ensemble.network_.config]
         windows = [
-            replace(reader, config=config).windows(table, None, None)[1]
-            for config in reader.config.networks
+            replace(reader, config=config).windows(table, None, None)[1] for config in read_by
         ]
+        if ensemble is not None:
+            windows = [taught_windows(windows[0], reader.config.context_length, ensemble)]
         again._retrain(windows, table, table.lengths, resume)
         vars(self).update(vars(again))
         return self
