@@ -163,7 +163,7 @@ class TestExamples:
         assert data_hash(TaughtWindows(whole, 6, first)) == data_hash(
             TaughtWindows(whole, 6, second)
         )
-        second.offset += 1
+        second.offset.add_(1)
         assert data_hash(TaughtWindows(whole, 6, first)) != data_hash(
             TaughtWindows(whole, 6, second)
         )
