@@ -25,7 +25,7 @@ from convtimenet import (
 from convtimenet.cli.main import main
 from convtimenet.data.windows import LabelledCases, Windows
 from convtimenet.errors import CheckpointError, ConfigError, DataError
-from convtimenet.estimators.forecasting import distilling
+from convtimenet.estimators.forecasting import taught as forecasting_taught
 from convtimenet.network.ensemble import Ensemble, networks_in
 from convtimenet.training.augment import augmented
 from convtimenet.training.checkpoint import data_hash
@@ -234,13 +234,14 @@ class TestForecaster:
 
     def test_each_training_learns_from_the_ensemble_of_the_same_rows(self, monkeypatch):
         model = forecaster(n_epochs=1, refit=True).fit(table())
-        taught, by = distilling.taught_windows, []
+        taught, by = forecasting_taught.taught_windows, []
 
-        def told(windows: Any, context_length: int, ensemble: Any) -> Any:
+        def told(ensemble: Any, *given: Any) -> Any:
+            windows = taught(ensemble, *given)
             by.append((ensemble, len(windows)))
-            return taught(windows, context_length, ensemble)
+            return windows
 
-        monkeypatch.setattr(distilling, "taught_windows", told)
+        monkeypatch.setattr(forecasting_taught, "taught_windows", told)
         found = model.distil(table())
         assert [one for one, _ in by] == [model.scored_, model]
         assert by[0][1] < by[1][1]
@@ -252,13 +253,19 @@ class TestForecaster:
         alone.retrain(table())
         assert distance(taught, forecasts) < 0.5 * distance(alone, forecasts)
 
+    def test_windows_at_the_beginning_are_learnt_from_too(self):
+        model = forecaster(model={**SMALL, "linear": True}, n_epochs=1).fit(table())
+        contexts = {one.context_length for one in model.network_.config.members}
+        assert len(contexts) == 2
+        assert model.distil(table()).n_examples_ == model.n_examples_
+
     def test_errors_say_what_to_do(self, forecasts, small):
         with pytest.raises(ConfigError, match=r"a single network .*fit with quality='best' first"):
             small.distil(table())
         with pytest.raises(DataError, match="lacks the channels 'a'; it has 'z', 'b'"):
             forecasts.distil(table().rename(columns={"a": "z"}))
         with pytest.raises(DataError, match="no window fits"):
-            forecasts.distil(table(12))
+            forecasts.distil(table(30))
 
 
 class TestCases:

@@ -12,14 +12,11 @@ from typing import Any, Self
 
 from sklearn.utils.validation import check_is_fitted
 
-from convtimenet.data.windows import Windows
 from convtimenet.errors import ConfigError
 from convtimenet.estimators.pretraining import PretrainableCases
 from convtimenet.network.ensemble import Ensemble
-from convtimenet.network.inference import fuse
-from convtimenet.training.taught import TaughtWindows
 
-__all__ = ["DistillableCases", "student_of", "taught_notice", "taught_windows"]
+__all__ = ["DistillableCases", "student_of", "taught_notice"]
 
 
 def student_of(ensemble: Any) -> Any:
@@ -61,13 +58,6 @@ def taught_notice(ensemble: Any, saw_validation: bool) -> str:
     if saw_validation:
         found += ", which were trained on its validation split too: its scores there are optimistic"
     return found
-
-
-def taught_windows(windows: Windows, context_length: int, ensemble: Any) -> TaughtWindows:
-    """Windows of the context of an ensemble, with its forecasts, for a network that reads the last
-    `context_length` steps."""
-    network = fuse(ensemble.network_).to(windows.starts.device)
-    return TaughtWindows(windows, context_length, network)
 
 
 class DistillableCases(PretrainableCases):

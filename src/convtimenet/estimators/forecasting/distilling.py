@@ -1,28 +1,17 @@
-"""Distillation of a forecaster: the windows that one network learns from an ensemble on.
-
-Shape legend: `convtimenet._shapes`; S series.
-"""
+"""Distillation of a forecaster: one network that forecasts like an ensemble."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import replace
 from os import PathLike
 from typing import Any, Self
 
 import numpy as np
-import torch
 
-from convtimenet.data.covariates import Encoder
-from convtimenet.data.tables import Table
-from convtimenet.data.windows import Scaler
-from convtimenet.errors import DataError
-from convtimenet.estimators.distilling import student_of, taught_windows
+from convtimenet.estimators.distilling import student_of
 from convtimenet.estimators.forecasting.pretraining import PretrainableForecaster
-from convtimenet.estimators.forecasting.reading import training_windows
-from convtimenet.estimators.portfolio import Plan
 
-__all__ = ["DistillableForecaster", "taught_plan"]
+__all__ = ["DistillableForecaster"]
 
 
 class DistillableForecaster(PretrainableForecaster):
@@ -62,8 +51,7 @@ class DistillableForecaster(PretrainableForecaster):
         ----------
         X
             A table as for `fit`, with the same columns; usually the same rows, which a model does
-            not keep. Windows that are shorter than the longest context in the ensemble are not
-            learnt from.
+            not keep.
         split, resume, refit
             As for `fit`, and the same split; one folder can be used for both.
 
@@ -90,38 +78,3 @@ class DistillableForecaster(PretrainableForecaster):
         student = student_of(self)
         student.input_size = self.network_.config.networks[0].context_length
         return student._fit(self.adapt(X), split, resume, refit, ensemble=self)
-
-
-def taught_plan(
-    plan: Plan,
-    ensemble: Any,
-    table: Table,
-    train_end: np.ndarray,
-    valid_end: np.ndarray,
-    scaler: Scaler,
-    encoder: Encoder,
-    device: torch.device,
-) -> Plan:
-    """The plan of a network that learns from an ensemble: in the first training from the one that
-    did not see the validation split, in the second from the final one.
-
-    Raises
-    ------
-    DataError
-        If the table is too short.
-    """
-    config, L = ensemble.network_.config, plan.config.context_length
-    if not plan.config.kernel_sizes:
-        raise DataError(
-            f"the table has too few rows to train a network: expected those that the ensemble was "
-            f"fitted to, found {int(table.lengths.max())}; give the table of fit"
-        )
-    examples, _, everything, _ = training_windows(
-        table, train_end, valid_end, config, scaler, encoder, device
-    )
-    first, final = ensemble.scored_ or ensemble, ensemble
-    return replace(
-        plan,
-        examples=taught_windows(examples, L, first),
-        all_examples=None if everything is None else taught_windows(everything, L, final),
-    )

@@ -19,7 +19,7 @@ from convtimenet.data.tables import crop, in_memory
 from convtimenet.data.windows import Scaler, Windows
 from convtimenet.devices import resolve_device
 from convtimenet.estimators.distilling import taught_notice
-from convtimenet.estimators.forecasting.distilling import DistillableForecaster, taught_plan
+from convtimenet.estimators.forecasting.distilling import DistillableForecaster
 from convtimenet.estimators.forecasting.forecasts import check_steps
 from convtimenet.estimators.forecasting.reading import (
     check_unscaled,
@@ -30,6 +30,7 @@ from convtimenet.estimators.forecasting.reading import (
 )
 from convtimenet.estimators.forecasting.retraining import ENOUGH_WINDOWS
 from convtimenet.estimators.forecasting.streams import best_context
+from convtimenet.estimators.forecasting.taught import taught_plan
 from convtimenet.estimators.portfolio import forecast_members
 from convtimenet.estimators.presets import (
     contexts_for,

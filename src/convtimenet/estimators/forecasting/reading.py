@@ -18,14 +18,7 @@ from convtimenet.data.agreement import Labels, match_ids
 from convtimenet.data.covariates import Encoder
 from convtimenet.data.split import Rows, scored_rows
 from convtimenet.data.tables import Table, crop, extend, pad_front, pieces
-from convtimenet.data.windows import (
-    FARTHEST,
-    LARGEST,
-    Scaler,
-    Windows,
-    filled_contexts,
-    float32,
-)
+from convtimenet.data.windows import FARTHEST, LARGEST, Scaler, Windows, filled_contexts, float32
 from convtimenet.errors import ConfigError, DataError
 from convtimenet.estimators.forecasting.panel import Panel, rows_for
 from convtimenet.estimators.portfolio import Plan
@@ -208,10 +201,11 @@ def training_windows(
     scaler: Scaler,
     encoder: Encoder,
     device: torch.device,
+    spare: int = 0,
 ) -> tuple[Windows, Windows | None, Windows | None, list[str]]:
     """Windows of the training split, with targets in rows [0, train_end) of every series; of the
     validation split, in rows [train_end, valid_end), if there is one; of both together; and
-    notices.
+    notices. With `spare` rows of padding before each series.
 
     Raises
     ------
@@ -225,7 +219,7 @@ def training_windows(
         raise DataError(f"{what}; give more rows, or use a shorter horizon (h)")
     if config.revin:
         scaler = near(scaler, *statistics(table, train_end), config)
-    rows = rows_for(table, config)
+    rows = np.maximum(rows_for(table, config), table.lengths + spare)
     panel = Panel(table, scaler, rows, masks=config.masks, encoder=encoder, device=device)
     examples = panel.windows(L, H, 0, train_end)
     if not examples.any_target():
@@ -254,8 +248,8 @@ def training_windows(
 
 
 def scored_windows(windows: Windows, config: ModelConfig) -> Windows:
-    """The windows of the validation split that a network is scored and calibrated on: all of them,
-    or with the weights of the package, which read far, as many as take seconds."""
+    """The validation windows that a network is scored and calibrated on: all of them, or with the
+    weights of the package, which read far, as many as take seconds."""
     return some_windows(windows, _FEWEST_SCORED, _TOKENS) if config.pretrained else windows
 
 

@@ -26,10 +26,10 @@ from convtimenet.data.timestamps import show_in
 from convtimenet.data.windows import Windows
 from convtimenet.devices import autocast
 from convtimenet.errors import TrainingError
-from convtimenet.estimators.distilling import taught_windows
 from convtimenet.estimators.forecasting.fitted_forecaster import FittedForecaster
 from convtimenet.estimators.forecasting.intervals import Calibration, distances
 from convtimenet.estimators.forecasting.panel import Panel, rows_for
+from convtimenet.estimators.forecasting.taught import taught_windows
 from convtimenet.estimators.portfolio import phase_of
 from convtimenet.estimators.trainings import Training
 from convtimenet.network.ensemble import like
@@ -107,12 +107,15 @@ class RetrainedForecaster(FittedForecaster):
         if not again.train_config_.refit:
             again.train_config_ = replace(again.train_config_, refit="continue")
         reader = again._reader
-        read_by = reader.config.networks if ensemble is None else [ensemble.network_.config]
-        windows = [
-            replace(reader, config=config).windows(table, None, None)[1] for config in read_by
-        ]
-        if ensemble is not None:
-            windows = [taught_windows(windows[0], reader.config.context_length, ensemble)]
+        if ensemble is None:
+            windows = [
+                replace(reader, config=config).windows(table, None, None)[1]
+                for config in reader.config.networks
+            ]
+        else:
+            given = table, again.scaler_for(table), again.covariates_, reader.device
+            L = reader.config.context_length
+            windows = [taught_windows(ensemble, L, table.lengths, *given)]
         again._retrain(windows, table, table.lengths, resume)
         vars(self).update(vars(again))
         return self
