@@ -33,6 +33,7 @@ from convtimenet.network.ensemble import networks_in
 from convtimenet.network.inference import fuse
 from convtimenet.network.kernels import library
 from convtimenet.network.model import count_parameters
+from convtimenet.report._canvas import BLUE, FAINT, ORANGE, drawing, svg
 from convtimenet.runs.result import versions
 from convtimenet.training.metrics import outputs
 
@@ -162,6 +163,83 @@ def read() -> list[dict[str, Any]]:
     return [json.loads(text) for text in OUT.read_text().splitlines()] if OUT.exists() else []
 
 
+def kept(by: dict[str, dict[str, Any]]) -> str:
+    """What the distilled network keeps of the ensemble's gain over the default, in per cent."""
+    auto, small, best = (goodness(by[one]) for one in ("auto", "distilled", "best"))
+    return f"{100 * (small - auto) / (best - auto):.0f} %" if best > auto else "no gain to keep"
+
+
+def goodness(line: dict[str, Any]) -> float:
+    """A score that is better if it is higher: accuracy, or the negative MSE."""
+    scores = line["scores"]
+    return scores["accuracy"] if "accuracy" in scores else -scores["mse"]
+
+
+def by_cell() -> dict[tuple[str, int], dict[str, dict[str, Any]]]:
+    """The newest line of each model by set and seed, in the order of `SETS`."""
+    found: dict[tuple[str, int], dict[str, dict[str, Any]]] = {}
+    for one in read():
+        found.setdefault((one["set"], one["seed"]), {})[one["model"]] = one
+    return dict(sorted(found.items(), key=lambda one: (SETS.index(one[0][0]), one[0][1])))
+
+
+def tables() -> str:
+    """Scores, and what they cost."""
+    scores = [
+        "| set | seed | auto | best | distilled | kept of the gain | apart: auto | distilled |"
+    ]
+    scores.append("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
+    costs = ["| set | parameters: best | distilled | KiB saved: best | distilled |"]
+    costs[0] += " fit, CPU s: best | distilled | predict, CPU s: best | distilled |"
+    costs.append("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
+    for (name, seed), by in by_cell().items():
+        models = [by[one] for one in ("auto", "best", "distilled")]
+        shown = [f"{abs(goodness(one)):.4f}" for one in models]
+        apart = [f"{by[one]['apart']:.4f}" for one in ("auto", "distilled")]
+        scores.append(f"| {' | '.join([name, str(seed), *shown, kept(by), *apart])} |")
+        pair = by["best"], by["distilled"]
+        cells = [f"{one['parameters']:,}" for one in pair]
+        cells += [f"{one['bytes'] / 1024:,.0f}" for one in pair]
+        cells += [f"{one['fit_cpu_seconds']:,.0f}" for one in pair]
+        cells += [f"{one['predict_cpu_seconds']:.2f}" for one in pair]
+        if seed == min(own for other, own in by_cell() if other == name):
+            costs.append(f"| {' | '.join([name, *cells])} |")
+    return "\n".join([*scores, "", *costs])
+
+
+def picture() -> str:
+    """Change of the error from auto's, in per cent, of best and distilled."""
+    cells = by_cell()
+    with drawing(7.0, 0.9 + 0.42 * len(cells)) as figure:
+        axes = figure.add_subplot()
+        axes.axvline(0, color=FAINT, linewidth=1.2, zorder=1)
+        for number, (which, colour) in enumerate((("best", BLUE), ("distilled", ORANGE))):
+            for row, by in enumerate(cells.values()):
+                error, of_auto = (
+                    1 - one if one > 0 else -one
+                    for one in (goodness(by[which]), goodness(by["auto"]))
+                )
+                y = row + 0.36 * (number - 0.5)
+                change = 100 * (error / of_auto - 1) if of_auto else 0.0
+                label = None if row else which
+                axes.barh(y, change, 0.3, color=colour, label=label, zorder=2)
+        names = [f"{name}, seed {seed}" for name, seed in cells]
+        axes.set_yticks(range(len(cells)), labels=names)
+        axes.invert_yaxis()
+        axes.set_xlabel("error (MSE, or share of wrong classes) beside that of auto, per cent")
+        figure.legend(loc="outside upper left", frameon=False, ncols=2, fontsize=8)
+        return svg(figure)
+
+
+def write_page() -> None:
+    """Put tables and picture into the page."""
+    start, end = "<!-- tables -->\n", "<!-- end of tables -->"
+    text = PAGE.read_text()
+    before, after = text.split(start)[0], text.split(end)[1]
+    PAGE.write_text(f"{before}{start}\n{tables()}\n\n{end}{after}")
+    PAGE.with_suffix(".svg").write_text(picture())
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
@@ -172,6 +250,7 @@ def main() -> None:
     flags = parser.parse_args()
     if not flags.no_run:
         run(flags.only, flags.seeds)
+    write_page()
 
 
 if __name__ == "__main__":
