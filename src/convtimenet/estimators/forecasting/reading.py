@@ -270,7 +270,7 @@ def training_plans(
     """The networks to train, with the `training_windows` of their contexts, and notices. Those that
     would have no held-out windows where the first has some are left out: nothing could weigh them.
     """
-    configs = {config.context_length: config for config, _ in members}
+    configs = {config.context_length: config for config, _ in reversed(members)}
     windows = {
         context: training_windows(table, train_end, valid_end, config, scaler, encoder, device)
         for context, config in configs.items()

@@ -16,7 +16,7 @@ from convtimenet._shapes import Float
 from convtimenet.config import TrainConfig
 from convtimenet.data.windows import Windows
 from convtimenet.network.reconstruction.network import SIZES
-from convtimenet.network.reconstruction.pretrained import WAYS, PretrainedForecaster
+from convtimenet.network.reconstruction.pretrained import MEDIAN, WAYS, PretrainedForecaster
 from convtimenet.network.reconstruction.weights import load_pretrained
 from convtimenet.progress import showing
 from convtimenet.training.history import History
@@ -124,7 +124,6 @@ def errors_by_shares(
     logarithms and of drift in the network's answer, and of that beside the seasonal-naive one."""
     network.eval()
     config = network.config
-    median = config.quantiles.index(0.5)
     # what is forecast from fewer steps says little, but where there are no others
     enough = min(max(config.season, _ENOUGH), config.context_length // 2)
     sizes = len(_PARTS), len(_PARTS), len(_SHARES)
@@ -135,7 +134,7 @@ def errors_by_shares(
         known, weight = torch.ones_like(x, dtype=torch.bool), torch.ones_like(y)
         known = known if batch.known is None else batch.known.flatten(0, 1)
         weight = weight if batch.weight is None else batch.weight.flatten(0, 1)
-        ways = torch.stack([network.read(x, known, *way)[:, median] for way in WAYS])
+        ways = torch.stack([network.read(x, known, *way)[:, MEDIAN] for way in WAYS])
         ways, parts = ways.unflatten(0, (2, 2)), _PARTS.to(x)[:, None, None]
         found = ways[:, 0, None].lerp(ways[:, 1, None], parts)  # (2, drift, R, H)
         found = found[0].lerp(found[1], parts[:, None])[:, :, None]
@@ -144,4 +143,6 @@ def errors_by_shares(
         there = (weight.sum(-1) > 0) & (known.sum(-1) >= enough)
         total += torch.where(there, each, 0.0).sum(-1).cpu()
         count += float(torch.where(there, weight.sum(-1), 0.0).sum())
+    if not network.positive:
+        total[1:] = torch.inf
     return total / max(1.0, count)
