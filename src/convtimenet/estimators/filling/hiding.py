@@ -18,8 +18,8 @@ import numpy as np
 import torch
 
 from convtimenet.estimators.filling.windows import Row, quantiles_of
-from convtimenet.network.reconstruction.network import QUANTILES
 from convtimenet.estimators.forecasting.intervals import Bands
+from convtimenet.network.reconstruction.network import QUANTILES
 
 __all__ = ["EDGE", "KINDS", "Hidden", "Predicted", "Shares", "alike", "kinds_of", "predicted"]
 
