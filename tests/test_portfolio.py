@@ -10,7 +10,7 @@ import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -352,7 +352,7 @@ class TestWeightsOfThePackage:
         monkeypatch.setattr("convtimenet.estimators.forecasting.forecaster.forecast_members", two)
         rows = table()
         model = ConvTimeNetForecaster(h=3, **{**SETTINGS, "refit": "continue"}).fit(rows)
-        network, ready = model.network_.members
+        network, ready = cast(Any, model.network_).members
         assert ready.config.pretrained
         assert ready.config.context_length == network.config.context_length
         assert model.history_.refitted
