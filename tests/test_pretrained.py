@@ -390,6 +390,23 @@ class TestFewRows:
             ConvTimeNetForecaster(6, verbose=0).fit(monthly(3))
         assert len(ConvTimeNetForecaster(6, verbose=0).fit(monthly(4)).predict()) == 6
 
+    @pytest.mark.parametrize("freq", ["W", "h"])
+    def test_fewer_rows_than_a_season(self, freq):
+        """A level that is a season earlier lies before the context."""
+        table = monthly(14)
+        table["time"] = pd.date_range("2024-01-01", periods=14, freq=freq)
+        forecast = ConvTimeNetForecaster(3, verbose=0).fit(table).predict()
+        assert np.isfinite(forecast["sales"]).all()
+
+    def test_a_series_that_begins_late_needs_no_rows_before(self):
+        table = monthly(20)
+        table.loc[:9, "sales"] = np.nan
+        model = ConvTimeNetForecaster(5, verbose=0).fit(table)
+        alone = ConvTimeNetForecaster(5, verbose=0).fit(table[10:])
+        assert model.scores_ is None
+        ratio = model.predict()["sales"] / alone.predict()["sales"]
+        assert ratio.between(0.9, 1.1).all()
+
     def test_rows_that_do_not_fill_a_horizon(self, tmp_path):
         """The steps that there are choose how far the weights are trusted; intervals are theirs."""
         model = ConvTimeNetForecaster(12, verbose=0).fit(monthly(14))

@@ -6,6 +6,7 @@ Shape legend: `convtimenet._shapes`; S series.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 import numpy as np
 import torch
@@ -37,25 +38,42 @@ def training_windows(
 ) -> tuple[Windows, Windows | None, Windows | None, list[str]]:
     """Windows of the training split, with targets in rows [0, train_end) of every series; of the
     validation split, in rows [train_end, valid_end), if there is one; of both together; and
-    notices.
+    notices. For the weights of the package, of which little is chosen, those of both splits or of
+    targets that go on behind the end will do.
 
     Raises
     ------
     DataError
         If the table is too short for one window.
     """
-    L, H = config.context_length, config.outputs
-    found, least = int(np.max(table.lengths)), config.least_context + H
+    found, H = int(np.max(table.lengths)), config.outputs
+    least = config.least_context + (1 if config.pretrained else H)
     if config.any_length and found < least:
-        missing, own = least - found, config.least_context + 1
-        if not config.pretrained or found < own or (valid_end > train_end).any():
-            least = own if config.pretrained else least
-            horizon = "" if config.pretrained else f", {H} of them for the horizon"
-            what = f"expected at least {least} rows{horizon}, found {found}"
-            raise DataError(f"{what}; give more rows, or use a shorter horizon (h)")
-        # how far the weights of the package are trusted shows in what there is of a horizon
-        table, train_end = extend(table, missing), train_end + missing
-        valid_end = train_end
+        horizon = "" if config.pretrained else f", {H} of them for the horizon"
+        what = f"expected at least {least} rows{horizon}, found {found}"
+        raise DataError(f"{what}; give more rows, or use a shorter horizon (h)")
+    rest = scaler, encoder, device
+    if config.pretrained:
+        for first in (train_end, valid_end):
+            with suppress(DataError):
+                return _windows(table, first, valid_end, config, *rest)
+        end = valid_end + H - 1
+        with suppress(DataError):
+            return _windows(extend(table, H - 1), end, end, config, *rest)
+    return _windows(table, train_end, valid_end, config, *rest)
+
+
+def _windows(
+    table: Table,
+    train_end: np.ndarray,
+    valid_end: np.ndarray,
+    config: ModelConfig,
+    scaler: Scaler,
+    encoder: Encoder,
+    device: torch.device,
+) -> tuple[Windows, Windows | None, Windows | None, list[str]]:
+    """`training_windows` of these splits."""
+    L, H = config.context_length, config.outputs
     if config.revin:
         scaler = near(scaler, *statistics(table, train_end), config)
     rows = rows_for(table, config)
