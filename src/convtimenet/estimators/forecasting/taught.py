@@ -15,7 +15,7 @@ from convtimenet.data.covariates import Encoder
 from convtimenet.data.tables import Table
 from convtimenet.data.windows import Scaler
 from convtimenet.errors import DataError
-from convtimenet.estimators.forecasting.reading import training_windows
+from convtimenet.estimators.forecasting.plans import training_windows
 from convtimenet.estimators.portfolio import Plan
 from convtimenet.network.inference import fuse
 from convtimenet.training.taught import TaughtWindows
