@@ -208,25 +208,30 @@ def tables() -> str:
 
 
 def picture() -> str:
-    """Change of the error from auto's, in per cent, of best and distilled."""
+    """How much better than auto are best and distilled: MSE in per cent, accuracy in points."""
     cells = by_cell()
-    with drawing(7.0, 0.9 + 0.42 * len(cells)) as figure:
-        axes = figure.add_subplot()
-        axes.axvline(0, color=FAINT, linewidth=1.2, zorder=1)
-        for number, (which, colour) in enumerate((("best", BLUE), ("distilled", ORANGE))):
-            for row, by in enumerate(cells.values()):
-                error, of_auto = (
-                    1 - one if one > 0 else -one
-                    for one in (goodness(by[which]), goodness(by["auto"]))
-                )
-                y = row + 0.36 * (number - 0.5)
-                change = 100 * (error / of_auto - 1) if of_auto else 0.0
-                label = None if row else which
-                axes.barh(y, change, 0.3, color=colour, label=label, zorder=2)
-        names = [f"{name}, seed {seed}" for name, seed in cells]
-        axes.set_yticks(range(len(cells)), labels=names)
-        axes.invert_yaxis()
-        axes.set_xlabel("error (MSE, or share of wrong classes) beside that of auto, per cent")
+    kinds = {
+        "MSE below that of auto, per cent": [one for one in cells if "-" in one[0]],
+        "accuracy above that of auto, points": [one for one in cells if "-" not in one[0]],
+    }
+    kinds = {xlabel: rows for xlabel, rows in kinds.items() if rows}
+    sizes = [len(rows) for rows in kinds.values()]
+    with drawing(7.0, 0.6 + sum(0.6 + 0.42 * n for n in sizes)) as figure:
+        panels = figure.subplots(len(kinds), squeeze=False, height_ratios=sizes)[:, 0]
+        for panel, (axes, (xlabel, rows)) in enumerate(zip(panels, kinds.items(), strict=True)):
+            axes.axvline(0, color=FAINT, linewidth=1.2, zorder=1)
+            for number, (which, colour) in enumerate((("best", BLUE), ("distilled", ORANGE))):
+                for row, cell in enumerate(rows):
+                    one, auto = goodness(cells[cell][which]), goodness(cells[cell]["auto"])
+                    gain = 100 * ((one - auto) / -auto if auto < 0 else one - auto)
+                    label = None if row or panel else which
+                    y = row + 0.36 * (number - 0.5)
+                    axes.barh(y, gain, 0.3, color=colour, label=label, zorder=2)
+            axes.set_yticks(
+                range(len(rows)), labels=[f"{name}, seed {seed}" for name, seed in rows]
+            )
+            axes.set_ylim(len(rows) - 0.4, -0.6)
+            axes.set_xlabel(xlabel)
         figure.legend(loc="outside upper left", frameon=False, ncols=2, fontsize=8)
         return svg(figure)
 
