@@ -117,6 +117,6 @@ class DistillableCases(PretrainableCases):
         -----
         `scores_` are those on a validation split of its own, the one of `fit` for the same cases.
         The ensemble was trained on that too, unless its second training is off, so they are
-        optimistic, and a notice says so.
+        optimistic, and a notice says so. A `time_limit` holds for this training by itself.
         """
         return student_of(self)._fit(X, y, sample_weight, valid, resume, self)

@@ -73,7 +73,8 @@ class DistillableForecaster(PretrainableForecaster):
         Notes
         -----
         Where there are no rows for a validation split, intervals are calibrated as after `fit`, by
-        trainings on earlier rows, which learn from these alone.
+        trainings on earlier rows, which learn from these alone. A `time_limit` holds for this
+        training by itself.
         """
         student = student_of(self)
         student.input_size = self.network_.config.networks[0].context_length
