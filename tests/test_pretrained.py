@@ -40,6 +40,7 @@ from convtimenet.pretraining import run
 from convtimenet.pretraining.examples import GeneratedSeries
 from convtimenet.pretraining.series import SEASONS, drawn_seasons, generated
 from convtimenet.runtime import ForecastRuntime, load
+from convtimenet.training.closed_form import solve
 from convtimenet.training.closed_form.guard import fit_guard
 from convtimenet.training.interrupt import StopRequest
 
@@ -309,6 +310,18 @@ class TestFineTuning:
         first = load_file(WEIGHTS)
         state = model.network_.embedding.state_dict()
         assert all(state[name].equal(value.float()) for name, value in first.items())
+
+    def test_of_few_rows_all_choose_how_far_what_was_learnt_counts(self, monkeypatch):
+        monkeypatch.setattr(solve, "keep", lambda *_: None)
+        model = ConvTimeNetForecaster(6, quality="tuned", n_epochs=1, verbose=0).fit(monthly(50))
+        assert model.history_.steps == 10
+        assert model.history_.refitted
+        assert model.scored_ is not None
+        tuned = model.scored_.network_.embedding.state_dict()
+        state = model.network_.embedding.state_dict()
+        assert all(state[name].equal(value) for name, value in tuned.items())
+        first = load_file(WEIGHTS)
+        assert not any(state[name].equal(first[name].float()) for name in state if "widen" in name)
 
     def test_without_a_validation_split_there_is_none(self):
         model = ConvTimeNetForecaster(6, quality="tuned", verbose=0).fit(monthly(14))

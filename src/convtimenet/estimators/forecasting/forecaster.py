@@ -330,6 +330,8 @@ class ConvTimeNetForecaster(PretrainableForecaster):
             members, table, train_end, valid_end, scaler, encoder, device
         )
         notices += notice
+        if config.pretrained and train_config.encoder_rate and plans[0].valid is None:
+            notices.append("no validation split: the weights of the package are not fine-tuned")
         log.info("%d windows of %d + %d steps to train on", len(plans[0].examples), L, H)
         fitted_to = valid_end if plans[0].valid is None else train_end
 

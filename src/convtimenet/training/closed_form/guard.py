@@ -53,9 +53,9 @@ def fit_guard(
     verbose: int = 1,
     label: str = "training",
 ) -> History:
-    """Load the weights of the package, and choose the share of their forecast beside the
-    seasonal-naive one, and in it those of logarithms and of drift, in place: the shares with the
-    smallest error over windows of the table, or simpler ones that these cannot tell from them.
+    """Choose the share of the network's forecast beside the seasonal-naive one, and in it those of
+    logarithms and of drift, in place: the shares with the smallest error over windows of the table,
+    or simpler ones that these cannot tell from them.
 
     Arguments and result as those of `convtimenet.training.closed_form.linear.fit_linear`; the
     training loss is the mean absolute error, in the units the network sees.
@@ -64,7 +64,6 @@ def fit_guard(
     if stop.signal:
         return History(device=device, stopped=f"stopped by {stop.name}")
     begin = time.monotonic()
-    load_pretrained(network.embedding)
     with showing(label, verbose) as task:
         some = some_windows(windows)
         errors = errors_by_shares(network, some)
