@@ -201,7 +201,7 @@ class RetrainedForecaster(FittedForecaster):
                 with autocast(device, train_config):
                     fused = fuse(like(self.network_, networks), train_config.precision)
                     size = train_config.batch_size
-                    found.append(distances(fused, scored, config.quantiles, size, device))
+                    found.append(distances(fused, scored, config.quantiles, size, device, True))
         if not np.isfinite(np.concatenate(found)).any():
             return None
         split = f"only {held_out} held-out windows" if held_out else "no validation split"
