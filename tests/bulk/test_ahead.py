@@ -180,3 +180,19 @@ def test_the_command_takes_them(model, folder, sales, tmp_path, capsys) -> None:
     assert pq.read_table(out).equals(whole)
     assert main(given) == 2
     assert "found no such rows; give them as future" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.scale
+@pytest.mark.parametrize(
+    ("engine", "package"), [("ray", "ray.data"), ("spark", "pyspark"), ("dask", "distributed")]
+)
+def test_with_an_engine(folder, sales, tmp_path, engine, package) -> None:
+    pytest.importorskip(package, reason=f"runs in .cache/{engine}-venv: make scale")
+    plan = tmp_path / "plan.parquet"
+    pq.write_table(_cut(names(10, 22))[1], plan)
+    _run(folder, sales, plan, tmp_path / "alone")
+    assert _run(folder, sales, plan, tmp_path / engine, engine=engine, workers=2).done == 4
+    files = sorted(path.name for path in (tmp_path / "alone").glob("*.parquet"))
+    assert len(files) == 4
+    for name in files:
+        assert (tmp_path / engine / name).read_bytes() == (tmp_path / "alone" / name).read_bytes()
