@@ -66,9 +66,9 @@ dask_PINS := dask==2026.8.0 distributed==2026.8.0
 scale: install $(SCALE:%=.cache/%-venv/.installed) ## many machines: tests with Ray, Spark, Dask, torchrun; figures (30 minutes; N=)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m slow tests/test_processes.py tests/test_parallel.py
 	$(foreach engine,$(SCALE),OMP_NUM_THREADS=1 JAXTYPING_DISABLE=1 .cache/$(engine)-venv/bin/python \
-		-m pytest -m scale -W default --disable-warnings tests/bulk && ) true
+		-m pytest -m scale -W default --disable-warnings tests/bulk tests/test_parallel.py && ) true
 	OMP_NUM_THREADS=1 JAXTYPING_DISABLE=1 .cache/ray-venv/bin/python -m pytest -m scale -W default \
-		--disable-warnings tests/test_parallel.py tests/test_tune_servers.py tests/test_cluster_examples.py
+		--disable-warnings tests/test_tune_servers.py tests/test_cluster_examples.py
 	$(BIN)/python benchmarks/scale/processes.py --json $(SCALED)-processes.json
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/scale/train_large.py --series $(or $(N),1000) \
 		--json $(SCALED)-train.json

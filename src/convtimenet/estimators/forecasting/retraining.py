@@ -205,7 +205,7 @@ class RetrainedForecaster(FittedForecaster):
                 with autocast(device, train_config):
                     fused = fuse(like(self.network_, networks), train_config.precision)
                     size = train_config.batch_size
-                    found.append(distances(fused, scored, config.quantiles, size, device))
+                    found.append(distances(fused, scored, config.quantiles, size, device, True))
         if not np.isfinite(np.concatenate(found)).any():
             return None
         calibration = Calibration.of(np.concatenate(found), shared=not self.scale)

@@ -85,7 +85,8 @@ def solve(
         if isinstance(model, PretrainedForecaster) and isinstance(valid, Windows):
             valid = some_windows(valid)
         loss = loss_of(model.config, config)
-        scores = evaluate(model, valid, model.config.head, config.batch_size, device, False, loss)
+        head, size = model.config.head, config.batch_size
+        scores = evaluate(model, valid, head, size, device, False, loss, together=True)
         history.epochs = [replace(history.epochs[0], valid=scores)]
     return history
 
