@@ -28,6 +28,7 @@ let state = {}; // what the server last said
 let shownLook = null; // versions of what is on the page, as text, so that nothing is drawn twice
 let shownResult = null;
 let shownAnswers = null;
+let shownCurve = null;
 let polling = null;
 
 // --- server -------------------------------------------------------------------------------------
@@ -104,7 +105,7 @@ function fill(id, head, rows, more = 0) {
 
 const literal = (text) => element("b", text).innerHTML.replaceAll("$", "&#36;"); // for Plotly, which reads HTML
 
-function plot(id, lines) {
+function plot(id, lines, titles = []) {
   let colour = -1;
   const traces = lines.flatMap((line) => {
     const ahead = line.ahead ?? false;
@@ -113,21 +114,21 @@ function plot(id, lines) {
     const band = line.lo ? [{ ...silent, y: line.lo }, { ...silent, y: line.hi, fill: "tonexty", fillcolor: css("--band") }] : [];
     return [...band, {
       type: "scatter",
-      mode: "lines",
+      mode: line.mode ?? "lines",
       x: line.x,
       y: line.y,
       name: literal(line.name),
       line: { width: 1.6, color: ahead ? css("--orange") : css(`--c${colour % 4}`) },
     }];
   });
-  const axis = () => ({ gridcolor: css("--line"), linecolor: css("--soft"), zerolinecolor: css("--line"), automargin: true });
+  const axis = (title = "") => ({ title: { text: title, standoff: 6 }, gridcolor: css("--line"), linecolor: css("--soft"), zerolinecolor: css("--line"), automargin: true });
   const layout = {
     margin: { l: 10, r: 10, t: 10, b: 10 },
     paper_bgcolor: "rgba(0,0,0,0)",
     plot_bgcolor: "rgba(0,0,0,0)",
     font: { color: css("--ink"), size: 12 },
-    xaxis: axis(),
-    yaxis: axis(),
+    xaxis: axis(titles[0]),
+    yaxis: axis(titles[1]),
     showlegend: lines.length > 1,
     legend: { orientation: "h", y: -0.15 },
     hovermode: "closest",
@@ -303,11 +304,34 @@ function showJob() {
   } else {
     say({ done: "Done.", stopped: "Stopped; nothing was kept of this run.", failed: "" }[job?.state] ?? "");
   }
+  showCurve();
   if (running && polling === null) polling = setInterval(refresh, 400);
   if (!running && polling !== null) {
     clearInterval(polling);
     polling = null;
   }
+}
+
+// The training under way; afterwards the one that was validated, as the last one reads all rows.
+function showCurve() {
+  const { state: now, losses = [] } = state.job ?? {};
+  const one = (now === "running" ? null : losses.find((each) => each.valid.some(Number.isFinite))) ?? losses.at(-1);
+  $("curve-box").hidden = !one;
+  if (!one || JSON.stringify(one) === shownCurve) return;
+  shownCurve = JSON.stringify(one);
+  const x = one.train.map((_, at) => at + 1);
+  const mode = x.length < 20 ? "lines+markers" : "lines";
+  const lines = [{ name: "training", x, y: one.train, mode }];
+  const validated = one.valid.filter(Number.isFinite);
+  if (validated.length) lines.push({ name: "validation", x, y: one.valid, mode, ahead: true });
+  plot("curve", lines, ["epoch", "loss"]);
+  const short = (loss) => (Number.isFinite(loss) ? String(Number(loss.toPrecision(4))) : "not a number");
+  let words = `${one.training}, epoch ${x.length} of at most ${one.epochs}: training loss ${short(one.train.at(-1))}`;
+  if (validated.length) {
+    const least = Math.min(...validated);
+    words += `, validation loss ${short(one.valid.at(-1))}, its lowest ${short(least)} in epoch ${one.valid.indexOf(least) + 1}`;
+  }
+  $("curve-words").textContent = `${words}.`;
 }
 
 function say(words) {
@@ -449,5 +473,7 @@ $("stop").addEventListener("click", async () => {
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
   if (state.look?.chart) plot("preview", state.look.chart);
   if (state.result?.chart) plot("forecast", state.result.chart);
+  shownCurve = null;
+  showCurve();
 });
 refresh();

@@ -6,6 +6,7 @@ Nothing here is a second way to forecast: these are the calls of ``convtimenet f
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from convtimenet.callbacks import Callback
 from convtimenet.data.files import check_path, is_columnar, read_columnar, read_grid
 from convtimenet.data.frequency import season_of
 from convtimenet.data.future import table_times, write_csv
@@ -89,10 +91,11 @@ def forecast(
     quality: str,
     device: str,
     folder: str,
+    callbacks: Sequence[Callback],
 ) -> dict[str, Any]:
     """Fit, score, forecast and write everything that can be downloaded into `folder`."""
     levels, out = level or None, new_folder(folder)
-    model = ConvTimeNetForecaster(h, quality=quality, device=device, verbose=1, **columns)
+    model = ConvTimeNetForecaster(h, quality=quality, device=device, verbose=1, callbacks=callbacks, **columns)
     table = model.read(path)
     check_future(model, table, future)
     run = forecast_table(model, table, test_fraction=TEST, dataset=name, level=levels)
