@@ -176,15 +176,21 @@ def test_the_curve_of_a_training_grows_and_survives_a_reload(running: App):
     """Also on a phone, in dark mode; in words as well."""
     size = {"width": 390, "height": 900}
     with page(running.address, viewport=size, color_scheme="dark") as one:
-        drop(one, "long.csv", weekly(4000))
+        drop(one, "long.csv", weekly(2000))
         one.locator("#name", has_text="long.csv").wait_for()
         one.get_by_label("auto").check()
+        one.locator("#h").fill("9")
+        one.get_by_label("80 %").uncheck()
+        one.get_by_label("95 %").check()
         one.get_by_role("button", name="Forecast").click()
         one.locator("#job").wait_for()
         one.reload()
         one.locator("#job").wait_for()
         assert one.locator("#name").text_content() == "long.csv"
         assert one.locator("#start").is_disabled()
+        assert one.get_by_label("auto").is_checked()
+        assert one.locator("#h").input_value() == "9"
+        assert one.locator("#levels :checked").get_attribute("value") == "95"
         one.locator("#progress", has_text="%").wait_for(timeout=60_000)
         drawn = one.locator("#curve .scatterlayer .trace")
         one.locator("#curve-words", has_text="epoch 2 of at most").wait_for(timeout=120_000)
@@ -194,7 +200,7 @@ def test_the_curve_of_a_training_grows_and_survives_a_reload(running: App):
         assert one.locator("#curve .legendtext").all_text_contents() == ["training", "validation"]
         words = one.locator("#curve-words").text_content()
         assert re.fullmatch(
-            r"training, epoch \d+ of at most \d+: training loss [\d.]+, "
+            r"Training, epoch \d+ of at most \d+: training loss [\d.]+, "
             r"validation loss [\d.]+, its lowest [\d.]+ in epoch \d+\.",
             words,
         )

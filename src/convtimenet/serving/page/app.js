@@ -105,7 +105,7 @@ function fill(id, head, rows, more = 0) {
 
 const literal = (text) => element("b", text).innerHTML.replaceAll("$", "&#36;"); // for Plotly, which reads HTML
 
-function plot(id, lines, titles = []) {
+function plot(id, lines, x = {}, y = {}) {
   let colour = -1;
   const traces = lines.flatMap((line) => {
     const ahead = line.ahead ?? false;
@@ -121,16 +121,16 @@ function plot(id, lines, titles = []) {
       line: { width: 1.6, color: ahead ? css("--orange") : css(`--c${colour % 4}`) },
     }];
   });
-  const axis = (title = "") => ({ title: { text: title, standoff: 6 }, gridcolor: css("--line"), linecolor: css("--soft"), zerolinecolor: css("--line"), automargin: true });
+  const axis = (own) => ({ ...own, gridcolor: css("--line"), linecolor: css("--soft"), zerolinecolor: css("--line"), automargin: true });
   const layout = {
     margin: { l: 10, r: 10, t: 10, b: 10 },
     paper_bgcolor: "rgba(0,0,0,0)",
     plot_bgcolor: "rgba(0,0,0,0)",
     font: { color: css("--ink"), size: 12 },
-    xaxis: axis(titles[0]),
-    yaxis: axis(titles[1]),
+    xaxis: axis(x),
+    yaxis: axis(y),
     showlegend: lines.length > 1,
-    legend: { orientation: "h", y: -0.15 },
+    legend: { orientation: "h", ...(x.title ? { y: 1.02, yanchor: "bottom" } : { y: -0.15 }) },
     hovermode: "closest",
   };
   Plotly.react($(id), traces, layout, { displayModeBar: false, responsive: true });
@@ -270,6 +270,22 @@ function showTask() {
   $("ahead-box").hidden = !forecast || !known?.length;
 }
 
+// Show the settings of a run.
+function setTo({ task, h, level, quality, season, alpha, method }) {
+  const one = document.querySelector(`[name=task][value=${task}]`);
+  if (one) one.checked = true;
+  else $("task").value = task;
+  document.querySelector(`[name=quality][value=${quality}]`).checked = true;
+  if (task === "forecast") $("h").value = h;
+  if (task === "forecast" || task === "impute") {
+    for (const box of $("levels").querySelectorAll("input")) box.checked = level.includes(Number(box.value));
+  }
+  $("season").value = season ?? "";
+  $("alpha").value = Number((100 * alpha).toPrecision(6));
+  $("method").value = method;
+  showTask();
+}
+
 const missing = ({ missing: n }) => (n ? `${n} value${n > 1 ? "s" : ""} missing` : "");
 
 function tableWords(look) {
@@ -324,9 +340,11 @@ function showCurve() {
   const lines = [{ name: "training", x, y: one.train, mode }];
   const validated = one.valid.filter(Number.isFinite);
   if (validated.length) lines.push({ name: "validation", x, y: one.valid, mode, ahead: true });
-  plot("curve", lines, ["epoch", "loss"]);
+  const title = (text) => ({ title: { text, standoff: 6 } });
+  plot("curve", lines, { ...title("epoch"), ...(x.length < 12 && { dtick: 1 }) }, title("loss"));
   const short = (loss) => (Number.isFinite(loss) ? String(Number(loss.toPrecision(4))) : "not a number");
-  let words = `${one.training}, epoch ${x.length} of at most ${one.epochs}: training loss ${short(one.train.at(-1))}`;
+  const name = one.training[0].toUpperCase() + one.training.slice(1);
+  let words = `${name}, epoch ${x.length} of at most ${one.epochs}: training loss ${short(one.train.at(-1))}`;
   if (validated.length) {
     const least = Math.min(...validated);
     words += `, validation loss ${short(one.valid.at(-1))}, its lowest ${short(least)} in epoch ${one.valid.indexOf(least) + 1}`;
@@ -400,9 +418,9 @@ function show(found) {
   state = found;
   const look = JSON.stringify(state.look);
   const settings = state.job?.settings;
-  const radio = shownLook === null && settings && document.querySelector(`[name=task][value=${settings.task}]`);
-  if (radio) radio.checked = true; // the page was loaded again
+  const again = shownLook === null && settings; // the page was loaded again
   if (look !== shownLook) showLook();
+  if (again) setTo(settings);
   $("ahead-name").textContent = state.files.ahead ? `Given: ${state.files.ahead}` : "None given yet.";
   showJob();
   const result = JSON.stringify(state.result) + (state.result ? state.files.data : "");
