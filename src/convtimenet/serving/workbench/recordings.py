@@ -73,7 +73,9 @@ def train(
     cases = read_cases(path, label_col)
     estimator = ConvTimeNetClassifier if classify else ConvTimeNetRegressor
     check_task(cases, estimator.task)
-    model = estimator(quality=quality, device=device, random_state=_SEED, verbose=1, callbacks=callbacks)
+    model = estimator(
+        quality=quality, device=device, random_state=_SEED, verbose=1, callbacks=callbacks
+    )
     if classify and cases.labels is not None:
         model.check_labels(cases.labels)
     rest, test = hold_out(cases, TEST, _SEED, classes=classify)

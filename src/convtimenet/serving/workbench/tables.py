@@ -95,7 +95,9 @@ def forecast(
 ) -> dict[str, Any]:
     """Fit, score, forecast and write everything that can be downloaded into `folder`."""
     levels, out = level or None, new_folder(folder)
-    model = ConvTimeNetForecaster(h, quality=quality, device=device, verbose=1, callbacks=callbacks, **columns)
+    model = ConvTimeNetForecaster(
+        h, quality=quality, device=device, verbose=1, callbacks=callbacks, **columns
+    )
     table = model.read(path)
     check_future(model, table, future)
     run = forecast_table(model, table, test_fraction=TEST, dataset=name, level=levels)
