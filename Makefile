@@ -123,8 +123,8 @@ pretrain-eval: .cache/evidence-venv/.installed ## figures of forecasts without t
 	OMP_NUM_THREADS=1 $(EVIDENCE) benchmarks/evidence/pretrained_speed.py --json benchmarks/results/pretrained-speed.json
 	$(EVIDENCE) benchmarks/evidence/pretrained_page.py
 
-tutorials: install ## run the tutorials and update their output and figures
-	OMP_NUM_THREADS=1 $(BIN)/python examples/pages.py docs/tutorials/*.md
+tutorials: install ## run the tutorials and the pages of tasks, update their output and figures
+	OMP_NUM_THREADS=1 $(BIN)/python examples/pages.py docs/tutorials/*.md docs/tasks/*.md
 
 bench: .cache/bench-venv/.installed ## measure speed, write docs/performance.md (hours; ARGS=--help)
 	.cache/bench-venv/bin/python benchmarks/speed/speed.py $(ARGS)

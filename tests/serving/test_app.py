@@ -163,6 +163,7 @@ def test_losses_of_each_training_reach_the_page():
     for line in sent.getvalue().splitlines():
         losses = desk.with_epoch(losses, json.loads(line)["epoch"])
     first, second = losses
+    assert model.scored_ is not None
     epochs = model.scored_.history_.epochs
     assert first == {
         "training": "training",
