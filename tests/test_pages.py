@@ -38,7 +38,7 @@ def test_tutorials(page):
 
 @pytest.mark.parametrize("page", TASKS, ids=lambda page: page.stem)
 def test_tasks(page, tmp_path, monkeypatch):
-    """The Python of the page prints what it shows; then its commands, on the files that this wrote."""
+    """The Python of the page prints what it shows; its commands work on the files it wrote."""
     monkeypatch.chdir(tmp_path)
     assert differences(page) == []
     text = page.read_text(encoding="utf-8")
