@@ -144,11 +144,14 @@ class Slot(NamedTuple):
     wall: float
     cpu: float
     """Of the server's processes."""
+    failed: int
+    """Requests without an answer, or with an error."""
 
 
 async def slot(server: Server, kind: str, clients: int, seconds: float) -> Slot:
     """Each client sends one request after the other for this time."""
     took: list[float] = []
+    failed = 0
     limits = httpx.Limits(max_connections=clients, max_keepalive_connections=clients)
     async with httpx.AsyncClient(base_url=server.address, limits=limits, timeout=120) as web:
         path, body = server.requests[kind]
@@ -161,14 +164,19 @@ async def slot(server: Server, kind: str, clients: int, seconds: float) -> Slot:
         before, begin = used(server)[0], time.perf_counter()
 
         async def one() -> None:
+            nonlocal failed
             while time.perf_counter() - begin < seconds:
                 sent = time.perf_counter()
-                (await ask()).raise_for_status()
-                took.append(time.perf_counter() - sent)
+                try:
+                    (await ask()).raise_for_status()
+                except httpx.HTTPError:
+                    failed += 1
+                else:
+                    took.append(time.perf_counter() - sent)
 
         await asyncio.gather(*(one() for _ in range(clients)))
         wall = time.perf_counter() - begin
-    return Slot(took, wall, used(server)[0] - before)
+    return Slot(took, wall, used(server)[0] - before, failed)
 
 
 def throughput(
@@ -191,6 +199,7 @@ def throughput(
                 "clients": n,
                 "body": kind,
                 "requests": len(took),
+                "failed": sum(part.failed for part in parts),
                 "per_second": round(len(took) / wall, 1),
                 "ms": ms,
                 "server_cpu_ms_per_request": round(1e3 * cpu / len(took), 2),
