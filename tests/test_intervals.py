@@ -174,6 +174,22 @@ class TestCalibration:
         spread = 4 * np.std(inside) / math.sqrt(draws)
         assert 0.8 - spread < np.mean(inside) < 0.8 + 1 / (n + 1) + spread
 
+    def test_beyond_what_can_be_calibrated_a_head_has_its_own_quantiles(self):
+        """The radius of a level is where a standard normal distribution has its quantile."""
+        own, (notice,) = Calibration.completed(None, 3)
+        assert own.windows == 0
+        np.testing.assert_allclose(own.radius(80), np.full((1, 3), 1.2815516), rtol=1e-6)
+        assert notice == "intervals are the network's own: there are too few rows to calibrate them"
+        few = Calibration.of(np.full((9, 1, 3), 2.5))
+        whole, (notice,) = Calibration.completed(few, 3)
+        assert notice.startswith("intervals above 90 % are the network's own")
+        np.testing.assert_array_equal(whole.radius(90), few.radius(90))
+        np.testing.assert_array_equal(whole.radius(95), np.full((1, 3), np.float32(2.5)))
+        assert whole.radius(99.9)[0, 0] == np.float32(3.2905267)
+        assert Calibration.completed(Calibration.of(np.ones((3, 1, 3))), 3)[0].windows == 0
+        many = Calibration.of(np.ones((40, 1, 3)))
+        assert Calibration.completed(many, 3)[1] == []
+
     @pytest.mark.parametrize("level", [0, 100, -5, "80", [80, 101], [True], None])
     def test_levels_that_are_none(self, level):
         with pytest.raises(ConfigError, match="level must be in per cent, between 0 and 100"):

@@ -10,7 +10,7 @@ import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -42,6 +42,7 @@ from convtimenet.export import RowsBlock, export, on_rows
 from convtimenet.network.ensemble import Ensemble, networks_in
 from convtimenet.network.inference import FusedBlock
 from convtimenet.network.networks import network_of
+from convtimenet.network.reconstruction.weights import load_pretrained
 from convtimenet.report import cases_report, forecast_report
 from convtimenet.runs.forecasting import forecast_table
 from convtimenet.storage.manifest import seal
@@ -274,6 +275,9 @@ class TestMembers:
         base_config = config(patch_size=8, kernel_sizes=(7, 7, 11, 11, 15, 15))
         other = config(context_length=16)
         found = forecast_members(base_config, train, other, ())
+        assert [one.pretrained for one, _ in found] == [False, True, *[False] * 5]
+        _, once = found.pop(1)
+        assert (once.epochs, once.encoder_rate, once.refit) == (1, 0.0, False)
         assert [one.seed for _, one in found] == [5, 6, 7, 8, 9, 10]
         assert [one.loss for _, one in found] == ["mae", "mae", "mse", "mae", "mae", "mae"]
         networks = [one for one, _ in found]
@@ -295,7 +299,7 @@ class TestMembers:
 
     @pytest.mark.parametrize(
         ("fixed", "left"),
-        [({"loss"}, 5), ({"patch_size"}, 5), ({"kernel_sizes"}, 5), ({"seed"}, 5)],
+        [({"loss"}, 6), ({"patch_size"}, 5), ({"kernel_sizes"}, 5), ({"seed"}, 6)],
     )
     def test_what_the_user_fixes_is_not_changed(self, fixed, left):
         train = TrainConfig(loss="mae")
@@ -303,6 +307,7 @@ class TestMembers:
         found = forecast_members(base_config, train, config(context_length=16), fixed)
         assert len(found) == left
         for name in fixed & {"patch_size", "kernel_sizes"}:
+            assert not any(one.pretrained for one, _ in found)
             own = [one for one, _ in found if one.context_length == 24]
             assert {getattr(one, name) for one in own} == {getattr(base_config, name)}
         if "seed" in fixed:
@@ -312,6 +317,12 @@ class TestMembers:
         quantile = config(quantiles=(0.1, 0.5, 0.9))
         found = forecast_members(quantile, TrainConfig(), None, ())
         assert {one.loss for _, one in found} == {None}
+        assert not any(one.pretrained for one, _ in found)
+
+    @pytest.mark.parametrize("changes", [{"futr_exog": 1}, {"context_length": 15}])
+    def test_the_weights_of_the_package_read_only_series_of_a_patch(self, changes):
+        found = forecast_members(config(**changes), TrainConfig(), None, ())
+        assert not any(one.pretrained for one, _ in found)
 
     def test_a_linear_map_is_alone(self):
         assert len(forecast_members(config(kernel_sizes=()), TrainConfig(), None, ())) == 1
@@ -332,6 +343,31 @@ class TestMembers:
             assert found == (20, 6, 3, (5,))
             train = member.train_config
             assert (train.loss, train.lr, train.epochs, train.batch_size) == ("huber", 0.01, 1, 64)
+
+
+class TestWeightsOfThePackage:
+    def test_answer_beside_a_trained_network(self, monkeypatch, tmp_path):
+        """They are chosen how far they count like any member, and trained no second time."""
+        two = staticmethod(lambda *given: forecast_members(*given)[:2])
+        monkeypatch.setattr("convtimenet.estimators.forecasting.forecaster.forecast_members", two)
+        rows = table()
+        model = ConvTimeNetForecaster(h=3, **{**SETTINGS, "refit": "continue"}).fit(rows)
+        network, ready = cast(Any, model.network_).members
+        assert ready.config.pretrained
+        assert ready.config.context_length == network.config.context_length
+        assert model.history_.refitted
+        weights = network_of(ready.config).embedding
+        load_pretrained(weights)
+        for name, one in weights.state_dict().items():
+            assert torch.equal(one, ready.embedding.state_dict()[name])
+        assert float(ready.logarithms) == 0  # of standardised values there are none
+        model.save(tmp_path / "model")
+        again = ConvTimeNetForecaster.load(tmp_path / "model")
+        pd.testing.assert_frame_equal(again.predict(rows), model.predict(rows))
+        x = torch.randn(2, 2, network.config.context_length)
+        with torch.no_grad():
+            want = mean_of(model, x)
+            torch.testing.assert_close(model.fused_(x), want, rtol=1e-4, atol=1e-5)
 
 
 def mean_of(model: Any, *inputs: torch.Tensor) -> torch.Tensor:

@@ -386,10 +386,43 @@ class TestFewRows:
         assert ConvTimeNetForecaster.pretrained(6, verbose=0).fit(monthly(70)).scored_ is None
 
     def test_fewest(self):
-        message = r"expected at least 9 rows, 6 of them for the horizon, found 8; give more rows"
-        with pytest.raises(DataError, match=message):
-            ConvTimeNetForecaster(6, verbose=0).fit(monthly(8))
-        assert len(ConvTimeNetForecaster(6, verbose=0).fit(monthly(9)).predict()) == 6
+        with pytest.raises(DataError, match="expected at least 4 rows, found 3; give more rows"):
+            ConvTimeNetForecaster(6, verbose=0).fit(monthly(3))
+        assert len(ConvTimeNetForecaster(6, verbose=0).fit(monthly(4)).predict()) == 6
+
+    @pytest.mark.parametrize("freq", ["W", "h"])
+    def test_fewer_rows_than_a_season(self, freq):
+        """A level that is a season earlier lies before the context."""
+        table = monthly(14)
+        table["time"] = pd.date_range("2024-01-01", periods=14, freq=freq)
+        forecast = ConvTimeNetForecaster(3, verbose=0).fit(table).predict()
+        assert np.isfinite(forecast["sales"]).all()
+
+    def test_a_series_that_begins_late_needs_no_rows_before(self):
+        table = monthly(20)
+        table.loc[:9, "sales"] = np.nan
+        model = ConvTimeNetForecaster(5, verbose=0).fit(table)
+        alone = ConvTimeNetForecaster(5, verbose=0).fit(table[10:])
+        assert model.scores_ is None
+        ratio = model.predict()["sales"] / alone.predict()["sales"]
+        assert ratio.between(0.9, 1.1).all()
+
+    def test_rows_that_do_not_fill_a_horizon(self, tmp_path):
+        """The steps that there are choose how far the weights are trusted; intervals are theirs."""
+        model = ConvTimeNetForecaster(12, verbose=0).fit(monthly(14))
+        notice = "intervals are the network's own: there are too few rows to calibrate them"
+        assert notice in model.notices_
+        assert model.scores_ is None
+        answers: list[Any] = []
+        model.fused_.register_forward_hook(lambda *one: answers.append(one[2]))
+        forecast = model.predict(level=[40, 80])
+        own = answers[0][0, 0].numpy() * model.scaler_.scale.item() + model.scaler_.centre.item()
+        bounds = ["lo-80", "lo-40", "", "hi-40", "hi-80"]
+        names = [f"sales-{one}" if one else "sales" for one in bounds]
+        np.testing.assert_allclose(forecast[names].T, own[[0, 2, 4, 6, 8]], rtol=1e-5)
+        model.save(tmp_path / "model")
+        again = ConvTimeNetForecaster.load(tmp_path / "model").predict(level=[40, 80])
+        pd.testing.assert_frame_equal(again, forecast)
 
     def test_intervals_although_a_fifth_of_the_rows_is_too_few(self):
         model = ConvTimeNetForecaster(6, verbose=0).fit(monthly(36))

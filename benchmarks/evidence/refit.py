@@ -44,7 +44,7 @@ import torch
 
 from convtimenet import ConvTimeNetForecaster
 from convtimenet.devices import RandomNumbers
-from convtimenet.estimators.forecasting.reading import training_windows
+from convtimenet.estimators.forecasting.plans import training_windows
 from convtimenet.network.inference import fuse
 from convtimenet.network.model import ConvTimeNet
 from convtimenet.runs.forecasting import forecast_table

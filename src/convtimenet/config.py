@@ -244,7 +244,6 @@ class ModelConfig(Settings):
             require(not kernels, "kernel_sizes", "empty with pretrained", kernels)
             return
         require(self.head == "forecast", "pretrained", f"False for the head {self.head!r}", True)
-        require(bool(self.quantiles), "quantiles", "those of the weights with pretrained", ())
         kinds = self.linear, self.smoothings, self.effects, self.channel_mixing, self.covariates
         names = "linear, smoothings, effects, channel_mixing and covariates"
         require(not any(kinds), names, "unset with pretrained", kinds)

@@ -54,7 +54,7 @@ def hold_back(table: Table, fraction: float, L: int, H: int) -> tuple[np.ndarray
     notices = []
     if short.all():
         rows = f"{lengths[0]} rows are" if not table.long else "the rows of every series are"
-        notices.append(f"{rows} too few for a validation split: training runs all its epochs")
+        notices.append(f"{rows} too few for a validation split: nothing is scored")
     elif short.any():
         notices.append(
             f"{short.sum()} of {len(lengths)} series ({listing(table.ids[short].tolist(), 3)}) are "

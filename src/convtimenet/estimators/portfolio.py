@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -28,6 +28,7 @@ from convtimenet.estimators.pretrained import Pretrained
 from convtimenet.estimators.second_training import second_config
 from convtimenet.network.ensemble import Ensemble
 from convtimenet.network.inference import fuse
+from convtimenet.network.reconstruction.network import SIZES
 from convtimenet.training.history import History
 from convtimenet.training.losses import Loss
 from convtimenet.training.metrics import evaluate, outputs
@@ -128,7 +129,8 @@ def forecast_members(
     mixed: int = 1,
 ) -> list[tuple[ModelConfig, TrainConfig]]:
     """Settings of the members of a forecaster: the preset, another context, another loss, smaller
-    patches, channels that read each other (another seed, where they cannot), smaller kernels.
+    patches, channels that read each other (another seed, where they cannot), smaller kernels; and
+    second the weights of the package, which are ready in seconds.
 
     Parameters
     ----------
@@ -152,7 +154,24 @@ def forecast_members(
         else:
             found += _with_another_seed(config, fixed)
         found += _with_kernels(config, 0.5, fixed)
-    return _seeded(found, train, fixed)
+    members = _seeded(found, train, fixed)
+    longest = max(own.context_length for own, _ in members)
+    own = {*fixed} & {field.name for field in fields(ModelConfig)}
+    reads_else = config.quantiles or config.covariates or own
+    if config.kernel_sizes and longest >= SIZES["patch_size"] and not reads_else:
+        members.insert(1, _ready(config, train, longest))
+    return members
+
+
+def _ready(
+    config: ModelConfig, train: TrainConfig, context_length: int
+) -> tuple[ModelConfig, TrainConfig]:
+    """The weights of the package as one of several networks: they answer with their median."""
+    own = {**SIZES, "quantiles": (), "masks": config.masks, "season": config.season}
+    horizon = config.outputs
+    ready = ModelConfig.forecasting(context_length=context_length, horizon=horizon, **own)
+    once = replace(train, epochs=1, encoder_rate=0.0, refit=bool(train.refit))
+    return replace(ready, revin=config.revin), once
 
 
 def cases_members(
@@ -232,7 +251,9 @@ def started(plans: Sequence[Plan], start: Pretrained | None) -> tuple[list[Plan]
     start.check(first.config)
     found, others = [], []
     for number, plan in enumerate(plans, 1):
-        if start.differences(plan.config):
+        if plan.config.pretrained:
+            pass
+        elif start.differences(plan.config):
             others.append(str(number))
             plan = replace(plan, train_config=replace(plan.train_config, encoder_rate=1.0))
         else:

@@ -138,6 +138,8 @@ def _check_calibration(
 ) -> None:
     """Check before training that intervals of these levels can be calibrated."""
     channels = len(table.channels)
+    if model.is_ready_for(int(table.lengths.max()), len(table.lengths) * channels):
+        return
     L, h, lengths = _context(model, table.lengths, channels), model.h, table.lengths
     if split is None:
         fraction = (model.training or {}).get(

@@ -17,8 +17,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from convtimenet.estimators.filling.windows import QUANTILES, Row, quantiles_of
+from convtimenet.estimators.filling.windows import Row, quantiles_of
 from convtimenet.estimators.forecasting.intervals import Bands
+from convtimenet.network.reconstruction.network import QUANTILES
 
 __all__ = ["EDGE", "KINDS", "Hidden", "Predicted", "Shares", "alike", "kinds_of", "predicted"]
 

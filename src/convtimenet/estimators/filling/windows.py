@@ -14,14 +14,13 @@ import numpy as np
 import torch
 
 from convtimenet.config import ModelConfig
-from convtimenet.network.reconstruction.network import SIZES, Reconstructor
+from convtimenet.network.reconstruction.network import QUANTILES, SIZES, Reconstructor
 from convtimenet.network.reconstruction.seasons import channels_of, long_season
 from convtimenet.network.reconstruction.weights import load_pretrained
 from convtimenet.progress import counted
 
-__all__ = ["LONGEST", "QUANTILES", "Row", "quantiles_of"]
+__all__ = ["LONGEST", "Row", "quantiles_of"]
 
-QUANTILES: tuple[float, ...] = SIZES["quantiles"]
 LONGEST = 2048
 """Steps that the network reads at once."""
 _STRIDE = 1536  # between windows of a longer series: a quarter of each is also in the next

@@ -33,7 +33,7 @@ from convtimenet.estimators.forecasting.intervals import (
     check_levels,
 )
 from convtimenet.estimators.forecasting.panel import evaluate_windows, roll
-from convtimenet.estimators.forecasting.reading import scored_windows
+from convtimenet.estimators.forecasting.plans import scored_windows
 from convtimenet.estimators.forecasting.table_reader import TableReader
 from convtimenet.estimators.presets import PRETRAINED
 from convtimenet.progress import showing

@@ -19,13 +19,14 @@ from convtimenet.data.tables import crop, in_memory
 from convtimenet.data.windows import Scaler, Windows
 from convtimenet.devices import resolve_device
 from convtimenet.estimators.forecasting.forecasts import check_steps
+from convtimenet.estimators.forecasting.intervals import Calibration
+from convtimenet.estimators.forecasting.plans import training_plans
 from convtimenet.estimators.forecasting.pretraining import PretrainableForecaster
 from convtimenet.estimators.forecasting.reading import (
     check_unscaled,
     gap_notices,
     scaling_notices,
     statistics,
-    training_plans,
 )
 from convtimenet.estimators.forecasting.retraining import ENOUGH_WINDOWS
 from convtimenet.estimators.forecasting.streams import best_context
@@ -351,14 +352,15 @@ class ConvTimeNetForecaster(PretrainableForecaster):
         held_out = len(valid) if isinstance(valid, Windows) else 0
         if scored and held_out < (ENOUGH_WINDOWS if self.network_.config.any_length else 1):
             self.calibration_ = self._cross_calibrated(table, valid_end, device, resume, held_out)
-        if not isinstance(valid, Windows):
-            return self
-        if scored:
+        if scored and isinstance(valid, Windows):
             if self.calibration_ is None:
                 self.calibration_ = self._calibrate(valid)
             found = self._evaluated(table, train_end, valid_end, (), None, quick=True)
             self.scores_ = {MODEL: found.in_units, NAIVE: found.naive_in_units}
-        if refit and train_config.refit:
+        if scored and self.network_.config.pretrained:
+            self.calibration_, notice = Calibration.completed(self.calibration_, H)
+            self.notices_ = (*self.notices_, *notice)
+        if refit and train_config.refit and isinstance(valid, Windows):
             everything = [
                 one.all_examples for one in plans if isinstance(one.all_examples, Windows)
             ]

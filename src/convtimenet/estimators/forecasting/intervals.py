@@ -43,7 +43,7 @@ class Calibration:
         (levels, G, H) float32, relative to each window's scale, for a fixed grid of levels from 1
         to 99.9 %; G is 1 if all channels share them. Infinite if there were too few windows.
     windows
-        Number of windows used for the calibration.
+        Number of windows used for the calibration; 0 for the own ones of a quantile head.
     """
 
     radii: np.ndarray
@@ -68,6 +68,24 @@ class Calibration:
         rank = np.ceil(np.round((n + 1) * (_GRID[:, None, None] / 100), 9)).astype(int)
         taken = np.take_along_axis(ranked, np.clip(rank - 1, 0, len(ranked) - 1), axis=0)
         return cls(np.where(rank <= n, taken, np.inf).astype(np.float32), windows)
+
+    @classmethod
+    def completed(cls, found: Calibration | None, horizon: int) -> tuple[Calibration, list[str]]:
+        """The calibration of a quantile head that was right for other series, and a notice: levels
+        that there were too few windows for have the head's own quantiles, and at least the width
+        of those that could be calibrated; all do where even the lowest usual level could not."""
+        expected = np.array([NormalDist().inv_cdf(0.5 + level / 200) for level in _GRID])
+        radii, reach, windows = np.tile(expected[:, None, None], (1, 1, horizon)), 0.0, 0
+        if found is not None and found.reaches(DEFAULT_LEVELS[0]):
+            known = np.isfinite(found.radii)
+            widest = np.where(known, found.radii, 0).max(0)
+            radii = np.where(known, found.radii, np.maximum(radii, widest))
+            windows, reach = found.windows, max(one for one in _GRID if found.reaches(one))
+        notices = []
+        if reach < DEFAULT_LEVELS[-1]:
+            levels = f"intervals above {reach:g} %" if reach else "intervals"
+            notices = [f"{levels} are the network's own: there are too few rows to calibrate them"]
+        return cls(radii.astype(np.float32), windows), notices
 
     def radius(self, level: float) -> np.ndarray:
         """Radii (G, H) of a level in per cent, rounded up to the grid of levels.
@@ -97,7 +115,7 @@ class Calibration:
             raise ValueError(f"radii of the shape {self.radii.shape}, expected {shapes[-1]}")
         if not (self.radii >= 0).all() or (self.radii[1:] < self.radii[:-1]).any():
             raise ValueError("radii that are below 0 or not ascending")
-        if not isinstance(self.windows, int) or self.windows < 1:
+        if not isinstance(self.windows, int) or self.windows < 0:
             raise ValueError(f"a calibration with {self.windows!r} windows")
 
     def reaches(self, level: float) -> bool:

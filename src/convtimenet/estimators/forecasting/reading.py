@@ -1,4 +1,4 @@
-"""Windows of tables: for training, and for the predictions of a fitted network.
+"""Scaling of tables, and their windows for the predictions of a fitted network.
 
 Shape legend: `convtimenet._shapes`; S series, T rows.
 """
@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from convtimenet.config import ModelConfig, TrainConfig
+from convtimenet.config import ModelConfig
 from convtimenet.data.agreement import Labels, match_ids
 from convtimenet.data.covariates import Encoder
 from convtimenet.data.split import Rows, scored_rows
@@ -28,10 +28,7 @@ from convtimenet.data.windows import (
 )
 from convtimenet.errors import ConfigError, DataError
 from convtimenet.estimators.forecasting.panel import Panel, rows_for
-from convtimenet.estimators.portfolio import Plan
-from convtimenet.estimators.presets import PANEL_EPOCH
 from convtimenet.files.maps import blocks
-from convtimenet.training.closed_form.guard import some_windows
 from convtimenet.wording import listing
 
 __all__ = [
@@ -41,15 +38,12 @@ __all__ = [
     "gap_notices",
     "near",
     "scaling_notices",
-    "scored_windows",
     "statistics",
-    "training_plans",
 ]
 
 log = logging.getLogger(__name__)
 
 _BELOW = 100.0  # standard deviations
-_FEWEST_SCORED, _TOKENS = 19, 2**15  # by which weights of the package are scored
 
 
 def statistics(table: Table, end: Rows | None = None) -> tuple[Scaler, np.ndarray]:
@@ -197,87 +191,6 @@ def check_unscaled(values: np.ndarray, channels: Sequence[str], revin: bool) -> 
         f"channel(s) {', '.join(small[:5])} have a standard deviation below 0.03: the 1e-5 that "
         "RevIN adds to every variance is not negligible; scale=True avoids that"
     ]
-
-
-def training_windows(
-    table: Table,
-    train_end: np.ndarray,
-    valid_end: np.ndarray,
-    config: ModelConfig,
-    scaler: Scaler,
-    encoder: Encoder,
-    device: torch.device,
-) -> tuple[Windows, Windows | None, Windows | None, list[str]]:
-    """Windows of the training split, with targets in rows [0, train_end) of every series; of the
-    validation split, in rows [train_end, valid_end), if there is one; of both together; and
-    notices.
-
-    Raises
-    ------
-    DataError
-        If the table is too short for one window.
-    """
-    L, H = config.context_length, config.outputs
-    found, least = int(np.max(table.lengths)), config.least_context + H
-    if config.any_length and found < least:
-        what = f"expected at least {least} rows, {H} of them for the horizon, found {found}"
-        raise DataError(f"{what}; give more rows, or use a shorter horizon (h)")
-    if config.revin:
-        scaler = near(scaler, *statistics(table, train_end), config)
-    rows = rows_for(table, config)
-    panel = Panel(table, scaler, rows, masks=config.masks, encoder=encoder, device=device)
-    examples = panel.windows(L, H, 0, train_end)
-    if not examples.any_target():
-        raise DataError(
-            f"no window to train on: no known value in the training rows has another known value "
-            f"in the {L} rows before it; give a table with fewer gaps, a longer context "
-            "(input_size), or fill them (fill=0 if a missing value means none)"
-        )
-    if not (valid_end > train_end).any():
-        return examples, None, None, []
-    valid = panel.windows(L, H, train_end, valid_end)
-    all_windows, notices = panel.windows(L, H, 0, valid_end), []
-    if not valid.any_target():
-        notices.append(
-            "no window in the validation split has a known context and target: training runs all "
-            "its epochs, on all rows"
-        )
-        return all_windows, None, None, notices
-    if len(table.lengths) > 1 and len(valid) > PANEL_EPOCH:
-        notices.append(
-            f"the epoch is chosen by {PANEL_EPOCH} of {len(valid)} validation windows, evenly "
-            "spaced"
-        )
-        valid = valid.thinned(PANEL_EPOCH)
-    return examples, scored_windows(valid, config), all_windows, notices
-
-
-def scored_windows(windows: Windows, config: ModelConfig) -> Windows:
-    """The windows of the validation split that a network is scored and calibrated on: all of them,
-    or with the weights of the package, which read far, as many as take seconds."""
-    return some_windows(windows, _FEWEST_SCORED, _TOKENS) if config.pretrained else windows
-
-
-def training_plans(
-    members: Sequence[tuple[ModelConfig, TrainConfig]],
-    table: Table,
-    train_end: np.ndarray,
-    valid_end: np.ndarray,
-    scaler: Scaler,
-    encoder: Encoder,
-    device: torch.device,
-) -> tuple[list[Plan], list[str]]:
-    """The networks to train, with the `training_windows` of their contexts, and notices. Those that
-    would have no held-out windows where the first has some are left out: nothing could weigh them.
-    """
-    configs = {config.context_length: config for config, _ in members}
-    windows = {
-        context: training_windows(table, train_end, valid_end, config, scaler, encoder, device)
-        for context, config in configs.items()
-    }
-    plans = [Plan(*one, *windows[one[0].context_length][:3]) for one in members]
-    weighed = [plan for plan in plans if (plan.valid is None) == (plans[0].valid is None)]
-    return weighed, windows[plans[0].config.context_length][3]
 
 
 @dataclass(frozen=True, eq=False)

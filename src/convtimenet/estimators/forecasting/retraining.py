@@ -27,7 +27,11 @@ from convtimenet.data.windows import Windows
 from convtimenet.devices import autocast
 from convtimenet.errors import TrainingError
 from convtimenet.estimators.forecasting.fitted_forecaster import FittedForecaster
-from convtimenet.estimators.forecasting.intervals import Calibration, distances
+from convtimenet.estimators.forecasting.intervals import (
+    DEFAULT_LEVELS,
+    Calibration,
+    distances,
+)
 from convtimenet.estimators.forecasting.panel import Panel, rows_for
 from convtimenet.estimators.portfolio import phase_of
 from convtimenet.estimators.trainings import Training
@@ -204,6 +208,9 @@ class RetrainedForecaster(FittedForecaster):
                     found.append(distances(fused, scored, config.quantiles, size, device))
         if not np.isfinite(np.concatenate(found)).any():
             return None
+        calibration = Calibration.of(np.concatenate(found), shared=not self.scale)
+        if config.pretrained and not calibration.reaches(DEFAULT_LEVELS[0]):
+            return None
         split = f"only {held_out} held-out windows" if held_out else "no validation split"
         notice = (
             f"{split}: intervals are calibrated with the errors of {len(found)} "
@@ -211,7 +218,7 @@ class RetrainedForecaster(FittedForecaster):
         )
         self.notices_ = (*self.notices_, notice)
         log.info(notice)
-        return Calibration.of(np.concatenate(found), shared=not self.scale)
+        return calibration
 
     def _folds(
         self, table: Table, config: ModelConfig, device: torch.device

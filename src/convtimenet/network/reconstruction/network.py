@@ -23,7 +23,10 @@ from convtimenet.network.model import Block, Blocks, Embedding
 from convtimenet.network.other import OtherNetwork
 from convtimenet.network.reconstruction.seasons import CHANNELS, SKIPS
 
-__all__ = ["SIZES", "Reconstructor"]
+__all__ = ["QUANTILES", "SIZES", "Reconstructor"]
+
+QUANTILES = tuple(number / 10 for number in range(1, 10))
+"""Those that the weights answer with."""
 
 SIZES: dict[str, Any] = {
     "patch_size": 16,
@@ -34,7 +37,7 @@ SIZES: dict[str, Any] = {
     "kernel_sizes": (9, 11, 15, 21, 29, 39),
     "norm": "layer",
     "dropout": 0.0,
-    "quantiles": tuple(number / 10 for number in range(1, 10)),
+    "quantiles": QUANTILES,
     "masks": True,
     "pretrained": True,
 }
@@ -53,7 +56,7 @@ class Reconstructor(OtherNetwork):
     embedding: Embedding
 
     def __init__(self, config: ModelConfig):
-        P, D, Q = config.patch_size, config.d_model, len(config.quantiles)
+        P, D, Q = config.patch_size, config.d_model, len(QUANTILES)
         whole = {"patch_stride": P, "padding": "none", "channels": CHANNELS, "revin": False}
         inner = replace(
             config, head="regress", outputs=1, quantiles=(), members=(), pretrained=False, **whole
@@ -70,7 +73,7 @@ class Reconstructor(OtherNetwork):
         known: Bool[Tensor, "R 1 T"] | None = None,
         *_: object,
     ) -> Float[Tensor, "R 1 Q T"]:
-        Q, P = len(self.config.quantiles), self.config.patch_size
+        Q, P = len(QUANTILES), self.config.patch_size
         extent = None if known is None else self.embedding.patch.extent(known)
         u = self.embedding(self.read(x), extent)
         w = self.blocks(u, None if extent is None else extent.mask).movedim(0, -1)
@@ -78,7 +81,7 @@ class Reconstructor(OtherNetwork):
         # the last share is that of the mean of the context, which is 0
         base = torch.einsum("rns,rsnp->rnp", shares, x[:, SKIPS].unflatten(-1, (-1, P)))
         found = self.correction(w).unflatten(-1, (Q, P)).permute(0, 2, 1, 3).flatten(2)[:, None]
-        median, spread = median_and_spread(found, self.config.quantiles.index(0.5))
+        median, spread = median_and_spread(found, QUANTILES.index(0.5))
         return (median + base.flatten(1)[:, None]).unsqueeze(-2) + spread
 
     def read(self, x: Float[Tensor, "R C T"]) -> Float[Tensor, "R C T"]:

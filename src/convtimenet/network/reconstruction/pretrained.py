@@ -14,11 +14,13 @@ from torch import Tensor, nn
 from convtimenet._shapes import Bool, Float
 from convtimenet.config import ModelConfig
 from convtimenet.network.other import OtherNetwork
-from convtimenet.network.reconstruction.network import Reconstructor
+from convtimenet.network.reconstruction.network import QUANTILES, Reconstructor
 from convtimenet.network.reconstruction.seasons import channels_of, continued, long_season
 from convtimenet.network.revin import known_moments
 
-__all__ = ["WAYS", "PretrainedForecaster", "drift_of", "reaches"]
+__all__ = ["MEDIAN", "WAYS", "PretrainedForecaster", "drift_of", "reaches"]
+
+MEDIAN = QUANTILES.index(0.5)
 
 _FARTHEST = 30.0  # deviations from the mean that are read
 _BEYOND = 3.0  # how far outside the logarithms of the context those of a forecast may lie
@@ -38,7 +40,8 @@ def reaches(context_length: int, season: int) -> list[int]:
 
 
 class PretrainedForecaster(OtherNetwork):
-    """Quantiles (B, C, Q, H) of contexts (B, C, L), each channel for itself.
+    """Quantiles (B, C, Q, H) of contexts (B, C, L), each channel for itself; without quantiles in
+    the config, as a member of an ensemble, their median (B, C, H).
 
     The network reads a context in up to four ways: as it is or as logarithms, with its drift or
     without; their answer is what is fine-tuned. `logarithms` and `drift` are the shares of the
@@ -51,6 +54,7 @@ class PretrainedForecaster(OtherNetwork):
     alike = False
 
     def __init__(self, config: ModelConfig):
+        assert config.quantiles in ((), QUANTILES)
         super().__init__(Reconstructor(config), config)
         self.trusted = nn.Buffer(torch.ones(()))
         self.logarithms = nn.Buffer(torch.zeros(()))
@@ -72,12 +76,19 @@ class PretrainedForecaster(OtherNetwork):
         found = torch.zeros((), device=x.device)
         for number in self.counted:
             found = found + shares[number] * self.read(rows, there, *WAYS[number])
-        if self.training:
-            return found.unflatten(0, x.shape[:2])
-        # the spread is the network's: of the naive forecast nothing says how far it errs
-        median = found[:, [self.config.quantiles.index(0.5)]]
-        blended = self.naive(rows, there)[:, None].lerp(median, self.trusted)
-        return (blended + (found - median)).unflatten(0, x.shape[:2])
+        if not self.training:
+            # the spread is the network's: of the naive forecast nothing says how far it errs
+            median = found[:, [MEDIAN]]
+            blended = self.naive(rows, there)[:, None].lerp(median, self.trusted)
+            found = blended + (found - median)
+        found = found if self.config.quantiles else found[:, MEDIAN]
+        return found.unflatten(0, x.shape[:2])
+
+    @property
+    def positive(self) -> bool:
+        """Whether zero means none in what it reads, so that logarithms may be read: it does unless
+        the network shares its input with others, which is standardised."""
+        return bool(self.config.quantiles)
 
     def _shares(self) -> Tensor:
         """(4,) how much counts of each of the `WAYS`."""

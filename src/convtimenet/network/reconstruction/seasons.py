@@ -88,7 +88,7 @@ def around_level(
     profile = continued(x - level, known & (count > _WHOLE * season), season)[1]
     reach = max(season, _DRIFT)
     mean, count = _trailing_mean(x, known, reach)
-    earlier, enough = (F.pad(one, (reach, -reach)) for one in (mean, count))
+    earlier, enough = (F.pad(one, (reach, 0))[:, : x.shape[-1]] for one in (mean, count))
     slope = torch.where((count > 0) & (enough > 0), (mean - earlier) / reach, 0.0)
     steps = torch.arange(x.shape[-1], device=x.device, dtype=x.dtype).expand_as(x)
     now = torch.stack([level, slope, steps]).unsqueeze(-1)

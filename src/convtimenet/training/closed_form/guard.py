@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from copy import copy
 from dataclasses import replace
+from itertools import product
 
 import torch
 from torch import Tensor
@@ -16,7 +17,7 @@ from convtimenet._shapes import Float
 from convtimenet.config import TrainConfig
 from convtimenet.data.windows import Windows
 from convtimenet.network.reconstruction.network import SIZES
-from convtimenet.network.reconstruction.pretrained import WAYS, PretrainedForecaster
+from convtimenet.network.reconstruction.pretrained import MEDIAN, WAYS, PretrainedForecaster
 from convtimenet.network.reconstruction.weights import load_pretrained
 from convtimenet.progress import showing
 from convtimenet.training.history import History
@@ -29,6 +30,16 @@ __all__ = ["GUARDED", "errors_by_shares", "fit_guard", "keep", "some_windows"]
 GUARDED = "weights of the package, trusted as far as forecasts of this table allow"
 """How training ended."""
 _SHARES, _PARTS = torch.linspace(0, 1, 5), torch.linspace(0, 1, 3)
+_PLACES = sorted(
+    product(range(len(_PARTS)), range(len(_PARTS)), range(len(_SHARES))),
+    key=lambda at: (
+        (at[0] > 0) + (at[1] > 0) + (at[2] < len(_SHARES) - 1),
+        len(_SHARES) - 1 - at[2],
+        at[0] + at[1],
+    ),
+)
+"""Of shares, from the network's own answer to what changes most of it."""
+_CLOSE = 0.5  # standard errors; chosen like all else here, docs/design/pretrained.md
 _TOKENS, _FEWEST, _MOST = 2**14, 16, 512  # that the share is chosen by; windows and channels
 _AT_ONCE = 64
 _ENOUGH = 8  # known steps of a context
@@ -44,7 +55,7 @@ def fit_guard(
 ) -> History:
     """Load the weights of the package, and choose the share of their forecast beside the
     seasonal-naive one, and in it those of logarithms and of drift, in place: the shares with the
-    smallest error over windows of the table.
+    smallest error over windows of the table, or simpler ones that these cannot tell from them.
 
     Arguments and result as those of `convtimenet.training.closed_form.linear.fit_linear`; the
     training loss is the mean absolute error, in the units the network sees.
@@ -57,12 +68,13 @@ def fit_guard(
     with showing(label, verbose) as task:
         some = some_windows(windows)
         errors = errors_by_shares(network, some)
-        # of equals the network that reads the series as it is
-        least = (errors.flip(-1) == errors.min()).nonzero()[0].tolist()
+        first, last = (some.starts.min(), some.starts.max()) if len(some) else (0, 0)
+        apart = min(len(some), 1 + float(last - first) / some.horizon)
+        chosen = _simplest(errors, apart / max(1, len(some)))
         for share, of, number in zip(
             (network.logarithms, network.drift, network.trusted),
-            (_PARTS, _PARTS, _SHARES.flip(0)),
-            least,
+            (_PARTS, _PARTS, _SHARES),
+            chosen,
             strict=True,
         ):
             share.fill_(float(of[number]))
@@ -70,7 +82,8 @@ def fit_guard(
             f"{label}: weights of the package, trusted by {float(network.trusted):.0%} beside the "
             f"seasonal-naive forecast in {len(some):,} windows"
         )
-    return History.solved(float(errors.min()), device, time.monotonic() - begin, GUARDED)
+    error = float(errors[chosen].mean())
+    return History.solved(error, device, time.monotonic() - begin, GUARDED)
 
 
 def keep(
@@ -118,30 +131,49 @@ def some_windows(windows: Windows, fewest: int = 1, tokens: int = _TOKENS) -> Wi
 @torch.inference_mode()
 def errors_by_shares(
     network: PretrainedForecaster, windows: Windows
-) -> Float[Tensor, "logarithms drift shares"]:
-    """Mean absolute error of windows and channels, each of which is scaled by its own deviation
-    (flat stretches of a series make errors relative to its changes large), with each share of
-    logarithms and of drift in the network's answer, and of that beside the seasonal-naive one."""
+) -> Float[Tensor, "logarithms drift shares n"]:
+    """Mean absolute error of each window and channel that says anything, scaled by its own
+    deviation (flat stretches of a series make errors relative to its changes large), with each
+    share of logarithms and of drift in the network's answer, and of that beside the seasonal-naive
+    one."""
     network.eval()
     config = network.config
-    median = config.quantiles.index(0.5)
     # what is forecast from fewer steps says little, but where there are no others
     enough = min(max(config.season, _ENOUGH), config.context_length // 2)
-    sizes = len(_PARTS), len(_PARTS), len(_SHARES)
-    total, count = torch.zeros(sizes, dtype=torch.float64), 0.0
+    errors = []
     for index in torch.arange(len(windows), device=windows.starts.device).split(_AT_ONCE):
         batch = windows.batch(index)
         x, y = batch.x.flatten(0, 1).float(), batch.y.flatten(0, 1).float()
         known, weight = torch.ones_like(x, dtype=torch.bool), torch.ones_like(y)
         known = known if batch.known is None else batch.known.flatten(0, 1)
         weight = weight if batch.weight is None else batch.weight.flatten(0, 1)
-        ways = torch.stack([network.read(x, known, *way)[:, median] for way in WAYS])
+        there = (weight.sum(-1) > 0) & (known.sum(-1) >= enough)
+        x, y, known, weight = x[there], y[there], known[there], weight[there]
+        ways = torch.stack([network.read(x, known, *way)[:, MEDIAN] for way in WAYS])
         ways, parts = ways.unflatten(0, (2, 2)), _PARTS.to(x)[:, None, None]
         found = ways[:, 0, None].lerp(ways[:, 1, None], parts)  # (2, drift, R, H)
         found = found[0].lerp(found[1], parts[:, None])[:, :, None]
         found = network.naive(x, known).lerp(found, _SHARES.to(x)[:, None, None])
-        each = ((found - y).abs() * weight).sum(-1).double()  # (logarithms, drift, shares, R)
-        there = (weight.sum(-1) > 0) & (known.sum(-1) >= enough)
-        total += torch.where(there, each, 0.0).sum(-1).cpu()
-        count += float(torch.where(there, weight.sum(-1), 0.0).sum())
-    return total / max(1.0, count)
+        each = ((found - y).abs() * weight).sum(-1) / weight.sum(-1)
+        errors.append(each.double().cpu())
+    found = torch.cat(errors, dim=-1)
+    return found if network.positive else found[:1]
+
+
+def _simplest(errors: Float[Tensor, "logarithms drift shares n"], apart: float) -> tuple[int, ...]:
+    """The place of the shares that change least of the network's own answer, of those whose error
+    is within half a standard error of the smallest one.
+
+    Parameters
+    ----------
+    apart
+        Number of windows that do not overlap; the others tell nothing of their own.
+    """
+    n = errors.shape[-1]
+    if not n:
+        return _PLACES[0]
+    gap = errors - errors.flatten(0, -2)[errors.mean(-1).argmin()]
+    unsure = gap.std(-1, correction=0) / (apart * n) ** 0.5
+    close = gap.mean(-1) <= _CLOSE * unsure
+    inside = (place for place in _PLACES if place[0] < len(errors))
+    return next(place for place in inside if close[place])
