@@ -276,3 +276,6 @@ def test_pictures(running: App):
             section = {"light": "result", "dark": "check"}[scheme]
             one.evaluate(f"document.getElementById('{section}').scrollIntoView()")
             one.screenshot(path=PICTURES / f"app-{width}-{scheme}.png")
+            if scheme == "light":
+                one.evaluate("document.getElementById('train').scrollIntoView()")
+                one.screenshot(path=PICTURES / f"app-{width}-run.png")

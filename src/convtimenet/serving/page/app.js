@@ -107,11 +107,12 @@ const literal = (text) => element("b", text).innerHTML.replaceAll("$", "&#36;");
 
 function plot(id, lines, x = {}, y = {}) {
   let colour = -1;
+  const banded = lines.find((line) => line.lo); // the first of the bands stands for all in the legend
   const traces = lines.flatMap((line) => {
     const ahead = line.ahead ?? false;
     if (!ahead) colour += 1;
     const silent = { type: "scatter", mode: "lines", x: line.x, hoverinfo: "skip", showlegend: false, line: { width: 0 } };
-    const band = line.lo ? [{ ...silent, y: line.lo }, { ...silent, y: line.hi, fill: "tonexty", fillcolor: css("--band") }] : [];
+    const band = line.lo ? [{ ...silent, y: line.lo }, { ...silent, y: line.hi, fill: "tonexty", fillcolor: css("--band"), name: `${line.level} % interval`, showlegend: line === banded }] : [];
     return [...band, {
       type: "scatter",
       mode: line.mode ?? "lines",

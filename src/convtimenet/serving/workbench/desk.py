@@ -336,10 +336,9 @@ class Desk:
 
 def with_epoch(losses: list[dict[str, Any]], said: dict[str, Any]) -> list[dict[str, Any]]:
     """The losses of each training of a run, epoch by epoch, with those of one more epoch."""
-    *before, last = losses or [None]
+    before, last = losses[:-1], losses[-1] if losses else None
     if last is None or last["training"] != said["training"]:
-        before = losses
-        last = {"training": said["training"], "train": [], "valid": []}
+        before, last = losses, {"training": said["training"], "train": [], "valid": []}
     last = {**last, "epochs": said["epochs"]}
     return [*before, last | {key: [*last[key], said[key]] for key in ("train", "valid")}]
 

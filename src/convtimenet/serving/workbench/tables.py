@@ -117,7 +117,7 @@ def forecast(
         "notices": notices,
         "scores": units(result) or (comparison(result) if result.scores else []),
         "table": _forecast_rows(out / "forecast.csv"),
-        "chart": _chart(table, ahead),
+        "chart": _chart(table, ahead, max(level, default=None)),
         **recipe.of_table(name, columns, h, level, quality, future is not None),
     }
 
@@ -190,9 +190,9 @@ def _read_as(path: str, columns: Columns) -> Table:
     return read_table(path, frequency=columns["freq"], covariates=covariates, **given)
 
 
-def _chart(table: Table, ahead: Table | None) -> list[dict[str, Any]]:
+def _chart(table: Table, ahead: Table | None, level: float | None = None) -> list[dict[str, Any]]:
     """Lines of the first series and channels: the end of what is known, then the forecast, with
-    the widest interval."""
+    the interval of the highest level."""
     steps = _POINTS if ahead is None else max(_BEFORE, 5 * int(ahead.lengths[0]))
     lines = []
     for s in range(min(_LINES, len(table.lengths))):
@@ -210,7 +210,7 @@ def _chart(table: Table, ahead: Table | None) -> list[dict[str, Any]]:
             line = {"name": f"{label}, forecast", "x": table_times(future), "y": _plain(own[0])}
             if each > 1:
                 ends = [own.min(axis=0), own.max(axis=0)]
-                line |= {"lo": _plain(ends[0]), "hi": _plain(ends[1])}
+                line |= {"lo": _plain(ends[0]), "hi": _plain(ends[1]), "level": level}
             lines.append({**line, "ahead": True})
     return lines
 
