@@ -12,9 +12,9 @@ import torch
 from common import DATA, needs_data
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 
-from convtimenet import ConvTimeNet, ConvTimeNetForecaster, ModelConfig, fuse, runtime
+from convtimenet import ConvTimeNet, ConvTimeNetForecaster, ModelConfig, fuse, processes, runtime
 from convtimenet.bench.problems import ForecastProblem
 from convtimenet.bench.problems import load as load_problem
 from convtimenet.cli.main import main
@@ -126,6 +126,22 @@ class TestSums:
             (sums,) = sums_over(series_of(windows), [np.arange(20)], 6, 4)
             for_all.append(sums.products)
         assert_allclose(for_all[0], for_all[1], rtol=0, atol=0)
+
+    def test_processes_share_the_lags(self, monkeypatch):
+        """Each of three computes a third of the sums, and together they are those of one."""
+        windows = windows_of(waves(60, 2), 7, 2)
+        given = series_of(windows), [windows.starts.numpy()], 7, 2
+        (alone,) = sums_over(*given)
+        monkeypatch.setattr(processes, "count", lambda: 3)
+        monkeypatch.setattr(processes, "check_same", lambda what, found: None)
+        monkeypatch.setattr(processes, "summed", lambda values: values)
+        found = []
+        for rank in range(3):
+            monkeypatch.setattr(processes, "rank", lambda rank=rank: rank)
+            found.append(sums_over(*given)[0].products)
+            lags = {abs(i - j) for i, j in np.argwhere(found[-1]).tolist()}
+            assert lags == {rank, rank + 3, rank + 6}
+        assert_array_equal(sum(found), alone.products)
 
     def test_gaps_are_interpolated(self):
         values, known = np.arange(30.0)[None], np.ones((1, 30), dtype=bool)

@@ -243,3 +243,15 @@ def test_on_ray(alone):
     finally:
         ray.shutdown()
     assert_same(model, alone)
+
+
+@pytest.mark.scale
+def test_on_dask(alone):
+    distributed = pytest.importorskip("distributed")
+    options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
+    with distributed.LocalCluster(**options) as cluster, distributed.Client(cluster) as client:
+        with distributed.get_task_stream(client) as done, parallel_config("dask", n_jobs=2):
+            model = three().fit(table())
+        workers = {one["worker"] for one in done.data}
+    assert_same(model, alone)
+    assert len(workers) == 2

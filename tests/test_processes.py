@@ -80,7 +80,7 @@ def run_together(number: int, *arguments: object) -> None:
 
 @pytest.mark.parametrize("number", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_same_weights_and_answers(number, alone, tmp_path) -> None:
-    tasks = ",".join([*together.TASKS, "refused"])
+    tasks = ",".join([*together.TASKS, together.SOLVED, "refused"])
     if number == 2:
         run_together(number, tmp_path, tasks)
     else:
@@ -95,7 +95,11 @@ def test_same_weights_and_answers(number, alone, tmp_path) -> None:
         for other in range(1, number):  # BatchNorm's statistics too
             same, _ = results(tmp_path, task, other)
             assert all(same[name].equal(value) for name, value in found.items())
-    for process in range(number):
+    expected, scores = together.train(together.SOLVED, None)
+    for process in range(number):  # what is shared out is put together as it was
+        found, facts = results(tmp_path, together.SOLVED, process)
+        assert all(found[name].equal(value) for name, value in expected.items())
+        assert facts == pytest.approx(scores, rel=1e-12)
         others = ", ".join(map(str, range(1, number)))
         said = (tmp_path / f"refused-{process}.txt").read_text(encoding="utf-8")
         assert (

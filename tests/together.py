@@ -18,8 +18,11 @@ from safetensors.torch import save_file
 
 from convtimenet import ConvTimeNetClassifier, ConvTimeNetForecaster, processes
 from convtimenet.errors import ConfigError
+from convtimenet.network.linear import LinearNetwork
 
 TASKS = "forecast", "classify"
+SOLVED = "solve"
+"""A forecaster that is solved for."""
 STEPS = 50
 """Steps of the first training."""
 
@@ -81,6 +84,18 @@ def classifier(resume: str | None) -> tuple[ConvTimeNetClassifier, np.ndarray]:
     return model, model.predict_proba(X)
 
 
+def solved() -> tuple[ConvTimeNetForecaster, np.ndarray]:
+    """A linear map with intervals, which a test compares to the last bit, and its forecasts."""
+    t, numbers = np.arange(5300), np.random.default_rng(7)  # a batch to score for each of four
+    X = [np.sin(t / 3 + c) + np.sin(t / 7) + 0.1 * numbers.normal(size=len(t)) for c in range(2)]
+    X[0][30:33] = np.nan
+    model = ConvTimeNetForecaster(
+        h=3, input_size=12, quality="fast", freq=1, device="cpu", verbose=0
+    )
+    model.fit(np.stack(X, axis=1))
+    return model, model.forecast_table(model.tail_, None, 80)
+
+
 def refused(out: Path) -> None:
     """What a process is told if its data differ from those of the others."""
     values = np.sin(np.arange(80 + 5 * processes.rank()))
@@ -92,6 +107,15 @@ def refused(out: Path) -> None:
 
 def train(task: str, resume: str | None) -> tuple[dict[str, torch.Tensor], dict]:
     """Weights, answers and facts of a training."""
+    if task == SOLVED:
+        model, answers = solved()
+        assert isinstance(model.network_, LinearNetwork)
+        assert model.network_.linear is not None
+        assert model.calibration_ is not None
+        assert model.scores_ is not None
+        found = {"map": model.network_.linear.weight, "answers": torch.tensor(answers)}
+        found["radii"] = torch.from_numpy(model.calibration_.radii)
+        return found, dict(model.scores_["ConvTimeNet"])
     model, answers = (forecaster if task == "forecast" else classifier)(resume)
     found = {f"weights.{n}": v for n, v in model.network_.state_dict().items()}
     found["answers"] = torch.tensor(answers)

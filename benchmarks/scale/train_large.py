@@ -5,7 +5,8 @@
 Writes 10,000 generated series of 1,000 hours to one Parquet file, series by series, and fits it
 with quality "fast", the last 3 % held out, and with "auto", bounded to one epoch of 2,048 windows,
 one held-out window of each series and no second training. Each fit is in a process of its own: from
-the file, which is read in parts, and from a pyarrow table of its rows. A thread samples
+the file, which is read in parts, and from a pyarrow table of its rows; and by two processes
+together from the file, of which the first is described. A thread samples
 /proc/self/status every 50 ms. The hash of a model is over its weights, scaler and forecasts. Runs
 that are in the JSON file already are not repeated.
 """
@@ -13,6 +14,7 @@ that are in the JSON file already are not repeated.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import json
 import os
@@ -30,6 +32,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+
+from convtimenet import processes
 
 HORIZON, ROWS = 24, 1_000
 FITS: dict[str, dict[str, Any]] = {
@@ -41,7 +46,7 @@ FITS: dict[str, dict[str, Any]] = {
         "training": {"epoch_size": 2048, "validation_fraction": 0.001},
     },
 }
-WAYS = ("in parts", "frame")
+WAYS = ("in parts", "frame", "two processes")
 
 
 def write(path: Path, series: int) -> None:
@@ -87,12 +92,13 @@ def child(path: Path, way: str, quality: str) -> dict[str, Any]:
     thread = threading.Thread(target=sample, args=(peaks, done), daemon=True)
     thread.start()
     begin, cpu = time.perf_counter(), time.process_time()
-    source = str(path) if way == "in parts" else parquet.read_table(path)
+    source = parquet.read_table(path) if way == "frame" else str(path)
     model = ConvTimeNetForecaster(HORIZON, verbose=0, **FITS[quality]).fit(source)
     seconds, used = time.perf_counter() - begin, time.process_time() - cpu
     forecast = model.forecast_table(model.tail_)
     done.set()
     thread.join()
+    each = [float(one) for one in processes.all_of(torch.tensor([used]))]
     digest = hashlib.sha256()
     for one in model.network_.state_dict().values():
         digest.update(one.detach().numpy().tobytes())
@@ -103,6 +109,7 @@ def child(path: Path, way: str, quality: str) -> dict[str, Any]:
         "quality": quality,
         "seconds": round(seconds, 1),
         "cpu_seconds": round(used, 1),
+        "cpu_seconds_of_each_process": [round(one, 1) for one in each],
         "peak_rss_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
         "sampled_peak_mib": {name: round(kb / 1024) for name, kb in peaks.items()},
         "series": len(model.tail_.ids),
@@ -123,7 +130,11 @@ def main() -> None:
     parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
     flags = parser.parse_args()
     if flags.child:
-        print(json.dumps(child(Path(flags.child[0]), *flags.child[1:])))
+        together = processes.started_by_torchrun()
+        with processes.joined() if together else contextlib.nullcontext():
+            found = child(Path(flags.child[0]), *flags.child[1:])
+            if processes.leads():
+                print(json.dumps(found))
         return
     with tempfile.TemporaryDirectory() as folder:
         path = (flags.folder or Path(folder)) / f"series-{flags.series}.parquet"
@@ -136,12 +147,15 @@ def main() -> None:
         for quality, way in product(flags.qualities, flags.ways):
             if any((one["quality"], one["way"]) == (quality, way) for one in runs):
                 continue
-            command = [sys.executable, __file__, "--child", str(path), way, quality]
-            found = subprocess.run(command, check=True, capture_output=True, text=True)
+            start = [sys.executable]
+            if way == "two processes":
+                start += ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+            command = [*start, __file__, "--child", str(path), way, quality]
+            found = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
             runs.append(json.loads(found.stdout.splitlines()[-1]))
             print(json.dumps(runs[-1]), flush=True)
             record = {
-                "command": "python benchmarks/scale/train_large.py",
+                "command": " ".join(["python benchmarks/scale/train_large.py", *sys.argv[1:]]),
                 "date": datetime.now(UTC).date().isoformat(),
                 "versions": {n: version(n) for n in ("convtimenet", "torch", "numpy", "pyarrow")},
                 "machine": f"{platform.machine()}, {os.cpu_count()} cores, shared with other work",

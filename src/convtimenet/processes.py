@@ -23,6 +23,7 @@ from convtimenet.errors import ConfigError, ProcessError
 from convtimenet.files import json_text
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor
 
 _LOST = (
@@ -149,6 +150,24 @@ def add_up(values: Tensor) -> Tensor:
     if group is not None and group.get_world_size() > 1:
         group.all_reduce(values)
     return values
+
+
+def summed(values: np.ndarray) -> np.ndarray:
+    """The sum of an array over all processes, which is computed on the CPU.
+
+    Raises
+    ------
+    ProcessError
+        If another process is gone.
+    """
+    if count() == 1:
+        return values
+    import torch
+
+    with watched():
+        together = torch.from_numpy(values)
+        torch.distributed.all_reduce(together, group=_for_decisions())
+    return together.numpy()
 
 
 # --- decisions -----------------------------------------------------------------------------------

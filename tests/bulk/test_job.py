@@ -12,13 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from forked import Forked
 from long_tables import long_table, names
 
-from convtimenet import BulkForecaster, ConvTimeNetForecaster, predict_parquet
+from convtimenet import BulkForecaster, predict_parquet
 from convtimenet.bulk import predictor
 from convtimenet.cli.main import main
 from convtimenet.errors import ArtefactError, ConfigError, DataError, MissingExtraError
@@ -153,6 +152,7 @@ def test_wrong_settings_fail_before_anything_is_written(model_folder, data, tmp_
         ({"h": 8, "level": [80]}, "intervals are limited"),
         ({"workers": 0}, "workers must be"),
         ({"address": "tcp://x"}, "the local engine has no cluster"),
+        ({"future": data}, "the model has no futr_exog"),
     ):
         with pytest.raises(ConfigError, match=message):
             _run(model_folder, data, out, **settings)
@@ -259,14 +259,9 @@ def test_threads_are_set_for_the_call_only(model_folder) -> None:
         BulkForecaster(model_folder, threads=0)
 
 
-def test_what_a_worker_cannot_know_is_refused(model_folder, tmp_path) -> None:
+def test_what_a_worker_cannot_know_is_refused(model_folder) -> None:
     with pytest.raises(DataError, match="batch_format"):
         BulkForecaster(model_folder)({"y": np.zeros(3)})
-    table = long_table(names(0, 3), 80)
-    table = table.append_column("promo", pa.array(np.arange(len(table)) % 5 * 1.0))
-    ahead = ConvTimeNetForecaster(h=3, quality="fast", futr_exog="promo", verbose=0).fit(table)
-    with pytest.raises(ConfigError, match="reads 'promo' of the rows ahead"):
-        BulkForecaster(ahead.save(tmp_path / "ahead"))(table)
 
 
 # --- the command ---------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ The folder of a job is itself a table of Parquet files: names that begin with "_
 read as such. It holds
 
 - ``part-000000.parquet`` and so on, each complete or absent,
-- ``_job.json``, what the job is: the model's digest, the files, settings and parts,
+- ``_job.json``, what the job is (`convtimenet.bulk.record`),
 - ``_failed/part-000000.json``, the series of a part that failed, and why.
 
 A part is finished if its file is there and none in ``_failed``; the rest is done by the next run.
@@ -12,31 +12,20 @@ A part is finished if its file is there and none in ``_failed``; the rest is don
 
 from __future__ import annotations
 
-import hashlib
 import io
-import json
 import logging
 import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from convtimenet.bulk import engines
-from convtimenet.bulk.parts import (
-    Part,
-    Piece,
-    Plan,
-    column_names,
-    plan_parts,
-    read_part,
-    series_starts,
-    source_facts,
-)
+from convtimenet.bulk.parts import Part, column_names, read_part, read_pieces
 from convtimenet.bulk.places import (
     child,
     exists,
@@ -44,21 +33,21 @@ from convtimenet.bulk.places import (
     make_folder,
     names_in,
     parquet_module,
-    read_bytes,
     remove,
     write_bytes,
 )
 from convtimenet.bulk.predictor import BulkForecaster
-from convtimenet.errors import ConfigError, ConvTimeNetError
+from convtimenet.bulk.record import JOB, plan_of_job, settings_of
+from convtimenet.bulk.runs import series_starts
+from convtimenet.errors import ConfigError, ConvTimeNetError, DataError
 from convtimenet.files import json_text, locked
 from convtimenet.progress import showing
-from convtimenet.storage.manifest import MANIFEST
+from convtimenet.wording import listing
 
 __all__ = ["BulkResult", "predict_parquet"]
 
 ROWS_PER_PART = 1_000_000
-_JOB, _FAILED, _LOCK = "_job.json", "_failed", "_lock"
-_FORMAT = 1
+_FAILED, _LOCK = "_failed", "_lock"
 _HOPELESS = 16
 """Series of a part that fail before any succeeds, after which all of it is given up."""
 
@@ -97,6 +86,7 @@ def predict_parquet(
     data: str | os.PathLike[str],
     out: str | os.PathLike[str],
     *,
+    future: str | os.PathLike[str] | None = None,
     engine: Engine = "local",
     level: float | Sequence[float] = (),
     h: int | None = None,
@@ -123,6 +113,10 @@ def predict_parquet(
     out
         Folder for the forecasts, one Parquet file a part, with the columns that
         `ConvTimeNetForecaster.predict` gives for a pyarrow table.
+    future
+        For a model that reads covariates known ahead: Parquet files as for `data`, with these
+        columns (`futr_exog`) of the rows after the end of every series, in the same order of
+        series. Other rows and columns are ignored.
     engine
         What maps the work over the parts: "local" processes, "ray", "spark" or "dask".
     level, h
@@ -152,9 +146,11 @@ def predict_parquet(
     ArtefactError
         If `model` holds no forecaster.
     DataError
-        If the files cannot be split into whole series (`convtimenet.bulk.parts`).
+        If the files cannot be split into whole series, or those of `future` do not suit them
+        (`convtimenet.bulk.parts`).
     ConfigError
-        If `out` belongs to another job or a running one, or a setting is out of range.
+        If `out` belongs to another job or a running one, a setting is out of range, or the model
+        reads covariates known ahead and `future` is missing, or the reverse.
     MissingExtraError
         If the engine or pyarrow is not installed.
     """
@@ -169,14 +165,24 @@ def predict_parquet(
             "choose the engine ray, spark or dask"
         )
     forecaster = BulkForecaster(model, level=level, h=h, id_col=id_col, device=device)
+    forecaster.check_future(future is not None)
     _check_settings(forecaster)
     source, folder = os.fspath(data), os.fspath(out)
+    plan_of = None if future is None else os.fspath(future)
     if is_local(folder):
         folder = os.path.abspath(os.path.expanduser(folder))
-    settings = _settings(forecaster, source, rows_per_part)
+    settings = settings_of(forecaster, source, plan_of, rows_per_part)
     _check_folder(folder)
     with _own(folder):
-        plan = _plan(folder, settings, forecaster.id_name, source, rows_per_part, verbose)
+        plan = plan_of_job(folder, settings, source, plan_of, verbose)
+        for piece in plan.parts[0].ahead:
+            names = column_names(piece)
+            lacking = [name for name in forecaster.loaded().exog[1] if name not in names]
+            if lacking:
+                raise DataError(
+                    f"{piece.file}: expected the covariates {listing(lacking)} of the rows ahead, "
+                    f"found the columns {listing(names)}; add them"
+                )
         finished = _finished(folder)
         todo = [part for part in plan.parts if part.name not in finished]
         skipped = len(plan.parts) - len(todo)
@@ -222,15 +228,19 @@ class Work:
         failed: dict[str, str] = {}
         found: list[Any] = []
         series = rows = 0
+        future = None
         try:
             columns = self.forecaster.columns(column_names(part.pieces[0]))
             table = read_part(part, columns)
+            if part.ahead:
+                columns = self.forecaster.columns(column_names(part.ahead[0]), ahead=True)
+                future = read_pieces(part.ahead, columns)
             starts = series_starts(table[self.forecaster.id_name])
         except (ConvTimeNetError, OSError) as error:
             failed[part.name] = str(error)
         else:
             bounds = np.append(starts, len(table))
-            for first, end, forecast in self._whole(table, bounds, failed):
+            for first, end, forecast in self._whole(table, future, bounds, failed):
                 found.append(forecast)
                 series += end - first
                 rows += int(bounds[end] - bounds[first])
@@ -249,7 +259,7 @@ class Work:
         return {"part": part.name, "series": series, "rows": rows, "failed": failed}
 
     def _whole(
-        self, table: Any, bounds: np.ndarray, failed: dict[str, str]
+        self, table: Any, future: Any, bounds: np.ndarray, failed: dict[str, str]
     ) -> Iterator[tuple[int, int, Any]]:
         """Forecasts of ranges of series, halved until the series that fail are alone."""
         names = table[self.forecaster.id_name]
@@ -257,7 +267,7 @@ class Work:
         while ranges:
             first, end = ranges.pop()
             try:
-                forecast = self.forecaster(table[int(bounds[first]) : int(bounds[end])])
+                forecast = self.forecaster(table[int(bounds[first]) : int(bounds[end])], future)
             except ConvTimeNetError as error:
                 if end - first > 1:
                     middle = (first + end) // 2
@@ -290,12 +300,28 @@ def _quiet() -> Iterator[None]:
 
 
 def _check_settings(forecaster: BulkForecaster) -> None:
-    """Check level and h, by forecasting one series of the training table."""
+    """Check level and h, by forecasting one series of the training table, whose covariates known
+    ahead stay what they were."""
+    from convtimenet.data.future import future_table
     from convtimenet.data.tables import select_series
+    from convtimenet.estimators.forecasting.forecasts import check_steps
 
     model = forecaster.loaded()
     one = select_series(model.tail_, np.array([0]))
-    model.forecast_table(one, forecaster.h, forecaster.levels or None)
+    ahead = None
+    if model.covariates_.futr:
+        steps = model.h if forecaster.h is None else forecaster.h
+        check_steps("h, the steps to forecast,", steps)
+        covariates = {name: np.repeat(_last(of), steps) for name, of in one.covariates.items()}
+        ahead = future_table(one, np.zeros((steps, 1)), ["y"])
+        ahead = replace(ahead, covariates=covariates)
+    model.forecast_table(one, forecaster.h, forecaster.levels or None, ahead)
+
+
+def _last(values: np.ndarray) -> np.ndarray:
+    """(1,) the last known value of a covariate."""
+    known = values[values != np.array(None)] if values.dtype == object else values[values == values]
+    return known[-1:] if len(known) else np.full(1, "" if values.dtype == object else 0.0)
 
 
 def _check_folder(folder: str) -> None:
@@ -309,92 +335,11 @@ def _check_folder(folder: str) -> None:
     if is_local(folder) and Path(folder).exists() and not Path(folder).is_dir():
         raise ConfigError(f"{folder} is a file, expected a folder; name another one")
     others = [name for name in names_in(folder) if not name.startswith((".", "_"))]
-    if others and not exists(child(folder, _JOB)):
+    if others and not exists(child(folder, JOB)):
         raise ConfigError(
             f"{folder} holds files that are no forecasts of a job, such as {others[0]}; choose "
             "another folder, or remove them"
         )
-
-
-def _settings(forecaster: BulkForecaster, source: str, rows: int) -> dict[str, Any]:
-    """What identifies a job."""
-    manifest = Path(forecaster.model) / MANIFEST
-    content = manifest.read_bytes() if manifest.exists() else b""
-    return {
-        "format": _FORMAT,
-        "model": hashlib.sha256(content).hexdigest(),
-        "level": [float(one) for one in forecaster.levels],
-        "h": forecaster.h,
-        "id_col": forecaster.id_name,
-        "rows_per_part": rows,
-        "files": list(source_facts(source)),
-    }
-
-
-_MEANING = {
-    "format": "the job's format",
-    "model": "the model, by the SHA-256 of its manifest",
-    "level": "level",
-    "h": "h",
-    "id_col": "id_col",
-    "rows_per_part": "rows_per_part",
-    "files": "the input, by its files' sizes and times of change",
-}
-
-
-def _plan(
-    folder: str, settings: dict[str, Any], id_col: str, source: str, rows: int, verbose: int
-) -> Plan:
-    """The parts of a job: as an earlier run made them, else new ones, which are written.
-
-    Raises
-    ------
-    ConfigError
-        If the folder belongs to another job.
-    """
-    place = child(folder, _JOB)
-    if exists(place):
-        try:
-            known = json.loads(read_bytes(place))
-            files, parts = known.pop("files"), known.pop("parts")
-        except (ValueError, KeyError, AttributeError) as error:
-            raise ConfigError(
-                f"{place} does not describe a job; choose another folder, or remove this one"
-            ) from error
-        known["files"] = [{key: one[key] for key in ("file", "bytes", "changed")} for one in files]
-        for name, value in settings.items():
-            if known.get(name) != value:
-                raise ConfigError(
-                    f"{folder} holds forecasts of another job: {_MEANING[name]}: expected "
-                    f"{_short(known.get(name), value)}, found {_short(value, known.get(name))}; "
-                    "choose another folder, or give the earlier settings to go on with that job"
-                )
-        return Plan(tuple(known["files"]), tuple(_part(one) for one in parts))
-    plan = plan_parts(source, id_col, rows, verbose)
-    content = settings | {"parts": [asdict(part) for part in plan.parts]}
-    write_bytes(place, json_text(content).encode())
-    return plan
-
-
-def _part(described: dict[str, Any]) -> Part:
-    pieces = tuple(
-        Piece(
-            one["file"],
-            one["start"],
-            one["stop"],
-            tuple((name, value) for name, value in one["columns"]),
-        )
-        for one in described["pieces"]
-    )
-    return Part(described["name"], described["series"], described["rows"], pieces)
-
-
-def _short(value: Any, other: Any) -> str:
-    """A setting in a message; of a list of files, the first that differs."""
-    if isinstance(value, list) and value and isinstance(value[0], dict):
-        known = other if isinstance(other, list) else []
-        return str(next((one for one in value if one not in known), f"{len(value)} files"))
-    return str(value)
 
 
 def _finished(folder: str) -> set[str]:

@@ -1,51 +1,21 @@
-"""Split Parquet files into parts of whole series, reading only their id column.
-
-The id column is read batch by batch; what is kept is one id and one number per series.
-"""
+"""Split Parquet files into parts of whole series, with the rows ahead of them in other files."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from convtimenet.bulk.places import file_system, is_local, parquet_files, parquet_module
+from convtimenet.bulk.places import parquet_module
+from convtimenet.bulk.runs import BATCH, Piece, Runs, damaged, opened, read_runs, source_facts
 from convtimenet.errors import ConfigError, DataError
-from convtimenet.progress import showing
-from convtimenet.wording import listing
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = [
-    "Part",
-    "Piece",
-    "Plan",
-    "column_names",
-    "plan_parts",
-    "read_part",
-    "series_starts",
-    "source_facts",
-]
-
-log = logging.getLogger(__name__)
-
-_BATCH = 2**18
-"""Rows in memory at a time, of the id column or of a part that is read."""
-
-
-@dataclass(frozen=True)
-class Piece:
-    """Rows [start, stop) of a file."""
-
-    file: str
-    start: int
-    stop: int
-    columns: tuple[tuple[str, int | str], ...] = ()
-    """Columns from the names of the file's folders."""
+__all__ = ["Part", "Plan", "column_names", "plan_parts", "read_part", "read_pieces"]
 
 
 @dataclass(frozen=True)
@@ -57,6 +27,8 @@ class Part:
     series: int
     rows: int
     pieces: tuple[Piece, ...]
+    ahead: tuple[Piece, ...] = ()
+    """Where the rows ahead of these series are, if the model reads them."""
 
 
 @dataclass(frozen=True)
@@ -68,81 +40,88 @@ class Plan:
     parts: tuple[Part, ...]
 
 
-def source_facts(source: str) -> tuple[dict[str, Any], ...]:
-    """Path, size in bytes and time of change (ns) of each file of a source.
-
-    Raises
-    ------
-    DataError
-        If there are none.
-    """
-    return tuple(
-        {"file": one.path, "bytes": one.size, "changed": one.mtime_ns}
-        for one, _ in parquet_files(source)
-    )
-
-
-def plan_parts(source: str, id_col: str, rows: int, verbose: int = 0) -> Plan:
+def plan_parts(
+    source: str, id_col: str, rows: int, verbose: int = 0, future: str | None = None
+) -> Plan:
     """Split a source into parts of whole series.
 
     Parameters
     ----------
-    source
-        A Parquet file, a folder of them (also with partitions such as ``region=eu/``) or a pattern,
-        as a path or an address.
-    id_col
-        The column with the series ids.
+    source, id_col
+        As for `convtimenet.bulk.runs.read_runs`.
     rows
         Rows of a part: one ends with the series in which that many are reached, so that no series
         is cut.
+    future
+        Another source, with rows ahead of the series, in the same order of series. It may lack some
+        and hold others.
 
     Raises
     ------
     DataError
-        If a file is damaged or has no such column, an id is missing, or the rows of a series are in
-        two places; the message names it.
+        As `read_runs`; if `future` has none of the series, or has them in another order.
     ConfigError
         If `rows` is not a number of rows.
     """
     if isinstance(rows, bool) or not isinstance(rows, int) or rows < 1:
         raise ConfigError(f"rows_per_part must be a whole number of at least 1, found {rows!r}")
-    files = parquet_files(source)
-    facts = tuple({"file": o.path, "bytes": o.size, "changed": o.mtime_ns} for o, _ in files)
-    typed = _typed([columns for _, columns in files])
-    names = [one.path if is_local(source) else _address(source, one.path) for one, _ in files]
-    runs = _Runs(id_col)
-    with showing("reading ids", verbose, busy=True) as task:
-        task.expect(sum(one.size for one, _ in files))
-        for (one, _), name, columns in zip(files, names, typed, strict=True):
-            runs.read(name, columns)
-            task.advance(one.size)
-    runs.check()
-    starts = np.concatenate(runs.starts) if runs.starts else np.empty(0, dtype=np.int64)
-    if not len(starts):
-        raise DataError(f"{source}: expected rows, found none; give files with at least one series")
+    facts = source_facts(source)
+    runs = read_runs(source, id_col, verbose)
+    starts = np.concatenate(runs.starts)
     begins = np.flatnonzero(np.diff(starts // rows, prepend=-1))  # each the first series of a part
     ends = np.append(begins[1:], len(starts))
     bounds = np.append(starts, runs.rows)
-    offsets = np.array(runs.offsets)
+    ahead: list[tuple[Piece, ...]] = [()] * len(begins)
+    if future is not None:
+        ahead = _rows_ahead(runs, begins, ends, read_runs(future, id_col, verbose), future)
     parts = []
     for number, (first, end) in enumerate(zip(begins.tolist(), ends.tolist(), strict=True)):
         start, stop = int(bounds[first]), int(bounds[end])
-        at = range(
-            int(np.searchsorted(offsets, start, "right")) - 1,
-            int(np.searchsorted(offsets, stop, "left")),
-        )
-        pieces = tuple(
-            Piece(
-                names[i],
-                max(start, runs.offsets[i]) - runs.offsets[i],
-                min(stop, runs.ends[i]) - runs.offsets[i],
-                tuple(typed[i].items()),
-            )
-            for i in at
-            if min(stop, runs.ends[i]) > max(start, runs.offsets[i])
-        )
-        parts.append(Part(f"part-{number:06d}", end - first, stop - start, pieces))
+        pieces = runs.pieces(start, stop)
+        name = f"part-{number:06d}"
+        parts.append(Part(name, end - first, stop - start, pieces, ahead[number]))
     return Plan(facts, tuple(parts))
+
+
+def _rows_ahead(
+    runs: Runs, begins: np.ndarray, ends: np.ndarray, plan: Runs, future: str
+) -> list[tuple[Piece, ...]]:
+    """The rows of a plan from the first to the last of series [begin, end), for each of several
+    ranges; for one without any, the first row, so that its columns are known."""
+    import pyarrow as pa
+    from pyarrow import compute
+
+    pc: Any = compute  # its functions are generated at import, unknown to type checkers
+    ids: Any = pa.chunked_array(runs.ids)
+    known: Any = pa.chunked_array(plan.ids)
+    if ids.type != known.type:
+        try:
+            known = known.cast(ids.type)
+        except pa.ArrowException:
+            ids, known = ids.cast(pa.string()), known.cast(pa.string())
+    at = pc.index_in(ids, value_set=known).fill_null(-1).to_numpy().astype(np.int64)
+    there = np.flatnonzero(at >= 0)
+    if not len(there):
+        raise DataError(
+            f"{future}: expected rows ahead of the series to forecast, such as {ids[0].as_py()!r}, "
+            f"found none, but rows of {known[0].as_py()!r}; write the ids as they are there"
+        )
+    back = np.flatnonzero(np.diff(at[there]) < 0)
+    if len(back):
+        before, after = (ids[int(there[back[0] + i])].as_py() for i in (0, 1))
+        raise DataError(
+            f"{future}: expected the series in the order of those to forecast, found {after!r} "
+            f"before {before!r}; sort both by {runs.id_col!r} and time, and let the names of the "
+            "files have the same order"
+        )
+    bounds = np.append(np.concatenate(plan.starts), plan.rows)
+    found = []
+    for first, end in zip(begins, ends, strict=True):
+        own = at[first:end]
+        own = own[own >= 0]
+        rows = (int(bounds[own[0]]), int(bounds[own[-1] + 1])) if len(own) else (0, 1)
+        found.append(plan.pieces(*rows))
+    return found
 
 
 def read_part(part: Part, columns: Sequence[str] | None = None) -> pa.Table:
@@ -153,12 +132,29 @@ def read_part(part: Part, columns: Sequence[str] | None = None) -> pa.Table:
     DataError
         If a file is damaged, or changed since it was split.
     """
+    found = read_pieces(part.pieces, columns)
+    if len(found) != part.rows:
+        raise DataError(
+            f"{part.pieces[0].file}: expected {part.rows} rows of {part.name}, found {len(found)}: "
+            "the file has changed; leave it as it is while a job runs"
+        )
+    return found
+
+
+def read_pieces(pieces: Sequence[Piece], columns: Sequence[str] | None = None) -> pa.Table:
+    """Rows of several files as one table, of these columns or of all.
+
+    Raises
+    ------
+    DataError
+        If a file is damaged.
+    """
     import pyarrow as pa
 
     parquet = parquet_module()
     tables = []
-    for piece in part.pieces:
-        with _opened(piece.file, parquet) as file:
+    for piece in pieces:
+        with opened(piece.file, parquet) as file:
             sizes = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
             ends = np.cumsum(sizes)
             groups = np.flatnonzero((ends > piece.start) & (ends - sizes < piece.stop)).tolist()
@@ -169,27 +165,21 @@ def read_part(part: Part, columns: Sequence[str] | None = None) -> pa.Table:
             batches = []
             try:
                 for batch in file.iter_batches(
-                    _BATCH, row_groups=groups, columns=wanted, use_threads=False
+                    BATCH, row_groups=groups, columns=wanted, use_threads=False
                 ):
                     first, last = max(piece.start - at, 0), min(piece.stop - at, len(batch))
                     if last > first:
                         batches.append(batch.slice(first, last - first))
                     at += len(batch)
             except (pa.ArrowException, OSError) as error:
-                raise _damaged(piece.file, error) from error
+                raise damaged(piece.file, error) from error
             schema = batches[0].schema if batches else file.schema_arrow
         table = pa.Table.from_batches(batches, schema)
         for name, value in piece.columns:
             if (columns is None or name in columns) and name not in table.column_names:
                 table = table.append_column(name, pa.repeat(value, len(table)))
         tables.append(table)
-    found = pa.concat_tables(tables, promote_options="permissive")
-    if len(found) != part.rows:
-        raise DataError(
-            f"{part.pieces[0].file}: expected {part.rows} rows of {part.name}, found {len(found)}: "
-            "the file has changed; leave it as it is while a job runs"
-        )
-    return found
+    return pa.concat_tables(tables, promote_options="permissive")
 
 
 def column_names(piece: Piece) -> list[str]:
@@ -200,178 +190,5 @@ def column_names(piece: Piece) -> list[str]:
     DataError
         If the file is damaged.
     """
-    with _opened(piece.file, parquet_module()) as file:
+    with opened(piece.file, parquet_module()) as file:
         return list(dict.fromkeys([*file.schema_arrow.names, *(name for name, _ in piece.columns)]))
-
-
-def series_starts(ids: Any) -> np.ndarray:
-    """The row of each series' first row, (S,), in an id column with each series in one run."""
-    import pyarrow as pa
-
-    codes, _ = _coded(ids.combine_chunks() if isinstance(ids, pa.ChunkedArray) else ids)
-    return np.flatnonzero(np.diff(codes, prepend=-2))
-
-
-class _Runs:
-    """Runs of equal ids over all files, one after the other."""
-
-    def __init__(self, id_col: str):
-        self.id_col = id_col
-        self.names: list[str] = []
-        self.offsets: list[int] = []
-        """The first row of each file, counted through all files."""
-        self.ends: list[int] = []
-        self.starts: list[np.ndarray] = []
-        """The first rows of the runs."""
-        self.ids: list[Any] = []
-        """The ids of the runs, as arrays of pyarrow."""
-        self.rows = 0
-        self.last: Any = None
-
-    def read(self, name: str, columns: dict[str, int | str]) -> None:
-        """Add a file."""
-        import pyarrow as pa
-
-        parquet = parquet_module()
-        self.names.append(name)
-        self.offsets.append(self.rows)
-        with _opened(name, parquet, dictionary=self.id_col) as file:
-            if self.id_col in file.schema_arrow.names:
-                try:
-                    for batch in file.iter_batches(
-                        _BATCH, columns=[self.id_col], use_threads=False
-                    ):
-                        self._add(batch.column(0))
-                except (pa.ArrowException, OSError) as error:
-                    raise _damaged(name, error) from error
-            elif self.id_col in columns:
-                if file.metadata.num_rows:
-                    self._add(pa.array([columns[self.id_col]]), rows=file.metadata.num_rows)
-            else:
-                raise DataError(
-                    f"{name}: expected the id column {self.id_col!r}, found the columns "
-                    f"{listing([*file.schema_arrow.names, *columns])}; give its name as id_col"
-                )
-        self.ends.append(self.rows)
-
-    def _add(self, ids: Any, rows: int | None = None) -> None:
-        if not len(ids):
-            return
-        codes, values = _coded(ids)
-        if (codes < 0).any():
-            row = self.rows - self.offsets[-1] + int(np.argmax(codes < 0))
-            raise DataError(
-                f"{self.names[-1]}: expected an id in every row, found none in row {row} of "
-                f"{self.id_col!r}; add it or leave the row out"
-            )
-        starts = np.flatnonzero(np.diff(codes, prepend=-2))
-        found = values.take(codes[starts])
-        if self.ids and found.type != self.ids[0].type:
-            found = self._cast(found)
-        first = found[0].as_py()
-        if self.ids and first == self.last:
-            starts, found = starts[1:], found[1:]
-        if len(starts):
-            self.starts.append(starts + self.rows)
-            self.ids.append(found)
-            self.last = found[-1].as_py()
-        self.rows += len(codes) if rows is None else rows
-
-    def _cast(self, ids: Any) -> Any:
-        import pyarrow as pa
-
-        try:
-            return ids.cast(self.ids[0].type)
-        except pa.ArrowException as error:
-            raise DataError(
-                f"{self.names[-1]}: expected ids of the type {self.ids[0].type}, as in "
-                f"{self.names[0]}, found {ids.type}; write all files with one type"
-            ) from error
-
-    def check(self) -> None:
-        """Check that every series is one run."""
-        import pyarrow as pa
-        from pyarrow import compute as pc
-
-        if not self.ids:
-            return
-        ids: Any = pa.chunked_array(self.ids)
-        counted: Any = pc.value_counts(ids)  # pyright: ignore[reportAttributeAccessIssue]
-        if len(counted) == len(ids):
-            return
-        which = int(np.argmax(counted.field("counts").to_numpy() > 1))
-        series = counted.field("values")[which]
-        places = np.flatnonzero(pc.equal(ids, series).to_numpy())  # pyright: ignore[reportAttributeAccessIssue]
-        starts = np.concatenate(self.starts)
-        where = []
-        for start in starts[places[:2]].tolist():
-            file = int(np.searchsorted(self.offsets, start, "right")) - 1
-            where.append(f"row {start - self.offsets[file]} of {self.names[file]}")
-        raise DataError(
-            f"expected the rows of each series one after the other, found {series.as_py()!r} in "
-            f"two places: from {where[0]} and from {where[1]}; sort the rows by "
-            f"{self.id_col!r} and time, and let the names of the files have the same order"
-        )
-
-
-def _coded(ids: Any) -> tuple[np.ndarray, Any]:
-    """Ids as numbers (-1 where missing), and the distinct ids."""
-    import pyarrow as pa
-
-    if not isinstance(ids, pa.DictionaryArray):
-        ids = ids.dictionary_encode()
-    codes = ids.indices
-    if codes.null_count:
-        codes = codes.fill_null(-1)
-    return codes.to_numpy(zero_copy_only=False).astype(np.int64), ids.dictionary
-
-
-def _opened(name: str, parquet: Any, dictionary: str | None = None) -> Any:
-    """An open Parquet file.
-
-    Raises
-    ------
-    DataError
-        If it is missing or damaged.
-    """
-    import pyarrow as pa
-
-    system, path = file_system(name)
-    try:
-        source = system.open_input_file(path)
-        file = parquet.ParquetFile(source)
-        if dictionary is None or dictionary not in file.schema_arrow.names:
-            return file
-        # texts that repeat are read once
-        return parquet.ParquetFile(source, metadata=file.metadata, read_dictionary=[dictionary])
-    except (pa.ArrowException, OSError) as error:
-        raise _damaged(name, error) from error
-
-
-def _damaged(name: str, error: BaseException) -> DataError:
-    text = str(error).strip().splitlines()[0]
-    return DataError(f"{name}: not readable as Parquet: {text}; write the file again")
-
-
-def _address(source: str, path: str) -> str:
-    """The address of a path found in the file system of `source`."""
-    _, base = file_system(source)
-    at = source.rfind(base)
-    return source[:at] + path if at >= 0 else f"{source.partition('://')[0]}://{path}"
-
-
-def _typed(columns: list[dict[str, str]]) -> list[dict[str, int | str]]:
-    """Columns in the names of folders: whole numbers if all values of a column are."""
-    values: dict[str, list[str]] = {}
-    for one in columns:
-        for name, value in one.items():
-            values.setdefault(name, []).append(value)
-    whole = {
-        name
-        for name, texts in values.items()
-        if all(text.lstrip("-").isdigit() and text == str(int(text)) for text in texts)
-    }
-    return [
-        {name: int(text) if name in whole else text for name, text in one.items()}
-        for one in columns
-    ]

@@ -80,7 +80,7 @@ class BulkForecaster:
                 f"threads must be a whole number of at least 1, found {self.threads!r}"
             )
 
-    def __call__(self, table: Any) -> Any:
+    def __call__(self, table: Any, future: Any = None) -> Any:
         """Forecast the steps after the end of every series of a frame.
 
         Parameters
@@ -88,6 +88,8 @@ class BulkForecaster:
         table
             A long pandas, polars or pyarrow frame with all rows of its series, as for
             `ConvTimeNetForecaster.predict`.
+        future
+            The rows ahead of them, if the model reads covariates known ahead.
 
         Returns
         -------
@@ -98,6 +100,8 @@ class BulkForecaster:
         ------
         DataError
             If a series cannot be forecast.
+        ConfigError
+            If the model reads covariates known ahead and `future` is missing, or the reverse.
         """
         if isinstance(table, dict):
             raise DataError(
@@ -105,10 +109,11 @@ class BulkForecaster:
                 'give map_batches(..., batch_format="pyarrow") or "pandas"'
             )
         model = self.loaded()
+        self.check_future(future is not None)
         if len(table) == 0:
             return self._empty(table, model)
         with _threads(self.threads):
-            return model.predict(table, h=self.h, level=self.levels or None)
+            return model.predict(table, future, h=self.h, level=self.levels or None)
 
     def stream(self, frames: Iterable[Any], rows: int = 200_000) -> Iterator[Any]:
         """Forecast pandas frames that follow each other and may cut a series, as Spark's
@@ -165,8 +170,6 @@ class BulkForecaster:
         ------
         ArtefactError
             If the folder holds no forecaster, is incomplete or damaged.
-        ConfigError
-            If the model needs covariates of the rows ahead, which frames of past rows lack.
         """
         folder = str(self.model)
         key, facts = (folder, self.device, self.id_col), _facts(folder)
@@ -180,22 +183,35 @@ class BulkForecaster:
                 if self.id_col is not None:
                     model.set_params(id_col=self.id_col)
                 found = _loaded[key] = facts, model
-        model = found[1]
-        names = [column.name for column in model.covariates_.futr]
-        if names:
-            raise ConfigError(
-                f"the model reads {listing(names)} of the rows ahead, which parts of a table lack; "
-                "forecast with model.predict(table, future=...), or train "
-                "without futr_exog"
-            )
-        return model
+        return found[1]
 
-    def columns(self, names: Sequence[str]) -> list[str] | None:
-        """Those columns of a table that a forecast reads; None if that depends on their content."""
+    def check_future(self, given: bool) -> None:
+        """Check that rows ahead are given if, and only if, the model reads them.
+
+        Raises
+        ------
+        ConfigError
+            If not.
+        """
+        names = [column.name for column in self.loaded().covariates_.futr]
+        if names and not given:
+            raise ConfigError(
+                f"the model reads {listing(names)} of the rows ahead, found no such rows; give "
+                "them as future, or train without futr_exog"
+            )
+        if given and not names:
+            raise ConfigError("future is given, but the model has no futr_exog; leave it out")
+
+    def columns(self, names: Sequence[str], ahead: bool = False) -> list[str] | None:
+        """Those columns of a table, or of the rows ahead of one, that a forecast reads; None if
+        that depends on their content."""
         model = self.loaded()
-        time = model.time_col or model.tail_.time_name
-        of = [self.id_name, time, *model.channels_, *(name for one in model.exog for name in one)]
-        return of if model.scale and set(of) <= set(names) else None
+        of = [self.id_name, model.time_col or model.tail_.time_name]
+        if ahead:
+            of += model.exog[1]
+        else:
+            of += [*model.channels_, *(name for one in model.exog for name in one)]
+        return of if (ahead or model.scale) and set(of) <= set(names) else None
 
     def _empty(self, table: Any, model: ConvTimeNetForecaster) -> Any:
         """The columns of a forecast, without rows."""

@@ -30,6 +30,8 @@ Examples:
       a file, with eight processes on this machine
   convtimenet predict model 'sales/region=*/*.parquet' --out forecasts --level 80 95
       a folder with partitions, with intervals
+  convtimenet predict model sales --future plan.parquet --out forecasts
+      a model that reads covariates known ahead, with their rows after each series
   convtimenet predict model s3://shop/sales --out s3://shop/forecasts --engine ray \\
       --address auto
       on a running Ray cluster; also --engine spark --address spark://host:7077
@@ -54,6 +56,13 @@ def predict_flags(parser: ArgumentParser) -> None:
         required=True,
         metavar="FOLDER",
         help="folder for the forecasts, new or of the same command before",
+    )
+    add(
+        "--future",
+        type=str | None,
+        metavar="PATH",
+        help="Parquet files with the covariates known ahead of the rows after every series, in the "
+        "same order of series; only for a model that reads some",
     )
     add(
         "--engine",
@@ -109,6 +118,7 @@ def run_predict(flags: Any) -> None:
             flags.model,
             flags.data,
             flags.out,
+            future=flags.future,
             engine=flags.engine,
             level=flags.level or (),
             h=flags.h,

@@ -5,14 +5,19 @@ Processes that train together (`convtimenet.processes`) draw the same order and 
 
 from __future__ import annotations
 
+import hashlib
+
+import numpy as np
 import torch
 from torch import Tensor
 
 from convtimenet import processes
 from convtimenet._shapes import Int
 from convtimenet.config import ModelConfig, TrainConfig
+from convtimenet.data.tables import Table
+from convtimenet.files.maps import blocks
 
-__all__ = ["check_alike", "epoch_order", "own_part", "training_batches"]
+__all__ = ["check_alike", "check_same_table", "epoch_order", "own_part", "training_batches"]
 
 
 def epoch_order(n: int, config: TrainConfig, numbers: torch.Generator) -> Int[Tensor, " size"]:
@@ -62,4 +67,21 @@ def check_alike(network: ModelConfig, examples: int, training: TrainConfig) -> N
     own = ("device", "memory_budget", "checkpoint_seconds")
     settings = {name: value for name, value in training.to_dict().items() if name not in own}
     found = {"network": network.to_dict(), "training": settings, "examples": examples}
+    processes.check_same("the data or the settings", found)
+
+
+def check_same_table(table: Table) -> None:
+    """Compare the values that processes are about to fit together, and their series and channels.
+
+    Raises
+    ------
+    ConfigError
+        If they differ.
+    """
+    if processes.count() == 1:
+        return
+    digest = hashlib.sha256(np.ascontiguousarray(table.lengths).data)
+    for rows in blocks(len(table.values)):
+        digest.update(np.ascontiguousarray(table.values[rows]).data)
+    found = {"channels": list(table.channels), "values": digest.hexdigest()}
     processes.check_same("the data or the settings", found)

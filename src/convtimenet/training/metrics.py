@@ -54,6 +54,14 @@ def outputs(
             yield output, examples.batch(index)
 
 
+def own_batches(n: int, batch_size: int) -> slice:
+    """The batches of n examples that this process computes, of those that train together: all of
+    them where there is not a whole one for each."""
+    if processes.count() == 1 or n < processes.count() * batch_size:
+        return slice(None)
+    return slice(processes.rank(), None, processes.count())
+
+
 def _output(model: nn.Module, batch: Batch) -> Tensor:
     return model(*batch.inputs).float()
 
@@ -81,8 +89,7 @@ def evaluate(
     """
     totals: dict[str, Tensor] = {}
     count = torch.zeros((), device=device, dtype=wide(device))
-    together = together and len(examples) >= processes.count() * batch_size
-    which = slice(processes.rank(), None, processes.count()) if together else slice(None)
+    which = own_batches(len(examples), batch_size) if together else slice(None)
     for output, batch in outputs(model, examples, batch_size, device, which):
         if drop_last and len(output) < batch_size < len(examples):
             break
@@ -96,7 +103,7 @@ def evaluate(
         for name, value in sums.items():
             totals[name] = totals.get(name, 0.0) + value
         count += weight.sum()
-    if together:
+    if which != slice(None):
         for total in (count, *totals.values()):
             processes.add_up(total)
     return {name: float(total / count) for name, total in totals.items()}
@@ -261,6 +268,11 @@ class ForecastSums:
         self.by_series.index_add_(0, series, weight.sum(2).to(dtype))
         self.size += ((target * unit + centre).abs() * weight).sum()
         return error.square().sum((1, 2)) / weight.sum((1, 2)).clamp(min=1)
+
+    def tensors(self) -> list[Tensor]:
+        """All sums."""
+        found = [self.count, self.by_series, self.size]
+        return [*found, *vars(self.ours).values(), *vars(self.naive).values()]
 
 
 def confusion(truth: np.ndarray, predicted: np.ndarray, n_classes: int) -> np.ndarray:

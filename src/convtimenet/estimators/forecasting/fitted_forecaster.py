@@ -375,7 +375,8 @@ class FittedForecaster(TableReader):
         *,
         quick: bool = False,
     ) -> ForecastEvaluation:
-        """`evaluate` for a table that `adapt` returned; a `quick` one scores `scored_windows`."""
+        """`evaluate` for a table that `adapt` returned; a `quick` one, which `fit` asks for, scores
+        `scored_windows`."""
         # with scale=False a table may hold other channels at the same times
         seen = 0
         if self.fitted_rows_ is not None and {*table.channels} & {*self.channels_}:
@@ -400,6 +401,7 @@ class FittedForecaster(TableReader):
                 drop_last=self.train_config_.protocol == "paper",
                 quantiles=self.network_.config.quantiles,
                 intervals=intervals,
+                together=quick,
             )
 
     def score(self, X: Any, y: None = None) -> float:
@@ -414,7 +416,7 @@ class FittedForecaster(TableReader):
         check_steps("h, the steps to forecast,", h)
         return int(h)
 
-    def _calibrate(self, windows: Windows) -> Calibration:
+    def _calibrate(self, windows: Windows, together: bool = False) -> Calibration:
         device = device_of(self.fused_)
         with showing("calibrating intervals", self.verbose), autocast(device, self.train_config_):
             return calibrate(
@@ -424,6 +426,7 @@ class FittedForecaster(TableReader):
                 self.train_config_.batch_size,
                 device,
                 shared=not self.scale,  # without scaling the number of channels may change
+                together=together,
             )
 
     def _calibrated(self) -> Calibration:

@@ -38,6 +38,7 @@ from convtimenet.estimators.presets import (
     next_context,
 )
 from convtimenet.progress import showing
+from convtimenet.training.batches import check_same_table
 
 log = logging.getLogger(__name__)
 
@@ -285,6 +286,7 @@ class ConvTimeNetForecaster(DistillableForecaster):
         if self.input_size is not None:
             check_steps("input_size, the context,", self.input_size)
         table = self.read(X)
+        check_same_table(table)
         lengths = table.lengths
         train_end, valid_end = split_rows(split, lengths)
         season = season_of(table.frequency)
@@ -334,6 +336,8 @@ class ConvTimeNetForecaster(DistillableForecaster):
             members, table, train_end, valid_end, scaler, encoder, device
         )
         notices += notice
+        if config.pretrained and train_config.encoder_rate and plans[0].valid is None:
+            notices.append("no validation split: the weights of the package are not fine-tuned")
         if ensemble is not None:
             given = table, train_end, valid_end, scaler, encoder, device
             plans = [taught_plan(plans[0], ensemble, *given)]
@@ -362,7 +366,7 @@ class ConvTimeNetForecaster(DistillableForecaster):
             self.calibration_ = self._cross_calibrated(table, valid_end, device, resume, held_out)
         if scored and isinstance(valid, Windows):
             if self.calibration_ is None:
-                self.calibration_ = self._calibrate(valid)
+                self.calibration_ = self._calibrate(valid, together=True)
             found = self._evaluated(table, train_end, valid_end, (), None, quick=True)
             self.scores_ = {MODEL: found.in_units, NAIVE: found.naive_in_units}
         if scored and self.network_.config.pretrained:

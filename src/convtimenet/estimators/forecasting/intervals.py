@@ -19,11 +19,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from convtimenet import processes
 from convtimenet.data.windows import Windows
 from convtimenet.errors import ConfigError, DataError
 from convtimenet.network.revin import RevIN
 from convtimenet.training.losses import point_forecast
-from convtimenet.training.metrics import IntervalScores, outputs, wide
+from convtimenet.training.metrics import IntervalScores, outputs, own_batches, wide
 
 DEFAULT_LEVELS = (80.0, 95.0)
 _GRID = np.array([*range(1, 100), 99.5, 99.9])
@@ -280,6 +281,7 @@ def calibrate(
     device: torch.device,
     *,
     shared: bool = False,
+    together: bool = False,
 ) -> Calibration:
     """Calibrate intervals with a network's errors on windows.
 
@@ -291,13 +293,15 @@ def calibrate(
         Windows that the weights were not fitted to.
     shared
         See `Calibration.of`.
+    together
+        See `distances`.
 
     Raises
     ------
     DataError
         If all of their target values are missing.
     """
-    found = distances(network, windows, quantiles, batch_size, device)
+    found = distances(network, windows, quantiles, batch_size, device, together)
     if not np.isfinite(found).any():
         raise DataError(
             "no value to calibrate intervals with: all of them are missing; give rows with known "
@@ -312,19 +316,28 @@ def distances(
     quantiles: tuple[float, ...],
     batch_size: int,
     device: torch.device,
+    together: bool = False,
 ) -> np.ndarray:
     """Distances (n, C, H) of the actual values from a network's forecasts of windows, see `Bands`;
-    NaN for missing values. Of very many windows an evenly spaced subset is used."""
-    values = windows.all.shape[0] * windows.horizon
-    found = []
-    for output, batch in outputs(
-        network, windows.thinned(_MOST_VALUES // values + 1), batch_size, device
-    ):
+    NaN for missing values. Of very many windows an evenly spaced subset is used.
+
+    Parameters
+    ----------
+    together
+        Share the batches among the processes that train together, of which all must ask.
+    """
+    C, H = len(windows.all), windows.horizon
+    some = windows.thinned(_MOST_VALUES // (C * H) + 1)
+    which = own_batches(len(some), batch_size) if together else slice(None)
+    found = np.zeros((len(some), C, H), dtype=np.float32)
+    firsts = range(0, len(some), batch_size)[which]
+    own = outputs(network, some, batch_size, device, which)
+    for first, (output, batch) in zip(firsts, own, strict=True):
         distance = Bands(output, context_scale(batch.x, batch.known), quantiles).distance(batch.y)
         if batch.weight is not None:
             distance = torch.where(batch.weight > 0, distance, torch.nan)
-        found.append(distance.cpu())
-    return torch.cat(found).numpy()
+        found[first : first + len(distance)] = distance.cpu().numpy()
+    return found if which == slice(None) else processes.summed(found)
 
 
 class IntervalSums:

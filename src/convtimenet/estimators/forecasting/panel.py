@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from convtimenet import processes
 from convtimenet._shapes import Float
 from convtimenet.batch import Batch
 from convtimenet.config import ModelConfig
@@ -24,7 +25,13 @@ from convtimenet.files.maps import empty
 from convtimenet.network.revin import last_known
 from convtimenet.scores import seasonal_scale
 from convtimenet.training.losses import point_forecast
-from convtimenet.training.metrics import ForecastEvaluation, ForecastSums, outputs, wide
+from convtimenet.training.metrics import (
+    ForecastEvaluation,
+    ForecastSums,
+    outputs,
+    own_batches,
+    wide,
+)
 
 __all__ = ["Panel", "evaluate_windows", "roll", "rows_for"]
 
@@ -199,6 +206,7 @@ def evaluate_windows(
     drop_last: bool,
     quantiles: tuple[float, ...] = (),
     intervals: Sequence[IntervalSums] = (),
+    together: bool = False,
 ) -> ForecastEvaluation:
     """Forecast the windows and score the forecasts.
 
@@ -212,6 +220,8 @@ def evaluate_windows(
         Quantiles that the network outputs; empty for a point forecast.
     intervals
         Intervals to score.
+    together
+        Share the batches among the processes that train together, of which all must ask.
 
     Raises
     ------
@@ -228,19 +238,27 @@ def evaluate_windows(
         torch.from_numpy(one).to(device, dtype) for one in (panel.scaler.centre, panel.scaler.scale)
     )
     sums = ForecastSums(len(panel.table.lengths), len(channels), windows.horizon, device)
-    per_window, done = [], 0
-    for output, batch in outputs(network, windows, batch_size, device):
-        if done >= keep:
+    done = min(len(windows), keep)
+    per_window = torch.zeros(done, device=device, dtype=dtype)
+    which = own_batches(len(windows), batch_size) if together else slice(None)
+    firsts = range(0, len(windows), batch_size)[which]
+    found = outputs(network, windows, batch_size, device, which)
+    for first, (output, batch) in zip(firsts, found, strict=True):
+        if first >= keep:
             break
-        numbers = torch.arange(done, done + len(output), device=device)
+        numbers = torch.arange(first, first + len(output), device=device)
         series = of[numbers]
         middle, unit = (centre[series], scale[series]) if per_series else (centre, scale)
         bands = Bands(output, context_scale(batch.x, batch.known), quantiles)
         for one in intervals:
             one.add(bands, batch.y, batch.weight, unit)
         naive = panel.seasonal_naive(windows, numbers, season, last_known(batch.x, batch.known))
-        per_window.append(sums.add(bands.point, naive, batch.y, batch.weight, middle, unit, series))
-        done += len(output)
+        per_window[first : first + len(output)] = sums.add(
+            bands.point, naive, batch.y, batch.weight, middle, unit, series
+        )
+    if which != slice(None):
+        for one in (per_window, *sums.tensors(), *(own.sums for own in intervals)):
+            processes.add_up(one)
     if not float(sums.count.sum()):
         raise DataError("no value to score: all of them are missing; give rows with known values")
     values, steps, by_channel = sums.count.sum(), sums.count.sum(0), sums.count.sum(1)
@@ -258,7 +276,7 @@ def evaluate_windows(
         season=season,
         n_windows=done,
         n_values=int(values),
-        mse_per_window=torch.cat(per_window).cpu().numpy(),
+        mse_per_window=per_window.cpu().numpy(),
         starts=starts,
         mse_per_step=(sums.ours.squared.sum(0) / steps).cpu().numpy(),
         mae_per_channel=dict(zip(channels, ours, strict=True)),

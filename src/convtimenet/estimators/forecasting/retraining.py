@@ -220,13 +220,14 @@ class RetrainedForecaster(FittedForecaster):
                 with autocast(device, train_config):
                     fused = fuse(like(self.network_, networks), train_config.precision)
                     size = train_config.batch_size
-                    found.append(distances(fused, scored, config.quantiles, size, device))
+                    found.append(distances(fused, scored, config.quantiles, size, device, True))
         if not np.isfinite(np.concatenate(found)).any():
             return None
         calibration = Calibration.of(np.concatenate(found), shared=not self.scale)
         if config.pretrained and not calibration.reaches(DEFAULT_LEVELS[0]):
             return None
-        split = f"only {held_out} held-out windows" if held_out else "no validation split"
+        few = f"only {held_out} held-out window{'s' if held_out > 1 else ''}"
+        split = few if held_out else "no validation split"
         notice = (
             f"{split}: intervals are calibrated with the errors of {len(found)} "
             "trainings on earlier rows"

@@ -2,7 +2,7 @@
 
 For windows that slide by one step, the sum of x[i] x[j] is a difference of two running sums of
 v[t] v[t + j - i], one running sum for each lag. So all windows of a long table cost as much as one
-pass over it for each lag, and nothing is left out.
+pass over it for each lag, and nothing is left out. Processes that train together share the lags.
 
 Shape legend: `convtimenet._shapes`; K = L + H steps of a window.
 """
@@ -15,6 +15,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from convtimenet import processes
 from convtimenet.data.windows import Windows
 from convtimenet.files.maps import CHUNK, blocks, empty
 
@@ -144,9 +145,20 @@ def sums_over(
     whole in a channel are left out there.
 
     Running sums are computed for some rows at once, between windows, and go on from one block of
-    rows to the next.
+    rows to the next. Of several processes each computes some of the lags, so the sums are those of
+    one process to the last bit.
+
+    Raises
+    ------
+    ConfigError
+        If the processes have other windows.
+    ProcessError
+        If another process is gone.
     """
     K = context + horizon
+    described = {"steps": K, "channels": len(series), "windows": [len(one) for one in sets]}
+    processes.check_same("the data or the settings", described)
+    lags = range(processes.rank(), K, processes.count())
     totals = [np.zeros((K, K)) for _ in sets]
     counts = [0] * len(sets)
     for one in series:
@@ -167,7 +179,7 @@ def sums_over(
             for first, last in bounds:
                 a, b = np.searchsorted(first, (begin, end))
                 within.append((first[a:b] - begin, last[a:b] - begin))
-            for lag in range(K):
+            for lag in lags:
                 ahead = values[lag : lag + end - begin]
                 running = np.concatenate([before[lag : lag + 1], values[: len(ahead)] * ahead])
                 np.cumsum(running, out=running)
@@ -176,9 +188,10 @@ def sums_over(
                     if len(first):
                         rows[lag].add(_between(running, first, last, K - lag))
         for total, rows in zip(totals, own, strict=True):
-            for lag, found in enumerate(rows):
+            for lag in lags:
                 steps = np.arange(K - lag)
-                total[steps, steps + lag] += found.sum()
+                total[steps, steps + lag] += rows[lag].sum()
+    totals = [*processes.summed(np.stack(totals))]
     for total in totals:
         lower = np.tril_indices(K, -1)
         total[lower] = total.T[lower]

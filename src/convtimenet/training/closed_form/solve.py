@@ -81,13 +81,12 @@ def solve(
                 values = {"done": True, "history": history.to_dict()}
                 checkpoints.save(Checkpoint(model.state_dict(), values))
     model.eval()
-    if _is_tuned(model, config) and history.epochs:
-        history.notes.append("no validation split: the weights of the package are not fine-tuned")
     if valid is not None and history.epochs:
         if isinstance(model, PretrainedForecaster) and isinstance(valid, Windows):
             valid = some_windows(valid)
         loss = loss_of(model.config, config)
-        scores = evaluate(model, valid, model.config.head, config.batch_size, device, False, loss)
+        head, size = model.config.head, config.batch_size
+        scores = evaluate(model, valid, head, size, device, False, loss, together=True)
         history.epochs = [replace(history.epochs[0], valid=scores)]
     return history
 

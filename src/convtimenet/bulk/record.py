@@ -1,0 +1,111 @@
+"""What a job is, kept in its folder: the model's digest, the files, settings and parts."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from convtimenet.bulk.parts import Part, Plan, plan_parts
+from convtimenet.bulk.places import child, exists, read_bytes, write_bytes
+from convtimenet.bulk.predictor import BulkForecaster
+from convtimenet.bulk.runs import Piece, source_facts
+from convtimenet.errors import ConfigError
+from convtimenet.files import json_text
+from convtimenet.storage.manifest import MANIFEST
+
+__all__ = ["JOB", "plan_of_job", "settings_of"]
+
+JOB = "_job.json"
+_FORMAT = 1
+
+
+def settings_of(
+    forecaster: BulkForecaster, source: str, future: str | None, rows: int
+) -> dict[str, Any]:
+    """What identifies a job."""
+    manifest = Path(forecaster.model) / MANIFEST
+    content = manifest.read_bytes() if manifest.exists() else b""
+    return {
+        "format": _FORMAT,
+        "model": hashlib.sha256(content).hexdigest(),
+        "level": [float(one) for one in forecaster.levels],
+        "h": forecaster.h,
+        "id_col": forecaster.id_name,
+        "rows_per_part": rows,
+        "files": list(source_facts(source)),
+        "future": None if future is None else list(source_facts(future)),
+    }
+
+
+_MEANING = {
+    "format": "the job's format",
+    "model": "the model, by the SHA-256 of its manifest",
+    "level": "level",
+    "h": "h",
+    "id_col": "id_col",
+    "rows_per_part": "rows_per_part",
+    "files": "the input, by its files' sizes and times of change",
+    "future": "the rows ahead, by their files' sizes and times of change",
+}
+
+
+def plan_of_job(
+    folder: str, settings: dict[str, Any], source: str, future: str | None, verbose: int
+) -> Plan:
+    """The parts of a job: as an earlier run made them, else new ones, which are written.
+
+    Raises
+    ------
+    ConfigError
+        If the folder belongs to another job.
+    """
+    place = child(folder, JOB)
+    if exists(place):
+        try:
+            known = json.loads(read_bytes(place))
+            files, parts = known.pop("files"), known.pop("parts")
+        except (ValueError, KeyError, AttributeError) as error:
+            raise ConfigError(
+                f"{place} does not describe a job; choose another folder, or remove this one"
+            ) from error
+        known["files"] = [{key: one[key] for key in ("file", "bytes", "changed")} for one in files]
+        for name, value in settings.items():
+            if known.get(name) != value:
+                raise ConfigError(
+                    f"{folder} holds forecasts of another job: {_MEANING[name]}: expected "
+                    f"{_short(known.get(name), value)}, found {_short(value, known.get(name))}; "
+                    "choose another folder, or give the earlier settings to go on with that job"
+                )
+        return Plan(tuple(known["files"]), tuple(_part(one) for one in parts))
+    rows = settings["rows_per_part"]
+    plan = plan_parts(source, settings["id_col"], rows, verbose, future)
+    content = settings | {"parts": [asdict(part) for part in plan.parts]}
+    write_bytes(place, json_text(content).encode())
+    return plan
+
+
+def _part(described: dict[str, Any]) -> Part:
+    pieces, ahead = (
+        tuple(
+            Piece(
+                one["file"],
+                one["start"],
+                one["stop"],
+                tuple((name, value) for name, value in one["columns"]),
+            )
+            for one in described.get(of, ())  # an older job has no rows ahead
+        )
+        for of in ("pieces", "ahead")
+    )
+    return Part(described["name"], described["series"], described["rows"], pieces, ahead)
+
+
+def _short(value: Any, other: Any) -> str:
+    """A setting in a message; of a list of files, the first that differs."""
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        known = other if isinstance(other, list) else []
+        return str(next((one for one in value if one not in known), f"{len(value)} files"))
+    return str(value)

@@ -1,0 +1,277 @@
+"""The series of Parquet files, found by reading only their id column.
+
+The id column is read batch by batch; what is kept is one id and one number per series.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from convtimenet.bulk.places import file_system, is_local, parquet_files, parquet_module
+from convtimenet.errors import DataError
+from convtimenet.progress import showing
+from convtimenet.wording import listing
+
+__all__ = [
+    "BATCH",
+    "Piece",
+    "Runs",
+    "damaged",
+    "opened",
+    "read_runs",
+    "series_starts",
+    "source_facts",
+]
+
+BATCH = 2**18
+"""Rows in memory at a time, of the id column or of a part that is read."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Rows [start, stop) of a file."""
+
+    file: str
+    start: int
+    stop: int
+    columns: tuple[tuple[str, int | str], ...] = ()
+    """Columns from the names of the file's folders."""
+
+
+def source_facts(source: str) -> tuple[dict[str, Any], ...]:
+    """Path, size in bytes and time of change (ns) of each file of a source.
+
+    Raises
+    ------
+    DataError
+        If there are none.
+    """
+    return tuple(
+        {"file": one.path, "bytes": one.size, "changed": one.mtime_ns}
+        for one, _ in parquet_files(source)
+    )
+
+
+def read_runs(source: str, id_col: str, verbose: int = 0) -> Runs:
+    """The series of a source, each one run of rows.
+
+    Parameters
+    ----------
+    source
+        A Parquet file, a folder of them (also with partitions such as ``region=eu/``) or a pattern,
+        as a path or an address.
+    id_col
+        The column with the series ids.
+
+    Raises
+    ------
+    DataError
+        If a file is damaged or has no such column, an id is missing, or the rows of a series are in
+        two places; the message names it. If there are no rows.
+    """
+    files = parquet_files(source)
+    typed = _typed([columns for _, columns in files])
+    names = [one.path if is_local(source) else _address(source, one.path) for one, _ in files]
+    runs = Runs(id_col)
+    with showing("reading ids", verbose, busy=True) as task:
+        task.expect(sum(one.size for one, _ in files))
+        for (one, _), name, columns in zip(files, names, typed, strict=True):
+            runs.read(name, columns)
+            task.advance(one.size)
+    if not runs.rows:
+        raise DataError(f"{source}: expected rows, found none; give files with at least one series")
+    runs.check()
+    return runs
+
+
+def series_starts(ids: Any) -> np.ndarray:
+    """The row of each series' first row, (S,), in an id column with each series in one run."""
+    import pyarrow as pa
+
+    codes, _ = _coded(ids.combine_chunks() if isinstance(ids, pa.ChunkedArray) else ids)
+    return np.flatnonzero(np.diff(codes, prepend=-2))
+
+
+class Runs:
+    """Runs of equal ids over all files, one after the other."""
+
+    def __init__(self, id_col: str):
+        self.id_col = id_col
+        self.names: list[str] = []
+        self.offsets: list[int] = []
+        """The first row of each file, counted through all files."""
+        self.ends: list[int] = []
+        self.columns: list[dict[str, int | str]] = []
+        """Columns from the names of each file's folders."""
+        self.starts: list[np.ndarray] = []
+        """The first rows of the runs."""
+        self.ids: list[Any] = []
+        """The ids of the runs, as arrays of pyarrow."""
+        self.rows = 0
+        self.last: Any = None
+
+    def read(self, name: str, columns: dict[str, int | str]) -> None:
+        """Add a file."""
+        import pyarrow as pa
+
+        parquet = parquet_module()
+        self.names.append(name)
+        self.columns.append(columns)
+        self.offsets.append(self.rows)
+        with opened(name, parquet, dictionary=self.id_col) as file:
+            if self.id_col in file.schema_arrow.names:
+                try:
+                    for batch in file.iter_batches(BATCH, columns=[self.id_col], use_threads=False):
+                        self._add(batch.column(0))
+                except (pa.ArrowException, OSError) as error:
+                    raise damaged(name, error) from error
+            elif self.id_col in columns:
+                if file.metadata.num_rows:
+                    self._add(pa.array([columns[self.id_col]]), rows=file.metadata.num_rows)
+            else:
+                raise DataError(
+                    f"{name}: expected the id column {self.id_col!r}, found the columns "
+                    f"{listing([*file.schema_arrow.names, *columns])}; give its name as id_col"
+                )
+        self.ends.append(self.rows)
+
+    def pieces(self, start: int, stop: int) -> tuple[Piece, ...]:
+        """Rows [start, stop), counted through all files, as rows of each file."""
+        offsets = np.array(self.offsets)
+        at = range(
+            int(np.searchsorted(offsets, start, "right")) - 1,
+            int(np.searchsorted(offsets, stop, "left")),
+        )
+        return tuple(
+            Piece(
+                self.names[i],
+                max(start, self.offsets[i]) - self.offsets[i],
+                min(stop, self.ends[i]) - self.offsets[i],
+                tuple(self.columns[i].items()),
+            )
+            for i in at
+            if min(stop, self.ends[i]) > max(start, self.offsets[i])
+        )
+
+    def _add(self, ids: Any, rows: int | None = None) -> None:
+        if not len(ids):
+            return
+        codes, values = _coded(ids)
+        if (codes < 0).any():
+            row = self.rows - self.offsets[-1] + int(np.argmax(codes < 0))
+            raise DataError(
+                f"{self.names[-1]}: expected an id in every row, found none in row {row} of "
+                f"{self.id_col!r}; add it or leave the row out"
+            )
+        starts = np.flatnonzero(np.diff(codes, prepend=-2))
+        found = values.take(codes[starts])
+        if self.ids and found.type != self.ids[0].type:
+            found = self._cast(found)
+        first = found[0].as_py()
+        if self.ids and first == self.last:
+            starts, found = starts[1:], found[1:]
+        if len(starts):
+            self.starts.append(starts + self.rows)
+            self.ids.append(found)
+            self.last = found[-1].as_py()
+        self.rows += len(codes) if rows is None else rows
+
+    def _cast(self, ids: Any) -> Any:
+        import pyarrow as pa
+
+        try:
+            return ids.cast(self.ids[0].type)
+        except pa.ArrowException as error:
+            raise DataError(
+                f"{self.names[-1]}: expected ids of the type {self.ids[0].type}, as in "
+                f"{self.names[0]}, found {ids.type}; write all files with one type"
+            ) from error
+
+    def check(self) -> None:
+        """Check that every series is one run."""
+        import pyarrow as pa
+        from pyarrow import compute as pc
+
+        ids: Any = pa.chunked_array(self.ids)
+        counted: Any = pc.value_counts(ids)  # pyright: ignore[reportAttributeAccessIssue]
+        if len(counted) == len(ids):
+            return
+        which = int(np.argmax(counted.field("counts").to_numpy() > 1))
+        series = counted.field("values")[which]
+        places = np.flatnonzero(pc.equal(ids, series).to_numpy())  # pyright: ignore[reportAttributeAccessIssue]
+        starts = np.concatenate(self.starts)
+        where = []
+        for start in starts[places[:2]].tolist():
+            file = int(np.searchsorted(self.offsets, start, "right")) - 1
+            where.append(f"row {start - self.offsets[file]} of {self.names[file]}")
+        raise DataError(
+            f"expected the rows of each series one after the other, found {series.as_py()!r} in "
+            f"two places: from {where[0]} and from {where[1]}; sort the rows by "
+            f"{self.id_col!r} and time, and let the names of the files have the same order"
+        )
+
+
+def _coded(ids: Any) -> tuple[np.ndarray, Any]:
+    """Ids as numbers (-1 where missing), and the distinct ids."""
+    import pyarrow as pa
+
+    if not isinstance(ids, pa.DictionaryArray):
+        ids = ids.dictionary_encode()
+    codes = ids.indices
+    if codes.null_count:
+        codes = codes.fill_null(-1)
+    return codes.to_numpy(zero_copy_only=False).astype(np.int64), ids.dictionary
+
+
+def opened(name: str, parquet: Any, dictionary: str | None = None) -> Any:
+    """An open Parquet file.
+
+    Raises
+    ------
+    DataError
+        If it is missing or damaged.
+    """
+    import pyarrow as pa
+
+    system, path = file_system(name)
+    try:
+        source = system.open_input_file(path)
+        file = parquet.ParquetFile(source)
+        if dictionary is None or dictionary not in file.schema_arrow.names:
+            return file
+        # texts that repeat are read once
+        return parquet.ParquetFile(source, metadata=file.metadata, read_dictionary=[dictionary])
+    except (pa.ArrowException, OSError) as error:
+        raise damaged(name, error) from error
+
+
+def damaged(name: str, error: BaseException) -> DataError:
+    text = str(error).strip().splitlines()[0]
+    return DataError(f"{name}: not readable as Parquet: {text}; write the file again")
+
+
+def _address(source: str, path: str) -> str:
+    """The address of a path found in the file system of `source`."""
+    _, base = file_system(source)
+    at = source.rfind(base)
+    return source[:at] + path if at >= 0 else f"{source.partition('://')[0]}://{path}"
+
+
+def _typed(columns: list[dict[str, str]]) -> list[dict[str, int | str]]:
+    """Columns in the names of folders: whole numbers if all values of a column are."""
+    values: dict[str, list[str]] = {}
+    for one in columns:
+        for name, value in one.items():
+            values.setdefault(name, []).append(value)
+    whole = {
+        name
+        for name, texts in values.items()
+        if all(text.lstrip("-").isdigit() and text == str(int(text)) for text in texts)
+    }
+    return [
+        {name: int(text) if name in whole else text for name, text in one.items()}
+        for one in columns
+    ]
