@@ -123,9 +123,13 @@ def test_gaps_and_oddities_of_a_meter(running: App):
         one.get_by_role("button", name="Forecast").click()
         one.locator("#title", has_text="heat-meter.csv: 3 steps ahead").wait_for(timeout=120_000)
         assert "--pretrained" in one.locator("#command").text_content()
+        one.get_by_label("tuned").check()
+        one.get_by_role("button", name="Forecast").click()
+        one.locator("#command", has_text="--quality tuned").wait_for(timeout=120_000)
         one.get_by_role("button", name="Labelled gestures").click()
         one.locator("#name", has_text="gestures.csv").wait_for()
         assert not one.locator("#pretrained").is_visible()
+        assert not one.locator("#tuned").is_visible()
         assert one.get_by_label("fast").is_checked()
         assert one.locator("#start").text_content() == "Train"
 

@@ -241,11 +241,13 @@ function showLook() {
   if (look.task) $("task").value = look.task;
   const past = look.chosen?.hist_exog?.length > 0; // only networks read those known so far
   const ahead = look.chosen?.futr_exog?.length > 0;
-  const [pretrained, fast, auto] = document.querySelectorAll("[name=quality]");
+  const [pretrained, tuned, fast, auto] = document.querySelectorAll("[name=quality]");
   fast.disabled = past;
-  pretrained.disabled = past || ahead || !table;
-  $("pretrained").hidden = !table;
-  if (pretrained.disabled && pretrained.checked) fast.checked = true;
+  for (const one of [pretrained, tuned]) {
+    one.disabled = past || ahead || !table;
+    $(one.value).hidden = !table;
+    if (one.disabled && one.checked) fast.checked = true;
+  }
   if (fast.disabled && fast.checked) auto.checked = true;
   showTask();
 }

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Name = Annotated[str, Field(max_length=200)]
 Names = Annotated[list[Name], Field(max_length=5000)]
-Quality = Literal["pretrained", "fast", "auto", "best"]
+Quality = Literal["pretrained", "tuned", "fast", "auto", "best"]
 Task = Literal["forecast", "impute", "detect", "classify", "regress"]
 TASKS: dict[str, tuple[Task, ...]] = {
     "table": ("forecast", "impute", "detect"),
