@@ -33,10 +33,7 @@ from convtimenet.estimators.forecasting.retraining import ENOUGH_WINDOWS
 from convtimenet.estimators.forecasting.streams import best_context
 from convtimenet.estimators.forecasting.taught import taught_plan
 from convtimenet.estimators.portfolio import forecast_members
-from convtimenet.estimators.presets import (
-    contexts_for,
-    next_context,
-)
+from convtimenet.estimators.presets import TUNED, contexts_for, next_context
 from convtimenet.progress import showing
 from convtimenet.training.batches import check_same_table
 
@@ -337,8 +334,8 @@ class ConvTimeNetForecaster(DistillableForecaster):
             members, table, train_end, valid_end, scaler, encoder, device
         )
         notices += notice
-        if config.pretrained and train_config.encoder_rate and plans[0].valid is None:
-            notices.append("no validation split: the weights of the package are not fine-tuned")
+        if self.quality == TUNED and (plans[0].valid is None or not train_config.encoder_rate):
+            notices.append("too few rows: the weights of the package are not fine-tuned")
         if ensemble is not None:
             given = table, train_end, valid_end, scaler, encoder, device
             plans = [taught_plan(plans[0], ensemble, *given)]
