@@ -16,6 +16,7 @@ import json
 import os
 import re
 import secrets
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -112,10 +113,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--tool", nargs="+", help="docker, podman or buildah, and flags of it")
+    parser.add_argument("--tool", help="one of them, with flags of it")
     parser.add_argument("--built", action="store_true", help=f"there is an image {IMAGE}")
     flags = parser.parse_args()
-    tool = flags.tool or [one for one in TOOLS if shutil.which(one)][:1]
+    tool = shlex.split(flags.tool or next(filter(shutil.which, TOOLS), ""))
     if not tool:
         raise SystemExit(f"expected one of {', '.join(TOOLS)}, found none; install one")
     if not flags.built:

@@ -125,7 +125,8 @@ def facts(pid: int) -> dict[str, float]:
     status = Path(f"/proc/{pid}/status").read_text()
     resident = next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS"))
     times = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    cpu = (int(times[11]) + int(times[12])) / os.sysconf("SC_CLK_TCK")
+    # its own, and of children that have ended: MLflow's server replaces workers
+    cpu = sum(map(int, times[11:15])) / os.sysconf("SC_CLK_TCK")
     files = len(list(Path(f"/proc/{pid}/fd").iterdir()))
     return {"resident_mb": int(resident) / 1024, "cpu_seconds": cpu, "files": files}
 
