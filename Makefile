@@ -24,7 +24,7 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo dist docs test unit test-slow conformance lint format results evidence accuracy evidence-run pretrain pretrain-eval tutorials \
+.PHONY: help install demo dist docs image-check test unit test-slow conformance lint format results evidence accuracy evidence-run pretrain pretrain-eval tutorials \
 	bench scale app-test gpu gpu-packages wheel kills flips fuzz memory guards reliability audit clean
 
 help: ## list the targets
@@ -123,8 +123,8 @@ pretrain-eval: .cache/evidence-venv/.installed ## figures of forecasts without t
 	OMP_NUM_THREADS=1 $(EVIDENCE) benchmarks/evidence/pretrained_speed.py --json benchmarks/results/pretrained-speed.json
 	$(EVIDENCE) benchmarks/evidence/pretrained_page.py
 
-tutorials: install ## run the tutorials and update their output and figures
-	OMP_NUM_THREADS=1 $(BIN)/python examples/pages.py docs/tutorials/*.md
+tutorials: install ## run the tutorials and the pages of tasks, update their output and figures
+	OMP_NUM_THREADS=1 $(BIN)/python examples/pages.py docs/tutorials/*.md docs/tasks/*.md
 
 bench: .cache/bench-venv/.installed ## measure speed, write docs/performance.md (hours; ARGS=--help)
 	.cache/bench-venv/bin/python benchmarks/speed/speed.py $(ARGS)
@@ -191,6 +191,9 @@ dist: .cache/dist-venv/.installed ## build sdist and pure wheel in dist/, check 
 	.cache/dist-venv/bin/python -m build --outdir dist .
 	.cache/dist-venv/bin/twine check --strict dist/convtimenet-*
 	$(PYTHON) benchmarks/reliability/install.py -c constraints.txt dist/convtimenet-*.whl dist/convtimenet-*.tar.gz
+
+image-check: install ## build the server's image (docker, podman or buildah), run it, ask it
+	$(BIN)/python benchmarks/reliability/image.py
 
 clean: ## delete everything that the targets created
 	rm -rf .venv .cache build dist demo-output .pytest_cache .ruff_cache .hypothesis

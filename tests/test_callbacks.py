@@ -70,7 +70,7 @@ class TestReports:
         for one, epoch in zip(first, model.history_.epochs, strict=True):
             assert (one.epoch, one.epochs) == (epoch.epoch, 3)
             assert (one.train_loss, one.valid) == (epoch.train_loss, epoch.valid)
-            assert (one.lr, one.seconds) == (epoch.lr, epoch.seconds)
+            assert (one.lr, one.seconds, one.loss) == (epoch.lr, epoch.seconds, "mae")
         assert [one.steps for one in first] == [model.history_.steps * n // 3 for n in (1, 2, 3)]
         best = [one.valid["mae"] for one in first].index(min(one.valid["mae"] for one in first))
         assert first[-1].best_epoch == best + 1
@@ -86,6 +86,7 @@ class TestReports:
         assert seen.epochs == [*first, *(("training on all data", n) for n in (1, 2, 3))]
         names = {"loss", "accuracy"} if kind is ConvTimeNetClassifier else {"mse", "mae"}
         assert [set(one.valid) for one in seen.told] == [names] * 3 + [set()] * 3
+        assert {one.loss for one in seen.told} <= names
 
     def test_of_a_portfolio_every_member(self):
         seen = Seen()
@@ -193,6 +194,7 @@ def progress(epoch: int, training: str = "training", **valid: float) -> Training
         steps=7 * epoch,
         train_loss=1 / epoch,
         valid=valid,
+        loss="mae",
         lr=0.1,
         seconds=1.0,
         best_epoch=epoch,

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from forked import Forked
-from pages import Block, blocks, run, same
+from pages import Block, blocks, differences, run, same
 
 from convtimenet import ConvTimeNetForecaster
 from convtimenet.cli.main import main
@@ -19,6 +19,7 @@ from convtimenet.estimators import presets
 
 ROOT = Path(__file__).resolve().parents[1]
 TUTORIALS = sorted((ROOT / "docs" / "tutorials").glob("*.md"))
+TASKS = sorted((ROOT / "docs" / "tasks").glob("*.md"))
 READER = """
 import sys, warnings
 warnings.simplefilter("error")
@@ -33,6 +34,19 @@ def test_tutorials(page):
     reader = Forked(READER, "--check", page)
     out, err = reader.communicate(timeout=600)
     assert not reader.returncode, f"{out}{err}\nmake tutorials writes it anew"
+
+
+@pytest.mark.parametrize("page", TASKS, ids=lambda page: page.stem)
+def test_tasks(page, tmp_path, monkeypatch):
+    """The Python of the page prints what it shows; its commands work on the files it wrote."""
+    monkeypatch.chdir(tmp_path)
+    assert differences(page) == []
+    text = page.read_text(encoding="utf-8")
+    for block in re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+        for line in block.splitlines():
+            name, *flags = shlex.split(line)
+            assert name == "convtimenet"
+            assert main([*flags, "--quiet"]) == 0
 
 
 def test_pictures_are_small():

@@ -40,7 +40,8 @@ from convtimenet.pretraining import run
 from convtimenet.pretraining.examples import GeneratedSeries
 from convtimenet.pretraining.series import SEASONS, drawn_seasons, generated
 from convtimenet.runtime import ForecastRuntime, load
-from convtimenet.training.closed_form.guard import fit_guard
+from convtimenet.training.closed_form import solve
+from convtimenet.training.closed_form.guard import fit_guard, posterior_shares
 from convtimenet.training.interrupt import StopRequest
 
 
@@ -256,6 +257,22 @@ class TestGuard:
         assert network.drift >= 0.5
         assert (network.logarithms >= 0.5) == logarithms
 
+    def test_shares_are_posterior_means(self):
+        """Those of the prior without windows; of many windows those with the smallest errors."""
+        prior = 0.02 * 0.25 + 0.05 * 0.5 + 0.17 * 0.75 + 0.75
+        nothing = torch.empty(0, dtype=torch.float64).expand(3, 3, 5, 0)
+        assert posterior_shares(nothing, 1.0, False) == (0.5, 0.0, pytest.approx(prior))
+        assert posterior_shares(nothing, 1.0, True) == (0.0, 0.0, pytest.approx(prior))
+        errors = torch.ones(3, 3, 5, 60, dtype=torch.float64)
+        errors[2, 1, 2] = 0.9
+        assert posterior_shares(errors, 1.0, False) == (1.0, 0.5, pytest.approx(0.5, abs=1e-3))
+        # one window in ten tells something of its own: 24 errors, each 1 / 0.9 times as likely
+        odds = (1 / 0.9) ** 24 * 0.3 * 0.05 / 3
+        share = odds / (1 - 0.3 * 0.05 / 3 + odds)
+        own, others = 0.5, (prior - 0.5 * 0.3 * 0.05 / 3) / (1 - 0.3 * 0.05 / 3)
+        found = posterior_shares(errors, 0.1, False)
+        assert found == (0.5, 0.0, pytest.approx(share * own + (1 - share) * others))
+
 
 def monthly(rows: int = 120, seed: int = 0) -> pd.DataFrame:
     values = 50 + 10 * waves(1, rows, seed=seed)[0].double().numpy()
@@ -309,6 +326,18 @@ class TestFineTuning:
         first = load_file(WEIGHTS)
         state = model.network_.embedding.state_dict()
         assert all(state[name].equal(value.float()) for name, value in first.items())
+
+    def test_of_few_rows_all_choose_how_far_what_was_learnt_counts(self, monkeypatch):
+        monkeypatch.setattr(solve, "keep", lambda *_: None)
+        model = ConvTimeNetForecaster(6, quality="tuned", n_epochs=1, verbose=0).fit(monthly(50))
+        assert model.history_.steps == 10
+        assert model.history_.refitted
+        assert model.scored_ is not None
+        tuned = model.scored_.network_.embedding.state_dict()
+        state = model.network_.embedding.state_dict()
+        assert all(state[name].equal(value) for name, value in tuned.items())
+        first = load_file(WEIGHTS)
+        assert not any(state[name].equal(first[name].float()) for name in state if "widen" in name)
 
     def test_without_a_validation_split_there_is_none(self):
         model = ConvTimeNetForecaster(6, quality="tuned", verbose=0).fit(monthly(14))

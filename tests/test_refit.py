@@ -25,8 +25,8 @@ from convtimenet.data.tables import read_table
 from convtimenet.errors import ConfigError, DataError
 from convtimenet.estimators import base
 from convtimenet.estimators.forecasting.retraining import FOLDS, fold_starts
+from convtimenet.estimators.portfolio import second_config
 from convtimenet.estimators.presets import paper_preset
-from convtimenet.estimators.second_training import second_config
 from convtimenet.runs.forecasting import default_horizon, forecast_table
 from convtimenet.training.history import Epoch, History
 

@@ -121,6 +121,15 @@ class TestRecursion:
         )
 
     @pytest.mark.parametrize("multiplies", [False, True])
+    def test_whole_rows_beside_late_ones_and_gaps_are_forecast_as_alone(self, multiplies):
+        known = torch.ones(3, 20, dtype=torch.bool)
+        known[1, :3], known[2, 9] = False, False
+        x = torch.where(known, torch.stack([series(20, seed) for seed in (1, 2, 3)]), 0.0)
+        alone = [smooth(x[r, None], known[r, None], SOME, 4, 6, multiplies) for r in range(3)]
+        together = smooth(x, known, SOME, 4, 6, multiplies)
+        torch.testing.assert_close(together, torch.cat(alone), rtol=1e-6, atol=1e-6)
+
+    @pytest.mark.parametrize("multiplies", [False, True])
     def test_a_missing_value_is_what_was_expected(self, multiplies):
         x = series(20, 7)
         for n in range(len(SOME)):

@@ -25,6 +25,7 @@ import torch
 from convtimenet import ConvTimeNetForecaster
 
 OWN = ("pretrained", "tuned", "fast", "auto")
+LEAST = {"fast": 24}  # rows that a quality needs for these horizons
 ROWS = ((8, 16), (16, 24), (24, 40), (40, 60), (60, 75), (75, 90), (90, 119))
 HORIZON = {"MS": 12, "QS": 8}
 SEASON = {"MS": 12, "QS": 4}
@@ -71,7 +72,7 @@ def forecasts(known: np.ndarray, frequency: str) -> Iterator[tuple[str, Any, flo
     h, season = HORIZON[frequency], SEASON[frequency]
     times = pd.date_range("2000-01-01", periods=len(known), freq=frequency)
     table = pd.DataFrame({"time": times, "y": known})
-    for quality in OWN:
+    for quality in (one for one in OWN if len(known) >= LEAST.get(one, 0)):
         begin = time.process_time()
         model = ConvTimeNetForecaster(h, quality=quality, random_state=0, verbose=0).fit(table)
         seconds = time.process_time() - begin

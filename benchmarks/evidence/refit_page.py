@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from refit import CONTINUED_PLANS, DOCS, UNTIL, US, cases, kept
 
-from convtimenet.estimators.second_training import (
+from convtimenet.estimators.portfolio import (
     CONTINUED,
     CONTINUED_RATE,
     ENOUGH_STEPS,

@@ -2,8 +2,11 @@
 
     python benchmarks/serving/load.py --model FOLDER --table FILE               # 1, 8, 64 clients
     python benchmarks/serving/load.py --model FOLDER --table FILE --endure 120  # kills, leaks
+    python benchmarks/serving/load.py --model FOLDER --table FILE --mlflow PYTHON --rounds 4
 
-The server is a process of its own, the clients are tasks of this one: a loaded machine, or one with
+With `--mlflow`, MLflow's scoring server answers with the same model in turn: PYTHON belongs to an
+environment that has MLflow and this package. The server is a process of its own, the clients are
+tasks of this one: a loaded machine, or one with
 a single core, measures the clients as well. Figures count only with the machine at rest.
 """
 
@@ -14,12 +17,19 @@ import asyncio
 import json
 import os
 import random
+import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 import numpy as np
@@ -27,13 +37,32 @@ import numpy as np
 import convtimenet
 from convtimenet.bench.machine import processor
 
+JSON, CSV = "application/json", "text/csv"
 WARM = 20  # requests before the first that counts
 KILLED, BROKEN = 0.1, 0.1
 """Shares of the requests whose client leaves, and whose body is not what it says."""
 
 
-def start(model: str, seconds: float) -> tuple[subprocess.Popen[str], str]:
-    """A server process and its address."""
+@dataclass(frozen=True)
+class Server:
+    """A server process, where it listens, and what a request to it is by kind of body."""
+
+    name: str
+    process: subprocess.Popen[str]
+    address: str
+    requests: dict[str, tuple[str, bytes]]
+    """Path and body."""
+
+    def stop(self) -> None:
+        """End the process and its children."""
+        for pid in reversed(tree(self.process.pid)):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+        self.process.wait(60)
+
+
+def start(model: str, columns: dict[str, Any], text: str, seconds: float = 60) -> Server:
+    """Our server."""
     command = [sys.executable, "-m", "convtimenet", "serve", f"model={model}", "--port", "0"]
     process = subprocess.Popen(
         [*command, "--seconds", str(seconds)], stdout=subprocess.PIPE, text=True
@@ -41,8 +70,54 @@ def start(model: str, seconds: float) -> tuple[subprocess.Popen[str], str]:
     assert process.stdout is not None
     for line in process.stdout:
         if line.startswith("listening on "):
-            return process, line.split()[2].rstrip(";")
+            address = line.split()[2].rstrip(";")
+            body = json.dumps({"model": "model", "table": columns}).encode()
+            return Server(
+                "convtimenet",
+                process,
+                address,
+                {JSON: ("/forecast", body), CSV: ("/forecast?model=model", text.encode())},
+            )
     raise SystemExit("the server did not start")
+
+
+def start_mlflow(
+    python: str, model: str, columns: dict[str, Any], text: str, workers: int, folder: Path
+) -> Server:
+    """MLflow's server with a model that calls `predict` of the same saved one."""
+    wrapped = folder / "mlflow"
+    if not wrapped.exists():
+        script = str(Path(__file__).with_name("mlflow_model.py"))
+        subprocess.run([python, script, str(Path(model).resolve()), str(wrapped)], check=True)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [python, "-m", "mlflow", "models", "serve", "--model-uri", str(wrapped)]
+    command += ["--port", str(port), "--workers", str(workers), "--env-manager", "local"]
+    found = {**os.environ, "PATH": f"{Path(python).parent}{os.pathsep}{os.environ['PATH']}"}
+    quiet = subprocess.DEVNULL
+    process = subprocess.Popen(command, stdout=quiet, stderr=quiet, env=found, text=True)
+    address = f"http://127.0.0.1:{port}"
+    rows = list(zip(*columns.values(), strict=True))
+    body = json.dumps({"dataframe_split": {"columns": [*columns], "data": rows}}).encode()
+    requests = {JSON: ("/invocations", body), CSV: ("/invocations", text.encode())}
+    for _ in range(120):
+        with suppress(httpx.HTTPError):
+            if httpx.get(f"{address}/ping").status_code == 200:
+                named = "worker" if workers == 1 else "workers"
+                return Server(f"MLflow, {workers} {named}", process, address, requests)
+        time.sleep(1)
+    raise SystemExit("MLflow's server did not start")
+
+
+def tree(pid: int) -> list[int]:
+    """A process and its descendants."""
+    found = [pid]
+    for one in found:
+        with suppress(FileNotFoundError):
+            for task in Path(f"/proc/{one}/task").iterdir():
+                found += map(int, (task / "children").read_text().split())
+    return found
 
 
 def facts(pid: int) -> dict[str, float]:
@@ -55,39 +130,82 @@ def facts(pid: int) -> dict[str, float]:
     return {"resident_mb": int(resident) / 1024, "cpu_seconds": cpu, "files": files}
 
 
-async def throughput(
-    address: str, body: bytes, kind: str, clients: int, seconds: float, pid: int
-) -> dict[str, Any]:
+def used(server: Server) -> tuple[float, float]:
+    """CPU seconds and resident megabytes of a server's processes."""
+    each = [facts(pid) for pid in tree(server.process.pid)]
+    return sum(one["cpu_seconds"] for one in each), sum(one["resident_mb"] for one in each)
+
+
+class Slot(NamedTuple):
+    """What a server did while clients sent requests: seconds."""
+
+    took: list[float]
+    """Of each answer."""
+    wall: float
+    cpu: float
+    """Of the server's processes."""
+    failed: int
+    """Requests without an answer, or with an error."""
+
+
+async def slot(server: Server, kind: str, clients: int, seconds: float) -> Slot:
     """Each client sends one request after the other for this time."""
     took: list[float] = []
+    failed = 0
     limits = httpx.Limits(max_connections=clients, max_keepalive_connections=clients)
-    async with httpx.AsyncClient(base_url=address, limits=limits, timeout=60) as web:
-        path = "/forecast?model=model" if kind == "text/csv" else "/forecast"
+    async with httpx.AsyncClient(base_url=server.address, limits=limits, timeout=120) as web:
+        path, body = server.requests[kind]
 
         async def ask() -> httpx.Response:
             return await web.post(path, content=body, headers={"content-type": kind})
 
         for _ in range(WARM):
             (await ask()).raise_for_status()
-        before, begin = facts(pid), time.perf_counter()
+        before, begin = used(server)[0], time.perf_counter()
 
         async def one() -> None:
+            nonlocal failed
             while time.perf_counter() - begin < seconds:
                 sent = time.perf_counter()
-                (await ask()).raise_for_status()
-                took.append(time.perf_counter() - sent)
+                try:
+                    (await ask()).raise_for_status()
+                except httpx.HTTPError:
+                    failed += 1
+                else:
+                    took.append(time.perf_counter() - sent)
 
         await asyncio.gather(*(one() for _ in range(clients)))
-        wall, after = time.perf_counter() - begin, facts(pid)
-    cpu = after["cpu_seconds"] - before["cpu_seconds"]
-    return {
-        "clients": clients,
-        "body": kind,
-        "requests": len(took),
-        "per_second": round(len(took) / wall, 1),
-        "ms": {f"p{p}": round(1e3 * float(np.percentile(took, p)), 2) for p in (50, 95, 99)},
-        "server_cpu_ms_per_request": round(1e3 * cpu / len(took), 2),
-    }
+        wall = time.perf_counter() - begin
+    return Slot(took, wall, used(server)[0] - before, failed)
+
+
+def throughput(
+    servers: list[Server], clients: Sequence[int], seconds: float, rounds: int
+) -> list[dict[str, Any]]:
+    """Every server with every number of clients and kind of body; they take turns in each round,
+    so that what else the machine does meets all of them."""
+    found: dict[tuple[str, int, str], list[Slot]] = {}
+    for _, kind, n, server in product(range(rounds), (JSON, CSV), clients, servers):
+        part = asyncio.run(slot(server, kind, n, seconds / rounds))
+        found.setdefault((server.name, n, kind), []).append(part)
+    lines = []
+    for (name, n, kind), parts in found.items():
+        took = np.concatenate([part.took for part in parts])
+        wall, cpu = sum(part.wall for part in parts), sum(part.cpu for part in parts)
+        ms = {f"p{p}": round(1e3 * float(np.percentile(took, p)), 2) for p in (50, 95, 99)}
+        lines.append(
+            {
+                "server": name,
+                "clients": n,
+                "body": kind,
+                "requests": len(took),
+                "failed": sum(part.failed for part in parts),
+                "per_second": round(len(took) / wall, 1),
+                "ms": ms,
+                "server_cpu_ms_per_request": round(1e3 * cpu / len(took), 2),
+            }
+        )
+    return lines
 
 
 async def endurance(
@@ -159,6 +277,9 @@ def main() -> None:
     parser.add_argument("--table", required=True, type=Path, help="CSV that it can forecast")
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 64])
     parser.add_argument("--seconds", type=float, default=20, help="for each number of clients")
+    parser.add_argument("--rounds", type=int, default=1, help="parts of these seconds")
+    parser.add_argument("--mlflow", metavar="PYTHON", help="of an environment with MLflow and this")
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2], help="of MLflow's server")
     parser.add_argument("--endure", type=float, metavar="SECONDS", help="endurance instead")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result")
     flags = parser.parse_args()
@@ -168,8 +289,6 @@ def main() -> None:
         name: [_number(cell) for cell in cells]
         for name, cells in zip(rows[0], zip(*rows[1:], strict=True), strict=True)
     }
-    body = json.dumps({"model": "model", "table": columns}).encode()
-    process, address = start(flags.model, seconds=60)
     result: dict[str, Any] = {
         "command": " ".join(["python", *sys.argv]),
         "version": convtimenet.__version__,
@@ -178,20 +297,28 @@ def main() -> None:
         "load_before": os.getloadavg()[0],
         "rows": len(rows) - 1,
     }
-    try:
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        servers = [start(flags.model, columns, text)]
+        stack.callback(servers[0].stop)
+        for workers in flags.workers if flags.mlflow else ():
+            one = start_mlflow(flags.mlflow, flags.model, columns, text, workers, Path(folder))
+            stack.callback(one.stop)
+            servers.append(one)
         if flags.endure:
-            clients = max(flags.clients)
-            found = asyncio.run(endurance(address, body, clients, flags.endure, process.pid))
-            result["endurance"] = found
+            ours = servers[0]
+            result["endurance"] = asyncio.run(
+                endurance(
+                    ours.address,
+                    ours.requests[JSON][1],
+                    max(flags.clients),
+                    flags.endure,
+                    ours.process.pid,
+                )
+            )
         else:
-            result["throughput"] = [
-                asyncio.run(throughput(address, sent, kind, n, flags.seconds, process.pid))
-                for kind, sent in (("application/json", body), ("text/csv", text.encode()))
-                for n in flags.clients
-            ]
-    finally:
-        process.terminate()
-        process.wait(60)
+            result["throughput"] = throughput(servers, flags.clients, flags.seconds, flags.rounds)
+            result["resident_mb"] = {one.name: round(used(one)[1]) for one in servers}
+        result["load_after"] = os.getloadavg()[0]
     shown = json.dumps(result, indent=1)
     print(shown)
     if flags.json:

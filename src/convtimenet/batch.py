@@ -30,9 +30,10 @@ class Batch(NamedTuple):
     x: Tensor
     """(B, C, L), the network's input."""
     y: Tensor
-    """Targets: (B, C, H) values or (B,) class indices."""
+    """Targets: (B, C, H) values, (B,) class indices or (B, K) class shares."""
     weight: Tensor | None = None
-    """Non-negative weight of each target, broadcastable to `y`; None weights all equally."""
+    """Non-negative weight of each target, broadcastable to values of a loss; None weights all
+    equally."""
     known: Tensor | None = None
     """(B, C, L) observed mask, False where `x` is padded or missing; None if all are observed."""
     covariates: Covariates | None = None

@@ -49,6 +49,8 @@ class TrainingProgress:
     and numbers, "loss" (cross-entropy) and "accuracy" of classes, and the training loss. Of the
     trained network, before it is mixed with random patches. Empty without a validation split, so
     also in the second training."""
+    loss: str
+    """Name of the training loss among the validation scores."""
     lr: float
     """Learning rate of the epoch."""
     seconds: float

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import zipfile
@@ -18,8 +19,10 @@ from browsing import App, app, drop, page, weekly
 
 from convtimenet import ConvTimeNetForecaster
 from convtimenet.cli.main import main
-from convtimenet.serving.workbench import recipe, tables
+from convtimenet.serving.workbench import child, desk, recipe, tables
 from convtimenet.serving.workbench.samples import SAMPLES
+
+TINY: dict[str, Any] = {"model": {"d_model": 8, "d_ff": 16, "kernel_sizes": (3,)}}
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +53,11 @@ def test_drop_a_table_train_download(running: App, tmp_path: Path, monkeypatch):
         one.wait_for_selector("#result:not([hidden])", timeout=60_000)
         assert one.locator("#title").text_content() == "sales.csv: 7 steps ahead"
         one.wait_for_selector("#forecast .main-svg")
+        assert one.locator("#forecast .legendtext").all_text_contents() == [
+            "units, forecast",
+            "80 % interval",
+            "units",
+        ]
         report = one.frame_locator("#report")
         assert report.locator("h1").text_content() == "sales.csv, 7 steps ahead"
         one.evaluate("document.getElementById('report').scrollIntoView()")
@@ -147,6 +155,29 @@ def test_the_lines_of_a_forecast_without_training():
     lines = recipe.of_table("a.csv", {"freq": "1D"}, 3, [], "pretrained", plan=False)
     assert "ConvTimeNetForecaster(3, quality='pretrained', freq='1D')" in lines["python"]
     assert lines["command"].startswith("convtimenet forecast a.csv --h 3 --pretrained --freq 1D ")
+
+
+def test_losses_of_each_training_reach_the_page():
+    """From a training's callback through the line of JSON to the state that the page shows."""
+    sent = io.StringIO()
+    model = ConvTimeNetForecaster(
+        2, input_size=8, n_epochs=2, **TINY, verbose=0, callbacks=[child.Losses(child.Said(sent))]
+    )
+    model.fit(np.sin(np.arange(60.0))[:, None])
+    losses: list[dict[str, Any]] = []
+    for line in sent.getvalue().splitlines():
+        losses = desk.with_epoch(losses, json.loads(line)["epoch"])
+    first, second = losses
+    assert model.scored_ is not None
+    epochs = model.scored_.history_.epochs
+    assert first == {
+        "training": "training",
+        "epochs": 2,
+        "train": [one.train_loss for one in epochs],
+        "valid": [one.valid["mae"] for one in epochs],
+    }
+    assert second["training"] == "training on all data"
+    assert second["valid"] == [None] * len(second["train"])
 
 
 def test_what_a_task_cannot_do(running: App):

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import re
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -171,20 +172,45 @@ def test_numbers_are_predicted_for_new_recordings(running: App):
     assert float(answers["table"]["rows"][0][1]) == pytest.approx(0.5, abs=0.1)
 
 
-def test_reload_in_the_middle_of_training(running: App):
-    with page(running.address) as one:
-        drop(one, "long.csv", weekly(4000))
+def test_the_curve_of_a_training_grows_and_survives_a_reload(running: App):
+    """Also on a phone, in dark mode; in words as well."""
+    size = {"width": 390, "height": 900}
+    with page(running.address, viewport=size, color_scheme="dark") as one:
+        drop(one, "long.csv", weekly(2000))
         one.locator("#name", has_text="long.csv").wait_for()
         one.get_by_label("auto").check()
+        one.locator("#h").fill("9")
+        one.get_by_label("80 %").uncheck()
+        one.get_by_label("95 %").check()
         one.get_by_role("button", name="Forecast").click()
         one.locator("#job").wait_for()
         one.reload()
         one.locator("#job").wait_for()
         assert one.locator("#name").text_content() == "long.csv"
         assert one.locator("#start").is_disabled()
+        assert one.get_by_label("auto").is_checked()
+        assert one.locator("#h").input_value() == "9"
+        assert one.locator("#levels :checked").get_attribute("value") == "95"
         one.locator("#progress", has_text="%").wait_for(timeout=60_000)
+        drawn = one.locator("#curve .scatterlayer .trace")
+        one.locator("#curve-words", has_text="epoch 2 of at most").wait_for(timeout=120_000)
+        assert [drawn.nth(at).locator(".point").count() for at in range(2)] == [2, 2]
+        one.reload()
+        one.locator("#curve .main-svg").first.wait_for()
+        assert one.locator("#curve .legendtext").all_text_contents() == ["training", "validation"]
+        words = one.locator("#curve-words").text_content()
+        assert re.fullmatch(
+            r"Training, epoch \d+ of at most \d+: training loss [\d.]+, "
+            r"validation loss [\d.]+, its lowest [\d.]+ in epoch \d+\.",
+            words,
+        )
+        assert one.get_by_role("img", name=words).count() == 1
+        assert one.evaluate("document.documentElement.scrollWidth") == 390
         one.get_by_role("button", name="Stop").click()
         one.locator("#said", has_text="Stopped").wait_for()
+        assert one.locator("#curve-box").is_visible()
+    running.put("other.csv", weekly())
+    assert running.state()["job"] is None
 
 
 def test_keyboard_alone(running: App):
@@ -250,3 +276,6 @@ def test_pictures(running: App):
             section = {"light": "result", "dark": "check"}[scheme]
             one.evaluate(f"document.getElementById('{section}').scrollIntoView()")
             one.screenshot(path=PICTURES / f"app-{width}-{scheme}.png")
+            if scheme == "light":
+                one.evaluate("document.getElementById('train').scrollIntoView()")
+                one.screenshot(path=PICTURES / f"app-{width}-run.png")

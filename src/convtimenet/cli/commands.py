@@ -60,6 +60,7 @@ def run_forecast(flags: Any) -> None:
             "preset": "auto",
         }
         unset |= {"quality": "auto", "pretrained": False, "n_jobs": None, "init_from": None}
+        unset |= {"distil": False}
         _refuse_training_flags(flags, **unset, test_fraction=0.2, no_refit=False)
         check_model(flags.load)
     import numpy as np
@@ -93,7 +94,9 @@ def run_forecast(flags: Any) -> None:
             dataset=Path(flags.data).name,
             resume=flags.resume,
             level=flags.level,
+            distil=flags.distil,
         )
+        model = run.model
         if not processes.leads():  # the first of several processes goes on alone
             return
         show_result(console, run.result, shown=table.notices)
@@ -144,7 +147,7 @@ def _predict_cases(flags: Any, what: Literal["classes", "numbers"]) -> None:
                 "--load expects one file, with the cases to predict, found two; leave one out"
             )
         unset = {"preset": "auto", "quality": "auto", "n_jobs": None, "init_from": None}
-        _refuse_training_flags(flags, **unset, test_fraction=0.2)
+        _refuse_training_flags(flags, **unset, test_fraction=0.2, distil=False)
         check_model(flags.load)
     from convtimenet.data.cases import read_cases
     from convtimenet.estimators.case_input import check_task
@@ -158,6 +161,7 @@ def _predict_cases(flags: Any, what: Literal["classes", "numbers"]) -> None:
         labelled_scores,
         unknown_classes,
     )
+    from convtimenet.runs.result import distillable
 
     console = make_console()
     note_replaced(console, replaced)
@@ -187,10 +191,18 @@ def _predict_cases(flags: Any, what: Literal["classes", "numbers"]) -> None:
             check_alike(train, cases)
         if cases.labels is None:
             model.fit(train, resume=flags.resume)
+            if flags.distil and distillable(model):
+                model = model.distil(train, resume=flags.resume)
         else:
             run = fit_labelled(
-                model, train, cases, dataset=Path(flags.data).name, resume=flags.resume
+                model,
+                train,
+                cases,
+                dataset=Path(flags.data).name,
+                resume=flags.resume,
+                distil=flags.distil,
             )
+            model = run.model
         if not processes.leads():
             return
         if run is not None:
@@ -249,6 +261,7 @@ def run_evaluate(flags: Any) -> None:
         settings=estimator_settings(flags),
         resume=flags.resume,
         level=flags.level,
+        distil=flags.distil,
     )
     if not processes.leads():
         return

@@ -365,6 +365,11 @@ def _shared_flags(parser: ArgumentParser, out: str | None) -> None:
         type=int | None,
         help="networks of --quality best to train at the same time, one thread each; -1: all cores",
     )
+    add(
+        "--distil",
+        action="store_true",
+        help="with --quality best: train one small network to answer like all of them, and keep it",
+    )
     start_flag(parser)
     training_flags(parser)
 

@@ -71,6 +71,11 @@ def verbose_of(flags: Any) -> int:
 
 def check_training(flags: Any) -> None:
     """Check the training settings before any work starts."""
+    if flags.get("distil") and flags.quality != "best":
+        raise ConfigError(
+            f"--distil makes one network of several, so it needs --quality best, found "
+            f"{flags.quality or 'none'}; add it, or leave --distil out"
+        )
     TrainConfig.from_dict({**given(flags, "training"), "seed": flags.seed})
 
 

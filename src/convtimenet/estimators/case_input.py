@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator
-from sklearn.utils.validation import validate_data
+from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from convtimenet.config import ModelConfig, TrainConfig
 from convtimenet.data.case_frames import frame_of, is_nested
@@ -33,6 +34,7 @@ __all__ = [
     "prepared",
     "read",
     "table_columns",
+    "weighted",
 ]
 
 
@@ -216,6 +218,48 @@ def hold_back(
         few = f"the smallest class has {smallest} case(s), "
     note = f"{few}too few for a validation split: training runs all its epochs"
     return everything, nothing, note
+
+
+def weighted(
+    cases: Cases,
+    labels: np.ndarray,
+    sample_weight: Any,
+    by_label: Callable[[np.ndarray, np.ndarray], np.ndarray | None],
+) -> tuple[Cases, np.ndarray, np.ndarray | None]:
+    """The cases with a weight above 0, their labels and their sample weights.
+
+    Parameters
+    ----------
+    by_label
+        Weights of labels given the labels of the training cases; None if all are equal.
+
+    Raises
+    ------
+    DataError
+        If weights cannot be used.
+    """
+    weight = None
+    if sample_weight is not None:
+        try:
+            weight = _check_sample_weight(sample_weight, labels, ensure_non_negative=True)
+        except (TypeError, ValueError) as error:
+            raise DataError(
+                f"sample_weight must be a finite number of at least 0 for each of the "
+                f"{len(labels)} cases, and above 0 for some: {error}; correct it, or leave it "
+                "out to weight all cases equally"
+            ) from error
+    # sample weights first: cases of weight 0 must not affect the weights of their class
+    for of_class in (False, True):
+        weights = by_label(labels, labels) if of_class else weight
+        if weights is not None:
+            if not weights.any():
+                raise DataError(
+                    "at least one case needs a weight above 0, found weights of 0 only; "
+                    "correct sample_weight or class_weight"
+                )
+            cases, labels = cases.subset(weights > 0), labels[weights > 0]
+            weight = None if weight is None else weight[weights > 0]
+    return cases, labels, weight
 
 
 def normalised(weights: np.ndarray) -> np.ndarray:

@@ -18,6 +18,7 @@ from convtimenet.errors import ConfigError, DataError
 from convtimenet.estimators.labelled import LabelledEstimator
 from convtimenet.storage.labels import check_savable, described, restored
 from convtimenet.training.metrics import Scores
+from convtimenet.wording import listing
 
 _FEW = 20
 """With fewer cases than this, integers that nearly all differ may still be classes."""
@@ -177,6 +178,14 @@ class ConvTimeNetClassifier(ClassifierMixin, LabelledEstimator):
         if unknown := sorted(set(labels.tolist()) - set(encoding.tolist()), key=str):
             raise DataError(f"the validation cases have classes the training cases lack: {unknown}")
         return np.searchsorted(encoding, labels)
+
+    def _taught(self, ensemble: Any, outputs: np.ndarray, encoding: np.ndarray) -> np.ndarray:
+        if not np.array_equal(encoding, ensemble.classes_):
+            raise DataError(
+                f"the ensemble knows the classes {listing(ensemble.classes_.tolist())}, found "
+                f"{listing(encoding.tolist())}; give cases of the same classes as to fit"
+            )
+        return outputs
 
     def _config(self, encoding: np.ndarray, **settings: Any) -> ModelConfig:
         return ModelConfig.classification(n_classes=len(encoding), **settings)

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from sklearn.utils import Tags
 from sklearn.utils.validation import (
-    _check_sample_weight,
     check_is_fitted,
     column_or_1d,
     validate_data,
@@ -39,12 +38,14 @@ from convtimenet.estimators.case_input import (
     prepared,
     read,
     table_columns,
+    weighted,
 )
+from convtimenet.estimators.distilling import DistillableCases, taught_notice
 from convtimenet.estimators.portfolio import Plan, cases_members
 from convtimenet.estimators.presets import cases_preset
-from convtimenet.estimators.pretraining import PretrainableCases
 from convtimenet.progress import counted, showing
 from convtimenet.training.metrics import Scores, evaluate
+from convtimenet.training.taught import TaughtCases
 
 if TYPE_CHECKING:
     from convtimenet.estimators.explain import CaseExplanation
@@ -61,7 +62,7 @@ class _Preprocessing:
     """(m,) labels of the cases it was fitted to."""
 
 
-class LabelledEstimator(PretrainableCases):
+class LabelledEstimator(DistillableCases):
     """Base of the classifier and the regressor; not used by itself.
 
     A subclass defines how labels are encoded for the network (`_label_encoding`, `_encode`,
@@ -138,6 +139,10 @@ class LabelledEstimator(PretrainableCases):
         """Training targets for labels (n,): class indices (n,) or scaled numbers (n, 1)."""
 
     @abstractmethod
+    def _taught(self, ensemble: Any, outputs: np.ndarray, encoding: Any) -> np.ndarray:
+        """Outputs (n, K) of an ensemble's network as they would be of this one."""
+
+    @abstractmethod
     def _config(self, encoding: Any, **settings: Any) -> ModelConfig:
         """The network's config for such labels."""
 
@@ -200,10 +205,21 @@ class LabelledEstimator(PretrainableCases):
         CheckpointError
             If `resume` holds the training of another run.
         """
+        return self._fit(X, y, sample_weight, valid, resume)
+
+    def _fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        valid: tuple[Any, Any] | None,
+        resume: str | PathLike[str] | None,
+        ensemble: Any = None,
+    ) -> Self:
         columns = table_columns(X)
         cases, labels = self._labelled(X, y)
         self.check_labels(labels)
-        cases, labels, weight = self._weighted_cases(cases, labels, sample_weight)
+        cases, labels, weight = weighted(cases, labels, sample_weight, self._label_weights)
         n, C, L = cases.values.shape
         own, training = self._network_settings(), self._settings("training")
         preset = cases_preset(self.quality, self.preset, n, L, own, training)
@@ -212,6 +228,7 @@ class LabelledEstimator(PretrainableCases):
         config = self._config(encoding, channels=C, context_length=L, **settings)
         train_config = self._train_config(preset.train, resume)
         device = resolve_device(train_config.device)
+        answers = None if ensemble is None else ensemble._network_outputs(cases)
         cases = prepared(cases, config)
         known = check_channels(cases)
         all_cases = np.arange(n)
@@ -232,6 +249,13 @@ class LabelledEstimator(PretrainableCases):
             part = None if weights is None else normalised(weights)[some]
             return examples_of(cases.subset(some), targets, part, fitted_to.scaler, config, device)
 
+        def trained_on(some: np.ndarray, fitted_to: _Preprocessing) -> LabelledCases:
+            found = examples(some, fitted_to)
+            if ensemble is None or answers is None:
+                return found
+            taught = self._taught(ensemble, answers[some], fitted_to.encoding)
+            return TaughtCases(found, torch.from_numpy(taught).to(device), config.head)
+
         # fitted without the validation split, which must not leak into training
         preprocessing = preprocessing_of(fitted)
         valid_examples = all_examples = refitted = None
@@ -241,7 +265,7 @@ class LabelledEstimator(PretrainableCases):
             whole = replace(preprocessing, labels=labels)
             if train_config.refit != "continue":
                 whole = preprocessing_of(all_cases)
-            all_examples, refitted = examples(all_cases, whole), self._attributes(whole)
+            all_examples, refitted = trained_on(all_cases, whole), self._attributes(whole)
         if valid is not None:
             valid_examples = self._validation_examples(
                 *valid, preprocessing, cases.channels, config, device
@@ -251,7 +275,10 @@ class LabelledEstimator(PretrainableCases):
         members = [(config, train_config)]
         if preset.portfolio:
             members = cases_members(config, train_config, self._fixed())
-        trained_on = examples(fitted, preprocessing)
+        notices = [note] if note else []
+        if ensemble is not None:
+            notices.append(taught_notice(ensemble, ensemble.history_.refitted and valid is None))
+        first = trained_on(fitted, preprocessing)
         attributes = {"n_channels_": C, **self._attributes(preprocessing), **columns}
 
         def attributes_of(fused: Any, settings: TrainConfig) -> dict[str, Any]:
@@ -264,42 +291,15 @@ class LabelledEstimator(PretrainableCases):
             return {**attributes, "scores_": scores}
 
         self._fit_network(
-            [Plan(*one, trained_on, valid_examples, all_examples) for one in members],
+            [Plan(*one, first, valid_examples, all_examples) for one in members],
             device,
             cases.notices,
-            [note] if note else [],
+            notices,
             attributes_of,
             resume=resume,
             refitted=refitted,
         )
         return self
-
-    def _weighted_cases(
-        self, cases: Cases, labels: np.ndarray, sample_weight: Any
-    ) -> tuple[Cases, np.ndarray, np.ndarray | None]:
-        """The cases with a weight above 0, their labels and their sample weights."""
-        weight = None
-        if sample_weight is not None:
-            try:
-                weight = _check_sample_weight(sample_weight, labels, ensure_non_negative=True)
-            except (TypeError, ValueError) as error:
-                raise DataError(
-                    f"sample_weight must be a finite number of at least 0 for each of the "
-                    f"{len(labels)} cases, and above 0 for some: {error}; correct it, or leave it "
-                    "out to weight all cases equally"
-                ) from error
-        # sample weights first: cases of weight 0 must not affect the weights of their class
-        for by_label in (False, True):
-            weights = self._label_weights(labels, labels) if by_label else weight
-            if weights is not None:
-                if not weights.any():
-                    raise DataError(
-                        "at least one case needs a weight above 0, found weights of 0 only; "
-                        "correct sample_weight or class_weight"
-                    )
-                cases, labels = cases.subset(weights > 0), labels[weights > 0]
-                weight = None if weight is None else weight[weights > 0]
-        return cases, labels, weight
 
     def _attributes(self, fitted: _Preprocessing) -> dict[str, Any]:
         return {"scaler_": fitted.scaler, **self._label_attributes(fitted.encoding)}

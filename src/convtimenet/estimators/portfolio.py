@@ -25,7 +25,6 @@ from convtimenet.devices import autocast
 from convtimenet.errors import ConfigError
 from convtimenet.estimators.presets import kernels_for
 from convtimenet.estimators.pretrained import Pretrained
-from convtimenet.estimators.second_training import second_config
 from convtimenet.network.ensemble import Ensemble
 from convtimenet.network.inference import fuse
 from convtimenet.network.reconstruction.network import SIZES
@@ -42,6 +41,7 @@ __all__ = [
     "forecast_members",
     "of_member",
     "phase_of",
+    "second_config",
     "started",
     "together",
     "weights_of",
@@ -51,6 +51,12 @@ PICKS = 20
 """Picks of the greedy selection, so that a network has a weight of at least 1 / (M + 20)."""
 MESSAGES = 4
 """Messages through which channels read each other in one of the members."""
+FEW_STEPS, ENOUGH_STEPS = 60, 200
+"""If the best epoch of the first training comes before FEW_STEPS steps, "continue" trains on up to
+ENOUGH_STEPS at the full learning rate, for at most twice the epochs (docs/refit.md)."""
+CONTINUED, CONTINUED_RATE = 0.3, 0.1
+"""Otherwise it trains for this fraction of the steps to the best epoch, at this fraction of the
+learning rate."""
 _MOST_ANSWERS = 2**22  # numbers per member that are held for the selection
 
 
@@ -116,6 +122,22 @@ class Trained:
         if self.plan.train_config.refit and self.plan.all_examples is not None:
             after = self.member.again(self.plan.all_examples)[1]
         return self.history.seconds + after
+
+
+def second_config(config: TrainConfig, history: History, ratio: float) -> tuple[TrainConfig, float]:
+    """Settings of the second training, and the seconds that it will take; `ratio` is that of the
+    examples per epoch of the first training to those of the second."""
+    again = replace(config, epochs=history.best_epoch, patience=None, time_limit=None)
+    if config.refit == "continue":
+        steps = history.steps * history.best_epoch / len(history.epochs)
+        few = steps < FEW_STEPS
+        wanted = ENOUGH_STEPS - steps if few else CONTINUED * steps
+        epochs = max(1, round(wanted / steps * history.best_epoch * ratio))
+        epochs = min(epochs, 2 * config.epochs)
+        again = replace(again, epochs=epochs, lr=config.lr * (1 if few else CONTINUED_RATE))
+    if not history.granted and not history.mixed:  # what is trained does not count
+        again = replace(again, epochs=1)
+    return again, history.seconds * again.epochs / len(history.epochs) / ratio
 
 
 # --- candidates ----------------------------------------------------------------------------------

@@ -113,6 +113,9 @@ class ConvTimeNetRegressor(RegressorMixin, LabelledEstimator):
     def _encode(self, labels: np.ndarray, encoding: Scaler) -> np.ndarray:
         return float32(encoding.apply(numeric_targets(labels)[None])).T
 
+    def _taught(self, ensemble: Any, outputs: np.ndarray, encoding: Scaler) -> np.ndarray:
+        return self._encode(ensemble._predictions(outputs), encoding)
+
     def _config(self, encoding: Scaler, **settings: Any) -> ModelConfig:
         return ModelConfig.regression(**settings)
 

@@ -45,6 +45,8 @@ KINDS = (
 PARAMETERS = 4
 """Of a smoothing, each from 0 to 1: the shares of an error that the level, the trend and the season
 take up, and the factor by which the trend shrinks each step. A trend below 0 means none."""
+Gains = tuple[Tensor, Tensor, Tensor, Tensor]
+"""What level, trend and season take up of an error, and the factor of the trend; each (P,)."""
 _FIRST = 5  # steps that a trend without a season starts from
 _SMALLEST = 1e-3  # the least that a multiplicative level or season is divided by
 _LOWEST = 0.25  # of the mean: the least of the line that multiplicative seasons start from
@@ -83,8 +85,11 @@ def smooth(
     trend = torch.where(trended, trend, 0.0)
     states = [one.expand_as(level) for one in seasons]
     inputs = x.T[..., None], known.T[..., None], (steps >= first).T[..., None]
+    # tensors of their own, as a graph's loop takes no views of the same one
+    alpha, beta, gamma, phi = (one.clone() for one in parameters.unbind(-1))
+    gains = alpha, alpha * beta.clamp(min=0), gamma * (1 - alpha), phi
     run = _scanned if torch.compiler.is_exporting() else _looped
-    level, trend, states = run(level, trend, states, inputs, parameters, multiplies)
+    level, trend, states = run(level, trend, states, inputs, gains, multiplies)
     ahead = torch.arange(1, horizon + 1, device=x.device)
     path = level[..., None] + trend[..., None] * (parameters[:, 3:] ** ahead).cumsum(-1)
     again = torch.stack([states[step % season] for step in range(horizon)], dim=-1)
@@ -96,17 +101,27 @@ def _looped(
     trend: Tensor,
     states: list[Tensor],
     inputs: tuple[Tensor, Tensor, Tensor],
-    parameters: Tensor,
+    gains: Gains,
     multiplies: bool,
 ) -> tuple[Tensor, Tensor, list[Tensor]]:
     """The states after all steps. The seasons are counted from the end of the context, so that all
-    rows agree on them."""
-    L, states = len(inputs[0]), [*states]
-    for t, (value, here, on) in enumerate(zip(*inputs, strict=True)):
+    rows agree on them.
+
+    For few rows the time goes into calls rather than numbers, so that masks are passed only to the
+    steps that need them.
+    """
+    x, known, on = inputs
+    L, states = len(x), [*states]
+    whole = [masks.flatten(1).all(1).tolist() for masks in (known, on)]
+    begun = on.flatten(1).any(1).tolist()
+    for t, (value, here, begins, all_here, all_on) in enumerate(
+        zip(x, known, on, *whole, strict=True)
+    ):
+        if not begun[t]:
+            continue
         at = (t - L) % len(states)
-        level, trend, states[at] = _step(
-            level, trend, states[at], value, here, on, parameters, multiplies
-        )
+        masks = None if all_here else here, None if all_on else begins
+        level, trend, states[at] = _step(level, trend, states[at], value, *masks, gains, multiplies)
     return level, trend, states
 
 
@@ -115,7 +130,7 @@ def _scanned(
     trend: Tensor,
     states: list[Tensor],
     inputs: tuple[Tensor, Tensor, Tensor],
-    parameters: Tensor,
+    gains: Gains,
     multiplies: bool,
 ) -> tuple[Tensor, Tensor, list[Tensor]]:
     """The same in a graph, as one node: the season of each step is at the front of a queue."""
@@ -124,7 +139,7 @@ def _scanned(
     def once(carry: list[Tensor], row: list[Tensor]) -> tuple[list[Tensor], Tensor]:
         level, trend, queue = carry
         value, here, on = row
-        level, trend, now = _step(level, trend, queue[0], value, here, on, parameters, multiplies)
+        level, trend, now = _step(level, trend, queue[0], value, here, on, gains, multiplies)
         return [level, trend, torch.cat([queue[1:], now[None]])], level.clone()
 
     first = -len(inputs[0]) % len(states)
@@ -138,24 +153,27 @@ def _step(
     trend: Tensor,
     now: Tensor,
     value: Tensor,
-    here: Tensor,
-    on: Tensor,
-    parameters: Tensor,
+    here: Tensor | None,
+    on: Tensor | None,
+    gains: Gains,
     multiplies: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Level, trend and season of this step (R, P) after a value (R, 1), which may not be `here`;
-    before the first one, which is `on` from then on, nothing changes."""
-    alpha, beta, gamma, phi = parameters.unbind(-1)
-    expected = torch.where(on, level + phi * trend, level)
+    before the first one, which is `on` from then on, nothing changes. None: all are."""
+    of_level, of_trend, of_season, phi = gains
+    carried = phi * trend
+    expected = level + carried
+    if on is not None:
+        expected, carried = torch.where(on, expected, level), torch.where(on, carried, trend)
     if multiplies:
         error = value / now.clamp(min=_SMALLEST) - expected
         turn = value / expected.clamp(min=_SMALLEST) - now
     else:
         error = turn = value - expected - now
-    error, turn = torch.where(here, error, 0.0), torch.where(here, turn, 0.0)
-    level = expected + alpha * error
-    trend = torch.where(on, phi * trend, trend) + alpha * beta.clamp(min=0) * error
-    return level, trend, now + gamma * (1 - alpha) * turn
+    if here is not None:
+        error, turn = torch.where(here, error, 0.0), torch.where(here, turn, 0.0)
+    level = torch.addcmul(expected, of_level, error)
+    return level, torch.addcmul(carried, of_trend, error), torch.addcmul(now, of_season, turn)
 
 
 def _start(
@@ -267,6 +285,8 @@ class SmoothingNetwork(OtherNetwork):
         ):
             if not torch.compiler.is_exporting():  # a graph's shapes cannot depend on shares
                 parameters, shares = parameters[shares > 0], shares[shares > 0]
+                if not len(shares):
+                    continue
             found, fits = forecasts(kind, rows, there, parameters, self.config)
             own = torch.where(fits[:, None], shares, 0.0)
             total = total + torch.where(fits[:, None], (found * own[..., None]).sum(1), 0.0)

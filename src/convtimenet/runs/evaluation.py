@@ -30,6 +30,7 @@ def evaluate_dataset(
     settings: Mapping[str, Any] | None = None,
     resume: str | Path | None = None,
     level: Any = None,
+    distil: bool = False,
 ) -> ForecastRun | LabelledRun:
     """Fit and score a registered data set on its official split.
 
@@ -53,6 +54,8 @@ def evaluate_dataset(
     level
         For forecasting sets: levels in per cent of intervals to score; the result holds their
         coverage and width.
+    distil
+        With quality="best": make one network of the ensemble, and score that.
 
     Raises
     ------
@@ -73,14 +76,14 @@ def evaluate_dataset(
     if quality is not None:
         given["quality"] = quality
     if info.task == "forecasting":
-        return _forecasting(info.name, h, protocol, given, resume, level)
+        return _forecasting(info.name, h, protocol, given, resume, level, distil)
     if h is not None:
         raise ConfigError(f"{info.name} is a classification set and has no horizon; leave h out")
     if level is not None:
         raise ConfigError(
             f"{info.name} is a classification set and has no intervals; leave level out"
         )
-    return _classification(info.name, protocol, given, resume)
+    return _classification(info.name, protocol, given, resume, distil)
 
 
 def _forecasting(
@@ -90,6 +93,7 @@ def _forecasting(
     settings: dict[str, Any],
     resume: str | Path | None,
     level: Any,
+    distil: bool,
 ) -> ForecastRun:
     data, table = registered_table(name)
     if h is None:
@@ -104,6 +108,7 @@ def _forecasting(
         protocol=protocol,
         resume=resume,
         level=level,
+        distil=distil,
     )
 
 
@@ -128,8 +133,10 @@ def registered_table(name: str) -> tuple[ForecastData, Table]:
 
 
 def _classification(
-    name: str, protocol: str, settings: dict[str, Any], resume: str | Path | None
+    name: str, protocol: str, settings: dict[str, Any], resume: str | Path | None, distil: bool
 ) -> LabelledRun:
     train, test = datasets.load_classification(name)
     model = ConvTimeNetClassifier(**settings)
-    return fit_labelled(model, train, test, dataset=name, protocol=protocol, resume=resume)
+    return fit_labelled(
+        model, train, test, dataset=name, protocol=protocol, resume=resume, distil=distil
+    )

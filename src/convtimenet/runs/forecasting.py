@@ -25,7 +25,15 @@ from convtimenet.estimators.forecasting.retraining import (
     fold_starts,
     fold_steps,
 )
-from convtimenet.runs.result import Result, comparison, facts, plain_intervals, result_of, units
+from convtimenet.runs.result import (
+    Result,
+    comparison,
+    distillable,
+    facts,
+    plain_intervals,
+    result_of,
+    units,
+)
 from convtimenet.training.metrics import ForecastEvaluation
 from convtimenet.wording import listing
 
@@ -84,12 +92,14 @@ def fit_forecaster(
     resume: str | Path | None = None,
     level: Any = None,
     forecasts: bool = False,
+    distil: bool = False,
 ) -> ForecastRun:
     """Fit with `split` (train_end, valid_end), score every window with targets in [valid_end, end).
 
     Without a split the model is fitted to all rows and not scored. With `level`, in per cent, the
     result holds coverage and width of such intervals. If `forecasts`, the model will be used to
-    forecast: after it has been scored it is trained again on all rows, if its settings say so.
+    forecast: after it has been scored it is trained again on all rows, if its settings say so. With
+    `distil` the model of the run is one network that learns from the ensemble.
 
     Raises
     ------
@@ -101,12 +111,15 @@ def fit_forecaster(
     if level is not None:
         _check_calibration(model, table, split, check_levels(level))
     begin = time.perf_counter()
-    model.fit(table, split=split, resume=resume, refit=split is None and forecasts)
+    again = split is None and forecasts
+    ensemble = model.fit(table, split=split, resume=resume, refit=again and not distil)
+    if distil := distil and distillable(model):
+        model = ensemble.distil(table, split=split, resume=resume, refit=again)
     evaluation = scored = None
     if split is not None:
         evaluation = model.evaluate(table, first_row=split[1], end=end, level=level)
         if forecasts and model.train_config_.refit:
-            model.retrain(table, resume=resume)
+            model.retrain(table, resume=resume, ensemble=ensemble if distil else None)
             scored = model.scored_
     seconds = time.perf_counter() - begin
     result = result_of(
@@ -186,11 +199,12 @@ def forecast_table(
     dataset: str,
     resume: str | Path | None = None,
     level: Any = None,
+    distil: bool = False,
 ) -> ForecastRun:
     """Fit a user's table and score the test split at its end.
 
     If the table is too short for a test split, or `test_fraction` is 0, all rows are used for
-    training and nothing is scored. `level` is as for `fit_forecaster`.
+    training and nothing is scored. `level` and `distil` are as for `fit_forecaster`.
 
     Raises
     ------
@@ -209,6 +223,7 @@ def forecast_table(
         resume=resume,
         level=level,
         forecasts=True,
+        distil=distil,
     )
     if not kept.all() and test_fraction:
         which = f"{T[0]} rows" if not table.long else f"the rows of {(~kept).sum()} series"

@@ -17,7 +17,7 @@ from convtimenet.errors import DataError
 from convtimenet.estimators.case_input import check_task, in_channel_order
 from convtimenet.estimators.classifier import ConvTimeNetClassifier
 from convtimenet.estimators.regressor import ConvTimeNetRegressor
-from convtimenet.runs.result import Result, comparison, facts, result_of
+from convtimenet.runs.result import Result, comparison, distillable, facts, result_of
 from convtimenet.training.metrics import Scores
 
 
@@ -53,9 +53,11 @@ def fit_labelled(
     dataset: str,
     protocol: str = "honest",
     resume: str | Path | None = None,
+    distil: bool = False,
 ) -> LabelledRun:
     """Fit to training cases and score on test cases; in the paper protocol the test cases are also
-    the validation split.
+    the validation split. With `distil` the model of the run is one network that learns from the
+    ensemble.
 
     Raises
     ------
@@ -79,7 +81,10 @@ def fit_labelled(
         model.check_labels(test.labels)
         constant = model.truth(train.labels).mean()
     begin = time.perf_counter()
-    model.fit(train, valid=(test, test.labels) if protocol == "paper" else None, resume=resume)
+    valid = (test, test.labels) if protocol == "paper" else None
+    model.fit(train, valid=valid, resume=resume)
+    if distil and distillable(model):
+        model = model.distil(train, valid=valid, resume=resume)
     seconds = time.perf_counter() - begin
     test = model.read(test)
     assert test.labels is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -18,6 +19,8 @@ from convtimenet.files import plain
 from convtimenet.network.model import count_parameters
 from convtimenet.training.metrics import IntervalScores, Scores
 from convtimenet.wording import networks
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +75,15 @@ def versions() -> dict[str, str]:
         "numpy": np.__version__,
         "python": platform.python_version(),
     }
+
+
+def distillable(model: ConvTimeNetEstimator) -> bool:
+    """Whether a fitted model is an ensemble that can be distilled; if not, it gets a notice."""
+    if not model.members_:
+        notice = "a single network was trained, so there is no ensemble to distil"
+        model.notices_ = (*model.notices_, notice)
+        log.warning(notice)
+    return bool(model.members_)
 
 
 def result_of(model: ConvTimeNetEstimator, *, seconds: float, **known: Any) -> Result:

@@ -38,7 +38,9 @@ def augmented(batch: Batch, config: ModelConfig) -> Batch:
     B, head = len(x), config.head
     partner = _drawn(x, B).argsort()
     share = _LARGEST_SHARE * _drawn(x, B) * (_drawn(x, B) < _MIXED)
-    y = F.one_hot(batch.y, config.outputs).to(x.dtype) if head == "classify" else batch.y
+    y = batch.y
+    if head == "classify" and not y.is_floating_point():  # else they are shares already
+        y = F.one_hot(y, config.outputs).to(x.dtype)
     return mixed(batch._replace(x=x, y=y, known=known), partner, share, head)
 
 

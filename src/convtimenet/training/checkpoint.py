@@ -262,6 +262,8 @@ def _add(digest: Any, value: Any) -> None:
         )
         for part in memory.split(_AT_ONCE):
             digest.update(part.cpu().numpy())
+    elif isinstance(value, torch.nn.Module):
+        _add(digest, value.state_dict())
     elif isinstance(value, Mapping):
         for key in value:
             digest.update(str(key).encode())

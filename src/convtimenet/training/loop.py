@@ -338,6 +338,7 @@ class _Training:
             steps=history.steps,
             train_loss=last.train_loss,
             valid=dict(last.valid),
+            loss=self.step.loss.name,
             lr=last.lr,
             seconds=last.seconds,
             best_epoch=history.best_epoch,

@@ -53,7 +53,7 @@ def pinball_values(
     output
         (B, C, Q, H), one row per quantile.
     target
-        (B, C, H).
+        (B, C, H), or (B, C, Q, H) for a target of each quantile.
 
     Returns
     -------
@@ -62,7 +62,7 @@ def pinball_values(
     # created on the target's device: copying the quantiles there would synchronise
     filled = (torch.full((), q, dtype=target.dtype, device=target.device) for q in quantiles)
     q = torch.stack(list(filled))[:, None]
-    error = target.unsqueeze(-2) - output
+    error = (target if target.dim() == output.dim() else target.unsqueeze(-2)) - output
     each = torch.maximum(q * error, (q - 1) * error).mean(-2)
     return each.mean() if reduction == "mean" else each
 
@@ -121,6 +121,24 @@ def nt_xent_values(
 
 nt_xent = Loss("contrast", partial(nt_xent_values, temperature=0.2))
 """Which view belongs to which; minimised by encodings that tell cases apart and views together."""
+
+
+# --- targets of a network that learns from another -----------------------------------------------
+
+TAUGHT = 0.8
+"""Share of the other network's answers in the targets; the rest is the truth."""
+
+
+def between_numbers(answers: Tensor, y: Tensor) -> Tensor:
+    """Numbers y (B, ...), moved towards answers of the same shape; or towards quantiles
+    (B, C, Q, H), which gives each of them a target of its own."""
+    return torch.lerp(y if y.dim() == answers.dim() else y.unsqueeze(-2), answers, TAUGHT)
+
+
+def between_classes(answers: Tensor, y: Tensor) -> Tensor:
+    """Class shares (B, K): those of the class numbers y (B,), moved towards the probabilities of
+    class scores (B, K)."""
+    return torch.lerp(F.one_hot(y, answers.shape[-1]).to(answers), answers.softmax(-1), TAUGHT)
 
 
 # --- sums of scores ------------------------------------------------------------------------------

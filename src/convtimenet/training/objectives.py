@@ -14,6 +14,8 @@ from convtimenet.training.augment import augmented, two_views
 from convtimenet.training.hiding import with_hidden_spans
 from convtimenet.training.losses import (
     Loss,
+    between_classes,
+    between_numbers,
     class_sums,
     cross_entropy,
     huber,
@@ -45,6 +47,9 @@ class Objective:
     augment
         Random changes of every batch if `TrainConfig.augment` asks for them; None if there are
         none.
+    taught
+        ``taught(answers, y)``: targets of a network that also learns from the answers of another
+        one, which distils it (`convtimenet.training.taught`); None if it does not answer.
     views
         Times that a case is read in a step.
     paper_score
@@ -58,6 +63,7 @@ class Objective:
     sums: Callable[[Tensor, Tensor, Tensor], dict[str, Tensor]]
     changes: Changes | None = None
     augment: Changes | None = None
+    taught: Callable[[Tensor, Tensor], Tensor] | None = None
     views: int = 1
     paper_score: str | None = None
     paper_drops_last: bool = False
@@ -82,14 +88,19 @@ def _of_forecasts(model: ModelConfig, training: TrainConfig) -> Loss:
 
 
 OBJECTIVES: dict[Head, Objective] = {
-    "forecast": Objective(loss=_of_forecasts, sums=number_sums, paper_drops_last=True),
+    "forecast": Objective(
+        loss=_of_forecasts, sums=number_sums, taught=between_numbers, paper_drops_last=True
+    ),
     "classify": Objective(
         loss=lambda *_: cross_entropy,
         sums=class_sums,
         augment=augmented,
+        taught=between_classes,
         paper_score="accuracy",
     ),
-    "regress": Objective(loss=lambda *_: mse, sums=number_sums, augment=augmented),
+    "regress": Objective(
+        loss=lambda *_: mse, sums=number_sums, augment=augmented, taught=between_numbers
+    ),
     "reconstruct": Objective(loss=lambda *_: mse, sums=number_sums, changes=with_hidden_spans),
     "contrast": Objective(loss=lambda *_: nt_xent, sums=no_sums, changes=two_views, views=2),
 }

@@ -25,6 +25,7 @@ from convtimenet.network.reconstruction.pretrained import PretrainedForecaster
 from convtimenet.training.batches import own_part
 from convtimenet.training.cuda_graph import Graphed
 from convtimenet.training.objectives import OBJECTIVES, loss_of
+from convtimenet.training.taught import TaughtWindows
 
 
 class Step:
@@ -100,7 +101,8 @@ class Step:
         self.optimiser = self._adam()
         if not self.reads_back:
             self.leave_flag()
-            if processes.count() == 1 and (isinstance(model, ConvTimeNet) or model.alike):
+            alike = isinstance(model, ConvTimeNet) or model.alike
+            if processes.count() == 1 and alike and not isinstance(examples, TaughtWindows):
                 self.graphed = Graphed(config.batch_size, device)
 
     def leave_flag(self) -> None:
@@ -345,4 +347,6 @@ def _weight(batch: Batch) -> Tensor:
     """Weight of a batch in a mean over several; by examples, if its targets are not drawn yet."""
     if batch.weight is None or not batch.y.numel():
         return torch.tensor(float(len(batch.y)), device=batch.y.device)
+    if batch.weight.dim() < batch.y.dim():  # one for all shares or quantiles of a target
+        return batch.weight.sum()
     return batch.weight.expand_as(batch.y).sum()

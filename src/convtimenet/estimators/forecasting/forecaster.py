@@ -18,10 +18,11 @@ from convtimenet.data.split import FittedRows, hold_back, split_rows
 from convtimenet.data.tables import crop, in_memory
 from convtimenet.data.windows import Scaler, Windows
 from convtimenet.devices import resolve_device
+from convtimenet.estimators.distilling import taught_notice
+from convtimenet.estimators.forecasting.distilling import DistillableForecaster
 from convtimenet.estimators.forecasting.forecasts import check_steps
 from convtimenet.estimators.forecasting.intervals import Calibration
 from convtimenet.estimators.forecasting.plans import training_plans
-from convtimenet.estimators.forecasting.pretraining import PretrainableForecaster
 from convtimenet.estimators.forecasting.reading import (
     check_unscaled,
     gap_notices,
@@ -30,6 +31,7 @@ from convtimenet.estimators.forecasting.reading import (
 )
 from convtimenet.estimators.forecasting.retraining import ENOUGH_WINDOWS
 from convtimenet.estimators.forecasting.streams import best_context
+from convtimenet.estimators.forecasting.taught import taught_plan
 from convtimenet.estimators.portfolio import forecast_members
 from convtimenet.estimators.presets import (
     contexts_for,
@@ -41,7 +43,7 @@ from convtimenet.training.batches import check_same_table
 log = logging.getLogger(__name__)
 
 
-class ConvTimeNetForecaster(PretrainableForecaster):
+class ConvTimeNetForecaster(DistillableForecaster):
     """Forecast every channel of every series of a table with one ConvTimeNet network.
 
     A wide table is one series, with a column per channel. A long table holds many series, of any
@@ -278,8 +280,8 @@ class ConvTimeNetForecaster(PretrainableForecaster):
         refit: bool = True,
         *,
         scored: bool = True,
+        ensemble: Any = None,
     ) -> Self:
-        """`fit`; without scores and calibration if it is not to be `scored`."""
         check_steps("h, the horizon,", self.h)
         if self.input_size is not None:
             check_steps("input_size, the context,", self.input_size)
@@ -308,6 +310,8 @@ class ConvTimeNetForecaster(PretrainableForecaster):
             scaler = scaler.uncentred() if config.any_length else scaler
             notices += scaling_notices(table, unknown)
         encoder = self._encoder(train_split)
+        if ensemble is not None:  # both read the same numbers
+            scaler, encoder = ensemble.scaler_for(table), ensemble.covariates_
         config = self._with_covariates(config, encoder, len(table.channels))
         notices += encoder.notices(table)
 
@@ -332,6 +336,12 @@ class ConvTimeNetForecaster(PretrainableForecaster):
             members, table, train_end, valid_end, scaler, encoder, device
         )
         notices += notice
+        if config.pretrained and train_config.encoder_rate and plans[0].valid is None:
+            notices.append("no validation split: the weights of the package are not fine-tuned")
+        if ensemble is not None:
+            given = table, train_end, valid_end, scaler, encoder, device
+            plans = [taught_plan(plans[0], ensemble, *given)]
+            notices.append(taught_notice(ensemble, saw_validation=False))
         log.info("%d windows of %d + %d steps to train on", len(plans[0].examples), L, H)
         fitted_to = valid_end if plans[0].valid is None else train_end
 

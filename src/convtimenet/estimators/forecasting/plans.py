@@ -35,11 +35,12 @@ def training_windows(
     scaler: Scaler,
     encoder: Encoder,
     device: torch.device,
+    spare: int = 0,
 ) -> tuple[Windows, Windows | None, Windows | None, list[str]]:
     """Windows of the training split, with targets in rows [0, train_end) of every series; of the
     validation split, in rows [train_end, valid_end), if there is one; of both together; and
-    notices. For the weights of the package, of which little is chosen, those of both splits or of
-    targets that go on behind the end will do.
+    notices. With `spare` rows of padding before each series. For the weights of the package, of
+    which little is chosen, those of both splits or of targets that go on behind the end will do.
 
     Raises
     ------
@@ -52,7 +53,7 @@ def training_windows(
         horizon = "" if config.pretrained else f", {H} of them for the horizon"
         what = f"expected at least {least} rows{horizon}, found {found}"
         raise DataError(f"{what}; give more rows, or use a shorter horizon (h)")
-    rest = scaler, encoder, device
+    rest = scaler, encoder, device, spare
     if config.pretrained:
         for first in (train_end, valid_end):
             with suppress(DataError):
@@ -71,12 +72,13 @@ def _windows(
     scaler: Scaler,
     encoder: Encoder,
     device: torch.device,
+    spare: int,
 ) -> tuple[Windows, Windows | None, Windows | None, list[str]]:
     """`training_windows` of these splits."""
     L, H = config.context_length, config.outputs
     if config.revin:
         scaler = near(scaler, *statistics(table, train_end), config)
-    rows = rows_for(table, config)
+    rows = np.maximum(rows_for(table, config), table.lengths + spare)
     panel = Panel(table, scaler, rows, masks=config.masks, encoder=encoder, device=device)
     examples = panel.windows(L, H, 0, train_end)
     if not examples.any_target():

@@ -18,14 +18,7 @@ from convtimenet.data.agreement import Labels, match_ids
 from convtimenet.data.covariates import Encoder
 from convtimenet.data.split import Rows, scored_rows
 from convtimenet.data.tables import Table, crop, extend, pad_front, pieces
-from convtimenet.data.windows import (
-    FARTHEST,
-    LARGEST,
-    Scaler,
-    Windows,
-    filled_contexts,
-    float32,
-)
+from convtimenet.data.windows import FARTHEST, LARGEST, Scaler, Windows, filled_contexts, float32
 from convtimenet.errors import ConfigError, DataError
 from convtimenet.estimators.forecasting.panel import Panel, rows_for
 from convtimenet.files.maps import blocks

@@ -92,6 +92,8 @@ def _tuned(context_length: int, horizon: int, channels: int, season: int) -> Pre
             "patience": None,
             "weight_decay": 0.01,
             "clip_norm": 1.0,
+            # not of the weights, but of how far they are trusted
+            "refit": "continue" if preset.train["refit"] else False,
         },
     )
 

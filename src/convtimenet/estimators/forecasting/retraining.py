@@ -33,6 +33,7 @@ from convtimenet.estimators.forecasting.intervals import (
     distances,
 )
 from convtimenet.estimators.forecasting.panel import Panel, rows_for
+from convtimenet.estimators.forecasting.taught import taught_windows
 from convtimenet.estimators.portfolio import phase_of
 from convtimenet.estimators.trainings import Training
 from convtimenet.network.ensemble import like
@@ -74,7 +75,13 @@ class RetrainedForecaster(FittedForecaster):
             "first training, which did not see the held-out rows"
         )
 
-    def retrain(self, X: Any, *, resume: str | PathLike[str] | None = None) -> Self:
+    def retrain(
+        self,
+        X: Any,
+        *,
+        resume: str | PathLike[str] | None = None,
+        ensemble: Self | None = None,
+    ) -> Self:
         """Train again on all rows of a table, as `TrainConfig.refit` says ("continue" if off),
         and forecast with that network. Scores, intervals and the scaling of known series remain
         those of the first training, which is kept as `scored_`.
@@ -85,6 +92,9 @@ class RetrainedForecaster(FittedForecaster):
             A table as for `fit`, usually the same one; all of its rows are trained on.
         resume
             As for `fit`; the same folder can be used for both.
+        ensemble
+            What this forecaster was distilled from (`distil`), to learn from its forecasts again;
+            by default from the rows alone.
 
         Raises
         ------
@@ -101,10 +111,15 @@ class RetrainedForecaster(FittedForecaster):
         if not again.train_config_.refit:
             again.train_config_ = replace(again.train_config_, refit="continue")
         reader = again._reader
-        windows = [
-            replace(reader, config=config).windows(table, None, None)[1]
-            for config in reader.config.networks
-        ]
+        if ensemble is None:
+            windows = [
+                replace(reader, config=config).windows(table, None, None)[1]
+                for config in reader.config.networks
+            ]
+        else:
+            given = table, again.scaler_for(table), again.covariates_, reader.device
+            L = reader.config.context_length
+            windows = [taught_windows(ensemble, L, table.lengths, *given)]
         again._retrain(windows, table, table.lengths, resume)
         vars(self).update(vars(again))
         return self
@@ -211,7 +226,8 @@ class RetrainedForecaster(FittedForecaster):
         calibration = Calibration.of(np.concatenate(found), shared=not self.scale)
         if config.pretrained and not calibration.reaches(DEFAULT_LEVELS[0]):
             return None
-        split = f"only {held_out} held-out windows" if held_out else "no validation split"
+        few = f"only {held_out} held-out window{'s' if held_out > 1 else ''}"
+        split = few if held_out else "no validation split"
         notice = (
             f"{split}: intervals are calibrated with the errors of {len(found)} "
             "trainings on earlier rows"

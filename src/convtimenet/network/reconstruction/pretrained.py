@@ -16,6 +16,7 @@ from convtimenet.config import ModelConfig
 from convtimenet.network.other import OtherNetwork
 from convtimenet.network.reconstruction.network import QUANTILES, Reconstructor
 from convtimenet.network.reconstruction.seasons import channels_of, continued, long_season
+from convtimenet.network.reconstruction.weights import load_pretrained
 from convtimenet.network.revin import known_moments
 
 __all__ = ["MEDIAN", "WAYS", "PretrainedForecaster", "drift_of", "reaches"]
@@ -40,7 +41,8 @@ def reaches(context_length: int, season: int) -> list[int]:
 
 
 class PretrainedForecaster(OtherNetwork):
-    """Quantiles (B, C, Q, H) of contexts (B, C, L), each channel for itself; without quantiles in
+    """Quantiles (B, C, Q, H) of contexts (B, C, L), each channel for itself, by the weights that
+    come with the package; without quantiles in
     the config, as a member of an ensemble, their median (B, C, H).
 
     The network reads a context in up to four ways: as it is or as logarithms, with its drift or
@@ -59,6 +61,8 @@ class PretrainedForecaster(OtherNetwork):
         self.trusted = nn.Buffer(torch.ones(()))
         self.logarithms = nn.Buffer(torch.zeros(()))
         self.drift = nn.Buffer(torch.zeros(()))
+        if not self.trusted.is_meta:  # as in a saved model, which brings its own
+            load_pretrained(self.embedding)
         self.counted = [0]
         """The `WAYS` with a share in the latest answer, which are those of a graph too."""
 

@@ -28,6 +28,7 @@ let state = {}; // what the server last said
 let shownLook = null; // versions of what is on the page, as text, so that nothing is drawn twice
 let shownResult = null;
 let shownAnswers = null;
+let shownCurve = null;
 let polling = null;
 
 // --- server -------------------------------------------------------------------------------------
@@ -104,32 +105,33 @@ function fill(id, head, rows, more = 0) {
 
 const literal = (text) => element("b", text).innerHTML.replaceAll("$", "&#36;"); // for Plotly, which reads HTML
 
-function plot(id, lines) {
+function plot(id, lines, x = {}, y = {}) {
   let colour = -1;
+  const banded = lines.find((line) => line.lo); // the first of the bands stands for all in the legend
   const traces = lines.flatMap((line) => {
     const ahead = line.ahead ?? false;
     if (!ahead) colour += 1;
     const silent = { type: "scatter", mode: "lines", x: line.x, hoverinfo: "skip", showlegend: false, line: { width: 0 } };
-    const band = line.lo ? [{ ...silent, y: line.lo }, { ...silent, y: line.hi, fill: "tonexty", fillcolor: css("--band") }] : [];
+    const band = line.lo ? [{ ...silent, y: line.lo }, { ...silent, y: line.hi, fill: "tonexty", fillcolor: css("--band"), name: `${line.level} % interval`, showlegend: line === banded }] : [];
     return [...band, {
       type: "scatter",
-      mode: "lines",
+      mode: line.mode ?? "lines",
       x: line.x,
       y: line.y,
       name: literal(line.name),
       line: { width: 1.6, color: ahead ? css("--orange") : css(`--c${colour % 4}`) },
     }];
   });
-  const axis = () => ({ gridcolor: css("--line"), linecolor: css("--soft"), zerolinecolor: css("--line"), automargin: true });
+  const axis = (own) => ({ ...own, gridcolor: css("--line"), linecolor: css("--soft"), zerolinecolor: css("--line"), automargin: true });
   const layout = {
     margin: { l: 10, r: 10, t: 10, b: 10 },
     paper_bgcolor: "rgba(0,0,0,0)",
     plot_bgcolor: "rgba(0,0,0,0)",
     font: { color: css("--ink"), size: 12 },
-    xaxis: axis(),
-    yaxis: axis(),
+    xaxis: axis(x),
+    yaxis: axis(y),
     showlegend: lines.length > 1,
-    legend: { orientation: "h", y: -0.15 },
+    legend: { orientation: "h", ...(x.title ? { y: 1.02, yanchor: "bottom" } : { y: -0.15 }) },
     hovermode: "closest",
   };
   Plotly.react($(id), traces, layout, { displayModeBar: false, responsive: true });
@@ -269,6 +271,22 @@ function showTask() {
   $("ahead-box").hidden = !forecast || !known?.length;
 }
 
+// Show the settings of a run.
+function setTo({ task, h, level, quality, season, alpha, method }) {
+  const one = document.querySelector(`[name=task][value=${task}]`);
+  if (one) one.checked = true;
+  else $("task").value = task;
+  document.querySelector(`[name=quality][value=${quality}]`).checked = true;
+  if (task === "forecast") $("h").value = h;
+  if (task === "forecast" || task === "impute") {
+    for (const box of $("levels").querySelectorAll("input")) box.checked = level.includes(Number(box.value));
+  }
+  $("season").value = season ?? "";
+  $("alpha").value = Number((100 * alpha).toPrecision(6));
+  $("method").value = method;
+  showTask();
+}
+
 const missing = ({ missing: n }) => (n ? `${n} value${n > 1 ? "s" : ""} missing` : "");
 
 function tableWords(look) {
@@ -303,11 +321,36 @@ function showJob() {
   } else {
     say({ done: "Done.", stopped: "Stopped; nothing was kept of this run.", failed: "" }[job?.state] ?? "");
   }
+  showCurve();
   if (running && polling === null) polling = setInterval(refresh, 400);
   if (!running && polling !== null) {
     clearInterval(polling);
     polling = null;
   }
+}
+
+// The training under way; afterwards the one that was validated, as the last one reads all rows.
+function showCurve() {
+  const { state: now, losses = [] } = state.job ?? {};
+  const one = (now === "running" ? null : losses.find((each) => each.valid.some(Number.isFinite))) ?? losses.at(-1);
+  $("curve-box").hidden = !one;
+  if (!one || JSON.stringify(one) === shownCurve) return;
+  shownCurve = JSON.stringify(one);
+  const x = one.train.map((_, at) => at + 1);
+  const mode = x.length < 20 ? "lines+markers" : "lines";
+  const lines = [{ name: "training", x, y: one.train, mode }];
+  const validated = one.valid.filter(Number.isFinite);
+  if (validated.length) lines.push({ name: "validation", x, y: one.valid, mode, ahead: true });
+  const title = (text) => ({ title: { text, standoff: 6 } });
+  plot("curve", lines, { ...title("epoch"), ...(x.length < 12 && { dtick: 1 }) }, title("loss"));
+  const short = (loss) => (Number.isFinite(loss) ? String(Number(loss.toPrecision(4))) : "not a number");
+  const name = one.training[0].toUpperCase() + one.training.slice(1);
+  let words = `${name}, epoch ${x.length} of at most ${one.epochs}: training loss ${short(one.train.at(-1))}`;
+  if (validated.length) {
+    const least = Math.min(...validated);
+    words += `, validation loss ${short(one.valid.at(-1))}, its lowest ${short(least)} in epoch ${one.valid.indexOf(least) + 1}`;
+  }
+  $("curve-words").textContent = `${words}.`;
 }
 
 function say(words) {
@@ -376,9 +419,9 @@ function show(found) {
   state = found;
   const look = JSON.stringify(state.look);
   const settings = state.job?.settings;
-  const radio = shownLook === null && settings && document.querySelector(`[name=task][value=${settings.task}]`);
-  if (radio) radio.checked = true; // the page was loaded again
+  const again = shownLook === null && settings; // the page was loaded again
   if (look !== shownLook) showLook();
+  if (again) setTo(settings);
   $("ahead-name").textContent = state.files.ahead ? `Given: ${state.files.ahead}` : "None given yet.";
   showJob();
   const result = JSON.stringify(state.result) + (state.result ? state.files.data : "");
@@ -449,5 +492,7 @@ $("stop").addEventListener("click", async () => {
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
   if (state.look?.chart) plot("preview", state.look.chart);
   if (state.result?.chart) plot("forecast", state.result.chart);
+  shownCurve = null;
+  showCurve();
 });
 refresh();

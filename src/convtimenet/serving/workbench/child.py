@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import queue
 import shutil
 import sys
 import threading
 import traceback
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
+from convtimenet.callbacks import TrainingProgress
 from convtimenet.errors import ConvTimeNetError
 from convtimenet.progress import Display, shown_on
 
@@ -72,6 +75,27 @@ class Screen:
         self.say("working")
 
 
+class Losses:
+    """Sends the losses of every epoch."""
+
+    def __init__(self, said: Said):
+        self.said = said
+
+    def on_epoch_end(self, progress: TrainingProgress) -> None:
+        losses = {"train": progress.train_loss, "valid": progress.valid.get(progress.loss)}
+        self.said(
+            epoch={
+                "training": progress.training,
+                "epochs": progress.epochs,
+                **{key: loss if _finite(loss) else None for key, loss in losses.items()},
+            }
+        )
+
+
+def _finite(loss: float | None) -> bool:
+    return loss is not None and math.isfinite(loss)
+
+
 def main() -> None:
     """Answer until standard input ends."""
     said = Said(os.fdopen(os.dup(1), "w", encoding="utf-8"))
@@ -81,13 +105,14 @@ def main() -> None:
     logging.getLogger("convtimenet").setLevel(logging.ERROR)  # notices are shown on the page
     from convtimenet.serving.workbench import filling, recordings, tables
 
+    callbacks = [Losses(said)]
     tasks = {
         "look": tables.look,
-        "forecast": tables.forecast,
+        "forecast": partial(tables.forecast, callbacks=callbacks),
         "impute": filling.impute,
         "detect": filling.detect,
         "look at recordings": recordings.look,
-        "train on recordings": recordings.train,
+        "train on recordings": partial(recordings.train, callbacks=callbacks),
         "label": recordings.label,
     }
     while True:

@@ -165,8 +165,8 @@ class Desk:
             asked = asked.model_copy(update={"task": task})
             command = self._command(asked, look)
             progress = {"name": "starting", "share": None, "times": "", "note": ""}
-            job = {"state": "running", "progress": progress, "settings": asked.model_dump()}
-            self._change(job=job, answers=None)
+            job = {"state": "running", "settings": asked.model_dump(), "losses": []}
+            self._change(job={**job, "progress": progress}, answers=None)
             self._thread = threading.Thread(target=self._run, args=(command, job), daemon=True)
             self._thread.start()
 
@@ -241,10 +241,16 @@ class Desk:
     def _run(self, command: dict[str, Any], job: dict[str, Any]) -> None:
         def heard(said: dict[str, Any]) -> None:
             with self._lock:
-                if self._state["job"]["state"] == "running":
-                    progress = said["progress"]
-                    progress["name"] = self._named(progress["name"])
-                    self._state["job"] = {**job, "progress": progress}
+                now = self._state["job"]
+                if now["state"] != "running":
+                    return
+                if "epoch" in said:
+                    job["losses"] = with_epoch(job["losses"], said["epoch"])
+                    self._state["job"] = {**now, "losses": job["losses"]}
+                    return
+                progress = said["progress"]
+                progress["name"] = self._named(progress["name"])
+                self._state["job"] = {**now, "progress": progress}
 
         state, result = "failed", None
         try:
@@ -326,6 +332,15 @@ class Desk:
         job = self._state["job"]
         if job is not None and job["state"] == "running":
             raise Refused(409, "expected no training under way, found one; wait, or stop it first")
+
+
+def with_epoch(losses: list[dict[str, Any]], said: dict[str, Any]) -> list[dict[str, Any]]:
+    """The losses of each training of a run, epoch by epoch, with those of one more epoch."""
+    before, last = losses[:-1], losses[-1] if losses else None
+    if last is None or last["training"] != said["training"]:
+        before, last = losses, {"training": said["training"], "train": [], "valid": []}
+    last = {**last, "epochs": said["epochs"]}
+    return [*before, last | {key: [*last[key], said[key]] for key in ("train", "valid")}]
 
 
 def _ending(name: str) -> str:

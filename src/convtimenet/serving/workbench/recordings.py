@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from convtimenet.callbacks import Callback
 from convtimenet.data.cases import Cases, read_cases
 from convtimenet.errors import DataError
 from convtimenet.estimators.case_input import check_task
@@ -64,13 +66,16 @@ def train(
     quality: str,
     device: str,
     folder: str,
+    callbacks: Sequence[Callback],
 ) -> dict[str, Any]:
     """Fit, score and write everything that can be downloaded into `folder`."""
     out, classify = new_folder(folder), task == "classify"
     cases = read_cases(path, label_col)
     estimator = ConvTimeNetClassifier if classify else ConvTimeNetRegressor
     check_task(cases, estimator.task)
-    model = estimator(quality=quality, device=device, random_state=_SEED, verbose=1)
+    model = estimator(
+        quality=quality, device=device, random_state=_SEED, verbose=1, callbacks=callbacks
+    )
     if classify and cases.labels is not None:
         model.check_labels(cases.labels)
     rest, test = hold_out(cases, TEST, _SEED, classes=classify)

@@ -6,6 +6,7 @@ Nothing here is a second way to forecast: these are the calls of ``convtimenet f
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from convtimenet.callbacks import Callback
 from convtimenet.data.files import check_path, is_columnar, read_columnar, read_grid
 from convtimenet.data.frequency import season_of
 from convtimenet.data.future import table_times, write_csv
@@ -89,10 +91,13 @@ def forecast(
     quality: str,
     device: str,
     folder: str,
+    callbacks: Sequence[Callback],
 ) -> dict[str, Any]:
     """Fit, score, forecast and write everything that can be downloaded into `folder`."""
     levels, out = level or None, new_folder(folder)
-    model = ConvTimeNetForecaster(h, quality=quality, device=device, verbose=1, **columns)
+    model = ConvTimeNetForecaster(
+        h, quality=quality, device=device, verbose=1, callbacks=callbacks, **columns
+    )
     table = model.read(path)
     check_future(model, table, future)
     run = forecast_table(model, table, test_fraction=TEST, dataset=name, level=levels)
@@ -112,7 +117,7 @@ def forecast(
         "notices": notices,
         "scores": units(result) or (comparison(result) if result.scores else []),
         "table": _forecast_rows(out / "forecast.csv"),
-        "chart": _chart(table, ahead),
+        "chart": _chart(table, ahead, max(level, default=None)),
         **recipe.of_table(name, columns, h, level, quality, future is not None),
     }
 
@@ -185,9 +190,9 @@ def _read_as(path: str, columns: Columns) -> Table:
     return read_table(path, frequency=columns["freq"], covariates=covariates, **given)
 
 
-def _chart(table: Table, ahead: Table | None) -> list[dict[str, Any]]:
+def _chart(table: Table, ahead: Table | None, level: float | None = None) -> list[dict[str, Any]]:
     """Lines of the first series and channels: the end of what is known, then the forecast, with
-    the widest interval."""
+    the interval of the highest level."""
     steps = _POINTS if ahead is None else max(_BEFORE, 5 * int(ahead.lengths[0]))
     lines = []
     for s in range(min(_LINES, len(table.lengths))):
@@ -205,7 +210,7 @@ def _chart(table: Table, ahead: Table | None) -> list[dict[str, Any]]:
             line = {"name": f"{label}, forecast", "x": table_times(future), "y": _plain(own[0])}
             if each > 1:
                 ends = [own.min(axis=0), own.max(axis=0)]
-                line |= {"lo": _plain(ends[0]), "hi": _plain(ends[1])}
+                line |= {"lo": _plain(ends[0]), "hi": _plain(ends[1]), "level": level}
             lines.append({**line, "ahead": True})
     return lines
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import time
 from copy import copy
 from dataclasses import replace
-from itertools import product
 
 import torch
 from torch import Tensor
@@ -25,21 +24,16 @@ from convtimenet.training.interrupt import StopRequest
 from convtimenet.training.metrics import evaluate
 from convtimenet.training.objectives import loss_of
 
-__all__ = ["GUARDED", "errors_by_shares", "fit_guard", "keep", "some_windows"]
+__all__ = ["GUARDED", "fit_guard", "keep", "posterior_shares", "some_windows"]
 
 GUARDED = "weights of the package, trusted as far as forecasts of this table allow"
 """How training ended."""
 _SHARES, _PARTS = torch.linspace(0, 1, 5), torch.linspace(0, 1, 3)
-_PLACES = sorted(
-    product(range(len(_PARTS)), range(len(_PARTS)), range(len(_SHARES))),
-    key=lambda at: (
-        (at[0] > 0) + (at[1] > 0) + (at[2] < len(_SHARES) - 1),
-        len(_SHARES) - 1 - at[2],
-        at[0] + at[1],
-    ),
-)
-"""Of shares, from the network's own answer to what changes most of it."""
-_CLOSE = 0.5  # standard errors; chosen like all else here, docs/design/pretrained.md
+_PRIOR = (1 / 3, 1 / 3, 1 / 3), (0.6, 0.3, 0.1), (0.01, 0.02, 0.05, 0.17, 0.75)
+"""Of `_PARTS` of logarithms, of drift, and of `_SHARES`: on short series one choice for all of them
+forecasts better than what is best in a few windows of each."""
+_CHEAP = 512  # steps of a context that is read in several ways
+_COUNTS = 4.0  # independent errors in a window; docs/design/pretrained.md says how it was chosen
 _TOKENS, _FEWEST, _MOST = 2**14, 16, 512  # that the share is chosen by; windows and channels
 _AT_ONCE = 64
 _ENOUGH = 8  # known steps of a context
@@ -53,9 +47,9 @@ def fit_guard(
     verbose: int = 1,
     label: str = "training",
 ) -> History:
-    """Load the weights of the package, and choose the share of their forecast beside the
-    seasonal-naive one, and in it those of logarithms and of drift, in place: the shares with the
-    smallest error over windows of the table, or simpler ones that these cannot tell from them.
+    """Choose the share of the network's forecast beside the seasonal-naive one, and in it those of
+    logarithms and of drift, in place: their posterior means given its errors over windows of the
+    table.
 
     Arguments and result as those of `convtimenet.training.closed_form.linear.fit_linear`; the
     training loss is the mean absolute error, in the units the network sees.
@@ -64,25 +58,22 @@ def fit_guard(
     if stop.signal:
         return History(device=device, stopped=f"stopped by {stop.name}")
     begin = time.monotonic()
-    load_pretrained(network.embedding)
     with showing(label, verbose) as task:
         some = some_windows(windows)
-        errors = errors_by_shares(network, some)
+        errors = _errors_by_shares(network, some)
         first, last = (some.starts.min(), some.starts.max()) if len(some) else (0, 0)
-        apart = min(len(some), 1 + float(last - first) / some.horizon)
-        chosen = _simplest(errors, apart / max(1, len(some)))
-        for share, of, number in zip(
-            (network.logarithms, network.drift, network.trusted),
-            (_PARTS, _PARTS, _SHARES),
-            chosen,
-            strict=True,
+        apart = min(1.0, (1 + float(last - first) / some.horizon) / max(1, len(some)))
+        means = posterior_shares(errors, apart, network.config.context_length > _CHEAP)
+        for share, mean in zip(
+            (network.logarithms, network.drift, network.trusted), means, strict=True
         ):
-            share.fill_(float(of[number]))
+            share.fill_(mean)
         task.say_alone(
             f"{label}: weights of the package, trusted by {float(network.trusted):.0%} beside the "
             f"seasonal-naive forecast in {len(some):,} windows"
         )
-    error = float(errors[chosen].mean())
+    places = (_nearest(of, one) for of, one in zip((_PARTS, _PARTS, _SHARES), means, strict=True))
+    error = float(errors[tuple(places)].mean())
     return History.solved(error, device, time.monotonic() - begin, GUARDED)
 
 
@@ -129,7 +120,7 @@ def some_windows(windows: Windows, fewest: int = 1, tokens: int = _TOKENS) -> Wi
 
 
 @torch.inference_mode()
-def errors_by_shares(
+def _errors_by_shares(
     network: PretrainedForecaster, windows: Windows
 ) -> Float[Tensor, "logarithms drift shares n"]:
     """Mean absolute error of each window and channel that says anything, scaled by its own
@@ -157,23 +148,38 @@ def errors_by_shares(
         each = ((found - y).abs() * weight).sum(-1) / weight.sum(-1)
         errors.append(each.double().cpu())
     found = torch.cat(errors, dim=-1)
-    return found if network.positive else found[:1]
+    # of values below 0 there are no logarithms to read
+    return found if network.positive and not found[0].equal(found[-1]) else found[:1]
 
 
-def _simplest(errors: Float[Tensor, "logarithms drift shares n"], apart: float) -> tuple[int, ...]:
-    """The place of the shares that change least of the network's own answer, of those whose error
-    is within half a standard error of the smallest one.
+def posterior_shares(
+    errors: Float[Tensor, "logarithms drift shares n"], apart: float, long: bool
+) -> tuple[float, float, float]:
+    """Posterior means of the three shares given errors; those of logarithms and of drift as all,
+    half or nothing, of a `long` context all or nothing, because each way to read takes its time.
 
     Parameters
     ----------
     apart
-        Number of windows that do not overlap; the others tell nothing of their own.
+        Part of the windows that do not overlap; the others tell nothing of their own.
     """
     n = errors.shape[-1]
-    if not n:
-        return _PLACES[0]
-    gap = errors - errors.flatten(0, -2)[errors.mean(-1).argmin()]
-    unsure = gap.std(-1, correction=0) / (apart * n) ** 0.5
-    close = gap.mean(-1) <= _CLOSE * unsure
-    inside = (place for place in _PLACES if place[0] < len(errors))
-    return next(place for place in inside if close[place])
+    logs, drift, trust = (torch.tensor(one, dtype=torch.float64) for one in _PRIOR)
+    found = (logs[: len(errors), None, None] * drift[:, None] * trust).log()
+    if n:
+        found -= _COUNTS * apart * n * errors.mean(-1).clamp(min=1e-9).log()
+    found = found.flatten().softmax(0).view(found.shape)
+    means = [
+        float(found.sum(others) @ of[: found.shape[place]].double())
+        for place, (others, of) in enumerate(
+            (((1, 2), _PARTS), ((0, 2), _PARTS), ((0, 1), _SHARES))
+        )
+    ]
+    logarithms, drifting = (
+        1.0 if one > 2 / 3 else 0.0 if long or one < 1 / 3 else 0.5 for one in means[:2]
+    )
+    return logarithms, drifting, means[2]
+
+
+def _nearest(of: Tensor, share: float) -> int:
+    return int((of - share).abs().argmin())

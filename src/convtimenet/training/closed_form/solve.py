@@ -81,8 +81,6 @@ def solve(
                 values = {"done": True, "history": history.to_dict()}
                 checkpoints.save(Checkpoint(model.state_dict(), values))
     model.eval()
-    if _is_tuned(model, config) and history.epochs:
-        history.notes.append("no validation split: the weights of the package are not fine-tuned")
     if valid is not None and history.epochs:
         if isinstance(model, PretrainedForecaster) and isinstance(valid, Windows):
             valid = some_windows(valid)
