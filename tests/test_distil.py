@@ -148,6 +148,8 @@ class TestExamples:
         for n, start in enumerate((0, 5)):
             expected = (1 - TAUGHT) * (truth + start) + TAUGHT * (answers + start)
             torch.testing.assert_close(batch.y[n, 0], expected)
+        some = taught.thinned(2).batch(torch.tensor([1]))
+        torch.testing.assert_close(some.y[0, 0], torch.arange(37.0, 40))
 
     def test_missing_targets_keep_their_weight_of_0(self):
         values, known = torch.arange(40.0)[None], torch.ones(1, 40, dtype=torch.bool)

@@ -5,6 +5,7 @@ The loop trains on them as on any others. Shape legend: `convtimenet._shapes`.
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Any
 
 import torch
@@ -35,10 +36,17 @@ class TaughtWindows(Windows):
     def __init__(self, whole: Windows, context_length: int, teacher: nn.Module):
         ends = whole.ends(context_length)
         super().__init__(*ends._of(ends.starts, context_length))
-        self.whole, self.teacher = whole, teacher
+        self._read, self.teacher = whole, teacher
 
     def __reduce__(self) -> tuple[Any, ...]:
         return TaughtWindows, (self.whole, self.context_length, self.teacher)
+
+    @property
+    def whole(self) -> Windows:
+        """These windows with the contexts that the other network reads."""
+        found = copy(self._read)
+        found.starts = self.starts - (found.context_length - self.context_length)
+        return found
 
     def batch(self, index: Int[Tensor, " B"]) -> Batch:
         """The contexts at positions `index`, and horizons between truth and forecast."""
