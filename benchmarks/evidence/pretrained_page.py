@@ -182,7 +182,7 @@ All cells of this page together: {all}. CPU seconds of a small series with its g
 ## Speed
 
 CPU milliseconds a series on one core, medians, the two models in turn in one process, 16 series at
-a time.
+a time. Ours read contexts of up to 512 steps in all four ways that the guard may choose.
 
 {speed}
 Reproduce: `make pretrain-eval` (`convtimenet bench run benchmarks/evidence/pretrained.toml`, then

@@ -22,8 +22,8 @@ from convtimenet.bench.machine import processor
 from convtimenet.config import ModelConfig
 from convtimenet.network.reconstruction.network import SIZES
 from convtimenet.network.reconstruction.pretrained import PretrainedForecaster
-from convtimenet.network.reconstruction.weights import load_pretrained
 from convtimenet.runs.result import versions
+from convtimenet.training.closed_form.guard import CHEAP
 
 SERIES, ROUNDS, ROWS = 16, 5, 120
 CASES = ((128, 24), (512, 96), (2048, 96))
@@ -38,9 +38,10 @@ print(time.process_time(), flush=True)
 
 def ours(context: int, horizon: int) -> Callable[[np.ndarray], None]:
     config = ModelConfig.forecasting(context_length=context, horizon=horizon, season=24, **SIZES)
-    network = PretrainedForecaster(config)
-    load_pretrained(network.embedding)
-    network.eval()
+    network = PretrainedForecaster(config).eval()
+    if context <= CHEAP:  # in all four ways, the dearest of what the guard may choose
+        network.logarithms.fill_(0.5)
+        network.drift.fill_(0.5)
 
     def forecast(rows: np.ndarray) -> None:
         with torch.inference_mode():

@@ -24,7 +24,7 @@ from convtimenet.training.interrupt import StopRequest
 from convtimenet.training.metrics import evaluate
 from convtimenet.training.objectives import loss_of
 
-__all__ = ["GUARDED", "fit_guard", "keep", "posterior_shares", "some_windows"]
+__all__ = ["CHEAP", "GUARDED", "fit_guard", "keep", "posterior_shares", "some_windows"]
 
 GUARDED = "weights of the package, trusted as far as forecasts of this table allow"
 """How training ended."""
@@ -32,7 +32,8 @@ _SHARES, _PARTS = torch.linspace(0, 1, 5), torch.linspace(0, 1, 3)
 _PRIOR = (1 / 3, 1 / 3, 1 / 3), (0.6, 0.3, 0.1), (0.01, 0.02, 0.05, 0.17, 0.75)
 """Of `_PARTS` of logarithms, of drift, and of `_SHARES`: on short series one choice for all of them
 forecasts better than what is best in a few windows of each."""
-_CHEAP = 512  # steps of a context that is read in several ways
+CHEAP = 512
+"""Most steps of a context that is read in several ways."""
 _COUNTS = 4.0  # independent errors in a window; docs/design/pretrained.md says how it was chosen
 _TOKENS, _FEWEST, _MOST = 2**14, 16, 512  # that the share is chosen by; windows and channels
 _AT_ONCE = 64
@@ -63,7 +64,7 @@ def fit_guard(
         errors = _errors_by_shares(network, some)
         first, last = (some.starts.min(), some.starts.max()) if len(some) else (0, 0)
         apart = min(1.0, (1 + float(last - first) / some.horizon) / max(1, len(some)))
-        means = posterior_shares(errors, apart, network.config.context_length > _CHEAP)
+        means = posterior_shares(errors, apart, network.config.context_length > CHEAP)
         for share, mean in zip(
             (network.logarithms, network.drift, network.trusted), means, strict=True
         ):
