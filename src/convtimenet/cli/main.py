@@ -57,6 +57,10 @@ Tab completion: convtimenet completion --help"""
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code: 0 for success, 2 for an error, 130 and 143 if
     stopped by SIGINT and SIGTERM, 141 if the reader of the output closed it."""
+    if "OMP_WAIT_POLICY" not in os.environ:
+        # threads of torch that wait for each other spin; where other programs use the cores too,
+        # small networks would spend minutes on that
+        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     arguments = _underscored(sys.argv[1:] if arguments is None else arguments)
     if arguments[:1] == ["help"]:
         arguments = [*arguments[1:2], "--help"]
