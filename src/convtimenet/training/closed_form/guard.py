@@ -62,8 +62,8 @@ def fit_guard(
     with showing(label, verbose) as task:
         some = some_windows(windows)
         errors = _errors_by_shares(network, some)
-        first, last = (some.starts.min(), some.starts.max()) if len(some) else (0, 0)
-        apart = min(1.0, (1 + float(last - first) / some.horizon) / max(1, len(some)))
+        span = float(some.starts.max() - some.starts.min())
+        apart = min(1.0, (1 + span / some.horizon) / len(some))
         means = posterior_shares(errors, apart, network.config.context_length > CHEAP)
         for share, mean in zip(
             (network.logarithms, network.drift, network.trusted), means, strict=True
