@@ -274,10 +274,10 @@ def shown_on(make: Callable[[], Screen]) -> Iterator[None]:
 
 
 def make_console() -> Console:
-    """A rich console on standard error."""
+    """A rich console on standard error that prints text as it is, without markup."""
     from rich.console import Console
 
-    return Console(stderr=True)
+    return Console(stderr=True, highlight=False, markup=False, emoji=False)
 
 
 def _screen() -> Screen:
@@ -313,7 +313,7 @@ class Terminal:
         """Nothing to do: a separate thread redraws the bar."""
 
     def say(self, line: str) -> None:
-        self.console.print(line, markup=False, highlight=False)
+        self.console.print(line)
 
     def close(self, display: Display, last: str) -> None:
         self.timer.cancel()

@@ -99,7 +99,7 @@ def _list_cells(chosen: Sequence[Cell], out: Path) -> None:
     costs = {cell.key: estimate(cell, found) for cell in chosen if cell.key not in found}
     for key, seconds in costs.items():
         known = "unknown cost" if seconds is None else f"about {clock(seconds)} of CPU time"
-        console.print(f"{key}: {known}", markup=False, soft_wrap=True)
+        console.print(f"{key}: {known}", soft_wrap=True)
     unknown = sum(seconds is None for seconds in costs.values())
     console.print(
         f"{len(costs)} of {len(chosen)} cells to run: about "

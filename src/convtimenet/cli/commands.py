@@ -303,7 +303,7 @@ def run_export(flags: Any) -> None:
     took(console, begin)
     console.print("use it with:")
     for line in _usage(flags.format, folder, model.network_.config.head, input_type(model)):
-        console.print(f"  {line}", markup=False, soft_wrap=True)
+        console.print(f"  {line}", soft_wrap=True)
 
 
 def _usage(format: str, folder: Path, head: str, kind: str) -> tuple[str, str, str]:
@@ -362,7 +362,7 @@ def run_datasets(flags: Any) -> None:
             if datasets.is_local(name):
                 found[name] = {str(k): v for k, v in datasets.verify(name).items()}
                 for path, status in found[name].items():
-                    console.print(f"{status:9s} {path}", markup=False, soft_wrap=True)
+                    console.print(f"{status:9s} {path}", soft_wrap=True)
             else:
                 found[name] = {}
                 console.print(f"absent    {name}")

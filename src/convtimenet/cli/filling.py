@@ -152,7 +152,6 @@ def run_detect(flags: Any) -> None:
         console.print(
             f"  {times[row]}  {table.channels[channel]}{of}: {value:.6g} "
             f"(score {score:.3g}, p {p:.2g})",
-            markup=False,
             soft_wrap=True,
         )
     _write_report(console, flags, run)

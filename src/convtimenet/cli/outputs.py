@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 def make_console() -> Console:
     """The console that commands print to; a closed pipe, as with head, does not stop them. Of
-    several processes that train together the first one prints."""
+    several processes that train together the first one prints. Text is printed as it is: "[old]"
+    in a name is no markup and ":cricket:" no picture."""
     from rich.console import Console
 
     class PipeSafeConsole(Console):
@@ -36,29 +37,30 @@ def make_console() -> Console:
             self.quiet = True
             sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - the interpreter flushes it on exit
 
-    return PipeSafeConsole(highlight=False, quiet=not processes.leads())
+    return PipeSafeConsole(highlight=False, markup=False, emoji=False, quiet=not processes.leads())
 
 
 def note(console: Console, text: str) -> None:
-    """Print a notice; its text may hold any characters."""
-    console.print(f"note: {text}", markup=False, soft_wrap=not console.is_terminal)
+    """Print a notice."""
+    console.print(f"note: {text}", soft_wrap=not console.is_terminal)
 
 
 def wrote(console: Console, what: str, where: str | Path) -> None:
     """Print the path of an output."""
-    console.print(f"{what}: {where}", markup=False, soft_wrap=True)
+    console.print(f"{what}: {where}", soft_wrap=True)
 
 
 def show_result(console: Console, result: Result, shown: Sequence[str] = ()) -> None:
     """Print the facts of a run, its scores with those to compare, and the coverage of intervals;
     notices that were `shown` before are not repeated."""
-    from rich.markup import escape
+    from rich.text import Text
 
     from convtimenet.runs.result import comparison, coverage, facts, units
 
     notices = [notice for notice in result.notices if notice not in shown]
     for label, text in facts(replace(result, notices=notices)).items():
-        console.print(f"[bold]{label}:[/bold] {escape(text)}", soft_wrap=not console.is_terminal)
+        line = Text.assemble((f"{label}:", "bold"), f" {text}")
+        console.print(line, soft_wrap=not console.is_terminal)
     own = units(result)
     if own:
         _show_rows(console, f"{result.dataset}: scores on the test split, in the data's units", own)
@@ -70,13 +72,12 @@ def show_result(console: Console, result: Result, shown: Sequence[str] = ()) -> 
 
 
 def _show_rows(console: Console, title: str, rows: list[dict[str, str]]) -> None:
-    from rich.markup import escape
     from rich.table import Table as Grid
 
     columns = list(dict.fromkeys(column for row in rows for column in row))
-    grid = Grid(*columns, title=escape(title))
+    grid = Grid(*columns, title=title)
     for row in rows:
-        grid.add_row(*(escape(row.get(column, "")) for column in columns))
+        grid.add_row(*(row.get(column, "") for column in columns))
     console.print(grid)
 
 

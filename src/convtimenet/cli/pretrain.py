@@ -120,7 +120,6 @@ def run_pretrain(flags: Any) -> None:
     took(console, begin)
     console.print(
         f"use it with: convtimenet {flags.task} DATA --init_from {flags.out}",
-        markup=False,
         soft_wrap=True,
     )
 

@@ -51,7 +51,7 @@ def run_serve(flags: Any) -> None:
     console = make_console()
     models = load_models(flags.models, flags.device)
     for served in models:
-        console.print(f"{served.name}: {served.task}", markup=False, soft_wrap=True)
+        console.print(f"{served.name}: {served.task}", soft_wrap=True)
 
     def started(address: str) -> None:
         console.print(f"listening on {address}; stop with Ctrl-C", soft_wrap=True)

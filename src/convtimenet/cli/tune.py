@@ -206,7 +206,7 @@ def _cases(
 
 def _write(console: Console, flags: Any, folder: Path, found: TuneResult) -> None:
     """Print the result of the search, and write it."""
-    console.print(str(found), markup=False, soft_wrap=True)
+    console.print(str(found), soft_wrap=True)
     write_json(str(folder / "settings.json"), _config(flags, found))
     wrote(console, f"settings, for convtimenet {flags.task} --config", folder / "settings.json")
     found.write_csv(folder / "trials.csv")
