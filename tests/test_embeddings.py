@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from sklearn.pipeline import make_pipeline
 
 from convtimenet import ConvTimeNetClassifier, ConvTimeNetForecaster, ConvTimeNetRegressor
 from convtimenet.config import ModelConfig
+from convtimenet.data.windows import LabelledCases, pad_cases
 from convtimenet.errors import ConfigError
 from convtimenet.export import export
 from convtimenet.network.reconstruction.features import (
@@ -24,6 +26,9 @@ from convtimenet.network.reconstruction.features import (
 )
 from convtimenet.network.reconstruction.seasons import channels_of
 from convtimenet.network.reconstruction.weights import load_pretrained
+from convtimenet.training.closed_form.patches import fit_patches
+from convtimenet.training.interrupt import StopRequest
+from convtimenet.training.loop import _Training
 
 ONE = {"model": {"random_patches": 1}, "verbose": 0, "device": "cpu"}
 TINY = {
@@ -169,11 +174,76 @@ class TestPretrainedCases:
         with pytest.raises(ConfigError, match="use quality='pretrained'"):
             ConvTimeNetForecaster(2, init_from="pretrained", verbose=0).fit(np.arange(200.0))
 
+    def test_a_setting_of_training_needs_a_rate(self):
+        given: dict[str, Any] = {"training": {"weight_decay": 0.1}}
+        with pytest.raises(ConfigError, match="weight_decay"):
+            ConvTimeNetClassifier(init_from="pretrained", verbose=0, **given).fit(*waves())
+
     @pytest.mark.slow
     def test_exported(self, fitted, tmp_path):
         parity = export(fitted, tmp_path / "graph", "torch-export", data=waves(4)[0])
         assert parity["same_class"] == 1
         assert parity["max_difference"] < 1e-4
+
+
+TUNED = {**ONE, "training": {"encoder_rate": 1.0, "epoch_size": 8}, "n_epochs": 2, "batch_size": 4}
+
+
+def encoder(model: Any) -> torch.Tensor:
+    network = model.network_.embedding.network
+    return torch.cat([value.flatten() for value in network.state_dict().values()])
+
+
+@pytest.fixture(scope="module")
+def tuned() -> ConvTimeNetClassifier:
+    return ConvTimeNetClassifier(init_from="pretrained", **TUNED).fit(*waves())
+
+
+class TestFineTuned:
+    def test_the_weights_move_and_the_map_is_solved_on_them(self, tuned, fitted):
+        moved = (encoder(tuned) - encoder(fitted)).abs()
+        # two epochs of four steps, each at most about the rate: 5e-4, and half of it
+        assert 1e-4 < float(moved.max()) < 8 * 5e-4
+        assert tuned.history_.stopped == "all 2 epochs done"
+        X, y = waves(40)
+        assert tuned.score(X, y) >= 0.95
+        X, y = waves()
+        x = torch.from_numpy(pad_cases(X, tuned.scaler_, X.shape[-1]))
+        cases = LabelledCases(x, torch.from_numpy(np.where(y == "slow", 1, 0)))
+        solved = tuned.network_.project.weight.clone()
+        fit_patches(tuned.network_, cases, 2023, StopRequest(), verbose=0)
+        torch.testing.assert_close(tuned.network_.project.weight, solved, rtol=1e-4, atol=1e-6)
+
+    def test_saved_and_loaded(self, tuned, tmp_path):
+        X, _ = waves(6)
+        tuned.save(tmp_path / "model")
+        loaded = ConvTimeNetClassifier.load(tmp_path / "model")
+        np.testing.assert_array_equal(loaded.predict_proba(X), tuned.predict_proba(X))
+
+    def test_stopped_and_resumed_to_the_same_bits(self, tuned, tmp_path, monkeypatch):
+        whole, steps = _Training._one_step, []
+
+        def stopping(self: _Training, index: torch.Tensor) -> None:
+            steps.append(0)
+            if len(steps) == 2:
+                signal.raise_signal(signal.SIGINT)
+            whole(self, index)
+
+        monkeypatch.setattr(_Training, "_one_step", stopping)
+        model = ConvTimeNetClassifier(init_from="pretrained", **TUNED)
+        with pytest.raises(KeyboardInterrupt):
+            model.fit(*waves(), resume=tmp_path)
+        model.fit(*waves(), resume=tmp_path)
+        assert len(steps) == 8
+        assert torch.equal(encoder(model), encoder(tuned))
+        X, _ = waves(6)
+        np.testing.assert_array_equal(model.predict_proba(X), tuned.predict_proba(X))
+
+    def test_numbers(self):
+        X, y = waves()
+        model = ConvTimeNetRegressor(init_from="pretrained", **TUNED)
+        model.fit(X, (y == "slow").astype(float))
+        assert model.score(X, (y == "slow").astype(float)) > 0.8
 
 
 class TestTransform:

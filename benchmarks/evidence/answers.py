@@ -463,6 +463,7 @@ QUESTIONS: dict[str, Question] = {
                     "minirocket.ten": "MiniRocket",
                     "cases.fast": "fast",
                     "cases.pretrained": "pre-trained",
+                    "cases.tuned": "fine-tuned",
                     "cases.auto": "default",
                 },
             ),

@@ -309,8 +309,13 @@ def cases_preset(
     if from_package(given.get("init_from")):
         other = {} if quality == "auto" else {f"quality={quality!r}": quality}
         given = {**given, "init_from": None, **other}
-        trains_nothing(PRETRAINED, preset, given, training, USED_IF_FAST, (PRETRAINED,))
-        return fast_cases(n_cases, pretrained=True)
+        used, tuned = (*USED_IF_FAST, "encoder_rate"), bool(training.get("encoder_rate"))
+        if tuned:
+            given = {**given, **dict.fromkeys(("n_epochs", "batch_size", "lr", "time_limit"))}
+            used = tuple({*training} - _UNUSED_IF_TUNED)
+        trains_nothing(PRETRAINED, preset, given, training, used, (PRETRAINED,))
+        fast, own = fast_cases(n_cases), _CASES_TUNED if tuned else {"encoder_rate": 0.0}
+        return Preset(model={**fast.model, "pretrained": True}, train={**fast.train, **own})
     if trains_nothing(quality, preset, given, training, USED_IF_FAST, QUALITIES):
         return fast_cases(n_cases)
     if preset == "auto":
@@ -360,12 +365,10 @@ def from_package(init_from: object) -> bool:
     return isinstance(init_from, str) and init_from == PRETRAINED
 
 
-def fast_cases(n_cases: int, pretrained: bool = False) -> Preset:
-    """Random patches, features of the weights that come with the package if asked for, and a linear
-    map in closed form: seconds, and no validation split."""
-    own = {"pretrained": True} if pretrained else {}
+def fast_cases(n_cases: int) -> Preset:
+    """Random patches and a linear map in closed form: seconds, and no validation split."""
     return Preset(
-        model={"random_patches": groups_for(n_cases), "kernel_sizes": (), "masks": True, **own},
+        model={"random_patches": groups_for(n_cases), "kernel_sizes": (), "masks": True},
         train={"epochs": 1, "batch_size": 64, "validation_fraction": 0.0, "refit": False},
     )
 
@@ -416,6 +419,20 @@ USED_IF_FAST = ("protocol", "seed", "device", "checkpoint_seconds")
 USED_IF_LINEAR = (*USED_IF_FAST, "validation_fraction", "refit")
 """The same for the linear stream alone."""
 _FEATURE_ROOM = 4 * 10**7  # numbers
+_CASES_TUNED = {
+    "lr": 5e-4,
+    "schedule": "cosine",
+    "weight_decay": 0.01,
+    "clip_norm": 1.0,
+    "patience": None,
+    "batch_size": 32,
+    "epoch_size": 128,
+    "epoch_steps": 4,
+    "epochs": 10,
+    "augment": True,
+}
+"""Fine-tuning of the package's weights below the map of their features: 40 steps."""
+_UNUSED_IF_TUNED = {"validation_fraction", "refit", "precision", "loss", "huber_delta"}
 _GROWTH = (0.4, 0.7, 1.0)
 
 

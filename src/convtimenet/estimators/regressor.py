@@ -68,7 +68,8 @@ class ConvTimeNetRegressor(RegressorMixin, LabelledEstimator):
         scikit-learn's `clone`. With preset="auto" the network takes on its architecture. None
         starts from `pretrain`, if that was called, else from new weights. "pretrained" trains no
         network: random patches as for quality="fast", beside features of the weights that come with
-        the package, for few labelled cases.
+        the package, for few labelled cases; with ``training={"encoder_rate": 1.0}`` these weights
+        are fine-tuned.
 
     Attributes
     ----------

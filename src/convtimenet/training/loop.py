@@ -21,6 +21,7 @@ from convtimenet.errors import TrainingError
 from convtimenet.network.inference import fuse
 from convtimenet.network.model import ConvTimeNet
 from convtimenet.network.other import OtherNetwork
+from convtimenet.network.reconstruction.features import PretrainedCases
 from convtimenet.progress import Task, showing
 from convtimenet.training.batches import check_alike, epoch_order, training_batches
 from convtimenet.training.budget import fit_memory
@@ -111,6 +112,8 @@ def train(
                 if found is None and not solve_streams(model, examples, config.seed, stop, **shown):
                     history.stopped = f"stopped by {stop.name}"
                 else:
+                    if isinstance(model, PretrainedCases):
+                        model.tune(True)
                     run = _Training(
                         model, examples, valid, config, device, numbers, checkpoints, stop
                     )
@@ -119,7 +122,7 @@ def train(
                     run.step.release()
                     history = run.history
             if history.best_epoch:
-                grant(model, valid, config, device, history)
+                grant(model, examples, valid, config, device, history)
             model.eval()
         history.seconds = processes.of_first(history.seconds)
         stop.agree()

@@ -21,6 +21,7 @@ from convtimenet.network.layers import TokenBatchNorm
 from convtimenet.network.memory import Parts, out_of_memory
 from convtimenet.network.model import ConvTimeNet
 from convtimenet.network.other import OtherNetwork
+from convtimenet.network.reconstruction.features import PretrainedCases
 from convtimenet.network.reconstruction.pretrained import PretrainedForecaster
 from convtimenet.training.batches import own_part
 from convtimenet.training.cuda_graph import Graphed
@@ -302,7 +303,7 @@ def _encoder(model: ConvTimeNet | OtherNetwork, config: TrainConfig) -> list[nn.
     """The parts of a network with another learning rate than the rest, frozen if it is 0."""
     if config.encoder_rate == 1:
         return []
-    if isinstance(model, PretrainedForecaster):
+    if isinstance(model, (PretrainedForecaster, PretrainedCases)):
         return [model.embedding]
     if not isinstance(model, ConvTimeNet):
         raise ConfigError(

@@ -127,3 +127,8 @@ class PretrainedCases(RandomPatches):
 
     def __init__(self, config: ModelConfig):
         super().__init__(config, PretrainedFeatures(config))
+
+    def tune(self, on: bool) -> None:
+        """Whether training changes the weights of the package, below the map as it was solved."""
+        self.embedding.network.requires_grad_(on)
+        self.project.requires_grad_(not on)

@@ -37,13 +37,12 @@ Solved = LinearNetwork | SmoothingNetwork | RandomPatches | PretrainedForecaster
 
 def is_solved(model: Any, valid: Examples | None, config: TrainConfig) -> TypeGuard[Solved]:
     """Whether nothing of a network is trained: what is solved for is all of it, or it keeps the
-    weights of the package, as it does where no validation split can tell if others are better."""
-    return isinstance(model, Solved) and (valid is None or not _is_tuned(model, config))
-
-
-def _is_tuned(model: Any, config: TrainConfig) -> bool:
-    """Whether a network is to be fine-tuned."""
-    return isinstance(model, PretrainedForecaster) and config.encoder_rate > 0
+    weights of the package, as a forecaster does where no validation split can tell if others are
+    better."""
+    if isinstance(model, PretrainedCases):
+        return not config.encoder_rate
+    tuned = isinstance(model, PretrainedForecaster) and config.encoder_rate > 0
+    return isinstance(model, Solved) and (valid is None or not tuned)
 
 
 def solve(
@@ -108,6 +107,8 @@ def solve_streams(
     if isinstance(model, PretrainedForecaster):
         assert isinstance(examples, Windows)
         return bool(fit_guard(model, examples, stop, **shown).epochs)
+    if isinstance(model, PretrainedCases):
+        return bool(_fitted(model, examples, seed, stop, **shown).epochs)
     if not isinstance(model, ConvTimeNet):
         return True
     if isinstance(examples, Windows):
@@ -124,13 +125,19 @@ def solve_streams(
 
 def grant(
     model: ConvTimeNet | OtherNetwork,
+    examples: Examples,
     valid: Examples | None,
     config: TrainConfig,
     device: torch.device,
     history: History,
 ) -> None:
     """Set how much counts of the head's answers, of what channels read in each other and of what
-    fine-tuning changed, from the validation split if there is one, and record it."""
+    fine-tuning changed, from the validation split if there is one, and record it; solve for the
+    linear map of features that were fine-tuned."""
+    if isinstance(model, PretrainedCases):
+        assert isinstance(examples, LabelledCases)
+        model.tune(False)
+        fit_patches(model, examples, config.seed, StopRequest(), verbose=0)
     if isinstance(model, PretrainedForecaster) and isinstance(valid, Windows):
         keep(model, valid, config, device, history)
     if not isinstance(model, ConvTimeNet):
