@@ -240,7 +240,7 @@ def main() -> None:
                 out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
             scores = [[run[k] for run in runs[-len(given.seeds) :]] for k in SHOWN]
             told = ", ".join(
-                f"{k} {np.mean(s):.4f} +- {np.std(s):.4f}"
+                f"{k} {np.mean(s):.4f} +- {np.std(s, ddof=1):.4f}"
                 for k, s in zip(SHOWN, scores, strict=True)
             )
             sys.stdout.write(f"{case:18s} {name:20s} {told}\n")

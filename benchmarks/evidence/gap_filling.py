@@ -147,7 +147,11 @@ def tables() -> str:
     ratios = {}
     for kind in KINDS:
         some = [one["mae"] for one in kept["cells"] if one["kind"] == kind]
-        ratios[kind] = [one["impute"] / max(one["linear"], 1e-9) for one in some]
+        # where both fill a constant without an error neither is better
+        ratios[kind] = [
+            1.0 if one["impute"] == one["linear"] else one["impute"] / max(one["linear"], 1e-9)
+            for one in some
+        ]
     words = "; ".join(
         f"{kind} {np.exp(np.mean(np.log(np.maximum(r, 1e-9)))):.2f}, at worst {max(r):.2f}"
         for kind, r in ratios.items()

@@ -181,7 +181,7 @@ def page(lines: list[dict[str, Any]]) -> str:
                 continue
             train, test = own[0]["cases"]
             found = np.array([one["rmse"] for one in own])
-            spread = f" ± {found.std():.3g}" if len(own) > 1 else ""
+            spread = f" ± {found.std(ddof=1):.3g}" if len(own) > 1 else ""
             cells.append(f"{found.mean():.3g}{spread}")
         rows.append(f"| {name} | {train} / {test} | {' | '.join(cells)} |")
     heads = " | ".join(title for title, _ in MODELS.values())

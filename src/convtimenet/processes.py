@@ -11,6 +11,7 @@ group of their own, so that they never wait for a GPU.
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import os
 import sys
@@ -116,6 +117,9 @@ def joined(timeout: timedelta = timedelta(minutes=30)) -> Iterator[None]:
         yield
     # after an error the other processes may be gone, and taking leave of them would wait
     torch.distributed.barrier()  # a process that still listens aborts where another has gone
+    # DistributedDataParallel lives in cycles and holds the group, whose threads have to end now:
+    # one that lets go of a tensor while the interpreter ends aborts the process
+    gc.collect()
     torch.distributed.destroy_process_group()
 
 
