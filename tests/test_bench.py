@@ -22,7 +22,7 @@ from convtimenet.bench.measure import hash_of, measure
 from convtimenet.bench.models import classifier, forecaster, macs_of, seasonal_naive
 from convtimenet.bench.problems import CasesProblem, ForecastProblem, load
 from convtimenet.bench.ridge import ridge
-from convtimenet.bench.runs import estimate, run
+from convtimenet.bench.runs import _other_results, estimate, run
 from convtimenet.cli.main import main
 from convtimenet.config import ModelConfig
 from convtimenet.data.cases import as_cases
@@ -360,6 +360,8 @@ models = ["{name}.a"]
 sets = ["ILI"]
 horizons = [24]
 """
+        (tmp_path / "results").mkdir()
+        (tmp_path / "results" / "another.jsonl").write_text('{"set": "ILI", "mse": 2.0}\n')
         for file, name, context in (("one", "x", 36), ("two", "y", 36), ("three", "z", 52)):
             path = tmp_path / f"{file}.toml"
             path.write_text(text.format(name=name, context=context))
@@ -372,6 +374,10 @@ horizons = [24]
         assert two["cell"] == one["cell"] | {"model": "y"}
         assert two["scores"] == one["scores"]
         assert "taken_from" not in three
+
+    def test_the_committed_results_can_be_looked_through(self):
+        folder = Path(__file__).parents[1] / "benchmarks" / "results" / "evidence"
+        _other_results(folder / "matrix.jsonl")
 
     @needs_data
     def test_a_fit_of_another_commit_is_not_taken(self, tmp_path, monkeypatch):

@@ -22,6 +22,7 @@ from typing import Any
 
 from convtimenet.bench import lines
 from convtimenet.bench.matrix import Cell, Matrix
+from convtimenet.errors import ConfigError
 from convtimenet.progress import clock, showing
 
 __all__ = ["estimate", "run"]
@@ -116,14 +117,16 @@ def _other_results(out: Path) -> dict[str, dict[str, Any]]:
     this commit alone, since defaults change, and with them what the same settings mean."""
     from convtimenet.bench.measure import commit_of_package
 
-    commit = commit_of_package()
-    return {
-        _fit_of(line["cell"], line["model"]): {**line, "taken_from": path.name}
-        for path in sorted(out.parent.glob("*.jsonl"))
-        if path != out
-        for line in lines.read(path)
-        if "scores" in line and "model" in line and line.get("commit") == commit
-    }
+    commit, found = commit_of_package(), {}
+    for path in sorted(out.parent.glob("*.jsonl")):
+        try:
+            own = [] if path == out else lines.read(path)
+        except ConfigError:  # the file of something else, which happens to lie there
+            continue
+        for line in own:
+            if "scores" in line and "model" in line and line.get("commit") == commit:
+                found[_fit_of(line["cell"], line["model"])] = {**line, "taken_from": path.name}
+    return found
 
 
 def _fit_of(cell: Mapping[str, Any], fingerprint: Mapping[str, Any]) -> str:
