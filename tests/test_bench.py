@@ -379,6 +379,18 @@ horizons = [24]
         folder = Path(__file__).parents[1] / "benchmarks" / "results" / "evidence"
         _other_results(folder / "matrix.jsonl")
 
+    def test_of_another_commit_the_papers_settings_are_taken(self, tmp_path):
+        """Golden values hold what they mean; those of the defaults change."""
+        cell = {"dataset": "ILI", "horizon": 24, "model": "x", "variant": "", "protocol": "honest"}
+        with (tmp_path / "other.jsonl").open("w") as file:
+            for seed, preset in enumerate(("paper", "auto")):
+                model = {"entry": "m:f", "settings": {"preset": preset}}
+                line = {"cell": {**cell, "seed": seed}, "model": model, "commit": "another"}
+                file.write(json.dumps({**line, "scores": {"mse": 2.0}}) + "\n")
+        (taken,) = _other_results(tmp_path / "own.jsonl").values()
+        assert taken["cell"]["seed"] == 0
+        assert taken["taken_from"] == "other.jsonl"
+
     @needs_data
     def test_a_fit_of_another_commit_is_not_taken(self, tmp_path, monkeypatch):
         """Defaults change, and with them what the same settings mean."""

@@ -114,7 +114,8 @@ def estimate(cell: Cell, found: Mapping[str, Mapping[str, Any]]) -> float | None
 
 def _other_results(out: Path) -> dict[str, dict[str, Any]]:
     """Results of the other files in the folder by `_fit_of`, so that no fit is run twice; those of
-    this commit alone, since defaults change, and with them what the same settings mean."""
+    this commit, since defaults change and with them what the same settings mean, and those with the
+    paper's settings, which golden values hold."""
     from convtimenet.bench.measure import commit_of_package
 
     commit, found = commit_of_package(), {}
@@ -124,7 +125,10 @@ def _other_results(out: Path) -> dict[str, dict[str, Any]]:
         except ConfigError:  # the file of something else, which happens to lie there
             continue
         for line in own:
-            if "scores" in line and "model" in line and line.get("commit") == commit:
+            if "scores" not in line or "model" not in line:
+                continue
+            settled = line["model"]["settings"].get("preset") == "paper"
+            if settled or line.get("commit") == commit:
                 found[_fit_of(line["cell"], line["model"])] = {**line, "taken_from": path.name}
     return found
 
