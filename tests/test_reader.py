@@ -273,6 +273,22 @@ class TestNumbers:
         assert read_table(path, decimal=",").values[:, 0].tolist() == [850, 920, 1050]
         assert read_table(path, decimal=".").values[:, 0].tolist() == [850, 920, 1.05]
 
+    def test_points_in_every_number(self, tmp_path):
+        """Written by hand in German it is thousands, by a logger it is three decimals."""
+        cells = ["12.500", "13.537", "9.004", "10.120"]
+        german = "Datum;Stueck\n" + "".join(f"0{i}.01.2025;{c}\n" for i, c in enumerate(cells, 1))
+        path = save(tmp_path, german)
+        with pytest.raises(DataError, match=r"line 2: '12.500' may be 12500 or 12.5, and no other"):
+            read_table(path)
+        assert read_table(path, decimal=",").values[:, 0].tolist() == [12500, 13537, 9004, 10120]
+        assert read_table(path, decimal=".").values[:, 0].tolist() == [12.5, 13.537, 9.004, 10.12]
+        settled = save(tmp_path, german.replace("9.004", "0.904"))
+        assert read_table(settled).values[:, 0].tolist() == [12.5, 13.537, 0.904, 10.12]
+        logged = read_table(save(tmp_path, written(";", cells)))
+        assert logged.values[:, 0].tolist() == [12.5, 13.537, 9.004, 10.12]
+        assert "'12.500' is read as 12.5" in logged.notices[0]
+        assert read_table(save(tmp_path, written(",", cells))).notices == ()
+
     @pytest.mark.parametrize(
         ("cell", "said"), [("5 kg", "without a unit"), ("[1, 2]", "one record for each time step")]
     )

@@ -6,6 +6,7 @@ holds values that already have a type. Errors name the column and the row.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -20,6 +21,7 @@ from convtimenet.data.text.numbers import (
     is_missing,
     may_be_thousands,
     plain_numbers,
+    pointed_notice,
     read_numbers,
     two_readings,
 )
@@ -37,6 +39,7 @@ from convtimenet.errors import DataError
 __all__ = ["ArrayColumn", "CellColumn", "Column", "Grid", "Ids", "Numbers", "numbered", "row_place"]
 
 _SHOWN = 8  # number of cells used to detect the type of a column
+_POINTED_DATE = re.compile(r"\s*\d{1,2}\.\d{1,2}\.\d{2,4}\b")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +61,10 @@ class Numbers:
     elsewhere: Callable[[], str | None] = lambda: None
     commas: bool = True
     """Whether any cell of the file may have a decimal comma."""
+    separated: bool = False
+    """Whether its cells are separated by something other than commas."""
+    likely: Callable[[], bool] = lambda: False
+    """Whether it looks as where the comma is the decimal mark."""
 
 
 class Column(Protocol):
@@ -123,6 +130,8 @@ class Grid:
         Number of rows.
     commas
         Whether any cell may have a decimal comma.
+    separated
+        Whether cells are separated by something other than commas.
     notices
         What was inferred or changed when reading the source.
     """
@@ -131,6 +140,7 @@ class Grid:
     make: Callable[[str], Column]
     rows: int
     commas: bool = True
+    separated: bool = False
     notices: tuple[str, ...] = ()
     _made: dict[str, Column] = field(default_factory=dict, repr=False)
     _decimal: list[str | None] = field(default_factory=list, repr=False)
@@ -150,7 +160,17 @@ class Grid:
                 self._decimal.append(decimal_of(cells))
             return self._decimal[0]
 
-        return Numbers(decimal=decimal, elsewhere=elsewhere, commas=self.commas)
+        def likely() -> bool:
+            first = (text for name in self.names for text in self[name].first_texts(1))
+            return any(map(_POINTED_DATE.match, first))
+
+        return Numbers(
+            decimal=decimal,
+            elsewhere=elsewhere,
+            commas=self.commas,
+            separated=self.separated,
+            likely=likely,
+        )
 
 
 def row_place(row: int) -> str:
@@ -249,19 +269,22 @@ class CellColumn:
     def numbers(self, how: Numbers) -> tuple[np.ndarray, tuple[str, ...]]:
         plain = self.plain() if how.decimal != "," else None
         if plain is not None and not (how.commas and self._marks_are_open(how)):
-            self._check_points(plain, how)
-            return plain, ()
+            return plain, self._points(plain, how)
         return read_numbers(self.name, self.cells(), self.place, how.decimal, how.elsewhere)
 
-    def _check_points(self, values: np.ndarray, how: Numbers) -> None:
-        """Reject points that may separate thousands, if no other cell settles it."""
+    def _points(self, values: np.ndarray, how: Numbers) -> tuple[str, ...]:
+        """Reject points that may separate thousands, if no other cell settles it; a notice where
+        little speaks for that."""
         if how.decimal is not None or self.typed:
-            return
+            return ()
         _, different = self.coded()
-        text = may_be_thousands(values, different)
-        if text is not None and how.elsewhere() is None:
+        text = may_be_thousands(values, different, how.separated)
+        if text is None or how.elsewhere() is not None:
+            return ()
+        if how.likely() or may_be_thousands(values, different) is not None:
             row = next(i for i, cell in enumerate(self.cells()) if str(cell).strip() == text)
             raise two_readings(self.name, self.place(row), text)
+        return (pointed_notice(self.name, text),)
 
     def _marks_are_open(self, how: Numbers) -> bool:
         """Whether the file has decimal commas, so that points may separate thousands."""

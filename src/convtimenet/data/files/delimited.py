@@ -75,6 +75,7 @@ def read_delimited(path: Path | str, content: bytes) -> Grid:
         make=kept.__getitem__,
         rows=len(columns[0]),
         commas=quoted_commas,
+        separated=dialect.delimiter != ",",
         notices=notices,
     )
 

@@ -25,6 +25,7 @@ __all__ = [
     "may_be_thousands",
     "number_of",
     "plain_numbers",
+    "pointed_notice",
     "read_numbers",
     "two_readings",
 ]
@@ -138,9 +139,12 @@ def _unsigned(text: str) -> tuple[str, str]:
     return (plain, before or behind) if _readings(plain) else (text, "")
 
 
-def may_be_thousands(values: np.ndarray, texts: Iterable[Any]) -> str | None:
-    """A text such as 1.050 that may be 1050, because the other numbers are whole with three digits;
-    None if there is none, or other texts settle it.
+def may_be_thousands(
+    values: np.ndarray, texts: Iterable[Any], commas_likely: bool = False
+) -> str | None:
+    """A text such as 1.050 that may be 1050, because the other numbers are whole with three digits,
+    or all are written like that where decimal commas are usual; None if there is none, or other
+    texts settle it.
 
     Parameters
     ----------
@@ -148,18 +152,19 @@ def may_be_thousands(values: np.ndarray, texts: Iterable[Any]) -> str | None:
         The cells read with a decimal point, NaN where missing.
     texts
         The different cells.
+    commas_likely
+        Whether the rest of the file looks as where the comma is the decimal mark.
     """
     size = np.abs(values[np.isfinite(values)])
     broken = size % 1 != 0
-    if not len(size) or size.max() >= 1000 or broken.all() or (size[broken] < 1).any():
-        return None
-    if np.median(size[~broken]) < 100:
-        return None
-    if (np.abs(size[broken] * 1000 - np.rint(size[broken] * 1000)) > 1e-6).any():
+    if not len(size) or size.max() >= 1000 or (size[broken] < 1).any():
         return None
     pointed = [t for t in texts if isinstance(t, str) and "." in t and not is_missing(t)]
-    fits = all(_THOUSANDS.fullmatch(text.strip()) for text in pointed)
-    return pointed[0].strip() if pointed and fits else None
+    if not pointed or not all(_THOUSANDS.fullmatch(text.strip()) for text in pointed):
+        return None
+    whole = [t for t in texts if not is_missing(t) and t not in pointed]
+    among = bool(whole) and not broken.all() and np.median(size[~broken]) >= 100
+    return pointed[0].strip() if among or (commas_likely and not whole) else None
 
 
 def _readings(cell: Any) -> tuple[str, ...]:
@@ -326,6 +331,15 @@ def two_readings(name: str, place: str, text: str, option: bool = True) -> DataE
     return DataError(
         f"{what}, {place}: {text!r} may be {comma:.15g} or {point:.15g}, and no other cell shows "
         f"which; {remedy}"
+    )
+
+
+def pointed_notice(name: str, text: str) -> str:
+    """The notice for a column of numbers such as 12.500, which might be thousands."""
+    comma, point = number_of(text, ","), number_of(text, ".")
+    return (
+        f"column {name!r}: {text!r} is read as {point:.15g}, as all its numbers have three digits "
+        f"after a point; pass decimal=',' (--decimal ,) if it is {comma:.15g}"
     )
 
 
