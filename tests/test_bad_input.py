@@ -241,7 +241,7 @@ CASES = {
     "text": (lambda: (cases().astype(str), labels()), r"X must hold real numbers; found dtype <U"),
     "a case of NaN": (
         lambda: (without(cases(), case=3), labels()),
-        r"every case needs a finite value; found none in case 3 \(all NaN",
+        r"every case needs a finite value; found none in case 3 \(all missing or",
     ),
     "a channel of NaN": (
         lambda: (without(cases(), channel=1), labels()),

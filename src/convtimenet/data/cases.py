@@ -48,7 +48,7 @@ _TEXTS = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Cases:
     """A set of cases, one series each, with or without labels.
 
@@ -67,6 +67,8 @@ class Cases:
         The C channel names, if the data have any.
     task : {"classify", "regress"} or None
         Whether the labels are classes or numbers to predict, if the data say so.
+    ids : tuple of str or None
+        What the file calls the n cases, if it names them.
     """
 
     values: np.ndarray
@@ -75,11 +77,14 @@ class Cases:
     notices: tuple[str, ...]
     channels: tuple[str, ...] | None = None
     task: Task | None = None
+    ids: tuple[str, ...] | None = None
 
     def subset(self, index: np.ndarray) -> Cases:
         """The cases with these numbers, or where a mask (n,) is True."""
         labels = None if self.labels is None else self.labels[index]
-        return replace(self, values=self.values[index], lengths=self.lengths[index], labels=labels)
+        ids = None if self.ids is None else tuple(np.array(self.ids, object)[index])
+        values, lengths = self.values[index], self.lengths[index]
+        return replace(self, values=values, lengths=lengths, labels=labels, ids=ids)
 
 
 def as_cases(X: Any, y: Any = None) -> Cases:
@@ -242,9 +247,9 @@ def cases_in_csv(name: str, content: bytes) -> Cases:
 
 
 def _from_file(found: CaseFile) -> Cases:
-    return _finished(
-        _stacked(found.series), found.labels, found.channels, found.notices, found.task
-    )
+    values = _stacked(found.series)
+    made = _finished(values, found.labels, found.channels, found.notices, found.task)
+    return replace(made, ids=found.ids)
 
 
 def joined(parts: Sequence[Cases]) -> Cases:
@@ -428,8 +433,8 @@ def _finished(
     empty = np.flatnonzero(~np.isfinite(values).any(axis=(1, 2)))
     if len(empty):
         raise DataError(
-            f"every case needs a finite value; found none in case {empty[0]} (all NaN; "
-            f"{len(empty)} such cases in total); leave them out"
+            f"every case needs a finite value; found none in case {empty[0]} (all missing or "
+            f"infinite; {len(empty)} such cases in total); leave them out"
         )
     present = ~np.isnan(values)
     own = np.where(present, np.arange(1, values.shape[2] + 1, dtype=np.int32), 0).max(axis=2)
@@ -440,11 +445,4 @@ def _finished(
         notices = [*notices, f"{short} channels end before the longest channel of their case"]
     for notice in notices:
         log.warning(notice)
-    return Cases(
-        values=values,
-        lengths=lengths,
-        labels=labels,
-        notices=tuple(notices),
-        channels=channels,
-        task=task,
-    )
+    return Cases(values, lengths, labels, tuple(notices), channels, task)

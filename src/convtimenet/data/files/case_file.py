@@ -22,7 +22,7 @@ MISSING = frozenset({"", "?", "nan", "na", "n/a", "null", "none", "."})
 _WHOLE = re.compile(r"[+-]?(0|[1-9]\d{0,17})")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class CaseFile:
     """The content of a file of n cases.
 
@@ -37,6 +37,8 @@ class CaseFile:
         The C channel names, if the file has any.
     notices : tuple of str
         What was inferred when reading it.
+    ids : tuple of str or None
+        What the file calls its n cases, if it names them.
     """
 
     series: Sequence[np.ndarray]
@@ -44,6 +46,7 @@ class CaseFile:
     task: Task | None = None
     channels: tuple[str, ...] | None = None
     notices: tuple[str, ...] = ()
+    ids: tuple[str, ...] | None = None
 
 
 def text_of(path: Path) -> str:

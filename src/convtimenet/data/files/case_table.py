@@ -319,15 +319,16 @@ def _wide(grid: _Grid, ids: list[int], strong: list[int]) -> CaseFile:
             notices.append(f"found no label column; if there is one, {_REMEDY}")
     values = [i for i in rest if i != label]
     channels, stems = _channels(names, values, grid.path)
+    called = tuple(cell.strip() for cell in grid.column(ids[0])) if ids else None
     if ids:
-        notices.append(f"the column {names[ids[0]]!r} is used as the case number")
+        notices.append(f"the column {names[ids[0]]!r} names the cases")
     labels = None
     if label is not None:
         labels = labels_in(grid.column(label), grid.places, grid.path, grid.decimal)
     series = [
         np.stack([grid.numbers(i, columns) for columns in channels]) for i in range(len(grid.rows))
     ]
-    return CaseFile(series=series, labels=labels, channels=stems, notices=tuple(notices))
+    return CaseFile(series, labels, channels=stems, notices=tuple(notices), ids=called)
 
 
 def _channels(
@@ -406,7 +407,7 @@ def _long(
         cells = [grid.rows[rows[0]][label] for rows in members]
         labels = labels_in(cells, places, grid.path, grid.decimal)
     channels = tuple(names[i] for i in values)
-    return CaseFile(series=series, labels=labels, channels=channels, notices=tuple(notices))
+    return CaseFile(series, labels, None, channels, tuple(notices), tuple(numbers))
 
 
 def _label_of_cases(

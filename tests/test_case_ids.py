@@ -1,0 +1,46 @@
+"""Cases keep the names that their file gives them, and answers are written under these."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+
+from convtimenet.data.cases import as_cases, read_cases
+from convtimenet.runs.answers import write_classes, write_numbers
+
+WIDE = "id,t0,t1,t2,label\nP7,1,2,3,a\nP3,2,3,1,b\nP5,3,1,2,a\n"
+LONG = "case_id,x,y,label\nc6,1,2,a\nc44,3,4,b\nc6,5,6,a\nc44,7,8,b\nc1,9,1,a\nc1,2,3,a\n"
+
+
+def test_rows_and_groups_are_named(tmp_path):
+    for name, text, ids in (
+        ("wide.csv", WIDE, ("P7", "P3", "P5")),
+        ("long.csv", LONG, ("c6", "c44", "c1")),
+    ):
+        (tmp_path / name).write_text(text)
+        cases = read_cases(tmp_path / name)
+        assert cases.ids == ids
+        assert cases.subset(np.array([2, 0])).ids == (ids[2], ids[0])
+        assert cases.subset(np.array([False, True, False])).ids == ids[1:2]
+    assert cases.values[1].tolist() == [[3, 7], [4, 8]]
+    assert as_cases(np.zeros((2, 1, 4))).ids is None
+
+
+def test_answers_are_written_under_the_names(tmp_path):
+    (tmp_path / "wide.csv").write_text(WIDE)
+    cases = read_cases(tmp_path / "wide.csv")
+    shares = np.array([[0.25, 0.75], [1.0, 0.0], [0.5, 0.5]])
+    model = SimpleNamespace(classes_=np.array(["a", "b"]), predict_proba=lambda X: shares)
+    out = tmp_path / "classes.csv"
+    write_classes(out, cast(Any, model), cases)
+    assert out.read_text() == "case,class,p_a,p_b\nP7,b,0.25,0.75\nP3,a,1.0,0.0\nP5,a,0.5,0.5\n"
+    write_classes(out, cast(Any, model), as_cases(np.ones((3, 1, 4))))
+    assert [line.split(",")[0] for line in out.read_text().split()[1:]] == ["0", "1", "2"]
+    model = SimpleNamespace(
+        target_scaler_=SimpleNamespace(scale=np.ones(1)),
+        predict=lambda X: np.array([1.0, 2.0, 3.0]),
+    )
+    write_numbers(out, cast(Any, model), cases)
+    assert [line.split(",")[0] for line in out.read_text().split()] == ["case", "P7", "P3", "P5"]
