@@ -234,7 +234,11 @@ CASES = {
     "labels of two types": (lambda: (cases(), mixed()), r"labels must be of one type.*map\(str"),
     "a matrix of labels": (
         lambda: (cases(), np.stack([labels()] * 2, axis=1)),
-        r"labels must have shape \(20,\); found \(20, 2\); flatten",
+        r"labels must have shape \(20,\); found \(20, 2\); give the numbers of one column",
+    ),
+    "one-hot labels": (
+        lambda: (cases(), np.eye(3)[np.arange(20) % 3]),
+        r"labels must have shape \(20,\); found \(20, 3\); give numpy.argmax\(y, axis=1\)",
     ),
     "no cases": (lambda: (cases(0), labels(0)), r"found an empty set of shape"),
     "no steps": (lambda: (cases(L=0), labels()), r"found an empty set of shape"),

@@ -8,6 +8,7 @@ import pytest
 
 from convtimenet import progress
 from convtimenet.cli import outputs
+from convtimenet.cli.main import main
 
 ODD = [":cricket:", "[bold]", "[/]", "[old] sales", "\\[x]", "fe80::1"]
 
@@ -24,3 +25,25 @@ def test_a_name_is_neither_markup_nor_a_picture(name, make):
     lines = console.file.getvalue().splitlines()
     assert lines[:3] == [f"forecast: {name}.csv", f"note: {name}", f"data home: {name}"]
     assert sum(name in line for line in lines[3:]) == 3  # title, column and cell
+
+
+def refused(capsys, *arguments: str) -> str:
+    assert main([*arguments]) == 2
+    return capsys.readouterr().err
+
+
+def test_what_would_be_ignored_or_of_no_use_is_refused(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    rows = "".join(f"2024-01-{i:02},{i},{i % 2}\n" for i in range(1, 32))
+    (tmp_path / "sales.csv").write_text(f"date,y,promo\n{rows}")
+    found = refused(capsys, "forecast", "sales.csv", "--h=2", "--quality=fast", "--pretrained")
+    assert "--pretrained is --quality pretrained, found --quality fast too; leave one out" in found
+    flags = ["--h=2", "--pretrained", "--futr_exog=promo"]
+    assert "reads no covariates; leave them out" in refused(capsys, "forecast", "sales.csv", *flags)
+    cases = "".join(f"{i},{i + 1},{i * 2},NA\n" for i in range(6))
+    (tmp_path / "train.csv").write_text(f"t0,t1,t2,label\n{cases}")
+    for files in (["train.csv", "train.csv"], ["train.csv"]):
+        found = refused(capsys, "classify", *files, "--quality=fast")
+        assert "found no labels in the file" in found
+        assert "cells such as NA are missing" in found
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["sales.csv", "train.csv"]

@@ -60,6 +60,12 @@ def test_what_a_calibration_will_reach_is_known_before(windows, channels, horizo
             check_reach([level], windows, channels, horizon)
 
 
+def test_the_number_that_is_needed_is_that_of_the_level_which_is_calibrated():
+    with pytest.raises(DataError, match=r"96.5 % needs at least 33 .*and 30 .* level is 96;"):
+        check_reach([96.5], 30, 1, 14)
+    check_reach([96.0], 30, 1, 14)
+
+
 class TestQuantileHead:
     @settings(max_examples=60, deadline=None)
     @given(st.integers(0, 2**16), st.sampled_from([1e-3, 1.0, 1e4]), st.sampled_from([0, 3]))

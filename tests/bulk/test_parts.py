@@ -100,6 +100,9 @@ def test_what_cannot_be_split_is_refused(tmp_path: Path) -> None:
     (tmp_path / "bad.parquet").write_bytes(b"PAR1 nothing")
     with pytest.raises(DataError, match=r"bad.parquet: not readable as Parquet"):
         plan_parts(str(tmp_path), "unique_id", 4)
+    (tmp_path / "sales.csv").write_text("date,y\n2024-01-01,1\n")
+    with pytest.raises(DataError, match=r"sales.csv: not readable .*use `convtimenet forecast"):
+        plan_parts(str(tmp_path / "sales.csv"), "unique_id", 4)
     table = long_table(["a"], 3)
     pq.write_table(table, tmp_path / "bad.parquet")
     with pytest.raises(DataError, match="expected the id column 'shop', found the columns"):

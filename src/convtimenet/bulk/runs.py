@@ -250,7 +250,10 @@ def opened(name: str, parquet: Any, dictionary: str | None = None) -> Any:
 
 def damaged(name: str, error: BaseException) -> DataError:
     text = str(error).strip().splitlines()[0]
-    return DataError(f"{name}: not readable as Parquet: {text}; write the file again")
+    remedy = "write the file again"
+    if not name.endswith((".parquet", ".pq")):
+        remedy = "convert it to Parquet, or use `convtimenet forecast FILE --load MODEL`"
+    return DataError(f"{name}: not readable as Parquet: {text}; {remedy}")
 
 
 def _address(source: str, path: str) -> str:

@@ -75,6 +75,11 @@ def run_forecast(flags: Any) -> None:
         known = {name: value for name, value in columns_of(flags).items() if value is not None}
         model.set_params(**known, verbose=verbose_of(flags))
     else:
+        if flags.pretrained and flags.quality not in ("auto", PRETRAINED):
+            raise ConfigError(
+                f"--pretrained is --quality {PRETRAINED}, found --quality {flags.quality} too; "
+                "leave one out"
+            )
         quality = PRETRAINED if flags.pretrained else flags.quality
         model = new_forecaster(flags, quality=quality, refit=False if flags.no_refit else None)
     table = model.read(flags.data) if flags.load is None else model.adapt(flags.data)
@@ -156,6 +161,7 @@ def _predict_cases(flags: Any, what: Literal["classes", "numbers"]) -> None:
     from convtimenet.runs.answers import write_classes, write_numbers
     from convtimenet.runs.labelled import (
         check_alike,
+        check_labelled,
         fit_labelled,
         hold_out,
         labelled_scores,
@@ -188,6 +194,7 @@ def _predict_cases(flags: Any, what: Literal["classes", "numbers"]) -> None:
         else:
             with showing(reading(flags.test), verbose_of(flags), busy=True):
                 cases = read_cases(flags.test, flags.label_col)
+            check_labelled(train)
             check_alike(train, cases)
         if cases.labels is None:
             model.fit(train, resume=flags.resume)

@@ -27,9 +27,14 @@ def label_vector(y: Any, n: int) -> np.ndarray:
     labels = _objects(y) if isinstance(y, (list, tuple)) else np.asarray(y)
     if labels.ndim != 1 or any(isinstance(one, (list, np.ndarray)) for one in labels):
         found = labels.shape if labels.ndim != 1 else "lists within"
-        raise DataError(
-            f"labels must have shape ({n},); found {found}; flatten them with numpy.ravel"
-        )
+        remedy = "give one label for each case"
+        if labels.ndim == 2:
+            shares = labels.dtype.kind in "biuf" and (np.sort(labels)[:, :-1] == 0).all()
+            one_hot = shares and (labels.max(1, initial=0) == 1).all()
+            remedy = "give the numbers of one column, and train a model for each"
+            remedy = "give numpy.argmax(y, axis=1) if they are one-hot" if one_hot else remedy
+            remedy = "flatten them with numpy.ravel" if labels.shape[1] == 1 else remedy
+        raise DataError(f"labels must have shape ({n},); found {found}; {remedy}")
     if len(labels) != n:
         raise DataError(
             f"expected one label per case; found {len(labels)} labels for {n} cases; "

@@ -25,6 +25,7 @@ from convtimenet.estimators.forecasting.retraining import (
     fold_starts,
     fold_steps,
 )
+from convtimenet.estimators.presets import PRETRAINED, TUNED
 from convtimenet.runs.result import (
     Result,
     comparison,
@@ -288,6 +289,8 @@ def check_future(model: ConvTimeNetForecaster, table: Table, future: str | Path 
         If the file is missing or cannot be read, or lacks rows or values.
     """
     names = model.exog[1]
+    if names and model.quality in (PRETRAINED, TUNED):  # fit refuses all covariates
+        return
     if not names:
         if future is not None:
             raise ConfigError(

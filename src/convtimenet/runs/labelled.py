@@ -171,6 +171,23 @@ def class_scores(truth: np.ndarray, predicted: np.ndarray) -> Scores:
     }
 
 
+def check_labelled(cases: Cases) -> np.ndarray:
+    """The labels of cases to train on.
+
+    Raises
+    ------
+    DataError
+        If they have none.
+    """
+    if cases.labels is None:
+        raise DataError(
+            "expected labelled cases to train on, found no labels in the file; a .ts file says "
+            "@classLabel true or @targetLabel true, a table names their column 'label', in which "
+            "cells such as NA are missing, and an .npz file holds them as y"
+        )
+    return cases.labels
+
+
 def hold_out(
     cases: Cases, fraction: float, seed: int, *, classes: bool = True
 ) -> tuple[Cases, Cases]:
@@ -181,13 +198,8 @@ def hold_out(
     DataError
         If there are no labels, too few cases, or only one class with enough cases.
     """
-    if cases.labels is None:
-        raise DataError(
-            "expected labelled cases to train on, found no labels in the file; a .ts file says "
-            "@classLabel true or @targetLabel true, a table names their column 'label', an .npz "
-            "file holds them as y"
-        )
-    n, strata = len(cases.labels), cases.labels if classes else None
+    labels = check_labelled(cases)
+    n, strata = len(labels), labels if classes else None
     parts = split_cases(n, strata, fraction, seed) if 0 < fraction < 1 else None
     if parts is None:
         smallest = numbers = ""

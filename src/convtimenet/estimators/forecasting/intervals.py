@@ -167,8 +167,9 @@ def _too_few(level: float, windows: int, possible: Sequence[float]) -> DataError
     remedy = "no level is possible: give more rows, or use a shorter horizon"
     if possible:
         remedy = f"the largest possible level is {possible[-1]:g}; use that, or give more rows"
+    needed = _needed(_GRID[_at(level)])
     return DataError(
-        f"an interval of {level:g} % needs at least {_needed(level)} calibration values per step, "
+        f"an interval of {level:g} % needs at least {needed} calibration values per step, "
         f"and {windows} held-out windows give fewer: {remedy}"
     )
 
