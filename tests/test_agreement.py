@@ -831,6 +831,19 @@ def test_two_rows_of_a_panel_are_named_with_their_series(kind, tmp_path):
         model.predict(future=as_kind(twice, kind, tmp_path))
 
 
+def test_a_series_that_only_the_plan_has_is_told_of(caplog):
+    frame = panel(["a", "b"])
+    model = forecaster(futr_exog="promo").fit(frame)
+    rows = plan(panel(["a", "b", "c"]))
+    caplog.clear()
+    found = model.predict(future=rows)
+    assert found["unique_id"].tolist() == ["a"] * 4 + ["b"] * 4
+    assert "the plan has rows of series without a history, not forecast: 'c'" in caplog.text
+    caplog.clear()
+    model.predict(future=plan(frame))
+    assert "without a history" not in caplog.text
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("h", [1, 3, 4, 5, 8])
 def test_a_plan_needs_as_many_rows_as_steps(kind, h, tmp_path, promoted, said):

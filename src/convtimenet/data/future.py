@@ -176,6 +176,10 @@ def _series_of(table: Table, given: Columns) -> tuple[np.ndarray, list[str]]:
             )
         return np.zeros(len(given.times), dtype=np.int64), []
     numbers, notices = match_ids(given.ids, Labels(table.ids.tolist()), _PLAN)
+    others = given.ids[numbers < 0].tolist()
+    if others and (numbers >= 0).any():
+        told = listing(others, 5)
+        notices = [*notices, f"{_PLAN} has rows of series without a history, not forecast: {told}"]
     return numbers[given.series] if len(given.series) else given.series, notices
 
 
