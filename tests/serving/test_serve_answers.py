@@ -165,6 +165,13 @@ def test_numbers_for_cases_in_json_and_csv(client, by_name):
     assert [float(line.split(",")[1]) for line in table[1:]] == pytest.approx(want, rel=1e-5)
     inside = client.post("/regress", json={"cases": text}).json()["table"].splitlines()
     assert inside == table
+    named = "\n".join(
+        ["id", *(f"Q{6 - i}" for i in range(6))][i] + "," + line
+        for i, line in enumerate(text.splitlines())
+    )
+    answered = client.post("/regress", content=named.encode(), headers=CSV).text.splitlines()
+    assert [line.split(",")[0] for line in answered[1:]] == ["Q6", "Q5", "Q4", "Q3", "Q2", "Q1"]
+    assert [line.split(",")[1] for line in answered] == [line.split(",")[1] for line in table]
 
 
 def kserve(model: str, frequency: str, *inputs: tuple, **options) -> dict:

@@ -215,23 +215,25 @@ class Labels:
                 answer = {"classes": classes, "labels": labels, "probabilities": found.tolist()}
                 return json_reply({"model": self.served.name, **answer, "notices": notices})
             shares = {f"p_{label}": found[:, k] for k, label in enumerate(labels)}
-            return self._as_table({"class": classes}, shares, 0, notices)
+            return self._as_table(asked, {"class": classes}, shares, 0, notices)
         if self.kind == JSON and not isinstance(self.sent, str):
             answer = {"model": self.served.name, "numbers": found.tolist(), "notices": notices}
             return json_reply(answer)
         digits = decimals_for(float(model.target_scaler_.scale.max()))
-        return self._as_table({}, {"number": found}, digits, notices)
+        return self._as_table(asked, {}, {"number": found}, digits, notices)
 
     def _as_table(
         self,
+        asked: Cases,
         labels: dict[str, list[Any]],
         numbers: dict[str, np.ndarray],
         digits: int,
         notices: list[str],
     ) -> Reply:
-        """Columns as a table; in CSV numbers have six digits, or `digits` decimals, as the command
-        line writes them."""
-        columns = {"case": np.arange(len(next(iter(numbers.values())))), **labels}
+        """Columns as a table, with the ids of the cases or their numbers first; in CSV numbers have
+        six digits, or `digits` decimals, as the command line writes them."""
+        names = np.arange(len(asked.values)) if asked.ids is None else list(asked.ids)
+        columns = {"case": names, **labels}
         if self.kind == ARROW:
             import pyarrow as pa
 
