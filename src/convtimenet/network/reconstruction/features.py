@@ -54,7 +54,7 @@ class PretrainedFeatures(nn.Module):
         signs = torch.where(torch.empty(C).uniform_() < 0.5, -1.0, 1.0)
         place = torch.empty(C).uniform_().argsort() % M
         sums = nn.functional.one_hot(place, M).T * signs
-        self.sums = nn.Buffer(torch.eye(C) if M == C else sums)
+        self.sums = nn.Buffer(torch.eye(C) if M == C else sums.contiguous())
         """(M, C), what each sum takes of each channel."""
         sizes = self.patches.outputs, M * len(LENGTHS) * len(_READ) * _POOLS * D
         self.outputs = sum(sizes)
