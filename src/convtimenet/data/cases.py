@@ -243,7 +243,7 @@ def read_cases(path: str | Path, label_col: str | None = None) -> Cases:
 
 def cases_in_csv(name: str, content: bytes) -> Cases:
     """The cases of a `.csv` table that is in memory; `name` is what messages call it."""
-    return _from_file(read_case_table(Path(name), raw=content))
+    return _from_file(read_case_table(Path(f"{name}.csv"), raw=content))
 
 
 def _from_file(found: CaseFile) -> Cases:

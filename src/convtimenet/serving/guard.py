@@ -197,23 +197,34 @@ def _decompressed(raw: bytes, encoding: str) -> Iterator[bytes]:
 
 
 def _inflated(raw: bytes) -> Iterator[bytes]:
-    one = zlib.decompressobj(wbits=47)  # zlib or gzip, by its first bytes
-    while raw and not one.eof:
-        yield one.decompress(raw, _PIECE)
-        raw = one.unconsumed_tail
+    return _members(raw, lambda: zlib.decompressobj(wbits=47))  # zlib or gzip, by its first bytes
+
+
+def _unzstd(raw: bytes) -> Iterator[bytes]:
+    packed = zstandard.ZstdDecompressor(max_window_size=_WINDOW)
+    return _members(raw, packed.decompressobj)
+
+
+def _members(raw: bytes, new: Callable[[], Any]) -> Iterator[bytes]:
+    """The content of all members (frames) of a body, of which there may be several."""
+    one = new()
+    for at in range(0, len(raw), _FEW):
+        left = raw[at : at + _FEW]
+        while left:
+            if one.eof:
+                one = new()
+            if isinstance(one, _Inflating):
+                yield one.decompress(left, _PIECE)
+                while one.unconsumed_tail:
+                    yield one.decompress(one.unconsumed_tail, _PIECE)
+            else:
+                yield one.decompress(left)
+            left = one.unused_data if one.eof else b""
     if not one.eof:
         raise EOFError
 
 
-def _unzstd(raw: bytes) -> Iterator[bytes]:
-    one = zstandard.ZstdDecompressor(max_window_size=_WINDOW).decompressobj()
-    for at in range(0, len(raw), _FEW):
-        yield one.decompress(raw[at : at + _FEW])
-        if one.eof:
-            return
-    raise EOFError
-
-
+_Inflating = type(zlib.decompressobj())
 _DECODERS = {"gzip": _inflated, "deflate": _inflated, "zstd": _unzstd}
 
 

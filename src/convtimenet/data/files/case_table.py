@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from convtimenet.data.files.case_file import MISSING, CaseFile, labels_in, number_in, text_of
-from convtimenet.data.files.dialect import find_delimiter, said_delimiter
-from convtimenet.data.files.raw import decoded
+from convtimenet.data.files.dialect import find_delimiter, is_remark, said_delimiter
+from convtimenet.data.files.raw import decoded, lines_of, unpacked_name
 from convtimenet.data.files.stamped import on_equal_steps
 from convtimenet.data.text.numbers import decimal_of, number_of, two_readings
 from convtimenet.errors import DataError
@@ -137,8 +137,8 @@ def read_case_table(path: Path, label: str | None = None, raw: bytes | None = No
 
 def _grid(path: Path, text: str) -> _Grid:
     lines, numbers = [], []
-    for number, line in enumerate(text.splitlines(), start=1):
-        if line.strip() and not line.lstrip().startswith(("#", "%")):
+    for number, line in enumerate(lines_of(text), start=1):
+        if line.strip() and not is_remark(line, lines[0] if lines else ""):
             lines.append(line)
             numbers.append(f"line {number}")
     said = said_delimiter(lines[0]) if lines else None
@@ -260,7 +260,7 @@ def _headless(grid: _Grid) -> CaseFile:
             "cell(s); write one case per row, with values separated by ',' or tabs"
         )
     notices: list[str] = []
-    ucr = not re.search(r"\.csv(\.gz)?$", grid.path.name.lower())
+    ucr = not unpacked_name(grid.path.name).endswith(".csv")
     at = 0 if ucr else _label_without_name(grid)
     if at is None:
         notices.append(f"found no label column; if there is one, {_WITHOUT_NAMES}")

@@ -82,7 +82,7 @@ def read_delimited(path: Path | str, content: bytes) -> Grid:
 
 def _first_lines(part: str, text: Callable[[], str]) -> list[str]:
     """The first complete lines of a text, to detect its dialect."""
-    lines = part.splitlines(keepends=True)
+    lines = list(io.StringIO(part, newline=""))
     if len(part) > _FIRST_PART:
         if len(lines) < _FIRST_LINES // 100:  # very long lines
             return list(itertools.islice(io.StringIO(text(), newline=""), _FIRST_LINES))

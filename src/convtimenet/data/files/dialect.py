@@ -17,6 +17,7 @@ __all__ = [
     "find_delimiter",
     "find_dialect",
     "header_at",
+    "is_remark",
     "rows_of",
     "said_delimiter",
 ]
@@ -87,6 +88,16 @@ def said_delimiter(line: str) -> str | None:
     """The delimiter declared by a first line such as ``sep=;``, else None."""
     match = _SAID.fullmatch(line.strip("\r\n"))
     return None if match is None else match[1]
+
+
+def is_remark(line: str, first: str) -> bool:
+    """Whether a line that starts with "#" or "%" is a comment: not if it has as many cells as the
+    first line with any, unless a space follows."""
+    line = line.lstrip()
+    if not line.startswith(("#", "%")):
+        return False
+    cells, expected = (sum(map(text.count, ",;\t|")) for text in (line, first))
+    return cells != expected or not cells or line[1:2] == " "
 
 
 def find_delimiter(lines: Sequence[str]) -> str:

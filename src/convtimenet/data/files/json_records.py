@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from convtimenet.data.columns import CellColumn, Grid
-from convtimenet.data.files.raw import decoded
+from convtimenet.data.files.raw import decoded, lines_of
 from convtimenet.data.text.times import looks_like_date
 from convtimenet.errors import DataError
 
@@ -107,7 +107,7 @@ def _by_key(value: dict[str, Any]) -> dict[str, Any]:
 def _lines(path: Path, text: str, whole: ValueError) -> tuple[Any, Callable[[int], str]]:
     """One record per line."""
     records, lines = [], []
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(lines_of(text), 1):
         if line.strip():
             try:
                 records.append(json.loads(line))

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from convtimenet.data.columns import ArrayColumn, CellColumn, Column, Grid
-from convtimenet.data.files.raw import decoded
+from convtimenet.data.files.raw import decoded, lines_of
 from convtimenet.data.frequency import Frequency
 from convtimenet.data.text.numbers import is_missing
 from convtimenet.data.text.times import TimeReading, parse_times
@@ -49,7 +49,7 @@ def read_tsf(path: Path, content: bytes) -> Grid:
         If a line does not match the header; the message gives the line.
     """
     text, notices = decoded(content)
-    lines = text.splitlines()
+    lines = lines_of(text)
     head = _head(path, lines)
     names = [name for name, _ in head.attributes]
     values, lengths, given = [], [], []

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from convtimenet.errors import DataError
 
-__all__ = ["COMPRESSED", "check_text", "decoded", "read_bytes"]
+__all__ = ["COMPRESSED", "check_text", "decoded", "lines_of", "read_bytes", "unpacked_name"]
 
 COMPRESSED = (".gz", ".zip", ".xz", ".bz2")
 _BOMS = (
@@ -22,6 +22,18 @@ _BOMS = (
     (b"\xfe\xff", "utf-16"),
 )
 _DAMAGE = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, NotImplementedError)
+
+
+def lines_of(text: str) -> list[str]:
+    """The lines of a text without their ends, which are line feeds and carriage returns alone:
+    `str.splitlines` also cuts at form feeds and separators such as U+2028, which cells may hold."""
+    return io.StringIO(text, newline=None).read().removesuffix("\n").split("\n") if text else []
+
+
+def unpacked_name(name: str) -> str:
+    """A file's name in small letters without the ending of its compression."""
+    name = name.lower()
+    return name.removesuffix(next((one for one in COMPRESSED if name.endswith(one)), ""))
 
 
 def read_bytes(path: Path) -> tuple[bytes, str]:

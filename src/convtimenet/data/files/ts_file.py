@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from convtimenet.data.files.case_file import CaseFile, Task, text_of
+from convtimenet.data.files.raw import lines_of
 from convtimenet.data.files.stamped import on_equal_steps
 from convtimenet.errors import DataError
 
@@ -32,7 +33,7 @@ def read_ts(path: Path) -> CaseFile:
     """
     numbered = (
         (number, line)
-        for number, line in enumerate(map(str.strip, text_of(path).splitlines()), start=1)
+        for number, line in enumerate(map(str.strip, lines_of(text_of(path))), start=1)
         if line and not line.startswith(("#", "%"))
     )
     header = _header(numbered, path)
