@@ -35,9 +35,7 @@ def test_only_line_ends_end_lines(odd, tmp_path):
 
 def test_labels_and_ids_with_a_hash_are_no_comments(tmp_path):
     path = tmp_path / "cases.csv"
-    path.write_text(
-        "label,t0,t1,t2\n#1,1,2,3\n# a note, of two, or three\n2,1,2,4\n#1,4,2,3\n"
-    )
+    path.write_text("label,t0,t1,t2\n#1,1,2,3\n# a note, of two, or three\n2,1,2,4\n#1,4,2,3\n")
     cases = read_cases(path)
     assert cases.labels is not None
     assert cases.labels.tolist() == ["#1", "2", "#1"]

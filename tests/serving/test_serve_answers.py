@@ -233,6 +233,7 @@ def test_kserve_variables_and_what_it_refuses(client, by_name):
         (kserve("shops", "D", ("univariate", "x", [1.0] * 20, None), horizon=2), "'visitors'"),
         (kserve("gestures", "D", ("univariate", "x", [1.0], None), horizon=2), "/classify"),
         (kserve("monthly", "M", ("univariate", "x", [1.0, 2], "soon"), horizon=2), "'soon'"),
+        (kserve("monthly", "M", ("univariate", "x", [None] * 80, None), horizon=2), "numbers of"),
     ):
         refused = client.post("/v1/timeseries/forecast", json=wrong)
         assert refused.status_code == 422

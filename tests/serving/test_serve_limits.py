@@ -24,6 +24,7 @@ from served import held, hourly, waves
 
 from convtimenet.errors import ArtefactError, ConfigError
 from convtimenet.serving import guard
+from convtimenet.serving.guard import _decompressed
 from convtimenet.serving.json_body import check_cells
 from convtimenet.serving.models import load_models
 from convtimenet.serving.refusals import Refused
@@ -46,6 +47,21 @@ def stream(table: pa.Table, **options) -> bytes:
     with ipc.new_stream(sink, table.schema, options=ipc.IpcWriteOptions(**options)) as writer:
         writer.write_table(table)
     return sink.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("encoding", "pack"),
+    [("gzip", gzip.compress), ("zstd", zstandard.ZstdCompressor().compress)],
+)
+def test_all_members_of_a_compressed_body_are_read(encoding, pack):
+    """As `cat a.gz b.gz` writes them; only the first counted."""
+    parts = [b"ds,y\n2024-01-01,1\n" * 3, b"2024-01-02,2\n", bytes(300_000)]
+    packed = b"".join(map(pack, parts))
+    pieces = list(_decompressed(packed, encoding))
+    assert b"".join(pieces) == b"".join(parts)
+    for damaged in (packed[:-3], packed + b"\x1f", b""):
+        with pytest.raises(Refused, match=f"not complete {encoding} data"):
+            list(_decompressed(damaged, encoding))
 
 
 # --- names ---------------------------------------------------------------------------------------

@@ -194,6 +194,10 @@ def stamps_like(origin: Origin, name: str, times: np.ndarray, time_zone: str | N
             time_zone = _named_offset(time_zone)
         found = found.dt.replace_time_zone("UTC").dt.convert_time_zone(time_zone)
     if origin.time_dtype is not None:
+        if times.dtype.kind == "i" and origin.time_dtype.is_integer() and len(times):
+            own = np.iinfo(str(origin.time_dtype).lower())
+            if times.min() < own.min or times.max() > own.max:
+                return found  # the steps go on beyond a narrow type
         found = found.cast(origin.time_dtype)
     if origin.time_native is not None and origin.time_dtype is not None:
         found = nw.from_native(found.to_native().astype(origin.time_native), series_only=True)

@@ -200,7 +200,7 @@ class Frequency:
         if self.unit == "ns" and zone in (None, "UTC"):
             whole, rest = np.divmod((times - first).astype(np.int64), self.count)
             return np.where(rest == 0, whole, -1)
-        start, local = to_local(first, zone), to_local(times, zone)
+        start, local = _local(first, zone), to_local(times, zone)
         if self.unit == "ns":
             whole = (local - start).astype(np.int64) // self.count
         else:
@@ -234,7 +234,7 @@ class Frequency:
     def _walk(self, start: np.ndarray, steps: np.ndarray, time_zone: str | None) -> np.ndarray:
         """The time stamps `steps` steps after `start`; the two are broadcast."""
         zone = self._zone(time_zone)
-        local = to_local(start, zone)
+        local = _local(start, zone)
         days = local.astype("datetime64[D]")
         clock = local - days
         if self.unit == "ns":
@@ -285,8 +285,9 @@ class Frequency:
 
     @property
     def keeps_clock(self) -> bool:
-        """Whether steps keep the local time of a zone: those of whole days or longer do."""
-        return self.unit in ("month", "business") or (self.unit == "ns" and self.count % _DAY == 0)
+        """Whether steps keep the local time of a zone: those of whole days or longer do, and those
+        of business hours."""
+        return self.unit not in ("ns", "step") or (self.unit == "ns" and self.count % _DAY == 0)
 
     def _zone(self, time_zone: str | None) -> str | None:
         """The zone whose local time the steps keep, None for steps counted in UTC."""
@@ -390,6 +391,15 @@ def _day_of_month(local: np.ndarray) -> int:
     days, months = local.astype("datetime64[D]"), local.astype("datetime64[M]")
     at_end = days + 1 == (months + 1).astype("datetime64[D]")
     return MONTH_END if at_end.all() else int((days - months).astype(int).max()) + 1
+
+
+def _local(stamps: np.ndarray, zone: str | None) -> np.ndarray:
+    """Local times; the first moment of a day is midnight, also where clocks skip that."""
+    local = to_local(stamps, zone)
+    if zone in (None, "UTC"):
+        return local
+    begins = local.astype("datetime64[D]").astype("datetime64[ns]")
+    return np.where(to_utc(begins, zone) == stamps, begins, local)
 
 
 def _day_in(months: np.ndarray, day: np.ndarray) -> np.ndarray:

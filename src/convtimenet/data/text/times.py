@@ -61,7 +61,7 @@ _PERIODS = (
 _FORMS = (*_DAYS, *_PERIODS)
 _RANGE = re.compile(r"\s+-\s+|\s+to\s+|/(?=\d{4}-)")
 _WHOLE = re.compile(r"([+-]?\d{1,18})\.0*")
-_SECONDS = re.compile(r"\d{10}\.\d+")
+_SECONDS = re.compile(r"\d{10}(?:\.\d+)?")
 _ZONE_NAME = re.compile(r".*\d\s*\[?([A-Z]{3,5}|[A-Z][a-z]+/\w+)\]?", re.ASCII)
 _INTEGER = re.compile(r"[+-]?\d{1,18}|\d{19}")
 _AT_CLOCK = re.compile(_CLOCK, re.IGNORECASE | re.ASCII)
@@ -176,14 +176,15 @@ def parse_times(texts: Sequence[str], place: Place, reading: TimeReading | None 
     texts = [text.strip() for text in texts]
     if all(map(_WHOLE.fullmatch, texts)):  # integers that became floats in a column with gaps
         texts = [text.partition(".")[0] for text in texts]
-    whole = bool(texts) and _INTEGER.fullmatch(texts[0]) is not None
+    pointed = any("." in text for text in texts)  # perhaps seconds with fractions
+    whole = bool(texts) and not pointed and _INTEGER.fullmatch(texts[0]) is not None
     if whole and (reading.format is None or reading.steps or reading.format in EPOCHS):
         return _whole(texts, place, reading)
     if reading.format is not None:
         return _by_format(texts, place, reading.format)
-    if all(map(_SECONDS.fullmatch, texts)):
-        told = f"times like {texts[0]} are read as seconds since 1970" if texts else ""
-        return replace(_fractions(texts, place, "unix-s"), notices=(told,))
+    if pointed and all(map(_SECONDS.fullmatch, texts)):
+        told = (f"times like {texts[0]} are read as seconds since 1970",)
+        return replace(_fractions(texts, place, "unix-s"), notices=told)
     plain = _plain_iso(texts)
     if plain is not None:
         return Times(times=plain)
@@ -247,8 +248,7 @@ def _by_form(texts: Sequence[str], place: Place, reading: TimeReading) -> Times:
         if all(matches):
             return _stamps([one for one in matches if one], texts, place, reading)
         most = most or matches
-    i = most.index(None)
-    raise _not_a_time(texts[i], place(i))
+    raise _not_a_time(texts[most.index(None)], place(most.index(None)))
 
 
 def _stamps(
@@ -318,6 +318,9 @@ def _with_offsets(
             f"{texts[at]!r}; use the same format for all"
         )
     known = {offset: offset_of(offset) for offset in {*offsets} if offset is not None}
+    if far := [offset for offset, shift in known.items() if abs(shift) >= 86_400 * _SECOND]:
+        at = place(min(map(offsets.index, far)))
+        raise DataError(f"{at}: the UTC offset {far[0]} is over a day; correct it")
     shifts = np.array([known[o] for o in offsets if o is not None], dtype="timedelta64[ns]")
     utc = times - shifts
     zone = _zone_name(int(shifts[int(np.argmax(utc))].astype(np.int64)))
@@ -415,8 +418,8 @@ def _fractions(texts: Sequence[str], place: Place, form: str) -> Times:
             ) from None
     whole = np.floor(seconds)
     times, _, _ = read_whole(whole.astype(np.int64), form, False)
-    rest = np.round((seconds - whole) * EPOCHS[form]).astype("timedelta64[ns]")
-    return Times(times=times + rest)
+    rest = np.round((seconds - whole) * (EPOCHS[form] / 1000))  # float64 holds no more digits
+    return Times(times=times + rest.astype("timedelta64[us]"))
 
 
 def _not_a_time(text: str, place: str, texts: Sequence[str] = ()) -> DataError:

@@ -52,6 +52,11 @@ def table_of(
                 f"series {name[:64]!r}: expected {series[0].shape[1]} variables as in the first "
                 f"series, found {values.shape[1]}; send it in a request of its own"
             )
+        if not np.isfinite(values).any(axis=0).all():
+            raise DataError(
+                f"series {name[:64]!r}: expected numbers of every variable, found none of some; "
+                "leave the series out"
+            )
     C = series[0].shape[1]
     series = [np.where(np.isfinite(values), values, np.nan) for values in series]
     check_cells("series", sum(values.size for values in series))

@@ -1,0 +1,87 @@
+"""Time stamps that few tables have: clocks that change at midnight, business months of a zone,
+fractions of seconds, narrow integers, impossible offsets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+
+from convtimenet import ConvTimeNetForecaster
+from convtimenet.data.tables import Table, read_table
+from convtimenet.errors import DataError
+
+
+def table_of(stamps: pd.DatetimeIndex, **settings: Any) -> Table:
+    frame = pd.DataFrame({"ds": stamps, "y": np.arange(float(len(stamps)))})
+    return read_table(frame, **settings)
+
+
+def local(times: np.ndarray, zone: str) -> list[str]:
+    stamps = pd.DatetimeIndex(times).tz_localize("UTC").tz_convert(zone)
+    return [stamp.strftime("%m-%d %H:%M") for stamp in stamps]
+
+
+@pytest.mark.parametrize(
+    ("zone", "change"),
+    [
+        ("America/Santiago", "2024-09-08"),
+        ("Africa/Cairo", "2024-04-26"),
+        ("America/Sao_Paulo", "2018-11-04"),
+    ],
+)
+def test_days_of_a_zone_whose_clock_changes_at_midnight(zone, change):
+    days = pd.date_range(pd.Timestamp(change) - pd.Timedelta(days=30), change).tz_localize(
+        zone, nonexistent="shift_forward"
+    )
+    assert days[-1].hour == 1
+    table = table_of(days)
+    after = table.frequency.future(table.times[-1], 2, zone)
+    assert [one[-5:] for one in local(after, zone)] == ["00:00", "00:00"]
+    begins = pd.date_range(change, periods=30).tz_localize(zone, nonexistent="shift_forward")
+    assert table_of(begins).frequency.name == "1D"
+    assert len(table_of(begins).times) == 30
+
+
+@pytest.mark.parametrize("freq", ["BME", "BMS", "SMS", "SME", "bh", "MS", "B"])
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "America/New_York"])
+def test_calendar_steps_keep_the_clock_of_a_zone(freq, zone):
+    stamps = pd.date_range("2023-01-02", periods=60, freq=freq, tz=zone)
+    for given in ({"frequency": freq}, *([] if freq == "bh" else [{}])):
+        table = table_of(stamps[:50], **given)
+        after = table.frequency.future(table.times[-1], 10, zone)
+        assert local(after, zone) == [one.strftime("%m-%d %H:%M") for one in stamps[50:]]
+
+
+@pytest.mark.parametrize("step", [0.1, 0.02, 0.5])
+def test_seconds_with_fractions(step, tmp_path):
+    seconds = [f"{1706659200 + i * step:.6f}".rstrip("0").rstrip(".") for i in range(40)]
+    path = tmp_path / "fast.csv"
+    path.write_text("t,y\n" + "".join(f"{one},{i}\n" for i, one in enumerate(seconds)))
+    ways: tuple[dict[str, Any], ...] = ({}, {"time_format": "unix-s"})
+    for given in ways:
+        table = read_table(path, time_col="t", **given)
+        assert set(np.diff(table.times).astype(np.int64)) == {round(step * 1e9)}
+        assert str(table.times[0]) == "2024-01-31T00:00:00.000000000"
+
+
+def test_an_offset_is_below_a_day(tmp_path):
+    path = tmp_path / "far.csv"
+    rows = "".join(f"2024-01-0{i}T00:00:00+99:00,{i}\n" for i in range(1, 9))
+    path.write_text(f"date,y\n{rows}")
+    with pytest.raises(DataError, match=r"line 2.*UTC offset \+99:00 is over a day"):
+        read_table(path)
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_steps_go_on_beyond_a_narrow_type(library):
+    make = pd.DataFrame if library == "pandas" else pl.DataFrame
+    frame = make({"ds": np.arange(120, dtype=np.int8), "y": np.sin(np.arange(120.0))})
+    forecast = ConvTimeNetForecaster.pretrained(h=12, verbose=0).predict(frame)
+    assert list(forecast["ds"]) == list(range(120, 132))
+    short = make({"ds": np.arange(100, dtype=np.int8), "y": np.sin(np.arange(100.0))})
+    within = ConvTimeNetForecaster.pretrained(h=12, verbose=0).predict(short)
+    assert str(within["ds"].dtype).lower() == "int8"
