@@ -163,6 +163,14 @@ def test_wrong_settings_fail_before_anything_is_written(model_folder, data, tmp_
     assert not out.exists()
 
 
+def test_forecasts_are_not_written_among_the_data(model_folder, data) -> None:
+    """The second call would read them as series."""
+    for out in (data, data / "forecasts", data / ".." / data.name / "f"):
+        with pytest.raises(ConfigError, match=r"whose files are read: .*choose a folder beside it"):
+            _run(model_folder, data, out)
+    assert sorted(path.name for path in data.iterdir()) == ["a.parquet", "b.parquet"]
+
+
 @pytest.mark.parametrize("engine", ["ray", "spark", "dask"])
 def test_an_engine_that_is_missing_is_named(
     model_folder, data, tmp_path, engine, monkeypatch

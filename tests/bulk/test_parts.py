@@ -126,3 +126,37 @@ def test_only_the_id_column_is_held(tmp_path: Path) -> None:
     plan = plan_parts(str(tmp_path), "unique_id", 1_000_000)
     assert [part.rows for part in plan.parts] == [1_000_000] * 2
     assert pa.total_allocated_bytes() - before < 1_000_000
+
+
+def test_files_of_different_types(tmp_path: Path) -> None:
+    """Categories are the texts they stand for; numbers and texts do not go together."""
+    first, second = long_table(["a", "b"], 3), long_table(["c", "d"], 3)
+    at = second.column_names.index("unique_id")
+    coded = second.set_column(at, "unique_id", second["unique_id"].dictionary_encode())
+    pq.write_table(first, tmp_path / "a.parquet")
+    pq.write_table(coded, tmp_path / "b.parquet")
+    (part,) = plan_parts(str(tmp_path), "unique_id", 100).parts
+    assert read_part(part).equals(pa.concat_tables([first, second]))
+    pq.write_table(second.set_column(2, "y", pa.array(["?"] * 6)), tmp_path / "b.parquet")
+    (part,) = plan_parts(str(tmp_path), "unique_id", 100).parts
+    with pytest.raises(DataError, match=r"a.parquet to .*b.parquet: .*with the same types"):
+        read_part(part)
+
+
+def test_brackets_in_a_name_are_no_pattern(tmp_path: Path) -> None:
+    for name in ("sales[1].parquet", "sales1.parquet"):
+        pq.write_table(long_table([name], 3), tmp_path / name)
+    for source, series in (
+        ("sales[1].parquet", ["sales[1].parquet"]),
+        ("sales[0-9].parquet", ["sales1.parquet"]),
+    ):
+        (part,) = plan_parts(str(tmp_path / source), "unique_id", 100).parts
+        assert read_part(part)["unique_id"].unique().to_pylist() == series
+
+
+def test_folder_names_that_only_look_like_numbers(tmp_path: Path) -> None:
+    for value in ("\u00b2", "--5", "007"):
+        (tmp_path / value / f"region={value}").mkdir(parents=True)
+        pq.write_table(long_table(["a"], 3), tmp_path / value / f"region={value}" / "a.parquet")
+        (part,) = plan_parts(str(tmp_path / value), "unique_id", 100).parts
+        assert read_part(part)["region"].unique().to_pylist() == [value]

@@ -172,7 +172,7 @@ def predict_parquet(
     if is_local(folder):
         folder = os.path.abspath(os.path.expanduser(folder))
     settings = settings_of(forecaster, source, plan_of, rows_per_part)
-    _check_folder(folder)
+    _check_folder(folder, source, plan_of)
     with _own(folder):
         plan = plan_of_job(folder, settings, source, plan_of, verbose)
         for piece in plan.parts[0].ahead:
@@ -324,8 +324,8 @@ def _last(values: np.ndarray) -> np.ndarray:
     return known[-1:] if len(known) else np.full(1, "" if values.dtype == object else 0.0)
 
 
-def _check_folder(folder: str) -> None:
-    """Check that a folder is new, empty or a job's.
+def _check_folder(folder: str, source: str, future: str | None) -> None:
+    """Check that a folder is new, empty or a job's, and not among what the job reads.
 
     Raises
     ------
@@ -334,6 +334,13 @@ def _check_folder(folder: str) -> None:
     """
     if is_local(folder) and Path(folder).exists() and not Path(folder).is_dir():
         raise ConfigError(f"{folder} is a file, expected a folder; name another one")
+    local = [one for one in (source, future) if one and is_local(folder) and is_local(one)]
+    for read in [Path(one).expanduser().resolve() for one in local]:
+        if read.is_dir() and Path(folder).resolve().is_relative_to(read):
+            raise ConfigError(
+                f"{folder} lies in {read}, whose files are read: the forecasts would be data of "
+                "the next call; choose a folder beside it"
+            )
     others = [name for name in names_in(folder) if not name.startswith((".", "_"))]
     if others and not exists(child(folder, JOB)):
         raise ConfigError(

@@ -147,7 +147,7 @@ def read_pieces(pieces: Sequence[Piece], columns: Sequence[str] | None = None) -
     Raises
     ------
     DataError
-        If a file is damaged.
+        If a file is damaged, or they do not go together.
     """
     import pyarrow as pa
 
@@ -179,7 +179,26 @@ def read_pieces(pieces: Sequence[Piece], columns: Sequence[str] | None = None) -
             if (columns is None or name in columns) and name not in table.column_names:
                 table = table.append_column(name, pa.repeat(value, len(table)))
         tables.append(table)
-    return pa.concat_tables(tables, promote_options="permissive")
+    if any(table.schema != tables[0].schema for table in tables):
+        tables = list(map(_decoded, tables))
+    try:
+        return pa.concat_tables(tables, promote_options="permissive")
+    except pa.ArrowException as error:
+        raise DataError(
+            f"{pieces[0].file} to {pieces[-1].file}: the files do not go together: {error}; write "
+            "their columns with the same types"
+        ) from error
+
+
+def _decoded(table: pa.Table) -> pa.Table:
+    """A table with texts where it has categories of texts."""
+    import pyarrow as pa
+
+    for at, field in enumerate(table.schema):
+        if pa.types.is_dictionary(field.type):
+            values = table.column(at).cast(field.type.value_type)
+            table = table.set_column(at, field.name, values)
+    return table
 
 
 def column_names(piece: Piece) -> list[str]:

@@ -171,7 +171,8 @@ def parquet_files(source: str) -> list[tuple[Any, dict[str, str]]]:
     from pyarrow import fs
 
     system, path = file_system(source)
-    pattern = bool(_MAGIC.search(path))
+    named = system.get_file_info(path).type != fs.FileType.NotFound  # also with brackets in it
+    pattern = not named and bool(_MAGIC.search(path))
     base = path
     if pattern:
         base = path[: _MAGIC.search(path).start()].rpartition("/")[0] or "/"  # pyright: ignore[reportOptionalMemberAccess]

@@ -5,6 +5,7 @@ The id column is read batch by batch; what is kept is one id and one number per 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -272,7 +273,7 @@ def _typed(columns: list[dict[str, str]]) -> list[dict[str, int | str]]:
     whole = {
         name
         for name, texts in values.items()
-        if all(text.lstrip("-").isdigit() and text == str(int(text)) for text in texts)
+        if all(re.fullmatch(r"0|-?[1-9]\d{0,17}", text, re.ASCII) for text in texts)
     }
     return [
         {name: int(text) if name in whole else text for name, text in one.items()}

@@ -147,7 +147,8 @@ class _Infer:
         self.served, rest = found, b""
         text = self.body
         if self.header is not None:
-            if not self.header.isdecimal() or int(self.header[:18]) > len(self.body):
+            digits = self.header[:19]
+            if not digits.isdecimal() or digits != self.header or int(digits) > len(self.body):
                 raise Refused(
                     400, f"expected the length of the JSON part in {_HEADER}; correct the header"
                 )

@@ -87,8 +87,8 @@ class Desk:
         ending = _ending(shown)
         if not content:
             raise Refused(422, f"{shown}: expected a file with rows, found an empty one")
-        self._check_idle()
         with self._lock:
+            self._check_idle()
             # every file has one place, whatever it is called
             place = f"{slot}{ending}"
             if slot in self._files:
@@ -233,7 +233,7 @@ class Desk:
             If there is none.
         """
         path = self.folder / "run" / name
-        if name not in OUTPUTS or not path.is_file():
+        if name not in OUTPUTS or self._state["result"] is None or not path.is_file():
             raise Refused(404, "expected the result of a run, found none; train first")
         end, kind = OUTPUTS[name]
         return path, f"{stem_of(self._files['data'][0])}-{end}{path.suffix}", kind

@@ -85,6 +85,8 @@ class Worker:
             except OSError:  # it has ended; below says how
                 pass
             for line in process.stdout:
+                if not line.endswith("\n"):  # it died while it wrote
+                    break
                 said = json.loads(line)
                 if "error" in said:
                     raise Refused(422, said["error"])
