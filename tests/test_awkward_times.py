@@ -85,3 +85,17 @@ def test_steps_go_on_beyond_a_narrow_type(library):
     short = make({"ds": np.arange(100, dtype=np.int8), "y": np.sin(np.arange(100.0))})
     within = ConvTimeNetForecaster.pretrained(h=12, verbose=0).predict(short)
     assert str(within["ds"].dtype).lower() == "int8"
+
+
+def test_a_clock_of_a_daily_table_is_part_of_its_stamps_only_if_called_so(tmp_path):
+    path = tmp_path / "days.csv"
+    rows = "".join(f"2024-03-{i:02},07:{59 - i},{i}\n" for i in range(1, 25))
+    path.write_text(f"date,sunrise,y\n{rows}")
+    table = read_table(path, target_cols=["y"])
+    assert table.frequency.name == "1D"
+    assert str(table.times[0]) == "2024-03-01T00:00:00.000000000"
+    path.write_text("date,time,y\n" + "".join(f"2024-03-{i:02},07:30,{i}\n" for i in range(1, 25)))
+    assert str(read_table(path).times[0]) == "2024-03-01T07:30:00.000000000"
+    twice = "".join(f"2024-03-{i:02},{h:02}:00,{i}\n" for i in range(1, 25) for h in (0, 12))
+    path.write_text(f"date,measured,y\n{twice}")
+    assert read_table(path).frequency.name == "12h"

@@ -13,6 +13,8 @@ import re
 import tracemalloc
 import zlib
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import httpx
 import numpy as np
@@ -29,6 +31,7 @@ from convtimenet.serving.json_body import check_cells
 from convtimenet.serving.models import load_models
 from convtimenet.serving.refusals import Refused
 from convtimenet.serving.settings import MOST_CELLS, MOST_COLUMNS, ServeSettings
+from convtimenet.serving.workbench.worker import Ended, Worker
 
 CSV = {"content-type": "text/csv"}
 ARROW = {"content-type": "application/vnd.apache.arrow.stream"}
@@ -62,6 +65,31 @@ def test_all_members_of_a_compressed_body_are_read(encoding, pack):
     for damaged in (packed[:-3], packed + b"\x1f", b""):
         with pytest.raises(Refused, match=f"not complete {encoding} data"):
             list(_decompressed(damaged, encoding))
+
+
+@pytest.mark.parametrize("length", ["0" * 5000, "9" * 30, "-1", "1.5", "\u0661"])
+def test_a_length_of_the_json_part_that_is_none(client, length):
+    headers = {"inference-header-content-length": length.encode()}
+    answer = client.post("/v2/models/gestures/infer", content=b"{}", headers=headers)
+    assert answer.status_code == 400
+    assert "correct the header" in message(answer)
+
+
+def test_a_process_that_dies_while_it_answers_has_ended(tmp_path):
+    worker = Worker(tmp_path)
+    worker._process = cast(
+        Any,
+        SimpleNamespace(
+            stdin=io.StringIO(),
+            stdout=iter(['{"progress": 1}\n', '{"done": {"tab']),
+            wait=lambda: -9,
+            poll=lambda: None,
+        ),
+    )
+    heard: list[Any] = []
+    with pytest.raises(Ended, match="exit code -9"):
+        worker.ask({"do": "look"}, heard.append)
+    assert heard == [{"progress": 1}]
 
 
 # --- names ---------------------------------------------------------------------------------------

@@ -35,6 +35,7 @@ _WITHIN_A_YEAR = {  # columns combined with a year column: separator and most di
     "quarter": ("Q", 1), "qtr": ("Q", 1), "week": ("-W", 2), "isoweek": ("-W", 2), "doy": ("", 3),
     "dayofyear": ("", 3), "yday": ("", 3), "period": ("M", 2),
 }  # fmt: skip
+_CLOCKS = frozenset({"time", "clock", "clocktime", "timeofday", "daytime", "uhrzeit", "heure"})
 _HOURS = frozenset({"hour", "hours", "hr", "he", "hourending"})
 _INDEX = re.compile(r"__index_level_\d+__|Unnamed: 0(?:\.\d+)?|")
 _ROW_NUMBERS = ("index", "level_0", "rownames", "row_names")
@@ -148,7 +149,8 @@ def _with_clock(
     clocks = [one for one in others if grid[one].holds_clocks()]
     if not days_only:
         return day, (name,), ()
-    if clocks and (len(clocks) == 1 or len(set(_day_texts(day))) < grid.rows):
+    told = len(clocks) == 1 and _key(clocks[0]) in _CLOCKS  # else a daily table may have sunrises
+    if clocks and (told or len(set(_day_texts(day))) < grid.rows):
         clock = grid[clocks[0]].texts()  # the start, if there are a start and an end
     else:
         hours = [one for one in others if _key(one) in _HOURS]
