@@ -42,7 +42,7 @@ from convtimenet.network.revin import known_moments
 from convtimenet.progress import showing
 from convtimenet.runtime import session_of
 from convtimenet.storage.manifest import DESCRIPTION, seal
-from convtimenet.storage.model_folder import WEIGHTS, check_target, head_of
+from convtimenet.storage.model_folder import WEIGHTS, check_target, head_of, plain_value
 
 Format = Literal["onnx", "onnx-int8", "torch-export", "aoti"]
 FILES: dict[str, str] = {
@@ -252,7 +252,8 @@ def export(
                 **parity,
             }
         }
-        (making / DESCRIPTION).write_text(json_text(description, indent=1), encoding="utf-8")
+        described = json_text(description, plain_value, indent=1)
+        (making / DESCRIPTION).write_text(described, encoding="utf-8")
         (making / PARITY).write_text(json_text(parity, indent=1), encoding="utf-8")
         seal(making)
     return parity

@@ -367,7 +367,7 @@ class ConvTimeNetEstimator(SavedEstimator):
             network = cast(ConvTimeNet, self._new_network(training.config))
         if training.start is not None:
             training.start.load_into(network)
-        if before is not None and train_config.refit == "continue":
+        if before is not None and (train_config.refit == "continue" or training.config.pretrained):
             network.load_state_dict(before.state_dict())
         elif before is not None:
             shares = {n: one for n, one in before.named_buffers() if n.endswith("granted")}

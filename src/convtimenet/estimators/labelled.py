@@ -11,11 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 import torch
 from sklearn.utils import Tags
-from sklearn.utils.validation import (
-    check_is_fitted,
-    column_or_1d,
-    validate_data,
-)
+from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
 from convtimenet.callbacks import Callback
 from convtimenet.config import ModelConfig, TrainConfig
@@ -49,6 +45,8 @@ from convtimenet.training.taught import TaughtCases
 
 if TYPE_CHECKING:
     from convtimenet.estimators.explain import CaseExplanation
+
+_COLUMNS = {"n_features_in_": int, "feature_names_in_": lambda names: np.array(names, object)}
 
 
 @dataclass(frozen=True)
@@ -438,12 +436,14 @@ class LabelledEstimator(DistillableCases):
 
     def _saved_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         names = getattr(self, "channels_", None)
-        own = {} if names is None else {"channel_names": list(names)}
+        own: dict[str, Any] = {} if names is None else {"channel_names": list(names)}
+        own |= {n: np.asarray(vars(self)[n]).tolist() for n in _COLUMNS if hasattr(self, n)}
         return {"channels": self.n_channels_, "scores": self.scores_, **own}, {}
 
     def _restore_state(self, values: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
         self.n_channels_ = self.network_.config.channels
         self.scores_ = values.get("scores")
+        vars(self).update({n: of(values[n]) for n, of in _COLUMNS.items() if n in values})
         if "channel_names" in values:
             self.channels_ = tuple(map(str, values["channel_names"]))
             if len(self.channels_) != self.n_channels_:

@@ -128,6 +128,8 @@ def second_config(config: TrainConfig, history: History, ratio: float) -> tuple[
     """Settings of the second training, and the seconds that it will take; `ratio` is that of the
     examples per epoch of the first training to those of the second."""
     again = replace(config, epochs=history.best_epoch, patience=None, time_limit=None)
+    if not history.steps:  # solved, and will be again
+        return replace(again, epochs=1), history.seconds / ratio
     if config.refit == "continue":
         steps = history.steps * history.best_epoch / len(history.epochs)
         few = steps < FEW_STEPS

@@ -310,11 +310,14 @@ def cases_preset(
         other = {} if quality == "auto" else {f"quality={quality!r}": quality}
         given = {**given, "init_from": None, **other}
         used, tuned = (*USED_IF_FAST, "encoder_rate"), bool(training.get("encoder_rate"))
+        own_epochs = given.get("n_epochs") is not None or "epochs" in training
         if tuned:
             given = {**given, **dict.fromkeys(("n_epochs", "batch_size", "lr", "time_limit"))}
             used = tuple({*training} - _UNUSED_IF_TUNED)
         trains_nothing(PRETRAINED, preset, given, training, used, (PRETRAINED,))
-        fast, own = fast_cases(n_cases), _CASES_TUNED if tuned else {"encoder_rate": 0.0}
+        fast, own = fast_cases(n_cases), dict(_CASES_TUNED) if tuned else {"encoder_rate": 0.0}
+        if own_epochs:  # each is one pass
+            own = {name: one for name, one in own.items() if name not in _OF_AN_EPOCH}
         return Preset(model={**fast.model, "pretrained": True}, train={**fast.train, **own})
     if trains_nothing(quality, preset, given, training, USED_IF_FAST, QUALITIES):
         return fast_cases(n_cases)
@@ -432,6 +435,7 @@ _CASES_TUNED = {
     "augment": True,
 }
 """Fine-tuning of the package's weights below the map of their features: 40 steps."""
+_OF_AN_EPOCH = ("epoch_size", "epoch_steps")
 _UNUSED_IF_TUNED = {"validation_fraction", "refit", "precision", "loss", "huber_delta"}
 _GROWTH = (0.4, 0.7, 1.0)
 

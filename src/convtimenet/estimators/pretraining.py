@@ -20,7 +20,7 @@ from convtimenet.errors import ConfigError, DataError
 from convtimenet.estimators.base import ConvTimeNetEstimator
 from convtimenet.estimators.case_input import check_channels, examples_of, prepared, read
 from convtimenet.estimators.embeddings import CaseEmbeddings
-from convtimenet.estimators.presets import PRETRAINED, UNTRAINED, cases_preset, from_package
+from convtimenet.estimators.presets import PRETRAINED, TUNED, UNTRAINED, cases_preset, from_package
 from convtimenet.estimators.pretrained import Pretrained
 from convtimenet.estimators.trainings import Training
 from convtimenet.network.precision import precision_on
@@ -149,9 +149,10 @@ def check_quality(quality: object) -> None:
     ConfigError
         If the quality is one of those.
     """
-    if quality in UNTRAINED:
+    why = {**UNTRAINED, TUNED: "fine-tunes the weights that come with the package"}
+    if quality in why:
         raise ConfigError(
-            f"quality={quality!r} {UNTRAINED[str(quality)]}, so it has no encoder that could be "
+            f"quality={quality!r} {why[str(quality)]}, so it has no encoder that could be "
             "pre-trained; use quality='auto'"
         )
 

@@ -71,7 +71,7 @@ def save(
     """
     check_target(folder)
     head = head_of(kind, model.config)
-    text = json_text(head | description, _plain, indent=1)
+    text = json_text(head | description, plain_value, indent=1)
     with whole_folder(folder) as making:
         state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
         safetensors.torch.save_file(state, making / WEIGHTS)
@@ -194,7 +194,7 @@ def damaged(folder: str | os.PathLike[str]) -> Iterator[None]:
         raise ArtefactError(f"{folder} is damaged: {type(error).__name__}: {error}") from error
 
 
-def _plain(value: Any) -> Any:
+def plain_value(value: Any) -> Any:
     """Convert parameter values that are not JSON types: NumPy values and other mappings."""
     if isinstance(value, (np.generic, np.ndarray)):
         return value.tolist()

@@ -34,6 +34,7 @@ from convtimenet.estimators.forecasting.intervals import (
     context_scale,
 )
 from convtimenet.estimators.forecasting.panel import Panel
+from convtimenet.estimators.forecasting.reading import near, statistics
 from convtimenet.network.model import ConvTimeNet
 from convtimenet.network.revin import last_known
 from convtimenet.progress import counted
@@ -229,6 +230,8 @@ class _Naive:
             held_back, _ = hold_back(table, fraction, L, fitted.h)
             least = self.reads + fitted.h if table.long else 0
             scaler, cpu = fitted.scaler_for(table), torch.device("cpu")
+            if fitted.network_.config.revin:
+                scaler = near(scaler, *statistics(table), fitted.network_.config)
             panel = Panel(table, scaler, least, masks=True, device=cpu)
             if (held_back == table.lengths).all():  # then the network's come from earlier rows
                 held_back = np.zeros_like(held_back)

@@ -335,7 +335,9 @@ class ConvTimeNetForecaster(DistillableForecaster):
         )
         notices += notice
         if self.quality == TUNED and (plans[0].valid is None or not train_config.encoder_rate):
-            notices.append("too few rows: the weights of the package are not fine-tuned")
+            asked = "encoder_rate" in self._settings("training")
+            why = "encoder_rate is 0" if asked and plans[0].valid is not None else "too few rows"
+            notices.append(f"{why}: the weights of the package are not fine-tuned")
         if ensemble is not None:
             given = table, train_end, valid_end, scaler, encoder, device
             plans = [taught_plan(plans[0], ensemble, *given)]

@@ -53,6 +53,12 @@ def ready_forecast(
             f"quality={TUNED!r} fine-tunes the weights that come with the package, so preset="
             f"{preset!r} would have no effect; leave preset out or use quality='auto'"
         )
+    for name in ("init_from", "pretrain()"):
+        if given.get(name) is not None:
+            raise ConfigError(
+                f"quality={TUNED!r} starts from the weights that come with the package, so {name} "
+                "would have no effect; leave it out or use quality='auto'"
+            )
     return _tuned(context_length, horizon, channels, season)
 
 

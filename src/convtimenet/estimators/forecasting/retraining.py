@@ -33,6 +33,7 @@ from convtimenet.estimators.forecasting.intervals import (
     distances,
 )
 from convtimenet.estimators.forecasting.panel import Panel, rows_for
+from convtimenet.estimators.forecasting.reading import near, statistics
 from convtimenet.estimators.forecasting.taught import taught_windows
 from convtimenet.estimators.portfolio import phase_of
 from convtimenet.estimators.trainings import Training
@@ -110,6 +111,12 @@ class RetrainedForecaster(FittedForecaster):
         table = again.adapt(X)
         if not again.train_config_.refit:
             again.train_config_ = replace(again.train_config_, refit="continue")
+        again.members_ = tuple(
+            member
+            if member.train_config.refit
+            else replace(member, train_config=replace(member.train_config, refit="continue"))
+            for member in again.members_
+        )
         reader = again._reader
         if ensemble is None:
             windows = [
@@ -231,6 +238,7 @@ class RetrainedForecaster(FittedForecaster):
         notice = (
             f"{split}: intervals are calibrated with the errors of {len(found)} "
             "trainings on earlier rows"
+            + (", with the weights as they come with the package" if config.pretrained else "")
         )
         self.notices_ = (*self.notices_, notice)
         log.info(notice)
@@ -246,9 +254,10 @@ class RetrainedForecaster(FittedForecaster):
         if not config.masks or starts is None:
             return []
         rows = rows_for(table, config)
-        panel = Panel(
-            table, self.scaler_, rows, masks=True, encoder=self.covariates_, device=device
-        )
+        scaler = self.scaler_
+        if config.revin:  # a level that float32 cannot hold would leave errors of rounding
+            scaler = near(scaler, *statistics(table), config)
+        panel = Panel(table, scaler, rows, masks=True, encoder=self.covariates_, device=device)
         known = panel.known
         if known is None:
             known = torch.ones_like(panel.values, dtype=torch.bool)

@@ -16,6 +16,7 @@ from sklearn.base import clone
 from convtimenet.callbacks import AbandonTraining, TrainingProgress, checked
 from convtimenet.errors import ConfigError, ConvTimeNetError, DataError
 from convtimenet.estimators.base import ConvTimeNetEstimator
+from convtimenet.estimators.presets import PRETRAINED, TUNED
 from convtimenet.estimators.pretrained import encoder_of
 from convtimenet.estimators.tuning.problem import problem_of
 from convtimenet.estimators.tuning.result import TuneResult, result_of
@@ -332,6 +333,8 @@ def _check_quality(estimator: Any) -> None:
     why = {
         "fast": "trains no network whose settings could be searched",
         "best": "trains networks of several settings itself",
+        PRETRAINED: "uses the weights that come with the package",
+        TUNED: "fine-tunes the weights that come with the package",
     }
     if quality in why:
         raise ConfigError(f"quality={quality!r} {why[quality]}; use quality='auto'")

@@ -86,7 +86,8 @@ class PretrainedFeatures(nn.Module):
         for length in LENGTHS:
             view, seen = resampled(x, known, length)
             for tokens in self.tokens(view.flatten(0, 1), seen.flatten(0, 1)):
-                spread = tokens.var(-1, correction=0).sqrt()
+                # where nothing is known the root of 0 would have no gradient
+                spread = tokens.var(-1, correction=0).clamp(min=1e-20).sqrt()
                 found += [tokens.mean(-1), tokens.amax(-1), spread]
         pooled = torch.stack(found).unflatten(-1, x.shape[:2])  # (kinds, D, B, C)
         return torch.einsum("kdbc,mc->bmkd", pooled, self.sums).flatten(1)
@@ -130,5 +131,7 @@ class PretrainedCases(RandomPatches):
 
     def tune(self, on: bool) -> None:
         """Whether training changes the weights of the package, below the map as it was solved."""
-        self.embedding.network.requires_grad_(on)
+        network = self.embedding.network  # its answers are no features
+        for part in (network.embedding, network.blocks):
+            part.requires_grad_(on)
         self.project.requires_grad_(not on)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from convtimenet._shapes import Bool, Float
 from convtimenet.config import ModelConfig
+from convtimenet.devices import generator
 from convtimenet.network.other import OtherNetwork
 from convtimenet.network.reconstruction.network import QUANTILES, Reconstructor
 from convtimenet.network.reconstruction.seasons import channels_of, continued, long_season
@@ -139,7 +140,8 @@ class PretrainedForecaster(OtherNetwork):
         if self.training:
             near = [L, *others] if L <= _FARTHEST_TRAINED else others
             near = [reach for reach in near if reach <= _FARTHEST_TRAINED] or [L]
-            reach = near[int(torch.randint(len(near), ()))]
+            own = {"generator": generator(), "device": rows.device}  # of the training run
+            reach = near[int(torch.randint(len(near), (), **own))]
             return self._of_reach(rows[:, -reach:], known[:, -reach:])
         total = self._of_reach(rows, known)
         weight = torch.ones_like(total[:, :1, :1])

@@ -103,8 +103,10 @@ def keep(
     network.embedding.load_state_dict(
         {name: one.lerp(tuned[name], share) for name, one in first.items()}
     )
-    last = replace(history.epochs[-1], valid=found[best])
-    history.epochs = [*history.epochs[:-1], last]
+    history.epochs = [
+        replace(one, valid=found[best]) if one.epoch == history.best_epoch else one
+        for one in history.epochs
+    ]
     if not share:
         history.notes.append(
             "on the validation split the fine-tuned weights are no better than those of the "
