@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -73,7 +73,7 @@ class TestTuned:
         model.fit(monthly(80))
         scored = model.scored_
         assert scored is not None
-        network, first = model.network_.embedding, scored.network_.embedding
+        network, first = (cast(Any, one.network_.embedding) for one in (model, scored))
         for own, one in zip(network.parameters(), first.parameters(), strict=True):
             torch.testing.assert_close(own, one)
         load_pretrained(first)
@@ -142,7 +142,7 @@ class TestCases:
         model.fit(frame, y).save(tmp_path / "model")
         loaded = ConvTimeNetClassifier.load(tmp_path / "model")
         assert loaded.n_features_in_ == 32
-        assert loaded.feature_names_in_.tolist() == list(frame.columns)
+        assert vars(loaded)["feature_names_in_"].tolist() == list(frame.columns)
         for one in (model, loaded):
             with pytest.raises(ValueError, match="feature names"):
                 one.predict(frame[frame.columns[::-1]])
