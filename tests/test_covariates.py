@@ -428,7 +428,7 @@ class TestPage:
             assert len(scores) == 3
             cells = [
                 f"{mean:.4f} ± {spread:.4f}"
-                for mean, spread in zip(np.mean(scores, 0), np.std(scores, 0), strict=True)
+                for mean, spread in zip(np.mean(scores, 0), np.std(scores, 0, ddof=1), strict=True)
             ]
             assert f"| {' | '.join([*names, *cells])} |" in self.rows()
 
