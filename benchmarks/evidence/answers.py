@@ -277,8 +277,9 @@ QUESTIONS: dict[str, Question] = {
         answer=[
             "Not answered yet: one seed at one horizon has run. At 96 steps attention has 0.2 % "
             "more MSE (0.3818 against 0.3812; without positions 0.3824), less than seeds of the "
-            "convolution differ by (a deviation of 0.0035 over three, residual.md). It took six times the CPU time, 944 "
-            "against 160 seconds: the convolution has fused kernels, attention is plain torch.",
+            "convolution differ by (a deviation of 0.0035 over three, residual.md). It took six "
+            "times the CPU time, 944 against 160 seconds: the convolution has fused kernels, "
+            "attention is plain torch.",
         ],
         comparisons=[
             Comparison(
