@@ -5,8 +5,13 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+import torch
 from forked import Forked
+
+from convtimenet import ConvTimeNetClassifier, ConvTimeNetForecaster, detect, impute
+from convtimenet.estimators.filling.windows import _network
 
 # Trains both tasks and prints a digest of the weights; the first argument is the thread count.
 SCRIPT = """
@@ -55,3 +60,37 @@ def forked(threads: int, native: str) -> list[str]:
 @pytest.mark.parametrize("native", [pytest.param("0", marks=pytest.mark.slow), "1"])
 def test_the_same_seed_in_two_processes_gives_the_same_bits(native):
     assert fresh(1, native) == forked(1, native)
+
+
+def callers_state() -> tuple[bytes, str]:
+    """Of the random numbers that a caller draws from. Python's own are left out, as types are
+    checked in tests by items drawn from them."""
+    return torch.get_rng_state().numpy().tobytes(), repr(np.random.get_state())  # noqa: NPY002
+
+
+def test_no_call_draws_from_the_callers_random_numbers(tmp_path):
+    small = {"model": {"d_model": 8, "d_ff": 8, "kernel_sizes": (3,)}, "verbose": 0, "n_epochs": 1}
+    wave = np.sin(np.arange(160) / 5)
+    holes = np.where(np.arange(160) // 10 == 8, np.nan, wave)
+    X, y = np.random.default_rng(0).normal(size=(12, 1, 40)), np.arange(12) % 2
+    forecaster = ConvTimeNetForecaster(h=4, input_size=24, **small)
+    classifier = ConvTimeNetClassifier(**small)
+    _network.cache_clear()  # weights are read once in a process
+    calls = {
+        "fit": lambda: forecaster.fit(wave),
+        "predict": lambda: forecaster.predict(wave, level=80),
+        "save": lambda: forecaster.save(tmp_path / "a"),
+        "load": lambda: ConvTimeNetForecaster.load(tmp_path / "a"),
+        "pretrained": lambda: ConvTimeNetForecaster.pretrained(verbose=0).predict(wave),
+        "impute": lambda: impute(holes, verbose=0),
+        "detect": lambda: detect(wave, verbose=0),
+        "pretrain": lambda: classifier.pretrain(X, n_epochs=1),
+        "Pretrained.save": lambda: classifier.pretrained_.save(tmp_path / "b"),
+        "fit of cases": lambda: classifier.fit(X, y),
+        "explain": lambda: classifier.explain(X, spans=2),
+        "init_from": lambda: ConvTimeNetClassifier(init_from="pretrained", verbose=0).fit(X, y),
+    }
+    for name, call in calls.items():
+        before = callers_state()
+        call()
+        assert callers_state() == before, name

@@ -1,6 +1,7 @@
 """What people see while they wait: on terminals of any width, in logs, in notebooks."""
 
 import io
+import logging
 import re
 import sys
 import threading
@@ -404,3 +405,22 @@ class TestEstimators:
         assert last.startswith("reading big.csv: done in 0:0")
         ConvTimeNetForecaster(h=2, verbose=0).read(file)
         assert capsys.readouterr().err == ""
+
+
+def test_quiet_blocks_of_two_threads_overlap():
+    logger = logging.getLogger("convtimenet")
+    before = logger.level
+    one, two = progress.quiet(), progress.quiet()
+    logger.setLevel(logging.INFO)
+    try:
+        one.__enter__()
+        two.__enter__()
+        one.__exit__(None, None, None)
+        assert logger.level == logging.ERROR
+        two.__exit__(None, None, None)
+        assert logger.level == logging.INFO
+        logger.setLevel(logging.CRITICAL)
+        with progress.quiet():
+            assert logger.level == logging.CRITICAL
+    finally:
+        logger.setLevel(before)

@@ -119,6 +119,11 @@ class RandomNumbers:
         self._drawn.set_state(state)
 
 
+def for_loading() -> AbstractContextManager[Any]:
+    """Build networks whose weights are loaded afterwards: keeps the caller's random state."""
+    return RandomNumbers(0, torch.device("cpu")).for_weights()
+
+
 class _Drawing(TorchFunctionMode):
     """Makes torch's initialisers use a given generator instead of the global one.
 

@@ -11,6 +11,7 @@ takes less than a second is not shown, unless requested.
 
 from __future__ import annotations
 
+import logging
 import sys
 import threading
 import time
@@ -395,3 +396,30 @@ class Notebook:
     def close(self, display: Display, last: str) -> None:
         if self.handle is not None:
             self._draw(None, last if display.delay else "")
+
+
+class _Quiet:
+    """Blocks of `quiet` in progress, and the level of the log before the first of them."""
+
+    lock = threading.Lock()
+    blocks = 0
+    level = logging.NOTSET
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Log only errors of this package until the block ends; blocks of several threads may
+    overlap."""
+    logger = logging.getLogger("convtimenet")
+    with _Quiet.lock:
+        if not _Quiet.blocks:
+            _Quiet.level = logger.level
+            logger.setLevel(max(logger.level, logging.ERROR))
+        _Quiet.blocks += 1
+    try:
+        yield
+    finally:
+        with _Quiet.lock:
+            _Quiet.blocks -= 1
+            if not _Quiet.blocks:
+                logger.setLevel(_Quiet.level)

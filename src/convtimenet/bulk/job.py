@@ -13,7 +13,6 @@ A part is finished if its file is there and none in ``_failed``; the rest is don
 from __future__ import annotations
 
 import io
-import logging
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -41,7 +40,7 @@ from convtimenet.bulk.record import JOB, plan_of_job, settings_of
 from convtimenet.bulk.runs import series_starts
 from convtimenet.errors import ConfigError, ConvTimeNetError, DataError
 from convtimenet.files import json_text, locked
-from convtimenet.progress import showing
+from convtimenet.progress import quiet, showing
 from convtimenet.wording import listing
 
 __all__ = ["BulkResult", "predict_parquet"]
@@ -219,7 +218,7 @@ class Work:
     folder: str
 
     def __call__(self, part: Part) -> Outcome:
-        with _quiet():
+        with quiet():  # notices would repeat for every part
             return self._done(part)
 
     def _done(self, part: Part) -> Outcome:
@@ -285,18 +284,6 @@ class Work:
             else:
                 good += 1
                 yield first, end, forecast
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without notices, which would repeat for every part."""
-    logger = logging.getLogger("convtimenet")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)
 
 
 def _check_settings(forecaster: BulkForecaster) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from convtimenet.config import ModelConfig, TrainConfig
+from convtimenet.devices import for_loading
 from convtimenet.errors import ConfigError
 from convtimenet.estimators.presets import from_package
 from convtimenet.network.ensemble import networks_in
@@ -72,7 +73,8 @@ class Pretrained:
         ArtefactError
             If the folder holds something other than a model.
         """
-        network = ConvTimeNet(self.config)
+        with for_loading():
+            network = ConvTimeNet(self.config)
         network.load_state_dict(self.state)
         description = {
             "parameters": {},

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from convtimenet import __version__
 from convtimenet.config import ModelConfig
-from convtimenet.devices import RandomNumbers
+from convtimenet.devices import for_loading
 from convtimenet.errors import ArtefactError, ConfigError
 from convtimenet.files import json_text, whole_folder
 from convtimenet.network.model import ConvTimeNet
@@ -149,7 +149,7 @@ def load(
         weights = safetensors.torch.load(needed(path, files, WEIGHTS))
         arrays = safetensors.numpy.load(needed(path, files, ARRAYS))
         _check_shapes(path, config, weights)
-        with RandomNumbers(0, torch.device("cpu")).for_weights():  # keeps the caller's random state
+        with for_loading():
             model = network_of(config)
         model.load_state_dict(weights)
     return model.eval(), found, arrays

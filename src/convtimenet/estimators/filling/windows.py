@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from convtimenet.config import ModelConfig
+from convtimenet.devices import for_loading
 from convtimenet.network.reconstruction.network import QUANTILES, SIZES, Reconstructor
 from convtimenet.network.reconstruction.seasons import channels_of, long_season
 from convtimenet.network.reconstruction.weights import load_pretrained
@@ -65,7 +66,8 @@ def quantiles_of(rows: Sequence[Row], season: int, device: torch.device) -> list
 
 @cache
 def _network(device: str) -> Reconstructor:
-    network = Reconstructor(ModelConfig.forecasting(context_length=LONGEST, horizon=1, **SIZES))
+    with for_loading():
+        network = Reconstructor(ModelConfig.forecasting(context_length=LONGEST, horizon=1, **SIZES))
     load_pretrained(network)
     return network.eval().to(device)
 

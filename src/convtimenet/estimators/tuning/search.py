@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
 from numbers import Integral
 from os import PathLike
@@ -23,7 +22,7 @@ from convtimenet.estimators.tuning.result import TuneResult, result_of
 from convtimenet.estimators.tuning.space import Space, derived, given
 from convtimenet.estimators.tuning.study import Study, Trial
 from convtimenet.files import plain
-from convtimenet.progress import Task, clock, showing
+from convtimenet.progress import Task, clock, quiet, showing
 from convtimenet.training.checkpoint import data_hash
 from convtimenet.training.interrupt import Terminated
 
@@ -225,7 +224,7 @@ class Search:
             model.set_params(callbacks=[*checked(model.callbacks), watch])
             # notices about the data are for the final training, and what is counted within a trial
             # is no trial
-            with _quiet(), showing("", model.verbose):
+            with quiet(), showing("", model.verbose):
                 self.problem.fit(model)
             metric, score = self.problem.score(model)
         except _Pruned:
@@ -357,15 +356,3 @@ def _same(one: Any, trial: Trial) -> bool:
 
 def _since(begin: float) -> float:
     return round(time.monotonic() - begin, 2)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Log only errors of this package."""
-    logger = logging.getLogger("convtimenet")
-    level = logger.level
-    logger.setLevel(max(level, logging.ERROR))
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
