@@ -245,6 +245,25 @@ class TestGuard:
         fit_guard(network, windows, StopRequest(), verbose=0)
         assert network.trusted >= 0.75
 
+    def test_what_could_not_be_tried_is_told(self):
+        sparse = np.full(300, np.nan)
+        sparse[[0, 100, 299]] = 1.0, 2.0, 0.5
+        told = [
+            [
+                one
+                for one in ConvTimeNetForecaster.pretrained(6, verbose=0).fit(X).notices_
+                if "try" in one
+            ]
+            for X in (sparse, np.sin(np.arange(60) / 5))
+        ]
+        assert told == [
+            [
+                "no part of the table has enough known values to try the weights of the package "
+                "on: they are trusted as far as on most tables"
+            ],
+            [],
+        ]
+
     @pytest.mark.parametrize("logarithms", [False, True])
     def test_growth_is_read_as_it_is(self, logarithms):
         """By the same amount each year, or by the same share."""

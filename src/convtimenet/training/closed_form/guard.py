@@ -75,7 +75,13 @@ def fit_guard(
         )
     places = (_nearest(of, one) for of, one in zip((_PARTS, _PARTS, _SHARES), means, strict=True))
     error = float(errors[tuple(places)].mean())
-    return History.solved(error, device, time.monotonic() - begin, GUARDED)
+    history = History.solved(error, device, time.monotonic() - begin, GUARDED)
+    if not errors.shape[-1]:
+        history.notes.append(
+            "no part of the table has enough known values to try the weights of the package on: "
+            "they are trusted as far as on most tables"
+        )
+    return history
 
 
 def keep(
