@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import pickle
@@ -17,8 +18,9 @@ import pytest
 from forked import Forked
 from long_tables import long_table, names
 
-from convtimenet import BulkForecaster, predict_parquet
-from convtimenet.bulk import predictor
+from convtimenet import BulkForecaster, ConvTimeNetForecaster, predict_parquet
+from convtimenet.bulk import engines, predictor
+from convtimenet.bulk.runs import series_starts
 from convtimenet.cli.main import main
 from convtimenet.errors import ArtefactError, ConfigError, DataError, MissingExtraError
 
@@ -94,6 +96,49 @@ def test_another_job_is_refused(model_folder, data, tmp_path) -> None:
     with pytest.raises(ConfigError, match=r"no forecasts of a job, such as notes\.txt"):
         _run(model_folder, data, other)
     assert os.listdir(other) == ["notes.txt"]
+
+
+@pytest.mark.parametrize("at", ["a part's beginning", "a part"])
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_job_has_one_model(model, data, tmp_path, monkeypatch, at, kept) -> None:
+    """Another model is saved in the folder while a job runs. A worker that has loaded the job's
+    goes on with it; a new one finds only the other."""
+    place = model.save(tmp_path / "model")
+    other = model.predict(long_table(names(10, 40)))["ConvTimeNet"]
+    digest = hashlib.sha256((place / "manifest.json").read_bytes()).hexdigest()
+    done = []
+
+    def save_anew() -> None:
+        done.append(None)
+        if len(done) == 3:
+            ConvTimeNetForecaster(h=7, quality="fast", verbose=0).fit(
+                long_table(names(50, 60), rows=80, seed=5)
+            ).save(place)
+            if not kept:
+                predictor._loaded.clear()
+
+    def local(work, parts, workers, address, tick):
+        return engines._local(work, parts, workers, address, lambda n: (save_anew(), tick(n)))
+
+    def starts(ids):
+        save_anew()
+        return series_starts(ids)
+
+    if at == "a part":
+        monkeypatch.setattr("convtimenet.bulk.job.series_starts", starts)
+    else:
+        monkeypatch.setitem(engines.ENGINES, "local", local)
+    out = tmp_path / "out"
+    if kept:
+        assert _run(place, data, out).failed == {}
+        found = pq.read_table(out)["ConvTimeNet"]
+        np.testing.assert_allclose(found, other, rtol=1e-5)
+    else:
+        with pytest.raises(ConfigError, match=f"SHA-256 {digest}, found .*another was saved"):
+            _run(place, data, out)
+        assert len(list(out.glob("*.parquet"))) == (3 if at != "a part" else 2)
+        assert not (out / "_failed").exists()
+    assert json.loads((out / "_job.json").read_text())["model"] == digest
 
 
 def test_series_that_fail_do_not_stop_the_others(model_folder, model, tmp_path) -> None:

@@ -163,7 +163,7 @@ def predict_parquet(
             f"the local engine has no cluster, found the address {address!r}; leave it out, or "
             "choose the engine ray, spark or dask"
         )
-    forecaster = BulkForecaster(model, level=level, h=h, id_col=id_col, device=device)
+    forecaster = BulkForecaster(model, level=level, h=h, id_col=id_col, device=device).fixed()
     forecaster.check_future(future is not None)
     _check_settings(forecaster)
     source, folder = os.fspath(data), os.fspath(out)
@@ -268,6 +268,7 @@ class Work:
             try:
                 forecast = self.forecaster(table[int(bounds[first]) : int(bounds[end])], future)
             except ConvTimeNetError as error:
+                self.forecaster.loaded()  # again
                 if end - first > 1:
                     middle = (first + end) // 2
                     ranges += [(middle, end), (first, middle)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import threading
 from collections.abc import Iterable, Iterator, Sequence
@@ -22,9 +23,20 @@ if TYPE_CHECKING:
 
 __all__ = ["BulkForecaster"]
 
-_loaded: dict[tuple[str, str, str | None], tuple[tuple[int, ...], ConvTimeNetForecaster]] = {}
-"""The models of this process by folder, device and id column, with the facts of their manifests."""
+_loaded: dict[tuple[str, str, str | None], _Loaded] = {}
+"""The models of this process by folder, device and id column."""
 _loading = threading.Lock()
+_TRIES = 5
+"""Times to load a model that is saved anew meanwhile."""
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """A model, and of its manifest the facts and the SHA-256."""
+
+    facts: tuple[int, ...]
+    digest: str
+    model: ConvTimeNetForecaster
 
 
 @dataclass(frozen=True)
@@ -48,6 +60,9 @@ class BulkForecaster:
         Threads of torch during a call. One suits as many workers as there are cores.
     device
         "cpu", "auto" or a torch device.
+    digest
+        SHA-256 of the model's manifest, so that no worker forecasts with another model that is
+        saved in its folder later (`fixed`); by default each takes the newest.
 
     Examples
     --------
@@ -72,6 +87,7 @@ class BulkForecaster:
     id_col: str | None = None
     threads: int = 1
     device: str = "cpu"
+    digest: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "model", os.path.abspath(os.path.expanduser(self.model)))
@@ -164,26 +180,62 @@ class BulkForecaster:
         return model.id_col or model.tail_.id_name or "unique_id"
 
     def loaded(self) -> ConvTimeNetForecaster:
-        """The model, loaded at most once in a process as long as its folder does not change.
+        """The model, loaded at most once in a process as long as its folder does not change; with
+        a digest, once.
 
         Raises
         ------
         ArtefactError
             If the folder holds no forecaster, is incomplete or damaged.
+        ConfigError
+            If the folder holds another model than that of the digest.
         """
-        folder = str(self.model)
-        key, facts = (folder, self.device, self.id_col), _facts(folder)
+        return self._found().model
+
+    def fixed(self) -> BulkForecaster:
+        """This forecaster with the digest of the model that is in its folder now.
+
+        Raises
+        ------
+        ArtefactError, ConfigError
+            As `loaded`.
+        """
+        return replace(self, digest=self._found().digest)
+
+    def _found(self) -> _Loaded:
+        key = str(self.model), self.device, self.id_col
         with _loading:
             found = _loaded.get(key)
-            if found is None or found[0] != facts:
-                from convtimenet.estimators.forecasting.forecaster import ConvTimeNetForecaster
+            if found is not None and found.digest == self.digest:
+                return found  # whatever the folder holds by now
+            if found is None or found.facts != _facts(self.model):
+                found = _loaded[key] = self._load()
+        if self.digest not in (None, found.digest):
+            raise ConfigError(
+                f"{self.model}: expected the model with the SHA-256 {self.digest}, found one with "
+                f"{found.digest}: another was saved there meanwhile; put the earlier one back, or "
+                "begin again with this one and another output folder"
+            )
+        return found
 
-                model = ConvTimeNetForecaster.load(folder, device=self.device)
-                model.set_params(verbose=0)
-                if self.id_col is not None:
-                    model.set_params(id_col=self.id_col)
-                found = _loaded[key] = facts, model
-        return found[1]
+    def _load(self) -> _Loaded:
+        """Load the model, again if another is saved meanwhile, so that the digest is its own."""
+        from convtimenet.estimators.forecasting.forecaster import ConvTimeNetForecaster
+
+        for _ in range(_TRIES):
+            facts, digest = _facts(self.model), _digest(self.model)
+            model = ConvTimeNetForecaster.load(self.model, device=self.device)
+            if _digest(self.model) == digest:
+                break
+        else:
+            raise ConfigError(
+                f"{self.model}: expected a model that stays as it is while it is loaded, found "
+                f"another {_TRIES} times; save less often, or give a copy of the folder"
+            )
+        model.set_params(verbose=0)
+        if self.id_col is not None:
+            model.set_params(id_col=self.id_col)
+        return _Loaded(facts, digest, model)
 
     def check_future(self, given: bool) -> None:
         """Check that rows ahead are given if, and only if, the model reads them.
@@ -233,7 +285,17 @@ class BulkForecaster:
         return frame.select(self.id_name, time).with_columns(*columns).to_native()
 
 
-def _facts(folder: str) -> tuple[int, ...]:
+def _digest(folder: str | os.PathLike[str]) -> str:
+    """The SHA-256 of a model's manifest, which names that of every other file; of nothing without
+    one."""
+    try:
+        content = (Path(folder) / MANIFEST).read_bytes()
+    except OSError:  # loading says what is wrong
+        content = b""
+    return hashlib.sha256(content).hexdigest()
+
+
+def _facts(folder: str | os.PathLike[str]) -> tuple[int, ...]:
     """What changes when a model is saved again."""
     try:
         found = (Path(folder) / MANIFEST).stat()

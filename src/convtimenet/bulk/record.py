@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from convtimenet.bulk.parts import Part, Plan, plan_parts
@@ -14,7 +12,6 @@ from convtimenet.bulk.predictor import BulkForecaster
 from convtimenet.bulk.runs import Piece, source_facts
 from convtimenet.errors import ConfigError
 from convtimenet.files import json_text
-from convtimenet.storage.manifest import MANIFEST
 
 __all__ = ["JOB", "plan_of_job", "settings_of"]
 
@@ -26,11 +23,9 @@ def settings_of(
     forecaster: BulkForecaster, source: str, future: str | None, rows: int
 ) -> dict[str, Any]:
     """What identifies a job."""
-    manifest = Path(forecaster.model) / MANIFEST
-    content = manifest.read_bytes() if manifest.exists() else b""
     return {
         "format": _FORMAT,
-        "model": hashlib.sha256(content).hexdigest(),
+        "model": forecaster.digest,
         "level": [float(one) for one in forecaster.levels],
         "h": forecaster.h,
         "id_col": forecaster.id_name,
