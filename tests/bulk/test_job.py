@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from forked import Forked
@@ -118,7 +119,12 @@ def test_a_job_has_one_model(model, data, tmp_path, monkeypatch, at, kept) -> No
                 predictor._loaded.clear()
 
     def local(work, parts, workers, address, tick):
-        return engines._local(work, parts, workers, address, lambda n: (save_anew(), tick(n)))
+        def after(part):
+            found = work(part)
+            save_anew()
+            return found
+
+        return engines._local(after, parts, workers, address, tick)
 
     def starts(ids):
         save_anew()
@@ -186,6 +192,26 @@ def test_a_damaged_file_fails_its_parts_only(model_folder, data, tmp_path) -> No
     found = _run(model_folder, data, out)
     assert (found.done, found.skipped, list(found.failed)) == (1, 4, ["part-000005"])
     assert "b.parquet: not readable as Parquet" in found.failed["part-000005"]
+
+
+@pytest.mark.parametrize("rows", [200, 10**6])
+@pytest.mark.parametrize("lacking", ["a", "b"])
+def test_a_file_without_a_column_is_refused(data, model_folder, tmp_path, lacking, rows) -> None:
+    """However the rows are split: in one part with others, its values would be missing ones."""
+    path, out = data / f"{lacking}.parquet", tmp_path / "out"
+    pq.write_table(pq.read_table(path).drop_columns(["y"]), path)
+    other = "b" if lacking == "a" else "a"
+    with pytest.raises(DataError, match=rf"{lacking}\.parquet: .*'y' as in .*{other}\.parquet"):
+        predict_parquet(model_folder, data, out, rows_per_part=rows, verbose=0)
+    assert not list(out.glob("*.parquet"))
+
+
+def test_a_file_may_have_columns_of_its_own(data, model_folder, tmp_path) -> None:
+    path = data / "b.parquet"
+    table = pq.read_table(path)
+    pq.write_table(table.append_column("note", pa.array(["x"] * len(table))), path)
+    pq.write_table(table[:0].drop_columns(["y"]), data / "empty.parquet")
+    assert _run(model_folder, data, tmp_path / "out").series == 30
 
 
 def test_wrong_settings_fail_before_anything_is_written(model_folder, data, tmp_path) -> None:

@@ -143,6 +143,16 @@ def test_files_of_different_types(tmp_path: Path) -> None:
         read_part(part)
 
 
+def test_all_columns_count_where_none_is_named(tmp_path: Path) -> None:
+    """As for a model without scaling, which takes any channels."""
+    table = long_table(["a", "b"], 3)
+    pq.write_table(table[:3], tmp_path / "a.parquet")
+    pq.write_table(table[3:].append_column("z", table["y"][3:]), tmp_path / "b.parquet")
+    assert len(plan_parts(str(tmp_path), "unique_id", 100, wanted=(["y"], ())).parts) == 1
+    with pytest.raises(DataError, match=r"a\.parquet: expected the columns 'z' as in .*b\.parquet"):
+        plan_parts(str(tmp_path), "unique_id", 100, wanted=(None, ()))
+
+
 def test_brackets_in_a_name_are_no_pattern(tmp_path: Path) -> None:
     for name in ("sales[1].parquet", "sales1.parquet"):
         pq.write_table(long_table([name], 3), tmp_path / name)

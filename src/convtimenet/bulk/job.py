@@ -173,7 +173,8 @@ def predict_parquet(
     settings = settings_of(forecaster, source, plan_of, rows_per_part)
     _check_folder(folder, source, plan_of)
     with _own(folder):
-        plan = plan_of_job(folder, settings, source, plan_of, verbose)
+        wanted = forecaster.reads(), forecaster.reads(ahead=True)
+        plan = plan_of_job(folder, settings, source, plan_of, wanted, verbose)
         for piece in plan.parts[0].ahead:
             names = column_names(piece)
             lacking = [name for name in forecaster.loaded().exog[1] if name not in names]

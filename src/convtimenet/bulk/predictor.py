@@ -257,13 +257,18 @@ class BulkForecaster:
     def columns(self, names: Sequence[str], ahead: bool = False) -> list[str] | None:
         """Those columns of a table, or of the rows ahead of one, that a forecast reads; None if
         that depends on their content."""
+        of = self.reads(ahead)
+        return of if of is not None and set(of) <= set(names) else None
+
+    def reads(self, ahead: bool = False) -> list[str] | None:
+        """Columns that a forecast reads by name, of a table or of the rows ahead of one; None for
+        all, since a model without scaling takes any channels."""
         model = self.loaded()
         of = [self.id_name, model.time_col or model.tail_.time_name]
         if ahead:
-            of += model.exog[1]
-        else:
-            of += [*model.channels_, *(name for one in model.exog for name in one)]
-        return of if (ahead or model.scale) and set(of) <= set(names) else None
+            return [*of, *model.exog[1]]
+        exog = (name for one in model.exog for name in one)
+        return [*of, *model.channels_, *exog] if model.scale else None
 
     def _empty(self, table: Any, model: ConvTimeNetForecaster) -> Any:
         """The columns of a forecast, without rows."""

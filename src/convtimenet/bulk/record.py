@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -48,9 +49,19 @@ _MEANING = {
 
 
 def plan_of_job(
-    folder: str, settings: dict[str, Any], source: str, future: str | None, verbose: int
+    folder: str,
+    settings: dict[str, Any],
+    source: str,
+    future: str | None,
+    wanted: tuple[Sequence[str] | None, Sequence[str] | None],
+    verbose: int,
 ) -> Plan:
     """The parts of a job: as an earlier run made them, else new ones, which are written.
+
+    Parameters
+    ----------
+    wanted
+        Columns of both sources, as for `plan_parts`.
 
     Raises
     ------
@@ -76,7 +87,7 @@ def plan_of_job(
                 )
         return Plan(tuple(known["files"]), tuple(_part(one) for one in parts))
     rows = settings["rows_per_part"]
-    plan = plan_parts(source, settings["id_col"], rows, verbose, future)
+    plan = plan_parts(source, settings["id_col"], rows, verbose, future, wanted)
     content = settings | {"parts": [asdict(part) for part in plan.parts]}
     write_bytes(place, json_text(content).encode())
     return plan
