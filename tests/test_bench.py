@@ -348,6 +348,38 @@ class TestRuns:
         assert set(run(made, out, verbose=0)) == {"dies:mine-4:honest:0"}
         assert len(lines.by_key(lines.read(out))) == 2
 
+    def test_a_cell_whose_settings_are_edited_runs_again(self, matrix, tmp_path, capsys):
+        made, out = matrix("constant.zero", "constant.one"), tmp_path / "r.jsonl"
+        assert run(made, out, verbose=0) == {}
+        text = made.path.read_text()
+        made.path.write_text(text.replace("value = 1.0", "value = 3.0"))
+        command = ["bench", "run", str(made.path), "--out", str(out)]
+        assert main([*command, "--dry_run"]) == 0
+        told = capsys.readouterr().out
+        assert "one:mine-4:honest:0: about" in told
+        assert "its result is of other settings" in told
+        assert "1 of 2 cells to run" in told
+        assert main(["bench", "report", *command[2:], "--report", str(tmp_path / "page")]) == 0
+        page = (tmp_path / "page" / "try.md").read_text()
+        assert "- Cells with a result: 1 of 2" in page
+        assert "Left out: results with other settings than the matrix has now, of constant.one" in (
+            page
+        )
+        assert main(command) == 0
+        assert "1 have one with other settings than now" in capsys.readouterr().err
+        assert [one["config"]["value"] for one in lines.read(out)] == [0.0, 1.0, 3.0]
+        made.path.write_text(text)  # the first result counts again
+        found, outdated = lines.of_matrix(Matrix.read(made.path), lines.read(out))
+        assert (found["constant.one:mine-4:honest:0"]["config"]["value"], outdated) == (1.0, [])
+
+    def test_every_committed_line_of_a_cell_counts(self):
+        """Settings of the matrices were named anew since; lines that mean the same still count."""
+        folder = Path(__file__).parents[1] / "benchmarks" / "evidence"
+        for path in sorted(folder.glob("*.toml")):
+            if path.stem != "published":
+                made = Matrix.read(path)
+                assert lines.of_matrix(made, lines.read(made.results))[1] == [], path
+
     @needs_data
     def test_the_same_fit_is_taken_from_another_matrix_beside_it(self, tmp_path, monkeypatch):
         monkeypatch.setenv("CONVTIMENET_DATA", str(DATA))

@@ -1,4 +1,4 @@
-"""Run all cells of a matrix that have no result yet, each in a fresh process.
+"""Run all cells of a matrix that have no result with their settings yet, each in a fresh process.
 
 A fresh process makes peak memory and CPU seconds those of the cell alone, and a crash costs only
 one cell. A cell's line is written when it finishes, so a killed run can be resumed.
@@ -60,7 +60,7 @@ def run(
     """
     chosen = matrix.only(only)
     with lines.alone(out):
-        found = lines.by_key(lines.read(out))
+        found, outdated = lines.of_matrix(matrix, lines.read(out))
         others = _other_results(out)
         for cell in chosen:
             same = others.get(_fit_of(asdict(cell), matrix.fingerprint(cell)))
@@ -69,11 +69,14 @@ def run(
                 found[cell.key] = {**same, "cell": asdict(cell)}
                 lines.add(out, found[cell.key])
         left = [cell for cell in chosen if cell.key not in found]
+        again = sum(cell.key in outdated for cell in left)
         costs = {cell: estimate(cell, found) or 60.0 for cell in left}
         errors: dict[str, str] = {}
         with showing("bench", verbose, at_once=True) as task:
             task.expect(round(sum(costs.values())))
             task.say(f"{len(chosen) - len(left)} of {len(chosen)} cells have a result in {out}")
+            if again:
+                task.say(f"{again} have one with other settings than now, and are run again")
             running: dict[Connection, tuple[Cell, BaseProcess]] = {}
             try:
                 while left or running:
