@@ -15,7 +15,7 @@ from common import DATA, needs_data
 from forked import Forked
 from torch import nn
 
-from convtimenet import ConvTimeNetClassifier, ConvTimeNetForecaster
+from convtimenet import ConvTimeNetClassifier, ConvTimeNetForecaster, __version__
 from convtimenet.bench import lines
 from convtimenet.bench.matrix import Cell, Matrix
 from convtimenet.bench.measure import hash_of, measure
@@ -394,11 +394,14 @@ horizons = [24]
 """
         (tmp_path / "results").mkdir()
         (tmp_path / "results" / "another.jsonl").write_text('{"set": "ILI", "mse": 2.0}\n')
+        monkeypatch.setattr("convtimenet.bench.measure.commit_of_package", lambda: "abc")
         for file, name, context in (("one", "x", 36), ("two", "y", 36), ("three", "z", 52)):
             path = tmp_path / f"{file}.toml"
             path.write_text(text.format(name=name, context=context))
             made = Matrix.read(path)
             assert run(made, made.results, verbose=0) == {}
+            (line,) = lines.read(made.results)  # another process measured it
+            made.results.write_text(json.dumps(line | {"commit": "abc"}) + "\n")
         (one,), (two,), (three,) = (
             lines.read(tmp_path / "results" / f"{file}.jsonl") for file in ("one", "two", "three")
         )
@@ -422,6 +425,26 @@ horizons = [24]
         (taken,) = _other_results(tmp_path / "own.jsonl").values()
         assert taken["cell"]["seed"] == 0
         assert taken["taken_from"] == "other.jsonl"
+
+    @pytest.mark.parametrize(
+        ("commit", "of", "version", "taken"),
+        [
+            ("abc", "abc", __version__, True),
+            ("abc", "def", __version__, False),
+            ("abc", "abc", "0.0.1", False),
+            ("abc+", "abc+", __version__, False),  # changes may differ
+            (None, None, __version__, False),
+        ],
+    )
+    def test_results_are_taken_only_of_the_same_code(
+        self, tmp_path, monkeypatch, commit, of, version, taken
+    ):
+        monkeypatch.setattr("convtimenet.bench.measure.commit_of_package", lambda: commit)
+        cell = Cell("ILI", 24, "x", "", "honest", 0)
+        line = {"cell": vars(cell), "model": {"entry": "m:f", "settings": {}}, "commit": of}
+        line |= {"scores": {"mse": 2.0}, "versions": {"convtimenet": version}}
+        (tmp_path / "other.jsonl").write_text(json.dumps(line) + "\n")
+        assert len(_other_results(tmp_path / "own.jsonl")) == taken
 
     @needs_data
     def test_a_fit_of_another_commit_is_not_taken(self, tmp_path, monkeypatch):

@@ -20,6 +20,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+from convtimenet import __version__
 from convtimenet.bench import lines
 from convtimenet.bench.matrix import Cell, Matrix
 from convtimenet.errors import ConfigError
@@ -117,11 +118,13 @@ def estimate(cell: Cell, found: Mapping[str, Mapping[str, Any]]) -> float | None
 
 def _other_results(out: Path) -> dict[str, dict[str, Any]]:
     """Results of the other files in the folder by `_fit_of`, so that no fit is run twice; those of
-    this commit, since defaults change and with them what the same settings mean, and those with the
-    paper's settings, which golden values hold."""
+    this version and commit, since defaults change and with them what the same settings mean, and
+    those with the paper's settings, which golden values hold. Changes that are not committed and
+    code outside of a checkout have no name, so nothing is known to be of the same."""
     from convtimenet.bench.measure import commit_of_package
 
     commit, found = commit_of_package(), {}
+    named = commit is not None and not commit.endswith("+")
     for path in sorted(out.parent.glob("*.jsonl")):
         try:
             own = [] if path == out else lines.read(path)
@@ -131,7 +134,8 @@ def _other_results(out: Path) -> dict[str, dict[str, Any]]:
             if "scores" not in line or "model" not in line:
                 continue
             settled = line["model"]["settings"].get("preset") == "paper"
-            if settled or line.get("commit") == commit:
+            code = line.get("versions", {}).get("convtimenet"), line.get("commit")
+            if settled or (named and code == (__version__, commit)):
                 found[_fit_of(line["cell"], line["model"])] = {**line, "taken_from": path.name}
     return found
 
