@@ -27,6 +27,8 @@ MANIFEST, DESCRIPTION = "manifest.json", "model.json"
 MAX_STEPS = 2**24
 """Longest padded context that a loaded network may have."""
 _MAX_JSON_BYTES, _MAX_DEPTH = 2**26, 32
+_TRIES = 10
+"""Times to read a folder in which models are saved meanwhile."""
 _AGAIN = "download or save the model again"
 
 
@@ -46,7 +48,7 @@ def seal(folder: str | os.PathLike[str]) -> None:
 
 
 def read_folder(folder: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """Read and verify a folder.
+    """Read and verify a folder; again if a model is saved in it meanwhile.
 
     Returns
     -------
@@ -63,6 +65,32 @@ def read_folder(folder: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[st
         file.
     """
     path = Path(folder)
+    for _ in range(_TRIES):
+        before = _state(path)
+        try:
+            return _read(path)
+        except (ArtefactError, OSError):
+            if _state(path) == before:
+                raise
+    raise ArtefactError(
+        f"{path} was saved anew {_TRIES} times while it was read; save less often, or load a copy"
+    )
+
+
+def _state(path: Path) -> list[tuple[int, ...]]:
+    """What changes when a model is saved in a folder."""
+    found = []
+    for place in (path, path / MANIFEST):
+        try:
+            facts = place.stat()
+        except OSError:
+            continue
+        found.append((facts.st_ino, facts.st_mtime_ns, facts.st_size))
+    return found
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """Read and verify a folder once."""
     if not path.exists() and earlier_of(path).is_dir():
         log.warning("saving to %s was interrupted; loading the model saved there before", path)
         path = earlier_of(path)
