@@ -716,6 +716,22 @@ class TestDamage:
         with pytest.raises(ArtefactError, match="expected at most 100"):
             ConvTimeNetForecaster.load(folder)
 
+    def test_what_could_not_be_loaded_is_not_saved(self, fitted, folder, monkeypatch):
+        """The earlier model stays."""
+        before = content(folder)
+        monkeypatch.setattr("convtimenet.storage.manifest._MAX_JSON_BYTES", 100)
+        with pytest.raises(ArtefactError, match=r"bytes, expected at most 100, .*fewer series"):
+            fitted.save(folder)
+        assert content(folder) == before
+        assert [path.name for path in folder.parent.iterdir()] == ["model"]
+
+    def test_many_ids_are_loaded(self, tmp_path):
+        """A description longer than 64 MiB, as of 1.6 million series."""
+        text = json.dumps({"format": FORMAT, "id": "x" * 2**26})
+        (tmp_path / "model.json").write_text(text)
+        seal(tmp_path)
+        assert len(read_folder(tmp_path)[0]["id"]) == 2**26
+
     @pytest.mark.parametrize(
         "asked",
         [

@@ -26,7 +26,8 @@ FORMAT = 2
 MANIFEST, DESCRIPTION = "manifest.json", "model.json"
 MAX_STEPS = 2**24
 """Longest padded context that a loaded network may have."""
-_MAX_JSON_BYTES, _MAX_DEPTH = 2**26, 32
+_MAX_JSON_BYTES, _MAX_DEPTH = 2**30, 32
+"""Of model.json, which holds the ids of all series, about 40 bytes each."""
 _TRIES = 10
 """Times to read a folder in which models are saved meanwhile."""
 _AGAIN = "download or save the model again"
@@ -35,6 +36,11 @@ _AGAIN = "download or save the model again"
 def seal(folder: str | os.PathLike[str]) -> None:
     """Write the manifest of a folder, when it is new or after an intended change.
 
+    Raises
+    ------
+    ArtefactError
+        If ``model.json`` is longer than `read_folder` accepts.
+
     Examples
     --------
     After editing a model card::
@@ -42,6 +48,13 @@ def seal(folder: str | os.PathLike[str]) -> None:
         python -c "from convtimenet.storage.manifest import seal; seal('model')"
     """
     path = Path(folder)
+    described = path / DESCRIPTION
+    size = described.stat().st_size if described.exists() else 0
+    if size > _MAX_JSON_BYTES:
+        raise ArtefactError(
+            f"{DESCRIPTION} of the model has {size} bytes, expected at most {_MAX_JSON_BYTES}, so "
+            "that it can be loaded; train on fewer series or with shorter ids"
+        )
     files = {name: _facts((path / name).read_bytes()) for name in _names(path) - {MANIFEST}}
     text = _canonical({"format": FORMAT, "files": files})
     (path / MANIFEST).write_bytes(text)
