@@ -180,6 +180,17 @@ def test_a_part_without_a_good_series_is_given_up(model_folder, tmp_path) -> Non
     assert not list((tmp_path / "out").glob("*.parquet"))
 
 
+@pytest.mark.parametrize("number", [20, 49])
+def test_many_bad_series_at_the_beginning_stop_no_others(model_folder, tmp_path, number) -> None:
+    table, bad = long_table(names(0, 50)).to_pandas(), names(0, number)
+    table.loc[table["unique_id"].isin(bad), "ds"] = pd.Timestamp("2024-01-01")
+    table.to_parquet(tmp_path / "data.parquet")
+    found = predict_parquet(model_folder, tmp_path / "data.parquet", tmp_path / "out", verbose=0)
+    assert sorted(found.failed) == bad
+    assert not any("not tried" in why for why in found.failed.values())
+    assert found.series == 50 - number
+
+
 def test_a_damaged_file_fails_its_parts_only(model_folder, data, tmp_path) -> None:
     out = tmp_path / "out"
     _run(model_folder, data, out)
@@ -370,3 +381,10 @@ def test_the_command_fails_if_a_series_does(model_folder, tmp_path, capsys) -> N
     shown = capsys.readouterr()
     assert "2 series of 80 rows" in shown.out
     assert "1 failed and have no forecast: s0001: " in shown.err
+    told = " ".join(shown.err.split())
+    assert "and give another --out, as this one goes on only with unchanged files" in told
+    long_table(names(0, 3)).to_pandas().to_parquet(tmp_path / "data.parquet")  # corrected
+    again = ["predict", str(model_folder), str(tmp_path / "data.parquet"), "--out"]
+    assert main([*again, out]) == 2
+    assert main([*again, f"{out}2"]) == 0
+    assert "3 series of 120 rows" in capsys.readouterr().out

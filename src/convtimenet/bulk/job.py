@@ -48,7 +48,8 @@ __all__ = ["BulkResult", "predict_parquet"]
 ROWS_PER_PART = 1_000_000
 _FAILED, _LOCK = "_failed", "_lock"
 _HOPELESS = 16
-"""Series of a part that fail before any succeeds, after which all of it is given up."""
+"""Series of a part that fail before any succeeds, after which as many others, spread over the
+rest, are tried: if they fail too, it is given up."""
 
 Engine = Literal["local", "ray", "spark", "dask"]
 
@@ -98,7 +99,8 @@ def predict_parquet(
 ) -> BulkResult:
     """Forecast every series of Parquet files with a saved model, part by part.
 
-    The same call goes on with a job that was stopped, and tries again what failed.
+    The same call goes on with a job that was stopped, and tries again what failed. After a change
+    of the files it is another job, which needs another `out`.
 
     Parameters
     ----------
@@ -276,16 +278,30 @@ class Work:
                     continue
                 failed[str(names[int(bounds[first])].as_py())] = str(error)
                 first_reason = first_reason or str(error)
+                if not good and len(failed) >= _HOPELESS and end < len(bounds) - 1:
+                    good += self._any(table, future, bounds, end)
                 if not good and len(failed) >= _HOPELESS:
                     for begin in bounds[end:-1].tolist():
                         failed[str(names[begin].as_py())] = (
-                            f"not tried, as the first {_HOPELESS} series of its part failed: "
-                            f"{first_reason}"
+                            f"not tried, as the first {_HOPELESS} series of its part and as many "
+                            f"others failed: {first_reason}"
                         )
                     return
             else:
                 good += 1
                 yield first, end, forecast
+
+    def _any(self, table: Any, future: Any, bounds: np.ndarray, first: int) -> bool:
+        """Whether one of some series from `first` on can be forecast."""
+        last = len(bounds) - 2
+        for at in np.unique(np.linspace(first, last, _HOPELESS).astype(int)).tolist():
+            try:
+                self.forecaster(table[int(bounds[at]) : int(bounds[at + 1])], future)
+            except ConvTimeNetError:
+                self.forecaster.loaded()  # again
+            else:
+                return True
+        return False
 
 
 def _check_settings(forecaster: BulkForecaster) -> None:
