@@ -24,6 +24,7 @@ from convtimenet.bulk import engines, predictor
 from convtimenet.bulk.runs import series_starts
 from convtimenet.cli.main import main
 from convtimenet.errors import ArtefactError, ConfigError, DataError, MissingExtraError
+from convtimenet.files import locked
 
 
 @pytest.fixture
@@ -52,18 +53,35 @@ def test_a_job_is_the_prediction_of_the_whole_table(model_folder, model, data, t
 
 
 def test_addresses_are_written_like_paths(model_folder, data, tmp_path) -> None:
+    import fsspec
+
     _run(model_folder, data, tmp_path / "here")
-    there = (tmp_path / "there").as_uri()
+    memory, there = fsspec.filesystem("memory"), "memory://written/there"
+    for path in data.iterdir():
+        memory.pipe(f"/written/data/{path.name}", path.read_bytes())
     for done in (6, 0):
-        assert (
-            predict_parquet(model_folder, data.as_uri(), there, rows_per_part=200, verbose=0).done
-            == done
+        found = predict_parquet(
+            model_folder, "memory://written/data", there, rows_per_part=200, verbose=0
         )
-    files = sorted(path.name for path in (tmp_path / "there").iterdir())
+        assert found.done == done
+    files = sorted(path.rpartition("/")[2] for path in memory.ls("/written/there", detail=False))
     assert files == ["_job.json", *(f"part-{i:06d}.parquet" for i in range(6))]
     for name in files[1:]:
-        content = (tmp_path / "there" / name).read_bytes()
+        content = memory.cat(f"/written/there/{name}")
         assert content == (tmp_path / "here" / name).read_bytes()
+    with pytest.raises(ConfigError, match="whose files are read"):
+        predict_parquet(model_folder, "memory://written", f"{there}2", verbose=0)
+
+
+def test_an_address_of_this_machine_is_a_path(model_folder, data, tmp_path) -> None:
+    """Also for the lock, and for another call with the path."""
+    out = tmp_path / "out it"
+    settings = {"rows_per_part": np.int64(200), "h": np.int64(3), "verbose": 0}
+    found = predict_parquet(model_folder, data.as_uri(), out.as_uri(), **settings)
+    assert (found.folder, found.done) == (str(out), 6)
+    with locked(out / "_lock"), pytest.raises(ConfigError, match="is in use by process"):
+        predict_parquet(model_folder, data.as_uri(), out.as_uri(), **settings)
+    assert predict_parquet(model_folder, data, out, rows_per_part=200, h=3, verbose=0).skipped == 6
 
 
 def test_finished_parts_are_not_done_again(model_folder, data, tmp_path) -> None:
@@ -245,12 +263,34 @@ def test_wrong_settings_fail_before_anything_is_written(model_folder, data, tmp_
     assert not out.exists()
 
 
-def test_forecasts_are_not_written_among_the_data(model_folder, data) -> None:
+def test_forecasts_are_not_written_among_the_data(model_folder, data, tmp_path) -> None:
     """The second call would read them as series."""
-    for out in (data, data / "forecasts", data / ".." / data.name / "f"):
+    (tmp_path / "link").symlink_to(data)
+    inside = data / "forecasts"
+    for source, out in (
+        (data, data),
+        (data, inside),
+        (data, data / ".." / data.name / "f"),
+        (data, tmp_path / "link" / "f"),
+        (data.as_uri(), inside),
+        (data, inside.as_uri()),
+        (data / "**" / "*.parquet", inside),
+        (data.parent / "*", inside),
+        (tmp_path / "link" / "*" / "*.parquet", inside),
+        (data / "**" / "*.parquet", tmp_path / "link" / "f"),
+    ):
+        if "*" in str(source):
+            (data / "more").mkdir(exist_ok=True)
+            pq.write_table(long_table(names(80, 81)), data / "more" / "c.parquet")
         with pytest.raises(ConfigError, match=r"whose files are read: .*choose a folder beside it"):
-            _run(model_folder, data, out)
-    assert sorted(path.name for path in data.iterdir()) == ["a.parquet", "b.parquet"]
+            _run(model_folder, source, out)
+    assert sorted(path.name for path in data.iterdir()) == ["a.parquet", "b.parquet", "more"]
+
+
+def test_forecasts_may_be_beside_the_data(model_folder, data) -> None:
+    """Where the source does not match them."""
+    assert _run(model_folder, data / "*.parquet", data / "forecasts").done == 6
+    assert _run(model_folder, data / "*.parquet", data / "forecasts").skipped == 6
 
 
 @pytest.mark.parametrize("engine", ["ray", "spark", "dask"])

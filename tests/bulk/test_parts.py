@@ -67,6 +67,28 @@ def test_partitions_become_columns(tmp_path: Path) -> None:
     assert [(part.series, part.rows) for part in parts] == [(1, 3)]
 
 
+def test_partitions_above_the_source_and_folders_of_a_pattern(tmp_path: Path) -> None:
+    for shop in (1, 2):
+        place = tmp_path / "sales" / f"shop={shop}" / "kind=a"
+        place.mkdir(parents=True)
+        pq.write_table(long_table(["x"], 3).drop_columns(["unique_id"]), place / "x.parquet")
+        (place / "notes.txt").touch()
+    for source, shops in (
+        ("sales", [1, 2]),
+        ("sales/shop=*", [1, 2]),
+        ("sales/shop=1", [1]),
+        ("sales/shop=2/kind=a", [2]),
+        ("sales/*/kind=a", [1, 2]),
+        ("sales/shop=2/kind=a/x.parquet", [2]),
+        ("sales/shop=2/*/x.parquet", [2]),
+        ("sales/shop=[12]/**/*.parquet", [1, 2]),
+    ):
+        parts = plan_parts(str(tmp_path / source), "shop", 1).parts
+        tables = [read_part(part) for part in parts]
+        assert [one["shop"].to_pylist() for one in tables] == [[shop] * 3 for shop in shops]
+        assert tables[0]["kind"].to_pylist() == ["a"] * 3
+
+
 def test_an_address_is_read_like_a_path(tmp_path: Path) -> None:
     pq.write_table(long_table(names(0, 4), 5), tmp_path / "a.parquet")
     here, there = (_all(one, 10) for one in (str(tmp_path), tmp_path.as_uri()))

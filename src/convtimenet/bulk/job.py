@@ -29,10 +29,12 @@ from convtimenet.bulk.places import (
     child,
     exists,
     is_local,
+    local,
     make_folder,
     names_in,
     parquet_module,
     remove,
+    would_read,
     write_bytes,
 )
 from convtimenet.bulk.predictor import BulkForecaster
@@ -168,8 +170,8 @@ def predict_parquet(
     forecaster = BulkForecaster(model, level=level, h=h, id_col=id_col, device=device).fixed()
     forecaster.check_future(future is not None)
     _check_settings(forecaster)
-    source, folder = os.fspath(data), os.fspath(out)
-    plan_of = None if future is None else os.fspath(future)
+    source, folder = local(os.fspath(data)), local(os.fspath(out))
+    plan_of = None if future is None else local(os.fspath(future))
     if is_local(folder):
         folder = os.path.abspath(os.path.expanduser(folder))
     settings = settings_of(forecaster, source, plan_of, rows_per_part)
@@ -339,9 +341,8 @@ def _check_folder(folder: str, source: str, future: str | None) -> None:
     """
     if is_local(folder) and Path(folder).exists() and not Path(folder).is_dir():
         raise ConfigError(f"{folder} is a file, expected a folder; name another one")
-    local = [one for one in (source, future) if one and is_local(folder) and is_local(one)]
-    for read in [Path(one).expanduser().resolve() for one in local]:
-        if read.is_dir() and Path(folder).resolve().is_relative_to(read):
+    for read in (source, future):
+        if read and would_read(read, child(folder, "part-000000.parquet")):
             raise ConfigError(
                 f"{folder} lies in {read}, whose files are read: the forecasts would be data of "
                 "the next call; choose a folder beside it"

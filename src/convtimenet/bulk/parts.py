@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -70,7 +71,7 @@ def plan_parts(
     ConfigError
         If `rows` is not a number of rows.
     """
-    if isinstance(rows, bool) or not isinstance(rows, int) or rows < 1:
+    if isinstance(rows, bool) or not isinstance(rows, Integral) or rows < 1:
         raise ConfigError(f"rows_per_part must be a whole number of at least 1, found {rows!r}")
     facts = source_facts(source)
     runs = read_runs(source, id_col, verbose, wanted[0])

@@ -28,9 +28,9 @@ def settings_of(
         "format": _FORMAT,
         "model": forecaster.digest,
         "level": [float(one) for one in forecaster.levels],
-        "h": forecaster.h,
+        "h": None if forecaster.h is None else int(forecaster.h),
         "id_col": forecaster.id_name,
-        "rows_per_part": rows,
+        "rows_per_part": int(rows),
         "files": list(source_facts(source)),
         "future": None if future is None else list(source_facts(future)),
     }
