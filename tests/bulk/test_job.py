@@ -362,6 +362,25 @@ def test_frames_without_rows_have_the_same_columns(model_folder, settings) -> No
     assert forecaster(frame[:0]).dtypes.equals(forecaster(frame).dtypes)
 
 
+@pytest.mark.parametrize("series", [1, 3])
+def test_a_stream_joins_every_row_once(model_folder, monkeypatch, series) -> None:
+    """Also of a series that is longer than what is collected."""
+    table = long_table(names(0, series), 120).to_pandas()
+    frames = [table[at : at + 4] for at in range(0, len(table), 4)]
+    joined, concat = [], pd.concat
+
+    def counted(frames, **settings):
+        found = concat(frames, **settings)
+        joined.append(len(found))
+        return found
+
+    forecaster = BulkForecaster(model_folder)
+    forecaster.loaded()
+    monkeypatch.setattr(pd, "concat", counted)
+    assert len(list(forecaster.stream(frames, rows=20))) == series
+    assert [rows for rows in joined if rows > 7] == [120] * series  # 7 rows are a forecast
+
+
 @pytest.mark.parametrize("size", [1, 33, 40, 1000])
 def test_a_stream_may_cut_series(model_folder, model, size) -> None:
     table = long_table(names(0, 6)).to_pandas()

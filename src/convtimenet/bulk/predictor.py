@@ -145,28 +145,43 @@ class BulkForecaster:
         Yields
         ------
         A frame of forecasts for each such collection.
+
+        Raises
+        ------
+        ConfigError
+            If the model reads covariates known ahead, which such frames do not have.
         """
         import pandas as pd
 
+        if names := self._ahead():
+            raise ConfigError(
+                f"the model reads {listing(names)} of the rows ahead, which a stream does not "
+                "have; call the forecaster with frames of whole series and the rows ahead of them, "
+                "use predict_parquet with future, or train without futr_exog"
+            )
         name = self.id_name
-        kept: list[Any] = []
+        whole: list[Any] = []  # frames of series that have ended
+        last: list[Any] = []  # those of the one that may go on
         held = 0
         for frame in frames:
             if not len(frame):
                 continue
-            kept.append(frame)
             held += len(frame)
-            if held < rows:
-                continue
-            whole = pd.concat(kept, ignore_index=True)
-            ids = whole[name].to_numpy()
-            same = np.flatnonzero(ids != ids[-1])
-            end = int(same[-1]) + 1 if len(same) else 0
-            if end:
-                yield self(whole.iloc[:end].reset_index(drop=True))
-            kept, held = [whole.iloc[end:]], len(whole) - end
-        if kept:
-            yield self(pd.concat(kept, ignore_index=True))
+            ids = frame[name].to_numpy()
+            others = np.flatnonzero(ids != ids[-1])
+            if len(others):
+                end = int(others[-1]) + 1
+                whole += [*last, frame.iloc[:end]]
+                last = [frame.iloc[end:]]
+            elif last and last[-1][name].iloc[-1] != ids[0]:
+                whole, last = [*whole, *last], [frame]
+            else:
+                last.append(frame)
+            if whole and held >= rows:
+                yield self(pd.concat(whole, ignore_index=True))
+                whole, held = [], sum(map(len, last))
+        if last:
+            yield self(pd.concat([*whole, *last], ignore_index=True))
 
     @property
     def levels(self) -> tuple[float, ...]:
@@ -245,7 +260,7 @@ class BulkForecaster:
         ConfigError
             If not.
         """
-        names = [column.name for column in self.loaded().covariates_.futr]
+        names = self._ahead()
         if names and not given:
             raise ConfigError(
                 f"the model reads {listing(names)} of the rows ahead, found no such rows; give "
@@ -253,6 +268,10 @@ class BulkForecaster:
             )
         if given and not names:
             raise ConfigError("future is given, but the model has no futr_exog; leave it out")
+
+    def _ahead(self) -> list[str]:
+        """The covariates that the model reads of the rows ahead."""
+        return [column.name for column in self.loaded().covariates_.futr]
 
     def columns(self, names: Sequence[str], ahead: bool = False) -> list[str] | None:
         """Those columns of a table, or of the rows ahead of one, that a forecast reads; None if
