@@ -178,6 +178,46 @@ class TestWide:
         assert (found["SeasonalNaive-lo-80"] < found["SeasonalNaive"]).all()
 
 
+class TestFewRows:
+    def monthly(self, rows: int) -> Any:
+        times = pd.date_range("2015-01-01", periods=rows, freq="MS")
+        return pd.DataFrame({"ds": times, "y": long_frame((rows,))["y"].to_numpy() + 9})
+
+    def test_the_baseline_has_intervals_wherever_the_model_has(self, caplog):
+        frame = self.monthly(80)
+        model = ConvTimeNetForecaster.pretrained(6, device="cpu", verbose=0)
+        found = backtest(model, frame, level=[80, 95]).frame
+        names = [f"-{side}-{level}" for level in (95, 80) for side in ("lo", "hi")]
+        for name in ("ConvTimeNet", "SeasonalNaive"):
+            bounds = found[[f"{name}{end}" for end in names]].to_numpy()
+            assert (np.diff(bounds[:, [0, 2, 3, 1]]) > 0).all()
+        # the held-out rows have too few windows for 95 %, so all 57 of the 74 rows count
+        errors = [
+            abs(frame["y"][t] - frame["y"][t - 12]) / frame["y"][t - 12 : t].std(ddof=0)
+            for t in range(12, 69)
+        ]
+        radius = np.sort(errors)[int(np.ceil(58 * 0.95)) - 1]
+        width = found["SeasonalNaive-hi-95"][0] - found["SeasonalNaive"][0]
+        assert width == pytest.approx(radius * frame["y"][62:74].std(ddof=0), rel=1e-3)
+        assert "seasonal-naive" not in caplog.text
+
+    @pytest.mark.parametrize(("rows", "absent"), [(30, [95]), (20, [80, 95])])
+    def test_bounds_of_the_baseline_that_cannot_be_calibrated_are_nan(self, rows, absent, caplog):
+        model = ConvTimeNetForecaster.pretrained(6, device="cpu", verbose=0)
+        result = backtest(model, self.monthly(rows), level=[80, 95])
+        ours, naive = (result.summary[name] for name in ("ConvTimeNet", "SeasonalNaive"))
+        assert np.isfinite(list(ours.values())).all()
+        for level in (80, 95):
+            bounds = [f"SeasonalNaive-{side}-{level}" for side in ("lo", "hi")]
+            assert result.frame[bounds].isna().all(axis=None) == (level in absent)
+            for score in ("coverage", "width"):
+                assert np.isnan(naive[f"{score}-{level}"]) == (level in absent)
+        assert np.isnan(naive["pinball"])
+        assert np.isfinite(naive["mae"])
+        levels = " and ".join(map(str, absent))
+        assert f"the seasonal-naive forecast has no intervals of {levels} %" in caplog.text
+
+
 def test_the_summary_is_that_of_the_frame():
     frame = long_frame()
     result = backtest(forecaster(), frame, n_windows=3, level=[50, 80], season=4)
