@@ -220,26 +220,48 @@ def _prints(values: np.ndarray) -> np.ndarray:
 
 def _begins_at(ours: np.ndarray, given: np.ndarray) -> int | None:
     """The index in `ours` at which `given` starts, negative if it starts earlier; None if they do
-    not overlap. The first shared rows must be equal, and most of those after them."""
-    before = [-int(row) for row in _places(given, ours)]
-    for begin in sorted({*before, *_places(ours, given).tolist()}):
-        one, other = ours[max(begin, 0) :][:_COMPARED], given[max(-begin, 0) :][:_COMPARED]
-        n = min(len(one), len(other))
-        if np.mean(one[:n] == other[:n]) > _SAME:
-            return begin
-    return None
+    not overlap. The first shared rows must be equal, as many as tell enough, and most of what tells
+    something after them."""
+    values, counts = np.unique(ours, return_counts=True)
+    our_bits, given_bits = (_bits(rows, values, counts) for rows in (ours, given))
+    enough = _CHANCE + np.log2(len(ours) + len(given))
+    before = [-int(row) for row in _places(given, ours, our_bits, enough)]
+    found: dict[int, tuple[float, int]] = {}
+    for begin in sorted({*before, *_places(ours, given, given_bits, enough).tolist()}):
+        first, second = max(begin, 0), max(-begin, 0)
+        shared = min(len(ours) - first, len(given) - second)
+        n = min(_COMPARED, shared)
+        one, other = slice(first, first + n), slice(second, second + n)
+        bits = np.maximum(our_bits[one], given_bits[other])
+        agreed = bits[ours[one] == given[other]].sum()
+        if agreed > _SAME * bits.sum():
+            found[begin] = agreed, shared
+    return max(found, key=lambda begin: found[begin]) if found else None
 
 
-def _places(rows: np.ndarray, begin: np.ndarray) -> np.ndarray:
-    """The positions in `rows` at which the first rows of `begin` occur."""
-    n = min(_BEGIN, len(begin), len(rows))
-    at = np.arange(len(rows) - n + 1)
-    for i in range(n):
+def _bits(rows: np.ndarray, values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """How much each of `rows` tells about where it comes from: the rarer it is among rows that have
+    so many `counts` of `values`, the more. One that repeats the row before it tells nothing."""
+    at = np.searchsorted(values, rows).clip(max=len(values) - 1)
+    found = np.log2(counts.sum() / np.where(values[at] == rows, counts[at], 1))
+    found[1:][rows[1:] == rows[:-1]] = 0
+    return found
+
+
+def _places(rows: np.ndarray, begin: np.ndarray, bits: np.ndarray, enough: float) -> np.ndarray:
+    """The positions in `rows` at which the first rows of `begin` occur, as many as have `enough`
+    bits; none if all of them have fewer."""
+    n = max(_LEAST, int(np.searchsorted(bits.cumsum(), enough)) + 1)
+    at = np.arange(len(rows) - n + 1 if n <= len(begin) else 0)
+    for i in np.argsort(-bits[:n]):  # most of the positions go with the rarest row
+        if bits[i] == 0 or not len(at):
+            break
         at = at[rows[at + i] == begin[i]]
     return at
 
 
-_BEGIN = 16
+_LEAST = 8  # rows
+_CHANCE = 16  # bits: one pair of tables in 2^16 shares so many by chance
 _COMPARED = 1000
 _SAME = 0.9
 
