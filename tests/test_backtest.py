@@ -10,9 +10,9 @@ import polars as pl
 import pytest
 
 from convtimenet import ConvTimeNetForecaster, scores
-from convtimenet.data.frequency import Frequency
+from convtimenet.data.frequency import Frequency, season_of
 from convtimenet.errors import ConfigError, DataError
-from convtimenet.estimators.forecasting.backtest import backtest, season_of
+from convtimenet.estimators.forecasting.backtest import backtest
 
 SIZES: dict[str, Any] = {
     "d_model": 8, "d_ff": 16, "kernel_sizes": (3,), "patch_size": 4, "patch_stride": 2,
@@ -259,12 +259,27 @@ def test_seasons(name, season):
     assert season_of(Frequency.parse(name)) == season
 
 
+def test_whole_numbers_of_any_type_are_taken():
+    given = {"n_windows": 2.0, "step_size": np.float32(4), "season": np.int8(7), "refit": 1.0}
+    exact = {"n_windows": 2, "step_size": 4, "season": 7, "refit": 1}
+    found, expected = (
+        ConvTimeNetForecaster(3, quality="fast", device="cpu", verbose=0).cross_validation(
+            long_frame(), **one
+        )
+        for one in (given, exact)
+    )
+    pd.testing.assert_frame_equal(found, expected)
+
+
 @pytest.mark.parametrize(
     ("settings", "error", "message"),
     [
         ({"n_windows": 0}, ConfigError, "n_windows must be a whole number of at least 1, found 0"),
         ({"step_size": 1.5}, ConfigError, "step_size must be a whole number"),
         ({"season": True}, ConfigError, "season must be a whole number"),
+        ({"n_windows": np.nan}, ConfigError, "n_windows must be a whole number .* found nan"),
+        ({"n_windows": "2"}, ConfigError, "n_windows must be a whole number .* found '2'"),
+        ({"refit": 0.5}, ConfigError, "refit must be True, False or a number .* found 0.5"),
         ({"refit": -1}, ConfigError, "refit must be True, False or a number of windows"),
         ({"n_windows": 30}, DataError, "30 windows of 3 steps, 3 apart, take 90 rows"),
         ({"level": [101]}, ConfigError, "level must be in per cent"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from sklearn.model_selection import train_test_split
@@ -27,12 +29,15 @@ def split_rows(
     Raises
     ------
     DataError
-        If they are not in that order within every series.
+        If they are no whole numbers, or not in that order within every series.
     """
     if split is None:
         return lengths, lengths
-    if len(split) == 2:
-        train_end, valid_end = (np.broadcast_to(one, lengths.shape) for one in split)
+    if isinstance(split, (Sequence, np.ndarray)) and len(split) == 2:
+        train_end, valid_end = (
+            np.broadcast_to(_whole(what, one, lengths), lengths.shape)
+            for what, one in zip(("split: train_end", "split: valid_end"), split, strict=True)
+        )
         if ((train_end > 0) & (train_end <= valid_end) & (valid_end <= lengths)).all():
             return train_end, valid_end
     rows = f"the table's {lengths[0]}" if len(lengths) == 1 else "each series"
@@ -70,10 +75,11 @@ def scored_rows(table: Table, first: Rows | None, end: Rows | None) -> tuple[Row
     Raises
     ------
     DataError
-        If they are not in that order within every series.
+        If they are no whole numbers, or not in that order within every series.
     """
     lengths = table.lengths
-    start, stop = (0 if first is None else first), (lengths if end is None else end)
+    start = 0 if first is None else _whole("first_row", first, lengths)
+    stop = lengths if end is None else _whole("end", end, lengths)
     ordered = (np.asarray(start) >= 0) & np.less_equal(start, stop) & (stop <= lengths)
     if ordered.all() and np.less(start, stop).any():
         return start, stop
@@ -82,6 +88,21 @@ def scored_rows(table: Table, first: Rows | None, end: Rows | None) -> tuple[Row
     raise DataError(
         f"first_row and end must be in that order within {rows}, found {start} and {shown}"
     )
+
+
+def _whole(what: str, rows: Any, lengths: np.ndarray) -> Rows:
+    """Row numbers as whole ones, 2.0 as 2: one, or one for each series (S,)."""
+    found, series = np.asarray(rows), len(lengths)
+    if found.dtype.kind == "f" and (np.abs(found) < 2**53).all() and (found % 1 == 0).all():
+        found = found.astype(np.int64)
+    if found.dtype.kind in "iu" and found.shape in ((), (1,), (series,)):
+        return int(found) if found.ndim == 0 else found.astype(np.int64)
+    each = f" or {series} of them, one for each series," if series > 1 else ""
+    remedy = "give a number of rows"
+    if found.dtype.kind == "f" and ((found > 0) & (found < 1)).all():
+        share, n = float(found.flat[0]), int(lengths[0])
+        remedy = f"rows are no shares: instead of {share:g} give {round(share * n)} of {n} rows"
+    raise DataError(f"{what} must be a whole number{each or ','} found {rows!r}; {remedy}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,6 +202,7 @@ class FittedRows:
 
     def reach(self, table: Table, first: Rows) -> bool:
         """Whether the weights were fitted to any row of a table at or after `first`."""
+        first = _whole("first_row", first, table.lengths)
         return bool((np.minimum(first, table.lengths) < self._fitted(table)).any())
 
     def _fitted(self, table: Table) -> np.ndarray:

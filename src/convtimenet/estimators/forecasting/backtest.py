@@ -19,12 +19,11 @@ from torch import Tensor, nn
 from convtimenet import scores
 from convtimenet.config import TrainConfig
 from convtimenet.data.frame_columns import labelled
-from convtimenet.data.frequency import season_of
 from convtimenet.data.future import MODEL, NAIVE, free_names, id_series, stamps
 from convtimenet.data.split import hold_back
 from convtimenet.data.tables import Table, crop, pad_front
 from convtimenet.data.windows import Scaler
-from convtimenet.errors import ConfigError, DataError
+from convtimenet.errors import DataError
 from convtimenet.estimators.forecasting.intervals import (
     Bands,
     Calibration,
@@ -34,10 +33,12 @@ from convtimenet.estimators.forecasting.intervals import (
     context_scale,
 )
 from convtimenet.estimators.forecasting.panel import Panel
+from convtimenet.estimators.forecasting.plans import naive_season
 from convtimenet.estimators.forecasting.reading import near, statistics
 from convtimenet.network.model import ConvTimeNet
 from convtimenet.network.revin import last_known
 from convtimenet.progress import counted
+from convtimenet.settings import is_whole, require, whole_number
 from convtimenet.wording import html_table, listing
 
 log = logging.getLogger(__name__)
@@ -153,7 +154,7 @@ def backtest(
         Levels of intervals in per cent, such as ``[80, 95]``.
     season
         Season of the seasonal-naive forecaster in steps; by default a day, week or year, depending
-        on the step (`season_of`).
+        on the step (`naive_season`).
 
     Raises
     ------
@@ -163,14 +164,12 @@ def backtest(
         If the table is too short for the windows, or cannot be used.
     """
     table = model.read(X)
-    for what, number in (("n_windows", n_windows), ("step_size", step_size), ("season", season)):
-        if number is not None and (isinstance(number, bool) or number != int(number) or number < 1):
-            raise ConfigError(f"{what} must be a whole number of at least 1, found {number!r}")
-    if int(refit) < 0:
-        raise ConfigError(f"refit must be True, False or a number of windows, found {refit!r}")
+    n_windows = whole_number("n_windows", n_windows)
+    step = model.h if step_size is None else whole_number("step_size", step_size)
+    season = naive_season(table, season)
+    often = isinstance(refit, (bool, np.bool_)) or is_whole(refit, 0)
+    require(often, "refit", "True, False or a number of windows", refit)
     h, every = model.h, int(refit)
-    step = h if step_size is None else step_size
-    season = season_of(table.frequency) if season is None else season
     levels = None if level is None else check_levels(level)
     past = table.lengths - h - (n_windows - 1) * step
     if (past < 2).any():

@@ -11,7 +11,6 @@ import torch
 from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
-from convtimenet.data.frequency import season_of
 from convtimenet.data.split import FittedRows, Rows
 from convtimenet.data.tables import Table
 from convtimenet.data.windows import Windows
@@ -33,7 +32,7 @@ from convtimenet.estimators.forecasting.intervals import (
     check_levels,
 )
 from convtimenet.estimators.forecasting.panel import evaluate_windows, roll
-from convtimenet.estimators.forecasting.plans import scored_windows
+from convtimenet.estimators.forecasting.plans import naive_season, scored_windows
 from convtimenet.estimators.forecasting.table_reader import TableReader
 from convtimenet.estimators.presets import PRETRAINED
 from convtimenet.progress import showing
@@ -377,6 +376,7 @@ class FittedForecaster(TableReader):
     ) -> ForecastEvaluation:
         """`evaluate` for a table that `adapt` returned; a `quick` one, which `fit` asks for, scores
         `scored_windows`."""
+        season = naive_season(table, season)
         # with scale=False a table may hold other channels at the same times
         seen = 0
         if self.fitted_rows_ is not None and {*table.channels} & {*self.channels_}:
@@ -397,7 +397,7 @@ class FittedForecaster(TableReader):
                 panel,
                 windows,
                 self.train_config_.batch_size,
-                season=season_of(table.frequency) if season is None else season,
+                season=season,
                 drop_last=self.train_config_.protocol == "paper",
                 quantiles=self.network_.config.quantiles,
                 intervals=intervals,

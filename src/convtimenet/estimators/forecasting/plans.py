@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import Any
 
 import numpy as np
 import torch
 
 from convtimenet.config import ModelConfig, TrainConfig
 from convtimenet.data.covariates import Encoder
+from convtimenet.data.frequency import season_of
 from convtimenet.data.tables import Table, extend
 from convtimenet.data.windows import Scaler, Windows
 from convtimenet.errors import DataError
@@ -20,9 +22,10 @@ from convtimenet.estimators.forecasting.panel import Panel, rows_for
 from convtimenet.estimators.forecasting.reading import near, statistics
 from convtimenet.estimators.portfolio import Plan
 from convtimenet.estimators.presets import PANEL_EPOCH
+from convtimenet.settings import whole_number
 from convtimenet.training.closed_form.guard import some_windows
 
-__all__ = ["scored_windows", "training_plans", "training_windows"]
+__all__ = ["naive_season", "scored_windows", "training_plans", "training_windows"]
 
 _FEWEST_SCORED, _TOKENS = 19, 2**15  # by which weights of the package are scored
 
@@ -110,6 +113,18 @@ def scored_windows(windows: Windows, config: ModelConfig) -> Windows:
     """The windows of the validation split that a network is scored and calibrated on: all of them,
     or with the weights of the package, which read far, as many as take seconds."""
     return some_windows(windows, _FEWEST_SCORED, _TOKENS) if config.pretrained else windows
+
+
+def naive_season(table: Table, season: Any) -> int:
+    """The season of the seasonal-naive forecast in steps: the one that is given, or the usual one
+    of the table's frequency.
+
+    Raises
+    ------
+    ConfigError
+        If it is no whole number of at least 1.
+    """
+    return season_of(table.frequency) if season is None else whole_number("season", season)
 
 
 def training_plans(
