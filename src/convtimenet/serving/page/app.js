@@ -30,6 +30,7 @@ let shownResult = null;
 let shownAnswers = null;
 let shownCurve = null;
 let polling = null;
+let waiting = 0; // requests that change something and are not answered
 
 // --- server -------------------------------------------------------------------------------------
 
@@ -49,6 +50,8 @@ async function ask(method, path, body) {
 async function act(words, method, path, body) {
   $("problem").hidden = true;
   $("busy").textContent = words;
+  waiting += 1;
+  showStart();
   try {
     show(await ask(method, path, body));
     return true;
@@ -58,8 +61,15 @@ async function act(words, method, path, body) {
     await refresh();
     return false;
   } finally {
-    $("busy").textContent = "";
+    waiting -= 1;
+    if (!waiting) $("busy").textContent = "";
+    showStart();
   }
+}
+
+// A run is of what is shown, so none begins while that is about to change.
+function showStart() {
+  $("start").disabled = waiting > 0 || state.job?.state === "running";
 }
 
 async function refresh() {
@@ -308,7 +318,7 @@ function recordingWords(look) {
 function showJob() {
   const job = state.job;
   const running = job?.state === "running";
-  $("start").disabled = running;
+  showStart();
   $("stop").hidden = !running;
   $("job").hidden = !running;
   $("failed").hidden = job?.state !== "failed";

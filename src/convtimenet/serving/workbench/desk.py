@@ -6,6 +6,8 @@ import re
 import shutil
 import tempfile
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +15,7 @@ from convtimenet.serving.refusals import Refused
 from convtimenet.serving.workbench.asked import TASKS, Columns, Look, Train
 from convtimenet.serving.workbench.recipe import stem_of
 from convtimenet.serving.workbench.samples import SAMPLES
-from convtimenet.serving.workbench.worker import Ended, Worker
+from convtimenet.serving.workbench.worker import LOOKING, Ended, Worker
 
 TABLES = (".csv", ".tsv", ".txt", ".xlsx", ".parquet", ".feather", ".arrow", ".ipc", ".jsonl",
           ".ndjson", ".json", ".tsf")  # fmt: skip
@@ -51,6 +53,7 @@ class Desk:
         )
         self.folder = Path(self._temporary.name)
         self.worker = Worker(self.folder)
+        self._turns = threading.RLock()
         self._lock = threading.RLock()
         self._files: dict[Slot, tuple[str, str]] = {}  # what users call it, and where it is
         self._columns = Columns()
@@ -66,7 +69,7 @@ class Desk:
     def close(self) -> None:
         """End what runs, and remove all files."""
         self.stop()
-        self.worker.stop()
+        self.worker.close()
         self._temporary.cleanup()
 
     def snapshot(self) -> dict[str, Any]:
@@ -87,8 +90,7 @@ class Desk:
         ending = _ending(shown)
         if not content:
             raise Refused(422, f"{shown}: expected a file with rows, found an empty one")
-        with self._lock:
-            self._check_idle()
+        with self._turn(), self._lock:
             # every file has one place, whatever it is called
             place = f"{slot}{ending}"
             if slot in self._files:
@@ -112,11 +114,12 @@ class Desk:
         if name not in SAMPLES:
             raise Refused(404, f"there is no sample {name[:40]!r}; expected one of {[*SAMPLES]}")
         one = SAMPLES[name]
-        self.put("data", one.file, one.content().encode())
-        if one.known and one.more is not None:
-            self.put("ahead", "rows-ahead.csv", one.more().encode())
         known = Columns(target_cols=[*one.targets], futr_exog=[*one.known])
-        self.look(Look(columns=known))
+        with self._turn():
+            self.put("data", one.file, one.content().encode())
+            if one.known and one.more is not None:
+                self.put("ahead", "rows-ahead.csv", one.more().encode())
+            self.look(Look(columns=known))
 
     def look(self, asked: Look) -> None:
         """Read the file as asked.
@@ -126,20 +129,19 @@ class Desk:
         Refused
             If it cannot be read at all.
         """
-        kind = asked.kind or self._kind()
-        if kind == "table":
-            given = asked.columns.given()
-            found = self._ask("look", path=self._place("data"), columns=given)
-            with self._lock:
+        with self._turn():
+            kind, columns, label = asked.kind or self._kind(), self._columns, self._label
+            if kind == "table":
+                given = asked.columns.given()
+                found = self._ask("look", path=self._place("data"), columns=given)
                 # what was detected stays detected, so that the settings shown are those needed
-                self._columns = Columns(**found.pop("needed", given))
-        else:
-            self._label = asked.label_col
-            found = self._ask(
-                "look at recordings", path=self._place("data"), label_col=asked.label_col
-            )
-        with self._lock:
-            self._change(look={"kind": kind, **found}, job=None, result=None, answers=None)
+                columns = Columns(**found.pop("needed", given))
+            else:
+                label = asked.label_col
+                found = self._ask("look at recordings", path=self._place("data"), label_col=label)
+            with self._lock:
+                self._columns, self._label = columns, label
+                self._change(look={"kind": kind, **found}, job=None, result=None, answers=None)
 
     def train(self, asked: Train) -> None:
         """Start a run.
@@ -149,8 +151,7 @@ class Desk:
         Refused
             If another one is under way, there is nothing to work on, or the task is not one of it.
         """
-        with self._lock:
-            self._check_idle()
+        with self._turn(), self._lock:
             look = self._state["look"]
             if look is None or "error" in look:
                 raise Refused(409, "expected a file that could be read, found none; give one first")
@@ -215,14 +216,15 @@ class Desk:
         Refused
             If there is no such model, or the recordings do not suit it.
         """
-        result = self._state["result"]
-        if result is None or result["kind"] != "recordings":
-            raise Refused(
-                409, "expected a model trained on recordings, found none; train one first"
-            )
-        found = self._ask("label", path=self._place("new"), folder="run", device=self.device)
-        with self._lock:
-            self._change(answers={"name": self._files["new"][0], **found})
+        with self._turn():
+            result = self._state["result"]
+            if result is None or result["kind"] != "recordings":
+                raise Refused(
+                    409, "expected a model trained on recordings, found none; train one first"
+                )
+            found = self._ask("label", path=self._place("new"), folder="run", device=self.device)
+            with self._lock:
+                self._change(answers={"name": self._files["new"][0], **found})
 
     def output(self, name: str) -> tuple[Path, str, str]:
         """Path, name for the user and type of a file to download.
@@ -276,7 +278,6 @@ class Desk:
         self.worker.start()
 
     def _ask(self, do: str, **command: Any) -> dict[str, Any]:
-        self._check_idle()
         try:
             found = self.worker.ask({"do": do, **command})
         except Refused as refused:
@@ -328,10 +329,30 @@ class Desk:
         self._state.update(state)
         self._version += 1
 
-    def _check_idle(self) -> None:
-        job = self._state["job"]
-        if job is not None and job["state"] == "running":
-            raise Refused(409, "expected no training under way, found one; wait, or stop it first")
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """What reads or changes the file, or begins a run, does so alone: others wait until the
+        state is that of the file again.
+
+        Raises
+        ------
+        Refused
+            If a run is under way, or a turn takes too long.
+        """
+        if not self._turns.acquire(timeout=LOOKING):
+            raise Refused(409, "expected an idle program, found it at work; wait, or stop it")
+        try:
+            with self._lock:
+                job = self._state["job"]
+                if job is not None and job["state"] == "running":
+                    raise Refused(
+                        409, "expected no training under way, found one; wait, or stop it first"
+                    )
+            if self._thread is not None:
+                self._thread.join()  # a run that has ended, or was stopped, is clearing up
+            yield
+        finally:
+            self._turns.release()
 
 
 def with_epoch(losses: list[dict[str, Any]], said: dict[str, Any]) -> list[dict[str, Any]]:
