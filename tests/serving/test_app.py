@@ -5,6 +5,9 @@ from __future__ import annotations
 import io
 import json
 import re
+import shlex
+import subprocess
+import sys
 import zipfile
 from collections.abc import Iterator
 from html import unescape
@@ -16,6 +19,7 @@ import httpx
 import numpy as np
 import pytest
 from browsing import App, app, drop, page, weekly
+from served import shops
 
 from convtimenet import ConvTimeNetForecaster
 from convtimenet.cli.main import main
@@ -268,6 +272,23 @@ def test_a_server_of_models_lists_them(client):
     assert len(lines) == 1
     assert client.post("/classify", json=json.loads(lines[0])).status_code == 200
     assert client.get("/app/state").status_code == 404
+
+
+def test_the_line_of_a_model_with_covariates_known_ahead(client, by_name, tmp_path):
+    """It was a CSV body, which has no place for the rows ahead."""
+    text = unescape(client.get("/").text)
+    (line,) = re.findall(r"python3 (-c .*?) \| curl --data-binary @- http://[^/ ]*/forecast<", text)
+    shops(h=4).drop(columns=["y", "visitors"]).to_csv(tmp_path / "future.csv", index=False)
+    shops().to_csv(tmp_path / "table.csv", index=False)
+    made = [sys.executable, *shlex.split(line)]
+    body = subprocess.run(made, cwd=tmp_path, capture_output=True, check=True).stdout
+    form = {"content-type": "application/x-www-form-urlencoded"}  # as curl says
+    answer = client.post("/forecast", content=body, headers=form)
+    assert answer.status_code == 200, answer.text
+    rows = answer.json()["forecast"].splitlines()
+    want = by_name["shops"].predict(shops(), shops(h=4)[["unique_id", "ds", "promo"]])
+    found = [float(row.split(",")[-1]) for row in rows[1:]]
+    assert found == pytest.approx(want["ConvTimeNet"].tolist(), abs=1e-4)
 
 
 def test_flags_are_checked(capsys):
