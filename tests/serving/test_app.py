@@ -92,6 +92,39 @@ def test_drop_a_table_train_download(running: App, tmp_path: Path, monkeypatch):
     assert running.http.get("/app/files/report.html").text.count("postMessage") == 0
 
 
+def test_what_was_set_stays_when_the_file_is_read_again(running: App):
+    """The number of steps, columns that are too many to be shown; and no run meanwhile."""
+    names = [f"s{i}" for i in range(205)]
+    days = [str(np.datetime64("2024-01-01") + day) for day in range(40)]
+    rows = [
+        ",".join([day, *(str((i * at) % 7) for i in range(205))]) for at, day in enumerate(days)
+    ]
+    table = "\n".join([",".join(["date", *names]), *rows]) + "\n"
+    with page(running.address) as one:
+        drop(one, "wide.csv", table)
+        one.wait_for_selector("#preview .main-svg", timeout=60_000)
+        usual = one.locator("#h").input_value()
+        one.locator("#h").fill("5")
+        disabled: list[bool] = []
+
+        def held(route: Any) -> None:
+            disabled.append(one.locator("#start").is_disabled())
+            route.continue_()
+
+        one.route("**/app/look", held)
+        one.locator("#role-3").select_option("")  # its third column
+        one.locator("#busy:empty").wait_for(state="attached", timeout=60_000)
+        assert disabled == [True]
+        assert not one.locator("#start").is_disabled()
+        assert one.locator("#h").input_value() == "5"
+        chosen = running.state()["look"]["chosen"]["target_cols"]
+        assert chosen == [name for name in names if name != "s2"]
+        drop(one, "wide.csv", table)  # a file of the same name is another file
+        one.locator("#busy:empty").wait_for(state="attached", timeout=60_000)
+        assert len(running.state()["look"]["chosen"]["target_cols"]) == 205
+        assert one.locator("#h").input_value() == usual != "5"
+
+
 def test_stop_ends_the_process_and_the_next_run_works(running: App):
     with page(running.address) as one:
         drop(one, "long.csv", weekly(4000))

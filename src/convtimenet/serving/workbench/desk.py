@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
+from convtimenet.data.files.raw import unpacked_name
 from convtimenet.serving.refusals import Refused
 from convtimenet.serving.workbench.asked import TASKS, Columns, Look, Train
 from convtimenet.serving.workbench.recipe import stem_of
@@ -20,8 +21,6 @@ from convtimenet.serving.workbench.worker import LOOKING, Ended, Worker
 TABLES = (".csv", ".tsv", ".txt", ".xlsx", ".parquet", ".feather", ".arrow", ".ipc", ".jsonl",
           ".ndjson", ".json", ".tsf")  # fmt: skip
 RECORDINGS = (".ts", ".arff", ".npz")
-PACKED = (".gz", ".zip", ".xz", ".bz2")
-_LABELS = {"label", "labels", "class", "classes", "category", "case_id", "caseid"}
 _UNSAFE = re.compile(r"[^\w .()+-]")
 
 Slot = Literal["data", "ahead", "new"]
@@ -56,6 +55,8 @@ class Desk:
         self._turns = threading.RLock()
         self._lock = threading.RLock()
         self._files: dict[Slot, tuple[str, str]] = {}  # what users call it, and where it is
+        self._name = ""
+        self._given = 0
         self._columns = Columns()
         self._label: str | None = None
         self._version = 0
@@ -73,10 +74,12 @@ class Desk:
         self._temporary.cleanup()
 
     def snapshot(self) -> dict[str, Any]:
-        """Everything that the page shows; "version" changes with all but the progress."""
+        """Everything that the page shows; "version" changes with all but the progress, "given" with
+        the file."""
         with self._lock:
             files = {slot: name for slot, (name, _) in self._files.items()}
-            return {**self._state, "files": files, "version": self._version}
+            counts = {"version": self._version, "given": self._given}
+            return {**self._state, "files": files, **counts}
 
     def put(self, slot: Slot, name: str, content: bytes) -> None:
         """Take a file.
@@ -86,7 +89,8 @@ class Desk:
         Refused
             If it is empty, its ending is unknown, or a run is under way.
         """
-        shown = _UNSAFE.sub("_", Path(name.replace("\\", "/")).name)[-100:] or "data"
+        own = Path(name.replace("\\", "/")).name[-255:]
+        shown = _UNSAFE.sub("_", own)[-100:] or "data"
         ending = _ending(shown)
         if not content:
             raise Refused(422, f"{shown}: expected a file with rows, found an empty one")
@@ -98,6 +102,7 @@ class Desk:
             (self.folder / place).write_bytes(content)
             self._files[slot] = shown, place
             if slot == "data":
+                self._name, self._given = own, self._given + 1
                 self._drop("ahead")
                 self._change(look=None, job=None, result=None, answers=None)
             else:
@@ -130,7 +135,8 @@ class Desk:
             If it cannot be read at all.
         """
         with self._turn():
-            kind, columns, label = asked.kind or self._kind(), self._columns, self._label
+            kind = asked.kind or self._ask("kind", path=self._place("data"))["kind"]
+            columns, label = self._columns, self._label
             if kind == "table":
                 given = asked.columns.given()
                 found = self._ask("look", path=self._place("data"), columns=given)
@@ -173,7 +179,7 @@ class Desk:
 
     def _command(self, asked: Train, look: dict[str, Any]) -> dict[str, Any]:
         """What the child process is told to do."""
-        command = {"path": self._place("data"), "folder": "next", "name": self._files["data"][0]}
+        command = {"path": self._place("data"), "folder": "next", "name": self._name}
         command |= {"do": asked.task, "device": self.device}
         if look["kind"] == "recordings":
             own = {"task": asked.task, "label_col": self._label, "quality": asked.quality}
@@ -293,21 +299,6 @@ class Desk:
             found["error"] = self._named(found["error"])
         return found
 
-    def _kind(self) -> str:
-        """What a file holds, by its ending and the names in its first line."""
-        shown, place = self._files.get("data", ("", ""))
-        if not shown:
-            raise Refused(409, "expected a file, found none; give one first")
-        ending = place.removesuffix(next((p for p in PACKED if place.endswith(p)), ""))
-        if ending.endswith(RECORDINGS):
-            return "recordings"
-        if place.endswith((".csv", ".tsv", ".txt")):
-            with (self.folder / place).open("rb") as file:
-                first = file.readline(2**16).decode("utf-8", "replace").lower()
-            if _LABELS & {one.strip(' "\ufeff\r\n') for one in re.split(r"[,;\t|]", first)}:
-                return "recordings"
-        return "table"
-
     def _place(self, slot: Slot) -> str:
         if slot not in self._files:
             what = {"data": "a file", "ahead": "the rows ahead", "new": "new recordings"}[slot]
@@ -372,9 +363,8 @@ def _ending(name: str) -> str:
     Refused
         If there is none.
     """
-    lower = name.lower()
-    packed = next((one for one in PACKED if lower.endswith(one)), "")
-    inner = lower.removesuffix(packed)
+    inner = unpacked_name(name)
+    packed = name.lower().removeprefix(inner)
     kind = next((one for one in (*TABLES, *RECORDINGS) if inner.endswith(one)), "")
     if kind or packed == ".zip":
         return kind + packed
