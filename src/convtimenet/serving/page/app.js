@@ -55,7 +55,8 @@ async function act(words, method, path, body) {
   waiting += 1;
   showStart();
   try {
-    show(await ask(method, path, body));
+    const answer = await ask(method, path, body);
+    if (waiting === 1) show(answer); // else the next one, which was asked with what is on the page
     return true;
   } catch (error) {
     const gone = error instanceof TypeError;
