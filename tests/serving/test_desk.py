@@ -74,7 +74,7 @@ def slow(desk: Desk) -> Slow:
 @pytest.mark.parametrize(
     "act",
     [
-        lambda desk: desk.train(Train(h=3)),
+        lambda desk: desk.train(Train.model_validate({"h": 3})),
         lambda desk: desk.look(Look(columns=Columns(freq="W"))),
         lambda desk: desk.put("data", "b.csv", b"date,y\n"),
         lambda desk: desk.sample("meter"),
@@ -117,7 +117,7 @@ def test_a_run_that_was_stopped_has_ended_before_the_next_thing(desk: Desk):
     worker = slow(desk)
     worker.begun.clear()
     worker.released.clear()
-    desk.train(Train(h=3))
+    desk.train(Train.model_validate({"h": 3}))
     assert worker.begun.wait(60)
     run = desk._thread
     assert run is not None
@@ -154,7 +154,7 @@ def test_a_run_has_the_users_own_name_of_the_file(desk: Desk, name: str):
     """Its lines named a file that there is none of."""
     desk.put("data", name, b"date,y\n")
     desk.look(Look())
-    desk.train(Train(h=3))
+    desk.train(Train.model_validate({"h": 3}))
     assert desk._thread is not None
     desk._thread.join()
     own = name.rpartition("/")[2]
@@ -296,6 +296,10 @@ def test_the_command_means_what_was_chosen(tmp_path, monkeypatch):
 def test_a_process_is_ended_if_its_answer_is_not_waited_for(tmp_path):
     """Its answer was read as that of the next command."""
     ended: list[str] = []
+
+    def fails(said: dict[str, Any]) -> None:
+        raise ZeroDivisionError
+
     worker = Worker(tmp_path)
     worker._process = cast(
         Any,
@@ -308,7 +312,7 @@ def test_a_process_is_ended_if_its_answer_is_not_waited_for(tmp_path):
         ),
     )
     with pytest.raises(ZeroDivisionError):
-        worker.ask({"do": "look"}, lambda said: 1 / 0)
+        worker.ask({"do": "look"}, fails)
     assert ended == ["kill", "wait"]
     assert not worker._busy.locked()
 
