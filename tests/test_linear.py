@@ -459,6 +459,48 @@ class TestSolution:
 class TestNetworks:
     """The stream alone, and in the network."""
 
+    def test_gaps_are_what_is_known_around_them(self):
+        """A plain loop over the steps of each row; what a stream of one map does for all."""
+        torch.manual_seed(0)
+        L, H = 12, 3
+        for maps in (0, 2):
+            stream = network(L, H, maps=maps).linear
+            stream.weight.copy_(torch.randn_like(stream.weight))
+            x, known = (
+                torch.randn(9, 2, L),
+                torch.rand(9, 2, L) < torch.linspace(0, 1, 9)[:, None, None],
+            )
+            x = torch.where(known, x, 0.0)
+            found = stream(x, known)
+            for row, channel in np.ndindex(9, 2):
+                weight = stream.weight[channel] if maps else stream.weight
+                values, seen = x[row, channel].clone(), known[row, channel].tolist()
+                at = [t for t in range(L) if seen[t]]
+                for t in range(L):
+                    if at and at[0] < t < at[-1] and not seen[t]:
+                        low, high = max(i for i in at if i < t), min(i for i in at if i > t)
+                        line = x[row, channel, low].lerp(
+                            x[row, channel, high], (t - low) / (high - low)
+                        )
+                        values[t] = line * max(0, 1 - (min(t - low, high - t) - 1) / 2)
+                last = at[-1] if at else -1
+                moved = torch.cat([torch.zeros(L - 1 - last), values[: last + 1]])
+                forecast = weight @ moved
+                for t in range(last + 1, L):
+                    values[t] = forecast[min(t - last - 1, H - 1)]
+                torch.testing.assert_close(found[row, channel], weight @ values)
+
+    def test_without_the_newest_values_the_forecast_stays_near_the_last_known_one(self):
+        """At the mean of the context it would be far off."""
+        walk = 100 + np.random.default_rng(1).normal(size=1500).cumsum()
+        model = ConvTimeNetForecaster(h=6, quality="fast", verbose=0).fit(walk)
+        assert isinstance(model.network_, LinearNetwork)
+        for missing in (1, 3, 10):
+            late = np.where(np.arange(1500) < 1500 - missing, walk, np.nan)
+            whole, gone = model.predict(walk[:-missing]), model.predict(late)
+            assert np.abs(gone - whole[5]).max() < 1.0
+            assert abs(walk[-336:].mean() - whole[5]) > 3.0
+
     def test_reads_the_known_values_only(self):
         net = network(8, 3)
         net.linear.weight.data = torch.randn(3, 8)

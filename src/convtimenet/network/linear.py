@@ -23,7 +23,7 @@ from convtimenet.network.revin import RevIN
 
 __all__ = ["LinearNetwork", "LinearStream"]
 
-_FADES = 4
+_FADES = 2
 
 
 class LinearStream(nn.Module):

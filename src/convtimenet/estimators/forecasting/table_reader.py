@@ -228,6 +228,13 @@ class TableReader(ConvTimeNetEstimator):
                 parameters[name] = list(column_names(name, parameters[name]))
         return described
 
+    def _said_of(self, table: Table, intervals: bool) -> list[str]:
+        """Notices of a table to forecast, logged."""
+        notices = self._reader.notices(table, intervals)
+        for notice in notices:
+            log.warning(notice)
+        return notices
+
     def scaler_for(self, table: Table) -> Scaler:
         """The scaler of the series of a table."""
         return self._reader.scaler_for(table)
