@@ -23,6 +23,7 @@ from convtimenet.estimators.filling.hiding import EDGE, KINDS, Hidden, Shares, k
 from convtimenet.estimators.filling.windows import LONGEST, Row, quantiles_of
 from convtimenet.report import detect_report
 from convtimenet.report.filling.drawn import Shown, thinned
+from convtimenet.report.filling.scores import _apart
 from convtimenet.runs.filling import detect_table, impute_table
 
 CPU = torch.device("cpu")
@@ -403,6 +404,13 @@ def test_the_report_marks_what_was_flagged(tmp_path):
     assert first["rows"] == [["2024-01-07 06:00", "9", f"{score:.3g}", "0.0042"]]
     assert len(close) == 2
     assert [plot["layout"]["yaxis"]["title"]["text"] for plot in close] == ["a", "b"]
+
+
+def test_values_of_other_series_are_not_close_to_each_other():
+    """The end of one series lies beside the start of the next in the table: that hid it."""
+    table = replace(read_table(np.zeros((80, 2))), id_name="id", rows=np.array([40, 40]))
+    rows, channels = np.array([39, 41, 36, 41, 70]), np.array([0, 0, 0, 1, 0])
+    assert [*_apart(rows, channels, table)] == [(39, 0), (41, 0), (41, 1), (70, 0)]
 
 
 def test_a_long_series_is_drawn_by_its_extremes_and_marks():
