@@ -24,6 +24,7 @@ from convtimenet.data.frequency import Frequency, season_of
 from convtimenet.data.tables import read_table
 from convtimenet.errors import ConfigError, DataError
 from convtimenet.estimators import base
+from convtimenet.estimators.forecasting import pretraining
 from convtimenet.estimators.forecasting.retraining import FOLDS, fold_starts
 from convtimenet.estimators.portfolio import second_config
 from convtimenet.estimators.presets import paper_preset
@@ -140,6 +141,20 @@ class TestSecondTraining:
         error = model.predict(whole[:100]).iloc[:, 1:].to_numpy() - truth
         last = model.evaluate(whole, first_row=100, end=104)
         assert last.in_units["mae"] == pytest.approx(abs(error).mean(), rel=1e-4)
+
+    def test_all_rows_decide_how_they_are_scaled(self, monkeypatch):
+        """Flat rows at the beginning, such as filled ones, do not take growth by factors away."""
+        monkeypatch.setattr(pretraining, "linear_is_better", lambda *_: False)
+        rng, months = np.random.default_rng(0), np.arange(200)
+        level = np.linspace(9000, 10000, 200) * (1 + 0.05 * np.sin(months * np.pi / 6))
+        values = np.where(months < 24, 9000.0, level * np.exp(0.003 * rng.normal(size=200)))
+        table = pd.DataFrame(
+            {"ds": pd.date_range("2008-01-01", periods=200, freq="MS"), "y": values}
+        )
+        settings = {"h": 12, "quality": "fast", "verbose": 0}
+        once = ConvTimeNetForecaster(**settings).fit(table)
+        again = ConvTimeNetForecaster(**settings).fit(table, refit=False).retrain(table)
+        np.testing.assert_array_equal(once.predict()["y"], again.predict()["y"])
 
     def test_a_saved_model_keeps_both(self, tmp_path):
         frame = hourly(waves())

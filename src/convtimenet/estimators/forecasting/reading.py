@@ -253,6 +253,18 @@ class Reader:
         panel = self._panel(table, scaler, rows_for(table, self.config))
         return panel, panel.windows(L, H, first, end)
 
+    def training(self, table: Table) -> Windows:
+        """All windows of a table to train on: nothing of it is to be kept from the scaling.
+
+        Raises
+        ------
+        DataError
+            If no window fits.
+        """
+        scaler = self._near(self.scaler_for(table), table)
+        panel = self._panel(table, scaler, rows_for(table, self.config))
+        return panel.windows(self.config.context_length, self.config.outputs, 0, table.lengths)
+
     def ahead(self, steps: int) -> int:
         """Rows after the end of a series whose covariates a forecast of `steps` steps reads: whole
         horizons, or 0 without covariates."""

@@ -120,8 +120,7 @@ class RetrainedForecaster(FittedForecaster):
         reader = again._reader
         if ensemble is None:
             windows = [
-                replace(reader, config=config).windows(table, None, None)[1]
-                for config in reader.config.networks
+                replace(reader, config=config).training(table) for config in reader.config.networks
             ]
         else:
             given = table, again.scaler_for(table), again.covariates_, reader.device
