@@ -178,6 +178,12 @@ class TestWide:
         assert (found["SeasonalNaive-lo-80"] < found["SeasonalNaive"]).all()
 
 
+def test_a_backtest_draws_no_seed_of_the_estimator():
+    state = np.random.RandomState(3)
+    forecaster(random_state=state).cross_validation(long_frame())
+    assert state.randint(2**31) == np.random.RandomState(3).randint(2**31)
+
+
 def test_the_summary_is_that_of_the_frame():
     frame = long_frame()
     result = backtest(forecaster(), frame, n_windows=3, level=[50, 80], season=4)

@@ -10,13 +10,12 @@ from numbers import Integral
 from os import PathLike
 from typing import Any, NoReturn
 
-from sklearn.base import clone
-
 from convtimenet.callbacks import AbandonTraining, TrainingProgress, checked
 from convtimenet.errors import ConfigError, ConvTimeNetError, DataError
 from convtimenet.estimators.base import ConvTimeNetEstimator
+from convtimenet.estimators.parameters import unfitted
 from convtimenet.estimators.presets import PRETRAINED, TUNED
-from convtimenet.estimators.pretrained import encoder_of
+from convtimenet.estimators.pretrained import Pretrained, encoder_of
 from convtimenet.estimators.tuning.problem import problem_of
 from convtimenet.estimators.tuning.result import TuneResult, result_of
 from convtimenet.estimators.tuning.space import Space, derived, given
@@ -114,7 +113,7 @@ def tune(
     with Search(estimator, X, y, storage=storage, seed=seed, space=space, fit=fit) as search:
         search.run(trials, time_limit)
         found = search.result()
-    return replace(found, model=_with(search.estimator, found.settings).fit(X, y, **fit))
+    return replace(found, model=unfitted(search.estimator, **found.settings).fit(X, y, **fit))
 
 
 class Search:
@@ -133,7 +132,7 @@ class Search:
     ):
         _check_quality(estimator)
         if not isinstance(estimator.random_state, Integral):  # the same split in every trial
-            estimator = _with(estimator, {"random_state": seed})
+            estimator = unfitted(estimator, random_state=seed)
         self.estimator, self.problem = estimator, problem_of(estimator, X, y, dict(fit or {}))
         facts, fixed = self.problem.facts, fixed_settings(estimator)
         found = derived(facts, fixed) if space is None else given(space, facts, fixed)
@@ -220,8 +219,9 @@ class Search:
         begin = time.monotonic()
         watch = _Watch(trial, self.problem.compared, end)
         try:
-            model = _with(self.estimator, nested(self.estimator, trial.settings))
-            model.set_params(callbacks=[*checked(model.callbacks), watch])
+            told = [*checked(self.estimator.callbacks), watch]
+            settings = nested(self.estimator, trial.settings)
+            model = unfitted(self.estimator, **settings, callbacks=told)
             # notices about the data are for the final training, and what is counted within a trial
             # is no trial
             with quiet(), showing("", model.verbose):
@@ -287,12 +287,6 @@ class _Watch:
                 raise _Pruned
 
 
-def _with(estimator: Any, parameters: Mapping[str, Any]) -> Any:
-    """A new estimator with other parameters."""
-    fresh: Any = clone(estimator)
-    return fresh.set_params(**parameters)
-
-
 def nested(estimator: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Parameters of the estimator for settings by name."""
     found: dict[str, Any] = {}
@@ -344,9 +338,22 @@ def _about(estimator: Any) -> dict[str, Any]:
     given = estimator.get_params(deep=False)
     free = ("callbacks", "verbose", "device", "n_jobs")
     found = {name: value for name, value in given.items() if name not in free}
-    if (start := found.pop("init_from", None)) is not None:
-        found["init_from"] = data_hash(encoder_of(start).weights)
+    found.pop("init_from")
+    if (start := _encoder(estimator)) is not None:
+        found["init_from"] = data_hash(start.weights)
     return {"estimator": type(estimator).__name__, **plain(found, repr)}
+
+
+def _encoder(estimator: ConvTimeNetEstimator) -> Pretrained | None:
+    """The encoder that every trial starts from.
+
+    Raises
+    ------
+    ConfigError
+        If `init_from` has none, as the weights of the package.
+    """
+    given = None if estimator.init_from is None else encoder_of(estimator.init_from)
+    return getattr(estimator, "pretrained_", given)
 
 
 def _same(one: Any, trial: Trial) -> bool:
