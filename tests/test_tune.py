@@ -8,6 +8,7 @@ import re
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -520,6 +521,32 @@ class TestProcesses:
         assert [row["trial"] for row in found.trials] == [1, 2]
         assert found.default == found.trials[0]["score"]
         assert found.trials[0]["training.lr"] is None
+
+
+class TestTheDefaultElsewhere:
+    """The default settings are still trained by another process, here another `Search`."""
+
+    @pytest.fixture
+    def shared(self, tmp_path) -> Iterator[tuple[Search, Any, Search]]:
+        given: Any = {"space": LR, "storage": tmp_path / "s.log"}
+        model = forecaster(n_epochs=1)
+        with Search(model, WAVES, **given) as other, Search(model, WAVES, **given) as own:
+            default = other.study.claim(4)
+            assert default is not None
+            assert default.default
+            yield other, default, own
+
+    def test_a_result_without_its_score(self, shared):
+        other, default, own = shared
+        trial = own.study.claim(4)
+        own._one(trial, None)
+        own.run(4, time_limit=0)
+        found = own.result()
+        assert np.isnan(found.default)
+        assert found.score == own.best.value
+        assert "; default settings have no score\n1 trial: 1 complete" in repr(found)
+        other._one(default, None)
+        assert own.result().default == other.study.finished[0].value
 
 
 class TestAsked:

@@ -206,7 +206,8 @@ class Search:
             note = f"trial {best.number}: {best.user_attrs['metric']} {best.value:.4g}"
             if note != task.note:
                 task.note = note
-                task.say(f"{note}{', the best so far' if best.number else ', default settings'}")
+                default = best.user_attrs.get("default")
+                task.say(f"{note}, {'default settings' if default else 'the best so far'}")
         task.advance(0)
 
     def _one(self, trial: Trial, end: float | None) -> None:
