@@ -548,6 +548,39 @@ class TestTheDefaultElsewhere:
         other._one(default, None)
         assert own.result().default == other.study.finished[0].value
 
+    def test_time_that_is_over_starts_nothing_and_waits_for_it(self, shared, monkeypatch):
+        other, default, own = shared
+        waited = []
+
+        def finish(seconds: float) -> None:
+            waited.append(seconds)
+            if len(waited) == 3:
+                other._one(default, None)
+
+        monkeypatch.setattr(search.time, "sleep", finish)
+        own.run(4, time_limit=0)
+        assert len(waited) == 3
+        assert [one.state.name for one in own.study._all()] == ["COMPLETE"]
+        assert own.result().score == own.result().default
+
+    def test_only_the_default_is_taken_out_of_the_queue(self, shared):
+        other, default, own = shared
+        behind = own.study.claim(4)
+        for one in (behind, default):  # so the default is the last one in the queue
+            own.study.give_back(one)
+        own.run(4, time_limit=0)
+        assert [one.user_attrs["default"] for one in own.study.finished] == [True]
+        again = other.study.claim(4)
+        assert again._own.params == behind._own.params
+
+    def test_time_that_is_over_ends_a_search_whose_default_has_no_score(self, shared):
+        other, default, own = shared
+        other.study.complete(default, np.nan)
+        own.run(4, time_limit=0)
+        assert [one.state.name for one in own.study._all()] == ["FAIL"]
+        with pytest.raises(DataError, match="no trial has ended with a score"):
+            own.result()
+
 
 class TestAsked:
     @pytest.mark.parametrize("quality", ["fast", "best"])

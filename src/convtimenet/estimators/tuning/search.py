@@ -152,7 +152,8 @@ class Search:
 
     def run(self, trials: int, time_limit: float | None = None) -> None:
         """Run trials until there are so many, or time is over. Waits for those that other processes
-        are running, and repeats them if they die."""
+        are running, and repeats them if they die; when time is over, only for the default, unless
+        there is a result."""
         if trials < 1:
             raise ConfigError(f"trials must be at least 1, found {trials}")
         end = None if time_limit is None else time.monotonic() + time_limit
@@ -161,9 +162,9 @@ class Search:
             while True:
                 self._show(task, end)
                 late = end is not None and time.monotonic() >= end
-                if late and self.best is not None:
+                if late and (self.best is not None or self.study.tried_default):
                     return
-                trial = self.study.claim(trials)
+                trial = self.study.claim(trials, only_default=late)
                 if trial is not None:
                     self._one(trial, end)
                 elif not self.study.others:
@@ -177,13 +178,13 @@ class Search:
         Raises
         ------
         DataError
-            If no trial has been finished.
+            If no trial has ended with a score.
         """
         best = self.best
         if best is None:
             raise DataError(
-                "no trial has been finished, so there is no result; continue the search, with more "
-                "time"
+                "no trial has ended with a score, so there is no result; continue the search, with "
+                "more trials or time"
             )
         settings = nested(self.estimator, best.user_attrs["settings"])
         return result_of(settings, self.study.finished, best)
