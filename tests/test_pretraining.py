@@ -22,7 +22,7 @@ from convtimenet.errors import ArtefactError, CheckpointError, ConfigError
 from convtimenet.estimators import base
 from convtimenet.estimators.portfolio import Plan, started
 from convtimenet.estimators.pretraining import encoder_config
-from convtimenet.estimators.tuning.search import _about
+from convtimenet.estimators.tuning.search import Search, _about, _encoder
 from convtimenet.network.model import ConvTimeNet
 from convtimenet.training.augment import two_views
 from convtimenet.training.hiding import hidden_spans, with_hidden_spans
@@ -346,15 +346,35 @@ class TestStart:
         assert same(encoder(found.model), trained)
         assert hasattr(found.model, "pretrained_") == (given == "pretrain")
 
+    def test_a_search_leaves_the_encoder_as_it_is(self):
+        start = classifier().pretrain(X, n_epochs=1).pretrained_
+        with Search(classifier(model=None, n_epochs=1, init_from=start), X, Y) as one:
+            space = one.study.space
+            assert {*space.parameters} == {"model.dropout", "training.lr", "model.pooling"}
+            default, trial = one.study.claim(2), one.study.claim(2)
+            assert default is not None
+            assert trial is not None
+            assert {*trial.settings} == {*space.parameters}
+            one._one(trial, None)
+            assert [each.state.name for each in one.study.finished] == ["COMPLETE"]
+        for name, setting in (("blocks", "kernel_sizes"), ("model.d_model", "d_model")):
+            said = f"model.{setting} is that of the encoder .* so {name} cannot .*leave {name} out"
+            with pytest.raises(ConfigError, match=said):
+                Search(classifier(model=None, init_from=start), X, Y, space={name: [1, 2]})
+
     def test_a_search_is_told_by_the_encoder(self):
         one, two = (classifier(random_state=seed).pretrain(X, n_epochs=1) for seed in (1, 2))
+
+        def about(model: Any) -> dict[str, Any]:
+            return _about(model, _encoder(model))
+
         given = (None, one, clone(one.pretrained_, safe=False), two)
-        told = [_about(classifier(init_from=start)).get("init_from") for start in given]
+        told = [about(classifier(init_from=start)).get("init_from") for start in given]
         assert told[0] is None
         assert told[1] == told[2] != told[3]
-        assert [_about(pretrained).get("init_from") for pretrained in (one, two)] == told[2:]
+        assert [about(pretrained).get("init_from") for pretrained in (one, two)] == told[2:]
         with pytest.raises(ConfigError, match=r"'pretrained' is for fit.* without tune"):
-            _about(one.set_params(init_from="pretrained"))
+            about(one.set_params(init_from="pretrained"))
         assert "blocks of width 8" in repr(classifier(init_from=one.pretrained_))
 
     def test_an_encoder_is_saved_and_loaded(self, tmp_path, starts):

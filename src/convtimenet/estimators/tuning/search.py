@@ -134,14 +134,17 @@ class Search:
         if not isinstance(estimator.random_state, Integral):  # the same split in every trial
             estimator = unfitted(estimator, random_state=seed)
         self.estimator, self.problem = estimator, problem_of(estimator, X, y, dict(fit or {}))
-        facts, fixed = self.problem.facts, fixed_settings(estimator)
-        found = derived(facts, fixed) if space is None else given(space, facts, fixed)
+        facts, own, start = self.problem.facts, fixed_settings(estimator), _encoder(estimator)
+        encoder = {} if start is None else start.architecture
+        fixed = {**{f"model.{name}": value for name, value in encoder.items()}, **own}
+        found = derived(facts, fixed) if space is None else given(space, facts, fixed, own)
         if not found:
             raise ConfigError(
-                "there is nothing to search: every parameter is set on the estimator, or a table "
-                "of few rows leaves no choice; name parameters with space={...}"
+                "there is nothing to search: every parameter is set on the estimator or fixed by "
+                "its encoder, or a table of few rows leaves no choice; name parameters with "
+                "space={...}"
             )
-        about = {"data": self.problem.data, "settings": _about(estimator)}
+        about = {"data": self.problem.data, "settings": _about(estimator, start)}
         self.study = Study(storage, about, Space(found, facts, fixed), seed)
 
     def __enter__(self) -> Search:
@@ -335,13 +338,13 @@ def _check_quality(estimator: Any) -> None:
         raise ConfigError(f"quality={quality!r} {why[quality]}; use quality='auto'")
 
 
-def _about(estimator: Any) -> dict[str, Any]:
-    """What of an estimator decides the results of trials, as plain values."""
+def _about(estimator: Any, start: Pretrained | None) -> dict[str, Any]:
+    """What of an estimator and its encoder decides the results of trials, as plain values."""
     given = estimator.get_params(deep=False)
     free = ("callbacks", "verbose", "device", "n_jobs")
     found = {name: value for name, value in given.items() if name not in free}
     found.pop("init_from")
-    if (start := _encoder(estimator)) is not None:
+    if start is not None:
         found["init_from"] = data_hash(start.weights)
     return {"estimator": type(estimator).__name__, **plain(found, repr)}
 
