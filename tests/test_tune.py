@@ -411,6 +411,7 @@ class TestStorage:
         with pytest.raises(CheckpointError, match="not the file of a search"):
             tune(forecaster(), WAVES, space=LR, storage=file)
         assert file.read_text() == text
+        assert [*tmp_path.iterdir()] == [file]
 
     def test_a_line_cut_off_by_a_kill_is_dropped(self, tmp_path):
         file = tmp_path / "s.log"

@@ -57,9 +57,9 @@ def run_tune(flags: Any) -> None:
     note_replaced(console, replaced)
     search_on = _table if flags.task == "forecast" else _cases
     model, data, fit, finish = search_on(console, flags)
-    folder.mkdir(parents=True, exist_ok=True)
     storage = flags.study or folder / "study.log"
     with Search(model, *data, storage=storage, seed=flags.seed, space=space, fit=fit) as search:
+        folder.mkdir(parents=True, exist_ok=True)
         if n := len(search.study.finished):
             note(console, f"{search.study.where} holds {n} finished trials: the search continues")
         try:
