@@ -593,6 +593,8 @@ class TestAsked:
         ("given", "error", "said"),
         [
             ({"trials": 0}, ConfigError, "trials must be at least 1"),
+            ({"time_limit": -5}, ConfigError, "time_limit must be at least 0, or None, found -5"),
+            ({"time_limit": float("nan")}, ConfigError, "time_limit must be at least 0"),
             ({"resume": "x"}, ConfigError, "continued with storage="),
             ({"split": (160, 160)}, DataError, "needs a validation split, and there are too few"),
         ],

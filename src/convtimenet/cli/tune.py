@@ -88,6 +88,8 @@ def _check(flags: Any, folder: Path) -> list[str]:
     check_training(flags)
     if flags.trials < 1:
         raise ConfigError(f"--trials must be at least 1, found {flags.trials}")
+    if flags.time_limit is not None and not flags.time_limit >= 0:
+        raise ConfigError(f"--time_limit must be at least 0, found {flags.time_limit:g}")
     if flags.task == "forecast":
         check_path(flags.data)
         useless = [name for name in ("test", "label_col") if flags[name] is not None]

@@ -22,6 +22,7 @@ from convtimenet.estimators.tuning.space import Space, derived, given
 from convtimenet.estimators.tuning.study import Study, Trial
 from convtimenet.files import plain
 from convtimenet.progress import Task, clock, quiet, showing
+from convtimenet.settings import is_number, require
 from convtimenet.training.checkpoint import data_hash
 from convtimenet.training.interrupt import Terminated
 
@@ -110,6 +111,7 @@ def tune(
     >>> found.model.predict().shape
     (12, 2)
     """
+    _check_amount(trials, time_limit)
     with Search(estimator, X, y, storage=storage, seed=seed, space=space, fit=fit) as search:
         search.run(trials, time_limit)
         found = search.result()
@@ -157,8 +159,7 @@ class Search:
         """Run trials until there are so many, or time is over. Waits for those that other processes
         are running, and repeats them if they die; when time is over, only for the default, unless
         there is a result."""
-        if trials < 1:
-            raise ConfigError(f"trials must be at least 1, found {trials}")
+        _check_amount(trials, time_limit)
         end = None if time_limit is None else time.monotonic() + time_limit
         with showing("search, trial", self.estimator.verbose, at_once=True) as task:
             task.expect(trials, done=min(trials, len(self.study.finished)))
@@ -262,6 +263,19 @@ class Search:
         message = f"{name} stopped the search: {kept}"
         log.warning(message)
         raise type(stop)(message) from stop
+
+
+def _check_amount(trials: int, time_limit: float | None) -> None:
+    """Refuse a number of trials or seconds that cannot be.
+
+    Raises
+    ------
+    ConfigError
+        If one of them is out of range.
+    """
+    require(is_number(trials) and trials >= 1, "trials", "at least 1", trials)
+    limited = time_limit is None or (is_number(time_limit) and time_limit >= 0)
+    require(limited, "time_limit", "at least 0, or None", time_limit)
 
 
 class _Pruned(AbandonTraining):
