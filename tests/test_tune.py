@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -165,6 +166,12 @@ class TestSpace:
         kernels = space.settings({**values, "largest_kernel": 0.25})["model.kernel_sizes"]
         assert kernels == (5, 7, 7)
         assert space.settings({"training.lr": 0.01}) == {"training.lr": 0.01}
+
+    @pytest.mark.parametrize(("value", "short"), [(1.2345, 1.2345), (1.6789, 1.68), (2.0, 1.9999)])
+    def test_numbers_are_short_and_within_their_range(self, value, short):
+        drawn: Any = SimpleNamespace(suggest_float=lambda *_, log: value)
+        space = Space({"training.lr": Range(1.2345, 1.9999)}, facts(forecaster(), WAVES), {})
+        assert space.suggest(drawn) == {"training.lr": short}
 
     @pytest.mark.parametrize(
         ("space", "said"),

@@ -249,7 +249,8 @@ def _suggested(trial: Suggestions, name: str, values: Values) -> Any:
         low, high = values.low, values.high
         if isinstance(low, int) and isinstance(high, int):
             return trial.suggest_int(name, low, high, log=values.log)
-        return float(f"{trial.suggest_float(name, low, high, log=values.log):.3g}")
+        short = float(f"{trial.suggest_float(name, low, high, log=values.log):.3g}")
+        return float(min(max(short, low), high))
     # Optuna keeps plain values only, so choices such as kernel sizes go by their number
     if _plain(values):
         return trial.suggest_categorical(name, values)
