@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import optuna
+import pandas as pd
 import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
@@ -410,6 +411,24 @@ class TestStorage:
         now = given | change
         with pytest.raises(CheckpointError, match=said):
             tune(now.pop("model"), now.pop("table"), **now)
+
+    @pytest.mark.parametrize("kind", ["path", "text", "frame", "list"])
+    def test_cases_to_validate_on_are_known_by_their_values(self, kind, tmp_path):
+        def with_valid(changed: float) -> str:
+            longer = np.tile(X[:8], 100)
+            longer[0, 0, 1500] = changed
+            np.savez(tmp_path / "valid.npz", X=longer, y=CLASSES[16:24])
+            given = {
+                "path": tmp_path / "valid.npz",
+                "text": str(tmp_path / "valid.npz"),
+                "frame": pd.DataFrame({"a": [pd.Series(one[0]) for one in longer]}),
+                "list": [*longer],
+            }
+            of_file = kind in ("path", "text")
+            valid = given[kind], None if of_file else CLASSES[16:24]
+            return problem_of(labelled(ConvTimeNetClassifier), X, CLASSES, {"valid": valid}).data
+
+        assert with_valid(0) == with_valid(0) != with_valid(1)
 
     @pytest.mark.parametrize("text", ["a,b\n1,2\n", "no line end", '{"op": 1}'])
     def test_another_file_is_refused_and_stays(self, text, tmp_path):
