@@ -13,7 +13,6 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from sklearn.base import clone
 from torch import Tensor, nn
 
 from convtimenet import scores
@@ -35,6 +34,7 @@ from convtimenet.estimators.forecasting.intervals import (
 from convtimenet.estimators.forecasting.panel import Panel
 from convtimenet.estimators.forecasting.plans import naive_season
 from convtimenet.estimators.forecasting.reading import near, statistics
+from convtimenet.estimators.parameters import unfitted
 from convtimenet.network.model import ConvTimeNet
 from convtimenet.network.revin import last_known
 from convtimenet.progress import counted
@@ -179,7 +179,7 @@ def backtest(
             f"{table.lengths.min()}; use fewer windows or leave short series out"
         )
     _check_known(table, past, n_windows)
-    fitted: Any = clone(model)
+    fitted = unfitted(model)
     naive = None
     parts = []
     for number in counted(range(n_windows)):

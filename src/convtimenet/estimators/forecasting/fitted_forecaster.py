@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
-from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
 from convtimenet.data.split import FittedRows, Rows
@@ -34,6 +33,7 @@ from convtimenet.estimators.forecasting.intervals import (
 from convtimenet.estimators.forecasting.panel import evaluate_windows, roll
 from convtimenet.estimators.forecasting.plans import naive_season, scored_windows
 from convtimenet.estimators.forecasting.table_reader import TableReader
+from convtimenet.estimators.parameters import unfitted
 from convtimenet.estimators.presets import PRETRAINED
 from convtimenet.progress import showing
 from convtimenet.training.metrics import ForecastEvaluation
@@ -166,7 +166,7 @@ class FittedForecaster(TableReader):
             If `h` is not a number of steps, or `level` is given for more than the trained horizon.
         """
         if X is not None and self.quality == PRETRAINED and not hasattr(self, "fused_"):
-            fitted: Any = clone(self)
+            fitted = unfitted(self)
             fitted._fit(X, scored=level is not None)
             return fitted.predict(future=future, h=h, level=level)
         check_is_fitted(self, "fused_")
