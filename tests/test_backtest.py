@@ -178,7 +178,6 @@ class TestWide:
         assert (found["SeasonalNaive-lo-80"] < found["SeasonalNaive"]).all()
 
 
-<<<<<<< HEAD
 class TestFewRows:
     def monthly(self, rows: int) -> Any:
         times = pd.date_range("2015-01-01", periods=rows, freq="MS")
@@ -217,12 +216,12 @@ class TestFewRows:
         assert np.isfinite(naive["mae"])
         levels = " and ".join(map(str, absent))
         assert f"the seasonal-naive forecast has no intervals of {levels} %" in caplog.text
-=======
+
+
 def test_a_backtest_draws_no_seed_of_the_estimator():
     state = np.random.RandomState(3)
     forecaster(random_state=state).cross_validation(long_frame())
     assert state.randint(2**31) == np.random.RandomState(3).randint(2**31)
->>>>>>> fix-c
 
 
 def test_the_summary_is_that_of_the_frame():
