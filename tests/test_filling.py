@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from convtimenet.errors import ConfigError, DataError
 from convtimenet.estimators.filling.answers import gaps_of, scaled_rows
 from convtimenet.estimators.filling.detect import p_values
 from convtimenet.estimators.filling.hiding import EDGE, KINDS, Hidden, Shares, kinds_of, predicted
-from convtimenet.estimators.filling.windows import LONGEST, Row, quantiles_of
+from convtimenet.estimators.filling.windows import LONGEST, Row, quantiles_of, windows_of
 from convtimenet.report import detect_report
 from convtimenet.report.filling.drawn import Shown, thinned
 from convtimenet.runs.filling import detect_table, impute_table
@@ -116,6 +117,29 @@ def test_a_long_series_is_read_in_windows_around_each_gap():
     found = impute(np.where(gone, np.nan, values), season=24, **QUIET)[:, 0]
     assert np.array_equal(found[~gone], values[~gone])
     assert np.abs(found - values)[gone].mean() < 0.2
+
+
+@pytest.mark.parametrize("T", [1, 300, LONGEST, LONGEST + 1, 2 * LONGEST, 9001])
+def test_each_step_is_read_in_the_window_in_whose_middle_it_lies(T):
+    asked = np.random.default_rng(T).random(T) < 0.9
+    found = list(windows_of(0, Row(np.zeros(T), ~asked, asked)))
+    starts = np.unique([*range(0, max(1, T - LONGEST), 1536), max(0, T - LONGEST)])
+    middles = starts + min(T, LONGEST) / 2
+    steps = np.flatnonzero(asked)
+    plain = starts[np.abs(steps[:, None] - middles).argmin(-1)]
+    assert np.array_equal(np.concatenate([one.asked for one in found]), steps)
+    assert np.array_equal(np.repeat([w.first for w in found], [len(w.asked) for w in found]), plain)
+    assert all(one.end == min(T, one.first + LONGEST) for one in found)
+
+
+def test_memory_grows_with_the_length_alone():
+    T = 400_000
+    row = Row(np.zeros(T), np.zeros(T, dtype=bool), np.ones(T, dtype=bool))
+    tracemalloc.start()
+    list(windows_of(0, row))
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 60 * T  # it was 260 windows of 8 bytes for each step, twice
 
 
 def test_windows_of_other_series_do_not_matter():

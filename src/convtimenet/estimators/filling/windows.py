@@ -20,7 +20,7 @@ from convtimenet.network.reconstruction.seasons import channels_of, long_season
 from convtimenet.network.reconstruction.weights import load_pretrained
 from convtimenet.progress import counted
 
-__all__ = ["LONGEST", "Row", "quantiles_of"]
+__all__ = ["LONGEST", "Row", "quantiles_of", "windows_of"]
 
 LONGEST = 2048
 """Steps that the network reads at once."""
@@ -53,7 +53,7 @@ def quantiles_of(rows: Sequence[Row], season: int, device: torch.device) -> list
     it has most on both sides."""
     starts = [np.cumsum(row.asked) - 1 for row in rows]
     found = [np.empty((int(row.asked.sum()), len(QUANTILES))) for row in rows]
-    windows = [one for number, row in enumerate(rows) for one in _windows(number, row)]
+    windows = [one for number, row in enumerate(rows) for one in windows_of(number, row)]
     network = _network(str(device))
     with torch.inference_mode():
         for batch in counted(list(_batches(windows))):
@@ -72,16 +72,18 @@ def _network(device: str) -> Reconstructor:
     return network.eval().to(device)
 
 
-def _windows(number: int, row: Row) -> Iterator[_Window]:
+def windows_of(number: int, row: Row) -> Iterator[_Window]:
     """The windows of a row that are needed."""
     T, asked = len(row.values), np.flatnonzero(row.asked)
     starts = np.array([*range(0, max(1, T - LONGEST), _STRIDE), max(0, T - LONGEST)])
     starts = np.unique(starts)
-    # the window in whose middle a step is
-    nearest = np.abs(asked[:, None] - (starts + min(T, LONGEST) / 2)).argmin(-1)
-    for at in np.unique(nearest):
-        first = int(starts[at])
-        yield _Window(number, first, min(T, first + LONGEST), asked[nearest == at])
+    # the window in whose middle a step is; of two the first
+    middles = starts + min(T, LONGEST) / 2
+    nearest = np.searchsorted((middles[1:] + middles[:-1]) / 2, asked)
+    parts = np.split(asked, np.searchsorted(nearest, range(1, len(starts))))
+    for first, own in zip(starts.tolist(), parts, strict=True):
+        if len(own):
+            yield _Window(number, first, min(T, first + LONGEST), own)
 
 
 def _batches(windows: Sequence[_Window]) -> Iterator[list[_Window]]:
