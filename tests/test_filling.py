@@ -213,6 +213,22 @@ def test_alpha_is_the_share_that_is_flagged(method):
 
 
 @pytest.mark.parametrize("method", ["reconstruction", "forecast"])
+def test_one_value_in_ten_of_a_row_is_farther_off_than_1(method):
+    rng = np.random.default_rng(0)
+    rows = [
+        rng.normal(size=300).cumsum(),
+        wave(300) + 0.3 * rng.normal(size=300),
+        np.where(rng.random(300) < 0.05, rng.poisson(5, 300), 0.0),
+    ]
+    values = np.stack(rows, axis=1)
+    values[rng.random(300) < 0.1, 0] = np.nan
+    score = detect(values, season=24, method=method, **QUIET)["score"]
+    for own in score.T:
+        n = np.isfinite(own).sum()
+        assert (own > 1).sum() == n - 1 - np.floor(0.9 * (n - 1))
+
+
+@pytest.mark.parametrize("method", ["reconstruction", "forecast"])
 def test_a_spike_is_flagged(method):
     values = wave(480) + 0.05 * np.random.default_rng(0).normal(size=480)
     values[300] += 1.5

@@ -213,7 +213,8 @@ def _around(rows: Sequence[Scaled], season: int, device: torch.device) -> list[n
             for total, one in zip(squares, _distances(rows, hidden, season, device), strict=True):
                 total += np.square(one) / len(lengths)
         found = [np.sqrt(one) for one in squares]
-    return found
+    # the root mean square of three such distances is no such distance
+    return [one / _usual(one[row.known]) for one, row in zip(found, rows, strict=True)]
 
 
 def _undoubted(row: Scaled, scores: np.ndarray) -> np.ndarray:
@@ -276,5 +277,10 @@ def _distances(
     steps = np.concatenate([at for _, at in hidden])
     for number, own in alike(answers.row):
         distance = error[own] / (spread[own] + _LEAST_SPREAD * np.median(spread[own]) + _TINY)
-        found[number][steps[own]] = distance / max(np.quantile(distance, _USUAL), _TINY)
+        found[number][steps[own]] = distance / _usual(distance)
     return found
+
+
+def _usual(distances: np.ndarray) -> float:
+    """What becomes 1 of the distances of a row."""
+    return max(float(np.quantile(distances, _USUAL)), _TINY)
