@@ -269,6 +269,19 @@ def test_too_few_values_for_alpha(caplog):
     assert "an alpha of at least 0.0167" in caplog.text
 
 
+@pytest.mark.parametrize("run", [impute_table, detect_table])
+def test_a_season_that_cannot_be_read_is_none(run):
+    table = read_table(pd.DataFrame({"date": HOURS, "a": holed()}))
+    kept = run(table, dataset="x", season=LONGEST, **QUIET)
+    assert kept.facts["Season"] == "2,048 steps"
+    found, none = (run(table, dataset="x", season=one, **QUIET) for one in (LONGEST + 1, 1))
+    assert found.facts["Season"] == none.facts["Season"] == "none"
+    assert "a season of 2,049 steps is read as none" in found.facts["Notices"]
+    assert "read as none" not in none.facts.get("Notices", "")
+    own, plain = (getattr(one, "filled", None) or one.scored for one in (found, none))
+    assert np.array_equal(own.values, plain.values, equal_nan=True)
+
+
 # Kinds of tables
 
 

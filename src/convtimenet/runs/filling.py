@@ -171,12 +171,13 @@ def _facts(
     begin: float,
     own: dict[str, str],
 ) -> dict[str, str]:
+    steps, _ = check_season(season, table)
     rows = f"{len(table.times):,} of {len(table.channels):,} channels"
     facts = {
         "Data": dataset,
         "Rows": f"{rows}, {len(table.lengths):,} series" if table.long else rows,
         "Step": table.frequency.name,
-        "Season": f"{check_season(season, table):,} steps",
+        "Season": f"{steps:,} steps" if steps > 1 else "none",
         **own,
         "Model": "the network that comes with the package; nothing was trained",
         "Time": clock(time.monotonic() - begin),

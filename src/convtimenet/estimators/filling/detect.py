@@ -83,7 +83,7 @@ def detect(
         values look wrong. "forecast" predicts it from earlier values only, up to eight steps ahead,
         as they come; the first values have no score.
     season
-        Season in steps; by default that of the time step.
+        As for `impute`.
     time_col, target_cols, freq, id_col, time_format, dayfirst, decimal, fill
         As for `ConvTimeNetForecaster`; needed only if they cannot be inferred.
     device
@@ -130,13 +130,13 @@ def detect(
         decimal=decimal,
         fill=fill,
     )
-    steps = check_season(season, table)
+    steps, notices = check_season(season, table)
     rows = scaled_rows(table)
     with showing("looking for anomalies", verbose):
         found = _ahead(rows, steps, place) if method == "forecast" else _around(rows, steps, place)
     score, p = _columns(table, found), _columns(table, [p_values(one) for one in found])
     parts = {"score": score, "p": p, "anomaly": p <= alpha}
-    notices = _too_few(table, found, alpha)
+    notices += _too_few(table, found, alpha)
     for notice in notices:
         log.warning(notice)
     if table.origin.kind == "numpy":

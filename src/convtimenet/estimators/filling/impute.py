@@ -5,7 +5,9 @@ Shape legend: `convtimenet._shapes`; R rows as in `convtimenet.estimators.fillin
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from statistics import NormalDist
 from typing import Any
 
@@ -36,6 +38,8 @@ from convtimenet.estimators.forecasting.intervals import Calibration, band_names
 from convtimenet.progress import showing
 
 __all__ = ["impute"]
+
+log = logging.getLogger(__name__)
 
 _TRIALS, _MOST = 512, 8  # of all rows, and of each row
 _HIDDEN = 0.1  # of the known values, in a trial
@@ -74,7 +78,8 @@ def impute(
         Levels of intervals in per cent, such as 80 or [80, 95]: their bounds become columns. The
         bounds of a known value are the value.
     season
-        Season in steps, such as 24 for a day of hours; by default that of the time step.
+        Season in steps, such as 24 for a day of hours; by default that of the time step. One that
+        is longer than 2,048 steps is read as none, with a notice.
     time_col, target_cols, freq, id_col, time_format, dayfirst, decimal
         As for `ConvTimeNetForecaster`; needed only if they cannot be inferred.
     device
@@ -119,12 +124,15 @@ def impute(
         dayfirst=dayfirst,
         decimal=decimal,
     )
-    steps = check_season(season, table)
+    steps, notices = check_season(season, table)
+    for notice in notices:
+        log.warning(notice)
     with showing("filling gaps", verbose):
         found = _filled(table, levels, steps, place)
     if table.origin.kind == "numpy":
         parts = dict(zip(["filled", *band_names(levels)[1:]], found, strict=True))
         return parts if levels else parts["filled"]
+    table = replace(table, notices=(*table.notices, *notices))
     return as_given(table, dict(zip(band_names(levels), found, strict=True)))
 
 

@@ -122,7 +122,6 @@ def _answers(
     scaled = np.where(known, (x - centre) / scale, 0.0).clip(-_FARTHEST, _FARTHEST)
     read = torch.from_numpy(scaled).float().to(device)
     seen, there = torch.from_numpy(known).to(device), torch.from_numpy(within).to(device)
-    season = min(season, LONGEST)
     channels = channels_of(read, seen, (season, long_season(season)))
     answers = network(channels, there[:, None])[:, 0].cpu().double().numpy()
     return answers * scale[..., None] + centre[..., None]
