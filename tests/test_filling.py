@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 import torch
 
-from convtimenet import detect, impute
+from convtimenet import ConvTimeNetForecaster, detect, impute
 from convtimenet.cli.main import main
 from convtimenet.data.tables import Table, crop, read_table
 from convtimenet.errors import ConfigError, DataError
@@ -363,6 +363,23 @@ def test_a_time_zone_is_kept():
         (lambda: impute(holed(), level=0.8), "did you mean 80?"),
         (lambda: impute(holed(), season=0), "season must be a whole number of at least 1, found 0"),
         (lambda: impute(holed(), device="none"), "device must be 'auto' or a torch device"),
+        (
+            lambda: impute(read_table(wide()), freq="h", target_cols=["a"], verbose=0),
+            "'target_cols', 'freq' would change nothing; give 'target_cols', 'frequency' to read_t",
+        ),
+        (lambda: detect(read_table(wide()), fill=0, verbose=0), "give 'fill' to read_table"),
+        (
+            lambda: ConvTimeNetForecaster(3, target_cols="a").read(read_table(wide())),
+            "target_cols are 'a', but the Table given has been read with the channels 'a', 'b'",
+        ),
+        (
+            lambda: ConvTimeNetForecaster(3, id_col="a").read(read_table(wide())),
+            "id_col is 'a', but the Table given has been read with no id column",
+        ),
+        (
+            lambda: ConvTimeNetForecaster(3, id_col="x").read(read_table(long())),
+            "has been read with the id column 'unique_id'; give id_col to read_table too",
+        ),
         (lambda: detect(holed(), alpha=5), "found 5; did you mean 0.05?"),
         (lambda: detect(holed(), alpha=0), "alpha must be a share above 0 and below 1"),
         (lambda: detect(holed(), method="both"), "one of 'reconstruction', 'forecast'"),
@@ -372,6 +389,14 @@ def test_mistakes_are_named(call, said):
     with pytest.raises((ConfigError, DataError)) as error:
         call()
     assert said in str(error.value)
+
+
+def test_a_table_that_was_read_as_the_forecaster_says_is_taken():
+    table = read_table(long())
+    model = ConvTimeNetForecaster(3, target_cols="y", id_col="unique_id", time_col="ds", fill=0)
+    assert model.read(table) is table
+    swapped = read_table(wide())
+    assert ConvTimeNetForecaster(3, target_cols=["b", "a"]).read(swapped) is swapped
 
 
 # Gaps, their report, and that of scores

@@ -85,7 +85,8 @@ def detect(
     season
         As for `impute`.
     time_col, target_cols, freq, id_col, time_format, dayfirst, decimal, fill
-        As for `ConvTimeNetForecaster`; needed only if they cannot be inferred.
+        As for `ConvTimeNetForecaster`; needed only if they cannot be inferred, and not with a
+        `Table`, which `read_table` has read with its own.
     device
         "auto" or a torch device.
     verbose
@@ -103,7 +104,7 @@ def detect(
     DataError
         If the table cannot be read, or a channel of a series has no known value.
     ConfigError
-        If a parameter is not valid.
+        If a parameter is not valid, or one about columns is given with a `Table`.
 
     Examples
     --------

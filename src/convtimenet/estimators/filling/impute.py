@@ -81,7 +81,8 @@ def impute(
         Season in steps, such as 24 for a day of hours; by default that of the time step. One that
         is longer than 2,048 steps is read as none, with a notice.
     time_col, target_cols, freq, id_col, time_format, dayfirst, decimal
-        As for `ConvTimeNetForecaster`; needed only if they cannot be inferred.
+        As for `ConvTimeNetForecaster`; needed only if they cannot be inferred, and not with a
+        `Table`, which `read_table` has read with its own.
     device
         "auto" or a torch device.
     verbose
@@ -100,7 +101,7 @@ def impute(
     DataError
         If the table cannot be read, or a channel of a series has no known value.
     ConfigError
-        If a parameter is not valid.
+        If a parameter is not valid, or one about columns is given with a `Table`.
 
     Examples
     --------
