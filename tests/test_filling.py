@@ -321,6 +321,17 @@ def test_other_libraries(library):
     assert np.abs(ours["y"].iloc[50:52] - wave()[50:52]).max() < 0.1
 
 
+@pytest.mark.parametrize("library", [pl, pa], ids=["polars", "pyarrow"])
+def test_what_is_missing_is_null_where_there_is_null(library):
+    source = pl.from_pandas(long()) if library is pl else pa.Table.from_pandas(long())
+    found = pl.DataFrame(detect(source, **QUIET))
+    gone = found["y"].is_null()
+    assert gone.sum() == 14
+    assert found.filter(gone)["y-score"].null_count() == 14
+    assert len(found.drop_nulls()) == 466
+    assert not found["y"].is_nan().any()
+
+
 def test_a_series_and_its_index():
     source = pd.Series(holed(), index=pd.Index(HOURS, name="t"), name="load")
     found = impute(source, **QUIET)
@@ -542,6 +553,30 @@ def test_gaps_of_a_file(sales, capsys):
         else:
             assert float(row["y-lo-80"]) < float(row["y"]) < float(row["y-hi-80"])
             assert len(row["y"]) <= 8
+
+
+def test_what_is_filled_has_the_decimals_of_its_channel(sales):
+    values = np.random.default_rng(0).normal(20, 3, 120)
+    table = pd.DataFrame({"date": HOURS[:120], "a": values.round(2), "n": values.round()})
+    table["x"] = values / 1e5
+    table.loc[[7, 8, 50], ["a", "n", "x"]] = np.nan
+    run = impute_table(read_table(table), dataset="x", level=[80], **QUIET)
+    run.write_csv("out.csv")
+    written = pd.read_csv("out.csv").loc[[7, 8, 50]]
+    for name, decimals in (("a", 2), ("n", 0)):
+        own = written[[name, f"{name}-lo-80", f"{name}-hi-80"]].to_numpy()
+        assert np.array_equal(own, own.round(decimals))
+    assert np.allclose(written["a"], run.filled.values[[7, 8, 50], 0], rtol=0, atol=0.00501)
+    assert np.allclose(written["x"], run.filled.values[[7, 8, 50], 6], rtol=1e-5)
+
+
+@pytest.mark.parametrize("flag", ["--season=0", "--level=101", "--device=none"])
+def test_flags_are_checked_before_anything_is_said_to_be_replaced(sales, capsys, flag):
+    Path("sales-filled.csv").write_text("mine")
+    assert main(["impute", sales, flag, "--quiet"]) == 2
+    said = capsys.readouterr()
+    assert "will be replaced" not in said.out + said.err
+    assert flag[2:].split("=")[0] in said.err
 
 
 def test_anomalies_of_a_file(sales, capsys):
