@@ -186,6 +186,41 @@ def test_the_network_is_trusted_where_it_helps():
     assert len(truth) == len(found.line)
 
 
+def several() -> pd.DataFrame:
+    """A long table of three series and two channels, with gaps in all of them."""
+    rng, parts = np.random.default_rng(3), []
+    for name in "xyz":
+        part = pd.DataFrame({"unique_id": name, "ds": HOURS[:150]})
+        for channel in "ab":
+            values = wave(150) + rng.normal(size=150).cumsum() * rng.random()
+            for first in rng.integers(3, 140, 5):
+                values[first : first + rng.integers(1, 8)] = np.nan
+            part[channel] = values
+        parts.append(part)
+    return pd.concat(parts, ignore_index=True)
+
+
+@pytest.mark.parametrize(
+    "run", [lambda f: impute(f, level=80, **QUIET), lambda f: detect(f, **QUIET)]
+)
+def test_the_place_of_a_channel_or_series_does_not_matter(run):
+    table = several()
+    found = run(table)
+    columns = run(table[["unique_id", "ds", "b", "a"]])
+    pd.testing.assert_frame_equal(columns[list(found)], found, check_exact=True)
+    other = table.replace({"unique_id": {"x": "zz"}})
+    series = run(other).replace({"unique_id": {"zz": "x"}})
+    series = series.sort_values(["unique_id", "ds"], ignore_index=True)
+    pd.testing.assert_frame_equal(series, found, check_exact=True)
+
+
+def test_a_complete_channel_beside_a_gap_does_not_matter():
+    table = several()
+    full = table.assign(whole=np.arange(len(table)) % 7.0)[["unique_id", "ds", "whole", "a", "b"]]
+    found, beside = (impute(one, level=80, **QUIET) for one in (table, full))
+    pd.testing.assert_frame_equal(beside[list(found)], found, check_exact=True)
+
+
 # Anomalies
 
 

@@ -23,7 +23,7 @@ from convtimenet.estimators.filling.answers import (
     read,
     scaled_rows,
 )
-from convtimenet.estimators.filling.hiding import Hidden, Shares, alike, predicted
+from convtimenet.estimators.filling.hiding import Hidden, Shares, alike, digest, predicted
 from convtimenet.progress import counted, showing
 from convtimenet.wording import listing
 
@@ -133,8 +133,11 @@ def detect(
     )
     steps, notices = check_season(season, table)
     rows = scaled_rows(table)
+    order = sorted(range(len(rows)), key=lambda n: digest(rows[n].values, rows[n].known))
+    scores = _ahead if method == "forecast" else _around
     with showing("looking for anomalies", verbose):
-        found = _ahead(rows, steps, place) if method == "forecast" else _around(rows, steps, place)
+        ordered = scores([rows[n] for n in order], steps, place)
+    found = [ordered[n] for n in np.argsort(order)]
     score, p = _columns(table, found), _columns(table, [p_values(one) for one in found])
     parts = {"score": score, "p": p, "anomaly": p <= alpha}
     notices += _too_few(table, found, alpha)

@@ -30,6 +30,7 @@ from convtimenet.estimators.filling.hiding import (
     Predicted,
     Shares,
     alike,
+    digest,
     kinds_of,
     predicted,
 )
@@ -145,17 +146,19 @@ def _filled(
     values = np.array(table.values)
     found = [values, *(values.copy() for _ in range(K - 1))]
     rows = scaled_rows(table)
+    asked = [n for n, row in enumerate(rows) if row.scale and not row.known.all()]
+    asked.sort(key=lambda n: digest(rows[n].values, rows[n].known))
     gaps = [
-        Hidden(number, row.values, row.known, ~row.known)
-        for number, row in enumerate(rows)
-        if row.scale and not row.known.all()
+        Hidden(place, rows[n].values, rows[n].known, ~rows[n].known)
+        for place, n in enumerate(asked)
     ]
-    answers = np.empty((0, K))
+    answers: dict[int, np.ndarray] = {}
     if gaps:
         most = int(np.clip(_TRIALS // len(gaps), 1, _MOST))
         tried = [trial for one in gaps for trial in _trials(one, most)]
-        answers = _answers(gaps, tried, levels, season, device, len(rows))
-    at = 0
+        all_of_them = _answers(gaps, tried, levels, season, device)
+        ends = np.cumsum([one.asked.sum() for one in gaps])
+        answers = dict(zip(asked, np.split(all_of_them, ends[:-1]), strict=True))
     for number, row in enumerate(rows):
         s, c = divmod(number, C)
         here = bounds[s] + np.flatnonzero(~row.known)
@@ -165,8 +168,7 @@ def _filled(
             for one in found:
                 one[here, c] = row.centre
             continue
-        own = _unscaled(row, answers[at : at + len(here)])
-        at += len(here)
+        own = _unscaled(row, answers[number])
         for k, one in enumerate(found):
             one[here, c] = own[:, k]
     return found
@@ -182,9 +184,9 @@ def _answers(
     levels: Sequence[float],
     season: int,
     device: torch.device,
-    rows: int,
 ) -> np.ndarray:
     """What is missing in all gaps and its bounds, (n, 1 + 2 levels), scaled."""
+    rows = len(gaps)
     wanted = predicted(gaps, season, device)
     shares, tests, truth = Shares(np.zeros((rows, KINDS, 2))), None, np.empty(0)
     if tried:
@@ -233,7 +235,7 @@ def _radius(distance: np.ndarray, level: float, nominal: float) -> float:
 
 def _trials(one: Hidden, most: int) -> list[Hidden]:
     """Parts of a series with known values hidden in gaps as long as its own."""
-    rng = np.random.default_rng(one.row)
+    rng = np.random.default_rng(digest(one.values, one.known))
     first, end, kind = kinds_of(~one.known)
     lengths = (end - first)[kind != EDGE]
     found = []
