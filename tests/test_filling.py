@@ -21,7 +21,7 @@ from convtimenet.errors import ConfigError, DataError
 from convtimenet.estimators.filling.answers import gaps_of, scaled_rows
 from convtimenet.estimators.filling.detect import p_values
 from convtimenet.estimators.filling.hiding import EDGE, KINDS, Hidden, Shares, kinds_of, predicted
-from convtimenet.estimators.filling.windows import LONGEST, Row, quantiles_of, windows_of
+from convtimenet.estimators.filling.windows import LONGEST, REACH, Row, quantiles_of, windows_of
 from convtimenet.report import detect_report
 from convtimenet.report.filling.drawn import Shown, thinned
 from convtimenet.runs.filling import detect_table, impute_table
@@ -184,6 +184,76 @@ def test_the_network_is_trusted_where_it_helps():
     assert shares.values[0, 2].tolist() == [0.5, 0.25]
     assert shares.values[1, 2].tolist() == [0, 0]
     assert len(truth) == len(found.line)
+
+
+QUARTERS = 96 * 90  # of an hour, in 90 days
+
+
+@pytest.mark.parametrize(
+    "gap",
+    [
+        slice(QUARTERS - 96 * 24, QUARTERS),
+        slice(96 * 20, 96 * 60),
+        slice(0, 96 * 30),
+    ],
+    ids=["24 days at the end", "40 days inside", "30 days at the beginning"],
+)
+def test_a_gap_that_is_longer_than_a_window_goes_on_by_season(gap):
+    rng = np.random.default_rng(0)
+    truth = 100 + 20 * np.sin(np.arange(QUARTERS) * 2 * np.pi / 96) + 2 * rng.normal(size=QUARTERS)
+    values = truth.copy()
+    values[gap] = np.nan
+    found = {
+        name: one[gap, 0] for name, one in impute(values, season=96, level=80, **QUIET).items()
+    }
+    error = np.abs(found["filled"] - truth[gap])
+    assert error.mean() < 2.2  # that of the wave itself is 1.6
+    width = found["hi-80"] - found["lo-80"]
+    assert width.min() > 2  # of the noise 5.1 would hold four of five
+    inside = (found["lo-80"] <= truth[gap]) & (truth[gap] <= found["hi-80"])
+    assert 0.65 < inside.mean() < 0.95
+    assert all(part.mean() > 0.5 for part in np.array_split(inside, 5))
+
+
+def test_a_season_that_is_longer_than_what_is_answered_goes_on():
+    T, season = 9000, 1440
+    truth = np.sin(np.arange(T) * 2 * np.pi / season)
+    values = truth.copy()
+    values[4000:7000] = np.nan
+    found = impute(values, season=season, **QUIET)[:, 0]
+    assert np.abs(found - truth)[4000:7000].mean() < 0.1
+
+
+def test_what_is_far_inside_a_gap_is_the_same_phase_of_both_sides():
+    T, season = 4000, 24
+    asked = np.zeros(T, dtype=bool)
+    asked[1000:3000] = True
+    row = Row(np.where(asked, np.nan, wave(T) + 0.001 * np.arange(T)), ~asked, asked)
+    found = quantiles_of([row], season, CPU)[0]
+    before, behind = REACH, 2000 - REACH
+    left = found[before - season : before]
+    right = found[behind : behind + season]
+    for step in (before, before + 5, 1000, behind - 1):
+        first = left[(step - before) % season]
+        other = right[(step - behind) % season]
+        later = (step - before + 1) / (behind - before + 1)
+        np.testing.assert_allclose(found[step], first + later * (other - first), atol=1e-9)
+    edge = asked.copy()
+    edge[3000:] = True
+    alone = quantiles_of([Row(row.values, ~edge, edge)], season, CPU)[0]
+    np.testing.assert_allclose(alone[REACH + 240], alone[REACH - season], atol=1e-9)
+
+
+def test_a_window_with_hardly_a_value_has_the_spread_of_its_row():
+    rng = np.random.default_rng(0)
+    values, gone = 7 + 3 * rng.normal(size=9000), np.zeros(9000, dtype=bool)
+    gone[2500:6800] = True
+    gone[4600] = False
+    found = impute(np.where(gone, np.nan, values), level=80, season=1, **QUIET)
+    width = (found["hi-80"] - found["lo-80"])[gone, 0]
+    assert width.min() > 4  # of the noise 7.7 would hold four of five
+    inside = (found["lo-80"][:, 0] <= values) & (values <= found["hi-80"][:, 0])
+    assert inside[gone].mean() > 0.65
 
 
 def several() -> pd.DataFrame:

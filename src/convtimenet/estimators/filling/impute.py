@@ -34,7 +34,7 @@ from convtimenet.estimators.filling.hiding import (
     kinds_of,
     predicted,
 )
-from convtimenet.estimators.filling.windows import LONGEST
+from convtimenet.estimators.filling.windows import LONGEST, REACH
 from convtimenet.estimators.forecasting.intervals import Calibration, band_names, check_levels
 from convtimenet.progress import showing
 
@@ -44,6 +44,7 @@ log = logging.getLogger(__name__)
 
 _TRIALS, _MOST = 512, 8  # of all rows, and of each row
 _HIDDEN = 0.1  # of the known values, in a trial
+_PARTS = 4  # as long as the longest span that is hidden is what is read around it
 _OWN = 100  # trials of a row and kind of gap from which intervals are its own
 
 
@@ -65,7 +66,7 @@ def impute(
     """Fill the missing values of a table; known ones stay as they are, to the bit.
 
     Nothing is trained: weights that come with the package read the values on both sides of a gap,
-    up to 2,048 steps at once. How far they are trusted beside linear interpolation is decided for
+    up to 2,048 steps at once; in the middle of longer gaps the season goes on. How far they are trusted beside linear interpolation is decided for
     each channel of each series by known values that are hidden for trial, in gaps as long as its
     own (docs/impute.md).
 
@@ -251,11 +252,11 @@ def _trials(one: Hidden, most: int) -> list[Hidden]:
 
 def _inside(one: Hidden, lengths: np.ndarray, rng: np.random.Generator) -> Hidden:
     """A part of the series with spans in it hidden."""
-    T = len(one.values)
-    start = int(rng.integers(0, max(1, T - LONGEST + 1)))
-    here = slice(start, min(T, start + LONGEST))
+    T, most = len(one.values), max(LONGEST, _PARTS * int(lengths.max()))
+    start = int(rng.integers(0, max(1, T - most + 1)))
+    here = slice(start, min(T, start + most))
     values, known = one.values[here], one.known[here].copy()
-    longest, wanted = max(1, len(values) // 4), max(1, int(_HIDDEN * known.sum()))
+    longest, wanted = max(1, len(values) // _PARTS), max(1, int(_HIDDEN * known.sum()))
     asked, free = np.zeros(len(values), dtype=bool), known.copy()
     for length in rng.choice(lengths, 2 * wanted).clip(max=longest):
         first = int(rng.integers(1, max(2, len(values) - length)))
@@ -276,7 +277,7 @@ def _outside(one: Hidden, length: int, ahead: bool, rng: np.random.Generator) ->
     last = int(np.flatnonzero(known)[-1]) + 1
     length = max(1, min(length, last // 3))
     cut = int(rng.integers(max(1, last // 2), max(2, last - length + 1)))
-    here = slice(max(0, cut + length - LONGEST), cut + length)
+    here = slice(max(0, cut + min(length, REACH) - LONGEST), cut + length)
     values, known = values[here], known[here]
     before = np.arange(len(values)) < len(values) - length
     parts = values, known & before, known & ~before
