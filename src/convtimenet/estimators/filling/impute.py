@@ -66,9 +66,9 @@ def impute(
     """Fill the missing values of a table; known ones stay as they are, to the bit.
 
     Nothing is trained: weights that come with the package read the values on both sides of a gap,
-    up to 2,048 steps at once; in the middle of longer gaps the season goes on. How far they are trusted beside linear interpolation is decided for
-    each channel of each series by known values that are hidden for trial, in gaps as long as its
-    own (docs/impute.md).
+    up to 2,048 steps at once; in the middle of longer gaps the season goes on. How far they are
+    trusted beside linear interpolation is decided for each channel of each series by known values
+    that are hidden for trial, in gaps as long as its own (docs/impute.md).
 
     Parameters
     ----------

@@ -218,7 +218,7 @@ def _answers(
     count = known.sum(-1, keepdims=True).clip(1)
     centre = x.sum(-1, keepdims=True) / count
     variance = (np.square(x - centre) * known).sum(-1, keepdims=True) / count
-    for i in np.flatnonzero(known.sum(-1) < _FEWEST):
+    for i in np.flatnonzero(known.sum(-1) < _FEWEST).tolist():
         # too few to tell what is usual in the row
         all_of_it = rows[batch[i].row].values[rows[batch[i].row].known]
         if len(all_of_it) > known[i].sum():
