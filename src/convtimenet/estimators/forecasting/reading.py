@@ -20,6 +20,7 @@ from convtimenet.data.split import Rows, scored_rows
 from convtimenet.data.tables import Table, crop, extend, pad_front, pieces
 from convtimenet.data.windows import FARTHEST, LARGEST, Scaler, Windows, filled_contexts, float32
 from convtimenet.errors import ConfigError, DataError
+from convtimenet.estimators.forecasting.levels import Levelled, around_level, silent_rows, uncentred
 from convtimenet.estimators.forecasting.panel import Panel, rows_for
 from convtimenet.files.maps import blocks
 from convtimenet.wording import listing
@@ -186,6 +187,16 @@ def check_unscaled(values: np.ndarray, channels: Sequence[str], revin: bool) -> 
     ]
 
 
+def _either(first: np.ndarray, one: Scaler, other: Scaler) -> Scaler:
+    """One scaler where `first` is True, and the other one elsewhere."""
+    centre, scale = (
+        np.where(first, *pair) for pair in ((one.centre, other.centre), (one.scale, other.scale))
+    )
+    if not (isinstance(one, Levelled) and isinstance(other, Levelled)):
+        return Scaler(centre, scale)
+    return Levelled(centre, scale, np.where(first, one.level, other.level))
+
+
 @dataclass(frozen=True, eq=False)
 class Reader:
     """Turns tables into windows for a fitted network, scaled and encoded as in training."""
@@ -236,12 +247,17 @@ class Reader:
         Raises
         ------
         DataError
-            If a wide table has too few rows.
+            If a wide table has too few rows, or nothing tells the level of a channel
+            (`around_level`).
         """
         L, H = self.config.context_length, self.config.outputs
         self.check_rows(table)
         part = crop(table, table.lengths - L, table.lengths)
-        scaler, now = self._near(self.scaler_for(table), part), part.lengths
+        fitted, now = self.scaler_for(table), part.lengths
+        scaler = self._near(fitted, part)
+        if self.config.pretrained and part.known is not None:
+            silent = silent_rows(part)
+            scaler = around_level(scaler, fitted, silent, part.channels, part.ids.tolist())
         if ahead:
             part = extend(part, ahead)
         after_end = np.arange(len(part.times)) >= np.repeat(part.bounds[:-1] + now, part.lengths)
@@ -263,13 +279,17 @@ class Reader:
         recent = np.asarray(values, dtype=np.float64)[-L:].T
         if (spare := L - recent.shape[1]) > 0:
             recent = np.pad(recent, ((0, 0), (spare, 0)), constant_values=np.nan)
-        missing, scaler = np.isnan(recent), self.scaler
-        if scaler.centre.ndim == 3 or self._shifts(recent):
+        missing: np.ndarray = np.isnan(recent)
+        fitted = self.scaler
+        unknown, scaler = np.asarray(missing.all(1))[:, None], fitted
+        if fitted.centre.ndim == 3 or self._shifts(recent):
             own = Scaler.standard(recent)
-            unknown = missing.sum(1, keepdims=True) == missing.shape[1]
-            if scaler.centre.ndim == 3:
-                scaler = self._unseen(own, unknown)
+            if fitted.centre.ndim == 3:
+                fitted = scaler = self._unseen(own, unknown)
             scaler = near(scaler, own, unknown, self.config) if self.config.revin else scaler
+        if self.config.pretrained:
+            names = [str(number) for number in range(len(recent))]
+            scaler = around_level(scaler, fitted, unknown, names, ())
         scaled = np.where(missing, 0, scaler.apply(recent))
         scaled = torch.from_numpy(float32(scaled)).to(self.device)
         known = torch.from_numpy(~missing).to(self.device) if missing.any() else None
@@ -304,14 +324,17 @@ class Reader:
                 "the median of the training series",
                 listing(table.ids[lone].tolist(), 3),
             )
-        return Scaler(np.where(new, own.centre, ours.centre), np.where(new, own.scale, ours.scale))
+        return _either(new, own, ours)
 
     def _unseen(self, own: Scaler, unknown: np.ndarray) -> Scaler:
         """Scaler of series that training did not see: by their own statistics, or the median of the
         training series if they have no known value."""
-        own = own.uncentred() if self.config.any_length else own
-        centre, scale = (np.median(one, axis=0) for one in (self.scaler.centre, self.scaler.scale))
-        return Scaler(np.where(unknown, centre, own.centre), np.where(unknown, scale, own.scale))
+        own = uncentred(own, self.config)
+        parts = [self.scaler.centre, self.scaler.scale]
+        if isinstance(self.scaler, Levelled):
+            parts.append(self.scaler.level)
+        usual = type(self.scaler)(*(np.median(one, axis=0) for one in parts))
+        return _either(unknown, usual, own)
 
     @cached_property
     def labels(self) -> Labels:

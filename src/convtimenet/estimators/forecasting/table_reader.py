@@ -21,6 +21,7 @@ from convtimenet.data.windows import Scaler
 from convtimenet.devices import device_of
 from convtimenet.errors import ConfigError, DataError
 from convtimenet.estimators.base import ConvTimeNetEstimator
+from convtimenet.estimators.forecasting.levels import Levelled
 from convtimenet.estimators.forecasting.reading import Reader, check_mixing, gap_notices
 from convtimenet.estimators.forecasting.ready import refuse_sizes
 from convtimenet.estimators.presets import MOST_MAPS, Preset
@@ -248,6 +249,16 @@ class TableReader(ConvTimeNetEstimator):
             elif not isinstance(parameters[name], (bool, str, type(None))):
                 parameters[name] = list(column_names(name, parameters[name]))
         return described
+
+    def _scaler_arrays(self) -> dict[str, np.ndarray]:
+        level = {"scaler.level": self.scaler_.level} if isinstance(self.scaler_, Levelled) else {}
+        return super()._scaler_arrays() | level
+
+    @classmethod
+    def _scaler_of(cls, arrays: dict[str, np.ndarray]) -> Scaler:
+        scaler, level = super()._scaler_of(arrays), arrays.pop("scaler.level", None)
+        # models of earlier versions have none
+        return scaler if level is None else Levelled.restored(scaler, level)
 
     def scaler_for(self, table: Table) -> Scaler:
         """The scaler of the series of a table."""
