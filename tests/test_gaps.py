@@ -19,9 +19,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from convtimenet import ConvTimeNetForecaster, scores
+from convtimenet.batch import fill_contexts
 from convtimenet.cli.main import main
 from convtimenet.data.tables import read_table
-from convtimenet.data.windows import fill_contexts, filled_contexts
+from convtimenet.data.windows import filled_contexts
 from convtimenet.errors import ConfigError, DataError
 from convtimenet.estimators.forecasting.backtest import SeasonalNaive, backtest
 from convtimenet.estimators.forecasting.intervals import Calibration

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from convtimenet._shapes import Bool, Float, Int
-from convtimenet.batch import Batch, Covariates
+from convtimenet.batch import Batch, Covariates, fill_contexts
 from convtimenet.errors import DataError
 from convtimenet.files.maps import ranges
 
@@ -311,23 +311,6 @@ class Windows:
         if self.exogenous is None:
             return None
         return self.exogenous.at(self.starts[index] + ahead, self.context_length, self.horizon)
-
-
-def fill_contexts(
-    x: Float[Tensor, "*rows L"], known: Bool[Tensor, "*rows L"]
-) -> Float[Tensor, "*rows L"]:
-    """Fill the gaps of each context from its own observed values only, so nothing after its end
-    leaks in: linear interpolation between two observed values, the nearest one at either end. A
-    context without an observed value is not changed."""
-    L = x.shape[-1]
-    steps = torch.arange(L, device=x.device)
-    before = torch.where(known, steps, -1).cummax(-1).values
-    after = torch.where(known, steps, L).flip(-1).cummin(-1).values.flip(-1)
-    left = torch.where(before < 0, after, before).clamp(max=L - 1)
-    right = torch.where(after == L, before, after).clamp(min=0)
-    low, high = x.gather(-1, left), x.gather(-1, right)
-    share = (steps - left).to(x.dtype) / (right - left).clamp(min=1)
-    return torch.where(known | ~known.any(-1, keepdim=True), x, low + share * (high - low))
 
 
 def filled_contexts(values: np.ndarray) -> np.ndarray:
