@@ -22,7 +22,7 @@ from convtimenet.estimators.distilling import taught_notice
 from convtimenet.estimators.forecasting.distilling import DistillableForecaster
 from convtimenet.estimators.forecasting.forecasts import check_steps
 from convtimenet.estimators.forecasting.intervals import Calibration
-from convtimenet.estimators.forecasting.levels import uncentred
+from convtimenet.estimators.forecasting.panel import uncentred
 from convtimenet.estimators.forecasting.plans import training_plans
 from convtimenet.estimators.forecasting.reading import (
     check_unscaled,

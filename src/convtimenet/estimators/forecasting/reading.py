@@ -20,8 +20,14 @@ from convtimenet.data.split import Rows, scored_rows
 from convtimenet.data.tables import Table, crop, extend, pad_front, pieces
 from convtimenet.data.windows import FARTHEST, LARGEST, Scaler, Windows, filled_contexts, float32
 from convtimenet.errors import ConfigError, DataError
-from convtimenet.estimators.forecasting.levels import Levelled, around_level, silent_rows, uncentred
-from convtimenet.estimators.forecasting.panel import Panel, rows_for
+from convtimenet.estimators.forecasting.panel import (
+    Levelled,
+    Panel,
+    around_level,
+    rows_for,
+    silent_rows,
+    uncentred,
+)
 from convtimenet.files.maps import blocks
 from convtimenet.wording import listing
 
