@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from convtimenet._shapes import Bool, Float
 from convtimenet.data.tables import pad_front
-from convtimenet.data.windows import FARTHEST, filled_contexts
+from convtimenet.data.windows import FARTHEST, RESOLVED, filled_contexts
 from convtimenet.errors import ArtefactError, ConfigError, DataError, MissingExtraError
 from convtimenet.estimators.base import ConvTimeNetEstimator
 from convtimenet.estimators.forecasting.forecaster import ConvTimeNetForecaster
@@ -164,7 +164,9 @@ def far_level(x: Tensor, known: Tensor) -> Tensor:
     before they become float32: their mean if it is large compared with their standard deviation,
     else 0."""
     mean, variance = known_moments(x, known)
-    far = mean.abs() > FARTHEST * (variance + 1e-5).sqrt()
+    far = (mean.abs() > FARTHEST * (variance + 1e-5).sqrt()) | (
+        (variance > 0) & (mean.abs() > RESOLVED * variance.sqrt())
+    )
     return torch.where(far, mean, 0.0)
 
 

@@ -195,8 +195,9 @@ class FittedForecaster(TableReader):
             )
         self._reader.check_rows(table)
         plan, notices = self._plan(table, future, steps)
+        notices = (*notices, *self._said_of(table, bool(levels)))
         return Request(
-            table=table, steps=steps, levels=levels, radii=radii, plan=plan, notices=tuple(notices)
+            table=table, steps=steps, levels=levels, radii=radii, plan=plan, notices=notices
         )
 
     def predict_requests(self, requests: Sequence[Request]) -> list[Any]:

@@ -43,6 +43,7 @@ __all__ = [
     "Levelled",
     "Panel",
     "around_level",
+    "either",
     "evaluate_windows",
     "roll",
     "rows_for",
@@ -351,6 +352,16 @@ def uncentred(scaler: Scaler, config: ModelConfig, unknown: np.ndarray | None = 
         nowhere = unknown if unknown.ndim == 2 else unknown.all(0)
         level = np.where(nowhere, np.nan, level)
     return Levelled(around.centre, around.scale, level)
+
+
+def either(first: np.ndarray, one: Scaler, other: Scaler) -> Scaler:
+    """One scaler where `first` is True, and the other one elsewhere."""
+    centre, scale = (
+        np.where(first, *pair) for pair in ((one.centre, other.centre), (one.scale, other.scale))
+    )
+    if not (isinstance(one, Levelled) and isinstance(other, Levelled)):
+        return Scaler(centre, scale)
+    return Levelled(centre, scale, np.where(first, one.level, other.level))
 
 
 def around_level(

@@ -24,6 +24,7 @@ from convtimenet.estimators.forecasting.panel import (
     Levelled,
     Panel,
     around_level,
+    either,
     rows_for,
     silent_rows,
     uncentred,
@@ -32,6 +33,7 @@ from convtimenet.files.maps import blocks
 from convtimenet.wording import listing
 
 __all__ = [
+    "FEW",
     "Reader",
     "check_mixing",
     "check_unscaled",
@@ -44,6 +46,9 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 _BELOW = 100.0  # standard deviations
+_MONSTROUS = 10_000
+FEW = 4
+"""Known values; of fewer the deviation, and with it the width of intervals, is far too small."""
 
 
 def statistics(table: Table, end: Rows | None = None) -> tuple[Scaler, np.ndarray]:
@@ -97,9 +102,10 @@ def near(scaler: Scaler, own: Scaler, unknown: np.ndarray, config: ModelConfig) 
 
 
 def scaling_notices(table: Table, unknown: np.ndarray) -> list[str]:
-    """Notices about channels without a known training value, given `unknown` of `statistics`."""
+    """Notices about channels without a known training value, given `unknown` of `statistics`, and
+    of wide tables about values that can only be errors."""
     if not unknown.any():
-        return []
+        return [] if table.long else _monstrous(table)
     of_channel = unknown[..., 0].reshape(-1, len(table.channels))
     channels = listing([table.channels[c] for c in np.flatnonzero(of_channel.any(0))])
     text = f"{channels}: all values in the training rows are missing"
@@ -109,6 +115,22 @@ def scaling_notices(table: Table, unknown: np.ndarray) -> list[str]:
     return [
         f"{text} in {len(series)} series ({listing(series, 3)}); scaled by the median of the others"
     ]
+
+
+def _monstrous(table: Table) -> list[str]:
+    """Notices about values that are so far off that the scale of their channel is theirs alone."""
+    found = []
+    for name, values in zip(table.channels, table.values.T, strict=True):
+        low, middle, high = np.nanquantile(values[:: 1 + len(values) // 10**5], (0.05, 0.5, 0.95))
+        far = np.abs(values - middle) > _MONSTROUS * (high - low)
+        if high > low and far.any():
+            at, several = int(far.argmax()), "s are" if far.sum() > 1 else " is"
+            found.append(
+                f"channel {name!r}: {int(far.sum())} value{several} more than {_MONSTROUS:,} times "
+                f"as far off as nine in ten of the others, first {values[at]:.3g}, and forecasts "
+                "and scores are in that scale; if it is an error, leave the cell empty"
+            )
+    return found
 
 
 def gap_notices(table: Table, masks: bool, learns: bool = True) -> list[str]:
@@ -130,6 +152,22 @@ def gap_notices(table: Table, masks: bool, learns: bool = True) -> list[str]:
     return [
         "missing values are filled from the known ones of the same context, at its end by the "
         f"last known one{what}"
+    ]
+
+
+def _counts(table: Table) -> np.ndarray:
+    """(S, C) known values of each series."""
+    return np.add.reduceat(np.isfinite(table.values), table.bounds[:-1], axis=0, dtype=np.int64)
+
+
+def _named(table: Table, which: np.ndarray) -> list[str]:
+    """The series, channels or both where `which` (S, C) holds."""
+    if not table.long:
+        return [table.channels[c] for c in np.flatnonzero(which[0])]
+    several = len(table.channels) > 1
+    return [
+        f"{table.ids[s]}, {table.channels[c]}" if several else str(table.ids[s])
+        for s, c in np.argwhere(which).tolist()
     ]
 
 
@@ -191,16 +229,6 @@ def check_unscaled(values: np.ndarray, channels: Sequence[str], revin: bool) -> 
         f"channel(s) {', '.join(small[:5])} have a standard deviation below 0.03: the 1e-5 that "
         "RevIN adds to every variance is not negligible; scale=True avoids that"
     ]
-
-
-def _either(first: np.ndarray, one: Scaler, other: Scaler) -> Scaler:
-    """One scaler where `first` is True, and the other one elsewhere."""
-    centre, scale = (
-        np.where(first, *pair) for pair in ((one.centre, other.centre), (one.scale, other.scale))
-    )
-    if not (isinstance(one, Levelled) and isinstance(other, Levelled)):
-        return Scaler(centre, scale)
-    return Levelled(centre, scale, np.where(first, one.level, other.level))
 
 
 @dataclass(frozen=True, eq=False)
@@ -291,7 +319,8 @@ class Reader:
         if fitted.centre.ndim == 3 or self._shifts(recent):
             own = Scaler.standard(recent)
             if fitted.centre.ndim == 3:
-                fitted = scaler = self._unseen(own, unknown)
+                few = (~missing).sum(1, keepdims=True) < FEW
+                fitted = scaler = self._unseen(own, unknown, few)
             scaler = near(scaler, own, unknown, self.config) if self.config.revin else scaler
         if self.config.pretrained:
             names = [str(number) for number in range(len(recent))]
@@ -323,24 +352,31 @@ class Reader:
             return self.scaler[seen]
         as_long = replace(table, id_name=table.id_name or "", rows=table.lengths)
         (own, unknown), ours = statistics(as_long, before), self.scaler[seen]
-        own, new = self._unseen(own, unknown), (seen < 0)[:, None, None]
+        own = self._unseen(own, unknown, _counts(table)[..., None] < FEW)
+        new = (seen < 0)[:, None, None]
         if len(lone := np.flatnonzero(unknown.any((1, 2)) & (seen < 0))):
             log.warning(
                 "series not seen in training and without a known value to scale by: %s; scaled by "
                 "the median of the training series",
                 listing(table.ids[lone].tolist(), 3),
             )
-        return _either(new, own, ours)
+        return either(new, own, ours)
 
-    def _unseen(self, own: Scaler, unknown: np.ndarray) -> Scaler:
+    def _unseen(self, own: Scaler, unknown: np.ndarray, few: np.ndarray) -> Scaler:
         """Scaler of series that training did not see: by their own statistics, or the median of the
-        training series if they have no known value."""
+        training series if they have no known value, or of their deviations if they have a few."""
         own = uncentred(own, self.config)
         parts = [self.scaler.centre, self.scaler.scale]
         if isinstance(self.scaler, Levelled):
             parts.append(self.scaler.level)
         usual = type(self.scaler)(*(np.median(one, axis=0) for one in parts))
-        return _either(unknown, usual, own)
+        return replace(either(unknown, usual, own), scale=np.where(few, usual.scale, own.scale))
+
+    @property
+    def usual_scale(self) -> float:
+        """The deviation of a series of which little is known, in scaled units; 0 where values are
+        not scaled."""
+        return 1.0 if (self.scaler.scale != 1).any() or self.scaler.centre.any() else 0.0
 
     @cached_property
     def labels(self) -> Labels:
@@ -363,6 +399,28 @@ class Reader:
         return self.config.revin and all(
             np.nanmax(np.abs(values[one]), initial=0) < 1e150 for one in blocks(len(values))
         )
+
+    def notices(self, table: Table, intervals: bool) -> list[str]:
+        """Notices about series whose contexts say little or nothing of them, given whether there
+        will be intervals, whose width is that of the context."""
+        L, least = self.config.context_length, table.lengths.min()
+        intervals = intervals and not self.config.quantiles
+        if table.known is None and (least >= FEW or not intervals):
+            return []
+        part = crop(table, table.lengths - L, table.lengths)
+        counts, found = _counts(part), []
+        if len(none := _named(table, counts == 0)):
+            found.append(
+                f"no known value in the {L} rows that a forecast reads: {listing(none, 3)}; what "
+                "is forecast there is a usual level, which says nothing of the present one"
+            )
+        if intervals and len(few := _named(table, (counts > 0) & (counts < FEW))):
+            found.append(
+                f"fewer than {FEW} known values to forecast from: {listing(few, 3)}; intervals "
+                "there "
+                + ("are those of a usual deviation" if self.usual_scale else "are too narrow")
+            )
+        return found
 
     def check_rows(self, table: Table) -> None:
         """Check that a wide table has a whole context; series of long ones may be short.

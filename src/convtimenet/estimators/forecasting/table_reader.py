@@ -260,6 +260,13 @@ class TableReader(ConvTimeNetEstimator):
         # models of earlier versions have none
         return scaler if level is None else Levelled.restored(scaler, level)
 
+    def _said_of(self, table: Table, intervals: bool) -> list[str]:
+        """Notices of a table to forecast, logged."""
+        notices = self._reader.notices(table, intervals)
+        for notice in notices:
+            log.warning(notice)
+        return notices
+
     def scaler_for(self, table: Table) -> Scaler:
         """The scaler of the series of a table."""
         return self._reader.scaler_for(table)
