@@ -22,6 +22,7 @@ from convtimenet.estimators.distilling import taught_notice
 from convtimenet.estimators.forecasting.distilling import DistillableForecaster
 from convtimenet.estimators.forecasting.forecasts import check_steps
 from convtimenet.estimators.forecasting.intervals import Calibration
+from convtimenet.estimators.forecasting.panel import uncentred
 from convtimenet.estimators.forecasting.plans import training_plans
 from convtimenet.estimators.forecasting.reading import (
     check_unscaled,
@@ -306,7 +307,7 @@ class ConvTimeNetForecaster(DistillableForecaster):
         scaler = Scaler.identity()
         if self.scale:
             scaler, unknown = statistics(train_split)
-            scaler = scaler.uncentred() if config.any_length else scaler
+            scaler = uncentred(scaler, config, unknown)
             notices += scaling_notices(table, unknown)
         encoder = self._encoder(train_split)
         if ensemble is not None:  # both read the same numbers

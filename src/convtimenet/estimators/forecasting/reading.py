@@ -20,7 +20,15 @@ from convtimenet.data.split import Rows, scored_rows
 from convtimenet.data.tables import Table, crop, extend, pad_front, pieces
 from convtimenet.data.windows import FARTHEST, LARGEST, Scaler, Windows, filled_contexts, float32
 from convtimenet.errors import ConfigError, DataError
-from convtimenet.estimators.forecasting.panel import Panel, rows_for
+from convtimenet.estimators.forecasting.panel import (
+    Levelled,
+    Panel,
+    around_level,
+    either,
+    rows_for,
+    silent_rows,
+    uncentred,
+)
 from convtimenet.files.maps import blocks
 from convtimenet.wording import listing
 
@@ -285,12 +293,17 @@ class Reader:
         Raises
         ------
         DataError
-            If a wide table has too few rows.
+            If a wide table has too few rows, or nothing tells the level of a channel
+            (`around_level`).
         """
         L, H = self.config.context_length, self.config.outputs
         self.check_rows(table)
         part = crop(table, table.lengths - L, table.lengths)
-        scaler, now = self._near(self.scaler_for(table), part), part.lengths
+        fitted, now = self.scaler_for(table), part.lengths
+        scaler = self._near(fitted, part)
+        if self.config.pretrained and part.known is not None:
+            silent = silent_rows(part)
+            scaler = around_level(scaler, fitted, silent, part.channels, part.ids.tolist())
         if ahead:
             part = extend(part, ahead)
         after_end = np.arange(len(part.times)) >= np.repeat(part.bounds[:-1] + now, part.lengths)
@@ -312,14 +325,18 @@ class Reader:
         recent = np.asarray(values, dtype=np.float64)[-L:].T
         if (spare := L - recent.shape[1]) > 0:
             recent = np.pad(recent, ((0, 0), (spare, 0)), constant_values=np.nan)
-        missing, scaler = np.isnan(recent), self.scaler
-        if scaler.centre.ndim == 3 or self._shifts(recent):
+        missing: np.ndarray = np.isnan(recent)
+        fitted = self.scaler
+        unknown, scaler = np.asarray(missing.all(1))[:, None], fitted
+        if fitted.centre.ndim == 3 or self._shifts(recent):
             own = Scaler.standard(recent)
-            unknown = missing.sum(1, keepdims=True) == missing.shape[1]
-            if scaler.centre.ndim == 3:
+            if fitted.centre.ndim == 3:
                 few = (~missing).sum(1, keepdims=True) < FEW
-                scaler = self._unseen(own, unknown, few)
+                fitted = scaler = self._unseen(own, unknown, few)
             scaler = near(scaler, own, unknown, self.config) if self.config.revin else scaler
+        if self.config.pretrained:
+            names = [str(number) for number in range(len(recent))]
+            scaler = around_level(scaler, fitted, unknown, names, ())
         scaled = np.where(missing, 0, scaler.apply(recent))
         scaled = torch.from_numpy(float32(scaled)).to(self.device)
         known = torch.from_numpy(~missing).to(self.device) if missing.any() else None
@@ -355,14 +372,17 @@ class Reader:
                 "the median of the training series",
                 listing(table.ids[lone].tolist(), 3),
             )
-        return Scaler(np.where(new, own.centre, ours.centre), np.where(new, own.scale, ours.scale))
+        return either(new, own, ours)
 
     def _unseen(self, own: Scaler, unknown: np.ndarray, few: np.ndarray) -> Scaler:
         """Scaler of series that training did not see: by their own statistics, or the median of the
         training series if they have no known value, or of their deviations if they have a few."""
-        own = own.uncentred() if self.config.any_length else own
-        centre, scale = (np.median(one, axis=0) for one in (self.scaler.centre, self.scaler.scale))
-        return Scaler(np.where(unknown, centre, own.centre), np.where(few, scale, own.scale))
+        own = uncentred(own, self.config)
+        parts = [self.scaler.centre, self.scaler.scale]
+        if isinstance(self.scaler, Levelled):
+            parts.append(self.scaler.level)
+        usual = type(self.scaler)(*(np.median(one, axis=0) for one in parts))
+        return replace(either(unknown, usual, own), scale=np.where(few, usual.scale, own.scale))
 
     @property
     def usual_scale(self) -> float:
