@@ -31,7 +31,7 @@ from convtimenet.data.windows import FARTHEST, RESOLVED, filled_contexts
 from convtimenet.errors import ArtefactError, ConfigError, DataError, MissingExtraError
 from convtimenet.estimators.base import ConvTimeNetEstimator
 from convtimenet.estimators.forecasting.forecaster import ConvTimeNetForecaster
-from convtimenet.estimators.forecasting.panel import Levelled
+from convtimenet.estimators.forecasting.levels import Levelled
 from convtimenet.estimators.labelled import LabelledEstimator
 from convtimenet.estimators.regressor import ConvTimeNetRegressor
 from convtimenet.files import json_text, whole_folder

@@ -22,8 +22,8 @@ from convtimenet.estimators.distilling import taught_notice
 from convtimenet.estimators.forecasting.distilling import DistillableForecaster
 from convtimenet.estimators.forecasting.forecasts import check_steps
 from convtimenet.estimators.forecasting.intervals import Calibration
-from convtimenet.estimators.forecasting.panel import uncentred
-from convtimenet.estimators.forecasting.plans import training_plans
+from convtimenet.estimators.forecasting.levels import uncentred
+from convtimenet.estimators.forecasting.plans import taught_plan, training_plans
 from convtimenet.estimators.forecasting.reading import (
     check_unscaled,
     gap_notices,
@@ -32,7 +32,6 @@ from convtimenet.estimators.forecasting.reading import (
 )
 from convtimenet.estimators.forecasting.retraining import ENOUGH_WINDOWS
 from convtimenet.estimators.forecasting.streams import best_context
-from convtimenet.estimators.forecasting.taught import taught_plan
 from convtimenet.estimators.portfolio import forecast_members
 from convtimenet.estimators.presets import TUNED, contexts_for, next_context
 from convtimenet.progress import showing

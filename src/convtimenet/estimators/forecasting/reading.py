@@ -20,15 +20,16 @@ from convtimenet.data.split import Rows, scored_rows
 from convtimenet.data.tables import Table, crop, extend, pad_front, pieces
 from convtimenet.data.windows import FARTHEST, LARGEST, Scaler, Windows, filled_contexts, float32
 from convtimenet.errors import ConfigError, DataError
-from convtimenet.estimators.forecasting.panel import (
+from convtimenet.estimators.forecasting.levels import (
     Levelled,
-    Panel,
     around_level,
     either,
-    rows_for,
+    known_counts,
+    near,
     silent_rows,
     uncentred,
 )
+from convtimenet.estimators.forecasting.panel import Panel, rows_for
 from convtimenet.files.maps import blocks
 from convtimenet.wording import listing
 
@@ -38,14 +39,12 @@ __all__ = [
     "check_mixing",
     "check_unscaled",
     "gap_notices",
-    "near",
     "scaling_notices",
     "statistics",
 ]
 
 log = logging.getLogger(__name__)
 
-_BELOW = 100.0  # standard deviations
 _MONSTROUS = 10_000
 FEW = 4
 """Known values; of fewer the deviation, and with it the width of intervals, is far too small."""
@@ -91,14 +90,6 @@ def _statistics(table: Table, end: np.ndarray) -> tuple[Scaler, np.ndarray]:
     if not table.long:
         return Scaler.standard(values), known
     return Scaler.per_series(values, starts), known
-
-
-def near(scaler: Scaler, own: Scaler, unknown: np.ndarray, config: ModelConfig) -> Scaler:
-    """`Scaler.near` for a network. Where the level moves for one that may take logarithms, it moves
-    below 0, so that no value is taken for a positive one."""
-    if config.any_length:
-        own = Scaler(own.centre + _BELOW * own.scale, own.scale)
-    return scaler.near(own, unknown)
 
 
 def scaling_notices(table: Table, unknown: np.ndarray) -> list[str]:
@@ -153,11 +144,6 @@ def gap_notices(table: Table, masks: bool, learns: bool = True) -> list[str]:
         "missing values are filled from the known ones of the same context, at its end by the "
         f"last known one{what}"
     ]
-
-
-def _counts(table: Table) -> np.ndarray:
-    """(S, C) known values of each series."""
-    return np.add.reduceat(np.isfinite(table.values), table.bounds[:-1], axis=0, dtype=np.int64)
 
 
 def _named(table: Table, which: np.ndarray) -> list[str]:
@@ -364,7 +350,7 @@ class Reader:
             return self.scaler[seen]
         as_long = replace(table, id_name=table.id_name or "", rows=table.lengths)
         (own, unknown), ours = statistics(as_long, before), self.scaler[seen]
-        own = self._unseen(own, unknown, _counts(table)[..., None] < FEW)
+        own = self._unseen(own, unknown, known_counts(table)[..., None] < FEW)
         new = (seen < 0)[:, None, None]
         if len(lone := np.flatnonzero(unknown.any((1, 2)) & (seen < 0))):
             log.warning(
@@ -420,7 +406,7 @@ class Reader:
         if table.known is None and (least >= FEW or not intervals):
             return []
         part = crop(table, table.lengths - L, table.lengths)
-        counts, found = _counts(part), []
+        counts, found = known_counts(part), []
         if len(none := _named(table, counts == 0)):
             found.append(
                 f"no known value in the {L} rows that a forecast reads: {listing(none, 3)}; what "

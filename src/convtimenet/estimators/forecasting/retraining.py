@@ -32,9 +32,10 @@ from convtimenet.estimators.forecasting.intervals import (
     Calibration,
     distances,
 )
+from convtimenet.estimators.forecasting.levels import near
 from convtimenet.estimators.forecasting.panel import Panel, rows_for
-from convtimenet.estimators.forecasting.reading import near, statistics
-from convtimenet.estimators.forecasting.taught import taught_windows
+from convtimenet.estimators.forecasting.plans import taught_windows
+from convtimenet.estimators.forecasting.reading import statistics
 from convtimenet.estimators.portfolio import phase_of
 from convtimenet.estimators.trainings import Training
 from convtimenet.network.ensemble import like
