@@ -23,6 +23,9 @@ LARGEST = 1e15
 FARTHEST = 1000.0
 """Largest distance of values from 0, in standard deviations: float32 still resolves a
 ten-thousandth of a deviation there."""
+RESOLVED = 2.0**17
+"""Distance from 0, in deviations of the values themselves, at which float32 still resolves a
+hundredth of one."""
 _REVIN_FLOOR = 1e-5**0.5  # smallest standard deviation that RevIN divides by
 _FAR = 64  # spreads from 0, from which a channel of cases is not rounded before scaling
 _SMALLEST = 1e-30  # spread of a channel of cases that float32 still holds
@@ -100,7 +103,9 @@ class Scaler:
         """
         with np.errstate(over="ignore"):
             off = np.abs(own.centre - self.centre) / self.scale
-            far = (off > FARTHEST * np.hypot(own.scale / self.scale, _REVIN_FLOOR)) & ~silent
+            own_scale = own.scale / self.scale
+            far = off > FARTHEST * np.hypot(own_scale, _REVIN_FLOOR)
+            far = (far | (off > RESOLVED * own_scale)) & ~silent
         if not far.any():
             return self
         centre = np.where(far, own.centre, self.centre)
