@@ -26,7 +26,7 @@ FORMAT = 2
 MANIFEST, DESCRIPTION = "manifest.json", "model.json"
 MAX_STEPS = 2**24
 """Longest padded context that a loaded network may have."""
-_MAX_JSON_BYTES, _MAX_DEPTH = 2**30, 32
+_MAX_JSON_BYTES, _MAX_DEPTH = 2**28, 32
 """Of model.json, which holds the ids of all series, about 40 bytes each."""
 _TRIES = 10
 """Times to read a folder in which models are saved meanwhile."""
