@@ -8,6 +8,7 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -324,3 +325,11 @@ def test_the_index_that_frames_were_written_with_is_no_channel(name, library):
     assert found.notices == (told,)
     alone = as_cases(library({name: [1.0, 2.0]}))  # nothing else to be the data
     assert alone.values.tolist() == [[[1.0]], [[2.0]]]
+
+
+def test_tensors_of_any_graph_and_precision():
+    values = np.arange(12.0).reshape(2, 2, 3)
+    graph = torch.tensor(values, requires_grad=True)
+    rough = torch.tensor(values, dtype=torch.bfloat16)
+    for X in (graph, rough, list(graph), list(rough), [[*one] for one in graph]):
+        np.testing.assert_array_equal(as_cases(X).values, values)

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 import onnx
 import onnxruntime
+import pandas as pd
 import pytest
 import torch
 
@@ -110,6 +111,36 @@ def test_classes_are_the_estimators(classifier, exported_classes):
         model.predict([np.zeros((2, 60))])
     with pytest.raises(DataError, match="2 channels, found 1"):
         model.predict([np.zeros((1, 20))])
+
+
+def test_channels_are_matched_by_their_names(tmp_path):
+    rng = np.random.default_rng(1)
+    y, tiny = np.arange(24) % 2, SMALL | {"random_patches": 1}
+    cases = [rng.normal(size=(2, 20)) + np.array([[i % 2], [50]]) for i in range(24)]
+    numbered = [pd.DataFrame(case.T) for case in cases]
+    named = [frame.set_axis(["speed", "load"], axis=1) for frame in numbered]
+    other = "fitted to cases with the channels speed, load; found "
+    for frames, turned in ((named, ["load", "speed"]), (numbered, [1, 0])):
+        estimator = ConvTimeNetClassifier(n_epochs=1, model=tiny, verbose=0).fit(frames, y)
+        estimator.save(tmp_path / f"model {turned[0]}")
+        again = ConvTimeNetClassifier.load(tmp_path / f"model {turned[0]}")
+        folder = tmp_path / f"graph of {turned[0]}"
+        export(estimator, folder, "onnx", data=frames)
+        graph = runtime.load(folder, threads=1)
+        assert isinstance(graph, runtime.ClassifyRuntime)
+        for model in (estimator, again, graph):
+            expected = model.predict_proba(frames)
+            found = model.predict_proba([frame[turned] for frame in frames])
+            np.testing.assert_array_equal(found, expected)
+            # arrays, and frames whose columns are only numbered, are in the fitted order
+            np.testing.assert_allclose(model.predict_proba(cases), expected, atol=1e-6)
+            np.testing.assert_allclose(model.predict_proba(numbered), expected, atol=1e-6)
+            np.testing.assert_allclose(model.predict_proba(named), expected, atol=1e-6)
+            if frames is named:
+                with pytest.raises(DataError, match=f"{other}a, b; rename"):
+                    model.predict([frame.set_axis(["a", "b"], axis=1) for frame in named])
+                with pytest.raises(DataError, match=f"{other}1, 0; rename"):
+                    model.predict([frame[[1, 0]] for frame in numbered])
 
 
 # A regressor's graph is quickly tested in tests/test_labelled_training.py.
