@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from convtimenet.data.columns import CellColumn, TimeReading
 from convtimenet.data.roles import is_written_index
 from convtimenet.errors import DataError
 from convtimenet.wording import listing
@@ -97,11 +98,25 @@ def nested_cases(frame: Any) -> tuple[list[Any], tuple[str, ...]]:
         numbers: dict[Any, int] = {}
         of = np.array([numbers.setdefault(one, len(numbers)) for one in owner])
         values, names = one_frame(frame, "the frame")
-        order = np.lexsort((np.argsort(levels[-1].argsort()), of))
+        order = np.lexsort((_ranks(levels[-1]), of))
         ends = np.cumsum(np.bincount(of))[:-1]
         return np.split(values[:, order], ends, axis=1), names
     rows = zip(*(column.to_list() for column in _columns(frame)), strict=True)
     return [channels_of(cells, f"case {i}") for i, cells in enumerate(rows)], _names(frame)
+
+
+def _ranks(level: Any) -> np.ndarray:
+    """Numbers (R,) that increase along the time level of an index. Text is sorted as the times or
+    numbers that it holds, not by its letters; if it holds neither, rows keep their order."""
+    labels = level.tolist()
+    if getattr(level, "ordered", False) or not all(isinstance(label, str) for label in labels):
+        return np.argsort(level.argsort())
+    try:
+        return CellColumn("time", labels).times(TimeReading()).times.astype(np.int64)
+    except DataError:
+        with suppress(ValueError):
+            return np.array(labels, dtype=np.float64)
+    return np.arange(len(labels))
 
 
 def channels_of(cells: Sequence[Any], place: str) -> np.ndarray:
