@@ -232,6 +232,20 @@ def test_a_class_of_weight_0_is_no_class_of_its_own() -> None:
     np.testing.assert_allclose(one.predict_proba(X), two.predict_proba(X), rtol=1e-5)
 
 
+@pytest.mark.parametrize("how", ["sample_weight", "class_weight"])
+def test_a_case_of_weight_0_may_have_any_length(how: str) -> None:
+    X, y = list(waves()), names()
+    long, labels = [*X, np.zeros((1, 300))], np.append(y, "none")
+    given: dict[str, Any] = {"sample_weight": labels != "none"}
+    weights = None
+    if how == "class_weight":
+        given, weights = {}, {"slow": 1.0, "fast": 1.0, "none": 0.0}
+    one = ConvTimeNetClassifier(**settings(class_weight=weights)).fit(long, labels, **given)
+    two = ConvTimeNetClassifier(**settings()).fit(X, y)
+    assert one.network_.config == two.network_.config
+    np.testing.assert_allclose(one.predict_proba(X), two.predict_proba(X), rtol=1e-5)
+
+
 # --- a fit that fails ----------------------------------------------------------------------------
 
 

@@ -91,10 +91,11 @@ class Cases:
     ids: tuple[str, ...] | None = None
 
     def subset(self, index: np.ndarray) -> Cases:
-        """The cases with these numbers, or where a mask (n,) is True."""
+        """The cases with these numbers, or where a mask (n,) is True; L is that of the longest."""
         labels = None if self.labels is None else self.labels[index]
         ids = None if self.ids is None else tuple(np.array(self.ids, object)[index])
-        values, lengths = self.values[index], self.lengths[index]
+        lengths = self.lengths[index]
+        values = np.ascontiguousarray(self.values[index][:, :, : lengths.max(initial=1)])
         return replace(self, values=values, lengths=lengths, labels=labels, ids=ids)
 
 
