@@ -420,10 +420,14 @@ class LabelledEstimator(DistillableCases):
     ) -> LabelledCases:
         cases, labels = self._labelled(X, y)
         targets = self._encode(labels, preprocessing.encoding)
+        if self.task == "classify":  # in the kind of the training labels
+            labels = preprocessing.encoding[targets]
+        weights = self._label_weights(labels, preprocessing.labels)
+        weights = None if weights is None else normalised(weights)
         cases = in_channel_order(cases, channels)
         check_like_training(cases, config.channels, config)
         cases = prepared(cases, config)
-        return examples_of(cases, targets, None, preprocessing.scaler, config, device)
+        return examples_of(cases, targets, weights, preprocessing.scaler, config, device)
 
     def _saved_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         names = getattr(self, "channels_", None)
