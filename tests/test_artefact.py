@@ -7,6 +7,7 @@ import re
 import resource
 import shutil
 import signal
+import threading
 import tracemalloc
 from pathlib import Path
 from types import MappingProxyType
@@ -23,6 +24,8 @@ from forked import Forked
 import convtimenet
 from convtimenet import ConvTimeNetClassifier, ConvTimeNetForecaster, ConvTimeNetRegressor
 from convtimenet.errors import ArtefactError, ConfigError
+from convtimenet.files import whole_folder
+from convtimenet.storage import manifest
 from convtimenet.storage.labels import described, restored
 from convtimenet.storage.manifest import FORMAT, _canonical, read_folder, seal
 
@@ -276,6 +279,57 @@ class TestFolder:
             shutil.rmtree(folder)  # on purpose: nothing stands in for it
             with pytest.raises(ArtefactError, match="there is no model folder"):
                 ConvTimeNetForecaster.load(folder)
+
+    @pytest.mark.parametrize("where", ["_listed", "_facts"])
+    def test_a_model_that_is_saved_anew_while_it_is_read(self, fitted, folder, monkeypatch, where):
+        """What is read is one of both whole; without an end of saving there is an error."""
+        real, times = getattr(manifest, where), [1]
+
+        def and_saved(*given):
+            found = real(*given)
+            if times[0]:
+                times[0] -= 1
+                with monkeypatch.context() as patch:
+                    patch.setattr(manifest, where, real)
+                    fitted.notices_ = (*fitted.notices_, f"longer: {times[0]}")
+                    fitted.save(folder)
+            return found
+
+        monkeypatch.setattr(manifest, where, and_saved)
+        monkeypatch.setattr(fitted, "notices_", ())
+        description, files = read_folder(folder)
+        assert len(fitted.notices_) == 1
+        assert json.loads(files["model.json"]) == description
+        times[0] = 10**6
+        with pytest.raises(ArtefactError, match=r"saved anew 10 times while it was read; save"):
+            read_folder(folder)
+
+    def test_reading_while_another_thread_saves(self, tmp_path):
+        folder, stop = tmp_path / "model", threading.Event()
+
+        def save(number: int) -> None:
+            with whole_folder(folder) as making:
+                text = json.dumps({"format": FORMAT, "number": number, "long": "x" * number})
+                (making / "model.json").write_text(text)
+                (making / "other").write_bytes(bytes([number]) * 1000)
+                seal(making)
+
+        def save_on() -> None:
+            number = 0
+            while not stop.wait(0.01):
+                number = (number + 1) % 100
+                save(number)
+
+        save(0)
+        thread = threading.Thread(target=save_on)
+        thread.start()
+        try:
+            for _ in range(300):
+                description, files = read_folder(folder)
+                assert files["other"] == bytes([description["number"]]) * 1000
+        finally:
+            stop.set()
+            thread.join()
 
     def test_a_failing_first_save_leaves_nothing(self, fitted, tmp_path, monkeypatch):
         def interrupted(*_, **__):
@@ -661,6 +715,22 @@ class TestDamage:
         monkeypatch.setattr("convtimenet.storage.manifest._MAX_JSON_BYTES", 100)
         with pytest.raises(ArtefactError, match="expected at most 100"):
             ConvTimeNetForecaster.load(folder)
+
+    def test_what_could_not_be_loaded_is_not_saved(self, fitted, folder, monkeypatch):
+        """The earlier model stays."""
+        before = content(folder)
+        monkeypatch.setattr("convtimenet.storage.manifest._MAX_JSON_BYTES", 100)
+        with pytest.raises(ArtefactError, match=r"bytes, expected at most 100, .*fewer series"):
+            fitted.save(folder)
+        assert content(folder) == before
+        assert [path.name for path in folder.parent.iterdir()] == ["model"]
+
+    def test_many_ids_are_loaded(self, tmp_path):
+        """A description longer than 64 MiB, as of 1.6 million series."""
+        text = json.dumps({"format": FORMAT, "id": "x" * 2**26})
+        (tmp_path / "model.json").write_text(text)
+        seal(tmp_path)
+        assert len(read_folder(tmp_path)[0]["id"]) == 2**26
 
     @pytest.mark.parametrize(
         "asked",

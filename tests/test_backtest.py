@@ -10,9 +10,9 @@ import polars as pl
 import pytest
 
 from convtimenet import ConvTimeNetForecaster, scores
-from convtimenet.data.frequency import Frequency
+from convtimenet.data.frequency import Frequency, season_of
 from convtimenet.errors import ConfigError, DataError
-from convtimenet.estimators.forecasting.backtest import backtest, season_of
+from convtimenet.estimators.forecasting.backtest import backtest
 
 SIZES: dict[str, Any] = {
     "d_model": 8, "d_ff": 16, "kernel_sizes": (3,), "patch_size": 4, "patch_stride": 2,
@@ -178,6 +178,52 @@ class TestWide:
         assert (found["SeasonalNaive-lo-80"] < found["SeasonalNaive"]).all()
 
 
+class TestFewRows:
+    def monthly(self, rows: int) -> Any:
+        times = pd.date_range("2015-01-01", periods=rows, freq="MS")
+        return pd.DataFrame({"ds": times, "y": long_frame((rows,))["y"].to_numpy() + 9})
+
+    def test_the_baseline_has_intervals_wherever_the_model_has(self, caplog):
+        frame = self.monthly(80)
+        model = ConvTimeNetForecaster.pretrained(6, device="cpu", verbose=0)
+        found = backtest(model, frame, level=[80, 95]).frame
+        names = [f"-{side}-{level}" for level in (95, 80) for side in ("lo", "hi")]
+        for name in ("ConvTimeNet", "SeasonalNaive"):
+            bounds = found[[f"{name}{end}" for end in names]].to_numpy()
+            assert (np.diff(bounds[:, [0, 2, 3, 1]]) > 0).all()
+        # the held-out rows have too few windows for 95 %, so all 57 of the 74 rows count
+        errors = [
+            abs(frame["y"][t] - frame["y"][t - 12]) / frame["y"][t - 12 : t].std(ddof=0)
+            for t in range(12, 69)
+        ]
+        radius = np.sort(errors)[int(np.ceil(58 * 0.95)) - 1]
+        width = found["SeasonalNaive-hi-95"][0] - found["SeasonalNaive"][0]
+        assert width == pytest.approx(radius * frame["y"][62:74].std(ddof=0), rel=1e-3)
+        assert "seasonal-naive" not in caplog.text
+
+    @pytest.mark.parametrize(("rows", "absent"), [(30, [95]), (20, [80, 95])])
+    def test_bounds_of_the_baseline_that_cannot_be_calibrated_are_nan(self, rows, absent, caplog):
+        model = ConvTimeNetForecaster.pretrained(6, device="cpu", verbose=0)
+        result = backtest(model, self.monthly(rows), level=[80, 95])
+        ours, naive = (result.summary[name] for name in ("ConvTimeNet", "SeasonalNaive"))
+        assert np.isfinite(list(ours.values())).all()
+        for level in (80, 95):
+            bounds = [f"SeasonalNaive-{side}-{level}" for side in ("lo", "hi")]
+            assert result.frame[bounds].isna().all(axis=None) == (level in absent)
+            for score in ("coverage", "width"):
+                assert np.isnan(naive[f"{score}-{level}"]) == (level in absent)
+        assert np.isnan(naive["pinball"])
+        assert np.isfinite(naive["mae"])
+        levels = " and ".join(map(str, absent))
+        assert f"the seasonal-naive forecast has no intervals of {levels} %" in caplog.text
+
+
+def test_a_backtest_draws_no_seed_of_the_estimator():
+    state = np.random.RandomState(3)
+    forecaster(random_state=state).cross_validation(long_frame())
+    assert state.randint(2**31) == np.random.RandomState(3).randint(2**31)
+
+
 def test_the_summary_is_that_of_the_frame():
     frame = long_frame()
     result = backtest(forecaster(), frame, n_windows=3, level=[50, 80], season=4)
@@ -219,12 +265,27 @@ def test_seasons(name, season):
     assert season_of(Frequency.parse(name)) == season
 
 
+def test_whole_numbers_of_any_type_are_taken():
+    given = {"n_windows": 2.0, "step_size": np.float32(4), "season": np.int8(7), "refit": 1.0}
+    exact = {"n_windows": 2, "step_size": 4, "season": 7, "refit": 1}
+    found, expected = (
+        ConvTimeNetForecaster(3, quality="fast", device="cpu", verbose=0).cross_validation(
+            long_frame(), **one
+        )
+        for one in (given, exact)
+    )
+    pd.testing.assert_frame_equal(found, expected)
+
+
 @pytest.mark.parametrize(
     ("settings", "error", "message"),
     [
         ({"n_windows": 0}, ConfigError, "n_windows must be a whole number of at least 1, found 0"),
         ({"step_size": 1.5}, ConfigError, "step_size must be a whole number"),
         ({"season": True}, ConfigError, "season must be a whole number"),
+        ({"n_windows": np.nan}, ConfigError, "n_windows must be a whole number .* found nan"),
+        ({"n_windows": "2"}, ConfigError, "n_windows must be a whole number .* found '2'"),
+        ({"refit": 0.5}, ConfigError, "refit must be True, False or a number .* found 0.5"),
         ({"refit": -1}, ConfigError, "refit must be True, False or a number of windows"),
         ({"n_windows": 30}, DataError, "30 windows of 3 steps, 3 apart, take 90 rows"),
         ({"level": [101]}, ConfigError, "level must be in per cent"),

@@ -142,6 +142,62 @@ def test_contexts_that_are_no_number_of_steps(size, preset):
         forecaster(input_size=size, preset=preset).fit(waves())
 
 
+@pytest.mark.usefixtures("_no_training")
+@pytest.mark.parametrize(
+    ("split", "told"),
+    [
+        ((0.7, 0.9), "split: train_end must be a whole number, found 0.7; rows are no shares: "
+         "instead of 0.7 give 70 of 100 rows"),
+        ((70, 90.5), "split: valid_end must be a whole number, found 90.5; give a number of rows"),
+        ((True, 90), "split: train_end must be a whole number, found True"),
+        (("70", 90), "split: train_end must be a whole number, found '70'"),
+        ((70, np.inf), "split: valid_end must be a whole number, found inf"),
+        ((np.array([70, 70]), 90), "split: train_end must be a whole number, found array"),
+        (0.8, "split must be rows .train_end, valid_end. in that order within .* found 0.8"),
+        ((70,), "split must be rows .train_end, valid_end. in that order within"),
+    ],
+)  # fmt: skip
+def test_splits_that_are_no_rows(split, told):
+    with pytest.raises(DataError, match=told):
+        forecaster().fit(waves(100), split=split)
+
+
+@pytest.fixture(scope="module")
+def model() -> ConvTimeNetForecaster:
+    fast = ConvTimeNetForecaster(4, quality="fast", device="cpu", verbose=0, refit=False)
+    return fast.fit(waves(100), split=(60, 80))
+
+
+class TestRows:
+    @pytest.mark.parametrize(
+        ("given", "told"),
+        [
+            ({"first_row": 0.8}, "first_row must be a whole number, found 0.8; rows are no "
+             "shares: instead of 0.8 give 80 of 100 rows"),
+            ({"first_row": 60.5}, "first_row must be a whole number, found 60.5; give a number"),
+            ({"first_row": 60, "end": "90"}, "end must be a whole number, found '90'"),
+            ({"first_row": [60, 60]}, r"first_row must be a whole number, found \[60, 60\]"),
+        ],
+    )  # fmt: skip
+    def test_rows_that_are_none(self, model, given, told):
+        for use in (model.evaluate, model.calibrate):
+            with pytest.raises(DataError, match=told):
+                use(waves(100), **given)
+
+    @pytest.mark.parametrize("season", [0, -3, 2.5, True, "7", np.nan])
+    def test_seasons_that_are_none(self, model, season):
+        told = f"season must be a whole number of at least 1, found {season!r}"
+        with pytest.raises(ConfigError, match=re.escape(told)):
+            model.evaluate(waves(100), first_row=80, season=season)
+
+    def test_whole_numbers_of_any_type_are_taken(self, model):
+        expected = model.evaluate(waves(100), first_row=80, end=95, season=2)
+        for first, end in ((80.0, np.float32(95)), (np.int8(80), [95]), ([80.0], 95)):
+            found = model.evaluate(waves(100), first_row=first, end=end, season=2.0)
+            assert found.scores == expected.scores
+            assert found.naive == expected.naive
+
+
 SETTINGS = {
     "batch size 0": ({"batch_size": 0}, "batch_size must be a whole number of at least 1, found 0"),
     "no epochs": ({"n_epochs": 0}, "epochs must be a whole number of at least 1, found 0"),

@@ -15,7 +15,7 @@ from common import DATA, needs_data
 from forked import Forked
 from torch import nn
 
-from convtimenet import ConvTimeNetClassifier, ConvTimeNetForecaster
+from convtimenet import ConvTimeNetClassifier, ConvTimeNetForecaster, __version__
 from convtimenet.bench import lines
 from convtimenet.bench.matrix import Cell, Matrix
 from convtimenet.bench.measure import hash_of, measure
@@ -348,6 +348,38 @@ class TestRuns:
         assert set(run(made, out, verbose=0)) == {"dies:mine-4:honest:0"}
         assert len(lines.by_key(lines.read(out))) == 2
 
+    def test_a_cell_whose_settings_are_edited_runs_again(self, matrix, tmp_path, capsys):
+        made, out = matrix("constant.zero", "constant.one"), tmp_path / "r.jsonl"
+        assert run(made, out, verbose=0) == {}
+        text = made.path.read_text()
+        made.path.write_text(text.replace("value = 1.0", "value = 3.0"))
+        command = ["bench", "run", str(made.path), "--out", str(out)]
+        assert main([*command, "--dry_run"]) == 0
+        told = capsys.readouterr().out
+        assert "one:mine-4:honest:0: about" in told
+        assert "its result is of other settings" in told
+        assert "1 of 2 cells to run" in told
+        assert main(["bench", "report", *command[2:], "--report", str(tmp_path / "page")]) == 0
+        page = (tmp_path / "page" / "try.md").read_text()
+        assert "- Cells with a result: 1 of 2" in page
+        assert "Left out: results with other settings than the matrix has now, of constant.one" in (
+            page
+        )
+        assert main(command) == 0
+        assert "1 have one with other settings than now" in capsys.readouterr().err
+        assert [one["config"]["value"] for one in lines.read(out)] == [0.0, 1.0, 3.0]
+        made.path.write_text(text)  # the first result counts again
+        found, outdated = lines.of_matrix(Matrix.read(made.path), lines.read(out))
+        assert (found["constant.one:mine-4:honest:0"]["config"]["value"], outdated) == (1.0, [])
+
+    def test_every_committed_line_of_a_cell_counts(self):
+        """Settings of the matrices were named anew since; lines that mean the same still count."""
+        folder = Path(__file__).parents[1] / "benchmarks" / "evidence"
+        for path in sorted(folder.glob("*.toml")):
+            if path.stem != "published":
+                made = Matrix.read(path)
+                assert lines.of_matrix(made, lines.read(made.results))[1] == [], path
+
     @needs_data
     def test_the_same_fit_is_taken_from_another_matrix_beside_it(self, tmp_path, monkeypatch):
         monkeypatch.setenv("CONVTIMENET_DATA", str(DATA))
@@ -362,11 +394,14 @@ horizons = [24]
 """
         (tmp_path / "results").mkdir()
         (tmp_path / "results" / "another.jsonl").write_text('{"set": "ILI", "mse": 2.0}\n')
+        monkeypatch.setattr("convtimenet.bench.measure.commit_of_package", lambda: "abc")
         for file, name, context in (("one", "x", 36), ("two", "y", 36), ("three", "z", 52)):
             path = tmp_path / f"{file}.toml"
             path.write_text(text.format(name=name, context=context))
             made = Matrix.read(path)
             assert run(made, made.results, verbose=0) == {}
+            (line,) = lines.read(made.results)  # another process measured it
+            made.results.write_text(json.dumps(line | {"commit": "abc"}) + "\n")
         (one,), (two,), (three,) = (
             lines.read(tmp_path / "results" / f"{file}.jsonl") for file in ("one", "two", "three")
         )
@@ -390,6 +425,26 @@ horizons = [24]
         (taken,) = _other_results(tmp_path / "own.jsonl").values()
         assert taken["cell"]["seed"] == 0
         assert taken["taken_from"] == "other.jsonl"
+
+    @pytest.mark.parametrize(
+        ("commit", "of", "version", "taken"),
+        [
+            ("abc", "abc", __version__, True),
+            ("abc", "def", __version__, False),
+            ("abc", "abc", "0.0.1", False),
+            ("abc+", "abc+", __version__, False),  # changes may differ
+            (None, None, __version__, False),
+        ],
+    )
+    def test_results_are_taken_only_of_the_same_code(
+        self, tmp_path, monkeypatch, commit, of, version, taken
+    ):
+        monkeypatch.setattr("convtimenet.bench.measure.commit_of_package", lambda: commit)
+        cell = Cell("ILI", 24, "x", "", "honest", 0)
+        line = {"cell": vars(cell), "model": {"entry": "m:f", "settings": {}}, "commit": of}
+        line |= {"scores": {"mse": 2.0}, "versions": {"convtimenet": version}}
+        (tmp_path / "other.jsonl").write_text(json.dumps(line) + "\n")
+        assert len(_other_results(tmp_path / "own.jsonl")) == taken
 
     @needs_data
     def test_a_fit_of_another_commit_is_not_taken(self, tmp_path, monkeypatch):

@@ -136,6 +136,11 @@ def test_only_refuses_a_pattern_that_fits_nothing(read):
         ('reference = "ours.small"', 'reference = "ours"', r"the variants small, large: write"),
         ("deterministic = true", 'deterministic = "yes"', r"true or false, found 'yes'"),
         ("deterministic", "determinstic", r"did you mean deterministic\?"),
+        (
+            "[models.ridge]",
+            "[models.ridge]\nearlier.old = [{ a = 1 }]",
+            r"earlier.VARIANT = \[{...}\], .* variants \(none\), found {'old'",
+        ),
         ('entry = "own:ridge"', 'entry = "own"', r"models.ridge needs entry = .*found 'own'"),
         ("[models.ridge]", "[model.ridge]", r"the file has no setting 'model'; did you mean"),
         ('path = "mine.csv"', 'pth = "mine.csv"', r"sets.mine needs path = .*a registered set"),

@@ -24,8 +24,8 @@ from convtimenet.bench.report.costs import geometric_mean
 from convtimenet.bench.report.document import Facts, Part, Table, as_html, as_markdown
 from convtimenet.bench.report.published import read_published
 from convtimenet.bench.report.ranks import critical_difference, mean_ranks, ranking
-from convtimenet.bench.report.short import duels
-from convtimenet.bench.report.summary import Results, best, columns_of, complete
+from convtimenet.bench.report.short import _duel, _sentence, duels
+from convtimenet.bench.report.summary import Column, Results, best, columns_of, complete
 from convtimenet.cli.main import main
 from convtimenet.errors import ConfigError, DataError, MissingExtraError
 
@@ -309,6 +309,25 @@ def test_ahead_behind_and_equal(made):
     [small] = duels(results.grid(by_task["small series"]), ["net"], "small series")
     assert (small.named, small.ahead, small.behind, small.equal) == (4, 2, 1, 0)
     assert small.difference == pytest.approx(100 * (0.64 ** (1 / 3) - 1))
+
+
+@pytest.mark.parametrize(
+    ("pairs", "expected"),
+    [
+        ([(2.0, 2.0), (3.0, 3.0)], "equal to that of Peer. Lower is better."),
+        ([(0.0, 0.0)], "equal to that of Peer. Lower is better."),
+        ([(2.0, 1.0), (1.0, 2.0)], "equal to that of Peer. Lower is better."),
+        ([(2.0, 2.0 + 1e-12)], "equal to that of Peer. Lower is better."),
+        ([(1.0, 2.0)], "lower than that of Peer (by 50.0 %; ahead in 1 of 1). Lower is better."),
+        ([(1.0, 0.0)], "not compared, as an error of 0 has no ratio. Lower is better."),
+        ([], "not compared with any yet. Lower is better."),
+    ],
+)
+def test_a_sentence_of_one_comparison(pairs, expected):
+    ours, peer = (Column(one, one.lower(), ("",), False) for one in ("Ours", "Peer"))
+    duel = _duel(ours, peer, 3, pairs, less=True)
+    found = _sentence(ours, [duel], "forecasting", "MSE")
+    assert found == f"Forecasting: on average the MSE of Ours is {expected}"
 
 
 def test_without_ours_there_is_no_such_part(made, tmp_path):

@@ -5,6 +5,7 @@ import logging
 import math
 import pickle
 import sys
+import threading
 import types
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 from sklearn.base import clone
 
-from convtimenet import ConvTimeNetClassifier, ConvTimeNetForecaster, ConvTimeNetRegressor
+from convtimenet import ConvTimeNetClassifier, ConvTimeNetForecaster, ConvTimeNetRegressor, tune
 from convtimenet.callbacks import (
     AbandonTraining,
     Callback,
@@ -179,6 +180,16 @@ class TestParameter:
         again.fit(X, CLASSES)
         assert model.callbacks[0].told == []
         assert len(again.callbacks[0].told) == 6
+
+    def test_a_search_and_a_backtest_tell_those_that_were_given(self):
+        seen: Any = Seen()
+        seen.lock = threading.Lock()  # which cannot be copied
+        model = forecaster(seen, n_epochs=1)
+        tune(model, WAVES, trials=2, space={"training.lr": [1e-2]})
+        assert seen.epochs == [("training", 1)] * 3
+        model.cross_validation(WAVES, n_windows=2, refit=True)
+        assert len(seen.told) == 5
+        assert model.callbacks == [seen]
 
     @pytest.mark.parametrize("wrong", [Seen(), [Seen], [print], "TensorBoard", [None]])
     def test_what_is_no_list_of_callbacks(self, wrong):

@@ -142,6 +142,7 @@ TUNE = ["tune", "forecast", "sales.csv"]
         ([*TUNE, "--n_trials=3"], "tune has no flag --n_trials; did you mean --trials?"),
         ([*TUNE, "--space", "a=1"], "tune has no flag --space; did you mean --search?"),
         ([*TUNE, "--trials=0"], "--trials must be at least 1, found 0"),
+        ([*TUNE, "--time_limit=-5"], "--time_limit must be at least 0, found -5"),
         ([*TUNE, "--label_col=a"], "tune forecast has no use for --label_col; leave it out"),
         ([*TUNE, "more.csv"], "more.csv: there is no such file"),
         ([*TUNE, "sales.csv"], "tune forecast has no use for a second file, sales.csv"),

@@ -115,6 +115,14 @@ def test_a_stop_writes_what_was_found(capsys, monkeypatch):
     assert Path("out/model").is_dir()
 
 
+def test_another_file_as_the_study_leaves_nothing(capsys):
+    before = sorted(Path().iterdir())
+    flags = ["--h=4", "--study=sales.csv", "--out=out", *QUICK]
+    assert main(["tune", "forecast", "sales.csv", *flags]) == 2
+    assert "sales.csv is not the file of a search" in capsys.readouterr().err
+    assert sorted(Path().iterdir()) == before
+
+
 def test_test_cases_without_labels_are_refused(capsys):
     np.savez("new.npz", X=np.zeros((3, 1, 20)))
     assert main(["tune", "classify", "cases.npz", "new.npz", "--out=out", *QUICK]) == 2

@@ -226,6 +226,32 @@ class TestEncoder:
             "covariate 'x': 1 values missing, replaced by the mean in training"
         ]
 
+    @pytest.mark.parametrize("role", ["hist_exog", "futr_exog"])
+    @pytest.mark.parametrize("large", [1e200, -1.7e308])
+    def test_numbers_whose_squares_overflow_are_refused(self, large, role):
+        frame = shop()
+        frame.loc[[3, 4], "promo"] = large
+        told = rf"'promo': values as large as {abs(large):.3g}.* cannot be scaled.*leave them empty"
+        with pytest.raises(DataError, match=told.replace("+", r"\+")):
+            forecaster(target_cols=["y"], **{role: ["promo"]}).fit(frame)
+
+    def test_numbers_that_are_lost_beside_far_larger_ones_are_told_of(self):
+        def notices(values: Any) -> list[str]:
+            frame = shop(len(values)).assign(x=values)
+            table = read_table(frame, target_cols=["y"], covariates=["x"])
+            return Encoder.fit(table, ["x"], [], [], []).notices(table)
+
+        usual = np.arange(300) % 3.0
+        far = usual.copy()
+        far[7] = 1e20
+        (told,) = notices(far)
+        assert told.startswith("covariate 'x': the network cannot tell its usual values apart, as")
+        far[7] = np.nan  # the remedy
+        assert notices(far) == ["covariate 'x': 1 values missing, replaced by the mean in training"]
+        far[7] = 1e4
+        for kept in (far, usual, usual + 1e12, 1e-9 * usual, np.eye(300)[7] * 1e20):
+            assert notices(kept) == []
+
     def test_texts_that_vary_are_columns_and_statics_are_numbers(self):
         table = read_table(shops(), target_cols=["y"], covariates=["weather", "region", "size"])
         encoder = Encoder.fit(table, [], ["weather"], ["region", "size"], [])

@@ -25,7 +25,7 @@ from convtimenet import (
 from convtimenet.cli.main import main
 from convtimenet.data.windows import LabelledCases, Windows
 from convtimenet.errors import CheckpointError, ConfigError, DataError
-from convtimenet.estimators.forecasting import taught as forecasting_taught
+from convtimenet.estimators.forecasting import plans
 from convtimenet.network.ensemble import Ensemble, networks_in
 from convtimenet.training.augment import augmented
 from convtimenet.training.checkpoint import data_hash
@@ -236,14 +236,14 @@ class TestForecaster:
 
     def test_each_training_learns_from_the_ensemble_of_the_same_rows(self, monkeypatch):
         model = forecaster(n_epochs=1, refit=True).fit(table())
-        taught, by = forecasting_taught.taught_windows, []
+        taught, by = plans.taught_windows, []
 
         def told(ensemble: Any, *given: Any) -> Any:
             windows = taught(ensemble, *given)
             by.append((ensemble, len(windows)))
             return windows
 
-        monkeypatch.setattr(forecasting_taught, "taught_windows", told)
+        monkeypatch.setattr(plans, "taught_windows", told)
         found = model.distil(table())
         assert [one for one, _ in by] == [model.scored_, model]
         assert by[0][1] < by[1][1]

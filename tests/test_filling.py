@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,16 +14,17 @@ import pyarrow as pa
 import pytest
 import torch
 
-from convtimenet import detect, impute
+from convtimenet import ConvTimeNetForecaster, detect, impute
 from convtimenet.cli.main import main
 from convtimenet.data.tables import Table, crop, read_table
 from convtimenet.errors import ConfigError, DataError
 from convtimenet.estimators.filling.answers import gaps_of, scaled_rows
 from convtimenet.estimators.filling.detect import p_values
 from convtimenet.estimators.filling.hiding import EDGE, KINDS, Hidden, Shares, kinds_of, predicted
-from convtimenet.estimators.filling.windows import LONGEST, Row, quantiles_of
+from convtimenet.estimators.filling.windows import LONGEST, REACH, Row, quantiles_of, windows_of
 from convtimenet.report import detect_report
 from convtimenet.report.filling.drawn import Shown, thinned
+from convtimenet.report.filling.scores import _apart
 from convtimenet.runs.filling import detect_table, impute_table
 
 CPU = torch.device("cpu")
@@ -118,6 +120,29 @@ def test_a_long_series_is_read_in_windows_around_each_gap():
     assert np.abs(found - values)[gone].mean() < 0.2
 
 
+@pytest.mark.parametrize("T", [1, 300, LONGEST, LONGEST + 1, 2 * LONGEST, 9001])
+def test_each_step_is_read_in_the_window_in_whose_middle_it_lies(T):
+    asked = np.random.default_rng(T).random(T) < 0.9
+    found = list(windows_of(0, Row(np.zeros(T), ~asked, asked)))
+    starts = np.unique([*range(0, max(1, T - LONGEST), 1536), max(0, T - LONGEST)])
+    middles = starts + min(T, LONGEST) / 2
+    steps = np.flatnonzero(asked)
+    plain = starts[np.abs(steps[:, None] - middles).argmin(-1)]
+    assert np.array_equal(np.concatenate([one.asked for one in found]), steps)
+    assert np.array_equal(np.repeat([w.first for w in found], [len(w.asked) for w in found]), plain)
+    assert all(one.end == min(T, one.first + LONGEST) for one in found)
+
+
+def test_memory_grows_with_the_length_alone():
+    T = 400_000
+    row = Row(np.zeros(T), np.zeros(T, dtype=bool), np.ones(T, dtype=bool))
+    tracemalloc.start()
+    list(windows_of(0, row))
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 60 * T  # it was 260 windows of 8 bytes for each step, twice
+
+
 def test_windows_of_other_series_do_not_matter():
     rng = np.random.default_rng(1)
     rows = []
@@ -162,6 +187,111 @@ def test_the_network_is_trusted_where_it_helps():
     assert len(truth) == len(found.line)
 
 
+QUARTERS = 96 * 90  # of an hour, in 90 days
+
+
+@pytest.mark.parametrize(
+    "gap",
+    [
+        slice(QUARTERS - 96 * 24, QUARTERS),
+        slice(96 * 20, 96 * 60),
+        slice(0, 96 * 30),
+    ],
+    ids=["24 days at the end", "40 days inside", "30 days at the beginning"],
+)
+def test_a_gap_that_is_longer_than_a_window_goes_on_by_season(gap):
+    rng = np.random.default_rng(0)
+    truth = 100 + 20 * np.sin(np.arange(QUARTERS) * 2 * np.pi / 96) + 2 * rng.normal(size=QUARTERS)
+    values = truth.copy()
+    values[gap] = np.nan
+    found = {
+        name: one[gap, 0] for name, one in impute(values, season=96, level=80, **QUIET).items()
+    }
+    error = np.abs(found["filled"] - truth[gap])
+    assert error.mean() < 2.2  # that of the wave itself is 1.6
+    width = found["hi-80"] - found["lo-80"]
+    assert width.min() > 2  # of the noise 5.1 would hold four of five
+    inside = (found["lo-80"] <= truth[gap]) & (truth[gap] <= found["hi-80"])
+    assert 0.65 < inside.mean() < 0.95
+    assert all(part.mean() > 0.5 for part in np.array_split(inside, 5))
+
+
+def test_a_season_that_is_longer_than_what_is_answered_goes_on():
+    T, season = 9000, 1440
+    truth = np.sin(np.arange(T) * 2 * np.pi / season)
+    values = truth.copy()
+    values[4000:7000] = np.nan
+    found = impute(values, season=season, **QUIET)[:, 0]
+    assert np.abs(found - truth)[4000:7000].mean() < 0.1
+
+
+def test_what_is_far_inside_a_gap_is_the_same_phase_of_both_sides():
+    T, season = 4000, 24
+    asked = np.zeros(T, dtype=bool)
+    asked[1000:3000] = True
+    row = Row(np.where(asked, np.nan, wave(T) + 0.001 * np.arange(T)), ~asked, asked)
+    found = quantiles_of([row], season, CPU)[0]
+    before, behind = REACH, 2000 - REACH
+    left = found[before - season : before]
+    right = found[behind : behind + season]
+    for step in (before, before + 5, 1000, behind - 1):
+        first = left[(step - before) % season]
+        other = right[(step - behind) % season]
+        later = (step - before + 1) / (behind - before + 1)
+        np.testing.assert_allclose(found[step], first + later * (other - first), atol=1e-9)
+    edge = asked.copy()
+    edge[3000:] = True
+    alone = quantiles_of([Row(row.values, ~edge, edge)], season, CPU)[0]
+    np.testing.assert_allclose(alone[REACH + 240], alone[REACH - season], atol=1e-9)
+
+
+def test_a_window_with_hardly_a_value_has_the_spread_of_its_row():
+    rng = np.random.default_rng(0)
+    values, gone = 7 + 3 * rng.normal(size=9000), np.zeros(9000, dtype=bool)
+    gone[2500:6800] = True
+    gone[4600] = False
+    found = impute(np.where(gone, np.nan, values), level=80, season=1, **QUIET)
+    width = (found["hi-80"] - found["lo-80"])[gone, 0]
+    assert width.min() > 4  # of the noise 7.7 would hold four of five
+    inside = (found["lo-80"][:, 0] <= values) & (values <= found["hi-80"][:, 0])
+    assert inside[gone].mean() > 0.65
+
+
+def several() -> pd.DataFrame:
+    """A long table of three series and two channels, with gaps in all of them."""
+    rng, parts = np.random.default_rng(3), []
+    for name in "xyz":
+        part = pd.DataFrame({"unique_id": name, "ds": HOURS[:150]})
+        for channel in "ab":
+            values = wave(150) + rng.normal(size=150).cumsum() * rng.random()
+            for first in rng.integers(3, 140, 5):
+                values[first : first + rng.integers(1, 8)] = np.nan
+            part[channel] = values
+        parts.append(part)
+    return pd.concat(parts, ignore_index=True)
+
+
+@pytest.mark.parametrize(
+    "run", [lambda f: impute(f, level=80, **QUIET), lambda f: detect(f, **QUIET)]
+)
+def test_the_place_of_a_channel_or_series_does_not_matter(run):
+    table = several()
+    found = run(table)
+    columns = run(table[["unique_id", "ds", "b", "a"]])
+    pd.testing.assert_frame_equal(columns[list(found)], found, check_exact=True)
+    other = table.replace({"unique_id": {"x": "zz"}})
+    series = run(other).replace({"unique_id": {"zz": "x"}})
+    series = series.sort_values(["unique_id", "ds"], ignore_index=True)
+    pd.testing.assert_frame_equal(series, found, check_exact=True)
+
+
+def test_a_complete_channel_beside_a_gap_does_not_matter():
+    table = several()
+    full = table.assign(whole=np.arange(len(table)) % 7.0)[["unique_id", "ds", "whole", "a", "b"]]
+    found, beside = (impute(one, level=80, **QUIET) for one in (table, full))
+    pd.testing.assert_frame_equal(beside[list(found)], found, check_exact=True)
+
+
 # Anomalies
 
 
@@ -186,6 +316,22 @@ def test_alpha_is_the_share_that_is_flagged(method):
         assert found["anomaly"][:, channel].sum() == np.floor(0.05 * n)
         ranked = np.sort(found["p"][:, channel])[:n]
         assert np.allclose(ranked, np.arange(1, n + 1) / n)
+
+
+@pytest.mark.parametrize("method", ["reconstruction", "forecast"])
+def test_one_value_in_ten_of_a_row_is_farther_off_than_1(method):
+    rng = np.random.default_rng(0)
+    rows = [
+        rng.normal(size=300).cumsum(),
+        wave(300) + 0.3 * rng.normal(size=300),
+        np.where(rng.random(300) < 0.05, rng.poisson(5, 300), 0.0),
+    ]
+    values = np.stack(rows, axis=1)
+    values[rng.random(300) < 0.1, 0] = np.nan
+    score = detect(values, season=24, method=method, **QUIET)["score"]
+    for own in score.T:
+        n = np.isfinite(own).sum()
+        assert (own > 1).sum() == n - 1 - np.floor(0.9 * (n - 1))
 
 
 @pytest.mark.parametrize("method", ["reconstruction", "forecast"])
@@ -229,6 +375,19 @@ def test_too_few_values_for_alpha(caplog):
     assert "an alpha of at least 0.0167" in caplog.text
 
 
+@pytest.mark.parametrize("run", [impute_table, detect_table])
+def test_a_season_that_cannot_be_read_is_none(run):
+    table = read_table(pd.DataFrame({"date": HOURS, "a": holed()}))
+    kept = run(table, dataset="x", season=LONGEST, **QUIET)
+    assert kept.facts["Season"] == "2,048 steps"
+    found, none = (run(table, dataset="x", season=one, **QUIET) for one in (LONGEST + 1, 1))
+    assert found.facts["Season"] == none.facts["Season"] == "none"
+    assert "a season of 2,049 steps is read as none" in found.facts["Notices"]
+    assert "read as none" not in none.facts.get("Notices", "")
+    own, plain = (getattr(one, "filled", None) or one.scored for one in (found, none))
+    assert np.array_equal(own.values, plain.values, equal_nan=True)
+
+
 # Kinds of tables
 
 
@@ -266,6 +425,17 @@ def test_other_libraries(library):
     assert ours["unique_id"].tolist() == ["x"] * 240 + ["y"] * 240
     assert ours["ds"].tolist() == [*HOURS, *HOURS]
     assert np.abs(ours["y"].iloc[50:52] - wave()[50:52]).max() < 0.1
+
+
+@pytest.mark.parametrize("library", [pl, pa], ids=["polars", "pyarrow"])
+def test_what_is_missing_is_null_where_there_is_null(library):
+    source = pl.from_pandas(long()) if library is pl else pa.Table.from_pandas(long())
+    found = pl.DataFrame(detect(source, **QUIET))
+    gone = found["y"].is_null()
+    assert gone.sum() == 14
+    assert found.filter(gone)["y-score"].null_count() == 14
+    assert len(found.drop_nulls()) == 466
+    assert not found["y"].is_nan().any()
 
 
 def test_a_series_and_its_index():
@@ -310,6 +480,23 @@ def test_a_time_zone_is_kept():
         (lambda: impute(holed(), level=0.8), "did you mean 80?"),
         (lambda: impute(holed(), season=0), "season must be a whole number of at least 1, found 0"),
         (lambda: impute(holed(), device="none"), "device must be 'auto' or a torch device"),
+        (
+            lambda: impute(read_table(wide()), freq="h", target_cols=["a"], verbose=0),
+            "'target_cols', 'freq' would change nothing; give 'target_cols', 'frequency' to read_t",
+        ),
+        (lambda: detect(read_table(wide()), fill=0, verbose=0), "give 'fill' to read_table"),
+        (
+            lambda: ConvTimeNetForecaster(3, target_cols="a").read(read_table(wide())),
+            "target_cols are 'a', but the Table given has been read with the channels 'a', 'b'",
+        ),
+        (
+            lambda: ConvTimeNetForecaster(3, id_col="a").read(read_table(wide())),
+            "id_col is 'a', but the Table given has been read with no id column",
+        ),
+        (
+            lambda: ConvTimeNetForecaster(3, id_col="x").read(read_table(long())),
+            "has been read with the id column 'unique_id'; give id_col to read_table too",
+        ),
         (lambda: detect(holed(), alpha=5), "found 5; did you mean 0.05?"),
         (lambda: detect(holed(), alpha=0), "alpha must be a share above 0 and below 1"),
         (lambda: detect(holed(), method="both"), "one of 'reconstruction', 'forecast'"),
@@ -319,6 +506,14 @@ def test_mistakes_are_named(call, said):
     with pytest.raises((ConfigError, DataError)) as error:
         call()
     assert said in str(error.value)
+
+
+def test_a_table_that_was_read_as_the_forecaster_says_is_taken():
+    table = read_table(long())
+    model = ConvTimeNetForecaster(3, target_cols="y", id_col="unique_id", time_col="ds", fill=0)
+    assert model.read(table) is table
+    swapped = read_table(wide())
+    assert ConvTimeNetForecaster(3, target_cols=["b", "a"]).read(swapped) is swapped
 
 
 # Gaps, their report, and that of scores
@@ -405,6 +600,13 @@ def test_the_report_marks_what_was_flagged(tmp_path):
     assert [plot["layout"]["yaxis"]["title"]["text"] for plot in close] == ["a", "b"]
 
 
+def test_values_of_other_series_are_not_close_to_each_other():
+    """The end of one series lies beside the start of the next in the table: that hid it."""
+    table = replace(read_table(np.zeros((80, 2))), id_name="id", rows=np.array([40, 40]))
+    rows, channels = np.array([39, 41, 36, 41, 70]), np.array([0, 0, 0, 1, 0])
+    assert [*_apart(rows, channels, table)] == [(39, 0), (41, 0), (41, 1), (70, 0)]
+
+
 def test_a_long_series_is_drawn_by_its_extremes_and_marks():
     values = np.sin(np.arange(9000.0))[:, None]
     values[4321] = 50
@@ -464,6 +666,30 @@ def test_gaps_of_a_file(sales, capsys):
         else:
             assert float(row["y-lo-80"]) < float(row["y"]) < float(row["y-hi-80"])
             assert len(row["y"]) <= 8
+
+
+def test_what_is_filled_has_the_decimals_of_its_channel(sales):
+    values = np.random.default_rng(0).normal(20, 3, 120)
+    table = pd.DataFrame({"date": HOURS[:120], "a": values.round(2), "n": values.round()})
+    table["x"] = values / 1e5
+    table.loc[[7, 8, 50], ["a", "n", "x"]] = np.nan
+    run = impute_table(read_table(table), dataset="x", level=[80], **QUIET)
+    run.write_csv("out.csv")
+    written = pd.read_csv("out.csv").loc[[7, 8, 50]]
+    for name, decimals in (("a", 2), ("n", 0)):
+        own = written[[name, f"{name}-lo-80", f"{name}-hi-80"]].to_numpy()
+        assert np.array_equal(own, own.round(decimals))
+    assert np.allclose(written["a"], run.filled.values[[7, 8, 50], 0], rtol=0, atol=0.00501)
+    assert np.allclose(written["x"], run.filled.values[[7, 8, 50], 6], rtol=1e-5)
+
+
+@pytest.mark.parametrize("flag", ["--season=0", "--level=101", "--device=none"])
+def test_flags_are_checked_before_anything_is_said_to_be_replaced(sales, capsys, flag):
+    Path("sales-filled.csv").write_text("mine")
+    assert main(["impute", sales, flag, "--quiet"]) == 2
+    said = capsys.readouterr()
+    assert "will be replaced" not in said.out + said.err
+    assert flag[2:].split("=")[0] in said.err
 
 
 def test_anomalies_of_a_file(sales, capsys):

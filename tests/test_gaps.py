@@ -19,9 +19,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from convtimenet import ConvTimeNetForecaster, scores
+from convtimenet.batch import fill_contexts
 from convtimenet.cli.main import main
 from convtimenet.data.tables import read_table
-from convtimenet.data.windows import fill_contexts, filled_contexts
+from convtimenet.data.windows import filled_contexts
 from convtimenet.errors import ConfigError, DataError
 from convtimenet.estimators.forecasting.backtest import SeasonalNaive, backtest
 from convtimenet.estimators.forecasting.intervals import Calibration
@@ -505,3 +506,59 @@ def test_without_revin_and_scaling_a_large_offset_is_refused():
         forecaster(**settings, n_epochs=10**6).fit(Y[:, None] + 1e9)
     constant = np.full((N, 1), 5e6)
     assert np.isfinite(forecaster(**settings).fit(constant).predict()).all()
+
+
+class TestWhatIsSaid:
+    """Where a forecast knows little, it says so."""
+
+    def test_no_known_value_in_the_context(self):
+        days = pd.date_range("2022-01-01", periods=900)
+        waves = {"a": np.sin(np.arange(900.0)), "b": np.arange(900.0) % 7}
+        table = pd.DataFrame({"ds": days, **waves})
+        late = table.assign(b=table["b"].where(np.arange(900) < 100))
+        model = ConvTimeNetForecaster(h=3, quality="fast", verbose=0).fit(table)
+        rows = model.network_.config.context_length
+        assert model.request(model.adapt(late)).notices == (
+            f"no known value in the {rows} rows that a forecast reads: 'b'; what is forecast there "
+            "is a usual level, which says nothing of the present one",
+        )
+        assert not model.request(model.adapt(table)).notices
+
+    def test_new_series_of_few_rows_have_usual_intervals(self, caplog):
+        rng = np.random.default_rng(0)
+        days = pd.date_range("2024-01-01", periods=200)
+        walks = pd.concat(
+            pd.DataFrame({"unique_id": k, "ds": days, "y": 500 + rng.normal(size=200).cumsum()})
+            for k in "abcd"
+        )
+        model = ConvTimeNetForecaster(h=3, quality="fast", verbose=0).fit(walks)
+        for rows in (1, 2, 3):
+            new = pd.DataFrame(
+                {"unique_id": "new", "ds": days[:rows], "y": 565.0 + np.arange(rows)}
+            )
+            caplog.clear()
+            found = model.predict(new, level=80)
+            width = found["ConvTimeNet-hi-80"] - found["ConvTimeNet-lo-80"]
+            assert (width > 1.5).all()
+            assert (width < 12).all()
+            assert (
+                "fewer than 4 known values to forecast from: 'new'; intervals there are those of a "
+                "usual deviation"
+            ) in caplog.text
+
+    def test_one_value_is_the_scale_of_its_channel(self):
+        wave = 10 + np.sin(np.arange(600) * 2 * np.pi / 24)
+
+        def said(model: ConvTimeNetForecaster) -> list[str]:
+            return [one for one in model.notices_ if "far off" in one]
+
+        for wrong in (1e7, 1e20):
+            spoilt = np.where(np.arange(600) == 100, wrong, wave)
+            model = ConvTimeNetForecaster(h=3, quality="fast", verbose=0).fit(spoilt)
+            assert said(model) == [
+                "channel '0': 1 value is more than 10,000 times as far off as nine in ten of the "
+                f"others, first {wrong:.3g}, and forecasts and scores are in that scale; if it is "
+                "an error, leave the cell empty"
+            ]
+            assert np.abs(model.predict(spoilt) - 10).max() < 1.5  # within the wave
+        assert not said(ConvTimeNetForecaster(h=3, quality="fast", verbose=0).fit(wave))

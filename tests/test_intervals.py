@@ -168,6 +168,20 @@ class TestCalibration:
         assert Calibration.of(rng.random((200, 3, 2))).radius(80).shape == (3, 2)
         assert Calibration.of(rng.random((200, 3, 11))).radius(80).shape == (1, 11)
 
+    @pytest.mark.parametrize("every", [0, 25], ids=["never known", "seldom known"])
+    def test_a_channel_that_is_known_seldom_has_the_radii_of_all(self, every):
+        rng = np.random.default_rng(0)
+        distances = rng.random((300, 3, 2)) * [[1], [10], [100]]
+        whole = Calibration.of(distances)
+        hidden = np.arange(300) % every != 0 if every else slice(None)
+        distances[hidden, 1] = np.nan
+        found, pooled = Calibration.of(distances), Calibration.of(distances, shared=True)
+        assert found.reaches(99)
+        np.testing.assert_array_equal(found.radius(95)[[0, 2]], whole.radius(95)[[0, 2]])
+        np.testing.assert_array_equal(found.radius(95)[1], pooled.radius(95)[0])
+        assert found.radius(95).shape == (3, 2)
+        found.check(channels=3, horizon=2)
+
     def test_exchangeable_values_are_covered_as_promised(self):
         """The mean coverage over many draws lies between a and a + 1 / (n + 1)."""
         rng = np.random.default_rng(3)
@@ -326,6 +340,16 @@ class TestForecaster:
         loaded = ConvTimeNetForecaster.load(model.save(tmp_path / "m"), device="cpu")
         for name, found in loaded.predict(level=[80, 95]).items():
             np.testing.assert_array_equal(found, model.predict(level=[80, 95])[name])
+
+    def test_a_channel_that_ends_before_the_held_out_rows_has_intervals_as_the_others(self):
+        values = waves(500)
+        values[250:, 1] = np.nan
+        model = forecaster().fit(values, split=(250, 500))
+        assert np.isfinite(list(model.predict(level=80).values())).all()
+        scored = model.evaluate(values, first_row=250).intervals
+        assert [found.level for found in scored] == [80, 95]
+        for found in scored:  # the rows that it was calibrated with
+            assert found.coverage_per_channel["0"] == pytest.approx(found.level / 100, abs=0.01)
 
     def test_nothing_held_back_means_no_intervals(self, tmp_path):
         model = forecaster(training={"validation_fraction": 0, "time_limit": 1e-9})

@@ -312,10 +312,13 @@ def test_checkpoints_are_of_the_same_data(tmp_path, small_parts, monkeypatch):
     assert theirs.history_.epochs == ours.history_.epochs  # read from the checkpoint
 
 
-def test_running_sums_do_not_depend_on_the_blocks(monkeypatch):
+@pytest.mark.parametrize("gaps", [False, True])
+def test_running_sums_do_not_depend_on_the_blocks(monkeypatch, gaps):
     random = np.random.default_rng(1)
     whole = random.random(4000) > 0.01
-    one = Series(np.where(whole, random.normal(size=4000) * 100, 0.0), whole)
+    values = np.where(whole, random.normal(size=4000) * 100, 0.0)
+    known = whole & (random.random(4000) > 0.1) if gaps else whole
+    one = Series(values, whole, known, values[::-1].copy() if gaps else values)
     starts = np.concatenate([np.arange(a, a + 90) for a in range(0, 3900, 130)])
     for context, horizon in ((20, 5), (1, 1), (2, 1)):
         for sets in ([starts], [starts[:1000], starts[1000:], starts[::7]]):

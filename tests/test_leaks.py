@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from convtimenet import ConvTimeNetForecaster
+from convtimenet.data.split import FittedRows
 from convtimenet.data.tables import Table, crop, read_table
 from convtimenet.data.windows import Scaler
 from convtimenet.errors import DataError
@@ -353,6 +354,40 @@ class TestCalibration:
         assert windows_of(model.calibrate(few[1])) == 120 - 10 - 3 + 1
         with pytest.raises(DataError, match="fitted to all 80 rows given"):
             model.calibrate(few[0, 40:])
+
+    @pytest.mark.parametrize("share", [0.04, 0.2, 1.0])
+    def test_rows_of_another_series_of_the_same_kind_are_new(self, share):
+        """Mostly 0, or small whole numbers."""
+        rng = np.random.default_rng(0)
+        sold = lambda n: (rng.random(n) < share) * rng.integers(1, 9, n).astype(float)  # noqa: E731
+        for ours in (sold(500) for _ in range(5)):
+            fitted = read_table(ours)
+            rows = FittedRows.of(fitted, fitted.lengths)
+            for n in (5, 20, 150, 600):
+                assert rows.seen(read_table(sold(n)), None, None) == 0
+            both = np.concatenate([ours[300:], sold(40)])
+            assert rows.seen(read_table(both), None, None) == 200
+            assert rows.seen(read_table(np.concatenate([sold(30), ours])), None, None) == 530
+
+    def test_values_that_stay_for_long_tell_little(self):
+        rng = np.random.default_rng(0)
+        level = lambda n: np.repeat(rng.integers(0, 8, n), 20).astype(float)  # noqa: E731
+        for _ in range(20):
+            fitted = read_table(level(30))
+            rows = FittedRows.of(fitted, fitted.lengths)
+            new = np.concatenate(
+                [fitted.values[-20:, 0], level(20)]
+            )  # as the last one, for as long
+            assert rows.seen(read_table(new), None, None) == 0
+            assert rows.seen(fitted, None, None) == 600
+
+    @pytest.mark.parametrize("overlap", [300, 100, 20, 15, 10, 8])
+    def test_an_array_that_begins_shortly_before_the_end_of_the_fitted_one(self, overlap):
+        values = np.random.default_rng(0).normal(size=340).cumsum()
+        fitted = read_table(values[:300])
+        rows = FittedRows.of(fitted, fitted.lengths)
+        assert rows.seen(read_table(values[300 - overlap :]), None, None) == overlap
+        assert rows.seen(read_table(values[300:]), None, None) == 0
 
     @pytest.mark.parametrize(
         ("loaded", "long", "refit"), in_turn([False, True], [False, True], [False, True])

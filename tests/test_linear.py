@@ -53,7 +53,7 @@ def windows_of(values: np.ndarray, L: int, H: int, known: np.ndarray | None = No
 
 
 def search_of(windows: Windows, last: bool = False) -> Search:
-    return Search(series_of(windows), windows, 1, last)
+    return Search(series_of(windows, 1), windows, 1, last)
 
 
 def network(L: int, H: int, season: int = 1, maps: int = 0) -> LinearNetwork:
@@ -87,7 +87,7 @@ class TestSums:
         windows = Windows(
             torch.from_numpy(values), torch.arange(T - L - H + 1), L, H, torch.from_numpy(known)
         )
-        found = sums_over(series_of(windows), [starts, starts[:1]], L, H)
+        found = sums_over(series_of(windows, 1), [starts, starts[:1]], L, H)
         for sums, some in zip(found, (starts, starts[:1]), strict=True):
             built = [
                 values[c, s : s + L + H] for c in range(C) for s in some
@@ -101,7 +101,7 @@ class TestSums:
     def test_centred_and_shortened(self, last):
         values = waves(60, 2) + 40
         windows = windows_of(values, 8, 3)
-        (sums,) = sums_over(series_of(windows), [windows.starts.numpy()], 8, 3)
+        (sums,) = sums_over(series_of(windows, 1), [windows.starts.numpy()], 8, 3)
         steps = np.array([0, 2])
         weights = np.eye(5)[-1] if last else np.full(5, 1 / 5)
         square, cross, targets = sums.shortened(5).centred(weights, steps)
@@ -123,14 +123,14 @@ class TestSums:
             windows = Windows(
                 torch.from_numpy(values), torch.arange(20), 6, 4, torch.from_numpy(known)
             )
-            (sums,) = sums_over(series_of(windows), [np.arange(20)], 6, 4)
+            (sums,) = sums_over(series_of(windows, 1), [np.arange(20)], 6, 4)
             for_all.append(sums.products)
         assert_allclose(for_all[0], for_all[1], rtol=0, atol=0)
 
     def test_processes_share_the_lags(self, monkeypatch):
         """Each of three computes a third of the sums, and together they are those of one."""
         windows = windows_of(waves(60, 2), 7, 2)
-        given = series_of(windows), [windows.starts.numpy()], 7, 2
+        given = series_of(windows, 1), [windows.starts.numpy()], 7, 2
         (alone,) = sums_over(*given)
         monkeypatch.setattr(processes, "count", lambda: 3)
         monkeypatch.setattr(processes, "check_same", lambda what, found: None)
@@ -148,7 +148,52 @@ class TestSums:
         known[0, 10:14] = False
         wrong = np.where(known, values, 99.0)
         windows = Windows(torch.from_numpy(wrong), torch.arange(24), 4, 3, torch.from_numpy(known))
-        assert_allclose(series_of(windows)[0].values, values[0])
+        (series,) = series_of(windows, 1)
+        assert_allclose(series.values, values[0])
+        later = np.where(known, values, 14.0)[0]
+        assert_allclose(series.targets, later)
+        (series,) = series_of(windows, 6)
+        assert_allclose(series.targets[10:14], [16, 17, 18, 19])  # of the same phase
+        assert_allclose(series.values, values[0])
+
+    @settings(max_examples=40, deadline=None)
+    @given(st.integers(1, 6), st.integers(1, 5), st.integers(14, 40), st.integers(1, 9), st.data())
+    def test_contexts_end_with_a_known_value(self, L, H, T, season, data):
+        """A context shows nothing of its targets, and targets that are missing are later values."""
+        rng = np.random.default_rng(T)
+        values, known = rng.normal(size=(1, T)) + 3, rng.random((1, T)) < data.draw(st.floats(0, 1))
+        starts = np.arange(T - L - H + 1)
+        windows = Windows(
+            torch.from_numpy(np.where(known, values, 1e6)), torch.arange(len(starts)), L, H,
+            torch.from_numpy(known),
+        )  # fmt: skip
+        (sums,) = sums_over(series_of(windows, season), [starts], L, H)
+        rows = np.flatnonzero(known[0])
+        X, Y = [], []
+        for s in starts.tolist():
+            inside = len(rows) and rows[0] <= s and s + L + H - 1 <= rows[-1]
+            if not inside or not known[0, s + L - 1]:
+                continue
+            X.append(np.interp(np.arange(s, s + L), rows, values[0, rows]))
+            target = []
+            for t in range(s + L, s + L + H):
+                later = rows[rows >= t]
+                phase = later[(later - t) % season == 0]
+                near = len(phase) and phase[0] <= later[0] + 2 * season and season > 1
+                target.append(values[0, phase[0] if near else later[0]])
+            Y.append(target)
+        assert sums.count == len(X)
+        X, Y = np.reshape(X, (-1, L)), np.reshape(Y, (-1, H))
+        assert_allclose(sums.products[:L, :L], X.T @ X, atol=1e-8)
+        assert_allclose(sums.products[:L, L:], X.T @ Y, atol=1e-8)
+        assert_allclose(np.diag(sums.products)[L:], (Y**2).sum(0), atol=1e-8)
+
+    def test_what_cannot_be_forecast_is_not_learnt_from_gaps(self):
+        """Of noise with most values missing, neighbours on both sides of a gap tell nothing."""
+        rng = np.random.default_rng(3)
+        values, known = rng.normal(size=(1, 1500)), rng.random((1, 1500)) < 0.3
+        start = search_of(windows_of(np.where(known, values, 0.0), 24, 6, known)).best(24)
+        assert start.error > 0.9
 
 
 class TestSimpleForecasts:
@@ -413,6 +458,48 @@ class TestSolution:
 
 class TestNetworks:
     """The stream alone, and in the network."""
+
+    def test_gaps_are_what_is_known_around_them(self):
+        """A plain loop over the steps of each row; what a stream of one map does for all."""
+        torch.manual_seed(0)
+        L, H = 12, 3
+        for maps in (0, 2):
+            stream = network(L, H, maps=maps).linear
+            stream.weight.copy_(torch.randn_like(stream.weight))
+            x, known = (
+                torch.randn(9, 2, L),
+                torch.rand(9, 2, L) < torch.linspace(0, 1, 9)[:, None, None],
+            )
+            x = torch.where(known, x, 0.0)
+            found = stream(x, known)
+            for row, channel in np.ndindex(9, 2):
+                weight = stream.weight[channel] if maps else stream.weight
+                values, seen = x[row, channel].clone(), known[row, channel].tolist()
+                at = [t for t in range(L) if seen[t]]
+                for t in range(L):
+                    if at and at[0] < t < at[-1] and not seen[t]:
+                        low, high = max(i for i in at if i < t), min(i for i in at if i > t)
+                        line = x[row, channel, low].lerp(
+                            x[row, channel, high], (t - low) / (high - low)
+                        )
+                        values[t] = line * max(0, 1 - (min(t - low, high - t) - 1) / 2)
+                last = at[-1] if at else -1
+                moved = torch.cat([torch.zeros(L - 1 - last), values[: last + 1]])
+                forecast = weight @ moved
+                for t in range(last + 1, L):
+                    values[t] = forecast[min(t - last - 1, H - 1)]
+                torch.testing.assert_close(found[row, channel], weight @ values)
+
+    def test_without_the_newest_values_the_forecast_stays_near_the_last_known_one(self):
+        """At the mean of the context it would be far off."""
+        walk = 100 + np.random.default_rng(1).normal(size=1500).cumsum()
+        model = ConvTimeNetForecaster(h=6, quality="fast", verbose=0).fit(walk)
+        assert isinstance(model.network_, LinearNetwork)
+        for missing in (1, 3, 10):
+            late = np.where(np.arange(1500) < 1500 - missing, walk, np.nan)
+            whole, gone = model.predict(walk[:-missing]), model.predict(late)
+            assert np.abs(gone - whole[5]).max() < 1.0
+            assert abs(walk[-336:].mean() - whole[5]) > 3.0
 
     def test_reads_the_known_values_only(self):
         net = network(8, 3)

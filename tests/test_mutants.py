@@ -80,6 +80,24 @@ class TestWriteWhole:
         assert (what, folder) == ("folder", tmp_path)
         assert target.read_bytes() == data
 
+    def test_writers_with_one_process_id(self, monkeypatch, tmp_path):
+        """As in two containers on a shared disk: each file is whole, the last one counts."""
+        target, sync, others = tmp_path / "state", os.fsync, [b"second"]
+
+        def fsync(descriptor):
+            if others:
+                write_whole(target, others.pop())
+            sync(descriptor)
+
+        monkeypatch.setattr(files_.os, "fsync", fsync)
+        write_whole(target, b"first")
+        assert target.read_bytes() == b"first"
+        with files_.whole_file(target) as one, files_.whole_file(target) as other:
+            one.write("one")
+            other.write("other")
+        assert target.read_bytes() == b"one"
+        assert list(tmp_path.iterdir()) == [target]
+
     def test_a_failed_sync_leaves_what_was_there(self, monkeypatch, tmp_path):
         target = tmp_path / "state"
         target.write_bytes(b"before")

@@ -544,9 +544,16 @@ class TestParts:
             if name != "granted":  # which they decide, as they choose the epoch
                 assert torch.equal(one, models[1].network_.state_dict()[name])
 
-    @pytest.mark.parametrize("split", [(10, 90), (np.array([1, 2, 3]), 7), (0, 5)])
-    def test_a_split_outside_a_series_is_refused(self, split):
-        with pytest.raises((DataError, ValueError)):
+    @pytest.mark.parametrize(
+        ("split", "told"),
+        [
+            ((10, 90), "in that order within each series"),
+            ((0, 5), "in that order within each series"),
+            ((np.array([1, 2, 3]), 7), "a whole number or 4 of them, one for each series, found"),
+        ],
+    )
+    def test_a_split_outside_a_series_is_refused(self, split, told):
+        with pytest.raises(DataError, match=told):
             forecaster().fit(panel(), split=split)
 
     def test_an_epoch_of_a_panel_reads_a_limited_number_of_windows(self):

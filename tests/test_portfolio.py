@@ -34,6 +34,7 @@ from convtimenet.errors import ArtefactError, ConfigError
 from convtimenet.estimators import base
 from convtimenet.estimators.portfolio import (
     PICKS,
+    _usable,
     cases_members,
     forecast_members,
     weights_of,
@@ -251,6 +252,12 @@ class TestWeights:
         np.testing.assert_allclose(sure, np.array([1, 21]) / 22)
         np.testing.assert_allclose(unsure, [0.5, 0.5])
         np.testing.assert_allclose(weights_of(answers, y, torch.ones(40), [mae], 1), [0.5, 0.5])
+
+    def test_only_finite_answers_and_losses_are_weighed(self):
+        y = torch.zeros(3)
+        answers = torch.tensor([[1, 2, 3], [1, torch.inf, 1], [1, 1, torch.nan], [1e30, 0, 0]])
+        assert _usable(answers, y, torch.ones(3), [mae]) == [True, False, False, True]
+        assert _usable(answers, y, torch.ones(3), [mae, mse]) == [True, False, False, False]
 
     @pytest.mark.parametrize("apart", [40, 4])
     def test_they_are_those_of_a_plain_greedy_selection(self, apart):
@@ -592,6 +599,35 @@ class TestTime:
         model = forecaster(refit=False).fit(table())
         assert model.notices_[0] == "member 3 of 5 is left out: training did not converge"
         assert len(model.members_) == len(model.history_.weights) == 4
+
+    @pytest.mark.parametrize("broken", [(1,), (2,), (1, 2)])
+    def test_a_member_whose_answers_are_not_finite_is_left_out(self, broken, monkeypatch):
+        whole = base.train
+
+        def overflows(network: Any, *given: Any, **settings: Any) -> Any:
+            history = whole(network, *given, **settings)
+            if settings["label"] in [f"training, member {n} of 2" for n in broken]:
+                for parameter in network.parameters():
+                    parameter.data.fill_(torch.nan)
+            return history
+
+        X, y = cases()
+        model = labelled(model=FIXED, training={"refit": False})
+        expected = model.fit(X, y).network_.members
+        monkeypatch.setattr(base, "train", overflows)
+        model.fit(X, y)
+        told = [one for one in model.notices_ if "left out" in one]
+        if len(broken) == 2:
+            assert model.history_.weights == [0.5, 0.5]
+            return
+        assert told == [
+            f"member {broken[0]} of 2 is left out: its answers to the validation split are not "
+            "finite, or too large"
+        ]
+        assert not model.members_
+        left = expected[2 - broken[0]]
+        assert all(map(torch.equal, model.network_.parameters(), left.parameters()))
+        assert np.isfinite(model.predict_proba(X)).all()
 
 
 def stopped_at(label: str, whole: Callable[..., Any]) -> Callable[..., Any]:

@@ -511,6 +511,55 @@ class TestEstimator:
         again = ConvTimeNetForecaster.load(tmp_path / "model")
         pd.testing.assert_frame_equal(again.predict(level=80), model.predict(level=80))
 
+    @pytest.mark.parametrize("quality", ["pretrained", "fast"])
+    def test_a_context_without_a_value_has_the_level_of_training(self, quality, tmp_path):
+        """Networks that read values around 0 as those that read them around the mean."""
+        table = monthly(60).assign(other=lambda f: 1000 + f["sales"])
+        early = table.index < 15
+        gone = table.assign(sales=table["sales"].where(early))
+        model = ConvTimeNetForecaster(6, quality=quality, input_size=30, verbose=0)
+        fitted = model.fit(gone, split=(40, 50))
+        assert fitted.network_.config.any_length == (quality == "pretrained")
+        found = fitted.predict()
+        mean, deviation = table["sales"][early].mean(), table["sales"][early].std(ddof=0)
+        assert np.abs(found["sales"] - mean).max() < 0.5 * deviation
+        assert found["other"].sub(1050).abs().max() < 20
+        again = fitted.predict(table)["other"]
+        np.testing.assert_allclose(found["other"], again, rtol=1e-6)
+        fitted.save(tmp_path / "model")
+        loaded = ConvTimeNetForecaster.load(tmp_path / "model")
+        np.testing.assert_array_equal(loaded.predict()["sales"], found["sales"])
+        rows = loaded.forecast(gone[["sales", "other"]].to_numpy())
+        np.testing.assert_allclose(rows, found[["sales", "other"]], rtol=1e-6)
+        if quality == "pretrained":
+            bounds = fitted.predict(level=80)
+            width = bounds["sales-hi-80"] - bounds["sales-lo-80"]
+            assert width.between(0.5 * deviation, 6 * deviation).all()
+
+    def test_the_level_of_a_series_that_training_did_not_see(self):
+        parts = [monthly(50, seed).assign(shop=seed) for seed in range(3)]
+        table = pd.concat(parts, ignore_index=True)
+        table["sales"] += 100 * table["shop"]
+        model = ConvTimeNetForecaster.pretrained(h=6, input_size=30, verbose=0)
+        model.set_params(id_col="shop", target_cols="sales").fit(table)
+        means = [part["sales"].mean() for _, part in table.groupby("shop")]
+        new = parts[0].assign(shop=9, sales=lambda f: 7000 + f["sales"])
+        gone = pd.concat([table, new]).assign(row=lambda f: f.groupby("shop").cumcount())
+        gone["sales"] = gone["sales"].where((gone["row"] < 20) | (gone["shop"] == 0))
+        found = model.predict(gone.drop(columns="row")).groupby("shop")["ConvTimeNet"].mean()
+        spread = table["sales"].groupby(table["shop"]).std().max()
+        assert np.abs(found[[1, 2]] - means[1:]).max() < spread
+        assert abs(found[9] - new["sales"][:20].mean()) < spread  # by its own earlier rows
+
+    def test_a_channel_without_any_level_is_named(self):
+        table = monthly(60).assign(other=lambda f: 1000 + f["sales"])
+        late = table.assign(sales=table["sales"].where(table.index >= 45))
+        model = ConvTimeNetForecaster.pretrained(h=6, input_size=30, verbose=0)
+        model.fit(late, split=(40, 50))
+        assert np.isfinite(model.predict()["sales"]).all()
+        with pytest.raises(DataError, match="rows that the model reads of 'sales', found none"):
+            model.predict(table.assign(sales=table["sales"].where(table.index < 1)))
+
     @pytest.mark.slow
     def test_an_exported_model_answers_alike(self, tmp_path):
         """Half a minute; what a graph computes otherwise is compared in `TestNetwork`."""

@@ -11,7 +11,7 @@ import torch
 from sklearn.base import clone
 from test_resume import stop_after as stop_after
 
-from convtimenet import ConvTimeNetClassifier, ConvTimeNetForecaster, ConvTimeNetRegressor
+from convtimenet import ConvTimeNetClassifier, ConvTimeNetForecaster, ConvTimeNetRegressor, tune
 from convtimenet.batch import Batch
 from convtimenet.cli.main import main
 from convtimenet.config import ModelConfig, TrainConfig
@@ -22,7 +22,7 @@ from convtimenet.errors import ArtefactError, CheckpointError, ConfigError
 from convtimenet.estimators import base
 from convtimenet.estimators.portfolio import Plan, started
 from convtimenet.estimators.pretraining import encoder_config
-from convtimenet.estimators.tuning.search import _about
+from convtimenet.estimators.tuning.search import Search, _about, _encoder
 from convtimenet.network.model import ConvTimeNet
 from convtimenet.training.augment import two_views
 from convtimenet.training.hiding import hidden_spans, with_hidden_spans
@@ -330,12 +330,51 @@ class TestStart:
         assert again.init_from is None
         np.testing.assert_array_equal(again.predict_proba(X), heir.predict_proba(X))
 
+    @pytest.mark.parametrize("given", ["pretrain", "init_from"])
+    def test_so_does_every_trial_and_every_window_of_a_backtest(self, given, starts):
+        frozen = forecaster(training={"encoder_rate": 0})
+        if given == "pretrain":
+            trained = frozen.pretrain(TABLE, n_epochs=1).pretrained_.weights
+        else:
+            frozen.init_from = forecaster().fit(TABLE)
+            trained = encoder(frozen.init_from)
+        starts.clear()
+        found = tune(frozen, TABLE, trials=2, space={"training.lr": [1e-2]})
+        frozen.cross_validation(TABLE, n_windows=2, refit=True)
+        assert len(starts) == 8  # each trial once, then with second trainings
+        assert all(same(start, trained) for start in starts)
+        assert same(encoder(found.model), trained)
+        assert hasattr(found.model, "pretrained_") == (given == "pretrain")
+
+    def test_a_search_leaves_the_encoder_as_it_is(self):
+        start = classifier().pretrain(X, n_epochs=1).pretrained_
+        with Search(classifier(model=None, n_epochs=1, init_from=start), X, Y) as one:
+            space = one.study.space
+            assert {*space.parameters} == {"model.dropout", "training.lr", "model.pooling"}
+            default, trial = one.study.claim(2), one.study.claim(2)
+            assert default is not None
+            assert trial is not None
+            assert {*trial.settings} == {*space.parameters}
+            one._one(trial, None)
+            assert [each.state.name for each in one.study.finished] == ["COMPLETE"]
+        for name, setting in (("blocks", "kernel_sizes"), ("model.d_model", "d_model")):
+            said = f"model.{setting} is that of the encoder .* so {name} cannot .*leave {name} out"
+            with pytest.raises(ConfigError, match=said):
+                Search(classifier(model=None, init_from=start), X, Y, space={name: [1, 2]})
+
     def test_a_search_is_told_by_the_encoder(self):
         one, two = (classifier(random_state=seed).pretrain(X, n_epochs=1) for seed in (1, 2))
+
+        def about(model: Any) -> dict[str, Any]:
+            return _about(model, _encoder(model))
+
         given = (None, one, clone(one.pretrained_, safe=False), two)
-        told = [_about(classifier(init_from=start)).get("init_from") for start in given]
+        told = [about(classifier(init_from=start)).get("init_from") for start in given]
         assert told[0] is None
         assert told[1] == told[2] != told[3]
+        assert [about(pretrained).get("init_from") for pretrained in (one, two)] == told[2:]
+        with pytest.raises(ConfigError, match=r"'pretrained' is for fit.* without tune"):
+            about(one.set_params(init_from="pretrained"))
         assert "blocks of width 8" in repr(classifier(init_from=one.pretrained_))
 
     def test_an_encoder_is_saved_and_loaded(self, tmp_path, starts):
@@ -471,7 +510,7 @@ class TestErrors:
             model.fit(waves(C=2), Y)
 
     def test_what_init_from_is_not(self):
-        with pytest.raises(ConfigError, match=r"neither.*give its folder, or other.pretrained_"):
+        with pytest.raises(ConfigError, match=r"neither.*save the fitted one and give its folder"):
             classifier(init_from=classifier()).fit(X, Y)
         with pytest.raises(ConfigError, match="init_from must be the folder of a saved model"):
             classifier(init_from=3).fit(X, Y)

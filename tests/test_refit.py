@@ -24,6 +24,7 @@ from convtimenet.data.frequency import Frequency, season_of
 from convtimenet.data.tables import read_table
 from convtimenet.errors import ConfigError, DataError
 from convtimenet.estimators import base
+from convtimenet.estimators.forecasting import pretraining
 from convtimenet.estimators.forecasting.retraining import FOLDS, fold_starts
 from convtimenet.estimators.portfolio import second_config
 from convtimenet.estimators.presets import paper_preset
@@ -141,6 +142,20 @@ class TestSecondTraining:
         last = model.evaluate(whole, first_row=100, end=104)
         assert last.in_units["mae"] == pytest.approx(abs(error).mean(), rel=1e-4)
 
+    def test_all_rows_decide_how_they_are_scaled(self, monkeypatch):
+        """Flat rows at the beginning, such as filled ones, do not take growth by factors away."""
+        monkeypatch.setattr(pretraining, "linear_is_better", lambda *_: False)
+        rng, months = np.random.default_rng(0), np.arange(200)
+        level = np.linspace(9000, 10000, 200) * (1 + 0.05 * np.sin(months * np.pi / 6))
+        values = np.where(months < 24, 9000.0, level * np.exp(0.003 * rng.normal(size=200)))
+        table = pd.DataFrame(
+            {"ds": pd.date_range("2008-01-01", periods=200, freq="MS"), "y": values}
+        )
+        settings = {"h": 12, "quality": "fast", "verbose": 0}
+        once = ConvTimeNetForecaster(**settings).fit(table)
+        again = ConvTimeNetForecaster(**settings).fit(table, refit=False).retrain(table)
+        np.testing.assert_array_equal(once.predict()["y"], again.predict()["y"])
+
     def test_a_saved_model_keeps_both(self, tmp_path):
         frame = hourly(waves())
         model = forecaster().fit(frame)
@@ -155,6 +170,37 @@ class TestSecondTraining:
         assert not again.scored_.history_.refitted
         twice = ConvTimeNetForecaster.load(again.save(tmp_path / "n"), device="cpu")
         pd.testing.assert_frame_equal(twice.predict(), model.predict())
+
+    @pytest.mark.parametrize(
+        "ids",
+        [["s0", "s1", "s2", "s3"], ["s0", "s2"], ["s0", "s1", "s3"], ["s2", "s1", "s0"]],
+        ids=["one more", "one fewer", "another", "another order"],
+    )
+    def test_a_model_retrained_on_other_series_is_the_same_after_loading(self, ids, tmp_path):
+        every = panel((60, 50, 40, 45))
+        by_id = dict(list(every.groupby("unique_id")))
+        model = ConvTimeNetForecaster(4, quality="fast", device="cpu", verbose=0)
+        model.fit(every[every.unique_id != "s3"])
+        model.retrain(pd.concat([by_id[one] for one in ids]))
+        again = ConvTimeNetForecaster.load(model.save(tmp_path / "m"), device="cpu")
+        twice = ConvTimeNetForecaster.load(again.save(tmp_path / "n"), device="cpu")
+        for one in (again, twice):
+            pd.testing.assert_frame_equal(one.predict(level=80), model.predict(level=80))
+            assert one.evaluate(every).scores == model.evaluate(every).scores
+            assert one.scored_ is not None
+            assert model.scored_ is not None
+            pd.testing.assert_frame_equal(one.scored_.predict(), model.scored_.predict())
+            assert one.scored_.fitted_rows_ is not None
+            assert one.scored_.fitted_rows_.ids.tolist() == ["s0", "s1", "s2"]
+
+    def test_what_a_calibration_changes_later_is_not_the_firsts_after_loading(self, tmp_path):
+        model = forecaster().fit(hourly(waves()))
+        old = model.evaluate(hourly(waves()), first_row=80)
+        model.calibrate(hourly(10 * waves(200))[100:])
+        again = ConvTimeNetForecaster.load(model.save(tmp_path / "m"), device="cpu")
+        assert again.predict(level=80).equals(model.predict(level=80))
+        new = again.evaluate(hourly(waves()), first_row=80)
+        assert [one.width for one in new.intervals] == [one.width for one in old.intervals]
 
     def test_backtests_honour_it_and_see_nothing_behind_the_cut_off(self):
         values, changed = waves(), waves()

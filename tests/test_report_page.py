@@ -82,6 +82,8 @@ def test_part_of_a_season_is_compared_with_the_same_part():
     words = told([20.0] * 6 + [10.0] * 6, [22.0] * 6)
     assert words.endswith("10 % higher than in the same 6 months a season earlier.")
     assert told([20.0] * 4, [22.0] * 6) == "Next 6 months: 22 on average (132 in all)."
+    words = told([20.0] * 18 + [10.0] * 6, [22.0] * 18)
+    assert words.endswith("10 % higher than in the same 18 months 2 seasons earlier.")
 
 
 def test_missing_values_are_said_and_too_many_give_no_comparison():
@@ -141,6 +143,14 @@ def test_the_forecast_can_be_downloaded_and_read_without_scripts():
     assert '<th scope="row">shop 1</th><td class="number">21</td>' in body
     assert "80&nbsp;%" not in body  # the page joins them
     assert "Forecasts of 2 channels: 0 higher on average than before, 2 lower." in body
+
+
+def test_levels_are_numbers_though_a_column_has_the_name_of_a_bound():
+    table = replace(monthly(np.ones((24, 2))), channels=("y", "y-hi-80"))
+    names = ["y", "y-lo-80", "y-hi-80_", "y-hi-80", "y-hi-80-lo-80", "y-hi-80-hi-80"]
+    body = future_section(table, future_table(table, np.ones((3, 6)), names)).body
+    assert "Bands: 80 % intervals." in body
+    assert "80_ %" not in body
 
 
 def test_a_forecast_plot_holds_the_numbers_of_its_bands():

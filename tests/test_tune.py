@@ -8,11 +8,14 @@ import re
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import optuna
+import pandas as pd
 import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
@@ -164,6 +167,12 @@ class TestSpace:
         kernels = space.settings({**values, "largest_kernel": 0.25})["model.kernel_sizes"]
         assert kernels == (5, 7, 7)
         assert space.settings({"training.lr": 0.01}) == {"training.lr": 0.01}
+
+    @pytest.mark.parametrize(("value", "short"), [(1.2345, 1.2345), (1.6789, 1.68), (2.0, 1.9999)])
+    def test_numbers_are_short_and_within_their_range(self, value, short):
+        drawn: Any = SimpleNamespace(suggest_float=lambda *_, log: value)
+        space = Space({"training.lr": Range(1.2345, 1.9999)}, facts(forecaster(), WAVES), {})
+        assert space.suggest(drawn) == {"training.lr": short}
 
     @pytest.mark.parametrize(
         ("space", "said"),
@@ -403,6 +412,24 @@ class TestStorage:
         with pytest.raises(CheckpointError, match=said):
             tune(now.pop("model"), now.pop("table"), **now)
 
+    @pytest.mark.parametrize("kind", ["path", "text", "frame", "list"])
+    def test_cases_to_validate_on_are_known_by_their_values(self, kind, tmp_path):
+        def with_valid(changed: float) -> str:
+            longer = np.tile(X[:8], 100)
+            longer[0, 0, 1500] = changed
+            np.savez(tmp_path / "valid.npz", X=longer, y=CLASSES[16:24])
+            given = {
+                "path": tmp_path / "valid.npz",
+                "text": str(tmp_path / "valid.npz"),
+                "frame": pd.DataFrame({"a": [pd.Series(one[0]) for one in longer]}),
+                "list": [*longer],
+            }
+            of_file = kind in ("path", "text")
+            valid = given[kind], None if of_file else CLASSES[16:24]
+            return problem_of(labelled(ConvTimeNetClassifier), X, CLASSES, {"valid": valid}).data
+
+        assert with_valid(0) == with_valid(0) != with_valid(1)
+
     @pytest.mark.parametrize("text", ["a,b\n1,2\n", "no line end", '{"op": 1}'])
     def test_another_file_is_refused_and_stays(self, text, tmp_path):
         file = tmp_path / "data.csv"
@@ -410,6 +437,7 @@ class TestStorage:
         with pytest.raises(CheckpointError, match="not the file of a search"):
             tune(forecaster(), WAVES, space=LR, storage=file)
         assert file.read_text() == text
+        assert [*tmp_path.iterdir()] == [file]
 
     def test_a_line_cut_off_by_a_kill_is_dropped(self, tmp_path):
         file = tmp_path / "s.log"
@@ -522,6 +550,65 @@ class TestProcesses:
         assert found.trials[0]["training.lr"] is None
 
 
+class TestTheDefaultElsewhere:
+    """The default settings are still trained by another process, here another `Search`."""
+
+    @pytest.fixture
+    def shared(self, tmp_path) -> Iterator[tuple[Search, Any, Search]]:
+        given: Any = {"space": LR, "storage": tmp_path / "s.log"}
+        model = forecaster(n_epochs=1)
+        with Search(model, WAVES, **given) as other, Search(model, WAVES, **given) as own:
+            default = other.study.claim(4)
+            assert default is not None
+            assert default.default
+            yield other, default, own
+
+    def test_a_result_without_its_score(self, shared):
+        other, default, own = shared
+        trial = own.study.claim(4)
+        own._one(trial, None)
+        own.run(4, time_limit=0)
+        found = own.result()
+        assert np.isnan(found.default)
+        assert found.score == own.best.value
+        assert "; default settings have no score\n1 trial: 1 complete" in repr(found)
+        other._one(default, None)
+        assert own.result().default == other.study.finished[0].value
+
+    def test_time_that_is_over_starts_nothing_and_waits_for_it(self, shared, monkeypatch):
+        other, default, own = shared
+        waited = []
+
+        def finish(seconds: float) -> None:
+            waited.append(seconds)
+            if len(waited) == 3:
+                other._one(default, None)
+
+        monkeypatch.setattr(search.time, "sleep", finish)
+        own.run(4, time_limit=0)
+        assert len(waited) == 3
+        assert [one.state.name for one in own.study._all()] == ["COMPLETE"]
+        assert own.result().score == own.result().default
+
+    def test_only_the_default_is_taken_out_of_the_queue(self, shared):
+        other, default, own = shared
+        behind = own.study.claim(4)
+        for one in (behind, default):  # so the default is the last one in the queue
+            own.study.give_back(one)
+        own.run(4, time_limit=0)
+        assert [one.user_attrs["default"] for one in own.study.finished] == [True]
+        again = other.study.claim(4)
+        assert again._own.params == behind._own.params
+
+    def test_time_that_is_over_ends_a_search_whose_default_has_no_score(self, shared):
+        other, default, own = shared
+        other.study.complete(default, np.nan)
+        own.run(4, time_limit=0)
+        assert [one.state.name for one in own.study._all()] == ["FAIL"]
+        with pytest.raises(DataError, match="no trial has ended with a score"):
+            own.result()
+
+
 class TestAsked:
     @pytest.mark.parametrize("quality", ["fast", "best"])
     def test_qualities_without_a_search(self, quality):
@@ -532,6 +619,8 @@ class TestAsked:
         ("given", "error", "said"),
         [
             ({"trials": 0}, ConfigError, "trials must be at least 1"),
+            ({"time_limit": -5}, ConfigError, "time_limit must be at least 0, or None, found -5"),
+            ({"time_limit": float("nan")}, ConfigError, "time_limit must be at least 0"),
             ({"resume": "x"}, ConfigError, "continued with storage="),
             ({"split": (160, 160)}, DataError, "needs a validation split, and there are too few"),
         ],

@@ -80,6 +80,7 @@ def test_sqlite_goes_on(tmp_path):
     (tmp_path / "text.db").write_text("no database at all")
     with pytest.raises(CheckpointError, match="not the file of a search"):
         tune(forecaster(), WAVES, space=LR, storage=f"sqlite:///{tmp_path}/text.db")
+    assert not (tmp_path / "text.db.locks").exists()
 
 
 # --- servers -------------------------------------------------------------------------------------

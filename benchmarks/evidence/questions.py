@@ -67,7 +67,7 @@ def main() -> None:
 def write(question: Question, name: str) -> None:
     """One page and its pictures."""
     matrix = Matrix.read(HERE / f"{name}.toml")
-    found = lines.by_key(lines.read(matrix.results))
+    found, _ = lines.of_matrix(matrix, lines.read(matrix.results))
     blocks: list[Any] = []
     for comparison in question.comparisons:
         blocks += compared(matrix, comparison, found)

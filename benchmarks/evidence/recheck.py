@@ -43,7 +43,7 @@ def main() -> int:
     differing = 0
     for name in given.matrix:
         matrix = Matrix.read(HERE / name)
-        kept = lines.by_key(lines.read(matrix.results))
+        kept, _ = lines.of_matrix(matrix, lines.read(matrix.results))
         cells = [cell for cell in matrix.cells if cell.key in kept]
         if given.only:
             chosen = [one for one in cells if any(map(one.fits, given.only))]

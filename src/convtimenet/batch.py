@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
+
+from convtimenet._shapes import Bool, Float, Int
 
 
 class Covariates(NamedTuple):
@@ -53,3 +56,34 @@ class Batch(NamedTuple):
         if self.covariates is not None:
             return self.x, self.known, self.covariates
         return (self.x,) if self.known is None else (self.x, self.known)
+
+
+def fill_contexts(
+    x: Float[Tensor, "*rows L"], known: Bool[Tensor, "*rows L"]
+) -> Float[Tensor, "*rows L"]:
+    """Fill the gaps of each context from its own observed values only, so nothing after its end
+    leaks in: linear interpolation between two observed values, the nearest one at either end. A
+    context without an observed value is not changed."""
+    L = x.shape[-1]
+    steps = torch.arange(L, device=x.device)
+    before, after = neighbours(known)
+    left = torch.where(before < 0, after, before).clamp(max=L - 1)
+    right = torch.where(after == L, before, after).clamp(min=0)
+    low, high = x.gather(-1, left), x.gather(-1, right)
+    share = (steps - left).to(x.dtype) / (right - left).clamp(min=1)
+    return torch.where(known | ~known.any(-1, keepdim=True), x, low + share * (high - low))
+
+
+def neighbours(
+    known: Bool[Tensor, "*rows L"],
+) -> tuple[Int[Tensor, "*rows L"], Int[Tensor, "*rows L"]]:
+    """The nearest observed steps at or before each step, -1 for none, and at or after it, L for
+    none."""
+    L = known.shape[-1]
+    steps = torch.arange(L, device=known.device).expand(known.shape)
+    count = known.cumsum(-1)  # graphs have this, and no running maximum
+    # where the first, second, ... observed value is; what is missing writes behind them all
+    at = torch.full_like(steps[..., :1], L).expand(*known.shape[:-1], L + 1)
+    at = at.scatter(-1, torch.where(known, count - 1, L), steps)
+    before = torch.where(count > 0, at.gather(-1, (count - 1).clamp(min=0)), -1)
+    return before, torch.where(known, steps, at.gather(-1, count))

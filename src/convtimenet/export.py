@@ -27,10 +27,11 @@ from torch import Tensor, nn
 
 from convtimenet._shapes import Bool, Float
 from convtimenet.data.tables import pad_front
-from convtimenet.data.windows import FARTHEST, filled_contexts
+from convtimenet.data.windows import FARTHEST, RESOLVED, filled_contexts
 from convtimenet.errors import ArtefactError, ConfigError, DataError, MissingExtraError
 from convtimenet.estimators.base import ConvTimeNetEstimator
 from convtimenet.estimators.forecasting.forecaster import ConvTimeNetForecaster
+from convtimenet.estimators.forecasting.levels import Levelled
 from convtimenet.estimators.labelled import LabelledEstimator
 from convtimenet.estimators.regressor import ConvTimeNetRegressor
 from convtimenet.files import json_text, whole_folder
@@ -121,6 +122,9 @@ class Deployed(nn.Module):
         self.centre = nn.Buffer(torch.from_numpy(estimator.scaler_.centre.copy()))
         self.scale = nn.Buffer(torch.from_numpy(estimator.scaler_.scale.copy()))
         self.rounds = nn.Buffer(torch.from_numpy(estimator.scaler_.rounds))
+        self.fitted_level: Tensor | None = None
+        if isinstance(estimator.scaler_, Levelled):
+            self.fitted_level = nn.Buffer(torch.from_numpy(estimator.scaler_.level.copy()))
         self.input = input_type(estimator)
         self.head = self.network.config.head
         self.quantiles = len(self.network.config.quantiles)
@@ -147,6 +151,8 @@ class Deployed(nn.Module):
             return y.double() * self.target_scale + self.target_centre
         answers = y.double()
         centre, scale = self.centre, self.scale
+        if self.fitted_level is not None:  # of contexts without a known value
+            centre = torch.where(missing.all(-1, keepdim=True), self.fitted_level, centre)
         if self.quantiles:
             level = None if level is None else level.unsqueeze(-2)
             centre, scale = centre.unsqueeze(-2), scale.unsqueeze(-2)
@@ -158,7 +164,9 @@ def far_level(x: Tensor, known: Tensor) -> Tensor:
     before they become float32: their mean if it is large compared with their standard deviation,
     else 0."""
     mean, variance = known_moments(x, known)
-    far = mean.abs() > FARTHEST * (variance + 1e-5).sqrt()
+    far = (mean.abs() > FARTHEST * (variance + 1e-5).sqrt()) | (
+        (variance > 0) & (mean.abs() > RESOLVED * variance.sqrt())
+    )
     return torch.where(far, mean, 0.0)
 
 

@@ -12,7 +12,15 @@ from typing import Any, Self, TypeGuard
 from convtimenet.errors import ConfigError
 from convtimenet.names import did_you_mean
 
-__all__ = ["Settings", "is_number", "require", "require_choice", "require_whole"]
+__all__ = [
+    "Settings",
+    "is_number",
+    "is_whole",
+    "require",
+    "require_choice",
+    "require_whole",
+    "whole_number",
+]
 
 
 def require(valid: bool, setting: str, expected: str, found: object) -> None:
@@ -27,6 +35,26 @@ def require_whole(settings: Any, name: str, minimum: int) -> None:
     expected = f"a whole number of at least {minimum}"
     require(whole and int(value) >= minimum, name, expected, value)
     object.__setattr__(settings, name, int(value))
+
+
+def is_whole(value: object, minimum: int) -> bool:
+    """Whether it is a whole number, of any type (2 or 2.0), of at least `minimum`."""
+    if not is_number(value):
+        return False
+    return (isinstance(value, Integral) or float(value).is_integer()) and value >= minimum
+
+
+def whole_number(name: str, value: Any, minimum: int = 1) -> int:
+    """A whole number of any type (2 or 2.0) as Python's.
+
+    Raises
+    ------
+    ConfigError
+        If it is none, or below `minimum`.
+    """
+    expected = f"a whole number of at least {minimum}"
+    require(is_whole(value, minimum), name, expected, value)
+    return int(value)
 
 
 def is_number(value: object) -> TypeGuard[float]:

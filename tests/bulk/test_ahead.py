@@ -161,6 +161,12 @@ def test_wrong_rows_ahead_are_refused(folder, sales, tmp_path) -> None:
         _run(folder, sales, plan, out)
 
 
+def test_a_stream_has_no_rows_ahead(folder) -> None:
+    frames = [_cut(names(10, 12))[0].to_pandas()]
+    with pytest.raises(ConfigError, match=r"'promo', 'kind' .* a stream does not have; call the"):
+        next(BulkForecaster(folder).stream(frames))
+
+
 def test_the_object_takes_the_rows_ahead(model, folder) -> None:
     past, ahead = _cut(names(10, 14))
     forecaster = BulkForecaster(folder, level=[80])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import pickle
@@ -12,15 +13,18 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from forked import Forked
 from long_tables import long_table, names
 
-from convtimenet import BulkForecaster, predict_parquet
-from convtimenet.bulk import predictor
+from convtimenet import BulkForecaster, ConvTimeNetForecaster, predict_parquet
+from convtimenet.bulk import engines, predictor
+from convtimenet.bulk.runs import series_starts
 from convtimenet.cli.main import main
 from convtimenet.errors import ArtefactError, ConfigError, DataError, MissingExtraError
+from convtimenet.files import locked
 
 
 @pytest.fixture
@@ -49,18 +53,35 @@ def test_a_job_is_the_prediction_of_the_whole_table(model_folder, model, data, t
 
 
 def test_addresses_are_written_like_paths(model_folder, data, tmp_path) -> None:
+    import fsspec
+
     _run(model_folder, data, tmp_path / "here")
-    there = (tmp_path / "there").as_uri()
+    memory, there = fsspec.filesystem("memory"), "memory://written/there"
+    for path in data.iterdir():
+        memory.pipe(f"/written/data/{path.name}", path.read_bytes())
     for done in (6, 0):
-        assert (
-            predict_parquet(model_folder, data.as_uri(), there, rows_per_part=200, verbose=0).done
-            == done
+        found = predict_parquet(
+            model_folder, "memory://written/data", there, rows_per_part=200, verbose=0
         )
-    files = sorted(path.name for path in (tmp_path / "there").iterdir())
+        assert found.done == done
+    files = sorted(path.rpartition("/")[2] for path in memory.ls("/written/there", detail=False))
     assert files == ["_job.json", *(f"part-{i:06d}.parquet" for i in range(6))]
     for name in files[1:]:
-        content = (tmp_path / "there" / name).read_bytes()
+        content = memory.cat(f"/written/there/{name}")
         assert content == (tmp_path / "here" / name).read_bytes()
+    with pytest.raises(ConfigError, match="whose files are read"):
+        predict_parquet(model_folder, "memory://written", f"{there}2", verbose=0)
+
+
+def test_an_address_of_this_machine_is_a_path(model_folder, data, tmp_path) -> None:
+    """Also for the lock, and for another call with the path."""
+    out = tmp_path / "out it"
+    settings = {"rows_per_part": np.int64(200), "h": np.int64(3), "verbose": 0}
+    found = predict_parquet(model_folder, data.as_uri(), out.as_uri(), **settings)
+    assert (found.folder, found.done) == (str(out), 6)
+    with locked(out / "_lock"), pytest.raises(ConfigError, match="is in use by process"):
+        predict_parquet(model_folder, data.as_uri(), out.as_uri(), **settings)
+    assert predict_parquet(model_folder, data, out, rows_per_part=200, h=3, verbose=0).skipped == 6
 
 
 def test_finished_parts_are_not_done_again(model_folder, data, tmp_path) -> None:
@@ -96,6 +117,54 @@ def test_another_job_is_refused(model_folder, data, tmp_path) -> None:
     assert os.listdir(other) == ["notes.txt"]
 
 
+@pytest.mark.parametrize("at", ["a part's beginning", "a part"])
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_job_has_one_model(model, data, tmp_path, monkeypatch, at, kept) -> None:
+    """Another model is saved in the folder while a job runs. A worker that has loaded the job's
+    goes on with it; a new one finds only the other."""
+    place = model.save(tmp_path / "model")
+    other = model.predict(long_table(names(10, 40)))["ConvTimeNet"]
+    digest = hashlib.sha256((place / "manifest.json").read_bytes()).hexdigest()
+    done = []
+
+    def save_anew() -> None:
+        done.append(None)
+        if len(done) == 3:
+            ConvTimeNetForecaster(h=7, quality="fast", verbose=0).fit(
+                long_table(names(50, 60), rows=80, seed=5)
+            ).save(place)
+            if not kept:
+                predictor._loaded.clear()
+
+    def local(work, parts, workers, address, tick):
+        def after(part):
+            found = work(part)
+            save_anew()
+            return found
+
+        return engines._local(after, parts, workers, address, tick)
+
+    def starts(ids):
+        save_anew()
+        return series_starts(ids)
+
+    if at == "a part":
+        monkeypatch.setattr("convtimenet.bulk.job.series_starts", starts)
+    else:
+        monkeypatch.setitem(engines.ENGINES, "local", local)
+    out = tmp_path / "out"
+    if kept:
+        assert _run(place, data, out).failed == {}
+        found = pq.read_table(out)["ConvTimeNet"]
+        np.testing.assert_allclose(found, other, rtol=1e-5)
+    else:
+        with pytest.raises(ConfigError, match=f"SHA-256 {digest}, found .*another was saved"):
+            _run(place, data, out)
+        assert len(list(out.glob("*.parquet"))) == (3 if at != "a part" else 2)
+        assert not (out / "_failed").exists()
+    assert json.loads((out / "_job.json").read_text())["model"] == digest
+
+
 def test_series_that_fail_do_not_stop_the_others(model_folder, model, tmp_path) -> None:
     table = long_table(names(0, 15)).to_pandas()
     table["y"] = table["y"].map("{:.6f}".format)
@@ -129,6 +198,17 @@ def test_a_part_without_a_good_series_is_given_up(model_folder, tmp_path) -> Non
     assert not list((tmp_path / "out").glob("*.parquet"))
 
 
+@pytest.mark.parametrize("number", [20, 49])
+def test_many_bad_series_at_the_beginning_stop_no_others(model_folder, tmp_path, number) -> None:
+    table, bad = long_table(names(0, 50)).to_pandas(), names(0, number)
+    table.loc[table["unique_id"].isin(bad), "ds"] = pd.Timestamp("2024-01-01")
+    table.to_parquet(tmp_path / "data.parquet")
+    found = predict_parquet(model_folder, tmp_path / "data.parquet", tmp_path / "out", verbose=0)
+    assert sorted(found.failed) == bad
+    assert not any("not tried" in why for why in found.failed.values())
+    assert found.series == 50 - number
+
+
 def test_a_damaged_file_fails_its_parts_only(model_folder, data, tmp_path) -> None:
     out = tmp_path / "out"
     _run(model_folder, data, out)
@@ -141,6 +221,26 @@ def test_a_damaged_file_fails_its_parts_only(model_folder, data, tmp_path) -> No
     found = _run(model_folder, data, out)
     assert (found.done, found.skipped, list(found.failed)) == (1, 4, ["part-000005"])
     assert "b.parquet: not readable as Parquet" in found.failed["part-000005"]
+
+
+@pytest.mark.parametrize("rows", [200, 10**6])
+@pytest.mark.parametrize("lacking", ["a", "b"])
+def test_a_file_without_a_column_is_refused(data, model_folder, tmp_path, lacking, rows) -> None:
+    """However the rows are split: in one part with others, its values would be missing ones."""
+    path, out = data / f"{lacking}.parquet", tmp_path / "out"
+    pq.write_table(pq.read_table(path).drop_columns(["y"]), path)
+    other = "b" if lacking == "a" else "a"
+    with pytest.raises(DataError, match=rf"{lacking}\.parquet: .*'y' as in .*{other}\.parquet"):
+        predict_parquet(model_folder, data, out, rows_per_part=rows, verbose=0)
+    assert not list(out.glob("*.parquet"))
+
+
+def test_a_file_may_have_columns_of_its_own(data, model_folder, tmp_path) -> None:
+    path = data / "b.parquet"
+    table = pq.read_table(path)
+    pq.write_table(table.append_column("note", pa.array(["x"] * len(table))), path)
+    pq.write_table(table[:0].drop_columns(["y"]), data / "empty.parquet")
+    assert _run(model_folder, data, tmp_path / "out").series == 30
 
 
 def test_wrong_settings_fail_before_anything_is_written(model_folder, data, tmp_path) -> None:
@@ -163,12 +263,34 @@ def test_wrong_settings_fail_before_anything_is_written(model_folder, data, tmp_
     assert not out.exists()
 
 
-def test_forecasts_are_not_written_among_the_data(model_folder, data) -> None:
+def test_forecasts_are_not_written_among_the_data(model_folder, data, tmp_path) -> None:
     """The second call would read them as series."""
-    for out in (data, data / "forecasts", data / ".." / data.name / "f"):
+    (tmp_path / "link").symlink_to(data)
+    inside = data / "forecasts"
+    for source, out in (
+        (data, data),
+        (data, inside),
+        (data, data / ".." / data.name / "f"),
+        (data, tmp_path / "link" / "f"),
+        (data.as_uri(), inside),
+        (data, inside.as_uri()),
+        (data / "**" / "*.parquet", inside),
+        (data.parent / "*", inside),
+        (tmp_path / "link" / "*" / "*.parquet", inside),
+        (data / "**" / "*.parquet", tmp_path / "link" / "f"),
+    ):
+        if "*" in str(source):
+            (data / "more").mkdir(exist_ok=True)
+            pq.write_table(long_table(names(80, 81)), data / "more" / "c.parquet")
         with pytest.raises(ConfigError, match=r"whose files are read: .*choose a folder beside it"):
-            _run(model_folder, data, out)
-    assert sorted(path.name for path in data.iterdir()) == ["a.parquet", "b.parquet"]
+            _run(model_folder, source, out)
+    assert sorted(path.name for path in data.iterdir()) == ["a.parquet", "b.parquet", "more"]
+
+
+def test_forecasts_may_be_beside_the_data(model_folder, data) -> None:
+    """Where the source does not match them."""
+    assert _run(model_folder, data / "*.parquet", data / "forecasts").done == 6
+    assert _run(model_folder, data / "*.parquet", data / "forecasts").skipped == 6
 
 
 @pytest.mark.parametrize("engine", ["ray", "spark", "dask"])
@@ -240,6 +362,25 @@ def test_frames_without_rows_have_the_same_columns(model_folder, settings) -> No
     assert forecaster(frame[:0]).dtypes.equals(forecaster(frame).dtypes)
 
 
+@pytest.mark.parametrize("series", [1, 3])
+def test_a_stream_joins_every_row_once(model_folder, monkeypatch, series) -> None:
+    """Also of a series that is longer than what is collected."""
+    table = long_table(names(0, series), 120).to_pandas()
+    frames = [table[at : at + 4] for at in range(0, len(table), 4)]
+    joined, concat = [], pd.concat
+
+    def counted(frames, **settings):
+        found = concat(frames, **settings)
+        joined.append(len(found))
+        return found
+
+    forecaster = BulkForecaster(model_folder)
+    forecaster.loaded()
+    monkeypatch.setattr(pd, "concat", counted)
+    assert len(list(forecaster.stream(frames, rows=20))) == series
+    assert [rows for rows in joined if rows > 7] == [120] * series  # 7 rows are a forecast
+
+
 @pytest.mark.parametrize("size", [1, 33, 40, 1000])
 def test_a_stream_may_cut_series(model_folder, model, size) -> None:
     table = long_table(names(0, 6)).to_pandas()
@@ -299,3 +440,10 @@ def test_the_command_fails_if_a_series_does(model_folder, tmp_path, capsys) -> N
     shown = capsys.readouterr()
     assert "2 series of 80 rows" in shown.out
     assert "1 failed and have no forecast: s0001: " in shown.err
+    told = " ".join(shown.err.split())
+    assert "and give another --out, as this one goes on only with unchanged files" in told
+    long_table(names(0, 3)).to_pandas().to_parquet(tmp_path / "data.parquet")  # corrected
+    again = ["predict", str(model_folder), str(tmp_path / "data.parquet"), "--out"]
+    assert main([*again, out]) == 2
+    assert main([*again, f"{out}2"]) == 0
+    assert "3 series of 120 rows" in capsys.readouterr().out

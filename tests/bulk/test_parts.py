@@ -67,6 +67,28 @@ def test_partitions_become_columns(tmp_path: Path) -> None:
     assert [(part.series, part.rows) for part in parts] == [(1, 3)]
 
 
+def test_partitions_above_the_source_and_folders_of_a_pattern(tmp_path: Path) -> None:
+    for shop in (1, 2):
+        place = tmp_path / "sales" / f"shop={shop}" / "kind=a"
+        place.mkdir(parents=True)
+        pq.write_table(long_table(["x"], 3).drop_columns(["unique_id"]), place / "x.parquet")
+        (place / "notes.txt").touch()
+    for source, shops in (
+        ("sales", [1, 2]),
+        ("sales/shop=*", [1, 2]),
+        ("sales/shop=1", [1]),
+        ("sales/shop=2/kind=a", [2]),
+        ("sales/*/kind=a", [1, 2]),
+        ("sales/shop=2/kind=a/x.parquet", [2]),
+        ("sales/shop=2/*/x.parquet", [2]),
+        ("sales/shop=[12]/**/*.parquet", [1, 2]),
+    ):
+        parts = plan_parts(str(tmp_path / source), "shop", 1).parts
+        tables = [read_part(part) for part in parts]
+        assert [one["shop"].to_pylist() for one in tables] == [[shop] * 3 for shop in shops]
+        assert tables[0]["kind"].to_pylist() == ["a"] * 3
+
+
 def test_an_address_is_read_like_a_path(tmp_path: Path) -> None:
     pq.write_table(long_table(names(0, 4), 5), tmp_path / "a.parquet")
     here, there = (_all(one, 10) for one in (str(tmp_path), tmp_path.as_uri()))
@@ -141,6 +163,16 @@ def test_files_of_different_types(tmp_path: Path) -> None:
     (part,) = plan_parts(str(tmp_path), "unique_id", 100).parts
     with pytest.raises(DataError, match=r"a.parquet to .*b.parquet: .*with the same types"):
         read_part(part)
+
+
+def test_all_columns_count_where_none_is_named(tmp_path: Path) -> None:
+    """As for a model without scaling, which takes any channels."""
+    table = long_table(["a", "b"], 3)
+    pq.write_table(table[:3], tmp_path / "a.parquet")
+    pq.write_table(table[3:].append_column("z", table["y"][3:]), tmp_path / "b.parquet")
+    assert len(plan_parts(str(tmp_path), "unique_id", 100, wanted=(["y"], ())).parts) == 1
+    with pytest.raises(DataError, match=r"a\.parquet: expected the columns 'z' as in .*b\.parquet"):
+        plan_parts(str(tmp_path), "unique_id", 100, wanted=(None, ()))
 
 
 def test_brackets_in_a_name_are_no_pattern(tmp_path: Path) -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import io
 import json
 import re
+import shlex
+import subprocess
+import sys
 import zipfile
 from collections.abc import Iterator
 from html import unescape
@@ -16,6 +19,7 @@ import httpx
 import numpy as np
 import pytest
 from browsing import App, app, drop, page, weekly
+from served import shops
 
 from convtimenet import ConvTimeNetForecaster
 from convtimenet.cli.main import main
@@ -88,6 +92,39 @@ def test_drop_a_table_train_download(running: App, tmp_path: Path, monkeypatch):
     assert running.http.get("/app/files/report.html").text.count("postMessage") == 0
 
 
+def test_what_was_set_stays_when_the_file_is_read_again(running: App):
+    """The number of steps, columns that are too many to be shown; and no run meanwhile."""
+    names = [f"s{i}" for i in range(205)]
+    days = [str(np.datetime64("2024-01-01") + day) for day in range(40)]
+    rows = [
+        ",".join([day, *(str((i * at) % 7) for i in range(205))]) for at, day in enumerate(days)
+    ]
+    table = "\n".join([",".join(["date", *names]), *rows]) + "\n"
+    with page(running.address) as one:
+        drop(one, "wide.csv", table)
+        one.wait_for_selector("#preview .main-svg", timeout=60_000)
+        usual = one.locator("#h").input_value()
+        one.locator("#h").fill("5")
+        disabled: list[bool] = []
+
+        def held(route: Any) -> None:
+            disabled.append(one.locator("#start").is_disabled())
+            route.continue_()
+
+        one.route("**/app/look", held)
+        one.locator("#role-3").select_option("")  # its third column
+        one.locator("#busy:empty").wait_for(state="attached", timeout=60_000)
+        assert disabled == [True]
+        assert not one.locator("#start").is_disabled()
+        assert one.locator("#h").input_value() == "5"
+        chosen = running.state()["look"]["chosen"]["target_cols"]
+        assert chosen == [name for name in names if name != "s2"]
+        drop(one, "wide.csv", table)  # a file of the same name is another file
+        one.locator("#busy:empty").wait_for(state="attached", timeout=60_000)
+        assert len(running.state()["look"]["chosen"]["target_cols"]) == 205
+        assert one.locator("#h").input_value() == usual != "5"
+
+
 def test_stop_ends_the_process_and_the_next_run_works(running: App):
     with page(running.address) as one:
         drop(one, "long.csv", weekly(4000))
@@ -150,7 +187,7 @@ def test_gaps_and_anomalies_and_their_lines(
 def test_the_lines_of_a_forecast_without_training():
     lines = recipe.of_table("a.csv", {"freq": "1D"}, 3, [], "pretrained", plan=False)
     assert "ConvTimeNetForecaster(3, quality='pretrained', freq='1D')" in lines["python"]
-    assert lines["command"].startswith("convtimenet forecast a.csv --h 3 --pretrained --freq 1D ")
+    assert lines["command"].startswith("convtimenet forecast a.csv --h 3 --pretrained --freq=1D ")
 
 
 def test_losses_of_each_training_reach_the_page():
@@ -268,6 +305,23 @@ def test_a_server_of_models_lists_them(client):
     assert len(lines) == 1
     assert client.post("/classify", json=json.loads(lines[0])).status_code == 200
     assert client.get("/app/state").status_code == 404
+
+
+def test_the_line_of_a_model_with_covariates_known_ahead(client, by_name, tmp_path):
+    """It was a CSV body, which has no place for the rows ahead."""
+    text = unescape(client.get("/").text)
+    (line,) = re.findall(r"python3 (-c .*?) \| curl --data-binary @- http://[^/ ]*/forecast<", text)
+    shops(h=4).drop(columns=["y", "visitors"]).to_csv(tmp_path / "future.csv", index=False)
+    shops().to_csv(tmp_path / "table.csv", index=False)
+    made = [sys.executable, *shlex.split(line)]
+    body = subprocess.run(made, cwd=tmp_path, capture_output=True, check=True).stdout
+    form = {"content-type": "application/x-www-form-urlencoded"}  # as curl says
+    answer = client.post("/forecast", content=body, headers=form)
+    assert answer.status_code == 200, answer.text
+    rows = answer.json()["forecast"].splitlines()
+    want = by_name["shops"].predict(shops(), shops(h=4)[["unique_id", "ds", "promo"]])
+    found = [float(row.split(",")[-1]) for row in rows[1:]]
+    assert found == pytest.approx(want["ConvTimeNet"].tolist(), abs=1e-4)
 
 
 def test_flags_are_checked(capsys):

@@ -17,6 +17,7 @@ from pyarrow import ipc
 from served import Web, held, hourly, monthly, shops, waves
 
 from convtimenet.data.future import write_csv
+from convtimenet.errors import DataError
 from convtimenet.serving.app import create_app
 
 CSV = {"content-type": "text/csv"}
@@ -234,10 +235,38 @@ def test_kserve_variables_and_what_it_refuses(client, by_name):
         (kserve("gestures", "D", ("univariate", "x", [1.0], None), horizon=2), "/classify"),
         (kserve("monthly", "M", ("univariate", "x", [1.0, 2], "soon"), horizon=2), "'soon'"),
         (kserve("monthly", "M", ("univariate", "x", [None] * 80, None), horizon=2), "numbers of"),
+        (kserve("monthly", "M", ("univariate", "x", [1.0] * 15, None), horizon=2), "of 16 rows"),
     ):
         refused = client.post("/v1/timeseries/forecast", json=wrong)
         assert refused.status_code == 422
         assert said in refused.json()["error"]["message"]
+
+
+def test_series_that_predict_refuses_as_too_short_are_refused(client, by_name):
+    """They were answered from a context of mostly nothing, as if the model knew short series."""
+    y = monthly()["y"].tolist()
+    with pytest.raises(DataError, match="a context of 16 rows"):
+        by_name["monthly"].predict(monthly().iloc[:15])
+    for sizes in ([15], [16, 15], [1]):
+        body = nixtla("monthly", "MS", (y + y)[: sum(sizes)], sizes, 4)
+        refused = client.post("/v2/forecast", json=body)
+        assert refused.status_code == 422
+        said = refused.json()["error"]["message"]
+        assert said.startswith(f"series 'series {len(sizes) - 1}': ")
+        assert f"found {sizes[-1]}; give at least 16 rows" in said
+    enough = client.post("/v2/forecast", json=nixtla("monthly", "MS", y[:16], [16], 4))
+    want = by_name["monthly"].predict(monthly().iloc[:16])["y"]
+    assert enough.json()["mean"] == pytest.approx(want.tolist(), rel=1e-6)
+    # a model of many series reads short ones
+    X = [shops()["promo"].tolist()[:3], shops()["visitors"].tolist()[:3]]
+    body = nixtla("shops", "D", shops()["y"].tolist()[:3], [3], 1, X=X, X_future=[[0.0]])
+    want = by_name["shops"].predict(
+        shops().iloc[:3].assign(unique_id="new"),
+        shops().iloc[3:4].assign(unique_id="new", promo=0.0)[["unique_id", "ds", "promo"]],
+        h=1,
+    )
+    got = client.post("/v2/forecast", json=body).json()["mean"]
+    assert got == pytest.approx(want["ConvTimeNet"].tolist(), rel=1e-6)
 
 
 def nixtla(model: str, freq: str, y: list, sizes: list[int], h: int, **others) -> dict:

@@ -10,8 +10,10 @@ import io
 import json
 import random
 import re
+import threading
 import tracemalloc
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -24,6 +26,7 @@ import zstandard
 from pyarrow import ipc
 from served import held, hourly, waves
 
+from convtimenet.cli.serving import _token
 from convtimenet.errors import ArtefactError, ConfigError
 from convtimenet.serving import guard
 from convtimenet.serving.guard import _decompressed
@@ -162,6 +165,41 @@ def test_a_bomb_is_not_unpacked_beyond_the_limit(limited, encoding, pack):
     for wrong in (right[:-5], b"nothing of the kind"):
         answer = client.post("/forecast", content=wrong, headers={"content-encoding": encoding})
         assert answer.status_code == 400
+
+
+def test_others_are_answered_while_a_body_is_unpacked(client, monkeypatch):
+    """Millions of empty members took seconds, in which the server heard nobody."""
+    begun, released = threading.Event(), threading.Event()
+
+    def slow(raw: bytes, encoding: str) -> Iterator[bytes]:
+        begun.set()
+        yield b"{}" if released.wait(3) else b"nobody was heard"
+
+    monkeypatch.setattr(guard, "_decompressed", slow)
+
+    async def both() -> tuple[int, str]:
+        headers = {"content-encoding": "gzip"}
+        packed = asyncio.ensure_future(client.web.post("/forecast", content=b"x", headers=headers))
+        while not begun.is_set():
+            await asyncio.sleep(0.001)
+        status = (await client.web.get("/v2/health/live")).status_code
+        released.set()
+        return status, message(await packed)
+
+    status, said = client.run(both())
+    assert status == 200
+    assert "table" in said
+
+
+def test_room_is_given_back_once_and_nothing_is_taken_after_it():
+    one = guard.Guard(cast(Any, None), ServeSettings(most_bytes=100))
+    room = guard.Room(one)
+    room.take(60)
+    room.leave()
+    assert one.held == 0
+    with pytest.raises(Refused, match="the connection ended"):
+        room.take(1)
+    assert one.held == 0
 
 
 def test_other_encodings_and_types_are_named(client):
@@ -501,6 +539,50 @@ def test_only_the_token_lets_in_and_is_compared_in_constant_time(limited, monkey
         assert client.get(path).status_code == 401
 
 
+def test_a_token_is_the_same_from_a_file_and_from_the_environment(tmp_path, monkeypatch):
+    """With a line's end in the variable nobody was let in."""
+    path = tmp_path / "token"
+    path.write_text(f"{TOKEN}\n", encoding="utf-8")
+    monkeypatch.setenv("CONVTIMENET_TOKEN", f" {TOKEN}\n")
+    assert (_token(str(path)), _token(None)) == (TOKEN, TOKEN)
+    monkeypatch.setenv("CONVTIMENET_TOKEN", " ")
+    with pytest.raises(ConfigError, match="found 0 characters"):
+        ServeSettings(token=_token(None))
+    monkeypatch.delenv("CONVTIMENET_TOKEN")
+    assert _token(None) is None
+
+
+@pytest.mark.parametrize(
+    ("datatype", "data"),
+    [
+        ("FP64", [1, "2", 3, 4]),
+        ("FP64", [[1, 2], [3, "4"]]),
+        ("INT8", [1, 2, 300, 4]),
+        ("INT8", [1, 2, 0.5, 4]),
+        ("UINT16", [1, 2, -1, 4]),
+        ("BOOL", [1, 0, 2, 1]),
+    ],
+)
+def test_every_value_of_a_tensor_is_of_its_type(client, datatype, data):
+    x = {"name": "x", "shape": [1, 1, 4], "datatype": datatype}
+    answer = client.post("/v2/models/sizes/infer", json={"inputs": [{**x, "data": data}]})
+    assert answer.status_code == 422
+    assert f"expected numbers of the type {datatype}" in message(answer)
+    right = [1, None, 1, 0]
+    answer = client.post("/v2/models/sizes/infer", json={"inputs": [{**x, "data": right}]})
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("text", "status"), [("t0,t1,t2\n1,2,3\n4,5,6\n", 200), ("a,b,t0,t1\nx,y,1,2\n", 422),
+                         ("label,class,t0,t1\n1,1,1,2\n", 422)]
+)  # fmt: skip
+def test_answers_name_no_option_that_requests_do_not_have(client, text, status):
+    answer = client.post("/regress", content=text.encode(), headers=CSV)
+    assert answer.status_code == status
+    assert "label_col" not in answer.headers.get("convtimenet-notices", "") + answer.text
+
+
 def test_other_machines_need_a_token():
     for host in ("0.0.0.0", "192.168.1.5", "::", "example.org"):
         with pytest.raises(ConfigError, match="needs a token"):
@@ -549,5 +631,5 @@ def test_the_tests_that_security_names_exist():
     here = Path(__file__).parent
     named = re.findall(r"`(test_\w+)`", (here.parents[1] / "SECURITY.md").read_text("utf-8"))
     there = "".join(one.read_text("utf-8") for one in here.glob("test_*.py"))
-    assert len(named) == 12
+    assert len(named) == 13
     assert [name for name in named if f"def {name}(" not in there] == []

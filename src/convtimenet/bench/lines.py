@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from convtimenet.bench.matrix import Cell
+from convtimenet.bench.matrix import Cell, Matrix
 from convtimenet.errors import ConfigError
 from convtimenet.files import json_text, locked
 
-__all__ = ["add", "alone", "by_key", "read"]
+__all__ = ["add", "alone", "by_key", "of_matrix", "read"]
 
 
 def read(path: Path) -> list[dict[str, Any]]:
@@ -47,6 +47,21 @@ def read(path: Path) -> list[dict[str, Any]]:
 def by_key(lines: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """The newest result of each cell that has scores."""
     return {Cell(**line["cell"]).key: line for line in lines if "scores" in line}
+
+
+def of_matrix(
+    matrix: Matrix, lines: list[dict[str, Any]]
+) -> tuple[dict[str, dict[str, Any]], list[str]]:
+    """The newest result of each cell that counts (`Matrix.counts`), and the cells of the matrix
+    that have only results of other settings."""
+    cells = {cell.key: cell for cell in matrix.cells}
+
+    def counts(line: dict[str, Any]) -> bool:
+        cell = cells.get(Cell(**line["cell"]).key)
+        return cell is None or matrix.counts(cell, line)
+
+    found = by_key([line for line in lines if counts(line)])
+    return found, sorted(by_key(lines).keys() - found.keys())
 
 
 def add(path: Path, line: Mapping[str, Any]) -> None:

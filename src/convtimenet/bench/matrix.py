@@ -12,6 +12,8 @@ deterministic = true                         # its scores do not depend on the s
 entry = "convtimenet.bench.models:forecaster"
 [models.convtimenet.variants.paper]          # keyword arguments of the function
 preset = "paper"
+[[models.convtimenet.earlier.paper]]         # optional: older settings of a variant that mean the
+                                             # same; results measured with them count
 
 [sets.mine]                                  # only for sets that are not registered
 path = "data/mine.csv"
@@ -30,6 +32,7 @@ seeds = [2023]                               # the default
 from __future__ import annotations
 
 import fnmatch
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
@@ -39,6 +42,7 @@ from typing import Any
 from convtimenet.bench.toml_file import check_names, read_toml
 from convtimenet.config import Protocol
 from convtimenet.errors import ConfigError
+from convtimenet.files import json_text
 from convtimenet.names import meant
 
 __all__ = ["Cell", "Matrix"]
@@ -207,6 +211,15 @@ class Matrix:
         """The cell's model independent of its name in this matrix: entry and settings."""
         return {"entry": self.models[cell.model]["entry"], "settings": self.settings(cell)}
 
+    def counts(self, cell: Cell, line: Mapping[str, Any]) -> bool:
+        """Whether a line of results was measured with the cell's model as it is now: its entry and
+        settings, or earlier ones that the matrix says mean the same. Lines of versions that did not
+        write them count."""
+        own = self.fingerprint(cell)
+        earlier = self.models[cell.model].get("earlier", {}).get(cell.variant, [])
+        same = [own, *({**own, "settings": settings} for settings in earlier)]
+        return "model" not in line or line["model"] in json.loads(json_text(same))
+
     def settings(self, cell: Cell) -> dict[str, Any]:
         """Keyword arguments of the cell's model."""
         return dict(self.models[cell.model].get("variants", {}).get(cell.variant, {}))
@@ -236,7 +249,9 @@ def _cells(
 
 
 def _check_model(path: Path, name: str, model: Any) -> None:
-    check_names(path, f"models.{name}", model, ("entry", "title", "deterministic", "variants"))
+    check_names(
+        path, f"models.{name}", model, ("entry", "title", "deterministic", "variants", "earlier")
+    )
     if ":" not in str(model.get("entry", "")):
         raise ConfigError(
             f'{path}: models.{name} needs entry = "module:function", found {model.get("entry")!r}'
@@ -245,6 +260,15 @@ def _check_model(path: Path, name: str, model: Any) -> None:
         raise ConfigError(
             f"{path}: models.{name} needs deterministic = true or false, found "
             f"{model['deterministic']!r}"
+        )
+    earlier, variants = model.get("earlier", {}), model.get("variants", {})
+    if not isinstance(earlier, Mapping) or not all(
+        variant in variants and isinstance(own, list) and all(isinstance(one, dict) for one in own)
+        for variant, own in earlier.items()
+    ):
+        raise ConfigError(
+            f"{path}: models.{name} needs earlier.VARIANT = [{{...}}], older settings of its "
+            f"variants {', '.join(variants) or '(none)'}, found {earlier!r}"
         )
 
 

@@ -1,4 +1,4 @@
-"""Run all cells of a matrix that have no result yet, each in a fresh process.
+"""Run all cells of a matrix that have no result with their settings yet, each in a fresh process.
 
 A fresh process makes peak memory and CPU seconds those of the cell alone, and a crash costs only
 one cell. A cell's line is written when it finishes, so a killed run can be resumed.
@@ -20,6 +20,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+from convtimenet import __version__
 from convtimenet.bench import lines
 from convtimenet.bench.matrix import Cell, Matrix
 from convtimenet.errors import ConfigError
@@ -60,7 +61,7 @@ def run(
     """
     chosen = matrix.only(only)
     with lines.alone(out):
-        found = lines.by_key(lines.read(out))
+        found, outdated = lines.of_matrix(matrix, lines.read(out))
         others = _other_results(out)
         for cell in chosen:
             same = others.get(_fit_of(asdict(cell), matrix.fingerprint(cell)))
@@ -69,11 +70,14 @@ def run(
                 found[cell.key] = {**same, "cell": asdict(cell)}
                 lines.add(out, found[cell.key])
         left = [cell for cell in chosen if cell.key not in found]
+        again = sum(cell.key in outdated for cell in left)
         costs = {cell: estimate(cell, found) or 60.0 for cell in left}
         errors: dict[str, str] = {}
         with showing("bench", verbose, at_once=True) as task:
             task.expect(round(sum(costs.values())))
             task.say(f"{len(chosen) - len(left)} of {len(chosen)} cells have a result in {out}")
+            if again:
+                task.say(f"{again} have one with other settings than now, and are run again")
             running: dict[Connection, tuple[Cell, BaseProcess]] = {}
             try:
                 while left or running:
@@ -114,11 +118,13 @@ def estimate(cell: Cell, found: Mapping[str, Mapping[str, Any]]) -> float | None
 
 def _other_results(out: Path) -> dict[str, dict[str, Any]]:
     """Results of the other files in the folder by `_fit_of`, so that no fit is run twice; those of
-    this commit, since defaults change and with them what the same settings mean, and those with the
-    paper's settings, which golden values hold."""
+    this version and commit, since defaults change and with them what the same settings mean, and
+    those with the paper's settings, which golden values hold. Changes that are not committed and
+    code outside of a checkout have no name, so nothing is known to be of the same."""
     from convtimenet.bench.measure import commit_of_package
 
     commit, found = commit_of_package(), {}
+    named = commit is not None and not commit.endswith("+")
     for path in sorted(out.parent.glob("*.jsonl")):
         try:
             own = [] if path == out else lines.read(path)
@@ -128,7 +134,8 @@ def _other_results(out: Path) -> dict[str, dict[str, Any]]:
             if "scores" not in line or "model" not in line:
                 continue
             settled = line["model"]["settings"].get("preset") == "paper"
-            if settled or line.get("commit") == commit:
+            code = line.get("versions", {}).get("convtimenet"), line.get("commit")
+            if settled or (named and code == (__version__, commit)):
                 found[_fit_of(line["cell"], line["model"])] = {**line, "taken_from": path.name}
     return found
 

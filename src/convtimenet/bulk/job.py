@@ -29,10 +29,12 @@ from convtimenet.bulk.places import (
     child,
     exists,
     is_local,
+    local,
     make_folder,
     names_in,
     parquet_module,
     remove,
+    would_read,
     write_bytes,
 )
 from convtimenet.bulk.predictor import BulkForecaster
@@ -48,7 +50,8 @@ __all__ = ["BulkResult", "predict_parquet"]
 ROWS_PER_PART = 1_000_000
 _FAILED, _LOCK = "_failed", "_lock"
 _HOPELESS = 16
-"""Series of a part that fail before any succeeds, after which all of it is given up."""
+"""Series of a part that fail before any succeeds, after which as many others, spread over the
+rest, are tried: if they fail too, it is given up."""
 
 Engine = Literal["local", "ray", "spark", "dask"]
 
@@ -98,7 +101,8 @@ def predict_parquet(
 ) -> BulkResult:
     """Forecast every series of Parquet files with a saved model, part by part.
 
-    The same call goes on with a job that was stopped, and tries again what failed.
+    The same call goes on with a job that was stopped, and tries again what failed. After a change
+    of the files it is another job, which needs another `out`.
 
     Parameters
     ----------
@@ -163,17 +167,18 @@ def predict_parquet(
             f"the local engine has no cluster, found the address {address!r}; leave it out, or "
             "choose the engine ray, spark or dask"
         )
-    forecaster = BulkForecaster(model, level=level, h=h, id_col=id_col, device=device)
+    forecaster = BulkForecaster(model, level=level, h=h, id_col=id_col, device=device).fixed()
     forecaster.check_future(future is not None)
     _check_settings(forecaster)
-    source, folder = os.fspath(data), os.fspath(out)
-    plan_of = None if future is None else os.fspath(future)
+    source, folder = local(os.fspath(data)), local(os.fspath(out))
+    plan_of = None if future is None else local(os.fspath(future))
     if is_local(folder):
         folder = os.path.abspath(os.path.expanduser(folder))
     settings = settings_of(forecaster, source, plan_of, rows_per_part)
     _check_folder(folder, source, plan_of)
     with _own(folder):
-        plan = plan_of_job(folder, settings, source, plan_of, verbose)
+        wanted = forecaster.reads(), forecaster.reads(ahead=True)
+        plan = plan_of_job(folder, settings, source, plan_of, wanted, verbose)
         for piece in plan.parts[0].ahead:
             names = column_names(piece)
             lacking = [name for name in forecaster.loaded().exog[1] if name not in names]
@@ -268,22 +273,37 @@ class Work:
             try:
                 forecast = self.forecaster(table[int(bounds[first]) : int(bounds[end])], future)
             except ConvTimeNetError as error:
+                self.forecaster.loaded()  # again
                 if end - first > 1:
                     middle = (first + end) // 2
                     ranges += [(middle, end), (first, middle)]
                     continue
                 failed[str(names[int(bounds[first])].as_py())] = str(error)
                 first_reason = first_reason or str(error)
+                if not good and len(failed) >= _HOPELESS and end < len(bounds) - 1:
+                    good += self._any(table, future, bounds, end)
                 if not good and len(failed) >= _HOPELESS:
                     for begin in bounds[end:-1].tolist():
                         failed[str(names[begin].as_py())] = (
-                            f"not tried, as the first {_HOPELESS} series of its part failed: "
-                            f"{first_reason}"
+                            f"not tried, as the first {_HOPELESS} series of its part and as many "
+                            f"others failed: {first_reason}"
                         )
                     return
             else:
                 good += 1
                 yield first, end, forecast
+
+    def _any(self, table: Any, future: Any, bounds: np.ndarray, first: int) -> bool:
+        """Whether one of some series from `first` on can be forecast."""
+        last = len(bounds) - 2
+        for at in np.unique(np.linspace(first, last, _HOPELESS).astype(int)).tolist():
+            try:
+                self.forecaster(table[int(bounds[at]) : int(bounds[at + 1])], future)
+            except ConvTimeNetError:
+                self.forecaster.loaded()  # again
+            else:
+                return True
+        return False
 
 
 def _check_settings(forecaster: BulkForecaster) -> None:
@@ -321,9 +341,8 @@ def _check_folder(folder: str, source: str, future: str | None) -> None:
     """
     if is_local(folder) and Path(folder).exists() and not Path(folder).is_dir():
         raise ConfigError(f"{folder} is a file, expected a folder; name another one")
-    local = [one for one in (source, future) if one and is_local(folder) and is_local(one)]
-    for read in [Path(one).expanduser().resolve() for one in local]:
-        if read.is_dir() and Path(folder).resolve().is_relative_to(read):
+    for read in (source, future):
+        if read and would_read(read, child(folder, "part-000000.parquet")):
             raise ConfigError(
                 f"{folder} lies in {read}, whose files are read: the forecasts would be data of "
                 "the next call; choose a folder beside it"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,7 +42,12 @@ class Plan:
 
 
 def plan_parts(
-    source: str, id_col: str, rows: int, verbose: int = 0, future: str | None = None
+    source: str,
+    id_col: str,
+    rows: int,
+    verbose: int = 0,
+    future: str | None = None,
+    wanted: tuple[Sequence[str] | None, Sequence[str] | None] = ((), ()),
 ) -> Plan:
     """Split a source into parts of whole series.
 
@@ -55,6 +61,8 @@ def plan_parts(
     future
         Another source, with rows ahead of the series, in the same order of series. It may lack some
         and hold others.
+    wanted
+        Columns of `source` and of `future`, as for `read_runs`.
 
     Raises
     ------
@@ -63,17 +71,18 @@ def plan_parts(
     ConfigError
         If `rows` is not a number of rows.
     """
-    if isinstance(rows, bool) or not isinstance(rows, int) or rows < 1:
+    if isinstance(rows, bool) or not isinstance(rows, Integral) or rows < 1:
         raise ConfigError(f"rows_per_part must be a whole number of at least 1, found {rows!r}")
     facts = source_facts(source)
-    runs = read_runs(source, id_col, verbose)
+    runs = read_runs(source, id_col, verbose, wanted[0])
     starts = np.concatenate(runs.starts)
     begins = np.flatnonzero(np.diff(starts // rows, prepend=-1))  # each the first series of a part
     ends = np.append(begins[1:], len(starts))
     bounds = np.append(starts, runs.rows)
     ahead: list[tuple[Piece, ...]] = [()] * len(begins)
     if future is not None:
-        ahead = _rows_ahead(runs, begins, ends, read_runs(future, id_col, verbose), future)
+        plan = read_runs(future, id_col, verbose, wanted[1])
+        ahead = _rows_ahead(runs, begins, ends, plan, future)
     parts = []
     for number, (first, end) in enumerate(zip(begins.tolist(), ends.tolist(), strict=True)):
         start, stop = int(bounds[first]), int(bounds[end])

@@ -10,7 +10,8 @@ import re
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
+from urllib.request import url2pathname
 from uuid import uuid4
 
 from convtimenet.errors import DataError, MissingExtraError
@@ -24,12 +25,14 @@ __all__ = [
     "exists",
     "file_system",
     "is_local",
+    "local",
     "make_folder",
     "names_in",
     "parquet_files",
     "parquet_module",
     "read_bytes",
     "remove",
+    "would_read",
     "write_bytes",
 ]
 
@@ -55,6 +58,13 @@ def parquet_module() -> Any:
 def is_local(place: str) -> bool:
     """Whether a place is a path and not an address."""
     return "://" not in place
+
+
+def local(place: str) -> str:
+    """A place with an address of this machine, file:///folder, as a path."""
+    if place.lower().startswith("file://"):
+        return url2pathname(urlsplit(place).path)
+    return place
 
 
 @lru_cache(maxsize=64)
@@ -154,13 +164,14 @@ def parquet_files(source: str) -> list[tuple[Any, dict[str, str]]]:
     Parameters
     ----------
     source
-        A file, a folder, or a pattern with ``*``, ``?``, ``[...]`` and ``**`` for any folders.
-        Names that begin with "." or "_" are left out, as Spark and Hive do.
+        A file, a folder, or a pattern with ``*``, ``?``, ``[...]`` and ``**`` for any folders; a
+        folder that fits it stands for its files. Names that begin with "." or "_" are left out, as
+        Spark and Hive do.
 
     Returns
     -------
     list of (pyarrow.fs.FileInfo, dict)
-        Each file, and the columns in the names of its folders: ``region=eu/a.parquet`` has the
+        Each file, and the columns in the names of all its folders: ``region=eu/a.parquet`` has the
         column region.
 
     Raises
@@ -171,31 +182,73 @@ def parquet_files(source: str) -> list[tuple[Any, dict[str, str]]]:
     from pyarrow import fs
 
     system, path = file_system(source)
-    named = system.get_file_info(path).type != fs.FileType.NotFound  # also with brackets in it
-    pattern = not named and bool(_MAGIC.search(path))
-    base = path
-    if pattern:
-        base = path[: _MAGIC.search(path).start()].rpartition("/")[0] or "/"  # pyright: ignore[reportOptionalMemberAccess]
+    base, wanted = _base(system, path)
     info = system.get_file_info(base)
     if info.type == fs.FileType.NotFound:
         raise DataError(f"{source}: there is no such file or folder; check the path")
     if info.type == fs.FileType.File:
-        return [(info, {})]
-    wanted = re.compile(_expression(path)) if pattern else None
-    found = []
-    for one in system.get_file_info(fs.FileSelector(base, recursive=True)):
-        below = one.path[len(base.rstrip("/")) + 1 :].split("/")
-        if one.type != fs.FileType.File or any(part.startswith((".", "_")) for part in below):
-            continue
-        if wanted.fullmatch(one.path) if wanted else one.path.lower().endswith(_ENDINGS):
-            pairs = [part.partition("=") for part in below[:-1]]
-            found.append((one, {unquote(key): unquote(value) for key, eq, value in pairs if eq}))
+        return [(info, _columns(info.path))]
+    found = [
+        (one, _columns(one.path))
+        for one in system.get_file_info(fs.FileSelector(base, recursive=True))
+        if one.type == fs.FileType.File and _reads(base, wanted, one.path)
+    ]
     if not found:
         raise DataError(
             f"{source}: expected Parquet files (names that end in .parquet), found none; check the "
             "path"
         )
     return sorted(found, key=lambda one: one[0].path)
+
+
+def would_read(source: str, place: str) -> bool:
+    """Whether `parquet_files` of a source would give a file at `place`, if it were there."""
+    system, path = file_system(source)
+    other, target = file_system(place)
+    if system != other:
+        return False
+    base, wanted = _base(system, path)
+    names = [(base, path, target)]
+    if is_local(source):  # also through links
+        real = os.path.realpath(base)
+        names.append((real, real + path[len(base) :], os.path.realpath(target)))
+    return any(
+        _reads(base, wanted and re.compile(_expression(path)), target)
+        for base, path, target in names
+    )
+
+
+def _base(system: FileSystem, path: str) -> tuple[str, re.Pattern[str] | None]:
+    """The folder or file in which the files of a source are, and its pattern."""
+    from pyarrow import fs
+
+    named = system.get_file_info(path).type != fs.FileType.NotFound  # also with brackets in it
+    magic = None if named else _MAGIC.search(path)
+    if magic is None:
+        return path, None
+    return path[: magic.start()].rpartition("/")[0] or "/", re.compile(_expression(path))
+
+
+def _reads(base: str, wanted: re.Pattern[str] | None, path: str) -> bool:
+    """Whether a path below a folder, if it is a file, is one of its Parquet files, or one that a
+    pattern wants."""
+    top = base.rstrip("/") + "/"
+    if not path.startswith(top):
+        return False
+    below = path[len(top) :].split("/")
+    if any(part.startswith((".", "_")) for part in below):
+        return False
+    if wanted is not None and wanted.fullmatch(path):
+        return True
+    folders = ["/".join((base.rstrip("/"), *below[:n])) for n in range(1, len(below))]
+    inside = wanted is None or any(map(wanted.fullmatch, folders))
+    return inside and path.lower().endswith(_ENDINGS)
+
+
+def _columns(path: str) -> dict[str, str]:
+    """The columns in the names of a file's folders."""
+    pairs = [part.partition("=") for part in path.split("/")[:-1]]
+    return {unquote(key): unquote(value) for key, eq, value in pairs if key and eq}
 
 
 def _expression(pattern: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import threading
 from collections.abc import Iterable, Iterator, Sequence
@@ -22,9 +23,20 @@ if TYPE_CHECKING:
 
 __all__ = ["BulkForecaster"]
 
-_loaded: dict[tuple[str, str, str | None], tuple[tuple[int, ...], ConvTimeNetForecaster]] = {}
-"""The models of this process by folder, device and id column, with the facts of their manifests."""
+_loaded: dict[tuple[str, str, str | None], _Loaded] = {}
+"""The models of this process by folder, device and id column."""
 _loading = threading.Lock()
+_TRIES = 5
+"""Times to load a model that is saved anew meanwhile."""
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """A model, and of its manifest the facts and the SHA-256."""
+
+    facts: tuple[int, ...]
+    digest: str
+    model: ConvTimeNetForecaster
 
 
 @dataclass(frozen=True)
@@ -48,6 +60,9 @@ class BulkForecaster:
         Threads of torch during a call. One suits as many workers as there are cores.
     device
         "cpu", "auto" or a torch device.
+    digest
+        SHA-256 of the model's manifest, so that no worker forecasts with another model that is
+        saved in its folder later (`fixed`); by default each takes the newest.
 
     Examples
     --------
@@ -72,6 +87,7 @@ class BulkForecaster:
     id_col: str | None = None
     threads: int = 1
     device: str = "cpu"
+    digest: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "model", os.path.abspath(os.path.expanduser(self.model)))
@@ -129,28 +145,43 @@ class BulkForecaster:
         Yields
         ------
         A frame of forecasts for each such collection.
+
+        Raises
+        ------
+        ConfigError
+            If the model reads covariates known ahead, which such frames do not have.
         """
         import pandas as pd
 
+        if names := self._ahead():
+            raise ConfigError(
+                f"the model reads {listing(names)} of the rows ahead, which a stream does not "
+                "have; call the forecaster with frames of whole series and the rows ahead of them, "
+                "use predict_parquet with future, or train without futr_exog"
+            )
         name = self.id_name
-        kept: list[Any] = []
+        whole: list[Any] = []  # frames of series that have ended
+        last: list[Any] = []  # those of the one that may go on
         held = 0
         for frame in frames:
             if not len(frame):
                 continue
-            kept.append(frame)
             held += len(frame)
-            if held < rows:
-                continue
-            whole = pd.concat(kept, ignore_index=True)
-            ids = whole[name].to_numpy()
-            same = np.flatnonzero(ids != ids[-1])
-            end = int(same[-1]) + 1 if len(same) else 0
-            if end:
-                yield self(whole.iloc[:end].reset_index(drop=True))
-            kept, held = [whole.iloc[end:]], len(whole) - end
-        if kept:
-            yield self(pd.concat(kept, ignore_index=True))
+            ids = frame[name].to_numpy()
+            others = np.flatnonzero(ids != ids[-1])
+            if len(others):
+                end = int(others[-1]) + 1
+                whole += [*last, frame.iloc[:end]]
+                last = [frame.iloc[end:]]
+            elif last and last[-1][name].iloc[-1] != ids[0]:
+                whole, last = [*whole, *last], [frame]
+            else:
+                last.append(frame)
+            if whole and held >= rows:
+                yield self(pd.concat(whole, ignore_index=True))
+                whole, held = [], sum(map(len, last))
+        if last:
+            yield self(pd.concat([*whole, *last], ignore_index=True))
 
     @property
     def levels(self) -> tuple[float, ...]:
@@ -164,26 +195,62 @@ class BulkForecaster:
         return model.id_col or model.tail_.id_name or "unique_id"
 
     def loaded(self) -> ConvTimeNetForecaster:
-        """The model, loaded at most once in a process as long as its folder does not change.
+        """The model, loaded at most once in a process as long as its folder does not change; with
+        a digest, once.
 
         Raises
         ------
         ArtefactError
             If the folder holds no forecaster, is incomplete or damaged.
+        ConfigError
+            If the folder holds another model than that of the digest.
         """
-        folder = str(self.model)
-        key, facts = (folder, self.device, self.id_col), _facts(folder)
+        return self._found().model
+
+    def fixed(self) -> BulkForecaster:
+        """This forecaster with the digest of the model that is in its folder now.
+
+        Raises
+        ------
+        ArtefactError, ConfigError
+            As `loaded`.
+        """
+        return replace(self, digest=self._found().digest)
+
+    def _found(self) -> _Loaded:
+        key = str(self.model), self.device, self.id_col
         with _loading:
             found = _loaded.get(key)
-            if found is None or found[0] != facts:
-                from convtimenet.estimators.forecasting.forecaster import ConvTimeNetForecaster
+            if found is not None and found.digest == self.digest:
+                return found  # whatever the folder holds by now
+            if found is None or found.facts != _facts(self.model):
+                found = _loaded[key] = self._load()
+        if self.digest not in (None, found.digest):
+            raise ConfigError(
+                f"{self.model}: expected the model with the SHA-256 {self.digest}, found one with "
+                f"{found.digest}: another was saved there meanwhile; put the earlier one back, or "
+                "begin again with this one and another output folder"
+            )
+        return found
 
-                model = ConvTimeNetForecaster.load(folder, device=self.device)
-                model.set_params(verbose=0)
-                if self.id_col is not None:
-                    model.set_params(id_col=self.id_col)
-                found = _loaded[key] = facts, model
-        return found[1]
+    def _load(self) -> _Loaded:
+        """Load the model, again if another is saved meanwhile, so that the digest is its own."""
+        from convtimenet.estimators.forecasting.forecaster import ConvTimeNetForecaster
+
+        for _ in range(_TRIES):
+            facts, digest = _facts(self.model), _digest(self.model)
+            model = ConvTimeNetForecaster.load(self.model, device=self.device)
+            if _digest(self.model) == digest:
+                break
+        else:
+            raise ConfigError(
+                f"{self.model}: expected a model that stays as it is while it is loaded, found "
+                f"another {_TRIES} times; save less often, or give a copy of the folder"
+            )
+        model.set_params(verbose=0)
+        if self.id_col is not None:
+            model.set_params(id_col=self.id_col)
+        return _Loaded(facts, digest, model)
 
     def check_future(self, given: bool) -> None:
         """Check that rows ahead are given if, and only if, the model reads them.
@@ -193,7 +260,7 @@ class BulkForecaster:
         ConfigError
             If not.
         """
-        names = [column.name for column in self.loaded().covariates_.futr]
+        names = self._ahead()
         if names and not given:
             raise ConfigError(
                 f"the model reads {listing(names)} of the rows ahead, found no such rows; give "
@@ -202,16 +269,25 @@ class BulkForecaster:
         if given and not names:
             raise ConfigError("future is given, but the model has no futr_exog; leave it out")
 
+    def _ahead(self) -> list[str]:
+        """The covariates that the model reads of the rows ahead."""
+        return [column.name for column in self.loaded().covariates_.futr]
+
     def columns(self, names: Sequence[str], ahead: bool = False) -> list[str] | None:
         """Those columns of a table, or of the rows ahead of one, that a forecast reads; None if
         that depends on their content."""
+        of = self.reads(ahead)
+        return of if of is not None and set(of) <= set(names) else None
+
+    def reads(self, ahead: bool = False) -> list[str] | None:
+        """Columns that a forecast reads by name, of a table or of the rows ahead of one; None for
+        all, since a model without scaling takes any channels."""
         model = self.loaded()
         of = [self.id_name, model.time_col or model.tail_.time_name]
         if ahead:
-            of += model.exog[1]
-        else:
-            of += [*model.channels_, *(name for one in model.exog for name in one)]
-        return of if (ahead or model.scale) and set(of) <= set(names) else None
+            return [*of, *model.exog[1]]
+        exog = (name for one in model.exog for name in one)
+        return [*of, *model.channels_, *exog] if model.scale else None
 
     def _empty(self, table: Any, model: ConvTimeNetForecaster) -> Any:
         """The columns of a forecast, without rows."""
@@ -233,7 +309,17 @@ class BulkForecaster:
         return frame.select(self.id_name, time).with_columns(*columns).to_native()
 
 
-def _facts(folder: str) -> tuple[int, ...]:
+def _digest(folder: str | os.PathLike[str]) -> str:
+    """The SHA-256 of a model's manifest, which names that of every other file; of nothing without
+    one."""
+    try:
+        content = (Path(folder) / MANIFEST).read_bytes()
+    except OSError:  # loading says what is wrong
+        content = b""
+    return hashlib.sha256(content).hexdigest()
+
+
+def _facts(folder: str | os.PathLike[str]) -> tuple[int, ...]:
     """What changes when a model is saved again."""
     try:
         found = (Path(folder) / MANIFEST).stat()

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from convtimenet.bulk.parts import Part, Plan, plan_parts
@@ -14,7 +13,6 @@ from convtimenet.bulk.predictor import BulkForecaster
 from convtimenet.bulk.runs import Piece, source_facts
 from convtimenet.errors import ConfigError
 from convtimenet.files import json_text
-from convtimenet.storage.manifest import MANIFEST
 
 __all__ = ["JOB", "plan_of_job", "settings_of"]
 
@@ -26,15 +24,13 @@ def settings_of(
     forecaster: BulkForecaster, source: str, future: str | None, rows: int
 ) -> dict[str, Any]:
     """What identifies a job."""
-    manifest = Path(forecaster.model) / MANIFEST
-    content = manifest.read_bytes() if manifest.exists() else b""
     return {
         "format": _FORMAT,
-        "model": hashlib.sha256(content).hexdigest(),
+        "model": forecaster.digest,
         "level": [float(one) for one in forecaster.levels],
-        "h": forecaster.h,
+        "h": None if forecaster.h is None else int(forecaster.h),
         "id_col": forecaster.id_name,
-        "rows_per_part": rows,
+        "rows_per_part": int(rows),
         "files": list(source_facts(source)),
         "future": None if future is None else list(source_facts(future)),
     }
@@ -53,9 +49,19 @@ _MEANING = {
 
 
 def plan_of_job(
-    folder: str, settings: dict[str, Any], source: str, future: str | None, verbose: int
+    folder: str,
+    settings: dict[str, Any],
+    source: str,
+    future: str | None,
+    wanted: tuple[Sequence[str] | None, Sequence[str] | None],
+    verbose: int,
 ) -> Plan:
     """The parts of a job: as an earlier run made them, else new ones, which are written.
+
+    Parameters
+    ----------
+    wanted
+        Columns of both sources, as for `plan_parts`.
 
     Raises
     ------
@@ -81,7 +87,7 @@ def plan_of_job(
                 )
         return Plan(tuple(known["files"]), tuple(_part(one) for one in parts))
     rows = settings["rows_per_part"]
-    plan = plan_parts(source, settings["id_col"], rows, verbose, future)
+    plan = plan_parts(source, settings["id_col"], rows, verbose, future, wanted)
     content = settings | {"parts": [asdict(part) for part in plan.parts]}
     write_bytes(place, json_text(content).encode())
     return plan

@@ -6,6 +6,7 @@ The id column is read batch by batch; what is kept is one id and one number per 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,7 +57,9 @@ def source_facts(source: str) -> tuple[dict[str, Any], ...]:
     )
 
 
-def read_runs(source: str, id_col: str, verbose: int = 0) -> Runs:
+def read_runs(
+    source: str, id_col: str, verbose: int = 0, wanted: Sequence[str] | None = ()
+) -> Runs:
     """The series of a source, each one run of rows.
 
     Parameters
@@ -66,6 +69,9 @@ def read_runs(source: str, id_col: str, verbose: int = 0) -> Runs:
         as a path or an address.
     id_col
         The column with the series ids.
+    wanted
+        Columns that all files must have if one of them has it, None for any column: what a file
+        lacks would be read as missing values beside another, and as an error alone.
 
     Raises
     ------
@@ -76,7 +82,7 @@ def read_runs(source: str, id_col: str, verbose: int = 0) -> Runs:
     files = parquet_files(source)
     typed = _typed([columns for _, columns in files])
     names = [one.path if is_local(source) else _address(source, one.path) for one, _ in files]
-    runs = Runs(id_col)
+    runs = Runs(id_col, wanted)
     with showing("reading ids", verbose, busy=True) as task:
         task.expect(sum(one.size for one, _ in files))
         for (one, _), name, columns in zip(files, names, typed, strict=True):
@@ -99,8 +105,11 @@ def series_starts(ids: Any) -> np.ndarray:
 class Runs:
     """Runs of equal ids over all files, one after the other."""
 
-    def __init__(self, id_col: str):
+    def __init__(self, id_col: str, wanted: Sequence[str] | None = ()):
         self.id_col = id_col
+        self.wanted = wanted
+        self.having: tuple[str, frozenset[str]] | None = None
+        """The first file with rows, and the wanted columns it has."""
         self.names: list[str] = []
         self.offsets: list[int] = []
         """The first row of each file, counted through all files."""
@@ -123,6 +132,8 @@ class Runs:
         self.columns.append(columns)
         self.offsets.append(self.rows)
         with opened(name, parquet, dictionary=self.id_col) as file:
+            if file.metadata.num_rows:
+                self._compare(name, [*file.schema_arrow.names, *columns])
             if self.id_col in file.schema_arrow.names:
                 try:
                     for batch in file.iter_batches(BATCH, columns=[self.id_col], use_threads=False):
@@ -155,6 +166,18 @@ class Runs:
             )
             for i in at
             if min(stop, self.ends[i]) > max(start, self.offsets[i])
+        )
+
+    def _compare(self, name: str, columns: Sequence[str]) -> None:
+        """Check that a file has those of the wanted columns that the first one has."""
+        found = frozenset(columns if self.wanted is None else {*self.wanted} & {*columns})
+        first, known = self.having = self.having or (name, found)
+        if found == known:
+            return
+        lacking = (name, first) if known - found else (first, name)
+        raise DataError(
+            f"{lacking[0]}: expected the columns {listing(sorted(known ^ found))} as in "
+            f"{lacking[1]}, found none; add them, or leave the file out"
         )
 
     def _add(self, ids: Any, rows: int | None = None) -> None:

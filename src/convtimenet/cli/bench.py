@@ -15,7 +15,7 @@ from convtimenet.progress import clock
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
-    from convtimenet.bench.matrix import Cell
+    from convtimenet.bench.matrix import Cell, Matrix
 
 
 def bench_flags(parser: ArgumentParser) -> None:
@@ -67,7 +67,7 @@ def run_bench(flags: Any) -> None:
             wrote(console, what, where)
         return
     if flags.dry_run:
-        _list_cells(chosen, out)
+        _list_cells(matrix, chosen, out)
         return
     from convtimenet.bench.runs import run
     from convtimenet.processes import cores
@@ -90,15 +90,16 @@ def run_bench(flags: Any) -> None:
         )
 
 
-def _list_cells(chosen: Sequence[Cell], out: Path) -> None:
+def _list_cells(matrix: Matrix, chosen: Sequence[Cell], out: Path) -> None:
     """Print the cells without a result, and their estimated cost."""
     from convtimenet.bench import lines
     from convtimenet.bench.runs import estimate
 
-    console, found = make_console(), lines.by_key(lines.read(out))
+    console, (found, outdated) = make_console(), lines.of_matrix(matrix, lines.read(out))
     costs = {cell.key: estimate(cell, found) for cell in chosen if cell.key not in found}
     for key, seconds in costs.items():
         known = "unknown cost" if seconds is None else f"about {clock(seconds)} of CPU time"
+        known += ", as its result is of other settings" if key in outdated else ""
         console.print(f"{key}: {known}", soft_wrap=True)
     unknown = sum(seconds is None for seconds in costs.values())
     console.print(

@@ -114,12 +114,13 @@ def _shared_flags(parser: ArgumentParser, out: str) -> None:
 def run_impute(flags: Any) -> None:
     """Fill the gaps of a file."""
     begin = time.monotonic()
-    console, out = _checked(flags, "filled")
+    out, replaced = _outputs(flags, "filled")
     from convtimenet.estimators.forecasting.intervals import check_levels
     from convtimenet.runs.filling import impute_table
 
     if flags.level is not None:
         check_levels(flags.level)
+    console = _checked(flags, replaced)
     table = _table(console, flags)
     run = impute_table(table, level=flags.level, **_settings(flags))
     _show_notices(console, run.filled, table)
@@ -132,7 +133,7 @@ def run_impute(flags: Any) -> None:
 def run_detect(flags: Any) -> None:
     """Score and flag the values of a file."""
     begin = time.monotonic()
-    console, out = _checked(flags, "anomalies")
+    out, replaced = _outputs(flags, "anomalies")
     import numpy as np
 
     from convtimenet.data.future import table_times
@@ -140,6 +141,7 @@ def run_detect(flags: Any) -> None:
     from convtimenet.runs.filling import detect_table
 
     check_alpha(flags.alpha)
+    console = _checked(flags, replaced)
     table = _table(console, flags)
     run = detect_table(table, alpha=flags.alpha, method=flags.method, **_settings(flags))
     _show_notices(console, run.scored, table)
@@ -158,17 +160,28 @@ def run_detect(flags: Any) -> None:
     took(console, begin)
 
 
-def _checked(flags: Any, what: str) -> tuple[Console, str]:
-    """The console and the output file, once input and output can be used."""
+def _outputs(flags: Any, what: str) -> tuple[str, list[str]]:
+    """The output file, and which files will be replaced, once input and output can be used."""
     out = default_out(flags, flags.data, what)
     if not out.lower().endswith(".csv"):
         raise ConfigError(f"--out: expected a file name that ends in .csv, found {out!r}")
     replaced = check_outputs(flags, flags.data, out=out)
     check_inputs(flags.data)
     check_path(flags.data)
+    return out, replaced
+
+
+def _checked(flags: Any, replaced: list[str]) -> Console:
+    """The console, once the flags that both commands have can be used."""
+    from convtimenet.devices import resolve_device
+    from convtimenet.estimators.forecasting.forecasts import check_steps
+
+    if flags.season is not None:
+        check_steps("season", flags.season)
+    resolve_device(flags.device)
     console = make_console()
     note_replaced(console, replaced)
-    return console, out
+    return console
 
 
 def _table(console: Console, flags: Any) -> Table:

@@ -19,7 +19,8 @@ series one after the other. They are read in parts of whole series, so memory
 does not grow with their size. The folder --out gets one Parquet file a part and
 can be read as one table. A run that was stopped goes on where it was: give the
 same command again. Series that cannot be forecast do not stop the others; they
-are named in --out/_failed, and the same command tries them again.
+are named in --out/_failed, and the same command tries them again. After a change
+of the files give another --out.
 
 With --engine ray, spark or dask the parts are forecast on a cluster, which must
 reach the model, the files and --out at the same paths or addresses.
@@ -149,5 +150,6 @@ def run_predict(flags: Any) -> None:
         more = f" and {len(found.failed) - _SHOWN} more" if len(found.failed) > _SHOWN else ""
         raise DataError(
             f"{len(found.failed)} failed and have no forecast: {'; '.join(some)}{more}; all are in "
-            f"{found.folder}/_failed; correct them in the files or leave them out"
+            f"{found.folder}/_failed; correct them in the files or leave them out, and give "
+            "another --out, as this one goes on only with unchanged files"
         )

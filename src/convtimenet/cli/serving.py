@@ -70,7 +70,8 @@ def _token(path: str | None) -> str | None:
         If the file cannot be read.
     """
     if path is None:
-        return os.environ.get(TOKEN) or None
+        given = os.environ.get(TOKEN)
+        return given.strip() if given else None
     try:
         return Path(path).read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:

@@ -57,9 +57,9 @@ def run_tune(flags: Any) -> None:
     note_replaced(console, replaced)
     search_on = _table if flags.task == "forecast" else _cases
     model, data, fit, finish = search_on(console, flags)
-    folder.mkdir(parents=True, exist_ok=True)
     storage = flags.study or folder / "study.log"
     with Search(model, *data, storage=storage, seed=flags.seed, space=space, fit=fit) as search:
+        folder.mkdir(parents=True, exist_ok=True)
         if n := len(search.study.finished):
             note(console, f"{search.study.where} holds {n} finished trials: the search continues")
         try:
@@ -88,6 +88,8 @@ def _check(flags: Any, folder: Path) -> list[str]:
     check_training(flags)
     if flags.trials < 1:
         raise ConfigError(f"--trials must be at least 1, found {flags.trials}")
+    if flags.time_limit is not None and not flags.time_limit >= 0:
+        raise ConfigError(f"--time_limit must be at least 0, found {flags.time_limit:g}")
     if flags.task == "forecast":
         check_path(flags.data)
         useless = [name for name in ("test", "label_col") if flags[name] is not None]

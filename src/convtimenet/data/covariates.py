@@ -37,6 +37,7 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 _MOST_CATEGORIES = 100  # each becomes a column
+_USUAL, _SAMPLE = (0.1, 0.9), 2**16  # quantiles that scaling should keep apart, of so many values
 _DAY = 86_400_000_000_000
 
 
@@ -92,7 +93,7 @@ class Column:
         Raises
         ------
         DataError
-            If every number is missing.
+            If every number is missing, or their squares overflow.
         """
         if values.dtype == object:
             written = sorted({value for value in values if value is not None}, reverse=True)
@@ -102,13 +103,30 @@ class Column:
         known = _known(values)
         if not len(known):
             raise DataError(f"covariate {name!r}: every value is missing; leave it out")
-        centre = known.mean()
-        squares = empty(known.shape, np.float64, is_mapped(known))  # as numpy's std makes them
-        for one in blocks(len(known)):
-            away = known[one] - centre
-            squares[one] = away * away
-        deviation = float(np.sqrt(squares.mean())) if known.max() > known.min() else 1.0
+        with np.errstate(over="ignore", invalid="ignore"):
+            centre = known.mean()
+            squares = empty(known.shape, np.float64, is_mapped(known))  # as numpy's std makes them
+            for one in blocks(len(known)):
+                away = known[one] - centre
+                squares[one] = away * away
+            deviation = float(np.sqrt(squares.mean())) if known.max() > known.min() else 1.0
+        if not np.isfinite([centre, deviation]).all():
+            raise DataError(
+                f"covariate {name!r}: values as large as {np.abs(known).max():.3g} cannot be "
+                "scaled: their squares overflow float64; correct them or leave them empty"
+            )
         return cls(name=name, centre=float(centre), scale=deviation or 1.0)
+
+    def drowns(self, values: np.ndarray) -> bool:
+        """Whether the usual numbers, unlike each other, are all the same once scaled to float32, as
+        where a few far larger ones make the scale."""
+        some = values[:: 1 + len(values) // _SAMPLE]
+        some = some[np.isfinite(some)]
+        if not len(some):
+            return False
+        low, high = np.quantile(some, _USUAL, method="nearest")
+        scaled = ((np.array([low, high]) - self.centre) / self.scale).astype(np.float32)
+        return bool(low < high and scaled[0] == scaled[1])
 
     def numbers(self, values: np.ndarray) -> np.ndarray:
         """Standardised numbers (T,), 0 where missing; for text the category numbers, from 1, and 0
@@ -232,7 +250,8 @@ class Encoder:
         return found
 
     def notices(self, table: Table) -> list[str]:
-        """Notices about missing values in a table's covariates."""
+        """Notices about missing values in a table's covariates, and about values that are lost
+        beside far larger ones."""
         told = []
         for column in (*self.hist, *self.futr, *self.stat):
             values = _column(table, column.name)
@@ -244,6 +263,12 @@ class Encoder:
             if missing:
                 to = "treated as no category" if text else "replaced by the mean in training"
                 told.append(f"covariate {column.name!r}: {missing} values missing, {to}")
+            if not text and column.drowns(values):
+                told.append(
+                    f"covariate {column.name!r}: the network cannot tell its usual values apart, "
+                    f"as they differ too little beside a standard deviation of {column.scale:.3g}; "
+                    "correct far larger ones or leave them empty"
+                )
         return told
 
     def rows(self, table: Table) -> tuple[np.ndarray, np.ndarray]:

@@ -343,6 +343,9 @@ def as_read(table: Table, flags: Mapping[str, np.ndarray] | None = None) -> Any:
     columns |= flags or {}
     # adding the times to from_dict would lose the time zone in pandas
     frame = nw.from_dict(columns, backend=backend)
+    if origin.kind != "pandas":  # where NaN is missing itself
+        numbers = [name for name in table.channels if name not in (flags or {})]
+        frame = frame.with_columns(nw.col(numbers).fill_nan(None))
     before: list[Any] = [times]
     if table.id_name is not None:
         before.insert(0, id_series(table, table.id_name, np.repeat(table.ids, table.lengths)))

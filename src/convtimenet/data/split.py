@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from sklearn.model_selection import train_test_split
@@ -27,12 +29,15 @@ def split_rows(
     Raises
     ------
     DataError
-        If they are not in that order within every series.
+        If they are no whole numbers, or not in that order within every series.
     """
     if split is None:
         return lengths, lengths
-    if len(split) == 2:
-        train_end, valid_end = (np.broadcast_to(one, lengths.shape) for one in split)
+    if isinstance(split, (Sequence, np.ndarray)) and len(split) == 2:
+        train_end, valid_end = (
+            np.broadcast_to(_whole(what, one, lengths), lengths.shape)
+            for what, one in zip(("split: train_end", "split: valid_end"), split, strict=True)
+        )
         if ((train_end > 0) & (train_end <= valid_end) & (valid_end <= lengths)).all():
             return train_end, valid_end
     rows = f"the table's {lengths[0]}" if len(lengths) == 1 else "each series"
@@ -70,10 +75,11 @@ def scored_rows(table: Table, first: Rows | None, end: Rows | None) -> tuple[Row
     Raises
     ------
     DataError
-        If they are not in that order within every series.
+        If they are no whole numbers, or not in that order within every series.
     """
     lengths = table.lengths
-    start, stop = (0 if first is None else first), (lengths if end is None else end)
+    start = 0 if first is None else _whole("first_row", first, lengths)
+    stop = lengths if end is None else _whole("end", end, lengths)
     ordered = (np.asarray(start) >= 0) & np.less_equal(start, stop) & (stop <= lengths)
     if ordered.all() and np.less(start, stop).any():
         return start, stop
@@ -82,6 +88,21 @@ def scored_rows(table: Table, first: Rows | None, end: Rows | None) -> tuple[Row
     raise DataError(
         f"first_row and end must be in that order within {rows}, found {start} and {shown}"
     )
+
+
+def _whole(what: str, rows: Any, lengths: np.ndarray) -> Rows:
+    """Row numbers as whole ones, 2.0 as 2: one, or one for each series (S,)."""
+    found, series = np.asarray(rows), len(lengths)
+    if found.dtype.kind == "f" and (np.abs(found) < 2**53).all() and (found % 1 == 0).all():
+        found = found.astype(np.int64)
+    if found.dtype.kind in "iu" and found.shape in ((), (1,), (series,)):
+        return int(found) if found.ndim == 0 else found.astype(np.int64)
+    each = f" or {series} of them, one for each series," if series > 1 else ""
+    remedy = "give a number of rows"
+    if found.dtype.kind == "f" and ((found > 0) & (found < 1)).all():
+        share, n = float(found.flat[0]), int(lengths[0])
+        remedy = f"rows are no shares: instead of {share:g} give {round(share * n)} of {n} rows"
+    raise DataError(f"{what} must be a whole number{each or ','} found {rows!r}; {remedy}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,6 +202,7 @@ class FittedRows:
 
     def reach(self, table: Table, first: Rows) -> bool:
         """Whether the weights were fitted to any row of a table at or after `first`."""
+        first = _whole("first_row", first, table.lengths)
         return bool((np.minimum(first, table.lengths) < self._fitted(table)).any())
 
     def _fitted(self, table: Table) -> np.ndarray:
@@ -220,26 +242,48 @@ def _prints(values: np.ndarray) -> np.ndarray:
 
 def _begins_at(ours: np.ndarray, given: np.ndarray) -> int | None:
     """The index in `ours` at which `given` starts, negative if it starts earlier; None if they do
-    not overlap. The first shared rows must be equal, and most of those after them."""
-    before = [-int(row) for row in _places(given, ours)]
-    for begin in sorted({*before, *_places(ours, given).tolist()}):
-        one, other = ours[max(begin, 0) :][:_COMPARED], given[max(-begin, 0) :][:_COMPARED]
-        n = min(len(one), len(other))
-        if np.mean(one[:n] == other[:n]) > _SAME:
-            return begin
-    return None
+    not overlap. The first shared rows must be equal, as many as tell enough, and most of what tells
+    something after them."""
+    values, counts = np.unique(ours, return_counts=True)
+    our_bits, given_bits = (_bits(rows, values, counts) for rows in (ours, given))
+    enough = _CHANCE + np.log2(len(ours) + len(given))
+    before = [-int(row) for row in _places(given, ours, our_bits, enough)]
+    found: dict[int, tuple[float, int]] = {}
+    for begin in sorted({*before, *_places(ours, given, given_bits, enough).tolist()}):
+        first, second = max(begin, 0), max(-begin, 0)
+        shared = min(len(ours) - first, len(given) - second)
+        n = min(_COMPARED, shared)
+        one, other = slice(first, first + n), slice(second, second + n)
+        bits = np.maximum(our_bits[one], given_bits[other])
+        agreed = bits[ours[one] == given[other]].sum()
+        if agreed > _SAME * bits.sum():
+            found[begin] = agreed, shared
+    return max(found, key=lambda begin: found[begin]) if found else None
 
 
-def _places(rows: np.ndarray, begin: np.ndarray) -> np.ndarray:
-    """The positions in `rows` at which the first rows of `begin` occur."""
-    n = min(_BEGIN, len(begin), len(rows))
-    at = np.arange(len(rows) - n + 1)
-    for i in range(n):
+def _bits(rows: np.ndarray, values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """How much each of `rows` tells about where it comes from: the rarer it is among rows that have
+    so many `counts` of `values`, the more. One that repeats the row before it tells nothing."""
+    at = np.searchsorted(values, rows).clip(max=len(values) - 1)
+    found = np.log2(counts.sum() / np.where(values[at] == rows, counts[at], 1))
+    found[1:][rows[1:] == rows[:-1]] = 0
+    return found
+
+
+def _places(rows: np.ndarray, begin: np.ndarray, bits: np.ndarray, enough: float) -> np.ndarray:
+    """The positions in `rows` at which the first rows of `begin` occur, as many as have `enough`
+    bits; none if all of them have fewer."""
+    n = max(_LEAST, int(np.searchsorted(bits.cumsum(), enough)) + 1)
+    at = np.arange(len(rows) - n + 1 if n <= len(begin) else 0)
+    for i in np.argsort(-bits[:n]):  # most of the positions go with the rarest row
+        if bits[i] == 0 or not len(at):
+            break
         at = at[rows[at + i] == begin[i]]
     return at
 
 
-_BEGIN = 16
+_LEAST = 8  # rows
+_CHANCE = 16  # bits: one pair of tables in 2^16 shares so many by chance
 _COMPARED = 1000
 _SAME = 0.9
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from convtimenet._shapes import Bool, Float, Int
-from convtimenet.batch import Batch, Covariates
+from convtimenet.batch import Batch, Covariates, fill_contexts
 from convtimenet.errors import DataError
 from convtimenet.files.maps import ranges
 
@@ -23,6 +23,9 @@ LARGEST = 1e15
 FARTHEST = 1000.0
 """Largest distance of values from 0, in standard deviations: float32 still resolves a
 ten-thousandth of a deviation there."""
+RESOLVED = 2.0**17
+"""Distance from 0, in deviations of the values themselves, at which float32 still resolves a
+hundredth of one."""
 _REVIN_FLOOR = 1e-5**0.5  # smallest standard deviation that RevIN divides by
 _FAR = 64  # spreads from 0, from which a channel of cases is not rounded before scaling
 _SMALLEST = 1e-30  # spread of a channel of cases that float32 still holds
@@ -100,7 +103,9 @@ class Scaler:
         """
         with np.errstate(over="ignore"):
             off = np.abs(own.centre - self.centre) / self.scale
-            far = (off > FARTHEST * np.hypot(own.scale / self.scale, _REVIN_FLOOR)) & ~silent
+            own_scale = own.scale / self.scale
+            far = off > FARTHEST * np.hypot(own_scale, _REVIN_FLOOR)
+            far = (far | (off > RESOLVED * own_scale)) & ~silent
         if not far.any():
             return self
         centre = np.where(far, own.centre, self.centre)
@@ -311,23 +316,6 @@ class Windows:
         if self.exogenous is None:
             return None
         return self.exogenous.at(self.starts[index] + ahead, self.context_length, self.horizon)
-
-
-def fill_contexts(
-    x: Float[Tensor, "*rows L"], known: Bool[Tensor, "*rows L"]
-) -> Float[Tensor, "*rows L"]:
-    """Fill the gaps of each context from its own observed values only, so nothing after its end
-    leaks in: linear interpolation between two observed values, the nearest one at either end. A
-    context without an observed value is not changed."""
-    L = x.shape[-1]
-    steps = torch.arange(L, device=x.device)
-    before = torch.where(known, steps, -1).cummax(-1).values
-    after = torch.where(known, steps, L).flip(-1).cummin(-1).values.flip(-1)
-    left = torch.where(before < 0, after, before).clamp(max=L - 1)
-    right = torch.where(after == L, before, after).clamp(min=0)
-    low, high = x.gather(-1, left), x.gather(-1, right)
-    share = (steps - left).to(x.dtype) / (right - left).clamp(min=1)
-    return torch.where(known | ~known.any(-1, keepdim=True), x, low + share * (high - low))
 
 
 def filled_contexts(values: np.ndarray) -> np.ndarray:

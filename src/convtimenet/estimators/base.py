@@ -172,7 +172,8 @@ class ConvTimeNetEstimator(SavedEstimator):
             log.warning(notice)
         with stop_requests() as stop:
             done, left_out = self._train_members(plans, device, resume, stop)
-            network, history = together(done, device)
+            done, network, history, unusable = together(done, device)
+            left_out += unusable
         first, train_config = done[0].plan, done[0].plan.train_config
         if history.best_epoch:
             fused = fuse(network, precision)

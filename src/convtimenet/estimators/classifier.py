@@ -71,7 +71,8 @@ class ConvTimeNetClassifier(ClassifierMixin, LabelledEstimator):
     callbacks
         Objects told of every epoch, which may end training: loggers such as
         `convtimenet.callbacks.TensorBoard`, or your own (`convtimenet.callbacks.Callback`). They
-        are not saved with the model.
+        are not saved with the model. `tune` and a backtest tell the same objects; processes of
+        `n_jobs` tell copies.
     init_from
         Where the network's encoder starts from: the folder of a saved model, a fitted or
         pre-trained estimator, or its `pretrained_`, which unlike an estimator survives

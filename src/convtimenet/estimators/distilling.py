@@ -13,6 +13,7 @@ from typing import Any, Self
 from sklearn.utils.validation import check_is_fitted
 
 from convtimenet.errors import ConfigError
+from convtimenet.estimators.parameters import unfitted
 from convtimenet.estimators.pretraining import PretrainableCases
 from convtimenet.network.ensemble import Ensemble
 
@@ -37,13 +38,8 @@ def student_of(ensemble: Any) -> Any:
             f"found {found}; fit with quality='best' first, with a time_limit that leaves time for "
             "several networks, or use this model as it is"
         )
-    parameters = ensemble.get_params(deep=False)
     # the same seed, which draws the same validation split
-    parameters |= {"quality": "auto", "random_state": ensemble.train_config_.seed}
-    student = type(ensemble)(**parameters)
-    if hasattr(ensemble, "pretrained_"):
-        student.pretrained_ = ensemble.pretrained_
-    return student
+    return unfitted(ensemble, quality="auto", random_state=ensemble.train_config_.seed)
 
 
 def taught_notice(ensemble: Any, saw_validation: bool) -> str:

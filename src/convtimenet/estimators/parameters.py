@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
+from copy import deepcopy
 from dataclasses import fields
 from functools import wraps
 from typing import Any, Self
 
+import numpy as np
 from sklearn.base import BaseEstimator
 
 from convtimenet.config import ModelConfig, TrainConfig
@@ -89,6 +91,23 @@ class NamedParameters(BaseEstimator):
                 hint = _hint(str(name), [group, "", other], self._get_param_names(), group)
                 raise ConfigError(f"{group}={{...}} has no setting {name!r}; {hint}")
         return given
+
+
+def unfitted(estimator: Any, **changes: Any) -> Any:
+    """A new estimator with the parameters of another one, but for `changes`, and with the encoder
+    of its `pretrain`.
+
+    Unlike scikit-learn's `clone` it shares the parameters: callbacks are told of its trainings, and
+    a fitted `init_from` stays fitted. A random state alone is copied, so that drawing seeds leaves
+    that of the other one as it is.
+    """
+    given = {**estimator.get_params(deep=False), **changes}
+    if isinstance(given["random_state"], np.random.RandomState):
+        given["random_state"] = deepcopy(given["random_state"])
+    fresh = type(estimator)(**given)
+    if hasattr(estimator, "pretrained_"):
+        fresh.pretrained_ = estimator.pretrained_
+    return fresh
 
 
 def _with_parameter_errors(init: Callable[..., None]) -> Callable[..., None]:

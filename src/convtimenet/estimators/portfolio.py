@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, fields, replace
+from math import isfinite
 from typing import Any
 
 import torch
@@ -294,12 +295,20 @@ def started(plans: Sequence[Plan], start: Pretrained | None) -> tuple[list[Plan]
 # --- the ensemble --------------------------------------------------------------------------------
 
 
-def together(done: Sequence[Trained], device: torch.device) -> tuple[Any, History]:
+def together(
+    done: list[Trained], device: torch.device
+) -> tuple[list[Trained], Any, History, list[str]]:
     """The ensemble of trained networks, weighted on the validation split, and the history of the
-    first one with the ensemble's scores in its best epoch; the network itself if there is one."""
+    first one with the ensemble's scores in its best epoch; the network itself if there is one.
+
+    Returns
+    -------
+    Its members, the ensemble, the history, and notices about networks that are left out: those
+    whose answers or losses are not finite there, unless that holds for all.
+    """
     first = done[0]
     if len(done) == 1:
-        return first.network, first.history
+        return done, first.network, first.history, []
     ensemble = Ensemble.of([one.network for one in done]).to(device).eval()
     config, train = ensemble.config, first.plan.train_config
     # windows of the longest context hold those of the others
@@ -312,7 +321,17 @@ def together(done: Sequence[Trained], device: torch.device) -> tuple[Any, Histor
             fused = fuse(ensemble)
             held_out = _answers(fused, valid, train.batch_size, device)
             apart = len(valid) / (config.outputs if config.head == "forecast" else 1)
-            weights = weights_of(*held_out, [*{loss.name: loss for loss in losses}.values()], apart)
+            different = [*{loss.name: loss for loss in losses}.values()]
+            usable = _usable(*held_out, different)
+            if any(usable) and not all(usable):
+                kept = [one for one, good in zip(done, usable, strict=True) if good]
+                return *together(kept, device)[:3], [
+                    f"member {n} of {len(done)} is left out: its answers to the validation split "
+                    "are not finite, or too large"
+                    for n, good in enumerate(usable, 1)
+                    if not good
+                ]
+            weights = weights_of(*held_out, different, apart)
             for one in (ensemble, fused):
                 one.weights.copy_(weights)
             paper = train.protocol == "paper" and config.head == "forecast"
@@ -326,7 +345,7 @@ def together(done: Sequence[Trained], device: torch.device) -> tuple[Any, Histor
         weights=weights.tolist(),
         notes=[note for n, one in enumerate(done, 1) for note in of_member(n, one.history.notes)],
     )
-    return ensemble, history
+    return done, ensemble, history, []
 
 
 def phase_of(name: str, label: str, number: int, members: int) -> tuple[str, str]:
@@ -345,7 +364,8 @@ def of_member(number: int, notes: Iterable[str]) -> list[str]:
 def weights_of(
     answers: Tensor, y: Tensor, weight: Tensor, losses: Sequence[Loss], apart: float
 ) -> Tensor:
-    """Weights (M,) of members by their answers (M, n, ...) to held-out targets y.
+    """Weights (M,) of members by their answers (M, n, ...) to held-out targets y; equal ones if no
+    answer is finite.
 
     Each pick takes the member that, added to those already picked, has the smallest loss of their
     mean. Members that are worse by no more than the standard error of the difference share it: few
@@ -381,6 +401,14 @@ def weights_of(
         counts += share
         total = total + torch.tensordot(share.to(total), answers, dims=1)
     return counts / counts.sum()
+
+
+def _usable(answers: Tensor, y: Tensor, weight: Tensor, losses: Sequence[Loss]) -> list[bool]:
+    """Whether the answers and the losses of each member are finite; arguments as `weights_of`."""
+    return [
+        bool(one.isfinite().all()) and all(isfinite(float(loss(one, y, weight))) for loss in losses)
+        for one in answers
+    ]
 
 
 def _answers(

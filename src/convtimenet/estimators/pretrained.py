@@ -168,7 +168,8 @@ def encoder_of(given: Any) -> Pretrained:
     if hasattr(given, "get_params"):
         raise ConfigError(
             f"init_from must be fitted or pre-trained, found a {name} that is neither (clones of "
-            "scikit-learn forget what was trained); give its folder, or other.pretrained_"
+            "scikit-learn forget what was trained); save the fitted one and give its folder, or "
+            "give the pretrained_ of one that was pre-trained"
         )
     raise ConfigError(
         "init_from must be the folder of a saved model, a fitted or pre-trained estimator, or "

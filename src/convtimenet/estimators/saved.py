@@ -89,6 +89,15 @@ class SavedEstimator(NamedParameters):
         """Inverse of `_saved_state`."""
         raise NotImplementedError
 
+    def _scaler_arrays(self) -> dict[str, np.ndarray]:
+        """The scaler, as a saved model keeps it."""
+        return {"scaler.centre": self.scaler_.centre, "scaler.scale": self.scaler_.scale}
+
+    @classmethod
+    def _scaler_of(cls, arrays: dict[str, np.ndarray]) -> Scaler:
+        """Inverse of `_scaler_arrays`, whose arrays are taken out."""
+        return scaler_of(arrays.pop("scaler.centre"), arrays.pop("scaler.scale"))
+
     def save(self, folder: str | PathLike[str]) -> Path:
         """Write the fitted model to a folder: safetensors and JSON, no pickle; a model card to
         fill in; and a manifest against which every file is verified on loading.
@@ -111,11 +120,7 @@ class SavedEstimator(NamedParameters):
             folder,
             kind=type(self).__name__,
             model=self.network_,
-            arrays={
-                "scaler.centre": self.scaler_.centre,
-                "scaler.scale": self.scaler_.scale,
-                **arrays,
-            },
+            arrays=self._scaler_arrays() | arrays,
             description=self.description(values),
         )
 
@@ -177,7 +182,7 @@ class SavedEstimator(NamedParameters):
             )
             estimator.notices_ = tuple(map(str, description["notices"]))
             estimator.n_examples_ = description["examples"]
-            estimator.scaler_ = scaler_of(arrays.pop("scaler.centre"), arrays.pop("scaler.scale"))
+            estimator.scaler_ = cls._scaler_of(arrays)
             estimator._restore_state(description["data"], arrays)
         config = estimator.train_config_
         used, notice = precision_on(runs_on, config.precision, estimator.network_.config)

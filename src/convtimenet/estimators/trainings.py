@@ -34,12 +34,12 @@ from uuid import uuid4
 import numpy as np
 import torch
 from joblib import effective_n_jobs
-from sklearn.base import clone
 from sklearn.utils.parallel import Parallel, delayed
 
 from convtimenet.config import ModelConfig, TrainConfig
 from convtimenet.data.windows import Examples
 from convtimenet.errors import CheckpointError, ConfigError, OutOfMemoryError, TrainingError
+from convtimenet.estimators.parameters import unfitted
 from convtimenet.estimators.pretrained import Pretrained
 from convtimenet.files import locked
 from convtimenet.processes import count as together
@@ -181,7 +181,7 @@ def _train_apart(
     label: str,
 ) -> list[Outcome]:
     """`train_all` in several processes."""
-    copy: Any = clone(estimator)
+    copy = unfitted(estimator, init_from=None)  # each training has its encoder
     with ExitStack() as held:
         if resume is not None:
             held.enter_context(only_process(resume))

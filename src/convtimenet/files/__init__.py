@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
+from uuid import uuid4
 
 from convtimenet.errors import ConfigError, DataError
 
@@ -99,7 +100,7 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[TextIO]:
     target = Path(path)
     if not target.parent.is_dir():
         raise DataError(f"the folder {target.parent} does not exist; create it first")
-    partial = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    partial = _partial(target)
     try:
         with partial.open("w", encoding="utf-8", newline="") as file:
             yield file
@@ -110,7 +111,7 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[TextIO]:
 
 def write_whole(path: Path, data: bytes) -> None:
     """Write a file atomically: at `path` it is complete and synced to disk, or absent."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    partial = _partial(path)
     try:
         with partial.open("wb") as file:
             file.write(data)
@@ -125,6 +126,11 @@ def write_whole(path: Path, data: bytes) -> None:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def _partial(path: Path) -> Path:
+    """A name beside a file that no other writer has; process ids repeat between containers."""
+    return path.with_name(f".{path.name}.{uuid4().hex}.tmp")
 
 
 def check_writable(name: str, path: str | os.PathLike[str]) -> None:

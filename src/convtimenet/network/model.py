@@ -315,7 +315,7 @@ class ConvTimeNet(nn.Module):
         if self.config.quantiles:
             y, spread = median_and_spread(y, self.config.quantiles.index(0.5))
         if self.linear is not None:
-            y = torch.addcmul(self.linear(x), y, self.granted)
+            y = torch.addcmul(self.linear(x, known), y, self.granted)
         if self.mixing is not None:
             y = y + self.mixing(u)
         if self.patches is not None and not self.training:

@@ -118,7 +118,9 @@ def future_section(table: Table, future: Table, forecast_from: str | None = None
 
 def _levels(columns: tuple[str, ...]) -> list[str]:
     """Levels of the intervals, ascending, from the column names of a forecast and its bounds."""
-    return [name.removeprefix(f"{columns[0]}-hi-") for name in columns[len(columns) // 2 + 1 :]]
+    above = columns[len(columns) // 2 + 1 :]
+    # "_" ends a name that another column of the table has
+    return [name.removeprefix(f"{columns[0]}-hi-").rstrip("_") for name in above]
 
 
 def _forecast(table: Table, future: Table, s: int, c: int, answers: np.ndarray) -> _Forecast:

@@ -117,7 +117,9 @@ def outlook(known: np.ndarray, future: Table, first: int, forecast: np.ndarray) 
     if len(before) and at.mean() >= 0.5:
         change, direction, told = _change(mean, float(before[at].mean()), seen, forecast)
         span = steps(h, future.frequency).removeprefix("1 ")
-        then = f"in the {span} before" if back == h else f"in the same {span} a season earlier"
+        n = back // season if season > 1 else 1
+        ago = "a season" if n == 1 else f"{n:,} seasons"
+        then = f"in the {span} before" if back == h else f"in the same {span} {ago} earlier"
         words += f", {told} than {then}" if direction else f", as {then}"
         if not at.all():
             words += f" ({h - at.sum():,} of them missing)"

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from convtimenet.data.files.written import decimals_of, shortened
+from convtimenet.data.files.written import decimals_of, own_decimals, shortened
 from convtimenet.data.future import write_csv
 from convtimenet.data.tables import Table
 from convtimenet.estimators.filling.answers import check_season, gaps_of
@@ -39,8 +39,9 @@ class ImputeRun:
         return f"{missing:,} values in {len(gaps_of(self.table)):,} gaps filled"
 
     def write_csv(self, path: str | Path) -> None:
-        """Write the table without gaps: what was filled is rounded to the digits that the table
-        supports, known values stay as they are."""
+        """Write the table without gaps: what was filled is rounded to the decimals of its channel,
+        or to the digits that it supports if its own come from a computation; known values stay as
+        they are."""
         write_csv(path, _rounded(self.filled, self.table))
 
     def write_report(self, path: str | Path) -> Path:
@@ -171,12 +172,13 @@ def _facts(
     begin: float,
     own: dict[str, str],
 ) -> dict[str, str]:
+    steps, _ = check_season(season, table)
     rows = f"{len(table.times):,} of {len(table.channels):,} channels"
     facts = {
         "Data": dataset,
         "Rows": f"{rows}, {len(table.lengths):,} series" if table.long else rows,
         "Step": table.frequency.name,
-        "Season": f"{check_season(season, table):,} steps",
+        "Season": f"{steps:,} steps" if steps > 1 else "none",
         **own,
         "Model": "the network that comes with the package; nothing was trained",
         "Time": clock(time.monotonic() - begin),
@@ -188,12 +190,16 @@ def _facts(
 
 
 def _rounded(filled: Table, table: Table) -> Table:
-    """What was filled, rounded to the digits that the table supports; known values as they are."""
+    """What was filled, as `ImputeRun.write_csv` rounds it."""
     each = len(filled.channels) // len(table.channels)
     least = decimals_of(table.values, table.bounds[:-1]).repeat(table.lengths, axis=0)
+    own = [own_decimals(column) for column in table.values.T]
     values = filled.values.copy()
     for row, channel in np.argwhere(~np.isfinite(table.values)).tolist():
         here = slice(channel * each, (channel + 1) * each)
-        digits = int(least[row, channel])
-        values[row, here] = [shortened(one, digits) for one in values[row, here].tolist()]
+        decimals, digits = own[channel], int(least[row, channel])
+        values[row, here] = [
+            shortened(one, digits) if decimals is None else round(one, decimals)
+            for one in values[row, here].tolist()
+        ]
     return replace(filled, values=values)

@@ -43,7 +43,9 @@ def create_app(models: Models, settings: ServeSettings | None = None) -> FastAPI
     app = new_app(settings, lifespan, description=_ABOUT)
     app.state.engine = engine
     listed = [
-        (one.name, one.task, one.model.n_channels_ if isinstance(one, Labelling) else 1)
+        (one.name, one.task, one.model.n_channels_, False)
+        if isinstance(one, Labelling)
+        else (one.name, one.task, 1, bool(one.model.covariates_.futr))
         for one in models
     ]
     app.include_router(page.routes(page.list_of(listed)))

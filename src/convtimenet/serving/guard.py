@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import threading
 import zlib
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from typing import Any
@@ -41,6 +42,7 @@ class Guard:
         self.app, self.settings = app, settings
         self.held = 0
         """Bytes of bodies in memory."""
+        self.counting = threading.Lock()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -133,6 +135,10 @@ class Guard:
         raw = b"".join(parts)
         if encoding == "identity":
             return raw
+        # in a thread: many members that hold nothing take long, and others are to be heard
+        return await asyncio.to_thread(self._unpacked, raw, encoding, room)
+
+    def _unpacked(self, raw: bytes, encoding: str, room: Room) -> bytes:
         found, total = [], 0
         for piece in _decompressed(raw, encoding):
             total += len(piece)
@@ -152,10 +158,10 @@ class Guard:
 
 
 class Room:
-    """The memory that a request's body takes of what all bodies may."""
+    """The memory that a request's body takes of what all bodies may; used from any thread."""
 
     def __init__(self, guard: Guard):
-        self.guard, self.taken = guard, 0
+        self.guard, self.taken, self.left = guard, 0, False
 
     def take(self, size: int) -> None:
         """Take more bytes.
@@ -163,21 +169,25 @@ class Room:
         Raises
         ------
         Refused
-            If the bodies of all requests would be too large together.
+            If the bodies of all requests would be too large together, or the request has gone.
         """
-        if self.guard.held + size > _BODIES * self.guard.settings.most_bytes:
-            raise Refused(
-                429,
-                "too many large bodies at the same time; try again in a second",
-                {"retry-after": "1"},
-            )
-        self.taken += size
-        self.guard.held += size
+        with self.guard.counting:
+            if self.left:
+                raise Refused(400, "the connection ended before the body was unpacked")
+            if self.guard.held + size > _BODIES * self.guard.settings.most_bytes:
+                raise Refused(
+                    429,
+                    "too many large bodies at the same time; try again in a second",
+                    {"retry-after": "1"},
+                )
+            self.taken += size
+            self.guard.held += size
 
     def leave(self) -> None:
         """Give all of it back."""
-        self.guard.held -= self.taken
-        self.taken = 0
+        with self.guard.counting:
+            self.guard.held -= self.taken
+            self.taken, self.left = 0, True
 
 
 def _decompressed(raw: bytes, encoding: str) -> Iterator[bytes]:

@@ -7,6 +7,8 @@ a table of their square.
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,9 @@ from convtimenet.data.text.whole_times import to_whole
 from convtimenet.errors import DataError
 from convtimenet.serving.refusals import Refused
 from convtimenet.serving.settings import MOST_CELLS, MOST_COLUMNS
+
+_LABEL_COL = re.compile(r"pass (the right one as|its name as|it as)? ?label_col.*")
+"""The advice about labels of files."""
 
 
 def parsed(body: bytes) -> Any:
@@ -103,7 +108,13 @@ def csv_cases(what: str, content: bytes) -> Cases:
     """The cases of a CSV table, and errors as for `csv_grid`."""
     # here a column is a step of a case
     check_columns(what, _check_csv(what, content) // 4)
-    return cases_in_csv(what, content)
+    try:
+        cases = cases_in_csv(what, content)
+    except DataError as error:
+        raise DataError(_LABEL_COL.sub("leave out what is no value", str(error))) from None
+    # a request needs no labels, and has no place to say where they are
+    notices = tuple(one for one in cases.notices if not _LABEL_COL.search(one))
+    return replace(cases, notices=notices)
 
 
 def _check_csv(what: str, content: bytes) -> int:

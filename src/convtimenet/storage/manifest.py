@@ -26,12 +26,20 @@ FORMAT = 2
 MANIFEST, DESCRIPTION = "manifest.json", "model.json"
 MAX_STEPS = 2**24
 """Longest padded context that a loaded network may have."""
-_MAX_JSON_BYTES, _MAX_DEPTH = 2**26, 32
+_MAX_JSON_BYTES, _MAX_DEPTH = 2**30, 32
+"""Of model.json, which holds the ids of all series, about 40 bytes each."""
+_TRIES = 10
+"""Times to read a folder in which models are saved meanwhile."""
 _AGAIN = "download or save the model again"
 
 
 def seal(folder: str | os.PathLike[str]) -> None:
     """Write the manifest of a folder, when it is new or after an intended change.
+
+    Raises
+    ------
+    ArtefactError
+        If ``model.json`` is longer than `read_folder` accepts.
 
     Examples
     --------
@@ -40,13 +48,20 @@ def seal(folder: str | os.PathLike[str]) -> None:
         python -c "from convtimenet.storage.manifest import seal; seal('model')"
     """
     path = Path(folder)
+    described = path / DESCRIPTION
+    size = described.stat().st_size if described.exists() else 0
+    if size > _MAX_JSON_BYTES:
+        raise ArtefactError(
+            f"{DESCRIPTION} of the model has {size} bytes, expected at most {_MAX_JSON_BYTES}, so "
+            "that it can be loaded; train on fewer series or with shorter ids"
+        )
     files = {name: _facts((path / name).read_bytes()) for name in _names(path) - {MANIFEST}}
     text = _canonical({"format": FORMAT, "files": files})
     (path / MANIFEST).write_bytes(text)
 
 
 def read_folder(folder: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """Read and verify a folder.
+    """Read and verify a folder; again if a model is saved in it meanwhile.
 
     Returns
     -------
@@ -63,6 +78,32 @@ def read_folder(folder: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[st
         file.
     """
     path = Path(folder)
+    for _ in range(_TRIES):
+        before = _state(path)
+        try:
+            return _read(path)
+        except (ArtefactError, OSError):
+            if _state(path) == before:
+                raise
+    raise ArtefactError(
+        f"{path} was saved anew {_TRIES} times while it was read; save less often, or load a copy"
+    )
+
+
+def _state(path: Path) -> list[tuple[int, ...]]:
+    """What changes when a model is saved in a folder."""
+    found = []
+    for place in (path, path / MANIFEST):
+        try:
+            facts = place.stat()
+        except OSError:
+            continue
+        found.append((facts.st_ino, facts.st_mtime_ns, facts.st_size))
+    return found
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """Read and verify a folder once."""
     if not path.exists() and earlier_of(path).is_dir():
         log.warning("saving to %s was interrupted; loading the model saved there before", path)
         path = earlier_of(path)

@@ -158,10 +158,16 @@ def _origin(results: Results, command: str) -> Facts:
     if len(results.cells) < len(matrix.cells):
         others = len(matrix.cells) - len(results.cells)
         shown += f"; {others} other cells of the matrix were not selected"
+    outdated = {}
+    if results.outdated:
+        outdated["Left out"] = (
+            f"results with other settings than the matrix has now, of {', '.join(results.outdated)}"
+        )
     return Facts(
         {
             "Matrix": matrix.path.name,
             "Cells with a result": shown,
+            **outdated,
             "Measured": f"{dates[0]} to {dates[-1]}" if dates else "nothing",
             "Versions": ", ".join(f"{name} {' and '.join(own)}" for name, own in versions.items()),
             "Commits": commits,

@@ -47,6 +47,11 @@ class Duel:
     def rows(self) -> int:
         return self.ahead + self.behind + self.equal
 
+    @property
+    def always_equal(self) -> bool:
+        """Whether the scores are equal in every row, if there are any."""
+        return 0 < self.equal == self.rows
+
 
 def duels(grid: Grid, ours: Sequence[str], task: Task) -> list[Duel]:
     """Every column of the models `ours` beside every column of the other models."""
@@ -120,16 +125,24 @@ def _duel(
 
 
 def _sentence(own: Column, found: Sequence[Duel], task: Task, score: str) -> str:
-    """Whose score is higher, and whose is lower."""
+    """Whose score is higher, whose is lower, and whose is equal."""
     ordered = sorted(found, key=lambda duel: -abs(duel.difference))
+    same = [duel for duel in ordered if duel.difference == 0 or duel.always_equal]
+    unequal = [duel for duel in ordered if duel not in same]
     parts = []
     for word, sign in (("higher", 1), ("lower", -1)):
-        those = [duel for duel in ordered if duel.difference * sign > 0]
+        those = [duel for duel in unequal if duel.difference * sign > 0]
         if those:
             each = listed([f"{duel.peer.title} ({_how(duel, task)})" for duel in those])
             parts.append(f"{word} than that of {each}")
+    if same:
+        parts.append(f"equal to that of {listed([duel.peer.title for duel in same])}")
     text = f"{task.capitalize()}: on average the {score} of {own.title} is "
-    text += ", and ".join(parts) if parts else "not compared with any yet"
+    compared = any(duel.rows for duel in found)
+    none = (
+        "not compared, as an error of 0 has no ratio" if compared else "not compared with any yet"
+    )
+    text += ", and ".join(parts) or none
     return f"{text}. {'Higher' if task == 'classification' else 'Lower'} is better."
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from convtimenet.bench.lines import by_key
+from convtimenet.bench.lines import of_matrix
 from convtimenet.bench.lines import read as read_lines
 from convtimenet.bench.matrix import Cell, Matrix
 from convtimenet.config import Protocol
@@ -180,6 +180,8 @@ class Results:
         The JSON Lines file.
     lines, failed
         The newest line of each cell that has scores, and the errors of the others, by cell key.
+    outdated
+        Cells that have only results with other settings than the matrix has now.
     """
 
     matrix: Matrix
@@ -187,6 +189,7 @@ class Results:
     out: Path
     lines: Mapping[str, Line]
     failed: Mapping[str, str]
+    outdated: Sequence[str] = ()
 
     @classmethod
     def read(cls, matrix: Matrix, cells: Sequence[Cell], out: Path) -> Results:
@@ -201,18 +204,20 @@ class Results:
         """
         every = read_lines(out)
         keys = {cell.key for cell in cells}
-        found = {key: line for key, line in by_key(every).items() if key in keys}
+        counted, outdated = of_matrix(matrix, every)
+        found = {key: line for key, line in counted.items() if key in keys}
         failed = {
             key: str(line["error"])
             for line in every
             if "error" in line and (key := Cell(**line["cell"]).key) in keys and key not in found
         }
         if not found and not failed:
+            now = " with their present settings" if outdated else ""
             raise DataError(
-                f"expected results in {out}, found none for the {len(cells)} cells; run some "
+                f"expected results in {out}, found none for the {len(cells)} cells{now}; run some "
                 f"first: convtimenet bench run {matrix.path}"
             )
-        return cls(matrix, cells, out, found, failed)
+        return cls(matrix, cells, out, found, failed, [key for key in outdated if key in keys])
 
     def by_task(self) -> dict[Task, list[Cell]]:
         """The cells of each task."""

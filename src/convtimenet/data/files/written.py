@@ -20,7 +20,7 @@ from convtimenet.data.timestamps import iso_times
 if TYPE_CHECKING:
     from convtimenet.data.frequency import Frequency
 
-__all__ = ["decimals_for", "decimals_of", "shortened", "written_times"]
+__all__ = ["decimals_for", "decimals_of", "own_decimals", "shortened", "written_times"]
 
 DIGITS = 6
 _DAY = 86_400_000_000_000  # nanoseconds
@@ -50,16 +50,16 @@ def decimals_of(values: np.ndarray, first: np.ndarray) -> np.ndarray:
     with np.errstate(over="ignore", invalid="ignore"):
         span = np.fmax.reduceat(values, first) - np.fmin.reduceat(values, first)
     by_span = np.array([[decimals_for(one) for one in row] for row in span.tolist()])
-    return np.maximum(by_span, [_own_decimals(column) for column in values.T])
+    return np.maximum(by_span, [own_decimals(column) or 0 for column in values.T])
 
 
-def _own_decimals(values: np.ndarray) -> int:
-    """The largest number of decimals in the values; 0 if it exceeds `DIGITS`, because such digits
-    come from a computation."""
+def own_decimals(values: np.ndarray) -> int | None:
+    """The largest number of decimals in the values; None if it exceeds `DIGITS`, because such
+    digits come from a computation."""
     known = values[np.isfinite(values)]
     with np.errstate(over="ignore"):
         exact = (d for d in range(DIGITS + 1) if (np.round(known, d) == known).all())
-        return next(exact, 0)
+        return next(exact, None)
 
 
 def shortened(value: float, least: int = 0) -> float:

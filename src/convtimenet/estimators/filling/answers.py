@@ -16,7 +16,8 @@ import numpy as np
 from convtimenet.data.frequency import season_of
 from convtimenet.data.future import as_read, free_names, key_names
 from convtimenet.data.tables import Table, read_table
-from convtimenet.errors import DataError
+from convtimenet.errors import ConfigError, DataError
+from convtimenet.estimators.filling.windows import LONGEST
 from convtimenet.estimators.forecasting.forecasts import check_steps
 from convtimenet.progress import reading, showing
 from convtimenet.wording import listing
@@ -44,8 +45,17 @@ def read(X: Any, verbose: int, **columns: Any) -> Table:
     ------
     DataError
         If it cannot be read, or a channel of a series has no known value.
+    ConfigError
+        If `X` is a `Table` and there are parameters about columns.
     """
     if isinstance(X, Table):
+        given = [name for name, value in columns.items() if value is not None]
+        if given:
+            names = ["frequency" if name == "freq" else name for name in given]
+            raise ConfigError(
+                f"a Table has been read already, so {listing(given)} would change nothing; give "
+                f"{listing(names)} to read_table"
+            )
         table = X
     else:
         with showing(reading(X), verbose, busy=True):
@@ -64,12 +74,19 @@ def read(X: Any, verbose: int, **columns: Any) -> Table:
     return table
 
 
-def check_season(season: Any, table: Table) -> int:
-    """The season in steps: as given, or that of the table's step."""
+def check_season(season: Any, table: Table) -> tuple[int, list[str]]:
+    """The season in steps, as given or that of the table's step, 1 for none; and notices."""
     if season is None:
-        return season_of(table.frequency)
-    check_steps("season", season)
-    return int(season)
+        steps = season_of(table.frequency)
+    else:
+        check_steps("season", season)
+        steps = int(season)
+    if steps <= LONGEST:
+        return steps, []
+    return 1, [
+        f"a season of {steps:,} steps is read as none: no more than {LONGEST:,} are read at once; "
+        "take means over longer steps, or give the season inside it"
+    ]
 
 
 def gaps_of(table: Table) -> np.ndarray:

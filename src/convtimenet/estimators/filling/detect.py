@@ -23,7 +23,7 @@ from convtimenet.estimators.filling.answers import (
     read,
     scaled_rows,
 )
-from convtimenet.estimators.filling.hiding import Hidden, Shares, alike, predicted
+from convtimenet.estimators.filling.hiding import Hidden, Shares, alike, digest, predicted
 from convtimenet.progress import counted, showing
 from convtimenet.wording import listing
 
@@ -83,9 +83,10 @@ def detect(
         values look wrong. "forecast" predicts it from earlier values only, up to eight steps ahead,
         as they come; the first values have no score.
     season
-        Season in steps; by default that of the time step.
+        As for `impute`.
     time_col, target_cols, freq, id_col, time_format, dayfirst, decimal, fill
-        As for `ConvTimeNetForecaster`; needed only if they cannot be inferred.
+        As for `ConvTimeNetForecaster`; needed only if they cannot be inferred, and not with a
+        `Table`, which `read_table` has read with its own.
     device
         "auto" or a torch device.
     verbose
@@ -103,7 +104,7 @@ def detect(
     DataError
         If the table cannot be read, or a channel of a series has no known value.
     ConfigError
-        If a parameter is not valid.
+        If a parameter is not valid, or one about columns is given with a `Table`.
 
     Examples
     --------
@@ -130,13 +131,16 @@ def detect(
         decimal=decimal,
         fill=fill,
     )
-    steps = check_season(season, table)
+    steps, notices = check_season(season, table)
     rows = scaled_rows(table)
+    order = sorted(range(len(rows)), key=lambda n: digest(rows[n].values, rows[n].known))
+    scores = _ahead if method == "forecast" else _around
     with showing("looking for anomalies", verbose):
-        found = _ahead(rows, steps, place) if method == "forecast" else _around(rows, steps, place)
+        ordered = scores([rows[n] for n in order], steps, place)
+    found = [ordered[n] for n in np.argsort(order)]
     score, p = _columns(table, found), _columns(table, [p_values(one) for one in found])
     parts = {"score": score, "p": p, "anomaly": p <= alpha}
-    notices = _too_few(table, found, alpha)
+    notices += _too_few(table, found, alpha)
     for notice in notices:
         log.warning(notice)
     if table.origin.kind == "numpy":
@@ -213,7 +217,8 @@ def _around(rows: Sequence[Scaled], season: int, device: torch.device) -> list[n
             for total, one in zip(squares, _distances(rows, hidden, season, device), strict=True):
                 total += np.square(one) / len(lengths)
         found = [np.sqrt(one) for one in squares]
-    return found
+    # the root mean square of three such distances is no such distance
+    return [one / _usual(one[row.known]) for one, row in zip(found, rows, strict=True)]
 
 
 def _undoubted(row: Scaled, scores: np.ndarray) -> np.ndarray:
@@ -276,5 +281,10 @@ def _distances(
     steps = np.concatenate([at for _, at in hidden])
     for number, own in alike(answers.row):
         distance = error[own] / (spread[own] + _LEAST_SPREAD * np.median(spread[own]) + _TINY)
-        found[number][steps[own]] = distance / max(np.quantile(distance, _USUAL), _TINY)
+        found[number][steps[own]] = distance / _usual(distance)
     return found
+
+
+def _usual(distances: np.ndarray) -> float:
+    """What becomes 1 of the distances of a row."""
+    return max(float(np.quantile(distances, _USUAL)), _TINY)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 
 import numpy as np
 import torch
@@ -21,7 +22,17 @@ from convtimenet.estimators.filling.windows import Row, quantiles_of
 from convtimenet.estimators.forecasting.intervals import Bands
 from convtimenet.network.reconstruction.network import QUANTILES
 
-__all__ = ["EDGE", "KINDS", "Hidden", "Predicted", "Shares", "alike", "kinds_of", "predicted"]
+__all__ = [
+    "EDGE",
+    "KINDS",
+    "Hidden",
+    "Predicted",
+    "Shares",
+    "alike",
+    "digest",
+    "kinds_of",
+    "predicted",
+]
 
 _LENGTHS = (1, 4, 12)  # longest gaps of a kind
 EDGE = len(_LENGTHS) + 1
@@ -91,6 +102,15 @@ def kinds_of(missing: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     first, end = np.flatnonzero(change == 1), np.flatnonzero(change == -1)
     kind = np.searchsorted(_LENGTHS, end - first)
     return first, end, np.where((first == 0) | (end == len(missing)), EDGE, kind)
+
+
+def digest(values: np.ndarray, known: np.ndarray) -> int:
+    """A number that stands for a series (T,), whatever its units: for the steps that are known and
+    the order of their values. What is drawn or added up by it does not depend on where in a table
+    the series is."""
+    order = np.argsort(values[known], kind="stable").astype("<i8")
+    both = len(known).to_bytes(8, "little") + np.packbits(known).tobytes() + order.tobytes()
+    return int.from_bytes(blake2b(both, digest_size=16).digest(), "little")
 
 
 def alike(keys: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:

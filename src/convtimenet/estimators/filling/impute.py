@@ -5,7 +5,9 @@ Shape legend: `convtimenet._shapes`; R rows as in `convtimenet.estimators.fillin
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from statistics import NormalDist
 from typing import Any
 
@@ -28,17 +30,21 @@ from convtimenet.estimators.filling.hiding import (
     Predicted,
     Shares,
     alike,
+    digest,
     kinds_of,
     predicted,
 )
-from convtimenet.estimators.filling.windows import LONGEST
+from convtimenet.estimators.filling.windows import LONGEST, REACH
 from convtimenet.estimators.forecasting.intervals import Calibration, band_names, check_levels
 from convtimenet.progress import showing
 
 __all__ = ["impute"]
 
+log = logging.getLogger(__name__)
+
 _TRIALS, _MOST = 512, 8  # of all rows, and of each row
 _HIDDEN = 0.1  # of the known values, in a trial
+_PARTS = 4  # as long as the longest span that is hidden is what is read around it
 _OWN = 100  # trials of a row and kind of gap from which intervals are its own
 
 
@@ -60,9 +66,9 @@ def impute(
     """Fill the missing values of a table; known ones stay as they are, to the bit.
 
     Nothing is trained: weights that come with the package read the values on both sides of a gap,
-    up to 2,048 steps at once. How far they are trusted beside linear interpolation is decided for
-    each channel of each series by known values that are hidden for trial, in gaps as long as its
-    own (docs/impute.md).
+    up to 2,048 steps at once; in the middle of longer gaps the season goes on. How far they are
+    trusted beside linear interpolation is decided for each channel of each series by known values
+    that are hidden for trial, in gaps as long as its own (docs/impute.md).
 
     Parameters
     ----------
@@ -74,9 +80,11 @@ def impute(
         Levels of intervals in per cent, such as 80 or [80, 95]: their bounds become columns. The
         bounds of a known value are the value.
     season
-        Season in steps, such as 24 for a day of hours; by default that of the time step.
+        Season in steps, such as 24 for a day of hours; by default that of the time step. One that
+        is longer than 2,048 steps is read as none, with a notice.
     time_col, target_cols, freq, id_col, time_format, dayfirst, decimal
-        As for `ConvTimeNetForecaster`; needed only if they cannot be inferred.
+        As for `ConvTimeNetForecaster`; needed only if they cannot be inferred, and not with a
+        `Table`, which `read_table` has read with its own.
     device
         "auto" or a torch device.
     verbose
@@ -95,7 +103,7 @@ def impute(
     DataError
         If the table cannot be read, or a channel of a series has no known value.
     ConfigError
-        If a parameter is not valid.
+        If a parameter is not valid, or one about columns is given with a `Table`.
 
     Examples
     --------
@@ -119,12 +127,15 @@ def impute(
         dayfirst=dayfirst,
         decimal=decimal,
     )
-    steps = check_season(season, table)
+    steps, notices = check_season(season, table)
+    for notice in notices:
+        log.warning(notice)
     with showing("filling gaps", verbose):
         found = _filled(table, levels, steps, place)
     if table.origin.kind == "numpy":
         parts = dict(zip(["filled", *band_names(levels)[1:]], found, strict=True))
         return parts if levels else parts["filled"]
+    table = replace(table, notices=(*table.notices, *notices))
     return as_given(table, dict(zip(band_names(levels), found, strict=True)))
 
 
@@ -136,17 +147,19 @@ def _filled(
     values = np.array(table.values)
     found = [values, *(values.copy() for _ in range(K - 1))]
     rows = scaled_rows(table)
+    asked = [n for n, row in enumerate(rows) if row.scale and not row.known.all()]
+    asked.sort(key=lambda n: digest(rows[n].values, rows[n].known))
     gaps = [
-        Hidden(number, row.values, row.known, ~row.known)
-        for number, row in enumerate(rows)
-        if row.scale and not row.known.all()
+        Hidden(place, rows[n].values, rows[n].known, ~rows[n].known)
+        for place, n in enumerate(asked)
     ]
-    answers = np.empty((0, K))
+    answers: dict[int, np.ndarray] = {}
     if gaps:
         most = int(np.clip(_TRIALS // len(gaps), 1, _MOST))
         tried = [trial for one in gaps for trial in _trials(one, most)]
-        answers = _answers(gaps, tried, levels, season, device, len(rows))
-    at = 0
+        all_of_them = _answers(gaps, tried, levels, season, device)
+        ends = np.cumsum([one.asked.sum() for one in gaps])
+        answers = dict(zip(asked, np.split(all_of_them, ends[:-1]), strict=True))
     for number, row in enumerate(rows):
         s, c = divmod(number, C)
         here = bounds[s] + np.flatnonzero(~row.known)
@@ -156,8 +169,7 @@ def _filled(
             for one in found:
                 one[here, c] = row.centre
             continue
-        own = _unscaled(row, answers[at : at + len(here)])
-        at += len(here)
+        own = _unscaled(row, answers[number])
         for k, one in enumerate(found):
             one[here, c] = own[:, k]
     return found
@@ -173,9 +185,9 @@ def _answers(
     levels: Sequence[float],
     season: int,
     device: torch.device,
-    rows: int,
 ) -> np.ndarray:
     """What is missing in all gaps and its bounds, (n, 1 + 2 levels), scaled."""
+    rows = len(gaps)
     wanted = predicted(gaps, season, device)
     shares, tests, truth = Shares(np.zeros((rows, KINDS, 2))), None, np.empty(0)
     if tried:
@@ -224,7 +236,7 @@ def _radius(distance: np.ndarray, level: float, nominal: float) -> float:
 
 def _trials(one: Hidden, most: int) -> list[Hidden]:
     """Parts of a series with known values hidden in gaps as long as its own."""
-    rng = np.random.default_rng(one.row)
+    rng = np.random.default_rng(digest(one.values, one.known))
     first, end, kind = kinds_of(~one.known)
     lengths = (end - first)[kind != EDGE]
     found = []
@@ -240,11 +252,11 @@ def _trials(one: Hidden, most: int) -> list[Hidden]:
 
 def _inside(one: Hidden, lengths: np.ndarray, rng: np.random.Generator) -> Hidden:
     """A part of the series with spans in it hidden."""
-    T = len(one.values)
-    start = int(rng.integers(0, max(1, T - LONGEST + 1)))
-    here = slice(start, min(T, start + LONGEST))
+    T, most = len(one.values), max(LONGEST, _PARTS * int(lengths.max()))
+    start = int(rng.integers(0, max(1, T - most + 1)))
+    here = slice(start, min(T, start + most))
     values, known = one.values[here], one.known[here].copy()
-    longest, wanted = max(1, len(values) // 4), max(1, int(_HIDDEN * known.sum()))
+    longest, wanted = max(1, len(values) // _PARTS), max(1, int(_HIDDEN * known.sum()))
     asked, free = np.zeros(len(values), dtype=bool), known.copy()
     for length in rng.choice(lengths, 2 * wanted).clip(max=longest):
         first = int(rng.integers(1, max(2, len(values) - length)))
@@ -265,7 +277,7 @@ def _outside(one: Hidden, length: int, ahead: bool, rng: np.random.Generator) ->
     last = int(np.flatnonzero(known)[-1]) + 1
     length = max(1, min(length, last // 3))
     cut = int(rng.integers(max(1, last // 2), max(2, last - length + 1)))
-    here = slice(max(0, cut + length - LONGEST), cut + length)
+    here = slice(max(0, cut + min(length, REACH) - LONGEST), cut + length)
     values, known = values[here], known[here]
     before = np.arange(len(values)) < len(values) - length
     parts = values, known & before, known & ~before

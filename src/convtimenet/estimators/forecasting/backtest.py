@@ -13,18 +13,16 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from sklearn.base import clone
 from torch import Tensor, nn
 
 from convtimenet import scores
 from convtimenet.config import TrainConfig
 from convtimenet.data.frame_columns import labelled
-from convtimenet.data.frequency import season_of
 from convtimenet.data.future import MODEL, NAIVE, free_names, id_series, stamps
 from convtimenet.data.split import hold_back
 from convtimenet.data.tables import Table, crop, pad_front
 from convtimenet.data.windows import Scaler
-from convtimenet.errors import ConfigError, DataError
+from convtimenet.errors import DataError
 from convtimenet.estimators.forecasting.intervals import (
     Bands,
     Calibration,
@@ -33,11 +31,15 @@ from convtimenet.estimators.forecasting.intervals import (
     check_levels,
     context_scale,
 )
+from convtimenet.estimators.forecasting.levels import near
 from convtimenet.estimators.forecasting.panel import Panel
-from convtimenet.estimators.forecasting.reading import near, statistics
+from convtimenet.estimators.forecasting.plans import naive_season
+from convtimenet.estimators.forecasting.reading import statistics
+from convtimenet.estimators.parameters import unfitted
 from convtimenet.network.model import ConvTimeNet
 from convtimenet.network.revin import last_known
 from convtimenet.progress import counted
+from convtimenet.settings import is_whole, require, whole_number
 from convtimenet.wording import html_table, listing
 
 log = logging.getLogger(__name__)
@@ -100,12 +102,13 @@ class Backtest:
     frame
         One row per series, cutoff and step: id, time, "cutoff", the actual value, "ConvTimeNet" and
         "SeasonalNaive", each followed by its bounds if levels were given. A frame of the caller's
-        library; for a file or an array a dict of columns.
+        library; for a file or an array a dict of columns. Where even all known rows are too few to
+        calibrate the seasonal-naive forecast, its bounds are NaN, with a notice.
     summary
         For "ConvTimeNet" and "SeasonalNaive": "mse", "mae", "rmse", "smape", "mase" and, with
         levels, "coverage-80" and "width-80" for each level, and "pinball", the mean over all
         bounds. Scores are over all known values; "mase" is the mean over the series whose seasonal
-        differences are not all 0.
+        differences are not all 0. Scores of bounds that are NaN are NaN.
     season
         Season of the seasonal-naive forecaster, in steps.
     """
@@ -152,7 +155,7 @@ def backtest(
         Levels of intervals in per cent, such as ``[80, 95]``.
     season
         Season of the seasonal-naive forecaster in steps; by default a day, week or year, depending
-        on the step (`season_of`).
+        on the step (`naive_season`).
 
     Raises
     ------
@@ -162,14 +165,12 @@ def backtest(
         If the table is too short for the windows, or cannot be used.
     """
     table = model.read(X)
-    for what, number in (("n_windows", n_windows), ("step_size", step_size), ("season", season)):
-        if number is not None and (isinstance(number, bool) or number != int(number) or number < 1):
-            raise ConfigError(f"{what} must be a whole number of at least 1, found {number!r}")
-    if int(refit) < 0:
-        raise ConfigError(f"refit must be True, False or a number of windows, found {refit!r}")
+    n_windows = whole_number("n_windows", n_windows)
+    step = model.h if step_size is None else whole_number("step_size", step_size)
+    season = naive_season(table, season)
+    often = isinstance(refit, (bool, np.bool_)) or is_whole(refit, 0)
+    require(often, "refit", "True, False or a number of windows", refit)
     h, every = model.h, int(refit)
-    step = h if step_size is None else step_size
-    season = season_of(table.frequency) if season is None else season
     levels = None if level is None else check_levels(level)
     past = table.lengths - h - (n_windows - 1) * step
     if (past < 2).any():
@@ -179,7 +180,7 @@ def backtest(
             f"{table.lengths.min()}; use fewer windows or leave short series out"
         )
     _check_known(table, past, n_windows)
-    fitted: Any = clone(model)
+    fitted = unfitted(model)
     naive = None
     parts = []
     for number in counted(range(n_windows)):
@@ -211,7 +212,8 @@ class _Part:
 
 
 class _Naive:
-    """The seasonal-naive forecaster, with intervals from the same rows as the network's."""
+    """The seasonal-naive forecaster, with intervals from the same rows as the network's, or from
+    all rows where those are too few."""
 
     def __init__(
         self,
@@ -226,19 +228,44 @@ class _Naive:
         self.reads = max(season, L)
         self.calibration: Calibration | None = None
         if levels:
-            fraction = fitted.train_config_.validation_fraction
-            held_back, _ = hold_back(table, fraction, L, fitted.h)
-            least = self.reads + fitted.h if table.long else 0
-            scaler, cpu = fitted.scaler_for(table), torch.device("cpu")
-            if fitted.network_.config.revin:
-                scaler = near(scaler, *statistics(table), fitted.network_.config)
-            panel = Panel(table, scaler, least, masks=True, device=cpu)
-            if (held_back == table.lengths).all():  # then the network's come from earlier rows
-                held_back = np.zeros_like(held_back)
-            windows = panel.windows(self.reads, fitted.h, held_back, table.lengths)
-            self.calibration = calibrate(
-                self.network, windows, (), 1024, cpu, shared=not fitted.scale
-            )
+            self.calibration = self._calibrated(table)
+            missing = [f"{one:g}" for one in levels if np.isnan(self._radius(one)).any()]
+            if missing:
+                log.warning(
+                    "the seasonal-naive forecast has no intervals of %s %%: there are too few rows "
+                    "to calibrate them, and its bounds are NaN",
+                    " and ".join(missing),
+                )
+
+    def _calibrated(self, table: Table) -> Calibration | None:
+        """Calibration on the held-out windows; on all windows, as nothing is fitted to them, if
+        those are too few; None if no window fits."""
+        fitted, config = self.fitted, self.fitted.network_.config
+        fraction = fitted.train_config_.validation_fraction
+        held_back, _ = hold_back(table, fraction, config.least_context, fitted.h)
+        least = self.reads + fitted.h if table.long else 0
+        scaler, cpu = fitted.scaler_for(table), torch.device("cpu")
+        if config.revin:
+            scaler = near(scaler, *statistics(table), config)
+        panel = Panel(table, scaler, least, masks=True, device=cpu)
+        found = None
+        for first in (held_back, np.zeros_like(held_back)):
+            begin = np.maximum(panel.origin + first, panel.begin + self.reads)
+            if (begin > panel.origin + table.lengths - fitted.h).all():
+                continue
+            windows = panel.windows(self.reads, fitted.h, first, table.lengths)
+            if windows.any_target():
+                shared = not fitted.scale
+                found = calibrate(self.network, windows, (), 1024, cpu, shared=shared)
+                if all(found.reaches(one) for one in self.levels):
+                    break
+        return found
+
+    def _radius(self, level: float) -> np.ndarray:
+        """Radii (G, h) of a level; NaN if there are too few windows for it."""
+        if self.calibration is None or not self.calibration.reaches(level):
+            return np.full((1, self.fitted.h), np.nan)
+        return self.calibration.radius(level)
 
     def forecast(self, table: Table) -> np.ndarray:
         """(S h, C K) as `Forecaster.forecast_table` returns it."""
@@ -254,9 +281,8 @@ class _Naive:
         scale = context_scale(scaled, known) * torch.from_numpy(scaler.scale)
         bands = Bands(self.network(torch.from_numpy(x), known), scale, ())
         found = [bands.point]
-        if self.calibration is not None:
-            sides = [bands.bounds(self.calibration.radius(one)) for one in self.levels]
-            found += [low for low, _ in reversed(sides)] + [high for _, high in sides]
+        sides = [bands.bounds(self._radius(one)) for one in self.levels]
+        found += [low for low, _ in reversed(sides)] + [high for _, high in sides]
         return torch.stack(found, -1).numpy().swapaxes(1, 2).reshape(-1, C * len(found))
 
 
@@ -388,10 +414,11 @@ def _summary(
         losses = []
         for level in levels:
             low, high = (columns[f"{model}-{side}-{level:g}"] for side in ("lo", "hi"))
-            losses.append(scores.pinball(y, low, (1 - level / 100) / 2))
-            losses.append(scores.pinball(y, high, (1 + level / 100) / 2))
-            one[f"coverage-{level:g}"] = scores.coverage(y, low, high)
+            absent = np.isnan(low).all()
+            one[f"coverage-{level:g}"] = np.nan if absent else scores.coverage(y, low, high)
             one[f"width-{level:g}"] = float(np.mean(high - low))
+            for bound, q in ((low, (1 - level / 100) / 2), (high, (1 + level / 100) / 2)):
+                losses.append(np.nan if absent else scores.pinball(y, bound, q))
         if losses:
             one["pinball"] = float(np.mean(losses))
         found[model] = one

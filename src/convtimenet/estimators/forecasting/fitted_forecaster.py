@@ -8,10 +8,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
-from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
-from convtimenet.data.frequency import season_of
 from convtimenet.data.split import FittedRows, Rows
 from convtimenet.data.tables import Table
 from convtimenet.data.windows import Windows
@@ -33,8 +31,9 @@ from convtimenet.estimators.forecasting.intervals import (
     check_levels,
 )
 from convtimenet.estimators.forecasting.panel import evaluate_windows, roll
-from convtimenet.estimators.forecasting.plans import scored_windows
+from convtimenet.estimators.forecasting.plans import naive_season, scored_windows
 from convtimenet.estimators.forecasting.table_reader import TableReader
+from convtimenet.estimators.parameters import unfitted
 from convtimenet.estimators.presets import PRETRAINED
 from convtimenet.progress import showing
 from convtimenet.training.metrics import ForecastEvaluation
@@ -167,7 +166,7 @@ class FittedForecaster(TableReader):
             If `h` is not a number of steps, or `level` is given for more than the trained horizon.
         """
         if X is not None and self.quality == PRETRAINED and not hasattr(self, "fused_"):
-            fitted: Any = clone(self)
+            fitted = unfitted(self)
             fitted._fit(X, scored=level is not None)
             return fitted.predict(future=future, h=h, level=level)
         check_is_fitted(self, "fused_")
@@ -195,8 +194,9 @@ class FittedForecaster(TableReader):
             )
         self._reader.check_rows(table)
         plan, notices = self._plan(table, future, steps)
+        notices = (*notices, *self._said_of(table, bool(levels)))
         return Request(
-            table=table, steps=steps, levels=levels, radii=radii, plan=plan, notices=tuple(notices)
+            table=table, steps=steps, levels=levels, radii=radii, plan=plan, notices=notices
         )
 
     def predict_requests(self, requests: Sequence[Request]) -> list[Any]:
@@ -377,6 +377,7 @@ class FittedForecaster(TableReader):
     ) -> ForecastEvaluation:
         """`evaluate` for a table that `adapt` returned; a `quick` one, which `fit` asks for, scores
         `scored_windows`."""
+        season = naive_season(table, season)
         # with scale=False a table may hold other channels at the same times
         seen = 0
         if self.fitted_rows_ is not None and {*table.channels} & {*self.channels_}:
@@ -397,7 +398,7 @@ class FittedForecaster(TableReader):
                 panel,
                 windows,
                 self.train_config_.batch_size,
-                season=season_of(table.frequency) if season is None else season,
+                season=season,
                 drop_last=self.train_config_.protocol == "paper",
                 quantiles=self.network_.config.quantiles,
                 intervals=intervals,

@@ -22,7 +22,8 @@ from convtimenet.estimators.distilling import taught_notice
 from convtimenet.estimators.forecasting.distilling import DistillableForecaster
 from convtimenet.estimators.forecasting.forecasts import check_steps
 from convtimenet.estimators.forecasting.intervals import Calibration
-from convtimenet.estimators.forecasting.plans import training_plans
+from convtimenet.estimators.forecasting.levels import uncentred
+from convtimenet.estimators.forecasting.plans import taught_plan, training_plans
 from convtimenet.estimators.forecasting.reading import (
     check_unscaled,
     gap_notices,
@@ -31,7 +32,6 @@ from convtimenet.estimators.forecasting.reading import (
 )
 from convtimenet.estimators.forecasting.retraining import ENOUGH_WINDOWS
 from convtimenet.estimators.forecasting.streams import best_context
-from convtimenet.estimators.forecasting.taught import taught_plan
 from convtimenet.estimators.portfolio import forecast_members
 from convtimenet.estimators.presets import TUNED, contexts_for, next_context
 from convtimenet.progress import showing
@@ -121,7 +121,8 @@ class ConvTimeNetForecaster(DistillableForecaster):
     callbacks
         Objects told of every epoch, which may end training: loggers such as
         `convtimenet.callbacks.TensorBoard`, or your own (`convtimenet.callbacks.Callback`). They
-        are not saved with the model.
+        are not saved with the model. `tune` and a backtest tell the same objects; processes of
+        `n_jobs` tell copies.
     init_from
         Where the network's encoder starts from: the folder of a saved model, a fitted or
         pre-trained estimator, or its `pretrained_`, which unlike an estimator survives
@@ -305,7 +306,7 @@ class ConvTimeNetForecaster(DistillableForecaster):
         scaler = Scaler.identity()
         if self.scale:
             scaler, unknown = statistics(train_split)
-            scaler = scaler.uncentred() if config.any_length else scaler
+            scaler = uncentred(scaler, config, unknown)
             notices += scaling_notices(table, unknown)
         encoder = self._encoder(train_split)
         if ensemble is not None:  # both read the same numbers

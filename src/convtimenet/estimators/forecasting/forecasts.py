@@ -28,7 +28,7 @@ from convtimenet.estimators.forecasting.intervals import (
     context_scale,
 )
 from convtimenet.estimators.forecasting.panel import roll
-from convtimenet.estimators.forecasting.reading import Reader
+from convtimenet.estimators.forecasting.reading import FEW, Reader
 from convtimenet.network.memory import Parts
 from convtimenet.progress import counted
 
@@ -85,7 +85,7 @@ def forecast_series(
     requests
         All of the same `Request.kind`.
     """
-    config, (steps, levels, C) = reader.config, requests[0].kind
+    steps, levels, C = requests[0].kind
     ahead, radii = reader.ahead(steps), requests[0].radii
     shape = (steps, C, 1 + 2 * len(levels))
     found = [np.empty((len(one.table.lengths), *shape)) for one in requests]
@@ -93,9 +93,7 @@ def forecast_series(
 
     def compute(windows: Windows, index: Tensor) -> Callable[[slice], Tensor]:
         def some(part: slice) -> Tensor:
-            answers = _scaled_forecasts(
-                network, windows, index[part], steps, radii, config.quantiles
-            )
+            answers = _scaled_forecasts(network, windows, index[part], steps, radii, reader)
             return answers.double().cpu()
 
         return some
@@ -176,14 +174,18 @@ def _scaled_forecasts(
     index: Tensor,
     steps: int,
     radii: Sequence[np.ndarray],
-    quantiles: tuple[float, ...],
+    reader: Reader,
 ) -> Tensor:
     """Forecasts and bounds (K, B, C, h) of the windows `index`, in scaled units."""
+    quantiles = reader.config.quantiles
     if not radii:
         return roll(network, windows, index, steps, quantiles)[None]
     batch = windows.batch(index)
     # in float64, so that rounding cannot put bounds of different levels in the wrong order
     scale = context_scale(batch.x.double(), batch.known)
+    if batch.known is not None:
+        few = batch.known.sum(-1, keepdim=True) < FEW
+        scale = torch.where(few, scale.clamp(min=reader.usual_scale), scale)
     bands = Bands(network(*batch.inputs).double(), scale, quantiles)
     sides = [bands.bounds(radius) for radius in radii]
     low, high = [side[0] for side in reversed(sides)], [side[1] for side in sides]

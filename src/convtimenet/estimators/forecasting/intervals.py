@@ -29,8 +29,8 @@ from convtimenet.training.metrics import IntervalScores, outputs, own_batches, w
 DEFAULT_LEVELS = (80.0, 95.0)
 _GRID = np.array([*range(1, 100), 99.5, 99.9])
 _MOST_VALUES = 2**24  # distances kept while calibrating; of more windows an even subset is used
-# Windows less than a horizon apart share targets. Channels have their own radii if there are at
-# least this many horizons of windows, and this many windows; else all channels share them.
+# Windows less than a horizon apart share targets. A channel has its own radii if it is known in at
+# least this many horizons of windows, and this many windows; all others share those of all values.
 _OWN_HORIZONS, _OWN_WINDOWS = 20, 200
 
 
@@ -54,21 +54,23 @@ class Calibration:
     def of(cls, distances: np.ndarray, *, shared: bool = False) -> Calibration:
         """Finite-sample quantiles of distances (n, C, H), ignoring NaN.
 
-        All channels share them if `shared`, or if there are few windows.
+        All channels share them if `shared`; else those that have known values in few windows.
 
         The radius of level a is the ``ceil((n + 1) a)``-th smallest of n distances: with it an
         interval covers an exchangeable new value with probability at least a (Vovk et al.,
         "Algorithmic Learning in a Random World", 2005; Lei et al., "Distribution-Free Predictive
         Inference for Regression", JASA 113, 2018).
         """
-        windows, _, H = distances.shape
-        own = not shared and _have_own(windows, H)
-        ranked = np.sort(distances if own else distances.reshape(-1, 1, H), axis=0)
-        n = np.isfinite(ranked).sum(0)
-        # rounded, because 0.07 * 100 > 7 in floating point
-        rank = np.ceil(np.round((n + 1) * (_GRID[:, None, None] / 100), 9)).astype(int)
-        taken = np.take_along_axis(ranked, np.clip(rank - 1, 0, len(ranked) - 1), axis=0)
-        return cls(np.where(rank <= n, taken, np.inf).astype(np.float32), windows)
+        windows, C, H = distances.shape
+        known = np.isfinite(distances).sum(0).min(-1)
+        own = np.full(C, False) if shared else known >= _least_own(H)
+        if own.all():
+            return cls(_radii(distances), windows)
+        radii = _radii(distances.reshape(-1, 1, H))
+        if own.any():
+            radii = np.repeat(radii, C, axis=1)
+            radii[:, own] = _radii(distances[:, own])
+        return cls(radii, windows)
 
     @classmethod
     def completed(cls, found: Calibration | None, horizon: int) -> tuple[Calibration, list[str]]:
@@ -136,16 +138,26 @@ def check_reach(levels: Sequence[float], windows: int, channels: int, horizon: i
     DataError
         If there are too few windows for it.
     """
-    values = windows if _have_own(windows, horizon) else windows * channels
+    values = windows if windows >= _least_own(horizon) else windows * channels
     possible = [one for one in _GRID if _needed(one) <= values]
     for level in levels:
         if values < _needed(_GRID[_at(level)]):
             raise _too_few(level, windows, possible)
 
 
-def _have_own(windows: int, horizon: int) -> bool:
-    """Whether each channel has its own radii."""
-    return windows >= max(_OWN_WINDOWS, _OWN_HORIZONS * horizon)
+def _radii(distances: np.ndarray) -> np.ndarray:
+    """Radii (levels, G, H) of distances (n, G, H), infinite where too few are known."""
+    ranked = np.sort(distances, axis=0)
+    n = np.isfinite(ranked).sum(0)
+    # rounded, because 0.07 * 100 > 7 in floating point
+    rank = np.ceil(np.round((n + 1) * (_GRID[:, None, None] / 100), 9)).astype(int)
+    taken = np.take_along_axis(ranked, np.clip(rank - 1, 0, len(ranked) - 1), axis=0)
+    return np.where(rank <= n, taken, np.inf).astype(np.float32)
+
+
+def _least_own(horizon: int) -> int:
+    """Number of windows with known values from which a channel has its own radii."""
+    return max(_OWN_WINDOWS, _OWN_HORIZONS * horizon)
 
 
 def _at(level: float) -> int:

@@ -7,22 +7,36 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
 
 from convtimenet.config import ModelConfig, TrainConfig
 from convtimenet.data.covariates import Encoder
+from convtimenet.data.frequency import season_of
 from convtimenet.data.tables import Table, extend
 from convtimenet.data.windows import Scaler, Windows
 from convtimenet.errors import DataError
+from convtimenet.estimators.forecasting.levels import near
 from convtimenet.estimators.forecasting.panel import Panel, rows_for
-from convtimenet.estimators.forecasting.reading import near, statistics
+from convtimenet.estimators.forecasting.reading import statistics
 from convtimenet.estimators.portfolio import Plan
 from convtimenet.estimators.presets import PANEL_EPOCH
+from convtimenet.network.inference import fuse
+from convtimenet.settings import whole_number
 from convtimenet.training.closed_form.guard import some_windows
+from convtimenet.training.taught import TaughtWindows
 
-__all__ = ["scored_windows", "training_plans", "training_windows"]
+__all__ = [
+    "naive_season",
+    "scored_windows",
+    "taught_plan",
+    "taught_windows",
+    "training_plans",
+    "training_windows",
+]
 
 _FEWEST_SCORED, _TOKENS = 19, 2**15  # by which weights of the package are scored
 
@@ -112,6 +126,18 @@ def scored_windows(windows: Windows, config: ModelConfig) -> Windows:
     return some_windows(windows, _FEWEST_SCORED, _TOKENS) if config.pretrained else windows
 
 
+def naive_season(table: Table, season: Any) -> int:
+    """The season of the seasonal-naive forecast in steps: the one that is given, or the usual one
+    of the table's frequency.
+
+    Raises
+    ------
+    ConfigError
+        If it is no whole number of at least 1.
+    """
+    return season_of(table.frequency) if season is None else whole_number("season", season)
+
+
 def training_plans(
     members: Sequence[tuple[ModelConfig, TrainConfig]],
     table: Table,
@@ -132,3 +158,56 @@ def training_plans(
     plans = [Plan(*one, *windows[one[0].context_length][:3]) for one in members]
     weighed = [plan for plan in plans if (plan.valid is None) == (plans[0].valid is None)]
     return weighed, windows[plans[0].config.context_length][3]
+
+
+# --- of a network that is distilled from an ensemble ----------------------------------------------
+
+
+def taught_plan(
+    plan: Plan,
+    ensemble: Any,
+    table: Table,
+    train_end: np.ndarray,
+    valid_end: np.ndarray,
+    scaler: Scaler,
+    encoder: Encoder,
+    device: torch.device,
+) -> Plan:
+    """The plan of a network that learns from an ensemble: in the first training from the one that
+    did not see the validation split, in the second from the final one.
+
+    Raises
+    ------
+    DataError
+        If the table is too short to train a network.
+    """
+    if not plan.config.kernel_sizes:
+        raise DataError(
+            f"the table has too few rows to train a network: expected those that the ensemble was "
+            f"fitted to, found {int(table.lengths.max())}; give the table of fit"
+        )
+    given = table, scaler, encoder, device
+    L, again = plan.config.context_length, plan.all_examples is not None
+    first = ensemble.scored_ or ensemble
+    return replace(
+        plan,
+        examples=taught_windows(first, L, train_end if again else valid_end, *given),
+        all_examples=taught_windows(ensemble, L, valid_end, *given) if again else None,
+    )
+
+
+def taught_windows(
+    ensemble: Any,
+    context_length: int,
+    end: np.ndarray,
+    table: Table,
+    scaler: Scaler,
+    encoder: Encoder,
+    device: torch.device,
+) -> TaughtWindows:
+    """All windows with targets in rows before `end` (S,), for a network that reads so many steps.
+    What the ensemble would read before a series begins is padding to it."""
+    config = ensemble.network_.config
+    spare = config.context_length - context_length
+    whole = training_windows(table, end, end, config, scaler, encoder, device, spare)[0]
+    return TaughtWindows(whole, context_length, fuse(ensemble.network_).to(device))

@@ -16,10 +16,10 @@ from convtimenet.data.tables import Table, crop
 from convtimenet.data.windows import Scaler
 from convtimenet.devices import resolve_device
 from convtimenet.estimators.forecasting.forecasts import check_steps
+from convtimenet.estimators.forecasting.levels import near
 from convtimenet.estimators.forecasting.panel import Panel
 from convtimenet.estimators.forecasting.reading import (
     check_unscaled,
-    near,
     scaling_notices,
     statistics,
 )

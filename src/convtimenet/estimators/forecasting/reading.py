@@ -20,23 +20,34 @@ from convtimenet.data.split import Rows, scored_rows
 from convtimenet.data.tables import Table, crop, extend, pad_front, pieces
 from convtimenet.data.windows import FARTHEST, LARGEST, Scaler, Windows, filled_contexts, float32
 from convtimenet.errors import ConfigError, DataError
+from convtimenet.estimators.forecasting.levels import (
+    Levelled,
+    around_level,
+    either,
+    known_counts,
+    near,
+    silent_rows,
+    uncentred,
+)
 from convtimenet.estimators.forecasting.panel import Panel, rows_for
 from convtimenet.files.maps import blocks
 from convtimenet.wording import listing
 
 __all__ = [
+    "FEW",
     "Reader",
     "check_mixing",
     "check_unscaled",
     "gap_notices",
-    "near",
     "scaling_notices",
     "statistics",
 ]
 
 log = logging.getLogger(__name__)
 
-_BELOW = 100.0  # standard deviations
+_MONSTROUS = 10_000
+FEW = 4
+"""Known values; of fewer the deviation, and with it the width of intervals, is far too small."""
 
 
 def statistics(table: Table, end: Rows | None = None) -> tuple[Scaler, np.ndarray]:
@@ -81,18 +92,11 @@ def _statistics(table: Table, end: np.ndarray) -> tuple[Scaler, np.ndarray]:
     return Scaler.per_series(values, starts), known
 
 
-def near(scaler: Scaler, own: Scaler, unknown: np.ndarray, config: ModelConfig) -> Scaler:
-    """`Scaler.near` for a network. Where the level moves for one that may take logarithms, it moves
-    below 0, so that no value is taken for a positive one."""
-    if config.any_length:
-        own = Scaler(own.centre + _BELOW * own.scale, own.scale)
-    return scaler.near(own, unknown)
-
-
 def scaling_notices(table: Table, unknown: np.ndarray) -> list[str]:
-    """Notices about channels without a known training value, given `unknown` of `statistics`."""
+    """Notices about channels without a known training value, given `unknown` of `statistics`, and
+    of wide tables about values that can only be errors."""
     if not unknown.any():
-        return []
+        return [] if table.long else _monstrous(table)
     of_channel = unknown[..., 0].reshape(-1, len(table.channels))
     channels = listing([table.channels[c] for c in np.flatnonzero(of_channel.any(0))])
     text = f"{channels}: all values in the training rows are missing"
@@ -102,6 +106,22 @@ def scaling_notices(table: Table, unknown: np.ndarray) -> list[str]:
     return [
         f"{text} in {len(series)} series ({listing(series, 3)}); scaled by the median of the others"
     ]
+
+
+def _monstrous(table: Table) -> list[str]:
+    """Notices about values that are so far off that the scale of their channel is theirs alone."""
+    found = []
+    for name, values in zip(table.channels, table.values.T, strict=True):
+        low, middle, high = np.nanquantile(values[:: 1 + len(values) // 10**5], (0.05, 0.5, 0.95))
+        far = np.abs(values - middle) > _MONSTROUS * (high - low)
+        if high > low and far.any():
+            at, several = int(far.argmax()), "s are" if far.sum() > 1 else " is"
+            found.append(
+                f"channel {name!r}: {int(far.sum())} value{several} more than {_MONSTROUS:,} times "
+                f"as far off as nine in ten of the others, first {values[at]:.3g}, and forecasts "
+                "and scores are in that scale; if it is an error, leave the cell empty"
+            )
+    return found
 
 
 def gap_notices(table: Table, masks: bool, learns: bool = True) -> list[str]:
@@ -123,6 +143,17 @@ def gap_notices(table: Table, masks: bool, learns: bool = True) -> list[str]:
     return [
         "missing values are filled from the known ones of the same context, at its end by the "
         f"last known one{what}"
+    ]
+
+
+def _named(table: Table, which: np.ndarray) -> list[str]:
+    """The series, channels or both where `which` (S, C) holds."""
+    if not table.long:
+        return [table.channels[c] for c in np.flatnonzero(which[0])]
+    several = len(table.channels) > 1
+    return [
+        f"{table.ids[s]}, {table.channels[c]}" if several else str(table.ids[s])
+        for s, c in np.argwhere(which).tolist()
     ]
 
 
@@ -216,6 +247,18 @@ class Reader:
         panel = self._panel(table, scaler, rows_for(table, self.config))
         return panel, panel.windows(L, H, first, end)
 
+    def training(self, table: Table) -> Windows:
+        """All windows of a table to train on: nothing of it is to be kept from the scaling.
+
+        Raises
+        ------
+        DataError
+            If no window fits.
+        """
+        scaler = self._near(self.scaler_for(table), table)
+        panel = self._panel(table, scaler, rows_for(table, self.config))
+        return panel.windows(self.config.context_length, self.config.outputs, 0, table.lengths)
+
     def ahead(self, steps: int) -> int:
         """Rows after the end of a series whose covariates a forecast of `steps` steps reads: whole
         horizons, or 0 without covariates."""
@@ -236,12 +279,17 @@ class Reader:
         Raises
         ------
         DataError
-            If a wide table has too few rows.
+            If a wide table has too few rows, or nothing tells the level of a channel
+            (`around_level`).
         """
         L, H = self.config.context_length, self.config.outputs
         self.check_rows(table)
         part = crop(table, table.lengths - L, table.lengths)
-        scaler, now = self._near(self.scaler_for(table), part), part.lengths
+        fitted, now = self.scaler_for(table), part.lengths
+        scaler = self._near(fitted, part)
+        if self.config.pretrained and part.known is not None:
+            silent = silent_rows(part)
+            scaler = around_level(scaler, fitted, silent, part.channels, part.ids.tolist())
         if ahead:
             part = extend(part, ahead)
         after_end = np.arange(len(part.times)) >= np.repeat(part.bounds[:-1] + now, part.lengths)
@@ -263,13 +311,18 @@ class Reader:
         recent = np.asarray(values, dtype=np.float64)[-L:].T
         if (spare := L - recent.shape[1]) > 0:
             recent = np.pad(recent, ((0, 0), (spare, 0)), constant_values=np.nan)
-        missing, scaler = np.isnan(recent), self.scaler
-        if scaler.centre.ndim == 3 or self._shifts(recent):
+        missing: np.ndarray = np.isnan(recent)
+        fitted = self.scaler
+        unknown, scaler = np.asarray(missing.all(1))[:, None], fitted
+        if fitted.centre.ndim == 3 or self._shifts(recent):
             own = Scaler.standard(recent)
-            unknown = missing.sum(1, keepdims=True) == missing.shape[1]
-            if scaler.centre.ndim == 3:
-                scaler = self._unseen(own, unknown)
+            if fitted.centre.ndim == 3:
+                few = (~missing).sum(1, keepdims=True) < FEW
+                fitted = scaler = self._unseen(own, unknown, few)
             scaler = near(scaler, own, unknown, self.config) if self.config.revin else scaler
+        if self.config.pretrained:
+            names = [str(number) for number in range(len(recent))]
+            scaler = around_level(scaler, fitted, unknown, names, ())
         scaled = np.where(missing, 0, scaler.apply(recent))
         scaled = torch.from_numpy(float32(scaled)).to(self.device)
         known = torch.from_numpy(~missing).to(self.device) if missing.any() else None
@@ -297,21 +350,31 @@ class Reader:
             return self.scaler[seen]
         as_long = replace(table, id_name=table.id_name or "", rows=table.lengths)
         (own, unknown), ours = statistics(as_long, before), self.scaler[seen]
-        own, new = self._unseen(own, unknown), (seen < 0)[:, None, None]
+        own = self._unseen(own, unknown, known_counts(table)[..., None] < FEW)
+        new = (seen < 0)[:, None, None]
         if len(lone := np.flatnonzero(unknown.any((1, 2)) & (seen < 0))):
             log.warning(
                 "series not seen in training and without a known value to scale by: %s; scaled by "
                 "the median of the training series",
                 listing(table.ids[lone].tolist(), 3),
             )
-        return Scaler(np.where(new, own.centre, ours.centre), np.where(new, own.scale, ours.scale))
+        return either(new, own, ours)
 
-    def _unseen(self, own: Scaler, unknown: np.ndarray) -> Scaler:
+    def _unseen(self, own: Scaler, unknown: np.ndarray, few: np.ndarray) -> Scaler:
         """Scaler of series that training did not see: by their own statistics, or the median of the
-        training series if they have no known value."""
-        own = own.uncentred() if self.config.any_length else own
-        centre, scale = (np.median(one, axis=0) for one in (self.scaler.centre, self.scaler.scale))
-        return Scaler(np.where(unknown, centre, own.centre), np.where(unknown, scale, own.scale))
+        training series if they have no known value, or of their deviations if they have a few."""
+        own = uncentred(own, self.config)
+        parts = [self.scaler.centre, self.scaler.scale]
+        if isinstance(self.scaler, Levelled):
+            parts.append(self.scaler.level)
+        usual = type(self.scaler)(*(np.median(one, axis=0) for one in parts))
+        return replace(either(unknown, usual, own), scale=np.where(few, usual.scale, own.scale))
+
+    @property
+    def usual_scale(self) -> float:
+        """The deviation of a series of which little is known, in scaled units; 0 where values are
+        not scaled."""
+        return 1.0 if (self.scaler.scale != 1).any() or self.scaler.centre.any() else 0.0
 
     @cached_property
     def labels(self) -> Labels:
@@ -334,6 +397,28 @@ class Reader:
         return self.config.revin and all(
             np.nanmax(np.abs(values[one]), initial=0) < 1e150 for one in blocks(len(values))
         )
+
+    def notices(self, table: Table, intervals: bool) -> list[str]:
+        """Notices about series whose contexts say little or nothing of them, given whether there
+        will be intervals, whose width is that of the context."""
+        L, least = self.config.context_length, table.lengths.min()
+        intervals = intervals and not self.config.quantiles
+        if table.known is None and (least >= FEW or not intervals):
+            return []
+        part = crop(table, table.lengths - L, table.lengths)
+        counts, found = known_counts(part), []
+        if len(none := _named(table, counts == 0)):
+            found.append(
+                f"no known value in the {L} rows that a forecast reads: {listing(none, 3)}; what "
+                "is forecast there is a usual level, which says nothing of the present one"
+            )
+        if intervals and len(few := _named(table, (counts > 0) & (counts < FEW))):
+            found.append(
+                f"fewer than {FEW} known values to forecast from: {listing(few, 3)}; intervals "
+                "there "
+                + ("are those of a usual deviation" if self.usual_scale else "are too narrow")
+            )
+        return found
 
     def check_rows(self, table: Table) -> None:
         """Check that a wide table has a whole context; series of long ones may be short.

@@ -32,15 +32,16 @@ from convtimenet.estimators.forecasting.intervals import (
     Calibration,
     distances,
 )
+from convtimenet.estimators.forecasting.levels import near
 from convtimenet.estimators.forecasting.panel import Panel, rows_for
-from convtimenet.estimators.forecasting.reading import near, statistics
-from convtimenet.estimators.forecasting.taught import taught_windows
+from convtimenet.estimators.forecasting.plans import taught_windows
+from convtimenet.estimators.forecasting.reading import statistics
 from convtimenet.estimators.portfolio import phase_of
 from convtimenet.estimators.trainings import Training
 from convtimenet.network.ensemble import like
 from convtimenet.network.inference import fuse
 from convtimenet.progress import showing
-from convtimenet.storage.remembered import check_fits, from_remembered, remembered
+from convtimenet.storage.remembered import check_fits, from_remembered, remembered, scaler_of
 from convtimenet.training.interrupt import stop_requests
 from convtimenet.training.metrics import ForecastEvaluation, Scores
 
@@ -54,7 +55,7 @@ ENOUGH_WINDOWS = 19
 MOST_FOLD_STEPS = 1000
 """Intervals are not cross-calibrated if a training takes more steps than this."""
 _FOLD_WINDOWS = 30  # scored windows per series, if it has as many; the last fifth of longer series
-_SCORED, _FIRST = "scored.", "first."
+_SCORED, _FIRST, _FITTED, _SCALER = "scored.", "first.", "fitted.", "scaler."
 
 
 class RetrainedForecaster(FittedForecaster):
@@ -120,8 +121,7 @@ class RetrainedForecaster(FittedForecaster):
         reader = again._reader
         if ensemble is None:
             windows = [
-                replace(reader, config=config).windows(table, None, None)[1]
-                for config in reader.config.networks
+                replace(reader, config=config).training(table) for config in reader.config.networks
             ]
         else:
             given = table, again.scaler_for(table), again.covariates_, reader.device
@@ -276,6 +276,27 @@ class RetrainedForecaster(FittedForecaster):
         return folds
 
     def _saved_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        values, arrays = self._state()
+        first = self.scored_
+        if first is None:
+            return values, arrays
+        kept_values, kept = first._state()
+        fitted = {name: one for name, one in kept.items() if name.startswith(_FITTED)}
+        if values != kept_values or not _same(first._scaled(kept), self._scaled(arrays)):
+            # the second training had other series, channels or rows
+            values, fitted = values | {"first": kept_values}, first._scaled(kept) | fitted
+        weights = first.network_.state_dict()
+        own = {f"{_SCORED}{name}": one.detach().cpu().numpy() for name, one in weights.items()}
+        return values, arrays | own | {f"{_FIRST}{name}": one for name, one in fitted.items()}
+
+    def _scaled(self, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The arrays of `_state` with those of the scaler in place of the fitted rows'."""
+        others = {name: one for name, one in arrays.items() if not name.startswith(_FITTED)}
+        scaler = self.scaler_
+        return others | {f"{_SCALER}centre": scaler.centre, f"{_SCALER}scale": scaler.scale}
+
+    def _state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """`_saved_state` without the first training."""
         values, arrays = remembered(self.tail_)
         values["covariates"] = self.covariates_.to_dict()
         if self.fitted_rows_ is not None:
@@ -284,9 +305,14 @@ class RetrainedForecaster(FittedForecaster):
             values["calibration_windows"] = self.calibration_.windows
             arrays["calibration.radii"] = self.calibration_.radii
         values["scores"] = self.scores_
-        return values, arrays | self._saved_first_training()
+        return values, arrays
 
     def _restore_state(self, values: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+        self._restore(values, arrays)
+        self._restore_first_training(values.get("first"), arrays)
+
+    def _restore(self, values: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+        """Inverse of `_state`, given the scaler and the network."""
         self.tail_ = from_remembered(values, arrays)
         self.channels_ = self.tail_.channels
         self.covariates_ = Encoder.from_dict(values["covariates"], self.tail_.time_zone)
@@ -299,35 +325,42 @@ class RetrainedForecaster(FittedForecaster):
             self.calibration_ = Calibration(radii, values["calibration_windows"])
             self.calibration_.check(len(self.channels_), config.outputs)
         self.scores_ = values.get("scores")
-        self._restore_first_training(arrays)
 
-    def _saved_first_training(self) -> dict[str, np.ndarray]:
-        """The first training's weights and last fitted rows, as arrays to save."""
-        if self.scored_ is None:
-            return {}
-        weights = self.scored_.network_.state_dict()
-        own = {f"{_SCORED}{name}": one.detach().cpu().numpy() for name, one in weights.items()}
-        if self.scored_.fitted_rows_ is None:
-            return own
-        kept = self.scored_.fitted_rows_.to_arrays()
-        return own | {f"{_FIRST}{name}": one for name, one in kept.items()}
-
-    def _restore_first_training(self, arrays: dict[str, np.ndarray]) -> None:
-        """Inverse of `_saved_first_training`."""
+    def _restore_first_training(
+        self, values: dict[str, Any] | None, arrays: dict[str, np.ndarray]
+    ) -> None:
+        """Restore `scored_`, given the values saved for it if they are not those of this one."""
         self.scored_ = None
-        own = {name: one for name, one in arrays.items() if name.startswith(_SCORED)}
-        if not own:
+        weights = _below(_SCORED, arrays)
+        if not weights:
             return
-        first = copy(self)
+        first, kept = copy(self), _below(_FIRST, arrays)
         first.history_ = replace(self.history_, refitted=False)
-        kept = {n.removeprefix(_FIRST): one for n, one in arrays.items() if n.startswith(_FIRST)}
-        first.fitted_rows_ = FittedRows.from_arrays(kept, self.tail_)
+        if values is None:
+            first.fitted_rows_ = FittedRows.from_arrays(kept, self.tail_)
+        else:
+            first.scaler_ = scaler_of(kept.pop(f"{_SCALER}centre"), kept.pop(f"{_SCALER}scale"))
+            first._restore(values, kept)
         first.network_ = deepcopy(self.network_)
         first.network_.load_state_dict(
-            {name.removeprefix(_SCORED): torch.from_numpy(one) for name, one in own.items()}
+            {name: torch.from_numpy(one) for name, one in weights.items()}
         )
         first.fused_ = fuse(first.network_, self.train_config_.precision)
         self.scored_ = first
+
+
+def _below(prefix: str, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The arrays whose names begin with a prefix, without it."""
+    return {n.removeprefix(prefix): one for n, one in arrays.items() if n.startswith(prefix)}
+
+
+def _same(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> bool:
+    """Whether arrays are equal, bit for bit."""
+    return one.keys() == other.keys() and all(
+        (array.shape, array.dtype) == (other[name].shape, other[name].dtype)
+        and array.tobytes() == other[name].tobytes()
+        for name, array in one.items()
+    )
 
 
 def fold_steps(windows: int, config: TrainConfig) -> int:

@@ -14,8 +14,9 @@ from convtimenet.config import ModelConfig
 from convtimenet.data.covariates import Encoder
 from convtimenet.data.tables import Table
 from convtimenet.data.windows import Scaler, Windows
+from convtimenet.estimators.forecasting.levels import near
 from convtimenet.estimators.forecasting.panel import Panel, rows_for
-from convtimenet.estimators.forecasting.reading import near, statistics
+from convtimenet.estimators.forecasting.reading import statistics
 from convtimenet.files.maps import among, blocks
 from convtimenet.network.covariate_embedding import CovariateEffects
 from convtimenet.network.smoothing import SmoothingNetwork
@@ -23,7 +24,7 @@ from convtimenet.training.closed_form.effects import solve_effects, without_effe
 from convtimenet.training.closed_form.search import best_start
 from convtimenet.training.closed_form.smoothing import fit_smoothing
 from convtimenet.training.interrupt import StopRequest
-from convtimenet.training.metrics import evaluate
+from convtimenet.training.metrics import outputs
 
 __all__ = ["best_context", "linear_is_better"]
 
@@ -93,9 +94,20 @@ def linear_is_better(
     starts = own.starts.cpu().numpy()  # of targets that the map has too
     kept = [starts[one][among(starts[one] + (L - longest), of_map)] for one in blocks(len(starts))]
     own.starts = torch.from_numpy(np.concatenate(kept)).to(device)
-    scored = own.thinned(max(_FEWEST, _MOST // len(own.values)))
-    found = evaluate(network, scored, config.head, _AT_ONCE, device)
-    return linear.error < (_MARGIN_OF_FEW if few else _MARGIN) * found["mse"]
+    error = _squared_error(network, own.thinned(max(_FEWEST, _MOST // len(own.values))))
+    return linear.error < (_MARGIN_OF_FEW if few else _MARGIN) * error
+
+
+def _squared_error(network: SmoothingNetwork, windows: Windows) -> float:
+    """Over the contexts that end with a known value, as a map is scored by those."""
+    total, count = 0.0, 0.0
+    for output, batch in outputs(network, windows, _AT_ONCE, windows.starts.device):
+        weight = torch.ones_like(batch.y) if batch.weight is None else batch.weight
+        if batch.known is not None:
+            weight = weight * batch.known[..., -1:]
+        total += float(((output - batch.y).double() ** 2 * weight).sum())
+        count += float(weight.double().sum())
+    return total / count if count else float("nan")
 
 
 def _without_effects(windows: Sequence[Windows], config: ModelConfig) -> list[Windows]:

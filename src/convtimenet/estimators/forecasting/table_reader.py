@@ -21,11 +21,12 @@ from convtimenet.data.windows import Scaler
 from convtimenet.devices import device_of
 from convtimenet.errors import ConfigError, DataError
 from convtimenet.estimators.base import ConvTimeNetEstimator
+from convtimenet.estimators.forecasting.levels import Levelled
 from convtimenet.estimators.forecasting.reading import Reader, check_mixing, gap_notices
 from convtimenet.estimators.forecasting.ready import refuse_sizes
 from convtimenet.estimators.presets import MOST_MAPS, Preset
 from convtimenet.progress import reading, showing
-from convtimenet.wording import column_names
+from convtimenet.wording import column_names, listing
 
 __all__ = ["TableReader"]
 
@@ -60,8 +61,29 @@ class TableReader(ConvTimeNetEstimator):
     """The last rows of every training series; `predict` starts from them by default."""
 
     def read(self, X: Any) -> Table:
-        """The table that `fit` reads from `X`."""
-        return X if isinstance(X, Table) else self._read(X)
+        """The table that `fit` reads from `X`.
+
+        Raises
+        ------
+        ConfigError
+            If `X` is a `Table` of other channels or another id column than the parameters name.
+            The others say how to read later tables, and contradict nothing.
+        """
+        if not isinstance(X, Table):
+            return self._read(X)
+        targets = column_names("target_cols", self.target_cols)
+        if targets and {*targets} != {*X.channels}:
+            raise ConfigError(
+                f"target_cols are {listing(targets)}, but the Table given has been read with the "
+                f"channels {listing(X.channels)}; give target_cols to read_table too"
+            )
+        if self.id_col is not None and str(self.id_col) != X.id_name:
+            read = "no id column" if X.id_name is None else f"the id column {X.id_name!r}"
+            raise ConfigError(
+                f"id_col is {self.id_col!r}, but the Table given has been read with {read}; give "
+                "id_col to read_table too"
+            )
+        return X
 
     def adapt(self, X: Any) -> Table:
         """Read a table for the fitted network: checks that it agrees with the training table and,
@@ -227,6 +249,23 @@ class TableReader(ConvTimeNetEstimator):
             elif not isinstance(parameters[name], (bool, str, type(None))):
                 parameters[name] = list(column_names(name, parameters[name]))
         return described
+
+    def _scaler_arrays(self) -> dict[str, np.ndarray]:
+        level = {"scaler.level": self.scaler_.level} if isinstance(self.scaler_, Levelled) else {}
+        return super()._scaler_arrays() | level
+
+    @classmethod
+    def _scaler_of(cls, arrays: dict[str, np.ndarray]) -> Scaler:
+        scaler, level = super()._scaler_of(arrays), arrays.pop("scaler.level", None)
+        # models of earlier versions have none
+        return scaler if level is None else Levelled.restored(scaler, level)
+
+    def _said_of(self, table: Table, intervals: bool) -> list[str]:
+        """Notices of a table to forecast, logged."""
+        notices = self._reader.notices(table, intervals)
+        for notice in notices:
+            log.warning(notice)
+        return notices
 
     def scaler_for(self, table: Table) -> Scaler:
         """The scaler of the series of a table."""

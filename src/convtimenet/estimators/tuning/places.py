@@ -87,7 +87,13 @@ def is_url(storage: object) -> bool:
 
 
 def place_of(storage: str | PathLike[str] | None) -> Place:
-    """The place that `storage` names: None, a file or a URL."""
+    """The place that `storage` names: None, a file or a URL.
+
+    Raises
+    ------
+    CheckpointError
+        If the file holds something else.
+    """
     if storage is None:
         return _Memory()
     if not isinstance(storage, str) or not is_url(storage):
@@ -133,15 +139,11 @@ class _Files(_Memory):
         self.path, self.url, self.study_name = path, url, study_name
         self.shown: str | None = str(path)
         self._held = ExitStack()
+        _check_file(path, b'{"op_code":' if url is None else b"SQLite format 3")
 
     def open(self) -> Any:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         if self.url is None:
             return _journal(self.path, self._lock_file("journal"))
-        if self.path.exists():
-            with self.path.open("rb") as file:
-                if file.read(15) not in (b"", b"SQLite format 3"):
-                    raise _not_a_search(self.path)
         return self._held.enter_context(_database(self.url, connect_args={"timeout": _PATIENCE}))
 
     @contextmanager
@@ -316,17 +318,18 @@ def _journal(path: Path, lock: Path) -> Any:
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
 
-    if path.exists():
-        with path.open("rb") as file:
-            first = file.readline()
-        if first and not first.startswith(b'{"op_code":'):  # nothing is written to other files
-            raise _not_a_search(path)
     own: Any = _JournalLock(path, lock)
     return JournalStorage(JournalFileBackend(str(path), lock_obj=own))
 
 
-def _not_a_search(path: Path) -> CheckpointError:
-    return CheckpointError(f"{path} is not the file of a search; name another file")
+def _check_file(path: Path, first: bytes) -> None:
+    """Refuse a file of something else, before anything is written to it or beside it."""
+    if path.exists():
+        if path.is_file():
+            with path.open("rb") as file:
+                if file.read(len(first)) in (b"", first):
+                    return
+        raise CheckpointError(f"{path} is not the file of a search; name another file")
 
 
 class _JournalLock:

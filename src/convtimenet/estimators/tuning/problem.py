@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -107,6 +108,9 @@ def _forecasting(estimator: ConvTimeNetForecaster, X: Any, fit: dict[str, Any]) 
 def _labelled(estimator: LabelledEstimator, X: Any, y: Any, fit: dict[str, Any]) -> Problem:
     cases, labels = estimator._labelled(X, y)
     estimator.check_labels(labels)
+    valid = fit.get("valid")
+    if valid is not None and isinstance(valid[0], (str, Path)):
+        fit["valid"] = estimator._labelled(*valid)  # its content is what a search is about
     n, _, L = cases.values.shape
     own, training = estimator._network_settings(), estimator._settings("training")
     preset = cases_preset(estimator.quality, estimator.preset, n, L, own, training)
@@ -146,6 +150,10 @@ def _patches(estimator: Any, preset: Mapping[str, Any]) -> tuple[int, int]:
     return size, model.get("patch_stride", ModelConfig.patch_stride)
 
 
+def _is_array(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) or (hasattr(value, "__array__") and np.ndim(value) > 0)
+
+
 def _digest(*values: Any) -> str:
     """SHA-256 of tables, cases, arrays and plain values."""
     digest = hashlib.sha256()
@@ -166,8 +174,12 @@ def _digest(*values: Any) -> str:
         else:
             array = np.asarray(value)
             digest.update(f"{array.dtype} {array.shape};".encode())
-            plain = array.dtype.kind not in "OT"
-            digest.update(array.tobytes() if plain else repr(array.tolist()).encode())
+            if array.dtype.kind not in "OT":
+                digest.update(array.tobytes())
+            elif any(map(_is_array, array.flat)):  # cells of a frame, which repr would shorten
+                add([*array.flat])
+            else:
+                digest.update(repr(array.tolist()).encode())
 
     add(values)
     return digest.hexdigest()

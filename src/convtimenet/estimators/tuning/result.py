@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isnan, nan
 from os import PathLike
 from typing import Any
 
@@ -24,7 +25,8 @@ class TuneResult:
     score: float
     """Validation score of the best trial. As the best of many, it is optimistic."""
     default: float
-    """Validation score of the estimator's own settings; NaN if it was not finite."""
+    """Validation score of the estimator's own settings; NaN if it was not finite, or another
+    process still trains with them."""
     best: Mapping[str, Any]
     """Settings of the best trial by name, such as "model.d_model"; empty if the default is best."""
     settings: Mapping[str, Any]
@@ -58,9 +60,9 @@ class TuneResult:
                 writer.writerow({name: _cell(value) for name, value in row.items()})
 
     def __repr__(self) -> str:
+        default = "have no score" if isnan(self.default) else f"{self.default:.4g}"
         lines = [
-            f"{self.metric} on the validation split: {self.score:.4g}; default settings "
-            f"{self.default:.4g}",
+            f"{self.metric} on the validation split: {self.score:.4g}; default settings {default}",
             self.counts,
             *(f"  {name}: {_cell(value)}" for name, value in self.best.items()),
         ]
@@ -94,11 +96,11 @@ def result_of(settings: Mapping[str, Any], finished: Sequence[Any], best: Any) -
                 "error": kept.get("error"),
             }
         )
-    default = next(one for one in finished if one.user_attrs.get("default"))
+    default = next((one.value for one in finished if one.user_attrs.get("default")), None)
     return TuneResult(
         metric=best.user_attrs["metric"],
         score=best.value,
-        default=float("nan") if default.value is None else default.value,
+        default=nan if default is None else default,
         best=best.user_attrs["settings"],
         settings=settings,
         trials=tuple(rows),

@@ -10,19 +10,19 @@ from numbers import Integral
 from os import PathLike
 from typing import Any, NoReturn
 
-from sklearn.base import clone
-
 from convtimenet.callbacks import AbandonTraining, TrainingProgress, checked
 from convtimenet.errors import ConfigError, ConvTimeNetError, DataError
 from convtimenet.estimators.base import ConvTimeNetEstimator
+from convtimenet.estimators.parameters import unfitted
 from convtimenet.estimators.presets import PRETRAINED, TUNED
-from convtimenet.estimators.pretrained import encoder_of
+from convtimenet.estimators.pretrained import Pretrained, encoder_of
 from convtimenet.estimators.tuning.problem import problem_of
 from convtimenet.estimators.tuning.result import TuneResult, result_of
 from convtimenet.estimators.tuning.space import Space, derived, given
 from convtimenet.estimators.tuning.study import Study, Trial
 from convtimenet.files import plain
 from convtimenet.progress import Task, clock, quiet, showing
+from convtimenet.settings import is_number, require
 from convtimenet.training.checkpoint import data_hash
 from convtimenet.training.interrupt import Terminated
 
@@ -111,10 +111,11 @@ def tune(
     >>> found.model.predict().shape
     (12, 2)
     """
+    _check_amount(trials, time_limit)
     with Search(estimator, X, y, storage=storage, seed=seed, space=space, fit=fit) as search:
         search.run(trials, time_limit)
         found = search.result()
-    return replace(found, model=_with(search.estimator, found.settings).fit(X, y, **fit))
+    return replace(found, model=unfitted(search.estimator, **found.settings).fit(X, y, **fit))
 
 
 class Search:
@@ -133,16 +134,19 @@ class Search:
     ):
         _check_quality(estimator)
         if not isinstance(estimator.random_state, Integral):  # the same split in every trial
-            estimator = _with(estimator, {"random_state": seed})
+            estimator = unfitted(estimator, random_state=seed)
         self.estimator, self.problem = estimator, problem_of(estimator, X, y, dict(fit or {}))
-        facts, fixed = self.problem.facts, fixed_settings(estimator)
-        found = derived(facts, fixed) if space is None else given(space, facts, fixed)
+        facts, own, start = self.problem.facts, fixed_settings(estimator), _encoder(estimator)
+        encoder = {} if start is None else start.architecture
+        fixed = {**{f"model.{name}": value for name, value in encoder.items()}, **own}
+        found = derived(facts, fixed) if space is None else given(space, facts, fixed, own)
         if not found:
             raise ConfigError(
-                "there is nothing to search: every parameter is set on the estimator, or a table "
-                "of few rows leaves no choice; name parameters with space={...}"
+                "there is nothing to search: every parameter is set on the estimator or fixed by "
+                "its encoder, or a table of few rows leaves no choice; name parameters with "
+                "space={...}"
             )
-        about = {"data": self.problem.data, "settings": _about(estimator)}
+        about = {"data": self.problem.data, "settings": _about(estimator, start)}
         self.study = Study(storage, about, Space(found, facts, fixed), seed)
 
     def __enter__(self) -> Search:
@@ -153,18 +157,18 @@ class Search:
 
     def run(self, trials: int, time_limit: float | None = None) -> None:
         """Run trials until there are so many, or time is over. Waits for those that other processes
-        are running, and repeats them if they die."""
-        if trials < 1:
-            raise ConfigError(f"trials must be at least 1, found {trials}")
+        are running, and repeats them if they die; when time is over, only for the default, unless
+        there is a result."""
+        _check_amount(trials, time_limit)
         end = None if time_limit is None else time.monotonic() + time_limit
         with showing("search, trial", self.estimator.verbose, at_once=True) as task:
             task.expect(trials, done=min(trials, len(self.study.finished)))
             while True:
                 self._show(task, end)
                 late = end is not None and time.monotonic() >= end
-                if late and self.best is not None:
+                if late and (self.best is not None or self.study.tried_default):
                     return
-                trial = self.study.claim(trials)
+                trial = self.study.claim(trials, only_default=late)
                 if trial is not None:
                     self._one(trial, end)
                 elif not self.study.others:
@@ -178,13 +182,13 @@ class Search:
         Raises
         ------
         DataError
-            If no trial has been finished.
+            If no trial has ended with a score.
         """
         best = self.best
         if best is None:
             raise DataError(
-                "no trial has been finished, so there is no result; continue the search, with more "
-                "time"
+                "no trial has ended with a score, so there is no result; continue the search, with "
+                "more trials or time"
             )
         settings = nested(self.estimator, best.user_attrs["settings"])
         return result_of(settings, self.study.finished, best)
@@ -207,7 +211,8 @@ class Search:
             note = f"trial {best.number}: {best.user_attrs['metric']} {best.value:.4g}"
             if note != task.note:
                 task.note = note
-                task.say(f"{note}{', the best so far' if best.number else ', default settings'}")
+                default = best.user_attrs.get("default")
+                task.say(f"{note}, {'default settings' if default else 'the best so far'}")
         task.advance(0)
 
     def _one(self, trial: Trial, end: float | None) -> None:
@@ -220,8 +225,9 @@ class Search:
         begin = time.monotonic()
         watch = _Watch(trial, self.problem.compared, end)
         try:
-            model = _with(self.estimator, nested(self.estimator, trial.settings))
-            model.set_params(callbacks=[*checked(model.callbacks), watch])
+            told = [*checked(self.estimator.callbacks), watch]
+            settings = nested(self.estimator, trial.settings)
+            model = unfitted(self.estimator, **settings, callbacks=told)
             # notices about the data are for the final training, and what is counted within a trial
             # is no trial
             with quiet(), showing("", model.verbose):
@@ -259,6 +265,19 @@ class Search:
         raise type(stop)(message) from stop
 
 
+def _check_amount(trials: int, time_limit: float | None) -> None:
+    """Refuse a number of trials or seconds that cannot be.
+
+    Raises
+    ------
+    ConfigError
+        If one of them is out of range.
+    """
+    require(is_number(trials) and trials >= 1, "trials", "at least 1", trials)
+    limited = time_limit is None or (is_number(time_limit) and time_limit >= 0)
+    require(limited, "time_limit", "at least 0, or None", time_limit)
+
+
 class _Pruned(AbandonTraining):
     """A trial looks worse than the others."""
 
@@ -285,12 +304,6 @@ class _Watch:
                 raise _OutOfTime
             if pruned and _PRUNED_FROM * progress.epochs <= progress.epoch:
                 raise _Pruned
-
-
-def _with(estimator: Any, parameters: Mapping[str, Any]) -> Any:
-    """A new estimator with other parameters."""
-    fresh: Any = clone(estimator)
-    return fresh.set_params(**parameters)
 
 
 def nested(estimator: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -339,14 +352,27 @@ def _check_quality(estimator: Any) -> None:
         raise ConfigError(f"quality={quality!r} {why[quality]}; use quality='auto'")
 
 
-def _about(estimator: Any) -> dict[str, Any]:
-    """What of an estimator decides the results of trials, as plain values."""
+def _about(estimator: Any, start: Pretrained | None) -> dict[str, Any]:
+    """What of an estimator and its encoder decides the results of trials, as plain values."""
     given = estimator.get_params(deep=False)
     free = ("callbacks", "verbose", "device", "n_jobs")
     found = {name: value for name, value in given.items() if name not in free}
-    if (start := found.pop("init_from", None)) is not None:
-        found["init_from"] = data_hash(encoder_of(start).weights)
+    found.pop("init_from")
+    if start is not None:
+        found["init_from"] = data_hash(start.weights)
     return {"estimator": type(estimator).__name__, **plain(found, repr)}
+
+
+def _encoder(estimator: ConvTimeNetEstimator) -> Pretrained | None:
+    """The encoder that every trial starts from.
+
+    Raises
+    ------
+    ConfigError
+        If `init_from` has none, as the weights of the package.
+    """
+    given = None if estimator.init_from is None else encoder_of(estimator.init_from)
+    return getattr(estimator, "pretrained_", given)
 
 
 def _same(one: Any, trial: Trial) -> bool:

@@ -87,7 +87,7 @@ def _decides(name: str) -> str:
 
 
 def derived(facts: Facts, fixed: Collection[str]) -> dict[str, Values]:
-    """The parameters to search by default, without those that the user has `fixed`.
+    """The parameters to search by default, without those that are `fixed`.
 
     - input_size: the contexts that the default chooses from (336, 512 and 720 steps, or those of
       short tables), half of the first, and four seasons.
@@ -130,15 +130,18 @@ def derived(facts: Facts, fixed: Collection[str]) -> dict[str, Values]:
     }
 
 
-def given(space: Mapping[str, Any], facts: Facts, fixed: Collection[str]) -> dict[str, Values]:
+def given(
+    space: Mapping[str, Any], facts: Facts, fixed: Collection[str], own: Collection[str]
+) -> dict[str, Values]:
     """The user's own parameters and ranges: a list of choices, or a pair (low, high).
 
-    A range whose ends differ tenfold or more is searched by factors.
+    A range whose ends differ tenfold or more is searched by factors. Of the `fixed` settings the
+    user has set the `own` on the estimator; the others are those of its encoder.
 
     Raises
     ------
     ConfigError
-        If a parameter is unknown, fixed on the estimator, or its values make no sense.
+        If a parameter is unknown or fixed, or its values make no sense.
     """
     known = [f"model.{name}" for name in ModelConfig.__dataclass_fields__ if name not in DECIDED]
     known += [f"training.{name}" for name in TrainConfig.__dataclass_fields__]
@@ -149,10 +152,11 @@ def given(space: Mapping[str, Any], facts: Facts, fixed: Collection[str]) -> dic
             hint = did_you_mean(str(name), known)
             raise ConfigError(f"there is no parameter {name!r} to search; {hint}")
         if (setting := _decides(name)) in fixed:
-            raise ConfigError(
-                f"{setting} is set on the estimator, so {name} cannot be searched; leave out one "
-                "of the two"
-            )
+            by, remedy = "set on the estimator", "leave out one of the two"
+            if setting not in own:
+                by = "that of the encoder that training starts from"
+                remedy = f"leave {name} out, or the encoder (init_from, pretrain())"
+            raise ConfigError(f"{setting} is {by}, so {name} cannot be searched; {remedy}")
         if setting != name and setting in space:
             raise ConfigError(f"{name} and {setting} decide the same; search one of the two")
         found[name] = _values(name, values)
@@ -180,7 +184,7 @@ class Space:
     parameters: Mapping[str, Values]
     facts: Facts
     fixed: Mapping[str, Any]
-    """Settings that the user has fixed, by name."""
+    """Settings that the user or an encoder has fixed, by name."""
 
     @property
     def default(self) -> dict[str, Any]:
@@ -245,7 +249,8 @@ def _suggested(trial: Suggestions, name: str, values: Values) -> Any:
         low, high = values.low, values.high
         if isinstance(low, int) and isinstance(high, int):
             return trial.suggest_int(name, low, high, log=values.log)
-        return float(f"{trial.suggest_float(name, low, high, log=values.log):.3g}")
+        short = float(f"{trial.suggest_float(name, low, high, log=values.log):.3g}")
+        return float(min(max(short, low), high))
     # Optuna keeps plain values only, so choices such as kernel sizes go by their number
     if _plain(values):
         return trial.suggest_categorical(name, values)

@@ -152,8 +152,9 @@ class Study:
 
     # --- claims ----------------------------------------------------------------------------------
 
-    def claim(self, trials: int) -> Trial | None:
-        """The next trial, if fewer than `trials` are done or being done."""
+    def claim(self, trials: int, *, only_default: bool = False) -> Trial | None:
+        """The next trial, if fewer than `trials` are done or being done; of the default settings or
+        none if `only_default`."""
         with self._reached(), self._place.alone():
             for one in self._all(self._states.RUNNING):
                 if not self._place.alive(one):
@@ -161,7 +162,9 @@ class Study:
                     self._put_back(one)
             if len(self.finished) + len(self._all(self._states.RUNNING)) >= trials:
                 return None
-            own = self._next()
+            own = self._next(only_default)
+            if own is None:
+                return None
             if self._before(own.number) >= trials:
                 self._give_up(self._frozen(own.number))
                 return None
@@ -232,17 +235,27 @@ class Study:
             return False
         return True
 
-    def _next(self) -> Any:
-        """A trial from the queue, or a new one. The default is queued first, and again if the
-        process that had it died; where two did that at once, the second one is void."""
+    def _next(self, only_default: bool) -> Any:
+        """A trial from the queue, or a new one; None if only the default is wanted, and begun. The
+        default is queued first, and again if the process that had it died; where two did that at
+        once, the second one is void."""
         if not self._default_before(len(self._all())):
             self._study.enqueue_trial(self.space.default, user_attrs={"default": True})
-        while True:
+        while not only_default or self._default_waits():
             own = self._study.ask()
             own.set_user_attr("worker", self.worker)
-            if not own.user_attrs.get("default") or not self._default_before(own.number):
+            default = own.user_attrs.get("default")
+            if default and self._default_before(own.number):
+                self._void(self._frozen(own.number))
+            elif only_default and not default:  # before it in the queue
+                self._give_up(self._frozen(own.number))
+            else:
                 return own
-            self._void(self._frozen(own.number))
+        return None
+
+    def _default_waits(self) -> bool:
+        """Whether the default is in the queue."""
+        return any(one.user_attrs.get("default") for one in self._all(self._states.WAITING))
 
     def _default_before(self, number: int) -> bool:
         """Whether a trial before this one has the default settings, and has not ended without a
@@ -272,6 +285,11 @@ class Study:
         states = self._states
         found = self._all(states.COMPLETE, states.PRUNED, states.FAIL)
         return [one for one in found if one.state != states.FAIL or "error" in one.user_attrs]
+
+    @property
+    def tried_default(self) -> bool:
+        """Whether the default settings have a result, which may be that they have no score."""
+        return any(one.user_attrs.get("default") for one in self.finished)
 
     @property
     def others(self) -> int:

@@ -170,6 +170,8 @@ class PretrainedForecaster(OtherNetwork):
         before, behind = -L % P, -H % P
         mean, variance = known_moments(rows[:, None], known[:, None])
         centre, scale = mean[:, 0], (variance[:, 0] + 1e-10).sqrt()
+        if not self.training:  # nothing is learnt from nothing
+            scale = torch.where(known.any(-1, keepdim=True), scale, 1.0)  # of the fitted rows
         scaled = ((rows - centre) / scale).clamp(-_FARTHEST, _FARTHEST)
         around = before, H + behind
         scaled, seen = F.pad(torch.where(known, scaled, 0.0), around), F.pad(known, around)

@@ -123,10 +123,11 @@ def _scores_told(one: Shown) -> Told:
 
 def _apart(rows: np.ndarray, channels: np.ndarray, table: Table) -> Iterator[tuple[int, int]]:
     """The first values that are not close to an earlier one of the same series and channel."""
-    taken: list[tuple[int, int]] = []
-    for row, c in zip(rows.tolist(), channels.tolist(), strict=True):
+    taken: list[tuple[int, tuple[int, int]]] = []
+    series = np.searchsorted(table.bounds, rows, side="right")
+    for row, s, c in zip(rows.tolist(), series.tolist(), channels.tolist(), strict=True):
         if len(taken) == CLOSE:
             return
-        if all(c != other or abs(row - at) > AROUND for at, other in taken):
-            taken.append((row, c))
+        if all((s, c) != other or abs(row - at) > AROUND for at, other in taken):
+            taken.append((row, (s, c)))
             yield row, c

@@ -84,15 +84,21 @@ def routes(home: str | Callable[[Request], str]) -> APIRouter:
     return router
 
 
-def list_of(models: Sequence[tuple[str, str, int]]) -> Callable[[Request], str]:
-    """The page of a server with models of these names, tasks and channels (of cases): each with a
-    line to call it."""
+def list_of(models: Sequence[tuple[str, str, int, bool]]) -> Callable[[Request], str]:
+    """The page of a server with models of these names, tasks and channels (of cases), which may
+    need covariates of the rows ahead: each with a line to call it."""
 
     def home(request: Request) -> str:
         address = f"http://{request.headers.get('host', '127.0.0.1')}"
         rows = ""
-        for name, task, channels in models:
-            if task == "forecast":
+        for name, task, channels, ahead in models:
+            if ahead:  # only JSON has a place for the rows ahead
+                parts = "'table': open('table.csv').read(), 'future': open('future.csv').read()"
+                line = (
+                    f"python3 -c \"import json; print(json.dumps({{'model': '{name}', {parts}}}))\""
+                )
+                line += f" | curl --data-binary @- {address}/forecast"
+            elif task == "forecast":
                 line = "curl --data-binary @table.csv -H 'Content-Type: text/csv' "
                 line += f"'{address}/forecast?model={name}'"
             else:

@@ -30,6 +30,9 @@ let shownResult = null;
 let shownAnswers = null;
 let shownCurve = null;
 let polling = null;
+let shownGiven = null; // the count of files that were given, with the one on the page
+const edited = new Set(); // numbers that are not the defaults of this file, by the user's hand
+let waiting = 0; // requests that change something and are not answered
 
 // --- server -------------------------------------------------------------------------------------
 
@@ -49,8 +52,11 @@ async function ask(method, path, body) {
 async function act(words, method, path, body) {
   $("problem").hidden = true;
   $("busy").textContent = words;
+  waiting += 1;
+  showStart();
   try {
-    show(await ask(method, path, body));
+    const answer = await ask(method, path, body);
+    if (waiting === 1) show(answer); // else the next one, which was asked with what is on the page
     return true;
   } catch (error) {
     const gone = error instanceof TypeError;
@@ -58,8 +64,15 @@ async function act(words, method, path, body) {
     await refresh();
     return false;
   } finally {
-    $("busy").textContent = "";
+    waiting -= 1;
+    if (!waiting) $("busy").textContent = "";
+    showStart();
   }
+}
+
+// A run is of what is shown, so none begins while that is about to change.
+function showStart() {
+  $("start").disabled = waiting > 0 || state.job?.state === "running";
 }
 
 async function refresh() {
@@ -179,8 +192,15 @@ function roleChanged(changed) {
 
 const roles = () => [...$("columns").querySelectorAll("select")];
 
+// The columns as they are chosen; of columns that are too many to be shown, as they were.
 function columnsChosen() {
-  const named = (role) => roles().filter((one) => one.value === role).map((one) => one.dataset.column);
+  const { columns, chosen } = state.look;
+  const shown = new Set(columns.map(([name]) => name));
+  const beyond = { time: [chosen.time_col], id: [chosen.id_col], target: chosen.target_cols, known: chosen.futr_exog, past: chosen.hist_exog };
+  const named = (role) => [
+    ...roles().filter((one) => one.value === role).map((one) => one.dataset.column),
+    ...(beyond[role] ?? []).filter((name) => name && !shown.has(name)),
+  ];
   const or = (id, convert = (x) => x) => ($(id).value === "" ? null : convert($(id).value));
   return {
     time_col: named("time")[0] ?? null,
@@ -229,13 +249,17 @@ function showLook() {
     $("fill").value = look.chosen.fill === 0 ? "0" : "";
   } else {
     const names = look.columns.map(([name]) => element("option", name, { value: name }));
-    $("label-col").replaceChildren(element("option", "as detected", { value: "" }), ...names.slice(0, 100));
+    $("label-col").replaceChildren(element("option", "as detected", { value: "" }), ...names);
     $("label-col").value = look.chosen.label_col ?? "";
   }
+  if (state.given !== shownGiven) edited.clear();
+  shownGiven = state.given;
   if (table && look.horizon) {
-    $("h").value = look.horizon;
-    $("reason").textContent = `chosen: ${look.reason}`;
-    $("season").value = "";
+    if (!edited.has("h")) {
+      $("h").value = look.horizon;
+      $("reason").textContent = `chosen: ${look.reason}`;
+    }
+    if (!edited.has("season")) $("season").value = "";
     $("usual").textContent = look.season > 1 ? `by default ${look.season}, as usual for this step` : "by default none: this step has no usual one";
   }
   if (look.task) $("task").value = look.task;
@@ -280,6 +304,8 @@ function setTo({ task, h, level, quality, season, alpha, method }) {
   else $("task").value = task;
   document.querySelector(`[name=quality][value=${quality}]`).checked = true;
   if (task === "forecast") $("h").value = h;
+  if (task === "forecast" && h !== state.look?.horizon) edited.add("h");
+  if (season) edited.add("season");
   if (task === "forecast" || task === "impute") {
     for (const box of $("levels").querySelectorAll("input")) box.checked = level.includes(Number(box.value));
   }
@@ -308,7 +334,7 @@ function recordingWords(look) {
 function showJob() {
   const job = state.job;
   const running = job?.state === "running";
-  $("start").disabled = running;
+  showStart();
   $("stop").hidden = !running;
   $("job").hidden = !running;
   $("failed").hidden = job?.state !== "failed";
@@ -476,6 +502,7 @@ for (const one of document.querySelectorAll("[data-sample]")) {
 for (const id of ["kind", "label-col", "dayfirst", "decimal", "freq", "fill"]) {
   $(id).addEventListener("change", () => lookAgain(id));
 }
+for (const id of ["h", "season"]) $(id).addEventListener("input", () => edited.add(id));
 $("settings").addEventListener("submit", (event) => {
   event.preventDefault();
   const level = [...$("levels").querySelectorAll(":checked")].map((one) => Number(one.value));

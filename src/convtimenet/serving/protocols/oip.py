@@ -220,19 +220,35 @@ def _values(sent: InferInput, rest: bytes) -> np.ndarray:
         values = np.array(sent.data, dtype=np.float64)
     except (TypeError, ValueError, OverflowError):
         values = np.empty(0)
-    if not isinstance(sent.data, list) or values.size != size or _texts(sent.data):
+    if not isinstance(sent.data, list) or values.size != size:
         raise DataError(
             f"x: expected {size} numbers for the shape {list(shape)}, or null where missing, found "
             f"{values.size or 'others'}; correct the data or the shape"
         )
+    if _texts(sent.data) or not _fits(values, dtype):
+        raise DataError(
+            f"x: expected numbers of the type {sent.datatype}, or null where missing, found others "
+            "among them; correct the data or the datatype"
+        )
     return values.reshape(shape)
 
 
-def _texts(data: Any) -> bool:
-    """Whether the first value is text, which numpy would read as a number."""
-    while isinstance(data, list) and data:
-        data = data[0]
-    return isinstance(data, str)
+def _texts(data: list[Any]) -> bool:
+    """Whether a value is text, which numpy would read as a number."""
+    kinds = set(map(type, data))
+    return str in kinds or (
+        list in kinds and any(_texts(one) for one in data if isinstance(one, list))
+    )
+
+
+def _fits(values: np.ndarray, dtype: np.dtype) -> bool:
+    """Whether numbers, NaN where missing, are of a type; any are of a float's."""
+    if dtype.kind == "f":
+        return True
+    least, most = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+    known = values[~np.isnan(values)]
+    whole = known == np.rint(known)
+    return bool((whole & (known >= float(least)) & (known <= float(most))).all())
 
 
 def _bytes_of(values: np.ndarray) -> bytes:

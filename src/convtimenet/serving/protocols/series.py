@@ -28,18 +28,21 @@ def table_of(
         (T_i, C) each, NaN where missing.
     starts
         First time stamp of each series, in UTC if the model has a time zone; None for that of the
-        training table.
+        rows that the model keeps of its training table.
     covariates
         (sum of T_i,) each.
 
     Raises
     ------
     DataError
-        If the model needs another number of channels, or a time stamp does not fit its step.
+        If the model needs another number of channels or more rows, or a time stamp does not fit
+        its step.
     """
     model = served.model
     frequency, zone = served.frequency, model.terms.time_zone
-    wanted = model.network_.config.fixed_channels or (len(model.channels_) if model.scale else 0)
+    config = model.network_.config
+    wanted = config.fixed_channels or (len(model.channels_) if model.scale else 0)
+    least = 1 if model.tail_.long else config.least_context
     for name, values in zip(ids, series, strict=True):
         if wanted and values.shape[1] != wanted:
             raise DataError(
@@ -56,6 +59,12 @@ def table_of(
             raise DataError(
                 f"series {name[:64]!r}: expected numbers of every variable, found none of some; "
                 "leave the series out"
+            )
+        if len(values) < least:  # as `predict` of a table of one series
+            raise DataError(
+                f"series {name[:64]!r}: the model reads a context of "
+                f"{'at least ' if config.any_length else ''}{least} rows, found {len(values)}; "
+                f"give at least {least} rows"
             )
     C = series[0].shape[1]
     series = [np.where(np.isfinite(values), values, np.nan) for values in series]

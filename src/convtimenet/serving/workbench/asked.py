@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Name = Annotated[str, Field(max_length=200)]
-Names = Annotated[list[Name], Field(max_length=5000)]
+Names = Annotated[list[Name], Field(max_length=100_000)]
 Quality = Literal["pretrained", "tuned", "fast", "auto", "best"]
 Task = Literal["forecast", "impute", "detect", "classify", "regress"]
 TASKS: dict[str, tuple[Task, ...]] = {

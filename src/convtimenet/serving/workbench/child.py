@@ -107,6 +107,7 @@ def main() -> None:
 
     callbacks = [Losses(said)]
     tasks = {
+        "kind": recordings.kind,
         "look": tables.look,
         "forecast": partial(tables.forecast, callbacks=callbacks),
         "impute": filling.impute,

@@ -6,20 +6,21 @@ import re
 import shutil
 import tempfile
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
+from convtimenet.data.files.raw import unpacked_name
 from convtimenet.serving.refusals import Refused
 from convtimenet.serving.workbench.asked import TASKS, Columns, Look, Train
 from convtimenet.serving.workbench.recipe import stem_of
 from convtimenet.serving.workbench.samples import SAMPLES
-from convtimenet.serving.workbench.worker import Ended, Worker
+from convtimenet.serving.workbench.worker import LOOKING, Ended, Worker
 
 TABLES = (".csv", ".tsv", ".txt", ".xlsx", ".parquet", ".feather", ".arrow", ".ipc", ".jsonl",
           ".ndjson", ".json", ".tsf")  # fmt: skip
 RECORDINGS = (".ts", ".arff", ".npz")
-PACKED = (".gz", ".zip", ".xz", ".bz2")
-_LABELS = {"label", "labels", "class", "classes", "category", "case_id", "caseid"}
 _UNSAFE = re.compile(r"[^\w .()+-]")
 
 Slot = Literal["data", "ahead", "new"]
@@ -51,8 +52,11 @@ class Desk:
         )
         self.folder = Path(self._temporary.name)
         self.worker = Worker(self.folder)
+        self._turns = threading.RLock()
         self._lock = threading.RLock()
         self._files: dict[Slot, tuple[str, str]] = {}  # what users call it, and where it is
+        self._name = ""
+        self._given = 0
         self._columns = Columns()
         self._label: str | None = None
         self._version = 0
@@ -66,14 +70,16 @@ class Desk:
     def close(self) -> None:
         """End what runs, and remove all files."""
         self.stop()
-        self.worker.stop()
+        self.worker.close()
         self._temporary.cleanup()
 
     def snapshot(self) -> dict[str, Any]:
-        """Everything that the page shows; "version" changes with all but the progress."""
+        """Everything that the page shows; "version" changes with all but the progress, "given" with
+        the file."""
         with self._lock:
             files = {slot: name for slot, (name, _) in self._files.items()}
-            return {**self._state, "files": files, "version": self._version}
+            counts = {"version": self._version, "given": self._given}
+            return {**self._state, "files": files, **counts}
 
     def put(self, slot: Slot, name: str, content: bytes) -> None:
         """Take a file.
@@ -83,12 +89,12 @@ class Desk:
         Refused
             If it is empty, its ending is unknown, or a run is under way.
         """
-        shown = _UNSAFE.sub("_", Path(name.replace("\\", "/")).name)[-100:] or "data"
+        own = Path(name.replace("\\", "/")).name[-255:]
+        shown = _UNSAFE.sub("_", own)[-100:] or "data"
         ending = _ending(shown)
         if not content:
             raise Refused(422, f"{shown}: expected a file with rows, found an empty one")
-        with self._lock:
-            self._check_idle()
+        with self._turn(), self._lock:
             # every file has one place, whatever it is called
             place = f"{slot}{ending}"
             if slot in self._files:
@@ -96,6 +102,7 @@ class Desk:
             (self.folder / place).write_bytes(content)
             self._files[slot] = shown, place
             if slot == "data":
+                self._name, self._given = own, self._given + 1
                 self._drop("ahead")
                 self._change(look=None, job=None, result=None, answers=None)
             else:
@@ -112,11 +119,12 @@ class Desk:
         if name not in SAMPLES:
             raise Refused(404, f"there is no sample {name[:40]!r}; expected one of {[*SAMPLES]}")
         one = SAMPLES[name]
-        self.put("data", one.file, one.content().encode())
-        if one.known and one.more is not None:
-            self.put("ahead", "rows-ahead.csv", one.more().encode())
         known = Columns(target_cols=[*one.targets], futr_exog=[*one.known])
-        self.look(Look(columns=known))
+        with self._turn():
+            self.put("data", one.file, one.content().encode())
+            if one.known and one.more is not None:
+                self.put("ahead", "rows-ahead.csv", one.more().encode())
+            self.look(Look(columns=known))
 
     def look(self, asked: Look) -> None:
         """Read the file as asked.
@@ -126,20 +134,20 @@ class Desk:
         Refused
             If it cannot be read at all.
         """
-        kind = asked.kind or self._kind()
-        if kind == "table":
-            given = asked.columns.given()
-            found = self._ask("look", path=self._place("data"), columns=given)
-            with self._lock:
+        with self._turn():
+            kind = asked.kind or self._ask("kind", path=self._place("data"))["kind"]
+            columns, label = self._columns, self._label
+            if kind == "table":
+                given = asked.columns.given()
+                found = self._ask("look", path=self._place("data"), columns=given)
                 # what was detected stays detected, so that the settings shown are those needed
-                self._columns = Columns(**found.pop("needed", given))
-        else:
-            self._label = asked.label_col
-            found = self._ask(
-                "look at recordings", path=self._place("data"), label_col=asked.label_col
-            )
-        with self._lock:
-            self._change(look={"kind": kind, **found}, job=None, result=None, answers=None)
+                columns = Columns(**found.pop("needed", given))
+            else:
+                label = asked.label_col
+                found = self._ask("look at recordings", path=self._place("data"), label_col=label)
+            with self._lock:
+                self._columns, self._label = columns, label
+                self._change(look={"kind": kind, **found}, job=None, result=None, answers=None)
 
     def train(self, asked: Train) -> None:
         """Start a run.
@@ -149,8 +157,7 @@ class Desk:
         Refused
             If another one is under way, there is nothing to work on, or the task is not one of it.
         """
-        with self._lock:
-            self._check_idle()
+        with self._turn(), self._lock:
             look = self._state["look"]
             if look is None or "error" in look:
                 raise Refused(409, "expected a file that could be read, found none; give one first")
@@ -172,7 +179,7 @@ class Desk:
 
     def _command(self, asked: Train, look: dict[str, Any]) -> dict[str, Any]:
         """What the child process is told to do."""
-        command = {"path": self._place("data"), "folder": "next", "name": self._files["data"][0]}
+        command = {"path": self._place("data"), "folder": "next", "name": self._name}
         command |= {"do": asked.task, "device": self.device}
         if look["kind"] == "recordings":
             own = {"task": asked.task, "label_col": self._label, "quality": asked.quality}
@@ -215,14 +222,15 @@ class Desk:
         Refused
             If there is no such model, or the recordings do not suit it.
         """
-        result = self._state["result"]
-        if result is None or result["kind"] != "recordings":
-            raise Refused(
-                409, "expected a model trained on recordings, found none; train one first"
-            )
-        found = self._ask("label", path=self._place("new"), folder="run", device=self.device)
-        with self._lock:
-            self._change(answers={"name": self._files["new"][0], **found})
+        with self._turn():
+            result = self._state["result"]
+            if result is None or result["kind"] != "recordings":
+                raise Refused(
+                    409, "expected a model trained on recordings, found none; train one first"
+                )
+            found = self._ask("label", path=self._place("new"), folder="run", device=self.device)
+            with self._lock:
+                self._change(answers={"name": self._files["new"][0], **found})
 
     def output(self, name: str) -> tuple[Path, str, str]:
         """Path, name for the user and type of a file to download.
@@ -276,7 +284,6 @@ class Desk:
         self.worker.start()
 
     def _ask(self, do: str, **command: Any) -> dict[str, Any]:
-        self._check_idle()
         try:
             found = self.worker.ask({"do": do, **command})
         except Refused as refused:
@@ -291,21 +298,6 @@ class Desk:
         if "error" in found:
             found["error"] = self._named(found["error"])
         return found
-
-    def _kind(self) -> str:
-        """What a file holds, by its ending and the names in its first line."""
-        shown, place = self._files.get("data", ("", ""))
-        if not shown:
-            raise Refused(409, "expected a file, found none; give one first")
-        ending = place.removesuffix(next((p for p in PACKED if place.endswith(p)), ""))
-        if ending.endswith(RECORDINGS):
-            return "recordings"
-        if place.endswith((".csv", ".tsv", ".txt")):
-            with (self.folder / place).open("rb") as file:
-                first = file.readline(2**16).decode("utf-8", "replace").lower()
-            if _LABELS & {one.strip(' "\ufeff\r\n') for one in re.split(r"[,;\t|]", first)}:
-                return "recordings"
-        return "table"
 
     def _place(self, slot: Slot) -> str:
         if slot not in self._files:
@@ -328,10 +320,30 @@ class Desk:
         self._state.update(state)
         self._version += 1
 
-    def _check_idle(self) -> None:
-        job = self._state["job"]
-        if job is not None and job["state"] == "running":
-            raise Refused(409, "expected no training under way, found one; wait, or stop it first")
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """What reads or changes the file, or begins a run, does so alone: others wait until the
+        state is that of the file again.
+
+        Raises
+        ------
+        Refused
+            If a run is under way, or a turn takes too long.
+        """
+        if not self._turns.acquire(timeout=LOOKING):
+            raise Refused(409, "expected an idle program, found it at work; wait, or stop it")
+        try:
+            with self._lock:
+                job = self._state["job"]
+                if job is not None and job["state"] == "running":
+                    raise Refused(
+                        409, "expected no training under way, found one; wait, or stop it first"
+                    )
+            if self._thread is not None:
+                self._thread.join()  # a run that has ended, or was stopped, is clearing up
+            yield
+        finally:
+            self._turns.release()
 
 
 def with_epoch(losses: list[dict[str, Any]], said: dict[str, Any]) -> list[dict[str, Any]]:
@@ -351,9 +363,8 @@ def _ending(name: str) -> str:
     Refused
         If there is none.
     """
-    lower = name.lower()
-    packed = next((one for one in PACKED if lower.endswith(one)), "")
-    inner = lower.removesuffix(packed)
+    inner = unpacked_name(name)
+    packed = name.lower().removeprefix(inner)
     kind = next((one for one in (*TABLES, *RECORDINGS) if inner.endswith(one)), "")
     if kind or packed == ".zip":
         return kind + packed

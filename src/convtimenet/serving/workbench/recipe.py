@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from pathlib import Path
 from typing import Any
@@ -27,14 +28,14 @@ forecast_table(model, table, test_fraction=0.2, dataset={name!r}{also})
 forecast = model.predict(table{ahead}{also})
 write_csv({f"{stem}-forecast.csv"!r}, forecast, source=table)
 """
-    words = ["convtimenet", "forecast", name, "--h", str(h)]
+    words = ["convtimenet", "forecast", _file(name), "--h", str(h)]
     words += ["--pretrained"] if quality == "pretrained" else ["--quality", quality]
     if levels:
         words += ["--level", *map(str, levels)]
     words += _flags(given)
     if plan:
         words += ["--future", "plan.csv"]
-    words += ["--out", f"{stem}-forecast.csv", "--report", "report.html", "--save", "model"]
+    words += [f"--out={stem}-forecast.csv", "--report", "report.html", "--save", "model"]
     return {"python": python, "command": shlex.join(words)}
 
 
@@ -57,10 +58,10 @@ run = {task}_table(table, dataset={name!r}{own})
 run.write_csv({out!r})
 run.write_report("report.html")
 """
-    flags = ["convtimenet", task, name]
+    flags = ["convtimenet", task, _file(name)]
     for key, value in settings.items():
         flags += [f"--{key}", *map(str, value if isinstance(value, list) else [value])]
-    flags += [*_flags(given), "--out", out, "--report", "report.html"]
+    flags += [*_flags(given), f"--out={out}", "--report", "report.html"]
     return {"python": python, "command": shlex.join(flags)}
 
 
@@ -78,9 +79,9 @@ run = fit_labelled({kind}(quality={quality!r}), train, test, dataset={name!r})
 run.write_report("report.html")
 run.model.save("model")
 """
-    words = ["convtimenet", task, name, "--quality", quality]
+    words = ["convtimenet", task, _file(name), "--quality", quality]
     if label_col:
-        words += ["--label_col", label_col]
+        words += [f"--label_col={label_col}"]
     words += ["--report", "report.html", "--save", "model"]
     return {"python": python, "command": shlex.join(words)}
 
@@ -91,12 +92,19 @@ def _given(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def _flags(columns: dict[str, Any]) -> list[str]:
-    """Flags about the columns of a table."""
+    """Flags about the columns of a table; names may begin with "-" and hold commas."""
     words = []
     for key, value in columns.items():
-        value = ",".join(value) if isinstance(value, list) else str(value)
-        words += [f"--{key}", value.lower() if key == "dayfirst" else value]
+        if isinstance(value, list):
+            plain = all(one == one.strip() and one[:1] != "[" and "," not in one for one in value)
+            value = ",".join(value) if plain else json.dumps(value, ensure_ascii=False)
+        words.append(f"--{key}={str(value).lower() if key == 'dayfirst' else value}")
     return words
+
+
+def _file(name: str) -> str:
+    """The name of a file, which is no flag."""
+    return f"./{name}" if name.startswith("-") else name
 
 
 def stem_of(name: str) -> str:

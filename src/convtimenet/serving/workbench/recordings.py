@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -11,6 +13,8 @@ import numpy as np
 
 from convtimenet.callbacks import Callback
 from convtimenet.data.cases import Cases, read_cases
+from convtimenet.data.files import read_grid
+from convtimenet.data.files.raw import decoded, read_bytes, unpacked_name
 from convtimenet.errors import DataError
 from convtimenet.estimators.case_input import check_task
 from convtimenet.estimators.classifier import ConvTimeNetClassifier
@@ -21,20 +25,39 @@ from convtimenet.runs.answers import write_classes, write_numbers
 from convtimenet.runs.labelled import fit_labelled, hold_out
 from convtimenet.runs.result import comparison
 from convtimenet.serving.workbench import recipe
-from convtimenet.serving.workbench.tables import TEST, first_cells, new_folder, pack
+from convtimenet.serving.workbench.tables import TEST, new_folder, pack
 
 _SEED = 2023
 _EACH, _LINES = 2, 8  # cases of a class in the preview, and of all
 _MOST_CLASSES = 20  # of whole numbers; with more, they are numbers to predict
 _ROWS = 200  # of the answers that are shown
+_NAMES = 100  # first and last columns that may be chosen as the label
+_TABLES = (".csv", ".tsv", ".txt")
+_LABELS = {"label", "labels", "class", "classes", "category", "case_id", "caseid"}
+
+
+def kind(path: str) -> dict[str, str]:
+    """What a file holds, by its ending (but that of its packing) and the names in its first
+    line."""
+    name = unpacked_name(path)
+    labelled = name.endswith((".ts", ".arff", ".npz"))
+    if name.endswith(_TABLES):
+        with suppress(DataError):  # reading it says so
+            first = decoded(read_bytes(Path(path))[0])[0].lstrip("\ufeff").split("\n", 1)[0].lower()
+            names = {one.strip(' "\r') for one in re.split(r"[,;\t|]", first)}
+            labelled = bool(_LABELS & names)
+    return {"kind": "recordings" if labelled else "table"}
 
 
 def look(path: str, label_col: str | None) -> dict[str, Any]:
     """What a file of cases holds. What cannot be read is an "error" beside the columns."""
-    columns: list[list[Any]] = []
+    names: list[str] = []
     with suppress(DataError, ValueError):  # the files of the archives have no columns
-        if Path(path).suffix in (".csv", ".tsv", ".txt"):
-            columns = [list(one) for one in zip(*first_cells(Path(path)), strict=True)]
+        if unpacked_name(path).endswith(_TABLES):
+            names = list(read_grid(Path(path)).names)
+    if len(names) > 2 * _NAMES:
+        names = names[:_NAMES] + names[-_NAMES:]
+    columns = [[name, []] for name in names]
     found: dict[str, Any] = {"columns": columns, "chosen": {"label_col": label_col}}
     try:
         cases = read_cases(path, label_col)
@@ -105,13 +128,16 @@ def label(path: str, folder: str, device: str) -> dict[str, Any]:
         answers = write_classes(out / "answers.csv", model, cases)
         head = ["recording", "class", "probability"]
         rows = [
-            [str(i + 1), str(answer), f"{100 * float(p.max()):.1f} %"]
-            for i, (answer, p) in enumerate(zip(answers.tolist(), probabilities, strict=True))
+            [str(answer), f"{100 * float(p.max()):.1f} %"]
+            for answer, p in zip(answers.tolist(), probabilities, strict=True)
         ]
     else:
         answers = write_numbers(out / "answers.csv", model, cases)
         head = ["recording", "number"]
-        rows = [[str(i + 1), f"{answer:.5g}"] for i, answer in enumerate(answers.tolist())]
+        rows = [[f"{answer:.5g}"] for answer in answers.tolist()]
+    with (out / "answers.csv").open(encoding="utf-8", newline="") as file:
+        names = [row[0] for row in csv.reader(file)][1:]  # the file calls them so
+    rows = [[name, *row] for name, row in zip(names, rows, strict=True)]
     table = {"head": head, "rows": rows[:_ROWS], "total": len(rows)}
     return {"table": table, "notices": list(cases.notices)}
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from convtimenet.callbacks import Callback
+from convtimenet.data.columns import CellColumn, Column
 from convtimenet.data.files import check_path, is_columnar, read_columnar, read_grid
 from convtimenet.data.frequency import season_of
 from convtimenet.data.future import table_times, write_csv
@@ -54,7 +55,7 @@ def look(path: str, columns: Columns) -> dict[str, Any]:
     names, cells = first_cells(Path(path))
     found: dict[str, Any] = {"columns": [list(one) for one in zip(names, cells, strict=True)]}
     try:
-        table, columns = _read(path, columns, dict(found["columns"]))
+        table, columns = _read(path, columns)
     except DataError as error:
         return found | {"error": str(error), "chosen": columns}
     h = default_horizon(table)
@@ -136,22 +137,48 @@ def pack(model: Path, out: Path) -> None:
 
 
 def first_cells(path: Path) -> tuple[list[str], list[list[str]]]:
-    """Names of the columns of a file, and the first cells of each."""
+    """Names of the first columns of a file, and the cells of each in the first rows."""
+    if is_columnar(path):
+        frame = read_columnar(path)
+        names = [str(name) for name in frame.column_names][:_MOST_COLUMNS]
+        rows = [frame[at][:_HEAD].to_pylist() for at in range(len(names))]
+    else:
+        grid = read_grid(path)
+        names = list(grid.names)[:_MOST_COLUMNS]
+        rows = [_first_rows(grid[name]) for name in names]
+    return names, [
+        ["" if one is None or one != one else str(one)[:40] for one in of] for of in rows
+    ]
+
+
+def _first_rows(column: Column) -> Sequence[Any]:
+    """The first cells of a column, also those that are missing."""
+    if isinstance(column, CellColumn):
+        return column.cells()[:_HEAD]
+    return column.first_texts(_HEAD)
+
+
+def _numbers(path: Path) -> dict[str, bool]:
+    """Whether the first values of each column of a file are numbers."""
     if is_columnar(path):
         frame = read_columnar(path)
         names = [str(name) for name in frame.column_names]
-        cells = [[str(one) for one in frame[at][:_HEAD].to_pylist()] for at in range(len(names))]
-        return names[:_MOST_COLUMNS], cells[:_MOST_COLUMNS]
-    grid = read_grid(path)
-    names = list(grid.names)[:_MOST_COLUMNS]
-    return names, [[one[:40] for one in grid[name].first_texts(_HEAD)] for name in names]
+        known = [frame[at].drop_null()[:_HEAD].to_pylist() for at in range(len(names))]
+    else:
+        grid = read_grid(path)
+        names = list(grid.names)
+        known = [grid[name].first_texts(_HEAD) for name in names]
+    return {
+        name: any(map(str, of)) and all(_is_number(str(one)) for one in of)
+        for name, of in zip(names, known, strict=True)
+    }
 
 
 def _listed(names: Any) -> list[str]:
     return list(names or ())
 
 
-def _read(path: str, columns: Columns, cells: dict[str, list[str]]) -> tuple[Table, Columns]:
+def _read(path: str, columns: Columns) -> tuple[Table, Columns]:
     """A table, with columns chosen where it cannot be read without: the id column of several
     series, and number columns beside columns of text."""
     try:
@@ -164,10 +191,13 @@ def _read(path: str, columns: Columns, cells: dict[str, list[str]]) -> tuple[Tab
         columns = {**columns, "id_col": error.id_col, "target_cols": targets or None}
         notice = f"time stamps repeat, so the rows are read as one series per {error.id_col!r}"
     except DataError:
-        numbers = [name for name, own in cells.items() if any(own) and all(map(_is_number, own))]
-        if columns["target_cols"] is not None or not numbers:
+        if columns["target_cols"] is not None:
             raise
-        texts = [name for name in cells if name not in (*numbers, columns["id_col"])]
+        number = _numbers(Path(path))
+        numbers = [name for name, is_one in number.items() if is_one]
+        if not numbers:
+            raise
+        texts = [n for n, is_one in number.items() if not is_one and n != columns["id_col"]]
         with suppress(DataError):
             columns = {**columns, "target_cols": numbers}
             notice = f"columns that hold text or dates are not forecast: {listing(texts)}"

@@ -36,11 +36,15 @@ class Worker:
     def __init__(self, folder: Path):
         self.folder = folder
         self._busy = threading.Lock()
+        self._starting = threading.Lock()
+        self._closed = False
         self._process: subprocess.Popen[str] | None = None
 
     def start(self) -> None:
-        """Start the process if there is none."""
-        if self._process is None or self._process.poll() is not None:
+        """Start the process if there is none, unless this is closed."""
+        with self._starting:  # two at once would start two, and forget one
+            if self._closed or (self._process is not None and self._process.poll() is None):
+                return
             self._process = subprocess.Popen(
                 # -P: modules of the folder, which holds files of users, are not imported
                 [sys.executable, "-P", "-m", "convtimenet.serving.workbench.child"],
@@ -70,10 +74,12 @@ class Worker:
         if not self._busy.acquire(timeout=LOOKING):
             raise Refused(409, "expected an idle program, found it at work; wait, or stop it")
         timer = threading.Timer(seconds, self.stop) if seconds is not None else None
+        over = False
         try:
             self.start()
             process = self._process
-            assert process is not None
+            if process is None:
+                raise Ended("the program stops")
             assert process.stdin is not None
             assert process.stdout is not None
             if timer is not None:
@@ -88,16 +94,20 @@ class Worker:
                 if not line.endswith("\n"):  # it died while it wrote
                     break
                 said = json.loads(line)
+                over = "error" in said or "done" in said
                 if "error" in said:
                     raise Refused(422, said["error"])
                 if "done" in said:
                     return said["done"]
                 if heard is not None:
                     heard(said)
-            raise Ended(f"exit code {process.wait()}")
+            code, over = process.wait(), True
+            raise Ended(f"exit code {code}")
         finally:
             if timer is not None:
                 timer.cancel()
+            if not over:  # what it says later would be taken for the next answer
+                self.stop()
             self._busy.release()
 
     def stop(self) -> None:
@@ -106,3 +116,9 @@ class Worker:
         if process is not None:
             process.kill()
             process.wait()
+
+    def close(self) -> None:
+        """End the process for good."""
+        with self._starting:
+            self._closed = True
+        self.stop()

@@ -82,10 +82,10 @@ def solve_linear(stream: LinearStream, revin: RevIN, windows: Windows, season: i
     its `views`, by their errors over the blocks; with few windows always the mean. Returns what
     they were solved towards.
 
-    Gaps inside a series are filled by interpolation for that, between values of the windows' rows.
-    If no window is left, every forecast is the centre of its context.
+    For gaps see `convtimenet.training.closed_form.sliding.Series`. If no window is left, every
+    forecast is the centre of its context.
     """
-    series, L = series_of(windows), windows.context_length
+    series, L = series_of(windows, season), windows.context_length
     search = Search(series, windows, season, revin.subtract_last)
     starts = [search.best(own) for own in views(L, season)]
     whole = search.solution(starts[-1]), starts[-1].maps

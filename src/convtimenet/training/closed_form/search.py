@@ -83,7 +83,7 @@ def best_start(windows: Sequence[Windows], season: int, subtract_last: bool = Fa
         targets that the longest context has too; the other windows only help to predict them.
     """
     longest = max(windows, key=lambda own: own.context_length)
-    search = Search(series_of(longest), longest, season, subtract_last)
+    search = Search(series_of(longest, season), longest, season, subtract_last)
     if len(longest) * len(longest.values) < _HORIZONS * longest.horizon:
         windows = windows[:1]
     # channels of one table err together: with few horizons in time the blocks are too much alike
@@ -186,7 +186,7 @@ class Search:
         if not len(early):
             return self.folds
         sets = [early, *(early[near] for near in self._near(early, L))]
-        more, *overlapping = sums_over(series_of(windows), sets, L, self.horizon)
+        more, *overlapping = sums_over(series_of(windows, self.season), sets, L, self.horizon)
         return [
             (block.shortened(L), others.shortened(L) + more - near)
             for (block, others), near in zip(self.folds, overlapping, strict=True)

@@ -35,10 +35,18 @@ class Series:
         (T,) float64, gaps inside a series filled by interpolation, 0 in rows of no window.
     whole
         (T,) whether the value is known or filled: between the first and the last known one.
+    known
+        (T,) whether it is known: contexts end with a known value, so that no gap is filled from
+        values behind the end of its context.
+    targets
+        (T,) the values as targets: of one that is missing the next known one of its phase of the
+        season, or the next one, which tells of the future as it would, and not of the context.
     """
 
     values: np.ndarray
     whole: np.ndarray
+    known: np.ndarray
+    targets: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +122,7 @@ def read_rows(windows: Windows) -> np.ndarray:
     return known
 
 
-def series_of(windows: Windows) -> list[Series]:
+def series_of(windows: Windows, season: int) -> list[Series]:
     """The channels of the rows that windows lie in. Nothing outside those rows is read."""
     K = windows.context_length + windows.horizon
     runs = list(zip(*runs_of(windows.starts.cpu().numpy()), strict=True))
@@ -124,25 +132,42 @@ def series_of(windows: Windows) -> list[Series]:
         for rows in blocks(len(seen)):
             filled[rows] = np.where(seen[rows], values[rows].cpu().double().numpy(), 0.0)
         if windows.mask is None:
-            found.append(Series(filled, seen))
+            found.append(Series(filled, seen, seen, filled))
             continue
         whole = empty(seen.shape, bool, windows.mapped)
-        whole[:] = seen
+        targets = empty(seen.shape, np.float64, windows.mapped)
+        whole[:], targets[:] = seen, filled
         for first, last in runs:
             rows = np.flatnonzero(seen[first : last + K]) + first
             if len(rows) and len(rows) < last + K - first:
                 inner = np.arange(rows[0], rows[-1] + 1)
+                targets[inner] = filled[rows[0] + _next_known(seen[inner], season)]
                 filled[inner] = np.interp(inner, rows, values[rows].cpu().double().numpy())
                 whole[inner] = True
-        found.append(Series(filled, whole))
+        found.append(Series(filled, whole, seen, targets))
     return found
+
+
+def _next_known(known: np.ndarray, season: int) -> np.ndarray:
+    """For each of the rows (n,), the last of which is known, the known one that stands for it as a
+    target: itself, or the next one in its phase of the season, unless that is more than two
+    seasons behind the next one."""
+    n = len(known)
+    own = np.where(known, np.arange(n), n)
+    after = np.minimum.accumulate(own[::-1])[::-1]
+    if season < 2:
+        return after
+    rows = np.full(-(-n // season) * season, n)
+    rows[:n] = own
+    phase = np.minimum.accumulate(rows.reshape(-1, season)[::-1], axis=0)[::-1].reshape(-1)[:n]
+    return np.where(phase <= np.minimum(after + 2 * season, n - 1), phase, after)
 
 
 def sums_over(
     series: Sequence[Series], sets: Sequence[np.ndarray], context: int, horizon: int
 ) -> list[Sums]:
     """Sums over sets of windows, each given by their sorted first steps (n,); windows that are not
-    whole in a channel are left out there.
+    whole in a channel, or whose context does not end with a known value, are left out there.
 
     Running sums are computed for some rows at once, between windows, and go on from one block of
     rows to the next. Of several processes each computes some of the lags, so the sums are those of
@@ -164,7 +189,7 @@ def sums_over(
     for one in series:
         bounds = []
         for number, starts in enumerate(sets):
-            first, last = runs_of(_whole(one.whole, starts, K))
+            first, last = runs_of(_usable(one, starts, context, K))
             most = max(1, _MOST // (K * K))
             if len(first) > most:
                 chosen = np.linspace(0, len(first) - 1, most).round().astype(np.int64)
@@ -172,21 +197,37 @@ def sums_over(
             counts[number] += int((last - first + 1).sum())
             bounds.append((first, last + 1))
         own = [[_Rows() for _ in range(K)] for _ in sets]
-        before = np.zeros(K)
+        pairs = [(one.values, one.values)]
+        if one.targets is not one.values:
+            pairs += [(one.values, one.targets), (one.targets, one.targets)]
+        before = np.zeros((len(pairs), K))
         for begin, end in pairwise(_cuts(bounds, K, len(one.values))):
-            values = np.asarray(one.values[begin : end + K])
+            read = [[np.asarray(of[begin : end + K]) for of in pair] for pair in pairs]
             within = []
             for first, last in bounds:
                 a, b = np.searchsorted(first, (begin, end))
                 within.append((first[a:b] - begin, last[a:b] - begin))
             for lag in lags:
-                ahead = values[lag : lag + end - begin]
-                running = np.concatenate([before[lag : lag + 1], values[: len(ahead)] * ahead])
-                np.cumsum(running, out=running)
-                before[lag] = running[-1]
+                sums = []
+                for number, (values, others) in enumerate(read):
+                    ahead = others[lag : lag + end - begin]
+                    running = np.concatenate(
+                        [before[number, lag : lag + 1], values[: len(ahead)] * ahead]
+                    )
+                    np.cumsum(running, out=running)
+                    before[number, lag] = running[-1]
+                    sums.append(running)
+                # pairs of steps within the context, of the context and the horizon, within that
+                cuts = [0, K - lag]
+                if len(pairs) > 1:
+                    cuts = [0, max(0, context - lag), min(context, K - lag), K - lag]
                 for rows, (first, last) in zip(own, within, strict=True):
                     if len(first):
-                        rows[lag].add(_between(running, first, last, K - lag))
+                        parts = [
+                            _between(running, first, last, low, high)
+                            for running, (low, high) in zip(sums, pairwise(cuts), strict=True)
+                        ]
+                        rows[lag].add(np.concatenate(parts, axis=1) if parts[1:] else parts[0])
         for total, rows in zip(totals, own, strict=True):
             for lag in lags:
                 steps = np.arange(K - lag)
@@ -215,14 +256,15 @@ class _Rows:
         return np.concatenate(self.parts).sum(0) if self.parts else 0.0
 
 
-def _whole(whole: np.ndarray, starts: np.ndarray, K: int) -> np.ndarray:
-    """The windows without a gap."""
+def _usable(series: Series, starts: np.ndarray, context: int, K: int) -> np.ndarray:
+    """The windows without a gap that is not filled, whose contexts end with a known value."""
     found = []
     for some in blocks(len(starts)):
         own = starts[some]
         begin = own[0]
-        gaps = np.concatenate([[0], np.cumsum(~whole[begin : own[-1] + K])])
-        found.append(own[gaps[own + K - begin] == gaps[own - begin]])
+        gaps = np.concatenate([[0], np.cumsum(~series.whole[begin : own[-1] + K])])
+        whole = gaps[own + K - begin] == gaps[own - begin]
+        found.append(own[whole & series.known[own + context - 1]])
     if sum(map(len, found)) == len(starts):
         return starts
     return np.concatenate(found)
@@ -253,10 +295,12 @@ def runs_of(starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return starts[np.append(True, gap)], starts[np.append(gap, True)]
 
 
-def _between(running: np.ndarray, first: np.ndarray, end: np.ndarray, n: int) -> np.ndarray:
-    """Sums over windows first to end - 1 of each run, (runs, n) for the first n steps."""
+def _between(
+    running: np.ndarray, first: np.ndarray, end: np.ndarray, low: int, high: int
+) -> np.ndarray:
+    """Sums over windows first to end - 1 of each run, (runs, n) for the steps from low to high."""
     if len(first) == 1:
         f, e = int(first[0]), int(end[0])
-        return (running[e : e + n] - running[f : f + n])[None]
-    steps = np.arange(n)
+        return (running[e + low : e + high] - running[f + low : f + high])[None]
+    steps = np.arange(low, high)
     return running[end[:, None] + steps] - running[first[:, None] + steps]

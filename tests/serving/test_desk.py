@@ -1,0 +1,343 @@
+"""The state behind the page of `convtimenet app`, and the process that works for it."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+import re
+import shlex
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from convtimenet import ConvTimeNetClassifier
+from convtimenet.cli.main import _parsed, main
+from convtimenet.serving.refusals import Refused
+from convtimenet.serving.workbench import recipe, recordings, tables
+from convtimenet.serving.workbench.asked import Columns, Look, Train
+from convtimenet.serving.workbench.desk import Desk
+from convtimenet.serving.workbench.worker import Ended, Worker
+
+
+class Slow:
+    """A worker that does nothing, and is as slow as a test wants it to be."""
+
+    def __init__(self, desk: Desk):
+        self.folder, self.commands = desk.folder, []
+        self.begun, self.released = threading.Event(), threading.Event()
+        self.released.set()
+
+    def ask(
+        self,
+        command: dict[str, Any],
+        heard: Callable[[dict[str, Any]], None] | None = None,
+        seconds: float | None = 1,
+    ) -> dict[str, Any]:
+        self.commands.append(command)
+        self.begun.set()
+        assert self.released.wait(60)
+        if heard is None:
+            return {"kind": "table"} if command["do"] == "kind" else {"chosen": {}}
+        heard({"progress": {"name": command["do"], "share": 0.5, "times": "", "note": ""}})
+        (self.folder / command["folder"]).mkdir()
+        return {"kind": "recordings", "title": command["name"]}
+
+    def start(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+    close = stop
+
+
+@pytest.fixture
+def desk() -> Iterator[Desk]:
+    one = Desk("cpu")
+    one.worker = cast(Any, Slow(one))
+    yield one
+    one.close()
+
+
+def slow(desk: Desk) -> Slow:
+    return cast(Slow, desk.worker)
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda desk: desk.train(Train.model_validate({"h": 3})),
+        lambda desk: desk.look(Look(columns=Columns(freq="W"))),
+        lambda desk: desk.put("data", "b.csv", b"date,y\n"),
+        lambda desk: desk.sample("meter"),
+    ],
+    ids=["train", "look", "put", "sample"],
+)
+def test_what_is_asked_while_a_file_is_read_waits_for_it(desk: Desk, act):
+    """It came between the question and its answer: a run was lost, with its answer unread."""
+    desk.put("data", "a.csv", b"date,y\n")
+    desk.look(Look())
+    worker = slow(desk)
+    worker.begun.clear()
+    worker.released.clear()
+    first = threading.Thread(target=desk.look, args=(Look(columns=Columns(freq="D")),))
+    first.start()
+    assert worker.begun.wait(60)
+    asked = len(worker.commands)
+    second = threading.Thread(target=act, args=(desk,))
+    second.start()
+    second.join(0.2)
+    before = desk.snapshot()
+    assert second.is_alive()
+    assert (len(worker.commands), before["job"]) == (asked, None)
+    assert before["files"] == {"data": "a.csv"}
+    assert (desk.folder / "data.csv").read_bytes() == b"date,y\n"
+    worker.released.set()
+    first.join()
+    second.join()
+    if desk._thread is not None:  # the run has the columns that were read before it
+        desk._thread.join()
+        assert worker.commands[-1]["columns"]["freq"] == "D"
+        assert desk.snapshot()["job"]["state"] == "done"
+        assert desk.snapshot()["result"]["title"] == "a.csv"
+
+
+def test_a_run_that_was_stopped_has_ended_before_the_next_thing(desk: Desk):
+    """It looked for its job when a look had taken it away."""
+    desk.put("data", "a.csv", b"date,y\n")
+    desk.look(Look())
+    worker = slow(desk)
+    worker.begun.clear()
+    worker.released.clear()
+    desk.train(Train.model_validate({"h": 3}))
+    assert worker.begun.wait(60)
+    run = desk._thread
+    assert run is not None
+    stopping = threading.Thread(target=desk.stop)
+    stopping.start()
+    while desk.snapshot()["job"]["state"] == "running":
+        time.sleep(0.001)
+    look = threading.Thread(target=desk.look, args=(Look(),))
+    look.start()
+    look.join(0.2)
+    assert desk.snapshot()["job"]["state"] == "stopped"
+    worker.released.set()
+    for one in (stopping, look, run):
+        one.join()
+    assert (desk.snapshot()["job"], desk.snapshot()["result"]) == (None, None)
+
+
+def test_a_label_column_counts_once_its_file_was_read(desk: Desk, monkeypatch):
+    """A run after a refused look used the column of the look."""
+    desk.put("data", "a.ts", b"x")
+    desk.look(Look(kind="recordings", label_col="first"))
+
+    def refuse(*_: Any) -> Any:
+        raise Refused(422, "no")
+
+    monkeypatch.setattr(desk.worker, "ask", refuse)
+    with pytest.raises(Refused):
+        desk.look(Look(kind="recordings", label_col="second"))
+    assert desk._label == "first"
+
+
+@pytest.mark.parametrize("name", ["a b, #2 (é).csv", "'quoted'.csv", "-x.csv", "../../b:c.csv"])
+def test_a_run_has_the_users_own_name_of_the_file(desk: Desk, name: str):
+    """Its lines named a file that there is none of."""
+    desk.put("data", name, b"date,y\n")
+    desk.look(Look())
+    desk.train(Train.model_validate({"h": 3}))
+    assert desk._thread is not None
+    desk._thread.join()
+    own = name.rpartition("/")[2]
+    assert slow(desk).commands[-1]["name"] == own
+    assert desk.snapshot()["result"]["title"] == own
+    assert re.fullmatch(r"[\w .()+-]+", desk.snapshot()["files"]["data"])
+
+
+def test_files_are_counted_so_that_the_page_knows_a_new_one(desk: Desk):
+    counts = [desk.snapshot()["given"]]
+    for slot in ("data", "ahead", "data"):
+        desk.put(slot, "a.csv", b"date,y\n")
+        counts.append(desk.snapshot()["given"])
+    assert counts == [0, 1, 1, 2]
+
+
+# --- what is told of files -----------------------------------------------------------------------
+
+
+def told(folder: Path, name: str, text: str, **columns: Any) -> dict[str, Any]:
+    """What is said of a table."""
+    (folder / name).write_text(text, encoding="utf-8")
+    return tables.look(str(folder / name), Columns(**columns).given())
+
+
+def test_the_first_rows_are_shown_with_their_empty_cells(tmp_path):
+    """A value was shown beside the date of another row."""
+    rows = ["2024-01-01,,x", "2024-01-02,2,", "2024-01-03,,y", "2024-01-04,4,z"]
+    look = told(tmp_path, "a.csv", "\n".join(["date,units,note", *rows]) + "\n")
+    cells = dict(look["columns"])
+    assert cells["date"] == [f"2024-01-0{day}" for day in range(1, 5)]
+    assert cells["units"] == ["", "2", "", "4"]
+    assert cells["note"] == ["x", "", "y", "z"]
+    assert look["chosen"]["target_cols"] == ["units"]
+    frame = pd.read_csv(tmp_path / "a.csv", parse_dates=["date"])
+    frame.to_parquet(tmp_path / "a.parquet")
+    typed = dict(tables.look(str(tmp_path / "a.parquet"), Columns().given())["columns"])
+    assert typed["units"] == ["", "2.0", "", "4.0"]
+    assert typed["note"] == ["x", "", "y", "z"]
+
+
+def test_columns_that_are_not_shown_are_read(tmp_path):
+    """Of a table with a column of text only the number columns among the first 200 were."""
+    names = [f"s{i}" for i in range(250)]
+    lines = [
+        ",".join([f"2024-01-{day:02d}", "some text", *(str(day + i) for i in range(250))])
+        for day in range(1, 20)
+    ]
+    look = told(tmp_path, "wide.csv", "\n".join([",".join(["date", "note", *names]), *lines]))
+    assert look["chosen"]["target_cols"] == names
+    assert len(look["columns"]) == 200
+
+
+def recordings_text(label: str, steps: int = 12) -> str:
+    head = ",".join([*(f"t{t}" for t in range(steps)), label])
+    rows = [",".join([*(str(i * t % 5) for t in range(steps)), "ab"[i % 2]]) for i in range(20)]
+    return "\n".join([head, *rows]) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "label", "kind"),
+    [
+        ("a.csv", "label", "recordings"),
+        ("a.csv.gz", "Label", "recordings"),
+        ("a.tsv.bz2", '"class"', "recordings"),
+        ("a.TXT.XZ", "label", "recordings"),
+        ("a.csv.gz", "units", "table"),
+        ("a.ts.gz", "units", "recordings"),
+        ("a.npz", "units", "recordings"),
+        ("a.xlsx", "label", "table"),
+    ],
+)
+def test_packed_recordings_are_recordings(tmp_path, name: str, label: str, kind: str):
+    pack = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}
+    packed = pack.get(Path(name.lower()).suffix, bytes)
+    (tmp_path / name).write_bytes(packed(recordings_text(label).encode()))
+    assert recordings.kind(str(tmp_path / name)) == {"kind": kind}
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_the_label_can_be_any_column(tmp_path, packed: bool):
+    """Of a packed file none could be chosen, and the last of many was not offered."""
+    text = recordings_text("gesture", 300).encode()
+    path = tmp_path / ("a.csv.gz" if packed else "a.csv")
+    path.write_bytes(gzip.compress(text) if packed else text)
+    look = recordings.look(str(path), "gesture")
+    names = [name for name, _ in look["columns"]]
+    assert (names[0], names[-1], len(names)) == ("t0", "gesture", 200)
+    assert look["classes"] == [["a", 10], ["b", 10]]
+
+
+def test_labels_of_new_recordings_have_the_names_of_the_file_to_download(tmp_path):
+    values = np.random.default_rng(0).normal(size=(8, 20))
+    model = ConvTimeNetClassifier(quality="fast", device="cpu", verbose=0)
+    model.fit(values, np.array(["up", "down"] * 4)).save(tmp_path / "model")
+    head = ",".join(f"t{t}" for t in range(20))
+    lines = [",".join(map(str, one)) for one in values[:3].tolist()]
+    named = "\n".join([f"id,{head}", *(f"Q{9 - i},{one}" for i, one in enumerate(lines))])
+    for text, names in ((named, ["Q9", "Q8", "Q7"]), ("\n".join([head, *lines]), ["0", "1", "2"])):
+        (tmp_path / "new.csv").write_text(text, encoding="utf-8")
+        rows = recordings.label(str(tmp_path / "new.csv"), str(tmp_path), "cpu")["table"]["rows"]
+        written = (tmp_path / "answers.csv").read_text(encoding="utf-8").splitlines()[1:]
+        assert [row[0] for row in rows] == names == [line.split(",")[0] for line in written]
+        assert [row[1] for row in rows] == [line.split(",")[1] for line in written]
+
+
+def test_the_command_means_what_was_chosen(tmp_path, monkeypatch):
+    """Names with commas, or that begin with "-", were other names, or flags."""
+    chosen = {
+        "time_col": "--time",
+        "target_cols": ["-a", "price, EUR"],
+        "fill": 0.0,
+        "dayfirst": False,
+    }
+    columns = Columns(**chosen).given()
+    days = [f"01/{day}/2024" for day in range(13, 32)]
+    rows = [f"{day},{i % 7},{i % 5},x" for i, day in enumerate(days)]
+    text = '--time,-a,"price, EUR",note\n' + "\n".join(rows) + "\n"
+    monkeypatch.chdir(tmp_path)
+    name = "-my sales, 'Q1' #2 é.csv"
+    Path(name).write_text(text, encoding="utf-8")
+    made = recipe.of_table(name, columns, 2, [80.0], "pretrained", plan=False)
+    flags = _parsed(shlex.split(made["command"])[1:]).forecast
+    assert {key: getattr(flags, key) for key in chosen} == chosen
+    assert (flags.data, flags.out) == (f"./{name}", "-my sales, 'Q1' #2 é-forecast.csv")
+    made = recipe.of_recordings(name, "classify", "-label", "fast")
+    assert _parsed(shlex.split(made["command"])[1:]).classify.label_col == "-label"
+    columns["fill"] = None
+    made = recipe.of_filling("impute", name, columns, {"season": 7}, "filled")
+    assert main([*shlex.split(made["command"])[1:], "--quiet"]) == 0
+    written = Path("-my sales, 'Q1' #2 é-filled.csv")
+    assert written.read_text(encoding="utf-8").splitlines()[0] == '--time,-a,"price, EUR"'
+    exec(made["python"], {})
+
+
+# --- the process ---------------------------------------------------------------------------------
+
+
+def test_a_process_is_ended_if_its_answer_is_not_waited_for(tmp_path):
+    """Its answer was read as that of the next command."""
+    ended: list[str] = []
+
+    def fails(said: dict[str, Any]) -> None:
+        raise ZeroDivisionError
+
+    worker = Worker(tmp_path)
+    worker._process = cast(
+        Any,
+        SimpleNamespace(
+            stdin=io.StringIO(),
+            stdout=iter(['{"progress": 1}\n', '{"done": {}}\n']),
+            kill=lambda: ended.append("kill"),
+            wait=lambda: ended.append("wait"),
+            poll=lambda: None,
+        ),
+    )
+    with pytest.raises(ZeroDivisionError):
+        worker.ask({"do": "look"}, fails)
+    assert ended == ["kill", "wait"]
+    assert not worker._busy.locked()
+
+
+def test_one_process_however_many_start_it_and_none_once_closed(tmp_path, monkeypatch):
+    made: list[Any] = []
+
+    def popen(*_: Any, **__: Any) -> Any:
+        time.sleep(0.05)  # long enough for all of them to be here
+        made.append(SimpleNamespace(poll=lambda: None, kill=lambda: None, wait=lambda: -9))
+        return made[-1]
+
+    monkeypatch.setattr(subprocess, "Popen", popen)
+    worker = Worker(tmp_path)
+    threads = [threading.Thread(target=worker.start) for _ in range(3)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    assert len(made) == 1
+    made[0].poll = lambda: -9
+    worker.close()
+    worker.start()
+    assert len(made) == 1
+    closed = Worker(tmp_path)
+    closed.close()
+    with pytest.raises(Ended):
+        closed.ask({"do": "look"})
