@@ -311,6 +311,11 @@ CASES = {
         lambda: ([np.ones((2, 9)), np.ones((3, 9))], ["a", "b"]),
         r"same number of channels; found 2 in case 0 and 3 in case 1; leave out or add",
     ),
+    "channels of unequal length": (
+        lambda: ([[[1.0, 2.0], [3.0]]] * 2, ["a", "b"]),
+        r"case 0 must be rectangular.*channels of unequal length; fill the shorter ones with NaN",
+    ),
+    "no cases of objects": (lambda: (np.empty((0, 5), object), []), r"found an empty set of shape"),
     "four axes": (lambda: (np.ones((2, 2, 2, 2)), ["a", "b"]), r"found an array of shape \(2, 2, "),
     "a sparse matrix": (lambda: (sparse(), labels()), r"sparse matrix; expected a dense .*toarray"),
     "an absent file": (lambda: ("nowhere/train.ts", None), r"expected a file at nowhere/train\.ts"),

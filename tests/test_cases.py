@@ -8,6 +8,7 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -324,3 +325,31 @@ def test_the_index_that_frames_were_written_with_is_no_channel(name, library):
     assert found.notices == (told,)
     alone = as_cases(library({name: [1.0, 2.0]}))  # nothing else to be the data
     assert alone.values.tolist() == [[[1.0]], [[2.0]]]
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        [str(i) for i in range(1, 13)],
+        [f"{day:02d}.{month:02d}.2024" for month in range(1, 5) for day in (1, 10, 20)],
+        [f"{i / 10:.1f}" for i in range(95, 107)],
+        [f"{name} step" for name in "zyxwvutsrqpo"],
+    ],
+)
+def test_a_time_level_of_text_is_read_not_spelt(steps):
+    index = pd.MultiIndex.from_product([["b", "a"], steps], names=["case", "step"])
+    values = np.arange(24.0).reshape(2, 1, 12)
+    frame = pd.DataFrame({"x": values.ravel()}, index=index)
+    np.testing.assert_array_equal(as_cases(frame).values, values)
+    if "step" not in steps[0]:  # such rows have no order but their own
+        np.testing.assert_array_equal(as_cases(frame[::-1]).values, values[::-1])
+        text = index.set_levels(pd.CategoricalIndex(index.levels[1]), level=1)
+        np.testing.assert_array_equal(as_cases(frame.set_axis(text)).values, values)
+
+
+def test_tensors_of_any_graph_and_precision():
+    values = np.arange(12.0).reshape(2, 2, 3)
+    graph = torch.tensor(values, requires_grad=True)
+    rough = torch.tensor(values, dtype=torch.bfloat16)
+    for X in (graph, rough, list(graph), list(rough), [[*one] for one in graph]):
+        np.testing.assert_array_equal(as_cases(X).values, values)

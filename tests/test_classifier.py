@@ -4,6 +4,7 @@ import pickle
 from functools import cache
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.base import clone
@@ -405,3 +406,15 @@ class TestHoldBack:
             18, np.array([0, 1] * 9), TrainConfig(validation_fraction=0)
         )
         assert (len(fitted), len(held_back), note) == (18, 0, "")
+
+
+@pytest.mark.parametrize("fitted_with", [True, False])
+def test_a_written_index_is_no_column(fitted_with):
+    values = np.sin(np.arange(30) * np.where(np.arange(12) % 2, 1.5, 0.3)[:, None])
+    frame = pd.DataFrame(values, columns=[f"t{i}" for i in range(30)])
+    written = frame.reset_index(names="Unnamed: 0")
+    first, second = (written, frame) if fitted_with else (frame, written)
+    model = ConvTimeNetClassifier(quality="fast", verbose=0).fit(first, np.arange(12) % 2)
+    assert model.n_features_in_ == 30
+    assert vars(model)["feature_names_in_"].tolist() == [*frame.columns]
+    np.testing.assert_array_equal(model.predict_proba(second), model.predict_proba(first))

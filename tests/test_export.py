@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 import onnx
 import onnxruntime
+import pandas as pd
 import pytest
 import torch
 
@@ -47,7 +48,13 @@ def classifier() -> tuple[ConvTimeNetClassifier, list[np.ndarray]]:
     rng = np.random.default_rng(0)
     X = [rng.normal(size=(2, 30 + i % 7)) + (i % 3) for i in range(36)]
     y = np.array(["a", "b", "c"] * 12)
-    return ConvTimeNetClassifier(n_epochs=3, model=SMALL | {"random_patches": 1}).fit(X, y), X
+    estimator = ConvTimeNetClassifier(n_epochs=3, model=SMALL | {"random_patches": 1})
+    return estimator.fit(named(X, ["speed", "load"]), y), X
+
+
+def named(X, names) -> list[pd.DataFrame]:
+    """Cases as frames whose columns are the channels."""
+    return [pd.DataFrame(case.T, columns=names) for case in X]
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +117,32 @@ def test_classes_are_the_estimators(classifier, exported_classes):
         model.predict([np.zeros((2, 60))])
     with pytest.raises(DataError, match="2 channels, found 1"):
         model.predict([np.zeros((1, 20))])
+
+
+def test_channels_are_matched_by_their_names(classifier, exported_classes):
+    estimator, X = classifier
+    graph = runtime.load(exported_classes[0], threads=1)
+    assert isinstance(graph, runtime.ClassifyRuntime)
+    assert graph.channels == estimator.channels_ == ("speed", "load")
+    for model in (estimator, graph):
+        expected = model.predict_proba(X)
+        for names in (["speed", "load"], [0, 1]):  # only numbered: in the fitted order
+            found = model.predict_proba(named(X, names))
+            np.testing.assert_array_equal(found, expected)
+        turned = [frame[["load", "speed"]] for frame in named(X, ["speed", "load"])]
+        np.testing.assert_array_equal(model.predict_proba(turned), expected)
+        for names in (["a", "b"], [1, 0]):
+            other = f"fitted to cases with the channels speed, load; found {names[0]}, {names[1]}"
+            with pytest.raises(DataError, match=other):
+                model.predict(named(X, names))
+
+
+def test_numbers_may_be_names_too(classifier):
+    frames = named(classifier[1], [0, 1])
+    tiny = SMALL | {"random_patches": 1}
+    model = ConvTimeNetClassifier(n_epochs=1, model=tiny).fit(frames, ["a", "b", "c"] * 12)
+    turned = model.predict_proba([frame[[1, 0]] for frame in frames])
+    np.testing.assert_array_equal(turned, model.predict_proba(frames))
 
 
 # A regressor's graph is quickly tested in tests/test_labelled_training.py.

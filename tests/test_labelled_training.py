@@ -232,6 +232,30 @@ def test_a_class_of_weight_0_is_no_class_of_its_own() -> None:
     np.testing.assert_allclose(one.predict_proba(X), two.predict_proba(X), rtol=1e-5)
 
 
+@pytest.mark.parametrize("how", ["sample_weight", "class_weight"])
+def test_a_case_of_weight_0_may_have_any_length(how: str) -> None:
+    X, y = list(waves()), names()
+    long, labels = [*X, np.zeros((1, 300))], np.append(y, "none")
+    given: dict[str, Any] = {"sample_weight": labels != "none"}
+    weights = None
+    if how == "class_weight":
+        given, weights = {}, {"slow": 1.0, "fast": 1.0, "none": 0.0}
+    one = ConvTimeNetClassifier(**settings(class_weight=weights)).fit(long, labels, **given)
+    two = ConvTimeNetClassifier(**settings()).fit(X, y)
+    assert one.network_.config == two.network_.config
+    np.testing.assert_allclose(one.predict_proba(X), two.predict_proba(X), rtol=1e-5)
+
+
+def test_given_validation_cases_are_weighted_by_their_class() -> None:
+    X, y = waves(), np.arange(40) % 2
+    model = ConvTimeNetClassifier(**settings(class_weight={0: 1.0, 1: 3.0}))
+    model.fit(X, y, valid=(X[:20], np.array(["0", "1"] * 10)))
+    assert model.scores_ is not None
+    probability = model.predict_proba(X[:20])[np.arange(20), y[:20]]
+    loss = np.average(-np.log(probability), weights=np.where(y[:20] == 1, 3.0, 1.0))
+    np.testing.assert_allclose(model.scores_["loss"], loss, rtol=1e-4)
+
+
 # --- a fit that fails ----------------------------------------------------------------------------
 
 

@@ -10,6 +10,7 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
 from convtimenet import ConvTimeNetClassifier, ConvTimeNetForecaster, ConvTimeNetRegressor
+from convtimenet.adapters.cases import ClassifierWrapper, RegressorWrapper
 from convtimenet.config import ModelConfig, TrainConfig
 from convtimenet.errors import ConfigError, ParameterError
 from convtimenet.names import meant
@@ -165,3 +166,14 @@ def test_an_earlier_list_wins():
     assert meant("epochs", ["n_epochs"], ["training.epochs"]) == "n_epochs"
     assert meant("epochs", ["training.epochs"], ["n_epochs"]) == "training.epochs"
     assert meant("colour", ["h"], ["lr"]) is None
+
+
+@pytest.mark.parametrize("wrapper", [ClassifierWrapper, RegressorWrapper])
+def test_wrappers_for_other_libraries_take_the_same_parameters(wrapper):
+    own = dict(inspect.signature(wrapper.wrapped).parameters)
+    found = dict(inspect.signature(wrapper).parameters)
+    verbose = found.pop("verbose")  # those libraries expect silence
+    assert verbose == own.pop("verbose").replace(default=0)
+    assert found == own
+    made = wrapper(**dict.fromkeys(found, "given"))
+    assert {name: vars(made)[name] for name in found} == dict.fromkeys(found, "given")

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from convtimenet.config import ModelConfig
-from convtimenet.data.cases import as_cases, filled, gaps_left
+from convtimenet.data.cases import as_cases, filled, gaps_left, in_channel_order
 from convtimenet.errors import ArtefactError, DataError, MissingExtraError
 from convtimenet.storage.labels import restored
 from convtimenet.storage.manifest import DESCRIPTION, needed, network_config, read_folder
@@ -129,6 +129,14 @@ class ForecastRuntime(Runtime):
 class CasesRuntime(Runtime):
     """An exported classifier or regressor."""
 
+    def __init__(self, session: Any, config: ModelConfig, description: dict[str, Any]):
+        super().__init__(session, config, description)
+        names = description["data"].get("channel_names")
+        self.channels: tuple[str, ...] | None = None if names is None else tuple(map(str, names))
+        """Fitted channel names, in order; None if the training cases had none."""
+        if self.channels is not None and len(self.channels) != config.channels:
+            raise ValueError(f"{len(self.channels)} names of {config.channels} channels")
+
     @property
     def kind(self) -> str:
         """Data type of the graph's input; "float" for exports of earlier versions."""
@@ -136,14 +144,15 @@ class CasesRuntime(Runtime):
 
     def answers(self, X: Any) -> np.ndarray:
         """The graph's outputs for cases, which may be anything that
-        `convtimenet.data.cases.as_cases` takes.
+        `convtimenet.data.cases.as_cases` takes. Named channels are put in the fitted order.
 
         Raises
         ------
         DataError
-            If cases are longer than the graph reads or have another number of channels.
+            If cases are longer than the graph reads, or have another number of channels or others.
         """
-        cases = gaps_left(as_cases(X)) if self.config.masks else filled(as_cases(X))
+        cases = in_channel_order(as_cases(X), self.channels)
+        cases = gaps_left(cases) if self.config.masks else filled(cases)
         L, channels = self.context_length, self.config.channels
         n, C, longest = cases.values.shape
         if channels != C:

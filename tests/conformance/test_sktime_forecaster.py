@@ -47,25 +47,98 @@ def test_forecasts_and_intervals_are_the_estimators():
     y = pd.Series(values, index=index, name="y")
     given: dict[str, Any] = {"input_size": 12, "n_epochs": 1, "device": "cpu", "verbose": 0}
     model = ConvTimeNetForecaster(**given).fit(y[:-5], fh=[1, 3])
-    core = Core(3, **given).fit(values[:-5])
-    expected = core.predict(level=[80])
+    table = y.to_frame("0")
+    core = Core(3, **given).fit(table[:-5])
+    expected = {name: one.to_numpy()[:, None] for name, one in core.predict(level=[80]).items()}
     found = model.predict()
     assert found.index.tolist() == [index[-5], index[-3]]
-    np.testing.assert_array_equal(found, expected["forecast"][[0, 2], 0])
+    np.testing.assert_array_equal(found, expected["0"][[0, 2], 0])
     bounds = model.predict_interval(coverage=[0.8])
-    np.testing.assert_array_equal(bounds["y"][0.8]["lower"], expected["lo-80"][[0, 2], 0])
-    np.testing.assert_array_equal(bounds["y"][0.8]["upper"], expected["hi-80"][[0, 2], 0])
+    np.testing.assert_array_equal(bounds["y"][0.8]["lower"], expected["0-lo-80"][[0, 2], 0])
+    np.testing.assert_array_equal(bounds["y"][0.8]["upper"], expected["0-hi-80"][[0, 2], 0])
     later = model.update(y[-5:]).predict()
-    np.testing.assert_array_equal(later, core.predict(values)[[0, 2], 0])
+    np.testing.assert_array_equal(later, core.predict(table)["0"].iloc[[0, 2]])
     assert later.index[0] == index[-1] + 1
     # rows that overlap count once, rows left out are missing values, another step is refused
     again = ConvTimeNetForecaster(**given).fit(y[:-5], fh=[1, 3]).update(y[-40:]).predict()
     np.testing.assert_array_equal(again, later)
     gap = ConvTimeNetForecaster(**given).fit(y[:-5], fh=[1, 3]).update(y[-2:]).predict()
-    values[-5:-2] = np.nan
-    np.testing.assert_array_equal(gap, core.predict(values)[[0, 2], 0])
+    left_out = table.drop(index[-5:-2])
+    np.testing.assert_array_equal(gap, core.predict(left_out)["0"].iloc[[0, 2]])
     days = pd.date_range("2024-01-01", periods=60, freq="D")
     daily = ConvTimeNetForecaster(**given).fit(pd.Series(values[:60], days, name="y"), fh=[1])
     late = pd.date_range("2024-03-01 06:00", periods=3, freq="D")
-    with pytest.raises(ValueError, match="in steps of <Day>"):
+    with pytest.raises(ValueError, match="not regular"):
         daily.update(pd.Series(values[:3], late, name="y"))
+
+
+def _weekly(days: int) -> Any:
+    """A season of seven days as a series without a frequency, from a Wednesday."""
+    import numpy as np
+    import pandas as pd
+
+    index = pd.DatetimeIndex(pd.date_range("2024-01-03", periods=days).to_numpy())
+    values = 100 + 10 * np.sin(np.arange(days) * 2 * np.pi / 7)
+    return pd.Series(values, index, name="y")
+
+
+def test_the_season_follows_from_the_time_stamps():
+    import numpy as np
+    import pandas as pd
+
+    from convtimenet.adapters.sktime_forecaster import ConvTimeNetForecaster
+
+    index = pd.period_range("2010-01", periods=72, freq="M")
+    rise = np.arange(72) ** 1.5 / 20
+    values = rise + (8 + rise / 4) * np.array([0, 3, 1, 7, 2, 9, 4, 0, 8, 2, 6, 1] * 6)
+    y = pd.Series(values, index, name="unique_id")  # no role of a column
+    model = ConvTimeNetForecaster(quality="fast", device="cpu").fit(y[:60], fh=np.arange(1, 13))
+    assert model.model_.tail_.frequency.name == "1MS"
+    error = np.abs(model.predict() - y[60:]).mean()
+    assert error < 0.5 * np.abs(y.to_numpy()[48:60] - y.to_numpy()[60:]).mean()
+
+
+def test_left_out_days_are_missing():
+    import numpy as np
+    import pandas as pd
+    from sktime.forecasting.base import ForecastingHorizon
+
+    from convtimenet.adapters.sktime_forecaster import ConvTimeNetForecaster
+
+    y = _weekly(143)
+    given = y[:140].drop(y.index[[60, 61, 100, 134, 135]])
+    ahead = pd.DatetimeIndex(y.index[140:], freq="D")
+    for fh in ([1, 2, 3], ForecastingHorizon(ahead, is_relative=False)):
+        model = ConvTimeNetForecaster(quality="fast", device="cpu").fit(given, fh=fh)
+        found = model.predict()
+        assert found.index.tolist() == y.index[140:].tolist()
+        np.testing.assert_allclose(found, y[140:], atol=4)
+        intervals = model.predict_interval(coverage=[0.8])
+        assert intervals.index.tolist() == y.index[140:].tolist()
+    irregular = given.set_axis(given.index + pd.to_timedelta(np.arange(135) ** 2, "min"))
+    with pytest.raises(ValueError, match="not regular"):
+        ConvTimeNetForecaster(quality="fast", device="cpu").fit(irregular, fh=[1])
+
+
+def test_a_whole_number_of_steps_of_the_index():
+    import numpy as np
+    import pandas as pd
+
+    from convtimenet.adapters.sktime_forecaster import ConvTimeNetForecaster
+
+    values = _weekly(140).to_numpy()
+    quick: dict[str, Any] = {"quality": "fast", "device": "cpu"}
+    expected = ConvTimeNetForecaster(**quick).fit(pd.Series(values), fh=[1, 3]).predict()
+    double = pd.Series(values, index=2 * np.arange(140))
+    model = ConvTimeNetForecaster(**quick).fit(double, fh=[2, 6])
+    assert model.predict().index.tolist() == [280, 284]
+    np.testing.assert_array_equal(model.predict(), expected)
+    with pytest.raises(ValueError, match="horizon in steps of 2 after 278"):
+        ConvTimeNetForecaster(**quick).fit(double, fh=[1, 2])
+    months = pd.period_range("2000-01", periods=140, freq="2M")
+    model = ConvTimeNetForecaster(**quick).fit(pd.Series(values, months), fh=[1, 3])
+    np.testing.assert_array_equal(model._ahead(model.fh)[0], [1, 3])
+    assert model.predict().index.tolist() == [months[-1] + 1, months[-1] + 3]
+    fridays = pd.date_range("2000-01-01", periods=140, freq="WOM-3FRI")  # not a step of ours
+    model = ConvTimeNetForecaster(**quick).fit(pd.Series(values, fridays), fh=[1, 3])
+    np.testing.assert_array_equal(model.predict(), expected)

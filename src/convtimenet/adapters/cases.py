@@ -42,8 +42,10 @@ class _CasesWrapper:
         precision: str = "fp32",
         device: str = "auto",
         random_state: int | np.random.RandomState | None = 2023,
+        n_jobs: int | None = None,
         verbose: int = 0,
         callbacks: Sequence[Callback] | None = None,
+        init_from: Any = None,
     ):
         self.quality = quality
         self.preset = preset
@@ -56,16 +58,18 @@ class _CasesWrapper:
         self.precision = precision
         self.device = device
         self.random_state = random_state
+        self.n_jobs = n_jobs
         self.verbose = verbose
         self.callbacks = callbacks
+        self.init_from = init_from
         super().__init__()
 
     def _fit(self, X: Any, y: np.ndarray) -> Self:
-        self.estimator_ = self.wrapped(**self.get_params(deep=False)).fit(_arrays(X), y)
+        self.estimator_ = self.wrapped(**self.get_params(deep=False)).fit(X, y)
         return self
 
     def _predict(self, X: Any) -> np.ndarray:
-        return self.estimator_.predict(_arrays(X))
+        return self.estimator_.predict(X)
 
 
 class RegressorWrapper(_CasesWrapper):
@@ -94,8 +98,10 @@ class ClassifierWrapper(_CasesWrapper):
         precision: str = "fp32",
         device: str = "auto",
         random_state: int | np.random.RandomState | None = 2023,
+        n_jobs: int | None = None,
         verbose: int = 0,
         callbacks: Sequence[Callback] | None = None,
+        init_from: Any = None,
     ):
         self.class_weight = class_weight
         super().__init__(
@@ -110,16 +116,11 @@ class ClassifierWrapper(_CasesWrapper):
             precision=precision,
             device=device,
             random_state=random_state,
+            n_jobs=n_jobs,
             verbose=verbose,
             callbacks=callbacks,
+            init_from=init_from,
         )
 
     def _predict_proba(self, X: Any) -> np.ndarray:
-        return self.estimator_.predict_proba(_arrays(X))
-
-
-def _arrays(X: Any) -> Any:
-    """Cases as arrays (C, T); sktime passes frames (T, C) if lengths differ."""
-    if isinstance(X, np.ndarray):
-        return X
-    return [case if isinstance(case, np.ndarray) else case.to_numpy().T for case in X]
+        return self.estimator_.predict_proba(X)

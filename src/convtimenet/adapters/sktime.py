@@ -3,8 +3,8 @@
 
     from convtimenet.adapters.sktime import ConvTimeNetClassifier
 
-Parameters are those of `convtimenet.ConvTimeNetClassifier` and `convtimenet.ConvTimeNetRegressor`;
-the fitted estimator is in ``estimator_``.
+Parameters are those of `convtimenet.ConvTimeNetClassifier` and `convtimenet.ConvTimeNetRegressor`,
+but by default `verbose` is 0; the fitted estimator is in ``estimator_``.
 """
 
 from __future__ import annotations

@@ -14,8 +14,10 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from convtimenet.callbacks import Callback
-from convtimenet.errors import DataError, MissingExtraError
+from convtimenet.data.frequency import Frequency, infer_shared_frequency
+from convtimenet.errors import ConfigError, DataError, MissingExtraError
 from convtimenet.estimators.forecasting.forecaster import ConvTimeNetForecaster as Core
+from convtimenet.estimators.forecasting.intervals import band_names, check_levels
 
 try:
     import pandas as pd
@@ -27,17 +29,45 @@ except ImportError as error:
     raise MissingExtraError("sktime", "sktime", "the sktime forecaster") from error
 
 
-def _infer_step(index: pd.Index) -> Any:
-    """The time step of an index; None if it has none."""
+def _times(index: pd.Index) -> np.ndarray:
+    """Time stamps as datetime64 in UTC, of periods their starts; or whole numbers as int64."""
     if isinstance(index, pd.PeriodIndex):
-        return index.freq
-    if isinstance(index, pd.DatetimeIndex):
-        return index.freq or (pd.infer_freq(index) if len(index) > 2 else None)
-    return int(np.gcd.reduce(np.diff(index.to_numpy()))) or 1 if len(index) > 1 else 1
+        index = index.to_timestamp()
+    if not isinstance(index, pd.DatetimeIndex):
+        return index.to_numpy(np.int64)
+    return (index if index.tz is None else index.tz_convert(None)).to_numpy("datetime64[ns]")
+
+
+def _zone(index: pd.Index) -> str | None:
+    zone = getattr(index, "tz", None)
+    return None if zone is None else str(zone)
+
+
+def _frequency_of(index: pd.Index, step: Any) -> Frequency | None:
+    """The frequency of an index, whose own is `step` if it is not None; rows may be left out.
+
+    None for a step that the package does not know, such as the third Friday of the month: then
+    rows are only counted.
+
+    Raises
+    ------
+    DataError
+        If there are too few rows to infer it from.
+    """
+    times = _times(index)
+    if times.dtype.kind == "i":
+        return Frequency("step", int(np.gcd.reduce(np.diff(times))) or 1 if len(times) > 1 else 1)
+    if step is None:
+        return infer_shared_frequency(times, np.array([0, len(times)]), _zone(index))
+    try:
+        periods = isinstance(index, pd.PeriodIndex)
+        return Frequency.asked(step, times, _zone(index), periods=periods)
+    except (ConfigError, DataError):
+        return None
 
 
 def _on_grid(y: pd.DataFrame, step: Any) -> pd.DataFrame:
-    """Reindex to a regular grid: rows that are left out become missing values.
+    """Reindex to a regular grid of rows that are only counted; those left out become missing.
 
     Raises
     ------
@@ -45,8 +75,6 @@ def _on_grid(y: pd.DataFrame, step: Any) -> pd.DataFrame:
         If the index is not regular with this step.
     """
     index = y.index
-    if step is None or len(index) < 2:
-        return y
     first, last = index[0], index[-1]
     if isinstance(index, pd.PeriodIndex):
         grid: pd.Index = pd.period_range(first, last, freq=step)
@@ -71,8 +99,10 @@ class ConvTimeNetForecaster(BaseForecaster):
     The horizon is the last step of `fh`. Intervals are conformal, calibrated on the validation
     split (`convtimenet.estimators.forecasting.intervals`); if that has too few windows for a level
     they are infinitely wide. `update` makes forecasts start from newer values and does not change
-    the weights. Rows that the index leaves out are missing values; if `update` gets a row again,
-    the newer one replaces it.
+    the weights. Time stamps are read as `convtimenet.ConvTimeNetForecaster` reads them: the season
+    follows from their step, which is that of the index or of `fh`, else inferred. Steps of an index
+    of whole numbers are their greatest common divisor. Rows that the index leaves out are missing
+    values; if `update` gets a row again, the newer one replaces it.
 
     Parameters
     ----------
@@ -144,16 +174,20 @@ precision, device, random_state, verbose, callbacks
         super().__init__()
 
     def _fit(self, y: pd.DataFrame, X: Any, fh: ForecastingHorizon) -> Self:
-        steps = fh.to_relative(self.cutoff).to_numpy()
-        self.model_ = Core(int(steps.max()), **self.get_params(deep=False))
-        self._step = _infer_step(y.index)
-        y = _on_grid(y, self._step)
-        self.model_.fit(y.to_numpy(dtype=np.float64))
+        self._step = getattr(y.index, "freq", None) or fh.freq
+        self._frequency = found = _frequency_of(y.index, self._step)
+        self._calendar = found is not None and found.unit != "step"
+        if found is not None and not self._calendar:
+            self._step = found.count
+        freq = found.name if found is not None and self._calendar else None
+        steps, _ = self._ahead(fh)
+        self.model_ = Core(int(steps.max()), freq=freq, **self.get_params(deep=False))
+        self.model_.fit(self._table(y))
         self._recent = self._last_rows(y)
         return self
 
     def _predict(self, fh: ForecastingHorizon, X: Any) -> pd.DataFrame:
-        return self._frame(self.model_.predict(self._values), fh)
+        return self._frame(self._bands([])[""], fh)
 
     def _predict_interval(
         self, fh: ForecastingHorizon, X: Any, coverage: list[float]
@@ -165,15 +199,15 @@ precision, device, random_state, verbose, callbacks
             for one, level in levels.items()
             if calibration is not None and calibration.reaches(level)
         }
-        bands = self.model_.predict(self._values, level=list(possible.values()))
+        bands = self._bands(list(possible.values()))
         columns = pd.MultiIndex.from_product([self._get_varnames(), coverage, ["lower", "upper"]])
-        found = pd.DataFrame(index=fh.to_absolute_index(self.cutoff), columns=columns, dtype=float)
+        found = pd.DataFrame(index=self._ahead(fh)[1], columns=columns, dtype=float)
         for one, (side, name, beyond) in product(coverage, _SIDES):
             if one in levels and one not in possible:
                 found.loc[:, (slice(None), one, side)] = beyond
                 continue
             # an interval with coverage 0 is the forecast itself
-            bound = bands[f"{name}-{levels[one]:g}" if one in levels else "forecast"]
+            bound = bands[f"{name}-{levels[one]:g}" if one in levels else ""]
             for variable, values in self._frame(bound, fh).items():
                 found[(variable, one, side)] = values
         return found
@@ -183,25 +217,61 @@ precision, device, random_state, verbose, callbacks
         newer = y.set_axis(recent.columns, axis=1) if y.shape[1] == 1 else y.loc[:, recent.columns]
         before = recent.loc[~recent.index.isin(newer.index)]
         joined = pd.DataFrame(pd.concat([before, newer])).sort_index()
-        self._recent = self._last_rows(_on_grid(joined, self._step))
+        self.model_.adapt(self._table(joined))  # refuses rows between the steps
+        self._recent = self._last_rows(joined)
         return self
 
     def _last_rows(self, y: pd.DataFrame) -> pd.DataFrame:
-        """The last rows, of one context; at least two, so that their step can be inferred."""
-        return y.iloc[-max(2, self.model_.network_.config.context_length) :]
+        """The last rows, enough for one context."""
+        return y.iloc[-self.model_.network_.config.context_length :]
 
-    @property
-    def _values(self) -> np.ndarray:
-        return self._recent.to_numpy(dtype=np.float64)
+    def _table(self, y: pd.DataFrame) -> Any:
+        """Rows as the wrapped forecaster reads them: by their time stamps if it knows their step,
+        else as an array, with NaN for the rows left out. Channels are named by number: a name must
+        not make a column one of times or ids."""
+        if not self._calendar:
+            return _on_grid(y, self._step).to_numpy(dtype=np.float64)
+        numbers = y.set_axis([str(i) for i in range(y.shape[1])], axis=1)
+        return numbers.astype(np.float64).rename_axis(index=None, columns=None)
+
+    def _bands(self, levels: list[float]) -> dict[str, np.ndarray]:
+        """The forecast (h, C), named "", and its bounds."""
+        table = self.model_.adapt(self._table(self._recent))
+        values = self.model_.forecast_table(table, level=levels or None)
+        values = values.reshape(len(values), len(table.channels), -1)
+        return {name: values[:, :, i] for i, name in enumerate(band_names(check_levels(levels)))}
+
+    def _ahead(self, fh: ForecastingHorizon) -> tuple[np.ndarray, pd.Index]:
+        """The steps of `fh` after the cutoff (n,), from 1, and their time stamps.
+
+        Raises
+        ------
+        DataError
+            If one is not a whole number of steps after the cutoff.
+        """
+        cutoff, frequency = self.cutoff, self._frequency
+        if frequency is None:
+            return fh.to_relative(cutoff).to_numpy().astype(int), fh.to_absolute_index(cutoff)
+        given = fh.to_pandas()
+        known = fh.freq is not None or getattr(cutoff, "freq", None) is not None
+        last, zone = _times(cutoff), _zone(cutoff)
+        if fh.is_relative and not known and self._calendar and given.dtype.kind == "i":
+            steps = given.to_numpy(np.int64)
+            later = pd.DatetimeIndex(frequency.after(last, int(steps.max()), zone)[0][steps - 1])
+            return steps, later if zone is None else later.tz_localize("UTC").tz_convert(zone)
+        index = fh.to_absolute_index(cutoff)
+        steps = frequency.steps(last, _times(index), zone)
+        if len(wrong := np.flatnonzero(steps < 1)):
+            raise DataError(
+                f"expected a horizon in steps of {frequency.name} after {cutoff[0]}, as the rows "
+                f"are, found {index[wrong[0]]}; leave it out of fh"
+            )
+        return steps, index
 
     def _frame(self, values: np.ndarray, fh: ForecastingHorizon) -> pd.DataFrame:
         """The forecasts (h, C) for the steps of `fh`, indexed by its time stamps."""
-        steps = fh.to_relative(self.cutoff).to_numpy().astype(int)
-        return pd.DataFrame(
-            values[steps - 1],
-            index=fh.to_absolute_index(self.cutoff),
-            columns=self._get_varnames(),
-        )
+        steps, index = self._ahead(fh)
+        return pd.DataFrame(values[steps - 1], index=index, columns=self._get_varnames())
 
     @classmethod
     def get_test_params(cls, parameter_set: str = "default") -> list[dict[str, Any]]:

@@ -1,23 +1,28 @@
-"""Read cases from frames of any library: one case per frame, one case per row, or one series per
-cell."""
+"""Read cases from arrays, and from frames of any library: one case per frame, one case per row, or
+one series per cell."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
+from convtimenet.data.columns import CellColumn, TimeReading
 from convtimenet.data.roles import is_written_index
 from convtimenet.errors import DataError
 from convtimenet.wording import listing
 
 __all__ = [
     "channels_of",
+    "detached",
+    "fitted_order",
     "frame_of",
     "is_nested",
     "nested_cases",
     "one_frame",
+    "real_array",
     "rows_as_cases",
     "same_columns",
     "without_index",
@@ -93,11 +98,25 @@ def nested_cases(frame: Any) -> tuple[list[Any], tuple[str, ...]]:
         numbers: dict[Any, int] = {}
         of = np.array([numbers.setdefault(one, len(numbers)) for one in owner])
         values, names = one_frame(frame, "the frame")
-        order = np.lexsort((np.argsort(levels[-1].argsort()), of))
+        order = np.lexsort((_ranks(levels[-1]), of))
         ends = np.cumsum(np.bincount(of))[:-1]
         return np.split(values[:, order], ends, axis=1), names
     rows = zip(*(column.to_list() for column in _columns(frame)), strict=True)
     return [channels_of(cells, f"case {i}") for i, cells in enumerate(rows)], _names(frame)
+
+
+def _ranks(level: Any) -> np.ndarray:
+    """Numbers (R,) that increase along the time level of an index. Text is sorted as the times or
+    numbers that it holds, not by its letters; if it holds neither, rows keep their order."""
+    labels = level.tolist()
+    if getattr(level, "ordered", False) or not all(isinstance(label, str) for label in labels):
+        return np.argsort(level.argsort())
+    try:
+        return CellColumn("time", labels).times(TimeReading()).times.astype(np.int64)
+    except DataError:
+        with suppress(ValueError):
+            return np.array(labels, dtype=np.float64)
+    return np.arange(len(labels))
 
 
 def channels_of(cells: Sequence[Any], place: str) -> np.ndarray:
@@ -111,7 +130,7 @@ def channels_of(cells: Sequence[Any], place: str) -> np.ndarray:
     rows = []
     for c, cell in enumerate(cells):
         try:
-            rows.append(np.asarray(cell, dtype=np.float64))
+            rows.append(np.asarray(detached(cell), dtype=np.float64))
         except (TypeError, ValueError) as error:
             raise DataError(
                 f"{place}, channel {c}: X must hold real numbers; found {error}; convert it"
@@ -152,6 +171,69 @@ def same_columns(named: Sequence[tuple[str, ...]]) -> tuple[list[np.ndarray | No
     moved = sum(one is not None for one in taken)
     said = f"{moved} cases have their columns in a different order; columns are matched by name"
     return taken, [said] if moved else []
+
+
+def detached(item: Any) -> Any:
+    """A tensor of any device, graph and precision as an array; anything else as it is."""
+    if not hasattr(type(item), "detach"):
+        return item
+    item = item.detach().cpu()
+    try:
+        return np.asarray(item)
+    except TypeError:  # a kind of number that numpy lacks, such as bfloat16
+        return np.asarray(item.float())
+
+
+def real_array(item: Any, what: str) -> np.ndarray:
+    """The item as an array of real numbers, not copied where possible.
+
+    Raises
+    ------
+    DataError
+        If it is not rectangular, or holds anything else.
+    """
+    lists = isinstance(item, (list, tuple))
+    item = [detached(one) for one in item] if lists else detached(item)
+    try:
+        array = np.ma.filled(item.astype(float), np.nan) if np.ma.isMA(item) else np.asarray(item)
+    except ValueError as error:
+        raise DataError(
+            f"{what} must be rectangular, channels x time; found channels of unequal length; "
+            "fill the shorter ones with NaN at the end"
+        ) from error
+    if array.dtype.kind == "O":
+        with suppress(TypeError, ValueError):  # numbers and None in a table of mixed columns
+            array = array.astype(float)
+    if array.dtype.kind not in "biuf":
+        complex_ = "Complex data not supported: " if array.dtype.kind == "c" else ""
+        raise DataError(
+            f"{complex_}{what} must hold real numbers; found dtype {array.dtype}; convert it, for "
+            "example with numpy.asarray(..., dtype=float)"
+        )
+    return array
+
+
+def fitted_order(
+    found: tuple[str, ...] | None, fitted: tuple[str, ...] | None
+) -> np.ndarray | None:
+    """The order of channels named `found` that matches those named `fitted`; None if it already
+    does, if either have no names, and if one has names and the other only its numbers.
+
+    Raises
+    ------
+    DataError
+        If they are as many, but have other names.
+    """
+    if fitted is None or found is None or found == fitted or len(found) != len(fitted):
+        return None
+    if set(found) == set(fitted):
+        return np.array([found.index(name) for name in fitted])
+    if tuple(map(str, range(len(found)))) in (found, fitted):
+        return None
+    raise DataError(
+        f"the model was fitted to cases with the channels {', '.join(fitted)}; found "
+        f"{', '.join(found)}; rename them, or give arrays (C, L) in the fitted order"
+    )
 
 
 def _levels(frame: Any) -> int:

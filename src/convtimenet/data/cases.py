@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,10 +15,13 @@ import numpy as np
 
 from convtimenet.data.case_frames import (
     channels_of,
+    detached,
+    fitted_order,
     frame_of,
     is_nested,
     nested_cases,
     one_frame,
+    real_array,
     rows_as_cases,
     same_columns,
     without_index,
@@ -34,7 +36,16 @@ from convtimenet.data.files.ts_file import read_ts
 from convtimenet.data.labels import label_vector
 from convtimenet.errors import DataError
 
-__all__ = ["Cases", "as_cases", "cases_in_csv", "filled", "gaps_left", "joined", "read_cases"]
+__all__ = [
+    "Cases",
+    "as_cases",
+    "cases_in_csv",
+    "filled",
+    "gaps_left",
+    "in_channel_order",
+    "joined",
+    "read_cases",
+]
 
 log = logging.getLogger(__name__)
 
@@ -80,10 +91,11 @@ class Cases:
     ids: tuple[str, ...] | None = None
 
     def subset(self, index: np.ndarray) -> Cases:
-        """The cases with these numbers, or where a mask (n,) is True."""
+        """The cases with these numbers, or where a mask (n,) is True; L is that of the longest."""
         labels = None if self.labels is None else self.labels[index]
         ids = None if self.ids is None else tuple(np.array(self.ids, object)[index])
-        values, lengths = self.values[index], self.lengths[index]
+        lengths = self.lengths[index]
+        values = np.ascontiguousarray(self.values[index][:, :, : lengths.max(initial=1)])
         return replace(self, values=values, lengths=lengths, labels=labels, ids=ids)
 
 
@@ -122,7 +134,7 @@ def as_cases(X: Any, y: Any = None) -> Cases:
             f"X must be an array or a list of arrays; found {type(X).__name__}; give its values, "
             "as in list(X.values()), and y in the same order"
         )
-    values, channels, notices = _values(X)
+    values, channels, notices = _values(detached(X))
     labels = None if y is None else label_vector(y, len(values))
     return _finished(values, labels, channels, notices)
 
@@ -134,16 +146,16 @@ def _values(X: Any) -> tuple[np.ndarray, tuple[str, ...] | None, list[str]]:
         (frame,), notices = without_index([frame])
     if frame is not None and is_nested(frame):
         series, names = nested_cases(frame)
-        return _stacked(series), _given(names), notices
+        return _stacked(series), names, notices
     if frame is not None:
         X = rows_as_cases(frame)
     elif hasattr(X, "__array__") and not hasattr(X, "ndim"):
         X = np.asarray(X)
     ndim = getattr(X, "ndim", None)
-    if ndim == 2 and np.asarray(X).dtype == object and np.ndim(np.asarray(X).flat[0]):
+    if ndim == 2 and np.asarray(X).dtype == object and any(map(np.ndim, np.asarray(X).flat[:1])):
         return _stacked([channels_of(row, f"case {i}") for i, row in enumerate(X)]), None, []
     if ndim is not None and not (ndim == 1 and np.asarray(X).dtype == object):
-        array = _real(X, "X")
+        array = real_array(X, "X")
         if array.ndim not in (2, 3):
             raise DataError(
                 "X must have shape (n, C, L) or (n, L), or be a list of arrays (C, L_i); found an "
@@ -176,12 +188,7 @@ def _listed(items: list[Any]) -> tuple[np.ndarray, tuple[str, ...] | None, list[
     series = [
         case if order is None else case[order] for (case, _), order in zip(read, taken, strict=True)
     ]
-    return _stacked(series), _given(read[0][1]), [*left_out, *notices]
-
-
-def _given(names: tuple[str, ...]) -> tuple[str, ...] | None:
-    """The column names, or None if they are just 0 to C-1."""
-    return None if names == tuple(map(str, range(len(names)))) else names
+    return _stacked(series), read[0][1], [*left_out, *notices]
 
 
 def read_cases(path: str | Path, label_col: str | None = None) -> Cases:
@@ -271,6 +278,22 @@ def joined(parts: Sequence[Cases]) -> Cases:
     )
 
 
+def in_channel_order(cases: Cases, channels: tuple[str, ...] | None) -> Cases:
+    """Cases with their channels in the order of the fitted ones, as `fitted_order` finds it.
+
+    Raises
+    ------
+    DataError
+        As `fitted_order`.
+    """
+    order = fitted_order(cases.channels, channels)
+    if channels is None or order is None:
+        return cases
+    notice = f"channels were reordered as in training: {', '.join(channels)}"
+    notices = (*cases.notices, notice)
+    return replace(cases, values=cases.values[:, order], channels=channels, notices=notices)
+
+
 def filled(cases: Cases) -> Cases:
     """Fill missing values before the end of each case.
 
@@ -337,29 +360,8 @@ def _missing(cases: Cases) -> np.ndarray:
     return ~np.isfinite(cases.values) & inside
 
 
-def _real(item: Any, what: str) -> np.ndarray:
-    """The item as an array of real numbers, not copied where possible."""
-    try:
-        array = np.ma.filled(item.astype(float), np.nan) if np.ma.isMA(item) else np.asarray(item)
-    except ValueError as error:
-        raise DataError(
-            f"{what} must be rectangular, channels x time; found channels of unequal length; "
-            "fill the shorter ones with NaN at the end"
-        ) from error
-    if array.dtype.kind == "O":
-        with suppress(TypeError, ValueError):  # numbers and None in a table of mixed columns
-            array = array.astype(float)
-    if array.dtype.kind not in "biuf":
-        complex_ = "Complex data not supported: " if array.dtype.kind == "c" else ""
-        raise DataError(
-            f"{complex_}{what} must hold real numbers; found dtype {array.dtype}; convert it, for "
-            "example with numpy.asarray(..., dtype=float)"
-        )
-    return array
-
-
 def _one_case(item: Any, index: int) -> np.ndarray:
-    array = _real(item, f"case {index}")
+    array = real_array(item, f"case {index}")
     if array.ndim not in (1, 2):
         raise DataError(
             f"case {index} must have shape (C, L) or (L,); found {array.shape}; "

@@ -13,7 +13,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from convtimenet.config import ModelConfig, TrainConfig
-from convtimenet.data.case_frames import frame_of, is_nested
+from convtimenet.data.case_frames import frame_of, is_nested, without_index
 from convtimenet.data.cases import Cases, as_cases, filled, gaps_left, read_cases
 from convtimenet.data.files.case_file import Task
 from convtimenet.data.labels import label_vector
@@ -23,11 +23,11 @@ from convtimenet.errors import DataError
 
 __all__ = [
     "check_channels",
+    "check_columns",
     "check_like_training",
     "check_task",
     "examples_of",
     "hold_back",
-    "in_channel_order",
     "is_table",
     "normalised",
     "padded",
@@ -69,32 +69,6 @@ def check_task(cases: Cases, task: Task) -> None:
     )
 
 
-def in_channel_order(cases: Cases, channels: tuple[str, ...] | None) -> Cases:
-    """Cases with their channels reordered to `channels`; cases without channel names unchanged.
-
-    Raises
-    ------
-    DataError
-        If they have the same number of channels, but other names.
-    """
-    found = cases.channels
-    if channels is None or found is None or found == channels or len(found) != len(channels):
-        return cases
-    if set(found) != set(channels):
-        raise DataError(
-            f"the model was fitted to cases with the channels {', '.join(channels)}; found "
-            f"{', '.join(found)}; rename them, or give arrays (C, L) in the fitted order"
-        )
-    order = np.array([found.index(name) for name in channels])
-    notice = f"channels were reordered as in training: {', '.join(channels)}"
-    return replace(
-        cases,
-        values=cases.values[:, order],
-        channels=channels,
-        notices=(*cases.notices, notice),
-    )
-
-
 def check_like_training(cases: Cases, channels: int, config: ModelConfig) -> None:
     """Refuse cases that the network of a fitted estimator cannot read.
 
@@ -122,15 +96,47 @@ def table_columns(X: Any) -> dict[str, Any]:
     if not is_table(X):
         return {}
     holder = BaseEstimator()
-    validate_data(holder, X, skip_check_array=True)
+    validate_data(holder, _without_index(X), skip_check_array=True)
     return vars(holder)
+
+
+def check_columns(estimator: Any, X: Any) -> None:
+    """Refuse a table (n, L) with other columns than a fitted classifier or regressor saw, and a
+    frame with its channels, which would be read as cases.
+
+    Raises
+    ------
+    ValueError
+        If the number or the names of the columns differ.
+    DataError
+        If it is one frame with the fitted channels.
+    """
+    if not is_table(X):
+        return
+    table = _without_index(X)
+    channels: Any = getattr(estimator, "channels_", None)
+    if hasattr(estimator, "n_features_in_"):
+        validate_data(estimator, table, reset=False, skip_check_array=True)
+    frame = frame_of(table)
+    if frame is not None and tuple(map(str, frame.columns)) == channels:
+        raise DataError(
+            f"expected a list of frames, one per case, found one frame with the fitted channels "
+            f"{', '.join(channels)}; give [frame] for a single case"
+        )
+
+
+def _without_index(X: Any) -> Any:
+    """A frame without columns that are its written index; anything else as it is."""
+    frame = frame_of(X)
+    return X if frame is None else without_index([frame])[0][0].to_native()
 
 
 def is_table(X: Any) -> bool:
     """Whether the input is rows and columns: an array or frame (n, L), or lists of equal length."""
     if isinstance(X, (list, tuple)):
         rows = all(isinstance(row, (list, tuple)) for row in X)
-        return rows and len({len(row) for row in X}) == 1 and np.ndim(X[0]) == 1
+        numbers = rows and not any(hasattr(cell, "__len__") for row in X[:1] for cell in row)
+        return numbers and len({len(row) for row in X}) == 1
     if (frame := frame_of(X)) is not None:
         return len(frame.columns) > 0 and not is_nested(frame)
     return getattr(X, "ndim", None) == 2 and len(np.shape(X)) == 2 and X.shape[1] > 0

@@ -11,24 +11,22 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 import torch
 from sklearn.utils import Tags
-from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
+from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from convtimenet.callbacks import Callback
 from convtimenet.config import ModelConfig, TrainConfig
-from convtimenet.data.case_frames import frame_of
-from convtimenet.data.cases import Cases
+from convtimenet.data.cases import Cases, in_channel_order
 from convtimenet.data.files.case_file import Task
 from convtimenet.data.windows import LabelledCases, Scaler
 from convtimenet.devices import autocast, device_of, resolve_device
 from convtimenet.errors import DataError
 from convtimenet.estimators.case_input import (
     check_channels,
+    check_columns,
     check_like_training,
     check_task,
     examples_of,
     hold_back,
-    in_channel_order,
-    is_table,
     normalised,
     padded,
     prepared,
@@ -311,15 +309,8 @@ class LabelledEstimator(DistillableCases):
     def read(self, X: Any) -> Cases:
         """Cases as the fitted network takes them: missing values masked or filled."""
         check_is_fitted(self, "fused_")
-        if hasattr(self, "n_features_in_") and is_table(X):
-            validate_data(self, X, reset=False, skip_check_array=True)
+        check_columns(self, X)
         channels = getattr(self, "channels_", None)
-        frame = None if channels is None else frame_of(X)
-        if frame is not None and tuple(map(str, frame.columns)) == channels and is_table(X):
-            raise DataError(
-                f"expected a list of frames, one per case, found one frame with the fitted "
-                f"channels {', '.join(channels or ())}; give [frame] for a single case"
-            )
         return prepared(in_channel_order(read(X), channels), self.network_.config)
 
     def _network_outputs(self, X: Any, answer: Any = None) -> np.ndarray:
@@ -429,10 +420,14 @@ class LabelledEstimator(DistillableCases):
     ) -> LabelledCases:
         cases, labels = self._labelled(X, y)
         targets = self._encode(labels, preprocessing.encoding)
+        if self.task == "classify":  # in the kind of the training labels
+            labels = preprocessing.encoding[targets]
+        weights = self._label_weights(labels, preprocessing.labels)
+        weights = None if weights is None else normalised(weights)
         cases = in_channel_order(cases, channels)
         check_like_training(cases, config.channels, config)
         cases = prepared(cases, config)
-        return examples_of(cases, targets, None, preprocessing.scaler, config, device)
+        return examples_of(cases, targets, weights, preprocessing.scaler, config, device)
 
     def _saved_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         names = getattr(self, "channels_", None)

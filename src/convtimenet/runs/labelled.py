@@ -10,11 +10,11 @@ import numpy as np
 from sklearn.metrics import r2_score
 
 from convtimenet import scores
-from convtimenet.data.cases import Cases
+from convtimenet.data.cases import Cases, in_channel_order
 from convtimenet.data.labels import in_the_kind_of
 from convtimenet.data.split import split_cases
 from convtimenet.errors import DataError
-from convtimenet.estimators.case_input import check_task, in_channel_order
+from convtimenet.estimators.case_input import check_task
 from convtimenet.estimators.classifier import ConvTimeNetClassifier
 from convtimenet.estimators.regressor import ConvTimeNetRegressor
 from convtimenet.runs.result import Result, comparison, distillable, facts, result_of
