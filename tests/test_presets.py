@@ -118,9 +118,17 @@ def test_long_tables_get_the_papers_context_and_patches():
     assert (preset.model["patch_size"], preset.model["patch_stride"]) == (32, 16)
 
 
-@given(st.integers(2, 100_000), st.integers(1, 20_000))
-def test_automatic_classification_settings_are_always_valid(n_cases, length):
-    preset = auto_classify(n_cases, length)
+@pytest.mark.parametrize(
+    ("shape", "steps"),
+    [((100, 6, 1197), 50), ((300, 4, 2000), 40), ((267, 963, 144), 14), ((128, 6, 17984), 4)],
+)
+def test_long_or_wide_cases_take_fewer_steps(shape, steps):
+    assert auto_classify(*shape).train["epoch_steps"] == steps
+
+
+@given(st.integers(2, 100_000), st.integers(1, 2_000), st.integers(1, 20_000))
+def test_automatic_classification_settings_are_always_valid(n_cases, channels, length):
+    preset = auto_classify(n_cases, channels, length)
     config = ModelConfig.classification(
         channels=1, context_length=length, n_classes=2, **preset.model
     )

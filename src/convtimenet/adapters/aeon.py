@@ -4,7 +4,8 @@
     from convtimenet.adapters.aeon import ConvTimeNetClassifier
 
 Parameters are those of `convtimenet.ConvTimeNetClassifier` and `convtimenet.ConvTimeNetRegressor`,
-but by default `verbose` is 0; the fitted estimator is in ``estimator_``.
+but by default `verbose` is 0, and `n_jobs` 1, which means the same as None; the fitted estimator is
+in ``estimator_``.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ _TAGS = {
     "capability:multivariate": True,
     "capability:unequal_length": True,
     "capability:missing_values": True,
+    "capability:multithreading": True,
     "algorithm_type": "deeplearning",
     "non_deterministic": False,
     "cant_pickle": False,

@@ -4,7 +4,8 @@
     from convtimenet.adapters.sktime import ConvTimeNetClassifier
 
 Parameters are those of `convtimenet.ConvTimeNetClassifier` and `convtimenet.ConvTimeNetRegressor`,
-but by default `verbose` is 0; the fitted estimator is in ``estimator_``.
+but by default `verbose` is 0, and `n_jobs` 1, which means the same as None; the fitted estimator is
+in ``estimator_``.
 """
 
 from __future__ import annotations

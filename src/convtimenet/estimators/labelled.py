@@ -218,7 +218,7 @@ class LabelledEstimator(DistillableCases):
         cases, labels, weight = weighted(cases, labels, sample_weight, self._label_weights)
         n, C, L = cases.values.shape
         own, training = self._network_settings(), self._settings("training")
-        preset = cases_preset(self.quality, self.preset, n, L, own, training)
+        preset = cases_preset(self.quality, self.preset, (n, C, L), own, training)
         settings = self._model_settings(preset.model)
         encoding = self._label_encoding(labels)
         config = self._config(encoding, channels=C, context_length=L, **settings)

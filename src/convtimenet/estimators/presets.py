@@ -35,15 +35,8 @@ def _forecast(kernels: str, dropout: float, batch_size: int, lr: float, **model:
 
 
 def _classify(patch: int, stride: int, kernels: str, lr_every: int = 5) -> Preset:
-    return Preset(
-        model={
-            "patch_size": patch,
-            "patch_stride": stride,
-            "kernel_sizes": _sizes(kernels),
-            "dropout": 0.1,
-        },
-        train=CLASSIFY_TRAIN | {"lr_every": lr_every},
-    )
+    sizes = {"patch_size": patch, "patch_stride": stride, "kernel_sizes": _sizes(kernels)}
+    return Preset(sizes | {"dropout": 0.1}, CLASSIFY_TRAIN | {"lr_every": lr_every})
 
 
 def _sizes(text: str) -> tuple[int, ...]:
@@ -69,7 +62,8 @@ AUTO_TRAIN: dict[str, Any] = {
     "patience": None,
     "refit": "continue",
 }
-_STEPS, _PASSES = 50, 15  # steps of an epoch; passes over many cases
+_STEPS, _FEWEST_STEPS, _PASSES = 50, 4, 15  # steps of an epoch; passes over many cases
+_PER_PATCH, _PER_VALUE, _PER_STEP = 27e-6, 32e-9, 0.05  # seconds on one CPU core, as measured
 
 # SPEC section 5, after the authors' scripts.
 PAPER: dict[str, Preset] = {
@@ -118,11 +112,7 @@ def paper_preset(name: str, head: Head) -> Preset:
 
 
 def auto_forecast(
-    rows: int,
-    horizon: int,
-    context_length: int | None = None,
-    series: int = 1,
-    season: int = 1,
+    rows: int, horizon: int, context_length: int | None = None, series: int = 1, season: int = 1
 ) -> Preset:
     """Settings for a table that is not in the paper, from its number of rows (for several series,
     their median).
@@ -159,13 +149,14 @@ def auto_forecast(
     )
 
 
-def auto_classify(n_cases: int, length: int, own_epochs: bool = False) -> Preset:
-    """Settings for labelled cases that are not in the paper, from their number and length.
+def auto_classify(n_cases: int, channels: int, length: int, own_epochs: bool = False) -> Preset:
+    """Settings for labelled cases that are not in the paper, from their number and size.
 
     About 50 half-overlapping patches per case, of 4 to 64 steps; kernels in the middle of the
     paper's range; random patches beside them. Training takes 2,000 steps, or 15 passes over the
-    cases if those are more. With a number of epochs of the user's own (`own_epochs`), an epoch is
-    one pass, in at least about 30 steps.
+    cases if those are more; fewer, at least 160, of cases so long or of so many channels that these
+    would take more than about two minutes on one CPU core. With a number of epochs of the user's
+    own (`own_epochs`), an epoch is one pass, in at least about 30 steps.
     """
     patch = 2
     while patch < 64 and length / patch > 25:
@@ -175,7 +166,9 @@ def auto_classify(n_cases: int, length: int, own_epochs: bool = False) -> Preset
     n_patches = max(1, (length - patch) // stride + 2)
     own = {"batch_size": batch_for(n_cases, 32)}
     size, passes = max(8, min(32, n_cases)), -(-_PASSES * n_cases // AUTO_TRAIN["epochs"])
-    counted = {"batch_size": size, "epoch_steps": _STEPS, "epoch_size": max(size, passes)}
+    cost = size * (_PER_PATCH * n_patches + _PER_VALUE * channels * length)
+    steps = max(_FEWEST_STEPS, min(_STEPS, int(_STEPS * _PER_STEP / cost)))
+    counted = {"batch_size": size, "epoch_steps": steps, "epoch_size": max(size, passes)}
     return Preset(
         model={
             "patch_size": patch,
@@ -283,8 +276,7 @@ def next_context(contexts: Sequence[int], chosen: int) -> list[int]:
 def cases_preset(
     quality: object,
     preset: str,
-    n_cases: int,
-    length: int,
+    shape: tuple[int, ...],
     given: Mapping[str, Any],
     training: Mapping[str, Any],
 ) -> Preset:
@@ -294,8 +286,8 @@ def cases_preset(
     ----------
     quality, preset
         Parameters of the estimator.
-    n_cases, length
-        Number of training cases, and steps of the longest.
+    shape
+        (n, C, L) of the training cases.
     given
         What only a trained network uses, by name; None where it is not given.
     training
@@ -315,15 +307,15 @@ def cases_preset(
             given = {**given, **dict.fromkeys(("n_epochs", "batch_size", "lr", "time_limit"))}
             used = tuple({*training} - _UNUSED_IF_TUNED)
         trains_nothing(PRETRAINED, preset, given, training, used, (PRETRAINED,))
-        fast, own = fast_cases(n_cases), dict(_CASES_TUNED) if tuned else {"encoder_rate": 0.0}
+        fast, own = fast_cases(shape[0]), dict(_CASES_TUNED) if tuned else {"encoder_rate": 0.0}
         if own_epochs:  # each is one pass
             own = {name: one for name, one in own.items() if name not in _OF_AN_EPOCH}
         return Preset(model={**fast.model, "pretrained": True}, train={**fast.train, **own})
     if trains_nothing(quality, preset, given, training, USED_IF_FAST, QUALITIES):
-        return fast_cases(n_cases)
+        return fast_cases(shape[0])
     if preset == "auto":
         own_epochs = given.get("n_epochs") is not None or "epochs" in training
-        auto = auto_classify(n_cases, length, own_epochs)
+        auto = auto_classify(*shape, own_epochs)
         return replace(auto, portfolio=quality == "best")
     return paper_preset(preset, "classify")
 

@@ -112,7 +112,7 @@ class PretrainableCases(CaseEmbeddings, ConvTimeNetEstimator):
             raise DataError(f"to contrast cases there must be at least 2, found {n}; add some")
         with anew(self):
             own, training = self._network_settings(), self._settings("training")
-            preset = cases_preset(self.quality, self.preset, n, L, own, training)
+            preset = cases_preset(self.quality, self.preset, (n, C, L), own, training)
             settings = self._model_settings(preset.model)
             config = encoder_config(
                 ModelConfig.classification(channels=C, context_length=L, n_classes=1, **settings),

@@ -111,9 +111,9 @@ def _labelled(estimator: LabelledEstimator, X: Any, y: Any, fit: dict[str, Any])
     valid = fit.get("valid")
     if valid is not None and isinstance(valid[0], (str, Path)):
         fit["valid"] = estimator._labelled(*valid)  # its content is what a search is about
-    n, _, L = cases.values.shape
+    n, C, L = cases.values.shape
     own, training = estimator._network_settings(), estimator._settings("training")
-    preset = cases_preset(estimator.quality, estimator.preset, n, L, own, training)
+    preset = cases_preset(estimator.quality, estimator.preset, (n, C, L), own, training)
     name = "loss" if estimator.task == "classify" else "mse"
 
     def score(model: LabelledEstimator) -> tuple[str, float]:
