@@ -102,7 +102,8 @@ def test_what_was_set_stays_when_the_file_is_read_again(running: App):
     table = "\n".join([",".join(["date", *names]), *rows]) + "\n"
     with page(running.address) as one:
         drop(one, "wide.csv", table)
-        one.wait_for_selector("#preview .main-svg", timeout=60_000)
+        one.locator("#name", has_text="wide.csv").wait_for(timeout=60_000)  # not that of before
+        one.locator("#busy:empty").wait_for(state="attached", timeout=60_000)
         usual = one.locator("#h").input_value()
         one.locator("#h").fill("5")
         disabled: list[bool] = []

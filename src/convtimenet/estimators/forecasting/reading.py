@@ -368,7 +368,8 @@ class Reader:
         if isinstance(self.scaler, Levelled):
             parts.append(self.scaler.level)
         usual = type(self.scaler)(*(np.median(one, axis=0) for one in parts))
-        return replace(either(unknown, usual, own), scale=np.where(few, usual.scale, own.scale))
+        found = either(unknown, usual, own)
+        return replace(found, scale=np.where(few, usual.scale, found.scale))
 
     @property
     def usual_scale(self) -> float:
