@@ -276,7 +276,7 @@ def next_context(contexts: Sequence[int], chosen: int) -> list[int]:
 def cases_preset(
     quality: object,
     preset: str,
-    shape: tuple[int, ...],
+    shape: tuple[int, int, int],
     given: Mapping[str, Any],
     training: Mapping[str, Any],
 ) -> Preset:
