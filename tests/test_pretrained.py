@@ -20,7 +20,7 @@ from convtimenet.data.future import MODEL
 from convtimenet.data.windows import Windows
 from convtimenet.errors import ConfigError, DataError
 from convtimenet.estimators import base
-from convtimenet.export import export
+from convtimenet.export import Deployed, export
 from convtimenet.network.reconstruction.network import SIZES, Reconstructor
 from convtimenet.network.reconstruction.pretrained import (
     PretrainedForecaster,
@@ -559,6 +559,18 @@ class TestEstimator:
         assert np.isfinite(model.predict()["sales"]).all()
         with pytest.raises(DataError, match="rows that the model reads of 'sales', found none"):
             model.predict(table.assign(sales=table["sales"].where(table.index < 1)))
+
+    def test_what_is_exported_answers_alike(self):
+        """Of a context without a known value too; the graph itself is a slow test."""
+        table = monthly(60)
+        model = ConvTimeNetForecaster.pretrained(h=6, verbose=0).fit(table)
+        deployed, middle = Deployed(model).eval(), model.network_.config.quantiles.index(0.5)
+        values = table.iloc[:, -1].to_numpy(dtype=float, copy=True)
+        with torch.inference_mode():
+            for x in (values, np.full(60, np.nan)):
+                found = deployed(torch.from_numpy(x)[None, None])[0, 0, middle].numpy()
+                np.testing.assert_allclose(found, model.forecast(x[:, None])[:, 0], rtol=1e-4)
+            assert abs(found.mean() / values.mean() - 1) < 0.3
 
     @pytest.mark.slow
     def test_an_exported_model_answers_alike(self, tmp_path):

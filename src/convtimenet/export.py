@@ -122,9 +122,12 @@ class Deployed(nn.Module):
         self.centre = nn.Buffer(torch.from_numpy(estimator.scaler_.centre.copy()))
         self.scale = nn.Buffer(torch.from_numpy(estimator.scaler_.scale.copy()))
         self.rounds = nn.Buffer(torch.from_numpy(estimator.scaler_.rounds))
-        self.fitted_level: Tensor | None = None
-        if isinstance(estimator.scaler_, Levelled):
-            self.fitted_level = nn.Buffer(torch.from_numpy(estimator.scaler_.level.copy()))
+        scaler = estimator.scaler_
+        self.fitted_level = (
+            nn.Buffer(torch.from_numpy(scaler.level.copy()))
+            if isinstance(scaler, Levelled)
+            else None
+        )
         self.input = input_type(estimator)
         self.head = self.network.config.head
         self.quantiles = len(self.network.config.quantiles)
