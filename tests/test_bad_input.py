@@ -421,3 +421,15 @@ def test_values_far_beyond_float32_are_refused(value, scale):
     if not scale or abs(value) > 1e150:
         with pytest.raises(DataError, match=r"must be at most 1e\+15|at most 1e150"):
             model.fit(far)
+
+
+@pytest.mark.parametrize("shape", [(90,), (90, 1), (90, 3), (1, 90, 2)])
+def test_an_array_to_forecast_has_the_fitted_channels(shape):
+    waves = np.stack([np.sin(np.arange(90) / 5), 100 + np.cos(np.arange(90) / 7)], 1)
+    model = ConvTimeNetForecaster(h=3, quality="fast", verbose=0).fit(waves)
+    assert model.forecast(waves).shape == (3, 2)
+    with pytest.raises(
+        DataError,
+        match=re.escape(f"(T, 2), a column for each channel, found an array of the shape {shape}"),
+    ):
+        model.forecast(np.zeros(shape))

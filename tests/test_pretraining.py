@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.base import clone
@@ -385,6 +386,25 @@ class TestStart:
         assert 'ConvTimeNetClassifier(init_from="folder")' in (folder / "README.md").read_text()
         with pytest.raises(ArtefactError, match="holds a Pretrained, expected a ConvTimeNetClass"):
             ConvTimeNetClassifier.load(folder)
+
+    def test_channels_are_those_that_it_was_trained_on(self, tmp_path, starts):
+        frames = [
+            pd.DataFrame({"speed": case[0], "load": np.cumsum(case[0])}) for case in np.asarray(X)
+        ]
+        swapped = [frame[["load", "speed"]] for frame in frames]
+        model = classifier().pretrain(frames, n_epochs=1)
+        folder = model.pretrained_.save(tmp_path / "encoder")
+        found = []
+        for given, own in (
+            (frames, model),
+            (swapped, model),
+            (swapped, classifier(init_from=folder)),
+        ):
+            fitted = own.fit(given, Y)
+            assert fitted.channels_ == ("speed", "load")
+            found.append(fitted.predict_proba(frames))
+        np.testing.assert_array_equal(found[0], found[1])
+        np.testing.assert_array_equal(found[0], found[2])
 
     def test_on_the_command_line(self, tmp_path, monkeypatch, starts, capsys):
         monkeypatch.chdir(tmp_path)

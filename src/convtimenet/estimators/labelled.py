@@ -36,7 +36,7 @@ from convtimenet.estimators.case_input import (
 )
 from convtimenet.estimators.distilling import DistillableCases, taught_notice
 from convtimenet.estimators.portfolio import Plan, cases_members
-from convtimenet.estimators.presets import cases_preset
+from convtimenet.estimators.presets import cases_preset, from_package
 from convtimenet.progress import counted, showing
 from convtimenet.training.metrics import Scores, evaluate
 from convtimenet.training.taught import TaughtCases
@@ -224,6 +224,8 @@ class LabelledEstimator(DistillableCases):
         config = self._config(encoding, channels=C, context_length=L, **settings)
         train_config = self._train_config(preset.train, resume)
         device = resolve_device(train_config.device)
+        if not from_package(self.init_from) and (start := self._start()) is not None:
+            cases = start.in_order(cases)
         answers = None if ensemble is None else ensemble._network_outputs(cases)
         cases = prepared(cases, config)
         known = check_channels(cases)

@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from convtimenet.config import ModelConfig, TrainConfig
+from convtimenet.data.cases import Cases, in_channel_order
 from convtimenet.devices import for_loading
 from convtimenet.errors import ConfigError
 from convtimenet.estimators.presets import from_package
@@ -40,18 +41,27 @@ class Pretrained:
         All weights of that network, on the CPU.
     train_config, history
         Of its training.
+    channels
+        Names of the channels of the cases that it was trained on, in order; None without names.
     """
 
     config: ModelConfig
     state: dict[str, Tensor]
     train_config: TrainConfig
     history: History
+    channels: tuple[str, ...] | None = None
 
     @classmethod
-    def of(cls, network: ConvTimeNet, train_config: TrainConfig, history: History) -> Pretrained:
+    def of(
+        cls,
+        network: ConvTimeNet,
+        train_config: TrainConfig,
+        history: History,
+        channels: tuple[str, ...] | None = None,
+    ) -> Pretrained:
         """The encoder of a network."""
         state = {name: v.detach().cpu().clone() for name, v in network.state_dict().items()}
-        return cls(network.config, state, train_config, history)
+        return cls(network.config, state, train_config, history, channels)
 
     def __repr__(self) -> str:
         config = self.config
@@ -82,7 +92,7 @@ class Pretrained:
             "history": self.history.to_dict(),
             "examples": None,
             "notices": self.history.notes,
-            "data": {"channels": self.config.channels},
+            "data": {"channels": self.config.channels, "channel_names": self.channels},
         }
         kind = type(self).__name__
         return model_folder.save(
@@ -101,6 +111,12 @@ class Pretrained:
             for name in ("channels", *_ARCHITECTURE)
             if getattr(config, name) != getattr(self.config, name)
         ]
+
+    def in_order(self, cases: Cases) -> Cases:
+        """Cases with their channels in the order of the encoder's, if they are the same."""
+        if self.channels and set(self.channels) == set(cases.channels or ()):
+            return in_channel_order(cases, self.channels)
+        return cases
 
     def check(self, config: ModelConfig) -> None:
         """Refuse a network that cannot start from it.
@@ -159,10 +175,14 @@ def encoder_of(given: Any) -> Pretrained:
         with model_folder.damaged(given):
             train_config = TrainConfig.from_dict(description["train"])
             history = History.from_dict(description["history"])
-        return _of_any(network, train_config, history, f"the model in {given}")
+            names = description.get("data", {}).get("channel_names")
+        channels = None if names is None else tuple(map(str, names))
+        return _of_any(network, train_config, history, channels, f"the model in {given}")
     name = type(given).__name__
     if hasattr(given, "fused_"):
-        return _of_any(given.network_, given.train_config_, given.history_, f"the fitted {name}")
+        channels = getattr(given, "channels_", None) if hasattr(given, "n_channels_") else None
+        own = given.network_, given.train_config_, given.history_, channels
+        return _of_any(*own, f"the fitted {name}")
     if hasattr(given, "pretrained_"):
         return given.pretrained_
     if hasattr(given, "get_params"):
@@ -186,11 +206,17 @@ def again_from(
     return None if start is None or start.differences(network.config) else start
 
 
-def _of_any(network: Any, train_config: TrainConfig, history: History, name: str) -> Pretrained:
+def _of_any(
+    network: Any,
+    train_config: TrainConfig,
+    history: History,
+    channels: tuple[str, ...] | None,
+    name: str,
+) -> Pretrained:
     """The encoder of the network, or of the first member that has one."""
     for one in networks_in(network):
         if isinstance(one, ConvTimeNet):
-            return Pretrained.of(one, train_config, history)
+            return Pretrained.of(one, train_config, history, channels)
     raise ConfigError(
         f"init_from: {name} has no encoder that was trained; give one that was "
         "fitted with quality='auto', or pre-trained"

@@ -125,9 +125,8 @@ class PretrainableCases(CaseEmbeddings, ConvTimeNetEstimator):
             no_labels = np.zeros(n, np.float32)
             scaler = Scaler.minus_one_to_one(cases.values)
             examples = examples_of(cases, no_labels, None, scaler, config, device)
-            return pretrain_encoder(
-                self, config, train_config, examples, device, resume, cases.notices
-            )
+            given = device, resume, cases.notices, cases.channels
+            return pretrain_encoder(self, config, train_config, examples, *given)
 
 
 @contextmanager
@@ -211,6 +210,7 @@ def pretrain_encoder(
     device: torch.device,
     resume: str | PathLike[str] | None,
     notices: Sequence[str] = (),
+    channels: tuple[str, ...] | None = None,
 ) -> Any:
     """Train a network with the estimator's loop, from the encoder of `init_from` if there is one,
     and keep its encoder as `pretrained_`. Returns the estimator.
@@ -235,7 +235,7 @@ def pretrain_encoder(
     with stop_requests() as stop:
         network, history = estimator._train_network(training, resume, stop)
     if history.best_epoch:
-        estimator.pretrained_ = Pretrained.of(network, train_config, history)
+        estimator.pretrained_ = Pretrained.of(network, train_config, history, channels)
     if stop.signal:
         estimator._stop(stop, history, train_config, resume)
     return estimator

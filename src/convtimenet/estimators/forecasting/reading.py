@@ -304,11 +304,17 @@ class Reader:
         Raises
         ------
         DataError
-            If there are too few rows.
+            If there are too few rows, or they are not those of the fitted channels.
         """
-        L = self.config.context_length
+        L, values = self.config.context_length, np.asarray(values, dtype=np.float64)
+        fixed = self.scaler.centre.shape[-2] if self.usual_scale else self.config.fixed_channels
+        if values.ndim != 2 or fixed not in (0, values.shape[1]):
+            raise DataError(
+                f"expected values (T, {fixed or 'C'}), a column for each channel, found an array "
+                f"of the shape {values.shape}; give the fitted channels in their order"
+            )
         self._enough(len(values))
-        recent = np.asarray(values, dtype=np.float64)[-L:].T
+        recent = values[-L:].T
         if (spare := L - recent.shape[1]) > 0:
             recent = np.pad(recent, ((0, 0), (spare, 0)), constant_values=np.nan)
         missing: np.ndarray = np.isnan(recent)
