@@ -223,9 +223,8 @@ def test_after_a_kill_it_goes_on_to_the_same_bits(tmp_path):
             assert process.poll() is None
             time.sleep(0.05)
         process.kill()
-    numbers = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.safetensors")}
+    assert list(tmp_path.glob("*.safetensors"))  # which its processes may replace until they end
     model = long(n_jobs=1).fit(table(), resume=tmp_path)
-    assert numbers
     assert_same(model, long().fit(table()))
     assert not list(tmp_path.glob(".running-*"))
 
