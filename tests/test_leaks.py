@@ -359,7 +359,10 @@ class TestCalibration:
     def test_rows_of_another_series_of_the_same_kind_are_new(self, share):
         """Mostly 0, or small whole numbers."""
         rng = np.random.default_rng(0)
-        sold = lambda n: (rng.random(n) < share) * rng.integers(1, 9, n).astype(float)  # noqa: E731
+
+        def sold(n: int) -> np.ndarray:
+            return (rng.random(n) < share) * rng.integers(1, 9, n).astype(float)
+
         for ours in (sold(500) for _ in range(5)):
             fitted = read_table(ours)
             rows = FittedRows.of(fitted, fitted.lengths)
@@ -371,7 +374,10 @@ class TestCalibration:
 
     def test_values_that_stay_for_long_tell_little(self):
         rng = np.random.default_rng(0)
-        level = lambda n: np.repeat(rng.integers(0, 8, n), 20).astype(float)  # noqa: E731
+
+        def level(n: int) -> np.ndarray:
+            return np.repeat(rng.integers(0, 8, n), 20).astype(float)
+
         for _ in range(20):
             fitted = read_table(level(30))
             rows = FittedRows.of(fitted, fitted.lengths)

@@ -378,7 +378,7 @@ class Reader:
         found = either(unknown, usual, own)
         return replace(found, scale=np.where(few, usual.scale, found.scale))
 
-    @property
+    @cached_property
     def usual_scale(self) -> float:
         """The deviation of a series of which little is known, in scaled units; 0 where values are
         not scaled."""
