@@ -155,6 +155,9 @@ class TestSums:
         (series,) = series_of(windows, 6)
         assert_allclose(series.targets[10:14], [16, 17, 18, 19])  # of the same phase
         assert_allclose(series.values, values[0])
+        known[:] = np.arange(30) > 3  # a series that begins later has no gap
+        (series,) = series_of(windows, 6)
+        assert series.targets is series.values
 
     @settings(max_examples=40, deadline=None)
     @given(st.integers(1, 6), st.integers(1, 5), st.integers(14, 40), st.integers(1, 9), st.data())

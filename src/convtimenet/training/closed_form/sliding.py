@@ -135,12 +135,14 @@ def series_of(windows: Windows, season: int) -> list[Series]:
             found.append(Series(filled, seen, seen, filled))
             continue
         whole = empty(seen.shape, bool, windows.mapped)
-        targets = empty(seen.shape, np.float64, windows.mapped)
-        whole[:], targets[:] = seen, filled
+        whole[:], targets = seen, filled
         for first, last in runs:
             rows = np.flatnonzero(seen[first : last + K]) + first
-            if len(rows) and len(rows) < last + K - first:
+            if len(rows) and len(rows) < rows[-1] + 1 - rows[0]:
                 inner = np.arange(rows[0], rows[-1] + 1)
+                if targets is filled:  # without gaps they are one, and are summed over once
+                    targets = empty(seen.shape, np.float64, windows.mapped)
+                    targets[:] = filled
                 targets[inner] = filled[rows[0] + _next_known(seen[inner], season)]
                 filled[inner] = np.interp(inner, rows, values[rows].cpu().double().numpy())
                 whole[inner] = True
