@@ -17,12 +17,13 @@ from torch import nn
 
 from convtimenet import ConvTimeNetClassifier, ConvTimeNetForecaster, __version__
 from convtimenet.bench import lines
+from convtimenet.bench.estimates import Costs
 from convtimenet.bench.matrix import Cell, Matrix
 from convtimenet.bench.measure import hash_of, measure
 from convtimenet.bench.models import classifier, forecaster, macs_of, seasonal_naive
 from convtimenet.bench.problems import CasesProblem, ForecastProblem, load
 from convtimenet.bench.ridge import ridge
-from convtimenet.bench.runs import _other_results, estimate, run
+from convtimenet.bench.runs import Plan, _lines_beside, _same_fits, run
 from convtimenet.cli.main import main
 from convtimenet.config import ModelConfig
 from convtimenet.data.cases import as_cases
@@ -394,7 +395,7 @@ horizons = [24]
 """
         (tmp_path / "results").mkdir()
         (tmp_path / "results" / "another.jsonl").write_text('{"set": "ILI", "mse": 2.0}\n')
-        monkeypatch.setattr("convtimenet.bench.measure.commit_of_package", lambda: "abc")
+        monkeypatch.setattr("convtimenet.bench.runs.commit_of_package", lambda: "abc")
         for file, name, context in (("one", "x", 36), ("two", "y", 36), ("three", "z", 52)):
             path = tmp_path / f"{file}.toml"
             path.write_text(text.format(name=name, context=context))
@@ -412,7 +413,7 @@ horizons = [24]
 
     def test_the_committed_results_can_be_looked_through(self):
         folder = Path(__file__).parents[1] / "benchmarks" / "results" / "evidence"
-        _other_results(folder / "matrix.jsonl")
+        assert len(_same_fits(_lines_beside(folder / "matrix.jsonl"))) > 100
 
     def test_of_another_commit_the_papers_settings_are_taken(self, tmp_path):
         """Golden values hold what they mean; those of the defaults change."""
@@ -422,7 +423,7 @@ horizons = [24]
                 model = {"entry": "m:f", "settings": {"preset": preset}}
                 line = {"cell": {**cell, "seed": seed}, "model": model, "commit": "another"}
                 file.write(json.dumps({**line, "scores": {"mse": 2.0}}) + "\n")
-        (taken,) = _other_results(tmp_path / "own.jsonl").values()
+        (taken,) = _same_fits(_lines_beside(tmp_path / "own.jsonl")).values()
         assert taken["cell"]["seed"] == 0
         assert taken["taken_from"] == "other.jsonl"
 
@@ -439,12 +440,12 @@ horizons = [24]
     def test_results_are_taken_only_of_the_same_code(
         self, tmp_path, monkeypatch, commit, of, version, taken
     ):
-        monkeypatch.setattr("convtimenet.bench.measure.commit_of_package", lambda: commit)
+        monkeypatch.setattr("convtimenet.bench.runs.commit_of_package", lambda: commit)
         cell = Cell("ILI", 24, "x", "", "honest", 0)
         line = {"cell": vars(cell), "model": {"entry": "m:f", "settings": {}}, "commit": of}
         line |= {"scores": {"mse": 2.0}, "versions": {"convtimenet": version}}
         (tmp_path / "other.jsonl").write_text(json.dumps(line) + "\n")
-        assert len(_other_results(tmp_path / "own.jsonl")) == taken
+        assert len(_same_fits(_lines_beside(tmp_path / "own.jsonl"))) == taken
 
     @needs_data
     def test_a_fit_of_another_commit_is_not_taken(self, tmp_path, monkeypatch):
@@ -508,16 +509,95 @@ horizons = [24]
         with lines.alone(out), pytest.raises(ConfigError, match="is being written by process"):
             run(made, out, verbose=0)
 
-    def test_costs_come_from_the_cells_most_like_it(self):
-        def line(model: str, horizon: int, seed: int, seconds: float) -> dict:
-            cell = Cell("ETTh1", horizon, model, "", "honest", seed)
-            return {"cell": vars(cell), "scores": {}, "cpu_seconds": {"fit": seconds, "predict": 0}}
+    def test_costs_are_those_of_the_model_times_those_of_the_set(self):
+        def line(entry: str, dataset: str, seed: int, seconds: float) -> dict:
+            cell = Cell(dataset, 96, "any", "", "honest", seed)
+            spent = {"fit": seconds - 1, "predict": 1}
+            return {"cell": vars(cell), "model": model(entry), "cpu_seconds": spent}
 
-        found = lines.by_key([line("a", 96, 1, 10), line("a", 96, 2, 14), line("a", 192, 1, 50)])
-        assert estimate(Cell("ETTh1", 96, "a", "", "honest", 3), found) == 12
-        assert estimate(Cell("ETTh1", 720, "a", "", "honest", 3), found) == 14
-        assert estimate(Cell("Weather", 96, "a", "", "honest", 3), found) == 14
-        assert estimate(Cell("ETTh1", 96, "b", "", "honest", 3), found) is None
+        def model(entry: str, **settings) -> dict:
+            return {"entry": entry, "settings": settings}
+
+        def cost(dataset: str, entry: str, **settings) -> float | None:
+            return costs.of(Cell(dataset, 96, "b", "", "honest", 9), model(entry, **settings))
+
+        own = [
+            line("m:a", "short", 1, 10),
+            line("m:a", "short", 2, 14),
+            line("m:a", "long", 1, 120),
+        ]
+        own += [line("m:b", "short", 1, 40)]
+        beside = [
+            line("m:c", "short", 1, 2),
+            line("m:c", "wide", 1, 200),
+            line("m:b", "short", 1, 7),
+        ]
+        costs = Costs(own, beside)
+        assert cost("short", "m:a") == 12  # measured
+        assert cost("short", "m:b") == 40  # here, not beside
+        assert cost("wide", "m:c") == 200
+        assert cost("long", "m:b") == pytest.approx(400, rel=0.35)  # of ten times the cost
+        # known from beside alone, with less weight
+        assert cost("wide", "m:a") == pytest.approx(300, rel=0.8)
+        assert cost("short", "m:a", depth=3) == pytest.approx(12, rel=0.5)  # as without
+        assert cost("short", "m:d") is None
+        assert Costs([], []).of(Cell("short", 96, "b", "", "honest", 9), model("m:a")) is None
+
+    @pytest.mark.parametrize(
+        ("name", "middle", "most"), [("matrix", 2.0, 6.0), ("ablation", 1.4, 2.5)]
+    )
+    def test_costs_of_the_committed_cells_are_near(self, name, middle, most):
+        """Each estimated without any line of its model on its set, as before it ran."""
+        folder = Path(__file__).parents[1] / "benchmarks" / "results" / "evidence"
+        own = [one for one in lines.read(folder / f"{name}.jsonl") if "scores" in one]
+        beside = _lines_beside(folder / f"{name}.jsonl")
+        factors = []
+        for held in own[::10]:
+            cell = Cell(**held["cell"])
+
+            def other(one, cell=cell, held=held):
+                there = Cell(**one["cell"]).where != cell.where
+                return there or one.get("model") != held.get("model")
+
+            model = held.get("model") or {"entry": cell.model, "settings": cell.variant}
+            costs = Costs(filter(other, own), filter(other, beside))
+            guess, truth = costs.of(cell, model), sum(held["cpu_seconds"].values())
+            if guess is not None and truth > 1:
+                factors.append(max(guess / truth, truth / guess))
+        assert len(factors) > 5
+        assert np.median(factors) < middle
+        assert np.quantile(factors, 0.8) < most
+
+    def test_a_plan_tells_what_is_taken_from_other_files(self, tmp_path, capsys):
+        """The dry run lists what runs, and nothing that has run elsewhere."""
+        made = tmp_path / "own.toml"
+        made.write_text("""
+[models.x]
+entry = "convtimenet.bench.models:forecaster"
+variants.paper = { preset = "paper" }
+[[runs]]
+models = ["x.paper"]
+sets = ["ILI"]
+horizons = [24]
+seeds = [1, 2]
+""")
+        matrix = Matrix.read(made)
+        model = {"entry": "convtimenet.bench.models:forecaster", "settings": {"preset": "paper"}}
+        cell = Cell("ILI", 24, "theirs", "", "honest", 1)
+        line = {"cell": vars(cell), "model": model, "scores": {"mse": 2.0}}
+        line |= {"cpu_seconds": {"fit": 61.0, "predict": 0.0}}
+        matrix.results.parent.mkdir(exist_ok=True)
+        (matrix.results.parent / "other.jsonl").write_text(json.dumps(line) + "\n")
+        plan = Plan.of(matrix, matrix.cells, matrix.results)
+        (left,) = plan.left
+        assert left.seed == 2
+        assert plan.costs == {left: 61}
+        assert [one["cell"]["model"] for one in plan.taken] == ["x"]
+        assert main(["bench", "run", str(made), "--dry-run"]) == 0
+        said = capsys.readouterr().out
+        assert "1 cells have run for other files" in said
+        assert "1 of 2 cells to run: about 1:01 of CPU time" in said
+        assert not matrix.results.exists()
 
     def test_command_line_lists_costs_and_refuses_what_there_is_not(self, matrix, tmp_path, capsys):
         command = ["bench", "run", str(matrix("constant.zero", "slow").path)]

@@ -19,8 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from convtimenet.bench.machine import processor
-from convtimenet.bench.measure import commit_of_package
+from convtimenet.bench.machine import commit_of_package, processor
 from convtimenet.config import ModelConfig
 from convtimenet.data.cases import Cases
 from convtimenet.data.windows import Scaler, pad_cases

@@ -25,8 +25,7 @@ import numpy as np
 import torch
 
 from convtimenet import ConvTimeNetClassifier, ConvTimeNetForecaster
-from convtimenet.bench.machine import processor
-from convtimenet.bench.measure import commit_of_package
+from convtimenet.bench.machine import commit_of_package, processor
 from convtimenet.bench.problems import CasesProblem, Problem, load
 from convtimenet.data.tables import crop
 from convtimenet.network.ensemble import networks_in

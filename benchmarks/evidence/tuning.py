@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from convtimenet import ConvTimeNetClassifier, ConvTimeNetForecaster, datasets
-from convtimenet.bench.measure import commit_of_package
+from convtimenet.bench.machine import commit_of_package
 from convtimenet.estimators.tuning.search import Search
 from convtimenet.files import json_text, whole_file
 from convtimenet.runs.evaluation import registered_table

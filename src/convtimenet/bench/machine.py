@@ -1,11 +1,12 @@
-"""The machine that a cell was measured on."""
+"""The machine and the code that a cell was measured with."""
 
 from __future__ import annotations
 
 import platform
+import subprocess
 from pathlib import Path
 
-__all__ = ["processor"]
+__all__ = ["commit_of_package", "processor"]
 
 _INSTRUCTIONS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "amx_bf16", "asimd")
 
@@ -26,3 +27,20 @@ def processor() -> str:
         for part in (of.get("model name", name), number, *(f for f in _INSTRUCTIONS if f in known))
         if part
     )
+
+
+def commit_of_package() -> str | None:
+    """The commit of the package's checkout, with "+" if src has changes; None outside of one."""
+    here = Path(__file__).resolve().parents[3]
+    if not (here / ".git").exists():
+        return None
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(here), *arguments], capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    try:
+        return git("rev-parse", "--short=10", "HEAD") + ("+" if git("status", "-s", "src") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None

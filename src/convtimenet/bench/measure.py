@@ -7,7 +7,6 @@ import importlib
 import importlib.metadata
 import platform
 import resource
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -21,13 +20,13 @@ import numpy as np
 import torch
 
 from convtimenet import __version__
-from convtimenet.bench.machine import processor
+from convtimenet.bench.machine import commit_of_package, processor
 from convtimenet.bench.matrix import Cell, Matrix
 from convtimenet.bench.models import Fitted
 from convtimenet.bench.problems import CasesProblem, Problem, load
 from convtimenet.errors import ConfigError
 
-__all__ = ["commit_of_package", "measure"]
+__all__ = ["measure"]
 
 _PACKAGES = (
     *("torch", "numpy", "scikit-learn", "aeon", "neuralforecast", "sktime", "statsforecast"),
@@ -150,20 +149,3 @@ def _versions() -> dict[str, str]:
         if name.replace("scikit-learn", "sklearn") in sys.modules:
             found[name] = importlib.metadata.version(name)
     return found
-
-
-def commit_of_package() -> str | None:
-    """The commit of the package's checkout, with "+" if src has changes; None outside of one."""
-    here = Path(__file__).resolve().parents[3]
-    if not (here / ".git").exists():
-        return None
-
-    def git(*arguments: str) -> str:
-        return subprocess.run(
-            ["git", "-C", str(here), *arguments], capture_output=True, text=True, check=True
-        ).stdout.strip()
-
-    try:
-        return git("rev-parse", "--short=10", "HEAD") + ("+" if git("status", "-s", "src") else "")
-    except (OSError, subprocess.CalledProcessError):
-        return None

@@ -9,12 +9,11 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
-import statistics
 import sys
 import threading
 import traceback
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -22,11 +21,13 @@ from typing import Any
 
 from convtimenet import __version__
 from convtimenet.bench import lines
+from convtimenet.bench.estimates import Costs
+from convtimenet.bench.machine import commit_of_package
 from convtimenet.bench.matrix import Cell, Matrix
 from convtimenet.errors import ConfigError
 from convtimenet.progress import clock, showing
 
-__all__ = ["estimate", "run"]
+__all__ = ["Plan", "run"]
 
 
 def run(
@@ -61,17 +62,12 @@ def run(
     """
     chosen = matrix.only(only)
     with lines.alone(out):
-        found, outdated = lines.of_matrix(matrix, lines.read(out))
-        others = _other_results(out)
-        for cell in chosen:
-            same = others.get(_fit_of(asdict(cell), matrix.fingerprint(cell)))
-            # the name of a set of the matrix is local to it
-            if cell.key not in found and same is not None and cell.dataset not in matrix.sets:
-                found[cell.key] = {**same, "cell": asdict(cell)}
-                lines.add(out, found[cell.key])
-        left = [cell for cell in chosen if cell.key not in found]
-        again = sum(cell.key in outdated for cell in left)
-        costs = {cell: estimate(cell, found) or 60.0 for cell in left}
+        plan = Plan.of(matrix, chosen, out)
+        for line in plan.taken:
+            lines.add(out, line)
+        left = list(plan.left)
+        again = sum(cell.key in plan.outdated for cell in left)
+        costs = {cell: seconds or 60.0 for cell, seconds in plan.costs.items()}
         errors: dict[str, str] = {}
         with showing("bench", verbose, at_once=True) as task:
             task.expect(round(sum(costs.values())))
@@ -101,42 +97,74 @@ def run(
         return errors
 
 
-def estimate(cell: Cell, found: Mapping[str, Mapping[str, Any]]) -> float | None:
-    """Estimated CPU seconds of a cell, from the most similar results; None without any."""
-    results = [(Cell(**line["cell"]), line) for line in found.values()]
-    for alike in (
-        lambda one: (one.who, one.where) == (cell.who, cell.where),
-        lambda one: (one.model, one.where) == (cell.model, cell.where),
-        lambda one: (one.who, one.dataset) == (cell.who, cell.dataset),
-        lambda one: (one.model, one.horizon is None) == (cell.model, cell.horizon is None),
-    ):
-        seconds = [sum(line["cpu_seconds"].values()) for one, line in results if alike(one)]
-        if seconds:
-            return statistics.median(seconds)
-    return None
+@dataclass(frozen=True)
+class Plan:
+    """What a run of a matrix has to do.
+
+    Attributes
+    ----------
+    taken
+        Lines of other files for cells that have none here, so that no fit is run twice.
+    left
+        The cells to run, in their order.
+    outdated
+        Names of cells that have only results of other settings.
+    costs
+        Estimated CPU seconds of the cells to run; None where nothing like them has run.
+    """
+
+    taken: list[dict[str, Any]]
+    left: list[Cell]
+    outdated: list[str]
+    costs: dict[Cell, float | None]
+
+    @classmethod
+    def of(cls, matrix: Matrix, chosen: Sequence[Cell], out: Path) -> Plan:
+        """The plan for some cells of a matrix, with the results that lie in `out` and beside it."""
+        found, outdated = lines.of_matrix(matrix, lines.read(out))
+        beside = _lines_beside(out)
+        others, taken = _same_fits(beside), []
+        for cell in chosen:
+            same = others.get(_fit_of(asdict(cell), matrix.fingerprint(cell)))
+            # the name of a set of the matrix is local to it
+            if cell.key not in found and same is not None and cell.dataset not in matrix.sets:
+                found[cell.key] = {**same, "cell": asdict(cell)}
+                taken.append(found[cell.key])
+        left = [cell for cell in chosen if cell.key not in found]
+        costs = Costs(found.values(), beside)
+        return cls(
+            taken, left, outdated, {one: costs.of(one, matrix.fingerprint(one)) for one in left}
+        )
 
 
-def _other_results(out: Path) -> dict[str, dict[str, Any]]:
-    """Results of the other files in the folder by `_fit_of`, so that no fit is run twice; those of
-    this version and commit, since defaults change and with them what the same settings mean, and
-    those with the paper's settings, which golden values hold. Changes that are not committed and
-    code outside of a checkout have no name, so nothing is known to be of the same."""
-    from convtimenet.bench.measure import commit_of_package
-
-    commit, found = commit_of_package(), {}
-    named = commit is not None and not commit.endswith("+")
+def _lines_beside(out: Path) -> list[dict[str, Any]]:
+    """The lines with scores of the other files in the folder."""
+    found: list[dict[str, Any]] = []
     for path in sorted(out.parent.glob("*.jsonl")):
         try:
             own = [] if path == out else lines.read(path)
         except ConfigError:  # the file of something else, which happens to lie there
             continue
-        for line in own:
-            if "scores" not in line or "model" not in line:
-                continue
-            settled = line["model"]["settings"].get("preset") == "paper"
-            code = line.get("versions", {}).get("convtimenet"), line.get("commit")
-            if settled or (named and code == (__version__, commit)):
-                found[_fit_of(line["cell"], line["model"])] = {**line, "taken_from": path.name}
+        found += [
+            {**line, "taken_from": path.name}
+            for line in own
+            if "scores" in line and "model" in line
+        ]
+    return found
+
+
+def _same_fits(beside: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Results by `_fit_of` that count here too: those of this version and commit, since defaults
+    change and with them what the same settings mean, and those with the paper's settings, which
+    golden values hold. Changes that are not committed and code outside of a checkout have no name,
+    so nothing is known to be of the same."""
+    commit, found = commit_of_package(), {}
+    named = commit is not None and not commit.endswith("+")
+    for line in beside:
+        settled = line["model"]["settings"].get("preset") == "paper"
+        code = line.get("versions", {}).get("convtimenet"), line.get("commit")
+        if settled or (named and code == (__version__, commit)):
+            found[_fit_of(line["cell"], line["model"])] = line
     return found
 
 

@@ -91,19 +91,19 @@ def run_bench(flags: Any) -> None:
 
 
 def _list_cells(matrix: Matrix, chosen: Sequence[Cell], out: Path) -> None:
-    """Print the cells without a result, and their estimated cost."""
-    from convtimenet.bench import lines
-    from convtimenet.bench.runs import estimate
+    """Print the cells to run and their estimated cost."""
+    from convtimenet.bench.runs import Plan
 
-    console, (found, outdated) = make_console(), lines.of_matrix(matrix, lines.read(out))
-    costs = {cell.key: estimate(cell, found) for cell in chosen if cell.key not in found}
-    for key, seconds in costs.items():
+    console, plan = make_console(), Plan.of(matrix, chosen, out)
+    for cell, seconds in plan.costs.items():
         known = "unknown cost" if seconds is None else f"about {clock(seconds)} of CPU time"
-        known += ", as its result is of other settings" if key in outdated else ""
-        console.print(f"{key}: {known}", soft_wrap=True)
-    unknown = sum(seconds is None for seconds in costs.values())
+        known += ", as its result is of other settings" if cell.key in plan.outdated else ""
+        console.print(f"{cell.key}: {known}", soft_wrap=True)
+    unknown = sum(seconds is None for seconds in plan.costs.values())
+    if plan.taken:
+        console.print(f"{len(plan.taken)} cells have run for other files and are taken from there")
     console.print(
-        f"{len(costs)} of {len(chosen)} cells to run: about "
-        f"{clock(sum(filter(None, costs.values())))} of CPU time"
+        f"{len(plan.left)} of {len(chosen)} cells to run: about "
+        f"{clock(sum(filter(None, plan.costs.values())))} of CPU time"
         + (f", and {unknown} of unknown cost" if unknown else "")
     )
