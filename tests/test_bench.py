@@ -363,11 +363,12 @@ class TestRuns:
         assert main(["bench", "report", *command[2:], "--report", str(tmp_path / "page")]) == 0
         page = (tmp_path / "page" / "try.md").read_text()
         assert "- Cells with a result: 1 of 2" in page
-        assert "Left out: results with other settings than the matrix has now, of constant.one" in (
-            page
+        assert (
+            "Left out: results with other settings or data than the matrix has now, of constant.one"
+            in (page)
         )
         assert main(command) == 0
-        assert "1 have one with other settings than now" in capsys.readouterr().err
+        assert "1 have one with other settings or data than now" in capsys.readouterr().err
         assert [one["config"]["value"] for one in lines.read(out)] == [0.0, 1.0, 3.0]
         made.path.write_text(text)  # the first result counts again
         found, outdated = lines.of_matrix(Matrix.read(made.path), lines.read(out))
@@ -508,6 +509,30 @@ horizons = [24]
         made, out = matrix("constant.zero"), tmp_path / "r.jsonl"
         with lines.alone(out), pytest.raises(ConfigError, match="is being written by process"):
             run(made, out, verbose=0)
+
+    def test_a_cell_whose_data_are_edited_runs_again(self, matrix, tmp_path):
+        """Another file at the path, more rows in it, or other settings of the set's function."""
+        made, out = matrix("constant.zero"), tmp_path / "r.jsonl"
+
+        def left(path: Path = made.path) -> int:
+            again = Matrix.read(path)
+            return len(Plan.of(again, again.cells, out).left)
+
+        assert run(made, out, verbose=0) == {}
+        assert left() == 0
+        table, text = tmp_path / "mine.csv", made.path.read_text()
+        rows = table.read_text()
+        table.write_text(rows.replace("5.0", "6.0", 1))
+        assert left() == 1
+        table.rename(tmp_path / "away.csv")  # nothing there that could tell
+        assert left() == 0
+        table.write_text(rows)
+        assert left() == 0
+        made.path.write_text(text.replace('path = "mine.csv"', 'entry = "own:set"\nrows = 9'))
+        assert left() == 1
+        (line,) = lines.read(out)
+        out.write_text(json.dumps({k: v for k, v in line.items() if k != "data"}) + "\n")
+        assert left() == 0  # of a version that did not write them
 
     def test_costs_are_those_of_the_model_times_those_of_the_set(self):
         def line(entry: str, dataset: str, seed: int, seconds: float) -> dict:

@@ -32,9 +32,11 @@ seeds = [2023]                               # the default
 from __future__ import annotations
 
 import fnmatch
+import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -212,17 +214,51 @@ class Matrix:
         return {"entry": self.models[cell.model]["entry"], "settings": self.settings(cell)}
 
     def counts(self, cell: Cell, line: Mapping[str, Any]) -> bool:
-        """Whether a line of results was measured with the cell's model as it is now: its entry and
-        settings, or earlier ones that the matrix says mean the same. Lines of versions that did not
-        write them count."""
+        """Whether a line of results was measured with the cell's model and set as they are now: the
+        model's entry and settings, or earlier ones that the matrix says mean the same, and the
+        set's (`data`). Lines of versions that did not write them count."""
         own = self.fingerprint(cell)
         earlier = self.models[cell.model].get("earlier", {}).get(cell.variant, [])
         same = [own, *({**own, "settings": settings} for settings in earlier)]
-        return "model" not in line or line["model"] in json.loads(json_text(same))
+        if "model" in line and line["model"] not in json.loads(json_text(same)):
+            return False
+        if "data" not in line:
+            return True
+        data = self.data(cell)
+        gone = data is not None and "content" in data and data["content"] is None
+        return gone or line["data"] == json.loads(json_text(data))
+
+    def data(self, cell: Cell) -> dict[str, Any] | None:
+        """What tells a set of the matrix from another of the same name: its settings, and for a
+        path the content of the files there, None if there are none. Registered sets, which have
+        checksums, have no such data."""
+        own = self.sets.get(cell.dataset)
+        if own is None:
+            return None
+        settings = {name: value for name, value in own.items() if name not in ("group", "path")}
+        if "path" not in own:
+            return settings
+        path = self.path.parent / str(own["path"])
+        files = sorted(path.iterdir()) if path.is_dir() else [path]
+        stats = [(file, file.stat()) for file in files if file.is_file()]
+        stamps = tuple((file, stat.st_size, stat.st_mtime_ns) for file, stat in stats)
+        return {**settings, "content": _content(stamps) if stamps else None}
 
     def settings(self, cell: Cell) -> dict[str, Any]:
         """Keyword arguments of the cell's model."""
         return dict(self.models[cell.model].get("variants", {}).get(cell.variant, {}))
+
+
+@lru_cache
+def _content(stamps: tuple[tuple[Path, int, int], ...]) -> str:
+    """SHA-256 of files' names and contents; size and time tell when to read them again."""
+    digest = hashlib.sha256()
+    for file, size, _ in stamps:
+        digest.update(f"{file.name}\0{size}\0".encode())
+        with file.open("rb") as opened:
+            while block := opened.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
 
 
 def _cells(

@@ -40,8 +40,9 @@ def measure(matrix: Matrix, cell: Cell, threads: int) -> dict[str, Any]:
     Returns
     -------
     dict
-        "cell", "command", "model" (entry and settings), "scores", "naive" (scores of the
-        seasonal-naive forecast, or of predicting the largest training class), "n_test",
+        "cell", "command", "model" (entry and settings), "data" (`Matrix.data`), "scores",
+        "naive" (scores of the seasonal-naive forecast, or of predicting the largest training
+        class), "n_test",
         "cpu_seconds" and "wall_seconds" (fit and predict), "parameters", "macs",
         "peak_memory_mib", "predictions" (SHA-256), "config", "chosen",
         "notices", "versions", "commit", "machine", "date".
@@ -53,6 +54,7 @@ def measure(matrix: Matrix, cell: Cell, threads: int) -> dict[str, Any]:
     warm_up = getattr(sys.modules[fit.__module__], "warm_up", None)
     if warm_up is not None:  # compile before the clock starts
         warm_up(cell.model)
+    data = matrix.data(cell)
     begin = _clocks()
     fitted: Fitted = fit(problem, cell.seed, **matrix.settings(cell))
     middle = _clocks()
@@ -63,6 +65,7 @@ def measure(matrix: Matrix, cell: Cell, threads: int) -> dict[str, Any]:
         "cell": asdict(cell),
         "command": f"convtimenet bench run {matrix.path.name} --only {cell.key}",
         "model": matrix.fingerprint(cell),
+        "data": data,
         "scores": scores,
         "naive": _naive(problem),
         "n_test": len(predicted),

@@ -73,7 +73,9 @@ def run(
             task.expect(round(sum(costs.values())))
             task.say(f"{len(chosen) - len(left)} of {len(chosen)} cells have a result in {out}")
             if again:
-                task.say(f"{again} have one with other settings than now, and are run again")
+                task.say(
+                    f"{again} have one with other settings or data than now, and are run again"
+                )
             running: dict[Connection, tuple[Cell, BaseProcess]] = {}
             try:
                 while left or running:
@@ -154,16 +156,16 @@ def _lines_beside(out: Path) -> list[dict[str, Any]]:
 
 
 def _same_fits(beside: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Results by `_fit_of` that count here too: those of this version and commit, since defaults
-    change and with them what the same settings mean, and those with the paper's settings, which
-    golden values hold. Changes that are not committed and code outside of a checkout have no name,
-    so nothing is known to be of the same."""
+    """Results on registered sets by `_fit_of` that count here too: those of this version and
+    commit, since defaults change and with them what the same settings mean, and those with the
+    paper's settings, which golden values hold. Changes that are not committed and code outside of a
+    checkout have no name, so nothing is known to be of the same."""
     commit, found = commit_of_package(), {}
     named = commit is not None and not commit.endswith("+")
     for line in beside:
         settled = line["model"]["settings"].get("preset") == "paper"
         code = line.get("versions", {}).get("convtimenet"), line.get("commit")
-        if settled or (named and code == (__version__, commit)):
+        if line.get("data") is None and (settled or (named and code == (__version__, commit))):
             found[_fit_of(line["cell"], line["model"])] = line
     return found
 

@@ -97,7 +97,7 @@ def _list_cells(matrix: Matrix, chosen: Sequence[Cell], out: Path) -> None:
     console, plan = make_console(), Plan.of(matrix, chosen, out)
     for cell, seconds in plan.costs.items():
         known = "unknown cost" if seconds is None else f"about {clock(seconds)} of CPU time"
-        known += ", as its result is of other settings" if cell.key in plan.outdated else ""
+        known += ", as its result is of other settings or data" if cell.key in plan.outdated else ""
         console.print(f"{cell.key}: {known}", soft_wrap=True)
     unknown = sum(seconds is None for seconds in plan.costs.values())
     if plan.taken:

@@ -161,7 +161,8 @@ def _origin(results: Results, command: str) -> Facts:
     outdated = {}
     if results.outdated:
         outdated["Left out"] = (
-            f"results with other settings than the matrix has now, of {', '.join(results.outdated)}"
+            "results with other settings or data than the matrix has now, of "
+            + ", ".join(results.outdated)
         )
     return Facts(
         {

@@ -181,7 +181,7 @@ class Results:
     lines, failed
         The newest line of each cell that has scores, and the errors of the others, by cell key.
     outdated
-        Cells that have only results with other settings than the matrix has now.
+        Cells that have only results with other settings or data than the matrix has now.
     """
 
     matrix: Matrix
