@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import datetime
+import re
+import zipfile
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
@@ -309,3 +312,107 @@ class TestFiles:
         times[-1] = times[-1].replace("T00", "T07")
         with pytest.raises(DataError, match=r"not regular: .*found a step of 79h, to 2024-02-11"):
             read_table(csv(tmp_path, COUNTS, times=times))
+
+
+def test_a_sheet_is_read_to_its_end_whatever_its_dimension_says(tmp_path):
+    """Exporters write an outdated dimension, or that of the first cell."""
+    frame = pd.DataFrame({"date": pd.date_range("2024-01-01", periods=30), "a": np.arange(30.0)})
+    frame.assign(b=frame["a"] * 2).to_excel(tmp_path / "true.xlsx", index=False)
+    for said in ("A1:B11", "A1"):
+        with (
+            zipfile.ZipFile(tmp_path / "true.xlsx") as true,
+            zipfile.ZipFile(tmp_path / "said.xlsx", "w") as made,
+        ):
+            for name in true.namelist():
+                content = true.read(name)
+                if name.endswith("sheet1.xml"):
+                    content, n = re.subn(
+                        rb'(<dimension ref=")[^"]*', rf"\g<1>{said}".encode(), content
+                    )
+                    assert n == 1
+                made.writestr(name, content)
+        table = read_table(tmp_path / "said.xlsx")
+        assert table.channels == ("a", "b")
+        np.testing.assert_array_equal(table.values[:, 1], np.arange(30) * 2)
+
+
+def hours_of_ten() -> pd.DataFrame:
+    """Two days of ten hourly series, in the order of time, and the hour as a column."""
+    times = pd.date_range("2024-01-01", periods=48, freq="h")
+    rows = [(f"s{k}", one, one.hour, k + j) for j, one in enumerate(times) for k in range(10)]
+    return pd.DataFrame(rows, columns=["unique_id", "ds", "hour", "y"])
+
+
+@pytest.mark.parametrize("order", [["ds", "unique_id"], ["unique_id", "ds"]])
+@pytest.mark.parametrize("covariates", [[], ["hour"]])
+def test_an_hour_beside_time_stamps_is_no_part_of_them(order, covariates):
+    """Whatever the order of the rows: the first may all be of one midnight."""
+    table = read_table(hours_of_ten().sort_values(order), covariates=covariates)
+    assert (table.frequency.name, len(table.ids), len(table.times)) == ("1h", 10, 480)
+    if covariates:
+        np.testing.assert_array_equal(table.covariates["hour"][:48], [*range(24)] * 2)
+
+
+def test_hours_of_a_daily_panel_are_values():
+    """Days repeat in other series, not in one: shops that are open for 8 or 24 hours."""
+    days = pd.date_range("2024-01-01", periods=31).repeat(3)
+    frame = pd.DataFrame({"unique_id": [*"abc"] * 31, "ds": days, "hours": [8, 24, 12] * 31})
+    table = read_table(frame.assign(y=1.0, sunrise="07:13"), covariates=["sunrise"])
+    assert str(table.times[0]).startswith("2024-01-01T00:00")
+    assert table.channels == ("y",)
+    assert read_table(frame.assign(y=1.0), target_cols=["hours"]).channels == ("hours",)
+    one = pd.DataFrame({"unique_id": ["a", "b"], "ds": days[:1].repeat(2), "hour": 0, "y": 1.0})
+    assert len(read_table(one, covariates=["hour"], frequency="h").times) == 2
+
+
+def test_minutes_beside_dates_can_be_the_target():
+    frame = pd.DataFrame({"day": pd.date_range("2024-01-01", periods=9), "time": np.arange(9.0)})
+    table = read_table(frame, target_cols=["time"])
+    assert (table.channels, table.frequency.name) == (("time",), "1D")
+
+
+def test_a_cell_that_makes_numbers_categories_is_told(tmp_path):
+    prices = [f"{10 + i % 30 * 0.25:.2f}" for i in range(60)]
+    prices[17] = "12.5O"
+    frame = pd.DataFrame({"date": pd.date_range("2024-01-01", periods=60), "y": 1.0})
+    for cells, told in ((prices, True), (["a", "b", "1"] * 20, False)):
+        frame.assign(price=cells).to_csv(tmp_path / "p.csv", index=False)
+        table = read_table(tmp_path / "p.csv", covariates=["price"], target_cols=["y"])
+        assert table.covariates["price"][2] == cells[2]
+        expected = "because of '12.5O' in line 19; if they are numbers, correct such cells"
+        assert any(expected in one for one in table.notices) is told
+
+
+@pytest.mark.parametrize("ids", [["001", "002"], ["01", "1"], ["7", "11"], ["01", "x"]])
+def test_keys_of_folders_keep_their_zeros(tmp_path, ids):
+    frame = pd.DataFrame(
+        {"ds": [*pd.date_range("2024-01-01", periods=9)] * 2, "y": np.arange(18.0)}
+    )
+    frame = frame.assign(unique_id=np.repeat(ids, 9), kind=3)
+    frame.to_parquet(tmp_path / "set", partition_cols=["kind", "unique_id"], index=False)
+    table = read_table(tmp_path / "set", target_cols=["y"], covariates=["kind"])
+    assert sorted(map(str, table.ids)) == sorted(ids)
+    assert (table.ids.dtype == np.int64) == (ids == ["7", "11"])
+    assert (table.covariates["kind"] == 3).all()
+    own = {one: read_table(frame[frame.unique_id == one], target_cols=["y"]).values for one in ids}
+    for k, one in enumerate(table.ids):
+        np.testing.assert_array_equal(table.values[9 * k : 9 * k + 9], own[str(one)])
+
+
+def test_typed_clock_times_are_combined_with_their_dates(tmp_path):
+    days = pd.date_range("2024-01-01", periods=5).repeat(24).date
+    clocks = [datetime.time(hour) for hour in range(24)] * 5
+    frame = pd.DataFrame({"date": days, "time": clocks, "v": np.arange(120.0)})
+    frame.to_parquet(tmp_path / "t.parquet")
+    for source in (frame, tmp_path / "t.parquet", pl.read_parquet(tmp_path / "t.parquet")):
+        table = read_table(source)
+        assert (table.frequency.name, table.channels, len(table.times)) == ("1h", ("v",), 120)
+
+
+@pytest.mark.parametrize("cell", [[1, 2], np.arange(2), {"a": 1}])
+def test_cells_that_hold_several_values_are_no_traceback(cell):
+    times = pd.date_range("2024-01-01", periods=20)
+    frame = pd.DataFrame({"ds": times, "y": np.arange(20.0), "tags": [cell] * 20})
+    with pytest.raises(DataError, match="duplicate time stamps"):
+        read_table(pd.concat([frame, frame]), target_cols=["y"])
+    assert read_table(frame, id_col="tags", target_cols=["y"]).ids.tolist() == [str(cell)]

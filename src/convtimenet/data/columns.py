@@ -17,9 +17,12 @@ import numpy as np
 
 from convtimenet.data.text.numbers import (
     NotANumber,
+    Numbers,
     decimal_of,
     is_missing,
     may_be_thousands,
+    odd_notice,
+    odd_one,
     plain_numbers,
     pointed_notice,
     read_numbers,
@@ -36,7 +39,7 @@ from convtimenet.data.text.whole_times import read_whole
 from convtimenet.data.timestamps import FIRST_YEAR, LAST_YEAR
 from convtimenet.errors import DataError
 
-__all__ = ["ArrayColumn", "CellColumn", "Column", "Grid", "Ids", "Numbers", "numbered", "row_place"]
+__all__ = ["ArrayColumn", "CellColumn", "Column", "Grid", "Ids", "numbered", "row_place"]
 
 _SHOWN = 8  # number of cells used to detect the type of a column
 _POINTED_DATE = re.compile(r"\s*\d{1,2}\.\d{1,2}\.\d{2,4}\b")
@@ -51,20 +54,6 @@ class Ids:
     of: np.ndarray
     ids: np.ndarray
     own: dict[Any, Any] | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Numbers:
-    """The number format: as set by the caller, or as inferred from the whole file."""
-
-    decimal: str | None = None
-    elsewhere: Callable[[], str | None] = lambda: None
-    commas: bool = True
-    """Whether any cell of the file may have a decimal comma."""
-    separated: bool = False
-    """Whether its cells are separated by something other than commas."""
-    likely: Callable[[], bool] = lambda: False
-    """Whether it looks as where the comma is the decimal mark."""
 
 
 class Column(Protocol):
@@ -291,15 +280,18 @@ class CellColumn:
         return how.decimal is None and how.elsewhere() == ","
 
     def covariate(self, how: Numbers, text: bool) -> tuple[np.ndarray, tuple[str, ...]]:
-        text = text or self.typed
+        notices, text = (), text or self.typed
         if not (text and any(isinstance(cell, str) for cell in self.cells())):
             try:
                 return self.numbers(how)
             except NotANumber:
-                pass
+                odd = odd_one(self.coded()[1])
+            if odd is not None:
+                row = next(i for i, cell in enumerate(self.cells()) if cell == odd)
+                notices = (odd_notice(self.name, self.place(row), odd),)
         # "None" and "NA" may be categories: in text only an empty cell is missing
         cells = ("" if c is None or c != c else str(c).strip() for c in self.cells())
-        return np.array([c or None for c in cells], object), ()
+        return np.array([c or None for c in cells], object), notices
 
 
 def _time_text(cell: Any) -> str:

@@ -97,8 +97,10 @@ def column_of(series: Any, name: str) -> Column:
         cells = series.to_list()
         if isinstance(dtype, nw.Object):
             null = series.is_null().to_list()
-            cells = [None if missing else cell for cell, missing in zip(cells, null, strict=True)]
+            cells = [None if no else _single(cell) for cell, no in zip(cells, null, strict=True)]
         return CellColumn(name, cells, typed=True)
+    if isinstance(dtype, nw.Time):
+        return CellColumn(name, series.to_list(), typed=True)
     missing = series.is_null().to_numpy()
     none = missing if missing.any() else None
     if dtype.is_numeric() or isinstance(dtype, nw.Boolean):
@@ -126,6 +128,11 @@ def column_of(series: Any, name: str) -> Column:
             return ArrayColumn(name, None, none, _kind(series))
         series, zone = native
     return ArrayColumn(name, series.to_numpy(), none, _kind(series), zone)
+
+
+def _single(cell: Any) -> Any:
+    """A cell; lists, arrays and mappings, which have no hash to tell them apart, as text."""
+    return str(cell) if getattr(cell, "__hash__", None) is None else cell
 
 
 def period_of(series: Any) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -90,15 +90,19 @@ def find_time(
     time_col: Any,
     id_name: str | None,
     usual: str | None = None,
+    values: Collection[str] = (),
 ) -> tuple[Column, tuple[str, ...], tuple[str, ...]]:
     """The time column, the names of the columns it is built from, and notices; a column named
-    `usual` is preferred."""
+    `usual` is preferred, and those of `values` hold something else."""
     if time_col is not None:
         if time_col not in names:
             raise DataError(f"time_col: {unknown_column(time_col, names)}")
         return grid[time_col], (time_col,), ()
     dates = [name for name in names if name != id_name and grid[name].holds_dates()]
     by_name = [name for wanted in TIME_NAMES for name in names if name.lower() == wanted]
+    if set(names).difference(values).intersection(dates + by_name):
+        names = [name for name in names if name not in values]
+        dates, by_name = ([one for one in found if one in names] for found in (dates, by_name))
     if usual is not None and usual in names:
         by_name.insert(0, usual)
     name = by_name[0] if by_name else None
@@ -144,21 +148,25 @@ def _with_clock(
 ) -> tuple[Column, tuple[str, ...], tuple[str, ...]]:
     """A date column, combined with a time-of-day column if there is one."""
     day = grid[name]
-    days_only = day.holds_dates() and not any(":" in text for text in _day_texts(day, 8))
     others = [one for one in names if one not in (name, id_name)]
     clocks = [one for one in others if grid[one].holds_clocks()]
-    if not days_only:
+    hours = [one for one in others if _key(one) in _HOURS]
+    if not (clocks or len(hours) == 1) or not day.holds_dates():
         return day, (name,), ()
+    days = _day_texts(day)
+    if any(":" in text for text in days):
+        return day, (name,), ()
+    ids = [""] * len(days) if id_name is None else grid[id_name].texts()
+    repeat = len(set(zip(ids, days, strict=True))) < len(days)
     told = len(clocks) == 1 and _key(clocks[0]) in _CLOCKS  # else a daily table may have sunrises
-    if clocks and (told or len(set(_day_texts(day))) < grid.rows):
+    if clocks and (told or repeat):
         clock = grid[clocks[0]].texts()  # the start, if there are a start and an end
     else:
-        hours = [one for one in others if _key(one) in _HOURS]
-        clock = _hours(grid, hours[0]) if len(hours) == 1 else None
-        if clock is None or len(set(_day_texts(day))) == grid.rows:
+        clock = _hours(grid, hours[0]) if len(hours) == 1 and repeat else None
+        if clock is None:
             return day, (name,), ()
         clocks = hours
-    texts = [f"{d} {c}" for d, c in zip(_day_texts(day), clock, strict=True)]
+    texts = [f"{d} {c}" for d, c in zip(days, clock, strict=True)]
     return _together(grid, [name, clocks[0]], texts)
 
 
@@ -171,10 +179,9 @@ def _together(
     return CellColumn(name, texts, place), tuple(names), (told,)
 
 
-def _day_texts(column: Column, first: int | None = None) -> list[str]:
+def _day_texts(column: Column) -> list[str]:
     """Dates as text, without the time 00:00:00 that typed dates have."""
-    texts = column.texts() if first is None else column.first_texts(first)
-    return [re.sub(r"[T ]00:00:00$", "", text.strip()) for text in texts]
+    return [re.sub(r"[T ]00:00:00$", "", text.strip()) for text in column.texts()]
 
 
 def _hours(grid: Grid, name: str) -> list[str] | None:

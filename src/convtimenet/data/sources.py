@@ -154,7 +154,12 @@ def _from_grid(
         time_column, time_names = index, ()
     else:
         time_column, time_names, told = find_time(
-            grid, names, wanted.time, id_name, wanted.usual_time
+            grid,
+            names,
+            wanted.time,
+            id_name,
+            wanted.usual_time,
+            (*(wanted.targets or ()), *wanted.covariates),
         )
         notices += told
     channels, told = find_targets(

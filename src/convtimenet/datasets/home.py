@@ -23,8 +23,8 @@ from typing import Literal, cast
 import numpy as np
 
 from convtimenet.data.cases import Cases, read_cases
-from convtimenet.data.columns import Numbers
 from convtimenet.data.files import read_grid
+from convtimenet.data.text.numbers import Numbers
 from convtimenet.data.text.times import TimeReading
 from convtimenet.datasets.registry import (
     REGISTRY,

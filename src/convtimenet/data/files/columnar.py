@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -66,15 +67,25 @@ def open_dataset(path: str | Path) -> Any:
 
     filesystem, base, files = _remote(text) if "://" in text else _local(text)
     kind = "Parquet" if Path(files[0]).suffix.lower() == ".parquet" else "Arrow"
-    hive = dataset.HivePartitioning.discover(infer_dictionary=True)
-    with _readable(path, kind):
-        found = dataset.dataset(
+
+    def made(keys: Any) -> Any:
+        hive = dataset.HivePartitioning.discover(infer_dictionary=True, schema=keys)
+        return dataset.dataset(
             files,
             filesystem=filesystem,
             format={"Parquet": "parquet", "Arrow": "ipc"}[kind],
             partitioning=hive if base is not None else None,
             partition_base_dir=base,
         )
+
+    with _readable(path, kind):
+        found = made(None)
+        codes = set() if base is None else _codes(files, base)
+        if codes:
+            inside = {*next(found.get_fragments()).physical_schema.names}
+            text = pa.dictionary(pa.int32(), pa.string())
+            keys = [one for one in found.schema if one.name not in inside or one.name in codes]
+            found = made(pa.schema([o.with_type(text) if o.name in codes else o for o in keys]))
         fragments = list(found.get_fragments())
         schema = _agreed([one.physical_schema for one in fragments], files)
         parted = [one for one in found.schema if one.name not in schema.names]
@@ -194,6 +205,14 @@ def _tables(text: str, found: Sequence[str], base: str | None) -> list[str]:
             f"{', '.join(repr(kind) for kind in kinds)}; give a pattern such as folder/*.parquet"
         )
     return files
+
+
+def _codes(files: Sequence[str], base: str) -> set[str]:
+    """Keys of key=value folders whose values are digits behind a zero: as numbers they would lose
+    it, or 01 and 1 be one."""
+    below = (one[len(base) :].replace("\\", "/").split("/")[:-1] for one in files)
+    pairs = (part.partition("=") for parts in below for part in parts)
+    return {key for key, _, value in pairs if re.fullmatch(r"-?0\d+", value)}
 
 
 def _agreed(schemas: Sequence[Any], files: Sequence[str]) -> Any:

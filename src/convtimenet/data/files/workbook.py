@@ -60,6 +60,7 @@ def _is_table(rows: list[tuple[int, tuple[Any, ...]]]) -> bool:
 
 def _rows(sheet: Any) -> list[tuple[int, tuple[Any, ...]]]:
     """The rows that are not empty, with their numbers in the sheet."""
+    sheet.reset_dimensions()  # what a file says its size is may be outdated
     rows = enumerate(sheet.iter_rows(values_only=True), 1)
     return [(i, row) for i, row in rows if any(cell is not None for cell in row)]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from numbers import Real
 from typing import Any
@@ -19,11 +20,14 @@ from convtimenet.errors import ConfigError, DataError
 __all__ = [
     "MISSING",
     "NotANumber",
+    "Numbers",
     "check_decimal",
     "decimal_of",
     "is_missing",
     "may_be_thousands",
     "number_of",
+    "odd_notice",
+    "odd_one",
     "plain_numbers",
     "pointed_notice",
     "read_numbers",
@@ -60,6 +64,20 @@ _WITH_COMMAS = re.compile(r"[+-]?\d[\d.,]*")
 
 class NotANumber(DataError):
     """A cell is not a number with any decimal mark."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Numbers:
+    """The number format: as set by the caller, or as inferred from the whole file."""
+
+    decimal: str | None = None
+    elsewhere: Callable[[], str | None] = lambda: None
+    commas: bool = True
+    """Whether any cell of the file may have a decimal comma."""
+    separated: bool = False
+    """Whether its cells are separated by something other than commas."""
+    likely: Callable[[], bool] = lambda: False
+    """Whether it looks as where the comma is the decimal mark."""
 
 
 def check_decimal(decimal: Any) -> None:
@@ -340,6 +358,22 @@ def pointed_notice(name: str, text: str) -> str:
     return (
         f"column {name!r}: {text!r} is read as {point:.15g}, as all its numbers have three digits "
         f"after a point; pass decimal=',' (--decimal ,) if it is {comma:.15g}"
+    )
+
+
+def odd_one(different: Iterable[Any]) -> Any:
+    """The first of a text column's different cells that is no number, if most of them are numbers;
+    else None."""
+    cells = [cell for cell in different if not is_missing(cell)]
+    odd = [cell for cell in cells if not (isinstance(cell, Real) or _readings(str(cell)))]
+    return odd[0] if odd and 2 * len(odd) < len(cells) else None
+
+
+def odd_notice(name: str, place: str, text: str) -> str:
+    """The notice for a column of numbers that a few other cells turn into categories."""
+    return (
+        f"column {name!r}: its values are read as categories, not as numbers, because of {text!r} "
+        f"in {place}; if they are numbers, correct such cells, or leave them empty"
     )
 
 
