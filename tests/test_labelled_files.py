@@ -305,6 +305,34 @@ def test_the_column_of_the_labels(tmp_path: Path) -> None:
         read_cases(written(tmp_path, "x.ts", TS + "1,2:a\n"), label_col="z")
 
 
+@pytest.mark.parametrize(
+    "steps", [range(12), range(0, 24, 2), range(1100, 1124, 2), range(2001, 2013)]
+)
+def test_a_line_of_numbered_steps_is_a_header(steps: range, tmp_path: Path) -> None:
+    values = np.random.default_rng(0).normal(size=(5, 12)).round(3)
+    frame = pd.DataFrame(values, columns=list(steps))
+    cases = read_cases(written(tmp_path, "x.csv", frame.to_csv(index=False)))
+    np.testing.assert_array_equal(cases.values[:, 0], values)
+    assert cases.labels is None
+    told = f"the first line ({steps[0]}, {steps[1]}, {steps[2]}, ...) is taken for a header"
+    assert cases.notices[0].startswith(told)
+    path = written(tmp_path, "y.csv", frame.assign(label=list("ababa")).to_csv(index=False))
+    for cases in (read_cases(path), read_cases(path, label_col="label")):
+        np.testing.assert_array_equal(cases.values[:, 0], values)
+        assert (cases.labels is not None and cases.labels.tolist()) == list("ababa")
+        assert cases.notices == ()
+
+
+def test_a_first_case_that_counts_is_kept_among_others_like_it(tmp_path: Path) -> None:
+    values = np.arange(1.0, 61).reshape(5, 12) / 2
+    text = pd.DataFrame(values).to_csv(index=False, header=False)
+    np.testing.assert_array_equal(read_cases(written(tmp_path, "x.csv", text)).values[:, 0], values)
+    classes = "a,1,2,3,4,5\na,3,1,4,1,5\nb,9,2,6,5,3\n"  # a class comes again, a name does not
+    assert read_cases(written(tmp_path, "y.csv", classes)).values[:, 0].tolist() == [
+        [1, 2, 3, 4, 5], [3, 1, 4, 1, 5], [9, 2, 6, 5, 3]
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("encoding", ["cp1252", "utf-16-le", "utf-8-sig"])
 def test_encodings_and_packing(encoding: str, tmp_path: Path) -> None:
     content = "label,t0,t1\nf\u00fcr,1,2\n\u201cx\u201d,3,4\n".encode(encoding)

@@ -26,7 +26,7 @@ IDS = frozenset(
      "sampleid", "uniqueid", "index", "unnamed:0", ""}
 )  # fmt: skip
 _COUNTED = 5
-"""This many consecutive numbers in the first row make it a header, whatever its other cells are."""
+"""This many evenly spaced numbers in the first row can make it a header."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,7 @@ class CaseGrid:
     places: list[str]
     decimal: str
     path: Path
+    notices: tuple[str, ...] = ()
 
     def column(self, at: int) -> list[str]:
         return [row[at] for row in self.rows]
@@ -67,8 +68,8 @@ class CaseGrid:
         return found
 
 
-def read_grid(path: Path, text: str) -> CaseGrid:
-    """Split the text of a file into cells.
+def read_grid(path: Path, text: str, label: str | None = None) -> CaseGrid:
+    """Split the text of a file into cells; `label` is the name of a column, if the caller knows it.
 
     Raises
     ------
@@ -97,7 +98,8 @@ def read_grid(path: Path, text: str) -> CaseGrid:
     plain = delimiter == "," and not any('"' in line for line in lines)
     decimal = "." if plain else _decimal(rows, places, path)
     names = None
-    if _has_header(rows, decimal):
+    header, notices = _header(rows, decimal, label)
+    if header:
         names = tuple(cell.strip() for cell in rows[0])
         rows, places = rows[1:], places[1:]
         _check_header(names, rows, places, path)
@@ -105,7 +107,7 @@ def read_grid(path: Path, text: str) -> CaseGrid:
         if nothing:  # a delimiter at the end of every line makes an empty column
             names = tuple(name for i, name in enumerate(names) if i not in nothing)
             rows = [[cell for i, cell in enumerate(row) if i not in nothing] for row in rows]
-    return CaseGrid(names, rows, places, decimal, path)
+    return CaseGrid(names, rows, places, decimal, path, notices)
 
 
 def _decimal(rows: list[list[str]], places: list[str], path: Path) -> str:
@@ -151,20 +153,45 @@ def _is_number(cell: str, decimal: str) -> bool:
     return True
 
 
-def _has_header(rows: list[list[str]], decimal: str) -> bool:
-    """Whether the first row is a header: text above numbers, or consecutive step numbers."""
-    first, below = rows[0], rows[1:]
+def _header(rows: list[list[str]], decimal: str, label: str | None) -> tuple[bool, tuple[str, ...]]:
+    """Whether the first row is a header: text above numbers, known names, or evenly numbered
+    steps; and a notice if only its numbers say so."""
+    first, below = [cell.strip() for cell in rows[0]], rows[1:]
     text = [not _is_number(cell, decimal) for cell in first]
     if any(text[1:-1]) or (len(first) > 1 and text[0] and text[-1]):
-        return True
+        return True, ()
     for at in (0, -1):
         if text[at] and below and all(row and _is_number(row[at], decimal) for row in below):
-            return True
-    steps = [int(cell) for cell in first if cell.strip().isdecimal()]
-    others = [cell for cell in first if not cell.strip().isdecimal()]
-    counts = steps in (list(range(len(steps))), list(range(1, len(steps) + 1)))
-    named = all(key_of(cell) in LABELS | IDS for cell in others)
-    return bool(others) and len(others) < 3 and counts and (named or len(steps) >= _COUNTED)
+            return True, ()
+    if label is not None and label in first:
+        return True, ()
+    words = [at for at in (0, -1) if text[at]]
+    if any(first[at] == row[at].strip() for at in words for row in below if row):
+        return False, ()  # it comes again below: a class, not the name of a column
+    if any(key_of(first[at]) in LABELS | IDS for at in words):
+        return True, ()
+    steps = [cell for cell, word in zip(first, text, strict=True) if cell and not word]
+    counts = [str(i) for i in range(len(steps) + 1)]
+    blank = [at for at in (0, -1) if not first[at]]
+    if blank and not words and steps in (counts[:-1], counts[1:]):
+        return True, ()  # the index of a frame has no name
+    alike = [len(row) == len(first) and not _even(row, decimal) for row in below]
+    if len(steps) < _COUNTED or not _even(steps, decimal) or not below or not (words or all(alike)):
+        return False, ()
+    told = (
+        f"the first line ({', '.join(first[:3])}, ...) is taken for a header; if it is a case, "
+        "write a line of column names above it"
+    )
+    return True, (told,)
+
+
+def _even(cells: Sequence[str], decimal: str) -> bool:
+    """Whether numbers increase by the same step."""
+    try:
+        apart = np.diff([number_in(cell, decimal) for cell in cells if cell.strip()])
+    except ValueError:
+        return False
+    return bool(len(apart)) and bool(apart[0] > 0) and np.allclose(apart, apart[0], rtol=1e-6)
 
 
 def key_of(name: str) -> str:

@@ -4,6 +4,7 @@ long form with one row per case and time step."""
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -34,14 +35,20 @@ def read_case_table(path: Path, label: str | None = None, raw: bytes | None = No
     target, else the only text column, or the only one whose name is not numbered like the others
     (t0, t1, ..., group). Rows with the same case id are one case, ordered by their time column.
     Without a header the label is the first column of .tsv and .txt files, as in the UCR archive,
-    and the first or last of .csv files.
+    and the first or last of .csv files. A first line of evenly numbered steps is a header.
 
     Raises
     ------
     DataError
         If cells are not numbers (the message gives the line), or the label column is ambiguous.
     """
-    grid = read_grid(path, text_of(path) if raw is None else decoded(raw)[0])
+    grid = read_grid(path, text_of(path) if raw is None else decoded(raw)[0], label)
+    found = _cases(grid, label)
+    return replace(found, notices=(*grid.notices, *found.notices))
+
+
+def _cases(grid: CaseGrid, label: str | None) -> CaseFile:
+    path = grid.path
     if label is not None and label not in (grid.names or ()):
         found = unknown_column(label, grid.names) if grid.names else "there is no header line"
         raise DataError(f"{path}: label_col (--label_col): {found}")
