@@ -271,6 +271,14 @@ REFUSED = {
     "channels of different steps": (
         "x.csv", "x_0,x_1,x_2,y_0,y_1,label\n1,2,3,4,5,a\n1,2,3,4,5,b\n", "numbered differently"
     ),
+    "hours and minutes": (
+        "x.csv", "case_id,time,x,label\n1,0950,1,a\n1,0955,1,a\n1,1000,1,a\n1,1005,1,a\n",
+        r"may be hours and minutes \(HHMM\); write them as 09:30",
+    ),
+    "days as codes": (
+        "x.csv", "case_id,time,x,label\n1,240130,1,a\n1,240131,1,a\n1,240201,1,a\n1,240202,1,a\n",
+        "240130 look like dates; write time stamps as 2020-01-31 06:30, or as numbers 0",
+    ),
     "a row for each channel": (
         "x.csv", "case_id,dim_id,reading_id,value\n1,0,0,5\n1,1,0,6\n2,0,0,7\n2,1,0,8\n",
         "'dim_id' has a row for each channel; write one column per channel",
@@ -303,6 +311,16 @@ def test_the_column_of_the_labels(tmp_path: Path) -> None:
         read_cases(path, label_col="z")
     with pytest.raises(DataError, match="already defines its labels; leave it out"):
         read_cases(written(tmp_path, "x.ts", TS + "1,2:a\n"), label_col="z")
+
+
+@pytest.mark.parametrize(("form", "freq"), [("%Y%m%d", "D"), ("%Y%m", "MS"), ("%Y%m%d%H", "h")])
+def test_times_that_are_dates_written_as_numbers(form: str, freq: str, tmp_path: Path) -> None:
+    stamps = pd.date_range("2023-11-29", periods=70, freq=freq).strftime(form)
+    rows = "".join(f"{c},{one},{i},{c}\n" for c in (1, 2) for i, one in enumerate(stamps))
+    cases = read_cases(written(tmp_path, "x.csv", f"case_id,time,x,label\n{rows}"))
+    np.testing.assert_array_equal(cases.values, np.broadcast_to(np.arange(70.0), (2, 1, 70)))
+    assert cases.notices[1].startswith(f"times like {stamps[0]} are read as ")
+    assert "freq" not in cases.notices[1]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
 from itertools import chain
@@ -10,12 +11,15 @@ from pathlib import Path
 import numpy as np
 
 from convtimenet.data.text.times import is_clock, parse_times
+from convtimenet.data.text.whole_times import like_clocks
 from convtimenet.errors import DataError
 
 __all__ = ["on_equal_steps"]
 
 _MOST_EMPTY = 10
 """Largest ratio of grid steps to values; above it the time stamps are not regular."""
+_OPTIONS = re.compile(r"; |: pass |, or pass ")
+"""Where messages about tables go on to their options."""
 
 
 def on_equal_steps(
@@ -48,7 +52,7 @@ def on_equal_steps(
     where = list(
         chain.from_iterable([place] * n for place, n in zip(places, per_case, strict=True))
     )
-    numbers = _numbers(every, where, path)
+    numbers, notices = _numbers(every, where, path)
     first, moments = 0, []
     for case, place in zip(stamps, places, strict=True):
         own = []
@@ -81,15 +85,16 @@ def on_equal_steps(
         series.append(array)
     empty = slots - len(every)
     said = f"{empty} steps between time stamps have no value and are treated as missing"
-    return series, [said] if empty else []
+    return series, [*notices, *([said] if empty else [])]
 
 
-def _numbers(texts: list[str], places: list[str], path: Path) -> np.ndarray:
-    """Time stamps as integers in a common unit."""
+def _numbers(texts: list[str], places: list[str], path: Path) -> tuple[np.ndarray, list[str]]:
+    """Time stamps as integers in a common unit, and notices."""
+    where = [f"{path}, {place}" for place in places]
     try:
         exact = [Decimal(text) for text in texts]
     except InvalidOperation:
-        return _dates(texts, [f"{path}, {place}" for place in places])
+        return _dates(texts, where)
     if not all(one.is_finite() for one in exact):
         raise DataError(f"{path}: a time stamp is missing; every value needs one")
     places_behind = max((-int(one.as_tuple().exponent) for one in exact), default=0)
@@ -97,20 +102,34 @@ def _numbers(texts: list[str], places: list[str], path: Path) -> np.ndarray:
     whole = [int(one * scale) for one in exact]
     if max(map(abs, whole), default=0) >= 2**62:
         raise DataError(f"{path}: time stamps have too many digits; round them")
-    return np.array(whole, dtype=np.int64)
+    numbers = np.array(whole, dtype=np.int64)
+    if places_behind > 0:
+        return numbers, []
+    if like_clocks(numbers):
+        raise DataError(
+            f"{path}: time stamps like {texts[0]} may be hours and minutes (HHMM); write them as "
+            "09:30, or count the steps as 0, 1, 2, ..."
+        )
+    return _dates(list(map(str, whole)), where)
 
 
-def _dates(texts: list[str], places: list[str]) -> np.ndarray:
-    """Dates in nanoseconds, or in months if all are at the same point of their month."""
+def _dates(texts: list[str], places: list[str]) -> tuple[np.ndarray, list[str]]:
+    """Dates in nanoseconds, or in months if all are at the same point of their month; whole numbers
+    that are no dates as they are."""
     if all(map(is_clock, texts)):
         texts = [f"2000-01-01 {text.strip()}" for text in texts]
     try:
-        times = parse_times(texts, places.__getitem__).times
+        found = parse_times(texts, places.__getitem__)
     except DataError as error:  # the option that the message names does not exist for cases
-        what = str(error).partition("; ")[0].removesuffix(", and all time stamps are ambiguous")
-        raise DataError(f"{what}; write time stamps as 2020-01-31 06:30 or as numbers") from error
+        what = _OPTIONS.split(str(error))[0].removesuffix(", and all time stamps are ambiguous")
+        raise DataError(
+            f"{what}; write time stamps as 2020-01-31 06:30, or as numbers 0, 1, 2, ..."
+        ) from error
+    times, notices = found.times, [_OPTIONS.split(notice)[0] for notice in found.notices]
+    if times.dtype.kind != "M":
+        return times, notices
     for shift in (np.timedelta64(0, "ns"), np.timedelta64(86_400_000_000_000, "ns")):
         months = (times + shift).astype("datetime64[M]")
         if len(set((times + shift - months).tolist())) == 1:
-            return months.astype(np.int64)
-    return times.astype(np.int64)
+            return months.astype(np.int64), notices
+    return times.astype(np.int64), notices

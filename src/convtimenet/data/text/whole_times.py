@@ -8,7 +8,7 @@ import numpy as np
 
 from convtimenet.errors import DataError
 
-__all__ = ["EPOCHS", "like_quarters", "read_whole", "to_whole"]
+__all__ = ["EPOCHS", "like_clocks", "like_quarters", "read_whole", "to_whole"]
 
 EPOCHS = {"unix-s": 10**9, "unix-ms": 10**6, "unix-us": 10**3, "unix-ns": 1}
 """Units of numbers since 1970, in nanoseconds."""
@@ -198,6 +198,17 @@ def _check_codes(numbers: np.ndarray, digits: int) -> None:
 def like_quarters(years: np.ndarray, months: np.ndarray) -> bool:
     """Whether the months are exactly 1 to 4, over several years."""
     return set(months.tolist()) == {1, 2, 3, 4} and bool(years.min() < years.max())
+
+
+def like_clocks(numbers: np.ndarray) -> bool:
+    """Whether all may be hours and minutes (HHMM), of which a step goes on at the full hour."""
+    different = np.unique(numbers)
+    hours, minutes = np.divmod(different, 100)
+    if len(different) < _FEWEST or hours[0] < 0 or hours[-1] > 23 or minutes.max() > 59:
+        return False
+    apart, passed = np.diff(different), np.diff(hours * 60 + minutes)
+    breaks = (np.diff(hours) > 0) & (apart != np.median(apart))
+    return bool(breaks.any()) and bool((passed == np.median(passed))[breaks].mean() > _MOST)
 
 
 def _counts(numbers: np.ndarray) -> bool:
