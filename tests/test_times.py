@@ -173,6 +173,15 @@ def test_quarters(texts: list[str]) -> None:
     assert table.frequency.name == "3MS"
 
 
+@pytest.mark.parametrize("form", ["{}/{:02}", "{}-{:02}", "{}{:02}"])
+def test_years_that_end_in_the_next_are_no_months(form: str) -> None:
+    texts = [form.format(year, year % 100 + 1) for year in range(2000, 2012)]
+    with pytest.raises(DataError, match=f"{texts[0]}.* may be .*year.* or .*month.* as 2000, or"):
+        parse_times(texts, str)
+    months = parse_times(["2000-01", "2001-02", "2002-04"], str)
+    assert (months.times == np.array(["2000-01", "2001-02", "2002-04"], "M8[M]")).all()
+
+
 def test_months_that_may_be_quarters_are_refused() -> None:
     texts = [f"{year}-{quarter}" for year in (2019, 2020) for quarter in (1, 2, 3, 4)]
     with pytest.raises(DataError, match=r"'2019-1' may be a quarter or a month: write .* 2019Q1"):

@@ -8,7 +8,7 @@ import numpy as np
 
 from convtimenet.errors import DataError
 
-__all__ = ["EPOCHS", "like_clocks", "like_quarters", "read_whole", "to_whole"]
+__all__ = ["EPOCHS", "like_clocks", "other_than_months", "read_whole", "to_whole"]
 
 EPOCHS = {"unix-s": 10**9, "unix-ms": 10**6, "unix-us": 10**3, "unix-ns": 1}
 """Units of numbers since 1970, in nanoseconds."""
@@ -80,10 +80,10 @@ def read_whole(
         found, by_digits = _since_1970(numbers, unit), unit
     if found is None:
         _check_codes(np.unique(numbers), digits)
-    elif by_digits == "%Y%m" and like_quarters(*np.divmod(numbers, 100)):
+    elif by_digits == "%Y%m" and (other := other_than_months(*np.divmod(numbers, 100))):
         raise DataError(
-            f"times like {int(numbers[0])} may be quarters or months: write quarters as "
-            f"{_year(numbers, 100)}Q1, or pass time_format='%Y%m' (--time_format %Y%m) for months"
+            f"times like {int(numbers[0])} may be {other[0]}s or months: write {other[0]}s as "
+            f"{other[1]}, or pass time_format='%Y%m' (--time_format %Y%m) for months"
         )
     if found is None and same and digits in _EPOCH_DIGITS:
         by_digits = _EPOCH_DIGITS[digits]
@@ -220,9 +220,14 @@ def _check_codes(numbers: np.ndarray, digits: int) -> None:
         )
 
 
-def like_quarters(years: np.ndarray, months: np.ndarray) -> bool:
-    """Whether the months are exactly 1 to 4, over several years."""
-    return set(months.tolist()) == {1, 2, 3, 4} and bool(years.min() < years.max())
+def other_than_months(years: np.ndarray, months: np.ndarray) -> tuple[str, str] | None:
+    """What else years with a number behind them may be, and how to write the first: quarters, if
+    the numbers are exactly 1 to 4, or years such as 2000/01; None if they are months."""
+    if years.min() == years.max():
+        return None
+    if set(months.tolist()) == {1, 2, 3, 4}:
+        return "quarter", f"{int(years[0])}Q1"
+    return ("year", f"{int(years[0])}") if (months == (years + 1) % 100).all() else None
 
 
 def like_clocks(numbers: np.ndarray) -> bool:
