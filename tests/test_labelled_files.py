@@ -233,6 +233,16 @@ def test_notices_say_what_was_decided(tmp_path: Path) -> None:
     assert notices("x.ts", STAMPED + "(0,1),(1,2),(3,4):a\n")[0].startswith("1 steps between")
 
 
+def test_points_before_three_digits_are_told_of(tmp_path: Path) -> None:
+    text = "label;t0;t1\na;12.500;9.250\nb;11.250;10.100\n"
+    cases = read_cases(written(tmp_path, "x.csv", text))
+    assert cases.values[:, 0].tolist() == [[12.5, 9.25], [11.25, 10.1]]
+    told = "numbers like 12.500 are read with a decimal point; write 12500 if the point separates"
+    assert cases.notices == (f"{told} thousands",)
+    for other in (text.replace(";", ","), text.replace("9.250", "9.25")):
+        assert read_cases(written(tmp_path, "x.csv", other)).notices == ()
+
+
 REFUSED = {
     "no @data": (
         "x.ts", "@classLabel true a\n1,2:a\n", r"line 2 before @data.*write a line @data"
@@ -285,6 +295,14 @@ REFUSED = {
     ),
     "commas that may part thousands": (
         "x.csv", "label;t0\na;1,234\nb;2,345\n", "line 2: '1,234' may be 1.234 or 1234.*write"
+    ),
+    "points that may part thousands": (
+        "x.csv", "case;t0;t1;t2;label\n1;12.500;9.250;700;a\n2;11.250;10.100;950;b\n",
+        "line 2: '12.500' may be 12500 or 12.5.*write",
+    ),
+    "points that may part thousands in long form": (
+        "x.csv", "case_id,x,y,label\n1,1,700,a\n1,2,1.500,a\n2,3,900,b\n2,4,950,b\n",
+        "line 3: '1.500' may be 1500 or 1.5",
     ),
     "days or months": (
         "x.csv", "case_id,date,x,label\n1,1/2/2024,1,a\n1,2/2/2024,2,a\n2,1/2/2024,1,b\n",

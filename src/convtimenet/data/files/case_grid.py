@@ -13,7 +13,7 @@ import numpy as np
 from convtimenet.data.files.case_file import number_in
 from convtimenet.data.files.dialect import find_delimiter, is_remark, said_delimiter
 from convtimenet.data.files.raw import lines_of
-from convtimenet.data.text.numbers import decimal_of, number_of, two_readings
+from convtimenet.data.text.numbers import decimal_of, may_be_thousands, number_of, two_readings
 from convtimenet.errors import DataError
 
 __all__ = ["IDS", "LABELS", "CaseGrid", "key_of", "read_grid"]
@@ -39,6 +39,8 @@ class CaseGrid:
     decimal: str
     path: Path
     notices: tuple[str, ...] = ()
+    separated: bool = False
+    """Whether its cells are separated by something other than commas."""
 
     def column(self, at: int) -> list[str]:
         return [row[at] for row in self.rows]
@@ -66,6 +68,23 @@ class CaseGrid:
                     "the label, name it 'label' in a header line"
                 ) from None
         return found
+
+    def points(self, values: np.ndarray, columns: Sequence[int]) -> list[str]:
+        """Reject cells of columns whose points may separate thousands, as columns of a table do; a
+        notice where little speaks for that. `values` are the cells as numbers."""
+        if self.decimal != ".":
+            return []
+        cells = [row[at] for row in self.rows for at in columns]
+        text = may_be_thousands(values, cells, self.separated)
+        if text is None or decimal_of(self.rows) is not None:
+            return []
+        at = next(i for i, cell in enumerate(cells) if cell.strip() == text) // len(columns)
+        if may_be_thousands(values, cells) is not None:
+            raise two_readings(self.path.name, self.places[at], text, option=False)
+        return [
+            f"numbers like {text} are read with a decimal point; write {text.replace('.', '')} "
+            "if the point separates thousands"
+        ]
 
 
 def read_grid(path: Path, text: str, label: str | None = None) -> CaseGrid:
@@ -107,7 +126,7 @@ def read_grid(path: Path, text: str, label: str | None = None) -> CaseGrid:
         if nothing:  # a delimiter at the end of every line makes an empty column
             names = tuple(name for i, name in enumerate(names) if i not in nothing)
             rows = [[cell for i, cell in enumerate(row) if i not in nothing] for row in rows]
-    return CaseGrid(names, rows, places, decimal, path, notices)
+    return CaseGrid(names, rows, places, decimal, path, notices, delimiter != ",")
 
 
 def _decimal(rows: list[list[str]], places: list[str], path: Path) -> str:

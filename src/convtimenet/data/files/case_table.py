@@ -168,6 +168,8 @@ def _wide(grid: CaseGrid, ids: list[int], strong: list[int]) -> CaseFile:
     series = [
         np.stack([grid.numbers(i, columns) for columns in channels]) for i in range(len(grid.rows))
     ]
+    for c, columns in enumerate(channels):
+        notices += grid.points(np.concatenate([one[c] for one in series]), columns)
     return CaseFile(series, labels, channels=stems, notices=tuple(notices), ids=called)
 
 
@@ -238,6 +240,8 @@ def _long(
     series = [
         np.stack([grid.numbers(i, values) for i in rows.tolist()], axis=1) for rows in members
     ]
+    for c, at in enumerate(values):
+        notices += grid.points(np.concatenate([one[c] for one in series]), [at])
     if time:
         stamps = [[[grid.rows[i][time[0]].strip() for i in rows]] * len(values) for rows in members]
         series, said = on_equal_steps(stamps, [list(one) for one in series], places, grid.path)
