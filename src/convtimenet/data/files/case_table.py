@@ -4,6 +4,7 @@ long form with one row per case and time step."""
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,7 +34,8 @@ def read_case_table(path: Path, label: str | None = None, raw: bytes | None = No
 
     With a header, the label column is the one named by `label`, else the one named label, class or
     target, else the only text column, or the only one whose name is not numbered like the others
-    (t0, t1, ..., group). Rows with the same case id are one case, ordered by their time column.
+    (t0, t1, ..., group). Rows with the same case id are one case, ordered by their time column,
+    unless the other columns count the steps of a case.
     Without a header the label is the first column of .tsv and .txt files, as in the UCR archive,
     and the first or last of .csv files. A first line of evenly numbered steps is a header.
 
@@ -76,7 +78,7 @@ def _cases(grid: CaseGrid, label: str | None) -> CaseFile:
             f"{grid.names[below[0]]!r}, values=...)"
         )
     repeated = [i for i in ids if len(set(grid.column(i))) < len(grid.rows)]
-    if repeated:
+    if repeated and not (not times and _one_a_row(grid, repeated[0], ids, strong)):
         others = [i for i in ids if i != repeated[0]]
         return _long(grid, repeated[0], times[:1], strong, {*others[:1]} if others else set())
     if times:
@@ -136,6 +138,21 @@ def _label_without_name(grid: CaseGrid) -> int | None:
     return None
 
 
+def _one_a_row(grid: CaseGrid, case: int, ids: list[int], strong: list[int]) -> bool:
+    """Whether columns count the steps of a case, although rows share the id in column `case`, such
+    as that of a person. Columns may also number the channels of cases in long form."""
+    assert grid.names is not None
+    rest = [grid.names[i] for i in range(len(grid.names)) if i not in (*ids, *strong)]
+    parts = [part for name in rest if (part := _NUMBERED.fullmatch(name))]
+    if len(parts) < max(2, len(rest) - (not strong)):
+        return False
+    rows = Counter(cell.strip() for cell in grid.column(case))
+    steps = max(Counter(part["stem"] for part in parts).values())
+    labels = {(row[case].strip(), *(row[i].strip() for i in strong)) for row in grid.rows}
+    timed = all(key_of(part["stem"]) in _TIMES for part in parts)
+    return timed or len(labels) > len(rows) or max(rows.values()) < steps
+
+
 def _wide(grid: CaseGrid, ids: list[int], strong: list[int]) -> CaseFile:
     assert grid.names is not None
     names, notices = grid.names, []
@@ -159,9 +176,14 @@ def _wide(grid: CaseGrid, ids: list[int], strong: list[int]) -> CaseFile:
             notices.append(f"found no label column; if there is one, {_REMEDY}")
     values = [i for i in rest if i != label]
     channels, stems = _channels(names, values, grid.path)
-    called = tuple(cell.strip() for cell in grid.column(ids[0])) if ids else None
-    if ids:
-        notices.append(f"the column {names[ids[0]]!r} names the cases")
+    called = None
+    for i in ids:
+        cells = tuple(cell.strip() for cell in grid.column(i))
+        if len(set(cells)) < len(cells):
+            notices.append(f"the column {names[i]!r} repeats and is left out: every row is a case")
+        elif called is None:
+            called = cells
+            notices.append(f"the column {names[i]!r} names the cases")
     labels = None
     if label is not None:
         labels = labels_in(grid.column(label), grid.places, grid.path, grid.decimal)
