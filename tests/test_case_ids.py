@@ -44,3 +44,27 @@ def test_answers_are_written_under_the_names(tmp_path):
     )
     write_numbers(out, cast(Any, model), cases)
     assert [line.split(",")[0] for line in out.read_text().split()] == ["case", "P7", "P3", "P5"]
+
+
+def test_a_person_with_several_rows_has_several_cases(tmp_path):
+    values = np.arange(48.0).reshape(6, 8)
+    for stem, labels in (("v", "aabbaa"), ("v", "ababab"), ("t", "aabbaa")):
+        header = ",".join(["id", *(f"{stem}{i}" for i in range(8)), "label"])
+        lines = [
+            ",".join([f"p{i // 2}", *map(str, row), labels[i]]) for i, row in enumerate(values)
+        ]
+        (tmp_path / "x.csv").write_text("\n".join([header, *lines]))
+        cases = read_cases(tmp_path / "x.csv")
+        np.testing.assert_array_equal(cases.values[:, 0], values)
+        assert cases.labels is not None
+        assert (cases.ids, "".join(cases.labels)) == (None, labels)
+        told = "the column 'id' repeats and is left out: every row is a case"
+        assert cases.notices == (told,)
+
+
+def test_numbered_channels_in_long_form_stay_channels(tmp_path):
+    rows = [f"{i // 4},{i},{i + 1},{'ab'[i // 4]}" for i in range(8)]
+    (tmp_path / "x.csv").write_text("\n".join(["case_id,ch1,ch2,label", *rows]))
+    cases = read_cases(tmp_path / "x.csv")
+    assert (cases.channels, cases.ids) == (("ch1", "ch2"), ("0", "1"))
+    assert cases.values[1].tolist() == [[4, 5, 6, 7], [5, 6, 7, 8]]

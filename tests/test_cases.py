@@ -331,7 +331,7 @@ def test_the_index_that_frames_were_written_with_is_no_channel(name, library):
     "steps",
     [
         [str(i) for i in range(1, 13)],
-        [f"{day:02d}.{month:02d}.2024" for month in range(1, 5) for day in (1, 10, 20)],
+        pd.date_range("2024-01-01", periods=12, freq="10D").strftime("%d.%m.%Y").tolist(),
         [f"{i / 10:.1f}" for i in range(95, 107)],
         [f"{name} step" for name in "zyxwvutsrqpo"],
     ],
@@ -353,3 +353,34 @@ def test_tensors_of_any_graph_and_precision():
     rough = torch.tensor(values, dtype=torch.bfloat16)
     for X in (graph, rough, list(graph), list(rough), [[*one] for one in graph]):
         np.testing.assert_array_equal(as_cases(X).values, values)
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        [0, 1, 3, 0, 1, 2],
+        [0.1, 0.2, 0.4, 0.1, 0.2, 0.1 + 0.2],
+        [20240131, 20240201, 20240203, 20240131, 20240201, 20240202],
+        [f"{day}.01.2024" for day in (10, 11, 13, 20, 21, 22)],
+        pd.to_datetime([f"2024-{month}-01" for month in (1, 2, 4, 6, 7, 8)]),
+        pd.to_datetime([f"2024-{month}-01" for month in (1, 2, 4, 6, 7, 8)], utc=True),
+        pd.to_timedelta([0, 1, 3, 5, 6, 7], unit="h"),
+        pd.PeriodIndex([f"2024-{month}" for month in (1, 2, 4, 6, 7, 8)], freq="M"),
+    ],
+)
+def test_a_time_level_with_a_gap_is_read_as_in_a_file(times):
+    index = pd.MultiIndex.from_arrays([[1, 1, 1, 2, 2, 2], times], names=["case_id", "time"])
+    cases = as_cases(pd.DataFrame({"x": [1.0, 2, 4, 1, 2, 3]}, index=index))
+    np.testing.assert_array_equal(cases.values, [[[1, 2, np.nan, 4]], [[1, 2, 3, np.nan]]])
+    said = "1 steps between time stamps have no value and are treated as missing"
+    assert cases.notices[-1] == said
+
+
+def test_a_time_level_that_repeats_or_is_not_regular_is_refused():
+    for times, words in (
+        ([0, 1, 1], "the frame, case 7: a time stamp occurs twice"),
+        ([0, 1, 100_003], "the frame: the time stamps are not regular"),
+    ):
+        index = pd.MultiIndex.from_arrays([[7, 7, 7], times], names=["case_id", "time"])
+        with pytest.raises(DataError, match=words):
+            as_cases(pd.DataFrame({"x": [1.0, 2, 4]}, index=index))

@@ -233,6 +233,16 @@ def test_notices_say_what_was_decided(tmp_path: Path) -> None:
     assert notices("x.ts", STAMPED + "(0,1),(1,2),(3,4):a\n")[0].startswith("1 steps between")
 
 
+def test_points_before_three_digits_are_told_of(tmp_path: Path) -> None:
+    text = "label;t0;t1\na;12.500;9.250\nb;11.250;10.100\n"
+    cases = read_cases(written(tmp_path, "x.csv", text))
+    assert cases.values[:, 0].tolist() == [[12.5, 9.25], [11.25, 10.1]]
+    told = "numbers like 12.500 are read with a decimal point; write 12500 if the point separates"
+    assert cases.notices == (f"{told} thousands",)
+    for other in (text.replace(";", ","), text.replace("9.250", "9.25")):
+        assert read_cases(written(tmp_path, "x.csv", other)).notices == ()
+
+
 REFUSED = {
     "no @data": (
         "x.ts", "@classLabel true a\n1,2:a\n", r"line 2 before @data.*write a line @data"
@@ -271,12 +281,28 @@ REFUSED = {
     "channels of different steps": (
         "x.csv", "x_0,x_1,x_2,y_0,y_1,label\n1,2,3,4,5,a\n1,2,3,4,5,b\n", "numbered differently"
     ),
+    "hours and minutes": (
+        "x.csv", "case_id,time,x,label\n1,0950,1,a\n1,0955,1,a\n1,1000,1,a\n1,1005,1,a\n",
+        r"may be hours and minutes \(HHMM\); write them as 09:30",
+    ),
+    "days as codes": (
+        "x.csv", "case_id,time,x,label\n1,240130,1,a\n1,240131,1,a\n1,240201,1,a\n1,240202,1,a\n",
+        "240130 look like dates; write time stamps as 2020-01-31 06:30, or as numbers 0",
+    ),
     "a row for each channel": (
         "x.csv", "case_id,dim_id,reading_id,value\n1,0,0,5\n1,1,0,6\n2,0,0,7\n2,1,0,8\n",
         "'dim_id' has a row for each channel; write one column per channel",
     ),
     "commas that may part thousands": (
         "x.csv", "label;t0\na;1,234\nb;2,345\n", "line 2: '1,234' may be 1.234 or 1234.*write"
+    ),
+    "points that may part thousands": (
+        "x.csv", "case;t0;t1;t2;label\n1;12.500;9.250;700;a\n2;11.250;10.100;950;b\n",
+        "line 2: '12.500' may be 12500 or 12.5.*write",
+    ),
+    "points that may part thousands in long form": (
+        "x.csv", "case_id,x,y,label\n1,1,700,a\n1,2,1.500,a\n2,3,900,b\n2,4,950,b\n",
+        "line 3: '1.500' may be 1500 or 1.5",
     ),
     "days or months": (
         "x.csv", "case_id,date,x,label\n1,1/2/2024,1,a\n1,2/2/2024,2,a\n2,1/2/2024,1,b\n",
@@ -303,6 +329,44 @@ def test_the_column_of_the_labels(tmp_path: Path) -> None:
         read_cases(path, label_col="z")
     with pytest.raises(DataError, match="already defines its labels; leave it out"):
         read_cases(written(tmp_path, "x.ts", TS + "1,2:a\n"), label_col="z")
+
+
+@pytest.mark.parametrize(("form", "freq"), [("%Y%m%d", "D"), ("%Y%m", "MS"), ("%Y%m%d%H", "h")])
+def test_times_that_are_dates_written_as_numbers(form: str, freq: str, tmp_path: Path) -> None:
+    stamps = pd.date_range("2023-11-29", periods=70, freq=freq).strftime(form)
+    rows = "".join(f"{c},{one},{i},{c}\n" for c in (1, 2) for i, one in enumerate(stamps))
+    cases = read_cases(written(tmp_path, "x.csv", f"case_id,time,x,label\n{rows}"))
+    np.testing.assert_array_equal(cases.values, np.broadcast_to(np.arange(70.0), (2, 1, 70)))
+    assert cases.notices[1].startswith(f"times like {stamps[0]} are read as ")
+    assert "freq" not in cases.notices[1]
+
+
+@pytest.mark.parametrize(
+    "steps", [range(12), range(0, 24, 2), range(1100, 1124, 2), range(2001, 2013)]
+)
+def test_a_line_of_numbered_steps_is_a_header(steps: range, tmp_path: Path) -> None:
+    values = np.random.default_rng(0).normal(size=(5, 12)).round(3)
+    frame = pd.DataFrame(values, columns=list(steps))
+    cases = read_cases(written(tmp_path, "x.csv", frame.to_csv(index=False)))
+    np.testing.assert_array_equal(cases.values[:, 0], values)
+    assert cases.labels is None
+    told = f"the first line ({steps[0]}, {steps[1]}, {steps[2]}, ...) is taken for a header"
+    assert cases.notices[0].startswith(told)
+    path = written(tmp_path, "y.csv", frame.assign(label=list("ababa")).to_csv(index=False))
+    for cases in (read_cases(path), read_cases(path, label_col="label")):
+        np.testing.assert_array_equal(cases.values[:, 0], values)
+        assert (cases.labels is not None and cases.labels.tolist()) == list("ababa")
+        assert cases.notices == ()
+
+
+def test_a_first_case_that_counts_is_kept_among_others_like_it(tmp_path: Path) -> None:
+    values = np.arange(1.0, 61).reshape(5, 12) / 2
+    text = pd.DataFrame(values).to_csv(index=False, header=False)
+    np.testing.assert_array_equal(read_cases(written(tmp_path, "x.csv", text)).values[:, 0], values)
+    classes = "a,1,2,3,4,5\na,3,1,4,1,5\nb,9,2,6,5,3\n"  # a class comes again, a name does not
+    assert read_cases(written(tmp_path, "y.csv", classes)).values[:, 0].tolist() == [
+        [1, 2, 3, 4, 5], [3, 1, 4, 1, 5], [9, 2, 6, 5, 3]
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("encoding", ["cp1252", "utf-16-le", "utf-8-sig"])

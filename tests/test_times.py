@@ -173,6 +173,15 @@ def test_quarters(texts: list[str]) -> None:
     assert table.frequency.name == "3MS"
 
 
+@pytest.mark.parametrize("form", ["{}/{:02}", "{}-{:02}", "{}{:02}"])
+def test_years_that_end_in_the_next_are_no_months(form: str) -> None:
+    texts = [form.format(year, year % 100 + 1) for year in range(2000, 2012)]
+    with pytest.raises(DataError, match=f"{texts[0]}.* may be .*year.* or .*month.* as 2000, or"):
+        parse_times(texts, str)
+    months = parse_times(["2000-01", "2001-02", "2002-04"], str)
+    assert (months.times == np.array(["2000-01", "2001-02", "2002-04"], "M8[M]")).all()
+
+
 def test_months_that_may_be_quarters_are_refused() -> None:
     texts = [f"{year}-{quarter}" for year in (2019, 2020) for quarter in (1, 2, 3, 4)]
     with pytest.raises(DataError, match=r"'2019-1' may be a quarter or a month: write .* 2019Q1"):
@@ -364,6 +373,9 @@ class TestWholeNumbers:
             ([30012024, 31012024, 1022024, 2022024], "time_format='%d%m%Y'"),
             ([202004, 202101, 202102, 202103], "months: write quarters as 2020Q1"),
             ([20240130, 20240131, 20240132, 20240201], "20240132 is not; correct it"),
+            ([1811, 1812, 1901, 1902], "months (YYMM): pass time_format='%y%m'"),
+            ([911, 912, 1001, 1002], "months (YYMM): pass time_format='%y%m'"),
+            ([2011, 2012, 2101, 2102], "months (YYMM): pass time_format='%y%m'"),
             ([2024013022, 2024013023, 2024013025, 2024013101], "2024013025 is not"),
         ],
     )
@@ -382,6 +394,23 @@ class TestWholeNumbers:
         with pytest.raises(DataError, match="time_format='%d%m%Y'"):
             read_table(path)
         assert (read_table(path, time_format="%d%m%Y").times == days).all()
+
+    @pytest.mark.parametrize(
+        ("unit", "step"), [("ms", "D"), ("s", "D"), ("us", "MS"), ("s", "10min")]
+    )
+    @pytest.mark.parametrize("first", ["1952-01-01", "1990-01-01", "2001-09-08"])
+    def test_numbers_since_1970_before_they_have_ten_digits(self, unit, step, first):
+        stamps = pd.date_range(first, periods=300, freq=step)
+        numbers = stamps.to_numpy().astype(f"M8[{unit}]").astype(np.int64)
+        table = read_table(pd.DataFrame({"ds": numbers[:-1], "y": np.arange(299.0)}))
+        assert (table.times == stamps[:-1].to_numpy()).all()
+        assert future_frame(table, np.ones((1, 1)))["ds"].tolist() == [numbers[-1]]
+        assert "seconds since 1970; pass a whole number as freq" in table.notices[0]
+
+    @pytest.mark.parametrize("step", [60, 1000, 3600, 60_000, 3_600_000, 86_400_000])
+    def test_time_that_has_passed_is_no_date(self, step):
+        numbers = np.arange(300) * step
+        assert parse_times(list(map(str, numbers)), str).times.tolist() == numbers.tolist()
 
     def test_days_of_excel_are_said_to_be_steps(self):
         frame = pd.DataFrame({"ds": range(45_292, 45_296), "y": range(4)})

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from numbers import Real
 from typing import Any
 
 import numpy as np
 
-from convtimenet.data.columns import CellColumn, TimeReading
+from convtimenet.data.files.stamped import moments_of, numbers_of, on_grid
 from convtimenet.data.roles import is_written_index
 from convtimenet.errors import DataError
 from convtimenet.wording import listing
@@ -85,38 +86,72 @@ def is_nested(frame: Any) -> bool:
     return bool(len(frame)) and any(_is_series(column[0]) for column in _columns(frame))
 
 
-def nested_cases(frame: Any) -> tuple[list[Any], tuple[str, ...]]:
-    """The cases (C, L_i) of a nested frame, and the channel names, which are its columns.
+def nested_cases(frame: Any) -> tuple[list[Any], tuple[str, ...], list[str]]:
+    """The cases (C, L_i) of a nested frame, the channel names, which are its columns, and notices.
 
     Either each row is a case and each cell the series of a channel; or, in pandas, the last level
-    of the index is time and the levels before it identify the case.
+    of the index is time and the levels before it identify the case. Steps of these that have no
+    row are NaN.
+
+    Raises
+    ------
+    DataError
+        If a time occurs twice in a case, or times are not regular.
     """
-    if _levels(frame) > 1:
-        index = frame.to_native().index
-        levels = [index.get_level_values(i) for i in range(index.nlevels)]
-        owner = list(zip(*levels[:-1], strict=True))
-        numbers: dict[Any, int] = {}
-        of = np.array([numbers.setdefault(one, len(numbers)) for one in owner])
-        values, names = one_frame(frame, "the frame")
-        order = np.lexsort((_ranks(levels[-1]), of))
-        ends = np.cumsum(np.bincount(of))[:-1]
-        return np.split(values[:, order], ends, axis=1), names
-    rows = zip(*(column.to_list() for column in _columns(frame)), strict=True)
-    return [channels_of(cells, f"case {i}") for i, cells in enumerate(rows)], _names(frame)
+    if _levels(frame) < 2:
+        rows = zip(*(column.to_list() for column in _columns(frame)), strict=True)
+        cases = [channels_of(cells, f"case {i}") for i, cells in enumerate(rows)]
+        return cases, _names(frame), []
+    index = frame.to_native().index
+    levels = [index.get_level_values(i) for i in range(index.nlevels)]
+    owner = list(zip(*levels[:-1], strict=True))
+    numbers: dict[Any, int] = {}
+    of = np.array([numbers.setdefault(one, len(numbers)) for one in owner])
+    values, names = one_frame(frame, "the frame")
+    moments, notices = _moments(levels[-1])
+    order = np.lexsort((_ranks(levels[-1]) if moments is None else moments, of))
+    ends = np.cumsum(np.bincount(of))[:-1]
+    cases = np.split(values[:, order], ends, axis=1)
+    if moments is None:
+        return cases, names, notices
+    stamps = [[one] * len(values) for one in np.split(moments[order], ends)]
+    places = [f"the frame, case {', '.join(map(str, one))}" for one in numbers]
+    cases, told = on_grid(stamps, [list(one) for one in cases], places)
+    return cases, names, [*notices, *told]
+
+
+def _moments(level: Any) -> tuple[np.ndarray | None, list[str]]:
+    """The times (R,) of the last level of an index as integers, and notices; None for labels that
+    are no times, whose rows keep their order."""
+    if level.hasnans:
+        raise DataError("the frame: a time of the index is missing; every row needs one")
+    if level.dtype.kind == "M":
+        zone = getattr(level, "tz", None)
+        local = level if zone is None else level.tz_convert(None)
+        return moments_of(local.to_numpy().astype("M8[ns]")), []
+    if hasattr(level, "asi8"):  # periods and durations
+        return np.asarray(level.asi8), []
+    labels = level.tolist()
+    ordered = getattr(level, "ordered", False)
+    if ordered or not all(isinstance(one, (str, Real)) for one in labels):
+        return None, []
+    # a float such as 0.1 + 0.2 counts as the number that it stands for
+    texts = [one.strip() if isinstance(one, str) else f"{one:.12g}" for one in labels]
+    if level.dtype.kind in "iu":
+        texts = list(map(str, labels))
+    try:
+        return numbers_of(texts, ["the frame"] * len(texts))
+    except DataError:
+        if not isinstance(labels[0], str):
+            raise
+    return None, []
 
 
 def _ranks(level: Any) -> np.ndarray:
-    """Numbers (R,) that increase along the time level of an index. Text is sorted as the times or
-    numbers that it holds, not by its letters; if it holds neither, rows keep their order."""
-    labels = level.tolist()
-    if getattr(level, "ordered", False) or not all(isinstance(label, str) for label in labels):
-        return np.argsort(level.argsort())
-    try:
-        return CellColumn("time", labels).times(TimeReading()).times.astype(np.int64)
-    except DataError:
-        with suppress(ValueError):
-            return np.array(labels, dtype=np.float64)
-    return np.arange(len(labels))
+    """Numbers (R,) that increase along labels without times: text has no order but that of its
+    rows."""
+    text = not getattr(level, "ordered", False) and all(isinstance(x, str) for x in level.tolist())
+    return np.arange(len(level)) if text else np.argsort(level.argsort())
 
 
 def channels_of(cells: Sequence[Any], place: str) -> np.ndarray:

@@ -145,8 +145,8 @@ def _values(X: Any) -> tuple[np.ndarray, tuple[str, ...] | None, list[str]]:
     if frame is not None:
         (frame,), notices = without_index([frame])
     if frame is not None and is_nested(frame):
-        series, names = nested_cases(frame)
-        return _stacked(series), names, notices
+        series, names, told = nested_cases(frame)
+        return _stacked(series), names, [*notices, *told]
     if frame is not None:
         X = rows_as_cases(frame)
     elif hasattr(X, "__array__") and not hasattr(X, "ndim"):

@@ -3,79 +3,30 @@ long form with one row per case and time step."""
 
 from __future__ import annotations
 
-import csv
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from convtimenet.data.files.case_file import MISSING, CaseFile, labels_in, number_in, text_of
-from convtimenet.data.files.dialect import find_delimiter, is_remark, said_delimiter
-from convtimenet.data.files.raw import decoded, lines_of, unpacked_name
+from convtimenet.data.files.case_file import MISSING, CaseFile, labels_in, text_of
+from convtimenet.data.files.case_grid import IDS, LABELS, CaseGrid, key_of, read_grid
+from convtimenet.data.files.raw import decoded, unpacked_name
 from convtimenet.data.files.stamped import on_equal_steps
-from convtimenet.data.text.numbers import decimal_of, number_of, two_readings
 from convtimenet.errors import DataError
 from convtimenet.wording import unknown_column
 
 __all__ = ["read_case_table"]
 
-_LABELS = frozenset(
-    {"label", "labels", "class", "classes", "classlabel", "target", "targets", "category"}
-)
-_IDS = frozenset(
-    {"case", "caseid", "caseno", "id", "instance", "instanceid", "series", "seriesid", "sample",
-     "sampleid", "uniqueid", "index", "unnamed:0", ""}
-)  # fmt: skip
 _TIMES = frozenset(
     {"time", "timestamp", "timestep", "step", "t", "date", "datetime", "ds", "readingid"}
 )
 _CHANNELS = frozenset({"dim", "dimid", "dimension", "channel", "channelid"})
 _NUMBERED = re.compile(r"(?P<stem>.*?)[ _.-]*(?P<number>\d+)")
 _NUMBER_FIRST = re.compile(r"(?P<number>\d+)[ _.-]+(?P<stem>.*\D)")
-_COUNTED = 5
-"""This many consecutive numbers in the first row make it a header, whatever its other cells are."""
 _WITHOUT_NAMES = "name the label column 'label' in a header line"
 _REMEDY = "pass its name as label_col (--label_col), or name it 'label' in the header line"
-
-
-@dataclass(frozen=True)
-class _Grid:
-    """The cells of a file; without a header, rows may have unequal lengths."""
-
-    names: tuple[str, ...] | None
-    rows: list[list[str]]
-    places: list[str]
-    decimal: str
-    path: Path
-
-    def column(self, at: int) -> list[str]:
-        return [row[at] for row in self.rows]
-
-    def numeric(self, at: int) -> bool:
-        return all(_is_number(row[at], self.decimal) for row in self.rows)
-
-    def numbers(self, row: int, columns: Sequence[int]) -> np.ndarray:
-        """The cells of a row as float64."""
-        cells = [self.rows[row][at] for at in columns]
-        if self.decimal == "." and "_" not in "".join(cells):
-            try:
-                return np.array(list(map(float, cells)))
-            except ValueError:
-                pass  # some are missing or text: convert them one by one
-        found = np.empty(len(columns))
-        for k, at in enumerate(columns):
-            try:
-                found[k] = number_in(cells[k], self.decimal)
-            except ValueError:
-                column = at + 1 if self.names is None else repr(self.names[at])
-                raise DataError(
-                    f"{self.path}, {self.places[row]}, column {column}: expected a number, found "
-                    f"{cells[k][:40]!r}; correct it, or leave the column out; if the column is "
-                    "the label, name it 'label' in a header line"
-                ) from None
-        return found
 
 
 def read_case_table(path: Path, label: str | None = None, raw: bytes | None = None) -> CaseFile:
@@ -83,25 +34,32 @@ def read_case_table(path: Path, label: str | None = None, raw: bytes | None = No
 
     With a header, the label column is the one named by `label`, else the one named label, class or
     target, else the only text column, or the only one whose name is not numbered like the others
-    (t0, t1, ..., group). Rows with the same case id are one case, ordered by their time column.
+    (t0, t1, ..., group). Rows with the same case id are one case, ordered by their time column,
+    unless the other columns count the steps of a case.
     Without a header the label is the first column of .tsv and .txt files, as in the UCR archive,
-    and the first or last of .csv files.
+    and the first or last of .csv files. A first line of evenly numbered steps is a header.
 
     Raises
     ------
     DataError
         If cells are not numbers (the message gives the line), or the label column is ambiguous.
     """
-    grid = _grid(path, text_of(path) if raw is None else decoded(raw)[0])
+    grid = read_grid(path, text_of(path) if raw is None else decoded(raw)[0], label)
+    found = _cases(grid, label)
+    return replace(found, notices=(*grid.notices, *found.notices))
+
+
+def _cases(grid: CaseGrid, label: str | None) -> CaseFile:
+    path = grid.path
     if label is not None and label not in (grid.names or ()):
         found = unknown_column(label, grid.names) if grid.names else "there is no header line"
         raise DataError(f"{path}: label_col (--label_col): {found}")
     if grid.names is None:
         return _headless(grid)
-    keys = [_key(name) for name in grid.names]
-    ids = [i for i, key in enumerate(keys) if key in _IDS]
+    keys = [key_of(name) for name in grid.names]
+    ids = [i for i, key in enumerate(keys) if key in IDS]
     times = [i for i, key in enumerate(keys) if key in _TIMES]
-    strong = [i for i, key in enumerate(keys) if key in _LABELS]
+    strong = [i for i, key in enumerate(keys) if key in LABELS]
     if label is not None:
         strong = [grid.names.index(label)]
         ids = [i for i in ids if i not in strong]
@@ -120,7 +78,7 @@ def read_case_table(path: Path, label: str | None = None, raw: bytes | None = No
             f"{grid.names[below[0]]!r}, values=...)"
         )
     repeated = [i for i in ids if len(set(grid.column(i))) < len(grid.rows)]
-    if repeated:
+    if repeated and not (not times and _one_a_row(grid, repeated[0], ids, strong)):
         others = [i for i in ids if i != repeated[0]]
         return _long(grid, repeated[0], times[:1], strong, {*others[:1]} if others else set())
     if times:
@@ -132,126 +90,10 @@ def read_case_table(path: Path, label: str | None = None, raw: bytes | None = No
     return _wide(grid, ids, strong)
 
 
-# --- cells ---------------------------------------------------------------------------------------
-
-
-def _grid(path: Path, text: str) -> _Grid:
-    lines, numbers = [], []
-    for number, line in enumerate(lines_of(text), start=1):
-        if line.strip() and not is_remark(line, lines[0] if lines else ""):
-            lines.append(line)
-            numbers.append(f"line {number}")
-    said = said_delimiter(lines[0]) if lines else None
-    if said:
-        lines, numbers = lines[1:], numbers[1:]
-    if not lines:
-        raise DataError(f"{path}: expected labelled cases, found an empty file; check the path")
-    if lines[0].lstrip().startswith("@"):
-        raise DataError(
-            f"{path}: found the header of a .ts or .arff file ({lines[0].strip()[:40]!r}); give "
-            "the file the extension .ts or .arff"
-        )
-    delimiter = said or find_delimiter(lines)
-    if not any(delimiter in line for line in lines):
-        delimiter = " "  # rows of unequal length, which `find_delimiter` does not accept
-    rows, places = _split(lines, numbers, delimiter, path)
-    plain = delimiter == "," and not any('"' in line for line in lines)
-    decimal = "." if plain else _decimal(rows, places, path)
-    names = None
-    if _has_header(rows, decimal):
-        names = tuple(cell.strip() for cell in rows[0])
-        rows, places = rows[1:], places[1:]
-        _check_header(names, rows, places, path)
-        nothing = {i for i, name in enumerate(names) if not name and not any(r[i] for r in rows)}
-        if nothing:  # a delimiter at the end of every line makes an empty column
-            names = tuple(name for i, name in enumerate(names) if i not in nothing)
-            rows = [[cell for i, cell in enumerate(row) if i not in nothing] for row in rows]
-    return _Grid(names, rows, places, decimal, path)
-
-
-def _decimal(rows: list[list[str]], places: list[str], path: Path) -> str:
-    """The decimal mark, inferred from unambiguous cells."""
-    marked = [[cell for cell in row if "," in cell] for row in rows]
-    if not any(marked):
-        return "."
-    found = decimal_of(rows)
-    if found is not None:
-        return found
-    for row, place in zip(marked, places, strict=True):
-        for cell in row:
-            if number_of(cell, ",") is not None:
-                raise two_readings(path.name, place, cell.strip(), option=False)
-    return "."
-
-
-def _split(
-    lines: list[str], numbers: list[str], delimiter: str, path: Path
-) -> tuple[list[list[str]], list[str]]:
-    """The cells of each row, and its position; quoted cells may span several lines."""
-    if delimiter == " ":
-        return [line.split() for line in lines], numbers
-    reader = csv.reader((line + "\n" for line in lines), delimiter=delimiter, skipinitialspace=True)
-    rows, places = [], []
-    try:
-        for row in reader:
-            if any(cell.strip() for cell in row):
-                rows.append(row)
-                places.append(numbers[reader.line_num - 1])
-        if not rows:
-            raise csv.Error("all cells are empty")
-    except csv.Error as error:
-        raise DataError(f"{path}: not readable as a table: {error}; correct the file") from error
-    return rows, places
-
-
-def _is_number(cell: str, decimal: str) -> bool:
-    try:
-        number_in(cell, decimal)
-    except ValueError:
-        return False
-    return True
-
-
-def _has_header(rows: list[list[str]], decimal: str) -> bool:
-    """Whether the first row is a header: text above numbers, or consecutive step numbers."""
-    first, below = rows[0], rows[1:]
-    text = [not _is_number(cell, decimal) for cell in first]
-    if any(text[1:-1]) or (len(first) > 1 and text[0] and text[-1]):
-        return True
-    for at in (0, -1):
-        if text[at] and below and all(row and _is_number(row[at], decimal) for row in below):
-            return True
-    steps = [int(cell) for cell in first if cell.strip().isdecimal()]
-    others = [cell for cell in first if not cell.strip().isdecimal()]
-    counts = steps in (list(range(len(steps))), list(range(1, len(steps) + 1)))
-    named = all(_key(cell) in _LABELS | _IDS for cell in others)
-    return bool(others) and len(others) < 3 and counts and (named or len(steps) >= _COUNTED)
-
-
-def _key(name: str) -> str:
-    """A column name in lower case, without spaces, "_" and "-"."""
-    return re.sub(r"[\s_-]", "", name.lower())
-
-
-def _check_header(
-    names: tuple[str, ...], rows: list[list[str]], places: list[str], path: Path
-) -> None:
-    if not rows:
-        raise DataError(f"{path}: expected cases below the header line, found none")
-    if twice := [name for i, name in enumerate(names) if name in names[:i]]:
-        raise DataError(f"{path}: two columns are named {twice[0]!r}; rename one of them")
-    for row, place in zip(rows, places, strict=True):
-        if len(row) != len(names):
-            raise DataError(
-                f"{path}, {place}: expected {len(names)} cells as in the header, found {len(row)}; "
-                "leave the cells after the end of a short case empty"
-            )
-
-
 # --- one case per row ----------------------------------------------------------------------------
 
 
-def _headless(grid: _Grid) -> CaseFile:
+def _headless(grid: CaseGrid) -> CaseFile:
     shortest = min(map(len, grid.rows))
     if shortest < 2:
         at = [len(row) for row in grid.rows].index(shortest)
@@ -279,7 +121,7 @@ def _headless(grid: _Grid) -> CaseFile:
     return CaseFile(series=series, labels=labels, notices=tuple(notices))
 
 
-def _label_without_name(grid: _Grid) -> int | None:
+def _label_without_name(grid: CaseGrid) -> int | None:
     """The label column, first (0) or last (-1): the only text column of the two, else the only
     integer column; None if neither qualifies."""
     for test in (
@@ -296,7 +138,22 @@ def _label_without_name(grid: _Grid) -> int | None:
     return None
 
 
-def _wide(grid: _Grid, ids: list[int], strong: list[int]) -> CaseFile:
+def _one_a_row(grid: CaseGrid, case: int, ids: list[int], strong: list[int]) -> bool:
+    """Whether columns count the steps of a case, although rows share the id in column `case`, such
+    as that of a person. Columns may also number the channels of cases in long form."""
+    assert grid.names is not None
+    rest = [grid.names[i] for i in range(len(grid.names)) if i not in (*ids, *strong)]
+    parts = [part for name in rest if (part := _NUMBERED.fullmatch(name))]
+    if len(parts) < max(2, len(rest) - (not strong)):
+        return False
+    rows = Counter(cell.strip() for cell in grid.column(case))
+    steps = max(Counter(part["stem"] for part in parts).values())
+    labels = {(row[case].strip(), *(row[i].strip() for i in strong)) for row in grid.rows}
+    timed = all(key_of(part["stem"]) in _TIMES for part in parts)
+    return timed or len(labels) > len(rows) or max(rows.values()) < steps
+
+
+def _wide(grid: CaseGrid, ids: list[int], strong: list[int]) -> CaseFile:
     assert grid.names is not None
     names, notices = grid.names, []
     rest = [i for i in range(len(names)) if i not in ids]
@@ -319,15 +176,22 @@ def _wide(grid: _Grid, ids: list[int], strong: list[int]) -> CaseFile:
             notices.append(f"found no label column; if there is one, {_REMEDY}")
     values = [i for i in rest if i != label]
     channels, stems = _channels(names, values, grid.path)
-    called = tuple(cell.strip() for cell in grid.column(ids[0])) if ids else None
-    if ids:
-        notices.append(f"the column {names[ids[0]]!r} names the cases")
+    called = None
+    for i in ids:
+        cells = tuple(cell.strip() for cell in grid.column(i))
+        if len(set(cells)) < len(cells):
+            notices.append(f"the column {names[i]!r} repeats and is left out: every row is a case")
+        elif called is None:
+            called = cells
+            notices.append(f"the column {names[i]!r} names the cases")
     labels = None
     if label is not None:
         labels = labels_in(grid.column(label), grid.places, grid.path, grid.decimal)
     series = [
         np.stack([grid.numbers(i, columns) for columns in channels]) for i in range(len(grid.rows))
     ]
+    for c, columns in enumerate(channels):
+        notices += grid.points(np.concatenate([one[c] for one in series]), columns)
     return CaseFile(series, labels, channels=stems, notices=tuple(notices), ids=called)
 
 
@@ -374,7 +238,7 @@ def _channels(
 
 
 def _long(
-    grid: _Grid, case: int, time: list[int], strong: list[int], left_out: set[int]
+    grid: CaseGrid, case: int, time: list[int], strong: list[int], left_out: set[int]
 ) -> CaseFile:
     assert grid.names is not None
     names = grid.names
@@ -398,6 +262,8 @@ def _long(
     series = [
         np.stack([grid.numbers(i, values) for i in rows.tolist()], axis=1) for rows in members
     ]
+    for c, at in enumerate(values):
+        notices += grid.points(np.concatenate([one[c] for one in series]), [at])
     if time:
         stamps = [[[grid.rows[i][time[0]].strip() for i in rows]] * len(values) for rows in members]
         series, said = on_equal_steps(stamps, [list(one) for one in series], places, grid.path)
@@ -411,7 +277,11 @@ def _long(
 
 
 def _label_of_cases(
-    grid: _Grid, members: list[np.ndarray], rest: list[int], strong: list[int], notices: list[str]
+    grid: CaseGrid,
+    members: list[np.ndarray],
+    rest: list[int],
+    strong: list[int],
+    notices: list[str],
 ) -> int | None:
     """The label column, which is constant within each case."""
     assert grid.names is not None

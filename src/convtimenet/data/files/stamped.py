@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
 from itertools import chain
@@ -10,12 +11,15 @@ from pathlib import Path
 import numpy as np
 
 from convtimenet.data.text.times import is_clock, parse_times
+from convtimenet.data.text.whole_times import like_clocks
 from convtimenet.errors import DataError
 
-__all__ = ["on_equal_steps"]
+__all__ = ["moments_of", "numbers_of", "on_equal_steps", "on_grid"]
 
 _MOST_EMPTY = 10
 """Largest ratio of grid steps to values; above it the time stamps are not regular."""
+_OPTIONS = re.compile(r"; |: pass |, or pass ")
+"""Where messages about tables go on to their options."""
 
 
 def on_equal_steps(
@@ -48,30 +52,39 @@ def on_equal_steps(
     where = list(
         chain.from_iterable([place] * n for place, n in zip(places, per_case, strict=True))
     )
-    numbers = _numbers(every, where, path)
-    first, moments = 0, []
-    for case, place in zip(stamps, places, strict=True):
-        own = []
-        for channel in case:
-            own.append(numbers[first : first + len(channel)])
-            first += len(channel)
-            if len(np.unique(own[-1])) < len(own[-1]):
-                raise DataError(
-                    f"{path}, {place}: a time stamp occurs twice in a channel; keep one value for "
-                    "each time stamp"
-                )
+    numbers, notices = numbers_of(every, [f"{path}, {place}" for place in where])
+    parts = iter(np.split(numbers, np.cumsum([len(one) for case in stamps for one in case])))
+    moments = [[next(parts) for _ in case] for case in stamps]
+    series, told = on_grid(moments, values, [f"{path}, {place}" for place in places])
+    return series, [*notices, *told]
+
+
+def on_grid(
+    stamps: Sequence[Sequence[np.ndarray]],
+    values: Sequence[Sequence[np.ndarray]],
+    places: Sequence[str],
+) -> tuple[list[np.ndarray], list[str]]:
+    """Place values whose time stamps are integers of a common unit, as `on_equal_steps` does."""
+    moments = []
+    for own, place in zip(stamps, places, strict=True):
+        if any(len(np.unique(one)) < len(one) for one in own):
+            raise DataError(
+                f"{place}: a time stamp occurs twice in a channel; keep one value for each time "
+                "stamp"
+            )
         begin = min((int(one.min()) for one in own if len(one)), default=0)
         moments.append([one - begin for one in own])
     step = int(np.gcd.reduce(np.concatenate([one for case in moments for one in case]))) or 1
     lengths = [
         1 + max((int(one.max()) // step for one in case if len(one)), default=0) for case in moments
     ]
+    count = sum(len(one) for case in moments for one in case)
     slots = sum(length * len(case) for length, case in zip(lengths, moments, strict=True))
-    if slots > _MOST_EMPTY * max(1, len(every)):
+    if slots > _MOST_EMPTY * max(1, count):
         raise DataError(
-            f"{path}: the time stamps are not regular: expected equal steps, found {len(every)} "
-            f"values on {slots} steps of their greatest common length; resample the series to "
-            "equal steps"
+            f"{places[0].partition(', ')[0]}: the time stamps are not regular: expected equal "
+            f"steps, found {count} values on {slots} steps of their greatest common length; "
+            "resample the series to equal steps"
         )
     series = []
     for case, known, length in zip(moments, values, lengths, strict=True):
@@ -79,36 +92,62 @@ def on_equal_steps(
         for row, at, numbers_of in zip(array, case, known, strict=True):
             row[at // step] = numbers_of
         series.append(array)
-    empty = slots - len(every)
+    empty = slots - count
     said = f"{empty} steps between time stamps have no value and are treated as missing"
     return series, [said] if empty else []
 
 
-def _numbers(texts: list[str], places: list[str], path: Path) -> np.ndarray:
-    """Time stamps as integers in a common unit."""
+def numbers_of(texts: list[str], places: list[str]) -> tuple[np.ndarray, list[str]]:
+    """Time stamps written as text as integers in a common unit, and notices.
+
+    Raises
+    ------
+    DataError
+        If one is invalid; `places` are their positions.
+    """
+    source = places[0].partition(", ")[0] if places else ""
     try:
         exact = [Decimal(text) for text in texts]
     except InvalidOperation:
-        return _dates(texts, [f"{path}, {place}" for place in places])
+        return _dates(texts, places)
     if not all(one.is_finite() for one in exact):
-        raise DataError(f"{path}: a time stamp is missing; every value needs one")
+        raise DataError(f"{source}: a time stamp is missing; every value needs one")
     places_behind = max((-int(one.as_tuple().exponent) for one in exact), default=0)
     scale = Decimal(10) ** max(0, places_behind)
     whole = [int(one * scale) for one in exact]
     if max(map(abs, whole), default=0) >= 2**62:
-        raise DataError(f"{path}: time stamps have too many digits; round them")
-    return np.array(whole, dtype=np.int64)
+        raise DataError(f"{source}: time stamps have too many digits; round them")
+    numbers = np.array(whole, dtype=np.int64)
+    if places_behind > 0:
+        return numbers, []
+    if like_clocks(numbers):
+        raise DataError(
+            f"{source}: time stamps like {texts[0]} may be hours and minutes (HHMM); write them as "
+            "09:30, or count the steps as 0, 1, 2, ..."
+        )
+    return _dates(list(map(str, whole)), places)
 
 
-def _dates(texts: list[str], places: list[str]) -> np.ndarray:
-    """Dates in nanoseconds, or in months if all are at the same point of their month."""
+def _dates(texts: list[str], places: list[str]) -> tuple[np.ndarray, list[str]]:
+    """Dates and whole numbers as `moments_of` gives them, and notices."""
     if all(map(is_clock, texts)):
         texts = [f"2000-01-01 {text.strip()}" for text in texts]
     try:
-        times = parse_times(texts, places.__getitem__).times
+        found = parse_times(texts, places.__getitem__)
     except DataError as error:  # the option that the message names does not exist for cases
-        what = str(error).partition("; ")[0].removesuffix(", and all time stamps are ambiguous")
-        raise DataError(f"{what}; write time stamps as 2020-01-31 06:30 or as numbers") from error
+        what = _OPTIONS.split(str(error))[0].removesuffix(", and all time stamps are ambiguous")
+        raise DataError(
+            f"{what}; write time stamps as 2020-01-31 06:30, or as numbers 0, 1, 2, ..."
+        ) from error
+    notices = [_OPTIONS.split(notice)[0] for notice in found.notices]
+    return moments_of(found.times), notices
+
+
+def moments_of(times: np.ndarray) -> np.ndarray:
+    """Times as integers: nanoseconds, or months if all dates are at the same point of their month;
+    numbers as they are."""
+    if times.dtype.kind != "M":
+        return times
     for shift in (np.timedelta64(0, "ns"), np.timedelta64(86_400_000_000_000, "ns")):
         months = (times + shift).astype("datetime64[M]")
         if len(set((times + shift - months).tolist())) == 1:

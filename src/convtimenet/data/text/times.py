@@ -14,7 +14,7 @@ from datetime import datetime
 import numpy as np
 
 from convtimenet.data.text.rare_formats import formats_of
-from convtimenet.data.text.whole_times import EPOCHS, like_quarters, read_whole
+from convtimenet.data.text.whole_times import EPOCHS, other_than_months, read_whole
 from convtimenet.data.timestamps import FIRST_YEAR, LAST_YEAR, days_of, offset_of, weeks_of
 from convtimenet.errors import ConfigError, DataError
 
@@ -269,11 +269,11 @@ def _stamps(
         month = 3 * numbers("q", 1) - 2
     if "a" in parts:
         day, month, notices = _day_and_month(matches, texts, place, reading)
-    if not {"d", "b", "mon"} & {*parts} and "m" in parts and like_quarters(year, month):
+    dated = {"d", "b", "mon"} & {*parts} or "m" not in parts
+    if not dated and (other := other_than_months(year, month)):
         raise DataError(
-            f"{place(0)}: {texts[0]!r} may be a quarter or a month: write quarters as "
-            f"{int(year[0])}Q1, or for months pass time_format='%Y-%m', with the separators of the "
-            "file"
+            f"{place(0)}: {texts[0]!r} may be a {other[0]} or a month: write {other[0]}s as "
+            f"{other[1]}, or for months pass time_format='%Y-%m', with the separators of the file"
         )
     days, wrong = days_of(year, month, day)
     if "w" in parts:

@@ -8,7 +8,7 @@ import numpy as np
 
 from convtimenet.errors import DataError
 
-__all__ = ["EPOCHS", "like_quarters", "read_whole", "to_whole"]
+__all__ = ["EPOCHS", "like_clocks", "other_than_months", "read_whole", "to_whole"]
 
 EPOCHS = {"unix-s": 10**9, "unix-ms": 10**6, "unix-us": 10**3, "unix-ns": 1}
 """Units of numbers since 1970, in nanoseconds."""
@@ -21,6 +21,7 @@ _EARLIEST, _LATEST = 1800, 2100  # numbers outside are more likely steps than ye
 _FIRST = 1700  # the same if a month follows the year
 _MOST = 0.5  # if more than this fraction are dates, a number that is not one is an error
 _EXCEL = 36_526, 54_788  # Excel's day numbers of 2000 to 2049
+_DAY = 86_400  # seconds
 _FEWEST = 4  # with fewer numbers a date code may as well be a counter
 _READ_AS = {
     "%Y": "years",
@@ -67,26 +68,28 @@ def read_whole(
     if form is not None:
         return _by_format(numbers, form), form, ()
     digits = len(str(int(numbers.max())))
-    if digits != len(str(int(numbers.min()))):
+    same = digits == len(str(int(numbers.min())))
+    found, by_digits = None, _FORMS.get(digits) if same else None
+    if by_digits == "%Y":
         _check_codes(np.unique(numbers), digits)
-        return numbers, None, ()
-    found, by_digits = None, _FORMS.get(digits)
     if by_digits is not None:
         found = _calendar(numbers, by_digits)
-    elif digits == 7:
+    elif same and digits == 7:
         found, by_digits = _ordinal(numbers), "%Y%j"
+    if found is None and (unit := _epoch(numbers)):
+        found, by_digits = _since_1970(numbers, unit), unit
     if found is None:
         _check_codes(np.unique(numbers), digits)
-    elif by_digits == "%Y%m" and like_quarters(*np.divmod(numbers, 100)):
+    elif by_digits == "%Y%m" and (other := other_than_months(*np.divmod(numbers, 100))):
         raise DataError(
-            f"times like {int(numbers[0])} may be quarters or months: write quarters as "
-            f"{_year(numbers, 100)}Q1, or pass time_format='%Y%m' (--time_format %Y%m) for months"
+            f"times like {int(numbers[0])} may be {other[0]}s or months: write {other[0]}s as "
+            f"{other[1]}, or pass time_format='%Y%m' (--time_format %Y%m) for months"
         )
-    if found is None and digits in _EPOCH_DIGITS:
+    if found is None and same and digits in _EPOCH_DIGITS:
         by_digits = _EPOCH_DIGITS[digits]
         found = _since_1970(numbers, by_digits)
     if found is None:
-        excel = _EXCEL[0] <= int(numbers.min()) and int(numbers.max()) <= _EXCEL[1]
+        excel = same and _EXCEL[0] <= int(numbers.min()) and int(numbers.max()) <= _EXCEL[1]
         told = (
             f"times like {int(numbers[0])} are read as integer steps; if they are Excel day "
             "numbers, format the column as a date in Excel and save the file again"
@@ -118,6 +121,24 @@ def _since_1970(numbers: np.ndarray, form: str) -> np.ndarray:
             f"time_format={finer!r} if the numbers have a finer unit"
         )
     return (numbers * EPOCHS[form]).astype("datetime64[ns]")
+
+
+def _epoch(numbers: np.ndarray) -> str | None:
+    """The unit of numbers since 1970 that are all whole minutes; None if they may be steps."""
+    common = int(np.gcd.reduce(numbers))
+    low, high = int(numbers.min()), int(numbers.max())
+    for unit, size in EPOCHS.items():
+        second = 10**9 // size
+        step, rest = divmod(common, second)
+        days = step % _DAY == 0
+        if rest or step < 60 or step % 60 or step > 31 * _DAY or not (days or _DAY % step == 0):
+            continue
+        year = 365 * _DAY * second
+        # numbers that count from 0 may be the time that has passed, unless they are long in days
+        after = low >= year or low <= -year or (days and high >= year)
+        if after and -70 * year <= low and high <= 131 * year:
+            return unit
+    return None
 
 
 def _calendar(numbers: np.ndarray, form: str) -> np.ndarray | None:
@@ -183,6 +204,10 @@ def _check_codes(numbers: np.ndarray, digits: int) -> None:
         found = f"quarters (YYYYQ): write them as {_year(numbers, 10)}Q1"
     elif digits == 6 and _years_and(numbers, 100, 53):
         found = f"weeks (YYYYWW): write them as {_year(numbers, 100)}-W01"
+    elif digits in (3, 4):
+        years, months = np.divmod(numbers, 100)
+        if len(set(years)) > 1 < len(set(np.diff(numbers))) and set(months) <= {*range(1, 13)}:
+            found = "months (YYMM): pass time_format='%y%m' (--time_format %y%m), '%Y' for years"
     else:
         fits = [form for form in _OTHER_ORDERS.get(digits, ()) if _all_dates(numbers, form)]
         if fits and not _counts(numbers):
@@ -195,9 +220,25 @@ def _check_codes(numbers: np.ndarray, digits: int) -> None:
         )
 
 
-def like_quarters(years: np.ndarray, months: np.ndarray) -> bool:
-    """Whether the months are exactly 1 to 4, over several years."""
-    return set(months.tolist()) == {1, 2, 3, 4} and bool(years.min() < years.max())
+def other_than_months(years: np.ndarray, months: np.ndarray) -> tuple[str, str] | None:
+    """What else years with a number behind them may be, and how to write the first: quarters, if
+    the numbers are exactly 1 to 4, or years such as 2000/01; None if they are months."""
+    if years.min() == years.max():
+        return None
+    if set(months.tolist()) == {1, 2, 3, 4}:
+        return "quarter", f"{int(years[0])}Q1"
+    return ("year", f"{int(years[0])}") if (months == (years + 1) % 100).all() else None
+
+
+def like_clocks(numbers: np.ndarray) -> bool:
+    """Whether all may be hours and minutes (HHMM), of which a step goes on at the full hour."""
+    different = np.unique(numbers)
+    hours, minutes = np.divmod(different, 100)
+    if len(different) < _FEWEST or hours[0] < 0 or hours[-1] > 23 or minutes.max() > 59:
+        return False
+    apart, passed = np.diff(different), np.diff(hours * 60 + minutes)
+    breaks = (np.diff(hours) > 0) & (apart != np.median(apart))
+    return bool(breaks.any()) and bool((passed == np.median(passed))[breaks].mean() > _MOST)
 
 
 def _counts(numbers: np.ndarray) -> bool:

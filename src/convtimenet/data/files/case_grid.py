@@ -1,0 +1,233 @@
+"""The cells of a delimited text file of labelled cases: its delimiter, decimal mark and header."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from convtimenet.data.files.case_file import number_in
+from convtimenet.data.files.dialect import find_delimiter, is_remark, said_delimiter
+from convtimenet.data.files.raw import lines_of
+from convtimenet.data.text.numbers import decimal_of, may_be_thousands, number_of, two_readings
+from convtimenet.errors import DataError
+
+__all__ = ["IDS", "LABELS", "CaseGrid", "key_of", "read_grid"]
+
+LABELS = frozenset(
+    {"label", "labels", "class", "classes", "classlabel", "target", "targets", "category"}
+)
+IDS = frozenset(
+    {"case", "caseid", "caseno", "id", "instance", "instanceid", "series", "seriesid", "sample",
+     "sampleid", "uniqueid", "index", "unnamed:0", ""}
+)  # fmt: skip
+_COUNTED = 5
+"""This many evenly spaced numbers in the first row can make it a header."""
+
+
+@dataclass(frozen=True)
+class CaseGrid:
+    """The cells of a file; without a header, rows may have unequal lengths."""
+
+    names: tuple[str, ...] | None
+    rows: list[list[str]]
+    places: list[str]
+    decimal: str
+    path: Path
+    notices: tuple[str, ...] = ()
+    separated: bool = False
+    """Whether its cells are separated by something other than commas."""
+
+    def column(self, at: int) -> list[str]:
+        return [row[at] for row in self.rows]
+
+    def numeric(self, at: int) -> bool:
+        return all(_is_number(row[at], self.decimal) for row in self.rows)
+
+    def numbers(self, row: int, columns: Sequence[int]) -> np.ndarray:
+        """The cells of a row as float64."""
+        cells = [self.rows[row][at] for at in columns]
+        if self.decimal == "." and "_" not in "".join(cells):
+            try:
+                return np.array(list(map(float, cells)))
+            except ValueError:
+                pass  # some are missing or text: convert them one by one
+        found = np.empty(len(columns))
+        for k, at in enumerate(columns):
+            try:
+                found[k] = number_in(cells[k], self.decimal)
+            except ValueError:
+                column = at + 1 if self.names is None else repr(self.names[at])
+                raise DataError(
+                    f"{self.path}, {self.places[row]}, column {column}: expected a number, found "
+                    f"{cells[k][:40]!r}; correct it, or leave the column out; if the column is "
+                    "the label, name it 'label' in a header line"
+                ) from None
+        return found
+
+    def points(self, values: np.ndarray, columns: Sequence[int]) -> list[str]:
+        """Reject cells of columns whose points may separate thousands, as columns of a table do; a
+        notice where little speaks for that. `values` are the cells as numbers."""
+        if self.decimal != ".":
+            return []
+        cells = [row[at] for row in self.rows for at in columns]
+        text = may_be_thousands(values, cells, self.separated)
+        if text is None or decimal_of(self.rows) is not None:
+            return []
+        at = next(i for i, cell in enumerate(cells) if cell.strip() == text) // len(columns)
+        if may_be_thousands(values, cells) is not None:
+            raise two_readings(self.path.name, self.places[at], text, option=False)
+        return [
+            f"numbers like {text} are read with a decimal point; write {text.replace('.', '')} "
+            "if the point separates thousands"
+        ]
+
+
+def read_grid(path: Path, text: str, label: str | None = None) -> CaseGrid:
+    """Split the text of a file into cells; `label` is the name of a column, if the caller knows it.
+
+    Raises
+    ------
+    DataError
+        If it holds no cases, rows do not fit the header, or the decimal mark is ambiguous.
+    """
+    lines, numbers = [], []
+    for number, line in enumerate(lines_of(text), start=1):
+        if line.strip() and not is_remark(line, lines[0] if lines else ""):
+            lines.append(line)
+            numbers.append(f"line {number}")
+    said = said_delimiter(lines[0]) if lines else None
+    if said:
+        lines, numbers = lines[1:], numbers[1:]
+    if not lines:
+        raise DataError(f"{path}: expected labelled cases, found an empty file; check the path")
+    if lines[0].lstrip().startswith("@"):
+        raise DataError(
+            f"{path}: found the header of a .ts or .arff file ({lines[0].strip()[:40]!r}); give "
+            "the file the extension .ts or .arff"
+        )
+    delimiter = said or find_delimiter(lines)
+    if not any(delimiter in line for line in lines):
+        delimiter = " "  # rows of unequal length, which `find_delimiter` does not accept
+    rows, places = _split(lines, numbers, delimiter, path)
+    plain = delimiter == "," and not any('"' in line for line in lines)
+    decimal = "." if plain else _decimal(rows, places, path)
+    names = None
+    header, notices = _header(rows, decimal, label)
+    if header:
+        names = tuple(cell.strip() for cell in rows[0])
+        rows, places = rows[1:], places[1:]
+        _check_header(names, rows, places, path)
+        nothing = {i for i, name in enumerate(names) if not name and not any(r[i] for r in rows)}
+        if nothing:  # a delimiter at the end of every line makes an empty column
+            names = tuple(name for i, name in enumerate(names) if i not in nothing)
+            rows = [[cell for i, cell in enumerate(row) if i not in nothing] for row in rows]
+    return CaseGrid(names, rows, places, decimal, path, notices, delimiter != ",")
+
+
+def _decimal(rows: list[list[str]], places: list[str], path: Path) -> str:
+    """The decimal mark, inferred from unambiguous cells."""
+    marked = [[cell for cell in row if "," in cell] for row in rows]
+    if not any(marked):
+        return "."
+    found = decimal_of(rows)
+    if found is not None:
+        return found
+    for row, place in zip(marked, places, strict=True):
+        for cell in row:
+            if number_of(cell, ",") is not None:
+                raise two_readings(path.name, place, cell.strip(), option=False)
+    return "."
+
+
+def _split(
+    lines: list[str], numbers: list[str], delimiter: str, path: Path
+) -> tuple[list[list[str]], list[str]]:
+    """The cells of each row, and its position; quoted cells may span several lines."""
+    if delimiter == " ":
+        return [line.split() for line in lines], numbers
+    reader = csv.reader((line + "\n" for line in lines), delimiter=delimiter, skipinitialspace=True)
+    rows, places = [], []
+    try:
+        for row in reader:
+            if any(cell.strip() for cell in row):
+                rows.append(row)
+                places.append(numbers[reader.line_num - 1])
+        if not rows:
+            raise csv.Error("all cells are empty")
+    except csv.Error as error:
+        raise DataError(f"{path}: not readable as a table: {error}; correct the file") from error
+    return rows, places
+
+
+def _is_number(cell: str, decimal: str) -> bool:
+    try:
+        number_in(cell, decimal)
+    except ValueError:
+        return False
+    return True
+
+
+def _header(rows: list[list[str]], decimal: str, label: str | None) -> tuple[bool, tuple[str, ...]]:
+    """Whether the first row is a header: text above numbers, known names, or evenly numbered
+    steps; and a notice if only its numbers say so."""
+    first, below = [cell.strip() for cell in rows[0]], rows[1:]
+    text = [not _is_number(cell, decimal) for cell in first]
+    if any(text[1:-1]) or (len(first) > 1 and text[0] and text[-1]):
+        return True, ()
+    for at in (0, -1):
+        if text[at] and below and all(row and _is_number(row[at], decimal) for row in below):
+            return True, ()
+    if label is not None and label in first:
+        return True, ()
+    words = [at for at in (0, -1) if text[at]]
+    if any(first[at] == row[at].strip() for at in words for row in below if row):
+        return False, ()  # it comes again below: a class, not the name of a column
+    if any(key_of(first[at]) in LABELS | IDS for at in words):
+        return True, ()
+    steps = [cell for cell, word in zip(first, text, strict=True) if cell and not word]
+    counts = [str(i) for i in range(len(steps) + 1)]
+    blank = [at for at in (0, -1) if not first[at]]
+    if blank and not words and steps in (counts[:-1], counts[1:]):
+        return True, ()  # the index of a frame has no name
+    alike = [len(row) == len(first) and not _even(row, decimal) for row in below]
+    if len(steps) < _COUNTED or not _even(steps, decimal) or not below or not (words or all(alike)):
+        return False, ()
+    told = (
+        f"the first line ({', '.join(first[:3])}, ...) is taken for a header; if it is a case, "
+        "write a line of column names above it"
+    )
+    return True, (told,)
+
+
+def _even(cells: Sequence[str], decimal: str) -> bool:
+    """Whether numbers increase by the same step."""
+    try:
+        apart = np.diff([number_in(cell, decimal) for cell in cells if cell.strip()])
+    except ValueError:
+        return False
+    return bool(len(apart)) and bool(apart[0] > 0) and np.allclose(apart, apart[0], rtol=1e-6)
+
+
+def key_of(name: str) -> str:
+    """A column name in lower case, without spaces, "_" and "-"."""
+    return re.sub(r"[\s_-]", "", name.lower())
+
+
+def _check_header(
+    names: tuple[str, ...], rows: list[list[str]], places: list[str], path: Path
+) -> None:
+    if not rows:
+        raise DataError(f"{path}: expected cases below the header line, found none")
+    if twice := [name for i, name in enumerate(names) if name in names[:i]]:
+        raise DataError(f"{path}: two columns are named {twice[0]!r}; rename one of them")
+    for row, place in zip(rows, places, strict=True):
+        if len(row) != len(names):
+            raise DataError(
+                f"{path}, {place}: expected {len(names)} cells as in the header, found {len(row)}; "
+                "leave the cells after the end of a short case empty"
+            )
