@@ -315,6 +315,9 @@ def test_pick_windows():
     }
     near = pick_windows(np.array([9.0, 8, 7, 1, 2]), np.arange(5), 2)
     assert near == {"worst": [0, 2], "median": [], "best": [3]}  # 4 is not among the worst
+    unscored = np.array([np.nan, 5, 4, np.nan, 3, np.nan, 2, 1])
+    picked = pick_windows(unscored, np.arange(8), 1)
+    assert picked == {"worst": [1, 2, 4], "median": [], "best": [7, 6]}  # 4 is the median
     ties = pick_windows(np.ones(9), np.arange(9), 1)
     assert ties["worst"] == [0, 1, 2]
     assert len({window for windows in ties.values() for window in windows}) == 7
@@ -593,20 +596,25 @@ def test_windows_of_a_long_table_are_those_of_their_series(tmp_path: Path):
     settings: dict = {"n_epochs": 1, "verbose": 0, "device": "cpu", "model": TINY}
     model = ConvTimeNetForecaster(8, 32, futr_exog=["promo"], **settings)
     model.fit(table, split=(rows - 20, rows - 10))
+    table.values[-9:] = np.nan  # of the last three windows only the first has a value to score
     evaluation = model.evaluate(table, first_row=rows - 10, level=[50])
     of = np.array([0, 0, 0, 1, 2, 2, 2])  # the short series has its last window only
-    assert evaluation.n_windows == len(of)
+    scored = ~np.isnan(evaluation.mse_per_window)
+    assert scored.tolist() == [True] * 5 + [False] * 2
+    assert evaluation.n_windows == 5
     for window, start in enumerate(evaluation.starts.tolist()):
         now, scale = start + 32, model.scaler_.scale[of[window], 0, 0]
         off = (window_answers(model, table, now)[:, 0, 0] - table.values[now : now + 8, 0]) / scale
-        assert np.square(off).mean() == pytest.approx(evaluation.mse_per_window[window], rel=1e-4)
+        mse = np.square(off[np.isfinite(off)]).mean() if scored[window] else np.nan
+        given = evaluation.mse_per_window[window]
+        assert mse == pytest.approx(given, rel=1e-4, nan_ok=True)
     with undrawn():
         text = Page(write_forecast(tmp_path, (model, table, evaluation))).text
     names = ("a", EVIL, "c")
     for number, name in enumerate(names):
-        mse = evaluation.mse_per_window[of == number].mean()
-        assert f"{name} {mse:.3f} {(of == number).sum()}" in text
-    worst = names[of[evaluation.mse_per_window.argmax()]]
+        own = evaluation.mse_per_window[scored & (of == number)]
+        assert f"{name} {own.mean():.3f} {len(own)}" in text
+    worst = names[of[np.nanargmax(evaluation.mse_per_window)]]
     assert f"Worst: forecast of {worst} from" in text
     other = replace(table, ids=np.array(["a", "new", "c"], dtype=object))
     with pytest.raises(DataError, match="series of the training table, found 'new'; leave it out"):
