@@ -627,6 +627,22 @@ def test_many_levels_are_all_drawn():
     assert all(f"{level:g} %" in words for level in curves)
 
 
+def test_steps_without_a_scored_value_are_left_out(forecast: Forecast, tmp_path: Path):
+    """In a short test split, a missing value may leave a step ahead without any."""
+    model, table, evaluation = forecast
+    steps = np.where(np.arange(8) == 7, np.nan, evaluation.mse_per_step)
+    shares = np.array([np.nan, 0.5, 0.25, 0.75, 0.5, 0.5, 0.5, np.nan])
+    bands = tuple(replace(one, coverage_per_step=shares) for one in evaluation.intervals)
+    few = replace(evaluation, mse_per_step=steps, intervals=bands)
+    with undrawn():
+        page = Page(write_forecast(tmp_path, (model, table, few)))
+    alts = " ".join(attrs["alt"] or "" for tag, attrs in page.tags if tag == "img")
+    alts = alts.replace("\xa0", " ")
+    assert alts.count("from 25.0 to 75.0 % by step") == len(bands)
+    drawn = [json.dumps(one["data"][0].get("y")) for one in page.figures()]
+    assert f"[null, {', '.join(['50.0', '25.0', '75.0', *['50.0'] * 3])}, null]" in drawn
+
+
 SVG = "{http://www.w3.org/2000/svg}"
 
 

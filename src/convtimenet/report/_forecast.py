@@ -321,8 +321,8 @@ def _interval_sections(
     step = "" if table.frequency.unit == "step" else f" (1 step = {table.frequency.name})"
     caption = "; ".join(
         f"{one.level:g} % intervals contain {100 * one.coverage:.1f} % of the values, from "
-        f"{100 * one.coverage_per_step.min():.1f} to {100 * one.coverage_per_step.max():.1f} % by "
-        "step"
+        f"{100 * np.nanmin(one.coverage_per_step):.1f} to "
+        f"{100 * np.nanmax(one.coverage_per_step):.1f} % by step"
         for one in evaluation.intervals
     )
     shares = {one.level: one.coverage_per_step for one in evaluation.intervals}

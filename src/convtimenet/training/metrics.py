@@ -168,7 +168,7 @@ class ForecastEvaluation:
         (n,) each, of all windows: mean squared error, NaN without a value to score, and the first
         context row of the window in the table.
     mse_per_step
-        (H,): mean squared error by step ahead.
+        (H,): mean squared error by step ahead; NaN where no value was scored.
     mae_per_channel, naive_mae_per_channel
         Mean absolute error of each channel in its own units.
     intervals
