@@ -23,6 +23,7 @@ from convtimenet.report import _interactive as interactive
 from convtimenet.report import forecast_report
 from convtimenet.report._classes import f1_scores
 from convtimenet.report._future import future_section
+from convtimenet.report._html import digits_for, rounded
 from convtimenet.report._words import outlook, steps
 
 EVIL = "</script><b>$x$ %{y}"
@@ -125,7 +126,29 @@ def test_times_and_numbers_are_short():
     assert interactive.stamps(days + np.timedelta64(5, "ns"))[0].endswith("T00:00:00.000000005")
     assert interactive.stamps(np.arange(2)) == [0, 1]
     found = interactive.numbers(np.array([[1 / 3, np.nan], [np.inf, 1234567.0]]))
-    assert found == [[0.333333, None], [None, 1234570.0]]
+    assert found == [[0.3333333, None], [None, 1234567.0]]
+    assert interactive.numbers(np.array([[1 / 3, 2 / 3]])) == [[0.333333, 0.666667]]
+
+
+def test_a_high_level_is_not_drawn_flat():
+    values = 1e8 + np.arange(0, 60, 10) + 1 / 3
+    drawn = [100000000.33, 100000010.33, 100000020.33, 100000030.33, 100000040.33, 100000050.33]
+    assert interactive.numbers(values) == drawn
+    assert interactive.form_of(values) == ",.11~r"
+    assert interactive.form_of(values - 1e8) == ",.6~r"
+    assert interactive.form_of(1e9 + np.array([0.0, 1])) == ".13~g"
+    # a flat forecast has the digits of the plot that it lies in
+    found, _ = interactive.forecast_values(values[:4], values[4:5, None], 4)
+    assert found[-1] == drawn[4:5]
+    texts = [rounded(value, digits_for(values)) for value in (*values[:2], np.nan)]
+    assert texts == ["100,000,000.33", "100,000,010.33", ""]
+    assert digits_for(np.array([45123456.0, 9, np.nan])) == 8
+    assert digits_for(np.array([-1.7e308, 1.7e308])) == 6
+    assert digits_for(np.array([0.1 + 0.2, 0.3])) == 15
+    table = monthly(np.array([45123400.0, 45123450.0] * 12))
+    body = future_section(table, ahead(table, [45123456.0, 45123412.5])).body
+    assert '<td class="number">45,123,456</td>' in body
+    assert '<td class="number">45,123,412.5</td>' in body
 
 
 def test_the_forecast_can_be_downloaded_and_read_without_scripts():

@@ -25,17 +25,19 @@ from convtimenet.report._html import (
     Section,
     clean,
     count,
+    digits_for,
     escaped,
     figure,
     grid,
     live,
     long_card,
     picked,
+    rounded,
     score_table,
     span,
 )
 from convtimenet.report._windows import name_of, time_label, when
-from convtimenet.report._words import Outlook, outlook, six_digits, steps
+from convtimenet.report._words import Outlook, outlook, steps
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -253,8 +255,9 @@ def _forecast_card(one: _Forecast, levels: Sequence[str], time_name: str) -> str
     order = [0, *(at for k in range(len(levels)) for at in (len(levels) - k, K - len(levels) + k))]
     columns = [time_name, "forecast"]
     columns += [f"{level} % {side}" for level in levels for side in ("from", "to")]
+    digits = digits_for(np.append(one.known, one.answers))
     rows = [
-        [stamp, *map(six_digits, answers[order].tolist())]
+        [stamp, *(rounded(value, digits) for value in answers[order].tolist())]
         for stamp, answers in zip(one.stamps, one.answers, strict=True)
     ]
     table = score_table("Forecast", columns, rows, numbers=True, kind="forecast")
@@ -266,7 +269,12 @@ def _overview_card(found: Sequence[_Forecast], h: int, table: Table) -> list[str
     if len(found) == 1:
         return []
     rows = [
-        [one.name, six_digits(one.outlook.mean), one.outlook.change, one.outlook.highest]
+        [
+            one.name,
+            rounded(one.outlook.mean, digits_for(np.append(one.known, one.answers))),
+            one.outlook.change,
+            one.outlook.highest,
+        ]
         for one in found
     ]
     columns = ["series", f"mean of {steps(h, table.frequency)}", "change", "highest"]

@@ -60,11 +60,6 @@ def steps(h: int, frequency: Frequency) -> str:
     return f"{h:,} {noun}{'' if h == 1 else 's'}"
 
 
-def six_digits(value: float) -> str:
-    """A value of the data for readers: six digits, with separators of thousands."""
-    return f"{float(f'{value:.6g}'):,.10g}" if np.isfinite(value) else ""
-
-
 def three_digits(value: float) -> str:
     """A value in a sentence: three digits, all of them before the point."""
     return f"{value:,.0f}" if 100 <= abs(value) < 1e12 else f"{float(f'{value:.3g}'):.6g}"
