@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from common import undrawn
 
 from convtimenet.data.frequency import Frequency
 from convtimenet.data.future import future_table
 from convtimenet.data.tables import Table, read_table
 from convtimenet.estimators.forecasting.forecaster import ConvTimeNetForecaster
+from convtimenet.report import _future, forecast_report
 from convtimenet.report import _interactive as interactive
-from convtimenet.report import forecast_report
 from convtimenet.report._classes import f1_scores
 from convtimenet.report._future import future_section
 from convtimenet.report._html import digits_for, rounded
@@ -166,6 +167,15 @@ def test_the_forecast_can_be_downloaded_and_read_without_scripts():
     assert '<th scope="row">shop 1</th><td class="number">21</td>' in body
     assert "80&nbsp;%" not in body  # the page joins them
     assert "Forecasts of 2 channels: 0 higher on average than before, 2 lower." in body
+
+
+def test_the_directions_are_those_of_all_forecasts(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(_future, "_SHOWN", 2)
+    table = monthly(np.full((24, 5), 10.0))
+    with undrawn():
+        body = future_section(table, future_table(table, np.full((3, 5), [11.0, 12, 9, 8, 10])))
+    assert "Forecasts of 5 channels: 2 higher on average than before, 2 lower, 1 un" in body.body
+    assert "Shown are the first 2 of 5 channels" in body.body
 
 
 def test_levels_are_numbers_though_a_column_has_the_name_of_a_bound():

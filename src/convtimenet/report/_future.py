@@ -37,7 +37,7 @@ from convtimenet.report._html import (
     span,
 )
 from convtimenet.report._windows import name_of, time_label, when
-from convtimenet.report._words import Outlook, outlook, steps
+from convtimenet.report._words import Outlook, compared, outlook, steps
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -109,7 +109,7 @@ def future_section(table: Table, future: Table, forecast_from: str | None = None
     note += f"The forecasting model {made}."
     words = f'<p class="outlook"><span>{escaped(found[0].outlook.words)}</span></p>'
     if len(found) > 1:
-        words = picked(_overall(found, among), found[0].name, found[0].outlook.words)
+        words = picked(_overall(table, answers, among), found[0].name, found[0].outlook.words)
     picture = _picture(table, found, levels)
     tables = grid(
         [_forecast_card(found[0], levels, table.time_name), *_overview_card(found, h, table)]
@@ -167,9 +167,19 @@ def forecast_figure(
 # --- parts of the section ------------------------------------------------------------------------
 
 
-def _overall(found: Sequence[_Forecast], among: str) -> str:
-    """The directions of several forecasts; no sums, since units may differ."""
-    signs = [one.outlook.direction for one in found if one.outlook.change]
+def _overall(table: Table, answers: np.ndarray, among: str) -> str:
+    """The directions of all forecasts (S, h, C, K), also of those not shown; no sums, since units
+    may differ."""
+    S, _, C, _ = answers.shape
+    changes = (
+        compared(
+            table.values[table.bounds[s] : table.bounds[s + 1], c],
+            table.frequency,
+            answers[s, :, c, 0],
+        )
+        for s, c in product(range(S), range(C))
+    )
+    signs = [direction for change, direction, _ in changes if change]
     up, down = signs.count(1), signs.count(-1)
     told = f"Forecasts of {among}"
     if not signs:

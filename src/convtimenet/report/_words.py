@@ -95,8 +95,7 @@ def outlook(known: np.ndarray, future: Table, first: int, forecast: np.ndarray) 
     forecast
         (h,) values.
     """
-    h, season = len(forecast), season_of(future.frequency)
-    mean = float(forecast.mean())
+    h, mean = len(forecast), float(forecast.mean())
     seen = known[np.isfinite(known)]
     counts = bool(len(seen)) and bool((seen >= 0).all() and (seen == np.round(seen)).all())
     if h == 1:
@@ -105,20 +104,8 @@ def outlook(known: np.ndarray, future: Table, first: int, forecast: np.ndarray) 
         words = f"Next {steps(h, future.frequency)}: {three_digits(mean)} on average"
         if counts and forecast.min() >= 0:
             words += f" ({three_digits(float(forecast.sum()))} in all)"
-    back = h if season <= 1 or h % season == 0 else -(-h // season) * season
-    before = known[len(known) - back :][:h] if back <= len(known) else known[:0]
-    at = np.isfinite(before)
-    change, direction = "", 0
-    if len(before) and at.mean() >= 0.5:
-        change, direction, told = _change(mean, float(before[at].mean()), seen, forecast)
-        span = steps(h, future.frequency).removeprefix("1 ")
-        n = back // season if season > 1 else 1
-        ago = "a season" if n == 1 else f"{n:,} seasons"
-        then = f"in the {span} before" if back == h else f"in the same {span} {ago} earlier"
-        words += f", {told} than {then}" if direction else f", as {then}"
-        if not at.all():
-            words += f" ({h - at.sum():,} of them missing)"
-    words += "."
+    change, direction, told = compared(known, future.frequency, forecast)
+    words += f"{told}."
     highest = ""
     if h > 1 and float(np.ptp(forecast)) > 1e-3 * max(abs(mean), 1e-12):
         top, low = int(forecast.argmax()), int(forecast.argmin())
@@ -127,6 +114,28 @@ def outlook(known: np.ndarray, future: Table, first: int, forecast: np.ndarray) 
         words += f" Highest {_time(future, first + top)} ({highs}), lowest "
         words += f"{_time(future, first + low)} ({lows})."
     return Outlook(words, mean, change, direction, highest)
+
+
+def compared(known: np.ndarray, frequency: Frequency, forecast: np.ndarray) -> tuple[str, int, str]:
+    """The change of the mean of a forecast (h,) from the rows before it, as `Outlook` has it, its
+    direction, and both in words; empty where too few of these rows are known."""
+    h, season = len(forecast), season_of(frequency)
+    back = h if season <= 1 or h % season == 0 else -(-h // season) * season
+    before = known[len(known) - back :][:h] if back <= len(known) else known[:0]
+    at = np.isfinite(before)
+    if not len(before) or at.mean() < 0.5:
+        return "", 0, ""
+    seen = known[np.isfinite(known)]
+    mean, earlier = float(forecast.mean()), float(before[at].mean())
+    change, direction, told = _change(mean, earlier, seen, forecast)
+    span = steps(h, frequency).removeprefix("1 ")
+    n = back // season if season > 1 else 1
+    ago = "a season" if n == 1 else f"{n:,} seasons"
+    then = f"in the {span} before" if back == h else f"in the same {span} {ago} earlier"
+    words = f", {told} than {then}" if direction else f", as {then}"
+    if not at.all():
+        words += f" ({h - at.sum():,} of them missing)"
+    return change, direction, words
 
 
 def _change(
