@@ -41,7 +41,7 @@ from convtimenet.report._html import Section, clean
 from convtimenet.report._importance import case_importance_section
 from convtimenet.report._network import patch_moves
 from convtimenet.report._page import page
-from convtimenet.report._windows import when, window_answers
+from convtimenet.report._windows import errors_by_channel, when, window_answers
 from convtimenet.training.metrics import ForecastEvaluation
 
 EVIL = "<script>alert('x')</script> & $m$"
@@ -321,6 +321,18 @@ def test_pick_windows():
     ties = pick_windows(np.ones(9), np.arange(9), 1)
     assert ties["worst"] == [0, 1, 2]
     assert len({window for windows in ties.values() for window in windows}) == 7
+
+
+def test_a_channel_that_is_not_scored_is_not_the_worst(forecast: Forecast):
+    model, table, _ = forecast
+    values = table.values.copy()
+    values[218:250, 0] = np.nan  # a whole context
+    values[251, 1] = np.nan
+    gaps = replace(table, values=values)
+    away = values[250:258] + np.array([100.0, 1.0])
+    assert errors_by_channel(model, gaps, 250, away).tolist() == [0, 1]
+    shares = errors_by_channel(model, table, 250, table.values[250:258] + model.scaler_.scale[:, 0])
+    assert shares == pytest.approx([0.5, 0.5])
 
 
 def test_wilson_interval():

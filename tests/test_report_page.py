@@ -173,9 +173,9 @@ def test_the_directions_are_those_of_all_forecasts(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(_future, "_SHOWN", 2)
     table = monthly(np.full((24, 5), 10.0))
     with undrawn():
-        body = future_section(table, future_table(table, np.full((3, 5), [11.0, 12, 9, 8, 10])))
-    assert "Forecasts of 5 channels: 2 higher on average than before, 2 lower, 1 un" in body.body
-    assert "Shown are the first 2 of 5 channels" in body.body
+        section = future_section(table, future_table(table, np.full((3, 5), [11.0, 12, 9, 8, 10])))
+    assert "Forecasts of 5 channels: 2 higher on average than before, 2 lower, 1 un" in section.body
+    assert "Shown are the first 2 of 5 channels" in section.body
 
 
 def test_levels_are_numbers_though_a_column_has_the_name_of_a_bound():

@@ -74,10 +74,12 @@ def errors_by_channel(
     model: ConvTimeNetForecaster, table: Table, now: int, forecast: np.ndarray
 ) -> np.ndarray:
     """Each channel's share (C,) of the squared error of a forecast (H, C) from row `now`, in
-    training standard deviations."""
-    scale = scaler_of(model, series_of(table, now)[0]).scale[:, 0]
-    squares = np.square((forecast - table.values[now : now + len(forecast)]) / scale)
-    squares = np.where(np.isnan(squares), 0, squares)  # of missing values
+    training standard deviations. What `Windows.batch` gives no weight has none: missing values, and
+    channels without a known value in the context."""
+    context, truth = context_of(model, table, now), table.values[now : now + len(forecast)]
+    counted = np.isfinite(truth) & np.isfinite(context.values).any(0)
+    scale = scaler_of(model, context).scale[:, 0]
+    squares = np.where(counted, np.square((forecast - truth) / scale), 0)
     return squares.sum(0) / max(float(squares.sum()), np.finfo(float).tiny)
 
 
