@@ -41,7 +41,13 @@ from convtimenet.report._html import Section, clean
 from convtimenet.report._importance import case_importance_section
 from convtimenet.report._network import patch_moves
 from convtimenet.report._page import page
-from convtimenet.report._windows import errors_by_channel, when, window_answers
+from convtimenet.report._windows import (
+    errors_by_channel,
+    scaler_of,
+    series_of,
+    when,
+    window_answers,
+)
 from convtimenet.training.metrics import ForecastEvaluation
 
 EVIL = "<script>alert('x')</script> & $m$"
@@ -601,7 +607,7 @@ def test_windows_of_a_long_table_are_those_of_their_series(tmp_path: Path):
         time_name="ds",
         frequency=Frequency.parse("1"),
         id_name="shop",
-        ids=np.array(["a", EVIL, "c"], dtype=object),
+        ids=np.array(["7", EVIL, "c"], dtype=object),
         rows=rows,
         covariates={"promo": rng.normal(size=240)},
     )
@@ -622,14 +628,17 @@ def test_windows_of_a_long_table_are_those_of_their_series(tmp_path: Path):
         assert mse == pytest.approx(given, rel=1e-4, nan_ok=True)
     with undrawn():
         text = Page(write_forecast(tmp_path, (model, table, evaluation))).text
-    names = ("a", EVIL, "c")
+    names = ("7", EVIL, "c")
     for number, name in enumerate(names):
         own = evaluation.mse_per_window[scored & (of == number)]
         assert f"{name} {own.mean():.3f} {len(own)}" in text
     worst = names[of[np.nanargmax(evaluation.mse_per_window)]]
     assert f"Worst: forecast of {worst} from" in text
-    other = replace(table, ids=np.array(["a", "new", "c"], dtype=object))
-    with pytest.raises(DataError, match="series of the training table, found 'new'; leave it out"):
+    spelled = replace(table, ids=np.array([7, EVIL, "c"], dtype=object))  # as `evaluate` takes it
+    own = scaler_of(model, series_of(spelled, 0)[0])
+    np.testing.assert_array_equal(own.scale, model.scaler_.scale[0])
+    other = replace(table, ids=np.array(["7", "new", "c"], dtype=object))
+    with pytest.raises(DataError, match="found 'new'; evaluate a table without it"):
         write_forecast(tmp_path, (model, other, evaluation))
 
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from convtimenet.data.agreement import Labels, match_ids
 from convtimenet.data.tables import Table, crop, select_series
 from convtimenet.data.timestamps import show_in
 from convtimenet.data.windows import Scaler
@@ -37,13 +38,13 @@ def scaler_of(model: ConvTimeNetForecaster, series: Table) -> Scaler:
     """The training scaler of a series, (C, 1)."""
     if model.scaler_.centre.ndim == 2:
         return model.scaler_
-    seen = model.tail_.ids.tolist()
-    if series.ids[0] not in seen:
+    (number,), _ = match_ids(series.ids, Labels(model.tail_.ids.tolist()), "the table")
+    if number < 0:
         raise DataError(
-            f"a report can only show series of the training table, found {series.ids[0]!r}; leave "
-            "it out"
+            f"a report can only show series of the training table, found {series.ids[0]!r}; "
+            "evaluate a table without it, and give that table and its evaluation"
         )
-    return model.scaler_[seen.index(series.ids[0])]
+    return model.scaler_[number]
 
 
 def context_of(model: ConvTimeNetForecaster, table: Table, now: int) -> Table:
