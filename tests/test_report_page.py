@@ -122,10 +122,16 @@ def test_no_name_leaves_a_script_and_plots_show_it_literally():
 
 def test_times_and_numbers_are_short():
     days = np.datetime64("2024-01-30", "ns") + np.arange(3) * np.timedelta64(1, "D")
-    assert interactive.stamps(days) == ["2024-01-30", "2024-01-31", "2024-02-01"]
-    assert interactive.stamps(days + np.timedelta64(90, "m"))[0] == "2024-01-30T01:30"
-    assert interactive.stamps(days + np.timedelta64(5, "ns"))[0].endswith("T00:00:00.000000005")
-    assert interactive.stamps(np.arange(2)) == [0, 1]
+
+    def written(times: np.ndarray) -> list[Any]:
+        return interactive.stamps(times, interactive.unit_of(times))
+
+    assert written(days) == ["2024-01-30", "2024-01-31", "2024-02-01"]
+    assert interactive.stamps(days[:1], "m") == ["2024-01-30T00:00"]
+    assert written(days + np.timedelta64(90, "m"))[0] == "2024-01-30T01:30"
+    assert written(days + np.timedelta64(90, "s"))[0] == "2024-01-30T00:01:30"
+    assert written(days + np.timedelta64(5, "ns"))[0].endswith("T00:00:00.000000005")
+    assert written(np.arange(2)) == [0, 1]
     found = interactive.numbers(np.array([[1 / 3, np.nan], [np.inf, 1234567.0]]))
     assert found == [[0.3333333, None], [None, 1234567.0]]
     assert interactive.numbers(np.array([[1 / 3, 2 / 3]])) == [[0.333333, 0.666667]]

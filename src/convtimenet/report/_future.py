@@ -229,7 +229,8 @@ def _plot(table: Table, found: Sequence[_Forecast], levels: Sequence[str]) -> in
     form = interactive.form_of(every)
     choices = []
     for one in found:
-        x, n = interactive.stamps(one.times), len(one.known)
+        x = interactive.stamps(one.times, interactive.unit_of(one.times))
+        n = len(one.known)
         values, last = interactive.forecast_values(one.known, one.answers, n)
         ahead = shared(x[n:])
         choices.append(

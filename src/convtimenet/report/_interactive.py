@@ -47,16 +47,20 @@ def numbers(values: np.ndarray, among: np.ndarray | None = None) -> list[Any]:
     return [float(f"{v:.{digits}g}") if np.isfinite(v) else None for v in values.tolist()]
 
 
-def stamps(times: np.ndarray) -> list[Any]:
-    """Local times (n,) as ISO text without zeros at the end, or integers as they are."""
+def unit_of(times: np.ndarray) -> str:
+    """NumPy's code of the largest unit, of those in which times are written, of which local times
+    (n,) are whole numbers; empty for integers."""
+    if times.dtype.kind != "M":
+        return ""
+    units = ("D", "m", "s")
+    return next((one for one in units if (times.astype(f"M8[{one}]") == times).all()), "ns")
+
+
+def stamps(times: np.ndarray, unit: str) -> list[Any]:
+    """Local times (n,) as ISO text in a unit of `unit_of`, or integers as they are."""
     if times.dtype.kind != "M":
         return times.tolist()
-    whole = not (times.astype("M8[ns]").astype(np.int64) % 1_000_000_000).any()
-    found = np.datetime_as_string(times, unit="s" if whole else "ns").tolist()
-    for end in ("T00:00:00", ":00"):
-        if all(one.endswith(end) for one in found):
-            return [one.removesuffix(end) for one in found]
-    return found
+    return times.astype(f"M8[{unit}]").astype(str).tolist()
 
 
 def form_of(values: np.ndarray) -> str:
@@ -189,7 +193,7 @@ def forecast_window(
     xlabel: str,
 ) -> Figure:
     """A forecast with the values before it and, if known, the actual ones."""
-    H, x = len(answers), stamps(times)
+    H, x = len(answers), stamps(times, unit_of(times))
     before = len(times) - H
     every = np.concatenate([truth, answers.ravel()])
     values, last = forecast_values(truth, answers, before)
@@ -294,7 +298,7 @@ def error_over_time(
 ) -> Figure:
     """Errors of windows, as `_plots.error_over_time`."""
     every = np.unique(np.linspace(0, len(errors) - 1, min(len(errors), _MANY_DOTS)).astype(int))
-    x = stamps(times)
+    x = stamps(times, unit_of(times))
     data = [
         _line([x[k] for k in every], errors[every], "error", "--soft", showlegend=False)
         | {"mode": "lines" if joined else "markers"}

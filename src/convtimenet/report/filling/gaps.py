@@ -121,5 +121,5 @@ def _shades(one: Shown) -> list[tuple]:
     spans = sorted(one.spans(), key=lambda span: span[0] - span[1])[:_SHADES]
     last = len(one.times) - 1
     ends = [at for first, end in spans for at in (max(0, first - 1), min(end, last))]
-    x = interactive.stamps(one.times[ends])
+    x = one[ends].x()
     return list(zip(x[::2], x[1::2], strict=True))
