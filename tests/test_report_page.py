@@ -25,7 +25,7 @@ from convtimenet.report import _interactive as interactive
 from convtimenet.report._classes import f1_scores
 from convtimenet.report._future import future_section
 from convtimenet.report._html import digits_for, rounded
-from convtimenet.report._words import outlook, steps
+from convtimenet.report._words import compared, outlook, steps
 
 EVIL = "</script><b>$x$ %{y}"
 CHROMIUM = Path("/usr/bin/chromium")
@@ -77,6 +77,22 @@ def test_negative_values_are_compared_by_difference():
     words = told([-3.0, 5.0] * 12, [2.5] * 12)
     assert words == "Next 12 months: 2.5 on average, 1.5 higher than in the 12 months before."
     assert "as in the 12 months before" in told([-3.0, 5.0] * 12, [1.0] * 12)
+
+
+def test_large_changes_are_told_in_words_that_fit():
+    step = Frequency.parse("1MS")
+
+    def change(before: float, mean: float) -> tuple[str, int, str]:
+        return compared(np.full(24, before), step, np.full(12, mean))
+
+    than = "than in the 12 months before"
+    assert change(100, 0) == ("-100 %", -1, f", 100 % lower {than}")
+    assert change(100, 0.2) == ("< -99 %", -1, f", more than 99 % lower {than}")
+    assert change(100, 0.6) == ("-99 %", -1, f", 99 % lower {than}")
+    assert change(1, 11) == ("+1,000 %", 1, f", 1,000 % higher {than}")
+    assert change(1, 1201) == ("+1,200", 1, f", 1,200 higher {than}")
+    assert change(1e-12, 4.5) == ("+4.5", 1, f", 4.5 higher {than}")
+    assert change(5e-324, 4.5) == ("+4.5", 1, f", 4.5 higher {than}")
 
 
 def test_part_of_a_season_is_compared_with_the_same_part():

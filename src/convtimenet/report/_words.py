@@ -142,11 +142,14 @@ def _change(
     mean: float, before: float, seen: np.ndarray, forecast: np.ndarray
 ) -> tuple[str, int, str]:
     """The change of a mean as a cell, its direction, and in words; in per cent where no value is
-    negative."""
-    if before > 0 and seen.min() >= 0 and forecast.min() >= 0:
+    negative and the mean is not many times that before, which may be hardly above 0."""
+    not_negative = before > 0 and seen.min() >= 0 and forecast.min() >= 0
+    if not_negative and mean <= _MOST_TIMES * before:
         share = round(100 * (mean / before - 1))
         side = int(np.sign(share))
-        return f"{share:+d} %" if share else "0 %", side, f"{abs(share)} % {_SIDES[side]}"
+        if share == -100 and mean > 0:
+            return "< -99 %", side, "more than 99 % lower"
+        return f"{share:+,d} %" if share else "0 %", side, f"{abs(share):,} % {_SIDES[side]}"
     off = mean - before
     spread = float(np.ptp(seen))
     side = 0 if abs(off) < 0.005 * spread else int(np.sign(off))
@@ -154,4 +157,5 @@ def _change(
     return f"{'-' if off < 0 else '+'}{size}" if side else "0", side, f"{size} {_SIDES[side]}"
 
 
+_MOST_TIMES = 11  # 1,000 % higher
 _SIDES = {1: "higher", -1: "lower", 0: "different"}
