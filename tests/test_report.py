@@ -651,15 +651,25 @@ def test_many_levels_are_all_drawn():
 def test_steps_without_a_scored_value_are_left_out(forecast: Forecast, tmp_path: Path):
     """In a short test split, a missing value may leave a step ahead without any."""
     model, table, evaluation = forecast
+    mse = evaluation.mse_per_step[0]
     steps = np.where(np.arange(8) == 7, np.nan, evaluation.mse_per_step)
     shares = np.array([np.nan, 0.5, 0.25, 0.75, 0.5, 0.5, 0.5, np.nan])
     bands = tuple(replace(one, coverage_per_step=shares) for one in evaluation.intervals)
-    few = replace(evaluation, mse_per_step=steps, intervals=bands)
+    mae = {EVIL: 0.5, "水位": np.nan}
+    few = replace(
+        evaluation,
+        mse_per_step=steps,
+        intervals=bands,
+        mae_per_channel=mae,
+        naive_mae_per_channel=mae,
+    )
     with undrawn():
         page = Page(write_forecast(tmp_path, (model, table, few)))
     alts = " ".join(attrs["alt"] or "" for tag, attrs in page.tags if tag == "img")
     alts = alts.replace("\xa0", " ")
     assert alts.count("from 25.0 to 75.0 % by step") == len(bands)
+    assert f"{mse:.3f} at step 1, none at step 8" in alts
+    assert "水位 none none none" in page.text
     drawn = [json.dumps(one["data"][0].get("y")) for one in page.figures()]
     assert f"[null, {', '.join(['50.0', '25.0', '75.0', *['50.0'] * 3])}, null]" in drawn
 

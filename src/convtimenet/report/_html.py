@@ -46,7 +46,9 @@ def escaped(value: object) -> str:
 
 
 def number(value: float) -> str:
-    """A score with three or four digits."""
+    """A score with three or four digits; "none" for NaN, the score of nothing."""
+    if np.isnan(value):
+        return "none"
     if 1000 <= abs(value) < 1e9:
         return f"{value:,.0f}"
     return f"{value:.3f}" if 0.01 <= abs(value) < 1000 else f"{value:.3g}"
