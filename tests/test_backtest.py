@@ -99,6 +99,16 @@ class TestLong:
         assert len(merged) == len(found)
         np.testing.assert_array_equal(merged["SeasonalNaive"], merged["y_before"])
 
+    def test_bounds_do_not_depend_on_the_unit(self):
+        one = long_frame((60,))
+        frame = pd.concat([one, one.assign(unique_id="tiny", y=1e-9 * one["y"])])
+        found = forecaster().cross_validation(frame, level=[50])
+        for name in ("ConvTimeNet", "SeasonalNaive"):
+            width = found[f"{name}-hi-50"] - found[f"{name}-lo-50"]
+            large, tiny = (width[found["unique_id"] == key] for key in ("s0", "tiny"))
+            np.testing.assert_allclose(tiny, 1e-9 * large, rtol=1e-3)
+            assert (large > 0.01).all()
+
     def test_the_estimator_stays_as_it_was(self):
         model = forecaster()
         before = set(vars(model))

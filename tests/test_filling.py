@@ -23,8 +23,8 @@ from convtimenet.estimators.filling.detect import p_values
 from convtimenet.estimators.filling.hiding import EDGE, KINDS, Hidden, Shares, kinds_of, predicted
 from convtimenet.estimators.filling.windows import LONGEST, REACH, Row, quantiles_of, windows_of
 from convtimenet.report import detect_report
-from convtimenet.report.filling.drawn import Shown, thinned
-from convtimenet.report.filling.scores import _apart
+from convtimenet.report.filling.drawn import Shown, between, first_rows, shown, thinned
+from convtimenet.report.filling.scores import _apart, _scores_told
 from convtimenet.runs.filling import detect_table, impute_table
 
 CPU = torch.device("cpu")
@@ -607,11 +607,29 @@ def test_values_of_other_series_are_not_close_to_each_other():
     assert [*_apart(rows, channels, table)] == [(39, 0), (41, 0), (41, 1), (70, 0)]
 
 
+def test_midnight_among_hours_keeps_its_hour():
+    columns = np.column_stack([np.zeros(100), np.arange(100.0), *np.full((2, 100), 0.5)])
+    columns[48, :2] = 45123456, 200
+    table = replace(read_table(np.zeros(100)), times=HOURS.to_numpy()[:100])
+    one = shown(table, columns[:, None], np.arange(100)[:, None] == 48, 0, 0)
+    assert between(one, (48, 49)) == "at 2024-01-03 00:00"
+    assert between(one, (24, 49)) == "from 2024-01-02 00:00 to 2024-01-03 00:00"
+    assert [stamp for stamp, _ in first_rows(one, np.array([24, 48]))] == [
+        "2024-01-02 00:00", "2024-01-03 00:00",
+    ]  # fmt: skip
+    told = _scores_told(one)
+    assert "Farthest off: 45,123,456 at 2024-01-03 00:00, with a score of 200." in told.words
+    assert told.rows == [["2024-01-03 00:00", "45,123,456", "200", "0.5"]]
+    days = replace(table, times=HOURS.to_numpy()[0] + np.arange(100) * np.timedelta64(1, "D"))
+    one = shown(days, columns[:, None], np.ones((100, 1), bool), 0, 0)
+    assert between(one, (0, 2)) == "from 2024-01-01 to 2024-01-02"
+
+
 def test_a_long_series_is_drawn_by_its_extremes_and_marks():
     values = np.sin(np.arange(9000.0))[:, None]
     values[4321] = 50
     marked = np.arange(9000) == 77
-    one = Shown("a", "a", np.arange(9000), values, marked)
+    one = Shown("a", "a", np.arange(9000), "", values, marked)
     thin = thinned(one, (0,), 400)
     assert 200 <= len(thin.times) <= 410
     assert {0, 76, 77, 78, 4321, 8999} <= set(thin.times.tolist())

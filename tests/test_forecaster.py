@@ -424,6 +424,13 @@ class TestFilledValues:
         assert found.n_values == n < found.n_windows * 2 * 4
         assert found.scores["mse"] == pytest.approx(squared / n, rel=1e-4)
         assert found.scores["mae"] == pytest.approx(absolute / n, rel=1e-4)
+        gaps[190:200] = gaps[206:216] = np.nan
+        found = model.evaluate(gaps, first_row=180)
+        assert len(found.starts) == 57
+        # without a value to score: the windows whose targets begin in rows 190 to 196, 206 to 212
+        none = [*range(10, 17), *range(26, 33)]
+        assert np.flatnonzero(np.isnan(found.mse_per_window)).tolist() == none
+        assert found.n_windows == 57 - len(none)
 
     def test_complete_tables_count_everything(self):
         model = self.fitted()

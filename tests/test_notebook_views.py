@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,7 @@ import torch
 
 import convtimenet
 from convtimenet.data.tables import read_table
-from convtimenet.errors import ConfigError
+from convtimenet.errors import ConfigError, DataError
 from convtimenet.estimators.forecasting.backtest import Backtest
 from convtimenet.estimators.forecasting.forecaster import ConvTimeNetForecaster
 from convtimenet.training.history import Epoch, History
@@ -116,6 +117,27 @@ def test_a_forecaster_is_plotted_with_its_intervals(model: ConvTimeNetForecaster
     assert axes.get_title() == "b"
     with pytest.raises(ConfigError, match="per cent"):
         convtimenet.plot(model, level=[0.8])
+
+
+def test_what_cannot_be_plotted_is_refused_before_work(model: ConvTimeNetForecaster):
+    found = replace(model.explain(spans=[(0, 7)]), importance=np.zeros((3, 2, 1)))
+    series = "number must be 0, as there is one series, found"
+    channels = "channel must be the index of a channel, a whole number from 0 to 1, found"
+    number = "number must be the index of a series, a whole number from 0 to 2, found"
+    given: list[tuple[Any, tuple[Any, Any], str]] = [
+        (model, (5, 0), f"{series} 5"),
+        (model, (-1, 0), f"{series} -1"),
+        (model, (0, 2), f"{channels} 2"),
+        (model, (0, "b"), f"{channels} 'b'"),
+        (found, (3, 0), f"{number} 3"),
+        (found, (2, -1), f"{channels} -1"),
+    ]
+    for shown, at, said in given:
+        with pytest.raises(ConfigError, match=f"^{re.escape(said)}$"):
+            convtimenet.plot(shown, *at)
+    wrong: Any = model.predict()
+    with pytest.raises(DataError, match=r"a fitted ConvTimeNet.* expl.*found DataFrame"):
+        convtimenet.plot(wrong)
 
 
 def test_a_table_becomes_a_frame_of_either_library(tmp_path):

@@ -41,7 +41,13 @@ from convtimenet.report._html import Section, clean
 from convtimenet.report._importance import case_importance_section
 from convtimenet.report._network import patch_moves
 from convtimenet.report._page import page
-from convtimenet.report._windows import when, window_answers
+from convtimenet.report._windows import (
+    errors_by_channel,
+    scaler_of,
+    series_of,
+    when,
+    window_answers,
+)
 from convtimenet.training.metrics import ForecastEvaluation
 
 EVIL = "<script>alert('x')</script> & $m$"
@@ -315,9 +321,24 @@ def test_pick_windows():
     }
     near = pick_windows(np.array([9.0, 8, 7, 1, 2]), np.arange(5), 2)
     assert near == {"worst": [0, 2], "median": [], "best": [3]}  # 4 is not among the worst
+    unscored = np.array([np.nan, 5, 4, np.nan, 3, np.nan, 2, 1])
+    picked = pick_windows(unscored, np.arange(8), 1)
+    assert picked == {"worst": [1, 2, 4], "median": [], "best": [7, 6]}  # 4 is the median
     ties = pick_windows(np.ones(9), np.arange(9), 1)
     assert ties["worst"] == [0, 1, 2]
     assert len({window for windows in ties.values() for window in windows}) == 7
+
+
+def test_a_channel_that_is_not_scored_is_not_the_worst(forecast: Forecast):
+    model, table, _ = forecast
+    values = table.values.copy()
+    values[218:250, 0] = np.nan  # a whole context
+    values[251, 1] = np.nan
+    gaps = replace(table, values=values)
+    away = values[250:258] + np.array([100.0, 1.0])
+    assert errors_by_channel(model, gaps, 250, away).tolist() == [0, 1]
+    shares = errors_by_channel(model, table, 250, table.values[250:258] + model.scaler_.scale[:, 0])
+    assert shares == pytest.approx([0.5, 0.5])
 
 
 def test_wilson_interval():
@@ -586,30 +607,38 @@ def test_windows_of_a_long_table_are_those_of_their_series(tmp_path: Path):
         time_name="ds",
         frequency=Frequency.parse("1"),
         id_name="shop",
-        ids=np.array(["a", EVIL, "c"], dtype=object),
+        ids=np.array(["7", EVIL, "c"], dtype=object),
         rows=rows,
         covariates={"promo": rng.normal(size=240)},
     )
     settings: dict = {"n_epochs": 1, "verbose": 0, "device": "cpu", "model": TINY}
     model = ConvTimeNetForecaster(8, 32, futr_exog=["promo"], **settings)
     model.fit(table, split=(rows - 20, rows - 10))
+    table.values[-9:] = np.nan  # of the last three windows only the first has a value to score
     evaluation = model.evaluate(table, first_row=rows - 10, level=[50])
     of = np.array([0, 0, 0, 1, 2, 2, 2])  # the short series has its last window only
-    assert evaluation.n_windows == len(of)
+    scored = ~np.isnan(evaluation.mse_per_window)
+    assert scored.tolist() == [True] * 5 + [False] * 2
+    assert evaluation.n_windows == 5
     for window, start in enumerate(evaluation.starts.tolist()):
         now, scale = start + 32, model.scaler_.scale[of[window], 0, 0]
         off = (window_answers(model, table, now)[:, 0, 0] - table.values[now : now + 8, 0]) / scale
-        assert np.square(off).mean() == pytest.approx(evaluation.mse_per_window[window], rel=1e-4)
+        mse = np.square(off[np.isfinite(off)]).mean() if scored[window] else np.nan
+        given = evaluation.mse_per_window[window]
+        assert mse == pytest.approx(given, rel=1e-4, nan_ok=True)
     with undrawn():
         text = Page(write_forecast(tmp_path, (model, table, evaluation))).text
-    names = ("a", EVIL, "c")
+    names = ("7", EVIL, "c")
     for number, name in enumerate(names):
-        mse = evaluation.mse_per_window[of == number].mean()
-        assert f"{name} {mse:.3f} {(of == number).sum()}" in text
-    worst = names[of[evaluation.mse_per_window.argmax()]]
+        own = evaluation.mse_per_window[scored & (of == number)]
+        assert f"{name} {own.mean():.3f} {len(own)}" in text
+    worst = names[of[np.nanargmax(evaluation.mse_per_window)]]
     assert f"Worst: forecast of {worst} from" in text
-    other = replace(table, ids=np.array(["a", "new", "c"], dtype=object))
-    with pytest.raises(DataError, match="series of the training table, found 'new'; leave it out"):
+    spelled = replace(table, ids=np.array([7, EVIL, "c"], dtype=object))  # as `evaluate` takes it
+    own = scaler_of(model, series_of(spelled, 0)[0])
+    np.testing.assert_array_equal(own.scale, model.scaler_.scale[0])
+    other = replace(table, ids=np.array(["7", "new", "c"], dtype=object))
+    with pytest.raises(DataError, match="found 'new'; evaluate a table without it"):
         write_forecast(tmp_path, (model, other, evaluation))
 
 
@@ -617,6 +646,32 @@ def test_many_levels_are_all_drawn():
     curves = {float(level): np.full(4, level / 100) for level in (10, 30, 50, 70, 90)}
     words = "".join(ElementTree.fromstring(plots.coverage_by_step(curves, xlabel="x")).itertext())
     assert all(f"{level:g} %" in words for level in curves)
+
+
+def test_steps_without_a_scored_value_are_left_out(forecast: Forecast, tmp_path: Path):
+    """In a short test split, a missing value may leave a step ahead without any."""
+    model, table, evaluation = forecast
+    mse = evaluation.mse_per_step[0]
+    steps = np.where(np.arange(8) == 7, np.nan, evaluation.mse_per_step)
+    shares = np.array([np.nan, 0.5, 0.25, 0.75, 0.5, 0.5, 0.5, np.nan])
+    bands = tuple(replace(one, coverage_per_step=shares) for one in evaluation.intervals)
+    mae = {EVIL: 0.5, "水位": np.nan}
+    few = replace(
+        evaluation,
+        mse_per_step=steps,
+        intervals=bands,
+        mae_per_channel=mae,
+        naive_mae_per_channel=mae,
+    )
+    with undrawn():
+        page = Page(write_forecast(tmp_path, (model, table, few)))
+    alts = " ".join(attrs["alt"] or "" for tag, attrs in page.tags if tag == "img")
+    alts = alts.replace("\xa0", " ")
+    assert alts.count("from 25.0 to 75.0 % by step") == len(bands)
+    assert f"{mse:.3f} at step 1, none at step 8" in alts
+    assert "水位 none none none" in page.text
+    drawn = [json.dumps(one["data"][0].get("y")) for one in page.figures()]
+    assert f"[null, {', '.join(['50.0', '25.0', '75.0', *['50.0'] * 3])}, null]" in drawn
 
 
 SVG = "{http://www.w3.org/2000/svg}"

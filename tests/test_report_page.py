@@ -14,16 +14,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from common import undrawn
 
 from convtimenet.data.frequency import Frequency
 from convtimenet.data.future import future_table
 from convtimenet.data.tables import Table, read_table
 from convtimenet.estimators.forecasting.forecaster import ConvTimeNetForecaster
+from convtimenet.report import _future, forecast_report
 from convtimenet.report import _interactive as interactive
-from convtimenet.report import forecast_report
 from convtimenet.report._classes import f1_scores
 from convtimenet.report._future import future_section
-from convtimenet.report._words import outlook, steps
+from convtimenet.report._html import digits_for, rounded
+from convtimenet.report._words import compared, outlook, steps
 
 EVIL = "</script><b>$x$ %{y}"
 CHROMIUM = Path("/usr/bin/chromium")
@@ -77,6 +79,22 @@ def test_negative_values_are_compared_by_difference():
     assert "as in the 12 months before" in told([-3.0, 5.0] * 12, [1.0] * 12)
 
 
+def test_large_changes_are_told_in_words_that_fit():
+    step = Frequency.parse("1MS")
+
+    def change(before: float, mean: float) -> tuple[str, int, str]:
+        return compared(np.full(24, before), step, np.full(12, mean))
+
+    than = "than in the 12 months before"
+    assert change(100, 0) == ("-100 %", -1, f", 100 % lower {than}")
+    assert change(100, 0.2) == ("< -99 %", -1, f", more than 99 % lower {than}")
+    assert change(100, 0.6) == ("-99 %", -1, f", 99 % lower {than}")
+    assert change(1, 11) == ("+1,000 %", 1, f", 1,000 % higher {than}")
+    assert change(1, 1201) == ("+1,200", 1, f", 1,200 higher {than}")
+    assert change(1e-12, 4.5) == ("+4.5", 1, f", 4.5 higher {than}")
+    assert change(5e-324, 4.5) == ("+4.5", 1, f", 4.5 higher {than}")
+
+
 def test_part_of_a_season_is_compared_with_the_same_part():
     """The six months before would show the season: they are 10, the six of last year 20."""
     words = told([20.0] * 6 + [10.0] * 6, [22.0] * 6)
@@ -120,12 +138,40 @@ def test_no_name_leaves_a_script_and_plots_show_it_literally():
 
 def test_times_and_numbers_are_short():
     days = np.datetime64("2024-01-30", "ns") + np.arange(3) * np.timedelta64(1, "D")
-    assert interactive.stamps(days) == ["2024-01-30", "2024-01-31", "2024-02-01"]
-    assert interactive.stamps(days + np.timedelta64(90, "m"))[0] == "2024-01-30T01:30"
-    assert interactive.stamps(days + np.timedelta64(5, "ns"))[0].endswith("T00:00:00.000000005")
-    assert interactive.stamps(np.arange(2)) == [0, 1]
+
+    def written(times: np.ndarray) -> list[Any]:
+        return interactive.stamps(times, interactive.unit_of(times))
+
+    assert written(days) == ["2024-01-30", "2024-01-31", "2024-02-01"]
+    assert interactive.stamps(days[:1], "m") == ["2024-01-30T00:00"]
+    assert written(days + np.timedelta64(90, "m"))[0] == "2024-01-30T01:30"
+    assert written(days + np.timedelta64(90, "s"))[0] == "2024-01-30T00:01:30"
+    assert written(days + np.timedelta64(5, "ns"))[0].endswith("T00:00:00.000000005")
+    assert written(np.arange(2)) == [0, 1]
     found = interactive.numbers(np.array([[1 / 3, np.nan], [np.inf, 1234567.0]]))
-    assert found == [[0.333333, None], [None, 1234570.0]]
+    assert found == [[0.3333333, None], [None, 1234567.0]]
+    assert interactive.numbers(np.array([[1 / 3, 2 / 3]])) == [[0.333333, 0.666667]]
+
+
+def test_a_high_level_is_not_drawn_flat():
+    values = 1e8 + np.arange(0, 60, 10) + 1 / 3
+    drawn = [100000000.33, 100000010.33, 100000020.33, 100000030.33, 100000040.33, 100000050.33]
+    assert interactive.numbers(values) == drawn
+    assert interactive.form_of(values) == ",.11~r"
+    assert interactive.form_of(values - 1e8) == ",.6~r"
+    assert interactive.form_of(1e9 + np.array([0.0, 1])) == ".13~g"
+    # a flat forecast has the digits of the plot that it lies in
+    found, _ = interactive.forecast_values(values[:4], values[4:5, None], 4)
+    assert found[-1] == drawn[4:5]
+    texts = [rounded(value, digits_for(values)) for value in (*values[:2], np.nan)]
+    assert texts == ["100,000,000.33", "100,000,010.33", ""]
+    assert digits_for(np.array([45123456.0, 9, np.nan])) == 8
+    assert digits_for(np.array([-1.7e308, 1.7e308])) == 6
+    assert digits_for(np.array([0.1 + 0.2, 0.3])) == 15
+    table = monthly(np.array([45123400.0, 45123450.0] * 12))
+    body = future_section(table, ahead(table, [45123456.0, 45123412.5])).body
+    assert '<td class="number">45,123,456</td>' in body
+    assert '<td class="number">45,123,412.5</td>' in body
 
 
 def test_the_forecast_can_be_downloaded_and_read_without_scripts():
@@ -143,6 +189,15 @@ def test_the_forecast_can_be_downloaded_and_read_without_scripts():
     assert '<th scope="row">shop 1</th><td class="number">21</td>' in body
     assert "80&nbsp;%" not in body  # the page joins them
     assert "Forecasts of 2 channels: 0 higher on average than before, 2 lower." in body
+
+
+def test_the_directions_are_those_of_all_forecasts(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(_future, "_SHOWN", 2)
+    table = monthly(np.full((24, 5), 10.0))
+    with undrawn():
+        section = future_section(table, future_table(table, np.full((3, 5), [11.0, 12, 9, 8, 10])))
+    assert "Forecasts of 5 channels: 2 higher on average than before, 2 lower, 1 un" in section.body
+    assert "Shown are the first 2 of 5 channels" in section.body
 
 
 def test_levels_are_numbers_though_a_column_has_the_name_of_a_bound():

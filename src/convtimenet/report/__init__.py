@@ -20,6 +20,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from convtimenet.data.cases import Cases
 from convtimenet.data.tables import Table
+from convtimenet.errors import DataError
 from convtimenet.estimators.base import ConvTimeNetEstimator
 from convtimenet.estimators.classifier import ConvTimeNetClassifier
 from convtimenet.estimators.explain import CaseExplanation, Explanation, ForecastExplanation
@@ -49,6 +50,7 @@ from convtimenet.report._numbers import number_sections
 from convtimenet.report._page import page, plotly_script
 from convtimenet.report.filling.gaps import impute_sections
 from convtimenet.report.filling.scores import detect_sections
+from convtimenet.settings import is_whole, require
 from convtimenet.training.metrics import ForecastEvaluation, Scores
 from convtimenet.training.objectives import loss_of
 
@@ -90,19 +92,38 @@ def plot(
     Raises
     ------
     DataError, ConfigError
-        As ``predict``.
+        As ``predict``; also if there is no such series, case or channel, or `shown` is something
+        else.
     MissingExtraError
         If matplotlib is not installed (extra ``report``).
     sklearn.exceptions.NotFittedError
         If the forecaster is not fitted.
     """
-    if isinstance(shown, ForecastExplanation):
-        return forecast_importance(shown, number, channel)
     if isinstance(shown, CaseExplanation):
-        return case_importance(shown, number)
-    assert isinstance(shown, ConvTimeNetForecaster)
-    check_is_fitted(shown)
-    return forecast_figure(shown, number, channel, level, future)
+        return case_importance(shown, _index("number", number, len(shown.importance), "case"))
+    if isinstance(shown, ForecastExplanation):
+        n, channels = len(shown.importance), shown.channels
+    elif isinstance(shown, ConvTimeNetForecaster):
+        check_is_fitted(shown)
+        n, channels = len(shown.tail_.lengths), shown.tail_.channels
+    else:
+        raise DataError(
+            "expected what can be drawn: a fitted ConvTimeNetForecaster, or an explanation of a "
+            f"model's `explain`; found {type(shown).__name__}"
+        )
+    at = _index("number", number, n, "series"), _index("channel", channel, len(channels), "channel")
+    if isinstance(shown, ForecastExplanation):
+        return forecast_importance(shown, *at)
+    return forecast_figure(shown, *at, level, future)
+
+
+def _index(name: str, value: Any, n: int, what: str) -> int:
+    """The index of one of n things to draw, checked."""
+    expected = f"0, as there is one {what}"
+    if n > 1:
+        expected = f"the index of a {what}, a whole number from 0 to {n - 1:,}"
+    require(is_whole(value, 0) and value < n, name, expected, value)
+    return int(value)
 
 
 def forecast_report(

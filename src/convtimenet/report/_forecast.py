@@ -135,15 +135,15 @@ def pick_windows(mse: np.ndarray, starts: np.ndarray, apart: int) -> dict[str, l
     Parameters
     ----------
     mse, starts
-        (n,) each: error and first row of every window.
+        (n,) each: error, NaN if there is none, and first row of every window.
     apart
         Minimum rows between the starts of two windows of one kind: closer ones show the same event.
 
     Returns
     -------
-    Lists under "worst", "median" and "best"; the first is ``mse.argmax()``. No window appears
-    twice, and none of the worst is below the median or of the best above it, so with few windows
-    some lists are short.
+    Lists under "worst", "median" and "best"; the first is ``np.nanargmax(mse)``. No window
+    appears twice, none is without an error, and none of the worst is below the median or of the
+    best above it, so with few windows some lists are short.
     """
     half = mse[middle(mse)]
     picks: dict[str, list[int]] = {"worst": [], "median": [], "best": []}
@@ -154,7 +154,7 @@ def pick_windows(mse: np.ndarray, starts: np.ndarray, apart: int) -> dict[str, l
     ):
         chosen = picks[kind]
         taken = {window for windows in picks.values() for window in windows}
-        for window in ranked:
+        for window in ranked[: int((~np.isnan(mse)).sum())]:  # NaN come last
             far = all(abs(starts[window] - starts[other]) >= apart for other in chosen)
             wrong = {"worst": mse[window] < half, "best": mse[window] > half}.get(kind, False)
             if far and not wrong and window not in taken:
@@ -180,8 +180,8 @@ def _windows_section(
     joined = not table.long
     overview = figure(
         plots.error_over_time(times, mse, picks, **labels, joined=joined),
-        f"Error of {len(mse)} windows by the start of their forecast: {span(mse)}, the worst "
-        f"at {when(table, int(starts[picks['worst'][0]]) + L)}.",
+        f"Error of {evaluation.n_windows} windows by the start of their forecast: {span(mse)}, "
+        f"the worst at {when(table, int(starts[picks['worst'][0]]) + L)}.",
         "Error of each window at the start of its forecast; the windows shown here are marked.",
         "Errors over time",
         plot=embedded(interactive.error_over_time(times, mse, picks, **labels, joined=joined)),
@@ -291,8 +291,10 @@ def _series_card(model: ConvTimeNetForecaster, table: Table, evaluation: Forecas
     """Errors of the series of a long table."""
     now = evaluation.starts + model.network_.config.context_length
     series = np.searchsorted(table.bounds, now, side="right") - 1
+    scored = ~np.isnan(evaluation.mse_per_window)
+    series, errors = series[scored], evaluation.mse_per_window[scored]
     windows = np.bincount(series, minlength=len(table.lengths))
-    sums = np.bincount(series, evaluation.mse_per_window, minlength=len(table.lengths))
+    sums = np.bincount(series, errors, minlength=len(table.lengths))
     mse = sums / np.maximum(windows, 1)
     hardest = np.argsort(-mse, kind="stable")[:_LONGEST_TABLE]
     rows = [
@@ -319,8 +321,8 @@ def _interval_sections(
     step = "" if table.frequency.unit == "step" else f" (1 step = {table.frequency.name})"
     caption = "; ".join(
         f"{one.level:g} % intervals contain {100 * one.coverage:.1f} % of the values, from "
-        f"{100 * one.coverage_per_step.min():.1f} to {100 * one.coverage_per_step.max():.1f} % by "
-        "step"
+        f"{100 * np.nanmin(one.coverage_per_step):.1f} to "
+        f"{100 * np.nanmax(one.coverage_per_step):.1f} % by step"
         for one in evaluation.intervals
     )
     shares = {one.level: one.coverage_per_step for one in evaluation.intervals}

@@ -25,17 +25,19 @@ from convtimenet.report._html import (
     Section,
     clean,
     count,
+    digits_for,
     escaped,
     figure,
     grid,
     live,
     long_card,
     picked,
+    rounded,
     score_table,
     span,
 )
 from convtimenet.report._windows import name_of, time_label, when
-from convtimenet.report._words import Outlook, outlook, six_digits, steps
+from convtimenet.report._words import Outlook, compared, outlook, steps
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -107,7 +109,7 @@ def future_section(table: Table, future: Table, forecast_from: str | None = None
     note += f"The forecasting model {made}."
     words = f'<p class="outlook"><span>{escaped(found[0].outlook.words)}</span></p>'
     if len(found) > 1:
-        words = picked(_overall(found, among), found[0].name, found[0].outlook.words)
+        words = picked(_overall(table, answers, among), found[0].name, found[0].outlook.words)
     picture = _picture(table, found, levels)
     tables = grid(
         [_forecast_card(found[0], levels, table.time_name), *_overview_card(found, h, table)]
@@ -165,9 +167,19 @@ def forecast_figure(
 # --- parts of the section ------------------------------------------------------------------------
 
 
-def _overall(found: Sequence[_Forecast], among: str) -> str:
-    """The directions of several forecasts; no sums, since units may differ."""
-    signs = [one.outlook.direction for one in found if one.outlook.change]
+def _overall(table: Table, answers: np.ndarray, among: str) -> str:
+    """The directions of all forecasts (S, h, C, K), also of those not shown; no sums, since units
+    may differ."""
+    S, _, C, _ = answers.shape
+    changes = (
+        compared(
+            table.values[table.bounds[s] : table.bounds[s + 1], c],
+            table.frequency,
+            answers[s, :, c, 0],
+        )
+        for s, c in product(range(S), range(C))
+    )
+    signs = [direction for change, direction, _ in changes if change]
     up, down = signs.count(1), signs.count(-1)
     told = f"Forecasts of {among}"
     if not signs:
@@ -217,7 +229,8 @@ def _plot(table: Table, found: Sequence[_Forecast], levels: Sequence[str]) -> in
     form = interactive.form_of(every)
     choices = []
     for one in found:
-        x, n = interactive.stamps(one.times), len(one.known)
+        x = interactive.stamps(one.times, interactive.unit_of(one.times))
+        n = len(one.known)
         values, last = interactive.forecast_values(one.known, one.answers, n)
         ahead = shared(x[n:])
         choices.append(
@@ -253,8 +266,9 @@ def _forecast_card(one: _Forecast, levels: Sequence[str], time_name: str) -> str
     order = [0, *(at for k in range(len(levels)) for at in (len(levels) - k, K - len(levels) + k))]
     columns = [time_name, "forecast"]
     columns += [f"{level} % {side}" for level in levels for side in ("from", "to")]
+    digits = digits_for(np.append(one.known, one.answers))
     rows = [
-        [stamp, *map(six_digits, answers[order].tolist())]
+        [stamp, *(rounded(value, digits) for value in answers[order].tolist())]
         for stamp, answers in zip(one.stamps, one.answers, strict=True)
     ]
     table = score_table("Forecast", columns, rows, numbers=True, kind="forecast")
@@ -266,7 +280,12 @@ def _overview_card(found: Sequence[_Forecast], h: int, table: Table) -> list[str
     if len(found) == 1:
         return []
     rows = [
-        [one.name, six_digits(one.outlook.mean), one.outlook.change, one.outlook.highest]
+        [
+            one.name,
+            rounded(one.outlook.mean, digits_for(np.append(one.known, one.answers))),
+            one.outlook.change,
+            one.outlook.highest,
+        ]
         for one in found
     ]
     columns = ["series", f"mean of {steps(h, table.frequency)}", "change", "highest"]

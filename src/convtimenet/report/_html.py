@@ -9,12 +9,15 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
+from math import floor, log10
 from urllib.parse import quote
 
 import numpy as np
 
 _PLAIN = ' <>="/:;,()!*@$&+?'
 """Characters that need no percent encoding in the data of an image."""
+
+_DIGITS = 6
 
 
 @dataclass(frozen=True)
@@ -43,10 +46,32 @@ def escaped(value: object) -> str:
 
 
 def number(value: float) -> str:
-    """A score with three or four digits."""
+    """A score with three or four digits; "none" for NaN, the score of nothing."""
+    if np.isnan(value):
+        return "none"
     if 1000 <= abs(value) < 1e9:
         return f"{value:,.0f}"
     return f"{value:.3f}" if 0.01 <= abs(value) < 1000 else f"{value:.3g}"
+
+
+def digits_for(values: np.ndarray) -> int:
+    """Significant digits, at least six, that tell values of any shape apart to a thousandth of
+    their range; below 1e9 they include all before the decimal point."""
+    finite = values[np.isfinite(values)].astype(float)
+    largest = float(np.abs(finite).max(initial=0))
+    if not largest:
+        return _DIGITS
+    whole = floor(log10(largest)) + 1
+    found = max(_DIGITS, whole if whole <= 9 else 0)
+    low, high = float(finite.min()), float(finite.max())
+    if low < high:  # halves, because the range may overflow
+        found = max(found, whole + 3 - floor(log10(high / 2 - low / 2) + log10(2)))
+    return min(found, 15)  # of a float64
+
+
+def rounded(value: float, digits: int) -> str:
+    """A value of the data for readers, with separators of thousands; empty if it is not finite."""
+    return f"{float(f'{value:.{digits}g}'):,.15g}" if np.isfinite(value) else ""
 
 
 def count(n: int, what: str) -> str:

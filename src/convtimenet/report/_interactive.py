@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from convtimenet.report._canvas import beside
-from convtimenet.report._html import clean
+from convtimenet.report._html import clean, digits_for
 
 Figure = dict[str, Any]
 """A figure in Plotly's JSON form: ``data`` and ``layout``. With ``xs``, the ``x`` of a trace
@@ -23,7 +23,6 @@ the traces whose values its hover label shows."""
 
 _COLOURS = ("--blue", "--orange", "--green", "--soft")
 _MANY_DOTS = 2000  # of more dots an evenly spaced sample is drawn
-_DIGITS = 6
 
 
 def embedded(figure: Figure) -> str:
@@ -38,30 +37,38 @@ def label(name: str) -> str:
     return escape(" ".join(clean(name).split()), quote=False).replace("$", "&#36;")
 
 
-def numbers(values: np.ndarray) -> list[Any]:
-    """Values of any shape with six digits; None where they are not finite."""
+def numbers(values: np.ndarray, among: np.ndarray | None = None) -> list[Any]:
+    """Values of any shape, with the digits that tell those apart `among` which they are drawn; None
+    where they are not finite."""
+    among = values if among is None else among
     if values.ndim > 1:
-        return [numbers(row) for row in values]
-    return [float(f"{v:.{_DIGITS}g}") if np.isfinite(v) else None for v in values.tolist()]
+        return [numbers(row, among) for row in values]
+    digits = digits_for(among)
+    return [float(f"{v:.{digits}g}") if np.isfinite(v) else None for v in values.tolist()]
 
 
-def stamps(times: np.ndarray) -> list[Any]:
-    """Local times (n,) as ISO text without zeros at the end, or integers as they are."""
+def unit_of(times: np.ndarray) -> str:
+    """NumPy's code of the largest unit, of those in which times are written, of which local times
+    (n,) are whole numbers; empty for integers."""
+    if times.dtype.kind != "M":
+        return ""
+    units = ("D", "m", "s")
+    return next((one for one in units if (times.astype(f"M8[{one}]") == times).all()), "ns")
+
+
+def stamps(times: np.ndarray, unit: str) -> list[Any]:
+    """Local times (n,) as ISO text in a unit of `unit_of`, or integers as they are."""
     if times.dtype.kind != "M":
         return times.tolist()
-    whole = not (times.astype("M8[ns]").astype(np.int64) % 1_000_000_000).any()
-    found = np.datetime_as_string(times, unit="s" if whole else "ns").tolist()
-    for end in ("T00:00:00", ":00"):
-        if all(one.endswith(end) for one in found):
-            return [one.removesuffix(end) for one in found]
-    return found
+    return times.astype(f"M8[{unit}]").astype(str).tolist()
 
 
 def form_of(values: np.ndarray) -> str:
     """The d3 format of numbers like these in hover labels."""
     finite = np.abs(values[np.isfinite(values)])
     largest = float(finite.max()) if len(finite) else 0.0
-    return ",.5~r" if largest == 0 or 1e-3 <= largest < 1e9 else ".5~g"
+    digits = digits_for(values)
+    return f",.{digits}~r" if largest == 0 or 1e-3 <= largest < 1e9 else f".{digits}~g"
 
 
 def _figure(
@@ -161,7 +168,8 @@ def forecast_values(
     values = [known, np.array([known[last], forecast[0]])]
     for k in range(len(bounds) // 2):
         values += [bounds[k], bounds[-1 - k]]
-    return [numbers(one) for one in (*values, forecast)], last
+    among = np.append(known, answers)
+    return [numbers(one, among) for one in (*values, forecast)], last
 
 
 def forecast_layout(xlabel: str, ylabel: str, values: np.ndarray, now: Any, end: Any) -> Figure:
@@ -185,7 +193,7 @@ def forecast_window(
     xlabel: str,
 ) -> Figure:
     """A forecast with the values before it and, if known, the actual ones."""
-    H, x = len(answers), stamps(times)
+    H, x = len(answers), stamps(times, unit_of(times))
     before = len(times) - H
     every = np.concatenate([truth, answers.ravel()])
     values, last = forecast_values(truth, answers, before)
@@ -233,7 +241,7 @@ def gap_values(answers: np.ndarray, missing: np.ndarray) -> list[list[Any]]:
     values = [np.where(missing, np.nan, filled), np.where(beside(missing), filled, np.nan)]
     for k in range(len(bounds) // 2):
         values += [bounds[k], bounds[-1 - k]]
-    return [numbers(one) for one in (*values, np.where(missing, filled, np.nan))]
+    return [numbers(one, answers) for one in (*values, np.where(missing, filled, np.nan))]
 
 
 def score_traces(form: str) -> list[Figure]:
@@ -262,8 +270,8 @@ def score_values(
     values: np.ndarray, scores: np.ndarray, flagged: np.ndarray, limit: np.ndarray
 ) -> list[list[Any]]:
     """Values of `score_traces` from (n,) each; `limit` is the smallest score that is flagged."""
-    found = values, np.where(flagged, values, np.nan), limit, scores
-    return [numbers(one) for one in found]
+    own = [numbers(one, values) for one in (values, np.where(flagged, values, np.nan))]
+    return [*own, *(numbers(one, scores) for one in (limit, scores))]
 
 
 def marked_layout(
@@ -290,7 +298,7 @@ def error_over_time(
 ) -> Figure:
     """Errors of windows, as `_plots.error_over_time`."""
     every = np.unique(np.linspace(0, len(errors) - 1, min(len(errors), _MANY_DOTS)).astype(int))
-    x = stamps(times)
+    x = stamps(times, unit_of(times))
     data = [
         _line([x[k] for k in every], errors[every], "error", "--soft", showlegend=False)
         | {"mode": "lines" if joined else "markers"}
@@ -383,7 +391,7 @@ def residuals(predicted: np.ndarray, residual: np.ndarray) -> Figure:
         "orientation": "h",
         "x": counts.tolist(),
         "y": numbers((edges[:-1] + edges[1:]) / 2),
-        "width": numbers(np.diff(edges)),
+        "width": numbers(np.diff(edges), edges),
         "xaxis": "x2",
         "marker": {"color": "--blue"},
         "hovertemplate": "%{x:,} cases<extra></extra>",

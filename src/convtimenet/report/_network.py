@@ -44,8 +44,9 @@ _SAMPLE = 256  # maximum windows or cases read for them
 
 
 def middle(values: np.ndarray) -> int:
-    """Index of the median of `values` (n,); of the smaller one if there are two."""
-    return int(np.argsort(values, kind="stable")[(len(values) - 1) // 2])
+    """Index of the median of those `values` (n,) that are not NaN; of the smaller one if there are
+    two."""
+    return int(np.argsort(values, kind="stable")[(int((~np.isnan(values)).sum()) - 1) // 2])
 
 
 # --- training ------------------------------------------------------------------------------------

@@ -246,14 +246,14 @@ def error_over_time(
 
 
 def error_by_step(errors: np.ndarray, *, ylabel: str, xlabel: str) -> str:
-    """Error (H,) by step ahead."""
+    """Error (H,) by step ahead; NaN where no value was scored."""
     with drawing(WIDTH, 2.7) as figure:
         axes = figure.add_subplot()
         steps = np.arange(1, len(errors) + 1)
         axes.plot(
             steps, errors, color=BLUE, marker="o" if len(errors) <= 40 else None, markersize=3
         )
-        axes.set_ylim(0, max(float(errors.max()) * 1.08, 1e-12))
+        axes.set_ylim(0, max(float(np.nanmax(errors)) * 1.08, 1e-12))
         axes.set_xlim(0, len(errors) + 0.5)
         axes.yaxis.grid(True, color=FAINT, linewidth=0.6)
         whole_ticks(axes.xaxis)
@@ -263,8 +263,8 @@ def error_by_step(errors: np.ndarray, *, ylabel: str, xlabel: str) -> str:
 
 
 def coverage_by_step(curves: Mapping[float, np.ndarray], *, xlabel: str) -> str:
-    """Coverage (H,) of intervals by step ahead, one line per level in per cent; the nominal level
-    is dashed."""
+    """Coverage (H,) of intervals by step ahead, one line per level in per cent, NaN where no
+    value was scored; the nominal level is dashed."""
     from matplotlib import colormaps
 
     with drawing(WIDTH, 2.7) as figure:
@@ -278,8 +278,8 @@ def coverage_by_step(curves: Mapping[float, np.ndarray], *, xlabel: str) -> str:
             dots = "o" if H <= 40 else None
             axes.plot(np.arange(1, H + 1), 100 * share, color=colour, marker=dots, markersize=3)
             axes.axhline(level, color=colour, linewidth=0.8, linestyle=(0, (4, 3)), zorder=0)
-            lowest = min(lowest, level, 100 * float(share.min()))
-            ends.append((100 * float(share[-1]), f"{level:g} %", colour))
+            lowest = min(lowest, level, 100 * float(np.nanmin(share)))
+            ends.append((100 * float(share[~np.isnan(share)][-1]), f"{level:g} %", colour))
         axes.set_ylim(max(0.0, lowest - 5), 101)
         axes.set_xlim(0, H + 0.5)
         axes.yaxis.grid(True, color=FAINT, linewidth=0.6)

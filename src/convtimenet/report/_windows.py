@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from convtimenet.data.agreement import Labels, match_ids
 from convtimenet.data.tables import Table, crop, select_series
 from convtimenet.data.timestamps import show_in
 from convtimenet.data.windows import Scaler
@@ -37,13 +38,13 @@ def scaler_of(model: ConvTimeNetForecaster, series: Table) -> Scaler:
     """The training scaler of a series, (C, 1)."""
     if model.scaler_.centre.ndim == 2:
         return model.scaler_
-    seen = model.tail_.ids.tolist()
-    if series.ids[0] not in seen:
+    (number,), _ = match_ids(series.ids, Labels(model.tail_.ids.tolist()), "the table")
+    if number < 0:
         raise DataError(
-            f"a report can only show series of the training table, found {series.ids[0]!r}; leave "
-            "it out"
+            f"a report can only show series of the training table, found {series.ids[0]!r}; "
+            "evaluate a table without it, and give that table and its evaluation"
         )
-    return model.scaler_[seen.index(series.ids[0])]
+    return model.scaler_[number]
 
 
 def context_of(model: ConvTimeNetForecaster, table: Table, now: int) -> Table:
@@ -74,10 +75,12 @@ def errors_by_channel(
     model: ConvTimeNetForecaster, table: Table, now: int, forecast: np.ndarray
 ) -> np.ndarray:
     """Each channel's share (C,) of the squared error of a forecast (H, C) from row `now`, in
-    training standard deviations."""
-    scale = scaler_of(model, series_of(table, now)[0]).scale[:, 0]
-    squares = np.square((forecast - table.values[now : now + len(forecast)]) / scale)
-    squares = np.where(np.isnan(squares), 0, squares)  # of missing values
+    training standard deviations. What `Windows.batch` gives no weight has none: missing values, and
+    channels without a known value in the context."""
+    context, truth = context_of(model, table, now), table.values[now : now + len(forecast)]
+    counted = np.isfinite(truth) & np.isfinite(context.values).any(0)
+    scale = scaler_of(model, context).scale[:, 0]
+    squares = np.where(counted, np.square((forecast - truth) / scale), 0)
     return squares.sum(0) / max(float(squares.sum()), np.finfo(float).tiny)
 
 

@@ -60,11 +60,6 @@ def steps(h: int, frequency: Frequency) -> str:
     return f"{h:,} {noun}{'' if h == 1 else 's'}"
 
 
-def six_digits(value: float) -> str:
-    """A value of the data for readers: six digits, with separators of thousands."""
-    return f"{float(f'{value:.6g}'):,.10g}" if np.isfinite(value) else ""
-
-
 def three_digits(value: float) -> str:
     """A value in a sentence: three digits, all of them before the point."""
     return f"{value:,.0f}" if 100 <= abs(value) < 1e12 else f"{float(f'{value:.3g}'):.6g}"
@@ -100,8 +95,7 @@ def outlook(known: np.ndarray, future: Table, first: int, forecast: np.ndarray) 
     forecast
         (h,) values.
     """
-    h, season = len(forecast), season_of(future.frequency)
-    mean = float(forecast.mean())
+    h, mean = len(forecast), float(forecast.mean())
     seen = known[np.isfinite(known)]
     counts = bool(len(seen)) and bool((seen >= 0).all() and (seen == np.round(seen)).all())
     if h == 1:
@@ -110,20 +104,8 @@ def outlook(known: np.ndarray, future: Table, first: int, forecast: np.ndarray) 
         words = f"Next {steps(h, future.frequency)}: {three_digits(mean)} on average"
         if counts and forecast.min() >= 0:
             words += f" ({three_digits(float(forecast.sum()))} in all)"
-    back = h if season <= 1 or h % season == 0 else -(-h // season) * season
-    before = known[len(known) - back :][:h] if back <= len(known) else known[:0]
-    at = np.isfinite(before)
-    change, direction = "", 0
-    if len(before) and at.mean() >= 0.5:
-        change, direction, told = _change(mean, float(before[at].mean()), seen, forecast)
-        span = steps(h, future.frequency).removeprefix("1 ")
-        n = back // season if season > 1 else 1
-        ago = "a season" if n == 1 else f"{n:,} seasons"
-        then = f"in the {span} before" if back == h else f"in the same {span} {ago} earlier"
-        words += f", {told} than {then}" if direction else f", as {then}"
-        if not at.all():
-            words += f" ({h - at.sum():,} of them missing)"
-    words += "."
+    change, direction, told = compared(known, future.frequency, forecast)
+    words += f"{told}."
     highest = ""
     if h > 1 and float(np.ptp(forecast)) > 1e-3 * max(abs(mean), 1e-12):
         top, low = int(forecast.argmax()), int(forecast.argmin())
@@ -134,15 +116,40 @@ def outlook(known: np.ndarray, future: Table, first: int, forecast: np.ndarray) 
     return Outlook(words, mean, change, direction, highest)
 
 
+def compared(known: np.ndarray, frequency: Frequency, forecast: np.ndarray) -> tuple[str, int, str]:
+    """The change of the mean of a forecast (h,) from the rows before it, as `Outlook` has it, its
+    direction, and both in words; empty where too few of these rows are known."""
+    h, season = len(forecast), season_of(frequency)
+    back = h if season <= 1 or h % season == 0 else -(-h // season) * season
+    before = known[len(known) - back :][:h] if back <= len(known) else known[:0]
+    at = np.isfinite(before)
+    if not len(before) or at.mean() < 0.5:
+        return "", 0, ""
+    seen = known[np.isfinite(known)]
+    mean, earlier = float(forecast.mean()), float(before[at].mean())
+    change, direction, told = _change(mean, earlier, seen, forecast)
+    span = steps(h, frequency).removeprefix("1 ")
+    n = back // season if season > 1 else 1
+    ago = "a season" if n == 1 else f"{n:,} seasons"
+    then = f"in the {span} before" if back == h else f"in the same {span} {ago} earlier"
+    words = f", {told} than {then}" if direction else f", as {then}"
+    if not at.all():
+        words += f" ({h - at.sum():,} of them missing)"
+    return change, direction, words
+
+
 def _change(
     mean: float, before: float, seen: np.ndarray, forecast: np.ndarray
 ) -> tuple[str, int, str]:
     """The change of a mean as a cell, its direction, and in words; in per cent where no value is
-    negative."""
-    if before > 0 and seen.min() >= 0 and forecast.min() >= 0:
+    negative and the mean is not many times that before, which may be hardly above 0."""
+    not_negative = before > 0 and seen.min() >= 0 and forecast.min() >= 0
+    if not_negative and mean <= _MOST_TIMES * before:
         share = round(100 * (mean / before - 1))
         side = int(np.sign(share))
-        return f"{share:+d} %" if share else "0 %", side, f"{abs(share)} % {_SIDES[side]}"
+        if share == -100 and mean > 0:
+            return "< -99 %", side, "more than 99 % lower"
+        return f"{share:+,d} %" if share else "0 %", side, f"{abs(share):,} % {_SIDES[side]}"
     off = mean - before
     spread = float(np.ptp(seen))
     side = 0 if abs(off) < 0.005 * spread else int(np.sign(off))
@@ -150,4 +157,5 @@ def _change(
     return f"{'-' if off < 0 else '+'}{size}" if side else "0", side, f"{size} {_SIDES[side]}"
 
 
+_MOST_TIMES = 11  # 1,000 % higher
 _SIDES = {1: "higher", -1: "lower", 0: "different"}

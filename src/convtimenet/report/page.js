@@ -143,8 +143,9 @@ dark.addEventListener("change", () => {
 
 // --- the picker ---------------------------------------------------------------------------------
 
+// values are rounded where the page is written
 const number = (value) =>
-  value === null ? "" : value.toLocaleString("en-US", { maximumSignificantDigits: 6 });
+  value === null ? "" : value.toLocaleString("en-US", { maximumSignificantDigits: 15 });
 
 function picker(form, box) {
   const [search, list] = [form.querySelector("input"), form.querySelector("select")];

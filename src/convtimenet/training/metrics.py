@@ -162,12 +162,13 @@ class ForecastEvaluation:
     season
         Season length in steps.
     n_windows, n_values
-        Number of windows of all series, and of observed values scored in them; channels without an
-        observed value in the context are not scored.
+        Number of windows of all series with a value to score, and of observed values scored in
+        them; channels without an observed value in the context are not scored.
     mse_per_window, starts
-        (n,) each: mean squared error, and the first context row of the window in the table.
+        (n,) each, of all windows: mean squared error, NaN without a value to score, and the first
+        context row of the window in the table.
     mse_per_step
-        (H,): mean squared error by step ahead.
+        (H,): mean squared error by step ahead; NaN where no value was scored.
     mae_per_channel, naive_mae_per_channel
         Mean absolute error of each channel in its own units.
     intervals
@@ -257,8 +258,9 @@ class ForecastSums:
         unit: Tensor,
         series: Tensor,
     ) -> Tensor:
-        """Add a batch (B, C, H) and return the mean squared error of each window (B,);
-        `centre` and `unit`, (C, 1) or (B, C, 1), convert values to the data's units."""
+        """Add a batch (B, C, H) and return the mean squared error of each window (B,), NaN where
+        no value counts; `centre` and `unit`, (C, 1) or (B, C, 1), convert values to the data's
+        units."""
         dtype = self.count.dtype
         weight = torch.ones_like(target) if counted is None else counted
         error, off = ((y - target).to(dtype) * weight for y in (output, naive))
@@ -267,7 +269,7 @@ class ForecastSums:
         self.count += weight.sum(0)
         self.by_series.index_add_(0, series, weight.sum(2).to(dtype))
         self.size += ((target * unit + centre).abs() * weight).sum()
-        return error.square().sum((1, 2)) / weight.sum((1, 2)).clamp(min=1)
+        return error.square().sum((1, 2)) / weight.sum((1, 2))
 
     def tensors(self) -> list[Tensor]:
         """All sums."""

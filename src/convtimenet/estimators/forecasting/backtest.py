@@ -277,12 +277,13 @@ class _Naive:
         missing = np.isnan(x)
         known = torch.from_numpy(~missing) if missing.any() else None
         x, scaler = np.where(missing, 0, x), self.fitted.scaler_for(table)
-        scaled = torch.from_numpy(scaler.apply(x))
-        scale = context_scale(scaled, known) * torch.from_numpy(scaler.scale)
-        bands = Bands(self.network(torch.from_numpy(x), known), scale, ())
-        found = [bands.point]
+        scaled, unit = torch.from_numpy(scaler.apply(x)), torch.from_numpy(scaler.scale)
+        point = self.network(torch.from_numpy(x), known)
+        # around 0 in scaled units, so that bounds have no least width in those of the data
+        bands = Bands(torch.zeros_like(point), context_scale(scaled, known), ())
         sides = [bands.bounds(self._radius(one)) for one in self.levels]
-        found += [low for low, _ in reversed(sides)] + [high for _, high in sides]
+        lengths = [low for low, _ in reversed(sides)] + [high for _, high in sides]
+        found = [point, *(point + length * unit for length in lengths)]
         return torch.stack(found, -1).numpy().swapaxes(1, 2).reshape(-1, C * len(found))
 
 

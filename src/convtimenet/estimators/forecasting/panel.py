@@ -274,7 +274,7 @@ def evaluate_windows(
         in_units=sums.ours.scores_in_units(*in_units),
         naive_in_units=sums.naive.scores_in_units(*in_units),
         season=season,
-        n_windows=done,
+        n_windows=int((~per_window.isnan()).sum()),
         n_values=int(values),
         mse_per_window=per_window.cpu().numpy(),
         starts=starts,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -55,6 +55,8 @@ class Shown:
     ----------
     times
         (T,) in local time.
+    unit
+        In which they are written: that of all times of the series, see `interactive.unit_of`.
     columns
         (T, K): the value, then its bounds from lowest to highest; or its score, its p-value and the
         smallest score that is flagged in the series.
@@ -65,6 +67,7 @@ class Shown:
     name: str
     channel: str
     times: np.ndarray
+    unit: str
     columns: np.ndarray
     marked: np.ndarray
 
@@ -73,9 +76,13 @@ class Shown:
         parts = {name: getattr(self, name)[rows] for name in ("times", "columns", "marked")}
         return replace(self, **parts)
 
+    def x(self) -> list[Any]:
+        """The times (T,) for plots."""
+        return interactive.stamps(self.times, self.unit)
+
     def stamps(self) -> list[str]:
         """The times (T,) for readers."""
-        return [str(one).replace("T", " ") for one in interactive.stamps(self.times)]
+        return [str(one).replace("T", " ") for one in self.x()]
 
     def spans(self) -> list[Span]:
         """The marked rows, those beside each other together."""
@@ -131,8 +138,14 @@ def columns_of(table: Table, found: Table) -> np.ndarray:
 def shown(table: Table, columns: np.ndarray, marked: np.ndarray, s: int, c: int) -> Shown:
     here = slice(int(table.bounds[s]), int(table.bounds[s + 1]))
     times = to_local(table.times[here], table.time_zone)
-    name = name_of(table, s, c)
-    return Shown(name, table.channels[c], times, columns[here, c], marked[here, c])
+    return Shown(
+        name_of(table, s, c),
+        table.channels[c],
+        times,
+        interactive.unit_of(times),
+        columns[here, c],
+        marked[here, c],
+    )
 
 
 def among(table: Table) -> str:
@@ -219,7 +232,7 @@ def _plot(
     choices = []
     traces = kind.traces(interactive.form_of(np.concatenate([one.columns[:, 0] for one in drawn])))
     for one, told in zip(drawn, found, strict=True):
-        x = xs.setdefault(tuple(interactive.stamps(one.times)), len(xs))
+        x = xs.setdefault(tuple(one.x()), len(xs))
         choices.append(
             {
                 "name": clean(one.name),
@@ -254,7 +267,7 @@ def closer(
         layout = kind.layout(part, label)
         layout["xaxis"]["nticks"] = 4
         layout["showlegend"] = False  # it is that of the plot above
-        plot = {"data": traces, "layout": layout, "xs": [interactive.stamps(part.times)]}
+        plot = {"data": traces, "layout": layout, "xs": [part.x()]}
         cards.append(
             figure(
                 kind.picture(part, label),

@@ -12,8 +12,7 @@ from convtimenet.data.tables import Table
 from convtimenet.estimators.filling.answers import gaps_of
 from convtimenet.report import _interactive as interactive
 from convtimenet.report import _plots as plots
-from convtimenet.report._html import Section, count
-from convtimenet.report._words import six_digits
+from convtimenet.report._html import Section, count, digits_for, rounded
 from convtimenet.report.filling.drawn import (
     CLOSE,
     SHOWN,
@@ -109,8 +108,9 @@ def _gaps_told(one: Shown, levels: Sequence[str]) -> Told:
         words = f"{count(n, 'value')} in {count(len(spans), 'gap')} filled. The longest has "
         words += f"{count(length, 'value')}, {between(one, longest)}."
     order = [0, *(at for k in range(L) for at in (L - k, L + 1 + k))]
+    digits = digits_for(one.columns)
     rows = [
-        [stamp, *map(six_digits, values[order].tolist())]
+        [stamp, *(rounded(value, digits) for value in values[order].tolist())]
         for stamp, values in first_rows(one, np.flatnonzero(one.marked))
     ]
     return Told(one, words, rows, [one.name, f"{n:,}", f"{len(spans):,}", f"{length:,}"])
@@ -121,5 +121,5 @@ def _shades(one: Shown) -> list[tuple]:
     spans = sorted(one.spans(), key=lambda span: span[0] - span[1])[:_SHADES]
     last = len(one.times) - 1
     ends = [at for first, end in spans for at in (max(0, first - 1), min(end, last))]
-    x = interactive.stamps(one.times[ends])
+    x = one[ends].x()
     return list(zip(x[::2], x[1::2], strict=True))

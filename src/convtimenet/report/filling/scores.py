@@ -11,8 +11,8 @@ import numpy as np
 from convtimenet.data.tables import Table
 from convtimenet.report import _interactive as interactive
 from convtimenet.report import _plots as plots
-from convtimenet.report._html import Section, count
-from convtimenet.report._words import at_time, six_digits, three_digits
+from convtimenet.report._html import Section, count, digits_for, rounded
+from convtimenet.report._words import at_time, three_digits
 from convtimenet.report.filling.drawn import (
     AROUND,
     CLOSE,
@@ -96,7 +96,8 @@ def detect_sections(table: Table, scored: Table) -> list[Section]:
         s = int(np.searchsorted(table.bounds, row, side="right")) - 1
         one, at = shown(table, columns, flagged, s, c), int(row - table.bounds[s])
         value, score, p, _ = one.columns[at].tolist()
-        words = f"{six_digits(value)} {between(one, (at, at + 1))}: score {three_digits(score)}, "
+        text = rounded(value, digits_for(one.columns[:, 0]))
+        words = f"{text} {between(one, (at, at + 1))}: score {three_digits(score)}, "
         close.append((one, (at, at + 1), f"{words}p {p:.2g}"))
     return sections + closer(kind, table, close, Section("farthest", "Farthest off", ""))
 
@@ -104,18 +105,18 @@ def detect_sections(table: Table, scored: Table) -> list[Section]:
 def _scores_told(one: Shown) -> Told:
     scores = one.columns[:, 1]
     n, known = int(one.marked.sum()), int(np.isfinite(scores).sum())
-    words = f"{n:,} of {count(known, 'value')} flagged."
+    words, digits = f"{n:,} of {count(known, 'value')} flagged.", digits_for(one.columns[:, 0])
     summary = [one.name, f"{n:,}", "", ""]
     if known:
         top = int(np.nanargmax(scores))
-        value, score = six_digits(one.columns[top, 0]), three_digits(scores[top])
+        value, score = rounded(one.columns[top, 0], digits), three_digits(scores[top])
         (at,) = one[[top]].stamps()
         words += f" Farthest off: {value} {at_time(at)}, with a score of {score}."
         summary = [one.name, f"{n:,}", score, at]
     at = np.flatnonzero(one.marked)
     at = at[np.argsort(-scores[at], kind="stable")]
     rows = [
-        [stamp, six_digits(value), three_digits(score), f"{p:.2g}"]
+        [stamp, rounded(value, digits), three_digits(score), f"{p:.2g}"]
         for stamp, (value, score, p, _) in first_rows(one, at)
     ]
     return Told(one, words, rows, summary)

@@ -103,8 +103,8 @@ def train(
         model.check_labels(cases.labels)
     rest, test = hold_out(cases, TEST, _SEED, classes=classify)
     run = fit_labelled(model, rest, test, dataset=name)
-    run.write_report(out / "report.html")
     pack(run.model.save(out / "model"), out)
+    run.write_report(out / "report.html")
     return {
         "kind": "recordings",
         "task": task,

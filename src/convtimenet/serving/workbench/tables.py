@@ -105,9 +105,9 @@ def forecast(
     ahead = model.predict(table, future, level=levels)
     write_csv(out / "forecast.csv", ahead, source=model.adapt(table))
     run = replace(run, future=ahead)
+    pack(run.model.save(out / "model"), out)
     if run.evaluation is not None:
         run.write_report(out / "report.html")
-    pack(run.model.save(out / "model"), out)
     result = run.result
     notices = [*dict.fromkeys([*table.notices, *result.notices, *ahead.notices])]
     return {
