@@ -161,10 +161,19 @@ for nth, folder in enumerate(sys.argv[2:], start=1):
 class TestFolder:
     def test_holds_plain_files_only(self, folder):
         assert {path.name for path in folder.iterdir()} == FILES
-        assert os.stat(folder).st_mode & 0o777 == 0o755
         described = json.loads((folder / "model.json").read_text())
         assert described["format"] == FORMAT
         assert described["version"] == convtimenet.__version__
+
+    def test_the_umask_says_who_may_read(self, fitted, tmp_path):
+        for mask in (0o022, 0o027):
+            before = os.umask(mask)
+            try:
+                folder = fitted.save(tmp_path / "m")
+            finally:
+                os.umask(before)
+            assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o666 & ~mask}
+            assert folder.stat().st_mode & 0o777 == 0o777 & ~mask
 
     def test_no_pickle_anywhere_in_the_package(self):
         source = Path(convtimenet.__file__).parent
@@ -228,7 +237,7 @@ class TestFolder:
         def full(*_, **__):
             raise OSError("no space left on device")
 
-        monkeypatch.setattr(f"safetensors.{where}.save_file", full)
+        monkeypatch.setattr(f"safetensors.{where}.save", full)
         with pytest.raises(OSError, match="no space left"):
             forecaster().fit(waves() * 3).save(folder)
         assert content(folder) == before
@@ -268,7 +277,7 @@ class TestFolder:
             np.testing.assert_array_equal(loaded.predict(), expected.predict())
             assert ("was interrupted" in caplog.text) == (nth == 2)
             with pytest.MonkeyPatch.context() as patched:
-                patched.setattr("safetensors.numpy.save_file", None)
+                patched.setattr("safetensors.numpy.save", None)
                 with pytest.raises(TypeError):
                     other.save(folder)
             loaded = ConvTimeNetForecaster.load(folder)
@@ -335,7 +344,7 @@ class TestFolder:
         def interrupted(*_, **__):
             raise KeyboardInterrupt
 
-        monkeypatch.setattr("safetensors.numpy.save_file", interrupted)
+        monkeypatch.setattr("safetensors.numpy.save", interrupted)
         with pytest.raises(KeyboardInterrupt):
             fitted.save(tmp_path / "model")
         assert list(tmp_path.iterdir()) == []
@@ -662,6 +671,20 @@ class TestDamage:
     def test_an_absent_folder(self, tmp_path):
         with pytest.raises(ArtefactError, match=r"no model folder at.*model\.json is missing"):
             ConvTimeNetForecaster.load(tmp_path / "nowhere")
+
+    def test_a_file_that_may_not_be_read(self, folder, monkeypatch):
+        weights, whole = folder / "weights.safetensors", Path.read_bytes
+
+        def read(path: Path) -> bytes:
+            if path == weights:
+                raise PermissionError(13, "Permission denied", str(path))
+            return whole(path)
+
+        weights.chmod(0o640)
+        monkeypatch.setattr(Path, "read_bytes", read)
+        message = rf"^{re.escape(str(weights))}: no permission .* are -rw-r-----, its owner is user"
+        with pytest.raises(ArtefactError, match=message):
+            ConvTimeNetForecaster.load(folder)
 
     @pytest.mark.parametrize("name", ARRAYS)
     @pytest.mark.parametrize("kept", [0, 4, 100, -1])

@@ -277,6 +277,17 @@ class TestFolder:
         with pytest.raises(CheckpointError, match="must be a folder"):
             estimator.fit(*data, resume=path)
 
+    def test_a_saved_model_is_no_folder_and_stays_one(self, tmp_path):
+        estimator, data = forecaster()
+        folder = estimator.set_params(n_epochs=1).fit(*data).save(tmp_path / "m")
+        before = {path.name for path in folder.iterdir()}
+        message = r"m holds 'README.md', 'data.safetensors', 'manifest.json' and 3 more; name"
+        for again in (estimator.fit, estimator.pretrain):
+            with pytest.raises(CheckpointError, match=message):
+                again(*data, resume=folder)
+        assert {path.name for path in folder.iterdir()} == before
+        assert ConvTimeNetForecaster.load(folder).h == 3
+
 
 WAITING = """
 import signal, sys

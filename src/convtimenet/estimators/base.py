@@ -10,9 +10,7 @@ from typing import Any, NoReturn, cast
 
 import numpy as np
 import torch
-from sklearn.utils import check_random_state
 
-from convtimenet import processes
 from convtimenet.callbacks import Callback, checked
 from convtimenet.config import ModelConfig, TrainConfig
 from convtimenet.data.windows import Examples, known_in
@@ -44,7 +42,7 @@ from convtimenet.network.networks import network_of
 from convtimenet.network.other import OtherNetwork
 from convtimenet.network.precision import precision_on
 from convtimenet.progress import counted
-from convtimenet.training.checkpoint import Checkpoints, data_hash, seed_of
+from convtimenet.training.checkpoint import Checkpoints, data_hash
 from convtimenet.training.history import History
 from convtimenet.training.interrupt import StopRequest, stop_requests
 from convtimenet.training.loop import train
@@ -59,43 +57,11 @@ class ConvTimeNetEstimator(SavedEstimator):
     """
 
     preset: str
-    n_epochs: int | None
-    batch_size: int | None
-    lr: float | None
-    time_limit: float | None
-    precision: str
-    device: str
-    random_state: int | np.random.RandomState | None
     n_jobs: int | None
     verbose: int
     callbacks: Sequence[Callback] | None
     pretrained_: Pretrained
     """The encoder of `pretrain`, which `fit` starts from; absent without it."""
-
-    def _train_config(
-        self, preset: Mapping[str, Any], resume: str | PathLike[str] | None
-    ) -> TrainConfig:
-        """The preset's training settings with the estimator's own on top."""
-        own = {
-            "epochs": self.n_epochs,
-            "batch_size": self.batch_size,
-            "lr": self.lr,
-            "time_limit": self.time_limit,
-        }
-        fixed = {"precision": self.precision, "device": self.device, "seed": self._seed(resume)}
-        given = {name: value for name, value in own.items() if value is not None}
-        return TrainConfig.from_dict({**preset, **fixed, **given, **self._settings("training")})
-
-    def _seed(self, resume: str | PathLike[str] | None) -> Any:
-        """`random_state` as an integer seed, drawn if it is a `RandomState` or None; a resumed
-        training keeps the seed it started with."""
-        given = self.random_state
-        started = None
-        if given is None and resume is not None:
-            started = seed_of(resume)
-        if started is None and (given is None or isinstance(given, np.random.RandomState)):
-            started = int(check_random_state(given).randint(2**31))
-        return given if started is None else int(processes.of_first(started))
 
     def _model_settings(self, preset: Mapping[str, Any]) -> dict[str, Any]:
         """The preset's network settings with the estimator's own on top."""
@@ -113,10 +79,6 @@ class ConvTimeNetEstimator(SavedEstimator):
         """The encoder that new weights start from: of `pretrain`, or else of `init_from`."""
         own = getattr(self, "pretrained_", None)
         return encoder_of(self.init_from) if own is None and self.init_from is not None else own
-
-    def _fixed(self) -> set[str]:
-        """Names of the settings of the user's own, which hold for every member of a portfolio."""
-        return {*self._settings("model"), *self._settings("training")}
 
     def _fit_network(
         self,

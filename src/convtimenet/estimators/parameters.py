@@ -1,4 +1,4 @@
-"""Names of parameters: an unknown one is an error that suggests the nearest known one."""
+"""Parameters: unknown names are errors that suggest the nearest known one; training settings."""
 
 from __future__ import annotations
 
@@ -7,15 +7,19 @@ from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
 from dataclasses import fields
 from functools import wraps
+from os import PathLike
 from typing import Any, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator
+from sklearn.utils import check_random_state
 
+from convtimenet import processes
 from convtimenet.config import ModelConfig, TrainConfig
 from convtimenet.errors import ConfigError, ParameterError
 from convtimenet.estimators.presets import UNUSED_IF_FAST
 from convtimenet.names import listed, meant
+from convtimenet.training.checkpoint import check_folder, seed_of
 
 EXOGENOUS = frozenset({"hist_exog", "futr_exog", "stat_exog", "stat_categories"})
 # settings of `ModelConfig` that the data and the estimator's parameters determine
@@ -38,6 +42,13 @@ class NamedParameters(BaseEstimator):
 
     model: Mapping[str, Any] | None
     training: Mapping[str, Any] | None
+    n_epochs: int | None
+    batch_size: int | None
+    lr: float | None
+    time_limit: float | None
+    precision: str
+    device: str
+    random_state: int | np.random.RandomState | None
     init_from: Any
 
     def __init_subclass__(cls, **settings: Any) -> None:
@@ -91,6 +102,38 @@ class NamedParameters(BaseEstimator):
                 hint = _hint(str(name), [group, "", other], self._get_param_names(), group)
                 raise ConfigError(f"{group}={{...}} has no setting {name!r}; {hint}")
         return given
+
+    def _fixed(self) -> set[str]:
+        """Names of the settings of the user's own, which hold for every member of a portfolio."""
+        return {*self._settings("model"), *self._settings("training")}
+
+    def _train_config(
+        self, preset: Mapping[str, Any], resume: str | PathLike[str] | None
+    ) -> TrainConfig:
+        """The preset's training settings with the estimator's own on top; a folder `resume` that
+        cannot be one of checkpoints is an error."""
+        if resume is not None:
+            check_folder(resume)
+        own = {
+            "epochs": self.n_epochs,
+            "batch_size": self.batch_size,
+            "lr": self.lr,
+            "time_limit": self.time_limit,
+        }
+        fixed = {"precision": self.precision, "device": self.device, "seed": self._seed(resume)}
+        given = {name: value for name, value in own.items() if value is not None}
+        return TrainConfig.from_dict({**preset, **fixed, **given, **self._settings("training")})
+
+    def _seed(self, resume: str | PathLike[str] | None) -> Any:
+        """`random_state` as an integer seed, drawn if it is a `RandomState` or None; a resumed
+        training keeps the seed it started with."""
+        given = self.random_state
+        started = None
+        if given is None and resume is not None:
+            started = seed_of(resume)
+        if started is None and (given is None or isinstance(given, np.random.RandomState)):
+            started = int(check_random_state(given).randint(2**31))
+        return given if started is None else int(processes.of_first(started))
 
 
 def unfitted(estimator: Any, **changes: Any) -> Any:

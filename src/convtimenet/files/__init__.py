@@ -226,12 +226,12 @@ def whole_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
     """
     target, earlier = Path(folder).resolve(), earlier_of(folder)
     target.parent.mkdir(parents=True, exist_ok=True)
-    making = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}-"))
+    making = target.with_name(f".{target.name}-{uuid4().hex}")
+    making.mkdir()  # with the permissions that the umask leaves, as its files
     try:
         if earlier.exists() and not target.exists():
             os.replace(earlier, target)
         yield making
-        making.chmod(0o755)
         if target.exists():
             shutil.rmtree(earlier, ignore_errors=True)
             os.replace(target, earlier)

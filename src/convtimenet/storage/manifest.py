@@ -13,6 +13,7 @@ import hashlib
 import json
 import logging
 import os
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -74,20 +75,37 @@ def read_folder(folder: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[st
     Raises
     ------
     ArtefactError
-        If the folder is missing, incomplete, damaged or in a newer format; the message names the
-        file.
+        If the folder is missing, incomplete, damaged, in a newer format or may not be read; the
+        message names the file.
     """
     path = Path(folder)
     for _ in range(_TRIES):
         before = _state(path)
         try:
             return _read(path)
-        except (ArtefactError, OSError):
+        except (ArtefactError, OSError) as error:
             if _state(path) == before:
+                if isinstance(error, PermissionError):
+                    raise _unreadable(Path(error.filename or path)) from error
                 raise
     raise ArtefactError(
         f"{path} was saved anew {_TRIES} times while it was read; save less often, or load a copy"
     )
+
+
+def _unreadable(path: Path) -> ArtefactError:
+    """The error for a file, or for the nearest folder above it that may be looked at."""
+    for place in (path, *path.parents):
+        try:
+            found = place.stat()
+        except OSError:
+            continue
+        return ArtefactError(
+            f"{place}: no permission to read it; its permissions are "
+            f"{stat.filemode(found.st_mode)}, its owner is user {found.st_uid}; have the owner "
+            "allow it, as with chmod -R a+rX on the folder of the model"
+        )
+    return ArtefactError(f"{path}: no permission to read it; change its permissions")
 
 
 def _state(path: Path) -> list[tuple[int, ...]]:

@@ -74,10 +74,10 @@ def save(
     text = json_text(head | description, plain_value, indent=1)
     with whole_folder(folder) as making:
         state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
-        safetensors.torch.save_file(state, making / WEIGHTS)
-        safetensors.numpy.save_file(
-            {name: np.ascontiguousarray(array) for name, array in arrays.items()}, making / ARRAYS
-        )
+        plain = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+        # not save_file, whose files only their owner may read
+        (making / WEIGHTS).write_bytes(safetensors.torch.save(state))
+        (making / ARRAYS).write_bytes(safetensors.numpy.save(plain))
         (making / DESCRIPTION).write_text(text, encoding="utf-8")
         scores = json_text(scores_of(description), indent=1)
         (making / METRICS).write_text(scores + "\n", encoding="utf-8")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from torch import Tensor
 from convtimenet import processes
 from convtimenet.errors import CheckpointError
 from convtimenet.files import json_text, locked, write_whole
+from convtimenet.wording import listing
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +35,8 @@ KEPT = 2
 _VALUES, _LOCK = "values.json", ".lock"
 _ORPHANS = 60.0
 """Seconds to wait for a process whose parent has died, which ends after its current step."""
+_OWN = re.compile(r"\..*|.+-\d{8}-[0-9a-f]{64}\.safetensors")
+"""Names in a folder of checkpoints: they themselves, and hidden ones, as of locks."""
 _AT_ONCE = 2**26  # bytes of data that are hashed
 
 
@@ -68,7 +72,7 @@ class Checkpoints:
     Raises
     ------
     CheckpointError
-        If the folder is a file.
+        As `check_folder`.
     """
 
     def __init__(
@@ -209,10 +213,20 @@ def check_folder(folder: str | PathLike[str]) -> None:
     Raises
     ------
     CheckpointError
-        If it is a file.
+        If it is a file, or a folder with anything but checkpoints, such as a saved model, which
+        would no longer be one with checkpoints in it.
     """
-    if Path(folder).exists() and not Path(folder).is_dir():
+    path = Path(folder)
+    if path.exists() and not path.is_dir():
         raise CheckpointError(f"resume must be a folder for checkpoints, {folder} is a file")
+    if not path.exists():
+        return
+    others = sorted(one.name for one in path.iterdir() if not _OWN.fullmatch(one.name))
+    if others:
+        raise CheckpointError(
+            f"resume must be a new or empty folder, or one of checkpoints only; {folder} holds "
+            f"{listing(others, 3)}; name another folder"
+        )
 
 
 def _read(path: Path) -> bytes | None:
