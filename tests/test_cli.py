@@ -650,6 +650,18 @@ MISTAKES = {
         ["forecast", "sales.csv", "--out=x.csv", "--json=x.csv"],
         "--json would overwrite x.csv",
     ),
+    "a model over the forecast": (
+        ["forecast", "sales.csv", "--out=x.csv", "--save=x.csv"],
+        "--out and --save must be apart.* found x.csv and x.csv; name another one",
+    ),
+    "a model among checkpoints": (
+        ["forecast", "sales.csv", "--save=a/m", "--resume=a"],
+        "--save and --resume must be apart.* found a/m and a;",
+    ),
+    "an encoder over its checkpoints": (
+        ["pretrain", "forecast", "sales.csv", "--out=a", "--resume=a"],
+        "--out and --resume must be apart",
+    ),
     "no model": (
         ["forecast", "sales.csv", "--load=nowhere"],
         "there is no model folder at nowhere",
