@@ -1,5 +1,6 @@
 """Saved models: exact, complete, replaced whole, and refused with a reason when damaged."""
 
+import copy
 import hashlib
 import json
 import os
@@ -350,6 +351,15 @@ class TestFolder:
             fitted.save(tmp_path / "model")
         assert list(tmp_path.iterdir()) == []
 
+    def test_parameters_set_after_the_fit_are_not_those_of_the_model(self, tmp_path):
+        model = forecaster(freq="1").fit(waves()).set_params(h=5, freq=None, quality="fast")
+        for again in (model, ConvTimeNetForecaster.load(model.save(tmp_path / "m"))):
+            found = ConvTimeNetForecaster.load(again.save(tmp_path / "n"))
+            assert (found.h, found.freq, found.quality) == (3, "1", "auto")
+            assert found.predict().shape == (3, 2)
+        model.set_params(quality="auto").fit(waves())
+        assert model.description()["parameters"]["h"] == 5
+
     def test_mappings_and_numpys_numbers_are_plain_values(self, tmp_path):
         training = MappingProxyType({"lr": np.float64(1e-3), "batch_size": np.int64(8)})
         model = forecaster(training=training).fit(waves())
@@ -358,8 +368,8 @@ class TestFolder:
         assert loaded.train_config_ == model.train_config_
 
     def test_parameters_json_cannot_hold_are_refused_before_writing(self, fitted, tmp_path):
-        odd = forecaster(time_col=object())
-        odd.__dict__.update({k: v for k, v in vars(fitted).items() if k.endswith("_")})
+        odd = copy.copy(fitted)
+        odd.parameters_ = fitted.parameters_ | {"time_col": object()}
         with pytest.raises(ArtefactError, match=r"cannot be saved: expected text, numbers"):
             odd.save(tmp_path / "m")
         assert list(tmp_path.iterdir()) == []

@@ -146,6 +146,7 @@ class ConvTimeNetEstimator(SavedEstimator):
             vars(self).update(attributes)
             self.network_, self.train_config_, self.history_ = network, train_config, history
             self.fused_ = fused
+            self._keep_parameters()
             self.members_ = tuple(one.member for one in done) if len(done) > 1 else ()
             self.notices_ = (*read_notices, *notices, *left_out, *history.notes)
             self.n_examples_ = {
