@@ -44,8 +44,6 @@ def run_forecast(flags: Any) -> None:
     """Train on a table, or load a model, and forecast the steps after the table's end."""
     begin = time.monotonic()
     out = default_out(flags, flags.data, "forecast")
-    if not out.lower().endswith(".csv"):
-        raise ConfigError(f"--out: expected a file name that ends in .csv, found {out!r}")
     replaced = check_outputs(flags, flags.data, flags.future, out=out)
     check_inputs(flags.data, flags.future)
     for path in (flags.data, flags.future):

@@ -109,9 +109,18 @@ def write_json(path: str, value: Any) -> None:
 
 
 def default_out(flags: Any, data: str, what: str) -> str:
-    """The output file: --out, else one named after the data in the current folder."""
+    """The output file: --out, else one named after the data in the current folder.
+
+    Raises
+    ------
+    ConfigError
+        If its name does not end in .csv, which is what is written.
+    """
     stem = Path(data).name.split(".")[0]
-    return flags.out or f"{stem}-{what}.csv"
+    out = flags.out or f"{stem}-{what}.csv"
+    if not out.lower().endswith(".csv"):
+        raise ConfigError(f"--out: expected a file name that ends in .csv, found {out!r}")
+    return out
 
 
 def check_inputs(*paths: str | None) -> None:
