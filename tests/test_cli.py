@@ -676,6 +676,11 @@ MISTAKES = {
         ["forecast", "sales.csv", "--load=m", "--h=7", "--training.lr=0.1"],
         "leave out --h, --training.lr",
     ),
+    "load and a seed": (["forecast", "sales.csv", "--load=m", "--seed=5"], "leave out --seed,"),
+    "load of classes and a seed": (
+        ["classify", "train.npz", "--load=m", "--seed=5", "--distil", "--quality=best"],
+        "leave out --quality, --seed, --distil,",
+    ),
     "load and save": (["forecast", "sales.csv", "--load=m", "--save=n"], "--save.*--load"),
     "config in another encoding": (
         ["forecast", "sales.csv", "--config=train.npz"],
