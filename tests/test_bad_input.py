@@ -229,6 +229,8 @@ SETTINGS = {
         "^precision='bf16' and .*'int8'",
     ),
     "seed twice": ({"random_state": 1, "training": {"seed": 7}}, "^random_state=1 and .*'seed': 7"),
+    "no verbosity": ({"verbose": None}, "^verbose must be a whole number, 1 .*, found None"),
+    "verbosity in words": ({"verbose": "x"}, "^verbose must be a whole number, .*, found 'x'"),
     "model setting": ({"model": {"width": 3}}, r"no setting 'width'; did you mean d_model\?"),
     "dropout": ({"model": {"dropout": 1.0}}, "dropout must be at least 0 and below 1, found 1.0"),
     "decided setting": ({"model": {"context_length": 9}}, "holds context_length.*leave it out"),
