@@ -1,5 +1,6 @@
 """Saved models: exact, complete, replaced whole, and refused with a reason when damaged."""
 
+import copy
 import hashlib
 import json
 import os
@@ -30,7 +31,8 @@ from convtimenet.storage.labels import described, restored
 from convtimenet.storage.manifest import FORMAT, _canonical, read_folder, seal
 
 TINY = {"d_model": 8, "d_ff": 16, "kernel_sizes": (3, 5)}
-OF_CASES = TINY | {"random_patches": 1}
+OF_PATCHES = {"random_patches": 1}
+OF_CASES = TINY | OF_PATCHES
 ARRAYS = ("weights.safetensors", "data.safetensors")
 FILES = {"model.json", *ARRAYS, "metrics.json", "README.md", "manifest.json"}
 
@@ -349,6 +351,15 @@ class TestFolder:
             fitted.save(tmp_path / "model")
         assert list(tmp_path.iterdir()) == []
 
+    def test_parameters_set_after_the_fit_are_not_those_of_the_model(self, tmp_path):
+        model = forecaster(freq="1").fit(waves()).set_params(h=5, freq=None, quality="fast")
+        for again in (model, ConvTimeNetForecaster.load(model.save(tmp_path / "m"))):
+            found = ConvTimeNetForecaster.load(again.save(tmp_path / "n"))
+            assert (found.h, found.freq, found.quality) == (3, "1", "auto")
+            assert found.predict().shape == (3, 2)
+        model.set_params(quality="auto").fit(waves())
+        assert model.description()["parameters"]["h"] == 5
+
     def test_mappings_and_numpys_numbers_are_plain_values(self, tmp_path):
         training = MappingProxyType({"lr": np.float64(1e-3), "batch_size": np.int64(8)})
         model = forecaster(training=training).fit(waves())
@@ -357,8 +368,8 @@ class TestFolder:
         assert loaded.train_config_ == model.train_config_
 
     def test_parameters_json_cannot_hold_are_refused_before_writing(self, fitted, tmp_path):
-        odd = forecaster(time_col=object())
-        odd.__dict__.update({k: v for k, v in vars(fitted).items() if k.endswith("_")})
+        odd = copy.copy(fitted)
+        odd.parameters_ = fitted.parameters_ | {"time_col": object()}
         with pytest.raises(ArtefactError, match=r"cannot be saved: expected text, numbers"):
             odd.save(tmp_path / "m")
         assert list(tmp_path.iterdir()) == []
@@ -484,7 +495,8 @@ class TestCard:
         folder = model.save(tmp_path / "m")
         text = (folder / "README.md").read_text()
         assert text.startswith("---\nlibrary_name: convtimenet\n")
-        valid = model.history_.epochs[model.history_.best_epoch - 1].valid
+        assert model.scores_ is not None
+        ours, naive = model.scores_["ConvTimeNet"], model.scores_["SeasonalNaive"]
         for said in (
             "license: unknown",
             "- channels: 2: 'wind [m/s]', 'b'",
@@ -492,7 +504,8 @@ class TestCard:
             "- horizon: 3 steps",
             "- training windows: 18",
             "- validation windows: 10",
-            f"| mse | {valid['mse']:.4g} |",
+            "| score | ConvTimeNet | SeasonalNaive |",
+            f"| mae | {ours['mae']:.4g} | {naive['mae']:.4g} |",
             "validation split (used to select the epoch)",
             "- protocol: honest, seed 2023, 1 epochs",
             f"convtimenet {convtimenet.__version__}",
@@ -500,10 +513,26 @@ class TestCard:
         ):
             assert said in text, said
         metrics = json.loads((folder / "metrics.json").read_text())
-        assert metrics["scores"] == valid
+        assert metrics["scores"] == model.scores_
         code = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
         assert len(code[0].splitlines()) == 3
         exec(code[0].replace('"folder"', repr(str(folder))), {})
+
+    def test_its_scores_are_those_of_the_model(self, tmp_path):
+        """Not those of the network alone, which is mixed with random patches."""
+        model = classifier().fit(*cases())
+        folder = model.save(tmp_path / "m")
+        text = (folder / "README.md").read_text()
+        assert model.scores_ is not None
+        assert f"| loss | {model.scores_['loss']:.4g} |" in text
+        assert "used to choose the share of the trained network; the last epoch is kept)." in text
+        assert "The network was then trained further on all data; the scores are those" in text
+        found = json.loads((folder / "metrics.json").read_text())
+        assert found["scores"] == model.scores_ != model.history_.epochs[0].valid
+        solved = ConvTimeNetForecaster(3, quality="fast", device="cpu", verbose=0).fit(waves(120))
+        text = (solved.save(folder) / "README.md").read_text()
+        assert "Data: validation split." in text
+        assert "The model was then fitted again on all data; the scores are those before." in text
 
     def test_says_where_nothing_was_held_back(self, tmp_path):
         X, y = cases()

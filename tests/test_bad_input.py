@@ -219,6 +219,18 @@ SETTINGS = {
         "validation_fraction must be at least 0 and below 1, found 1.5",
     ),
     "training setting": ({"training": {"epoch": 3}}, r"no setting 'epoch'; did you mean epochs\?"),
+    "epochs twice": (
+        {"n_epochs": 5, "training": {"epochs": 3}},
+        r"^n_epochs=5 and training=\{'epochs': 3\} are the same setting .*; leave one of them out",
+    ),
+    "learning rate twice": ({"lr": 0.1, "training": {"lr": 0.2}}, r"^lr=0.1 and .*'lr': 0.2\}"),
+    "precision twice": (
+        {"precision": "bf16", "training": {"precision": "int8"}},
+        "^precision='bf16' and .*'int8'",
+    ),
+    "seed twice": ({"random_state": 1, "training": {"seed": 7}}, "^random_state=1 and .*'seed': 7"),
+    "no verbosity": ({"verbose": None}, "^verbose must be a whole number, 1 .*, found None"),
+    "verbosity in words": ({"verbose": "x"}, "^verbose must be a whole number, .*, found 'x'"),
     "model setting": ({"model": {"width": 3}}, r"no setting 'width'; did you mean d_model\?"),
     "dropout": ({"model": {"dropout": 1.0}}, "dropout must be at least 0 and below 1, found 1.0"),
     "decided setting": ({"model": {"context_length": 9}}, "holds context_length.*leave it out"),
@@ -236,6 +248,13 @@ def test_settings_out_of_range(mistake, task):
     build, X = (forecaster, waves()) if forecast else (classifier, as_cases(cases(), labels()))
     with pytest.raises(ConfigError, match=message):
         build(**settings).fit(X)
+
+
+def test_a_setting_may_be_given_twice_with_one_value():
+    model = forecaster(training={"seed": 7, "epochs": 3}, n_epochs=3)
+    found = model._train_config({}, None)
+    assert (found.seed, found.epochs) == (7, 3)  # random_state is at its default
+    assert model.set_params(random_state=7)._train_config({}, None) == found
 
 
 @pytest.mark.usefixtures("_no_training")

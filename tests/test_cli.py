@@ -635,6 +635,12 @@ MISTAKES = {
     "device": (["forecast", "sales.csv", "--device=warp"], "device must be.*'warp'"),
     "seed": (["forecast", "sales.csv", "--seed=-1"], "seed must be .* found -1"),
     "other suffix": (["forecast", "sales.csv", "--out=f.txt"], r"ends in \.csv, found 'f.txt'"),
+    "classes in another format": (
+        ["classify", "train.npz", "--out=c.parquet"],
+        r"--out: expected a file name that ends in \.csv, found 'c.parquet'",
+    ),
+    "numbers in another format": (["regress", "train.npz", "--out=c"], r"\.csv, found 'c'"),
+    "gaps in another format": (["impute", "sales.csv", "--out=c"], r"\.csv, found 'c'"),
     "absent folder": (["forecast", "sales.csv", "--json=a/b.json"], "folder a does not exist"),
     "folder as a file": (["forecast", "sales.csv", "--json=."], "--json must be a file"),
     "model over data": (["forecast", "sales.csv", "--save=sales.csv"], "other than a saved model"),
@@ -650,6 +656,18 @@ MISTAKES = {
         ["forecast", "sales.csv", "--out=x.csv", "--json=x.csv"],
         "--json would overwrite x.csv",
     ),
+    "a model over the forecast": (
+        ["forecast", "sales.csv", "--out=x.csv", "--save=x.csv"],
+        "--out and --save must be apart.* found x.csv and x.csv; name another one",
+    ),
+    "a model among checkpoints": (
+        ["forecast", "sales.csv", "--save=a/m", "--resume=a"],
+        "--save and --resume must be apart.* found a/m and a;",
+    ),
+    "an encoder over its checkpoints": (
+        ["pretrain", "forecast", "sales.csv", "--out=a", "--resume=a"],
+        "--out and --resume must be apart",
+    ),
     "no model": (
         ["forecast", "sales.csv", "--load=nowhere"],
         "there is no model folder at nowhere",
@@ -657,6 +675,11 @@ MISTAKES = {
     "load and training": (
         ["forecast", "sales.csv", "--load=m", "--h=7", "--training.lr=0.1"],
         "leave out --h, --training.lr",
+    ),
+    "load and a seed": (["forecast", "sales.csv", "--load=m", "--seed=5"], "leave out --seed,"),
+    "load of classes and a seed": (
+        ["classify", "train.npz", "--load=m", "--seed=5", "--distil", "--quality=best"],
+        "leave out --quality, --seed, --distil,",
     ),
     "load and save": (["forecast", "sales.csv", "--load=m", "--save=n"], "--save.*--load"),
     "config in another encoding": (
@@ -669,8 +692,8 @@ MISTAKES = {
         r"no column with case ids; .* use convtimenet forecast",
     ),
     "cases overwritten": (
-        ["classify", "train.npz", "test.npz", "--out=test.npz"],
-        "--out would overwrite test.npz",
+        ["classify", "train.npz", "sales.csv", "--out=sales.csv"],
+        "--out would overwrite sales.csv",
     ),
     "level": (["forecast", "sales.csv", "--level=180"], r"between 0 and 100.* found \[180"),
     "level for few rows": (["forecast", "sales.csv", "--h=4", "--level=99.9"], "at least 999"),

@@ -126,6 +126,12 @@ TUNE = ["tune", "forecast", "sales.csv"]
         ([*SALES, "--model.kernel_sizes=3,5"], "expected numbers, as [9,11,15], found 3,5"),
         ([*SALES, "--training.batch_size=0"], "batch_size must be a whole number of at least 1"),
         ([*SALES, "--seed=-1"], "seed must be a whole number of at least 0"),
+        (
+            ["bench", "report", "m.toml", "--dry_run", "--jobs=2"],
+            "bench report has no use for --jobs, --dry_run; leave it out",
+        ),
+        (["bench", "run", "m.toml", "--report=x"], "bench run has no use for --report; leave"),
+        (["predict", "m", "x.parquet", "--models=m"], "predict has no flag --models; leave it out"),
         (["datasets", "lst"], "expected one of 'list', 'fetch', 'verify', found lst; did you mean"),
         (["export"], "export needs model (folder of a saved model"),
         (["export", "m"], "export needs --to (folder of the export"),

@@ -61,7 +61,7 @@ class TestScikitLearn:
         assert added == {
             "calibration_", "channels_", "covariates_", "fitted_rows_", "fused_", "history_",
             "members_", "n_examples_", "network_", "notices_", "scaler_", "scored_", "scores_",
-            "tail_", "train_config_",
+            "parameters_", "tail_", "train_config_",
         }  # fmt: skip
 
     @pytest.mark.parametrize("act", ["predict", "evaluate", "score", "save", "forecast"])

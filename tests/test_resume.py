@@ -30,7 +30,8 @@ EVERY_STEP = {"checkpoint_seconds": 0.0, "batch_size": 16, "lr": 1e-2}
 
 
 def forecaster(**training) -> tuple[ConvTimeNetForecaster, tuple]:
-    given = {"h": 3, "input_size": 12, "n_epochs": 3, "device": "cpu", "verbose": 0}
+    given = {"h": 3, "input_size": 12, "device": "cpu", "verbose": 0}
+    given["n_epochs"] = training.pop("epochs", 3)
     model = {**SMALL, "patch_size": 4, "patch_stride": 2}
     values = np.sin(np.arange(70)[:, None] / np.array([2.0, 3.0]))
     estimator = ConvTimeNetForecaster(**given, model=model, training={**EVERY_STEP, **training})
@@ -40,8 +41,9 @@ def forecaster(**training) -> tuple[ConvTimeNetForecaster, tuple]:
 def classifier(**training) -> tuple[ConvTimeNetClassifier, tuple]:
     X = np.random.default_rng(0).normal(size=(50, 2, 20))
     X[::2] += 1
+    epochs = training.pop("epochs", 3)
     settings = {**EVERY_STEP, "refit": True, "validation_fraction": 0.2, **training}
-    given = {"n_epochs": 3, "device": "cpu", "verbose": 0, "training": settings}
+    given = {"n_epochs": epochs, "device": "cpu", "verbose": 0, "training": settings}
     model = SMALL | {"random_patches": 1}
     return ConvTimeNetClassifier(**given, model=model), (X, np.arange(50) % 2)
 

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from convtimenet import processes
+from convtimenet.errors import ConfigError
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
@@ -147,6 +148,22 @@ def reading(source: Any) -> str:
     return f"reading {Path(source).name}" if isinstance(source, (str, Path)) else "reading"
 
 
+def check_verbose(verbose: Any) -> None:
+    """Check an estimator's parameter `verbose`.
+
+    Raises
+    ------
+    ConfigError
+        If it is no number.
+    """
+    try:
+        int(verbose >= 1)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            f"verbose must be a whole number, 1 to show progress or 0 not to, found {verbose!r}"
+        ) from error
+
+
 @contextmanager
 def showing(
     label: str, verbose: int, *, busy: bool = False, at_once: bool = False
@@ -161,7 +178,13 @@ def showing(
         Steps cannot be counted, so only the elapsed time is shown.
     at_once
         Show the task immediately instead of after a second.
+
+    Raises
+    ------
+    ConfigError
+        As `check_verbose`.
     """
+    check_verbose(verbose)
     outer = _innermost.get()
     display = None
     if verbose >= 1 and processes.leads():

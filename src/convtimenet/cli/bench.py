@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 
     from convtimenet.bench.matrix import Cell, Matrix
 
+_UNUSED = {
+    "run": {"report": None},
+    "report": {"jobs": None, "threads": 1, "dry_run": False, "quiet": False},
+}
+"""Flags that an action has no use for, with their defaults."""
+
 
 def bench_flags(parser: ArgumentParser) -> None:
     """Flags of `convtimenet bench`."""
@@ -55,6 +61,11 @@ def run_bench(flags: Any) -> None:
     for name in ("jobs", "threads"):
         if flags[name] is not None and flags[name] < 1:
             raise ConfigError(f"--{name} must be at least 1, found {flags[name]}")
+    unused = _UNUSED[flags.action]
+    if useless := [name for name, default in unused.items() if flags[name] != default]:
+        raise ConfigError(
+            f"bench {flags.action} has no use for --{', --'.join(useless)}; leave it out"
+        )
     from convtimenet.bench.matrix import Matrix
 
     matrix, console = Matrix.read(flags.matrix), make_console()

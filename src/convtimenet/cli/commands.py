@@ -44,8 +44,6 @@ def run_forecast(flags: Any) -> None:
     """Train on a table, or load a model, and forecast the steps after the table's end."""
     begin = time.monotonic()
     out = default_out(flags, flags.data, "forecast")
-    if not out.lower().endswith(".csv"):
-        raise ConfigError(f"--out: expected a file name that ends in .csv, found {out!r}")
     replaced = check_outputs(flags, flags.data, flags.future, out=out)
     check_inputs(flags.data, flags.future)
     for path in (flags.data, flags.future):
@@ -60,8 +58,7 @@ def run_forecast(flags: Any) -> None:
             "preset": "auto",
         }
         unset |= {"quality": "auto", "pretrained": False, "n_jobs": None, "init_from": None}
-        unset |= {"distil": False}
-        _refuse_training_flags(flags, **unset, test_fraction=0.2, no_refit=False)
+        _refuse_training_flags(flags, **unset, no_refit=False)
         check_model(flags.load)
     import numpy as np
 
@@ -152,7 +149,7 @@ def _predict_cases(flags: Any, what: Literal["classes", "numbers"]) -> None:
                 "--load expects one file, with the cases to predict, found two; leave one out"
             )
         unset = {"preset": "auto", "quality": "auto", "n_jobs": None, "init_from": None}
-        _refuse_training_flags(flags, **unset, test_fraction=0.2, distil=False)
+        _refuse_training_flags(flags, **unset)
         check_model(flags.load)
     from convtimenet.data.cases import read_cases
     from convtimenet.estimators.case_input import check_task
@@ -238,6 +235,7 @@ def _predict_cases(flags: Any, what: Literal["classes", "numbers"]) -> None:
 
 def _refuse_training_flags(flags: Any, **defaults: Any) -> None:
     """With --load, refuse flags about training, which would have no effect."""
+    defaults |= {"seed": 2023, "distil": False, "test_fraction": 0.2}
     useless = [name for name, default in defaults.items() if flags[name] != default]
     for group in ("model", "training"):
         useless += [f"{group}.{name}" for name in given(flags, group)]

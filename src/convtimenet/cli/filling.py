@@ -19,7 +19,6 @@ from convtimenet.cli.outputs import (
 )
 from convtimenet.cli.settings import COLUMNS, verbose_of
 from convtimenet.data.files import check_path
-from convtimenet.errors import ConfigError
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -163,8 +162,6 @@ def run_detect(flags: Any) -> None:
 def _outputs(flags: Any, what: str) -> tuple[str, list[str]]:
     """The output file, and which files will be replaced, once input and output can be used."""
     out = default_out(flags, flags.data, what)
-    if not out.lower().endswith(".csv"):
-        raise ConfigError(f"--out: expected a file name that ends in .csv, found {out!r}")
     replaced = check_outputs(flags, flags.data, out=out)
     check_inputs(flags.data)
     check_path(flags.data)

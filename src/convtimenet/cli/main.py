@@ -231,9 +231,11 @@ Examples:
         "data [test] [flags]",
         """Train on labelled cases and classify others.
 
-A validation split drawn from the training cases chooses the epoch; the test
-cases are only scored, if they have labels. A table has one case per row, or
-several rows per case with the same case_id; its column 'label' is the class.
+A validation split drawn from the training cases gives the share of the network
+in the answers and, with the --preset of a data set, the epoch; training then
+continues on all of them. The test cases are only scored, if they have labels.
+A table has one case per row, or several rows per case with the same case_id;
+its column 'label' is the class.
 
 Examples:
   convtimenet classify train.ts test.ts --out classes.csv --save model
@@ -246,9 +248,9 @@ Examples:
         """Train on cases labelled with numbers and predict them for other cases.
 
 Files are as for classify: an .npz file with the arrays X and y (numbers), a .ts
-file with @targetLabel true, or a table with a column 'label' of numbers. A
-validation split drawn from the training cases chooses the epoch; the test
-cases are only scored: mean squared error, mean absolute error and R2.
+file with @targetLabel true, or a table with a column 'label' of numbers. The
+validation split is used as there; the test cases are only scored: mean squared
+error, mean absolute error and R2.
 
 Examples:
   convtimenet regress train.ts test.ts --out numbers.csv --save model

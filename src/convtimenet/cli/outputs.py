@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from importlib.util import find_spec
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -108,9 +109,18 @@ def write_json(path: str, value: Any) -> None:
 
 
 def default_out(flags: Any, data: str, what: str) -> str:
-    """The output file: --out, else one named after the data in the current folder."""
+    """The output file: --out, else one named after the data in the current folder.
+
+    Raises
+    ------
+    ConfigError
+        If its name does not end in .csv, which is what is written.
+    """
     stem = Path(data).name.split(".")[0]
-    return flags.out or f"{stem}-{what}.csv"
+    out = flags.out or f"{stem}-{what}.csv"
+    if not out.lower().endswith(".csv"):
+        raise ConfigError(f"--out: expected a file name that ends in .csv, found {out!r}")
+    return out
 
 
 def check_inputs(*paths: str | None) -> None:
@@ -212,8 +222,28 @@ def check_outputs(flags: Any, *inputs: str | None, out: str | None = None) -> li
             )
         check_writable(name, path)
         taken.add(path.resolve())
+    names = ("report", "json", "save", "resume")
+    check_apart({"out": out, **{name: flags.get(name) for name in names}})
     targets = (out, *(flags.get(name) for name in ("report", "json", "save")))
     return [str(target) for target in targets if target is not None and Path(target).exists()]
+
+
+def check_apart(targets: Mapping[str, str | None]) -> None:
+    """Check that no output is, or lies in, the folder of another one, by the names of their flags.
+
+    Raises
+    ------
+    ConfigError
+        If one does.
+    """
+    given = [(name, target) for name, target in targets.items() if target is not None]
+    for (name, target), (other, beside) in combinations(given, 2):
+        one, two = Path(target).resolve(), Path(beside).resolve()
+        if one.is_relative_to(two) or two.is_relative_to(one):
+            raise ConfigError(
+                f"--{name} and --{other} must be apart, neither in the folder of the other; found "
+                f"{target} and {beside}; name another one"
+            )
 
 
 def note_replaced(console: Console, targets: Sequence[str]) -> None:

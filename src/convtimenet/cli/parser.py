@@ -204,7 +204,8 @@ class ErrorText:
             return f"{who} takes no further arguments, found {found!r}; leave it out"
         if self.command is None:
             return f"there is no flag {flag} before a command; expected one of {self._all_commands}"
-        hint = self._near(flag.lstrip("-"), list(self.actions)) or "; leave it out"
+        flags = [name for name, action in self.actions.items() if action.option_strings]
+        hint = self._near(flag.lstrip("-"), flags) or "; leave it out"
         return f"{self.command} has no flag {flag}{hint}"
 
     def _unknown_setting(self, found: str) -> str:

@@ -6,7 +6,15 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from convtimenet.cli.outputs import check_inputs, make_console, note, note_replaced, took, wrote
+from convtimenet.cli.outputs import (
+    check_apart,
+    check_inputs,
+    make_console,
+    note,
+    note_replaced,
+    took,
+    wrote,
+)
 from convtimenet.cli.settings import (
     COLUMNS,
     check_training,
@@ -127,6 +135,7 @@ def run_pretrain(flags: Any) -> None:
 def _check(flags: Any) -> list[str]:
     """Check flags and paths before work starts; returns existing paths that will be replaced."""
     from convtimenet.storage.model_folder import check_target
+    from convtimenet.training.checkpoint import check_folder
 
     check_inputs(flags.data)
     check_training(flags)
@@ -145,4 +154,8 @@ def _check(flags: Any) -> list[str]:
         raise ConfigError(f"--n_epochs must be at least 1, found {flags.n_epochs}")
     check_writable("--out", Path(flags.out))
     check_target(flags.out)
+    if flags.resume is not None:
+        check_folder(flags.resume)
+        check_writable("--resume", Path(flags.resume) / "state")
+    check_apart({"out": flags.out, "resume": flags.resume})
     return [flags.out] if Path(flags.out).exists() else []

@@ -41,7 +41,7 @@ from convtimenet.network.model import ConvTimeNet
 from convtimenet.network.networks import network_of
 from convtimenet.network.other import OtherNetwork
 from convtimenet.network.precision import precision_on
-from convtimenet.progress import counted
+from convtimenet.progress import check_verbose, counted
 from convtimenet.training.checkpoint import Checkpoints, data_hash
 from convtimenet.training.history import History
 from convtimenet.training.interrupt import StopRequest, stop_requests
@@ -122,6 +122,7 @@ class ConvTimeNetEstimator(SavedEstimator):
             portfolio the members that were finished.
         """
         checked(self.callbacks)
+        check_verbose(self.verbose)
         first = plans[0]
         precision, notice = precision_on(device, first.train_config.precision, first.config)
         plans = [
@@ -146,6 +147,7 @@ class ConvTimeNetEstimator(SavedEstimator):
             vars(self).update(attributes)
             self.network_, self.train_config_, self.history_ = network, train_config, history
             self.fused_ = fused
+            self._keep_parameters()
             self.members_ = tuple(one.member for one in done) if len(done) > 1 else ()
             self.notices_ = (*read_notices, *notices, *left_out, *history.notes)
             self.n_examples_ = {

@@ -32,6 +32,14 @@ _GROUPS = {
     "training": [f.name for f in fields(TrainConfig)],
 }
 
+_TWICE = {
+    **{name: name for name in ("batch_size", "lr", "time_limit", "precision", "device")},
+    "epochs": "n_epochs",
+    "seed": "random_state",
+}
+"""Parameters by the setting of `TrainConfig` that they give."""
+_USUAL = {"precision": "fp32", "device": "auto", "random_state": 2023}
+
 
 class NamedParameters(BaseEstimator):
     """Base of estimators with the mappings `model` and `training` among their parameters.
@@ -110,8 +118,22 @@ class NamedParameters(BaseEstimator):
     def _train_config(
         self, preset: Mapping[str, Any], resume: str | PathLike[str] | None
     ) -> TrainConfig:
-        """The preset's training settings with the estimator's own on top; a folder `resume` that
-        cannot be one of checkpoints is an error."""
+        """The preset's training settings with the estimator's own on top.
+
+        Raises
+        ------
+        CheckpointError
+            If `resume` cannot be a folder of checkpoints.
+        ConfigError
+            If a setting is wrong, or is given by a parameter and in `training` with other values.
+        """
+        for setting, value in self._settings("training").items():
+            name = given_by(self, setting)
+            if name is not None and getattr(self, name) != value:
+                raise ConfigError(
+                    f"{name}={getattr(self, name)!r} and training={{{setting!r}: {value!r}}} are "
+                    "the same setting with two values; leave one of them out"
+                )
         if resume is not None:
             check_folder(resume)
         own = {
@@ -134,6 +156,14 @@ class NamedParameters(BaseEstimator):
         if started is None and (given is None or isinstance(given, np.random.RandomState)):
             started = int(check_random_state(given).randint(2**31))
         return given if started is None else int(processes.of_first(started))
+
+
+def given_by(estimator: Any, setting: str) -> str | None:
+    """The parameter that gives a setting of `TrainConfig`, if it is not at its default."""
+    name = _TWICE.get(setting)
+    if name is None or getattr(estimator, name) in (None, _USUAL.get(name)):
+        return None
+    return name
 
 
 def unfitted(estimator: Any, **changes: Any) -> Any:

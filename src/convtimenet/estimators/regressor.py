@@ -86,7 +86,7 @@ class ConvTimeNetRegressor(RegressorMixin, LabelledEstimator):
         presets the epoch. None without a validation split.
     pretrained_
         The encoder of `pretrain`, which `fit` starts from. Clones have none.
-    network_, fused_, members_, history_, scaler_, train_config_, notices_
+    network_, fused_, members_, history_, scaler_, train_config_, notices_, parameters_
         See `ConvTimeNetEstimator`.
 
     Examples

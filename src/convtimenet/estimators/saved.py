@@ -53,6 +53,9 @@ class SavedEstimator(NamedParameters):
     ("held_back"); None for a model saved in format 1, which does not record them."""
     notices_: tuple[str, ...]
     """Notices: how the data were cleaned or interpreted, and what happened during training."""
+    parameters_: dict[str, Any]
+    """Parameters of the fit, which a saved model keeps, whatever `set_params` has changed since;
+    without callbacks and what it started from."""
 
     @property
     def _repr_html_(self) -> Callable[[], str]:
@@ -100,7 +103,8 @@ class SavedEstimator(NamedParameters):
 
     def save(self, folder: str | PathLike[str]) -> Path:
         """Write the fitted model to a folder: safetensors and JSON, no pickle; a model card to
-        fill in; and a manifest against which every file is verified on loading.
+        fill in; and a manifest against which every file is verified on loading. The parameters
+        in it are those of the fit, whatever `set_params` has changed since.
 
         Parameters
         ----------
@@ -124,15 +128,19 @@ class SavedEstimator(NamedParameters):
             description=self.description(values),
         )
 
+    def _keep_parameters(self) -> None:
+        """Set `parameters_` at the end of a fit."""
+        given = self.get_params(deep=False) | {"random_state": self.train_config_.seed}
+        del given["callbacks"]
+        if not from_package(given["init_from"]):
+            del given["init_from"]
+        self.parameters_ = given
+
     def description(self, values: dict[str, Any] | None = None) -> dict[str, Any]:
         """Everything about the fitted model except its arrays, callbacks and what it started from,
         as plain JSON values."""
-        parameters = self.get_params(deep=False) | {"random_state": self.train_config_.seed}
-        del parameters["callbacks"]
-        if not from_package(parameters["init_from"]):
-            del parameters["init_from"]
         return {
-            "parameters": parameters,
+            "parameters": dict(self.parameters_),
             "train": self.train_config_.to_dict(),
             "history": self.history_.to_dict(),
             **({"members": [one.to_dict() for one in self.members_]} if self.members_ else {}),
@@ -176,6 +184,7 @@ class SavedEstimator(NamedParameters):
             estimator = cls(**description["parameters"] | changed)
             estimator.network_ = cast(ConvTimeNet, network.to(runs_on))
             estimator.train_config_ = TrainConfig.from_dict(description["train"] | changed)
+            estimator._keep_parameters()
             estimator.history_ = History.from_dict(description["history"])
             estimator.members_ = tuple(
                 Member.from_dict(one, changed) for one in description.get("members", ())

@@ -8,7 +8,6 @@ from typing import Any
 
 from convtimenet.wording import listing, networks
 
-_VALIDATION = "validation split (used to select the epoch)"
 _TASKS = {
     "ConvTimeNetForecaster": ("time-series-forecasting", "windows", "predict()"),
     "ConvTimeNetClassifier": ("time-series-classification", "cases", "predict(X)"),
@@ -19,22 +18,56 @@ _ENCODER = "Pretrained"
 
 
 def scores_of(description: dict[str, Any]) -> dict[str, Any]:
-    """Scores of the best epoch and the data they are from; empty without a validation split.
+    """The estimator's own ``scores_``, and the data they are from; empty without any.
 
     Parameters
     ----------
     description
-        Output of the estimator's `description`.
+        Output of the estimator's `description`, with the config of its network.
     """
-    history = description["history"]
-    epochs = [e for e in history["epochs"] if e["epoch"] == history["best_epoch"]]
-    scores = epochs[0]["valid"] if epochs else {}
+    history, scores = description["history"], description["data"].get("scores") or {}
     return {
         "scores": scores,
-        "data": _VALIDATION if scores else "none",
+        "data": f"validation split{_chosen(description)}" if scores else "none",
         "epoch": history["best_epoch"],
         "trained_again_on_all": history["refitted"],
     }
+
+
+def _chosen(description: dict[str, Any]) -> str:
+    """What else the validation split was used for, in brackets; empty if nothing was trained."""
+    model = description["model"]
+    if not description["history"]["steps"]:
+        return ""
+    if description["train"]["schedule"] == "decay":
+        return " (used to select the epoch)"
+    if model["random_patches"] or model["linear"]:
+        return " (used to choose the share of the trained network; the last epoch is kept)"
+    return " (the last epoch is kept)"
+
+
+def _again(description: dict[str, Any]) -> str:
+    """How the model was fitted for a second time, after it had been scored."""
+    if not description["history"]["steps"]:
+        how = "The model was then fitted again on all data"
+    elif description["train"]["refit"] == "continue":
+        how = "The network was then trained further on all data"
+    else:
+        how = "The network was then trained again on all data for as many epochs"
+    return f"{how}; the scores are those before."
+
+
+def _score_table(scores: dict[str, Any]) -> list[str]:
+    """Lines of a table of scores by name, or by model and name."""
+    by_model = scores if all(isinstance(one, dict) for one in scores.values()) else {"": scores}
+    names = dict.fromkeys(name for one in by_model.values() for name in one)
+    rows = [[name, *(_number(one.get(name)) for one in by_model.values())] for name in names]
+    head = ["score", *(model or "value" for model in by_model)]
+    return [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
+
+
+def _number(value: float | None) -> str:
+    return "not finite" if value is None else f"{value:.4g}"
 
 
 def card(description: dict[str, Any]) -> str:
@@ -42,14 +75,12 @@ def card(description: dict[str, Any]) -> str:
     kind = description["kind"]
     task, examples, call = _TASKS.get(kind, ("time-series", "examples", "predict(X)"))
     found = scores_of(description)
-    scores = [
-        f"| {name} | {'not finite' if value is None else f'{value:.4g}'} |"
-        for name, value in found["scores"].items()
-    ]
-    if scores:
-        scored = ["| score | value |", "|---|---|", *scores, "", f"Data: {found['data']}."]
+    if found["scores"]:
+        scored = [*_score_table(found["scores"]), "", f"Data: {found['data']}."]
         if found["trained_again_on_all"]:
-            scored.append("The network was then trained again on all data for as many epochs.")
+            scored.append(_again(description))
+    elif (description["examples"] or {}).get("held_back"):
+        scored = ["None are known."]  # a model of an earlier version
     else:
         scored = ["None: there was no validation split."]
     facts = [f"- {name}: {value}" for name, value in _facts(description, examples).items()]

@@ -79,9 +79,10 @@ def save(
         (making / WEIGHTS).write_bytes(safetensors.torch.save(state))
         (making / ARRAYS).write_bytes(safetensors.numpy.save(plain))
         (making / DESCRIPTION).write_text(text, encoding="utf-8")
-        scores = json_text(scores_of(description), indent=1)
+        described = json.loads(text)
+        scores = json_text(scores_of(described), indent=1)
         (making / METRICS).write_text(scores + "\n", encoding="utf-8")
-        (making / CARD).write_text(card(json.loads(text)), encoding="utf-8")
+        (making / CARD).write_text(card(described), encoding="utf-8")
         seal(making)
     return Path(folder)
 

@@ -148,7 +148,7 @@ class ConvTimeNetForecaster(DistillableForecaster):
     scored_
         The forecaster before its second training; `scores_` and intervals are its own, and
         `evaluate` uses it for rows that the second training saw. None without a second training.
-    network_, fused_, members_, history_, scaler_, train_config_, notices_
+    network_, fused_, members_, history_, scaler_, train_config_, notices_, parameters_
         See `ConvTimeNetEstimator`.
 
     Examples

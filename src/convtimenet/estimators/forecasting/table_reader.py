@@ -241,8 +241,8 @@ class TableReader(ConvTimeNetEstimator):
         lists."""
         described = super().description(values)
         parameters = described["parameters"]
-        if self.freq is not None:
-            parameters["freq"] = frequency_name(self.freq)
+        if parameters["freq"] is not None:
+            parameters["freq"] = frequency_name(parameters["freq"])
         for name in ("target_cols", "hist_exog", "futr_exog", "stat_exog", "calendar"):
             if isinstance(parameters[name], np.bool_):
                 parameters[name] = bool(parameters[name])

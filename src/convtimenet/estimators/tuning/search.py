@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 from convtimenet.callbacks import AbandonTraining, TrainingProgress, checked
 from convtimenet.errors import ConfigError, ConvTimeNetError, DataError
 from convtimenet.estimators.base import ConvTimeNetEstimator
-from convtimenet.estimators.parameters import unfitted
+from convtimenet.estimators.parameters import given_by, unfitted
 from convtimenet.estimators.presets import PRETRAINED, TUNED
 from convtimenet.estimators.pretrained import Pretrained, encoder_of
 from convtimenet.estimators.tuning.problem import problem_of
@@ -314,6 +314,8 @@ def nested(estimator: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
         value = tuple(value) if isinstance(value, list) else value
         if group:
             found.setdefault(group, dict(getattr(estimator, group) or {}))[setting] = value
+            if group == "training" and (name := given_by(estimator, setting)) is not None:
+                found[name] = value  # which would contradict it
         else:
             found[name] = value
     return found
