@@ -239,7 +239,7 @@ class TestFolder:
         def full(*_, **__):
             raise OSError("no space left on device")
 
-        monkeypatch.setattr(f"safetensors.{where}.save", full)
+        monkeypatch.setattr(f"safetensors.{where}.save_file", full)
         with pytest.raises(OSError, match="no space left"):
             forecaster().fit(waves() * 3).save(folder)
         assert content(folder) == before
@@ -279,7 +279,7 @@ class TestFolder:
             np.testing.assert_array_equal(loaded.predict(), expected.predict())
             assert ("was interrupted" in caplog.text) == (nth == 2)
             with pytest.MonkeyPatch.context() as patched:
-                patched.setattr("safetensors.numpy.save", None)
+                patched.setattr("safetensors.numpy.save_file", None)
                 with pytest.raises(TypeError):
                     other.save(folder)
             loaded = ConvTimeNetForecaster.load(folder)
@@ -346,7 +346,7 @@ class TestFolder:
         def interrupted(*_, **__):
             raise KeyboardInterrupt
 
-        monkeypatch.setattr("safetensors.numpy.save", interrupted)
+        monkeypatch.setattr("safetensors.numpy.save_file", interrupted)
         with pytest.raises(KeyboardInterrupt):
             fitted.save(tmp_path / "model")
         assert list(tmp_path.iterdir()) == []

@@ -1,7 +1,8 @@
-"""Suggestions for unknown names."""
+"""Names in any spelling, and suggestions for unknown ones."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 # One concept per row, with its names in this package and in other libraries.
@@ -68,12 +69,12 @@ _SYNONYMS = (
 )
 
 
-def _plain(name: str) -> str:
-    """A name without differences of spelling: case, hyphens, underscores."""
-    return name.lower().replace("-", "").replace("_", "")
+def key_of(name: str) -> str:
+    """A name without differences of spelling: case, spaces, hyphens, underscores."""
+    return re.sub(r"[\s_-]", "", name.lower())
 
 
-_CONCEPT_OF = {_plain(word): number for number, row in enumerate(_SYNONYMS) for word in row.split()}
+_CONCEPT_OF = {key_of(word): number for number, row in enumerate(_SYNONYMS) for word in row.split()}
 
 
 def meant(name: str, *known: Sequence[str]) -> str | None:
@@ -84,10 +85,10 @@ def meant(name: str, *known: Sequence[str]) -> str | None:
     """
     from difflib import get_close_matches
 
-    word = _plain(name.rpartition(".")[2].rpartition("__")[2])
+    word = key_of(name.rpartition(".")[2].rpartition("__")[2])
     typos: dict[str, str] = {}
     for names in known:
-        words = {_plain(one.rpartition(".")[2]): one for one in reversed(names)}
+        words = {key_of(one.rpartition(".")[2]): one for one in reversed(names)}
         concepts = {_CONCEPT_OF[short]: one for short, one in words.items() if short in _CONCEPT_OF}
         synonyms = {short: concepts[c] for short, c in _CONCEPT_OF.items() if c in concepts}
         if found := words.get(word) or synonyms.get(word):

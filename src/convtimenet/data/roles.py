@@ -13,6 +13,7 @@ from convtimenet.data.columns import CellColumn, Column, Grid, Ids
 from convtimenet.data.text.numbers import is_missing
 from convtimenet.data.text.times import looks_like_date
 from convtimenet.errors import DataError, SeveralSeriesError
+from convtimenet.names import key_of
 from convtimenet.wording import listing, unknown_column
 
 __all__ = [
@@ -150,7 +151,7 @@ def _with_clock(
     day = grid[name]
     others = [one for one in names if one not in (name, id_name)]
     clocks = [one for one in others if grid[one].holds_clocks()]
-    hours = [one for one in others if _key(one) in _HOURS]
+    hours = [one for one in others if key_of(one) in _HOURS]
     if not (clocks or len(hours) == 1) or not day.holds_dates():
         return day, (name,), ()
     days = _day_texts(day)
@@ -158,7 +159,7 @@ def _with_clock(
         return day, (name,), ()
     ids = [""] * len(days) if id_name is None else grid[id_name].texts()
     repeat = len(set(zip(ids, days, strict=True))) < len(days)
-    told = len(clocks) == 1 and _key(clocks[0]) in _CLOCKS  # else a daily table may have sunrises
+    told = len(clocks) == 1 and key_of(clocks[0]) in _CLOCKS  # else a daily table may have sunrises
     if clocks and (told or repeat):
         clock = grid[clocks[0]].texts()  # the start, if there are a start and an end
     else:
@@ -205,7 +206,7 @@ def _from_parts(grid: Grid, names: list[str]) -> list[str]:
 def _within_a_year(grid: Grid, year: str, name: str) -> list[str] | None:
     """Years combined with quarters, weeks or days of the year, as text; None if the column holds
     none of these."""
-    mark, digits = _WITHIN_A_YEAR.get(_key(name), ("", 0))
+    mark, digits = _WITHIN_A_YEAR.get(key_of(name), ("", 0))
     if not digits:
         return None
     written = re.compile(rf"(?:{mark[-1:]})?(\d{{1,{digits}}})(?:\.0)?", re.IGNORECASE)
@@ -216,11 +217,6 @@ def _within_a_year(grid: Grid, year: str, name: str) -> list[str] | None:
     return [
         f"{y}{mark}{part[1].zfill(digits)}" for y, part in zip(years, parts, strict=True) if part
     ]
-
-
-def _key(name: str) -> str:
-    """A column name in lower case, without spaces, "_" and "-"."""
-    return re.sub(r"[\s_-]", "", name.lower())
 
 
 def find_id(names: Sequence[str], id_col: Any) -> str | None:

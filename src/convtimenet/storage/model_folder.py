@@ -75,9 +75,10 @@ def save(
     with whole_folder(folder) as making:
         state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
         plain = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-        # not save_file, whose files only their owner may read
-        (making / WEIGHTS).write_bytes(safetensors.torch.save(state))
-        (making / ARRAYS).write_bytes(safetensors.numpy.save(plain))
+        safetensors.torch.save_file(state, making / WEIGHTS)
+        safetensors.numpy.save_file(plain, making / ARRAYS)
+        for name in (WEIGHTS, ARRAYS):  # made for their owner alone; the folder is as the umask is
+            (making / name).chmod(making.stat().st_mode & 0o666)
         (making / DESCRIPTION).write_text(text, encoding="utf-8")
         described = json.loads(text)
         scores = json_text(scores_of(described), indent=1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +14,9 @@ from convtimenet.data.files.dialect import find_delimiter, is_remark, said_delim
 from convtimenet.data.files.raw import lines_of
 from convtimenet.data.text.numbers import decimal_of, may_be_thousands, number_of, two_readings
 from convtimenet.errors import DataError
+from convtimenet.names import key_of
 
-__all__ = ["IDS", "LABELS", "CaseGrid", "key_of", "read_grid"]
+__all__ = ["IDS", "LABELS", "CaseGrid", "read_grid"]
 
 LABELS = frozenset(
     {"label", "labels", "class", "classes", "classlabel", "target", "targets", "category"}
@@ -211,11 +211,6 @@ def _even(cells: Sequence[str], decimal: str) -> bool:
     except ValueError:
         return False
     return bool(len(apart)) and bool(apart[0] > 0) and np.allclose(apart, apart[0], rtol=1e-6)
-
-
-def key_of(name: str) -> str:
-    """A column name in lower case, without spaces, "_" and "-"."""
-    return re.sub(r"[\s_-]", "", name.lower())
 
 
 def _check_header(

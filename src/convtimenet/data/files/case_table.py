@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from convtimenet.data.files.case_file import MISSING, CaseFile, labels_in, text_of
-from convtimenet.data.files.case_grid import IDS, LABELS, CaseGrid, key_of, read_grid
+from convtimenet.data.files.case_grid import IDS, LABELS, CaseGrid, read_grid
 from convtimenet.data.files.raw import decoded, unpacked_name
 from convtimenet.data.files.stamped import on_equal_steps
 from convtimenet.errors import DataError
+from convtimenet.names import key_of
 from convtimenet.wording import unknown_column
 
 __all__ = ["read_case_table"]
