@@ -142,3 +142,17 @@ def test_a_whole_number_of_steps_of_the_index():
     fridays = pd.date_range("2000-01-01", periods=140, freq="WOM-3FRI")  # not a step of ours
     model = ConvTimeNetForecaster(**quick).fit(pd.Series(values, fridays), fh=[1, 3])
     np.testing.assert_array_equal(model.predict(), expected)
+
+
+def test_small_coverages_and_quantiles_near_the_median():
+    import numpy as np
+    import pandas as pd
+
+    from convtimenet.adapters.sktime_forecaster import ConvTimeNetForecaster
+
+    y = pd.Series(np.random.default_rng(0).normal(size=90), name="y")
+    model = ConvTimeNetForecaster(quality="fast", device="cpu").fit(y, fh=[1, 2])
+    bounds = model.predict_interval(coverage=[0.004, 0.01])["y"]
+    np.testing.assert_array_equal(bounds[0.004], bounds[0.01])  # where the grid of levels begins
+    found = model.predict_quantiles(alpha=[0.498, 0.5, 0.505])["y"]
+    np.testing.assert_array_equal(found[[0.498, 0.505]], bounds[0.01])

@@ -193,7 +193,8 @@ precision, device, random_state, verbose, callbacks
         self, fh: ForecastingHorizon, X: Any, coverage: list[float]
     ) -> pd.DataFrame:
         calibration = self.model_.calibration_
-        levels = {one: 100 * one for one in coverage if one > 0}
+        # levels below 1 % are rounded up to it, as all are to the grid
+        levels = {one: max(1.0, 100 * one) for one in coverage if one > 0}
         possible = {
             one: level
             for one, level in levels.items()
