@@ -110,6 +110,18 @@ def test_few_values_and_hardly_any():
     assert np.isfinite(impute(np.where(np.arange(90) % 9, np.nan, wave(90)), **QUIET)).all()
 
 
+@pytest.mark.parametrize("begins", [0, 20])
+def test_bounds_stay_near_where_trials_read_a_constant_or_hardly_a_value(begins):
+    """As before the first sale: of no spread, any error is millions."""
+    rng = np.random.default_rng(0)
+    values = np.concatenate([np.zeros(begins), 20 + 3 * rng.normal(size=36 - begins)])
+    values[30:] = np.nan
+    found = impute(values, season=7, level=80, **QUIET)
+    assert -150 < found["lo-80"].min() < found["hi-80"].max() < 150
+    found = impute(np.array([20.0, 22, 24, 26, np.nan]), level=80, **QUIET)
+    assert 20 < found["lo-80"][-1, 0] < found["filled"][-1, 0] < found["hi-80"][-1, 0] < 36
+
+
 def test_a_long_series_is_read_in_windows_around_each_gap():
     T = 2 * LONGEST + 700
     values, gone = wave(T), np.zeros(T, dtype=bool)
