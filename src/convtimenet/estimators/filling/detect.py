@@ -80,8 +80,9 @@ def detect(
         "reconstruction" predicts each value from those on both sides: it is hidden by itself, and
         in spans of about one and three seasons, and the three distances are combined by their root
         mean square; then once more, without the hundredth that is farthest off, beside which other
-        values look wrong. "forecast" predicts it from earlier values only, up to eight steps ahead,
-        as they come; the first values have no score.
+        values look wrong. "forecast" reads earlier values only, up to eight steps ahead, and the
+        first values have no score; but how far the network is trusted beside the last value, and
+        which spread and distance are usual, all values of the channel and series decide.
     season
         As for `impute`.
     time_col, target_cols, freq, id_col, time_format, dayfirst, decimal, fill
