@@ -391,8 +391,7 @@ class FittedForecaster(TableReader):
         panel, windows = self._reader.windows(table, first_row, end)
         windows = scored_windows(windows, self.network_.config) if quick else windows
         intervals = self._interval_sums(level, len(table.channels), panel.values.device)
-        device = panel.values.device
-        with showing("scoring", self.verbose), autocast(device, self.train_config_):
+        with showing("scoring", self.verbose), autocast(panel.values.device, self.train_config_):
             return evaluate_windows(
                 self.fused_,
                 panel,
@@ -401,6 +400,7 @@ class FittedForecaster(TableReader):
                 season=season,
                 drop_last=self.train_config_.protocol == "paper",
                 quantiles=self.network_.config.quantiles,
+                usual=self._reader.usual_scale,
                 intervals=intervals,
                 together=quick,
             )
