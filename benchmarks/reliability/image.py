@@ -124,7 +124,10 @@ def main() -> None:
     flags = parser.parse_args()
     tool = shlex.split(flags.tool or next(filter(works, TOOLS), ""))
     if not tool:
-        raise SystemExit(f"expected one of {', '.join(TOOLS)} that answers `info`, found none; install or start one")
+        names = ", ".join(TOOLS)
+        raise SystemExit(
+            f"expected one of {names} to answer `info`, found none; install or start it"
+        )
     if tool[0].endswith("buildah"):
         os.environ.setdefault("BUILDAH_ISOLATION", "chroot")  # needs no container runtime
     if not flags.built:
