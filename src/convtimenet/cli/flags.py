@@ -66,8 +66,8 @@ def table_flags(parser: ArgumentParser) -> None:
     add(
         "--h",
         type=int,
-        help="horizon: steps to forecast; by default two seasons, or 12 steps without a season, but "
-        "at most 96 and a fifth of the rows",
+        help="horizon: steps to forecast; by default two seasons, or 12 steps without a season, "
+        "but at most 96 and a fifth of the rows",
     )
     add(
         "--input_size",
