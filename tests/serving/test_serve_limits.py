@@ -378,6 +378,56 @@ def test_bodies_that_are_no_request(client, text, said):
     assert "Traceback" not in answer.text
 
 
+def series(name: str, values: list) -> dict:
+    kind = "multivariate" if isinstance(values[0], list) else "univariate"
+    return {"type": f"{kind}_time_series", "name": name, "series": values, "frequency": "H"}
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("/forecast?model=hourly&horizon=3", "horizon: there is no such option in the address; "
+         "did you mean h?"),
+        ("/forecast?model=hourly&levels=80", "did you mean level?"),
+        ("/forecast?model=hourly&foo=1", "expected one of h, level, model"),
+        ("/classify?model=gestures&label_col=a", "expected one of model"),
+        ("/regress?proba=1", "proba: there is no such option"),
+    ],
+)  # fmt: skip
+def test_options_that_do_not_exist_are_refused(client, path, said):
+    """They were ignored: ?horizon=3 gave the trained horizon."""
+    body = hourly().to_csv(index=False).encode()
+    answer = client.post(path, content=body, headers=CSV)
+    assert answer.status_code == 422
+    assert said in message(answer)
+
+
+@pytest.mark.parametrize(
+    ("part", "where"),
+    [
+        ({"covariates": 3}, "covariates"),
+        ({"options": {"horizon": 1, "levels": [80]}}, "options.levels"),
+        ({"inputs": [{**series("s", [1.0, 2.0]), "start": "2024-01-01"}]}, "inputs.0.start"),
+        ({"metadata": {"of": "the caller"}}, None),
+    ],
+)
+def test_fields_that_the_protocols_do_not_have_are_refused(client, part, where):
+    """KServe's and Nixtla's were ignored."""
+    body = {"model": "monthly", "inputs": [series("s", [1.0] * 20)], "options": {"horizon": 1}}
+    body["inputs"][0]["frequency"] = "M"
+    answer = client.post("/v1/timeseries/forecast", json={**body, **part})
+    sent = {"series": {"y": [1.0] * 20, "sizes": [20]}, "h": 1, "freq": "MS", "model": "monthly"}
+    sent |= {"clean_ex_first": True, "finetune_depth": 1, "finetune_loss": "default"}
+    assert client.post("/v2/forecast", json=sent).status_code == 200
+    if where is None:
+        assert answer.status_code == 200
+        return
+    assert answer.status_code == 422
+    assert f"{where}: there is no such field" in message(answer)
+    answer = client.post("/v2/forecast", json={**sent, "levels": [80]})
+    assert message(answer).startswith("levels: there is no such field")
+
+
 def test_numbers_too_large_for_a_float_are_missing_or_refused(client, by_name):
     values = [1e999 if i == 110 else float(v) for i, v in enumerate(TABLE["a"])]
     text = json.dumps({"model": "hourly", "table": {**TABLE, "a": values}})
@@ -400,11 +450,6 @@ ODD = [
     *(None, True, "", "x", 10**400, -(10**30), 1e308, [], {}, [[]], {"a": 1}, 2**63, 1.5, 202401),
     *("9999-12-31", "0001-01-01", "1e999", "NaN", "\u0000", "1,5", "24:00", "2024-01"),
 ]
-
-
-def series(name: str, values: list) -> dict:
-    kind = "multivariate" if isinstance(values[0], list) else "univariate"
-    return {"type": f"{kind}_time_series", "name": name, "series": values, "frequency": "H"}
 
 
 def mutated(value: dict, draws: random.Random) -> dict:

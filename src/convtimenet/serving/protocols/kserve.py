@@ -52,7 +52,7 @@ Number = float | None
 
 
 class TimeSeriesInput(BaseModel):
-    model_config = ConfigDict(extra="allow", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True)
     type: Kind
     name: str = Field(max_length=1000)
     series: list[Number] | list[list[Number]]
@@ -61,13 +61,13 @@ class TimeSeriesInput(BaseModel):
 
 
 class ForecastOptions(BaseModel):
-    model_config = ConfigDict(extra="allow", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True)
     horizon: int = Field(ge=1)
     quantiles: list[float] | None = Field(None, max_length=100)
 
 
 class TimeSeriesRequest(BaseModel):
-    model_config = ConfigDict(extra="allow", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True)
     model: str
     inputs: list[TimeSeriesInput] = Field(min_length=1)
     options: ForecastOptions

@@ -44,12 +44,16 @@ class SeriesSent(BaseModel):
 
 
 class NixtlaRequest(BaseModel):
-    model_config = ConfigDict(extra="allow", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True)
     series: SeriesSent
     model: str = _UNNAMED
     h: int = Field(ge=1)
     freq: str
     level: list[float] | None = Field(None, max_length=100)
+    clean_ex_first: bool = True
+    """Sent always, as the next two; of no effect here: covariates are used as they come."""
+    finetune_depth: int = 1
+    finetune_loss: str = "default"
     finetune_steps: int = 0
     finetuned_model_id: str | None = None
     feature_contributions: bool = False
