@@ -179,6 +179,29 @@ def test_slow_headers_lose_their_connection(documented, monkeypatch):
         assert answer_of(second) == b""
 
 
+def test_a_body_that_trickles_after_its_refusal_loses_its_connection(documented, monkeypatch):
+    """A byte a second held the connection of a stranger without end."""
+    address, _ = documented
+    head = b"POST /forecast HTTP/1.1\r\nHost: %s\r\nContent-Length: %d\r\n\r\n"
+    with connected(address) as found:  # the rest of a body is read, and the next request answered
+        found.sendall(head % (b"evil.example", 5))
+        assert found.recv(65536).startswith(b"HTTP/1.1 403")
+        found.sendall(b"12345GET /v2/health/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert b"HTTP/1.1 200" in found.recv(65536)
+    monkeypatch.setattr(server.Protocol, "seconds", 0.3)
+    with connected(address) as found:
+        found.sendall(head % (b"evil.example", 10_000))
+        assert found.recv(65536).startswith(b"HTTP/1.1 403")
+        taken = 0
+        try:
+            while taken < 200:
+                taken += found.send(b"x")
+                time.sleep(0.02)
+        except OSError:
+            pass
+        assert taken < 200
+
+
 def test_an_answer_that_nobody_reads_is_dropped(started, models, monkeypatch):
     monkeypatch.setattr(server.Protocol, "reading", 0.3)
     address, large = started(models), b"x" * 30_000_000  # more than the system's buffers take
