@@ -19,8 +19,10 @@ from served import SMALL, Web, held, hourly, monthly, shops, waves
 from convtimenet import ConvTimeNetForecaster
 from convtimenet.data.future import write_csv
 from convtimenet.errors import DataError
+from convtimenet.serving import json_body, warm
 from convtimenet.serving.app import create_app
 from convtimenet.serving.models import Forecasting, Models
+from convtimenet.serving.settings import ServeSettings
 
 CSV = {"content-type": "text/csv"}
 ARROW = {"content-type": "application/vnd.apache.arrow.stream"}
@@ -441,6 +443,34 @@ def test_every_model_has_answered_before_the_first_request(models, by_name):
     ):
         # JSON, CSV, Arrow; covariates known ahead, and several channels, have no place in CSV
         assert f'convtimenet_batch_requests_count{{model="{name}"}} {formats}.0' in figures
+
+
+@pytest.mark.parametrize(
+    ("limits", "settings", "refused"),
+    [
+        ({}, {"seconds": 1e-6}, []),
+        ({"MOST_CELLS": 70}, {}, []),
+        ({"MOST_COLUMNS": 4}, {}, ["shops"]),
+    ],
+    ids=["slow", "rows", "channels"],
+)
+def test_no_limit_of_clients_stops_the_start(models, monkeypatch, limits, settings, refused):
+    """A slow first answer, many kept rows or many channels ended it with a traceback."""
+    for name, most in limits.items():
+        monkeypatch.setattr(json_body, name, most)
+        monkeypatch.setattr(warm, name, most, raising=False)
+    tables = Models([one for one in models if one.name in ("shops", "monthly")])
+    with Web(create_app(tables, ServeSettings(**settings))) as web:
+        figures, notices = web.get("/metrics").text, web.app.state.notices
+    assert 'batch_requests_count{model="monthly"} 3.0' in figures
+    assert ('batch_requests_count{model="shops"} 1.0' in figures) == (not refused)
+    assert [one.partition(":")[0] for one in notices] == refused
+    if refused:
+        assert notices[0] == (
+            "shops: /forecast refuses even a small request for this model (application/json): "
+            "table: expected at most 4 columns, found 5; send them in parts, or as rows of a long "
+            "table"
+        )
 
 
 def test_a_failing_model_neither_ends_the_server_nor_says_why(models, by_name, monkeypatch):
