@@ -208,6 +208,24 @@ def test_columns_that_are_not_shown_are_read(tmp_path):
     assert len(look["columns"]) == 200
 
 
+def test_columns_that_the_reader_takes_are_taken(desk: Desk, monkeypatch):
+    """A long name beside a column of text was an error of the server."""
+    names = ["date", "note", "u" * 5000]
+    rows = [f"2024-01-{day:02d},some text,{day}" for day in range(1, 20)]
+    desk.put("data", "a.csv", "\n".join([",".join(names), *rows]).encode())
+
+    def look(command: dict[str, Any], *_: Any) -> dict[str, Any]:
+        return tables.look(str(desk.folder / command["path"]), command["columns"])
+
+    monkeypatch.setattr(slow(desk), "ask", look)
+    desk.look(Look(kind="table"))
+    chosen = desk.snapshot()["look"]["chosen"]
+    assert chosen["target_cols"] == names[2:]
+    body = {"kind": "table", "columns": {"target_cols": names[2:], "time_col": "date"}}
+    desk.look(Look.model_validate(body))  # as the page sends it when something is chosen
+    assert desk.snapshot()["look"]["rows"] == 19
+
+
 def recordings_text(label: str, steps: int = 12) -> str:
     head = ",".join([*(f"t{t}" for t in range(steps)), label])
     rows = [",".join([*(str(i * t % 5) for t in range(steps)), "ab"[i % 2]]) for i in range(20)]

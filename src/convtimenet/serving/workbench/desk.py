@@ -141,7 +141,7 @@ class Desk:
                 given = asked.columns.given()
                 found = self._ask("look", path=self._place("data"), columns=given)
                 # what was detected stays detected, so that the settings shown are those needed
-                columns = Columns(**found.pop("needed", given))
+                columns = Columns.model_construct(**found.pop("needed", given))
             else:
                 label = asked.label_col
                 found = self._ask("look at recordings", path=self._place("data"), label_col=label)
