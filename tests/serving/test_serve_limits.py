@@ -284,6 +284,24 @@ def test_what_claims_many_cells_is_refused_before_it_has_them(client, path, body
     assert peak < 60_000_000
 
 
+def test_numbers_of_rows_and_steps_of_any_length_are_refused_in_few_words(client):
+    """One of 400 digits was an error of the server, or came back in the message."""
+    series = {"y": [1.0] * 20, "sizes": [20]}
+    sent = {"series": series, "h": 1, "freq": "MS", "model": "monthly"}
+    table = {"model": "hourly", "table": TABLE, "h": 10**400}
+    for path, body, said in (
+        ("/v2/forecast", {**sent, "series": {**series, "sizes": [10**400]}}, "series.sizes.0: "),
+        ("/v2/forecast", {**sent, "series": {**series, "sizes": [21, -1]}}, "series.sizes.1: "),
+        ("/v2/forecast", {**sent, "series": {**series, "sizes": [19]}}, "found a sum of 19"),
+        ("/v2/forecast", {**sent, "h": 10**400}, "h: expected less than or equal to 2000000"),
+        ("/forecast", table, "h: expected at most 256 steps"),
+    ):
+        answer = client.post(path, json=body)
+        assert answer.status_code == 422
+        assert said in message(answer)
+        assert len(message(answer)) < 200
+
+
 def test_padding_to_one_long_case_is_refused(client):
     cases = [[1.0] * 9_000, *([[1.0]] * 20_000)]
     answer = client.post("/regress", json={"cases": cases})
