@@ -99,7 +99,8 @@ def test_what_is_asked_while_a_file_is_read_waits_for_it(desk: Desk, act):
     assert second.is_alive()
     assert (len(worker.commands), before["job"]) == (asked, None)
     assert before["files"] == {"data": "a.csv"}
-    assert (desk.folder / "data.csv").read_bytes() == b"date,y\n"
+    (place,) = desk.folder.glob("data-*.csv")
+    assert place.read_bytes() == b"date,y\n"
     worker.released.set()
     first.join()
     second.join()
@@ -161,6 +162,26 @@ def test_a_run_has_the_users_own_name_of_the_file(desk: Desk, name: str):
     assert slow(desk).commands[-1]["name"] == own
     assert desk.snapshot()["result"]["title"] == own
     assert re.fullmatch(r"[\w .()+-]+", desk.snapshot()["files"]["data"])
+
+
+def test_the_file_at_fault_is_named(desk: Desk, monkeypatch):
+    """A file called ahead.csv was named plan.csv, as places were replaced one after another."""
+    desk.put("data", "ahead.csv", b"date,y\n")
+    desk.put("ahead", "plan.csv", b"date,y\n")
+    desk.put("new", "data-plan.csv", b"date,y\n")
+
+    def refuse(command: dict[str, Any], *_: Any) -> Any:
+        one, other, third = (
+            next(desk.folder.glob(f"{n}-*")).name for n in ("data", "ahead", "new")
+        )
+        raise Refused(422, f"{one}: column 'data.csv' is not in {other}, nor in {third}.")
+
+    monkeypatch.setattr(desk.worker, "ask", refuse)
+    with pytest.raises(Refused) as refused:
+        desk.look(Look(kind="table"))
+    assert refused.value.message == (
+        "ahead.csv: column 'data.csv' is not in plan.csv, nor in data-plan.csv."
+    )
 
 
 def test_files_are_counted_so_that_the_page_knows_a_new_one(desk: Desk):
