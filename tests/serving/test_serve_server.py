@@ -23,6 +23,7 @@ import uvicorn
 from served import SMALL, hourly
 
 from convtimenet import ConvTimeNetClassifier, ConvTimeNetForecaster
+from convtimenet.cli.serving import _token
 from convtimenet.serving import server
 from convtimenet.serving.app import create_app
 from convtimenet.serving.models import Models, load_models
@@ -229,6 +230,28 @@ def test_the_healthcheck_of_the_container(documented):
     start = json.loads(re.findall(r"ENTRYPOINT (.*)", DOCKERFILE)[0])
     assert start == ["convtimenet", "serve", "--host", "0.0.0.0", "--port", "8000"]
     assert re.search(r"^USER serve$", DOCKERFILE, re.MULTILINE)
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
+def test_the_steps_of_the_container_make_what_it_mounts(documented, tmp_path):
+    """Word for word, but for docker itself: its command is run with the paths of this machine."""
+    _, folder = documented
+    root = Path(__file__).parents[2]
+    (tmp_path / "docker").mkdir()
+    shutil.copytree(folder / "sales-model", tmp_path / "sales-model")
+    page = (root / "docs" / "tasks" / "deploy.md").read_text(encoding="utf-8")
+    steps, docker = re.findall(r"```\n(mkdir .*?)(docker compose .*?)```", page, re.DOTALL)[0]
+    assert docker == "docker compose -f docker/compose.yaml up --build\n"
+    subprocess.run(["bash", "-ec", steps], cwd=tmp_path, check=True, capture_output=True)
+    compose = (root / "docker" / "compose.yaml").read_text(encoding="utf-8")
+    _, token, model = json.loads(re.findall(r"command: (.*)", compose)[0])
+    mounted, inside, _ = json.loads(re.findall(r"volumes: (.*)", compose)[0])[0].split(":")
+    secret = re.findall(r"^    file: (.*)", compose, re.MULTILINE)[0]
+    assert token == "/run/secrets/token"
+    assert ServeSettings(host="0.0.0.0", token=_token(str(tmp_path / "docker" / secret))).token
+    name = model.replace(f"={inside}", f"={tmp_path / 'docker' / mounted}")
+    (served,) = load_models([name], "cpu")
+    assert f"/v2/models/{served.name}/ready" in page
 
 
 def test_a_body_that_stops_is_answered_with_408(started, models):
