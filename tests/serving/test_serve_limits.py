@@ -78,6 +78,17 @@ def test_a_length_of_the_json_part_that_is_none(client, length):
     assert "correct the header" in message(answer)
 
 
+def test_bytes_after_the_json_part_belong_to_a_binary_tensor(client):
+    """They were ignored."""
+    x = {"name": "x", "shape": [1, 1, 4], "datatype": "FP64", "data": [1, 2, 3, 4]}
+    text = json.dumps({"inputs": [x]}).encode()
+    for rest, status in ((b"", 200), (b"garbage", 422)):
+        headers = {"inference-header-content-length": str(len(text))}
+        answer = client.post("/v2/models/sizes/infer", content=text + rest, headers=headers)
+        assert answer.status_code == status
+    assert "expected no bytes after the JSON part" in message(answer)
+
+
 def test_a_process_that_dies_while_it_answers_has_ended(tmp_path):
     worker = Worker(tmp_path)
     worker._process = cast(
