@@ -339,6 +339,7 @@ def test_the_command_says_what_is_missing(capsys, folders):
         ([str(folders["hourly"]), "--host", "0.0.0.0"], "needs a token"),
         ([str(folders["hourly"]), "--token_file", "absent"], "--token_file: expected a text file"),
         ([str(folders["hourly"]), "--port", "70000"], "port must be from 0 to 65535"),
+        ([str(folders["hourly"]), "--max_mb", "0.0000001"], "--max_mb, in bytes, must be at least"),
         ([], "serve needs models"),
     ):
         assert main(["serve", *flags]) == 2
