@@ -184,6 +184,20 @@ def test_the_file_at_fault_is_named(desk: Desk, monkeypatch):
     )
 
 
+def test_a_result_goes_with_the_rows_ahead_that_it_is_of(desk: Desk):
+    """It stayed beside the name of another file."""
+    desk.put("data", "a.csv", b"date,y\n")
+    desk.look(Look())
+    desk.train(Train.model_validate({"h": 3}))
+    assert desk._thread is not None
+    desk._thread.join()
+    assert desk.snapshot()["result"] is not None
+    desk.put("ahead", "plan2.csv", b"date,y\n")
+    after = desk.snapshot()
+    assert (after["result"], after["job"], after["files"]["ahead"]) == (None, None, "plan2.csv")
+    assert after["look"] is not None
+
+
 def test_files_are_counted_so_that_the_page_knows_a_new_one(desk: Desk):
     counts = [desk.snapshot()["given"]]
     for slot in ("data", "ahead", "data"):

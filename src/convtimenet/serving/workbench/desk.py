@@ -107,6 +107,8 @@ class Desk:
                 self._name, self._given = own, self._given + 1
                 self._drop("ahead")
                 self._change(look=None, job=None, result=None, answers=None)
+            elif slot == "ahead":  # what was forecast with other rows is no result of these
+                self._change(job=None, result=None, answers=None)
             else:
                 self._change()
 
