@@ -261,6 +261,14 @@ def test_columns_that_the_reader_takes_are_taken(desk: Desk, monkeypatch):
     assert desk.snapshot()["look"]["rows"] == 19
 
 
+def test_rows_of_unequal_length_can_still_be_read_as_recordings(tmp_path):
+    """The file was refused as a table before anything else could be chosen."""
+    look = told(tmp_path, "a.csv", "t0,t1,t2\n1,2,3\n1,2\n")
+    assert look["columns"] == []
+    assert "expected" in look["error"]
+    assert look["chosen"]["target_cols"] is None
+
+
 def recordings_text(label: str, steps: int = 12) -> str:
     head = ",".join([*(f"t{t}" for t in range(steps)), label])
     rows = [",".join([*(str(i * t % 5) for t in range(steps)), "ab"[i % 2]]) for i in range(20)]

@@ -52,9 +52,10 @@ Columns = dict[str, Any]
 def look(path: str, columns: Columns) -> dict[str, Any]:
     """What a file holds. What cannot be read as asked is an "error" beside the columns."""
     check_path(path)
-    names, cells = first_cells(Path(path))
-    found: dict[str, Any] = {"columns": [list(one) for one in zip(names, cells, strict=True)]}
+    found: dict[str, Any] = {"columns": []}
     try:
+        names, cells = first_cells(Path(path))
+        found["columns"] = [list(one) for one in zip(names, cells, strict=True)]
         table, columns = _read(path, columns)
     except DataError as error:
         return found | {"error": str(error), "chosen": columns}
