@@ -269,6 +269,13 @@ def test_rows_of_unequal_length_can_still_be_read_as_recordings(tmp_path):
     assert look["chosen"]["target_cols"] is None
 
 
+def test_the_chart_has_the_values_of_the_file(tmp_path):
+    """They had six digits."""
+    rows = [f"2024-01-{day:02d},{1234567.25 + day}" for day in range(1, 20)]
+    look = told(tmp_path, "a.csv", "\n".join(["date,y", *rows]))
+    assert look["chart"][0]["y"][:2] == [1234568.25, 1234569.25]
+
+
 def recordings_text(label: str, steps: int = 12) -> str:
     head = ",".join([*(f"t{t}" for t in range(steps)), label])
     rows = [",".join([*(str(i * t % 5) for t in range(steps)), "ab"[i % 2]]) for i in range(20)]

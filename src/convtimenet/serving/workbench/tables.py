@@ -247,7 +247,7 @@ def _chart(table: Table, ahead: Table | None, level: float | None = None) -> lis
 
 
 def _plain(values: np.ndarray) -> list[float | None]:
-    return [None if np.isnan(v) else float(f"{v:.6g}") for v in values.tolist()]
+    return [None if np.isnan(v) else v for v in values.tolist()]
 
 
 def _forecast_rows(path: Path) -> dict[str, Any]:
