@@ -384,7 +384,7 @@ def test_a_constant_is_no_anomaly():
 def test_too_few_values_for_alpha(caplog):
     detect(wave(60), season=12, **QUIET)
     assert "no value of '0' can be flagged" in caplog.text
-    assert "an alpha of at least 0.0167" in caplog.text
+    assert "flag at least 1.67 % (alpha=0.0167)" in caplog.text
 
 
 @pytest.mark.parametrize("run", [impute_table, detect_table])

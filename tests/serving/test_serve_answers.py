@@ -14,11 +14,15 @@ import pyarrow as pa
 import pytest
 import zstandard
 from pyarrow import ipc
-from served import Web, held, hourly, monthly, shops, waves
+from served import SMALL, Web, held, hourly, monthly, shops, waves
 
+from convtimenet import ConvTimeNetForecaster
 from convtimenet.data.future import write_csv
 from convtimenet.errors import DataError
+from convtimenet.serving import json_body, warm
 from convtimenet.serving.app import create_app
+from convtimenet.serving.models import Forecasting, Models
+from convtimenet.serving.settings import ServeSettings
 
 CSV = {"content-type": "text/csv"}
 ARROW = {"content-type": "application/vnd.apache.arrow.stream"}
@@ -242,6 +246,46 @@ def test_kserve_variables_and_what_it_refuses(client, by_name):
         assert said in refused.json()["error"]["message"]
 
 
+def test_kserve_starts_that_predict_refuses_are_refused():
+    """They were moved: days began at 22:00 of the day before, local times were taken as UTC."""
+    sizes = {"h": 2, "input_size": 16, "preset": "ETTh1", "refit": False, **SMALL}
+    days = hourly(40)[["date", "a"]].assign(date=pd.date_range("2024-01-01", periods=40))
+    zoned = days.assign(date=days["date"].dt.tz_localize("Europe/Berlin"))
+    whole = days.assign(date=np.arange(40))
+    named = [
+        Forecasting(name, ConvTimeNetForecaster(**sizes, **own).fit(table))
+        for name, table, own in (
+            ("naive", days, {}), ("zoned", zoned, {}), ("whole", whole, {"time_col": "date"})
+        )
+    ]  # fmt: skip
+    for one in named:
+        one.model.set_params(verbose=0)
+    with Web(create_app(Models(named))) as web:
+
+        def ask(model: str, start: str) -> httpx.Response:
+            body = kserve(model, "D", ("univariate", "x", days["a"].tolist(), start), horizon=1)
+            return web.post("/v1/timeseries/forecast", json=body)
+
+        for model, start, first in (
+            ("naive", "2024-01-01", "2024-02-10T00:00:00"),
+            ("naive", "2024-01-01T00:00:00Z", "2024-02-10T00:00:00Z"),
+            ("naive", "2024-01-01T00:00:00+00:00", "2024-02-10T00:00:00Z"),
+            ("zoned", "2024-01-01T00:00:00+01:00", "2024-02-09T23:00:00Z"),
+            ("zoned", "2023-12-31T23:00:00Z", "2024-02-09T23:00:00Z"),
+        ):
+            (content,) = ask(model, start).json()["outputs"][0]["content"]
+            assert content["start_timestamp"] == first
+        for model, start, said in (
+            ("naive", "2024-01-01T00:00:00+02:00", "without Z or UTC offset"),
+            ("naive", "2024-01-01T00:00:00-02:30", "in the time zone '-02:30'"),
+            ("zoned", "2024-01-01T00:00:00", "writing each with its UTC offset"),
+            ("whole", "2024-01-01", "fitted to whole numbers"),
+        ):
+            refused = ask(model, start)
+            assert refused.status_code == 422
+            assert said in refused.json()["error"]["message"]
+
+
 def test_series_that_predict_refuses_as_too_short_are_refused(client, by_name):
     """They were answered from a context of mostly nothing, as if the model knew short series."""
     y = monthly()["y"].tolist()
@@ -399,6 +443,34 @@ def test_every_model_has_answered_before_the_first_request(models, by_name):
     ):
         # JSON, CSV, Arrow; covariates known ahead, and several channels, have no place in CSV
         assert f'convtimenet_batch_requests_count{{model="{name}"}} {formats}.0' in figures
+
+
+@pytest.mark.parametrize(
+    ("limits", "settings", "refused"),
+    [
+        ({}, {"seconds": 1e-6}, []),
+        ({"MOST_CELLS": 70}, {}, []),
+        ({"MOST_COLUMNS": 4}, {}, ["shops"]),
+    ],
+    ids=["slow", "rows", "channels"],
+)
+def test_no_limit_of_clients_stops_the_start(models, monkeypatch, limits, settings, refused):
+    """A slow first answer, many kept rows or many channels ended it with a traceback."""
+    for name, most in limits.items():
+        monkeypatch.setattr(json_body, name, most)
+        monkeypatch.setattr(warm, name, most, raising=False)
+    tables = Models([one for one in models if one.name in ("shops", "monthly")])
+    with Web(create_app(tables, ServeSettings(**settings))) as web:
+        figures, notices = web.get("/metrics").text, web.app.state.notices
+    assert 'batch_requests_count{model="monthly"} 3.0' in figures
+    assert ('batch_requests_count{model="shops"} 1.0' in figures) == (not refused)
+    assert [one.partition(":")[0] for one in notices] == refused
+    if refused:
+        assert notices[0] == (
+            "shops: /forecast refuses even a small request for this model (application/json): "
+            "table: expected at most 4 columns, found 5; send them in parts, or as rows of a long "
+            "table"
+        )
 
 
 def test_a_failing_model_neither_ends_the_server_nor_says_why(models, by_name, monkeypatch):

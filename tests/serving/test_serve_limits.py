@@ -78,6 +78,17 @@ def test_a_length_of_the_json_part_that_is_none(client, length):
     assert "correct the header" in message(answer)
 
 
+def test_bytes_after_the_json_part_belong_to_a_binary_tensor(client):
+    """They were ignored."""
+    x = {"name": "x", "shape": [1, 1, 4], "datatype": "FP64", "data": [1, 2, 3, 4]}
+    text = json.dumps({"inputs": [x]}).encode()
+    for rest, status in ((b"", 200), (b"garbage", 422)):
+        headers = {"inference-header-content-length": str(len(text))}
+        answer = client.post("/v2/models/sizes/infer", content=text + rest, headers=headers)
+        assert answer.status_code == status
+    assert "expected no bytes after the JSON part" in message(answer)
+
+
 def test_a_process_that_dies_while_it_answers_has_ended(tmp_path):
     worker = Worker(tmp_path)
     worker._process = cast(
@@ -284,6 +295,24 @@ def test_what_claims_many_cells_is_refused_before_it_has_them(client, path, body
     assert peak < 60_000_000
 
 
+def test_numbers_of_rows_and_steps_of_any_length_are_refused_in_few_words(client):
+    """One of 400 digits was an error of the server, or came back in the message."""
+    series = {"y": [1.0] * 20, "sizes": [20]}
+    sent = {"series": series, "h": 1, "freq": "MS", "model": "monthly"}
+    table = {"model": "hourly", "table": TABLE, "h": 10**400}
+    for path, body, said in (
+        ("/v2/forecast", {**sent, "series": {**series, "sizes": [10**400]}}, "series.sizes.0: "),
+        ("/v2/forecast", {**sent, "series": {**series, "sizes": [21, -1]}}, "series.sizes.1: "),
+        ("/v2/forecast", {**sent, "series": {**series, "sizes": [19]}}, "found a sum of 19"),
+        ("/v2/forecast", {**sent, "h": 10**400}, "h: expected less than or equal to 2000000"),
+        ("/forecast", table, "h: expected at most 256 steps"),
+    ):
+        answer = client.post(path, json=body)
+        assert answer.status_code == 422
+        assert said in message(answer)
+        assert len(message(answer)) < 200
+
+
 def test_padding_to_one_long_case_is_refused(client):
     cases = [[1.0] * 9_000, *([[1.0]] * 20_000)]
     answer = client.post("/regress", json={"cases": cases})
@@ -378,6 +407,56 @@ def test_bodies_that_are_no_request(client, text, said):
     assert "Traceback" not in answer.text
 
 
+def series(name: str, values: list) -> dict:
+    kind = "multivariate" if isinstance(values[0], list) else "univariate"
+    return {"type": f"{kind}_time_series", "name": name, "series": values, "frequency": "H"}
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("/forecast?model=hourly&horizon=3", "horizon: there is no such option in the address; "
+         "did you mean h?"),
+        ("/forecast?model=hourly&levels=80", "did you mean level?"),
+        ("/forecast?model=hourly&foo=1", "expected one of h, level, model"),
+        ("/classify?model=gestures&label_col=a", "expected one of model"),
+        ("/regress?proba=1", "proba: there is no such option"),
+    ],
+)  # fmt: skip
+def test_options_that_do_not_exist_are_refused(client, path, said):
+    """They were ignored: ?horizon=3 gave the trained horizon."""
+    body = hourly().to_csv(index=False).encode()
+    answer = client.post(path, content=body, headers=CSV)
+    assert answer.status_code == 422
+    assert said in message(answer)
+
+
+@pytest.mark.parametrize(
+    ("part", "where"),
+    [
+        ({"covariates": 3}, "covariates"),
+        ({"options": {"horizon": 1, "levels": [80]}}, "options.levels"),
+        ({"inputs": [{**series("s", [1.0, 2.0]), "start": "2024-01-01"}]}, "inputs.0.start"),
+        ({"metadata": {"of": "the caller"}}, None),
+    ],
+)
+def test_fields_that_the_protocols_do_not_have_are_refused(client, part, where):
+    """KServe's and Nixtla's were ignored."""
+    body = {"model": "monthly", "inputs": [series("s", [1.0] * 20)], "options": {"horizon": 1}}
+    body["inputs"][0]["frequency"] = "M"
+    answer = client.post("/v1/timeseries/forecast", json={**body, **part})
+    sent = {"series": {"y": [1.0] * 20, "sizes": [20]}, "h": 1, "freq": "MS", "model": "monthly"}
+    sent |= {"clean_ex_first": True, "finetune_depth": 1, "finetune_loss": "default"}
+    assert client.post("/v2/forecast", json=sent).status_code == 200
+    if where is None:
+        assert answer.status_code == 200
+        return
+    assert answer.status_code == 422
+    assert f"{where}: there is no such field" in message(answer)
+    answer = client.post("/v2/forecast", json={**sent, "levels": [80]})
+    assert message(answer).startswith("levels: there is no such field")
+
+
 def test_numbers_too_large_for_a_float_are_missing_or_refused(client, by_name):
     values = [1e999 if i == 110 else float(v) for i, v in enumerate(TABLE["a"])]
     text = json.dumps({"model": "hourly", "table": {**TABLE, "a": values}})
@@ -400,11 +479,6 @@ ODD = [
     *(None, True, "", "x", 10**400, -(10**30), 1e308, [], {}, [[]], {"a": 1}, 2**63, 1.5, 202401),
     *("9999-12-31", "0001-01-01", "1e999", "NaN", "\u0000", "1,5", "24:00", "2024-01"),
 ]
-
-
-def series(name: str, values: list) -> dict:
-    kind = "multivariate" if isinstance(values[0], list) else "univariate"
-    return {"type": f"{kind}_time_series", "name": name, "series": values, "frequency": "H"}
 
 
 def mutated(value: dict, draws: random.Random) -> dict:
@@ -631,5 +705,5 @@ def test_the_tests_that_security_names_exist():
     here = Path(__file__).parent
     named = re.findall(r"`(test_\w+)`", (here.parents[1] / "SECURITY.md").read_text("utf-8"))
     there = "".join(one.read_text("utf-8") for one in here.glob("test_*.py"))
-    assert len(named) == 13
+    assert len(named) == 14
     assert [name for name in named if f"def {name}(" not in there] == []

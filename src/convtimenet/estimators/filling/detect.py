@@ -197,9 +197,10 @@ def _too_few(table: Table, scores: Sequence[np.ndarray], alpha: float) -> list[s
         for n in np.flatnonzero(few)
     ]
     least = max(1, int(counts[few].min()))
+    enough = np.ceil(1e4 / least) / 1e4
     return [
         f"no value of {listing(names, 3)} can be flagged: of n scores the smallest p-value is 1/n, "
-        f"and n is down to {least} there; use an alpha of at least {np.ceil(1e4 / least) / 1e4:g}"
+        f"and n is down to {least} there; flag at least {100 * enough:g} % (alpha={enough:g})"
     ]
 
 

@@ -6,7 +6,7 @@ import io
 from typing import Annotated, Any
 
 import numpy as np
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from convtimenet.data.cases import Cases
@@ -29,7 +29,7 @@ from convtimenet.serving.json_body import (
 from convtimenet.serving.models import Forecasting, Labelling, Models, Task
 from convtimenet.serving.refusals import Refused
 from convtimenet.serving.replies import ARROW, CSV, JSON, Reply, csv_bytes, json_reply, with_notices
-from convtimenet.serving.schemas import body_of, checked, reply_of
+from convtimenet.serving.schemas import body_of, check_query, checked, reply_of
 
 _OTHERS: dict[str, dict[str, Any]] = {
     CSV: {"type": "string"},
@@ -85,7 +85,7 @@ Name = Annotated[str | None, Query(description="model, for bodies in CSV and Arr
 
 def routes(engine: Engine, models: Models) -> APIRouter:
     """The routes."""
-    router = APIRouter(tags=["convtimenet"])
+    router = APIRouter(tags=["convtimenet"], dependencies=[Depends(check_query)])
 
     @router.post("/forecast", openapi_extra=body_of(TableToForecast, **_OTHERS))
     async def forecast(
