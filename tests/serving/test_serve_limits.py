@@ -361,6 +361,8 @@ def test_damaged_arrow_is_never_an_error_of_the_server(client):
         ('{"table": [-Infinity]}', "-Infinity, which is no number in JSON"),
         ('{"table": ', "expected JSON"),
         ("[" * 100_000, "nested too deeply"),
+        ('{"h": 2, "h": 1, "table": {}}', "found the key 'h' twice in one object"),
+        ('{"table": {"date": [], "a": [1], "a": [2]}}', "found the key 'a' twice in one object"),
         ('{"table": ' + "9" * 5000 + "}", "expected JSON"),
         ('{"table": 7}', "table: expected records"),
         ('{"table": {}, "modle": 1}', "modle: there is no such field"),

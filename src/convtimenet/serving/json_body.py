@@ -16,7 +16,7 @@ import numpy as np
 from convtimenet.data.cases import Cases, as_cases, cases_in_csv
 from convtimenet.data.columns import Grid
 from convtimenet.data.files.delimited import read_delimited
-from convtimenet.data.files.json_records import grid_of
+from convtimenet.data.files.json_records import grid_of, unlike_keys
 from convtimenet.data.files.raw import check_text
 from convtimenet.data.future import table_times
 from convtimenet.data.tables import Table
@@ -35,10 +35,10 @@ def parsed(body: bytes) -> Any:
     Raises
     ------
     DataError
-        If it is not JSON; NaN and Infinity are not.
+        If it is not JSON; NaN and Infinity are not. If an object has a key twice.
     """
     try:
-        value = json.loads(body.decode(), parse_constant=_no_number)
+        value = json.loads(body.decode(), parse_constant=_no_number, object_pairs_hook=unlike_keys)
         if b"\\ud" in body.lower():  # half of a surrogate pair is no text that can be written
             json.dumps(value, ensure_ascii=False).encode()
         return value
