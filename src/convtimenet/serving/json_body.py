@@ -217,8 +217,9 @@ def forecast_like(sent: Any, found: Table) -> Any:
 
 
 def _times(sent: Any, found: Table) -> list[Any]:
-    """Time stamps as they were sent: text, or whole numbers."""
-    if isinstance(_first_cell(sent, found.time_name), int):
+    """Time stamps as they were sent: text, or whole numbers, which some clients write as 1.0."""
+    first = _first_cell(sent, found.time_name)
+    if isinstance(first, int) or (isinstance(first, float) and first.is_integer()):
         form = found.origin.time_form
         times = found.times if form is None else to_whole(found.times, form)
         if times.dtype.kind == "i":
