@@ -73,6 +73,33 @@ def test_csv_is_what_the_command_line_writes(client, by_name, tmp_path):
     assert inside.json()["forecast"] == out.read_text()
 
 
+@pytest.mark.parametrize("charset", ["cp1251", '"KOI8-R"', "utf-16"])
+def test_csv_is_read_in_the_charset_that_its_header_gives(client, charset):
+    """Text that is no UTF-8 was read as Latin-1, and ids came back as other letters."""
+    head = {"content-type": f"text/csv; charset={charset}"}
+    table = monthly().iloc[-20:].assign(unique_id="ЮЖД").to_csv(index=False)
+    sent = table.encode(charset.strip('"'))
+    answer = client.post("/forecast?model=monthly&h=1", content=sent, headers=head)
+    assert answer.content.decode().splitlines()[1].startswith("ЮЖД,2017-07-01,")
+    cases = "id,t0,t1,t2,t3\nЮЖД,1,2,3,4\nЯЛД,1,2,3,5\n".encode(charset.strip('"'))
+    answer = client.post("/regress", content=cases, headers=head).text
+    assert [line.partition(",")[0] for line in answer.splitlines()] == ["case", "ЮЖД", "ЯЛД"]
+
+
+def test_a_charset_that_is_unknown_or_wrong_is_refused(client):
+    cases = "id,t0,t1,t2,t3\nЮЖД,1,2,3,4\nЯЛД,1,2,3,5\n".encode("cp1251")
+    for charset, status, said in (
+        ("no-such", 415, "found 'no-such'; send the text in UTF-8"),
+        ("base64", 415, "found 'base64'"),
+        ("punycode", 415, "found 'punycode'"),
+        ("utf-8", 422, "expected text in utf-8, as the Content-Type says, found other bytes"),
+    ):
+        head = {"content-type": f"text/csv; charset={charset}"}
+        answer = client.post("/regress", content=cases, headers=head)
+        assert answer.status_code == status
+        assert said in answer.json()["error"]["message"]
+
+
 def test_arrow_comes_back_as_arrow_with_its_own_stamps(client, by_name):
     table = pa.Table.from_pandas(hourly(), preserve_index=False)
     got = client.post("/forecast?model=hourly&level=80", content=stream(table), headers=ARROW)

@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
+from encodings import normalize_encoding
+from encodings.aliases import aliases
 from typing import Any
 
 import numpy as np
@@ -27,6 +29,8 @@ from convtimenet.serving.settings import MOST_CELLS, MOST_COLUMNS
 
 _LABEL_COL = re.compile(r"pass (the right one as|its name as|it as)? ?label_col.*")
 """The advice about labels of files."""
+# others are not looked up: Python would keep every name that it does not know
+_CHARSETS = frozenset({*aliases, *aliases.values(), "koi8_u", "cp874"})
 
 
 def parsed(body: bytes) -> Any:
@@ -88,6 +92,37 @@ def grid_from(what: str, value: Any) -> Grid:
             f"{type(value).__name__}; see /openapi.json"
         )
     return grid_of(what, value)
+
+
+def in_utf8(content: bytes, charset: str | None) -> bytes:
+    """The text of a body in UTF-8, given the charset of its Content-Type; without one as it is:
+    what reads it finds out the encoding.
+
+    Raises
+    ------
+    Refused
+        If the charset is not known.
+    DataError
+        If the body is not in it.
+    """
+    if charset is None:
+        return content
+    name = normalize_encoding(charset).lower()
+    try:
+        if name not in _CHARSETS:
+            raise LookupError
+        return content.decode(name).encode()
+    except LookupError:
+        raise Refused(
+            415,
+            f"expected a charset such as utf-8 in the Content-Type, found {charset[:60]!r}; send "
+            "the text in UTF-8",
+        ) from None
+    except UnicodeError as error:
+        raise DataError(
+            f"the body: expected text in {charset}, as the Content-Type says, found other bytes "
+            f"({error}); correct the charset, or leave it out"
+        ) from None
 
 
 def csv_grid(what: str, content: bytes) -> Grid:
