@@ -65,7 +65,9 @@ def test_all_members_of_a_compressed_body_are_read(encoding, pack):
     packed = b"".join(map(pack, parts))
     pieces = list(_decompressed(packed, encoding))
     assert b"".join(pieces) == b"".join(parts)
-    for damaged in (packed[:-3], packed + b"\x1f", b""):
+    padded = pack(parts[0]) + bytes(1000) + pack(parts[1]) + bytes(3)
+    assert b"".join(_decompressed(padded, encoding)) == parts[0] + parts[1]
+    for damaged in (packed[:-3], packed + b"\x1f", b"", bytes(9)):
         with pytest.raises(Refused, match=f"not complete {encoding} data"):
             list(_decompressed(damaged, encoding))
 
@@ -200,6 +202,19 @@ def test_room_is_given_back_once_and_nothing_is_taken_after_it():
     with pytest.raises(Refused, match="the connection ended"):
         room.take(1)
     assert one.held == 0
+
+
+@pytest.mark.parametrize(
+    "given", [["x-gzip"], ["identity", "gzip"], ["gzip", "identity"], ["gzip, identity"], ["GZIP"]]
+)
+def test_all_headers_of_an_encoding_count(client, given):
+    """The last one alone did: packed data were read as text."""
+    packed = gzip.compress(json.dumps({"model": "hourly", "table": TABLE}).encode())
+    headers = [("content-encoding", one) for one in given]
+    assert client.post("/forecast", content=packed, headers=headers).status_code == 200
+    twice = [("content-encoding", "gzip"), ("content-encoding", "gzip")]
+    answer = client.post("/forecast", content=packed, headers=twice)
+    assert (answer.status_code, "found 'gzip, gzip'" in message(answer)) == (415, True)
 
 
 def test_other_encodings_and_types_are_named(client):

@@ -9,7 +9,7 @@ import asyncio
 import hmac
 import threading
 import zlib
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
 from typing import Any
 
 import zstandard
@@ -60,7 +60,7 @@ class Guard:
         try:
             try:
                 self._check_caller(scope["path"], headers)
-                body = await self._body(headers, receive, room)
+                body = await self._body(headers, _encodings(scope["headers"]), receive, room)
             except Refused as refused:
                 await _answer(with_headers, scope, refused)
                 return
@@ -102,7 +102,9 @@ class Guard:
         if int(size) > self.settings.most_bytes:
             raise self._too_large(f"{int(size)} bytes")
 
-    async def _body(self, headers: dict[bytes, bytes], receive: Receive, room: Room) -> bytes:
+    async def _body(
+        self, headers: dict[bytes, bytes], encoding: str, receive: Receive, room: Room
+    ) -> bytes:
         """The body, decompressed.
 
         Raises
@@ -131,9 +133,8 @@ class Guard:
                 f"expected the whole body within {self.settings.seconds:g} s, found it incomplete; "
                 "send it faster or in parts",
             ) from None
-        encoding = headers.get(b"content-encoding", b"identity").decode("latin-1").lower().strip()
         raw = b"".join(parts)
-        if encoding == "identity":
+        if not encoding:
             return raw
         # in a thread: many members that hold nothing take long, and others are to be heard
         return await asyncio.to_thread(self._unpacked, raw, encoding, room)
@@ -190,6 +191,13 @@ class Room:
             self.taken, self.left = 0, True
 
 
+def _encodings(headers: Iterable[tuple[bytes, bytes]]) -> str:
+    """What all Content-Encoding headers of a request name together, without "identity"."""
+    given = b",".join(value for name, value in headers if name.lower() == b"content-encoding")
+    found = [one.strip() for one in given.decode("latin-1").lower().split(",")]
+    return ", ".join(one for one in found if one not in ("", "identity"))
+
+
 def _decompressed(raw: bytes, encoding: str) -> Iterator[bytes]:
     """Pieces of a compressed body, made one at a time, so that the caller can stop."""
     if encoding not in _DECODERS:
@@ -216,11 +224,12 @@ def _unzstd(raw: bytes) -> Iterator[bytes]:
 
 
 def _members(raw: bytes, new: Callable[[], Any]) -> Iterator[bytes]:
-    """The content of all members (frames) of a body, of which there may be several."""
+    """The content of all members (frames) of a body, of which there may be several, with zeros
+    behind them, to which some writers pad."""
     one = new()
     for at in range(0, len(raw), _FEW):
         left = raw[at : at + _FEW]
-        while left:
+        while left := left.lstrip(b"\0") if one.eof else left:
             if one.eof:
                 one = new()
             if isinstance(one, _Inflating):
@@ -235,7 +244,7 @@ def _members(raw: bytes, new: Callable[[], Any]) -> Iterator[bytes]:
 
 
 _Inflating = type(zlib.decompressobj())
-_DECODERS = {"gzip": _inflated, "deflate": _inflated, "zstd": _unzstd}
+_DECODERS = {"gzip": _inflated, "x-gzip": _inflated, "deflate": _inflated, "zstd": _unzstd}
 
 
 def _local(host: bytes) -> bool:
