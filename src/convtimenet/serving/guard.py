@@ -10,6 +10,7 @@ import hmac
 import threading
 import zlib
 from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
+from contextlib import suppress
 from typing import Any
 
 import zstandard
@@ -29,6 +30,10 @@ _PIECE = 2**16
 _WINDOW = 2**23  # the largest zstd window that HTTP allows (RFC 9659)
 _FEW = 128
 """Bytes of zstd data unpacked at a time: a block of 4 bytes can become 128 KiB."""
+_DISCARDED = 2**27
+"""Bytes of a body that is too large that are read and discarded after the answer."""
+_LINGER = 5.0
+"""Seconds that they may take."""
 _HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"cache-control", b"no-store"),
@@ -56,13 +61,21 @@ class Guard:
             await send(message)
 
         headers = {name.lower(): value for name, value in scope["headers"]}
-        room = Room(self)
+        room, ended = Room(self), b"expect" in headers  # such a client sends no body unasked
+
+        async def received() -> MutableMapping[str, Any]:
+            nonlocal ended
+            message = await receive()
+            ended = not message.get("more_body")
+            return message
+
         try:
             try:
                 self._check_caller(scope["path"], headers)
-                body = await self._body(headers, _encodings(scope["headers"]), receive, room)
+                body = await self._body(headers, _encodings(scope["headers"]), received, room)
             except Refused as refused:
-                await _answer(with_headers, scope, refused)
+                closing = refused.headers.get("connection") == "close" and not ended
+                await _answer(with_headers, scope, refused, received if closing else None)
                 return
             scope["headers"] = [
                 (name, value)
@@ -268,7 +281,11 @@ def _replayed(body: bytes, receive: Receive) -> Receive:
     return again
 
 
-async def _answer(send: Send, scope: Scope, refused: Refused) -> None:
+async def _answer(
+    send: Send, scope: Scope, refused: Refused, receive: Receive | None = None
+) -> None:
+    """Send an error; with `receive` read some of what is left of the body before the connection is
+    closed: a client that writes all of it before it reads would see a reset, and no answer."""
     body = error_body(scope["path"], refused.status, refused.message)
     headers = {"content-type": "application/json", "content-length": str(len(body))}
     headers |= refused.headers
@@ -279,4 +296,12 @@ async def _answer(send: Send, scope: Scope, refused: Refused) -> None:
             "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
         }
     )
-    await send({"type": "http.response.body", "body": body})
+    more = receive is not None
+    await send({"type": "http.response.body", "body": body, "more_body": more})
+    if receive is not None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LINGER):
+                left = _DISCARDED
+                while left > 0 and (message := await receive()).get("more_body"):
+                    left -= len(message.get("body", b""))
+        await send({"type": "http.response.body", "body": b""})
