@@ -141,6 +141,22 @@ def test_several_series_with_covariates_known_ahead(client, by_name):
     assert "future values of 'promo' are needed" in refused.text
 
 
+def test_notices_say_which_series_are_new_and_what_becomes_of_gaps(client):
+    """The server's log alone said so, and series scaled by themselves looked like those trained."""
+    table = shops().replace({"unique_id": {"north": "North", "west": "new"}})
+    table.loc[3, "y"] = np.nan
+    future = shops(h=4).replace({"unique_id": {"north": "North", "west": "new"}})
+    plan = records(future[["unique_id", "ds", "promo"]])
+    body = {"model": "shops", "table": columns(table), "future": plan, "h": 1}
+    notices = client.post("/forecast", json=body).json()["notices"]
+    assert (
+        "2 of 3 series were not seen in training ('North', did you mean 'north'?, 'new'); they are "
+        "scaled with their own statistics"
+    ) in notices
+    assert "missing values are masked: they are not read" in notices
+    assert len(notices) == len({*notices})
+
+
 def test_whole_numbers_and_offsets_come_back_as_they_came(client, by_name):
     table = hourly()
     seconds = table["date"].astype("datetime64[s]").astype(np.int64)
