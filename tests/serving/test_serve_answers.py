@@ -219,6 +219,15 @@ def test_numbers_for_cases_in_json_and_csv(client, by_name):
     answered = client.post("/regress", content=named.encode(), headers=CSV).text.splitlines()
     assert [line.split(",")[0] for line in answered[1:]] == ["Q6", "Q5", "Q4", "Q3", "Q2", "Q1"]
     assert [line.split(",")[1] for line in answered] == [line.split(",")[1] for line in table]
+    names = [f"Q{6 - i}" for i in range(6)]
+    steps = {f"t{i}": [float(case[0, i]) for case in cases] for i in range(20)}
+    for ids in (names, list(range(1000, 1006))):
+        sent = stream(pa.table({"id": ids, **steps}))
+        answer = client.post("/regress", content=sent, headers=ARROW)
+        found = ipc.open_stream(answer.content).read_all()
+        assert found["case"].to_pylist() == [str(one) for one in ids]
+        assert found["number"].to_pylist() == want.tolist()
+        assert answer.headers["convtimenet-notices"] == """["the column 'id' names the cases"]"""
 
 
 def kserve(model: str, frequency: str, *inputs: tuple, **options) -> dict:

@@ -7,8 +7,6 @@ a table of their square.
 from __future__ import annotations
 
 import json
-import re
-from dataclasses import replace
 from encodings import normalize_encoding
 from encodings.aliases import aliases
 from typing import Any
@@ -27,8 +25,6 @@ from convtimenet.errors import DataError
 from convtimenet.serving.refusals import Refused
 from convtimenet.serving.settings import MOST_CELLS, MOST_COLUMNS
 
-_LABEL_COL = re.compile(r"pass (the right one as|its name as|it as)? ?label_col.*")
-"""The advice about labels of files."""
 # others are not looked up: Python would keep every name that it does not know
 _CHARSETS = frozenset({*aliases, *aliases.values(), "koi8_u", "cp874"})
 
@@ -143,13 +139,7 @@ def csv_cases(what: str, content: bytes) -> Cases:
     """The cases of a CSV table, and errors as for `csv_grid`."""
     # here a column is a step of a case
     check_columns(what, _check_csv(what, content) // 4)
-    try:
-        cases = cases_in_csv(what, content)
-    except DataError as error:
-        raise DataError(_LABEL_COL.sub("leave out what is no value", str(error))) from None
-    # a request needs no labels, and has no place to say where they are
-    notices = tuple(one for one in cases.notices if not _LABEL_COL.search(one))
-    return replace(cases, notices=notices)
+    return cases_in_csv(what, content)
 
 
 def _check_csv(what: str, content: bytes) -> int:
