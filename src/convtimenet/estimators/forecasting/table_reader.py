@@ -15,8 +15,8 @@ from convtimenet.data.covariates import Encoder, agreed, calendar_names, terms_o
 from convtimenet.data.future import read_plan, rows_ahead
 from convtimenet.data.sources import Wanted
 from convtimenet.data.tables import Table, read_table, select_channels
+from convtimenet.data.text.reading import TimeReading
 from convtimenet.data.text.steps import frequency_name
-from convtimenet.data.text.times import TimeReading
 from convtimenet.data.windows import Scaler
 from convtimenet.devices import device_of
 from convtimenet.errors import ConfigError, DataError
@@ -240,7 +240,12 @@ class TableReader(ConvTimeNetEstimator):
             covariates=column_names("futr_exog", self.futr_exog),
             texts=terms.texts,
             usual_time=table.time_name,
-            reading=TimeReading(format=self.time_format, dayfirst=self.dayfirst, steps=steps),
+            reading=TimeReading(
+                format=self.time_format,
+                dayfirst=self.dayfirst,
+                steps=steps,
+                usual=terms.origin.dayfirst,
+            ),
             decimal=self.decimal,
         )
 
