@@ -224,7 +224,7 @@ def test_other_encodings_and_types_are_named(client):
     assert (answer.status_code, "'image/png'" in message(answer)) == (415, True)
 
 
-def test_a_body_past_its_size_is_refused_before_it_is_read(limited):
+def test_a_body_past_its_size_is_refused_before_it_is_read(limited, monkeypatch):
     client = limited(most_bytes=SMALL_BODY)
     read = []
 
@@ -235,7 +235,11 @@ def test_a_body_past_its_size_is_refused_before_it_is_read(limited):
 
     answer = client.post("/forecast", content=pieces())
     assert answer.status_code == 413
-    assert sum(read) <= SMALL_BODY // 1000 + 2
+    assert sum(read) == 1000  # the rest is discarded, up to a bound
+    monkeypatch.setattr(guard, "_DISCARDED", 50_000)
+    read.clear()
+    assert client.post("/forecast", content=pieces()).status_code == 413
+    assert sum(read) <= (SMALL_BODY + 50_000) // 1000 + 2
     answer = client.post("/forecast", content=b"", headers={"content-length": "99999999999"})
     assert answer.status_code == 413
     answer = client.post("/forecast", content=b"", headers={"content-length": "-1"})
