@@ -77,6 +77,33 @@ def test_csv_is_what_the_command_line_writes(client, by_name, tmp_path):
     assert inside.json()["forecast"] == out.read_text()
 
 
+@pytest.mark.parametrize("charset", ["cp1251", '"KOI8-R"', "utf-16"])
+def test_csv_is_read_in_the_charset_that_its_header_gives(client, charset):
+    """Text that is no UTF-8 was read as Latin-1, and ids came back as other letters."""
+    head = {"content-type": f"text/csv; charset={charset}"}
+    table = monthly().iloc[-20:].assign(unique_id="ЮЖД").to_csv(index=False)
+    sent = table.encode(charset.strip('"'))
+    answer = client.post("/forecast?model=monthly&h=1", content=sent, headers=head)
+    assert answer.content.decode().splitlines()[1].startswith("ЮЖД,2017-07-01,")
+    cases = "id,t0,t1,t2,t3\nЮЖД,1,2,3,4\nЯЛД,1,2,3,5\n".encode(charset.strip('"'))
+    answer = client.post("/regress", content=cases, headers=head).text
+    assert [line.partition(",")[0] for line in answer.splitlines()] == ["case", "ЮЖД", "ЯЛД"]
+
+
+def test_a_charset_that_is_unknown_or_wrong_is_refused(client):
+    cases = "id,t0,t1,t2,t3\nЮЖД,1,2,3,4\nЯЛД,1,2,3,5\n".encode("cp1251")
+    for charset, status, said in (
+        ("no-such", 415, "found 'no-such'; send the text in UTF-8"),
+        ("base64", 415, "found 'base64'"),
+        ("punycode", 415, "found 'punycode'"),
+        ("utf-8", 422, "expected text in utf-8, as the Content-Type says, found other bytes"),
+    ):
+        head = {"content-type": f"text/csv; charset={charset}"}
+        answer = client.post("/regress", content=cases, headers=head)
+        assert answer.status_code == status
+        assert said in answer.json()["error"]["message"]
+
+
 def test_arrow_comes_back_as_arrow_with_its_own_stamps(client, by_name):
     table = pa.Table.from_pandas(hourly(), preserve_index=False)
     got = client.post("/forecast?model=hourly&level=80", content=stream(table), headers=ARROW)
@@ -118,12 +145,31 @@ def test_several_series_with_covariates_known_ahead(client, by_name):
     assert "future values of 'promo' are needed" in refused.text
 
 
+def test_notices_say_which_series_are_new_and_what_becomes_of_gaps(client):
+    """The server's log alone said so, and series scaled by themselves looked like those trained."""
+    table = shops().replace({"unique_id": {"north": "North", "west": "new"}})
+    table.loc[3, "y"] = np.nan
+    future = shops(h=4).replace({"unique_id": {"north": "North", "west": "new"}})
+    plan = records(future[["unique_id", "ds", "promo"]])
+    body = {"model": "shops", "table": columns(table), "future": plan, "h": 1}
+    notices = client.post("/forecast", json=body).json()["notices"]
+    assert (
+        "2 of 3 series were not seen in training ('North', did you mean 'north'?, 'new'); they are "
+        "scaled with their own statistics"
+    ) in notices
+    assert "missing values are masked: they are not read" in notices
+    assert len(notices) == len({*notices})
+
+
 def test_whole_numbers_and_offsets_come_back_as_they_came(client, by_name):
     table = hourly()
     seconds = table["date"].astype("datetime64[s]").astype(np.int64)
     sent = {**columns(table), "date": seconds.tolist()}
-    got = client.post("/forecast", json={"model": "hourly", "table": sent}).json()["forecast"]
+    answer = client.post("/forecast", json={"model": "hourly", "table": sent}).json()
+    got = answer["forecast"]
     assert got["date"] == (seconds.iloc[-1] + 3600 * np.arange(1, 5)).tolist()
+    sent["date"] = seconds.astype(float).tolist()  # as clients write whole numbers with gaps
+    assert client.post("/forecast", json={"model": "hourly", "table": sent}).json() == answer
     text = table["date"].dt.strftime("%Y-%m-%dT%H:%M").tolist()
     got = client.post("/forecast", json={"model": "hourly", "table": {**sent, "date": text}})
     assert got.json()["forecast"]["date"][0] == "2024-01-06T00:00"
@@ -177,6 +223,15 @@ def test_numbers_for_cases_in_json_and_csv(client, by_name):
     answered = client.post("/regress", content=named.encode(), headers=CSV).text.splitlines()
     assert [line.split(",")[0] for line in answered[1:]] == ["Q6", "Q5", "Q4", "Q3", "Q2", "Q1"]
     assert [line.split(",")[1] for line in answered] == [line.split(",")[1] for line in table]
+    names = [f"Q{6 - i}" for i in range(6)]
+    steps = {f"t{i}": [float(case[0, i]) for case in cases] for i in range(20)}
+    for ids in (names, list(range(1000, 1006))):
+        sent = stream(pa.table({"id": ids, **steps}))
+        answer = client.post("/regress", content=sent, headers=ARROW)
+        found = ipc.open_stream(answer.content).read_all()
+        assert found["case"].to_pylist() == [str(one) for one in ids]
+        assert found["number"].to_pylist() == want.tolist()
+        assert answer.headers["convtimenet-notices"] == """["the column 'id' names the cases"]"""
 
 
 def kserve(model: str, frequency: str, *inputs: tuple, **options) -> dict:

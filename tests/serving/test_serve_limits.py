@@ -65,7 +65,9 @@ def test_all_members_of_a_compressed_body_are_read(encoding, pack):
     packed = b"".join(map(pack, parts))
     pieces = list(_decompressed(packed, encoding))
     assert b"".join(pieces) == b"".join(parts)
-    for damaged in (packed[:-3], packed + b"\x1f", b""):
+    padded = pack(parts[0]) + bytes(1000) + pack(parts[1]) + bytes(3)
+    assert b"".join(_decompressed(padded, encoding)) == parts[0] + parts[1]
+    for damaged in (packed[:-3], packed + b"\x1f", b"", bytes(9)):
         with pytest.raises(Refused, match=f"not complete {encoding} data"):
             list(_decompressed(damaged, encoding))
 
@@ -213,6 +215,19 @@ def test_room_is_given_back_once_and_nothing_is_taken_after_it():
     assert one.held == 0
 
 
+@pytest.mark.parametrize(
+    "given", [["x-gzip"], ["identity", "gzip"], ["gzip", "identity"], ["gzip, identity"], ["GZIP"]]
+)
+def test_all_headers_of_an_encoding_count(client, given):
+    """The last one alone did: packed data were read as text."""
+    packed = gzip.compress(json.dumps({"model": "hourly", "table": TABLE}).encode())
+    headers = [("content-encoding", one) for one in given]
+    assert client.post("/forecast", content=packed, headers=headers).status_code == 200
+    twice = [("content-encoding", "gzip"), ("content-encoding", "gzip")]
+    answer = client.post("/forecast", content=packed, headers=twice)
+    assert (answer.status_code, "found 'gzip, gzip'" in message(answer)) == (415, True)
+
+
 def test_other_encodings_and_types_are_named(client):
     answer = client.post("/forecast", content=b"x", headers={"content-encoding": "br"})
     assert (answer.status_code, "'br'" in message(answer)) == (415, True)
@@ -220,7 +235,7 @@ def test_other_encodings_and_types_are_named(client):
     assert (answer.status_code, "'image/png'" in message(answer)) == (415, True)
 
 
-def test_a_body_past_its_size_is_refused_before_it_is_read(limited):
+def test_a_body_past_its_size_is_refused_before_it_is_read(limited, monkeypatch):
     client = limited(most_bytes=SMALL_BODY)
     read = []
 
@@ -231,7 +246,11 @@ def test_a_body_past_its_size_is_refused_before_it_is_read(limited):
 
     answer = client.post("/forecast", content=pieces())
     assert answer.status_code == 413
-    assert sum(read) <= SMALL_BODY // 1000 + 2
+    assert sum(read) == 1000  # the rest is discarded, up to a bound
+    monkeypatch.setattr(guard, "_DISCARDED", 50_000)
+    read.clear()
+    assert client.post("/forecast", content=pieces()).status_code == 413
+    assert sum(read) <= (SMALL_BODY + 50_000) // 1000 + 2
     answer = client.post("/forecast", content=b"", headers={"content-length": "99999999999"})
     assert answer.status_code == 413
     answer = client.post("/forecast", content=b"", headers={"content-length": "-1"})
@@ -390,6 +409,8 @@ def test_damaged_arrow_is_never_an_error_of_the_server(client):
         ('{"table": [-Infinity]}', "-Infinity, which is no number in JSON"),
         ('{"table": ', "expected JSON"),
         ("[" * 100_000, "nested too deeply"),
+        ('{"h": 2, "h": 1, "table": {}}', "found the key 'h' twice in one object"),
+        ('{"table": {"date": [], "a": [1], "a": [2]}}', "found the key 'a' twice in one object"),
         ('{"table": ' + "9" * 5000 + "}", "expected JSON"),
         ('{"table": 7}', "table: expected records"),
         ('{"table": {}, "modle": 1}', "modle: there is no such field"),

@@ -261,6 +261,17 @@ def test_a_body_that_stops_is_answered_with_408(started, models):
         assert found.recv(65536).startswith(b"HTTP/1.1 408")
 
 
+def test_a_client_that_writes_all_before_it_reads_sees_the_413(started, models):
+    """Its connection was reset while it wrote, and no answer came."""
+    size = 12 * 2**20
+    head = f"POST /forecast HTTP/1.1\r\nHost: localhost\r\nContent-Length: {size}\r\n\r\n"
+    with connected(started(models, most_bytes=1000)) as found:
+        found.sendall(head.encode() + bytes(size))
+        answer = answer_of(found)
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert b"expected a body of at most 1000 bytes" in answer
+
+
 def test_clients_that_leave_cost_no_answer(documented):
     address, folder = documented
     body = (folder / "sales.csv").read_bytes()

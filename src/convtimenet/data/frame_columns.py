@@ -46,6 +46,8 @@ class Origin:
         Frequency of the times, if they were pandas periods.
     time_form : str, optional
         How dates were encoded as whole numbers (`convtimenet.data.text.whole_times`).
+    dayfirst : bool, optional
+        Whether dates written as text have the day before the month, if both come before the year.
     id_native : optional
         The pandas or pyarrow type of the ids, which is more specific than the narwhals type.
     id_labels : dict, optional
@@ -69,6 +71,7 @@ class Origin:
     series: bool = False
     period: str | None = None
     time_form: str | None = None
+    dayfirst: bool | None = None
     id_native: Any = None
     id_labels: Mapping[Any, Any] | None = None
     time_zone: str | None = None

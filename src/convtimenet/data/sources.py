@@ -22,7 +22,7 @@ from convtimenet.data.roles import (
     without_index,
 )
 from convtimenet.data.text.numbers import check_decimal
-from convtimenet.data.text.times import TimeReading, Times
+from convtimenet.data.text.reading import TimeReading, Times
 from convtimenet.errors import DataError
 from convtimenet.wording import listing
 
@@ -100,7 +100,8 @@ class Columns:
 
     def of_file(self) -> Columns:
         """The same as read from a file with typed columns."""
-        return replace(self, origin=Origin("file", time_form=self.origin.time_form))
+        kept = {name: getattr(self.origin, name) for name in ("time_form", "dayfirst")}
+        return replace(self, origin=Origin("file", **kept))
 
     @classmethod
     def without_rows(
@@ -199,13 +200,14 @@ def _columns(
     covariates: dict[str, np.ndarray],
     notices: tuple[str, ...],
 ) -> Columns:
+    own = None if ids is None else ids.own
     return Columns(
         times=times.times,
         values=values,
         channels=channels,
         time_name=time_name,
         time_zone=times.zone,
-        origin=replace(origin, time_form=times.form, id_labels=None if ids is None else ids.own),
+        origin=replace(origin, time_form=times.form, dayfirst=times.dayfirst, id_labels=own),
         notices=notices,
         series=None if ids is None else ids.of,
         ids=None if ids is None else ids.ids,
