@@ -184,6 +184,13 @@ class TestSpace:
             ({"blocks": [1, 2]}, "model.kernel_sizes is set on the estimator, so blocks"),
             ({"model.patch_stride": [1], "relative_stride": [1.0]}, "decide the same"),
             ({}, "space names no parameter"),
+            ({"training.validation_fraction": [0.1, 0.4]}, "what is held out and scored, not how"),
+            ({"training.protocol": ["paper"]}, "training.protocol cannot be searched"),
+            ({"training.refit": [True, False]}, "training.refit cannot be searched"),
+            ({"training.seed": [1, 2]}, "training.seed cannot be searched: it decides chance"),
+            ({"training.device": ["cpu"]}, "training.device cannot be searched"),
+            ({"training.memory_budget": [1.0]}, "training.memory_budget cannot be searched"),
+            ({"training.checkpoint_seconds": (1, 9)}, "checkpoint_seconds cannot be searched"),
         ],
     )
     def test_a_space_that_makes_no_sense(self, space, said):

@@ -82,6 +82,19 @@ _DECIDES = {
 """Parameters that are no settings, and the setting that each decides."""
 
 
+_NOT_SEARCHED = {
+    "training.validation_fraction": "what is held out and scored",
+    "training.protocol": "what is scored, and by which score an epoch is kept",
+    "training.refit": "whether there is a second training, which trials never have",
+    "training.seed": "chance, and which labelled cases are held out",
+    "training.device": "where it runs",
+    "training.memory_budget": "what is kept in memory",
+    "training.checkpoint_seconds": "when checkpoints are written",
+}
+"""Settings in which trials must not differ, and what each decides: not how well a network trains.
+"""
+
+
 def _decides(name: str) -> str:
     return _DECIDES.get(name, name)
 
@@ -141,7 +154,7 @@ def given(
     Raises
     ------
     ConfigError
-        If a parameter is unknown or fixed, or its values make no sense.
+        If a parameter is unknown, fixed or not to be searched, or its values make no sense.
     """
     known = [f"model.{name}" for name in ModelConfig.__dataclass_fields__ if name not in DECIDED]
     known += [f"training.{name}" for name in TrainConfig.__dataclass_fields__]
@@ -151,6 +164,11 @@ def given(
         if name not in known:
             hint = did_you_mean(str(name), known)
             raise ConfigError(f"there is no parameter {name!r} to search; {hint}")
+        if name in _NOT_SEARCHED:
+            raise ConfigError(
+                f"{name} cannot be searched: it decides {_NOT_SEARCHED[name]}, not how well a "
+                "network trains; set it on the estimator for all trials"
+            )
         if (setting := _decides(name)) in fixed:
             by, remedy = "set on the estimator", "leave out one of the two"
             if setting not in own:
