@@ -175,6 +175,20 @@ class TestSpace:
         assert space.suggest(drawn) == {"training.lr": short}
 
     @pytest.mark.parametrize(
+        ("name", "values", "plain"),
+        [
+            ("training.lr", (np.float64(1e-4), np.float64(1e-2)), Range(1e-4, 1e-2, log=True)),
+            ("training.lr", [np.float64(0.25), np.float32(0.5)], (0.25, 0.5)),
+            ("model.d_model", (np.int64(8), np.int32(16)), Range(8, 16)),
+            ("training.loss", [np.str_("mae")], ("mae",)),
+            ("model.kernel_sizes", [np.array([3, 5]), [np.int64(3)]], ((3, 5), (3,))),
+        ],
+    )
+    def test_numbers_of_numpy(self, name, values, plain):
+        with Search(ConvTimeNetForecaster(4, 16, verbose=0), WAVES, space={name: values}) as made:
+            assert repr(made.study.space.parameters) == repr({name: plain})  # of Python's types
+
+    @pytest.mark.parametrize(
         ("space", "said"),
         [
             ({"lr": [1]}, "no parameter 'lr' to search; did you mean training.lr?"),

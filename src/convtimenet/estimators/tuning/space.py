@@ -10,7 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any, Protocol
+
+import numpy as np
 
 from convtimenet.config import Head, ModelConfig, TrainConfig
 from convtimenet.errors import ConfigError
@@ -184,15 +187,28 @@ def given(
 
 
 def _values(name: str, values: Any) -> Values:
-    if isinstance(values, tuple) and len(values) == 2 and all(map(is_number, values)):
-        low, high = values
-        if low < high:
-            return Range(low, high, log=low > 0 and high / low >= 10)
-    elif isinstance(values, list) and values:
-        return tuple(tuple(one) if isinstance(one, list) else one for one in values)
+    if isinstance(values, (list, tuple)):
+        found = tuple(map(_plain_value, values))
+        if isinstance(values, list) and found:
+            return found
+        if len(found) == 2 and all(map(is_number, found)):
+            low, high = found
+            if low < high:
+                return Range(low, high, log=low > 0 and high / low >= 10)
     raise ConfigError(
         f"{name}: expected a list of choices, or a range as a pair (low, high), found {values!r}"
     )
+
+
+def _plain_value(value: Any) -> Any:
+    """A choice of any type as Python's own, which JSON and Optuna take: those of NumPy too."""
+    if isinstance(value, (np.generic, np.ndarray)):
+        value = value.tolist()
+    if isinstance(value, (list, tuple)):
+        return tuple(map(_plain_value, value))
+    if is_number(value):
+        return int(value) if isinstance(value, Integral) else float(value)
+    return value
 
 
 @dataclass(frozen=True)
