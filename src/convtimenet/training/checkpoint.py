@@ -86,6 +86,8 @@ class Checkpoints:
     ):
         self.folder, self.phase, self.seed, self.within = Path(folder), phase, seed, within
         self.run = json.loads(json_text({"format": FORMAT, **run}))
+        self.failing = False
+        """Whether the last checkpoint could not be written."""
         check_folder(folder)
 
     @contextmanager
@@ -147,9 +149,25 @@ class Checkpoints:
 
     def save(self, state: Checkpoint) -> None:
         """Write a checkpoint, and remove all but the newest `KEPT`; only the first of several
-        processes does."""
+        processes does. Where it cannot be written, as on a full disk, training goes on without,
+        which is told once until one can be."""
         if not processes.leads():
             return
+        try:
+            self._save(state)
+        except OSError as error:
+            if not self.failing:  # an error, because the command line shows no warnings
+                log.error(
+                    "no checkpoint could be written in %s (%s), so an interrupted training will "
+                    "not resume from here; training goes on: make room there before it ends",
+                    self.folder,
+                    error.strerror or error,
+                )
+            self.failing = True
+        else:
+            self.failing = False
+
+    def _save(self, state: Checkpoint) -> None:
         text = json_text({**state.values, "run": self.run, "seed": self.seed})
         values = torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8)
         tensors = {name: t.detach().cpu().contiguous() for name, t in state.tensors.items()}
