@@ -55,6 +55,8 @@ def mase(y: Any, forecast: Any, train: Any, season: int = 1, *, axis: Axis = Non
         (..., T): the training data, with the same leading dimensions.
     season
         Season length in steps.
+    axis
+        Axes to average over; None averages over all.
 
     Raises
     ------

@@ -52,8 +52,9 @@ class ConvTimeNetForecaster(DistillableForecaster):
         Horizon: steps to forecast.
     input_size
         Context: steps that are read. By default 336, 512 or 720, by the error of the linear map on
-        the training rows; for short tables half the rows, or four or two seasons. The paper's
-        presets have their own.
+        the training rows; for short tables half the rows, or four or two seasons, where a map or
+        a network reads them; exponential smoothing reads the last 200 rows or six seasons, the
+        pre-trained network 2,048. The paper's presets have their own.
     quality
         "fast" solves a linear map of the context in closed form, for each channel of a wide table
         where that is better, and linear effects of covariates known ahead, in seconds. "auto"
