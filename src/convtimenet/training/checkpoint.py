@@ -38,6 +38,8 @@ _ORPHANS = 60.0
 _OWN = re.compile(r"\..*|.+-\d{8}-[0-9a-f]{64}\.safetensors")
 """Names in a folder of checkpoints: they themselves, and hidden ones, as of locks."""
 _AT_ONCE = 2**26  # bytes of data that are hashed
+_FAILING: set[Path] = set()
+"""Folders in which the last checkpoint could not be written, of all trainings of this process."""
 
 
 @dataclass(frozen=True)
@@ -86,8 +88,6 @@ class Checkpoints:
     ):
         self.folder, self.phase, self.seed, self.within = Path(folder), phase, seed, within
         self.run = json.loads(json_text({"format": FORMAT, **run}))
-        self.failing = False
-        """Whether the last checkpoint could not be written."""
         check_folder(folder)
 
     @contextmanager
@@ -156,16 +156,16 @@ class Checkpoints:
         try:
             self._save(state)
         except OSError as error:
-            if not self.failing:  # an error, because the command line shows no warnings
+            if self.folder not in _FAILING:  # an error, because the command line shows no warnings
                 log.error(
                     "no checkpoint could be written in %s (%s), so an interrupted training will "
                     "not resume from here; training goes on: make room there before it ends",
                     self.folder,
                     error.strerror or error,
                 )
-            self.failing = True
+            _FAILING.add(self.folder)
         else:
-            self.failing = False
+            _FAILING.discard(self.folder)
 
     def _save(self, state: Checkpoint) -> None:
         text = json_text({**state.values, "run": self.run, "seed": self.seed})
