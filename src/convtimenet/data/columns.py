@@ -157,9 +157,9 @@ class Grid:
         )
 
 
-def row_place(row: int) -> str:
-    """The position of a row of a frame, for messages."""
-    return f"row {row}"
+def row_place(row: int, first: int = 0) -> str:
+    """The position of a row of a frame whose first one has a number, for messages."""
+    return f"row {first + row}"
 
 
 @dataclass

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -80,8 +81,14 @@ class Origin:
     axis: tuple[Any, ...] = ()
 
 
-def column_of(series: Any, name: str) -> Column:
-    """A narwhals series as a `Column`."""
+def column_of(series: Any, name: str, first: int = 0) -> Column:
+    """A narwhals series as a `Column`, whose first row is called `first` in messages."""
+    column = _column_of(series, name)
+    column.place = partial(row_place, first=first)
+    return column
+
+
+def _column_of(series: Any, name: str) -> ArrayColumn | CellColumn:
     import narwhals.stable.v2 as nw
 
     kind = getattr(series.to_native(), "type", None)  # pyarrow; narwhals knows no dictionary type

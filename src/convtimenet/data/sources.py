@@ -64,9 +64,10 @@ class Wanted:
 
 @dataclass(frozen=True)
 class FilePart:
-    """Some rows of a file with typed columns, as a pyarrow table."""
+    """Some rows of a file with typed columns, as a pyarrow table, and the number of the first."""
 
     rows: Any
+    first: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +133,7 @@ def read_source(source: Any, wanted: Wanted) -> Columns:
         wanted = wanted.named({})
         return _from_grid(grid, wanted, Origin("file"))
     if isinstance(source, FilePart):
-        return _from_frame(source.rows, wanted).of_file()
+        return _from_frame(source.rows, wanted, source.first).of_file()
     if isinstance(source, Grid):
         return _from_grid(source, wanted.named({}), Origin("file"))
     if isinstance(source, np.ndarray):
@@ -254,7 +255,7 @@ def _from_array(array: np.ndarray, wanted: Wanted) -> Columns:
     )
 
 
-def _from_frame(source: Any, wanted: Wanted) -> Columns:
+def _from_frame(source: Any, wanted: Wanted, first: int = 0) -> Columns:
     import narwhals.stable.v2 as nw
     from narwhals.exceptions import DuplicateError
 
@@ -287,7 +288,7 @@ def _from_frame(source: Any, wanted: Wanted) -> Columns:
             f"expected rows, found an empty frame with the columns {listing(names)}; give at least "
             "two rows"
         )
-    grid = Grid(names, lambda name: column_of(series[name], name), len(frame))
+    grid = Grid(names, lambda name: column_of(series[name], name, first), len(frame))
     by_index = wanted.time is None or wanted.time not in names
     time_column, indexed = None, False
     if index is not None and by_index and wanted.time in (None, index.name, str(index.name)):

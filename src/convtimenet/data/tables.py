@@ -22,7 +22,7 @@ from convtimenet.data.frequency import Frequency
 from convtimenet.data.large.joined import joined
 from convtimenet.data.large.parts import PartsError, large_table
 from convtimenet.data.regular_grid import Regular, make_regular
-from convtimenet.data.sources import Columns, Wanted, read_source
+from convtimenet.data.sources import Columns, FilePart, Wanted, read_source
 from convtimenet.data.text.reading import TimeReading
 from convtimenet.data.text.steps import frequency_name, parse_name
 from convtimenet.errors import ConfigError, DataError
@@ -272,12 +272,12 @@ def _regular(
     fill: float | None,
     terms: Terms | None,
 ) -> tuple[Columns, Regular]:
-    """The columns of a source, and its regular rows; `usual` is the step of rows too few to have
-    one."""
+    """The columns of a source, and its regular rows; `usual` is the step of too few rows."""
+    first = source.first if isinstance(source, FilePart) else 0
     columns = read_source(source, wanted)
     if terms is not None:
         usual, columns = usual or terms.frequency, terms.stamps(columns)
-        agreed, notices = terms.covariates(columns.covariates)
+        agreed, notices = terms.covariates(columns.covariates, first=first)
         columns = replace(columns, covariates=agreed, notices=(*columns.notices, *notices))
     least = 2 if frequency is None and usual is None else 1
     if frequency is None and usual is not None and _most_rows(columns) < 2:

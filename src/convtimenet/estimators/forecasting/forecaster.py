@@ -110,7 +110,8 @@ class ConvTimeNetForecaster(DistillableForecaster):
     device
         "auto" or a torch device.
     random_state
-        Seed of the initial weights, batch order and dropout.
+        Seed of the initial weights, batch order and dropout. Beside the default 2023, or None,
+        ``training={"seed": ...}`` counts; beside any other it is an error if it differs.
     n_jobs
         How many networks of quality="best" are trained at the same time, each by a process with
         one thread: None is 1, or what a surrounding `joblib.parallel_config` says, which may name
