@@ -15,7 +15,15 @@ from convtimenet.data.timestamps import show_time
 from convtimenet.errors import DataError
 from convtimenet.wording import listing
 
-__all__ = ["FittedRows", "Rows", "hold_back", "scored_rows", "split_cases", "split_rows"]
+__all__ = [
+    "FittedRows",
+    "Rows",
+    "hold_back",
+    "scored_rows",
+    "split_cases",
+    "split_rows",
+    "typical_size",
+]
 
 Rows = int | np.ndarray
 """Row numbers within a series: one for all series, or (S,)."""
@@ -44,6 +52,19 @@ def split_rows(
     raise DataError(
         f"split must be rows (train_end, valid_end) in that order within {rows}, found {split}"
     )
+
+
+def typical_size(rows: np.ndarray) -> tuple[int, int]:
+    """The size of a table whose series have so many `rows` (S,): the rows of the series that its
+    median row lies in, and how many series of that length hold as many rows in all, at least 1.
+
+    Counted by rows, a few rows of each of many new series change nothing for those that hold the
+    data, and one long series nothing for many short ones.
+    """
+    ordered = np.sort(rows.clip(min=1))
+    total = ordered.cumsum()
+    typical = int(ordered[np.searchsorted(2 * total, total[-1])])
+    return typical, max(1, round(int(total[-1]) / typical))
 
 
 def hold_back(table: Table, fraction: float, L: int, H: int) -> tuple[np.ndarray, list[str]]:
