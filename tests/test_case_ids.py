@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -14,6 +15,7 @@ import pytest
 from convtimenet import ConvTimeNetClassifier
 from convtimenet.data.cases import as_cases, read_cases
 from convtimenet.runs.answers import write_classes, write_numbers
+from convtimenet.runs.labelled import hold_out
 
 WIDE = "id,t0,t1,t2,label\nP7,1,2,3,a\nP3,2,3,1,b\nP5,3,1,2,a\n"
 LONG = "case_id,x,y,label\nc6,1,2,a\nc44,3,4,b\nc6,5,6,a\nc44,7,8,b\nc1,9,1,a\nc1,2,3,a\n"
@@ -49,6 +51,18 @@ def test_answers_are_written_under_the_names(tmp_path):
     )
     write_numbers(out, cast(Any, model), cases)
     assert [line.split(",")[0] for line in out.read_text().split()] == ["case", "P7", "P3", "P5"]
+
+
+def test_cases_held_out_are_called_by_their_rows_in_the_file():
+    values = np.arange(20.0)[:, None, None] * np.ones((1, 2))
+    cases = as_cases(values, ["a", "b"] * 10)
+    train, test = hold_out(cases, 0.3, 1)
+    assert test.ids is not None
+    assert [float(name) for name in test.ids] == test.values[:, 0, 0].tolist()
+    assert test.ids != ("0", "1", "2", "3", "4", "5")
+    assert train.ids is None
+    named = replace(cases, ids=tuple(f"P{number}" for number in range(20)))
+    assert hold_out(named, 0.3, 1)[1].ids == tuple(f"P{name}" for name in test.ids)
 
 
 def test_a_person_with_several_rows_has_several_cases(tmp_path):

@@ -135,10 +135,10 @@ class TestSpace:
     def test_contexts_leave_the_same_series_a_validation_split(self):
         import polars
 
-        lengths = [300, 120, 90]
+        lengths = [150, 120, 120, 90]
         panel = polars.DataFrame(
             {
-                "unique_id": np.repeat(["a", "b", "c"], lengths),
+                "unique_id": np.repeat(["a", "b", "c", "d"], lengths),
                 "ds": np.concatenate([np.arange(n) for n in lengths]),
                 "y": np.random.default_rng(0).normal(size=sum(lengths)),
             }

@@ -98,7 +98,8 @@ def detect(
     A frame of the same library and form, with the time, the ids, the channels and for each of them
     the columns "<channel>-score", "<channel>-p" and "<channel>-anomaly" (True or False; a missing
     value has neither score nor p-value). For an array a dictionary of arrays (T, C), "score", "p",
-    "anomaly"; for a file or a `Table` a `Table` with 1 and 0 in the last column.
+    "anomaly"; for a file or a `Table` a `Table` with 1 and 0 in the last column, NaN where there is
+    no score.
 
     Raises
     ------
@@ -140,14 +141,16 @@ def detect(
         ordered = scores([rows[n] for n in order], steps, place)
     found = [ordered[n] for n in np.argsort(order)]
     score, p = _columns(table, found), _columns(table, [p_values(one) for one in found])
-    parts = {"score": score, "p": p, "anomaly": p <= alpha}
+    flagged = p <= alpha
     notices += _too_few(table, found, alpha)
     for notice in notices:
         log.warning(notice)
     if table.origin.kind == "numpy":
-        return parts
+        return {"score": score, "p": p, "anomaly": flagged}
     table = replace(table, notices=(*table.notices, *notices))
-    return as_given(table, {"": table.values, **parts}, flags=("anomaly",))
+    flags = np.where(np.isnan(p), np.nan, flagged)
+    parts = {"": table.values, "score": score, "p": p, "anomaly": flags}
+    return as_given(table, parts, flags=("anomaly",))
 
 
 def check_alpha(alpha: Any) -> None:

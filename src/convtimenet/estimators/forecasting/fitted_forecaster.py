@@ -376,12 +376,13 @@ class FittedForecaster(TableReader):
         quick: bool = False,
     ) -> ForecastEvaluation:
         """`evaluate` for a table that `adapt` returned; a `quick` one, which `fit` asks for, scores
-        `scored_windows`."""
+        `scored_windows` of rows that the weights were not fitted to."""
         season = naive_season(table, season)
         # with scale=False a table may hold other channels at the same times
         seen = 0
-        if self.fitted_rows_ is not None and {*table.channels} & {*self.channels_}:
-            seen = self.fitted_rows_.seen(table, first_row, end)
+        fitted = None if quick else self.fitted_rows_
+        if fitted is not None and {*table.channels} & {*self.channels_}:
+            seen = fitted.seen(table, first_row, end)
         if seen:
             log.warning(
                 "the weights were fitted to %d of the rows to score: expect smaller errors there "

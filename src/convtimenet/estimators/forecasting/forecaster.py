@@ -14,7 +14,7 @@ from convtimenet.callbacks import Callback
 from convtimenet.config import ModelConfig, TrainConfig
 from convtimenet.data.frequency import season_of
 from convtimenet.data.future import MODEL, NAIVE
-from convtimenet.data.split import FittedRows, hold_back, split_rows
+from convtimenet.data.split import FittedRows, hold_back, split_rows, typical_size
 from convtimenet.data.tables import crop, in_memory
 from convtimenet.data.windows import Scaler, Windows
 from convtimenet.devices import resolve_device
@@ -291,7 +291,7 @@ class ConvTimeNetForecaster(DistillableForecaster):
         lengths = table.lengths
         train_end, valid_end = split_rows(split, lengths)
         season = season_of(table.frequency)
-        size = int(np.median(train_end)), len(lengths), len(table.channels)
+        size = *typical_size(train_end), len(table.channels)
         preset = self._preset(table, train_end, split is None, season)
         config = self._model_config(preset, len(table.channels))
         loss = {"loss": None} if config.quantiles else {}  # quantile heads have one of their own
