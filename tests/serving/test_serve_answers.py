@@ -150,7 +150,7 @@ def test_notices_say_which_series_are_new_and_what_becomes_of_gaps(client):
     table = shops().replace({"unique_id": {"north": "North", "west": "new"}})
     table.loc[3, "y"] = np.nan
     future = shops(h=4).replace({"unique_id": {"north": "North", "west": "new"}})
-    plan = records(future[["unique_id", "ds", "promo"]])
+    plan = records(future.filter(["unique_id", "ds", "promo"]))
     body = {"model": "shops", "table": columns(table), "future": plan, "h": 1}
     notices = client.post("/forecast", json=body).json()["notices"]
     assert (
@@ -307,12 +307,14 @@ def test_kserve_starts_that_predict_refuses_are_refused():
     days = hourly(40)[["date", "a"]].assign(date=pd.date_range("2024-01-01", periods=40))
     zoned = days.assign(date=days["date"].dt.tz_localize("Europe/Berlin"))
     whole = days.assign(date=np.arange(40))
+    tables = {"naive": days, "zoned": zoned, "whole": whole}
     named = [
-        Forecasting(name, ConvTimeNetForecaster(**sizes, **own).fit(table))
-        for name, table, own in (
-            ("naive", days, {}), ("zoned", zoned, {}), ("whole", whole, {"time_col": "date"})
+        Forecasting(
+            name,
+            ConvTimeNetForecaster(**sizes, time_col="date" if name == "whole" else None).fit(table),
         )
-    ]  # fmt: skip
+        for name, table in tables.items()
+    ]
     for one in named:
         one.model.set_params(verbose=0)
     with Web(create_app(Models(named))) as web:
