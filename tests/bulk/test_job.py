@@ -313,7 +313,7 @@ def test_a_killed_job_goes_on(model_folder, data, tmp_path) -> None:
         "write = job.write_bytes\n"
         "def slow(place, content):\n"
         "    write(place, content)\n"
-        "    time.sleep(0.5 if 'part-' in place else 0)\n"
+        "    time.sleep(0.5 if 'part-' in place.path else 0)\n"
         "job.write_bytes = slow\n"
         "job.predict_parquet(*sys.argv[1:], rows_per_part=200, verbose=0)\n"
     )

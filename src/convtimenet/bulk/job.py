@@ -26,13 +26,13 @@ import numpy as np
 from convtimenet.bulk import engines
 from convtimenet.bulk.parts import Part, column_names, read_part, read_pieces
 from convtimenet.bulk.places import (
+    Place,
     child,
     exists,
-    is_local,
-    local,
     make_folder,
     names_in,
     parquet_module,
+    place_of,
     remove,
     would_read,
     write_bytes,
@@ -170,10 +170,8 @@ def predict_parquet(
     forecaster = BulkForecaster(model, level=level, h=h, id_col=id_col, device=device).fixed()
     forecaster.check_future(future is not None)
     _check_settings(forecaster)
-    source, folder = local(os.fspath(data)), local(os.fspath(out))
-    plan_of = None if future is None else local(os.fspath(future))
-    if is_local(folder):
-        folder = os.path.abspath(os.path.expanduser(folder))
+    source, folder = place_of(os.fspath(data)), place_of(os.fspath(out))
+    plan_of = None if future is None else place_of(os.fspath(future))
     settings = settings_of(forecaster, source, plan_of, rows_per_part)
     _check_folder(folder, source, plan_of)
     with _own(folder):
@@ -199,7 +197,7 @@ def predict_parquet(
     failed = {name: why for one in outcomes for name, why in one["failed"].items()}
     broken = sum(1 for one in outcomes if one["failed"])
     return BulkResult(
-        folder=folder,
+        folder=folder.root or folder.path,
         series=sum(one["series"] for one in outcomes),
         rows=sum(one["rows"] for one in outcomes),
         parts=len(plan.parts),
@@ -220,7 +218,7 @@ class Work:
     """Read a part, forecast it and write the result; the one function that every engine maps."""
 
     forecaster: BulkForecaster
-    folder: str
+    folder: Place
 
     def __call__(self, part: Part) -> Outcome:
         with quiet():  # notices would repeat for every part
@@ -331,7 +329,7 @@ def _last(values: np.ndarray) -> np.ndarray:
     return known[-1:] if len(known) else np.full(1, "" if values.dtype == object else 0.0)
 
 
-def _check_folder(folder: str, source: str, future: str | None) -> None:
+def _check_folder(folder: Place, source: Place, future: Place | None) -> None:
     """Check that a folder is new, empty or a job's, and not among what the job reads.
 
     Raises
@@ -339,7 +337,7 @@ def _check_folder(folder: str, source: str, future: str | None) -> None:
     ConfigError
         If not.
     """
-    if is_local(folder) and Path(folder).exists() and not Path(folder).is_dir():
+    if folder.local and Path(folder.path).exists() and not Path(folder.path).is_dir():
         raise ConfigError(f"{folder} is a file, expected a folder; name another one")
     for read in (source, future):
         if read and would_read(read, child(folder, "part-000000.parquet")):
@@ -355,7 +353,7 @@ def _check_folder(folder: str, source: str, future: str | None) -> None:
         )
 
 
-def _finished(folder: str) -> set[str]:
+def _finished(folder: Place) -> set[str]:
     """Names of the parts that need no work."""
     failed = {name.removesuffix(".json") for name in names_in(child(folder, _FAILED))}
     ending = ".parquet"
@@ -365,7 +363,7 @@ def _finished(folder: str) -> set[str]:
 
 
 @contextmanager
-def _own(folder: str) -> Iterator[None]:
+def _own(folder: Place) -> Iterator[None]:
     """Keep other runs out of a local folder, and remove what a killed one left half-written.
 
     Raises
@@ -374,14 +372,14 @@ def _own(folder: str) -> Iterator[None]:
         If another run works there.
     """
     make_folder(folder)
-    if not is_local(folder):
+    if not folder.local:
         yield
         return
-    with locked(Path(folder) / _LOCK) as holder:
+    with locked(Path(folder.path) / _LOCK) as holder:
         if holder is not None:
             raise ConfigError(
                 f"{folder} is in use by {holder}; wait for it to end, or choose another folder"
             )
-        for left in Path(folder).glob(".part-*.tmp"):
+        for left in Path(folder.path).glob(".part-*.tmp"):
             left.unlink(missing_ok=True)
         yield

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from convtimenet.bulk.places import parquet_module
+from convtimenet.bulk.places import Place, parquet_module
 from convtimenet.bulk.runs import BATCH, Piece, Runs, damaged, opened, read_runs, source_facts
 from convtimenet.errors import ConfigError, DataError
 
@@ -42,11 +42,11 @@ class Plan:
 
 
 def plan_parts(
-    source: str,
+    source: Place,
     id_col: str,
     rows: int,
     verbose: int = 0,
-    future: str | None = None,
+    future: Place | None = None,
     wanted: tuple[Sequence[str] | None, Sequence[str] | None] = ((), ()),
 ) -> Plan:
     """Split a source into parts of whole series.
@@ -93,7 +93,7 @@ def plan_parts(
 
 
 def _rows_ahead(
-    runs: Runs, begins: np.ndarray, ends: np.ndarray, plan: Runs, future: str
+    runs: Runs, begins: np.ndarray, ends: np.ndarray, plan: Runs, future: Place
 ) -> list[tuple[Piece, ...]]:
     """The rows of a plan from the first to the last of series [begin, end), for each of several
     ranges; for one without any, the first row, so that its columns are known."""

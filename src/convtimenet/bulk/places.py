@@ -1,12 +1,14 @@
 """Files and folders by path or address, such as s3://bucket/folder, through pyarrow's file systems.
 
-An address that pyarrow does not know is opened with fsspec, which torch brings along.
+An address that pyarrow does not know is opened with fsspec, which torch brings along. No address is
+ever made of a path that was found: what is found is reached through the address that was given.
 """
 
 from __future__ import annotations
 
 import os
 import re
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,15 +23,15 @@ if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
 
 __all__ = [
+    "Place",
     "child",
     "exists",
     "file_system",
-    "is_local",
-    "local",
     "make_folder",
     "names_in",
     "parquet_files",
     "parquet_module",
+    "place_of",
     "read_bytes",
     "remove",
     "would_read",
@@ -38,6 +40,27 @@ __all__ = [
 
 _ENDINGS = (".parquet", ".pq")
 _MAGIC = re.compile(r"[*?\[]")
+
+
+@dataclass(frozen=True)
+class Place:
+    """A file or folder: a file system, and a path in it."""
+
+    root: str = field(repr=False)
+    """The address from which the file system is opened, with its login and options; "" for this
+    machine's."""
+    path: str
+
+    @property
+    def local(self) -> bool:
+        """Whether it is a path of this machine."""
+        return not self.root
+
+    def __str__(self) -> str:
+        """For messages: without the login and options of the address."""
+        if self.local or "://" in self.path:
+            return self.path
+        return f"{self.root.partition('://')[0]}://{self.path.lstrip('/')}"
 
 
 def parquet_module() -> Any:
@@ -55,16 +78,19 @@ def parquet_module() -> Any:
     return parquet
 
 
-def is_local(place: str) -> bool:
-    """Whether a place is a path and not an address."""
-    return "://" not in place
+def place_of(given: str) -> Place:
+    """The place of a path or address; one of this machine, file:///folder, is a path.
 
-
-def local(place: str) -> str:
-    """A place with an address of this machine, file:///folder, as a path."""
-    if place.lower().startswith("file://"):
-        return url2pathname(urlsplit(place).path)
-    return place
+    Raises
+    ------
+    DataError
+        If there is no file system for such an address.
+    """
+    if given.lower().startswith("file://"):
+        given = url2pathname(urlsplit(given).path)
+    if "://" not in given:
+        return Place("", os.path.abspath(os.path.expanduser(given)))
+    return Place(given, _system(given)[1])
 
 
 @lru_cache(maxsize=64)
@@ -88,77 +114,70 @@ def _system(root: str) -> tuple[FileSystem, str]:
         return fs.PyFileSystem(fs.FSSpecHandler(system)), path
 
 
-def file_system(place: str) -> tuple[FileSystem, str]:
-    """The file system that a place is in, and its path there.
-
-    Raises
-    ------
-    DataError
-        If there is none for such an address.
-    """
-    if is_local(place):
+def file_system(place: Place) -> FileSystem:
+    """The file system that a place is in."""
+    if place.local:
         from pyarrow import fs
 
-        return fs.LocalFileSystem(), os.path.abspath(os.path.expanduser(place))
-    return _system(place)
+        return fs.LocalFileSystem()
+    return _system(place.root)[0]
 
 
-def child(folder: str, name: str) -> str:
+def child(folder: Place, name: str) -> Place:
     """The place of a file in a folder."""
-    return os.path.join(folder, name) if is_local(folder) else f"{folder.rstrip('/')}/{name}"
+    if folder.local:
+        return Place("", os.path.join(folder.path, name))
+    top = f"{folder.path.rstrip('/')}/" if folder.path else ""
+    return Place(folder.root, top + name)
 
 
-def exists(place: str) -> bool:
+def exists(place: Place) -> bool:
     """Whether there is a file or a folder."""
     from pyarrow import fs
 
-    system, path = file_system(place)
-    return system.get_file_info(path).type != fs.FileType.NotFound
+    return file_system(place).get_file_info(place.path).type != fs.FileType.NotFound
 
 
-def make_folder(place: str) -> None:
+def make_folder(place: Place) -> None:
     """Create a folder with its parents."""
-    system, path = file_system(place)
-    system.create_dir(path, recursive=True)
+    file_system(place).create_dir(place.path, recursive=True)
 
 
-def names_in(folder: str) -> list[str]:
+def names_in(folder: Place) -> list[str]:
     """Names of the files in a folder, in order; none if there is no folder."""
     from pyarrow import fs
 
-    system, path = file_system(folder)
-    found = system.get_file_info(fs.FileSelector(path, allow_not_found=True))
+    wanted = fs.FileSelector(folder.path, allow_not_found=True)
+    found = file_system(folder).get_file_info(wanted)
     return sorted(one.base_name for one in found if one.type == fs.FileType.File)
 
 
-def read_bytes(place: str) -> bytes:
+def read_bytes(place: Place) -> bytes:
     """The content of a file."""
-    system, path = file_system(place)
-    with system.open_input_file(path) as file:
+    with file_system(place).open_input_file(place.path) as file:
         return file.read()
 
 
-def remove(place: str) -> None:
+def remove(place: Place) -> None:
     """Remove a file, if it is there."""
     if exists(place):
-        system, path = file_system(place)
-        system.delete_file(path)
+        file_system(place).delete_file(place.path)
 
 
-def write_bytes(place: str, content: bytes) -> None:
+def write_bytes(place: Place, content: bytes) -> None:
     """Write a file that is complete or absent, however the writer ends."""
-    system, path = file_system(place)
-    if is_local(place):
-        write_whole(Path(path), content)
+    if place.local:
+        write_whole(Path(place.path), content)
         return
-    folder, _, name = path.rpartition("/")
-    partial = f"{folder}/.{name}.{uuid4().hex}.tmp"
+    system = file_system(place)
+    folder, slash, name = place.path.rpartition("/")
+    partial = f"{folder}{slash}.{name}.{uuid4().hex}.tmp"
     with system.open_output_stream(partial) as file:
         file.write(content)
-    system.move(partial, path)
+    system.move(partial, place.path)
 
 
-def parquet_files(source: str) -> list[tuple[Any, dict[str, str]]]:
+def parquet_files(source: Place) -> list[tuple[Any, dict[str, str]]]:
     """The Parquet files of a source, ordered by path.
 
     Parameters
@@ -181,8 +200,8 @@ def parquet_files(source: str) -> list[tuple[Any, dict[str, str]]]:
     """
     from pyarrow import fs
 
-    system, path = file_system(source)
-    base, wanted = _base(system, path)
+    system = file_system(source)
+    base, wanted = _base(system, source.path)
     info = system.get_file_info(base)
     if info.type == fs.FileType.NotFound:
         raise DataError(f"{source}: there is no such file or folder; check the path")
@@ -201,15 +220,14 @@ def parquet_files(source: str) -> list[tuple[Any, dict[str, str]]]:
     return sorted(found, key=lambda one: one[0].path)
 
 
-def would_read(source: str, place: str) -> bool:
+def would_read(source: Place, place: Place) -> bool:
     """Whether `parquet_files` of a source would give a file at `place`, if it were there."""
-    system, path = file_system(source)
-    other, target = file_system(place)
-    if system != other:
+    system, path, target = file_system(source), source.path, place.path
+    if system != file_system(place):
         return False
     base, wanted = _base(system, path)
     names = [(base, path, target)]
-    if is_local(source):  # also through links
+    if source.local:  # also through links
         real = os.path.realpath(base)
         names.append((real, real + path[len(base) :], os.path.realpath(target)))
     return any(

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 from convtimenet.bulk.parts import Part, Plan, plan_parts
-from convtimenet.bulk.places import child, exists, read_bytes, write_bytes
+from convtimenet.bulk.places import Place, child, exists, read_bytes, write_bytes
 from convtimenet.bulk.predictor import BulkForecaster
 from convtimenet.bulk.runs import Piece, source_facts
 from convtimenet.errors import ConfigError
@@ -17,11 +16,11 @@ from convtimenet.files import json_text
 __all__ = ["JOB", "plan_of_job", "settings_of"]
 
 JOB = "_job.json"
-_FORMAT = 1
+_FORMAT = 2
 
 
 def settings_of(
-    forecaster: BulkForecaster, source: str, future: str | None, rows: int
+    forecaster: BulkForecaster, source: Place, future: Place | None, rows: int
 ) -> dict[str, Any]:
     """What identifies a job."""
     return {
@@ -49,10 +48,10 @@ _MEANING = {
 
 
 def plan_of_job(
-    folder: str,
+    folder: Place,
     settings: dict[str, Any],
-    source: str,
-    future: str | None,
+    source: Place,
+    future: Place | None,
     wanted: tuple[Sequence[str] | None, Sequence[str] | None],
     verbose: int,
 ) -> Plan:
@@ -85,26 +84,51 @@ def plan_of_job(
                     f"{_short(known.get(name), value)}, found {_short(value, known.get(name))}; "
                     "choose another folder, or give the earlier settings to go on with that job"
                 )
-        return Plan(tuple(known["files"]), tuple(_part(one) for one in parts))
+        return Plan(tuple(known["files"]), tuple(_part(one, source, future) for one in parts))
     rows = settings["rows_per_part"]
     plan = plan_parts(source, settings["id_col"], rows, verbose, future, wanted)
-    content = settings | {"parts": [asdict(part) for part in plan.parts]}
+    content = settings | {"parts": [_described(part) for part in plan.parts]}
     write_bytes(place, json_text(content).encode())
     return plan
 
 
-def _part(described: dict[str, Any]) -> Part:
+def _described(part: Part) -> dict[str, Any]:
+    """A part, with its files by their paths: an address may hold a login."""
+    pieces, ahead = (
+        [
+            {
+                "file": one.file.path,
+                "start": one.start,
+                "stop": one.stop,
+                "columns": [[*column] for column in one.columns],
+            }
+            for one in of
+        ]
+        for of in (part.pieces, part.ahead)
+    )
+    return {
+        "name": part.name,
+        "series": part.series,
+        "rows": part.rows,
+        "pieces": pieces,
+        "ahead": ahead,
+    }
+
+
+def _part(described: dict[str, Any], source: Place, future: Place | None) -> Part:
     pieces, ahead = (
         tuple(
             Piece(
-                one["file"],
+                Place(place.root, one["file"]),
                 one["start"],
                 one["stop"],
                 tuple((name, value) for name, value in one["columns"]),
             )
-            for one in described.get(of, ())  # an older job has no rows ahead
+            for one in described[of]
         )
-        for of in ("pieces", "ahead")
+        if place is not None
+        else ()
+        for of, place in (("pieces", source), ("ahead", future))
     )
     return Part(described["name"], described["series"], described["rows"], pieces, ahead)
 

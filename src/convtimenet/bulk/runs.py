@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from convtimenet.bulk.places import file_system, is_local, parquet_files, parquet_module
+from convtimenet.bulk.places import Place, file_system, parquet_files, parquet_module
 from convtimenet.errors import DataError
 from convtimenet.progress import showing
 from convtimenet.wording import listing
@@ -36,14 +36,14 @@ BATCH = 2**18
 class Piece:
     """Rows [start, stop) of a file."""
 
-    file: str
+    file: Place
     start: int
     stop: int
     columns: tuple[tuple[str, int | str], ...] = ()
     """Columns from the names of the file's folders."""
 
 
-def source_facts(source: str) -> tuple[dict[str, Any], ...]:
+def source_facts(source: Place) -> tuple[dict[str, Any], ...]:
     """Path, size in bytes and time of change (ns) of each file of a source.
 
     Raises
@@ -58,15 +58,14 @@ def source_facts(source: str) -> tuple[dict[str, Any], ...]:
 
 
 def read_runs(
-    source: str, id_col: str, verbose: int = 0, wanted: Sequence[str] | None = ()
+    source: Place, id_col: str, verbose: int = 0, wanted: Sequence[str] | None = ()
 ) -> Runs:
     """The series of a source, each one run of rows.
 
     Parameters
     ----------
     source
-        A Parquet file, a folder of them (also with partitions such as ``region=eu/``) or a pattern,
-        as a path or an address.
+        A Parquet file, a folder of them (also with partitions such as ``region=eu/``) or a pattern.
     id_col
         The column with the series ids.
     wanted
@@ -81,12 +80,11 @@ def read_runs(
     """
     files = parquet_files(source)
     typed = _typed([columns for _, columns in files])
-    names = [one.path if is_local(source) else _address(source, one.path) for one, _ in files]
     runs = Runs(id_col, wanted)
     with showing("reading ids", verbose, busy=True) as task:
         task.expect(sum(one.size for one, _ in files))
-        for (one, _), name, columns in zip(files, names, typed, strict=True):
-            runs.read(name, columns)
+        for (one, _), columns in zip(files, typed, strict=True):
+            runs.read(Place(source.root, one.path), columns)
             task.advance(one.size)
     if not runs.rows:
         raise DataError(f"{source}: expected rows, found none; give files with at least one series")
@@ -108,9 +106,9 @@ class Runs:
     def __init__(self, id_col: str, wanted: Sequence[str] | None = ()):
         self.id_col = id_col
         self.wanted = wanted
-        self.having: tuple[str, frozenset[str]] | None = None
+        self.having: tuple[Place, frozenset[str]] | None = None
         """The first file with rows, and the wanted columns it has."""
-        self.names: list[str] = []
+        self.files: list[Place] = []
         self.offsets: list[int] = []
         """The first row of each file, counted through all files."""
         self.ends: list[int] = []
@@ -123,30 +121,31 @@ class Runs:
         self.rows = 0
         self.last: Any = None
 
-    def read(self, name: str, columns: dict[str, int | str]) -> None:
+    def read(self, file: Place, columns: dict[str, int | str]) -> None:
         """Add a file."""
         import pyarrow as pa
 
         parquet = parquet_module()
-        self.names.append(name)
+        self.files.append(file)
         self.columns.append(columns)
         self.offsets.append(self.rows)
-        with opened(name, parquet, dictionary=self.id_col) as file:
-            if file.metadata.num_rows:
-                self._compare(name, [*file.schema_arrow.names, *columns])
-            if self.id_col in file.schema_arrow.names:
+        with opened(file, parquet, dictionary=self.id_col) as read:
+            own, rows = read.schema_arrow.names, read.metadata.num_rows
+            if rows:
+                self._compare(file, [*own, *columns])
+            if self.id_col in own:
                 try:
-                    for batch in file.iter_batches(BATCH, columns=[self.id_col], use_threads=False):
+                    for batch in read.iter_batches(BATCH, columns=[self.id_col], use_threads=False):
                         self._add(batch.column(0))
                 except (pa.ArrowException, OSError) as error:
-                    raise damaged(name, error) from error
+                    raise damaged(file, error) from error
             elif self.id_col in columns:
-                if file.metadata.num_rows:
-                    self._add(pa.array([columns[self.id_col]]), rows=file.metadata.num_rows)
+                if rows:
+                    self._add(pa.array([columns[self.id_col]]), rows=rows)
             else:
                 raise DataError(
-                    f"{name}: expected the id column {self.id_col!r}, found the columns "
-                    f"{listing([*file.schema_arrow.names, *columns])}; give its name as id_col"
+                    f"{file}: expected the id column {self.id_col!r}, found the columns "
+                    f"{listing([*own, *columns])}; give its name as id_col"
                 )
         self.ends.append(self.rows)
 
@@ -159,7 +158,7 @@ class Runs:
         )
         return tuple(
             Piece(
-                self.names[i],
+                self.files[i],
                 max(start, self.offsets[i]) - self.offsets[i],
                 min(stop, self.ends[i]) - self.offsets[i],
                 tuple(self.columns[i].items()),
@@ -168,13 +167,13 @@ class Runs:
             if min(stop, self.ends[i]) > max(start, self.offsets[i])
         )
 
-    def _compare(self, name: str, columns: Sequence[str]) -> None:
+    def _compare(self, file: Place, columns: Sequence[str]) -> None:
         """Check that a file has those of the wanted columns that the first one has."""
         found = frozenset(columns if self.wanted is None else {*self.wanted} & {*columns})
-        first, known = self.having = self.having or (name, found)
+        first, known = self.having = self.having or (file, found)
         if found == known:
             return
-        lacking = (name, first) if known - found else (first, name)
+        lacking = (file, first) if known - found else (first, file)
         raise DataError(
             f"{lacking[0]}: expected the columns {listing(sorted(known ^ found))} as in "
             f"{lacking[1]}, found none; add them, or leave the file out"
@@ -187,7 +186,7 @@ class Runs:
         if (codes < 0).any():
             row = self.rows - self.offsets[-1] + int(np.argmax(codes < 0))
             raise DataError(
-                f"{self.names[-1]}: expected an id in every row, found none in row {row} of "
+                f"{self.files[-1]}: expected an id in every row, found none in row {row} of "
                 f"{self.id_col!r}; add it or leave the row out"
             )
         starts = np.flatnonzero(np.diff(codes, prepend=-2))
@@ -210,8 +209,8 @@ class Runs:
             return ids.cast(self.ids[0].type)
         except pa.ArrowException as error:
             raise DataError(
-                f"{self.names[-1]}: expected ids of the type {self.ids[0].type}, as in "
-                f"{self.names[0]}, found {ids.type}; write all files with one type"
+                f"{self.files[-1]}: expected ids of the type {self.ids[0].type}, as in "
+                f"{self.files[0]}, found {ids.type}; write all files with one type"
             ) from error
 
     def check(self) -> None:
@@ -230,7 +229,7 @@ class Runs:
         where = []
         for start in starts[places[:2]].tolist():
             file = int(np.searchsorted(self.offsets, start, "right")) - 1
-            where.append(f"row {start - self.offsets[file]} of {self.names[file]}")
+            where.append(f"row {start - self.offsets[file]} of {self.files[file]}")
         raise DataError(
             f"expected the rows of each series one after the other, found {series.as_py()!r} in "
             f"two places: from {where[0]} and from {where[1]}; sort the rows by "
@@ -250,7 +249,7 @@ def _coded(ids: Any) -> tuple[np.ndarray, Any]:
     return codes.to_numpy(zero_copy_only=False).astype(np.int64), ids.dictionary
 
 
-def opened(name: str, parquet: Any, dictionary: str | None = None) -> Any:
+def opened(file: Place, parquet: Any, dictionary: str | None = None) -> Any:
     """An open Parquet file.
 
     Raises
@@ -260,31 +259,23 @@ def opened(name: str, parquet: Any, dictionary: str | None = None) -> Any:
     """
     import pyarrow as pa
 
-    system, path = file_system(name)
     try:
-        source = system.open_input_file(path)
-        file = parquet.ParquetFile(source)
-        if dictionary is None or dictionary not in file.schema_arrow.names:
-            return file
+        source = file_system(file).open_input_file(file.path)
+        found = parquet.ParquetFile(source)
+        if dictionary is None or dictionary not in found.schema_arrow.names:
+            return found
         # texts that repeat are read once
-        return parquet.ParquetFile(source, metadata=file.metadata, read_dictionary=[dictionary])
+        return parquet.ParquetFile(source, metadata=found.metadata, read_dictionary=[dictionary])
     except (pa.ArrowException, OSError) as error:
-        raise damaged(name, error) from error
+        raise damaged(file, error) from error
 
 
-def damaged(name: str, error: BaseException) -> DataError:
+def damaged(file: Place, error: BaseException) -> DataError:
     text = str(error).strip().splitlines()[0]
     remedy = "write the file again"
-    if not name.endswith((".parquet", ".pq")):
+    if not file.path.endswith((".parquet", ".pq")):
         remedy = "convert it to Parquet, or use `convtimenet forecast FILE --load MODEL`"
-    return DataError(f"{name}: not readable as Parquet: {text}; {remedy}")
-
-
-def _address(source: str, path: str) -> str:
-    """The address of a path found in the file system of `source`."""
-    _, base = file_system(source)
-    at = source.rfind(base)
-    return source[:at] + path if at >= 0 else f"{source.partition('://')[0]}://{path}"
+    return DataError(f"{file}: not readable as Parquet: {text}; {remedy}")
 
 
 def _typed(columns: list[dict[str, str]]) -> list[dict[str, int | str]]:
