@@ -6,9 +6,11 @@ import hashlib
 import json
 import os
 import pickle
+import re
 import signal
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +22,7 @@ from forked import Forked
 from long_tables import long_table, names
 
 from convtimenet import BulkForecaster, ConvTimeNetForecaster, predict_parquet
-from convtimenet.bulk import engines, predictor
+from convtimenet.bulk import engines, parts, predictor
 from convtimenet.bulk.runs import series_starts
 from convtimenet.cli.main import main
 from convtimenet.errors import ArtefactError, ConfigError, DataError, MissingExtraError
@@ -221,6 +223,42 @@ def test_a_damaged_file_fails_its_parts_only(model_folder, data, tmp_path) -> No
     found = _run(model_folder, data, out)
     assert (found.done, found.skipped, list(found.failed)) == (1, 4, ["part-000005"])
     assert "b.parquet: not readable as Parquet" in found.failed["part-000005"]
+
+
+@pytest.mark.parametrize("when", ["before", "while"])
+def test_a_file_that_changes_while_a_job_runs_fails_its_parts(
+    model_folder, data, tmp_path, monkeypatch, when
+) -> None:
+    """Even if it has as many bytes and rows, before it is read or while it is."""
+    changed = pq.read_table(data / "b.parquet")
+    changed = changed.set_column(2, "y", pa.array(changed["y"].to_numpy() + 1000))
+    size = (data / "b.parquet").stat().st_size
+    read, open_input = parts.read_pieces, parts.opened
+
+    def replace(number: int) -> None:
+        if number == 4:
+            pq.write_table(changed, data / "b.parquet")
+            assert (data / "b.parquet").stat().st_size == size
+
+    def before(pieces, columns=None):
+        replace(begun.append(None) or len(begun))
+        return read(pieces, columns)
+
+    @contextmanager
+    def during(file, parquet):
+        with open_input(file, parquet) as found:
+            yield found
+            replace(begun.append(None) or len(begun))
+
+    begun: list[None] = []
+    of, new = ("read_pieces", before) if when == "before" else ("opened", during)
+    monkeypatch.setattr(parts, of, new)
+    found = _run(model_folder, data, tmp_path / "out")
+    assert found.series + 5 * len(found.failed) == 30
+    assert "part-000005" in found.failed
+    for why in found.failed.values():
+        assert re.search(r"b\.parquet: expected the file .* when the job began, found another", why)
+    assert max(pq.read_table(tmp_path / "out")["ConvTimeNet"].to_pylist()) < 100
 
 
 @pytest.mark.parametrize("rows", [200, 10**6])

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from convtimenet.bulk.places import Place, parquet_module
-from convtimenet.bulk.runs import BATCH, Piece, Runs, damaged, opened, read_runs, source_facts
+from convtimenet.bulk.runs import BATCH, Piece, Runs, damaged, facts_of, opened, read_runs
 from convtimenet.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -73,7 +73,6 @@ def plan_parts(
     """
     if isinstance(rows, bool) or not isinstance(rows, Integral) or rows < 1:
         raise ConfigError(f"rows_per_part must be a whole number of at least 1, found {rows!r}")
-    facts = source_facts(source)
     runs = read_runs(source, id_col, verbose, wanted[0])
     starts = np.concatenate(runs.starts)
     begins = np.flatnonzero(np.diff(starts // rows, prepend=-1))  # each the first series of a part
@@ -89,7 +88,7 @@ def plan_parts(
         pieces = runs.pieces(start, stop)
         name = f"part-{number:06d}"
         parts.append(Part(name, end - first, stop - start, pieces, ahead[number]))
-    return Plan(facts, tuple(parts))
+    return Plan(facts_of(runs.files), tuple(parts))
 
 
 def _rows_ahead(
@@ -142,11 +141,7 @@ def read_part(part: Part, columns: Sequence[str] | None = None) -> pa.Table:
         If a file is damaged, or changed since it was split.
     """
     found = read_pieces(part.pieces, columns)
-    if len(found) != part.rows:
-        raise DataError(
-            f"{part.pieces[0].file}: expected {part.rows} rows of {part.name}, found {len(found)}: "
-            "the file has changed; leave it as it is while a job runs"
-        )
+    assert len(found) == part.rows
     return found
 
 
@@ -181,7 +176,7 @@ def read_pieces(pieces: Sequence[Piece], columns: Sequence[str] | None = None) -
                         batches.append(batch.slice(first, last - first))
                     at += len(batch)
             except (pa.ArrowException, OSError) as error:
-                raise damaged(piece.file, error) from error
+                raise damaged(piece.file.place, error) from error
             schema = batches[0].schema if batches else file.schema_arrow
         table = pa.Table.from_batches(batches, schema)
         for name, value in piece.columns:

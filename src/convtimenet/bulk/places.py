@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Place",
+    "Stored",
+    "check_unchanged",
     "child",
     "exists",
     "file_system",
@@ -76,6 +78,20 @@ def parquet_module() -> Any:
     except ImportError as error:
         raise MissingExtraError("pyarrow", "parquet", "forecasting from Parquet files") from error
     return parquet
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A file as it was when it was found."""
+
+    place: Place
+    size: int
+    """In bytes."""
+    changed: int
+    """Time of change in ns."""
+
+    def __str__(self) -> str:
+        return str(self.place)
 
 
 def place_of(given: str) -> Place:
@@ -177,7 +193,31 @@ def write_bytes(place: Place, content: bytes) -> None:
     system.move(partial, place.path)
 
 
-def parquet_files(source: Place) -> list[tuple[Any, dict[str, str]]]:
+def check_unchanged(file: Stored) -> None:
+    """Check that a file is the one that was found.
+
+    Raises
+    ------
+    DataError
+        If not.
+    """
+    from pyarrow import fs
+
+    system = file_system(file.place)
+    info = system.get_file_info(file.place.path)
+    if info.type == fs.FileType.NotFound or _stored(file.place, info) != file:
+        raise DataError(
+            f"{file.place}: expected the file that was found when the job began, found "
+            f"{'none' if info.type == fs.FileType.NotFound else 'another'}; leave the files as "
+            "they are while a job runs, and begin again in another folder after a change"
+        )
+
+
+def _stored(place: Place, info: Any) -> Stored:
+    return Stored(place, info.size, info.mtime_ns)
+
+
+def parquet_files(source: Place) -> list[tuple[Stored, dict[str, str]]]:
     """The Parquet files of a source, ordered by path.
 
     Parameters
@@ -189,7 +229,7 @@ def parquet_files(source: Place) -> list[tuple[Any, dict[str, str]]]:
 
     Returns
     -------
-    list of (pyarrow.fs.FileInfo, dict)
+    list of (Stored, dict)
         Each file, and the columns in the names of all its folders: ``region=eu/a.parquet`` has the
         column region.
 
@@ -206,9 +246,9 @@ def parquet_files(source: Place) -> list[tuple[Any, dict[str, str]]]:
     if info.type == fs.FileType.NotFound:
         raise DataError(f"{source}: there is no such file or folder; check the path")
     if info.type == fs.FileType.File:
-        return [(info, _columns(info.path))]
+        return [(_stored(source, info), _columns(source.path))]
     found = [
-        (one, _columns(one.path))
+        (_stored(Place(source.root, one.path), one), _columns(one.path))
         for one in system.get_file_info(fs.FileSelector(base, recursive=True))
         if one.type == fs.FileType.File and _reads(base, wanted, one.path)
     ]
@@ -217,7 +257,7 @@ def parquet_files(source: Place) -> list[tuple[Any, dict[str, str]]]:
             f"{source}: expected Parquet files (names that end in .parquet), found none; check the "
             "path"
         )
-    return sorted(found, key=lambda one: one[0].path)
+    return sorted(found, key=lambda one: one[0].place.path)
 
 
 def would_read(source: Place, place: Place) -> bool:

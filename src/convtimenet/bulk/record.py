@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from convtimenet.bulk.parts import Part, Plan, plan_parts
-from convtimenet.bulk.places import Place, child, exists, read_bytes, write_bytes
+from convtimenet.bulk.places import Place, Stored, child, exists, read_bytes, write_bytes
 from convtimenet.bulk.predictor import BulkForecaster
 from convtimenet.bulk.runs import Piece, source_facts
-from convtimenet.errors import ConfigError
+from convtimenet.errors import ConfigError, DataError
 from convtimenet.files import json_text
 
 __all__ = ["JOB", "plan_of_job", "settings_of"]
@@ -66,6 +66,8 @@ def plan_of_job(
     ------
     ConfigError
         If the folder belongs to another job.
+    DataError
+        If the files change meanwhile.
     """
     place = child(folder, JOB)
     if exists(place):
@@ -84,9 +86,15 @@ def plan_of_job(
                     f"{_short(known.get(name), value)}, found {_short(value, known.get(name))}; "
                     "choose another folder, or give the earlier settings to go on with that job"
                 )
-        return Plan(tuple(known["files"]), tuple(_part(one, source, future) for one in parts))
+        stored = _stored(settings["files"], source), _stored(settings["future"] or (), future)
+        return Plan(tuple(settings["files"]), tuple(_part(one, *stored) for one in parts))
     rows = settings["rows_per_part"]
     plan = plan_parts(source, settings["id_col"], rows, verbose, future, wanted)
+    if list(plan.files) != settings["files"]:
+        raise DataError(
+            f"{source}: the files changed while their ids were read; leave them as they are while "
+            "a job runs"
+        )
     content = settings | {"parts": [_described(part) for part in plan.parts]}
     write_bytes(place, json_text(content).encode())
     return plan
@@ -97,7 +105,7 @@ def _described(part: Part) -> dict[str, Any]:
     pieces, ahead = (
         [
             {
-                "file": one.file.path,
+                "file": one.file.place.path,
                 "start": one.start,
                 "stop": one.stop,
                 "columns": [[*column] for column in one.columns],
@@ -115,20 +123,26 @@ def _described(part: Part) -> dict[str, Any]:
     }
 
 
-def _part(described: dict[str, Any], source: Place, future: Place | None) -> Part:
+def _stored(facts: Sequence[dict[str, Any]], source: Place | None) -> dict[str, Stored]:
+    """The files of a source by their paths."""
+    root = "" if source is None else source.root
+    return {
+        one["file"]: Stored(Place(root, one["file"]), one["bytes"], one["changed"]) for one in facts
+    }
+
+
+def _part(described: dict[str, Any], source: dict[str, Stored], future: dict[str, Stored]) -> Part:
     pieces, ahead = (
         tuple(
             Piece(
-                Place(place.root, one["file"]),
+                files[one["file"]],
                 one["start"],
                 one["stop"],
                 tuple((name, value) for name, value in one["columns"]),
             )
             for one in described[of]
         )
-        if place is not None
-        else ()
-        for of, place in (("pieces", source), ("ahead", future))
+        for of, files in (("pieces", source), ("ahead", future))
     )
     return Part(described["name"], described["series"], described["rows"], pieces, ahead)
 

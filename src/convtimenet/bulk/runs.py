@@ -6,13 +6,21 @@ The id column is read batch by batch; what is kept is one id and one number per 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from convtimenet.bulk.places import Place, file_system, parquet_files, parquet_module
+from convtimenet.bulk.places import (
+    Place,
+    Stored,
+    check_unchanged,
+    file_system,
+    parquet_files,
+    parquet_module,
+)
 from convtimenet.errors import DataError
 from convtimenet.progress import showing
 from convtimenet.wording import listing
@@ -22,6 +30,7 @@ __all__ = [
     "Piece",
     "Runs",
     "damaged",
+    "facts_of",
     "opened",
     "read_runs",
     "series_starts",
@@ -36,7 +45,7 @@ BATCH = 2**18
 class Piece:
     """Rows [start, stop) of a file."""
 
-    file: Place
+    file: Stored
     start: int
     stop: int
     columns: tuple[tuple[str, int | str], ...] = ()
@@ -51,9 +60,13 @@ def source_facts(source: Place) -> tuple[dict[str, Any], ...]:
     DataError
         If there are none.
     """
+    return facts_of([one for one, _ in parquet_files(source)])
+
+
+def facts_of(files: Sequence[Stored]) -> tuple[dict[str, Any], ...]:
+    """Path, size in bytes and time of change (ns) of each file."""
     return tuple(
-        {"file": one.path, "bytes": one.size, "changed": one.mtime_ns}
-        for one, _ in parquet_files(source)
+        {"file": one.place.path, "bytes": one.size, "changed": one.changed} for one in files
     )
 
 
@@ -84,7 +97,7 @@ def read_runs(
     with showing("reading ids", verbose, busy=True) as task:
         task.expect(sum(one.size for one, _ in files))
         for (one, _), columns in zip(files, typed, strict=True):
-            runs.read(Place(source.root, one.path), columns)
+            runs.read(one, columns)
             task.advance(one.size)
     if not runs.rows:
         raise DataError(f"{source}: expected rows, found none; give files with at least one series")
@@ -108,7 +121,7 @@ class Runs:
         self.wanted = wanted
         self.having: tuple[Place, frozenset[str]] | None = None
         """The first file with rows, and the wanted columns it has."""
-        self.files: list[Place] = []
+        self.files: list[Stored] = []
         self.offsets: list[int] = []
         """The first row of each file, counted through all files."""
         self.ends: list[int] = []
@@ -121,7 +134,7 @@ class Runs:
         self.rows = 0
         self.last: Any = None
 
-    def read(self, file: Place, columns: dict[str, int | str]) -> None:
+    def read(self, file: Stored, columns: dict[str, int | str]) -> None:
         """Add a file."""
         import pyarrow as pa
 
@@ -132,13 +145,13 @@ class Runs:
         with opened(file, parquet, dictionary=self.id_col) as read:
             own, rows = read.schema_arrow.names, read.metadata.num_rows
             if rows:
-                self._compare(file, [*own, *columns])
+                self._compare(file.place, [*own, *columns])
             if self.id_col in own:
                 try:
                     for batch in read.iter_batches(BATCH, columns=[self.id_col], use_threads=False):
                         self._add(batch.column(0))
                 except (pa.ArrowException, OSError) as error:
-                    raise damaged(file, error) from error
+                    raise damaged(file.place, error) from error
             elif self.id_col in columns:
                 if rows:
                     self._add(pa.array([columns[self.id_col]]), rows=rows)
@@ -249,25 +262,33 @@ def _coded(ids: Any) -> tuple[np.ndarray, Any]:
     return codes.to_numpy(zero_copy_only=False).astype(np.int64), ids.dictionary
 
 
-def opened(file: Place, parquet: Any, dictionary: str | None = None) -> Any:
-    """An open Parquet file.
+@contextmanager
+def opened(file: Stored, parquet: Any, dictionary: str | None = None) -> Iterator[Any]:
+    """An open Parquet file, which is the one that was found as long as the block lasts.
 
     Raises
     ------
     DataError
-        If it is missing or damaged.
+        If it is missing, damaged, or changes before the block has ended.
     """
     import pyarrow as pa
 
+    check_unchanged(file)
     try:
-        source = file_system(file).open_input_file(file.path)
-        found = parquet.ParquetFile(source)
-        if dictionary is None or dictionary not in found.schema_arrow.names:
-            return found
-        # texts that repeat are read once
-        return parquet.ParquetFile(source, metadata=found.metadata, read_dictionary=[dictionary])
-    except (pa.ArrowException, OSError) as error:
-        raise damaged(file, error) from error
+        try:
+            source = file_system(file.place).open_input_file(file.place.path)
+            found = parquet.ParquetFile(source)
+            if dictionary is not None and dictionary in found.schema_arrow.names:
+                # texts that repeat are read once
+                found = parquet.ParquetFile(
+                    source, metadata=found.metadata, read_dictionary=[dictionary]
+                )
+        except (pa.ArrowException, OSError) as error:
+            raise damaged(file.place, error) from error
+        with source, found:
+            yield found
+    finally:
+        check_unchanged(file)  # which explains an error, too
 
 
 def damaged(file: Place, error: BaseException) -> DataError:
