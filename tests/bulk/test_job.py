@@ -23,7 +23,8 @@ from long_tables import long_table, names
 
 from convtimenet import BulkForecaster, ConvTimeNetForecaster, predict_parquet
 from convtimenet.bulk import engines, parts, predictor
-from convtimenet.bulk.runs import series_starts
+from convtimenet.bulk.places import place_of
+from convtimenet.bulk.runs import series_starts, source_facts
 from convtimenet.cli.main import main
 from convtimenet.errors import ArtefactError, ConfigError, DataError, MissingExtraError
 from convtimenet.files import locked
@@ -259,6 +260,37 @@ def test_a_file_that_changes_while_a_job_runs_fails_its_parts(
     for why in found.failed.values():
         assert re.search(r"b\.parquet: expected the file .* when the job began, found another", why)
     assert max(pq.read_table(tmp_path / "out")["ConvTimeNet"].to_pylist()) < 100
+
+
+@pytest.mark.parametrize("known", ["created", "etag", "nothing"])
+def test_changed_files_are_seen_where_there_is_no_time_of_change(data, monkeypatch, known) -> None:
+    """By what else the file system knows, or by the statistics in the Parquet footer."""
+    import fsspec
+
+    memory = fsspec.filesystem("memory")
+    own = memory.info
+
+    def info(path: str, **settings) -> dict:
+        found = own(path, **settings)
+        tag = hashlib.md5(memory.store[path].getvalue()).hexdigest() if found["size"] else ""
+        return {name: found[name] for name in ("name", "size", "type")} | (
+            {"ETag": tag} if known == "etag" else {}
+        )
+
+    if known != "created":
+        monkeypatch.setattr(memory, "info", info)
+    table = pq.read_table(data / "a.parquet")
+    states = []
+    for more in (0.0, 1000.0):
+        with memory.open(f"/state/{known}.parquet", "wb") as file:
+            pq.write_table(table.set_column(2, "y", pa.array(table["y"].to_numpy() + more)), file)
+        source = place_of(f"memory://state/{known}.parquet")
+        states.append(source_facts(source))
+        assert source_facts(source) == states[-1]
+    (first,), (second,) = states
+    assert first["bytes"] == second["bytes"]
+    assert first["changed"] != second["changed"]
+    assert first["changed"].startswith({"etag": "ETag ", "nothing": "footer "}.get(known, known))
 
 
 @pytest.mark.parametrize("rows", [200, 10**6])

@@ -6,8 +6,10 @@ ever made of a path that was found: what is found is reached through the address
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
+import struct
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -42,6 +44,9 @@ __all__ = [
 
 _ENDINGS = (".parquet", ".pq")
 _MAGIC = re.compile(r"[*?\[]")
+_TAGS = ("ETag", "etag", "md5Hash", "Content-MD5", "generation", "sha", "created")
+"""What tells the state of a file's content, among what fsspec's file systems know of it. Their
+`checksum` is of all they know, also of what differs from call to call, such as signed links."""
 
 
 @dataclass(frozen=True)
@@ -87,8 +92,9 @@ class Stored:
     place: Place
     size: int
     """In bytes."""
-    changed: int
-    """Time of change in ns."""
+    changed: int | str
+    """Time of change in ns; where the file system has none, a tag of its content, or the SHA-256 of
+    the Parquet footer."""
 
     def __str__(self) -> str:
         return str(self.place)
@@ -204,6 +210,8 @@ def check_unchanged(file: Stored) -> None:
     from pyarrow import fs
 
     system = file_system(file.place)
+    if isinstance(system, fs.PyFileSystem):
+        system.handler.fs.invalidate_cache()  # of listings
     info = system.get_file_info(file.place.path)
     if info.type == fs.FileType.NotFound or _stored(file.place, info) != file:
         raise DataError(
@@ -214,7 +222,24 @@ def check_unchanged(file: Stored) -> None:
 
 
 def _stored(place: Place, info: Any) -> Stored:
-    return Stored(place, info.size, info.mtime_ns)
+    return Stored(place, info.size, _tag(place) if info.mtime_ns is None else info.mtime_ns)
+
+
+def _tag(place: Place) -> str:
+    """What stands in for the time of change of a file."""
+    from pyarrow import fs
+
+    system = file_system(place)
+    known = system.handler.fs.info(place.path) if isinstance(system, fs.PyFileSystem) else {}
+    for name in _TAGS:
+        if known.get(name) is not None:
+            return f"{name} {known[name]}"
+    with system.open_input_file(place.path) as file:
+        size = file.size()
+        file.seek(max(size - 8, 0))
+        (footer,) = struct.unpack("<I", file.read(8)[:4].ljust(4, b"\0"))
+        file.seek(max(size - 8 - footer, 0))
+        return f"footer {hashlib.sha256(file.read()).hexdigest()}"
 
 
 def parquet_files(source: Place) -> list[tuple[Stored, dict[str, str]]]:

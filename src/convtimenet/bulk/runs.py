@@ -53,7 +53,7 @@ class Piece:
 
 
 def source_facts(source: Place) -> tuple[dict[str, Any], ...]:
-    """Path, size in bytes and time of change (ns) of each file of a source.
+    """Path, size in bytes and time of change (`Stored`) of each file of a source.
 
     Raises
     ------
@@ -64,7 +64,7 @@ def source_facts(source: Place) -> tuple[dict[str, Any], ...]:
 
 
 def facts_of(files: Sequence[Stored]) -> tuple[dict[str, Any], ...]:
-    """Path, size in bytes and time of change (ns) of each file."""
+    """Path, size in bytes and time of change (`Stored`) of each file."""
     return tuple(
         {"file": one.place.path, "bytes": one.size, "changed": one.changed} for one in files
     )
