@@ -72,6 +72,18 @@ def test_partitions_become_columns(tmp_path: Path) -> None:
     assert [(part.series, part.rows) for part in parts] == [(1, 3)]
 
 
+def test_a_missing_value_in_the_name_of_a_folder(tmp_path: Path) -> None:
+    """As Spark, Hive and pyarrow write it: missing, not a text among numbers."""
+    table = pa.table({"unique_id": ["a", "b", "c"], "size": [1, None, 3], "kind": ["x", "y", None]})
+    pq.write_to_dataset(table, tmp_path / "sales", partition_cols=["size", "kind"])
+    for rows in (1, 100):
+        found = pa.concat_tables(_all(str(tmp_path / "sales"), rows)).sort_by("unique_id")
+        assert found.schema.field("size").type == pa.int64()
+        assert found.to_pydict() == table.to_pydict()
+    with pytest.raises(DataError, match="expected an id in every row, found none in row 0 of 'siz"):
+        _plan(str(tmp_path / "sales"), "size", 100)
+
+
 def test_partitions_above_the_source_and_folders_of_a_pattern(tmp_path: Path) -> None:
     for shop in (1, 2):
         place = tmp_path / "sales" / f"shop={shop}" / "kind=a"

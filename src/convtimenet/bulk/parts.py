@@ -179,9 +179,9 @@ def read_pieces(pieces: Sequence[Piece], columns: Sequence[str] | None = None) -
                 raise damaged(piece.file.place, error) from error
             schema = batches[0].schema if batches else file.schema_arrow
         table = pa.Table.from_batches(batches, schema)
-        for name, value in piece.columns:
-            if (columns is None or name in columns) and name not in table.column_names:
-                table = table.append_column(name, pa.repeat(value, len(table)))
+        for one in piece.columns:
+            if (columns is None or one.name in columns) and one.name not in table.column_names:
+                table = table.append_column(one.name, one.values(len(table)))
         tables.append(table)
     if any(table.schema != tables[0].schema for table in tables):
         tables = list(map(_decoded, tables))
@@ -214,4 +214,4 @@ def column_names(piece: Piece) -> list[str]:
         If the file is damaged.
     """
     with opened(piece.file, parquet_module()) as file:
-        return list(dict.fromkeys([*file.schema_arrow.names, *(name for name, _ in piece.columns)]))
+        return list(dict.fromkeys([*file.schema_arrow.names, *(one.name for one in piece.columns)]))

@@ -44,6 +44,8 @@ __all__ = [
 
 _ENDINGS = (".parquet", ".pq")
 _MAGIC = re.compile(r"[*?\[]")
+_MISSING = "__HIVE_DEFAULT_PARTITION__"
+"""A missing value in the name of a folder, as Spark, Hive and pyarrow write it."""
 _TAGS = ("ETag", "etag", "md5Hash", "Content-MD5", "generation", "sha", "created")
 """What tells the state of a file's content, among what fsspec's file systems know of it. Their
 `checksum` is of all they know, also of what differs from call to call, such as signed links."""
@@ -242,7 +244,7 @@ def _tag(place: Place) -> str:
         return f"footer {hashlib.sha256(file.read()).hexdigest()}"
 
 
-def parquet_files(source: Place) -> list[tuple[Stored, dict[str, str]]]:
+def parquet_files(source: Place) -> list[tuple[Stored, dict[str, str | None]]]:
     """The Parquet files of a source, ordered by path.
 
     Parameters
@@ -256,7 +258,7 @@ def parquet_files(source: Place) -> list[tuple[Stored, dict[str, str]]]:
     -------
     list of (Stored, dict)
         Each file, and the columns in the names of all its folders: ``region=eu/a.parquet`` has the
-        column region.
+        column region; None for Hive's name of a missing value.
 
     Raises
     ------
@@ -328,10 +330,14 @@ def _reads(base: str, wanted: re.Pattern[str] | None, path: str) -> bool:
     return inside and path.lower().endswith(_ENDINGS)
 
 
-def _columns(path: str) -> dict[str, str]:
+def _columns(path: str) -> dict[str, str | None]:
     """The columns in the names of a file's folders."""
     pairs = [part.partition("=") for part in path.split("/")[:-1]]
-    return {unquote(key): unquote(value) for key, eq, value in pairs if key and eq}
+    return {
+        unquote(key): None if value == _MISSING else unquote(value)
+        for key, eq, value in pairs
+        if key and eq
+    }
 
 
 def _expression(pattern: str) -> str:

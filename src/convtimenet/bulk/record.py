@@ -9,7 +9,7 @@ from typing import Any
 from convtimenet.bulk.parts import Part, Plan, plan_parts
 from convtimenet.bulk.places import Place, Stored, child, exists, read_bytes, write_bytes
 from convtimenet.bulk.predictor import BulkForecaster
-from convtimenet.bulk.runs import Piece, source_facts
+from convtimenet.bulk.runs import FolderColumn, Piece, source_facts
 from convtimenet.errors import ConfigError, DataError
 from convtimenet.files import json_text
 
@@ -138,7 +138,7 @@ def _part(described: dict[str, Any], source: dict[str, Stored], future: dict[str
                 files[one["file"]],
                 one["start"],
                 one["stop"],
-                tuple((name, value) for name, value in one["columns"]),
+                tuple(FolderColumn(*column) for column in one["columns"]),
             )
             for one in described[of]
         )

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -25,8 +25,12 @@ from convtimenet.errors import DataError
 from convtimenet.progress import showing
 from convtimenet.wording import listing
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 __all__ = [
     "BATCH",
+    "FolderColumn",
     "Piece",
     "Runs",
     "damaged",
@@ -41,6 +45,20 @@ BATCH = 2**18
 """Rows in memory at a time, of the id column or of a part that is read."""
 
 
+class FolderColumn(NamedTuple):
+    """A column from the names of a file's folders."""
+
+    name: str
+    value: int | str | None
+    whole: bool
+    """Whether its values are whole numbers, in every file."""
+
+    def values(self, rows: int) -> pa.Array:
+        import pyarrow as pa
+
+        return pa.repeat(pa.scalar(self.value, pa.int64() if self.whole else pa.string()), rows)
+
+
 @dataclass(frozen=True)
 class Piece:
     """Rows [start, stop) of a file."""
@@ -48,8 +66,7 @@ class Piece:
     file: Stored
     start: int
     stop: int
-    columns: tuple[tuple[str, int | str], ...] = ()
-    """Columns from the names of the file's folders."""
+    columns: tuple[FolderColumn, ...] = ()
 
 
 def source_facts(source: Place) -> tuple[dict[str, Any], ...]:
@@ -125,8 +142,7 @@ class Runs:
         self.offsets: list[int] = []
         """The first row of each file, counted through all files."""
         self.ends: list[int] = []
-        self.columns: list[dict[str, int | str]] = []
-        """Columns from the names of each file's folders."""
+        self.columns: list[tuple[FolderColumn, ...]] = []
         self.starts: list[np.ndarray] = []
         """The first rows of the runs."""
         self.ids: list[Any] = []
@@ -134,7 +150,7 @@ class Runs:
         self.rows = 0
         self.last: Any = None
 
-    def read(self, file: Stored, columns: dict[str, int | str]) -> None:
+    def read(self, file: Stored, columns: tuple[FolderColumn, ...]) -> None:
         """Add a file."""
         import pyarrow as pa
 
@@ -144,21 +160,22 @@ class Runs:
         self.offsets.append(self.rows)
         with opened(file, parquet, dictionary=self.id_col) as read:
             own, rows = read.schema_arrow.names, read.metadata.num_rows
+            others = {one.name: one for one in columns}
             if rows:
-                self._compare(file.place, [*own, *columns])
+                self._compare(file.place, [*own, *others])
             if self.id_col in own:
                 try:
                     for batch in read.iter_batches(BATCH, columns=[self.id_col], use_threads=False):
                         self._add(batch.column(0))
                 except (pa.ArrowException, OSError) as error:
                     raise damaged(file.place, error) from error
-            elif self.id_col in columns:
+            elif self.id_col in others:
                 if rows:
-                    self._add(pa.array([columns[self.id_col]]), rows=rows)
+                    self._add(others[self.id_col].values(1), rows=rows)
             else:
                 raise DataError(
                     f"{file}: expected the id column {self.id_col!r}, found the columns "
-                    f"{listing([*own, *columns])}; give its name as id_col"
+                    f"{listing([*own, *others])}; give its name as id_col"
                 )
         self.ends.append(self.rows)
 
@@ -174,7 +191,7 @@ class Runs:
                 self.files[i],
                 max(start, self.offsets[i]) - self.offsets[i],
                 min(stop, self.ends[i]) - self.offsets[i],
-                tuple(self.columns[i].items()),
+                self.columns[i],
             )
             for i in at
             if min(stop, self.ends[i]) > max(start, self.offsets[i])
@@ -299,18 +316,22 @@ def damaged(file: Place, error: BaseException) -> DataError:
     return DataError(f"{file}: not readable as Parquet: {text}; {remedy}")
 
 
-def _typed(columns: list[dict[str, str]]) -> list[dict[str, int | str]]:
-    """Columns in the names of folders: whole numbers if all values of a column are."""
+def _typed(columns: list[dict[str, str | None]]) -> list[tuple[FolderColumn, ...]]:
+    """Columns in the names of folders: whole numbers if all known values of a column are."""
     values: dict[str, list[str]] = {}
     for one in columns:
         for name, value in one.items():
-            values.setdefault(name, []).append(value)
+            if value is not None:
+                values.setdefault(name, []).append(value)
     whole = {
         name
         for name, texts in values.items()
         if all(re.fullmatch(r"0|-?[1-9]\d{0,17}", text, re.ASCII) for text in texts)
     }
     return [
-        {name: int(text) if name in whole else text for name, text in one.items()}
+        tuple(
+            FolderColumn(name, int(text) if text and name in whole else text, name in whole)
+            for name, text in one.items()
+        )
         for one in columns
     ]
