@@ -8,6 +8,7 @@ import os
 import pickle
 import re
 import signal
+import subprocess
 import sys
 import time
 from contextlib import contextmanager
@@ -361,6 +362,19 @@ def test_forecasts_may_be_beside_the_data(model_folder, data) -> None:
     """Where the source does not match them."""
     assert _run(model_folder, data / "*.parquet", data / "forecasts").done == 6
     assert _run(model_folder, data / "*.parquet", data / "forecasts").skipped == 6
+
+
+def test_processes_need_no_guard_of_the_callers_script(tmp_path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from operator import attrgetter\n"
+        "from convtimenet.bulk.engines import engine\n"
+        "from convtimenet.bulk.parts import Part\n"
+        "parts = [Part(name, 1, 1, ()) for name in 'abc']\n"
+        "print(sorted(engine('local')(attrgetter('name'), parts, 2, None, lambda done: None)))\n"
+    )
+    run = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
+    assert run.stdout == "['a', 'b', 'c']\n", run.stderr
 
 
 @pytest.mark.parametrize("engine", ["ray", "spark", "dask"])
