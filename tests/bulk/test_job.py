@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -444,6 +445,22 @@ def test_frames_without_rows_have_the_same_columns(model_folder, settings) -> No
     assert forecaster(table[:0]).schema.equals(forecaster(table).schema)
     frame = table.to_pandas()
     assert forecaster(frame[:0]).dtypes.equals(forecaster(frame).dtypes)
+
+
+@pytest.mark.parametrize("kind", ["pandas", "polars", "pyarrow"])
+def test_a_frame_without_rows_has_times_where_others_have_texts(model_folder, kind) -> None:
+    table = long_table(names(0, 1))
+    table = table.set_column(1, "ds", table["ds"].cast(pa.date32()).cast(pa.string()))
+    frame = {"pandas": table.to_pandas, "polars": lambda: pl.from_arrow(table)}.get(
+        kind, lambda: table
+    )()
+    forecaster = BulkForecaster(model_folder)
+    full, empty = forecaster(frame), forecaster(frame[:0])
+    if kind == "pandas":
+        assert empty.dtypes.equals(full.dtypes)
+    else:
+        assert empty.schema == full.schema
+    assert len(empty) == 0
 
 
 @pytest.mark.parametrize("series", [1, 3])
