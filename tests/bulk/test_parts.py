@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from uuid import UUID
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +14,7 @@ from long_tables import long_table, names
 
 from convtimenet.bulk.parts import Plan, plan_parts, read_part
 from convtimenet.bulk.places import child, file_system, place_of, read_bytes, write_bytes
+from convtimenet.bulk.runs import series_starts
 from convtimenet.errors import ConfigError, DataError
 
 
@@ -58,6 +61,31 @@ def test_ids_of_any_type(tmp_path: Path, ids: pa.Array) -> None:
     found = _all(str(tmp_path / "a.parquet"), 1, ["y"])
     assert [one["y"].to_pylist() for one in found] == [[1, 2], [3], [4]]
     assert found[0].column_names == ["y"]
+
+
+@pytest.mark.skipif(not hasattr(pa, "uuid"), reason="pyarrow has them since 18")
+def test_ids_of_an_extension_type(tmp_path: Path) -> None:
+    """As the values they stand for, which messages show."""
+    ids = [UUID(int=3), UUID(int=3), UUID(int=1), UUID(int=2)]
+    table = pa.table({"unique_id": pa.array(ids, pa.uuid()), "y": [1.0, 2, 3, 4]})
+    pq.write_table(table, tmp_path / "a.parquet")
+    found = _all(str(tmp_path), 1)
+    assert [one["y"].to_pylist() for one in found] == [[1, 2], [3], [4]]
+    assert found[0].equals(table[:2])
+    assert series_starts(table["unique_id"]).tolist() == [0, 2, 3]
+    pq.write_table(table[:1], tmp_path / "b.parquet")
+    with pytest.raises(DataError, match=rf"found {re.escape(repr(ids[0]))} in two places"):
+        _all(str(tmp_path), 1)
+
+
+@pytest.mark.parametrize("of", [list, dict])
+def test_ids_that_hold_several_values_are_refused(tmp_path: Path, of: type) -> None:
+    ids = [["a"], ["b"]] if of is list else [{"a": 1}, {"a": 2}]
+    pq.write_table(pa.table({"unique_id": ids, "y": [1.0, 2]}), tmp_path / "a.parquet")
+    with pytest.raises(
+        DataError, match=r"a\.parquet: expected ids as text .* found (list|struct)<"
+    ):
+        _all(str(tmp_path), 1)
 
 
 def test_partitions_become_columns(tmp_path: Path) -> None:

@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from convtimenet.bulk.places import Place, parquet_module
-from convtimenet.bulk.runs import BATCH, Piece, Runs, damaged, facts_of, opened, read_runs
+from convtimenet.bulk.runs import (
+    BATCH,
+    Piece,
+    Runs,
+    damaged,
+    facts_of,
+    opened,
+    plain_ids,
+    read_runs,
+)
 from convtimenet.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -100,8 +109,7 @@ def _rows_ahead(
     from pyarrow import compute
 
     pc: Any = compute  # its functions are generated at import, unknown to type checkers
-    ids: Any = pa.chunked_array(runs.ids)
-    known: Any = pa.chunked_array(plan.ids)
+    ids, known = plain_ids(runs.ids), plain_ids(plan.ids)
     if ids.type != known.type:
         try:
             known = known.cast(ids.type)

@@ -36,6 +36,7 @@ __all__ = [
     "damaged",
     "facts_of",
     "opened",
+    "plain_ids",
     "read_runs",
     "series_starts",
     "source_facts",
@@ -160,6 +161,11 @@ class Runs:
         self.offsets.append(self.rows)
         with opened(file, parquet, dictionary=self.id_col) as read:
             own, rows = read.schema_arrow.names, read.metadata.num_rows
+            if self.id_col in own and _nested(kind := read.schema_arrow.field(self.id_col).type):
+                raise DataError(
+                    f"{file}: expected ids as text or whole numbers in {self.id_col!r}, found "
+                    f"{kind}; write them as text"
+                )
             others = {one.name: one for one in columns}
             if rows:
                 self._compare(file.place, [*own, *others])
@@ -245,10 +251,9 @@ class Runs:
 
     def check(self) -> None:
         """Check that every series is one run."""
-        import pyarrow as pa
         from pyarrow import compute as pc
 
-        ids: Any = pa.chunked_array(self.ids)
+        ids = plain_ids(self.ids)
         counted: Any = pc.value_counts(ids)  # pyright: ignore[reportAttributeAccessIssue]
         if len(counted) == len(ids):
             return
@@ -256,12 +261,13 @@ class Runs:
         series = counted.field("values")[which]
         places = np.flatnonzero(pc.equal(ids, series).to_numpy())  # pyright: ignore[reportAttributeAccessIssue]
         starts = np.concatenate(self.starts)
+        name = _at(self.ids, int(places[0]))
         where = []
         for start in starts[places[:2]].tolist():
             file = int(np.searchsorted(self.offsets, start, "right")) - 1
             where.append(f"row {start - self.offsets[file]} of {self.files[file]}")
         raise DataError(
-            f"expected the rows of each series one after the other, found {series.as_py()!r} in "
+            f"expected the rows of each series one after the other, found {name!r} in "
             f"two places: from {where[0]} and from {where[1]}; sort the rows by "
             f"{self.id_col!r} and time, and let the names of the files have the same order"
         )
@@ -271,12 +277,42 @@ def _coded(ids: Any) -> tuple[np.ndarray, Any]:
     """Ids as numbers (-1 where missing), and the distinct ids."""
     import pyarrow as pa
 
+    of = ids.type
+    ids = ids.storage if isinstance(ids, pa.ExtensionArray) else ids
     if not isinstance(ids, pa.DictionaryArray):
         ids = ids.dictionary_encode()
-    codes = ids.indices
+    codes, values = ids.indices, ids.dictionary
     if codes.null_count:
         codes = codes.fill_null(-1)
-    return codes.to_numpy(zero_copy_only=False).astype(np.int64), ids.dictionary
+    if isinstance(of, pa.BaseExtensionType):
+        values = pa.ExtensionArray.from_storage(of, values)
+    return codes.to_numpy(zero_copy_only=False).astype(np.int64), values
+
+
+def plain_ids(ids: Sequence[Any]) -> Any:
+    """Arrays of ids as one, with the values that an extension type such as arrow.uuid stands on:
+    few of pyarrow's functions take such a type."""
+    import pyarrow as pa
+
+    return pa.chunked_array(
+        [one.storage if isinstance(one, pa.ExtensionArray) else one for one in ids]
+    )
+
+
+def _at(ids: Sequence[Any], number: int) -> Any:
+    """An id, as the object that its type stands for."""
+    for one in ids:
+        if number < len(one):
+            return one[number].as_py()
+        number -= len(one)
+    raise IndexError(number)
+
+
+def _nested(of: Any) -> bool:
+    """Whether values of a type hold several values."""
+    import pyarrow as pa
+
+    return pa.types.is_nested(of.storage_type if isinstance(of, pa.BaseExtensionType) else of)
 
 
 @contextmanager
@@ -295,7 +331,8 @@ def opened(file: Stored, parquet: Any, dictionary: str | None = None) -> Iterato
         try:
             source = file_system(file.place).open_input_file(file.place.path)
             found = parquet.ParquetFile(source)
-            if dictionary is not None and dictionary in found.schema_arrow.names:
+            names = found.schema_arrow.names
+            if dictionary in names and not _nested(found.schema_arrow.field(dictionary).type):
                 # texts that repeat are read once
                 found = parquet.ParquetFile(
                     source, metadata=found.metadata, read_dictionary=[dictionary]
