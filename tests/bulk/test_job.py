@@ -42,8 +42,8 @@ def data(tmp_path: Path) -> Path:
     return folder
 
 
-def _run(model: Path, data: Path, out: Path, **settings):
-    return predict_parquet(model, data, out, rows_per_part=200, verbose=0, **settings)
+def _run(model: Path, data: Path | str, out: Path, **settings):
+    return predict_parquet(model, data, out, **{"rows_per_part": 200, "verbose": 0, **settings})
 
 
 def test_a_job_is_the_prediction_of_the_whole_table(model_folder, model, data, tmp_path) -> None:
@@ -318,7 +318,15 @@ def test_a_file_may_have_columns_of_its_own(data, model_folder, tmp_path) -> Non
 def test_wrong_settings_fail_before_anything_is_written(model_folder, data, tmp_path) -> None:
     out = tmp_path / "out"
     for settings, message in (
-        ({"engine": "rya"}, "found 'rya'"),
+        ({"engine": "loca"}, r"found 'loca'; did you mean local\?"),
+        ({"engine": None}, "engine: expected local, .* found None"),
+        ({"id_col": ""}, "id_col: expected a column, found ''"),
+        ({"verbose": None}, "verbose must be"),
+        ({"rows_per_part": 1.5}, "rows_per_part must be a whole number"),
+        ({"rows_per_part": "5"}, "rows_per_part must be a whole number"),
+        ({"rows_per_part": None}, "rows_per_part must be a whole number"),
+        ({"workers": 2.5}, "workers must be a whole number"),
+        ({"workers": "2"}, "workers must be a whole number"),
         ({"level": [0.8]}, "levels are in per cent"),
         ({"h": 0}, "h, the steps"),
         ({"h": 8, "level": [80]}, "intervals are limited"),
@@ -328,6 +336,10 @@ def test_wrong_settings_fail_before_anything_is_written(model_folder, data, tmp_
     ):
         with pytest.raises(ConfigError, match=message):
             _run(model_folder, data, out, **settings)
+    with pytest.raises(ConfigError, match="data: expected a place, found ''"):
+        _run(model_folder, "", out)
+    with pytest.raises(DataError, match="expected the id column 'shop'"):
+        _run(model_folder, data, out, id_col="shop")
     with pytest.raises(ArtefactError, match="no model folder"):
         _run(tmp_path / "none", data, out)
     with pytest.raises(DataError, match="no such file"):

@@ -49,9 +49,11 @@ def engine(name: str) -> Engine:
     MissingExtraError
         If it is not installed.
     """
-    if name not in ENGINES:
+    if not isinstance(name, str) or name not in ENGINES:
+        near = meant(str(name), list(ENGINES))
         raise ConfigError(
-            f"engine: expected {', '.join(ENGINES)}, found {name!r}{meant(name, list(ENGINES))}"
+            f"engine: expected {', '.join(ENGINES)}, found {name!r}"
+            + (f"; did you mean {near}?" if near else "")
         )
     package = {"ray": "ray.data", "spark": "pyspark", "dask": "distributed"}.get(name)
     if package is not None:

@@ -24,7 +24,7 @@ from typing import Any, Literal
 import numpy as np
 
 from convtimenet.bulk import engines
-from convtimenet.bulk.parts import Part, column_names, read_part, read_pieces
+from convtimenet.bulk.parts import Part, Plan, column_names, plan_parts, read_part, read_pieces
 from convtimenet.bulk.places import (
     Place,
     child,
@@ -42,7 +42,8 @@ from convtimenet.bulk.record import JOB, plan_of_job, settings_of
 from convtimenet.bulk.runs import series_starts
 from convtimenet.errors import ConfigError, ConvTimeNetError, DataError
 from convtimenet.files import json_text, locked
-from convtimenet.progress import quiet, showing
+from convtimenet.progress import check_verbose, quiet, showing
+from convtimenet.settings import whole_number
 from convtimenet.wording import listing
 
 __all__ = ["BulkResult", "predict_parquet"]
@@ -160,8 +161,15 @@ def predict_parquet(
     begin = time.monotonic()
     run = engines.engine(engine)
     parquet_module()
-    if workers is not None and (isinstance(workers, bool) or workers < 1):
-        raise ConfigError(f"workers must be a whole number of at least 1, found {workers!r}")
+    rows = whole_number("rows_per_part", rows_per_part)
+    workers = None if workers is None else whole_number("workers", workers)
+    check_verbose(verbose)
+    for name, text in (("data", data), ("out", out), ("future", future), ("id_col", id_col)):
+        if text is not None and not os.fspath(text):
+            raise ConfigError(
+                f"{name}: expected a {'column' if name == 'id_col' else 'place'}, "
+                f"found {text!r}; give its name"
+            )
     if address is not None and engine == "local":
         raise ConfigError(
             f"the local engine has no cluster, found the address {address!r}; leave it out, or "
@@ -172,19 +180,15 @@ def predict_parquet(
     _check_settings(forecaster)
     source, folder = place_of(os.fspath(data)), place_of(os.fspath(out))
     plan_of = None if future is None else place_of(os.fspath(future))
-    settings = settings_of(forecaster, source, plan_of, rows_per_part)
+    settings = settings_of(forecaster, source, plan_of, rows)
     _check_folder(folder, source, plan_of)
-    with _own(folder):
+    plan = None
+    if not exists(child(folder, JOB)):  # before anything is written
         wanted = forecaster.reads(), forecaster.reads(ahead=True)
-        plan = plan_of_job(folder, settings, source, plan_of, wanted, verbose)
-        for piece in plan.parts[0].ahead:
-            names = column_names(piece)
-            lacking = [name for name in forecaster.loaded().exog[1] if name not in names]
-            if lacking:
-                raise DataError(
-                    f"{piece.file}: expected the covariates {listing(lacking)} of the rows ahead, "
-                    f"found the columns {listing(names)}; add them"
-                )
+        plan = plan_parts(source, forecaster.id_name, rows, verbose, plan_of, wanted)
+        _check_ahead(forecaster, plan)
+    with _own(folder):
+        plan = plan_of_job(folder, settings, source, plan_of, plan)
         finished = _finished(folder)
         todo = [part for part in plan.parts if part.name not in finished]
         skipped = len(plan.parts) - len(todo)
@@ -321,6 +325,18 @@ def _check_settings(forecaster: BulkForecaster) -> None:
         ahead = future_table(one, np.zeros((steps, 1)), ["y"])
         ahead = replace(ahead, covariates=covariates)
     model.forecast_table(one, forecaster.h, forecaster.levels or None, ahead)
+
+
+def _check_ahead(forecaster: BulkForecaster, plan: Plan) -> None:
+    """Check that the rows ahead have the covariates that the model reads of them."""
+    for piece in plan.parts[0].ahead:
+        names = column_names(piece)
+        lacking = [name for name in forecaster.loaded().exog[1] if name not in names]
+        if lacking:
+            raise DataError(
+                f"{piece.file}: expected the covariates {listing(lacking)} of the rows ahead, "
+                f"found the columns {listing(names)}; add them"
+            )
 
 
 def _last(values: np.ndarray) -> np.ndarray:

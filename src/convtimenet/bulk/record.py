@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from convtimenet.bulk.parts import Part, Plan, plan_parts
+from convtimenet.bulk.parts import Part, Plan
 from convtimenet.bulk.places import Place, Stored, child, exists, read_bytes, write_bytes
 from convtimenet.bulk.predictor import BulkForecaster
 from convtimenet.bulk.runs import FolderColumn, Piece, source_facts
@@ -52,15 +52,9 @@ def plan_of_job(
     settings: dict[str, Any],
     source: Place,
     future: Place | None,
-    wanted: tuple[Sequence[str] | None, Sequence[str] | None],
-    verbose: int,
+    plan: Plan | None,
 ) -> Plan:
-    """The parts of a job: as an earlier run made them, else new ones, which are written.
-
-    Parameters
-    ----------
-    wanted
-        Columns of both sources, as for `plan_parts`.
+    """The parts of a job: as an earlier run made them, else those of `plan`, which are written.
 
     Raises
     ------
@@ -88,8 +82,8 @@ def plan_of_job(
                 )
         stored = _stored(settings["files"], source), _stored(settings["future"] or (), future)
         return Plan(tuple(settings["files"]), tuple(_part(one, *stored) for one in parts))
-    rows = settings["rows_per_part"]
-    plan = plan_parts(source, settings["id_col"], rows, verbose, future, wanted)
+    if plan is None:
+        raise ConfigError(f"{place} was removed meanwhile; start again")
     if list(plan.files) != settings["files"]:
         raise DataError(
             f"{source}: the files changed while their ids were read; leave them as they are while "
