@@ -13,7 +13,15 @@ import pytest
 from long_tables import long_table, names
 
 from convtimenet.bulk.parts import Plan, plan_parts, read_part
-from convtimenet.bulk.places import child, file_system, place_of, read_bytes, write_bytes
+from convtimenet.bulk.places import (
+    child,
+    file_system,
+    names_in,
+    place_of,
+    read_bytes,
+    remove,
+    write_bytes,
+)
 from convtimenet.bulk.runs import series_starts
 from convtimenet.errors import ConfigError, DataError
 
@@ -186,6 +194,18 @@ def test_a_file_at_the_root_of_an_address() -> None:
     place = child(place_of("memory://"), "x.parquet")
     write_bytes(place, b"x")
     assert read_bytes(place_of("memory://x.parquet")) == b"x"
+
+
+@pytest.mark.parametrize("name", ["d[1]", "d?x", "d*"])
+def test_files_of_any_name_are_written_and_removed_at_an_address(name: str) -> None:
+    """fsspec takes such names for patterns."""
+    folder = place_of(f"memory://written/{name}")
+    for one in ("x", "y"):
+        write_bytes(child(folder, one), one.encode())
+    assert names_in(folder) == ["x", "y"]
+    assert read_bytes(child(folder, "y")) == b"y"
+    remove(child(folder, "x"))
+    assert names_in(folder) == ["y"]
 
 
 @pytest.mark.parametrize("files", [1, 2])

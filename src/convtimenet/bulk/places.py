@@ -184,8 +184,14 @@ def read_bytes(place: Place) -> bytes:
 
 def remove(place: Place) -> None:
     """Remove a file, if it is there."""
-    if exists(place):
-        file_system(place).delete_file(place.path)
+    if not exists(place):
+        return
+    system = file_system(place)
+    behind = _behind(system)
+    if behind is None:
+        system.delete_file(place.path)
+    else:
+        behind.rm_file(place.path)
 
 
 def write_bytes(place: Place, content: bytes) -> None:
@@ -198,7 +204,28 @@ def write_bytes(place: Place, content: bytes) -> None:
     partial = f"{folder}{slash}.{name}.{uuid4().hex}.tmp"
     with system.open_output_stream(partial) as file:
         file.write(content)
-    system.move(partial, place.path)
+    behind = _behind(system)
+    if behind is None or type(behind).mv is not _own_move():
+        system.move(partial, place.path)
+    else:
+        behind.cp_file(partial, place.path)
+        behind.rm_file(partial)
+
+
+def _behind(system: FileSystem) -> Any:
+    """fsspec's file system behind one of pyarrow's, None for another. Its functions for single
+    files take a name as it is; those that pyarrow calls, `rm` and `mv`, take brackets in one for a
+    pattern."""
+    from pyarrow import fs
+
+    return system.handler.fs if isinstance(system, fs.PyFileSystem) else None
+
+
+def _own_move() -> Any:
+    """How fsspec moves where a file system cannot: by patterns, and as a copy."""
+    import fsspec
+
+    return fsspec.AbstractFileSystem.mv
 
 
 def check_unchanged(file: Stored) -> None:
@@ -212,8 +239,9 @@ def check_unchanged(file: Stored) -> None:
     from pyarrow import fs
 
     system = file_system(file.place)
-    if isinstance(system, fs.PyFileSystem):
-        system.handler.fs.invalidate_cache()  # of listings
+    behind = _behind(system)
+    if behind is not None:
+        behind.invalidate_cache()  # of listings
     info = system.get_file_info(file.place.path)
     if info.type == fs.FileType.NotFound or _stored(file.place, info) != file:
         raise DataError(
@@ -229,10 +257,9 @@ def _stored(place: Place, info: Any) -> Stored:
 
 def _tag(place: Place) -> str:
     """What stands in for the time of change of a file."""
-    from pyarrow import fs
-
     system = file_system(place)
-    known = system.handler.fs.info(place.path) if isinstance(system, fs.PyFileSystem) else {}
+    behind = _behind(system)
+    known = {} if behind is None else behind.info(place.path)
     for name in _TAGS:
         if known.get(name) is not None:
             return f"{name} {known[name]}"
