@@ -26,6 +26,7 @@ from long_tables import long_table, names
 from convtimenet import BulkForecaster, ConvTimeNetForecaster, predict_parquet
 from convtimenet.bulk import engines, parts, predictor
 from convtimenet.bulk.places import place_of
+from convtimenet.bulk.record import plan_of_job
 from convtimenet.bulk.runs import series_starts, source_facts
 from convtimenet.cli.main import main
 from convtimenet.errors import ArtefactError, ConfigError, DataError, MissingExtraError
@@ -95,13 +96,30 @@ def test_finished_parts_are_not_done_again(model_folder, data, tmp_path) -> None
     before = {path.name: path.stat().st_mtime_ns for path in out.glob("*.parquet")}
     whole = (out / "part-000002.parquet").read_bytes()
     (out / "part-000002.parquet").unlink()
-    (out / ".part-000002.parquet.1.tmp").write_bytes(whole[:100])
+    (out / "_failed").mkdir()
+    for left in (
+        ".part-000002.parquet.1.tmp",
+        "._job.json.1.tmp",
+        "_failed/.part-000002.json.1.tmp",
+    ):
+        (out / left).write_bytes(whole[:100])
     again = _run(model_folder, data, out)
     assert (again.done, again.skipped, again.series) == (1, 5, 5)
     after = {path.name: path.stat().st_mtime_ns for path in out.glob("*.parquet")}
     assert [name for name in before if before[name] != after[name]] == ["part-000002.parquet"]
     assert (out / "part-000002.parquet").read_bytes() == whole
-    assert not list(out.glob(".part*"))
+    assert not list(out.rglob(".*"))
+
+
+@pytest.mark.parametrize("key", ["files", "parts"])
+@pytest.mark.parametrize("value", [3, [3], [[]], [{}], {}, None])
+def test_what_describes_no_job_is_named(tmp_path, key, value) -> None:
+    folder, settings = place_of(str(tmp_path)), {"files": [], "future": None}
+    (tmp_path / "_job.json").write_text(
+        json.dumps({"files": [], "future": None, "parts": []} | {key: value})
+    )
+    with pytest.raises(ConfigError, match=r"_job\.json does not describe a job; choose another"):
+        plan_of_job(folder, settings, folder, None, None)
 
 
 def test_another_job_is_refused(model_folder, data, tmp_path) -> None:

@@ -396,6 +396,8 @@ def _own(folder: Place) -> Iterator[None]:
             raise ConfigError(
                 f"{folder} is in use by {holder}; wait for it to end, or choose another folder"
             )
-        for left in Path(folder.path).glob(".part-*.tmp"):
-            left.unlink(missing_ok=True)
+        for place in (Path(folder.path), Path(folder.path) / _FAILED):
+            for kind in (".part-*.tmp", f".{JOB}.*.tmp"):
+                for left in place.glob(kind):
+                    left.unlink(missing_ok=True)
         yield

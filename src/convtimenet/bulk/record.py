@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from convtimenet.bulk.parts import Part, Plan
@@ -65,14 +66,12 @@ def plan_of_job(
     """
     place = child(folder, JOB)
     if exists(place):
-        try:
+        with _describing(place):
             known = json.loads(read_bytes(place))
             files, parts = known.pop("files"), known.pop("parts")
-        except (ValueError, KeyError, AttributeError) as error:
-            raise ConfigError(
-                f"{place} does not describe a job; choose another folder, or remove this one"
-            ) from error
-        known["files"] = [{key: one[key] for key in ("file", "bytes", "changed")} for one in files]
+            known["files"] = [
+                {key: one[key] for key in ("file", "bytes", "changed")} for one in files
+            ]
         for name, value in settings.items():
             if known.get(name) != value:
                 raise ConfigError(
@@ -81,7 +80,11 @@ def plan_of_job(
                     "choose another folder, or give the earlier settings to go on with that job"
                 )
         stored = _stored(settings["files"], source), _stored(settings["future"] or (), future)
-        return Plan(tuple(settings["files"]), tuple(_part(one, *stored) for one in parts))
+        with _describing(place):
+            found = Plan(tuple(settings["files"]), tuple(_part(one, *stored) for one in parts))
+            if not found.parts:
+                raise ValueError("no parts")
+        return found
     if plan is None:
         raise ConfigError(f"{place} was removed meanwhile; start again")
     if list(plan.files) != settings["files"]:
@@ -92,6 +95,17 @@ def plan_of_job(
     content = settings | {"parts": [_described(part) for part in plan.parts]}
     write_bytes(place, json_text(content).encode())
     return plan
+
+
+@contextmanager
+def _describing(place: Place) -> Iterator[None]:
+    """Read a job, with an error that names it if it is none."""
+    try:
+        yield
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise ConfigError(
+            f"{place} does not describe a job; choose another folder, or remove this one"
+        ) from error
 
 
 def _described(part: Part) -> dict[str, Any]:
