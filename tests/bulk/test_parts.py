@@ -270,6 +270,29 @@ def test_files_of_different_types(tmp_path: Path) -> None:
         read_part(part)
 
 
+@pytest.mark.parametrize("rows", [1, 100])
+def test_types_that_do_not_go_together_are_refused_however_rows_are_split(tmp_path, rows) -> None:
+    table = long_table(["a", "b"], 3)
+    pq.write_table(table[:3], tmp_path / "a.parquet")
+    for name, values, fits in (
+        ("y", pa.array([1, 2, 3]), True),
+        ("y", pa.array(["1", "2", "3"]), False),
+        ("ds", table["ds"][3:].cast(pa.timestamp("ns")), True),
+        ("ds", table["ds"][3:].cast(pa.date32()), False),
+        ("unique_id", pa.array(["b"] * 3).dictionary_encode(), True),
+        ("unique_id", pa.array([2] * 3), False),
+    ):
+        other = table[3:].set_column(table.column_names.index(name), name, values)
+        pq.write_table(other, tmp_path / "b.parquet")
+        wanted = (["unique_id", "ds", "y"], ())
+        if fits:
+            parts = _plan(str(tmp_path), "unique_id", rows, wanted=wanted).parts
+            assert sum(len(read_part(part)) for part in parts) == 6
+        else:
+            with pytest.raises(DataError, match=r"a\.parquet to .*b\.parquet: .* same types"):
+                _plan(str(tmp_path), "unique_id", rows, wanted=wanted)
+
+
 def test_all_columns_count_where_none_is_named(tmp_path: Path) -> None:
     """As for a model without scaling, which takes any channels."""
     table = long_table(["a", "b"], 3)

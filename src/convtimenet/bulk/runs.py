@@ -100,14 +100,15 @@ def read_runs(
     id_col
         The column with the series ids.
     wanted
-        Columns that all files must have if one of them has it, None for any column: what a file
-        lacks would be read as missing values beside another, and as an error alone.
+        Columns that all files must have if one of them has it, with types that go together, None
+        for any column: what a file lacks would be read as missing values beside another, and as an
+        error alone.
 
     Raises
     ------
     DataError
-        If a file is damaged or has no such column, an id is missing, or the rows of a series are in
-        two places; the message names it. If there are no rows.
+        If a file is damaged or has no such column, types do not go together, an id is missing, or
+        the rows of a series are in two places; the message names it. If there are no rows.
     """
     files = parquet_files(source)
     typed = _typed([columns for _, columns in files])
@@ -139,6 +140,8 @@ class Runs:
         self.wanted = wanted
         self.having: tuple[Place, frozenset[str]] | None = None
         """The first file with rows, and the wanted columns it has."""
+        self.schema: pa.Schema | None = None
+        """Types of the wanted columns that suit all files."""
         self.files: list[Stored] = []
         self.offsets: list[int] = []
         """The first row of each file, counted through all files."""
@@ -168,7 +171,8 @@ class Runs:
                 )
             others = {one.name: one for one in columns}
             if rows:
-                self._compare(file.place, [*own, *others])
+                folders = pa.schema([(one.name, one.values(0).type) for one in columns])
+                self._compare(file.place, [*read.schema_arrow, *folders])
             if self.id_col in own:
                 try:
                     for batch in read.iter_batches(BATCH, columns=[self.id_col], use_threads=False):
@@ -203,11 +207,29 @@ class Runs:
             if min(stop, self.ends[i]) > max(start, self.offsets[i])
         )
 
-    def _compare(self, file: Place, columns: Sequence[str]) -> None:
-        """Check that a file has those of the wanted columns that the first one has."""
-        found = frozenset(columns if self.wanted is None else {*self.wanted} & {*columns})
+    def _compare(self, file: Place, columns: Sequence[pa.Field]) -> None:
+        """Check that a file has those of the wanted columns that the first one has, and that their
+        types go together, whether or not the files come into one part."""
+        import pyarrow as pa
+
+        types = {
+            one.name: one.type.value_type if pa.types.is_dictionary(one.type) else one.type
+            for one in reversed(columns)  # a file's own column counts before one of a folder
+            if self.wanted is None or one.name in self.wanted
+        }
+        found = frozenset(types)
         first, known = self.having = self.having or (file, found)
         if found == known:
+            schema = pa.schema(sorted(types.items()))
+            try:
+                self.schema = pa.unify_schemas(
+                    [self.schema or schema, schema], promote_options="permissive"
+                )
+            except pa.ArrowException as error:
+                raise DataError(
+                    f"{first} to {file}: the files do not go together: {error}; write their "
+                    "columns with the same types"
+                ) from error
             return
         lacking = (file, first) if known - found else (first, file)
         raise DataError(
