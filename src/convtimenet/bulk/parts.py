@@ -20,6 +20,7 @@ from convtimenet.bulk.runs import (
     plain_ids,
     read_runs,
 )
+from convtimenet.data.agreement import Labels
 from convtimenet.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -105,17 +106,8 @@ def _rows_ahead(
 ) -> list[tuple[Piece, ...]]:
     """The rows of a plan from the first to the last of series [begin, end), for each of several
     ranges; for one without any, the first row, so that its columns are known."""
-    import pyarrow as pa
-    from pyarrow import compute
-
-    pc: Any = compute  # its functions are generated at import, unknown to type checkers
     ids, known = plain_ids(runs.ids), plain_ids(plan.ids)
-    if ids.type != known.type:
-        try:
-            known = known.cast(ids.type)
-        except pa.ArrowException:
-            ids, known = ids.cast(pa.string()), known.cast(pa.string())
-    at = pc.index_in(ids, value_set=known).fill_null(-1).to_numpy().astype(np.int64)
+    at = _matched(ids, known)
     there = np.flatnonzero(at >= 0)
     if not len(there):
         raise DataError(
@@ -138,6 +130,32 @@ def _rows_ahead(
         rows = (int(bounds[own[0]]), int(bounds[own[-1] + 1])) if len(own) else (0, 1)
         found.append(plan.pieces(*rows))
     return found
+
+
+def _matched(ids: Any, known: Any) -> np.ndarray:
+    """The number in `known` of each id, -1 for none: of the same id, else of one with the same
+    value, such as 1 for "01", as `match_ids` finds them for a frame."""
+    import pyarrow as pa
+    from pyarrow import compute
+
+    pc: Any = compute  # its functions are generated at import, unknown to type checkers
+    at = np.full(len(ids), -1)
+    for of in (ids.type, pa.string()):
+        try:
+            found = pc.index_in(ids.cast(of), value_set=known.cast(of))
+        except pa.ArrowException:  # ids of different types
+            continue
+        at = found.fill_null(-1).to_numpy().astype(np.int64)
+        break
+    lost = np.flatnonzero(at < 0)
+    free = np.setdiff1d(np.arange(len(known)), at)
+    if len(lost) and len(free):
+        labels = Labels(ids.take(pa.array(lost)).to_pylist())
+        for number, one in zip(free, known.take(pa.array(free)).to_pylist(), strict=True):
+            found = labels.find(one)
+            if len(found) == 1:
+                at[lost[found[0]]] = number
+    return at
 
 
 def read_part(part: Part, columns: Sequence[str] | None = None) -> pa.Table:
