@@ -11,6 +11,7 @@ import pytest
 from long_tables import long_table, names
 
 from convtimenet import BulkForecaster, ConvTimeNetForecaster, predict_parquet
+from convtimenet.bulk.parts import _matched
 from convtimenet.cli.main import main
 from convtimenet.errors import ConfigError, DataError
 
@@ -139,6 +140,22 @@ def test_ids_may_have_another_type(model, tmp_path, whole) -> None:
     expected = model.predict(*tables)["ConvTimeNet"]
     forecasts = pq.read_table(tmp_path / "out")
     np.testing.assert_allclose(forecasts["ConvTimeNet"], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("ids", "plan", "at"),
+    [
+        (["01", "02", "03"], [1, 3], [0, -1, 1]),
+        ([1, 2, 3], ["3", "2.0"], [-1, 1, 0]),
+        (["a", "b"], ["b", "A", "c"], [-1, 0]),
+        ([1, 2], pa.array([2, 1], pa.int32()), [1, 0]),
+        (["01", "1"], [1], [-1, 0]),
+    ],
+)
+def test_ids_are_matched_by_value(ids, plan, at) -> None:
+    """As those of a frame are."""
+    found = _matched(pa.chunked_array([pa.array(ids)]), pa.chunked_array([pa.array(plan)]))
+    assert found.tolist() == at
 
 
 def test_wrong_rows_ahead_are_refused(folder, sales, tmp_path) -> None:

@@ -6,13 +6,17 @@ import hashlib
 import json
 import os
 import pickle
+import re
 import signal
+import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -20,8 +24,10 @@ from forked import Forked
 from long_tables import long_table, names
 
 from convtimenet import BulkForecaster, ConvTimeNetForecaster, predict_parquet
-from convtimenet.bulk import engines, predictor
-from convtimenet.bulk.runs import series_starts
+from convtimenet.bulk import engines, parts, predictor
+from convtimenet.bulk.places import place_of
+from convtimenet.bulk.record import plan_of_job
+from convtimenet.bulk.runs import series_starts, source_facts
 from convtimenet.cli.main import main
 from convtimenet.errors import ArtefactError, ConfigError, DataError, MissingExtraError
 from convtimenet.files import locked
@@ -37,8 +43,8 @@ def data(tmp_path: Path) -> Path:
     return folder
 
 
-def _run(model: Path, data: Path, out: Path, **settings):
-    return predict_parquet(model, data, out, rows_per_part=200, verbose=0, **settings)
+def _run(model: Path, data: Path | str, out: Path, **settings):
+    return predict_parquet(model, data, out, **{"rows_per_part": 200, "verbose": 0, **settings})
 
 
 def test_a_job_is_the_prediction_of_the_whole_table(model_folder, model, data, tmp_path) -> None:
@@ -90,13 +96,30 @@ def test_finished_parts_are_not_done_again(model_folder, data, tmp_path) -> None
     before = {path.name: path.stat().st_mtime_ns for path in out.glob("*.parquet")}
     whole = (out / "part-000002.parquet").read_bytes()
     (out / "part-000002.parquet").unlink()
-    (out / ".part-000002.parquet.1.tmp").write_bytes(whole[:100])
+    (out / "_failed").mkdir()
+    for left in (
+        ".part-000002.parquet.1.tmp",
+        "._job.json.1.tmp",
+        "_failed/.part-000002.json.1.tmp",
+    ):
+        (out / left).write_bytes(whole[:100])
     again = _run(model_folder, data, out)
     assert (again.done, again.skipped, again.series) == (1, 5, 5)
     after = {path.name: path.stat().st_mtime_ns for path in out.glob("*.parquet")}
     assert [name for name in before if before[name] != after[name]] == ["part-000002.parquet"]
     assert (out / "part-000002.parquet").read_bytes() == whole
-    assert not list(out.glob(".part*"))
+    assert not list(out.rglob(".*"))
+
+
+@pytest.mark.parametrize("key", ["files", "parts"])
+@pytest.mark.parametrize("value", [3, [3], [[]], [{}], {}, None])
+def test_what_describes_no_job_is_named(tmp_path, key, value) -> None:
+    folder, settings = place_of(str(tmp_path)), {"files": [], "future": None}
+    (tmp_path / "_job.json").write_text(
+        json.dumps({"files": [], "future": None, "parts": []} | {key: value})
+    )
+    with pytest.raises(ConfigError, match=r"_job\.json does not describe a job; choose another"):
+        plan_of_job(folder, settings, folder, None, None)
 
 
 def test_another_job_is_refused(model_folder, data, tmp_path) -> None:
@@ -223,6 +246,73 @@ def test_a_damaged_file_fails_its_parts_only(model_folder, data, tmp_path) -> No
     assert "b.parquet: not readable as Parquet" in found.failed["part-000005"]
 
 
+@pytest.mark.parametrize("when", ["before", "while"])
+def test_a_file_that_changes_while_a_job_runs_fails_its_parts(
+    model_folder, data, tmp_path, monkeypatch, when
+) -> None:
+    """Even if it has as many bytes and rows, before it is read or while it is."""
+    changed = pq.read_table(data / "b.parquet")
+    changed = changed.set_column(2, "y", pa.array(changed["y"].to_numpy() + 1000))
+    size = (data / "b.parquet").stat().st_size
+    read, open_input = parts.read_pieces, parts.opened
+
+    def replace(number: int) -> None:
+        if number == 4:
+            pq.write_table(changed, data / "b.parquet")
+            assert (data / "b.parquet").stat().st_size == size
+
+    def before(pieces, columns=None):
+        replace(begun.append(None) or len(begun))
+        return read(pieces, columns)
+
+    @contextmanager
+    def during(file, parquet):
+        with open_input(file, parquet) as found:
+            yield found
+            replace(begun.append(None) or len(begun))
+
+    begun: list[None] = []
+    of, new = ("read_pieces", before) if when == "before" else ("opened", during)
+    monkeypatch.setattr(parts, of, new)
+    found = _run(model_folder, data, tmp_path / "out")
+    assert found.series + 5 * len(found.failed) == 30
+    assert "part-000005" in found.failed
+    for why in found.failed.values():
+        assert re.search(r"b\.parquet: expected the file .* when the job began, found another", why)
+    assert max(pq.read_table(tmp_path / "out")["ConvTimeNet"].to_pylist()) < 100
+
+
+@pytest.mark.parametrize("known", ["created", "etag", "nothing"])
+def test_changed_files_are_seen_where_there_is_no_time_of_change(data, monkeypatch, known) -> None:
+    """By what else the file system knows, or by the statistics in the Parquet footer."""
+    import fsspec
+
+    memory = fsspec.filesystem("memory")
+    own = memory.info
+
+    def info(path: str, **settings) -> dict:
+        found = own(path, **settings)
+        tag = hashlib.md5(memory.store[path].getvalue()).hexdigest() if found["size"] else ""
+        return {name: found[name] for name in ("name", "size", "type")} | (
+            {"ETag": tag} if known == "etag" else {}
+        )
+
+    if known != "created":
+        monkeypatch.setattr(memory, "info", info)
+    table = pq.read_table(data / "a.parquet")
+    states = []
+    for more in (0.0, 1000.0):
+        with memory.open(f"/state/{known}.parquet", "wb") as file:
+            pq.write_table(table.set_column(2, "y", pa.array(table["y"].to_numpy() + more)), file)
+        source = place_of(f"memory://state/{known}.parquet")
+        states.append(source_facts(source))
+        assert source_facts(source) == states[-1]
+    (first,), (second,) = states
+    assert first["bytes"] == second["bytes"]
+    assert first["changed"] != second["changed"]
+    assert first["changed"].startswith({"etag": "ETag ", "nothing": "footer "}.get(known, known))
+
+
 @pytest.mark.parametrize("rows", [200, 10**6])
 @pytest.mark.parametrize("lacking", ["a", "b"])
 def test_a_file_without_a_column_is_refused(data, model_folder, tmp_path, lacking, rows) -> None:
@@ -246,7 +336,15 @@ def test_a_file_may_have_columns_of_its_own(data, model_folder, tmp_path) -> Non
 def test_wrong_settings_fail_before_anything_is_written(model_folder, data, tmp_path) -> None:
     out = tmp_path / "out"
     for settings, message in (
-        ({"engine": "rya"}, "found 'rya'"),
+        ({"engine": "loca"}, r"found 'loca'; did you mean local\?"),
+        ({"engine": None}, "engine: expected local, .* found None"),
+        ({"id_col": ""}, "id_col: expected a column, found ''"),
+        ({"verbose": None}, "verbose must be"),
+        ({"rows_per_part": 1.5}, "rows_per_part must be a whole number"),
+        ({"rows_per_part": "5"}, "rows_per_part must be a whole number"),
+        ({"rows_per_part": None}, "rows_per_part must be a whole number"),
+        ({"workers": 2.5}, "workers must be a whole number"),
+        ({"workers": "2"}, "workers must be a whole number"),
         ({"level": [0.8]}, "levels are in per cent"),
         ({"h": 0}, "h, the steps"),
         ({"h": 8, "level": [80]}, "intervals are limited"),
@@ -256,6 +354,10 @@ def test_wrong_settings_fail_before_anything_is_written(model_folder, data, tmp_
     ):
         with pytest.raises(ConfigError, match=message):
             _run(model_folder, data, out, **settings)
+    with pytest.raises(ConfigError, match="data: expected a place, found ''"):
+        _run(model_folder, "", out)
+    with pytest.raises(DataError, match="expected the id column 'shop'"):
+        _run(model_folder, data, out, id_col="shop")
     with pytest.raises(ArtefactError, match="no model folder"):
         _run(tmp_path / "none", data, out)
     with pytest.raises(DataError, match="no such file"):
@@ -293,6 +395,19 @@ def test_forecasts_may_be_beside_the_data(model_folder, data) -> None:
     assert _run(model_folder, data / "*.parquet", data / "forecasts").skipped == 6
 
 
+def test_processes_need_no_guard_of_the_callers_script(tmp_path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from operator import attrgetter\n"
+        "from convtimenet.bulk.engines import engine\n"
+        "from convtimenet.bulk.parts import Part\n"
+        "parts = [Part(name, 1, 1, ()) for name in 'abc']\n"
+        "print(sorted(engine('local')(attrgetter('name'), parts, 2, None, lambda done: None)))\n"
+    )
+    run = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
+    assert run.stdout == "['a', 'b', 'c']\n", run.stderr
+
+
 @pytest.mark.parametrize("engine", ["ray", "spark", "dask"])
 def test_an_engine_that_is_missing_is_named(
     model_folder, data, tmp_path, engine, monkeypatch
@@ -313,7 +428,7 @@ def test_a_killed_job_goes_on(model_folder, data, tmp_path) -> None:
         "write = job.write_bytes\n"
         "def slow(place, content):\n"
         "    write(place, content)\n"
-        "    time.sleep(0.5 if 'part-' in place else 0)\n"
+        "    time.sleep(0.5 if 'part-' in place.path else 0)\n"
         "job.write_bytes = slow\n"
         "job.predict_parquet(*sys.argv[1:], rows_per_part=200, verbose=0)\n"
     )
@@ -360,6 +475,22 @@ def test_frames_without_rows_have_the_same_columns(model_folder, settings) -> No
     assert forecaster(table[:0]).schema.equals(forecaster(table).schema)
     frame = table.to_pandas()
     assert forecaster(frame[:0]).dtypes.equals(forecaster(frame).dtypes)
+
+
+@pytest.mark.parametrize("kind", ["pandas", "polars", "pyarrow"])
+def test_a_frame_without_rows_has_times_where_others_have_texts(model_folder, kind) -> None:
+    table = long_table(names(0, 1))
+    table = table.set_column(1, "ds", table["ds"].cast(pa.date32()).cast(pa.string()))
+    frame = {"pandas": table.to_pandas, "polars": lambda: pl.from_arrow(table)}.get(
+        kind, lambda: table
+    )()
+    forecaster = BulkForecaster(model_folder)
+    full, empty = forecaster(frame), forecaster(frame[:0])
+    if kind == "pandas":
+        assert empty.dtypes.equals(full.dtypes)
+    else:
+        assert empty.schema == full.schema
+    assert len(empty) == 0
 
 
 @pytest.mark.parametrize("series", [1, 3])

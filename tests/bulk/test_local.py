@@ -25,7 +25,7 @@ def test_the_command(model_folder: Path, tmp_path: Path) -> None:
 
 def test_a_killed_process(model_folder: Path, tmp_path: Path) -> None:
     check_loss(
-        model_folder, tmp_path, lambda: below(os.getpid(), "spawn_main"), engine="local", workers=2
+        model_folder, tmp_path, lambda: below(os.getpid(), "popen_loky"), engine="local", workers=2
     )
 
 

@@ -14,9 +14,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
 from typing import Any
 
 from convtimenet.bulk.parts import Part
@@ -50,9 +49,11 @@ def engine(name: str) -> Engine:
     MissingExtraError
         If it is not installed.
     """
-    if name not in ENGINES:
+    if not isinstance(name, str) or name not in ENGINES:
+        near = meant(str(name), list(ENGINES))
         raise ConfigError(
-            f"engine: expected {', '.join(ENGINES)}, found {name!r}{meant(name, list(ENGINES))}"
+            f"engine: expected {', '.join(ENGINES)}, found {name!r}"
+            + (f"; did you mean {near}?" if near else "")
         )
     package = {"ray": "ray.data", "spark": "pyspark", "dask": "distributed"}.get(name)
     if package is not None:
@@ -84,6 +85,9 @@ def _local(
     address: str | None,
     tick: Callable[[float], None],
 ) -> list[dict[str, Any]]:
+    # its processes do not run the caller's script again, so that this needs no guard of its main
+    from joblib.externals.loky import ProcessPoolExecutor
+
     found: list[dict[str, Any]] = []
     if workers in (None, 1):
         for part in parts:
@@ -92,9 +96,10 @@ def _local(
         return found
     left = {part.name: part for part in parts}
     for attempt in range(_TRIES):
-        pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_begin)
+        pool = ProcessPoolExecutor(workers, initializer=_begin)
+        futures: dict[Any, str] = {}
         try:
-            futures = {pool.submit(work, part): name for name, part in left.items()}
+            futures |= {pool.submit(work, part): name for name, part in left.items()}
             for future in as_completed(futures):
                 found.append(future.result())
                 del left[futures[future]]
@@ -108,7 +113,9 @@ def _local(
                 ) from error
             log.warning("a worker was killed; %d parts are tried again", len(left))
         finally:
-            pool.shutdown(cancel_futures=True)
+            for future in futures:
+                future.cancel()
+            pool.shutdown()
         if not left:
             break
     return found

@@ -24,15 +24,15 @@ from typing import Any, Literal
 import numpy as np
 
 from convtimenet.bulk import engines
-from convtimenet.bulk.parts import Part, column_names, read_part, read_pieces
+from convtimenet.bulk.parts import Part, Plan, column_names, plan_parts, read_part, read_pieces
 from convtimenet.bulk.places import (
+    Place,
     child,
     exists,
-    is_local,
-    local,
     make_folder,
     names_in,
     parquet_module,
+    place_of,
     remove,
     would_read,
     write_bytes,
@@ -42,7 +42,8 @@ from convtimenet.bulk.record import JOB, plan_of_job, settings_of
 from convtimenet.bulk.runs import series_starts
 from convtimenet.errors import ConfigError, ConvTimeNetError, DataError
 from convtimenet.files import json_text, locked
-from convtimenet.progress import quiet, showing
+from convtimenet.progress import check_verbose, quiet, showing
+from convtimenet.settings import whole_number
 from convtimenet.wording import listing
 
 __all__ = ["BulkResult", "predict_parquet"]
@@ -160,8 +161,15 @@ def predict_parquet(
     begin = time.monotonic()
     run = engines.engine(engine)
     parquet_module()
-    if workers is not None and (isinstance(workers, bool) or workers < 1):
-        raise ConfigError(f"workers must be a whole number of at least 1, found {workers!r}")
+    rows = whole_number("rows_per_part", rows_per_part)
+    workers = None if workers is None else whole_number("workers", workers)
+    check_verbose(verbose)
+    for name, text in (("data", data), ("out", out), ("future", future), ("id_col", id_col)):
+        if text is not None and not os.fspath(text):
+            raise ConfigError(
+                f"{name}: expected a {'column' if name == 'id_col' else 'place'}, "
+                f"found {text!r}; give its name"
+            )
     if address is not None and engine == "local":
         raise ConfigError(
             f"the local engine has no cluster, found the address {address!r}; leave it out, or "
@@ -170,23 +178,17 @@ def predict_parquet(
     forecaster = BulkForecaster(model, level=level, h=h, id_col=id_col, device=device).fixed()
     forecaster.check_future(future is not None)
     _check_settings(forecaster)
-    source, folder = local(os.fspath(data)), local(os.fspath(out))
-    plan_of = None if future is None else local(os.fspath(future))
-    if is_local(folder):
-        folder = os.path.abspath(os.path.expanduser(folder))
-    settings = settings_of(forecaster, source, plan_of, rows_per_part)
+    source, folder = place_of(os.fspath(data)), place_of(os.fspath(out))
+    plan_of = None if future is None else place_of(os.fspath(future))
+    settings = settings_of(forecaster, source, plan_of, rows)
     _check_folder(folder, source, plan_of)
-    with _own(folder):
+    plan = None
+    if not exists(child(folder, JOB)):  # before anything is written
         wanted = forecaster.reads(), forecaster.reads(ahead=True)
-        plan = plan_of_job(folder, settings, source, plan_of, wanted, verbose)
-        for piece in plan.parts[0].ahead:
-            names = column_names(piece)
-            lacking = [name for name in forecaster.loaded().exog[1] if name not in names]
-            if lacking:
-                raise DataError(
-                    f"{piece.file}: expected the covariates {listing(lacking)} of the rows ahead, "
-                    f"found the columns {listing(names)}; add them"
-                )
+        plan = plan_parts(source, forecaster.id_name, rows, verbose, plan_of, wanted)
+        _check_ahead(forecaster, plan)
+    with _own(folder):
+        plan = plan_of_job(folder, settings, source, plan_of, plan)
         finished = _finished(folder)
         todo = [part for part in plan.parts if part.name not in finished]
         skipped = len(plan.parts) - len(todo)
@@ -199,7 +201,7 @@ def predict_parquet(
     failed = {name: why for one in outcomes for name, why in one["failed"].items()}
     broken = sum(1 for one in outcomes if one["failed"])
     return BulkResult(
-        folder=folder,
+        folder=folder.root or folder.path,
         series=sum(one["series"] for one in outcomes),
         rows=sum(one["rows"] for one in outcomes),
         parts=len(plan.parts),
@@ -220,7 +222,7 @@ class Work:
     """Read a part, forecast it and write the result; the one function that every engine maps."""
 
     forecaster: BulkForecaster
-    folder: str
+    folder: Place
 
     def __call__(self, part: Part) -> Outcome:
         with quiet():  # notices would repeat for every part
@@ -325,13 +327,25 @@ def _check_settings(forecaster: BulkForecaster) -> None:
     model.forecast_table(one, forecaster.h, forecaster.levels or None, ahead)
 
 
+def _check_ahead(forecaster: BulkForecaster, plan: Plan) -> None:
+    """Check that the rows ahead have the covariates that the model reads of them."""
+    for piece in plan.parts[0].ahead:
+        names = column_names(piece)
+        lacking = [name for name in forecaster.loaded().exog[1] if name not in names]
+        if lacking:
+            raise DataError(
+                f"{piece.file}: expected the covariates {listing(lacking)} of the rows ahead, "
+                f"found the columns {listing(names)}; add them"
+            )
+
+
 def _last(values: np.ndarray) -> np.ndarray:
     """(1,) the last known value of a covariate."""
     known = values[values != np.array(None)] if values.dtype == object else values[values == values]
     return known[-1:] if len(known) else np.full(1, "" if values.dtype == object else 0.0)
 
 
-def _check_folder(folder: str, source: str, future: str | None) -> None:
+def _check_folder(folder: Place, source: Place, future: Place | None) -> None:
     """Check that a folder is new, empty or a job's, and not among what the job reads.
 
     Raises
@@ -339,7 +353,7 @@ def _check_folder(folder: str, source: str, future: str | None) -> None:
     ConfigError
         If not.
     """
-    if is_local(folder) and Path(folder).exists() and not Path(folder).is_dir():
+    if folder.local and Path(folder.path).exists() and not Path(folder.path).is_dir():
         raise ConfigError(f"{folder} is a file, expected a folder; name another one")
     for read in (source, future):
         if read and would_read(read, child(folder, "part-000000.parquet")):
@@ -355,7 +369,7 @@ def _check_folder(folder: str, source: str, future: str | None) -> None:
         )
 
 
-def _finished(folder: str) -> set[str]:
+def _finished(folder: Place) -> set[str]:
     """Names of the parts that need no work."""
     failed = {name.removesuffix(".json") for name in names_in(child(folder, _FAILED))}
     ending = ".parquet"
@@ -365,7 +379,7 @@ def _finished(folder: str) -> set[str]:
 
 
 @contextmanager
-def _own(folder: str) -> Iterator[None]:
+def _own(folder: Place) -> Iterator[None]:
     """Keep other runs out of a local folder, and remove what a killed one left half-written.
 
     Raises
@@ -374,14 +388,16 @@ def _own(folder: str) -> Iterator[None]:
         If another run works there.
     """
     make_folder(folder)
-    if not is_local(folder):
+    if not folder.local:
         yield
         return
-    with locked(Path(folder) / _LOCK) as holder:
+    with locked(Path(folder.path) / _LOCK) as holder:
         if holder is not None:
             raise ConfigError(
                 f"{folder} is in use by {holder}; wait for it to end, or choose another folder"
             )
-        for left in Path(folder).glob(".part-*.tmp"):
-            left.unlink(missing_ok=True)
+        for place in (Path(folder.path), Path(folder.path) / _FAILED):
+            for kind in (".part-*.tmp", f".{JOB}.*.tmp"):
+                for left in place.glob(kind):
+                    left.unlink(missing_ok=True)
         yield

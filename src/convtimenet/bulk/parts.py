@@ -9,8 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from convtimenet.bulk.places import parquet_module
-from convtimenet.bulk.runs import BATCH, Piece, Runs, damaged, opened, read_runs, source_facts
+from convtimenet.bulk.places import Place, parquet_module
+from convtimenet.bulk.runs import (
+    BATCH,
+    Piece,
+    Runs,
+    damaged,
+    facts_of,
+    opened,
+    plain_ids,
+    read_runs,
+)
+from convtimenet.data.agreement import Labels
 from convtimenet.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -42,11 +52,11 @@ class Plan:
 
 
 def plan_parts(
-    source: str,
+    source: Place,
     id_col: str,
     rows: int,
     verbose: int = 0,
-    future: str | None = None,
+    future: Place | None = None,
     wanted: tuple[Sequence[str] | None, Sequence[str] | None] = ((), ()),
 ) -> Plan:
     """Split a source into parts of whole series.
@@ -73,7 +83,6 @@ def plan_parts(
     """
     if isinstance(rows, bool) or not isinstance(rows, Integral) or rows < 1:
         raise ConfigError(f"rows_per_part must be a whole number of at least 1, found {rows!r}")
-    facts = source_facts(source)
     runs = read_runs(source, id_col, verbose, wanted[0])
     starts = np.concatenate(runs.starts)
     begins = np.flatnonzero(np.diff(starts // rows, prepend=-1))  # each the first series of a part
@@ -89,26 +98,16 @@ def plan_parts(
         pieces = runs.pieces(start, stop)
         name = f"part-{number:06d}"
         parts.append(Part(name, end - first, stop - start, pieces, ahead[number]))
-    return Plan(facts, tuple(parts))
+    return Plan(facts_of(runs.files), tuple(parts))
 
 
 def _rows_ahead(
-    runs: Runs, begins: np.ndarray, ends: np.ndarray, plan: Runs, future: str
+    runs: Runs, begins: np.ndarray, ends: np.ndarray, plan: Runs, future: Place
 ) -> list[tuple[Piece, ...]]:
     """The rows of a plan from the first to the last of series [begin, end), for each of several
     ranges; for one without any, the first row, so that its columns are known."""
-    import pyarrow as pa
-    from pyarrow import compute
-
-    pc: Any = compute  # its functions are generated at import, unknown to type checkers
-    ids: Any = pa.chunked_array(runs.ids)
-    known: Any = pa.chunked_array(plan.ids)
-    if ids.type != known.type:
-        try:
-            known = known.cast(ids.type)
-        except pa.ArrowException:
-            ids, known = ids.cast(pa.string()), known.cast(pa.string())
-    at = pc.index_in(ids, value_set=known).fill_null(-1).to_numpy().astype(np.int64)
+    ids, known = plain_ids(runs.ids), plain_ids(plan.ids)
+    at = _matched(ids, known)
     there = np.flatnonzero(at >= 0)
     if not len(there):
         raise DataError(
@@ -133,6 +132,32 @@ def _rows_ahead(
     return found
 
 
+def _matched(ids: Any, known: Any) -> np.ndarray:
+    """The number in `known` of each id, -1 for none: of the same id, else of one with the same
+    value, such as 1 for "01", as `match_ids` finds them for a frame."""
+    import pyarrow as pa
+    from pyarrow import compute
+
+    pc: Any = compute  # its functions are generated at import, unknown to type checkers
+    at = np.full(len(ids), -1)
+    for of in (ids.type, pa.string()):
+        try:
+            found = pc.index_in(ids.cast(of), value_set=known.cast(of))
+        except pa.ArrowException:  # ids of different types
+            continue
+        at = found.fill_null(-1).to_numpy().astype(np.int64)
+        break
+    lost = np.flatnonzero(at < 0)
+    free = np.setdiff1d(np.arange(len(known)), at)
+    if len(lost) and len(free):
+        labels = Labels(ids.take(pa.array(lost)).to_pylist())
+        for number, one in zip(free, known.take(pa.array(free)).to_pylist(), strict=True):
+            found = labels.find(one)
+            if len(found) == 1:
+                at[lost[found[0]]] = number
+    return at
+
+
 def read_part(part: Part, columns: Sequence[str] | None = None) -> pa.Table:
     """The rows of a part, of these columns or of all.
 
@@ -142,11 +167,7 @@ def read_part(part: Part, columns: Sequence[str] | None = None) -> pa.Table:
         If a file is damaged, or changed since it was split.
     """
     found = read_pieces(part.pieces, columns)
-    if len(found) != part.rows:
-        raise DataError(
-            f"{part.pieces[0].file}: expected {part.rows} rows of {part.name}, found {len(found)}: "
-            "the file has changed; leave it as it is while a job runs"
-        )
+    assert len(found) == part.rows
     return found
 
 
@@ -181,12 +202,12 @@ def read_pieces(pieces: Sequence[Piece], columns: Sequence[str] | None = None) -
                         batches.append(batch.slice(first, last - first))
                     at += len(batch)
             except (pa.ArrowException, OSError) as error:
-                raise damaged(piece.file, error) from error
+                raise damaged(piece.file.place, error) from error
             schema = batches[0].schema if batches else file.schema_arrow
         table = pa.Table.from_batches(batches, schema)
-        for name, value in piece.columns:
-            if (columns is None or name in columns) and name not in table.column_names:
-                table = table.append_column(name, pa.repeat(value, len(table)))
+        for one in piece.columns:
+            if (columns is None or one.name in columns) and one.name not in table.column_names:
+                table = table.append_column(one.name, one.values(len(table)))
         tables.append(table)
     if any(table.schema != tables[0].schema for table in tables):
         tables = list(map(_decoded, tables))
@@ -219,4 +240,4 @@ def column_names(piece: Piece) -> list[str]:
         If the file is damaged.
     """
     with opened(piece.file, parquet_module()) as file:
-        return list(dict.fromkeys([*file.schema_arrow.names, *(name for name, _ in piece.columns)]))
+        return list(dict.fromkeys([*file.schema_arrow.names, *(one.name for one in piece.columns)]))

@@ -1,12 +1,16 @@
 """Files and folders by path or address, such as s3://bucket/folder, through pyarrow's file systems.
 
-An address that pyarrow does not know is opened with fsspec, which torch brings along.
+An address that pyarrow does not know is opened with fsspec, which torch brings along. No address is
+ever made of a path that was found: what is found is reached through the address that was given.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
+import struct
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,15 +25,17 @@ if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
 
 __all__ = [
+    "Place",
+    "Stored",
+    "check_unchanged",
     "child",
     "exists",
     "file_system",
-    "is_local",
-    "local",
     "make_folder",
     "names_in",
     "parquet_files",
     "parquet_module",
+    "place_of",
     "read_bytes",
     "remove",
     "would_read",
@@ -38,6 +44,32 @@ __all__ = [
 
 _ENDINGS = (".parquet", ".pq")
 _MAGIC = re.compile(r"[*?\[]")
+_MISSING = "__HIVE_DEFAULT_PARTITION__"
+"""A missing value in the name of a folder, as Spark, Hive and pyarrow write it."""
+_TAGS = ("ETag", "etag", "md5Hash", "Content-MD5", "generation", "sha", "created")
+"""What tells the state of a file's content, among what fsspec's file systems know of it. Their
+`checksum` is of all they know, also of what differs from call to call, such as signed links."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A file or folder: a file system, and a path in it."""
+
+    root: str = field(repr=False)
+    """The address from which the file system is opened, with its login and options; "" for this
+    machine's."""
+    path: str
+
+    @property
+    def local(self) -> bool:
+        """Whether it is a path of this machine."""
+        return not self.root
+
+    def __str__(self) -> str:
+        """For messages: without the login and options of the address."""
+        if self.local or "://" in self.path:
+            return self.path
+        return f"{self.root.partition('://')[0]}://{self.path.lstrip('/')}"
 
 
 def parquet_module() -> Any:
@@ -55,16 +87,34 @@ def parquet_module() -> Any:
     return parquet
 
 
-def is_local(place: str) -> bool:
-    """Whether a place is a path and not an address."""
-    return "://" not in place
+@dataclass(frozen=True)
+class Stored:
+    """A file as it was when it was found."""
+
+    place: Place
+    size: int
+    """In bytes."""
+    changed: int | str
+    """Time of change in ns; where the file system has none, a tag of its content, or the SHA-256 of
+    the Parquet footer."""
+
+    def __str__(self) -> str:
+        return str(self.place)
 
 
-def local(place: str) -> str:
-    """A place with an address of this machine, file:///folder, as a path."""
-    if place.lower().startswith("file://"):
-        return url2pathname(urlsplit(place).path)
-    return place
+def place_of(given: str) -> Place:
+    """The place of a path or address; one of this machine, file:///folder, is a path.
+
+    Raises
+    ------
+    DataError
+        If there is no file system for such an address.
+    """
+    if given.lower().startswith("file://"):
+        given = url2pathname(urlsplit(given).path)
+    if "://" not in given:
+        return Place("", os.path.abspath(os.path.expanduser(given)))
+    return Place(given, _system(given)[1])
 
 
 @lru_cache(maxsize=64)
@@ -88,77 +138,140 @@ def _system(root: str) -> tuple[FileSystem, str]:
         return fs.PyFileSystem(fs.FSSpecHandler(system)), path
 
 
-def file_system(place: str) -> tuple[FileSystem, str]:
-    """The file system that a place is in, and its path there.
+def file_system(place: Place) -> FileSystem:
+    """The file system that a place is in."""
+    if place.local:
+        from pyarrow import fs
+
+        return fs.LocalFileSystem()
+    return _system(place.root)[0]
+
+
+def child(folder: Place, name: str) -> Place:
+    """The place of a file in a folder."""
+    if folder.local:
+        return Place("", os.path.join(folder.path, name))
+    top = f"{folder.path.rstrip('/')}/" if folder.path else ""
+    return Place(folder.root, top + name)
+
+
+def exists(place: Place) -> bool:
+    """Whether there is a file or a folder."""
+    from pyarrow import fs
+
+    return file_system(place).get_file_info(place.path).type != fs.FileType.NotFound
+
+
+def make_folder(place: Place) -> None:
+    """Create a folder with its parents."""
+    file_system(place).create_dir(place.path, recursive=True)
+
+
+def names_in(folder: Place) -> list[str]:
+    """Names of the files in a folder, in order; none if there is no folder."""
+    from pyarrow import fs
+
+    wanted = fs.FileSelector(folder.path, allow_not_found=True)
+    found = file_system(folder).get_file_info(wanted)
+    return sorted(one.base_name for one in found if one.type == fs.FileType.File)
+
+
+def read_bytes(place: Place) -> bytes:
+    """The content of a file."""
+    with file_system(place).open_input_file(place.path) as file:
+        return file.read()
+
+
+def remove(place: Place) -> None:
+    """Remove a file, if it is there."""
+    if not exists(place):
+        return
+    system = file_system(place)
+    behind = _behind(system)
+    if behind is None:
+        system.delete_file(place.path)
+    else:
+        behind.rm_file(place.path)
+
+
+def write_bytes(place: Place, content: bytes) -> None:
+    """Write a file that is complete or absent, however the writer ends."""
+    if place.local:
+        write_whole(Path(place.path), content)
+        return
+    system = file_system(place)
+    folder, slash, name = place.path.rpartition("/")
+    partial = f"{folder}{slash}.{name}.{uuid4().hex}.tmp"
+    with system.open_output_stream(partial) as file:
+        file.write(content)
+    behind = _behind(system)
+    if behind is None or type(behind).mv is not _own_move():
+        system.move(partial, place.path)
+    else:
+        behind.cp_file(partial, place.path)
+        behind.rm_file(partial)
+
+
+def _behind(system: FileSystem) -> Any:
+    """fsspec's file system behind one of pyarrow's, None for another. Its functions for single
+    files take a name as it is; those that pyarrow calls, `rm` and `mv`, take brackets in one for a
+    pattern."""
+    from pyarrow import fs
+
+    return system.handler.fs if isinstance(system, fs.PyFileSystem) else None
+
+
+def _own_move() -> Any:
+    """How fsspec moves where a file system cannot: by patterns, and as a copy."""
+    import fsspec
+
+    return fsspec.AbstractFileSystem.mv
+
+
+def check_unchanged(file: Stored) -> None:
+    """Check that a file is the one that was found.
 
     Raises
     ------
     DataError
-        If there is none for such an address.
+        If not.
     """
-    if is_local(place):
-        from pyarrow import fs
-
-        return fs.LocalFileSystem(), os.path.abspath(os.path.expanduser(place))
-    return _system(place)
-
-
-def child(folder: str, name: str) -> str:
-    """The place of a file in a folder."""
-    return os.path.join(folder, name) if is_local(folder) else f"{folder.rstrip('/')}/{name}"
-
-
-def exists(place: str) -> bool:
-    """Whether there is a file or a folder."""
     from pyarrow import fs
 
-    system, path = file_system(place)
-    return system.get_file_info(path).type != fs.FileType.NotFound
+    system = file_system(file.place)
+    behind = _behind(system)
+    if behind is not None:
+        behind.invalidate_cache()  # of listings
+    info = system.get_file_info(file.place.path)
+    if info.type == fs.FileType.NotFound or _stored(file.place, info) != file:
+        raise DataError(
+            f"{file.place}: expected the file that was found when the job began, found "
+            f"{'none' if info.type == fs.FileType.NotFound else 'another'}; leave the files as "
+            "they are while a job runs, and begin again in another folder after a change"
+        )
 
 
-def make_folder(place: str) -> None:
-    """Create a folder with its parents."""
-    system, path = file_system(place)
-    system.create_dir(path, recursive=True)
+def _stored(place: Place, info: Any) -> Stored:
+    return Stored(place, info.size, _tag(place) if info.mtime_ns is None else info.mtime_ns)
 
 
-def names_in(folder: str) -> list[str]:
-    """Names of the files in a folder, in order; none if there is no folder."""
-    from pyarrow import fs
-
-    system, path = file_system(folder)
-    found = system.get_file_info(fs.FileSelector(path, allow_not_found=True))
-    return sorted(one.base_name for one in found if one.type == fs.FileType.File)
-
-
-def read_bytes(place: str) -> bytes:
-    """The content of a file."""
-    system, path = file_system(place)
-    with system.open_input_file(path) as file:
-        return file.read()
-
-
-def remove(place: str) -> None:
-    """Remove a file, if it is there."""
-    if exists(place):
-        system, path = file_system(place)
-        system.delete_file(path)
+def _tag(place: Place) -> str:
+    """What stands in for the time of change of a file."""
+    system = file_system(place)
+    behind = _behind(system)
+    known = {} if behind is None else behind.info(place.path)
+    for name in _TAGS:
+        if known.get(name) is not None:
+            return f"{name} {known[name]}"
+    with system.open_input_file(place.path) as file:
+        size = file.size()
+        file.seek(max(size - 8, 0))
+        (footer,) = struct.unpack("<I", file.read(8)[:4].ljust(4, b"\0"))
+        file.seek(max(size - 8 - footer, 0))
+        return f"footer {hashlib.sha256(file.read()).hexdigest()}"
 
 
-def write_bytes(place: str, content: bytes) -> None:
-    """Write a file that is complete or absent, however the writer ends."""
-    system, path = file_system(place)
-    if is_local(place):
-        write_whole(Path(path), content)
-        return
-    folder, _, name = path.rpartition("/")
-    partial = f"{folder}/.{name}.{uuid4().hex}.tmp"
-    with system.open_output_stream(partial) as file:
-        file.write(content)
-    system.move(partial, path)
-
-
-def parquet_files(source: str) -> list[tuple[Any, dict[str, str]]]:
+def parquet_files(source: Place) -> list[tuple[Stored, dict[str, str | None]]]:
     """The Parquet files of a source, ordered by path.
 
     Parameters
@@ -170,9 +283,9 @@ def parquet_files(source: str) -> list[tuple[Any, dict[str, str]]]:
 
     Returns
     -------
-    list of (pyarrow.fs.FileInfo, dict)
+    list of (Stored, dict)
         Each file, and the columns in the names of all its folders: ``region=eu/a.parquet`` has the
-        column region.
+        column region; None for Hive's name of a missing value.
 
     Raises
     ------
@@ -181,15 +294,15 @@ def parquet_files(source: str) -> list[tuple[Any, dict[str, str]]]:
     """
     from pyarrow import fs
 
-    system, path = file_system(source)
-    base, wanted = _base(system, path)
+    system = file_system(source)
+    base, wanted = _base(system, source.path)
     info = system.get_file_info(base)
     if info.type == fs.FileType.NotFound:
         raise DataError(f"{source}: there is no such file or folder; check the path")
     if info.type == fs.FileType.File:
-        return [(info, _columns(info.path))]
+        return [(_stored(source, info), _columns(source.path))]
     found = [
-        (one, _columns(one.path))
+        (_stored(Place(source.root, one.path), one), _columns(one.path))
         for one in system.get_file_info(fs.FileSelector(base, recursive=True))
         if one.type == fs.FileType.File and _reads(base, wanted, one.path)
     ]
@@ -198,18 +311,17 @@ def parquet_files(source: str) -> list[tuple[Any, dict[str, str]]]:
             f"{source}: expected Parquet files (names that end in .parquet), found none; check the "
             "path"
         )
-    return sorted(found, key=lambda one: one[0].path)
+    return sorted(found, key=lambda one: one[0].place.path)
 
 
-def would_read(source: str, place: str) -> bool:
+def would_read(source: Place, place: Place) -> bool:
     """Whether `parquet_files` of a source would give a file at `place`, if it were there."""
-    system, path = file_system(source)
-    other, target = file_system(place)
-    if system != other:
+    system, path, target = file_system(source), source.path, place.path
+    if system != file_system(place):
         return False
     base, wanted = _base(system, path)
     names = [(base, path, target)]
-    if is_local(source):  # also through links
+    if source.local:  # also through links
         real = os.path.realpath(base)
         names.append((real, real + path[len(base) :], os.path.realpath(target)))
     return any(
@@ -245,10 +357,14 @@ def _reads(base: str, wanted: re.Pattern[str] | None, path: str) -> bool:
     return inside and path.lower().endswith(_ENDINGS)
 
 
-def _columns(path: str) -> dict[str, str]:
+def _columns(path: str) -> dict[str, str | None]:
     """The columns in the names of a file's folders."""
     pairs = [part.partition("=") for part in path.split("/")[:-1]]
-    return {unquote(key): unquote(value) for key, eq, value in pairs if key and eq}
+    return {
+        unquote(key): None if value == _MISSING else unquote(value)
+        for key, eq, value in pairs
+        if key and eq
+    }
 
 
 def _expression(pattern: str) -> str:

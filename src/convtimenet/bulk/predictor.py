@@ -293,6 +293,7 @@ class BulkForecaster:
         """The columns of a forecast, without rows."""
         import narwhals.stable.v2 as nw
 
+        from convtimenet.data.frame_columns import Origin, stamp_type, stamps_like
         from convtimenet.estimators.forecasting.intervals import band_names, check_levels
 
         frame = nw.from_native(table, eager_only=True)
@@ -306,7 +307,12 @@ class BulkForecaster:
         columns = [
             nw.new_series(name, [], of, backend=frame.implementation) for name, of in types.items()
         ]
-        return frame.select(self.id_name, time).with_columns(*columns).to_native()
+        keys = frame.select(self.id_name, time)
+        if stamp_type(frame[time]) is None:  # texts are read as time stamps
+            origin = Origin(frame.implementation.value, time_form=model.tail_.origin.time_form)
+            read = stamps_like(origin, time, model.tail_.times[:0], model.tail_.time_zone)
+            keys = keys.with_columns(read)
+        return keys.with_columns(*columns).to_native()
 
 
 def _digest(folder: str | os.PathLike[str]) -> str:

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
-from convtimenet.bulk.parts import Part, Plan, plan_parts
-from convtimenet.bulk.places import child, exists, read_bytes, write_bytes
+from convtimenet.bulk.parts import Part, Plan
+from convtimenet.bulk.places import Place, Stored, child, exists, read_bytes, write_bytes
 from convtimenet.bulk.predictor import BulkForecaster
-from convtimenet.bulk.runs import Piece, source_facts
-from convtimenet.errors import ConfigError
+from convtimenet.bulk.runs import FolderColumn, Piece, source_facts
+from convtimenet.errors import ConfigError, DataError
 from convtimenet.files import json_text
 
 __all__ = ["JOB", "plan_of_job", "settings_of"]
 
 JOB = "_job.json"
-_FORMAT = 1
+_FORMAT = 2
 
 
 def settings_of(
-    forecaster: BulkForecaster, source: str, future: str | None, rows: int
+    forecaster: BulkForecaster, source: Place, future: Place | None, rows: int
 ) -> dict[str, Any]:
     """What identifies a job."""
     return {
@@ -49,35 +49,29 @@ _MEANING = {
 
 
 def plan_of_job(
-    folder: str,
+    folder: Place,
     settings: dict[str, Any],
-    source: str,
-    future: str | None,
-    wanted: tuple[Sequence[str] | None, Sequence[str] | None],
-    verbose: int,
+    source: Place,
+    future: Place | None,
+    plan: Plan | None,
 ) -> Plan:
-    """The parts of a job: as an earlier run made them, else new ones, which are written.
-
-    Parameters
-    ----------
-    wanted
-        Columns of both sources, as for `plan_parts`.
+    """The parts of a job: as an earlier run made them, else those of `plan`, which are written.
 
     Raises
     ------
     ConfigError
         If the folder belongs to another job.
+    DataError
+        If the files change meanwhile.
     """
     place = child(folder, JOB)
     if exists(place):
-        try:
+        with _describing(place):
             known = json.loads(read_bytes(place))
             files, parts = known.pop("files"), known.pop("parts")
-        except (ValueError, KeyError, AttributeError) as error:
-            raise ConfigError(
-                f"{place} does not describe a job; choose another folder, or remove this one"
-            ) from error
-        known["files"] = [{key: one[key] for key in ("file", "bytes", "changed")} for one in files]
+            known["files"] = [
+                {key: one[key] for key in ("file", "bytes", "changed")} for one in files
+            ]
         for name, value in settings.items():
             if known.get(name) != value:
                 raise ConfigError(
@@ -85,26 +79,78 @@ def plan_of_job(
                     f"{_short(known.get(name), value)}, found {_short(value, known.get(name))}; "
                     "choose another folder, or give the earlier settings to go on with that job"
                 )
-        return Plan(tuple(known["files"]), tuple(_part(one) for one in parts))
-    rows = settings["rows_per_part"]
-    plan = plan_parts(source, settings["id_col"], rows, verbose, future, wanted)
-    content = settings | {"parts": [asdict(part) for part in plan.parts]}
+        stored = _stored(settings["files"], source), _stored(settings["future"] or (), future)
+        with _describing(place):
+            found = Plan(tuple(settings["files"]), tuple(_part(one, *stored) for one in parts))
+            if not found.parts:
+                raise ValueError("no parts")
+        return found
+    if plan is None:
+        raise ConfigError(f"{place} was removed meanwhile; start again")
+    if list(plan.files) != settings["files"]:
+        raise DataError(
+            f"{source}: the files changed while their ids were read; leave them as they are while "
+            "a job runs"
+        )
+    content = settings | {"parts": [_described(part) for part in plan.parts]}
     write_bytes(place, json_text(content).encode())
     return plan
 
 
-def _part(described: dict[str, Any]) -> Part:
+@contextmanager
+def _describing(place: Place) -> Iterator[None]:
+    """Read a job, with an error that names it if it is none."""
+    try:
+        yield
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise ConfigError(
+            f"{place} does not describe a job; choose another folder, or remove this one"
+        ) from error
+
+
+def _described(part: Part) -> dict[str, Any]:
+    """A part, with its files by their paths: an address may hold a login."""
+    pieces, ahead = (
+        [
+            {
+                "file": one.file.place.path,
+                "start": one.start,
+                "stop": one.stop,
+                "columns": [[*column] for column in one.columns],
+            }
+            for one in of
+        ]
+        for of in (part.pieces, part.ahead)
+    )
+    return {
+        "name": part.name,
+        "series": part.series,
+        "rows": part.rows,
+        "pieces": pieces,
+        "ahead": ahead,
+    }
+
+
+def _stored(facts: Sequence[dict[str, Any]], source: Place | None) -> dict[str, Stored]:
+    """The files of a source by their paths."""
+    root = "" if source is None else source.root
+    return {
+        one["file"]: Stored(Place(root, one["file"]), one["bytes"], one["changed"]) for one in facts
+    }
+
+
+def _part(described: dict[str, Any], source: dict[str, Stored], future: dict[str, Stored]) -> Part:
     pieces, ahead = (
         tuple(
             Piece(
-                one["file"],
+                files[one["file"]],
                 one["start"],
                 one["stop"],
-                tuple((name, value) for name, value in one["columns"]),
+                tuple(FolderColumn(*column) for column in one["columns"]),
             )
-            for one in described.get(of, ())  # an older job has no rows ahead
+            for one in described[of]
         )
-        for of in ("pieces", "ahead")
+        for of, files in (("pieces", source), ("ahead", future))
     )
     return Part(described["name"], described["series"], described["rows"], pieces, ahead)
 

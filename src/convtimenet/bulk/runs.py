@@ -6,23 +6,37 @@ The id column is read batch by batch; what is kept is one id and one number per 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from convtimenet.bulk.places import file_system, is_local, parquet_files, parquet_module
+from convtimenet.bulk.places import (
+    Place,
+    Stored,
+    check_unchanged,
+    file_system,
+    parquet_files,
+    parquet_module,
+)
 from convtimenet.errors import DataError
 from convtimenet.progress import showing
 from convtimenet.wording import listing
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 __all__ = [
     "BATCH",
+    "FolderColumn",
     "Piece",
     "Runs",
     "damaged",
+    "facts_of",
     "opened",
+    "plain_ids",
     "read_runs",
     "series_starts",
     "source_facts",
@@ -32,61 +46,77 @@ BATCH = 2**18
 """Rows in memory at a time, of the id column or of a part that is read."""
 
 
+class FolderColumn(NamedTuple):
+    """A column from the names of a file's folders."""
+
+    name: str
+    value: int | str | None
+    whole: bool
+    """Whether its values are whole numbers, in every file."""
+
+    def values(self, rows: int) -> pa.Array:
+        import pyarrow as pa
+
+        return pa.repeat(pa.scalar(self.value, pa.int64() if self.whole else pa.string()), rows)
+
+
 @dataclass(frozen=True)
 class Piece:
     """Rows [start, stop) of a file."""
 
-    file: str
+    file: Stored
     start: int
     stop: int
-    columns: tuple[tuple[str, int | str], ...] = ()
-    """Columns from the names of the file's folders."""
+    columns: tuple[FolderColumn, ...] = ()
 
 
-def source_facts(source: str) -> tuple[dict[str, Any], ...]:
-    """Path, size in bytes and time of change (ns) of each file of a source.
+def source_facts(source: Place) -> tuple[dict[str, Any], ...]:
+    """Path, size in bytes and time of change (`Stored`) of each file of a source.
 
     Raises
     ------
     DataError
         If there are none.
     """
+    return facts_of([one for one, _ in parquet_files(source)])
+
+
+def facts_of(files: Sequence[Stored]) -> tuple[dict[str, Any], ...]:
+    """Path, size in bytes and time of change (`Stored`) of each file."""
     return tuple(
-        {"file": one.path, "bytes": one.size, "changed": one.mtime_ns}
-        for one, _ in parquet_files(source)
+        {"file": one.place.path, "bytes": one.size, "changed": one.changed} for one in files
     )
 
 
 def read_runs(
-    source: str, id_col: str, verbose: int = 0, wanted: Sequence[str] | None = ()
+    source: Place, id_col: str, verbose: int = 0, wanted: Sequence[str] | None = ()
 ) -> Runs:
     """The series of a source, each one run of rows.
 
     Parameters
     ----------
     source
-        A Parquet file, a folder of them (also with partitions such as ``region=eu/``) or a pattern,
-        as a path or an address.
+        A Parquet file, a folder of them (also with partitions such as ``region=eu/``) or a pattern.
     id_col
         The column with the series ids.
     wanted
-        Columns that all files must have if one of them has it, None for any column: what a file
-        lacks would be read as missing values beside another, and as an error alone.
+        Columns that all files must have if one of them has it, with types that go together, None
+        for any column: what a file lacks would be read as missing values beside another, and as an
+        error alone.
 
     Raises
     ------
     DataError
-        If a file is damaged or has no such column, an id is missing, or the rows of a series are in
-        two places; the message names it. If there are no rows.
+        If a file is damaged or has no such column, types do not go together, an id is missing, or
+        the rows of a series are in two places; the message names it. If there are no rows.
     """
     files = parquet_files(source)
     typed = _typed([columns for _, columns in files])
-    names = [one.path if is_local(source) else _address(source, one.path) for one, _ in files]
     runs = Runs(id_col, wanted)
     with showing("reading ids", verbose, busy=True) as task:
         task.expect(sum(one.size for one, _ in files))
-        for (one, _), name, columns in zip(files, names, typed, strict=True):
-            runs.read(name, columns)
+        for (one, _), columns in zip(files, typed, strict=True):
+            runs.read(one, columns)
             task.advance(one.size)
     if not runs.rows:
         raise DataError(f"{source}: expected rows, found none; give files with at least one series")
@@ -108,14 +138,15 @@ class Runs:
     def __init__(self, id_col: str, wanted: Sequence[str] | None = ()):
         self.id_col = id_col
         self.wanted = wanted
-        self.having: tuple[str, frozenset[str]] | None = None
+        self.having: tuple[Place, frozenset[str]] | None = None
         """The first file with rows, and the wanted columns it has."""
-        self.names: list[str] = []
+        self.schema: pa.Schema | None = None
+        """Types of the wanted columns that suit all files."""
+        self.files: list[Stored] = []
         self.offsets: list[int] = []
         """The first row of each file, counted through all files."""
         self.ends: list[int] = []
-        self.columns: list[dict[str, int | str]] = []
-        """Columns from the names of each file's folders."""
+        self.columns: list[tuple[FolderColumn, ...]] = []
         self.starts: list[np.ndarray] = []
         """The first rows of the runs."""
         self.ids: list[Any] = []
@@ -123,30 +154,38 @@ class Runs:
         self.rows = 0
         self.last: Any = None
 
-    def read(self, name: str, columns: dict[str, int | str]) -> None:
+    def read(self, file: Stored, columns: tuple[FolderColumn, ...]) -> None:
         """Add a file."""
         import pyarrow as pa
 
         parquet = parquet_module()
-        self.names.append(name)
+        self.files.append(file)
         self.columns.append(columns)
         self.offsets.append(self.rows)
-        with opened(name, parquet, dictionary=self.id_col) as file:
-            if file.metadata.num_rows:
-                self._compare(name, [*file.schema_arrow.names, *columns])
-            if self.id_col in file.schema_arrow.names:
+        with opened(file, parquet, dictionary=self.id_col) as read:
+            own, rows = read.schema_arrow.names, read.metadata.num_rows
+            if self.id_col in own and _nested(kind := read.schema_arrow.field(self.id_col).type):
+                raise DataError(
+                    f"{file}: expected ids as text or whole numbers in {self.id_col!r}, found "
+                    f"{kind}; write them as text"
+                )
+            others = {one.name: one for one in columns}
+            if rows:
+                folders = pa.schema([(one.name, one.values(0).type) for one in columns])
+                self._compare(file.place, [*read.schema_arrow, *folders])
+            if self.id_col in own:
                 try:
-                    for batch in file.iter_batches(BATCH, columns=[self.id_col], use_threads=False):
+                    for batch in read.iter_batches(BATCH, columns=[self.id_col], use_threads=False):
                         self._add(batch.column(0))
                 except (pa.ArrowException, OSError) as error:
-                    raise damaged(name, error) from error
-            elif self.id_col in columns:
-                if file.metadata.num_rows:
-                    self._add(pa.array([columns[self.id_col]]), rows=file.metadata.num_rows)
+                    raise damaged(file.place, error) from error
+            elif self.id_col in others:
+                if rows:
+                    self._add(others[self.id_col].values(1), rows=rows)
             else:
                 raise DataError(
-                    f"{name}: expected the id column {self.id_col!r}, found the columns "
-                    f"{listing([*file.schema_arrow.names, *columns])}; give its name as id_col"
+                    f"{file}: expected the id column {self.id_col!r}, found the columns "
+                    f"{listing([*own, *others])}; give its name as id_col"
                 )
         self.ends.append(self.rows)
 
@@ -159,22 +198,40 @@ class Runs:
         )
         return tuple(
             Piece(
-                self.names[i],
+                self.files[i],
                 max(start, self.offsets[i]) - self.offsets[i],
                 min(stop, self.ends[i]) - self.offsets[i],
-                tuple(self.columns[i].items()),
+                self.columns[i],
             )
             for i in at
             if min(stop, self.ends[i]) > max(start, self.offsets[i])
         )
 
-    def _compare(self, name: str, columns: Sequence[str]) -> None:
-        """Check that a file has those of the wanted columns that the first one has."""
-        found = frozenset(columns if self.wanted is None else {*self.wanted} & {*columns})
-        first, known = self.having = self.having or (name, found)
+    def _compare(self, file: Place, columns: Sequence[pa.Field]) -> None:
+        """Check that a file has those of the wanted columns that the first one has, and that their
+        types go together, whether or not the files come into one part."""
+        import pyarrow as pa
+
+        types = {
+            one.name: one.type.value_type if pa.types.is_dictionary(one.type) else one.type
+            for one in reversed(columns)  # a file's own column counts before one of a folder
+            if self.wanted is None or one.name in self.wanted
+        }
+        found = frozenset(types)
+        first, known = self.having = self.having or (file, found)
         if found == known:
+            schema = pa.schema(sorted(types.items()))
+            try:
+                self.schema = pa.unify_schemas(
+                    [self.schema or schema, schema], promote_options="permissive"
+                )
+            except pa.ArrowException as error:
+                raise DataError(
+                    f"{first} to {file}: the files do not go together: {error}; write their "
+                    "columns with the same types"
+                ) from error
             return
-        lacking = (name, first) if known - found else (first, name)
+        lacking = (file, first) if known - found else (first, file)
         raise DataError(
             f"{lacking[0]}: expected the columns {listing(sorted(known ^ found))} as in "
             f"{lacking[1]}, found none; add them, or leave the file out"
@@ -187,7 +244,7 @@ class Runs:
         if (codes < 0).any():
             row = self.rows - self.offsets[-1] + int(np.argmax(codes < 0))
             raise DataError(
-                f"{self.names[-1]}: expected an id in every row, found none in row {row} of "
+                f"{self.files[-1]}: expected an id in every row, found none in row {row} of "
                 f"{self.id_col!r}; add it or leave the row out"
             )
         starts = np.flatnonzero(np.diff(codes, prepend=-2))
@@ -210,16 +267,15 @@ class Runs:
             return ids.cast(self.ids[0].type)
         except pa.ArrowException as error:
             raise DataError(
-                f"{self.names[-1]}: expected ids of the type {self.ids[0].type}, as in "
-                f"{self.names[0]}, found {ids.type}; write all files with one type"
+                f"{self.files[-1]}: expected ids of the type {self.ids[0].type}, as in "
+                f"{self.files[0]}, found {ids.type}; write all files with one type"
             ) from error
 
     def check(self) -> None:
         """Check that every series is one run."""
-        import pyarrow as pa
         from pyarrow import compute as pc
 
-        ids: Any = pa.chunked_array(self.ids)
+        ids = plain_ids(self.ids)
         counted: Any = pc.value_counts(ids)  # pyright: ignore[reportAttributeAccessIssue]
         if len(counted) == len(ids):
             return
@@ -227,12 +283,13 @@ class Runs:
         series = counted.field("values")[which]
         places = np.flatnonzero(pc.equal(ids, series).to_numpy())  # pyright: ignore[reportAttributeAccessIssue]
         starts = np.concatenate(self.starts)
+        name = _at(self.ids, int(places[0]))
         where = []
         for start in starts[places[:2]].tolist():
             file = int(np.searchsorted(self.offsets, start, "right")) - 1
-            where.append(f"row {start - self.offsets[file]} of {self.names[file]}")
+            where.append(f"row {start - self.offsets[file]} of {self.files[file]}")
         raise DataError(
-            f"expected the rows of each series one after the other, found {series.as_py()!r} in "
+            f"expected the rows of each series one after the other, found {name!r} in "
             f"two places: from {where[0]} and from {where[1]}; sort the rows by "
             f"{self.id_col!r} and time, and let the names of the files have the same order"
         )
@@ -242,63 +299,98 @@ def _coded(ids: Any) -> tuple[np.ndarray, Any]:
     """Ids as numbers (-1 where missing), and the distinct ids."""
     import pyarrow as pa
 
+    of = ids.type
+    ids = ids.storage if isinstance(ids, pa.ExtensionArray) else ids
     if not isinstance(ids, pa.DictionaryArray):
         ids = ids.dictionary_encode()
-    codes = ids.indices
+    codes, values = ids.indices, ids.dictionary
     if codes.null_count:
         codes = codes.fill_null(-1)
-    return codes.to_numpy(zero_copy_only=False).astype(np.int64), ids.dictionary
+    if isinstance(of, pa.BaseExtensionType):
+        values = pa.ExtensionArray.from_storage(of, values)
+    return codes.to_numpy(zero_copy_only=False).astype(np.int64), values
 
 
-def opened(name: str, parquet: Any, dictionary: str | None = None) -> Any:
-    """An open Parquet file.
+def plain_ids(ids: Sequence[Any]) -> Any:
+    """Arrays of ids as one, with the values that an extension type such as arrow.uuid stands on:
+    few of pyarrow's functions take such a type."""
+    import pyarrow as pa
+
+    return pa.chunked_array(
+        [one.storage if isinstance(one, pa.ExtensionArray) else one for one in ids]
+    )
+
+
+def _at(ids: Sequence[Any], number: int) -> Any:
+    """An id, as the object that its type stands for."""
+    for one in ids:
+        if number < len(one):
+            return one[number].as_py()
+        number -= len(one)
+    raise IndexError(number)
+
+
+def _nested(of: Any) -> bool:
+    """Whether values of a type hold several values."""
+    import pyarrow as pa
+
+    return pa.types.is_nested(of.storage_type if isinstance(of, pa.BaseExtensionType) else of)
+
+
+@contextmanager
+def opened(file: Stored, parquet: Any, dictionary: str | None = None) -> Iterator[Any]:
+    """An open Parquet file, which is the one that was found as long as the block lasts.
 
     Raises
     ------
     DataError
-        If it is missing or damaged.
+        If it is missing, damaged, or changes before the block has ended.
     """
     import pyarrow as pa
 
-    system, path = file_system(name)
+    check_unchanged(file)
     try:
-        source = system.open_input_file(path)
-        file = parquet.ParquetFile(source)
-        if dictionary is None or dictionary not in file.schema_arrow.names:
-            return file
-        # texts that repeat are read once
-        return parquet.ParquetFile(source, metadata=file.metadata, read_dictionary=[dictionary])
-    except (pa.ArrowException, OSError) as error:
-        raise damaged(name, error) from error
+        try:
+            source = file_system(file.place).open_input_file(file.place.path)
+            found = parquet.ParquetFile(source)
+            names = found.schema_arrow.names
+            if dictionary in names and not _nested(found.schema_arrow.field(dictionary).type):
+                # texts that repeat are read once
+                found = parquet.ParquetFile(
+                    source, metadata=found.metadata, read_dictionary=[dictionary]
+                )
+        except (pa.ArrowException, OSError) as error:
+            raise damaged(file.place, error) from error
+        with source, found:
+            yield found
+    finally:
+        check_unchanged(file)  # which explains an error, too
 
 
-def damaged(name: str, error: BaseException) -> DataError:
+def damaged(file: Place, error: BaseException) -> DataError:
     text = str(error).strip().splitlines()[0]
     remedy = "write the file again"
-    if not name.endswith((".parquet", ".pq")):
+    if not file.path.endswith((".parquet", ".pq")):
         remedy = "convert it to Parquet, or use `convtimenet forecast FILE --load MODEL`"
-    return DataError(f"{name}: not readable as Parquet: {text}; {remedy}")
+    return DataError(f"{file}: not readable as Parquet: {text}; {remedy}")
 
 
-def _address(source: str, path: str) -> str:
-    """The address of a path found in the file system of `source`."""
-    _, base = file_system(source)
-    at = source.rfind(base)
-    return source[:at] + path if at >= 0 else f"{source.partition('://')[0]}://{path}"
-
-
-def _typed(columns: list[dict[str, str]]) -> list[dict[str, int | str]]:
-    """Columns in the names of folders: whole numbers if all values of a column are."""
+def _typed(columns: list[dict[str, str | None]]) -> list[tuple[FolderColumn, ...]]:
+    """Columns in the names of folders: whole numbers if all known values of a column are."""
     values: dict[str, list[str]] = {}
     for one in columns:
         for name, value in one.items():
-            values.setdefault(name, []).append(value)
+            if value is not None:
+                values.setdefault(name, []).append(value)
     whole = {
         name
         for name, texts in values.items()
         if all(re.fullmatch(r"0|-?[1-9]\d{0,17}", text, re.ASCII) for text in texts)
     }
     return [
-        {name: int(text) if name in whole else text for name, text in one.items()}
+        tuple(
+            FolderColumn(name, int(text) if text and name in whole else text, name in whole)
+            for name, text in one.items()
+        )
         for one in columns
     ]
