@@ -384,6 +384,9 @@ class TestEngines:
             paneled() + "a\n",
             paneled() + "\0",
             paneled() + '"a',
+            paneled().replace("a,", '"a,', 1),
+            paneled().replace("a,", '"a,', 3),
+            paneled().replace("ü,", '"ü",').replace("a,", '"a,b,', 1),
             paneled().replace("05:30:00,", "05:30:00," + "1" * 140_000),
             "\n\n" + paneled(),
         ],
@@ -396,7 +399,7 @@ class TestEngines:
     @given(
         st.lists(
             st.tuples(
-                st.sampled_from(["a", "b", '"a"', 'a"', "", "#", " a"]),
+                st.sampled_from(["a", "b", '"a"', 'a"', '"a', "", "#", " a"]),
                 st.sampled_from(["1", "2.5", ".", "1e3", '"3"', "1,5", "x", "", "nan", "\u0661"]),
             ),
             min_size=1,
