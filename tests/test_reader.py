@@ -171,6 +171,24 @@ def test_a_workbook_of_several_sheets_says_which_one_is_read(tmp_path: Path) -> 
     assert table.notices == ("read the sheet 'a'; ignored: 'b'",)
 
 
+def test_a_hidden_sheet_is_read_only_if_there_is_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "x.xlsx"
+    with pd.ExcelWriter(path) as writer:
+        pd.DataFrame({"date": DAYS, "y": 0}).to_excel(writer, sheet_name="old", index=False)
+        pd.DataFrame({"date": DAYS, "y": VALUES}).to_excel(writer, sheet_name="new", index=False)
+        writer.sheets["old"].sheet_state = "hidden"
+        writer.book.active = 1
+    table = read_table(path)
+    assert table.values[:, 0].tolist() == VALUES
+    assert table.notices == ("read the sheet 'new'; ignored: 'old' (hidden)",)
+    with pd.ExcelWriter(path) as writer:
+        pd.DataFrame({"date": DAYS, "y": VALUES}).to_excel(writer, sheet_name="a", index=False)
+        pd.DataFrame().to_excel(writer, sheet_name="cover")
+        writer.sheets["a"].sheet_state = "veryHidden"
+        writer.book.active = 1
+    assert read_table(path).notices == ("read the sheet 'a' (hidden)",)
+
+
 TSF = """# of Monash
 @relation x
 @attribute series_name string
