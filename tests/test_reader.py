@@ -189,6 +189,17 @@ def test_a_hidden_sheet_is_read_only_if_there_is_no_other(tmp_path: Path) -> Non
     assert read_table(path).notices == ("read the sheet 'a' (hidden)",)
 
 
+def test_formulas_without_results_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "x.xlsx"
+    frame = pd.DataFrame({"date": [f"=DATE(2024,1,{i})" for i in range(1, 9)], "y": VALUES})
+    frame.to_excel(path, index=False, sheet_name="s")
+    said = (
+        r"sheet 's', row 2: .*found the formula '=DATE\(2024,1,1\)' without a stored result; open"
+    )
+    with pytest.raises(DataError, match=said):
+        read_table(path)
+
+
 TSF = """# of Monash
 @relation x
 @attribute series_name string

@@ -18,7 +18,7 @@ def read_workbook(path: Path) -> Grid:
     Raises
     ------
     DataError
-        If the file is damaged or no sheet contains a table.
+        If the file is damaged, no sheet contains a table, or formulas have no stored results.
     MissingExtraError
         If openpyxl is not installed.
     """
@@ -43,6 +43,7 @@ def read_workbook(path: Path) -> Grid:
         book.close()
     found = [(sheet, rows) for sheet, rows in held if _is_table(rows)]
     if not found:
+        _check_formulas(path)
         raise DataError(
             f"{path}: expected a sheet with a header row and rows below it, found none; add one"
         )
@@ -61,6 +62,25 @@ def read_workbook(path: Path) -> Grid:
 
 def _is_hidden(sheet: Any) -> bool:
     return sheet.sheet_state != "visible"
+
+
+def _check_formulas(path: Path) -> None:
+    """Reject formulas that were never calculated, as programs write them."""
+    import openpyxl
+
+    book = openpyxl.load_workbook(path, read_only=True)
+    try:
+        for sheet in book.worksheets:
+            for i, row in _rows(sheet):
+                for cell in row:
+                    if isinstance(cell, str) and cell.startswith("="):
+                        raise DataError(
+                            f"{path}, sheet {sheet.title!r}, row {i}: expected values, found the "
+                            f"formula {cell[:40]!r} without a stored result; open the file in "
+                            "Excel or LibreOffice and save it"
+                        )
+    finally:
+        book.close()
 
 
 def _is_table(rows: list[tuple[int, tuple[Any, ...]]]) -> bool:
