@@ -363,6 +363,11 @@ CASES: dict[str, Case] = {
         r"id_col='store' \(--id_col store\) and target_cols=\['units', 'price'\]",
         literal=True,
     ),
+    "an id of two words": Case(
+        source=text(PANEL.replace("store", "Store ID")),
+        says=r"pass id_col='Store ID' \(--id_col 'Store ID'\) and target_cols=",
+        literal=True,
+    ),
     "an id of whole numbers": Case(
         source=text(PANEL.replace("A", "7").replace("B", "8")),
         says="column 'store' distinguishes their rows.*pass id_col='store'",

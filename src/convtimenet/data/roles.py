@@ -14,7 +14,7 @@ from convtimenet.data.text.numbers import is_missing
 from convtimenet.data.text.times import looks_like_date
 from convtimenet.errors import DataError, SeveralSeriesError
 from convtimenet.names import key_of
-from convtimenet.wording import listing, unknown_column
+from convtimenet.wording import flag, listing, unknown_column
 
 __all__ = [
     "ID_NAME",
@@ -306,8 +306,8 @@ def check_one_series(
             targets = [one for one in rest if one in channels] or rest
             raise SeveralSeriesError(
                 f"time stamps repeat, and the column {name!r} distinguishes their rows: "
-                f"this looks like several series; pass id_col={name!r} (--id_col {name}) and "
-                f"target_cols={targets!r} (--target_cols {','.join(targets)}), or some of them",
+                f"this looks like several series; pass id_col={name!r} ({flag('id_col', name)}) "
+                f"and target_cols={targets!r} ({flag('target_cols', targets)}), or some of them",
                 name,
                 targets,
             )

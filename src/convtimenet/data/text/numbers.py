@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from convtimenet.errors import ConfigError, DataError
+from convtimenet.wording import flag
 
 __all__ = [
     "MISSING",
@@ -403,11 +404,11 @@ def _no_number(
     elif all_text and text.strip()[:1].isdigit():
         remedy = (
             "write numbers without a unit, or leave the column out with target_cols=[...]; if it "
-            f"holds series ids, pass id_col={name!r} (--id_col {name})"
+            f"holds series ids, pass id_col={name!r} ({flag('id_col', name)})"
         )
     elif all_text:
         remedy = (
-            f"if the column holds series ids, pass id_col={name!r} (--id_col {name}); otherwise "
-            "leave it out with target_cols=[...]"
+            f"if the column holds series ids, pass id_col={name!r} ({flag('id_col', name)}); "
+            "otherwise leave it out with target_cols=[...]"
         )
     return kind(f"column {name!r}, {place}: expected a number, found {text!r}; {remedy}")
