@@ -12,7 +12,7 @@ import pytest
 
 from convtimenet import ConvTimeNetForecaster
 from convtimenet.data.tables import Table, read_table
-from convtimenet.errors import DataError
+from convtimenet.errors import DataError, SeveralSeriesError
 
 
 def table_of(stamps: pd.DatetimeIndex, **settings: Any) -> Table:
@@ -99,3 +99,20 @@ def test_a_clock_of_a_daily_table_is_part_of_its_stamps_only_if_called_so(tmp_pa
     twice = "".join(f"2024-03-{i:02},{h:02}:00,{i}\n" for i in range(1, 25) for h in (0, 12))
     path.write_text(f"date,measured,y\n{twice}")
     assert read_table(path).frequency.name == "12h"
+
+
+def test_the_name_of_a_zone_beside_repeated_hours_is_no_id(tmp_path):
+    hours = pd.date_range("2024-10-24", periods=96, freq="h", tz="Europe/Berlin")
+    zones = [hour.tzname() for hour in hours]
+    frame = pd.DataFrame({"ts": hours.tz_localize(None), "tz": zones, "x": range(96)})
+    for sites in ("", "AB"):
+        long = pd.concat([frame.assign(site=site) for site in sites]) if sites else frame
+        long.to_csv(tmp_path / "x.csv", index=False)
+        said = "2024-10-27T02:00:00 is the first that repeats; these are .* 'tz' tells them apart"
+        with pytest.raises(DataError, match=said):
+            read_table(tmp_path / "x.csv", target_cols=["x"], id_col="site" if sites else None)
+    # stores whose hours all repeat are series
+    night = hours.tz_localize(None)[74:78].drop_duplicates()
+    stores = pd.DataFrame({"ts": [*night] * 2, "store": ["a"] * 3 + ["b"] * 3, "x": range(6)})
+    with pytest.raises(SeveralSeriesError, match="pass id_col='store'"):
+        read_table(stores)

@@ -15,7 +15,7 @@ import numpy as np
 
 from convtimenet.data.frequency import Frequency, infer_shared_frequency
 from convtimenet.data.sources import Columns
-from convtimenet.data.timestamps import show_time
+from convtimenet.data.timestamps import SET_BACK, may_be_set_back, show_time
 from convtimenet.errors import DataError
 from convtimenet.files.maps import ranges
 from convtimenet.wording import listing
@@ -205,38 +205,19 @@ def _check_duplicates(columns: Columns, bounds: np.ndarray) -> None:
     if not len(at):
         return
     first = show_time(times[int(at[0])], zone)
-    set_back = zone is None and _may_be_set_back(times[at])
+    set_back = zone is None and may_be_set_back(times[at])
     if columns.series is None:
-        remedy = _SET_BACK if set_back else "keep one row for each, or average them"
+        remedy = SET_BACK if set_back else "keep one row for each, or average them"
         raise DataError(
             f"duplicate time stamps: {first} is the first of {len(np.unique(times[at]))} that "
             f"occur more than once; {remedy}"
         )
     remedy = (
-        _SET_BACK if set_back else "keep one row for each series and time stamp, or average them"
+        SET_BACK if set_back else "keep one row for each series and time stamp, or average them"
     )
     raise DataError(
         f"duplicate time stamps: {first} occurs more than once in the series "
         f"{_named(columns, np.unique(columns.series[at]))}; {remedy}"
-    )
-
-
-_SET_BACK = (
-    "these are hours of Sunday nights, which occur twice when clocks are set back: write the time "
-    "stamps in UTC or with their UTC offsets, such as 2024-10-27T02:00:00+01:00"
-)
-
-
-def _may_be_set_back(times: np.ndarray) -> bool:
-    """Whether all time stamps are in hours that clock changes may repeat: Sundays from 0 to 3."""
-    if times.dtype.kind != "M":
-        return False
-    days = times.astype("datetime64[D]")
-    hours = (times - days).astype("timedelta64[h]").astype(int)
-    sundays = (days.astype(np.int64) + 4) % 7 == 0
-    months = days.astype("datetime64[M]").astype(np.int64) % 12 + 1
-    return bool((sundays & (hours <= 3) & np.isin(months, (3, 4, 9, 10, 11))).all()) and bool(
-        (days != times).any()
     )
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from convtimenet.data.columns import CellColumn, Column, Grid, Ids
 from convtimenet.data.text.numbers import is_missing
 from convtimenet.data.text.times import looks_like_date
+from convtimenet.data.timestamps import SET_BACK, may_be_set_back, show_time
 from convtimenet.errors import DataError, SeveralSeriesError
 from convtimenet.names import key_of
 from convtimenet.wording import flag, listing, unknown_column
@@ -302,6 +303,7 @@ def check_one_series(
     keys = _keys(grid, names, often)
     for name, labels in keys.items():
         if _apart(of, labels):
+            _check_clocks(times, np.zeros_like(of), name, labels)
             rest = [one for one in _number_columns(grid, names) if one != name]
             targets = [one for one in rest if one in channels] or rest
             raise SeveralSeriesError(
@@ -343,12 +345,29 @@ def check_apart(
     often = int(same.sum()) >= _OFTEN * len(times)
     for name, labels in _keys(grid, names, often).items():
         if _apart(both, labels):
+            _check_clocks(times, ids.of, name, labels)
             raise _joined(
                 id_name,
                 name,
                 f"the series of {id_name!r} repeat time stamps, and the column {name!r} "
                 "distinguishes their rows",
             )
+
+
+def _check_clocks(times: np.ndarray, of: np.ndarray, name: str, labels: np.ndarray) -> None:
+    """Reject hours that are repeated where clocks are set back, told apart by a column that else
+    changes as seldom as clocks do, such as one of CEST and CET. `of` are the series of the rows."""
+    order = np.lexsort((times, of))
+    on = np.diff(of[order]) == 0
+    repeated = on & (np.diff(times[order]).astype(np.int64) == 0)
+    changes = on & (np.diff(labels[order]) != 0)
+    stamps, n = times[order][1:][repeated], int(repeated.sum())
+    seldom = 4 * n <= len(times) and int(changes.sum()) <= 3 * n + len(np.unique(of))
+    if seldom and may_be_set_back(stamps):
+        raise DataError(
+            f"duplicate time stamps: {show_time(stamps[0])} is the first that repeats; {SET_BACK}; "
+            f"the column {name!r} tells them apart, but is no series id"
+        )
 
 
 def _joined(one: Any, other: str, what: str) -> DataError:
