@@ -87,6 +87,18 @@ def joined(folder: Path) -> pd.DataFrame:
     return table
 
 
+def two_rows(folder: Path) -> pd.DataFrame:
+    names = pd.MultiIndex.from_tuples([("Close", "A"), ("Close", "B")], names=["Price", "Ticker"])
+    return pd.DataFrame(np.arange(16.0).reshape(8, 2), DAYS.rename("Date"), names)
+
+
+def one_row(folder: Path) -> Path:
+    table = two_rows(folder)
+    table.columns = ["_".join(map(str, c)) for c in table.columns]
+    table.to_csv(folder / "x.csv")
+    return folder / "x.csv"
+
+
 def zipped(*names: str) -> Source:
     def save(folder: Path) -> Path:
         with zipfile.ZipFile(folder / "x.zip", "w") as archive:
@@ -165,6 +177,12 @@ CASES: dict[str, Case] = {
         source=text("date,y,y\n2024-01-01,1,2\n2024-01-02,1,2\n"),
         says="two columns are named 'y'; rename one",
         then=text("date,y,z\n2024-01-01,1,2\n2024-01-02,1,2\n"),
+    ),
+    "a header of two rows": Case(
+        source=lambda folder: two_rows(folder).to_csv(folder / "x.csv") or folder / "x.csv",
+        says=r"x\.csv: two columns are named 'Close', and the row below holds no values "
+        r"\('Ticker', 'A', 'B'\): the header has several rows; write a single one, .*'_'.join",
+        then=one_row,
     ),
     "a cell too many": Case(
         source=text(rows("1", "2", "3,5", "4")),

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from convtimenet.data.columns import CellColumn, Grid
-from convtimenet.data.files.dialect import Dialect, find_dialect
+from convtimenet.data.files.dialect import Dialect, find_dialect, named_twice
 from convtimenet.data.files.raw import decoded
 from convtimenet.data.text.rows import LineRows, Rows, StrayQuote, WholeRows, rows_of
 from convtimenet.data.text.times import looks_like_date
@@ -71,7 +71,7 @@ def read_delimited(path: Path | str, content: bytes) -> Grid:
     kept = {c.name: c for c in columns if c.name or c.coded()[1] != [""]}
     repeated = [c.name for c in columns if c.name in kept and kept[c.name] is not c]
     if repeated:
-        raise DataError(f"{path}: two columns are named {repeated[0]!r}; rename one of them")
+        raise named_twice(path, repeated[0], (c.cells()[0] for c in columns))
     quoted_commas = b'"' in content if dialect.delimiter == "," else b"," in content
     return Grid(
         names=tuple(kept),

@@ -5,10 +5,13 @@ from __future__ import annotations
 import csv
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from convtimenet.data.text.rows import is_value, rows_of
+from convtimenet.errors import DataError
 
 __all__ = [
     "Dialect",
@@ -16,6 +19,7 @@ __all__ = [
     "find_dialect",
     "header_at",
     "is_remark",
+    "named_twice",
     "said_delimiter",
 ]
 
@@ -119,6 +123,20 @@ def header_at(rows: Sequence[Sequence[str]]) -> int:
         return 0
     at = next((i for i, cells in enumerate(filled) if cells > 1), 0)
     return 0 if any(is_value(cell) for cell in rows[at]) else at
+
+
+def named_twice(path: Path | str, name: str, below: Iterable[Any]) -> DataError:
+    """The error for two columns of one name; `below` are the cells of the next row."""
+    cells = ["" if cell is None else str(cell).strip() for cell in below]
+    shown = [cell for cell in cells if cell]
+    if shown and not any(map(is_value, shown)):
+        return DataError(
+            f"{path}: two columns are named {name!r}, and the row below holds no values "
+            f"({', '.join(map(repr, shown[:3]))}): the header has several rows; write a single "
+            "one, in pandas with frame.columns = ['_'.join(map(str, c)) for c in frame.columns] "
+            "before it is saved"
+        )
+    return DataError(f"{path}: two columns are named {name!r}; rename one of them")
 
 
 def _titles(lines: Sequence[str], delimiter: str) -> int:

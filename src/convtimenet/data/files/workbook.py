@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from convtimenet.data.columns import CellColumn, Grid
-from convtimenet.data.files.dialect import header_at
+from convtimenet.data.files.dialect import header_at, named_twice
 from convtimenet.errors import DataError, MissingExtraError
 
 
@@ -105,7 +105,7 @@ def _grid(path: Path, rows: list[tuple[int, tuple[Any, ...]]], notices: tuple[st
         if not name and all(cell is None for cell in cells):
             continue
         if name in columns:
-            raise DataError(f"{path}: two columns are named {name!r}; rename one of them")
+            raise named_twice(path, name, body[0][1])
         columns[name] = cells
     return Grid(
         names=tuple(columns),
