@@ -41,6 +41,7 @@ _CLOCKS = frozenset({"time", "clock", "clocktime", "timeofday", "daytime", "uhrz
 _HOURS = frozenset({"hour", "hours", "hr", "he", "hourending"})
 _INDEX = re.compile(r"__index_level_\d+__|Unnamed: 0(?:\.\d+)?|")
 _ROW_NUMBERS = ("index", "level_0", "rownames", "row_names")
+_ODD_CELLS = 3  # number of different cells that are no dates, in a column of dates
 _MOST_KEYS = 8  # number of columns whose pairs are tried as ids
 _OFTEN = 0.2  # fraction of repeated time stamps from which a number column may be an id
 
@@ -127,6 +128,8 @@ def find_time(
             if texts is not None:
                 return _together(grid, [year, one], texts)
         return grid[lower["year"]], (lower["year"],), ()
+    if not dates:
+        _check_odd_rows(grid, [name for name in names if name != id_name])
     found = (
         f"several columns hold dates: {listing(dates)}"
         if dates
@@ -143,6 +146,24 @@ def find_time(
         f"no time column found: none is named {', '.join(TIME_NAMES)}, and {found}; pass "
         f"time_col=... with one of {listing(names)}, or values without times as an array"
     )
+
+
+def _check_odd_rows(grid: Grid, names: Sequence[str]) -> None:
+    """Reject a column of dates with a few cells that are none, as rulers and totals have."""
+    for name in names:
+        column = grid[name]
+        if not isinstance(column, CellColumn):
+            continue
+        of, labels = column.coded()
+        none = [i for i, label in enumerate(labels) if not looks_like_date(str(label))]
+        if 0 < len(none) <= _ODD_CELLS and len(labels) > 10 * len(none):
+            date = next(i for i in range(len(labels)) if i not in none)
+            row = int(np.flatnonzero(of == none[0])[0])
+            raise DataError(
+                f"no time column found: {name!r} holds dates like {labels[date]}, "
+                f"but {labels[none[0]]!r} in {column.place(row)}; remove the row if it is a total "
+                "or a ruler line, or correct it"
+            )
 
 
 def _with_clock(
