@@ -116,3 +116,16 @@ def test_the_name_of_a_zone_beside_repeated_hours_is_no_id(tmp_path):
     stores = pd.DataFrame({"ts": [*night] * 2, "store": ["a"] * 3 + ["b"] * 3, "x": range(6)})
     with pytest.raises(SeveralSeriesError, match="pass id_col='store'"):
         read_table(stores)
+
+
+@pytest.mark.parametrize(("zone", "naive"), [("Europe/Berlin", False), ("Europe/London", True)])
+def test_midnights_of_a_zone_that_are_written_in_utc(zone, naive):
+    days = pd.date_range("2024-03-01", periods=40, tz=zone).tz_convert("UTC")
+    hours = "22:00 and 23:00" if zone == "Europe/Berlin" else "00:00 and 23:00"
+    said = f"the time stamps are at {hours}, as the midnights of a zone .*; set the time zone, .*'"
+    with pytest.raises(DataError, match=said):
+        table_of(days.tz_localize(None) if naive else days)
+    assert table_of(days.tz_convert(zone)).frequency.name == "1D"
+    # hours that differ by an hour are another matter
+    with pytest.raises(DataError, match="not regular"):
+        table_of(pd.DatetimeIndex([*days[:20], *(days[20:25] + pd.Timedelta("30min"))]))

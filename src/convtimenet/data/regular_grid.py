@@ -223,19 +223,40 @@ def _check_duplicates(columns: Columns, bounds: np.ndarray) -> None:
 
 @contextmanager
 def _clock_changes(columns: Columns) -> Iterator[None]:
-    """Explain the error if time stamps with several UTC offsets are irregular in UTC."""
+    """Explain the error if time stamps with several UTC offsets are irregular in UTC, or if they
+    are midnights of a zone, written in UTC."""
     try:
         yield
     except DataError as error:
+        set_zone = "set the time zone, in pandas with pd.to_datetime(column, utc=True)"
+        set_zone += ".dt.tz_convert('Europe/Berlin')"
+        if columns.time_zone in (None, "UTC") and (hours := _midnights(columns.times)):
+            raise DataError(
+                f"the time stamps are at {hours}, as the midnights of a zone whose clocks change "
+                f"are in UTC: these days have 23 or 25 hours; {set_zone}"
+            ) from error
         if len(columns.offsets) < 2:
             raise
         raise DataError(
             f"the time stamps have the UTC offsets {', '.join(columns.offsets)} and are not "
             "regular in UTC: a day with a clock change has 23 or 25 hours, and the time zone "
             f"cannot be inferred from offsets; write column {columns.time_name!r} without "
-            "offsets, or read the file into a frame and set the time zone, in pandas with "
-            "pd.to_datetime(column, utc=True).dt.tz_convert('Europe/Berlin')"
+            f"offsets, or read the file into a frame and {set_zone}"
         ) from error
+
+
+def _midnights(times: np.ndarray) -> str:
+    """The two hours at which all time stamps are, if only clock changes part them."""
+    if times.dtype.kind != "M":
+        return ""
+    different = np.unique(times)
+    hours = np.unique(different - different.astype("datetime64[D]")).astype("timedelta64[m]")
+    apart = np.timedelta64(60, "m")
+    if len(hours) != 2 or hours[1] - hours[0] not in (apart, 23 * apart):
+        return ""
+    if np.diff(different).min() < 23 * apart:
+        return ""
+    return " and ".join(f"{int(one) // 60:02d}:{int(one) % 60:02d}" for one in hours.astype(int))
 
 
 def _steps(columns: Columns, bounds: np.ndarray, frequency: Frequency) -> np.ndarray:
