@@ -252,6 +252,11 @@ def read_numbers(
                 raise _no_number(name, place(i), cell, said)
             known[cell] = number
         values[i] = number
+    if any(isinstance(cell, str) and cell.strip() == "-" for cell in cells):
+        notices += (
+            f"column {name!r}: '-' is read as a missing value; write 0 where it stands for zero, "
+            "as in Excel's formats of accounting",
+        )
     return values, (*notices, *said_of_signs)
 
 
