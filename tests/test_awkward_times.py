@@ -129,3 +129,13 @@ def test_midnights_of_a_zone_that_are_written_in_utc(zone, naive):
     # hours that differ by an hour are another matter
     with pytest.raises(DataError, match="not regular"):
         table_of(pd.DatetimeIndex([*days[:20], *(days[20:25] + pd.Timedelta("30min"))]))
+
+
+def test_a_row_for_each_year_and_a_column_for_each_month_is_said(tmp_path):
+    months = pd.date_range("2024-01-01", periods=12, freq="MS").strftime("%b").tolist()
+    frame = pd.DataFrame({"Year": range(2000, 2012)} | dict.fromkeys(months, range(12)))
+    said = "the columns 'Jan' to 'Dec' are read as a yearly channel for each month"
+    for table, expected in ((frame, 1), (frame.drop(columns="Mar"), 0)):
+        table.to_csv(tmp_path / "x.csv", index=False)
+        notices = read_table(tmp_path / "x.csv").notices
+        assert sum(one.startswith(said) for one in notices) == expected

@@ -11,6 +11,7 @@ import numpy as np
 
 from convtimenet.data.columns import CellColumn, Column, Grid, Ids
 from convtimenet.data.text.numbers import is_missing
+from convtimenet.data.text.steps import months_across
 from convtimenet.data.text.times import looks_like_date
 from convtimenet.data.timestamps import SET_BACK, may_be_set_back, show_time
 from convtimenet.errors import DataError, SeveralSeriesError
@@ -127,7 +128,7 @@ def find_time(
             texts = _within_a_year(grid, year, one)
             if texts is not None:
                 return _together(grid, [year, one], texts)
-        return grid[lower["year"]], (lower["year"],), ()
+        return grid[year], (year,), months_across(names)
     if not dates:
         _check_odd_rows(grid, [name for name in names if name != id_name])
     found = (
