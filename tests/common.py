@@ -32,6 +32,19 @@ def in_turn(first: Iterable[Any], *others: Iterable[Any]) -> list[ParameterSet]:
     ]
 
 
+@contextmanager
+def full_disk() -> Iterator[None]:
+    """No file of this process grows, as on a disk that is full: the system refuses to write."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
 def randomised(model: ConvTimeNet) -> ConvTimeNet:
     """As if trained: every weight and every running statistic away from its start."""
     torch.manual_seed(1)

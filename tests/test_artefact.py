@@ -20,6 +20,7 @@ import polars as pl
 import pytest
 import safetensors.numpy
 import torch
+from common import full_disk
 from forked import Forked
 
 import convtimenet
@@ -240,10 +241,18 @@ class TestFolder:
             raise OSError("no space left on device")
 
         monkeypatch.setattr(f"safetensors.{where}.save_file", full)
-        with pytest.raises(OSError, match="no space left"):
+        said = f"{folder}: expected room for a model of [0-9,]{{5,}} bytes, found: no space left"
+        with pytest.raises(ArtefactError, match=said):
             forecaster().fit(waves() * 3).save(folder)
         assert content(folder) == before
         assert [path.name for path in folder.parent.iterdir()] == ["model"]
+
+    def test_a_full_disk_is_told_of(self, folder, fitted):
+        before = content(folder)
+        said = f"{folder}: expected room for a model of [0-9,]{{5,}} bytes, found: .*File too large"
+        with full_disk(), pytest.raises(ArtefactError, match=said):
+            fitted.save(folder)
+        assert content(folder) == before
 
     @pytest.mark.parametrize("nth", [1, 2])
     def test_a_failing_exchange_leaves_the_earlier_model(self, folder, monkeypatch, nth):
@@ -256,7 +265,7 @@ class TestFolder:
             replace(source, target)
 
         monkeypatch.setattr(os, "replace", failing)
-        with pytest.raises(OSError, match="interrupted"):
+        with pytest.raises(ArtefactError, match="found: interrupted; make room, or save it to"):
             forecaster().fit(waves() * 3).save(folder)
         assert content(folder) == before
         assert [path.name for path in folder.parent.iterdir()] == ["model"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 
 import pytest
+from safetensors import SafetensorError
 
 from convtimenet import progress
 from convtimenet.cli import outputs
@@ -47,3 +48,19 @@ def test_what_would_be_ignored_or_of_no_use_is_refused(tmp_path, monkeypatch, ca
         assert "found no labels in the file" in found
         assert "cells such as NA are missing" in found
     assert sorted(path.name for path in tmp_path.iterdir()) == ["sales.csv", "train.csv"]
+
+
+def test_a_model_that_cannot_be_saved_takes_nothing_else_along(tmp_path, monkeypatch, capsys):
+    def full(*_, **__):
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("safetensors.torch.save_file", full)
+    rows = "".join(f"2024-0{m}-{i:02},{(i + m) % 7}\n" for m in range(1, 4) for i in range(1, 29))
+    (tmp_path / "sales.csv").write_text(f"date,y\n{rows}")
+    flags = ["--h=2", "--quality=fast", "--fill=0", "--save=model", "--json=sales.json"]
+    said = refused(capsys, "forecast", "sales.csv", *flags).splitlines()[-1]  # behind the progress
+    assert said.startswith("convtimenet: model: expected room for a model of ")
+    assert "No space left on device (os error 28); make room, or save it to another folder" in said
+    left = sorted(path.name for path in tmp_path.iterdir())
+    assert left == ["sales-forecast.csv", "sales.csv", "sales.json"]

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convtimenet.data.frequency import Frequency, infer_shared_frequency
-from convtimenet.data.text.times import Times
+from convtimenet.data.text.reading import Times
 from convtimenet.data.text.times import parse_times as read_texts
 from convtimenet.data.timestamps import iso_times, to_local, to_utc
 from convtimenet.errors import DataError

@@ -14,13 +14,16 @@ from hypothesis import strategies as st
 
 from convtimenet import ConvTimeNetForecaster
 from convtimenet.config import ModelConfig
+from convtimenet.data.windows import Windows
 from convtimenet.errors import ConfigError, DataError
+from convtimenet.estimators.forecasting.backtest import SeasonalNaive
 from convtimenet.estimators.forecasting.intervals import (
     Bands,
     Calibration,
     check_levels,
     check_reach,
     context_scale,
+    distances,
 )
 from convtimenet.network.inference import fuse
 from convtimenet.network.layers import median_and_spread
@@ -394,3 +397,36 @@ class TestForecaster:
         assert tame is not None
         assert same is not None
         np.testing.assert_array_equal(same.radii, tame.radii)
+
+
+class TestContextsThatTellNoUnit:
+    """Of zeros before the first sale, any error is millions of deviations."""
+
+    def test_they_do_not_count_unless_there_are_no_others(self):
+        far = np.arange(40.0).reshape(40, 1, 1)
+        told = np.arange(40)[:, None] < 20
+        found = Calibration.of(np.where(told[..., None], far, 1e6), told)
+        np.testing.assert_array_equal(found.radius(80), [[16]])
+        whole = Calibration.of(far).radius(80)
+        np.testing.assert_array_equal(Calibration.of(far, told & False).radius(80), whole)
+
+    def test_which_they_are(self):
+        x = torch.zeros(4, 1, 6)
+        x[1:] = torch.arange(6.0)
+        known = torch.ones(4, 1, 6, dtype=torch.bool)
+        known[2, :, 3:], known[3, :, :2] = False, False
+        ahead = torch.full((4, 1, 2), 5.0)
+        values, mask = torch.cat([x, ahead], -1), torch.cat([known, known[..., :2] | True], -1)
+        windows = Windows(
+            values.flatten()[None], 8 * torch.arange(4), 6, 2, mask.flatten()[None], masks=True
+        )
+        cpu = torch.device("cpu")
+        found, told = distances(SeasonalNaive(1, 2), windows, (), 4, cpu)
+        assert told[:, 0].tolist() == [False, True, False, True]
+        assert found[0].min() > 1000
+
+    def test_the_default_forecaster_of_a_series_with_a_late_start(self):
+        noise = 3 * np.random.default_rng(0).normal(size=16)
+        given = np.concatenate([np.zeros(24), 20 + noise])
+        found = ConvTimeNetForecaster(h=4, device="cpu", verbose=0).fit(given).predict(level=[80])
+        assert 0 < found["lo-80"].min() < found["hi-80"].max() < 40

@@ -6,6 +6,7 @@ import errno
 import gc
 import io
 import tempfile
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from pyarrow import feather, parquet
 
 from convtimenet import ConvTimeNetForecaster
 from convtimenet.data import tables
-from convtimenet.data.covariates import Column
+from convtimenet.data.covariates import NO_COVARIATES, Column, terms_of
 from convtimenet.data.large import parts
 from convtimenet.data.tables import Table, read_table
 from convtimenet.errors import DataError
@@ -207,6 +208,27 @@ def test_what_cannot_be_read_in_parts_is_refused(tmp_path, small_parts, monkeypa
     refuse(tmp_path / "none-*.parquet", "there is no such file", small_parts)
     refuse("memory://nowhere/x.parquet", "there is no such file", small_parts)  # type: ignore[arg-type]
     refuse("unheard://nowhere/x", "install that package", small_parts)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("column", "cell"),
+    [("unique_id", None), ("ds", None), ("ds", "soon"), ("size", "large")],
+)
+def test_rows_in_messages_are_those_of_the_file(
+    tmp_path, small_parts, monkeypatch, column, cell
+) -> None:
+    path, rows, at = tmp_path / "x.parquet", panel(gaps=False), 300
+    terms = terms_of(read_table(rows, **READ), NO_COVARIATES)
+    terms = replace(terms, categories={"size": None, "price": None, "kind": ("a", "b", "c")})
+    cells = [one if cell is None else str(one) for one in rows[column].to_pylist()]
+    cells[at] = cell
+    number = rows.schema.get_field_index(column)
+    parquet.write_table(rows.set_column(number, column, pa.array(cells)), path, row_group_size=90)
+    with pytest.raises(DataError, match=rf"row {at}\b") as found:
+        read_table(path, **READ, terms=terms)
+    with pytest.raises(DataError) as known:
+        in_memory(path, monkeypatch, **READ, terms=terms)
+    assert str(found.value) == str(known.value)
 
 
 def test_dates_that_only_some_rows_make_clear_are_refused(tmp_path, small_parts, monkeypatch):

@@ -387,6 +387,22 @@ class TestCalibration:
             assert rows.seen(read_table(new), None, None) == 0
             assert rows.seen(fitted, None, None) == 600
 
+    def test_rows_that_repeat_exactly_fit_in_several_places_and_count_as_new(self, caplog):
+        week = np.array([0, 0, 0, 0, 0, 0, 5, 9.0])
+        year = 10 + np.sin(np.arange(160) * np.pi / 2).round(6)
+        for values in (np.tile(week, 20), year):
+            model = ConvTimeNetForecaster(4, quality="fast", device="cpu", verbose=0).fit(values)
+            assert "fitted to" not in caplog.text
+            assert model.calibrate(np.tile(values, 2)).calibration_ is not None
+            assert "left out" not in caplog.text
+        # one row that is unlike the others tells where they are
+        values = np.tile(week, 20)
+        values[70] = 7
+        fitted = read_table(values)
+        rows = FittedRows.of(fitted, fitted.lengths)
+        assert rows.seen(fitted, None, None) == 160
+        assert rows.seen(read_table(np.concatenate([values, week])), None, None) == 160
+
     @pytest.mark.parametrize("overlap", [300, 100, 20, 15, 10, 8])
     def test_an_array_that_begins_shortly_before_the_end_of_the_fitted_one(self, overlap):
         values = np.random.default_rng(0).normal(size=340).cumsum()

@@ -21,11 +21,13 @@ from convtimenet.cli.main import main
 from convtimenet.data.covariates import Encoder
 from convtimenet.data.frequency import Frequency, infer_shared_frequency
 from convtimenet.data.future import write_csv
+from convtimenet.data.split import typical_size
 from convtimenet.data.tables import Table, crop, pad_front, read_table, select_series
 from convtimenet.data.windows import Scaler, Windows
 from convtimenet.errors import ConfigError, DataError
 from convtimenet.estimators.forecasting.panel import Panel
 from convtimenet.export import export
+from convtimenet.runs.forecasting import default_horizon
 
 TINY = {"d_model": 8, "d_ff": 16, "kernel_sizes": (3, 5)}
 
@@ -516,6 +518,47 @@ class TestMissingValues:
         found = forecaster().fit(frame).predict()
         last = found[found["unique_id"] == "one"]["ConvTimeNet"]
         np.testing.assert_allclose(last, 5, atol=0.5)
+
+
+class TestSizes:
+    """What is chosen by the size of a table, where its series have few and many rows."""
+
+    def test_series_that_hold_most_rows_are_typical(self):
+        sizes = {
+            (300, 300, 300): (300, 3),
+            (7,): (7, 1),
+            (300, 300, 2, 2, 2): (300, 2),
+            (12, 12, 12, 12, 12, 40): (12, 8),
+            (-3, 0): (1, 2),
+        }
+        for rows, size in sizes.items():
+            assert typical_size(np.array(rows)) == size
+
+    def test_many_new_series_change_nothing_for_the_old_ones(self):
+        """More than half of the series have two rows."""
+        old = [series(name, 50, seed=seed) for seed, name in enumerate("ab")]
+        new = [series(f"new{number}", 2, "2024-02-18") for number in range(3)]
+        few, many = (
+            ConvTimeNetForecaster(4, quality="fast", device="cpu", verbose=0).fit(pd.concat(one))
+            for one in (old, old + new)
+        )
+        assert many.network_.config == few.network_.config
+        expected = few.predict()
+        found = many.predict().iloc[: len(expected)]
+        assert found["unique_id"].tolist() == expected["unique_id"].tolist()
+        off = (found["ConvTimeNet"] - expected["ConvTimeNet"]).abs()
+        assert off.max() < 0.05  # of waves between -1 and 1
+
+    def test_one_long_series_changes_nothing_for_many_short_ones(self):
+        model = ConvTimeNetForecaster(h=7)
+        assert model.is_ready_for(np.array([12] * 30), 1)
+        assert model.is_ready_for(np.array([12] * 30 + [60]), 1)
+        assert not model.is_ready_for(np.array([60] * 30 + [12]), 1)
+
+    def test_the_horizon_is_that_of_the_old_series(self):
+        old = [series("a", 100)]
+        new = [series(f"new{number}", 2) for number in range(3)]
+        assert [default_horizon(read_table(pd.concat(one))) for one in (old, old + new)] == [14, 14]
 
 
 class TestParts:

@@ -207,6 +207,9 @@ class TestNetwork:
         torch.testing.assert_close(flat, torch.full_like(flat, 5.0), atol=0.01, rtol=0)
         nothing = network(torch.zeros(1, 1, 100), torch.zeros(1, 1, 100, dtype=torch.bool))
         assert nothing.isfinite().all()
+        one = torch.arange(100)[None, None] == 99  # a value says nothing of the deviation
+        first = network(torch.full((1, 1, 100), 5.0), one)
+        assert 0.5 < (first[0, 0, -1] - first[0, 0, 0]).min() < 10
 
     def test_seasons_and_drift_are_carried_on(self):
         """Far closer than the last season, without training."""

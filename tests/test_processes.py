@@ -101,10 +101,12 @@ def test_same_weights_and_answers(number, alone, tmp_path) -> None:
         assert all(found[name].equal(value) for name, value in expected.items())
         assert facts == pytest.approx(scores, rel=1e-12)
         others = ", ".join(map(str, range(1, number)))
-        said = (tmp_path / f"refused-{process}.txt").read_text(encoding="utf-8")
-        assert (
-            f"the data or the settings of process {others} differs from that of process 0" in said
-        )
+        for what in together.DIFFERENT:
+            said = (tmp_path / f"refused-{what}-{process}.txt").read_text(encoding="utf-8")
+            assert (
+                f"the data or the settings of process {others} differs from that of process 0"
+                in said
+            ), what
 
 
 @pytest.mark.slow

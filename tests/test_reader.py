@@ -703,6 +703,16 @@ def test_files_of_another_kind_are_named(tmp_path: Path, content: bytes, name: s
         read_table(save(tmp_path, content, name))
 
 
+def test_a_json_key_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+    """The last was read, and nothing said so."""
+    columns = '{"date": ["2021-01-01", "2021-01-02"], "a": [1, 2], "a": [3, 4]}'
+    with pytest.raises(DataError, match=r"line 1: .*the key 'a' twice"):
+        read_table(save(tmp_path, columns, "x.json"))
+    lines = '{"date": "2021-01-01", "a": 1}\n{"date": "2021-01-02", "a": 1, "a": 2}\n'
+    with pytest.raises(DataError, match=r"line 2: .*the key 'a' twice"):
+        read_table(save(tmp_path, lines, "x.jsonl"))
+
+
 def test_json_columns_are_matched_by_their_keys(tmp_path: Path) -> None:
     keyed = '{"date": {"0": "2024-01-01", "1": "2024-01-02"}, "y": {"1": 2, "0": 1}}'
     assert read_table(save(tmp_path, keyed, "x.json")).values[:, 0].tolist() == [1, 2]

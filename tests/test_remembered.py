@@ -18,7 +18,8 @@ import pytest
 import safetensors.numpy
 
 from convtimenet import ConvTimeNetForecaster
-from convtimenet.errors import ArtefactError
+from convtimenet.data.tables import read_table
+from convtimenet.errors import ArtefactError, DataError
 from convtimenet.storage.manifest import FORMAT, seal
 
 KEPT = Path(__file__).parent / "artefacts" / str(FORMAT)
@@ -188,3 +189,26 @@ def test_what_fits_is_taken(tmp_path, edit):
     if edit is whole_numbers:
         future = future.astype({"unique_id": "int32"})
     assert np.isfinite(model.predict(future=future)["ConvTimeNet"]).all()
+
+
+@pytest.mark.parametrize("form", ["%d/%m/%Y", "%m/%d/%Y"])
+def test_ambiguous_dates_are_read_as_those_of_training(tmp_path, form):
+    """They were refused, with an option that a client of a server does not have."""
+    days = pd.date_range("2024-02-01", periods=60)
+    table = pd.DataFrame({"date": days.strftime(form), "y": np.arange(60.0) % 7})
+    table.to_csv(tmp_path / "fitted.csv", index=False)
+    model = ConvTimeNetForecaster(h=2, quality="fast", verbose=0).fit(str(tmp_path / "fitted.csv"))
+    loaded = ConvTimeNetForecaster.load(model.save(tmp_path / "m"), device="cpu")
+    last = table.iloc[29:41]  # 1 to 12 March
+    last.to_csv(tmp_path / "new.csv", index=False)
+    with pytest.raises(DataError, match="all time stamps are ambiguous"):
+        read_table(tmp_path / "new.csv")
+    for one in (model, loaded):
+        read = one.adapt(str(tmp_path / "new.csv"))
+        assert read.times[-1] == np.datetime64("2024-03-12")
+        first = last["date"].iloc[0]
+        way = "day" if form.startswith("%d") else "month"
+        told = f"column 'date': {first!r} is read with the {way} first, as in the training table"
+        assert told in read.notices
+    plain = read_table(pd.DataFrame({"date": days, "y": np.arange(60.0)}))
+    assert plain.origin.dayfirst is None

@@ -478,10 +478,14 @@ def test_a_classification_page_counts_classes_that_training_lacked(classes, tmp_
     # one wrong case alone, so that it is shown
     alone = cases.subset(np.array([0, *np.flatnonzero(predicted == cases.labels)[:6]]))
     assert alone.labels is not None
-    lonely = replace(alone, labels=np.array(["new", *alone.labels[1:]], dtype=object))
+    lonely = replace(
+        alone,
+        labels=np.array(["new", *alone.labels[1:]], dtype=object),
+        ids=tuple(f"P{number}" for number in range(len(alone.labels))),
+    )
     with undrawn():
         page = Page(write_classes(tmp_path, (model, lonely)))
-    assert f"Case 0: new, predicted as {predicted[0]}" in page.text
+    assert f"Case P0: new, predicted as {predicted[0]}" in page.text
     assert "none for the true class new, which was not in the training data" in page.text
     with pytest.raises(DataError, match="fitted to, found new; use the labels of training"):
         write_classes(tmp_path, (model, replace(cases, labels=np.array(["new"] * 60))))

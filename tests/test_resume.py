@@ -13,6 +13,7 @@ import kills
 import numpy as np
 import pytest
 import torch
+from common import full_disk
 from forked import Forked
 from sklearn.exceptions import NotFittedError
 
@@ -206,6 +207,16 @@ class TestFolder:
             path.name.split("-")[0] for path in (tmp_path / "made/here").glob("*.safetensors")
         )
         assert names == ["choose", "choose", "refit", "refit"]
+
+    def test_on_a_full_disk_training_goes_on_without(self, tmp_path, caplog):
+        estimator, data = forecaster()
+        with full_disk():
+            estimator.fit(*data, resume=tmp_path / "full")
+        assert [*(tmp_path / "full").glob("*.safetensors")] == []
+        said = [one.getMessage() for one in caplog.records if one.levelno == logging.ERROR]
+        assert len(said) == 1
+        assert said[0].startswith(f"no checkpoint could be written in {tmp_path / 'full'} (File to")
+        assert_same(estimator, forecaster()[0].fit(*data))
 
     def test_what_a_killed_write_left_is_removed(self, tmp_path):
         left = tmp_path / ".choose-00000003-ab.safetensors.77.tmp"

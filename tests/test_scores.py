@@ -38,9 +38,20 @@ def test_unknown_values_do_not_count():
         scores.mae(gaps, F * np.nan)
 
 
+def test_infinite_bounds_hold_what_they_hold():
+    y, low, high = [5.0, 5, 5, 50], [-np.inf, 0, 0, 0], [np.inf, 10, 10, 10]
+    assert scores.coverage(y, low, high) == 0.75
+    assert scores.coverage([1, 2], [-np.inf] * 2, [np.inf] * 2) == 1
+    assert scores.pinball(y, low, 0.1) == np.inf
+
+
 def test_refusals():
     with pytest.raises(DataError, match=r"shape \(2, 2\) of y, found \(1, 2\)"):
         scores.mse(Y, F[:1])
+    with pytest.raises(DataError, match=r"bounds must have the shape \(3,\) .* found \(3, 1\)"):
+        scores.coverage([1, 5, 9], [0, 4, 8], [[2], [6], [10]])
+    with pytest.raises(DataError, match=r"leading dimensions of y, \(\), .* shape \(5, 3\)"):
+        scores.mase([1, 2], [1, 3], np.ones((5, 3)))
     with pytest.raises(DataError, match="quantile must be between 0 and 1, found 1"):
         scores.pinball(Y, F, 1)
     with pytest.raises(DataError, match=r"more than season=24 training steps .* found 3 steps"):

@@ -20,8 +20,9 @@ from convtimenet import ConvTimeNetForecaster
 from convtimenet.data.frequency import Frequency, infer_shared_frequency
 from convtimenet.data.future import future_frame, write_csv
 from convtimenet.data.tables import Table, read_table
+from convtimenet.data.text.reading import TimeReading
 from convtimenet.data.text.steps import frequency_name
-from convtimenet.data.text.times import TimeReading, parse_times
+from convtimenet.data.text.times import parse_times
 from convtimenet.errors import ConfigError, DataError
 
 UTC_HOURS = pd.date_range("2024-03-30 20:00", periods=4, freq="h", tz="UTC")

@@ -135,10 +135,10 @@ class TestSpace:
     def test_contexts_leave_the_same_series_a_validation_split(self):
         import polars
 
-        lengths = [300, 120, 90]
+        lengths = [150, 120, 120, 90]
         panel = polars.DataFrame(
             {
-                "unique_id": np.repeat(["a", "b", "c"], lengths),
+                "unique_id": np.repeat(["a", "b", "c", "d"], lengths),
                 "ds": np.concatenate([np.arange(n) for n in lengths]),
                 "y": np.random.default_rng(0).normal(size=sum(lengths)),
             }
@@ -175,6 +175,20 @@ class TestSpace:
         assert space.suggest(drawn) == {"training.lr": short}
 
     @pytest.mark.parametrize(
+        ("name", "values", "plain"),
+        [
+            ("training.lr", (np.float64(1e-4), np.float64(1e-2)), Range(1e-4, 1e-2, log=True)),
+            ("training.lr", [np.float64(0.25), np.float32(0.5)], (0.25, 0.5)),
+            ("model.d_model", (np.int64(8), np.int32(16)), Range(8, 16)),
+            ("training.loss", [np.str_("mae")], ("mae",)),
+            ("model.kernel_sizes", [np.array([3, 5]), [np.int64(3)]], ((3, 5), (3,))),
+        ],
+    )
+    def test_numbers_of_numpy(self, name, values, plain):
+        with Search(ConvTimeNetForecaster(4, 16, verbose=0), WAVES, space={name: values}) as made:
+            assert repr(made.study.space.parameters) == repr({name: plain})  # of Python's types
+
+    @pytest.mark.parametrize(
         ("space", "said"),
         [
             ({"lr": [1]}, "no parameter 'lr' to search; did you mean training.lr?"),
@@ -184,6 +198,13 @@ class TestSpace:
             ({"blocks": [1, 2]}, "model.kernel_sizes is set on the estimator, so blocks"),
             ({"model.patch_stride": [1], "relative_stride": [1.0]}, "decide the same"),
             ({}, "space names no parameter"),
+            ({"training.validation_fraction": [0.1, 0.4]}, "what is held out and scored, not how"),
+            ({"training.protocol": ["paper"]}, "training.protocol cannot be searched"),
+            ({"training.refit": [True, False]}, "training.refit cannot be searched"),
+            ({"training.seed": [1, 2]}, "training.seed cannot be searched: it decides chance"),
+            ({"training.device": ["cpu"]}, "training.device cannot be searched"),
+            ({"training.memory_budget": [1.0]}, "training.memory_budget cannot be searched"),
+            ({"training.checkpoint_seconds": (1, 9)}, "checkpoint_seconds cannot be searched"),
         ],
     )
     def test_a_space_that_makes_no_sense(self, space, said):

@@ -96,13 +96,40 @@ def solved() -> tuple[ConvTimeNetForecaster, np.ndarray]:
     return model, model.forecast_table(model.tail_, None, 80)
 
 
+DIFFERENT = "rows", "covariate", "cases", "labels"
+
+
+def differing(what: str) -> None:
+    """A fit in which that differs by process, and nothing else; all but the rows in number."""
+    numbers = np.random.default_rng(processes.rank())
+    y = np.arange(40) % 2
+    if what == "rows":
+        values = np.sin(np.arange(80 + 5 * processes.rank()))
+        ConvTimeNetForecaster(h=3, quality="fast", verbose=0).fit(values)
+    elif what == "covariate":
+        import pandas as pd
+
+        t = range(80)
+        frame = pd.DataFrame({"t": t, "y": np.sin(t), "x": numbers.normal(size=80)})
+        ConvTimeNetForecaster(
+            h=3, input_size=12, time_col="t", target_cols="y", hist_exog="x", n_epochs=1, verbose=0
+        ).fit(frame)
+    elif what == "cases":
+        ConvTimeNetClassifier(quality="fast", verbose=0).fit(numbers.normal(size=(40, 1, 20)), y)
+    else:
+        X = np.random.default_rng(0).normal(size=(40, 1, 20))
+        ConvTimeNetClassifier(n_epochs=1, verbose=0).fit(X, numbers.permutation(y))
+
+
 def refused(out: Path) -> None:
     """What a process is told if its data differ from those of the others."""
-    values = np.sin(np.arange(80 + 5 * processes.rank()))
-    try:
-        ConvTimeNetForecaster(h=3, quality="fast", verbose=0).fit(values)
-    except ConfigError as error:
-        (out / f"refused-{processes.rank()}.txt").write_text(str(error), encoding="utf-8")
+    for what in DIFFERENT:
+        said = "nothing"
+        try:
+            differing(what)
+        except ConfigError as error:
+            said = str(error)
+        (out / f"refused-{what}-{processes.rank()}.txt").write_text(said, encoding="utf-8")
 
 
 def train(task: str, resume: str | None) -> tuple[dict[str, torch.Tensor], dict]:

@@ -39,6 +39,12 @@ LIMITS += ["--security-opt", "no-new-privileges:true"]
 WHO = "import os, convtimenet as c; p = c.__path__[0]; print(os.getuid(), os.access(p, os.W_OK))"
 
 
+def works(tool: str) -> bool:
+    """Whether a tool is installed and answers; docker's does not without its daemon."""
+    found = shutil.which(tool)
+    return bool(found) and subprocess.run([tool, "info"], capture_output=True).returncode == 0
+
+
 def listed(word: str) -> list[str]:
     """The command that the Dockerfile gives after a word, as a list."""
     found = re.findall(rf"{word} (\[.*\])$", DOCKERFILE.read_text(encoding="utf-8"), re.MULTILINE)
@@ -116,9 +122,14 @@ def main() -> None:
     parser.add_argument("--tool", help="one of them, with flags of it")
     parser.add_argument("--built", action="store_true", help=f"there is an image {IMAGE}")
     flags = parser.parse_args()
-    tool = shlex.split(flags.tool or next(filter(shutil.which, TOOLS), ""))
+    tool = shlex.split(flags.tool or next(filter(works, TOOLS), ""))
     if not tool:
-        raise SystemExit(f"expected one of {', '.join(TOOLS)}, found none; install one")
+        names = ", ".join(TOOLS)
+        raise SystemExit(
+            f"expected one of {names} to answer `info`, found none; install or start it"
+        )
+    if tool[0].endswith("buildah"):
+        os.environ.setdefault("BUILDAH_ISOLATION", "chroot")  # needs no container runtime
     if not flags.built:
         build = ["bud", "--format", "docker"] if tool[0].endswith("buildah") else ["build"]
         subprocess.run([*tool, *build, "-f", str(DOCKERFILE), "-t", IMAGE, str(ROOT)], check=True)

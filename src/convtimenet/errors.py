@@ -59,7 +59,7 @@ class DatasetError(ConvTimeNetError):
 
 
 class ArtefactError(ConvTimeNetError):
-    """A saved model folder is incomplete, damaged or in a newer format."""
+    """A saved model folder is incomplete, damaged, in a newer format, or cannot be written."""
 
 
 class MissingExtraError(ConvTimeNetError, ImportError):

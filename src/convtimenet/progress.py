@@ -431,18 +431,20 @@ class _Quiet:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Log only errors of this package until the block ends; blocks of several threads may
-    overlap."""
+    """Log only errors of this package until the block ends; several threads may have one each."""
     logger = logging.getLogger("convtimenet")
     with _Quiet.lock:
-        if not _Quiet.blocks:
-            _Quiet.level = logger.level
-            logger.setLevel(max(logger.level, logging.ERROR))
+        _Quiet.level = _Quiet.level if _Quiet.blocks else logger.level
+        logger.setLevel(max(logger.level, logging.ERROR))
         _Quiet.blocks += 1
     try:
         yield
     finally:
         with _Quiet.lock:
             _Quiet.blocks -= 1
-            if not _Quiet.blocks:
-                logger.setLevel(_Quiet.level)
+            logger.setLevel(logger.level if _Quiet.blocks else _Quiet.level)
+
+
+def is_quiet() -> bool:
+    """Whether a block of `quiet` is in progress: nobody is told of anything but errors."""
+    return bool(_Quiet.blocks)

@@ -208,6 +208,8 @@ def load(
 
     Parameters
     ----------
+    folder
+        The folder.
     threads
         Threads per call; 0 lets onnxruntime choose.
 

@@ -55,18 +55,25 @@ def mase(y: Any, forecast: Any, train: Any, season: int = 1, *, axis: Axis = Non
         (..., T): the training data, with the same leading dimensions.
     season
         Season length in steps.
+    axis
+        Axes to average over; None averages over all.
 
     Raises
     ------
     DataError
-        If `train` has no more than `season` steps, no two known values a season apart, or repeats
-        exactly, so that the scale would be 0.
+        If `train` has no more than `season` steps, no two known values a season apart, other
+        leading dimensions, or repeats exactly, so that the scale would be 0.
     """
-    past = _array(train)
+    error, past = _error(y, forecast), _array(train)
     if past.shape[-1] <= season or season < 1:
         raise DataError(
             f"mase needs more than season={season} training steps and a season of at least 1, "
             f"found {past.shape[-1]} steps"
+        )
+    if error.shape[:-1] != past.shape[:-1]:
+        raise DataError(
+            f"training data must have the leading dimensions of y, {error.shape[:-1]}, found an "
+            f"array of the shape {past.shape}"
         )
     scale = seasonal_scale(past, season)
     if np.isnan(scale).any():
@@ -77,7 +84,7 @@ def mase(y: Any, forecast: Any, train: Any, season: int = 1, *, axis: Axis = Non
         raise DataError(
             f"the training data repeat exactly after {season} steps, so mase has no scale; use mae"
         )
-    return _mean(np.abs(_error(y, forecast)) / scale[..., None], axis)
+    return _mean(np.abs(error) / scale[..., None], axis)
 
 
 def seasonal_scale(train: Any, season: int) -> np.ndarray:
@@ -123,10 +130,13 @@ def pinball(y: Any, forecast: Any, quantile: float, *, axis: Axis = None) -> Any
 
 
 def coverage(y: Any, low: Any, high: Any, *, axis: Axis = None) -> Any:
-    """Share of values inside ``[low, high]``, the bounds included."""
+    """Share of values inside ``[low, high]``, the bounds included, which may be infinite."""
     y, low, high = _array(y), _array(low), _array(high)
+    for bound in (low, high):
+        _check_shape("bounds", y, bound)
     inside = ((low <= y) & (y <= high)).astype(float)
-    return _mean(np.where(np.isnan(y + low + high), np.nan, inside), axis)
+    unknown = np.isnan(y) | np.isnan(low) | np.isnan(high)  # their sum would lose [-inf, inf]
+    return _mean(np.where(unknown, np.nan, inside), axis)
 
 
 def _array(values: Any) -> np.ndarray:
@@ -135,9 +145,13 @@ def _array(values: Any) -> np.ndarray:
 
 def _error(y: Any, forecast: Any) -> np.ndarray:
     y, forecast = _array(y), _array(forecast)
-    if y.shape != forecast.shape:
-        raise DataError(f"forecasts must have the shape {y.shape} of y, found {forecast.shape}")
+    _check_shape("forecasts", y, forecast)
     return y - forecast
+
+
+def _check_shape(what: str, y: np.ndarray, given: np.ndarray) -> None:
+    if y.shape != given.shape:
+        raise DataError(f"{what} must have the shape {y.shape} of y, found {given.shape}")
 
 
 def _mean(values: np.ndarray, axis: Axis) -> Any:

@@ -92,6 +92,36 @@ class TestUtilsforecast:
 
 
 class TestNeuralForecast:
+    def test_the_padding_of_a_short_series_is_not_read(self, tmp_path, monkeypatch):
+        pytest.importorskip(
+            "neuralforecast", reason="needs the extra 'neuralforecast'; run by `make conformance`"
+        )
+        from neuralforecast import NeuralForecast
+
+        from convtimenet.adapters.neuralforecast import ConvTimeNet
+
+        monkeypatch.chdir(tmp_path)
+        logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+        model = ConvTimeNet(
+            h=6,
+            input_size=24,
+            network=SMALL,
+            max_steps=1,
+            start_padding_enabled=True,
+            accelerator="cpu",
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            enable_checkpointing=False,
+            logger=False,
+        )
+        frame = panel(60)
+        frame["y"] += 1000
+        short = frame["unique_id"].eq("s2") & frame["ds"].lt(frame["ds"].min() + pd.Timedelta("2D"))
+        forecaster = NeuralForecast(models=[model], freq="h")
+        forecaster.fit(frame[~short])
+        found = forecaster.predict()
+        assert found["ConvTimeNet"].sub(1010).abs().max() < 30  # zeros among them gave half
+
     @pytest.mark.parametrize("kind", ["point", "quantiles", "distribution"])
     def test_cross_validation(self, kind, tmp_path, monkeypatch):
         pytest.importorskip(

@@ -142,3 +142,48 @@ def test_a_whole_number_of_steps_of_the_index():
     fridays = pd.date_range("2000-01-01", periods=140, freq="WOM-3FRI")  # not a step of ours
     model = ConvTimeNetForecaster(**quick).fit(pd.Series(values, fridays), fh=[1, 3])
     np.testing.assert_array_equal(model.predict(), expected)
+
+
+def test_small_coverages_and_quantiles_near_the_median():
+    import numpy as np
+    import pandas as pd
+
+    from convtimenet.adapters.sktime_forecaster import ConvTimeNetForecaster
+
+    y = pd.Series(np.random.default_rng(0).normal(size=90), name="y")
+    model = ConvTimeNetForecaster(quality="fast", device="cpu").fit(y, fh=[1, 2])
+    bounds = model.predict_interval(coverage=[0.004, 0.01])["y"]
+    np.testing.assert_array_equal(bounds[0.004], bounds[0.01])  # where the grid of levels begins
+    found = model.predict_quantiles(alpha=[0.498, 0.5, 0.505])["y"]
+    np.testing.assert_array_equal(found[[0.498, 0.505]], bounds[0.01])
+
+
+def test_forecasts_start_behind_the_cutoff():
+    """Of a line the forecast is the time itself, so that a value says where it belongs."""
+    import numpy as np
+    import pandas as pd
+    from sktime.forecasting.naive import NaiveForecaster
+    from sktime.split import SlidingWindowSplitter
+
+    from convtimenet.adapters.sktime_forecaster import ConvTimeNetForecaster
+
+    days = pd.date_range("2024-01-01", periods=60, freq="D")
+    backtest = SlidingWindowSplitter(fh=[1, 2], window_length=20, step_length=15)
+    for index in (pd.RangeIndex(60), days):
+        y = pd.Series(np.arange(60.0), index, name="y")
+        model = ConvTimeNetForecaster(12, quality="fast", device="cpu").fit(y, fh=[1, 2])
+        found = model.update_predict(y, backtest, update_params=False)
+        naive = NaiveForecaster().fit(y, fh=[1, 2]).update_predict(y, backtest, update_params=False)
+        pd.testing.assert_index_equal(found.index, naive.index)
+        pd.testing.assert_index_equal(found.columns, naive.columns)
+        expected = np.full((6, 3), np.nan)
+        expected[range(6), [0, 0, 1, 1, 2, 2]] = [20, 21, 35, 36, 50, 51]
+        np.testing.assert_allclose(found, expected, atol=0.01)
+        old = model.update(y[20:30], update_params=False)
+        np.testing.assert_allclose(old.predict(), [30, 31], atol=0.01)
+        assert old.predict().index.tolist() == y.index[30:32].tolist()
+        lower = old.predict_interval(coverage=[0.5])["y"][0.5]["lower"]
+        np.testing.assert_allclose(lower, [30, 31], atol=0.1)
+        np.testing.assert_allclose(old.update(y[55:], update_params=False).predict(), [60, 61])
+        with pytest.raises(ValueError, match="at least 12 rows, found 5 up to the cutoff"):
+            old.update(y[:5], update_params=False).predict()

@@ -99,7 +99,8 @@ def test_what_is_asked_while_a_file_is_read_waits_for_it(desk: Desk, act):
     assert second.is_alive()
     assert (len(worker.commands), before["job"]) == (asked, None)
     assert before["files"] == {"data": "a.csv"}
-    assert (desk.folder / "data.csv").read_bytes() == b"date,y\n"
+    (place,) = desk.folder.glob("data-*.csv")
+    assert place.read_bytes() == b"date,y\n"
     worker.released.set()
     first.join()
     second.join()
@@ -163,6 +164,40 @@ def test_a_run_has_the_users_own_name_of_the_file(desk: Desk, name: str):
     assert re.fullmatch(r"[\w .()+-]+", desk.snapshot()["files"]["data"])
 
 
+def test_the_file_at_fault_is_named(desk: Desk, monkeypatch):
+    """A file called ahead.csv was named plan.csv, as places were replaced one after another."""
+    desk.put("data", "ahead.csv", b"date,y\n")
+    desk.put("ahead", "plan.csv", b"date,y\n")
+    desk.put("new", "data-plan.csv", b"date,y\n")
+
+    def refuse(command: dict[str, Any], *_: Any) -> Any:
+        one, other, third = (
+            next(desk.folder.glob(f"{n}-*")).name for n in ("data", "ahead", "new")
+        )
+        raise Refused(422, f"{one}: column 'data.csv' is not in {other}, nor in {third}.")
+
+    monkeypatch.setattr(desk.worker, "ask", refuse)
+    with pytest.raises(Refused) as refused:
+        desk.look(Look(kind="table"))
+    assert refused.value.message == (
+        "ahead.csv: column 'data.csv' is not in plan.csv, nor in data-plan.csv."
+    )
+
+
+def test_a_result_goes_with_the_rows_ahead_that_it_is_of(desk: Desk):
+    """It stayed beside the name of another file."""
+    desk.put("data", "a.csv", b"date,y\n")
+    desk.look(Look())
+    desk.train(Train.model_validate({"h": 3}))
+    assert desk._thread is not None
+    desk._thread.join()
+    assert desk.snapshot()["result"] is not None
+    desk.put("ahead", "plan2.csv", b"date,y\n")
+    after = desk.snapshot()
+    assert (after["result"], after["job"], after["files"]["ahead"]) == (None, None, "plan2.csv")
+    assert after["look"] is not None
+
+
 def test_files_are_counted_so_that_the_page_knows_a_new_one(desk: Desk):
     counts = [desk.snapshot()["given"]]
     for slot in ("data", "ahead", "data"):
@@ -206,6 +241,39 @@ def test_columns_that_are_not_shown_are_read(tmp_path):
     look = told(tmp_path, "wide.csv", "\n".join([",".join(["date", "note", *names]), *lines]))
     assert look["chosen"]["target_cols"] == names
     assert len(look["columns"]) == 200
+
+
+def test_columns_that_the_reader_takes_are_taken(desk: Desk, monkeypatch):
+    """A long name beside a column of text was an error of the server."""
+    names = ["date", "note", "u" * 5000]
+    rows = [f"2024-01-{day:02d},some text,{day}" for day in range(1, 20)]
+    desk.put("data", "a.csv", "\n".join([",".join(names), *rows]).encode())
+
+    def look(command: dict[str, Any], *_: Any) -> dict[str, Any]:
+        return tables.look(str(desk.folder / command["path"]), command["columns"])
+
+    monkeypatch.setattr(slow(desk), "ask", look)
+    desk.look(Look(kind="table"))
+    chosen = desk.snapshot()["look"]["chosen"]
+    assert chosen["target_cols"] == names[2:]
+    body = {"kind": "table", "columns": {"target_cols": names[2:], "time_col": "date"}}
+    desk.look(Look.model_validate(body))  # as the page sends it when something is chosen
+    assert desk.snapshot()["look"]["rows"] == 19
+
+
+def test_rows_of_unequal_length_can_still_be_read_as_recordings(tmp_path):
+    """The file was refused as a table before anything else could be chosen."""
+    look = told(tmp_path, "a.csv", "t0,t1,t2\n1,2,3\n1,2\n")
+    assert look["columns"] == []
+    assert "expected" in look["error"]
+    assert look["chosen"]["target_cols"] is None
+
+
+def test_the_chart_has_the_values_of_the_file(tmp_path):
+    """They had six digits."""
+    rows = [f"2024-01-{day:02d},{1234567.25 + day}" for day in range(1, 20)]
+    look = told(tmp_path, "a.csv", "\n".join(["date,y", *rows]))
+    assert look["chart"][0]["y"][:2] == [1234568.25, 1234569.25]
 
 
 def recordings_text(label: str, steps: int = 12) -> str:

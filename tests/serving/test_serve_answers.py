@@ -14,11 +14,15 @@ import pyarrow as pa
 import pytest
 import zstandard
 from pyarrow import ipc
-from served import Web, held, hourly, monthly, shops, waves
+from served import SMALL, Web, held, hourly, monthly, shops, waves
 
+from convtimenet import ConvTimeNetForecaster
 from convtimenet.data.future import write_csv
 from convtimenet.errors import DataError
+from convtimenet.serving import json_body, warm
 from convtimenet.serving.app import create_app
+from convtimenet.serving.models import Forecasting, Models
+from convtimenet.serving.settings import ServeSettings
 
 CSV = {"content-type": "text/csv"}
 ARROW = {"content-type": "application/vnd.apache.arrow.stream"}
@@ -73,6 +77,33 @@ def test_csv_is_what_the_command_line_writes(client, by_name, tmp_path):
     assert inside.json()["forecast"] == out.read_text()
 
 
+@pytest.mark.parametrize("charset", ["cp1251", '"KOI8-R"', "utf-16"])
+def test_csv_is_read_in_the_charset_that_its_header_gives(client, charset):
+    """Text that is no UTF-8 was read as Latin-1, and ids came back as other letters."""
+    head = {"content-type": f"text/csv; charset={charset}"}
+    table = monthly().iloc[-20:].assign(unique_id="ЮЖД").to_csv(index=False)
+    sent = table.encode(charset.strip('"'))
+    answer = client.post("/forecast?model=monthly&h=1", content=sent, headers=head)
+    assert answer.content.decode().splitlines()[1].startswith("ЮЖД,2017-07-01,")
+    cases = "id,t0,t1,t2,t3\nЮЖД,1,2,3,4\nЯЛД,1,2,3,5\n".encode(charset.strip('"'))
+    answer = client.post("/regress", content=cases, headers=head).text
+    assert [line.partition(",")[0] for line in answer.splitlines()] == ["case", "ЮЖД", "ЯЛД"]
+
+
+def test_a_charset_that_is_unknown_or_wrong_is_refused(client):
+    cases = "id,t0,t1,t2,t3\nЮЖД,1,2,3,4\nЯЛД,1,2,3,5\n".encode("cp1251")
+    for charset, status, said in (
+        ("no-such", 415, "found 'no-such'; send the text in UTF-8"),
+        ("base64", 415, "found 'base64'"),
+        ("punycode", 415, "found 'punycode'"),
+        ("utf-8", 422, "expected text in utf-8, as the Content-Type says, found other bytes"),
+    ):
+        head = {"content-type": f"text/csv; charset={charset}"}
+        answer = client.post("/regress", content=cases, headers=head)
+        assert answer.status_code == status
+        assert said in answer.json()["error"]["message"]
+
+
 def test_arrow_comes_back_as_arrow_with_its_own_stamps(client, by_name):
     table = pa.Table.from_pandas(hourly(), preserve_index=False)
     got = client.post("/forecast?model=hourly&level=80", content=stream(table), headers=ARROW)
@@ -114,12 +145,31 @@ def test_several_series_with_covariates_known_ahead(client, by_name):
     assert "future values of 'promo' are needed" in refused.text
 
 
+def test_notices_say_which_series_are_new_and_what_becomes_of_gaps(client):
+    """The server's log alone said so, and series scaled by themselves looked like those trained."""
+    table = shops().replace({"unique_id": {"north": "North", "west": "new"}})
+    table.loc[3, "y"] = np.nan
+    future = shops(h=4).replace({"unique_id": {"north": "North", "west": "new"}})
+    plan = records(future[["unique_id", "ds", "promo"]])
+    body = {"model": "shops", "table": columns(table), "future": plan, "h": 1}
+    notices = client.post("/forecast", json=body).json()["notices"]
+    assert (
+        "2 of 3 series were not seen in training ('North', did you mean 'north'?, 'new'); they are "
+        "scaled with their own statistics"
+    ) in notices
+    assert "missing values are masked: they are not read" in notices
+    assert len(notices) == len({*notices})
+
+
 def test_whole_numbers_and_offsets_come_back_as_they_came(client, by_name):
     table = hourly()
     seconds = table["date"].astype("datetime64[s]").astype(np.int64)
     sent = {**columns(table), "date": seconds.tolist()}
-    got = client.post("/forecast", json={"model": "hourly", "table": sent}).json()["forecast"]
+    answer = client.post("/forecast", json={"model": "hourly", "table": sent}).json()
+    got = answer["forecast"]
     assert got["date"] == (seconds.iloc[-1] + 3600 * np.arange(1, 5)).tolist()
+    sent["date"] = seconds.astype(float).tolist()  # as clients write whole numbers with gaps
+    assert client.post("/forecast", json={"model": "hourly", "table": sent}).json() == answer
     text = table["date"].dt.strftime("%Y-%m-%dT%H:%M").tolist()
     got = client.post("/forecast", json={"model": "hourly", "table": {**sent, "date": text}})
     assert got.json()["forecast"]["date"][0] == "2024-01-06T00:00"
@@ -173,6 +223,15 @@ def test_numbers_for_cases_in_json_and_csv(client, by_name):
     answered = client.post("/regress", content=named.encode(), headers=CSV).text.splitlines()
     assert [line.split(",")[0] for line in answered[1:]] == ["Q6", "Q5", "Q4", "Q3", "Q2", "Q1"]
     assert [line.split(",")[1] for line in answered] == [line.split(",")[1] for line in table]
+    names = [f"Q{6 - i}" for i in range(6)]
+    steps = {f"t{i}": [float(case[0, i]) for case in cases] for i in range(20)}
+    for ids in (names, list(range(1000, 1006))):
+        sent = stream(pa.table({"id": ids, **steps}))
+        answer = client.post("/regress", content=sent, headers=ARROW)
+        found = ipc.open_stream(answer.content).read_all()
+        assert found["case"].to_pylist() == [str(one) for one in ids]
+        assert found["number"].to_pylist() == want.tolist()
+        assert answer.headers["convtimenet-notices"] == """["the column 'id' names the cases"]"""
 
 
 def kserve(model: str, frequency: str, *inputs: tuple, **options) -> dict:
@@ -240,6 +299,46 @@ def test_kserve_variables_and_what_it_refuses(client, by_name):
         refused = client.post("/v1/timeseries/forecast", json=wrong)
         assert refused.status_code == 422
         assert said in refused.json()["error"]["message"]
+
+
+def test_kserve_starts_that_predict_refuses_are_refused():
+    """They were moved: days began at 22:00 of the day before, local times were taken as UTC."""
+    sizes = {"h": 2, "input_size": 16, "preset": "ETTh1", "refit": False, **SMALL}
+    days = hourly(40)[["date", "a"]].assign(date=pd.date_range("2024-01-01", periods=40))
+    zoned = days.assign(date=days["date"].dt.tz_localize("Europe/Berlin"))
+    whole = days.assign(date=np.arange(40))
+    named = [
+        Forecasting(name, ConvTimeNetForecaster(**sizes, **own).fit(table))
+        for name, table, own in (
+            ("naive", days, {}), ("zoned", zoned, {}), ("whole", whole, {"time_col": "date"})
+        )
+    ]  # fmt: skip
+    for one in named:
+        one.model.set_params(verbose=0)
+    with Web(create_app(Models(named))) as web:
+
+        def ask(model: str, start: str) -> httpx.Response:
+            body = kserve(model, "D", ("univariate", "x", days["a"].tolist(), start), horizon=1)
+            return web.post("/v1/timeseries/forecast", json=body)
+
+        for model, start, first in (
+            ("naive", "2024-01-01", "2024-02-10T00:00:00"),
+            ("naive", "2024-01-01T00:00:00Z", "2024-02-10T00:00:00Z"),
+            ("naive", "2024-01-01T00:00:00+00:00", "2024-02-10T00:00:00Z"),
+            ("zoned", "2024-01-01T00:00:00+01:00", "2024-02-09T23:00:00Z"),
+            ("zoned", "2023-12-31T23:00:00Z", "2024-02-09T23:00:00Z"),
+        ):
+            (content,) = ask(model, start).json()["outputs"][0]["content"]
+            assert content["start_timestamp"] == first
+        for model, start, said in (
+            ("naive", "2024-01-01T00:00:00+02:00", "without Z or UTC offset"),
+            ("naive", "2024-01-01T00:00:00-02:30", "in the time zone '-02:30'"),
+            ("zoned", "2024-01-01T00:00:00", "writing each with its UTC offset"),
+            ("whole", "2024-01-01", "fitted to whole numbers"),
+        ):
+            refused = ask(model, start)
+            assert refused.status_code == 422
+            assert said in refused.json()["error"]["message"]
 
 
 def test_series_that_predict_refuses_as_too_short_are_refused(client, by_name):
@@ -399,6 +498,34 @@ def test_every_model_has_answered_before_the_first_request(models, by_name):
     ):
         # JSON, CSV, Arrow; covariates known ahead, and several channels, have no place in CSV
         assert f'convtimenet_batch_requests_count{{model="{name}"}} {formats}.0' in figures
+
+
+@pytest.mark.parametrize(
+    ("limits", "settings", "refused"),
+    [
+        ({}, {"seconds": 1e-6}, []),
+        ({"MOST_CELLS": 70}, {}, []),
+        ({"MOST_COLUMNS": 4}, {}, ["shops"]),
+    ],
+    ids=["slow", "rows", "channels"],
+)
+def test_no_limit_of_clients_stops_the_start(models, monkeypatch, limits, settings, refused):
+    """A slow first answer, many kept rows or many channels ended it with a traceback."""
+    for name, most in limits.items():
+        monkeypatch.setattr(json_body, name, most)
+        monkeypatch.setattr(warm, name, most, raising=False)
+    tables = Models([one for one in models if one.name in ("shops", "monthly")])
+    with Web(create_app(tables, ServeSettings(**settings))) as web:
+        figures, notices = web.get("/metrics").text, web.app.state.notices
+    assert 'batch_requests_count{model="monthly"} 3.0' in figures
+    assert ('batch_requests_count{model="shops"} 1.0' in figures) == (not refused)
+    assert [one.partition(":")[0] for one in notices] == refused
+    if refused:
+        assert notices[0] == (
+            "shops: /forecast refuses even a small request for this model (application/json): "
+            "table: expected at most 4 columns, found 5; send them in parts, or as rows of a long "
+            "table"
+        )
 
 
 def test_a_failing_model_neither_ends_the_server_nor_says_why(models, by_name, monkeypatch):

@@ -65,7 +65,9 @@ def test_all_members_of_a_compressed_body_are_read(encoding, pack):
     packed = b"".join(map(pack, parts))
     pieces = list(_decompressed(packed, encoding))
     assert b"".join(pieces) == b"".join(parts)
-    for damaged in (packed[:-3], packed + b"\x1f", b""):
+    padded = pack(parts[0]) + bytes(1000) + pack(parts[1]) + bytes(3)
+    assert b"".join(_decompressed(padded, encoding)) == parts[0] + parts[1]
+    for damaged in (packed[:-3], packed + b"\x1f", b"", bytes(9)):
         with pytest.raises(Refused, match=f"not complete {encoding} data"):
             list(_decompressed(damaged, encoding))
 
@@ -76,6 +78,17 @@ def test_a_length_of_the_json_part_that_is_none(client, length):
     answer = client.post("/v2/models/gestures/infer", content=b"{}", headers=headers)
     assert answer.status_code == 400
     assert "correct the header" in message(answer)
+
+
+def test_bytes_after_the_json_part_belong_to_a_binary_tensor(client):
+    """They were ignored."""
+    x = {"name": "x", "shape": [1, 1, 4], "datatype": "FP64", "data": [1, 2, 3, 4]}
+    text = json.dumps({"inputs": [x]}).encode()
+    for rest, status in ((b"", 200), (b"garbage", 422)):
+        headers = {"inference-header-content-length": str(len(text))}
+        answer = client.post("/v2/models/sizes/infer", content=text + rest, headers=headers)
+        assert answer.status_code == status
+    assert "expected no bytes after the JSON part" in message(answer)
 
 
 def test_a_process_that_dies_while_it_answers_has_ended(tmp_path):
@@ -202,6 +215,19 @@ def test_room_is_given_back_once_and_nothing_is_taken_after_it():
     assert one.held == 0
 
 
+@pytest.mark.parametrize(
+    "given", [["x-gzip"], ["identity", "gzip"], ["gzip", "identity"], ["gzip, identity"], ["GZIP"]]
+)
+def test_all_headers_of_an_encoding_count(client, given):
+    """The last one alone did: packed data were read as text."""
+    packed = gzip.compress(json.dumps({"model": "hourly", "table": TABLE}).encode())
+    headers = [("content-encoding", one) for one in given]
+    assert client.post("/forecast", content=packed, headers=headers).status_code == 200
+    twice = [("content-encoding", "gzip"), ("content-encoding", "gzip")]
+    answer = client.post("/forecast", content=packed, headers=twice)
+    assert (answer.status_code, "found 'gzip, gzip'" in message(answer)) == (415, True)
+
+
 def test_other_encodings_and_types_are_named(client):
     answer = client.post("/forecast", content=b"x", headers={"content-encoding": "br"})
     assert (answer.status_code, "'br'" in message(answer)) == (415, True)
@@ -209,7 +235,7 @@ def test_other_encodings_and_types_are_named(client):
     assert (answer.status_code, "'image/png'" in message(answer)) == (415, True)
 
 
-def test_a_body_past_its_size_is_refused_before_it_is_read(limited):
+def test_a_body_past_its_size_is_refused_before_it_is_read(limited, monkeypatch):
     client = limited(most_bytes=SMALL_BODY)
     read = []
 
@@ -220,7 +246,11 @@ def test_a_body_past_its_size_is_refused_before_it_is_read(limited):
 
     answer = client.post("/forecast", content=pieces())
     assert answer.status_code == 413
-    assert sum(read) <= SMALL_BODY // 1000 + 2
+    assert sum(read) == 1000  # the rest is discarded, up to a bound
+    monkeypatch.setattr(guard, "_DISCARDED", 50_000)
+    read.clear()
+    assert client.post("/forecast", content=pieces()).status_code == 413
+    assert sum(read) <= (SMALL_BODY + 50_000) // 1000 + 2
     answer = client.post("/forecast", content=b"", headers={"content-length": "99999999999"})
     assert answer.status_code == 413
     answer = client.post("/forecast", content=b"", headers={"content-length": "-1"})
@@ -282,6 +312,24 @@ def test_what_claims_many_cells_is_refused_before_it_has_them(client, path, body
     assert answer.status_code in (413, 422)
     assert "expected at most" in message(answer)
     assert peak < 60_000_000
+
+
+def test_numbers_of_rows_and_steps_of_any_length_are_refused_in_few_words(client):
+    """One of 400 digits was an error of the server, or came back in the message."""
+    series = {"y": [1.0] * 20, "sizes": [20]}
+    sent = {"series": series, "h": 1, "freq": "MS", "model": "monthly"}
+    table = {"model": "hourly", "table": TABLE, "h": 10**400}
+    for path, body, said in (
+        ("/v2/forecast", {**sent, "series": {**series, "sizes": [10**400]}}, "series.sizes.0: "),
+        ("/v2/forecast", {**sent, "series": {**series, "sizes": [21, -1]}}, "series.sizes.1: "),
+        ("/v2/forecast", {**sent, "series": {**series, "sizes": [19]}}, "found a sum of 19"),
+        ("/v2/forecast", {**sent, "h": 10**400}, "h: expected less than or equal to 2000000"),
+        ("/forecast", table, "h: expected at most 256 steps"),
+    ):
+        answer = client.post(path, json=body)
+        assert answer.status_code == 422
+        assert said in message(answer)
+        assert len(message(answer)) < 200
 
 
 def test_padding_to_one_long_case_is_refused(client):
@@ -361,6 +409,8 @@ def test_damaged_arrow_is_never_an_error_of_the_server(client):
         ('{"table": [-Infinity]}', "-Infinity, which is no number in JSON"),
         ('{"table": ', "expected JSON"),
         ("[" * 100_000, "nested too deeply"),
+        ('{"h": 2, "h": 1, "table": {}}', "found the key 'h' twice in one object"),
+        ('{"table": {"date": [], "a": [1], "a": [2]}}', "found the key 'a' twice in one object"),
         ('{"table": ' + "9" * 5000 + "}", "expected JSON"),
         ('{"table": 7}', "table: expected records"),
         ('{"table": {}, "modle": 1}', "modle: there is no such field"),
@@ -376,6 +426,56 @@ def test_bodies_that_are_no_request(client, text, said):
     assert answer.status_code == 422
     assert said in message(answer)
     assert "Traceback" not in answer.text
+
+
+def series(name: str, values: list) -> dict:
+    kind = "multivariate" if isinstance(values[0], list) else "univariate"
+    return {"type": f"{kind}_time_series", "name": name, "series": values, "frequency": "H"}
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("/forecast?model=hourly&horizon=3", "horizon: there is no such option in the address; "
+         "did you mean h?"),
+        ("/forecast?model=hourly&levels=80", "did you mean level?"),
+        ("/forecast?model=hourly&foo=1", "expected one of h, level, model"),
+        ("/classify?model=gestures&label_col=a", "expected one of model"),
+        ("/regress?proba=1", "proba: there is no such option"),
+    ],
+)  # fmt: skip
+def test_options_that_do_not_exist_are_refused(client, path, said):
+    """They were ignored: ?horizon=3 gave the trained horizon."""
+    body = hourly().to_csv(index=False).encode()
+    answer = client.post(path, content=body, headers=CSV)
+    assert answer.status_code == 422
+    assert said in message(answer)
+
+
+@pytest.mark.parametrize(
+    ("part", "where"),
+    [
+        ({"covariates": 3}, "covariates"),
+        ({"options": {"horizon": 1, "levels": [80]}}, "options.levels"),
+        ({"inputs": [{**series("s", [1.0, 2.0]), "start": "2024-01-01"}]}, "inputs.0.start"),
+        ({"metadata": {"of": "the caller"}}, None),
+    ],
+)
+def test_fields_that_the_protocols_do_not_have_are_refused(client, part, where):
+    """KServe's and Nixtla's were ignored."""
+    body = {"model": "monthly", "inputs": [series("s", [1.0] * 20)], "options": {"horizon": 1}}
+    body["inputs"][0]["frequency"] = "M"
+    answer = client.post("/v1/timeseries/forecast", json={**body, **part})
+    sent = {"series": {"y": [1.0] * 20, "sizes": [20]}, "h": 1, "freq": "MS", "model": "monthly"}
+    sent |= {"clean_ex_first": True, "finetune_depth": 1, "finetune_loss": "default"}
+    assert client.post("/v2/forecast", json=sent).status_code == 200
+    if where is None:
+        assert answer.status_code == 200
+        return
+    assert answer.status_code == 422
+    assert f"{where}: there is no such field" in message(answer)
+    answer = client.post("/v2/forecast", json={**sent, "levels": [80]})
+    assert message(answer).startswith("levels: there is no such field")
 
 
 def test_numbers_too_large_for_a_float_are_missing_or_refused(client, by_name):
@@ -400,11 +500,6 @@ ODD = [
     *(None, True, "", "x", 10**400, -(10**30), 1e308, [], {}, [[]], {"a": 1}, 2**63, 1.5, 202401),
     *("9999-12-31", "0001-01-01", "1e999", "NaN", "\u0000", "1,5", "24:00", "2024-01"),
 ]
-
-
-def series(name: str, values: list) -> dict:
-    kind = "multivariate" if isinstance(values[0], list) else "univariate"
-    return {"type": f"{kind}_time_series", "name": name, "series": values, "frequency": "H"}
 
 
 def mutated(value: dict, draws: random.Random) -> dict:
@@ -631,5 +726,5 @@ def test_the_tests_that_security_names_exist():
     here = Path(__file__).parent
     named = re.findall(r"`(test_\w+)`", (here.parents[1] / "SECURITY.md").read_text("utf-8"))
     there = "".join(one.read_text("utf-8") for one in here.glob("test_*.py"))
-    assert len(named) == 13
+    assert len(named) == 14
     assert [name for name in named if f"def {name}(" not in there] == []

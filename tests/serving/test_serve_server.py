@@ -23,6 +23,7 @@ import uvicorn
 from served import SMALL, hourly
 
 from convtimenet import ConvTimeNetClassifier, ConvTimeNetForecaster
+from convtimenet.cli.serving import _token
 from convtimenet.serving import server
 from convtimenet.serving.app import create_app
 from convtimenet.serving.models import Models, load_models
@@ -179,6 +180,29 @@ def test_slow_headers_lose_their_connection(documented, monkeypatch):
         assert answer_of(second) == b""
 
 
+def test_a_body_that_trickles_after_its_refusal_loses_its_connection(documented, monkeypatch):
+    """A byte a second held the connection of a stranger without end."""
+    address, _ = documented
+    head = b"POST /forecast HTTP/1.1\r\nHost: %s\r\nContent-Length: %d\r\n\r\n"
+    with connected(address) as found:  # the rest of a body is read, and the next request answered
+        found.sendall(head % (b"evil.example", 5))
+        assert found.recv(65536).startswith(b"HTTP/1.1 403")
+        found.sendall(b"12345GET /v2/health/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert b"HTTP/1.1 200" in found.recv(65536)
+    monkeypatch.setattr(server.Protocol, "seconds", 0.3)
+    with connected(address) as found:
+        found.sendall(head % (b"evil.example", 10_000))
+        assert found.recv(65536).startswith(b"HTTP/1.1 403")
+        taken = 0
+        try:
+            while taken < 200:
+                taken += found.send(b"x")
+                time.sleep(0.02)
+        except OSError:
+            pass
+        assert taken < 200
+
+
 def test_an_answer_that_nobody_reads_is_dropped(started, models, monkeypatch):
     monkeypatch.setattr(server.Protocol, "reading", 0.3)
     address, large = started(models), b"x" * 30_000_000  # more than the system's buffers take
@@ -208,11 +232,44 @@ def test_the_healthcheck_of_the_container(documented):
     assert re.search(r"^USER serve$", DOCKERFILE, re.MULTILINE)
 
 
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
+def test_the_steps_of_the_container_make_what_it_mounts(documented, tmp_path):
+    """Word for word, but for docker itself: its command is run with the paths of this machine."""
+    _, folder = documented
+    root = Path(__file__).parents[2]
+    (tmp_path / "docker").mkdir()
+    shutil.copytree(folder / "sales-model", tmp_path / "sales-model")
+    page = (root / "docs" / "tasks" / "deploy.md").read_text(encoding="utf-8")
+    steps, docker = re.findall(r"```\n(mkdir .*?)(docker compose .*?)```", page, re.DOTALL)[0]
+    assert docker == "docker compose -f docker/compose.yaml up --build\n"
+    subprocess.run(["bash", "-ec", steps], cwd=tmp_path, check=True, capture_output=True)
+    compose = (root / "docker" / "compose.yaml").read_text(encoding="utf-8")
+    _, token, model = json.loads(re.findall(r"command: (.*)", compose)[0])
+    mounted, inside, _ = json.loads(re.findall(r"volumes: (.*)", compose)[0])[0].split(":")
+    secret = re.findall(r"^    file: (.*)", compose, re.MULTILINE)[0]
+    assert token == "/run/secrets/token"
+    assert ServeSettings(host="0.0.0.0", token=_token(str(tmp_path / "docker" / secret))).token
+    name = model.replace(f"={inside}", f"={tmp_path / 'docker' / mounted}")
+    (served,) = load_models([name], "cpu")
+    assert f"/v2/models/{served.name}/ready" in page
+
+
 def test_a_body_that_stops_is_answered_with_408(started, models):
     address = started(models, seconds=0.3)
     with connected(address) as found:
         found.sendall(b"POST /forecast HTTP/1.1\r\nHost: localhost\r\nContent-Length: 50\r\n\r\n{")
         assert found.recv(65536).startswith(b"HTTP/1.1 408")
+
+
+def test_a_client_that_writes_all_before_it_reads_sees_the_413(started, models):
+    """Its connection was reset while it wrote, and no answer came."""
+    size = 12 * 2**20
+    head = f"POST /forecast HTTP/1.1\r\nHost: localhost\r\nContent-Length: {size}\r\n\r\n"
+    with connected(started(models, most_bytes=1000)) as found:
+        found.sendall(head.encode() + bytes(size))
+        answer = answer_of(found)
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert b"expected a body of at most 1000 bytes" in answer
 
 
 def test_clients_that_leave_cost_no_answer(documented):
@@ -293,6 +350,7 @@ def test_the_command_says_what_is_missing(capsys, folders):
         ([str(folders["hourly"]), "--host", "0.0.0.0"], "needs a token"),
         ([str(folders["hourly"]), "--token_file", "absent"], "--token_file: expected a text file"),
         ([str(folders["hourly"]), "--port", "70000"], "port must be from 0 to 65535"),
+        ([str(folders["hourly"]), "--max_mb", "0.0000001"], "--max_mb, in bytes, must be at least"),
         ([], "serve needs models"),
     ):
         assert main(["serve", *flags]) == 2

@@ -147,6 +147,10 @@ optimizer_kwargs, lr_scheduler, lr_scheduler_kwargs, dataloader_kwargs, trainer_
         )
 
     def forward(self, windows_batch: Mapping[str, Tensor]) -> Tensor:
-        """(B, L, 1) of ``insample_y`` to (B, h, values per step)."""
-        y = self.network(windows_batch["insample_y"].transpose(1, 2))
+        """(B, L, 1) of ``insample_y`` to (B, h, values per step). What ``insample_mask`` marks as
+        0, such as the padding of a short series, is not read."""
+        known = windows_batch["insample_mask"].transpose(1, 2) > 0
+        # blocks are faster without a mask
+        mask = None if bool(known.all()) else known
+        y = self.network(windows_batch["insample_y"].transpose(1, 2), mask)
         return y.view(len(y), self.loss.outputsize_multiplier, self.h).transpose(1, 2)

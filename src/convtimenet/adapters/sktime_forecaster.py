@@ -15,6 +15,7 @@ import numpy as np
 
 from convtimenet.callbacks import Callback
 from convtimenet.data.frequency import Frequency, infer_shared_frequency
+from convtimenet.data.tables import Table
 from convtimenet.errors import ConfigError, DataError, MissingExtraError
 from convtimenet.estimators.forecasting.forecaster import ConvTimeNetForecaster as Core
 from convtimenet.estimators.forecasting.intervals import band_names, check_levels
@@ -98,11 +99,12 @@ class ConvTimeNetForecaster(BaseForecaster):
 
     The horizon is the last step of `fh`. Intervals are conformal, calibrated on the validation
     split (`convtimenet.estimators.forecasting.intervals`); if that has too few windows for a level
-    they are infinitely wide. `update` makes forecasts start from newer values and does not change
-    the weights. Time stamps are read as `convtimenet.ConvTimeNetForecaster` reads them: the season
-    follows from their step, which is that of the index or of `fh`, else inferred. Steps of an index
-    of whole numbers are their greatest common divisor. Rows that the index leaves out are missing
-    values; if `update` gets a row again, the newer one replaces it.
+    they are infinitely wide. `update` makes forecasts start behind the last row that it is given,
+    from all rows up to there, also if later ones are known; it does not change the weights. Time
+    stamps are read as `convtimenet.ConvTimeNetForecaster` reads them: the season follows from their
+    step, which is that of the index or of `fh`, else inferred. Steps of an index of whole numbers
+    are their greatest common divisor. Rows that the index leaves out are missing values; if
+    `update` gets a row again, the newer one replaces it.
 
     Parameters
     ----------
@@ -183,7 +185,7 @@ precision, device, random_state, verbose, callbacks
         steps, _ = self._ahead(fh)
         self.model_ = Core(int(steps.max()), freq=freq, **self.get_params(deep=False))
         self.model_.fit(self._table(y))
-        self._recent = self._last_rows(y)
+        self._rows = y
         return self
 
     def _predict(self, fh: ForecastingHorizon, X: Any) -> pd.DataFrame:
@@ -193,7 +195,8 @@ precision, device, random_state, verbose, callbacks
         self, fh: ForecastingHorizon, X: Any, coverage: list[float]
     ) -> pd.DataFrame:
         calibration = self.model_.calibration_
-        levels = {one: 100 * one for one in coverage if one > 0}
+        # levels below 1 % are rounded up to it, as all are to the grid
+        levels = {one: max(1.0, 100 * one) for one in coverage if one > 0}
         possible = {
             one: level
             for one, level in levels.items()
@@ -213,17 +216,19 @@ precision, device, random_state, verbose, callbacks
         return found
 
     def _update(self, y: pd.DataFrame, X: Any = None, update_params: bool = True) -> Self:
-        recent = self._recent
-        newer = y.set_axis(recent.columns, axis=1) if y.shape[1] == 1 else y.loc[:, recent.columns]
-        before = recent.loc[~recent.index.isin(newer.index)]
+        rows = self._rows
+        newer = y.set_axis(rows.columns, axis=1) if y.shape[1] == 1 else y.loc[:, rows.columns]
+        before = rows.loc[~rows.index.isin(newer.index)]
         joined = pd.DataFrame(pd.concat([before, newer])).sort_index()
-        self.model_.adapt(self._table(joined))  # refuses rows between the steps
-        self._recent = self._last_rows(joined)
+        self._context(joined)  # refuses rows between the steps
+        self._rows = joined
         return self
 
-    def _last_rows(self, y: pd.DataFrame) -> pd.DataFrame:
-        """The last rows, enough for one context."""
-        return y.iloc[-self.model_.network_.config.context_length :]
+    def _context(self, rows: pd.DataFrame) -> Table:
+        """The last rows up to the cutoff, enough for one context; a backtest sets it back."""
+        past = rows.loc[rows.index <= self.cutoff[0]]
+        config = self.model_.network_.config
+        return self.model_.adapt(self._table(past.iloc[-config.context_length :]))
 
     def _table(self, y: pd.DataFrame) -> Any:
         """Rows as the wrapped forecaster reads them: by their time stamps if it knows their step,
@@ -235,8 +240,19 @@ precision, device, random_state, verbose, callbacks
         return numbers.astype(np.float64).rename_axis(index=None, columns=None)
 
     def _bands(self, levels: list[float]) -> dict[str, np.ndarray]:
-        """The forecast (h, C), named "", and its bounds."""
-        table = self.model_.adapt(self._table(self._recent))
+        """The forecast (h, C), named "", and its bounds.
+
+        Raises
+        ------
+        DataError
+            If there are too few rows up to the cutoff.
+        """
+        table, least = self._context(self._rows), self.model_.network_.config.least_context
+        if len(table.times) < least:
+            raise DataError(
+                f"a forecast reads at least {least} rows, found {len(table.times)} up to the "
+                f"cutoff {self.cutoff[0]}; start a backtest later, or update with earlier rows too"
+            )
         values = self.model_.forecast_table(table, level=levels or None)
         values = values.reshape(len(values), len(table.channels), -1)
         return {name: values[:, :, i] for i, name in enumerate(band_names(check_levels(levels)))}

@@ -122,7 +122,7 @@ def run_forecast(flags: Any) -> None:
         answers["series"] = np.repeat(future.ids, future.lengths).tolist()
     if run is not None:
         run = replace(run, future=future)
-    write_others(console, flags, run, answers)
+    write_others(console, flags, model, run, answers)
     took(console, begin)
 
 
@@ -222,14 +222,12 @@ def _predict_cases(flags: Any, what: Literal["classes", "numbers"]) -> None:
     wrote(console, f"{what} of {len(predicted)} cases", out)
     if run is None and flags.load is None:
         console.print("the cases have no labels, so there are no scores")
-        if flags.save:
-            wrote(console, "model", model.save(flags.save))
     answers: dict[str, Any] = {what: predicted.tolist(), "notices": list(cases.notices)}
     if run is None and cases.labels is not None:
         for name, score in labelled_scores(model, cases.labels, predicted).items():
             answers[name] = score
             console.print(f"{name}: {score:.4g}")
-    write_others(console, flags, run, answers)
+    write_others(console, flags, model, run, answers)
     took(console, begin)
 
 
@@ -271,7 +269,7 @@ def run_evaluate(flags: Any) -> None:
     if not processes.leads():
         return
     show_result(console, run.result)
-    write_others(console, flags, run, {})
+    write_others(console, flags, run.model, run, {})
     took(console, begin)
 
 

@@ -66,12 +66,14 @@ def table_flags(parser: ArgumentParser) -> None:
     add(
         "--h",
         type=int,
-        help="horizon: steps to forecast; by default two seasons, but at most a fifth of the rows",
+        help="horizon: steps to forecast; by default two seasons, or 12 steps without a season, "
+        "but at most 96 and a fifth of the rows",
     )
     add(
         "--input_size",
         type=int | None,
-        help="context: steps the network reads; by default 336, fewer for short tables",
+        help="context: steps that are read; by default 336, 512 or 720, by the error of the linear "
+        "map on the training rows, and fewer for short tables",
     )
     column_flags(parser, "channels to forecast, as a,b; all by default", fill=True)
     add("--hist_exog", type=names, help="covariates known up to the present, as a,b")

@@ -22,6 +22,7 @@ from convtimenet.progress import clock
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from convtimenet.estimators.base import ConvTimeNetEstimator
     from convtimenet.runs.forecasting import ForecastRun
     from convtimenet.runs.labelled import LabelledRun
     from convtimenet.runs.result import Result
@@ -85,21 +86,25 @@ def _show_rows(console: Console, title: str, rows: list[dict[str, str]]) -> None
 def write_others(
     console: Console,
     flags: Any,
+    model: ConvTimeNetEstimator,
     run: ForecastRun | LabelledRun | None,
     answers: dict[str, Any],
 ) -> None:
-    """Save the model and write the JSON and the report if requested; the JSON holds `answers` if
-    there was no scored run."""
-    if run is not None and flags.save:
-        wrote(console, "model", run.model.save(flags.save))
-    if flags.json:
-        write_json(flags.json, answers if run is None else run.result.to_dict())
-        wrote(console, "result", flags.json)
-    if flags.report:
-        if run is None or not run.result.n_test:
-            console.print("report: not written, because nothing was scored")
-        else:
-            wrote(console, "report", run.write_report(flags.report))
+    """Write the JSON and the report and save the model if requested; the JSON holds `answers` if
+    there was no scored run. If one cannot be written, the others are: the model, the largest, comes
+    last, and is saved after an error of those before it too."""
+    try:
+        if flags.json:
+            write_json(flags.json, answers if run is None else run.result.to_dict())
+            wrote(console, "result", flags.json)
+        if flags.report:
+            if run is None or not run.result.n_test:
+                console.print("report: not written, because nothing was scored")
+            else:
+                wrote(console, "report", run.write_report(flags.report))
+    finally:
+        if flags.save:
+            wrote(console, "model", model.save(flags.save))
 
 
 def write_json(path: str, value: Any) -> None:

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from convtimenet.cli.outputs import check_model, make_console
+from convtimenet.cli.outputs import check_model, make_console, note
 from convtimenet.errors import ConfigError, MissingExtraError
 
 TOKEN = "CONVTIMENET_TOKEN"
@@ -53,11 +53,15 @@ def run_serve(flags: Any) -> None:
     for served in models:
         console.print(f"{served.name}: {served.task}", soft_wrap=True)
 
+    app = create_app(models, settings)
+
     def started(address: str) -> None:
+        for notice in app.state.notices:
+            note(console, notice)
         console.print(f"listening on {address}; stop with Ctrl-C", soft_wrap=True)
         console.file.flush()  # a log or a supervisor waits for this line
 
-    serve(create_app(models, settings), settings, started)
+    serve(app, settings, started)
     console.print("stopped")
 
 

@@ -277,9 +277,10 @@ class Terms:
         return columns
 
     def covariates(
-        self, given: Mapping[str, np.ndarray], what: str = "the table"
+        self, given: Mapping[str, np.ndarray], what: str = "the table", first: int = 0
     ) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
-        """Covariates converted to the types and categories of training, and notices.
+        """Covariates converted to the types and categories of training, and notices; for messages
+        `what` they are of, and the number of the `first` row.
 
         Raises
         ------
@@ -293,7 +294,7 @@ class Terms:
             categories = self.categories[name]
             if categories is None:
                 if values.dtype == object:
-                    found[name] = _numbers(name, values, what)
+                    found[name] = _numbers(name, values, what, first)
                 continue
             labels = Labels(categories)
             found[name], unseen = _categories(name, values, labels)
@@ -387,7 +388,7 @@ def _same_zone(one: str, other: str) -> bool:
     return one == other or (one in _UTC and other in _UTC)
 
 
-def _numbers(name: str, values: np.ndarray, what: str) -> np.ndarray:
+def _numbers(name: str, values: np.ndarray, what: str, first: int) -> np.ndarray:
     """Text parsed as numbers (T,)."""
     found = np.full(len(values), np.nan)
     for i, value in enumerate(values.tolist()):
@@ -398,8 +399,8 @@ def _numbers(name: str, values: np.ndarray, what: str) -> np.ndarray:
             found[i] = float(text)
         elif not is_missing(text):
             raise DataError(
-                f"covariate {name!r}: expected numbers as in training, found {text!r} in row {i} "
-                f"of {what}; write numbers with a decimal point, or leave the cell empty"
+                f"covariate {name!r}: expected numbers as in training, found {text!r} in row "
+                f"{first + i} of {what}; write numbers with a decimal point, or leave it empty"
             )
     return found
 

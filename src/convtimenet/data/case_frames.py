@@ -5,14 +5,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from numbers import Real
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from convtimenet.data.files.case_file import CaseFile
+from convtimenet.data.files.case_grid import IDS, LABELS, CaseGrid
+from convtimenet.data.files.case_table import cases_of
 from convtimenet.data.files.stamped import moments_of, numbers_of, on_grid
 from convtimenet.data.roles import is_written_index
 from convtimenet.errors import DataError
+from convtimenet.names import key_of
 from convtimenet.wording import listing
 
 __all__ = [
@@ -21,11 +27,13 @@ __all__ = [
     "fitted_order",
     "frame_of",
     "is_nested",
+    "named_cases",
     "nested_cases",
     "one_frame",
     "real_array",
     "rows_as_cases",
     "same_columns",
+    "values_of",
     "without_index",
 ]
 
@@ -77,6 +85,83 @@ def rows_as_cases(frame: Any) -> np.ndarray:
     """A frame with one univariate case per row: (n, L) float64."""
     columns = [_floats(column, f"column {column.name!r}") for column in _columns(frame)]
     return np.array(columns).reshape(len(columns), len(frame)).T
+
+
+def named_cases(X: Any) -> CaseFile | None:
+    """The cases of a frame with columns of ids or labels, which their names tell, as of a file with
+    these columns; None for anything else.
+
+    Raises
+    ------
+    DataError
+        As `read_case_table`.
+    """
+    frame = frame_of(X)
+    if frame is None or is_nested(frame):
+        return None
+    (frame,), notices = without_index([frame])
+    if not _names_or_labels(frame):
+        return None
+    places = [f"row {i}" for i in range(len(frame))]
+    grid = _FrameGrid(
+        names=_names(frame),
+        rows=[],
+        places=places,
+        decimal=".",
+        path=Path("X"),
+        notices=tuple(notices),
+        option=False,
+        guess=False,
+        columns=_columns(frame),
+    )
+    return cases_of(grid)
+
+
+def values_of(X: Any) -> Any:
+    """A frame with a case per row without its columns of ids, labels and a written index; None if
+    it has several rows per id, and anything else as it is."""
+    frame = frame_of(X)
+    if frame is None:
+        return X
+    (frame,), _ = without_index([frame])
+    named = _names_or_labels(frame)
+    ids = [name for name in named if key_of(str(name)) in IDS]
+    if ids and not is_nested(frame) and frame[ids[0]].n_unique() < len(frame):
+        return None
+    return frame.drop(named).to_native()
+
+
+def _names_or_labels(frame: Any) -> list[str]:
+    """The columns of ids and labels, by their names; none if nothing else could be the data."""
+    found = [name for name in frame.columns if key_of(str(name)) in IDS | LABELS]
+    return found if len(found) < len(frame.columns) else []
+
+
+@dataclass(frozen=True)
+class _FrameGrid(CaseGrid):
+    """The cells of a frame."""
+
+    columns: list[Any] = field(default_factory=list)
+    texts: dict[int, list[str]] = field(default_factory=dict)
+    """Columns as text, made on demand."""
+    values: dict[tuple[int, ...], np.ndarray] = field(default_factory=dict)
+    """Numbers (n, columns), made on demand."""
+
+    def column(self, at: int) -> list[str]:
+        if at not in self.texts:
+            cells = self.columns[at].to_list()
+            self.texts[at] = ["" if cell is None else str(cell) for cell in cells]
+        return self.texts[at]
+
+    def numbers(self, row: int, columns: Sequence[int]) -> np.ndarray:
+        key = tuple(columns)
+        if key not in self.values:
+            read = [(one := self.columns[at], f"column {one.name!r}") for at in key]
+            self.values[key] = np.stack([_floats(*each) for each in read], axis=1)
+        return self.values[key][row]
+
+    def points(self, values: np.ndarray, columns: Sequence[int]) -> list[str]:
+        return []  # numbers of a frame have no decimal mark
 
 
 def is_nested(frame: Any) -> bool:

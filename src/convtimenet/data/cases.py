@@ -19,6 +19,7 @@ from convtimenet.data.case_frames import (
     fitted_order,
     frame_of,
     is_nested,
+    named_cases,
     nested_cases,
     one_frame,
     real_array,
@@ -108,11 +109,12 @@ def as_cases(X: Any, y: Any = None) -> Cases:
         Real numbers; never modified. An array with two axes, or an item of a sequence with one
         axis, has a single channel. In a sequence of frames (pandas, polars, pyarrow) each frame is
         a case, with time in the rows and channels in the columns. In a single frame each row is a
-        case: of one channel, or, if the cells hold series, of one channel per column. NaN at the
-        end of all channels means that the case ends earlier; any other NaN is a missing value and
-        is kept (see `gaps_left` and `filled`).
+        case: of one channel, or, if the cells hold series, of one channel per column; a column
+        named id, label or similar has that role, as in a file (`files.case_table`). NaN at the end
+        of all channels means that the case ends earlier; any other NaN is a missing value and is
+        kept (see `gaps_left` and `filled`).
     y : array-like of shape (n,), optional
-        Labels of any type.
+        Labels of any type; they replace those of a frame.
 
     Returns
     -------
@@ -134,9 +136,9 @@ def as_cases(X: Any, y: Any = None) -> Cases:
             f"X must be an array or a list of arrays; found {type(X).__name__}; give its values, "
             "as in list(X.values()), and y in the same order"
         )
-    values, channels, notices = _values(detached(X))
-    labels = None if y is None else label_vector(y, len(values))
-    return _finished(values, labels, channels, notices)
+    found = named_cases(X := detached(X))
+    cases = _finished(*_values(X)) if found is None else _from_file(found)
+    return cases if y is None else replace(cases, labels=label_vector(y, len(cases.values)))
 
 
 def _values(X: Any) -> tuple[np.ndarray, tuple[str, ...] | None, list[str]]:
@@ -255,8 +257,8 @@ def cases_in_csv(name: str, content: bytes) -> Cases:
 
 def _from_file(found: CaseFile) -> Cases:
     values = _stacked(found.series)
-    made = _finished(values, found.labels, found.channels, found.notices, found.task)
-    return replace(made, ids=found.ids)
+    made = _finished(values, found.channels, found.notices)
+    return replace(made, labels=found.labels, task=found.task, ids=found.ids)
 
 
 def joined(parts: Sequence[Cases]) -> Cases:
@@ -425,13 +427,9 @@ def _stacked(arrays: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _finished(
-    values: np.ndarray,
-    labels: np.ndarray | None,
-    channels: tuple[str, ...] | None = None,
-    notices: Sequence[str] = (),
-    task: Task | None = None,
+    values: np.ndarray, channels: tuple[str, ...] | None, notices: Sequence[str]
 ) -> Cases:
-    """Find the length of each case of (n, C, L) and build the `Cases`."""
+    """Find the length of each case of (n, C, L) and build the `Cases`, without labels."""
     empty = np.flatnonzero(~np.isfinite(values).any(axis=(1, 2)))
     if len(empty):
         raise DataError(
@@ -447,4 +445,4 @@ def _finished(
         notices = [*notices, f"{short} channels end before the longest channel of their case"]
     for notice in notices:
         log.warning(notice)
-    return Cases(values, lengths, labels, tuple(notices), channels, task)
+    return Cases(values, lengths, None, tuple(notices), channels)

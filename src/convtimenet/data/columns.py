@@ -28,13 +28,8 @@ from convtimenet.data.text.numbers import (
     read_numbers,
     two_readings,
 )
-from convtimenet.data.text.times import (
-    TimeReading,
-    Times,
-    is_clock,
-    looks_like_date,
-    parse_times,
-)
+from convtimenet.data.text.reading import TimeReading, Times
+from convtimenet.data.text.times import is_clock, looks_like_date, parse_times
 from convtimenet.data.text.whole_times import read_whole
 from convtimenet.data.timestamps import FIRST_YEAR, LAST_YEAR
 from convtimenet.errors import DataError
@@ -162,9 +157,9 @@ class Grid:
         )
 
 
-def row_place(row: int) -> str:
-    """The position of a row of a frame, for messages."""
-    return f"row {row}"
+def row_place(row: int, first: int = 0) -> str:
+    """The position of a row of a frame whose first one has a number, for messages."""
+    return f"row {first + row}"
 
 
 @dataclass
@@ -242,6 +237,7 @@ class CellColumn:
             offsets=found.offsets,
             form=found.form,
             notices=tuple(f"column {self.name!r}: {notice}" for notice in found.notices),
+            dayfirst=found.dayfirst,
         )
 
     def _at(self, row: int) -> str:

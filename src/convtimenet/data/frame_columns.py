@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -46,6 +47,8 @@ class Origin:
         Frequency of the times, if they were pandas periods.
     time_form : str, optional
         How dates were encoded as whole numbers (`convtimenet.data.text.whole_times`).
+    dayfirst : bool, optional
+        Whether dates written as text have the day before the month, if both come before the year.
     id_native : optional
         The pandas or pyarrow type of the ids, which is more specific than the narwhals type.
     id_labels : dict, optional
@@ -69,6 +72,7 @@ class Origin:
     series: bool = False
     period: str | None = None
     time_form: str | None = None
+    dayfirst: bool | None = None
     id_native: Any = None
     id_labels: Mapping[Any, Any] | None = None
     time_zone: str | None = None
@@ -77,8 +81,14 @@ class Origin:
     axis: tuple[Any, ...] = ()
 
 
-def column_of(series: Any, name: str) -> Column:
-    """A narwhals series as a `Column`."""
+def column_of(series: Any, name: str, first: int = 0) -> Column:
+    """A narwhals series as a `Column`, whose first row is called `first` in messages."""
+    column = _column_of(series, name)
+    column.place = partial(row_place, first=first)
+    return column
+
+
+def _column_of(series: Any, name: str) -> ArrayColumn | CellColumn:
     import narwhals.stable.v2 as nw
 
     kind = getattr(series.to_native(), "type", None)  # pyarrow; narwhals knows no dictionary type

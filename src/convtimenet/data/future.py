@@ -394,7 +394,7 @@ def write_csv(path: str | Path, table: Table, source: Table | None = None) -> No
     source : Table, optional
         The table that `table` is a forecast of, with the same series and channels. Numbers are
         rounded to the digits it supports (see `convtimenet.data.files.written`); without it they
-        are exact.
+        are exact, and channels of whole numbers have no decimals.
 
     Raises
     ------
@@ -428,14 +428,23 @@ def table_times(table: Table) -> list[str]:
     return written_times(times, table.time_zone, table.frequency, written)
 
 
-def _numbers(table: Table, source: Table | None) -> list[list[float]]:
-    """The values of a table, rounded to the digits that its source supports."""
-    rows: list[list[float]] = table.values.tolist()
+def _numbers(table: Table, source: Table | None) -> list[Sequence[float]]:
+    """The values of a table, rounded to the digits that its source supports. Without one they are
+    exact, and channels of whole numbers are written without decimals."""
     if source is None:
-        return rows
+        return list(zip(*map(_exact, table.values.T), strict=True))
+    rows: list[list[float]] = table.values.tolist()
     each, rest = divmod(len(table.channels), len(source.channels))
     assert not rest
     assert len(source.lengths) == len(table.lengths)
     least = decimals_of(source.values, source.bounds[:-1]).repeat(each, axis=1)
     of_rows = least.repeat(table.lengths, axis=0).tolist()
     return [list(map(shortened, *row)) for row in zip(rows, of_rows, strict=True)]
+
+
+def _exact(values: np.ndarray) -> list[float]:
+    known, found = np.isfinite(values), values.tolist()
+    some = values[known]
+    if not ((some == np.floor(some)) & (np.abs(some) < 2**53)).all():
+        return found
+    return [int(one) if there else one for one, there in zip(found, known.tolist(), strict=True)]

@@ -22,7 +22,7 @@ from convtimenet.data.roles import (
     without_index,
 )
 from convtimenet.data.text.numbers import check_decimal
-from convtimenet.data.text.times import TimeReading, Times
+from convtimenet.data.text.reading import TimeReading, Times
 from convtimenet.errors import DataError
 from convtimenet.wording import listing
 
@@ -64,9 +64,10 @@ class Wanted:
 
 @dataclass(frozen=True)
 class FilePart:
-    """Some rows of a file with typed columns, as a pyarrow table."""
+    """Some rows of a file with typed columns, as a pyarrow table, and the number of the first."""
 
     rows: Any
+    first: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +101,8 @@ class Columns:
 
     def of_file(self) -> Columns:
         """The same as read from a file with typed columns."""
-        return replace(self, origin=Origin("file", time_form=self.origin.time_form))
+        kept = {name: getattr(self.origin, name) for name in ("time_form", "dayfirst")}
+        return replace(self, origin=Origin("file", **kept))
 
     @classmethod
     def without_rows(
@@ -131,7 +133,7 @@ def read_source(source: Any, wanted: Wanted) -> Columns:
         wanted = wanted.named({})
         return _from_grid(grid, wanted, Origin("file"))
     if isinstance(source, FilePart):
-        return _from_frame(source.rows, wanted).of_file()
+        return _from_frame(source.rows, wanted, source.first).of_file()
     if isinstance(source, Grid):
         return _from_grid(source, wanted.named({}), Origin("file"))
     if isinstance(source, np.ndarray):
@@ -199,13 +201,14 @@ def _columns(
     covariates: dict[str, np.ndarray],
     notices: tuple[str, ...],
 ) -> Columns:
+    own = None if ids is None else ids.own
     return Columns(
         times=times.times,
         values=values,
         channels=channels,
         time_name=time_name,
         time_zone=times.zone,
-        origin=replace(origin, time_form=times.form, id_labels=None if ids is None else ids.own),
+        origin=replace(origin, time_form=times.form, dayfirst=times.dayfirst, id_labels=own),
         notices=notices,
         series=None if ids is None else ids.of,
         ids=None if ids is None else ids.ids,
@@ -252,7 +255,7 @@ def _from_array(array: np.ndarray, wanted: Wanted) -> Columns:
     )
 
 
-def _from_frame(source: Any, wanted: Wanted) -> Columns:
+def _from_frame(source: Any, wanted: Wanted, first: int = 0) -> Columns:
     import narwhals.stable.v2 as nw
     from narwhals.exceptions import DuplicateError
 
@@ -285,7 +288,7 @@ def _from_frame(source: Any, wanted: Wanted) -> Columns:
             f"expected rows, found an empty frame with the columns {listing(names)}; give at least "
             "two rows"
         )
-    grid = Grid(names, lambda name: column_of(series[name], name), len(frame))
+    grid = Grid(names, lambda name: column_of(series[name], name, first), len(frame))
     by_index = wanted.time is None or wanted.time not in names
     time_column, indexed = None, False
     if index is not None and by_index and wanted.time in (None, index.name, str(index.name)):

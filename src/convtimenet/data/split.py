@@ -15,7 +15,15 @@ from convtimenet.data.timestamps import show_time
 from convtimenet.errors import DataError
 from convtimenet.wording import listing
 
-__all__ = ["FittedRows", "Rows", "hold_back", "scored_rows", "split_cases", "split_rows"]
+__all__ = [
+    "FittedRows",
+    "Rows",
+    "hold_back",
+    "scored_rows",
+    "split_cases",
+    "split_rows",
+    "typical_size",
+]
 
 Rows = int | np.ndarray
 """Row numbers within a series: one for all series, or (S,)."""
@@ -44,6 +52,19 @@ def split_rows(
     raise DataError(
         f"split must be rows (train_end, valid_end) in that order within {rows}, found {split}"
     )
+
+
+def typical_size(rows: np.ndarray) -> tuple[int, int]:
+    """The size of a table whose series have so many `rows` (S,): the rows of the series that its
+    median row lies in, and how many series of that length hold as many rows in all, at least 1.
+
+    Counted by rows, a few rows of each of many new series change nothing for those that hold the
+    data, and one long series nothing for many short ones.
+    """
+    ordered = np.sort(rows.clip(min=1))
+    total = ordered.cumsum()
+    typical = int(ordered[np.searchsorted(2 * total, total[-1])])
+    return typical, max(1, round(int(total[-1]) / typical))
 
 
 def hold_back(table: Table, fraction: float, L: int, H: int) -> tuple[np.ndarray, list[str]]:
@@ -242,23 +263,27 @@ def _prints(values: np.ndarray) -> np.ndarray:
 
 def _begins_at(ours: np.ndarray, given: np.ndarray) -> int | None:
     """The index in `ours` at which `given` starts, negative if it starts earlier; None if they do
-    not overlap. The first shared rows must be equal, as many as tell enough, and most of what tells
-    something after them."""
+    not overlap, or if several indices fit as well, as those of rows that repeat do. The first
+    shared rows must be equal, as many as tell enough, and most of what tells something after them.
+    """
     values, counts = np.unique(ours, return_counts=True)
     our_bits, given_bits = (_bits(rows, values, counts) for rows in (ours, given))
     enough = _CHANCE + np.log2(len(ours) + len(given))
     before = [-int(row) for row in _places(given, ours, our_bits, enough)]
-    found: dict[int, tuple[float, int]] = {}
+    found: dict[int, tuple[float, float]] = {}
     for begin in sorted({*before, *_places(ours, given, given_bits, enough).tolist()}):
         first, second = max(begin, 0), max(-begin, 0)
         shared = min(len(ours) - first, len(given) - second)
         n = min(_COMPARED, shared)
         one, other = slice(first, first + n), slice(second, second + n)
         bits = np.maximum(our_bits[one], given_bits[other])
-        agreed = bits[ours[one] == given[other]].sum()
-        if agreed > _SAME * bits.sum():
-            found[begin] = agreed, shared
-    return max(found, key=lambda begin: found[begin]) if found else None
+        agreed, total = bits[ours[one] == given[other]].sum(), bits.sum()
+        if agreed > _SAME * total:
+            found[begin] = agreed, agreed / total
+    most = max((agreed for agreed, _ in found.values()), default=0.0)
+    shares = {begin: share for begin, (agreed, share) in found.items() if 2 * agreed > most}
+    best = [begin for begin, share in shares.items() if share == max(shares.values())]
+    return best[0] if len(best) == 1 else None
 
 
 def _bits(rows: np.ndarray, values: np.ndarray, counts: np.ndarray) -> np.ndarray:

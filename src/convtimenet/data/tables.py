@@ -22,9 +22,9 @@ from convtimenet.data.frequency import Frequency
 from convtimenet.data.large.joined import joined
 from convtimenet.data.large.parts import PartsError, large_table
 from convtimenet.data.regular_grid import Regular, make_regular
-from convtimenet.data.sources import Columns, Wanted, read_source
+from convtimenet.data.sources import Columns, FilePart, Wanted, read_source
+from convtimenet.data.text.reading import TimeReading
 from convtimenet.data.text.steps import frequency_name, parse_name
-from convtimenet.data.text.times import TimeReading
 from convtimenet.errors import ConfigError, DataError
 from convtimenet.files.maps import CHUNK, blocks, empty, is_mapped, ranges, spans
 from convtimenet.wording import column_names, listing
@@ -209,6 +209,7 @@ def read_table(
     steps = frequency is not None and parse_name(frequency_name(frequency)).unit == "step"
     if frequency is None and terms is not None:
         steps = not terms.dated
+    usual = None if terms is None else terms.origin.dayfirst
     wanted = Wanted(
         time=time_col,
         targets=targets,
@@ -217,7 +218,7 @@ def read_table(
         texts=frozenset() if terms is None else terms.texts,
         usual_time=None if terms is None else terms.time_name,
         hint=hint,
-        reading=TimeReading(format=time_format, dayfirst=dayfirst, steps=steps),
+        reading=TimeReading(format=time_format, dayfirst=dayfirst, steps=steps, usual=usual),
         decimal=decimal,
     )
     parts = large_table(source, id_col)
@@ -271,12 +272,12 @@ def _regular(
     fill: float | None,
     terms: Terms | None,
 ) -> tuple[Columns, Regular]:
-    """The columns of a source, and its regular rows; `usual` is the step of rows too few to have
-    one."""
+    """The columns of a source, and its regular rows; `usual` is the step of too few rows."""
+    first = source.first if isinstance(source, FilePart) else 0
     columns = read_source(source, wanted)
     if terms is not None:
         usual, columns = usual or terms.frequency, terms.stamps(columns)
-        agreed, notices = terms.covariates(columns.covariates)
+        agreed, notices = terms.covariates(columns.covariates, first=first)
         columns = replace(columns, covariates=agreed, notices=(*columns.notices, *notices))
     least = 2 if frequency is None and usual is None else 1
     if frequency is None and usual is not None and _most_rows(columns) < 2:
@@ -304,8 +305,7 @@ def select_channels(table: Table, channels: Sequence[str]) -> Table:
         If a channel does not exist (the error names each) or is listed twice.
     """
     _check_targets(list(channels))
-    missing = [name for name in channels if name not in table.channels]
-    if missing:
+    if missing := [name for name in channels if name not in table.channels]:
         raise DataError(
             f"the table lacks the channels {listing(missing)}; it has {listing(table.channels)}"
         )

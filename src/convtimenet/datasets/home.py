@@ -25,7 +25,7 @@ import numpy as np
 from convtimenet.data.cases import Cases, read_cases
 from convtimenet.data.files import read_grid
 from convtimenet.data.text.numbers import Numbers
-from convtimenet.data.text.times import TimeReading
+from convtimenet.data.text.reading import TimeReading
 from convtimenet.datasets.registry import (
     REGISTRY,
     ClassificationInfo,

@@ -13,7 +13,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from convtimenet.config import ModelConfig, TrainConfig
-from convtimenet.data.case_frames import frame_of, is_nested, without_index
+from convtimenet.data.case_frames import frame_of, is_nested, values_of
 from convtimenet.data.cases import Cases, as_cases, filled, gaps_left, read_cases
 from convtimenet.data.files.case_file import Task
 from convtimenet.data.labels import label_vector
@@ -93,10 +93,11 @@ def check_like_training(cases: Cases, channels: int, config: ModelConfig) -> Non
 def table_columns(X: Any) -> dict[str, Any]:
     """scikit-learn's ``n_features_in_`` of a table (n, L), and ``feature_names_in_`` of a frame;
     empty for other kinds of input."""
-    if not is_table(X):
+    table = values_of(X)
+    if not is_table(table):
         return {}
     holder = BaseEstimator()
-    validate_data(holder, _without_index(X), skip_check_array=True)
+    validate_data(holder, table, skip_check_array=True)
     return vars(holder)
 
 
@@ -111,9 +112,9 @@ def check_columns(estimator: Any, X: Any) -> None:
     DataError
         If it is one frame with the fitted channels.
     """
-    if not is_table(X):
+    table = values_of(X)
+    if not is_table(table):
         return
-    table = _without_index(X)
     channels: Any = getattr(estimator, "channels_", None)
     if hasattr(estimator, "n_features_in_"):
         validate_data(estimator, table, reset=False, skip_check_array=True)
@@ -123,12 +124,6 @@ def check_columns(estimator: Any, X: Any) -> None:
             f"expected a list of frames, one per case, found one frame with the fitted channels "
             f"{', '.join(channels)}; give [frame] for a single case"
         )
-
-
-def _without_index(X: Any) -> Any:
-    """A frame without columns that are its written index; anything else as it is."""
-    frame = frame_of(X)
-    return X if frame is None else without_index([frame])[0][0].to_native()
 
 
 def is_table(X: Any) -> bool:

@@ -60,6 +60,8 @@ class ConvTimeNetClassifier(ClassifierMixin, LabelledEstimator):
     random_state
         Seed of the initial weights, batch order, dropout and validation split: an integer (by
         default the paper's), a numpy `RandomState` to draw one from, or None for a random one.
+        Beside the default 2023, or None, ``training={"seed": ...}`` counts; beside any other it is
+        an error if it differs.
     n_jobs
         How many networks of quality="best" are trained at the same time, each by a process with
         one thread: None is 1, or what a surrounding `joblib.parallel_config` says, which may name

@@ -114,8 +114,8 @@ def paper_preset(name: str, head: Head) -> Preset:
 def auto_forecast(
     rows: int, horizon: int, context_length: int | None = None, series: int = 1, season: int = 1
 ) -> Preset:
-    """Settings for a table that is not in the paper, from its number of rows (for several series,
-    their median).
+    """Settings for a table that is not in the paper, from its number of rows (of several series:
+    `convtimenet.data.split.typical_size`).
 
     A network beside a linear stream. The context is the first of `contexts_for`, until the best
     one is known. The patch size shrinks with the context so that there are always several patches,
@@ -243,7 +243,7 @@ def smoothing_forecast(rows: int, longest: int, horizon: int, season: int) -> Pr
     Parameters
     ----------
     rows, longest
-        Median of the series' training rows, and all rows of the longest.
+        Training rows of a typical series, and all rows of the longest.
     """
     preset = Preset(
         model={"smoothings": 8, "season": season, "kernel_sizes": (), "masks": True},

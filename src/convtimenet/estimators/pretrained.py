@@ -81,7 +81,7 @@ class Pretrained:
         Raises
         ------
         ArtefactError
-            If the folder holds something other than a model.
+            If the folder holds something other than a model, or cannot be written.
         """
         with for_loading():
             network = ConvTimeNet(self.config)

@@ -116,7 +116,7 @@ class SavedEstimator(NamedParameters):
         sklearn.exceptions.NotFittedError
             Before ``fit``.
         ArtefactError
-            If the folder holds something other than a model.
+            If the folder holds something other than a model, or cannot be written.
         """
         check_is_fitted(self, "fused_")
         values, arrays = self._saved_state()

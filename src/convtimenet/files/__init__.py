@@ -182,9 +182,9 @@ def locked(path: Path, wait: float = 0.0) -> Iterator[str | None]:
                 yield file.read() or "another process"
                 return
             time.sleep(0.05)
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {platform.node()}")
-        file.flush()
+        with suppress(OSError):  # a full disk takes the lock, but not the holder's name
+            os.ftruncate(file.fileno(), 0)
+            os.write(file.fileno(), f"process {os.getpid()} on {platform.node()}".encode())
         yield None
 
 

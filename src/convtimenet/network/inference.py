@@ -148,6 +148,8 @@ def fuse(model: Network, precision: Precision = "fp32") -> Network:
 
     Parameters
     ----------
+    model
+        A trained network, of any kind.
     precision
         "int8" computes the pointwise products in 8 bits if the network runs in the CPU kernels and
         its widths are multiples of 8; otherwise they stay float.

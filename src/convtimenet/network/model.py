@@ -300,6 +300,7 @@ class ConvTimeNet(nn.Module):
         known: Bool[Tensor, "B C L"] | None = None,
         covariates: Covariates | None = None,
     ) -> Float[Tensor, "B ..."]:
+        """The output for an input: shapes, masks and covariates as in the notes of the class."""
         statistics = extent = mask = None
         x, ahead = (x, 0.0) if self.effects is None else self.effects(x, covariates)
         if known is not None:

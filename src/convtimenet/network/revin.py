@@ -11,7 +11,10 @@ from torch import Tensor, nn
 from convtimenet._shapes import Bool, Float
 from convtimenet.network.kernels import native
 
-__all__ = ["RevIN", "known_moments", "last_known"]
+__all__ = ["FEW", "RevIN", "known_moments", "last_known"]
+
+FEW = 4
+"""Known values; of fewer the deviation is far too small, and so is what is measured by it."""
 
 
 class RevIN(nn.Module):

@@ -19,13 +19,18 @@ from convtimenet.report._network import (
 )
 
 
+def called(cases: Cases, case: int) -> str:
+    """A case by the name that its file gives it, or by its number."""
+    return f"Case {case if cases.ids is None else cases.ids[case]}"
+
+
 def case_card(model: LabelledEstimator, cases: Cases, case: int, caption: str, heading: str) -> str:
     """One case as the network reads it, with a caption."""
     scaled = model.scaler_.apply(cases.values[case, :, : cases.lengths[case]])
     names = cases.channels or [f"channel {c}" for c in range(len(scaled))]
     return figure(
         plots.case_lines(scaled),
-        f"Case {case}, {count(len(scaled), 'channel')}, "
+        f"{called(cases, case)}, {count(len(scaled), 'channel')}, "
         f"{count(int(cases.lengths[case]), 'time step')}. {caption}",
         caption,
         heading,

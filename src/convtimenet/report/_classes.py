@@ -9,7 +9,7 @@ from convtimenet.errors import DataError
 from convtimenet.estimators.classifier import ConvTimeNetClassifier
 from convtimenet.report import _interactive as interactive
 from convtimenet.report import _plots as plots
-from convtimenet.report._cases import case_card, case_patches_section
+from convtimenet.report._cases import called, case_card, case_patches_section
 from convtimenet.report._html import (
     Section,
     card,
@@ -199,10 +199,12 @@ def _importance_section(
         right = np.flatnonzero((predicted == truth) & (truth == k))
         if len(right) and len(shown) < _EXPLAINED - len(wrong):
             shown.append(int(right[middle(confidence[right])]))
-    names = [f"Case {case}: class {model.classes_[predicted[case]]}, correct" for case in shown]
+    names = [
+        f"{called(cases, case)}: class {model.classes_[predicted[case]]}, correct" for case in shown
+    ]
     for case in wrong:
         own, given = (labels[k[case]] for k in (truth, predicted))
-        names.append(f"Case {case}: {own}, predicted as {given}")
+        names.append(f"{called(cases, case)}: {own}, predicted as {given}")
     return case_importance_section(model.explain(cases.subset(np.array(shown + wrong))), names)
 
 
@@ -229,7 +231,7 @@ def _wrong_section(
             caption += f"{probabilities[case, truth[case]]:.2f} for the true class {own}."
         else:
             caption += f"none for the true class {own}, which was not in the training data."
-        heading = f"Case {case}: {own}, predicted as {given}"
+        heading = f"{called(cases, case)}: {own}, predicted as {given}"
         cards.append(case_card(model, cases, case, caption, heading))
     return Section("wrong", "Confidently wrong", f"<p>{words}</p>{grid(cards)}")
 
@@ -242,5 +244,6 @@ def _patches_section(
     among = np.flatnonzero(right if right.any() else ~right)
     case = int(among[middle(confidence[among])])
     verdict = "correctly" if right[case] else "wrongly"
-    title = f"Case {case}, {verdict} predicted as class {model.classes_[predicted[case]]}"
+    label = model.classes_[predicted[case]]
+    title = f"{called(cases, case)}, {verdict} predicted as class {label}"
     return case_patches_section(model, cases, case, title)

@@ -11,7 +11,7 @@ from convtimenet.errors import DataError
 from convtimenet.estimators.regressor import ConvTimeNetRegressor, numeric_targets
 from convtimenet.report import _interactive as interactive
 from convtimenet.report import _plots as plots
-from convtimenet.report._cases import case_card, case_patches_section
+from convtimenet.report._cases import called, case_card, case_patches_section
 from convtimenet.report._html import Section, count, figure, grid, number, span, tile, warning
 from convtimenet.report._importance import case_importance_section
 from convtimenet.report._interactive import embedded
@@ -31,7 +31,7 @@ def number_sections(
     cases = model.read(cases)
     predicted = model.predict(cases)
     typical = middle(np.abs(predicted - truth))
-    title = f"Case {typical}, {_true_and_predicted(truth, predicted, typical)}"
+    title = f"{called(cases, typical)}, {_true_and_predicted(truth, predicted, typical)}"
     sections = [
         _scores_section(truth, predicted, baseline or {}),
         _fit_section(truth, predicted),
@@ -124,7 +124,7 @@ def _largest_section(
         )
         caption += f"{'high' if off[case] > 0 else 'low'}: the true number is "
         caption += f"{number(float(truth[case]))}."
-        cards.append(case_card(model, cases, case, caption, f"Case {case}"))
+        cards.append(case_card(model, cases, case, caption, called(cases, case)))
     words = "Check whether the targets of these cases are correct. One line per channel, as the "
     words += "network reads it."
     return Section("largest", "Largest errors", f"<p>{words}</p>{grid(cards)}")
@@ -142,7 +142,7 @@ def _importance_section(
         int(np.abs(predicted - truth).argmax()): "largest error",
     }
     names = [
-        f"Case {case}: {_true_and_predicted(truth, predicted, case)} ({what})"
+        f"{called(cases, case)}: {_true_and_predicted(truth, predicted, case)} ({what})"
         for case, what in named.items()
     ]
     return case_importance_section(model.explain(cases.subset(np.array([*named]))), names)

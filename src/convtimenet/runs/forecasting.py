@@ -13,7 +13,7 @@ from convtimenet.config import LEAST_PRETRAINED, TrainConfig
 from convtimenet.data.covariates import Encoder, terms_of
 from convtimenet.data.frequency import season_of
 from convtimenet.data.future import read_plan, rows_ahead
-from convtimenet.data.split import Rows, hold_back
+from convtimenet.data.split import Rows, hold_back, typical_size
 from convtimenet.data.tables import Table
 from convtimenet.errors import ConfigError, DataError
 from convtimenet.estimators.forecasting.forecaster import ConvTimeNetForecaster
@@ -152,7 +152,7 @@ def _check_calibration(
 ) -> None:
     """Check before training that intervals of these levels can be calibrated."""
     channels = len(table.channels)
-    if model.is_ready_for(int(table.lengths.max()), len(table.lengths) * channels):
+    if model.is_ready_for(table.lengths, channels):
         return
     L, h, lengths = _context(model, table.lengths, channels), model.h, table.lengths
     if split is None:
@@ -172,7 +172,7 @@ def _check_calibration(
 
 def _check_folds(model: ConvTimeNetForecaster, lengths: np.ndarray, L: int, channels: int) -> None:
     """Refuse intervals without a validation split if cross-calibration would take too long."""
-    preset = model.preset_for(int(np.median(lengths)), len(lengths), channels).train
+    preset = model.preset_for(*typical_size(lengths), channels).train
     own = {"epochs": model.n_epochs, "batch_size": model.batch_size}
     given = {name: number for name, number in own.items() if number is not None}
     config = TrainConfig.from_dict({**preset, **given, **(model.training or {})})
@@ -185,10 +185,9 @@ def _check_folds(model: ConvTimeNetForecaster, lengths: np.ndarray, L: int, chan
 
 def _context(model: ConvTimeNetForecaster, rows: np.ndarray, channels: int) -> int:
     """Minimum context length of a model that is trained on `rows` rows of each series."""
-    size = max(1, int(np.median(rows))), len(rows), channels
-    if model.is_ready_for(int(np.max(rows)), len(rows) * channels):
+    if model.is_ready_for(rows, channels):
         return LEAST_PRETRAINED
-    usual = model.preset_for(*size).context_length or 0
+    usual = model.preset_for(*typical_size(rows), channels).context_length or 0
     return model.input_size or max(2 * model.h, usual)
 
 
@@ -264,10 +263,10 @@ def test_split(
 
 def default_horizon(table: Table) -> int:
     """Default horizon: two seasons (`season_of`), or 12 steps if the step has no season; at most 96
-    steps and a fifth of the median series length."""
+    steps and a fifth of the rows of a typical series."""
     season = season_of(table.frequency)
     wanted = min(96, 2 * season if season > 1 else 12)
-    return max(1, min(wanted, int(np.median(table.lengths)) // 5))
+    return max(1, min(wanted, typical_size(table.lengths)[0] // 5))
 
 
 def horizon_reason(table: Table, h: int) -> str:
@@ -275,7 +274,7 @@ def horizon_reason(table: Table, h: int) -> str:
     season = season_of(table.frequency)
     if h == 2 * season:
         return f"two seasons of {season}"
-    return "a fifth of the rows" if h == int(np.median(table.lengths)) // 5 else "as usual"
+    return "a fifth of the rows" if h == typical_size(table.lengths)[0] // 5 else "as usual"
 
 
 def check_future(model: ConvTimeNetForecaster, table: Table, future: str | Path | None) -> None:

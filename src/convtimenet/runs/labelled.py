@@ -193,6 +193,8 @@ def hold_out(
 ) -> tuple[Cases, Cases]:
     """Split labelled cases into a training and a test split, stratified if labels are classes.
 
+    Test cases without names are called by their numbers among all cases, from 0.
+
     Raises
     ------
     DataError
@@ -216,4 +218,5 @@ def hold_out(
     rest = cases.subset(train)
     if note:
         rest = replace(rest, notices=(*rest.notices, note))
-    return rest, cases.subset(test)
+    ids = cases.ids or tuple(map(str, range(n)))
+    return rest, replace(cases, ids=ids).subset(test)

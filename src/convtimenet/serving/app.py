@@ -35,7 +35,7 @@ def create_app(models: Models, settings: ServeSettings | None = None) -> FastAPI
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         engine.start()
         try:
-            await warm(engine, models)
+            app.state.notices = await warm(engine, models)
             yield
         finally:
             engine.close()

@@ -89,8 +89,8 @@ class Engine:
             self._changed.notify()
         self._thread.join()
 
-    async def run(self, prepare: Prepare, finish: Finish) -> Any:
-        """The answer to a request.
+    async def run(self, prepare: Prepare, finish: Finish, timed: bool = True) -> Any:
+        """The answer to a request; if not `timed`, after any time.
 
         Raises
         ------
@@ -112,7 +112,7 @@ class Engine:
             self.metrics.waiting.set(len(self.waiting))
             self._changed.notify()
         try:
-            async with asyncio.timeout(self.settings.seconds):
+            async with asyncio.timeout(self.settings.seconds if timed else None):
                 return await job.future
         except TimeoutError:
             raise Refused(

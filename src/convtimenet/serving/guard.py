@@ -9,7 +9,8 @@ import asyncio
 import hmac
 import threading
 import zlib
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
+from contextlib import suppress
 from typing import Any
 
 import zstandard
@@ -29,6 +30,10 @@ _PIECE = 2**16
 _WINDOW = 2**23  # the largest zstd window that HTTP allows (RFC 9659)
 _FEW = 128
 """Bytes of zstd data unpacked at a time: a block of 4 bytes can become 128 KiB."""
+_DISCARDED = 2**27
+"""Bytes of a body that is too large that are read and discarded after the answer."""
+_LINGER = 5.0
+"""Seconds that they may take."""
 _HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"cache-control", b"no-store"),
@@ -56,13 +61,21 @@ class Guard:
             await send(message)
 
         headers = {name.lower(): value for name, value in scope["headers"]}
-        room = Room(self)
+        room, ended = Room(self), b"expect" in headers  # such a client sends no body unasked
+
+        async def received() -> MutableMapping[str, Any]:
+            nonlocal ended
+            message = await receive()
+            ended = not message.get("more_body")
+            return message
+
         try:
             try:
                 self._check_caller(scope["path"], headers)
-                body = await self._body(headers, receive, room)
+                body = await self._body(headers, _encodings(scope["headers"]), received, room)
             except Refused as refused:
-                await _answer(with_headers, scope, refused)
+                closing = refused.headers.get("connection") == "close" and not ended
+                await _answer(with_headers, scope, refused, received if closing else None)
                 return
             scope["headers"] = [
                 (name, value)
@@ -102,7 +115,9 @@ class Guard:
         if int(size) > self.settings.most_bytes:
             raise self._too_large(f"{int(size)} bytes")
 
-    async def _body(self, headers: dict[bytes, bytes], receive: Receive, room: Room) -> bytes:
+    async def _body(
+        self, headers: dict[bytes, bytes], encoding: str, receive: Receive, room: Room
+    ) -> bytes:
         """The body, decompressed.
 
         Raises
@@ -131,9 +146,8 @@ class Guard:
                 f"expected the whole body within {self.settings.seconds:g} s, found it incomplete; "
                 "send it faster or in parts",
             ) from None
-        encoding = headers.get(b"content-encoding", b"identity").decode("latin-1").lower().strip()
         raw = b"".join(parts)
-        if encoding == "identity":
+        if not encoding:
             return raw
         # in a thread: many members that hold nothing take long, and others are to be heard
         return await asyncio.to_thread(self._unpacked, raw, encoding, room)
@@ -190,6 +204,13 @@ class Room:
             self.taken, self.left = 0, True
 
 
+def _encodings(headers: Iterable[tuple[bytes, bytes]]) -> str:
+    """What all Content-Encoding headers of a request name together, without "identity"."""
+    given = b",".join(value for name, value in headers if name.lower() == b"content-encoding")
+    found = [one.strip() for one in given.decode("latin-1").lower().split(",")]
+    return ", ".join(one for one in found if one not in ("", "identity"))
+
+
 def _decompressed(raw: bytes, encoding: str) -> Iterator[bytes]:
     """Pieces of a compressed body, made one at a time, so that the caller can stop."""
     if encoding not in _DECODERS:
@@ -216,11 +237,12 @@ def _unzstd(raw: bytes) -> Iterator[bytes]:
 
 
 def _members(raw: bytes, new: Callable[[], Any]) -> Iterator[bytes]:
-    """The content of all members (frames) of a body, of which there may be several."""
+    """The content of all members (frames) of a body, of which there may be several, with zeros
+    behind them, to which some writers pad."""
     one = new()
     for at in range(0, len(raw), _FEW):
         left = raw[at : at + _FEW]
-        while left:
+        while left := left.lstrip(b"\0") if one.eof else left:
             if one.eof:
                 one = new()
             if isinstance(one, _Inflating):
@@ -235,7 +257,7 @@ def _members(raw: bytes, new: Callable[[], Any]) -> Iterator[bytes]:
 
 
 _Inflating = type(zlib.decompressobj())
-_DECODERS = {"gzip": _inflated, "deflate": _inflated, "zstd": _unzstd}
+_DECODERS = {"gzip": _inflated, "x-gzip": _inflated, "deflate": _inflated, "zstd": _unzstd}
 
 
 def _local(host: bytes) -> bool:
@@ -259,7 +281,11 @@ def _replayed(body: bytes, receive: Receive) -> Receive:
     return again
 
 
-async def _answer(send: Send, scope: Scope, refused: Refused) -> None:
+async def _answer(
+    send: Send, scope: Scope, refused: Refused, receive: Receive | None = None
+) -> None:
+    """Send an error; with `receive` read some of what is left of the body before the connection is
+    closed: a client that writes all of it before it reads would see a reset, and no answer."""
     body = error_body(scope["path"], refused.status, refused.message)
     headers = {"content-type": "application/json", "content-length": str(len(body))}
     headers |= refused.headers
@@ -270,4 +296,12 @@ async def _answer(send: Send, scope: Scope, refused: Refused) -> None:
             "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
         }
     )
-    await send({"type": "http.response.body", "body": body})
+    more = receive is not None
+    await send({"type": "http.response.body", "body": body, "more_body": more})
+    if receive is not None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LINGER):
+                left = _DISCARDED
+                while left > 0 and (message := await receive()).get("more_body"):
+                    left -= len(message.get("body", b""))
+        await send({"type": "http.response.body", "body": b""})

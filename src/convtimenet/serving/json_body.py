@@ -7,8 +7,8 @@ a table of their square.
 from __future__ import annotations
 
 import json
-import re
-from dataclasses import replace
+from encodings import normalize_encoding
+from encodings.aliases import aliases
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ import numpy as np
 from convtimenet.data.cases import Cases, as_cases, cases_in_csv
 from convtimenet.data.columns import Grid
 from convtimenet.data.files.delimited import read_delimited
-from convtimenet.data.files.json_records import grid_of
+from convtimenet.data.files.json_records import grid_of, unlike_keys
 from convtimenet.data.files.raw import check_text
 from convtimenet.data.future import table_times
 from convtimenet.data.tables import Table
@@ -25,8 +25,8 @@ from convtimenet.errors import DataError
 from convtimenet.serving.refusals import Refused
 from convtimenet.serving.settings import MOST_CELLS, MOST_COLUMNS
 
-_LABEL_COL = re.compile(r"pass (the right one as|its name as|it as)? ?label_col.*")
-"""The advice about labels of files."""
+# others are not looked up: Python would keep every name that it does not know
+_CHARSETS = frozenset({*aliases, *aliases.values(), "koi8_u", "cp874"})
 
 
 def parsed(body: bytes) -> Any:
@@ -35,10 +35,10 @@ def parsed(body: bytes) -> Any:
     Raises
     ------
     DataError
-        If it is not JSON; NaN and Infinity are not.
+        If it is not JSON; NaN and Infinity are not. If an object has a key twice.
     """
     try:
-        value = json.loads(body.decode(), parse_constant=_no_number)
+        value = json.loads(body.decode(), parse_constant=_no_number, object_pairs_hook=unlike_keys)
         if b"\\ud" in body.lower():  # half of a surrogate pair is no text that can be written
             json.dumps(value, ensure_ascii=False).encode()
         return value
@@ -90,6 +90,37 @@ def grid_from(what: str, value: Any) -> Grid:
     return grid_of(what, value)
 
 
+def in_utf8(content: bytes, charset: str | None) -> bytes:
+    """The text of a body in UTF-8, given the charset of its Content-Type; without one as it is:
+    what reads it finds out the encoding.
+
+    Raises
+    ------
+    Refused
+        If the charset is not known.
+    DataError
+        If the body is not in it.
+    """
+    if charset is None:
+        return content
+    name = normalize_encoding(charset).lower()
+    try:
+        if name not in _CHARSETS:
+            raise LookupError
+        return content.decode(name).encode()
+    except LookupError:
+        raise Refused(
+            415,
+            f"expected a charset such as utf-8 in the Content-Type, found {charset[:60]!r}; send "
+            "the text in UTF-8",
+        ) from None
+    except UnicodeError as error:
+        raise DataError(
+            f"the body: expected text in {charset}, as the Content-Type says, found other bytes "
+            f"({error}); correct the charset, or leave it out"
+        ) from None
+
+
 def csv_grid(what: str, content: bytes) -> Grid:
     """The cells of a table in CSV.
 
@@ -108,13 +139,7 @@ def csv_cases(what: str, content: bytes) -> Cases:
     """The cases of a CSV table, and errors as for `csv_grid`."""
     # here a column is a step of a case
     check_columns(what, _check_csv(what, content) // 4)
-    try:
-        cases = cases_in_csv(what, content)
-    except DataError as error:
-        raise DataError(_LABEL_COL.sub("leave out what is no value", str(error))) from None
-    # a request needs no labels, and has no place to say where they are
-    notices = tuple(one for one in cases.notices if not _LABEL_COL.search(one))
-    return replace(cases, notices=notices)
+    return cases_in_csv(what, content)
 
 
 def _check_csv(what: str, content: bytes) -> int:
@@ -217,8 +242,9 @@ def forecast_like(sent: Any, found: Table) -> Any:
 
 
 def _times(sent: Any, found: Table) -> list[Any]:
-    """Time stamps as they were sent: text, or whole numbers."""
-    if isinstance(_first_cell(sent, found.time_name), int):
+    """Time stamps as they were sent: text, or whole numbers, which some clients write as 1.0."""
+    first = _first_cell(sent, found.time_name)
+    if isinstance(first, int) or (isinstance(first, float) and first.is_integer()):
         form = found.origin.time_form
         times = found.times if form is None else to_whole(found.times, form)
         if times.dtype.kind == "i":

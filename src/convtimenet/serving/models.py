@@ -56,7 +56,7 @@ class Forecasting:
             raise Refused(
                 422,
                 f"h: expected at most {MOST_HORIZONS * H} steps, {MOST_HORIZONS} times the trained "
-                f"horizon, found {h}; forecast fewer steps",
+                f"horizon, found {str(h)[:20]}; forecast fewer steps",
             )
         read = model.adapt(table)
         columns = len(read.channels) * (1 + 2 * len(level or ()))

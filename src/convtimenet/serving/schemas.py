@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
-from fastapi import Response
+from fastapi import Request, Response
 from pydantic import BaseModel, ValidationError
 
 from convtimenet.errors import DataError
+from convtimenet.names import did_you_mean
 from convtimenet.serving.replies import Reply
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -62,6 +63,23 @@ def problem(errors: Any) -> str:
     found = repr(first.get("input"))
     found = found if len(found) <= 60 else f"{found[:60]}..."
     return f"{where}: expected {wanted}, found {found}; correct it (see /openapi.json)"
+
+
+def check_query(request: Request) -> None:
+    """Refuse options in the address that the route does not have; they would change nothing.
+
+    Raises
+    ------
+    DataError
+        If there is one; the message names the one that was probably meant.
+    """
+    known = [one.alias for one in request.scope["route"].dependant.query_params]
+    for name in request.query_params:
+        if name not in known:
+            raise DataError(
+                f"{name[:64]}: there is no such option in the address; "
+                f"{did_you_mean(name[:64], known)}"
+            )
 
 
 def reply_of(reply: Reply) -> Response:

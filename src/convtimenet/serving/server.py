@@ -54,11 +54,11 @@ def config_of(app: FastAPI, settings: ServeSettings) -> uvicorn.Config:
 
 
 class Protocol(H11Protocol):
-    """Ends connections that uvicorn would wait for: without the end of their headers, or with an
-    answer that nobody reads."""
+    """Ends connections that uvicorn would wait for: without the end of their headers, or of a body
+    that was answered before it came, or with an answer that nobody reads."""
 
     seconds = 10.0
-    """Time for the headers of a request."""
+    """Time for the headers of a request, and for what is left of a body once it was answered."""
     reading = 60.0
     """Time to read an answer."""
     _timer: asyncio.TimerHandle | None = None
@@ -69,6 +69,8 @@ class Protocol(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
+        if self._answered_early:
+            return  # data, a byte at a time, would put off uvicorn's own timer for ever
         if self.conn.their_state is not h11.IDLE:
             self._stop_timer()
         elif self._timer is None and data:  # the next request of a connection has begun
@@ -76,8 +78,16 @@ class Protocol(H11Protocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
+        if self._answered_early and not self.transport.is_closing():
+            self._stop_timer()
+            self._timer = self.loop.call_later(self.seconds, self.transport.abort)
         if not self.transport.is_closing() and self.transport.get_write_buffer_size():
             self.loop.call_later(self.reading, self._end_unread)
+
+    @property
+    def _answered_early(self) -> bool:
+        """Whether the answer is sent, such as a refusal, and the body still comes."""
+        return self.conn.our_state is h11.DONE and self.conn.their_state is h11.SEND_BODY
 
     def _end_unread(self) -> None:
         if self.transport.get_write_buffer_size():

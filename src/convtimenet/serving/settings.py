@@ -45,9 +45,9 @@ class ServeSettings:
     seconds: float = 30.0
 
     def __post_init__(self) -> None:
-        for name in ("most_bytes", "queue"):
+        for name, of in (("most_bytes", "--max_mb, in bytes,"), ("queue", "--queue")):
             if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 1, found {getattr(self, name)}")
+                raise ConfigError(f"{of} must be at least 1, found {getattr(self, name)}")
         if not 0 <= self.port <= 65535:
             raise ConfigError(f"port must be from 0 to 65535, found {self.port}")
         if not 0 < self.seconds < float("inf"):

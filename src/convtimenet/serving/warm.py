@@ -1,6 +1,7 @@
 """A first answer of every model in every format, before the server listens.
 
-What is slow only once (imports, compiled kernels, buffers of the network) is then done.
+What is slow only once (imports, compiled kernels, buffers of the network) is then done. It may take
+any time, and a model that refuses even the smallest request is served with a warning.
 """
 
 from __future__ import annotations
@@ -21,16 +22,20 @@ from convtimenet.serving.engine import Engine
 from convtimenet.serving.json_body import written
 from convtimenet.serving.models import Forecasting, Labelling, Models, Served
 from convtimenet.serving.protocols import own
+from convtimenet.serving.refusals import Refused
 from convtimenet.serving.replies import ARROW, CSV, JSON, csv_bytes
+from convtimenet.serving.settings import MOST_CELLS
 
 log = logging.getLogger(__name__)
 
 
-async def warm(engine: Engine, models: Models) -> None:
-    """Compute these answers."""
+async def warm(engine: Engine, models: Models) -> list[str]:
+    """Compute these answers; a notice for each model that can hardly be asked."""
+    notices = []
     await asyncio.to_thread(warm_up)
     for served in models:
         columns, future = _example(served)
+        refused: dict[str, str] = {}
         for kind in (JSON, CSV, ARROW):
             body = _body(served, kind, columns, future)
             if body is None:
@@ -43,22 +48,37 @@ async def warm(engine: Engine, models: Models) -> None:
             else:
                 request = own.Labels(models, body, kind, given, served.task)
             try:
-                await engine.run(request.prepare, request.finish)
+                await engine.run(request.prepare, request.finish, timed=False)
+            except Refused as error:
+                refused[kind] = error.message
             except ConvTimeNetError as error:  # such as a time format that we do not write
                 log.info("%s was not warmed up with %s: %s", served.name, kind, error)
+        if refused:
+            notices.append(
+                f"{served.name}: /{served.task} refuses even a small request for this model "
+                f"({', '.join(refused)}): {next(iter(refused.values()))}"
+            )
+            log.warning(notices[-1])
+    return notices
 
 
 def _example(served: Served) -> tuple[Any, dict[str, list[Any]] | None]:
-    """Columns of a table, and of its rows ahead if there are covariates; or a case (C, L)."""
+    """Columns of a table, and of its rows ahead if there are covariates; or a case (C, L). They
+    have no more cells than a request may have, if the model can do with those."""
+    config = served.model.network_.config
     if isinstance(served, Labelling):
-        steps = np.arange(served.model.network_.config.context_length)
-        return np.sin(steps + np.arange(served.model.n_channels_)[:, None]), None
+        C = served.model.n_channels_
+        steps = np.arange(min(config.context_length, max(1, MOST_CELLS // C)))
+        return np.sin(steps + np.arange(C)[:, None]), None
     model = served.model
     table = select_series(model.tail_, np.arange(1))
+    least = 1 if model.tail_.long else config.least_context
+    rows = max(least, MOST_CELLS // (len(table.channels) + len(table.covariates) + 2))
+    table = crop(table, table.lengths - rows, table.lengths)
     names = [column.name for column in model.covariates_.futr]
     if not names:
         return _columns(table), None
-    H = model.network_.config.outputs
+    H = config.outputs
     ahead = crop(extend(table, H), table.lengths, table.lengths + H)
     last = {name: np.repeat(table.covariates[name][-1:], H) for name in names}
     return _columns(table), _columns(replace(ahead, covariates=last, channels=()))

@@ -67,12 +67,13 @@ def save(
     Raises
     ------
     ArtefactError
-        If `folder` exists and is not a model folder.
+        If `folder` exists and is not a model folder, or cannot be written.
     """
     check_target(folder)
     head = head_of(kind, model.config)
     text = json_text(head | description, plain_value, indent=1)
-    with whole_folder(folder) as making:
+    held = [*model.state_dict().values(), *arrays.values()]
+    with _room(folder, len(text) + sum(one.nbytes for one in held)), whole_folder(folder) as making:
         state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
         plain = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
         safetensors.torch.save_file(state, making / WEIGHTS)
@@ -173,6 +174,20 @@ def _check_shapes(path: Path, config: ModelConfig, weights: dict[str, Tensor]) -
             f"{path / WEIGHTS} does not hold the weights of the network that {DESCRIPTION} "
             "describes; download or save the model again"
         )
+
+
+@contextmanager
+def _room(folder: str | os.PathLike[str], size: int) -> Iterator[None]:
+    """Report any error while writing a model folder of about `size` bytes, safetensors' included,
+    which are no OSError."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ArtefactError(
+            f"{folder}: expected room for a model of {size:,} bytes, found: {reason}; make room, "
+            "or save it to another folder"
+        ) from error
 
 
 @contextmanager

@@ -169,6 +169,7 @@ def _particulars(origin: Origin) -> dict[str, Any]:
         for name in ("series", "period", "time_form")
         if (value := getattr(origin, name))
     }
+    found |= {} if origin.dayfirst is None else {"dayfirst": origin.dayfirst}
     labels = [[name, label] for name, label in origin.labels if _is_plain(label)]
     found |= {"labels": labels} if labels else {}
     return found | ({"axis": list(origin.axis)} if origin.axis and _is_plain(origin.axis) else {})

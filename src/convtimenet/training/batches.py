@@ -15,7 +15,9 @@ from convtimenet import processes
 from convtimenet._shapes import Int
 from convtimenet.config import ModelConfig, TrainConfig
 from convtimenet.data.tables import Table
+from convtimenet.data.windows import Examples
 from convtimenet.files.maps import blocks
+from convtimenet.training.checkpoint import data_hash
 
 __all__ = ["check_alike", "check_same_table", "epoch_order", "own_part", "training_batches"]
 
@@ -56,22 +58,29 @@ def own_part(size: int, smallest: int) -> slice:
     return slice(first, first + each + (number < more))
 
 
-def check_alike(network: ModelConfig, examples: int, training: TrainConfig) -> None:
-    """Compare what processes are about to train together, and on how many examples.
+def check_alike(
+    network: ModelConfig, examples: Examples, valid: Examples | None, training: TrainConfig
+) -> None:
+    """Compare what processes are about to train together, with all values of the examples that
+    they train and are scored on.
 
     Raises
     ------
     ConfigError
         If they differ.
     """
+    if processes.count() == 1:
+        return
     own = ("device", "memory_budget", "checkpoint_seconds")
     settings = {name: value for name, value in training.to_dict().items() if name not in own}
-    found = {"network": network.to_dict(), "training": settings, "examples": examples}
+    data = {"training data": data_hash(examples), "validation data": data_hash(valid)}
+    found = {"network": network.to_dict(), "training": settings, **data}
     processes.check_same("the data or the settings", found)
 
 
 def check_same_table(table: Table) -> None:
-    """Compare the values that processes are about to fit together, and their series and channels.
+    """Compare the values of a table, its series and channels, whose context processes are about to
+    choose together, which is before `check_alike`.
 
     Raises
     ------

@@ -38,6 +38,8 @@ _ORPHANS = 60.0
 _OWN = re.compile(r"\..*|.+-\d{8}-[0-9a-f]{64}\.safetensors")
 """Names in a folder of checkpoints: they themselves, and hidden ones, as of locks."""
 _AT_ONCE = 2**26  # bytes of data that are hashed
+_FAILING: set[Path] = set()
+"""Folders in which the last checkpoint could not be written, of all trainings of this process."""
 
 
 @dataclass(frozen=True)
@@ -147,9 +149,25 @@ class Checkpoints:
 
     def save(self, state: Checkpoint) -> None:
         """Write a checkpoint, and remove all but the newest `KEPT`; only the first of several
-        processes does."""
+        processes does. Where it cannot be written, as on a full disk, training goes on without,
+        which is told once until one can be."""
         if not processes.leads():
             return
+        try:
+            self._save(state)
+        except OSError as error:
+            if self.folder not in _FAILING:  # an error, because the command line shows no warnings
+                log.error(
+                    "no checkpoint could be written in %s (%s), so an interrupted training will "
+                    "not resume from here; training goes on: make room there before it ends",
+                    self.folder,
+                    error.strerror or error,
+                )
+            _FAILING.add(self.folder)
+        else:
+            _FAILING.discard(self.folder)
+
+    def _save(self, state: Checkpoint) -> None:
         text = json_text({**state.values, "run": self.run, "seed": self.seed})
         values = torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8)
         tensors = {name: t.detach().cpu().contiguous() for name, t in state.tensors.items()}

@@ -95,13 +95,15 @@ def train(
         If no epoch gave finite weights and scores.
     CheckpointError
         If the checkpoints belong to another run, are damaged, or are in use by another process.
+    ConfigError
+        If processes that train together have other data or settings.
     OutOfMemoryError
         If there is not enough memory for the smallest part of a batch.
     """
     stop = stop or StopRequest()
     shown: dict[str, Any] = {"verbose": verbose, "label": label}
     with processes.watched():
-        check_alike(model.config, len(examples), config)
+        check_alike(model.config, examples, valid, config)
         if is_solved(model, valid, config):
             history = solve(model, examples, valid, config, device, stop, checkpoints, **shown)
         else:

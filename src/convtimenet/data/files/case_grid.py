@@ -42,6 +42,10 @@ class CaseGrid:
     notices: tuple[str, ...] = ()
     separated: bool = False
     """Whether its cells are separated by something other than commas."""
+    option: bool = True
+    """Whether the caller can say which column is the label."""
+    guess: bool = True
+    """Whether a column may be the label although it is not named so."""
 
     def column(self, at: int) -> list[str]:
         return [row[at] for row in self.rows]
@@ -88,8 +92,9 @@ class CaseGrid:
         ]
 
 
-def read_grid(path: Path, text: str, label: str | None = None) -> CaseGrid:
-    """Split the text of a file into cells; `label` is the name of a column, if the caller knows it.
+def read_grid(path: Path, text: str, label: str | None = None, option: bool = True) -> CaseGrid:
+    """Split the text of a file into cells; `label` is the name of a column, if the caller knows it,
+    and `option` whether one could.
 
     Raises
     ------
@@ -127,7 +132,8 @@ def read_grid(path: Path, text: str, label: str | None = None) -> CaseGrid:
         if nothing:  # a delimiter at the end of every line makes an empty column
             names = tuple(name for i, name in enumerate(names) if i not in nothing)
             rows = [[cell for i, cell in enumerate(row) if i not in nothing] for row in rows]
-    return CaseGrid(names, rows, places, decimal, path, notices + told, delimiter != ",")
+    told = notices + told
+    return CaseGrid(names, rows, places, decimal, path, told, delimiter != ",", option)
 
 
 def _decimal(rows: list[list[str]], places: list[str], path: Path) -> str:

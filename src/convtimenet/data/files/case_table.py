@@ -18,7 +18,7 @@ from convtimenet.errors import DataError
 from convtimenet.names import key_of
 from convtimenet.wording import unknown_column
 
-__all__ = ["read_case_table"]
+__all__ = ["cases_of", "read_case_table"]
 
 _TIMES = frozenset(
     {"time", "timestamp", "timestep", "step", "t", "date", "datetime", "ds", "readingid"}
@@ -31,7 +31,8 @@ _REMEDY = "pass its name as label_col (--label_col), or name it 'label' in the h
 
 
 def read_case_table(path: Path, label: str | None = None, raw: bytes | None = None) -> CaseFile:
-    """Read the cases of a delimited text file, .csv, .tsv or .txt, or of its content `raw`.
+    """Read the cases of a delimited text file, .csv, .tsv or .txt, or of its content `raw`, which
+    comes without a caller who could give `label`.
 
     With a header, the label column is the one named by `label`, else the one named label, class or
     target, else the only text column, or the only one whose name is not numbered like the others
@@ -45,7 +46,12 @@ def read_case_table(path: Path, label: str | None = None, raw: bytes | None = No
     DataError
         If cells are not numbers (the message gives the line), or the label column is ambiguous.
     """
-    grid = read_grid(path, text_of(path) if raw is None else decoded(raw)[0], label)
+    text = text_of(path) if raw is None else decoded(raw)[0]
+    return cases_of(read_grid(path, text, label, option=raw is None), label)
+
+
+def cases_of(grid: CaseGrid, label: str | None = None) -> CaseFile:
+    """The cases of a grid, as `read_case_table`."""
     found = _cases(grid, label)
     return replace(found, notices=(*grid.notices, *found.notices))
 
@@ -68,17 +74,17 @@ def _cases(grid: CaseGrid, label: str | None) -> CaseFile:
     if len(strong) > 1:
         names = " and ".join(repr(grid.names[i]) for i in strong)
         raise DataError(
-            f"{path}: the columns {names} could both be the label; leave one of them out, or "
-            "pass label_col (--label_col)"
+            f"{path}: the columns {names} could both be the label; leave one of them out"
+            + (", or pass label_col (--label_col)" if grid.option else "")
         )
     below = [i for i, key in enumerate(keys) if key in _CHANNELS]
-    if below and len(set(grid.column(below[0]))) < len(grid.rows):
+    if below and len(set(grid.column(below[0]))) < len(grid.places):
         raise DataError(
             f"{path}: column {grid.names[below[0]]!r} has a row for each channel; write one column "
             "per channel instead, in pandas with table.pivot(index=[case, time], columns="
             f"{grid.names[below[0]]!r}, values=...)"
         )
-    repeated = [i for i in ids if len(set(grid.column(i))) < len(grid.rows)]
+    repeated = [i for i in ids if len(set(grid.column(i))) < len(grid.places)]
     if repeated and not (not times and _one_a_row(grid, repeated[0], ids, strong)):
         others = [i for i in ids if i != repeated[0]]
         return _long(grid, repeated[0], times[:1], strong, {*others[:1]} if others else set())
@@ -149,7 +155,8 @@ def _one_a_row(grid: CaseGrid, case: int, ids: list[int], strong: list[int]) -> 
         return False
     rows = Counter(cell.strip() for cell in grid.column(case))
     steps = max(Counter(part["stem"] for part in parts).values())
-    labels = {(row[case].strip(), *(row[i].strip() for i in strong)) for row in grid.rows}
+    columns = ([cell.strip() for cell in grid.column(i)] for i in (case, *strong))
+    labels = {*zip(*columns, strict=True)}
     timed = all(key_of(part["stem"]) in _TIMES for part in parts)
     return timed or len(labels) > len(rows) or max(rows.values()) < steps
 
@@ -160,20 +167,19 @@ def _wide(grid: CaseGrid, ids: list[int], strong: list[int]) -> CaseFile:
     rest = [i for i in range(len(names)) if i not in ids]
     label = strong[0] if strong else None
     if label is None:
-        text = [i for i in rest if not grid.numeric(i)]
-        odd = [i for i in rest if _NUMBERED.fullmatch(names[i]) is None]
+        text = [i for i in rest if grid.guess and not grid.numeric(i)]
+        odd = [i for i in rest if grid.guess and _NUMBERED.fullmatch(names[i]) is None]
         odd = odd if len(odd) < len(rest) else []
         found = text or odd
         if len(found) > 1:
             raise DataError(
                 f"{grid.path}: any of the columns {', '.join(repr(names[i]) for i in found[:5])} "
-                "may be the label; pass the right one as label_col (--label_col), and leave the "
-                "others out"
+                f"may be the label; {_which(grid)}"
             )
         if found:
             label = found[0]
             notices.append(f"the column {names[label]!r} is used as the label")
-        else:
+        elif grid.option:
             notices.append(f"found no label column; if there is one, {_REMEDY}")
     values = [i for i in rest if i != label]
     channels, stems = _channels(names, values, grid.path)
@@ -189,11 +195,19 @@ def _wide(grid: CaseGrid, ids: list[int], strong: list[int]) -> CaseFile:
     if label is not None:
         labels = labels_in(grid.column(label), grid.places, grid.path, grid.decimal)
     series = [
-        np.stack([grid.numbers(i, columns) for columns in channels]) for i in range(len(grid.rows))
+        np.stack([grid.numbers(i, columns) for columns in channels])
+        for i in range(len(grid.places))
     ]
     for c, columns in enumerate(channels):
         notices += grid.points(np.concatenate([one[c] for one in series]), columns)
     return CaseFile(series, labels, channels=stems, notices=tuple(notices), ids=called)
+
+
+def _which(grid: CaseGrid) -> str:
+    """What to do if several columns may be the label."""
+    if not grid.option:
+        return "leave out what is no value"
+    return "pass the right one as label_col (--label_col), and leave the others out"
 
 
 def _channels(
@@ -266,13 +280,14 @@ def _long(
     for c, at in enumerate(values):
         notices += grid.points(np.concatenate([one[c] for one in series]), [at])
     if time:
-        stamps = [[[grid.rows[i][time[0]].strip() for i in rows]] * len(values) for rows in members]
+        texts = [cell.strip() for cell in grid.column(time[0])]
+        stamps = [[[texts[i] for i in rows]] * len(values) for rows in members]
         series, said = on_equal_steps(stamps, [list(one) for one in series], places, grid.path)
         notices += said
     labels = None
     if label is not None:
-        cells = [grid.rows[rows[0]][label] for rows in members]
-        labels = labels_in(cells, places, grid.path, grid.decimal)
+        texts = grid.column(label)
+        labels = labels_in([texts[rows[0]] for rows in members], places, grid.path, grid.decimal)
     channels = tuple(names[i] for i in values)
     return CaseFile(series, labels, None, channels, tuple(notices), tuple(numbers))
 
@@ -304,17 +319,18 @@ def _label_of_cases(
                 "it is not the label"
             )
         return strong[0]
-    constant = [i for i in rest if differs(i) is None]
+    constant = [i for i in rest if grid.guess and differs(i) is None]
     text = [i for i in constant if not grid.numeric(i)]
     found = text if len(text) == 1 else constant
     if len(found) > 1:
         names = ", ".join(repr(grid.names[i]) for i in found[:5])
         raise DataError(
             f"{grid.path}: the columns {names} are constant within each case, and any may be the "
-            "label; pass the right one as label_col (--label_col), and leave the others out"
+            f"label; {_which(grid)}"
         )
     if not found:
-        notices.append(f"found no label column; if there is one, {_REMEDY}")
+        if grid.option:
+            notices.append(f"found no label column; if there is one, {_REMEDY}")
         return None
     notices.append(f"the column {grid.names[found[0]]!r} is used as the label")
     return found[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,29 @@ from convtimenet.data.files.raw import decoded, lines_of
 from convtimenet.data.text.times import looks_like_date
 from convtimenet.errors import DataError
 
-__all__ = ["grid_of", "read_json"]
+__all__ = ["grid_of", "read_json", "unlike_keys"]
 
 _SINCE_1970 = re.compile(r"-?\d{10,13}")  # as pandas writes a date index
 _SHAPES = (
     'expected records such as {"date": "2024-01-31", "a": 1.5}, one per line or in a list, or '
     'columns such as {"date": [...], "a": [...]}'
 )
+
+
+def unlike_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object of a JSON text with these members, for ``object_pairs_hook``: of two with one key
+    the parser would keep the last.
+
+    Raises
+    ------
+    ValueError
+        If a key occurs twice.
+    """
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
+        raise ValueError(f"the key {twice[:64]!r} twice in one object")
+    return value
 
 
 def read_json(path: Path, content: bytes) -> Grid:
@@ -32,7 +49,7 @@ def read_json(path: Path, content: bytes) -> Grid:
     """
     text, notices = decoded(content)
     try:
-        value, place = json.loads(text), _record
+        value, place = json.loads(text, object_pairs_hook=unlike_keys), _record
         if isinstance(value, dict) and not all(isinstance(v, (list, dict)) for v in value.values()):
             value = [value]  # a single record
     except ValueError as error:
@@ -110,7 +127,7 @@ def _lines(path: Path, text: str, whole: ValueError) -> tuple[Any, Callable[[int
     for number, line in enumerate(lines_of(text), 1):
         if line.strip():
             try:
-                records.append(json.loads(line))
+                records.append(json.loads(line, object_pairs_hook=unlike_keys))
             except ValueError as error:
                 first = not records
                 raise DataError(

@@ -12,7 +12,8 @@ from convtimenet.data.columns import ArrayColumn, CellColumn, Column, Grid
 from convtimenet.data.files.raw import decoded, lines_of
 from convtimenet.data.frequency import Frequency
 from convtimenet.data.text.numbers import is_missing
-from convtimenet.data.text.times import TimeReading, parse_times
+from convtimenet.data.text.reading import TimeReading
+from convtimenet.data.text.times import parse_times
 from convtimenet.errors import DataError
 
 _STEPS = {

@@ -48,9 +48,11 @@ def _joined(parts: Parts, wanted: Wanted, read: Read, stack: ExitStack) -> tuple
     seen: set[Any] = set()
     lengths, ids, notices, changes, offsets = [], [], {}, [], {}
     labels: dict[Any, Any] = {}
+    begin = 0
     for part in parts:
         usual = None if rows is None else rows.frequency
-        columns, regular = read(FilePart(part), wanted, usual)
+        columns, regular = read(FilePart(part, begin), wanted, usual)
+        begin += len(part)
         assert columns.ids is not None
         found = _facts(columns, regular, parts.texts)
         if first is None or rows is None:

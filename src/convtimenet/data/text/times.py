@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 
 import numpy as np
 
 from convtimenet.data.text.rare_formats import formats_of
+from convtimenet.data.text.reading import TimeReading, Times
 from convtimenet.data.text.whole_times import EPOCHS, other_than_months, read_whole
 from convtimenet.data.timestamps import FIRST_YEAR, LAST_YEAR, days_of, offset_of, weeks_of
-from convtimenet.errors import ConfigError, DataError
+from convtimenet.errors import DataError
 
-__all__ = ["TimeReading", "Times", "is_clock", "looks_like_date", "parse_times"]
+__all__ = ["is_clock", "looks_like_date", "parse_times"]
 
 Place = Callable[[int], str]
 
@@ -65,66 +66,7 @@ _SECONDS = re.compile(r"\d{10}(?:\.\d+)?")
 _ZONE_NAME = re.compile(r".*\d\s*\[?([A-Z]{3,5}|[A-Z][a-z]+/\w+)\]?", re.ASCII)
 _INTEGER = re.compile(r"[+-]?\d{1,18}|\d{19}")
 _AT_CLOCK = re.compile(_CLOCK, re.IGNORECASE | re.ASCII)
-_YEAR_CODES = ("%Y", "%y", "%G", "%c", "%x")
 _SECOND = 1_000_000_000
-
-
-@dataclass(frozen=True, kw_only=True)
-class TimeReading:
-    """The format of time stamps, as set by the caller.
-
-    Attributes
-    ----------
-    format
-        A format of ``datetime.strptime``, or ``"unix-s"``, ``"unix-ms"``, ``"unix-us"`` or
-        ``"unix-ns"`` for numbers since 1970.
-    dayfirst
-        Whether 03/04/2024 is in April (True) or in March (False).
-    steps
-        Whether whole numbers are steps even if they look like dates.
-    """
-
-    format: str | None = None
-    dayfirst: bool | None = None
-    steps: bool = False
-
-    def __post_init__(self) -> None:
-        form = self.format
-        if form is not None and not isinstance(form, str):
-            raise ConfigError(f"time_format must be text such as '%d.%m.%Y', found {form!r}")
-        if self.dayfirst not in (None, True, False):
-            raise ConfigError(f"dayfirst must be True, False or None, found {self.dayfirst!r}")
-        known = form is None or form in EPOCHS or any(code in form for code in _YEAR_CODES)
-        if not known:
-            raise ConfigError(
-                f"time_format must be a format with a year such as '%d.%m.%Y %H:%M', or one of "
-                f"{', '.join(EPOCHS)}, found {form!r}"
-            )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Times:
-    """Parsed time stamps.
-
-    Attributes
-    ----------
-    times : ndarray, shape (T,)
-        int64 for steps, else datetime64[ns], in UTC if there is a time zone.
-    zone
-        Name of a time zone or UTC offset; with several offsets that of the last time stamp.
-    offsets
-        The different UTC offsets of the time stamps.
-    form
-        Format of dates written as whole numbers, such as ``"%Y%m"``.
-    notices
-        What was inferred.
-    """
-
-    times: np.ndarray
-    zone: str | None = None
-    offsets: tuple[str, ...] = ()
-    form: str | None = None
-    notices: tuple[str, ...] = ()
 
 
 def looks_like_date(text: str) -> bool:
@@ -261,7 +203,7 @@ def _stamps(
             return np.full(len(matches), default)
         return np.array([int(match[name] or default) for match in matches], dtype=np.int64)
 
-    year, notices = numbers("y", 1970), ()
+    year, notices, dayfirst = numbers("y", 1970), (), None
     month, day = numbers("m", 1), numbers("d", 1)
     if "mon" in parts:
         month = np.array([_MONTHS.index(match["mon"][:3].lower()) + 1 for match in matches])
@@ -269,6 +211,7 @@ def _stamps(
         month = 3 * numbers("q", 1) - 2
     if "a" in parts:
         day, month, notices = _day_and_month(matches, texts, place, reading)
+        dayfirst = None if (day == month).all() else bool((day == numbers("a", 1)).all())
     dated = {"d", "b", "mon"} & {*parts} or "m" not in parts
     if not dated and (other := other_than_months(year, month)):
         raise DataError(
@@ -297,7 +240,7 @@ def _stamps(
     if "z" in parts:
         utc = "utc" in parts
         offsets = [match["z"] or (match["utc"] if utc else None) for match in matches]
-    return _with_offsets(times, offsets, texts, place, notices)
+    return replace(_with_offsets(times, offsets, texts, place, notices), dayfirst=dayfirst)
 
 
 def _with_offsets(
@@ -366,6 +309,10 @@ def _day_and_month(
     if (second > 12).any():
         return by_month
     i = int(np.argmax(first != second))
+    if reading.usual is not None:
+        way = "day" if reading.usual else "month"
+        told = f"{texts[i]!r} is read with the {way} first, as in the training table"
+        return (*(by_day if reading.usual else by_month)[:2], (told,))
     # dates with dots have the day first by convention
     if matches[0]["s"] == ".":
         told = (

@@ -131,7 +131,7 @@ def as_given(table: Table, parts: Mapping[str, np.ndarray], *, flags: Sequence[s
     parts
         (T, C) by the end of the column names; "" for the channels' own.
     flags
-        Ends of columns that hold True or False.
+        Ends of columns that hold 1, 0 or NaN: in frames True or False.
     """
     notices: list[str] = []
     own = [*parts][1:]
@@ -146,7 +146,7 @@ def as_given(table: Table, parts: Mapping[str, np.ndarray], *, flags: Sequence[s
             names.append(name)
             columns.append(parts[end][:, c].astype(np.float64))
             if end in flags:
-                switches[name] = parts[end][:, c]
+                switches[name] = parts[end][:, c] == 1
     origin = table.origin
     found = replace(
         table,

@@ -80,8 +80,9 @@ def detect(
         "reconstruction" predicts each value from those on both sides: it is hidden by itself, and
         in spans of about one and three seasons, and the three distances are combined by their root
         mean square; then once more, without the hundredth that is farthest off, beside which other
-        values look wrong. "forecast" predicts it from earlier values only, up to eight steps ahead,
-        as they come; the first values have no score.
+        values look wrong. "forecast" reads earlier values only, up to eight steps ahead, and the
+        first values have no score; but how far the network is trusted beside the last value, and
+        which spread and distance are usual, all values of the channel and series decide.
     season
         As for `impute`.
     time_col, target_cols, freq, id_col, time_format, dayfirst, decimal, fill
@@ -97,7 +98,8 @@ def detect(
     A frame of the same library and form, with the time, the ids, the channels and for each of them
     the columns "<channel>-score", "<channel>-p" and "<channel>-anomaly" (True or False; a missing
     value has neither score nor p-value). For an array a dictionary of arrays (T, C), "score", "p",
-    "anomaly"; for a file or a `Table` a `Table` with 1 and 0 in the last column.
+    "anomaly"; for a file or a `Table` a `Table` with 1 and 0 in the last column, NaN where there is
+    no score.
 
     Raises
     ------
@@ -139,14 +141,16 @@ def detect(
         ordered = scores([rows[n] for n in order], steps, place)
     found = [ordered[n] for n in np.argsort(order)]
     score, p = _columns(table, found), _columns(table, [p_values(one) for one in found])
-    parts = {"score": score, "p": p, "anomaly": p <= alpha}
+    flagged = p <= alpha
     notices += _too_few(table, found, alpha)
     for notice in notices:
         log.warning(notice)
     if table.origin.kind == "numpy":
-        return parts
+        return {"score": score, "p": p, "anomaly": flagged}
     table = replace(table, notices=(*table.notices, *notices))
-    return as_given(table, {"": table.values, **parts}, flags=("anomaly",))
+    flags = np.where(np.isnan(p), np.nan, flagged)
+    parts = {"": table.values, "score": score, "p": p, "anomaly": flags}
+    return as_given(table, parts, flags=("anomaly",))
 
 
 def check_alpha(alpha: Any) -> None:
@@ -196,9 +200,10 @@ def _too_few(table: Table, scores: Sequence[np.ndarray], alpha: float) -> list[s
         for n in np.flatnonzero(few)
     ]
     least = max(1, int(counts[few].min()))
+    enough = np.ceil(1e4 / least) / 1e4
     return [
         f"no value of {listing(names, 3)} can be flagged: of n scores the smallest p-value is 1/n, "
-        f"and n is down to {least} there; use an alpha of at least {np.ceil(1e4 / least) / 1e4:g}"
+        f"and n is down to {least} there; flag at least {100 * enough:g} % (alpha={enough:g})"
     ]
 
 

@@ -46,6 +46,7 @@ _TRIALS, _MOST = 512, 8  # of all rows, and of each row
 _HIDDEN = 0.1  # of the known values, in a trial
 _PARTS = 4  # as long as the longest span that is hidden is what is read around it
 _OWN = 100  # trials of a row and kind of gap from which intervals are its own
+_LEAST_SPREAD = 1e-3  # of a trial, in deviations of its row: what it read was not constant
 
 
 def impute(
@@ -201,7 +202,10 @@ def _answers(
         radius = np.full(len(wanted.row), nominal)
         if tests is not None:
             distance = tests.bands(shares.of(tests)).distance(torch.from_numpy(truth)[None, None])
-            radius = _radii(tests, distance[0, 0].numpy(), wanted, level, nominal)
+            spread = tests.offsets[:, -1] - tests.offsets[:, 0]
+            # of a spread of nothing, any error is millions
+            told = np.where(spread > _LEAST_SPREAD, distance[0, 0].numpy(), np.nan)
+            radius = _radii(tests, told, wanted, level, nominal)
         inner = np.maximum(radius, inner)  # few trials may tell of one level and not of the next
         below, above = bands.bounds(inner[None])
         low.insert(0, below[0, 0].numpy())
@@ -213,14 +217,15 @@ def _radii(
     tests: Predicted, distance: np.ndarray, wanted: Predicted, level: float, nominal: float
 ) -> np.ndarray:
     """(n,) how far the bounds of a level are, from the trials of the same row and kind of gap; of
-    the kind, if they are few; the network's own quantiles, if these are too few."""
+    the kind, if they are few; the network's own quantiles, if these are too few. Distances that are
+    NaN do not count."""
     cells = dict(alike(tests.row * KINDS + tests.kind))
     kinds = dict(alike(tests.kind))
     of_kinds = {kind: _radius(distance[at], level, nominal) for kind, at in kinds.items()}
     found = np.full(len(wanted.row), nominal)
     for cell, at in alike(wanted.row * KINDS + wanted.kind):
         own = cells.get(cell, np.empty(0, dtype=int))
-        few = len(own) < _OWN
+        few = np.isfinite(distance[own]).sum() < _OWN
         of_kind = of_kinds.get(cell % KINDS, nominal)
         found[at] = of_kind if few else _radius(distance[own], level, nominal)
     return found

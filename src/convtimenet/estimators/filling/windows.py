@@ -223,6 +223,8 @@ def _answers(
         all_of_it = rows[batch[i].row].values[rows[batch[i].row].known]
         if len(all_of_it) > known[i].sum():
             centre[i], variance[i] = all_of_it.mean(), all_of_it.var()
+        if len(all_of_it) < _FEWEST:
+            variance[i] = 1.0  # about that of all that is known of the row, trial or not
     scale = np.sqrt(variance + 1e-10)
     scaled = np.where(known, (x - centre) / scale, 0.0).clip(-_FARTHEST, _FARTHEST)
     read = torch.from_numpy(scaled).float().to(device)

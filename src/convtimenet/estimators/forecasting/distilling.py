@@ -78,4 +78,4 @@ class DistillableForecaster(PretrainableForecaster):
         """
         student = student_of(self)
         student.input_size = self.network_.config.networks[0].context_length
-        return student._fit(self.adapt(X), split, resume, refit, ensemble=self)
+        return student._fit(self._agreeing(X), split, resume, refit, ensemble=self)

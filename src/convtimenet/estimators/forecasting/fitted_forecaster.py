@@ -376,12 +376,13 @@ class FittedForecaster(TableReader):
         quick: bool = False,
     ) -> ForecastEvaluation:
         """`evaluate` for a table that `adapt` returned; a `quick` one, which `fit` asks for, scores
-        `scored_windows`."""
+        `scored_windows` of rows that the weights were not fitted to."""
         season = naive_season(table, season)
         # with scale=False a table may hold other channels at the same times
         seen = 0
-        if self.fitted_rows_ is not None and {*table.channels} & {*self.channels_}:
-            seen = self.fitted_rows_.seen(table, first_row, end)
+        fitted = None if quick else self.fitted_rows_
+        if fitted is not None and {*table.channels} & {*self.channels_}:
+            seen = fitted.seen(table, first_row, end)
         if seen:
             log.warning(
                 "the weights were fitted to %d of the rows to score: expect smaller errors there "
@@ -391,8 +392,7 @@ class FittedForecaster(TableReader):
         panel, windows = self._reader.windows(table, first_row, end)
         windows = scored_windows(windows, self.network_.config) if quick else windows
         intervals = self._interval_sums(level, len(table.channels), panel.values.device)
-        device = panel.values.device
-        with showing("scoring", self.verbose), autocast(device, self.train_config_):
+        with showing("scoring", self.verbose), autocast(panel.values.device, self.train_config_):
             return evaluate_windows(
                 self.fused_,
                 panel,
@@ -401,6 +401,7 @@ class FittedForecaster(TableReader):
                 season=season,
                 drop_last=self.train_config_.protocol == "paper",
                 quantiles=self.network_.config.quantiles,
+                usual=self._reader.usual_scale,
                 intervals=intervals,
                 together=quick,
             )

@@ -14,7 +14,7 @@ from convtimenet.callbacks import Callback
 from convtimenet.config import ModelConfig, TrainConfig
 from convtimenet.data.frequency import season_of
 from convtimenet.data.future import MODEL, NAIVE
-from convtimenet.data.split import FittedRows, hold_back, split_rows
+from convtimenet.data.split import FittedRows, hold_back, split_rows, typical_size
 from convtimenet.data.tables import crop, in_memory
 from convtimenet.data.windows import Scaler, Windows
 from convtimenet.devices import resolve_device
@@ -52,8 +52,9 @@ class ConvTimeNetForecaster(DistillableForecaster):
         Horizon: steps to forecast.
     input_size
         Context: steps that are read. By default 336, 512 or 720, by the error of the linear map on
-        the training rows; for short tables half the rows, or four or two seasons. The paper's
-        presets have their own.
+        the training rows; for short tables half the rows, or four or two seasons, where a map or
+        a network reads them; exponential smoothing reads the last 200 rows or six seasons, the
+        pre-trained network 2,048. The paper's presets have their own.
     quality
         "fast" solves a linear map of the context in closed form, for each channel of a wide table
         where that is better, and linear effects of covariates known ahead, in seconds. "auto"
@@ -109,7 +110,8 @@ class ConvTimeNetForecaster(DistillableForecaster):
     device
         "auto" or a torch device.
     random_state
-        Seed of the initial weights, batch order and dropout.
+        Seed of the initial weights, batch order and dropout. Beside the default 2023, or None,
+        ``training={"seed": ...}`` counts; beside any other it is an error if it differs.
     n_jobs
         How many networks of quality="best" are trained at the same time, each by a process with
         one thread: None is 1, or what a surrounding `joblib.parallel_config` says, which may name
@@ -289,7 +291,7 @@ class ConvTimeNetForecaster(DistillableForecaster):
         lengths = table.lengths
         train_end, valid_end = split_rows(split, lengths)
         season = season_of(table.frequency)
-        size = int(np.median(train_end)), len(lengths), len(table.channels)
+        size = *typical_size(train_end), len(table.channels)
         preset = self._preset(table, train_end, split is None, season)
         config = self._model_config(preset, len(table.channels))
         loss = {"loss": None} if config.quantiles else {}  # quantile heads have one of their own

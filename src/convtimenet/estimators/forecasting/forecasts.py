@@ -28,7 +28,7 @@ from convtimenet.estimators.forecasting.intervals import (
     context_scale,
 )
 from convtimenet.estimators.forecasting.panel import roll
-from convtimenet.estimators.forecasting.reading import FEW, Reader
+from convtimenet.estimators.forecasting.reading import Reader
 from convtimenet.network.memory import Parts
 from convtimenet.progress import counted
 
@@ -182,10 +182,7 @@ def _scaled_forecasts(
         return roll(network, windows, index, steps, quantiles)[None]
     batch = windows.batch(index)
     # in float64, so that rounding cannot put bounds of different levels in the wrong order
-    scale = context_scale(batch.x.double(), batch.known)
-    if batch.known is not None:
-        few = batch.known.sum(-1, keepdim=True) < FEW
-        scale = torch.where(few, scale.clamp(min=reader.usual_scale), scale)
+    scale = context_scale(batch.x.double(), batch.known, reader.usual_scale)
     bands = Bands(network(*batch.inputs).double(), scale, quantiles)
     sides = [bands.bounds(radius) for radius in radii]
     low, high = [side[0] for side in reversed(sides)], [side[1] for side in sides]

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from convtimenet import processes
 from convtimenet.data.windows import Windows
 from convtimenet.errors import ConfigError, DataError
-from convtimenet.network.revin import RevIN
+from convtimenet.network.revin import FEW, RevIN
 from convtimenet.training.losses import point_forecast
 from convtimenet.training.metrics import IntervalScores, outputs, own_batches, wide
 
@@ -32,6 +32,7 @@ _MOST_VALUES = 2**24  # distances kept while calibrating; of more windows an eve
 # Windows less than a horizon apart share targets. A channel has its own radii if it is known in at
 # least this many horizons of windows, and this many windows; all others share those of all values.
 _OWN_HORIZONS, _OWN_WINDOWS = 20, 200
+_LEAST_SCALE = 2e-5**0.5  # of what varies more than RevIN's own addend
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,8 +52,11 @@ class Calibration:
     windows: int
 
     @classmethod
-    def of(cls, distances: np.ndarray, *, shared: bool = False) -> Calibration:
-        """Finite-sample quantiles of distances (n, C, H), ignoring NaN.
+    def of(
+        cls, distances: np.ndarray, told: np.ndarray | None = None, *, shared: bool = False
+    ) -> Calibration:
+        """Finite-sample quantiles of distances (n, C, H), ignoring NaN, and also those that have no
+        unit, `told` (n, C) False, unless there are no others; see `distances`.
 
         All channels share them if `shared`; else those that have known values in few windows.
 
@@ -62,6 +66,8 @@ class Calibration:
         Inference for Regression", JASA 113, 2018).
         """
         windows, C, H = distances.shape
+        if told is not None and np.isfinite(distances[told]).any():
+            distances = np.where(told[..., None], distances, np.nan)
         known = np.isfinite(distances).sum(0).min(-1)
         own = np.full(C, False) if shared else known >= _least_own(H)
         if own.all():
@@ -216,9 +222,22 @@ def band_names(levels: Sequence[float]) -> list[str]:
     return ["", *low, *(f"hi-{level:g}" for level in levels)]
 
 
-def context_scale(x: Tensor, known: Tensor | None = None) -> Tensor:
-    """Scale (B, C, 1) of windows with contexts (B, C, L), as RevIN computes it."""
-    return _REVIN(x, known)[1][1]
+def context_scale(x: Tensor, known: Tensor | None = None, usual: float = 0.0) -> Tensor:
+    """Scale (B, C, 1) of windows with contexts (B, C, L), as RevIN computes it; where fewer than
+    `FEW` values are known, at least the `usual` one of a series."""
+    scale = _REVIN(x, known)[1][1]
+    if known is None:
+        return scale
+    return torch.where(known.sum(-1, keepdim=True) < FEW, scale.clamp(min=usual), scale)
+
+
+def _tell(x: Tensor, known: Tensor | None) -> Tensor:
+    """(B, C) whether contexts (B, C, L) tell how far their values vary: not if they are constant,
+    or hardly known."""
+    told = context_scale(x, known) > _LEAST_SCALE
+    if known is not None:
+        told = told & (known.sum(-1, keepdim=True) >= min(FEW, x.shape[-1]))
+    return told[..., 0]
 
 
 _REVIN = RevIN()
@@ -314,13 +333,13 @@ def calibrate(
     DataError
         If all of their target values are missing.
     """
-    found = distances(network, windows, quantiles, batch_size, device, together)
+    found, told = distances(network, windows, quantiles, batch_size, device, together)
     if not np.isfinite(found).any():
         raise DataError(
             "no value to calibrate intervals with: all of them are missing; give rows with known "
             "values"
         )
-    return Calibration.of(found, shared=shared)
+    return Calibration.of(found, told, shared=shared)
 
 
 def distances(
@@ -330,9 +349,17 @@ def distances(
     batch_size: int,
     device: torch.device,
     together: bool = False,
-) -> np.ndarray:
-    """Distances (n, C, H) of the actual values from a network's forecasts of windows, see `Bands`;
-    NaN for missing values. Of very many windows an evenly spaced subset is used.
+) -> tuple[np.ndarray, np.ndarray]:
+    """How far the actual values of windows are from a network's forecasts. Of very many windows an
+    evenly spaced subset is used.
+
+    Returns
+    -------
+    distances
+        (n, C, H), see `Bands`; NaN for missing values.
+    told
+        (n, C) whether the context says how far its values vary. One of zeros before the first sale
+        does not: in its deviations any error is millions.
 
     Parameters
     ----------
@@ -342,15 +369,19 @@ def distances(
     C, H = len(windows.all), windows.horizon
     some = windows.thinned(_MOST_VALUES // (C * H) + 1)
     which = own_batches(len(some), batch_size) if together else slice(None)
-    found = np.zeros((len(some), C, H), dtype=np.float32)
+    found, told = np.zeros((len(some), C, H), np.float32), np.zeros((len(some), C), np.float32)
     firsts = range(0, len(some), batch_size)[which]
     own = outputs(network, some, batch_size, device, which)
     for first, (output, batch) in zip(firsts, own, strict=True):
         distance = Bands(output, context_scale(batch.x, batch.known), quantiles).distance(batch.y)
         if batch.weight is not None:
             distance = torch.where(batch.weight > 0, distance, torch.nan)
-        found[first : first + len(distance)] = distance.cpu().numpy()
-    return found if which == slice(None) else processes.summed(found)
+        here = slice(first, first + len(distance))
+        found[here] = distance.cpu().numpy()
+        told[here] = _tell(batch.x, batch.known).cpu().numpy()
+    if which != slice(None):
+        found, told = processes.summed(found), processes.summed(told)
+    return found, told > 0
 
 
 class IntervalSums:

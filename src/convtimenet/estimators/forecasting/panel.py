@@ -205,6 +205,7 @@ def evaluate_windows(
     season: int,
     drop_last: bool,
     quantiles: tuple[float, ...] = (),
+    usual: float = 0.0,
     intervals: Sequence[IntervalSums] = (),
     together: bool = False,
 ) -> ForecastEvaluation:
@@ -218,6 +219,8 @@ def evaluate_windows(
         Leave out an incomplete last batch, as the authors' loader does.
     quantiles
         Quantiles that the network outputs; empty for a point forecast.
+    usual
+        See `context_scale`.
     intervals
         Intervals to score.
     together
@@ -249,7 +252,7 @@ def evaluate_windows(
         numbers = torch.arange(first, first + len(output), device=device)
         series = of[numbers]
         middle, unit = (centre[series], scale[series]) if per_series else (centre, scale)
-        bands = Bands(output, context_scale(batch.x, batch.known), quantiles)
+        bands = Bands(output, context_scale(batch.x, batch.known, usual), quantiles)
         for one in intervals:
             one.add(bands, batch.y, batch.weight, unit)
         naive = panel.seasonal_naive(windows, numbers, season, last_known(batch.x, batch.known))

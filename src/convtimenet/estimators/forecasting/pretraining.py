@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 
 from convtimenet.data.frequency import season_of
-from convtimenet.data.split import hold_back, split_rows
+from convtimenet.data.split import hold_back, split_rows, typical_size
 from convtimenet.data.tables import Table, crop
 from convtimenet.data.windows import Scaler
 from convtimenet.devices import resolve_device
@@ -99,13 +99,14 @@ class PretrainableForecaster(RetrainedForecaster):
         with anew(self):
             table = self.read(X)
             train_end, _ = split_rows(split, table.lengths)
+            rows, series = typical_size(train_end)
             preset = forecast_preset(
                 self.quality,
                 self.preset,
-                int(np.median(train_end)),
+                rows,
                 self.h,
                 self.input_size,
-                len(table.lengths),
+                series,
                 season_of(table.frequency),
                 self._network_settings(),
                 self._settings("training"),
@@ -169,12 +170,13 @@ class PretrainableForecaster(RetrainedForecaster):
     def _preset(self, table: Table, train_end: np.ndarray, holds_back: bool, season: int) -> Preset:
         """The settings of `preset_for`; or for few rows those of the weights of the package, and
         for more those of exponential smoothing, unless a linear map is better."""
-        rows, lengths, channels = int(np.median(train_end)), table.lengths, len(table.channels)
-        longest = int(lengths.max())
+        channels = len(table.channels)
+        size = rows, _ = typical_size(train_end)
+        longest = int(table.lengths.max())
         if self.quality in (PRETRAINED, TUNED):
-            return self.preset_for(rows, len(lengths), channels, season, longest)
-        preset = self.preset_for(rows, len(lengths), channels, season)
-        if self.is_ready_for(longest, len(lengths) * channels):
+            return self.preset_for(*size, channels, season, longest)
+        preset = self.preset_for(*size, channels, season)
+        if self.is_ready_for(table.lengths, channels):
             return pretrained_forecast(longest, season)
         short = smoothing_forecast(rows, longest, self.h, season)
         if short is None or self.decides():
@@ -188,18 +190,18 @@ class PretrainableForecaster(RetrainedForecaster):
             train_end, _ = hold_back(table, fraction, config.least_context, self.h)
         device = resolve_device(train_config.device)
         contexts = contexts_for(rows, self.h, season)
-        few = too_few(rows, len(lengths), channels, self.h)
+        few = too_few(*size, channels, self.h)
         encoder = self._encoder(crop(table, 0, train_end))
         config = self._with_covariates(config, encoder, channels)
         better = linear_is_better(table, train_end, config, encoder, device, contexts, few)
         return preset if better else short
 
-    def is_ready_for(self, rows: int, series: int) -> bool:
-        """Whether so many series (or channels), the longest of so many rows, are forecast with the
-        weights of the package."""
+    def is_ready_for(self, lengths: np.ndarray, channels: int) -> bool:
+        """Whether series of these lengths (S,) are forecast with the weights of the package."""
         if self.quality in (PRETRAINED, TUNED):
             return True
-        few = few_rows(rows, series) and self.quality != "fast"
+        rows, series = typical_size(lengths)
+        few = few_rows(rows, series * channels) and self.quality != "fast"
         return few and not (self.decides() or self.calendar or any(self.exog))
 
     def decides(self) -> bool:

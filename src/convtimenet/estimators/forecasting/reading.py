@@ -31,10 +31,10 @@ from convtimenet.estimators.forecasting.levels import (
 )
 from convtimenet.estimators.forecasting.panel import Panel, rows_for
 from convtimenet.files.maps import blocks
+from convtimenet.network.revin import FEW
 from convtimenet.wording import listing
 
 __all__ = [
-    "FEW",
     "Reader",
     "check_mixing",
     "check_unscaled",
@@ -46,8 +46,6 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 _MONSTROUS = 10_000
-FEW = 4
-"""Known values; of fewer the deviation, and with it the width of intervals, is far too small."""
 
 
 def statistics(table: Table, end: Rows | None = None) -> tuple[Scaler, np.ndarray]:

@@ -228,9 +228,10 @@ class RetrainedForecaster(FittedForecaster):
                     fused = fuse(like(self.network_, networks), train_config.precision)
                     size = train_config.batch_size
                     found.append(distances(fused, scored, config.quantiles, size, device, True))
-        if not np.isfinite(np.concatenate(found)).any():
+        every, told = (np.concatenate(one) for one in zip(*found, strict=True))
+        if not np.isfinite(every).any():
             return None
-        calibration = Calibration.of(np.concatenate(found), shared=not self.scale)
+        calibration = Calibration.of(every, told, shared=not self.scale)
         if config.pretrained and not calibration.reaches(DEFAULT_LEVELS[0]):
             return None
         few = f"only {held_out} held-out window{'s' if held_out > 1 else ''}"

@@ -15,8 +15,8 @@ from convtimenet.data.covariates import Encoder, agreed, calendar_names, terms_o
 from convtimenet.data.future import read_plan, rows_ahead
 from convtimenet.data.sources import Wanted
 from convtimenet.data.tables import Table, read_table, select_channels
+from convtimenet.data.text.reading import TimeReading
 from convtimenet.data.text.steps import frequency_name
-from convtimenet.data.text.times import TimeReading
 from convtimenet.data.windows import Scaler
 from convtimenet.devices import device_of
 from convtimenet.errors import ConfigError, DataError
@@ -25,7 +25,7 @@ from convtimenet.estimators.forecasting.levels import Levelled
 from convtimenet.estimators.forecasting.reading import Reader, check_mixing, gap_notices
 from convtimenet.estimators.forecasting.ready import refuse_sizes
 from convtimenet.estimators.presets import MOST_MAPS, Preset
-from convtimenet.progress import reading, showing
+from convtimenet.progress import is_quiet, reading, showing
 from convtimenet.wording import column_names, listing
 
 __all__ = ["TableReader"]
@@ -87,13 +87,27 @@ class TableReader(ConvTimeNetEstimator):
 
     def adapt(self, X: Any) -> Table:
         """Read a table for the fitted network: checks that it agrees with the training table and,
-        if channels are scaled, selects the fitted ones in their order.
+        if channels are scaled, selects the fitted ones in their order. The notices of the table
+        say what becomes of its missing values, and which of its series training did not see.
 
         Raises
         ------
         DataError
             If it does not agree, or channels are missing.
         """
+        table = self._agreeing(X)
+        if is_quiet():  # names that are alike take long to find
+            return table
+        notices = gap_notices(table, self.network_.config.masks, learns=False)
+        if self.scaler_.centre.ndim == 3:
+            notices += self._unseen(table)
+        new = [notice for notice in notices if notice not in table.notices]
+        for notice in new:
+            log.warning(notice)
+        return replace(table, notices=(*table.notices, *new))
+
+    def _agreeing(self, X: Any) -> Table:
+        """The same without the notices."""
         hint = ""
         if self.covariates_.futr:
             hint = "; covariates of the rows ahead go into predict(future=...)"
@@ -110,12 +124,6 @@ class TableReader(ConvTimeNetEstimator):
                 f"{len(table.channels)}; give the same channels or fit without "
                 "revin_affine_channels and linear_channels"
             )
-        if log.isEnabledFor(logging.WARNING):  # names that are alike take long to find
-            notices = gap_notices(table, self.network_.config.masks, learns=False)
-            if self.scaler_.centre.ndim == 3:
-                notices += self._unseen(table)
-            for notice in notices:
-                log.warning(notice)
         return table
 
     def _read(
@@ -232,7 +240,12 @@ class TableReader(ConvTimeNetEstimator):
             covariates=column_names("futr_exog", self.futr_exog),
             texts=terms.texts,
             usual_time=table.time_name,
-            reading=TimeReading(format=self.time_format, dayfirst=self.dayfirst, steps=steps),
+            reading=TimeReading(
+                format=self.time_format,
+                dayfirst=self.dayfirst,
+                steps=steps,
+                usual=terms.origin.dayfirst,
+            ),
             decimal=self.decimal,
         )
 

@@ -14,7 +14,7 @@ from convtimenet.config import ModelConfig
 from convtimenet.data.cases import Cases
 from convtimenet.data.frequency import season_of
 from convtimenet.data.future import MODEL
-from convtimenet.data.split import split_rows
+from convtimenet.data.split import split_rows, typical_size
 from convtimenet.data.tables import Table
 from convtimenet.errors import ConfigError, DataError
 from convtimenet.estimators.forecasting.forecaster import ConvTimeNetForecaster
@@ -63,7 +63,7 @@ def _forecasting(estimator: ConvTimeNetForecaster, X: Any, fit: dict[str, Any]) 
     table, h = estimator.read(X), estimator.h
     train_end, _ = split_rows(fit.get("split"), table.lengths)
     season = season_of(table.frequency)
-    size = int(np.median(train_end)), len(table.lengths), len(table.channels), season
+    size = *typical_size(train_end), len(table.channels), season
     preset = estimator.preset_for(*size)
     training = estimator._train_config(preset.train, None)
     if fit.get("split") is None:

@@ -78,7 +78,8 @@ def tune(
     space
         Parameters to search instead of those derived from the data
         (`convtimenet.estimators.tuning.space`): by name a list of choices or a range (low, high),
-        as in ``{"training.lr": (1e-4, 1e-2), "model.d_model": [32, 64]}``.
+        as in ``{"training.lr": (1e-4, 1e-2), "model.d_model": [32, 64]}``. Not what decides which
+        rows or cases are scored, such as "training.validation_fraction".
     fit
         More arguments of the estimator's ``fit``, such as `split`, `valid` or `sample_weight`.
 

@@ -10,7 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any, Protocol
+
+import numpy as np
 
 from convtimenet.config import Head, ModelConfig, TrainConfig
 from convtimenet.errors import ConfigError
@@ -82,6 +85,19 @@ _DECIDES = {
 """Parameters that are no settings, and the setting that each decides."""
 
 
+_NOT_SEARCHED = {
+    "training.validation_fraction": "what is held out and scored",
+    "training.protocol": "what is scored, and by which score an epoch is kept",
+    "training.refit": "whether there is a second training, which trials never have",
+    "training.seed": "chance, and which labelled cases are held out",
+    "training.device": "where it runs",
+    "training.memory_budget": "what is kept in memory",
+    "training.checkpoint_seconds": "when checkpoints are written",
+}
+"""Settings in which trials must not differ, and what each decides: not how well a network trains.
+"""
+
+
 def _decides(name: str) -> str:
     return _DECIDES.get(name, name)
 
@@ -141,7 +157,7 @@ def given(
     Raises
     ------
     ConfigError
-        If a parameter is unknown or fixed, or its values make no sense.
+        If a parameter is unknown, fixed or not to be searched, or its values make no sense.
     """
     known = [f"model.{name}" for name in ModelConfig.__dataclass_fields__ if name not in DECIDED]
     known += [f"training.{name}" for name in TrainConfig.__dataclass_fields__]
@@ -151,6 +167,11 @@ def given(
         if name not in known:
             hint = did_you_mean(str(name), known)
             raise ConfigError(f"there is no parameter {name!r} to search; {hint}")
+        if name in _NOT_SEARCHED:
+            raise ConfigError(
+                f"{name} cannot be searched: it decides {_NOT_SEARCHED[name]}, not how well a "
+                "network trains; set it on the estimator for all trials"
+            )
         if (setting := _decides(name)) in fixed:
             by, remedy = "set on the estimator", "leave out one of the two"
             if setting not in own:
@@ -166,15 +187,28 @@ def given(
 
 
 def _values(name: str, values: Any) -> Values:
-    if isinstance(values, tuple) and len(values) == 2 and all(map(is_number, values)):
-        low, high = values
-        if low < high:
-            return Range(low, high, log=low > 0 and high / low >= 10)
-    elif isinstance(values, list) and values:
-        return tuple(tuple(one) if isinstance(one, list) else one for one in values)
+    if isinstance(values, (list, tuple)):
+        found = tuple(map(_plain_value, values))
+        if isinstance(values, list) and found:
+            return found
+        if len(found) == 2 and all(map(is_number, found)):
+            low, high = found
+            if low < high:
+                return Range(low, high, log=low > 0 and high / low >= 10)
     raise ConfigError(
         f"{name}: expected a list of choices, or a range as a pair (low, high), found {values!r}"
     )
+
+
+def _plain_value(value: Any) -> Any:
+    """A choice of any type as Python's own, which JSON and Optuna take: those of NumPy too."""
+    if isinstance(value, (np.generic, np.ndarray)):
+        value = value.tolist()
+    if isinstance(value, (list, tuple)):
+        return tuple(map(_plain_value, value))
+    if is_number(value):
+        return int(value) if isinstance(value, Integral) else float(value)
+    return value
 
 
 @dataclass(frozen=True)

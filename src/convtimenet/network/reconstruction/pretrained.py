@@ -18,7 +18,7 @@ from convtimenet.network.other import OtherNetwork
 from convtimenet.network.reconstruction.network import QUANTILES, Reconstructor
 from convtimenet.network.reconstruction.seasons import channels_of, continued, long_season
 from convtimenet.network.reconstruction.weights import load_pretrained
-from convtimenet.network.revin import known_moments
+from convtimenet.network.revin import FEW, known_moments
 
 __all__ = ["MEDIAN", "WAYS", "PretrainedForecaster", "drift_of", "reaches"]
 
@@ -171,7 +171,8 @@ class PretrainedForecaster(OtherNetwork):
         mean, variance = known_moments(rows[:, None], known[:, None])
         centre, scale = mean[:, 0], (variance[:, 0] + 1e-10).sqrt()
         if not self.training:  # nothing is learnt from nothing
-            scale = torch.where(known.any(-1, keepdim=True), scale, 1.0)  # of the fitted rows
+            few = known.sum(-1, keepdim=True) < FEW
+            scale = torch.where(few, scale.clamp(min=1.0), scale)  # that of the fitted rows
         scaled = ((rows - centre) / scale).clamp(-_FARTHEST, _FARTHEST)
         around = before, H + behind
         scaled, seen = F.pad(torch.where(known, scaled, 0.0), around), F.pad(known, around)

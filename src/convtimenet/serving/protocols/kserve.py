@@ -14,7 +14,9 @@ import numpy as np
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from convtimenet.data.agreement import Terms
 from convtimenet.data.frequency import Frequency
+from convtimenet.data.sources import Columns
 from convtimenet.data.tables import Table
 from convtimenet.data.timestamps import FIRST_YEAR, LAST_YEAR
 from convtimenet.errors import DataError
@@ -50,7 +52,7 @@ Number = float | None
 
 
 class TimeSeriesInput(BaseModel):
-    model_config = ConfigDict(extra="allow", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True)
     type: Kind
     name: str = Field(max_length=1000)
     series: list[Number] | list[list[Number]]
@@ -59,13 +61,13 @@ class TimeSeriesInput(BaseModel):
 
 
 class ForecastOptions(BaseModel):
-    model_config = ConfigDict(extra="allow", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True)
     horizon: int = Field(ge=1)
     quantiles: list[float] | None = Field(None, max_length=100)
 
 
 class TimeSeriesRequest(BaseModel):
-    model_config = ConfigDict(extra="allow", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True)
     model: str
     inputs: list[TimeSeriesInput] = Field(min_length=1)
     options: ForecastOptions
@@ -110,7 +112,7 @@ class _Forecast:
             raise DataError(
                 "inputs: expected a different name for each, found one twice; rename it"
             )
-        starts, zoned = [], served.model.terms.time_zone is not None
+        starts = []
         for one in sent.inputs:
             _check_frequency(one.frequency, served.frequency)
             if encoder.calendar and one.start_timestamp is None:
@@ -118,7 +120,7 @@ class _Forecast:
                     f"inputs: the model has calendar features, expected a start_timestamp for "
                     f"{one.name[:64]!r}, found none; add it"
                 )
-            starts.append(_start(one.start_timestamp, zoned))
+            starts.append(_start(one, served.model.terms))
         self.zulu = [stamp is None or utc for stamp, utc in starts]
         table = table_of(
             served, [_values(one) for one in sent.inputs], names, [stamp for stamp, _ in starts]
@@ -225,14 +227,23 @@ def _check_frequency(name: str, step: Frequency) -> None:
         )
 
 
-def _start(text: str | None, zoned: bool) -> tuple[np.datetime64 | None, bool]:
-    """A time stamp in UTC, or as it is written if it has no offset; and whether it has one."""
+def _start(one: TimeSeriesInput, terms: Terms) -> tuple[np.datetime64 | None, bool]:
+    """A time stamp in UTC, or as it is written if it has no offset; and whether it has one.
+
+    Raises
+    ------
+    DataError
+        If it is no time, or one that `/forecast` would refuse. Only a plain Z, which clients of
+        this protocol write by habit, may stand for no zone.
+    """
+    text = one.start_timestamp
     if text is None:
         return None, True
     try:
-        stamp = datetime.fromisoformat(text)
+        stamp, zone = datetime.fromisoformat(text), None
         offset = stamp.tzinfo is not None
         if offset:
+            zone = str(stamp.tzinfo).removeprefix("UTC") or "UTC"
             stamp = stamp.astimezone(UTC).replace(tzinfo=None)
         if not FIRST_YEAR <= stamp.year <= LAST_YEAR:
             raise ValueError
@@ -241,7 +252,17 @@ def _start(text: str | None, zoned: bool) -> tuple[np.datetime64 | None, bool]:
             f"start_timestamp: expected a time as 2024-01-31T00:00:00Z from {FIRST_YEAR} to "
             f"{LAST_YEAR}, found {text[:40]!r}; correct it"
         ) from None
-    return np.datetime64(stamp, "ns"), offset or zoned
+    if not terms.dated and terms.origin.kind != "numpy":
+        raise DataError(
+            f"start_timestamp: the model was fitted to whole numbers as time stamps, expected "
+            f"none, found {text[:40]!r}; leave it out"
+        )
+    if terms.time_zone is None and zone == "UTC":
+        zone = None
+    start = np.datetime64(stamp, "ns")
+    like_it = Columns.without_rows(np.array([start]), zone, ())
+    terms.stamps(like_it, f"the input {one.name[:64]!r}")
+    return start, offset
 
 
 def _stamp(stamp: Any, utc: bool) -> str:

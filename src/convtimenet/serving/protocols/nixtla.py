@@ -8,7 +8,7 @@ the model's ``futr_exog``, then those of ``hist_exog``.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from fastapi import APIRouter, Request, Response
@@ -27,29 +27,35 @@ from convtimenet.serving.models import Forecasting, Models
 from convtimenet.serving.protocols.series import table_of
 from convtimenet.serving.replies import Reply, json_reply
 from convtimenet.serving.schemas import body_of, checked, reply_of
+from convtimenet.serving.settings import MOST_CELLS
 from convtimenet.wording import listing
 
 PATH = "/v2/forecast"
 _UNNAMED = "timegpt-1"
 """What the client names if its caller names no model."""
 Number = float | None
+Count = Annotated[int, Field(ge=1, le=MOST_CELLS)]
 
 
 class SeriesSent(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
     y: list[Number] = Field(min_length=1)
-    sizes: list[int] = Field(min_length=1, description="rows of each series")
+    sizes: list[Count] = Field(min_length=1, description="rows of each series")
     X: list[list[Number]] | None = None
     X_future: list[list[Number]] | None = None
 
 
 class NixtlaRequest(BaseModel):
-    model_config = ConfigDict(extra="allow", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True)
     series: SeriesSent
     model: str = _UNNAMED
-    h: int = Field(ge=1)
+    h: Count
     freq: str
     level: list[float] | None = Field(None, max_length=100)
+    clean_ex_first: bool = True
+    """Sent always, as the next two; of no effect here: covariates are used as they come."""
+    finetune_depth: int = 1
+    finetune_loss: str = "default"
     finetune_steps: int = 0
     finetuned_model_id: str | None = None
     feature_contributions: bool = False
@@ -99,14 +105,14 @@ class _Forecast:
         _check_features(sent)
         _check_model(served)
         _check_frequency(sent.freq, served.frequency)
-        sizes = np.array(sent.series.sizes, dtype=np.float64)
-        if (sizes < 1).any() or sizes.sum() != len(sent.series.y):
+        sizes = np.array(sent.series.sizes)
+        if sizes.sum() != len(sent.series.y):
             raise DataError(
                 f"series.sizes: expected numbers of rows that add up to the {len(sent.series.y)} "
-                f"values of series.y, found a sum of {sizes.sum():g}; correct them"
+                f"values of series.y, found a sum of {sizes.sum()}; correct them"
             )
         check_cells("series", len(sizes) * sent.h)
-        ends = np.cumsum(sizes.astype(np.int64))
+        ends = np.cumsum(sizes)
         y = np.array(sent.series.y, dtype=np.float64)[:, None]
         ids = _new_ids(served, len(ends))
         hist, futr = self._covariates(served, ends)

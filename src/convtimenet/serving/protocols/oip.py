@@ -216,6 +216,11 @@ def _values(sent: InferInput, rest: bytes) -> np.ndarray:
                 f"{sent.datatype}, found {len(rest)} and a binary_data_size of {given}; correct it"
             )
         return np.frombuffer(rest, dtype).reshape(shape).astype(np.float64)
+    if rest:
+        raise DataError(
+            f"x: expected no bytes after the JSON part, as no binary_data_size says what they are, "
+            f"found {len(rest)}; correct {_HEADER}, or set binary_data_size"
+        )
     try:
         values = np.array(sent.data, dtype=np.float64)
     except (TypeError, ValueError, OverflowError):

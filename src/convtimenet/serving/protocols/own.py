@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
+from email.message import Message
 from typing import Annotated, Any
 
 import numpy as np
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from convtimenet.data.cases import Cases
@@ -24,12 +25,13 @@ from convtimenet.serving.json_body import (
     csv_grid,
     forecast_like,
     grid_from,
+    in_utf8,
     parsed,
 )
 from convtimenet.serving.models import Forecasting, Labelling, Models, Task
 from convtimenet.serving.refusals import Refused
 from convtimenet.serving.replies import ARROW, CSV, JSON, Reply, csv_bytes, json_reply, with_notices
-from convtimenet.serving.schemas import body_of, checked, reply_of
+from convtimenet.serving.schemas import body_of, check_query, checked, reply_of
 
 _OTHERS: dict[str, dict[str, Any]] = {
     CSV: {"type": "string"},
@@ -85,7 +87,7 @@ Name = Annotated[str | None, Query(description="model, for bodies in CSV and Arr
 
 def routes(engine: Engine, models: Models) -> APIRouter:
     """The routes."""
-    router = APIRouter(tags=["convtimenet"])
+    router = APIRouter(tags=["convtimenet"], dependencies=[Depends(check_query)])
 
     @router.post("/forecast", openapi_extra=body_of(TableToForecast, **_OTHERS))
     async def forecast(
@@ -96,40 +98,45 @@ def routes(engine: Engine, models: Models) -> APIRouter:
     ) -> Response:
         """Forecast the steps after the end of a table."""
         options = {"model": model, "h": h, "level": level}
-        one = Forecast(models, await request.body(), _kind(request), options)
+        kind, charset = _kind(request)
+        one = Forecast(models, await request.body(), kind, options, charset)
         return reply_of(await engine.run(one.prepare, one.finish))
 
     @router.post("/classify", openapi_extra=body_of(CasesToLabel, **_OTHERS))
     async def classify(request: Request, model: Name = None) -> Response:
         """Classes and their probabilities for cases."""
-        one = Labels(models, await request.body(), _kind(request), model, "classify")
+        kind, charset = _kind(request)
+        one = Labels(models, await request.body(), kind, model, "classify", charset)
         return reply_of(await engine.run(one.prepare, one.finish))
 
     @router.post("/regress", openapi_extra=body_of(CasesToLabel, **_OTHERS))
     async def regress(request: Request, model: Name = None) -> Response:
         """A number for each case."""
-        one = Labels(models, await request.body(), _kind(request), model, "regress")
+        kind, charset = _kind(request)
+        one = Labels(models, await request.body(), kind, model, "regress", charset)
         return reply_of(await engine.run(one.prepare, one.finish))
 
     return router
 
 
-def _kind(request: Request) -> str:
-    """The type of a request's body.
+def _kind(request: Request) -> tuple[str, str | None]:
+    """The type of a request's body, and the charset of its text, if it is given.
 
     Raises
     ------
     Refused
         If it is none of ours.
     """
-    found = request.headers.get("content-type", JSON).partition(";")[0].strip().lower()
+    header = Message()
+    header["content-type"] = request.headers.get("content-type", JSON)
+    found = str(header["content-type"]).partition(";")[0].strip().lower()
     # what curl says of --data without a header
     kind = JSON if found == "application/x-www-form-urlencoded" else found
     if kind not in (JSON, CSV, ARROW):
         raise Refused(
             415, f"expected the Content-Type {JSON}, {CSV} or {ARROW}, found {found[:60]!r}; set it"
         )
-    return kind
+    return kind, header.get_content_charset()
 
 
 def _check_options(options: dict[str, Any]) -> None:
@@ -142,9 +149,16 @@ def _check_options(options: dict[str, Any]) -> None:
 class Forecast:
     """A request, from its body to its answer."""
 
-    def __init__(self, models: Models, body: bytes, kind: str, options: dict[str, Any]):
+    def __init__(
+        self,
+        models: Models,
+        body: bytes,
+        kind: str,
+        options: dict[str, Any],
+        charset: str | None = None,
+    ):
         self.models, self.body, self.kind, self.options = models, body, kind, options
-        self.sent: Any = None
+        self.charset, self.sent = charset, None
 
     def prepare(self) -> tuple[Forecasting, Asked]:
         options, future = self.options, None
@@ -155,7 +169,7 @@ class Forecast:
             self.sent, table = body.table, grid_from("table", body.table)
             future = None if body.future is None else grid_from("future", body.future)
         elif self.kind == CSV:
-            table = csv_grid("table", self.body)
+            table = csv_grid("table", in_utf8(self.body, self.charset))
         else:
             table = read_stream(self.body)
         served: Forecasting = self.models.of("forecast", options["model"], "/forecast")
@@ -187,9 +201,17 @@ class Forecast:
 class Labels:
     """The same for cases."""
 
-    def __init__(self, models: Models, body: bytes, kind: str, model: str | None, task: Task):
+    def __init__(
+        self,
+        models: Models,
+        body: bytes,
+        kind: str,
+        model: str | None,
+        task: Task,
+        charset: str | None = None,
+    ):
         self.models, self.body, self.kind = models, body, kind
-        self.model, self.sent = model, None
+        self.model, self.sent, self.charset = model, None, charset
         self.task: Task = task
 
     def prepare(self) -> tuple[Labelling, Cases]:
@@ -200,7 +222,7 @@ class Labels:
             name, self.sent = body.model, body.cases
             cases: Any = cases_from(body.cases)
         elif self.kind == CSV:
-            cases = csv_cases("cases", self.body)
+            cases = csv_cases("cases", in_utf8(self.body, self.charset))
         else:
             cases = read_stream(self.body)
         self.served: Labelling = self.models.of(self.task, name, f"/{self.task}")

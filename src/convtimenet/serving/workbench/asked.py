@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Name = Annotated[str, Field(max_length=200)]
-Names = Annotated[list[Name], Field(max_length=100_000)]
+Names = list[str]
+"""Names of columns, of any length, as files have them: the body of a request is bounded."""
 Quality = Literal["pretrained", "tuned", "fast", "auto", "best"]
 Task = Literal["forecast", "impute", "detect", "classify", "regress"]
 TASKS: dict[str, tuple[Task, ...]] = {
@@ -24,12 +24,12 @@ class _Asked(BaseModel):
 class Columns(_Asked):
     """Parameters of the forecaster about the columns of a table; empty lists are no choice."""
 
-    time_col: Name | None = None
-    id_col: Name | None = None
+    time_col: str | None = None
+    id_col: str | None = None
     target_cols: Names | None = None
     futr_exog: Names | None = None
     hist_exog: Names | None = None
-    freq: Name | None = None
+    freq: Annotated[str, Field(max_length=200)] | None = None
     dayfirst: bool | None = None
     decimal: Literal[".", ","] | None = None
     fill: Annotated[float, Field(allow_inf_nan=False)] | None = None
@@ -44,7 +44,7 @@ class Look(_Asked):
 
     kind: Literal["table", "recordings"] | None = None
     columns: Columns = Columns()
-    label_col: Name | None = None
+    label_col: str | None = None
 
 
 class Train(_Asked):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import secrets
 import shutil
 import tempfile
 import threading
@@ -55,6 +56,7 @@ class Desk:
         self._turns = threading.RLock()
         self._lock = threading.RLock()
         self._files: dict[Slot, tuple[str, str]] = {}  # what users call it, and where it is
+        self._mark = secrets.token_hex(8)  # in the names of places, so that no user has such a name
         self._name = ""
         self._given = 0
         self._columns = Columns()
@@ -96,7 +98,7 @@ class Desk:
             raise Refused(422, f"{shown}: expected a file with rows, found an empty one")
         with self._turn(), self._lock:
             # every file has one place, whatever it is called
-            place = f"{slot}{ending}"
+            place = f"{slot}-{self._mark}{ending}"
             if slot in self._files:
                 (self.folder / self._files[slot][1]).unlink(missing_ok=True)
             (self.folder / place).write_bytes(content)
@@ -105,6 +107,8 @@ class Desk:
                 self._name, self._given = own, self._given + 1
                 self._drop("ahead")
                 self._change(look=None, job=None, result=None, answers=None)
+            elif slot == "ahead":  # what was forecast with other rows is no result of these
+                self._change(job=None, result=None, answers=None)
             else:
                 self._change()
 
@@ -141,7 +145,7 @@ class Desk:
                 given = asked.columns.given()
                 found = self._ask("look", path=self._place("data"), columns=given)
                 # what was detected stays detected, so that the settings shown are those needed
-                columns = Columns(**found.pop("needed", given))
+                columns = Columns.model_construct(**found.pop("needed", given))
             else:
                 label = asked.label_col
                 found = self._ask("look at recordings", path=self._place("data"), label_col=label)
@@ -308,9 +312,9 @@ class Desk:
 
     def _named(self, message: str) -> str:
         """A message with files named as users do."""
-        for shown, place in self._files.values():
-            message = message.replace(place, shown)
-        return message
+        shown = {place: name for name, place in self._files.values()}
+        places = "|".join(map(re.escape, shown))
+        return re.sub(places, lambda found: shown[found[0]], message) if places else message
 
     def _drop(self, slot: Slot) -> None:
         if slot in self._files:

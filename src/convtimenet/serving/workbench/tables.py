@@ -52,9 +52,10 @@ Columns = dict[str, Any]
 def look(path: str, columns: Columns) -> dict[str, Any]:
     """What a file holds. What cannot be read as asked is an "error" beside the columns."""
     check_path(path)
-    names, cells = first_cells(Path(path))
-    found: dict[str, Any] = {"columns": [list(one) for one in zip(names, cells, strict=True)]}
+    found: dict[str, Any] = {"columns": []}
     try:
+        names, cells = first_cells(Path(path))
+        found["columns"] = [list(one) for one in zip(names, cells, strict=True)]
         table, columns = _read(path, columns)
     except DataError as error:
         return found | {"error": str(error), "chosen": columns}
@@ -246,7 +247,7 @@ def _chart(table: Table, ahead: Table | None, level: float | None = None) -> lis
 
 
 def _plain(values: np.ndarray) -> list[float | None]:
-    return [None if np.isnan(v) else float(f"{v:.6g}") for v in values.tolist()]
+    return [None if np.isnan(v) else v for v in values.tolist()]
 
 
 def _forecast_rows(path: Path) -> dict[str, Any]:
