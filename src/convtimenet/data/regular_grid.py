@@ -250,10 +250,11 @@ def _midnights(times: np.ndarray) -> str:
     if times.dtype.kind != "M":
         return ""
     different = np.unique(times)
-    hours = np.unique(different - different.astype("datetime64[D]")).astype("timedelta64[m]")
+    clocks = (different - different.astype("datetime64[D]")).astype("timedelta64[m]")
+    hours, often = np.unique(clocks, return_counts=True)
     apart = np.timedelta64(60, "m")
-    if len(hours) != 2 or hours[1] - hours[0] not in (apart, 23 * apart):
-        return ""
+    if len(hours) != 2 or hours[1] - hours[0] not in (apart, 23 * apart) or often.min() < 3:
+        return ""  # one or two may be stray
     if np.diff(different).min() < 23 * apart:
         return ""
     return " and ".join(f"{int(one) // 60:02d}:{int(one) % 60:02d}" for one in hours.astype(int))
