@@ -13,6 +13,7 @@ import pytest
 from convtimenet.data.cases import cases_in_csv, read_cases
 from convtimenet.data.files.raw import lines_of
 from convtimenet.data.tables import read_table
+from convtimenet.errors import DataError
 
 
 @pytest.mark.parametrize("odd", ["\x0c", "\u2028", "\x1c", "\x85", "\x0b"])
@@ -67,3 +68,87 @@ def test_cases_without_names_that_are_sent(tmp_path):
     sent, read = cases_in_csv("cases", text.encode()), read_cases(tmp_path / "c.csv")
     np.testing.assert_array_equal(sent.values, read.values)
     assert sent.labels is None
+
+
+DAILY = [f"2024-01-{i:02},{i},ok" for i in range(1, 31)]
+
+
+def daily(folder, changes, head="date,x,note", mark=","):
+    """A table of 30 days with other rows in some places."""
+    rows = [changes.get(i, row) for i, row in enumerate(DAILY)]
+    path = folder / "x.csv"
+    path.write_text("\n".join([head, *rows]).replace(",", mark) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("mark", [",", "\t"])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {9: '2024-01-10,10,"see mail'},  # open to the end of the file
+        {29: '2024-01-30,30,"see mail'},
+        {9: '2024-01-10,10,"see mail', 19: '2024-01-20,20,"see mail'},  # open to another one
+        {9: '2024-01-10,10,"see mail', 10: '2024-01-11,11,"see mail'},
+        {9: '2024-01-10,10,"see mail', 19: '"2024-01-20",20,"see mail"'},
+    ],
+)
+def test_a_stray_quote_takes_no_rows(tmp_path, changes, mark):
+    table = read_table(daily(tmp_path, changes, mark=mark), target_cols=["x"])
+    assert table.values[:, 0].tolist() == list(range(1, 31))
+    line = min(changes) + 2
+    told = f"line {line}: the quote in '\"see mail' is never closed and is read as a character"
+    assert table.notices == (told,)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({9: '2024-01-10,10,"19 inch, new'}, "line 11: the quote in '\"19 inch' takes in the rows"),
+        (
+            {9: '2024-01-10,10,"19 inch, new', 19: '2024-01-20,20,"old"'},
+            "line 11: the quote in '\"19 inch' takes in the rows",
+        ),
+        ({9: '2024-01-10,10,"a', 12: '2024-01-13,13,"a\nb"'}, "line 11: the quote in '\"a' takes"),
+    ],
+)
+def test_a_stray_quote_among_others_is_refused(tmp_path, changes, said):
+    with pytest.raises(DataError, match=f"x.csv, {said}.*close it .* or remove it"):
+        read_table(daily(tmp_path, changes), target_cols=["x"])
+
+
+def test_a_stray_quote_in_the_header_is_refused(tmp_path):
+    for changes in ({}, {9: '2024-01-10,10,"a"'}):
+        path = daily(tmp_path, changes, head='date,x,"note')
+        with pytest.raises(DataError, match=r"x\.csv, line 1: the quote in '\"note' takes in"):
+            read_table(path, target_cols=["x"])
+
+
+def test_cells_of_several_lines_are_no_stray_quotes(tmp_path):
+    notes = {0: '2024-01-01,1,"big, bad, ugly\nlots, of, text"', 9: '2024-01-10,10,"a\n\n7, b"'}
+    table = read_table(
+        daily(tmp_path, notes, head='date,x,"note\n(free, text)"'), target_cols=["x"]
+    )
+    assert table.values[:, 0].tolist() == list(range(1, 31))
+    assert table.notices == ()
+    rows = [f'"big\nstore",2024-01-{i:02},{i}' for i in range(1, 9)]
+    path = tmp_path / "x.csv"
+    path.write_text("\n".join(["store,date,x", *rows]), encoding="utf-8")
+    table = read_table(path, id_col="store")
+    assert (table.ids.tolist(), table.values[:, 0].tolist()) == (["big\nstore"], list(range(1, 9)))
+
+
+def test_a_stray_quote_takes_no_ids_and_no_cases(tmp_path):
+    path = tmp_path / "x.csv"
+    rows = [f"{k},2024-01-{i:02},{i}" for k in ("A", '"19 inch') for i in range(1, 9)]
+    path.write_text("\n".join(["item,date,x", *rows]), encoding="utf-8")
+    table = read_table(path, id_col="item")
+    assert table.ids.tolist() == ["A", '"19 inch']
+    assert table.lengths.tolist() == [8, 8]
+    cases = [f"{i},{i + 1},{label}" for i, label in enumerate(["run", "walk", '"run'] * 4)]
+    path.write_text("\n".join(["t0,t1,label", *cases]), encoding="utf-8")
+    found = read_cases(path)
+    assert found.values[:, 0, 0].tolist() == list(range(12))
+    assert found.notices[0].startswith("line 4: the quote in '\"run' is never closed")
+    path.write_text("\n".join(["t0,t1,label", *cases, '1,2,"a\nb"']), encoding="utf-8")
+    with pytest.raises(DataError, match="line 4: the quote in '\"run' takes in the rows below"):
+        read_cases(path)

@@ -12,7 +12,7 @@ import pytest
 
 from convtimenet import ConvTimeNetForecaster
 from convtimenet.data.tables import Table, read_table
-from convtimenet.errors import DataError
+from convtimenet.errors import DataError, SeveralSeriesError
 
 
 def table_of(stamps: pd.DatetimeIndex, **settings: Any) -> Table:
@@ -99,3 +99,43 @@ def test_a_clock_of_a_daily_table_is_part_of_its_stamps_only_if_called_so(tmp_pa
     twice = "".join(f"2024-03-{i:02},{h:02}:00,{i}\n" for i in range(1, 25) for h in (0, 12))
     path.write_text(f"date,measured,y\n{twice}")
     assert read_table(path).frequency.name == "12h"
+
+
+def test_the_name_of_a_zone_beside_repeated_hours_is_no_id(tmp_path):
+    hours = pd.date_range("2024-10-24", periods=96, freq="h", tz="Europe/Berlin")
+    zones = [hour.tzname() for hour in hours]
+    frame = pd.DataFrame({"ts": hours.tz_localize(None), "tz": zones, "x": range(96)})
+    for sites in ("", "AB"):
+        long = pd.concat([frame.assign(site=site) for site in sites]) if sites else frame
+        long.to_csv(tmp_path / "x.csv", index=False)
+        said = "2024-10-27T02:00:00 is the first that repeats; these are .* 'tz' tells them apart"
+        with pytest.raises(DataError, match=said):
+            read_table(tmp_path / "x.csv", target_cols=["x"], id_col="site" if sites else None)
+    # stores whose hours all repeat are series
+    night = hours.tz_localize(None)[74:78].drop_duplicates()
+    stores = pd.DataFrame({"ts": [*night] * 2, "store": ["a"] * 3 + ["b"] * 3, "x": range(6)})
+    with pytest.raises(SeveralSeriesError, match="pass id_col='store'"):
+        read_table(stores)
+
+
+@pytest.mark.parametrize(("zone", "naive"), [("Europe/Berlin", False), ("Europe/London", True)])
+def test_midnights_of_a_zone_that_are_written_in_utc(zone, naive):
+    days = pd.date_range("2024-03-01", periods=40, tz=zone).tz_convert("UTC")
+    hours = "22:00 and 23:00" if zone == "Europe/Berlin" else "00:00 and 23:00"
+    said = f"the time stamps are at {hours}, as the midnights of a zone .*; set the time zone, .*'"
+    with pytest.raises(DataError, match=said):
+        table_of(days.tz_localize(None) if naive else days)
+    assert table_of(days.tz_convert(zone)).frequency.name == "1D"
+    # hours that differ by an hour are another matter
+    with pytest.raises(DataError, match="not regular"):
+        table_of(pd.DatetimeIndex([*days[:20], *(days[20:25] + pd.Timedelta("30min"))]))
+
+
+def test_a_row_for_each_year_and_a_column_for_each_month_is_said(tmp_path):
+    months = pd.date_range("2024-01-01", periods=12, freq="MS").strftime("%b").tolist()
+    frame = pd.DataFrame({"Year": range(2000, 2012)} | dict.fromkeys(months, range(12)))
+    said = "the columns 'Jan' to 'Dec' are read as a yearly channel for each month"
+    for table, expected in ((frame, 1), (frame.drop(columns="Mar"), 0)):
+        table.to_csv(tmp_path / "x.csv", index=False)
+        notices = read_table(tmp_path / "x.csv").notices
+        assert sum(one.startswith(said) for one in notices) == expected

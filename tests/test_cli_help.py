@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 
 from convtimenet.cli.main import main
 from convtimenet.cli.parser import names
+from convtimenet.wording import flag
 
 COMMANDS = ["forecast", "classify", "regress", "tune", "evaluate", "export", "datasets"]
 COMMANDS += ["impute", "detect", "completion"]
@@ -198,6 +200,10 @@ def test_a_folder_is_no_file_of_flags(capsys):
         ("[a,b]", ["a", "b"]),
         ('["a,b", c]', ["a,b", "c"]),
         ("[1,2]", ["1", "2"]),
+        ("[010,no]", ["010", "no"]),
+        ('"price, net", b', ["price, net", "b"]),
+        ('["price, net", b]', ["price, net", "b"]),
+        ('5" rack,b', ['5" rack', "b"]),
         (["a", "b"], ["a", "b"]),
         (None, None),
         (True, True),
@@ -205,6 +211,24 @@ def test_a_folder_is_no_file_of_flags(capsys):
 )
 def test_names_of_columns(given, expected):
     assert names(given) == expected
+
+
+def test_flags_in_messages_are_read_as_they_are_written():
+    odd = ["Store ID", "price, net", '"19 inch', 'a "b"', "$x", "[kW]", "", "it's", "010"]
+    for some in (odd, *([one] for one in odd)):
+        name, value = shlex.split(flag("target_cols", some))
+        assert (name, names(value)) == ("--target_cols", some)
+    assert shlex.split(flag("id_col", "price, net")) == ["--id_col", "price, net"]
+    assert flag("id_col", "-x") == "--id_col=-x"
+    assert flag("target_cols", ["a", "b"]) == "--target_cols a,b"
+
+
+def test_a_name_cut_at_its_comma_is_shown_in_quotes(capsys):
+    rows = [f"2024-01-{i + 1:02},{i},{i}" for i in range(9)]
+    Path("net.csv").write_text("\n".join(['date,"price, net",b', *rows]))
+    assert main(["forecast", "net.csv", "--target_cols", "price, net"]) == 2
+    said = "no column 'price'; did you mean 'price, net'? On the command line: '\"price, net\"' ("
+    assert said in capsys.readouterr().err
 
 
 def test_a_file_of_flags_that_the_command_itself_wrote(capsys):

@@ -249,6 +249,13 @@ class TestFiles:
         table = read_table(csv(tmp_path, cells))
         np.testing.assert_array_equal(table.values[:, 0], COUNTS + 1000.5)
 
+    def test_a_dash_among_formatted_numbers_is_said(self, tmp_path):
+        cells = [f'"1,{count:03d}.5"' for count in COUNTS]
+        cells[3] = '" - "'
+        table = read_table(csv(tmp_path, cells))
+        assert np.flatnonzero(np.isnan(table.values[:, 0])).tolist() == [3]
+        assert table.notices[0].startswith("column 'y': '-' is read as a missing value; write 0")
+
     def test_truth_values(self, tmp_path):
         with pytest.raises(DataError, match="found 'False'; write 1 and 0"):
             read_table(csv(tmp_path, COUNTS > 2))

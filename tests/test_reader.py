@@ -171,6 +171,35 @@ def test_a_workbook_of_several_sheets_says_which_one_is_read(tmp_path: Path) -> 
     assert table.notices == ("read the sheet 'a'; ignored: 'b'",)
 
 
+def test_a_hidden_sheet_is_read_only_if_there_is_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "x.xlsx"
+    with pd.ExcelWriter(path) as writer:
+        pd.DataFrame({"date": DAYS, "y": 0}).to_excel(writer, sheet_name="old", index=False)
+        pd.DataFrame({"date": DAYS, "y": VALUES}).to_excel(writer, sheet_name="new", index=False)
+        writer.sheets["old"].sheet_state = "hidden"
+        writer.book.active = 1
+    table = read_table(path)
+    assert table.values[:, 0].tolist() == VALUES
+    assert table.notices == ("read the sheet 'new'; ignored: 'old' (hidden)",)
+    with pd.ExcelWriter(path) as writer:
+        pd.DataFrame({"date": DAYS, "y": VALUES}).to_excel(writer, sheet_name="a", index=False)
+        pd.DataFrame().to_excel(writer, sheet_name="cover")
+        writer.sheets["a"].sheet_state = "veryHidden"
+        writer.book.active = 1
+    assert read_table(path).notices == ("read the sheet 'a' (hidden)",)
+
+
+def test_formulas_without_results_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "x.xlsx"
+    frame = pd.DataFrame({"date": [f"=DATE(2024,1,{i})" for i in range(1, 9)], "y": VALUES})
+    frame.to_excel(path, index=False, sheet_name="s")
+    said = (
+        r"sheet 's', row 2: .*found the formula '=DATE\(2024,1,1\)' without a stored result; open"
+    )
+    with pytest.raises(DataError, match=said):
+        read_table(path)
+
+
 TSF = """# of Monash
 @relation x
 @attribute series_name string
@@ -384,6 +413,9 @@ class TestEngines:
             paneled() + "a\n",
             paneled() + "\0",
             paneled() + '"a',
+            paneled().replace("a,", '"a,', 1),
+            paneled().replace("a,", '"a,', 3),
+            paneled().replace("ü,", '"ü",').replace("a,", '"a,b,', 1),
             paneled().replace("05:30:00,", "05:30:00," + "1" * 140_000),
             "\n\n" + paneled(),
         ],
@@ -396,7 +428,7 @@ class TestEngines:
     @given(
         st.lists(
             st.tuples(
-                st.sampled_from(["a", "b", '"a"', 'a"', "", "#", " a"]),
+                st.sampled_from(["a", "b", '"a"', 'a"', '"a', "", "#", " a"]),
                 st.sampled_from(["1", "2.5", ".", "1e3", '"3"', "1,5", "x", "", "nan", "\u0661"]),
             ),
             min_size=1,

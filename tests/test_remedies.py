@@ -87,6 +87,21 @@ def joined(folder: Path) -> pd.DataFrame:
     return table
 
 
+RULED = ["----", *pd.date_range("2024-01-01", periods=20).strftime("%Y-%m-%d"), "----"]
+
+
+def two_rows(folder: Path) -> pd.DataFrame:
+    names = pd.MultiIndex.from_tuples([("Close", "A"), ("Close", "B")], names=["Price", "Ticker"])
+    return pd.DataFrame(np.arange(16.0).reshape(8, 2), DAYS.rename("Date"), names)
+
+
+def one_row(folder: Path) -> Path:
+    table = two_rows(folder)
+    table.columns = ["_".join(map(str, c)) for c in table.columns]
+    table.to_csv(folder / "x.csv")
+    return folder / "x.csv"
+
+
 def zipped(*names: str) -> Source:
     def save(folder: Path) -> Path:
         with zipfile.ZipFile(folder / "x.zip", "w") as archive:
@@ -165,6 +180,25 @@ CASES: dict[str, Case] = {
         source=text("date,y,y\n2024-01-01,1,2\n2024-01-02,1,2\n"),
         says="two columns are named 'y'; rename one",
         then=text("date,y,z\n2024-01-01,1,2\n2024-01-02,1,2\n"),
+    ),
+    "dates as ids alone": Case(
+        source=text(rows(*map(str, range(20)), stamps=RULED[1:21], head="day,y")),
+        options={"id_col": "day"},
+        says="no time column found: none is named date",
+        then=text(GOOD),
+        then_options={},
+    ),
+    "a header of two rows": Case(
+        source=lambda folder: two_rows(folder).to_csv(folder / "x.csv") or folder / "x.csv",
+        says=r"x\.csv: two columns are named 'Close', and the row below holds no values "
+        r"\('Ticker', 'A', 'B'\): the header has several rows; write a single one, .*'_'.join",
+        then=one_row,
+    ),
+    "a ruler among dates": Case(
+        source=text(rows("-", *map(str, range(20)), "9", head="day,y", stamps=RULED)),
+        says="no time column found: 'day' holds dates like 2024-01-01, but '----' in line 2; "
+        "remove the row if it is a total or a ruler line",
+        then=text(GOOD),
     ),
     "a cell too many": Case(
         source=text(rows("1", "2", "3,5", "4")),
@@ -361,6 +395,11 @@ CASES: dict[str, Case] = {
         source=text(PANEL),
         says="column 'store' distinguishes their rows: this looks like several series; pass "
         r"id_col='store' \(--id_col store\) and target_cols=\['units', 'price'\]",
+        literal=True,
+    ),
+    "an id of two words": Case(
+        source=text(PANEL.replace("store", "Store ID")),
+        says=r"pass id_col='Store ID' \(--id_col 'Store ID'\) and target_cols=",
         literal=True,
     ),
     "an id of whole numbers": Case(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from numbers import Integral
@@ -11,15 +12,33 @@ from typing import Any
 
 from convtimenet.errors import ConfigError
 
-__all__ = ["column_names", "html_table", "listing", "networks", "unknown_column"]
+__all__ = ["column_names", "flag", "html_table", "listing", "networks", "unknown_column"]
 
 
 def unknown_column(name: Any, names: Sequence[str]) -> str:
     """Message for an unknown column, with the closest existing name."""
     lower = {known.lower(): known for known in names}
-    near = difflib.get_close_matches(str(name).lower(), list(lower), n=1, cutoff=0.6)
-    hint = f"; did you mean {lower[near[0]]!r}?" if near else ""
+    text = str(name).lower()
+    hint = ""
+    if cut := [one for known, one in lower.items() if known.startswith(f"{text},")]:
+        hint = f"; did you mean {cut[0]!r}? On the command line: {shlex.quote(_in_list(cut[:1]))}"
+    elif near := difflib.get_close_matches(text, list(lower), n=1, cutoff=0.6):
+        hint = f"; did you mean {lower[near[0]]!r}?"
     return f"there is no column {name!r}{hint} (found: {listing(names)})"
+
+
+def flag(name: str, value: str | Sequence[str]) -> str:
+    """A flag and its value, a name or a list of names, as a shell takes them."""
+    text = value if isinstance(value, str) else _in_list(value)
+    return f"--{name}{'=' if text.startswith('-') else ' '}{shlex.quote(text)}"
+
+
+def _in_list(names: Sequence[str]) -> str:
+    """Names as a,b, in quotes where a name needs them."""
+    needs = re.compile(r'[,"\n]|^\[|^$')
+    return ",".join(
+        '"' + one.replace('"', '""') + '"' if needs.search(one) else one for one in map(str, names)
+    )
 
 
 def listing(names: Sequence[Any], limit: int = 20) -> str:

@@ -29,7 +29,8 @@ def column_flags(parser: ArgumentParser, channels: str, *, fill: bool) -> None:
         metavar="COLUMN",
         help="the time column, if it cannot be inferred",
     )
-    add("--target_cols", type=names, help=channels)
+    quoted = """; a name with a comma in quotes, as '"price, net",b'"""
+    add("--target_cols", type=names, help=channels + quoted)
     add(
         "--id_col",
         type=str | None,

@@ -6,6 +6,7 @@ ones that name the flag, what was expected and found, and what was probably mean
 
 from __future__ import annotations
 
+import csv
 import re
 from argparse import SUPPRESS, Action, RawDescriptionHelpFormatter
 from collections.abc import Mapping, Sequence
@@ -25,18 +26,21 @@ _LONGEST = 200  # characters; longer messages of libraries are cut
 
 
 def names(given: Any) -> list[str] | str | None:
-    """Type of a flag with column names: a,b or [a,b], or a list in a --config file."""
+    """Type of a flag with column names: a,b or [a,b], or a list in a --config file. Quotes keep the
+    commas of a name."""
     if not isinstance(given, str):
         return given
     if given.startswith("["):
         import yaml
 
         try:
-            found = yaml.safe_load(given)
+            found = yaml.load(given, yaml.BaseLoader)  # the names 010 and no stay text
         except yaml.YAMLError as error:
             raise ValueError(f"not a list of names: {given}") from error
-        return [str(one) for one in found]
-    return [one.strip() for one in given.split(",")]
+        if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
+            raise ValueError(f"not a list of names: {given}")
+        return found
+    return [one.strip() for one in next(csv.reader([given], skipinitialspace=True), [""])]
 
 
 # Determined by the data, by the sub-command, or by another flag.

@@ -26,6 +26,7 @@ from convtimenet.data.files import check_path
 from convtimenet.errors import ConfigError
 from convtimenet.files import check_writable
 from convtimenet.progress import reading, showing
+from convtimenet.wording import flag
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -127,7 +128,7 @@ def run_pretrain(flags: Any) -> None:
     wrote(console, "encoder", encoder.save(flags.out))
     took(console, begin)
     console.print(
-        f"use it with: convtimenet {flags.task} DATA --init_from {flags.out}",
+        f"use it with: convtimenet {flags.task} DATA {flag('init_from', flags.out)}",
         soft_wrap=True,
     )
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from convtimenet.data.frequency import Frequency, infer_shared_frequency
 from convtimenet.data.sources import Columns
-from convtimenet.data.timestamps import show_time
+from convtimenet.data.timestamps import SET_BACK, may_be_set_back, show_time
 from convtimenet.errors import DataError
 from convtimenet.files.maps import ranges
 from convtimenet.wording import listing
@@ -205,15 +205,15 @@ def _check_duplicates(columns: Columns, bounds: np.ndarray) -> None:
     if not len(at):
         return
     first = show_time(times[int(at[0])], zone)
-    set_back = zone is None and _may_be_set_back(times[at])
+    set_back = zone is None and may_be_set_back(times[at])
     if columns.series is None:
-        remedy = _SET_BACK if set_back else "keep one row for each, or average them"
+        remedy = SET_BACK if set_back else "keep one row for each, or average them"
         raise DataError(
             f"duplicate time stamps: {first} is the first of {len(np.unique(times[at]))} that "
             f"occur more than once; {remedy}"
         )
     remedy = (
-        _SET_BACK if set_back else "keep one row for each series and time stamp, or average them"
+        SET_BACK if set_back else "keep one row for each series and time stamp, or average them"
     )
     raise DataError(
         f"duplicate time stamps: {first} occurs more than once in the series "
@@ -221,40 +221,43 @@ def _check_duplicates(columns: Columns, bounds: np.ndarray) -> None:
     )
 
 
-_SET_BACK = (
-    "these are hours of Sunday nights, which occur twice when clocks are set back: write the time "
-    "stamps in UTC or with their UTC offsets, such as 2024-10-27T02:00:00+01:00"
-)
-
-
-def _may_be_set_back(times: np.ndarray) -> bool:
-    """Whether all time stamps are in hours that clock changes may repeat: Sundays from 0 to 3."""
-    if times.dtype.kind != "M":
-        return False
-    days = times.astype("datetime64[D]")
-    hours = (times - days).astype("timedelta64[h]").astype(int)
-    sundays = (days.astype(np.int64) + 4) % 7 == 0
-    months = days.astype("datetime64[M]").astype(np.int64) % 12 + 1
-    return bool((sundays & (hours <= 3) & np.isin(months, (3, 4, 9, 10, 11))).all()) and bool(
-        (days != times).any()
-    )
-
-
 @contextmanager
 def _clock_changes(columns: Columns) -> Iterator[None]:
-    """Explain the error if time stamps with several UTC offsets are irregular in UTC."""
+    """Explain the error if time stamps with several UTC offsets are irregular in UTC, or if they
+    are midnights of a zone, written in UTC."""
     try:
         yield
     except DataError as error:
+        set_zone = "set the time zone, in pandas with pd.to_datetime(column, utc=True)"
+        set_zone += ".dt.tz_convert('Europe/Berlin')"
+        if columns.time_zone in (None, "UTC") and (hours := _midnights(columns.times)):
+            raise DataError(
+                f"the time stamps are at {hours}, as the midnights of a zone whose clocks change "
+                f"are in UTC: these days have 23 or 25 hours; {set_zone}"
+            ) from error
         if len(columns.offsets) < 2:
             raise
         raise DataError(
             f"the time stamps have the UTC offsets {', '.join(columns.offsets)} and are not "
             "regular in UTC: a day with a clock change has 23 or 25 hours, and the time zone "
             f"cannot be inferred from offsets; write column {columns.time_name!r} without "
-            "offsets, or read the file into a frame and set the time zone, in pandas with "
-            "pd.to_datetime(column, utc=True).dt.tz_convert('Europe/Berlin')"
+            f"offsets, or read the file into a frame and {set_zone}"
         ) from error
+
+
+def _midnights(times: np.ndarray) -> str:
+    """The two hours at which all time stamps are, if only clock changes part them."""
+    if times.dtype.kind != "M":
+        return ""
+    different = np.unique(times)
+    clocks = (different - different.astype("datetime64[D]")).astype("timedelta64[m]")
+    hours, often = np.unique(clocks, return_counts=True)
+    apart = np.timedelta64(60, "m")
+    if len(hours) != 2 or hours[1] - hours[0] not in (apart, 23 * apart) or often.min() < 3:
+        return ""  # one or two may be stray
+    if np.diff(different).min() < 23 * apart:
+        return ""
+    return " and ".join(f"{int(one) // 60:02d}:{int(one) % 60:02d}" for one in hours.astype(int))
 
 
 def _steps(columns: Columns, bounds: np.ndarray, frequency: Frequency) -> np.ndarray:

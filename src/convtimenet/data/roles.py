@@ -11,10 +11,12 @@ import numpy as np
 
 from convtimenet.data.columns import CellColumn, Column, Grid, Ids
 from convtimenet.data.text.numbers import is_missing
+from convtimenet.data.text.steps import months_across
 from convtimenet.data.text.times import looks_like_date
+from convtimenet.data.timestamps import SET_BACK, may_be_set_back, show_time
 from convtimenet.errors import DataError, SeveralSeriesError
 from convtimenet.names import key_of
-from convtimenet.wording import listing, unknown_column
+from convtimenet.wording import flag, listing, unknown_column
 
 __all__ = [
     "ID_NAME",
@@ -40,6 +42,7 @@ _CLOCKS = frozenset({"time", "clock", "clocktime", "timeofday", "daytime", "uhrz
 _HOURS = frozenset({"hour", "hours", "hr", "he", "hourending"})
 _INDEX = re.compile(r"__index_level_\d+__|Unnamed: 0(?:\.\d+)?|")
 _ROW_NUMBERS = ("index", "level_0", "rownames", "row_names")
+_ODD_CELLS = 3  # number of different cells that are no dates, in a column of dates
 _MOST_KEYS = 8  # number of columns whose pairs are tried as ids
 _OFTEN = 0.2  # fraction of repeated time stamps from which a number column may be an id
 
@@ -125,7 +128,9 @@ def find_time(
             texts = _within_a_year(grid, year, one)
             if texts is not None:
                 return _together(grid, [year, one], texts)
-        return grid[lower["year"]], (lower["year"],), ()
+        return grid[year], (year,), months_across(names)
+    if not dates:
+        _check_odd_rows(grid, [name for name in names if name != id_name])
     found = (
         f"several columns hold dates: {listing(dates)}"
         if dates
@@ -142,6 +147,24 @@ def find_time(
         f"no time column found: none is named {', '.join(TIME_NAMES)}, and {found}; pass "
         f"time_col=... with one of {listing(names)}, or values without times as an array"
     )
+
+
+def _check_odd_rows(grid: Grid, names: Sequence[str]) -> None:
+    """Reject a column of dates with a few cells that are none, as rulers and totals have."""
+    for name in names:
+        column = grid[name]
+        if not isinstance(column, CellColumn):
+            continue
+        of, labels = column.coded()
+        none = [i for i, label in enumerate(labels) if not looks_like_date(str(label))]
+        if 0 < len(none) <= _ODD_CELLS and len(labels) > 10 * len(none):
+            date = next(i for i in range(len(labels)) if i not in none)
+            row = int(np.flatnonzero(of == none[0])[0])
+            raise DataError(
+                f"no time column found: {name!r} holds dates like {labels[date]}, "
+                f"but {labels[none[0]]!r} in {column.place(row)}; remove the row if it is a total "
+                "or a ruler line, or correct it"
+            )
 
 
 def _with_clock(
@@ -302,12 +325,13 @@ def check_one_series(
     keys = _keys(grid, names, often)
     for name, labels in keys.items():
         if _apart(of, labels):
+            _check_clocks(times, np.zeros_like(of), name, labels)
             rest = [one for one in _number_columns(grid, names) if one != name]
             targets = [one for one in rest if one in channels] or rest
             raise SeveralSeriesError(
                 f"time stamps repeat, and the column {name!r} distinguishes their rows: "
-                f"this looks like several series; pass id_col={name!r} (--id_col {name}) and "
-                f"target_cols={targets!r} (--target_cols {','.join(targets)}), or some of them",
+                f"this looks like several series; pass id_col={name!r} ({flag('id_col', name)}) "
+                f"and target_cols={targets!r} ({flag('target_cols', targets)}), or some of them",
                 name,
                 targets,
             )
@@ -343,12 +367,29 @@ def check_apart(
     often = int(same.sum()) >= _OFTEN * len(times)
     for name, labels in _keys(grid, names, often).items():
         if _apart(both, labels):
+            _check_clocks(times, ids.of, name, labels)
             raise _joined(
                 id_name,
                 name,
                 f"the series of {id_name!r} repeat time stamps, and the column {name!r} "
                 "distinguishes their rows",
             )
+
+
+def _check_clocks(times: np.ndarray, of: np.ndarray, name: str, labels: np.ndarray) -> None:
+    """Reject hours that are repeated where clocks are set back, told apart by a column that else
+    changes as seldom as clocks do, such as one of CEST and CET. `of` are the series of the rows."""
+    order = np.lexsort((times, of))
+    on = np.diff(of[order]) == 0
+    repeated = on & (np.diff(times[order]).astype(np.int64) == 0)
+    changes = on & (np.diff(labels[order]) != 0)
+    stamps, n = times[order][1:][repeated], int(repeated.sum())
+    seldom = 4 * n <= len(times) and int(changes.sum()) <= 3 * n + len(np.unique(of))
+    if seldom and may_be_set_back(stamps):
+        raise DataError(
+            f"duplicate time stamps: {show_time(stamps[0])} is the first that repeats; {SET_BACK}; "
+            f"the column {name!r} tells them apart, but is no series id"
+        )
 
 
 def _joined(one: Any, other: str, what: str) -> DataError:

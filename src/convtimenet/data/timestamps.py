@@ -16,8 +16,10 @@ from convtimenet.errors import DataError
 __all__ = [
     "FIRST_YEAR",
     "LAST_YEAR",
+    "SET_BACK",
     "days_of",
     "iso_times",
+    "may_be_set_back",
     "offset_of",
     "show_in",
     "show_time",
@@ -28,6 +30,11 @@ __all__ = [
 
 _OFFSET = re.compile(r"(?:UTC|GMT)?([+-])(\d\d):?(\d\d)?", re.IGNORECASE)
 FIRST_YEAR, LAST_YEAR = 1678, 2261  # whole years that datetime64[ns] can hold
+SET_BACK = (
+    "these are hours of Sunday nights, which occur twice when clocks are set back: write the time "
+    "stamps in UTC or with their UTC offsets, such as 2024-10-27T02:00:00+01:00"
+)
+"""What to do about time stamps that repeat and of which `may_be_set_back` is true."""
 _MINUTE = 60_000_000_000
 
 
@@ -94,6 +101,19 @@ def to_utc(local: np.ndarray, time_zone: str | None) -> np.ndarray:
     zone = _zone(time_zone)
     clocks, of = np.unique(local.astype("datetime64[s]"), return_inverse=True)
     return local - _deltas([clock.replace(tzinfo=zone) for clock in clocks.tolist()])[of]
+
+
+def may_be_set_back(times: np.ndarray) -> bool:
+    """Whether all time stamps are in hours that clock changes may repeat: Sundays from 0 to 3."""
+    if times.dtype.kind != "M":
+        return False
+    days = times.astype("datetime64[D]")
+    hours = (times - days).astype("timedelta64[h]").astype(int)
+    sundays = (days.astype(np.int64) + 4) % 7 == 0
+    months = days.astype("datetime64[M]").astype(np.int64) % 12 + 1
+    return bool((sundays & (hours <= 3) & np.isin(months, (3, 4, 9, 10, 11))).all()) and bool(
+        (days != times).any()
+    )
 
 
 def _deltas(clocks: list[datetime]) -> np.ndarray:

@@ -54,9 +54,17 @@ def cut(
     columns = table.columns
     if not table.num_rows or any(_longest(column) >= _LONGEST for column in columns):
         return None
+    if quoted and (content[content.rstrip().rfind(b"\n") + 1 :].count(b'"') % 2 or _spans(columns)):
+        return None
     if pc.any(pc.equal(columns[0], "")).as_py() and _has_empty_row(columns):
         return None
     return [ArrowCells(n, c, place) for n, c in zip(names, columns, strict=True)]
+
+
+def _spans(columns: Sequence[Any]) -> bool:
+    """Whether any cell spans several lines: it may have taken in other rows."""
+    ends = (pc.match_substring(column, end) for column in columns for end in "\r\n")
+    return any(pc.any(found).as_py() for found in ends)
 
 
 def _has_empty_row(columns: Sequence[Any]) -> bool:

@@ -13,6 +13,7 @@ from convtimenet.data.files.case_file import number_in
 from convtimenet.data.files.dialect import find_delimiter, is_remark, said_delimiter
 from convtimenet.data.files.raw import lines_of
 from convtimenet.data.text.numbers import decimal_of, may_be_thousands, number_of, two_readings
+from convtimenet.data.text.rows import LineRows, Rows, StrayQuote, WholeRows
 from convtimenet.errors import DataError
 from convtimenet.names import key_of
 
@@ -118,11 +119,11 @@ def read_grid(path: Path, text: str, label: str | None = None, option: bool = Tr
     delimiter = said or find_delimiter(lines)
     if not any(delimiter in line for line in lines):
         delimiter = " "  # rows of unequal length, which `find_delimiter` does not accept
-    rows, places = _split(lines, numbers, delimiter, path)
+    rows, places, notices = _split(lines, numbers, delimiter, path)
     plain = delimiter == "," and not any('"' in line for line in lines)
     decimal = "." if plain else _decimal(rows, places, path)
     names = None
-    header, notices = _header(rows, decimal, label)
+    header, told = _header(rows, decimal, label)
     if header:
         names = tuple(cell.strip() for cell in rows[0])
         rows, places = rows[1:], places[1:]
@@ -131,7 +132,8 @@ def read_grid(path: Path, text: str, label: str | None = None, option: bool = Tr
         if nothing:  # a delimiter at the end of every line makes an empty column
             names = tuple(name for i, name in enumerate(names) if i not in nothing)
             rows = [[cell for i, cell in enumerate(row) if i not in nothing] for row in rows]
-    return CaseGrid(names, rows, places, decimal, path, notices, delimiter != ",", option)
+    told = notices + told
+    return CaseGrid(names, rows, places, decimal, path, told, delimiter != ",", option)
 
 
 def _decimal(rows: list[list[str]], places: list[str], path: Path) -> str:
@@ -151,21 +153,36 @@ def _decimal(rows: list[list[str]], places: list[str], path: Path) -> str:
 
 def _split(
     lines: list[str], numbers: list[str], delimiter: str, path: Path
-) -> tuple[list[list[str]], list[str]]:
-    """The cells of each row, and its position; quoted cells may span several lines."""
+) -> tuple[list[list[str]], list[str], tuple[str, ...]]:
+    """The cells of each row, its position, and notices; quoted cells may span several lines."""
     if delimiter == " ":
-        return [line.split() for line in lines], numbers
-    reader = csv.reader((line + "\n" for line in lines), delimiter=delimiter, skipinitialspace=True)
-    rows, places = [], []
+        return [line.split() for line in lines], numbers, ()
+    ends, notices = [line + "\n" for line in lines], ()
+    width = len(next(LineRows(lines, delimiter, skip_space=True)))
     try:
-        for row in reader:
-            if any(cell.strip() for cell in row):
-                rows.append(row)
-                places.append(numbers[reader.line_num - 1])
+        try:
+            rows, places = _filled(WholeRows(ends, delimiter, width, skip_space=True), numbers)
+        except StrayQuote as stray:
+            # if the file is a table line by line, the quote is a character
+            rows, places = _filled(LineRows(ends, delimiter, skip_space=True), numbers)
+            place = numbers[stray.line - 1]
+            if any(len(row) != width for row in rows):
+                raise DataError(f"{path}, {place}: {stray}") from None
+            notices = (stray.notice(place),)
         if not rows:
             raise csv.Error("all cells are empty")
     except csv.Error as error:
         raise DataError(f"{path}: not readable as a table: {error}; correct the file") from error
+    return rows, places, notices
+
+
+def _filled(reader: Rows, numbers: list[str]) -> tuple[list[list[str]], list[str]]:
+    """The rows that are not empty, and their positions."""
+    rows, places = [], []
+    for row in reader:
+        if any(cell.strip() for cell in row):
+            rows.append(row)
+            places.append(numbers[reader.line_num - 1])
     return rows, places
 
 

@@ -16,8 +16,9 @@ from functools import partial
 from pathlib import Path
 
 from convtimenet.data.columns import CellColumn, Grid
-from convtimenet.data.files.dialect import Dialect, find_dialect, rows_of
+from convtimenet.data.files.dialect import Dialect, find_dialect, named_twice
 from convtimenet.data.files.raw import decoded
+from convtimenet.data.text.rows import LineRows, Rows, StrayQuote, WholeRows, rows_of
 from convtimenet.data.text.times import looks_like_date
 from convtimenet.errors import DataError
 
@@ -34,7 +35,8 @@ def read_delimited(path: Path | str, content: bytes) -> Grid:
     Raises
     ------
     DataError
-        If it has no rows, repeats a column name, or a row has more or fewer cells than the header.
+        If it has no rows, repeats a column name, a row has more or fewer cells than the header, or
+        the quotes of a cell take in other rows.
     """
     if content.isascii() and 0 not in content[:1000]:  # the common case, decoded only on demand
         text, notices = partial(str, content, "ascii"), ()
@@ -45,7 +47,7 @@ def read_delimited(path: Path | str, content: bytes) -> Grid:
         head = _first_lines(whole[: _FIRST_PART + 1], text)
     dialect = find_dialect([line.rstrip("\r\n") for line in head])
     names = _names(path, head, dialect)
-    body = _Body(path, text, dialect, len(names))
+    body = _Body(path, text, dialect, len(names), b'"' in content)
     columns = None
     if len(content) >= _LARGE and importlib.util.find_spec("pyarrow") is not None:
         from convtimenet.data.files.arrow_cells import cut
@@ -56,6 +58,7 @@ def read_delimited(path: Path | str, content: bytes) -> Grid:
         columns = [
             CellColumn(name, one, body.place) for name, one in zip(names, cells, strict=True)
         ]
+    notices += body.notices
     skipped = body.comments + dialect.comments
     if skipped:
         notices += (f"skipped {skipped} comment lines (#)",)
@@ -68,7 +71,7 @@ def read_delimited(path: Path | str, content: bytes) -> Grid:
     kept = {c.name: c for c in columns if c.name or c.coded()[1] != [""]}
     repeated = [c.name for c in columns if c.name in kept and kept[c.name] is not c]
     if repeated:
-        raise DataError(f"{path}: two columns are named {repeated[0]!r}; rename one of them")
+        raise named_twice(path, repeated[0], (c.cells()[0] for c in columns))
     quoted_commas = b'"' in content if dialect.delimiter == "," else b"," in content
     return Grid(
         names=tuple(kept),
@@ -95,8 +98,11 @@ def _names(path: Path | str, head: list[str], dialect: Dialect) -> list[str]:
     lines = itertools.islice(head, dialect.header, None)
     if dialect.commented:
         lines = itertools.chain([next(lines).lstrip().lstrip("#").lstrip()], lines)
+    width = len(next(LineRows([head[dialect.header]], dialect.delimiter))) if head else 0
     try:
-        row = next(rows_of(lines, dialect.delimiter), [])
+        row = next(WholeRows(lines, dialect.delimiter, width), [])
+    except StrayQuote as stray:
+        raise _stray(path, dialect.header, stray) from None
     except csv.Error as error:
         raise _unreadable(path, dialect.header + 1, error) from error
     names = [name.strip() for name in row]
@@ -111,13 +117,34 @@ def _names(path: Path | str, head: list[str], dialect: Dialect) -> list[str]:
 class _Body:
     """The rows below the header, split by the csv module on demand."""
 
-    def __init__(self, path: Path | str, text: Callable[[], str], dialect: Dialect, width: int):
+    def __init__(
+        self,
+        path: Path | str,
+        text: Callable[[], str],
+        dialect: Dialect,
+        width: int,
+        quoted: bool,
+    ):
         self.path, self.text, self.dialect, self.width = path, text, dialect, width
+        self.quoted, self.by_line = quoted, False
         self.comments = 0
+        self.notices: tuple[str, ...] = ()
         self._lines: list[int] = []
 
     def cells(self) -> list[list[str]]:
         """The cells of each column."""
+        try:
+            return self._cells()
+        except StrayQuote as stray:
+            # if the file is a table line by line, the quote is a character
+            self.by_line = True
+            self.notices = (stray.notice(f"line {self.dialect.header + stray.line}"),)
+            try:
+                return self._cells()
+            except DataError:
+                raise _stray(self.path, self.dialect.header, stray) from None
+
+    def _cells(self) -> list[list[str]]:
         columns: list[list[str]] = [[] for _ in range(self.width)]
         rows = self._rows()
         # in chunks: the garbage collector visits every list that is alive
@@ -144,7 +171,7 @@ class _Body:
         before = self.dialect.header
         for _ in range(before):
             next(stream)
-        reader = rows_of(stream, self.dialect.delimiter)
+        reader = self._reader(stream)
         width, comments = self.width, 0
         try:
             next(reader, None)
@@ -168,6 +195,13 @@ class _Body:
             raise _unreadable(self.path, before + reader.line_num, error) from error
         self.comments = comments
 
+    def _reader(self, lines: Iterator[str]) -> Rows:
+        if self.by_line:
+            return LineRows(lines, self.dialect.delimiter)
+        if self.quoted:
+            return WholeRows(lines, self.dialect.delimiter, self.width)
+        return rows_of(lines, self.dialect.delimiter)
+
     def _ragged(self, line: int, row: list[str]) -> DataError:
         mark = self.dialect.delimiter
         return DataError(
@@ -185,3 +219,7 @@ def _is_comment(row: list[str], width: int) -> bool:
 
 def _unreadable(path: Path | str, line: int, error: csv.Error) -> DataError:
     return DataError(f"{path}, line {line}: not readable as CSV: {error}; correct the line")
+
+
+def _stray(path: Path | str, before: int, stray: StrayQuote) -> DataError:
+    return DataError(f"{path}, line {before + stray.line}: {stray}")

@@ -7,18 +7,19 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from pathlib import Path
+from typing import Any
 
-from convtimenet.data.text.times import looks_like_date
+from convtimenet.data.text.rows import is_value, rows_of
+from convtimenet.errors import DataError
 
 __all__ = [
     "Dialect",
-    "Rows",
     "find_delimiter",
     "find_dialect",
     "header_at",
     "is_remark",
-    "rows_of",
+    "named_twice",
     "said_delimiter",
 ]
 
@@ -71,7 +72,7 @@ def find_dialect(lines: list[str]) -> Dialect:
         head = lines[comments[-1]].lstrip().lstrip("#").strip()
         first = next(rows_of([sample[0]], delimiter), [])
         names = next(rows_of([head], delimiter), [])
-        if len(names) == len(first) > 1 and any(_is_value(cell) for cell in first):
+        if len(names) == len(first) > 1 and any(is_value(cell) for cell in first):
             return Dialect(
                 delimiter=delimiter,
                 header=comments[-1],
@@ -121,7 +122,21 @@ def header_at(rows: Sequence[Sequence[str]]) -> int:
     if not filled or sorted(filled)[len(filled) // 2] < 2:
         return 0
     at = next((i for i, cells in enumerate(filled) if cells > 1), 0)
-    return 0 if any(_is_value(cell) for cell in rows[at]) else at
+    return 0 if any(is_value(cell) for cell in rows[at]) else at
+
+
+def named_twice(path: Path | str, name: str, below: Iterable[Any]) -> DataError:
+    """The error for two columns of one name; `below` are the cells of the next row."""
+    cells = ["" if cell is None else str(cell).strip() for cell in below]
+    shown = [cell for cell in cells if cell]
+    if shown and not any(map(is_value, shown)):
+        return DataError(
+            f"{path}: two columns are named {name!r}, and the row below holds no values "
+            f"({', '.join(map(repr, shown[:3]))}): the header has several rows; write a single "
+            "one, in pandas with frame.columns = ['_'.join(map(str, c)) for c in frame.columns] "
+            "before it is saved"
+        )
+    return DataError(f"{path}: two columns are named {name!r}; rename one of them")
 
 
 def _titles(lines: Sequence[str], delimiter: str) -> int:
@@ -136,22 +151,6 @@ def _titles(lines: Sequence[str], delimiter: str) -> int:
     return some[at][0] if at else 0
 
 
-class Rows(Protocol):
-    """An iterator of rows of cells, with the number of lines read so far."""
-
-    line_num: int
-
-    def __iter__(self) -> Rows: ...
-    def __next__(self) -> list[str]: ...
-
-
-def rows_of(lines: Iterable[str], delimiter: str) -> Rows:
-    """Split lines into rows of cells; consecutive spaces are one delimiter."""
-    if delimiter == " ":
-        lines = (" ".join(line.split()) for line in lines)
-    return csv.reader(lines, delimiter=delimiter)
-
-
 def _fit(sample: list[str], delimiter: str) -> tuple[float, int]:
     """The most common number of cells per row (above 1), preceded by the fraction of rows that
     have it."""
@@ -164,14 +163,3 @@ def _fit(sample: list[str], delimiter: str) -> tuple[float, int]:
         return 0.0, 0
     cells = max(several, key=lambda one: (several[one], one))
     return several[cells] / sum(counts.values()), cells
-
-
-def _is_value(cell: str) -> bool:
-    """Whether a cell holds data (a date or a number) rather than a column name."""
-    if looks_like_date(cell):
-        return True
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True

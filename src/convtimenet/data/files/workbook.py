@@ -7,17 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from convtimenet.data.columns import CellColumn, Grid
-from convtimenet.data.files.dialect import header_at
+from convtimenet.data.files.dialect import header_at, named_twice
 from convtimenet.errors import DataError, MissingExtraError
 
 
 def read_workbook(path: Path) -> Grid:
-    """Read the first sheet that contains a table: a header row and rows below it.
+    """Read the first sheet that contains a table: a header row and rows below it. A hidden sheet is
+    read only if no other contains one.
 
     Raises
     ------
     DataError
-        If the file is damaged or no sheet contains a table.
+        If the file is damaged, no sheet contains a table, or formulas have no stored results.
     MissingExtraError
         If openpyxl is not installed.
     """
@@ -33,24 +34,53 @@ def read_workbook(path: Path) -> Grid:
             f"{path}: not readable as a workbook: {error}; save it again as .xlsx, or as .csv"
         ) from error
     try:
-        held = [(sheet.title, _rows(sheet)) for sheet in book.worksheets]
+        sheets = sorted(book.worksheets, key=_is_hidden)  # stable: else as in the file
+        held = [
+            (f"{sheet.title!r}{' (hidden)' if _is_hidden(sheet) else ''}", _rows(sheet))
+            for sheet in sheets
+        ]
     finally:
         book.close()
-    found = [(title, rows) for title, rows in held if _is_table(rows)]
+    found = [(sheet, rows) for sheet, rows in held if _is_table(rows)]
     if not found:
+        _check_formulas(path)
         raise DataError(
             f"{path}: expected a sheet with a header row and rows below it, found none; add one"
         )
-    title, rows = found[0]
+    (sheet, rows), *others = found
     notices = ()
-    if len(found) > 1:
-        others = ", ".join(repr(name) for name, _ in found[1:])
-        notices = (f"read the sheet {title!r}; ignored: {others}",)
+    if others:
+        notices = (f"read the sheet {sheet}; ignored: {', '.join(name for name, _ in others)}",)
+    elif sheet.endswith("(hidden)"):
+        notices = (f"read the sheet {sheet}",)
     at = header_at([["" if cell is None else str(cell) for cell in row] for _, row in rows[:100]])
     if at:
         shown = next(str(cell) for cell in rows[0][1] if cell is not None)
         notices += (f"skipped the rows above the header: {shown[:60]!r}",)
     return _grid(path, rows[at:], notices)
+
+
+def _is_hidden(sheet: Any) -> bool:
+    return sheet.sheet_state != "visible"
+
+
+def _check_formulas(path: Path) -> None:
+    """Reject formulas that were never calculated, as programs write them."""
+    import openpyxl
+
+    book = openpyxl.load_workbook(path, read_only=True)
+    try:
+        for sheet in book.worksheets:
+            for i, row in _rows(sheet):
+                for cell in row:
+                    if isinstance(cell, str) and cell.startswith("="):
+                        raise DataError(
+                            f"{path}, sheet {sheet.title!r}, row {i}: expected values, found the "
+                            f"formula {cell[:40]!r} without a stored result; open the file in "
+                            "Excel or LibreOffice and save it"
+                        )
+    finally:
+        book.close()
 
 
 def _is_table(rows: list[tuple[int, tuple[Any, ...]]]) -> bool:
@@ -75,7 +105,7 @@ def _grid(path: Path, rows: list[tuple[int, tuple[Any, ...]]], notices: tuple[st
         if not name and all(cell is None for cell in cells):
             continue
         if name in columns:
-            raise DataError(f"{path}: two columns are named {name!r}; rename one of them")
+            raise named_twice(path, name, body[0][1])
         columns[name] = cells
     return Grid(
         names=tuple(columns),

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from convtimenet.errors import ConfigError, DataError
+from convtimenet.wording import flag
 
 __all__ = [
     "MISSING",
@@ -251,6 +252,11 @@ def read_numbers(
                 raise _no_number(name, place(i), cell, said)
             known[cell] = number
         values[i] = number
+    if any(isinstance(cell, str) and cell.strip() == "-" for cell in cells):
+        notices += (
+            f"column {name!r}: '-' is read as a missing value; write 0 where it stands for zero, "
+            "as in Excel's formats of accounting",
+        )
     return values, (*notices, *said_of_signs)
 
 
@@ -403,11 +409,11 @@ def _no_number(
     elif all_text and text.strip()[:1].isdigit():
         remedy = (
             "write numbers without a unit, or leave the column out with target_cols=[...]; if it "
-            f"holds series ids, pass id_col={name!r} (--id_col {name})"
+            f"holds series ids, pass id_col={name!r} ({flag('id_col', name)})"
         )
     elif all_text:
         remedy = (
-            f"if the column holds series ids, pass id_col={name!r} (--id_col {name}); otherwise "
-            "leave it out with target_cols=[...]"
+            f"if the column holds series ids, pass id_col={name!r} ({flag('id_col', name)}); "
+            "otherwise leave it out with target_cols=[...]"
         )
     return kind(f"column {name!r}, {place}: expected a number, found {text!r}; {remedy}")

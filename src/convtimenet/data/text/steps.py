@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal
@@ -11,7 +12,16 @@ import numpy as np
 
 from convtimenet.errors import ConfigError, DataError
 
-__all__ = ["MONTHS", "WEEKDAYS", "NamedStep", "Unit", "frequency_name", "name_of", "parse_name"]
+__all__ = [
+    "MONTHS",
+    "WEEKDAYS",
+    "NamedStep",
+    "Unit",
+    "frequency_name",
+    "months_across",
+    "name_of",
+    "parse_name",
+]
 
 Unit = Literal["ns", "month", "business month", "half month", "business", "business hour", "step"]
 
@@ -228,3 +238,14 @@ def _name_of_length(freq: Any, length: np.timedelta64) -> str:
     if count < 1:
         raise ConfigError(f"freq must be a step forward in time, found {freq!r}; pass freq='1h'")
     return f"{count}{name}" if name else name_of("ns", count, 0)
+
+
+def months_across(names: Sequence[str]) -> tuple[str, ...]:
+    """A notice about a table with a row for each year if it has a column for each month."""
+    months = [name for name in names if name.strip()[:3].upper() in MONTHS]
+    if len({name.strip()[:3].upper() for name in months}) < len(MONTHS):
+        return ()
+    return (
+        f"the columns {months[0]!r} to {months[-1]!r} are read as a yearly channel for each month; "
+        "for one monthly series write a row for each month, such as 2024-01 and its value",
+    )
