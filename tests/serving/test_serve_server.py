@@ -188,7 +188,8 @@ def test_a_body_that_trickles_after_its_refusal_loses_its_connection(documented,
         found.sendall(head % (b"evil.example", 5))
         assert found.recv(65536).startswith(b"HTTP/1.1 403")
         found.sendall(b"12345GET /v2/health/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        assert b"HTTP/1.1 200" in found.recv(65536)
+        while b"HTTP/1.1 200" not in (read := found.recv(65536)):
+            assert read  # the rest of the refusal, which may come after its head
     monkeypatch.setattr(server.Protocol, "seconds", 0.3)
     with connected(address) as found:
         found.sendall(head % (b"evil.example", 10_000))
