@@ -28,7 +28,7 @@ from convtimenet.estimators.forecasting import pretraining
 from convtimenet.estimators.forecasting.retraining import FOLDS, fold_starts
 from convtimenet.estimators.portfolio import second_config
 from convtimenet.estimators.presets import paper_preset
-from convtimenet.runs.forecasting import default_horizon, forecast_table
+from convtimenet.runs.forecasting import default_horizon, forecast_table, horizon_reason
 from convtimenet.training.history import Epoch, History
 
 TINY: dict[str, Any] = {
@@ -439,24 +439,25 @@ class TestLevels:
 
 
 @pytest.mark.parametrize(
-    ("freq", "rows", "h"),
+    ("freq", "rows", "h", "reason"),
     [
-        ("MS", 108, 21),
-        ("MS", 400, 24),
-        ("h", 1000, 48),
-        ("h", 100, 20),
-        ("10min", 5000, 96),
-        ("D", 1461, 14),
-        ("W", 900, 96),
-        ("YS", 100, 12),
-        ("YS", 17, 3),
-        ("YS", 3, 1),
+        ("MS", 108, 21, "a fifth of the rows"),
+        ("MS", 400, 24, "two seasons of 12"),
+        ("h", 1000, 48, "two seasons of 24"),
+        ("h", 100, 20, "a fifth of the rows"),
+        ("10min", 5000, 96, "two seasons of 144 are more than 96"),
+        ("D", 1461, 14, "two seasons of 7"),
+        ("W", 900, 96, "two seasons of 52 are more than 96"),
+        ("YS", 100, 12, "the step has no season"),
+        ("YS", 17, 3, "a fifth of the rows"),
+        ("YS", 3, 1, "a fifth of the rows"),
     ],
 )
-def test_the_default_horizon_follows_the_step(freq, rows, h):
+def test_the_default_horizon_follows_the_step(freq, rows, h, reason):
     times = pd.date_range("1990-01-01", periods=rows, freq=freq)
     table = read_table(pd.DataFrame({"ds": times, "y": np.arange(rows) % 7.0}))
     assert default_horizon(table) == h
+    assert horizon_reason(table, h) == reason
     season = season_of(Frequency.parse(table.frequency.name))
     assert h <= max(1, rows // 5)
     assert season == 1 or h <= 2 * season

@@ -272,9 +272,11 @@ def default_horizon(table: Table) -> int:
 def horizon_reason(table: Table, h: int) -> str:
     """The reason for `default_horizon`, for display."""
     season = season_of(table.frequency)
-    if h == 2 * season:
+    if season > 1 and h == 2 * season:
         return f"two seasons of {season}"
-    return "a fifth of the rows" if h == typical_size(table.lengths)[0] // 5 else "as usual"
+    if h == max(1, typical_size(table.lengths)[0] // 5):
+        return "a fifth of the rows"
+    return f"two seasons of {season} are more than 96" if season > 1 else "the step has no season"
 
 
 def check_future(model: ConvTimeNetForecaster, table: Table, future: str | Path | None) -> None:
