@@ -358,7 +358,7 @@ class TestWholeNumbers:
     def test_in_files(self, tmp_path):
         table = read_table(csv(tmp_path, ["20241230", "20241231"]))
         write_csv(tmp_path / "out.csv", future_frame(table, np.ones((1, 1))))
-        assert (tmp_path / "out.csv").read_text() == "date,y\n20250101,1.0\n"
+        assert (tmp_path / "out.csv").read_text() == "date,y\n20250101,1\n"
 
     def test_they_are_steps_where_one_is_no_date(self):
         for numbers in ([202411, 202412, 202413], [20240130, 20240131, 20240132], [1, 2, 3]):
@@ -424,7 +424,7 @@ class TestWholeNumbers:
         table = read_table(csv(tmp_path, ["2023364", "2023365", "2024001"]))
         assert (table.times == np.arange("2023-12-30", "2024-01-02", dtype="M8[D]")).all()
         write_csv(tmp_path / "out.csv", future_frame(table, np.ones((1, 1))))
-        assert (tmp_path / "out.csv").read_text() == "date,y\n2024002,1.0\n"
+        assert (tmp_path / "out.csv").read_text() == "date,y\n2024002,1\n"
         table = read_table(csv(tmp_path, ["2024123123", "2024123124", "2025010101"]))
         assert (table.times == np.arange("2024-12-31T23", "2025-01-01T02", dtype="M8[h]")).all()
 
@@ -518,7 +518,7 @@ class TestOffsets:
         table = read_table(csv(tmp_path, texts))
         assert (table.time_zone, table.frequency.name, table.notices) == ("+02:00", "1D", ())
         write_csv(tmp_path / "out.csv", future_frame(table, np.ones((1, 1))))
-        assert (tmp_path / "out.csv").read_text() == "date,y\n2024-01-09T00:00:00+02:00,1.0\n"
+        assert (tmp_path / "out.csv").read_text() == "date,y\n2024-01-09T00:00:00+02:00,1\n"
 
     def test_two_offsets(self, tmp_path):
         stamps = pd.date_range("2024-03-30 20:00", periods=9, freq="h", tz="Europe/Berlin")
