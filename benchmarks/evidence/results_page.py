@@ -97,7 +97,7 @@ def tables(several: Sequence[Results]) -> str:
         f"({horizons_told(forecasts)}), lower is better.{parts_told(main, forecasts)}",
         forecast_rows(forecasts),
         f"Classification: mean accuracy over {len(sets)} UEA sets, higher is better; CPU seconds "
-        'of a fit on one thread, median over the sets (least to most). "auto" is what '
+        'of fit and predict on one thread, median over the sets (least to most). "auto" is what '
         '`ConvTimeNetClassifier()` trains, "fast" is `quality="fast"`; the paper has settings for '
         f"seven of these sets. The larger sets are all but {few_cases(classes)}.",
         class_rows(classes),
@@ -174,7 +174,7 @@ def class_rows(grid: Grid) -> str:
         if (mean := mean_accuracy(grid, column)) is None:
             continue
         seconds = [
-            statistics.fmean(line["cpu_seconds"]["fit"] for line in result.lines)
+            statistics.fmean(sum(line["cpu_seconds"].values()) for line in result.lines)
             for result in in_column(grid, column)
         ]
         low, middle, high = map(two, (min(seconds), statistics.median(seconds), max(seconds)))

@@ -101,7 +101,8 @@ def page(address: str, **context: Any) -> Iterator[Any]:
         one.on("console", lambda message: said.append(message.text))
         one.on("pageerror", lambda error: said.append(str(error)))
         one.on("request", lambda request: asked.append(request.url))
-        one.goto(address)
+        # the report of the run before, too: the browser notes if it goes while it is being loaded
+        one.goto(address, wait_until="networkidle")
         yield one
         browser.close()
     # a browser notes every refusal; the page shows it
