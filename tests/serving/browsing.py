@@ -98,17 +98,22 @@ def page(address: str, **context: Any) -> Iterator[Any]:
         flags = [f"--{flag}" for flag in FLAGS]
         browser = started.chromium.launch(executable_path=chromium, args=flags)
         one = browser.new_page(**{"viewport": {"width": 1280, "height": 900}, **context})
-        one.on("console", lambda message: said.append(message.text))
+        one.on("console", lambda message: said.append(f"{message.text} {message.location['url']}"))
         one.on("pageerror", lambda error: said.append(str(error)))
         one.on("request", lambda request: asked.append(request.url))
-        # the report of the run before, too: the browser notes if it goes while it is being loaded
-        one.goto(address, wait_until="networkidle")
+        one.goto(address)
+        one.wait_for_function("shownLook !== null")
+        # the browser would note that the report of the run before goes while it is being loaded
+        if one.locator("#report[src]").count():
+            one.frame_locator("#report").locator("h1").wait_for(state="attached")
         yield one
         browser.close()
     # a browser notes every refusal; the page shows it
     refusals = "the server responded with a status of 422"
-    assert [line for line in said if refusals not in line] == []
-    assert [url for url in asked if not url.startswith((address, "data:", "blob:"))] == []
+    complaints = [line for line in said if refusals not in line]
+    assert not complaints, complaints
+    elsewhere = [url for url in asked if not url.startswith((address, "data:", "blob:"))]
+    assert not elsewhere, elsewhere
 
 
 def drop(one: Any, name: str, text: str, box: str = "#drop") -> None:
