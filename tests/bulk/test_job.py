@@ -339,6 +339,7 @@ def test_wrong_settings_fail_before_anything_is_written(model_folder, data, tmp_
         ({"engine": None}, "engine: expected local, .* found None"),
         ({"id_col": ""}, "id_col: expected a column, found ''"),
         ({"verbose": None}, "verbose must be"),
+        ({"rows_per_part": 0}, "rows_per_part must be a whole number"),
         ({"rows_per_part": 1.5}, "rows_per_part must be a whole number"),
         ({"rows_per_part": "5"}, "rows_per_part must be a whole number"),
         ({"rows_per_part": None}, "rows_per_part must be a whole number"),

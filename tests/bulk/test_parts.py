@@ -23,7 +23,7 @@ from convtimenet.bulk.places import (
     write_bytes,
 )
 from convtimenet.bulk.runs import series_starts
-from convtimenet.errors import ConfigError, DataError
+from convtimenet.errors import DataError
 
 
 def _plan(source: str, *settings, **more) -> Plan:
@@ -234,8 +234,6 @@ def test_what_cannot_be_split_is_refused(tmp_path: Path) -> None:
     pq.write_table(table, tmp_path / "bad.parquet")
     with pytest.raises(DataError, match="expected the id column 'shop', found the columns"):
         _plan(str(tmp_path), "shop", 4)
-    with pytest.raises(ConfigError, match="rows_per_part"):
-        _plan(str(tmp_path), "unique_id", 0)
     holes = table.set_column(0, "unique_id", pa.array(["a", None, "a"]))
     pq.write_table(holes, tmp_path / "bad.parquet")
     with pytest.raises(DataError, match=r"found none in row 1 of 'unique_id'"):

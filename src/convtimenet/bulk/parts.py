@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +20,7 @@ from convtimenet.bulk.runs import (
     read_runs,
 )
 from convtimenet.data.agreement import Labels
-from convtimenet.errors import ConfigError, DataError
+from convtimenet.errors import DataError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -78,11 +77,7 @@ def plan_parts(
     ------
     DataError
         As `read_runs`; if `future` has none of the series, or has them in another order.
-    ConfigError
-        If `rows` is not a number of rows.
     """
-    if isinstance(rows, bool) or not isinstance(rows, Integral) or rows < 1:
-        raise ConfigError(f"rows_per_part must be a whole number of at least 1, found {rows!r}")
     runs = read_runs(source, id_col, verbose, wanted[0])
     starts = np.concatenate(runs.starts)
     begins = np.flatnonzero(np.diff(starts // rows, prepend=-1))  # each the first series of a part
