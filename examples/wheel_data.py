@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from convtimenet.data.frequency import Frequency
 from convtimenet.data.tables import Table
+from convtimenet.data.time.frequency import Frequency
 from convtimenet.errors import DatasetError
 
 _MEMBERS = "aeon/datasets/data"

@@ -29,7 +29,7 @@ from convtimenet import ConvTimeNetForecaster
 from convtimenet.cli.main import main
 from convtimenet.data.agreement import Labels, match_ids, spelling
 from convtimenet.data.covariates import Encoder
-from convtimenet.data.future import forecast_names, free_names
+from convtimenet.data.forecast_tables import forecast_names, free_names
 from convtimenet.data.tables import Table, read_table
 from convtimenet.errors import ConfigError, DataError
 from convtimenet.estimators.forecasting.backtest import Backtest, backtest

@@ -10,8 +10,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from convtimenet.data.cases import cases_in_csv, read_cases
 from convtimenet.data.files.raw import lines_of
+from convtimenet.data.labelled.cases import cases_in_csv, read_cases
 from convtimenet.data.tables import read_table
 from convtimenet.errors import DataError
 

@@ -10,7 +10,8 @@ import polars as pl
 import pytest
 
 from convtimenet import ConvTimeNetForecaster, scores
-from convtimenet.data.frequency import Frequency, season_of
+from convtimenet.data.time.frequency import Frequency
+from convtimenet.data.time.inferred import season_of
 from convtimenet.errors import ConfigError, DataError
 from convtimenet.estimators.forecasting.backtest import backtest
 

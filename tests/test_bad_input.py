@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from convtimenet import ConvTimeNetClassifier, ConvTimeNetForecaster
-from convtimenet.data.cases import as_cases
+from convtimenet.data.labelled.cases import as_cases
 from convtimenet.errors import ConfigError, ConvTimeNetError, DataError
 from convtimenet.estimators import base
 

@@ -26,7 +26,7 @@ from convtimenet.bench.ridge import ridge
 from convtimenet.bench.runs import Plan, _lines_beside, _same_fits, run
 from convtimenet.cli.main import main
 from convtimenet.config import ModelConfig
-from convtimenet.data.cases import as_cases
+from convtimenet.data.labelled.cases import as_cases
 from convtimenet.errors import ConfigError, DataError
 from convtimenet.network.model import ConvTimeNet
 from convtimenet.network.other import OtherNetwork

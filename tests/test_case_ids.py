@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 from convtimenet import ConvTimeNetClassifier
-from convtimenet.data.cases import as_cases, read_cases
+from convtimenet.data.labelled.cases import as_cases, read_cases
 from convtimenet.runs.answers import write_classes, write_numbers
 from convtimenet.runs.labelled import hold_out
 

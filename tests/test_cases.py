@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from convtimenet.data.cases import Cases, as_cases, filled, gaps_left, read_cases
+from convtimenet.data.labelled.cases import Cases, as_cases, read_cases
+from convtimenet.data.labelled.gaps import filled, gaps_left
 from convtimenet.errors import DataError
 
 HEADER = "#a comment\n@problemName demo\n@univariate false\n@dimensions 2\n@classLabel true a b\n"

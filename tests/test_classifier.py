@@ -13,7 +13,7 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 
 from convtimenet import ConvTimeNetClassifier, TrainConfig
-from convtimenet.data.cases import as_cases
+from convtimenet.data.labelled.cases import as_cases
 from convtimenet.errors import ConfigError, DataError
 from convtimenet.estimators import base
 from convtimenet.estimators.labelled import hold_back

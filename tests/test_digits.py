@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convtimenet.data.files.written import decimals_of, shortened, written_times
-from convtimenet.data.frequency import Frequency
-from convtimenet.data.future import future_table, write_csv
+from convtimenet.data.forecast_tables import future_table, write_csv
 from convtimenet.data.tables import read_table
+from convtimenet.data.time.frequency import Frequency
 
 
 def decimals(*values: float) -> int:

@@ -8,8 +8,9 @@ import pytest
 from common import DATA, needs_data
 
 from convtimenet import ConvTimeNetClassifier, ConvTimeNetForecaster, ConvTimeNetRegressor, datasets
-from convtimenet.data.cases import Cases, as_cases
-from convtimenet.data.tables import crop, read_table
+from convtimenet.data.labelled.cases import Cases, as_cases
+from convtimenet.data.table_rows import crop
+from convtimenet.data.tables import read_table
 from convtimenet.errors import ConfigError, ConvTimeNetError, DataError, DatasetError
 from convtimenet.estimators import base
 from convtimenet.runs.answers import write_classes

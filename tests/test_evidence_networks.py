@@ -31,7 +31,7 @@ from convtimenet import ConvTimeNetForecaster
 from convtimenet.bench.models import Fitted, classifier, forecaster, macs_of
 from convtimenet.bench.problems import CasesProblem, ForecastProblem, forecast_problem
 from convtimenet.config import ModelConfig
-from convtimenet.data.cases import Cases
+from convtimenet.data.labelled.cases import Cases
 from convtimenet.errors import ConfigError
 from convtimenet.network.inference import fuse
 from convtimenet.network.model import Blocks, ConvTimeNet

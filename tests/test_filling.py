@@ -16,7 +16,8 @@ import torch
 
 from convtimenet import ConvTimeNetForecaster, detect, impute
 from convtimenet.cli.main import main
-from convtimenet.data.tables import Table, crop, read_table
+from convtimenet.data.table_rows import crop
+from convtimenet.data.tables import Table, read_table
 from convtimenet.errors import ConfigError, DataError
 from convtimenet.estimators.filling.answers import gaps_of, scaled_rows
 from convtimenet.estimators.filling.detect import p_values

@@ -11,8 +11,8 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 from convtimenet import ConvTimeNetForecaster
-from convtimenet.data.frequency import Frequency
 from convtimenet.data.tables import Table
+from convtimenet.data.time.frequency import Frequency
 from convtimenet.errors import DataError, TrainingError
 from convtimenet.estimators import base
 

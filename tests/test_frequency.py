@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convtimenet.data.frequency import Frequency, infer_shared_frequency
 from convtimenet.data.text.reading import Times
 from convtimenet.data.text.times import parse_times as read_texts
-from convtimenet.data.timestamps import iso_times, to_local, to_utc
+from convtimenet.data.time.frequency import Frequency
+from convtimenet.data.time.inferred import infer_shared_frequency
+from convtimenet.data.time.timestamps import iso_times, to_local, to_utc
 from convtimenet.errors import DataError
 
 DAY = 86_400_000_000_000

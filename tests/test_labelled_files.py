@@ -18,7 +18,7 @@ import pytest
 
 from convtimenet import ConvTimeNetClassifier, ConvTimeNetRegressor
 from convtimenet.cli.main import main
-from convtimenet.data.cases import as_cases, read_cases
+from convtimenet.data.labelled.cases import as_cases, read_cases
 from convtimenet.errors import DataError
 from convtimenet.estimators import base
 

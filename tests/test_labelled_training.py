@@ -11,7 +11,7 @@ from common import in_turn
 
 from convtimenet import ConvTimeNetClassifier, ConvTimeNetRegressor, TrainConfig, runtime
 from convtimenet.cli.main import main
-from convtimenet.data.cases import as_cases
+from convtimenet.data.labelled.cases import as_cases
 from convtimenet.data.windows import Scaler, pad_cases
 from convtimenet.errors import DataError, TrainingError
 from convtimenet.estimators import base

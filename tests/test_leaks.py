@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from convtimenet import ConvTimeNetForecaster
 from convtimenet.data.split import FittedRows
-from convtimenet.data.tables import Table, crop, read_table
+from convtimenet.data.table_rows import crop
+from convtimenet.data.tables import Table, read_table
 from convtimenet.data.windows import Scaler
 from convtimenet.errors import DataError
 from convtimenet.estimators.forecasting.backtest import backtest

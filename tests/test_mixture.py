@@ -12,7 +12,7 @@ from test_random_patches import cases, labels
 
 from convtimenet import ConvTimeNetClassifier, ConvTimeNetRegressor, ModelConfig, fuse, runtime
 from convtimenet.config import TrainConfig
-from convtimenet.data.cases import as_cases
+from convtimenet.data.labelled.cases import as_cases
 from convtimenet.data.windows import LabelledCases
 from convtimenet.export import export
 from convtimenet.network.model import PRIOR_SHARE, ConvTimeNet, count_parameters

@@ -19,10 +19,12 @@ from pyarrow import parquet
 from convtimenet import ConvTimeNetForecaster
 from convtimenet.cli.main import main
 from convtimenet.data.covariates import Encoder
-from convtimenet.data.frequency import Frequency, infer_shared_frequency
-from convtimenet.data.future import write_csv
+from convtimenet.data.forecast_tables import write_csv
 from convtimenet.data.split import typical_size
-from convtimenet.data.tables import Table, crop, pad_front, read_table, select_series
+from convtimenet.data.table_rows import crop, pad_front, select_series
+from convtimenet.data.tables import Table, read_table
+from convtimenet.data.time.frequency import Frequency
+from convtimenet.data.time.inferred import infer_shared_frequency
 from convtimenet.data.windows import Scaler, Windows
 from convtimenet.errors import ConfigError, DataError
 from convtimenet.estimators.forecasting.panel import Panel

@@ -29,7 +29,7 @@ from convtimenet import (
 from convtimenet.batch import Covariates
 from convtimenet.cli.main import main
 from convtimenet.config import TrainConfig
-from convtimenet.data.cases import as_cases
+from convtimenet.data.labelled.cases import as_cases
 from convtimenet.errors import ArtefactError, ConfigError
 from convtimenet.estimators import base
 from convtimenet.estimators.portfolio import (

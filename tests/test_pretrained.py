@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from convtimenet import ConvTimeNetClassifier, ConvTimeNetForecaster
 from convtimenet.cli.main import main
 from convtimenet.config import ModelConfig
-from convtimenet.data.future import MODEL
+from convtimenet.data.forecast_tables import MODEL
 from convtimenet.data.windows import Windows
 from convtimenet.errors import ConfigError, DataError
 from convtimenet.estimators import base

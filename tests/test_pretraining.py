@@ -16,7 +16,7 @@ from convtimenet import ConvTimeNetClassifier, ConvTimeNetForecaster, ConvTimeNe
 from convtimenet.batch import Batch
 from convtimenet.cli.main import main
 from convtimenet.config import ModelConfig, TrainConfig
-from convtimenet.data.cases import as_cases
+from convtimenet.data.labelled.cases import as_cases
 from convtimenet.data.windows import LabelledCases, Windows
 from convtimenet.devices import RandomNumbers
 from convtimenet.errors import ArtefactError, CheckpointError, ConfigError

@@ -19,7 +19,7 @@ from sklearn.linear_model import Ridge
 from convtimenet import ConvTimeNetClassifier, ConvTimeNetRegressor, ModelConfig, fuse, runtime
 from convtimenet.cli.main import main
 from convtimenet.config import TrainConfig
-from convtimenet.data.cases import as_cases
+from convtimenet.data.labelled.cases import as_cases
 from convtimenet.data.windows import LabelledCases
 from convtimenet.datasets import load_classification
 from convtimenet.errors import ConfigError

@@ -24,7 +24,7 @@ from pyarrow import parquet
 
 from convtimenet import ConvTimeNetForecaster
 from convtimenet.data.files import check_path, delimited
-from convtimenet.data.future import future_frame
+from convtimenet.data.forecast_tables import future_frame
 from convtimenet.data.tables import Table, read_table
 from convtimenet.errors import ConfigError, DataError
 

@@ -20,8 +20,9 @@ from hypothesis import strategies as st
 from convtimenet import ConvTimeNetForecaster, scores
 from convtimenet.cli.main import main
 from convtimenet.config import TrainConfig
-from convtimenet.data.frequency import Frequency, season_of
 from convtimenet.data.tables import read_table
+from convtimenet.data.time.frequency import Frequency
+from convtimenet.data.time.inferred import season_of
 from convtimenet.errors import ConfigError, DataError
 from convtimenet.estimators import base
 from convtimenet.estimators.forecasting import pretraining

@@ -19,10 +19,10 @@ import torch
 from common import undrawn
 
 from convtimenet.cli.main import main
-from convtimenet.data.cases import Cases, as_cases
-from convtimenet.data.frequency import Frequency
-from convtimenet.data.future import future_table
+from convtimenet.data.forecast_tables import future_table
+from convtimenet.data.labelled.cases import Cases, as_cases
 from convtimenet.data.tables import Table, read_table
+from convtimenet.data.time.frequency import Frequency
 from convtimenet.errors import DataError, MissingExtraError
 from convtimenet.estimators.classifier import ConvTimeNetClassifier
 from convtimenet.estimators.explain import CaseExplanation

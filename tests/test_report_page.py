@@ -16,9 +16,9 @@ import pytest
 import torch
 from common import undrawn
 
-from convtimenet.data.frequency import Frequency
-from convtimenet.data.future import future_table
+from convtimenet.data.forecast_tables import future_table
 from convtimenet.data.tables import Table, read_table
+from convtimenet.data.time.frequency import Frequency
 from convtimenet.estimators.forecasting.forecaster import ConvTimeNetForecaster
 from convtimenet.report import _future, forecast_report
 from convtimenet.report import _interactive as interactive

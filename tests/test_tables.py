@@ -23,10 +23,11 @@ from hypothesis.extra import numpy as hnp
 from pyarrow import parquet
 
 from convtimenet.data.files import read_grid
-from convtimenet.data.frequency import Frequency
-from convtimenet.data.future import future_frame, write_csv
-from convtimenet.data.tables import Table, read_table, select_channels
+from convtimenet.data.forecast_tables import future_frame, write_csv
+from convtimenet.data.table_rows import select_channels
+from convtimenet.data.tables import Table, read_table
 from convtimenet.data.text.numbers import Numbers
+from convtimenet.data.time.frequency import Frequency
 from convtimenet.errors import DataError, MissingExtraError
 
 HOURS = np.arange("2021-01-01T00", "2021-01-01T05", dtype="datetime64[h]").astype("datetime64[ns]")

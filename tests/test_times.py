@@ -17,12 +17,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convtimenet import ConvTimeNetForecaster
-from convtimenet.data.frequency import Frequency, infer_shared_frequency
-from convtimenet.data.future import future_frame, write_csv
+from convtimenet.data.forecast_tables import future_frame, write_csv
 from convtimenet.data.tables import Table, read_table
 from convtimenet.data.text.reading import TimeReading
-from convtimenet.data.text.steps import frequency_name
 from convtimenet.data.text.times import parse_times
+from convtimenet.data.time.frequency import Frequency
+from convtimenet.data.time.inferred import infer_shared_frequency
+from convtimenet.data.time.steps import frequency_name
 from convtimenet.errors import ConfigError, DataError
 
 UTC_HOURS = pd.date_range("2024-03-30 20:00", periods=4, freq="h", tz="UTC")

@@ -21,7 +21,7 @@ import torch
 
 from convtimenet.bench.machine import commit_of_package, processor
 from convtimenet.config import ModelConfig
-from convtimenet.data.cases import Cases
+from convtimenet.data.labelled.cases import Cases
 from convtimenet.data.windows import Scaler, pad_cases
 from convtimenet.datasets import load_classification
 from convtimenet.network.reconstruction.features import PretrainedFeatures

@@ -36,8 +36,8 @@ import numpy as np
 from sklearn.linear_model import Ridge
 
 from convtimenet import ConvTimeNetForecaster, datasets
-from convtimenet.data.frequency import Frequency
 from convtimenet.data.tables import Table
+from convtimenet.data.time.frequency import Frequency
 from convtimenet.runs.result import versions
 
 SHOWN = ("valid_mse", "mse", "mae")

@@ -27,7 +27,7 @@ import torch
 from convtimenet import ConvTimeNetClassifier, ConvTimeNetForecaster
 from convtimenet.bench.machine import commit_of_package, processor
 from convtimenet.bench.problems import CasesProblem, Problem, load
-from convtimenet.data.tables import crop
+from convtimenet.data.table_rows import crop
 from convtimenet.network.ensemble import networks_in
 from convtimenet.network.inference import fuse
 from convtimenet.network.kernels import library

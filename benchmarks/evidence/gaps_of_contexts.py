@@ -20,7 +20,7 @@ import convtimenet
 from convtimenet import ConvTimeNetForecaster
 from convtimenet.batch import fill_contexts
 from convtimenet.bench.problems import ForecastProblem, load
-from convtimenet.data.tables import crop
+from convtimenet.data.table_rows import crop
 from convtimenet.files import json_text, whole_file
 from convtimenet.network.linear import LinearNetwork
 

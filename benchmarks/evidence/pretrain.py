@@ -15,7 +15,7 @@ from convtimenet import ConvTimeNetClassifier, ConvTimeNetForecaster
 from convtimenet.bench import models
 from convtimenet.bench.models import Fitted
 from convtimenet.bench.problems import CasesProblem, ForecastProblem
-from convtimenet.data.tables import crop
+from convtimenet.data.table_rows import crop
 
 CACHE = Path(__file__).resolve().parents[2] / ".cache" / "pretrain"
 

@@ -17,8 +17,8 @@ import pandas as pd
 
 from convtimenet.bench.problems import ForecastProblem, forecast_problem
 from convtimenet.config import Protocol
-from convtimenet.data.frequency import Frequency
 from convtimenet.data.tables import Table
+from convtimenet.data.time.frequency import Frequency
 
 HORIZONS = {"MS": 12, "QS": 8, "W-SUN": 13, "D": 14, "B": 10}
 """Steps ahead by pandas frequency: a year, two years, a quarter, two weeks."""

@@ -26,7 +26,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from convtimenet._shapes import Bool, Float
-from convtimenet.data.tables import pad_front
+from convtimenet.data.table_rows import pad_front
 from convtimenet.data.windows import FARTHEST, RESOLVED, filled_contexts
 from convtimenet.errors import ArtefactError, ConfigError, DataError, MissingExtraError
 from convtimenet.estimators.base import ConvTimeNetEstimator

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from convtimenet.config import ModelConfig
-from convtimenet.data.cases import as_cases, filled, gaps_left, in_channel_order
+from convtimenet.data.labelled.cases import as_cases, in_channel_order
+from convtimenet.data.labelled.gaps import filled, gaps_left
 from convtimenet.errors import ArtefactError, DataError, MissingExtraError
 from convtimenet.storage.labels import restored
 from convtimenet.storage.manifest import DESCRIPTION, needed, network_config, read_folder
@@ -144,7 +145,8 @@ class CasesRuntime(Runtime):
 
     def answers(self, X: Any) -> np.ndarray:
         """The graph's outputs for cases, which may be anything that
-        `convtimenet.data.cases.as_cases` takes. Named channels are put in the fitted order.
+        `convtimenet.data.labelled.cases.as_cases` takes. Named channels are put in the fitted
+        order.
 
         Raises
         ------

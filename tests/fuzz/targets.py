@@ -26,7 +26,8 @@ from sklearn.exceptions import NotFittedError
 from convtimenet import ConvTimeNetClassifier, ConvTimeNetForecaster, ConvTimeNetRegressor, runtime
 from convtimenet.cli.main import main
 from convtimenet.config import ModelConfig, TrainConfig
-from convtimenet.data.cases import Cases, as_cases, filled, read_cases
+from convtimenet.data.labelled.cases import Cases, as_cases, read_cases
+from convtimenet.data.labelled.gaps import filled
 from convtimenet.data.tables import Table, read_table
 from convtimenet.errors import ConfigError, ConvTimeNetError
 from convtimenet.estimators import base

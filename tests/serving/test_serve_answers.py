@@ -17,7 +17,7 @@ from pyarrow import ipc
 from served import SMALL, Web, held, hourly, monthly, shops, waves
 
 from convtimenet import ConvTimeNetForecaster
-from convtimenet.data.future import write_csv
+from convtimenet.data.forecast_tables import write_csv
 from convtimenet.errors import DataError
 from convtimenet.serving import json_body, warm
 from convtimenet.serving.app import create_app

@@ -9,7 +9,7 @@ import numpy as np
 
 from convtimenet.bench.models import Fitted
 from convtimenet.bench.problems import CasesProblem
-from convtimenet.data.cases import Cases
+from convtimenet.data.labelled.cases import Cases
 
 
 def _fitted(classifier: Any, problem: CasesProblem) -> Fitted:

@@ -14,8 +14,9 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from convtimenet.callbacks import Callback
-from convtimenet.data.frequency import Frequency, infer_shared_frequency
 from convtimenet.data.tables import Table
+from convtimenet.data.time.frequency import Frequency
+from convtimenet.data.time.inferred import infer_shared_frequency
 from convtimenet.errors import ConfigError, DataError, MissingExtraError
 from convtimenet.estimators.forecasting.forecaster import ConvTimeNetForecaster as Core
 from convtimenet.estimators.forecasting.intervals import band_names, check_levels

@@ -18,7 +18,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from convtimenet.bench.problems import CasesProblem, ForecastProblem
-from convtimenet.data.tables import crop
+from convtimenet.data.table_rows import crop
 from convtimenet.estimators.base import ConvTimeNetEstimator
 from convtimenet.estimators.classifier import ConvTimeNetClassifier
 from convtimenet.estimators.forecasting.forecaster import ConvTimeNetForecaster

@@ -12,9 +12,10 @@ import torch
 
 from convtimenet import datasets
 from convtimenet.config import Protocol
-from convtimenet.data.cases import Cases, read_cases
-from convtimenet.data.frequency import season_of
-from convtimenet.data.tables import Origin, Table, crop
+from convtimenet.data.labelled.cases import Cases, read_cases
+from convtimenet.data.table_rows import crop
+from convtimenet.data.tables import Origin, Table
+from convtimenet.data.time.inferred import season_of
 from convtimenet.data.windows import Scaler, Windows
 from convtimenet.datasets.registry import ForecastingInfo
 from convtimenet.errors import ConfigError, DataError

@@ -311,8 +311,8 @@ class Work:
 def _check_settings(forecaster: BulkForecaster) -> None:
     """Check level and h, by forecasting one series of the training table, whose covariates known
     ahead stay what they were."""
-    from convtimenet.data.future import future_table
-    from convtimenet.data.tables import select_series
+    from convtimenet.data.forecast_tables import future_table
+    from convtimenet.data.table_rows import select_series
     from convtimenet.estimators.forecasting.forecasts import check_steps
 
     model = forecaster.loaded()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from convtimenet.data.future import forecast_names
+from convtimenet.data.forecast_tables import forecast_names
 from convtimenet.errors import ConfigError, DataError
 from convtimenet.storage.manifest import MANIFEST
 from convtimenet.wording import listing

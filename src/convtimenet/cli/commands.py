@@ -62,7 +62,7 @@ def run_forecast(flags: Any) -> None:
         check_model(flags.load)
     import numpy as np
 
-    from convtimenet.data.future import table_times, write_csv
+    from convtimenet.data.forecast_tables import table_times, write_csv
     from convtimenet.estimators.forecasting.forecaster import ConvTimeNetForecaster
     from convtimenet.estimators.presets import PRETRAINED
     from convtimenet.runs.forecasting import check_future, forecast_table
@@ -151,7 +151,7 @@ def _predict_cases(flags: Any, what: Literal["classes", "numbers"]) -> None:
         unset = {"preset": "auto", "quality": "auto", "n_jobs": None, "init_from": None}
         _refuse_training_flags(flags, **unset)
         check_model(flags.load)
-    from convtimenet.data.cases import read_cases
+    from convtimenet.data.labelled.cases import read_cases
     from convtimenet.estimators.case_input import check_task
     from convtimenet.estimators.classifier import ConvTimeNetClassifier
     from convtimenet.estimators.regressor import ConvTimeNetRegressor

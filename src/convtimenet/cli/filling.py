@@ -135,7 +135,7 @@ def run_detect(flags: Any) -> None:
     out, replaced = _outputs(flags, "anomalies")
     import numpy as np
 
-    from convtimenet.data.future import table_times
+    from convtimenet.data.forecast_tables import table_times
     from convtimenet.estimators.filling.detect import check_alpha
     from convtimenet.runs.filling import detect_table
 

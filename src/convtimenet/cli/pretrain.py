@@ -110,7 +110,7 @@ def run_pretrain(flags: Any) -> None:
             note(console, notice)
         model.pretrain(table, n_epochs=flags.n_epochs, resume=flags.resume)
     else:
-        from convtimenet.data.cases import read_cases
+        from convtimenet.data.labelled.cases import read_cases
         from convtimenet.estimators.classifier import ConvTimeNetClassifier
         from convtimenet.estimators.regressor import ConvTimeNetRegressor
 

@@ -174,7 +174,7 @@ def _cases(
     console: Console, flags: Any
 ) -> tuple[Any, tuple[Any, ...], dict[str, Any], Callable[[Any], Any]]:
     """The same for labelled cases."""
-    from convtimenet.data.cases import read_cases
+    from convtimenet.data.labelled.cases import read_cases
     from convtimenet.estimators.case_input import check_task
     from convtimenet.estimators.classifier import ConvTimeNetClassifier
     from convtimenet.estimators.regressor import ConvTimeNetRegressor

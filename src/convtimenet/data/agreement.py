@@ -19,10 +19,11 @@ from typing import Any
 
 import numpy as np
 
-from convtimenet.data.frequency import Frequency
-from convtimenet.data.sources import Columns, Origin
+from convtimenet.data.by_role import Columns
+from convtimenet.data.sources import Origin
 from convtimenet.data.text.numbers import is_missing
-from convtimenet.data.timestamps import to_local
+from convtimenet.data.time.frequency import Frequency
+from convtimenet.data.time.timestamps import to_local
 from convtimenet.errors import DataError
 from convtimenet.wording import listing
 

@@ -31,7 +31,7 @@ from convtimenet.data.text.numbers import (
 from convtimenet.data.text.reading import TimeReading, Times
 from convtimenet.data.text.times import is_clock, looks_like_date, parse_times
 from convtimenet.data.text.whole_times import read_whole
-from convtimenet.data.timestamps import FIRST_YEAR, LAST_YEAR
+from convtimenet.data.time.timestamps import FIRST_YEAR, LAST_YEAR
 from convtimenet.errors import DataError
 
 __all__ = ["ArrayColumn", "CellColumn", "Column", "Grid", "Ids", "numbered", "row_place"]

@@ -18,7 +18,8 @@ import numpy as np
 from convtimenet.data.agreement import Labels, Terms, category_of, spelling
 from convtimenet.data.future import columns_of
 from convtimenet.data.tables import Table
-from convtimenet.data.timestamps import to_local
+from convtimenet.data.time.steps import DAY
+from convtimenet.data.time.timestamps import to_local
 from convtimenet.errors import ConfigError, DataError
 from convtimenet.files.maps import blocks, empty, is_mapped
 from convtimenet.wording import column_names, listing
@@ -38,7 +39,6 @@ logger = logging.getLogger(__name__)
 
 _MOST_CATEGORIES = 100  # each becomes a column
 _USUAL, _SAMPLE = (0.1, 0.9), 2**16  # quantiles that scaling should keep apart, of so many values
-_DAY = 86_400_000_000_000
 
 
 def _since(unit: str) -> Callable[[np.ndarray], np.ndarray]:
@@ -48,12 +48,12 @@ def _since(unit: str) -> Callable[[np.ndarray], np.ndarray]:
 
 CALENDAR: dict[str, tuple[float, Callable[[np.ndarray], np.ndarray]]] = {
     "minute": (3_600e9, _since("h")),
-    "hour": (_DAY, _since("D")),
+    "hour": (DAY, _since("D")),
     # 1970-01-01 was a Thursday; phases do not matter
     "dayofweek": (7, lambda times: times.astype("M8[D]").astype(np.int64)),
-    "dayofmonth": (31 * _DAY, _since("M")),
+    "dayofmonth": (31 * DAY, _since("M")),
     "month": (12, lambda times: times.astype("M8[M]").astype(np.int64)),
-    "dayofyear": (365.2425 * _DAY, _since("Y")),
+    "dayofyear": (365.2425 * DAY, _since("Y")),
 }
 """Calendar features: the period, and the position of a (local) time stamp in the same unit."""
 
@@ -63,7 +63,7 @@ def usual_calendar(table: Table) -> tuple[str, ...]:
     frequency = table.frequency
     if frequency.unit in ("month", "business month", "half month"):
         return ("month",)
-    if frequency.unit == "business" or (frequency.unit == "ns" and frequency.count >= _DAY):
+    if frequency.unit == "business" or (frequency.unit == "ns" and frequency.count >= DAY):
         return ("dayofweek", "dayofmonth", "month")
     return ("hour", "dayofweek", "month")
 

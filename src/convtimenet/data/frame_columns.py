@@ -12,7 +12,7 @@ import numpy as np
 
 from convtimenet.data.columns import ArrayColumn, CellColumn, Column, row_place
 from convtimenet.data.text.whole_times import to_whole
-from convtimenet.data.timestamps import offset_of
+from convtimenet.data.time.timestamps import offset_of
 
 __all__ = [
     "Origin",

@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from convtimenet.data.frequency import Frequency, infer_shared_frequency
-from convtimenet.data.sources import Columns
-from convtimenet.data.timestamps import SET_BACK, may_be_set_back, show_time
+from convtimenet.data.by_role import Columns
+from convtimenet.data.time.frequency import Frequency
+from convtimenet.data.time.inferred import infer_shared_frequency
+from convtimenet.data.time.timestamps import SET_BACK, may_be_set_back, show_time
 from convtimenet.errors import DataError
 from convtimenet.files.maps import ranges
 from convtimenet.wording import listing

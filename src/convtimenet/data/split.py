@@ -10,8 +10,9 @@ import numpy as np
 from sklearn.model_selection import train_test_split
 
 from convtimenet.data.agreement import Labels, match_ids
-from convtimenet.data.tables import Table, pieces
-from convtimenet.data.timestamps import show_time
+from convtimenet.data.table_rows import pieces
+from convtimenet.data.tables import Table
+from convtimenet.data.time.timestamps import show_time
 from convtimenet.errors import DataError
 from convtimenet.wording import listing
 

@@ -3,13 +3,13 @@
 A wide table has one row per time stamp and one column per channel. A long table has one row per
 series and time stamp, with the series in an id column. Both become a `Table` of S series of C
 channels, stored one after the other; a wide table has S = 1. `read_table` accepts a file, a frame,
-a series or an array; `convtimenet.data.future` converts forecasts back to the type the user passed.
+a series or an array; `convtimenet.data.forecast_tables` converts forecasts back to that type.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -17,30 +17,20 @@ from typing import Any
 import numpy as np
 
 from convtimenet.data.agreement import Terms
+from convtimenet.data.by_role import Columns, Wanted
 from convtimenet.data.frame_columns import Origin, as_frame
-from convtimenet.data.frequency import Frequency
 from convtimenet.data.large.joined import joined
 from convtimenet.data.large.parts import PartsError, large_table
 from convtimenet.data.regular_grid import Regular, make_regular
-from convtimenet.data.sources import Columns, FilePart, Wanted, read_source
+from convtimenet.data.sources import FilePart, read_source
 from convtimenet.data.text.reading import TimeReading
-from convtimenet.data.text.steps import frequency_name, parse_name
+from convtimenet.data.time.frequency import Frequency
+from convtimenet.data.time.steps import frequency_name, parse_name
 from convtimenet.errors import ConfigError, DataError
-from convtimenet.files.maps import CHUNK, blocks, empty, is_mapped, ranges, spans
+from convtimenet.files.maps import blocks, empty, is_mapped
 from convtimenet.wording import column_names, listing
 
-__all__ = [
-    "Origin",
-    "Table",
-    "crop",
-    "in_memory",
-    "in_pieces",
-    "pad_front",
-    "pieces",
-    "read_table",
-    "select_channels",
-    "select_series",
-]
+__all__ = ["Origin", "Table", "read_table"]
 
 logger = logging.getLogger(__name__)
 
@@ -168,7 +158,7 @@ def read_table(
         table the column "y" if there is one, else every column except time and id.
     frequency : str, int, timedelta or offset, optional
         The step, such as ``"15min"``, ``"MS"``, ``1`` for whole numbers or ``pd.Timedelta("1h")``
-        (`convtimenet.data.text.steps.frequency_name`), checked against the time stamps. Inferred
+        (`convtimenet.data.time.steps.frequency_name`), checked against the time stamps. Inferred
         by default. All series of a long table share it, but may start at different times.
     id_col : str, optional
         The column with the series ids of a long table. By default "unique_id" if there is such a
@@ -204,7 +194,7 @@ def read_table(
     """
     targets = None if target_cols is None else list(column_names("target_cols", target_cols))
     if targets is not None:
-        _check_targets(targets)
+        check_targets(targets)
     _check_fill(fill)
     steps = frequency is not None and parse_name(frequency_name(frequency)).unit == "step"
     if frequency is None and terms is not None:
@@ -296,144 +286,6 @@ def _most_rows(columns: Columns) -> int:
     return len(columns.times) if columns.series is None else int(np.bincount(columns.series).max())
 
 
-def select_channels(table: Table, channels: Sequence[str]) -> Table:
-    """The same table with these channels in this order.
-
-    Raises
-    ------
-    DataError
-        If a channel does not exist (the error names each) or is listed twice.
-    """
-    _check_targets(list(channels))
-    if missing := [name for name in channels if name not in table.channels]:
-        raise DataError(
-            f"the table lacks the channels {listing(missing)}; it has {listing(table.channels)}"
-        )
-    at = [table.channels.index(name) for name in channels]
-    return replace(table, values=table.values[:, at], channels=tuple(channels))
-
-
-def select_series(table: Table, numbers: np.ndarray) -> Table:
-    """The series with these numbers (n,), in this order."""
-    starts = table.bounds[:-1][numbers]
-    lengths = table.lengths[numbers]
-    return replace(_take(table, ranges(starts, starts + lengths), lengths), ids=table.ids[numbers])
-
-
-def pieces(table: Table) -> Iterator[tuple[slice, Table]]:
-    """A table in pieces of consecutive series that have a bounded number of rows together, or one
-    series each: the numbers of the series, and their rows, not copied."""
-    if not table.long or len(table.times) <= CHUNK:
-        yield slice(None), table
-        return
-    bounds, lengths = table.bounds, table.lengths
-    for first, last in spans(lengths):
-        rows = slice(bounds[first], bounds[last])
-        yield (
-            slice(first, last),
-            replace(
-                table,
-                times=np.asarray(table.times[rows]),
-                values=np.asarray(table.values[rows]),
-                covariates={name: one[rows] for name, one in table.covariates.items()},
-                ids=table.ids[first:last],
-                rows=lengths[first:last],
-            ),
-        )
-
-
-def in_pieces(table: Table, lengths: np.ndarray, change: Callable[[slice, Table], Table]) -> Table:
-    """What `change` makes of the `pieces` of a table, together; `lengths` (S,) are those of the
-    result."""
-    if not table.long or len(table.times) <= CHUNK:
-        return change(slice(None), table)
-    mapped, at, rows = table.mapped, 0, int(lengths.sum())
-    times = empty((rows,), table.times.dtype, mapped)
-    values = empty((rows, len(table.channels)), np.float64, mapped)
-    covariates = {
-        name: empty((rows,), one.dtype, mapped and one.dtype != object)
-        for name, one in table.covariates.items()
-    }
-    for of, piece in pieces(table):
-        found = change(of, piece)
-        here = slice(at, at + len(found.times))
-        times[here], values[here] = found.times, found.values
-        for name, one in covariates.items():
-            one[here] = found.covariates[name]
-        at = here.stop
-    return replace(table, times=times, values=values, covariates=covariates, rows=lengths)
-
-
-def in_memory(table: Table) -> Table:
-    """The same table without temporary files."""
-    if not table.mapped:
-        return table
-    covariates = {name: np.array(one) for name, one in table.covariates.items()}
-    times, values = np.array(table.times), np.array(table.values)
-    return replace(table, times=times, values=values, covariates=covariates)
-
-
-def crop(table: Table, first: int | np.ndarray, end: int | np.ndarray) -> Table:
-    """Rows [first, end) of each series, counted from its own first row; scalars or (S,).
-
-    Both are clipped to the series, so ``crop(table, table.lengths - L, table.lengths)`` gives its
-    last L rows, or all of them if it is shorter. No series may end up without rows.
-    """
-    lengths = table.lengths
-    first, end = np.clip(first, 0, lengths), np.clip(end, 0, lengths)
-    assert (end > first).all()
-
-    def change(of: slice, piece: Table) -> Table:
-        starts, kept = piece.bounds[:-1], (end - first)[of]
-        return _take(piece, ranges(starts + first[of], starts + end[of]), kept)
-
-    return in_pieces(table, end - first, change)
-
-
-def pad_front(table: Table, least: int | np.ndarray) -> Table:
-    """Pad each series to at least `least` rows, one number or (S,): rows are added in front, with
-    missing values and the first time stamp repeated."""
-    lengths = np.maximum(table.lengths, least)
-    if (lengths == table.lengths).all():
-        return table
-    return in_pieces(table, lengths, lambda of, piece: _padded(piece, lengths[of]))
-
-
-def _padded(table: Table, lengths: np.ndarray) -> Table:
-    bounds = table.bounds
-    rows = ranges(bounds[:-1] - (lengths - table.lengths), bounds[1:])
-    first = np.repeat(bounds[:-1], lengths)
-    padded = _take(table, np.maximum(rows, first), lengths)
-    padded.values[rows < first] = np.nan
-    return padded
-
-
-def _take(table: Table, rows: np.ndarray, lengths: np.ndarray) -> Table:
-    """A copy of the rows with these numbers."""
-    return replace(
-        table,
-        times=table.times[rows],
-        values=table.values[rows],
-        covariates={name: one[rows] for name, one in table.covariates.items()},
-        rows=lengths if table.long else None,
-    )
-
-
-def extend(table: Table, steps: int) -> Table:
-    """Append `steps` rows to each series: time stamps are filled in, values and covariates are
-    missing."""
-    bounds, lengths = table.bounds, table.lengths + steps
-    rows = ranges(bounds[:-1], bounds[1:] + steps)
-    ahead = rows >= np.repeat(bounds[1:], lengths)
-    longer = _take(table, np.minimum(rows, np.repeat(bounds[1:] - 1, lengths)), lengths)
-    last = table.times[bounds[1:] - 1]
-    longer.times[ahead] = table.frequency.after(last, steps, table.time_zone).reshape(-1)
-    longer.values[ahead] = np.nan
-    for one in longer.covariates.values():
-        one[ahead] = None if one.dtype == object else np.nan
-    return longer
-
-
 def _check_fill(fill: Any) -> None:
     number = isinstance(fill, (int, float, np.number)) and not isinstance(fill, bool)
     if fill is not None and not (number and np.isfinite(fill)):
@@ -443,7 +295,7 @@ def _check_fill(fill: Any) -> None:
         )
 
 
-def _check_targets(targets: Sequence[str]) -> None:
+def check_targets(targets: Sequence[str]) -> None:
     repeated = [name for i, name in enumerate(targets) if name in targets[:i]]
     if repeated or not targets:
         found = f"{repeated[0]!r} twice" if repeated else "none"

@@ -22,8 +22,8 @@ from typing import Literal, cast
 
 import numpy as np
 
-from convtimenet.data.cases import Cases, read_cases
 from convtimenet.data.files import read_grid
+from convtimenet.data.labelled.cases import Cases, read_cases
 from convtimenet.data.text.numbers import Numbers
 from convtimenet.data.text.reading import TimeReading
 from convtimenet.datasets.registry import (

@@ -13,10 +13,11 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from convtimenet.config import ModelConfig, TrainConfig
-from convtimenet.data.case_frames import frame_of, is_nested, values_of
-from convtimenet.data.cases import Cases, as_cases, filled, gaps_left, read_cases
 from convtimenet.data.files.case_file import Task
-from convtimenet.data.labels import label_vector
+from convtimenet.data.labelled.cases import Cases, as_cases, read_cases
+from convtimenet.data.labelled.frames import frame_of, is_nested, values_of
+from convtimenet.data.labelled.gaps import filled, gaps_left
+from convtimenet.data.labelled.labels import label_vector
 from convtimenet.data.split import split_cases
 from convtimenet.data.windows import LabelledCases, Scaler, pad_cases
 from convtimenet.errors import DataError

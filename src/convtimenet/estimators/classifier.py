@@ -13,7 +13,7 @@ from sklearn.utils.class_weight import compute_class_weight, compute_sample_weig
 from convtimenet.callbacks import Callback
 from convtimenet.config import ModelConfig
 from convtimenet.data.files.case_file import Task
-from convtimenet.data.labels import in_the_kind_of
+from convtimenet.data.labelled.labels import in_the_kind_of
 from convtimenet.errors import ConfigError, DataError
 from convtimenet.estimators.labelled import LabelledEstimator
 from convtimenet.storage.labels import check_savable, described, restored

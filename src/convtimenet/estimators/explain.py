@@ -26,8 +26,9 @@ from torch import Tensor, nn
 from convtimenet.batch import Batch, Covariates
 from convtimenet.config import ModelConfig
 from convtimenet.data.agreement import Labels, match_ids
-from convtimenet.data.cases import Cases
-from convtimenet.data.tables import Table, select_series
+from convtimenet.data.labelled.cases import Cases
+from convtimenet.data.table_rows import select_series
+from convtimenet.data.tables import Table
 from convtimenet.data.windows import Scaler, Windows, known_in
 from convtimenet.errors import ConfigError, DataError
 from convtimenet.network.memory import Parts

@@ -15,8 +15,8 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from convtimenet.callbacks import Callback
 from convtimenet.config import ModelConfig, TrainConfig
-from convtimenet.data.cases import Cases, in_channel_order
 from convtimenet.data.files.case_file import Task
+from convtimenet.data.labelled.cases import Cases, in_channel_order
 from convtimenet.data.windows import LabelledCases, Scaler
 from convtimenet.devices import autocast, device_of, resolve_device
 from convtimenet.errors import DataError

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from convtimenet.config import ModelConfig, TrainConfig
-from convtimenet.data.cases import Cases, in_channel_order
+from convtimenet.data.labelled.cases import Cases, in_channel_order
 from convtimenet.devices import for_loading
 from convtimenet.errors import ConfigError
 from convtimenet.estimators.presets import from_package

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from sklearn.utils.validation import check_is_fitted
 
-from convtimenet.data.cases import Cases
+from convtimenet.data.labelled.cases import Cases
 from convtimenet.data.tables import Table
 from convtimenet.errors import DataError
 from convtimenet.estimators.base import ConvTimeNetEstimator

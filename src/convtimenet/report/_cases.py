@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from convtimenet.data.cases import Cases
+from convtimenet.data.labelled.cases import Cases
 from convtimenet.estimators.labelled import LabelledEstimator, padded
 from convtimenet.network.random_patches import RandomPatches
 from convtimenet.report import _interactive as interactive

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from convtimenet.data.cases import Cases
+from convtimenet.data.labelled.cases import Cases
 from convtimenet.errors import DataError
 from convtimenet.estimators.classifier import ConvTimeNetClassifier
 from convtimenet.report import _interactive as interactive

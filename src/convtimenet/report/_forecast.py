@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from convtimenet.data.tables import Table, pad_front, select_channels
-from convtimenet.data.timestamps import to_local
+from convtimenet.data.table_rows import pad_front, select_channels
+from convtimenet.data.tables import Table
+from convtimenet.data.time.timestamps import to_local
 from convtimenet.data.windows import filled_contexts
 from convtimenet.errors import DataError
 from convtimenet.estimators.forecasting.forecaster import ConvTimeNetForecaster

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from convtimenet.data.frequency import season_of
-from convtimenet.data.future import forecast_names, future_table, write_rows
+from convtimenet.data.forecast_tables import forecast_names, future_table, write_rows
 from convtimenet.data.tables import Table
-from convtimenet.data.timestamps import to_local
+from convtimenet.data.time.inferred import season_of
+from convtimenet.data.time.timestamps import to_local
 from convtimenet.errors import DataError
 from convtimenet.estimators.forecasting.forecaster import ConvTimeNetForecaster
 from convtimenet.estimators.forecasting.intervals import check_levels

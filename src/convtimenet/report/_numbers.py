@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.metrics import r2_score
 
 from convtimenet import scores
-from convtimenet.data.cases import Cases
+from convtimenet.data.labelled.cases import Cases
 from convtimenet.errors import DataError
 from convtimenet.estimators.regressor import ConvTimeNetRegressor, numeric_targets
 from convtimenet.report import _interactive as interactive

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from convtimenet.data.agreement import Labels, match_ids
-from convtimenet.data.tables import Table, crop, select_series
-from convtimenet.data.timestamps import show_in
+from convtimenet.data.table_rows import crop, select_series
+from convtimenet.data.tables import Table
+from convtimenet.data.time.timestamps import show_in
 from convtimenet.data.windows import Scaler
 from convtimenet.errors import DataError
 from convtimenet.estimators.forecasting.forecaster import ConvTimeNetForecaster

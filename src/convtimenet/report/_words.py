@@ -12,9 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from convtimenet.data.frequency import Frequency, season_of
 from convtimenet.data.tables import Table
-from convtimenet.data.timestamps import to_local
+from convtimenet.data.time.frequency import Frequency
+from convtimenet.data.time.inferred import season_of
+from convtimenet.data.time.timestamps import to_local
 from convtimenet.report._windows import when
 
 _MINUTE = 60_000_000_000

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from convtimenet.data.cases import Cases
 from convtimenet.data.files.written import decimals_for, shortened
+from convtimenet.data.labelled.cases import Cases
 from convtimenet.estimators.classifier import ConvTimeNetClassifier
 from convtimenet.estimators.regressor import ConvTimeNetRegressor
 from convtimenet.files import whole_file

@@ -8,8 +8,8 @@ from typing import Any
 
 from convtimenet import datasets
 from convtimenet.config import Protocol
-from convtimenet.data.frequency import Frequency
 from convtimenet.data.tables import Table
+from convtimenet.data.time.frequency import Frequency
 from convtimenet.datasets.home import ForecastData
 from convtimenet.datasets.registry import ForecastingInfo
 from convtimenet.errors import ConfigError

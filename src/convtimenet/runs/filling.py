@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from convtimenet.data.files.written import decimals_of, own_decimals, shortened
-from convtimenet.data.future import write_csv
+from convtimenet.data.forecast_tables import write_csv
 from convtimenet.data.tables import Table
 from convtimenet.estimators.filling.answers import check_season, gaps_of
 from convtimenet.estimators.filling.detect import detect

@@ -11,10 +11,10 @@ import numpy as np
 
 from convtimenet.config import LEAST_PRETRAINED, TrainConfig
 from convtimenet.data.covariates import Encoder, terms_of
-from convtimenet.data.frequency import season_of
 from convtimenet.data.future import read_plan, rows_ahead
 from convtimenet.data.split import Rows, hold_back, typical_size
 from convtimenet.data.tables import Table
+from convtimenet.data.time.inferred import season_of
 from convtimenet.errors import ConfigError, DataError
 from convtimenet.estimators.forecasting.forecaster import ConvTimeNetForecaster
 from convtimenet.estimators.forecasting.forecasts import check_steps

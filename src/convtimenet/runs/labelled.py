@@ -10,8 +10,8 @@ import numpy as np
 from sklearn.metrics import r2_score
 
 from convtimenet import scores
-from convtimenet.data.cases import Cases, in_channel_order
-from convtimenet.data.labels import in_the_kind_of
+from convtimenet.data.labelled.cases import Cases, in_channel_order
+from convtimenet.data.labelled.labels import in_the_kind_of
 from convtimenet.data.split import split_cases
 from convtimenet.errors import DataError
 from convtimenet.estimators.case_input import check_task

@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from convtimenet.data.cases import Cases, as_cases, cases_in_csv
 from convtimenet.data.columns import Grid
 from convtimenet.data.files.delimited import read_delimited
 from convtimenet.data.files.json_records import grid_of, unlike_keys
 from convtimenet.data.files.raw import check_text
-from convtimenet.data.future import table_times
+from convtimenet.data.forecast_tables import table_times
+from convtimenet.data.labelled.cases import Cases, as_cases, cases_in_csv
 from convtimenet.data.tables import Table
 from convtimenet.data.text.whole_times import to_whole
 from convtimenet.errors import DataError

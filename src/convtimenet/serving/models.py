@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from convtimenet.data.cases import Cases, joined
-from convtimenet.data.frequency import Frequency
+from convtimenet.data.labelled.cases import Cases, joined
+from convtimenet.data.time.frequency import Frequency
 from convtimenet.errors import ConfigError
 from convtimenet.estimators.classifier import ConvTimeNetClassifier
 from convtimenet.estimators.forecasting.forecaster import ConvTimeNetForecaster

@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from convtimenet.data.future import table_times
-from convtimenet.data.tables import Table, crop, extend, select_series
+from convtimenet.data.forecast_tables import table_times
+from convtimenet.data.table_rows import crop, extend, select_series
+from convtimenet.data.tables import Table
 from convtimenet.errors import ConvTimeNetError
 from convtimenet.network.kernels.library import warm_up
 from convtimenet.serving.engine import Engine

@@ -13,8 +13,8 @@ import numpy as np
 
 from convtimenet.config import ModelConfig
 from convtimenet.data.covariates import CALENDAR, Encoder
-from convtimenet.data.frequency import Frequency
 from convtimenet.data.tables import Origin, Table
+from convtimenet.data.time.frequency import Frequency
 from convtimenet.data.windows import Scaler, filled_contexts
 
 __all__ = ["check_fits", "from_remembered", "remembered", "scaler_of"]

@@ -10,10 +10,10 @@ import numpy as np
 
 from convtimenet.data.columns import ArrayColumn, CellColumn, Column, Grid
 from convtimenet.data.files.raw import decoded, lines_of
-from convtimenet.data.frequency import Frequency
 from convtimenet.data.text.numbers import is_missing
 from convtimenet.data.text.reading import TimeReading
 from convtimenet.data.text.times import parse_times
+from convtimenet.data.time.frequency import Frequency
 from convtimenet.errors import DataError
 
 _STEPS = {

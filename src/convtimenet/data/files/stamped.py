@@ -12,6 +12,7 @@ import numpy as np
 
 from convtimenet.data.text.times import is_clock, parse_times
 from convtimenet.data.text.whole_times import like_clocks
+from convtimenet.data.time.steps import DAY
 from convtimenet.errors import DataError
 
 __all__ = ["moments_of", "numbers_of", "on_equal_steps", "on_grid"]
@@ -148,7 +149,7 @@ def moments_of(times: np.ndarray) -> np.ndarray:
     numbers as they are."""
     if times.dtype.kind != "M":
         return times
-    for shift in (np.timedelta64(0, "ns"), np.timedelta64(86_400_000_000_000, "ns")):
+    for shift in (np.timedelta64(0, "ns"), np.timedelta64(DAY, "ns")):
         months = (times + shift).astype("datetime64[M]")
         if len(set((times + shift - months).tolist())) == 1:
             return months.astype(np.int64)

@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from convtimenet.data.timestamps import iso_times
+from convtimenet.data.time.steps import DAY
+from convtimenet.data.time.timestamps import iso_times
 
 if TYPE_CHECKING:
-    from convtimenet.data.frequency import Frequency
+    from convtimenet.data.time.frequency import Frequency
 
 __all__ = ["decimals_for", "decimals_of", "own_decimals", "shortened", "written_times"]
 
 DIGITS = 6
-_DAY = 86_400_000_000_000  # nanoseconds
 
 
 def decimals_for(size: float) -> int:
@@ -81,7 +81,7 @@ def written_times(
     texts = iso_times(times, time_zone)
     if times.dtype.kind == "i":
         return texts
-    whole_days = frequency.unit != "ns" or frequency.count % _DAY == 0
+    whole_days = frequency.unit != "ns" or frequency.count % DAY == 0
     if time_zone is None and whole_days and (times.astype("M8[D]") == times).all():
         return [text[:10] for text in texts]
     if re.search(r"\d \d", sample):

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from convtimenet.data.frequency import Frequency
+from convtimenet.data.by_role import Columns, Wanted
 from convtimenet.data.large.parts import Parts, PartsError, reappearing
 from convtimenet.data.regular_grid import Change, Regular, together
-from convtimenet.data.sources import Columns, FilePart, Wanted
+from convtimenet.data.sources import FilePart
+from convtimenet.data.time.frequency import Frequency
 from convtimenet.errors import DataError
 from convtimenet.files.maps import Growing
 from convtimenet.wording import listing

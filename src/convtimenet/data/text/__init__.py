@@ -1,1 +1,1 @@
-"""Parse text: time stamps, dates written as whole numbers, numbers and frequency names."""
+"""Parse text: time stamps, dates written as whole numbers, and numbers."""

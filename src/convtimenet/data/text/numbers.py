@@ -25,6 +25,7 @@ __all__ = [
     "check_decimal",
     "decimal_of",
     "is_missing",
+    "is_number",
     "may_be_thousands",
     "number_of",
     "odd_notice",
@@ -93,6 +94,14 @@ def check_decimal(decimal: Any) -> None:
         raise ConfigError(
             f"decimal must be '.' or ',', found {decimal!r}; leave it out to infer it"
         )
+
+
+def is_number(text: str, whole: bool = False) -> bool:
+    """Whether a text is a number, with marks of any kind unless it must be whole."""
+    try:
+        return float(text).is_integer() or not whole
+    except ValueError:
+        return bool(re.fullmatch(r"[+-]?[\d.,]+", text)) and not whole
 
 
 def is_missing(cell: Any) -> bool:

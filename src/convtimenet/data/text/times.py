@@ -16,7 +16,7 @@ import numpy as np
 from convtimenet.data.text.rare_formats import formats_of
 from convtimenet.data.text.reading import TimeReading, Times
 from convtimenet.data.text.whole_times import EPOCHS, other_than_months, read_whole
-from convtimenet.data.timestamps import FIRST_YEAR, LAST_YEAR, days_of, offset_of, weeks_of
+from convtimenet.data.time.timestamps import FIRST_YEAR, LAST_YEAR, days_of, offset_of, weeks_of
 from convtimenet.errors import DataError
 
 __all__ = ["is_clock", "looks_like_date", "parse_times"]

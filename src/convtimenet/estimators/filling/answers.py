@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from convtimenet.data.frequency import season_of
-from convtimenet.data.future import as_read, free_names, key_names
+from convtimenet.data.forecast_tables import as_read, free_names, key_names
 from convtimenet.data.tables import Table, read_table
+from convtimenet.data.time.inferred import season_of
 from convtimenet.errors import ConfigError, DataError
 from convtimenet.estimators.filling.windows import LONGEST
 from convtimenet.estimators.forecasting.forecasts import check_steps

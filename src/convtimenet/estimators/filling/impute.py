@@ -97,7 +97,7 @@ def impute(
     numbers, and for each level the columns "<channel>-lo-80" and "<channel>-hi-80"; for a series
     without levels a series; for an array an array (T, C), or with levels a dictionary of arrays as
     from `predict`, "filled", "lo-80", "hi-80"; for a file or a `Table` a `Table`
-    (`convtimenet.data.future.write_csv` writes it). Rows that were added are there.
+    (`convtimenet.data.forecast_tables.write_csv` writes it). Rows that were added are there.
 
     Raises
     ------

@@ -17,10 +17,11 @@ from torch import Tensor, nn
 
 from convtimenet import scores
 from convtimenet.config import TrainConfig
+from convtimenet.data.forecast_tables import MODEL, NAIVE, free_names, id_series, stamps
 from convtimenet.data.frame_columns import labelled
-from convtimenet.data.future import MODEL, NAIVE, free_names, id_series, stamps
 from convtimenet.data.split import hold_back
-from convtimenet.data.tables import Table, crop, pad_front
+from convtimenet.data.table_rows import crop, pad_front
+from convtimenet.data.tables import Table
 from convtimenet.data.windows import Scaler
 from convtimenet.errors import DataError
 from convtimenet.estimators.forecasting.intervals import (

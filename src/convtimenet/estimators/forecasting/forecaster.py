@@ -12,10 +12,10 @@ import numpy as np
 
 from convtimenet.callbacks import Callback
 from convtimenet.config import ModelConfig, TrainConfig
-from convtimenet.data.frequency import season_of
-from convtimenet.data.future import MODEL, NAIVE
+from convtimenet.data.forecast_tables import MODEL, NAIVE
 from convtimenet.data.split import FittedRows, hold_back, split_rows, typical_size
-from convtimenet.data.tables import crop, in_memory
+from convtimenet.data.table_rows import crop, in_memory
+from convtimenet.data.time.inferred import season_of
 from convtimenet.data.windows import Scaler, Windows
 from convtimenet.devices import resolve_device
 from convtimenet.estimators.distilling import taught_notice

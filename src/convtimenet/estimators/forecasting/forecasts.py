@@ -16,8 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from convtimenet.config import TrainConfig
-from convtimenet.data.future import forecast_names, free_names, future_frame, key_names
-from convtimenet.data.tables import Table, select_series
+from convtimenet.data.forecast_tables import forecast_names, free_names, future_frame, key_names
+from convtimenet.data.table_rows import select_series
+from convtimenet.data.tables import Table
 from convtimenet.data.windows import Exogenous, Windows
 from convtimenet.devices import autocast
 from convtimenet.errors import ConfigError

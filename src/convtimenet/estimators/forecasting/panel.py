@@ -17,7 +17,8 @@ from convtimenet._shapes import Float
 from convtimenet.batch import Batch
 from convtimenet.config import ModelConfig
 from convtimenet.data.covariates import NO_COVARIATES, Encoder
-from convtimenet.data.tables import Table, pad_front, pieces
+from convtimenet.data.table_rows import pad_front, pieces
+from convtimenet.data.tables import Table
 from convtimenet.data.windows import Exogenous, Scaler, Windows, float32
 from convtimenet.errors import DataError
 from convtimenet.estimators.forecasting.intervals import Bands, IntervalSums, context_scale

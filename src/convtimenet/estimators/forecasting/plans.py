@@ -15,8 +15,9 @@ import torch
 
 from convtimenet.config import ModelConfig, TrainConfig
 from convtimenet.data.covariates import Encoder
-from convtimenet.data.frequency import season_of
-from convtimenet.data.tables import Table, extend
+from convtimenet.data.table_rows import extend
+from convtimenet.data.tables import Table
+from convtimenet.data.time.inferred import season_of
 from convtimenet.data.windows import Scaler, Windows
 from convtimenet.errors import DataError
 from convtimenet.estimators.forecasting.levels import near

@@ -10,9 +10,10 @@ from typing import Any, Self
 
 import numpy as np
 
-from convtimenet.data.frequency import season_of
 from convtimenet.data.split import hold_back, split_rows, typical_size
-from convtimenet.data.tables import Table, crop
+from convtimenet.data.table_rows import crop
+from convtimenet.data.tables import Table
+from convtimenet.data.time.inferred import season_of
 from convtimenet.data.windows import Scaler
 from convtimenet.devices import resolve_device
 from convtimenet.estimators.forecasting.forecasts import check_steps

@@ -17,7 +17,8 @@ from convtimenet.config import ModelConfig
 from convtimenet.data.agreement import Labels, match_ids
 from convtimenet.data.covariates import Encoder
 from convtimenet.data.split import Rows, scored_rows
-from convtimenet.data.tables import Table, crop, extend, pad_front, pieces
+from convtimenet.data.table_rows import crop, extend, pad_front, pieces
+from convtimenet.data.tables import Table
 from convtimenet.data.windows import FARTHEST, LARGEST, Scaler, Windows, filled_contexts, float32
 from convtimenet.errors import ConfigError, DataError
 from convtimenet.estimators.forecasting.levels import (

@@ -21,8 +21,9 @@ from sklearn.utils.validation import check_is_fitted
 from convtimenet.config import ModelConfig, TrainConfig
 from convtimenet.data.covariates import Encoder
 from convtimenet.data.split import FittedRows, Rows
-from convtimenet.data.tables import Table, crop, in_memory
-from convtimenet.data.timestamps import show_in
+from convtimenet.data.table_rows import crop, in_memory
+from convtimenet.data.tables import Table
+from convtimenet.data.time.timestamps import show_in
 from convtimenet.data.windows import Windows
 from convtimenet.devices import autocast
 from convtimenet.errors import TrainingError

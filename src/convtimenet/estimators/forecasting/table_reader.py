@@ -11,12 +11,13 @@ import numpy as np
 
 from convtimenet.config import ModelConfig
 from convtimenet.data.agreement import Terms, match_ids, unseen_ids
+from convtimenet.data.by_role import Wanted
 from convtimenet.data.covariates import Encoder, agreed, calendar_names, terms_of
 from convtimenet.data.future import read_plan, rows_ahead
-from convtimenet.data.sources import Wanted
-from convtimenet.data.tables import Table, read_table, select_channels
+from convtimenet.data.table_rows import select_channels
+from convtimenet.data.tables import Table, read_table
 from convtimenet.data.text.reading import TimeReading
-from convtimenet.data.text.steps import frequency_name
+from convtimenet.data.time.steps import frequency_name
 from convtimenet.data.windows import Scaler
 from convtimenet.devices import device_of
 from convtimenet.errors import ConfigError, DataError

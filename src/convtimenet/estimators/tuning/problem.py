@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from convtimenet.config import ModelConfig
-from convtimenet.data.cases import Cases
-from convtimenet.data.frequency import season_of
-from convtimenet.data.future import MODEL
+from convtimenet.data.forecast_tables import MODEL
+from convtimenet.data.labelled.cases import Cases
 from convtimenet.data.split import split_rows, typical_size
 from convtimenet.data.tables import Table
+from convtimenet.data.time.inferred import season_of
 from convtimenet.errors import ConfigError, DataError
 from convtimenet.estimators.forecasting.forecaster import ConvTimeNetForecaster
 from convtimenet.estimators.labelled import LabelledEstimator

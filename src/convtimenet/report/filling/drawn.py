@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 
 from convtimenet.data.tables import Table
-from convtimenet.data.timestamps import to_local
+from convtimenet.data.time.timestamps import to_local
 from convtimenet.errors import DataError
 from convtimenet.report import _interactive as interactive
 from convtimenet.report._canvas import beside

@@ -15,10 +15,10 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from convtimenet.data.agreement import Terms
-from convtimenet.data.frequency import Frequency
-from convtimenet.data.sources import Columns
+from convtimenet.data.by_role import Columns
 from convtimenet.data.tables import Table
-from convtimenet.data.timestamps import FIRST_YEAR, LAST_YEAR
+from convtimenet.data.time.frequency import Frequency
+from convtimenet.data.time.timestamps import FIRST_YEAR, LAST_YEAR
 from convtimenet.errors import DataError
 from convtimenet.estimators.forecasting.forecasts import Request as Asked
 from convtimenet.estimators.forecasting.intervals import band_names

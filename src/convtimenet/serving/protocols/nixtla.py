@@ -15,9 +15,9 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from convtimenet.data.agreement import Labels
-from convtimenet.data.frequency import Frequency
-from convtimenet.data.future import future_table
+from convtimenet.data.forecast_tables import future_table
 from convtimenet.data.tables import Table
+from convtimenet.data.time.frequency import Frequency
 from convtimenet.errors import DataError
 from convtimenet.estimators.forecasting.forecasts import Request as Asked
 from convtimenet.estimators.forecasting.intervals import band_names

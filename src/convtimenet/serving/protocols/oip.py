@@ -15,7 +15,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from convtimenet import __version__
-from convtimenet.data.cases import Cases, as_cases
+from convtimenet.data.labelled.cases import Cases, as_cases
 from convtimenet.errors import DataError
 from convtimenet.estimators.classifier import ConvTimeNetClassifier
 from convtimenet.serving.engine import Engine

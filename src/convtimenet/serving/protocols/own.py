@@ -10,9 +10,9 @@ import numpy as np
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from convtimenet.data.cases import Cases
 from convtimenet.data.files.written import decimals_for, shortened
-from convtimenet.data.future import write_rows
+from convtimenet.data.forecast_tables import write_rows
+from convtimenet.data.labelled.cases import Cases
 from convtimenet.data.tables import Table
 from convtimenet.errors import DataError
 from convtimenet.estimators.classifier import ConvTimeNetClassifier

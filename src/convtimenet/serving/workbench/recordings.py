@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from convtimenet.callbacks import Callback
-from convtimenet.data.cases import Cases, read_cases
 from convtimenet.data.files import read_grid
 from convtimenet.data.files.raw import decoded, read_bytes, unpacked_name
+from convtimenet.data.labelled.cases import Cases, read_cases
 from convtimenet.errors import DataError
 from convtimenet.estimators.case_input import check_task
 from convtimenet.estimators.classifier import ConvTimeNetClassifier

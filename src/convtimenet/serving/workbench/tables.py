@@ -17,14 +17,10 @@ import numpy as np
 from convtimenet.callbacks import Callback
 from convtimenet.data.columns import CellColumn, Column
 from convtimenet.data.files import check_path, is_columnar, read_columnar, read_grid
-from convtimenet.data.frequency import season_of
-from convtimenet.data.future import table_times, write_csv
-from convtimenet.data.tables import (
-    Table,
-    crop,
-    read_table,
-    select_series,
-)
+from convtimenet.data.forecast_tables import table_times, write_csv
+from convtimenet.data.table_rows import crop, select_series
+from convtimenet.data.tables import Table, read_table
+from convtimenet.data.time.inferred import season_of
 from convtimenet.errors import DataError, SeveralSeriesError
 from convtimenet.estimators.forecasting.forecaster import ConvTimeNetForecaster
 from convtimenet.runs.forecasting import (

@@ -1,4 +1,4 @@
-"""The frequency of a table: infer it, name it, and generate time stamps.
+"""The frequency of a table: its name, its time stamps, and whether others fit it.
 
 There are seven units. ``"ns"`` is a fixed length in nanoseconds, ``"month"`` a number of calendar
 months on one day of the month, ``"business month"`` one on the first or last weekday of the month,
@@ -14,7 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from convtimenet.data.text.steps import (
+from convtimenet.data.time.steps import (
+    DAY,
+    HOUR,
     MONTH_END,
     MONTHS,
     WEEKDAYS,
@@ -24,17 +26,14 @@ from convtimenet.data.text.steps import (
     name_of,
     parse_name,
 )
-from convtimenet.data.timestamps import LAST_YEAR, show_time, to_local, to_utc
+from convtimenet.data.time.timestamps import LAST_YEAR, show_time, to_local, to_utc
 from convtimenet.errors import DataError
 
-__all__ = ["Frequency", "infer_shared_frequency", "season_of"]
+__all__ = ["Frequency", "day_of_month"]
 
-_DAY = 86_400_000_000_000
-_MOST_IN_A_DAY = 24 * 60  # a sensor with 64 values per second has no daily season
-_HOUR = 3_600_000_000_000
 _OPENS, _OPEN_HOURS = 9, 8  # pandas' business hours begin at 9:00, the last at 16:00
 _YEARS_PER_UNIT: dict[Unit, float] = {
-    "ns": 1 / (365.25 * _DAY),
+    "ns": 1 / (365.25 * DAY),
     "month": 1 / 12,
     "business month": 1 / 12,
     "half month": 1 / 24,
@@ -71,7 +70,7 @@ class Frequency:
 
     @classmethod
     def parse(cls, name: str) -> Frequency:
-        """Parse a name, see `convtimenet.data.text.steps.parse_name`.
+        """Parse a name, see `convtimenet.data.time.steps.parse_name`.
 
         The phase comes from the time stamps: an anchor (``"W-SUN"``, ``"QS-OCT"``) is ignored, and
         months in polars notation get day 1. `asked` checks the anchor and finds the day.
@@ -112,11 +111,11 @@ class Frequency:
             return cls.parse(name)
         local = to_local(times, time_zone)
         if periods and step.unit == "month":
-            return cls("month", step.count, _day_of_month(local))
+            return cls("month", step.count, day_of_month(local))
         if step.anchor is not None and not periods:
             _check_anchor(name, step, local)
         if step.unit == "month" and not step.day and "@" not in name:
-            return cls("month", step.count, _day_of_month(local))
+            return cls("month", step.count, day_of_month(local))
         return cls(step.unit, step.count, step.day)
 
     @property
@@ -238,17 +237,17 @@ class Frequency:
         days = local.astype("datetime64[D]")
         clock = local - days
         if self.unit == "ns":
-            whole, rest = divmod(self.count, _DAY)
+            whole, rest = divmod(self.count, DAY)
             dates = days + whole * steps
             clock = clock + (rest * steps).astype("timedelta64[ns]")
         elif self.unit == "business":
             dates = np.busday_offset(days, self.count * steps, roll="backward")
         elif self.unit == "business hour":
             days = np.busday_offset(days, 0, roll="backward")
-            hour = clock // np.timedelta64(_HOUR, "ns") - _OPENS + self.count * steps
+            hour = clock // np.timedelta64(HOUR, "ns") - _OPENS + self.count * steps
             dates = np.busday_offset(days, hour // _OPEN_HOURS, roll="backward")
-            clock = clock % np.timedelta64(_HOUR, "ns")
-            clock = clock + ((hour % _OPEN_HOURS + _OPENS) * _HOUR).astype("timedelta64[ns]")
+            clock = clock % np.timedelta64(HOUR, "ns")
+            clock = clock + ((hour % _OPEN_HOURS + _OPENS) * HOUR).astype("timedelta64[ns]")
         elif self.unit == "half month":
             halves = self._ordinal(local) + self.count * steps
             months = (halves // 2).astype("datetime64[M]")
@@ -274,7 +273,7 @@ class Frequency:
         count = np.busday_count(np.datetime64(0, "D"), days).astype(np.int64)
         if self.unit == "business":
             return count
-        hour = (local - days) // np.timedelta64(_HOUR, "ns")
+        hour = (local - days) // np.timedelta64(HOUR, "ns")
         return count * _OPEN_HOURS + np.clip(hour - _OPENS, 0, _OPEN_HOURS - 1)
 
     def _first_break(self, times: np.ndarray, time_zone: str | None) -> int:
@@ -287,7 +286,7 @@ class Frequency:
     def keeps_clock(self) -> bool:
         """Whether steps keep the local time of a zone: those of whole days or longer do, and those
         of business hours."""
-        return self.unit not in ("ns", "step") or (self.unit == "ns" and self.count % _DAY == 0)
+        return self.unit not in ("ns", "step") or (self.unit == "ns" and self.count % DAY == 0)
 
     def _zone(self, time_zone: str | None) -> str | None:
         """The zone whose local time the steps keep, None for steps counted in UTC."""
@@ -323,46 +322,6 @@ class Frequency:
         )
 
 
-def infer_shared_frequency(
-    times: np.ndarray, bounds: np.ndarray, time_zone: str | None = None
-) -> Frequency:
-    """Infer the common frequency of several series, which may have missing rows.
-
-    Parameters
-    ----------
-    times : ndarray, shape (T,)
-        The series one after the other, each strictly increasing.
-    bounds : ndarray, shape (S + 1,)
-        The first row of each series, and T.
-
-    Returns
-    -------
-    Frequency
-        The candidate whose grid contains the most time stamps, then the one with the fewest missing
-        rows. Some time stamps may still be off the grid (`Frequency.steps`).
-
-    Raises
-    ------
-    DataError
-        If no series has two stamps.
-    """
-    inside = np.ones(len(times) - 1, dtype=bool)
-    inside[bounds[1:-1] - 1] = False
-    gaps = np.diff(times).astype(np.int64)[inside]
-    if not len(gaps):
-        raise DataError("no series has two rows to infer the frequency from; pass freq=...")
-    if times.dtype.kind == "i":
-        return Frequency("step", _most_common(gaps))
-    long = gaps.min() >= 23 * _HOUR
-    candidates = _candidates(to_local(times, time_zone) if long else times, inside)
-    first = np.repeat(times[bounds[:-1]], np.diff(bounds))
-    fits = []
-    for frequency in candidates:
-        steps = frequency.steps(first, times, time_zone)
-        fits.append((int((steps >= 0).sum()), -int(steps[bounds[1:] - 1].sum())))
-    return candidates[fits.index(max(fits))]
-
-
 def _check_anchor(name: str, step: NamedStep, local: np.ndarray) -> None:
     """Reject time stamps at other weekdays or months than those of an anchor such as W-WED or
     QS-FEB."""
@@ -386,7 +345,7 @@ def _check_anchor(name: str, step: NamedStep, local: np.ndarray) -> None:
         )
 
 
-def _day_of_month(local: np.ndarray) -> int:
+def day_of_month(local: np.ndarray) -> int:
     """The day of the month of monthly time stamps, 31 for month ends."""
     days, months = local.astype("datetime64[D]"), local.astype("datetime64[M]")
     at_end = days + 1 == (months + 1).astype("datetime64[D]")
@@ -407,44 +366,3 @@ def _day_in(months: np.ndarray, day: np.ndarray) -> np.ndarray:
     starts = months.astype("datetime64[D]")
     lengths = (months + 1).astype("datetime64[D]") - starts
     return starts + np.minimum(lengths, day.astype("timedelta64[D]")) - 1
-
-
-def _candidates(local: np.ndarray, inside: np.ndarray | slice = slice(None)) -> list[Frequency]:
-    """Candidate frequencies of local time stamps, preferred ones first; `inside` selects the gaps
-    within a series."""
-    days = local.astype("datetime64[D]")
-    gaps = np.diff(local).astype(np.int64)[inside]
-    found = [Frequency("ns", max(_most_common(gaps), 1))]
-    if gaps.min() >= 25 * _DAY:  # the last weekdays of two months may be 26 days apart
-        months = local.astype("datetime64[M]")
-        count = max(_most_common(np.diff(months).astype(int)[inside]), 1)
-        by_month = [Frequency("month", count, _day_of_month(local))]
-        if np.is_busday(days).all():
-            by_month += [Frequency("business month", count, day) for day in (1, MONTH_END)]
-        found = by_month + found
-    elif gaps.min() >= 13 * _DAY and gaps.max() <= 17 * _DAY and gaps.min() < gaps.max():
-        found += [Frequency("half month", 1, day) for day in (1, MONTH_END)]
-    elif np.is_busday(days).all():
-        between = np.busday_count(days[:-1], days[1:])[inside]
-        found.append(Frequency("business", max(_most_common(between), 1)))
-    return found
-
-
-def _most_common(values: np.ndarray) -> int:
-    unique, counts = np.unique(values, return_counts=True)
-    return int(unique[np.argmax(counts)])
-
-
-def season_of(frequency: Frequency) -> int:
-    """The default season length in steps: a day for steps of a minute or more that divide it, a
-    week for days and business days, a year for weeks, months and half months, a day for business
-    hours, else 1, which repeats the last value."""
-    if frequency.unit == "ns":
-        if _DAY // _MOST_IN_A_DAY <= frequency.count < _DAY and _DAY % frequency.count == 0:
-            return _DAY // frequency.count
-        return {_DAY: 7, 7 * _DAY: 52}.get(frequency.count, 1)
-    if frequency.unit == "business":
-        return 5 if frequency.count == 1 else 1
-    whole = {"month": 12, "business month": 12, "half month": 24, "business hour": 8}
-    steps, rest = divmod(whole.get(frequency.unit, 1), frequency.count)
-    return 1 if rest else steps

@@ -13,6 +13,8 @@ import numpy as np
 from convtimenet.errors import ConfigError, DataError
 
 __all__ = [
+    "DAY",
+    "HOUR",
     "MONTHS",
     "WEEKDAYS",
     "NamedStep",
@@ -25,11 +27,13 @@ __all__ = [
 
 Unit = Literal["ns", "month", "business month", "half month", "business", "business hour", "step"]
 
-DAY = 86_400_000_000_000
+HOUR = 3_600_000_000_000
+"""In nanoseconds, as `DAY`."""
+DAY = 24 * HOUR
 _FIXED = {
     "W": 7 * DAY,
     "D": DAY,
-    "h": 3_600_000_000_000,
+    "h": HOUR,
     "min": 60_000_000_000,
     "s": 1_000_000_000,
     "ms": 1_000_000,

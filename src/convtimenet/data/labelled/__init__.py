@@ -1,0 +1,1 @@
+"""Cases for classification and regression."""

@@ -1,0 +1,1 @@
+"""Time stamps, the steps between them, and the names of steps."""
