@@ -130,6 +130,19 @@ def test_trailing_nan_is_length_and_short_channels_are_told_of() -> None:
     np.testing.assert_array_equal(filled(cases).values[0], [[1, 2, 3, 4], [7, 8, 8, 8]])
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("code", [-999.0, 9999.0, -99.9])
+def test_codes_of_missing_values_are_told_of_and_kept(dtype: type, code: float) -> None:
+    values = np.arange(24, dtype=dtype).reshape(2, 2, 6)
+    values[:, 1, 2] = code
+    cases = as_cases(values)
+    assert cases.notices == (
+        f"channel 1: {code:g} repeats far from all other values, as codes of missing values do; "
+        "if so, leave these cells empty",
+    )
+    np.testing.assert_array_equal(cases.values, values)
+
+
 def test_filled_interpolates_inside_and_takes_the_nearest_at_the_ends() -> None:
     cases = as_cases([np.array([np.nan, 1, np.nan, np.inf, 4, -np.inf]), np.ones(2)])
     before = cases.values.copy()

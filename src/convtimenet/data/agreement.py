@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from convtimenet.data.by_role import Columns
-from convtimenet.data.sources import Origin
+from convtimenet.data.sources.by_role import Columns
+from convtimenet.data.sources.read import Origin
 from convtimenet.data.text.numbers import is_missing
 from convtimenet.data.time.frequency import Frequency
 from convtimenet.data.time.timestamps import to_local

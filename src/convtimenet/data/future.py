@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from convtimenet.data.agreement import Labels, Terms, match_ids
-from convtimenet.data.by_role import Columns, Wanted
-from convtimenet.data.sources import read_source
+from convtimenet.data.sources.by_role import Columns, Wanted
+from convtimenet.data.sources.read import read_source
 from convtimenet.data.tables import Table
 from convtimenet.data.time.timestamps import show_time
 from convtimenet.errors import DataError

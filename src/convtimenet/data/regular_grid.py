@@ -6,7 +6,6 @@ which rows it may see, and fills gaps from those alone.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -14,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from convtimenet.data.by_role import Columns
+from convtimenet.data.codes import code_notices
+from convtimenet.data.sources.by_role import Columns
 from convtimenet.data.time.frequency import Frequency
 from convtimenet.data.time.inferred import infer_shared_frequency
 from convtimenet.data.time.timestamps import SET_BACK, may_be_set_back, show_time
@@ -24,7 +24,6 @@ from convtimenet.wording import listing
 
 __all__ = ["Change", "Regular", "make_regular", "together"]
 
-_NINES = re.compile(r"99+(\.9+)?")
 _MOST_GROWTH = 20  # most rows added per row read
 
 
@@ -143,7 +142,9 @@ def make_regular(
             expected = infer_shared_frequency(times, bounds, zone)
         steps = _steps(columns, bounds, expected)
     grown = steps[bounds[1:] - 1] + 1
-    notices += _codes(columns)
+    named = {f"channel {one!r}": columns.values[:, i] for i, one in enumerate(columns.channels)}
+    named |= {f"covariate {one!r}": values for one, values in columns.covariates.items()}
+    notices += code_notices(named)
     changes = []
     if grown.sum() > len(times):
         changes.append(_absent(columns, lengths, grown, expected))
@@ -364,44 +365,6 @@ def _missing(columns: Columns, lengths: np.ndarray, fill: float | None) -> list[
         )
         column[gaps] = np.nan if fill is None else fill
     return changes
-
-
-def _codes(columns: Columns) -> list[str]:
-    """Notices of numbers such as -999 that repeat far from all others: codes of missing values."""
-    named = {f"channel {one!r}": columns.values[:, i] for i, one in enumerate(columns.channels)}
-    named |= {f"covariate {one!r}": values for one, values in columns.covariates.items()}
-    found = []
-    for name, values in named.items():
-        if values.dtype.kind not in "fi":
-            continue
-        codes = []
-        while code := _code(values):
-            codes.append(f"{code:.15g}")
-            values = values[values != code]
-        if codes:
-            repeat = f"{' and '.join(codes)} repeat{'' if codes[1:] else 's'}"
-            found.append(
-                f"{name}: {repeat} far from all other values, as codes of missing values do; "
-                "if so, leave these cells empty"
-            )
-    return found
-
-
-def _code(values: np.ndarray) -> float | None:
-    """The least or greatest of the numbers if it is written in nines, repeats, and is further from
-    the others than they are apart, or alone negative."""
-    for extreme in (np.fmin, np.fmax):
-        code = float(extreme.reduce(values))
-        if not _NINES.fullmatch(f"{abs(code):.15g}"):
-            continue
-        others = values[np.isfinite(values) & (values != code)]
-        if len(others) == 0 or np.count_nonzero(values == code) < 2:
-            continue
-        apart = float(np.ptp(others))
-        away = float(np.abs(others - code).min())
-        if apart and (away > apart or code < 0 <= others.min()):
-            return code
-    return None
 
 
 def _check_empty(columns: Columns, empty: np.ndarray) -> None:

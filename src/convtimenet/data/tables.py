@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 
 from convtimenet.data.agreement import Terms
-from convtimenet.data.by_role import Columns, Wanted
 from convtimenet.data.frame_columns import Origin, as_frame
 from convtimenet.data.large.joined import joined
 from convtimenet.data.large.parts import PartsError, large_table
 from convtimenet.data.regular_grid import Regular, make_regular
-from convtimenet.data.sources import FilePart, read_source
+from convtimenet.data.sources.by_role import Columns, Wanted
+from convtimenet.data.sources.read import FilePart, read_source
 from convtimenet.data.text.reading import TimeReading
 from convtimenet.data.time.frequency import Frequency
 from convtimenet.data.time.steps import frequency_name, parse_name

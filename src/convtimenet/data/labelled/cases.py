@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from convtimenet.data.codes import code_notices
 from convtimenet.data.files import check_local
 from convtimenet.data.files.arff_file import read_arff
 from convtimenet.data.files.case_file import CaseFile, Task
@@ -368,6 +369,9 @@ def _finished(
     short = int((own < lengths[:, None]).sum())
     if short:
         notices = [*notices, f"{short} channels end before the longest channel of their case"]
+    names = channels or range(values.shape[1])
+    named = {f"channel {one!r}": values[:, c] for c, one in enumerate(names)}
+    notices = [*notices, *code_notices(named)]
     for notice in notices:
         log.warning(notice)
     return Cases(values, lengths, None, tuple(notices), channels)

@@ -16,7 +16,7 @@ from convtimenet.data.files.case_file import CaseFile
 from convtimenet.data.files.case_grid import IDS, LABELS, CaseGrid
 from convtimenet.data.files.case_table import cases_of
 from convtimenet.data.files.stamped import moments_of, numbers_of, on_grid
-from convtimenet.data.roles import is_written_index
+from convtimenet.data.sources.roles import is_written_index
 from convtimenet.errors import DataError
 from convtimenet.names import key_of
 from convtimenet.wording import listing

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from convtimenet.data.by_role import Columns, Wanted
 from convtimenet.data.large.parts import Parts, PartsError, reappearing
 from convtimenet.data.regular_grid import Change, Regular, together
-from convtimenet.data.sources import FilePart
+from convtimenet.data.sources.by_role import Columns, Wanted
+from convtimenet.data.sources.read import FilePart
 from convtimenet.data.time.frequency import Frequency
 from convtimenet.errors import DataError
 from convtimenet.files.maps import Growing

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from convtimenet.data.files import check_path, is_columnar, is_several
-from convtimenet.data.roles import ID_NAME
+from convtimenet.data.sources.roles import ID_NAME
 from convtimenet.errors import DataError
 
 __all__ = ["Parts", "PartsError", "large_table", "reappearing"]

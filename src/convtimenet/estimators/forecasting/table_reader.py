@@ -11,9 +11,9 @@ import numpy as np
 
 from convtimenet.config import ModelConfig
 from convtimenet.data.agreement import Terms, match_ids, unseen_ids
-from convtimenet.data.by_role import Wanted
 from convtimenet.data.covariates import Encoder, agreed, calendar_names, terms_of
 from convtimenet.data.future import read_plan, rows_ahead
+from convtimenet.data.sources.by_role import Wanted
 from convtimenet.data.table_rows import select_channels
 from convtimenet.data.tables import Table, read_table
 from convtimenet.data.text.reading import TimeReading

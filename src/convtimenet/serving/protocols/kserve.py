@@ -15,7 +15,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from convtimenet.data.agreement import Terms
-from convtimenet.data.by_role import Columns
+from convtimenet.data.sources.by_role import Columns
 from convtimenet.data.tables import Table
 from convtimenet.data.time.frequency import Frequency
 from convtimenet.data.time.timestamps import FIRST_YEAR, LAST_YEAR

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from convtimenet.data.by_role import Columns, Wanted, from_grid
 from convtimenet.data.columns import Grid
 from convtimenet.data.files import check_path, is_columnar, read_columnar, read_grid
 from convtimenet.data.frame_columns import Origin
-from convtimenet.data.frames import from_frame
-from convtimenet.data.roles import (
+from convtimenet.data.sources.by_role import Columns, Wanted, from_grid
+from convtimenet.data.sources.frames import from_frame
+from convtimenet.data.sources.roles import (
     find_targets,
 )
 from convtimenet.data.text.numbers import check_decimal

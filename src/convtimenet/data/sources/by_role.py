@@ -10,15 +10,15 @@ import numpy as np
 
 from convtimenet.data.columns import Column, Grid, Ids
 from convtimenet.data.frame_columns import Origin
-from convtimenet.data.roles import (
+from convtimenet.data.sources.roles import (
     check_apart,
     check_one_series,
     find_id,
     find_targets,
     without_index,
 )
+from convtimenet.data.sources.time_column import find_time
 from convtimenet.data.text.reading import TimeReading, Times
-from convtimenet.data.time_column import find_time
 
 __all__ = ["Columns", "Wanted", "from_grid"]
 

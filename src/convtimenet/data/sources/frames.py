@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from convtimenet.data.by_role import Columns, Wanted, from_grid
 from convtimenet.data.columns import Grid
 from convtimenet.data.frame_columns import Origin, column_of, period_of, stamp_type
-from convtimenet.data.roles import ID_NAME
-from convtimenet.data.time_column import TIME_NAMES
+from convtimenet.data.sources.by_role import Columns, Wanted, from_grid
+from convtimenet.data.sources.roles import ID_NAME
+from convtimenet.data.sources.time_column import TIME_NAMES
 from convtimenet.errors import DataError
 from convtimenet.wording import listing
 

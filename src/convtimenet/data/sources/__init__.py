@@ -1,0 +1,1 @@
+"""From any source of a table to columns by role."""
