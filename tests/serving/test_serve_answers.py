@@ -435,6 +435,44 @@ def test_open_inference_in_json_and_binary(client, by_name):
     assert client.get("/v2/models/hourly/ready").json() == {"name": "hourly", "ready": True}
 
 
+def test_open_inference_as_the_client_of_kserve_sends_it(client, by_name):
+    """`InferRequest.to_rest` of KServe 0.21 writes the model's name always; that was refused."""
+    case = waves(1)[0][:, :20]
+    data = case.reshape(-1).tolist()
+    sent = {
+        "id": "2f0c2f6e-6a54-4d9b-9a30-62b8f19d7a11",
+        "model_name": "gestures",
+        "inputs": [{"name": "x", "shape": [1, 2, 20], "datatype": "FP64", "data": data}],
+    }
+    want = by_name["gestures"].predict_proba(case[None]).reshape(-1).tolist()
+    path = "/v2/models/gestures/infer"
+
+    def ask(**others: Any) -> httpx.Response:
+        return client.post(path, json={**sent, **others})
+
+    got = ask().json()
+    assert (got["id"], got["model_name"]) == (sent["id"], "gestures")
+    assert got["outputs"][1]["data"] == want
+    nulls = {
+        "id": None,
+        "parameters": None,
+        "model_version": None,
+        "inputs": [{**sent["inputs"][0], "parameters": None}],
+        "outputs": [{"name": "probabilities", "parameters": None}],
+    }
+    for others in (nulls, {"outputs": None}, {"model_name": None}, {"model_version": "1"}):
+        answer = ask(**others).json()
+        assert answer["outputs"][-1]["data"] == want
+    assert "id" not in ask(**nulls).json()
+    for others, said in (
+        ({"model_name": "sizes"}, "model_name: expected 'gestures' as in the address"),
+        ({"model_version": "2"}, "model_version: expected '1' as in the address, found '2'"),
+    ):
+        refused = ask(**others)
+        assert refused.status_code == 422
+        assert said in refused.json()["error"]
+
+
 def test_requests_that_arrive_together_are_one_batch(models, by_name):
     """Each gets its own answer: other values, series, gaps."""
     model, calls = by_name["hourly"], []

@@ -26,6 +26,8 @@ from convtimenet.serving.replies import Reply, json_reply
 from convtimenet.serving.schemas import body_of, checked, reply_of
 
 _HEADER = "inference-header-content-length"
+_VERSION = "1"
+"""The version of every model."""
 _TYPES: dict[str, str] = {
     "FP64": "<f8",
     "FP32": "<f4",
@@ -46,20 +48,22 @@ class InferInput(BaseModel):
     name: Literal["x"]
     shape: list[int] = Field(min_length=3, max_length=3)
     datatype: DataType
-    parameters: Parameters = {}
+    parameters: Parameters | None = None
     data: Any = Field(None, json_schema_extra={"type": "array", "items": {}})
 
 
 class InferOutput(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
     name: str
-    parameters: Parameters = {}
+    parameters: Parameters | None = None
 
 
 class InferRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
     id: str | None = Field(None, max_length=1000)
-    parameters: Parameters = {}
+    model_name: str | None = Field(None, description="as in the address; KServe's client sends it")
+    model_version: str | None = Field(None, description="as in the address")
+    parameters: Parameters | None = None
     inputs: list[InferInput] = Field(min_length=1, max_length=1)
     outputs: list[InferOutput] | None = None
 
@@ -96,7 +100,7 @@ def routes(engine: Engine, models: Models) -> APIRouter:
         tensors = _tensors(served) if isinstance(served, Labelling) else ([], [])
         return {
             "name": served.name,
-            "versions": ["1"],
+            "versions": [_VERSION],
             "platform": "convtimenet",
             "inputs": tensors[0],
             "outputs": tensors[1],
@@ -154,6 +158,7 @@ class _Infer:
                 )
             text, rest = self.body[: int(self.header)], self.body[int(self.header) :]
         self.sent = checked(InferRequest, parsed(text))
+        self._check_address()
         known = [one["name"] for one in _tensors(found)[1]]
         for one in self.sent.outputs or ():
             if one.name not in known:
@@ -162,6 +167,18 @@ class _Infer:
                 )
         return found, found.prepare(as_cases(_values(self.sent.inputs[0], rest)))
 
+    def _check_address(self) -> None:
+        """Refuse a body that names another model than its address does."""
+        for what, given, known in (
+            ("model_name", self.sent.model_name, self.name),
+            ("model_version", self.sent.model_version, _VERSION),
+        ):
+            if given not in (None, "", known):
+                raise DataError(
+                    f"{what}: expected {known!r} as in the address, found {given[:64]!r}; correct "
+                    "one of them, or leave it out of the body"
+                )
+
     def finish(self, asked: Cases, found: np.ndarray) -> Reply:
         model = self.served.model
         if isinstance(model, ConvTimeNetClassifier):
@@ -169,9 +186,10 @@ class _Infer:
         else:
             by_name = {"number": found}
         sent, binary = self.sent, b""
-        default = sent.parameters.get("binary_data_output", False)
+        default = (sent.parameters or {}).get("binary_data_output", False)
         wanted = {
-            one.name: one.parameters.get("binary_data", default) for one in sent.outputs or ()
+            one.name: (one.parameters or {}).get("binary_data", default)
+            for one in sent.outputs or ()
         }
         outputs = []
         for name, as_bytes in (wanted or dict.fromkeys(by_name, default)).items():
@@ -185,7 +203,7 @@ class _Infer:
             else:
                 one["data"] = values.reshape(-1).tolist()
             outputs.append(one)
-        answer: dict[str, Any] = {"model_name": self.served.name, "model_version": "1"}
+        answer: dict[str, Any] = {"model_name": self.served.name, "model_version": _VERSION}
         answer |= {} if sent.id is None else {"id": sent.id}
         answer["outputs"] = outputs
         if not binary:
@@ -208,7 +226,7 @@ def _values(sent: InferInput, rest: bytes) -> np.ndarray:
     size = shape[0] * shape[1] * shape[2]
     check_cells("x", size)
     dtype = np.dtype(_TYPES[sent.datatype])
-    given = sent.parameters.get("binary_data_size")
+    given = (sent.parameters or {}).get("binary_data_size")
     if given is not None:
         if given != size * dtype.itemsize or len(rest) != given:
             raise DataError(
