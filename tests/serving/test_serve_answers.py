@@ -473,6 +473,29 @@ def test_open_inference_as_the_client_of_kserve_sends_it(client, by_name):
         assert said in refused.json()["error"]
 
 
+def test_open_inference_with_the_version_that_metadata_names(client):
+    """Metadata said that it is "1", and its addresses were not there."""
+    plain = "/v2/models/sizes"
+    assert client.get(plain).json()["versions"] == ["1"]
+    x = {"name": "x", "shape": [1, 1, 4], "datatype": "FP64", "data": [1, 2, 3, 4]}
+    for end, body in (("", None), ("/ready", None), ("/infer", {"inputs": [x]})):
+        answers = [
+            client.get(path + end) if body is None else client.post(path + end, json=body)
+            for path in (
+                plain,
+                f"{plain}/versions/1",
+                f"{plain}/versions/2",
+                "/v2/models/no/versions/2",
+            )
+        ]
+        assert [one.status_code for one in answers] == [200, 200, 404, 404]
+        assert answers[1].json() == answers[0].json()
+        assert answers[2].json() == {
+            "error": "'sizes' has no version '2'; expected '1', or an address without /versions"
+        }
+        assert answers[3].json()["error"].startswith("there is no model 'no'; expected one of")
+
+
 def test_requests_that_arrive_together_are_one_batch(models, by_name):
     """Each gets its own answer: other values, series, gaps."""
     model, calls = by_name["hourly"], []

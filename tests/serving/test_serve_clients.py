@@ -127,6 +127,8 @@ def test_triton_infers_in_json_and_binary(server, by_name):
     assert client.is_server_live()
     assert client.is_server_ready()
     assert client.is_model_ready("gestures", headers=headers())
+    assert client.is_model_ready("gestures", "1", headers=headers())
+    assert not client.is_model_ready("gestures", "2", headers=headers())
     assert client.get_server_metadata(headers=headers())["name"] == "convtimenet"
     outputs = client.get_model_metadata("gestures", headers=headers())["outputs"]
     assert [one["name"] for one in outputs] == ["class", "probabilities"]
@@ -135,6 +137,8 @@ def test_triton_infers_in_json_and_binary(server, by_name):
     want, classes = by_name["gestures"].predict_proba(cases), by_name["gestures"].predict(cases)
     x = triton.InferInput("x", cases.shape, "FP64")
     x.set_data_from_numpy(cases)
+    got = client.infer("gestures", [x], model_version="1", headers=headers())
+    assert np.array_equal(got.as_numpy("probabilities"), want)
     asked = [triton.InferRequestedOutput(name) for name in ("class", "probabilities")]
     for given, packing in ((None, None), (asked, None), (asked, "gzip"), (asked, "deflate")):
         got = client.infer(

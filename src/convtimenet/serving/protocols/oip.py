@@ -11,7 +11,7 @@ import struct
 from typing import Any, Literal
 
 import numpy as np
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from convtimenet import __version__
@@ -93,7 +93,6 @@ def routes(engine: Engine, models: Models) -> APIRouter:
             raise Refused(503, "the server no longer computes; restart it")
         return {"ready": True}
 
-    @router.get("/models/{name}")
     async def metadata(name: str) -> dict[str, Any]:
         """Inputs and outputs of a model; a forecaster has none here."""
         served = models.named(name)
@@ -106,17 +105,36 @@ def routes(engine: Engine, models: Models) -> APIRouter:
             "outputs": tensors[1],
         }
 
-    @router.get("/models/{name}/ready")
     async def model_ready(name: str) -> dict[str, Any]:
         """Whether a model answers."""
         return {"name": models.named(name).name, "ready": True}
 
-    @router.post("/models/{name}/infer", openapi_extra=body_of(InferRequest))
     async def infer(request: Request, name: str) -> Response:
         """Classes and probabilities, or numbers, for cases."""
         one = _Infer(models, name, await request.body(), request.headers.get(_HEADER))
         return reply_of(await engine.run(one.prepare, one.finish))
 
+    def check_version(name: str, version: str) -> None:
+        if version != _VERSION:
+            raise Refused(
+                404,
+                f"{models.named(name).name!r} has no version {version[:64]!r}; expected "
+                f"{_VERSION!r}, or an address without /versions",
+            )
+
+    for path, checks in (
+        ("/models/{name}", []),
+        ("/models/{name}/versions/{version}", [Depends(check_version)]),
+    ):
+        router.add_api_route(path, metadata, dependencies=checks)
+        router.add_api_route(f"{path}/ready", model_ready, dependencies=checks)
+        router.add_api_route(
+            f"{path}/infer",
+            infer,
+            methods=["POST"],
+            dependencies=checks,
+            openapi_extra=body_of(InferRequest),
+        )
     return router
 
 
