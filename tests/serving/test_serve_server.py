@@ -233,6 +233,26 @@ def test_the_healthcheck_of_the_container(documented):
     assert re.search(r"^USER serve$", DOCKERFILE, re.MULTILINE)
 
 
+@pytest.mark.parametrize(("machine", "kernels"), [("x86_64", "1"), ("aarch64", "none")])
+def test_the_image_asks_for_kernels_where_there_are_some(tmp_path, machine, kernels):
+    """On ARM the build of the wheel ended with "the kernels of a wheel are for Linux on x86-64"."""
+    for name, does in (
+        ("uname", f"echo {machine}"),
+        ("pip", 'echo "${CONVTIMENET_WHEEL_KERNELS:-none} $1"'),
+    ):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{does}\n")
+        (tmp_path / name).chmod(0o755)
+    step = re.findall(r"^RUN (.*(?:\\\n.*)*pip wheel.*)$", DOCKERFILE, re.MULTILINE)[-1]
+    done = subprocess.run(
+        ["/bin/sh", "-ec", step],
+        env={"PATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == f"{kernels} wheel\n"
+
+
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
 def test_the_steps_of_the_container_make_what_it_mounts(documented, tmp_path):
     """Word for word, but for docker itself: its command is run with the paths of this machine."""
