@@ -442,14 +442,58 @@ def series(name: str, values: list) -> dict:
         ("/forecast?model=hourly&foo=1", "expected one of h, level, model"),
         ("/classify?model=gestures&label_col=a", "expected one of model"),
         ("/regress?proba=1", "proba: there is no such option"),
+        ("/forecast?model=hourly&model=monthly", "model: expected it once"),
+        ("/forecast?model=hourly&h=1&h=3", "h: expected it once in the address, found it 2 times"),
+        ("/classify?model=gestures&model=gestures", "leave all but one out"),
     ],
 )  # fmt: skip
 def test_options_that_do_not_exist_are_refused(client, path, said):
-    """They were ignored: ?horizon=3 gave the trained horizon."""
+    """They were ignored: ?horizon=3 gave the trained horizon, and of ?h=1&h=3 the last counted."""
     body = hourly().to_csv(index=False).encode()
     answer = client.post(path, content=body, headers=CSV)
     assert answer.status_code == 422
     assert said in message(answer)
+
+
+def test_levels_may_be_given_several_times(client):
+    body = hourly().to_csv(index=False).encode()
+    answer = client.post("/forecast?model=hourly&level=80&level=95", content=body, headers=CSV)
+    assert answer.text.partition("\n")[0] == (
+        "date,a,a-lo-95,a-lo-80,a-hi-80,a-hi-95,b,b-lo-95,b-lo-80,b-hi-80,b-hi-95"
+    )
+
+
+def test_what_the_client_of_nixtla_asks_in_the_address_is_asked_once(client):
+    assert client.get("/model_params?model=monthly&freq=MS").status_code == 200
+    answer = client.get("/model_params?model=monthly&model=hourly&freq=MS")
+    assert (answer.status_code, "found it 2 times" in message(answer)) == (422, True)
+
+
+@pytest.mark.parametrize(
+    ("part", "said"),
+    [
+        ({"parameters": {"nonsense": True}}, "parameters.nonsense: there is no such field"),
+        ({"parameters": {"sequence_id": 3}}, "parameters.sequence_id: there is no such field"),
+        (
+            {"outputs": [{"name": "number", "parameters": {"classification": 1}}]},
+            "outputs.0.parameters.classification: there is no such field",
+        ),
+        (
+            {"outputs": [{"name": "number", "parameters": {"binary_data": 1}}]},
+            "outputs.0.parameters.binary_data: expected a valid boolean",
+        ),
+        ({"inputs": {"shared_memory_region": "r"}}, "inputs.0.parameters.shared_memory_region: "),
+        ({"parameters": {"priority": 1, "timeout": 10**6}}, None),
+    ],
+)
+def test_parameters_of_an_inference_that_it_does_not_have_are_refused(client, part, said):
+    """They were ignored: Triton's `classification` gave all outputs as they are."""
+    x = {"name": "x", "shape": [1, 1, 4], "datatype": "FP64", "data": [1, 2, 3, 4]}
+    sent = {**part, "inputs": [{**x, "parameters": part.get("inputs")}]}
+    answer = client.post("/v2/models/sizes/infer", json=sent)
+    assert answer.status_code == (200 if said is None else 422)
+    if said is not None:
+        assert said in message(answer)
 
 
 @pytest.mark.parametrize(

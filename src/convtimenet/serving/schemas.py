@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_origin
 
 from fastapi import Request, Response
 from pydantic import BaseModel, ValidationError
@@ -66,19 +66,27 @@ def problem(errors: Any) -> str:
 
 
 def check_query(request: Request) -> None:
-    """Refuse options in the address that the route does not have; they would change nothing.
+    """Refuse options in the address that the route does not have, or that are given twice where it
+    takes one; they would change nothing.
 
     Raises
     ------
     DataError
         If there is one; the message names the one that was probably meant.
     """
-    known = [one.alias for one in request.scope["route"].dependant.query_params]
+    known = {one.alias: one for one in request.scope["route"].dependant.query_params}
     for name in request.query_params:
         if name not in known:
             raise DataError(
                 f"{name[:64]}: there is no such option in the address; "
-                f"{did_you_mean(name[:64], known)}"
+                f"{did_you_mean(name[:64], list(known))}"
+            )
+        given = request.query_params.getlist(name)
+        kind = known[name].field_info.annotation
+        if len(given) > 1 and list not in [get_origin(one) for one in (kind, *get_args(kind))]:
+            raise DataError(
+                f"{name}: expected it once in the address, found it {len(given)} times; leave all "
+                "but one out"
             )
 
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Annotated, Any
 
 import numpy as np
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from convtimenet.data.agreement import Labels
@@ -26,7 +26,7 @@ from convtimenet.serving.json_body import check_cells, parsed
 from convtimenet.serving.models import Forecasting, Models
 from convtimenet.serving.protocols.series import table_of
 from convtimenet.serving.replies import Reply, json_reply
-from convtimenet.serving.schemas import body_of, checked, reply_of
+from convtimenet.serving.schemas import body_of, check_query, checked, reply_of
 from convtimenet.serving.settings import MOST_CELLS
 from convtimenet.wording import listing
 
@@ -72,7 +72,7 @@ def routes(engine: Engine, models: Models) -> APIRouter:
         """Answers whoever has the token."""
         return {"detail": "the key is valid"}
 
-    @router.get("/model_params")
+    @router.get("/model_params", dependencies=[Depends(check_query)])
     async def parameters(model: str = _UNNAMED, freq: str = "") -> dict[str, Any]:
         """Context and horizon of a forecaster, by which the client shortens its series."""
         config = _named(models, model).model.network_.config

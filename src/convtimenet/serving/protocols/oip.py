@@ -40,7 +40,25 @@ DataType = Literal[
     "FP64", "FP32", "FP16", "BOOL", "INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32",
     "UINT64",
 ]  # fmt: skip
-Parameters = dict[str, bool | int | float | str]
+
+
+class InputParameters(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+    binary_data_size: int | None = None
+
+
+class OutputParameters(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+    binary_data: bool | None = None
+
+
+class RequestParameters(BaseModel):
+    """Those of Triton's scheduler change no answer; its client sends them if it is asked to."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    binary_data_output: bool | None = None
+    priority: int | None = Field(None, description="of no effect: requests are answered in turn")
+    timeout: int | None = Field(None, description="of no effect: the server has its own")
 
 
 class InferInput(BaseModel):
@@ -48,14 +66,14 @@ class InferInput(BaseModel):
     name: Literal["x"]
     shape: list[int] = Field(min_length=3, max_length=3)
     datatype: DataType
-    parameters: Parameters | None = None
+    parameters: InputParameters | None = None
     data: Any = Field(None, json_schema_extra={"type": "array", "items": {}})
 
 
 class InferOutput(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
     name: str
-    parameters: Parameters | None = None
+    parameters: OutputParameters | None = None
 
 
 class InferRequest(BaseModel):
@@ -63,7 +81,7 @@ class InferRequest(BaseModel):
     id: str | None = Field(None, max_length=1000)
     model_name: str | None = Field(None, description="as in the address; KServe's client sends it")
     model_version: str | None = Field(None, description="as in the address")
-    parameters: Parameters | None = None
+    parameters: RequestParameters | None = None
     inputs: list[InferInput] = Field(min_length=1, max_length=1)
     outputs: list[InferOutput] | None = None
 
@@ -204,17 +222,17 @@ class _Infer:
         else:
             by_name = {"number": found}
         sent, binary = self.sent, b""
-        default = (sent.parameters or {}).get("binary_data_output", False)
-        wanted = {
-            one.name: (one.parameters or {}).get("binary_data", default)
-            for one in sent.outputs or ()
-        }
+        default = sent.parameters is not None and sent.parameters.binary_data_output
+        wanted = {}
+        for asked_for in sent.outputs or ():
+            own = None if asked_for.parameters is None else asked_for.parameters.binary_data
+            wanted[asked_for.name] = default if own is None else own
         outputs = []
         for name, as_bytes in (wanted or dict.fromkeys(by_name, default)).items():
             values = by_name[name]
             one: dict[str, Any] = {"name": name, "datatype": _datatype(values)}
             one["shape"] = list(values.shape)
-            if as_bytes is True:
+            if as_bytes:
                 raw = _bytes_of(values)
                 one["parameters"] = {"binary_data_size": len(raw)}
                 binary += raw
@@ -244,7 +262,7 @@ def _values(sent: InferInput, rest: bytes) -> np.ndarray:
     size = shape[0] * shape[1] * shape[2]
     check_cells("x", size)
     dtype = np.dtype(_TYPES[sent.datatype])
-    given = (sent.parameters or {}).get("binary_data_size")
+    given = None if sent.parameters is None else sent.parameters.binary_data_size
     if given is not None:
         if given != size * dtype.itemsize or len(rest) != given:
             raise DataError(
