@@ -153,10 +153,14 @@ def test_triton_infers_in_json_and_binary(server, by_name):
     np.testing.assert_allclose(
         got.as_numpy("probabilities"), by_name["gestures"].predict_proba(whole), rtol=1e-6
     )
+    one = triton.InferRequestedOutput("probabilities", class_count=1)
     with pytest.raises(Exception, match=r"parameters\.classification: there is no such"):
-        one = triton.InferRequestedOutput("probabilities", class_count=1)
         client.infer("gestures", [x], outputs=[one], headers=headers())
     client.infer("gestures", [x], priority=1, timeout=10**6, headers=headers())
+    for ask in (client.get_model_repository_index, client.get_log_settings):
+        with pytest.raises(Exception, match="there is nothing at this address") as found:
+            ask(headers=headers())
+        assert str(found.value).startswith("[404] there is nothing")
     x = triton.InferInput("x", [1, 1, 20], "FP64")
     x.set_data_from_numpy(cases[:1, :1])
     with pytest.raises(Exception, match="2 channels"):

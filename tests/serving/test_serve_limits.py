@@ -638,6 +638,26 @@ def test_a_full_queue_and_a_late_answer(limited):
     assert client.post("/forecast", json={"model": "hourly", "table": TABLE}).status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        *(
+            (f"/v2/{end}", True)
+            for end in ("", "repository/index", "models/a/stats", "logging", "a%0Ab")
+        ),
+        ("/v2/forecasts", True),
+        *((path, False) for path in ("/v2/forecast/", "/v2/finetune/x", "/v2x", "/nowhere")),
+    ],
+)
+def test_errors_have_the_form_that_the_clients_of_a_path_print(client, path, text):
+    """An object made Triton's client raise a TypeError while it printed."""
+    answer = client.get(path)
+    assert answer.status_code == 404
+    error = answer.json()["error"]
+    said = error if text else error["message"]
+    assert said.startswith("there is nothing at this address")
+
+
 def test_an_error_in_the_server_shows_nothing_of_it(client, by_name, monkeypatch):
     def fails(*_):
         raise RuntimeError("secret of line 7")
