@@ -658,6 +658,33 @@ def test_errors_have_the_form_that_the_clients_of_a_path_print(client, path, tex
     assert said.startswith("there is nothing at this address")
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "said"),
+    [
+        ("POST", "/v2/cross_validation", "leave add_history=True out of forecast"),
+        ("POST", "/v2/anomaly_detection", "use `convtimenet detect FILE`"),
+        ("POST", "/v2/online_anomaly_detection", "use `convtimenet detect FILE`"),
+        ("POST", "/v2/finetune", "fine-tuning: this server only forecasts"),
+        ("GET", "/v2/finetuned_models", "fine-tuning: this server only forecasts"),
+        ("DELETE", "/v2/finetuned_models/abc", "fine-tuning: this server only forecasts"),
+        ("GET", "/usage", "/metrics counts all requests"),
+    ],
+)
+def test_what_the_client_of_nixtla_has_besides_is_named(client, method, path, said):
+    """A forecast with add_history=True failed as "there is nothing at this address"."""
+    answer = client.run(client.web.request(method, path, json={"model": "monthly"}))
+    assert answer.status_code == 404
+    assert said in answer.json()["error"]["message"]
+    assert path not in client.get("/openapi.json").json()["paths"]
+
+
+def test_json_may_begin_with_a_byte_order_mark(client):
+    text = json.dumps({"model": "hourly", "table": TABLE, "h": 2}).encode()
+    answer = client.post("/forecast", content=b"\xef\xbb\xbf" + text)
+    assert answer.status_code == 200
+    assert answer.json() == client.post("/forecast", content=text).json()
+
+
 def test_an_error_in_the_server_shows_nothing_of_it(client, by_name, monkeypatch):
     def fails(*_):
         raise RuntimeError("secret of line 7")
