@@ -37,6 +37,7 @@ from convtimenet.serving.settings import MOST_CELLS, MOST_COLUMNS, ServeSettings
 from convtimenet.serving.workbench.worker import Ended, Worker
 
 CSV = {"content-type": "text/csv"}
+JSON = {"content-type": "application/json"}
 ARROW = {"content-type": "application/vnd.apache.arrow.stream"}
 TOKEN = "0123456789abcdef-secret"
 TABLE = hourly().astype({"date": str}).to_dict("list")
@@ -235,6 +236,32 @@ def test_other_encodings_and_types_are_named(client):
     assert (answer.status_code, "'image/png'" in message(answer)) == (415, True)
 
 
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        (None, "found none; set it"),
+        (
+            "application/x-www-form-urlencoded",
+            "found 'application/x-www-form-urlencoded', which curl",
+        ),
+        ("text/plain", "found 'text/plain'; set it"),
+    ],
+)
+def test_a_table_without_its_type_is_told_what_is_missing(client, given, found):
+    """It was told to move h into the JSON body."""
+    headers = {} if given is None else {"content-type": given}
+    body = hourly().to_csv(index=False).encode()
+    for path in ("/forecast?model=hourly&h=3", "/classify?model=gestures", "/regress"):
+        answer = client.post(path, content=body, headers=headers)
+        assert answer.status_code == 415
+        for said in (found, "application/json, text/csv or application/vnd.apache.arrow.stream"):
+            assert said in message(answer)
+    text = json.dumps({"model": "hourly", "table": TABLE}).encode()
+    for sent in (text, b"\xef\xbb\xbf\n " + text):  # JSON is known by how it begins
+        status = client.post("/forecast", content=sent, headers=headers).status_code
+        assert status == (415 if given == "text/plain" else 200)
+
+
 def test_a_body_past_its_size_is_refused_before_it_is_read(limited, monkeypatch):
     client = limited(most_bytes=SMALL_BODY)
     read = []
@@ -276,7 +303,7 @@ def test_bodies_in_memory_are_limited_together(limited):
         statuses = await asyncio.gather(*(post() for _ in range(9)))
         return sorted(statuses), (await client.web.get("/v2/health/live")).status_code
 
-    assert client.run(crowd()) == ([422] * 8 + [429], 200)
+    assert client.run(crowd()) == ([415] * 8 + [429], 200)
     packed = gzip.compress(json.dumps({"model": "hourly", "table": TABLE}).encode())
     for _ in range(20):  # what a body took is given back
         headers = {"content-encoding": "gzip"}
@@ -422,7 +449,7 @@ def test_damaged_arrow_is_never_an_error_of_the_server(client):
     ],
 )
 def test_bodies_that_are_no_request(client, text, said):
-    answer = client.post("/forecast", content=text.encode("latin-1"))
+    answer = client.post("/forecast", content=text.encode("latin-1"), headers=JSON)
     assert answer.status_code == 422
     assert said in message(answer)
     assert "Traceback" not in answer.text
