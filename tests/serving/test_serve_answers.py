@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pandas as pd
+import polars as pl
 import pyarrow as pa
 import pytest
 import zstandard
@@ -110,6 +111,36 @@ def test_arrow_comes_back_as_arrow_with_its_own_stamps(client, by_name):
     found = ipc.open_stream(got.content).read_all()
     assert found.equals(by_name["hourly"].predict(table, level=80))
     assert found.schema.field("date").type == table.schema.field("date").type
+
+
+@pytest.mark.parametrize("ids", [pl.String, pl.Categorical, pl.Enum(["a shop of the north", "b"])])
+def test_arrow_as_polars_writes_it(client, ids):
+    """It writes texts as views, which were refused, as were decimals and columns of nulls."""
+    rows = pd.concat([monthly().assign(unique_id=shop) for shop in ("a shop of the north", "b")])
+    plain = pa.table(
+        {
+            "unique_id": rows["unique_id"].tolist(),
+            "month": pa.array(rows["month"], pa.timestamp("us")),
+            "y": rows["y"].round(2).tolist(),
+        }
+    )
+    frame = pl.DataFrame(plain).with_columns(
+        pl.col("unique_id").cast(ids), pl.col("y").cast(pl.Decimal(10, 2)), note=None
+    )
+    sink = io.BytesIO()
+    frame.write_ipc_stream(sink)
+    kinds = ipc.open_stream(sink.getvalue()).schema
+    assert "string_view" in str(kinds.field("unique_id").type)
+    assert [str(kinds.field(name).type) for name in ("y", "note")] == ["decimal128(10, 2)", "null"]
+    path = "/forecast?model=monthly&h=2"
+    answer = client.post(path, content=stream(plain), headers=ARROW)
+    assert answer.status_code == 200, answer.text
+    want = ipc.open_stream(answer.content).read_all().to_pydict()
+    answer = client.post(path, content=sink.getvalue(), headers=ARROW)
+    assert answer.status_code == 200, answer.text
+    found = ipc.open_stream(answer.content).read_all().to_pydict()
+    assert found == want
+    assert found["unique_id"] == ["a shop of the north"] * 2 + ["b"] * 2
 
 
 def test_gaps_are_masked_as_in_predict_and_notices_say_so(client, by_name):

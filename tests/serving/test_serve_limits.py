@@ -10,10 +10,12 @@ import io
 import json
 import random
 import re
+import struct
 import threading
 import tracemalloc
 import zlib
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -396,14 +398,14 @@ def test_an_arrow_stream_that_claims_a_billion_rows(client):
     ("table", "options", "said"),
     [
         (pa.table({"a": np.zeros(10**6)}), {"compression": "zstd"}, "without compressed buffers"),
-        (pa.table({"a": pa.nulls(5)}), {}, "null in 'a'"),
+        (pa.table({"a": pa.array([5], pa.duration("s"))}), {}, "duration[s] in 'a'"),
         (pa.table({"a": pa.array([[[1.0]]])}), {}, "list<"),
         (pa.table({"a": pa.array([{"x": 1}])}), {}, "struct<"),
         (pa.table({"a": pa.array(["x" * 2000] * 9).dictionary_encode()}), {}, "at most 1000 bytes"),
         (pa.table({"a": pa.array([["x"]])}), {}, "list<"),
-        (pa.table({"a": pa.array(["x", "y"], pa.string_view())}), {}, "string_view"),
+        (pa.table({"a": pa.array([b"x", b"y"], pa.binary_view())}), {}, "binary_view"),
     ],
-    ids=["compressed", "null", "nested", "struct", "long texts", "texts", "view"],
+    ids=["compressed", "duration", "nested", "struct", "long texts", "texts", "view"],
 )
 def test_arrow_of_other_kinds_is_refused(client, table, options, said):
     answer = client.post("/forecast?model=hourly", content=stream(table, **options), headers=ARROW)
@@ -411,9 +413,68 @@ def test_arrow_of_other_kinds_is_refused(client, table, options, said):
     assert said in message(answer)
 
 
-def test_damaged_arrow_is_never_an_error_of_the_server(client):
-    whole = stream(pa.table({"x": [case[0].tolist() for case in waves(3)],
-                             "y": [case[1].tolist() for case in waves(3)]}))  # fmt: skip
+def test_an_arrow_file_is_named(client):
+    table, sink = pa.table({"a": [1.0, 2.0]}), io.BytesIO()
+    with ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+    answer = client.post("/forecast?model=hourly", content=sink.getvalue(), headers=ARROW)
+    assert answer.status_code == 422
+    assert "found an Arrow file (Feather); write it with pyarrow.ipc.new_stream" in message(answer)
+
+
+def repeated(times: int) -> pa.Array:
+    """Views of one text of a megabyte."""
+    text = b"x" * 2**20
+    view = struct.pack("<i4sii", len(text), text[:4], 0, 0)
+    buffers = [None, pa.py_buffer(view * times), pa.py_buffer(text)]
+    return pa.Array.from_buffers(pa.string_view(), times, buffers)
+
+
+@pytest.mark.parametrize(
+    ("column", "bytes_of_text"),
+    [
+        (repeated(100_000), 100_000 * 2**20),
+        (pa.DictionaryArray.from_arrays([0], repeated(100_000)), 100_000 * 2**20),
+        (pa.DictionaryArray.from_arrays(np.zeros(200_000, "i1"), ["x" * 999]), 200_000 * 999),
+    ],
+    ids=["views", "categories of views", "one category"],
+)
+def test_texts_that_are_stored_once_and_repeated_without_end(client, column, bytes_of_text):
+    body = stream(pa.table({"unique_id": column}))
+    assert len(body) < 3_000_000
+    tracemalloc.start()
+    answer = client.post("/forecast?model=monthly", content=body, headers=ARROW)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert answer.status_code == 413
+    assert f"bytes of texts in views and categories, found {bytes_of_text};" in message(answer)
+    assert peak < 30_000_000
+
+
+def test_a_dictionary_that_many_batches_use_is_counted_for_each(client):
+    """It was validated for each of them."""
+    texts = pa.array(["x" * 500 + str(i) for i in range(2000)])
+    batches = [pa.record_batch({"a": pa.DictionaryArray.from_arrays([0], texts)})] * 200
+    answer = client.post(
+        "/forecast?model=monthly", content=stream(pa.Table.from_batches(batches)), headers=ARROW
+    )
+    assert answer.status_code == 413
+    assert "bytes of texts in views and categories" in message(answer)
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        pa.table({"x": [case[0].tolist() for case in waves(3)],
+                  "y": [case[1].tolist() for case in waves(3)]}),
+        pa.table({"id": pa.array(["the first of three", None, "b"], pa.string_view()),
+                  "t0": pa.array([Decimal("1.5")] * 3),
+                  "t1": pa.nulls(3)}),
+    ],
+    ids=["lists", "views"],
+)  # fmt: skip
+def test_damaged_arrow_is_never_an_error_of_the_server(client, table):
+    whole = stream(table)
     draws, seen = np.random.default_rng(0), set()
     for _ in range(120):
         body = bytearray(whole)
@@ -844,5 +905,5 @@ def test_the_tests_that_security_names_exist():
     here = Path(__file__).parent
     named = re.findall(r"`(test_\w+)`", (here.parents[1] / "SECURITY.md").read_text("utf-8"))
     there = "".join(one.read_text("utf-8") for one in here.glob("test_*.py"))
-    assert len(named) == 14
+    assert len(named) == 15
     assert [name for name in named if f"def {name}(" not in there] == []
