@@ -895,6 +895,56 @@ def test_no_page_loads_scripts_from_elsewhere(client):
     assert "TableToForecast" in document["components"]["schemas"]
 
 
+COMPUTING = {200, 400, 401, 403, 404, 408, 413, 415, 422, 429, 500, 504}
+
+
+@pytest.mark.parametrize(
+    ("path", "statuses", "kinds", "error"),
+    [
+        ("/forecast", COMPUTING, {"application/json", CSV["content-type"], ARROW["content-type"]},
+         "Error"),
+        ("/classify", COMPUTING, {"application/json", CSV["content-type"], ARROW["content-type"]},
+         "Error"),
+        ("/v1/timeseries/forecast", COMPUTING, {"application/json"}, "Error"),
+        ("/v2/forecast", COMPUTING, {"application/json"}, "Error"),
+        ("/v2/models/{name}/infer", COMPUTING, {"application/json", "application/octet-stream"},
+         "TextError"),
+        ("/v2/models/{name}", COMPUTING - {422, 504}, {"application/json"}, "TextError"),
+        ("/v2/health/ready", COMPUTING - {401, 404, 422, 504} | {503}, {"application/json"},
+         "TextError"),
+        ("/model_params", COMPUTING - {504}, {"application/json"}, "Error"),
+        ("/metrics", COMPUTING - {404, 422, 504}, {"text/plain"}, "Error"),
+    ],
+)  # fmt: skip
+def test_the_document_has_the_answers_that_there_are(client, path, statuses, kinds, error):
+    """A 422 had a form that no answer has, and others were not there."""
+    document = client.get("/openapi.json").json()
+    (operation,) = document["paths"][path].values()
+    found = operation["responses"]
+    assert set(found) == {str(one) for one in statuses}
+    assert set(found["200"]["content"]) == kinds
+    for status in statuses - {200}:
+        schema = found[str(status)]["content"]["application/json"]["schema"]
+        assert schema == {"$ref": f"#/components/schemas/{error}"}
+
+
+def test_the_document_names_the_token_and_refers_to_what_it_has(client, limited):
+    document = client.get("/openapi.json").json()
+    named = set(re.findall(r"#/components/schemas/(\w+)", json.dumps(document)))
+    assert named == set(document["components"]["schemas"])
+    assert "HTTPValidationError" not in named
+    bearer = {"type": "http", "scheme": "bearer"}
+    assert document["components"]["securitySchemes"] == {"bearer": bearer}
+    assert document["security"] == [{"bearer": []}, {}]
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            is_open = path in ("/v2/health/live", "/v2/health/ready")
+            assert operation.get("security") == ([] if is_open else None)
+    headers = {"authorization": f"Bearer {TOKEN}"}
+    document = limited(token=TOKEN).get("/openapi.json", headers=headers).json()
+    assert document["security"] == [{"bearer": []}]
+
+
 def test_cells_are_counted_up_to_the_limit():
     check_cells("x", MOST_CELLS)
     with pytest.raises(Refused):

@@ -28,7 +28,16 @@ from convtimenet.serving.models import Forecasting, Models
 from convtimenet.serving.protocols.series import table_of
 from convtimenet.serving.refusals import Refused
 from convtimenet.serving.replies import Reply, json_reply
-from convtimenet.serving.schemas import body_of, check_query, checked, reply_of
+from convtimenet.serving.schemas import (
+    COMPUTING,
+    Error,
+    answers,
+    body_of,
+    check_query,
+    checked,
+    refusals,
+    reply_of,
+)
 from convtimenet.serving.settings import MOST_CELLS
 from convtimenet.wording import listing
 
@@ -84,23 +93,38 @@ class NixtlaRequest(BaseModel):
     model_parameters: dict[str, Any] | None = None
 
 
+class NixtlaAnswer(BaseModel):
+    mean: list[float]
+    intervals: dict[str, list[float]] | None
+    weights_x: None
+    feature_contributions: None
+
+
 def routes(engine: Engine, models: Models) -> APIRouter:
     """The routes that the client calls."""
-    router = APIRouter(tags=["Nixtla"])
+    router = APIRouter(tags=["Nixtla"], responses=refusals(Error))
 
     @router.get("/validate_api_key")
     async def valid() -> dict[str, str]:
         """Answers whoever has the token."""
         return {"detail": "the key is valid"}
 
-    @router.get("/model_params", dependencies=[Depends(check_query)])
+    @router.get(
+        "/model_params",
+        dependencies=[Depends(check_query)],
+        responses=refusals(Error, 404, 422),
+    )
     async def parameters(model: str = _UNNAMED, freq: str = "") -> dict[str, Any]:
         """Context and horizon of a forecaster, by which the client shortens its series."""
         config = _named(models, model).model.network_.config
         sizes = {"input_size": config.context_length, "horizon": config.outputs}
         return {"detail": sizes}
 
-    @router.post(PATH, openapi_extra=body_of(NixtlaRequest))
+    @router.post(
+        PATH,
+        openapi_extra=body_of(NixtlaRequest),
+        responses=refusals(Error, *COMPUTING) | answers(NixtlaAnswer),
+    )
     async def forecast(request: Request) -> Response:
         """Forecast series that are given as numbers."""
         one = _Forecast(models, await request.body())

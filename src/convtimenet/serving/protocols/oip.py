@@ -23,9 +23,19 @@ from convtimenet.serving.json_body import check_cells, parsed, written
 from convtimenet.serving.models import Labelling, Models, Served
 from convtimenet.serving.refusals import Refused
 from convtimenet.serving.replies import Reply, json_reply
-from convtimenet.serving.schemas import body_of, checked, reply_of
+from convtimenet.serving.schemas import (
+    COMPUTING,
+    TextError,
+    answers,
+    body_of,
+    checked,
+    refusals,
+    reply_of,
+)
 
+_OCTETS = "application/octet-stream"
 _HEADER = "inference-header-content-length"
+_BINARY = {_OCTETS: {"type": "string", "format": "binary"}}
 _VERSION = "1"
 """The version of every model."""
 _TYPES: dict[str, str] = {
@@ -86,9 +96,26 @@ class InferRequest(BaseModel):
     outputs: list[InferOutput] | None = None
 
 
+class OutputTensor(BaseModel):
+    name: str
+    datatype: str
+    shape: list[int]
+    data: list[Any] | None = Field(None, description="absent if it is binary, after the JSON")
+    parameters: dict[str, int] | None = Field(None, description="binary_data_size, if it is")
+
+
+class InferAnswer(BaseModel):
+    model_name: str
+    model_version: str
+    id: str | None = None
+    outputs: list[OutputTensor]
+
+
 def routes(engine: Engine, models: Models) -> APIRouter:
     """The routes of the protocol."""
-    router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
+    router = APIRouter(
+        prefix="/v2", tags=["Open Inference Protocol"], responses=refusals(TextError)
+    )
 
     @router.get("")
     async def server() -> dict[str, Any]:
@@ -104,7 +131,7 @@ def routes(engine: Engine, models: Models) -> APIRouter:
         """Whether the server runs."""
         return {"live": True}
 
-    @router.get("/health/ready")
+    @router.get("/health/ready", responses=refusals(TextError, 503))
     async def ready() -> dict[str, bool]:
         """Whether it answers; it is up only with its models loaded and warm."""
         if not engine.ready:
@@ -144,14 +171,16 @@ def routes(engine: Engine, models: Models) -> APIRouter:
         ("/models/{name}", []),
         ("/models/{name}/versions/{version}", [Depends(check_version)]),
     ):
-        router.add_api_route(path, metadata, dependencies=checks)
-        router.add_api_route(f"{path}/ready", model_ready, dependencies=checks)
+        known = refusals(TextError, 404)
+        router.add_api_route(path, metadata, dependencies=checks, responses=known)
+        router.add_api_route(f"{path}/ready", model_ready, dependencies=checks, responses=known)
         router.add_api_route(
             f"{path}/infer",
             infer,
             methods=["POST"],
             dependencies=checks,
             openapi_extra=body_of(InferRequest),
+            responses=refusals(TextError, *COMPUTING) | answers(InferAnswer, **_BINARY),
         )
     return router
 
@@ -245,7 +274,7 @@ class _Infer:
         if not binary:
             return json_reply(answer)
         text = written(answer)
-        return Reply(text + binary, "application/octet-stream", {_HEADER: str(len(text))})
+        return Reply(text + binary, _OCTETS, {_HEADER: str(len(text))})
 
 
 def _values(sent: InferInput, rest: bytes) -> np.ndarray:

@@ -31,7 +31,16 @@ from convtimenet.serving.json_body import (
 from convtimenet.serving.models import Forecasting, Labelling, Models, Task
 from convtimenet.serving.refusals import Refused
 from convtimenet.serving.replies import ARROW, CSV, JSON, Reply, csv_bytes, json_reply, with_notices
-from convtimenet.serving.schemas import body_of, check_query, checked, reply_of
+from convtimenet.serving.schemas import (
+    COMPUTING,
+    Error,
+    answers,
+    body_of,
+    check_query,
+    checked,
+    refusals,
+    reply_of,
+)
 
 _FORM = "application/x-www-form-urlencoded"
 _OTHERS: dict[str, dict[str, Any]] = {
@@ -83,14 +92,50 @@ class CasesToLabel(BaseModel):
     cases: Any = Field(json_schema_extra=_CASES)
 
 
+class Forecasted(BaseModel):
+    model: str
+    forecast: Any = Field(json_schema_extra=_TABLE, description="in the form of the table sent")
+    notices: list[str]
+
+
+class Classified(BaseModel):
+    model: str
+    classes: list[Any]
+    labels: list[Any] = Field(description="all classes, in the order of the probabilities")
+    probabilities: list[list[float]]
+    notices: list[str]
+
+
+class Regressed(BaseModel):
+    model: str
+    numbers: list[float]
+    notices: list[str]
+
+
+class LabelledTable(BaseModel):
+    """The answer to cases that were sent as the text of a CSV file."""
+
+    model: str
+    table: str
+    notices: list[str]
+
+
 Name = Annotated[str | None, Query(description="model, for bodies in CSV and Arrow")]
 
 
 def routes(engine: Engine, models: Models) -> APIRouter:
     """The routes."""
-    router = APIRouter(tags=["convtimenet"], dependencies=[Depends(check_query)])
+    router = APIRouter(
+        tags=["convtimenet"],
+        dependencies=[Depends(check_query)],
+        responses=refusals(Error, *COMPUTING),
+    )
 
-    @router.post("/forecast", openapi_extra=body_of(TableToForecast, **_OTHERS))
+    @router.post(
+        "/forecast",
+        openapi_extra=body_of(TableToForecast, **_OTHERS),
+        responses=answers(Forecasted, **_OTHERS),
+    )
     async def forecast(
         request: Request,
         model: Name = None,
@@ -104,7 +149,11 @@ def routes(engine: Engine, models: Models) -> APIRouter:
         one = Forecast(models, body, kind, options, charset)
         return reply_of(await engine.run(one.prepare, one.finish))
 
-    @router.post("/classify", openapi_extra=body_of(CasesToLabel, **_OTHERS))
+    @router.post(
+        "/classify",
+        openapi_extra=body_of(CasesToLabel, **_OTHERS),
+        responses=answers(Classified | LabelledTable, **_OTHERS),
+    )
     async def classify(request: Request, model: Name = None) -> Response:
         """Classes and their probabilities for cases."""
         body = await request.body()
@@ -112,7 +161,11 @@ def routes(engine: Engine, models: Models) -> APIRouter:
         one = Labels(models, body, kind, model, "classify", charset)
         return reply_of(await engine.run(one.prepare, one.finish))
 
-    @router.post("/regress", openapi_extra=body_of(CasesToLabel, **_OTHERS))
+    @router.post(
+        "/regress",
+        openapi_extra=body_of(CasesToLabel, **_OTHERS),
+        responses=answers(Regressed | LabelledTable, **_OTHERS),
+    )
     async def regress(request: Request, model: Name = None) -> Response:
         """A number for each case."""
         body = await request.body()
