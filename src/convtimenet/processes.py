@@ -69,6 +69,22 @@ def leads() -> bool:
     return rank() == 0
 
 
+def check_alone(what: str) -> None:
+    """Refuse what several processes cannot do together, before anything is written.
+
+    Raises
+    ------
+    ConfigError
+        If this process is one of several that train together.
+    """
+    if count() > 1:
+        raise ConfigError(
+            f"{what} expects a process of its own, found one of {count()} that train one network "
+            "together; start it outside of the group (without torchrun, or before joining), once "
+            "for each worker"
+        )
+
+
 def on_this_machine() -> int:
     """Number of them on this machine, if torchrun has started them."""
     return min(count(), int(os.environ.get("LOCAL_WORLD_SIZE", count())))
@@ -273,7 +289,7 @@ def check_same(what: str, description: Any) -> None:
 
     Raises
     ------
-    ConfigError
+    ProcessError
         If a process has other ones than the first.
     """
     if count() == 1:
@@ -284,7 +300,7 @@ def check_same(what: str, description: Any) -> None:
     found = all_of(torch.frombuffer(bytearray(digest), dtype=torch.uint8))
     other = [str(number) for number, one in enumerate(found) if not one.equal(found[0])]
     if other:
-        raise ConfigError(
+        raise ProcessError(
             f"all processes that train together need the same data and settings, and {what} of "
             f"process {', '.join(other)} differs from that of process 0; start all of them with "
             "the same command and the same files"

@@ -22,7 +22,7 @@ import pytest
 from forked import Forked
 from long_tables import long_table, names
 
-from convtimenet import BulkForecaster, ConvTimeNetForecaster, predict_parquet
+from convtimenet import BulkForecaster, ConvTimeNetForecaster, predict_parquet, processes
 from convtimenet.bulk import engines, parts, predictor
 from convtimenet.bulk.places import place_of
 from convtimenet.bulk.record import plan_of_job
@@ -363,6 +363,15 @@ def test_wrong_settings_fail_before_anything_is_written(model_folder, data, tmp_
     with pytest.raises(DataError, match="no such file"):
         _run(model_folder, tmp_path / "none", out)
     assert not out.exists()
+
+
+def test_processes_that_train_together_run_no_job(
+    model_folder, data, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setattr(processes, "count", lambda: 2)
+    with pytest.raises(ConfigError, match="a job of forecasts expects a process of its own"):
+        _run(model_folder, data, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_forecasts_are_not_written_among_the_data(model_folder, data, tmp_path) -> None:

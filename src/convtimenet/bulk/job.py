@@ -23,6 +23,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from convtimenet import processes
 from convtimenet.bulk import engines
 from convtimenet.bulk.parts import Part, Plan, column_names, plan_parts, read_part, read_pieces
 from convtimenet.bulk.places import (
@@ -153,12 +154,16 @@ def predict_parquet(
         If the files cannot be split into whole series, or those of `future` do not suit them
         (`convtimenet.bulk.parts`).
     ConfigError
-        If `out` belongs to another job or a running one, a setting is out of range, or the model
-        reads covariates known ahead and `future` is missing, or the reverse.
+        If `out` belongs to another job or a running one, a setting is out of range, the model reads
+        covariates known ahead and `future` is missing, or the reverse, or this process is one of
+        several that train together.
+    EngineError
+        If Ray, Spark or Dask fails, or its cluster cannot be reached; the same call goes on.
     MissingExtraError
         If the engine or pyarrow is not installed.
     """
     begin = time.monotonic()
+    processes.check_alone("a job of forecasts")
     run = engines.engine(engine)
     parquet_module()
     rows = whole_number("rows_per_part", rows_per_part)
