@@ -132,7 +132,11 @@ def joined(timeout: timedelta = timedelta(minutes=30)) -> Iterator[None]:
         )
         yield
     # after an error the other processes may be gone, and taking leave of them would wait
-    torch.distributed.barrier()  # a process that still listens aborts where another has gone
+    with watched(
+        "has done its part; another one, which may have had files to write, has failed or ended "
+        "before that"
+    ):
+        torch.distributed.barrier()  # a process that still listens aborts where another has gone
     # DistributedDataParallel lives in cycles and holds the group, whose threads have to end now:
     # one that lets go of a tensor while the interpreter ends aborts the process
     gc.collect()
@@ -140,8 +144,15 @@ def joined(timeout: timedelta = timedelta(minutes=30)) -> Iterator[None]:
 
 
 @contextmanager
-def watched() -> Iterator[None]:
+def watched(
+    what: str = "waited for another one that has ended or cannot be reached",
+) -> Iterator[None]:
     """Turn the failure of another process into an error that says what to do.
+
+    Parameters
+    ----------
+    what
+        What this process did meanwhile, and what became of the other one.
 
     Raises
     ------
@@ -154,10 +165,9 @@ def watched() -> Iterator[None]:
         if count() == 1 or not any(word in str(error) for word in _LOST):
             raise
         raise ProcessError(
-            f"process {rank()} of {count()} waited for another one that has ended or cannot be "
-            f"reached ({str(error).splitlines()[0]}); its own output says why. The same command "
-            "with a folder for checkpoints (resume) goes on from the newest one, and torchrun "
-            "--max-restarts N does so by itself"
+            f"process {rank()} of {count()} {what} ({str(error).splitlines()[0]}); its own output "
+            "says why. The same command with a folder for checkpoints (resume) goes on from the "
+            "newest one, and torchrun --max-restarts N does so by itself"
         ) from error
 
 
