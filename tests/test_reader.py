@@ -688,6 +688,20 @@ def test_a_folder_of_parquet_files_is_one_table(tmp_path: Path) -> None:
     assert table.values[:, 0].tolist() == list(range(16))
 
 
+def test_a_column_of_a_file_counts_before_one_of_a_folder(tmp_path: Path) -> None:
+    """As DuckDB's WRITE_PARTITION_COLUMNS writes them."""
+    for name, code, first in (("a", "01", 0), ("b", "1", 4)):
+        folder = tmp_path / f"unique_id={name}" / f"code={code}" / "size=3"
+        folder.mkdir(parents=True)
+        rows = pa.table({"ds": DAYS[:4], "unique_id": [name] * 4, "y": range(first, first + 4)})
+        parquet.write_table(rows, folder / "x.parquet")
+    table = read_table(tmp_path, target_cols=["y"], covariates=["code", "size"])
+    assert table.ids.tolist() == ["a", "b"]
+    assert table.values[:, 0].tolist() == list(range(8))
+    assert table.covariates["code"].tolist() == ["01"] * 4 + ["1"] * 4
+    assert table.covariates["size"].tolist() == [3] * 8
+
+
 @pytest.mark.parametrize(
     ("content", "name", "said"),
     [

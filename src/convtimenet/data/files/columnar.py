@@ -9,12 +9,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from convtimenet.errors import DataError, MissingExtraError
 
 __all__ = ["open_dataset", "read_arrow_table", "record_batches"]
 
 _BATCH = 2**16  # rows
+_MISSING = "__HIVE_DEFAULT_PARTITION__"
 
 
 def read_arrow_table(path: str | Path, several: bool) -> Any:
@@ -52,7 +54,7 @@ def read_arrow_table(path: str | Path, several: bool) -> Any:
 
 def open_dataset(path: str | Path) -> Any:
     """A file, the files of a folder, of a glob pattern or of a URL, in the order of their names, as
-    a `pyarrow.dataset.Dataset`. Folders named key=value are columns.
+    a `pyarrow.dataset.Dataset`. Folders named key=value are columns, unless the files have them.
 
     Raises
     ------
@@ -68,24 +70,18 @@ def open_dataset(path: str | Path) -> Any:
     filesystem, base, files = _remote(text) if "://" in text else _local(text)
     kind = "Parquet" if Path(files[0]).suffix.lower() == ".parquet" else "Arrow"
 
-    def made(keys: Any) -> Any:
-        hive = dataset.HivePartitioning.discover(infer_dictionary=True, schema=keys)
-        return dataset.dataset(
-            files,
-            filesystem=filesystem,
-            format={"Parquet": "parquet", "Arrow": "ipc"}[kind],
-            partitioning=hive if base is not None else None,
-            partition_base_dir=base,
-        )
-
+    how = {"filesystem": filesystem, "format": {"Parquet": "parquet", "Arrow": "ipc"}[kind]}
     with _readable(path, kind):
-        found = made(None)
-        codes = set() if base is None else _codes(files, base)
-        if codes:
-            inside = {*next(found.get_fragments()).physical_schema.names}
-            text = pa.dictionary(pa.int32(), pa.string())
-            keys = [one for one in found.schema if one.name not in inside or one.name in codes]
-            found = made(pa.schema([o.with_type(text) if o.name in codes else o for o in keys]))
+        own = {*dataset.dataset(files[:1], **how).schema.names}
+        values = {} if base is None else _folder_values(files, base)
+        texts = {name: pa.array(of) for name, of in values.items() if not _whole(of)}
+        keys = [
+            (name, pa.dictionary(pa.int32(), pa.string()) if name in texts else pa.int32())
+            for name in values
+            if name not in own
+        ]
+        hive = dataset.HivePartitioning(pa.schema(keys), dictionaries=texts)
+        found = dataset.dataset(files, **how, partitioning=hive, partition_base_dir=base)
         fragments = list(found.get_fragments())
         schema = _agreed([one.physical_schema for one in fragments], files)
         parted = [one for one in found.schema if one.name not in schema.names]
@@ -207,12 +203,24 @@ def _tables(text: str, found: Sequence[str], base: str | None) -> list[str]:
     return files
 
 
-def _codes(files: Sequence[str], base: str) -> set[str]:
-    """Keys of key=value folders whose values are digits behind a zero: as numbers they would lose
-    it, or 01 and 1 be one."""
+def _folder_values(files: Sequence[str], base: str) -> dict[str, list[str]]:
+    """The values of key=value folders, each once, by key."""
     below = (one[len(base) :].replace("\\", "/").split("/")[:-1] for one in files)
-    pairs = (part.partition("=") for parts in below for part in parts)
-    return {key for key, _, value in pairs if re.fullmatch(r"-?0\d+", value)}
+    found: dict[str, dict[str, None]] = {}
+    for key, equals, value in (part.partition("=") for parts in below for part in parts):
+        if key and equals:
+            known = found.setdefault(unquote(key), {})
+            if value != _MISSING:
+                known[unquote(value)] = None
+    return {key: [*known] for key, known in found.items()}
+
+
+def _whole(values: Sequence[str]) -> bool:
+    """Whether all are whole numbers, none of them with zeros in front: as numbers they would lose
+    them, or 01 and 1 be one."""
+    return bool(values) and all(
+        re.fullmatch(r"0|-?[1-9]\d*", one, re.ASCII) and abs(int(one)) < 2**31 for one in values
+    )
 
 
 def _agreed(schemas: Sequence[Any], files: Sequence[str]) -> Any:
