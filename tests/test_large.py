@@ -203,6 +203,8 @@ def test_what_cannot_be_read_in_parts_is_refused(tmp_path, small_parts, monkeypa
         apart(tmp_path / name, rows, [200])
         parquet.write_table(changed, tmp_path / name / "part-9.parquet")
         refuse(tmp_path / name, said, small_parts)
+    feather.write_feather(rows, tmp_path / "x" / "a.arrow")
+    refuse(tmp_path / "x", r"expected .parquet files, .* found '.arrow', '.parquet'", small_parts)
     (tmp_path / "x" / "notes.txt").touch()
     refuse(tmp_path / "x", "found a folder; give one of the files in it", small_parts)
     refuse(tmp_path / "none-*.parquet", "there is no such file", small_parts)
