@@ -78,6 +78,19 @@ def test_addresses_are_written_like_paths(model_folder, data, tmp_path) -> None:
         predict_parquet(model_folder, "memory://written", f"{there}2", verbose=0)
 
 
+def test_what_is_half_written_at_an_address_is_removed(model_folder, data) -> None:
+    import fsspec
+
+    memory, there = fsspec.filesystem("memory"), "memory://killed/out"
+    settings = {"rows_per_part": 600, "verbose": 0}
+    predict_parquet(model_folder, data, there, **settings)
+    kept = sorted(memory.find("/killed/out"))
+    for name in (".part-000000.parquet.1.tmp", "._job.json.1.tmp", "_failed/.part-0.json.1.tmp"):
+        memory.pipe(f"/killed/out/{name}", b"PAR1")
+    assert predict_parquet(model_folder, data, there, **settings).skipped == 2
+    assert sorted(memory.find("/killed/out")) == kept
+
+
 def test_an_address_of_this_machine_is_a_path(model_folder, data, tmp_path) -> None:
     """Also for the lock, and for another call with the path."""
     out = tmp_path / "out it"

@@ -385,7 +385,8 @@ def _finished(folder: Place) -> set[str]:
 
 @contextmanager
 def _own(folder: Place) -> Iterator[None]:
-    """Keep other runs out of a local folder, and remove what a killed one left half-written.
+    """Keep other runs out of a local folder, and remove what a killed one left half-written. At an
+    address nothing tells of another run.
 
     Raises
     ------
@@ -394,6 +395,7 @@ def _own(folder: Place) -> Iterator[None]:
     """
     make_folder(folder)
     if not folder.local:
+        _tidy(folder)
         yield
         return
     with locked(Path(folder.path) / _LOCK) as holder:
@@ -401,8 +403,13 @@ def _own(folder: Place) -> Iterator[None]:
             raise ConfigError(
                 f"{folder} is in use by {holder}; wait for it to end, or choose another folder"
             )
-        for place in (Path(folder.path), Path(folder.path) / _FAILED):
-            for kind in (".part-*.tmp", f".{JOB}.*.tmp"):
-                for left in place.glob(kind):
-                    left.unlink(missing_ok=True)
+        _tidy(folder)
         yield
+
+
+def _tidy(folder: Place) -> None:
+    """Remove what a killed run left half-written."""
+    for place in (folder, child(folder, _FAILED)):
+        for name in names_in(place):
+            if name.startswith((".part-", f".{JOB}.")) and name.endswith(".tmp"):
+                remove(child(place, name))
