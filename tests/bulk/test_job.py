@@ -147,7 +147,7 @@ def test_another_job_is_refused(model_folder, data, tmp_path) -> None:
     other = tmp_path / "other"
     other.mkdir()
     (other / "notes.txt").touch()
-    with pytest.raises(ConfigError, match=r"no forecasts of a job, such as notes\.txt"):
+    with pytest.raises(ConfigError, match=r"no forecasts of this job, such as notes\.txt"):
         _run(model_folder, data, other)
     assert os.listdir(other) == ["notes.txt"]
 
@@ -198,6 +198,31 @@ def test_a_job_has_one_model(model, data, tmp_path, monkeypatch, at, kept) -> No
         assert len(list(out.glob("*.parquet"))) == (3 if at != "a part" else 2)
         assert not (out / "_failed").exists()
     assert json.loads((out / "_job.json").read_text())["model"] == digest
+
+
+@pytest.mark.parametrize("scheme", ["", "memory:/"])
+def test_what_others_put_among_the_forecasts_is_refused(
+    model_folder, data, tmp_path, scheme
+) -> None:
+    """Whoever reads the folder would read it, too: at the beginning and when a job goes on."""
+    import fsspec
+
+    files = fsspec.filesystem("memory" if scheme else "file", auto_mkdir=True)
+    rows, settings = (data / "a.parquet").read_bytes(), {"rows_per_part": 600, "verbose": 0}
+    out, place = f"{scheme}{tmp_path}/out", f"{tmp_path}/out"
+    files.pipe_file(f"{place}/region=eu/part-000000.parquet", rows)
+    with pytest.raises(ConfigError, match=r"such as region=eu/part-000000\.parquet, and would be"):
+        predict_parquet(model_folder, data, out, **settings)
+    assert len(files.find(place)) == 1
+    files.rm(place, recursive=True)
+    files.pipe_file(f"{place}/_old/x.parquet", rows)
+    assert predict_parquet(model_folder, data, out, **settings).done == 2
+    for name in ("x.parquet", "part-000002.parquet", "old/part-000001.parquet"):
+        files.pipe_file(f"{place}/{name}", rows)
+        with pytest.raises(ConfigError, match=f"no forecasts of this job, such as {name}"):
+            predict_parquet(model_folder, data, out, **settings)
+        files.rm_file(f"{place}/{name}")
+    assert predict_parquet(model_folder, data, out, **settings).skipped == 2
 
 
 def test_series_that_fail_do_not_stop_the_others(model_folder, model, tmp_path) -> None:

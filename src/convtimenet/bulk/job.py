@@ -35,6 +35,7 @@ from convtimenet.bulk.places import (
     parquet_module,
     place_of,
     remove,
+    seen_below,
     would_read,
     write_bytes,
 )
@@ -194,6 +195,7 @@ def predict_parquet(
         _check_ahead(forecaster, plan)
     with _own(folder):
         plan = plan_of_job(folder, settings, source, plan_of, plan)
+        _check_own(folder, plan.parts)
         finished = _finished(folder)
         todo = [part for part in plan.parts if part.name not in finished]
         skipped = len(plan.parts) - len(todo)
@@ -366,11 +368,24 @@ def _check_folder(folder: Place, source: Place, future: Place | None) -> None:
                 f"{folder} lies in {read}, whose files are read: the forecasts would be data of "
                 "the next call; choose a folder beside it"
             )
-    others = [name for name in names_in(folder) if not name.startswith((".", "_"))]
-    if others and not exists(child(folder, JOB)):
+    if not exists(child(folder, JOB)):
+        _check_own(folder, ())
+
+
+def _check_own(folder: Place, parts: Sequence[Part]) -> None:
+    """Check that who reads a folder as a table would read these parts only.
+
+    Raises
+    ------
+    ConfigError
+        If not.
+    """
+    own = {f"{part.name}.parquet" for part in parts}
+    others = [name for name in seen_below(folder) if name not in own]
+    if others:
         raise ConfigError(
-            f"{folder} holds files that are no forecasts of a job, such as {others[0]}; choose "
-            "another folder, or remove them"
+            f"{folder} holds files that are no forecasts of this job, such as {others[0]}, and "
+            "would be read with them; choose another folder, or remove them"
         )
 
 

@@ -39,6 +39,7 @@ __all__ = [
     "place_of",
     "read_bytes",
     "remove",
+    "seen_below",
     "would_read",
     "write_bytes",
 ]
@@ -174,6 +175,18 @@ def names_in(folder: Place) -> list[str]:
     wanted = fs.FileSelector(folder.path, allow_not_found=True)
     found = file_system(folder).get_file_info(wanted)
     return sorted(one.base_name for one in found if one.type == fs.FileType.File)
+
+
+def seen_below(folder: Place) -> list[str]:
+    """What a reader of a folder would see: the files below it, without names that begin with "."
+    or "_", as paths below it; none if there is no folder."""
+    from pyarrow import fs
+
+    wanted = fs.FileSelector(folder.path, allow_not_found=True, recursive=True)
+    top = len(child(folder, "").path)
+    found = file_system(folder).get_file_info(wanted)
+    below = (one.path[top:] for one in found if one.type == fs.FileType.File)
+    return sorted(filter(is_seen, below))
 
 
 def read_bytes(place: Place) -> bytes:
