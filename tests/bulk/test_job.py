@@ -225,6 +225,28 @@ def test_what_others_put_among_the_forecasts_is_refused(
     assert predict_parquet(model_folder, data, out, **settings).skipped == 2
 
 
+@pytest.mark.parametrize("rows", [40, 1000])
+def test_ids_that_match_one_series_are_refused(model_folder, model, tmp_path, rows) -> None:
+    """As for a frame, whether or not they come into one part."""
+    known, path = names(0, 3), tmp_path / "x.parquet"
+    for ids, alike in (
+        ([*known, "other", f"{known[1]} "], True),
+        ([*known, "other", "other "], False),
+    ):
+        table = long_table(ids)
+        pq.write_table(table, path)
+        out = tmp_path / str(alike)
+        if not alike:
+            assert _run(model_folder, path, out, rows_per_part=rows).series == 5
+            continue
+        told = f"the ids {known[1]!r} and {ids[-1]!r} both match the series {known[1]!r}"
+        with pytest.raises(DataError, match=told):
+            _run(model_folder, path, out, rows_per_part=rows)
+        assert not out.exists()
+        with pytest.raises(DataError, match=told):
+            model.predict(table)
+
+
 def test_series_that_fail_do_not_stop_the_others(model_folder, model, tmp_path) -> None:
     table = long_table(names(0, 15)).to_pandas()
     table["y"] = table["y"].map("{:.6f}".format)

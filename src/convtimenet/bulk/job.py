@@ -191,7 +191,8 @@ def predict_parquet(
     plan = None
     if not exists(child(folder, JOB)):  # before anything is written
         wanted = forecaster.reads(), forecaster.reads(ahead=True)
-        plan = plan_parts(source, forecaster.id_name, rows, verbose, plan_of, wanted)
+        known = forecaster.known_ids()
+        plan = plan_parts(source, forecaster.id_name, rows, verbose, plan_of, wanted, known)
         _check_ahead(forecaster, plan)
     with _own(folder):
         plan = plan_of_job(folder, settings, source, plan_of, plan)
