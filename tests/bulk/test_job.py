@@ -13,6 +13,7 @@ import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -485,6 +486,19 @@ def test_an_engine_that_is_missing_is_named(
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(MissingExtraError, match=rf"convtimenet\[{engine}\]"):
         _run(model_folder, data, tmp_path / "out", engine=engine)
+
+
+def test_the_address_of_another_session_is_refused(
+    model_folder, data, tmp_path, monkeypatch
+) -> None:
+    context = SimpleNamespace(master="local[2]")
+    session = SimpleNamespace(sparkContext=context)
+    sql = ModuleType("pyspark.sql")
+    sql.SparkSession = SimpleNamespace(getActiveSession=lambda: session)  # pyright: ignore[reportAttributeAccessIssue]
+    monkeypatch.setitem(sys.modules, "pyspark", ModuleType("pyspark"))
+    monkeypatch.setitem(sys.modules, "pyspark.sql", sql)
+    with pytest.raises(ConfigError, match=r"'spark://x:7077' .* whose master is 'local\[2\]'"):
+        _run(model_folder, data, tmp_path / "out", engine="spark", address="spark://x:7077")
 
 
 def test_a_killed_job_goes_on(model_folder, data, tmp_path) -> None:

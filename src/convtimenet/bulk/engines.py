@@ -189,6 +189,13 @@ def _spark(
             .config("spark.ui.showConsoleProgress", "false")
             .getOrCreate()
         )
+    master = session.sparkContext.master
+    if address not in (None, master):  # whoever made the session or its context, uses it
+        raise ConfigError(
+            f"the address {address!r} is not that of the running Spark session, whose master is "
+            f"{master!r}; leave the address out to forecast in that session, or stop it first"
+        )
+    if own:
         session.sparkContext.setLogLevel("ERROR")
     try:
         # one task a part

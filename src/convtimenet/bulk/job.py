@@ -136,7 +136,9 @@ def predict_parquet(
         one a core for the others; ignored by a cluster at `address` that has its own.
     address
         A running cluster: for Ray "auto" or ray://, for Spark its master, for Dask its scheduler.
-        By default one is started on this machine and stopped at the end.
+        By default one is started on this machine and stopped at the end, or for Ray and Spark the
+        one that this process is connected to is used; in a session of Spark the address can only
+        be its own master.
     device
         Device of the workers.
     verbose
