@@ -488,6 +488,39 @@ def test_an_engine_that_is_missing_is_named(
         _run(model_folder, data, tmp_path / "out", engine=engine)
 
 
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("Attempted to run task x on 4 workers", "Attempted to run task x on 4 workers"),
+        ("Traceback:\n  File x\nConfigError: no model\n", "ConfigError: no model"),
+        ("o1.x\n: Spark: no\n\tat a.b(C)\nCaused by: why\n\t... 1 more", "Caused by: why"),
+        ("", "no text"),
+    ],
+)
+def test_what_an_engine_raises_is_told_in_a_line(
+    model_folder, data, tmp_path, monkeypatch, capsys, said, told
+) -> None:
+    class KilledWorker(Exception):
+        pass
+
+    def fail(work, parts, *settings):
+        work(parts[0])
+        raise KilledWorker(said)
+
+    monkeypatch.setitem(sys.modules, "distributed", engines)
+    monkeypatch.setitem(engines.ENGINES, "dask", fail)
+    out = tmp_path / "out"
+    given = ["predict", str(model_folder), str(data), "--out", str(out), "--quiet"]
+    given += ["--rows_per_part", "600"]
+    assert main([*given, "--engine", "dask"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(
+        f"convtimenet: the engine dask failed: KilledWorker: {told}; finished parts are kept"
+    )
+    assert main(given) == 0
+    assert "1 done, 1 done earlier" in capsys.readouterr().out
+
+
 def test_the_address_of_another_session_is_refused(
     model_folder, data, tmp_path, monkeypatch
 ) -> None:
@@ -499,6 +532,16 @@ def test_the_address_of_another_session_is_refused(
     monkeypatch.setitem(sys.modules, "pyspark.sql", sql)
     with pytest.raises(ConfigError, match=r"'spark://x:7077' .* whose master is 'local\[2\]'"):
         _run(model_folder, data, tmp_path / "out", engine="spark", address="spark://x:7077")
+
+
+def test_errors_of_this_package_pass_an_engine(model_folder, data, tmp_path, monkeypatch) -> None:
+    def fail(*given):
+        raise ArtefactError("no model")
+
+    monkeypatch.setitem(sys.modules, "distributed", engines)
+    monkeypatch.setitem(engines.ENGINES, "dask", fail)
+    with pytest.raises(ArtefactError, match=r"^no model$"):
+        _run(model_folder, data, tmp_path / "out", engine="dask")
 
 
 def test_a_killed_job_goes_on(model_folder, data, tmp_path) -> None:

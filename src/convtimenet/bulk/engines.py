@@ -16,10 +16,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from typing import Any
 
 from convtimenet.bulk.parts import Part
-from convtimenet.errors import ConfigError, MissingExtraError
+from convtimenet.errors import ConfigError, ConvTimeNetError, EngineError, MissingExtraError
 from convtimenet.names import meant
 from convtimenet.processes import cores
 
@@ -40,7 +41,8 @@ Engine = Callable[
 
 
 def engine(name: str) -> Engine:
-    """An engine by name.
+    """An engine by name. What it raises in the end is an `EngineError`, unless it is an error of
+    this package.
 
     Raises
     ------
@@ -61,7 +63,49 @@ def engine(name: str) -> Engine:
             __import__(package)
         except ImportError as error:
             raise MissingExtraError(package, name, f"the engine {name}") from error
-    return ENGINES[name]
+
+    def run(
+        work: Mapped,
+        parts: Sequence[Part],
+        workers: int | None,
+        address: str | None,
+        tick: Callable[[float], None],
+    ) -> list[dict[str, Any]]:
+        if package is None:  # its errors are those of the parts
+            return ENGINES[name](work, parts, workers, address, tick)
+        with _explained(name):
+            return ENGINES[name](work, parts, workers, address, tick)
+
+    return run
+
+
+@contextmanager
+def _explained(name: str) -> Iterator[None]:
+    """Turn what an engine raises into an error that says what to do."""
+    try:
+        yield
+    except Exception as error:
+        # Ray makes classes of its own that are ours, too, with a traceback as their text
+        if isinstance(error, ConvTimeNetError) and type(error).__module__ == _ERRORS:
+            raise
+        raise EngineError(
+            f"the engine {name} failed: {type(error).__name__}: {_last_line(error)}; finished "
+            "parts are kept, and the same command goes on with the others; if it fails again, look "
+            "into the logs of its workers, check the address, or take another folder and fewer "
+            "rows_per_part"
+        ) from error
+
+
+_ERRORS = ConvTimeNetError.__module__
+
+
+def _last_line(error: BaseException) -> str:
+    """The last line of an error's text that tells what happened, in Python or in Java."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    told = [
+        one for one in lines if one and not one.startswith(("at ", "... ", "Driver stacktrace"))
+    ]
+    return told[-1] if told else "no text"
 
 
 def _begin() -> None:
