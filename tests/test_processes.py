@@ -83,14 +83,15 @@ def run_together(number: int, *arguments: object) -> None:
 
 
 LOST = """
-import os, signal, sys
+import os, signal, sys, time
+from pathlib import Path
 import numpy as np
 from convtimenet import ConvTimeNetForecaster, processes
 from convtimenet.errors import ConvTimeNetError, DataError
 from convtimenet.estimators.forecasting import fitted_forecaster
 from convtimenet.training.closed_form import search
 
-where = sys.argv[1]
+where, done = sys.argv[1], Path(sys.argv[3])
 fails = os.environ["RANK"] == sys.argv[2]
 
 def end(*given, **named):
@@ -108,7 +109,11 @@ try:
             model = ConvTimeNetForecaster(h=3, quality="fast", freq=1, device="cpu", verbose=0)
             model.fit(np.sin(np.arange(120.0)[:, None] / 3))
         elif fails:
+            while not done.exists():
+                time.sleep(0.01)
             end()
+        else:
+            done.touch()
 except ConvTimeNetError as error:
     print(type(error).__name__, error)
 """
@@ -123,9 +128,9 @@ except ConvTimeNetError as error:
         ("an error", 0, "1 of 2 has done its part; another one"),
     ],
 )
-def test_a_process_that_is_gone_ends_the_others(where, fails, told) -> None:
+def test_a_process_that_is_gone_ends_the_others(where, fails, told, tmp_path) -> None:
     """Outside of the steps of a training, with a message and at once."""
-    both = begun(2, LOST, where, fails)
+    both = begun(2, LOST, where, fails, tmp_path / "done")
     said = [one.communicate() for one in both]
     assert said[1 - fails][0].startswith(f"ProcessError process {told}"), said
     assert "its own output says why" in said[1 - fails][0]
