@@ -492,7 +492,11 @@ def test_an_engine_that_is_missing_is_named(
     ("said", "told"),
     [
         ("Attempted to run task x on 4 workers", "Attempted to run task x on 4 workers"),
-        ("Traceback:\n  File x\nConfigError: no model\n", "ConfigError: no model"),
+        (
+            "Traceback:\n  File x\na.b.ConfigError: no model\n\nThe above exception was the direct "
+            "cause of:\n\n  File y\nray.UserCodeException: failed: x\nTo retry set y.",
+            "a.b.ConfigError: no model",
+        ),
         ("o1.x\n: Spark: no\n\tat a.b(C)\nCaused by: why\n\t... 1 more", "Caused by: why"),
         ("", "no text"),
     ],

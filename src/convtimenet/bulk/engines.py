@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import signal
 import sys
 import threading
@@ -89,7 +90,7 @@ def _explained(name: str) -> Iterator[None]:
         if isinstance(error, ConvTimeNetError) and type(error).__module__ == _ERRORS:
             raise
         raise EngineError(
-            f"the engine {name} failed: {type(error).__name__}: {_last_line(error)}; finished "
+            f"the engine {name} failed: {type(error).__name__}: {_told(error)}; finished "
             "parts are kept, and the same command goes on with the others; if it fails again, look "
             "into the logs of its workers, check the address, or take another folder and fewer "
             "rows_per_part"
@@ -99,13 +100,17 @@ def _explained(name: str) -> Iterator[None]:
 _ERRORS = ConvTimeNetError.__module__
 
 
-def _last_line(error: BaseException) -> str:
-    """The last line of an error's text that tells what happened, in Python or in Java."""
+_RAISED = re.compile(r"(\w+\.)*\w*(Error|Exception): .")
+
+
+def _told(error: BaseException) -> str:
+    """The line of an error's text that tells what happened: of a traceback of Python, as Ray and
+    Spark pass it on, the error that was raised first; else the last, without Java's frames."""
     lines = [line.strip() for line in str(error).splitlines()]
-    told = [
+    found = [
         one for one in lines if one and not one.startswith(("at ", "... ", "Driver stacktrace"))
     ]
-    return told[-1] if told else "no text"
+    return next(filter(_RAISED.match, found), found[-1] if found else "no text")
 
 
 def _begin() -> None:
