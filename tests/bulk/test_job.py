@@ -14,6 +14,7 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -83,7 +84,7 @@ def test_what_is_half_written_at_an_address_is_removed(model_folder, data) -> No
     import fsspec
 
     memory, there = fsspec.filesystem("memory"), "memory://killed/out"
-    settings = {"rows_per_part": 600, "verbose": 0}
+    settings: Any = {"rows_per_part": 600, "verbose": 0}
     predict_parquet(model_folder, data, there, **settings)
     kept = sorted(memory.find("/killed/out"))
     for name in (".part-000000.parquet.1.tmp", "._job.json.1.tmp", "_failed/.part-0.json.1.tmp"):
@@ -209,7 +210,8 @@ def test_what_others_put_among_the_forecasts_is_refused(
     import fsspec
 
     files = fsspec.filesystem("memory" if scheme else "file", auto_mkdir=True)
-    rows, settings = (data / "a.parquet").read_bytes(), {"rows_per_part": 600, "verbose": 0}
+    settings: Any = {"rows_per_part": 600, "verbose": 0}
+    rows = (data / "a.parquet").read_bytes()
     out, place = f"{scheme}{tmp_path}/out", f"{tmp_path}/out"
     files.pipe_file(f"{place}/region=eu/part-000000.parquet", rows)
     with pytest.raises(ConfigError, match=r"such as region=eu/part-000000\.parquet, and would be"):
