@@ -142,7 +142,7 @@ def read_table(
     Parameters
     ----------
     source : path, frame or ndarray
-        A file: delimited text (``.csv``, ``.tsv``, ``.txt``), ``.xlsx``, ``.parquet``,
+        A file: delimited text (``.csv``, ``.tsv``, ``.txt``), ``.xlsx``, ``.parquet``, ``.pq``,
         ``.feather``, ``.arrow``, ``.ipc``, ``.jsonl``, ``.ndjson``, ``.json`` or ``.tsf``, text
         also compressed as ``.gz``, ``.zip``, ``.xz`` or ``.bz2``. Several Parquet or Arrow files: a
         folder, a glob pattern, or a URL of `fsspec` such as ``"s3://bucket/table"``; a long table
