@@ -19,8 +19,8 @@ from convtimenet.serving.workbench.recipe import stem_of
 from convtimenet.serving.workbench.samples import SAMPLES
 from convtimenet.serving.workbench.worker import LOOKING, Ended, Worker
 
-TABLES = (".csv", ".tsv", ".txt", ".xlsx", ".parquet", ".pq", ".feather", ".arrow", ".ipc", ".jsonl",
-          ".ndjson", ".json", ".tsf")  # fmt: skip
+TABLES = (".csv", ".tsv", ".txt", ".xlsx", ".parquet", ".pq", ".feather", ".arrow", ".ipc",
+          ".jsonl", ".ndjson", ".json", ".tsf")  # fmt: skip
 RECORDINGS = (".ts", ".arff", ".npz")
 _UNSAFE = re.compile(r"[^\w .()+-]")
 
