@@ -59,7 +59,7 @@ def test_other_files_give_the_same_forecast(running: App, name: str):
         return running.http.get("/app/files/forecast.csv").text
 
     look = running.put(name, written(name)).json()["look"]
-    assert (look["step"], look["rows"], look["missing"]) == ("1D", 120, 0)
+    assert (look["step"], look["rows"], look["missing"]) == ("1 day", 120, 0)
     found = forecast()
     running.put("plain.csv", weekly(120))
     numbers = [pd.read_csv(io.StringIO(text))["units"] for text in (found, forecast())]

@@ -15,6 +15,7 @@ from convtimenet.data.forecast_tables import forecast_names, future_table, write
 from convtimenet.data.tables import Table
 from convtimenet.data.time.inferred import season_of
 from convtimenet.data.time.timestamps import to_local
+from convtimenet.data.time.words import steps
 from convtimenet.errors import DataError
 from convtimenet.estimators.forecasting.forecaster import ConvTimeNetForecaster
 from convtimenet.estimators.forecasting.intervals import check_levels
@@ -37,7 +38,7 @@ from convtimenet.report._html import (
     span,
 )
 from convtimenet.report._windows import name_of, time_label, when
-from convtimenet.report._words import Outlook, compared, outlook, steps
+from convtimenet.report._words import Outlook, compared, outlook
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -21,6 +21,7 @@ from convtimenet.data.forecast_tables import table_times, write_csv
 from convtimenet.data.table_rows import crop, select_series
 from convtimenet.data.tables import Table, read_table
 from convtimenet.data.time.inferred import season_of
+from convtimenet.data.time.words import step_words
 from convtimenet.errors import DataError, SeveralSeriesError
 from convtimenet.estimators.forecasting.forecaster import ConvTimeNetForecaster
 from convtimenet.runs.forecasting import (
@@ -66,7 +67,7 @@ def look(path: str, columns: Columns) -> dict[str, Any]:
             "id_col": table.id_name,
             "target_cols": list(table.channels),
         },
-        "step": table.frequency.name,
+        "step": step_words(table.frequency),
         "series": len(table.lengths),
         "rows": len(table.times),
         "span": table_times(shown),
