@@ -339,7 +339,14 @@ def test_the_page_in_a_browser(report: Path):
         other = page.locator("table.forecast tbody tr").first.locator("td").all_text_contents()
         assert other != first
         page.locator("input[type=search]").fill("")
+        # the rows of another series are in the order of time, whatever the order before
+        own = page.locator("table.forecast")
+        own.get_by_role("button", name="forecast").click()
+        assert own.locator("[aria-sort]").count() == 1
         page.locator("select").select_option(label="store 3")
+        stamps = own.locator("tbody th").all_text_contents()
+        assert stamps == sorted(stamps)
+        assert own.locator("[aria-sort]").count() == 0
         page.wait_for_function("document.querySelector('.ytitle').textContent === 'store 3'")
 
         # tables sort by number, and back
