@@ -185,7 +185,8 @@ def forecast_report(
         sections, inside = _sections(model, facts, published, own)
         if future is not None:
             sections.insert(0, future_section(table, future, forecast_from))
-        file.write(page(title, sections, inside))
+        plain = isinstance(model.network_, (LinearNetwork, SmoothingNetwork))
+        file.write(page(title, sections, inside, "model" if plain else "network"))
     return Path(path)
 
 
