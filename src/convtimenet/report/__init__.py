@@ -319,8 +319,10 @@ def _sections(
         mixing = [mixing_section(network.mixing, model.channels_)]
     loss_name = loss_of(network.config, model.train_config_).name
     kept = history.granted if history.steps else None
+    raw = isinstance(model, ConvTimeNetForecaster) and not model.scale
+    unit = "the data's units" if raw else "training standard deviations"
     inside = [
-        training_section(history, loss_name),
+        training_section(history, loss_name, unit),
         *patches,
         *(linear_section(network, history.granted) if is_linear else ()),
         *(smoothing_section(network) if isinstance(network, SmoothingNetwork) else ()),
