@@ -130,7 +130,7 @@ def forecast_report(
     path: str | PathLike[str],
     model: ConvTimeNetForecaster,
     table: Table,
-    evaluation: ForecastEvaluation,
+    evaluation: ForecastEvaluation | None,
     *,
     title: str,
     facts: Mapping[str, str],
@@ -147,7 +147,8 @@ def forecast_report(
     model
         Fitted.
     table, evaluation
-        The table given to ``model.evaluate``, and its result.
+        The table given to ``model.evaluate``, and its result; None if nothing was scored, for a
+        page about `future`.
     title
         Heading of the page.
     facts
@@ -169,19 +170,29 @@ def forecast_report(
     Raises
     ------
     DataError
-        If the folder does not exist, or `evaluation` or `future` belongs to another table.
+        If the folder does not exist, or `evaluation` or `future` belongs to another table, or
+        there is neither.
     MissingExtraError
         If matplotlib or plotly is not installed.
     sklearn.exceptions.NotFittedError
         Before ``fit``.
     """
     check_is_fitted(model)
+    if evaluation is None and future is None:
+        raise DataError(
+            "there was no test split, so there are no scores to report; give more rows, a "
+            "test_fraction above 0, or a forecast"
+        )
     require_matplotlib()
     plotly_script()
     forecast_from = forecast_from or model.forecasts_from
     with whole_file(path) as file:  # first, so that a wrong folder fails at once
-        model = evaluated(model, table, evaluation)
-        own = forecast_sections(model, table, evaluation)
+        own: tuple[list[Section], list[Section]] = ([], [])
+        if evaluation is None:
+            forecast_from = "trained on all rows; nothing was scored"
+        else:
+            model = evaluated(model, table, evaluation)
+            own = forecast_sections(model, table, evaluation)
         sections, inside = _sections(model, facts, published, own)
         if future is not None:
             sections.insert(0, future_section(table, future, forecast_from))
@@ -308,8 +319,8 @@ def _sections(
     own: tuple[list[Section], list[Section]],
 ) -> tuple[list[Section], list[Section]]:
     """All sections in order, and those about the network; `own` are both of the task, scores
-    first."""
-    (scores, *rest), patches = own
+    first if there are any."""
+    found, patches = own
     network, history = model.network_, model.history_
     is_linear = isinstance(network, (ConvTimeNet, LinearNetwork))
     mixed = network.patches if isinstance(network, ConvTimeNet) else None
@@ -332,7 +343,7 @@ def _sections(
         *(weights_sections(network) if isinstance(network, ConvTimeNet) else ()),
     ]
     facts_section, *comparison = _facts_sections(facts, published)
-    return [scores, *comparison, *rest, facts_section], inside
+    return [*found[:1], *comparison, *found[1:], facts_section], inside
 
 
 def _facts_sections(

@@ -400,7 +400,7 @@ function showResult() {
   const { file } = TASKS[result.task];
   const files = file ? [file] : [];
   if (forecast || !table) files.push(["model.zip", "Model (zip)"]);
-  if (result.report) files.push(["report.html", "Report (HTML)"]);
+  files.push(["report.html", "Report (HTML)"]);
   $("downloads").replaceChildren(
     ...files.map(([name, words]) => element("a", words, { href: `/app/files/${name}`, class: "button", download: "" })),
   );
@@ -417,8 +417,7 @@ function showResult() {
   fill("scores", head, result.scores.map((row) => head.map((key) => row[key])));
   $("python").textContent = result.python;
   $("command").textContent = result.command;
-  $("report-head").hidden = $("report").hidden = !result.report;
-  if (result.report) $("report").src = `/app/report?${state.version}`;
+  $("report").src = `/app/report?${state.version}`;
 }
 
 function showAnswers() {

@@ -109,7 +109,6 @@ def train(
         "kind": "recordings",
         "task": task,
         "title": f"{name}: {'classes' if classify else 'numbers'}",
-        "report": True,
         "notices": list(run.result.notices),
         "scores": comparison(run.result),
         **recipe.of_recordings(name, task, label_col, quality),

@@ -104,15 +104,13 @@ def forecast(
     write_csv(out / "forecast.csv", ahead, source=model.adapt(table))
     run = replace(run, future=ahead)
     pack(run.model.save(out / "model"), out)
-    if run.evaluation is not None:
-        run.write_report(out / "report.html")
+    run.write_report(out / "report.html")
     result = run.result
     notices = [*dict.fromkeys([*table.notices, *result.notices, *ahead.notices])]
     return {
         "kind": "table",
         "task": "forecast",
         "title": f"{name}: {h} steps ahead",
-        "report": run.evaluation is not None,
         "notices": notices,
         "scores": units(result) or (comparison(result) if result.scores else []),
         "table": _forecast_rows(out / "forecast.csv"),
