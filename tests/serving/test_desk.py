@@ -274,6 +274,26 @@ def test_the_chart_has_the_values_of_the_file(tmp_path):
     rows = [f"2024-01-{day:02d},{1234567.25 + day}" for day in range(1, 20)]
     look = told(tmp_path, "a.csv", "\n".join(["date,y", *rows]))
     assert look["chart"][0]["y"][:2] == [1234568.25, 1234569.25]
+    lines = ["t0,t1,label", *(f"{1234567.25 + i},{i},{'ab'[i % 2]}" for i in range(8))]
+    (tmp_path / "cases.csv").write_text("\n".join(lines), encoding="utf-8")
+    chart = recordings.look(str(tmp_path / "cases.csv"), None)["chart"]
+    assert [line["y"] for line in chart[:2]] == [[1234567.25, 0], [1234569.25, 2]]
+
+
+@pytest.mark.parametrize(
+    "head",
+    ["category,date,units", "date,class,units", "date,units,classes", "case_id,date,units,label"],
+)
+def test_a_table_with_a_column_of_classes_is_a_table(tmp_path, head: str):
+    """It was read as recordings, which failed with the command line as the way out."""
+    cells = {"date": "2024-01-{0:02d}", "units": "{0}", "case_id": "1", "label": "a"}
+    rows = [
+        ",".join(cells.get(name, "ab"[day % 2]).format(day) for name in head.split(","))
+        for day in range(1, 20)
+    ]
+    (tmp_path / "a.csv").write_text("\n".join([head, *rows]), encoding="utf-8")
+    want = "recordings" if "case_id" in head else "table"  # which have a time column as well
+    assert recordings.kind(str(tmp_path / "a.csv")) == {"kind": want}
 
 
 def recordings_text(label: str, steps: int = 12) -> str:
@@ -344,7 +364,7 @@ def test_the_command_means_what_was_chosen(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     name = "-my sales, 'Q1' #2 é.csv"
     Path(name).write_text(text, encoding="utf-8")
-    made = recipe.of_table(name, columns, 2, [80.0], "pretrained", plan=False)
+    made = recipe.of_table(name, columns, 2, [80.0], "pretrained", None)
     flags = _parsed(shlex.split(made["command"])[1:]).forecast
     assert {key: getattr(flags, key) for key in chosen} == chosen
     assert (flags.data, flags.out) == (f"./{name}", "-my sales, 'Q1' #2 é-forecast.csv")
