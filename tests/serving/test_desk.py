@@ -206,6 +206,19 @@ def test_files_are_counted_so_that_the_page_knows_a_new_one(desk: Desk):
     assert counts == [0, 1, 1, 2]
 
 
+def test_the_lines_import_what_there_is():
+    """They named modules that had moved."""
+    none = Columns().given()
+    for made in (
+        recipe.of_table("a.csv", none, 2, [], "fast", None),
+        recipe.of_filling("impute", "a.csv", none, {}, "filled"),
+        recipe.of_recordings("a.csv", "classify", None, "fast"),
+    ):
+        imports = [line for line in made["python"].splitlines() if line.startswith("from ")]
+        assert len(imports) >= 2
+        exec("\n".join(imports), {})
+
+
 # --- what is told of files -----------------------------------------------------------------------
 
 

@@ -19,7 +19,7 @@ def of_table(
     ahead = ', "plan.csv"' if plan else ""
     also = f", level={levels!r}" if levels else ""
     python = f"""from convtimenet import ConvTimeNetForecaster
-from convtimenet.data.future import write_csv
+from convtimenet.data.forecast_tables import write_csv
 from convtimenet.runs.forecasting import forecast_table
 
 model = ConvTimeNetForecaster({h}, quality={quality!r}{known})
@@ -71,7 +71,7 @@ def of_recordings(name: str, task: str, label_col: str | None, quality: str) -> 
     also = f", {label_col!r}" if label_col else ""
     split = "" if task == "classify" else ", classes=False"
     python = f"""from convtimenet import {kind}
-from convtimenet.data.cases import read_cases
+from convtimenet.data.labelled.cases import read_cases
 from convtimenet.runs.labelled import fit_labelled, hold_out
 
 train, test = hold_out(read_cases({name!r}{also}), 0.2, 2023{split})
