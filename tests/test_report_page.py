@@ -198,7 +198,7 @@ def test_the_forecast_can_be_downloaded_and_read_without_scripts():
 
 
 def test_the_directions_are_those_of_all_forecasts(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(_future, "_SHOWN", 2)
+    monkeypatch.setattr(_future, "PICKED", 2)
     table = monthly(np.full((24, 5), 10.0))
     with undrawn():
         section = future_section(table, future_table(table, np.full((3, 5), [11.0, 12, 9, 8, 10])))

@@ -186,7 +186,7 @@ def test_gaps_and_anomalies_and_their_lines(
 
 
 def test_the_lines_of_a_forecast_without_training():
-    lines = recipe.of_table("a.csv", {"freq": "1D"}, 3, [], "pretrained", plan=False)
+    lines = recipe.of_table("a.csv", {"freq": "1D"}, 3, [], "pretrained", None)
     assert "ConvTimeNetForecaster(3, quality='pretrained', freq='1D')" in lines["python"]
     assert lines["command"].startswith("convtimenet forecast a.csv --h 3 --pretrained --freq=1D ")
 

@@ -206,6 +206,25 @@ def test_files_are_counted_so_that_the_page_knows_a_new_one(desk: Desk):
     assert counts == [0, 1, 1, 2]
 
 
+def test_the_lines_name_the_file_of_the_rows_ahead(desk: Desk):
+    """They named plan.csv, which may have been the table."""
+    desk.put("data", "plan.csv", b"date,y,x\n")
+    desk.look(Look(columns=Columns(futr_exog=["x"])))
+    desk.put("ahead", "next 'x'.tsv", b"date,x\n")
+    desk.train(Train.model_validate({"h": 3}))
+    assert desk._thread is not None
+    desk._thread.join()
+    command = slow(desk).commands[-1]
+    assert (command["name"], command["plan"]) == ("plan.csv", "next 'x'.tsv")
+    assert command["future"].startswith("ahead-")
+    columns = Columns(futr_exog=["x"]).given()
+    for own, shown in ((command["plan"], "next 'x'.tsv"), ("plan.csv", "plan-ahead.csv")):
+        made = recipe.of_table("plan.csv", columns, 2, [], "fast", own)
+        flags = _parsed(shlex.split(made["command"])[1:]).forecast
+        assert (flags.data, flags.future) == ("plan.csv", shown)
+        assert f"model.predict(table, {shown!r})" in made["python"]
+
+
 def test_the_lines_import_what_there_is():
     """They named modules that had moved."""
     none = Columns().given()
@@ -291,6 +310,24 @@ def test_the_chart_has_the_values_of_the_file(tmp_path):
     (tmp_path / "cases.csv").write_text("\n".join(lines), encoding="utf-8")
     chart = recordings.look(str(tmp_path / "cases.csv"), None)["chart"]
     assert [line["y"] for line in chart[:2]] == [[1234567.25, 0], [1234569.25, 2]]
+
+
+def test_series_that_are_not_drawn_are_told(tmp_path):
+    """The chart showed the first four as if there were no others."""
+    days = [f"2024-01-{day:02d}" for day in range(1, 13)]
+    rows = [f"{s},{day},{i},{2 * i}" for s in range(10) for i, day in enumerate(days)]
+    long = told(
+        tmp_path, "a.csv", "\n".join(["shop,date,units,price", *rows]), target_cols=["units"]
+    )
+    assert (long["drawn"], len(long["chart"])) == ("Drawn: the first 4 of 10 series.", 4)
+    both = told(tmp_path, "b.csv", "\n".join(["shop,date,units,price", *rows]))
+    assert both["drawn"] == "Drawn: the first 1 of 2 columns of the first 4 of 10 series."
+    wide = [",".join([day, *(str(i + k) for k in range(6))]) for i, day in enumerate(days)]
+    look = told(tmp_path, "c.csv", "\n".join(["date,a,b,c,d,e,f", *wide]))
+    assert (look["drawn"], len(look["chart"])) == ("Drawn: the first 4 of 6 columns.", 4)
+    few = told(tmp_path, "d.csv", "\n".join(["date,y", *(f"{day},1" for day in days)]))
+    assert few["drawn"] == ""
+    assert few["step"] == "1 day"
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,8 @@ if TYPE_CHECKING:
 
 _SCORED = "the model scored below, which was not trained on the test split"
 _DRAWN = 4  # static pictures
-_SHOWN = 200  # series or channels to pick from
+PICKED = 200
+"""Most series or channels to pick from."""
 _MOST_ROWS = 1000  # before a forecast
 
 
@@ -94,7 +95,7 @@ def future_section(table: Table, future: Table, forecast_from: str | None = None
     answers = future.values.reshape(S, h, C, K)
     found = [
         _forecast(table, future, s, c, answers[s, :, c])
-        for s, c in islice(product(range(S), range(C)), _SHOWN)
+        for s, c in islice(product(range(S), range(C)), PICKED)
     ]
     levels = _levels(future.channels[:K])
     whole = "each series" if table.long else "the table"

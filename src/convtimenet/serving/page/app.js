@@ -259,6 +259,7 @@ function showLook() {
       $("h").value = look.horizon;
       $("reason").textContent = `chosen: ${look.reason}`;
     }
+  $("drawn").textContent = look.drawn ?? "";
     if (!edited.has("season")) $("season").value = "";
     $("usual").textContent = look.season > 1 ? `by default ${look.season}, as usual for this step` : "by default none: this step has no usual one";
   }
@@ -434,6 +435,7 @@ function showAnswers() {
 addEventListener("message", (event) => {
   const frame = $("report");
   if (event.source !== frame.contentWindow) return;
+    $("forecast-drawn").textContent = result.drawn;
   const { height, top } = event.data;
   if (Number.isFinite(height)) frame.style.height = `${Math.min(Math.max(height, 200), 60000) + 4}px`;
   if (Number.isFinite(top)) scrollTo({ top: frame.getBoundingClientRect().top + scrollY + top });

@@ -57,8 +57,8 @@ class Desk:
         self._lock = threading.RLock()
         self._files: dict[Slot, tuple[str, str]] = {}  # what users call it, and where it is
         self._mark = secrets.token_hex(8)  # in the names of places, so that no user has such a name
-        self._name = ""
-        self._given = 0
+        self._own: dict[Slot, str] = {}  # the names in full, for the lines to copy
+        self._given = self._inputs = 0
         self._columns = Columns()
         self._label: str | None = None
         self._version = 0
@@ -102,9 +102,10 @@ class Desk:
             if slot in self._files:
                 (self.folder / self._files[slot][1]).unlink(missing_ok=True)
             (self.folder / place).write_bytes(content)
-            self._files[slot] = shown, place
+            self._files[slot], self._own[slot] = (shown, place), own
+            self._inputs += slot != "new"
             if slot == "data":
-                self._name, self._given = own, self._given + 1
+                self._given += 1
                 self._drop("ahead")
                 self._change(look=None, job=None, result=None, answers=None)
             elif slot == "ahead":  # what was forecast with other rows is no result of these
@@ -183,7 +184,7 @@ class Desk:
 
     def _command(self, asked: Train, look: dict[str, Any]) -> dict[str, Any]:
         """What the child process is told to do."""
-        command = {"path": self._place("data"), "folder": "next", "name": self._name}
+        command = {"path": self._place("data"), "folder": "next", "name": self._own["data"]}
         command |= {"do": asked.task, "device": self.device}
         if look["kind"] == "recordings":
             own = {"task": asked.task, "label_col": self._label, "quality": asked.quality}
@@ -192,7 +193,8 @@ class Desk:
         if asked.task == "forecast":
             ahead = self._place("ahead") if columns["futr_exog"] else None
             own = {"h": asked.h, "level": asked.level, "quality": asked.quality}
-            return command | {"columns": columns, "future": ahead, **own}
+            plan = self._own["ahead"] if ahead else None
+            return command | {"columns": columns, "future": ahead, "plan": plan, **own}
         covariates = columns.pop("futr_exog"), columns.pop("hist_exog")
         if any(covariates):  # not read: only what would be forecast is looked at
             columns["target_cols"] = look["chosen"]["target_cols"]
