@@ -206,6 +206,71 @@ def test_files_are_counted_so_that_the_page_knows_a_new_one(desk: Desk):
     assert counts == [0, 1, 1, 2]
 
 
+def test_what_is_asked_of_what_another_tab_has_replaced_is_refused(desk: Desk):
+    """A tab that showed another file ran on the new one, and gave it the columns of the old one."""
+
+    def asked(shown: dict[str, Any]) -> Train:
+        return Train.model_validate({"h": 3, "inputs": shown["inputs"]})
+
+    desk.put("data", "a.csv", b"date,y\n")
+    desk.look(Look())
+    before = desk.snapshot()
+    desk.put("data", "b.csv", b"date,y\n")
+    desk.look(Look())
+    now = desk.snapshot()
+    for act in (
+        lambda: desk.look(Look(columns=Columns(freq="D"), given=before["given"])),
+        lambda: desk.train(asked(before)),
+        lambda: desk.put("ahead", "plan.csv", b"date,x\n", before["given"]),
+        lambda: desk.put("new", "new.csv", b"date,x\n", before["given"]),
+    ):
+        with pytest.raises(Refused, match="another tab has replaced it") as refused:
+            act()
+        assert refused.value.status == 409
+    assert desk.snapshot() == now
+    # also if the same file is read in another way, or has other rows ahead
+    for change in (
+        lambda: desk.look(Look(columns=Columns(freq="D"), given=now["given"])),
+        lambda: desk.put("ahead", "plan.csv", b"date,x\n", now["given"]),
+    ):
+        shown = desk.snapshot()
+        change()
+        with pytest.raises(Refused, match="another tab"):
+            desk.train(asked(shown))
+    desk.train(asked(desk.snapshot()))
+    assert desk._thread is not None
+    desk._thread.join()
+    assert desk.snapshot()["job"]["state"] == "done"
+
+
+def test_answers_stay_until_a_run_succeeds(desk: Desk, monkeypatch):
+    """Their table was empty after a run that was stopped, beside a link to its file."""
+    desk.put("data", "a.ts", b"x")
+    desk.look(Look(kind="recordings"))
+
+    def run() -> str:
+        desk.train(Train.model_validate({}))
+        assert desk._thread is not None
+        desk._thread.join()
+        return desk.snapshot()["job"]["state"]
+
+    assert run() == "done"
+    desk.put("new", "new.ts", b"x")
+    desk.label()
+    answers = desk.snapshot()["answers"]
+    assert answers["name"] == "new.ts"
+
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise Refused(422, "no")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(desk.worker, "ask", refuse)
+        assert run() == "failed"
+    assert desk.snapshot()["answers"] == answers
+    assert run() == "done"
+    assert desk.snapshot()["answers"] is None
+
+
 def test_the_lines_name_the_file_of_the_rows_ahead(desk: Desk):
     """They named plan.csv, which may have been the table."""
     desk.put("data", "plan.csv", b"date,y,x\n")

@@ -77,26 +77,28 @@ class Desk:
 
     def snapshot(self) -> dict[str, Any]:
         """Everything that the page shows; "version" changes with all but the progress, "given" with
-        the file."""
+        the file, "inputs" also with how it is read and with the rows ahead."""
         with self._lock:
             files = {slot: name for slot, (name, _) in self._files.items()}
-            counts = {"version": self._version, "given": self._given}
+            counts = {"version": self._version, "given": self._given, "inputs": self._inputs}
             return {**self._state, "files": files, **counts}
 
-    def put(self, slot: Slot, name: str, content: bytes) -> None:
-        """Take a file.
+    def put(self, slot: Slot, name: str, content: bytes, given: int | None = None) -> None:
+        """Take a file; for rows ahead and new recordings, `given` is that of the file they belong
+        to.
 
         Raises
         ------
         Refused
-            If it is empty, its ending is unknown, or a run is under way.
+            If it is empty, its ending is unknown, they belong to another file, or a run is under
+            way.
         """
         own = Path(name.replace("\\", "/")).name[-255:]
         shown = _UNSAFE.sub("_", own)[-100:] or "data"
         ending = _ending(shown)
         if not content:
             raise Refused(422, f"{shown}: expected a file with rows, found an empty one")
-        with self._turn(), self._lock:
+        with self._turn(given=given), self._lock:
             # every file has one place, whatever it is called
             place = f"{slot}-{self._mark}{ending}"
             if slot in self._files:
@@ -137,9 +139,9 @@ class Desk:
         Raises
         ------
         Refused
-            If it cannot be read at all.
+            If it cannot be read at all, or another file was given since.
         """
-        with self._turn():
+        with self._turn(given=asked.given):
             kind = asked.kind or self._ask("kind", path=self._place("data"))["kind"]
             columns, label = self._columns, self._label
             if kind == "table":
@@ -152,6 +154,7 @@ class Desk:
                 found = self._ask("look at recordings", path=self._place("data"), label_col=label)
             with self._lock:
                 self._columns, self._label = columns, label
+                self._inputs += 1
                 self._change(look={"kind": kind, **found}, job=None, result=None, answers=None)
 
     def train(self, asked: Train) -> None:
@@ -160,9 +163,10 @@ class Desk:
         Raises
         ------
         Refused
-            If another one is under way, there is nothing to work on, or the task is not one of it.
+            If another one is under way, there is nothing to work on, it has changed since, or the
+            task is not one of it.
         """
-        with self._turn(), self._lock:
+        with self._turn(inputs=asked.inputs), self._lock:
             look = self._state["look"]
             if look is None or "error" in look:
                 raise Refused(409, "expected a file that could be read, found none; give one first")
@@ -177,8 +181,9 @@ class Desk:
             asked = asked.model_copy(update={"task": task})
             command = self._command(asked, look)
             progress = {"name": "starting", "share": None, "times": "", "note": ""}
-            job = {"state": "running", "settings": asked.model_dump(), "losses": []}
-            self._change(job={**job, "progress": progress}, answers=None)
+            settings = asked.model_dump(exclude={"inputs"})
+            job = {"state": "running", "settings": settings, "losses": []}
+            self._change(job={**job, "progress": progress})
             self._thread = threading.Thread(target=self._run, args=(command, job), daemon=True)
             self._thread.start()
 
@@ -327,14 +332,15 @@ class Desk:
         self._version += 1
 
     @contextmanager
-    def _turn(self) -> Iterator[None]:
+    def _turn(self, given: int | None = None, inputs: int | None = None) -> Iterator[None]:
         """What reads or changes the file, or begins a run, does so alone: others wait until the
-        state is that of the file again.
+        state is that of the file again. `given` and `inputs` are those of the state that was shown
+        where this is asked.
 
         Raises
         ------
         Refused
-            If a run is under way, or a turn takes too long.
+            If a run is under way, a turn takes too long, or something else was given since.
         """
         if not self._turns.acquire(timeout=LOOKING):
             raise Refused(409, "expected an idle program, found it at work; wait, or stop it")
@@ -347,6 +353,14 @@ class Desk:
                     )
             if self._thread is not None:
                 self._thread.join()  # a run that has ended, or was stopped, is clearing up
+            with self._lock:
+                if given not in (None, self._given) or inputs not in (None, self._inputs):
+                    raise Refused(
+                        409,
+                        "expected the file as this tab showed it, found that another tab has "
+                        "replaced it or changed how it is read; look at what is shown now, and "
+                        "try again",
+                    )
             yield
         finally:
             self._turns.release()
