@@ -70,8 +70,8 @@ def test_many_series_and_a_column_changed_by_hand(running: App):
     with page(running.address) as one:
         one.get_by_role("button", name="Four shops").click()
         one.locator("#summary", has_text="4 series").wait_for()
-        one.get_by_label("units").select_option("not used")
-        one.get_by_label("units").select_option("to forecast")
+        one.get_by_role("combobox", name="units").select_option("not used")
+        one.get_by_role("combobox", name="units").select_option("to forecast")
         one.locator("#summary", has_text="1680 rows").wait_for()
         one.get_by_label("80 %").check()  # the settings of the last run are kept
         one.get_by_role("button", name="Forecast").click()
@@ -175,9 +175,15 @@ def test_gaps_and_oddities_of_a_meter(running: App):
         one.reload()
         one.locator("#title", has_text=title).wait_for()
         assert one.locator("[name=task]:checked").get_attribute("value") == "detect"
-        assert one.get_by_label("kW").locator(":checked").text_content() == "to look at"
+        assert (
+            one.get_by_role("combobox", name="kW").locator(":checked").text_content()
+            == "to look at"
+        )
         one.get_by_role("radio", name="Forecast").check()
-        assert one.get_by_label("kW").locator(":checked").text_content() == "to forecast"
+        assert (
+            one.get_by_role("combobox", name="kW").locator(":checked").text_content()
+            == "to forecast"
+        )
         one.get_by_label("pretrained").check()
         one.locator("#h").fill("3")
         one.get_by_role("button", name="Forecast").click()
