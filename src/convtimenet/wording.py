@@ -12,7 +12,15 @@ from typing import Any
 
 from convtimenet.errors import ConfigError
 
-__all__ = ["column_names", "flag", "html_table", "listing", "networks", "unknown_column"]
+__all__ = [
+    "column_names",
+    "flag",
+    "html_table",
+    "listing",
+    "networks",
+    "share_text",
+    "unknown_column",
+]
 
 
 def unknown_column(name: Any, names: Sequence[str]) -> str:
@@ -73,6 +81,11 @@ def column_names(setting: str, value: Any) -> tuple[str, ...]:
 def networks(weights: Sequence[float]) -> str:
     """How many networks a model averages, and with which weights."""
     return f"{len(weights)}, with the weights {', '.join(f'{one:.2f}' for one in weights)}"
+
+
+def share_text(share: float) -> str:
+    """A share of something in per cent: two decimals, below 1 % three digits."""
+    return f"{100 * share:{'.2f' if share >= 0.01 else '.3g'}} %"
 
 
 def html_table(

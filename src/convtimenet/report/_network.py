@@ -61,15 +61,16 @@ _LOSSES = {
 }
 
 
-def training_section(history: History, loss_name: str) -> Section:
-    """Epochs, losses and learning rates; `loss_name` is the score that training minimised."""
+def training_section(history: History, loss_name: str, unit: str) -> Section:
+    """Epochs, losses and learning rates; `loss_name` is the score that training minimised, `unit`
+    that of a forecaster's errors."""
     epochs, best = history.epochs, history.best_epoch
     if not history.steps:
         words = (
             f"{escaped(history.stopped).capitalize()} in {history.seconds:.1f} seconds, without "
         )
         if history.stopped == CHOSEN:
-            words += "epochs. Mean absolute error of the training windows"
+            words += f"epochs. Mean absolute error of the training windows, in {unit}"
         else:
             words += f"epochs. {_LOSSES[loss_name].capitalize()} of the training cases, each "
             words += "answered by a solution without it"

@@ -59,15 +59,10 @@ class ForecastRun:
         Raises
         ------
         DataError
-            If there was no test split.
+            If there was no test split, and there is no forecast to show either.
         """
         from convtimenet.report import forecast_report
 
-        if self.evaluation is None:
-            raise DataError(
-                "there was no test split, so there are no scores to report; give more rows or a "
-                "test_fraction above 0"
-            )
         result = self.result
         return forecast_report(
             path,
@@ -76,7 +71,7 @@ class ForecastRun:
             self.evaluation,
             title=f"{result.dataset}, {result.horizon} steps ahead",
             facts=facts(result),
-            published=comparison(result) if result.published else units(result),
+            published=comparison(result) if self.evaluation and result.published else units(result),
             forecast_from=result.forecast_from,
             future=self.future,
         )
