@@ -113,6 +113,7 @@ def _headless(grid: CaseGrid) -> CaseFile:
     at = 0 if ucr else _label_without_name(grid)
     if at is None:
         notices.append(f"found no label column; if there is one, {_WITHOUT_NAMES}")
+        notices += grid.points(range(max(map(len, grid.rows))))
         return CaseFile(
             series=[grid.numbers(i, range(len(row)))[None] for i, row in enumerate(grid.rows)],
             labels=None,
@@ -125,6 +126,7 @@ def _headless(grid: CaseGrid) -> CaseFile:
     for i, row in enumerate(grid.rows):
         columns = range(1, len(row)) if at == 0 else range(len(row) - 1)
         series.append(grid.numbers(i, columns)[None])
+    notices += grid.points(range(1, max(map(len, grid.rows))) if at == 0 else range(shortest - 1))
     return CaseFile(series=series, labels=labels, notices=tuple(notices))
 
 
@@ -198,8 +200,8 @@ def _wide(grid: CaseGrid, ids: list[int], strong: list[int]) -> CaseFile:
         np.stack([grid.numbers(i, columns) for columns in channels])
         for i in range(len(grid.places))
     ]
-    for c, columns in enumerate(channels):
-        notices += grid.points(np.concatenate([one[c] for one in series]), columns)
+    for columns in channels:
+        notices += grid.points(columns)
     return CaseFile(series, labels, channels=stems, notices=tuple(notices), ids=called)
 
 
@@ -277,8 +279,8 @@ def _long(
     series = [
         np.stack([grid.numbers(i, values) for i in rows.tolist()], axis=1) for rows in members
     ]
-    for c, at in enumerate(values):
-        notices += grid.points(np.concatenate([one[c] for one in series]), [at])
+    for at in values:
+        notices += grid.points([at])
     if time:
         texts = [cell.strip() for cell in grid.column(time[0])]
         stamps = [[[texts[i] for i in rows]] * len(values) for rows in members]

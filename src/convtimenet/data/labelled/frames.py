@@ -160,7 +160,7 @@ class _FrameGrid(CaseGrid):
             self.values[key] = np.stack([_floats(*each) for each in read], axis=1)
         return self.values[key][row]
 
-    def points(self, values: np.ndarray, columns: Sequence[int]) -> list[str]:
+    def points(self, columns: Sequence[int]) -> list[str]:
         return []  # numbers of a frame have no decimal mark
 
 

@@ -26,14 +26,13 @@ __all__ = [
     "decimal_of",
     "is_missing",
     "is_number",
-    "may_be_thousands",
     "number_of",
     "odd_notice",
     "odd_one",
     "plain_numbers",
-    "pointed_notice",
     "read_numbers",
     "two_readings",
+    "unsigned",
 ]
 
 _WORDS = frozenset({"", "nan", "na", "n/a", "null", "none", "#n/a", "<na>", "nat"})
@@ -47,7 +46,6 @@ _SIGNS = "%\u2030$\u20ac\u00a3\u00a5\u20b9"  # percent and currency signs, befor
 _SIGNED = re.compile(
     rf"(\(?)\s*([-+]?)\s*([{_SIGNS}]?)\s*([^{_SIGNS}()]+?)\s*([{_SIGNS}]?)\s*(\)?)"
 )
-_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}\.\d{3}", re.ASCII)
 
 
 def _pattern(decimal: str, between: str) -> re.Pattern[str]:
@@ -76,10 +74,10 @@ class Numbers:
     elsewhere: Callable[[], str | None] = lambda: None
     commas: bool = True
     """Whether any cell of the file may have a decimal comma."""
-    separated: bool = False
-    """Whether its cells are separated by something other than commas."""
-    likely: Callable[[], bool] = lambda: False
-    """Whether it looks as where the comma is the decimal mark."""
+    delimiter: str = ","
+    """What separates its cells."""
+    dated: Callable[[], bool] = lambda: False
+    """Whether its dates are written as where the comma is the decimal mark."""
 
 
 def check_decimal(decimal: Any) -> None:
@@ -152,6 +150,11 @@ def decimal_of(columns: Iterable[Iterable[Any]]) -> str | None:
     return found.pop() if len(found) == 1 else None
 
 
+def unsigned(text: str) -> str:
+    """A number without its currency or percent sign; other texts are not changed."""
+    return _unsigned(text)[0]
+
+
 def _unsigned(text: str) -> tuple[str, str]:
     """A number without its currency or percent sign and with a standard minus, and that sign; other
     texts are not changed."""
@@ -165,34 +168,6 @@ def _unsigned(text: str) -> tuple[str, str]:
         minus, number = "-", number[:-1].rstrip()
     plain = ("-" if opened else minus) + number
     return (plain, before or behind) if _readings(plain) else (text, "")
-
-
-def may_be_thousands(
-    values: np.ndarray, texts: Iterable[Any], commas_likely: bool = False
-) -> str | None:
-    """A text such as 1.050 that may be 1050, because the other numbers are whole with three digits,
-    or all are written like that where decimal commas are usual; None if there is none, or other
-    texts settle it.
-
-    Parameters
-    ----------
-    values
-        The cells read with a decimal point, NaN where missing.
-    texts
-        The different cells.
-    commas_likely
-        Whether the rest of the file looks as where the comma is the decimal mark.
-    """
-    size = np.abs(values[np.isfinite(values)])
-    broken = size % 1 != 0
-    if not len(size) or size.max() >= 1000 or (size[broken] < 1).any():
-        return None
-    pointed = [t for t in texts if isinstance(t, str) and "." in t and not is_missing(t)]
-    if not pointed or not all(_THOUSANDS.fullmatch(text.strip()) for text in pointed):
-        return None
-    whole = [t for t in texts if not is_missing(t) and t not in pointed]
-    among = bool(whole) and not broken.all() and np.median(size[~broken]) >= 100
-    return pointed[0].strip() if among or (commas_likely and not whole) else None
 
 
 def _readings(cell: Any) -> tuple[str, ...]:
@@ -364,15 +339,6 @@ def two_readings(name: str, place: str, text: str, option: bool = True) -> DataE
     return DataError(
         f"{what}, {place}: {text!r} may be {comma:.15g} or {point:.15g}, and no other cell shows "
         f"which; {remedy}"
-    )
-
-
-def pointed_notice(name: str, text: str) -> str:
-    """The notice for a column of numbers such as 12.500, which might be thousands."""
-    comma, point = number_of(text, ","), number_of(text, ".")
-    return (
-        f"column {name!r}: {text!r} is read as {point:.15g}, as all its numbers have three digits "
-        f"after a point; pass decimal=',' (--decimal ,) if it is {comma:.15g}"
     )
 
 
