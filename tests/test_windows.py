@@ -227,3 +227,25 @@ def test_values_whose_squares_overflow_are_refused(gap):
         Scaler.standard(values)
     with pytest.raises(DataError, match="values as large as 6e\\+299 cannot be scaled"):
         Scaler.per_series(values, np.array([0]))
+
+
+@pytest.mark.parametrize("gap", [False, True])
+@pytest.mark.parametrize("level", [0.0, 3e-170])
+def test_values_whose_squares_underflow_are_refused(gap, level):
+    values = np.sin(np.arange(12.0))[None] * np.array([[1e-170], [1.0]]) + level
+    values[1] = 7.0  # a constant is one also there
+    values[:, 3] = np.nan if gap else values[:, 3]
+    with pytest.raises(DataError, match=r"values as close as 1\.9\de-170 .* squares .* underflow"):
+        Scaler.standard(values)
+    scaler = Scaler.standard(values * 1e20)
+    assert scaler.scale[1] == 1
+    np.testing.assert_allclose(np.nanstd(scaler.apply(values * 1e20)[0]), 1, rtol=1e-6)
+
+
+def test_one_series_of_several_underflows():
+    values = np.array([[1.0, 2.0, 5.0, 5.0, 1e-200, 3e-200]])
+    starts = np.array([0, 2, 4])
+    with pytest.raises(DataError, match="values as close as 2e-200 cannot be scaled"):
+        Scaler.per_series(values, starts)
+    scale = Scaler.per_series(np.where(values < 1, np.nan, values), starts).scale[:, 0, 0]
+    assert scale.tolist() == [0.5, 1, 1]

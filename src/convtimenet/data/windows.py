@@ -63,16 +63,17 @@ class Scaler:
         Raises
         ------
         DataError
-            If values are so large that their squares overflow.
+            If values are so large that their squares overflow, or so close that those underflow.
         """
         if np.isnan(values).any():
             return cls.per_series(values, np.array([0]))[0]
         with np.errstate(over="ignore", invalid="ignore"):
             deviation = values.std(axis=-1, keepdims=True)
-        _check_squares(deviation, values)
+            apart = np.ptp(values, axis=-1, keepdims=True)
+        _check_squares(deviation, apart, values)
         # rounding alone can give a constant channel a deviation above 0
-        varies = (np.ptp(values, axis=-1, keepdims=True) > 0) & (deviation > 0)
-        return cls(values.mean(axis=-1, keepdims=True), np.where(varies, deviation, 1.0))
+        scale = np.where(apart > 0, deviation, 1.0)
+        return cls(values.mean(axis=-1, keepdims=True), scale)
 
     @classmethod
     def per_series(cls, values: np.ndarray, starts: np.ndarray) -> Scaler:
@@ -84,10 +85,12 @@ class Scaler:
             centre = np.add.reduceat(np.where(known, values, 0), starts, axis=1) / count
             off = np.where(known, values - np.repeat(centre, lengths, axis=1), 0)
             deviation = np.sqrt(np.add.reduceat(off * off, starts, axis=1) / count)
-        _check_squares(deviation, values)
         lowest = np.minimum.reduceat(np.where(known, values, np.inf), starts, axis=1)
         highest = np.maximum.reduceat(np.where(known, values, -np.inf), starts, axis=1)
-        scale = np.where((highest > lowest) & (deviation > 0), deviation, 1.0)
+        with np.errstate(over="ignore", invalid="ignore"):
+            apart = highest - lowest  # -inf without a value
+        _check_squares(deviation, apart, values)
+        scale = np.where(apart > 0, deviation, 1.0)
         return cls(centre.T[..., None], scale.T[..., None])
 
     def near(self, own: Scaler, silent: np.ndarray) -> Scaler:
@@ -174,11 +177,18 @@ class Scaler:
         return values * self.scale + self.centre
 
 
-def _check_squares(deviation: np.ndarray, values: np.ndarray) -> None:
+def _check_squares(deviation: np.ndarray, apart: np.ndarray, values: np.ndarray) -> None:
+    """Reject values whose squares do not fit float64, given how far apart they are: without a
+    deviation they would be scaled as a constant."""
     if not np.isfinite(deviation).all():
         raise DataError(
             f"values as large as {np.nanmax(np.abs(values)):.3g} cannot be scaled: their squares "
             "overflow float64; rescale the series first"
+        )
+    if (lost := (apart > 0) & (deviation == 0)).any():
+        raise DataError(
+            f"values as close as {apart[lost].min():.3g} cannot be scaled: the squares of their "
+            "differences underflow float64; rescale the series first"
         )
 
 
