@@ -36,9 +36,10 @@ __all__ = [
 ]
 
 _WORDS = frozenset({"", "nan", "na", "n/a", "null", "none", "#n/a", "<na>", "nat"})
-_MARKS = frozenset({".", "-", "?", "--", "..", "...", ":", "n.a.", "\\n", "(null)"}) | {
-    f"#{error}" for error in ("div/0!", "value!", "ref!", "num!", "name?", "null!")
-}
+_DASHES = frozenset({"-", "\u2013", "\u2014"})
+_MARKS = frozenset({".", "?", "--", "..", "...", ":", "n.a.", "\\n", "(null)"}) | _DASHES
+_MARKS |= {"k.a.", "k. a.", "entf.", "s.o.", "#nv", "#n/v", "#nombre!"}  # of Germany and France
+_MARKS |= {f"#{error}" for error in ("div/0!", "value!", "ref!", "num!", "name?", "null!")}
 MISSING = _WORDS | _MARKS
 
 _SPACES = "[ \u00a0\u202f\u2009'\u2019]"  # thousands separators besides "." and ","
@@ -236,10 +237,11 @@ def read_numbers(
                 raise _no_number(name, place(i), cell, said)
             known[cell] = number
         values[i] = number
-    if any(isinstance(cell, str) and cell.strip() == "-" for cell in cells):
+    dashes = (cell.strip() for cell in cells if isinstance(cell, str))
+    if dash := next((cell for cell in dashes if cell in _DASHES), None):
         notices += (
-            f"column {name!r}: '-' is read as a missing value; write 0 where it stands for zero, "
-            "as in Excel's formats of accounting",
+            f"column {name!r}: {dash!r} is read as a missing value; write 0 where it stands for "
+            "zero, as in Excel's formats of accounting",
         )
     return values, (*notices, *said_of_signs)
 
