@@ -195,3 +195,21 @@ def test_leap_seconds_are_named(second, tmp_path):
     (tmp_path / "x.csv").write_text("\n".join(["ds,y", *(f"{one},1" for one in stamps)]))
     with pytest.raises(DataError, match=r"line 4: .*is not a time stamp; .*it is a leap second"):
         read_table(tmp_path / "x.csv")
+
+
+@pytest.mark.parametrize("zone", [None, "Europe/Berlin"])
+@pytest.mark.parametrize("ids", [1, 2])
+def test_hours_of_business_are_told_of(zone, ids):
+    stamps = pd.date_range("2024-01-08 09:00", periods=80, freq="bh", tz=zone)
+    frames = [pd.DataFrame({"unique_id": i, "ds": stamps, "y": 1.0}) for i in range(ids)]
+    frame = pd.concat(frames).reset_index(drop=True)
+    told = "all rows are at business hours: pass freq='bh' if the others are no time steps"
+    table = read_table(frame)
+    assert told in table.notices[0]
+    assert len(table.times) == ids * (11 * 24 + 8)
+    assert len(read_table(frame, frequency="bh").times) == ids * 80
+    assert read_table(frame, frequency="bh").notices == ()
+    later = frame.assign(ds=frame["ds"] + pd.Timedelta("2h"))  # to 18:00
+    assert told not in read_table(later).notices[0]
+    day = frame[frame["ds"] < frame["ds"].min() + pd.Timedelta("8h")]
+    assert told not in read_table(day.drop(index=day.index[[2]])).notices[0]
