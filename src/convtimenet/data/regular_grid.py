@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from convtimenet.data.codes import code_notices
+from convtimenet.data.dated_values import date_notices
 from convtimenet.data.sources.by_role import Columns
 from convtimenet.data.time.frequency import Frequency
 from convtimenet.data.time.inferred import infer_shared_frequency
@@ -146,6 +147,8 @@ def make_regular(
     named = {f"channel {one!r}": columns.values[:, i] for i, one in enumerate(columns.channels)}
     named |= {f"covariate {one!r}": values for one, values in columns.covariates.items()}
     notices += code_notices(named)
+    by_channel = dict(zip(columns.channels, columns.values.T, strict=True))
+    notices += date_notices(by_channel, times, bounds)
     changes = []
     if grown.sum() > len(times):
         changes.append(_absent(columns, bounds, grown, expected))
