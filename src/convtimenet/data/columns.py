@@ -24,6 +24,7 @@ from convtimenet.data.text.numbers import (
     odd_one,
     plain_numbers,
     read_numbers,
+    rounded_notice,
     two_readings,
     unsigned,
 )
@@ -254,7 +255,8 @@ class CellColumn:
     def numbers(self, how: Numbers) -> tuple[np.ndarray, tuple[str, ...]]:
         plain = self.plain() if how.decimal != "," else None
         if plain is not None and not (how.commas and self._marks_are_open(how)):
-            return plain, self._points(how)
+            told = rounded_notice(self.name, plain, lambda: self.coded()[1])
+            return plain, (*told, *self._points(how))
         values, told = read_numbers(self.name, self.cells(), self.place, how.decimal, how.elsewhere)
         return values, (*told, *self._points(how))
 
@@ -420,7 +422,10 @@ class ArrayColumn:
         values = self.values.astype(np.float64)
         if self.missing is not None:
             values[self.missing] = np.nan
-        return values, ()
+        own = self.values
+        if own.dtype.kind not in "iu":
+            return values, ()
+        return values, rounded_notice(self.name, values, lambda: map(int, own))
 
     def covariate(self, how: Numbers, text: bool) -> tuple[np.ndarray, tuple[str, ...]]:
         return self.numbers(how)

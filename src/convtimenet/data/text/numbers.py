@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,7 @@ __all__ = [
     "odd_one",
     "plain_numbers",
     "read_numbers",
+    "rounded_notice",
     "two_readings",
     "unsigned",
 ]
@@ -60,6 +61,8 @@ def _pattern(decimal: str, between: str) -> re.Pattern[str]:
 _WRITTEN = {".": _pattern(r"\.", ","), ",": _pattern(",", r"\.")}
 _REMOVED = {".": re.compile(rf",|{_SPACES}"), ",": re.compile(rf"\.|{_SPACES}")}
 _NAMES = {".": "decimal point", ",": "decimal comma"}
+_DIGITS = re.compile(r"[+-]?\d{16,309}", re.ASCII)
+_EXACT = 2**53  # float64 holds every whole number up to this one
 _WITH_COMMAS = re.compile(r"[+-]?\d[\d.,]*")
 
 
@@ -342,6 +345,40 @@ def two_readings(name: str, place: str, text: str, option: bool = True) -> DataE
         f"{what}, {place}: {text!r} may be {comma:.15g} or {point:.15g}, and no other cell shows "
         f"which; {remedy}"
     )
+
+
+def rounded_notice(
+    name: str, values: np.ndarray, different: Callable[[], Iterable[Any]]
+) -> tuple[str, ...]:
+    """A notice for a column whose whole numbers float64 rounds.
+
+    Parameters
+    ----------
+    values
+        The column as float64, NaN where missing.
+    different
+        Gives its different cells, which are numbers or numbers in Python notation.
+    """
+    if not np.fmax.reduce(np.abs(values), axis=None, initial=0.0) >= _EXACT:
+        return ()
+    for cell in different():
+        whole = _whole(cell)
+        if whole is not None and abs(whole) >= _EXACT and int(float(whole)) != whole:
+            return (
+                f"column {name!r}: {whole} is read as {int(float(whole))}, because float64 holds "
+                "whole numbers only to 2**53; subtract a constant from the column if their "
+                "differences matter",
+            )
+    return ()
+
+
+def _whole(cell: Any) -> int | None:
+    """A cell that is written as a whole number which float64 holds, rounded or not."""
+    if isinstance(cell, str) and not _DIGITS.fullmatch(cell.strip()):
+        return None
+    if not isinstance(cell, (str, Integral)) or isinstance(cell, bool):
+        return None
+    return whole if abs(whole := int(cell)) < 10**308 else None
 
 
 def odd_one(different: Iterable[Any]) -> Any:
