@@ -18,7 +18,7 @@ import pytest
 from pyarrow import feather, parquet
 
 from convtimenet import ConvTimeNetForecaster
-from convtimenet.data import tables
+from convtimenet.data import table_rows
 from convtimenet.data.covariates import NO_COVARIATES, Column, terms_of
 from convtimenet.data.large import parts
 from convtimenet.data.tables import Table, read_table
@@ -32,7 +32,7 @@ HOURS = np.datetime64("2024-01-01", "us") + np.arange(400) * np.timedelta64(1, "
 
 def work_on(rows: int, monkeypatch) -> None:
     """Work on so many rows at once."""
-    for module in (maps, tables, sliding):
+    for module in (maps, table_rows, sliding):
         monkeypatch.setattr(module, "CHUNK", rows)
 
 
