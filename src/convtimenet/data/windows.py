@@ -28,6 +28,7 @@ RESOLVED = 2.0**17
 hundredth of one."""
 _REVIN_FLOOR = 1e-5**0.5  # smallest standard deviation that RevIN divides by
 _FAR = 64  # spreads from 0, from which a channel of cases is not rounded before scaling
+_TINY, _UP = 2.0**-500, 2.0**600  # ranges below the first have squares that float64 may lose
 _SMALLEST = 1e-30  # spread of a channel of cases that float32 still holds
 
 
@@ -63,17 +64,20 @@ class Scaler:
         Raises
         ------
         DataError
-            If values are so large that their squares overflow, or so close that those underflow.
+            If values are so large that their squares overflow.
         """
         if np.isnan(values).any():
             return cls.per_series(values, np.array([0]))[0]
         with np.errstate(over="ignore", invalid="ignore"):
             deviation = values.std(axis=-1, keepdims=True)
-            apart = np.ptp(values, axis=-1, keepdims=True)
-        _check_squares(deviation, apart, values)
+        _check_squares(deviation, values)
+        apart = np.ptp(values, axis=-1, keepdims=True)
+        if (tiny := (apart > 0) & (apart < _TINY)).any():
+            with np.errstate(over="ignore", invalid="ignore"):  # of other channels
+                deviation[tiny] = (values * _UP).std(axis=-1, keepdims=True)[tiny] / _UP
         # rounding alone can give a constant channel a deviation above 0
-        scale = np.where(apart > 0, deviation, 1.0)
-        return cls(values.mean(axis=-1, keepdims=True), scale)
+        varies = (apart > 0) & (deviation > 0)
+        return cls(values.mean(axis=-1, keepdims=True), np.where(varies, deviation, 1.0))
 
     @classmethod
     def per_series(cls, values: np.ndarray, starts: np.ndarray) -> Scaler:
@@ -85,12 +89,15 @@ class Scaler:
             centre = np.add.reduceat(np.where(known, values, 0), starts, axis=1) / count
             off = np.where(known, values - np.repeat(centre, lengths, axis=1), 0)
             deviation = np.sqrt(np.add.reduceat(off * off, starts, axis=1) / count)
+        _check_squares(deviation, values)
         lowest = np.minimum.reduceat(np.where(known, values, np.inf), starts, axis=1)
         highest = np.maximum.reduceat(np.where(known, values, -np.inf), starts, axis=1)
-        with np.errstate(over="ignore", invalid="ignore"):
-            apart = highest - lowest  # -inf without a value
-        _check_squares(deviation, apart, values)
-        scale = np.where(apart > 0, deviation, 1.0)
+        varies = highest > lowest
+        if (tiny := varies & (highest - np.where(varies, lowest, 0) < _TINY)).any():
+            with np.errstate(over="ignore"):  # of other series
+                squares = np.square(off * _UP)
+            deviation[tiny] = np.sqrt(np.add.reduceat(squares, starts, axis=1) / count)[tiny] / _UP
+        scale = np.where(varies & (deviation > 0), deviation, 1.0)
         return cls(centre.T[..., None], scale.T[..., None])
 
     def near(self, own: Scaler, silent: np.ndarray) -> Scaler:
@@ -177,18 +184,11 @@ class Scaler:
         return values * self.scale + self.centre
 
 
-def _check_squares(deviation: np.ndarray, apart: np.ndarray, values: np.ndarray) -> None:
-    """Reject values whose squares do not fit float64, given how far apart they are: without a
-    deviation they would be scaled as a constant."""
+def _check_squares(deviation: np.ndarray, values: np.ndarray) -> None:
     if not np.isfinite(deviation).all():
         raise DataError(
             f"values as large as {np.nanmax(np.abs(values)):.3g} cannot be scaled: their squares "
             "overflow float64; rescale the series first"
-        )
-    if (lost := (apart > 0) & (deviation == 0)).any():
-        raise DataError(
-            f"values as close as {apart[lost].min():.3g} cannot be scaled: the squares of their "
-            "differences underflow float64; rescale the series first"
         )
 
 
