@@ -252,7 +252,9 @@ def test_tsf_without_stamps_counts_steps(tmp_path: Path) -> None:
 def test_words_for_missing(tmp_path: Path, fast: bool, monkeypatch) -> None:
     monkeypatch.setattr(delimited, "_LARGE", 0 if fast else 2**62)
     words = ("", "NA", "N/A", "n/a", "null", "None", "NaN", "nan", ".", "-", "?", "#N/A",
-             "--", "..", ":", "n.a.", r"\N", "#DIV/0!", "#VALUE!")  # fmt: skip
+             "--", "..", ":", "n.a.", r"\N", "#DIV/0!", "#VALUE!",
+             "#NV", "#NOMBRE!", "#N/V", "k.A.", "k. A.", "K.A.", "\u2013", " \u2014 ", "entf.",
+             "s.o.")  # fmt: skip
     for word in words:
         table = read_table(save(tmp_path, written(cells=["1", word, "3", "4"])))
         assert table.known is not None
@@ -270,7 +272,6 @@ class TestNumbers:
             (["1,234", "0.5", "7"], [1234, 0.5, 7]),
             (["1.234.567", "1.234", "7"], [1234567, 1234, 7]),
             (["1,234,567", "1,234", "7"], [1234567, 1234, 7]),
-            (["1.234", "5.678", "7"], [1.234, 5.678, 7]),
             (["1.234,5", "2", "-3,25"], [1234.5, 2, -3.25]),
             (["1,234.5", "2", "+3.25"], [1234.5, 2, 3.25]),
             (["0,123", "5,678", "7"], [0.123, 5.678, 7]),
@@ -813,3 +814,11 @@ def test_check_path(tmp_path: Path) -> None:
         "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("dash", ["-", "\u2013", "\u2014"])
+def test_a_dash_that_may_be_zero_is_told_of(tmp_path, dash):
+    table = read_table(save(tmp_path, written(";", ["1,5", dash, "3,5", f" {dash} "])))
+    np.testing.assert_array_equal(table.values[:, 0], [1.5, np.nan, 3.5, np.nan])
+    assert table.notices[0].startswith(f"column 'y': {dash!r} is read as a missing value; write 0")
+    assert read_table(save(tmp_path, written(";", ["\u22121,5", "-2", "3"]))).values[0, 0] == -1.5

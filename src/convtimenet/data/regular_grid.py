@@ -14,9 +14,11 @@ from typing import Any
 import numpy as np
 
 from convtimenet.data.codes import code_notices
+from convtimenet.data.dated_values import date_notices
 from convtimenet.data.sources.by_role import Columns
 from convtimenet.data.time.frequency import Frequency
 from convtimenet.data.time.inferred import infer_shared_frequency
+from convtimenet.data.time.steps import HOUR
 from convtimenet.data.time.timestamps import SET_BACK, may_be_set_back, show_time
 from convtimenet.errors import DataError
 from convtimenet.files.maps import ranges
@@ -145,9 +147,11 @@ def make_regular(
     named = {f"channel {one!r}": columns.values[:, i] for i, one in enumerate(columns.channels)}
     named |= {f"covariate {one!r}": values for one, values in columns.covariates.items()}
     notices += code_notices(named)
+    by_channel = dict(zip(columns.channels, columns.values.T, strict=True))
+    notices += date_notices(by_channel, times, bounds)
     changes = []
     if grown.sum() > len(times):
-        changes.append(_absent(columns, lengths, grown, expected))
+        changes.append(_absent(columns, bounds, grown, expected))
         ends = np.cumsum(grown)
         at = steps + np.repeat(ends - grown, lengths)
         first = np.repeat(times[bounds[:-1]], grown)
@@ -301,8 +305,9 @@ def _steps(columns: Columns, bounds: np.ndarray, frequency: Frequency) -> np.nda
 
 
 def _absent(
-    columns: Columns, lengths: np.ndarray, grown: np.ndarray, frequency: Frequency
+    columns: Columns, bounds: np.ndarray, grown: np.ndarray, frequency: Frequency
 ) -> Change:
+    lengths = np.diff(bounds)
     added = grown - lengths
     worst = np.argsort(-added, kind="stable")[: int((added > 0).sum())]
     series = None if columns.series is None else tuple(_ids(columns)[worst].tolist())
@@ -311,7 +316,7 @@ def _absent(
         missing=int(added.sum()),
         series=series,
         most=() if series is None else tuple(added[worst].tolist()),
-        told=f" at a frequency of {frequency.name}",
+        told=f" at a frequency of {frequency.name}{_closed(columns, bounds, grown, frequency)}",
     )
     if added.sum() > _MOST_GROWTH * lengths.sum():
         raise DataError(
@@ -319,6 +324,18 @@ def _absent(
             "correct stray time stamps, or pass freq=..."
         )
     return found
+
+
+def _closed(columns: Columns, bounds: np.ndarray, grown: np.ndarray, frequency: Frequency) -> str:
+    """What to do if hourly rows are at business hours only."""
+    times, zone = columns.times, columns.time_zone
+    if frequency != Frequency("ns", HOUR):
+        return ""
+    first = np.repeat(times[bounds[:-1]], np.diff(bounds))
+    steps = Frequency("business hour", 1).steps(first, times, zone)
+    if (steps < 0).any() or (steps[bounds[1:] - 1] + 1 == grown).all():
+        return ""
+    return " (all rows are at business hours: pass freq='bh' if the others are no time steps)"
 
 
 def _spread(values: np.ndarray, at: np.ndarray, rows: int) -> np.ndarray:

@@ -12,7 +12,8 @@ import numpy as np
 from convtimenet.data.files.case_file import number_in
 from convtimenet.data.files.dialect import find_delimiter, is_remark, said_delimiter
 from convtimenet.data.files.raw import lines_of
-from convtimenet.data.text.numbers import decimal_of, may_be_thousands, number_of, two_readings
+from convtimenet.data.text.numbers import decimal_of, number_of, two_readings, unsigned
+from convtimenet.data.text.points import points_in
 from convtimenet.data.text.rows import LineRows, Rows, StrayQuote, WholeRows
 from convtimenet.errors import DataError
 from convtimenet.names import key_of
@@ -40,8 +41,8 @@ class CaseGrid:
     decimal: str
     path: Path
     notices: tuple[str, ...] = ()
-    separated: bool = False
-    """Whether its cells are separated by something other than commas."""
+    delimiter: str = ","
+    """What separates its cells."""
     option: bool = True
     """Whether the caller can say which column is the label."""
     guess: bool = True
@@ -74,18 +75,23 @@ class CaseGrid:
                 ) from None
         return found
 
-    def points(self, values: np.ndarray, columns: Sequence[int]) -> list[str]:
+    def points(self, columns: Sequence[int]) -> list[str]:
         """Reject cells of columns whose points may separate thousands, as columns of a table do; a
-        notice where little speaks for that. `values` are the cells as numbers."""
+        notice where little speaks for that. Short rows lack the last of the columns."""
         if self.decimal != ".":
             return []
-        cells = [row[at] for row in self.rows for at in columns]
-        text = may_be_thousands(values, cells, self.separated)
-        if text is None or decimal_of(self.rows) is not None:
+        cells = (row[at] for row in self.rows for at in columns if at < len(row))
+        found = points_in(cells, self.delimiter)
+        if found is None or decimal_of(self.rows) is not None:
             return []
-        at = next(i for i, cell in enumerate(cells) if cell.strip() == text) // len(columns)
-        if may_be_thousands(values, cells) is not None:
-            raise two_readings(self.path.name, self.places[at], text, option=False)
+        text = found.text
+        if found.refused:
+            row = next(
+                i
+                for i, cells in enumerate(self.rows)
+                if any(unsigned(cells[at].strip()) == text for at in columns if at < len(cells))
+            )
+            raise two_readings(self.path.name, self.places[row], text, option=False)
         return [
             f"numbers like {text} are read with a decimal point; write {text.replace('.', '')} "
             "if the point separates thousands"
@@ -133,7 +139,7 @@ def read_grid(path: Path, text: str, label: str | None = None, option: bool = Tr
             names = tuple(name for i, name in enumerate(names) if i not in nothing)
             rows = [[cell for i, cell in enumerate(row) if i not in nothing] for row in rows]
     told = notices + told
-    return CaseGrid(names, rows, places, decimal, path, told, delimiter != ",", option)
+    return CaseGrid(names, rows, places, decimal, path, told, delimiter, option)
 
 
 def _decimal(rows: list[list[str]], places: list[str], path: Path) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from convtimenet.errors import DataError
 from convtimenet.names import key_of
 from convtimenet.wording import unknown_column
 
-__all__ = ["cases_of", "read_case_table"]
+__all__ = ["cases_of", "check_numbered", "read_case_table"]
 
 _TIMES = frozenset(
     {"time", "timestamp", "timestep", "step", "t", "date", "datetime", "ds", "readingid"}
@@ -113,6 +114,7 @@ def _headless(grid: CaseGrid) -> CaseFile:
     at = 0 if ucr else _label_without_name(grid)
     if at is None:
         notices.append(f"found no label column; if there is one, {_WITHOUT_NAMES}")
+        notices += grid.points(range(max(map(len, grid.rows))))
         return CaseFile(
             series=[grid.numbers(i, range(len(row)))[None] for i, row in enumerate(grid.rows)],
             labels=None,
@@ -125,6 +127,7 @@ def _headless(grid: CaseGrid) -> CaseFile:
     for i, row in enumerate(grid.rows):
         columns = range(1, len(row)) if at == 0 else range(len(row) - 1)
         series.append(grid.numbers(i, columns)[None])
+    notices += grid.points(range(1, max(map(len, grid.rows))) if at == 0 else range(shortest - 1))
     return CaseFile(series=series, labels=labels, notices=tuple(notices))
 
 
@@ -198,8 +201,8 @@ def _wide(grid: CaseGrid, ids: list[int], strong: list[int]) -> CaseFile:
         np.stack([grid.numbers(i, columns) for columns in channels])
         for i in range(len(grid.places))
     ]
-    for c, columns in enumerate(channels):
-        notices += grid.points(np.concatenate([one[c] for one in series]), columns)
+    for columns in channels:
+        notices += grid.points(columns)
     return CaseFile(series, labels, channels=stems, notices=tuple(notices), ids=called)
 
 
@@ -210,6 +213,32 @@ def _which(grid: CaseGrid) -> str:
     return "pass the right one as label_col (--label_col), and leave the others out"
 
 
+def check_numbered(names: Sequence[str], place: str) -> None:
+    """Reject columns that are not numbered among others that are.
+
+    Raises
+    ------
+    DataError
+        If so: they may be labels, or facts about the cases.
+    """
+    parts = _numbered(names)
+    steps = Counter(stem for stem, _ in {(p["stem"], int(p["number"])) for p in parts if p})
+    first = [n for n, p in zip(names, parts, strict=True) if p and steps[p["stem"]] > 1]
+    others = [name for name, part in zip(names, parts, strict=True) if part is None]
+    if others and first:
+        raise DataError(
+            f"{place}: the columns {', '.join(map(repr, others[:5]))} are not numbered like "
+            f"{first[0]!r}, so they may not be time steps; leave them out, name the column of case "
+            "numbers 'case_id', or number them too"
+        )
+
+
+def _numbered(names: Sequence[str]) -> list[re.Match[str] | None]:
+    """The stems and numbers of names such as x_1, or of those such as 1_x if there are none."""
+    parts = [_NUMBERED.fullmatch(name) for name in names]
+    return parts if any(parts) else [_NUMBER_FIRST.fullmatch(name) for name in names]
+
+
 def _channels(
     names: tuple[str, ...], values: list[int], path: Path
 ) -> tuple[list[list[int]], tuple[str, ...] | None]:
@@ -217,22 +246,14 @@ def _channels(
     all columns."""
     if not values:
         raise DataError(f"{path}: expected numeric columns besides the label, found none; add one")
-    parts = [_NUMBERED.fullmatch(names[i]) for i in values]
-    if not any(parts):
-        parts = [_NUMBER_FIRST.fullmatch(names[i]) for i in values]
+    called = [names[i] for i in values]
+    check_numbered(called, str(path))
+    parts = _numbered(called)
     columns: dict[str, dict[int, int]] = {}
     for i, part in zip(values, parts, strict=True):
         if part is not None:
             columns.setdefault(part["stem"], {})[int(part["number"])] = i
     counted = {stem: one for stem, one in columns.items() if len(one) > 1}
-    others = [names[i] for i, part in zip(values, parts, strict=True) if part is None]
-    if others and counted:
-        steps_of = next(iter(counted.values()))
-        raise DataError(
-            f"{path}: the columns {', '.join(map(repr, others[:5]))} are not numbered like "
-            f"{names[min(steps_of.values())]!r}, so they may not be time steps; leave them out, "
-            "name the column of case numbers 'case_id', or number them too"
-        )
     steps = {tuple(sorted(one)) for one in columns.values()}
     if len(counted) > 1 and len(steps) > 1:
         raise DataError(
@@ -277,8 +298,8 @@ def _long(
     series = [
         np.stack([grid.numbers(i, values) for i in rows.tolist()], axis=1) for rows in members
     ]
-    for c, at in enumerate(values):
-        notices += grid.points(np.concatenate([one[c] for one in series]), [at])
+    for at in values:
+        notices += grid.points([at])
     if time:
         texts = [cell.strip() for cell in grid.column(time[0])]
         stamps = [[[texts[i] for i in rows]] * len(values) for rows in members]

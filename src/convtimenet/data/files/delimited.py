@@ -78,7 +78,7 @@ def read_delimited(path: Path | str, content: bytes) -> Grid:
         make=kept.__getitem__,
         rows=len(columns[0]),
         commas=quoted_commas,
-        separated=dialect.delimiter != ",",
+        delimiter=dialect.delimiter,
         notices=notices,
     )
 

@@ -102,9 +102,10 @@ def as_cases(X: Any, y: Any = None) -> Cases:
         axis, has a single channel. In a sequence of frames (pandas, polars, pyarrow) each frame is
         a case, with time in the rows and channels in the columns. In a single frame each row is a
         case: of one channel, or, if the cells hold series, of one channel per column; a column
-        named id, label or similar has that role, as in a file (`files.case_table`). NaN at the end
-        of all channels means that the case ends earlier; any other NaN is a missing value and is
-        kept (see `gaps_left` and `filled`).
+        named id, label or similar has that role, as in a file (`files.case_table`). A column
+        that is not numbered among others that are (sep beside t0, t1) is refused: in a file it
+        would be the label. NaN at the end of all channels means that the case ends earlier; any
+        other NaN is a missing value and is kept (see `gaps_left` and `filled`).
     y : array-like of shape (n,), optional
         Labels of any type; they replace those of a frame.
 
@@ -118,8 +119,8 @@ def as_cases(X: Any, y: Any = None) -> Cases:
     ------
     DataError
         If there are no cases, channels or time steps, a case has no finite value, cases differ
-        in their number of channels or their column names, values are not real or exceed float32,
-        or the labels do not match the cases.
+        in their number of channels or their column names, columns may be no steps, values are not
+        real or exceed float32, or the labels do not match the cases.
     """
     if hasattr(X, "toarray"):
         raise DataError("X is a sparse matrix; expected a dense array; use X.toarray()")

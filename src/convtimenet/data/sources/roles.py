@@ -235,10 +235,13 @@ def _joined(one: Any, other: str, what: str) -> DataError:
 
 
 def _keys(grid: Grid, names: Sequence[str], often: bool) -> dict[str, np.ndarray]:
-    """Candidate id columns, text first, with the label of each row as a number (R,)."""
+    """Candidate id columns, text first, with the label of each row as a number (R,). A column of
+    times of day is none: it parts the rows of a day."""
     texts, numbers = {}, {}
     for name in names:
         column = grid[name]
+        if column.holds_clocks():
+            continue
         if isinstance(column, CellColumn):
             of, labels = column.coded()
             some = [str(label) for label in labels if not is_missing(label)][:20]

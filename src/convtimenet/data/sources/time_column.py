@@ -10,7 +10,7 @@ import numpy as np
 
 from convtimenet.data.columns import CellColumn, Column, Grid
 from convtimenet.data.text.numbers import is_number
-from convtimenet.data.text.times import looks_like_date
+from convtimenet.data.text.times import clock_starts, looks_like_date
 from convtimenet.data.time.steps import months_across
 from convtimenet.errors import DataError
 from convtimenet.names import key_of
@@ -126,14 +126,16 @@ def _with_clock(
     repeat = len(set(zip(ids, days, strict=True))) < len(days)
     told = len(clocks) == 1 and key_of(clocks[0]) in _CLOCKS  # else a daily table may have sunrises
     if clocks and (told or repeat):
-        clock = grid[clocks[0]].texts()  # the start, if there are a start and an end
+        # the start, if there are a start and an end
+        clock, notices = clock_starts(grid[clocks[0]].texts())
     else:
         clock = _hours(grid, hours[0]) if len(hours) == 1 and repeat else None
         if clock is None:
             return day, (name,), ()
-        clocks = hours
+        clocks, notices = hours, ()
     texts = [f"{d} {c}" for d, c in zip(days, clock, strict=True)]
-    return _together(grid, [name, clocks[0]], texts)
+    column, used, told = _together(grid, [name, clocks[0]], texts)
+    return column, used, (*told, *(f"column {clocks[0]!r}: {one}" for one in notices))
 
 
 def _together(

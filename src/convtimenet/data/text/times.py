@@ -19,7 +19,7 @@ from convtimenet.data.text.whole_times import EPOCHS, other_than_months, read_wh
 from convtimenet.data.time.timestamps import FIRST_YEAR, LAST_YEAR, days_of, offset_of, weeks_of
 from convtimenet.errors import DataError
 
-__all__ = ["is_clock", "looks_like_date", "parse_times"]
+__all__ = ["clock_starts", "is_clock", "looks_like_date", "parse_times"]
 
 Place = Callable[[int], str]
 
@@ -60,12 +60,14 @@ _PERIODS = (
     _form(r"W(?P<w>\d{1,2})[-/ ](?P<y>\d{4})", ""),
 )
 _FORMS = (*_DAYS, *_PERIODS)
-_RANGE = re.compile(r"\s+-\s+|\s+to\s+|/(?=\d{4}-)")
+_RANGE = re.compile(r"\s+[-\u2013\u2014]\s+|\s+(?:to|bis)\s+|/(?=\d{4}-)")
+_CLOCK_RANGE = re.compile(r"\s*[-\u2013\u2014]\s*|\s+(?:to|bis)\s+")
 _WHOLE = re.compile(r"([+-]?\d{1,18})\.0*")
 _SECONDS = re.compile(r"\d{10}(?:\.\d+)?")
 _ZONE_NAME = re.compile(r".*\d\s*\[?([A-Z]{3,5}|[A-Z][a-z]+/\w+)\]?", re.ASCII)
 _INTEGER = re.compile(r"[+-]?\d{1,18}|\d{19}")
 _AT_CLOCK = re.compile(_CLOCK, re.IGNORECASE | re.ASCII)
+_LEAP = re.compile(r".*[ T_]\d\d:?\d\d:?60(?:[.,]\d+)?(?:Z|\D.*)?", re.ASCII)
 _SECOND = 1_000_000_000
 
 
@@ -80,15 +82,41 @@ def _is_stamp(text: str) -> bool:
 
 
 def _beginning(text: str) -> str | None:
-    """The start of a range such as 2024-01-01/2024-01-07; None for other texts."""
+    """The start of a range such as 2024-01-01/2024-01-07 or 2024-01-01 06:30 - 06:45; None for
+    other texts."""
     ends = _RANGE.split(text)
-    return ends[0] if len(ends) == 2 and all(map(_is_stamp, ends)) else None
+    if len(ends) != 2 or not _is_stamp(ends[0]):
+        return None
+    return ends[0] if _is_stamp(ends[1]) or _is_one_clock(ends[1]) else None
 
 
 def is_clock(text: str) -> bool:
-    """Whether `text` is written like a time of day, such as 06:30, 6:30 PM or 24:00."""
-    match = _AT_CLOCK.fullmatch(text.strip())
+    """Whether `text` is written like a time of day, such as 06:30, 6:30 PM or 24:00, or like a
+    range of them (06:30 - 06:45)."""
+    return _clock(text) is not None
+
+
+def clock_starts(texts: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
+    """Times of day as text, ranges as their start, and a notice of those; other texts stay."""
+    starts = {text: _clock(text) for text in dict.fromkeys(texts)}
+    ranges = [text for text, start in starts.items() if start not in (None, text.strip())]
+    told = (_by_start(ranges[0].strip()),) if ranges else ()
+    return [starts[text] or text for text in texts], told
+
+
+def _clock(text: str) -> str | None:
+    """A time of day, of a range its start; None for other texts."""
+    ends = _CLOCK_RANGE.split(text.strip())
+    return ends[0] if len(ends) < 3 and all(map(_is_one_clock, ends)) else None
+
+
+def _is_one_clock(text: str) -> bool:
+    match = _AT_CLOCK.fullmatch(text)
     return match is not None and (":" in text or match["ap"] is not None)
+
+
+def _by_start(text: str) -> str:
+    return f"ranges such as {text!r} are read as their start"
 
 
 def parse_times(texts: Sequence[str], place: Place, reading: TimeReading | None = None) -> Times:
@@ -133,8 +161,7 @@ def parse_times(texts: Sequence[str], place: Place, reading: TimeReading | None 
     begins = [] if not texts or _is_stamp(texts[0]) else list(map(_beginning, texts))
     if begins and None not in begins:
         found = _by_form([one for one in begins if one], place, reading)
-        told = f"ranges such as {texts[0]!r} are read as their start"
-        return replace(found, notices=(*found.notices, told))
+        return replace(found, notices=(*found.notices, _by_start(texts[0])))
     return _by_form(texts, place, reading)
 
 
@@ -379,6 +406,8 @@ def _not_a_time(text: str, place: str, texts: Sequence[str] = ()) -> DataError:
 
 def _remedy(text: str, texts: Sequence[str]) -> str:
     """What to do about a text that is not a time stamp; suggests formats that match all texts."""
+    if _LEAP.fullmatch(text):
+        return "it is a leap second, which has no time stamp; remove the row"
     forms = formats_of([text, *texts[:1000]])
     if forms:
         ways = " or ".join(f"time_format={form!r}" for form in forms)

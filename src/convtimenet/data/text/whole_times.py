@@ -8,7 +8,7 @@ import numpy as np
 
 from convtimenet.errors import DataError
 
-__all__ = ["EPOCHS", "like_clocks", "other_than_months", "read_whole", "to_whole"]
+__all__ = ["EPOCHS", "calendar_days", "like_clocks", "other_than_months", "read_whole", "to_whole"]
 
 EPOCHS = {"unix-s": 10**9, "unix-ms": 10**6, "unix-us": 10**3, "unix-ns": 1}
 """Units of numbers since 1970, in nanoseconds."""
@@ -173,6 +173,17 @@ def _calendar(numbers: np.ndarray, form: str) -> np.ndarray | None:
     clock = ((hour * 60 + minute) * 60 + second) * 10**9
     days = first + (day - 1).astype("timedelta64[D]")
     return days.astype("datetime64[ns]") + clock.astype("timedelta64[ns]")
+
+
+def calendar_days(numbers: np.ndarray) -> np.ndarray | None:
+    """The dates of whole numbers that are all YYYYMMDD, or all YYYYMM; None for others."""
+    digits = {len(str(int(one))) for one in (numbers.min(), numbers.max())}
+    if digits not in ({8}, {6}):
+        return None
+    try:
+        return _calendar(numbers, _FORMS[digits.pop()])
+    except DataError:  # some are
+        return None
 
 
 def _ordinal(numbers: np.ndarray) -> np.ndarray | None:
