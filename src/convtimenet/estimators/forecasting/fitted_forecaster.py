@@ -95,7 +95,7 @@ class FittedForecaster(TableReader):
             first_row, notices = self.fitted_rows_.behind(table, first_row, end)
             for notice in notices:
                 log.warning(notice)
-        self.calibration_ = self._calibrate(self._reader.windows(table, first_row, end)[1])
+        self.calibration_ = self._calibrate(self.windows(table, first_row, end)[1])
         return self
 
     @classmethod
@@ -389,7 +389,7 @@ class FittedForecaster(TableReader):
                 "than on new rows",
                 seen,
             )
-        panel, windows = self._reader.windows(table, first_row, end)
+        panel, windows = self.windows(table, first_row, end)
         windows = scored_windows(windows, self.network_.config) if quick else windows
         intervals = self._interval_sums(level, len(table.channels), panel.values.device)
         with showing("scoring", self.verbose), autocast(panel.values.device, self.train_config_):

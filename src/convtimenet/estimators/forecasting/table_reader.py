@@ -14,15 +14,17 @@ from convtimenet.data.agreement import Terms, match_ids, unseen_ids
 from convtimenet.data.covariates import Encoder, agreed, calendar_names, terms_of
 from convtimenet.data.future import read_plan, rows_ahead
 from convtimenet.data.sources.by_role import Wanted
+from convtimenet.data.split import Rows
 from convtimenet.data.table_rows import select_channels
 from convtimenet.data.tables import Table, read_table
 from convtimenet.data.text.reading import TimeReading
 from convtimenet.data.time.steps import frequency_name
-from convtimenet.data.windows import Scaler
+from convtimenet.data.windows import Scaler, Windows
 from convtimenet.devices import device_of
 from convtimenet.errors import ConfigError, DataError
 from convtimenet.estimators.base import ConvTimeNetEstimator
 from convtimenet.estimators.forecasting.levels import Levelled
+from convtimenet.estimators.forecasting.panel import Panel
 from convtimenet.estimators.forecasting.reading import Reader, check_mixing, gap_notices
 from convtimenet.estimators.forecasting.ready import refuse_sizes
 from convtimenet.estimators.presets import MOST_MAPS, Preset
@@ -284,6 +286,11 @@ class TableReader(ConvTimeNetEstimator):
     def scaler_for(self, table: Table) -> Scaler:
         """The scaler of the series of a table."""
         return self._reader.scaler_for(table)
+
+    def windows(self, table: Table, first: Rows | None, end: Rows | None) -> tuple[Panel, Windows]:
+        """What the fitted network reads of a table that `adapt` returned, to forecast its rows
+        [first, end); as `Reader.windows`."""
+        return self._reader.windows(table, first, end)
 
     @property
     def _reader(self) -> Reader:
