@@ -293,7 +293,7 @@ class ConvTimeNetForecaster(DistillableForecaster):
         train_end, valid_end = split_rows(split, lengths)
         season = season_of(table.frequency)
         size = *typical_size(train_end), len(table.channels)
-        preset = self._preset(table, train_end, split is None, season)
+        preset = self._preset(table, train_end, valid_end, split is None, season)
         config = self._model_config(preset, len(table.channels))
         loss = {"loss": None} if config.quantiles else {}  # quantile heads have one of their own
         train_config = self._train_config({**preset.train, **loss}, resume)

@@ -15,7 +15,7 @@ import torch
 
 from convtimenet.config import ModelConfig, TrainConfig
 from convtimenet.data.covariates import Encoder
-from convtimenet.data.table_rows import extend
+from convtimenet.data.table_rows import crop, extend
 from convtimenet.data.tables import Table
 from convtimenet.data.time.inferred import season_of
 from convtimenet.data.windows import Scaler, Windows
@@ -77,7 +77,7 @@ def training_windows(
                 return _windows(table, first, valid_end, config, *rest)
         end = valid_end + H - 1
         with suppress(DataError):
-            return _windows(extend(table, H - 1), end, end, config, *rest)
+            return _windows(extend(crop(table, 0, valid_end), H - 1), end, end, config, *rest)
     return _windows(table, train_end, valid_end, config, *rest)
 
 
