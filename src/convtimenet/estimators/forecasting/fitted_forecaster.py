@@ -84,7 +84,7 @@ class FittedForecaster(TableReader):
             are missing.
         """
         check_is_fitted(self, "fused_")
-        table = self.adapt(X)
+        table = self._to_score(X, first_row, end)
         if self.fitted_rows_ is None:
             log.warning(
                 "the model was saved by an earlier version, which did not record the rows that its "
@@ -194,7 +194,7 @@ class FittedForecaster(TableReader):
             )
         self._reader.check_rows(table)
         plan, notices = self._plan(table, future, steps)
-        notices = (*notices, *self._said_of(table, bool(levels)))
+        notices = (*notices, *self._said_of(table, bool(levels), steps))
         return Request(
             table=table, steps=steps, levels=levels, radii=radii, plan=plan, notices=notices
         )
@@ -363,7 +363,7 @@ class FittedForecaster(TableReader):
             depending on the step.
         """
         check_is_fitted(self, "fused_")
-        return self._evaluated(self.adapt(X), first_row, end, level, season)
+        return self._evaluated(self._to_score(X, first_row, end), first_row, end, level, season)
 
     def _evaluated(
         self,
