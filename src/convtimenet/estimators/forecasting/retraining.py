@@ -338,7 +338,7 @@ class RetrainedForecaster(FittedForecaster):
         if not weights:
             return
         first, kept = copy(self), _below(_FIRST, arrays)
-        first.history_ = replace(self.history_, refitted=False)
+        first.history_ = replace(self.history_, refitted=False, second=None)
         if values is None:
             first.fitted_rows_ = FittedRows.from_arrays(kept, self.tail_)
         else:
