@@ -310,6 +310,15 @@ class TestModels:
         assert fitted.macs == 2 * 24 * 4
         assert made.scores(fitted.predict())["mse"] < 0.3 * made.scores(made.naive())["mse"]
 
+    def test_macs_are_those_of_all_channels_also_without_scaling(self):
+        made, settings = problem(), {"input_size": 24, "n_epochs": 1, "model": TINY}
+        alone = problem(channels=1)
+        with_one, unscaled = (
+            forecaster(one, 1, preset="auto", **settings, scale=False).macs for one in (alone, made)
+        )
+        assert with_one
+        assert unscaled == 2 * with_one
+
     def test_another_classifier_too(self):
         class Means(nn.Module):
             def __init__(self, channels, classes):

@@ -156,7 +156,8 @@ def _with_protocol(
 
 def _fitted(model: ConvTimeNetEstimator, predict: Callable[[], np.ndarray]) -> Fitted:
     config, history = model.network_.config, model.history_
-    channels = len(model.scaler_.centre) if config.head == "forecast" else config.channels
+    # of a forecaster the config has none: each channel is forecast alone
+    channels = len(model.channels_) if isinstance(model, ConvTimeNetForecaster) else config.channels
     network = copy.deepcopy(model.network_).eval()
     return Fitted(
         predict=predict,
