@@ -252,6 +252,19 @@ class Encoder:
     def notices(self, table: Table) -> list[str]:
         """Notices about missing values in a table's covariates, and about values that are lost
         beside far larger ones."""
+        told = self.missing(table)
+        for column in (*self.hist, *self.futr, *self.stat):
+            values = _column(table, column.name)
+            if values.dtype != object and column.drowns(values):
+                told.append(
+                    f"covariate {column.name!r}: the network cannot tell its usual values apart, "
+                    f"as they differ too little beside a standard deviation of {column.scale:.3g}; "
+                    "correct far larger ones or leave them empty"
+                )
+        return told
+
+    def missing(self, table: Table) -> list[str]:
+        """Notices about missing values in a table's covariates."""
         told = []
         for column in (*self.hist, *self.futr, *self.stat):
             values = _column(table, column.name)
@@ -262,13 +275,8 @@ class Encoder:
             )
             if missing:
                 to = "treated as no category" if text else "replaced by the mean in training"
-                told.append(f"covariate {column.name!r}: {missing} values missing, {to}")
-            if not text and column.drowns(values):
-                told.append(
-                    f"covariate {column.name!r}: the network cannot tell its usual values apart, "
-                    f"as they differ too little beside a standard deviation of {column.scale:.3g}; "
-                    "correct far larger ones or leave them empty"
-                )
+                found = f"all {missing}" if missing == len(values) else str(missing)
+                told.append(f"covariate {column.name!r}: {found} values missing, {to}")
         return told
 
     def rows(self, table: Table) -> tuple[np.ndarray, np.ndarray]:

@@ -6,6 +6,7 @@ training and evaluation need. Shape legend: `convtimenet._shapes`.
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -278,11 +279,12 @@ class Windows:
         return cls(values, on_device, context_length, horizon, known, masks, exogenous, mapped)
 
     def thinned(self, most: int) -> Windows:
-        """Keep at most `most` windows, evenly spaced."""
+        """At most `most` of the windows, evenly spaced."""
+        found = copy(self)
         if len(self) > most:
             chosen = np.linspace(0, len(self) - 1, most).round().astype(np.int64)
-            self.starts = self.starts[torch.from_numpy(chosen).to(self.starts.device)]
-        return self
+            found.starts = self.starts[torch.from_numpy(chosen).to(self.starts.device)]
+        return found
 
     def ends(self, context_length: int) -> Windows:
         """The same windows with the last steps of their contexts only."""

@@ -85,7 +85,13 @@ def training_section(history: History, loss_name: str, unit: str) -> Section:
     words = f"{during}, {count(history.steps, 'step')} on {escaped(history.device)}; end of "
     words += f"training: {escaped(history.stopped)}. "
     if history.refitted:
-        words += f"A new network was then trained on all data for {count(best, 'epoch')} and kept. "
+        second = history.second
+        if second is None:
+            words += "The network was then trained a second time, on all data. "
+        else:
+            how = "Its weights were trained further" if second.goes_on else "New ones were trained"
+            words += f"The weights of epoch {best} were the best. {how}, on all data, for "
+            words += f"{count(second.epochs, 'epoch')}. "
     elif best:
         words += f"The weights of epoch {best} were kept. "
     else:

@@ -84,7 +84,7 @@ class FittedForecaster(TableReader):
             are missing.
         """
         check_is_fitted(self, "fused_")
-        table = self.adapt(X)
+        table = self._to_score(X, first_row, end)
         if self.fitted_rows_ is None:
             log.warning(
                 "the model was saved by an earlier version, which did not record the rows that its "
@@ -95,7 +95,7 @@ class FittedForecaster(TableReader):
             first_row, notices = self.fitted_rows_.behind(table, first_row, end)
             for notice in notices:
                 log.warning(notice)
-        self.calibration_ = self._calibrate(self._reader.windows(table, first_row, end)[1])
+        self.calibration_ = self._calibrate(self.windows(table, first_row, end)[1])
         return self
 
     @classmethod
@@ -194,7 +194,7 @@ class FittedForecaster(TableReader):
             )
         self._reader.check_rows(table)
         plan, notices = self._plan(table, future, steps)
-        notices = (*notices, *self._said_of(table, bool(levels)))
+        notices = (*notices, *self._said_of(table, bool(levels), steps))
         return Request(
             table=table, steps=steps, levels=levels, radii=radii, plan=plan, notices=notices
         )
@@ -363,7 +363,7 @@ class FittedForecaster(TableReader):
             depending on the step.
         """
         check_is_fitted(self, "fused_")
-        return self._evaluated(self.adapt(X), first_row, end, level, season)
+        return self._evaluated(self._to_score(X, first_row, end), first_row, end, level, season)
 
     def _evaluated(
         self,
@@ -389,7 +389,7 @@ class FittedForecaster(TableReader):
                 "than on new rows",
                 seen,
             )
-        panel, windows = self._reader.windows(table, first_row, end)
+        panel, windows = self.windows(table, first_row, end)
         windows = scored_windows(windows, self.network_.config) if quick else windows
         intervals = self._interval_sums(level, len(table.channels), panel.values.device)
         with showing("scoring", self.verbose), autocast(panel.values.device, self.train_config_):
