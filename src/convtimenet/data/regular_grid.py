@@ -326,7 +326,7 @@ def _absent(
         raise DataError(
             f"{found}: that is more than {_MOST_GROWTH} times the {lengths.sum()} rows found; "
             "correct stray time stamps, or "
-            + advice("pass freq=...", "leave out the rows before the gap", "enter the step")
+            + advice("pass freq=...", "leave out the rows before the gap")
         )
     return found
 

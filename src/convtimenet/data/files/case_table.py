@@ -193,7 +193,9 @@ def _wide(grid: CaseGrid, ids: list[int], strong: list[int]) -> CaseFile:
     if label is None:
         steps = _numbered(names, rest)
         text = [i for i in rest if grid.guess and i not in steps and grid.labels_may_be(i)]
-        odd = [i for i in rest if grid.guess and _NUMBERED.fullmatch(names[i]) is None]
+        odd = [
+            i for i in rest if grid.guess and grid.option and _NUMBERED.fullmatch(names[i]) is None
+        ]
         odd = odd if len(odd) < len(rest) else []
         found = text or odd
         if len(found) > 1:
@@ -277,8 +279,12 @@ def _channels(
         steps_of = next(iter(counted.values()))
         raise DataError(
             f"{path}: the columns {', '.join(map(repr, others[:5]))} are not numbered like "
-            f"{names[min(steps_of.values())]!r}, so they may not be time steps; leave them out, "
-            "name the column of case numbers 'case_id', or number them too"
+            f"{names[min(steps_of.values())]!r}, so they may not be time steps; "
+            + advice(
+                "leave them out, name the column of case numbers 'case_id', or number them too",
+                "leave them out, name the column of case numbers 'case_id', or number them too; if "
+                f"the first line is a case, {_WITH_HEADER}",
+            )
         )
     steps = {tuple(sorted(one)) for one in columns.values()}
     if len(counted) > 1 and len(steps) > 1:
