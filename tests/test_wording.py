@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -52,21 +52,25 @@ EXCEPT = {
 }
 """Modules whose messages name options and reach no client and no page, and why."""
 
+SAID: dict[str, Callable[[list[ast.expr]], list[ast.expr]]] = {
+    "advice": lambda args: args[1:],
+    "unknown_column": lambda args: args[:2],
+}
+"""Functions that say something to callers alone, and what they say to everyone."""
+
 
 def words_of(node: ast.AST) -> Iterator[tuple[int, str]]:
     """Texts with a blank, but docstrings and what `advice` says to callers."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.Expr) and isinstance(child.value, ast.Constant):
             continue
-        called = (
-            child.func.id
-            if isinstance(child, ast.Call) and isinstance(child.func, ast.Name)
-            else ""
-        )
-        if called in ("advice", "unknown_column"):
-            rest = child.args[1:] if called == "advice" else child.args[:2]
-            for one in rest:
-                yield from words_of(ast.Module([ast.Return(one)], []))
+        if (
+            isinstance(child, ast.Call)
+            and isinstance(child.func, ast.Name)
+            and child.func.id in SAID
+        ):
+            for one in SAID[child.func.id](child.args):
+                yield from words_of(ast.Expression(one))
         elif isinstance(child, ast.JoinedStr):
             parts = [p.value if isinstance(p, ast.Constant) else "'x'" for p in child.values]
             yield child.lineno, "".join(map(str, parts))

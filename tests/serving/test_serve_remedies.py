@@ -14,10 +14,17 @@ CSV = {"content-type": "text/csv"}
 OPTION = re.compile(
     r"--\w|\w+=\.\.\.|[Pp]ass \w+|predict\(|_col\b|_exog\b|\bdayfirst|\bin pandas\b"
 )
-HOURS = hourly(40).astype({"date": str}).to_dict("list")
-MONTHS = monthly(24).astype({"month": str}).to_dict("list")
-SHOPS = shops(40).astype({"ds": str}).to_dict("list")
-AHEAD = shops(40, 4).astype({"ds": str})[["unique_id", "ds", "promo"]].to_dict("list")
+
+
+def columns_of(frame: pd.DataFrame) -> dict[str, list[Any]]:
+    return {
+        str(name): [one.isoformat(" ") if isinstance(one, pd.Timestamp) else one for one in column]
+        for name, column in frame.items()
+    }
+
+
+HOURS, MONTHS, SHOPS = columns_of(hourly(40)), columns_of(monthly(24)), columns_of(shops(40))
+AHEAD = columns_of(shops(40, 4).drop(columns=["y", "visitors"]))
 DAYS = [*range(20240301, 20240331), *range(20240401, 20240411)]
 
 
