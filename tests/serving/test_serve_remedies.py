@@ -59,10 +59,14 @@ def two(name: str) -> tuple[str, dict[str, Any]]:
     return table("monthly", {name: ["x"] * 24 + ["z"] * 24, **columns})
 
 
-def kserve(start: str, series: list[Any], kind: str = "univariate") -> tuple[str, dict[str, Any]]:
-    one = {"type": f"{kind}_time_series", "name": "s", "series": series, "frequency": "M"}
-    inputs = [{**one, "start_timestamp": start}]
-    body = {"model": "monthly", "inputs": inputs, "options": {"horizon": 2}}
+def kserve(start: str, series: list[Any], *quantiles: float) -> tuple[str, dict[str, Any]]:
+    one = {"type": "univariate_time_series", "name": "s", "series": series, "frequency": "M"}
+    options = {"horizon": 2, "quantiles": [*quantiles]}
+    body = {
+        "model": "monthly",
+        "inputs": [{**one, "start_timestamp": start}],
+        "options": options,
+    }
     return "/v1/timeseries/forecast", {"json": body}
 
 
@@ -174,13 +178,18 @@ REFUSED = {
     ),
     "too high a level": (
         table("hourly", HOURS, level=[99.9]),
-        "the largest possible level is 97; use that",
+        "the largest possible level is 97 (quantiles 0.015 and 0.985); use that",
         table("hourly", HOURS, level=[97]),
     ),
     "a start off the grid": (
         kserve("2024-01-15T00:00:00Z", MONTHS["y"]),
         "to be 2024-01-01T00:00:00, found 2024-01-15T00:00:00; send time stamps that fit it",
         kserve("2024-01-01T00:00:00Z", MONTHS["y"]),
+    ),
+    "a quantile beside the median": (
+        kserve("2024-01-01T00:00:00Z", MONTHS["y"], 0.504),
+        "quantiles: expected 0.5, or numbers that are at least 0.005 from it",
+        kserve("2024-01-01T00:00:00Z", MONTHS["y"], 0.505),
     ),
     "KServe without values": (
         kserve("2024-01-01T00:00:00Z", [None] * 24),

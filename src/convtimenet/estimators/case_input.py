@@ -129,7 +129,8 @@ def check_columns(estimator: Any, X: Any) -> None:
     if frame is not None and tuple(map(str, frame.columns)) == channels:
         raise DataError(
             f"expected a list of frames, one per case, found one frame with the fitted channels "
-            f"{', '.join(channels)}; give [frame] for a single case"
+            f"{', '.join(channels)}; "
+            + advice("give [frame] for a single case", "send a row for each case, of lists")
         )
 
 

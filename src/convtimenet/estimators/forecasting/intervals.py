@@ -183,16 +183,14 @@ def _needed(level: float) -> int:
 
 def _too_few(level: float, windows: int, possible: Sequence[float]) -> DataError:
     """The error for a level that needs more windows; names the largest possible level."""
-    # of a model that is served, training has left them
-    remedy = "no level is possible: "
-    remedy += advice(
-        "give more rows, or use a shorter horizon",
-        "ask for no intervals",
-        "give more rows, or use a shorter horizon",
-    )
+    rows = "give more rows"  # which clients cannot: those of training count
+    remedy = f"{rows}, or use a shorter horizon"
+    remedy = f"no level is possible: {advice(remedy, 'ask for no intervals', remedy)}"
     if possible:
-        remedy = f"the largest possible level is {possible[-1]:g}; use that"
-        remedy += advice(", or give more rows", "", ", or give more rows")
+        most = possible[-1]
+        quantiles = f" (quantiles {0.5 - most / 200:g} and {0.5 + most / 200:g})"
+        remedy = f"the largest possible level is {most:g}{advice('', quantiles, '')}; use that"
+        remedy += advice(f", or {rows}", "", f", or {rows}")
     needed = _needed(_GRID[_at(level)])
     return DataError(
         f"an interval of {level:g} % needs at least {needed} calibration values per step, "
