@@ -272,7 +272,7 @@ def test_policies_and_names(running: App):
 def test_what_cannot_be_read_as_it_is_can_be_corrected(running: App):
     lines = ["day,y,note", *(f"{i % 12 + 1:02d}/01/2024,{i},some text" for i in range(12))]
     look = running.put("days.csv", "\n".join(lines)).json()["look"]
-    assert "all time stamps are ambiguous" in look["error"]
+    assert "all time stamps are ambiguous; choose that 03/04/2024 is in April for" in look["error"]
     asked: dict[str, Any] = {"kind": "table", "columns": {"dayfirst": True}}
     look = running.http.post("/app/look", json=asked).json()["look"]
     assert look["step"] == "1 day"

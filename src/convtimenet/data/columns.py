@@ -34,6 +34,7 @@ from convtimenet.data.text.times import is_clock, looks_like_date, parse_times
 from convtimenet.data.text.whole_times import read_whole
 from convtimenet.data.time.timestamps import FIRST_YEAR, LAST_YEAR
 from convtimenet.errors import DataError
+from convtimenet.wording import advice
 
 __all__ = ["ArrayColumn", "CellColumn", "Column", "Grid", "Ids", "numbered", "row_place"]
 
@@ -432,8 +433,8 @@ class ArrayColumn:
 
     def _unfit(self, what: str) -> DataError:
         return DataError(
-            f"column {self.name!r}: expected {what}, found {self.kind}; convert it or leave it out "
-            "with target_cols=[...]"
+            f"column {self.name!r}: expected {what}, found {self.kind}; convert it"
+            + advice(" or leave it out with target_cols=[...]", "", ", or choose 'not used' for it")
         )
 
 

@@ -22,7 +22,7 @@ from convtimenet.data.time.steps import DAY
 from convtimenet.data.time.timestamps import to_local
 from convtimenet.errors import ConfigError, DataError
 from convtimenet.files.maps import blocks, empty, is_mapped
-from convtimenet.wording import column_names, listing
+from convtimenet.wording import advice, column_names, listing
 
 __all__ = [
     "CALENDAR",
@@ -312,9 +312,9 @@ class Encoder:
             varies = highest > lowest
             if varies.any():
                 raise DataError(
-                    f"stat_exog: {column.name!r} varies within the series "
-                    f"{listing(table.ids[varies].tolist(), 3)}; expected one value for each "
-                    "series, or list the column in hist_exog or futr_exog"
+                    f"{advice('stat_exog: ', '')}{column.name!r} varies within the series "
+                    f"{listing(table.ids[varies].tolist(), 3)}; expected one value for each series"
+                    + advice(", or list the column in hist_exog or futr_exog", "; correct it")
                 )
             found[column.categories is not None].append(np.where(np.isinf(lowest), 0, lowest))
         S = len(starts)
@@ -369,7 +369,11 @@ def agreed(table: Table, terms: Terms) -> Table:
     if absent := [name for name in terms.categories if name not in table.covariates]:
         raise DataError(
             f"the table lacks the covariates {listing(absent)} that the model was fitted with; "
-            f"read it with covariates={list(terms.categories)!r}, or pass the frame or file itself"
+            + advice(
+                f"read it with covariates={list(terms.categories)!r}, or pass the frame or file "
+                "itself",
+                "send them too",
+            )
         )
     stamps = terms.stamps(columns_of(table)).notices
     covariates, told = terms.covariates(table.covariates)

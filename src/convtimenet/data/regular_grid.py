@@ -22,7 +22,7 @@ from convtimenet.data.time.steps import HOUR
 from convtimenet.data.time.timestamps import SET_BACK, may_be_set_back, show_time
 from convtimenet.errors import DataError
 from convtimenet.files.maps import ranges
-from convtimenet.wording import listing
+from convtimenet.wording import advice, listing
 
 __all__ = ["Change", "Regular", "make_regular", "together"]
 
@@ -237,20 +237,24 @@ def _clock_changes(columns: Columns) -> Iterator[None]:
     try:
         yield
     except DataError as error:
-        set_zone = "set the time zone, in pandas with pd.to_datetime(column, utc=True)"
-        set_zone += ".dt.tz_convert('Europe/Berlin')"
+        in_pandas = advice(
+            "set the time zone, in pandas with pd.to_datetime(column, utc=True)"
+            ".dt.tz_convert('Europe/Berlin')",
+            "",
+        )
         if columns.time_zone in (None, "UTC") and (hours := _midnights(columns.times)):
             raise DataError(
                 f"the time stamps are at {hours}, as the midnights of a zone whose clocks change "
-                f"are in UTC: these days have 23 or 25 hours; {set_zone}"
+                "are in UTC: these days have 23 or 25 hours; "
+                + (in_pandas or "write the dates of that zone alone, such as 2024-01-31")
             ) from error
         if len(columns.offsets) < 2:
             raise
         raise DataError(
             f"the time stamps have the UTC offsets {', '.join(columns.offsets)} and are not "
             "regular in UTC: a day with a clock change has 23 or 25 hours, and the time zone "
-            f"cannot be inferred from offsets; write column {columns.time_name!r} without "
-            f"offsets, or read the file into a frame and {set_zone}"
+            f"cannot be inferred from offsets; write column {columns.time_name!r} without offsets"
+            + (in_pandas and f", or read the file into a frame and {in_pandas}")
         ) from error
 
 
@@ -291,7 +295,10 @@ def _steps(columns: Columns, bounds: np.ndarray, frequency: Frequency) -> np.nda
                 raise DataError(
                     f"the series {series} starts at {show_time(times[at], zone)}, which does not "
                     f"fit the frequency {frequency.name}; use the same day of the month in all "
-                    "series, or pass their frequency as freq=..."
+                    "series"
+                    + advice(
+                        ", or pass their frequency as freq=...", "", ", or enter it as the step"
+                    )
                 )
             frequency.check(np.append(grid, times[at]), zone)
         assert columns.series is not None
@@ -299,7 +306,9 @@ def _steps(columns: Columns, bounds: np.ndarray, frequency: Frequency) -> np.nda
         raise DataError(
             f"the time stamps are not regular in the series {series}: "
             f"{show_time(times[at], zone)} is not a whole number of steps of {frequency.name} "
-            f"after {show_time(first[at], zone)}; pass freq=..., or resample the series"
+            f"after {show_time(first[at], zone)}; "
+            + advice("pass freq=..., or ", "", "enter the step, or ")
+            + "resample the series"
         )
     return steps
 
@@ -321,7 +330,8 @@ def _absent(
     if added.sum() > _MOST_GROWTH * lengths.sum():
         raise DataError(
             f"{found}: that is more than {_MOST_GROWTH} times the {lengths.sum()} rows found; "
-            "correct stray time stamps, or pass freq=..."
+            "correct stray time stamps, or "
+            + advice("pass freq=...", "leave out the rows before the gap")
         )
     return found
 
@@ -391,8 +401,12 @@ def _check_empty(columns: Columns, empty: np.ndarray) -> None:
     channels = [columns.channels[i] for i in np.flatnonzero(empty.any(axis=0))]
     if columns.series is None:
         raise DataError(
-            f"no numbers in {listing(channels)}: every value is missing; leave these channels out "
-            "with target_cols=[...]"
+            f"no numbers in {listing(channels)}: every value is missing; "
+            + advice(
+                "leave these channels out with target_cols=[...]",
+                "send rows in which they have values",
+                "choose 'not used' for these columns",
+            )
         )
     raise DataError(
         f"no numbers in {listing(channels)} in the series "

@@ -36,7 +36,7 @@ from convtimenet.runs.result import (
     units,
 )
 from convtimenet.training.metrics import ForecastEvaluation
-from convtimenet.wording import listing
+from convtimenet.wording import advice, listing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -302,7 +302,8 @@ def check_future(model: ConvTimeNetForecaster, table: Table, future: str | Path 
     if future is None:
         raise DataError(
             f"the model reads the covariates {listing(names)} ahead: expected their values for the "
-            f"{model.h} steps after the table's end, found none; give a file with --future"
+            f"{model.h} steps after the table's end, found none; "
+            + advice("give a file with --future", "give a file of them")
         )
     if hasattr(model, "tail_"):
         terms = model.terms

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from convtimenet.data.text.points import points_in
 from convtimenet.data.text.rows import LineRows, Rows, StrayQuote, WholeRows
 from convtimenet.errors import DataError
 from convtimenet.names import key_of
+from convtimenet.wording import advice
 
 __all__ = ["IDS", "LABELS", "CaseGrid", "read_grid"]
 
@@ -54,6 +56,19 @@ class CaseGrid:
     def numeric(self, at: int) -> bool:
         return all(_is_number(row[at], self.decimal) for row in self.rows)
 
+    def text(self, at: int) -> bool:
+        """Whether no cell of a column is a number."""
+        return not any(_is_number(row[at], self.decimal) for row in self.rows)
+
+    def whole(self, at: int) -> bool:
+        """Whether every cell of a column is a whole number."""
+        return all(re.fullmatch(r"\s*[+-]?\d+\s*", row[at]) for row in self.rows)
+
+    def labels_may_be(self, at: int) -> bool:
+        """Whether the text of a column may be labels; where none are needed, numbers among the text
+        say that it is wrong cells."""
+        return not self.numeric(at) if self.option else self.text(at)
+
     def numbers(self, row: int, columns: Sequence[int]) -> np.ndarray:
         """The cells of a row as float64."""
         cells = [self.rows[row][at] for at in columns]
@@ -70,8 +85,14 @@ class CaseGrid:
                 column = at + 1 if self.names is None else repr(self.names[at])
                 raise DataError(
                     f"{self.path}, {self.places[row]}, column {column}: expected a number, found "
-                    f"{cells[k][:40]!r}; correct it, or leave the column out; if the column is "
-                    "the label, name it 'label' in a header line"
+                    f"{cells[k][:40]!r}; correct it, or "
+                    + advice(
+                        "leave the column out; if the column is the label, name it 'label' in a "
+                        "header line",
+                        "leave it empty if the value is missing",
+                        "leave the column out; if it is the label, choose it as such or name it "
+                        "'label' in a header line",
+                    )
                 ) from None
         return found
 
@@ -116,11 +137,18 @@ def read_grid(path: Path, text: str, label: str | None = None, option: bool = Tr
     if said:
         lines, numbers = lines[1:], numbers[1:]
     if not lines:
-        raise DataError(f"{path}: expected labelled cases, found an empty file; check the path")
+        raise DataError(
+            f"{path}: expected labelled cases, found an empty file; "
+            + advice("check the path", "send some", "give another one")
+        )
     if lines[0].lstrip().startswith("@"):
         raise DataError(
-            f"{path}: found the header of a .ts or .arff file ({lines[0].strip()[:40]!r}); give "
-            "the file the extension .ts or .arff"
+            f"{path}: found the header of a .ts or .arff file ({lines[0].strip()[:40]!r}); "
+            + advice(
+                "give the file the extension .ts or .arff",
+                "send the cases as CSV or JSON",
+                "give the file the extension .ts or .arff",
+            )
         )
     delimiter = said or find_delimiter(lines)
     if not any(delimiter in line for line in lines):

@@ -37,6 +37,7 @@ from convtimenet.data.labelled.frames import (
 )
 from convtimenet.data.labelled.labels import label_vector
 from convtimenet.errors import DataError
+from convtimenet.wording import advice
 
 __all__ = ["Cases", "as_cases", "cases_in_csv", "in_channel_order", "joined", "read_cases"]
 
@@ -222,16 +223,17 @@ def read_cases(path: str | Path, label_col: str | None = None) -> Cases:
     if kind not in (*_TEXTS, ".npz") or (kind == ".npz" and packed):
         raise DataError(
             f"expected a file ending in {', '.join(_TEXTS)} (or these with "
-            f"{', '.join(COMPRESSED)}) or .npz; found {path.name!r}; convert it, or pass arrays to "
-            "as_cases"
+            f"{', '.join(COMPRESSED)}) or .npz; found {path.name!r}; convert it"
+            + advice(", or pass arrays to as_cases", "")
         )
     if not path.is_file():
         raise DataError(f"expected a file at {path}; found none; check the path")
     table = _TEXTS.get(kind) is read_case_table
     if label_col is not None and not table:
         raise DataError(
-            f"label_col (--label_col) names a column of a table, but {path.name} already defines "
-            "its labels; leave it out"
+            advice("label_col (--label_col)", "the choice of labels")
+            + f" names a column of a table, but {path.name} already defines its labels; leave it "
+            "out"
         )
     if kind == ".npz":
         return as_cases(*read_npz(path))
@@ -303,7 +305,8 @@ def _check_not_empty(shape: tuple[int, ...]) -> None:
     if 0 in shape:
         raise DataError(
             "expected at least one case, one channel and one time step; "
-            f"found an empty set of shape {shape}; check how X was selected"
+            f"found an empty set of shape {shape}; "
+            + advice("check how X was selected", "add what is missing")
         )
 
 

@@ -19,7 +19,7 @@ from convtimenet.data.files.stamped import moments_of, numbers_of, on_grid
 from convtimenet.data.sources.roles import is_written_index
 from convtimenet.errors import DataError
 from convtimenet.names import key_of
-from convtimenet.wording import listing
+from convtimenet.wording import advice, listing
 
 __all__ = [
     "channels_of",
@@ -360,7 +360,8 @@ def fitted_order(
         return None
     raise DataError(
         f"the model was fitted to cases with the channels {', '.join(fitted)}; found "
-        f"{', '.join(found)}; rename them, or give arrays (C, L) in the fitted order"
+        f"{', '.join(found)}; rename them, or "
+        + advice("give arrays (C, L) in the fitted order", "send lists in the fitted order as JSON")
     )
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from convtimenet.errors import ConfigError, DataError
-from convtimenet.wording import flag
+from convtimenet.wording import advice, flag
 
 __all__ = [
     "MISSING",
@@ -334,12 +334,14 @@ def two_readings(name: str, place: str, text: str, option: bool = True) -> DataE
     """The error for a number with an ambiguous decimal mark; `option` says whether the caller can
     pass `decimal`."""
     comma, point = number_of(text, ","), number_of(text, ".")
-    remedy = (
-        f"pass decimal=',' (--decimal ,) for {comma:.15g}, decimal='.' (--decimal .) for "
-        f"{point:.15g}"
-        if option
-        else f"write {comma:.15g} or {point:.15g}, with a decimal point"
-    )
+    remedy = written = f"write {comma:.15g} or {point:.15g}, with a decimal point"
+    if option:
+        remedy = advice(
+            f"pass decimal=',' (--decimal ,) for {comma:.15g}, decimal='.' (--decimal .) for "
+            f"{point:.15g}",
+            written,
+            f"choose 'comma' as the decimal mark for {comma:.15g}, 'point' for {point:.15g}",
+        )
     what = f"column {name!r}" if option else name
     return DataError(
         f"{what}, {place}: {text!r} may be {comma:.15g} or {point:.15g}, and no other cell shows "
@@ -401,14 +403,20 @@ def _no_number(
     name: str, place: str, text: str, decimal: str | None, all_text: bool = False
 ) -> DataError:
     kind = NotANumber
-    remedy = (
-        "correct the cell (an empty cell is missing) or leave the column out with target_cols=[...]"
+    remedy = advice(
+        "correct the cell (an empty cell is missing) or leave the column out with "
+        "target_cols=[...]",
+        "correct the cell; an empty one is missing, and so is null in JSON",
+        f"correct the cell (an empty cell is missing), or choose 'not used' for {name!r}",
     )
     if decimal is not None and _readings(text):
         kind, other = DataError, _readings(text)[0]
-        remedy = (
+        remedy = advice(
             f"it does not have a {_NAMES[decimal]} as set by decimal={decimal!r}; pass "
-            f"decimal={other!r}, or leave decimal out to infer it"
+            f"decimal={other!r}, or leave decimal out to infer it",
+            f"the model reads numbers with a {_NAMES[decimal]}; write it so",
+            f"it does not have a {_NAMES[decimal]}, the decimal mark that is chosen; choose "
+            "another, or 'as detected'",
         )
     elif _WITH_COMMAS.fullmatch(text.strip()):
         kind = DataError
@@ -421,13 +429,18 @@ def _no_number(
     elif text.strip().lower() in ("true", "false"):
         remedy = "write 1 and 0"
     elif all_text and text.strip()[:1].isdigit():
-        remedy = (
+        remedy = advice(
             "write numbers without a unit, or leave the column out with target_cols=[...]; if it "
-            f"holds series ids, pass id_col={name!r} ({flag('id_col', name)})"
+            f"holds series ids, pass id_col={name!r} ({flag('id_col', name)})",
+            "write numbers without a unit",
+            f"write numbers without a unit, or choose 'not used' for {name!r}; 'series' if it "
+            "holds series ids",
         )
     elif all_text:
-        remedy = (
+        remedy = advice(
             f"if the column holds series ids, pass id_col={name!r} ({flag('id_col', name)}); "
-            "otherwise leave it out with target_cols=[...]"
+            "otherwise leave it out with target_cols=[...]",
+            "write numbers, or leave the column out if it is none of the model's",
+            f"choose 'series' for {name!r} if it holds series ids, otherwise 'not used'",
         )
     return kind(f"column {name!r}, {place}: expected a number, found {text!r}; {remedy}")

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from convtimenet.data.text.numbers import is_missing, number_of, unsigned
+from convtimenet.wording import advice
 
 __all__ = ["Points", "pointed_notice", "points_in"]
 
@@ -92,5 +93,9 @@ def pointed_notice(name: str, text: str) -> str:
     comma, point = number_of(text, ","), number_of(text, ".")
     return (
         f"column {name!r}: {text!r} is read as {point:.15g}, as all its numbers have three digits "
-        f"after a point; pass decimal=',' (--decimal ,) if it is {comma:.15g}"
+        "after a point; "
+    ) + advice(
+        f"pass decimal=',' (--decimal ,) if it is {comma:.15g}",
+        f"write {comma:.15g} if the point separates thousands",
+        f"choose 'comma' as the decimal mark if it is {comma:.15g}",
     )

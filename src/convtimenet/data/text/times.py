@@ -15,9 +15,10 @@ import numpy as np
 
 from convtimenet.data.text.rare_formats import formats_of
 from convtimenet.data.text.reading import TimeReading, Times
-from convtimenet.data.text.whole_times import EPOCHS, other_than_months, read_whole
+from convtimenet.data.text.whole_times import EPOCHS, other_than_months, read_whole, time_formats
 from convtimenet.data.time.timestamps import FIRST_YEAR, LAST_YEAR, days_of, offset_of, weeks_of
 from convtimenet.errors import DataError
+from convtimenet.wording import advice
 
 __all__ = ["clock_starts", "is_clock", "looks_like_date", "parse_times"]
 
@@ -243,7 +244,11 @@ def _stamps(
     if not dated and (other := other_than_months(year, month)):
         raise DataError(
             f"{place(0)}: {texts[0]!r} may be a {other[0]} or a month: write {other[0]}s as "
-            f"{other[1]}, or for months pass time_format='%Y-%m', with the separators of the file"
+            f"{other[1]}, or "
+            + advice(
+                "for months pass time_format='%Y-%m', with the separators of the file",
+                "months with their first day, as 2024-01-01",
+            )
         )
     days, wrong = days_of(year, month, day)
     if "w" in parts:
@@ -318,11 +323,17 @@ def _day_and_month(
     by_day, by_month = (first, second, ()), (second, first, ())
     if reading.dayfirst is not None:
         chosen = by_day if reading.dayfirst else by_month
+        way = "day" if reading.dayfirst else "month"
         if (chosen[1] > 12).any():
             i = int(np.argmax(chosen[1] > 12))
             raise DataError(
-                f"{place(i)}: {texts[i]!r} is invalid with dayfirst={bool(reading.dayfirst)} "
-                f"(month {int(chosen[1][i])}); pass dayfirst={not reading.dayfirst}"
+                f"{place(i)}: {texts[i]!r} is invalid with "
+                + advice(
+                    f"dayfirst={bool(reading.dayfirst)} (month {int(chosen[1][i])}); pass "
+                    f"dayfirst={not reading.dayfirst}",
+                    f"the {way} first, as the model reads it; write dates as 2024-01-31",
+                    f"the {way} first, as it is chosen; choose 'as detected' for 03/04/2024",
+                )
             )
         return chosen
     if (first > 12).any() and (second > 12).any():
@@ -342,16 +353,23 @@ def _day_and_month(
         return (*(by_day if reading.usual else by_month)[:2], (told,))
     # dates with dots have the day first by convention
     if matches[0]["s"] == ".":
-        told = (
-            f"{texts[i]!r} is read with the day first; pass dayfirst=False if the month comes first"
+        told = f"{texts[i]!r} is read with the day first; " + advice(
+            "pass dayfirst=False if the month comes first",
+            "write dates as 2024-01-31 if the month comes first",
+            "choose that 03/04/2024 is in March if the month comes first",
         )
         return (*by_day[:2], (told,))
     a, b, year = int(first[i]), int(second[i]), matches[i]["y"]
     shown = [f"{d} {_MONTHS[m - 1].title()} {year}" for d, m in ((a, b), (b, a))]
     raise DataError(
         f"{place(i)}: {texts[i]!r} may be {shown[0]} or {shown[1]}, and all time stamps are "
-        f"ambiguous; pass dayfirst=True (--dayfirst true) for {shown[0]}, dayfirst=False "
-        f"(--dayfirst false) for {shown[1]}"
+        "ambiguous; "
+        + advice(
+            f"pass dayfirst=True (--dayfirst true) for {shown[0]}, dayfirst=False "
+            f"(--dayfirst false) for {shown[1]}",
+            "write dates as 2024-01-31",
+            f"choose that 03/04/2024 is in April for {shown[0]}, in March for {shown[1]}",
+        )
     )
 
 
@@ -365,9 +383,9 @@ def _by_format(texts: Sequence[str], place: Place, form: str) -> Times:
             stamp = datetime.strptime(text, form)
         except ValueError:
             raise DataError(
-                f"{place(i)}: {text!r} does not match time_format={form!r}; expected a time stamp "
-                f"like {datetime(2024, 1, 31, 18, 30).strftime(form)!r}; correct the format, or "
-                "leave it out to infer it"
+                f"{place(i)}: {text!r} does not match {_format(form)}; expected a time stamp like "
+                f"{datetime(2024, 1, 31, 18, 30).strftime(form)!r}; "
+                + advice("correct the format, or leave it out to infer it", "write it so")
             ) from None
         if not FIRST_YEAR <= stamp.year <= LAST_YEAR:
             raise _not_a_time(text, place(i))
@@ -387,13 +405,18 @@ def _fractions(texts: Sequence[str], place: Place, form: str) -> Times:
             seconds[i] = float(text)
         except ValueError:
             raise DataError(
-                f"{place(i)}: {text!r} is not a number, as time_format={form!r} requires; correct "
-                "the format, or leave it out to infer it"
+                f"{place(i)}: {text!r} is not a number, as {_format(form)} requires; "
+                + advice("correct the format, or leave it out to infer it", "write one")
             ) from None
     whole = np.floor(seconds)
     times, _, _ = read_whole(whole.astype(np.int64), form, False)
     rest = np.round((seconds - whole) * (EPOCHS[form] / 1000))  # float64 holds no more digits
     return Times(times=times + rest.astype("timedelta64[us]"))
+
+
+def _format(form: str) -> str:
+    """The format that a caller has given for the column."""
+    return advice(f"time_format={form!r}", f"the format {form!r}, in which the model reads it")
 
 
 def _not_a_time(text: str, place: str, texts: Sequence[str] = ()) -> DataError:
@@ -410,17 +433,19 @@ def _remedy(text: str, texts: Sequence[str]) -> str:
         return "it is a leap second, which has no time stamp; remove the row"
     forms = formats_of([text, *texts[:1000]])
     if forms:
-        ways = " or ".join(f"time_format={form!r}" for form in forms)
-        return (
+        ways = time_formats(forms)
+        return advice(
             f"if the column has this format, pass {ways} (--time_format {forms[0]!r}); otherwise "
-            "correct it"
+            "correct it",
+            "write it as one of these",
         )
     named = _ZONE_NAME.fullmatch(text)
     if named and _is_stamp(text[: named.start(1)].rstrip(" [")):
         return f"write a UTC offset such as +01:00 instead of {named[1]!r}, or leave it out"
     if is_clock(text):
         return "a time of day needs a date: write both, or add a column of dates"
-    return (
+    return advice(
         "correct it, remove the row if it is a total or a remark, or pass the strptime format of "
-        "the column as time_format=... (--time_format)"
+        "the column as time_format=... (--time_format)",
+        "correct it, or remove the row if it is a total or a remark",
     )

@@ -14,7 +14,7 @@ from convtimenet.data.split import FittedRows, Rows
 from convtimenet.data.tables import Table
 from convtimenet.data.windows import Windows
 from convtimenet.devices import autocast, device_of
-from convtimenet.errors import ConfigError, DataError
+from convtimenet.errors import DataError
 from convtimenet.estimators.base import finite
 from convtimenet.estimators.forecasting.effects import Effect, covariate_effects
 from convtimenet.estimators.forecasting.forecasts import (
@@ -28,6 +28,7 @@ from convtimenet.estimators.forecasting.intervals import (
     Calibration,
     IntervalSums,
     calibrate,
+    check_horizon,
     check_levels,
 )
 from convtimenet.estimators.forecasting.panel import evaluate_windows, roll
@@ -187,11 +188,8 @@ class FittedForecaster(TableReader):
         steps, H = self._steps(h), self.network_.config.outputs
         levels = () if level is None else check_levels(level)
         radii = tuple(self._calibrated().radius(one) for one in levels)
-        if radii and steps > H:
-            raise ConfigError(
-                f"intervals are limited to the trained horizon of {H} steps, "
-                f"found h={steps}; use a smaller h, leave level out, or train with a larger h"
-            )
+        if radii:
+            check_horizon(steps, H)
         self._reader.check_rows(table)
         plan, notices = self._plan(table, future, steps)
         notices = (*notices, *self._said_of(table, bool(levels), steps))

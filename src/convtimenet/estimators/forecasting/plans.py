@@ -29,6 +29,7 @@ from convtimenet.network.inference import fuse
 from convtimenet.settings import whole_number
 from convtimenet.training.closed_form.guard import some_windows
 from convtimenet.training.taught import TaughtWindows
+from convtimenet.wording import advice
 
 __all__ = [
     "naive_season",
@@ -101,8 +102,13 @@ def _windows(
     if not examples.any_target():
         raise DataError(
             f"no window to train on: no known value in the training rows has another known value "
-            f"in the {L} rows before it; give a table with fewer gaps, a longer context "
-            "(input_size), or fill them (fill=0 if a missing value means none)"
+            f"in the {L} rows before it; give a table with fewer gaps, "
+            + advice(
+                "a longer context (input_size), or fill them (fill=0 if a missing value means "
+                "none)",
+                "or fill them",
+                "or choose that missing values mean zero",
+            )
         )
     if not (valid_end > train_end).any():
         return examples, None, None, []

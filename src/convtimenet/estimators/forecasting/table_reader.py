@@ -29,7 +29,7 @@ from convtimenet.estimators.forecasting.reading import Reader, check_mixing, gap
 from convtimenet.estimators.forecasting.ready import refuse_sizes
 from convtimenet.estimators.presets import MOST_MAPS, Preset
 from convtimenet.progress import is_quiet, reading, showing
-from convtimenet.wording import column_names, listing
+from convtimenet.wording import advice, column_names, listing
 
 __all__ = ["TableReader"]
 
@@ -113,7 +113,9 @@ class TableReader(ConvTimeNetEstimator):
         """The same without the notices."""
         hint = ""
         if self.covariates_.futr:
-            hint = "; covariates of the rows ahead go into predict(future=...)"
+            hint = "; covariates of the rows ahead go into " + advice(
+                "predict(future=...)", '"future" in the JSON body', "a file of their own"
+            )
         if isinstance(X, Table):
             table = agreed(X, self.terms)
         else:
@@ -124,8 +126,8 @@ class TableReader(ConvTimeNetEstimator):
         elif fixed and len(table.channels) != fixed:
             raise DataError(
                 f"the model was fitted with weights for each of {fixed} channels, the table has "
-                f"{len(table.channels)}; give the same channels or fit without "
-                "revin_affine_channels and linear_channels"
+                f"{len(table.channels)}; give the same channels"
+                + advice(" or fit without revin_affine_channels and linear_channels", "")
             )
         return table
 
@@ -199,13 +201,21 @@ class TableReader(ConvTimeNetEstimator):
         """A config with the sizes of the covariates; by default those known ahead have effects."""
         if encoder.any and config.pretrained:
             raise ConfigError(
-                f"quality={self.quality!r} reads no covariates; leave them out, or use "
-                "quality='fast' for those known ahead, or quality='auto'"
+                advice(f"quality={self.quality!r}", f"quality {self.quality}")
+                + " reads no covariates; leave them out, or use "
+                + advice(
+                    "quality='fast' for those known ahead, or quality='auto'",
+                    "fast for those known ahead, or auto",
+                )
             )
         if (encoder.hist or encoder.stat) and not config.kernel_sizes:
             raise ConfigError(
-                "quality='fast' reads only covariates known ahead: leave out hist_exog and "
-                "stat_exog, or use quality='auto'"
+                advice(
+                    "quality='fast' reads only covariates known ahead: leave out hist_exog and "
+                    "stat_exog, or use quality='auto'",
+                    "quality fast reads only covariates known ahead: choose no column as known "
+                    "so far, or quality auto",
+                )
             )
         sizes = encoder.sizes
         if self.preset == "auto" and sizes["futr_exog"]:
@@ -225,7 +235,13 @@ class TableReader(ConvTimeNetEstimator):
         if not names:
             if future is None:
                 return {}, []
-            raise ConfigError("future=... is given, but the model has no futr_exog; leave it out")
+            raise ConfigError(
+                advice(
+                    "future=... is given, but the model has no futr_exog; leave it out",
+                    '"future" is given, but the model reads no covariates of the rows ahead; leave '
+                    "it out",
+                )
+            )
         given = read_plan(future, table, self.wanted_ahead(table, self.terms))
         ahead = self._reader.ahead(steps)
         plan, notices = rows_ahead(table, steps, ahead, given, names, self.terms)

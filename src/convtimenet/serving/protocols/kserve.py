@@ -238,7 +238,13 @@ def _level(q: float) -> float:
     """The level in per cent whose lower or upper bound is this quantile; 0 for the forecast."""
     if not 0 < q < 1:
         raise DataError(f"quantiles: expected numbers between 0 and 1, found {q:g}; correct it")
-    return round(abs(100 - 200 * q), 6)
+    level = round(abs(100 - 200 * q), 6)
+    if 0 < level < 1:  # it would be taken for a fraction
+        raise DataError(
+            f"quantiles: expected 0.5, or numbers that are at least 0.005 from it, found {q:g}; "
+            "correct it"
+        )
+    return level
 
 
 def _band(q: float, level: float) -> str:

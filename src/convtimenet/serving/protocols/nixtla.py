@@ -254,7 +254,13 @@ def _check_features(sent: NixtlaRequest) -> None:
 
 
 def _check_model(served: Forecasting) -> None:
-    encoder = served.model.covariates_
+    model, encoder = served.model, served.model.covariates_
+    fixed = model.network_.config.fixed_channels or (len(model.channels_) if model.scale else 1)
+    if fixed > 1:
+        raise DataError(
+            f"the model forecasts {listing(model.channels_)} together, but {PATH} sends one "
+            "variable for each series; POST a table to /forecast"
+        )
     lacking = [*(one.name for one in encoder.stat), *encoder.calendar]
     if lacking:
         raise DataError(
