@@ -58,7 +58,7 @@ def tsdata_frame(name: str) -> Any:
     """A table of the package tsdata."""
     import tsdata  # pyright: ignore[reportMissingImports]
 
-    return pd.readtsdata_frame(Path(str(tsdata.__file__)).parent / f"{name}.csv")
+    return pd.read_csv(Path(str(tsdata.__file__)).parent / f"{name}.csv")
 
 
 def _t(name: str, column: str) -> Callable[[], Any]:

@@ -169,11 +169,12 @@ def sorted_by_id(table: Table, *own: Any) -> tuple[Any, ...]:
     or a scaler, in the same order. What is chosen from few of many windows, or by blocks of them,
     then does not depend on the order in which the series are stored."""
     ids: list[Any] = table.ids.tolist()
-    order = sorted(range(len(ids)), key=lambda s: (isinstance(ids[s], str), ids[s]))
-    if order == [*range(len(ids))]:
+    series = range(len(ids))
+    order = np.array(sorted(series, key=lambda s: (isinstance(ids[s], str), ids[s])))
+    if (order == series).all():
         return table, *own
     moved = (one if isinstance(one, Scaler) and one.centre.ndim == 2 else one[order] for one in own)
-    return select_series(table, np.array(order)), *moved
+    return select_series(table, order), *moved
 
 
 def rows_for(table: Table, config: ModelConfig) -> int | np.ndarray:
