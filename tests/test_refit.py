@@ -89,7 +89,7 @@ class TestSecondTraining:
         if second is None:  # as models of earlier versions have it
             del values["second"]
             assert History.from_dict(values) == history
-        assert said in training_section(history, "mse").body
+        assert said in training_section(history, "mse", "").body
 
     @pytest.mark.parametrize("refit", [None, True, "continue"])
     def test_the_forecast_is_the_seconds_and_the_scores_are_the_firsts(self, refit):
