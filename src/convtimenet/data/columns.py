@@ -30,7 +30,8 @@ from convtimenet.data.text.numbers import (
 )
 from convtimenet.data.text.points import pointed_notice, points_in
 from convtimenet.data.text.reading import TimeReading, Times
-from convtimenet.data.text.times import is_clock, looks_like_date, parse_times
+from convtimenet.data.text.stamp_forms import is_clock, looks_like_date
+from convtimenet.data.text.times import parse_times
 from convtimenet.data.text.whole_times import read_whole
 from convtimenet.data.time.timestamps import FIRST_YEAR, LAST_YEAR
 from convtimenet.errors import DataError

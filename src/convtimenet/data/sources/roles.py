@@ -12,7 +12,7 @@ import numpy as np
 from convtimenet.data.columns import CellColumn, Grid, Ids
 from convtimenet.data.sources.time_column import TIME_NAMES
 from convtimenet.data.text.numbers import is_missing, is_number
-from convtimenet.data.text.times import looks_like_date
+from convtimenet.data.text.stamp_forms import looks_like_date
 from convtimenet.data.time.timestamps import SET_BACK, may_be_set_back, show_time
 from convtimenet.errors import DataError, SeveralSeriesError
 from convtimenet.wording import advice, flag, listing, unknown_column

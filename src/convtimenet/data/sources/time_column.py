@@ -10,7 +10,7 @@ import numpy as np
 
 from convtimenet.data.columns import CellColumn, Column, Grid
 from convtimenet.data.text.numbers import is_number
-from convtimenet.data.text.times import clock_starts, looks_like_date
+from convtimenet.data.text.stamp_forms import clock_starts, looks_like_date
 from convtimenet.data.time.steps import months_across
 from convtimenet.errors import DataError
 from convtimenet.names import key_of

@@ -15,109 +15,29 @@ import numpy as np
 
 from convtimenet.data.text.rare_formats import formats_of
 from convtimenet.data.text.reading import TimeReading, Times
+from convtimenet.data.text.stamp_forms import (
+    FORMS,
+    MONTHS,
+    beginning,
+    by_start,
+    is_clock,
+    is_stamp,
+)
 from convtimenet.data.text.whole_times import EPOCHS, other_than_months, read_whole, time_formats
 from convtimenet.data.time.timestamps import FIRST_YEAR, LAST_YEAR, days_of, offset_of, weeks_of
 from convtimenet.errors import DataError
 from convtimenet.wording import advice
 
-__all__ = ["clock_starts", "is_clock", "looks_like_date", "parse_times"]
+__all__ = ["parse_times"]
 
 Place = Callable[[int], str]
 
-_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
-_REST = ("uary", "ruary", "ch", "il", "", "e", "y", "ust", "t?ember|t", "ober", "ember", "ember")
-_MON = "|".join(rf"{m}(?:{r})?" for m, r in zip(_MONTHS, _REST, strict=True))
-_MON = rf"(?P<mon>(?:{_MON}))\.?"
-_WEEKDAY = r"(?:(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*\.?,?\s+)?"
-_CLOCK = (
-    r"(?P<H>\d{1,2})(?:[:.h]?(?P<M>\d\d)(?:[:.]?(?P<S>\d\d)(?:[.,](?P<f>\d{1,9}))?)?)?"
-    r"(?:\s*(?P<ap>[ap])\.?m\.?)?"
-)
-_TIME = rf"(?:(?:T|_|,?\s+){_CLOCK}(?:\s*(?P<z>Z|UTC|GMT|(?:UTC|GMT)?[+-]\d\d(?::?\d\d)?))?)?"
-_TIME += r"(?:\s*(?P<utc>Z|UTC|GMT))?"
-
-
-def _form(date: str, time: str = _TIME) -> re.Pattern[str]:
-    return re.compile(date + time, re.IGNORECASE | re.ASCII)
-
-
-_DAYS = (
-    _form(rf"{_WEEKDAY}(?P<y>\d{{4}})(?P<s>[-/.])(?P<m>\d{{1,2}})(?P=s)(?P<d>\d{{1,2}})"),
-    _form(rf"{_WEEKDAY}(?P<a>\d{{1,2}})(?P<s>[-/.]) ?(?P<b>\d{{1,2}})(?P=s) ?(?P<y>\d{{4}})"),
-    _form(rf"{_WEEKDAY}(?P<d>\d{{1,2}})[-/ .]+{_MON}[-/ ,]+(?P<y>\d{{4}})"),
-    _form(rf"{_WEEKDAY}{_MON}[- ]+(?P<d>\d{{1,2}})(?:st|nd|rd|th)?,?\s+(?P<y>\d{{4}})"),
-    _form(r"(?P<y>\d{4})(?P<m>\d\d)(?P<d>\d\d)", r"T" + _CLOCK + r"(?P<z>Z|[+-]\d\d(?::?\d\d)?)?"),
-    _form(r"(?P<y>\d{4})(?P<m>\d\d)(?P<d>\d\d)", r"\s+" + _CLOCK),
-)
-_PERIODS = (
-    _form(r"(?P<y>\d{4})(?:[-/_]|[-/_ ]?M)(?P<m>\d{1,2})", ""),
-    _form(r"(?P<m>\d{1,2})[-/](?P<y>\d{4})", ""),
-    _form(rf"{_MON}[-/ ,]*(?P<y>\d{{4}})", ""),
-    _form(rf"(?P<y>\d{{4}})[-/ ]*{_MON}", ""),
-    _form(r"(?P<y>\d{4})[-/_ ]?Q(?P<q>[1-4])", ""),
-    _form(r"Q(?P<q>[1-4])[-/ ]?(?P<y>\d{4})", ""),
-    _form(r"(?P<q>[1-4])Q[-/ ]?(?P<y>\d{4})", ""),
-    _form(r"(?P<y>\d{4})[-/ ]?W(?P<w>\d{1,2})(?:-?(?P<wd>[1-7]))?", ""),
-    _form(r"W(?P<w>\d{1,2})[-/ ](?P<y>\d{4})", ""),
-)
-_FORMS = (*_DAYS, *_PERIODS)
-_RANGE = re.compile(r"\s+[-\u2013\u2014]\s+|\s+(?:to|bis)\s+|/(?=\d{4}-)")
-_CLOCK_RANGE = re.compile(r"\s*[-\u2013\u2014]\s*|\s+(?:to|bis)\s+")
 _WHOLE = re.compile(r"([+-]?\d{1,18})\.0*")
 _SECONDS = re.compile(r"\d{10}(?:\.\d+)?")
 _ZONE_NAME = re.compile(r".*\d\s*\[?([A-Z]{3,5}|[A-Z][a-z]+/\w+)\]?", re.ASCII)
 _INTEGER = re.compile(r"[+-]?\d{1,18}|\d{19}")
-_AT_CLOCK = re.compile(_CLOCK, re.IGNORECASE | re.ASCII)
 _LEAP = re.compile(r".*[ T_]\d\d:?\d\d:?60(?:[.,]\d+)?(?:Z|\D.*)?", re.ASCII)
 _SECOND = 1_000_000_000
-
-
-def looks_like_date(text: str) -> bool:
-    """Whether `text` is written like a date (integers are not)."""
-    text = text.strip()
-    return _is_stamp(text) or _beginning(text) is not None
-
-
-def _is_stamp(text: str) -> bool:
-    return any(form.fullmatch(text) for form in _FORMS)
-
-
-def _beginning(text: str) -> str | None:
-    """The start of a range such as 2024-01-01/2024-01-07 or 2024-01-01 06:30 - 06:45; None for
-    other texts."""
-    ends = _RANGE.split(text)
-    if len(ends) != 2 or not _is_stamp(ends[0]):
-        return None
-    return ends[0] if _is_stamp(ends[1]) or _is_one_clock(ends[1]) else None
-
-
-def is_clock(text: str) -> bool:
-    """Whether `text` is written like a time of day, such as 06:30, 6:30 PM or 24:00, or like a
-    range of them (06:30 - 06:45)."""
-    return _clock(text) is not None
-
-
-def clock_starts(texts: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
-    """Times of day as text, ranges as their start, and a notice of those; other texts stay."""
-    starts = {text: _clock(text) for text in dict.fromkeys(texts)}
-    ranges = [text for text, start in starts.items() if start not in (None, text.strip())]
-    told = (_by_start(ranges[0].strip()),) if ranges else ()
-    return [starts[text] or text for text in texts], told
-
-
-def _clock(text: str) -> str | None:
-    """A time of day, of a range its start; None for other texts."""
-    ends = _CLOCK_RANGE.split(text.strip())
-    return ends[0] if len(ends) < 3 and all(map(_is_one_clock, ends)) else None
-
-
-def _is_one_clock(text: str) -> bool:
-    match = _AT_CLOCK.fullmatch(text)
-    return match is not None and (":" in text or match["ap"] is not None)
-
-
-def _by_start(text: str) -> str:
-    return f"ranges such as {text!r} are read as their start"
 
 
 def parse_times(texts: Sequence[str], place: Place, reading: TimeReading | None = None) -> Times:
@@ -159,10 +79,10 @@ def parse_times(texts: Sequence[str], place: Place, reading: TimeReading | None 
     plain = _plain_iso(texts)
     if plain is not None:
         return Times(times=plain)
-    begins = [] if not texts or _is_stamp(texts[0]) else list(map(_beginning, texts))
+    begins = [] if not texts or is_stamp(texts[0]) else list(map(beginning, texts))
     if begins and None not in begins:
         found = _by_form([one for one in begins if one], place, reading)
-        return replace(found, notices=(*found.notices, _by_start(texts[0])))
+        return replace(found, notices=(*found.notices, by_start(texts[0])))
     return _by_form(texts, place, reading)
 
 
@@ -209,7 +129,7 @@ def _plain_iso(texts: Sequence[str]) -> np.ndarray | None:
 
 
 def _by_form(texts: Sequence[str], place: Place, reading: TimeReading) -> Times:
-    forms = [form for form in _FORMS if texts and form.fullmatch(texts[0])]
+    forms = [form for form in FORMS if texts and form.fullmatch(texts[0])]
     if not forms:
         raise _not_a_time(texts[0], place(0), texts)
     most: list[re.Match[str] | None] = []
@@ -234,7 +154,7 @@ def _stamps(
     year, notices, dayfirst = numbers("y", 1970), (), None
     month, day = numbers("m", 1), numbers("d", 1)
     if "mon" in parts:
-        month = np.array([_MONTHS.index(match["mon"][:3].lower()) + 1 for match in matches])
+        month = np.array([MONTHS.index(match["mon"][:3].lower()) + 1 for match in matches])
     if "q" in parts:
         month = 3 * numbers("q", 1) - 2
     if "a" in parts:
@@ -360,7 +280,7 @@ def _day_and_month(
         )
         return (*by_day[:2], (told,))
     a, b, year = int(first[i]), int(second[i]), matches[i]["y"]
-    shown = [f"{d} {_MONTHS[m - 1].title()} {year}" for d, m in ((a, b), (b, a))]
+    shown = [f"{d} {MONTHS[m - 1].title()} {year}" for d, m in ((a, b), (b, a))]
     raise DataError(
         f"{place(i)}: {texts[i]!r} may be {shown[0]} or {shown[1]}, and all time stamps are "
         "ambiguous; "
@@ -440,7 +360,7 @@ def _remedy(text: str, texts: Sequence[str]) -> str:
             "write it as one of these",
         )
     named = _ZONE_NAME.fullmatch(text)
-    if named and _is_stamp(text[: named.start(1)].rstrip(" [")):
+    if named and is_stamp(text[: named.start(1)].rstrip(" [")):
         return f"write a UTC offset such as +01:00 instead of {named[1]!r}, or leave it out"
     if is_clock(text):
         return "a time of day needs a date: write both, or add a column of dates"
