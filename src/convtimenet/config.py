@@ -104,6 +104,8 @@ class ModelConfig(Settings):
     """Use weights that were trained on generated series and come with the package: to forecast by
     quantiles of every patch (`convtimenet.network.reconstruction`), or with random_patches for
     features of cases beside them."""
+    theta: float = 0.0
+    """Share of a Theta line in the median of these quantiles, where a series has one."""
 
     effects: int = 0
     """Channels that linear effects of the covariates known ahead, solved in closed form, are added
@@ -203,6 +205,9 @@ class ModelConfig(Settings):
             self._check_alone("with smoothings")
         if self.pretrained:
             self._check_pretrained()
+        share, own = self.theta, self.pretrained and bool(self.quantiles)
+        fits = is_number(share) and (0 <= share <= 1 if own else share == 0)
+        require(fits, "theta", "0 to 1, 0 without pretrained and quantiles", share)
         self._check_mixing()
         self._check_members()
         own = self.linear_channels
@@ -284,11 +289,13 @@ class ModelConfig(Settings):
             require(own in (0, fixed), f"channels of member {n}", f"{fixed}", own)
 
     def to_dict(self) -> dict[str, Any]:
-        """As `Settings.to_dict`; a single network's config has no entry for members."""
+        """As `Settings.to_dict`; a single network's config has no entry for members, and
+        one without a Theta line none for that."""
         values = super().to_dict()
         for one in (values, *values["members"]):
-            if not one["members"]:
-                del one["members"]
+            for name in ("members", "theta"):
+                if not one[name]:
+                    del one[name]
         return values
 
     def patches_in(self, length: int) -> int:

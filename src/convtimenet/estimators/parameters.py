@@ -25,6 +25,7 @@ EXOGENOUS = frozenset({"hist_exog", "futr_exog", "stat_exog", "stat_categories"}
 # settings of `ModelConfig` that the data and the estimator's parameters determine
 DECIDED = EXOGENOUS | {
     *("head", "context_length", "outputs", "channels", "mixed_channels", "members", "pretrained"),
+    "theta",
 }
 
 _GROUPS = {

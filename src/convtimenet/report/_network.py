@@ -338,6 +338,9 @@ def pretrained_section(network: PretrainedForecaster, kept: float | None) -> lis
     words += f"; {logarithms:.0%} of theirs read logarithms" if trusted and logarithms else ""
     words += f"; {drift:.0%} of theirs carry on the drift" if trusted and drift else ""
     words += ". The shares were chosen by forecasts of the training rows."
+    if theta := network.config.theta:
+        words += f" Of series without gaps {theta:.0%} of the median is a Theta line: their "
+        words += "season, smoothed level and half of their linear trend."
     return [Section("pretrained", "Pre-trained network", f"<p>{words}</p>")]
 
 

@@ -24,7 +24,12 @@ from convtimenet.estimators.forecasting.reading import (
     scaling_notices,
     statistics,
 )
-from convtimenet.estimators.forecasting.ready import few_rows, pretrained_forecast, ready_forecast
+from convtimenet.estimators.forecasting.ready import (
+    few_rows,
+    pretrained_forecast,
+    ready_forecast,
+    with_theta,
+)
 from convtimenet.estimators.forecasting.retraining import RetrainedForecaster
 from convtimenet.estimators.forecasting.streams import linear_is_better
 from convtimenet.estimators.presets import (
@@ -183,10 +188,12 @@ class PretrainableForecaster(RetrainedForecaster):
         size = rows, _ = typical_size(train_end)
         longest = int(valid_end.max())
         if self.quality in (PRETRAINED, TUNED):
-            return self.preset_for(*size, channels, season, longest)
+            preset = self.preset_for(*size, channels, season, longest)
+            return with_theta(preset, longest, table.frequency)
         preset = self.preset_for(*size, channels, season)
         if self.is_ready_for(valid_end, channels):
-            return pretrained_forecast(longest, season)
+            preset = pretrained_forecast(longest, season)
+            return with_theta(preset, longest, table.frequency)
         short = smoothing_forecast(rows, longest, self.h, season)
         if short is None or self.decides():
             return preset

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from convtimenet.data.time.frequency import Frequency
 from convtimenet.errors import ConfigError
 from convtimenet.estimators.presets import (
     FORECAST_QUALITIES,
@@ -16,12 +17,13 @@ from convtimenet.estimators.presets import (
 )
 from convtimenet.network.reconstruction.network import SIZES
 
-__all__ = ["few_rows", "pretrained_forecast", "ready_forecast", "refuse_sizes"]
+__all__ = ["few_rows", "pretrained_forecast", "ready_forecast", "refuse_sizes", "with_theta"]
 
 _CONTEXT = 2048
 _TUNED_ROWS, _TUNED_CONTEXT, _TUNED_TOKENS = 32, 512, 75_000  # of a step, and of all steps
 _TUNED_EPOCHS, _FEWEST_STEPS, _MOST_STEPS = 6, 2, 60  # steps of an epoch at least, of all at most
 _FEW_ROWS, _FEW_ROWS_ALONE = 40, 60
+_THETA, _THETA_MONTHS = 0.5, (1, 3, 12)  # share of a Theta line, and months of a step with one
 
 
 def ready_forecast(
@@ -78,6 +80,15 @@ def pretrained_forecast(context_length: int, season: int = 1) -> Preset:
         train={"epochs": 1, "batch_size": 64, "refit": few, "encoder_rate": 0.0},
         context_length=context_length,
     )
+
+
+def with_theta(preset: Preset, rows: int, frequency: Frequency) -> Preset:
+    """The same settings; of few months, quarters or years with a Theta line, which made forecasts
+    of days and hours worse (docs/design/pretrained.md)."""
+    months = frequency.unit == "month" and frequency.count in _THETA_MONTHS
+    if rows >= _FEW_ROWS_ALONE or not months:
+        return preset
+    return replace(preset, model={**preset.model, "theta": _THETA})
 
 
 def _tuned(context_length: int, horizon: int, channels: int, season: int) -> Preset:

@@ -58,9 +58,8 @@ class Reconstructor(OtherNetwork):
     def __init__(self, config: ModelConfig):
         P, D, Q = config.patch_size, config.d_model, len(QUANTILES)
         whole = {"patch_stride": P, "padding": "none", "channels": CHANNELS, "revin": False}
-        inner = replace(
-            config, head="regress", outputs=1, quantiles=(), members=(), pretrained=False, **whole
-        )
+        none = {"quantiles": (), "members": (), "pretrained": False, "theta": 0.0}
+        inner = replace(config, head="regress", outputs=1, **none, **whole)
         super().__init__(Embedding(inner), config)
         self.blocks = Blocks(*(Block(inner, k) for k in config.kernel_sizes))
         self.mixture = nn.Linear(D, len(SKIPS) + 1)

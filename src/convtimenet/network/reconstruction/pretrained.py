@@ -17,6 +17,7 @@ from convtimenet.devices import generator
 from convtimenet.network.other import OtherNetwork
 from convtimenet.network.reconstruction.network import QUANTILES, Reconstructor
 from convtimenet.network.reconstruction.seasons import channels_of, continued, long_season
+from convtimenet.network.reconstruction.theta import theta_line
 from convtimenet.network.reconstruction.weights import load_pretrained
 from convtimenet.network.revin import FEW, known_moments
 
@@ -48,7 +49,8 @@ class PretrainedForecaster(OtherNetwork):
 
     The network reads a context in up to four ways: as it is or as logarithms, with its drift or
     without; their answer is what is fine-tuned. `logarithms` and `drift` are the shares of the
-    second ones, and `trusted` is that of their median beside the seasonal-naive forecast.
+    second ones, and `trusted` is that of their median beside the seasonal-naive forecast. A Theta
+    line, where the config has a share of it, is beside both.
     """
 
     embedding: Reconstructor
@@ -85,6 +87,7 @@ class PretrainedForecaster(OtherNetwork):
             # the spread is the network's: of the naive forecast nothing says how far it errs
             median = found[:, [MEDIAN]]
             blended = self.naive(rows, there)[:, None].lerp(median, self.trusted)
+            blended = self._with_line(blended, rows, there) if self.config.theta else blended
             found = blended + (found - median)
         found = found if self.config.quantiles else found[:, MEDIAN]
         return found.unflatten(0, x.shape[:2])
@@ -161,6 +164,14 @@ class PretrainedForecaster(OtherNetwork):
         around = F.pad(torch.where(known, rows - centre, 0.0), ahead)
         found = continued(around, F.pad(known, ahead), self.config.season)[0]
         return found[:, rows.shape[-1] :] + centre
+
+    def _with_line(
+        self, median: Float[Tensor, "R 1 H"], rows: Float[Tensor, "R L"], known: Bool[Tensor, "R L"]
+    ) -> Float[Tensor, "R 1 H"]:
+        """The median and a Theta line by the share of the config, where a row has one."""
+        line, fits = theta_line(rows, known, self.config.season, self.config.outputs)
+        both = median.lerp(line[:, None].to(median), self.config.theta)
+        return torch.where(fits[:, None, None], both, median)
 
     def _of_reach(
         self, rows: Float[Tensor, "R T"], known: Bool[Tensor, "R T"]
