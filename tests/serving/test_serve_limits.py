@@ -749,7 +749,7 @@ def test_errors_have_the_form_that_the_clients_of_a_path_print(client, path, tex
 @pytest.mark.parametrize(
     ("method", "path", "said"),
     [
-        ("POST", "/v2/cross_validation", "leave add_history=True out of forecast"),
+        ("POST", "/v2/cross_validation", "leave add_history out of forecast"),
         ("POST", "/v2/anomaly_detection", "use `convtimenet detect FILE`"),
         ("POST", "/v2/online_anomaly_detection", "use `convtimenet detect FILE`"),
         ("POST", "/v2/finetune", "fine-tuning: this server only forecasts"),

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from convtimenet.data.text.whole_times import EPOCHS, calendar_days
+from convtimenet.wording import advice
 
 __all__ = ["date_notices"]
 
@@ -39,7 +40,12 @@ def date_notices(
         if told:
             found.append(
                 f"channel {name!r}: its numbers, such as {whole[0]}, are {told} that move with the "
-                "times; leave it out with target_cols=[...] if it is not to be forecast"
+                "times; "
+                + advice(
+                    "leave it out with target_cols=[...] if it is not to be forecast",
+                    "they are read as values",
+                    "choose 'not used' for it if it is not to be forecast",
+                )
             )
     return found
 

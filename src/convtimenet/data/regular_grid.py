@@ -345,7 +345,8 @@ def _closed(columns: Columns, bounds: np.ndarray, grown: np.ndarray, frequency: 
     steps = Frequency("business hour", 1).steps(first, times, zone)
     if (steps < 0).any() or (steps[bounds[1:] - 1] + 1 == grown).all():
         return ""
-    return " (all rows are at business hours: pass freq='bh' if the others are no time steps)"
+    found = " (all rows are at business hours: {} if the others are no time steps)"
+    return advice(found.format("pass freq='bh'"), "", found.format("enter bh as the step"))
 
 
 def _spread(values: np.ndarray, at: np.ndarray, rows: int) -> np.ndarray:

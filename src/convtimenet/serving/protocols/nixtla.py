@@ -44,15 +44,15 @@ from convtimenet.wording import listing
 PATH = "/v2/forecast"
 _HERE = "this server only forecasts with the models that it was started with"
 _TUNING = (
-    f"fine-tuning: {_HERE}; train one with `convtimenet forecast FILE --save FOLDER`, and start "
-    "the server with it"
+    f"fine-tuning: {_HERE}; train one with `convtimenet forecast`, save it, and start the server "
+    "with it"
 )
 _DETECTING = (
     f"detection of anomalies: {_HERE}; use `convtimenet detect FILE`, or `detect` in Python"
 )
 _ABSENT = {
     "/usage": f"usage: {_HERE}, and counts nothing by key; /metrics counts all requests",
-    "/v2/cross_validation": f"cross_validation: {_HERE}; leave add_history=True out of forecast, "
+    "/v2/cross_validation": f"cross_validation: {_HERE}; leave add_history out of forecast, "
     "or use `cross_validation` of the estimator in Python",
     "/v2/anomaly_detection": _DETECTING,
     "/v2/online_anomaly_detection": _DETECTING,
